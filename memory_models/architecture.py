@@ -1,0 +1,185 @@
+"""What a model is, as far as bytes and seconds go: shapes only, no weights.
+
+Notation: D hidden size, F MLP size, H query heads, K key/value heads, A head size, V vocabulary,
+L layers, E experts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a linear layer does in its block; decides which activations it keeps."""
+
+    QUERY = "query"
+    KEY = "key"
+    VALUE = "value"
+    QKV = "qkv"
+    """Query, key and value fused in one matrix (Phi-3, GPT-NeoX)."""
+    OUTPUT = "output"
+    GATE = "gate"
+    UP = "up"
+    GATE_UP = "gate_up"
+    """Gate and up fused in one matrix (Phi-3)."""
+    DOWN = "down"
+    ROUTER = "router"
+    """Scores of a mixture of experts."""
+    ENCODER = "encoder"
+    """A linear of the time-series encoder, outside the decoder blocks."""
+
+
+class Activation(StrEnum):
+    """Non-linearity of the MLP."""
+
+    SILU = "silu"
+    GELU = "gelu"
+    GELU_TANH = "gelu_pytorch_tanh"
+    RELU = "relu"
+
+
+class Norm(StrEnum):
+    """Normalisation layer; LayerNorm runs as one fused kernel, RMSNorm as several small ones."""
+
+    RMS = "rms"
+    LAYER = "layer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linear:
+    """One matrix of a decoder block (or of the encoder), by the name PEFT would target."""
+
+    name: str
+    """Last component of the module's name, e.g. ``q_proj``."""
+    role: Role
+    in_features: int
+    out_features: int
+    bias: bool = False
+    count: int = 1
+    """Copies per block: the number of experts for expert matrices, else 1."""
+
+    @property
+    def weight_count(self) -> int:
+        """Elements of the weight matrices, all copies, biases left out."""
+        return self.in_features * self.out_features * self.count
+
+    @property
+    def bias_count(self) -> int:
+        """Elements of the biases, all copies."""
+        return self.out_features * self.count if self.bias else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeSeriesEncoder:
+    """Patch encoder of a ChatTS-style model: an MLP over patches, one decoder position a patch."""
+
+    patch_size: int
+    """Points of a series per decoder position."""
+    num_layers: int
+    hidden_size: int
+    embedding_dim: int = 16
+    """Width of the position embedding of one point; used with ``use_position_embedding``."""
+    max_sequence_length: int = 32768
+    """Points of the longest series the position embedding covers."""
+    use_position_embedding: bool = False
+    use_position_idx: bool = False
+    use_layer_norm: bool = False
+
+    @property
+    def input_size(self) -> int:
+        """Features of one patch as the MLP reads it."""
+        if self.use_position_embedding:
+            return self.patch_size * (1 + self.embedding_dim)
+        return self.patch_size * (2 if self.use_position_idx else 1)
+
+    @property
+    def linears(self) -> tuple[Linear, ...]:
+        """The MLP's linears; named by their index as in the checkpoint (0, 2, 4, ...)."""
+        widths = [self.input_size, *([self.hidden_size] * self.num_layers)]
+        return tuple(
+            Linear(
+                name=str(2 * index),
+                role=Role.ENCODER,
+                in_features=widths[index],
+                out_features=widths[index + 1],
+                bias=True,
+            )
+            for index in range(self.num_layers)
+        )
+
+    @property
+    def embedding_count(self) -> int:
+        """Elements of the position embedding (one row more than positions: the padding row)."""
+        if not self.use_position_embedding:
+            return 0
+        return (self.max_sequence_length + 1) * self.embedding_dim
+
+    @property
+    def norm_count(self) -> int:
+        """Elements of the output layer norm."""
+        return 2 * self.hidden_size if self.use_layer_norm else 0
+
+    def patches(self, points: int) -> int:
+        """Decoder positions that a series of ``points`` values takes."""
+        return -(-points // self.patch_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """A decoder-only language model, with a time-series encoder or without."""
+
+    name: str
+    """For people: a preset's or folder's name."""
+    model_type: str
+    """``model_type`` of config.json."""
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    vocab_size: int
+    max_position_embeddings: int
+    tie_word_embeddings: bool
+    block: tuple[Linear, ...]
+    """Linears of one decoder block, in the order they run."""
+    norm: Norm = Norm.RMS
+    norm_width_per_layer: int
+    """Sum of the widths of all norms of one block, q/k norms included; each holds one scale."""
+    norms_per_layer: int = 2
+    """Norms over the hidden size in one block (4 in Gemma 2 and 3)."""
+    qk_norm: bool = False
+    """A norm over each query and key head (Qwen3, Gemma 3)."""
+    final_norm: bool = True
+    activation: Activation = Activation.SILU
+    learned_position_count: int = 0
+    """Elements of a learned position table (OPT)."""
+    head_bias: bool = False
+    """The output head has a bias (Phi-2)."""
+    num_experts_per_tok: int = 0
+    """Experts that run for one token; 0 for a dense model."""
+    final_logit_softcapping: float | None = None
+    attn_logit_softcapping: float | None = None
+    sliding_window: int | None = None
+    rotary_buffer_count: int = 0
+    """Elements of non-persistent rotary caches that nothing shards or quantises (ChatTS-14B)."""
+    encoder: TimeSeriesEncoder | None = None
+    extra_linears: tuple[Linear, ...] = field(default=())
+    """Projections outside the blocks (OPT-350m's project_in/out); counted, never targeted."""
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that no model has."""
+        for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.num_key_value_heads <= 0 or self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_attention_heads {self.num_attention_heads} is not a multiple of "
+                f"num_key_value_heads {self.num_key_value_heads}"
+            )
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """Names that ``lora_target`` may use, in block order."""
+        return tuple(dict.fromkeys(linear.name for linear in self.block))

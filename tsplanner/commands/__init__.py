@@ -1,0 +1,1 @@
+"""One module a verb; only these print."""

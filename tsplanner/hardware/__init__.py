@@ -1,0 +1,1 @@
+"""The machine: NVML, psutil, cgroup limits, GPU catalogue."""

@@ -1,0 +1,1 @@
+"""config.json to Architecture, one reader a family."""

@@ -1,0 +1,1 @@
+"""Enumerate, refuse, rank: Architecture and Machine to Plan. Pure."""

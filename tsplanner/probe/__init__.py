@@ -1,0 +1,1 @@
+"""Start the worker, read its record, calibrate."""

@@ -1,0 +1,1 @@
+"""Optuna study around the worker."""
