@@ -1,0 +1,186 @@
+"""The Plan: one frozen record that every later step reads, and every run folder holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from memory_models.device import Machine
+from memory_models.estimate import Interval, MemoryEstimate
+from memory_models.settings import (
+    ALL_LINEAR,
+    Attention,
+    Dtype,
+    FinetuningType,
+    LossKernel,
+    Optimizer,
+    Quantization,
+    TrainingSettings,
+)
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningSettings:
+    """What is learned. Chosen by the user or the search, never changed for memory's sake."""
+
+    finetuning_type: FinetuningType = FinetuningType.LORA
+    lora_rank: int = 8
+    lora_alpha: float | None = None
+    """None: twice the rank."""
+    lora_dropout: float = 0.0
+    lora_target: tuple[str, ...] | str = ALL_LINEAR
+    adalora_init_rank: int | None = None
+    freeze_trainable_layers: int = 2
+    learning_rate: float = 2e-4
+    lr_scheduler_type: str = "cosine"
+    warmup_ratio: float = 0.03
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    num_train_epochs: int = 3
+    effective_batch_size: int = 16
+    """Sequences per optimizer step, all GPUs and accumulation steps together."""
+    cutoff_len: int = 2048
+    """Longest text of a sample in tokens; time-series patches come on top."""
+    validation_fraction: float = 0.1
+    """Share of the kept rows held out for evaluation."""
+    seed: int = 42
+
+    @property
+    def alpha(self) -> float:
+        """LoRA's scale numerator."""
+        return 2.0 * self.lora_rank if self.lora_alpha is None else self.lora_alpha
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardwareSettings:
+    """How fast and how big. Moved by the planner alone; never changes what is learned."""
+
+    accelerator: str = "cuda"
+    """``cuda`` or ``cpu``."""
+    world_size: int = 1
+    micro_batch_size: int = 1
+    gradient_accumulation_steps: int = 16
+    gradient_checkpointing: bool = True
+    attention: Attention = Attention.SDPA
+    loss_kernel: LossKernel = LossKernel.PLAIN
+    optimizer: Optimizer = Optimizer.ADAMW_TORCH
+    model_dtype: Dtype = Dtype.BF16
+    autocast: Dtype | None = Dtype.BF16
+    quantization: Quantization | None = None
+    zero_stage: int = 0
+    offload_optimizer: bool = False
+    offload_param: bool = False
+
+    @property
+    def effective_batch_size(self) -> int:
+        """Sequences per optimizer step that these settings give."""
+        return self.world_size * self.micro_batch_size * self.gradient_accumulation_steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRef:
+    """Where the model is and what it is called."""
+
+    name: str
+    path: str | None
+    """Folder with config.json (and weights, if there are any); None for a bare preset."""
+    model_type: str
+    parameters_total: int
+    parameters_trainable: int
+    tokenizer: str | None = None
+    """Folder with the tokenizer if it is not the model's own."""
+    config: dict[str, object] = field(default_factory=dict)
+    """config.json as read: builds a model of random weights where there are no weights."""
+    has_weights: bool = False
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetRef:
+    """What is trained on, and how long it is."""
+
+    name: str
+    path: str | None
+    """None: no dataset given; every sequence is taken to be cutoff_len long."""
+    rows_total: int
+    rows_kept: int
+    longest_sequence: int
+    """Decoder positions of the longest kept sample, patches included."""
+    mean_sequence: float
+    counted_by: str
+    """``tokenizer``, ``estimate`` or ``cutoff_len``."""
+
+
+class Verdict(StrEnum):
+    """Three states: the upper bound fits, only the expected value does, or neither."""
+
+    FITS = "fits"
+    TIGHT = "tight"
+    DOES_NOT_FIT = "does not fit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeEstimate:
+    """Seconds, with the half-width of a 95 % interval as a share of the value."""
+
+    step_seconds: float
+    relative_error: float
+    steps_per_epoch: int
+    total_steps: int
+    total_seconds: float
+    basis: str
+    """What the rates come from: ``datasheet``, ``measured`` or ``probe on this machine``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Learning settings, hardware settings, what they cost, and why that is believed."""
+
+    schema_version: int = SCHEMA_VERSION
+    tsplanner_version: str
+    model: ModelRef
+    dataset: DatasetRef
+    machine: Machine
+    learning: LearningSettings
+    hardware: HardwareSettings
+    memory: MemoryEstimate
+    time: TimeEstimate
+    free_bytes: int
+    """Memory that is free on the fullest device used (host RAM on a CPU)."""
+    verdict: Verdict
+    assumptions: tuple[str, ...] = field(default=())
+
+    @property
+    def process_bytes(self) -> Interval:
+        """What the verdict stands on."""
+        return self.memory.process_bytes
+
+
+def training_settings(
+    learning: LearningSettings, hardware: HardwareSettings, sequence_length: int
+) -> TrainingSettings:
+    """The estimator's view of a plan at one sequence length (decoder positions)."""
+    return TrainingSettings(
+        finetuning_type=learning.finetuning_type,
+        lora_rank=learning.lora_rank,
+        adalora_init_rank=learning.adalora_init_rank,
+        lora_target=learning.lora_target,
+        lora_dropout=learning.lora_dropout,
+        freeze_trainable_layers=learning.freeze_trainable_layers,
+        model_dtype=hardware.model_dtype,
+        autocast=hardware.autocast,
+        quantization=hardware.quantization,
+        sequence_length=sequence_length,
+        micro_batch_size=hardware.micro_batch_size,
+        gradient_accumulation_steps=hardware.gradient_accumulation_steps,
+        gradient_checkpointing=hardware.gradient_checkpointing,
+        attention=hardware.attention,
+        loss_kernel=hardware.loss_kernel,
+        optimizer=hardware.optimizer,
+        world_size=hardware.world_size,
+        zero_stage=hardware.zero_stage,
+        offload_optimizer=hardware.offload_optimizer,
+        offload_param=hardware.offload_param,
+    )

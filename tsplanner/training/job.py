@@ -1,0 +1,99 @@
+"""What the parent asks of the worker, and the one record it gets back. No torch in here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tsplanner.planner.plan import Plan
+
+
+class JobKind(StrEnum):
+    """The same worker does all three."""
+
+    PROBE = "probe"
+    """A few optimizer steps on the longest batch."""
+    TRIAL = "trial"
+    """Training with evals for the search; keeps no checkpoint."""
+    TRAIN = "train"
+    """The full run: checkpoints, evals, adapter."""
+
+
+class Status(StrEnum):
+    """How the worker ended."""
+
+    OK = "ok"
+    STOPPED = "stopped"
+    """Ended early on request (a pruned trial)."""
+    DEVICE_OOM = "device_oom"
+    HOST_OOM = "host_oom"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One piece of work for one worker process. Written as job.json in ``folder``."""
+
+    kind: JobKind
+    plan: Plan
+    folder: str
+    """Holds job.json, record.json, metrics.jsonl, worker.log, stop (asks to end early)."""
+    probe_steps: int = 6
+    evals_per_epoch: int = 1
+    resume: bool = False
+    """Continue from the newest checkpoint in the folder."""
+    memory_limit_bytes: int | None = None
+    """Cap on the CUDA allocator, to stand in for a smaller card; None: none."""
+    threads: int | None = None
+    """CPU threads of torch; None: torch's own choice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """One pass over the held-out rows."""
+
+    epoch: float
+    step: int
+    loss: float
+    """Mean cross-entropy per answer token, nats."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What the worker saw. Written once, whole, as record.json."""
+
+    status: Status
+    kind: JobKind
+    message: str = ""
+    """One sentence for a failure; empty for a success."""
+    rank: int = 0
+    device_name: str = ""
+    peak_allocated_bytes: int | None = None
+    """CUDA allocator; None on the CPU."""
+    peak_reserved_bytes: int | None = None
+    process_bytes: int | None = None
+    """What the driver sees for this process at its peak; on the CPU the peak resident bytes."""
+    host_bytes: int | None = None
+    """Peak resident bytes of the process."""
+    baseline_bytes: int | None = None
+    """Resident bytes once the libraries were imported, before the model was built (CPU)."""
+    allocation_retries: int = 0
+    load_seconds: float | None = None
+    step_seconds: tuple[float, ...] = field(default=())
+    """Optimizer steps in order, warm-up included."""
+    warmup_steps: int = 0
+    """How many of them to leave out."""
+    steps: int = 0
+    epochs: float = 0.0
+    seconds: float = 0.0
+    """Wall time of the training loop."""
+    samples_per_second: float | None = None
+    first_loss: float | None = None
+    last_loss: float | None = None
+    mean_loss: float | None = None
+    """Mean training loss over the run."""
+    start_eval_loss: float | None = None
+    """Held-out loss before the first step."""
+    evaluations: tuple[Evaluation, ...] = field(default=())
+    versions: dict[str, str] = field(default_factory=dict)
