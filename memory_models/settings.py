@@ -100,7 +100,7 @@ class TrainingSettings:
     gradient_checkpointing: bool = True
     attention: Attention = Attention.SDPA
     loss_kernel: LossKernel = LossKernel.PLAIN
-    optimizer: Optimizer = Optimizer.ADAMW_TORCH
+    optimizer: Optimizer = Optimizer.ADAMW_TORCH_FUSED
     world_size: int = 1
     zero_stage: int = 0
     offload_optimizer: bool = False

@@ -65,7 +65,7 @@ class HardwareSettings:
     gradient_checkpointing: bool = True
     attention: Attention = Attention.SDPA
     loss_kernel: LossKernel = LossKernel.PLAIN
-    optimizer: Optimizer = Optimizer.ADAMW_TORCH
+    optimizer: Optimizer = Optimizer.ADAMW_TORCH_FUSED
     model_dtype: Dtype = Dtype.BF16
     autocast: Dtype | None = Dtype.BF16
     quantization: Quantization | None = None

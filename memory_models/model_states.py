@@ -1,0 +1,198 @@
+"""Gradients and optimizer states, and what the optimizer's step takes for a moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memory_models.adapters import PARAMETER_BYTES, targets, trainable_parameters
+from memory_models.architecture import Architecture, Norm
+from memory_models.dtypes import BYTES
+from memory_models.settings import FinetuningType, Optimizer, TrainingSettings
+from memory_models.weights import embedding_parameters
+
+BLOCK_8BIT = 256
+"""Elements that share one fp32 scale in an 8-bit optimizer. Source: bitsandbytes blockwise."""
+SMALLEST_8BIT = 4096
+"""Tensors with fewer elements keep fp32 states. Source: bitsandbytes ``min_8bit_size``."""
+SMALLEST_PAGED = 100_000
+"""Tensors with fewer elements are not paged. Source: bitsandbytes ``get_state_buffer``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """A trained tensor: its shape as [rows, columns] and how often it stands in the model."""
+
+    rows: int
+    columns: int
+    copies: int = 1
+
+    @property
+    def elements(self) -> int:
+        """Elements of one copy."""
+        return self.rows * self.columns
+
+
+def trained_tensors(architecture: Architecture, settings: TrainingSettings) -> list[Tensor]:
+    """Every trained tensor, grouped by shape; elements add up to ``trainable_parameters``."""
+    if settings.uses_adapter:
+        return _adapter_tensors(architecture, settings)
+    full = settings.finetuning_type is FinetuningType.FULL
+    layers = architecture.num_hidden_layers if full else settings.freeze_trainable_layers
+    found = []
+    for linear in architecture.block:
+        # Experts are one fused tensor [E, out, in] a matrix; its rows are E x out.
+        found.append(
+            Tensor(
+                rows=linear.out_features * linear.count, columns=linear.in_features, copies=layers
+            )
+        )
+        if linear.bias:
+            found.append(Tensor(rows=1, columns=linear.out_features * linear.count, copies=layers))
+    scales = 2 if architecture.norm is Norm.LAYER else 1
+    found.append(Tensor(rows=1, columns=architecture.norm_width_per_layer * scales, copies=layers))
+    if full:
+        found += _outer_tensors(architecture)
+    return found
+
+
+def _adapter_tensors(architecture: Architecture, settings: TrainingSettings) -> list[Tensor]:
+    rank, found = settings.adapter_rank, []
+    for linear, copies in targets(architecture, settings):
+        found.append(Tensor(rows=rank, columns=linear.in_features, copies=copies))
+        found.append(Tensor(rows=linear.out_features, columns=rank, copies=copies))
+        if settings.finetuning_type is FinetuningType.DORA:
+            found.append(Tensor(rows=1, columns=linear.out_features, copies=copies))
+        if settings.finetuning_type is FinetuningType.ADALORA:
+            found.append(Tensor(rows=1, columns=rank, copies=copies))
+    return found
+
+
+def _outer_tensors(architecture: Architecture) -> list[Tensor]:
+    """Embedding, head, final norm, learned positions and encoder."""
+    vocabulary, hidden = architecture.vocab_size, architecture.hidden_size
+    found = [Tensor(rows=vocabulary, columns=hidden)]
+    if not architecture.tie_word_embeddings:
+        found.append(Tensor(rows=vocabulary, columns=hidden))
+    if architecture.final_norm:
+        scales = 2 if architecture.norm is Norm.LAYER else 1
+        found.append(Tensor(rows=1, columns=hidden * scales))
+    if architecture.learned_position_count:
+        found.append(Tensor(rows=architecture.learned_position_count // hidden, columns=hidden))
+    encoder = architecture.encoder
+    if encoder is not None:
+        for linear in encoder.linears:
+            found.append(Tensor(rows=linear.out_features, columns=linear.in_features))
+            found.append(Tensor(rows=1, columns=linear.out_features))
+        if encoder.embedding_count:
+            width = encoder.embedding_dim
+            found.append(Tensor(rows=encoder.embedding_count // width, columns=width))
+        if encoder.norm_count:
+            found.append(Tensor(rows=1, columns=encoder.norm_count))
+    return found
+
+
+def trained_element_bytes(settings: TrainingSettings) -> int:
+    """Bytes of one trained element and of its gradient: fp32 adapters, else as loaded."""
+    return PARAMETER_BYTES if settings.uses_adapter else BYTES[settings.model_dtype]
+
+
+def gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes of all gradients, each in its parameter's dtype, on one unsharded rank."""
+    return trainable_parameters(architecture, settings) * trained_element_bytes(settings)
+
+
+def _eight_bit(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
+    """Device bytes of one tensor's two 8-bit moments; tensors too small stay fp32."""
+    if tensor.elements < SMALLEST_8BIT:
+        return 2 * 4 * tensor.elements
+    scales = 2 * 4 * (-(-tensor.elements // BLOCK_8BIT))
+    if paged and tensor.elements >= SMALLEST_PAGED:
+        return scales
+    return 2 * tensor.elements + scales
+
+
+def _paged_32bit(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
+    """Device bytes of one tensor's two fp32 moments; large ones live in managed memory."""
+    return 0 if tensor.elements >= SMALLEST_PAGED else 2 * 4 * tensor.elements
+
+
+def _adam(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
+    """Two moments in the parameter's own dtype. Source: torch/optim/adam.py (zeros_like)."""
+    return 2 * element_bytes * tensor.elements
+
+
+def _factored(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
+    """Adafactor: fp32 row and column sums of a matrix, a full second moment of a vector."""
+    if tensor.rows == 1:
+        return 4 * tensor.elements
+    return 4 * (tensor.rows + tensor.columns)
+
+
+def _none(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
+    """Plain SGD keeps nothing."""
+    return 0
+
+
+STATE_BYTES = {
+    Optimizer.ADAMW_TORCH: _adam,
+    Optimizer.ADAMW_TORCH_FUSED: _adam,
+    Optimizer.ADAMW_BNB_8BIT: _eight_bit,
+    Optimizer.PAGED_ADAMW_8BIT: _eight_bit,
+    Optimizer.PAGED_ADAMW_32BIT: _paged_32bit,
+    Optimizer.ADAFACTOR: _factored,
+    Optimizer.SGD: _none,
+}
+
+PAGED = frozenset({Optimizer.PAGED_ADAMW_8BIT, Optimizer.PAGED_ADAMW_32BIT})
+
+
+def optimizer_state_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Device bytes of the optimizer's states on one unsharded rank, after the first step."""
+    state_bytes = STATE_BYTES[settings.optimizer]
+    element, paged = trained_element_bytes(settings), settings.optimizer in PAGED
+    return sum(
+        tensor.copies * state_bytes(tensor, element, paged=paged)
+        for tensor in trained_tensors(architecture, settings)
+    )
+
+
+def paged_state_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes of states in managed memory: outside the allocator, able to leave the device."""
+    if settings.optimizer not in PAGED:
+        return 0
+    width = 2 if settings.optimizer is Optimizer.PAGED_ADAMW_8BIT else 8
+    return sum(
+        tensor.copies * width * tensor.elements
+        for tensor in trained_tensors(architecture, settings)
+        if tensor.elements >= SMALLEST_PAGED
+    )
+
+
+def step_transient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes that the optimizer's step takes on top of weights, gradients and states.
+
+    ``adamw_torch`` runs foreach on a GPU: the square roots of all second moments at once, in the
+    parameter's dtype. Fused, 8-bit and SGD steps take nothing worth counting. Adafactor works
+    tensor by tensor in fp32: the update, its factored approximation, and copies of gradient and
+    parameter where they are half precision.
+    Source: torch/optim/adam.py (_multi_tensor_adam); transformers/optimization.py (Adafactor).
+    """
+    element = trained_element_bytes(settings)
+    if settings.optimizer is Optimizer.ADAMW_TORCH:
+        return element * trainable_parameters(architecture, settings)
+    if settings.optimizer is Optimizer.ADAFACTOR:
+        largest = max(t.elements for t in trained_tensors(architecture, settings))
+        copies = 2 if element == 4 else 4
+        return 4 * largest * copies
+    return 0
+
+
+def largest_embedding_gradient_bytes(
+    architecture: Architecture, settings: TrainingSettings
+) -> int:
+    """Bytes of a second gradient of a tied embedding, alive while both are summed (full only)."""
+    if settings.finetuning_type is not FinetuningType.FULL:
+        return 0
+    if not architecture.tie_word_embeddings:
+        return 0
+    return embedding_parameters(architecture) * trained_element_bytes(settings)

@@ -1,0 +1,101 @@
+"""Checked access to a decoded config.json: a wrong value names its key and its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tsplanner.errors import TsplannerError
+
+
+class Config:
+    """A config.json (or a section of it) with typed look-ups."""
+
+    def __init__(self, values: Mapping[str, object], source: str) -> None:
+        self._values = values
+        self._source = source
+
+    @property
+    def values(self) -> dict[str, object]:
+        """The config as read."""
+        return dict(self._values)
+
+    def error(self, key: str, problem: str) -> TsplannerError:
+        """An error that says where the config is wrong."""
+        return TsplannerError(f"{self._source}: {key} {problem}")
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there with a value."""
+        return self._values.get(key) is not None
+
+    def optional(self, key: str) -> object | None:
+        """The raw value, or None."""
+        return self._values.get(key)
+
+    def positive(self, key: str, default: int | None = None) -> int:
+        """A whole number above zero.
+
+        Raises:
+            TsplannerError: the key is missing without a default, or is no such number.
+        """
+        value = self._values.get(key)
+        if value is None:
+            if default is None:
+                raise self.error(key, "is missing; is this the model's own config.json?")
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise self.error(key, f"must be a whole number above 0, not {value!r}")
+        return value
+
+    def number(self, key: str, default: float) -> float | None:
+        """A number; None where the config says null."""
+        value = self._values.get(key, default)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.error(key, f"must be a number, not {value!r}")
+        return float(value)
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """True or false."""
+        value = self._values.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise self.error(key, f"must be true or false, not {value!r}")
+        return value
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """A string."""
+        value = self._values.get(key, default)
+        if not isinstance(value, str):
+            raise self.error(key, f"must be a string, not {value!r}")
+        return value
+
+    def section(self, key: str) -> Config:
+        """A nested object."""
+        value = self._values.get(key)
+        if not isinstance(value, dict):
+            raise self.error(key, f"must be an object, not {value!r}")
+        return Config(value, f"{self._source}: {key}")
+
+    @property
+    def heads(self) -> int:
+        """Query heads."""
+        return self.positive("num_attention_heads")
+
+    @property
+    def key_value_heads(self) -> int:
+        """Key/value heads; as many as query heads where the config is silent."""
+        return self.positive("num_key_value_heads", self.heads)
+
+    @property
+    def head_dim(self) -> int:
+        """Width of a head: given, or the hidden size over the heads, which must divide."""
+        if self.has("head_dim"):
+            return self.positive("head_dim")
+        hidden = self.positive("hidden_size")
+        if hidden % self.heads:
+            raise self.error(
+                "hidden_size", f"{hidden} is not a multiple of num_attention_heads {self.heads}"
+            )
+        return hidden // self.heads

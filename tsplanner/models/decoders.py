@@ -1,0 +1,319 @@
+"""config.json to Architecture: one reader a family, a table of them at the end.
+
+A reader is a pure function of the decoded config. Defaults are those of transformers'
+configuration classes, used where a config.json leaves a key out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from memory_models.architecture import (
+    Activation,
+    Architecture,
+    Linear,
+    Norm,
+    Role,
+    TimeSeriesEncoder,
+)
+from tsplanner.models.config import Config
+
+Reader = Callable[[str, Config], Architecture]
+
+ACTIVATIONS = {
+    "silu": Activation.SILU,
+    "swish": Activation.SILU,
+    "gelu": Activation.GELU,
+    "gelu_new": Activation.GELU_TANH,
+    "gelu_fast": Activation.GELU_TANH,
+    "gelu_pytorch_tanh": Activation.GELU_TANH,
+    "relu": Activation.RELU,
+}
+
+
+def _attention(config: Config, *, bias: bool = False, output_bias: bool = False) -> tuple:
+    """Separate q, k, v and output projections: [D, HA], 2 x [D, KA], [HA, D]."""
+    hidden, size = config.positive("hidden_size"), config.head_dim
+    query, key_value = config.heads * size, config.key_value_heads * size
+    return (
+        Linear(name="q_proj", role=Role.QUERY, in_features=hidden, out_features=query, bias=bias),
+        Linear(name="k_proj", role=Role.KEY, in_features=hidden, out_features=key_value, bias=bias),
+        Linear(
+            name="v_proj", role=Role.VALUE, in_features=hidden, out_features=key_value, bias=bias
+        ),
+        Linear(
+            name="o_proj",
+            role=Role.OUTPUT,
+            in_features=query,
+            out_features=hidden,
+            bias=output_bias,
+        ),
+    )
+
+
+def _gated_mlp(
+    hidden: int, intermediate: int, *, bias: bool = False, count: int = 1
+) -> tuple[Linear, ...]:
+    """Gate, up and down projections (SwiGLU, GeGLU)."""
+    sides = {"in_features": hidden, "out_features": intermediate, "bias": bias, "count": count}
+    return (
+        Linear(name="gate_proj", role=Role.GATE, **sides),
+        Linear(name="up_proj", role=Role.UP, **sides),
+        Linear(
+            name="down_proj",
+            role=Role.DOWN,
+            in_features=intermediate,
+            out_features=hidden,
+            bias=bias,
+            count=count,
+        ),
+    )
+
+
+def _architecture(
+    name: str, config: Config, block: tuple[Linear, ...], **traits: object
+) -> Architecture:
+    """An Architecture from the keys that all families share; ``traits`` override."""
+    hidden = config.positive("hidden_size")
+    fields: dict[str, object] = {
+        "name": name,
+        "model_type": config.text("model_type"),
+        "hidden_size": hidden,
+        "intermediate_size": config.positive("intermediate_size"),
+        "num_hidden_layers": config.positive("num_hidden_layers"),
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.key_value_heads,
+        "head_dim": config.head_dim,
+        "vocab_size": config.positive("vocab_size"),
+        "max_position_embeddings": config.positive("max_position_embeddings", 2048),
+        "tie_word_embeddings": config.flag("tie_word_embeddings", default=False),
+        "block": block,
+        "norm_width_per_layer": 2 * hidden,
+        "activation": _activation(config),
+    }
+    return Architecture(**{**fields, **traits})  # type: ignore[arg-type]
+
+
+def _activation(config: Config, key: str = "hidden_act") -> Activation:
+    """The MLP's non-linearity by its config name."""
+    found = config.text(key, "silu")
+    if found not in ACTIVATIONS:
+        raise config.error(key, f"has the unknown activation {found!r}")
+    return ACTIVATIONS[found]
+
+
+def _llama(name: str, config: Config) -> Architecture:
+    """Llama and Mistral: SwiGLU, grouped queries, RMSNorm, biases only if the config says so."""
+    bias = config.flag("attention_bias", default=False)
+    block = _attention(config, bias=bias, output_bias=bias) + _gated_mlp(
+        config.positive("hidden_size"),
+        config.positive("intermediate_size"),
+        bias=config.flag("mlp_bias", default=False),
+    )
+    window = config.optional("sliding_window")
+    return _architecture(name, config, block, sliding_window=window)
+
+
+def _qwen2(name: str, config: Config) -> Architecture:
+    """Qwen2 and 2.5: as Llama with biases on q, k and v."""
+    block = _attention(config, bias=True) + _gated_mlp(
+        config.positive("hidden_size"), config.positive("intermediate_size")
+    )
+    return _architecture(name, config, block)
+
+
+def _qwen3(name: str, config: Config) -> Architecture:
+    """Qwen3: as Llama with a norm over every query and key head."""
+    bias = config.flag("attention_bias", default=False)
+    block = _attention(config, bias=bias, output_bias=bias) + _gated_mlp(
+        config.positive("hidden_size"), config.positive("intermediate_size")
+    )
+    width = 2 * config.positive("hidden_size") + 2 * config.head_dim
+    return _architecture(name, config, block, qk_norm=True, norm_width_per_layer=width)
+
+
+def _mixture(
+    name: str, config: Config, attention: tuple[Linear, ...], *, experts: str, width: str
+) -> Architecture:
+    """A decoder whose MLP is a router and ``experts`` gated MLPs of size ``width``."""
+    hidden, count = config.positive("hidden_size"), config.positive(experts)
+    router = Linear(name="gate", role=Role.ROUTER, in_features=hidden, out_features=count)
+    block = (*attention, router, *_gated_mlp(hidden, config.positive(width), count=count))
+    return _architecture(
+        name,
+        config,
+        block,
+        intermediate_size=config.positive(width),
+        num_experts_per_tok=config.positive("num_experts_per_tok", 2),
+    )
+
+
+def _mixtral(name: str, config: Config) -> Architecture:
+    """Mixtral: Mistral's attention, a mixture of SwiGLU experts."""
+    return _mixture(
+        name, config, _attention(config), experts="num_local_experts", width="intermediate_size"
+    )
+
+
+def _qwen3_moe(name: str, config: Config) -> Architecture:
+    """Qwen3 mixtures: q/k norms, every layer sparse (``decoder_sparse_step`` 1)."""
+    if config.positive("decoder_sparse_step", 1) != 1 or config.optional("mlp_only_layers"):
+        raise config.error("mlp_only_layers", "mixes dense and sparse layers, which has no reader")
+    found = _mixture(
+        name, config, _attention(config), experts="num_experts", width="moe_intermediate_size"
+    )
+    width = 2 * found.hidden_size + 2 * found.head_dim
+    return replace(found, qk_norm=True, norm_width_per_layer=width)
+
+
+def _gemma(name: str, config: Config) -> Architecture:
+    """Gemma 1: as Llama, GeGLU, tied head."""
+    block = _attention(config) + _gated_mlp(
+        config.positive("hidden_size"), config.positive("intermediate_size")
+    )
+    return _architecture(
+        name,
+        config,
+        block,
+        activation=Activation.GELU_TANH,
+        tie_word_embeddings=config.flag("tie_word_embeddings", default=True),
+    )
+
+
+def _gemma2(name: str, config: Config) -> Architecture:
+    """Gemma 2: four norms a block, soft-capped logits and attention scores."""
+    return replace(
+        _gemma(name, config),
+        norms_per_layer=4,
+        norm_width_per_layer=4 * config.positive("hidden_size"),
+        final_logit_softcapping=config.number("final_logit_softcapping", 30.0),
+        attn_logit_softcapping=config.number("attn_logit_softcapping", 50.0),
+        sliding_window=config.optional("sliding_window"),
+    )
+
+
+def _gemma3(name: str, config: Config) -> Architecture:
+    """Gemma 3 (text): four norms a block and q/k norms, no soft caps."""
+    hidden = config.positive("hidden_size")
+    return replace(
+        _gemma(name, config),
+        norms_per_layer=4,
+        qk_norm=True,
+        norm_width_per_layer=4 * hidden + 2 * config.head_dim,
+        sliding_window=config.optional("sliding_window"),
+    )
+
+
+def _phi3(name: str, config: Config) -> Architecture:
+    """Phi-3 and Phi-4: q, k, v fused in one matrix, gate and up in another."""
+    hidden, middle = config.positive("hidden_size"), config.positive("intermediate_size")
+    query = config.heads * config.head_dim
+    fused = query + 2 * config.key_value_heads * config.head_dim
+    block = (
+        Linear(name="qkv_proj", role=Role.QKV, in_features=hidden, out_features=fused),
+        Linear(name="o_proj", role=Role.OUTPUT, in_features=query, out_features=hidden),
+        Linear(name="gate_up_proj", role=Role.GATE_UP, in_features=hidden, out_features=2 * middle),
+        Linear(name="down_proj", role=Role.DOWN, in_features=middle, out_features=hidden),
+    )
+    return _architecture(name, config, block)
+
+
+def _opt(name: str, config: Config) -> Architecture:
+    """OPT: LayerNorm, ReLU, biases everywhere, learned positions (two rows more than positions)."""
+    hidden, middle = config.positive("hidden_size"), config.positive("ffn_dim")
+    if config.positive("word_embed_proj_dim", hidden) != hidden:
+        raise config.error("word_embed_proj_dim", f"differs from hidden_size {hidden}: no reader")
+    square = {"in_features": hidden, "out_features": hidden, "bias": True}
+    block = (
+        Linear(name="q_proj", role=Role.QUERY, **square),
+        Linear(name="k_proj", role=Role.KEY, **square),
+        Linear(name="v_proj", role=Role.VALUE, **square),
+        Linear(name="out_proj", role=Role.OUTPUT, **square),
+        Linear(name="fc1", role=Role.UP, in_features=hidden, out_features=middle, bias=True),
+        Linear(name="fc2", role=Role.DOWN, in_features=middle, out_features=hidden, bias=True),
+    )
+    positions = config.positive("max_position_embeddings", 2048) + 2
+    return _architecture(
+        name,
+        config,
+        block,
+        intermediate_size=middle,
+        norm=Norm.LAYER,
+        activation=_activation(config, "activation_function")
+        if config.has("activation_function")
+        else Activation.RELU,
+        learned_position_count=positions * hidden,
+        tie_word_embeddings=config.flag("tie_word_embeddings", default=True),
+    )
+
+
+def _gpt_neox(name: str, config: Config) -> Architecture:
+    """GPT-NeoX (Pythia): LayerNorm, GELU, fused qkv, biases, untied head."""
+    hidden, middle = config.positive("hidden_size"), config.positive("intermediate_size")
+    bias = config.flag("attention_bias", default=True)
+    block = (
+        Linear(
+            name="query_key_value",
+            role=Role.QKV,
+            in_features=hidden,
+            out_features=3 * hidden,
+            bias=bias,
+        ),
+        Linear(name="dense", role=Role.OUTPUT, in_features=hidden, out_features=hidden, bias=bias),
+        Linear(
+            name="dense_h_to_4h", role=Role.UP, in_features=hidden, out_features=middle, bias=True
+        ),
+        Linear(
+            name="dense_4h_to_h", role=Role.DOWN, in_features=middle, out_features=hidden, bias=True
+        ),
+    )
+    activation = _activation(config) if config.has("hidden_act") else Activation.GELU
+    return _architecture(name, config, block, norm=Norm.LAYER, activation=activation)
+
+
+def _encoder(config: Config) -> TimeSeriesEncoder:
+    """``config.ts`` of a ChatTS checkpoint; older releases say ``max_length``."""
+    ts = config.section("ts")
+    return TimeSeriesEncoder(
+        patch_size=ts.positive("patch_size"),
+        num_layers=ts.positive("num_layers"),
+        hidden_size=ts.positive("hidden_size"),
+        embedding_dim=ts.positive("embedding_dim", 16),
+        max_sequence_length=ts.positive("max_sequence_length", ts.positive("max_length", 32768)),
+        use_position_embedding=ts.flag("use_position_embedding", default=False),
+        use_position_idx=ts.flag("use_position_idx", default=False),
+        use_layer_norm=ts.flag("use_layer_norm", default=False),
+    )
+
+
+def _chatts(name: str, config: Config) -> Architecture:
+    """ChatTS on Qwen2: the released code keeps a rotary cache in every layer.
+
+    Elements: L x 2 x positions x A. Our own implementation in tsplanner/training keeps one
+    inverse-frequency vector instead, so the cache counts only with ``trust_remote_code``.
+    """
+    return replace(_qwen2(name, config), encoder=_encoder(config))
+
+
+def _qwen3ts(name: str, config: Config) -> Architecture:
+    """ChatTS on Qwen3."""
+    return replace(_qwen3(name, config), encoder=_encoder(config))
+
+
+READERS: Mapping[str, Reader] = {
+    "llama": _llama,
+    "mistral": _llama,
+    "qwen2": _qwen2,
+    "qwen3": _qwen3,
+    "mixtral": _mixtral,
+    "qwen3_moe": _qwen3_moe,
+    "gemma": _gemma,
+    "gemma2": _gemma2,
+    "gemma3_text": _gemma3,
+    "phi3": _phi3,
+    "opt": _opt,
+    "gpt_neox": _gpt_neox,
+    "chatts": _chatts,
+    "qwen3ts": _qwen3ts,
+}

@@ -1,0 +1,146 @@
+"""Where a model comes from: a folder, a config.json, a preset of configs/models, a hub id."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from memory_models.architecture import Architecture
+from tsplanner.errors import TsplannerError, UsageError, did_you_mean
+from tsplanner.models.config import Config
+from tsplanner.models.decoders import READERS
+from tsplanner.settings import configs_folder
+
+_MOST_CONFIG_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """A model as found: its shapes, and where its files lie."""
+
+    architecture: Architecture
+    config: dict[str, object]
+    folder: Path | None
+    """Folder of config.json; None if only a file was given."""
+    has_weights: bool
+    tokenizer: Path | None
+    """Folder with tokenizer.json, if the model has one beside its config."""
+
+
+def preset_names() -> tuple[str, ...]:
+    """Names of the presets of configs/models, sorted."""
+    folder = configs_folder() / "models"
+    return tuple(sorted(path.parent.name for path in folder.glob("*/config.json")))
+
+
+def read_model(name: str, *, cache_hub: bool = True) -> ModelSource:
+    """Read the model that ``name`` stands for: path first, then preset, then hub id.
+
+    Raises:
+        UsageError: nothing of that name.
+        TsplannerError: its config.json is broken or of an unknown model type.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _read_folder(path)
+    if path.is_file():
+        return _source(path, folder=path.parent)
+    preset = configs_folder() / "models" / name / "config.json"
+    if name in preset_names():
+        return _read_folder(preset.parent)
+    if name.count("/") == 1 and cache_hub and not name.startswith((".", "/", "~")):
+        return _read_folder(_hub_folder(name))
+    raise UsageError(
+        f'No model "{name}": it is no folder, no config.json and no preset.'
+        f"{did_you_mean(name, preset_names())} Presets: {', '.join(preset_names())}."
+    )
+
+
+def _read_folder(folder: Path) -> ModelSource:
+    config = folder / "config.json"
+    if not config.is_file():
+        raise TsplannerError(
+            f"{folder} has no config.json; give the folder that save_pretrained wrote."
+        )
+    return _source(config, folder=folder)
+
+
+def _source(path: Path, folder: Path) -> ModelSource:
+    values = read_config(path)
+    name = folder.name if path.name == "config.json" else path.stem
+    weights = any(folder.glob("*.safetensors"))
+    return ModelSource(
+        architecture=read_architecture(values, name=name or str(path), source=str(path)),
+        config=values,
+        folder=folder.resolve(),
+        has_weights=weights and path.name == "config.json",
+        tokenizer=folder.resolve() if (folder / "tokenizer.json").is_file() else None,
+    )
+
+
+def read_config(path: Path) -> dict[str, object]:
+    """Decode a config.json.
+
+    Raises:
+        TsplannerError: not readable, not JSON, or not an object.
+    """
+    try:
+        if path.stat().st_size > _MOST_CONFIG_BYTES:
+            raise TsplannerError(f"{path} is over 8 MiB: that is no model's config.json.")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TsplannerError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise TsplannerError(
+            f"{path} is not valid JSON ({error}); fetch it again or mend it there."
+        ) from error
+    if not isinstance(values, dict):
+        raise TsplannerError(f"{path} must hold a JSON object, not {type(values).__name__}.")
+    return values
+
+
+def read_architecture(values: dict[str, object], *, name: str, source: str) -> Architecture:
+    """The architecture a decoded config describes.
+
+    Raises:
+        TsplannerError: unknown ``model_type``, or shapes that cannot be.
+    """
+    config = Config(values, source)
+    model_type = config.text("model_type", "")
+    nested = values.get("text_config")
+    if model_type not in READERS and isinstance(nested, dict):
+        config = Config({"model_type": f"{model_type}_text", **nested}, f"{source}: text_config")
+        model_type = config.text("model_type")
+    reader = READERS.get(model_type)
+    if reader is None:
+        raise TsplannerError(
+            f'{source}: model_type "{model_type}" has no reader.'
+            f"{did_you_mean(model_type, READERS)} Known: {', '.join(sorted(READERS))}."
+        )
+    try:
+        return reader(name, config)
+    except ValueError as error:
+        raise TsplannerError(f"{source}: {error}") from error
+
+
+def _hub_folder(name: str) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise UsageError(
+            f'"{name}" looks like a hub id, which needs huggingface-hub: '
+            f"pip install 'tsplanner[hub]', or give a local folder.{_preset_hint(name)}"
+        ) from error
+    try:
+        return Path(hf_hub_download(name, "config.json")).parent
+    except Exception as error:  # the library raises a wide family of network errors
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
+        raise TsplannerError(
+            f'"{name}" cannot be read from the hub ({reason[:160]}); '
+            f"give a local folder or a preset.{_preset_hint(name)}"
+        ) from error
+
+
+def _preset_hint(name: str) -> str:
+    return did_you_mean(name.rpartition("/")[2].lower(), preset_names())

@@ -1,0 +1,25 @@
+"""Where things lie: the configs that ship with the package, the state of this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def configs_folder() -> Path:
+    """The folder configs/: inside an installed wheel, or at the top of a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "_configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def state_folder() -> Path:
+    """Where measurements of this machine are kept: $TSPLANNER_STATE or the user's state folder."""
+    given = os.environ.get("TSPLANNER_STATE")
+    if given:
+        return Path(given).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "tsplanner"
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "tsplanner"
