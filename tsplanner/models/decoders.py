@@ -80,7 +80,8 @@ def _architecture(
         "name": name,
         "model_type": config.text("model_type"),
         "hidden_size": hidden,
-        "intermediate_size": config.positive("intermediate_size"),
+        "intermediate_size": traits.get("intermediate_size")
+        or config.positive("intermediate_size"),
         "num_hidden_layers": config.positive("num_hidden_layers"),
         "num_attention_heads": config.heads,
         "num_key_value_heads": config.key_value_heads,
