@@ -1,0 +1,190 @@
+"""From samples to tensors: one encoding and one collator for every model and dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import torch
+
+from tsplanner.datasets.checks import TS_END, TS_START
+from tsplanner.datasets.encoding import chatts_answer, chatts_prompt, normalised_series
+from tsplanner.datasets.lengths import padded_tokens
+from tsplanner.datasets.records import Sample
+
+IGNORED_LABEL = -100
+
+
+class Style(StrEnum):
+    """How a sample becomes text."""
+
+    CHATTS = "chatts"
+    """ChatTS's fixed chat template, with a prefix before every series."""
+    CHAT_TEMPLATE = "chat_template"
+    """The tokenizer's own chat template."""
+    PLAIN = "plain"
+    """Headings, for base models without a template."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedSample:
+    """One row as token ids; the answer alone carries labels."""
+
+    input_ids: list[int]
+    labels: list[int]
+    series: tuple[tuple[float, ...], ...] = field(default=())
+    """Normalised values, one tuple a ``<ts><ts/>`` pair."""
+
+
+def text_style(tokenizer: Any, *, has_encoder: bool) -> Style:
+    """The style that fits a model: ChatTS's if it reads series, else the tokenizer's."""
+    if has_encoder:
+        return Style.CHATTS
+    return Style.CHAT_TEMPLATE if getattr(tokenizer, "chat_template", None) else Style.PLAIN
+
+
+def encode_sample(
+    sample: Sample, tokenizer: Any, *, cutoff_len: int, style: Style | str
+) -> EncodedSample | None:
+    """Token ids of one row; None for a row with series whose text is over ``cutoff_len``.
+
+    Text without series is cut to ``cutoff_len`` from the end of the question first, so that some
+    of the answer is left to learn from.
+    """
+    prompt, answer = _prompt_and_answer(sample, tokenizer, Style(style))
+    if len(prompt) + len(answer) > cutoff_len:
+        if sample.timeseries:
+            return None
+        answer = answer[: max(cutoff_len // 2, cutoff_len - len(prompt))]
+        prompt = prompt[: cutoff_len - len(answer)]
+    return EncodedSample(
+        input_ids=prompt + answer,
+        labels=[IGNORED_LABEL] * len(prompt) + answer,
+        series=tuple(normalised_series(series).values for series in sample.timeseries),
+    )
+
+
+def _prompt_and_answer(sample: Sample, tokenizer: Any, style: Style) -> tuple[list[int], list[int]]:
+    if style is Style.CHATTS:
+        prompt, answer = chatts_prompt(sample), chatts_answer(sample)
+    elif style is Style.CHAT_TEMPLATE:
+        question = [{"role": "user", "content": sample.input}]
+        dialogue = [*question, {"role": "assistant", "content": sample.output}]
+        prompt = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
+        whole = tokenizer.apply_chat_template(dialogue, tokenize=False)
+        # A template may write the finished turn otherwise than the opened one (empty thoughts).
+        ends = _turn_end(whole, sample.output)
+        answer = whole[len(prompt) :] if whole.startswith(prompt) else sample.output + ends
+    else:
+        prompt = f"### Question:\n{sample.input}\n\n### Answer:\n"
+        answer = sample.output + (tokenizer.eos_token or "")
+    return _ids(tokenizer, prompt), _ids(tokenizer, answer)
+
+
+def _turn_end(dialogue: str, output: str) -> str:
+    """What the template writes after the answer."""
+    stripped = output.strip()
+    return dialogue[dialogue.rfind(stripped) + len(stripped) :] if stripped in dialogue else ""
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def collate(encoded: Sequence[EncodedSample], pad_id: int) -> dict[str, torch.Tensor]:
+    """One batch, padded on the right to a multiple of 8 tokens.
+
+    ``timeseries`` is there only if a row has series: [K, 2N, 1], (value, 1.0) pairs, zeros after
+    the end of a shorter series.
+    """
+    width = padded_tokens(max(len(row.input_ids) for row in encoded))
+    input_ids = torch.full((len(encoded), width), pad_id, dtype=torch.long)
+    labels = torch.full((len(encoded), width), IGNORED_LABEL, dtype=torch.long)
+    attention_mask = torch.zeros((len(encoded), width), dtype=torch.long)
+    for index, row in enumerate(encoded):
+        count = len(row.input_ids)
+        input_ids[index, :count] = torch.tensor(row.input_ids)
+        labels[index, :count] = torch.tensor(row.labels)
+        attention_mask[index, :count] = 1
+    batch = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+    if series := [values for row in encoded for values in row.series]:
+        batch["timeseries"] = series_tensor(series)
+    return batch
+
+
+def series_tensor(series: Sequence[Sequence[float]]) -> torch.Tensor:
+    """[K, 2N, 1]: each value followed by 1.0, zeros to the longest series' end."""
+    points = torch.zeros(len(series), max(len(values) for values in series), 2)
+    for index, values in enumerate(series):
+        points[index, : len(values), 0] = torch.tensor(values)
+        points[index, : len(values), 1] = 1.0
+    return points.reshape(len(series), -1, 1)
+
+
+def chatts_batch(
+    samples: Sequence[Sample], tokenizer: Any, *, cutoff_len: int, style: Style | str = Style.CHATTS
+) -> dict[str, torch.Tensor]:
+    """Encode and collate in one call; rows over ``cutoff_len`` are left out.
+
+    Raises ValueError if no row is left.
+    """
+    rows = [encode_sample(s, tokenizer, cutoff_len=cutoff_len, style=style) for s in samples]
+    encoded = [row for row in rows if row is not None]
+    if not encoded:
+        raise ValueError(f"every one of {len(rows)} rows is over cutoff_len {cutoff_len}")
+    return collate(encoded, pad_token_id(tokenizer))
+
+
+def pad_token_id(tokenizer: Any) -> int:
+    """The padding token, or the end token for tokenizers that have none."""
+    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+
+
+def series_token_ids(tokenizer: Any) -> tuple[int, int]:
+    """Ids of ``<ts>`` and ``<ts/>`` in this vocabulary."""
+    start, end = tokenizer.convert_tokens_to_ids([TS_START, TS_END])
+    return int(start), int(end)
+
+
+def longest_batch(
+    config: Any,
+    *,
+    micro_batch_size: int,
+    sequence_length: int,
+    series_positions: int | None = None,
+    seed: int = 0,
+) -> dict[str, torch.Tensor]:
+    """A batch of random ids in which every row takes ``sequence_length`` decoder positions.
+
+    All text is labelled, so no shorter answer can hide part of the loss. For a config with
+    ``ts`` each row holds one series that adds ``series_positions`` (patches - 2) to its text;
+    None: a quarter of the positions.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    ts = getattr(config, "ts", None)
+    text = sequence_length
+    if ts is not None:
+        wanted = sequence_length // 4 if series_positions is None else series_positions
+        series_positions = max(-1, min(wanted, sequence_length - 2, _most_patches(ts) - 2))
+        text = sequence_length - series_positions
+    ids = torch.randint(0, config.vocab_size, (micro_batch_size, text), generator=generator)
+    batch = {"attention_mask": torch.ones_like(ids)}
+    if ts is not None and series_positions is not None:
+        start, end = config.ts_token_start_index, config.ts_token_end_index
+        # Marks drawn by chance would be pairs without a series.
+        ids[(ids == start) | (ids == end)] = min({0, 1, 2} - {start, end})
+        ids[:, 0], ids[:, 1] = start, end
+        points = (series_positions + 2) * ts["patch_size"]
+        values = torch.randn(micro_batch_size, points, generator=generator)
+        batch["timeseries"] = series_tensor(values.clamp(-3, 3).tolist())
+    labels = ids.clone()
+    if ts is not None:
+        labels[:, :2] = IGNORED_LABEL
+    return {"input_ids": ids, "labels": labels, **batch}
+
+
+def _most_patches(ts: dict[str, Any]) -> int:
+    """Patches of the longest series the encoder takes."""
+    return int(ts.get("max_sequence_length", ts.get("max_length", 32768))) // int(ts["patch_size"])
