@@ -43,9 +43,14 @@ def check_targets(architecture: Architecture, settings: TrainingSettings) -> Non
                     f'lora_target "{name}" is no linear of {architecture.model_type}; '
                     f"it has {', '.join(names)}"
                 )
-    sides = [min(linear.in_features, linear.out_features) for linear, _ in targets(architecture, settings)]
+    sides = [
+        min(linear.in_features, linear.out_features)
+        for linear, _ in targets(architecture, settings)
+    ]
     if not sides:
-        raise ValueError(f"lora_target {settings.lora_target} matches no linear that takes an adapter")
+        raise ValueError(
+            f"lora_target {settings.lora_target} matches no linear that takes an adapter"
+        )
     if settings.adapter_rank > min(sides):
         raise ValueError(
             f"lora_rank {settings.adapter_rank} is above the smallest side, {min(sides)}, "
@@ -53,9 +58,7 @@ def check_targets(architecture: Architecture, settings: TrainingSettings) -> Non
         )
 
 
-def targets(
-    architecture: Architecture, settings: TrainingSettings
-) -> Iterator[tuple[Linear, int]]:
+def targets(architecture: Architecture, settings: TrainingSettings) -> Iterator[tuple[Linear, int]]:
     """Adapted linears and how often each stands in the model; the encoder's MLP is always adapted.
 
     Source for the encoder: the ChatTS trainer adds every linear of ``ts_encoder.mlp``.

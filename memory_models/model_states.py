@@ -187,9 +187,7 @@ def step_transient_bytes(architecture: Architecture, settings: TrainingSettings)
     return 0
 
 
-def largest_embedding_gradient_bytes(
-    architecture: Architecture, settings: TrainingSettings
-) -> int:
+def largest_embedding_gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
     """Bytes of a second gradient of a tied embedding, alive while both are summed (full only)."""
     if settings.finetuning_type is not FinetuningType.FULL:
         return 0

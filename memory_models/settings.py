@@ -1,4 +1,7 @@
-"""How a model is trained, as far as bytes go. Field names are the keys of ``tsplanner estimate``."""
+"""How a model is trained, as far as bytes go.
+
+Field names are the keys of ``tsplanner estimate``.
+"""
 
 from __future__ import annotations
 

@@ -46,6 +46,10 @@ class Config:
             raise self.error(key, f"must be a whole number above 0, not {value!r}")
         return value
 
+    def optional_positive(self, key: str) -> int | None:
+        """A whole number above zero, or None where the config is silent."""
+        return self.positive(key) if self.has(key) else None
+
     def number(self, key: str, default: float) -> float | None:
         """A number; None where the config says null."""
         value = self._values.get(key, default)

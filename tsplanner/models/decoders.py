@@ -56,10 +56,17 @@ def _gated_mlp(
     hidden: int, intermediate: int, *, bias: bool = False, count: int = 1
 ) -> tuple[Linear, ...]:
     """Gate, up and down projections (SwiGLU, GeGLU)."""
-    sides = {"in_features": hidden, "out_features": intermediate, "bias": bias, "count": count}
+    gate = Linear(
+        name="gate_proj",
+        role=Role.GATE,
+        in_features=hidden,
+        out_features=intermediate,
+        bias=bias,
+        count=count,
+    )
     return (
-        Linear(name="gate_proj", role=Role.GATE, **sides),
-        Linear(name="up_proj", role=Role.UP, **sides),
+        gate,
+        replace(gate, name="up_proj", role=Role.UP),
         Linear(
             name="down_proj",
             role=Role.DOWN,
@@ -112,7 +119,7 @@ def _llama(name: str, config: Config) -> Architecture:
         config.positive("intermediate_size"),
         bias=config.flag("mlp_bias", default=False),
     )
-    window = config.optional("sliding_window")
+    window = config.optional_positive("sliding_window")
     return _architecture(name, config, block, sliding_window=window)
 
 
@@ -190,7 +197,7 @@ def _gemma2(name: str, config: Config) -> Architecture:
         norm_width_per_layer=4 * config.positive("hidden_size"),
         final_logit_softcapping=config.number("final_logit_softcapping", 30.0),
         attn_logit_softcapping=config.number("attn_logit_softcapping", 50.0),
-        sliding_window=config.optional("sliding_window"),
+        sliding_window=config.optional_positive("sliding_window"),
     )
 
 
@@ -202,7 +209,7 @@ def _gemma3(name: str, config: Config) -> Architecture:
         norms_per_layer=4,
         qk_norm=True,
         norm_width_per_layer=4 * hidden + 2 * config.head_dim,
-        sliding_window=config.optional("sliding_window"),
+        sliding_window=config.optional_positive("sliding_window"),
     )
 
 
@@ -225,12 +232,14 @@ def _opt(name: str, config: Config) -> Architecture:
     hidden, middle = config.positive("hidden_size"), config.positive("ffn_dim")
     if config.positive("word_embed_proj_dim", hidden) != hidden:
         raise config.error("word_embed_proj_dim", f"differs from hidden_size {hidden}: no reader")
-    square = {"in_features": hidden, "out_features": hidden, "bias": True}
+    query = Linear(
+        name="q_proj", role=Role.QUERY, in_features=hidden, out_features=hidden, bias=True
+    )
     block = (
-        Linear(name="q_proj", role=Role.QUERY, **square),
-        Linear(name="k_proj", role=Role.KEY, **square),
-        Linear(name="v_proj", role=Role.VALUE, **square),
-        Linear(name="out_proj", role=Role.OUTPUT, **square),
+        query,
+        replace(query, name="k_proj", role=Role.KEY),
+        replace(query, name="v_proj", role=Role.VALUE),
+        replace(query, name="out_proj", role=Role.OUTPUT),
         Linear(name="fc1", role=Role.UP, in_features=hidden, out_features=middle, bias=True),
         Linear(name="fc2", role=Role.DOWN, in_features=middle, out_features=hidden, bias=True),
     )

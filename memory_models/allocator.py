@@ -1,0 +1,50 @@
+"""From tensors to what the allocator reserves and the driver sees, with bounds.
+
+Margins come from measured residuals by recipe class; see ``Calibration``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from memory_models.calibration import Calibration, Margin
+from memory_models.records import Interval
+from memory_models.settings import TrainingSettings
+from memory_models.units import MIB, round_up
+
+SEGMENT_BYTES = 2 * MIB
+"""Large segments are multiples of this. Source: kRoundLarge, CUDACachingAllocator.cpp."""
+
+
+def recipe_class(settings: TrainingSettings) -> str:
+    """The class whose residuals bound this recipe: what is trained, on what base, checkpointed."""
+    if settings.zero_stage or settings.world_size > 1:
+        return "sharded"
+    method = "adapter" if settings.uses_adapter else "weights"
+    base = "quantized" if settings.quantization else "plain"
+    kept = "checkpointed" if settings.gradient_checkpointing else "kept"
+    return f"{method}-{base}-{kept}"
+
+
+def margin(table: Mapping[str, Margin], settings: TrainingSettings) -> Margin:
+    """The margin of the recipe's class, or the default one."""
+    return table.get(recipe_class(settings)) or table["default"]
+
+
+def allocated_interval(
+    estimated: int, settings: TrainingSettings, calibration: Calibration
+) -> Interval:
+    """Peak of allocated bytes."""
+    found = margin(calibration.allocated, settings)
+    return Interval(expected=round(estimated * found.ratio), upper=round(estimated * found.upper))
+
+
+def reserved_interval(
+    estimated: int, settings: TrainingSettings, calibration: Calibration
+) -> Interval:
+    """Peak of reserved bytes: allocated plus fragmentation, in whole segments."""
+    found = margin(calibration.reserved, settings)
+    return Interval(
+        expected=round_up(round(estimated * found.ratio), SEGMENT_BYTES),
+        upper=round_up(round(estimated * found.upper), SEGMENT_BYTES),
+    )

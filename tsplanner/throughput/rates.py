@@ -1,0 +1,79 @@
+"""Rates of a machine: what share of the datasheet a real step reaches, with provenance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memory_models.device import Device, LinkType, Machine
+
+CPU_FLOPS_PER_CORE = 25e9
+"""fp32 multiply-adds of one core in eager PyTorch, assumed; a probe replaces it."""
+CPU_BYTES_PER_SECOND = 10e9
+DEFAULT_FLOPS = 100e12
+DEFAULT_BANDWIDTH = 500e9
+LINK_BYTES_PER_SECOND = {LinkType.NVLINK: 200e9, LinkType.PCIE: 12e9}
+HOST_LINK_BYTES_PER_SECOND = 12e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What one rank does in a second, as a step really sees it."""
+
+    matrix_flops: float
+    """Half-precision (GPU) or fp32 (CPU) matrix products."""
+    memory_bytes: float
+    link_bytes: float
+    """Between GPUs, one direction."""
+    host_bytes: float
+    """Between GPU and host, one direction."""
+    launch_seconds_per_linear: float
+    """Host time to issue a linear's share of kernels, forward and backward."""
+    basis: str
+    relative_error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Efficiency:
+    """Shares of datasheet rates that training steps reached; fitted on measured steps."""
+
+    matrix: float = 0.62
+    memory: float = 0.70
+    link: float = 0.70
+    launch_seconds_per_linear: float = 110e-6
+    relative_error: float = 0.35
+    """Half-width of the 95 % interval before any probe."""
+    basis: str = "datasheet rates; efficiencies assumed, not yet measured"
+
+
+MEASURED = Efficiency()
+
+
+def rates_of(machine: Machine, efficiency: Efficiency = MEASURED) -> Rates:
+    """Rates of the machine's slowest GPU, or of its CPU if it has none."""
+    if not machine.devices:
+        cores = machine.host.cpu_count
+        return Rates(
+            matrix_flops=CPU_FLOPS_PER_CORE * cores,
+            memory_bytes=CPU_BYTES_PER_SECOND,
+            link_bytes=CPU_BYTES_PER_SECOND,
+            host_bytes=CPU_BYTES_PER_SECOND,
+            launch_seconds_per_linear=60e-6,
+            basis="assumed CPU rates, not measured here",
+            relative_error=0.7,
+        )
+    device = min(machine.devices, key=_flops)
+    link = machine.link_bytes_per_second or LINK_BYTES_PER_SECOND[machine.link or LinkType.PCIE]
+    return Rates(
+        matrix_flops=_flops(device) * efficiency.matrix,
+        memory_bytes=(device.memory_bytes_per_second or DEFAULT_BANDWIDTH) * efficiency.memory,
+        link_bytes=link * efficiency.link,
+        host_bytes=(device.host_link_bytes_per_second or HOST_LINK_BYTES_PER_SECOND)
+        * efficiency.link,
+        launch_seconds_per_linear=efficiency.launch_seconds_per_linear,
+        basis=efficiency.basis,
+        relative_error=efficiency.relative_error,
+    )
+
+
+def _flops(device: Device) -> float:
+    return device.matrix_flops_per_second or DEFAULT_FLOPS
