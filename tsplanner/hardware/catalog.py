@@ -1,0 +1,215 @@
+"""The GPU catalogue: what the datasheets promise, one row a card.
+
+To add a card, add a row to ``CATALOG``; ``tests/hardware/test_catalog.py`` checks that its names
+find it and nothing else.
+
+Rates of the GeForce cards are those with fp32 accumulation, which training uses: half of the fp16
+rate that adverts print. Where a whitepaper leaves that rate out it is tensor cores x boost clock x
+128 FLOP (256 on professional cards), which reproduces the printed ones.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from memory_models.units import GIB, MIB
+from tsplanner.hardware.links import pcie_bytes_per_second
+
+FREE_RESERVE_BYTES = 256 * MIB
+FREE_RESERVE_SHARE = 0.0075
+"""What driver and firmware keep on an idle card: an assumed 256 MiB plus 0.75 % of its memory.
+Chosen to lie near what idle cards were seen to leave: 21.6 of 22 GiB, 79.1 of 80, 139.7 of 141."""
+
+INLINE_ECC_SHARE = 1 / 16
+"""GDDR cards with error correction on keep the check bits in their own memory."""
+
+GENERATIONS = {
+    (7, 0): "Volta",
+    (7, 5): "Turing",
+    (8, 0): "Ampere",
+    (8, 6): "Ampere",
+    (8, 9): "Ada Lovelace",
+    (9, 0): "Hopper",
+    (10, 0): "Blackwell",
+    (12, 0): "Blackwell",
+}
+
+_NOISE = re.compile(r"\b(?:nvidia|geforce|tesla|rtx|generation|edition|gpu|graphics)\b")
+_SIZE = re.compile(r"(?<![\w.])(\d{1,4}(?:\.\d{1,3})?)\s*g(?:i?b)?\b", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One row of the catalogue."""
+
+    name: str
+    memory_gib: tuple[int, ...]
+    """Sizes on the market; with more than one a bare name is a question."""
+    compute_capability: tuple[int, int]
+    matrix_flops_per_second: float
+    """Dense fp16/bf16 tensor rate, fp32 accumulation."""
+    memory_bytes_per_second: float
+    pcie_generation: int
+    source: str
+    """The vendor's document, in words."""
+    patterns: tuple[str, ...] = field(default=())
+    """Other names, as ``name_key`` leaves them."""
+    patterns_with_size: tuple[str, ...] = field(default=())
+    """Names that mean this card only when its memory size is written too."""
+    modified_gib: tuple[int, ...] = field(default=())
+    """Sizes of rebuilt cards: accepted when written, never asked about."""
+    pcie_lanes: int = 16
+    nvlink_bytes_per_second: float | None = None
+    """One direction, all links of the card; None: no NVLink."""
+    nvlink_built_in: bool = False
+    """Always wired (SXM boards); False: only with a bridge."""
+    inline_ecc: bool = False
+    """Error correction is on as shipped and takes a sixteenth of the memory."""
+
+    @property
+    def generation(self) -> str:
+        """NVIDIA's name of the architecture."""
+        return GENERATIONS[self.compute_capability]
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Everything that names this card without a question."""
+        return frozenset({name_key(self.name), *self.patterns})
+
+    @property
+    def host_link_bytes_per_second(self) -> float | None:
+        """PCIe bandwidth in one direction with every lane wired."""
+        return pcie_bytes_per_second(self.pcie_generation, self.pcie_lanes)
+
+    def total_bytes(self, size_gib: int) -> int:
+        """Memory that the driver shows for a card sold with ``size_gib``."""
+        share = 1 - INLINE_ECC_SHARE if self.inline_ecc else 1
+        return int(size_gib * GIB * share)
+
+
+def usable_bytes(total_bytes: int) -> int:
+    """Memory that an idle card leaves to programs. Assumed: see ``FREE_RESERVE_BYTES``."""
+    reserve = FREE_RESERVE_BYTES + int(total_bytes * FREE_RESERVE_SHARE)
+    return max(0, total_bytes - reserve)
+
+
+def size_in(text: str) -> float | None:
+    """Memory size written in a GPU's name, GiB; GB counts as GiB, as on every GPU's box."""
+    found = _SIZE.search(re.sub(r"[-_/]", " ", text))
+    return float(found.group(1)) if found else None
+
+
+def name_key(text: str) -> str:
+    """Name without vendor, family, memory size, case and punctuation.
+
+    ``NVIDIA GeForce RTX 2080 Ti``, ``RTX2080Ti`` and ``2080 ti 22GiB`` all give ``2080ti``.
+    """
+    words = _SIZE.sub(" ", re.sub(r"[-_/]", " ", text.lower()))
+    words = re.sub(r"\brtx(?=\w)", " ", words)
+    return re.sub(r"[^a-z0-9]", "", _NOISE.sub(" ", words))
+
+
+_VOLTA = "NVIDIA V100 datasheet"
+_TURING = "NVIDIA Turing architecture whitepaper, appendices"
+_TESLA_T4 = "NVIDIA T4 datasheet"
+_GA102 = "NVIDIA Ampere GA102 architecture whitepaper"
+_AD102 = "NVIDIA Ada architecture whitepaper"
+_GB202 = "NVIDIA RTX Blackwell architecture whitepaper"
+
+
+def _row(
+    name: str,
+    memory_gib: int | tuple[int, ...],
+    capability: tuple[int, int],
+    rates: tuple[float, float],
+    pcie: int,
+    source: str,
+    **more: object,
+) -> Gpu:
+    """One card; ``rates`` are TFLOP/s and GB/s, ``nvlink`` is GB/s in one direction."""
+    nvlink = more.pop("nvlink", None)
+    return Gpu(
+        name=name,
+        memory_gib=(memory_gib,) if isinstance(memory_gib, int) else memory_gib,
+        compute_capability=capability,
+        matrix_flops_per_second=rates[0] * 1e12,
+        memory_bytes_per_second=rates[1] * 1e9,
+        pcie_generation=pcie,
+        source=source,
+        nvlink_bytes_per_second=nvlink * 1e9 if isinstance(nvlink, (int, float)) else None,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+# fmt: off
+CATALOG: tuple[Gpu, ...] = (
+    _row("V100 SXM2", (16, 32), (7, 0), (125, 900), 3, _VOLTA, nvlink=150, nvlink_built_in=True,
+         patterns=("v100", "v100sxm", "v100sxm3")),
+    _row("V100 PCIe", (16, 32), (7, 0), (112, 900), 3, _VOLTA),
+    _row("V100S PCIe", 32, (7, 0), (130, 1134), 3, _VOLTA, patterns=("v100s",)),
+    _row("T4", 16, (7, 5), (65, 320), 3, _TESLA_T4, inline_ecc=True),
+    _row("RTX 2080", 8, (7, 5), (42.4, 448), 3, _TURING, nvlink=25),
+    # Cards rebuilt with 22 GiB are common enough that the bare name is a question.
+    _row("RTX 2080 Ti", (11, 22), (7, 5), (56.9, 616), 3, _TURING, nvlink=50),
+    _row("Quadro RTX 6000", 24, (7, 5), (130.5, 672), 3, _TURING, nvlink=50, patterns=("6000",)),
+    _row("Quadro RTX 8000", 48, (7, 5), (130.5, 672), 3, _TURING, nvlink=50, patterns=("8000",)),
+    _row("RTX 3060", 12, (8, 6), (25.5, 360), 4, _GA102),
+    _row("RTX 3060 Ti", 8, (8, 6), (32.4, 448), 4, _GA102),
+    _row("RTX 3070", 8, (8, 6), (40.6, 448), 4, _GA102),
+    _row("RTX 3080 10GB", 10, (8, 6), (59.5, 760), 4, _GA102, modified_gib=(20,)),
+    _row("RTX 3080 12GB", 12, (8, 6), (61.3, 912), 4, _GA102),
+    _row("RTX 3080 Ti", 12, (8, 6), (68.2, 912), 4, _GA102),
+    _row("RTX 3090", 24, (8, 6), (71, 936), 4, _GA102, nvlink=56.25),
+    _row("RTX 3090 Ti", 24, (8, 6), (80, 1008), 4, _GA102, nvlink=56.25),
+    _row("A10", 24, (8, 6), (125, 600), 4, "NVIDIA A10 datasheet", inline_ecc=True),
+    _row("A30", 24, (8, 0), (165, 933), 4, "NVIDIA A30 datasheet", nvlink=100),
+    _row("A40", 48, (8, 6), (149.7, 696), 4, "NVIDIA A40 datasheet", nvlink=56.25,
+         inline_ecc=True),
+    _row("RTX A4000", 16, (8, 6), (76.7, 448), 4, "NVIDIA RTX A4000 datasheet"),
+    _row("RTX A5000", 24, (8, 6), (111.1, 768), 4, "NVIDIA RTX A5000 datasheet", nvlink=56.25),
+    _row("RTX A6000", 48, (8, 6), (154.8, 768), 4, "NVIDIA RTX A6000 datasheet", nvlink=56.25),
+    _row("A100 SXM4 40GB", 40, (8, 0), (312, 1555), 4, "NVIDIA A100 datasheet", nvlink=300,
+         nvlink_built_in=True, patterns=("a100", "a100sxm")),
+    _row("A100 SXM4 80GB", 80, (8, 0), (312, 2039), 4, "NVIDIA A100 datasheet", nvlink=300,
+         nvlink_built_in=True, patterns=("a100", "a100sxm")),
+    _row("A100 PCIe 40GB", 40, (8, 0), (312, 1555), 4, "NVIDIA A100 datasheet", nvlink=300),
+    _row("A100 PCIe 80GB", 80, (8, 0), (312, 1935), 4, "NVIDIA A100 datasheet", nvlink=300),
+    _row("RTX 4060 Ti", (8, 16), (8, 9), (44.1, 288), 4, _AD102, pcie_lanes=8),
+    _row("RTX 4070", 12, (8, 9), (58.3, 504), 4, _AD102),
+    _row("RTX 4070 SUPER", 12, (8, 9), (71, 504), 4, _AD102),
+    _row("RTX 4070 Ti", 12, (8, 9), (80.2, 504), 4, _AD102),
+    _row("RTX 4070 Ti SUPER", 16, (8, 9), (88.2, 672), 4, _AD102),
+    _row("RTX 4080", 16, (8, 9), (97.5, 717), 4, _AD102),
+    _row("RTX 4080 SUPER", 16, (8, 9), (104.4, 736), 4, _AD102),
+    _row("RTX 4090", 24, (8, 9), (165.2, 1008), 4, _AD102, modified_gib=(48,)),
+    _row("L4", 24, (8, 9), (121, 300), 4, "NVIDIA L4 datasheet", inline_ecc=True),
+    _row("L40", 48, (8, 9), (181, 864), 4, "NVIDIA L40 datasheet", inline_ecc=True),
+    _row("L40S", 48, (8, 9), (362, 864), 4, "NVIDIA L40S datasheet", inline_ecc=True),
+    _row("RTX 6000 Ada", 48, (8, 9), (364.2, 960), 4, "NVIDIA RTX 6000 Ada datasheet",
+         patterns=("6000", "ada6000")),
+    _row("H100 SXM5", 80, (9, 0), (989.4, 3352), 5, "NVIDIA H100 datasheet", nvlink=450,
+         nvlink_built_in=True, patterns=("h100", "h100sxm", "h100hbm3")),
+    _row("H100 PCIe", 80, (9, 0), (756, 2039), 5, "NVIDIA H100 datasheet", nvlink=300),
+    _row("H100 NVL", 94, (9, 0), (835, 3938), 5, "NVIDIA H100 NVL datasheet", nvlink=300,
+         patterns_with_size=("h100",)),
+    _row("H200", 141, (9, 0), (989.4, 4800), 5, "NVIDIA H200 datasheet", nvlink=450,
+         nvlink_built_in=True, patterns=("h200sxm", "h200sxm5")),
+    _row("H200 NVL", 141, (9, 0), (835, 4800), 5, "NVIDIA H200 datasheet", nvlink=450),
+    _row("B200", 180, (10, 0), (2250, 8000), 5, "NVIDIA HGX B200 datasheet", nvlink=900,
+         nvlink_built_in=True, patterns=("b200sxm", "b200sxm6"), modified_gib=(192,)),
+    _row("RTX 5060 Ti", (8, 16), (12, 0), (47.4, 448), 5, _GB202, pcie_lanes=8),
+    _row("RTX 5070", 12, (12, 0), (61.7, 672), 5, _GB202),
+    _row("RTX 5070 Ti", 16, (12, 0), (87.9, 896), 5, _GB202),
+    _row("RTX 5080", 16, (12, 0), (112.6, 960), 5, _GB202),
+    _row("RTX 5090", 32, (12, 0), (209.5, 1792), 5, _GB202),
+    _row("RTX PRO 6000 Blackwell", 96, (12, 0), (503.8, 1792), 5,
+         "NVIDIA RTX PRO 6000 Blackwell datasheet",
+         patterns=("6000", "pro6000", "6000blackwell", "pro6000blackwellworkstation")),
+    _row("RTX PRO 6000 Blackwell Max-Q", 96, (12, 0), (438.9, 1792), 5,
+         "NVIDIA RTX PRO 6000 Blackwell Max-Q datasheet",
+         patterns=("pro6000maxq", "pro6000blackwellmaxqworkstation")),
+    _row("RTX PRO 6000 Blackwell Server", 96, (12, 0), (503.8, 1597), 5,
+         "NVIDIA RTX PRO 6000 Blackwell Server Edition datasheet", patterns=("pro6000server",)),
+)
+# fmt: on

@@ -1,0 +1,159 @@
+"""Memory and processor limits of control groups, versions 1 and 2.
+
+A container, a batch job or a login session may hold less than the machine: every group from the
+process's own up to the root may set a limit, and the tightest one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+
+UNLIMITED_BYTES = 2**60
+"""Version 1 says "none" with the largest number of whole pages; no machine has this much."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CgroupLimits:
+    """What the groups above this process allow, all levels together."""
+
+    memory_bytes: int | None = None
+    """Tightest limit; None: none is set."""
+    memory_available_bytes: int | None = None
+    """What is left under the fullest limit, page cache that can be dropped counted as free."""
+    cpus: float | None = None
+    """Tightest quota in cores; None: none is set."""
+    memory_version: str | None = None
+    """``cgroup v1`` or ``cgroup v2``: where the memory limit stands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Version:
+    """File names of one version."""
+
+    name: str
+    limit: str
+    usage: str
+    inactive: str
+
+
+_V1 = _Version(
+    name="cgroup v1",
+    limit="memory.limit_in_bytes",
+    usage="memory.usage_in_bytes",
+    inactive="total_inactive_file",
+)
+_V2 = _Version(
+    name="cgroup v2", limit="memory.max", usage="memory.current", inactive="inactive_file"
+)
+
+
+def read_limits(root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> CgroupLimits:
+    """Limits on this process; empty where there are no control groups. Raises nothing."""
+    groups = _groups(membership)
+    memory = [
+        *((_V1, level) for level in _levels(root, groups, "memory")),
+        *((_V2, level) for level in _levels(root, groups, "")),
+    ]
+    limits = [
+        (limit, version, level) for version, level in memory if (limit := _limit(version, level))
+    ]
+    cpus = [
+        *(_quota_v1(level) for level in _levels(root, groups, "cpu")),
+        *(_quota_v2(level) for level in _levels(root, groups, "")),
+    ]
+    tightest = min(limits, key=lambda each: each[0], default=None)
+    return CgroupLimits(
+        memory_bytes=tightest[0] if tightest else None,
+        memory_available_bytes=min(
+            (max(0, limit - _used(version, level)) for limit, version, level in limits),
+            default=None,
+        ),
+        cpus=min((quota for quota in cpus if quota), default=None),
+        memory_version=tightest[1].name if tightest else None,
+    )
+
+
+def _text(path: Path) -> str:
+    """Text of a small file, or nothing where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _groups(membership: Path) -> dict[str, tuple[str, str]]:
+    """Hierarchy's folder and group's path by controller; version 2's controller is ``""``."""
+    groups: dict[str, tuple[str, str]] = {}
+    for line in _text(membership).splitlines():
+        fields = line.split(":", 2)
+        if len(fields) != 3:
+            continue
+        for controller in fields[1].split(","):
+            groups[controller] = (fields[1], fields[2])
+    return groups
+
+
+def _levels(root: Path, groups: dict[str, tuple[str, str]], controller: str) -> Iterator[Path]:
+    """Folders of the groups that hold the process, its own first, the hierarchy's root last.
+
+    Inside a container the path may be the host's while the tree is the container's own: folders
+    that are not there are passed over, so that the walk ends at the container's root.
+    """
+    if controller not in groups:
+        return
+    hierarchy, path = groups[controller]
+    tops = [root, root / "unified"] if not controller else [root / controller, root / hierarchy]
+    top = next((each for each in tops if _is_top(each, controller)), None)
+    if top is None:
+        return
+    parts = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
+    for depth in range(len(parts), -1, -1):
+        folder = top.joinpath(*parts[:depth])
+        if folder.is_dir():
+            yield folder
+
+
+def _is_top(folder: Path, controller: str) -> bool:
+    """Whether a hierarchy starts here: version 2 has one telling file, version 1 a folder."""
+    return folder.is_dir() if controller else (folder / "cgroup.controllers").is_file()
+
+
+def _limit(version: _Version, level: Path) -> int | None:
+    """Memory limit of one group; None for "max" and for version 1's absurdly large number."""
+    text = _text(level / version.limit)
+    if not text.isdecimal():
+        return None
+    return int(text) if int(text) < UNLIMITED_BYTES else None
+
+
+def _used(version: _Version, level: Path) -> int:
+    """Memory of one group that cannot simply be dropped."""
+    usage = _text(level / version.usage)
+    if not usage.isdecimal():
+        return 0
+    for line in _text(level / "memory.stat").splitlines():
+        name, _, value = line.partition(" ")
+        if name == version.inactive and value.strip().isdecimal():
+            return max(0, int(usage) - int(value))
+    return int(usage)
+
+
+def _quota(quota: str, period: str) -> float | None:
+    """Cores of a quota per period; "max" and -1 mean none."""
+    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:
+        return None
+    return int(quota) / int(period)
+
+
+def _quota_v1(level: Path) -> float | None:
+    return _quota(_text(level / "cpu.cfs_quota_us"), _text(level / "cpu.cfs_period_us"))
+
+
+def _quota_v2(level: Path) -> float | None:
+    quota, _, period = _text(level / "cpu.max").partition(" ")
+    return _quota(quota, period)

@@ -1,0 +1,204 @@
+"""Machines that are not here: ``--gpus "2x RTX 2080 Ti 22GiB"`` and machine files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from memory_models.device import Device, Host, LinkType, Machine
+from memory_models.units import GIB
+from tsplanner.errors import TsplannerError, UsageError, did_you_mean
+from tsplanner.hardware.catalog import usable_bytes
+from tsplanner.hardware.links import Link
+from tsplanner.hardware.names import gpu_by_driver_name, gpu_by_text
+
+MAX_GPUS = 64
+NO_GPUS = frozenset({"cpu", "none"})
+
+DESCRIBED_PACKAGES = ("bitsandbytes", "deepspeed")
+"""Assumed to be installed on a machine that is described and does not name its packages."""
+KNOWN_PACKAGES = ("bitsandbytes", "deepspeed", "flash_attn", "liger_kernel")
+"""Optional training packages that change what can be planned, by module name."""
+
+DESCRIBED_CPU_COUNT = 8
+"""Assumed cores of a described machine that does not name them."""
+HOST_RESERVE_BYTES = 2 * GIB
+"""Assumed to be taken by the system of a described machine, at most a quarter of its memory."""
+
+_COUNT_FIRST = re.compile(r"\s*(\d{1,4})\s*[x×*]\s*(\S.*)", re.IGNORECASE | re.ASCII)  # noqa: RUF001
+_COUNT_LAST = re.compile(r"(.*\S)\s+[x×*]\s*(\d{1,4})\s*", re.IGNORECASE | re.ASCII)  # noqa: RUF001
+
+
+def parse_gpus(text: str) -> tuple[Device, ...]:
+    """GPUs of a description such as ``1x A100 80GiB + 2x RTX 3090``; ``cpu`` means none.
+
+    Raises UsageError for an unknown or ambiguous card and for a count outside 1 to 64.
+    """
+    if text.strip().lower() in NO_GPUS:
+        return ()
+    devices = tuple(device for part in re.split(r"[+,]", text) for device in _cards(part, text))
+    if len(devices) > MAX_GPUS:
+        raise UsageError(f'"{text}" are {len(devices)} GPUs; one machine has at most {MAX_GPUS}')
+    return devices
+
+
+def _cards(part: str, text: str) -> tuple[Device, ...]:
+    """One kind of card, as often as written."""
+    if not part.strip():
+        raise UsageError(f'"{text}" names no GPU: write for example "2x RTX 3090" or "cpu"')
+    count, name = 1, part.strip()
+    if found := _COUNT_FIRST.fullmatch(part):
+        count, name = int(found.group(1)), found.group(2)
+    elif found := _COUNT_LAST.fullmatch(part):
+        count, name = int(found.group(2)), found.group(1)
+    if not 1 <= count <= MAX_GPUS:
+        raise UsageError(f'"{part.strip()}": the number of GPUs must be 1 to {MAX_GPUS}')
+    gpu, size_gib = gpu_by_text(name)
+    total = gpu.total_bytes(size_gib)
+    device = Device(
+        name=gpu.name,
+        total_bytes=total,
+        free_bytes=usable_bytes(total),
+        compute_capability=gpu.compute_capability,
+        matrix_flops_per_second=gpu.matrix_flops_per_second,
+        memory_bytes_per_second=gpu.memory_bytes_per_second,
+        host_link_bytes_per_second=gpu.host_link_bytes_per_second,
+    )
+    return (device,) * count
+
+
+def described_link(
+    devices: tuple[Device, ...],
+    kind: LinkType | None = None,
+    bytes_per_second: float | None = None,
+) -> Link | None:
+    """Link of a described machine; None for fewer than two GPUs.
+
+    Boards with built-in NVLink have it; cards that need a bridge are taken to go through PCIe
+    unless ``kind`` says otherwise. Raises UsageError for NVLink on a card that has none.
+    """
+    if len(devices) < 2:
+        return None
+    rows = [gpu_by_driver_name(device.name, device.total_bytes) for device in devices]
+    if kind is None:
+        wired = all(gpu is not None and gpu.nvlink_built_in for gpu in rows)
+        kind = LinkType.NVLINK if wired else LinkType.PCIE
+    if bytes_per_second is not None:
+        return Link(kind=kind, bytes_per_second=bytes_per_second)
+    if kind is LinkType.PCIE:
+        rates = [device.host_link_bytes_per_second for device in devices]
+    else:
+        rates = [gpu.nvlink_bytes_per_second if gpu else None for gpu in rows]
+        without = [d.name for d, rate in zip(devices, rates, strict=True) if rate is None]
+        if without:
+            raise UsageError(f"link: the {without[0]} has no NVLink; write pcie")
+    known = [rate for rate in rates if rate is not None]
+    return Link(kind=kind, bytes_per_second=min(known) if len(known) == len(rates) else None)
+
+
+def machine_name(devices: tuple[Device, ...], host: Host) -> str:
+    """Name a machine for people: ``2x RTX 2080 Ti`` or ``CPU with 16 GiB``."""
+    if not devices:
+        return f"CPU with {host.total_bytes / GIB:.0f} GiB"
+    names = [device.name for device in devices]
+    return " + ".join(f"{names.count(name)}x {name}" for name in dict.fromkeys(names))
+
+
+def shipped_machine(name: str) -> Path | None:
+    """File of a machine that comes with tsplanner, by bare name; None for none of them."""
+    package = Path(__file__).resolve().parents[1]
+    for configs in (package / "_configs", package.parent / "configs"):
+        path = configs / "machines" / f"{name}.yaml"
+        if re.fullmatch(r"[\w.-]+", name) and path.is_file():
+            return path
+    return None
+
+
+def read_machine_file(path: Path) -> Machine:
+    """Machine that a YAML file describes; a bare name finds a machine that is shipped.
+
+    Keys: ``gpus`` and ``host_memory_gib`` are required; ``name``, ``cpu_count``, ``disk_free_gib``,
+    ``link`` (nvlink or pcie), ``link_gib_per_second`` and ``packages`` may be left out.
+    Raises UsageError for unknown or missing keys and wrong values, TsplannerError for a file that
+    cannot be read.
+    """
+    found = path if path.is_file() else shipped_machine(str(path)) or path
+    try:
+        import yaml
+
+        content = yaml.safe_load(found.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TsplannerError(f"cannot read machine file {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = getattr(error, "problem_mark", None)
+        line = f", line {place.line + 1}" if place else ""
+        raise UsageError(f"machine file {path}{line} is not valid YAML") from error
+    try:
+        return _machine(_checked(content), found.stem)
+    except UsageError as error:
+        raise UsageError(f"machine file {path}: {error}") from error
+
+
+def _number(value: object) -> bool:
+    # No machine has a million of anything here; infinities and NaN fail the comparison too.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1e6
+
+
+_KEYS: dict[str, tuple[str, Any]] = {
+    "name": ("a text", lambda value: isinstance(value, str) and bool(value.strip())),
+    "gpus": ('a text such as "2x RTX 3090" or "cpu"', lambda value: isinstance(value, str)),
+    "host_memory_gib": ("a number above 0", _number),
+    "cpu_count": ("a whole number above 0", lambda value: _number(value) and value == int(value)),
+    "disk_free_gib": ("a number above 0", _number),
+    "link": ("nvlink or pcie", lambda value: value in [*LinkType]),
+    "link_gib_per_second": ("a number above 0", _number),
+    "packages": (
+        f"a list of {', '.join(KNOWN_PACKAGES)}",
+        lambda value: isinstance(value, list) and all(each in KNOWN_PACKAGES for each in value),
+    ),
+}
+"""Key -> (what it must be, in words; whether a value is that)."""
+
+
+def _checked(content: object) -> dict[str, Any]:
+    """Keys of the file, all known and of the right kind."""
+    if not isinstance(content, dict):
+        raise UsageError(f"expected keys such as gpus and host_memory_gib, not {content!r:.60}")
+    for key, value in content.items():
+        if key not in _KEYS:
+            raise UsageError(f'unknown key "{key}".{did_you_mean(str(key), _KEYS)}')
+        wanted, accepts = _KEYS[key]
+        if not accepts(value):
+            raise UsageError(f"{key} must be {wanted}, not {value!r:.60}")
+    for key in ("gpus", "host_memory_gib"):
+        if key not in content:
+            raise UsageError(f'the key "{key}" is missing: it must be {_KEYS[key][0]}')
+    return content
+
+
+def _machine(keys: dict[str, Any], stem: str) -> Machine:
+    """Machine of checked keys."""
+    devices = parse_gpus(keys["gpus"])
+    rate = keys.get("link_gib_per_second")
+    link = described_link(
+        devices,
+        LinkType(keys["link"]) if "link" in keys else None,
+        None if rate is None else rate * GIB,
+    )
+    memory = int(keys["host_memory_gib"] * GIB)
+    disk = keys.get("disk_free_gib")
+    return Machine(
+        name=keys.get("name", stem),
+        devices=devices,
+        host=Host(
+            total_bytes=memory,
+            available_bytes=memory - min(HOST_RESERVE_BYTES, memory // 4),
+            cpu_count=int(keys.get("cpu_count", DESCRIBED_CPU_COUNT)),
+            disk_free_bytes=None if disk is None else int(disk * GIB),
+        ),
+        link=link.kind if link else None,
+        link_bytes_per_second=link.bytes_per_second if link else None,
+        packages=tuple(keys.get("packages", DESCRIBED_PACKAGES)),
+        detected=False,
+    )

@@ -1,0 +1,79 @@
+"""The machine a plan stands on: the one here, or one that the user describes."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from memory_models.device import Machine
+from tsplanner.errors import UsageError
+from tsplanner.hardware.describe import (
+    DESCRIBED_PACKAGES,
+    KNOWN_PACKAGES,
+    described_link,
+    machine_name,
+    parse_gpus,
+    read_machine_file,
+)
+from tsplanner.hardware.host import read_host
+from tsplanner.hardware.nvml import NvmlReading, read_nvml
+
+
+def detect_machine(folder: Path = Path(), reading: NvmlReading | None = None) -> Machine:
+    """Machine at hand: GPUs as the driver shows them now, the host as this process may use it.
+
+    ``folder`` is where runs are saved (its disk counts); ``reading`` stands in for the driver.
+    Raises nothing and imports no training library.
+    """
+    reading = read_nvml() if reading is None else reading
+    host = read_host(folder)
+    return Machine(
+        name=machine_name(reading.devices, host),
+        devices=reading.devices,
+        host=host,
+        link=reading.link.kind if reading.link else None,
+        link_bytes_per_second=reading.link.bytes_per_second if reading.link else None,
+        packages=found_packages(),
+    )
+
+
+def machine_for(gpus: str | None, machine_file: str | None, folder: Path = Path()) -> Machine:
+    """Machine to plan for: this one, or ``--gpus`` on this host, or a machine file.
+
+    With ``gpus`` the host's memory, cores and disk stay this machine's and the packages are those
+    assumed for any described machine (``DESCRIBED_PACKAGES``). Raises UsageError for both at once
+    and for what ``parse_gpus`` and ``read_machine_file`` refuse.
+    """
+    if gpus is not None and machine_file is not None:
+        raise UsageError("--gpus and --machine describe the same thing: give one of them")
+    if machine_file is not None:
+        return read_machine_file(Path(machine_file))
+    if gpus is None:
+        return detect_machine(folder)
+    devices = parse_gpus(gpus)
+    host = read_host(folder)
+    link = described_link(devices)
+    return Machine(
+        name=machine_name(devices, host),
+        devices=devices,
+        host=host,
+        link=link.kind if link else None,
+        link_bytes_per_second=link.bytes_per_second if link else None,
+        packages=DESCRIBED_PACKAGES,
+        detected=False,
+    )
+
+
+def found_packages() -> tuple[str, ...]:
+    """Names of the optional training packages that can be found. They are looked for, never imported."""
+    return tuple(name for name in KNOWN_PACKAGES if _found(name))
+
+
+def _found(name: str) -> bool:
+    if name in sys.modules:
+        return sys.modules[name] is not None
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False

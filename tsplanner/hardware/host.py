@@ -1,0 +1,56 @@
+"""The processor side of this machine, as this process may use it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from memory_models.device import Host
+from tsplanner.hardware.cgroup import CgroupLimits, read_limits
+
+
+def read_host(folder: Path = Path(), limits: CgroupLimits | None = None) -> Host:
+    """RAM, cores and the free disk space under ``folder``, control-group limits applied.
+
+    ``limits`` are read from this system unless given. Raises nothing for a folder that is not
+    there yet: the space is that of the nearest folder above it.
+    """
+    import psutil
+
+    limits = read_limits() if limits is None else limits
+    memory = psutil.virtual_memory()
+    total, available = int(memory.total), int(memory.available)
+    limited = limits.memory_bytes is not None and limits.memory_bytes < total
+    if limited and limits.memory_bytes is not None:
+        total = limits.memory_bytes
+    if limits.memory_available_bytes is not None:
+        available = min(available, limits.memory_available_bytes)
+    return Host(
+        total_bytes=total,
+        available_bytes=min(available, total),
+        cpu_count=_cpu_count(limits.cpus),
+        disk_free_bytes=disk_free_bytes(folder),
+        memory_limited_by=limits.memory_version or "host" if limited else "host",
+    )
+
+
+def disk_free_bytes(folder: Path) -> int | None:
+    """Free space on the disk that holds ``folder``; None where nobody says."""
+    absolute = folder.absolute()
+    for level in (absolute, *absolute.parents):
+        if level.is_dir():
+            try:
+                return shutil.disk_usage(level).free
+            except OSError:
+                return None
+    return None
+
+
+def _cpu_count(quota: float | None) -> int:
+    """Cores that this process may use, at least 1. Affinity exists on Linux alone."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, cores if quota is None else min(cores, int(quota)))

@@ -1,0 +1,85 @@
+"""Which cards a CUDA program would see: CUDA_VISIBLE_DEVICES and MIG slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Asks(Protocol):
+    """What answers NVML questions, None for those it cannot."""
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """Answer of one NVML function."""
+
+    def text(self, name: str, *arguments: Any) -> str | None:
+        """Answer of one NVML function as text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A handle to a GPU or to a MIG slice of one."""
+
+    handle: Any
+    parent: Any
+    """Handle of the GPU itself; ``handle`` again for a whole one."""
+    mig: bool = False
+
+
+def visible_cards(nvml: Asks, visible: str | None) -> tuple[Card, ...]:
+    """Cards and slices in the order CUDA would number them.
+
+    ``visible`` is the value of CUDA_VISIBLE_DEVICES (None: not set). Indices, UUIDs and unique
+    beginnings of UUIDs count, and as in CUDA the list ends at the first entry that names nothing:
+    so the empty text and ``-1`` hide everything. A GPU in MIG mode stands for all its slices.
+
+    Source: CUDA C++ Programming Guide, "CUDA Environment Variables".
+    """
+    handles = [
+        nvml.ask("nvmlDeviceGetHandleByIndex", index)
+        for index in range(nvml.ask("nvmlDeviceGetCount") or 0)
+    ]
+    gpus = [tuple(_slices(nvml, handle)) for handle in handles if handle is not None]
+    if visible is None:
+        return tuple(card for gpu in gpus for card in gpu)
+    chosen: list[Card] = []
+    for entry in visible.split(","):
+        cards = _named(nvml, gpus, entry.strip())
+        if not cards:
+            break
+        chosen += [card for card in cards if card not in chosen]
+    return tuple(chosen)
+
+
+def _slices(nvml: Asks, gpu: Any) -> Iterator[Card]:
+    """Card itself, or its slices where MIG mode is on (they alone can then run anything)."""
+    mode = nvml.ask("nvmlDeviceGetMigMode", gpu)
+    if not mode or mode[0] != 1:
+        yield Card(handle=gpu, parent=gpu)
+        return
+    for index in range(nvml.ask("nvmlDeviceGetMaxMigDeviceCount", gpu) or 0):
+        handle = nvml.ask("nvmlDeviceGetMigDeviceHandleByIndex", gpu, index)
+        if handle is not None:
+            yield Card(handle=handle, parent=gpu, mig=True)
+
+
+def _named(nvml: Asks, gpus: list[tuple[Card, ...]], entry: str) -> tuple[Card, ...]:
+    """Cards that one entry of the list names; none for an unknown or ambiguous one."""
+    if entry.isascii() and entry.isdecimal():
+        return gpus[int(entry[:6])] if int(entry[:6]) < len(gpus) else ()
+    if not entry:
+        return ()
+    whole = [gpu for gpu in gpus if gpu and _matches(nvml, [gpu[0].parent], entry)]
+    if len(whole) == 1:
+        return whole[0]
+    slices = [
+        card for gpu in gpus for card in gpu if card.mig and _matches(nvml, [card.handle], entry)
+    ]
+    return tuple(slices) if len(slices) == 1 else ()
+
+
+def _matches(nvml: Asks, handles: Iterable[Any], entry: str) -> bool:
+    """Whether an entry begins the UUID of one of the handles."""
+    uuids = (nvml.text("nvmlDeviceGetUUID", handle) for handle in handles)
+    return any(uuid is not None and uuid.lower().startswith(entry.lower()) for uuid in uuids)
