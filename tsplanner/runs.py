@@ -1,0 +1,177 @@
+"""Run folders saves/<model>/<method>/<YYYYMMDD>-<n>/ and the only safe ways to write into them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import platform
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from tsplanner.errors import TsplannerError
+
+SAVES = Path("saves")
+PLAN_FILE = "plan.json"
+PACKAGES = (
+    "tsplanner",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "optuna",
+    "safetensors",
+    "bitsandbytes",
+    "deepspeed",
+    "flash-attn",
+)
+"""Distributions whose versions a run depends on."""
+
+
+def slug(name: str) -> str:
+    """A name as one folder name: no separators, no leading dot."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-.") or "unnamed"
+
+
+def create_run_folder(saves: Path, model: str, method: str, *, now: float | None = None) -> Path:
+    """Make the next free saves/<model>/<method>/<YYYYMMDD>-<n> and return it.
+
+    ``mkdir`` refuses a folder that exists, so two processes never get the same one. Raises
+    TsplannerError if the folder cannot be made.
+    """
+    parent = saves / slug(model) / slug(method)
+    day = time.strftime("%Y%m%d", time.localtime(now))
+    with clear_disk_errors(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        number = 1 + max((_run_number(path, day) for path in parent.iterdir()), default=0)
+        while True:
+            folder = parent / f"{day}-{number}"
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                number += 1
+                continue
+            return folder
+
+
+def _run_number(path: Path, day: str) -> int:
+    match = re.fullmatch(rf"{day}-(\d+)", path.name)
+    return int(match.group(1)) if match else 0
+
+
+@contextlib.contextmanager
+def clear_disk_errors(where: Path) -> Iterator[None]:
+    """Turn a full disk, a read-only or a forbidden folder into one sentence (TsplannerError)."""
+    try:
+        yield
+    except OSError as error:
+        sentence = disk_error_sentence(error, where)
+        if sentence is None:
+            raise
+        raise TsplannerError(sentence) from error
+
+
+def disk_error_sentence(error: OSError, where: Path) -> str | None:
+    """What a person can do about a disk error; None for an error of another kind."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk under {where} is full: free some space, or save elsewhere with --saves."
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return f"{where} cannot be written: mend its permissions, or save elsewhere with --saves."
+    return None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write the whole file or nothing: a temporary name in the same folder, then a rename."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write plain values as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write the whole file or nothing; raises TsplannerError if the disk is full."""
+    with clear_disk_errors(path.parent):
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)  # mkstemp makes the file private; a run folder is shared
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line in one write, so that lines of two processes never mix."""
+    with clear_disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(handle, (line.rstrip("\n") + "\n").encode())
+        finally:
+            os.close(handle)
+
+
+def read_json_lines(path: Path) -> list[dict[str, object]]:
+    """The objects of a JSON-lines file; a last line cut off by a crash is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            row = json.loads(line)
+            if isinstance(row, dict):
+                rows.append(row)
+    return rows
+
+
+def latest_plan(saves: Path = SAVES) -> Path:
+    """The newest plan.json anywhere under ``saves``; raises TsplannerError if there is none."""
+    plans = list(saves.rglob(PLAN_FILE)) if saves.is_dir() else []
+    if not plans:
+        raise TsplannerError(
+            f"No {PLAN_FILE} under {saves}: make one with tsplanner plan, or name one with --plan."
+        )
+    return max(plans, key=lambda path: (path.stat().st_mtime_ns, str(path)))
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """Free bytes on the disk of ``folder`` (or of its nearest parent that exists)."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def require_disk_space(folder: Path, needed_bytes: int) -> None:
+    """Raise TsplannerError unless the disk of ``folder`` has ``needed_bytes`` free."""
+    free = free_disk_bytes(folder)
+    if free < needed_bytes:
+        raise TsplannerError(
+            f"{folder} has {free / 2**30:.1f} GiB free and this run writes up to "
+            f"{needed_bytes / 2**30:.1f} GiB: free some space, or save elsewhere with --saves."
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of every installed package a run depends on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def write_versions(folder: Path) -> None:
+    """Write versions.json into a run folder."""
+    write_json(folder / "versions.json", versions())

@@ -1,0 +1,132 @@
+"""What of the model is trained: adapters by PEFT, the last layers, or everything."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import nn
+
+from memory_models.settings import ADAPTER_METHODS, ALL_LINEAR, Dtype, FinetuningType
+from tsplanner.errors import TsplannerError, did_you_mean
+from tsplanner.planner.plan import LearningSettings, Plan, training_settings
+
+ENCODER_MLP = re.compile(r"(?:^|\.)ts_encoder\.mlp\.\d+$")
+ADALORA_WARMUP_SHARE = 0.1
+"""Share of the steps before AdaLoRA starts to prune ranks."""
+ADALORA_FINAL_SHARE = 0.3
+"""Share of the steps after the ranks are settled."""
+ADALORA_ORTHOGONALITY = 0.5
+"""PEFT's default weight of the orthogonality term, a whole optimizer step's worth."""
+
+
+def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """Name and list of the decoder blocks; raises TsplannerError if the model has none."""
+    count = model.config.num_hidden_layers
+    found = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == count and "ts_encoder" not in name
+    ]
+    if not found:
+        raise TsplannerError(f"{type(model).__name__} has no list of {count} decoder blocks.")
+    return min(found, key=lambda item: item[0].count("."))
+
+
+def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
+    """Regular expression of the full names that get an adapter.
+
+    Full names, because the encoder's linears are called 0, 2, 4, ... and a bare "0" would also
+    match the first decoder block. Raises TsplannerError for a target that no linear has.
+    """
+    prefix, _ = decoder_layers(model)
+    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    inside = [name for name in linears if name.startswith(f"{prefix}.")]
+    known = sorted({name.rsplit(".", 1)[1] for name in inside})
+    wanted = known if targets == ALL_LINEAR else _names(targets)
+    for name in wanted:
+        if name not in known:
+            raise TsplannerError(
+                f'lora_target "{name}" is no linear of {type(model).__name__}, which has '
+                f"{', '.join(known)}.{did_you_mean(name, known)}"
+            )
+    inner = "|".join(map(re.escape, wanted))
+    pattern = rf"{re.escape(prefix)}\.\d+\.(?:.+\.)?(?:{inner})"
+    encoder = [re.escape(name) for name in linears if ENCODER_MLP.search(name)]
+    return "|".join([pattern, *encoder])
+
+
+def _names(targets: tuple[str, ...] | str) -> list[str]:
+    return targets.split(",") if isinstance(targets, str) else list(targets)
+
+
+def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
+    """PEFT's configuration for an adapter method."""
+    from peft import AdaLoraConfig, LoraConfig
+
+    learning = plan.learning
+    common: dict[str, Any] = {
+        "task_type": "CAUSAL_LM",
+        "lora_alpha": learning.alpha,
+        "lora_dropout": learning.lora_dropout,
+        "target_modules": target_pattern(model, learning.lora_target),
+        "bias": "none",
+    }
+    if learning.finetuning_type is FinetuningType.ADALORA:
+        sizes = training_settings(learning, plan.hardware, plan.dataset.longest_sequence)
+        return AdaLoraConfig(
+            target_r=learning.lora_rank,
+            init_r=sizes.adapter_rank,
+            total_step=total_steps,
+            tinit=int(ADALORA_WARMUP_SHARE * total_steps),
+            tfinal=int(ADALORA_FINAL_SHARE * total_steps),
+            # PEFT adds the term once per micro-batch; a step must count it once, whatever the
+            # accumulation is.
+            orth_reg_weight=ADALORA_ORTHOGONALITY / plan.hardware.gradient_accumulation_steps,
+            **common,
+        )
+    return LoraConfig(
+        r=learning.lora_rank,
+        use_dora=learning.finetuning_type is FinetuningType.DORA,
+        use_rslora=learning.finetuning_type is FinetuningType.RSLORA,
+        **common,
+    )
+
+
+def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
+    """Freeze and wrap ``model`` so that just the method's parameters are trained."""
+    method = plan.learning.finetuning_type
+    if method in ADAPTER_METHODS:
+        from peft import get_peft_model
+
+        return get_peft_model(model, adapter_config(plan, model, total_steps))
+    if method is FinetuningType.FREEZE:
+        train_last_layers(model, plan.learning)
+    else:
+        model.requires_grad_(True)
+    _refuse_fp16_masters(plan, model)
+    return model
+
+
+def train_last_layers(model: nn.Module, learning: LearningSettings) -> None:
+    """Leave only the last ``freeze_trainable_layers`` decoder blocks trainable."""
+    model.requires_grad_(False)
+    _, layers = decoder_layers(model)
+    for layer in list(layers)[-learning.freeze_trainable_layers :]:
+        layer.requires_grad_(True)
+
+
+def _refuse_fp16_masters(plan: Plan, model: nn.Module) -> None:
+    """The loss scaler cannot unscale fp16 gradients, and fp16 Adam loses small updates."""
+    trained_fp16 = any(p.requires_grad and p.dtype == torch.float16 for p in model.parameters())
+    if trained_fp16 and plan.hardware.autocast is Dtype.FP16:
+        raise TsplannerError(
+            f"{plan.learning.finetuning_type} fine-tuning under fp16 needs its weights in fp32: "
+            "use model_dtype fp32, or an adapter method."
+        )
+
+
+def trainable_count(model: nn.Module) -> int:
+    """Elements that get a gradient."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

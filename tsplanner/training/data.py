@@ -1,0 +1,106 @@
+"""The rows of a plan, split into those trained on and those held out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from memory_models.architecture import TimeSeriesEncoder
+from tsplanner.datasets.readers import read_samples
+from tsplanner.datasets.records import OnBad
+from tsplanner.errors import TsplannerError
+from tsplanner.planner.plan import Plan
+from tsplanner.training.batches import (
+    EncodedSample,
+    encode_sample,
+    longest_batch,
+    text_style,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Encoded rows; ``validation`` is never trained on."""
+
+    train: list[EncodedSample]
+    validation: list[EncodedSample]
+
+
+def held_out_count(rows: int, fraction: float) -> int:
+    """Rows held out of ``rows``: the nearest whole number, at least one, and one left to train."""
+    if fraction <= 0 or rows < 2:
+        return 0
+    return min(rows - 1, max(1, int(rows * fraction + 0.5)))
+
+
+def split(rows: Sequence[T], fraction: float, seed: int) -> tuple[list[T], list[T]]:
+    """(trained on, held out), each in file order; the draw depends on the seed alone."""
+    count = held_out_count(len(rows), fraction)
+    held_out = set(random.Random(seed).sample(range(len(rows)), count))
+    train = [row for index, row in enumerate(rows) if index not in held_out]
+    return train, [rows[index] for index in sorted(held_out)]
+
+
+def load_rows(plan: Plan, tokenizer: Any | None, config: Any) -> Rows:
+    """Read, encode and split the plan's dataset.
+
+    Raises TsplannerError if the plan names no dataset or no tokenizer, or if no row is left.
+    """
+    if plan.dataset.path is None:
+        raise TsplannerError("The plan names no dataset: make it again with --dataset FILE.")
+    if tokenizer is None:
+        raise TsplannerError(
+            f"{plan.model.name} has no tokenizer: make the plan again with --tokenizer FOLDER."
+        )
+    style = text_style(tokenizer, has_encoder=getattr(config, "ts", None) is not None)
+    samples = read_samples(
+        Path(plan.dataset.path), encoder=series_encoder(config), on_bad=OnBad.DROP
+    )
+    encoded = [
+        row
+        for sample in samples
+        if (
+            row := encode_sample(
+                sample, tokenizer, cutoff_len=plan.learning.cutoff_len, style=style
+            )
+        )
+    ]
+    if not encoded:
+        raise TsplannerError(
+            f"No row of {plan.dataset.path} is left at cutoff_len {plan.learning.cutoff_len}: "
+            "raise --cutoff-len."
+        )
+    train, validation = split(encoded, plan.learning.validation_fraction, plan.learning.seed)
+    return Rows(train=train, validation=validation)
+
+
+def series_encoder(config: Any) -> TimeSeriesEncoder | None:
+    """The shape of a model's time-series encoder, as the dataset's checks need it."""
+    ts = getattr(config, "ts", None)
+    if ts is None:
+        return None
+    return TimeSeriesEncoder(
+        patch_size=ts["patch_size"],
+        num_layers=ts["num_layers"],
+        hidden_size=ts["hidden_size"],
+        max_sequence_length=ts.get("max_sequence_length", ts.get("max_length", 32768)),
+        use_position_embedding=bool(ts.get("use_position_embedding", False)),
+    )
+
+
+def probe_batches(plan: Plan, config: Any, steps: int) -> list[dict[str, Tensor]]:
+    """Micro-batches of the plan's longest length, enough for ``steps`` optimizer steps."""
+    batch = longest_batch(
+        config,
+        micro_batch_size=plan.hardware.micro_batch_size,
+        sequence_length=plan.dataset.longest_sequence,
+        seed=plan.learning.seed,
+    )
+    return [batch] * (steps * plan.hardware.gradient_accumulation_steps)

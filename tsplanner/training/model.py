@@ -1,0 +1,224 @@
+"""Build the model of a plan: from a folder of weights, or with random ones straight on the device.
+
+Random weights serve probes and demonstrations: speed and memory do not depend on their values.
+They come from a fixed seed, so an adapter trained on them can be loaded onto the same base again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from memory_models.settings import Dtype, Quantization
+from tsplanner.errors import TsplannerError
+from tsplanner.planner.plan import HardwareSettings, ModelRef, Plan
+
+DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
+BASE_SEED = 0
+"""Seed of random base weights; the plan's own seed is for the adapter and the data."""
+
+
+def training_device(hardware: HardwareSettings) -> torch.device:
+    """The device this rank trains on; raises TsplannerError if the plan's GPU is not here."""
+    if hardware.accelerator == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise TsplannerError(
+            "The plan is for a GPU and PyTorch sees none here: make a plan for this machine "
+            "(--accelerator cpu), or install PyTorch with CUDA."
+        )
+    from os import environ
+
+    device = torch.device("cuda", int(environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
+
+def build_model(plan: Plan, device: torch.device) -> Any:
+    """The base model in ``model_dtype`` (quantised if the plan says so) on ``device``.
+
+    Raises TsplannerError where a needed package or the folder is missing.
+    """
+    register_own_models()
+    _check_packages(plan.hardware)
+    config = model_config(plan.model)
+    if plan.model.has_weights:
+        model = _load(plan, config, device)
+    else:
+        model = _initialise(plan.hardware, config, device)
+    model.config.use_cache = False
+    if plan.hardware.quantization is not None:
+        from peft import prepare_model_for_kbit_training
+
+        model = prepare_model_for_kbit_training(
+            model,
+            use_gradient_checkpointing=plan.hardware.gradient_checkpointing,
+            gradient_checkpointing_kwargs={"use_reentrant": False},
+        )
+    return model
+
+
+def register_own_models() -> None:
+    """Teach transformers' Auto classes the models that ship with tsplanner."""
+    from tsplanner.training import chatts
+
+    chatts.register()
+
+
+def model_config(model: ModelRef) -> Any:
+    """The configuration object of transformers for a plan's model."""
+    from transformers import AutoConfig
+
+    if model.has_weights or model.trust_remote_code:
+        return AutoConfig.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
+    keys = {key: value for key, value in model.config.items() if key != "model_type"}
+    return AutoConfig.for_model(str(model.config.get("model_type", model.model_type)), **keys)
+
+
+def load_tokenizer(model: ModelRef) -> Any | None:
+    """The model's tokenizer with a padding token, or None where the plan names no folder."""
+    folder = model.tokenizer or model.path
+    if folder is None:
+        return None
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=model.trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise TsplannerError(
+            f"No tokenizer could be read from {folder}: put tokenizer.json there, "
+            "or name its folder with --tokenizer."
+        ) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _check_packages(hardware: HardwareSettings) -> None:
+    from importlib.util import find_spec
+
+    if hardware.quantization is not None and find_spec("bitsandbytes") is None:
+        raise TsplannerError(
+            f"Quantisation {hardware.quantization} needs bitsandbytes: "
+            'install it with pip install "tsplanner[quant]".'
+        )
+    if hardware.zero_stage and find_spec("deepspeed") is None:
+        raise TsplannerError(
+            f"ZeRO stage {hardware.zero_stage} needs deepspeed: "
+            'install it with pip install "tsplanner[deepspeed]".'
+        )
+
+
+def quantization_config(hardware: HardwareSettings) -> Any | None:
+    """The settings of bitsandbytes as transformers reads them."""
+    if hardware.quantization is None:
+        return None
+    from transformers import BitsAndBytesConfig
+
+    if hardware.quantization is Quantization.INT8:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=hardware.quantization is Quantization.NF4_DQ,
+        bnb_4bit_compute_dtype=compute_dtype(hardware),
+    )
+
+
+def compute_dtype(hardware: HardwareSettings) -> torch.dtype:
+    """Dtype of the matrix products."""
+    return DTYPES[hardware.autocast or hardware.model_dtype]
+
+
+def _load(plan: Plan, config: Any, device: torch.device) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    # Under ZeRO-3 transformers shards the weights as it reads them and refuses a device map.
+    placement: dict[str, Any] = {"device_map": {"": device}} if plan.hardware.zero_stage < 3 else {}
+    return AutoModelForCausalLM.from_pretrained(
+        plan.model.path,
+        config=config,
+        dtype=DTYPES[plan.hardware.model_dtype],
+        attn_implementation=plan.hardware.attention.value,
+        quantization_config=quantization_config(plan.hardware),
+        trust_remote_code=plan.model.trust_remote_code,
+        use_safetensors=True,
+        **placement,
+    )
+
+
+def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -> Any:
+    torch.manual_seed(BASE_SEED)
+    if hardware.quantization is None:
+        # ZeRO-3 shards each module as it is built; its context moves the parts to the device.
+        return _from_config(hardware, config, None if hardware.zero_stage == 3 else device)
+    model = _from_config(hardware, config, torch.device("meta"))
+    head = model.get_output_embeddings()
+    for name, module in list(model.named_modules()):
+        _materialise(model, module, device)
+        if isinstance(module, nn.Linear) and module is not head:
+            model.set_submodule(name, _quantised(module, hardware, device))
+    model.tie_weights()
+    four_bit = hardware.quantization is not Quantization.INT8
+    model.is_loaded_in_4bit, model.is_loaded_in_8bit = four_bit, not four_bit
+    model.quantization_method = "bitsandbytes"
+    model.requires_grad_(False)
+    return model
+
+
+def _from_config(hardware: HardwareSettings, config: Any, device: torch.device | None) -> Any:
+    from contextlib import nullcontext
+
+    from transformers import AutoModelForCausalLM
+
+    with nullcontext() if device is None else device:
+        return AutoModelForCausalLM.from_config(
+            config,
+            dtype=DTYPES[hardware.model_dtype],
+            attn_implementation=hardware.attention.value,
+        )
+
+
+def _materialise(model: Any, module: nn.Module, device: torch.device) -> None:
+    """Give one module's own tensors memory on the device and their initial values."""
+    tensors = [*module._parameters.values(), *module._buffers.values()]
+    if all(tensor is None or not tensor.is_meta for tensor in tensors):
+        return
+    module.to_empty(device=device, recurse=False)
+    for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+        tensor._is_hf_initialized = False
+    module._is_hf_initialized = False
+    model._init_weights(module)
+
+
+def _quantised(linear: nn.Linear, hardware: HardwareSettings, device: torch.device) -> nn.Module:
+    """The bitsandbytes layer that stores ``linear``; the full matrix is freed by the caller."""
+    import bitsandbytes as bnb
+
+    shape = (linear.in_features, linear.out_features, linear.bias is not None)
+    with torch.device("meta"):
+        layer = (
+            bnb.nn.Linear8bitLt(*shape, has_fp16_weights=False)
+            if hardware.quantization is Quantization.INT8
+            else bnb.nn.Linear4bit(
+                *shape,
+                compute_dtype=compute_dtype(hardware),
+                compress_statistics=hardware.quantization is Quantization.NF4_DQ,
+                quant_type="nf4",
+            )
+        )
+    weight = linear.weight.data
+    if hardware.quantization is Quantization.INT8:
+        packed = bnb.nn.Int8Params(weight.cpu(), requires_grad=False, has_fp16_weights=False)
+    else:
+        packed = bnb.nn.Params4bit(
+            weight,
+            requires_grad=False,
+            compress_statistics=hardware.quantization is Quantization.NF4_DQ,
+            quant_type="nf4",
+        )
+    layer.weight = packed.to(device)
+    layer.bias = linear.bias
+    return layer

@@ -1,0 +1,256 @@
+"""Hugging Face's Trainer with a plan's settings; the loop stays Trainer's own."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from memory_models.settings import ADAPTER_METHODS, Dtype, FinetuningType
+from tsplanner.planner.plan import Plan
+from tsplanner.training.job import Job, JobKind
+from tsplanner.training.recorder import Recorder
+
+CHECKPOINTS = "checkpoints"
+KEPT_CHECKPOINTS = 2
+"""The newest two: a crash while one is written leaves the other."""
+STOP_FILE = "stop"
+
+
+class PlanTrainer(Trainer):
+    """Trainer that evaluates row by row and weighs the rows by their answer tokens."""
+
+    def __init__(self, *, recorder: Recorder, **options: Any) -> None:
+        super().__init__(**options)
+        self.recorder = recorder
+        self.held_out: list[tuple[float, int]] = []
+        self.remove_callback(PrinterCallback)
+
+    def prediction_step(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+        """Also note the row's mean loss and its number of labels (batches hold one row)."""
+        result = super().prediction_step(model, inputs, *args, **options)
+        labels = int((inputs["labels"][:, 1:] != -100).sum())
+        self.held_out.append((float(result[0]), labels))
+        return result
+
+    def evaluation_loop(self, *args: Any, **options: Any) -> Any:
+        """Report the mean loss a token over all rows, not the mean of the rows' means."""
+        self.held_out = []
+        with without_orthogonality(self.model):
+            output = super().evaluation_loop(*args, **options)
+        loss = self.recorder.evaluation(
+            step=self.state.global_step, epoch=float(self.state.epoch or 0.0), rows=self.held_out
+        )
+        output.metrics["eval_loss"] = loss
+        return output
+
+
+class without_orthogonality:  # noqa: N801 - reads as the context manager it is
+    """Leave AdaLoRA's orthogonality term out of the loss: held-out loss is cross-entropy alone."""
+
+    def __init__(self, model: Any) -> None:
+        configs = getattr(model, "peft_config", {}).values()
+        self.configs = [item for item in configs if hasattr(item, "orth_reg_weight")]
+        self.weights = [item.orth_reg_weight for item in self.configs]
+
+    def __enter__(self) -> None:
+        """Switch the term off."""
+        for config in self.configs:
+            config.orth_reg_weight = 0.0
+
+    def __exit__(self, *_: object) -> None:
+        """Switch it on again."""
+        for config, weight in zip(self.configs, self.weights, strict=True):
+            config.orth_reg_weight = weight
+
+
+class PlanCallback(TrainerCallback):
+    """Times steps, writes metrics, stops on request or on a loss that is no number."""
+
+    def __init__(self, job: Job, recorder: Recorder, stop_wanted: Callable[[], bool]) -> None:
+        self.job = job
+        self.recorder = recorder
+        self.stop_wanted = stop_wanted
+        self.stopped = False
+        self.eval_steps: frozenset[int] = frozenset()
+        self.trainer: PlanTrainer | None = None
+        self._began = 0.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Start the clock and lay out the evaluations."""
+        self.recorder.begin(state.global_step)
+        if self.job.kind is not JobKind.PROBE:
+            per_epoch = max(1, round(state.max_steps / max(1, args.num_train_epochs)))
+            self.eval_steps = eval_steps(state.max_steps, per_epoch, self.job.evals_per_epoch)
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Note when the step's first forward begins."""
+        self._began = time.perf_counter()
+
+    def on_optimizer_step(self, args: Any, state: TrainerState, *_: Any, **options: Any) -> None:
+        """Let AdaLoRA re-allocate its ranks, while the gradients are still there.
+
+        PEFT settles the ranks at step ``total_step - tfinal``, so steps count from 1 here: the
+        last one must reach ``total_step``.
+        """
+        if self.job.plan.learning.finetuning_type is not FinetuningType.ADALORA:
+            return
+        trainer = self.trainer
+        if trainer is not None and not trainer.accelerator.optimizer_step_was_skipped:
+            trainer.model.base_model.update_and_allocate(state.global_step + 1)
+
+    def on_step_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Time the step; ask for an evaluation or an end where one is due."""
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        self.recorder.step_seconds.append(time.perf_counter() - self._began)
+        trainer = self.trainer
+        if state.global_step in self.eval_steps and trainer and trainer.eval_dataset:
+            control.should_evaluate = True
+        if self.stop_wanted():
+            self._stop(control)
+
+    def _stop(self, control: TrainerControl, message: str = "stopped on request") -> None:
+        self.stopped = True
+        self.recorder.message = message
+        control.should_training_stop = True
+        control.should_save = self.job.kind is JobKind.TRAIN
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        """Write the step's line; a loss that is no number ends the run."""
+        if not logs or "loss" not in logs:
+            return
+        self.recorder.step(step=state.global_step, epoch=float(state.epoch or 0.0), logs=logs)
+        if not math.isfinite(float(logs["loss"])):
+            raise DivergedError(
+                f"The loss is {logs['loss']} at step {state.global_step}: "
+                "lower the learning rate, or use a wider precision."
+            )
+
+    def on_evaluate(
+        self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Keep the weights of the best evaluation; a pruned trial ends here."""
+        best = self.recorder.best_evaluation
+        if self.job.kind is JobKind.TRAIN and best and best.step == state.global_step:
+            save_weights(self.trainer, self.job.plan, Path(self.job.folder))
+        if self.stop_wanted():
+            self._stop(control)
+
+
+class DivergedError(Exception):
+    """The loss is NaN or infinite."""
+
+
+def eval_steps(max_steps: int, steps_per_epoch: int, evals_per_epoch: int) -> frozenset[int]:
+    """Optimizer steps after which to evaluate: evenly spread, always at an epoch's end."""
+    epochs = math.ceil(max_steps / steps_per_epoch)
+    wanted = {
+        min(max_steps, epoch * steps_per_epoch + round(part * steps_per_epoch / evals_per_epoch))
+        for epoch in range(epochs)
+        for part in range(1, evals_per_epoch + 1)
+    }
+    return frozenset(step for step in wanted if step > 0)
+
+
+def steps_per_epoch(rows: int, plan: Plan) -> int:
+    """Optimizer steps of one pass over ``rows``."""
+    return max(1, math.ceil(rows / plan.learning.effective_batch_size))
+
+
+def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> TrainingArguments:
+    """Trainer's settings for a job; every value comes from the plan."""
+    plan, probe = job.plan, job.kind is JobKind.PROBE
+    learning, hardware = plan.learning, plan.hardware
+    cuda = hardware.accelerator == "cuda"
+    return TrainingArguments(
+        output_dir=str(Path(job.folder) / CHECKPOINTS),
+        per_device_train_batch_size=1 if probe else hardware.micro_batch_size,
+        per_device_eval_batch_size=1,
+        gradient_accumulation_steps=hardware.gradient_accumulation_steps,
+        num_train_epochs=learning.num_train_epochs,
+        max_steps=job.probe_steps if probe else -1,
+        learning_rate=learning.learning_rate,
+        lr_scheduler_type=learning.lr_scheduler_type,
+        warmup_steps=math.ceil(learning.warmup_ratio * total_steps),
+        weight_decay=learning.weight_decay,
+        max_grad_norm=learning.max_grad_norm,
+        optim=hardware.optimizer.value,
+        bf16=hardware.autocast is Dtype.BF16,
+        fp16=hardware.autocast is Dtype.FP16,
+        gradient_checkpointing=hardware.gradient_checkpointing or None,
+        gradient_checkpointing_kwargs=(
+            {"use_reentrant": False} if hardware.gradient_checkpointing else None
+        ),
+        seed=learning.seed,
+        data_seed=learning.seed,
+        eval_strategy="no",  # PlanCallback asks for evaluations at the steps it wants
+        eval_on_start=evaluate and not job.resume,
+        prediction_loss_only=True,
+        save_strategy="epoch" if job.kind is JobKind.TRAIN else "no",
+        save_total_limit=KEPT_CHECKPOINTS,
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # a NaN loss is to be seen, not averaged away
+        disable_tqdm=True,
+        report_to="none",
+        use_cpu=not cuda,
+        dataloader_pin_memory=cuda,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        ddp_find_unused_parameters=False if hardware.world_size > 1 else None,
+        deepspeed=deepspeed_config(plan),
+    )
+
+
+def deepspeed_config(plan: Plan) -> dict[str, Any] | None:
+    """DeepSpeed's settings for a plan with ZeRO; None without."""
+    if plan.hardware.zero_stage == 0:
+        return None
+    from tsplanner.exporters import deepspeed
+
+    return deepspeed.render(plan)
+
+
+def weights_folder(plan: Plan) -> str:
+    """Name of the folder the trained weights go to."""
+    return "adapter" if plan.learning.finetuning_type in ADAPTER_METHODS else "model"
+
+
+def save_weights(trainer: Any, plan: Plan, folder: Path, name: str | None = None) -> Path:
+    """Save what was trained as <folder>/adapter (or model), replacing it in one rename."""
+    final = folder / (name or weights_folder(plan))
+    fresh, old = folder / f".{final.name}.new", folder / f".{final.name}.old"
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    trainer.save_model(str(fresh))
+    (fresh / "training_args.bin").unlink(missing_ok=True)  # a pickle; plan.json says it all
+    if final.exists():
+        final.rename(old)
+    fresh.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; trainer_state.json is the last file of one to be written."""
+    whole = [path.parent for path in (folder / CHECKPOINTS).glob("checkpoint-*/trainer_state.json")]
+    return max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
