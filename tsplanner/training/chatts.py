@@ -76,6 +76,9 @@ class TimeSeriesEmbedding(nn.Module):
         self.layer_norm: nn.LayerNorm | None = None
         if ts.get("use_layer_norm", False):
             self.layer_norm = nn.LayerNorm(ts["hidden_size"])
+        # transformers initialises leaf by leaf and skips modules without parameters of their own.
+        for module in self.modules():
+            module.encodes_series = True
 
     def forward(
         self, timeseries: torch.Tensor, dtype: torch.dtype
@@ -138,13 +141,14 @@ class _ReadsSeries:
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)  # type: ignore[misc]
-        if isinstance(module, TimeSeriesEmbedding):
-            # The decoder's 0.02 would shrink a signal to nothing over five GELU layers.
-            for layer in module.mlp:
-                if isinstance(layer, nn.Linear):
-                    nn.init.xavier_normal_(layer.weight)
-            if module.position_embedding is not None:
-                nn.init.normal_(module.position_embedding.weight)
+        if not getattr(module, "encodes_series", False):
+            return
+        # The decoder's 0.02 would shrink a signal to nothing over five GELU layers; positions stay
+        # below the values, which reach 3.
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_normal_(module.weight)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.2)
 
     def merged_inputs(
         self,
