@@ -1,0 +1,320 @@
+"""Children that succeed, fail, hang, breed and lose their parent: real ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tsplanner.processes import ProcessResult, WarmServer, run_process
+
+SLEEP = "import time; time.sleep(60)"
+BREED = f"""
+import subprocess, sys, pathlib
+child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}], start_new_session=SESSION)
+pathlib.Path(sys.argv[1]).write_text(str(child.pid))
+child.wait()
+"""
+
+
+def run(code: str, folder: Path, *arguments: str, **more: object) -> ProcessResult:
+    """Run a line of Python as a child with a log in ``folder``."""
+    more.setdefault("time_limit_seconds", 30.0)
+    return run_process(
+        [sys.executable, "-c", code, *arguments],
+        log_path=folder / "child.log",
+        poll_seconds=0.05,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def wait_for(happened: Callable[[], bool], seconds: float = 15.0) -> bool:
+    """Whether something happens within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if happened():
+            return True
+        time.sleep(0.02)
+    return happened()
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, reaped or not."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def number_in(path: Path) -> int:
+    """Process id that a child wrote down."""
+    assert wait_for(lambda: path.is_file() and path.read_text() != "")
+    return int(path.read_text())
+
+
+def test_run_process_reports_success_and_keeps_output_in_the_log(tmp_path: Path) -> None:
+    """A child's words, stdout and stderr, end up behind what the log held before."""
+    (tmp_path / "child.log").write_text("before\n")
+    result = run("import sys; print('out', flush=True); print('err', file=sys.stderr)", tmp_path)
+    assert result.ok
+    assert (result.exit_status, result.timed_out, result.stopped_by_signal) == (0, False, None)
+    assert (tmp_path / "child.log").read_text() == "before\nout\nerr\n"
+
+
+def test_run_process_reports_an_exception_as_status_1(tmp_path: Path) -> None:
+    """A child that raises leaves its traceback in the log and status 1."""
+    result = run("raise ValueError('bad row')", tmp_path)
+    assert (result.exit_status, result.ok) == (1, False)
+    assert "ValueError: bad row" in (tmp_path / "child.log").read_text()
+
+
+def test_run_process_passes_on_added_environment(tmp_path: Path) -> None:
+    """Variables given are added to the ones there are."""
+    code = "import os; raise SystemExit(int(os.environ['RANKS']) + ('PATH' in os.environ))"
+    assert run(code, tmp_path, environment={"RANKS": "6"}).exit_status == 7
+
+
+def test_run_process_ends_a_child_at_its_time_limit(tmp_path: Path) -> None:
+    """A child that hangs is ended at the limit, long before it would end."""
+    result = run(SLEEP, tmp_path, time_limit_seconds=0.5)
+    assert result.timed_out
+    assert not result.ok
+    assert 0.5 <= result.seconds < 10
+
+
+def test_run_process_kills_a_child_that_ignores_being_asked(tmp_path: Path) -> None:
+    """A child deaf to SIGTERM is killed after the grace."""
+    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
+    result = run(deaf, tmp_path, time_limit_seconds=1.0, grace_seconds=0.5)
+    assert result.timed_out
+    assert result.stopped_by_signal == signal.SIGKILL
+
+
+def test_run_process_names_the_signal_that_ended_a_child(tmp_path: Path) -> None:
+    """A child killed from outside, as by the out-of-memory killer, is told from a failed one."""
+    result = run("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", tmp_path)
+    assert result.exit_status is None
+    assert result.stopped_by_signal == signal.SIGKILL
+    assert not result.timed_out
+
+
+@pytest.mark.parametrize("session", [False, True])
+def test_run_process_ends_grandchildren_at_the_limit(tmp_path: Path, session: bool) -> None:
+    """Ranks started by a launcher end with it, also in sessions of their own as torchrun's."""
+    pid_file = tmp_path / "pid"
+    result = run(
+        BREED.replace("SESSION", str(session)), tmp_path, str(pid_file), time_limit_seconds=2.0
+    )
+    assert result.timed_out
+    assert wait_for(lambda: gone(number_in(pid_file)))
+
+
+def test_run_process_leaves_nobody_behind_a_child_that_ends(tmp_path: Path) -> None:
+    """What a child forgot to end does not outlive it."""
+    code = BREED.replace("SESSION", "False").replace("child.wait()", "")
+    assert run(code, tmp_path, str(tmp_path / "pid")).ok
+    assert wait_for(lambda: gone(number_in(tmp_path / "pid")))
+
+
+def test_run_process_ends_the_child_when_poll_raises(tmp_path: Path) -> None:
+    """An error in the caller's poll ends the child and reaches the caller."""
+    pid_file = tmp_path / "pid"
+
+    def poll() -> None:
+        if pid_file.is_file() and pid_file.read_text():
+            raise RuntimeError("stop")
+
+    code = "import os, sys, pathlib; pathlib.Path(sys.argv[1]).write_text(str(os.getpid()));"
+    with pytest.raises(RuntimeError, match="stop"):
+        run(code + SLEEP, tmp_path, str(pid_file), poll=poll)
+    assert gone(number_in(pid_file))
+
+
+PARENT = """
+import pathlib, sys
+from tsplanner.processes import run_process
+code = "import os, sys, time, pathlib; pathlib.Path(sys.argv[1]).write_text(str(os.getpid()));"
+try:
+    run_process([sys.executable, "-c", code + "time.sleep(60)", sys.argv[1]],
+                log_path=pathlib.Path(sys.argv[1] + ".log"), time_limit_seconds=60)
+except KeyboardInterrupt:
+    raise SystemExit(130)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGKILL, -9)]
+)
+def test_a_child_ends_with_its_parent(tmp_path: Path, number: int, status: int) -> None:
+    """Ctrl-C, a scheduler's TERM and a KILL of the program all end the training it started."""
+    pid_file = tmp_path / "pid"
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(pid_file)])
+    try:
+        child = number_in(pid_file)
+        parent.send_signal(number)
+        assert parent.wait(timeout=20) == status
+        assert wait_for(lambda: gone(child))
+    finally:
+        parent.kill()
+        parent.wait()
+
+
+# -- the warm server ------------------------------------------------------------------------------
+
+TOY = """
+import os, signal, sys, time
+
+START = os.getpid()
+
+def main(arguments):
+    print("in", arguments, os.environ.get("RANKS"), os.getpid() != START, flush=True)
+    verb = arguments[0]
+    if verb == "sleep":
+        time.sleep(60)
+    if verb == "raise":
+        raise ValueError("bad row")
+    if verb == "leave":
+        sys.exit("no such model")
+    if verb == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if verb == "nap":
+        time.sleep(0.5)
+        return os.getpgid(0) == os.getpid()
+    return int(verb)
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> tuple[str, ...]:
+    """Command of a server whose worker is a toy module."""
+    (tmp_path / "toy_worker.py").write_text(TOY)
+    start = textwrap.dedent(f"""
+        import sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        from tsplanner.training.server import main
+        main(["--imports", "toy_worker", "--entry", "toy_worker:main"])
+    """)
+    return (sys.executable, "-c", start)
+
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks on Linux alone")
+
+
+@linux
+def test_warm_server_runs_each_request_in_a_fork(tmp_path: Path, toy: tuple[str, ...]) -> None:
+    """A worker's status, output and environment are its own; the import was the server's."""
+    with WarmServer(toy) as server:
+        results = [
+            server.run(
+                [verb],
+                log_path=tmp_path / f"{verb}.log",
+                time_limit_seconds=20,
+                environment={"RANKS": "2"},
+            )
+            for verb in ("0", "3", "raise", "leave", "die")
+        ]
+    assert [result.exit_status for result in results] == [0, 3, 1, 1, None]
+    assert results[4].stopped_by_signal == signal.SIGKILL
+    assert (tmp_path / "0.log").read_text() == "in ['0'] 2 True\n"
+    assert "ValueError: bad row" in (tmp_path / "raise.log").read_text()
+    assert "no such model" in (tmp_path / "leave.log").read_text()
+
+
+@linux
+def test_warm_server_serves_two_threads_at_once(tmp_path: Path, toy: tuple[str, ...]) -> None:
+    """Packed trials overlap, each in a process group of its own."""
+    with WarmServer(toy) as server, ThreadPoolExecutor(2) as pool:
+        server.run(["0"], log_path=tmp_path / "first.log", time_limit_seconds=20)
+        start = time.monotonic()
+        futures = [
+            pool.submit(server.run, ["nap"], log_path=tmp_path / f"{n}.log", time_limit_seconds=20)
+            for n in range(2)
+        ]
+        assert [future.result().exit_status for future in futures] == [1, 1]
+        assert time.monotonic() - start < 0.95
+
+
+@linux
+def test_warm_server_ends_a_fork_at_its_time_limit(tmp_path: Path, toy: tuple[str, ...]) -> None:
+    """A hanging worker is ended, and the server goes on serving."""
+    with WarmServer(toy) as server:
+        result = server.run(["sleep"], log_path=tmp_path / "a.log", time_limit_seconds=0.5)
+        assert result.timed_out
+        assert result.stopped_by_signal == signal.SIGTERM
+        assert server.run(["0"], log_path=tmp_path / "b.log", time_limit_seconds=20).ok
+
+
+@linux
+def test_warm_server_ends_every_fork_when_it_closes(tmp_path: Path, toy: tuple[str, ...]) -> None:
+    """Leaving the context ends workers that other threads still wait for."""
+    with ThreadPoolExecutor(1) as pool:
+        with WarmServer(toy) as server:
+            log = tmp_path / "a.log"
+            future = pool.submit(server.run, ["sleep"], log_path=log, time_limit_seconds=60)
+            assert wait_for(lambda: log.is_file() and "sleep" in log.read_text())
+        assert future.result(timeout=20).exit_status is None
+
+
+@linux
+def test_a_fork_ends_with_the_parent_of_its_server(tmp_path: Path, toy: tuple[str, ...]) -> None:
+    """A KILL of the program reaches workers two processes away."""
+    code = f"""
+import pathlib, sys, threading, time
+from tsplanner.processes import WarmServer
+server = WarmServer({toy!r}).__enter__()
+server.run(["sleep"], log_path=pathlib.Path({str(tmp_path / "a.log")!r}), time_limit_seconds=60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        log = tmp_path / "a.log"
+        assert wait_for(lambda: log.is_file() and "sleep" in log.read_text())
+        family = psutil.Process(parent.pid).children(recursive=True)
+        assert len(family) == 3  # guard, server, fork
+        os.kill(parent.pid, signal.SIGKILL)
+        assert wait_for(lambda: all(gone(each.pid) for each in family))
+    finally:
+        parent.kill()
+        parent.wait()
+
+
+@linux
+def test_a_server_that_cannot_fork_falls_back_to_ordinary_processes(tmp_path: Path) -> None:
+    """Where an import has started CUDA, or fails, each trial pays its own import and still runs."""
+    refuses = (sys.executable, "-c", 'print(\'{"error": "CUDA has started"}\')')
+    breaks = (sys.executable, "-c", "import no_such_library")
+    for number, command in enumerate((refuses, breaks)):
+        cold = (sys.executable, "-c", "import sys; raise SystemExit(int(sys.argv[1]))")
+        with WarmServer(command, cold_command=cold) as server:
+            log = tmp_path / f"{number}.log"
+            assert server.run(["5"], log_path=log, time_limit_seconds=20).exit_status == 5
+
+
+@linux
+def test_losing_the_server_ends_its_forks_and_the_next_run_is_cold(
+    tmp_path: Path, toy: tuple[str, ...]
+) -> None:
+    """A server killed for memory does not hang the search."""
+    cold = (sys.executable, "-c", "import sys; raise SystemExit(int(sys.argv[1]))")
+    with WarmServer(toy, cold_command=cold) as server, ThreadPoolExecutor(1) as pool:
+        log = tmp_path / "a.log"
+        future = pool.submit(server.run, ["sleep"], log_path=log, time_limit_seconds=60)
+        assert wait_for(lambda: log.is_file() and "sleep" in log.read_text())
+        forks = [
+            each
+            for each in psutil.Process().children(recursive=True)
+            if each.parent() is not None and "toy_worker" in " ".join(each.cmdline())
+        ]
+        os.kill(next(each.pid for each in forks if each.ppid() == os.getpid()), signal.SIGKILL)
+        assert future.result(timeout=20).stopped_by_signal == signal.SIGKILL
+        assert wait_for(lambda: all(gone(each.pid) for each in forks))
+        result = server.run(["5"], log_path=tmp_path / "b.log", time_limit_seconds=20)
+        assert result.exit_status == 5

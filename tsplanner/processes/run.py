@@ -1,0 +1,128 @@
+"""Child processes that always end: at a time limit, on Ctrl-C, on an error, with their parent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tsplanner.processes.tree import GRACE_SECONDS, GUARD, kill_group_remains, kill_tree
+
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessResult:
+    """How a child ended."""
+
+    exit_status: int | None
+    """None for one that a signal ended."""
+    timed_out: bool
+    """It reached its time limit and was ended for it."""
+    stopped_by_signal: int | None
+    """Number of the signal that ended it; None for one that exited."""
+    seconds: float
+    """Wall time from start to end."""
+
+    @property
+    def ok(self) -> bool:
+        """The child exited by itself with status 0."""
+        return self.exit_status == 0 and not self.timed_out
+
+
+def process_result(code: int, *, timed_out: bool, seconds: float) -> ProcessResult:
+    """Result of a return code in Python's convention: ``-n`` for signal n."""
+    return ProcessResult(
+        exit_status=code if code >= 0 else None,
+        timed_out=timed_out,
+        stopped_by_signal=-code if code < 0 else None,
+        seconds=seconds,
+    )
+
+
+def run_process(
+    command: Sequence[str],
+    *,
+    log_path: Path,
+    time_limit_seconds: float | None,
+    poll: Callable[[], None] | None = None,
+    poll_seconds: float = POLL_SECONDS,
+    environment: Mapping[str, str] | None = None,
+    grace_seconds: float = GRACE_SECONDS,
+) -> ProcessResult:
+    """Run a command in a session of its own and wait for it; output is appended to the log.
+
+    ``poll`` is called every ``poll_seconds``; what it raises ends the child and is raised on.
+    ``environment`` is added to this process's own; ``grace_seconds`` lie between TERM and KILL. The child and everything it started are ended
+    at the time limit (None: none), on KeyboardInterrupt, on any exception, and should this process
+    be killed. Raises OSError for a command that cannot be started.
+    """
+    start = time.monotonic()
+    child = _start(command, log_path, environment)
+    try:
+        GUARD.watch(child.pid)
+        timed_out = wait_until(
+            lambda seconds: _ended_within(child, seconds),
+            time_limit_seconds=time_limit_seconds,
+            poll=poll,
+            poll_seconds=poll_seconds,
+        )
+    finally:
+        # Also reached by KeyboardInterrupt and by whatever poll raises.
+        if child.poll() is None:
+            kill_tree(child.pid, grace_seconds, ended=lambda: child.poll() is not None)
+        code = child.wait()
+        kill_group_remains(child.pid)
+        GUARD.release(child.pid)
+    return process_result(code, timed_out=timed_out, seconds=time.monotonic() - start)
+
+
+def wait_until(
+    ended_within: Callable[[float], bool],
+    *,
+    time_limit_seconds: float | None,
+    poll: Callable[[], None] | None,
+    poll_seconds: float,
+) -> bool:
+    """Wait for an end, polling; True where the time limit came first.
+
+    ``ended_within`` waits up to so many seconds and says whether the end came.
+    """
+    deadline = None if time_limit_seconds is None else time.monotonic() + time_limit_seconds
+    while True:
+        left = poll_seconds if deadline is None else deadline - time.monotonic()
+        if ended_within(max(0.0, min(poll_seconds, left))):
+            return False
+        if deadline is not None and time.monotonic() >= deadline:
+            return True
+        if poll is not None:
+            poll()
+
+
+def _start(
+    command: Sequence[str], log_path: Path, environment: Mapping[str, str] | None
+) -> subprocess.Popen[bytes]:
+    """Start a child as the leader of a new session (Windows: of a new process group)."""
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("ab") as log:
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            start_new_session=sys.platform != "win32",
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+
+
+def _ended_within(child: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        child.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
