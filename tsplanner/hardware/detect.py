@@ -66,7 +66,7 @@ def machine_for(gpus: str | None, machine_file: str | None, folder: Path = Path(
 
 
 def found_packages() -> tuple[str, ...]:
-    """Names of the optional training packages that can be found. They are looked for, never imported."""
+    """Names of the optional packages that are installed. They are looked for, never imported."""
     return tuple(name for name in KNOWN_PACKAGES if _found(name))
 
 

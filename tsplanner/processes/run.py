@@ -57,9 +57,10 @@ def run_process(
     """Run a command in a session of its own and wait for it; output is appended to the log.
 
     ``poll`` is called every ``poll_seconds``; what it raises ends the child and is raised on.
-    ``environment`` is added to this process's own; ``grace_seconds`` lie between TERM and KILL. The child and everything it started are ended
+    ``environment`` is added to this process's own. The child and everything it started are ended
     at the time limit (None: none), on KeyboardInterrupt, on any exception, and should this process
-    be killed. Raises OSError for a command that cannot be started.
+    be killed; ``grace_seconds`` lie between TERM and KILL. Raises OSError for a command that
+    cannot be started.
     """
     start = time.monotonic()
     child = _start(command, log_path, environment)

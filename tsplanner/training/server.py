@@ -155,7 +155,7 @@ def main(arguments: list[str]) -> int:
     # NVML instead of CUDA for torch.cuda.is_available(), which imports ask.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
-    for name in filter(None, options.imports.split(",")):
+    for name in [*filter(None, options.imports.split(",")), options.entry.partition(":")[0]]:
         importlib.import_module(name)
     if not cuda_works_after_fork():
         server.answer(error="an import has started CUDA, so forks could not use it")
