@@ -79,6 +79,6 @@ class Machine:
     link_bytes_per_second: float | None = None
     """Bandwidth of that link, one direction."""
     packages: tuple[str, ...] = field(default=())
-    """Optional training packages that can be imported here (bitsandbytes, deepspeed, flash_attn)."""
+    """Optional training packages found here (bitsandbytes, deepspeed, flash_attn)."""
     detected: bool = True
     """False: described by the user, not looked at."""

@@ -32,7 +32,9 @@ ACTIVATIONS = {
 }
 
 
-def _attention(config: Config, *, bias: bool = False, output_bias: bool = False) -> tuple:
+def _attention(
+    config: Config, *, bias: bool = False, output_bias: bool = False
+) -> tuple[Linear, ...]:
     """Separate q, k, v and output projections: [D, HA], 2 x [D, KA], [HA, D]."""
     hidden, size = config.positive("hidden_size"), config.head_dim
     query, key_value = config.heads * size, config.key_value_heads * size

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from memory_models.device import Machine
-from memory_models.records import Interval, MemoryEstimate
+from memory_models.records import MemoryEstimate
 from memory_models.settings import (
     ALL_LINEAR,
     Attention,
@@ -109,8 +109,18 @@ class DatasetRef:
     longest_sequence: int
     """Decoder positions of the longest kept sample, patches included."""
     mean_sequence: float
+    longest_batch: int | None = None
+    """Positions of the longest batch of several samples; None: as ``longest_sequence``."""
+    on_bad_rows: str = "refuse"
+    """``refuse`` a dataset with bad rows, or ``drop`` them."""
     counted_by: str
     """``tokenizer``, ``estimate`` or ``cutoff_len``."""
+
+    def sequence_length(self, micro_batch_size: int) -> int:
+        """Decoder positions of the longest batch of that many samples."""
+        if micro_batch_size > 1 and self.longest_batch is not None:
+            return self.longest_batch
+        return self.longest_sequence
 
 
 class Verdict(StrEnum):
@@ -153,9 +163,9 @@ class Plan:
     assumptions: tuple[str, ...] = field(default=())
 
     @property
-    def process_bytes(self) -> Interval:
-        """What the verdict stands on."""
-        return self.memory.process_bytes
+    def sequence_length(self) -> int:
+        """Decoder positions that memory was sized for: the longest batch that can occur."""
+        return self.dataset.sequence_length(self.hardware.micro_batch_size)
 
 
 def training_settings(

@@ -48,9 +48,9 @@ class Efficiency:
 MEASURED = Efficiency()
 
 
-def rates_of(machine: Machine, efficiency: Efficiency = MEASURED) -> Rates:
+def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: bool = False) -> Rates:
     """Rates of the machine's slowest GPU, or of its CPU if it has none."""
-    if not machine.devices:
+    if on_cpu or not machine.devices:
         cores = machine.host.cpu_count
         return Rates(
             matrix_flops=CPU_FLOPS_PER_CORE * cores,

@@ -92,11 +92,11 @@ def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) ->
     trained = settings.finetuning_type is FinetuningType.FULL
     blocks_trained = active if not settings.uses_adapter else 0
     recompute = active if settings.gradient_checkpointing else 0
-    weights = block * (2 * layers + 2 * active + 2 * blocks_trained + 2 * recompute)
+    weights: float = block * (2 * layers + 2 * active + 2 * blocks_trained + 2 * recompute)
     head = embedding_parameters(architecture) * (6 if trained else 4)
     adapters = 6 * trainable_parameters(architecture, settings) if settings.uses_adapter else 0
     heads = architecture.num_attention_heads * architecture.head_dim
-    pairs = settings.sequence_length * heads * 2
+    pairs = 2.0 * settings.sequence_length * heads
     if settings.attention is Attention.EAGER:
         pairs *= 2
     attention = pairs * (layers + 2 * active + recompute)
@@ -116,7 +116,7 @@ def micro_batch_traffic_bytes(architecture: Architecture, settings: TrainingSett
     kept = block_kept_bytes(architecture, settings, trained=trained)
     passes = ACTIVATION_PASSES * (1.4 if settings.gradient_checkpointing else 1.0)
     blocks = passes * kept * architecture.num_hidden_layers
-    logits = tokens(settings) * architecture.vocab_size * LOGIT_TRAFFIC_BYTES
+    logits: float = tokens(settings) * architecture.vocab_size * LOGIT_TRAFFIC_BYTES
     if settings.loss_kernel is LossKernel.FUSED:
         logits *= 0.8
     return blocks + logits + _dequantize_bytes(architecture, settings)
@@ -142,10 +142,10 @@ def _optimizer_seconds(
     architecture: Architecture, settings: TrainingSettings, rates: Rates
 ) -> float:
     """Reading and writing weights, gradients and states once."""
-    moved = 2 * optimizer_state_bytes(architecture, settings)
+    moved: float = 2 * optimizer_state_bytes(architecture, settings)
     moved += 3 * gradient_bytes(architecture, settings)
     if settings.zero_stage:
-        moved //= settings.world_size
+        moved /= settings.world_size
     bandwidth = rates.host_bytes if settings.offload_optimizer else rates.memory_bytes
     return moved / bandwidth
 

@@ -1,0 +1,5 @@
+"""``python -m tsplanner``."""
+
+from tsplanner.cli import run
+
+run()

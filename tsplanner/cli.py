@@ -1,0 +1,154 @@
+"""The command line: parse, dispatch, and end every failure in one sentence and a status."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from typing import NoReturn
+
+from tsplanner import __version__
+from tsplanner.errors import (
+    EXIT_BUG,
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    TsplannerError,
+    did_you_mean,
+)
+
+VERBS = {
+    "plan": "choose the fastest settings that fit, and say why",
+    "estimate": "bytes of one configuration, or of many from a file",
+    "probe": "run the plan for a few real steps and compare",
+    "tune": "search rank, learning rate and epochs, then train with the best",
+    "train": "the full run of a plan",
+    "report": "a table over saves/",
+    "doctor": "what of the training stack is usable here, and how to mend the rest",
+}
+
+EPILOG = """examples:
+  tsplanner plan --model qwen2.5-14b --gpus '2x RTX 2080 Ti 22GiB' --cutoff-len 4096
+  tsplanner plan && tsplanner tune --trials 8      the embedded default, on any machine
+
+exit status: 0 done, 1 expected failure, 2 usage, 3 bug, 4 no plan fits, 130 interrupted
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that says what was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage hint and end with status 2."""
+        hint = ""
+        if message.startswith("unrecognized arguments:"):
+            word = message.partition(":")[2].split()[0].partition("=")[0]
+            hint = did_you_mean(word, self._option_string_actions)
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}.{hint} See {self.prog} --help.\n")
+
+
+def build_parser(verb: str | None) -> Parser:
+    """The parser; only the named verb's module is imported (start-up time counts)."""
+    parser = Parser(
+        prog="tsplanner",
+        description="Plan, probe, tune and launch fine-tuning on the machine you have.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"tsplanner {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
+    for name, summary in VERBS.items():
+        sub = verbs.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        if name == verb:
+            module = importlib.import_module(f"tsplanner.commands.{name}")
+            module.add_arguments(sub)
+            sub.epilog = getattr(module, "EPILOG", None)
+            sub.set_defaults(call=module.from_arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; returns the exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    verb = next((word for word in given if not word.startswith("-")), None)
+    if verb is not None and verb not in VERBS:
+        hint = did_you_mean(verb, VERBS)
+        print(f'tsplanner: no verb "{verb}".{hint} Verbs: {", ".join(VERBS)}.', file=sys.stderr)
+        return EXIT_USAGE
+    parser = build_parser(verb)
+    try:
+        options, unknown = parser.parse_known_args(given)
+        if unknown:
+            _unknown(parser, verb, unknown)
+    except SystemExit as end:
+        return int(end.code or 0)
+    if options.verb is None:
+        parser.print_help()
+        return EXIT_USAGE
+    return _guarded(options)
+
+
+def _unknown(parser: Parser, verb: str | None, unknown: list[str]) -> NoReturn:
+    """End with the option that was probably meant, looked up in the verb's own options."""
+    target: Parser = parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction) and verb in action.choices:
+            target = action.choices[verb]
+    target.error(f"unrecognized arguments: {' '.join(unknown)}")
+
+
+def _guarded(options: argparse.Namespace) -> int:
+    """Call the verb; turn every way to fail into its status."""
+    as_json = bool(getattr(options, "json", False))
+    try:
+        return int(options.call(options))
+    except TsplannerError as error:
+        _fail(str(error), error.exit_status, as_json)
+        return error.exit_status
+    except KeyboardInterrupt:
+        _fail("interrupted", EXIT_INTERRUPTED, as_json)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return EXIT_FAILURE
+    except Exception:
+        path = _log_bug()
+        _fail(f"this is a bug of tsplanner; the log is in {path}", EXIT_BUG, as_json)
+        return EXIT_BUG
+
+
+def _fail(message: str, status: int, as_json: bool) -> None:
+    """One sentence on stderr; with --json also one document on stdout."""
+    print(f"tsplanner: {message}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": message, "exit_status": status}))
+
+
+def _log_bug() -> str:
+    """Write the traceback to a file of its own; returns its path."""
+    import platform
+    import tempfile
+    import traceback
+
+    text = (
+        f"tsplanner {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
+        f"arguments: {sys.argv[1:]}\n\n{traceback.format_exc()}"
+    )
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="tsplanner-", suffix=".log", delete=False, encoding="utf-8"
+    ) as log:
+        log.write(text)
+    return log.name
+
+
+def run() -> NoReturn:
+    """Entry point of the console script."""
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""Flags that several verbs share. A flag carries the name of the field it sets."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+
+from memory_models.settings import (
+    ALL_LINEAR,
+    Attention,
+    Dtype,
+    FinetuningType,
+    LossKernel,
+    Optimizer,
+    Quantization,
+)
+from tsplanner.planner.plan import LearningSettings
+from tsplanner.planner.request import Pins
+
+NONE = "none"
+
+
+def names(values: type) -> list[str]:
+    """The values of a StrEnum."""
+    return [str(value) for value in values]  # type: ignore[attr-defined]
+
+
+def targets(text: str) -> tuple[str, ...] | str:
+    """``all-linear``, or names separated by commas."""
+    if text == ALL_LINEAR:
+        return text
+    found = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not found:
+        raise argparse.ArgumentTypeError("give module names separated by commas, or all-linear")
+    return found
+
+
+def positive(text: str) -> int:
+    """A whole number above zero."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def positive_float(text: str) -> float:
+    """A number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return value
+
+
+def fraction(text: str) -> float:
+    """A number in [0, 1)."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be in [0, 1), not {text}")
+    return value
+
+
+def switch(text: str) -> bool:
+    """``on`` or ``off``."""
+    if text.lower() not in ("on", "off", "true", "false"):
+        raise argparse.ArgumentTypeError(f"on or off, not {text!r}")
+    return text.lower() in ("on", "true")
+
+
+def cutoff(text: str) -> int:
+    """Tokens of a sample's text; under 16 there is no room for a question and an answer."""
+    value = positive(text)
+    if value < 16:
+        raise argparse.ArgumentTypeError(
+            f"{value} tokens leave no room for a question and its answer; give at least 16"
+        )
+    return value
+
+
+def add_subject(parser: argparse.ArgumentParser) -> None:
+    """Model, data and machine."""
+    group = parser.add_argument_group("what and where")
+    group.add_argument(
+        "--model", metavar="NAME", help="folder, config.json, preset or hub id [tiny-chatts]"
+    )
+    group.add_argument("--dataset", metavar="FILE", help="training rows; tiny-chatts has a sample")
+    group.add_argument("--tokenizer", metavar="FOLDER", help="if the model's folder has none")
+    group.add_argument(
+        "--on-bad-rows", choices=["refuse", "drop"], default="refuse", help="[%(default)s]"
+    )
+    group.add_argument("--gpus", metavar="TEXT", help="plan for these, e.g. '2x RTX 3090'")
+    group.add_argument("--machine", metavar="FILE", help="plan for a machine file")
+    group.add_argument("--cpu", action="store_true", help="plan for the CPU despite the GPUs")
+
+
+def add_learning(parser: argparse.ArgumentParser) -> None:
+    """Learning settings; never changed for memory's sake."""
+    defaults = LearningSettings()
+    group = parser.add_argument_group("learning settings")
+    group.add_argument("--finetuning-type", choices=names(FinetuningType), help="[lora]")
+    for flag, kind, text in (
+        ("--lora-rank", positive, f"[{defaults.lora_rank}]"),
+        ("--lora-alpha", positive_float, "[twice the rank]"),
+        ("--lora-dropout", fraction, "[0]"),
+        ("--lora-target", targets, "module names, or all-linear [all-linear]"),
+        ("--adalora-init-rank", positive, "[1.5 x rank]"),
+        ("--freeze-trainable-layers", positive, f"[{defaults.freeze_trainable_layers}]"),
+        ("--learning-rate", positive_float, "[by method and model size]"),
+        ("--epochs", positive, f"[{defaults.num_train_epochs}]"),
+        ("--effective-batch", positive, f"kept exactly [{defaults.effective_batch_size}]"),
+        ("--cutoff-len", cutoff, f"text tokens of a sample [{defaults.cutoff_len}]"),
+        ("--validation-fraction", fraction, f"held out [{defaults.validation_fraction}]"),
+        ("--seed", int, f"[{defaults.seed}]"),
+    ):
+        group.add_argument(flag, type=kind, metavar="X", help=text)
+
+
+def add_pins(parser: argparse.ArgumentParser) -> None:
+    """Hardware settings; each one given is pinned, the rest the planner chooses."""
+    group = parser.add_argument_group("hardware settings (pin one by giving it)")
+    group.add_argument("--world-size", type=positive, metavar="N", help="GPUs to use")
+    group.add_argument("--micro-batch-size", type=positive, metavar="N")
+    group.add_argument("--gradient-checkpointing", type=switch, metavar="on|off")
+    group.add_argument("--attention", choices=names(Attention))
+    group.add_argument("--loss-kernel", choices=names(LossKernel))
+    group.add_argument("--optimizer", choices=names(Optimizer))
+    group.add_argument("--model-dtype", choices=names(Dtype))
+    group.add_argument("--quantization", choices=[NONE, *names(Quantization)])
+    group.add_argument("--zero-stage", type=int, choices=[0, 1, 2, 3])
+    group.add_argument("--offload-optimizer", type=switch, metavar="on|off")
+    group.add_argument("--offload-param", type=switch, metavar="on|off")
+
+
+_FIELD_OF_FLAG = {"epochs": "num_train_epochs", "effective_batch": "effective_batch_size"}
+_LEARNING_FIELDS = {field.name for field in fields(LearningSettings)}
+
+
+def learning_values(options: argparse.Namespace) -> dict[str, object]:
+    """Learning settings that were given, by field name."""
+    found = {}
+    for flag, value in vars(options).items():
+        name = _FIELD_OF_FLAG.get(flag, flag)
+        if value is not None and name in _LEARNING_FIELDS:
+            found[name] = value
+    return found
+
+
+def pins(options: argparse.Namespace) -> Pins:
+    """Hardware settings that were given."""
+    given = options.quantization
+    return Pins(
+        world_size=options.world_size,
+        micro_batch_size=options.micro_batch_size,
+        gradient_checkpointing=options.gradient_checkpointing,
+        attention=Attention(options.attention) if options.attention else None,
+        loss_kernel=LossKernel(options.loss_kernel) if options.loss_kernel else None,
+        optimizer=Optimizer(options.optimizer) if options.optimizer else None,
+        model_dtype=Dtype(options.model_dtype) if options.model_dtype else None,
+        quantization=Quantization(given) if given and given != NONE else None,
+        pinned_quantization=given is not None,
+        zero_stage=options.zero_stage,
+        offload_optimizer=options.offload_optimizer,
+        offload_param=options.offload_param,
+    )

@@ -1,0 +1,112 @@
+"""``tsplanner plan``: the fastest settings that fit, and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import msgspec
+
+from tsplanner.commands.options import add_learning, add_pins, add_subject, learning_values, pins
+from tsplanner.commands.plan_view import print_choice, print_failure
+from tsplanner.commands.requests import Subject, plan_request
+from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK
+from tsplanner.planner.choose import Choice, NothingFits, choose
+from tsplanner.planner.files import write_plan
+from tsplanner.runs import slug
+
+EPILOG = """examples:
+  tsplanner plan
+  tsplanner plan --model chatts-14b --dataset train.jsonl --gpus '2x RTX 2080 Ti 22GiB'
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the verb."""
+    add_subject(parser)
+    add_learning(parser)
+    add_pins(parser)
+    parser.add_argument("--output", metavar="FILE", help="[saves/<model>/plan.json]")
+    parser.add_argument("--saves", default="saves", metavar="FOLDER", help="[%(default)s]")
+    parser.add_argument("--json", action="store_true", help="one JSON document, no words")
+
+
+def subject_from(options: argparse.Namespace) -> Subject:
+    """What was typed, as plain values."""
+    return Subject(
+        model=options.model,
+        dataset=options.dataset,
+        tokenizer=options.tokenizer,
+        on_bad_rows=options.on_bad_rows,
+        gpus=options.gpus,
+        machine=options.machine,
+        cpu=options.cpu,
+        learning=learning_values(options),
+        pins=pins(options),
+    )
+
+
+def from_arguments(options: argparse.Namespace) -> int:
+    """Run the verb from parsed flags."""
+    output = Path(options.output) if options.output else None
+    return run(subject_from(options), saves=Path(options.saves), output=output, json=options.json)
+
+
+def run(subject: Subject, *, saves: Path, output: Path | None = None, json: bool = False) -> int:
+    """Plan, write plan.json, print; 4 if nothing fits."""
+    request = plan_request(subject, saves)
+    try:
+        choice = choose(request)
+    except NothingFits as error:
+        if json:
+            print(_failure_document(error))
+        else:
+            print_failure(request, error.failure)
+        return EXIT_NO_PLAN
+    path = output or saves / slug(choice.plan.model.name) / "plan.json"
+    write_plan(choice.plan, path)
+    if json:
+        print(_document(choice, path))
+    else:
+        print_choice(request, choice, path)
+    return EXIT_OK
+
+
+def _document(choice: Choice, path: Path) -> str:
+    """One JSON document: the plan, where it was written, what lost and what was refused."""
+    return json.dumps(
+        {
+            "plan": msgspec.to_builtins(choice.plan),
+            "path": str(path),
+            "alternatives": [
+                {
+                    "setting": row.setting,
+                    "hardware": msgspec.to_builtins(row.evaluated.hardware),
+                    "process_bytes": msgspec.to_builtins(row.evaluated.memory.process_bytes),
+                    "relative_speed": row.relative_speed,
+                    "reason": row.reason,
+                }
+                for row in choice.alternatives
+            ],
+            "refusals": msgspec.to_builtins(choice.refusals),
+            "considered": choice.considered,
+        }
+    )
+
+
+def _failure_document(error: NothingFits) -> str:
+    smallest = error.failure.smallest
+    return json.dumps(
+        {
+            "error": str(error),
+            "exit_status": EXIT_NO_PLAN,
+            "smallest": {
+                "hardware": msgspec.to_builtins(smallest.hardware),
+                "process_bytes": msgspec.to_builtins(smallest.memory.process_bytes),
+                "free_bytes": smallest.free_bytes,
+            },
+            "remedies": msgspec.to_builtins(error.failure.remedies),
+            "refusals": msgspec.to_builtins(error.failure.refusals),
+        }
+    )

@@ -1,0 +1,216 @@
+"""What a person sees of a plan: the answer, the reason, the next command."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from memory_models.device import Machine
+from memory_models.settings import ADAPTER_METHODS, LossKernel
+from tsplanner.commands.screen import Screen, bar, gib
+from tsplanner.planner.choose import Choice, Failure
+from tsplanner.planner.evaluate import Evaluated
+from tsplanner.planner.plan import Plan, Verdict
+from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.rules import describe
+from tsplanner.report.text import duration
+
+VERDICTS = {
+    Verdict.FITS: ("✔ FITS", "bold green"),
+    Verdict.TIGHT: ("! TIGHT", "bold yellow"),
+    Verdict.DOES_NOT_FIT: ("✘ DOES NOT FIT", "bold red"),
+}
+BAR_WIDTH = 40
+ROWS_SHOWN = 5
+SMALLEST_SHARE = 0.004
+"""Components under this share of the peak are summed up as "other"."""
+
+
+def print_choice(request: PlanRequest, choice: Choice, path: Path) -> None:
+    """The whole screen of ``tsplanner plan``."""
+    screen = Screen()
+    print_subject(screen, request)
+    print_verdict(screen, choice.plan)
+    print_memory(screen, choice.plan)
+    _print_alternatives(screen, choice)
+    for number, note in enumerate(choice.plan.assumptions):
+        screen.line(f"  {'Assumed' if number == 0 else '       '}   {note}", "dim")
+    screen.line()
+    screen.line(f"Next   {next_command(path)}", "bold")
+
+
+def next_command(path: Path) -> str:
+    """The command to paste after ``plan``."""
+    return f"tsplanner probe --plan {shlex.quote(str(path))}"
+
+
+def print_subject(screen: Screen, request: PlanRequest) -> None:
+    """Model, data and machine, a line each."""
+    model, dataset = request.model, request.dataset
+    parts = [
+        model.name,
+        f"{_count(model.parameters_total)} parameters "
+        f"({_count(model.parameters_trainable)} trained)",
+    ]
+    if dataset.path:
+        parts.append(f"{dataset.rows_kept} of {dataset.rows_total} rows kept")
+        parts.append(f"longest batch {dataset.sequence_length(2):,} tokens")
+    else:
+        parts.append(f"no dataset: samples of {dataset.longest_sequence:,} tokens")
+    screen.line()
+    screen.line(" · ".join(parts), "bold")
+    for line in machine_lines(request.machine, on_cpu=request.on_cpu):
+        screen.line(line)
+    screen.line()
+
+
+def machine_lines(machine: Machine, *, on_cpu: bool) -> list[str]:
+    """The machine in one line, and one for every GPU that others use."""
+    host = machine.host
+    limit = f" ({host.memory_limited_by} limit)" if host.memory_limited_by != "host" else ""
+    ram = f"{gib(host.total_bytes)} GiB RAM{limit}, {gib(host.available_bytes)} free"
+    if on_cpu:
+        word = "no GPU: the CPU" if not machine.devices else "the CPU, as asked"
+        return [f"{word} · {host.cpu_count} cores · {ram}"]
+    device = min(machine.devices, key=lambda found: found.free_bytes)
+    names = {found.name for found in machine.devices}
+    major, minor = device.compute_capability
+    kind = "bf16" if device.has_bf16 else "fp16, no FlashAttention-2"
+    parts = [
+        f"{len(machine.devices)}x {' / '.join(sorted(names))}",
+        f"{gib(device.total_bytes)} GiB each, {gib(device.free_bytes)} free",
+        f"sm_{major}{minor}: {kind}",
+    ]
+    if machine.link is not None:
+        rate = machine.link_bytes_per_second
+        parts.append(f"{machine.link}{f' {rate / 1e9:.0f} GB/s' if rate else ''}")
+    if device.mig:
+        parts.append("MIG slice")
+    others = [
+        f"  {process.name} (pid {process.pid}) holds "
+        f"{gib(process.used_bytes) + ' GiB' if process.used_bytes else 'memory'} on {found.name}"
+        for found in machine.devices
+        for process in found.processes
+    ]
+    return [" · ".join([*parts, ram]), *others]
+
+
+def print_verdict(screen: Screen, plan: Plan) -> None:
+    """The answer: verdict, settings, peak, speed."""
+    word, style = VERDICTS[plan.verdict]
+    screen.line(f"{word:<9}{settings_line(plan)}", style)
+    process = plan.memory.process_bytes
+    error = plan.time.step_seconds * plan.time.relative_error
+    where = "" if plan.hardware.accelerator == "cpu" else " a card"
+    screen.line(
+        f"         peak {gib(process.expected)} GiB{where} (95 %: {gib(process.upper)})   ·   "
+        f"{seconds(plan.time.step_seconds)}/step ± {seconds(error)}   ·   {_length(plan)}"
+    )
+    screen.line()
+
+
+def settings_line(plan: Plan) -> str:
+    """Learning and hardware settings in one line."""
+    learning, hardware = plan.learning, plan.hardware
+    method = str(learning.finetuning_type)
+    if learning.finetuning_type in ADAPTER_METHODS:
+        method += f" r={learning.lora_rank}"
+    parts = [
+        f"{method} on {describe(hardware)}",
+        f"micro-batch {hardware.micro_batch_size} x accumulation "
+        f"{hardware.gradient_accumulation_steps}"
+        + (f" x {hardware.world_size}" if hardware.world_size > 1 else "")
+        + f" = effective {hardware.effective_batch_size}",
+        "checkpointing on" if hardware.gradient_checkpointing else "checkpointing off",
+        f"{'fused' if hardware.loss_kernel is LossKernel.FUSED else 'plain'} loss",
+        str(hardware.attention),
+    ]
+    return " · ".join(parts)
+
+
+def _length(plan: Plan) -> str:
+    if plan.dataset.path is None:
+        return f"{plan.hardware.effective_batch_size / plan.time.step_seconds:.2g} samples/s"
+    return (
+        f"{plan.time.total_steps} steps, {plan.learning.num_train_epochs} epochs, "
+        f"about {duration(plan.time.total_seconds)}"
+    )
+
+
+def print_memory(screen: Screen, plan: Plan) -> None:
+    """Memory by component, with bars on a terminal."""
+    free = plan.free_bytes
+    expected, upper = plan.memory.process_bytes.expected, plan.memory.process_bytes.upper
+    screen.line(f"  Memory at the peak ({plan.memory.peak_instant})        GiB", "bold")
+    other = 0
+    for part in sorted(plan.memory.components, key=lambda found: -found.bytes):
+        if part.bytes < SMALLEST_SHARE * expected:
+            other += part.bytes
+            continue
+        screen.line(_row(screen, part.name, part.bytes, free))
+    if other:
+        screen.line(_row(screen, "other", other, free))
+    screen.line(_row(screen, "expected", expected, free), "bold")
+    screen.line(_row(screen, "95 % upper bound", upper, free))
+    screen.line(_row(screen, "free now", free, free))
+    screen.line()
+
+
+def _row(screen: Screen, name: str, size: int, free: int) -> str:
+    text = f"  {name:<32}{gib(size):>9}"
+    return f"{text}  {bar(size / max(free, 1), BAR_WIDTH)}" if screen.is_terminal else text
+
+
+def _print_alternatives(screen: Screen, choice: Choice) -> None:
+    if choice.alternatives:
+        screen.line(
+            f"  {'Also possible':<40}{'peak (95 %), GiB':>18}{'speed':>8}  why not first", "bold"
+        )
+    for row in choice.alternatives[:ROWS_SHOWN]:
+        needs = row.evaluated.memory.process_bytes
+        peak = f"{gib(needs.expected)} ({gib(needs.upper)})"
+        screen.line(f"  {row.setting:<40}{peak:>18}{row.relative_speed:>7.2f}x  {row.reason}")
+    hidden = len(choice.alternatives) - ROWS_SHOWN
+    if hidden > 0:
+        screen.line(f"  … and {hidden} more (--json lists all)", "dim")
+    for number, refused in enumerate(choice.refusals):
+        word = "Refused" if number == 0 else "       "
+        screen.line(f"  {word}   {refused.reason}  [{refused.rule}]", "yellow")
+
+
+def print_failure(request: PlanRequest, failure: Failure) -> None:
+    """Nothing fits: by how much, and what would help."""
+    screen = Screen()
+    print_subject(screen, request)
+    smallest: Evaluated = failure.smallest
+    needs = smallest.memory.process_bytes
+    where = "" if request.on_cpu else " a card"
+    screen.line(
+        f"✘ NOTHING FITS   {request.learning.finetuning_type} of "
+        f"{_count(request.model.parameters_total)} needs {gib(needs.expected)} GiB{where} "
+        f"(95 %: {gib(needs.upper)}) at its smallest ({describe(smallest.hardware)}); "
+        f"{gib(smallest.free_bytes)} are free{'' if not smallest.reason else ': '}"
+        f"{smallest.reason}",
+        "bold red",
+    )
+    for number, remedy in enumerate(failure.remedies):
+        word = "  What would make it fit" if number == 0 else " " * 24
+        screen.line(f"{word}   {remedy.change} (needs {gib(remedy.needs_bytes)} GiB)")
+    if not failure.remedies:
+        screen.line("  No single change would make it fit.")
+    for refused in failure.refusals:
+        screen.line(f"  Refused   {refused.reason}  [{refused.rule}]", "yellow")
+
+
+def seconds(value: float) -> str:
+    """Seconds with two digits."""
+    return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
+
+
+def _count(value: int) -> str:
+    """A count in M or B."""
+    if value >= 1_000_000_000:
+        return f"{value / 1e9:.2f}B"
+    if value >= 100_000:
+        return f"{value / 1e6:.2f}M"
+    return f"{value:,}"

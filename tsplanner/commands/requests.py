@@ -1,0 +1,165 @@
+"""From what a person typed to a PlanRequest: read the model, the data and the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from memory_models.adapters import trainable_parameters
+from memory_models.device import Machine
+from memory_models.settings import FinetuningType
+from memory_models.weights import total_parameters
+from tsplanner.errors import UsageError
+from tsplanner.hardware.detect import machine_for
+from tsplanner.models.source import ModelSource, read_model
+from tsplanner.planner.defaults import default_learning_rate
+from tsplanner.planner.plan import (
+    DatasetRef,
+    HardwareSettings,
+    LearningSettings,
+    ModelRef,
+    training_settings,
+)
+from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.settings import configs_folder
+
+DEFAULT_MODEL = "tiny-chatts"
+DEFAULT_EFFECTIVE_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Model, data and machine by the names a person gave."""
+
+    model: str | None = None
+    dataset: str | None = None
+    tokenizer: str | None = None
+    on_bad_rows: str = "refuse"
+    gpus: str | None = None
+    machine: str | None = None
+    cpu: bool = False
+    learning: dict[str, object] = field(default_factory=dict)
+    """Learning settings that were given; the rest are defaults."""
+    pins: Pins = field(default_factory=Pins)
+
+
+def sample_dataset() -> Path:
+    """The dataset that ships with tiny-chatts."""
+    return configs_folder() / "datasets" / "sample" / "sample.jsonl"
+
+
+def plan_request(subject: Subject, saves: Path) -> PlanRequest:
+    """Read everything that a plan needs.
+
+    Raises:
+        UsageError, TsplannerError: as the readers of model, dataset and machine say.
+    """
+    source = read_model(subject.model or DEFAULT_MODEL)
+    learning = learning_settings(subject.learning, source)
+    tokenizer = _tokenizer(subject, source)
+    dataset = _dataset(subject, source, learning, tokenizer)
+    machine = machine_for(subject.gpus, subject.machine, saves)
+    request = PlanRequest(
+        architecture=source.architecture,
+        model=_model_ref(source, learning, subject.tokenizer, tokenizer),
+        dataset=dataset,
+        machine=machine,
+        learning=learning,
+        pins=subject.pins,
+        forced_cpu=subject.cpu,
+    )
+    return calibrated(request, machine)
+
+
+def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:
+    """The request with what earlier probes on this machine measured, if there were any."""
+    if not machine.detected:
+        return request
+    return request
+
+
+def learning_settings(given: dict[str, object], source: ModelSource) -> LearningSettings:
+    """Learning settings from what was given; the learning rate by method and model size.
+
+    Raises:
+        UsageError: values that exclude each other.
+    """
+    values = dict(given)
+    method = FinetuningType(str(values.pop("finetuning_type", "lora")))
+    total = total_parameters(source.architecture)
+    rate = default_learning_rate(method, total)
+    defaults = LearningSettings(finetuning_type=method, learning_rate=rate)
+    learning = replace(defaults, **values)  # type: ignore[arg-type]
+    try:
+        settings = training_settings(learning, HardwareSettings(), 16)
+        trainable_parameters(source.architecture, settings)
+    except ValueError as error:
+        raise UsageError(f"{error}.") from error
+    return learning
+
+
+def _tokenizer(subject: Subject, source: ModelSource) -> Path | None:
+    if subject.tokenizer is None:
+        return source.tokenizer
+    folder = Path(subject.tokenizer)
+    if not (folder / "tokenizer.json").is_file():
+        raise UsageError(f"--tokenizer {folder} has no tokenizer.json.")
+    return folder.resolve()
+
+
+def _model_ref(
+    source: ModelSource,
+    learning: LearningSettings,
+    named_tokenizer: str | None,
+    tokenizer: Path | None,
+) -> ModelRef:
+    settings = training_settings(learning, HardwareSettings(), 16)
+    return ModelRef(
+        name=source.architecture.name,
+        path=str(source.folder) if source.folder else None,
+        model_type=source.architecture.model_type,
+        parameters_total=total_parameters(source.architecture),
+        parameters_trainable=trainable_parameters(source.architecture, settings),
+        tokenizer=str(tokenizer) if named_tokenizer and tokenizer else None,
+        config=source.config,
+        has_weights=source.has_weights,
+    )
+
+
+def _dataset(
+    subject: Subject, source: ModelSource, learning: LearningSettings, tokenizer: Path | None
+) -> DatasetRef:
+    """Lengths of the dataset; without one, every sample is taken to be cutoff_len long."""
+    path = Path(subject.dataset) if subject.dataset else None
+    if path is None and subject.model in (None, DEFAULT_MODEL):
+        path = sample_dataset()
+    if path is None:
+        return DatasetRef(
+            name="(none)",
+            path=None,
+            rows_total=0,
+            rows_kept=0,
+            longest_sequence=learning.cutoff_len,
+            mean_sequence=float(learning.cutoff_len),
+            counted_by="cutoff_len",
+        )
+    from tsplanner.datasets.lengths import length_stats, longest_batch_length
+
+    stats = length_stats(
+        path,
+        cutoff_len=learning.cutoff_len,
+        encoder=source.architecture.encoder,
+        tokenizer_folder=tokenizer,
+        on_bad=subject.on_bad_rows,
+    )
+    return DatasetRef(
+        name=path.stem,
+        path=str(path.resolve()),
+        rows_total=stats.rows_total,
+        rows_kept=stats.rows_kept,
+        longest_sequence=longest_batch_length(stats, 1),
+        longest_batch=longest_batch_length(stats, 2),
+        mean_sequence=stats.mean,
+        on_bad_rows=subject.on_bad_rows,
+        counted_by=stats.counted_by,
+    )

@@ -1,0 +1,37 @@
+"""Words for a person: colours on a terminal, the same words in a pipe."""
+
+from __future__ import annotations
+
+import sys
+
+from tsplanner.report import text
+
+
+class Screen:
+    """Lines on stdout. rich colours them on a terminal; a pipe gets them plain."""
+
+    def __init__(self) -> None:
+        self.is_terminal = sys.stdout.isatty()
+        self._console = None
+        if self.is_terminal:
+            from rich.console import Console
+
+            self._console = Console(highlight=False, soft_wrap=True)
+
+    def line(self, words: str = "", style: str = "") -> None:
+        """One line, styled on a terminal."""
+        if self._console is None:
+            print(words)
+        else:
+            self._console.print(words, style=style or None, markup=False)
+
+
+def gib(size: int | None) -> str:
+    """Bytes as GiB, the unit left to the heading."""
+    return text.gib(size, unit=False)
+
+
+def bar(share: float, width: int) -> str:
+    """A bar of ``share`` (0..1) of ``width`` characters, in eighths."""
+    eighths = round(max(0.0, min(1.0, share)) * width * 8)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()

@@ -1,0 +1,240 @@
+"""From request to Plan: enumerate, refuse, estimate, rank, explain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from memory_models.calibration import DEFAULT, Calibration
+from memory_models.settings import Attention
+from tsplanner import __version__
+from tsplanner.errors import NoPlanFits, TsplannerError
+from tsplanner.models.source import read_architecture
+from tsplanner.planner.evaluate import Evaluated, evaluate, finish
+from tsplanner.planner.plan import HardwareSettings, LearningSettings, Plan, Verdict
+from tsplanner.planner.remedies import Remedy, remedies
+from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.rules import Refusal, describe, refusal
+from tsplanner.planner.space import candidates
+
+SPEED_TIE = 0.02
+"""Plans closer than this in predicted speed are ranked by fewer moving parts, then memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """A family of plans that lost, by its best member."""
+
+    setting: str
+    evaluated: Evaluated
+    relative_speed: float
+    """Samples per second over the chosen plan's."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The plan, what lost to it, what was refused."""
+
+    plan: Plan
+    alternatives: tuple[Alternative, ...]
+    refusals: tuple[Refusal, ...]
+    considered: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Nothing fits: the smallest plan there is, and what would make one fit."""
+
+    smallest: Evaluated
+    remedies: tuple[Remedy, ...]
+    refusals: tuple[Refusal, ...]
+
+
+class NothingFits(NoPlanFits):
+    """No configuration fits; ``failure`` has the numbers."""
+
+    def __init__(self, message: str, failure: Failure) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
+def choose(request: PlanRequest) -> Choice:
+    """The fastest plan that fits, at the effective batch that was asked for.
+
+    The unquantised base comes first; a quantised one is looked at only where that does not fit
+    or the user asks for it.
+
+    Raises:
+        NothingFits: no candidate's expected memory fits.
+        TsplannerError: the effective batch cannot be made, or no candidate can run at all.
+    """
+    evaluated, refusals = evaluate_all(request)
+    if not evaluated:
+        raise TsplannerError(_why_none(request, refusals))
+    usable = [found for found in evaluated if found.verdict is not Verdict.DOES_NOT_FIT]
+    if not usable:
+        smallest = min(evaluated, key=lambda found: found.memory.process_bytes.expected)
+        failure = Failure(
+            smallest=smallest, remedies=remedies(request, smallest), refusals=refusals
+        )
+        raise NothingFits(_nothing_fits(smallest), failure)
+    best = _best(usable)
+    return Choice(
+        plan=finish(request, best, __version__),
+        alternatives=_alternatives(best, evaluated),
+        refusals=refusals,
+        considered=len(evaluated),
+    )
+
+
+def evaluate_all(request: PlanRequest) -> tuple[list[Evaluated], tuple[Refusal, ...]]:
+    """Every candidate that no rule refuses, estimated; and one refusal a rule."""
+    evaluated: list[Evaluated] = []
+    refusals: dict[tuple[str, str], Refusal] = {}
+    allowed: list[HardwareSettings] = []
+    for hardware in candidates(request):
+        refused = refusal(request, hardware)
+        if refused is None:
+            allowed.append(hardware)
+        else:
+            refusals.setdefault((refused.rule, refused.reason), refused)
+    problems: set[str] = set()
+    for quantized in (False, True):
+        wave = [found for found in allowed if (found.quantization is not None) is quantized]
+        if quantized and any(found.verdict is Verdict.FITS for found in evaluated):
+            break
+        evaluated += _evaluate(request, wave, problems)
+    if not evaluated and problems:
+        raise TsplannerError(f"No plan: {sorted(problems)[0]}.")
+    hidden = ("useless-sharding",)
+    return evaluated, tuple(found for found in refusals.values() if found.rule not in hidden)
+
+
+def _evaluate(
+    request: PlanRequest, wave: Iterable[HardwareSettings], problems: set[str]
+) -> list[Evaluated]:
+    found = []
+    for hardware in wave:
+        try:
+            found.append(evaluate(request, hardware))
+        except ValueError as error:
+            problems.add(str(error))
+    return found
+
+
+def _why_none(request: PlanRequest, refusals: tuple[Refusal, ...]) -> str:
+    if refusals:
+        return f"No plan: {refusals[0].reason}."
+    return (
+        f"No plan keeps the effective batch {request.learning.effective_batch_size} exactly with "
+        "what is pinned; change --effective-batch, --micro-batch-size or --world-size."
+    )
+
+
+def _nothing_fits(smallest: Evaluated) -> str:
+    return (
+        f"Nothing fits: the smallest plan ({describe(smallest.hardware)}) needs "
+        f"{smallest.memory.process_bytes.expected / 2**30:.1f} GiB, "
+        f"{smallest.free_bytes / 2**30:.1f} GiB are free"
+    )
+
+
+def _best(usable: list[Evaluated]) -> Evaluated:
+    """Plans that fit before tight ones, then speed, then fewer moving parts, then less memory."""
+    sure = [found for found in usable if found.verdict is Verdict.FITS] or usable
+    fastest = max(found.samples_per_second for found in sure)
+    level = [found for found in sure if found.samples_per_second >= (1 - SPEED_TIE) * fastest]
+    return min(level, key=_moving_parts)
+
+
+def _moving_parts(found: Evaluated) -> tuple[int, int, int, int]:
+    hardware = found.hardware
+    return (
+        int(hardware.quantization is not None),
+        hardware.zero_stage + hardware.offload_param + hardware.offload_optimizer,
+        hardware.world_size + (hardware.attention is not Attention.SDPA),
+        found.memory.process_bytes.expected,
+    )
+
+
+def _alternatives(best: Evaluated, evaluated: list[Evaluated]) -> tuple[Alternative, ...]:
+    """The best member of every other family, fastest first; those that do not fit at the end."""
+    families: dict[str, list[Evaluated]] = {}
+    for found in evaluated:
+        families.setdefault(describe(found.hardware), []).append(found)
+    families.pop(describe(best.hardware), None)
+    rows = [_alternative(name, members, best) for name, members in families.items()]
+    lean = _lean(best, evaluated)
+    rows += [lean] if lean is not None else []
+    order = [Verdict.FITS, Verdict.TIGHT, Verdict.DOES_NOT_FIT]
+    rows.sort(key=lambda row: (order.index(row.evaluated.verdict), -row.relative_speed))
+    return tuple(rows)
+
+
+def _alternative(name: str, members: list[Evaluated], best: Evaluated) -> Alternative:
+    usable = [found for found in members if found.verdict is not Verdict.DOES_NOT_FIT]
+    if usable:
+        found = _best(usable)
+    else:
+        found = min(members, key=lambda member: member.memory.process_bytes.expected)
+    speed = found.samples_per_second / best.samples_per_second
+    return Alternative(
+        setting=name, evaluated=found, relative_speed=speed, reason=_lost(found, best, speed)
+    )
+
+
+def _lean(best: Evaluated, evaluated: list[Evaluated]) -> Alternative | None:
+    """The chosen family's smallest plan: what to fall back to if the card fills up."""
+    name = describe(best.hardware)
+    family = [found for found in evaluated if describe(found.hardware) == name]
+    found = min(family, key=lambda member: member.memory.process_bytes.expected)
+    if found.memory.process_bytes.expected > 0.9 * best.memory.process_bytes.expected:
+        return None
+    speed = found.samples_per_second / best.samples_per_second
+    hardware = found.hardware
+    words = f"micro-batch {hardware.micro_batch_size}"
+    words += ", checkpointing" if hardware.gradient_checkpointing else ", no checkpointing"
+    return Alternative(
+        setting=f"smallest: {words}",
+        evaluated=found,
+        relative_speed=speed,
+        reason=f"slower: {found.time.bottleneck}",
+    )
+
+
+def _lost(found: Evaluated, best: Evaluated, speed: float) -> str:
+    if found.verdict is not Verdict.FITS and best.verdict is Verdict.FITS:
+        return found.reason
+    if speed < 1 - SPEED_TIE:
+        return f"slower: {found.time.bottleneck}"
+    if found.hardware.quantization and not best.hardware.quantization:
+        return "quantised: only where the plain base does not fit"
+    return "as fast, with more moving parts"
+
+
+def replan(plan: Plan, learning: LearningSettings, calibration: Calibration = DEFAULT) -> Plan:
+    """The same hardware settings under other learning settings, estimated anew.
+
+    The verdict may be "does not fit": the search asks this before it starts a trial.
+
+    Raises:
+        TsplannerError: the settings cannot run on this model (a rank above its matrices, say).
+    """
+    architecture = read_architecture(plan.model.config, name=plan.model.name, source="plan")
+    request = PlanRequest(
+        architecture=architecture,
+        model=plan.model,
+        dataset=plan.dataset,
+        machine=plan.machine,
+        learning=learning,
+        calibration=calibration,
+        forced_cpu=plan.hardware.accelerator == "cpu",
+    )
+    try:
+        found = evaluate(request, plan.hardware)
+    except ValueError as error:
+        raise TsplannerError(f"These settings cannot run: {error}.") from error
+    planned = finish(request, found, __version__)
+    trained = found.memory.parameters_trainable
+    return replace(planned, model=replace(plan.model, parameters_trainable=trained))

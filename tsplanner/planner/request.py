@@ -1,0 +1,64 @@
+"""What the planner is asked: facts about model, data and machine, and what the user pinned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from memory_models.architecture import Architecture
+from memory_models.calibration import DEFAULT, Calibration
+from memory_models.device import Machine
+from memory_models.settings import Attention, Dtype, LossKernel, Optimizer, Quantization
+from tsplanner.planner.plan import DatasetRef, HardwareSettings, LearningSettings, ModelRef
+from tsplanner.throughput.rates import MEASURED, Efficiency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pins:
+    """Hardware settings that the user fixed; None: the planner chooses.
+
+    ``quantization`` needs a third state: ``pinned_quantization`` says that None was meant.
+    """
+
+    world_size: int | None = None
+    micro_batch_size: int | None = None
+    gradient_checkpointing: bool | None = None
+    attention: Attention | None = None
+    loss_kernel: LossKernel | None = None
+    optimizer: Optimizer | None = None
+    model_dtype: Dtype | None = None
+    quantization: Quantization | None = None
+    pinned_quantization: bool = False
+    zero_stage: int | None = None
+    offload_optimizer: bool | None = None
+    offload_param: bool | None = None
+
+    def allow(self, hardware: HardwareSettings) -> bool:
+        """Whether these settings keep to everything that was pinned."""
+        for pin in fields(self):
+            wanted = getattr(self, pin.name)
+            if pin.name in ("pinned_quantization", "quantization") or wanted is None:
+                continue
+            if getattr(hardware, pin.name) != wanted:
+                return False
+        return not self.pinned_quantization or hardware.quantization == self.quantization
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """Everything a plan is made from."""
+
+    architecture: Architecture
+    model: ModelRef
+    dataset: DatasetRef
+    machine: Machine
+    learning: LearningSettings
+    pins: Pins = field(default_factory=Pins)
+    calibration: Calibration = DEFAULT
+    efficiency: Efficiency = MEASURED
+    forced_cpu: bool = False
+    """Plan for the CPU although there are GPUs."""
+
+    @property
+    def on_cpu(self) -> bool:
+        """The device is the CPU."""
+        return self.forced_cpu or not self.machine.devices

@@ -1,0 +1,164 @@
+"""Rules: what cannot run is refused by name before anything is estimated.
+
+To add one: a function from request and candidate to a reason or None, and a row in ``RULES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from memory_models.settings import (
+    Attention,
+    Dtype,
+    FinetuningType,
+    Optimizer,
+    Quantization,
+)
+from tsplanner.planner.plan import HardwareSettings
+from tsplanner.planner.request import PlanRequest
+
+Rule = Callable[[PlanRequest, HardwareSettings], str | None]
+
+BITSANDBYTES_OPTIMIZERS = frozenset(
+    {Optimizer.ADAMW_BNB_8BIT, Optimizer.PAGED_ADAMW_8BIT, Optimizer.PAGED_ADAMW_32BIT}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One rule's no: which setting, by which rule, why."""
+
+    rule: str
+    setting: str
+    reason: str
+
+
+def _weakest(request: PlanRequest) -> tuple[int, int]:
+    return min(device.compute_capability for device in request.machine.devices)
+
+
+def _bf16(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+    if hardware.accelerator == "cpu" or Dtype.BF16 not in (
+        hardware.autocast,
+        hardware.model_dtype,
+    ):
+        return None
+    major, minor = _weakest(request)
+    if (major, minor) >= (8, 0):
+        return None
+    return f"bf16 needs compute capability 8.0, the GPU has {major}.{minor}"
+
+
+def _flash_capability(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+    if hardware.attention is not Attention.FLASH_ATTENTION_2:
+        return None
+    if hardware.accelerator == "cpu":
+        return "flash_attention_2 needs a GPU"
+    major, minor = _weakest(request)
+    if (major, minor) >= (8, 0):
+        return None
+    return f"flash_attention_2 needs compute capability 8.0, the GPU has {major}.{minor}"
+
+
+def _flash_package(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+    if hardware.attention is not Attention.FLASH_ATTENTION_2:
+        return None
+    if "flash_attn" in request.machine.packages:
+        return None
+    return "flash_attention_2 needs the package flash-attn, which is not installed: sdpa is used"
+
+
+def _bitsandbytes(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+    needs = hardware.quantization is not None or hardware.optimizer in BITSANDBYTES_OPTIMIZERS
+    if not needs or "bitsandbytes" in request.machine.packages:
+        return None
+    what = hardware.quantization or hardware.optimizer
+    return f"{what} needs bitsandbytes: pip install 'tsplanner[quant]'"
+
+
+def _deepspeed(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+    if hardware.zero_stage == 0 or "deepspeed" in request.machine.packages:
+        return None
+    return f"ZeRO-{hardware.zero_stage} needs DeepSpeed: pip install 'tsplanner[deepspeed]'"
+
+
+def _quantized_base(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+    method = request.learning.finetuning_type
+    if hardware.quantization is None or method not in (FinetuningType.FULL, FinetuningType.FREEZE):
+        return None
+    return f"a quantised base cannot be trained by {method}"
+
+
+def _quantized_sharding(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+    if hardware.quantization is Quantization.INT8 and hardware.zero_stage == 3:
+        return "int8 weights cannot be sharded by ZeRO-3; nf4 can"
+    return None
+
+
+def _useless_sharding(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+    """One rank has nobody to share with: ZeRO there only serves offload, or a pin."""
+    pinned = request.pins.zero_stage is not None
+    offload = hardware.offload_optimizer or hardware.offload_param
+    if hardware.world_size == 1 and hardware.zero_stage and not offload and not pinned:
+        return "ZeRO on one GPU shares with nobody"
+    return None
+
+
+def _adalora_sharding(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+    if request.learning.finetuning_type is FinetuningType.ADALORA and hardware.zero_stage == 3:
+        return "AdaLoRA reallocates ranks, which ZeRO-3's shards do not allow"
+    return None
+
+
+def _devices(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+    have = len(request.machine.devices)
+    if hardware.accelerator == "cpu" or hardware.world_size <= have:
+        return None
+    return f"{hardware.world_size} GPUs are asked for, the machine has {have}"
+
+
+RULES: dict[str, Rule] = {
+    "devices": _devices,
+    "bf16": _bf16,
+    "flash-attention-capability": _flash_capability,
+    "flash-attention-package": _flash_package,
+    "bitsandbytes": _bitsandbytes,
+    "deepspeed": _deepspeed,
+    "quantized-base": _quantized_base,
+    "quantized-sharding": _quantized_sharding,
+    "useless-sharding": _useless_sharding,
+    "adalora-sharding": _adalora_sharding,
+}
+
+
+def refusal(request: PlanRequest, hardware: HardwareSettings) -> Refusal | None:
+    """The first rule that refuses these settings, or None."""
+    for name, rule in RULES.items():
+        reason = rule(request, hardware)
+        if reason is not None:
+            return Refusal(rule=name, setting=describe(hardware), reason=reason)
+    return None
+
+
+def describe(hardware: HardwareSettings) -> str:
+    """The settings that set a family of plans apart, in a few words."""
+    words = [str(hardware.quantization) if hardware.quantization else str(hardware.model_dtype)]
+    if hardware.accelerator == "cpu":
+        words.append("CPU")
+    elif hardware.zero_stage:
+        offload = [
+            name
+            for name, on in (
+                ("param", hardware.offload_param),
+                ("optimizer", hardware.offload_optimizer),
+            )
+            if on
+        ]
+        tail = f" + {' and '.join(offload)} offload" if offload else ""
+        words.append(f"ZeRO-{hardware.zero_stage} x{hardware.world_size}{tail}")
+    else:
+        words.append(f"DDP x{hardware.world_size}" if hardware.world_size > 1 else "one GPU")
+    if hardware.optimizer in BITSANDBYTES_OPTIMIZERS:
+        words.append(str(hardware.optimizer))
+    return " · ".join(words)

@@ -1,0 +1,154 @@
+"""The space: every hardware setting that keeps the effective batch exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from memory_models.settings import Attention, Dtype, LossKernel, Optimizer, Quantization
+from tsplanner.planner.plan import HardwareSettings
+from tsplanner.planner.request import PlanRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharding:
+    """How ranks share the model."""
+
+    zero_stage: int = 0
+    offload_optimizer: bool = False
+    offload_param: bool = False
+
+
+SHARDINGS = (
+    Sharding(),
+    Sharding(zero_stage=2),
+    Sharding(zero_stage=2, offload_optimizer=True),
+    Sharding(zero_stage=3),
+    Sharding(zero_stage=3, offload_param=True),
+    Sharding(zero_stage=3, offload_param=True, offload_optimizer=True),
+)
+
+
+def candidates(request: PlanRequest) -> Iterator[HardwareSettings]:
+    """All settings of the space that the pins allow, feasible or not."""
+    for found in _all(request):
+        if request.pins.allow(found):
+            yield found
+
+
+def _all(request: PlanRequest) -> Iterator[HardwareSettings]:
+    if request.on_cpu:
+        yield from _cpu(request)
+        return
+    pins, autocasts = request.pins, _autocast(request)
+    options = product(
+        _world_sizes(request),
+        _dtypes(request, autocasts),
+        _quantizations(request),
+        [pins.attention] if pins.attention else [Attention.FLASH_ATTENTION_2, Attention.SDPA],
+        [pins.loss_kernel] if pins.loss_kernel else [LossKernel.FUSED, LossKernel.PLAIN],
+        [pins.optimizer] if pins.optimizer else _optimizers(request),
+        _shardings(request),
+        [False, True] if pins.gradient_checkpointing is None else [pins.gradient_checkpointing],
+    )
+    for world, dtype, quantization, attention, loss, optimizer, sharding, checkpointing in options:
+        for micro in micro_batch_sizes(request.learning.effective_batch_size, world):
+            yield HardwareSettings(
+                accelerator="cuda",
+                world_size=world,
+                micro_batch_size=micro,
+                gradient_accumulation_steps=_accumulation(request, world, micro),
+                gradient_checkpointing=checkpointing,
+                attention=attention,
+                loss_kernel=loss,
+                optimizer=optimizer,
+                model_dtype=dtype,
+                autocast=autocasts,
+                quantization=quantization,
+                zero_stage=sharding.zero_stage,
+                offload_optimizer=sharding.offload_optimizer,
+                offload_param=sharding.offload_param,
+            )
+
+
+def _cpu(request: PlanRequest) -> Iterator[HardwareSettings]:
+    """One process, fp32, no kernels to choose from."""
+    pins = request.pins
+    quantizations = [pins.quantization] if pins.pinned_quantization else [None]
+    options = product(
+        quantizations,
+        [False, True] if pins.gradient_checkpointing is None else [pins.gradient_checkpointing],
+        [pins.loss_kernel] if pins.loss_kernel else [LossKernel.PLAIN, LossKernel.FUSED],
+        micro_batch_sizes(request.learning.effective_batch_size, 1),
+    )
+    for quantization, checkpointing, loss, micro in options:
+        yield HardwareSettings(
+            accelerator="cpu",
+            world_size=1,
+            micro_batch_size=micro,
+            gradient_accumulation_steps=_accumulation(request, 1, micro),
+            gradient_checkpointing=checkpointing,
+            attention=pins.attention or Attention.SDPA,
+            loss_kernel=loss,
+            optimizer=pins.optimizer or Optimizer.ADAMW_TORCH_FUSED,
+            model_dtype=pins.model_dtype or Dtype.FP32,
+            autocast=None,
+            quantization=quantization,
+        )
+
+
+def micro_batch_sizes(effective_batch: int, world_size: int) -> list[int]:
+    """Micro-batches that divide a rank's share of the effective batch exactly."""
+    if effective_batch % world_size:
+        return []
+    share = effective_batch // world_size
+    return [size for size in range(1, min(share, 64) + 1) if share % size == 0]
+
+
+def _accumulation(request: PlanRequest, world_size: int, micro: int) -> int:
+    return request.learning.effective_batch_size // (world_size * micro)
+
+
+def _world_sizes(request: PlanRequest) -> list[int]:
+    pinned = request.pins.world_size
+    if pinned is not None:
+        return [pinned]
+    return list(range(1, len(request.machine.devices) + 1))
+
+
+def _autocast(request: PlanRequest) -> Dtype:
+    """bf16 where every GPU has it natively, else fp16 with loss scaling."""
+    if request.pins.model_dtype in (Dtype.BF16, Dtype.FP16):
+        return request.pins.model_dtype
+    bf16 = all(device.has_bf16 for device in request.machine.devices)
+    return Dtype.BF16 if bf16 else Dtype.FP16
+
+
+def _dtypes(request: PlanRequest, autocast: Dtype) -> list[Dtype]:
+    """Trained base weights in fp16 cannot be unscaled by the loss scaler, so they load in fp32."""
+    if request.pins.model_dtype is not None:
+        return [request.pins.model_dtype]
+    trained = request.learning.finetuning_type.value in ("full", "freeze")
+    return [Dtype.FP32 if trained and autocast is Dtype.FP16 else autocast]
+
+
+def _quantizations(request: PlanRequest) -> list[Quantization | None]:
+    if request.pins.pinned_quantization:
+        return [request.pins.quantization]
+    return [None, Quantization.NF4_DQ]
+
+
+def _optimizers(request: PlanRequest) -> list[Optimizer]:
+    """An 8-bit optimizer changes what is learned a little: offered for trained bases only."""
+    if request.learning.finetuning_type.value in ("full", "freeze"):
+        return [Optimizer.ADAMW_TORCH_FUSED, Optimizer.ADAMW_BNB_8BIT]
+    return [Optimizer.ADAMW_TORCH_FUSED]
+
+
+def _shardings(request: PlanRequest) -> list[Sharding]:
+    """ZeRO-1 saves less than ZeRO-2 at the same traffic: only where it is pinned."""
+    stage = request.pins.zero_stage
+    if stage == 1:
+        return [Sharding(zero_stage=1), Sharding(zero_stage=1, offload_optimizer=True)]
+    return [found for found in SHARDINGS if stage is None or found.zero_stage == stage]
