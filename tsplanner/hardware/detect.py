@@ -67,10 +67,11 @@ def machine_for(gpus: str | None, machine_file: str | None, folder: Path = Path(
 
 def found_packages() -> tuple[str, ...]:
     """Names of the optional packages that are installed. They are looked for, never imported."""
-    return tuple(name for name in KNOWN_PACKAGES if _found(name))
+    return tuple(name for name in KNOWN_PACKAGES if is_found(name))
 
 
-def _found(name: str) -> bool:
+def is_found(name: str) -> bool:
+    """Whether a module could be imported; it is not."""
     if name in sys.modules:
         return sys.modules[name] is not None
     try:

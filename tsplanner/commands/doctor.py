@@ -1,0 +1,78 @@
+"""``tsplanner doctor``: what works here, what does not, and how to mend it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tsplanner.errors import EXIT_FAILURE, EXIT_OK
+from tsplanner.hardware.stack import Check, StackFacts, State, read_facts
+from tsplanner.hardware.stack_checks import run_checks
+
+HELP = "check Python, driver, libraries and limits of this machine"
+
+_MARKS = {State.OK: ("✔", "+", "green"), State.WARN: ("!", "!", "yellow")}
+_OPTIONAL_MARK = ("!", "!", "yellow")
+_FAILURE_MARK = ("✘", "x", "red")
+_NAME_WIDTH = 15
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def from_arguments(namespace: argparse.Namespace) -> int:
+    """Run with parsed flags; the exit status."""
+    return run(json=namespace.json)
+
+
+def run(*, json: bool, facts: StackFacts | None = None) -> int:
+    """Print every check; 0 unless something that training here needs is missing or broken.
+
+    ``facts`` stand in for this machine's.
+    """
+    checks = run_checks(read_facts(Path()) if facts is None else facts)
+    ok = not any(check.fails for check in checks)
+    if json:
+        print(_document(checks, ok))
+    else:
+        _print_lines(checks, ok)
+    return EXIT_OK if ok else EXIT_FAILURE
+
+
+def _document(checks: tuple[Check, ...], ok: bool) -> str:
+    """One JSON document: ``ok`` and the checks."""
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode({"ok": ok, "checks": checks})).decode()
+
+
+def _mark(check: Check) -> tuple[str, str, str]:
+    """Sign, sign for terminals without it, colour."""
+    if check.fails or check.state is State.BROKEN:
+        return _FAILURE_MARK
+    return _MARKS.get(check.state, _OPTIONAL_MARK)
+
+
+def _print_lines(checks: tuple[Check, ...], ok: bool) -> None:
+    """One line a check, what to do indented below it; colours vanish in a pipe."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    plain = not console.encoding.lower().startswith("utf")
+    for check in checks:
+        sign, substitute, colour = _mark(check)
+        line = Text(substitute if plain else sign, style=colour)
+        line.append(f" {check.name:<{_NAME_WIDTH}}", style="bold").append(check.found, style="")
+        console.print(line)
+        if check.mend:
+            console.print(Text(f"  {'':<{_NAME_WIDTH}}mend: {check.mend}", style="dim"))
+    console.print()
+    if ok:
+        console.print(Text("Ready: plan, probe, tune and train can run here.", style="green"))
+    else:
+        names = ", ".join(check.name for check in checks if check.fails)
+        console.print(Text(f"Not ready to train: mend {names} first. Plans work.", style="red"))
