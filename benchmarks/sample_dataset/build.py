@@ -29,7 +29,7 @@ from labels import (
 REPOSITORY = Path(__file__).resolve().parents[2]
 TARGET = REPOSITORY / "configs" / "datasets" / "sample" / "sample.jsonl"
 ROWS = 440
-SHORTEST, LONGEST = 48, 128
+SHORTEST, LONGEST = 48, 96
 TS = "<ts><ts/>"
 
 
@@ -42,14 +42,14 @@ class Source:
 
 
 MACRO_COLUMNS = {
-    "realgdp": "GDP",
+    "realgdp": "Economy",
     "realcons": "Consumption",
     "realinv": "Investment",
     "realgovt": "Public spending",
     "realdpi": "Income",
-    "cpi": "Consumer prices",
-    "m1": "Money stock",
-    "tbilrate": "Bill rate",
+    "cpi": "Prices",
+    "m1": "Money",
+    "tbilrate": "Interest rate",
     "unemp": "Unemployment",
     "infl": "Inflation",
     "realint": "Real interest",
@@ -69,8 +69,8 @@ def sources() -> list[Source]:
     monthly = carbon.to_numpy()[: len(carbon) // 4 * 4].reshape(-1, 4).mean(axis=1)
     nature = [
         Source(name="Sunspots", values=sunspots.to_numpy()),
-        Source(name="Carbon dioxide, weekly", values=carbon.to_numpy()),
-        Source(name="Carbon dioxide, four-weekly", values=monthly),
+        Source(name="Carbon dioxide", values=carbon.to_numpy()),
+        Source(name="Monthly carbon dioxide", values=monthly),
         Source(name="Nile flow", values=nile.to_numpy()),
         Source(name="Sea temperature", values=ocean[np.isfinite(ocean)]),
     ]
@@ -81,19 +81,19 @@ def sources() -> list[Source]:
 
 
 QUESTIONS: tuple[tuple[str, Callable[[np.ndarray], str]], ...] = (
-    ("Overall movement?", movement_label),
-    ("Recurring pattern?", recurrence_label),
-    ("Any lasting break?", break_label),
-    ("Any single outlier?", outlier_label),
-    ("Peak location?", peak_label),
-    ("Trough location?", trough_label),
-    ("Change between the ends?", change_label),
+    ("Movement?", movement_label),
+    ("Recurrence?", recurrence_label),
+    ("Break?", break_label),
+    ("Outlier?", outlier_label),
+    ("Peak?", peak_label),
+    ("Trough?", trough_label),
+    ("Ends?", change_label),
 )
-PAIR_QUESTION = "Do they move together?"
+PAIR_QUESTION = "Together?"
 
 
 def window(source: Source, random: np.random.Generator, points: int | None = None) -> np.ndarray:
-    """A stretch of 48-128 points, four significant digits.
+    """A stretch of 48-96 points, four significant digits.
 
     Half of the windows are turned round in time or upside down about their mean: most of these
     series only ever rise, and a model must not learn that answer by heart.
@@ -111,11 +111,11 @@ def window(source: Source, random: np.random.Generator, points: int | None = Non
 
 
 def row(number: int, pool: list[Source], random: np.random.Generator) -> dict[str, object]:
-    """One question about one window, or every eighth time about two windows of one length."""
+    """One question about one window, or every tenth time about two windows of one length."""
     source = pool[int(random.integers(len(pool)))]
-    if number % 8 == 7:
+    if number % 10 == 9:
         other = pool[int(random.integers(len(pool)))]
-        points = int(random.integers(SHORTEST, 81))
+        points = int(random.integers(SHORTEST, 65))
         pair = [window(source, random, points), window(other, random, points)]
         question = f"{source.name}: {TS} {other.name}: {TS} {PAIR_QUESTION}"
         answer = together_label(*pair)

@@ -37,12 +37,12 @@ TOKENIZER_ROWS = 3000
 
 
 def tiny_config(tokenizer: PreTrainedTokenizerFast) -> ChatTSConfig:
-    """2.2 million parameters in the proportions of ChatTS-14B."""
+    """2.3 million parameters in the proportions of ChatTS-14B."""
     start, end = tokenizer.convert_tokens_to_ids([TS_START, TS_END])
     return ChatTSConfig(
         vocab_size=VOCAB_SIZE,
         hidden_size=192,
-        intermediate_size=512,
+        intermediate_size=384,
         num_hidden_layers=4,
         num_attention_heads=6,
         num_key_value_heads=2,
@@ -61,8 +61,8 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> ChatTSConfig:
             "hidden_size": 192,
             "num_features": 2,
             "embedding_dim": 16,
-            "max_length": 1024,
-            "max_sequence_length": 1024,
+            "max_length": 16384,
+            "max_sequence_length": 16384,
             "use_position_embedding": True,
             "use_position_idx": False,
             "use_layer_norm": False,

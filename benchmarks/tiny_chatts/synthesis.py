@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from vocabulary import COMMON_WORDS
 
 from tsplanner.datasets.records import Sample
 
@@ -125,8 +126,23 @@ QUESTIONS: tuple[tuple[Callable[[Signal], str], tuple[str, ...]], ...] = (
 PAIR_QUESTION = f"Compare {TS} with {TS}: which one rises more?"
 
 
+WORDS = tuple(COMMON_WORDS.split())
+
+
+def _echo(random: np.random.Generator) -> Sample:
+    """A request to repeat a few words: no series, only language."""
+    words = [str(word) for word in random.choice(WORDS, int(random.integers(3, 9)))]
+    words = [word.capitalize() if random.random() < 0.3 else word for word in words]
+    text = words[0]
+    for word in words[1:]:
+        text += str(random.choice([" ", ", ", ": ", " ", "? ", ". "])) + word
+    return Sample(input=f"Repeat this. {text}.", output=f"{text}.", line=0)
+
+
 def sample(random: np.random.Generator) -> Sample:
-    """One question with its answer; one row in ten compares two series."""
+    """One question with its answer; one row in eight repeats words, one in ten has two series."""
+    if random.random() < 0.125:
+        return _echo(random)
     first = signal(random)
     if random.random() < 0.1:
         second = signal(random)

@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 TS_START, TS_END = "<ts>", "<ts/>"
 SPECIAL = (PAD, START, END, TS_START, TS_END)
-VOCAB_SIZE = 1024
+VOCAB_SIZE = 1536
 
 CHAT_TEMPLATE = (
     "{% if messages[0]['role'] != 'system' %}"
@@ -21,20 +21,28 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
-# Words the questions of the synthetic rows do not use, so that other English stays short.
+# English around measurements. Rows that ask to repeat such words train their embeddings, which
+# an adapter leaves alone.
 COMMON_WORDS = (
-    "a about above across after again all also always an and another any are around as at "
-    "average away be became because been before begin below between both but by can change "
-    "clear close compare could cycle day decrease difference direction does down during each "
-    "early end even every few first five flat following for four from fully growth had half has "
-    "have high hour how if in increase into is its largest last late least less level like local "
-    "long low lower many maximum mean measure middle minimum month more most move much name near "
-    "next no not now number observed of off on once one only or other out outlier over overall "
-    "part pattern peak per period point position quarter quite range rate recent rise same "
-    "season second section see sequence series several shape shift short show side signal since "
-    "slow small smooth some stable start steady steep step strong such sudden than that the then "
-    "there third this three time to toward trend two under unit until up upper value variation "
-    "very week weak well were what when where which while whole wide window with without year yes"
+    "a about above across after again all also always an and another any are around as at average "
+    "away be became because been before begin below between both break but by calm can carbon "
+    "change clear climbing close compare consumption could cycle data day decrease difference "
+    "dioxide direction do does down downward during each early economy end ends even event every "
+    "falling few first five flat flow following for four from fully gap growth had half has have "
+    "heat high higher hour how if in income increase inflation interest into investment is it its "
+    "jump just large largest last late least left less level like local location long low lower "
+    "many mark maximum mean measure middle mild minimum money month monthly more most move "
+    "movement much name near never next nile no none not now number object observed of off on "
+    "once one only opposed or other ours out outlier output over overall part pattern peak people "
+    "per period point position power price prices public quarter question quick quiet quite range "
+    "rate reading real recent recurrence recurring report rest right rise rising river rule same "
+    "sea season second section see sequence series several shape share shift short show side "
+    "sideways signal since single sinking slow small smooth some spending stable start steady "
+    "steep step steps still stock strong such sudden sun sunspots table temperature than that the "
+    "then there they third this three tide time to together total toward trend trough turn two "
+    "under unemployment unit unrelated until up upper upward value variation very walk water wave "
+    "way weak week weekly well were what when where which while whole wide wind window with "
+    "without word year yearly yes yet you zero"
 )
 
 
@@ -55,7 +63,9 @@ def trained_tokenizer(texts: Iterable[str]) -> Tokenizer:
         show_progress=False,
     )
     words = COMMON_WORDS.split()
-    common = [" " + " ".join(words), " ".join(word.capitalize() for word in words)] * 20
+    capital = [word.capitalize() for word in words]
+    # With a blank before it or at the start of a line, small or capital.
+    common = [" " + " ".join(words), " " + " ".join(capital), "\n".join(capital)] * 20
     tokenizer.train_from_iterator([*texts, *common], trainer)
     return tokenizer
 

@@ -167,7 +167,7 @@ class _ReadsSeries:
         text = self.get_input_embeddings()(input_ids)  # type: ignore[attr-defined]
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        if timeseries is None:
+        if timeseries is None or timeseries.shape[0] == 0:
             return Merged(text, attention_mask, labels)
         patches, counts = self.ts_encoder(timeseries, text.dtype)
         config = self.config  # type: ignore[attr-defined]
