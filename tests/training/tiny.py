@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from memory_models.device import Host, Machine
-from memory_models.estimate import Component, Interval, MemoryEstimate
+from memory_models.records import Component, Interval, MemoryEstimate
 from memory_models.settings import Dtype
 from tsplanner.planner.plan import (
     DatasetRef,

@@ -74,7 +74,7 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
         "bias": "none",
     }
     if learning.finetuning_type is FinetuningType.ADALORA:
-        sizes = training_settings(learning, plan.hardware, plan.dataset.longest_sequence)
+        sizes = training_settings(learning, plan.hardware, plan.sequence_length)
         return AdaLoraConfig(
             target_r=learning.lora_rank,
             init_r=sizes.adapter_rank,

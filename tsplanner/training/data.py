@@ -12,7 +12,6 @@ from torch import Tensor
 
 from memory_models.architecture import TimeSeriesEncoder
 from tsplanner.datasets.readers import read_samples
-from tsplanner.datasets.records import OnBad
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.training.batches import (
@@ -61,7 +60,7 @@ def load_rows(plan: Plan, tokenizer: Any | None, config: Any) -> Rows:
         )
     style = text_style(tokenizer, has_encoder=getattr(config, "ts", None) is not None)
     samples = read_samples(
-        Path(plan.dataset.path), encoder=series_encoder(config), on_bad=OnBad.DROP
+        Path(plan.dataset.path), encoder=series_encoder(config), on_bad=plan.dataset.on_bad_rows
     )
     encoded = [
         row
@@ -100,7 +99,7 @@ def probe_batches(plan: Plan, config: Any, steps: int) -> list[dict[str, Tensor]
     batch = longest_batch(
         config,
         micro_batch_size=plan.hardware.micro_batch_size,
-        sequence_length=plan.dataset.longest_sequence,
+        sequence_length=plan.sequence_length,
         seed=plan.learning.seed,
     )
     return [batch] * (steps * plan.hardware.gradient_accumulation_steps)

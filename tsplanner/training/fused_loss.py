@@ -9,6 +9,7 @@ without a label are dropped before the head: they add nothing to the loss or to 
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +21,18 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from tsplanner.errors import TsplannerError
 
-CHUNK_ROWS = 512
-"""Rows whose logits exist at once: C x V x (2 + 4) bytes at their peak under bf16."""
 IGNORED = -100
 UNSUPPORTED_KEYS = ("logit_scale", "logits_scaling", "mup_width_multiplier")
 """config.json keys that change the logits after the head in ways this kernel does not repeat."""
+
+
+def chunk_rows(positions: int, hidden_size: int, vocab_size: int) -> int:
+    """Rows whose logits exist at once, so that they take about as much as the hidden states.
+
+    Positions over (V / D), up to a power of two: Liger Kernel's rule, and the memory model's.
+    """
+    rows = max(1, math.ceil(positions / math.ceil(vocab_size / hidden_size)))
+    return 1 << (rows - 1).bit_length()
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
@@ -39,6 +47,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         labels: Tensor,
         softcap: float | None,
         compute_dtype: torch.dtype,
+        chunk: int,
     ) -> Tensor:
         """Return the fp32 sum [] and keep the gradients of hidden [N, D] (and of the head)."""
         head = weight.to(compute_dtype)
@@ -47,10 +56,10 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if need_bias else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        for start in range(0, hidden.shape[0], CHUNK_ROWS):
-            rows = slice(start, start + CHUNK_ROWS)
-            chunk = hidden[rows].to(compute_dtype)
-            loss, grad = _chunk_loss(chunk, head, bias, labels[rows], softcap)
+        for start in range(0, hidden.shape[0], chunk):
+            rows = slice(start, start + chunk)
+            states = hidden[rows].to(compute_dtype)
+            loss, grad = _chunk_loss(states, head, bias, labels[rows], softcap)
             total += loss
             if not (need_hidden or need_weight or need_bias):
                 continue
@@ -60,7 +69,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             if grad_hidden is not None:
                 grad_hidden[rows] = narrow @ head
             if grad_weight is not None:
-                grad_weight += narrow.t() @ chunk
+                grad_weight += narrow.t() @ states
         ctx.gradients = (grad_hidden, grad_weight, grad_bias)
         ctx.dtypes = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
         return total
@@ -78,14 +87,14 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             for gradient, dtype in zip(ctx.gradients, ctx.dtypes, strict=True)
         )
         ctx.gradients = (None, None, None)
-        return (*scaled, None, None, None)
+        return (*scaled, None, None, None, None)
 
 
 def _chunk_loss(
-    chunk: Tensor, head: Tensor, bias: Tensor | None, labels: Tensor, softcap: float | None
+    states: Tensor, head: Tensor, bias: Tensor | None, labels: Tensor, softcap: float | None
 ) -> tuple[Tensor, Tensor]:
     """Loss sum [] and the gradient of the logits [C, V] in fp32, all but one buffer in place."""
-    logits = nn.functional.linear(chunk, head, None if bias is None else bias.to(head.dtype))
+    logits = nn.functional.linear(states, head, None if bias is None else bias.to(head.dtype))
     logits = logits.float()
     capped = None
     if softcap is not None:
@@ -123,7 +132,10 @@ def fused_cross_entropy(
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
     with torch.autocast(device, enabled=False), _whole(head.weight):
-        total = ChunkedCrossEntropy.apply(rows, head.weight, head.bias, targets, softcap, dtype)
+        chunk = chunk_rows(labels.numel(), hidden.shape[-1], head.weight.shape[0])
+        total = ChunkedCrossEntropy.apply(
+            rows, head.weight, head.bias, targets, softcap, dtype, chunk
+        )
     items = targets.numel() if num_items_in_batch is None else num_items_in_batch
     if isinstance(items, Tensor):
         items = items.to(total.device)

@@ -179,11 +179,11 @@ def steps_per_epoch(rows: int, plan: Plan) -> int:
 
 def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> TrainingArguments:
     """Trainer's settings for a job; every value comes from the plan."""
-    plan, probe = job.plan, job.kind is JobKind.PROBE
+    plan, probe, train = job.plan, job.kind is JobKind.PROBE, job.kind is JobKind.TRAIN
     learning, hardware = plan.learning, plan.hardware
     cuda = hardware.accelerator == "cuda"
     return TrainingArguments(
-        output_dir=str(Path(job.folder) / CHECKPOINTS),
+        output_dir=str(Path(job.folder) / CHECKPOINTS if train else job.folder),
         per_device_train_batch_size=1 if probe else hardware.micro_batch_size,
         per_device_eval_batch_size=1,
         gradient_accumulation_steps=hardware.gradient_accumulation_steps,
@@ -206,7 +206,7 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
         eval_strategy="no",  # PlanCallback asks for evaluations at the steps it wants
         eval_on_start=evaluate and not job.resume,
         prediction_loss_only=True,
-        save_strategy="epoch" if job.kind is JobKind.TRAIN else "no",
+        save_strategy="epoch" if train else "no",
         save_total_limit=KEPT_CHECKPOINTS,
         logging_steps=1,
         logging_nan_inf_filter=False,  # a NaN loss is to be seen, not averaged away

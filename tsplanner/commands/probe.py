@@ -1,0 +1,133 @@
+"""``tsplanner probe``: a few real steps of the plan, prediction against measurement."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tsplanner import runs
+from tsplanner.commands.with_plan import add_plan_argument, find_plan, interactive
+from tsplanner.errors import EXIT_FAILURE, EXIT_OK
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.rules import describe
+from tsplanner.probe.calibration import probe_point, store
+from tsplanner.probe.runner import run_job
+from tsplanner.report.probe_table import probe_document, probe_lines
+from tsplanner.training.job import Job, JobKind, Record, Status
+
+EPILOG = """examples:
+  tsplanner probe
+  tsplanner probe --plan saves/chatts-14b/plan.json --steps 10
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the verb."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    add_plan_argument(parser)
+    parser.add_argument("--steps", type=int, default=6, help="optimizer steps (default: 6)")
+    parser.add_argument(
+        "--time-limit", type=float, default=600.0, metavar="S", help="seconds (default: 600)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def from_arguments(namespace: argparse.Namespace) -> int:
+    """Call `run` with what was parsed."""
+    return run(
+        plan_path=namespace.plan,
+        saves=namespace.saves,
+        steps=namespace.steps,
+        time_limit_seconds=namespace.time_limit,
+        as_json=namespace.json,
+    )
+
+
+def run(
+    *,
+    plan_path: Path | None = None,
+    saves: Path = runs.SAVES,
+    steps: int = 6,
+    time_limit_seconds: float = 600.0,
+    as_json: bool = False,
+) -> int:
+    """Probe the plan; 0 if it ran, 1 if it ran out of memory, of time, or crashed."""
+    plan, path = find_plan(plan_path, saves)
+    title = f"probe  {plan.learning.finetuning_type} · {describe(plan.hardware)}"
+    with tempfile.TemporaryDirectory(prefix="tsplanner-probe-") as folder:
+        job = Job(kind=JobKind.PROBE, plan=plan, folder=folder, probe_steps=max(3, steps))
+        with step_bar(title, job.probe_steps, shown=not as_json) as on_metrics:
+            record = run_job(job, time_limit_seconds=time_limit_seconds, on_metrics=on_metrics)
+    stored_in = str(store(probe_point(plan, record))) if record.status is Status.OK else None
+    document = probe_document(plan, record, stored_in)
+    runs.write_json(path.parent / "probe.json", document)
+    if as_json:
+        print(json.dumps(document, indent=2))
+    else:
+        print("\n".join(result_lines(plan, record, path)))
+    return EXIT_OK if record.status is Status.OK else EXIT_FAILURE
+
+
+def result_lines(plan: Plan, record: Record, path: Path) -> list[str]:
+    """What a person reads after the bar."""
+    if record.status is not Status.OK:
+        return [*failure_lines(plan, record), f"Next   tsplanner plan --model {plan.model.name}"]
+    return [
+        *probe_lines(plan, record),
+        "Stored: later plans on this machine use it. Plan unchanged.",
+        f"Next   tsplanner tune --plan {path} --trials 8",
+    ]
+
+
+def failure_lines(plan: Plan, record: Record) -> list[str]:
+    """What went wrong, and what the estimate had said."""
+    words = {
+        Status.DEVICE_OOM: "OUT OF GPU MEMORY",
+        Status.HOST_OOM: "OUT OF MEMORY",
+        Status.TIMEOUT: "TIME LIMIT",
+        Status.STOPPED: "STOPPED",
+    }
+    head = f"✘ {words.get(record.status, 'CRASHED')}   {record.message}"
+    expected = plan.memory.process_bytes
+    return [
+        head,
+        f"  The plan expected {expected.expected / 2**30:.2f} GiB "
+        f"(95 %: {expected.upper / 2**30:.2f}), free were {plan.free_bytes / 2**30:.2f}.",
+    ]
+
+
+@contextmanager
+def step_bar(
+    title: str, total: int, *, shown: bool
+) -> Iterator[Callable[[dict[str, Any]], None] | None]:
+    """A progress bar over optimizer steps for a person, one line in a pipe, nothing for JSON."""
+    if not shown:
+        yield None
+        return
+    if not interactive():
+        print(f"{title}  {total} steps", flush=True)
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} steps {task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(file=sys.stdout)) as progress:
+        task = progress.add_task(title, total=total, note="")
+
+        def on_metrics(row: dict[str, Any]) -> None:
+            note = "" if row.get("eval_loss") is None else f"eval {row['eval_loss']:.3f}"
+            progress.update(task, completed=float(row.get("step") or 0), note=note)
+
+        yield on_metrics

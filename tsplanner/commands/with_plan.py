@@ -1,0 +1,52 @@
+"""What the verbs that start from a plan share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tsplanner.errors import TsplannerError
+from tsplanner.planner.files import read_plan
+from tsplanner.planner.plan import Plan, Verdict
+from tsplanner.runs import SAVES, latest_plan
+
+
+def add_plan_argument(parser: argparse.ArgumentParser) -> None:
+    """--plan and --saves."""
+    parser.add_argument(
+        "--plan",
+        type=Path,
+        metavar="FILE",
+        help="plan.json to start from (default: the newest under the saves folder)",
+    )
+    parser.add_argument(
+        "--saves",
+        type=Path,
+        default=SAVES,
+        metavar="FOLDER",
+        help="folder of all runs (default: %(default)s)",
+    )
+
+
+def find_plan(path: Path | None, saves: Path) -> tuple[Plan, Path]:
+    """The plan named, or the newest one, and the file it came from.
+
+    A folder stands for the plan.json in it. Raises TsplannerError if there is none.
+    """
+    file = latest_plan(saves) if path is None else path / "plan.json" if path.is_dir() else path
+    return read_plan(file), file
+
+
+def refuse_what_cannot_fit(plan: Plan) -> None:
+    """Raise TsplannerError for a plan whose verdict is that it does not fit."""
+    if plan.verdict is Verdict.DOES_NOT_FIT:
+        raise TsplannerError(
+            f"The plan needs {plan.memory.process_bytes.expected / 2**30:.1f} GiB and "
+            f"{plan.free_bytes / 2**30:.1f} GiB are free: make another with tsplanner plan."
+        )
+
+
+def interactive() -> bool:
+    """Whether a person watches stdout (bars and colour), not a pipe."""
+    return sys.stdout.isatty()

@@ -1,0 +1,140 @@
+"""What probes measured on this machine, kept from plan to plan.
+
+One JSON line a probe in <state>/calibration.jsonl, appended in one write: several probes may run
+at once, and a crash can cost at most the last line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from memory_models.device import Machine
+from memory_models.settings import FinetuningType, Quantization
+from tsplanner import runs
+from tsplanner.planner.plan import Plan
+from tsplanner.settings import state_folder
+from tsplanner.training.job import Record
+
+CALIBRATION_FILE = "calibration.jsonl"
+CPU_DEVICE = "cpu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbePoint:
+    """One probe: what was predicted and what was measured. Bytes are per rank, None unknown."""
+
+    device_name: str
+    """The GPU as the driver prints it, or ``cpu``."""
+    host_name: str
+    """Name of the machine."""
+    model: str
+    finetuning_type: FinetuningType
+    quantization: Quantization | None
+    zero_stage: int
+    gradient_checkpointing: bool
+    world_size: int
+    micro_batch_size: int
+    sequence_length: int
+    parameters_total: int
+    parameters_trainable: int
+    predicted_allocated_bytes: int
+    predicted_reserved_bytes: int
+    predicted_process_bytes: int
+    predicted_step_seconds: float
+    measured_allocated_bytes: int | None
+    measured_reserved_bytes: int | None
+    measured_process_bytes: int | None
+    measured_step_seconds: float | None
+    baseline_bytes: int | None = None
+    """Resident bytes after the imports (CPU)."""
+    versions: dict[str, str] = field(default_factory=dict)
+    unix_time: float = 0.0
+
+    @property
+    def settings_class(self) -> tuple[FinetuningType, Quantization | None, int, bool]:
+        """What decides which terms of the estimate are at work."""
+        return (
+            self.finetuning_type,
+            self.quantization,
+            self.zero_stage,
+            self.gradient_checkpointing,
+        )
+
+
+def device_name(machine: Machine, accelerator: str) -> str:
+    """What the points of a machine are filed under."""
+    if accelerator == "cpu" or not machine.devices:
+        return CPU_DEVICE
+    return machine.devices[0].name
+
+
+def step_seconds(record: Record) -> float | None:
+    """Median optimizer step after the warm-up; None if there was none."""
+    timed = record.step_seconds[record.warmup_steps :]
+    return statistics.median(timed) if timed else None
+
+
+def probe_point(plan: Plan, record: Record, *, now: float | None = None) -> ProbePoint:
+    """The point that a finished probe of ``plan`` adds."""
+    memory, hardware = plan.memory, plan.hardware
+    return ProbePoint(
+        device_name=device_name(plan.machine, hardware.accelerator),
+        host_name=plan.machine.name,
+        model=plan.model.name,
+        finetuning_type=plan.learning.finetuning_type,
+        quantization=hardware.quantization,
+        zero_stage=hardware.zero_stage,
+        gradient_checkpointing=hardware.gradient_checkpointing,
+        world_size=hardware.world_size,
+        micro_batch_size=hardware.micro_batch_size,
+        sequence_length=plan.sequence_length,
+        parameters_total=plan.model.parameters_total,
+        parameters_trainable=plan.model.parameters_trainable,
+        predicted_allocated_bytes=memory.peak_allocated_bytes.expected,
+        predicted_reserved_bytes=memory.peak_reserved_bytes.expected,
+        predicted_process_bytes=memory.process_bytes.expected,
+        predicted_step_seconds=plan.time.step_seconds,
+        measured_allocated_bytes=record.peak_allocated_bytes,
+        measured_reserved_bytes=record.peak_reserved_bytes,
+        measured_process_bytes=record.process_bytes,
+        measured_step_seconds=step_seconds(record),
+        baseline_bytes=record.baseline_bytes,
+        versions=record.versions,
+        unix_time=time.time() if now is None else now,
+    )
+
+
+def calibration_path() -> Path:
+    """Where this machine's points lie."""
+    return state_folder() / CALIBRATION_FILE
+
+
+def store(point: ProbePoint, path: Path | None = None) -> Path:
+    """Append one point; returns the file."""
+    target = calibration_path() if path is None else path
+    runs.append_line(target, msgspec.json.encode(point).decode())
+    return target
+
+
+def load_calibration(machine: Machine, path: Path | None = None) -> list[ProbePoint]:
+    """The points measured on this kind of device, oldest first.
+
+    A GPU's points hold for every card of that name; a CPU's only for the machine they came from.
+    Lines that cannot be read (of another version, or cut off) are passed over.
+    """
+    target = calibration_path() if path is None else path
+    names = {device.name for device in machine.devices}
+    points = []
+    for row in runs.read_json_lines(target):
+        with contextlib.suppress(msgspec.ValidationError):
+            point = msgspec.convert(row, ProbePoint)
+            on_this_cpu = point.device_name == CPU_DEVICE and point.host_name == machine.name
+            if point.device_name in names or on_this_cpu:
+                points.append(point)
+    return points

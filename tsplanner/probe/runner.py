@@ -1,0 +1,186 @@
+"""Start a worker in a process of its own and come back with one record, however it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from tsplanner import runs
+from tsplanner.processes import ProcessResult, run_process
+from tsplanner.training.job import Job, Record, Status
+
+JOB_FILE = "job.json"
+LOG_FILE = "worker.log"
+METRICS_FILE = "metrics.jsonl"
+RECORD_FILE = "record.json"
+STOP_FILE = "stop"
+LOG_TAIL_LINES = 3
+CGROUP_EVENTS = (
+    Path("/sys/fs/cgroup/memory.events"),
+    Path("/sys/fs/cgroup/memory/memory.oom_control"),
+)
+"""cgroup v2 and v1 files whose ``oom_kill`` line counts processes the kernel killed."""
+NEARLY_ALL = 0.95
+"""Share of the memory limit above which an unexplained kill counts as out of memory."""
+
+OnMetrics = Callable[[dict[str, Any]], None]
+
+
+class Server(Protocol):
+    """What runs workers: a warm server, or a stand-in."""
+
+    def run(
+        self,
+        arguments: list[str],
+        *,
+        log_path: Path,
+        time_limit_seconds: float | None,
+        poll: Callable[[], None] | None = None,
+    ) -> ProcessResult:
+        """Run one worker to its end."""
+
+
+def run_job(
+    job: Job,
+    *,
+    time_limit_seconds: float | None,
+    on_metrics: OnMetrics | None = None,
+    server: Server | None = None,
+) -> Record:
+    """Run one job to its end and return its record.
+
+    ``on_metrics`` gets each line of metrics.jsonl as it appears. A worker that leaves no record
+    gets one made from how its process ended and from the last lines of its log.
+    """
+    folder = Path(job.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (RECORD_FILE, STOP_FILE):
+        (folder / name).unlink(missing_ok=True)
+    if not job.resume:
+        (folder / METRICS_FILE).unlink(missing_ok=True)
+    runs.write_bytes(folder / JOB_FILE, msgspec.json.format(msgspec.json.encode(job)))
+    tail = Tail(folder / METRICS_FILE, on_metrics, skip_existing=job.resume)
+    kills = oom_kills()
+    arguments = [str(folder / JOB_FILE)]
+    options: dict[str, Any] = {
+        "log_path": folder / LOG_FILE,
+        "time_limit_seconds": time_limit_seconds,
+        "poll": tail.read,
+    }
+    if server is None:
+        result = run_process(
+            [sys.executable, "-m", "tsplanner.training.worker", *arguments], **options
+        )
+    else:
+        result = server.run(arguments, **options)
+    tail.read()
+    if result.timed_out:
+        return ended_badly(job, Status.TIMEOUT, f"stopped after {time_limit_seconds:.0f} s")
+    record = read_record(folder)
+    return record if record is not None else missing_record(job, result, kills)
+
+
+def read_record(folder: Path) -> Record | None:
+    """The worker's record; None if it wrote none (or not a whole one)."""
+    try:
+        return msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=Record)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def request_stop(folder: Path) -> None:
+    """Ask the worker of a folder to end after the step at hand."""
+    (folder / STOP_FILE).touch()
+
+
+class Tail:
+    """Reads the lines that a growing JSON-lines file has gained."""
+
+    def __init__(self, path: Path, on_row: OnMetrics | None, *, skip_existing: bool) -> None:
+        self.path = path
+        self.on_row = on_row
+        self.seen = len(runs.read_json_lines(path)) if skip_existing else 0
+
+    def read(self) -> None:
+        """Hand on what is new. A resumed worker shortens the file first; then it counts again."""
+        if self.on_row is None or not self.path.is_file():
+            return
+        rows = runs.read_json_lines(self.path)
+        self.seen = min(self.seen, len(rows))
+        for row in rows[self.seen :]:
+            self.seen += 1
+            self.on_row(row)
+
+
+def missing_record(job: Job, result: ProcessResult, kills_before: int | None) -> Record:
+    """What happened to a worker that could not say it itself."""
+    if result.stopped_by_signal == signal.SIGKILL and was_out_of_memory(kills_before):
+        return ended_badly(
+            job,
+            Status.HOST_OOM,
+            "the system killed the worker because the machine's memory ran out: "
+            "use a smaller micro-batch or a smaller model",
+        )
+    how = (
+        f"was ended by {signal.Signals(result.stopped_by_signal).name}"
+        if result.stopped_by_signal
+        else f"ended with status {result.exit_status} and left no record"
+    )
+    lines = log_tail(Path(job.folder) / LOG_FILE)
+    said = f": {' | '.join(lines)}" if lines else ""
+    return ended_badly(job, Status.CRASHED, f"the worker {how}{said}")
+
+
+def ended_badly(job: Job, status: Status, message: str) -> Record:
+    """A record with nothing but a status and a sentence, written next to the job."""
+    record = Record(status=status, kind=job.kind, message=message)
+    with contextlib.suppress(Exception):  # the disk may be what is at fault
+        runs.write_bytes(
+            Path(job.folder) / RECORD_FILE, msgspec.json.format(msgspec.json.encode(record))
+        )
+    return record
+
+
+def log_tail(path: Path, lines: int = LOG_TAIL_LINES) -> list[str]:
+    """The last lines of a log that say something."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip()][-lines:]
+
+
+def oom_kills(files: tuple[Path, ...] = CGROUP_EVENTS) -> int | None:
+    """Processes the kernel has killed for memory in this cgroup; None where it does not say."""
+    for path in files:
+        with contextlib.suppress(OSError, ValueError):
+            for line in path.read_text().splitlines():
+                key, _, count = line.partition(" ")
+                if key == "oom_kill":
+                    return int(count)
+    return None
+
+
+def was_out_of_memory(kills_before: int | None, *, used_share: float | None = None) -> bool:
+    """Whether a SIGKILL was the kernel's: its counter rose, or memory is nearly all used."""
+    now = oom_kills()
+    if now is not None and kills_before is not None and now > kills_before:
+        return True
+    if used_share is None:
+        import psutil
+
+        used_share = float(psutil.virtual_memory().percent) / 100
+    return used_share > NEARLY_ALL
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """A record as plain values."""
+    value: dict[str, Any] = json.loads(msgspec.json.encode(record))
+    return value

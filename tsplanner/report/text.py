@@ -1,0 +1,50 @@
+"""Figures as people read them."""
+
+from __future__ import annotations
+
+from memory_models.units import GIB
+
+
+def gib(count: int | None, *, unit: bool = True) -> str:
+    """Bytes in GiB with one digit (two under 10); a dash for unknown."""
+    if count is None:
+        return "-"
+    value = count / GIB
+    figure = f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{figure} GiB" if unit else figure
+
+
+def seconds(value: float | None) -> str:
+    """Seconds with three significant digits; a dash for unknown."""
+    return "-" if value is None else f"{value:.3g} s"
+
+
+def duration(value: float) -> str:
+    """A time span: seconds, minutes or hours, whichever reads best."""
+    if value < 90:
+        return f"{value:.0f} s"
+    if value < 90 * 60:
+        return f"{value / 60:.0f} min"
+    return f"{value / 3600:.1f} h"
+
+
+def off(predicted: float, measured: float | None) -> str:
+    """How far the prediction is from the measurement, in percent of the measurement."""
+    return "-" if not measured else f"{100 * (predicted - measured) / measured:+.1f} %"
+
+
+def loss(value: float | None) -> str:
+    """A loss with four digits; a dash for none."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def table(rows: list[list[str]], *, left: int = 1) -> list[str]:
+    """Aligned lines of a table: the first ``left`` columns flush left, the others flush right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
