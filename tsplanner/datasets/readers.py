@@ -192,7 +192,8 @@ def _json_fault(raw: _RawRow) -> str:
     except UnicodeDecodeError as error:
         return f"is not UTF-8 (byte {error.start + 1} of the row)"
     except (ValueError, RecursionError) as error:
-        if not raw.complete:
+        data = raw.data.strip()
+        if not raw.complete and data.startswith(b"{") and not data.endswith(b"}"):
             return "is cut off: the last line ends before its JSON does"
         return f"is not JSON ({_shortened(str(error))})"
     return "is not a JSON object with numbers in range"

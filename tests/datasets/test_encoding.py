@@ -1,0 +1,86 @@
+"""How series become numbers and words."""
+
+from __future__ import annotations
+
+import pytest
+
+from memory_models.architecture import TimeSeriesEncoder
+from tsplanner.datasets.encoding import (
+    chatts_answer,
+    chatts_prompt,
+    input_text,
+    normalised_series,
+    series_positions,
+    series_prefix,
+)
+from tsplanner.datasets.records import Sample
+
+
+def test_normalised_series_within_three_of_the_mean_keeps_its_scale():
+    """A series that stays within 3 of its mean is only shifted."""
+    normalised = normalised_series((1.0, 2.0, 3.0))
+
+    assert normalised.values == (-1.0, 0.0, 1.0)
+    assert normalised.offset == -2.0
+    assert normalised.scale == 1.0
+
+
+def test_normalised_series_beyond_three_of_the_mean_is_scaled_to_three():
+    """A wider series is divided so that its furthest value lies 3 from the mean."""
+    normalised = normalised_series((0.0, 10.0, 20.0))
+
+    assert normalised.values == pytest.approx((-3.0, 0.0, 3.0))
+    assert normalised.offset == -10.0
+    assert normalised.scale == pytest.approx(3.3333333)
+
+
+def test_normalised_series_exactly_three_from_the_mean_is_already_scaled():
+    """At a distance of exactly 3 the scale is 1, with or without scaling."""
+    assert normalised_series((-3.0, 3.0)).scale == 1.0
+
+
+def test_series_prefix_prints_minus_the_mean_and_four_decimals():
+    """The prefix gives back what the normalisation takes away."""
+    prefix = series_prefix((0.0, 10.0, 20.0))
+
+    assert prefix == (
+        "[offset=-10.0000|scaling=3.3333|length=3|max=20.0000|min=0.0000|left=0.0000|right=20.0000]"
+    )
+
+
+def test_series_prefix_of_a_negative_mean_prints_a_positive_offset():
+    """The offset is what to add to the mean to reach zero."""
+    assert series_prefix((-5.0, -5.0)).startswith("[offset=5.0000|scaling=1.0000|length=2|")
+
+
+def test_input_text_gives_every_placeholder_its_own_prefix():
+    """Two series, two prefixes, in the order of the series."""
+    sample = Sample(
+        input="A <ts><ts/> B <ts><ts/> C", output="", timeseries=((0.0,), (0.0, 0.0)), line=1
+    )
+
+    text = input_text(sample)
+
+    assert text.index("length=1") < text.index("length=2")
+    assert text.startswith("A [offset=")
+    assert text.endswith("]<ts><ts/> C")
+
+
+def test_chatts_prompt_is_the_fixed_template():
+    """System text, question and the opened answer, as ChatTS was trained."""
+    sample = Sample(input="Hello", output="Hi", line=1)
+
+    assert chatts_prompt(sample) == (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert chatts_answer(sample) == "Hi<|im_end|>\n"
+
+
+@pytest.mark.parametrize(("points", "added"), [(1, -1), (8, -1), (9, 0), (256, 30), (5000, 623)])
+def test_series_positions_replaces_two_tokens_by_the_patches(points, added):
+    """A series of N points adds ceil(N / 8) - 2 positions to its text."""
+    encoder = TimeSeriesEncoder(patch_size=8, num_layers=5, hidden_size=64)
+    sample = Sample(input="<ts><ts/>", output="", timeseries=((0.0,) * points,), line=1)
+
+    assert added == series_positions(sample, encoder)

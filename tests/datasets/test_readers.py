@@ -1,0 +1,212 @@
+"""Datasets as people really have them: three formats, and rows that are broken in many ways."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from memory_models.architecture import TimeSeriesEncoder
+from tsplanner.datasets.readers import read_rows, read_samples
+from tsplanner.datasets.records import DroppedRow, Sample
+from tsplanner.errors import TsplannerError
+
+GOOD = {"input": "See <ts><ts/>", "output": "Up.", "timeseries": [[1, 2.5, 3]]}
+GOOD_LINE = json.dumps(GOOD).encode()
+
+
+def written(folder: Path, content: bytes, name: str = "rows.jsonl") -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def test_chatts_row_is_read_with_its_line(tmp_path):
+    """Integers and floats of a series are read alike; blank lines count as lines."""
+    path = written(tmp_path, b"\n" + GOOD_LINE + b"\n")
+
+    assert [
+        Sample(input="See <ts><ts/>", output="Up.", timeseries=((1.0, 2.5, 3.0),), line=2)
+    ] == list(read_samples(path))
+
+
+def test_alpaca_list_is_read_with_the_line_of_each_row(tmp_path):
+    """A .json file holds one list; instruction and input make the question."""
+    path = written(
+        tmp_path,
+        b'[\n {"instruction": "Add", "input": "1+1", "output": "2"},\n'
+        b' {"instruction": "Name a fish", "output": "Pike"}\n]',
+        "rows.json",
+    )
+
+    assert [
+        Sample(input="Add\n1+1", output="2", line=2),
+        Sample(input="Name a fish", output="Pike", line=3),
+    ] == list(read_samples(path))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]},
+        {
+            "messages": [
+                {"role": "user", "content": "Hi"},
+                {"role": "assistant", "content": "Hello"},
+            ]
+        },
+    ],
+)
+def test_dialogue_of_one_turn_is_question_and_answer(tmp_path, row):
+    """Both spellings of a dialogue give the same sample."""
+    path = written(tmp_path, json.dumps(row).encode())
+
+    assert [Sample(input="Hi", output="Hello", line=1)] == list(read_samples(path))
+
+
+def test_dialogue_of_several_turns_keeps_what_came_before(tmp_path):
+    """The last answer is trained on, the rest is named by role."""
+    turns = ["user", "assistant", "user", "assistant"]
+    row = {"messages": [{"role": r, "content": f"t{i}"} for i, r in enumerate(turns)]}
+    path = written(tmp_path, json.dumps(row).encode())
+
+    assert [Sample(input="user: t0\nassistant: t1\nuser: t2", output="t3", line=1)] == list(
+        read_samples(path)
+    )
+
+
+BAD_ROWS = {
+    "more placeholders": (GOOD | {"timeseries": []}, "1 <ts><ts/> in the input but 0 series"),
+    "fewer placeholders": (GOOD | {"input": "See"}, "0 <ts><ts/> in the input but 1 series"),
+    "missing field": ({"input": "x", "timeseries": []}, 'field "output" is missing'),
+    "empty series": (GOOD | {"timeseries": [[]]}, "series 1 is empty"),
+    "NaN": (GOOD | {"timeseries": [[1.0, float("nan")]]}, "holds NaN, which is not a number"),
+    "infinity": (
+        GOOD | {"timeseries": [[float("-inf")]]},
+        "holds -Infinity, which is not a number",
+    ),
+    "too large": (GOOD | {"timeseries": [[1e200]]}, "series 1 holds 1e+200"),
+    "text for a number": (GOOD | {"timeseries": [["a"]]}, "expected `float`, got `str`"),
+    "marker in the answer": (GOOD | {"output": "<ts>"}, "<ts> in the output"),
+    "lone marker": (GOOD | {"input": "<ts><ts/> <ts>"}, "a lone <ts> or <ts/> in the input"),
+    "empty answer": (GOOD | {"output": " "}, "the output is empty"),
+    "too long": (GOOD | {"timeseries": [[0.0] * 65]}, "series 1 has 65 points, more than"),
+    "not an object": ([1, 2], "expected `object`, got `array`"),
+}
+ENCODER = TimeSeriesEncoder(
+    patch_size=8, num_layers=5, hidden_size=8, max_sequence_length=64, use_position_embedding=True
+)
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_bad_row_is_dropped_with_its_line_and_reason(tmp_path, name):
+    """With --on-bad-rows drop the rows around a bad one are kept."""
+    row, reason = BAD_ROWS[name]
+    path = written(tmp_path, b"\n".join([GOOD_LINE, json.dumps(row).encode(), GOOD_LINE]))
+
+    first, bad, last = read_rows(path, encoder=ENCODER, on_bad="drop")
+
+    assert isinstance(bad, DroppedRow)
+    assert bad.line == 2
+    assert bad.reason.startswith(reason)
+    assert (first.line, last.line) == (1, 3)
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_bad_row_is_refused_by_default(tmp_path, name):
+    """Without it the error names file, line, reason and the way out."""
+    row, reason = BAD_ROWS[name]
+    path = written(tmp_path, GOOD_LINE + b"\n" + json.dumps(row).encode() + b"\n")
+
+    with pytest.raises(TsplannerError) as caught:
+        list(read_rows(path, encoder=ENCODER))
+
+    assert str(caught.value).startswith(f"{path}:2: {reason}")
+    assert str(caught.value).endswith("--on-bad-rows drop")
+
+
+def test_bytes_that_are_not_utf8_name_the_byte(tmp_path):
+    """A Latin-1 file is recognised as such."""
+    path = written(tmp_path, GOOD_LINE + b'\n{"input": "caf\xe9"}\n')
+
+    assert DroppedRow(line=2, reason="is not UTF-8 (byte 15 of the row)") in read_rows(
+        path, on_bad="drop"
+    )
+
+
+def test_last_line_cut_off_is_called_so(tmp_path):
+    """An interrupted download shows as a row that ends too soon."""
+    path = written(tmp_path, GOOD_LINE + b"\n" + GOOD_LINE[:-20])
+
+    assert DroppedRow(
+        line=2, reason="is cut off: the last line ends before its JSON does"
+    ) in read_rows(path, on_bad="drop")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is empty"),
+        (b"[]", "is empty"),
+        (b"\n\n", "is empty"),
+        (b'{"question": "x", "answer": "y"}', "no known dataset format has the fields"),
+        (b"nonsense", "is not JSON"),
+        (b'[\n{"instruction": "x"', "rows.jsonl:2: starts like a JSON array but is not one"),
+    ],
+)
+def test_file_without_rows_is_one_clear_sentence(tmp_path, content, sentence):
+    """Empty, unknown or broken: the message says which."""
+    path = written(tmp_path, content)
+
+    with pytest.raises(TsplannerError, match=sentence):
+        list(read_rows(path))
+
+
+def test_missing_file_names_the_flag(tmp_path):
+    """A path with a typing error is answered with the flag to look at."""
+    with pytest.raises(TsplannerError, match="No such file or directory; check --dataset"):
+        list(read_rows(tmp_path / "no.jsonl"))
+
+
+def test_file_of_bad_rows_only_is_refused_even_if_rows_may_be_dropped(tmp_path):
+    """Dropping everything would train on nothing."""
+    path = written(tmp_path, json.dumps(GOOD | {"timeseries": []}).encode())
+
+    with pytest.raises(TsplannerError, match="has no usable row: line 1: 1 <ts><ts/>"):
+        list(read_rows(path, on_bad="drop"))
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+FIELDS = st.sampled_from(
+    ["input", "output", "timeseries", "instruction", "conversations", "messages"]
+)
+ROW_LIKE = st.dictionaries(FIELDS, JSON_VALUES).map(lambda row: json.dumps(row).encode())
+LINES = st.lists(ROW_LIKE | st.just(GOOD_LINE) | st.binary(max_size=40), max_size=4)
+
+
+@settings(
+    deadline=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(lines=LINES, array=st.booleans(), on_bad=st.sampled_from(["drop", "refuse"]))
+def test_no_bytes_raise_anything_but_one_clear_error(tmp_path, lines, array, on_bad):
+    """Whatever is in the file, people see rows or a TsplannerError, never a traceback."""
+    content = b"[" + b",".join(lines) + b"]" if array else b"\n".join(lines)
+    path = written(tmp_path, content)
+
+    try:
+        rows = list(read_rows(path, on_bad=on_bad))
+    except TsplannerError:
+        return
+
+    assert any(isinstance(row, Sample) for row in rows)
