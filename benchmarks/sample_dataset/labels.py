@@ -50,8 +50,10 @@ def break_label(values: np.ndarray) -> str:
         gained = total - left.var() * len(left) - right.var() * len(right)
         if gained > best:
             best, place = gained, split
+    if total <= 0 or best / total < 0.4:
+        return "Break: none."
     jump = values[place : place + 6].mean() - values[max(0, place - 6) : place].mean()
-    if total <= 0 or best / total < 0.4 or abs(jump) < 0.7 * values.std():
+    if abs(jump) < 0.7 * values.std():
         return "Break: none."
     return f"Break: {'upward' if jump > 0 else 'downward'}, {_quarter(place, len(values))}."
 

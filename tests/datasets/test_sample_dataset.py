@@ -22,7 +22,7 @@ QUIET = np.zeros(48)
 
 
 def with_point(value: float, at: int) -> np.ndarray:
-    return np.where(STEPS == at, value, np.tile([0.0, 0.1], 24))
+    return np.where(np.equal(STEPS, at), value, np.tile([0.0, 0.1], 24))
 
 
 CASES = [
