@@ -6,7 +6,7 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,11 +38,12 @@ class Server(Protocol):
 
     def run(
         self,
-        arguments: list[str],
+        arguments: Sequence[str],
         *,
         log_path: Path,
         time_limit_seconds: float | None,
         poll: Callable[[], None] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> ProcessResult:
         """Run one worker to its end."""
 
@@ -53,11 +54,15 @@ def run_job(
     time_limit_seconds: float | None,
     on_metrics: OnMetrics | None = None,
     server: Server | None = None,
+    check: Callable[[], None] | None = None,
+    environment: dict[str, str] | None = None,
 ) -> Record:
     """Run one job to its end and return its record.
 
     ``on_metrics`` gets each line of metrics.jsonl as it appears. A worker that leaves no record
-    gets one made from how its process ended and from the last lines of its log.
+    gets one made from how its process ended and from the last lines of its log. ``check`` is
+    called while waiting; what it raises ends the worker and is raised on. ``environment`` is added
+    to the worker's.
     """
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,11 +73,18 @@ def run_job(
     runs.write_bytes(folder / JOB_FILE, msgspec.json.format(msgspec.json.encode(job)))
     tail = Tail(folder / METRICS_FILE, on_metrics, skip_existing=job.resume)
     kills = oom_kills()
+
+    def poll() -> None:
+        tail.read()
+        if check is not None:
+            check()
+
     arguments = [str(folder / JOB_FILE)]
     options: dict[str, Any] = {
         "log_path": folder / LOG_FILE,
         "time_limit_seconds": time_limit_seconds,
-        "poll": tail.read,
+        "poll": poll,
+        "environment": environment,
     }
     if server is None:
         result = run_process(

@@ -8,6 +8,10 @@ from enum import StrEnum
 from tsplanner.planner.plan import Plan
 
 
+DIVERGED = "diverged"
+"""First word of the message of a run whose loss is no number any more."""
+
+
 class JobKind(StrEnum):
     """The same worker does all three."""
 

@@ -142,7 +142,7 @@ class PlanCallback(TrainerCallback):
         self.recorder.step(step=state.global_step, epoch=float(state.epoch or 0.0), logs=logs)
         if not math.isfinite(float(logs["loss"])):
             raise DivergedError(
-                f"The loss is {logs['loss']} at step {state.global_step}: "
+                f"the loss is {logs['loss']} at step {state.global_step}; "
                 "lower the learning rate, or use a wider precision."
             )
 

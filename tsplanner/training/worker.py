@@ -33,7 +33,7 @@ from tsplanner.runs import disk_error_sentence
 from tsplanner.training import adapters, data, model, trainer
 from tsplanner.training.batches import collate, pad_token_id
 from tsplanner.training.fused_loss import use_fused_loss
-from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.job import DIVERGED, Job, JobKind, Status
 from tsplanner.training.memory import MemoryMeter, limit_allocator
 from tsplanner.training.recorder import Recorder
 
@@ -104,7 +104,9 @@ def outcome_of(error: Exception, folder: Path) -> tuple[Status, str]:
         return Status.CRASHED, sentence
     if "No space left on device" in str(error):  # safetensors' own writer
         return Status.CRASHED, f"The disk under {folder} is full: free some space."
-    if isinstance(error, TsplannerError | trainer.DivergedError):
+    if isinstance(error, trainer.DivergedError):
+        return Status.CRASHED, f"{DIVERGED}: {text}"
+    if isinstance(error, TsplannerError):
         return Status.CRASHED, text
     return Status.CRASHED, f"{type(error).__name__}: {text}"
 

@@ -1,0 +1,210 @@
+"""Runs the trials of a study, each in a process of its own, several at once where that pays."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tsplanner.errors import TsplannerError
+from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.probe.runner import Server, request_stop, run_job
+from tsplanner.training.job import DIVERGED, Job, JobKind, Record, Status
+from tsplanner.tune.study import PROGRESS_STEPS, Proposal, Result, Study
+
+ASKS_PER_TRIAL = 4
+"""Proposals that memory may refuse, for each trial that is wanted, before the search gives up."""
+WAIT_SECONDS = 0.2
+
+Feasible = Callable[[LearningSettings], tuple[int, Plan]]
+"""Bytes over the free memory (0 or less fits), and the plan under these settings."""
+
+
+class View(Protocol):
+    """Where the search tells what happens. Called from several threads, one at a time."""
+
+    def started(self, number: int, learning: LearningSettings) -> None:
+        """A trial has begun."""
+
+    def progressed(self, number: int, progress: float, eval_loss: float | None) -> None:
+        """A trial is ``progress`` (0..1) through; its newest evaluation, if there was one."""
+
+    def ended(self, result: Result) -> None:
+        """A trial is over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slots:
+    """How many trials run at once, and on what."""
+
+    jobs: int
+    threads: int | None = None
+    """CPU threads of each; None: torch's own choice."""
+    gpus: int = 0
+    """GPUs to spread the trials over, one each; 0: all trials see what this process sees."""
+
+
+def slots(plan: Plan, *, jobs: int | None = None, trials: int) -> Slots:
+    """One trial a GPU; on a CPU one a core, as far as memory goes, with equal shares of threads."""
+    hardware, host = plan.hardware, plan.machine.host
+    if hardware.accelerator != "cpu":
+        gpus = len(plan.machine.devices) if hardware.world_size == 1 else 1
+        count = min(jobs or gpus, trials)
+        return Slots(jobs=max(1, count), gpus=gpus if gpus > 1 else 0)
+    affordable = max(1, plan.free_bytes // max(1, plan.memory.process_bytes.upper))
+    count = jobs if jobs is not None else min(host.cpu_count, trials, affordable)
+    return Slots(jobs=max(1, count), threads=max(1, host.cpu_count // max(1, count)))
+
+
+class Search:
+    """One call of ``run`` makes trials until so many have been started."""
+
+    def __init__(
+        self,
+        study: Study,
+        feasible: Feasible,
+        folder: Path,
+        *,
+        slots: Slots,
+        server: Server | None,
+        view: View,
+    ) -> None:
+        """``folder`` takes one folder a trial."""
+        self.study, self.feasible, self.folder = study, feasible, folder
+        self.slots, self.server, self.view = slots, server, view
+        self.cancelled = threading.Event()
+        self._lock = threading.Lock()
+        self._left = 0
+        self._asks_left = 0
+
+    def run(self, trials: int) -> None:
+        """Start ``trials`` trials and wait for them.
+
+        KeyboardInterrupt ends the children and is raised on; their trials stay in the journal as
+        running, to be queued again by a resumed search. Raises TsplannerError if the default
+        settings themselves cannot be trained.
+        """
+        self._left, self._asks_left = trials, ASKS_PER_TRIAL * trials
+        if trials <= 0:
+            return
+        with ThreadPoolExecutor(self.slots.jobs, thread_name_prefix="trial") as pool:
+            futures = [pool.submit(self._slot, index) for index in range(self.slots.jobs)]
+            try:
+                pending = set(futures)
+                while pending:
+                    # In slices, so that Ctrl-C is seen at once.
+                    done, pending = wait(pending, WAIT_SECONDS, return_when=FIRST_EXCEPTION)
+                    if any(future.exception() for future in done):
+                        break
+            finally:
+                # Also on Ctrl-C: the slots' polls see it and end their children.
+                self.cancelled.set()
+        for future in futures:
+            error = future.exception()
+            if error is not None and not isinstance(error, Cancelled):
+                raise error
+
+    def _slot(self, index: int) -> None:
+        while (found := self._next()) is not None:
+            self._trial(*found, index)
+
+    def _next(self) -> tuple[Proposal, Plan] | None:
+        """The next proposal that memory affords; None when enough have been started."""
+        while True:
+            with self._lock:
+                if self._left <= 0 or self._asks_left <= 0 or self.cancelled.is_set():
+                    return None
+                self._asks_left -= 1
+                proposal = self.study.ask()
+                over, plan = self.feasible(proposal.learning)
+                self.study.set_memory(proposal, over)
+                if over <= 0:
+                    self._left -= 1
+                    self.view.started(proposal.number, proposal.learning)
+                    return proposal, plan
+            message = f"{over / 2**30:.2f} GiB over the free memory"
+            self._end(proposal, "not started", None, message)
+
+    def _trial(self, proposal: Proposal, plan: Plan, slot: int) -> None:
+        folder = self.folder / str(proposal.number)
+        epochs = proposal.learning.num_train_epochs
+        job = Job(
+            kind=JobKind.TRIAL,
+            plan=plan,
+            folder=str(folder),
+            evals_per_epoch=max(1, round(PROGRESS_STEPS / epochs)),
+            threads=self.slots.threads,
+        )
+        pruned: list[float] = []
+
+        def on_metrics(row: dict[str, Any]) -> None:
+            progress = min(1.0, float(row.get("epoch") or 0.0) / epochs)
+            eval_loss = row.get("eval_loss")
+            with self._lock:
+                self.view.progressed(proposal.number, progress, eval_loss)
+            if eval_loss is None or not row.get("step"):
+                return
+            if self.study.report(proposal, float(eval_loss), progress) and not pruned:
+                pruned.append(float(row["epoch"]))
+                request_stop(folder)
+
+        record = run_job(
+            job,
+            time_limit_seconds=None,
+            on_metrics=on_metrics,
+            server=self.server,
+            check=self._check,
+            environment=self._environment(slot),
+        )
+        self._judge(proposal, record, pruned)
+
+    def _environment(self, slot: int) -> dict[str, str] | None:
+        """Which GPU a slot's trials see."""
+        if not self.slots.gpus:
+            return None
+        return {"CUDA_VISIBLE_DEVICES": str(slot % self.slots.gpus)}
+
+    def _check(self) -> None:
+        if self.cancelled.is_set():
+            raise Cancelled
+
+    def _judge(self, proposal: Proposal, record: Record, pruned: list[float]) -> None:
+        """Tell the study how a trial ended."""
+        losses = [evaluation.loss for evaluation in record.evaluations]
+        best = min(losses, default=None)
+        if record.status is Status.OK and best is not None and math.isfinite(best):
+            self._end(proposal, "done", best, "")
+        elif pruned and record.status is Status.STOPPED:
+            message = f"stopped at epoch {pruned[0]:.2g}: worse than the median of the others there"
+            self._end(proposal, "stopped", best, message)
+        elif record.message.startswith(DIVERGED):
+            self._end(proposal, "failed", None, record.message)
+        elif record.status is Status.OK:
+            raise TsplannerError(
+                "The trials need held-out rows to be compared by: plan with --validation-fraction "
+                "above 0 and at least two rows."
+            )
+        else:
+            self._end(proposal, "failed", None, f"{record.status}: {record.message}")
+            if proposal.number == 0:
+                raise TsplannerError(f"The plan's own settings failed: {record.message}")
+
+    def _end(self, proposal: Proposal, state: str, eval_loss: float | None, message: str) -> None:
+        result = Result(
+            number=proposal.number,
+            learning=proposal.learning,
+            state=state,
+            eval_loss=eval_loss,
+            message=message,
+        )
+        self.study.tell(proposal, result)
+        with self._lock:
+            self.view.ended(result)
+
+
+class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it
+    """The search was interrupted; raised inside the slots to end their children."""

@@ -1,0 +1,106 @@
+"""The search space: adapter rank, learning rate and epochs; nothing else is searched.
+
+Effective batch, dropout, targets and variants stay the plan's: batch size is a first-order
+setting that memory must never move, and tuned variants of LoRA end within 1-2 % of each other
+(arXiv 2602.09492, 2602.04998).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from memory_models.settings import ADAPTER_METHODS
+from tsplanner.errors import UsageError
+from tsplanner.planner.plan import LearningSettings, Plan
+
+RANKS = (4, 8, 16, 32)
+EPOCHS = ((2_000, (1, 2, 3)), (20_000, (1, 2)))
+"""Rows up to which these epochs are tried; beyond, one epoch is plenty of steps."""
+LEARNING_RATE_BELOW, LEARNING_RATE_ABOVE = 5.0, 3.0
+"""How far around the prior to look: the best rate is seldom further, and above it runs diverge."""
+HIGHEST_ADAPTER_RATE = 3e-3
+"""72 of the 80 diverged runs of a public sweep of 562 were at this rate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """What a trial may choose from."""
+
+    lora_ranks: tuple[int, ...]
+    """Empty for methods without an adapter."""
+    learning_rate: tuple[float, float]
+    epochs: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse an empty or reversed range."""
+        low, high = self.learning_rate
+        if not 0 < low <= high:
+            raise UsageError(f"--learning-rate {low:g}..{high:g} is no range above 0")
+        for flag, values in (("--lora-rank", self.lora_ranks), ("--epochs", self.epochs)):
+            if any(value < 1 for value in values):
+                raise UsageError(f"{flag} must be whole numbers of at least 1")
+
+    def clamp(self, learning: LearningSettings) -> LearningSettings:
+        """The nearest settings inside the space."""
+        low, high = self.learning_rate
+        ranks = self.lora_ranks or (learning.lora_rank,)
+        return replace(
+            learning,
+            lora_rank=min(ranks, key=lambda rank: abs(rank - learning.lora_rank)),
+            learning_rate=min(high, max(low, learning.learning_rate)),
+            num_train_epochs=min(
+                self.epochs, key=lambda epochs: abs(epochs - learning.num_train_epochs)
+            ),
+        )
+
+
+def default_space(plan: Plan, prior_learning_rate: float) -> Space:
+    """A space for this method and this many rows; the plan's own settings are inside it."""
+    learning, adapter = plan.learning, plan.learning.finetuning_type in ADAPTER_METHODS
+    rates = (prior_learning_rate, learning.learning_rate)
+    high = LEARNING_RATE_ABOVE * max(rates)
+    if adapter:
+        high = max(min(high, HIGHEST_ADAPTER_RATE), learning.learning_rate)
+    rows = plan.dataset.rows_kept
+    epochs = next((choices for most, choices in EPOCHS if rows <= most), (1,))
+    return Space(
+        lora_ranks=tuple(sorted({*RANKS, learning.lora_rank})) if adapter else (),
+        learning_rate=(min(rates) / LEARNING_RATE_BELOW, high),
+        epochs=tuple(sorted({*epochs, learning.num_train_epochs})),
+    )
+
+
+def narrowed(
+    space: Space,
+    *,
+    lora_ranks: str | None = None,
+    learning_rate: str | None = None,
+    epochs: str | None = None,
+) -> Space:
+    """The space with the user's own ranges; raises UsageError for text that is none."""
+    if lora_ranks is not None:
+        if not space.lora_ranks:
+            raise UsageError("--lora-rank: this method has no adapter, so no rank to search")
+        space = replace(space, lora_ranks=whole_numbers(lora_ranks, "--lora-rank"))
+    if epochs is not None:
+        space = replace(space, epochs=whole_numbers(epochs, "--epochs"))
+    if learning_rate is not None:
+        space = replace(space, learning_rate=rate_range(learning_rate))
+    return space
+
+
+def whole_numbers(text: str, flag: str) -> tuple[int, ...]:
+    """``4,8,16`` as numbers, ascending."""
+    try:
+        return tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise UsageError(f'{flag} takes whole numbers like 4,8,16, not "{text}"') from None
+
+
+def rate_range(text: str) -> tuple[float, float]:
+    """``1e-5..1e-3`` as its two ends; one number fixes the rate."""
+    low, dots, high = text.partition("..")
+    try:
+        return float(low), float(high if dots else low)
+    except ValueError:
+        raise UsageError(f'--learning-rate takes a range like 1e-5..1e-3, not "{text}"') from None
