@@ -197,7 +197,7 @@ CATALOG: tuple[Gpu, ...] = (
          nvlink_built_in=True, patterns=("h200sxm", "h200sxm5")),
     _row("H200 NVL", 141, (9, 0), (835, 4800), 5, "NVIDIA H200 datasheet", nvlink=450),
     _row("B200", 180, (10, 0), (2250, 8000), 5, "NVIDIA HGX B200 datasheet", nvlink=900,
-         nvlink_built_in=True, patterns=("b200sxm", "b200sxm6"), modified_gib=(192,)),
+         nvlink_built_in=True, patterns=("b200sxm", "b200sxm6")),
     _row("RTX 5060 Ti", (8, 16), (12, 0), (47.4, 448), 5, _GB202, pcie_lanes=8),
     _row("RTX 5070", 12, (12, 0), (61.7, 672), 5, _GB202),
     _row("RTX 5070 Ti", 16, (12, 0), (87.9, 896), 5, _GB202),

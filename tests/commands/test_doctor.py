@@ -1,0 +1,102 @@
+"""``tsplanner doctor`` as a person and as a program see it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from memory_models.device import Host
+from tsplanner.commands.doctor import add_arguments, from_arguments, run
+from tsplanner.hardware.nvml import NvmlReading
+from tsplanner.hardware.stack import StackFacts
+
+GIB = 1024**3
+
+
+def facts(**versions: str) -> StackFacts:
+    """A machine without a GPU and with the given libraries."""
+    return StackFacts(
+        python=(3, 12, 1),
+        reading=NvmlReading(reason="no NVIDIA driver answers"),
+        host=Host(
+            total_bytes=16 * GIB, available_bytes=15 * GIB, cpu_count=4, disk_free_bytes=99 * GIB
+        ),
+        versions=versions,
+        libraries={"torch": {"version": "2.13.0+cpu", "cuda": None, "architectures": []}},
+    )
+
+
+READY = facts(
+    transformers="5.23.0", peft="0.21.2", accelerate="1.15.0", optuna="5.0.0", safetensors="0.6.2"
+)
+
+
+def test_doctor_prints_one_line_a_check_and_what_to_mend(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Missing optional parts are told with their remedy and do not fail."""
+    assert run(json=False, facts=READY) == 0
+    out = capsys.readouterr().out
+    assert "✔ python         3.12.1\n" in out
+    assert "! deepspeed      deepspeed is not installed\n" in out
+    assert 'mend: for ZeRO and offload: pip install "tsplanner[deepspeed]"\n' in out
+    assert "Ready: plan, probe, tune and train can run here." in out
+    assert "\x1b" not in out
+
+
+def test_doctor_fails_when_training_here_cannot_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is required and missing is named at the end, and the status is 1."""
+    assert run(json=False, facts=facts(transformers="5.23.0")) == 1
+    out = capsys.readouterr().out
+    assert "✘ peft           peft is not installed" in out
+    assert "Not ready to train: mend peft, accelerate, optuna, safetensors first." in out
+
+
+def test_doctor_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    """A program reads the same checks, without words around them."""
+    assert run(json=True, facts=READY) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is True
+    assert document["checks"][0] == {
+        "name": "python",
+        "state": "ok",
+        "found": "3.12.1",
+        "mend": None,
+        "required": True,
+    }
+
+
+def test_doctor_has_its_flags() -> None:
+    """The command line knows ``--json`` and nothing else."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert vars(parser.parse_args(["--json"])) == {"json": True}
+    assert vars(parser.parse_args([])) == {"json": False}
+    assert callable(from_arguments)
+
+
+def test_doctor_speaks_ascii_where_the_terminal_does() -> None:
+    """A terminal without Unicode gets plain signs instead of a crash."""
+    written = io.BytesIO()
+    with contextlib.redirect_stdout(io.TextIOWrapper(written, encoding="ascii")) as stream:
+        assert run(json=False, facts=READY) == 0
+        stream.flush()
+    assert written.getvalue().startswith(b"+ python         3.12.1\n")
+
+
+@pytest.mark.slow
+def test_doctor_runs_on_this_machine() -> None:
+    """The real checks end, import no torch here, and exit 0 or 1."""
+    code = (
+        "import sys; from tsplanner.commands.doctor import run; status = run(json=False);"
+        "assert 'torch' not in sys.modules; sys.exit(status)"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert child.returncode in (0, 1), child.stderr.decode()
+    assert "torch" in child.stdout.decode("utf-8")

@@ -1,0 +1,72 @@
+"""From flags to the machine that is planned for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tsplanner.errors import UsageError
+from tsplanner.hardware.describe import parse_gpus
+from tsplanner.hardware.detect import detect_machine, found_packages, machine_for
+from tsplanner.hardware.nvml import NvmlReading
+
+
+def test_a_machine_without_a_gpu_is_a_machine(tmp_path: Path) -> None:
+    """No driver is no error: training can run on the CPU."""
+    machine = detect_machine(tmp_path, NvmlReading(reason="no driver"))
+    assert machine.devices == ()
+    assert machine.link is None
+    assert machine.detected
+    assert machine.name.startswith("CPU with ")
+    assert machine.host.disk_free_bytes
+
+
+def test_a_detected_machine_is_named_by_its_cards(tmp_path: Path) -> None:
+    """The name says what a person would: how many of what."""
+    reading = NvmlReading(devices=parse_gpus("2x RTX 3090 + H200"))
+    assert detect_machine(tmp_path, reading).name == "2x RTX 3090 + 1x H200"
+
+
+def test_described_gpus_stand_on_this_host(tmp_path: Path) -> None:
+    """``--gpus`` alone changes the cards and says that nobody looked at them."""
+    machine = machine_for("2x RTX 2080 Ti 22GiB", None, tmp_path)
+    assert len(machine.devices) == 2
+    assert not machine.detected
+    assert machine.host.total_bytes == detect_machine(tmp_path).host.total_bytes
+    assert machine.packages == ("bitsandbytes", "deepspeed")
+
+
+def test_machine_file_and_gpus_together_are_refused(tmp_path: Path) -> None:
+    """Two descriptions of one thing can only disagree."""
+    with pytest.raises(UsageError, match="give one of them"):
+        machine_for("H200", "1x-h200-141gib", tmp_path)
+    assert machine_for(None, "1x-h200-141gib", tmp_path).name == "1x H200"
+
+
+def test_detection_imports_no_training_library() -> None:
+    """Packages are looked for without importing them, so planning starts at once."""
+    code = (
+        "import sys; from tsplanner.hardware.detect import detect_machine; detect_machine();"
+        "heavy = {'torch', 'bitsandbytes', 'deepspeed', 'numpy', 'yaml', 'rich'};"
+        "raise SystemExit(bool(heavy & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_packages_are_told_by_module_name() -> None:
+    """Only the optional ones count, in a fixed order."""
+    known = ("bitsandbytes", "deepspeed", "flash_attn", "liger_kernel")
+    assert found_packages() == tuple(name for name in known if name in found_packages())
+
+
+def test_detection_takes_milliseconds(tmp_path: Path) -> None:
+    """Once imported, looking at a machine without a GPU is not noticed."""
+    reading = NvmlReading(reason="no driver")
+    detect_machine(tmp_path, reading)
+    start = time.perf_counter()
+    detect_machine(tmp_path, reading)
+    assert time.perf_counter() - start < 0.06

@@ -1,0 +1,150 @@
+"""The GPU catalogue and the names that find its rows."""
+
+from __future__ import annotations
+
+import pytest
+
+from tsplanner.errors import UsageError
+from tsplanner.hardware.catalog import CATALOG, GENERATIONS, Gpu, usable_bytes
+from tsplanner.hardware.names import gpu_by_driver_name, gpu_by_text
+
+GIB = 1024**3
+MIB = 1024**2
+
+
+@pytest.mark.parametrize("gpu", CATALOG, ids=lambda gpu: gpu.name)
+def test_every_name_of_a_gpu_with_its_size_finds_it_and_nothing_else(gpu: Gpu) -> None:
+    """No two cards answer to the same name and memory size."""
+    for size in (*gpu.memory_gib, *gpu.modified_gib):
+        for name in (*gpu.keys, *gpu.patterns_with_size):
+            assert gpu_by_text(f"{name} {size}GiB") == (gpu, size)
+    assert gpu_by_text(f"{gpu.name} {gpu.memory_gib[0]}GiB") == (gpu, gpu.memory_gib[0])
+
+
+@pytest.mark.parametrize("gpu", CATALOG, ids=lambda gpu: gpu.name)
+def test_every_row_is_complete_and_plausible(gpu: Gpu) -> None:
+    """A slip in a unit or a column shows as a rate no card ever had."""
+    assert gpu.compute_capability in GENERATIONS
+    assert gpu.source
+    assert 20e12 < gpu.matrix_flops_per_second < 3e15
+    assert 280e9 <= gpu.memory_bytes_per_second <= 8e12
+    assert gpu.pcie_generation in (3, 4, 5)
+    assert gpu.nvlink_built_in <= (gpu.nvlink_bytes_per_second is not None)
+
+
+def test_catalogue_names_are_unique() -> None:
+    """A card is listed once."""
+    names = [gpu.name for gpu in CATALOG]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("printed", "mib", "name"),
+    [
+        ("NVIDIA GeForce RTX 2080 Ti", 11264, "RTX 2080 Ti"),
+        ("NVIDIA GeForce RTX 2080 Ti", 22528, "RTX 2080 Ti"),
+        ("Quadro RTX 6000", 24576, "Quadro RTX 6000"),
+        ("Tesla T4", 15360, "T4"),
+        ("Tesla V100-SXM2-16GB", 16384, "V100 SXM2"),
+        ("NVIDIA A10", 23028, "A10"),
+        ("NVIDIA RTX A6000", 49140, "RTX A6000"),
+        ("NVIDIA A100-SXM4-40GB", 40960, "A100 SXM4 40GB"),
+        ("NVIDIA A100-SXM4-80GB", 81920, "A100 SXM4 80GB"),
+        ("NVIDIA A100 80GB PCIe", 81920, "A100 PCIe 80GB"),
+        ("NVIDIA GeForce RTX 3080", 12288, "RTX 3080 12GB"),
+        ("NVIDIA GeForce RTX 4090", 24564, "RTX 4090"),
+        ("NVIDIA RTX 6000 Ada Generation", 49140, "RTX 6000 Ada"),
+        ("NVIDIA L40S", 46068, "L40S"),
+        ("NVIDIA H100 80GB HBM3", 81559, "H100 SXM5"),
+        ("NVIDIA H100 PCIe", 81559, "H100 PCIe"),
+        ("NVIDIA H100 NVL", 95830, "H100 NVL"),
+        ("NVIDIA H200", 143771, "H200"),
+        ("NVIDIA B200", 183359, "B200"),
+        (
+            "NVIDIA RTX PRO 6000 Blackwell Server Edition",
+            97887,
+            "RTX PRO 6000 Blackwell Server",
+        ),
+        ("NVIDIA GeForce RTX 5090", 32607, "RTX 5090"),
+    ],
+)
+def test_names_that_drivers_print_find_their_row(printed: str, mib: int, name: str) -> None:
+    """Rates are known for a card that is here, whichever memory size it has."""
+    gpu = gpu_by_driver_name(printed, mib * MIB)
+    assert gpu is not None
+    assert gpu.name == name
+
+
+@pytest.mark.parametrize("printed", ["NVIDIA GeForce RTX 3080 Laptop GPU", "GeForce GTX 1080", ""])
+def test_a_driver_name_off_the_catalogue_has_no_row(printed: str) -> None:
+    """A laptop's chip is another chip: no rate is better than a wrong one."""
+    assert gpu_by_driver_name(printed, 8 * GIB) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "gib"),
+    [
+        ("RTX 2080 Ti 22GiB", "RTX 2080 Ti", 22),
+        ("rtx2080ti 11g", "RTX 2080 Ti", 11),
+        ("2080 ti 22 GB", "RTX 2080 Ti", 22),
+        ("RTX 6000 24GB", "Quadro RTX 6000", 24),
+        ("RTX 6000 48GiB", "RTX 6000 Ada", 48),
+        ("RTX 6000 96GiB", "RTX PRO 6000 Blackwell", 96),
+        ("RTX_6000_Ada", "RTX 6000 Ada", 48),
+        ("a100-80g", "A100 SXM4 80GB", 80),
+        ("A100 PCIe 40GB", "A100 PCIe 40GB", 40),
+        ("H100", "H100 SXM5", 80),
+        ("H100 94GB", "H100 NVL", 94),
+        ("4090", "RTX 4090", 24),
+        ("RTX 4090 48GiB", "RTX 4090", 48),
+        ("L4 22.5GiB", "L4", 24),
+    ],
+)
+def test_names_as_people_write_them_find_their_row(text: str, name: str, gib: int) -> None:
+    """Case, punctuation and the vendor's words do not matter; a written size does."""
+    gpu, size = gpu_by_text(text)
+    assert (gpu.name, size) == (name, gib)
+
+
+@pytest.mark.parametrize(
+    ("text", "choices"),
+    [
+        ("RTX 6000", ["Quadro RTX 6000 24GiB", "RTX 6000 Ada 48GiB", "Blackwell 96GiB"]),
+        ("A100", ["A100 SXM4 40GB", "A100 SXM4 80GB"]),
+        ("2080 Ti", ["RTX 2080 Ti 11GiB", "RTX 2080 Ti 22GiB"]),
+        ("RTX 4060 Ti", ["RTX 4060 Ti 8GiB", "RTX 4060 Ti 16GiB"]),
+        ("V100", ["V100 SXM2 16GiB", "V100 SXM2 32GiB"]),
+    ],
+)
+def test_an_ambiguous_name_is_a_question(text: str, choices: list[str]) -> None:
+    """The card's name does not say its memory: the choices are listed, none is taken."""
+    with pytest.raises(UsageError) as refusal:
+        gpu_by_text(text)
+    for choice in choices:
+        assert choice in str(refusal.value)
+
+
+def test_a_size_that_the_card_never_had_is_refused() -> None:
+    """A slip in the size would otherwise end in a plan for no card at all."""
+    with pytest.raises(UsageError, match="it can be RTX 3090 24GiB"):
+        gpu_by_text("RTX 3090 42GiB")
+
+
+def test_an_unknown_name_is_refused_with_the_closest_one() -> None:
+    """A typing error is answered with the card that was meant."""
+    with pytest.raises(UsageError, match='Did you mean "RTX 2080 Ti"'):
+        gpu_by_text("GTX 2080 Ti")
+
+
+def test_usable_memory_is_near_what_idle_cards_leave() -> None:
+    """21.6 of 22 GiB, 79.1 of 80 and 139.7 of 141, to a tenth of a GiB."""
+    assert round(usable_bytes(22 * GIB) / GIB, 1) == 21.6
+    assert round(usable_bytes(80 * GIB) / GIB, 1) == 79.2
+    assert round(usable_bytes(141 * GIB) / GIB, 1) == 139.7
+    assert usable_bytes(0) == 0
+
+
+def test_cards_with_inline_error_correction_show_a_sixteenth_less() -> None:
+    """A T4 is sold with 16 GiB and shows 15."""
+    gpu, size = gpu_by_text("T4")
+    assert gpu.total_bytes(size) == 15 * GIB
