@@ -1,0 +1,104 @@
+"""A full run into a run folder, as train and tune both end in."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from memory_models.settings import ADAPTER_METHODS
+from tsplanner import runs
+from tsplanner.commands.probe import failure_lines, step_bar
+from tsplanner.planner.files import write_plan
+from tsplanner.planner.plan import Plan
+from tsplanner.probe.runner import Server, run_job, to_json
+from tsplanner.report.runs_table import REPORT_FILE, run_report
+from tsplanner.report.text import duration, gib, loss
+from tsplanner.training.job import Job, JobKind, Record, Status
+
+CHECKPOINTS_AT_ONCE = 3
+"""Two kept and one being written."""
+BYTES_PER_TRAINED_PARAMETER = 12
+"""fp32 weight and Adam's two moments; the gradient is not saved."""
+SMALL_FILES_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullRun:
+    """What is trained, where to, and how it is started."""
+
+    plan: Plan
+    folder: Path
+    saves: Path
+    resume: bool = False
+    shown: bool = True
+    """Draw a bar (or say so in a pipe)."""
+    server: Server | None = None
+    remarks: list[str] = field(default_factory=list)
+    """Sentences for report.md."""
+
+
+def method_name(plan: Plan) -> str:
+    """The method's folder under saves/: qlora for LoRA on a quantised base."""
+    quantised = plan.hardware.quantization is not None
+    return f"{'q' if quantised else ''}{plan.learning.finetuning_type}"
+
+
+def disk_bytes(plan: Plan) -> int:
+    """Bytes a full run may write: checkpoints, and the best and last weights."""
+    trained = plan.model.parameters_trainable
+    checkpoints = CHECKPOINTS_AT_ONCE * BYTES_PER_TRAINED_PARAMETER * trained
+    weights = (
+        trained
+        if plan.learning.finetuning_type in ADAPTER_METHODS
+        else (plan.model.parameters_total)
+    )
+    return checkpoints + 2 * 4 * weights + SMALL_FILES_BYTES
+
+
+def start_full_run(run: FullRun) -> Record:
+    """Train, and leave plan.json, versions.json and report.md next to the weights.
+
+    Raises TsplannerError before anything is started if the disk has no room for it.
+    """
+    plan, folder = run.plan, run.folder
+    runs.require_disk_space(folder, disk_bytes(plan))
+    write_plan(plan, folder / runs.PLAN_FILE)
+    runs.write_versions(folder)
+    job = Job(
+        kind=JobKind.TRAIN,
+        plan=plan,
+        folder=str(folder),
+        resume=run.resume,
+        threads=plan.machine.host.cpu_count if plan.hardware.accelerator == "cpu" else None,
+    )
+    words = f"train  {plan.dataset.rows_kept} rows, {plan.learning.num_train_epochs} epochs"
+    title = f"{words}, about {duration(plan.time.total_seconds)}"
+    with step_bar(title, plan.time.total_steps, shown=run.shown) as on_metrics:
+        record = run_job(job, time_limit_seconds=None, on_metrics=on_metrics, server=run.server)
+    if record.status is Status.OK:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    runs.write_text(folder / REPORT_FILE, run_report(folder, run.saves, run.remarks))
+    return record
+
+
+def outcome_lines(run: FullRun, record: Record) -> list[str]:
+    """What a person reads at the end."""
+    if record.status is not Status.OK:
+        again = f"tsplanner train --run-folder {run.folder} --resume"
+        return [*failure_lines(run.plan, record), f"Next   {again}"]
+    best = min(record.evaluations, key=lambda item: item.loss, default=None)
+    words = f"eval {loss(best.loss)}   best epoch {best.epoch:.3g}   " if best else ""
+    predicted = run.plan.memory.process_bytes.expected
+    kept = "adapter" if run.plan.learning.finetuning_type in ADAPTER_METHODS else "model"
+    return [
+        f"done   {record.steps} steps in {duration(record.seconds)}   {words}"
+        f"peak {gib(record.process_bytes)}, predicted {gib(predicted)}",
+        f"saved  {run.folder}/   {kept}, plan.json, metrics.jsonl, report.md",
+    ]
+
+
+def run_document(run: FullRun, record: Record) -> dict[str, Any]:
+    """The same as plain values."""
+    return {"run_folder": str(run.folder), "record": to_json(record)}

@@ -1,0 +1,270 @@
+"""``tsplanner tune``: search the few settings that matter, then train with the best."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tsplanner import runs
+from tsplanner.commands.full_run import (
+    FullRun,
+    method_name,
+    outcome_lines,
+    run_document,
+    start_full_run,
+)
+from tsplanner.commands.options import positive
+from tsplanner.commands.tune_view import LiveView, PlainView, QuietView
+from tsplanner.commands.with_plan import (
+    add_plan_argument,
+    find_plan,
+    interactive,
+    refuse_what_cannot_fit,
+)
+from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
+from tsplanner.planner.choose import replan
+from tsplanner.planner.files import read_plan, write_plan
+from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.processes import WarmServer
+from tsplanner.runs import SAVES
+from tsplanner.training.job import Status
+from tsplanner.tune.final import Decision, decide
+from tsplanner.tune.prior import prior_learning_rate, starting_points
+from tsplanner.tune.search import Feasible, Search, Slots, slots
+from tsplanner.tune.space import Space, default_space, narrowed
+from tsplanner.tune.study import JOURNAL_FILE, Study
+
+EPILOG = """examples:
+  tsplanner tune --trials 8
+  tsplanner tune --plan saves/chatts-14b/plan.json --lora-rank 8,16 --learning-rate 1e-4..1e-3
+  tsplanner tune --resume
+"""
+SEARCH_PLAN = "search-plan.json"
+"""The plan a search started from; plan.json becomes the one that was trained."""
+COUNTED = ("done", "stopped", "failed")
+"""States of trials that were started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneOptions:
+    """What was asked for."""
+
+    plan_path: Path | None = None
+    saves: Path = SAVES
+    run_folder: Path | None = None
+    resume: bool = False
+    trials: int = 8
+    jobs: int | None = None
+    """Trials at once; None: by the machine."""
+    seed: int | None = None
+    """None: the plan's."""
+    lora_rank: str | None = None
+    learning_rate: str | None = None
+    epochs: str | None = None
+    as_json: bool = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the verb."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    add_plan_argument(parser)
+    parser.add_argument("--trials", type=positive, default=8, metavar="N", help="[%(default)s]")
+    parser.add_argument("--run-folder", type=Path, metavar="FOLDER", help="[a new one]")
+    parser.add_argument("--resume", action="store_true", help="go on with a search cut off")
+    parser.add_argument("--jobs", type=positive, metavar="N", help="at once [by the machine]")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the sampler [the plan's]")
+    group = parser.add_argument_group("search space [by method, model and rows]")
+    group.add_argument("--lora-rank", metavar="4,8,16")
+    group.add_argument("--learning-rate", metavar="1e-5..1e-3")
+    group.add_argument("--epochs", metavar="1,2,3")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def from_arguments(namespace: argparse.Namespace) -> int:
+    """Call `run` with what was parsed."""
+    return run(
+        TuneOptions(
+            plan_path=namespace.plan,
+            saves=namespace.saves,
+            run_folder=namespace.run_folder,
+            resume=namespace.resume,
+            trials=namespace.trials,
+            jobs=namespace.jobs,
+            seed=namespace.seed,
+            lora_rank=namespace.lora_rank,
+            learning_rate=namespace.learning_rate,
+            epochs=namespace.epochs,
+            as_json=namespace.json,
+        )
+    )
+
+
+def run(options: TuneOptions) -> int:
+    """Search, decide, train; 0 if the full run finished, 130 if interrupted."""
+    plan, folder = plan_and_folder(options)
+    refuse_what_cannot_fit(plan)
+    try:
+        with WarmServer(log_path=folder / "server.log") as server:
+            return tune(options, plan, folder, server)
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. Go on with  tsplanner tune --run-folder {folder} --resume")
+        return EXIT_INTERRUPTED
+
+
+def tune(options: TuneOptions, plan: Plan, folder: Path, server: WarmServer | None) -> int:
+    """Search and full run on a server that is up."""
+    space = search_space(options, plan)
+    width = slots(plan, jobs=options.jobs, trials=options.trials)
+    feasible = feasible_under(plan, width)
+    seed = plan.learning.seed if options.seed is None else options.seed
+    study = Study(folder, plan, space, seed=seed)
+    study.recover()
+    study.start_with(starting_points(plan, space, lambda learning: feasible(learning)[0] <= 0))
+    view = view_for(options)
+    if not options.as_json:
+        print("\n".join(opening_lines(plan, space, width)), flush=True)
+    with view:
+        earlier = study.results()
+        view.recall(earlier)
+        left = options.trials - sum(result.state in COUNTED for result in earlier)
+        search = Search(study, feasible, folder / "trials", slots=width, server=server, view=view)
+        search.run(left)
+    decision = decide(study.results(), folder / "trials")
+    if decision is None:
+        raise TsplannerError(f"No trial finished: see the logs under {folder / 'trials'}.")
+    return train_best(options, plan, folder, decision, server)
+
+
+def train_best(
+    options: TuneOptions, plan: Plan, folder: Path, decision: Decision, server: WarmServer | None
+) -> int:
+    """The full run with the settings that were decided on."""
+    best = replan(plan, decision.chosen.learning)
+    full = FullRun(
+        plan=best,
+        folder=folder,
+        saves=options.saves,
+        resume=(folder / "job.json").is_file(),
+        shown=not options.as_json,
+        server=server,
+        remarks=[decision.sentence],
+    )
+    if not options.as_json:
+        print(f"\n{decision.sentence}", flush=True)
+    record = start_full_run(full)
+    document = run_document(full, record) | {"decision": decision_document(decision)}
+    runs.write_json(folder / "tune.json", document)
+    if options.as_json:
+        print(json.dumps(document, indent=2))
+    else:
+        print("\n".join(outcome_lines(full, record)))
+    return EXIT_OK if record.status is Status.OK else EXIT_FAILURE
+
+
+def decision_document(decision: Decision) -> dict[str, Any]:
+    """The decision as plain values."""
+    value: dict[str, Any] = msgspec.to_builtins(decision)
+    return value
+
+
+def plan_and_folder(options: TuneOptions) -> tuple[Plan, Path]:
+    """The plan to search around, and the run folder; a resumed search brings both."""
+    folder = options.run_folder
+    if folder is None and options.resume:
+        folder = newest_search(options.saves)
+    if folder is not None and (folder / JOURNAL_FILE).is_file():
+        if not options.resume:
+            raise TsplannerError(
+                f"{folder} holds a search already: add --resume to go on with it, or leave out "
+                "--run-folder to start another."
+            )
+        stored = read_plan(folder / SEARCH_PLAN)
+        return (stored if options.plan_path is None else find_plan(options.plan_path, folder)[0]), (
+            folder
+        )
+    if options.resume:
+        raise TsplannerError(f"{folder} holds no search to resume: leave out --resume.")
+    plan = ensure_plan(options)
+    if folder is None:
+        folder = runs.create_run_folder(options.saves, plan.model.name, method_name(plan))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_plan(plan, folder / SEARCH_PLAN)
+    return plan, folder
+
+
+def ensure_plan(options: TuneOptions) -> Plan:
+    """The plan named, else the newest one, else a new one for the model that ships here."""
+    if options.plan_path is not None or any(options.saves.rglob(runs.PLAN_FILE)):
+        return find_plan(options.plan_path, options.saves)[0]
+    from tsplanner.commands.requests import Subject, plan_request
+    from tsplanner.planner.choose import choose
+
+    plan = choose(plan_request(Subject(), options.saves)).plan
+    write_plan(plan, options.saves / runs.slug(plan.model.name) / runs.PLAN_FILE)
+    return plan
+
+
+def newest_search(saves: Path) -> Path:
+    """The run folder whose journal changed last."""
+    journals = list(saves.rglob(JOURNAL_FILE)) if saves.is_dir() else []
+    if not journals:
+        raise TsplannerError(f"No search under {saves} to resume: leave out --resume.")
+    return max(journals, key=lambda path: path.stat().st_mtime_ns).parent
+
+
+def search_space(options: TuneOptions, plan: Plan) -> Space:
+    """The default space with the user's ranges."""
+    return narrowed(
+        default_space(plan, prior_learning_rate(plan)),
+        lora_ranks=options.lora_rank,
+        learning_rate=options.learning_rate,
+        epochs=options.epochs,
+    )
+
+
+def feasible_under(plan: Plan, width: Slots) -> Feasible:
+    """How far over the free memory a trial is, with its neighbours running beside it.
+
+    A plan that is tight by its 95 % bound was accepted as it is; only what needs more is refused.
+    """
+    together = width.jobs if plan.hardware.accelerator == "cpu" else 1
+    allowed = max(plan.free_bytes, together * plan.memory.process_bytes.upper)
+
+    def feasible(learning: LearningSettings) -> tuple[int, Plan]:
+        try:
+            planned = replan(plan, learning)
+        except (TsplannerError, ValueError):
+            return plan.free_bytes, plan
+        planned = replace(planned, free_bytes=plan.free_bytes)
+        return together * planned.memory.process_bytes.upper - allowed, planned
+
+    return feasible
+
+
+def view_for(options: TuneOptions) -> QuietView:
+    """A live table, plain lines, or nothing."""
+    if options.as_json:
+        return QuietView()
+    return LiveView(options.trials) if interactive() else PlainView()
+
+
+def opening_lines(plan: Plan, space: Space, width: Slots) -> list[str]:
+    """What is searched and how."""
+    low, high = space.learning_rate
+    ranks = f"rank {', '.join(map(str, space.lora_ranks))}; " if space.lora_ranks else ""
+    epochs = ", ".join(map(str, space.epochs))
+    learning = plan.learning
+    memory = plan.memory.process_bytes.upper / 2**30
+    where = f"{width.jobs} at once" if width.jobs > 1 else "one at a time"
+    return [
+        f"Prior: rank {learning.lora_rank}, lr {learning.learning_rate:.1e}, "
+        f"{learning.num_train_epochs} epochs ({plan.dataset.rows_kept} rows).   "
+        f"Space: {ranks}lr {low:.1e} to {high:.1e}; epochs {epochs}.",
+        f"Trials {where}, up to {memory:.2f} GiB each.",
+    ]
