@@ -262,6 +262,8 @@ def test_warm_server_ends_every_fork_when_it_closes(tmp_path: Path, toy: tuple[s
             future = pool.submit(server.run, ["sleep"], log_path=log, time_limit_seconds=60)
             assert wait_for(lambda: log.is_file() and "sleep" in log.read_text())
         assert future.result(timeout=20).exit_status is None
+        with pytest.raises(RuntimeError, match="closed"):
+            server.run(["0"], log_path=log, time_limit_seconds=20)
 
 
 @linux
@@ -284,6 +286,26 @@ server.run(["sleep"], log_path=pathlib.Path({str(tmp_path / "a.log")!r}), time_l
     finally:
         parent.kill()
         parent.wait()
+
+
+@linux
+def test_a_request_given_up_before_its_fork_leaves_no_fork(
+    tmp_path: Path, toy: tuple[str, ...]
+) -> None:
+    """Ctrl-C while the server still imports does not start a trial for nobody."""
+
+    def poll() -> None:
+        raise RuntimeError("stop")
+
+    slow = (*toy[:2], "import time; time.sleep(1)\n" + toy[2])
+    with WarmServer(slow) as server:
+        with pytest.raises(RuntimeError, match="stop"):
+            server.run(["sleep"], log_path=tmp_path / "a.log", time_limit_seconds=60, poll=poll)
+        assert server.run(["0"], log_path=tmp_path / "b.log", time_limit_seconds=20).ok
+        (served,) = [
+            each for each in psutil.Process().children() if "toy_worker" in " ".join(each.cmdline())
+        ]
+        assert wait_for(lambda: not served.children())
 
 
 @linux

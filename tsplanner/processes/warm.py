@@ -63,6 +63,8 @@ class WarmServer:
         self._ids = itertools.count(1)
         self._changed = threading.Condition()
         self._answers: dict[int, dict[str, Any]] = {}
+        self._cancelled: set[int] = set()
+        self._closed = False
         self._server: subprocess.Popen[bytes] | None = None
         self._state = "off"
         """``off``, ``starting`` or ``ready``."""
@@ -94,6 +96,7 @@ class WarmServer:
         trace: TracebackType | None,
     ) -> None:
         """End the server and its children."""
+        self._closed = True
         server = self._server
         if server is None:
             return
@@ -126,10 +129,17 @@ class WarmServer:
         """Run the worker with ``arguments``; as ``run_process``, which also says what it raises.
 
         The time limit and the reported seconds begin when the child does, not while the server
-        still imports.
+        still imports. Raises RuntimeError once the server is closed.
         """
         request = next(self._ids)
-        pid = self._fork(request, arguments, log_path, environment, poll, poll_seconds)
+        pid = (
+            None
+            if self._closed
+            else self._fork(request, arguments, log_path, environment, poll, poll_seconds)
+        )
+        if self._closed:
+            # Another thread's next trial must not start after Ctrl-C has closed the server.
+            raise RuntimeError("the warm server is closed")
         if pid is None:
             return run_process(
                 [*self._cold_command, *arguments],
@@ -177,18 +187,30 @@ class WarmServer:
         }
         if self._state == "off" or not self._send(line):
             return None
-        late = wait_until(
-            lambda seconds: self._wait(
-                lambda: self._state == "off" or "pid" in self._answers.get(request, {}), seconds
-            ),
-            time_limit_seconds=START_LIMIT_SECONDS,
-            poll=poll,
-            poll_seconds=poll_seconds,
-        )
+        try:
+            late = wait_until(
+                lambda seconds: self._wait(
+                    lambda: self._state == "off" or "pid" in self._answers.get(request, {}), seconds
+                ),
+                time_limit_seconds=START_LIMIT_SECONDS,
+                poll=poll,
+                poll_seconds=poll_seconds,
+            )
+        except BaseException:
+            self._cancel(request)
+            raise
         pid = self._answers.get(request, {}).get("pid")
         if pid is None and late and self._server is not None:
             kill_tree(self._server.pid, grace_seconds=0.0)
         return int(pid) if pid is not None else None
+
+    def _cancel(self, request: int) -> None:
+        """End a fork that nobody waits for any more, now or as soon as it is made."""
+        with self._changed:
+            self._cancelled.add(request)
+            pid = self._answers.get(request, {}).get("pid")
+        if pid is not None:
+            kill_tree(pid, grace_seconds=0.0)
 
     def _send(self, line: dict[str, Any]) -> bool:
         """Write one request whole; False where the server is gone."""
@@ -242,6 +264,8 @@ class WarmServer:
             self._answers.setdefault(answer["id"], {}).update(answer)
             if "pid" in answer and "exit" not in answer:
                 GUARD.watch(answer["pid"])
+                if answer["id"] in self._cancelled:
+                    kill_tree(answer["pid"], grace_seconds=0.0)
 
     def _log(self) -> IO[bytes]:
         """Where the server's own words go."""
