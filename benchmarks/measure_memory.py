@@ -1,0 +1,274 @@
+"""Measure real training steps on a GPU: memory of many cases side by side, times of a few alone.
+
+    python benchmarks/measure_memory.py --cases benchmarks/cases/*.jsonl --output DIR
+
+Every case (keys of ``tsplanner estimate``; "time": true asks to be timed alone) runs through the
+same worker that trains: a probe job in a process of its own, forked from one that has imported
+the libraries but not started CUDA. Weights are random, built on the GPU. Memory counters are per
+process, so several cases share the GPU as long as their estimates sum up to less than it holds.
+Writes DIR/measurements.json: one record a case, with versions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from memory_models.estimate import estimate_memory
+from memory_models.units import GIB
+from memory_models.weights import total_parameters
+from tsplanner.commands.cases import Case, read_case
+from tsplanner.hardware.detect import detect_machine
+from tsplanner.models.source import read_model
+from tsplanner.planner.plan import DatasetRef, HardwareSettings, LearningSettings, ModelRef
+from tsplanner.planner.evaluate import evaluate, finish
+from tsplanner.planner.request import PlanRequest
+from tsplanner.runs import write_json
+from tsplanner.training.job import Job, JobKind, Record
+
+NOT_SETTINGS = ("time",)
+
+
+@dataclass(slots=True)
+class Running:
+    """A case at work."""
+
+    pid: int
+    index: int
+    folder: Path
+    bytes: int
+    began: float
+
+
+@dataclass(slots=True)
+class Board:
+    """All cases of one call."""
+
+    given: list[dict[str, Any]]
+    output: Path
+    limit: int
+    deadline: float
+    machine: Any = field(default_factory=detect_machine)
+    results: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+
+def plan_of(case: Case, given: dict[str, Any], machine: Any) -> Any:
+    """The plan that pins exactly this case."""
+    settings = case.settings
+    source = read_model(given["model"])
+    learning = LearningSettings(
+        finetuning_type=settings.finetuning_type,
+        lora_rank=settings.lora_rank,
+        adalora_init_rank=settings.adalora_init_rank,
+        lora_target=settings.lora_target,
+        lora_dropout=settings.lora_dropout,
+        freeze_trainable_layers=settings.freeze_trainable_layers,
+        effective_batch_size=settings.micro_batch_size * settings.gradient_accumulation_steps,
+        cutoff_len=settings.sequence_length,
+    )
+    hardware = HardwareSettings(
+        accelerator="cuda" if machine.devices else "cpu",
+        micro_batch_size=settings.micro_batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        attention=settings.attention,
+        loss_kernel=settings.loss_kernel,
+        optimizer=settings.optimizer,
+        model_dtype=settings.model_dtype,
+        autocast=settings.autocast,
+        quantization=settings.quantization,
+        zero_stage=settings.zero_stage,
+        offload_optimizer=settings.offload_optimizer,
+        offload_param=settings.offload_param,
+    )
+    length = settings.sequence_length
+    request = PlanRequest(
+        architecture=case.architecture,
+        model=ModelRef(
+            name=given["model"],
+            path=None,
+            model_type=case.architecture.model_type,
+            parameters_total=total_parameters(case.architecture),
+            parameters_trainable=0,
+            config=source.config,
+        ),
+        dataset=DatasetRef(
+            name="(none)",
+            path=None,
+            rows_total=0,
+            rows_kept=0,
+            longest_sequence=length,
+            mean_sequence=float(length),
+            counted_by="cutoff_len",
+        ),
+        machine=machine,
+        learning=learning,
+    )
+    return finish(request, evaluate(request, hardware), "benchmark")
+
+
+def start(board: Board, index: int, steps: int) -> Running | None:
+    """Fork one case; None if the estimator refuses it."""
+    given = {key: value for key, value in board.given[index].items() if key not in NOT_SETTINGS}
+    try:
+        case = read_case(given, {})
+        estimate = estimate_memory(case.architecture, case.settings, case.device)
+        plan = plan_of(case, given, board.machine)
+    except Exception as error:
+        board.results[index] = {"case": given, "error": str(error)}
+        return None
+    folder = board.output / f"case-{index}"
+    folder.mkdir(parents=True, exist_ok=True)
+    job = Job(kind=JobKind.PROBE, plan=plan, folder=str(folder), probe_steps=steps, threads=2)
+    (folder / "job.json").write_bytes(msgspec.json.encode(job))
+    pid = os.fork()
+    if pid == 0:
+        _child(folder)
+    return Running(
+        pid=pid,
+        index=index,
+        folder=folder,
+        bytes=estimate.process_bytes.upper,
+        began=time.monotonic(),
+    )
+
+
+def _child(folder: Path) -> None:
+    """Run the worker with its output in the case's log; never returns."""
+    os.setsid()
+    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    status = 1
+    try:
+        from tsplanner.training.worker import main
+
+        status = main([str(folder / "job.json")])
+    finally:
+        os._exit(status)
+
+
+def finish_case(board: Board, running: Running) -> None:
+    """Keep the record of a case that ended."""
+    given = {k: v for k, v in board.given[running.index].items() if k not in NOT_SETTINGS}
+    path = running.folder / "record.json"
+    if path.is_file():
+        record = msgspec.json.decode(path.read_bytes(), type=Record)
+        measured = msgspec.to_builtins(record)
+        measured.pop("versions")
+        board.results[running.index] = {"case": given, "measured": measured}
+    else:
+        tail = (running.folder / "log").read_text(errors="replace")[-600:]
+        board.results[running.index] = {"case": given, "error": f"no record: {tail}"}
+
+
+def run_all(board: Board, order: list[int], *, side_by_side: int, steps: int) -> None:
+    """Run cases in order, as many at once as memory and ``side_by_side`` allow."""
+    waiting, running = list(order), []
+    while waiting or running:
+        running = [item for item in running if not _ended(board, item)]
+        used = sum(item.bytes for item in running)
+        for index in list(waiting):
+            if time.monotonic() > board.deadline or len(running) >= side_by_side:
+                break
+            given = {k: v for k, v in board.given[index].items() if k not in NOT_SETTINGS}
+            needed = _needed(given)
+            if running and used + needed > board.limit:
+                continue
+            waiting.remove(index)
+            item = start(board, index, steps)
+            if item is not None:
+                running.append(item)
+                used += item.bytes
+        if time.monotonic() > board.deadline and not running:
+            break
+        time.sleep(0.05)
+    for index in waiting:
+        board.results[index] = {"case": board.given[index], "error": "out of time"}
+
+
+def _needed(given: dict[str, Any]) -> int:
+    try:
+        case = read_case(given, {})
+        return estimate_memory(case.architecture, case.settings, case.device).process_bytes.upper
+    except Exception:
+        return 0
+
+
+def _ended(board: Board, item: Running) -> bool:
+    pid, _ = os.waitpid(item.pid, os.WNOHANG)
+    if pid == 0:
+        if time.monotonic() - item.began > 180:
+            os.killpg(item.pid, 9)
+        return False
+    finish_case(board, item)
+    return True
+
+
+def versions() -> dict[str, str]:
+    """Versions of what was measured with."""
+    from importlib import metadata
+
+    names = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "deepspeed")
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def main() -> None:
+    """Measure every case; timed ones alone first."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", nargs="+", required=True, type=Path)
+    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--side-by-side", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--memory-gib", type=float, default=128.0)
+    options = parser.parse_args()
+    given = [json.loads(line) for path in options.cases for line in path.open() if line.strip()]
+    began = time.monotonic()
+    import tsplanner.training.worker  # noqa: F401  imports once, before any fork
+
+    print(f"imports {time.monotonic() - began:.1f} s", flush=True)
+    board = Board(
+        given=given,
+        output=Path("/tmp/tsplanner-measure"),
+        limit=int(options.memory_gib * GIB),
+        deadline=began + 60 * options.minutes,
+    )
+    timed = [index for index, case in enumerate(given) if case.get("time")]
+    others = [index for index in range(len(given)) if index not in timed]
+    run_all(board, timed, side_by_side=1, steps=6)
+    print(f"timed {len(timed)} by {time.monotonic() - began:.0f} s", flush=True)
+    run_all(board, others, side_by_side=options.side_by_side, steps=options.steps)
+    device = board.machine.devices[0].name if board.machine.devices else "cpu"
+    document = {
+        "device": device,
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": versions(),
+        "cases": [board.results[index] for index in sorted(board.results)],
+    }
+    options.output.mkdir(parents=True, exist_ok=True)
+    write_json(options.output / "measurements.json", document)
+    good = [row for row in document["cases"] if row.get("measured", {}).get("status") == "ok"]
+    print(f"{len(good)} of {len(given)} measured in {time.monotonic() - began:.0f} s", flush=True)
+    for row in document["cases"]:
+        if row not in good:
+            reason = row.get("error") or row["measured"]["message"]
+            print("  failed:", json.dumps(row["case"]), reason[-200:], flush=True)
+    raise SystemExit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()
