@@ -111,9 +111,9 @@ def window(source: Source, random: np.random.Generator, points: int | None = Non
 
 
 def row(number: int, pool: list[Source], random: np.random.Generator) -> dict[str, object]:
-    """One question about one window, or every tenth time about two windows of one length."""
+    """One question about one window, or every fortieth time about two windows of one length."""
     source = pool[int(random.integers(len(pool)))]
-    if number % 10 == 9:
+    if number % 40 == 39:
         other = pool[int(random.integers(len(pool)))]
         points = int(random.integers(SHORTEST, 65))
         pair = [window(source, random, points), window(other, random, points)]

@@ -140,8 +140,8 @@ def _echo(random: np.random.Generator) -> Sample:
 
 
 def sample(random: np.random.Generator) -> Sample:
-    """One question with its answer; one row in eight repeats words, one in ten has two series."""
-    if random.random() < 0.125:
+    """One question with its answer; one row in five repeats words, one in ten has two series."""
+    if random.random() < 0.2:
         return _echo(random)
     first = signal(random)
     if random.random() < 0.1:
