@@ -165,6 +165,8 @@ def require_disk_space(folder: Path, needed_bytes: int) -> None:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of every installed package a run depends on."""
+    from importlib import metadata  # slow to import, and `plan` never asks
+
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
