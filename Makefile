@@ -1,0 +1,21 @@
+# Everything goes through bootstrap.py, so that a machine without make can do it too.
+PYTHON ?= python3
+
+.PHONY: setup demo test test-slow test-gpu quality style wheel
+setup:
+	$(PYTHON) bootstrap.py setup
+demo:
+	$(PYTHON) bootstrap.py demo
+test:
+	$(PYTHON) bootstrap.py test
+test-slow:
+	$(PYTHON) bootstrap.py test -- -m slow
+test-gpu:
+	$(PYTHON) bootstrap.py test -- -m gpu
+quality:
+	$(PYTHON) bootstrap.py quality
+style: setup
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+wheel: setup
+	.venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
