@@ -21,6 +21,7 @@ from tsplanner.planner.plan import (
     training_settings,
 )
 from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.probe.calibration import CPU_DEVICE, calibration_path, load_calibration
 from tsplanner.settings import configs_folder
 
 DEFAULT_MODEL = "tiny-chatts"
@@ -73,9 +74,19 @@ def plan_request(subject: Subject, saves: Path) -> PlanRequest:
 
 def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:
     """The request with what earlier probes on this machine measured, if there were any."""
-    if not machine.detected:
+    if not machine.detected or not calibration_path().is_file():
         return request
-    return request
+    from tsplanner.probe.refine import refined
+
+    points = [
+        point
+        for point in load_calibration(machine)
+        if (point.device_name == CPU_DEVICE) is request.on_cpu
+    ]
+    calibration, efficiency = refined(
+        points, request.learning.finetuning_type, request.calibration, request.efficiency
+    )
+    return replace(request, calibration=calibration, efficiency=efficiency)
 
 
 def learning_settings(given: dict[str, object], source: ModelSource) -> LearningSettings:

@@ -16,6 +16,7 @@ from tsplanner.planner.remedies import Remedy, remedies
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.rules import Refusal, describe, refusal
 from tsplanner.planner.space import candidates
+from tsplanner.throughput.rates import MEASURED
 
 SPEED_TIE = 0.02
 """Plans closer than this in predicted speed are ranked by fewer moving parts, then memory."""
@@ -228,7 +229,13 @@ def replan(plan: Plan, learning: LearningSettings, calibration: Calibration = DE
         dataset=plan.dataset,
         machine=plan.machine,
         learning=learning,
-        calibration=calibration,
+        calibration=replace(calibration, device_factor=plan.memory_factor),
+        efficiency=replace(
+            MEASURED,
+            time_factor=plan.time_factor,
+            relative_error=plan.time.relative_error,
+            basis=plan.time.basis,
+        ),
         forced_cpu=plan.hardware.accelerator == "cpu",
     )
     try:

@@ -143,6 +143,8 @@ def finish(request: PlanRequest, found: Evaluated, version: str) -> Plan:
         ),
         free_bytes=found.free_bytes,
         verdict=found.verdict,
+        memory_factor=request.calibration.device_factor,
+        time_factor=request.efficiency.time_factor,
         assumptions=tuple(dict.fromkeys(assumptions)),
     )
 

@@ -160,6 +160,10 @@ class Plan:
     free_bytes: int
     """Memory that is free on the fullest device used (host RAM on a CPU)."""
     verdict: Verdict
+    memory_factor: float = 1.0
+    """What earlier probes on this machine multiplied the bytes by."""
+    time_factor: float = 1.0
+    """What they multiplied the seconds by."""
     assumptions: tuple[str, ...] = field(default=())
 
     @property

@@ -9,6 +9,8 @@ from memory_models.device import Device, LinkType, Machine
 CPU_FLOPS_PER_CORE = 25e9
 """fp32 multiply-adds of one core in eager PyTorch, assumed; a probe replaces it."""
 CPU_BYTES_PER_SECOND = 10e9
+CPU_SECONDS_PER_LINEAR = 400e-6
+"""Python and dispatch around one linear of a small model, forward and backward, assumed."""
 DEFAULT_FLOPS = 100e12
 DEFAULT_BANDWIDTH = 500e9
 LINK_BYTES_PER_SECOND = {LinkType.NVLINK: 200e9, LinkType.PCIE: 12e9}
@@ -30,6 +32,8 @@ class Rates:
     """Host time to issue a linear's share of kernels, forward and backward."""
     basis: str
     relative_error: float
+    issue_overlaps: bool = True
+    """A GPU works while the host issues the next kernels; a CPU does both itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,8 @@ class Efficiency:
     memory: float = 0.70
     link: float = 0.70
     launch_seconds_per_linear: float = 110e-6
+    time_factor: float = 1.0
+    """Measured over predicted step seconds of this machine's own probes."""
     relative_error: float = 0.35
     """Half-width of the 95 % interval before any probe."""
     basis: str = "datasheet rates; efficiencies assumed, not yet measured"
@@ -51,27 +57,38 @@ MEASURED = Efficiency()
 def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: bool = False) -> Rates:
     """Rates of the machine's slowest GPU, or of its CPU if it has none."""
     if on_cpu or not machine.devices:
-        cores = machine.host.cpu_count
-        return Rates(
-            matrix_flops=CPU_FLOPS_PER_CORE * cores,
-            memory_bytes=CPU_BYTES_PER_SECOND,
-            link_bytes=CPU_BYTES_PER_SECOND,
-            host_bytes=CPU_BYTES_PER_SECOND,
-            launch_seconds_per_linear=60e-6,
-            basis="assumed CPU rates, not measured here",
-            relative_error=0.7,
-        )
+        return _cpu_rates(machine, efficiency)
     device = min(machine.devices, key=_flops)
     link = machine.link_bytes_per_second or LINK_BYTES_PER_SECOND[machine.link or LinkType.PCIE]
+    slower = efficiency.time_factor
     return Rates(
-        matrix_flops=_flops(device) * efficiency.matrix,
-        memory_bytes=(device.memory_bytes_per_second or DEFAULT_BANDWIDTH) * efficiency.memory,
-        link_bytes=link * efficiency.link,
+        matrix_flops=_flops(device) * efficiency.matrix / slower,
+        memory_bytes=(device.memory_bytes_per_second or DEFAULT_BANDWIDTH)
+        * efficiency.memory
+        / slower,
+        link_bytes=link * efficiency.link / slower,
         host_bytes=(device.host_link_bytes_per_second or HOST_LINK_BYTES_PER_SECOND)
-        * efficiency.link,
-        launch_seconds_per_linear=efficiency.launch_seconds_per_linear,
+        * efficiency.link
+        / slower,
+        launch_seconds_per_linear=efficiency.launch_seconds_per_linear * slower,
         basis=efficiency.basis,
         relative_error=efficiency.relative_error,
+    )
+
+
+def _cpu_rates(machine: Machine, efficiency: Efficiency) -> Rates:
+    """Assumed rates of the host's cores; a probe corrects them."""
+    slower = efficiency.time_factor
+    probed = slower != 1.0
+    return Rates(
+        matrix_flops=CPU_FLOPS_PER_CORE * machine.host.cpu_count / slower,
+        memory_bytes=CPU_BYTES_PER_SECOND / slower,
+        link_bytes=CPU_BYTES_PER_SECOND,
+        host_bytes=CPU_BYTES_PER_SECOND,
+        launch_seconds_per_linear=CPU_SECONDS_PER_LINEAR * slower,
+        issue_overlaps=False,
+        basis=efficiency.basis if probed else "assumed CPU rates, not measured here",
+        relative_error=efficiency.relative_error if probed else 0.7,
     )
 
 

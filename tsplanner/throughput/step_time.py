@@ -37,7 +37,9 @@ class StepTime:
     matrix: float
     memory: float
     launch: float
-    """Host time to issue kernels; hides behind the GPU's work unless it is longer."""
+    """Host time to issue kernels; hides behind a GPU's work unless it is longer."""
+    overlaps: bool = True
+    """Whether issuing hides behind the work (on a GPU)."""
     optimizer: float
     communication: float
     offload: float
@@ -45,7 +47,8 @@ class StepTime:
     @property
     def seconds(self) -> float:
         """The whole step: the GPU's work or its issuing, then what does not overlap."""
-        work = max(self.matrix + self.memory, self.launch)
+        work = self.matrix + self.memory
+        work = max(work, self.launch) if self.overlaps else work + self.launch
         return work + self.optimizer + self.communication + self.offload
 
     @property
@@ -69,6 +72,7 @@ def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
         matrix=micro * micro_batch_flops(architecture, settings) / rates.matrix_flops,
         memory=micro * micro_batch_traffic_bytes(architecture, settings) / rates.memory_bytes,
         launch=micro * _launch_seconds(architecture, settings, rates),
+        overlaps=rates.issue_overlaps,
         optimizer=_optimizer_seconds(architecture, settings, rates),
         communication=_communication_seconds(architecture, settings, rates),
         offload=_offload_seconds(architecture, settings, rates),
