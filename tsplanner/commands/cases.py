@@ -47,6 +47,9 @@ CASE_KEYS: dict[str, type] = {
 }
 """Keys of a case, and of the verb's flags, with the type of their values."""
 
+_LARGEST = 10**12
+"""Above every number a run can have; keeps products finite."""
+
 NULLABLE = frozenset({"autocast", "quantization", "adalora_init_rank", "device"})
 
 
@@ -103,7 +106,9 @@ def _value(key: str, value: object) -> object:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UsageError(f"{key} must be {_article(kind)}, not {value!r}")
+        raise UsageError(f"{key} must be {_article(kind)}, not {value!r:.80}")
+    if kind is int and isinstance(value, int) and abs(value) > _LARGEST:
+        raise UsageError(f"{key} must be at most {_LARGEST}")
     return value
 
 

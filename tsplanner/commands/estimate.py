@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -77,10 +78,10 @@ def run_one(given: Mapping[str, object], *, as_json: bool) -> int:
     Raises:
         UsageError: the case cannot be.
     """
-    case = read_case(given, {})
     try:
+        case = read_case(given, {})
         estimate = estimate_memory(case.architecture, case.settings, case.device)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UsageError(f"{error}.") from error
     if as_json or not sys.stdout.isatty():
         print(json.dumps(document(estimate)))
@@ -96,10 +97,11 @@ def run_cases(name: str) -> int:
         UsageError: the file cannot be read.
     """
     if name == "-":
-        source: Any = nullcontext(sys.stdin)
+        # Bytes that are no UTF-8 spoil their own line, not the run.
+        source: Any = nullcontext(io.TextIOWrapper(sys.stdin.buffer, "utf-8", errors="replace"))
     else:
         try:
-            source = Path(name).open(encoding="utf-8")  # noqa: SIM115 closed by the with below
+            source = Path(name).open(encoding="utf-8", errors="replace")  # noqa: SIM115 closed below
         except OSError as error:
             raise UsageError(f"--cases {name} cannot be read: {error.strerror}.") from error
     with source as lines:
@@ -120,7 +122,7 @@ def _line_result(
     line: str, models: dict[str, Architecture], devices: dict[str, Device]
 ) -> dict[str, object]:
     try:
-        given = json.loads(line)
+        given = json.loads(line, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         return {"case": line.strip()[:2000], "error": f"not valid JSON: {error}"}
     if not isinstance(given, dict):
@@ -131,6 +133,11 @@ def _line_result(
     except (TsplannerError, ValueError, OverflowError) as error:
         return {"case": given, "error": str(error)}
     return {"case": given, **document(estimate)}
+
+
+def _no_number(word: str) -> float:
+    """NaN and Infinity are not JSON: echoing them would break the reader of our output."""
+    raise ValueError(f"{word} is no JSON value")
 
 
 def document(estimate: MemoryEstimate) -> dict[str, object]:

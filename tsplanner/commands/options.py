@@ -18,6 +18,8 @@ from tsplanner.planner.plan import LearningSettings
 from tsplanner.planner.request import Pins
 
 NONE = "none"
+_LARGEST = 10**12
+"""Above every count a run can have; keeps products finite."""
 
 
 def names(values: type) -> list[str]:
@@ -43,6 +45,8 @@ def positive(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    if value > _LARGEST:
+        raise argparse.ArgumentTypeError(f"must be at most {_LARGEST}")
     return value
 
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from tsplanner.errors import TsplannerError
 
+_LARGEST = 2**40
+"""Above every number of a real config.json; products of such numbers stay finite as floats."""
+
 
 class Config:
     """A config.json (or a section of it) with typed look-ups."""
@@ -43,7 +46,9 @@ class Config:
                 raise self.error(key, "is missing; is this the model's own config.json?")
             return default
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self.error(key, f"must be a whole number above 0, not {value!r}")
+            raise self.error(key, f"must be a whole number above 0, not {value!r:.80}")
+        if value > _LARGEST:
+            raise self.error(key, f"must be at most {_LARGEST}: no model is that large")
         return value
 
     def optional_positive(self, key: str) -> int | None:

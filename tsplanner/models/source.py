@@ -41,10 +41,14 @@ def read_model(name: str, *, cache_hub: bool = True) -> ModelSource:
         UsageError: nothing of that name.
         TsplannerError: its config.json is broken or of an unknown model type.
     """
-    path = Path(name).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(name).expanduser()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(f'Model "{name[:80]}" cannot be looked up: {error!s:.160}.') from error
+    if is_folder:
         return _read_folder(path)
-    if path.is_file():
+    if is_file:
         return _source(path, folder=path.parent)
     preset = configs_folder() / "models" / name / "config.json"
     if name in preset_names():
@@ -120,7 +124,7 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
         )
     try:
         return reader(name, config)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise TsplannerError(f"{source}: {error}") from error
 
 

@@ -35,7 +35,7 @@ def read_plan(path: Path) -> Plan:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TsplannerError(f"{path} is missing; make one with tsplanner plan.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TsplannerError(f"{path} is no readable plan ({error}); plan again.") from error
     if not isinstance(document, dict) or "schema_version" not in document:
         raise TsplannerError(f"{path} is no plan of tsplanner; make one with tsplanner plan.")

@@ -1,0 +1,299 @@
+"""Laws that every estimate keeps, whatever the model and the settings."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import fields, replace
+
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from toy_decoder import ALL, TOY, WIDE
+
+from memory_models.architecture import Architecture
+from memory_models.device import Device
+from memory_models.estimate import estimate_memory
+from memory_models.host import on_cpu
+from memory_models.records import Interval, MemoryEstimate
+from memory_models.settings import (
+    ADAPTER_METHODS,
+    Attention,
+    Dtype,
+    FinetuningType,
+    LossKernel,
+    Optimizer,
+    Quantization,
+    TrainingSettings,
+)
+from memory_models.zero import ModelStates, shard
+
+quick = settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
+)
+SCALED_BY_SIZE = frozenset(
+    {Optimizer.ADAMW_BNB_8BIT, Optimizer.PAGED_ADAMW_8BIT, Optimizer.PAGED_ADAMW_32BIT}
+)
+"""These store a tensor in fewer bytes once it is large enough, so a higher rank may take less."""
+
+
+@st.composite
+def any_settings(draw: st.DrawFn) -> TrainingSettings:
+    """Settings that can be built; not all of them can run on every model."""
+    method = draw(st.sampled_from(FinetuningType))
+    adapter = method in ADAPTER_METHODS
+    stage = draw(st.sampled_from([0, 0, 1, 2, 3]))
+    return TrainingSettings(
+        finetuning_type=method,
+        lora_rank=draw(st.integers(1, 4)),
+        lora_target=draw(st.sampled_from(["all-linear", ("q_proj", "k_proj", "v_proj")])),
+        lora_dropout=draw(st.sampled_from([0.0, 0.1])),
+        freeze_trainable_layers=draw(st.integers(1, 2)),
+        model_dtype=draw(st.sampled_from(Dtype)),
+        autocast=draw(st.sampled_from([None, Dtype.BF16, Dtype.FP16])),
+        quantization=draw(st.sampled_from([None, *Quantization])) if adapter else None,
+        sequence_length=draw(st.integers(1, 64)),
+        micro_batch_size=draw(st.integers(1, 64)),
+        gradient_accumulation_steps=draw(st.integers(1, 4)),
+        gradient_checkpointing=draw(st.booleans()),
+        attention=draw(st.sampled_from(Attention)),
+        loss_kernel=draw(st.sampled_from(LossKernel)),
+        optimizer=draw(st.sampled_from(Optimizer)),
+        world_size=draw(st.integers(1, 8)),
+        zero_stage=stage,
+        offload_optimizer=stage > 0 and draw(st.booleans()),
+        offload_param=stage == 3 and draw(st.booleans()),
+    )
+
+
+architectures = st.sampled_from(ALL)
+
+
+def estimated(architecture: Architecture, values: TrainingSettings) -> MemoryEstimate:
+    """The estimate, or this example is left out: the settings cannot run."""
+    try:
+        return estimate_memory(architecture, values)
+    except ValueError:
+        assume(False)
+        raise
+
+
+def intervals(estimate: MemoryEstimate) -> dict[str, Interval]:
+    """The four quantities by name."""
+    return {
+        field.name: getattr(estimate, field.name)
+        for field in fields(MemoryEstimate)
+        if field.name.endswith("_bytes")
+    }
+
+
+def assert_none_falls(less: MemoryEstimate, more: MemoryEstimate) -> None:
+    """Of all four quantities, neither the expected value nor the bound falls."""
+    before, after = intervals(less), intervals(more)
+    assert len(before) == 4
+    for name, interval in before.items():
+        assert after[name].expected >= interval.expected, name
+        assert after[name].upper >= interval.upper, name
+
+
+@quick
+@given(architectures, any_settings(), st.integers(1, 64))
+def test_bytes_never_fall_when_the_batch_grows(
+    architecture: Architecture, values: TrainingSettings, more: int
+) -> None:
+    """More sequences at once never need less memory."""
+    larger = replace(values, micro_batch_size=values.micro_batch_size + more)
+    assert_none_falls(estimated(architecture, values), estimated(architecture, larger))
+
+
+@quick
+@given(architectures, any_settings(), st.integers(1, 63))
+def test_bytes_never_fall_when_sequences_get_longer(
+    architecture: Architecture, values: TrainingSettings, more: int
+) -> None:
+    """Longer sequences never need less memory."""
+    length = min(architecture.max_position_embeddings, values.sequence_length + more)
+    longer = replace(values, sequence_length=length)
+    assert_none_falls(estimated(architecture, values), estimated(architecture, longer))
+
+
+@quick
+@given(architectures, any_settings(), st.integers(1, 64))
+def test_bytes_never_fall_when_the_rank_rises(
+    architecture: Architecture, values: TrainingSettings, more: int
+) -> None:
+    """A larger adapter never needs less memory (block-wise optimizers apart)."""
+    assume(values.finetuning_type in ADAPTER_METHODS)
+    assume(values.optimizer not in SCALED_BY_SIZE)
+    limit = 64 if architecture is WIDE else 4
+    higher = replace(values, lora_rank=min(limit, values.lora_rank + more))
+    assert_none_falls(estimated(architecture, values), estimated(architecture, higher))
+
+
+@quick
+@given(architectures, any_settings())
+def test_components_add_up_and_bounds_lie_above(
+    architecture: Architecture, values: TrainingSettings
+) -> None:
+    """Parts sum to the process's expected bytes; every bound is at least its expected value."""
+    found = estimated(architecture, values)
+    assert sum(part.bytes for part in found.components) == found.process_bytes.expected
+    names = [part.name for part in found.components]
+    assert len(names) == len(set(names))
+    for name, interval in intervals(found).items():
+        assert 0 < interval.expected <= interval.upper, name
+
+
+@quick
+@given(architectures, any_settings())
+def test_the_four_quantities_are_nested(
+    architecture: Architecture, values: TrainingSettings
+) -> None:
+    """Tensors are in reserved segments, and those in the process."""
+    found = estimated(architecture, values)
+    assert found.peak_allocated_bytes.expected <= found.peak_reserved_bytes.expected
+    assert found.peak_reserved_bytes.expected <= found.process_bytes.expected
+
+
+@quick
+@given(architectures, any_settings())
+def test_one_configuration_has_one_estimate(
+    architecture: Architecture, values: TrainingSettings
+) -> None:
+    """No clock, no randomness, no state: the same question has the same answer."""
+    assert estimated(architecture, values) == estimated(architecture, replace(values))
+
+
+@quick
+@given(architectures, any_settings())
+def test_the_cpu_estimate_keeps_the_same_laws(
+    architecture: Architecture, values: TrainingSettings
+) -> None:
+    """Resident bytes too are the sum of their parts, with a bound above."""
+    found = on_cpu(estimated(architecture, values))
+    assert sum(part.bytes for part in found.components) == found.process_bytes.expected
+    for name, interval in intervals(found).items():
+        assert 0 < interval.expected <= interval.upper, name
+
+
+@quick
+@given(architectures, any_settings())
+def test_accumulating_in_more_steps_than_two_costs_nothing_more(
+    architecture: Architecture, values: TrainingSettings
+) -> None:
+    """Gradients are there early from the second micro-batch on, however many follow."""
+    two = estimated(architecture, replace(values, gradient_accumulation_steps=2))
+    many = estimated(architecture, replace(values, gradient_accumulation_steps=64))
+    assert two.process_bytes == many.process_bytes
+
+
+@quick
+@given(architectures, any_settings())
+def test_freezing_all_but_some_layers_needs_no_more_than_training_all(
+    architecture: Architecture, values: TrainingSettings
+) -> None:
+    """Fewer trained layers, fewer gradients, states and activations."""
+    assume(values.quantization is None)
+    frozen = replace(values, finetuning_type=FinetuningType.FREEZE)
+    full = replace(values, finetuning_type=FinetuningType.FULL)
+    less = estimated(architecture, frozen).peak_allocated_bytes.expected
+    assert less <= estimated(architecture, full).peak_allocated_bytes.expected
+
+
+sizes = st.integers(0, 10**12)
+
+
+@quick
+@given(sizes, sizes, sizes, sizes, st.integers(0, 10**10), st.integers(1, 64))
+def test_a_higher_zero_stage_never_holds_more_model_states(
+    weights: int, trained: int, gradients: int, states: int, elements: int, ranks: int
+) -> None:
+    """From stage 1 on, weights, adapters, gradients and states never rise with the stage."""
+    whole = ModelStates(
+        weights=weights, trained=trained, gradients=gradients, states=states, buffers=0
+    )
+    held = [
+        _held(shard(TOY, TrainingSettings(world_size=ranks, zero_stage=stage), whole, elements))
+        for stage in (1, 2, 3)
+    ]
+    assert held == sorted(held, reverse=True)
+
+
+@quick
+@given(st.integers(1, 10**10), st.integers(2, 64), st.integers(0, 10**12))
+def test_sharding_two_ranks_pays_for_adams_fp32_masters(
+    elements: int, ranks: int, weights: int
+) -> None:
+    """Stage 1 adds a master copy and shards it with the states: together never more than DDP."""
+    whole = ModelStates(
+        weights=weights,
+        trained=4 * elements,
+        gradients=4 * elements,
+        states=8 * elements,
+        buffers=0,
+    )
+    alone = shard(TOY, TrainingSettings(world_size=ranks), whole, elements)
+    sharded = shard(TOY, TrainingSettings(world_size=ranks, zero_stage=1), whole, elements)
+    assert _held(sharded) <= _held(alone)
+
+
+@quick
+@given(sizes, sizes, sizes, st.integers(0, 10**10), st.integers(1, 64), st.booleans())
+def test_offload_moves_bytes_and_loses_none(
+    weights: int, gradients: int, states: int, elements: int, ranks: int, parameters: bool
+) -> None:
+    """What leaves the device is on the host: their sum is conserved."""
+    whole = ModelStates(weights=weights, trained=0, gradients=gradients, states=states, buffers=0)
+    kept = TrainingSettings(world_size=ranks, zero_stage=3)
+    moved = replace(kept, offload_optimizer=True, offload_param=parameters)
+    before, after = shard(TOY, kept, whole, elements), shard(TOY, moved, whole, elements)
+    assert before.host == 0
+    assert after.states == 0
+    assert _held(before) == _held(after) + after.host
+
+
+def _held(states: ModelStates) -> int:
+    return states.weights + states.trained + states.gradients + states.states
+
+
+anything = st.fixed_dictionaries(
+    {},
+    optional={
+        "finetuning_type": st.sampled_from(FinetuningType),
+        "lora_rank": st.integers(-2, 10**9),
+        "adalora_init_rank": st.none() | st.integers(-2, 10**9),
+        "lora_target": st.just("all-linear") | st.lists(st.text(max_size=8)).map(tuple),
+        "lora_dropout": st.floats(),
+        "freeze_trainable_layers": st.integers(-2, 10**9),
+        "model_dtype": st.sampled_from(Dtype),
+        "autocast": st.none() | st.sampled_from(Dtype),
+        "quantization": st.none() | st.sampled_from(Quantization),
+        "sequence_length": st.integers(-2, 10**9),
+        "micro_batch_size": st.integers(-2, 10**9),
+        "gradient_accumulation_steps": st.integers(-2, 10**9),
+        "gradient_checkpointing": st.booleans(),
+        "attention": st.sampled_from(Attention),
+        "loss_kernel": st.sampled_from(LossKernel),
+        "optimizer": st.sampled_from(Optimizer),
+        "world_size": st.integers(-2, 10**9),
+        "zero_stage": st.integers(-1, 5),
+        "offload_optimizer": st.booleans(),
+        "offload_param": st.booleans(),
+    },
+)
+devices = st.builds(
+    Device,
+    name=st.just("card"),
+    total_bytes=st.just(2**34),
+    free_bytes=st.just(2**33),
+    compute_capability=st.tuples(st.integers(3, 20), st.integers(0, 9)),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(architectures, anything, st.none() | devices)
+def test_any_configuration_is_estimated_or_refused(
+    architecture: Architecture, values: dict[str, object], device: Device | None
+) -> None:
+    """There is no third way: a ValueError or bytes."""
+    with suppress(ValueError):
+        found = estimate_memory(architecture, TrainingSettings(**values), device)  # type: ignore[arg-type]
+        assert found.process_bytes.expected > 0
