@@ -10,6 +10,7 @@ from typing import Any
 from memory_models.settings import ADAPTER_METHODS
 from tsplanner import runs
 from tsplanner.commands.probe import failure_lines, step_bar
+from tsplanner.commands.with_plan import cpu_threads
 from tsplanner.planner.files import write_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import Server, run_job, to_json
@@ -71,7 +72,7 @@ def start_full_run(run: FullRun) -> Record:
         plan=plan,
         folder=str(folder),
         resume=run.resume,
-        threads=plan.machine.host.cpu_count if plan.hardware.accelerator == "cpu" else None,
+        threads=cpu_threads(plan),
     )
     words = f"train  {plan.dataset.rows_kept} rows, {plan.learning.num_train_epochs} epochs"
     title = f"{words}, about {duration(plan.time.total_seconds)}"

@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tsplanner import runs
-from tsplanner.commands.with_plan import add_plan_argument, find_plan, interactive
+from tsplanner.commands.with_plan import (
+    add_plan_argument,
+    cpu_threads,
+    find_plan,
+    interactive,
+)
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.rules import describe
@@ -62,7 +67,13 @@ def run(
     plan, path = find_plan(plan_path, saves)
     title = f"probe  {plan.learning.finetuning_type} · {describe(plan.hardware)}"
     with tempfile.TemporaryDirectory(prefix="tsplanner-probe-") as folder:
-        job = Job(kind=JobKind.PROBE, plan=plan, folder=folder, probe_steps=max(3, steps))
+        job = Job(
+            kind=JobKind.PROBE,
+            plan=plan,
+            folder=folder,
+            probe_steps=max(3, steps),
+            threads=cpu_threads(plan),
+        )
         with step_bar(title, job.probe_steps, shown=not as_json) as on_metrics:
             record = run_job(job, time_limit_seconds=time_limit_seconds, on_metrics=on_metrics)
     stored_in = str(store(probe_point(plan, record))) if record.status is Status.OK else None

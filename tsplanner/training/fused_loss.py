@@ -181,6 +181,8 @@ def _forward(original: Any) -> Any:
     ) -> Any:
         if labels is None:
             return original(self, input_ids=input_ids, attention_mask=attention_mask, **inputs)
+        # PEFT passes every argument it knows of, mostly as None.
+        inputs = {key: value for key, value in inputs.items() if value is not None}
         hidden, merged_labels = _hidden_states(
             self, input_ids=input_ids, attention_mask=attention_mask, labels=labels, **inputs
         )

@@ -7,7 +7,6 @@ from enum import StrEnum
 
 from tsplanner.planner.plan import Plan
 
-
 DIVERGED = "diverged"
 """First word of the message of a run whose loss is no number any more."""
 

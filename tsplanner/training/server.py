@@ -21,7 +21,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-WARM_IMPORTS = ("torch", "transformers", "peft", "transformers.trainer")
+from tsplanner.training import environment
+
+WARM_IMPORTS = ("torch", "peft", "transformers.trainer", "tsplanner.training.execute")
 ENTRY = "tsplanner.training.worker:main"
 REAP_SECONDS = 0.05
 """How often ended children are looked for."""
@@ -154,6 +156,7 @@ def main(arguments: list[str]) -> int:
     os.dup2(2, 1)
     # NVML instead of CUDA for torch.cuda.is_available(), which imports ask.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    environment.prepare()
     warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
     for name in [*filter(None, options.imports.split(",")), options.entry.partition(":")[0]]:
         importlib.import_module(name)

@@ -18,8 +18,6 @@ EPOCHS = ((2_000, (1, 2, 3)), (20_000, (1, 2)))
 """Rows up to which these epochs are tried; beyond, one epoch is plenty of steps."""
 LEARNING_RATE_BELOW, LEARNING_RATE_ABOVE = 5.0, 3.0
 """How far around the prior to look: the best rate is seldom further, and above it runs diverge."""
-HIGHEST_ADAPTER_RATE = 3e-3
-"""72 of the 80 diverged runs of a public sweep of 562 were at this rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +56,11 @@ def default_space(plan: Plan, prior_learning_rate: float) -> Space:
     """A space for this method and this many rows; the plan's own settings are inside it."""
     learning, adapter = plan.learning, plan.learning.finetuning_type in ADAPTER_METHODS
     rates = (prior_learning_rate, learning.learning_rate)
-    high = LEARNING_RATE_ABOVE * max(rates)
-    if adapter:
-        high = max(min(high, HIGHEST_ADAPTER_RATE), learning.learning_rate)
     rows = plan.dataset.rows_kept
     epochs = next((choices for most, choices in EPOCHS if rows <= most), (1,))
     return Space(
         lora_ranks=tuple(sorted({*RANKS, learning.lora_rank})) if adapter else (),
-        learning_rate=(min(rates) / LEARNING_RATE_BELOW, high),
+        learning_rate=(min(rates) / LEARNING_RATE_BELOW, LEARNING_RATE_ABOVE * max(rates)),
         epochs=tuple(sorted({*epochs, learning.num_train_epochs})),
     )
 

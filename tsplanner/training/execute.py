@@ -1,0 +1,202 @@
+"""One job from job.json to record.json, inside a worker process.
+
+Probe, trial and full run are this one path; they differ in their data, their evaluations and in
+what they keep. Whatever happens, one record.json says how it ended, unless the process was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+import torch
+from transformers import set_seed
+
+from memory_models.settings import LossKernel
+from tsplanner.errors import TsplannerError
+from tsplanner.runs import disk_error_sentence
+from tsplanner.training import adapters, data, model, trainer
+from tsplanner.training.batches import collate, pad_token_id
+from tsplanner.training.fused_loss import use_fused_loss
+from tsplanner.training.job import DIVERGED, Job, JobKind, Status
+from tsplanner.training.memory import MemoryMeter, limit_allocator
+from tsplanner.training.recorder import Recorder
+
+PARENT_CHECK_SECONDS = 1.0
+SINGLE_PROCESS = {
+    "RANK": "0",
+    "LOCAL_RANK": "0",
+    "WORLD_SIZE": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29511",
+}
+"""What DeepSpeed reads from a launcher; without one it would ask for MPI."""
+
+
+class StopSwitch:
+    """Set by SIGTERM, SIGINT or a file named stop in the job's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / trainer.STOP_FILE
+        self.signalled = False
+
+    def install(self) -> None:
+        """Let the two signals end the run after the step at hand."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.signalled = True
+
+    def __call__(self) -> bool:
+        """Whether the run should end."""
+        return self.signalled or self.file.exists()
+
+
+def execute(path: Path) -> int:
+    """Run the job of one job.json; 0 if it ended well (or was stopped), 1 otherwise."""
+    job = msgspec.json.decode(path.read_bytes(), type=Job)
+    _die_with_parent()
+    stop = StopSwitch(Path(job.folder))
+    stop.install()
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    recorder = Recorder(job, MemoryMeter(cuda=job.plan.hardware.accelerator == "cuda"))
+    status, message = guarded(lambda: run(job, recorder, stop), Path(job.folder))
+    recorder.finish(status, message)
+    return 0 if status in (Status.OK, Status.STOPPED) else 1
+
+
+def guarded(work: Callable[[], Status], folder: Path) -> tuple[Status, str]:
+    """Do the work; turn whatever it raises into a status and one sentence."""
+    try:
+        return work(), ""
+    except Exception as error:
+        traceback.print_exc()
+        return outcome_of(error, folder)
+
+
+def outcome_of(error: Exception, folder: Path) -> tuple[Status, str]:
+    """The status an exception stands for, and what to tell the user."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, torch.OutOfMemoryError):
+        return Status.DEVICE_OOM, f"The GPU ran out of memory: {text}"
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return Status.HOST_OOM, "The machine ran out of memory."
+    if isinstance(error, RuntimeError) and "CUDA error: out of memory" in text:
+        return Status.DEVICE_OOM, "The GPU ran out of memory outside PyTorch's allocator."
+    if isinstance(error, OSError) and (sentence := disk_error_sentence(error, folder)):
+        return Status.CRASHED, sentence
+    if "No space left on device" in str(error):  # safetensors' own writer
+        return Status.CRASHED, f"The disk under {folder} is full: free some space."
+    if isinstance(error, trainer.DivergedError):
+        return Status.CRASHED, f"{DIVERGED}: {text}"
+    if isinstance(error, TsplannerError):
+        return Status.CRASHED, text
+    return Status.CRASHED, f"{type(error).__name__}: {text}"
+
+
+def run(job: Job, recorder: Recorder, stop: StopSwitch) -> Status:
+    """Load, train, save; raises whatever goes wrong."""
+    began = time.monotonic()
+    plan = job.plan
+    if plan.hardware.zero_stage:
+        for key, value in SINGLE_PROCESS.items():
+            os.environ.setdefault(key, value)
+    device = model.training_device(plan.hardware)
+    limit_allocator(device, job.memory_limit_bytes)
+    recorder.device_name = device_name(device)
+    built = build_trainer(job, recorder, device, stop)
+    recorder.meter.end_of_load()
+    recorder.load_seconds = time.monotonic() - began
+    if stop():
+        return Status.STOPPED
+    checkpoint = trainer.latest_checkpoint(Path(job.folder)) if job.resume else None
+    built.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if job.kind is JobKind.TRAIN:
+        save_result(built, job, recorder)
+    return Status.STOPPED if built.plan_callback.stopped else Status.OK
+
+
+def build_trainer(job: Job, recorder: Recorder, device: torch.device, stop: StopSwitch) -> Any:
+    """The Trainer of a job, with model, data and callback in place."""
+    plan = job.plan
+    model.register_own_models()
+    config = model.model_config(plan.model)
+    tokenizer = None if job.kind is JobKind.PROBE else model.load_tokenizer(plan.model)
+    train, validation, collator = job_data(job, config, tokenizer)
+    steps = total_steps(job, len(train))
+    # DeepSpeed's stage 3 must be announced to transformers before the model is built.
+    arguments = trainer.training_arguments(job, total_steps=steps, evaluate=bool(validation))
+    base = model.build_model(plan, device)
+    if plan.hardware.loss_kernel is LossKernel.FUSED:
+        use_fused_loss(base)
+    set_seed(plan.learning.seed)
+    trained = adapters.apply_method(plan, base, steps)
+    callback = trainer.PlanCallback(job, recorder, stop)
+    built = trainer.PlanTrainer(
+        recorder=recorder,
+        model=trained,
+        args=arguments,
+        train_dataset=train,
+        eval_dataset=validation or None,
+        data_collator=collator,
+        callbacks=[callback],
+    )
+    callback.trainer = built
+    built.plan_callback = callback
+    return built
+
+
+def job_data(
+    job: Job, config: Any, tokenizer: Any | None
+) -> tuple[list[Any], list[Any], Callable[[list[Any]], Any]]:
+    """Rows to train on, rows held out, and what makes a batch of them."""
+    if job.kind is JobKind.PROBE:
+        # Each item is a whole micro-batch already.
+        return data.probe_batches(job.plan, config, job.probe_steps), [], lambda items: items[0]
+    rows = data.load_rows(job.plan, tokenizer, config)
+    pad_id = pad_token_id(tokenizer)
+    return rows.train, rows.validation, lambda items: collate(items, pad_id)
+
+
+def total_steps(job: Job, rows: int) -> int:
+    """Optimizer steps of the whole job."""
+    if job.kind is JobKind.PROBE:
+        return job.probe_steps
+    return trainer.steps_per_epoch(rows, job.plan) * job.plan.learning.num_train_epochs
+
+
+def save_result(built: Any, job: Job, recorder: Recorder) -> None:
+    """Keep the last weights, under their own name if an earlier evaluation was better."""
+    folder, best = Path(job.folder), recorder.best_evaluation
+    if best is None:
+        trainer.save_weights(built, job.plan, folder)
+    elif best.step != built.state.global_step:
+        last = f"{trainer.weights_folder(job.plan)}-last"
+        trainer.save_weights(built, job.plan, folder, last)
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or ``cpu``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _die_with_parent() -> None:
+    """End this process when the one that started it is gone: nobody would read the result."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
