@@ -22,6 +22,11 @@ class Config:
         """The config as read."""
         return dict(self._values)
 
+    @property
+    def source(self) -> str:
+        """Where the config stands, for messages."""
+        return self._source
+
     def error(self, key: str, problem: str) -> TsplannerError:
         """An error that says where the config is wrong."""
         return TsplannerError(f"{self._source}: {key} {problem}")

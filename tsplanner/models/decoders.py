@@ -170,16 +170,19 @@ def _qwen3_moe(name: str, config: Config) -> Architecture:
     """Qwen3 mixtures: q/k norms, every layer sparse (``decoder_sparse_step`` 1)."""
     if config.positive("decoder_sparse_step", 1) != 1 or config.optional("mlp_only_layers"):
         raise config.error("mlp_only_layers", "mixes dense and sparse layers, which has no reader")
-    found = _mixture(
-        name, config, _attention(config), experts="num_experts", width="moe_intermediate_size"
-    )
+    # Newer transformers write Mixtral's name of the same number.
+    experts = "num_experts" if config.has("num_experts") else "num_local_experts"
+    bias = config.flag("attention_bias", default=False)
+    attention = _attention(config, bias=bias, output_bias=bias)
+    found = _mixture(name, config, attention, experts=experts, width="moe_intermediate_size")
     width = 2 * found.hidden_size + 2 * found.head_dim
     return replace(found, qk_norm=True, norm_width_per_layer=width)
 
 
 def _gemma(name: str, config: Config) -> Architecture:
     """Gemma 1: as Llama, GeGLU, tied head."""
-    block = _attention(config) + _gated_mlp(
+    bias = config.flag("attention_bias", default=False)
+    block = _attention(config, bias=bias, output_bias=bias) + _gated_mlp(
         config.positive("hidden_size"), config.positive("intermediate_size")
     )
     return _architecture(

@@ -1,0 +1,46 @@
+"""What a config.json may leave out: the family's own defaults where they cannot be derived.
+
+Source: transformers' configuration classes. Published Gemma 3 configs rely on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+DEFAULTS: Mapping[str, Mapping[str, object]] = {
+    "mistral": {"num_key_value_heads": 8, "max_position_embeddings": 131_072},
+    "mixtral": {
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131_072,
+        "num_local_experts": 8,
+    },
+    "qwen2": {"max_position_embeddings": 32_768},
+    "qwen3": {"head_dim": 128, "max_position_embeddings": 32_768},
+    "qwen3ts": {"head_dim": 128, "max_position_embeddings": 32_768},
+    "qwen3_moe": {
+        "num_key_value_heads": 4,
+        "num_experts_per_tok": 8,
+        "max_position_embeddings": 32_768,
+    },
+    "gemma": {
+        "num_key_value_heads": 16,
+        "head_dim": 256,
+        "vocab_size": 256_000,
+        "max_position_embeddings": 8192,
+    },
+    "gemma2": {
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "vocab_size": 256_000,
+        "max_position_embeddings": 8192,
+    },
+    "gemma3_text": {
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "vocab_size": 262_208,
+        "max_position_embeddings": 131_072,
+    },
+    "phi3": {"max_position_embeddings": 4096},
+}
