@@ -81,9 +81,7 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
             total_step=total_steps,
             tinit=int(ADALORA_WARMUP_SHARE * total_steps),
             tfinal=int(ADALORA_FINAL_SHARE * total_steps),
-            # PEFT adds the term once per micro-batch; a step must count it once, whatever the
-            # accumulation is.
-            orth_reg_weight=ADALORA_ORTHOGONALITY / plan.hardware.gradient_accumulation_steps,
+            orth_reg_weight=ADALORA_ORTHOGONALITY,
             **common,
         )
     return LoraConfig(

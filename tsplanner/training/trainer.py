@@ -21,6 +21,7 @@ from transformers import (
 
 from memory_models.settings import ADAPTER_METHODS, Dtype, FinetuningType
 from tsplanner.planner.plan import Plan
+from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.recorder import Recorder
 
@@ -38,6 +39,13 @@ class PlanTrainer(Trainer):
         self.recorder = recorder
         self.held_out: list[tuple[float, int]] = []
         self.remove_callback(PrinterCallback)
+
+    def training_step(self, *args: Any, **options: Any) -> Any:
+        """Count AdaLoRA's orthogonality term once a step, where PEFT adds it once a micro-batch."""
+        weight = ADALORA_ORTHOGONALITY / self.current_gradient_accumulation_steps
+        for config in orthogonality_configs(self.model):
+            config.orth_reg_weight = weight
+        return super().training_step(*args, **options)
 
     def prediction_step(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
         """Also note the row's mean loss and its number of labels (batches hold one row)."""
@@ -62,8 +70,7 @@ class without_orthogonality:  # noqa: N801 - reads as the context manager it is
     """Leave AdaLoRA's orthogonality term out of the loss: held-out loss is cross-entropy alone."""
 
     def __init__(self, model: Any) -> None:
-        configs = getattr(model, "peft_config", {}).values()
-        self.configs = [item for item in configs if hasattr(item, "orth_reg_weight")]
+        self.configs = orthogonality_configs(model)
         self.weights = [item.orth_reg_weight for item in self.configs]
 
     def __enter__(self) -> None:
@@ -75,6 +82,12 @@ class without_orthogonality:  # noqa: N801 - reads as the context manager it is
         """Switch it on again."""
         for config, weight in zip(self.configs, self.weights, strict=True):
             config.orth_reg_weight = weight
+
+
+def orthogonality_configs(model: Any) -> list[Any]:
+    """AdaLoRA's configurations among a model's adapters."""
+    configs = getattr(model, "peft_config", {}).values()
+    return [item for item in configs if hasattr(item, "orth_reg_weight")]
 
 
 class PlanCallback(TrainerCallback):

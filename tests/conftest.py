@@ -1,0 +1,8 @@
+"""Lets every test use the tiny model and plan of tests/training/tiny.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "training"))

@@ -1,0 +1,203 @@
+"""The search with stand-in workers: proposals, memory, pruning, interruption, resuming."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+import tiny
+
+from tsplanner.errors import TsplannerError
+from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.processes import ProcessResult
+from tsplanner.training.job import Evaluation, Job, JobKind, Record, Status
+from tsplanner.tune.prior import starting_points
+from tsplanner.tune.search import Search, Slots, slots
+from tsplanner.tune.space import Space
+from tsplanner.tune.study import Result, Study
+
+SPACE = Space(lora_ranks=(4, 8, 16), learning_rate=(1e-4, 1e-2), epochs=(1, 2, 3))
+
+
+class View:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.results: list[Result] = []
+
+    def started(self, number: int, learning: LearningSettings) -> None:
+        """A trial has begun."""
+        self.begun.append(number)
+
+    def progressed(self, number: int, progress: float, eval_loss: float | None) -> None:
+        """A trial moved on."""
+
+    def ended(self, result: Result) -> None:
+        """A trial is over."""
+        self.results.append(result)
+
+
+class Worker:
+    """Answers a job at once: six evaluations whose loss depends on the settings alone."""
+
+    def __init__(self, loss: Callable[[Job], float], status: Status = Status.OK) -> None:
+        self.loss, self.status = loss, status
+        self.jobs: list[Job] = []
+        self.at_once = threading.Semaphore(64)
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        log_path: Path,
+        time_limit_seconds: float | None,
+        poll: Callable[[], None] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> ProcessResult:
+        """Write metrics evaluation by evaluation until asked to stop, then the record."""
+        job = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=Job)
+        self.jobs.append(job)
+        folder, epochs = Path(job.folder), job.plan.learning.num_train_epochs
+        evaluations: list[Evaluation] = []
+        status = self.status
+        for mark in range(1, 7) if status is Status.OK else []:
+            loss = self.loss(job) + (6 - mark)
+            row = {"step": mark, "epoch": epochs * mark / 6, "eval_loss": loss}
+            with (folder / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            evaluations.append(Evaluation(epoch=epochs * mark / 6, step=mark, loss=loss))
+            if poll is not None:
+                poll()
+            if (folder / "stop").exists():
+                status = Status.STOPPED
+                break
+        record = Record(
+            status=status, kind=JobKind.TRIAL, message="boom", evaluations=tuple(evaluations)
+        )
+        (folder / "record.json").write_bytes(msgspec.json.encode(record))
+        return ProcessResult(exit_status=0, timed_out=False, stopped_by_signal=None, seconds=0.0)
+
+
+def by_rank(job: Job) -> float:
+    """Larger ranks are better."""
+    return 1.0 / job.plan.learning.lora_rank
+
+
+def search(
+    folder: Path,
+    plan: Plan,
+    worker: Worker,
+    *,
+    jobs: int = 1,
+    most_rank: int = 99,
+) -> tuple[Search, Study, View]:
+    """A search whose memory affords ranks up to ``most_rank``."""
+    folder.mkdir(exist_ok=True)
+    study = Study(folder, plan, SPACE, seed=0)
+    study.recover()
+    view = View()
+
+    def feasible(learning: LearningSettings) -> tuple[int, Plan]:
+        return (learning.lora_rank - most_rank) * 2**30, replace(plan, learning=learning)
+
+    study.start_with(starting_points(plan, SPACE, lambda found: feasible(found)[0] <= 0))
+    built = Search(
+        study, feasible, folder / "trials", slots=Slots(jobs=jobs), server=worker, view=view
+    )
+    return built, study, view
+
+
+def test_first_trial_is_the_plan_itself(tmp_path: Path) -> None:
+    """Trial 0 trains exactly what the plan says; the search then finds the better rank."""
+    plan, worker = tiny.plan(tmp_path), Worker(by_rank)
+    built, study, view = search(tmp_path / "run", plan, worker)
+    built.run(5)
+    assert worker.jobs[0].plan.learning == plan.learning
+    assert len(view.begun) == 5
+    best = min((r for r in study.results() if r.state == "done"), key=lambda r: r.eval_loss or 9)
+    assert best.learning.lora_rank == 16
+
+
+def test_trial_that_memory_refuses_never_starts(tmp_path: Path) -> None:
+    """No worker ever sees a rank over what fits, and the wanted number of trials still runs."""
+    plan, worker = tiny.plan(tmp_path), Worker(by_rank)
+    built, study, _ = search(tmp_path / "run", plan, worker, most_rank=8)
+    built.run(6)
+    assert {job.plan.learning.lora_rank for job in worker.jobs} <= {4, 8}
+    assert len(worker.jobs) == 6
+    refused = [found for found in study.results() if found.state == "not started"]
+    assert all("over the free memory" in found.message for found in refused)
+
+
+def test_bad_trial_is_stopped_early(tmp_path: Path) -> None:
+    """A trial worse than the median of the finished ones at the same mark ends there."""
+    plan = tiny.plan(tmp_path)
+    seen: list[int] = []
+
+    def fourth_is_bad(job: Job) -> float:
+        number = int(Path(job.folder).name)
+        seen.append(number)
+        return 50.0 if number == 3 else 1.0 + number / 100
+
+    built, study, _ = search(tmp_path / "run", plan, Worker(fourth_is_bad))
+    built.run(4)
+    last = study.results()[-1]
+    assert last.number == 3
+    assert last.state == "stopped"
+    assert "worse than the median" in last.message
+    assert seen.count(3) == 2  # the first third is never judged
+
+
+def test_default_that_crashes_ends_the_search(tmp_path: Path) -> None:
+    """If the plan itself cannot be trained no trial can."""
+    built, _, _ = search(tmp_path / "run", tiny.plan(tmp_path), Worker(by_rank, Status.CRASHED))
+    with pytest.raises(TsplannerError, match="boom"):
+        built.run(4)
+
+
+def test_two_at_once_run_as_many_as_were_asked_for(tmp_path: Path) -> None:
+    """Slots share one study and one count."""
+    worker = Worker(by_rank)
+    built, study, _ = search(tmp_path / "run", tiny.plan(tmp_path), worker, jobs=2)
+    built.run(7)
+    assert len(worker.jobs) == 7
+    assert len({job.folder for job in worker.jobs}) == 7
+    assert len(study.results()) == 7
+
+
+def test_interrupted_trial_is_queued_again(tmp_path: Path) -> None:
+    """What was in flight when a search died is run by the resumed one, with its settings."""
+    plan = tiny.plan(tmp_path)
+    _, study, _ = search(tmp_path / "run", plan, Worker(by_rank))
+    lost = study.ask()
+    worker = Worker(by_rank)
+    built, again, _ = search(tmp_path / "run", plan, worker)
+    built.run(5)
+    assert lost.learning == plan.learning
+    assert [job.plan.learning for job in worker.jobs].count(lost.learning) == 1
+    assert lost.number not in [found.number for found in again.results()]
+    assert len(again.results()) == 5
+
+
+def test_search_of_another_dataset_is_refused(tmp_path: Path) -> None:
+    """Results on other rows cannot be compared; the message says what changed."""
+    plan = tiny.plan(tmp_path)
+    search(tmp_path / "run", plan, Worker(by_rank))
+    assert plan.dataset.path is not None
+    Path(plan.dataset.path).write_text('{"instruction": "a", "output": "b"}\n')
+    with pytest.raises(TsplannerError, match="another dataset"):
+        search(tmp_path / "run", plan, Worker(by_rank))
+
+
+def test_cpu_runs_as_many_trials_as_cores_and_memory_allow(tmp_path: Path) -> None:
+    """Two cores: two trials of one thread; memory for one: one trial with both."""
+    plan = tiny.plan(tmp_path)
+    assert slots(plan, trials=8) == Slots(jobs=2, threads=1)
+    assert slots(plan, trials=1) == Slots(jobs=1, threads=2)
+    assert slots(replace(plan, free_bytes=2**30), trials=8) == Slots(jobs=1, threads=2)

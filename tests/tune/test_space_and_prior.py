@@ -1,0 +1,87 @@
+"""What is searched, and where the search starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+
+from memory_models.settings import FinetuningType
+from tsplanner.errors import UsageError
+from tsplanner.tune.prior import largest_rank, prior_learning_rate, starting_points, with_rank
+from tsplanner.tune.space import Space, default_space, narrowed
+
+SPACE = Space(lora_ranks=(4, 8, 16), learning_rate=(1e-4, 1e-2), epochs=(1, 2, 3))
+
+
+def test_plan_is_inside_its_own_space(tmp_path: Path) -> None:
+    """Rank 4, the plan's rate and its 2 epochs can be proposed."""
+    plan = tiny.plan(tmp_path)
+    space = default_space(plan, prior_learning_rate(plan))
+    assert space.clamp(plan.learning) == plan.learning
+    assert space.lora_ranks == (4, 8, 16, 32)
+    assert space.epochs == (1, 2, 3)
+
+
+def test_large_dataset_is_searched_over_fewer_epochs(tmp_path: Path) -> None:
+    """A hundred thousand rows are passed once, or as often as the plan says."""
+    plan = tiny.plan(tmp_path)
+    plan = replace(plan, dataset=replace(plan.dataset, rows_kept=100_000))
+    assert default_space(plan, 1e-3).epochs == (1, 2)
+
+
+def test_full_fine_tuning_has_no_rank_to_search(tmp_path: Path) -> None:
+    """Without an adapter the rank is no axis, and asking for one is an error."""
+    plan = tiny.with_learning(tiny.plan(tmp_path), finetuning_type=FinetuningType.FULL)
+    space = default_space(plan, 1e-4)
+    assert space.lora_ranks == ()
+    with pytest.raises(UsageError, match="no adapter"):
+        narrowed(space, lora_ranks="4,8")
+
+
+def test_ranges_of_the_user_replace_the_defaults() -> None:
+    """Lists and ranges are read as written."""
+    found = narrowed(SPACE, lora_ranks="32,8", learning_rate="1e-5..1e-3", epochs="2")
+    assert found == Space(lora_ranks=(8, 32), learning_rate=(1e-5, 1e-3), epochs=(2,))
+    assert narrowed(SPACE, learning_rate="3e-4").learning_rate == (3e-4, 3e-4)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"learning_rate": "fast"}, "range like"),
+        ({"learning_rate": "1e-3..1e-5"}, "no range"),
+        ({"lora_ranks": "four"}, "whole numbers"),
+        ({"epochs": "0,1"}, "at least 1"),
+    ],
+)
+def test_range_that_is_none_is_refused_by_name(flags: dict[str, str], words: str) -> None:
+    """The flag and its form are in the message."""
+    with pytest.raises(UsageError, match=words):
+        narrowed(SPACE, **flags)
+
+
+def test_search_starts_with_the_plan_then_a_ladder_at_the_largest_rank(tmp_path: Path) -> None:
+    """Trial 0 is the plan; the next ones are at rank 16 around the prior's rate."""
+    plan = tiny.plan(tmp_path)
+    points = starting_points(plan, SPACE, lambda _: True)
+    assert points[0] == plan.learning
+    assert {point.lora_rank for point in points[1:]} == {16}
+    assert len(points) == len({point.learning_rate for point in points[1:]}) + 1
+
+
+def test_rank_that_memory_refuses_is_no_starting_point(tmp_path: Path) -> None:
+    """The ladder stands at the largest rank that fits."""
+    plan = tiny.plan(tmp_path)
+    points = starting_points(plan, SPACE, lambda learning: learning.lora_rank <= 8)
+    assert {point.lora_rank for point in points[1:]} == {8}
+    assert largest_rank(plan.learning, SPACE, lambda _: False) == 4
+
+
+def test_alpha_follows_the_rank(tmp_path: Path) -> None:
+    """Doubling the rank doubles a given alpha, and so does the default of twice the rank."""
+    learning = replace(tiny.plan(tmp_path).learning, lora_rank=4, lora_alpha=12.0)
+    assert with_rank(learning, 8).alpha == 24.0
+    assert with_rank(replace(learning, lora_alpha=None), 8).alpha == 16.0
