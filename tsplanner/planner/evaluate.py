@@ -55,7 +55,7 @@ def evaluate(request: PlanRequest, hardware: HardwareSettings) -> Evaluated:
     memory = estimate_memory(request.architecture, settings, device, request.calibration)
     if request.on_cpu:
         memory = on_cpu(memory, request.calibration)
-    free = device.free_bytes if device else _host_budget(request)
+    free = device.free_bytes if device else host_budget(request)
     verdict, reason = _judge(request, memory, free, on_cpu=device is None)
     mean = max(1, min(longest, round(request.dataset.mean_sequence)))
     at_mean = training_settings(request.learning, hardware, mean)
@@ -79,7 +79,8 @@ def _rates(request: PlanRequest) -> Rates:
     return rates_of(request.machine, request.efficiency, on_cpu=request.on_cpu)
 
 
-def _host_budget(request: PlanRequest) -> int:
+def host_budget(request: PlanRequest) -> int:
+    """Host bytes that a plan may take."""
     return int(request.machine.host.available_bytes * (1 - HOST_RESERVE_FRACTION))
 
 
@@ -90,7 +91,7 @@ def _judge(
     device = _state(memory.process_bytes, free)
     if on_cpu:
         return device, _why(device, "the host's memory")
-    host = _state(memory.host_bytes, _host_budget(request))
+    host = _state(memory.host_bytes, host_budget(request))
     order = [Verdict.FITS, Verdict.TIGHT, Verdict.DOES_NOT_FIT]
     if order.index(host) > order.index(device):
         return host, _why(host, "the host's memory")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import ceil
 
 from memory_models.device import Machine
 from memory_models.settings import FinetuningType, Quantization
-from tsplanner.planner.evaluate import Evaluated, evaluate
+from memory_models.units import GIB
+from tsplanner.hardware.catalog import usable_bytes
+from tsplanner.planner.evaluate import HOST_RESERVE_FRACTION, Evaluated, evaluate, host_budget
 from tsplanner.planner.plan import HardwareSettings
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.rules import refusal
@@ -23,7 +27,7 @@ class Remedy:
 
     change: str
     needs_bytes: int
-    """Upper bound per GPU after the change."""
+    """Upper bound per GPU after the change; for more RAM: of the host."""
 
 
 def remedies(request: PlanRequest, smallest: Evaluated) -> tuple[Remedy, ...]:
@@ -85,20 +89,21 @@ def _fitting(request: PlanRequest, changes: Iterator[tuple[str, PlanRequest]]) -
 
 def smallest_upper_bytes(request: PlanRequest) -> tuple[int, int] | None:
     """Upper bound of the leanest plan that may run, and the bytes free for it; None: none may."""
-    leanest: tuple[int, int] | None = None
+    found = _leanest(request)
+    return None if found is None else (found.memory.process_bytes.upper, found.free_bytes)
+
+
+def _leanest(request: PlanRequest) -> Evaluated | None:
+    """The plan with the least upper bound of those that the host can hold."""
+    held = [found for found in _lean_plans(request) if _on_host(found) <= host_budget(request)]
+    return min(held, key=lambda found: found.memory.process_bytes.upper, default=None)
+
+
+def _lean_plans(request: PlanRequest) -> Iterator[Evaluated]:
     for hardware in candidates(request):
-        if not _lean(hardware) or refusal(request, hardware) is not None:
-            continue
-        try:
-            found = evaluate(request, hardware)
-        except ValueError:
-            continue
-        if found.reason.startswith("over the host"):
-            continue
-        upper = found.memory.process_bytes.upper
-        if leanest is None or upper < leanest[0]:
-            leanest = (upper, found.free_bytes)
-    return leanest
+        if _lean(hardware) and refusal(request, hardware) is None:
+            with suppress(ValueError):
+                yield evaluate(request, hardware)
 
 
 def _lean(hardware: HardwareSettings) -> bool:
@@ -106,15 +111,37 @@ def _lean(hardware: HardwareSettings) -> bool:
     return hardware.micro_batch_size == 1 and hardware.gradient_checkpointing
 
 
+def _on_host(found: Evaluated) -> int:
+    """Host bytes beside the device's; on a CPU the process is the device's."""
+    return 0 if found.hardware.accelerator == "cpu" else found.memory.host_bytes.upper
+
+
 def _more_memory(request: PlanRequest, smallest: Evaluated) -> Iterator[Remedy]:
-    """The smallest card on the market that holds the smallest plan's upper bound."""
-    upper = smallest.memory.process_bytes.upper
+    """More RAM, or the smallest card on the market that holds the leanest plan's upper bound."""
     if request.on_cpu:
-        have = request.machine.host.total_bytes / 2**30
-        yield Remedy(change=f"{upper / 2**30 - have + 1:.0f} GiB more RAM", needs_bytes=upper)
+        upper = smallest.memory.process_bytes.upper
+        yield Remedy(change=f"{_missing_gib(request, upper)} GiB more RAM", needs_bytes=upper)
         return
+    hosts = [
+        _on_host(found)
+        for found in _lean_plans(request)
+        if found.memory.process_bytes.upper <= found.free_bytes
+    ]
+    if hosts and min(hosts) > host_budget(request):
+        change = f"{_missing_gib(request, min(hosts))} GiB more host RAM"
+        yield Remedy(change=change, needs_bytes=min(hosts))
+    found = _leanest(request)
+    if found is None:
+        return
+    upper = found.memory.process_bytes.upper
     for size in CARD_SIZES_GIB:
-        if upper <= 0.97 * size * 2**30:
-            word = "a GPU" if smallest.hardware.world_size == 1 else "GPUs"
+        if upper <= usable_bytes(size * GIB):
+            word = "a GPU" if found.hardware.world_size == 1 else "GPUs"
             yield Remedy(change=f"{word} of {size} GiB", needs_bytes=upper)
             return
+
+
+def _missing_gib(request: PlanRequest, needed: int) -> int:
+    """Whole GiB of RAM that would have to be added to what is free."""
+    available = request.machine.host.available_bytes
+    return ceil((needed / (1 - HOST_RESERVE_FRACTION) - available) / GIB)

@@ -1,0 +1,115 @@
+"""The space: every candidate keeps the effective batch and what was pinned."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_request import HOPPER, TURING, request
+
+from memory_models.settings import Attention, Dtype, FinetuningType, LossKernel, Optimizer
+from tsplanner.planner.request import Pins
+from tsplanner.planner.space import candidates, micro_batch_sizes
+
+
+@pytest.mark.parametrize(
+    ("effective", "ranks", "sizes"),
+    [
+        (16, 1, [1, 2, 4, 8, 16]),
+        (16, 2, [1, 2, 4, 8]),
+        (12, 2, [1, 2, 3, 6]),
+        (7, 1, [1, 7]),
+        (16, 3, []),
+        (1, 1, [1]),
+        (128, 1, [1, 2, 4, 8, 16, 32, 64]),
+    ],
+)
+def test_micro_batches_divide_a_ranks_share(effective: int, ranks: int, sizes: list[int]) -> None:
+    """No remainder is trained away, and a micro-batch stops at 64."""
+    assert micro_batch_sizes(effective, ranks) == sizes
+
+
+@settings(max_examples=30, deadline=None)
+@given(effective=st.integers(1, 200), cards=st.integers(0, 4))
+def test_every_candidate_keeps_the_effective_batch_exactly(effective: int, cards: int) -> None:
+    """Micro-batch x accumulation x ranks is what was asked for, never near it."""
+    asked = request("qwen2.5-0.5b", *[HOPPER] * cards, effective_batch_size=effective)
+    found = [hardware.effective_batch_size for hardware in candidates(asked)]
+    assert found
+    assert set(found) == {effective}
+
+
+@pytest.mark.parametrize(
+    "pins",
+    [
+        Pins(world_size=2),
+        Pins(micro_batch_size=4),
+        Pins(gradient_checkpointing=True),
+        Pins(gradient_checkpointing=False),
+        Pins(attention=Attention.EAGER),
+        Pins(loss_kernel=LossKernel.PLAIN),
+        Pins(optimizer=Optimizer.ADAFACTOR),
+        Pins(model_dtype=Dtype.FP32),
+        Pins(zero_stage=1),
+        Pins(zero_stage=3),
+        Pins(offload_optimizer=True),
+        Pins(offload_param=True),
+        Pins(pinned_quantization=True),
+    ],
+)
+def test_a_pinned_setting_is_kept_by_every_candidate(pins: Pins) -> None:
+    """The planner moves only what was left to it."""
+    found = list(candidates(request("qwen2.5-0.5b", HOPPER, HOPPER, pins=pins)))
+    assert found
+    for name in Pins.__dataclass_fields__:
+        wanted = getattr(pins, name)
+        if wanted is not None and name != "pinned_quantization":
+            assert {getattr(hardware, name) for hardware in found} == {wanted}
+    if pins.pinned_quantization:
+        assert {hardware.quantization for hardware in found} == {None}
+
+
+def test_bf16_is_used_where_it_is_native_and_fp16_below() -> None:
+    """Hopper computes in bf16, Turing in fp16; together they do what both can."""
+    for cards, dtype in (
+        ((HOPPER,), Dtype.BF16),
+        ((TURING,), Dtype.FP16),
+        ((HOPPER, TURING), Dtype.FP16),
+    ):
+        found = list(candidates(request("qwen2.5-0.5b", *cards)))
+        assert {hardware.autocast for hardware in found} == {dtype}
+        assert {hardware.model_dtype for hardware in found} == {dtype}
+
+
+@pytest.mark.parametrize("method", [FinetuningType.FULL, FinetuningType.FREEZE])
+def test_trained_weights_load_in_fp32_under_fp16(method: FinetuningType) -> None:
+    """The loss scaler cannot unscale fp16 gradients."""
+    found = list(candidates(request("qwen2.5-0.5b", TURING, finetuning_type=method)))
+    assert {(hardware.model_dtype, hardware.autocast) for hardware in found} == {
+        (Dtype.FP32, Dtype.FP16)
+    }
+
+
+def test_an_8_bit_optimizer_is_offered_to_trained_bases_only() -> None:
+    """It changes what is learned a little; an adapter's states are small anyway."""
+    adapter = list(candidates(request("qwen2.5-0.5b", HOPPER)))
+    full = list(candidates(request("qwen2.5-0.5b", HOPPER, finetuning_type=FinetuningType.FULL)))
+    assert {hardware.optimizer for hardware in adapter} == {Optimizer.ADAMW_TORCH_FUSED}
+    assert {hardware.optimizer for hardware in full} == {
+        Optimizer.ADAMW_TORCH_FUSED,
+        Optimizer.ADAMW_BNB_8BIT,
+    }
+
+
+def test_a_machine_without_a_gpu_trains_on_its_cpu_in_fp32() -> None:
+    """One process, no autocast, nothing sharded."""
+    found = list(candidates(request("qwen2.5-0.5b")))
+    assert {
+        (h.accelerator, h.world_size, h.model_dtype, h.autocast, h.zero_stage) for h in found
+    } == {("cpu", 1, Dtype.FP32, None, 0)}
+
+
+def test_candidates_differ() -> None:
+    """Nothing is estimated twice."""
+    found = list(candidates(request("qwen2.5-0.5b", HOPPER, HOPPER)))
+    assert len(found) == len(set(found))

@@ -1,0 +1,96 @@
+"""Seconds of a step: enough to rank plans, and never absurd."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from memory_models.device import Device, Host, LinkType, Machine
+from memory_models.settings import FinetuningType, LossKernel, Quantization, TrainingSettings
+from tsplanner.models.source import read_model
+from tsplanner.throughput.rates import rates_of
+from tsplanner.throughput.step_time import StepTime, micro_batch_flops, step_time
+
+GIB = 1024**3
+MODEL = read_model("qwen2.5-7b").architecture
+PLAIN = TrainingSettings(sequence_length=2048, gradient_checkpointing=False)
+TURING = Device(
+    name="RTX 2080 Ti",
+    total_bytes=22 * GIB,
+    free_bytes=21 * GIB,
+    compute_capability=(7, 5),
+    matrix_flops_per_second=54e12,
+    memory_bytes_per_second=616e9,
+    host_link_bytes_per_second=12e9,
+)
+HOPPER = replace(
+    TURING, name="H200", matrix_flops_per_second=989e12, memory_bytes_per_second=4.8e12
+)
+
+
+def machine(*devices: Device) -> Machine:
+    """A rig of these cards."""
+    host = Host(total_bytes=64 * GIB, available_bytes=60 * GIB, cpu_count=8)
+    link = LinkType.PCIE if len(devices) > 1 else None
+    return Machine(name="rig", devices=devices, host=host, link=link)
+
+
+def test_a_step_is_work_or_its_issuing_and_then_what_does_not_overlap() -> None:
+    """max(2 + 3, 4) + 1 + 1 + 1."""
+    parts = StepTime(matrix=2, memory=3, launch=4, optimizer=1, communication=1, offload=1)
+    assert parts.seconds == 8
+    assert replace(parts, launch=10).seconds == 13
+    assert replace(parts, launch=10).bottleneck == "kernel launches of small batches"
+
+
+def test_frozen_weights_cost_four_operations_a_token_and_trained_ones_six() -> None:
+    """No weight gradient of a frozen base; recomputation costs two more."""
+    adapter = micro_batch_flops(MODEL, PLAIN)
+    full = micro_batch_flops(MODEL, replace(PLAIN, finetuning_type=FinetuningType.FULL))
+    again = micro_batch_flops(MODEL, replace(PLAIN, gradient_checkpointing=True))
+    assert 1.35 < full / adapter < 1.5
+    assert 1.2 < again / adapter < 1.5
+
+
+@pytest.mark.parametrize(
+    "slower",
+    [
+        {"gradient_checkpointing": True},
+        {"quantization": Quantization.NF4},
+        {"micro_batch_size": 2},
+        {"gradient_accumulation_steps": 2},
+        {"sequence_length": 4096},
+        {"finetuning_type": FinetuningType.FULL},
+        {"zero_stage": 3, "offload_param": True},
+    ],
+)
+def test_more_work_takes_longer(slower: dict[str, object]) -> None:
+    """Recomputing, de-quantising, more tokens, more gradients, offload."""
+    rates = rates_of(machine(TURING))
+    before = step_time(MODEL, PLAIN, rates).seconds
+    assert step_time(MODEL, replace(PLAIN, **slower), rates).seconds > before  # type: ignore[arg-type]
+
+
+def test_one_rank_talks_to_nobody() -> None:
+    """Two ranks exchange gradients, and under ZeRO-3 weights too."""
+    rates = rates_of(machine(HOPPER, HOPPER))
+    alone, pair = (
+        step_time(MODEL, replace(PLAIN, world_size=ranks), rates).communication for ranks in (1, 2)
+    )
+    sharded = step_time(MODEL, replace(PLAIN, world_size=2, zero_stage=3), rates).communication
+    assert alone == 0 < pair < sharded
+
+
+def test_the_slowest_card_sets_the_pace_and_a_cpu_has_its_own() -> None:
+    """Mixed cards run at the slower one's rates."""
+    assert rates_of(machine(HOPPER, TURING)).matrix_flops == rates_of(machine(TURING)).matrix_flops
+    assert rates_of(machine()) == rates_of(machine(HOPPER), on_cpu=True)
+    assert rates_of(machine()).matrix_flops < rates_of(machine(TURING)).matrix_flops
+
+
+def test_a_fused_loss_moves_no_more_than_a_plain_one() -> None:
+    """It saves memory and costs no traffic."""
+    rates = rates_of(machine(HOPPER))
+    fused = step_time(MODEL, replace(PLAIN, loss_kernel=LossKernel.FUSED), rates)
+    assert fused.memory <= step_time(MODEL, PLAIN, rates).memory
