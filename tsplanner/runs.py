@@ -64,6 +64,10 @@ def _run_number(path: Path, day: str) -> int:
     return int(match.group(1)) if match else 0
 
 
+_NO_FOLDER = frozenset({errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EBUSY, errno.ENAMETOOLONG})
+"""Errors of a path that a person gave and that cannot be what it is used as."""
+
+
 @contextlib.contextmanager
 def clear_disk_errors(where: Path) -> Iterator[None]:
     """Turn a full disk, a read-only or a forbidden folder into one sentence (TsplannerError)."""
@@ -82,6 +86,8 @@ def disk_error_sentence(error: OSError, where: Path) -> str | None:
         return f"The disk under {where} is full: free some space, or save elsewhere with --saves."
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"{where} cannot be written: mend its permissions, or save elsewhere with --saves."
+    if error.errno in _NO_FOLDER:
+        return f"{where} is no folder that can be written to ({error.strerror}); name another."
     return None
 
 

@@ -1,0 +1,258 @@
+"""``tsplanner plan`` as a person and as a program run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tsplanner.planner.files import read_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "transformers", "peft", "optuna", "numpy", "accelerate", "rich", "scipy")
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def line(*words: str) -> list[str]:
+    """The command."""
+    return [sys.executable, "-m", "tsplanner", "plan", *words]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Records of this machine's probes stay out of the test."""
+    return {**os.environ, "TSPLANNER_STATE": str(folder / "state"), "PYTHONPATH": str(ROOT)}
+
+
+def plan(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the verb in ``folder``."""
+    return subprocess.run(
+        line(*words),
+        check=False,
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def sentence(done: subprocess.CompletedProcess[str], status: int) -> str:
+    """The one line on stderr of a failure; nothing on stdout, nothing saved."""
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("tsplanner")
+    return done.stderr
+
+
+def test_the_embedded_default_needs_no_argument(tmp_path: Path) -> None:
+    """A newcomer types ``plan`` and gets a plan for tiny-chatts, and the next command."""
+    done = plan(tmp_path, "--cpu")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "FITS" in done.stdout
+    saved = tmp_path / "saves" / "tiny-chatts" / "plan.json"
+    assert done.stdout.endswith("Next   tsplanner probe --plan saves/tiny-chatts/plan.json\n")
+    found = read_plan(saved)
+    assert found.dataset.path is not None
+    assert found.dataset.rows_kept >= 400
+    assert [entry.name for entry in saved.parent.iterdir()] == ["plan.json"]
+
+
+def test_json_is_one_document_with_the_plan_that_was_written(tmp_path: Path) -> None:
+    """A program reads the same plan from stdout as from the file."""
+    done = plan(tmp_path, "--model", "qwen2.5-7b", "--gpus", "H200", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert set(document) == {"plan", "path", "alternatives", "refusals", "considered"}
+    written = json.loads((tmp_path / document["path"]).read_text(encoding="utf-8"))
+    assert written == document["plan"]
+    assert document["plan"]["model"]["parameters_total"] == 7_615_616_512
+    assert {found["rule"] for found in document["refusals"]} == {"flash-attention-package"}
+
+
+def test_settings_carry_the_names_of_their_flags(tmp_path: Path) -> None:
+    """What is pinned is kept, what is learned is as asked."""
+    done = plan(
+        tmp_path,
+        *("--model", "qwen2.5-7b", "--gpus", "2x RTX 2080 Ti 22GiB", "--json"),
+        *("--finetuning-type", "dora", "--lora-rank", "16", "--lora-alpha", "8"),
+        *("--lora-target", "q_proj,v_proj", "--cutoff-len", "512", "--effective-batch", "8"),
+        *("--epochs", "2", "--learning-rate", "1e-4", "--seed", "7", "--world-size", "2"),
+        *("--micro-batch-size", "2", "--gradient-checkpointing", "on", "--attention", "eager"),
+        *("--loss-kernel", "plain", "--quantization", "nf4", "--zero-stage", "0"),
+        *("--output", "here.json"),
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    found = read_plan(tmp_path / "here.json")
+    learning, hardware = found.learning, found.hardware
+    assert (learning.finetuning_type, learning.lora_rank, learning.alpha) == ("dora", 16, 8.0)
+    assert learning.lora_target == ("q_proj", "v_proj")
+    assert (learning.cutoff_len, learning.effective_batch_size) == (512, 8)
+    assert (learning.num_train_epochs, learning.learning_rate, learning.seed) == (2, 1e-4, 7)
+    assert (hardware.world_size, hardware.micro_batch_size) == (2, 2)
+    assert hardware.gradient_accumulation_steps == 2
+    assert hardware.gradient_checkpointing
+    assert (hardware.attention, hardware.loss_kernel) == ("eager", "plain")
+    assert (hardware.quantization, hardware.zero_stage) == ("nf4", 0)
+    assert hardware.autocast == "fp16"
+
+
+def test_a_pipe_gets_the_same_words_without_colour_or_bars(tmp_path: Path) -> None:
+    """What a person reads on a terminal is what a log keeps."""
+    words = (
+        "--model",
+        "qwen2.5-7b",
+        "--machine",
+        str(ROOT / "configs/machines/1x-h200-141gib.yaml"),
+    )
+    piped = plan(tmp_path, *words).stdout
+    assert "\x1b" not in piped
+    assert "█" not in piped
+    shown = on_a_terminal(tmp_path, *words)
+    assert "\x1b[" in shown
+    assert "█" in shown
+    bare = re.sub("[█▏▎▍▌▋▊▉]", "", ANSI.sub("", shown)).replace("\r\n", "\n")
+    assert [row.rstrip() for row in bare.splitlines()] == [
+        row.rstrip() for row in piped.splitlines()
+    ]
+
+
+def on_a_terminal(folder: Path, *words: str) -> str:
+    """What the verb writes to a terminal."""
+    here, there = pty.openpty()
+    with subprocess.Popen(
+        line(*words),
+        cwd=folder,
+        env={**environment(folder), "TERM": "xterm-256color", "COLUMNS": "100"},
+        stdin=subprocess.DEVNULL,
+        stdout=there,
+        stderr=subprocess.DEVNULL,
+    ) as child:
+        os.close(there)
+        chunks = []
+        while True:
+            try:
+                chunk = os.read(here, 65536)
+            except OSError:
+                break
+            if not chunk:
+                break
+            chunks.append(chunk)
+        os.close(here)
+        assert child.wait(timeout=60) == 0
+    return b"".join(chunks).decode()
+
+
+def test_nothing_fits_is_status_4_with_what_would_help(tmp_path: Path) -> None:
+    """By how much, and the smallest changes, each with its number; no plan is written."""
+    words = ("--model", "qwen2.5-72b", "--finetuning-type", "full", "--machine")
+    done = plan(tmp_path, *words, str(ROOT / "configs/machines/1x-rtx-3090-24gib.yaml"))
+    assert done.returncode == 4
+    assert "NOTHING FITS" in done.stdout
+    assert "72.71B needs" in done.stdout
+    assert not (tmp_path / "saves").exists()
+
+
+def test_nothing_fits_in_json_carries_the_numbers(tmp_path: Path) -> None:
+    """The smallest plan, the free bytes, the remedies."""
+    words = ("--model", "qwen2.5-14b", "--quantization", "none", "--json", "--machine")
+    done = plan(
+        tmp_path, *words, str(ROOT / "configs/machines/1x-rtx-3090-24gib.yaml"), "--zero-stage", "0"
+    )
+    assert done.returncode == 4
+    document = json.loads(done.stdout)
+    assert document["exit_status"] == 4
+    smallest = document["smallest"]
+    assert smallest["process_bytes"]["expected"] > smallest["free_bytes"] > 0
+    assert "no pinned hardware settings" in [row["change"] for row in document["remedies"]]
+    assert all(row["needs_bytes"] > 0 for row in document["remedies"])
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (("--lora-rank", "0"), 2, "argument --lora-rank: must be at least 1, not 0"),
+        (("--cutoff-len", "10"), 2, "10 tokens leave no room for a question and its answer"),
+        (("--epochs", "9" * 400), 2, "argument --epochs: must be at most"),
+        (("--learning-rate", "inf"), 2, "must be above 0, not inf"),
+        (("--learning-rate", "nan"), 2, "must be above 0, not nan"),
+        (("--lora-dropout", "1"), 2, "must be in [0, 1), not 1"),
+        (("--gradient-checkpointing", "maybe"), 2, "on or off, not 'maybe'"),
+        (("--zero-stage", "4"), 2, "invalid choice: 4"),
+        (("--lora-target", ","), 2, "give module names separated by commas, or all-linear"),
+        (("--modle", "x"), 2, 'unrecognized arguments: --modle x. Did you mean "--model"?'),
+        (("--lora", "8"), 2, "unrecognized arguments: --lora 8"),
+        (("--model", "qwen2.5-7bb"), 2, 'Did you mean "qwen2.5-7b"?'),
+        (("--gpus", "RTX 6000"), 2, "Quadro RTX 6000 24GiB, RTX 6000 Ada 48GiB or RTX PRO 6000"),
+        (("--gpus", "Voodoo 3"), 2, 'unknown GPU "Voodoo 3"'),
+        (("--gpus", "H200", "--machine", "x.yaml"), 2, "give one of them"),
+        (("--dataset", "nope.jsonl"), 1, "dataset nope.jsonl cannot be read"),
+        (("--tokenizer", "nowhere"), 2, "--tokenizer nowhere has no tokenizer.json"),
+        (("--machine", "nope.yaml"), 1, "cannot read machine file nope.yaml"),
+        (("--cpu", "--lora-rank", "900"), 1, "lora_rank 900 is above the smallest side"),
+        (("--cpu", "--lora-target", "c_attn"), 1, '"c_attn" is no linear of chatts'),
+        (("--cpu", "--effective-batch", "16", "--micro-batch-size", "3"), 1, "effective batch 16"),
+        (("--cpu", "--output", "file/plan.json"), 1, "file is no folder that can be written to"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
+)
+def test_a_wrong_word_ends_in_one_sentence(
+    words: tuple[str, ...], status: int, says: str, tmp_path: Path
+) -> None:
+    """What, where and how to mend it; nothing is written."""
+    (tmp_path / "file").touch()
+    assert says in sentence(plan(tmp_path, *words), status)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "is not valid JSON"),
+        ('{"model_type": "qwen22"}', 'Did you mean "qwen2"?'),
+        ('{"model_type": "llama"}', "hidden_size is missing"),
+    ],
+)
+def test_a_broken_config_ends_in_one_sentence(content: str, says: str, tmp_path: Path) -> None:
+    """The file is named."""
+    (tmp_path / "config.json").write_text(content, encoding="utf-8")
+    said = sentence(plan(tmp_path, "--model", "config.json"), 1)
+    assert says in said
+    assert "config.json" in said
+
+
+def test_an_empty_dataset_ends_in_one_sentence(tmp_path: Path) -> None:
+    """No row, no plan."""
+    (tmp_path / "rows.jsonl").touch()
+    sentence(plan(tmp_path, "--dataset", "rows.jsonl", "--cpu"), 1)
+
+
+def test_a_failure_in_json_is_one_document_too(tmp_path: Path) -> None:
+    """A program need not read stderr."""
+    done = plan(tmp_path, "--dataset", "nope.jsonl", "--json")
+    document = json.loads(done.stdout)
+    assert document["exit_status"] == done.returncode == 1
+    assert document["error"] in done.stderr
+
+
+def test_planning_imports_no_training_library(tmp_path: Path) -> None:
+    """A plan answers fast because torch and its kind are never loaded."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *line("--json")[1:]],
+        check=True,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    loaded = {row.rpartition("|")[2].strip().partition(".")[0] for row in done.stderr.splitlines()}
+    assert "tsplanner" in loaded
+    assert not loaded.intersection(HEAVY)

@@ -1,0 +1,175 @@
+"""The command line's own contract: verbs, flags, statuses."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tsplanner import __version__
+from tsplanner.cli import VERBS, build_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+SUBJECT = "--cpu --dataset --gpus --machine --model --on-bad-rows --tokenizer"
+LEARNING = (
+    "--adalora-init-rank --cutoff-len --effective-batch --epochs --finetuning-type "
+    "--freeze-trainable-layers --learning-rate --lora-alpha --lora-dropout --lora-rank "
+    "--lora-target --seed --validation-fraction"
+)
+PINS = (
+    "--attention --gradient-checkpointing --loss-kernel --micro-batch-size --model-dtype "
+    "--offload-optimizer --offload-param --optimizer --quantization --world-size --zero-stage"
+)
+FLAGS = {
+    "plan": f"{SUBJECT} {LEARNING} {PINS} --json --output --saves",
+    "estimate": f"{PINS} --adalora-init-rank --autocast --cases --device --finetuning-type "
+    "--freeze-trainable-layers --gradient-accumulation-steps --json --lora-dropout --lora-rank "
+    "--lora-target --model --sequence-length",
+    "probe": "--json --plan --saves --steps --time-limit",
+    "tune": "--epochs --jobs --json --learning-rate --lora-rank --plan --resume --run-folder "
+    "--saves --seed --trials",
+    "train": "--json --plan --resume --run-folder --saves",
+    "report": "--json --no-plots --saves",
+    "doctor": "--json",
+}
+"""What scripts may rely on. A flag that goes, or changes its name, breaks somebody."""
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the program."""
+    return subprocess.run(
+        [sys.executable, "-m", "tsplanner", *words],
+        check=False,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_flags_of_a_verb_are_frozen(verb: str) -> None:
+    """Removing or renaming one is a change that this list has to agree to."""
+    verbs = next(
+        action
+        for action in build_parser(verb)._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    flags = {flag for action in verbs.choices[verb]._actions for flag in action.option_strings}
+    assert flags - {"-h", "--help"} == set(FLAGS[verb].split())
+
+
+def test_every_verb_is_frozen() -> None:
+    """A new verb has its row above."""
+    assert set(VERBS) == set(FLAGS)
+
+
+def test_no_verb_prints_the_verbs_and_is_a_usage_error() -> None:
+    """The help lists every verb with what it does."""
+    done = run()
+    assert done.returncode == 2
+    for verb, summary in VERBS.items():
+        assert verb in done.stdout
+        assert summary.split(",")[0][:30] in done.stdout
+
+
+@pytest.mark.parametrize(("word", "meant"), [("pln", "plan"), ("tain", "train"), ("prob", "probe")])
+def test_a_misspelt_verb_gets_the_one_that_was_meant(word: str, meant: str) -> None:
+    """And the list of all of them."""
+    done = run(word)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        f'tsplanner: no verb "{word}". Did you mean "{meant}"? Verbs: {", ".join(VERBS)}.\n'
+    )
+
+
+def test_flags_are_not_abbreviated() -> None:
+    """A later flag must not change what an old script meant."""
+    done = run("plan", "--mod", "qwen2.5-7b")
+    assert done.returncode == 2
+    assert 'Did you mean "--model"?' in done.stderr
+
+
+def test_the_version_and_a_verbs_help_are_done_with_status_0() -> None:
+    """Help ends with examples that can be pasted."""
+    assert run("--version").stdout == f"tsplanner {__version__}\n"
+    done = run("plan", "--help")
+    assert done.returncode == 0
+    assert "tsplanner plan --model chatts-14b" in done.stdout
+
+
+def test_a_bug_is_status_3_with_the_path_of_its_log() -> None:
+    """A person gets one sentence, the log has the traceback, JSON stays one document."""
+    program = (
+        "import sys, tsplanner.commands.estimate as verb\n"
+        "def broken(*_, **__): raise ZeroDivisionError('of all things')\n"
+        "verb.run_one = broken\n"
+        "from tsplanner.cli import main\n"
+        "sys.exit(main(['estimate', '--model', 'x', '--json']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=False,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 3
+    found = re.fullmatch(
+        r"tsplanner: this is a bug of tsplanner; the log is in (\S+)\n", done.stderr
+    )
+    assert found is not None, done.stderr
+    assert json.loads(done.stdout)["exit_status"] == 3
+    log = Path(found.group(1))
+    assert "ZeroDivisionError: of all things" in log.read_text(encoding="utf-8")
+    log.unlink()
+
+
+def test_ctrl_c_is_status_130_in_one_sentence() -> None:
+    """No traceback, whatever was under way: here, waiting for cases."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tsplanner", "estimate", "--cases", "-"],
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        # Enough answers to fill a buffer: the first of them shows that the verb is running.
+        child.stdin.write(b'{"model": "qwen2.5-0.5b"}\n' * 400)
+        child.stdin.flush()
+        assert child.stdout.read(1) == b"{"
+        child.send_signal(signal.SIGINT)
+        _, error = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert error == b"tsplanner: interrupted\n"
+
+
+def test_a_reader_that_leaves_early_is_no_traceback() -> None:
+    """``tsplanner estimate --cases ... | head -1`` ends quietly."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tsplanner", "estimate", "--cases", "-"],
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        child.stdin.write(b'{"model": "qwen2.5-0.5b"}\n' * 200)
+        child.stdin.close()
+        assert b"Traceback" not in child.stderr.read()
+    assert child.returncode == 1
