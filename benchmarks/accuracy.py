@@ -29,8 +29,8 @@ FEWEST = 8
 """A recipe class with fewer cases falls back to the default margin."""
 RAW = replace(
     DEFAULT,
-    allocated=MappingProxyType({"default": Margin(ratio=1.0, upper=1.0)}),
-    reserved=MappingProxyType({"default": Margin(ratio=1.0, upper=1.0)}),
+    allocated=MappingProxyType({"default": Margin(expected=0.0, upper=0.0)}),
+    reserved=MappingProxyType({"default": Margin(expected=1.0, upper=1.0)}),
 )
 
 
@@ -46,6 +46,8 @@ class Row:
     reserved: int
     process: int
     formula: int
+    dynamic: int
+    """The part of ``formula`` that is not persistent."""
 
 
 def rows(paths: list[Path]) -> list[Row]:
@@ -68,9 +70,15 @@ def rows(paths: list[Path]) -> list[Row]:
                     reserved=measured["peak_reserved_bytes"],
                     process=measured["process_bytes"],
                     formula=raw.peak_allocated_bytes.expected,
+                    dynamic=dynamic_bytes(raw),
                 )
             )
     return found
+
+
+def dynamic_bytes(raw: MemoryEstimate) -> int:
+    """Under ``RAW`` reserved bytes are the peak plus its dynamic part."""
+    return raw.peak_reserved_bytes.expected - raw.peak_allocated_bytes.expected
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -80,23 +88,23 @@ def quantile(values: list[float], share: float) -> float:
 
 
 def margins(found: list[Row], quantity: str) -> dict[str, Margin]:
-    """Median and 95th percentile of measured over formula, by recipe class."""
+    """Median and upper share of bytes beyond the formula, by recipe class."""
     groups: dict[str, list[float]] = defaultdict(list)
     for row in found:
-        ratio = getattr(row, quantity) / row.formula
-        groups["default"].append(ratio)
-        groups[row.recipe].append(ratio)
+        share = (getattr(row, quantity) - row.formula) / row.dynamic
+        groups["default"].append(share)
+        groups[row.recipe].append(share)
     return {
-        name: Margin(ratio=statistics.median(ratios), upper=quantile(ratios, 0.97))
-        for name, ratios in groups.items()
-        if name == "default" or len(ratios) >= FEWEST
+        name: Margin(expected=statistics.median(shares), upper=quantile(shares, 0.97))
+        for name, shares in groups.items()
+        if name == "default" or len(shares) >= FEWEST
     }
 
 
 def fitted(found: list[Row]) -> Calibration:
     """A calibration from these rows: allocated by the formula alone, bounds from residuals."""
     allocated = {
-        name: Margin(ratio=1.0, upper=max(1.0, margin.upper))
+        name: Margin(expected=0.0, upper=max(0.0, margin.upper))
         for name, margin in margins(found, "allocated").items()
     }
     return replace(
@@ -187,7 +195,9 @@ def main() -> None:
         for name in ("allocated", "reserved"):
             print(f"{name}:")
             for key, margin in sorted(getattr(calibration, name).items()):
-                print(f'  "{key}": Margin(ratio={margin.ratio:.4f}, upper={margin.upper:.4f}),')
+                print(
+                    f'  "{key}": Margin(expected={margin.expected:.3f}, upper={margin.upper:.3f}),'
+                )
         outside = [row.process - row.reserved for row in found]
         print(
             f"process - reserved: median {statistics.median(outside) / 2**20:.0f} MiB, "

@@ -28,8 +28,8 @@ from memory_models.weights import total_parameters
 from tsplanner.commands.cases import Case, read_case
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.models.source import read_model
-from tsplanner.planner.plan import DatasetRef, HardwareSettings, LearningSettings, ModelRef
 from tsplanner.planner.evaluate import evaluate, finish
+from tsplanner.planner.plan import DatasetRef, HardwareSettings, LearningSettings, ModelRef
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.rules import BITSANDBYTES_OPTIMIZERS
 from tsplanner.runs import write_json
@@ -143,7 +143,7 @@ def start(board: Board, index: int, steps: int) -> Running | None:
 
 
 def needs_own_interpreter(case: Case) -> bool:
-    """bitsandbytes and DeepSpeed start CUDA when imported, so the parent hides them from itself."""
+    """Bitsandbytes and DeepSpeed start CUDA when imported, so the parent hides them from itself."""
     settings = case.settings
     return bool(
         settings.quantization

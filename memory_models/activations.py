@@ -44,6 +44,7 @@ def block_kept_bytes(
     flow = precision(settings)
     return (
         _norm_bytes(architecture, settings, flow, trained=trained)
+        + tokens(settings) * architecture.dropouts_per_layer * architecture.hidden_size
         + _attention_bytes(architecture, settings, flow)
         + _mlp_bytes(architecture, settings, flow)
         + _inputs_bytes(architecture, settings, flow, trained=trained)
@@ -61,7 +62,8 @@ def _norm_bytes(
     if architecture.norm is Norm.LAYER:
         kept = FP32 if settings.autocast is not None else flow.residual
         return tokens(settings) * width * kept
-    kept = FP32 + (flow.residual if trained else 0)
+    scaled = FP32 if architecture.norm_scales_in_fp32 else flow.residual
+    kept = FP32 + (scaled if trained else 0)
     total = width * kept
     if architecture.qk_norm:
         heads = architecture.num_attention_heads + architecture.num_key_value_heads
@@ -75,7 +77,8 @@ def _attention_bytes(
     """Query, key, value, output in the operand dtype and the fp32 log-sum-exp [B, H, S].
 
     Eager attention keeps fp32 probabilities and their half-precision copy [B, H, S, S] instead,
-    and keys and values repeated to all query heads.
+    and keys and values repeated to all query heads. Where q, k and v come from one matrix, the
+    value is a view of its output and keeps the parts of query and key alive too.
     Source: FlashAttention (arXiv 2205.14135); transformers ``eager_attention_forward``.
     """
     n, heads, size = tokens(settings), architecture.num_attention_heads, architecture.head_dim
@@ -84,7 +87,9 @@ def _attention_bytes(
         scores = settings.micro_batch_size * heads * settings.sequence_length**2
         kept = scores * (FP32 + (flow.operand if flow.operand < FP32 else 0))
         return kept + n * 3 * heads * size * flow.operand
-    return n * (2 * heads + 2 * groups) * size * flow.operand + n * heads * FP32
+    fused = any(linear.role is Role.QKV for linear in architecture.block)
+    width = 2 * heads + 2 * groups + (heads + groups if fused else 0)
+    return n * width * size * flow.operand + n * heads * FP32
 
 
 def _mlp_bytes(architecture: Architecture, settings: TrainingSettings, flow: Precision) -> int:
@@ -146,7 +151,8 @@ def _adapter_input_bytes(
     PEFT casts the input to the adapter's fp32, autocast casts it back: every adapter has a copy
     of its own [n, in]. Without autocast the fp32 copy itself stays, or, in an fp32 stream, the
     input that the group shares. Then: A's output [n, R]; a dropout mask of one byte an element;
-    DoRA's base and adapter results [n, out] (the scale's gradient needs both).
+    DoRA's base and adapter results [n, out] (the scale's gradient needs both); AdaLoRA's result
+    [n, out] before it is divided by the rank.
     Source: peft/tuners/lora/layer.py (Linear.forward, ``_cast_input_dtype``), lora/dora.py.
     """
     no_copy = settings.autocast is None and flow.residual == FP32 and shared
@@ -157,6 +163,8 @@ def _adapter_input_bytes(
         total += linear.in_features
     if settings.finetuning_type is FinetuningType.DORA:
         total += 2 * linear.out_features * copied
+    if settings.finetuning_type is FinetuningType.ADALORA:
+        total += linear.out_features * copied
     return total
 
 
@@ -175,12 +183,12 @@ def _weight_cast_bytes(
 def block_transient_bytes(
     architecture: Architecture, settings: TrainingSettings, *, trained: bool
 ) -> int:
-    """Bytes that the backward of one block takes beyond what the block kept.
+    """Bytes that one block takes beyond what it kept, at its largest moment.
 
-    The largest moment is the MLP's: the gradient of the down projection's input [n, F], twice
-    with an adapter there (its own comes through an fp32 cast), the gradients of gate and up, and
-    the stream's gradient [n, D]. Eager attention has the gradients of its scores instead, if
-    they are larger. A quantised weight is de-quantised for the product.
+    With an adapter on the down projection that is its recomputation: the MLP's product [n, F], its
+    fp32 cast for the adapter, and the stream, the norm's output and two results [n, D]. Without,
+    it is the backward of the product: the gradients of the product and its two factors [n, F].
+    Eager attention has the gradients of its scores instead, if they are larger.
     Ignores: that parts of what was kept are freed by then.
     """
     n, flow = tokens(settings), precision(settings)
@@ -188,12 +196,15 @@ def block_transient_bytes(
     adapted = any(
         linear.role is Role.DOWN and is_targeted(linear, settings) for linear in architecture.block
     )
-    mlp = n * middle * (flow.operand + (FP32 + flow.operand if adapted else flow.operand))
+    mlp = n * middle * 3 * flow.operand
+    if adapted:
+        recomputed = n * middle * (flow.operand + FP32)
+        mlp = max(mlp, recomputed + 4 * boundary_bytes(architecture, settings))
     scores = 0
     if settings.attention is Attention.EAGER:
         grid = settings.micro_batch_size * settings.sequence_length**2
         scores = grid * architecture.num_attention_heads * (2 * FP32 + flow.operand)
-    return max(mlp, scores) + 2 * boundary_bytes(architecture, settings)
+    return max(mlp, scores)
 
 
 def dequantized_bytes(architecture: Architecture, settings: TrainingSettings) -> int:

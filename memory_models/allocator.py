@@ -17,13 +17,17 @@ SEGMENT_BYTES = 2 * MIB
 
 
 def recipe_class(settings: TrainingSettings) -> str:
-    """The class whose residuals bound this recipe: what is trained, on what base, checkpointed."""
+    """The class whose residuals bound this recipe.
+
+    What is trained, on what base, whether activations are kept, and by which loss kernel: freed
+    logits of the plain loss are the holes that nothing else fits into.
+    """
     if settings.zero_stage or settings.world_size > 1:
         return "sharded"
     method = "adapter" if settings.uses_adapter else "weights"
     base = "quantized" if settings.quantization else "plain"
     kept = "checkpointed" if settings.gradient_checkpointing else "kept"
-    return f"{method}-{base}-{kept}"
+    return f"{method}-{base}-{kept}-{settings.loss_kernel}"
 
 
 def margin(table: Mapping[str, Margin], settings: TrainingSettings) -> Margin:
@@ -32,19 +36,25 @@ def margin(table: Mapping[str, Margin], settings: TrainingSettings) -> Margin:
 
 
 def allocated_interval(
-    estimated: int, settings: TrainingSettings, calibration: Calibration
+    estimated: int, dynamic: int, settings: TrainingSettings, calibration: Calibration
 ) -> Interval:
-    """Peak of allocated bytes."""
-    found = margin(calibration.allocated, settings)
-    return Interval(expected=round(estimated * found.ratio), upper=round(estimated * found.upper))
+    """Peak of allocated bytes; ``dynamic``: the part of ``estimated`` that is not persistent."""
+    return _interval(estimated, dynamic, margin(calibration.allocated, settings))
 
 
 def reserved_interval(
-    estimated: int, settings: TrainingSettings, calibration: Calibration
+    estimated: int, dynamic: int, settings: TrainingSettings, calibration: Calibration
 ) -> Interval:
-    """Peak of reserved bytes: allocated plus fragmentation, in whole segments."""
-    found = margin(calibration.reserved, settings)
+    """Peak of reserved bytes: tensors and fragmentation, in whole segments."""
+    found = _interval(estimated, dynamic, margin(calibration.reserved, settings))
     return Interval(
-        expected=round_up(round(estimated * found.ratio), SEGMENT_BYTES),
-        upper=round_up(round(estimated * found.upper), SEGMENT_BYTES),
+        expected=round_up(found.expected, SEGMENT_BYTES),
+        upper=round_up(found.upper, SEGMENT_BYTES),
+    )
+
+
+def _interval(estimated: int, dynamic: int, found: Margin) -> Interval:
+    return Interval(
+        expected=estimated + round(found.expected * dynamic),
+        upper=estimated + round(found.upper * dynamic),
     )

@@ -147,6 +147,10 @@ class Architecture:
     norm: Norm = Norm.RMS
     norm_width_per_layer: int
     """Sum of the widths of all norms of one block, q/k norms included; each holds one scale."""
+    norm_scales_in_fp32: bool = False
+    """The norm multiplies by its scale in fp32 (Gemma) instead of in the stream's dtype."""
+    dropouts_per_layer: int = 0
+    """Dropouts on the residual stream of one block that are on in training (OPT: 2)."""
     norms_per_layer: int = 2
     """Norms over the hidden size in one block (4 in Gemma 2 and 3)."""
     qk_norm: bool = False

@@ -91,8 +91,8 @@ def estimate_memory(
     persistent = states.weights + states.trained + states.states + states.buffers + workspace
     peak = max(instants(architecture, settings, states.gradients), key=lambda found: found.bytes)
     estimated = persistent + peak.bytes
-    allocated = allocated_interval(estimated, settings, calibration)
-    reserved = reserved_interval(estimated, settings, calibration)
+    allocated = allocated_interval(estimated, peak.bytes, settings, calibration)
+    reserved = reserved_interval(estimated, peak.bytes, settings, calibration)
     context = _by_generation(calibration.context_bytes, major)
     context += calibration.nccl_bytes if settings.world_size > 1 else 0
     outside = context + paged_state_bytes(architecture, settings)

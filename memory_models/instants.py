@@ -16,13 +16,14 @@ from memory_models.adapters import trainable_parameters
 from memory_models.architecture import Architecture
 from memory_models.loss import (
     final_norm_bytes,
+    fused_head_gradient_bytes,
     fused_loss_bytes,
     head_cast_bytes,
     loss_backward_bytes,
     loss_forward_bytes,
 )
 from memory_models.model_states import (
-    largest_embedding_gradient_bytes,
+    tied_gradient_bytes,
     step_transient_bytes,
     trained_element_bytes,
 )
@@ -68,8 +69,9 @@ def instants(
     cache = autocast_cache_bytes(trainable_parameters(architecture, settings), settings)
     work = _block_work(architecture, settings, trained=trained)
     fused = settings.loss_kernel is LossKernel.FUSED
+    summed = 3 if settings.gradient_accumulation_steps > 1 else 2
     hidden_gradient = loss_backward_bytes(architecture, settings) if fused else 0
-    second = largest_embedding_gradient_bytes(architecture, settings)
+    tied = tied_gradient_bytes(architecture, settings)
     return (
         Instant(
             name="forward",
@@ -80,13 +82,7 @@ def instants(
         Instant(
             name="loss",
             checkpoints=all_kept,
-            loss=norm
-            + cast
-            + (
-                fused_loss_bytes(architecture, settings)
-                if fused
-                else loss_backward_bytes(architecture, settings)
-            ),
+            loss=norm + cast + _loss_work(architecture, settings),
             gradients=early,
         ),
         Instant(
@@ -100,7 +96,11 @@ def instants(
             name="backward, first block",
             checkpoints=kept,
             block=work,
-            gradients=gradients + second,
+            gradients=gradients + (tied if settings.gradient_accumulation_steps > 1 else 0),
+        ),
+        Instant(
+            name="backward, embedding",
+            gradients=gradients + summed * tied,
         ),
         Instant(
             name="step", gradients=gradients, step=step_transient_bytes(architecture, settings)
@@ -108,9 +108,22 @@ def instants(
     )
 
 
+def _loss_work(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes of head and loss where backward begins."""
+    backward = loss_backward_bytes(architecture, settings)
+    if settings.loss_kernel is not LossKernel.FUSED:
+        return backward
+    backward += fused_head_gradient_bytes(architecture, settings)
+    return max(fused_loss_bytes(architecture, settings), backward)
+
+
 def active_layers(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Blocks that keep anything for backward: those at and above the first trained one."""
-    if settings.finetuning_type is FinetuningType.FREEZE:
+    """Blocks that keep anything for backward: those at and above the first trained one.
+
+    Checkpointing makes the embedding's output require a gradient, and so every block.
+    Source: transformers ``gradient_checkpointing_enable`` (``enable_input_require_grads``).
+    """
+    if settings.finetuning_type is FinetuningType.FREEZE and not settings.gradient_checkpointing:
         return min(settings.freeze_trainable_layers, architecture.num_hidden_layers)
     return architecture.num_hidden_layers
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from memory_models.activations import tokens
 from memory_models.architecture import Architecture
 from memory_models.precision import precision
-from memory_models.settings import Dtype, LossKernel, TrainingSettings
+from memory_models.settings import Dtype, FinetuningType, LossKernel, TrainingSettings
 from memory_models.units import ceil_div
 from memory_models.weights import embedding_parameters
 
@@ -52,10 +52,11 @@ def loss_forward_bytes(architecture: Architecture, settings: TrainingSettings) -
 
 
 def loss_backward_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Transient bytes at the start of backward."""
+    """Transient bytes at the start of backward; soft-capped logits keep their tanh as well."""
     if settings.loss_kernel is LossKernel.FUSED:
         return tokens(settings) * architecture.hidden_size * logit_element_bytes(settings)
-    return tokens(settings) * architecture.vocab_size * BACKWARD_BYTES
+    capped = logit_element_bytes(settings) if architecture.final_logit_softcapping else 0
+    return tokens(settings) * architecture.vocab_size * (BACKWARD_BYTES + capped)
 
 
 def fused_loss_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
@@ -66,6 +67,17 @@ def fused_loss_bytes(architecture: Architecture, settings: TrainingSettings) -> 
     chunk = fused_rows(architecture, settings) * architecture.vocab_size
     hidden = tokens(settings) * architecture.hidden_size * element
     return chunk * (element + 2 * FP32) + hidden
+
+
+def fused_head_gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes of a trained head's gradient in the fused loss: summed up in fp32, then cast.
+
+    Source: tsplanner/training/fused_loss.py.
+    """
+    if settings.finetuning_type is not FinetuningType.FULL:
+        return 0
+    narrow = 2 if settings.model_dtype is not Dtype.FP32 else 0
+    return (FP32 + narrow) * embedding_parameters(architecture)
 
 
 def head_cast_bytes(architecture: Architecture, settings: TrainingSettings) -> int:

@@ -17,6 +17,8 @@ SMALLEST_8BIT = 4096
 SMALLEST_PAGED = 100_000
 """Tensors with fewer elements are not paged. Source: bitsandbytes ``get_state_buffer``."""
 
+ADALORA_IMPORTANCE_BYTES = 12
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
@@ -147,10 +149,17 @@ PAGED = frozenset({Optimizer.PAGED_ADAMW_8BIT, Optimizer.PAGED_ADAMW_32BIT})
 
 
 def optimizer_state_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Device bytes of the optimizer's states on one unsharded rank, after the first step."""
+    """Device bytes of the optimizer's states on one unsharded rank, after the first step.
+
+    AdaLoRA keeps an importance, its average and its spread for every trained element beside them.
+    Source: peft/tuners/adalora/model.py (RankAllocator.update_ipt).
+    """
     state_bytes = STATE_BYTES[settings.optimizer]
+    importance = 0
+    if settings.finetuning_type is FinetuningType.ADALORA:
+        importance = ADALORA_IMPORTANCE_BYTES * trainable_parameters(architecture, settings)
     element, paged = trained_element_bytes(settings), settings.optimizer in PAGED
-    return sum(
+    return importance + sum(
         tensor.copies * state_bytes(tensor, element, paged=paged)
         for tensor in trained_tensors(architecture, settings)
     )
@@ -187,8 +196,13 @@ def step_transient_bytes(architecture: Architecture, settings: TrainingSettings)
     return 0
 
 
-def largest_embedding_gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Bytes of a second gradient of a tied embedding, alive while both are summed (full only)."""
+def tied_gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes of one gradient [V, D] of a tied embedding; 0 where it is untied or frozen.
+
+    In backward the head's gradient waits for the embedding's, and their sum is a third tensor;
+    with accumulation the sum of earlier micro-batches is there as well.
+    Source: torch/csrc/autograd/input_buffer.cpp.
+    """
     if settings.finetuning_type is not FinetuningType.FULL:
         return 0
     if not architecture.tie_word_embeddings:

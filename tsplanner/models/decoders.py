@@ -190,6 +190,7 @@ def _gemma(name: str, config: Config) -> Architecture:
         config,
         block,
         activation=Activation.GELU_TANH,
+        norm_scales_in_fp32=True,
         tie_word_embeddings=config.flag("tie_word_embeddings", default=True),
     )
 
@@ -259,6 +260,7 @@ def _opt(name: str, config: Config) -> Architecture:
         if config.has("activation_function")
         else Activation.RELU,
         learned_position_count=positions * hidden,
+        dropouts_per_layer=2 if config.number("dropout", 0.1) else 0,
         tie_word_embeddings=config.flag("tie_word_embeddings", default=True),
     )
 

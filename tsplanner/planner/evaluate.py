@@ -120,6 +120,8 @@ def finish(request: PlanRequest, found: Evaluated, version: str) -> Plan:
     steps = per_epoch * request.learning.num_train_epochs
     seconds = found.time.seconds
     assumptions = [*found.memory.assumptions, f"speed: {rates.basis}"]
+    if not request.model.has_weights:
+        assumptions.append("no weights beside config.json: whatever runs, runs on random weights")
     if request.dataset.counted_by == "cutoff_len":
         assumptions.append("no dataset given: every sample taken to be cutoff_len long")
     if request.dataset.counted_by == "estimate":

@@ -27,7 +27,7 @@ def training_device(hardware: HardwareSettings) -> torch.device:
     if not torch.cuda.is_available():
         raise TsplannerError(
             "The plan is for a GPU and PyTorch sees none here: make a plan for this machine "
-            "(--accelerator cpu), or install PyTorch with CUDA."
+            "(tsplanner plan --cpu), or install PyTorch with CUDA."
         )
     from os import environ
 
