@@ -48,7 +48,7 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="set up again")
     parser.add_argument("rest", nargs="*", help="arguments for pytest, after --")
     options = parser.parse_args()
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 this script is what an older Python meets first
         print("tsplanner needs Python 3.11 or later.", file=sys.stderr)
         return 1
     set_up(fresh=options.fresh)
@@ -103,9 +103,7 @@ def brings_cuda() -> bool:
     """Ask pip, without installing, whether torch's packages include CUDA."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        status = pip(
-            "install", "--quiet", "--dry-run", "--report", str(report), TORCH, check=False
-        )
+        status = pip("install", "--quiet", "--dry-run", "--report", str(report), TORCH, check=False)
         if status != 0:
             return False
         packages = json.loads(report.read_text())["install"]

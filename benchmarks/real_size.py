@@ -20,7 +20,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKENIZER = ROOT / "configs" / "models" / "tiny-chatts"
-WORDS = "series trend level season spike window mean shift value point rises falls stays".split()
+WORDS = [
+    "series",
+    "trend",
+    "level",
+    "season",
+    "spike",
+    "window",
+    "mean",
+    "shift",
+    "value",
+    "point",
+    "rises",
+    "falls",
+    "stays",
+]
 
 
 def write_rows(path: Path, rows: int, words: int, seed: int) -> None:

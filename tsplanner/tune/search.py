@@ -206,5 +206,5 @@ class Search:
             self.view.ended(result)
 
 
-class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it
+class Cancelled(Exception):
     """The search was interrupted; raised inside the slots to end their children."""
