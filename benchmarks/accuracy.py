@@ -130,8 +130,9 @@ def left_out(found: list[Row]) -> list[tuple[Row, MemoryEstimate]]:
 def spread(errors: list[float]) -> str:
     """Mean, median, 95th percentile and worst absolute error, in percent."""
     absolute = sorted(abs(error) for error in errors)
+    median = absolute[len(absolute) // 2]
     return (
-        f"mean {100 * statistics.mean(absolute):5.2f} %  median {100 * absolute[len(absolute) // 2]:5.2f} %  "
+        f"mean {100 * statistics.mean(absolute):5.2f} %  median {100 * median:5.2f} %  "
         f"95th {100 * quantile(absolute, 0.95):5.2f} %  worst {100 * absolute[-1]:5.2f} %"
     )
 

@@ -21,19 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TOKENIZER = ROOT / "configs" / "models" / "tiny-chatts"
 WORDS = [
-    "series",
-    "trend",
-    "level",
-    "season",
-    "spike",
-    "window",
-    "mean",
-    "shift",
-    "value",
-    "point",
-    "rises",
-    "falls",
-    "stays",
+    *("series", "trend", "level", "season", "spike", "window", "mean"),
+    *("shift", "value", "point", "rises", "falls", "stays"),
 ]
 
 
@@ -53,6 +42,7 @@ def run(arguments: list[str], folder: Path, log: list[str]) -> tuple[int, float]
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tsplanner", *arguments],
+        check=False,
         cwd=folder,
         capture_output=True,
         text=True,

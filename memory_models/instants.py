@@ -23,8 +23,8 @@ from memory_models.loss import (
     loss_forward_bytes,
 )
 from memory_models.model_states import (
-    tied_gradient_bytes,
     step_transient_bytes,
+    tied_gradient_bytes,
     trained_element_bytes,
 )
 from memory_models.settings import FinetuningType, LossKernel, TrainingSettings

@@ -1,8 +1,8 @@
 """Errors a person can mend, and the exit status each ends in.
 
-    TsplannerError (1)     expected failure: one sentence, what, where and how to mend
-    ├── UsageError (2)     a flag, key or name is wrong
-    └── NoPlanFits (4)     nothing feasible; carries what would make it fit
+TsplannerError (1)     expected failure: one sentence, what, where and how to mend
+├── UsageError (2)     a flag, key or name is wrong
+└── NoPlanFits (4)     nothing feasible; carries what would make it fit
 """
 
 from __future__ import annotations
