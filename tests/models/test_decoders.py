@@ -75,12 +75,12 @@ def test_chatts_lora_has_the_parameters_its_trainer_prints(name: str, count: int
 
 
 @pytest.mark.parametrize("name", preset_names())
-@pytest.mark.parametrize("method", FinetuningType)
-def test_every_preset_can_be_trained_by_every_method(name: str, method: FinetuningType) -> None:
-    """Something is trained, never more than there is besides adapters."""
+def test_every_preset_can_be_trained_by_every_method(name: str) -> None:
+    """Something is trained, never more than there is."""
     architecture = read_model(name).architecture
-    trained = trainable_parameters(architecture, TrainingSettings(finetuning_type=method))
-    assert 0 < trained <= total_parameters(architecture)
+    for method in FinetuningType:
+        trained = trainable_parameters(architecture, TrainingSettings(finetuning_type=method))
+        assert 0 < trained <= total_parameters(architecture), method
 
 
 def test_every_reader_has_a_small_config() -> None:
@@ -118,6 +118,7 @@ def parameters_of(config: dict[str, object]) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", preset_names())
 def test_a_preset_counts_what_transformers_builds(name: str) -> None:
     """The model of the same config.json, built without memory."""

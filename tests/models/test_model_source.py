@@ -203,7 +203,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 fuzz = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
