@@ -92,6 +92,12 @@ REFUSED = [
     ),
     Row(rule="useless-sharding", hardware={"zero_stage": 2}, says="shares with nobody"),
     Row(
+        rule="useless-offload",
+        hardware={"zero_stage": 2, "world_size": 2, "offload_optimizer": True},
+        devices=(HOPPER, HOPPER),
+        says="optimizer offload saves almost nothing for an adapter",
+    ),
+    Row(
         rule="adalora-sharding",
         hardware={"zero_stage": 3, "world_size": 2},
         devices=(HOPPER, HOPPER),
@@ -116,7 +122,22 @@ PASSED = [
         hardware={"quantization": Quantization.NF4, "zero_stage": 3, "world_size": 2},
         devices=(HOPPER, HOPPER),
     ),
-    Row(rule="useless-sharding", hardware={"zero_stage": 2, "offload_optimizer": True}),
+    Row(
+        rule="useless-sharding",
+        hardware={"zero_stage": 2, "offload_optimizer": True},
+        method=FinetuningType.FULL,
+    ),
+    Row(
+        rule="useless-offload",
+        hardware={"zero_stage": 2, "world_size": 2, "offload_optimizer": True},
+        devices=(HOPPER, HOPPER),
+        method=FinetuningType.FULL,
+    ),
+    Row(
+        rule="useless-offload",
+        hardware={"zero_stage": 2, "offload_optimizer": True},
+        pins=Pins(zero_stage=2, offload_optimizer=True),
+    ),
     Row(rule="useless-sharding", hardware={"zero_stage": 2}, pins=Pins(zero_stage=2)),
     Row(
         rule="adalora-sharding",

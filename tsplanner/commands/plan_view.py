@@ -162,14 +162,16 @@ def _row(screen: Screen, name: str, size: int, free: int) -> str:
 
 
 def _print_alternatives(screen: Screen, choice: Choice) -> None:
-    if choice.alternatives:
-        screen.line(
-            f"  {'Also possible':<40}{'peak (95 %), GiB':>18}{'speed':>8}  why not first", "bold"
-        )
-    for row in choice.alternatives[:ROWS_SHOWN]:
+    shown = choice.alternatives[:ROWS_SHOWN]
+    rows = [["Also possible", "peak (95 %), GiB", "speed", "why not first"]]
+    for row in shown:
         needs = row.evaluated.memory.process_bytes
         peak = f"{gib(needs.expected)} ({gib(needs.upper)})"
-        screen.line(f"  {row.setting:<40}{peak:>18}{row.relative_speed:>7.2f}x  {row.reason}")
+        rows.append([row.setting, peak, f"{row.relative_speed:.2f}x", row.reason])
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for number, (setting, peak, speed, reason) in enumerate(rows if shown else []):
+        words = f"  {setting:<{widths[0]}}  {peak:>{widths[1]}}  {speed:>{widths[2]}}  {reason}"
+        screen.line(words, "" if number else "bold")
     hidden = len(choice.alternatives) - ROWS_SHOWN
     if hidden > 0:
         screen.line(f"  … and {hidden} more (--json lists all)", "dim")

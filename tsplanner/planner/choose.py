@@ -108,7 +108,7 @@ def evaluate_all(request: PlanRequest) -> tuple[list[Evaluated], tuple[Refusal, 
         evaluated += _evaluate(request, wave, problems)
     if not evaluated and problems:
         raise TsplannerError(f"No plan: {sorted(problems)[0]}.")
-    hidden = ("useless-sharding",)
+    hidden = ("useless-sharding", "useless-offload")
     return evaluated, tuple(found for found in refusals.values() if found.rule not in hidden)
 
 

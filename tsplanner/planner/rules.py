@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from memory_models.settings import (
+    ADAPTER_METHODS,
     Attention,
     Dtype,
     FinetuningType,
@@ -105,6 +106,15 @@ def _useless_sharding(request: PlanRequest, hardware: HardwareSettings) -> str |
     return None
 
 
+def _useless_offload(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+    """An adapter's optimizer states are tens of MiB; only a pin, or parameters going too, asks."""
+    adapter = request.learning.finetuning_type in ADAPTER_METHODS
+    pinned = request.pins.offload_optimizer is not None
+    if adapter and hardware.offload_optimizer and not pinned:
+        return "optimizer offload saves almost nothing for an adapter; parameter offload does"
+    return None
+
+
 def _adalora_sharding(request: PlanRequest, hardware: HardwareSettings) -> str | None:
     if request.learning.finetuning_type is FinetuningType.ADALORA and hardware.zero_stage == 3:
         return "AdaLoRA reallocates ranks, which ZeRO-3's shards do not allow"
@@ -128,6 +138,7 @@ RULES: dict[str, Rule] = {
     "quantized-base": _quantized_base,
     "quantized-sharding": _quantized_sharding,
     "useless-sharding": _useless_sharding,
+    "useless-offload": _useless_offload,
     "adalora-sharding": _adalora_sharding,
 }
 
