@@ -98,11 +98,6 @@ REFUSED = [
         says="optimizer offload saves almost nothing for an adapter",
     ),
     Row(
-        rule="useless-offload",
-        hardware={"zero_stage": 2, "offload_optimizer": True},
-        says="almost nothing for an adapter",
-    ),
-    Row(
         rule="adalora-sharding",
         hardware={"zero_stage": 3, "world_size": 2},
         devices=(HOPPER, HOPPER),
