@@ -142,8 +142,11 @@ def read_json_lines(path: Path) -> list[dict[str, object]]:
 
 
 def latest_plan(saves: Path = SAVES) -> Path:
-    """The newest plan.json anywhere under ``saves``; raises TsplannerError if there is none."""
-    plans = list(saves.rglob(PLAN_FILE)) if saves.is_dir() else []
+    """The newest saves/<model>/plan.json; raises TsplannerError if there is none.
+
+    The plans in run folders are what was run, tuned or not; they are started from by name only.
+    """
+    plans = list(saves.glob(f"*/{PLAN_FILE}")) if saves.is_dir() else []
     if not plans:
         raise TsplannerError(
             f"No {PLAN_FILE} under {saves}: make one with tsplanner plan, or name one with --plan."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from memory_models.adapters import trainable_parameters
+from memory_models.adapters import check_targets, trainable_parameters
 from memory_models.device import Machine
 from memory_models.settings import FinetuningType
 from memory_models.weights import total_parameters
@@ -103,6 +103,7 @@ def learning_settings(given: dict[str, object], source: ModelSource) -> Learning
     learning = replace(defaults, **values)  # type: ignore[arg-type]
     try:
         settings = training_settings(learning, HardwareSettings(), 16)
+        check_targets(source.architecture, settings)
         trainable_parameters(source.architecture, settings)
     except ValueError as error:
         raise UsageError(f"{error}.") from error

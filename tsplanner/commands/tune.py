@@ -200,7 +200,7 @@ def plan_and_folder(options: TuneOptions) -> tuple[Plan, Path]:
 
 def ensure_plan(options: TuneOptions) -> Plan:
     """The plan named, else the newest one, else a new one for the model that ships here."""
-    if options.plan_path is not None or any(options.saves.rglob(runs.PLAN_FILE)):
+    if options.plan_path is not None or any(options.saves.glob(f"*/{runs.PLAN_FILE}")):
         return find_plan(options.plan_path, options.saves)[0]
     from tsplanner.commands.requests import Subject, plan_request
     from tsplanner.planner.choose import choose

@@ -17,140 +17,50 @@ from memory_models.architecture import (
     Role,
     TimeSeriesEncoder,
 )
+from tsplanner.models.blocks import activation_of, architecture_of, attention, gated_mlp
 from tsplanner.models.config import Config
 
 Reader = Callable[[str, Config], Architecture]
-
-ACTIVATIONS = {
-    "silu": Activation.SILU,
-    "swish": Activation.SILU,
-    "gelu": Activation.GELU,
-    "gelu_new": Activation.GELU_TANH,
-    "gelu_fast": Activation.GELU_TANH,
-    "gelu_pytorch_tanh": Activation.GELU_TANH,
-    "relu": Activation.RELU,
-}
-
-
-def _attention(
-    config: Config, *, bias: bool = False, output_bias: bool = False
-) -> tuple[Linear, ...]:
-    """Separate q, k, v and output projections: [D, HA], 2 x [D, KA], [HA, D]."""
-    hidden, size = config.positive("hidden_size"), config.head_dim
-    query, key_value = config.heads * size, config.key_value_heads * size
-    return (
-        Linear(name="q_proj", role=Role.QUERY, in_features=hidden, out_features=query, bias=bias),
-        Linear(name="k_proj", role=Role.KEY, in_features=hidden, out_features=key_value, bias=bias),
-        Linear(
-            name="v_proj", role=Role.VALUE, in_features=hidden, out_features=key_value, bias=bias
-        ),
-        Linear(
-            name="o_proj",
-            role=Role.OUTPUT,
-            in_features=query,
-            out_features=hidden,
-            bias=output_bias,
-        ),
-    )
-
-
-def _gated_mlp(
-    hidden: int, intermediate: int, *, bias: bool = False, count: int = 1
-) -> tuple[Linear, ...]:
-    """Gate, up and down projections (SwiGLU, GeGLU)."""
-    gate = Linear(
-        name="gate_proj",
-        role=Role.GATE,
-        in_features=hidden,
-        out_features=intermediate,
-        bias=bias,
-        count=count,
-    )
-    return (
-        gate,
-        replace(gate, name="up_proj", role=Role.UP),
-        Linear(
-            name="down_proj",
-            role=Role.DOWN,
-            in_features=intermediate,
-            out_features=hidden,
-            bias=bias,
-            count=count,
-        ),
-    )
-
-
-def _architecture(
-    name: str, config: Config, block: tuple[Linear, ...], **traits: object
-) -> Architecture:
-    """An Architecture from the keys that all families share; ``traits`` override."""
-    hidden = config.positive("hidden_size")
-    fields: dict[str, object] = {
-        "name": name,
-        "model_type": config.text("model_type"),
-        "hidden_size": hidden,
-        "intermediate_size": traits.get("intermediate_size")
-        or config.positive("intermediate_size"),
-        "num_hidden_layers": config.positive("num_hidden_layers"),
-        "num_attention_heads": config.heads,
-        "num_key_value_heads": config.key_value_heads,
-        "head_dim": config.head_dim,
-        "vocab_size": config.positive("vocab_size"),
-        "max_position_embeddings": config.positive("max_position_embeddings", 2048),
-        "tie_word_embeddings": config.flag("tie_word_embeddings", default=False),
-        "block": block,
-        "norm_width_per_layer": 2 * hidden,
-        "activation": _activation(config),
-    }
-    return Architecture(**{**fields, **traits})  # type: ignore[arg-type]
-
-
-def _activation(config: Config, key: str = "hidden_act") -> Activation:
-    """The MLP's non-linearity by its config name."""
-    found = config.text(key, "silu")
-    if found not in ACTIVATIONS:
-        raise config.error(key, f"has the unknown activation {found!r}")
-    return ACTIVATIONS[found]
 
 
 def _llama(name: str, config: Config) -> Architecture:
     """Llama and Mistral: SwiGLU, grouped queries, RMSNorm, biases only if the config says so."""
     bias = config.flag("attention_bias", default=False)
-    block = _attention(config, bias=bias, output_bias=bias) + _gated_mlp(
+    block = attention(config, bias=bias, output_bias=bias) + gated_mlp(
         config.positive("hidden_size"),
         config.positive("intermediate_size"),
         bias=config.flag("mlp_bias", default=False),
     )
     window = config.optional_positive("sliding_window")
-    return _architecture(name, config, block, sliding_window=window)
+    return architecture_of(name, config, block, sliding_window=window)
 
 
 def _qwen2(name: str, config: Config) -> Architecture:
     """Qwen2 and 2.5: as Llama with biases on q, k and v."""
-    block = _attention(config, bias=True) + _gated_mlp(
+    block = attention(config, bias=True) + gated_mlp(
         config.positive("hidden_size"), config.positive("intermediate_size")
     )
-    return _architecture(name, config, block)
+    return architecture_of(name, config, block)
 
 
 def _qwen3(name: str, config: Config) -> Architecture:
     """Qwen3: as Llama with a norm over every query and key head."""
     bias = config.flag("attention_bias", default=False)
-    block = _attention(config, bias=bias, output_bias=bias) + _gated_mlp(
+    block = attention(config, bias=bias, output_bias=bias) + gated_mlp(
         config.positive("hidden_size"), config.positive("intermediate_size")
     )
     width = 2 * config.positive("hidden_size") + 2 * config.head_dim
-    return _architecture(name, config, block, qk_norm=True, norm_width_per_layer=width)
+    return architecture_of(name, config, block, qk_norm=True, norm_width_per_layer=width)
 
 
 def _mixture(
-    name: str, config: Config, attention: tuple[Linear, ...], *, experts: str, width: str
+    name: str, config: Config, projections: tuple[Linear, ...], *, experts: str, width: str
 ) -> Architecture:
     """A decoder whose MLP is a router and ``experts`` gated MLPs of size ``width``."""
     hidden, count = config.positive("hidden_size"), config.positive(experts)
     router = Linear(name="gate", role=Role.ROUTER, in_features=hidden, out_features=count)
-    block = (*attention, router, *_gated_mlp(hidden, config.positive(width), count=count))
-    return _architecture(
+    block = (*projections, router, *gated_mlp(hidden, config.positive(width), count=count))
+    return architecture_of(
         name,
         config,
         block,
@@ -162,7 +72,7 @@ def _mixture(
 def _mixtral(name: str, config: Config) -> Architecture:
     """Mixtral: Mistral's attention, a mixture of SwiGLU experts."""
     return _mixture(
-        name, config, _attention(config), experts="num_local_experts", width="intermediate_size"
+        name, config, attention(config), experts="num_local_experts", width="intermediate_size"
     )
 
 
@@ -173,8 +83,8 @@ def _qwen3_moe(name: str, config: Config) -> Architecture:
     # Newer transformers write Mixtral's name of the same number.
     experts = "num_experts" if config.has("num_experts") else "num_local_experts"
     bias = config.flag("attention_bias", default=False)
-    attention = _attention(config, bias=bias, output_bias=bias)
-    found = _mixture(name, config, attention, experts=experts, width="moe_intermediate_size")
+    projections = attention(config, bias=bias, output_bias=bias)
+    found = _mixture(name, config, projections, experts=experts, width="moe_intermediate_size")
     width = 2 * found.hidden_size + 2 * found.head_dim
     return replace(found, qk_norm=True, norm_width_per_layer=width)
 
@@ -182,10 +92,10 @@ def _qwen3_moe(name: str, config: Config) -> Architecture:
 def _gemma(name: str, config: Config) -> Architecture:
     """Gemma 1: as Llama, GeGLU, tied head."""
     bias = config.flag("attention_bias", default=False)
-    block = _attention(config, bias=bias, output_bias=bias) + _gated_mlp(
+    block = attention(config, bias=bias, output_bias=bias) + gated_mlp(
         config.positive("hidden_size"), config.positive("intermediate_size")
     )
-    return _architecture(
+    return architecture_of(
         name,
         config,
         block,
@@ -230,7 +140,7 @@ def _phi3(name: str, config: Config) -> Architecture:
         Linear(name="gate_up_proj", role=Role.GATE_UP, in_features=hidden, out_features=2 * middle),
         Linear(name="down_proj", role=Role.DOWN, in_features=middle, out_features=hidden),
     )
-    return _architecture(name, config, block)
+    return architecture_of(name, config, block)
 
 
 def _opt(name: str, config: Config) -> Architecture:
@@ -250,13 +160,13 @@ def _opt(name: str, config: Config) -> Architecture:
         Linear(name="fc2", role=Role.DOWN, in_features=middle, out_features=hidden, bias=True),
     )
     positions = config.positive("max_position_embeddings", 2048) + 2
-    return _architecture(
+    return architecture_of(
         name,
         config,
         block,
         intermediate_size=middle,
         norm=Norm.LAYER,
-        activation=_activation(config, "activation_function")
+        activation=activation_of(config, "activation_function")
         if config.has("activation_function")
         else Activation.RELU,
         learned_position_count=positions * hidden,
@@ -285,8 +195,8 @@ def _gpt_neox(name: str, config: Config) -> Architecture:
             name="dense_4h_to_h", role=Role.DOWN, in_features=middle, out_features=hidden, bias=True
         ),
     )
-    activation = _activation(config) if config.has("hidden_act") else Activation.GELU
-    return _architecture(name, config, block, norm=Norm.LAYER, activation=activation)
+    activation = activation_of(config) if config.has("hidden_act") else Activation.GELU
+    return architecture_of(name, config, block, norm=Norm.LAYER, activation=activation)
 
 
 def _encoder(config: Config) -> TimeSeriesEncoder:

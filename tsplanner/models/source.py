@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,12 +55,19 @@ def read_model(name: str, *, cache_hub: bool = True) -> ModelSource:
     preset = configs_folder() / "models" / name / "config.json"
     if name in preset_names():
         return _read_folder(preset.parent)
-    if name.count("/") == 1 and cache_hub and not name.startswith((".", "/", "~")):
+    if cache_hub and _may_be_hub_id(name):
         return _read_folder(_hub_folder(name))
     raise UsageError(
         f'No model "{name}": it is no folder, no config.json and no preset.'
         f"{did_you_mean(name, preset_names())} Presets: {', '.join(preset_names())}."
     )
+
+
+def _may_be_hub_id(name: str) -> bool:
+    """owner/name, and no path whose folder is here or that names a file."""
+    path = Path(name)
+    local = name.startswith((".", "/", "~")) or path.suffix == ".json" or path.parent.is_dir()
+    return name.count("/") == 1 and not local
 
 
 def _read_folder(folder: Path) -> ModelSource:
@@ -139,6 +147,7 @@ def _hub_folder(name: str) -> Path:
             f'"{name}" looks like a hub id, which needs huggingface-hub: '
             f"pip install 'tsplanner[hub]', or give a local folder.{_preset_hint(name)}"
         ) from error
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # its retries say nothing new
     try:
         return Path(hf_hub_download(name, "config.json")).parent
     except Exception as error:  # the library raises a wide family of network errors

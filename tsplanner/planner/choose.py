@@ -127,6 +127,9 @@ def _evaluate(
 def _why_none(request: PlanRequest, refusals: tuple[Refusal, ...]) -> str:
     if refusals:
         return f"No plan: {refusals[0].reason}."
+    pins = request.pins
+    if request.on_cpu and (pins.world_size or pins.zero_stage or pins.offload_param):
+        return "No plan: --world-size, --zero-stage and offload need a GPU, and the CPU is used."
     return (
         f"No plan keeps the effective batch {request.learning.effective_batch_size} exactly with "
         "what is pinned; change --effective-batch, --micro-batch-size or --world-size."

@@ -156,4 +156,4 @@ def training_rows(rows: int, validation_fraction: float) -> int:
     """Rows that are trained on; at least one is held out if the fraction is above zero."""
     if rows < 2 or validation_fraction <= 0:
         return rows
-    return rows - min(rows - 1, max(1, round(rows * validation_fraction)))
+    return rows - min(rows - 1, max(1, int(rows * validation_fraction + 0.5)))

@@ -107,7 +107,7 @@ def _useless_sharding(request: PlanRequest, hardware: HardwareSettings) -> str |
 
 
 def _useless_offload(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    """An adapter's optimizer states are tens of MiB; only a pin, or parameters going too, asks."""
+    """An adapter's optimizer states are tens of MiB: only a pin asks for their offload."""
     adapter = request.learning.finetuning_type in ADAPTER_METHODS
     pinned = request.pins.offload_optimizer is not None
     if adapter and hardware.offload_optimizer and not pinned:

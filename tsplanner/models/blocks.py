@@ -1,0 +1,99 @@
+"""Parts that the readers of several families share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from memory_models.architecture import Activation, Architecture, Linear, Role
+from tsplanner.models.config import Config
+
+ACTIVATIONS = {
+    "silu": Activation.SILU,
+    "swish": Activation.SILU,
+    "gelu": Activation.GELU,
+    "gelu_new": Activation.GELU_TANH,
+    "gelu_fast": Activation.GELU_TANH,
+    "gelu_pytorch_tanh": Activation.GELU_TANH,
+    "relu": Activation.RELU,
+}
+
+
+def attention(
+    config: Config, *, bias: bool = False, output_bias: bool = False
+) -> tuple[Linear, ...]:
+    """Separate q, k, v and output projections: [D, HA], 2 x [D, KA], [HA, D]."""
+    hidden, size = config.positive("hidden_size"), config.head_dim
+    query, key_value = config.heads * size, config.key_value_heads * size
+    return (
+        Linear(name="q_proj", role=Role.QUERY, in_features=hidden, out_features=query, bias=bias),
+        Linear(name="k_proj", role=Role.KEY, in_features=hidden, out_features=key_value, bias=bias),
+        Linear(
+            name="v_proj", role=Role.VALUE, in_features=hidden, out_features=key_value, bias=bias
+        ),
+        Linear(
+            name="o_proj",
+            role=Role.OUTPUT,
+            in_features=query,
+            out_features=hidden,
+            bias=output_bias,
+        ),
+    )
+
+
+def gated_mlp(
+    hidden: int, intermediate: int, *, bias: bool = False, count: int = 1
+) -> tuple[Linear, ...]:
+    """Gate, up and down projections (SwiGLU, GeGLU)."""
+    gate = Linear(
+        name="gate_proj",
+        role=Role.GATE,
+        in_features=hidden,
+        out_features=intermediate,
+        bias=bias,
+        count=count,
+    )
+    return (
+        gate,
+        replace(gate, name="up_proj", role=Role.UP),
+        Linear(
+            name="down_proj",
+            role=Role.DOWN,
+            in_features=intermediate,
+            out_features=hidden,
+            bias=bias,
+            count=count,
+        ),
+    )
+
+
+def architecture_of(
+    name: str, config: Config, block: tuple[Linear, ...], **traits: object
+) -> Architecture:
+    """An Architecture from the keys that all families share; ``traits`` override."""
+    hidden = config.positive("hidden_size")
+    fields: dict[str, object] = {
+        "name": name,
+        "model_type": config.text("model_type"),
+        "hidden_size": hidden,
+        "intermediate_size": traits.get("intermediate_size")
+        or config.positive("intermediate_size"),
+        "num_hidden_layers": config.positive("num_hidden_layers"),
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.key_value_heads,
+        "head_dim": config.head_dim,
+        "vocab_size": config.positive("vocab_size"),
+        "max_position_embeddings": config.positive("max_position_embeddings", 2048),
+        "tie_word_embeddings": config.flag("tie_word_embeddings", default=False),
+        "block": block,
+        "norm_width_per_layer": 2 * hidden,
+        "activation": activation_of(config),
+    }
+    return Architecture(**{**fields, **traits})  # type: ignore[arg-type]
+
+
+def activation_of(config: Config, key: str = "hidden_act") -> Activation:
+    """The MLP's non-linearity by its config name."""
+    found = config.text(key, "silu")
+    if found not in ACTIVATIONS:
+        raise config.error(key, f"has the unknown activation {found!r}")
+    return ACTIVATIONS[found]
