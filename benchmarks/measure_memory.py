@@ -258,6 +258,8 @@ def main() -> None:
     given = [json.loads(line) for path in options.cases for line in path.open() if line.strip()]
     began = time.monotonic()
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    # The reference recipe runs under PyTorch's default allocator.
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:False")
     sys.modules["bitsandbytes"] = sys.modules["deepspeed"] = None  # type: ignore[assignment]
     import tsplanner.training.worker  # noqa: F401  imports once, before any fork
 

@@ -27,6 +27,8 @@ class Tensor:
     rows: int
     columns: int
     copies: int = 1
+    embedding: bool = False
+    """An ``nn.Embedding``: 8-bit optimizers keep its states in fp32."""
 
     @property
     def elements(self) -> int:
@@ -72,7 +74,7 @@ def _adapter_tensors(architecture: Architecture, settings: TrainingSettings) -> 
 def _outer_tensors(architecture: Architecture) -> list[Tensor]:
     """Embedding, head, final norm, learned positions and encoder."""
     vocabulary, hidden = architecture.vocab_size, architecture.hidden_size
-    found = [Tensor(rows=vocabulary, columns=hidden)]
+    found = [Tensor(rows=vocabulary, columns=hidden, embedding=True)]
     if not architecture.tie_word_embeddings:
         found.append(Tensor(rows=vocabulary, columns=hidden))
     if architecture.final_norm:
@@ -104,7 +106,12 @@ def gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> in
 
 
 def _eight_bit(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
-    """Device bytes of one tensor's two 8-bit moments; tensors too small stay fp32."""
+    """Device bytes of one tensor's two 8-bit moments; small tensors and embeddings stay fp32.
+
+    Source: transformers' Trainer registers every nn.Embedding for 32-bit states.
+    """
+    if tensor.embedding:
+        return _paged_32bit(tensor, element_bytes, paged=True) if paged else 8 * tensor.elements
     if tensor.elements < SMALLEST_8BIT:
         return 2 * 4 * tensor.elements
     scales = 2 * 4 * (-(-tensor.elements // BLOCK_8BIT))
@@ -169,9 +176,9 @@ def paged_state_bytes(architecture: Architecture, settings: TrainingSettings) ->
     """Bytes of states in managed memory: outside the allocator, able to leave the device."""
     if settings.optimizer not in PAGED:
         return 0
-    width = 2 if settings.optimizer is Optimizer.PAGED_ADAMW_8BIT else 8
+    eight_bit = settings.optimizer is Optimizer.PAGED_ADAMW_8BIT
     return sum(
-        tensor.copies * width * tensor.elements
+        tensor.copies * (2 if eight_bit and not tensor.embedding else 8) * tensor.elements
         for tensor in trained_tensors(architecture, settings)
         if tensor.elements >= SMALLEST_PAGED
     )

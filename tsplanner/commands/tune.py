@@ -30,7 +30,8 @@ from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerE
 from tsplanner.planner.choose import replan
 from tsplanner.planner.files import read_plan, write_plan
 from tsplanner.planner.plan import LearningSettings, Plan
-from tsplanner.processes import WarmServer
+from tsplanner.planner.rules import BITSANDBYTES_OPTIMIZERS
+from tsplanner.processes import SERVER_COMMAND, WarmServer
 from tsplanner.runs import SAVES
 from tsplanner.training.job import Status
 from tsplanner.tune.final import Decision, decide
@@ -110,11 +111,23 @@ def run(options: TuneOptions) -> int:
     plan, folder = plan_and_folder(options)
     refuse_what_cannot_fit(plan)
     try:
-        with WarmServer(log_path=folder / "server.log") as server:
+        with WarmServer(server_command(plan), log_path=folder / "server.log") as server:
             return tune(options, plan, folder, server)
     except KeyboardInterrupt:
         print(f"\nInterrupted. Go on with  tsplanner tune --run-folder {folder} --resume")
         return EXIT_INTERRUPTED
+
+
+def server_command(plan: Plan) -> tuple[str, ...]:
+    """The warm server's command; it hides what starts CUDA when imported, unless the plan needs it.
+
+    With such a library in sight every trial pays for its own imports.
+    """
+    hardware = plan.hardware
+    bitsandbytes = hardware.quantization or hardware.optimizer in BITSANDBYTES_OPTIMIZERS
+    if hardware.accelerator == "cpu" or bitsandbytes or hardware.zero_stage:
+        return SERVER_COMMAND
+    return (*SERVER_COMMAND, "--without", "bitsandbytes,deepspeed")
 
 
 def tune(options: TuneOptions, plan: Plan, folder: Path, server: WarmServer | None) -> int:

@@ -1,6 +1,6 @@
 """Child processes that always end. A leaf: it knows nothing of jobs or plans."""
 
 from tsplanner.processes.run import ProcessResult, run_process
-from tsplanner.processes.warm import WarmServer
+from tsplanner.processes.warm import SERVER_COMMAND, WarmServer
 
-__all__ = ["ProcessResult", "WarmServer", "run_process"]
+__all__ = ["SERVER_COMMAND", "ProcessResult", "WarmServer", "run_process"]

@@ -160,6 +160,7 @@ def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -
         _materialise(model, module, device)
         if isinstance(module, nn.Linear) and module is not head:
             model.set_submodule(name, _quantised(module, hardware, device))
+            module._parameters.clear()  # the list above keeps the module, not its matrix
     model.tie_weights()
     four_bit = hardware.quantization is not Quantization.INT8
     model.is_loaded_in_4bit, model.is_loaded_in_8bit = four_bit, not four_bit

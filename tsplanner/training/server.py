@@ -149,6 +149,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tsplanner.training.server")
     parser.add_argument("--imports", default=",".join(WARM_IMPORTS))
     parser.add_argument("--entry", default=ENTRY)
+    parser.add_argument("--without", default="", help="modules to hide: importing them starts CUDA")
     options = parser.parse_args(arguments)
     # Imports may print: the protocol keeps the real stdout for itself.
     server = Server(answers=os.dup(1), entry=options.entry)
@@ -158,6 +159,8 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     environment.prepare()
     warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
+    for name in filter(None, options.without.split(",")):
+        sys.modules[name] = None  # type: ignore[assignment]
     for name in [*filter(None, options.imports.split(",")), options.entry.partition(":")[0]]:
         importlib.import_module(name)
     if not cuda_works_after_fork():
