@@ -49,7 +49,24 @@ def block_kept_bytes(
         + _mlp_bytes(architecture, settings, flow)
         + _inputs_bytes(architecture, settings, flow, trained=trained)
         + _weight_cast_bytes(architecture, settings, flow, trained=trained)
+        + int8_input_bytes(architecture, settings)
     )
+
+
+def int8_input_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes of the inputs that one block's int8 linears hold, checkpointed or not.
+
+    bitsandbytes keeps them as attributes of the product, out of checkpointing's reach: the norms'
+    outputs [n, D] in the stream's dtype, attention's [n, HA], and the MLP's product [n, F].
+    Source: bitsandbytes autograd/_functions.py (MatMul8bitLt, ``ctx.tensors``).
+    """
+    if settings.quantization is not Quantization.INT8:
+        return 0
+    flow = precision(settings)
+    widths = {"attention": flow.residual, "mlp": flow.residual, Role.OUTPUT.value: flow.operand}
+    groups = {_input_group(linear): linear.in_features for linear in architecture.block}
+    held = sum(width * widths.get(group, flow.projected) for group, width in groups.items())
+    return tokens(settings) * held
 
 
 def _norm_bytes(
@@ -115,8 +132,6 @@ def _inputs_bytes(
             total += _adapter_input_bytes(linear, settings, flow, shared=group in seen)
         elif trained:
             total += _trained_input_bytes(linear, architecture, flow, shared=group in seen)
-        elif settings.quantization is Quantization.INT8 and group not in seen:
-            total += linear.in_features * flow.residual
         seen.add(group)
     return tokens(settings) * total
 

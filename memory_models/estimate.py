@@ -20,7 +20,7 @@ from memory_models.model_states import (
     paged_state_bytes,
 )
 from memory_models.records import Component, Interval, MemoryEstimate
-from memory_models.settings import Attention, Dtype, Quantization, TrainingSettings
+from memory_models.settings import Attention, Dtype, TrainingSettings
 from memory_models.units import MIB
 from memory_models.weights import base_weight_bytes, total_parameters
 from memory_models.zero import ModelStates, shard
@@ -95,8 +95,8 @@ def estimate_memory(
     reserved = reserved_interval(estimated, peak.bytes, settings, calibration)
     context = _by_generation(calibration.context_bytes, major)
     context += calibration.nccl_bytes if settings.world_size > 1 else 0
-    outside = context + paged_state_bytes(architecture, settings)
-    process = _process(reserved, outside, major, calibration)
+    paged = paged_state_bytes(architecture, settings)
+    process = _process(reserved, context, paged, major, calibration)
     return MemoryEstimate(
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=reserved,
@@ -104,7 +104,7 @@ def estimate_memory(
         host_bytes=_host(states, settings, calibration),
         parameters_total=total_parameters(architecture),
         parameters_trainable=trainable_parameters(architecture, settings),
-        components=_components(states, peak, workspace, process, outside),
+        components=_components(states, peak, workspace, process, context),
         peak_instant=peak.name,
         assumptions=_assumptions(architecture, settings, device, calibration),
     )
@@ -129,14 +129,21 @@ def _by_generation(table: Mapping[int, int], major: int) -> int:
     return table[max(known)]
 
 
-def _process(reserved: Interval, outside: int, major: int, calibration: Calibration) -> Interval:
-    """What the driver sees: reserved, context, libraries and managed memory."""
+def _process(
+    reserved: Interval, outside: int, paged: int, major: int, calibration: Calibration
+) -> Interval:
+    """What the driver sees: reserved bytes, context and libraries.
+
+    It charges no managed memory to the process, but that may lie on the device: the bound has it.
+    """
     widening = 1.0 if major in calibration.measured_generations else calibration.unmeasured_widening
     factor = calibration.device_factor
     return Interval(
         expected=round((reserved.expected + outside) * factor),
         upper=round(
-            (reserved.upper + outside + calibration.context_spread_bytes) * widening * factor
+            (reserved.upper + outside + paged + calibration.context_spread_bytes)
+            * widening
+            * factor
         ),
     )
 
@@ -189,8 +196,6 @@ def _assumptions(
         found.append("several ranks, ZeRO and offload: by formula, not measured yet")
     if architecture.num_experts_per_tok:
         found.append("mixture of experts: tokens spread evenly; not measured")
-    if settings.quantization is Quantization.INT8:
-        found.append("int8: three measured cases took 20 to 30 % more than this")
     paged = paged_state_bytes(architecture, settings)
     if paged:
         found.append(f"{paged // MIB} MiB of paged optimizer states may move to the host")

@@ -11,6 +11,7 @@ from memory_models.activations import (
     boundary_bytes,
     dequantized_bytes,
     dora_transient_bytes,
+    int8_input_bytes,
 )
 from memory_models.adapters import trainable_parameters
 from memory_models.architecture import Architecture
@@ -130,7 +131,7 @@ def active_layers(architecture: Architecture, settings: TrainingSettings) -> int
 
 def _kept(architecture: Architecture, settings: TrainingSettings, *, trained: bool) -> int:
     if settings.gradient_checkpointing:
-        return boundary_bytes(architecture, settings)
+        return boundary_bytes(architecture, settings) + int8_input_bytes(architecture, settings)
     return block_kept_bytes(architecture, settings, trained=trained)
 
 
