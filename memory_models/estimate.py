@@ -20,7 +20,7 @@ from memory_models.model_states import (
     paged_state_bytes,
 )
 from memory_models.records import Component, Interval, MemoryEstimate
-from memory_models.settings import Attention, Dtype, TrainingSettings
+from memory_models.settings import Attention, Dtype, Quantization, TrainingSettings
 from memory_models.units import MIB
 from memory_models.weights import base_weight_bytes, total_parameters
 from memory_models.zero import ModelStates, shard
@@ -196,6 +196,8 @@ def _assumptions(
         found.append("several ranks, ZeRO and offload: by formula, not measured yet")
     if architecture.num_experts_per_tok:
         found.append("mixture of experts: tokens spread evenly; not measured")
+    if settings.quantization is Quantization.INT8:
+        found.append("int8: outlier columns not counted")
     paged = paged_state_bytes(architecture, settings)
     if paged:
         found.append(f"{paged // MIB} MiB of paged optimizer states may move to the host")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 import traceback
@@ -36,7 +37,6 @@ SINGLE_PROCESS = {
     "LOCAL_RANK": "0",
     "WORLD_SIZE": "1",
     "MASTER_ADDR": "127.0.0.1",
-    "MASTER_PORT": "29511",
 }
 """What DeepSpeed reads from a launcher; without one it would ask for MPI."""
 
@@ -109,7 +109,7 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch) -> Status:
     began = time.monotonic()
     plan = job.plan
     if plan.hardware.zero_stage:
-        for key, value in SINGLE_PROCESS.items():
+        for key, value in {**SINGLE_PROCESS, "MASTER_PORT": str(free_port())}.items():
             os.environ.setdefault(key, value)
     device = model.training_device(plan.hardware)
     limit_allocator(device, job.memory_limit_bytes)
@@ -124,6 +124,13 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch) -> Status:
     if job.kind is JobKind.TRAIN:
         save_result(built, job, recorder)
     return Status.STOPPED if built.plan_callback.stopped else Status.OK
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on; several jobs may run side by side."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def build_trainer(job: Job, recorder: Recorder, device: torch.device, stop: StopSwitch) -> Any:
