@@ -35,7 +35,7 @@ CHECKS = (
     ("ruff", "format", "--check", "."),
     ("mypy",),
     ("lint-imports",),
-    ("interrogate", "-q", "memory_models", "tsplanner", "tests"),
+    ("interrogate", "memory_models", "tsplanner", "tests"),
 )
 
 

@@ -25,12 +25,14 @@ SAMPLE = ROOT / "configs" / "datasets" / "sample" / "sample.jsonl"
 
 
 def written(folder: Path, rows: list[dict[str, object]]) -> Path:
+    """Write rows as JSON lines."""
     path = folder / "rows.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
     return path
 
 
 def series_row(points: int, words: str = "Look") -> dict[str, object]:
+    """Make a row with one series of so many points."""
     return {"input": f"{words} <ts><ts/>", "output": "Up.", "timeseries": [[0.5] * points]}
 
 
@@ -110,6 +112,7 @@ def test_series_for_a_model_without_encoder_are_refused(tmp_path):
 
 
 def stats_with(**changes: int) -> LengthStats:
+    """Make statistics with a few figures changed."""
     figures = {"longest": 100, "longest_padded": 104, "longest_text": 90} | changes
     return LengthStats(
         rows_total=2, rows_kept=2, mean=90.0, lengths=(80, 100), counted_by="estimate", **figures

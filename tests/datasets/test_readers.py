@@ -19,6 +19,7 @@ GOOD_LINE = json.dumps(GOOD).encode()
 
 
 def written(folder: Path, content: bytes, name: str = "rows.jsonl") -> Path:
+    """Write bytes under a name."""
     path = folder / name
     path.write_bytes(content)
     return path

@@ -22,6 +22,7 @@ QUIET = np.zeros(48)
 
 
 def with_point(value: float, at: int) -> np.ndarray:
+    """Make a flat saw-tooth with one point elsewhere."""
     return np.where(np.equal(STEPS, at), value, np.tile([0.0, 0.1], 24))
 
 

@@ -35,11 +35,13 @@ ENCODER = TimeSeriesEncoder(patch_size=8, num_layers=5, hidden_size=192)
 
 @pytest.fixture(scope="module")
 def tokenizer():
+    """Load the tokenizer that ships with tiny-chatts."""
     return AutoTokenizer.from_pretrained(TINY)
 
 
 @pytest.fixture(scope="module")
 def tiny():
+    """Load tiny-chatts itself."""
     chatts.register()
     return AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.float32).eval()
 

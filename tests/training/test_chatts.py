@@ -59,11 +59,13 @@ SERIES = [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [-1.0, 2.0, 0.5] * 3, [3.0]]
 
 @pytest.fixture(autouse=True)
 def seed_and_register():
+    """Make weights repeatable and the classes known."""
     torch.manual_seed(0)
     chatts.register()
 
 
 def model(model_type: str, **ts: object) -> torch.nn.Module:
+    """Build a small model of random weights."""
     return AutoModelForCausalLM.from_config(CONFIGS[model_type](**ts)).eval()
 
 
