@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from memory_models.architecture import Architecture
 from memory_models.settings import TrainingSettings
 from memory_models.units import ceil_div
-from memory_models.weights import block_parameters, embedding_parameters
+from memory_models.weights import embedding_parameters, total_parameters
 
 MASTER_BYTES = 4
 """DeepSpeed keeps an fp32 master copy of every trained half-precision parameter."""
 HALF_BYTES = 2
+MAX_LIVE_PARAMETERS = 1_000_000_000
+"""DeepSpeed's default of ``stage3_max_live_parameters``, which our configuration keeps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +77,14 @@ def shard(
 
 
 def live_parameter_bytes(architecture: Architecture) -> int:
-    """Bytes of parameters gathered at once under stage 3: the head alone, or two blocks.
+    """Bytes of parameters gathered at once under stage 3.
 
-    Source: DeepSpeed gathers a module whole and prefetches the next.
+    DeepSpeed releases gathered parameters only above ``stage3_max_live_parameters`` elements, so
+    a model below that ends up gathered whole; the embedding is gathered whole in any case.
+    Source: DeepSpeed runtime/zero/partitioned_param_coordinator.py.
     """
-    blocks = 2 * block_parameters(architecture)
-    return HALF_BYTES * max(embedding_parameters(architecture), blocks)
+    live = min(total_parameters(architecture), MAX_LIVE_PARAMETERS)
+    return HALF_BYTES * max(embedding_parameters(architecture), live)
 
 
 def _replace(states: ModelStates, *, buffers: int) -> ModelStates:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from toy_decoder import TOY
 
@@ -63,7 +65,15 @@ def test_offloaded_parameters_join_them() -> None:
     assert (found.weights, found.states, found.host) == (0, 0, 295)
 
 
-def test_gathered_parameters_are_the_head_or_two_blocks() -> None:
-    """The toy: two blocks of 592 are more than a head of 256; two bytes each."""
-    assert live_parameter_bytes(TOY) == 2368
-    assert on_ranks(4, 3).buffers - on_ranks(4, 2).buffers == 2368
+def test_a_small_model_ends_up_gathered_whole() -> None:
+    """The toy's 1,704 parameters are under DeepSpeed's limit of a billion; two bytes each."""
+    assert live_parameter_bytes(TOY) == 3408
+    assert on_ranks(4, 3).buffers - on_ranks(4, 2).buffers == 3408
+
+
+def test_a_large_model_is_gathered_up_to_the_limit() -> None:
+    """A billion parameters of two bytes, unless the embedding alone is larger."""
+    wide = replace(TOY, vocab_size=100_000_000)
+    assert live_parameter_bytes(wide) == 2_000_000_000
+    wider = replace(TOY, vocab_size=150_000_000)
+    assert live_parameter_bytes(wider) == 2 * 8 * 150_000_000
