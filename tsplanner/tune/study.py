@@ -68,6 +68,7 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna = optuna
         self._lock = threading.RLock()
+        self._reported: set[tuple[int, int]] = set()
         self.plan, self.space = plan, space
         self._study = optuna.create_study(
             study_name=STUDY_NAME,
@@ -137,8 +138,12 @@ class Study:
 
     def report(self, proposal: Proposal, eval_loss: float, progress: float) -> bool:
         """Note an evaluation at ``progress`` (0..1) of its trial; True if it should stop."""
+        step = round(progress * PROGRESS_STEPS)
         with self._lock:
-            proposal.handle.report(eval_loss, step=round(progress * PROGRESS_STEPS))
+            if (proposal.number, step) in self._reported:
+                return False  # more evaluations than steps of progress: the first one counts
+            self._reported.add((proposal.number, step))
+            proposal.handle.report(eval_loss, step=step)
             return progress < 1 and bool(proposal.handle.should_prune())
 
     def tell(self, proposal: Proposal, result: Result) -> None:
