@@ -94,7 +94,8 @@ def estimate_memory(
     allocated = allocated_interval(estimated, peak.bytes, settings, calibration)
     reserved = reserved_interval(estimated, peak.bytes, settings, calibration)
     context = _by_generation(calibration.context_bytes, major)
-    context += calibration.nccl_bytes if settings.world_size > 1 else 0
+    communicates = settings.world_size > 1 or settings.zero_stage > 0
+    context += calibration.nccl_bytes if communicates else 0
     paged = paged_state_bytes(architecture, settings)
     process = _process(reserved, context, paged, major, calibration)
     return MemoryEstimate(
