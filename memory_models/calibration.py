@@ -40,7 +40,7 @@ class Calibration:
     context_spread_bytes: int = 64 * MIB
     """Half-width of the 95 % interval of ``context_bytes``."""
     nccl_bytes: int = 800 * MIB
-    """NCCL's buffers outside the allocator, one communicator; 560 and 950 MiB seen with one rank."""
+    """NCCL's buffers outside the allocator, one communicator; 560, 950 MiB seen with one rank."""
     host_runtime_bytes: int = 1700 * MIB
     """Resident bytes of a training process on the host besides model data.
 
