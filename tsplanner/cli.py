@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import json
 import sys
@@ -151,4 +152,5 @@ def _log_bug() -> str:
 
 def run() -> NoReturn:
     """Entry point of the console script."""
+    gc.set_threshold(100_000)  # importing and planning make no cycles worth looking for
     sys.exit(main())

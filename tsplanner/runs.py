@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import os
-import platform
 import re
 import shutil
 import tempfile
@@ -173,7 +172,8 @@ def require_disk_space(folder: Path, needed_bytes: int) -> None:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of every installed package a run depends on."""
-    from importlib import metadata  # slow to import, and `plan` never asks
+    import platform
+    from importlib import metadata  # both slow to import, and `plan` never asks
 
     found = {"python": platform.python_version()}
     for name in PACKAGES:

@@ -14,6 +14,11 @@ def configs_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
+def calibration_file() -> Path:
+    """What probes measured on this machine."""
+    return state_folder() / "calibration.jsonl"
+
+
 def state_folder() -> Path:
     """Where measurements of this machine are kept: $TSPLANNER_STATE or the user's state folder."""
     given = os.environ.get("TSPLANNER_STATE")

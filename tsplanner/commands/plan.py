@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
-
-import msgspec
 
 from tsplanner.commands.options import add_learning, add_pins, add_subject, learning_values, pins
 from tsplanner.commands.plan_view import print_choice, print_failure
@@ -77,19 +76,19 @@ def _document(choice: Choice, path: Path) -> str:
     """One JSON document: the plan, where it was written, what lost and what was refused."""
     return json.dumps(
         {
-            "plan": msgspec.to_builtins(choice.plan),
+            "plan": asdict(choice.plan),
             "path": str(path),
             "alternatives": [
                 {
                     "setting": row.setting,
-                    "hardware": msgspec.to_builtins(row.evaluated.hardware),
-                    "process_bytes": msgspec.to_builtins(row.evaluated.memory.process_bytes),
+                    "hardware": asdict(row.evaluated.hardware),
+                    "process_bytes": asdict(row.evaluated.memory.process_bytes),
                     "relative_speed": row.relative_speed,
                     "reason": row.reason,
                 }
                 for row in choice.alternatives
             ],
-            "refusals": msgspec.to_builtins(choice.refusals),
+            "refusals": [asdict(row) for row in choice.refusals],
             "considered": choice.considered,
         }
     )
@@ -102,11 +101,11 @@ def _failure_document(error: NothingFits) -> str:
             "error": str(error),
             "exit_status": EXIT_NO_PLAN,
             "smallest": {
-                "hardware": msgspec.to_builtins(smallest.hardware),
-                "process_bytes": msgspec.to_builtins(smallest.memory.process_bytes),
+                "hardware": asdict(smallest.hardware),
+                "process_bytes": asdict(smallest.memory.process_bytes),
                 "free_bytes": smallest.free_bytes,
             },
-            "remedies": msgspec.to_builtins(error.failure.remedies),
-            "refusals": msgspec.to_builtins(error.failure.refusals),
+            "remedies": [asdict(row) for row in error.failure.remedies],
+            "refusals": [asdict(row) for row in error.failure.refusals],
         }
     )

@@ -21,8 +21,7 @@ from tsplanner.planner.plan import (
     training_settings,
 )
 from tsplanner.planner.request import Pins, PlanRequest
-from tsplanner.probe.calibration import CPU_DEVICE, calibration_path, load_calibration
-from tsplanner.settings import configs_folder
+from tsplanner.settings import calibration_file, configs_folder
 
 DEFAULT_MODEL = "tiny-chatts"
 DEFAULT_EFFECTIVE_BATCH = 16
@@ -74,8 +73,9 @@ def plan_request(subject: Subject, saves: Path) -> PlanRequest:
 
 def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:
     """The request with what earlier probes on this machine measured, if there were any."""
-    if not machine.detected or not calibration_path().is_file():
+    if not machine.detected or not calibration_file().is_file():
         return request
+    from tsplanner.probe.calibration import CPU_DEVICE, load_calibration
     from tsplanner.probe.refine import refined
 
     points = [

@@ -36,9 +36,9 @@ def normalised_series(series: tuple[float, ...]) -> NormalisedSeries:
     """Mean-centred values, scaled to within 3 of the mean if any lies 3 or further off."""
     mean = math.fsum(series) / len(series)
     centred = [value - mean for value in series]
-    furthest = max(abs(value) for value in centred)
+    furthest = max(*centred, -min(centred))
     scale = furthest / NORMALISED_LIMIT if furthest >= NORMALISED_LIMIT else 1.0
-    values = tuple(value / scale for value in centred)
+    values = tuple(centred) if scale == 1.0 else tuple(value / scale for value in centred)
     return NormalisedSeries(values=values, offset=-mean, scale=scale)
 
 

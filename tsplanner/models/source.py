@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,6 +146,8 @@ def _hub_folder(name: str) -> Path:
             f'"{name}" looks like a hub id, which needs huggingface-hub: '
             f"pip install 'tsplanner[hub]', or give a local folder.{_preset_hint(name)}"
         ) from error
+    import logging
+
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # its retries say nothing new
     try:
         return Path(hf_hub_download(name, "config.json")).parent

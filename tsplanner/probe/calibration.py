@@ -18,10 +18,9 @@ from memory_models.device import Machine
 from memory_models.settings import FinetuningType, Quantization
 from tsplanner import runs
 from tsplanner.planner.plan import Plan
-from tsplanner.settings import state_folder
+from tsplanner.settings import calibration_file
 from tsplanner.training.job import Record
 
-CALIBRATION_FILE = "calibration.jsonl"
 CPU_DEVICE = "cpu"
 
 
@@ -112,7 +111,7 @@ def probe_point(plan: Plan, record: Record, *, now: float | None = None) -> Prob
 
 def calibration_path() -> Path:
     """Where this machine's points lie."""
-    return state_folder() / CALIBRATION_FILE
+    return calibration_file()
 
 
 def store(point: ProbePoint, path: Path | None = None) -> Path:
