@@ -9,6 +9,7 @@ from memory_models.adapters import check_targets, trainable_parameters
 from memory_models.device import Machine
 from memory_models.settings import FinetuningType
 from memory_models.weights import total_parameters
+from tsplanner.datasets.remembered import length_summary
 from tsplanner.errors import UsageError
 from tsplanner.hardware.detect import machine_for
 from tsplanner.models.source import ModelSource, read_model
@@ -155,9 +156,7 @@ def _dataset(
             mean_sequence=float(learning.cutoff_len),
             counted_by="cutoff_len",
         )
-    from tsplanner.datasets.lengths import length_stats, longest_batch_length
-
-    stats = length_stats(
+    found = length_summary(
         path,
         cutoff_len=learning.cutoff_len,
         encoder=source.architecture.encoder,
@@ -167,11 +166,11 @@ def _dataset(
     return DatasetRef(
         name=path.stem,
         path=str(path.resolve()),
-        rows_total=stats.rows_total,
-        rows_kept=stats.rows_kept,
-        longest_sequence=longest_batch_length(stats, 1),
-        longest_batch=longest_batch_length(stats, 2),
-        mean_sequence=stats.mean,
+        rows_total=found.rows_total,
+        rows_kept=found.rows_kept,
+        longest_sequence=found.longest,
+        longest_batch=found.longest_batch,
+        mean_sequence=found.mean,
         on_bad_rows=subject.on_bad_rows,
-        counted_by=stats.counted_by,
+        counted_by=found.counted_by,
     )
