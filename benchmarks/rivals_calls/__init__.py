@@ -1,0 +1,1 @@
+"""How a measured case maps to each rival's own call; run inside the rivals' environment."""
