@@ -4,7 +4,8 @@
 
 DIR is a virtual environment of pinned rivals, made if it is not there. Each rival answers all its
 cases in one process (``rivals_calls``). tsplanner's figures are those of ``accuracy.py``: margins
-fitted without the model's family. Prints a table and writes measurements/rivals_<date>.json.
+fitted without the model's family. Prints a table; a run of all rivals over all measurements also
+writes measurements/rivals_<date>.json.
 """
 
 from __future__ import annotations
@@ -234,7 +235,7 @@ def main() -> None:
     print(f"process above our upper bound: {report['above_our_upper_bound']:.1f} % of cases")
     for name, reason in ABSENT.items():
         print(f"not run: {name}: {reason}")
-    if options.only == list(RIVALS):
+    if options.only == list(RIVALS) and not options.files:
         target = FOLDER / f"rivals_{options.date}.json"
         partial = target.with_suffix(".partial")
         partial.write_text(json.dumps(report, indent=1) + "\n")
