@@ -1,0 +1,268 @@
+"""A simulator of PyTorch's CUDA caching allocator: from tensors' lifetimes to reserved bytes.
+
+Requests are rounded to 512 bytes. Up to 1 MiB they come from segments of 2 MiB, below 10 MiB from
+segments of 20 MiB, above from segments of their own in steps of 2 MiB. The smallest free block that
+is large enough is taken, of equal ones the lowest; what is left over is split off if it is worth it.
+Freed blocks merge with free neighbours of their segment and stay reserved.
+
+Source: c10/cuda/CUDACachingAllocator.cpp (round_size, get_free_block, should_split, malloc,
+free_block, try_merge_blocks, release_cached_blocks).
+Ignores: several streams, max_split_size_mb, garbage collection, roundup_power2_divisions, where the
+driver places segments (taken to be in order).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from memory_models.units import MIB, round_up
+
+BLOCK_BYTES = 512
+SMALL_REQUEST = MIB
+"""Requests up to this come from the small pool."""
+SMALL_SEGMENT = 2 * MIB
+LARGE_REQUEST = 10 * MIB
+"""Requests from this on get a segment of their own."""
+LARGE_SEGMENT = 20 * MIB
+LARGE_STEP = 2 * MIB
+LARGE_REMAINDER = MIB
+"""A large block keeps a remainder up to this."""
+
+Event = tuple[int, int]
+"""(number of a tensor, its bytes at birth), or (number, 0) at its death."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """What replaying the events gave."""
+
+    peak_allocated: int
+    """Bytes of blocks in use at their highest, rounding included."""
+    peak_reserved: int
+    """Bytes of segments at their highest."""
+    peak_event: int
+    """Index of the event at which ``peak_allocated`` was first reached."""
+    fitted: bool = True
+    """False: a request did not fit under the cap; the peaks are those until then."""
+    retries: int = 0
+    """How often cached segments had to be given back first."""
+
+
+@dataclass(slots=True, eq=False)
+class _Block:
+    """A piece of a segment; neighbours are linked within the segment."""
+
+    address: int
+    size: int
+    pool: _Pool
+    allocated: bool = False
+    before: _Block | None = None
+    after: _Block | None = None
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.size, self.address
+
+
+@dataclass(slots=True, eq=False)
+class _Pool:
+    """Free blocks of one pool in order of (size, address)."""
+
+    small: bool
+    free: list[tuple[int, int]] = field(default_factory=list)
+    blocks: dict[int, _Block] = field(default_factory=dict)
+    """Free blocks by address."""
+    tail: _Block | None = None
+    """Last block of the one growing segment (expandable segments)."""
+
+    def add(self, block: _Block) -> None:
+        insort(self.free, block.key)
+        self.blocks[block.address] = block
+
+    def remove(self, block: _Block) -> None:
+        del self.free[bisect_left(self.free, block.key)]
+        del self.blocks[block.address]
+
+    def best(self, size: int) -> _Block | None:
+        index = bisect_left(self.free, (size, 0))
+        return self.blocks[self.free[index][1]] if index < len(self.free) else None
+
+
+class _OutOfMemory(Exception):
+    pass
+
+
+class CachingAllocator:
+    """The allocator's state; ``allocate`` and ``release`` move it."""
+
+    def __init__(self, *, cap: int | None = None, expandable: bool = False) -> None:
+        self.cap, self.expandable = cap, expandable
+        self.allocated = self.reserved = self.retries = 0
+        self.peak_allocated = self.peak_reserved = 0
+        self._small, self._large = _Pool(small=True), _Pool(small=False)
+        self._in_use: dict[int, _Block] = {}
+        self._next_address = 0
+
+    def allocate(self, number: int, size: int) -> bool:
+        """Give memory to tensor ``number``; False where it does not fit under the cap."""
+        wanted = max(BLOCK_BYTES, round_up(size, BLOCK_BYTES))
+        pool = self._small if wanted <= SMALL_REQUEST else self._large
+        block = pool.best(wanted)
+        if block is None:
+            try:
+                block = self._grown(pool, wanted)
+            except _OutOfMemory:
+                return False
+        pool.remove(block)
+        self._split(block, wanted)
+        block.allocated = True
+        self._in_use[number] = block
+        self.allocated += block.size
+        self.peak_allocated = max(self.peak_allocated, self.allocated)
+        return True
+
+    def release(self, number: int) -> None:
+        """Take the memory of tensor ``number`` back into its pool."""
+        block = self._in_use.pop(number)
+        self.allocated -= block.size
+        block.allocated = False
+        for neighbour in (block.before, block.after):
+            if neighbour is not None and not neighbour.allocated:
+                block.pool.remove(neighbour)
+                block = self._merged(block, neighbour)
+        block.pool.add(block)
+
+    def _split(self, block: _Block, wanted: int) -> None:
+        rest = block.size - wanted
+        fine = block.pool.small or self.expandable
+        if rest < BLOCK_BYTES if fine else rest <= LARGE_REMAINDER:
+            return
+        tail = _Block(block.address + wanted, rest, block.pool, before=block, after=block.after)
+        if block.after is not None:
+            block.after.before = tail
+        if block.pool.tail is block:
+            block.pool.tail = tail
+        block.after, block.size = tail, wanted
+        block.pool.add(tail)
+
+    @staticmethod
+    def _merged(one: _Block, other: _Block) -> _Block:
+        first, second = (one, other) if one.address < other.address else (other, one)
+        first.size += second.size
+        first.after = second.after
+        if second.after is not None:
+            second.after.before = first
+        if first.pool.tail is second:
+            first.pool.tail = first
+        return first
+
+    def _grown(self, pool: _Pool, wanted: int) -> _Block:
+        """A free block of a new segment, or of the one that grows."""
+        if self.expandable:
+            return self._stretched(pool, wanted)
+        size = _segment_bytes(wanted)
+        self._reserve(size)
+        block = _Block(self._next_address, size, pool)
+        self._next_address += size
+        pool.add(block)
+        return block
+
+    def _stretched(self, pool: _Pool, wanted: int) -> _Block:
+        """Map more pages behind the last block; a free last block is the new one's beginning."""
+        page = SMALL_SEGMENT if pool.small else LARGE_SEGMENT
+        last = pool.tail
+        start = last if last is not None and not last.allocated else None
+        size = round_up(wanted - (start.size if start else 0), page)
+        self._reserve(size)
+        if start is not None and start is pool.tail and start.address in pool.blocks:
+            pool.remove(start)
+            start.size += size
+            pool.add(start)
+            return start
+        last = pool.tail
+        # The two pools' address ranges never meet: the small one lies below zero.
+        base = last.address + last.size if last else (-(2**62) if pool.small else 0)
+        block = _Block(base, size, pool, before=last)
+        if last is not None:
+            last.after = block
+        pool.tail = block
+        pool.add(block)
+        return block
+
+    def _reserve(self, size: int) -> None:
+        if self.cap is not None and self.reserved + size > self.cap:
+            self.retries += 1
+            self._give_back_cached()
+            if self.reserved + size > self.cap:
+                raise _OutOfMemory
+        self.reserved += size
+        self.peak_reserved = max(self.peak_reserved, self.reserved)
+
+    def _give_back_cached(self) -> None:
+        """Return free segments to the driver: whole ones, or (expandable) free whole pages."""
+        for pool in (self._small, self._large):
+            for block in list(pool.blocks.values()):
+                if self.expandable:
+                    self._unmap(pool, block)
+                elif block.before is None and block.after is None:
+                    pool.remove(block)
+                    self.reserved -= block.size
+
+    def _unmap(self, pool: _Pool, block: _Block) -> None:
+        """Give back the whole pages at the end of the growing segment.
+
+        Ignores: pages in the middle, which PyTorch unmaps too.
+        """
+        if block is not pool.tail:
+            return
+        page = SMALL_SEGMENT if pool.small else LARGE_SEGMENT
+        given = block.size // page * page
+        if not given:
+            return
+        pool.remove(block)
+        self.reserved -= given
+        block.size -= given
+        if block.size:
+            pool.add(block)
+        else:
+            pool.tail = block.before
+            if block.before is not None:
+                block.before.after = None
+
+
+def _segment_bytes(wanted: int) -> int:
+    if wanted <= SMALL_REQUEST:
+        return SMALL_SEGMENT
+    if wanted < LARGE_REQUEST:
+        return LARGE_SEGMENT
+    return round_up(wanted, LARGE_STEP)
+
+
+def simulate(
+    events: Iterable[Event], cap: int | None = None, *, expandable: bool = False
+) -> Replay:
+    """Replay births and deaths of tensors.
+
+    ``cap``: bytes that may be reserved at most (None: no limit). ``expandable``: as with
+    ``expandable_segments:True``.
+    """
+    allocator = CachingAllocator(cap=cap, expandable=expandable)
+    peak_event, highest, fitted = 0, 0, True
+    for index, (number, size) in enumerate(events):
+        if size == 0:
+            allocator.release(number)
+            continue
+        if not allocator.allocate(number, size):
+            fitted = False
+            break
+        if allocator.allocated > highest:
+            highest, peak_event = allocator.allocated, index
+    return Replay(
+        peak_allocated=allocator.peak_allocated,
+        peak_reserved=allocator.peak_reserved,
+        peak_event=peak_event,
+        fitted=fitted,
+        retries=allocator.retries,
+    )
