@@ -1,0 +1,151 @@
+"""Scaled dot-product attention as CUDA allocates it.
+
+PyTorch's own choice of a kernel looks at the device, and the CPU's kernels keep other tensors. This
+stand-in chooses as CUDA does and makes the tensors that the chosen kernel makes.
+
+Notation: B rows, S queries, K keys, H query heads, G key/value heads, A head size.
+Source: aten/src/ATen/native/transformers/cuda/{sdp_utils.cpp, attention.cu, attention_backward.cu}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LARGEST_FLASH_HEAD = 256
+FLASH_ROWS = 128
+"""Rows of the backward's accumulators are rounded up to this."""
+EFFICIENT_ROWS = 32
+
+
+class Kernel(StrEnum):
+    """What CUDA has for attention."""
+
+    FLASH = "flash"
+    EFFICIENT = "efficient"
+    MATH = "math"
+
+
+def chosen_kernel(query: Tensor, key: Tensor, mask: Tensor | None) -> Kernel:
+    """The kernel that CUDA takes: flash knows no masks, memory-efficient no grouped heads."""
+    narrow = query.dtype in (torch.float16, torch.bfloat16)
+    if narrow and mask is None and query.shape[-1] <= LARGEST_FLASH_HEAD:
+        return Kernel.FLASH
+    if query.shape[1] == key.shape[1]:
+        return Kernel.EFFICIENT
+    return Kernel.MATH
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Stands in for ``torch.nn.functional.scaled_dot_product_attention``."""
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        query, key, value = (item.to(dtype) for item in (query, key, value))
+        if attn_mask is not None and attn_mask.is_floating_point():
+            attn_mask = attn_mask.to(dtype)
+    kernel = chosen_kernel(query, key, attn_mask)
+    if kernel is Kernel.MATH:
+        return torch.ops.aten._scaled_dot_product_attention_math(
+            query,
+            key,
+            value,
+            attn_mask,
+            dropout_p,
+            is_causal,
+            scale=scale,
+            enable_gqa=enable_gqa,
+        )[0]
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        # Every layer turns it into a mask to be added, and keeps that for its backward.
+        attn_mask = torch.empty(attn_mask.shape, dtype=query.dtype)
+    result: Tensor = _Fused.apply(query, key, value, attn_mask, kernel is Kernel.FLASH)
+    return result
+
+
+class _Fused(torch.autograd.Function):
+    """One kernel: the output [B, S, H, A] and the fp32 log-sum-exp [B, H, S] are kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, flash: bool
+    ) -> Tensor:
+        rows, heads, length, _ = query.shape
+        # Flash lays its output out as the queries are: [B, H, S, A] ones cost models a copy.
+        alike = flash and query.shape == (*query.shape[:3], value.shape[-1])
+        out = torch.empty_like(query) if alike else _dense(query, value.shape[-1])
+        kept = length if flash else _up(length, EFFICIENT_ROWS)
+        sums = query.new_empty(rows, heads, kept, dtype=torch.float32)
+        ctx.save_for_backward(query, key, value, mask, out, sums)
+        ctx.flash = flash
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, *_ = ctx.saved_tensors
+        if ctx.flash:
+            gradients = [torch.empty_like(item) for item in (query, key, value)]
+            taken = _flash_workspace(query, key, value)
+        else:
+            gradients = [_dense(item, item.shape[-1]) for item in (query, key, value)]
+            taken = _efficient_workspace(query)
+        del taken
+        return (*gradients, None, None)
+
+
+def _dense(item: Tensor, size: int) -> Tensor:
+    """Made as [B, S, H, A], seen as [B, H, S, A]."""
+    rows, heads, length, _ = item.shape
+    return item.new_empty(rows, length, heads, size).transpose(1, 2)
+
+
+def _flash_workspace(query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+    """Accumulator of the query's gradient in fp32; gradients of grouped heads before their sum."""
+    rows, heads, length, size = query.shape
+    tall, wide = _up(length, FLASH_ROWS), _up(size, 32)
+    found = [
+        query.new_empty(rows, heads, tall, dtype=torch.float32),
+        query.new_empty(rows, heads, tall, wide, dtype=torch.float32),
+    ]
+    if key.shape[1] != heads:
+        keys = key.shape[2]
+        found += [query.new_empty(rows, keys, heads, size) for _ in (key, value)]
+    return found
+
+
+def _efficient_workspace(query: Tensor) -> list[Tensor]:
+    """Row sums, and the accumulator of the query's gradient where that is not fp32 itself."""
+    rows, heads, length, size = query.shape
+    found = [query.new_empty(rows, heads, length, dtype=torch.float32)]
+    if query.dtype != torch.float32:
+        found.append(query.new_empty(rows, heads, length, size, dtype=torch.float32))
+    return found
+
+
+def _up(value: int, step: int) -> int:
+    return -(-value // step) * step
+
+
+@contextmanager
+def cuda_attention() -> Iterator[None]:
+    """Let models call the stand-in inside the context."""
+    original = functional.scaled_dot_product_attention
+    functional.scaled_dot_product_attention = attention
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention = original

@@ -1,0 +1,98 @@
+"""Starts the tracer's process and reads what it found. No torch in here."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+
+from memory_models.settings import TrainingSettings
+from tsplanner.errors import TsplannerError
+from tsplanner.processes import run_process
+from tsplanner.tracing.records import Outcome, TraceRequest
+
+NEEDED = ("torch", "transformers", "peft", "accelerate")
+WORKER = (sys.executable, "-m", "tsplanner.tracing.worker")
+POLL_SECONDS = 0.1
+LAST_WORDS = 300
+"""Characters of a dead worker's log that are shown."""
+
+
+def missing_packages() -> list[str]:
+    """What tracing needs and is not installed."""
+    return [name for name in NEEDED if find_spec(name) is None]
+
+
+def require_packages(purpose: str) -> None:
+    """Raise TsplannerError, which says how to get them, if packages are missing."""
+    missing = missing_packages()
+    if missing:
+        raise TsplannerError(
+            f"{purpose} needs {', '.join(missing)}, which "
+            f"{'is' if len(missing) == 1 else 'are'} not installed: "
+            'pip install "tsplanner[train]".'
+        )
+
+
+def refuse(settings: TrainingSettings) -> None:
+    """Raise TsplannerError for settings that no trace covers."""
+    if settings.world_size > 1 or settings.zero_stage or settings.offload_param:
+        raise TsplannerError(
+            "A trace covers one GPU: leave out world_size, zero_stage and offload_param, "
+            "or estimate them by formula (without --trace)."
+        )
+
+
+def trace_all(requests: Sequence[TraceRequest], on_outcome: Callable[[Outcome], None]) -> None:
+    """Trace all requests in one worker process; outcomes come in order, as they are done.
+
+    Raises:
+        TsplannerError: packages are missing, or the worker died.
+    """
+    require_packages("Tracing a model")
+    with tempfile.TemporaryDirectory(prefix="tsplanner-trace-") as name:
+        folder = Path(name)
+        asked, answered, log = folder / "requests.json", folder / "results.jsonl", folder / "log"
+        asked.write_bytes(msgspec.json.encode(list(requests)))
+        reader = _Reader(answered, on_outcome)
+        ended = run_process(
+            [*WORKER, str(asked), str(answered)],
+            log_path=log,
+            time_limit_seconds=None,
+            poll=reader.read,
+            poll_seconds=POLL_SECONDS,
+        )
+        reader.read()
+        if reader.count < len(requests):
+            words = log.read_text(encoding="utf-8", errors="replace").strip()[-LAST_WORDS:]
+            how = (
+                ended.exit_status
+                if ended.exit_status is not None
+                else (f"signal {ended.stopped_by_signal}")
+            )
+            raise TsplannerError(f"The tracing process ended early ({how}): {words}")
+
+
+class _Reader:
+    """Hands on whole lines of a growing file."""
+
+    def __init__(self, path: Path, on_outcome: Callable[[Outcome], None]) -> None:
+        self.path, self.on_outcome = path, on_outcome
+        self.position = self.count = 0
+
+    def read(self) -> None:
+        """Everything that was finished since the last time."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self.position)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self.position += len(line)
+                self.count += 1
+                self.on_outcome(msgspec.json.decode(line, type=Outcome))

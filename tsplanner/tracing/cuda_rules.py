@@ -1,0 +1,168 @@
+"""What CUDA does otherwise than the CPU: the casts of autocast, and dropout's mask.
+
+Sources: aten/src/ATen/autocast_mode.h (AT_FORALL_FP32 and its siblings), native/Dropout.cpp.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils import _pytree as pytree
+
+IN_FP32 = [
+    "acos",
+    "asin",
+    "cosh",
+    "erfinv",
+    "exp",
+    "expm1",
+    "log",
+    "log10",
+    "log2",
+    "log1p",
+    "reciprocal",
+    "rsqrt",
+    "sinh",
+    "tan",
+    "pow",
+    "softplus",
+    "layer_norm",
+    "native_layer_norm",
+    "group_norm",
+    "frobenius_norm",
+    "nuclear_norm",
+    "cosine_similarity",
+    "cosine_embedding_loss",
+    "nll_loss",
+    "nll_loss2d",
+    "kl_div",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "mse_loss",
+    "soft_margin_loss",
+    "binary_cross_entropy_with_logits",
+    "dist",
+    "cdist",
+    "renorm",
+    "logsumexp",
+]
+"""Operators whose half-precision inputs CUDA's autocast turns into fp32."""
+RESULT_IN_FP32 = [
+    "prod",
+    "softmax",
+    "log_softmax",
+    "cumprod",
+    "cumsum",
+    "linalg_vector_norm",
+    "sum",
+]
+"""Operators that take a ``dtype``: fp32 where the caller named none."""
+HALF = (torch.float16, torch.bfloat16)
+_WITHOUT_AUTOCAST = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
+_library: list[Any] = []
+
+
+def use_cuda_casts() -> None:
+    """Give the CPU's autocast the lists of CUDA's, for the rest of this process."""
+    if _library:
+        return
+    library = torch.library.Library("aten", "IMPL")
+    _library.append(library)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that kernels are replaced
+        for name in IN_FP32:
+            _register(library, name, _widened)
+        for name in RESULT_IN_FP32:
+            _register(library, name, _wide_result)
+
+
+def _register(library: Any, name: str, rule: Callable[[Any], Callable[..., Any]]) -> None:
+    packet = getattr(torch.ops.aten, name)
+    for overload in packet.overloads():
+        operator = getattr(packet, overload)
+        if "out" in overload or operator._schema.is_mutable or "Dimname" in str(operator._schema):
+            continue
+        library.impl(
+            operator._schema.name.split("::")[1]
+            + (f".{overload}" if overload != "default" else ""),
+            rule(operator),
+            "AutocastCPU",
+            allow_override=True,
+        )
+
+
+def _widened(operator: Any) -> Callable[..., Any]:
+    def in_fp32(*args: Any, **kwargs: Any) -> Any:
+        with torch._C._ExcludeDispatchKeyGuard(_WITHOUT_AUTOCAST):
+            args, kwargs = pytree.tree_map_only(Tensor, _wide, (args, kwargs))
+            return operator(*args, **kwargs)
+
+    return in_fp32
+
+
+def _wide_result(operator: Any) -> Callable[..., Any]:
+    takes_dtype = any(argument.name == "dtype" for argument in operator._schema.arguments)
+    place = (
+        [argument.name for argument in operator._schema.arguments].index("dtype")
+        if (takes_dtype)
+        else 0
+    )
+
+    def in_fp32(*args: Any, **kwargs: Any) -> Any:
+        with torch._C._ExcludeDispatchKeyGuard(_WITHOUT_AUTOCAST):
+            given = kwargs.get("dtype", args[place] if takes_dtype and len(args) > place else None)
+            if takes_dtype and given is None and args[0].dtype in HALF:
+                args = args[:place]
+                kwargs["dtype"] = torch.float32
+            return operator(*args, **kwargs)
+
+    return in_fp32
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in HALF else tensor
+
+
+@contextmanager
+def autocast(dtype: torch.dtype | None) -> Iterator[None]:
+    """Autocast of the CPU under CUDA's rules; code that asks whether CUDA's is on hears yes."""
+    if dtype is None:
+        yield
+        return
+    with ExitStack() as stack:
+        stack.enter_context(torch.autocast("cpu", dtype))
+        before = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+        torch.set_autocast_enabled("cuda", True)
+        torch.set_autocast_dtype("cuda", dtype)
+        try:
+            yield
+        finally:
+            torch.set_autocast_enabled("cuda", before[0])
+            torch.set_autocast_dtype("cuda", before[1])
+
+
+@contextmanager
+def cuda_dropout() -> Iterator[None]:
+    """Dropout that keeps one byte an element, as CUDA's fused kernel does."""
+    original = functional.dropout
+
+    def dropout(
+        input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    ) -> Tensor:
+        if not training or p == 0.0:
+            return input
+        result: Tensor = torch.native_dropout(input, p, True)[0]
+        return result
+
+    functional.dropout = dropout
+    try:
+        yield
+    finally:
+        functional.dropout = original

@@ -1,0 +1,95 @@
+"""From a trace to an estimate: the same document as the formulas give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from memory_models.calibration import DEFAULT, Calibration
+from memory_models.device import Device
+from memory_models.records import Component, Interval, MemoryEstimate
+from memory_models.units import MIB, round_up
+from tsplanner.tracing.records import Trace
+
+ALLOCATED_MARGIN = 0.01
+RESERVED_MARGIN = 0.05
+"""Shares of a trace's peaks that bounds lie above them.
+
+Provenance: benchmarks/trace_accuracy.py on benchmarks/measurements/memory_h200_2026-11-22.json.
+"""
+SEGMENT_BYTES = 2 * MIB
+DEFAULT_MAJOR = 9
+"""Generation assumed where no device is named: the one that was measured."""
+
+
+def workspace_bytes(device: Device | None, calibration: Calibration = DEFAULT) -> int:
+    """CuBLAS workspaces of a device's generation."""
+    return _by_generation(calibration.workspace_bytes, _major(device))
+
+
+def traced_estimate(
+    trace: Trace, device: Device | None = None, calibration: Calibration = DEFAULT
+) -> MemoryEstimate:
+    """The four quantities of one rank from a trace; process and host bytes as the formulas add."""
+    context = _by_generation(calibration.context_bytes, _major(device))
+    allocated = Interval(
+        expected=trace.peak_allocated_bytes,
+        upper=round(trace.peak_allocated_bytes * (1 + ALLOCATED_MARGIN)),
+    )
+    reserved = Interval(
+        expected=trace.peak_reserved_bytes,
+        upper=round_up(round(trace.peak_reserved_bytes * (1 + RESERVED_MARGIN)), SEGMENT_BYTES),
+    )
+    process = _process(reserved, context, _major(device), calibration)
+    return MemoryEstimate(
+        peak_allocated_bytes=allocated,
+        peak_reserved_bytes=reserved,
+        process_bytes=process,
+        host_bytes=Interval(
+            expected=calibration.host_runtime_bytes,
+            upper=calibration.host_runtime_bytes + calibration.host_runtime_spread_bytes,
+        ),
+        parameters_total=trace.parameters_total,
+        parameters_trainable=trace.parameters_trainable,
+        components=_components(trace, process.expected, context),
+        peak_instant=trace.peak_instant,
+        assumptions=_assumptions(trace, device, calibration),
+    )
+
+
+def _major(device: Device | None) -> int:
+    return device.compute_capability[0] if device else DEFAULT_MAJOR
+
+
+def _by_generation(table: Mapping[int, int], major: int) -> int:
+    known = [key for key in table if key <= major] or [min(table)]
+    return table[max(known)]
+
+
+def _process(reserved: Interval, outside: int, major: int, calibration: Calibration) -> Interval:
+    widening = 1.0 if major in calibration.measured_generations else calibration.unmeasured_widening
+    upper = (reserved.upper + outside + calibration.context_spread_bytes) * widening
+    return Interval(
+        expected=round((reserved.expected + outside) * calibration.device_factor),
+        upper=round(upper * calibration.device_factor),
+    )
+
+
+def _components(trace: Trace, process: int, outside: int) -> tuple[Component, ...]:
+    """Parts of the process's bytes at the traced peak; they add up."""
+    parts = [*trace.components.items(), ("context and libraries", outside)]
+    parts.append(("fragmentation", process - sum(size for _, size in parts)))
+    return tuple(Component(name=name, bytes=size) for name, size in parts if size)
+
+
+def _assumptions(trace: Trace, device: Device | None, calibration: Calibration) -> tuple[str, ...]:
+    versions = ", ".join(f"{name} {version}" for name, version in trace.versions.items())
+    found = [
+        f"traced in {trace.seconds:.0f} s with {versions}; reserved bytes by a simulated allocator",
+        "every sequence at full length",
+        calibration.provenance,
+    ]
+    if device is None:
+        found.append("no device named: process bytes as on an H200")
+    elif device.compute_capability[0] not in calibration.measured_generations:
+        found.append(f"process overhead not measured on {device.name}")
+    return tuple(found)

@@ -1,0 +1,158 @@
+"""The real model of a case, built without memory: on ``meta``, then turned into fake tensors."""
+
+from __future__ import annotations
+
+import warnings
+from types import SimpleNamespace
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from memory_models.settings import Attention, LossKernel, Quantization, TrainingSettings
+from tsplanner.planner.plan import HardwareSettings, LearningSettings, Plan
+from tsplanner.tracing.quantised import (
+    QuantisedLinear,
+    follow_bitsandbytes,
+    quantise,
+    use_stand_ins_in_peft,
+)
+from tsplanner.tracing.records import Subject
+from tsplanner.training import adapters
+from tsplanner.training.fused_loss import use_fused_loss
+from tsplanner.training.model import DTYPES, register_own_models
+
+FLASH = "flash_traced"
+"""Name of the attention that stands in for flash-attn, which needs a GPU to be imported."""
+
+RANK_NUMBER = ".ranknum."
+"""Part of the name of AdaLoRA's divisors, one element each; they are in no count."""
+
+
+def build(subject: Subject, settings: TrainingSettings, total_steps: int) -> Any:
+    """The model on ``meta``, frozen and wrapped as the worker does it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = _base(subject, settings)
+        if settings.loss_kernel is LossKernel.FUSED:
+            use_fused_loss(model)
+        with torch.device("meta"):
+            trained = adapters.apply_method(plan_of(settings), model, total_steps)
+        follow_bitsandbytes(trained)
+        _train_rank_numbers(trained)
+        if settings.gradient_checkpointing:
+            trained.gradient_checkpointing_enable(
+                gradient_checkpointing_kwargs={"use_reentrant": False}
+            )
+    trained.train()
+    return trained
+
+
+def _train_rank_numbers(model: nn.Module) -> None:
+    """Off ``meta``, moving them to the device makes AdaLoRA's divisors trained parameters.
+
+    So the products that they divide are kept for backward.
+    """
+    for name, parameter in model.named_parameters():
+        if RANK_NUMBER in name:
+            parameter.requires_grad_(True)
+
+
+def plan_of(settings: TrainingSettings) -> Plan:
+    """As much of a plan as building a model reads."""
+    batch = settings.micro_batch_size * settings.gradient_accumulation_steps
+    learning = LearningSettings(
+        finetuning_type=settings.finetuning_type,
+        lora_rank=settings.lora_rank,
+        adalora_init_rank=settings.adalora_init_rank,
+        lora_target=settings.lora_target,
+        lora_dropout=settings.lora_dropout,
+        freeze_trainable_layers=settings.freeze_trainable_layers,
+        effective_batch_size=batch,
+        cutoff_len=settings.sequence_length,
+    )
+    hardware = HardwareSettings(
+        micro_batch_size=settings.micro_batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        attention=settings.attention,
+        loss_kernel=settings.loss_kernel,
+        optimizer=settings.optimizer,
+        model_dtype=settings.model_dtype,
+        autocast=settings.autocast,
+        quantization=settings.quantization,
+    )
+    found = SimpleNamespace(
+        learning=learning, hardware=hardware, sequence_length=settings.sequence_length
+    )
+    return cast(Plan, found)
+
+
+def _base(subject: Subject, settings: TrainingSettings) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    register_own_models()
+    config = configuration(subject)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            config,
+            dtype=DTYPES[settings.model_dtype],
+            attn_implementation=_attention_name(settings.attention),
+            trust_remote_code=subject.trust_remote_code,
+        )
+    model.config.use_cache = False
+    if settings.quantization is not None:
+        use_stand_ins_in_peft()
+        quantise(model, settings)
+        from peft import prepare_model_for_kbit_training
+
+        four_bit = settings.quantization is not Quantization.INT8
+        model.is_loaded_in_4bit, model.is_loaded_in_8bit = four_bit, not four_bit
+        model.requires_grad_(False)
+        model = prepare_model_for_kbit_training(
+            model,
+            use_gradient_checkpointing=settings.gradient_checkpointing,
+            gradient_checkpointing_kwargs={"use_reentrant": False},
+        )
+    return model
+
+
+def configuration(subject: Subject) -> Any:
+    """The configuration object of transformers."""
+    from transformers import AutoConfig
+
+    if subject.trust_remote_code and subject.folder is not None:
+        return AutoConfig.from_pretrained(subject.folder, trust_remote_code=True)
+    keys = {key: value for key, value in subject.config.items() if key != "model_type"}
+    return AutoConfig.for_model(str(subject.config["model_type"]), **keys)
+
+
+def _attention_name(attention: Attention) -> str:
+    if attention is not Attention.FLASH_ATTENTION_2:
+        return attention.value
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.masking_utils import AttentionMaskInterface
+    from transformers.modeling_utils import AttentionInterface
+
+    AttentionInterface.register(FLASH, sdpa_attention_forward)
+    AttentionMaskInterface.register(FLASH, lambda *_, **__: None)
+    return FLASH
+
+
+def parameter_counts(model: nn.Module) -> tuple[int, int]:
+    """Elements of the base model, and those that are trained (adapters are not in the first)."""
+    total = sum(p.numel() for name, p in model.named_parameters() if not is_adapter(name))
+    for module in model.modules():
+        if isinstance(module, QuantisedLinear):
+            total += module.elements - module.weight.numel()
+    trained = sum(
+        p.numel()
+        for name, p in model.named_parameters()
+        if p.requires_grad and RANK_NUMBER not in name
+    )
+    return total, trained
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a parameter's name is one that PEFT gives."""
+    return "lora_" in name or RANK_NUMBER in name

@@ -1,0 +1,174 @@
+"""Stand-ins for bitsandbytes: storage of the right size, and the tensors that products make.
+
+Source: bitsandbytes nn/modules.py (Linear4bit, Linear8bitLt) and autograd/_functions.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from memory_models.settings import Quantization, TrainingSettings
+from tsplanner.training.model import DTYPES
+
+BLOCK = 64
+"""Elements of a 4-bit matrix that share a scale."""
+BLOCK_OF_SCALES = 256
+"""Scales that share a scale under double quantisation."""
+CODE = 16
+CODE_OF_SCALES = 256
+
+
+class QuantisedLinear(nn.Linear):
+    """What 4-bit and 8-bit linears have in common: a packed weight and its constants."""
+
+    def __init__(self, original: nn.Linear, packed: Tensor, constants: dict[str, Tensor]) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = original.in_features, original.out_features
+        self.weight = nn.Parameter(packed, requires_grad=False)
+        # Packed storage has fewer elements than the matrix.
+        self.elements = original.in_features * original.out_features
+        self.bias = original.bias
+        for name, tensor in constants.items():
+            self.register_buffer(name, tensor, persistent=False)
+
+
+class FourBitLinear(QuantisedLinear):
+    """Linear4bit: two elements a byte."""
+
+    compute_dtype: torch.dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """De-quantise, multiply; the adapter's code clones the result."""
+        given = x.dtype
+        x = x.to(self.compute_dtype)
+        bias = None if self.bias is None else self.bias.to(self.compute_dtype)
+        out: Tensor = _FourBitProduct.apply(x, self.weight, bias, self.out_features)
+        return out.to(given).clone()
+
+
+class _FourBitProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, packed: Tensor, bias: Tensor | None, rows: int) -> Tensor:
+        ctx.packed, ctx.shape = packed, (rows, x.shape[-1])
+        whole = x.new_empty(ctx.shape)
+        return nn.functional.linear(x, whole, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = outputs
+        whole = gradient.new_empty(ctx.shape)
+        return gradient @ whole, None, None, None
+
+
+class EightBitLinear(QuantisedLinear):
+    """Linear8bitLt: a byte an element, a scale a row; its product holds on to its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Quantise the input, multiply in int8."""
+        if self.bias is not None and self.bias.dtype != x.dtype:
+            self.bias.data = self.bias.data.to(x.dtype)
+        out: Tensor = _EightBitProduct.apply(x, self.weight, self.bias)
+        return out
+
+
+class _EightBitProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+        flat = x.reshape(-1, x.shape[-1])
+        half = flat.to(torch.float16)
+        narrow = torch.empty_like(flat, dtype=torch.int8), half.new_empty(half.shape[0])
+        del half
+        product = flat.new_empty(flat.shape[0], packed.shape[0], dtype=torch.int32)
+        out = product.to(x.dtype)
+        del product, narrow
+        # An attribute, not a saved tensor: checkpointing cannot drop it.
+        ctx.held, ctx.packed, ctx.shape = flat, packed, x.shape
+        return out.view(*x.shape[:-1], packed.shape[0])
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = outputs[0].reshape(-1, outputs[0].shape[-1]).contiguous()
+        whole = gradient.new_empty(ctx.packed.shape, dtype=ctx.held.dtype)
+        found = gradient.to(ctx.held.dtype) @ whole
+        return found.view(ctx.shape), None, None
+
+
+def quantise(model: Any, settings: TrainingSettings) -> None:
+    """Replace every linear of a model on ``meta`` but the head, as transformers does."""
+    head = model.get_output_embeddings()
+    compute = DTYPES[settings.autocast or settings.model_dtype]
+    for name, module in list(model.named_modules()):
+        if not isinstance(module, nn.Linear) or module is head:
+            continue
+        if settings.quantization is Quantization.INT8:
+            fresh: QuantisedLinear = _eight_bit(module)
+        else:
+            fresh = _four_bit(module, double=settings.quantization is Quantization.NF4_DQ)
+            fresh.compute_dtype = compute
+        model.set_submodule(name, fresh)
+
+
+def follow_bitsandbytes(model: nn.Module) -> None:
+    """Let adapters on quantised linears read their input uncast under autocast.
+
+    PEFT has layers of their own for bitsandbytes, which cast only without autocast.
+    Source: peft/tuners/lora/bnb.py (Linear4bit.forward, ``requires_conversion``).
+    """
+    for module in model.modules():
+        if isinstance(getattr(module, "base_layer", None), QuantisedLinear):
+            module._cast_input_dtype = _cast_without_autocast
+
+
+def _cast_without_autocast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x if torch.is_autocast_enabled() else x.to(dtype)
+
+
+def use_stand_ins_in_peft() -> None:
+    """Let DoRA de-quantise stand-ins, for the rest of this process."""
+    from peft.tuners.lora import dora
+
+    original = dora.dequantize_module_weight
+
+    def dequantised(module: nn.Module) -> Any:
+        if isinstance(module, FourBitLinear):
+            return torch.empty(
+                module.out_features,
+                module.in_features,
+                dtype=module.compute_dtype,
+                device=module.weight.device,
+            )
+        if isinstance(module, QuantisedLinear):
+            return module.weight.to(torch.float16)
+        return original(module)
+
+    if original.__name__ != dequantised.__name__:
+        dora.dequantize_module_weight = dequantised
+
+
+def _four_bit(linear: nn.Linear, *, double: bool) -> FourBitLinear:
+    elements = linear.weight.numel()
+    blocks = -(-elements // BLOCK)
+    constants = {"code": _floats(CODE)}
+    if double:
+        constants |= {
+            "scales": torch.empty(blocks, dtype=torch.uint8, device="meta"),
+            "scales_of_scales": _floats(-(-blocks // BLOCK_OF_SCALES)),
+            "code_of_scales": _floats(CODE_OF_SCALES),
+            "offset": _floats(1),
+        }
+    else:
+        constants["scales"] = _floats(blocks)
+    packed = torch.empty((elements + 1) // 2, 1, dtype=torch.uint8, device="meta")
+    return FourBitLinear(linear, packed, constants)
+
+
+def _eight_bit(linear: nn.Linear) -> EightBitLinear:
+    packed = torch.empty(linear.weight.shape, dtype=torch.int8, device="meta")
+    return EightBitLinear(linear, packed, {"scales": _floats(linear.out_features)})
+
+
+def _floats(count: int) -> Tensor:
+    return torch.empty(count, dtype=torch.float32, device="meta")

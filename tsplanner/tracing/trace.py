@@ -1,0 +1,103 @@
+"""The memory of a training step by running it without values."""
+
+from __future__ import annotations
+
+import gc
+import time
+from importlib import metadata
+from typing import Any
+
+from memory_models.caching_allocator import simulate
+from memory_models.settings import TrainingSettings
+from tsplanner.tracing.attention import cuda_attention
+from tsplanner.tracing.client import refuse
+from tsplanner.tracing.cuda_rules import cuda_dropout, use_cuda_casts
+from tsplanner.tracing.model import build, is_adapter, parameter_counts
+from tsplanner.tracing.optimizers import optimizer_for
+from tsplanner.tracing.records import Trace, TraceRequest
+from tsplanner.tracing.replay import alive_at, by_kind, largest, several_steps
+from tsplanner.tracing.shapes import drop_values
+from tsplanner.tracing.step import Step
+from tsplanner.tracing.storages import Kind, Phase, Storage, Storages
+from tsplanner.tracing.tensors import TraceMode
+from tsplanner.training.batches import longest_batch
+
+PROBE_STEPS = 3
+"""Length of the run that AdaLoRA's schedule is told of; memory does not depend on it."""
+NAMED_PACKAGES = ("torch", "transformers", "peft", "accelerate")
+
+
+def trace_memory(request: TraceRequest) -> Trace:
+    """Trace one case.
+
+    Raises:
+        TsplannerError: the case cannot be traced (see ``refuse``), or the model looks at values.
+    """
+    began = time.monotonic()
+    settings = request.settings
+    refuse(settings)
+    use_cuda_casts()
+    model = build(request.subject, settings, PROBE_STEPS)
+    total, trained = parameter_counts(model)
+    storages = Storages()
+    step = prepared(model, settings, storages)
+    if request.workspace_bytes:
+        storages.known.append(
+            Storage(request.workspace_bytes, "cuBLAS", Phase.LOAD, Kind.WORKSPACE)
+        )
+        storages.events.append((len(storages.known) - 1, request.workspace_bytes))
+    loaded = len(storages.events)
+    persistent = run_once(step)
+    count = len(storages.known)
+    events = several_steps(storages.events[:loaded], storages.events[loaded:], count)
+    found = simulate(events)
+    alive = alive_at(events, found.peak_event)
+    at_peak = [(storages.known[number % count], size) for number, size in alive.items()]
+    last = storages.known[events[found.peak_event][0] % count]
+    return Trace(
+        parameters_total=total,
+        parameters_trainable=trained,
+        persistent_bytes=persistent,
+        peak_allocated_bytes=found.peak_allocated,
+        peak_reserved_bytes=found.peak_reserved,
+        peak_instant=last.phase.value,
+        components=by_kind(at_peak),
+        alive=largest(at_peak),
+        seconds=time.monotonic() - began,
+        versions={name: metadata.version(name) for name in NAMED_PACKAGES},
+    )
+
+
+def prepared(model: Any, settings: TrainingSettings, storages: Storages) -> Step:
+    """The model without values, its optimizer and a batch, ready to run."""
+    drop_values(model)
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        storages.follow(tensor, name, Kind.ADAPTERS if is_adapter(name) else Kind.WEIGHTS)
+    batch = longest_batch(
+        model.config,
+        micro_batch_size=settings.micro_batch_size,
+        sequence_length=settings.sequence_length,
+    )
+    return Step(
+        model=model,
+        optimizer=optimizer_for(settings.optimizer, model),
+        settings=settings,
+        batch=batch,
+        mode=TraceMode(storages),
+    )
+
+
+def run_once(step: Step) -> int:
+    """Run one step; bytes of what is left after it."""
+    storages = step.storages
+    # Cycles are collected at no fixed time, so a run cannot count on it.
+    gc.disable()
+    try:
+        with cuda_attention(), cuda_dropout():
+            step.run()
+    finally:
+        gc.enable()
+    storages.name_survivors(Kind.STATES)
+    left = storages.alive_bytes()
+    gc.collect()
+    return left

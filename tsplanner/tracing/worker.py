@@ -1,0 +1,52 @@
+"""The tracer's own process: ``python -m tsplanner.tracing.worker REQUESTS.json RESULTS.jsonl``.
+
+Reads a list of requests, writes one line a request as it is done: a trace, or why there is none.
+The parent never imports torch.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+
+import msgspec
+
+from tsplanner.errors import TsplannerError
+from tsplanner.tracing.records import Outcome, TraceRequest
+from tsplanner.training import environment
+
+THREADS = 1
+"""No numbers are computed, so there is nothing to share out."""
+
+
+def main(arguments: list[str]) -> int:
+    """Trace every request of a file; 0 even where some could not be traced."""
+    requests = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=list[TraceRequest])
+    environment.prepare()
+    import torch
+
+    torch.set_num_threads(THREADS)
+    with Path(arguments[1]).open("wb") as results:
+        for request in requests:
+            results.write(msgspec.json.encode(outcome(request)) + b"\n")
+            results.flush()
+    return 0
+
+
+def outcome(request: TraceRequest) -> Outcome:
+    """The trace of one request, or one sentence about why it failed."""
+    from tsplanner.tracing.trace import trace_memory
+
+    try:
+        return Outcome(trace=trace_memory(request))
+    except TsplannerError as error:
+        return Outcome(error=str(error))
+    except Exception as error:
+        traceback.print_exc()
+        text = (str(error).strip() or "no message").splitlines()[0]
+        return Outcome(error=f"The trace failed ({type(error).__name__}: {text[:300]}).")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
