@@ -74,22 +74,42 @@ def read_case(
         TsplannerError: a broken model.
         ValueError: values that exclude each other.
     """
+    name = model_name(given)
+    if name not in models:
+        models[name] = read_model(name).architecture
+    return Case(
+        architecture=models[name],
+        settings=case_settings(given),
+        device=case_device(given, {} if devices is None else devices),
+    )
+
+
+def model_name(given: Mapping[str, object]) -> str:
+    """The case's model, once all its keys are known ones.
+
+    Raises:
+        UsageError: an unknown key, or no model.
+    """
     for key in given:
         if key not in CASE_KEYS:
             raise UsageError(f'unknown key "{key}".{did_you_mean(key, CASE_KEYS)}')
     name = given.get("model")
     if not isinstance(name, str) or not name:
         raise UsageError("model is missing: a folder, a config.json or a preset")
-    if name not in models:
-        models[name] = read_model(name).architecture
+    return name
+
+
+def case_settings(given: Mapping[str, object]) -> TrainingSettings:
+    """How the case trains.
+
+    Raises:
+        UsageError: a value of the wrong type.
+        ValueError: values that exclude each other.
+    """
     values = {
         key: _value(key, value) for key, value in given.items() if key not in ("model", "device")
     }
-    return Case(
-        architecture=models[name],
-        settings=TrainingSettings(**values),  # type: ignore[arg-type]
-        device=_device(given.get("device"), {} if devices is None else devices),
-    )
+    return TrainingSettings(**values)  # type: ignore[arg-type]
 
 
 def _value(key: str, value: object) -> object:
@@ -132,7 +152,13 @@ def _targets(value: object) -> tuple[str, ...] | str:
     raise UsageError(f"lora_target must be a list of module names or {ALL_LINEAR}, not {value!r}")
 
 
-def _device(name: object, devices: dict[str, Device]) -> Device | None:
+def case_device(given: Mapping[str, object], devices: dict[str, Device]) -> Device | None:
+    """The GPU that the case names; ``devices`` caches what was read already.
+
+    Raises:
+        UsageError: an unknown GPU.
+    """
+    name = given.get("device")
     if name is None:
         return None
     if not isinstance(name, str):

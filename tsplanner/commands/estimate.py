@@ -6,17 +6,16 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from memory_models.architecture import Architecture
-from memory_models.device import Device
-from memory_models.estimate import estimate_memory
-from memory_models.records import Interval, MemoryEstimate
+from memory_models.records import MemoryEstimate
 from memory_models.settings import ALL_LINEAR
-from tsplanner.commands.cases import CASE_KEYS, Case, read_case
+from tsplanner.commands.cases import CASE_KEYS
+from tsplanner.commands.estimate_lines import Estimated, Lines, Tracing, formula_of, from_trace
+from tsplanner.commands.estimate_trace import run_traces
 from tsplanner.commands.options import names, positive, switch, targets
 from tsplanner.commands.screen import Screen, gib
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
@@ -24,6 +23,7 @@ from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
 EPILOG = """examples:
   tsplanner estimate --model qwen2.5-14b --sequence-length 4096 --lora-target q_proj,k_proj,v_proj
   tsplanner estimate --cases cases.jsonl > estimates.jsonl
+  tsplanner estimate --model qwen2.5-14b --sequence-length 4096 --trace
 """
 
 NULLABLE = "null"
@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for key, kind in CASE_KEYS.items():
         flag = f"--{key.replace('_', '-')}"
         parser.add_argument(flag, **_flag(key, kind))  # type: ignore[arg-type]
+    parser.add_argument(
+        "--trace", action="store_true", help="run the model without values instead of the formulas"
+    )
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="let a trace run the model's own code"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document, no words")
 
 
@@ -60,37 +66,45 @@ def _flag(key: str, kind: object) -> dict[str, object]:
 def from_arguments(options: argparse.Namespace) -> int:
     """Run the verb from parsed flags."""
     given = {key: getattr(options, key) for key in CASE_KEYS if getattr(options, key) is not None}
+    tracing = Tracing(always=options.trace, trust_remote_code=options.trust_remote_code)
     if options.cases is not None:
         if given:
             raise UsageError(f"--cases and --{sorted(given)[0]} exclude each other.")
-        return run_cases(options.cases)
+        return run_cases(options.cases, tracing)
     for key in ("autocast", "quantization"):
         if given.get(key) == NULLABLE:
             given[key] = None
     if isinstance(given.get("lora_target"), tuple):
         given["lora_target"] = list(given["lora_target"])
-    return run_one(given, as_json=options.json)
+    return run_one(given, tracing, as_json=options.json)
 
 
-def run_one(given: Mapping[str, object], *, as_json: bool) -> int:
-    """Estimate one case and print it.
+def run_one(given: Mapping[str, object], tracing: Tracing, *, as_json: bool) -> int:
+    """Estimate one case and print it; by a trace if asked to, or if there is no reader.
 
     Raises:
         UsageError: the case cannot be.
+        TsplannerError: it cannot be traced.
     """
     try:
-        case = read_case(given, {})
-        estimate = estimate_memory(case.architecture, case.settings, case.device)
+        found = formula_of(given, {}, {}, tracing)
+        traced_case = tracing.case(given, {}, {}) if found is None else None
     except (ValueError, OverflowError) as error:
         raise UsageError(f"{error}.") from error
+    results: list[Estimated | TsplannerError] = [] if found is None else [found]
+    if traced_case is not None:
+        run_traces([traced_case], lambda result: results.append(from_trace(result)))
+    (result,) = results
+    if isinstance(result, TsplannerError):
+        raise result
     if as_json or not sys.stdout.isatty():
-        print(json.dumps(document(estimate)))
+        print(json.dumps(result.document))
     else:
-        _print_estimate(case, estimate)
+        _print_estimate(result.name, result.estimate)
     return EXIT_OK
 
 
-def run_cases(name: str) -> int:
+def run_cases(name: str, tracing: Tracing) -> int:
     """Estimate every case of a file, one JSON document a line, in order.
 
     Raises:
@@ -105,77 +119,27 @@ def run_cases(name: str) -> int:
         except OSError as error:
             raise UsageError(f"--cases {name} cannot be read: {error.strerror}.") from error
     with source as lines:
-        _estimate_lines(lines, sys.stdout)
+        Lines(sys.stdout, tracing).run(lines)
     return EXIT_OK
 
 
-def _estimate_lines(lines: Iterable[str], out: TextIO) -> None:
-    """Each line's estimate or error; models are read once."""
-    models: dict[str, Architecture] = {}
-    devices: dict[str, Device] = {}
-    for line in lines:
-        if line.strip():
-            out.write(json.dumps(_line_result(line, models, devices)) + "\n")
-
-
-def _line_result(
-    line: str, models: dict[str, Architecture], devices: dict[str, Device]
-) -> dict[str, object]:
-    try:
-        given = json.loads(line, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        return {"case": line.strip()[:2000], "error": f"not valid JSON: {error}"}
-    if not isinstance(given, dict):
-        return {"case": given, "error": "a case must be a JSON object"}
-    try:
-        case = read_case(given, models, devices)
-        estimate = estimate_memory(case.architecture, case.settings, case.device)
-    except (TsplannerError, ValueError, OverflowError) as error:
-        return {"case": given, "error": str(error)}
-    return {"case": given, **document(estimate)}
-
-
-def _no_number(word: str) -> float:
-    """NaN and Infinity are not JSON: echoing them would break the reader of our output."""
-    raise ValueError(f"{word} is no JSON value")
-
-
-def document(estimate: MemoryEstimate) -> dict[str, object]:
-    """An estimate as plain values, by the names that scripts rely on."""
-    return {
-        "peak_allocated_bytes": _interval(estimate.peak_allocated_bytes),
-        "peak_reserved_bytes": _interval(estimate.peak_reserved_bytes),
-        "process_bytes": _interval(estimate.process_bytes),
-        "host_bytes": _interval(estimate.host_bytes),
-        "parameters": {
-            "total": estimate.parameters_total,
-            "trainable": estimate.parameters_trainable,
-        },
-        "components": {part.name: part.bytes for part in estimate.components},
-        "peak_instant": estimate.peak_instant,
-        "assumptions": list(estimate.assumptions),
-    }
-
-
-def _interval(interval: Interval) -> dict[str, int]:
-    return {"expected": interval.expected, "upper": interval.upper}
-
-
-def _print_estimate(case: Case, estimate: MemoryEstimate) -> None:
+def _print_estimate(name: str, estimate: MemoryEstimate) -> None:
     screen = Screen()
     screen.line(
-        f"{case.architecture.name} · {estimate.parameters_total:,} parameters "
+        f"{name} · {estimate.parameters_total:,} parameters "
         f"({estimate.parameters_trainable:,} trained) · peak in {estimate.peak_instant}",
         "bold",
     )
     screen.line(f"  {'GiB':<28}{'expected':>10}{'95 % bound':>12}")
-    for name, interval in (
+    for quantity, interval in (
         ("peak allocated", estimate.peak_allocated_bytes),
         ("peak reserved", estimate.peak_reserved_bytes),
         ("process", estimate.process_bytes),
         ("host", estimate.host_bytes),
     ):
-        screen.line(f"  {name:<28}{gib(interval.expected):>10}{gib(interval.upper):>12}", "bold")
+        screen.line(
+            f"  {quantity:<28}{gib(interval.expected):>10}{gib(interval.upper):>12}", "bold"
+        )
     for part in estimate.components:
         screen.line(f"    {part.name:<26}{gib(part.bytes):>10}")
     for note in estimate.assumptions:

@@ -29,6 +29,21 @@ class ModelSource:
     """Folder with tokenizer.json, if the model has one beside its config."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFiles:
+    """Where a model's files lie, and its decoded config.json; no reader has looked at it yet."""
+
+    name: str
+    path: Path
+    """Its config.json."""
+    folder: Path
+    config: dict[str, object]
+
+
+class NoReaderError(TsplannerError):
+    """The config's ``model_type`` is one that no reader knows."""
+
+
 def preset_names() -> tuple[str, ...]:
     """Names of the presets of configs/models, sorted."""
     folder = configs_folder() / "models"
@@ -40,7 +55,18 @@ def read_model(name: str, *, cache_hub: bool = True) -> ModelSource:
 
     Raises:
         UsageError: nothing of that name.
-        TsplannerError: its config.json is broken or of an unknown model type.
+        NoReaderError: of an unknown model type.
+        TsplannerError: its config.json is broken.
+    """
+    return _source(find_model(name, cache_hub=cache_hub))
+
+
+def find_model(name: str, *, cache_hub: bool = True) -> ModelFiles:
+    """The files of the model that ``name`` stands for: path first, then preset, then hub id.
+
+    Raises:
+        UsageError: nothing of that name.
+        TsplannerError: its config.json is broken.
     """
     try:
         path = Path(name).expanduser()
@@ -48,14 +74,14 @@ def read_model(name: str, *, cache_hub: bool = True) -> ModelSource:
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f'Model "{name[:80]}" cannot be looked up: {error!s:.160}.') from error
     if is_folder:
-        return _read_folder(path)
+        return _files_in(path)
     if is_file:
-        return _source(path, folder=path.parent)
+        return _files(path, folder=path.parent)
     preset = configs_folder() / "models" / name / "config.json"
     if name in preset_names():
-        return _read_folder(preset.parent)
+        return _files_in(preset.parent)
     if cache_hub and _may_be_hub_id(name):
-        return _read_folder(_hub_folder(name))
+        return _files_in(_hub_folder(name))
     raise UsageError(
         f'No model "{name}": it is no folder, no config.json and no preset.'
         f"{did_you_mean(name, preset_names())} Presets: {', '.join(preset_names())}."
@@ -69,24 +95,28 @@ def _may_be_hub_id(name: str) -> bool:
     return name.count("/") == 1 and not local
 
 
-def _read_folder(folder: Path) -> ModelSource:
+def _files_in(folder: Path) -> ModelFiles:
     config = folder / "config.json"
     if not config.is_file():
         raise TsplannerError(
             f"{folder} has no config.json; give the folder that save_pretrained wrote."
         )
-    return _source(config, folder=folder)
+    return _files(config, folder=folder)
 
 
-def _source(path: Path, folder: Path) -> ModelSource:
-    values = read_config(path)
+def _files(path: Path, folder: Path) -> ModelFiles:
     name = folder.name if path.name == "config.json" else path.stem
+    return ModelFiles(name=name or str(path), path=path, folder=folder, config=read_config(path))
+
+
+def _source(files: ModelFiles) -> ModelSource:
+    folder = files.folder
     weights = any(folder.glob("*.safetensors"))
     return ModelSource(
-        architecture=read_architecture(values, name=name or str(path), source=str(path)),
-        config=values,
+        architecture=read_architecture(files.config, name=files.name, source=str(files.path)),
+        config=files.config,
         folder=folder.resolve(),
-        has_weights=weights and path.name == "config.json",
+        has_weights=weights and files.path.name == "config.json",
         tokenizer=folder.resolve() if (folder / "tokenizer.json").is_file() else None,
     )
 
@@ -116,7 +146,8 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
     """The architecture a decoded config describes.
 
     Raises:
-        TsplannerError: unknown ``model_type``, or shapes that cannot be.
+        NoReaderError: unknown ``model_type``.
+        TsplannerError: shapes that cannot be.
     """
     config = Config(values, source)
     model_type = config.text("model_type", "")
@@ -126,7 +157,7 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
         model_type = config.text("model_type")
     reader = READERS.get(model_type)
     if reader is None:
-        raise TsplannerError(
+        raise NoReaderError(
             f'{source}: model_type "{model_type}" has no reader.'
             f"{did_you_mean(model_type, READERS)} Known: {', '.join(sorted(READERS))}."
         )

@@ -108,19 +108,14 @@ def _widened(operator: Any) -> Callable[..., Any]:
 
 
 def _wide_result(operator: Any) -> Callable[..., Any]:
-    takes_dtype = any(argument.name == "dtype" for argument in operator._schema.arguments)
-    place = (
-        [argument.name for argument in operator._schema.arguments].index("dtype")
-        if (takes_dtype)
-        else 0
-    )
+    names = [argument.name for argument in operator._schema.arguments]
+    place = names.index("dtype") if "dtype" in names else len(names)
 
     def in_fp32(*args: Any, **kwargs: Any) -> Any:
         with torch._C._ExcludeDispatchKeyGuard(_WITHOUT_AUTOCAST):
-            given = kwargs.get("dtype", args[place] if takes_dtype and len(args) > place else None)
-            if takes_dtype and given is None and args[0].dtype in HALF:
-                args = args[:place]
-                kwargs["dtype"] = torch.float32
+            given = args[place] if len(args) > place else kwargs.get("dtype")
+            if "dtype" in names and given is None and args[0].dtype in HALF:
+                args, kwargs = args[:place], {**kwargs, "dtype": torch.float32}
             return operator(*args, **kwargs)
 
     return in_fp32

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from memory_models.settings import Attention, LossKernel, Quantization, TrainingSettings
+from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import HardwareSettings, LearningSettings, Plan
 from tsplanner.tracing.quantised import (
     QuantisedLinear,
@@ -93,13 +94,17 @@ def _base(subject: Subject, settings: TrainingSettings) -> Any:
 
     register_own_models()
     config = configuration(subject)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            config,
-            dtype=DTYPES[settings.model_dtype],
-            attn_implementation=_attention_name(settings.attention),
-            trust_remote_code=subject.trust_remote_code,
-        )
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(
+                config,
+                dtype=DTYPES[settings.model_dtype],
+                attn_implementation=_attention_name(settings.attention),
+                trust_remote_code=subject.trust_remote_code,
+            )
+    except ValueError as error:
+        text = str(error).splitlines()[0]
+        raise TsplannerError(f"transformers builds no causal model of this: {text}") from error
     model.config.use_cache = False
     if settings.quantization is not None:
         use_stand_ins_in_peft()
@@ -118,13 +123,25 @@ def _base(subject: Subject, settings: TrainingSettings) -> Any:
 
 
 def configuration(subject: Subject) -> Any:
-    """The configuration object of transformers."""
+    """The configuration object of transformers.
+
+    Raises:
+        TsplannerError: transformers does not know the model type.
+    """
     from transformers import AutoConfig
 
     if subject.trust_remote_code and subject.folder is not None:
         return AutoConfig.from_pretrained(subject.folder, trust_remote_code=True)
     keys = {key: value for key, value in subject.config.items() if key != "model_type"}
-    return AutoConfig.for_model(str(subject.config["model_type"]), **keys)
+    model_type = str(subject.config.get("model_type", ""))
+    try:
+        return AutoConfig.for_model(model_type, **keys)
+    except ValueError as error:
+        own = "auto_map" in subject.config
+        hint = "add --trust-remote-code to run the code it ships" if own else "upgrade transformers"
+        raise TsplannerError(
+            f'The installed transformers has no model of type "{model_type}": {hint}.'
+        ) from error
 
 
 def _attention_name(attention: Attention) -> str:

@@ -1,0 +1,173 @@
+"""``tsplanner estimate --trace``: the same document from running the model without values."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+from memory_models.architecture import Architecture
+from memory_models.device import Device
+from memory_models.estimate import check, estimate_memory
+from memory_models.records import MemoryEstimate
+from tsplanner.commands.cases import case_device, case_settings, model_name
+from tsplanner.errors import TsplannerError
+from tsplanner.models.source import ModelFiles, NoReaderError, find_model, read_architecture
+from tsplanner.report.text import gib
+from tsplanner.tracing.client import refuse, trace_all
+from tsplanner.tracing.estimate import traced_estimate, workspace_bytes
+from tsplanner.tracing.records import Outcome, Subject, Trace, TraceRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedCase:
+    """One configuration to trace."""
+
+    name: str
+    architecture: Architecture | None
+    """None where the model type has no reader."""
+    no_reader: str
+    """Why there is none."""
+    device: Device | None
+    request: TraceRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced:
+    """A traced case: the estimate, and the formulas' where there is a reader."""
+
+    case: TracedCase
+    trace: Trace
+    estimate: MemoryEstimate
+    formula: MemoryEstimate | None
+
+
+def read_traced_case(
+    given: Mapping[str, object],
+    files: dict[str, ModelFiles],
+    devices: dict[str, Device],
+    *,
+    trust_remote_code: bool,
+) -> TracedCase:
+    """Check a case's keys and values; ``files`` and ``devices`` cache what was read already.
+
+    Raises:
+        UsageError, TsplannerError, ValueError: as ``read_case``; settings that no trace covers.
+    """
+    name = model_name(given)
+    if name not in files:
+        files[name] = find_model(name)
+    found, settings = files[name], case_settings(given)
+    device = case_device(given, devices)
+    refuse(settings)
+    architecture, no_reader = _architecture(found)
+    if architecture is not None:
+        check(architecture, settings, device)
+    else:
+        _check_length(found.config, settings.sequence_length)
+    subject = Subject(
+        config=found.config,
+        folder=str(found.folder.resolve()) if trust_remote_code else None,
+        trust_remote_code=trust_remote_code,
+    )
+    return TracedCase(
+        name=found.name,
+        architecture=architecture,
+        no_reader=no_reader,
+        device=device,
+        request=TraceRequest(
+            subject=subject, settings=settings, workspace_bytes=workspace_bytes(device)
+        ),
+    )
+
+
+def _check_length(config: Mapping[str, object], sequence_length: int) -> None:
+    """What ``check`` asks of a length, of a config that no reader knows."""
+    most = config.get("max_position_embeddings")
+    if isinstance(most, int) and sequence_length > most:
+        raise ValueError(
+            f"sequence_length {sequence_length} is above the model's max_position_embeddings {most}"
+        )
+
+
+def _architecture(files: ModelFiles) -> tuple[Architecture | None, str]:
+    try:
+        return read_architecture(files.config, name=files.name, source=str(files.path)), ""
+    except NoReaderError as error:
+        return None, str(error)
+
+
+def run_traces(
+    cases: Sequence[TracedCase], on_result: Callable[[Traced | TsplannerError], None]
+) -> None:
+    """Trace all cases in one process; results come in order. A person sees which is at work.
+
+    Raises:
+        TsplannerError: packages are missing, or the process died.
+    """
+    waiting = list(cases)
+    with _status() as status:
+
+        def take(outcome: Outcome) -> None:
+            case = waiting.pop(0)
+            on_result(_result(case, outcome))
+            if waiting:
+                status.update(_words(len(cases) - len(waiting), len(cases)))
+
+        status.update(_words(0, len(cases)))
+        trace_all([case.request for case in cases], take)
+
+
+def _result(case: TracedCase, outcome: Outcome) -> Traced | TsplannerError:
+    if outcome.trace is None:
+        return TsplannerError(outcome.error)
+    settings = case.request.settings
+    formula = None
+    if case.architecture is not None:
+        formula = estimate_memory(case.architecture, settings, case.device)
+    estimate = traced_estimate(outcome.trace, case.device)
+    return Traced(
+        case=case,
+        trace=outcome.trace,
+        estimate=replace(estimate, assumptions=(*estimate.assumptions, _beside(case, formula))),
+        formula=formula,
+    )
+
+
+def _beside(case: TracedCase, formula: MemoryEstimate | None) -> str:
+    if formula is None:
+        return "no reader for this model type, so no formula to compare with"
+    return (
+        f"by formula: {gib(formula.peak_allocated_bytes.expected)} allocated, "
+        f"{gib(formula.peak_reserved_bytes.expected)} reserved"
+    )
+
+
+def largest_tensors(trace: Trace) -> list[dict[str, object]]:
+    """What is alive at the peak, as plain values."""
+    return [
+        {"kind": row.kind, "origin": row.origin, "count": row.count, "bytes": row.bytes}
+        for row in trace.alive
+    ]
+
+
+class _Quiet:
+    """Says nothing: for pipes."""
+
+    def update(self, words: str) -> None:
+        """Nobody reads."""
+
+
+def _status() -> Any:
+    """A spinner on stderr for a person, nothing in a pipe."""
+    if not sys.stderr.isatty():
+        return nullcontext(_Quiet())
+    from rich.console import Console
+
+    return Console(stderr=True).status("")
+
+
+def _words(done: int, count: int) -> str:
+    return "tracing" if count == 1 else f"tracing {done + 1} of {count}"
