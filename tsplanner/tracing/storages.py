@@ -100,6 +100,13 @@ class Storages:
         self.events.append((number, size))
         return number
 
+    def take_forever(self, size: int, kind: Kind) -> None:
+        """Memory that no tensor owns and nothing gives back."""
+        if size:
+            self._candidate = None
+            self.events.append((len(self.known), size))
+            self.known.append(Storage(size, "", self.phase, kind))
+
     def _died(self, address: int) -> None:
         number, _ = self._alive.pop(address)
         candidate, self._candidate = self._candidate, None

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tsplanner.tracing.shapes import ShapeTensor, run_on_shapes, without_values
-from tsplanner.tracing.storages import Storages
+from tsplanner.tracing.storages import Kind, Phase, Storages
 
 LARGEST_REAL_ELEMENTS = 4 * 1024 * 1024
 """Real floating-point tensors above this lose their values."""
@@ -36,13 +36,26 @@ INDEXED = frozenset(
 )
 """Operators that a mask may index: the mask's values decide how long the result is."""
 
+PRODUCTS = frozenset(
+    {
+        torch.ops.aten.mm.default,
+        torch.ops.aten.addmm.default,
+        torch.ops.aten.bmm.default,
+        torch.ops.aten.baddbmm.default,
+    }
+)
+"""Operators that cuBLAS computes."""
+
 
 class TraceMode(TorchDispatchMode):
     """Runs every operator without values and tells ``storages`` what it makes."""
 
-    def __init__(self, storages: Storages) -> None:
+    def __init__(self, storages: Storages, workspace_bytes: int = 0) -> None:
+        """``workspace_bytes``: of cuBLAS, both threads together."""
         super().__init__()
         self.storages = storages
+        self._workspace_bytes = workspace_bytes // 2
+        self._without_workspace = {Phase.FORWARD, Phase.BACKWARD}
         self._makes: dict[Any, bool] = {}
         """Whether an operator makes new storages, by operator."""
 
@@ -63,9 +76,20 @@ class TraceMode(TorchDispatchMode):
             )
         if makes:
             self._follow(func, result)
+            if func in PRODUCTS and self.storages.phase in self._without_workspace:
+                self._take_workspace()
             if func in IN_PLACE_SUMS and not torch.is_grad_enabled() and not args[0]._is_view():
                 self.storages.may_add_in_place(result, args[0])
         return result
+
+    def _take_workspace(self) -> None:
+        """Autograd's thread has a cuBLAS handle of its own, and each handle a workspace.
+
+        Backward's first product comes when the logits are freed: its workspace settles in there,
+        and the next step's logits need a segment of their own.
+        """
+        self._without_workspace.discard(self.storages.phase)
+        self.storages.take_forever(self._workspace_bytes, Kind.WORKSPACE)
 
     def _follow(self, func: Any, result: Any) -> None:
         if isinstance(result, Tensor):

@@ -18,7 +18,7 @@ from tsplanner.tracing.records import Trace, TraceRequest
 from tsplanner.tracing.replay import alive_at, by_kind, largest, several_steps
 from tsplanner.tracing.shapes import drop_values
 from tsplanner.tracing.step import Step
-from tsplanner.tracing.storages import Kind, Phase, Storage, Storages
+from tsplanner.tracing.storages import Kind, Storages
 from tsplanner.tracing.tensors import TraceMode
 from tsplanner.training.batches import longest_batch
 
@@ -40,12 +40,7 @@ def trace_memory(request: TraceRequest) -> Trace:
     model = build(request.subject, settings, PROBE_STEPS)
     total, trained = parameter_counts(model)
     storages = Storages()
-    step = prepared(model, settings, storages)
-    if request.workspace_bytes:
-        storages.known.append(
-            Storage(request.workspace_bytes, "cuBLAS", Phase.LOAD, Kind.WORKSPACE)
-        )
-        storages.events.append((len(storages.known) - 1, request.workspace_bytes))
+    step = prepared(model, settings, TraceMode(storages, request.workspace_bytes))
     loaded = len(storages.events)
     persistent = run_once(step)
     count = len(storages.known)
@@ -68,11 +63,11 @@ def trace_memory(request: TraceRequest) -> Trace:
     )
 
 
-def prepared(model: Any, settings: TrainingSettings, storages: Storages) -> Step:
+def prepared(model: Any, settings: TrainingSettings, mode: TraceMode) -> Step:
     """The model without values, its optimizer and a batch, ready to run."""
     drop_values(model)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        storages.follow(tensor, name, Kind.ADAPTERS if is_adapter(name) else Kind.WEIGHTS)
+        mode.storages.follow(tensor, name, Kind.ADAPTERS if is_adapter(name) else Kind.WEIGHTS)
     batch = longest_batch(
         model.config,
         micro_batch_size=settings.micro_batch_size,
@@ -83,7 +78,7 @@ def prepared(model: Any, settings: TrainingSettings, storages: Storages) -> Step
         optimizer=optimizer_for(settings.optimizer, model),
         settings=settings,
         batch=batch,
-        mode=TraceMode(storages),
+        mode=mode,
     )
 
 
