@@ -68,7 +68,7 @@ class TraceMode(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        result = _run(func, args, kwargs)
+        result = self.compute(func, args, kwargs)
         makes = self._makes.get(func)
         if makes is None:
             makes = self._makes[func] = any(
@@ -80,6 +80,21 @@ class TraceMode(TorchDispatchMode):
                 self._take_workspace()
             if func in IN_PLACE_SUMS and not torch.is_grad_enabled() and not args[0]._is_view():
                 self.storages.may_add_in_place(result, args[0])
+        return result
+
+    def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An operator's result: a real one if all that goes in is real, else its shape."""
+        shapes, real = _tensors_in(args, kwargs)
+        if shapes and func in INDEXED:
+            args = (args[0], _numbered(args[1]), *args[2:])
+        if shapes:
+            return run_on_shapes(func, args, kwargs)
+        if not real and _makes_without_values(func, args, kwargs):
+            return run_on_shapes(func, args, {**kwargs, "device": "meta"})
+        result = func(*args, **kwargs)
+        is_float = isinstance(result, Tensor) and result.is_floating_point()
+        if is_float and result.numel() > LARGEST_REAL_ELEMENTS:
+            return without_values(result)
         return result
 
     def _take_workspace(self) -> None:
@@ -97,21 +112,6 @@ class TraceMode(TorchDispatchMode):
         elif isinstance(result, (tuple, list)):
             for item in result:
                 self._follow(func, item)
-
-
-def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    shapes, real = _tensors_in(args, kwargs)
-    if shapes and func in INDEXED:
-        args = (args[0], _numbered(args[1]), *args[2:])
-    if shapes:
-        return run_on_shapes(func, args, kwargs)
-    if not real and _makes_without_values(func, args, kwargs):
-        return run_on_shapes(func, args, {**kwargs, "device": "meta"})
-    result = func(*args, **kwargs)
-    is_float = isinstance(result, Tensor) and result.is_floating_point()
-    if is_float and result.numel() > LARGEST_REAL_ELEMENTS:
-        return without_values(result)
-    return result
 
 
 def _numbered(indices: Any) -> list[Any]:
