@@ -10,9 +10,9 @@ from memory_models.device import Machine
 from memory_models.settings import FinetuningType
 from memory_models.weights import total_parameters
 from tsplanner.datasets.remembered import length_summary
-from tsplanner.errors import UsageError
+from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.hardware.detect import machine_for
-from tsplanner.models.source import ModelSource, read_model
+from tsplanner.models.source import ModelSource, NoReaderError, read_model
 from tsplanner.planner.defaults import default_learning_rate
 from tsplanner.planner.plan import (
     DatasetRef,
@@ -55,7 +55,7 @@ def plan_request(subject: Subject, saves: Path) -> PlanRequest:
     Raises:
         UsageError, TsplannerError: as the readers of model, dataset and machine say.
     """
-    source = read_model(subject.model or DEFAULT_MODEL)
+    source = _source(subject.model or DEFAULT_MODEL)
     learning = learning_settings(subject.learning, source)
     tokenizer = _tokenizer(subject, source)
     dataset = _dataset(subject, source, learning, tokenizer)
@@ -70,6 +70,16 @@ def plan_request(subject: Subject, saves: Path) -> PlanRequest:
         forced_cpu=subject.cpu,
     )
     return calibrated(request, machine)
+
+
+def _source(name: str) -> ModelSource:
+    """The model; one without a reader is left to ``estimate``, which can trace it."""
+    try:
+        return read_model(name)
+    except NoReaderError as error:
+        raise TsplannerError(
+            f"{error} A plan needs one; tsplanner estimate --trace sizes a configuration without."
+        ) from error
 
 
 def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:

@@ -41,12 +41,15 @@ class FourBitLinear(QuantisedLinear):
     compute_dtype: torch.dtype
 
     def forward(self, x: Tensor) -> Tensor:
-        """De-quantise, multiply; the adapter's code clones the result."""
+        """De-quantise, multiply; the adapter's code then clones the result."""
+        return self._product(x).clone()
+
+    def _product(self, x: Tensor) -> Tensor:
         given = x.dtype
         x = x.to(self.compute_dtype)
         bias = None if self.bias is None else self.bias.to(self.compute_dtype)
         out: Tensor = _FourBitProduct.apply(x, self.weight, bias, self.out_features)
-        return out.to(given).clone()
+        return out.to(given)
 
 
 class _FourBitProduct(torch.autograd.Function):

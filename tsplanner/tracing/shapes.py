@@ -16,6 +16,7 @@ from tsplanner.errors import TsplannerError
 
 CPU = torch.device("cpu")
 META = torch.device("meta")
+_GROUPED = torch.ops.aten._grouped_mm.default if hasattr(torch.ops.aten, "_grouped_mm") else None
 _DEVICE_OF = torch.ops.prim.device.default
 """How C++ asks a tensor subclass for its device."""
 
@@ -60,6 +61,8 @@ def run_on_shapes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     if func is _DEVICE_OF:
         return META if _Kernel.running else CPU
     args, kwargs = _shapes_only(args, kwargs)
+    if func is _GROUPED and args[0].dtype != torch.bfloat16:
+        return _grouped_product(func, args, kwargs)
     if kwargs.get("device") is not None:
         kwargs["device"] = META
     if _Kernel.running:
@@ -78,6 +81,13 @@ def run_on_shapes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
             f"The trace cannot follow {func}: the model's code looks at values of tensors."
         ) from error
     return _wrapped(result)
+
+
+def _grouped_product(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Products of a mixture's experts; the kernel of ``meta`` takes bf16 alone, CUDA's any."""
+    narrow = [without_values(item, torch.bfloat16) for item in args[:2]]
+    result = run_on_shapes(func, (*narrow, *args[2:]), kwargs)
+    return without_values(result, args[0].dtype)
 
 
 def _wrapped(result: Any) -> Any:
@@ -108,10 +118,12 @@ def _shape_of(item: Any) -> Any:
     return without_values(item) if _is_real(item) else item
 
 
-def without_values(tensor: Tensor) -> ShapeTensor:
-    """A tensor of the same shape, strides and dtype, with a storage of its own."""
+def without_values(tensor: Tensor, dtype: torch.dtype | None = None) -> ShapeTensor:
+    """A tensor of the same shape, strides and (unless given) dtype, with a storage of its own."""
     with torch._C._DisableTorchDispatch():
-        made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
+        made = torch.empty_strided(
+            tensor.shape, tensor.stride(), dtype=dtype or tensor.dtype, device=META
+        )
     return ShapeTensor.of(made)
 
 
