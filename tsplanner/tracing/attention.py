@@ -60,21 +60,34 @@ def attention(
             attn_mask = attn_mask.to(dtype)
     kernel = chosen_kernel(query, key, attn_mask)
     if kernel is Kernel.MATH:
-        return torch.ops.aten._scaled_dot_product_attention_math(
-            query,
-            key,
-            value,
-            attn_mask,
-            dropout_p,
-            is_causal,
-            scale=scale,
-            enable_gqa=enable_gqa,
-        )[0]
+        return _by_operators(query, key, value, attn_mask, is_causal)
     if attn_mask is not None and attn_mask.dtype == torch.bool:
         # Every layer turns it into a mask to be added, and keeps that for its backward.
         attn_mask = torch.empty(attn_mask.shape, dtype=query.dtype)
     result: Tensor = _Fused.apply(query, key, value, attn_mask, kernel is Kernel.FLASH)
     return result
+
+
+def _by_operators(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
+) -> Tensor:
+    """Attention by plain products: half precision is widened, all scores [B, H, S, K] exist.
+
+    Source: aten/src/ATen/native/transformers/attention.cpp (_scaled_dot_product_attention_math).
+    """
+    dtype = query.dtype
+    query = query.float() * 0.5
+    key, value = key.float(), value.float()
+    if is_causal:
+        mask = torch.empty(query.shape[-2], key.shape[-2], dtype=query.dtype)
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = (item.repeat_interleave(groups, dim=1) for item in (key, value))
+    scores = query @ (key.transpose(-2, -1) * 0.5)
+    if mask is not None:
+        scores = scores.add_(mask)
+    scores = torch.ops.aten._safe_softmax(scores, -1)
+    return (scores @ value).to(dtype)
 
 
 class _Fused(torch.autograd.Function):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -126,21 +126,19 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def autocast(dtype: torch.dtype | None) -> Iterator[None]:
-    """Autocast of the CPU under CUDA's rules; code that asks whether CUDA's is on hears yes."""
-    if dtype is None:
+def cuda_autocast_answers() -> Iterator[None]:
+    """Answer questions about CUDA's autocast with the CPU's.
+
+    ``torch.is_autocast_enabled()`` asks for CUDA's. Setting that too would not do: checkpointing
+    restores the state of the device it sees alone.
+    """
+    enabled, dtype = torch.is_autocast_enabled, torch.get_autocast_dtype
+    torch.is_autocast_enabled = lambda device_type="cpu": enabled("cpu")
+    torch.get_autocast_dtype = lambda device_type="cpu": dtype("cpu")
+    try:
         yield
-        return
-    with ExitStack() as stack:
-        stack.enter_context(torch.autocast("cpu", dtype))
-        before = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
-        torch.set_autocast_enabled("cuda", True)
-        torch.set_autocast_dtype("cuda", dtype)
-        try:
-            yield
-        finally:
-            torch.set_autocast_enabled("cuda", before[0])
-            torch.set_autocast_dtype("cuda", before[1])
+    finally:
+        torch.is_autocast_enabled, torch.get_autocast_dtype = enabled, dtype
 
 
 @contextmanager

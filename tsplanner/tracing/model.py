@@ -104,6 +104,11 @@ def _base(subject: Subject, settings: TrainingSettings) -> Any:
             )
     except ValueError as error:
         text = str(error).splitlines()[0]
+        if "attention implementation" in text:
+            raise TsplannerError(
+                f"This model's code in the installed transformers runs no {settings.attention} "
+                "attention: set attention eager."
+            ) from error
         raise TsplannerError(f"transformers builds no causal model of this: {text}") from error
     model.config.use_cache = False
     if settings.quantization is not None:

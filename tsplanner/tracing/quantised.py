@@ -24,6 +24,9 @@ CODE_OF_SCALES = 256
 class QuantisedLinear(nn.Linear):
     """What 4-bit and 8-bit linears have in common: a packed weight and its constants."""
 
+    adapted = False
+    """Whether an adapter sits on it."""
+
     def __init__(self, original: nn.Linear, packed: Tensor, constants: dict[str, Tensor]) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = original.in_features, original.out_features
@@ -41,8 +44,9 @@ class FourBitLinear(QuantisedLinear):
     compute_dtype: torch.dtype
 
     def forward(self, x: Tensor) -> Tensor:
-        """De-quantise, multiply; the adapter's code then clones the result."""
-        return self._product(x).clone()
+        """De-quantise, multiply; an adapter's code then clones the result."""
+        out = self._product(x)
+        return out.clone() if self.adapted else out
 
     def _product(self, x: Tensor) -> Tensor:
         given = x.dtype
@@ -121,12 +125,14 @@ def follow_bitsandbytes(model: nn.Module) -> None:
     Source: peft/tuners/lora/bnb.py (Linear4bit.forward, ``requires_conversion``).
     """
     for module in model.modules():
-        if isinstance(getattr(module, "base_layer", None), QuantisedLinear):
+        base = getattr(module, "base_layer", None)
+        if isinstance(base, QuantisedLinear):
+            base.adapted = True
             module._cast_input_dtype = _cast_without_autocast
 
 
 def _cast_without_autocast(x: Tensor, dtype: torch.dtype) -> Tensor:
-    return x if torch.is_autocast_enabled() else x.to(dtype)
+    return x if torch.is_autocast_enabled("cpu") else x.to(dtype)
 
 
 def use_stand_ins_in_peft() -> None:

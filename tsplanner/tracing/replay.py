@@ -21,7 +21,9 @@ def several_steps(loading: list[Event], step: list[Event], offset: int) -> list[
     """
     births = {number for number, size in step if size}
     survivors = births - {number for number, size in step if not size}
-    again = [event for event in step if event[0] not in survivors]
+    # Not what the first step frees for good either: an int8 bias that is cast once.
+    passing = births - survivors
+    again = [event for event in step if event[0] in passing]
     events = [*loading, *step]
     for index in range(1, STEPS):
         events += [(number + index * offset, size) for number, size in again]

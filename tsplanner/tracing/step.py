@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,6 @@ import torch
 from torch import Tensor
 
 from memory_models.settings import FinetuningType, TrainingSettings
-from tsplanner.tracing.cuda_rules import autocast
 from tsplanner.tracing.storages import Kind, Phase, Storages
 from tsplanner.tracing.tensors import TraceMode
 from tsplanner.training.model import DTYPES
@@ -66,7 +66,8 @@ class Step:
         from accelerate.utils.operations import convert_to_fp32
 
         dtype = self.settings.autocast
-        with autocast(DTYPES[dtype] if dtype else None):
+        context = torch.autocast("cpu", DTYPES[dtype]) if dtype else nullcontext()
+        with context:
             outputs = self.model(**batch, **({} if items is None else self._counted(items)))
         if dtype is not None:
             outputs = convert_to_fp32(outputs)

@@ -107,6 +107,20 @@ class Storages:
             self.events.append((len(self.known), size))
             self.known.append(Storage(size, "", self.phase, kind))
 
+    def take(self, sizes: Iterable[int], origin: str) -> list[int]:
+        """Memory that a kernel takes for itself while it runs; ``give_back`` its numbers."""
+        self._candidate = None
+        taken = []
+        for size in sizes:
+            taken.append(len(self.known))
+            self.events.append((taken[-1], size))
+            self.known.append(Storage(size, origin, self.phase))
+        return taken
+
+    def give_back(self, taken: list[int]) -> None:
+        """The kernel is done."""
+        self.events += [(number, 0) for number in taken]
+
     def _died(self, address: int) -> None:
         number, _ = self._alive.pop(address)
         candidate, self._candidate = self._candidate, None

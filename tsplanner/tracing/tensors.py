@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tsplanner.tracing.shapes import ShapeTensor, run_on_shapes, without_values
 from tsplanner.tracing.storages import Kind, Phase, Storages
+from tsplanner.tracing.workspaces import WORKSPACES, Workspace
 
 LARGEST_REAL_ELEMENTS = 4 * 1024 * 1024
 """Real floating-point tensors above this lose their values."""
@@ -68,6 +69,9 @@ class TraceMode(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        workspace = WORKSPACES.get(func)
+        if workspace is not None:
+            return self._run_with(workspace, func, args, kwargs)
         result = self.compute(func, args, kwargs)
         makes = self._makes.get(func)
         if makes is None:
@@ -80,6 +84,19 @@ class TraceMode(TorchDispatchMode):
                 self._take_workspace()
             if func in IN_PLACE_SUMS and not torch.is_grad_enabled() and not args[0]._is_view():
                 self.storages.may_add_in_place(result, args[0])
+        return result
+
+    def _run_with(
+        self, workspace: Workspace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run an operator that takes memory of its own while it runs."""
+        sizes, origin = workspace.sizes(*args), f"inside {func.__name__}"
+        taken = self.storages.take(sizes, origin) if workspace.before_result else []
+        result = self.compute(func, args, kwargs)
+        self._follow(func, result)
+        if not workspace.before_result:
+            taken = self.storages.take(sizes, origin)
+        self.storages.give_back(taken)
         return result
 
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
