@@ -2,7 +2,7 @@
 
 Requests are rounded to 512 bytes. Up to 1 MiB they come from segments of 2 MiB, below 10 MiB from
 segments of 20 MiB, above from segments of their own in steps of 2 MiB. The smallest free block that
-is large enough is taken, of equal ones the lowest; what is left over is split off if it is worth it.
+is large enough is taken, of equal ones the lowest; a remainder is split off if it is worth it.
 Freed blocks merge with free neighbours of their segment and stay reserved.
 
 Source: c10/cuda/CUDACachingAllocator.cpp (round_size, get_free_block, should_split, malloc,
