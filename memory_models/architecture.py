@@ -153,6 +153,8 @@ class Architecture:
     """Dropouts on the residual stream of one block that are on in training (OPT: 2)."""
     norms_per_layer: int = 2
     """Norms over the hidden size in one block (4 in Gemma 2 and 3)."""
+    parallel_residual: bool = False
+    """Attention and MLP both read the block's input (GPT-NeoX)."""
     qk_norm: bool = False
     """A norm over each query and key head (Qwen3, Gemma 3)."""
     final_norm: bool = True
@@ -166,6 +168,8 @@ class Architecture:
     final_logit_softcapping: float | None = None
     attn_logit_softcapping: float | None = None
     sliding_window: int | None = None
+    """Positions that attention of ``sliding_layers`` blocks sees; None: all."""
+    sliding_layers: int = 0
     rotary_buffer_count: int = 0
     """Elements of non-persistent rotary caches that nothing shards or quantises (ChatTS-14B)."""
     encoder: TimeSeriesEncoder | None = None
@@ -182,6 +186,10 @@ class Architecture:
                 f"num_attention_heads {self.num_attention_heads} is not a multiple of "
                 f"num_key_value_heads {self.num_key_value_heads}"
             )
+
+    def __hash__(self) -> int:
+        """Of what tells models apart; caches ask for it all the time."""
+        return hash((self.name, self.hidden_size, self.num_hidden_layers, self.vocab_size))
 
     @property
     def target_names(self) -> tuple[str, ...]:

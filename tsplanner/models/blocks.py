@@ -66,6 +66,33 @@ def gated_mlp(
     )
 
 
+EVERY_LAYER = frozenset({"mistral", "mixtral", "phi3"})
+"""Families whose window, if they have one, is on every layer."""
+
+
+def sliding_layers(config: Config) -> int:
+    """Decoder blocks whose attention sees a window only, if the config has one.
+
+    ``layer_types`` says it; older configs give a pattern: every block but each p-th (Gemma 2: 2,
+    Gemma 3: 6), or blocks from ``max_window_layers`` on (Qwen, with ``use_sliding_window``).
+    Source: transformers' configuration classes.
+    """
+    kind, layers = config.text("model_type"), config.positive("num_hidden_layers")
+    types = config.optional("layer_types")
+    if isinstance(types, list):
+        return types.count("sliding_attention")
+    if config.optional_positive("sliding_window") is None:
+        return 0
+    if kind in EVERY_LAYER:
+        return layers
+    if kind in ("gemma2", "gemma3_text"):
+        pattern = 2 if kind == "gemma2" else config.positive("sliding_window_pattern", 6)
+        return layers - layers // pattern
+    if config.flag("use_sliding_window", default=False):
+        return max(0, layers - config.positive("max_window_layers", 28))
+    return 0
+
+
 def architecture_of(
     name: str, config: Config, block: tuple[Linear, ...], **traits: object
 ) -> Architecture:
@@ -87,6 +114,8 @@ def architecture_of(
         "block": block,
         "norm_width_per_layer": 2 * hidden,
         "activation": activation_of(config),
+        "sliding_window": config.optional_positive("sliding_window"),
+        "sliding_layers": sliding_layers(config),
     }
     return Architecture(**{**fields, **traits})  # type: ignore[arg-type]
 

@@ -31,8 +31,7 @@ def _llama(name: str, config: Config) -> Architecture:
         config.positive("intermediate_size"),
         bias=config.flag("mlp_bias", default=False),
     )
-    window = config.optional_positive("sliding_window")
-    return architecture_of(name, config, block, sliding_window=window)
+    return architecture_of(name, config, block)
 
 
 def _qwen2(name: str, config: Config) -> Architecture:
@@ -113,7 +112,6 @@ def _gemma2(name: str, config: Config) -> Architecture:
         norm_width_per_layer=4 * config.positive("hidden_size"),
         final_logit_softcapping=config.number("final_logit_softcapping", 30.0),
         attn_logit_softcapping=config.number("attn_logit_softcapping", 50.0),
-        sliding_window=config.optional_positive("sliding_window"),
     )
 
 
@@ -125,7 +123,6 @@ def _gemma3(name: str, config: Config) -> Architecture:
         norms_per_layer=4,
         qk_norm=True,
         norm_width_per_layer=4 * hidden + 2 * config.head_dim,
-        sliding_window=config.optional_positive("sliding_window"),
     )
 
 
@@ -196,7 +193,10 @@ def _gpt_neox(name: str, config: Config) -> Architecture:
         ),
     )
     activation = activation_of(config) if config.has("hidden_act") else Activation.GELU
-    return architecture_of(name, config, block, norm=Norm.LAYER, activation=activation)
+    parallel = config.flag("use_parallel_residual", default=True)
+    return architecture_of(
+        name, config, block, norm=Norm.LAYER, activation=activation, parallel_residual=parallel
+    )
 
 
 def _encoder(config: Config) -> TimeSeriesEncoder:

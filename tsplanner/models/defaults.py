@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 DEFAULTS: Mapping[str, Mapping[str, object]] = {
-    "mistral": {"num_key_value_heads": 8, "max_position_embeddings": 131_072},
+    "mistral": {
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131_072,
+        "sliding_window": 4096,
+    },
     "mixtral": {
         "num_key_value_heads": 8,
         "max_position_embeddings": 131_072,
@@ -34,6 +38,7 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = {
         "head_dim": 256,
         "vocab_size": 256_000,
         "max_position_embeddings": 8192,
+        "sliding_window": 4096,
     },
     "gemma3_text": {
         "num_attention_heads": 8,
@@ -41,6 +46,8 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = {
         "head_dim": 256,
         "vocab_size": 262_208,
         "max_position_embeddings": 131_072,
+        "sliding_window": 4096,
+        "sliding_window_pattern": 6,
     },
     "phi3": {"max_position_embeddings": 4096},
 }
