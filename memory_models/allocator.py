@@ -16,6 +16,33 @@ SEGMENT_BYTES = 2 * MIB
 """Large segments are multiples of this. Source: kRoundLarge, CUDACachingAllocator.cpp."""
 
 
+LARGE_BYTES = 10 * MIB
+"""Requests from here on get a segment of their own. Source: kMinLargeAlloc."""
+SHARED_BYTES = 20 * MIB
+"""Segment that requests from 1 MiB up to ``LARGE_BYTES`` share. Source: kLargeBuffer."""
+SMALL_BYTES = MIB
+"""A rest of at most this is not split off a large block, which keeps it. Source: kSmallSize."""
+LEAST_BYTES = 512
+"""Requests are rounded up to this. Source: kMinBlockSize."""
+
+
+def block_bytes(request: int) -> int:
+    """Bytes that count as allocated for one of many equal requests.
+
+    A segment of its own is rounded up to 2 MiB; of a shared one the last block gets the rest. The
+    rest is split off, and so not counted, if it is over 1 MiB.
+    Ignores: which cached block a request is served from later.
+    """
+    if request <= SMALL_BYTES:
+        return request + -request % LEAST_BYTES
+    if request >= LARGE_BYTES:
+        rest = -request % SEGMENT_BYTES
+        return request + (rest if rest <= SMALL_BYTES else -request % LEAST_BYTES)
+    blocks = SHARED_BYTES // request
+    rest = SHARED_BYTES - blocks * request
+    return request + (rest // blocks if rest <= SMALL_BYTES else -request % LEAST_BYTES)
+
+
 def recipe_class(settings: TrainingSettings) -> str:
     """The class whose residuals bound this recipe.
 

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
-from memory_models.activations import (
-    autocast_cache_bytes,
-    block_kept_bytes,
-    block_transient_bytes,
-    boundary_bytes,
-    dequantized_bytes,
-    dora_transient_bytes,
-    int8_input_bytes,
-)
+from memory_models.activations import autocast_cache_bytes, tokens
 from memory_models.adapters import trainable_parameters
+from memory_models.allocator import block_bytes
 from memory_models.architecture import Architecture
-from memory_models.loss import (
-    final_norm_bytes,
-    fused_head_gradient_bytes,
-    fused_loss_bytes,
-    head_cast_bytes,
-    loss_backward_bytes,
-    loss_forward_bytes,
-)
+from memory_models.loss import fused_rows
 from memory_models.model_states import (
     step_transient_bytes,
     tied_gradient_bytes,
     trained_element_bytes,
+    trained_tensors,
 )
-from memory_models.settings import FinetuningType, LossKernel, TrainingSettings
+from memory_models.recipes import standing_of
+from memory_models.settings import Dtype, FinetuningType, LossKernel, TrainingSettings
+from memory_models.stack import mask_bytes, stack_of
+from memory_models.tail import TailMemory, tail_memory
 from memory_models.weights import embedding_parameters
 
 
@@ -52,99 +43,126 @@ class Instant:
         return self.checkpoints + self.block + self.loss + self.gradients + self.step
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fixed:
+    """What lengths and batches do not change, in bytes."""
+
+    tail: TailMemory
+    head: int
+    """The head's gradient."""
+    tied: int
+    """One gradient of a tied embedding."""
+    embedding: int
+    """All gradients of a tied embedding at the moment of their sum, beyond the one that stays."""
+    own: int
+    """Gradients of the first block's parameters, which its program counts."""
+    cache: int
+    """Casts of trained weights that autocast holds beside checkpoints until forward has ended."""
+    step: int
+    """The optimizer's temporaries."""
+
+
+@lru_cache(maxsize=4096)
+def _fixed(architecture: Architecture, standing: TrainingSettings) -> _Fixed:
+    tied, cache = tied_gradient_bytes(architecture, standing), 0
+    if standing.gradient_checkpointing:
+        cache = autocast_cache_bytes(_block_trained(architecture, standing), standing)
+    return _Fixed(
+        tail=tail_memory(architecture, standing),
+        head=_head_gradient_bytes(architecture, standing),
+        tied=tied,
+        embedding=_sums(standing) * tied,
+        own=_own_gradient_bytes(architecture, standing),
+        cache=cache,
+        step=step_transient_bytes(architecture, standing),
+    )
+
+
 def instants(
     architecture: Architecture, settings: TrainingSettings, gradients: int
 ) -> tuple[Instant, ...]:
     """Candidate moments of one optimizer step; ``gradients``: bytes of all gradients of a rank.
 
-    With accumulation, gradients of earlier micro-batches are there from the start.
+    With accumulation, gradients of earlier micro-batches are there from the start. AdaLoRA's
+    orthogonality term comes last in forward, so its gradients come first in backward.
     """
-    trained = not settings.uses_adapter
-    layers = active_layers(architecture, settings)
-    kept = _kept(architecture, settings, trained=trained)
-    all_kept = layers * kept
-    early = gradients if settings.gradient_accumulation_steps > 1 else 0
-    head = _head_gradient_bytes(architecture, settings)
-    norm = final_norm_bytes(architecture, settings)
-    cast = head_cast_bytes(architecture, settings)
-    cache = autocast_cache_bytes(trainable_parameters(architecture, settings), settings)
-    work = _block_work(architecture, settings, trained=trained)
-    fused = settings.loss_kernel is LossKernel.FUSED
-    summed = 3 if settings.gradient_accumulation_steps > 1 else 2
-    hidden_gradient = loss_backward_bytes(architecture, settings) if fused else 0
-    tied = tied_gradient_bytes(architecture, settings)
+    fixed, stack = _fixed(architecture, standing_of(settings)), stack_of(architecture, settings)
+    n, rows = tokens(settings), fused_rows(architecture, settings)
+    masks = mask_bytes(architecture, settings)
+    accumulates = settings.gradient_accumulation_steps > 1
+    early = gradients if accumulates else 0
+    tied = fixed.tied if early else 0
+    waiting = gradients if settings.finetuning_type is FinetuningType.ADALORA else early
+    own = 0 if waiting else fixed.own
     return (
         Instant(
             name="forward",
-            checkpoints=all_kept,
-            loss=norm + cast + cache + loss_forward_bytes(architecture, settings),
+            checkpoints=stack.all_kept - stack.last_kept,
+            block=stack.forward + masks,
+            gradients=early,
+        ),
+        Instant(
+            name="forward, loss",
+            checkpoints=stack.all_kept,
+            block=masks,
+            loss=fixed.cache + fixed.tail.forward.bytes(n, rows),
             gradients=early,
         ),
         Instant(
             name="loss",
-            checkpoints=all_kept,
-            loss=norm + cast + _loss_work(architecture, settings),
-            gradients=early,
+            checkpoints=stack.all_kept,
+            block=masks,
+            loss=fixed.tail.backward.bytes(n, rows),
+            gradients=waiting,
         ),
         Instant(
             name="backward, last block",
-            checkpoints=all_kept,
-            block=work,
-            loss=hidden_gradient,
-            gradients=max(early, head),
+            checkpoints=stack.all_kept - stack.last_kept + stack.boundary,
+            block=stack.backward + masks,
+            gradients=waiting + tied if waiting else fixed.head,
         ),
         Instant(
             name="backward, first block",
-            checkpoints=kept,
-            block=work,
-            gradients=gradients + (tied if settings.gradient_accumulation_steps > 1 else 0),
+            checkpoints=stack.below_trained + stack.boundary,
+            block=stack.first_backward + masks,
+            gradients=max(0, gradients + tied - own),
         ),
-        Instant(
-            name="backward, embedding",
-            gradients=gradients + summed * tied,
-        ),
-        Instant(
-            name="step", gradients=gradients, step=step_transient_bytes(architecture, settings)
-        ),
+        Instant(name="backward, embedding", gradients=gradients + fixed.embedding),
+        Instant(name="step", gradients=gradients, step=fixed.step),
     )
 
 
-def _loss_work(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Bytes of head and loss where backward begins."""
-    backward = loss_backward_bytes(architecture, settings)
-    if settings.loss_kernel is not LossKernel.FUSED:
-        return backward
-    backward += fused_head_gradient_bytes(architecture, settings)
-    return max(fused_loss_bytes(architecture, settings), backward)
+def _block_trained(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Trained elements inside the blocks."""
+    outside = 0
+    if settings.finetuning_type is FinetuningType.FULL:
+        heads = 1 if architecture.tie_word_embeddings else 2
+        outside = heads * embedding_parameters(architecture)
+    return trainable_parameters(architecture, settings) - outside
 
 
-def active_layers(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Blocks that keep anything for backward: those at and above the first trained one.
+def _own_gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes of the gradients of the first block's parameters, which its program counts."""
+    element, layers = trained_element_bytes(settings), architecture.num_hidden_layers
+    if settings.finetuning_type is FinetuningType.FREEZE:
+        layers = settings.freeze_trainable_layers
+    return sum(
+        tensor.copies // layers * block_bytes(tensor.elements * element)
+        for tensor in trained_tensors(architecture, settings)
+    )
 
-    Checkpointing makes the embedding's output require a gradient, and so every block.
-    Source: transformers ``gradient_checkpointing_enable`` (``enable_input_require_grads``).
+
+def _sums(settings: TrainingSettings) -> int:
+    """Tensors beside one gradient of a tied embedding, once both its gradients are there.
+
+    The head's gradient waits for the embedding's. A fresh one (cast by autocast, or made by the
+    fused loss) takes the sum in place; otherwise the sum is a tensor more. With accumulation the
+    sum of earlier micro-batches is there as well. Source: torch/csrc/autograd/input_buffer.cpp.
     """
-    if settings.finetuning_type is FinetuningType.FREEZE and not settings.gradient_checkpointing:
-        return min(settings.freeze_trainable_layers, architecture.num_hidden_layers)
-    return architecture.num_hidden_layers
-
-
-def _kept(architecture: Architecture, settings: TrainingSettings, *, trained: bool) -> int:
-    if settings.gradient_checkpointing:
-        return boundary_bytes(architecture, settings) + int8_input_bytes(architecture, settings)
-    return block_kept_bytes(architecture, settings, trained=trained)
-
-
-def _block_work(architecture: Architecture, settings: TrainingSettings, *, trained: bool) -> int:
-    """Bytes of the block that backward is in: recomputed if checkpointed, plus transients."""
-    recomputed = 0
-    if settings.gradient_checkpointing:
-        recomputed = block_kept_bytes(architecture, settings, trained=trained)
-    moment = max(
-        block_transient_bytes(architecture, settings, trained=trained),
-        dora_transient_bytes(architecture, settings),
-    )
-    return recomputed + moment + dequantized_bytes(architecture, settings)
+    cast = settings.autocast is not None and settings.model_dtype is Dtype.FP32
+    in_place = cast or settings.loss_kernel is LossKernel.FUSED
+    earlier = 1 if settings.gradient_accumulation_steps > 1 else 0
+    return 1 + (0 if in_place else 1) + earlier
 
 
 def _head_gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memory_models.adapters import PARAMETER_BYTES, targets, trainable_parameters
+from memory_models.allocator import block_bytes
 from memory_models.architecture import Architecture, Norm
 from memory_models.dtypes import BYTES
 from memory_models.settings import FinetuningType, Optimizer, TrainingSettings
@@ -102,7 +103,11 @@ def trained_element_bytes(settings: TrainingSettings) -> int:
 
 def gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
     """Bytes of all gradients, each in its parameter's dtype, on one unsharded rank."""
-    return trainable_parameters(architecture, settings) * trained_element_bytes(settings)
+    element = trained_element_bytes(settings)
+    return sum(
+        tensor.copies * block_bytes(tensor.elements * element)
+        for tensor in trained_tensors(architecture, settings)
+    )
 
 
 def _eight_bit(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
@@ -127,7 +132,7 @@ def _paged_32bit(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
 
 def _adam(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
     """Two moments in the parameter's own dtype. Source: torch/optim/adam.py (zeros_like)."""
-    return 2 * element_bytes * tensor.elements
+    return 2 * block_bytes(element_bytes * tensor.elements)
 
 
 def _factored(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:

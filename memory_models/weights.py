@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
+from memory_models.allocator import block_bytes
 from memory_models.architecture import Architecture, Linear, Norm
 from memory_models.dtypes import BYTES, nf4_bytes
 from memory_models.settings import Dtype, Quantization, TrainingSettings
@@ -95,28 +97,51 @@ def quantized_weight_bytes(linear: Linear, quantization: Quantization) -> int:
     return nf4_bytes(linear.weight_count, double=quantization is Quantization.NF4_DQ)
 
 
-def resident_dtype(settings: TrainingSettings) -> Dtype:
-    """Dtype of base weights that are not quantised.
+def base_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:
+    """Elements of every tensor that bitsandbytes leaves alone if it quantises, and its copies."""
+    layers = architecture.num_hidden_layers
+    for linear in architecture.block:
+        yield linear.bias_count, layers
+        if linear.count > 1:
+            yield linear.weight_count, layers
+    yield norm_parameters_per_layer(architecture), layers
+    yield embedding_parameters(architecture), 1 if architecture.tie_word_embeddings else 2
+    yield architecture.vocab_size if architecture.head_bias else 0, 1
+    yield architecture.learned_position_count, 1
+    yield final_norm_parameters(architecture), 1
+    encoder = architecture.encoder
+    if encoder is not None:
+        yield sum(linear.bias_count for linear in encoder.linears), 1
+        yield encoder.embedding_count + encoder.norm_count, 1
+    for linear in architecture.extra_linears:
+        yield linear_parameters(linear), 1
+
+
+@lru_cache(maxsize=1024)
+def weight_bytes(
+    architecture: Architecture, dtype: Dtype, quantization: Quantization | None
+) -> int:
+    """Bytes of the base model's parameters as the allocator holds them; ``dtype`` as loaded."""
+    element = BYTES[Dtype.FP32 if quantization is not None else dtype]
+    total = sum(
+        copies * block_bytes(elements * element) for elements, copies in base_tensors(architecture)
+    )
+    for linear, copies in quantized_linears(architecture):
+        if quantization is None:
+            total += copies * block_bytes(linear.weight_count * element)
+        else:
+            total += copies * quantized_weight_bytes(linear, quantization)
+    return total
+
+
+def base_weight_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes of the base model's parameters and buffers on one unsharded rank.
 
     ``prepare_model_for_kbit_training`` casts every half-precision parameter that is not 4-bit to
     fp32: embedding, head, norms and biases. Source: peft/utils/other.py.
     """
-    return Dtype.FP32 if settings.quantization is not None else settings.model_dtype
-
-
-def base_weight_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Bytes of the base model's parameters and buffers on one unsharded rank."""
-    element = BYTES[resident_dtype(settings)]
     rotary = architecture.rotary_buffer_count * BYTES[settings.model_dtype]
-    if settings.quantization is None:
-        return total_parameters(architecture) * element + rotary
-    quantized = list(quantized_linears(architecture))
-    moved = sum(linear.weight_count * copies for linear, copies in quantized)
-    stored = sum(
-        quantized_weight_bytes(linear, settings.quantization) * copies
-        for linear, copies in quantized
-    )
-    return stored + (total_parameters(architecture) - moved) * element + rotary
+    return weight_bytes(architecture, settings.model_dtype, settings.quantization) + rotary
 
 
 def largest_quantized_weight(architecture: Architecture) -> int:

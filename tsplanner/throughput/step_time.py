@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memory_models.activations import block_kept_bytes, tokens
+from memory_models.activations import tokens
 from memory_models.adapters import is_targeted, trainable_parameters
 from memory_models.architecture import Architecture
-from memory_models.instants import active_layers
 from memory_models.model_states import gradient_bytes, optimizer_state_bytes
 from memory_models.settings import (
     Attention,
@@ -19,6 +18,7 @@ from memory_models.settings import (
     Quantization,
     TrainingSettings,
 )
+from memory_models.stack import active_layers, kept_bytes
 from memory_models.weights import base_weight_bytes, embedding_parameters
 from tsplanner.throughput.rates import Rates
 
@@ -117,7 +117,7 @@ def _active_weights(architecture: Architecture, weights: int, copies: int) -> in
 def micro_batch_traffic_bytes(architecture: Architecture, settings: TrainingSettings) -> float:
     """Bytes that element-wise work moves in one micro-batch, de-quantisation and loss included."""
     trained = not settings.uses_adapter
-    kept = block_kept_bytes(architecture, settings, trained=trained)
+    kept = kept_bytes(architecture, settings, trained=trained)
     passes = ACTIVATION_PASSES * (1.4 if settings.gradient_checkpointing else 1.0)
     blocks = passes * kept * architecture.num_hidden_layers
     logits: float = tokens(settings) * architecture.vocab_size * LOGIT_TRAFFIC_BYTES

@@ -1,0 +1,160 @@
+"""The stack of blocks: what it keeps for backward, and what the one block at work takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from memory_models.activations import boundary_bytes, int8_input_bytes, tokens
+from memory_models.allocator import block_bytes
+from memory_models.architecture import Architecture
+from memory_models.block import BlockMemory, block_memory
+from memory_models.moments import Moments
+from memory_models.precision import precision
+from memory_models.recipes import recipe_of
+from memory_models.settings import Attention, FinetuningType, TrainingSettings
+from memory_models.tape import Size
+
+
+def active_layers(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Blocks that keep anything for backward: those at and above the first trained one.
+
+    Checkpointing makes the embedding's output require a gradient, and so every block.
+    Source: transformers ``gradient_checkpointing_enable`` (``enable_input_require_grads``).
+    """
+    if settings.finetuning_type is FinetuningType.FREEZE and not settings.gradient_checkpointing:
+        return min(settings.freeze_trainable_layers, architecture.num_hidden_layers)
+    return architecture.num_hidden_layers
+
+
+def masked_layers(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Blocks whose window is not longer than the sequence: their attention needs a mask.
+
+    Source: transformers masking_utils.py (``_ignore_causal_mask_sdpa``).
+    """
+    window = architecture.sliding_window
+    if window is None or settings.sequence_length < window:
+        return 0
+    return architecture.sliding_layers
+
+
+def mask_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes of attention masks [B, 1, S, S] that a step holds; flash and causal sdpa need none.
+
+    Eager attention adds masks of the stream's dtype, one for each kind of block; sdpa has truth
+    values for windowed blocks. Source: transformers masking_utils.py.
+    """
+    cells = settings.micro_batch_size * settings.sequence_length**2
+    windowed = masked_layers(architecture, settings)
+    if settings.attention is Attention.EAGER:
+        kinds = 2 if 0 < architecture.sliding_layers < architecture.num_hidden_layers else 1
+        return kinds * cells * precision(settings).residual
+    return cells if windowed and settings.attention is Attention.SDPA else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programs:
+    """The programs of the blocks that take part in backward."""
+
+    kinds: tuple[tuple[BlockMemory, int], ...]
+    """Blocks without a mask, then with one, and how many there are of each."""
+    first: BlockMemory
+    """The first of them; its input needs no gradient where nothing below it is trained."""
+
+
+@lru_cache(maxsize=4096)
+def programs(architecture: Architecture, recipe: TrainingSettings, masked: int) -> Programs:
+    """Programs of all blocks, ``masked`` of them with a mask."""
+    trained = not recipe.uses_adapter
+    layers = active_layers(architecture, recipe)
+    masked = min(layers, masked)
+    kinds = tuple(
+        (block_memory(architecture, recipe, trained=trained, masked=is_masked), count)
+        for is_masked, count in ((False, layers - masked), (True, masked))
+        if count
+    )
+    first = kinds[-1][0]
+    if not recipe.gradient_checkpointing and recipe.finetuning_type is not FinetuningType.FULL:
+        first = block_memory(architecture, recipe, trained=trained, first=True, masked=masked > 0)
+    return Programs(kinds=kinds, first=first)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """Bytes of the blocks for a step's tokens and attention scores."""
+
+    boundary: int
+    """A checkpoint; without checkpointing a block's input is part of what it keeps."""
+    all_kept: int
+    """What all blocks keep."""
+    last_kept: int
+    """What the last block keeps of it."""
+    below_trained: int
+    """Checkpoints of frozen blocks below the first trained one."""
+    forward: int
+    """Peak of one block in forward."""
+    backward: int
+    """Peak of one block in backward, recomputation and its own kept bytes included."""
+    first_backward: int
+    """The same of the first block."""
+
+
+def stack_of(architecture: Architecture, settings: TrainingSettings) -> Stack:
+    """The stack of blocks of one step."""
+    n, scores = tokens(settings), settings.micro_batch_size * settings.sequence_length**2
+    int8 = int8_input_bytes(architecture, settings)
+    found = programs(architecture, recipe_of(settings), masked_layers(architecture, settings))
+
+    def peak(moments: Moments) -> int:
+        return moments.bytes(n, scores) + int8
+
+    backward = max([peak(kind.backward) for kind, _ in found.kinds])
+    first_backward = peak(found.first.backward)
+    if settings.gradient_checkpointing:
+        boundary = block_bytes(boundary_bytes(architecture, settings))
+        return Stack(
+            boundary=boundary,
+            all_kept=active_layers(architecture, settings) * (boundary + int8),
+            last_kept=boundary + int8,
+            below_trained=_frozen_below(architecture, settings) * boundary,
+            forward=0,
+            backward=backward,
+            first_backward=max(backward, first_backward),
+        )
+    kept = [_kept(kind, n, scores) + int8 for kind, _ in found.kinds]
+    first = _kept(found.first, n, scores) + int8
+    counts = [count for _, count in found.kinds]
+    return Stack(
+        boundary=0,
+        all_kept=sum(map(int.__mul__, counts, kept)) + first - kept[-1],
+        last_kept=max(kept),
+        below_trained=0,
+        forward=max([peak(kind.forward) for kind, _ in found.kinds]),
+        backward=backward,
+        first_backward=first_backward,
+    )
+
+
+def _frozen_below(architecture: Architecture, settings: TrainingSettings) -> int:
+    if settings.finetuning_type is not FinetuningType.FREEZE:
+        return 0
+    return architecture.num_hidden_layers - settings.freeze_trainable_layers
+
+
+def _kept(block: BlockMemory, n: int, scores: int) -> int:
+    """Bytes of the tensors that one block keeps, each as the allocator rounds it."""
+    return _rounded(block.kept, n, scores)
+
+
+def _rounded(sizes: tuple[tuple[Size, int], ...], n: int, scores: int) -> int:
+    return sum([count * block_bytes(a * n + b + c * scores) for (a, b, c), count in sizes])
+
+
+def kept_bytes(architecture: Architecture, settings: TrainingSettings, *, trained: bool) -> int:
+    """Bytes that one block has for backward, kept or recomputed; ``trained``: its own weights too.
+
+    Ignores: masks of sliding windows.
+    """
+    n, scores = tokens(settings), settings.micro_batch_size * settings.sequence_length**2
+    block = block_memory(architecture, recipe_of(settings), trained=trained)
+    return _kept(block, n, scores) + int8_input_bytes(architecture, settings)
