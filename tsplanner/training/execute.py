@@ -115,7 +115,7 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch) -> Status:
     limit_allocator(device, job.memory_limit_bytes)
     recorder.device_name = device_name(device)
     built = build_trainer(job, recorder, device, stop)
-    recorder.meter.end_of_load()
+    recorder.meter.end_of_load(from_file=plan.model.has_weights)
     recorder.load_seconds = time.monotonic() - began
     if stop():
         return Status.STOPPED

@@ -55,10 +55,15 @@ class MemoryMeter:
         reset_resident_peak()
         self.baseline_bytes = resident_bytes()
 
-    def end_of_load(self) -> None:
-        """Keep the load's peaks and start counting those of training."""
+    def end_of_load(self, *, from_file: bool = True) -> None:
+        """Keep the load's peaks and start counting those of training.
+
+        Random weights are not how anybody trains: for a moment they hold a tied head twice, so
+        the peaks of building them are not kept.
+        """
         if self.cuda:
-            self._load = self._allocator()
+            if from_file:
+                self._load = self._allocator()
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
 
