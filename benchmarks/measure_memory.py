@@ -6,7 +6,9 @@ Every case (keys of ``tsplanner estimate``; "time": true asks to be timed alone)
 same worker that trains: a probe job in a process of its own, forked from one that has imported
 the libraries but not started CUDA. Weights are random, built on the GPU. Memory counters are per
 process, so several cases share the GPU as long as their estimates sum up to less than it holds.
-Writes DIR/measurements.json: one record a case, with versions.
+With --edges the cases then run again under the caps of small cards, where a card lies between what
+their tensors and what their allocator took: it frees cached blocks before it gives up, so only a
+run tells whether they fit. Writes DIR/measurements.json: one record a case, with versions.
 """
 
 from __future__ import annotations
@@ -33,9 +35,11 @@ from tsplanner.planner.plan import DatasetRef, HardwareSettings, LearningSetting
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.rules import BITSANDBYTES_OPTIMIZERS
 from tsplanner.runs import write_json
-from tsplanner.training.job import Job, JobKind, Record
+from tsplanner.training.job import Job, JobKind, Record, Status
 
 NOT_SETTINGS = ("time",)
+CAPACITIES_GIB = (11, 16, 22, 24, 40, 48, 80)
+"""Cards to stand in for. Source: what people fine-tune on."""
 
 
 @dataclass(slots=True)
@@ -47,6 +51,7 @@ class Running:
     folder: Path
     bytes: int
     began: float
+    capacity_gib: int | None = None
 
 
 @dataclass(slots=True)
@@ -59,6 +64,7 @@ class Board:
     deadline: float
     machine: Any = field(default_factory=detect_machine)
     results: dict[int, dict[str, Any]] = field(default_factory=dict)
+    edges: list[dict[str, Any]] = field(default_factory=list)
 
 
 def plan_of(case: Case, given: dict[str, Any], machine: Any) -> Any:
@@ -116,9 +122,14 @@ def plan_of(case: Case, given: dict[str, Any], machine: Any) -> Any:
     return finish(request, evaluate(request, hardware), "benchmark")
 
 
-def start(board: Board, index: int, steps: int) -> Running | None:
+def settings_of(board: Board, index: int) -> dict[str, Any]:
+    """A case without the keys that are for the harness."""
+    return {key: value for key, value in board.given[index].items() if key not in NOT_SETTINGS}
+
+
+def start(board: Board, index: int, steps: int, capacity_gib: int | None = None) -> Running | None:
     """Fork one case; None if the estimator refuses it."""
-    given = {key: value for key, value in board.given[index].items() if key not in NOT_SETTINGS}
+    given = settings_of(board, index)
     try:
         case = read_case(given, {})
         estimate = estimate_memory(case.architecture, case.settings, case.device)
@@ -126,9 +137,21 @@ def start(board: Board, index: int, steps: int) -> Running | None:
     except Exception as error:
         board.results[index] = {"case": given, "error": str(error)}
         return None
-    folder = board.output / f"case-{index}"
+    limit = None
+    if capacity_gib is not None:
+        measured = board.results[index]["measured"]
+        outside = measured["process_bytes"] - measured["peak_reserved_bytes"]
+        limit = capacity_gib * GIB - outside
+    folder = board.output / f"case-{index}-{capacity_gib or 'free'}"
     folder.mkdir(parents=True, exist_ok=True)
-    job = Job(kind=JobKind.PROBE, plan=plan, folder=str(folder), probe_steps=steps, threads=2)
+    job = Job(
+        kind=JobKind.PROBE,
+        plan=plan,
+        folder=str(folder),
+        probe_steps=steps,
+        memory_limit_bytes=limit,
+        threads=2,
+    )
     (folder / "job.json").write_bytes(msgspec.json.encode(job))
     pid = os.fork()
     if pid == 0:
@@ -139,6 +162,7 @@ def start(board: Board, index: int, steps: int) -> Running | None:
         folder=folder,
         bytes=estimate.process_bytes.upper,
         began=time.monotonic(),
+        capacity_gib=capacity_gib,
     )
 
 
@@ -172,10 +196,15 @@ def _child(folder: Path, *, cold: bool) -> None:
 
 def finish_case(board: Board, running: Running) -> None:
     """Keep the record of a case that ended."""
-    given = {k: v for k, v in board.given[running.index].items() if k not in NOT_SETTINGS}
+    given = settings_of(board, running.index)
     path = running.folder / "record.json"
-    if path.is_file():
-        record = msgspec.json.decode(path.read_bytes(), type=Record)
+    record = msgspec.json.decode(path.read_bytes(), type=Record) if path.is_file() else None
+    if running.capacity_gib is not None:
+        if record is not None and record.status in (Status.OK, Status.DEVICE_OOM):
+            ran = {"case": given, "capacity_gib": running.capacity_gib}
+            board.edges.append({**ran, "fitted": record.status is Status.OK})
+        return
+    if record is not None:
         measured = msgspec.to_builtins(record)
         measured.pop("versions")
         board.results[running.index] = {"case": given, "measured": measured}
@@ -184,23 +213,38 @@ def finish_case(board: Board, running: Running) -> None:
         board.results[running.index] = {"case": given, "error": f"no record: {tail}"}
 
 
-def run_all(board: Board, order: list[int], *, side_by_side: int, steps: int) -> None:
-    """Run cases in order, as many at once as memory and ``side_by_side`` allow."""
+def edges(board: Board) -> list[tuple[int, int | None]]:
+    """Cases and cards that lie between tensors and reserved bytes of the uncapped run."""
+    found: list[tuple[int, int | None]] = []
+    for index, row in sorted(board.results.items()):
+        measured = row.get("measured", {})
+        if measured.get("status") == "ok" and measured["peak_reserved_bytes"]:
+            cached = measured["peak_reserved_bytes"] - measured["peak_allocated_bytes"]
+            most = measured["process_bytes"]
+            found += [
+                (index, card) for card in CAPACITIES_GIB if most - cached <= card * GIB < most
+            ]
+    return found
+
+
+def run_all(
+    board: Board, order: list[tuple[int, int | None]], *, side_by_side: int, steps: int
+) -> None:
+    """Run cases (and the card each stands on) as many at once as memory and cores allow."""
     waiting, running = list(order), []
     while waiting or running:
         running = [item for item in running if not _ended(board, item)]
         used = sum(item.bytes for item in running)
-        for index in list(waiting):
+        for index, card in list(waiting):
             if time.monotonic() > board.deadline or len(running) >= side_by_side:
                 break
             if len(board.results) >= 6 and not any("measured" in r for r in board.results.values()):
                 break
-            given = {k: v for k, v in board.given[index].items() if k not in NOT_SETTINGS}
-            needed = _needed(given)
+            needed = _needed(settings_of(board, index))
             if running and used + needed > board.limit:
                 continue
-            waiting.remove(index)
-            item = start(board, index, steps)
+            waiting.remove((index, card))
+            item = start(board, index, steps, card)
             if item is not None:
                 running.append(item)
                 used += item.bytes
@@ -209,8 +253,8 @@ def run_all(board: Board, order: list[int], *, side_by_side: int, steps: int) ->
         if (time.monotonic() > board.deadline or hopeless) and not running:
             break
         time.sleep(0.05)
-    for index in waiting:
-        board.results[index] = {"case": board.given[index], "error": "out of time"}
+    for index, _ in waiting:
+        board.results.setdefault(index, {"case": board.given[index], "error": "out of time"})
 
 
 def _needed(given: dict[str, Any]) -> int:
@@ -250,10 +294,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", required=True, type=Path)
     parser.add_argument("--output", required=True, type=Path)
-    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--minutes", type=float, default=8.0, help="no case starts later")
     parser.add_argument("--side-by-side", type=int, default=7)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--memory-gib", type=float, default=128.0)
+    parser.add_argument("--edges", type=float, default=0.0, help="minutes at which they end")
     options = parser.parse_args()
     given = [json.loads(line) for path in options.cases for line in path.open() if line.strip()]
     began = time.monotonic()
@@ -270,17 +315,22 @@ def main() -> None:
         limit=int(options.memory_gib * GIB),
         deadline=began + 60 * options.minutes,
     )
-    timed = [index for index, case in enumerate(given) if case.get("time")]
-    others = [index for index in range(len(given)) if index not in timed]
+    timed = [(index, None) for index, case in enumerate(given) if case.get("time")]
+    others = [(index, None) for index in range(len(given)) if (index, None) not in timed]
     run_all(board, timed, side_by_side=1, steps=6)
     print(f"timed {len(timed)} by {time.monotonic() - began:.0f} s", flush=True)
     run_all(board, others, side_by_side=options.side_by_side, steps=options.steps)
+    print(f"others by {time.monotonic() - began:.0f} s", flush=True)
+    if options.edges:
+        board.deadline = began + 60 * options.edges
+        run_all(board, edges(board), side_by_side=options.side_by_side, steps=options.steps)
     device = board.machine.devices[0].name if board.machine.devices else "cpu"
     document = {
         "device": device,
         "date": time.strftime("%Y-%m-%d"),
         "versions": versions(),
         "cases": [board.results[index] for index in sorted(board.results)],
+        "edges": board.edges,
     }
     options.output.mkdir(parents=True, exist_ok=True)
     write_json(options.output / "measurements.json", document)
