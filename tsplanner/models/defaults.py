@@ -51,3 +51,6 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = {
     },
     "phi3": {"max_position_embeddings": 4096},
 }
+
+NULL_IS_NONE = frozenset({"sliding_window"})
+"""Keys whose null is an answer (no window), not a value left to the default."""

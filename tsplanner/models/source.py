@@ -10,7 +10,7 @@ from memory_models.architecture import Architecture
 from tsplanner.errors import TsplannerError, UsageError, did_you_mean
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS
-from tsplanner.models.defaults import DEFAULTS
+from tsplanner.models.defaults import DEFAULTS, NULL_IS_NONE
 from tsplanner.settings import configs_folder
 
 _MOST_CONFIG_BYTES = 8 * 1024 * 1024
@@ -161,7 +161,11 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
             f'{source}: model_type "{model_type}" has no reader.'
             f"{did_you_mean(model_type, READERS)} Known: {', '.join(sorted(READERS))}."
         )
-    known = {key: value for key, value in config.values.items() if value is not None}
+    known = {
+        key: value
+        for key, value in config.values.items()
+        if value is not None or key in NULL_IS_NONE
+    }
     config = Config({**DEFAULTS.get(model_type, {}), **known}, config.source)
     try:
         return reader(name, config)
