@@ -13,7 +13,6 @@ from memory_models.moments import Moments
 from memory_models.precision import precision
 from memory_models.recipes import recipe_of
 from memory_models.settings import Attention, FinetuningType, TrainingSettings
-from memory_models.tape import Size
 
 
 def active_layers(architecture: Architecture, settings: TrainingSettings) -> int:
@@ -122,11 +121,10 @@ def stack_of(architecture: Architecture, settings: TrainingSettings) -> Stack:
             first_backward=max(backward, first_backward),
         )
     kept = [_kept(kind, n, scores) + int8 for kind, _ in found.kinds]
-    first = _kept(found.first, n, scores) + int8
-    counts = [count for _, count in found.kinds]
+    total = sum([count * size for (_, count), size in zip(found.kinds, kept, strict=True)])
     return Stack(
         boundary=0,
-        all_kept=sum(map(int.__mul__, counts, kept)) + first - kept[-1],
+        all_kept=total - kept[-1] + _kept(found.first, n, scores) + int8,
         last_kept=max(kept),
         below_trained=0,
         forward=max([peak(kind.forward) for kind, _ in found.kinds]),
@@ -143,11 +141,7 @@ def _frozen_below(architecture: Architecture, settings: TrainingSettings) -> int
 
 def _kept(block: BlockMemory, n: int, scores: int) -> int:
     """Bytes of the tensors that one block keeps, each as the allocator rounds it."""
-    return _rounded(block.kept, n, scores)
-
-
-def _rounded(sizes: tuple[tuple[Size, int], ...], n: int, scores: int) -> int:
-    return sum([count * block_bytes(a * n + b + c * scores) for (a, b, c), count in sizes])
+    return sum([count * block_bytes(a * n + b + c * scores) for (a, b, c), count in block.kept])
 
 
 def kept_bytes(architecture: Architecture, settings: TrainingSettings, *, trained: bool) -> int:

@@ -1,0 +1,105 @@
+"""The moments of a step: each may be the peak, none is a sum of others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from toy_decoder import TIED, TOY
+
+from memory_models.architecture import Architecture
+from memory_models.instants import Instant, instants
+from memory_models.settings import Attention, FinetuningType, Optimizer, TrainingSettings
+
+SHORT = TrainingSettings(sequence_length=10, micro_batch_size=3, lora_rank=2)
+FULL = replace(SHORT, finetuning_type=FinetuningType.FULL)
+GRADIENTS = 100_000
+
+
+def moments(settings: TrainingSettings, architecture: Architecture = TOY) -> dict[str, Instant]:
+    """The moments of a step by name."""
+    found = instants(architecture, settings, GRADIENTS)
+    assert len({moment.name for moment in found}) == len(found)
+    return {moment.name: moment for moment in found}
+
+
+def test_forward_loss_backward_and_step_may_each_be_the_peak() -> None:
+    """The peak is the largest of them, never their sum."""
+    assert list(moments(SHORT)) == [
+        "forward",
+        "forward, loss",
+        "loss",
+        "backward, last block",
+        "backward, first block",
+        "backward, embedding",
+        "step",
+    ]
+
+
+def test_a_moments_bytes_are_the_sum_of_its_parts() -> None:
+    """1 + 2 + 3 + 4 + 5."""
+    moment = Instant(name="any", checkpoints=1, block=2, loss=3, gradients=4, step=5)
+    assert moment.bytes == 15
+
+
+def test_gradients_are_there_early_only_with_accumulation() -> None:
+    """In the first micro-batch of a single one, the forward pass has no gradients beside it."""
+    assert moments(SHORT)["forward"].gradients == 0
+    accumulating = replace(SHORT, gradient_accumulation_steps=2)
+    assert moments(accumulating)["forward"].gradients == GRADIENTS
+
+
+def test_adaloras_gradients_come_first_in_backward() -> None:
+    """Its orthogonality term is the last of forward."""
+    adalora = replace(SHORT, finetuning_type=FinetuningType.ADALORA)
+    assert moments(adalora)["forward, loss"].gradients == 0
+    assert moments(adalora)["loss"].gradients == GRADIENTS
+
+
+def test_every_gradient_is_there_at_the_end_of_backward_and_in_the_step() -> None:
+    """The first block's own 14 gradients of 512 bytes are counted by its program until it ends."""
+    found = moments(SHORT)
+    assert found["backward, first block"].gradients == GRADIENTS - 14 * 512
+    assert found["backward, embedding"].gradients == GRADIENTS
+    assert found["step"].gradients == GRADIENTS
+
+
+def test_a_trained_heads_gradient_is_the_first_of_backward() -> None:
+    """[32, 8] at two bytes; a frozen head has none."""
+    assert moments(FULL)["backward, last block"].gradients == 512
+    assert moments(SHORT)["backward, last block"].gradients == 0
+
+
+def test_a_tied_embedding_has_two_gradients_to_sum_up() -> None:
+    """The head's and the sum beside the one that stays; with accumulation an earlier sum too."""
+    assert moments(FULL, TIED)["backward, embedding"].gradients == GRADIENTS + 2 * 512
+    twice = replace(FULL, gradient_accumulation_steps=2)
+    assert moments(twice, TIED)["backward, embedding"].gradients == GRADIENTS + 3 * 512
+
+
+def test_checkpoints_go_one_after_another() -> None:
+    """Two checkpoints of 512 bytes: one in forward's last block, both in the loss, one at last."""
+    found = moments(SHORT)
+    assert found["forward"].checkpoints == 512
+    assert found["loss"].checkpoints == 1024
+    assert found["backward, last block"].checkpoints == 1024
+    assert found["backward, first block"].checkpoints == 512
+
+
+def test_autocasts_copies_of_adapters_wait_beside_checkpoints() -> None:
+    """512 adapter elements at two bytes are there until forward has ended, in the loss no more."""
+    found, plain = moments(SHORT), moments(replace(SHORT, lora_rank=1))
+    assert found["forward, loss"].loss - plain["forward, loss"].loss == 2 * 256
+    assert found["loss"].loss == plain["loss"].loss
+
+
+def test_masks_are_there_until_backward_has_ended() -> None:
+    """Eager attention's mask: 3 x 10 x 10 at two bytes; the loss has no block at work beside it."""
+    eager = moments(replace(SHORT, attention=Attention.EAGER))
+    assert eager["loss"].block == 600
+    assert eager["step"].block == 0
+
+
+def test_the_optimizers_temporaries_are_the_steps_alone() -> None:
+    """Foreach AdamW: a square root of every second moment, 512 fp32 elements."""
+    found = moments(replace(SHORT, optimizer=Optimizer.ADAMW_TORCH))
+    assert [moment.step for moment in found.values()] == [0, 0, 0, 0, 0, 0, 2048]
