@@ -16,7 +16,7 @@ from memory_models.model_states import (
     trained_element_bytes,
     trained_tensors,
 )
-from memory_models.recipes import standing_of
+from memory_models.recipes import standing_of, tail_recipe_of
 from memory_models.settings import Dtype, FinetuningType, LossKernel, TrainingSettings
 from memory_models.stack import mask_bytes, stack_of
 from memory_models.tail import TailMemory, tail_memory
@@ -68,7 +68,7 @@ def _fixed(architecture: Architecture, standing: TrainingSettings) -> _Fixed:
     if standing.gradient_checkpointing:
         cache = autocast_cache_bytes(_block_trained(architecture, standing), standing)
     return _Fixed(
-        tail=tail_memory(architecture, standing),
+        tail=tail_memory(architecture, tail_recipe_of(standing)),
         head=_head_gradient_bytes(architecture, standing),
         tied=tied,
         embedding=_sums(standing) * tied,

@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from functools import lru_cache
 from operator import attrgetter
 
 from memory_models.settings import TrainingSettings
 
+Reducer = Callable[[TrainingSettings], TrainingSettings]
+
+
+def _reducer(names: tuple[str, ...]) -> Reducer:
+    """A function that leaves the other settings out, with one result for all that are alike.
+
+    Lengths and batches are left at 1, accumulation at 1 or 2. Results are found by the values of
+    ``names``: building settings anew each time would cost more than the estimate.
+    """
+    values = attrgetter(*names)
+
+    @lru_cache(maxsize=16_384)
+    def built(accumulates: bool, given: tuple[object, ...]) -> TrainingSettings:
+        return TrainingSettings(
+            sequence_length=1,
+            micro_batch_size=1,
+            gradient_accumulation_steps=2 if accumulates else 1,
+            **dict(zip(names, given, strict=True)),  # type: ignore[arg-type]
+        )
+
+    def reduced(settings: TrainingSettings) -> TrainingSettings:
+        return built(settings.gradient_accumulation_steps > 1, values(settings))
+
+    return reduced
+
+
 _LENGTHS = frozenset({"sequence_length", "micro_batch_size", "gradient_accumulation_steps"})
 _RANKS = frozenset({"world_size", "zero_stage", "offload_optimizer", "offload_param"})
-_ALL = tuple(found.name for found in fields(TrainingSettings))
-_STANDING = tuple(name for name in _ALL if name not in _LENGTHS)
+_STANDING = tuple(item.name for item in fields(TrainingSettings) if item.name not in _LENGTHS)
 _RECIPE = tuple(name for name in _STANDING if name not in _RANKS | {"optimizer"})
-_standing_values, _recipe_values = attrgetter(*_STANDING), attrgetter(*_RECIPE)
+_TAIL = ("finetuning_type", "model_dtype", "autocast", "quantization", "loss_kernel")
 
-
-def standing_of(settings: TrainingSettings) -> TrainingSettings:
-    """What model states depend on: lengths and batches left at 1, accumulation at 1 or 2."""
-    accumulates = settings.gradient_accumulation_steps > 1
-    return _built(_STANDING, _standing_values(settings), accumulates)
-
-
-def recipe_of(settings: TrainingSettings) -> TrainingSettings:
-    """What programs depend on: optimizer and ranks are left out as well."""
-    accumulates = settings.gradient_accumulation_steps > 1
-    return _built(_RECIPE, _recipe_values(settings), accumulates)
-
-
-@lru_cache(maxsize=65_536)
-def _built(
-    names: tuple[str, ...], values: tuple[object, ...], accumulates: bool
-) -> TrainingSettings:
-    """Settings of these values; building them anew each time would cost more than the estimate."""
-    steps = 2 if accumulates else 1
-    given = dict(zip(names, values, strict=True))
-    return TrainingSettings(
-        sequence_length=1,
-        micro_batch_size=1,
-        gradient_accumulation_steps=steps,
-        **given,  # type: ignore[arg-type]
-    )
+standing_of: Reducer = _reducer(_STANDING)
+"""What model states depend on: all but lengths and batches."""
+recipe_of: Reducer = _reducer(_RECIPE)
+"""What the programs of blocks depend on: optimizer and ranks are left out as well."""
+tail_recipe_of: Reducer = _reducer(_TAIL)
+"""What the program of head and loss depends on."""
