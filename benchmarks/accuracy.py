@@ -1,10 +1,14 @@
-"""Accuracy of the memory estimate against committed measurements, families left out in turn.
+"""Accuracy of the memory estimate against committed measurements.
 
-    python benchmarks/accuracy.py [FILES]            the table
+    python benchmarks/accuracy.py [FILES]            the table, families left out in turn
+    python benchmarks/accuracy.py --held-out         cases that nothing was fitted or corrected on
     python benchmarks/accuracy.py --worst 20         also the cases that miss most
     python benchmarks/accuracy.py --fit              margins to put into Calibration
 
-For each model family the margins are fitted on all other families and judged on this one.
+For each model family the margins are fitted on all other families and judged on this one. Held-out
+cases are judged with the margins that ship. Verdicts: a card is big enough if the process fitted
+into it uncapped, too small if its tensors alone did not; between the two only a run under a cap of
+that size tells (``edges`` of the measurements), and cards without such a run are left out.
 """
 
 from __future__ import annotations
@@ -13,24 +17,31 @@ import argparse
 import json
 import statistics
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from memory_models.allocator import recipe_class
+from memory_models.allocator import recipe_class, replay_class
 from memory_models.calibration import DEFAULT, Calibration, Margin
 from memory_models.estimate import estimate_memory
 from memory_models.records import MemoryEstimate
+from memory_models.settings import TrainingSettings
 from memory_models.units import GIB
 from tsplanner.commands.cases import Case, read_case
 
 FOLDER = Path(__file__).parent / "measurements"
+CAPACITIES_GIB = (11, 16, 22, 24, 40, 48, 80, 141)
+COVERAGE = 0.98
+"""Share of a class that its bound must cover: a plan that runs out of memory costs more than a wide
+bound does."""
 FEWEST = 8
 """A recipe class with fewer cases falls back to the default margin."""
 RAW = replace(
     DEFAULT,
     allocated=MappingProxyType({"default": Margin(expected=0.0, upper=0.0)}),
     reserved=MappingProxyType({"default": Margin(expected=1.0, upper=1.0)}),
+    replayed=MappingProxyType({"default": Margin(expected=0.0, upper=0.0)}),
 )
 
 
@@ -46,8 +57,10 @@ class Row:
     reserved: int
     process: int
     formula: int
-    dynamic: int
-    """The part of ``formula`` that is not persistent."""
+    replayed: int
+    """Reserved bytes as the simulated allocator has them."""
+    scale: int
+    """Bytes that margins are shares of."""
 
 
 def rows(paths: list[Path]) -> list[Row]:
@@ -70,14 +83,21 @@ def rows(paths: list[Path]) -> list[Row]:
                     reserved=measured["peak_reserved_bytes"],
                     process=measured["process_bytes"],
                     formula=raw.peak_allocated_bytes.expected,
-                    dynamic=dynamic_bytes(raw),
+                    replayed=replayed_bytes(case),
+                    scale=scale_bytes(raw),
                 )
             )
     return found
 
 
-def dynamic_bytes(raw: MemoryEstimate) -> int:
-    """Under ``RAW`` reserved bytes are the peak plus its dynamic part."""
+def replayed_bytes(case: Case) -> int:
+    """Reserved bytes without margin."""
+    found = estimate_memory(case.architecture, case.settings, None, RAW, replay=True)
+    return found.peak_reserved_bytes.expected
+
+
+def scale_bytes(raw: MemoryEstimate) -> int:
+    """Under ``RAW`` quick reserved bytes are the peak plus what margins are shares of."""
     return raw.peak_reserved_bytes.expected - raw.peak_allocated_bytes.expected
 
 
@@ -87,30 +107,34 @@ def quantile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, -(-int((len(ordered) + 1) * share * 1000) // 1000) - 1)]
 
 
-def margins(found: list[Row], quantity: str) -> dict[str, Margin]:
-    """Median and upper share of bytes beyond the formula, by recipe class."""
+def margins(
+    found: list[Row], measured: str, base: str, class_of: Callable[[TrainingSettings], str]
+) -> dict[str, Margin]:
+    """Median and upper share of measured bytes beyond ``base``, by class."""
     groups: dict[str, list[float]] = defaultdict(list)
     for row in found:
-        share = (getattr(row, quantity) - row.formula) / row.dynamic
+        share = (getattr(row, measured) - getattr(row, base)) / row.scale
         groups["default"].append(share)
-        groups[row.recipe].append(share)
+        groups[class_of(row.case.settings)].append(share)
     return {
-        name: Margin(expected=statistics.median(shares), upper=quantile(shares, 0.97))
+        name: Margin(expected=statistics.median(shares), upper=max(0.0, quantile(shares, COVERAGE)))
         for name, shares in groups.items()
         if name == "default" or len(shares) >= FEWEST
     }
 
 
+def centred(found: dict[str, Margin]) -> MappingProxyType[str, Margin]:
+    """Margins around an estimate that needs no correction."""
+    return MappingProxyType({k: Margin(expected=0.0, upper=m.upper) for k, m in found.items()})
+
+
 def fitted(found: list[Row]) -> Calibration:
-    """A calibration from these rows: allocated by the formula alone, bounds from residuals."""
-    allocated = {
-        name: Margin(expected=0.0, upper=max(0.0, margin.upper))
-        for name, margin in margins(found, "allocated").items()
-    }
+    """A calibration from these rows: estimates by the formula alone, bounds from residuals."""
     return replace(
         DEFAULT,
-        allocated=MappingProxyType(allocated),
-        reserved=MappingProxyType(margins(found, "reserved")),
+        allocated=centred(margins(found, "allocated", "formula", recipe_class)),
+        reserved=MappingProxyType(margins(found, "reserved", "formula", recipe_class)),
+        replayed=centred(margins(found, "reserved", "replayed", replay_class)),
     )
 
 
@@ -119,12 +143,14 @@ def left_out(found: list[Row]) -> list[tuple[Row, MemoryEstimate]]:
     pairs = []
     for family in sorted({row.family for row in found}):
         others = fitted([row for row in found if row.family != family] or found)
-        pairs += [
-            (row, estimate_memory(row.case.architecture, row.case.settings, None, others))
-            for row in found
-            if row.family == family
-        ]
+        pairs += [(row, judged(row, others)) for row in found if row.family == family]
     return pairs
+
+
+def judged(row: Row, calibration: Calibration) -> MemoryEstimate:
+    """The whole estimate of a row."""
+    case = row.case
+    return estimate_memory(case.architecture, case.settings, None, calibration, replay=True)
 
 
 def spread(errors: list[float]) -> str:
@@ -154,6 +180,48 @@ def report(pairs: list[tuple[Row, MemoryEstimate]], title: str) -> None:
         )
 
 
+def edges(paths: list[Path]) -> dict[tuple[str, int], bool]:
+    """Whether a case (as JSON) ran under the cap of a card (GiB), where that was tried."""
+    found = {}
+    for path in paths:
+        for edge in json.loads(path.read_text()).get("edges", []):
+            key = json.dumps(edge["case"], sort_keys=True)
+            found[key, edge["capacity_gib"]] = edge["fitted"]
+    return found
+
+
+def truth(row: Row, card: int, tried: dict[tuple[str, int], bool]) -> bool | None:
+    """Whether a case fits a card; None if nobody knows."""
+    outside = row.process - row.reserved
+    if row.process <= card * GIB:
+        return True
+    if row.allocated + outside > card * GIB:
+        return False
+    return tried.get((json.dumps(row.given, sort_keys=True), card))
+
+
+def verdicts(pairs: list[tuple[Row, MemoryEstimate]], paths: list[Path]) -> None:
+    """How often a verdict was wrong, over all cards."""
+    tried = edges(paths)
+    said_fits = said_not = wrong_fits = wrong_not = tight = unknown = 0
+    for row, estimate in pairs:
+        for card in CAPACITIES_GIB:
+            fits = truth(row, card, tried)
+            if fits is None:
+                unknown += 1
+            elif estimate.process_bytes.upper <= card * GIB:
+                said_fits, wrong_fits = said_fits + 1, wrong_fits + (not fits)
+            elif estimate.process_bytes.expected > card * GIB:
+                said_not, wrong_not = said_not + 1, wrong_not + fits
+            else:
+                tight += 1
+    print(
+        f"  verdicts on {len(CAPACITIES_GIB)} cards: said fits {said_fits}, of them wrong "
+        f"{wrong_fits}; said does not fit {said_not}, of them wrong {wrong_not} "
+        f"({100 * wrong_not / max(1, said_not):.1f} %); tight {tight}; not known {unknown}"
+    )
+
+
 def by_group(pairs: list[tuple[Row, MemoryEstimate]]) -> None:
     """Allocated error by recipe class and by family."""
     for key in ("recipe", "family"):
@@ -173,13 +241,21 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--worst", type=int, default=0)
     parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--held-out", action="store_true")
     options = parser.parse_args()
-    paths = options.files or sorted(FOLDER.glob("memory_*.json"))
+    pattern = "held_out_*.json" if options.held_out else "memory_*.json"
+    paths = options.files or sorted(FOLDER.glob(pattern))
     found = rows(paths)
     if not found:
         raise SystemExit(f"No measured cases in {FOLDER}.")
+    if options.held_out:
+        pairs = [(row, judged(row, DEFAULT)) for row in found]
+        report(pairs, "held out")
+        verdicts(pairs, paths)
+        return
     pairs = left_out(found)
     report(pairs, "left-out families")
+    verdicts(pairs, paths)
     by_group(pairs)
     if options.worst:
         ordered = sorted(
@@ -193,7 +269,7 @@ def main() -> None:
             )
     if options.fit:
         calibration = fitted(found)
-        for name in ("allocated", "reserved"):
+        for name in ("allocated", "reserved", "replayed"):
             print(f"{name}:")
             for key, margin in sorted(getattr(calibration, name).items()):
                 print(

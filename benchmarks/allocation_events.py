@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from measure_memory import plan_of
+from case_plan import plan_of
 
 from tsplanner.commands.cases import read_case
 from tsplanner.hardware.detect import detect_machine

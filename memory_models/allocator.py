@@ -16,6 +16,8 @@ SEGMENT_BYTES = 2 * MIB
 """Large segments are multiples of this. Source: kRoundLarge, CUDACachingAllocator.cpp."""
 
 
+PERSISTENT_SHARE = 0.1
+"""Weight of persistent bytes in ``margin_scale``; 0.05 to 0.2 give bounds of the same width."""
 LARGE_BYTES = 10 * MIB
 """Requests from here on get a segment of their own. Source: kMinLargeAlloc."""
 SHARED_BYTES = 20 * MIB
@@ -57,31 +59,57 @@ def recipe_class(settings: TrainingSettings) -> str:
     return f"{method}-{base}-{kept}-{settings.loss_kernel}"
 
 
-def margin(table: Mapping[str, Margin], settings: TrainingSettings) -> Margin:
-    """The margin of the recipe's class, or the default one."""
-    return table.get(recipe_class(settings)) or table["default"]
+def replay_class(settings: TrainingSettings) -> str:
+    """The class whose residuals bound a replay: what is trained, and whether activations are kept.
+
+    The replay sees the rest itself, so fewer and larger classes give the narrower bound.
+    """
+    method = "adapter" if settings.uses_adapter else "weights"
+    return f"{method}-{'checkpointed' if settings.gradient_checkpointing else 'kept'}"
+
+
+def margin_scale(estimated: int, dynamic: int) -> float:
+    """Bytes that margins are shares of; ``dynamic``: the part of the peak that is not persistent.
+
+    Holes come from what moves, and to a small part from how what stays was packed.
+    """
+    return dynamic + PERSISTENT_SHARE * estimated
 
 
 def allocated_interval(
     estimated: int, dynamic: int, settings: TrainingSettings, calibration: Calibration
 ) -> Interval:
     """Peak of allocated bytes; ``dynamic``: the part of ``estimated`` that is not persistent."""
-    return _interval(estimated, dynamic, margin(calibration.allocated, settings))
+    found = _margin(calibration.allocated, recipe_class(settings))
+    return _interval(estimated, margin_scale(estimated, dynamic), found)
 
 
 def reserved_interval(
-    estimated: int, dynamic: int, settings: TrainingSettings, calibration: Calibration
+    estimated: int,
+    dynamic: int,
+    settings: TrainingSettings,
+    calibration: Calibration,
+    replayed: int | None = None,
 ) -> Interval:
-    """Peak of reserved bytes: tensors and fragmentation, in whole segments."""
-    found = _interval(estimated, dynamic, margin(calibration.reserved, settings))
+    """Peak of reserved bytes in whole segments: as ``replayed``, or tensors and a usual share."""
+    scale = margin_scale(estimated, dynamic)
+    if replayed is None:
+        usual = _margin(calibration.reserved, recipe_class(settings))
+        found = _interval(estimated, scale, usual)
+    else:
+        found = _interval(replayed, scale, _margin(calibration.replayed, replay_class(settings)))
     return Interval(
-        expected=round_up(found.expected, SEGMENT_BYTES),
-        upper=round_up(found.upper, SEGMENT_BYTES),
+        expected=round_up(max(estimated, found.expected), SEGMENT_BYTES),
+        upper=round_up(max(estimated, found.upper), SEGMENT_BYTES),
     )
 
 
-def _interval(estimated: int, dynamic: int, found: Margin) -> Interval:
+def _margin(table: Mapping[str, Margin], name: str) -> Margin:
+    return table.get(name) or table["default"]
+
+
+def _interval(base: int, scale: float, found: Margin) -> Interval:
     return Interval(
-        expected=estimated + round(found.expected * dynamic),
-        upper=estimated + round(found.upper * dynamic),
+        expected=base + round(found.expected * scale),
+        upper=base + round(found.upper * scale),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 
 from memory_models.adapters import (
     PARAMETER_BYTES,
@@ -19,7 +21,9 @@ from memory_models.model_states import (
     optimizer_state_bytes,
     paged_state_bytes,
 )
+from memory_models.recipes import standing_of
 from memory_models.records import Component, Interval, MemoryEstimate
+from memory_models.replay import reserved_bytes
 from memory_models.settings import Attention, Dtype, Quantization, TrainingSettings
 from memory_models.units import MIB
 from memory_models.weights import base_weight_bytes, total_parameters
@@ -44,14 +48,18 @@ def check(
             f"sequence_length {settings.sequence_length} is above the model's "
             f"max_position_embeddings {architecture.max_position_embeddings}"
         )
+    _standing(architecture, standing_of(settings))
+    if device is not None:
+        _check_device(settings, device)
+
+
+def _check_standing(architecture: Architecture, settings: TrainingSettings) -> None:
+    """Refuse what cannot run at any length."""
     check_targets(architecture, settings)
-    trainable_parameters(architecture, settings)
     if settings.attention is Attention.FLASH_ATTENTION_2 and _compute_dtype(settings) is Dtype.FP32:
         raise ValueError("flash_attention_2 needs fp16 or bf16: set autocast or model_dtype")
     if settings.autocast is Dtype.FP32:
         raise ValueError("autocast must be bf16, fp16 or null, not fp32")
-    if device is not None:
-        _check_device(settings, device)
 
 
 def _compute_dtype(settings: TrainingSettings) -> Dtype:
@@ -76,43 +84,69 @@ def estimate_memory(
     settings: TrainingSettings,
     device: Device | None = None,
     calibration: Calibration = DEFAULT,
+    *,
+    replay: bool = False,
 ) -> MemoryEstimate:
     """Bytes of one training step at steady state, per rank (host bytes: per machine).
 
-    Without ``device``: a GPU of the generation that was measured.
+    Without ``device``: a GPU of the generation that was measured. ``replay``: reserved bytes by
+    replaying the step through the allocator (some 20 ms) instead of by a usual share (0.1 ms);
+    several ranks are never replayed.
 
     Raises:
         ValueError: the configuration cannot run (see ``check``).
     """
     check(architecture, settings, device)
     major = device.compute_capability[0] if device else _DEFAULT_MAJOR
-    states = _rank_states(architecture, settings)
+    standing = _standing(architecture, standing_of(settings))
+    states = standing.states
     workspace = _by_generation(calibration.workspace_bytes, major)
     persistent = states.weights + states.trained + states.states + states.buffers + workspace
     peak = max(instants(architecture, settings, states.gradients), key=lambda found: found.bytes)
     estimated = persistent + peak.bytes
     allocated = allocated_interval(estimated, peak.bytes, settings, calibration)
-    reserved = reserved_interval(estimated, peak.bytes, settings, calibration)
+    single = settings.world_size == 1 and settings.zero_stage == 0
+    replayed = (
+        reserved_bytes(architecture, settings, workspace // 2) if replay and single else None
+    )
+    reserved = reserved_interval(estimated, peak.bytes, settings, calibration, replayed)
     context = _by_generation(calibration.context_bytes, major)
     communicates = settings.world_size > 1 or settings.zero_stage > 0
     context += calibration.nccl_bytes if communicates else 0
-    paged = paged_state_bytes(architecture, settings)
-    process = _process(reserved, context, paged, major, calibration)
+    process = _process(reserved, context, standing.paged, major, calibration)
     return MemoryEstimate(
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=reserved,
         process_bytes=process,
         host_bytes=_host(states, settings, calibration),
-        parameters_total=total_parameters(architecture),
-        parameters_trainable=trainable_parameters(architecture, settings),
+        parameters_total=standing.parameters_total,
+        parameters_trainable=standing.parameters_trainable,
         components=_components(states, peak, workspace, process, context),
         peak_instant=peak.name,
-        assumptions=_assumptions(architecture, settings, device, calibration),
+        assumptions=(*_assumptions(device, calibration), *standing.assumptions),
     )
 
 
-def _rank_states(architecture: Architecture, settings: TrainingSettings) -> ModelStates:
-    """Model states of one rank."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Standing:
+    """What lengths and batches do not change, per rank."""
+
+    states: ModelStates
+    paged: int
+    """Bytes of optimizer states in managed memory."""
+    parameters_total: int
+    parameters_trainable: int
+    assumptions: tuple[str, ...]
+
+
+@lru_cache(maxsize=4096)
+def _standing(architecture: Architecture, settings: TrainingSettings) -> _Standing:
+    """The record of these settings.
+
+    Raises:
+        ValueError: they cannot run at any length.
+    """
+    _check_standing(architecture, settings)
     trained = trainable_parameters(architecture, settings)
     whole = ModelStates(
         weights=base_weight_bytes(architecture, settings),
@@ -121,7 +155,14 @@ def _rank_states(architecture: Architecture, settings: TrainingSettings) -> Mode
         states=optimizer_state_bytes(architecture, settings),
         buffers=0,
     )
-    return shard(architecture, settings, whole, trained)
+    paged = paged_state_bytes(architecture, settings)
+    return _Standing(
+        states=shard(architecture, settings, whole, trained),
+        paged=paged,
+        parameters_total=total_parameters(architecture),
+        parameters_trainable=trained,
+        assumptions=tuple(_recipe_assumptions(architecture, settings, paged)),
+    )
 
 
 def _by_generation(table: Mapping[int, int], major: int) -> int:
@@ -181,33 +222,34 @@ def _components(
     return tuple(Component(name=name, bytes=size) for name, size in parts if size)
 
 
-def _assumptions(
-    architecture: Architecture,
-    settings: TrainingSettings,
-    device: Device | None,
-    calibration: Calibration,
-) -> tuple[str, ...]:
-    """What the reader should know that the figures rest on."""
-    found = ["every sequence at full length", calibration.provenance, *calibration.notes]
+def _assumptions(device: Device | None, calibration: Calibration) -> Iterator[str]:
+    """What the reader should know about the machine that the figures rest on."""
+    yield "every sequence at full length"
+    yield calibration.provenance
+    yield from calibration.notes
     if device is None:
-        found.append("no device named: process bytes as on an H200")
+        yield "no device named: process bytes as on an H200"
     elif device.compute_capability[0] not in calibration.measured_generations:
-        found.append(f"process overhead and fragmentation not measured on {device.name}")
+        yield f"process overhead and fragmentation not measured on {device.name}"
+
+
+def _recipe_assumptions(
+    architecture: Architecture, settings: TrainingSettings, paged: int
+) -> Iterator[str]:
+    """What the reader should know about the recipe."""
     if settings.world_size > 1 or settings.zero_stage:
-        found.append("several ranks, ZeRO and offload: by formula, not measured yet")
+        yield "several ranks, ZeRO and offload: by formula, not measured yet"
     if architecture.num_experts_per_tok:
-        found.append("mixture of experts: tokens spread evenly; not measured")
+        yield "mixture of experts: tokens spread evenly; not measured"
     if settings.quantization is Quantization.INT8:
-        found.append("int8: outlier columns not counted")
-    paged = paged_state_bytes(architecture, settings)
+        yield "int8: outlier columns not counted"
     if paged:
-        found.append(f"{paged // MIB} MiB of paged optimizer states may move to the host")
+        yield f"{paged // MIB} MiB of paged optimizer states may move to the host"
     if architecture.model_type == "chatts":
-        found.append(
+        yield (
             "our own ChatTS code; the released remote code adds "
             f"{_released_rotary_bytes(architecture) // MIB} MiB of rotary caches"
         )
-    return tuple(found)
 
 
 def _released_rotary_bytes(architecture: Architecture) -> int:

@@ -116,11 +116,10 @@ def _dora(ops: Ops, layer: Linear, source: Value, base: Value) -> Value:
     """The adapter's result with the weight's norm at hand, then both results scaled in fp32."""
     tape = ops.tape
     read = _read(ops, source)
+    local = _weight_norm(ops, layer, source.bytes)
     if ops.settings.lora_dropout:
         tape.drop(base)
-        out = (layer.out_features, 0, 0)
-        base = ops.product(read, out, layer.weight_count, source.bytes)
-    local = _weight_norm(ops, layer, source.bytes)
+        base = _with_dropped_input(ops, layer, read, local)
     rank = ops.settings.adapter_rank
     low = adapter_product(ops, read, layer.in_features, rank)
     high = adapter_product(ops, low, rank, layer.out_features)
@@ -138,6 +137,19 @@ def _dora(ops: Ops, layer: Linear, source: Value, base: Value) -> Value:
     result = _joined(ops, base, extra)
     tape.drop(extra, source)
     return result
+
+
+def _with_dropped_input(ops: Ops, layer: Linear, read: Value, local: list[Value]) -> Value:
+    """The base's product once more, with the dropped-out input; a copied weight is kept for it."""
+    out, wide = (layer.out_features, 0, 0), read.bytes
+    if not _copies_weight(ops, wide) or (ops.autocast and wide == FP32):
+        return ops.product(read, out, layer.weight_count, wide)
+    return ops.tape.op((read,), out, wide, saves=(local[-1],))
+
+
+def _copies_weight(ops: Ops, wide: int) -> bool:
+    """Whether DoRA reads a copy of the weight: de-quantised, or in its input's dtype."""
+    return ops.settings.quantization is not None or wide != ops.stored
 
 
 def _weight_norm(ops: Ops, layer: Linear, wide: int) -> list[Value]:
@@ -158,7 +170,7 @@ def _weight_norm(ops: Ops, layer: Linear, wide: int) -> list[Value]:
         narrow, delta = delta, fresh(elements, wide)
         ops.tape.drop(narrow)
     local = [read, low, delta]
-    if ops.settings.quantization is not None or wide != ops.stored:
+    if _copies_weight(ops, wide):
         local.append(fresh(elements, wide))
     ops.tape.drop(fresh(elements, wide), fresh(elements, wide))
     return local

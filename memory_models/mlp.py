@@ -27,7 +27,7 @@ def _middle(ops: Ops, normed: Value) -> Value:
     if Role.GATE_UP in linears:
         both = linear(ops, linears[Role.GATE_UP], normed)
         half = (both.elements[0] // 2, 0, 0)
-        gate, up = tape.view(both, half), tape.view(both, half)
+        gate, up = tape.split(both, (half, half))
         tape.drop(both)
         return _gated(ops, _active(ops, gate), up)
     if Role.GATE in linears:
@@ -62,7 +62,7 @@ def _mixture(ops: Ops, normed: Value) -> Value:
     matrix = down.count * middle * hidden
     picked = tape.op((normed,), rows, normed.bytes)
     both = _grouped(ops, picked, times(half, 2), 2 * matrix, stored)
-    gate, up = tape.view(both, half), tape.view(both, half)
+    gate, up = tape.split(both, (half, half))
     tape.drop(both)
     product = _gated(ops, _active(ops, gate), up)
     result = _grouped(ops, product, rows, matrix, stored)

@@ -139,6 +139,15 @@ class Tape:
         self.record((seen,), ((value, elements is None),))
         return seen
 
+    def split(self, value: Value, elements: Sequence[Size]) -> tuple[Value, ...]:
+        """Views of the parts of a tensor; their gradients are joined in one tensor."""
+        value.storage.holders += len(elements)
+        parts = tuple(
+            Value(value.storage, size, value.bytes, needs=value.needs) for size in elements
+        )
+        self.record(parts, ((value, False),))
+        return parts
+
     def op(
         self,
         inputs: Sequence[Value],

@@ -32,7 +32,7 @@ FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --json --output --saves",
     "estimate": f"{PINS} --adalora-init-rank --autocast --cases --device --finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --json --lora-dropout --lora-rank "
-    "--lora-target --model --sequence-length",
+    "--lora-target --model --sequence-length --trace --trust-remote-code",
     "probe": "--json --plan --saves --steps --time-limit",
     "tune": "--epochs --jobs --json --learning-rate --lora-rank --plan --resume --run-folder "
     "--saves --seed --trials",

@@ -30,7 +30,8 @@ def measured(**given: object) -> Row:
         reserved=1,
         process=1,
         formula=1,
-        dynamic=1,
+        replayed=1,
+        scale=1,
     )
 
 

@@ -8,7 +8,12 @@ from itertools import combinations
 
 import pytest
 
-from memory_models.allocator import allocated_interval, margin, recipe_class, reserved_interval
+from memory_models.allocator import (
+    allocated_interval,
+    recipe_class,
+    replay_class,
+    reserved_interval,
+)
 from memory_models.calibration import DEFAULT, Margin
 from memory_models.settings import (
     FinetuningType,
@@ -23,6 +28,7 @@ SHARES = replace(
     DEFAULT,
     allocated={"default": Margin(expected=0.0, upper=0.5)},
     reserved={"default": Margin(expected=0.25, upper=1.0)},
+    replayed={"default": Margin(expected=0.0, upper=0.5)},
 )
 PLAIN = TrainingSettings()
 APART = (
@@ -59,35 +65,57 @@ def test_sizes_do_not_make_another_class(alike: dict[str, object]) -> None:
 
 
 def test_a_class_without_a_measurement_takes_the_default_margin() -> None:
-    """One row a class, one for all others."""
+    """One row a class, one for all others: 1000 bytes, all of them transient, scale 1100."""
     sharded = TrainingSettings(world_size=2)
-    table = {
+    rows = {
         "default": Margin(expected=0.0, upper=2.0),
         recipe_class(sharded): Margin(expected=0.0, upper=3.0),
     }
-    assert margin(table, PLAIN).upper == 2.0
-    assert margin(table, sharded).upper == 3.0
+    table = replace(DEFAULT, allocated=rows)
+    assert allocated_interval(1000, 1000, PLAIN, table).upper == 1000 + 2200
+    assert allocated_interval(1000, 1000, sharded, table).upper == 1000 + 3300
 
 
-def test_a_margin_is_a_share_of_what_is_not_persistent() -> None:
-    """1000 bytes, 400 of them transient: nothing expected beyond, at most half of the 400."""
+def test_a_margin_is_a_share_of_what_moves_and_a_tenth_of_all() -> None:
+    """1000 bytes, 400 of them transient: nothing expected beyond, at most half of 400 + 100."""
     found = allocated_interval(1000, 400, PLAIN, SHARES)
-    assert (found.expected, found.upper) == (1000, 1200)
+    assert (found.expected, found.upper) == (1000, 1250)
 
 
-def test_persistent_bytes_have_no_margin() -> None:
-    """Weights and states are counted, not estimated."""
+def test_persistent_bytes_have_a_small_margin() -> None:
+    """Weights and states are counted; how they are packed is not: half of a tenth."""
     found = allocated_interval(1000, 0, PLAIN, SHARES)
-    assert (found.expected, found.upper) == (1000, 1000)
+    assert (found.expected, found.upper) == (1000, 1050)
 
 
 def test_reserved_bytes_are_whole_segments() -> None:
-    """6 MiB, 4 of them transient: a quarter of 4 more is 7, in 2-MiB segments 8; all of 4: 10."""
+    """6 MiB, 4 of them transient, scale 4.6: a quarter more is 7.15, so 8 in segments; all: 12."""
     found = reserved_interval(6 * MIB, 4 * MIB, PLAIN, SHARES)
+    assert (found.expected, found.upper) == (8 * MIB, 12 * MIB)
+
+
+def test_a_replay_replaces_the_usual_share() -> None:
+    """Replayed 7 MiB of a 6 MiB peak, scale 4.6: 8 in segments; 7 + 0.5 x 4.6 = 9.3: 10."""
+    found = reserved_interval(6 * MIB, 4 * MIB, PLAIN, SHARES, replayed=7 * MIB)
     assert (found.expected, found.upper) == (8 * MIB, 10 * MIB)
 
 
-@pytest.mark.parametrize("table", [DEFAULT.allocated, DEFAULT.reserved])
+def test_reserved_bytes_are_never_below_the_tensors() -> None:
+    """A replay that gave 2 MiB for 6 MiB of tensors: 6."""
+    found = reserved_interval(6 * MIB, 0, PLAIN, SHARES, replayed=2 * MIB)
+    assert found.expected == 6 * MIB
+
+
+def test_replays_are_measured_apart_by_what_is_trained_and_kept() -> None:
+    """The replay sees loss kernel and quantisation itself."""
+    kept = TrainingSettings(gradient_checkpointing=False)
+    full = TrainingSettings(finetuning_type=FinetuningType.FULL)
+    assert len({replay_class(PLAIN), replay_class(kept), replay_class(full)}) == 3
+    for alike in ({"loss_kernel": LossKernel.FUSED}, {"quantization": Quantization.NF4}):
+        assert replay_class(replace(PLAIN, **alike)) == replay_class(PLAIN)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("table", [DEFAULT.allocated, DEFAULT.reserved, DEFAULT.replayed])
 def test_every_measured_bound_is_above_its_median(table: Mapping[str, Margin]) -> None:
     """A calibration with a bound under its own expectation is a slip."""
     assert "default" in table

@@ -22,6 +22,7 @@ class Row:
     """Settings on a machine, and what is said of them."""
 
     rule: str
+    model: str = "qwen2.5-0.5b"
     hardware: dict[str, object] = field(default_factory=dict)
     devices: tuple[Device, ...] = (HOPPER,)
     packages: tuple[str, ...] = EVERY_PACKAGE
@@ -31,6 +32,11 @@ class Row:
 
 
 REFUSED = [
+    Row(
+        rule="attention-soft-cap",
+        model="gemma-2-2b",
+        says="sdpa cannot soft-cap attention's scores",
+    ),
     Row(
         rule="devices",
         hardware={"world_size": 2},
@@ -105,6 +111,12 @@ REFUSED = [
     ),
 ]
 PASSED = [
+    Row(
+        rule="attention-soft-cap",
+        model="gemma-2-2b",
+        hardware={"attention": Attention.EAGER},
+    ),
+    Row(rule="attention-soft-cap"),
     Row(rule="devices", hardware={"world_size": 2}, devices=(HOPPER, HOPPER)),
     Row(rule="devices", hardware={"accelerator": "cpu"}, devices=()),
     Row(rule="bf16"),
@@ -151,7 +163,7 @@ PASSED = [
 def asked(row: Row) -> tuple[PlanRequest, HardwareSettings]:
     """The request and the candidate of a row."""
     made = request(
-        "qwen2.5-0.5b",
+        row.model,
         *row.devices,
         packages=row.packages,
         pins=row.pins,

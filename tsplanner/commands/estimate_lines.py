@@ -61,7 +61,7 @@ def formula_of(
     except NoReaderError as error:
         require_packages(f"{error} Tracing it instead")
         return None
-    estimate = estimate_memory(case.architecture, case.settings, case.device)
+    estimate = estimate_memory(case.architecture, case.settings, case.device, replay=True)
     return Estimated(case.architecture.name, estimate, document(estimate))
 
 

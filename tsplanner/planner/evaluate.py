@@ -43,8 +43,12 @@ class Evaluated:
         return self.hardware.effective_batch_size / self.time.seconds
 
 
-def evaluate(request: PlanRequest, hardware: HardwareSettings) -> Evaluated:
+def evaluate(
+    request: PlanRequest, hardware: HardwareSettings, *, replay: bool = False
+) -> Evaluated:
     """Estimate a candidate; memory by the longest batch, time by the mean sample.
+
+    ``replay``: reserved bytes by replaying the step (see ``estimate_memory``): slower, narrower.
 
     Raises:
         ValueError: the configuration cannot run at all.
@@ -52,7 +56,13 @@ def evaluate(request: PlanRequest, hardware: HardwareSettings) -> Evaluated:
     longest = request.dataset.sequence_length(hardware.micro_batch_size)
     settings = training_settings(request.learning, hardware, longest)
     device = None if request.on_cpu else _fullest(request, hardware)
-    memory = estimate_memory(request.architecture, settings, device, request.calibration)
+    memory = estimate_memory(
+        request.architecture,
+        settings,
+        device,
+        request.calibration,
+        replay=replay and device is not None,
+    )
     if request.on_cpu:
         memory = on_cpu(memory, request.calibration)
     free = device.free_bytes if device else host_budget(request)

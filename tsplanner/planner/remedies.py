@@ -67,7 +67,7 @@ def _changes(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
 
 def _shorter(request: PlanRequest) -> list[int]:
     longest = request.dataset.longest_sequence
-    return [longest // 2, longest // 4] if longest >= 512 else []
+    return [longest // part for part in (2, 4, 8) if longest // part >= 128]
 
 
 def _more_devices(machine: Machine) -> list[int]:
@@ -96,7 +96,8 @@ def smallest_upper_bytes(request: PlanRequest) -> tuple[int, int] | None:
 def _leanest(request: PlanRequest) -> Evaluated | None:
     """The plan with the least upper bound of those that the host can hold."""
     held = [found for found in _lean_plans(request) if _on_host(found) <= host_budget(request)]
-    return min(held, key=lambda found: found.memory.process_bytes.upper, default=None)
+    leanest = min(held, key=lambda found: found.memory.process_bytes.upper, default=None)
+    return None if leanest is None else evaluate(request, leanest.hardware, replay=True)
 
 
 def _lean_plans(request: PlanRequest) -> Iterator[Evaluated]:

@@ -70,6 +70,14 @@ def _flash_package(request: PlanRequest, hardware: HardwareSettings) -> str | No
     return "flash_attention_2 needs the package flash-attn, which is not installed: sdpa is used"
 
 
+def _soft_cap(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+    if hardware.attention is not Attention.SDPA:
+        return None
+    if not request.architecture.attn_logit_softcapping:
+        return None
+    return "sdpa cannot soft-cap attention's scores, which this model needs: eager is used"
+
+
 def _bitsandbytes(request: PlanRequest, hardware: HardwareSettings) -> str | None:
     needs = hardware.quantization is not None or hardware.optimizer in BITSANDBYTES_OPTIMIZERS
     if not needs or "bitsandbytes" in request.machine.packages:
@@ -133,6 +141,7 @@ RULES: dict[str, Rule] = {
     "bf16": _bf16,
     "flash-attention-capability": _flash_capability,
     "flash-attention-package": _flash_package,
+    "attention-soft-cap": _soft_cap,
     "bitsandbytes": _bitsandbytes,
     "deepspeed": _deepspeed,
     "quantized-base": _quantized_base,

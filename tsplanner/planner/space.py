@@ -46,7 +46,7 @@ def _all(request: PlanRequest) -> Iterator[HardwareSettings]:
         _world_sizes(request),
         _dtypes(request, autocasts),
         _quantizations(request),
-        [pins.attention] if pins.attention else [Attention.FLASH_ATTENTION_2, Attention.SDPA],
+        [pins.attention] if pins.attention else [Attention.FLASH_ATTENTION_2, _plain(request)],
         [pins.loss_kernel] if pins.loss_kernel else [LossKernel.FUSED, LossKernel.PLAIN],
         [pins.optimizer] if pins.optimizer else _optimizers(request),
         _shardings(request),
@@ -89,13 +89,19 @@ def _cpu(request: PlanRequest) -> Iterator[HardwareSettings]:
             micro_batch_size=micro,
             gradient_accumulation_steps=_accumulation(request, 1, micro),
             gradient_checkpointing=checkpointing,
-            attention=pins.attention or Attention.SDPA,
+            attention=pins.attention or _plain(request),
             loss_kernel=loss,
             optimizer=pins.optimizer or Optimizer.ADAMW_TORCH_FUSED,
             model_dtype=pins.model_dtype or Dtype.FP32,
             autocast=None,
             quantization=quantization,
         )
+
+
+def _plain(request: PlanRequest) -> Attention:
+    """The kernel that needs no package: sdpa, which knows no soft cap (Gemma 2)."""
+    capped = request.architecture.attn_logit_softcapping
+    return Attention.EAGER if capped else Attention.SDPA
 
 
 def micro_batch_sizes(effective_batch: int, world_size: int) -> list[int]:

@@ -1,0 +1,261 @@
+"""Reserved bytes: the events of two optimizer steps, replayed through the caching allocator.
+
+The tapes say in which order tensors come and go; the allocator's rules (``caching_allocator.py``)
+say what that leaves reserved. Blocks in the middle of the model come and go with what they keep
+only: their temporaries find the holes that the outer blocks made.
+Ignores: tensors of at most 1 MiB one by one (their pool is summed up), the order of loading.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from memory_models.activations import boundary_bytes, int8_input_bytes, tokens
+from memory_models.allocator import LEAST_BYTES
+from memory_models.architecture import Architecture
+from memory_models.caching_allocator import SMALL_REQUEST, SMALL_SEGMENT, CachingAllocator
+from memory_models.dtypes import BYTES
+from memory_models.loss import fused_rows
+from memory_models.model_states import (
+    ADALORA_IMPORTANCE_BYTES,
+    PAGED,
+    STATE_BYTES,
+    Tensor,
+    step_transient_bytes,
+    trained_element_bytes,
+    trained_tensors,
+)
+from memory_models.recipes import recipe_of
+from memory_models.settings import (
+    Dtype,
+    FinetuningType,
+    LossKernel,
+    Optimizer,
+    TrainingSettings,
+)
+from memory_models.stack import active_layers, mask_bytes, masked_layers
+from memory_models.tape_events import WORKSPACE, BlockEvents, Events, block_events, tail_events
+from memory_models.units import MIB, round_up
+from memory_models.weights import base_tensors, quantized_linears, quantized_weight_bytes
+
+STEPS = 2
+OUTER_BLOCKS = 2
+"""Blocks at either end of the model whose temporaries are replayed."""
+INT8_GROUPS = 4
+"""Tensors that one block's int8 products hold."""
+
+
+class _Replay:
+    """The allocator, with tensors told apart by their size only (last come, first gone)."""
+
+    def __init__(
+        self, architecture: Architecture, settings: TrainingSettings, workspace: int
+    ) -> None:
+        self.shape, self.settings = architecture, settings
+        self.workspace = workspace
+        self.allocator = CachingAllocator()
+        self.live: dict[int, list[int]] = defaultdict(list)
+        self.number = 0
+        self.small = self.most_small = 0
+        self.tokens = tokens(settings)
+        self.scores = settings.micro_batch_size * settings.sequence_length**2
+
+    def take(self, size: int, copies: int = 1) -> None:
+        """Tensors come."""
+        if size <= SMALL_REQUEST:
+            self.small += small_share(size) * copies
+            self.most_small = max(self.small, self.most_small)
+            return
+        for _ in range(copies):
+            self.allocator.allocate(self.number, size)
+            self.live[size].append(self.number)
+            self.number += 1
+
+    def give(self, size: int, copies: int = 1) -> None:
+        """Tensors go."""
+        if size <= SMALL_REQUEST:
+            self.small -= small_share(size) * copies
+            return
+        held = self.live[size]
+        for _ in range(min(copies, len(held))):
+            self.allocator.release(held.pop())
+
+    def play(self, events: Events, third: int | None = None) -> None:
+        """Symbolic events, for the step's tokens."""
+        unit = self.scores if third is None else third
+        count = self.tokens
+        for event in events:
+            if event is WORKSPACE:
+                self.take(self.workspace)
+                continue
+            sign, (a, b, c) = event
+            (self.take if sign > 0 else self.give)(a * count + b + c * unit)
+
+
+def reserved_bytes(
+    architecture: Architecture, settings: TrainingSettings, workspace: int = 32 * MIB
+) -> int:
+    """Peak of reserved bytes of one unsharded rank, in whole segments.
+
+    ``workspace``: bytes of a cuBLAS workspace; forward's and backward's threads have one each. The
+    second settles into the logits that are free by then, so the next step's need a new segment.
+    """
+    replay = _Replay(architecture, settings, workspace)
+    _load(replay)
+    step = _StepEvents(replay)
+    for number in range(STEPS):
+        step.run(first=number == 0)
+    return replay.allocator.peak_reserved + round_up(replay.most_small, SMALL_SEGMENT)
+
+
+def small_share(size: int) -> int:
+    """Bytes of a small segment that one of many equal tensors takes, its part of the rest too."""
+    return SMALL_SEGMENT // max(1, SMALL_SEGMENT // max(size, LEAST_BYTES))
+
+
+def _load(replay: _Replay) -> None:
+    """Weights and adapters, block by block."""
+    shape, settings = replay.shape, replay.settings
+    quantization = settings.quantization
+    element = BYTES[Dtype.FP32 if quantization is not None else settings.model_dtype]
+    for elements, copies in base_tensors(shape):
+        replay.take(elements * element, copies)
+    linears = list(quantized_linears(shape))
+    for _ in range(shape.num_hidden_layers):
+        for linear, copies in linears:
+            if copies == 1:
+                continue
+            if quantization is None:
+                replay.take(linear.weight_count * element)
+            else:
+                replay.take(quantized_weight_bytes(linear, quantization))
+    if settings.uses_adapter:
+        for tensor in in_order(trained_tensors(shape, settings)):
+            replay.take(tensor.elements * trained_element_bytes(settings))
+    replay.take(replay.workspace)
+
+
+def in_order(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Every copy of the trained tensors in the order of the model: block by block."""
+    layers = max(tensor.copies for tensor in tensors)
+    blocks = [tensor for tensor in tensors if tensor.copies == layers]
+    yield from (tensor for tensor in tensors if tensor.copies != layers and tensor.embedding)
+    for _ in range(layers):
+        yield from blocks
+    for tensor in tensors:
+        if tensor.copies != layers and not tensor.embedding:
+            yield from [tensor] * tensor.copies
+
+
+class _StepEvents:
+    """One optimizer step after another."""
+
+    def __init__(self, replay: _Replay) -> None:
+        self.replay, self.shape, self.settings = replay, replay.shape, replay.settings
+        self.recipe = recipe_of(self.settings)
+        self.element = trained_element_bytes(self.settings)
+        self.tensors = trained_tensors(self.shape, self.settings)
+        self.boundary = boundary_bytes(self.shape, self.settings)
+        self.masks = mask_bytes(self.shape, self.settings)
+        self.held = int8_input_bytes(self.shape, self.settings) // INT8_GROUPS
+        self.multiplied = False
+        """Backward's thread has its workspace."""
+
+    def run(self, *, first: bool) -> None:
+        """Micro-batches, then the optimizer."""
+        settings, replay = self.settings, self.replay
+        adalora = settings.finetuning_type is FinetuningType.ADALORA
+        for micro in range(min(2, settings.gradient_accumulation_steps)):
+            self._micro_batch(accumulates=micro > 0 or adalora, regularised=adalora and micro == 0)
+        if first:
+            for tensor in in_order(self.tensors):
+                states = STATE_BYTES[settings.optimizer](
+                    tensor, self.element, paged=settings.optimizer in PAGED
+                )
+                replay.take(states // 2, 2)
+                if adalora:
+                    replay.take(tensor.elements * 4, ADALORA_IMPORTANCE_BYTES // 4)
+        self._optimizer()
+        for tensor in self.tensors:
+            replay.give(tensor.elements * self.element, tensor.copies)
+
+    def _optimizer(self) -> None:
+        """Temporaries of the optimizer: all at once where it works on all tensors at once."""
+        transient = step_transient_bytes(self.shape, self.settings)
+        if self.settings.optimizer is Optimizer.ADAFACTOR:
+            largest = max(tensor.elements for tensor in self.tensors)
+            self.replay.take(4 * largest, transient // (4 * largest))
+            self.replay.give(4 * largest, transient // (4 * largest))
+            return
+        for tensor in self.tensors if transient else ():
+            self.replay.take(tensor.elements * self.element, tensor.copies)
+        for tensor in self.tensors if transient else ():
+            self.replay.give(tensor.elements * self.element, tensor.copies)
+
+    def _kinds(self, *, accumulates: bool) -> list[BlockEvents]:
+        """Events of every block that takes part in backward, from the first to the last."""
+        layers = active_layers(self.shape, self.settings)
+        masked = min(layers, masked_layers(self.shape, self.settings))
+        trained = [not self.settings.uses_adapter] * layers
+        if self.settings.finetuning_type is FinetuningType.FREEZE:
+            frozen = layers - self.settings.freeze_trainable_layers
+            trained = [place >= frozen for place in range(layers)]
+        return [
+            block_events(
+                self.shape,
+                self.recipe,
+                trained=trained[place],
+                masked=place < masked,
+                accumulates=accumulates,
+            )
+            for place in range(layers)
+        ]
+
+    def _micro_batch(self, *, accumulates: bool, regularised: bool) -> None:
+        replay, shape = self.replay, self.shape
+        blocks = self._kinds(accumulates=accumulates)
+        last = len(blocks) - 1
+        rows = fused_rows(shape, self.settings)
+        tied = shape.tie_word_embeddings and self.settings.finetuning_type is FinetuningType.FULL
+        tail = tail_events(
+            shape, self.recipe, accumulates=accumulates and not tied, first=not self.multiplied
+        )
+        self.multiplied = True
+        replay.take(self.masks)
+        replay.take(self.boundary)
+        for place, block in enumerate(blocks):
+            outer = place < OUTER_BLOCKS or place > last - OUTER_BLOCKS
+            replay.play(block.forward if outer else block.kept)
+            replay.take(self.held, INT8_GROUPS)
+        replay.play(tail[0], rows)
+        for block in blocks:
+            replay.play(block.cached)
+        if regularised:
+            for tensor in self.tensors:
+                replay.take(tensor.elements * self.element, tensor.copies)
+        replay.play(tail[1], rows)
+        for place in range(last, -1, -1):
+            outer = place < OUTER_BLOCKS or place > last - OUTER_BLOCKS
+            replay.play(blocks[place].backward if outer else blocks[place].left)
+            replay.give(self.held, INT8_GROUPS)
+            if self.settings.gradient_checkpointing:
+                replay.give(self.boundary)
+        replay.give(self.boundary)
+        self._embedding(accumulates=accumulates)
+        replay.give(self.masks)
+
+    def _embedding(self, *, accumulates: bool) -> None:
+        """The embedding's gradient; a tied head's waits for it."""
+        if self.settings.finetuning_type is not FinetuningType.FULL:
+            return
+        size = self.shape.vocab_size * self.shape.hidden_size * self.element
+        self.replay.take(size)
+        if not self.shape.tie_word_embeddings:
+            self.replay.give(size, int(accumulates))
+            return
+        cast = self.settings.autocast is not None and self.settings.model_dtype is Dtype.FP32
+        if not cast and self.settings.loss_kernel is not LossKernel.FUSED:
+            self.replay.take(size)
+            self.replay.give(size)
+        self.replay.give(size, 1 + int(accumulates))
