@@ -15,9 +15,8 @@ from memory_models.records import MemoryEstimate
 from memory_models.settings import ALL_LINEAR
 from tsplanner.commands.cases import CASE_KEYS
 from tsplanner.commands.estimate_lines import Estimated, Lines, Tracing, formula_of, from_trace
-from tsplanner.commands.estimate_trace import run_traces
-from tsplanner.commands.options import names, positive, switch, targets
 from tsplanner.commands.screen import Screen, gib
+from tsplanner.commands.values import names, positive, switch, targets
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
 
 EPILOG = """examples:
@@ -93,6 +92,8 @@ def run_one(given: Mapping[str, object], tracing: Tracing, *, as_json: bool) -> 
         raise UsageError(f"{error}.") from error
     results: list[Estimated | TsplannerError] = [] if found is None else [found]
     if traced_case is not None:
+        from tsplanner.commands.estimate_trace import run_traces
+
         run_traces([traced_case], lambda result: results.append(from_trace(result)))
     (result,) = results
     if isinstance(result, TsplannerError):

@@ -5,23 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from memory_models.architecture import Architecture
 from memory_models.device import Device
 from memory_models.estimate import estimate_memory
 from memory_models.records import Interval, MemoryEstimate
 from tsplanner.commands.cases import read_case
-from tsplanner.commands.estimate_trace import (
-    Traced,
-    TracedCase,
-    largest_tensors,
-    read_traced_case,
-    run_traces,
-)
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import ModelFiles, NoReaderError
-from tsplanner.tracing.client import require_packages
+
+if TYPE_CHECKING:  # only a trace needs these: an estimate by formula starts without them
+    from tsplanner.commands.estimate_trace import Traced, TracedCase
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +30,8 @@ class Tracing:
         self, given: Mapping[str, object], files: dict[str, ModelFiles], devices: dict[str, Device]
     ) -> TracedCase:
         """A case to trace; raises as ``read_traced_case``."""
+        from tsplanner.commands.estimate_trace import read_traced_case
+
         return read_traced_case(given, files, devices, trust_remote_code=self.trust_remote_code)
 
 
@@ -59,6 +56,8 @@ def formula_of(
     try:
         case = read_case(given, models, devices)
     except NoReaderError as error:
+        from tsplanner.tracing.client import require_packages
+
         require_packages(f"{error} Tracing it instead")
         return None
     estimate = estimate_memory(case.architecture, case.settings, case.device, replay=True)
@@ -69,6 +68,8 @@ def from_trace(result: Traced | TsplannerError) -> Estimated | TsplannerError:
     """A finished trace as a document, the formulas' figures beside it; errors as they are."""
     if isinstance(result, TsplannerError):
         return result
+    from tsplanner.commands.estimate_trace import largest_tensors
+
     formula = result.formula
     extra = {
         "formula": None if formula is None else _quantities(formula),
@@ -98,8 +99,10 @@ class Lines:
             if line.strip():
                 self.waiting.append(self._read(line))
                 self._write_ready()
-        cases = [found for _, found in self.waiting if isinstance(found, TracedCase)]
+        cases = [found for _, found in self.waiting if not isinstance(found, dict)]
         if cases:
+            from tsplanner.commands.estimate_trace import run_traces
+
             run_traces(cases, self._take)
 
     def _take(self, result: Traced | TsplannerError) -> None:
@@ -113,10 +116,9 @@ class Lines:
         self._write_ready()
 
     def _write_ready(self) -> None:
-        while self.waiting and not isinstance(self.waiting[0][1], TracedCase):
-            given, found = self.waiting.pop(0)
-            if isinstance(found, dict):
-                self.out.write(json.dumps({"case": given, **found}) + "\n")
+        while self.waiting and isinstance(found := self.waiting[0][1], dict):
+            given, _ = self.waiting.pop(0)
+            self.out.write(json.dumps({"case": given, **found}) + "\n")
 
     def _read(self, line: str) -> tuple[object, dict[str, object] | TracedCase]:
         try:
