@@ -18,8 +18,8 @@ from tsplanner.commands.full_run import (
     run_document,
     start_full_run,
 )
-from tsplanner.commands.options import positive
 from tsplanner.commands.tune_view import LiveView, PlainView, QuietView
+from tsplanner.commands.values import positive
 from tsplanner.commands.with_plan import (
     add_plan_argument,
     find_plan,
