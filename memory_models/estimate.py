@@ -106,9 +106,7 @@ def estimate_memory(
     estimated = persistent + peak.bytes
     allocated = allocated_interval(estimated, peak.bytes, settings, calibration)
     single = settings.world_size == 1 and settings.zero_stage == 0
-    replayed = (
-        reserved_bytes(architecture, settings, workspace // 2) if replay and single else None
-    )
+    replayed = reserved_bytes(architecture, settings, workspace // 2) if replay and single else None
     reserved = reserved_interval(estimated, peak.bytes, settings, calibration, replayed)
     context = _by_generation(calibration.context_bytes, major)
     communicates = settings.world_size > 1 or settings.zero_stage > 0

@@ -51,6 +51,7 @@ class NoMode(nullcontext[None]):
 
 
 def settings_of(changes: dict[str, Any]) -> TrainingSettings:
+    """The settings of one recipe."""
     return TrainingSettings(
         model_dtype=Dtype.FP32,
         autocast=None,
@@ -75,6 +76,7 @@ def highest(changes: list[int]) -> tuple[int, int]:
 
 
 def traced(subject: Subject, settings: TrainingSettings) -> tuple[int, int]:
+    """What the trace says of it."""
     storages = Storages()
     step = prepared(build(subject, settings, 3), settings, TraceMode(storages))
     loaded = len(storages.events)
@@ -84,6 +86,7 @@ def traced(subject: Subject, settings: TrainingSettings) -> tuple[int, int]:
 
 
 def real(subject: Subject, settings: TrainingSettings) -> tuple[int, int]:
+    """What a real run on the CPU takes."""
     model = build(subject, settings, 3).to_empty(device="cpu")
     if model.config.tie_word_embeddings:
         model.tie_weights()  # to_empty gives each of the two a storage of its own
@@ -110,6 +113,7 @@ def real(subject: Subject, settings: TrainingSettings) -> tuple[int, int]:
 
 
 def main() -> None:
+    """Print both as JSON."""
     torch.set_num_threads(1)
     found = {}
     for name, changes in json.loads(sys.argv[1]).items():
