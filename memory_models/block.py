@@ -8,8 +8,8 @@ Ignores: rotary tables, single numbers a row.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from memory_models.architecture import Architecture
 from memory_models.attention import attention
@@ -21,8 +21,7 @@ from memory_models.settings import TrainingSettings
 from memory_models.tape import Size, Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockMemory:
+class BlockMemory(NamedTuple):
     """What a block takes, as sizes of tokens, fixed bytes and attention scores."""
 
     kept: tuple[tuple[Size, int], ...]

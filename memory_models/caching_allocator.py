@@ -16,6 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from memory_models.units import MIB, round_up
 
@@ -34,8 +35,7 @@ Event = tuple[int, int]
 """(number of a tensor, its bytes at birth), or (number, 0) at its death."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
+class Replay(NamedTuple):
     """What replaying the events gave."""
 
     peak_allocated: int

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from memory_models.adapters import (
     PARAMETER_BYTES,
@@ -125,8 +125,7 @@ def estimate_memory(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Standing:
+class _Standing(NamedTuple):
     """What lengths and batches do not change, per rank."""
 
     states: ModelStates

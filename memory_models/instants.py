@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from memory_models.activations import autocast_cache_bytes, tokens
 from memory_models.adapters import trainable_parameters
@@ -23,8 +23,7 @@ from memory_models.tail import TailMemory, tail_memory
 from memory_models.weights import embedding_parameters
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instant:
+class Instant(NamedTuple):
     """A moment of a step: what is alive then besides the persistent bytes, per rank."""
 
     name: str
@@ -43,8 +42,7 @@ class Instant:
         return self.checkpoints + self.block + self.loss + self.gradients + self.step
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fixed:
+class _Fixed(NamedTuple):
     """What lengths and batches do not change, in bytes."""
 
     tail: TailMemory

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from memory_models.adapters import PARAMETER_BYTES, targets, trainable_parameters
 from memory_models.allocator import block_bytes
@@ -21,8 +21,7 @@ SMALLEST_PAGED = 100_000
 ADALORA_IMPORTANCE_BYTES = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tensor:
+class Tensor(NamedTuple):
     """A trained tensor: its shape as [rows, columns] and how often it stands in the model."""
 
     rows: int

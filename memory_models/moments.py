@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from memory_models.tape import ZERO, Size
 
 
-@dataclass(frozen=True, slots=True)
-class Moments:
+class Moments(NamedTuple):
     """Sizes of which the largest is a peak: none of them is below another in all three units."""
 
     sizes: tuple[Size, ...]

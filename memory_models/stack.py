@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from memory_models.activations import boundary_bytes, int8_input_bytes, tokens
 from memory_models.allocator import block_bytes
@@ -51,8 +51,7 @@ def mask_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
     return cells if windowed and settings.attention is Attention.SDPA else 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Programs:
+class Programs(NamedTuple):
     """The programs of the blocks that take part in backward."""
 
     kinds: tuple[tuple[BlockMemory, int], ...]
@@ -78,8 +77,7 @@ def programs(architecture: Architecture, recipe: TrainingSettings, masked: int) 
     return Programs(kinds=kinds, first=first)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stack:
+class Stack(NamedTuple):
     """Bytes of the blocks for a step's tokens and attention scores."""
 
     boundary: int

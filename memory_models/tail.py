@@ -7,8 +7,8 @@ of the fused loss's chunk. Sources: transformers loss/loss_utils.py (``ForCausal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from memory_models.architecture import Architecture
 from memory_models.moments import Moments, moments
@@ -19,8 +19,7 @@ from memory_models.tape import Value, Weight
 from memory_models.weights import embedding_parameters
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TailMemory:
+class TailMemory(NamedTuple):
     """Peaks above what the blocks hold; the last block's output is part of them."""
 
     forward: Moments

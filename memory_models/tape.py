@@ -10,7 +10,7 @@ rebound or its function returns).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Size = tuple[int, int, int]
 """Bytes (or elements) a token, fixed, and a third unit (attention scores, or rows of a chunk)."""
@@ -53,8 +53,7 @@ class Value:
         return times(self.elements, self.bytes)
 
 
-@dataclass(slots=True)
-class Weight:
+class Weight(NamedTuple):
     """A trained parameter as one product uses it."""
 
     elements: int
@@ -74,8 +73,7 @@ class Weight:
         return 0, self.elements * self.stored, 0
 
 
-@dataclass(slots=True)
-class Node:
+class Node(NamedTuple):
     """What backward does for one op."""
 
     outputs: tuple[Value, ...]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from memory_models.architecture import Architecture
 from memory_models.block import Program
@@ -113,8 +113,7 @@ class EventTape(Tape):
         return self.events
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockEvents:
+class BlockEvents(NamedTuple):
     """Events of one block; the gradient of its input is left at the end of ``backward``."""
 
     forward: Events
