@@ -7,25 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from memory_models.caching_allocator import (
+    BLOCK_BYTES,
+    LARGE_REMAINDER,
+    LARGE_REQUEST,
+    LARGE_SEGMENT,
+    LARGE_STEP,
+    SMALL_REQUEST,
+)
 from memory_models.calibration import Calibration, Margin
 from memory_models.records import Interval
 from memory_models.settings import TrainingSettings
-from memory_models.units import MIB, round_up
-
-SEGMENT_BYTES = 2 * MIB
-"""Large segments are multiples of this. Source: kRoundLarge, CUDACachingAllocator.cpp."""
-
+from memory_models.units import round_up
 
 PERSISTENT_SHARE = 0.1
 """Weight of persistent bytes in ``margin_scale``; 0.05 to 0.2 give bounds of the same width."""
-LARGE_BYTES = 10 * MIB
-"""Requests from here on get a segment of their own. Source: kMinLargeAlloc."""
-SHARED_BYTES = 20 * MIB
-"""Segment that requests from 1 MiB up to ``LARGE_BYTES`` share. Source: kLargeBuffer."""
-SMALL_BYTES = MIB
-"""A rest of at most this is not split off a large block, which keeps it. Source: kSmallSize."""
-LEAST_BYTES = 512
-"""Requests are rounded up to this. Source: kMinBlockSize."""
 
 
 def block_bytes(request: int) -> int:
@@ -35,14 +31,14 @@ def block_bytes(request: int) -> int:
     rest is split off, and so not counted, if it is over 1 MiB.
     Ignores: which cached block a request is served from later.
     """
-    if request <= SMALL_BYTES:
-        return request + -request % LEAST_BYTES
-    if request >= LARGE_BYTES:
-        rest = -request % SEGMENT_BYTES
-        return request + (rest if rest <= SMALL_BYTES else -request % LEAST_BYTES)
-    blocks = SHARED_BYTES // request
-    rest = SHARED_BYTES - blocks * request
-    return request + (rest // blocks if rest <= SMALL_BYTES else -request % LEAST_BYTES)
+    if request <= SMALL_REQUEST:
+        return request + -request % BLOCK_BYTES
+    if request >= LARGE_REQUEST:
+        rest = -request % LARGE_STEP
+        return request + (rest if rest <= LARGE_REMAINDER else -request % BLOCK_BYTES)
+    blocks = LARGE_SEGMENT // request
+    rest = LARGE_SEGMENT - blocks * request
+    return request + (rest // blocks if rest <= LARGE_REMAINDER else -request % BLOCK_BYTES)
 
 
 def recipe_class(settings: TrainingSettings) -> str:
@@ -99,8 +95,8 @@ def reserved_interval(
     else:
         found = _interval(replayed, scale, _margin(calibration.replayed, replay_class(settings)))
     return Interval(
-        expected=round_up(max(estimated, found.expected), SEGMENT_BYTES),
-        upper=round_up(max(estimated, found.upper), SEGMENT_BYTES),
+        expected=round_up(max(estimated, found.expected), LARGE_STEP),
+        upper=round_up(max(estimated, found.upper), LARGE_STEP),
     )
 
 

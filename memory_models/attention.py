@@ -10,7 +10,7 @@ from memory_models.architecture import Role
 from memory_models.linears import linear
 from memory_models.norms import rms_norm
 from memory_models.ops import FP32, Ops
-from memory_models.settings import Attention
+from memory_models.settings import Attention, Dtype
 from memory_models.tape import Value, times
 
 
@@ -158,10 +158,13 @@ def _scores(ops: Ops, query: Value, key: Value, given: int) -> Value:
     # The mask has the stream's dtype, and so has the sum if that is wider.
     masked = tape.op((scaled,), scores, max(operand, ops.flow.residual), passes=True)
     tape.drop(scaled)
-    # CUDA's softmax makes the product of gradient and result first.
-    chances = tape.op((masked,), scores, FP32, saves=(None,), work=times(scores, FP32))
+    # fp16 scores are read as they are, bf16 ones copied to fp32 first (aten SoftMax.cpp). CUDA's
+    # backward makes the product of gradient and result before its own result.
+    fp16 = Dtype.FP16 in (ops.settings.autocast, ops.settings.model_dtype)
+    wide = tape.view(masked) if fp16 else ops.cast(masked, FP32)
+    chances = tape.op((wide,), scores, FP32, saves=(None,), work=times(scores, FP32))
     narrow = ops.cast(chances, given)
-    tape.drop(masked, chances)
+    tape.drop(masked, wide, chances)
     weights = ops.cast(narrow, operand)
     tape.drop(narrow)
     return weights

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from memory_models.allocator import allocated_interval, reserved_interval
 from memory_models.architecture import Architecture
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Device
+from memory_models.driver import by_generation, major_of, process_interval
 from memory_models.instants import Instant, instants
 from memory_models.model_states import (
     gradient_bytes,
@@ -30,9 +31,6 @@ from memory_models.weights import base_weight_bytes, total_parameters
 from memory_models.zero import ModelStates, shard
 
 __all__ = ["Component", "Interval", "MemoryEstimate", "check", "estimate_memory"]
-
-_DEFAULT_MAJOR = 9
-"""Generation assumed where no device is named: the one that was measured."""
 
 
 def check(
@@ -97,10 +95,10 @@ def estimate_memory(
         ValueError: the configuration cannot run (see ``check``).
     """
     check(architecture, settings, device)
-    major = device.compute_capability[0] if device else _DEFAULT_MAJOR
+    major = major_of(device)
     standing = _standing(architecture, standing_of(settings))
     states = standing.states
-    workspace = _by_generation(calibration.workspace_bytes, major)
+    workspace = by_generation(calibration.workspace_bytes, major)
     persistent = states.weights + states.trained + states.states + states.buffers + workspace
     peak = max(instants(architecture, settings, states.gradients), key=lambda found: found.bytes)
     estimated = persistent + peak.bytes
@@ -108,10 +106,10 @@ def estimate_memory(
     single = settings.world_size == 1 and settings.zero_stage == 0
     replayed = reserved_bytes(architecture, settings, workspace // 2) if replay and single else None
     reserved = reserved_interval(estimated, peak.bytes, settings, calibration, replayed)
-    context = _by_generation(calibration.context_bytes, major)
+    context = by_generation(calibration.context_bytes, major)
     communicates = settings.world_size > 1 or settings.zero_stage > 0
     context += calibration.nccl_bytes if communicates else 0
-    process = _process(reserved, context, standing.paged, major, calibration)
+    process = process_interval(reserved, context, standing.paged, major, calibration)
     return MemoryEstimate(
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=reserved,
@@ -159,31 +157,6 @@ def _standing(architecture: Architecture, settings: TrainingSettings) -> _Standi
         parameters_total=total_parameters(architecture),
         parameters_trainable=trained,
         assumptions=tuple(_recipe_assumptions(architecture, settings, paged)),
-    )
-
-
-def _by_generation(table: Mapping[int, int], major: int) -> int:
-    """The entry of a compute capability's major number, or of the nearest one below it."""
-    known = [key for key in table if key <= major] or [min(table)]
-    return table[max(known)]
-
-
-def _process(
-    reserved: Interval, outside: int, paged: int, major: int, calibration: Calibration
-) -> Interval:
-    """What the driver sees: reserved bytes, context and libraries.
-
-    It charges no managed memory to the process, but that may lie on the device: the bound has it.
-    """
-    widening = 1.0 if major in calibration.measured_generations else calibration.unmeasured_widening
-    factor = calibration.device_factor
-    return Interval(
-        expected=round((reserved.expected + outside) * factor),
-        upper=round(
-            (reserved.upper + outside + paged + calibration.context_spread_bytes)
-            * widening
-            * factor
-        ),
     )
 
 

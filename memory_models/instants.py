@@ -13,11 +13,12 @@ from memory_models.loss import fused_rows
 from memory_models.model_states import (
     step_transient_bytes,
     tied_gradient_bytes,
+    tied_sum_in_place,
     trained_element_bytes,
     trained_tensors,
 )
 from memory_models.recipes import standing_of, tail_recipe_of
-from memory_models.settings import Dtype, FinetuningType, LossKernel, TrainingSettings
+from memory_models.settings import FinetuningType, TrainingSettings
 from memory_models.stack import mask_bytes, stack_of
 from memory_models.tail import TailMemory, tail_memory
 from memory_models.weights import embedding_parameters
@@ -153,14 +154,11 @@ def _own_gradient_bytes(architecture: Architecture, settings: TrainingSettings) 
 def _sums(settings: TrainingSettings) -> int:
     """Tensors beside one gradient of a tied embedding, once both its gradients are there.
 
-    The head's gradient waits for the embedding's. A fresh one (cast by autocast, or made by the
-    fused loss) takes the sum in place; otherwise the sum is a tensor more. With accumulation the
-    sum of earlier micro-batches is there as well. Source: torch/csrc/autograd/input_buffer.cpp.
+    The head's gradient waits for the embedding's; their sum is a tensor more if it is not made in
+    place. With accumulation the sum of earlier micro-batches is there as well.
     """
-    cast = settings.autocast is not None and settings.model_dtype is Dtype.FP32
-    in_place = cast or settings.loss_kernel is LossKernel.FUSED
     earlier = 1 if settings.gradient_accumulation_steps > 1 else 0
-    return 1 + (0 if in_place else 1) + earlier
+    return 1 + (0 if tied_sum_in_place(settings) else 1) + earlier
 
 
 def _head_gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:

@@ -8,7 +8,13 @@ from memory_models.adapters import PARAMETER_BYTES, targets, trainable_parameter
 from memory_models.allocator import block_bytes
 from memory_models.architecture import Architecture, Norm
 from memory_models.dtypes import BYTES
-from memory_models.settings import FinetuningType, Optimizer, TrainingSettings
+from memory_models.settings import (
+    Dtype,
+    FinetuningType,
+    LossKernel,
+    Optimizer,
+    TrainingSettings,
+)
 from memory_models.weights import embedding_parameters
 
 BLOCK_8BIT = 256
@@ -219,3 +225,13 @@ def tied_gradient_bytes(architecture: Architecture, settings: TrainingSettings) 
     if not architecture.tie_word_embeddings:
         return 0
     return embedding_parameters(architecture) * trained_element_bytes(settings)
+
+
+def tied_sum_in_place(settings: TrainingSettings) -> bool:
+    """Whether the head's gradient of a tied embedding takes the sum with the embedding's in place.
+
+    A fresh one does (cast by autocast, or made by the fused loss); a product's is a view, and the
+    sum is a tensor more. Source: torch/csrc/autograd/input_buffer.cpp.
+    """
+    cast = settings.autocast is not None and settings.model_dtype is Dtype.FP32
+    return cast or settings.loss_kernel is LossKernel.FUSED

@@ -12,9 +12,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from memory_models.activations import boundary_bytes, int8_input_bytes, tokens
-from memory_models.allocator import LEAST_BYTES
 from memory_models.architecture import Architecture
-from memory_models.caching_allocator import SMALL_REQUEST, SMALL_SEGMENT, CachingAllocator
+from memory_models.caching_allocator import (
+    BLOCK_BYTES,
+    SMALL_REQUEST,
+    SMALL_SEGMENT,
+    CachingAllocator,
+)
 from memory_models.dtypes import BYTES
 from memory_models.loss import fused_rows
 from memory_models.model_states import (
@@ -23,6 +27,7 @@ from memory_models.model_states import (
     STATE_BYTES,
     Tensor,
     step_transient_bytes,
+    tied_sum_in_place,
     trained_element_bytes,
     trained_tensors,
 )
@@ -30,7 +35,6 @@ from memory_models.recipes import recipe_of
 from memory_models.settings import (
     Dtype,
     FinetuningType,
-    LossKernel,
     Optimizer,
     TrainingSettings,
 )
@@ -111,7 +115,7 @@ def reserved_bytes(
 
 def small_share(size: int) -> int:
     """Bytes of a small segment that one of many equal tensors takes, its part of the rest too."""
-    return SMALL_SEGMENT // max(1, SMALL_SEGMENT // max(size, LEAST_BYTES))
+    return SMALL_SEGMENT // max(1, SMALL_SEGMENT // max(size, BLOCK_BYTES))
 
 
 def _load(replay: _Replay) -> None:
@@ -254,8 +258,7 @@ class _StepEvents:
         if not self.shape.tie_word_embeddings:
             self.replay.give(size, int(accumulates))
             return
-        cast = self.settings.autocast is not None and self.settings.model_dtype is Dtype.FP32
-        if not cast and self.settings.loss_kernel is not LossKernel.FUSED:
+        if not tied_sum_in_place(self.settings):
             self.replay.take(size)
             self.replay.give(size)
         self.replay.give(size, 1 + int(accumulates))

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from toy_request import HOPPER, TURING, request
 
+from memory_models.settings import TrainingSettings
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.choose import choose
 from tsplanner.planner.files import plan_document, read_plan, write_plan
-from tsplanner.planner.plan import SCHEMA_VERSION, Plan
+from tsplanner.planner.plan import SCHEMA_VERSION, Plan, pinned, training_settings
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +159,21 @@ def test_a_plan_knows_the_length_it_was_sized_for() -> None:
     dataset = replace(asked.dataset, longest_sequence=100, longest_batch=120)
     assert [dataset.sequence_length(size) for size in (1, 2, 8)] == [100, 120, 120]
     assert replace(dataset, longest_batch=None).sequence_length(8) == 100
+
+
+def test_pinned_settings_are_the_training_settings_again() -> None:
+    """There and back: 2 GPUs x micro-batch 3 x accumulation 4 are an effective batch of 24."""
+    wanted = TrainingSettings(
+        lora_rank=5,
+        lora_target=("q_proj",),
+        lora_dropout=0.25,
+        sequence_length=777,
+        micro_batch_size=3,
+        gradient_accumulation_steps=4,
+        world_size=2,
+        zero_stage=2,
+        gradient_checkpointing=False,
+    )
+    learning, hardware = pinned(wanted)
+    assert learning.effective_batch_size == 24
+    assert training_settings(learning, hardware, 777) == wanted

@@ -138,16 +138,8 @@ def test_formula_and_trace_agree(case: GridCase, default_traces: dict[str, Outco
     agree(case, default_traces[case.name])
 
 
-def marked(case: GridCase) -> object:
-    """A parameter; one kind of case is known to disagree."""
-    if case.family != "gemma2" or case.settings.loss_kernel is not LossKernel.FUSED:
-        return pytest.param(case, id=case.name)
-    reason = "the formula counts a copy of the soft-capped scores too many"
-    return pytest.param(case, id=case.name, marks=pytest.mark.xfail(reason=reason, strict=False))
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [marked(case) for case in SLOW])
+@pytest.mark.parametrize("case", SLOW, ids=lambda case: case.name)
 def test_formula_and_trace_agree_on_more(case: GridCase, slow_traces: dict[str, Outcome]) -> None:
     """So do methods, optimizers, precisions and kernels that few people use."""
     agree(case, slow_traces[case.name])

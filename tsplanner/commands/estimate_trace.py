@@ -11,6 +11,7 @@ from typing import Any
 from memory_models.architecture import Architecture
 from memory_models.device import Device
 from memory_models.estimate import check, estimate_memory
+from memory_models.model_states import PAGED, paged_state_bytes
 from memory_models.records import MemoryEstimate
 from tsplanner.commands.cases import case_device, case_settings, model_name
 from tsplanner.errors import TsplannerError
@@ -19,6 +20,9 @@ from tsplanner.report.text import gib
 from tsplanner.tracing.client import refuse, trace_all
 from tsplanner.tracing.estimate import traced_estimate, workspace_bytes
 from tsplanner.tracing.records import Outcome, Subject, Trace, TraceRequest
+
+MOST_STATE_BYTES = 8
+"""Bytes of two fp32 moments of a trained element: the most that an optimizer pages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,10 +128,13 @@ def _result(case: TracedCase, outcome: Outcome) -> Traced | TsplannerError:
     if outcome.trace is None:
         return TsplannerError(outcome.error)
     settings = case.request.settings
-    formula = None
+    formula, paged = None, 0
     if case.architecture is not None:
-        formula = estimate_memory(case.architecture, settings, case.device)
-    estimate = traced_estimate(outcome.trace, case.device)
+        formula = estimate_memory(case.architecture, settings, case.device, replay=True)
+        paged = paged_state_bytes(case.architecture, settings)
+    elif settings.optimizer in PAGED:
+        paged = MOST_STATE_BYTES * outcome.trace.parameters_trainable
+    estimate = traced_estimate(outcome.trace, case.device, paged=paged)
     return Traced(
         case=case,
         trace=outcome.trace,

@@ -172,6 +172,38 @@ class Plan:
         return self.dataset.sequence_length(self.hardware.micro_batch_size)
 
 
+def pinned(settings: TrainingSettings) -> tuple[LearningSettings, HardwareSettings]:
+    """Learning and hardware settings of exactly these training settings, on one GPU or several."""
+    learning = LearningSettings(
+        finetuning_type=settings.finetuning_type,
+        lora_rank=settings.lora_rank,
+        adalora_init_rank=settings.adalora_init_rank,
+        lora_target=settings.lora_target,
+        lora_dropout=settings.lora_dropout,
+        freeze_trainable_layers=settings.freeze_trainable_layers,
+        effective_batch_size=settings.micro_batch_size
+        * settings.gradient_accumulation_steps
+        * settings.world_size,
+        cutoff_len=settings.sequence_length,
+    )
+    hardware = HardwareSettings(
+        world_size=settings.world_size,
+        micro_batch_size=settings.micro_batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        attention=settings.attention,
+        loss_kernel=settings.loss_kernel,
+        optimizer=settings.optimizer,
+        model_dtype=settings.model_dtype,
+        autocast=settings.autocast,
+        quantization=settings.quantization,
+        zero_stage=settings.zero_stage,
+        offload_optimizer=settings.offload_optimizer,
+        offload_param=settings.offload_param,
+    )
+    return learning, hardware
+
+
 def training_settings(
     learning: LearningSettings, hardware: HardwareSettings, sequence_length: int
 ) -> TrainingSettings:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from memory_models.caching_allocator import LARGE_STEP
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Device
+from memory_models.driver import by_generation, major_of, process_interval
 from memory_models.records import Component, Interval, MemoryEstimate
-from memory_models.units import MIB, round_up
+from memory_models.units import round_up
 from tsplanner.tracing.records import Trace
 
 ALLOCATED_MARGIN = 0.01
@@ -17,30 +17,34 @@ RESERVED_MARGIN = 0.05
 Provenance: benchmarks/trace_accuracy.py on 40 runs and on 56 held-out ones (allocated worst 0.4 and
 0.3 %, reserved 4.5 and 3.7 %), 2026-11-22.
 """
-SEGMENT_BYTES = 2 * MIB
-DEFAULT_MAJOR = 9
-"""Generation assumed where no device is named: the one that was measured."""
 
 
 def workspace_bytes(device: Device | None, calibration: Calibration = DEFAULT) -> int:
     """CuBLAS workspaces of a device's generation."""
-    return _by_generation(calibration.workspace_bytes, _major(device))
+    return by_generation(calibration.workspace_bytes, major_of(device))
 
 
 def traced_estimate(
-    trace: Trace, device: Device | None = None, calibration: Calibration = DEFAULT
+    trace: Trace,
+    device: Device | None = None,
+    calibration: Calibration = DEFAULT,
+    *,
+    paged: int = 0,
 ) -> MemoryEstimate:
-    """The four quantities of one rank from a trace; process and host bytes as the formulas add."""
-    context = _by_generation(calibration.context_bytes, _major(device))
+    """The four quantities of one rank from a trace; process and host bytes as the formulas add.
+
+    ``paged``: bytes of optimizer states in managed memory, which no storage shows.
+    """
+    context = by_generation(calibration.context_bytes, major_of(device))
     allocated = Interval(
         expected=trace.peak_allocated_bytes,
         upper=round(trace.peak_allocated_bytes * (1 + ALLOCATED_MARGIN)),
     )
     reserved = Interval(
         expected=trace.peak_reserved_bytes,
-        upper=round_up(round(trace.peak_reserved_bytes * (1 + RESERVED_MARGIN)), SEGMENT_BYTES),
+        upper=round_up(round(trace.peak_reserved_bytes * (1 + RESERVED_MARGIN)), LARGE_STEP),
     )
-    process = _process(reserved, context, _major(device), calibration)
+    process = process_interval(reserved, context, paged, major_of(device), calibration)
     return MemoryEstimate(
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=reserved,
@@ -54,24 +58,6 @@ def traced_estimate(
         components=_components(trace, process.expected, context),
         peak_instant=trace.peak_instant,
         assumptions=_assumptions(trace, device, calibration),
-    )
-
-
-def _major(device: Device | None) -> int:
-    return device.compute_capability[0] if device else DEFAULT_MAJOR
-
-
-def _by_generation(table: Mapping[int, int], major: int) -> int:
-    known = [key for key in table if key <= major] or [min(table)]
-    return table[max(known)]
-
-
-def _process(reserved: Interval, outside: int, major: int, calibration: Calibration) -> Interval:
-    widening = 1.0 if major in calibration.measured_generations else calibration.unmeasured_widening
-    upper = (reserved.upper + outside + calibration.context_spread_bytes) * widening
-    return Interval(
-        expected=round((reserved.expected + outside) * calibration.device_factor),
-        upper=round(upper * calibration.device_factor),
     )
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from memory_models.settings import Attention, LossKernel, Quantization, TrainingSettings
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.plan import HardwareSettings, LearningSettings, Plan
+from tsplanner.planner.plan import Plan, pinned
 from tsplanner.tracing.quantised import (
     QuantisedLinear,
     follow_bitsandbytes,
@@ -61,28 +61,7 @@ def _train_rank_numbers(model: nn.Module) -> None:
 
 def plan_of(settings: TrainingSettings) -> Plan:
     """As much of a plan as building a model reads."""
-    batch = settings.micro_batch_size * settings.gradient_accumulation_steps
-    learning = LearningSettings(
-        finetuning_type=settings.finetuning_type,
-        lora_rank=settings.lora_rank,
-        adalora_init_rank=settings.adalora_init_rank,
-        lora_target=settings.lora_target,
-        lora_dropout=settings.lora_dropout,
-        freeze_trainable_layers=settings.freeze_trainable_layers,
-        effective_batch_size=batch,
-        cutoff_len=settings.sequence_length,
-    )
-    hardware = HardwareSettings(
-        micro_batch_size=settings.micro_batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        attention=settings.attention,
-        loss_kernel=settings.loss_kernel,
-        optimizer=settings.optimizer,
-        model_dtype=settings.model_dtype,
-        autocast=settings.autocast,
-        quantization=settings.quantization,
-    )
+    learning, hardware = pinned(settings)
     found = SimpleNamespace(
         learning=learning, hardware=hardware, sequence_length=settings.sequence_length
     )

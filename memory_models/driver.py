@@ -1,0 +1,42 @@
+"""From reserved bytes to what the driver charges to the process, by GPU generation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from memory_models.calibration import Calibration
+from memory_models.device import Device
+from memory_models.records import Interval
+
+DEFAULT_MAJOR = 9
+"""Generation assumed where no device is named: the one that was measured."""
+
+
+def major_of(device: Device | None) -> int:
+    """Major number of a device's compute capability."""
+    return device.compute_capability[0] if device else DEFAULT_MAJOR
+
+
+def by_generation(table: Mapping[int, int], major: int) -> int:
+    """The entry of a compute capability's major number, or of the nearest one below it."""
+    known = [key for key in table if key <= major] or [min(table)]
+    return table[max(known)]
+
+
+def process_interval(
+    reserved: Interval, outside: int, paged: int, major: int, calibration: Calibration
+) -> Interval:
+    """What the driver sees: reserved bytes, context and libraries.
+
+    It charges no managed memory to the process, but that may lie on the device: the bound has it.
+    """
+    widening = 1.0 if major in calibration.measured_generations else calibration.unmeasured_widening
+    factor = calibration.device_factor
+    return Interval(
+        expected=round((reserved.expected + outside) * factor),
+        upper=round(
+            (reserved.upper + outside + paged + calibration.context_spread_bytes)
+            * widening
+            * factor
+        ),
+    )
