@@ -5,21 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
 from tsplanner import runs
+from tsplanner.probe.launch import device_environment, worker_command
+from tsplanner.probe.rank_records import merged_record, missing_ranks, record_file, remove_records
 from tsplanner.processes import ProcessResult, run_process
 from tsplanner.training.job import Job, Record, Status
 
 JOB_FILE = "job.json"
 LOG_FILE = "worker.log"
 METRICS_FILE = "metrics.jsonl"
-RECORD_FILE = "record.json"
 STOP_FILE = "stop"
 LOG_TAIL_LINES = 3
 CGROUP_EVENTS = (
@@ -57,54 +59,99 @@ def run_job(
     check: Callable[[], None] | None = None,
     environment: dict[str, str] | None = None,
 ) -> Record:
-    """Run one job to its end and return its record.
+    """Run one job to its end and return its record (of all its ranks).
 
     ``on_metrics`` gets each line of metrics.jsonl as it appears. A worker that leaves no record
     gets one made from how its process ended and from the last lines of its log. ``check`` is
     called while waiting; what it raises ends the worker and is raised on. ``environment`` is added
     to the worker's.
     """
-    folder = Path(job.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in (RECORD_FILE, STOP_FILE):
-        (folder / name).unlink(missing_ok=True)
-    if not job.resume:
-        (folder / METRICS_FILE).unlink(missing_ok=True)
-    runs.write_bytes(folder / JOB_FILE, msgspec.json.format(msgspec.json.encode(job)))
-    tail = Tail(folder / METRICS_FILE, on_metrics, skip_existing=job.resume)
-    kills = oom_kills()
+    ranks = job.plan.hardware.world_size
+    prepare(job)
+    tail = Tail(Path(job.folder) / METRICS_FILE, on_metrics, skip_existing=job.resume)
 
     def poll() -> None:
         tail.read()
         if check is not None:
             check()
 
-    arguments = [str(folder / JOB_FILE)]
+    ended = start([job], time_limit_seconds, poll, server, environment)
+    tail.read()
+    if ended.result.timed_out:
+        return ended_badly(job, Status.TIMEOUT, f"stopped after {time_limit_seconds:.0f} s")
+    record = merged_record(Path(job.folder), ranks)
+    if record is None:
+        return missing_record(job, ended.result, ended.kills_before)
+    if ranks > 1:
+        write(job, record)
+    return record
+
+
+def run_jobs(jobs: Sequence[Job], *, time_limit_seconds: float) -> list[Record]:
+    """Run jobs of one process each after the other in one worker, which keeps their base.
+
+    A worker that dies leaves the jobs behind the one it died in to the next. Jobs that the time
+    limit leaves no time for end with the status timeout.
+    """
+    deadline = time.monotonic() + time_limit_seconds
+    records: list[Record] = []
+    while left := list(jobs[len(records) :]):
+        for job in left:
+            prepare(job)
+        ended = start(left, max(0.1, deadline - time.monotonic()))
+        for job in left:
+            record = merged_record(Path(job.folder), job.plan.hardware.world_size)
+            if record is None:
+                break
+            records.append(record)
+        late = jobs[len(records) :]
+        if ended.result.timed_out:
+            return [*records, *(ended_badly(job, Status.TIMEOUT, "no time left") for job in late)]
+        if late:
+            records.append(missing_record(late[0], ended.result, ended.kills_before))
+    return records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A worker that is over, and how many processes the kernel had killed before it."""
+
+    result: ProcessResult
+    kills_before: int | None
+
+
+def prepare(job: Job) -> None:
+    """The job's folder with job.json, and nothing of an earlier run that could be mistaken."""
+    folder = Path(job.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_records(folder, job.plan.hardware.world_size)
+    (folder / STOP_FILE).unlink(missing_ok=True)
+    if not job.resume:
+        (folder / METRICS_FILE).unlink(missing_ok=True)
+    runs.write_bytes(folder / JOB_FILE, msgspec.json.format(msgspec.json.encode(job)))
+
+
+def start(
+    jobs: Sequence[Job],
+    time_limit_seconds: float | None,
+    poll: Callable[[], None] | None = None,
+    server: Server | None = None,
+    environment: dict[str, str] | None = None,
+) -> Ended:
+    """Run a worker with these jobs of one plan's ranks and devices to its end."""
+    plan, folder = jobs[0].plan, Path(jobs[0].folder)
+    files = [str(Path(job.folder) / JOB_FILE) for job in jobs]
     options: dict[str, Any] = {
         "log_path": folder / LOG_FILE,
         "time_limit_seconds": time_limit_seconds,
         "poll": poll,
-        "environment": environment,
+        "environment": {**device_environment(plan), **(environment or {})} or None,
     }
-    if server is None:
-        result = run_process(
-            [sys.executable, "-m", "tsplanner.training.worker", *arguments], **options
-        )
-    else:
-        result = server.run(arguments, **options)
-    tail.read()
-    if result.timed_out:
-        return ended_badly(job, Status.TIMEOUT, f"stopped after {time_limit_seconds:.0f} s")
-    record = read_record(folder)
-    return record if record is not None else missing_record(job, result, kills)
-
-
-def read_record(folder: Path) -> Record | None:
-    """The worker's record; None if it wrote none (or not a whole one)."""
-    try:
-        return msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=Record)
-    except (OSError, msgspec.MsgspecError):
-        return None
+    kills = oom_kills()
+    if server is not None:
+        return Ended(result=server.run(files, **options), kills_before=kills)
+    result = run_process(worker_command(plan.hardware, files), **options)
+    return Ended(result=result, kills_before=kills)
 
 
 def request_stop(folder: Path) -> None:
@@ -133,7 +180,9 @@ class Tail:
 
 def missing_record(job: Job, result: ProcessResult, kills_before: int | None) -> Record:
     """What happened to a worker that could not say it itself."""
-    if result.stopped_by_signal == signal.SIGKILL and was_out_of_memory(kills_before):
+    ranks = job.plan.hardware.world_size
+    killed = result.stopped_by_signal == signal.SIGKILL or ranks > 1
+    if killed and was_out_of_memory(kills_before):
         return ended_badly(
             job,
             Status.HOST_OOM,
@@ -145,6 +194,9 @@ def missing_record(job: Job, result: ProcessResult, kills_before: int | None) ->
         if result.stopped_by_signal
         else f"ended with status {result.exit_status} and left no record"
     )
+    gone = missing_ranks(Path(job.folder), ranks)
+    if ranks > 1 and 0 < len(gone) < ranks:
+        how = f"lost rank {gone[0]}, which left no record, and all ranks were ended"
     lines = log_tail(Path(job.folder) / LOG_FILE)
     said = f": {' | '.join(lines)}" if lines else ""
     return ended_badly(job, Status.CRASHED, f"the worker {how}{said}")
@@ -154,10 +206,14 @@ def ended_badly(job: Job, status: Status, message: str) -> Record:
     """A record with nothing but a status and a sentence, written next to the job."""
     record = Record(status=status, kind=job.kind, message=message)
     with contextlib.suppress(Exception):  # the disk may be what is at fault
-        runs.write_bytes(
-            Path(job.folder) / RECORD_FILE, msgspec.json.format(msgspec.json.encode(record))
-        )
+        write(job, record)
     return record
+
+
+def write(job: Job, record: Record) -> None:
+    """Leave the run's record next to the job."""
+    path = record_file(Path(job.folder), 0)
+    runs.write_bytes(path, msgspec.json.format(msgspec.json.encode(record)))
 
 
 def log_tail(path: Path, lines: int = LOG_TAIL_LINES) -> list[str]:

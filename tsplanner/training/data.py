@@ -94,12 +94,12 @@ def series_encoder(config: Any) -> TimeSeriesEncoder | None:
     )
 
 
-def probe_batches(plan: Plan, config: Any, steps: int) -> list[dict[str, Tensor]]:
-    """Micro-batches of the plan's longest length, enough for ``steps`` optimizer steps."""
+def probe_batches(plan: Plan, config: Any, micro_batches: int) -> list[dict[str, Tensor]]:
+    """Micro-batches of the plan's longest length, as many as that for every rank."""
     batch = longest_batch(
         config,
         micro_batch_size=plan.hardware.micro_batch_size,
         sequence_length=plan.sequence_length,
         seed=plan.learning.seed,
     )
-    return [batch] * (steps * plan.hardware.gradient_accumulation_steps)
+    return [batch] * (micro_batches * plan.hardware.world_size)

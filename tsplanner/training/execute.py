@@ -1,4 +1,4 @@
-"""One job from job.json to record.json, inside a worker process.
+"""Jobs from job.json to record.json, inside a worker process.
 
 Probe, trial and full run are this one path; they differ in their data, their evaluations and in
 what they keep. Whatever happens, one record.json says how it ended, unless the process was killed.
@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,10 +24,11 @@ from transformers import set_seed
 from memory_models.settings import LossKernel
 from tsplanner.errors import TsplannerError
 from tsplanner.runs import disk_error_sentence
-from tsplanner.training import adapters, data, model, trainer
+from tsplanner.training import adapters, data, model, ranks, trainer
 from tsplanner.training.batches import collate, pad_token_id
 from tsplanner.training.fused_loss import use_fused_loss
 from tsplanner.training.job import DIVERGED, Job, JobKind, Status
+from tsplanner.training.kept_base import KeptBase
 from tsplanner.training.memory import MemoryMeter, limit_allocator
 from tsplanner.training.recorder import Recorder
 
@@ -44,9 +45,11 @@ SINGLE_PROCESS = {
 class StopSwitch:
     """Set by SIGTERM, SIGINT or a file named stop in the job's folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / trainer.STOP_FILE
+    def __init__(self) -> None:
+        self.file: Path | None = None
         self.signalled = False
+        self.last_words: Callable[[], object] = lambda: None
+        """Writes the record of a rank that does not come back."""
 
     def install(self) -> None:
         """Let the two signals end the run after the step at hand."""
@@ -55,22 +58,39 @@ class StopSwitch:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signalled = True
+        ranks.leave_soon(1, self.last_words)
 
     def __call__(self) -> bool:
-        """Whether the run should end."""
-        return self.signalled or self.file.exists()
+        """Whether the run should end; all ranks ask together and get one answer."""
+        asked = self.file is not None and self.file.exists()
+        return ranks.any_rank(self.signalled or asked)
 
 
-def execute(path: Path) -> int:
-    """Run the job of one job.json; 0 if it ended well (or was stopped), 1 otherwise."""
-    job = msgspec.json.decode(path.read_bytes(), type=Job)
+def execute(paths: Sequence[Path]) -> int:
+    """Run the jobs of some job.json, one after another.
+
+    0 if all ended well (or were stopped), 1 otherwise. Probes of one base share it.
+    """
     _die_with_parent()
-    stop = StopSwitch(Path(job.folder))
+    stop, base, status = StopSwitch(), KeptBase(), 0
     stop.install()
+    for path in paths:
+        if not stop.signalled:
+            status = max(status, execute_one(path, stop, base))
+            base.clear()
+    ranks.leave(status)
+    return status
+
+
+def execute_one(path: Path, stop: StopSwitch, base: KeptBase) -> int:
+    """Run one job and write its record; 0 if it ended well or was stopped."""
+    job = msgspec.json.decode(path.read_bytes(), type=Job)
+    stop.file = Path(job.folder) / trainer.STOP_FILE
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     recorder = Recorder(job, MemoryMeter(cuda=job.plan.hardware.accelerator == "cuda"))
-    status, message = guarded(lambda: run(job, recorder, stop), Path(job.folder))
+    stop.last_words = lambda: recorder.finish(Status.STOPPED, "ended with the other ranks")
+    status, message = guarded(lambda: run(job, recorder, stop, base), Path(job.folder))
     recorder.finish(status, message)
     return 0 if status in (Status.OK, Status.STOPPED) else 1
 
@@ -104,17 +124,17 @@ def outcome_of(error: Exception, folder: Path) -> tuple[Status, str]:
     return Status.CRASHED, f"{type(error).__name__}: {text}"
 
 
-def run(job: Job, recorder: Recorder, stop: StopSwitch) -> Status:
+def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Status:
     """Load, train, save; raises whatever goes wrong."""
     began = time.monotonic()
     plan = job.plan
-    if plan.hardware.zero_stage:
-        for key, value in {**SINGLE_PROCESS, "MASTER_PORT": str(free_port())}.items():
-            os.environ.setdefault(key, value)
+    ranks.check_world_size(plan.hardware)
     device = model.training_device(plan.hardware)
+    if plan.hardware.zero_stage:
+        join_deepspeed()
     limit_allocator(device, job.memory_limit_bytes)
     recorder.device_name = device_name(device)
-    built = build_trainer(job, recorder, device, stop)
+    built = build_trainer(job, recorder, device, stop, base)
     recorder.meter.end_of_load(from_file=plan.model.has_weights)
     recorder.load_seconds = time.monotonic() - began
     if stop():
@@ -126,6 +146,16 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch) -> Status:
     return Status.STOPPED if built.plan_callback.stopped else Status.OK
 
 
+def join_deepspeed() -> None:
+    """Let DeepSpeed find the other ranks before Trainer asks it how many there are."""
+    for key, value in {**SINGLE_PROCESS, "MASTER_PORT": str(free_port())}.items():
+        os.environ.setdefault(key, value)
+    if ranks.world_size() > 1:
+        import deepspeed
+
+        deepspeed.init_distributed()
+
+
 def free_port() -> int:
     """A TCP port of this machine that nobody listens on; several jobs may run side by side."""
     with socket.socket() as probe:
@@ -133,7 +163,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def build_trainer(job: Job, recorder: Recorder, device: torch.device, stop: StopSwitch) -> Any:
+def build_trainer(
+    job: Job,
+    recorder: Recorder,
+    device: torch.device,
+    stop: Callable[[], bool],
+    kept: KeptBase | None = None,
+) -> Any:
     """The Trainer of a job, with model, data and callback in place."""
     plan = job.plan
     model.register_own_models()
@@ -143,7 +179,7 @@ def build_trainer(job: Job, recorder: Recorder, device: torch.device, stop: Stop
     steps = total_steps(job, len(train))
     # DeepSpeed's stage 3 must be announced to transformers before the model is built.
     arguments = trainer.training_arguments(job, total_steps=steps, evaluate=bool(validation))
-    base = model.build_model(plan, device)
+    base = (kept or KeptBase()).take(plan, device)
     if plan.hardware.loss_kernel is LossKernel.FUSED:
         use_fused_loss(base)
     set_seed(plan.learning.seed)
@@ -169,7 +205,8 @@ def job_data(
     """Rows to train on, rows held out, and what makes a batch of them."""
     if job.kind is JobKind.PROBE:
         # Each item is a whole micro-batch already.
-        return data.probe_batches(job.plan, config, job.probe_steps), [], lambda items: items[0]
+        micro_batches = job.probe_steps * trainer.accumulation(job)
+        return data.probe_batches(job.plan, config, micro_batches), [], lambda items: items[0]
     rows = data.load_rows(job.plan, tokenizer, config)
     pad_id = pad_token_id(tokenizer)
     return rows.train, rows.validation, lambda items: collate(items, pad_id)

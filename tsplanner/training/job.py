@@ -43,6 +43,8 @@ class Job:
     folder: str
     """Holds job.json, record.json, metrics.jsonl, worker.log, stop (asks to end early)."""
     probe_steps: int = 6
+    probe_micro_batches: int = 4
+    """Micro-batches a probe runs of each step at most; the rest is counted at their rate."""
     evals_per_epoch: int = 1
     resume: bool = False
     """Continue from the newest checkpoint in the folder."""
@@ -63,6 +65,18 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RankMemory:
+    """Peaks of one rank, in bytes; None: not known."""
+
+    rank: int
+    allocated: int | None
+    reserved: int | None
+    process: int | None
+    host: int | None
+    pinned: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """What the worker saw. Written once, whole, as record.json."""
 
@@ -78,13 +92,20 @@ class Record:
     process_bytes: int | None = None
     """What the driver sees for this process at its peak; on the CPU the peak resident bytes."""
     host_bytes: int | None = None
-    """Peak resident bytes of the process."""
+    """Peak resident bytes of the process; of a run of several ranks, of all of them."""
+    pinned_bytes: int | None = None
+    """Page-locked host bytes at their peak, as PyTorch's host allocator holds them."""
+    ranks: tuple[RankMemory, ...] = field(default=())
+    """Of a run of several ranks: each one's peaks."""
     baseline_bytes: int | None = None
     """Resident bytes once the libraries were imported, before the model was built (CPU)."""
     allocation_retries: int = 0
     load_seconds: float | None = None
     step_seconds: tuple[float, ...] = field(default=())
-    """Optimizer steps in order, warm-up included."""
+    """Optimizer steps in order, warm-up included.
+
+    A probe may run fewer micro-batches a step than the plan; these are seconds of whole steps.
+    """
     warmup_steps: int = 0
     """How many of them to leave out."""
     steps: int = 0

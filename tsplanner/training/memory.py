@@ -25,6 +25,7 @@ class Peaks:
     reserved: int | None
     process: int | None
     host: int | None
+    pinned: int | None
     retries: int
 
 
@@ -40,6 +41,14 @@ def peak_resident_bytes() -> int:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return resident_bytes()
+
+
+def pinned_bytes() -> int | None:
+    """Most bytes of page-locked host memory that PyTorch held; None where it does not say."""
+    try:
+        return int(torch.cuda.host_memory_stats()["allocated_bytes.peak"])
+    except (AttributeError, KeyError, RuntimeError):
+        return None
 
 
 class MemoryMeter:
@@ -71,9 +80,13 @@ class MemoryMeter:
         """The peaks so far, the larger of load and training."""
         host = peak_resident_bytes()
         if not self.cuda:
-            return Peaks(allocated=None, reserved=None, process=host, host=host, retries=0)
+            return Peaks(
+                allocated=None, reserved=None, process=host, host=host, pinned=None, retries=0
+            )
         if not torch.cuda.is_initialized():
-            return Peaks(allocated=None, reserved=None, process=None, host=host, retries=0)
+            return Peaks(
+                allocated=None, reserved=None, process=None, host=host, pinned=None, retries=0
+            )
         allocated, reserved = self._allocator()
         reserved = max(reserved, self._load[1])
         outside = max(0, self._process_bytes() - torch.cuda.memory_reserved())
@@ -82,6 +95,7 @@ class MemoryMeter:
             reserved=reserved,
             process=reserved + outside,
             host=host,
+            pinned=pinned_bytes(),
             retries=int(torch.cuda.memory_stats().get("num_alloc_retries", 0)),
         )
 

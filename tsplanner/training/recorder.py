@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from tsplanner import runs
+from tsplanner.training import ranks
 from tsplanner.training.job import Evaluation, Job, JobKind, Record, Status
 from tsplanner.training.memory import MemoryMeter
 
 METRICS_FILE = "metrics.jsonl"
-RECORD_FILE = "record.json"
 EVAL_ROWS_FILE = "eval_rows.json"
 """Losses of every held-out row at the best evaluation: what two trials are compared by."""
 PROBE_WARMUP_STEPS = 2
@@ -25,7 +25,7 @@ PROBE_WARMUP_STEPS = 2
 
 
 class Recorder:
-    """Collects the figures of one job and writes them."""
+    """Collects the figures of one job and writes them; of several ranks the first writes lines."""
 
     def __init__(self, job: Job, meter: MemoryMeter) -> None:
         self.job = job
@@ -49,7 +49,8 @@ class Recorder:
         rows = runs.read_json_lines(self.folder / METRICS_FILE) if step else []
         kept = [row for row in rows if int(_number(row, "step") or 0) <= step]
         text = "".join(json.dumps(row) + "\n" for row in kept)
-        runs.write_text(self.folder / METRICS_FILE, text)
+        if ranks.is_main():
+            runs.write_text(self.folder / METRICS_FILE, text)
         for row in kept:
             self._remember(row)
         self._seconds_before = max((_number(row, "seconds") or 0.0 for row in kept), default=0.0)
@@ -73,7 +74,8 @@ class Recorder:
         loss = sum(mean * count for mean, count in rows) / max(1, tokens)
         best = self.best_evaluation
         self._write({"step": step, "epoch": round(epoch, 6), "eval_loss": _finite(loss)})
-        if step and math.isfinite(loss) and (best is None or loss < best.loss):
+        better = step and math.isfinite(loss) and (best is None or loss < best.loss)
+        if better and ranks.is_main():
             value = {"step": step, "rows": [[mean, count] for mean, count in rows]}
             runs.write_json(self.folder / EVAL_ROWS_FILE, value)
         return loss
@@ -86,7 +88,8 @@ class Recorder:
     def _write(self, row: dict[str, Any]) -> None:
         self.seconds = self._seconds_before + time.monotonic() - self._began
         row["seconds"] = round(self.seconds, 3)
-        runs.append_line(self.folder / METRICS_FILE, json.dumps(row))
+        if ranks.is_main():
+            runs.append_line(self.folder / METRICS_FILE, json.dumps(row))
         self._remember(row)
 
     def _remember(self, row: dict[str, Any]) -> None:
@@ -110,11 +113,13 @@ class Recorder:
             status=status,
             kind=self.job.kind,
             message=message or self.message,
+            rank=ranks.rank(),
             device_name=self.device_name,
             peak_allocated_bytes=peaks.allocated,
             peak_reserved_bytes=peaks.reserved,
             process_bytes=peaks.process,
             host_bytes=peaks.host,
+            pinned_bytes=peaks.pinned,
             baseline_bytes=None if self.meter.cuda else self.meter.baseline_bytes,
             allocation_retries=peaks.retries,
             load_seconds=self.load_seconds,
@@ -145,7 +150,8 @@ class Recorder:
 
 def write_record(folder: Path, record: Record) -> None:
     """Write record.json, whole or not at all."""
-    runs.write_bytes(folder / RECORD_FILE, msgspec.json.format(msgspec.json.encode(record)))
+    path = ranks.record_file(folder, record.rank)
+    runs.write_bytes(path, msgspec.json.format(msgspec.json.encode(record)))
 
 
 def _finite(value: Any) -> float | None:

@@ -21,6 +21,7 @@ from transformers import (
 
 from memory_models.settings import ADAPTER_METHODS, Dtype, FinetuningType
 from tsplanner.planner.plan import Plan
+from tsplanner.training import ranks
 from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.recorder import Recorder
@@ -59,6 +60,7 @@ class PlanTrainer(Trainer):
         self.held_out = []
         with without_orthogonality(self.model):
             output = super().evaluation_loop(*args, **options)
+        self.held_out = ranks.interleaved(self.held_out, len(self.eval_dataset))
         loss = self.recorder.evaluation(
             step=self.state.global_step, epoch=float(self.state.epoch or 0.0), rows=self.held_out
         )
@@ -101,6 +103,8 @@ class PlanCallback(TrainerCallback):
         self.eval_steps: frozenset[int] = frozenset()
         self.trainer: PlanTrainer | None = None
         self._began = 0.0
+        self._substeps = 0
+        self._substeps_ended = 0.0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -113,7 +117,16 @@ class PlanCallback(TrainerCallback):
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Note when the step's first forward begins."""
-        self._began = time.perf_counter()
+        self._began = self._substeps_ended = time.perf_counter()
+        self._substeps = 0
+
+    def on_substep_end(self, args: TrainingArguments, *_: Any, **__: Any) -> None:
+        """Note when all micro-batches but the last have ended, where more stand for others."""
+        self._substeps += 1
+        missing = self.job.plan.hardware.gradient_accumulation_steps
+        if self._substeps == args.gradient_accumulation_steps - 1 < missing - 1:
+            synchronize()
+            self._substeps_ended = time.perf_counter()
 
     def on_optimizer_step(self, args: Any, state: TrainerState, *_: Any, **options: Any) -> None:
         """Let AdaLoRA re-allocate its ranks, while the gradients are still there.
@@ -131,14 +144,21 @@ class PlanCallback(TrainerCallback):
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Time the step; ask for an evaluation or an end where one is due."""
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-        self.recorder.step_seconds.append(time.perf_counter() - self._began)
+        synchronize()
+        self.recorder.step_seconds.append(self._whole_step(time.perf_counter()))
         trainer = self.trainer
         if state.global_step in self.eval_steps and trainer and trainer.eval_dataset:
             control.should_evaluate = True
         if self.stop_wanted():
             self._stop(control)
+
+    def _whole_step(self, now: float) -> float:
+        """Seconds of the plan's step: those that ran, and the micro-batches that were left out."""
+        seconds = now - self._began
+        if self._substeps_ended == self._began:
+            return seconds
+        left_out = self.job.plan.hardware.gradient_accumulation_steps - self._substeps - 1
+        return seconds + left_out * (self._substeps_ended - self._began) / self._substeps
 
     def _stop(self, control: TrainerControl, message: str = "stopped on request") -> None:
         self.stopped = True
@@ -170,6 +190,12 @@ class PlanCallback(TrainerCallback):
             self._stop(control)
 
 
+def synchronize() -> None:
+    """Wait for the GPU, if there is one at work."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
 class DivergedError(Exception):
     """The loss is NaN or infinite."""
 
@@ -199,7 +225,7 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
         output_dir=str(Path(job.folder) / CHECKPOINTS if train else job.folder),
         per_device_train_batch_size=1 if probe else hardware.micro_batch_size,
         per_device_eval_batch_size=1,
-        gradient_accumulation_steps=hardware.gradient_accumulation_steps,
+        gradient_accumulation_steps=accumulation(job),
         num_train_epochs=learning.num_train_epochs,
         max_steps=job.probe_steps if probe else -1,
         learning_rate=learning.learning_rate,
@@ -229,9 +255,17 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
         dataloader_pin_memory=cuda,
         remove_unused_columns=False,
         label_names=["labels"],
-        ddp_find_unused_parameters=False if hardware.world_size > 1 else None,
+        # A batch without a series leaves the adapters of the time-series encoder unused.
+        ddp_find_unused_parameters="ts" in plan.model.config if hardware.world_size > 1 else None,
+        ddp_backend=None if cuda or hardware.world_size == 1 else "gloo",
         deepspeed=deepspeed_config(plan),
     )
+
+
+def accumulation(job: Job) -> int:
+    """Micro-batches a step that this job runs."""
+    planned = job.plan.hardware.gradient_accumulation_steps
+    return min(planned, max(2, job.probe_micro_batches)) if job.kind is JobKind.PROBE else planned
 
 
 def deepspeed_config(plan: Plan) -> dict[str, Any] | None:
@@ -252,14 +286,19 @@ def save_weights(trainer: Any, plan: Plan, folder: Path, name: str | None = None
     """Save what was trained as <folder>/adapter (or model), replacing it in one rename."""
     final = folder / (name or weights_folder(plan))
     fresh, old = folder / f".{final.name}.new", folder / f".{final.name}.old"
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    trainer.save_model(str(fresh))
-    (fresh / "training_args.bin").unlink(missing_ok=True)  # a pickle; plan.json says it all
-    if final.exists():
-        final.rename(old)
-    fresh.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
+    if ranks.is_main():
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+    ranks.barrier()
+    trainer.save_model(str(fresh))  # every rank: ZeRO-3 gathers its shards
+    ranks.barrier()
+    if ranks.is_main():
+        (fresh / "training_args.bin").unlink(missing_ok=True)  # a pickle; plan.json says it all
+        if final.exists():
+            final.rename(old)
+        fresh.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
+    ranks.barrier()
     return final
 
 

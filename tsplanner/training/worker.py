@@ -1,4 +1,4 @@
-"""The worker's entry point: ``python -m tsplanner.training.worker JOB.json``."""
+"""The worker's entry point: ``python -m tsplanner.training.worker JOB.json …``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tsplanner.training import environment
 
 
 def main(arguments: list[str]) -> int:
-    """Run the job of one job.json; 0 if it ended well (or was stopped), 1 otherwise."""
+    """Run the jobs of some job.json; 0 if all ended well (or were stopped), 1 otherwise."""
     environment.prepare()
     from tsplanner.training.execute import execute  # imports torch
 
-    return execute(Path(arguments[0]))
+    return execute([Path(argument) for argument in arguments])
 
 
 if __name__ == "__main__":

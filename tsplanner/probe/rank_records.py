@@ -1,0 +1,96 @@
+"""Of several ranks' records the run's one: the worst end, the highest peaks, all host bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from tsplanner.training.job import RankMemory, Record, Status
+
+WORST_FIRST = (
+    Status.DEVICE_OOM,
+    Status.HOST_OOM,
+    Status.CRASHED,
+    Status.TIMEOUT,
+    Status.STOPPED,
+    Status.OK,
+)
+
+
+def record_file(folder: Path, rank: int) -> Path:
+    """Where a rank leaves its record."""
+    return folder / ("record.json" if rank == 0 else f"record-{rank}.json")
+
+
+def read_record(folder: Path, rank: int = 0) -> Record | None:
+    """A rank's record; None if it wrote none (or not a whole one)."""
+    try:
+        return msgspec.json.decode(record_file(folder, rank).read_bytes(), type=Record)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def remove_records(folder: Path, world_size: int) -> None:
+    """Forget what an earlier run left."""
+    for rank in range(world_size):
+        record_file(folder, rank).unlink(missing_ok=True)
+
+
+def merged_record(folder: Path, world_size: int) -> Record | None:
+    """The record of all ranks; None if a rank left none and no other says why.
+
+    A rank that ran out of memory takes the others with it: they were ended, so its word counts.
+    """
+    found = [read_record(folder, rank) for rank in range(world_size)]
+    records = [record for record in found if record is not None]
+    worst = min(records, key=lambda record: WORST_FIRST.index(record.status), default=None)
+    missing = len(records) < world_size
+    if worst is None or (missing and worst.status in (Status.OK, Status.STOPPED)):
+        return None
+    if world_size == 1:
+        return worst
+    first = found[0] or worst
+    where = f"rank {worst.rank}: " if worst.message and worst.status is not Status.OK else ""
+    return replace(
+        first,
+        status=worst.status,
+        message=f"{where}{worst.message}",
+        rank=worst.rank,
+        peak_allocated_bytes=most(record.peak_allocated_bytes for record in records),
+        peak_reserved_bytes=most(record.peak_reserved_bytes for record in records),
+        process_bytes=most(record.process_bytes for record in records),
+        host_bytes=total(record.host_bytes for record in records),
+        pinned_bytes=total(record.pinned_bytes for record in records),
+        ranks=tuple(rank_memory(record) for record in records),
+    )
+
+
+def missing_ranks(folder: Path, world_size: int) -> list[int]:
+    """Ranks that left no record."""
+    return [rank for rank in range(world_size) if read_record(folder, rank) is None]
+
+
+def rank_memory(record: Record) -> RankMemory:
+    """One rank's peaks."""
+    return RankMemory(
+        rank=record.rank,
+        allocated=record.peak_allocated_bytes,
+        reserved=record.peak_reserved_bytes,
+        process=record.process_bytes,
+        host=record.host_bytes,
+        pinned=record.pinned_bytes,
+    )
+
+
+def most(values: Iterable[int | None]) -> int | None:
+    """The largest of what is known."""
+    return max((value for value in values if value is not None), default=None)
+
+
+def total(values: Iterable[int | None]) -> int | None:
+    """The sum of what is known; None if nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

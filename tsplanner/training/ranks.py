@@ -1,0 +1,109 @@
+"""What the ranks of one run tell each other; a run of one process has nothing to tell.
+
+The launcher (torchrun) sets RANK, LOCAL_RANK and WORLD_SIZE; without one there is rank 0 of 1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+from tsplanner.errors import TsplannerError
+from tsplanner.planner.plan import HardwareSettings
+
+T = TypeVar("T")
+
+END_SECONDS = 3.0
+"""A rank that was told to end may wait in a collective that nobody will answer: it then leaves."""
+
+
+def rank() -> int:
+    """This process's number among all of the run."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    """Processes of the run."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main() -> bool:
+    """Whether this process writes what is written once."""
+    return rank() == 0
+
+
+def check_world_size(hardware: HardwareSettings) -> None:
+    """Raise TsplannerError if the launcher started another number of ranks than was planned."""
+    if world_size() != hardware.world_size:
+        raise TsplannerError(
+            f"The plan is for {hardware.world_size} ranks and {world_size()} were started: "
+            f"use torchrun --nproc-per-node {hardware.world_size}, or plan again."
+        )
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether any rank says so; every rank must ask at the same point."""
+    if world_size() == 1 or not dist.is_initialized():
+        return flag
+    found = torch.tensor([int(flag)], dtype=torch.int32, device=_device())
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return bool(found.item())
+
+
+def interleaved(rows: list[T], count: int) -> list[T]:
+    """The first ``count`` of all ranks' rows, where row i went to rank i mod world size.
+
+    The sampler hands some rows out twice so that all ranks get as many; those come last.
+    """
+    if world_size() == 1 or not dist.is_initialized():
+        return rows
+    everybody: list[list[T]] = [[] for _ in range(world_size())]
+    dist.all_gather_object(everybody, rows)
+    order = [row for together in zip(*everybody, strict=True) for row in together]
+    return order[:count]
+
+
+def barrier() -> None:
+    """Wait for all ranks."""
+    if world_size() > 1 and dist.is_initialized():
+        dist.barrier()
+
+
+def record_file(folder: Path, number: int) -> Path:
+    """Where a rank's record goes: rank 0's is the run's, the others' are numbered."""
+    return folder / ("record.json" if number == 0 else f"record-{number}.json")
+
+
+def leave(status: int) -> None:
+    """End this process; with several ranks at once, for the others may wait in a collective."""
+    if world_size() == 1:
+        return
+    if status == 0 and dist.is_initialized():
+        dist.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def leave_soon(status: int, last_words: Callable[[], object]) -> None:
+    """Leave even if this rank never comes back from where it is."""
+
+    def wait() -> None:
+        time.sleep(END_SECONDS)
+        last_words()
+        os._exit(status)
+
+    if world_size() > 1:
+        threading.Thread(target=wait, daemon=True, name="leave-soon").start()
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
