@@ -37,6 +37,7 @@ FLAGS = {
     "tune": "--epochs --jobs --json --learning-rate --lora-rank --plan --resume --run-folder "
     "--saves --seed --trials",
     "train": "--json --plan --resume --run-folder --saves",
+    "export": "--command --json --nodes --output --plan --run-folder --saves --time-limit",
     "report": "--json --no-plots --saves",
     "doctor": "--json",
 }

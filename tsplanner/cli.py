@@ -25,6 +25,7 @@ VERBS = {
     "probe": "run the plan for a few real steps and compare",
     "tune": "search rank, learning rate and epochs, then train with the best",
     "train": "the full run of a plan",
+    "export": "a plan as files for torchrun, accelerate, DeepSpeed, Slurm or SkyPilot",
     "report": "a table over saves/",
     "doctor": "what of the training stack is usable here, and how to mend the rest",
 }

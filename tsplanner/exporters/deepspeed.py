@@ -1,7 +1,8 @@
 """DeepSpeed's JSON configuration of a plan, for Trainer, accelerate or LLaMA-Factory alike.
 
 Bucket sizes are ``auto``: transformers then takes hidden_size squared, where DeepSpeed's own
-default allocates 5e8 elements a rank even if only an adapter is trained.
+default allocates 5e8 elements a rank even if only an adapter is trained. No
+``allgather_bucket_size``: DeepSpeed gathers in place, whatever it says.
 """
 
 from __future__ import annotations
@@ -9,7 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 from memory_models.settings import Dtype
-from tsplanner.planner.plan import HardwareSettings, Plan
+from memory_models.zero_limits import SUB_GROUP_ELEMENTS, live_elements
+from tsplanner.errors import TsplannerError
+from tsplanner.models.source import read_architecture
+from tsplanner.planner.plan import HardwareSettings, ModelRef, Plan
+
+DEFAULT_LIVE_ELEMENTS = 1_000_000_000
+"""DeepSpeed's own limit, for a model whose blocks are not known."""
 
 
 def render(plan: Plan) -> dict[str, Any]:
@@ -35,30 +42,46 @@ def render(plan: Plan) -> dict[str, Any]:
             "min_loss_scale": 1,
         },
         "bf16": {"enabled": hardware.autocast is Dtype.BF16},
-        "zero_optimization": zero_optimization(hardware),
+        "zero_optimization": zero_optimization(hardware, _live_elements(plan.model)),
     }
 
 
-def zero_optimization(hardware: HardwareSettings) -> dict[str, Any]:
-    """The block that says what is sharded and what lies in host memory."""
+def zero_optimization(
+    hardware: HardwareSettings, live: int = DEFAULT_LIVE_ELEMENTS
+) -> dict[str, Any]:
+    """The block that says what is sharded and what lies in host memory.
+
+    ``live``: elements that ZeRO-3 may hold gathered. Its all-gathers overlap with computation
+    without ``overlap_comm`` (NCCL has streams of its own), which would keep buckets twice.
+    """
     block: dict[str, Any] = {
         "stage": hardware.zero_stage,
         "overlap_comm": False,
         "contiguous_gradients": True,
-        "allgather_bucket_size": 500_000_000,
         "reduce_bucket_size": "auto",
-        "round_robin_gradients": True,
     }
-    if hardware.offload_optimizer:
-        block["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
-    if hardware.zero_stage == 3:
+    if hardware.zero_stage < 3:
+        block["round_robin_gradients"] = True
+    else:
         block |= {
+            "sub_group_size": SUB_GROUP_ELEMENTS,
             "stage3_prefetch_bucket_size": "auto",
             "stage3_param_persistence_threshold": "auto",
-            "stage3_max_live_parameters": 1_000_000_000,
-            "stage3_max_reuse_distance": 1_000_000_000,
+            "stage3_max_live_parameters": live,
+            "stage3_max_reuse_distance": live,
             "stage3_gather_16bit_weights_on_model_save": True,
         }
+    if hardware.offload_optimizer:
+        block["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
     if hardware.offload_param:
         block["offload_param"] = {"device": "cpu", "pin_memory": True}
     return block
+
+
+def _live_elements(model: ModelRef) -> int:
+    """Elements ZeRO-3 may hold gathered, by the model's shapes if they can be read."""
+    try:
+        found = read_architecture(model.config, name=model.name, source="plan")
+    except TsplannerError:
+        return DEFAULT_LIVE_ELEMENTS
+    return live_elements(found)

@@ -54,10 +54,12 @@ def merged_record(folder: Path, world_size: int) -> Record | None:
         return worst
     first = found[0] or worst
     where = f"rank {worst.rank}: " if worst.message and worst.status is not Status.OK else ""
+    silent = [str(rank) for rank, record in enumerate(found) if record is None]
+    lost = f" (rank {', '.join(silent)} left no record)" if silent else ""
     return replace(
         first,
         status=worst.status,
-        message=f"{where}{worst.message}",
+        message=f"{where}{worst.message}{lost}",
         rank=worst.rank,
         peak_allocated_bytes=most(record.peak_allocated_bytes for record in records),
         peak_reserved_bytes=most(record.peak_reserved_bytes for record in records),

@@ -58,8 +58,14 @@ class PlanTrainer(Trainer):
     def evaluation_loop(self, *args: Any, **options: Any) -> Any:
         """Report the mean loss a token over all rows, not the mean of the rows' means."""
         self.held_out = []
+        # A row's mean is over its own labels, not over those of all ranks' rows.
+        average, self.args.average_tokens_across_devices = (
+            self.args.average_tokens_across_devices,
+            False,
+        )
         with without_orthogonality(self.model):
             output = super().evaluation_loop(*args, **options)
+        self.args.average_tokens_across_devices = average
         self.held_out = ranks.interleaved(self.held_out, len(self.eval_dataset))
         loss = self.recorder.evaluation(
             step=self.state.global_step, epoch=float(self.state.epoch or 0.0), rows=self.held_out
