@@ -1,0 +1,80 @@
+"""DeepSpeed's configuration of a plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from memory_models.settings import Dtype
+from tsplanner.exporters.deepspeed import DEFAULT_LIVE_ELEMENTS, render
+from tsplanner.planner.plan import HardwareSettings, ModelRef
+
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 8,
+    "intermediate_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "vocab_size": 32,
+}
+"""One block: 64 + 32 + 32 + 64 of attention, 3 x 128 of the MLP, two norms of 8: 592."""
+
+
+class FakePlan:
+    """The two parts of a plan that the configuration is made of."""
+
+    def __init__(self, config: dict[str, object], **hardware: Any) -> None:
+        self.hardware = HardwareSettings(**hardware)
+        self.model = ModelRef(
+            name="toy",
+            path=None,
+            model_type=str(config["model_type"]),
+            parameters_total=1704,
+            parameters_trainable=10,
+            config=config,
+        )
+
+
+def zero(config: dict[str, object] | None = None, **hardware: Any) -> dict[str, Any]:
+    """The block about ZeRO."""
+    document = render(FakePlan(config or LLAMA, **hardware))  # type: ignore[arg-type]
+    return dict(document["zero_optimization"])
+
+
+def test_a_plan_without_zero_has_no_deepspeed_configuration() -> None:
+    """There is nothing to configure."""
+    with pytest.raises(ValueError, match="zero_stage 0"):
+        zero(zero_stage=0)
+
+
+def test_zero_3_holds_two_blocks_of_the_model_gathered() -> None:
+    """Two blocks of 592 elements, where DeepSpeed's default would hold the whole model."""
+    block = zero(zero_stage=3)
+    assert block["stage3_max_live_parameters"] == 1184
+    assert block["stage3_max_reuse_distance"] == 1184
+
+
+def test_a_model_without_a_reader_keeps_the_limits_of_deepspeed() -> None:
+    """A billion elements each."""
+    block = zero({"model_type": "unheard-of"}, zero_stage=3)
+    assert block["stage3_max_live_parameters"] == DEFAULT_LIVE_ELEMENTS == 1_000_000_000
+
+
+def test_only_zero_3_names_the_keys_of_zero_3() -> None:
+    """The lower stages gather nothing."""
+    assert not [key for key in zero(zero_stage=2) if key.startswith(("stage3", "sub_group"))]
+
+
+@pytest.mark.parametrize("part", ["offload_optimizer", "offload_param"])
+def test_what_is_offloaded_lies_in_pinned_memory(part: str) -> None:
+    """Pinned memory is copied at the link's full speed."""
+    assert zero(zero_stage=3, **{part: True})[part] == {"device": "cpu", "pin_memory": True}
+    assert part not in zero(zero_stage=3)
+
+
+def test_half_precision_follows_the_plan() -> None:
+    """Bf16 needs no loss scale, fp16 has a dynamic one."""
+    document = render(FakePlan(LLAMA, zero_stage=2, autocast=Dtype.FP16))  # type: ignore[arg-type]
+    assert (document["fp16"]["enabled"], document["bf16"]["enabled"]) == (True, False)
