@@ -1,0 +1,166 @@
+"""``tsplanner export`` as a person and as a program run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+import tiny
+
+from tsplanner.planner.files import write_plan
+from tsplanner.planner.plan import Plan
+from tsplanner.training.job import Job, JobKind
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def export(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the verb in ``folder``."""
+    return subprocess.run(
+        [sys.executable, "-m", "tsplanner", "export", *words],
+        check=False,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    """The tiny plan, written where the verb looks for the newest."""
+    found = tiny.plan(tmp_path)
+    write_plan(found, tmp_path / "saves" / "tiny" / "plan.json")
+    return found
+
+
+def test_without_a_name_the_exporters_are_listed(tmp_path: Path) -> None:
+    """Each with what it writes; no plan is needed for that."""
+    done = export(tmp_path)
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "torchrun",
+        "accelerate",
+        "deepspeed",
+        "sbatch",
+        "skypilot",
+    ]
+    assert list(json.loads(export(tmp_path, "--json").stdout)) == [
+        "torchrun",
+        "accelerate",
+        "deepspeed",
+        "sbatch",
+        "skypilot",
+    ]
+
+
+def test_a_job_lies_beside_the_files_and_is_the_plan(tmp_path: Path, plan: Plan) -> None:
+    """The worker runs it as it is, in the folder that it lies in, wherever that is moved."""
+    done = export(tmp_path, "torchrun")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "saves" / "tiny" / "export" / "torchrun"
+    assert sorted(path.name for path in folder.iterdir()) == ["job.json", "run.sh"]
+    job = msgspec.json.decode((folder / "job.json").read_bytes(), type=Job)
+    assert (job.kind, job.plan, job.folder) == (JobKind.TRAIN, plan, ".")
+    assert done.stdout.endswith("Next   bash saves/tiny/export/torchrun/run.sh\n")
+
+
+def test_the_folder_of_the_run_and_of_the_files_are_the_users_choice(
+    tmp_path: Path, plan: Plan
+) -> None:
+    """A name with a space is quoted in the next command."""
+    done = export(tmp_path, "sbatch", "--output", "my jobs", "--run-folder", "out", "--json")
+    document = json.loads(done.stdout)
+    assert document["files"] == ["my jobs/train.sbatch", "my jobs/job.json"]
+    assert shlex.split(document["start"])[2:] == ["my jobs", "my jobs/train.sbatch"]
+    job = msgspec.json.decode((tmp_path / "my jobs" / "job.json").read_bytes(), type=Job)
+    assert job.folder == str(tmp_path / "out")
+
+
+def test_a_job_for_several_machines_holds_the_shared_batch(tmp_path: Path, plan: Plan) -> None:
+    """4 rows a step on 2 machines are 2 a rank; the worker refuses another number of ranks."""
+    hardware = replace(plan.hardware, accelerator="cuda")
+    write_plan(replace(plan, hardware=hardware), tmp_path / "saves" / "tiny" / "plan.json")
+    done = export(tmp_path, "torchrun", "--nodes", "2", "--output", "here")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "RDZV_ENDPOINT=FIRST_MACHINE:29400 bash here/run.sh   on each of 2 machines" in done.stdout
+    )
+    job = msgspec.json.decode((tmp_path / "here" / "job.json").read_bytes(), type=Job)
+    found = job.plan.hardware
+    assert (found.world_size, found.micro_batch_size, found.gradient_accumulation_steps) == (
+        2,
+        2,
+        1,
+    )
+
+
+def test_a_command_of_ones_own_needs_no_job(tmp_path: Path, plan: Plan) -> None:
+    """Ranks start those words instead of tsplanner's worker."""
+    done = export(tmp_path, "torchrun", "--command", "train.py --name 'a b'", "--output", "here")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["run.sh"]
+    assert "train.py --name 'a b'" in (tmp_path / "here" / "run.sh").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (("sbtach",), 2, 'no exporter "sbtach". Did you mean "sbatch"?'),
+        (("torchrun", "--plan", "nope.json"), 1, "nope.json is missing"),
+        (("torchrun", "--nodes", "0"), 2, "must be at least 1, not 0"),
+        (("torchrun", "--nodes", "2"), 1, "leave out --nodes"),
+        (("torchrun", "--command", "'"), 2, "cannot be split into words"),
+        (("torchrun", "--command", " "), 2, "--command is empty"),
+        (("deepspeed",), 1, "The plan shards nothing"),
+        (("torchrun", "--output", "rows.jsonl"), 1, "rows.jsonl is no folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_what_cannot_be_exported_ends_in_one_sentence(
+    words: tuple[str, ...], status: int, says: str, tmp_path: Path, plan: Plan
+) -> None:
+    """What, where and how to mend it; nothing is written."""
+    done = export(tmp_path, *words)
+    assert done.returncode == status, done.stderr
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.rglob("run.sh"))
+
+
+def test_a_plan_without_a_dataset_has_nothing_to_train_on(tmp_path: Path, plan: Plan) -> None:
+    """A trainer of one's own may have."""
+    bare = replace(plan, dataset=replace(plan.dataset, path=None))
+    write_plan(bare, tmp_path / "saves" / "tiny" / "plan.json")
+    done = export(tmp_path, "torchrun")
+    assert done.returncode == 1
+    assert "plan again with --dataset FILE" in done.stderr
+    assert export(tmp_path, "torchrun", "--command", "train.py").returncode == 0
+
+
+@pytest.mark.slow
+def test_what_torchrun_starts_trains_to_the_end(tmp_path: Path, plan: Plan) -> None:
+    """run.sh on one machine leaves a record and an adapter beside itself."""
+    assert export(tmp_path, "torchrun", "--output", "here").returncode == 0
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "here/run.sh"],
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "here" / "record.json").read_text(encoding="utf-8"))
+    assert record["status"] == "ok"
+    assert (tmp_path / "here" / "adapter" / "adapter_model.safetensors").is_file()

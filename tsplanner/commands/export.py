@@ -1,0 +1,160 @@
+"""``tsplanner export``: a plan as files for another launcher."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from tsplanner import runs
+from tsplanner.commands.screen import Screen
+from tsplanner.commands.values import positive, positive_float
+from tsplanner.commands.with_plan import add_plan_argument, find_plan, refuse_what_cannot_fit
+from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
+from tsplanner.exporters.launch import JOB_FILE, WORKER, ExportFile, ExportOptions, spread
+from tsplanner.exporters.registry import EXPORTERS, exporter, render
+from tsplanner.planner.plan import Plan
+from tsplanner.training.job import Job, JobKind
+
+EPILOG = """examples:
+  tsplanner export                       the exporters there are
+  tsplanner export torchrun --plan saves/chatts-14b/plan.json
+  tsplanner export sbatch --nodes 2 --output jobs/chatts
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What was typed, as plain values."""
+
+    name: str
+    plan_path: Path | None = None
+    saves: Path = runs.SAVES
+    output: Path | None = None
+    """None: saves/<model>/export/<name>."""
+    run_folder: Path | None = None
+    """None: training writes beside the files."""
+    options: ExportOptions
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the verb."""
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help=f"{', '.join(EXPORTERS)}; none: a list of them"
+    )
+    add_plan_argument(parser)
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="[saves/<model>/export/<NAME>]"
+    )
+    parser.add_argument(
+        "--nodes", type=positive, default=1, metavar="N", help="machines like the plan's [1]"
+    )
+    parser.add_argument(
+        "--run-folder", type=Path, metavar="FOLDER", help="where training writes [the output]"
+    )
+    parser.add_argument(
+        "--time-limit", type=positive_float, metavar="S", help="to ask a queue for [forecast]"
+    )
+    parser.add_argument(
+        "--command", metavar="WORDS", help="what each rank runs [tsplanner's own worker]"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def from_arguments(namespace: argparse.Namespace) -> int:
+    """Run the verb from parsed flags."""
+    if namespace.name is None:
+        return list_exporters(as_json=namespace.json)
+    options = ExportOptions(
+        nodes=namespace.nodes,
+        time_limit_seconds=namespace.time_limit,
+        command=_words(namespace.command),
+    )
+    request = Request(
+        name=namespace.name,
+        plan_path=namespace.plan,
+        saves=namespace.saves,
+        output=namespace.output,
+        run_folder=namespace.run_folder,
+        options=options,
+    )
+    return run(request, as_json=namespace.json)
+
+
+def _words(command: str | None) -> tuple[str, ...]:
+    """The words of --command, split as a shell would."""
+    if command is None:
+        return WORKER
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError as error:
+        raise UsageError(f"--command {command!r} cannot be split into words: {error}.") from error
+    if not words:
+        raise UsageError("--command is empty: name a script, or leave it out.")
+    return words
+
+
+def list_exporters(*, as_json: bool) -> int:
+    """Print the names and what each writes."""
+    if as_json:
+        print(json.dumps({name: found.summary for name, found in EXPORTERS.items()}))
+        return EXIT_OK
+    for name, found in EXPORTERS.items():
+        print(f"{name:<12}{found.summary}")
+    return EXIT_OK
+
+
+def run(request: Request, *, as_json: bool = False) -> int:
+    """Write the files of one exporter and say how to start them."""
+    wanted = exporter(request.name)
+    plan, _ = find_plan(request.plan_path, request.saves)
+    refuse_what_cannot_fit(plan)
+    files = render(request.name, plan, request.options)
+    if request.options.command == WORKER:
+        files.append(job_file(plan, request))
+    folder = request.output or request.saves / runs.slug(plan.model.name) / "export" / request.name
+    paths = write(files, folder)
+    start = wanted.start.format(folder=shlex.quote(str(folder)))
+    by_hand = wanted.by_hand if request.options.nodes > 1 else ""
+    if as_json:
+        print(json.dumps({"files": [str(path) for path in paths], "start": by_hand + start}))
+        return EXIT_OK
+    screen = Screen()
+    for path in paths:
+        screen.line(f"wrote  {path}")
+    screen.line()
+    where = f"   on each of {request.options.nodes} machines" if by_hand else ""
+    screen.line(f"Next   {by_hand}{start}{where}", "bold")
+    return EXIT_OK
+
+
+def job_file(plan: Plan, request: Request) -> ExportFile:
+    """job.json for tsplanner's own worker.
+
+    Without --run-folder it names the folder it is started in, so that the files may be moved.
+
+    Raises:
+        TsplannerError: the plan names no dataset to train on.
+    """
+    import msgspec
+
+    if plan.dataset.path is None:
+        raise TsplannerError(
+            "The plan names no dataset, so there is nothing to train on: plan again with "
+            "--dataset FILE, or give --command for a trainer of your own."
+        )
+    folder = "." if request.run_folder is None else str(request.run_folder.resolve())
+    job = Job(kind=JobKind.TRAIN, plan=spread(plan, request.options.nodes), folder=folder)
+    text = msgspec.json.format(msgspec.json.encode(job)).decode()
+    return ExportFile(JOB_FILE, text + "\n")
+
+
+def write(files: list[ExportFile], folder: Path) -> list[Path]:
+    """Write every file whole or not at all; returns their paths."""
+    with runs.clear_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        runs.write_text(folder / file.name, file.text)
+    return [folder / file.name for file in files]

@@ -1,0 +1,76 @@
+"""accelerate: its configuration file and the line that launches with it."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from tsplanner.exporters import deepspeed
+from tsplanner.exporters.launch import ExportFile, ExportOptions, comments, header, script
+from tsplanner.planner.plan import Plan
+
+CONFIG = "accelerate.yaml"
+SEVERAL_MACHINES = (
+    ' --machine_rank "${MACHINE_RANK:?number this machine, from 0}"'
+    ' --main_process_ip "${MAIN_PROCESS_IP:?name the first machine}"'
+    ' --main_process_port "${MAIN_PROCESS_PORT:-29500}"'
+)
+
+
+def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
+    """accelerate.yaml and accelerate.sh."""
+    import yaml
+
+    text = yaml.safe_dump(config(plan, options), sort_keys=False)
+    where = SEVERAL_MACHINES if options.nodes > 1 else ""
+    body = f"exec accelerate launch --config_file {CONFIG}{where} {shlex.join(options.command)}\n"
+    return [
+        ExportFile(CONFIG, comments(header(plan, options)) + text),
+        ExportFile("accelerate.sh", script(plan, options, body)),
+    ]
+
+
+def config(plan: Plan, options: ExportOptions) -> dict[str, Any]:
+    """The content of accelerate's configuration file."""
+    hardware = plan.hardware
+    found: dict[str, Any] = {
+        "compute_environment": "LOCAL_MACHINE",
+        "debug": False,
+        "distributed_type": _distributed_type(plan),
+        "machine_rank": 0,
+        "main_training_function": "main",
+        "mixed_precision": str(hardware.autocast) if hardware.autocast else "no",
+        "num_machines": options.nodes,
+        "num_processes": hardware.world_size,
+        "rdzv_backend": "static",
+        "same_network": True,
+        "use_cpu": hardware.accelerator == "cpu",
+    }
+    if hardware.zero_stage:
+        found["deepspeed_config"] = _deepspeed_config(plan)
+    return found
+
+
+def _distributed_type(plan: Plan) -> str:
+    if plan.hardware.zero_stage:
+        return "DEEPSPEED"
+    return "MULTI_GPU" if plan.hardware.world_size > 1 else "NO"
+
+
+def _deepspeed_config(plan: Plan) -> dict[str, Any]:
+    """Names of accelerate's own for what `deepspeed.render` says.
+
+    Naming the JSON file instead would make accelerate refuse mixed precision beside it.
+    """
+    zero = deepspeed.render(plan)["zero_optimization"]
+    found = {
+        "deepspeed_multinode_launcher": "standard",
+        "gradient_accumulation_steps": plan.hardware.gradient_accumulation_steps,
+        "gradient_clipping": plan.learning.max_grad_norm,
+        "offload_optimizer_device": zero.get("offload_optimizer", {}).get("device", "none"),
+        "offload_param_device": zero.get("offload_param", {}).get("device", "none"),
+        "zero_stage": zero["stage"],
+    }
+    if zero["stage"] == 3:
+        found |= {"zero3_init_flag": True, "zero3_save_16bit_model": True}
+    return found

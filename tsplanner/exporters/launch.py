@@ -1,0 +1,150 @@
+"""What every launcher is told of a plan: machines, ranks, and the words that start one rank."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from tsplanner.errors import TsplannerError
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.rules import describe
+
+JOB_FILE = "job.json"
+WORKER = ("-m", "tsplanner.training.worker", JOB_FILE)
+TRIED_RANKS = 2
+"""Most GPUs that tsplanner itself was run on at once."""
+
+
+class ExportFile(NamedTuple):
+    """A file to write, by its bare name."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """What a launcher is asked for beside the plan."""
+
+    nodes: int = 1
+    """Machines like the plan's; the effective batch stays as planned."""
+    time_limit_seconds: float | None = None
+    """Wall time to ask a queue for; None: from the plan's forecast."""
+    command: tuple[str, ...] = WORKER
+    """Words that torchrun starts on each rank."""
+
+
+Render = Callable[[Plan, ExportOptions], list[ExportFile]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exporter:
+    """One launcher."""
+
+    summary: str
+    files: Render
+    """Takes a plan as `spread` leaves it: its ranks are those of all machines together."""
+    start: str
+    """Command that starts what was written; ``{folder}`` stands for the quoted folder."""
+    by_hand: str = ""
+    """Set before it where each of several machines is started by hand."""
+
+
+def spread(plan: Plan, nodes: int) -> Plan:
+    """The same learning settings on ``nodes`` machines like the plan's.
+
+    Accumulation shrinks so that the effective batch stays; where it does not divide, micro-batches
+    shrink too, which needs no more memory. ``world_size`` counts the ranks of all machines.
+
+    Raises:
+        TsplannerError: the effective batch cannot be shared out, or the plan is for a CPU.
+    """
+    if nodes == 1:
+        return plan
+    hardware = plan.hardware
+    if hardware.accelerator == "cpu":
+        raise TsplannerError("A plan for the CPU runs in one process: leave out --nodes.")
+    ranks = nodes * hardware.world_size
+    share, rest = divmod(hardware.effective_batch_size, ranks)
+    if rest or not share:
+        raise TsplannerError(
+            f"An effective batch of {hardware.effective_batch_size} cannot be shared by {ranks} "
+            f"ranks: give other --nodes, or plan again with another --effective-batch."
+        )
+    micro = max(size for size in range(1, hardware.micro_batch_size + 1) if share % size == 0)
+    return replace(
+        plan,
+        hardware=replace(
+            hardware,
+            world_size=ranks,
+            micro_batch_size=micro,
+            gradient_accumulation_steps=share // micro,
+        ),
+        assumptions=(*plan.assumptions, f"planned for one machine, started on {nodes}"),
+    )
+
+
+def ranks_a_node(plan: Plan, options: ExportOptions) -> int:
+    """Ranks of each machine."""
+    return plan.hardware.world_size // options.nodes
+
+
+def header(plan: Plan, options: ExportOptions) -> list[str]:
+    """Comment lines without their mark: what runs, and what was never tried."""
+    hardware = plan.hardware
+    lines = [
+        f"tsplanner {plan.tsplanner_version}: {plan.model.name}, "
+        f"{plan.learning.finetuning_type} on {describe(hardware)}",
+        f"micro-batch {hardware.micro_batch_size} x accumulation "
+        f"{hardware.gradient_accumulation_steps} x {hardware.world_size} "
+        f"rank{'s' if hardware.world_size > 1 else ''} = effective batch "
+        f"{hardware.effective_batch_size}",
+    ]
+    if options.nodes > 1 or hardware.world_size > TRIED_RANKS:
+        lines.append(
+            f"Planned by formula: tsplanner itself was run on at most {TRIED_RANKS} GPUs of one "
+            "machine."
+        )
+    # A name comes from a folder or a file; a line break in it would end the comment.
+    return [" ".join(line.split()) for line in lines]
+
+
+def comments(lines: list[str]) -> str:
+    """The lines as comments of a shell script or of YAML."""
+    return "".join(f"# {line}\n" for line in lines)
+
+
+def torchrun_words(plan: Plan, options: ExportOptions, *, rendezvous: str | None = None) -> str:
+    """The torchrun command of one machine.
+
+    ``rendezvous``: further words for several machines, quoted for the shell already.
+    """
+    where = "--standalone" if rendezvous is None else f"--nnodes {options.nodes} {rendezvous}"
+    ranks = ranks_a_node(plan, options)
+    return f"torchrun {where} --nproc-per-node {ranks} {shlex.join(options.command)}"
+
+
+def script(plan: Plan, options: ExportOptions, body: str) -> str:
+    """A bash script that runs ``body`` in its own folder."""
+    return (
+        "#!/usr/bin/env bash\n"
+        + comments(header(plan, options))
+        + "set -euo pipefail\n"
+        + 'cd -- "$(dirname -- "${BASH_SOURCE[0]}")"\n'
+        + body
+    )
+
+
+def torchrun_script(plan: Plan, options: ExportOptions) -> ExportFile:
+    """run.sh: all ranks of this machine; of several machines, to be started on each."""
+    if options.nodes == 1:
+        body = f"exec {torchrun_words(plan, options)}\n"
+        return ExportFile("run.sh", script(plan, options, body))
+    ask = ': "${RDZV_ENDPOINT:?name host:port of the first machine, the same on every machine}"\n'
+    rendezvous = (
+        '--rdzv-backend c10d --rdzv-id "${RDZV_ID:-tsplanner}" --rdzv-endpoint "$RDZV_ENDPOINT"'
+    )
+    body = f"{ask}exec {torchrun_words(plan, options, rendezvous=rendezvous)}\n"
+    return ExportFile("run.sh", script(plan, options, body))

@@ -1,0 +1,63 @@
+"""Every exporter by its name. To add one: a module with ``files`` and a row in ``EXPORTERS``."""
+
+from __future__ import annotations
+
+from tsplanner.errors import UsageError, did_you_mean
+from tsplanner.exporters import accelerate, deepspeed_json, sbatch, skypilot, torchrun
+from tsplanner.exporters.launch import Exporter, ExportFile, ExportOptions, spread
+from tsplanner.planner.plan import Plan
+
+EXPORTERS: dict[str, Exporter] = {
+    "torchrun": Exporter(
+        summary="run.sh: torchrun on one machine, or on several by hand",
+        files=torchrun.files,
+        start="bash {folder}/run.sh",
+        by_hand="RDZV_ENDPOINT=FIRST_MACHINE:29400 ",
+    ),
+    "accelerate": Exporter(
+        summary="accelerate.yaml and the accelerate launch line",
+        files=accelerate.files,
+        start="bash {folder}/accelerate.sh",
+        by_hand="MACHINE_RANK=0 MAIN_PROCESS_IP=FIRST_MACHINE ",
+    ),
+    "deepspeed": Exporter(
+        summary="ds_config.json for a trainer of your own, and a torchrun line",
+        files=deepspeed_json.files,
+        start="bash {folder}/run.sh",
+        by_hand="RDZV_ENDPOINT=FIRST_MACHINE:29400 ",
+    ),
+    "sbatch": Exporter(
+        summary="train.sbatch for a Slurm queue",
+        files=sbatch.files,
+        start="sbatch --chdir {folder} {folder}/train.sbatch",
+    ),
+    "skypilot": Exporter(
+        summary="task.yaml for clouds, through SkyPilot",
+        files=skypilot.files,
+        start="cd {folder} && sky launch task.yaml",
+    ),
+}
+
+
+def exporter(name: str) -> Exporter:
+    """The exporter of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = EXPORTERS.get(name)
+    if found is None:
+        raise UsageError(
+            f'no exporter "{name}".{did_you_mean(name, EXPORTERS)} Known: {", ".join(EXPORTERS)}.'
+        )
+    return found
+
+
+def render(name: str, plan: Plan, options: ExportOptions) -> list[ExportFile]:
+    """The files of one exporter for a plan of one machine.
+
+    Raises:
+        UsageError: no such exporter.
+        TsplannerError: the plan cannot be started that way.
+    """
+    return exporter(name).files(spread(plan, options.nodes), options)

@@ -1,0 +1,11 @@
+"""torchrun: one script that starts every rank of a machine."""
+
+from __future__ import annotations
+
+from tsplanner.exporters.launch import ExportFile, ExportOptions, torchrun_script
+from tsplanner.planner.plan import Plan
+
+
+def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
+    """run.sh; with several machines it is started on each, with RDZV_ENDPOINT set."""
+    return [torchrun_script(plan, options)]
