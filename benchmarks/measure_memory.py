@@ -6,6 +6,7 @@ Every case (keys of ``tsplanner estimate``; "time": true asks to be timed alone)
 same worker that trains: a probe job in a process of its own, forked from one that has imported
 the libraries but not started CUDA. Weights are random, built on the GPU. Memory counters are per
 process, so several cases share the GPU as long as their estimates sum up to less than it holds.
+Cases of several ranks run under torchrun, one rank a GPU; the rest are spread over the GPUs.
 With --edges the cases then run again under the caps of small cards, where a card lies between what
 their tensors and what their allocator took: it frees cached blocks before it gives up, so only a
 run tells whether they fit. Writes DIR/measurements.json: one record a case, with versions.
@@ -29,9 +30,12 @@ from memory_models.estimate import estimate_memory
 from memory_models.units import GIB
 from tsplanner.commands.cases import Case, read_case
 from tsplanner.hardware.detect import detect_machine
+from tsplanner.planner.plan import HardwareSettings
 from tsplanner.planner.rules import BITSANDBYTES_OPTIMIZERS
+from tsplanner.probe.launch import worker_command
+from tsplanner.probe.rank_records import merged_record
 from tsplanner.runs import write_json
-from tsplanner.training.job import Job, JobKind, Record, Status
+from tsplanner.training.job import Job, JobKind, Status
 
 NOT_SETTINGS = ("time",)
 CAPACITIES_GIB = (11, 16, 22, 24, 40, 48, 80)
@@ -46,6 +50,8 @@ class Running:
     index: int
     folder: Path
     bytes: int
+    """A rank's."""
+    gpus: tuple[int, ...]
     began: float
     capacity_gib: int | None = None
 
@@ -60,7 +66,18 @@ class Board:
     deadline: float
     machine: Any = field(default_factory=detect_machine)
     results: dict[int, dict[str, Any]] = field(default_factory=dict)
+    gpus: int = field(default=0)
+    """GPUs of the machine; 0: none, all run on the CPU."""
     edges: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Count the GPUs."""
+        self.gpus = len(self.machine.devices)
+
+    @property
+    def all_gpus(self) -> range:
+        """Their numbers; the CPU is number 0."""
+        return range(max(1, self.gpus))
 
 
 def settings_of(board: Board, index: int) -> dict[str, Any]:
@@ -68,8 +85,10 @@ def settings_of(board: Board, index: int) -> dict[str, Any]:
     return {key: value for key, value in board.given[index].items() if key not in NOT_SETTINGS}
 
 
-def start(board: Board, index: int, steps: int, capacity_gib: int | None = None) -> Running | None:
-    """Fork one case; None if the estimator refuses it."""
+def start(
+    board: Board, index: int, steps: int, gpus: tuple[int, ...], capacity_gib: int | None = None
+) -> Running | None:
+    """Fork one case on these GPUs; None if the estimator refuses it."""
     given = settings_of(board, index)
     try:
         case = read_case(given, {})
@@ -96,12 +115,15 @@ def start(board: Board, index: int, steps: int, capacity_gib: int | None = None)
     (folder / "job.json").write_bytes(msgspec.json.encode(job))
     pid = os.fork()
     if pid == 0:
-        _child(folder, cold=needs_own_interpreter(case))
+        if board.gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+        _child(folder, plan.hardware, cold=needs_own_interpreter(case))
     return Running(
         pid=pid,
         index=index,
         folder=folder,
         bytes=estimate.process_bytes.upper,
+        gpus=gpus,
         began=time.monotonic(),
         capacity_gib=capacity_gib,
     )
@@ -113,18 +135,19 @@ def needs_own_interpreter(case: Case) -> bool:
     return bool(
         settings.quantization
         or settings.zero_stage
+        or settings.world_size > 1
         or settings.optimizer in BITSANDBYTES_OPTIMIZERS
     )
 
 
-def _child(folder: Path, *, cold: bool) -> None:
+def _child(folder: Path, hardware: HardwareSettings, *, cold: bool) -> None:
     """Run the worker with its output in the case's log; never returns."""
     os.setsid()
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     if cold:
-        command = [sys.executable, "-m", "tsplanner.training.worker", str(folder / "job.json")]
+        command = worker_command(hardware, [str(folder / "job.json")])
         os.execv(sys.executable, command)
     status = 1
     try:
@@ -138,8 +161,7 @@ def _child(folder: Path, *, cold: bool) -> None:
 def finish_case(board: Board, running: Running) -> None:
     """Keep the record of a case that ended."""
     given = settings_of(board, running.index)
-    path = running.folder / "record.json"
-    record = msgspec.json.decode(path.read_bytes(), type=Record) if path.is_file() else None
+    record = merged_record(running.folder, given.get("world_size", 1))
     if running.capacity_gib is not None:
         if record is not None and record.status in (Status.OK, Status.DEVICE_OOM):
             ran = {"case": given, "capacity_gib": running.capacity_gib}
@@ -175,20 +197,24 @@ def run_all(
     waiting, running = list(order), []
     while waiting or running:
         running = [item for item in running if not _ended(board, item)]
-        used = sum(item.bytes for item in running)
+        used = [sum(item.bytes for item in running if gpu in item.gpus) for gpu in board.all_gpus]
         for index, card in list(waiting):
             if time.monotonic() > board.deadline or len(running) >= side_by_side:
                 break
             if len(board.results) >= 6 and not any("measured" in r for r in board.results.values()):
                 break
-            needed = _needed(settings_of(board, index))
-            if running and used + needed > board.limit:
+            given = settings_of(board, index)
+            needed = _needed(given)
+            emptiest = sorted(board.all_gpus, key=lambda gpu: used[gpu])
+            gpus = tuple(emptiest[: given.get("world_size", 1)])
+            if any(used[gpu] and used[gpu] + needed > board.limit for gpu in gpus):
                 continue
             waiting.remove((index, card))
-            item = start(board, index, steps, card)
+            item = start(board, index, steps, gpus, card)
             if item is not None:
                 running.append(item)
-                used += item.bytes
+                for gpu in gpus:
+                    used[gpu] += item.bytes
         done = [row.get("measured", {}).get("status") for row in board.results.values()]
         hopeless = len(done) >= 6 and "ok" not in done
         if (time.monotonic() > board.deadline or hopeless) and not running:
@@ -209,7 +235,7 @@ def _needed(given: dict[str, Any]) -> int:
 def _ended(board: Board, item: Running) -> bool:
     pid, _ = os.waitpid(item.pid, os.WNOHANG)
     if pid == 0:
-        if time.monotonic() - item.began > 180:
+        if time.monotonic() - item.began > 240:
             os.killpg(item.pid, 9)
         return False
     finish_case(board, item)
