@@ -29,7 +29,7 @@ PINS = (
     "--offload-optimizer --offload-param --optimizer --quantization --world-size --zero-stage"
 )
 FLAGS = {
-    "plan": f"{SUBJECT} {LEARNING} {PINS} --json --output --saves",
+    "plan": f"{SUBJECT} {LEARNING} {PINS} --json --output --price-per-hour --saves",
     "estimate": f"{PINS} --adalora-init-rank --autocast --cases --device --finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --json --lora-dropout --lora-rank "
     "--lora-target --model --sequence-length --trace --trust-remote-code",

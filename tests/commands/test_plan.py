@@ -70,11 +70,38 @@ def test_json_is_one_document_with_the_plan_that_was_written(tmp_path: Path) -> 
     done = plan(tmp_path, "--model", "qwen2.5-7b", "--gpus", "H200", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert set(document) == {"plan", "path", "alternatives", "refusals", "considered"}
+    keys = {"plan", "path", "cost", "front", "alternatives", "refusals", "considered"}
+    assert set(document) == keys
+    assert document["cost"] is None
+    for row in document["front"]:
+        assert row["verdict"] in ("fits", "tight")
+        assert row["samples_per_second"] > 0
+        assert row["quality_risk"] == 0
     written = json.loads((tmp_path / document["path"]).read_text(encoding="utf-8"))
     assert written == document["plan"]
     assert document["plan"]["model"]["parameters_total"] == 7_615_616_512
     assert {found["rule"] for found in document["refusals"]} == {"flash-attention-package"}
+
+
+def test_a_price_gives_the_cost_of_the_run_with_its_error(tmp_path: Path) -> None:
+    """In the currency of the price: GPU-hours times it, and the plan's own error either way."""
+    words = ("--cpu", "--price-per-hour", "0.5")
+    document = json.loads(plan(tmp_path, *words, "--json").stdout)
+    cost, time = document["cost"], document["plan"]["time"]
+    assert cost["of"] == "the full run"
+    assert cost["gpu_hours"] == pytest.approx(time["total_seconds"] / 3600)
+    assert cost["expected"] == pytest.approx(0.5 * cost["gpu_hours"])
+    assert cost["upper"] == pytest.approx(cost["expected"] * (1 + time["relative_error"]))
+    printed = plan(tmp_path, *words).stdout
+    assert re.search(r"3 epochs, about \d+ s ± \d+ s\n +cost of the full run about 0\.00", printed)
+
+
+def test_a_mixed_machine_is_shown_card_by_card(tmp_path: Path) -> None:
+    """Each kind with its own memory and precision, and which of them the plan uses."""
+    done = plan(tmp_path, "--model", "qwen2.5-7b", "--gpus", "2x RTX 2080 Ti 22GiB + H200")
+    assert "2x RTX 2080 Ti · 22.0 GiB each, 21.6 free · sm_75: fp16" in done.stdout
+    assert "1x H200 · 141.0 GiB each, 139.7 free · sm_90: bf16" in done.stdout
+    assert "uses 1x H200 of 2x RTX 2080 Ti + 1x H200" in done.stdout
 
 
 def test_settings_carry_the_names_of_their_flags(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from memory_models.architecture import TimeSeriesEncoder
 from tsplanner.datasets.lengths import (
     LengthStats,
     estimated_tokens,
+    length_quantiles,
     length_stats,
     longest_batch_length,
 )
@@ -115,8 +116,27 @@ def stats_with(**changes: int) -> LengthStats:
     """Make statistics with a few figures changed."""
     figures = {"longest": 100, "longest_padded": 104, "longest_text": 90} | changes
     return LengthStats(
-        rows_total=2, rows_kept=2, mean=90.0, lengths=(80, 100), counted_by="estimate", **figures
+        rows_total=2,
+        rows_kept=2,
+        mean=90.0,
+        lengths=(80, 100),
+        padded_lengths=(80, 104),
+        counted_by="estimate",
+        **figures,
     )
+
+
+def test_quantiles_are_padded_lengths_at_even_shares_of_the_rows():
+    """Rows of 80 and 104 positions: quarters of the way from one to the other."""
+    assert length_quantiles(stats_with(most_series_positions=0), 5) == (80, 86, 92, 98, 104)
+    assert len(length_quantiles(stats_with(most_series_positions=0))) == 33
+
+
+def test_quantiles_pad_text_to_eights_and_patches_not(tmp_path):
+    """Of one row: its text's next multiple of 8, and 8 positions of patches."""
+    path = written(tmp_path, [series_row(80)])
+    stats = length_stats(path, cutoff_len=400, encoder=ENCODER, tokenizer_folder=None)
+    assert set(length_quantiles(stats)) == {-(-stats.longest_text // 8) * 8 + 8}
 
 
 def test_longest_batch_of_one_row_is_the_longest_padded_row():

@@ -42,6 +42,8 @@ def test_the_second_plan_reads_no_row(tmp_path: Path, state: Path) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), "rows_kept": 12345}))
 
     assert counted.rows_kept == 2
+    assert len(counted.quantiles) == 33
+    assert summary(path).quantiles == counted.quantiles
     assert summary(path).rows_kept == 12345
 
 

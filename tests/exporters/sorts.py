@@ -65,6 +65,12 @@ def mixed() -> Plan:
     return replace(plan, machine=replace(plan.machine, devices=(H200, VOODOO)))
 
 
+def second_card() -> Plan:
+    """One rank on the second of two cards; the first is of another kind."""
+    plan = on_gpus(1, devices=(1,))
+    return replace(plan, machine=replace(plan.machine, devices=(VOODOO, H200)))
+
+
 def without_dataset() -> Plan:
     """A plan that was made for lengths alone."""
     plan = on_gpus(1)
@@ -84,6 +90,7 @@ SORTS = {
     "flash": on_gpus(1, attention=Attention.FLASH_ATTENTION_2),
     "fp16": replace(on_gpus(1), hardware=replace(on_gpus(1).hardware, autocast=Dtype.FP16)),
     "two kinds of cards": mixed(),
+    "the second card": second_card(),
     "no dataset": without_dataset(),
     "a hostile name": named(on_gpus(2), HOSTILE),
 }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
-from sorts import SORTS, cpu, on_gpus
+from sorts import SORTS, cpu, on_gpus, second_card
 
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.exporters import deepspeed
@@ -89,6 +91,37 @@ def test_torchrun_reads_its_line(nodes: int) -> None:
     assert found.rdzv_backend == ("static" if nodes == 1 else "c10d")
     assert (found.module, found.training_script) == (True, "tsplanner.training.worker")
     assert found.training_script_args == ["job.json"]
+
+
+@pytest.mark.parametrize(("chosen", "seen"), [(None, "1"), ("5", "5")])
+@pytest.mark.parametrize(
+    ("name", "file"), [("torchrun", "run.sh"), ("accelerate", "accelerate.sh")]
+)
+def test_only_the_plans_cards_are_seen(
+    name: str, file: str, chosen: str | None, seen: str, tmp_path: Path
+) -> None:
+    """Unless the caller chose others; Slurm and clouds hand cards out themselves."""
+    text = re.sub(r"exec .*", 'echo "$CUDA_VISIBLE_DEVICES"', only(name, second_card(), file))
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    environment = {key: each for key, each in os.environ.items() if "CUDA" not in key}
+    if chosen is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = chosen
+    done = subprocess.run(
+        ["bash", str(tmp_path / file)], check=True, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == f"{seen}\n"
+    assert "CUDA_VISIBLE_DEVICES" not in only(name, on_gpus(2), file)
+
+
+def test_a_card_of_this_machine_is_named_by_its_own_number() -> None:
+    """Another order of devices cannot mislead it; on several machines positions count."""
+    plan = second_card()
+    devices = tuple(
+        replace(device, uuid=f"GPU-{place}") for place, device in enumerate(plan.machine.devices)
+    )
+    here = replace(plan, machine=replace(plan.machine, devices=devices))
+    assert "planned=GPU-1\n" in only("torchrun", here, "run.sh")
+    assert "planned=1\n" in only("torchrun", here, "run.sh", nodes=2)
 
 
 def test_torchrun_on_several_machines_asks_where_they_meet() -> None:

@@ -47,7 +47,11 @@ REFUSED = [
         devices=(TURING,),
         says="bf16 needs compute capability 8.0, the GPU has 7.5",
     ),
-    Row(rule="bf16", hardware={"model_dtype": Dtype.FP16}, devices=(HOPPER, TURING)),
+    Row(
+        rule="bf16",
+        hardware={"model_dtype": Dtype.FP16, "world_size": 2},
+        devices=(HOPPER, TURING),
+    ),
     Row(rule="bf16", hardware={"autocast": Dtype.FP16}, devices=(TURING,)),
     Row(
         rule="flash-attention-capability",

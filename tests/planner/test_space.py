@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_request import HOPPER, TURING, request
 
+from memory_models.device import Device
 from memory_models.settings import Attention, Dtype, FinetuningType, LossKernel, Optimizer
 from tsplanner.planner.request import Pins
 from tsplanner.planner.space import candidates, micro_batch_sizes
@@ -69,16 +70,25 @@ def test_a_pinned_setting_is_kept_by_every_candidate(pins: Pins) -> None:
         assert {hardware.quantization for hardware in found} == {None}
 
 
-def test_bf16_is_used_where_it_is_native_and_fp16_below() -> None:
-    """Hopper computes in bf16, Turing in fp16; together they do what both can."""
-    for cards, dtype in (
-        ((HOPPER,), Dtype.BF16),
-        ((TURING,), Dtype.FP16),
-        ((HOPPER, TURING), Dtype.FP16),
-    ):
-        found = list(candidates(request("qwen2.5-0.5b", *cards)))
-        assert {hardware.autocast for hardware in found} == {dtype}
-        assert {hardware.model_dtype for hardware in found} == {dtype}
+@pytest.mark.parametrize(
+    ("cards", "ranks", "dtype"),
+    [
+        ((HOPPER,), 1, Dtype.BF16),
+        ((TURING,), 1, Dtype.FP16),
+        # Together they do what both can; alone the newer one does what it can.
+        ((HOPPER, TURING), 2, Dtype.FP16),
+        ((HOPPER, TURING), 1, Dtype.BF16),
+        ((TURING, HOPPER), 1, Dtype.BF16),
+    ],
+)
+def test_bf16_is_used_where_it_is_native_and_fp16_below(
+    cards: tuple[Device, ...], ranks: int, dtype: Dtype
+) -> None:
+    """Hopper computes in bf16, Turing in fp16."""
+    asked = request("qwen2.5-0.5b", *cards, pins=Pins(world_size=ranks))
+    found = list(candidates(asked))
+    assert {hardware.autocast for hardware in found} == {dtype}
+    assert {hardware.model_dtype for hardware in found} == {dtype}
 
 
 @pytest.mark.parametrize("method", [FinetuningType.FULL, FinetuningType.FREEZE])

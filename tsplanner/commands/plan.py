@@ -10,9 +10,12 @@ from pathlib import Path
 from tsplanner.commands.options import add_learning, add_pins, add_subject, learning_values, pins
 from tsplanner.commands.plan_view import print_choice, print_failure
 from tsplanner.commands.requests import Subject, plan_request
+from tsplanner.commands.values import positive_float
 from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK
-from tsplanner.planner.choose import Choice, NothingFits, choose
+from tsplanner.planner.choose import Alternative, Choice, NothingFits, choose
 from tsplanner.planner.files import write_plan
+from tsplanner.planner.forecast import Cost, run_cost
+from tsplanner.planner.pareto import quality_risk
 from tsplanner.runs import slug
 
 EPILOG = """examples:
@@ -28,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_pins(parser)
     parser.add_argument("--output", metavar="FILE", help="[saves/<model>/plan.json]")
     parser.add_argument("--saves", default="saves", metavar="FOLDER", help="[%(default)s]")
+    parser.add_argument(
+        "--price-per-hour", type=positive_float, metavar="X", help="of one GPU: print the cost"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document, no words")
 
 
@@ -49,10 +55,23 @@ def subject_from(options: argparse.Namespace) -> Subject:
 def from_arguments(options: argparse.Namespace) -> int:
     """Run the verb from parsed flags."""
     output = Path(options.output) if options.output else None
-    return run(subject_from(options), saves=Path(options.saves), output=output, json=options.json)
+    return run(
+        subject_from(options),
+        saves=Path(options.saves),
+        output=output,
+        price_per_hour=options.price_per_hour,
+        json=options.json,
+    )
 
 
-def run(subject: Subject, *, saves: Path, output: Path | None = None, json: bool = False) -> int:
+def run(
+    subject: Subject,
+    *,
+    saves: Path,
+    output: Path | None = None,
+    price_per_hour: float | None = None,
+    json: bool = False,
+) -> int:
     """Plan, write plan.json, print; 4 if nothing fits."""
     request = plan_request(subject, saves)
     try:
@@ -65,33 +84,41 @@ def run(subject: Subject, *, saves: Path, output: Path | None = None, json: bool
         return EXIT_NO_PLAN
     path = output or saves / slug(choice.plan.model.name) / "plan.json"
     write_plan(choice.plan, path)
+    cost = None if price_per_hour is None else run_cost(choice.plan, price_per_hour)
     if json:
-        print(_document(choice, path))
+        print(_document(choice, path, cost))
     else:
-        print_choice(request, choice, path)
+        print_choice(request, choice, path, cost)
     return EXIT_OK
 
 
-def _document(choice: Choice, path: Path) -> str:
+def _document(choice: Choice, path: Path, cost: Cost | None) -> str:
     """One JSON document: the plan, where it was written, what lost and what was refused."""
     return json.dumps(
         {
             "plan": asdict(choice.plan),
             "path": str(path),
-            "alternatives": [
-                {
-                    "setting": row.setting,
-                    "hardware": asdict(row.evaluated.hardware),
-                    "process_bytes": asdict(row.evaluated.memory.process_bytes),
-                    "relative_speed": row.relative_speed,
-                    "reason": row.reason,
-                }
-                for row in choice.alternatives
-            ],
+            "cost": None if cost is None else asdict(cost),
+            "front": [_row(row) for row in choice.front],
+            "alternatives": [_row(row) for row in choice.alternatives],
             "refusals": [asdict(row) for row in choice.refusals],
             "considered": choice.considered,
         }
     )
+
+
+def _row(row: Alternative) -> dict[str, object]:
+    found = row.evaluated
+    return {
+        "setting": row.setting,
+        "hardware": asdict(found.hardware),
+        "verdict": found.verdict,
+        "process_bytes": asdict(found.memory.process_bytes),
+        "samples_per_second": found.samples_per_second,
+        "relative_speed": row.relative_speed,
+        "quality_risk": quality_risk(found.hardware),
+        "reason": row.reason,
+    }
 
 
 def _failure_document(error: NothingFits) -> str:

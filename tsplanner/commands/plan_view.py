@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from memory_models.device import Machine
+from memory_models.device import Device, Machine
 from memory_models.settings import ADAPTER_METHODS, LossKernel
 from tsplanner.commands.screen import Screen, bar, gib
 from tsplanner.planner.choose import Choice, Failure
 from tsplanner.planner.evaluate import Evaluated
+from tsplanner.planner.forecast import Cost
+from tsplanner.planner.pareto import apart
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.rules import describe
@@ -26,11 +28,13 @@ SMALLEST_SHARE = 0.004
 """Components under this share of the peak are summed up as "other"."""
 
 
-def print_choice(request: PlanRequest, choice: Choice, path: Path) -> None:
+def print_choice(
+    request: PlanRequest, choice: Choice, path: Path, cost: Cost | None = None
+) -> None:
     """The whole screen of ``tsplanner plan``."""
     screen = Screen()
     print_subject(screen, request)
-    print_verdict(screen, choice.plan)
+    print_verdict(screen, choice.plan, cost)
     print_memory(screen, choice.plan)
     _print_alternatives(screen, choice)
     for number, note in enumerate(choice.plan.assumptions):
@@ -73,14 +77,7 @@ def machine_lines(machine: Machine, *, on_cpu: bool) -> list[str]:
         word = "no GPU: the CPU" if not machine.devices else "the CPU, as asked"
         return [f"{word} · {host.cpu_count} cores · {ram}"]
     device = min(machine.devices, key=lambda found: found.free_bytes)
-    names = {found.name for found in machine.devices}
-    major, minor = device.compute_capability
-    kind = "bf16" if device.has_bf16 else "fp16, no FlashAttention-2"
-    parts = [
-        f"{len(machine.devices)}x {' / '.join(sorted(names))}",
-        f"{gib(device.total_bytes)} GiB each, {gib(device.free_bytes)} free",
-        f"sm_{major}{minor}: {kind}",
-    ]
+    parts = _cards(machine)
     if machine.link is not None:
         rate = machine.link_bytes_per_second
         parts.append(f"{machine.link}{f' {rate / 1e9:.0f} GB/s' if rate else ''}")
@@ -95,8 +92,26 @@ def machine_lines(machine: Machine, *, on_cpu: bool) -> list[str]:
     return [" · ".join([*parts, ram]), *others]
 
 
-def print_verdict(screen: Screen, plan: Plan) -> None:
-    """The answer: verdict, settings, peak, speed."""
+def _cards(machine: Machine) -> list[str]:
+    """Each kind of card with its memory and what it computes in."""
+    kinds: dict[str, list[Device]] = {}
+    for device in machine.devices:
+        kinds.setdefault(device.name, []).append(device)
+    parts = []
+    for name, cards in kinds.items():
+        free = min(card.free_bytes for card in cards)
+        major, minor = cards[0].compute_capability
+        precision = "bf16" if cards[0].has_bf16 else "fp16, no FlashAttention-2"
+        parts += [
+            f"{len(cards)}x {name}",
+            f"{gib(cards[0].total_bytes)} GiB each, {gib(free)} free",
+            f"sm_{major}{minor}: {precision}",
+        ]
+    return parts
+
+
+def print_verdict(screen: Screen, plan: Plan, cost: Cost | None = None) -> None:
+    """The answer: verdict, settings, peak, speed, price."""
     word, style = VERDICTS[plan.verdict]
     screen.line(f"{word:<9}{settings_line(plan)}", style)
     process = plan.memory.process_bytes
@@ -106,6 +121,8 @@ def print_verdict(screen: Screen, plan: Plan) -> None:
         f"         peak {gib(process.expected)} GiB{where} (95 %: {gib(process.upper)})   ·   "
         f"{seconds(plan.time.step_seconds)}/step ± {seconds(error)}   ·   {_length(plan)}"
     )
+    if cost is not None:
+        screen.line(f"         {_price(cost)}")
     screen.line()
 
 
@@ -133,8 +150,22 @@ def _length(plan: Plan) -> str:
         return f"{plan.hardware.effective_batch_size / plan.time.step_seconds:.2g} samples/s"
     return (
         f"{plan.time.total_steps} steps, {plan.learning.num_train_epochs} epochs, "
-        f"about {duration(plan.time.total_seconds)}"
+        f"about {duration(plan.time.total_seconds)} "
+        f"± {duration(plan.time.total_seconds * plan.time.relative_error)}"
     )
+
+
+def _price(cost: Cost) -> str:
+    """What the run costs; the currency is the one that the price was given in."""
+    return (
+        f"cost of {cost.of} about {money(cost.expected)} (95 %: {money(cost.lower)} to "
+        f"{money(cost.upper)}): {cost.gpu_hours:.3g} GPU-hours at {money(cost.price_per_hour)}"
+    )
+
+
+def money(value: float) -> str:
+    """Two digits after the point, or two that count for less than a hundredth."""
+    return f"{value:,.2f}" if value >= 0.01 else f"{value:.2g}"
 
 
 def print_memory(screen: Screen, plan: Plan) -> None:
@@ -162,7 +193,12 @@ def _row(screen: Screen, name: str, size: int, free: int) -> str:
 
 
 def _print_alternatives(screen: Screen, choice: Choice) -> None:
-    shown = choice.alternatives[:ROWS_SHOWN]
+    """Rows of the front that are far enough from each other to be a choice."""
+    others = [row for row in choice.front if row.evaluated.hardware != choice.plan.hardware]
+    by_hardware = {row.evaluated.hardware: row for row in choice.front}
+    evaluated = [row.evaluated for row in others]
+    picked = apart(evaluated, choice.best, ROWS_SHOWN)
+    shown = [by_hardware[found.hardware] for found in picked]
     rows = [["Also possible", "peak (95 %), GiB", "speed", "why not first"]]
     for row in shown:
         needs = row.evaluated.memory.process_bytes
@@ -172,9 +208,9 @@ def _print_alternatives(screen: Screen, choice: Choice) -> None:
     for number, (setting, peak, speed, reason) in enumerate(rows if shown else []):
         words = f"  {setting:<{widths[0]}}  {peak:>{widths[1]}}  {speed:>{widths[2]}}  {reason}"
         screen.line(words, "" if number else "bold")
-    hidden = len(choice.alternatives) - ROWS_SHOWN
+    hidden = len(others) + len(choice.alternatives) - len(shown)
     if hidden > 0:
-        screen.line(f"  … and {hidden} more (--json lists all)", "dim")
+        screen.line(f"  … {hidden} {'more' if shown else 'others'} (--json lists all)", "dim")
     for number, refused in enumerate(choice.refusals):
         word = "Refused" if number == 0 else "       "
         screen.line(f"  {word}   {refused.reason}  [{refused.rule}]", "yellow")

@@ -164,6 +164,7 @@ def _dataset(
             rows_kept=0,
             longest_sequence=learning.cutoff_len,
             mean_sequence=float(learning.cutoff_len),
+            length_quantiles=(learning.cutoff_len,),
             counted_by="cutoff_len",
         )
     found = length_summary(
@@ -181,6 +182,7 @@ def _dataset(
         longest_sequence=found.longest,
         longest_batch=found.longest_batch,
         mean_sequence=found.mean,
+        length_quantiles=found.quantiles,
         on_bad_rows=subject.on_bad_rows,
         counted_by=found.counted_by,
     )

@@ -31,6 +31,9 @@ CHAT_TEMPLATE_TOKENS = 45
 PAD_MULTIPLE = 8
 """Text of a batch is padded to a multiple of this many tokens."""
 
+QUANTILES = 33
+"""Lengths that a plan keeps of a dataset: 32 even steps from the shortest row to the longest."""
+
 _CHUNK_ROWS = 512
 
 TokenCounter = Callable[[list[str]], list[int]]
@@ -55,6 +58,8 @@ class LengthStats:
     """Positions of the mean row."""
     lengths: tuple[int, ...]
     """Positions of every kept row, ascending."""
+    padded_lengths: tuple[int, ...]
+    """The same with each row's text padded to a multiple of 8."""
     counted_by: str
     """``tokenizer`` or ``estimate``."""
 
@@ -74,6 +79,21 @@ def longest_batch_length(stats: LengthStats, micro_batch_size: int) -> int:
     if micro_batch_size == 1:
         return stats.longest_padded
     return padded_tokens(stats.longest_text) + stats.most_series_positions
+
+
+def length_quantiles(stats: LengthStats, count: int = QUANTILES) -> tuple[int, ...]:
+    """Padded positions at evenly spaced shares of the rows, from the shortest to the longest."""
+    lengths = stats.padded_lengths
+    last = len(lengths) - 1
+    places = [last * step / (count - 1) for step in range(count)]
+    return tuple(_between(lengths, place) for place in places)
+
+
+def _between(lengths: tuple[int, ...], place: float) -> int:
+    """The value at a place between two rows, on the straight line that joins them."""
+    below = int(place)
+    above = min(below + 1, len(lengths) - 1)
+    return round(lengths[below] + (place - below) * (lengths[above] - lengths[below]))
 
 
 def padded_tokens(tokens: int) -> int:
@@ -120,8 +140,8 @@ class _Tally:
     cutoff_len: int
     encoder: TimeSeriesEncoder | None
     lengths: list[int] = field(default_factory=list)
+    padded: list[int] = field(default_factory=list)
     dropped: list[DroppedRow] = field(default_factory=list)
-    longest_padded: int = 0
     longest_text: int = 0
     most_series_positions: int = 0
 
@@ -136,7 +156,7 @@ class _Tally:
         extra = 0 if self.encoder is None else series_positions(sample, self.encoder)
         self.lengths.append(tokens + extra)
         self.longest_text = max(self.longest_text, tokens)
-        self.longest_padded = max(self.longest_padded, padded_tokens(tokens) + extra)
+        self.padded.append(padded_tokens(tokens) + extra)
         self.most_series_positions = max(self.most_series_positions, extra)
 
     def stats(self, path: Path, *, counted_by: str) -> LengthStats:
@@ -151,11 +171,12 @@ class _Tally:
             rows_kept=len(self.lengths),
             dropped=tuple(sorted(self.dropped, key=lambda row: row.line)),
             longest=max(self.lengths),
-            longest_padded=self.longest_padded,
+            longest_padded=max(self.padded),
             longest_text=self.longest_text,
             most_series_positions=self.most_series_positions,
             mean=sum(self.lengths) / len(self.lengths),
             lengths=tuple(sorted(self.lengths)),
+            padded_lengths=tuple(sorted(self.padded)),
             counted_by=counted_by,
         )
 

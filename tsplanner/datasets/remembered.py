@@ -26,7 +26,13 @@ class LengthSummary:
     longest_batch: int
     """Positions of the longest batch of several rows."""
     mean: float
+    quantiles: tuple[int, ...]
+    """Positions of batches of one row, see `length_quantiles`."""
     counted_by: str
+
+    def __post_init__(self) -> None:
+        """JSON knows no tuples."""
+        object.__setattr__(self, "quantiles", tuple(self.quantiles))
 
 
 def length_summary(
@@ -47,7 +53,7 @@ def length_summary(
     file = state_folder() / "lengths" / f"{key}.json"
     with suppress(OSError, ValueError, TypeError):
         return LengthSummary(**json.loads(file.read_text(encoding="utf-8")))
-    from tsplanner.datasets.lengths import length_stats, longest_batch_length
+    from tsplanner.datasets.lengths import length_quantiles, length_stats, longest_batch_length
 
     stats = length_stats(
         path,
@@ -62,6 +68,7 @@ def length_summary(
         longest=longest_batch_length(stats, 1),
         longest_batch=longest_batch_length(stats, 2),
         mean=stats.mean,
+        quantiles=length_quantiles(stats),
         counted_by=stats.counted_by,
     )
     with suppress(OSError, TsplannerError):  # a state folder that cannot be written costs only time

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from tsplanner.errors import TsplannerError
+from tsplanner.planner.devices import device_notes, used_devices
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.rules import describe
 
@@ -107,6 +108,7 @@ def header(plan: Plan, options: ExportOptions) -> list[str]:
             f"Planned by formula: tsplanner itself was run on at most {TRIED_RANKS} GPUs of one "
             "machine."
         )
+    lines += device_notes(plan.machine, hardware)
     # A name comes from a folder or a file; a line break in it would end the comment.
     return [" ".join(line.split()) for line in lines]
 
@@ -133,7 +135,26 @@ def script(plan: Plan, options: ExportOptions, body: str) -> str:
         + comments(header(plan, options))
         + "set -euo pipefail\n"
         + 'cd -- "$(dirname -- "${BASH_SOURCE[0]}")"\n'
+        + _visible(plan, options)
         + body
+    )
+
+
+def _visible(plan: Plan, options: ExportOptions) -> str:
+    """Show torch only the GPUs of the plan, unless the caller chose others.
+
+    Positions mean the same on every machine of a kind, a card's own number only on this one.
+    """
+    hardware = plan.hardware
+    if not hardware.devices:
+        return ""
+    names = [device.uuid for device in used_devices(plan.machine, hardware)]
+    if options.nodes > 1 or not all(names):
+        names = [str(place) for place in hardware.devices]
+    return (
+        "export CUDA_DEVICE_ORDER=PCI_BUS_ID\n"
+        f"planned={shlex.quote(','.join(name for name in names if name))}\n"
+        'export CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES:-$planned}"\n'
     )
 
 

@@ -18,6 +18,7 @@ from tsplanner.exporters.launch import (
 )
 from tsplanner.hardware.catalog import Gpu
 from tsplanner.hardware.names import gpu_by_driver_name
+from tsplanner.planner.devices import used_devices
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.rules import BITSANDBYTES_OPTIMIZERS
 from tsplanner.runs import slug
@@ -126,13 +127,14 @@ def _resources(plan: Plan, options: ExportOptions) -> dict[str, str | int]:
 
 def _accelerator(plan: Plan) -> str:
     """The card's name at SkyPilot."""
-    names = {device.name for device in plan.machine.devices}
+    used = used_devices(plan.machine, plan.hardware)
+    names = {device.name for device in used}
     if len(names) > 1:
         raise TsplannerError(
-            f"SkyPilot rents machines with one kind of card, and this plan's machine has "
+            f"SkyPilot rents machines with one kind of card, and this plan uses "
             f"{' and '.join(sorted(names))}: plan again with --gpus for one kind."
         )
-    device = plan.machine.devices[0]
+    device = used[0]
     gpu = gpu_by_driver_name(device.name, device.total_bytes)
     name = ACCELERATORS.get((gpu.name, _size_gib(gpu, device.total_bytes))) if gpu else None
     if name is None:

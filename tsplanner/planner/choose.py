@@ -11,6 +11,7 @@ from tsplanner import __version__
 from tsplanner.errors import NoPlanFits, TsplannerError
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.evaluate import Evaluated, evaluate, finish
+from tsplanner.planner.pareto import front, quality_risk
 from tsplanner.planner.plan import HardwareSettings, LearningSettings, Plan, Verdict
 from tsplanner.planner.remedies import Remedy, remedies
 from tsplanner.planner.request import PlanRequest
@@ -40,7 +41,12 @@ class Choice:
     """The plan, what lost to it, what was refused."""
 
     plan: Plan
+    best: Evaluated
+    """What the plan was made from."""
     alternatives: tuple[Alternative, ...]
+    """Every other family by its best member, those that do not fit as well."""
+    front: tuple[Alternative, ...]
+    """Plans that may run and that none beats in memory, speed and risk; fastest first."""
     refusals: tuple[Refusal, ...]
     considered: int
 
@@ -85,7 +91,13 @@ def choose(request: PlanRequest) -> Choice:
     best = _settled(request, usable)
     return Choice(
         plan=finish(request, best, __version__),
+        best=best,
         alternatives=_alternatives(best, evaluated),
+        front=tuple(
+            _front_row(found, best)
+            # The chosen plan's replayed bound is the narrower one.
+            for found in front(best if _same(each, best) else each for each in usable)
+        ),
         refusals=refusals,
         considered=len(evaluated),
     )
@@ -168,7 +180,7 @@ def _settled(request: PlanRequest, usable: list[Evaluated]) -> Evaluated:
 
 
 def _best(usable: list[Evaluated]) -> Evaluated:
-    """Plans that fit before tight ones, then speed, then fewer moving parts, then less memory."""
+    """Plans that fit before tight ones, then speed, then less risk and fewer moving parts."""
     sure = [found for found in usable if found.verdict is Verdict.FITS] or usable
     fastest = max(found.samples_per_second for found in sure)
     level = [found for found in sure if found.samples_per_second >= (1 - SPEED_TIE) * fastest]
@@ -178,7 +190,7 @@ def _best(usable: list[Evaluated]) -> Evaluated:
 def _moving_parts(found: Evaluated) -> tuple[int, int, int, int]:
     hardware = found.hardware
     return (
-        int(hardware.quantization is not None),
+        quality_risk(hardware),
         hardware.zero_stage + hardware.offload_param + hardware.offload_optimizer,
         hardware.world_size + (hardware.attention is not Attention.SDPA),
         found.memory.process_bytes.expected,
@@ -192,8 +204,6 @@ def _alternatives(best: Evaluated, evaluated: list[Evaluated]) -> tuple[Alternat
         families.setdefault(describe(found.hardware), []).append(found)
     families.pop(describe(best.hardware), None)
     rows = [_alternative(name, members, best) for name, members in families.items()]
-    lean = _lean(best, evaluated)
-    rows += [lean] if lean is not None else []
     order = [Verdict.FITS, Verdict.TIGHT, Verdict.DOES_NOT_FIT]
     rows.sort(key=lambda row: (order.index(row.evaluated.verdict), -row.relative_speed))
     return tuple(rows)
@@ -211,22 +221,28 @@ def _alternative(name: str, members: list[Evaluated], best: Evaluated) -> Altern
     )
 
 
-def _lean(best: Evaluated, evaluated: list[Evaluated]) -> Alternative | None:
-    """The chosen family's smallest plan: what to fall back to if the card fills up."""
-    name = describe(best.hardware)
-    family = [found for found in evaluated if describe(found.hardware) == name]
-    found = min(family, key=lambda member: member.memory.process_bytes.expected)
-    if found.memory.process_bytes.expected > 0.9 * best.memory.process_bytes.expected:
-        return None
+def _same(found: Evaluated, best: Evaluated) -> bool:
+    return found.hardware == best.hardware
+
+
+def _front_row(found: Evaluated, best: Evaluated) -> Alternative:
+    """A plan of the front, by what sets it apart from the chosen one."""
+    hardware, chosen = found.hardware, best.hardware
+    words = [describe(hardware)]
+    if describe(chosen) == words[0]:
+        words = ["the same"]
+    if hardware.micro_batch_size != chosen.micro_batch_size:
+        words.append(f"micro-batch {hardware.micro_batch_size}")
+    if hardware.gradient_checkpointing != chosen.gradient_checkpointing:
+        words.append("checkpointing" if hardware.gradient_checkpointing else "no checkpointing")
+    if hardware.loss_kernel != chosen.loss_kernel:
+        words.append(f"{hardware.loss_kernel} loss")
     speed = found.samples_per_second / best.samples_per_second
-    hardware = found.hardware
-    words = f"micro-batch {hardware.micro_batch_size}"
-    words += ", checkpointing" if hardware.gradient_checkpointing else ", no checkpointing"
     return Alternative(
-        setting=f"smallest: {words}",
+        setting=", ".join(words),
         evaluated=found,
         relative_speed=speed,
-        reason=f"slower: {found.time.bottleneck}",
+        reason="chosen" if _same(found, best) else _lost(found, best, speed),
     )
 
 
@@ -237,6 +253,10 @@ def _lost(found: Evaluated, best: Evaluated, speed: float) -> str:
         return f"slower: {found.time.bottleneck}"
     if found.hardware.quantization and not best.hardware.quantization:
         return "quantised: only where the plain base does not fit"
+    if quality_risk(found.hardware) > quality_risk(best.hardware):
+        return "optimizer states rounded to 8 bits"
+    if _moving_parts(found)[:-1] == _moving_parts(best)[:-1]:
+        return "as fast, more memory"
     return "as fast, with more moving parts"
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from memory_models.device import Device
 from memory_models.estimate import estimate_memory
 from memory_models.host import on_cpu
 from memory_models.records import Interval, MemoryEstimate
-from memory_models.units import ceil_div
+from memory_models.settings import TrainingSettings
+from tsplanner.planner.devices import device_notes, used_devices, used_machine
+from tsplanner.planner.forecast import batch_length, forecast, forward_seconds, row_length
 from tsplanner.planner.plan import (
     HardwareSettings,
     Plan,
@@ -31,7 +34,7 @@ class Evaluated:
     hardware: HardwareSettings
     memory: MemoryEstimate
     time: StepTime
-    """One optimizer step at the mean sequence length."""
+    """One optimizer step of the mean padded batch."""
     verdict: Verdict
     free_bytes: int
     reason: str = ""
@@ -46,7 +49,7 @@ class Evaluated:
 def evaluate(
     request: PlanRequest, hardware: HardwareSettings, *, replay: bool = False
 ) -> Evaluated:
-    """Estimate a candidate; memory by the longest batch, time by the mean sample.
+    """Estimate a candidate; memory by the longest batch, time by the mean padded one.
 
     ``replay``: reserved bytes by replaying the step (see ``estimate_memory``): slower, narrower.
 
@@ -67,12 +70,14 @@ def evaluate(
         memory = on_cpu(memory, request.calibration)
     free = device.free_bytes if device else host_budget(request)
     verdict, reason = _judge(request, memory, free, on_cpu=device is None)
-    mean = max(1, min(longest, round(request.dataset.mean_sequence)))
-    at_mean = training_settings(request.learning, hardware, mean)
+    length = batch_length(request.dataset, hardware)
+    at_mean = settings
+    if length != longest:
+        at_mean = training_settings(request.learning, hardware, length)
     return Evaluated(
         hardware=hardware,
         memory=memory,
-        time=step_time(request.architecture, at_mean, _rates(request)),
+        time=step_time(request.architecture, at_mean, _rates(request, hardware)),
         verdict=verdict,
         free_bytes=free,
         reason=reason,
@@ -80,13 +85,15 @@ def evaluate(
 
 
 def _fullest(request: PlanRequest, hardware: HardwareSettings) -> Device:
-    """Of the GPUs that the plan would use (those with most free memory), the one with least."""
-    ordered = sorted(request.machine.devices, key=lambda device: -device.free_bytes)
-    return ordered[: hardware.world_size][-1]
+    """Of the GPUs that the plan would use, the one with least free memory."""
+    used = used_devices(request.machine, hardware)
+    return min(used, key=lambda device: device.free_bytes)
 
 
-def _rates(request: PlanRequest) -> Rates:
-    return rates_of(request.machine, request.efficiency, on_cpu=request.on_cpu)
+def _rates(request: PlanRequest, hardware: HardwareSettings) -> Rates:
+    """Rates of the slowest of the GPUs used."""
+    machine = used_machine(request.machine, hardware)
+    return rates_of(machine, request.efficiency, on_cpu=request.on_cpu)
 
 
 def host_budget(request: PlanRequest) -> int:
@@ -124,20 +131,16 @@ def _why(verdict: Verdict, where: str) -> str:
 
 def finish(request: PlanRequest, found: Evaluated, version: str) -> Plan:
     """The Plan of an evaluated candidate."""
-    rates = _rates(request)
-    train_rows = training_rows(request.dataset.rows_kept, request.learning.validation_fraction)
-    per_epoch = max(1, ceil_div(train_rows, request.learning.effective_batch_size))
-    steps = per_epoch * request.learning.num_train_epochs
-    seconds = found.time.seconds
-    assumptions = [*found.memory.assumptions, f"speed: {rates.basis}"]
-    if not request.model.has_weights:
-        assumptions.append("no weights beside config.json: whatever runs, runs on random weights")
-    if request.dataset.counted_by == "cutoff_len":
-        assumptions.append("no dataset given: every sample taken to be cutoff_len long")
-    if request.dataset.counted_by == "estimate":
-        assumptions.append("no tokenizer: lengths estimated from characters")
-    if not request.machine.detected:
-        assumptions.append("the machine is described, not looked at")
+    rates = _rates(request, found.hardware)
+    row = _one_row(request, found.hardware)
+    alone = step_time(request.architecture, row, rates)
+    run = forecast(
+        request.dataset,
+        request.learning,
+        found.hardware,
+        found.time,
+        forward_seconds(request.architecture, row, alone),
+    )
     return Plan(
         tsplanner_version=version,
         model=request.model,
@@ -147,23 +150,38 @@ def finish(request: PlanRequest, found: Evaluated, version: str) -> Plan:
         hardware=found.hardware,
         memory=found.memory,
         time=TimeEstimate(
-            step_seconds=seconds,
+            step_seconds=found.time.seconds,
             relative_error=rates.relative_error,
-            steps_per_epoch=per_epoch,
-            total_steps=steps,
-            total_seconds=steps * seconds,
+            steps_per_epoch=run.steps_per_epoch,
+            total_steps=run.total_steps,
+            total_seconds=run.total_seconds,
+            evaluation_seconds=run.evaluation_seconds,
             basis=rates.basis,
         ),
         free_bytes=found.free_bytes,
         verdict=found.verdict,
         memory_factor=request.calibration.device_factor,
         time_factor=request.efficiency.time_factor,
-        assumptions=tuple(dict.fromkeys(assumptions)),
+        assumptions=tuple(dict.fromkeys(_assumptions(request, found, rates))),
     )
 
 
-def training_rows(rows: int, validation_fraction: float) -> int:
-    """Rows that are trained on; at least one is held out if the fraction is above zero."""
-    if rows < 2 or validation_fraction <= 0:
-        return rows
-    return rows - min(rows - 1, max(1, int(rows * validation_fraction + 0.5)))
+def _one_row(request: PlanRequest, hardware: HardwareSettings) -> TrainingSettings:
+    """A step with the mean row alone, as evaluation sees it."""
+    alone = replace(hardware, micro_batch_size=1, gradient_accumulation_steps=1)
+    return training_settings(request.learning, alone, row_length(request.dataset))
+
+
+def _assumptions(request: PlanRequest, found: Evaluated, rates: Rates) -> Iterator[str]:
+    """What the reader should know before believing the plan."""
+    yield from found.memory.assumptions
+    yield f"speed: {rates.basis}"
+    yield from device_notes(request.machine, found.hardware)
+    if not request.model.has_weights:
+        yield "no weights beside config.json: whatever runs, runs on random weights"
+    if request.dataset.counted_by == "cutoff_len":
+        yield "no dataset given: every sample taken to be cutoff_len long"
+    if request.dataset.counted_by == "estimate":
+        yield "no tokenizer: lengths estimated from characters"
+    if not request.machine.detected:
+        yield "the machine is described, not looked at"

@@ -72,6 +72,8 @@ class HardwareSettings:
     zero_stage: int = 0
     offload_optimizer: bool = False
     offload_param: bool = False
+    devices: tuple[int, ...] = ()
+    """Positions in the machine's ``devices`` of the GPUs used; empty: the first ``world_size``."""
 
     @property
     def effective_batch_size(self) -> int:
@@ -111,6 +113,9 @@ class DatasetRef:
     mean_sequence: float
     longest_batch: int | None = None
     """Positions of the longest batch of several samples; None: as ``longest_sequence``."""
+    length_quantiles: tuple[int, ...] = ()
+    """Positions of padded samples at even shares of the rows, shortest to longest; empty: all
+    ``mean_sequence``."""
     on_bad_rows: str = "refuse"
     """``refuse`` a dataset with bad rows, or ``drop`` them."""
     counted_by: str
@@ -140,6 +145,9 @@ class TimeEstimate:
     steps_per_epoch: int
     total_steps: int
     total_seconds: float
+    """Steps and evaluations; without start and load."""
+    evaluation_seconds: float = 0.0
+    """What of it goes to evaluations."""
     basis: str
     """What the rates come from: ``datasheet``, ``measured`` or ``probe on this machine``."""
 

@@ -49,6 +49,7 @@ def _changes(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
             longest_sequence=length,
             longest_batch=None,
             mean_sequence=min(request.dataset.mean_sequence, length),
+            length_quantiles=tuple(min(q, length) for q in request.dataset.length_quantiles),
         )
         yield f"sequences of at most {length} tokens", replace(request, dataset=dataset)
     learning = request.learning

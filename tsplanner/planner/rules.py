@@ -16,6 +16,7 @@ from memory_models.settings import (
     Optimizer,
     Quantization,
 )
+from tsplanner.planner.devices import used_devices
 from tsplanner.planner.plan import HardwareSettings
 from tsplanner.planner.request import PlanRequest
 
@@ -35,8 +36,10 @@ class Refusal:
     reason: str
 
 
-def _weakest(request: PlanRequest) -> tuple[int, int]:
-    return min(device.compute_capability for device in request.machine.devices)
+def _weakest(request: PlanRequest, hardware: HardwareSettings) -> tuple[int, int]:
+    """Compute capability that all GPUs used have."""
+    used = used_devices(request.machine, hardware)
+    return min(device.compute_capability for device in used)
 
 
 def _bf16(request: PlanRequest, hardware: HardwareSettings) -> str | None:
@@ -45,7 +48,7 @@ def _bf16(request: PlanRequest, hardware: HardwareSettings) -> str | None:
         hardware.model_dtype,
     ):
         return None
-    major, minor = _weakest(request)
+    major, minor = _weakest(request, hardware)
     if (major, minor) >= (8, 0):
         return None
     return f"bf16 needs compute capability 8.0, the GPU has {major}.{minor}"
@@ -56,7 +59,7 @@ def _flash_capability(request: PlanRequest, hardware: HardwareSettings) -> str |
         return None
     if hardware.accelerator == "cpu":
         return "flash_attention_2 needs a GPU"
-    major, minor = _weakest(request)
+    major, minor = _weakest(request, hardware)
     if (major, minor) >= (8, 0):
         return None
     return f"flash_attention_2 needs compute capability 8.0, the GPU has {major}.{minor}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from memory_models.settings import Attention, Dtype, LossKernel, Optimizer, Quantization
+from tsplanner.planner.devices import device_groups, positions_for
 from tsplanner.planner.plan import HardwareSettings
 from tsplanner.planner.request import PlanRequest
 
@@ -41,10 +42,41 @@ def _all(request: PlanRequest) -> Iterator[HardwareSettings]:
     if request.on_cpu:
         yield from _cpu(request)
         return
-    pins, autocasts = request.pins, _autocast(request)
+    for group in _groups(request):
+        yield from _on_group(request, group)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """GPUs that are used together."""
+
+    world_size: int
+    devices: tuple[int, ...]
+    """As `HardwareSettings.devices`."""
+    bf16: bool
+    """Every one of them computes in bf16."""
+
+
+def _groups(request: PlanRequest) -> Iterator[Group]:
+    """Sets of GPUs by their number; one too large for the machine is left to the rules."""
+    machine, pinned = request.machine, request.pins.world_size
+    for world in [pinned] if pinned is not None else range(1, len(machine.devices) + 1):
+        if request.learning.effective_batch_size % world:
+            continue
+        for positions in device_groups(machine, world) or [tuple(range(world))]:
+            used = [machine.devices[place] for place in positions if place < len(machine.devices)]
+            yield Group(
+                world_size=world,
+                devices=positions_for(positions),
+                bf16=all(device.has_bf16 for device in used),
+            )
+
+
+def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
+    """Everything that can be set on these GPUs."""
+    pins, autocast = request.pins, _autocast(request, group)
     options = product(
-        _world_sizes(request),
-        _dtypes(request, autocasts),
+        _dtypes(request, autocast),
         _quantizations(request),
         [pins.attention] if pins.attention else [Attention.FLASH_ATTENTION_2, _plain(request)],
         [pins.loss_kernel] if pins.loss_kernel else [LossKernel.FUSED, LossKernel.PLAIN],
@@ -52,23 +84,25 @@ def _all(request: PlanRequest) -> Iterator[HardwareSettings]:
         _shardings(request),
         [False, True] if pins.gradient_checkpointing is None else [pins.gradient_checkpointing],
     )
-    for world, dtype, quantization, attention, loss, optimizer, sharding, checkpointing in options:
-        for micro in micro_batch_sizes(request.learning.effective_batch_size, world):
+    sizes = micro_batch_sizes(request.learning.effective_batch_size, group.world_size)
+    for dtype, quantization, attention, loss, optimizer, sharding, checkpointing in options:
+        for micro in sizes:
             yield HardwareSettings(
                 accelerator="cuda",
-                world_size=world,
+                world_size=group.world_size,
                 micro_batch_size=micro,
-                gradient_accumulation_steps=_accumulation(request, world, micro),
+                gradient_accumulation_steps=_accumulation(request, group.world_size, micro),
                 gradient_checkpointing=checkpointing,
                 attention=attention,
                 loss_kernel=loss,
                 optimizer=optimizer,
                 model_dtype=dtype,
-                autocast=autocasts,
+                autocast=autocast,
                 quantization=quantization,
                 zero_stage=sharding.zero_stage,
                 offload_optimizer=sharding.offload_optimizer,
                 offload_param=sharding.offload_param,
+                devices=group.devices,
             )
 
 
@@ -116,19 +150,11 @@ def _accumulation(request: PlanRequest, world_size: int, micro: int) -> int:
     return request.learning.effective_batch_size // (world_size * micro)
 
 
-def _world_sizes(request: PlanRequest) -> list[int]:
-    pinned = request.pins.world_size
-    if pinned is not None:
-        return [pinned]
-    return list(range(1, len(request.machine.devices) + 1))
-
-
-def _autocast(request: PlanRequest) -> Dtype:
-    """bf16 where every GPU has it natively, else fp16 with loss scaling."""
+def _autocast(request: PlanRequest, group: Group) -> Dtype:
+    """bf16 where every GPU used has it natively, else fp16 with loss scaling."""
     if request.pins.model_dtype in (Dtype.BF16, Dtype.FP16):
         return request.pins.model_dtype
-    bf16 = all(device.has_bf16 for device in request.machine.devices)
-    return Dtype.BF16 if bf16 else Dtype.FP16
+    return Dtype.BF16 if group.bf16 else Dtype.FP16
 
 
 def _dtypes(request: PlanRequest, autocast: Dtype) -> list[Dtype]:

@@ -1,0 +1,206 @@
+"""How long a run takes: padded batches, waiting ranks, evaluations, a price."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from toy_request import HOPPER, request
+
+from memory_models.settings import FinetuningType, TrainingSettings
+from tsplanner.models.source import read_model
+from tsplanner.planner.choose import choose
+from tsplanner.planner.evaluate import evaluate
+from tsplanner.planner.forecast import (
+    batch_length,
+    forecast,
+    forward_seconds,
+    mean_longest,
+    row_length,
+    run_cost,
+    training_rows,
+)
+from tsplanner.planner.plan import DatasetRef, HardwareSettings, LearningSettings
+from tsplanner.throughput.step_time import StepTime
+
+ROWS = DatasetRef(
+    name="rows",
+    path="rows.jsonl",
+    rows_total=100,
+    rows_kept=100,
+    longest_sequence=300,
+    mean_sequence=200.0,
+    length_quantiles=(100, 300),
+    counted_by="tokenizer",
+)
+STEP = StepTime(matrix=4, memory=0, launch=0, optimizer=1, communication=0, offload=0)
+EIGHT = (HOPPER,) * 8
+
+
+@pytest.mark.parametrize(
+    ("quantiles", "draws", "mean"),
+    [
+        # Evenly spread lengths: the longest of n lies n / (n + 1) of the way up.
+        ((0, 100), 1, 50.0),
+        ((0, 100), 3, 75.0),
+        ((100, 300), 2, 100 + 200 * 2 / 3),
+        # Half the rows have length 0, the rest are spread evenly up to 100.
+        ((0, 0, 100), 1, 25.0),
+        ((64,), 5, 64.0),
+        ((64, 64, 64), 5, 64.0),
+    ],
+)
+def test_the_longest_of_some_rows_is_longer_than_the_mean(
+    quantiles: tuple[int, ...], draws: int, mean: float
+) -> None:
+    """Worked out by hand from the distribution of a maximum."""
+    assert mean_longest(quantiles, draws) == pytest.approx(mean)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 5000), min_size=1, max_size=33),
+    draws=st.integers(1, 64),
+)
+def test_more_rows_never_make_a_shorter_batch(lengths: list[int], draws: int) -> None:
+    """And no batch is longer than the longest row."""
+    quantiles = tuple(sorted(lengths))
+    one, more = mean_longest(quantiles, draws), mean_longest(quantiles, draws + 1)
+    assert quantiles[0] - 1e-6 <= one <= more + 1e-6
+    assert more <= quantiles[-1] + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("settings", "length"),
+    [
+        ({"micro_batch_size": 1}, 200),
+        ({"micro_batch_size": 2}, 233),
+        ({"micro_batch_size": 3}, 250),
+        # Two ranks meet once in four micro-batches: 200 + 33.3 / 2.
+        ({"world_size": 2, "gradient_accumulation_steps": 4}, 217),
+        # They meet in every one: under ZeRO-2, or where there is only one.
+        ({"world_size": 2, "gradient_accumulation_steps": 4, "zero_stage": 2}, 233),
+        ({"world_size": 2, "gradient_accumulation_steps": 1}, 233),
+    ],
+)
+def test_a_batch_is_as_long_as_its_longest_row_and_ranks_wait(
+    settings: dict[str, int], length: int
+) -> None:
+    """Rows of 100 to 300 positions, evenly spread."""
+    given = {"gradient_accumulation_steps": 1} | settings
+    assert batch_length(ROWS, HardwareSettings(**given)) == length  # type: ignore[arg-type]
+    assert row_length(ROWS) == 200
+
+
+def test_a_dataset_without_a_distribution_is_all_mean() -> None:
+    """As plans of earlier versions are."""
+    bare = replace(ROWS, length_quantiles=())
+    assert batch_length(bare, HardwareSettings(micro_batch_size=8)) == 200
+
+
+def test_an_epoch_is_its_micro_batches_and_one_optimizer_step_for_each_full_batch() -> None:
+    """90 rows by 4 are 23 micro-batches of 1 s in 6 steps of 1 s more; 4 times 10 rows of 0.5 s."""
+    hardware = HardwareSettings(micro_batch_size=4, gradient_accumulation_steps=4)
+    found = forecast(ROWS, LearningSettings(num_train_epochs=3), hardware, STEP, 0.5)
+    assert (found.steps_per_epoch, found.total_steps) == (6, 18)
+    assert found.training_seconds == 3 * (23 + 6)
+    assert found.evaluation_seconds == 4 * 10 * 0.5
+    assert found.total_seconds == 107
+
+
+def test_ranks_share_the_rows_of_an_evaluation() -> None:
+    """10 rows on 4 ranks are 3 each."""
+    hardware = HardwareSettings(world_size=4, micro_batch_size=1, gradient_accumulation_steps=4)
+    found = forecast(ROWS, LearningSettings(num_train_epochs=1), hardware, STEP, 1.0)
+    assert found.evaluation_seconds == 2 * 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [
+        # Forward is one of two passes, of three with recomputation or with weights trained.
+        ({}, 1.0),
+        ({"gradient_checkpointing": True}, 2 / 3),
+        ({"finetuning_type": FinetuningType.FULL}, 2 / 3),
+        # Under ZeRO-3 it gathers once of the twice that a step does: 3 s / 2 more.
+        ({"zero_stage": 3, "world_size": 2}, 2.5),
+    ],
+)
+def test_evaluating_a_row_is_the_forward_part_of_a_step(
+    settings: dict[str, object], seconds: float
+) -> None:
+    """2 s of work, 3 of communication, 5 of the optimizer."""
+    row = StepTime(matrix=1, memory=1, launch=0, optimizer=5, communication=3, offload=0)
+    given = {"gradient_checkpointing": False} | settings
+    found = forward_seconds(
+        read_model("qwen2.5-0.5b").architecture,
+        TrainingSettings(**given),  # type: ignore[arg-type]
+        row,
+    )
+    assert found == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("rows", "fraction", "trained"), [(100, 0.1, 90), (2, 0.5, 1), (1, 0.5, 1), (100, 0.0, 100)]
+)
+def test_one_row_is_always_left_to_train_on(rows: int, fraction: float, trained: int) -> None:
+    """As the worker splits them."""
+    assert training_rows(rows, fraction) == trained
+
+
+def test_rows_of_many_lengths_take_longer_than_rows_of_their_mean() -> None:
+    """Padding is work: the same mean, more seconds, and more so for larger micro-batches."""
+    asked = request("qwen2.5-7b", HOPPER, length=2048)
+    even = replace(asked.dataset, length_quantiles=(1024, 1024))
+    spread = replace(asked.dataset, length_quantiles=(128, 1920))
+
+    def slower(micro: int) -> float:
+        hardware = HardwareSettings(micro_batch_size=micro, gradient_accumulation_steps=16 // micro)
+        seconds = [
+            evaluate(replace(asked, dataset=rows), hardware).time.seconds for rows in (spread, even)
+        ]
+        return seconds[0] / seconds[1]
+
+    assert slower(1) == pytest.approx(1)
+    assert 1 < slower(4) < slower(16)
+
+
+def test_a_run_costs_its_gpu_hours_within_its_error() -> None:
+    """7200 s on 4 GPUs at 2.50 an hour are 8 hours and 20.00, 35 % either way."""
+    plan = choose(request("qwen2.5-0.5b", *EIGHT[:4])).plan
+    plan = replace(
+        plan,
+        hardware=replace(plan.hardware, world_size=4),
+        time=replace(plan.time, total_seconds=7200, relative_error=0.35),
+    )
+    cost = run_cost(plan, 2.5)
+    assert (cost.of, cost.gpu_hours, cost.expected) == ("the full run", 8, 20)
+    assert (cost.lower, cost.upper) == pytest.approx((13, 27))
+
+
+def test_without_a_dataset_a_thousand_samples_are_priced() -> None:
+    """At 16 a step of 3.6 s they are 62.5 steps, 225 s."""
+    plan = choose(request("qwen2.5-0.5b", HOPPER)).plan
+    plan = replace(
+        plan,
+        dataset=replace(plan.dataset, path=None),
+        time=replace(plan.time, step_seconds=3.6),
+    )
+    cost = run_cost(plan, 16.0)
+    assert cost.of == "1,000 samples"
+    assert cost.expected == pytest.approx(1.0)
+
+
+def test_planning_for_eight_gpus_takes_less_than_a_second() -> None:
+    """Full fine-tuning of 14B at an effective batch of 64: 4,224 settings."""
+    asked = request(
+        "qwen2.5-14b",
+        *EIGHT,
+        finetuning_type=FinetuningType.FULL,
+        effective_batch_size=64,
+    )
+    began = time.process_time()
+    choose(asked)
+    assert time.process_time() - began < 1

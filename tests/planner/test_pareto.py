@@ -1,0 +1,139 @@
+"""The front: what no other plan beats in memory, speed and risk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from toy_request import EVERY_PACKAGE, HOPPER, TURING, request
+
+from memory_models.records import Interval
+from memory_models.settings import FinetuningType, Optimizer, Quantization
+from tsplanner.planner.choose import choose, evaluate_all
+from tsplanner.planner.evaluate import Evaluated
+from tsplanner.planner.pareto import apart, front, quality_risk
+from tsplanner.planner.plan import HardwareSettings, Verdict
+
+SAMPLE = evaluate_all(request("qwen2.5-0.5b", HOPPER, packages=()))[0][0]
+
+
+def found(
+    gib: float,
+    speed: float,
+    quantization: Quantization | None = None,
+    verdict: Verdict = Verdict.FITS,
+) -> Evaluated:
+    """A plan with that memory bound and speed."""
+    bound = Interval(expected=0, upper=int(gib * 2**30))
+    still = replace(SAMPLE.time, memory=0, launch=0, optimizer=0, communication=0, offload=0)
+    return replace(
+        SAMPLE,
+        hardware=replace(SAMPLE.hardware, quantization=quantization),
+        memory=replace(SAMPLE.memory, process_bytes=bound),
+        time=replace(still, matrix=SAMPLE.hardware.effective_batch_size / speed),
+        verdict=verdict,
+    )
+
+
+def beats(one: Evaluated, other: Evaluated) -> bool:
+    """At least as good in all three and better in one."""
+    left, right = (
+        (
+            -row.memory.process_bytes.upper,
+            row.samples_per_second,
+            -quality_risk(row.hardware),
+        )
+        for row in (one, other)
+    )
+    return left != right and all(a >= b for a, b in zip(left, right, strict=True))
+
+
+def test_a_plan_that_another_beats_is_not_on_the_front() -> None:
+    """10 GiB at 2 a second beats 12 GiB at 1; 5 GiB at 1 is a choice."""
+    fast, beaten, small = found(10, 2), found(12, 1), found(5, 1)
+    assert front([beaten, small, fast]) == [fast, small]
+
+
+def test_a_riskier_plan_is_on_the_front_only_if_it_gives_something_for_it() -> None:
+    """NF4 at the same memory and speed gives nothing; at half the memory it does."""
+    plain = found(10, 2)
+    assert front([found(10, 2, Quantization.NF4), plain]) == [plain]
+    lean = found(5, 1, Quantization.NF4)
+    assert front([lean, plain]) == [plain, lean]
+    safe_but_larger = found(8, 1)
+    assert front([lean, safe_but_larger, plain]) == [plain, lean, safe_but_larger]
+
+
+def test_a_plan_that_does_not_fit_is_no_choice() -> None:
+    """However fast."""
+    assert front([found(10, 2, verdict=Verdict.DOES_NOT_FIT)]) == []
+    tight = found(10, 2, verdict=Verdict.TIGHT)
+    assert front([tight]) == [tight]
+
+
+def test_of_equal_plans_one_is_kept() -> None:
+    """The first."""
+    assert front([found(10, 2), found(10, 2)]) == [found(10, 2)]
+
+
+@pytest.mark.parametrize("method", [FinetuningType.LORA, FinetuningType.FULL])
+def test_the_front_of_a_real_space_is_unbeaten_and_beats_the_rest(method: FinetuningType) -> None:
+    """For every plan that may run there is one on the front that is no worse."""
+    asked = request("qwen2.5-1.5b", TURING, HOPPER, packages=EVERY_PACKAGE, finetuning_type=method)
+    evaluated, _ = evaluate_all(asked)
+    usable = [row for row in evaluated if row.verdict is not Verdict.DOES_NOT_FIT]
+    best = front(usable)
+    assert len(best) < len(usable)
+    for row in best:
+        assert not any(beats(other, row) for other in usable)
+    for row in usable:
+        assert row in best or any(
+            beats(other, row)
+            or (
+                other.memory.process_bytes.upper == row.memory.process_bytes.upper
+                and other.samples_per_second == row.samples_per_second
+            )
+            for other in best
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "risk"),
+    [
+        ({}, 0),
+        ({"quantization": Quantization.INT8}, 1),
+        ({"quantization": Quantization.NF4_DQ}, 2),
+        ({"optimizer": Optimizer.ADAMW_BNB_8BIT}, 1),
+        ({"optimizer": Optimizer.PAGED_ADAMW_32BIT}, 0),
+        ({"optimizer": Optimizer.PAGED_ADAMW_8BIT, "quantization": Quantization.NF4}, 3),
+    ],
+)
+def test_risk_is_what_rounds_weights_or_states(settings: dict[str, object], risk: int) -> None:
+    """Paging and sharding round nothing."""
+    assert quality_risk(HardwareSettings(**settings)) == risk  # type: ignore[arg-type]
+
+
+def test_a_reader_sees_rows_that_differ() -> None:
+    """10.5 GiB tells nothing beside 10; another risk does; too many are taken at even steps."""
+    chosen = found(10, 8)
+    near, lean, risky = found(10.5, 7), found(5, 4), found(10, 3, Quantization.NF4)
+    assert apart([near, lean, risky], chosen, 5) == [lean, risky]
+    rows = [found(8 / 2**step, 4) for step in range(7)]
+    assert apart(rows, chosen, 3) == [rows[0], rows[3], rows[6]]
+
+
+def test_a_choice_carries_the_front_with_the_chosen_plan_on_it() -> None:
+    """Fastest first; each says why it was not chosen."""
+    choice = choose(request("qwen2.5-7b", HOPPER))
+    rows = [row for row in choice.front if row.reason == "chosen"]
+    assert len(rows) <= 1
+    assert len(choice.front) > 3
+    speeds = [row.relative_speed for row in choice.front]
+    assert speeds == sorted(speeds, reverse=True)
+    assert all(row.reason for row in choice.front)
+
+
+def test_states_are_not_rounded_for_a_speed_that_nobody_would_notice() -> None:
+    """Full fine-tuning of 7B on two H200: AdamW in 8 bits is no more than 2 % faster."""
+    plan = choose(request("qwen2.5-7b", HOPPER, HOPPER, finetuning_type=FinetuningType.FULL)).plan
+    assert plan.hardware.optimizer is Optimizer.ADAMW_TORCH_FUSED

@@ -1,0 +1,104 @@
+"""Which GPUs of a machine a plan uses: ranks wait for the slowest, the fullest sets the limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import product
+
+from memory_models.device import Device, LinkType, Machine
+from tsplanner.planner.plan import HardwareSettings
+
+Trait = Callable[[Device], float]
+
+TRAITS: tuple[Trait, ...] = (
+    lambda device: device.matrix_flops_per_second or 0.0,
+    lambda device: device.memory_bytes_per_second or 0.0,
+    lambda device: device.host_link_bytes_per_second or 0.0,
+    lambda device: float(device.has_bf16),
+)
+"""What the weakest of the GPUs used sets for all of them, beside its free memory."""
+
+
+def used_devices(machine: Machine, hardware: HardwareSettings) -> tuple[Device, ...]:
+    """The GPUs that these settings use."""
+    if hardware.accelerator == "cpu":
+        return ()
+    if hardware.devices:
+        return tuple(machine.devices[position] for position in hardware.devices)
+    return machine.devices[: hardware.world_size]
+
+
+def used_machine(machine: Machine, hardware: HardwareSettings) -> Machine:
+    """The machine with only the GPUs that are used.
+
+    Without NVLink they reach each other through PCIe, at the pace of the slowest slot, unless the
+    machine's own figure says otherwise.
+    """
+    devices = used_devices(machine, hardware)
+    rate = machine.link_bytes_per_second
+    slots = [device.host_link_bytes_per_second for device in devices]
+    if rate is None and machine.link is not LinkType.NVLINK and len(devices) > 1 and all(slots):
+        rate = min(slot for slot in slots if slot)
+    return replace(machine, devices=devices, link_bytes_per_second=rate)
+
+
+def device_groups(machine: Machine, ranks: int) -> list[tuple[int, ...]]:
+    """Sets of ``ranks`` GPUs that can be best, as positions; of like cards the emptiest.
+
+    A set counts by its worst in each trait and by its least free memory. For every combination of
+    worst values the set with the most free memory is the emptiest of the cards that are at least
+    that good, so no other set can beat all of these.
+    """
+    positions = range(len(machine.devices))
+    found: dict[tuple[int, ...], None] = {}
+    for pool in _pools(machine):
+        emptiest = sorted(
+            (place for place in positions if pool(machine.devices[place])),
+            key=lambda place: (-machine.devices[place].free_bytes, place),
+        )
+        if len(emptiest) >= ranks:
+            found[tuple(sorted(emptiest[:ranks]))] = None
+    return list(found)
+
+
+def _pools(machine: Machine) -> Iterator[Callable[[Device], bool]]:
+    """For every combination of lower limits, whether a card is within them; the strictest last."""
+    levels = [sorted({trait(device) for device in machine.devices}) for trait in TRAITS]
+    for limits in product(*levels):
+        yield lambda device, limits=limits: all(  # type: ignore[misc]
+            trait(device) >= limit for trait, limit in zip(TRAITS, limits, strict=True)
+        )
+
+
+def positions_for(group: tuple[int, ...]) -> tuple[int, ...]:
+    """How settings name a group: the first GPUs of a machine are the default, and named by none."""
+    return () if group == tuple(range(len(group))) else group
+
+
+def device_notes(machine: Machine, hardware: HardwareSettings) -> list[str]:
+    """What to know where the GPUs used differ, or are not all that there are."""
+    used = used_devices(machine, hardware)
+    notes = []
+    if len({device.name for device in machine.devices}) > 1 and len(used) < len(machine.devices):
+        names = _counted(used)
+        notes.append(f"uses {names} of {_counted(machine.devices)}")
+    if len({(device.name, device.free_bytes) for device in used}) > 1:
+        fullest = min(used, key=lambda device: device.free_bytes)
+        slowest = min(used, key=TRAITS[0])
+        free = f"{fullest.free_bytes / 2**30:.1f} GiB"
+        notes.append(
+            f"the GPUs differ: free memory is that of the fullest ({fullest.name}, {free})"
+            + (f", speed that of the slowest ({slowest.name})" if _differ(used) else "")
+        )
+    return notes
+
+
+def _differ(devices: tuple[Device, ...]) -> bool:
+    return len({device.name for device in devices}) > 1
+
+
+def _counted(devices: tuple[Device, ...]) -> str:
+    """``2x H200 + 1x RTX 3090``."""
+    names = [device.name for device in devices]
+    return " + ".join(f"{names.count(name)}x {name}" for name in dict.fromkeys(names))

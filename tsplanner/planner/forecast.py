@@ -1,0 +1,156 @@
+"""How long a run takes and what it costs, from the lengths of the rows it trains on. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, sqrt
+
+from memory_models.architecture import Architecture
+from memory_models.settings import TrainingSettings
+from memory_models.stack import active_layers
+from memory_models.units import ceil_div
+from tsplanner.planner.plan import DatasetRef, HardwareSettings, LearningSettings, Plan
+from tsplanner.throughput.step_time import StepTime
+
+EVALUATIONS_PER_EPOCH = 1
+"""As the full run does; one more before the first step."""
+SAMPLES_PRICED = 1000
+"""Where the length of a run is not known, this many samples are priced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """A full run; start and load are not in it."""
+
+    steps_per_epoch: int
+    total_steps: int
+    training_seconds: float
+    evaluation_seconds: float
+
+    @property
+    def total_seconds(self) -> float:
+        """Training and evaluations."""
+        return self.training_seconds + self.evaluation_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """A price with its error bar, in the currency of the price that was given."""
+
+    of: str
+    """What is paid for: the full run, or so many samples where its length is not known."""
+    gpu_hours: float
+    price_per_hour: float
+    expected: float
+    lower: float
+    upper: float
+
+
+@lru_cache(maxsize=4096)
+def mean_longest(quantiles: tuple[int, ...], draws: int) -> float:
+    """Mean of the longest of ``draws`` rows, positions.
+
+    With Q(u) the length under which the share u of the rows lies, the longest of n draws has the
+    mean of n u^(n-1) Q(u) over u. Q is taken as straight between the quantiles, which gives
+    Q(1) - sum of slope (b^(n+1) - a^(n+1)) / (n + 1) over the pieces [a, b].
+    Ignores: that an epoch draws no row twice.
+    """
+    pieces = len(quantiles) - 1
+    missing = 0.0
+    for piece in range(pieces):
+        slope = (quantiles[piece + 1] - quantiles[piece]) * pieces
+        low, high = piece / pieces, (piece + 1) / pieces
+        missing += slope * (high ** (draws + 1) - low ** (draws + 1)) / (draws + 1)
+    return quantiles[-1] - missing
+
+
+def batch_length(dataset: DatasetRef, hardware: HardwareSettings) -> int:
+    """Positions of the micro-batch that a step's time goes by.
+
+    A micro-batch is padded to its longest row, and ranks wait for each other: in every micro-batch
+    under ZeRO-2 and 3, which reduce or gather there, else once a step, where the differences of
+    several micro-batches even out with the root of their number.
+    """
+    quantiles = dataset.length_quantiles or (round(dataset.mean_sequence),)
+    micro, ranks = hardware.micro_batch_size, hardware.world_size
+    own = mean_longest(quantiles, micro)
+    waits = mean_longest(quantiles, micro * ranks) - own
+    meetings = 1 if hardware.zero_stage >= 2 else hardware.gradient_accumulation_steps
+    length = own + waits / sqrt(meetings)
+    return max(1, min(dataset.sequence_length(micro), round(length)))
+
+
+def row_length(dataset: DatasetRef) -> int:
+    """Positions of the mean row alone, as it is evaluated."""
+    quantiles = dataset.length_quantiles or (round(dataset.mean_sequence),)
+    return max(1, min(dataset.longest_sequence, round(mean_longest(quantiles, 1))))
+
+
+def training_rows(rows: int, validation_fraction: float) -> int:
+    """Rows that are trained on; at least one is held out if the fraction is above zero."""
+    if rows < 2 or validation_fraction <= 0:
+        return rows
+    return rows - min(rows - 1, max(1, int(rows * validation_fraction + 0.5)))
+
+
+def forecast(
+    dataset: DatasetRef,
+    learning: LearningSettings,
+    hardware: HardwareSettings,
+    step: StepTime,
+    forward_seconds: float,
+) -> Forecast:
+    """The full run of one step's and one evaluated row's seconds.
+
+    The last step of an epoch has only as many micro-batches as there are rows left.
+    """
+    rows = training_rows(dataset.rows_kept, learning.validation_fraction)
+    together = hardware.world_size * hardware.micro_batch_size
+    steps = max(1, ceil_div(rows, hardware.effective_batch_size))
+    micro_batches = ceil_div(rows, together) if rows else hardware.gradient_accumulation_steps
+    once = step.optimizer + (step.communication if hardware.zero_stage < 2 else 0.0)
+    each = (step.seconds - once) / hardware.gradient_accumulation_steps
+    epochs = learning.num_train_epochs
+    evaluated = ceil(max(0, dataset.rows_kept - rows) / hardware.world_size)
+    return Forecast(
+        steps_per_epoch=steps,
+        total_steps=steps * epochs,
+        training_seconds=epochs * (micro_batches * each + steps * once),
+        evaluation_seconds=(1 + EVALUATIONS_PER_EPOCH * epochs) * evaluated * forward_seconds,
+    )
+
+
+def forward_seconds(architecture: Architecture, settings: TrainingSettings, row: StepTime) -> float:
+    """Seconds to evaluate one row, of the seconds ``row`` of a step with that row alone.
+
+    Of the passes through the blocks (forward, gradients of inputs, of weights where they are
+    trained, recomputation) evaluation is the first; gathered or offloaded weights come along.
+    """
+    layers, active = architecture.num_hidden_layers, active_layers(architecture, settings)
+    backward = 1 + (not settings.uses_adapter) + settings.gradient_checkpointing
+    moved = row.offload + (row.communication if settings.zero_stage == 3 else 0.0)
+    passes = 3 if settings.gradient_checkpointing else 2
+    work = row.seconds - row.optimizer - row.communication - row.offload
+    return work * layers / (layers + backward * active) + moved / passes
+
+
+def run_cost(plan: Plan, price_per_hour: float) -> Cost:
+    """What the full run costs at a price per GPU-hour (on a CPU: per machine-hour).
+
+    A plan without a dataset has no length: then SAMPLES_PRICED samples are priced.
+    """
+    seconds, of = plan.time.total_seconds, "the full run"
+    if plan.dataset.path is None:
+        steps = SAMPLES_PRICED / plan.hardware.effective_batch_size
+        seconds, of = steps * plan.time.step_seconds, f"{SAMPLES_PRICED:,} samples"
+    hours = seconds / 3600 * plan.hardware.world_size
+    expected, error = hours * price_per_hour, plan.time.relative_error
+    return Cost(
+        of=of,
+        gpu_hours=hours,
+        price_per_hour=price_per_hour,
+        expected=expected,
+        lower=expected * (1 - error),
+        upper=expected * (1 + error),
+    )

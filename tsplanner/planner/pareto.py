@@ -1,0 +1,76 @@
+"""The plans that no other beats in memory, speed and risk at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from memory_models.settings import Optimizer, Quantization
+from tsplanner.planner.evaluate import Evaluated
+from tsplanner.planner.plan import HardwareSettings, Verdict
+
+BASE_RISK: dict[Quantization | None, int] = {
+    None: 0,
+    Quantization.INT8: 1,
+    Quantization.NF4: 2,
+    Quantization.NF4_DQ: 2,
+}
+"""How far the frozen base is from what was trained: only the order counts."""
+OPTIMIZER_RISK: dict[Optimizer, int] = {
+    Optimizer.ADAMW_BNB_8BIT: 1,
+    Optimizer.PAGED_ADAMW_8BIT: 1,
+}
+"""States rounded to 8 bits; every other optimizer keeps them whole."""
+
+WORTH_SAVING = 0.9
+"""Bounds nearer to each other than this are one to a reader."""
+
+
+def quality_risk(hardware: HardwareSettings) -> int:
+    """0 for settings that learn as they were asked to, more for what rounds weights or states."""
+    return BASE_RISK[hardware.quantization] + OPTIMIZER_RISK.get(hardware.optimizer, 0)
+
+
+def front(evaluated: Iterable[Evaluated]) -> list[Evaluated]:
+    """Of the plans that may run, those that none beats, fastest first.
+
+    One plan beats another if it has no larger memory bound, no lower speed and no more risk; of
+    two that are equal in all three the first stays.
+    """
+    usable = [found for found in evaluated if found.verdict is not Verdict.DOES_NOT_FIT]
+    usable.sort(
+        key=lambda found: (
+            found.memory.process_bytes.upper,
+            -found.samples_per_second,
+            quality_risk(found.hardware),
+        )
+    )
+    fastest: dict[int, float] = {}
+    kept = []
+    for found in usable:
+        risk, speed = quality_risk(found.hardware), found.samples_per_second
+        if speed > max((fastest[other] for other in fastest if other <= risk), default=0.0):
+            fastest[risk] = speed
+            kept.append(found)
+    return sorted(kept, key=lambda found: -found.samples_per_second)
+
+
+def apart(rows: Sequence[Evaluated], first: Evaluated, most: int) -> list[Evaluated]:
+    """At most ``most`` of the rows that tell a reader something beside ``first``.
+
+    A row does so if its memory bound is a tenth from that of every row before it, or its risk is
+    another. Where too many do, they are taken at even steps, the first and the last among them.
+    """
+    kept = [first]
+    for row in rows:
+        if all(_differs(row, other) for other in kept):
+            kept.append(row)
+    found = kept[1:]
+    if len(found) <= most:
+        return found
+    return [found[round(step * (len(found) - 1) / (most - 1))] for step in range(most)]
+
+
+def _differs(row: Evaluated, other: Evaluated) -> bool:
+    bounds = (row.memory.process_bytes.upper, other.memory.process_bytes.upper)
+    risks = quality_risk(row.hardware) != quality_risk(other.hardware)
+    return risks or min(bounds) <= WORTH_SAVING * max(bounds)
