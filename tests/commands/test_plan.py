@@ -96,6 +96,18 @@ def test_a_price_gives_the_cost_of_the_run_with_its_error(tmp_path: Path) -> Non
     assert re.search(r"3 epochs, about \d+ s ± \d+ s\n +cost of the full run about 0\.00", printed)
 
 
+def test_also_possible_are_plans_that_none_beats(tmp_path: Path) -> None:
+    """Every row printed is one of the front in --json, and none is the chosen plan."""
+    words = ("--model", "qwen2.5-7b", "--gpus", "2x H200")
+    front = json.loads(plan(tmp_path, *words, "--json").stdout)["front"]
+    settings = [row["setting"] for row in front if row["reason"] != "chosen"]
+    lines = plan(tmp_path, *words).stdout.partition("Also possible")[2].splitlines()[1:]
+    rows = [line for line in lines if re.search(r"\d\.\d\dx", line)]
+    assert 2 <= len(rows) <= 5
+    for row in rows:
+        assert any(row.strip().startswith(setting) for setting in settings)
+
+
 def test_a_mixed_machine_is_shown_card_by_card(tmp_path: Path) -> None:
     """Each kind with its own memory and precision, and which of them the plan uses."""
     done = plan(tmp_path, "--model", "qwen2.5-7b", "--gpus", "2x RTX 2080 Ti 22GiB + H200")
