@@ -37,10 +37,12 @@ def machine(*devices: Device) -> Machine:
 
 
 def test_a_step_is_work_or_its_issuing_and_then_what_does_not_overlap() -> None:
-    """max(2 + 3, 4) + 1 + 1 + 1."""
-    parts = StepTime(matrix=2, memory=3, launch=4, optimizer=1, communication=1, offload=1)
-    assert parts.seconds == 8
-    assert replace(parts, launch=10).seconds == 13
+    """2 + 3 of work beside 0.1 or 50 of issuing, + 1 + 1 + 1; on a CPU all adds up."""
+    parts = StepTime(matrix=2, memory=3, launch=0.1, optimizer=1, communication=1, offload=1)
+    assert parts.seconds == pytest.approx(8, abs=1e-4)
+    assert replace(parts, launch=50).seconds == pytest.approx(53, abs=1e-2)
+    assert replace(parts, launch=5).seconds == pytest.approx(3 + 5 * 2**0.25)
+    assert replace(parts, launch=4, overlaps=False).seconds == 12
     assert replace(parts, launch=10).bottleneck == "kernel launches of small batches"
 
 
@@ -89,8 +91,8 @@ def test_the_slowest_card_sets_the_pace_and_a_cpu_has_its_own() -> None:
     assert rates_of(machine()).matrix_flops < rates_of(machine(TURING)).matrix_flops
 
 
-def test_a_fused_loss_moves_no_more_than_a_plain_one() -> None:
-    """It saves memory and costs no traffic."""
+def test_a_fused_loss_moves_about_as_much_as_a_plain_one() -> None:
+    """It saves memory and costs hardly any traffic."""
     rates = rates_of(machine(HOPPER))
     fused = step_time(MODEL, replace(PLAIN, loss_kernel=LossKernel.FUSED), rates)
-    assert fused.memory <= step_time(MODEL, PLAIN, rates).memory
+    assert fused.memory == pytest.approx(step_time(MODEL, PLAIN, rates).memory, rel=0.05)

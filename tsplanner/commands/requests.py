@@ -87,7 +87,7 @@ def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:
     if not machine.detected or not calibration_file().is_file():
         return request
     from tsplanner.probe.calibration import CPU_DEVICE, load_calibration
-    from tsplanner.probe.refine import refined
+    from tsplanner.probe.refine import Like, refined
 
     points = [
         point
@@ -95,7 +95,14 @@ def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:
         if (point.device_name == CPU_DEVICE) is request.on_cpu
     ]
     calibration, efficiency = refined(
-        points, request.learning.finetuning_type, request.calibration, request.efficiency
+        points,
+        Like(
+            model=request.model.name,
+            finetuning_type=request.learning.finetuning_type,
+            quantization=request.pins.quantization,
+        ),
+        request.calibration,
+        request.efficiency,
     )
     return replace(request, calibration=calibration, efficiency=efficiency)
 

@@ -278,7 +278,8 @@ def replan(plan: Plan, learning: LearningSettings, calibration: Calibration = DE
         calibration=replace(calibration, device_factor=plan.memory_factor),
         efficiency=replace(
             MEASURED,
-            time_factor=plan.time_factor,
+            work_factor=plan.work_factor,
+            launch_factor=plan.launch_factor,
             relative_error=plan.time.relative_error,
             basis=plan.time.basis,
         ),

@@ -161,7 +161,8 @@ def finish(request: PlanRequest, found: Evaluated, version: str) -> Plan:
         free_bytes=found.free_bytes,
         verdict=found.verdict,
         memory_factor=request.calibration.device_factor,
-        time_factor=request.efficiency.time_factor,
+        work_factor=request.efficiency.work_factor,
+        launch_factor=request.efficiency.launch_factor,
         assumptions=tuple(dict.fromkeys(_assumptions(request, found, rates))),
     )
 

@@ -170,8 +170,10 @@ class Plan:
     verdict: Verdict
     memory_factor: float = 1.0
     """What earlier probes on this machine multiplied the bytes by."""
-    time_factor: float = 1.0
-    """What they multiplied the seconds by."""
+    work_factor: float = 1.0
+    """What they multiplied the seconds of the GPU's work by."""
+    launch_factor: float = 1.0
+    """What they multiplied the seconds of issuing it by."""
     assumptions: tuple[str, ...] = field(default=())
 
     @property

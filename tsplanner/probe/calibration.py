@@ -17,8 +17,12 @@ import msgspec
 from memory_models.device import Machine
 from memory_models.settings import FinetuningType, Quantization
 from tsplanner import runs
-from tsplanner.planner.plan import Plan
+from tsplanner.models.source import read_architecture
+from tsplanner.planner.devices import used_machine
+from tsplanner.planner.plan import Plan, training_settings
 from tsplanner.settings import calibration_file
+from tsplanner.throughput.rates import MEASURED, Efficiency, rates_of
+from tsplanner.throughput.step_time import StepTime, step_time
 from tsplanner.training.job import Record
 
 CPU_DEVICE = "cpu"
@@ -46,10 +50,13 @@ class ProbePoint:
     predicted_reserved_bytes: int
     predicted_process_bytes: int
     predicted_step_seconds: float
-    measured_allocated_bytes: int | None
-    measured_reserved_bytes: int | None
-    measured_process_bytes: int | None
-    measured_step_seconds: float | None
+    """Of the step that was probed, without the factors of earlier probes."""
+    bound_by_launch: bool = False
+    """That step waits for the host, by the prediction."""
+    measured_allocated_bytes: int | None = None
+    measured_reserved_bytes: int | None = None
+    measured_process_bytes: int | None = None
+    measured_step_seconds: float | None = None
     baseline_bytes: int | None = None
     """Resident bytes after the imports (CPU)."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -82,6 +89,7 @@ def step_seconds(record: Record) -> float | None:
 def probe_point(plan: Plan, record: Record, *, now: float | None = None) -> ProbePoint:
     """The point that a finished probe of ``plan`` adds."""
     memory, hardware = plan.memory, plan.hardware
+    predicted = probed_step_time(plan)
     return ProbePoint(
         device_name=device_name(plan.machine, hardware.accelerator),
         host_name=plan.machine.name,
@@ -98,7 +106,8 @@ def probe_point(plan: Plan, record: Record, *, now: float | None = None) -> Prob
         predicted_allocated_bytes=memory.peak_allocated_bytes.expected,
         predicted_reserved_bytes=memory.peak_reserved_bytes.expected,
         predicted_process_bytes=round(memory.process_bytes.expected / plan.memory_factor),
-        predicted_step_seconds=plan.time.step_seconds / plan.time_factor,
+        predicted_step_seconds=predicted.seconds,
+        bound_by_launch=predicted.bound_by_launch,
         measured_allocated_bytes=record.peak_allocated_bytes,
         measured_reserved_bytes=record.peak_reserved_bytes,
         measured_process_bytes=record.process_bytes,
@@ -107,6 +116,16 @@ def probe_point(plan: Plan, record: Record, *, now: float | None = None) -> Prob
         versions=record.versions,
         unix_time=time.time() if now is None else now,
     )
+
+
+def probed_step_time(plan: Plan, efficiency: Efficiency = MEASURED) -> StepTime:
+    """Predicted seconds of the step that a probe of ``plan`` runs: the longest batch."""
+    config = plan.model.config
+    architecture = read_architecture(config, name=plan.model.name, source="plan")
+    settings = training_settings(plan.learning, plan.hardware, plan.sequence_length)
+    machine = used_machine(plan.machine, plan.hardware)
+    on_cpu = plan.hardware.accelerator == "cpu"
+    return step_time(architecture, settings, rates_of(machine, efficiency, on_cpu=on_cpu))
 
 
 def calibration_path() -> Path:

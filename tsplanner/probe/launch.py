@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from tsplanner.planner.devices import used_devices
 from tsplanner.planner.plan import HardwareSettings, Plan
 
 WORKER = "tsplanner.training.worker"
@@ -24,13 +25,12 @@ def worker_command(hardware: HardwareSettings, job_files: Sequence[str]) -> list
 
 
 def device_environment(plan: Plan) -> dict[str, str]:
-    """CUDA_VISIBLE_DEVICES that leaves a plan the GPUs it was made for: those with most free bytes.
+    """CUDA_VISIBLE_DEVICES that leaves a plan the GPUs it was made for.
 
     Empty where the plan uses all of the machine's GPUs, or where they are not known by UUID.
     """
-    devices, wanted = plan.machine.devices, plan.hardware.world_size
-    known = plan.machine.detected and all(device.uuid for device in devices)
-    if plan.hardware.accelerator == "cpu" or not known or len(devices) <= wanted:
+    used = used_devices(plan.machine, plan.hardware)
+    known = plan.machine.detected and all(device.uuid for device in used)
+    if not known or len(used) == len(plan.machine.devices):
         return {}
-    chosen = sorted(devices, key=lambda device: -device.free_bytes)[:wanted]
-    return {"CUDA_VISIBLE_DEVICES": ",".join(str(device.uuid) for device in chosen)}
+    return {"CUDA_VISIBLE_DEVICES": ",".join(str(device.uuid) for device in used)}

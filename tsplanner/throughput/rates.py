@@ -9,12 +9,14 @@ from memory_models.device import Device, LinkType, Machine
 CPU_FLOPS_PER_CORE = 25e9
 """fp32 multiply-adds of one core in eager PyTorch, assumed; a probe replaces it."""
 CPU_BYTES_PER_SECOND = 10e9
-CPU_SECONDS_PER_LINEAR = 400e-6
-"""Python and dispatch around one linear of a small model, forward and backward, assumed."""
+CPU_SECONDS_PER_TENSOR = 20e-6
+"""Python and dispatch around one operation of a small model, assumed."""
 DEFAULT_FLOPS = 100e12
 DEFAULT_BANDWIDTH = 500e9
 LINK_BYTES_PER_SECOND = {LinkType.NVLINK: 200e9, LinkType.PCIE: 12e9}
 HOST_LINK_BYTES_PER_SECOND = 12e9
+HOST_ADAM_BYTES_PER_SECOND = 10e9
+"""Weights, gradients and states that a host steps through in a second, assumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,13 +25,22 @@ class Rates:
 
     matrix_flops: float
     """Half-precision (GPU) or fp32 (CPU) matrix products."""
+    written_bytes: float
+    """Bytes of tensors made in a second, their being read included."""
     memory_bytes: float
+    """Bytes read or written in a second by work that only moves them (the optimizer's step)."""
     link_bytes: float
     """Between GPUs, one direction."""
     host_bytes: float
     """Between GPU and host, one direction."""
-    launch_seconds_per_linear: float
-    """Host time to issue a linear's share of kernels, forward and backward."""
+    launch_seconds_per_tensor: float
+    """Host time to issue what makes one tensor."""
+    step_seconds: float
+    """Host time around an optimizer step: clipping, scheduler, logging."""
+    gather_seconds: float
+    """Host time of ZeRO-3's hooks around one linear in one pass."""
+    host_adam_bytes: float
+    """Bytes that an offloaded optimizer steps through on the host."""
     basis: str
     relative_error: float
     issue_overlaps: bool = True
@@ -43,12 +54,19 @@ class Efficiency:
     Source: ``benchmarks/step_times.py --fit`` on benchmarks/measurements/.
     """
 
-    matrix: float = 0.42
+    matrix: float = 0.67
+    """Of the dense datasheet rate."""
+    passes: float = 3.5
+    """Times that a tensor's bytes cross memory at the datasheet's bandwidth."""
     memory: float = 0.80
     link: float = 0.70
-    launch_seconds_per_linear: float = 650e-6
-    time_factor: float = 1.0
-    """Measured over predicted step seconds of this machine's own probes."""
+    launch_seconds_per_tensor: float = 29e-6
+    step_seconds: float = 0.010
+    gather_seconds: float = 300e-6
+    work_factor: float = 1.0
+    """Measured over predicted seconds of the GPU's work, of this machine's own probes."""
+    launch_factor: float = 1.0
+    """The same of steps that are bound by the host's issuing."""
     relative_error: float = 0.35
     """Half-width of the 95 % interval before any probe."""
     basis: str = "datasheet rates, efficiencies fitted on 10 steps of one H200 (2026-11-22)"
@@ -63,17 +81,19 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
         return _cpu_rates(machine, efficiency)
     device = min(machine.devices, key=_flops)
     link = machine.link_bytes_per_second or LINK_BYTES_PER_SECOND[machine.link or LinkType.PCIE]
-    slower = efficiency.time_factor
+    work, launch = efficiency.work_factor, efficiency.launch_factor
+    bandwidth = (device.memory_bytes_per_second or DEFAULT_BANDWIDTH) / work
+    host_link = device.host_link_bytes_per_second or HOST_LINK_BYTES_PER_SECOND
     return Rates(
-        matrix_flops=_flops(device) * efficiency.matrix / slower,
-        memory_bytes=(device.memory_bytes_per_second or DEFAULT_BANDWIDTH)
-        * efficiency.memory
-        / slower,
-        link_bytes=link * efficiency.link / slower,
-        host_bytes=(device.host_link_bytes_per_second or HOST_LINK_BYTES_PER_SECOND)
-        * efficiency.link
-        / slower,
-        launch_seconds_per_linear=efficiency.launch_seconds_per_linear * slower,
+        matrix_flops=_flops(device) * efficiency.matrix / work,
+        written_bytes=bandwidth / efficiency.passes,
+        memory_bytes=bandwidth * efficiency.memory,
+        link_bytes=link * efficiency.link / work,
+        host_bytes=host_link * efficiency.link / work,
+        launch_seconds_per_tensor=efficiency.launch_seconds_per_tensor * launch,
+        step_seconds=efficiency.step_seconds * launch,
+        gather_seconds=efficiency.gather_seconds * launch,
+        host_adam_bytes=HOST_ADAM_BYTES_PER_SECOND / work,
         basis=efficiency.basis,
         relative_error=efficiency.relative_error,
     )
@@ -81,14 +101,18 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
 
 def _cpu_rates(machine: Machine, efficiency: Efficiency) -> Rates:
     """Assumed rates of the host's cores; a probe corrects them."""
-    slower = efficiency.time_factor
+    slower = efficiency.work_factor
     probed = slower != 1.0
     return Rates(
         matrix_flops=CPU_FLOPS_PER_CORE * machine.host.cpu_count / slower,
+        written_bytes=CPU_BYTES_PER_SECOND / slower / efficiency.passes,
         memory_bytes=CPU_BYTES_PER_SECOND / slower,
         link_bytes=CPU_BYTES_PER_SECOND,
         host_bytes=CPU_BYTES_PER_SECOND,
-        launch_seconds_per_linear=CPU_SECONDS_PER_LINEAR * slower,
+        launch_seconds_per_tensor=CPU_SECONDS_PER_TENSOR * slower,
+        step_seconds=efficiency.step_seconds * slower,
+        gather_seconds=efficiency.gather_seconds * slower,
+        host_adam_bytes=CPU_BYTES_PER_SECOND / slower,
         issue_overlaps=False,
         basis=efficiency.basis if probed else "assumed CPU rates, not measured here",
         relative_error=efficiency.relative_error if probed else 0.7,

@@ -1,6 +1,7 @@
-"""Seconds of one optimizer step, from operations, bytes moved and kernels issued.
+"""Seconds of one optimizer step: operations, bytes moved, kernels issued, traffic between places.
 
-A first model: it ranks plans; a probe measures. Notation as in memory_models.
+A step takes about as long as the GPU works or as the host issues its work, whichever is longer;
+what does not overlap comes on top. Notation as in memory_models.
 """
 
 from __future__ import annotations
@@ -8,26 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memory_models.activations import tokens
-from memory_models.adapters import is_targeted, trainable_parameters
+from memory_models.adapters import trainable_parameters
 from memory_models.architecture import Architecture
 from memory_models.model_states import gradient_bytes, optimizer_state_bytes
-from memory_models.settings import (
-    Attention,
-    FinetuningType,
-    LossKernel,
-    Quantization,
-    TrainingSettings,
-)
-from memory_models.stack import active_layers, kept_bytes
+from memory_models.settings import Attention, FinetuningType, TrainingSettings
+from memory_models.stack import active_layers
+from memory_models.traffic import traffic
 from memory_models.weights import base_weight_bytes, embedding_parameters
 from tsplanner.throughput.rates import Rates
 
-LOGIT_TRAFFIC_BYTES = 40
-"""Bytes read and written a logit by head and plain loss, forward and backward, assumed."""
-ACTIVATION_PASSES = 6
-"""Times that a block's kept bytes cross memory in forward and backward, assumed."""
-DEQUANTIZE_BYTES = {Quantization.INT8: 3.0, Quantization.NF4: 2.6, Quantization.NF4_DQ: 2.6}
-"""Bytes read and written to de-quantise one weight."""
+TOGETHER = 4.0
+"""Work and issuing join as (a^p + b^p)^(1/p): the longer counts, and where both are as long each
+waits for the other now and then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +38,21 @@ class StepTime:
     offload: float
 
     @property
+    def work(self) -> float:
+        """What the GPU does of the micro-batches."""
+        return self.matrix + self.memory
+
+    @property
+    def bound_by_launch(self) -> bool:
+        """The GPU waits for the host."""
+        return self.overlaps and self.launch > self.work
+
+    @property
     def seconds(self) -> float:
-        """The whole step: the GPU's work or its issuing, then what does not overlap."""
-        work = self.matrix + self.memory
-        work = max(work, self.launch) if self.overlaps else work + self.launch
-        return work + self.optimizer + self.communication + self.offload
+        """The whole step: the GPU's work and its issuing, then what does not overlap."""
+        power = TOGETHER if self.overlaps else 1.0
+        both: float = (self.work**power + self.launch**power) ** (1 / power)
+        return both + self.optimizer + self.communication + self.offload
 
     @property
     def bottleneck(self) -> str:
@@ -68,10 +71,12 @@ class StepTime:
 def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> StepTime:
     """Seconds of one optimizer step of all its micro-batches, per rank."""
     micro = settings.gradient_accumulation_steps
+    made = traffic(architecture, settings)
+    hooks = _gathered_linears(architecture, settings) * rates.gather_seconds
     return StepTime(
         matrix=micro * micro_batch_flops(architecture, settings) / rates.matrix_flops,
-        memory=micro * micro_batch_traffic_bytes(architecture, settings) / rates.memory_bytes,
-        launch=micro * _launch_seconds(architecture, settings, rates),
+        memory=micro * made.bytes / rates.written_bytes,
+        launch=micro * (made.tensors * rates.launch_seconds_per_tensor + hooks),
         overlaps=rates.issue_overlaps,
         optimizer=_optimizer_seconds(architecture, settings, rates),
         communication=_communication_seconds(architecture, settings, rates),
@@ -114,44 +119,30 @@ def _active_weights(architecture: Architecture, weights: int, copies: int) -> in
     return weights // copies * architecture.num_experts_per_tok
 
 
-def micro_batch_traffic_bytes(architecture: Architecture, settings: TrainingSettings) -> float:
-    """Bytes that element-wise work moves in one micro-batch, de-quantisation and loss included."""
-    trained = not settings.uses_adapter
-    kept = kept_bytes(architecture, settings, trained=trained)
-    passes = ACTIVATION_PASSES * (1.4 if settings.gradient_checkpointing else 1.0)
-    blocks = passes * kept * architecture.num_hidden_layers
-    logits: float = tokens(settings) * architecture.vocab_size * LOGIT_TRAFFIC_BYTES
-    if settings.loss_kernel is LossKernel.FUSED:
-        logits *= 0.8
-    return blocks + logits + _dequantize_bytes(architecture, settings)
+def _passes(settings: TrainingSettings) -> int:
+    """Times a micro-batch goes through the blocks: forward, backward, and once more."""
+    return 3 if settings.gradient_checkpointing else 2
 
 
-def _dequantize_bytes(architecture: Architecture, settings: TrainingSettings) -> float:
-    if settings.quantization is None:
-        return 0.0
-    passes = 3 if settings.gradient_checkpointing else 2
-    weights = sum(linear.weight_count for linear in architecture.block)
-    each = DEQUANTIZE_BYTES[settings.quantization]
-    return each * passes * weights * architecture.num_hidden_layers
-
-
-def _launch_seconds(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> float:
-    """Host seconds to issue one micro-batch: by linear, more with adapters and recomputation."""
-    linears = sum(2 if is_targeted(linear, settings) else 1 for linear in architecture.block)
-    passes = 1.4 if settings.gradient_checkpointing else 1.0
-    return rates.launch_seconds_per_linear * linears * architecture.num_hidden_layers * passes
+def _gathered_linears(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Linears whose weights ZeRO-3's hooks gather and release in one micro-batch."""
+    if settings.zero_stage != 3:
+        return 0
+    return _passes(settings) * len(architecture.block) * architecture.num_hidden_layers
 
 
 def _optimizer_seconds(
     architecture: Architecture, settings: TrainingSettings, rates: Rates
 ) -> float:
-    """Reading and writing weights, gradients and states once."""
+    """Reading and writing weights, gradients and states once; offloaded ones on the host."""
     moved: float = 2 * optimizer_state_bytes(architecture, settings)
     moved += 3 * gradient_bytes(architecture, settings)
-    if settings.zero_stage:
-        moved /= settings.world_size
-    bandwidth = rates.host_bytes if settings.offload_optimizer else rates.memory_bytes
-    return moved / bandwidth
+    ranks = settings.world_size if settings.zero_stage else 1
+    if not settings.offload_optimizer:
+        return rates.step_seconds + moved / ranks / rates.memory_bytes
+    # All ranks of a machine share its memory; gradients go there, new weights come back.
+    crossing = 2 * gradient_bytes(architecture, settings) / ranks
+    return rates.step_seconds + moved / rates.host_adam_bytes + crossing / rates.host_bytes
 
 
 def _communication_seconds(
@@ -164,9 +155,8 @@ def _communication_seconds(
     share = (ranks - 1) / ranks
     moved: float = 2 * share * gradient_bytes(architecture, settings)
     if settings.zero_stage == 3:
-        passes = 3 if settings.gradient_checkpointing else 2
         weights = base_weight_bytes(architecture, settings) * share
-        moved += passes * weights * settings.gradient_accumulation_steps
+        moved += _passes(settings) * weights * settings.gradient_accumulation_steps
     return moved / rates.link_bytes
 
 
@@ -174,6 +164,6 @@ def _offload_seconds(architecture: Architecture, settings: TrainingSettings, rat
     """Offloaded parameters cross the host link in every pass; only this rank's shard of them."""
     if not settings.offload_param:
         return 0.0
-    passes = 3 if settings.gradient_checkpointing else 2
     weights = base_weight_bytes(architecture, settings) / settings.world_size
-    return passes * weights * settings.gradient_accumulation_steps / rates.host_bytes
+    crossed = _passes(settings) * weights * settings.gradient_accumulation_steps
+    return crossed / rates.host_bytes

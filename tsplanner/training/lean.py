@@ -181,7 +181,7 @@ class GatedProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """silu is computed again."""
+        """The gate is activated once more."""
         gate, up = ctx.saved_tensors
         of_up = nn.functional.silu(gate).mul_(outputs[0])
         of_gate = torch.ops.aten.silu_backward(outputs[0] * up, gate)
