@@ -38,8 +38,13 @@ class Calibration:
     """What the replayed allocator (``replay.py``) misses of the real one, by replay class."""
     context_spread_bytes: int = 16 * MIB
     """Half-width of the 95 % interval of ``context_bytes``."""
-    nccl_bytes: int = 800 * MIB
-    """NCCL's buffers outside the allocator, one communicator; 560, 950 MiB seen with one rank."""
+    nccl_bytes: Mapping[int, int] = field(
+        default_factory=lambda: MappingProxyType({1: 800 * MIB, 2: 800 * MIB, 3: 800 * MIB})
+    )
+    """NCCL's buffers outside the allocator, by ranks (3: and more), one communicator.
+
+    560 and 950 MiB were seen with one rank; more ranks are assumed alike.
+    """
     host_runtime_bytes: int = 1700 * MIB
     """Resident bytes of a training process on the host besides model data.
 

@@ -6,28 +6,19 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from memory_models.adapters import (
-    PARAMETER_BYTES,
-    check_targets,
-    trainable_parameters,
-)
+from memory_models.adapters import check_targets, trainable_parameters
 from memory_models.allocator import allocated_interval, reserved_interval
 from memory_models.architecture import Architecture
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Device
 from memory_models.driver import by_generation, major_of, process_interval
-from memory_models.instants import Instant, instants
-from memory_models.model_states import (
-    gradient_bytes,
-    optimizer_state_bytes,
-    paged_state_bytes,
-)
-from memory_models.recipes import standing_of
+from memory_models.instants import Instant, instants, load
+from memory_models.recipes import as_run, standing_of
 from memory_models.records import Component, Interval, MemoryEstimate
 from memory_models.replay import reserved_bytes
 from memory_models.settings import Attention, Dtype, Quantization, TrainingSettings
 from memory_models.units import MIB
-from memory_models.weights import base_weight_bytes, total_parameters
+from memory_models.weights import total_parameters
 from memory_models.zero import ModelStates, shard
 
 __all__ = ["Component", "Interval", "MemoryEstimate", "check", "estimate_memory"]
@@ -46,7 +37,8 @@ def check(
             f"sequence_length {settings.sequence_length} is above the model's "
             f"max_position_embeddings {architecture.max_position_embeddings}"
         )
-    _standing(architecture, standing_of(settings))
+    _check_dtypes(settings)
+    _standing(architecture, standing_of(as_run(settings)))
     if device is not None:
         _check_device(settings, device)
 
@@ -54,6 +46,9 @@ def check(
 def _check_standing(architecture: Architecture, settings: TrainingSettings) -> None:
     """Refuse what cannot run at any length."""
     check_targets(architecture, settings)
+
+
+def _check_dtypes(settings: TrainingSettings) -> None:
     if settings.attention is Attention.FLASH_ATTENTION_2 and _compute_dtype(settings) is Dtype.FP32:
         raise ValueError("flash_attention_2 needs fp16 or bf16: set autocast or model_dtype")
     if settings.autocast is Dtype.FP32:
@@ -95,21 +90,22 @@ def estimate_memory(
         ValueError: the configuration cannot run (see ``check``).
     """
     check(architecture, settings, device)
-    major = major_of(device)
+    settings, major = as_run(settings), major_of(device)
     standing = _standing(architecture, standing_of(settings))
     states = standing.states
     workspace = by_generation(calibration.workspace_bytes, major)
-    persistent = states.weights + states.trained + states.states + states.buffers + workspace
-    peak = max(instants(architecture, settings, states.gradients), key=lambda found: found.bytes)
+    persistent = states.device + workspace
+    moments = (*instants(architecture, settings), standing.load)
+    peak = max(moments, key=lambda found: found.bytes)
     estimated = persistent + peak.bytes
     allocated = allocated_interval(estimated, peak.bytes, settings, calibration)
     single = settings.world_size == 1 and settings.zero_stage == 0
     replayed = reserved_bytes(architecture, settings, workspace // 2) if replay and single else None
     reserved = reserved_interval(estimated, peak.bytes, settings, calibration, replayed)
     context = by_generation(calibration.context_bytes, major)
-    communicates = settings.world_size > 1 or settings.zero_stage > 0
-    context += calibration.nccl_bytes if communicates else 0
-    process = process_interval(reserved, context, standing.paged, major, calibration)
+    if settings.world_size > 1 or settings.zero_stage > 0:
+        context += by_generation(calibration.nccl_bytes, settings.world_size)
+    process = process_interval(reserved, context, states.paged, major, calibration)
     return MemoryEstimate(
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=reserved,
@@ -127,8 +123,7 @@ class _Standing(NamedTuple):
     """What lengths and batches do not change, per rank."""
 
     states: ModelStates
-    paged: int
-    """Bytes of optimizer states in managed memory."""
+    load: Instant
     parameters_total: int
     parameters_trainable: int
     assumptions: tuple[str, ...]
@@ -142,21 +137,13 @@ def _standing(architecture: Architecture, settings: TrainingSettings) -> _Standi
         ValueError: they cannot run at any length.
     """
     _check_standing(architecture, settings)
-    trained = trainable_parameters(architecture, settings)
-    whole = ModelStates(
-        weights=base_weight_bytes(architecture, settings),
-        trained=PARAMETER_BYTES * trained if settings.uses_adapter else 0,
-        gradients=gradient_bytes(architecture, settings),
-        states=optimizer_state_bytes(architecture, settings),
-        buffers=0,
-    )
-    paged = paged_state_bytes(architecture, settings)
+    states = shard(architecture, settings)
     return _Standing(
-        states=shard(architecture, settings, whole, trained),
-        paged=paged,
+        states=states,
+        load=load(architecture, settings, states.states + states.buffers),
         parameters_total=total_parameters(architecture),
-        parameters_trainable=trained,
-        assumptions=tuple(_recipe_assumptions(architecture, settings, paged)),
+        parameters_trainable=trainable_parameters(architecture, settings),
+        assumptions=tuple(_recipe_assumptions(architecture, settings, states.paged)),
     )
 
 
@@ -179,6 +166,7 @@ def _components(
         ("adapters", states.trained),
         ("optimizer states", states.states),
         ("gradients", peak.gradients),
+        ("gathered parameters", peak.gathered),
         ("kept activations", peak.checkpoints),
         ("block in work", peak.block),
         ("head and loss", peak.loss),
@@ -208,7 +196,7 @@ def _recipe_assumptions(
 ) -> Iterator[str]:
     """What the reader should know about the recipe."""
     if settings.world_size > 1 or settings.zero_stage:
-        yield "several ranks, ZeRO and offload: by formula, not measured yet"
+        yield "several ranks, ZeRO and offload: not measured on GPUs yet"
     if architecture.num_experts_per_tok:
         yield "mixture of experts: tokens spread evenly; not measured"
     if settings.quantization is Quantization.INT8:

@@ -7,17 +7,11 @@ from typing import NamedTuple
 
 from memory_models.activations import autocast_cache_bytes, tokens
 from memory_models.adapters import trainable_parameters
-from memory_models.allocator import block_bytes
 from memory_models.architecture import Architecture
+from memory_models.gathered import Gathered, gathered
+from memory_models.gradients import Gradients, gradients
 from memory_models.loss import fused_rows
-from memory_models.model_states import (
-    step_transient_bytes,
-    tied_gradient_bytes,
-    tied_sum_in_place,
-    trained_element_bytes,
-    trained_tensors,
-)
-from memory_models.recipes import standing_of, tail_recipe_of
+from memory_models.recipes import recipe_of, standing_of, tail_recipe_of
 from memory_models.settings import FinetuningType, TrainingSettings
 from memory_models.stack import mask_bytes, stack_of
 from memory_models.tail import TailMemory, tail_memory
@@ -35,99 +29,93 @@ class Instant(NamedTuple):
     loss: int = 0
     """Head and loss."""
     gradients: int = 0
+    """With the buckets that reduce them."""
     step: int = 0
+    gathered: int = 0
+    """Whole parameters, of which a rank owns a part."""
 
     @property
     def bytes(self) -> int:
         """All of it."""
-        return self.checkpoints + self.block + self.loss + self.gradients + self.step
+        alive = self.checkpoints + self.block + self.loss + self.gathered
+        return alive + self.gradients + self.step
 
 
 class _Fixed(NamedTuple):
     """What lengths and batches do not change, in bytes."""
 
     tail: TailMemory
-    head: int
-    """The head's gradient."""
-    tied: int
-    """One gradient of a tied embedding."""
-    embedding: int
-    """All gradients of a tied embedding at the moment of their sum, beyond the one that stays."""
-    own: int
-    """Gradients of the first block's parameters, which its program counts."""
+    gradients: Gradients
+    gathered: Gathered
     cache: int
     """Casts of trained weights that autocast holds beside checkpoints until forward has ended."""
-    step: int
-    """The optimizer's temporaries."""
 
 
 @lru_cache(maxsize=4096)
 def _fixed(architecture: Architecture, standing: TrainingSettings) -> _Fixed:
-    tied, cache = tied_gradient_bytes(architecture, standing), 0
+    cache = 0
     if standing.gradient_checkpointing:
         cache = autocast_cache_bytes(_block_trained(architecture, standing), standing)
+    gathers = standing.zero_stage == 3 and (standing.world_size > 1 or standing.offload_param)
     return _Fixed(
         tail=tail_memory(architecture, tail_recipe_of(standing)),
-        head=_head_gradient_bytes(architecture, standing),
-        tied=tied,
-        embedding=_sums(standing) * tied,
-        own=_own_gradient_bytes(architecture, standing),
+        gradients=gradients(architecture, standing),
+        gathered=gathered(architecture, recipe_of(standing)) if gathers else Gathered(),
         cache=cache,
-        step=step_transient_bytes(architecture, standing),
     )
 
 
-def instants(
-    architecture: Architecture, settings: TrainingSettings, gradients: int
-) -> tuple[Instant, ...]:
-    """Candidate moments of one optimizer step; ``gradients``: bytes of all gradients of a rank.
+def load(architecture: Architecture, standing: TrainingSettings, later: int) -> Instant:
+    """The moment at which DeepSpeed's engine is built; ``later``: persistent bytes to come."""
+    return Instant(name="load", step=_fixed(architecture, standing).gradients.load - later)
 
-    With accumulation, gradients of earlier micro-batches are there from the start. AdaLoRA's
-    orthogonality term comes last in forward, so its gradients come first in backward.
-    """
+
+def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[Instant, ...]:
+    """Candidate moments of one optimizer step; ``settings`` as ``recipes.as_run`` gives them."""
     fixed, stack = _fixed(architecture, standing_of(settings)), stack_of(architecture, settings)
     n, rows = tokens(settings), fused_rows(architecture, settings)
     masks = mask_bytes(architecture, settings)
-    accumulates = settings.gradient_accumulation_steps > 1
-    early = gradients if accumulates else 0
-    tied = fixed.tied if early else 0
-    waiting = gradients if settings.finetuning_type is FinetuningType.ADALORA else early
-    own = 0 if waiting else fixed.own
+    held, whole = fixed.gradients, fixed.gathered
     return (
         Instant(
             name="forward",
             checkpoints=stack.all_kept - stack.last_kept,
             block=stack.forward + masks,
-            gradients=early,
+            gradients=held.early,
+            gathered=whole.forward,
         ),
         Instant(
             name="forward, loss",
             checkpoints=stack.all_kept,
             block=masks,
             loss=fixed.cache + fixed.tail.forward.bytes(n, rows),
-            gradients=early,
+            gradients=held.early,
+            gathered=whole.loss,
         ),
         Instant(
             name="loss",
             checkpoints=stack.all_kept,
             block=masks,
             loss=fixed.tail.backward.bytes(n, rows),
-            gradients=waiting,
+            gradients=held.loss,
+            gathered=whole.tail,
         ),
         Instant(
             name="backward, last block",
             checkpoints=stack.all_kept - stack.last_kept + stack.boundary,
             block=stack.backward + masks,
-            gradients=waiting + tied if waiting else fixed.head,
+            gradients=held.last,
+            gathered=whole.last,
         ),
         Instant(
             name="backward, first block",
             checkpoints=stack.below_trained + stack.boundary,
             block=stack.first_backward + masks,
-            gradients=max(0, gradients + tied - own),
+            gradients=held.first,
+            gathered=whole.first,
         ),
-        Instant(name="backward, embedding", gradients=gradients + fixed.embedding),
-        Instant(name="step", gradients=gradients, step=fixed.step),
+        Instant(name="backward, embedding", gradients=held.end, gathered=whole.end),
+        Instant(name="step", gradients=held.kept, step=held.step),
     )
 
 
@@ -138,31 +126,3 @@ def _block_trained(architecture: Architecture, settings: TrainingSettings) -> in
         heads = 1 if architecture.tie_word_embeddings else 2
         outside = heads * embedding_parameters(architecture)
     return trainable_parameters(architecture, settings) - outside
-
-
-def _own_gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Bytes of the gradients of the first block's parameters, which its program counts."""
-    element, layers = trained_element_bytes(settings), architecture.num_hidden_layers
-    if settings.finetuning_type is FinetuningType.FREEZE:
-        layers = settings.freeze_trainable_layers
-    return sum(
-        tensor.copies // layers * block_bytes(tensor.elements * element)
-        for tensor in trained_tensors(architecture, settings)
-    )
-
-
-def _sums(settings: TrainingSettings) -> int:
-    """Tensors beside one gradient of a tied embedding, once both its gradients are there.
-
-    The head's gradient waits for the embedding's; their sum is a tensor more if it is not made in
-    place. With accumulation the sum of earlier micro-batches is there as well.
-    """
-    earlier = 1 if settings.gradient_accumulation_steps > 1 else 0
-    return 1 + (0 if tied_sum_in_place(settings) else 1) + earlier
-
-
-def _head_gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Bytes of the head's gradient, the first of all to be there (full fine-tuning only)."""
-    if settings.finetuning_type is not FinetuningType.FULL:
-        return 0
-    return embedding_parameters(architecture) * trained_element_bytes(settings)

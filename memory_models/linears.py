@@ -23,9 +23,9 @@ def linear(ops: Ops, layer: Linear, value: Value) -> Value:
         clone = ops.tape.op((base,), base.elements, base.bytes, passes=True)
         ops.tape.drop(base)
         base = clone
-    # Quantised layers leave the cast to autocast; the others cast to the adapter's fp32.
+    # Quantised layers leave the cast to autocast; the others cast to the adapter's dtype.
     left_alone = quantization is not None and ops.autocast
-    source = ops.tape.view(value) if left_alone else ops.cast(value, FP32)
+    source = ops.tape.view(value) if left_alone else ops.cast(value, ops.adapter)
     return ADAPTED[ops.settings.finetuning_type](ops, layer, source, base)
 
 
@@ -51,16 +51,16 @@ def base_product(ops: Ops, layer: Linear, value: Value) -> Value:
 
 
 def adapter_product(ops: Ops, source: Value, width: int, out: int) -> Value:
-    """A product with an fp32 adapter matrix [out, width]."""
+    """A product with an adapter matrix [out, width]."""
     tape = ops.tape
-    operand = ops.flow.operand if ops.autocast else FP32
+    operand = ops.flow.operand if ops.autocast else ops.adapter
     narrow = ops.cast(source, operand)
     saves = [narrow]
     if ops.autocast:
         cast = tape.new((0, width * out, 0), operand, needs=False)
         ops.cached.append(cast)
         saves.append(cast)
-    weights = (Weight(width * out, operand, FP32),)
+    weights = (Weight(width * out, operand, ops.adapter),)
     result = tape.op((narrow,), (out, 0, 0), operand, saves=saves, weights=weights)
     tape.drop(narrow)
     return result
@@ -98,16 +98,16 @@ def _lora(ops: Ops, layer: Linear, source: Value, base: Value) -> Value:
 
 def _adalora(ops: Ops, layer: Linear, source: Value, base: Value) -> Value:
     """The result is added in place; what is divided by the rank is kept."""
-    tape = ops.tape
+    tape, wide = ops.tape, ops.adapter
     read = _read(ops, source)
-    scaled_a = tape.new((0, ops.settings.adapter_rank * layer.in_features, 0), FP32, needs=False)
+    scaled_a = tape.new((0, ops.settings.adapter_rank * layer.in_features, 0), wide, needs=False)
     scaled = ops.copy(_through(ops, layer, read))
-    # The divisor gets a gradient too, first: four fp32 temporaries.
-    work = times(scaled.elements, 4 * FP32 - scaled.bytes)
-    divided = tape.op((scaled,), scaled.elements, FP32, saves=(scaled, scaled_a), work=work)
+    # The divisor gets a gradient too, first: four temporaries in the adapter's dtype.
+    work = times(scaled.elements, 4 * wide - scaled.bytes)
+    divided = tape.op((scaled,), scaled.elements, wide, saves=(scaled, scaled_a), work=work)
     tape.drop(scaled, scaled_a, source)
     joined = Value(base.storage, base.elements, base.bytes, needs=True)
-    tape.record((joined,), ((base, True), (divided, base.bytes == FP32)))
+    tape.record((joined,), ((base, True), (divided, base.bytes == wide)))
     tape.drop(divided)
     return joined
 
@@ -154,14 +154,14 @@ def _copies_weight(ops: Ops, wide: int) -> bool:
 
 def _weight_norm(ops: Ops, layer: Linear, wide: int) -> list[Value]:
     """BA through an identity matrix [in, in], the weight plus that; local variables are left."""
-    operand = ops.flow.operand if ops.autocast else FP32
+    operand = ops.flow.operand if ops.autocast else ops.adapter
     side, elements = layer.in_features, layer.weight_count
 
     def fresh(count: int, bytes: int) -> Value:
         return ops.tape.new((0, count, 0), bytes, needs=False)
 
-    eye = fresh(side * side, FP32)
-    read = fresh(side * side, operand) if operand < FP32 else eye
+    eye = fresh(side * side, ops.adapter)
+    read = fresh(side * side, operand) if operand < ops.adapter else eye
     low = fresh(side * ops.settings.adapter_rank, operand)
     delta = fresh(elements, operand)
     if read is not eye:
@@ -177,9 +177,10 @@ def _weight_norm(ops: Ops, layer: Linear, wide: int) -> list[Value]:
 
 
 def _magnified(ops: Ops, value: Value) -> Value:
-    """Times the magnitude, whose gradient takes an fp32 product before it is summed up."""
-    work = times(value.elements, FP32)
-    return ops.tape.op((value,), value.elements, FP32, saves=(value,), work=work)
+    """Times the magnitude, whose gradient takes a product in its dtype before it is summed up."""
+    wide = max(value.bytes, ops.adapter)
+    work = times(value.elements, wide)
+    return ops.tape.op((value,), value.elements, wide, saves=(value,), work=work)
 
 
 ADAPTED = {

@@ -103,7 +103,9 @@ def _outer_tensors(architecture: Architecture) -> list[Tensor]:
 
 def trained_element_bytes(settings: TrainingSettings) -> int:
     """Bytes of one trained element and of its gradient: fp32 adapters, else as loaded."""
-    return PARAMETER_BYTES if settings.uses_adapter else BYTES[settings.model_dtype]
+    if settings.uses_adapter and not settings.uniform_dtype:
+        return PARAMETER_BYTES
+    return BYTES[settings.model_dtype]
 
 
 def gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:

@@ -31,6 +31,8 @@ class Ops:
         self.autocast = settings.autocast is not None
         self.stored = FP32 if settings.model_dtype is Dtype.FP32 else 2
         """Bytes an element of base weights as loaded."""
+        self.adapter = self.stored if settings.uniform_dtype else FP32
+        """Bytes an element of an adapter's matrices."""
         self.linears = {linear.role: linear for linear in architecture.block}
         self.cached: list[Value] = []
         """Casts of trained weights that autocast holds until its context ends."""

@@ -29,9 +29,10 @@ def precision(settings: TrainingSettings) -> Precision:
     autocast keeps an fp32 stream around half-precision products. A quantised base has fp32
     embeddings and norms (``prepare_model_for_kbit_training``), so its stream is fp32, and
     bitsandbytes returns a linear's output in its input's dtype.
+    Under DeepSpeed everything has one dtype and nothing is cast (``recipes.as_run``).
     Source: torch/amp/autocast_mode.py; bitsandbytes nn/modules.py (Linear4bit.forward).
     """
-    if settings.quantization is not None:
+    if settings.quantization is not None and not settings.uniform_dtype:
         operand = 4 if settings.autocast is None else BYTES[settings.autocast]
         return Precision(operand=operand, residual=4, projected=4, casts_input=operand < 4)
     if settings.model_dtype is not Dtype.FP32:

@@ -9,7 +9,6 @@ Ignores: tensors of at most 1 MiB one by one (their pool is summed up), the orde
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
 
 from memory_models.activations import boundary_bytes, int8_input_bytes, tokens
 from memory_models.architecture import Architecture
@@ -25,7 +24,6 @@ from memory_models.model_states import (
     ADALORA_IMPORTANCE_BYTES,
     PAGED,
     STATE_BYTES,
-    Tensor,
     step_transient_bytes,
     tied_sum_in_place,
     trained_element_bytes,
@@ -38,6 +36,7 @@ from memory_models.settings import (
     Optimizer,
     TrainingSettings,
 )
+from memory_models.shards import in_order
 from memory_models.stack import active_layers, mask_bytes, masked_layers
 from memory_models.tape_events import WORKSPACE, BlockEvents, Events, block_events, tail_events
 from memory_models.units import MIB, round_up
@@ -138,18 +137,6 @@ def _load(replay: _Replay) -> None:
         for tensor in in_order(trained_tensors(shape, settings)):
             replay.take(tensor.elements * trained_element_bytes(settings))
     replay.take(replay.workspace)
-
-
-def in_order(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Every copy of the trained tensors in the order of the model: block by block."""
-    layers = max(tensor.copies for tensor in tensors)
-    blocks = [tensor for tensor in tensors if tensor.copies == layers]
-    yield from (tensor for tensor in tensors if tensor.copies != layers and tensor.embedding)
-    for _ in range(layers):
-        yield from blocks
-    for tensor in tensors:
-        if tensor.copies != layers and not tensor.embedding:
-            yield from [tensor] * tensor.copies
 
 
 class _StepEvents:

@@ -142,6 +142,19 @@ class TrainingSettings:
             )
 
     @property
+    def uniform_dtype(self) -> bool:
+        """Every parameter has one dtype: DeepSpeed casts adapters and what nf4 leaves alone.
+
+        Source: deepspeed runtime/engine.py (``_cast_module_mixed_precision``).
+        """
+        return self.zero_stage > 0
+
+    @property
+    def shards_gradients(self) -> bool:
+        """A gradient leaves its parameter as soon as it is there (ZeRO-2 and 3)."""
+        return self.zero_stage >= 2
+
+    @property
     def uses_adapter(self) -> bool:
         """The base is frozen and an adapter is trained."""
         return self.finetuning_type in ADAPTER_METHODS

@@ -50,7 +50,8 @@ class Tail(Ops):
 
     def _fp32_head(self) -> bool:
         settings = self.settings
-        return settings.quantization is not None or settings.model_dtype is Dtype.FP32
+        upcast = settings.quantization is not None and not settings.uniform_dtype
+        return upcast or settings.model_dtype is Dtype.FP32
 
     def run(self) -> Value:
         """From the last block's output to the loss."""

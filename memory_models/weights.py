@@ -9,7 +9,7 @@ from memory_models.allocator import block_bytes
 from memory_models.architecture import Architecture, Linear, Norm
 from memory_models.dtypes import BYTES, nf4_bytes
 from memory_models.settings import Dtype, Quantization, TrainingSettings
-from memory_models.units import round_up
+from memory_models.units import ceil_div, round_up
 
 ALLOCATION_BYTES = 512
 """Smallest block of PyTorch's CUDA allocator. Source: kMinBlockSize, CUDACachingAllocator.cpp."""
@@ -86,6 +86,17 @@ def quantized_linears(architecture: Architecture) -> Iterator[tuple[Linear, int]
             yield linear, 1
 
 
+def is_quantized(linear: Linear, quantization: Quantization | None) -> bool:
+    """Whether bitsandbytes replaces this linear of a block."""
+    return quantization is not None and linear.count == 1
+
+
+def packed_bytes(linear: Linear, quantization: Quantization | None) -> int:
+    """Bytes of one quantised matrix without its constants."""
+    eight_bit = quantization is Quantization.INT8
+    return linear.weight_count if eight_bit else ceil_div(linear.weight_count, 2)
+
+
 def quantized_weight_bytes(linear: Linear, quantization: Quantization) -> int:
     """Bytes of one matrix in quantised storage, constants included.
 
@@ -119,10 +130,17 @@ def base_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:
 
 @lru_cache(maxsize=1024)
 def weight_bytes(
-    architecture: Architecture, dtype: Dtype, quantization: Quantization | None
+    architecture: Architecture,
+    dtype: Dtype,
+    quantization: Quantization | None,
+    *,
+    upcast: bool = True,
 ) -> int:
-    """Bytes of the base model's parameters as the allocator holds them; ``dtype`` as loaded."""
-    element = BYTES[Dtype.FP32 if quantization is not None else dtype]
+    """Bytes of the base model's parameters as the allocator holds them; ``dtype`` as loaded.
+
+    ``upcast``: what is left unquantised in a quantised base is in fp32.
+    """
+    element = BYTES[Dtype.FP32 if quantization is not None and upcast else dtype]
     total = sum(
         copies * block_bytes(elements * element) for elements, copies in base_tensors(architecture)
     )
@@ -138,10 +156,12 @@ def base_weight_bytes(architecture: Architecture, settings: TrainingSettings) ->
     """Bytes of the base model's parameters and buffers on one unsharded rank.
 
     ``prepare_model_for_kbit_training`` casts every half-precision parameter that is not 4-bit to
-    fp32: embedding, head, norms and biases. Source: peft/utils/other.py.
+    fp32: embedding, head, norms and biases. Source: peft/utils/other.py. DeepSpeed casts them back.
     """
     rotary = architecture.rotary_buffer_count * BYTES[settings.model_dtype]
-    return weight_bytes(architecture, settings.model_dtype, settings.quantization) + rotary
+    upcast = not settings.uniform_dtype
+    dtype, quantization = settings.model_dtype, settings.quantization
+    return weight_bytes(architecture, dtype, quantization, upcast=upcast) + rotary
 
 
 def largest_quantized_weight(architecture: Architecture) -> int:

@@ -8,9 +8,10 @@ import pytest
 from toy_decoder import ALL, TOY, WIDE
 
 from memory_models.architecture import Architecture
-from memory_models.recipes import recipe_of, standing_of
+from memory_models.recipes import as_run, recipe_of, standing_of
 from memory_models.settings import (
     Attention,
+    Dtype,
     FinetuningType,
     LossKernel,
     Optimizer,
@@ -135,18 +136,24 @@ def test_a_dropout_never_keeps_less(architecture: Architecture) -> None:
 def test_a_recipe_is_what_programs_depend_on() -> None:
     """Neither lengths nor ranks nor the optimizer make another program; accumulation does once."""
     other = replace(
-        SHORT,
-        sequence_length=64,
-        micro_batch_size=7,
-        optimizer=Optimizer.SGD,
-        world_size=2,
-        zero_stage=1,
+        SHORT, sequence_length=64, micro_batch_size=7, optimizer=Optimizer.SGD, world_size=2
     )
     assert recipe_of(other) is recipe_of(SHORT)
     assert recipe_of(replace(SHORT, loss_kernel=LossKernel.FUSED)) != recipe_of(SHORT)
     twice, often = (replace(SHORT, gradient_accumulation_steps=steps) for steps in (2, 9))
     assert recipe_of(twice) is recipe_of(often)
     assert recipe_of(twice) != recipe_of(SHORT)
+
+
+def test_under_deepspeed_nothing_is_cast() -> None:
+    """The model is in half precision and there is no autocast; ZeRO-1 to 3 run one program."""
+    one, two, three = (replace(SHORT, zero_stage=stage) for stage in (1, 2, 3))
+    assert (as_run(one).model_dtype, as_run(one).autocast) == (Dtype.BF16, None)
+    assert as_run(SHORT) is SHORT
+    assert recipe_of(two) is recipe_of(three)
+    assert recipe_of(one) != recipe_of(SHORT)
+    # Gradients that leave at once are to a program what gradients added to earlier ones are.
+    assert recipe_of(two) == recipe_of(replace(one, gradient_accumulation_steps=2))
 
 
 def test_standing_settings_differ_by_all_but_lengths_and_batches() -> None:

@@ -8,16 +8,18 @@ from toy_decoder import TIED, TOY
 
 from memory_models.architecture import Architecture
 from memory_models.instants import Instant, instants
+from memory_models.recipes import as_run
 from memory_models.settings import Attention, FinetuningType, Optimizer, TrainingSettings
 
 SHORT = TrainingSettings(sequence_length=10, micro_batch_size=3, lora_rank=2)
 FULL = replace(SHORT, finetuning_type=FinetuningType.FULL)
-GRADIENTS = 100_000
+GRADIENTS = 2 * 14 * 512
+"""Fourteen adapter matrices a block, each in a block of 512 bytes."""
 
 
 def moments(settings: TrainingSettings, architecture: Architecture = TOY) -> dict[str, Instant]:
     """The moments of a step by name."""
-    found = instants(architecture, settings, GRADIENTS)
+    found = instants(architecture, as_run(settings))
     assert len({moment.name for moment in found}) == len(found)
     return {moment.name: moment for moment in found}
 
@@ -36,9 +38,9 @@ def test_forward_loss_backward_and_step_may_each_be_the_peak() -> None:
 
 
 def test_a_moments_bytes_are_the_sum_of_its_parts() -> None:
-    """1 + 2 + 3 + 4 + 5."""
-    moment = Instant(name="any", checkpoints=1, block=2, loss=3, gradients=4, step=5)
-    assert moment.bytes == 15
+    """1 + 2 + 3 + 4 + 5 + 6."""
+    moment = Instant(name="any", checkpoints=1, block=2, loss=3, gradients=4, step=5, gathered=6)
+    assert moment.bytes == 21
 
 
 def test_gradients_are_there_early_only_with_accumulation() -> None:
@@ -52,7 +54,8 @@ def test_adaloras_gradients_come_first_in_backward() -> None:
     """Its orthogonality term is the last of forward."""
     adalora = replace(SHORT, finetuning_type=FinetuningType.ADALORA)
     assert moments(adalora)["forward, loss"].gradients == 0
-    assert moments(adalora)["loss"].gradients == GRADIENTS
+    # Its third tensor, the singular values, is a block of 512 bytes as well.
+    assert moments(adalora)["loss"].gradients == 2 * 21 * 512
 
 
 def test_every_gradient_is_there_at_the_end_of_backward_and_in_the_step() -> None:
@@ -70,10 +73,35 @@ def test_a_trained_heads_gradient_is_the_first_of_backward() -> None:
 
 
 def test_a_tied_embedding_has_two_gradients_to_sum_up() -> None:
-    """The head's and the sum beside the one that stays; with accumulation an earlier sum too."""
-    assert moments(FULL, TIED)["backward, embedding"].gradients == GRADIENTS + 2 * 512
+    """The head's and the sum beside the one that stays; with accumulation an earlier sum too.
+
+    Gradients: eight tensors a block, the embedding and the last norm, 512 bytes each.
+    """
+    every = 18 * 512
+    assert moments(FULL, TIED)["backward, embedding"].gradients == every + 2 * 512
     twice = replace(FULL, gradient_accumulation_steps=2)
-    assert moments(twice, TIED)["backward, embedding"].gradients == GRADIENTS + 3 * 512
+    assert moments(twice, TIED)["backward, embedding"].gradients == every + 3 * 512
+
+
+def test_two_blocks_and_no_more_are_gathered_in_backward() -> None:
+    """The toy's blocks are 592 elements of two bytes; 576 are in matrices that are shared out.
+
+    The head's 256 are whole in the loss.
+    """
+    sharded = replace(SHORT, world_size=2, zero_stage=3)
+    found = moments(sharded)
+    assert 512 <= found["loss"].gathered
+    assert found["backward, last block"].gathered <= 2 * 1184 + 2 * 256
+    assert moments(replace(sharded, world_size=1))["loss"].gathered == 0
+
+
+def test_gradients_leave_at_once_from_zero_2_on() -> None:
+    """Full fine-tuning: the bucket is 8 x 8 elements of two bytes, its flat copy as much, and a
+    gradient of 8 x 16 is larger than both.
+    """
+    sharded = replace(FULL, world_size=2, zero_stage=3)
+    assert moments(sharded)["backward, last block"].gradients == 2 * 128
+    assert moments(sharded)["step"].gradients == 0
 
 
 def test_checkpoints_go_one_after_another() -> None:

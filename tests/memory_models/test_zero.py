@@ -1,79 +1,132 @@
-"""What several ranks share, and what goes to the host."""
+"""What stays on a rank when several share the work, and what goes to the host."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from toy_decoder import TOY
+from toy_decoder import TOY, WIDE
 
-from memory_models.settings import TrainingSettings
-from memory_models.zero import ModelStates, live_parameter_bytes, shard
+from memory_models.host_states import pinned_bytes
+from memory_models.recipes import as_run, standing_of
+from memory_models.settings import FinetuningType, Optimizer, Quantization, TrainingSettings
+from memory_models.zero import ModelStates, shard
 
-WHOLE = ModelStates(weights=1000, trained=100, gradients=60, states=80, buffers=0)
-ELEMENTS = 25
-"""Trained elements: an fp32 master copy of them is 100 bytes."""
+LORA = TrainingSettings(lora_rank=2)
+"""28 matrices, 512 elements; each takes a block of 512 bytes where it is alone."""
+FULL = replace(LORA, finetuning_type=FinetuningType.FULL)
 
 
-def on_ranks(world_size: int, stage: int, **offload: bool) -> ModelStates:
-    """WHOLE as one of the ranks holds it."""
-    settings = TrainingSettings(world_size=world_size, zero_stage=stage, **offload)
-    return shard(TOY, settings, WHOLE, ELEMENTS)
+def on_ranks(settings: TrainingSettings, ranks: int, stage: int, **offload: Any) -> ModelStates:
+    """The toy as one of the ranks holds it."""
+    asked = replace(settings, world_size=ranks, zero_stage=stage, **offload)
+    return shard(TOY, standing_of(as_run(asked)))
 
 
 def test_one_rank_without_zero_holds_everything_and_no_buffer() -> None:
-    """Nobody to talk to: no bucket."""
-    assert on_ranks(1, 0) == WHOLE
+    """512 adapter elements in fp32, two moments in blocks of 512 bytes."""
+    found = on_ranks(LORA, 1, 0)
+    assert (found.trained, found.states, found.buffers) == (2048, 2 * 28 * 512, 0)
 
 
 def test_plain_data_parallelism_copies_all_gradients_into_buckets() -> None:
     """DDP's reducer holds the gradients once more."""
-    found = on_ranks(4, 0)
-    assert (found.weights, found.gradients, found.states) == (1000, 60, 80)
-    assert found.buffers == 60
+    found = on_ranks(LORA, 4, 0)
+    assert found.states == on_ranks(LORA, 1, 0).states
+    assert found.buffers == 28 * 512
 
 
-@pytest.mark.parametrize(
-    ("stage", "weights", "trained", "gradients"),
-    [(1, 1000, 100, 60), (2, 1000, 100, 15), (3, 250, 25, 15)],
-)
-def test_each_stage_shards_one_thing_more(
-    stage: int, weights: int, trained: int, gradients: int
-) -> None:
-    """Four ranks. States and fp32 masters, (80 + 100) / 4 = 45, from stage 1 on."""
-    found = on_ranks(4, stage)
-    assert (found.weights, found.trained, found.gradients) == (weights, trained, gradients)
-    assert found.states == 45
-    assert found.host == 0
+@pytest.mark.parametrize("stage", [1, 2])
+def test_zero_1_and_2_share_out_masters_and_moments(stage: int) -> None:
+    """Adapters are flat, in bf16; of 512 elements each of two ranks steps 256 in fp32.
+
+    Masters and two moments, 1024 bytes each.
+    """
+    found = on_ranks(LORA, 2, stage)
+    assert (found.trained, found.states, found.buffers) == (1024, 3 * 1024, 0)
+    assert found.weights == on_ranks(LORA, 1, 0).weights
 
 
-def test_shards_round_up() -> None:
-    """Three ranks: 1000 / 3 is 334 on the fullest one, 180 / 3 is 60."""
-    found = on_ranks(3, 3)
-    assert (found.weights, found.states) == (334, 60)
+def test_full_fine_tuning_pays_twelve_bytes_an_element_for_fp32_masters_and_moments() -> None:
+    """One rank steps 1664 elements of matrices and 40 of norms, in blocks of 512 bytes.
+
+    1664 x 4 = 6656 is 13 blocks; 40 x 4 is one.
+    """
+    assert on_ranks(FULL, 1, 2).states == 3 * (6656 + 512)
 
 
-def test_offloaded_states_are_on_the_host_and_not_on_the_device() -> None:
-    """A rank's 45 bytes of states move."""
-    found = on_ranks(4, 2, offload_optimizer=True)
-    assert (found.states, found.host) == (0, 45)
+def test_zero_3_shares_out_the_frozen_base_too() -> None:
+    """Every tensor's half is at most a block of 512 bytes, so rounding hides it; what is flat shows:
+    adapters 512 bytes; the bucket of 8 x 8 and the flat gradients 512 each. Norms (40 elements) and
+    adapter matrices of at most 80 elements (all 512) are whole in bf16 as well.
+    """
+    found = on_ranks(LORA, 2, 3)
+    assert (found.trained, found.states) == (512, 3 * 1024)
+    assert found.buffers == 512 + 512 + 2 * (32 + 512)
 
 
-def test_offloaded_parameters_join_them() -> None:
-    """250 bytes of weights and 45 of states."""
-    found = on_ranks(4, 3, offload_optimizer=True, offload_param=True)
-    assert (found.weights, found.states, found.host) == (0, 0, 295)
+def test_one_rank_alone_holds_no_second_copy_of_small_parameters() -> None:
+    """ZeRO-3 with nobody to share with uses its parts as they are."""
+    assert on_ranks(LORA, 1, 3).buffers == 512 + 1024
 
 
-def test_a_small_model_ends_up_gathered_whole() -> None:
-    """The toy's 1,704 parameters are under DeepSpeed's limit of a billion; two bytes each."""
-    assert live_parameter_bytes(TOY) == 3408
-    assert on_ranks(4, 3).buffers - on_ranks(4, 2).buffers == 3408
+def test_the_base_shrinks_with_the_ranks() -> None:
+    """4-bit matrices halve; their constants are no parameters and stay."""
+    nf4 = TrainingSettings(quantization=Quantization.NF4, zero_stage=3)
+    one, two, four = (
+        shard(WIDE, standing_of(as_run(replace(nf4, world_size=ranks)))).weights
+        for ranks in (1, 2, 4)
+    )
+    assert one > two > four > one // 4
 
 
-def test_a_large_model_is_gathered_up_to_the_limit() -> None:
-    """A billion parameters of two bytes, unless the embedding alone is larger."""
-    wide = replace(TOY, vocab_size=100_000_000)
-    assert live_parameter_bytes(wide) == 2_000_000_000
-    wider = replace(TOY, vocab_size=150_000_000)
-    assert live_parameter_bytes(wider) == 2 * 8 * 150_000_000
+def test_paged_moments_of_a_flat_share_are_managed_memory() -> None:
+    """One rank's 1,048,576 adapter elements at 8 bytes are too many for the allocator."""
+    asked = TrainingSettings(
+        lora_rank=64, optimizer=Optimizer.PAGED_ADAMW_32BIT, zero_stage=2, lora_target=("q_proj",)
+    )
+    found = shard(WIDE, standing_of(as_run(asked)))
+    # q_proj: 64 x (256 + 256) elements on two layers.
+    assert found.paged == 8 * 65_536 or found.states == 12 * 65_536
+
+
+def test_pinned_memory_comes_in_powers_of_two() -> None:
+    """PyTorch's host allocator rounds up."""
+    assert [pinned_bytes(size) for size in (0, 1, 3, 512, 513)] == [0, 1, 4, 512, 1024]
+
+
+def test_offloaded_states_leave_a_buffer_of_the_largest_gradient() -> None:
+    """Masters, gradients and states are on the host: nothing of them stays here.
+
+    The largest adapter matrix has 16 x 2 elements.
+    """
+    found = on_ranks(LORA, 2, 2, offload_optimizer=True)
+    assert (found.states, found.buffers) == (0, 512)
+    # Pinned: 2 x 1024 of masters and gradients, 512 of halves, 64; pageable moments 2 x 1024.
+    assert found.host == 2 * 1024 + 512 + 64 + 2 * 1024
+
+
+def test_accumulated_gradients_are_pinned_one_by_one() -> None:
+    """Those that reach into the rank's part: half of the 512 elements, at two bytes, and a border."""
+    twice = replace(LORA, gradient_accumulation_steps=2)
+    once = on_ranks(LORA, 2, 2, offload_optimizer=True).host
+    assert on_ranks(twice, 2, 2, offload_optimizer=True).host - once in range(512, 512 + 128)
+
+
+def test_zero_3_offload_pins_gradients_and_no_masters() -> None:
+    """Shares of 256 elements: masters pageable and fp32 gradients pinned, 1024 each; the flat
+    gradients 512; moments 2 x 1024.
+    """
+    assert on_ranks(LORA, 2, 3, offload_optimizer=True).host == 1024 + 1024 + 512 + 2 * 1024
+
+
+def test_offloaded_parameters_leave_only_what_is_whole_on_every_rank() -> None:
+    """Matrices, embedding and head are pinned part by part on the host."""
+    found = on_ranks(LORA, 2, 3, offload_param=True)
+    assert (found.weights, found.trained) == (0, 0)
+    # Parts in bf16, powers of two: a block 64 + 32 + 32 + 64 + 3 x 128 and two norms in one tensor
+    # of 16, embedding and head 256 each, the last norm 8.
+    base = 2 * (64 + 32 + 32 + 64 + 3 * 128 + 16) + 2 * 256 + 8
+    # Adapter matrices, halved, at two bytes: as many as their elements, then flat once more.
+    assert found.host == base + 512 + 512

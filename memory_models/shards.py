@@ -1,0 +1,120 @@
+"""Trained tensors as DeepSpeed cuts them: flat groups, shares of a rank, steps of a share.
+
+Sources: transformers trainer_pt_utils.py (``get_parameter_names``: norms and biases have a group
+without weight decay); deepspeed runtime/zero/stage_1_and_2.py (``_round_robin_reorder``,
+``get_partition_info``), stage3.py (``_create_fp16_sub_groups``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from memory_models.architecture import Architecture
+from memory_models.model_states import Tensor, trained_tensors
+from memory_models.settings import TrainingSettings
+from memory_models.units import ceil_div, round_up
+from memory_models.zero_limits import SUB_GROUP_ELEMENTS
+
+ALIGNMENT = 2
+"""A flat group is padded to this many elements a rank (NCCL's 4-byte alignment of halves)."""
+
+MOST_RANKS = 1024
+"""Beyond as many ranks a rank's tensors are not told one by one."""
+
+
+class Shards(NamedTuple):
+    """Elements of the trained tensors, and of what the fullest rank has of them."""
+
+    total: int
+    """All of them, padded (stages 1 and 2)."""
+    shares: tuple[int, ...]
+    """This rank's part of every flat group or, in stage 3, of every sub-group stepped at once."""
+    touched: int
+    """Whole tensors that reach into this rank's part: what it holds gradients of (stages 1, 2)."""
+    largest: int
+    """The largest tensor."""
+    largest_inner: int
+    """The largest inside the blocks."""
+    sizes: tuple[int, ...]
+    """Every tensor in the order of the model."""
+
+    @property
+    def share(self) -> int:
+        """This rank's part of all groups."""
+        return sum(self.shares)
+
+
+def in_order(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Every copy of the trained tensors in the order of the model: block by block."""
+    layers = max(tensor.copies for tensor in tensors)
+    blocks = [tensor for tensor in tensors if tensor.copies == layers]
+    yield from (tensor for tensor in tensors if tensor.copies != layers and tensor.embedding)
+    for _ in range(layers):
+        yield from blocks
+    for tensor in tensors:
+        if tensor.copies != layers and not tensor.embedding:
+            yield from [tensor] * tensor.copies
+
+
+@lru_cache(maxsize=4096)
+def shards(architecture: Architecture, settings: TrainingSettings) -> Shards:
+    """How these settings cut the trained tensors; ``settings``: lengths and batches left out."""
+    tensors = trained_tensors(architecture, settings)
+    layers = max(tensor.copies for tensor in tensors)
+    ordered = list(in_order(tensors))
+    groups = _groups(ordered, adapters=settings.uses_adapter)
+    ranks = settings.world_size
+    padded = [round_up(sum(group), ALIGNMENT * ranks) for group in groups]
+    if settings.zero_stage == 3:
+        shares = tuple(share for group in groups for share in _sub_groups(group, ranks))
+    else:
+        shares = tuple(size // ranks for size in padded)
+    return Shards(
+        total=sum(padded),
+        shares=shares,
+        touched=_touched(groups, padded, ranks),
+        largest=max(tensor.elements for tensor in tensors),
+        largest_inner=max(tensor.elements for tensor in tensors if tensor.copies == layers),
+        sizes=tuple(tensor.elements for tensor in ordered),
+    )
+
+
+def _groups(ordered: Sequence[Tensor], *, adapters: bool) -> list[list[int]]:
+    """Elements by group of the optimizer: matrices, then norms and biases."""
+    if adapters:
+        return [[tensor.elements for tensor in ordered]]
+    matrices = [tensor.elements for tensor in ordered if tensor.rows > 1]
+    vectors = [tensor.elements for tensor in ordered if tensor.rows == 1]
+    return [group for group in (matrices, vectors) if group]
+
+
+def _sub_groups(sizes: Sequence[int], ranks: int) -> Iterator[int]:
+    """Elements of one rank's shares, closed as soon as they reach the limit."""
+    total = 0
+    for size in sizes:
+        total += ceil_div(size, ranks)
+        if total >= SUB_GROUP_ELEMENTS:
+            yield total
+            total = 0
+    if total:
+        yield total
+
+
+def _touched(groups: Sequence[Sequence[int]], padded: Sequence[int], ranks: int) -> int:
+    """Elements of the tensors that reach into the part of the rank that has most of them.
+
+    Tensors are dealt out in turns (``round_robin_gradients``), then laid end to end.
+    """
+    if ranks > MOST_RANKS:
+        return sum(size // ranks + max(group) for group, size in zip(groups, padded, strict=True))
+    found = [0] * ranks
+    for group, total in zip(groups, padded, strict=True):
+        share, place = total // ranks, 0
+        for turn in range(min(ranks, len(group))):
+            for size in group[turn::ranks]:
+                for rank in range(place // share, (place + size - 1) // share + 1):
+                    found[rank] += size
+                place += size
+    return max(found)

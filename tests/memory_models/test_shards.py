@@ -1,0 +1,68 @@
+"""How DeepSpeed cuts trained tensors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from toy_decoder import TOY
+
+from memory_models.model_states import Tensor
+from memory_models.settings import FinetuningType, TrainingSettings
+from memory_models.shards import in_order, shards
+
+LORA = TrainingSettings(lora_rank=1, zero_stage=2, world_size=2)
+FULL = replace(LORA, finetuning_type=FinetuningType.FULL)
+
+
+def test_an_adapter_is_one_flat_group_with_a_padded_part_for_every_rank() -> None:
+    """Rank 1: 128 elements a block, 256 in all; three ranks pad them to a multiple of six."""
+    assert shards(TOY, LORA).shares == (128,)
+    three = shards(TOY, replace(LORA, world_size=3))
+    assert (three.total, three.shares) == (258, (86,))
+
+
+def test_norms_are_a_group_of_their_own() -> None:
+    """Full fine-tuning: 1664 elements in matrices, 40 in five norms of 8."""
+    assert shards(TOY, FULL).shares == (832, 20)
+    assert shards(TOY, FULL).total == 1704
+
+
+def test_zero_3_gives_every_rank_a_part_of_every_tensor() -> None:
+    """Three ranks, each tensor rounded up by itself: the toy's matrices of 64, 32, 32, 64 and three
+    of 128 give 22 + 11 + 11 + 22 + 3 x 43 = 195 a block, embedding and head 86 each, and norms of
+    16, 16 and 8 another 6 + 6 + 3.
+    """
+    found = shards(TOY, replace(FULL, world_size=3, zero_stage=3))
+    assert found.shares == (2 * 195 + 2 * 86, 15)
+
+
+def test_a_rank_holds_gradients_of_all_tensors_that_reach_into_its_part() -> None:
+    """Of 1664 elements each of two ranks owns 832, but a tensor is cut by the border: the ranks
+    take turns, so the first has 64 + 32 + 128 + 128 of one block.
+    """
+    found = shards(TOY, FULL)
+    assert 832 + 20 <= found.touched <= 832 + 20 + 256 + 16
+
+
+def test_the_largest_tensor_is_told_apart_from_the_largest_of_a_block() -> None:
+    """The embedding's 256 elements, the MLP's 128."""
+    found = shards(TOY, FULL)
+    assert (found.largest, found.largest_inner) == (256, 128)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 5, 64, 10_000])
+def test_shares_of_all_ranks_hold_every_element(ranks: int) -> None:
+    """Also with more ranks than elements."""
+    for stage in (2, 3):
+        found = shards(TOY, replace(FULL, world_size=ranks, zero_stage=stage))
+        assert ranks * found.share >= 1704
+        assert found.touched >= 1704 // ranks
+
+
+def test_tensors_stand_in_the_order_of_the_model() -> None:
+    """The embedding, block after block, the rest."""
+    embedding = Tensor(rows=9, columns=1, embedding=True)
+    inner, head = Tensor(rows=2, columns=1, copies=2), Tensor(rows=7, columns=1)
+    found = [tensor.elements for tensor in in_order([inner, embedding, head])]
+    assert found == [9, 2, 2, 7]
