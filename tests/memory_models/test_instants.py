@@ -90,7 +90,7 @@ def test_two_blocks_and_no_more_are_gathered_in_backward() -> None:
     """
     sharded = replace(SHORT, world_size=2, zero_stage=3)
     found = moments(sharded)
-    assert 512 <= found["loss"].gathered
+    assert found["loss"].gathered >= 512
     assert found["backward, last block"].gathered <= 2 * 1184 + 2 * 256
     assert moments(replace(sharded, world_size=1))["loss"].gathered == 0
 

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from toy_decoder import ALL, TOY, WIDE
+from toy_decoder import ALL, WIDE
 
 from memory_models.architecture import Architecture
 from memory_models.device import Device

@@ -57,7 +57,7 @@ def test_full_fine_tuning_pays_twelve_bytes_an_element_for_fp32_masters_and_mome
 
 
 def test_zero_3_shares_out_the_frozen_base_too() -> None:
-    """Every tensor's half is at most a block of 512 bytes, so rounding hides it; what is flat shows:
+    """Every tensor's half is at most a block of 512 bytes, so rounding hides it; flat ones show:
     adapters 512 bytes; the bucket of 8 x 8 and the flat gradients 512 each. Norms (40 elements) and
     adapter matrices of at most 80 elements (all 512) are whole in bf16 as well.
     """
@@ -108,7 +108,7 @@ def test_offloaded_states_leave_a_buffer_of_the_largest_gradient() -> None:
 
 
 def test_accumulated_gradients_are_pinned_one_by_one() -> None:
-    """Those that reach into the rank's part: half of the 512 elements, at two bytes, and a border."""
+    """Those that reach into the rank's part: half of 512 elements, at two bytes, and a border."""
     twice = replace(LORA, gradient_accumulation_steps=2)
     once = on_ranks(LORA, 2, 2, offload_optimizer=True).host
     assert on_ranks(twice, 2, 2, offload_optimizer=True).host - once in range(512, 512 + 128)
