@@ -45,10 +45,13 @@ def recipe_class(settings: TrainingSettings) -> str:
     """The class whose residuals bound this recipe.
 
     What is trained, on what base, whether activations are kept, and by which loss kernel: freed
-    logits of the plain loss are the holes that nothing else fits into.
+    logits of the plain loss are the holes that nothing else fits into. Segments that grow leave
+    few holes, so there fewer classes do.
     """
     if settings.zero_stage or settings.world_size > 1:
         return "sharded"
+    if settings.expandable_segments:
+        return replay_class(settings)
     method = "adapter" if settings.uses_adapter else "weights"
     base = "quantized" if settings.quantization else "plain"
     kept = "checkpointed" if settings.gradient_checkpointing else "kept"
@@ -61,7 +64,8 @@ def replay_class(settings: TrainingSettings) -> str:
     The replay sees the rest itself, so fewer and larger classes give the narrower bound.
     """
     method = "adapter" if settings.uses_adapter else "weights"
-    return f"{method}-{'checkpointed' if settings.gradient_checkpointing else 'kept'}"
+    segments = "expandable-" if settings.expandable_segments else ""
+    return f"{segments}{method}-{'checkpointed' if settings.gradient_checkpointing else 'kept'}"
 
 
 def margin_scale(estimated: int, dynamic: int) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from memory_models.architecture import Role
 from memory_models.linears import linear
-from memory_models.norms import rms_norm
+from memory_models.norms import norm
 from memory_models.ops import FP32, Ops
 from memory_models.settings import Attention, Dtype
 from memory_models.tape import Value, times
@@ -50,7 +50,7 @@ def _projections(ops: Ops, normed: Value) -> tuple[Value, Value, Value]:
 
 
 def _head_norm(ops: Ops, value: Value) -> Value:
-    normed = rms_norm(ops, value)
+    normed = norm(ops, value)
     ops.tape.drop(value)
     return normed
 

@@ -6,6 +6,7 @@ Sources: transformers' modeling files, integrations/moe.py.
 from __future__ import annotations
 
 from memory_models.architecture import Activation, Role
+from memory_models.lean import gated_product, lean_product
 from memory_models.linears import linear
 from memory_models.ops import FP32, Ops
 from memory_models.tape import Size, Value, Weight, times
@@ -30,6 +31,9 @@ def _middle(ops: Ops, normed: Value) -> Value:
         gate, up = tape.split(both, (half, half))
         tape.drop(both)
         return _gated(ops, _active(ops, gate), up)
+    if lean_product(ops):
+        gate = linear(ops, linears[Role.GATE], normed)
+        return gated_product(ops, gate, linear(ops, linears[Role.UP], normed))
     if Role.GATE in linears:
         active = _active(ops, linear(ops, linears[Role.GATE], normed))
         return _gated(ops, active, linear(ops, linears[Role.UP], normed))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from memory_models.architecture import Norm
+from memory_models.lean import lean_norm, row_norm
 from memory_models.ops import FP32, Ops
 from memory_models.tape import ZERO, Value, times
 
 
 def norm(ops: Ops, value: Value) -> Value:
     """The model's kind of norm."""
+    if lean_norm(ops, value):
+        return row_norm(ops, value)
     return layer_norm(ops, value) if ops.shape.norm is Norm.LAYER else rms_norm(ops, value)
 
 

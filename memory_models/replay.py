@@ -57,7 +57,7 @@ class _Replay:
     ) -> None:
         self.shape, self.settings = architecture, settings
         self.workspace = workspace
-        self.allocator = CachingAllocator()
+        self.allocator = CachingAllocator(expandable=settings.expandable_segments)
         self.live: dict[int, list[int]] = defaultdict(list)
         self.number = 0
         self.small = self.most_small = 0

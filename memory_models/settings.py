@@ -69,6 +69,15 @@ class Optimizer(StrEnum):
     SGD = "sgd"
 
 
+class Kernels(StrEnum):
+    """How a decoder's pieces run."""
+
+    REFERENCE = "reference"
+    """As transformers and PEFT have them."""
+    LEAN = "lean"
+    """Norm, gated product and LoRA with fewer kernels and fewer kept tensors (our worker's)."""
+
+
 ALL_LINEAR = "all-linear"
 
 
@@ -104,6 +113,9 @@ class TrainingSettings:
     attention: Attention = Attention.SDPA
     loss_kernel: LossKernel = LossKernel.PLAIN
     optimizer: Optimizer = Optimizer.ADAMW_TORCH_FUSED
+    kernels: Kernels = Kernels.REFERENCE
+    expandable_segments: bool = False
+    """PyTorch's allocator grows its segments instead of taking new ones (our worker's setting)."""
     world_size: int = 1
     zero_stage: int = 0
     offload_optimizer: bool = False
@@ -130,6 +142,8 @@ class TrainingSettings:
             raise ValueError("offload_param needs zero_stage 3")
         if self.offload_optimizer and self.zero_stage == 0:
             raise ValueError("offload_optimizer needs zero_stage 1, 2 or 3")
+        if self.kernels is Kernels.LEAN and self.zero_stage == 3:
+            raise ValueError("lean kernels read weights that zero_stage 3 has not gathered")
         if self.quantization is not None and self.finetuning_type not in ADAPTER_METHODS:
             raise ValueError(
                 f"quantization {self.quantization} needs an adapter method, "

@@ -38,6 +38,8 @@ EVERY_KEY: dict[str, list[object]] = {
         "adafactor",
         "sgd",
     ],
+    "kernels": ["reference", "lean"],
+    "expandable_segments": [True, False],
     "world_size": [1, 8],
     "zero_stage": [0, 1, 2, 3],
     "offload_optimizer": [False],

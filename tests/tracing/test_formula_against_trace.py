@@ -12,6 +12,7 @@ from memory_models.settings import (
     Attention,
     Dtype,
     FinetuningType,
+    Kernels,
     LossKernel,
     Optimizer,
     Quantization,
@@ -28,6 +29,7 @@ PEAK_TOLERANCE = 0.015
 """Formulas leave out masks, rotary tables and single numbers a row: under 1 % at these sizes."""
 
 KEPT, FUSED = {"gradient_checkpointing": False}, {"loss_kernel": LossKernel.FUSED}
+LEAN = {"kernels": Kernels.LEAN}
 FULL = {"finetuning_type": FinetuningType.FULL}
 EAGER = {"attention": Attention.EAGER}
 """Gemma 2 soft-caps its scores, which no other kernel of transformers does."""
@@ -65,6 +67,8 @@ DEFAULT = [
     GridCase("llama", {"quantization": Quantization.NF4_DQ}),
     GridCase("qwen2", {"finetuning_type": FinetuningType.FREEZE}),
     GridCase("qwen3", {**FULL, "optimizer": Optimizer.ADAMW_TORCH}),
+    GridCase("qwen3", {**LEAN, **KEPT, **FUSED}),
+    GridCase("llama", {**LEAN}),
 ]
 METHODS = [
     {"finetuning_type": FinetuningType.ADALORA, **KEPT, **FUSED},
@@ -82,6 +86,14 @@ METHODS = [
     {"quantization": Quantization.NF4, **KEPT},
     {**FULL, "model_dtype": Dtype.FP32},
 ]
+LEAN_METHODS = [
+    {**FULL, **KEPT},
+    {"finetuning_type": FinetuningType.DORA, **KEPT},
+    {"finetuning_type": FinetuningType.FREEZE},
+    {"lora_dropout": 0.05, **KEPT},
+    {"quantization": Quantization.NF4_DQ, **KEPT},
+    {"gradient_accumulation_steps": 3, "lora_target": ("q_proj", "v_proj"), **KEPT},
+]
 SLOW = [
     *(
         GridCase(family, {**changes, **(EAGER if family == "gemma2" else {})})
@@ -89,6 +101,8 @@ SLOW = [
         for changes in ({**KEPT, **FUSED}, {**FULL})
     ),
     *(GridCase(family, changes) for family in ("llama", "qwen3") for changes in METHODS),
+    *(GridCase(family, {**LEAN, **KEPT}) for family in CONFIGS if family != "gemma2"),
+    *(GridCase("qwen2", {**LEAN, **changes}) for changes in LEAN_METHODS),
 ]
 
 

@@ -15,7 +15,6 @@ from tsplanner.training.lean import (
     GatedProduct,
     RowNorm,
     is_gated_mlp,
-    is_plain_lora,
     is_plain_norm,
     use_lean_kernels,
     use_own_kernels,
@@ -117,11 +116,3 @@ def test_other_adapters_keep_their_own_forward(lora: dict[str, Any]) -> None:
     assert "Linear" not in replaced(model)
     assert any(is_plain_norm(module) for module in model.modules())
     assert any(is_gated_mlp(module) for module in model.modules())
-
-
-def test_weights_that_zero3_gathers_are_left_to_their_modules() -> None:
-    """A sharded weight is whole only inside its own module's forward."""
-    model = adapted()
-    use_lean_kernels(model, sharded_weights=True)
-    assert any(is_plain_lora(module) for module in model.modules())
-    assert "Linear" not in replaced(model)

@@ -9,6 +9,7 @@ from memory_models.settings import (
     Attention,
     Dtype,
     FinetuningType,
+    Kernels,
     LossKernel,
     Optimizer,
     Quantization,
@@ -74,6 +75,7 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--attention", choices=names(Attention))
     group.add_argument("--loss-kernel", choices=names(LossKernel))
     group.add_argument("--optimizer", choices=names(Optimizer))
+    group.add_argument("--kernels", choices=names(Kernels), help="[lean where they are known]")
     group.add_argument("--model-dtype", choices=names(Dtype))
     group.add_argument("--quantization", choices=[NONE, *names(Quantization)])
     group.add_argument("--zero-stage", type=int, choices=[0, 1, 2, 3])
@@ -105,6 +107,7 @@ def pins(options: argparse.Namespace) -> Pins:
         attention=Attention(options.attention) if options.attention else None,
         loss_kernel=LossKernel(options.loss_kernel) if options.loss_kernel else None,
         optimizer=Optimizer(options.optimizer) if options.optimizer else None,
+        kernels=Kernels(options.kernels) if options.kernels else None,
         model_dtype=Dtype(options.model_dtype) if options.model_dtype else None,
         quantization=Quantization(given) if given and given != NONE else None,
         pinned_quantization=given is not None,

@@ -12,6 +12,7 @@ from memory_models.settings import (
     Attention,
     Dtype,
     FinetuningType,
+    Kernels,
     LossKernel,
     Optimizer,
     Quantization,
@@ -66,6 +67,9 @@ class HardwareSettings:
     attention: Attention = Attention.SDPA
     loss_kernel: LossKernel = LossKernel.PLAIN
     optimizer: Optimizer = Optimizer.ADAMW_TORCH_FUSED
+    kernels: Kernels = Kernels.REFERENCE
+    expandable_segments: bool = False
+    """Sizes memory for an allocator that grows its segments, as the worker's does."""
     model_dtype: Dtype = Dtype.BF16
     autocast: Dtype | None = Dtype.BF16
     quantization: Quantization | None = None
@@ -204,6 +208,8 @@ def pinned(settings: TrainingSettings) -> tuple[LearningSettings, HardwareSettin
         attention=settings.attention,
         loss_kernel=settings.loss_kernel,
         optimizer=settings.optimizer,
+        kernels=settings.kernels,
+        expandable_segments=settings.expandable_segments,
         model_dtype=settings.model_dtype,
         autocast=settings.autocast,
         quantization=settings.quantization,
@@ -235,6 +241,8 @@ def training_settings(
         attention=hardware.attention,
         loss_kernel=hardware.loss_kernel,
         optimizer=hardware.optimizer,
+        kernels=hardware.kernels,
+        expandable_segments=hardware.expandable_segments,
         world_size=hardware.world_size,
         zero_stage=hardware.zero_stage,
         offload_optimizer=hardware.offload_optimizer,

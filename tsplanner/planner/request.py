@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from memory_models.architecture import Architecture
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Machine
-from memory_models.settings import Attention, Dtype, LossKernel, Optimizer, Quantization
+from memory_models.settings import Attention, Dtype, Kernels, LossKernel, Optimizer, Quantization
 from tsplanner.planner.plan import DatasetRef, HardwareSettings, LearningSettings, ModelRef
 from tsplanner.throughput.rates import MEASURED, Efficiency
 
@@ -25,6 +25,7 @@ class Pins:
     attention: Attention | None = None
     loss_kernel: LossKernel | None = None
     optimizer: Optimizer | None = None
+    kernels: Kernels | None = None
     model_dtype: Dtype | None = None
     quantization: Quantization | None = None
     pinned_quantization: bool = False

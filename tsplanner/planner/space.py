@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from memory_models.settings import Attention, Dtype, LossKernel, Optimizer, Quantization
+from memory_models.settings import Attention, Dtype, Kernels, LossKernel, Optimizer, Quantization
 from tsplanner.planner.devices import device_groups, positions_for
 from tsplanner.planner.plan import HardwareSettings
 from tsplanner.planner.request import Pins, PlanRequest
@@ -99,6 +99,8 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
                 attention=attention,
                 loss_kernel=loss,
                 optimizer=optimizer,
+                kernels=_kernels(request, sharding),
+                expandable_segments=True,
                 model_dtype=dtype,
                 autocast=autocast,
                 quantization=quantization,
@@ -107,6 +109,11 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
                 offload_param=sharding.offload_param,
                 devices=group.devices,
             )
+
+
+def _kernels(request: PlanRequest, sharding: Sharding) -> Kernels:
+    """Lean ones, except where ZeRO-3 gathers the weights module by module."""
+    return Kernels.REFERENCE if sharding.zero_stage == 3 else request.pins.kernels or Kernels.LEAN
 
 
 def _cpu(request: PlanRequest) -> Iterator[HardwareSettings]:

@@ -9,7 +9,13 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from memory_models.settings import Attention, LossKernel, Quantization, TrainingSettings
+from memory_models.settings import (
+    Attention,
+    Kernels,
+    LossKernel,
+    Quantization,
+    TrainingSettings,
+)
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan, pinned
 from tsplanner.tracing.quantised import (
@@ -21,6 +27,7 @@ from tsplanner.tracing.quantised import (
 from tsplanner.tracing.records import Subject
 from tsplanner.training import adapters
 from tsplanner.training.fused_loss import use_fused_loss
+from tsplanner.training.lean import use_lean_kernels
 from tsplanner.training.model import DTYPES, register_own_models
 
 FLASH = "flash_traced"
@@ -39,6 +46,8 @@ def build(subject: Subject, settings: TrainingSettings, total_steps: int) -> Any
             use_fused_loss(model)
         with torch.device("meta"):
             trained = adapters.apply_method(plan_of(settings), model, total_steps)
+        if settings.kernels is Kernels.LEAN:
+            use_lean_kernels(trained)
         follow_bitsandbytes(trained)
         _train_rank_numbers(trained)
         if settings.gradient_checkpointing:

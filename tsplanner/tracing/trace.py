@@ -11,7 +11,12 @@ from memory_models.caching_allocator import simulate
 from memory_models.settings import TrainingSettings
 from tsplanner.tracing.attention import cuda_attention
 from tsplanner.tracing.client import refuse
-from tsplanner.tracing.cuda_rules import cuda_autocast_answers, cuda_dropout, use_cuda_casts
+from tsplanner.tracing.cuda_rules import (
+    cuda_autocast_answers,
+    cuda_dropout,
+    cuda_norm,
+    use_cuda_casts,
+)
 from tsplanner.tracing.model import build, is_adapter, parameter_counts
 from tsplanner.tracing.optimizers import optimizer_for
 from tsplanner.tracing.records import Trace, TraceRequest
@@ -88,7 +93,7 @@ def run_once(step: Step) -> int:
     # Cycles are collected at no fixed time, so a run cannot count on it.
     gc.disable()
     try:
-        with cuda_attention(), cuda_dropout(), cuda_autocast_answers():
+        with cuda_attention(), cuda_dropout(), cuda_norm(), cuda_autocast_answers():
             step.run()
     finally:
         gc.enable()

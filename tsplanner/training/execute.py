@@ -21,7 +21,7 @@ import msgspec
 import torch
 from transformers import set_seed
 
-from memory_models.settings import LossKernel
+from memory_models.settings import Kernels, LossKernel
 from tsplanner.errors import TsplannerError
 from tsplanner.runs import disk_error_sentence
 from tsplanner.training import adapters, data, model, ranks, trainer
@@ -29,6 +29,7 @@ from tsplanner.training.batches import collate, pad_token_id
 from tsplanner.training.fused_loss import use_fused_loss
 from tsplanner.training.job import DIVERGED, Job, JobKind, Status
 from tsplanner.training.kept_base import KeptBase
+from tsplanner.training.lean import use_lean_kernels
 from tsplanner.training.memory import MemoryMeter, limit_allocator
 from tsplanner.training.recorder import Recorder
 
@@ -184,6 +185,8 @@ def build_trainer(
         use_fused_loss(base)
     set_seed(plan.learning.seed)
     trained = adapters.apply_method(plan, base, steps)
+    if plan.hardware.kernels is Kernels.LEAN:
+        use_lean_kernels(trained)
     callback = trainer.PlanCallback(job, recorder, stop)
     built = trainer.PlanTrainer(
         recorder=recorder,

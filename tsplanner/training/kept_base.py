@@ -13,6 +13,7 @@ import torch
 
 from memory_models.settings import ADAPTER_METHODS
 from tsplanner.planner.plan import Plan
+from tsplanner.training.lean import use_own_kernels
 from tsplanner.training.model import build_model
 
 
@@ -69,8 +70,8 @@ class KeptBase:
         for name, module in list(model.named_modules()):
             if isinstance(module, BaseTunerLayer):
                 model.set_submodule(name, module.get_base_layer())
-        for leftover in ("peft_config", "forward"):
-            model.__dict__.pop(leftover, None)
+        model.__dict__.pop("peft_config", None)
+        use_own_kernels(model)  # the fused loss's forward, too
         model.gradient_checkpointing_disable()
 
     def drop(self) -> None:

@@ -27,8 +27,10 @@ from tsplanner.errors import TsplannerError
 HALF = (torch.bfloat16, torch.float16)
 
 
-def use_lean_kernels(model: nn.Module, *, sharded_weights: bool = False) -> None:
-    """Replace the forward of every piece that is known; ``sharded_weights``: ZeRO-3 gathers them.
+def use_lean_kernels(model: nn.Module) -> None:
+    """Replace the forward of every piece that is known.
+
+    Not for ZeRO-3, whose weights are whole only inside their own module's forward.
 
     Raises TsplannerError on a GPU whose PyTorch has no fused norm (before 2.9).
     """
@@ -38,7 +40,7 @@ def use_lean_kernels(model: nn.Module, *, sharded_weights: bool = False) -> None
             "install 2.9 or newer, or plan again with --kernels reference."
         )
     for module in model.modules():
-        replacement = _replacement(module, sharded_weights=sharded_weights)
+        replacement = _replacement(module)
         if replacement is not None:
             module.forward = types.MethodType(replacement, module)
 
@@ -49,12 +51,12 @@ def use_own_kernels(model: nn.Module) -> None:
         module.__dict__.pop("forward", None)
 
 
-def _replacement(module: nn.Module, *, sharded_weights: bool) -> Callable[..., Tensor] | None:
+def _replacement(module: nn.Module) -> Callable[..., Tensor] | None:
     if is_plain_norm(module):
         return _norm(type(module).forward)
     if is_gated_mlp(module):
         return _mlp
-    if is_plain_lora(module) and not sharded_weights:
+    if is_plain_lora(module):
         return _lora(type(module).forward)
     return None
 
