@@ -83,8 +83,7 @@ def estimate_memory(
     """Bytes of one training step at steady state, per rank (host bytes: per machine).
 
     Without ``device``: a GPU of the generation that was measured. ``replay``: reserved bytes by
-    replaying the step through the allocator (some 20 ms) instead of by a usual share (0.1 ms);
-    several ranks are never replayed.
+    replaying the step through the allocator (some 20 ms) instead of by a usual share (0.1 ms).
 
     Raises:
         ValueError: the configuration cannot run (see ``check``).
@@ -99,8 +98,7 @@ def estimate_memory(
     peak = max(moments, key=lambda found: found.bytes)
     estimated = persistent + peak.bytes
     allocated = allocated_interval(estimated, peak.bytes, settings, calibration)
-    single = settings.world_size == 1 and settings.zero_stage == 0
-    replayed = reserved_bytes(architecture, settings, workspace // 2) if replay and single else None
+    replayed = reserved_bytes(architecture, settings, workspace // 2) if replay else None
     reserved = reserved_interval(estimated, peak.bytes, settings, calibration, replayed)
     context = by_generation(calibration.context_bytes, major)
     if settings.world_size > 1 or settings.zero_stage > 0:

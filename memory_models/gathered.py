@@ -117,7 +117,7 @@ def _parameters(
     number = 2
     for _ in range(min(TRACED_BLOCKS, architecture.num_hidden_layers)):
         block = []
-        for elements, size in _block_tensors(architecture, recipe, element):
+        for elements, size in block_tensors(architecture, recipe, element):
             if elements > smallest:
                 block.append(Parameter(number, elements, size))
                 number += 1
@@ -129,7 +129,7 @@ def _parameters(
     return blocks, embedding, embedding if tied else embedding._replace(number=1)
 
 
-def _block_tensors(
+def block_tensors(
     architecture: Architecture, recipe: TrainingSettings, element: int
 ) -> Iterator[tuple[int, int]]:
     """Elements and bytes of one block's matrices, adapters behind what they sit on."""

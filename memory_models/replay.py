@@ -30,6 +30,7 @@ from memory_models.model_states import (
     trained_tensors,
 )
 from memory_models.recipes import recipe_of
+from memory_models.replay_ranks import Ranks
 from memory_models.settings import (
     Dtype,
     FinetuningType,
@@ -63,6 +64,7 @@ class _Replay:
         self.small = self.most_small = 0
         self.tokens = tokens(settings)
         self.scores = settings.micro_batch_size * settings.sequence_length**2
+        self.ranks = Ranks(self, architecture, settings)
 
     def take(self, size: int, copies: int = 1) -> None:
         """Tensors come."""
@@ -99,7 +101,7 @@ class _Replay:
 def reserved_bytes(
     architecture: Architecture, settings: TrainingSettings, workspace: int = 32 * MIB
 ) -> int:
-    """Peak of reserved bytes of one unsharded rank, in whole segments.
+    """Peak of reserved bytes of one rank, in whole segments; settings as ``recipes.as_run``.
 
     ``workspace``: bytes of a cuBLAS workspace; forward's and backward's threads have one each. The
     second settles into the logits that are free by then, so the next step's need a new segment.
@@ -118,7 +120,16 @@ def small_share(size: int) -> int:
 
 
 def _load(replay: _Replay) -> None:
-    """Weights and adapters, block by block."""
+    """Weights and adapters, block by block, then what several ranks build on them."""
+    if replay.settings.zero_stage == 3:
+        replay.ranks.load_sharded()
+    else:
+        _load_whole(replay)
+    replay.take(replay.workspace)
+    replay.ranks.loaded()
+
+
+def _load_whole(replay: _Replay) -> None:
     shape, settings = replay.shape, replay.settings
     quantization = settings.quantization
     element = BYTES[Dtype.FP32 if quantization is not None else settings.model_dtype]
@@ -136,7 +147,6 @@ def _load(replay: _Replay) -> None:
     if settings.uses_adapter:
         for tensor in in_order(trained_tensors(shape, settings)):
             replay.take(tensor.elements * trained_element_bytes(settings))
-    replay.take(replay.workspace)
 
 
 class _StepEvents:
@@ -159,6 +169,10 @@ class _StepEvents:
         adalora = settings.finetuning_type is FinetuningType.ADALORA
         for micro in range(min(2, settings.gradient_accumulation_steps)):
             self._micro_batch(accumulates=micro > 0 or adalora, regularised=adalora and micro == 0)
+        if settings.zero_stage:
+            replay.ranks.step(first=first)
+            self._drop_gradients()
+            return
         if first:
             for tensor in in_order(self.tensors):
                 states = STATE_BYTES[settings.optimizer](
@@ -168,8 +182,12 @@ class _StepEvents:
                 if adalora:
                     replay.take(tensor.elements * 4, ADALORA_IMPORTANCE_BYTES // 4)
         self._optimizer()
-        for tensor in self.tensors:
-            replay.give(tensor.elements * self.element, tensor.copies)
+        self._drop_gradients()
+
+    def _drop_gradients(self) -> None:
+        if not self.settings.shards_gradients:
+            for tensor in self.tensors:
+                self.replay.give(tensor.elements * self.element, tensor.copies)
 
     def _optimizer(self) -> None:
         """Temporaries of the optimizer: all at once where it works on all tensors at once."""
@@ -204,7 +222,8 @@ class _StepEvents:
         ]
 
     def _micro_batch(self, *, accumulates: bool, regularised: bool) -> None:
-        replay, shape = self.replay, self.shape
+        replay, shape, ranks = self.replay, self.shape, self.replay.ranks
+        accumulates = accumulates or self.settings.shards_gradients
         blocks = self._kinds(accumulates=accumulates)
         last = len(blocks) - 1
         rows = fused_rows(shape, self.settings)
@@ -216,24 +235,37 @@ class _StepEvents:
         replay.take(self.masks)
         replay.take(self.boundary)
         for place, block in enumerate(blocks):
+            ranks.enter(place, last + 1, 1)
             outer = place < OUTER_BLOCKS or place > last - OUTER_BLOCKS
             replay.play(block.forward if outer else block.kept)
             replay.take(self.held, INT8_GROUPS)
+            ranks.leave()
+        ranks.loss_begins()
         replay.play(tail[0], rows)
         for block in blocks:
             replay.play(block.cached)
         if regularised:
             for tensor in self.tensors:
                 replay.take(tensor.elements * self.element, tensor.copies)
+        ranks.loss_forward_ends()
         replay.play(tail[1], rows)
+        ranks.loss_ends()
+        ranks.backward_begins()
+        self._backward(blocks, accumulates=accumulates)
+
+    def _backward(self, blocks: list[BlockEvents], *, accumulates: bool) -> None:
+        replay, last, ranks = self.replay, len(blocks) - 1, self.replay.ranks
         for place in range(last, -1, -1):
+            ranks.enter(place, last + 1, -1)
             outer = place < OUTER_BLOCKS or place > last - OUTER_BLOCKS
             replay.play(blocks[place].backward if outer else blocks[place].left)
             replay.give(self.held, INT8_GROUPS)
             if self.settings.gradient_checkpointing:
                 replay.give(self.boundary)
+            ranks.leave()
         replay.give(self.boundary)
         self._embedding(accumulates=accumulates)
+        ranks.backward_ends()
         replay.give(self.masks)
 
     def _embedding(self, *, accumulates: bool) -> None:

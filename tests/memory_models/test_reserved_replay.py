@@ -86,7 +86,9 @@ def test_small_tensors_share_segments_of_two_mebibytes(size: int, share: int) ->
     assert small_share(size) == share
 
 
-def test_several_ranks_are_not_replayed() -> None:
-    """Their estimate is the same with and without."""
-    sharded = replace(USUAL, world_size=2, zero_stage=2)
-    assert estimate_memory(SMALL, sharded, replay=True) == estimate_memory(SMALL, sharded)
+def test_ddp_reserves_about_what_one_gpu_does() -> None:
+    """An adapter's buckets are small beside the logits."""
+    alone = estimate_memory(SMALL, USUAL, replay=True).peak_reserved_bytes.expected
+    sharded = replace(USUAL, world_size=2)
+    found = estimate_memory(SMALL, sharded, replay=True).peak_reserved_bytes.expected
+    assert abs(found / alone - 1) < 0.1

@@ -1,0 +1,185 @@
+"""Events that several ranks add to a replayed step: flat groups, buckets, gathered parameters.
+
+Sources: those of zero.py, gradients.py and gathered.py. Under ZeRO-3 two blocks' parameters are
+there at any time, so what comes and goes between activations is what fragments memory.
+Ignores: flat copies of several small parameters; modules that gather one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from memory_models.architecture import Architecture
+from memory_models.dtypes import BYTES
+from memory_models.gathered import block_tensors
+from memory_models.gradients import MASTER_BYTES, TEMPORARIES
+from memory_models.model_states import (
+    PAGED,
+    STATE_BYTES,
+    Tensor,
+    gradient_bytes,
+    trained_element_bytes,
+    trained_tensors,
+)
+from memory_models.recipes import recipe_of, standing_of
+from memory_models.settings import FinetuningType, LossKernel, TrainingSettings
+from memory_models.shards import in_order, shards
+from memory_models.weights import base_tensors, embedding_parameters
+from memory_models.zero import DDP_BUCKET_BYTES, base_parts, whole_bytes
+from memory_models.zero_limits import persistent_elements, reduce_bucket_elements
+
+
+class Memory(Protocol):
+    """The replayed allocator."""
+
+    def take(self, size: int, copies: int = 1) -> None:
+        """Tensors come."""
+
+    def give(self, size: int, copies: int = 1) -> None:
+        """Tensors go."""
+
+
+class Ranks:
+    """What one of several ranks takes and gives beside the programs; alone, nothing."""
+
+    def __init__(self, memory: Memory, shape: Architecture, settings: TrainingSettings) -> None:
+        self.memory, self.shape, self.settings = memory, shape, settings
+        self.stage = settings.zero_stage
+        self.element = trained_element_bytes(settings)
+        self.half = BYTES[settings.model_dtype]
+        self.cut = shards(shape, standing_of(settings))
+        self.bucket = self.element * reduce_bucket_elements(shape) if self.stage in (1, 2) else 0
+        owns = self.stage in (1, 2) and not settings.offload_optimizer
+        self.part = self.element * self.cut.touched if owns else 0
+        self.parts = 0
+        """Flat parts of this rank's gradients that are there."""
+        gathers = self.stage == 3 and (settings.world_size > 1 or settings.offload_param)
+        self.block = tuple(self._block()) if gathers else ()
+        self.head = self.half * embedding_parameters(shape) if gathers else 0
+
+    def _block(self) -> Iterator[int]:
+        """Bytes of one block's shared-out parameters."""
+        recipe, smallest = recipe_of(self.settings), persistent_elements(self.shape)
+        for elements, size in block_tensors(self.shape, recipe, self.half):
+            if elements > smallest:
+                yield size
+
+    def load_sharded(self) -> None:
+        """ZeRO-3's weights: every part by itself, trained ones flat."""
+        memory, settings = self.memory, self.settings
+        if settings.finetuning_type is not FinetuningType.FULL and not settings.offload_param:
+            for size, copies in base_parts(self.shape, settings):
+                memory.take(size, copies)
+        if not settings.offload_param:
+            memory.take(self.element * self.cut.share)
+        self._masters(twice=True)
+        memory.take(self.element * reduce_bucket_elements(self.shape))
+        if not settings.offload_optimizer:
+            memory.take(self.element * self.cut.share)
+        if self.block:
+            memory.take(whole_bytes(self.shape, settings))
+
+    def loaded(self) -> None:
+        """What is built once the weights are there."""
+        if self.stage == 0:
+            self._ddp_buckets()
+        elif self.stage < 3:
+            self._flatten()
+            self._masters(twice=False)
+            if self.settings.offload_optimizer:
+                self.memory.take(self.element * self.cut.largest)
+
+    def _ddp_buckets(self) -> None:
+        if self.settings.world_size > 1:
+            whole, rest = divmod(gradient_bytes(self.shape, self.settings), DDP_BUCKET_BYTES)
+            self.memory.take(DDP_BUCKET_BYTES, whole)
+            self.memory.take(rest)
+
+    def _flatten(self) -> None:
+        """Casts of what was in fp32, then a flat copy of trained tensors, which go."""
+        memory, settings = self.memory, self.settings
+        if settings.quantization is not None:
+            for elements, copies in base_tensors(self.shape):
+                memory.take(self.half * elements, copies)
+                memory.give(MASTER_BYTES * elements, copies)
+        memory.take(self.element * self.cut.total)
+        for tensor in in_order(trained_tensors(self.shape, settings)):
+            memory.give(self.element * tensor.elements)
+
+    def _masters(self, *, twice: bool) -> None:
+        if self.settings.offload_optimizer:
+            return
+        for share in self.cut.shares:
+            self.memory.take(MASTER_BYTES * share, 2 if twice else 1)
+            self.memory.give(MASTER_BYTES * share, 1 if twice else 0)
+
+    def enter(self, place: int, count: int, step: int) -> None:
+        """A block is due: its parameters are there already, the next one's are fetched."""
+        if place in (0, count - 1) and place - step not in range(count):
+            self._take_block()
+        if place + step in range(count):
+            self._take_block()
+
+    def _take_block(self) -> None:
+        for size in self.block:
+            self.memory.take(size)
+
+    def leave(self) -> None:
+        """A block is done."""
+        for size in self.block:
+            self.memory.give(size)
+
+    def loss_begins(self) -> None:
+        """The head is gathered."""
+        self.memory.take(self.head)
+
+    def loss_forward_ends(self) -> None:
+        """The fused loss lets go of the head before backward."""
+        if self.settings.loss_kernel is LossKernel.FUSED:
+            self.memory.give(self.head)
+
+    def loss_ends(self) -> None:
+        """The plain loss needs the head in backward."""
+        if self.settings.loss_kernel is LossKernel.PLAIN:
+            self.memory.give(self.head)
+
+    def backward_begins(self) -> None:
+        """The bucket and a part for what comes out of it."""
+        self.memory.take(self.bucket)
+        if self.stage == 2:
+            self.memory.take(self.part)
+            self.parts += 1
+
+    def backward_ends(self) -> None:
+        """A flat copy on the way to all ranks; parts of several micro-batches are summed up."""
+        if self.stage:
+            flat = self.element * min(reduce_bucket_elements(self.shape), self.cut.total)
+            self.memory.take(flat)
+            self.memory.give(flat)
+        if self.parts > 1:
+            self.memory.give(self.part)
+            self.parts -= 1
+        self.memory.give(self.bucket)
+
+    def step(self, *, first: bool) -> None:
+        """DeepSpeed's step: a group's gradient flat, then in fp32, then the optimizer."""
+        memory, settings = self.memory, self.settings
+        if self.stage == 1:
+            memory.take(self.part)
+            self.parts = 1
+        for share in () if settings.offload_optimizer else self.cut.shares:
+            memory.take(self.element * share)
+            memory.take(MASTER_BYTES * share)
+            memory.give(self.element * share)
+            if first:
+                tensor = Tensor(rows=1, columns=share)
+                paged = settings.optimizer in PAGED
+                states = STATE_BYTES[settings.optimizer](tensor, MASTER_BYTES, paged=paged)
+                memory.take(states // 2, 2)
+            work = TEMPORARIES.get(settings.optimizer, 0) * share
+            memory.take(work)
+            memory.give(work)
+            memory.give(MASTER_BYTES * share)
+        memory.give(self.part, self.parts)
+        self.parts = 0

@@ -1,0 +1,102 @@
+"""What several ranks add to a replayed step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from toy_decoder import WIDE
+
+from memory_models.recipes import as_run
+from memory_models.replay import reserved_bytes
+from memory_models.replay_ranks import Ranks
+from memory_models.settings import FinetuningType, TrainingSettings
+
+MIB = 2**20
+LORA = TrainingSettings(lora_rank=64, sequence_length=4096, world_size=2)
+PARAMETERS = 2 * 1_280_000 + 2 * 590_336 + 256
+"""Embedding and head, two blocks, the last norm."""
+
+
+class FakeMemory:
+    """Counts what is there by size."""
+
+    def __init__(self) -> None:
+        self.there: Counter[int] = Counter()
+        self.most = 0
+
+    def take(self, size: int, copies: int = 1) -> None:
+        """Tensors come."""
+        self.there[size] += copies
+        self.most = max(self.most, sum(size * count for size, count in self.there.items()))
+
+    def give(self, size: int, copies: int = 1) -> None:
+        """Tensors go."""
+        self.there[size] -= copies
+        assert self.there[size] >= 0
+
+
+def ranks(**changes: Any) -> tuple[FakeMemory, Ranks]:
+    """A fake memory and what a rank does to it."""
+    memory = FakeMemory()
+    return memory, Ranks(memory, WIDE, as_run(replace(LORA, **changes)))
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize("offload", [False, True])
+def test_a_step_gives_back_all_but_optimizer_states(stage: int, offload: bool) -> None:
+    """Buckets, parts, parameters and fp32 gradients go; two moments stay after the first step."""
+    memory, rank = ranks(zero_stage=stage, offload_optimizer=offload and stage > 0)
+    for _ in range(2):
+        for step in (1, -1):
+            for place in (0, 1)[::step]:
+                rank.enter(place, 2, step)
+                rank.leave()
+            if step == 1:
+                rank.loss_begins()
+                rank.loss_forward_ends()
+                rank.loss_ends()
+        rank.backward_begins()
+        rank.backward_ends()
+    if stage:
+        rank.step(first=False)
+    assert not +memory.there
+
+
+def test_ddp_takes_its_buckets_before_the_first_step() -> None:
+    """fp32 gradients of 64 x (256 + 256) x 2 + 64 x (256 + 128) x 2 + 64 x (256 + 512) x 3
+    elements a block, 262,144 in two, in one bucket; each matrix takes whole blocks of 512 bytes.
+    """
+    memory, rank = ranks()
+    rank.loaded()
+    elements = 2 * 64 * (2 * 512 + 2 * 384 + 3 * 768)
+    assert memory.most == 4 * elements
+
+
+def test_zero_3_has_two_blocks_gathered_at_a_time() -> None:
+    """Frozen matrices and adapters too large to stay whole, in bf16."""
+    memory, rank = ranks(zero_stage=3)
+    one = sum(rank.block)
+    for place in (0, 1):
+        rank.enter(place, 2, 1)
+        rank.leave()
+    assert memory.most == 2 * one
+    assert one >= 2 * 589_824
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_several_ranks_are_replayed_in_whole_segments(stage: int) -> None:
+    """At least the logits: 4,096 x 5,000 at twelve bytes."""
+    found = reserved_bytes(WIDE, as_run(replace(LORA, zero_stage=stage)))
+    assert found % (2 * MIB) == 0
+    assert found > 4096 * 5000 * 12
+
+
+def test_full_fine_tuning_reserves_masters_and_moments_beside_flat_weights() -> None:
+    """ZeRO-2 alone: 14 bytes an element stay."""
+    full = TrainingSettings(
+        finetuning_type=FinetuningType.FULL, sequence_length=8, zero_stage=2, world_size=1
+    )
+    assert reserved_bytes(WIDE, as_run(full)) >= 14 * PARAMETERS
