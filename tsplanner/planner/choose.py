@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from memory_models.calibration import DEFAULT, Calibration
@@ -48,7 +48,12 @@ class Choice:
     front: tuple[Alternative, ...]
     """Plans that may run and that none beats in memory, speed and risk; fastest first."""
     refusals: tuple[Refusal, ...]
-    considered: int
+    evaluated: tuple[Evaluated, ...]
+
+    @property
+    def considered(self) -> int:
+        """How many candidates were estimated."""
+        return len(self.evaluated)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,22 +89,26 @@ def choose(request: PlanRequest) -> Choice:
     usable = [found for found in evaluated if found.verdict is not Verdict.DOES_NOT_FIT]
     if not usable:
         smallest = min(evaluated, key=lambda found: found.memory.process_bytes.expected)
-        failure = Failure(
-            smallest=smallest, remedies=remedies(request, smallest), refusals=refusals
-        )
+        helpful = remedies(request, smallest)
+        failure = Failure(smallest=smallest, remedies=helpful, refusals=refusals)
         raise NothingFits(_nothing_fits(smallest), failure)
     best = _settled(request, usable)
+    return explained(finish(request, best, __version__), best, evaluated, refusals)
+
+
+def explained(
+    plan: Plan, best: Evaluated, evaluated: Sequence[Evaluated], refusals: tuple[Refusal, ...]
+) -> Choice:
+    """The plan of the best candidate beside all that lost to it."""
+    # What is known of the chosen candidate is narrower than its quick estimate.
+    known = [best if each.hardware == best.hardware else each for each in evaluated]
     return Choice(
-        plan=finish(request, best, __version__),
+        plan=plan,
         best=best,
-        alternatives=_alternatives(best, evaluated),
-        front=tuple(
-            _front_row(found, best)
-            # The chosen plan's replayed bound is the narrower one.
-            for found in front(best if _same(each, best) else each for each in usable)
-        ),
+        alternatives=_alternatives(best, known),
+        front=tuple(_front_row(found, best) for found in front(known)),
         refusals=refusals,
-        considered=len(evaluated),
+        evaluated=tuple(evaluated),
     )
 
 
@@ -112,8 +121,8 @@ def evaluate_all(request: PlanRequest) -> tuple[list[Evaluated], tuple[Refusal, 
         refused = refusal(request, hardware)
         if refused is None:
             allowed.append(hardware)
-        else:
-            refusals.setdefault((refused.rule, refused.reason), refused)
+            continue
+        refusals.setdefault((refused.rule, refused.reason), refused)
     problems: set[str] = set()
     for quantized in (False, True):
         wave = [found for found in allowed if (found.quantization is not None) is quantized]
@@ -163,7 +172,7 @@ def _settled(request: PlanRequest, usable: list[Evaluated]) -> Evaluated:
 
     The quick bounds that rank candidates are wide: faster plans that look tight are replayed, too.
     """
-    best = _best(usable)
+    best = best_of(usable)
     found = evaluate(request, best.hardware, replay=True)
     faster = [
         other
@@ -179,15 +188,16 @@ def _settled(request: PlanRequest, usable: list[Evaluated]) -> Evaluated:
     return found
 
 
-def _best(usable: list[Evaluated]) -> Evaluated:
+def best_of(usable: list[Evaluated]) -> Evaluated:
     """Plans that fit before tight ones, then speed, then less risk and fewer moving parts."""
     sure = [found for found in usable if found.verdict is Verdict.FITS] or usable
     fastest = max(found.samples_per_second for found in sure)
     level = [found for found in sure if found.samples_per_second >= (1 - SPEED_TIE) * fastest]
-    return min(level, key=_moving_parts)
+    return min(level, key=moving_parts)
 
 
-def _moving_parts(found: Evaluated) -> tuple[int, int, int, int]:
+def moving_parts(found: Evaluated) -> tuple[int, int, int, int]:
+    """What decides between plans as fast as each other: the least first."""
     hardware = found.hardware
     return (
         quality_risk(hardware),
@@ -212,17 +222,13 @@ def _alternatives(best: Evaluated, evaluated: list[Evaluated]) -> tuple[Alternat
 def _alternative(name: str, members: list[Evaluated], best: Evaluated) -> Alternative:
     usable = [found for found in members if found.verdict is not Verdict.DOES_NOT_FIT]
     if usable:
-        found = _best(usable)
+        found = best_of(usable)
     else:
         found = min(members, key=lambda member: member.memory.process_bytes.expected)
     speed = found.samples_per_second / best.samples_per_second
     return Alternative(
         setting=name, evaluated=found, relative_speed=speed, reason=_lost(found, best, speed)
     )
-
-
-def _same(found: Evaluated, best: Evaluated) -> bool:
-    return found.hardware == best.hardware
 
 
 def _front_row(found: Evaluated, best: Evaluated) -> Alternative:
@@ -242,7 +248,7 @@ def _front_row(found: Evaluated, best: Evaluated) -> Alternative:
         setting=", ".join(words),
         evaluated=found,
         relative_speed=speed,
-        reason="chosen" if _same(found, best) else _lost(found, best, speed),
+        reason="chosen" if hardware == chosen else _lost(found, best, speed),
     )
 
 
@@ -255,7 +261,7 @@ def _lost(found: Evaluated, best: Evaluated, speed: float) -> str:
         return "quantised: only where the plain base does not fit"
     if quality_risk(found.hardware) > quality_risk(best.hardware):
         return "optimizer states rounded to 8 bits"
-    if _moving_parts(found)[:-1] == _moving_parts(best)[:-1]:
+    if moving_parts(found)[:-1] == moving_parts(best)[:-1]:
         return "as fast, more memory"
     return "as fast, with more moving parts"
 
