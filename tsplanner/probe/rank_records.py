@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from tsplanner.training.job import RankMemory, Record, Status
+from tsplanner.training.job import LOST_RANKS, RankMemory, Record, Status
 
 WORST_FIRST = (
     Status.DEVICE_OOM,
@@ -42,13 +42,14 @@ def remove_records(folder: Path, world_size: int) -> None:
 def merged_record(folder: Path, world_size: int) -> Record | None:
     """The record of all ranks; None if a rank left none and no other says why.
 
-    A rank that ran out of memory takes the others with it: they were ended, so its word counts.
+    A rank that ran out of memory takes the others with it: they were ended, or lost the
+    connection, so its word counts.
     """
     found = [read_record(folder, rank) for rank in range(world_size)]
     records = [record for record in found if record is not None]
-    worst = min(records, key=lambda record: WORST_FIRST.index(record.status), default=None)
+    worst = min(records, key=severity, default=None)
     missing = len(records) < world_size
-    if worst is None or (missing and worst.status in (Status.OK, Status.STOPPED)):
+    if worst is None or (missing and not tells_why(worst)):
         return None
     if world_size == 1:
         return worst
@@ -68,6 +69,17 @@ def merged_record(folder: Path, world_size: int) -> Record | None:
         pinned_bytes=total(record.pinned_bytes for record in records),
         ranks=tuple(rank_memory(record) for record in records),
     )
+
+
+def severity(record: Record) -> tuple[int, bool]:
+    """Sorts the records of one run's ranks: the worst first, causes before what follows of them."""
+    return WORST_FIRST.index(record.status), not tells_why(record)
+
+
+def tells_why(record: Record) -> bool:
+    """Whether a record names a cause of its own, not that another rank was gone."""
+    ended = record.status in (Status.OK, Status.STOPPED)
+    return not ended and not record.message.startswith(LOST_RANKS)
 
 
 def missing_ranks(folder: Path, world_size: int) -> list[int]:

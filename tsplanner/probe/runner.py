@@ -64,7 +64,8 @@ def run_job(
     ``on_metrics`` gets each line of metrics.jsonl as it appears. A worker that leaves no record
     gets one made from how its process ended and from the last lines of its log. ``check`` is
     called while waiting; what it raises ends the worker and is raised on. ``environment`` is added
-    to the worker's.
+    to the worker's, and goes before what the plan says of GPUs. A plan of several ranks always
+    starts cold, for a warm server forks one process.
     """
     ranks = job.plan.hardware.world_size
     prepare(job)
@@ -88,9 +89,10 @@ def run_job(
 
 
 def run_jobs(jobs: Sequence[Job], *, time_limit_seconds: float) -> list[Record]:
-    """Run jobs of one process each after the other in one worker, which keeps their base.
+    """Run jobs one after the other in one worker, which keeps their base.
 
-    A worker that dies leaves the jobs behind the one it died in to the next. Jobs that the time
+    All jobs use the ranks and GPUs of the first. A worker that dies leaves the jobs behind the one
+    it died in to the next; so do ranks that end because one of them failed. Jobs that the time
     limit leaves no time for end with the status timeout.
     """
     deadline = time.monotonic() + time_limit_seconds
@@ -99,17 +101,31 @@ def run_jobs(jobs: Sequence[Job], *, time_limit_seconds: float) -> list[Record]:
         for job in left:
             prepare(job)
         ended = start(left, max(0.1, deadline - time.monotonic()))
-        for job in left:
-            record = merged_record(Path(job.folder), job.plan.hardware.world_size)
-            if record is None:
-                break
-            records.append(record)
+        found = whole_records(left)
+        records += found
         late = jobs[len(records) :]
         if ended.result.timed_out:
             return [*records, *(ended_badly(job, Status.TIMEOUT, "no time left") for job in late)]
-        if late:
+        if late and not left_after_failure(left[0], found):
             records.append(missing_record(late[0], ended.result, ended.kills_before))
     return records
+
+
+def whole_records(jobs: Sequence[Job]) -> list[Record]:
+    """The records of the jobs up to the first that left none."""
+    found: list[Record] = []
+    for job in jobs:
+        record = merged_record(Path(job.folder), job.plan.hardware.world_size)
+        if record is None:
+            break
+        found.append(record)
+    return found
+
+
+def left_after_failure(job: Job, found: Sequence[Record]) -> bool:
+    """Whether several ranks ended with a job that failed, before they began the next."""
+    several = job.plan.hardware.world_size > 1
+    return several and bool(found) and found[-1].status not in (Status.OK, Status.STOPPED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +164,7 @@ def start(
         "environment": {**device_environment(plan), **(environment or {})} or None,
     }
     kills = oom_kills()
-    if server is not None:
+    if server is not None and plan.hardware.world_size == 1:
         return Ended(result=server.run(files, **options), kills_before=kills)
     result = run_process(worker_command(plan.hardware, files), **options)
     return Ended(result=result, kills_before=kills)
@@ -196,7 +212,8 @@ def missing_record(job: Job, result: ProcessResult, kills_before: int | None) ->
     )
     gone = missing_ranks(Path(job.folder), ranks)
     if ranks > 1 and 0 < len(gone) < ranks:
-        how = f"lost rank {gone[0]}, which left no record, and all ranks were ended"
+        which = f"rank {gone[0]}" if len(gone) == 1 else f"ranks {', '.join(map(str, gone))}"
+        how = f"lost {which}, which left no record, and all ranks were ended"
     lines = log_tail(Path(job.folder) / LOG_FILE)
     said = f": {' | '.join(lines)}" if lines else ""
     return ended_badly(job, Status.CRASHED, f"the worker {how}{said}")

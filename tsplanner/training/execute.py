@@ -27,7 +27,7 @@ from tsplanner.runs import disk_error_sentence
 from tsplanner.training import adapters, data, model, ranks, trainer
 from tsplanner.training.batches import collate, pad_token_id
 from tsplanner.training.fused_loss import use_fused_loss
-from tsplanner.training.job import DIVERGED, Job, JobKind, Status
+from tsplanner.training.job import DIVERGED, LOST_RANKS, Job, JobKind, Status
 from tsplanner.training.kept_base import KeptBase
 from tsplanner.training.lean import use_lean_kernels
 from tsplanner.training.memory import MemoryMeter, limit_allocator
@@ -49,6 +49,8 @@ class StopSwitch:
     def __init__(self) -> None:
         self.file: Path | None = None
         self.signalled = False
+        self.agreed = False
+        """All ranks have said that they stop."""
         self.last_words: Callable[[], object] = lambda: None
         """Writes the record of a rank that does not come back."""
 
@@ -56,29 +58,33 @@ class StopSwitch:
         """Let the two signals end the run after the step at hand."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        if ranks.world_size() > 1:
+            ranks.on_signals(lambda: ranks.leave_soon(1, self.last_words, lambda: self.agreed))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signalled = True
-        ranks.leave_soon(1, self.last_words)
 
     def __call__(self) -> bool:
         """Whether the run should end; all ranks ask together and get one answer."""
         asked = self.file is not None and self.file.exists()
-        return ranks.any_rank(self.signalled or asked)
+        self.agreed = ranks.any_rank(self.signalled or asked)
+        return self.agreed
 
 
 def execute(paths: Sequence[Path]) -> int:
     """Run the jobs of some job.json, one after another.
 
-    0 if all ended well (or were stopped), 1 otherwise. Probes of one base share it.
+    0 if all ended well (or were stopped), 1 otherwise. Probes of one base share it. Several ranks
+    end with the first job that fails on one of them: the others may wait for it in a collective.
     """
     _die_with_parent()
     stop, base, status = StopSwitch(), KeptBase(), 0
     stop.install()
     for path in paths:
-        if not stop.signalled:
-            status = max(status, execute_one(path, stop, base))
-            base.clear()
+        if stop.signalled or (status and ranks.world_size() > 1):
+            break
+        status = max(status, execute_one(path, stop, base))
+        base.clear()
     ranks.leave(status)
     return status
 
@@ -112,17 +118,29 @@ def outcome_of(error: Exception, folder: Path) -> tuple[Status, str]:
         return Status.DEVICE_OOM, f"The GPU ran out of memory: {text}"
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
         return Status.HOST_OOM, "The machine ran out of memory."
-    if isinstance(error, RuntimeError) and "CUDA error: out of memory" in text:
+    if isinstance(error, RuntimeError) and out_of_device_memory(str(error)):
         return Status.DEVICE_OOM, "The GPU ran out of memory outside PyTorch's allocator."
+    return Status.CRASHED, crash_message(error, text, folder)
+
+
+def crash_message(error: Exception, text: str, folder: Path) -> str:
+    """One sentence on an error that is not about memory; ``text`` is its first line."""
+    if ranks.lost_connection(error):
+        return f"{LOST_RANKS}: {type(error).__name__}: {text}"
     if isinstance(error, OSError) and (sentence := disk_error_sentence(error, folder)):
-        return Status.CRASHED, sentence
+        return sentence
     if "No space left on device" in str(error):  # safetensors' own writer
-        return Status.CRASHED, f"The disk under {folder} is full: free some space."
+        return f"The disk under {folder} is full: free some space."
     if isinstance(error, trainer.DivergedError):
-        return Status.CRASHED, f"{DIVERGED}: {text}"
+        return f"{DIVERGED}: {text}"
     if isinstance(error, TsplannerError):
-        return Status.CRASHED, text
-    return Status.CRASHED, f"{type(error).__name__}: {text}"
+        return text
+    return f"{type(error).__name__}: {text}"
+
+
+def out_of_device_memory(words: str) -> bool:
+    """Whether CUDA or NCCL says that the device's memory is gone, outside PyTorch's allocator."""
+    return "CUDA error: out of memory" in words or "'out of memory'" in words
 
 
 def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Status:

@@ -9,6 +9,8 @@ from tsplanner.planner.plan import Plan
 
 DIVERGED = "diverged"
 """First word of the message of a run whose loss is no number any more."""
+LOST_RANKS = "lost the other ranks"
+"""First words of the message of a rank that could not reach another: the cause is the other's."""
 
 
 class JobKind(StrEnum):

@@ -5,7 +5,9 @@ The launcher (torchrun) sets RANK, LOCAL_RANK and WORLD_SIZE; without one there 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -23,6 +25,16 @@ T = TypeVar("T")
 
 END_SECONDS = 3.0
 """A rank that was told to end may wait in a collective that nobody will answer: it then leaves."""
+LOST_SIGNS = (
+    "connection closed by peer",
+    "connection reset by peer",
+    "broken pipe",
+    "connection refused",
+    "ncclremoteerror",
+    "remote process exited",
+    "communicator was aborted",
+)
+"""What gloo and NCCL say on the ranks that are left when one is gone."""
 
 
 def rank() -> int:
@@ -93,16 +105,43 @@ def leave(status: int) -> None:
     os._exit(status)
 
 
-def leave_soon(status: int, last_words: Callable[[], object]) -> None:
-    """Leave even if this rank never comes back from where it is."""
+def on_signals(called: Callable[[], object]) -> None:
+    """Call from a thread when a signal with a handler arrives.
+
+    The handler itself runs once the main thread is back in Python, which a rank that waits in a
+    collective may never be; the byte on this pipe is written at once.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
     def wait() -> None:
-        time.sleep(END_SECONDS)
-        last_words()
-        os._exit(status)
+        os.read(reader, 1)
+        called()
 
-    if world_size() > 1:
-        threading.Thread(target=wait, daemon=True, name="leave-soon").start()
+    threading.Thread(target=wait, daemon=True, name="signals").start()
+
+
+def leave_soon(status: int, last_words: Callable[[], object], agreed: Callable[[], bool]) -> None:
+    """Leave even if this rank never comes back from where it is.
+
+    Ranks that ``agreed`` to stop are all alive: they have the time that their launcher gives them.
+    """
+    time.sleep(END_SECONDS)
+    if agreed():
+        return
+    with contextlib.suppress(Exception):  # it leaves, whether or not it could say why
+        last_words()
+    os._exit(status)
+
+
+def lost_connection(error: BaseException) -> bool:
+    """Whether a collective failed because another rank was gone."""
+    if world_size() == 1:
+        return False
+    words = str(error).lower()
+    known = isinstance(error, dist.DistNetworkError | dist.DistBackendError)
+    return (known or isinstance(error, RuntimeError)) and any(sign in words for sign in LOST_SIGNS)
 
 
 def _device() -> torch.device:

@@ -181,7 +181,7 @@ class Search:
         elif pruned and record.status is Status.STOPPED:
             message = f"stopped at epoch {pruned[0]:.2g}: worse than the median of the others there"
             self._end(proposal, "stopped", best, message)
-        elif record.message.startswith(DIVERGED):
+        elif f"{DIVERGED}: " in record.message:  # of several ranks, behind the rank's number
             self._end(proposal, "failed", None, record.message)
         elif record.status is Status.OK:
             raise TsplannerError(
