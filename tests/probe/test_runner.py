@@ -136,8 +136,11 @@ def test_check_that_raises_ends_the_worker(tmp_path: Path) -> None:
 
 
 def test_log_tail_is_the_last_lines_that_say_something(tmp_path: Path) -> None:
-    """Blank lines are passed over."""
+    """Blank lines and rulers are passed over, and what comes from the launcher on."""
     path = tmp_path / "worker.log"
     path.write_text("one\n\ntwo\nthree\n\nfour\n\n")
     assert log_tail(path) == ["two", "three", "four"]
+    path.write_text("one\nValueError: no\nE1 elastic: failed\nTraceback\n=====\n")
+    assert log_tail(path, 1) == ["Traceback"]
+    assert log_tail(path, 1, until="elastic") == ["ValueError: no"]
     assert log_tail(tmp_path / "absent") == []

@@ -24,6 +24,8 @@ LOG_FILE = "worker.log"
 METRICS_FILE = "metrics.jsonl"
 STOP_FILE = "stop"
 LOG_TAIL_LINES = 3
+LAUNCHER = "torch/distributed/elastic/"
+"""In every line that torchrun logs about ranks that ended."""
 CGROUP_EVENTS = (
     Path("/sys/fs/cgroup/memory.events"),
     Path("/sys/fs/cgroup/memory/memory.oom_control"),
@@ -211,10 +213,12 @@ def missing_record(job: Job, result: ProcessResult, kills_before: int | None) ->
         else f"ended with status {result.exit_status} and left no record"
     )
     gone = missing_ranks(Path(job.folder), ranks)
+    log = Path(job.folder) / LOG_FILE
+    lines = log_tail(log) if ranks == 1 else log_tail(log, until=LAUNCHER)
     if ranks > 1 and 0 < len(gone) < ranks:
         which = f"rank {gone[0]}" if len(gone) == 1 else f"ranks {', '.join(map(str, gone))}"
         how = f"lost {which}, which left no record, and all ranks were ended"
-    lines = log_tail(Path(job.folder) / LOG_FILE)
+        lines = log_tail(log, 1)  # the launcher's last line is how the first one to go went
     said = f": {' | '.join(lines)}" if lines else ""
     return ended_badly(job, Status.CRASHED, f"the worker {how}{said}")
 
@@ -233,13 +237,16 @@ def write(job: Job, record: Record) -> None:
     runs.write_bytes(path, msgspec.json.format(msgspec.json.encode(record)))
 
 
-def log_tail(path: Path, lines: int = LOG_TAIL_LINES) -> list[str]:
-    """The last lines of a log that say something."""
+def log_tail(path: Path, lines: int = LOG_TAIL_LINES, until: str | None = None) -> list[str]:
+    """The last lines of a log that say something, before the first that has ``until`` in it."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    return [line.strip() for line in text.splitlines() if line.strip()][-lines:]
+    if until is not None and until in text:
+        text = text[: text.index(until)].rpartition("\n")[0]
+    said = [line.strip() for line in text.splitlines()]
+    return [line for line in said if line.strip("=-")][-lines:]
 
 
 def oom_kills(files: tuple[Path, ...] = CGROUP_EVENTS) -> int | None:

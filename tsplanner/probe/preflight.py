@@ -1,0 +1,92 @@
+"""Is what a plan was made with still free? Asked before a worker is started.
+
+A plan is a promise about the memory that was free when it was made. Since then another process may
+have filled a GPU, or the host's limit may be another; a sentence now is better than a crash later.
+"""
+
+from __future__ import annotations
+
+from memory_models.device import Device, Machine
+from memory_models.records import Interval
+from tsplanner.errors import TsplannerError
+from tsplanner.hardware.detect import detect_machine
+from tsplanner.planner.plan import Plan
+from tsplanner.probe.launch import planned_positions, worker_devices
+
+ADVICE = "make another plan with tsplanner plan, or go on all the same with --force"
+
+
+def require_room(plan: Plan, here: Machine | None = None, *, force: bool = False) -> Machine:
+    """This machine as it is now, once it is known to have room for the plan.
+
+    ``here`` stands in for this machine; with ``force`` too little memory is no reason to stop.
+    Raises TsplannerError for a GPU that is too full, a host without the memory, and (whatever
+    ``force`` says) a GPU that is not here.
+    """
+    here = detect_machine() if here is None else here
+    shortage = device_shortage(plan, here) or host_shortage(plan, here)
+    if shortage and not force:
+        raise TsplannerError(shortage)
+    return here
+
+
+def free_now(plan: Plan, here: Machine) -> int:
+    """Bytes a plan may count on: what it was made with, or less if less is free now."""
+    if plan.hardware.accelerator == "cpu":
+        return min(plan.free_bytes, here.host.available_bytes)
+    used = worker_devices(plan, here)
+    return min([plan.free_bytes, *(device.free_bytes for device in used)])
+
+
+def promised(needed: Interval, free_then: int) -> int:
+    """Bytes that must be free: the upper bound, or what is expected where more never was free."""
+    return needed.upper if needed.upper <= free_then else needed.expected
+
+
+def device_shortage(plan: Plan, here: Machine) -> str | None:
+    """One sentence on a GPU of the plan that is too full now; None if all have room."""
+    needed = promised(plan.memory.process_bytes, plan.free_bytes)
+    for place, device in enumerate(worker_devices(plan, here)):
+        if device.free_bytes < needed:
+            number = planned_positions(plan.hardware)[place]
+            return (
+                f"GPU {number} ({device.name}) has {gib(device.free_bytes)} GiB free and the plan "
+                f"needs {gib(needed)} (it was made with {gib(plan.free_bytes)} free): end what "
+                f"uses it{holders(device)}, {ADVICE}."
+            )
+    return None
+
+
+def host_shortage(plan: Plan, here: Machine) -> str | None:
+    """One sentence on host memory that is not there now; None if there is enough."""
+    on_cpu = plan.hardware.accelerator == "cpu"
+    needed, then = (
+        (plan.memory.process_bytes, plan.free_bytes)
+        if on_cpu
+        else (plan.memory.host_bytes, plan.machine.host.available_bytes)
+    )
+    wanted, host = promised(needed, then), here.host
+    if host.available_bytes >= wanted:
+        return None
+    limit = "" if host.memory_limited_by == "host" else f", limited by {host.memory_limited_by}"
+    return (
+        f"The machine has {gib(host.available_bytes)} of {gib(host.total_bytes)} GiB of RAM "
+        f"free{limit}, and the plan needs {gib(wanted)} (it was made with {gib(then)} free): end "
+        f"what uses it, {ADVICE}."
+    )
+
+
+def holders(device: Device) -> str:
+    """The processes on a GPU, the largest first, in brackets; empty where none is known."""
+    ranked = sorted(device.processes, key=lambda process: -(process.used_bytes or 0))
+    words = [
+        f"{process.name} {process.pid}"
+        + (f": {gib(process.used_bytes)} GiB" if process.used_bytes else "")
+        for process in ranked[:3]
+    ]
+    return f" ({', '.join(words)})" if words else ""
+
+
+def gib(size: int) -> str:
+    """GiB with one digit."""
+    return f"{size / 2**30:.1f}"
