@@ -1,81 +1,36 @@
 """Candidates as they look after some probes: measured ones by what they did, others corrected.
 
-The median of measured over predicted corrects steps of one kind (those that wait for the GPU, those
-that wait for the host), what it leaves is the error of a corrected prediction. Pure.
+Memory: who ran is believed, who ran out of memory refutes all that should take more. Pure.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Iterable
+from dataclasses import replace
 
 from memory_models.records import Component, Interval
-from tsplanner.planner.devices import used_machine
+from tsplanner.planner.corrections import (
+    Corrections,
+    Measured,
+    Measurements,
+    Outcome,
+    corrections_of,
+    scaled,
+    time_ratio,
+)
 from tsplanner.planner.evaluate import Evaluated, host_budget
-from tsplanner.planner.plan import HardwareSettings, Verdict, training_settings
+from tsplanner.planner.plan import HardwareSettings, Verdict
 from tsplanner.planner.request import PlanRequest
-from tsplanner.throughput.rates import Rates, rates_of
-from tsplanner.throughput.step_time import StepTime, step_time
 
-MEASURED_MARGIN = 0.02
-"""What a full run may hold beyond its probe, assumed: the allocator keeps blocks of all lengths."""
-RESIDUAL = 0.05
-"""What a corrected step time is off by (one deviation) before the search has residuals of its own.
+MEASURED_MARGIN = 0.03
+"""What a full run may hold beyond its probe, as a share: it brings batches of all lengths.
 
-Source: the ten H200 steps of benchmarks/step_times.py scatter by 8 %, different models mixed."""
-RESIDUAL_WEIGHT = 2
-"""Residuals that this assumption counts for."""
+Source: two full runs on an H200 (README.md) held 2.2 and 2.6 % more than their probes had led to
+expect."""
 FAILURES = 2
 """Failed probes of one recipe after which the recipe itself is taken to be at fault."""
-
-
-class Outcome(StrEnum):
-    """How a probe ended."""
-
-    OK = "ok"
-    OOM = "out of memory"
-    HOST_OOM = "out of host memory"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What a probe says of a candidate. Bytes are per rank (host: per machine), None unknown."""
-
-    outcome: Outcome
-    step_seconds: float | None = None
-    """Of the step that was probed: the longest batch."""
-    process_bytes: int | None = None
-    host_bytes: int | None = None
-
-
-Measurements = Mapping[HardwareSettings, Measured]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Correction:
-    """Measured over predicted of steps of one kind, and how far to trust it."""
-
-    factor: float
-    margin: float
-    """Half-width of the 95 % interval that is left, as a share."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Corrections:
-    """Of steps that wait for the GPU, of steps that wait for the host, and of bytes."""
-
-    work: Correction
-    launch: Correction
-    process_bytes: float
-
-    def of(self, time: StepTime) -> Correction:
-        """The correction of a step's kind."""
-        return self.launch if time.bound_by_launch else self.work
 
 
 def corrected(
@@ -146,84 +101,9 @@ def _out(found: Evaluated, reason: str) -> Evaluated:
     return replace(found, verdict=Verdict.DOES_NOT_FIT, reason=reason)
 
 
-def corrections_of(
-    request: PlanRequest, evaluated: Iterable[Evaluated], measured: Measurements
-) -> Corrections:
-    """The factors of this search's own measurements, as medians; without any, no correction.
-
-    A kind of step that was not measured keeps the error of the rates that predicted it.
-    """
-    over: dict[bool, list[float]] = {False: [], True: []}
-    process = []
-    error = request.efficiency.relative_error
-    for found in evaluated:
-        error = max(error, rates_for(request, found.hardware).relative_error)
-        seen = measured.get(found.hardware)
-        if seen is None or seen.outcome is not Outcome.OK:
-            continue
-        if (ratio := time_ratio(request, found.hardware, seen)) is not None:
-            kind = probed_time(request, found.hardware).bound_by_launch
-            over[kind].append(ratio)
-        if seen.process_bytes:
-            process.append(seen.process_bytes / found.memory.process_bytes.expected)
-    return Corrections(
-        work=_correction(over[False], error),
-        launch=_correction(over[True], error),
-        process_bytes=statistics.median(process) if process else 1.0,
-    )
-
-
-def _correction(ratios: list[float], error: float) -> Correction:
-    """The median, and twice the deviation of what it leaves, the assumed one mixed in."""
-    if not ratios:
-        return Correction(factor=1.0, margin=error)
-    factor = statistics.median(ratios)
-    squares = sum(math.log(ratio / factor) ** 2 for ratio in ratios)
-    variance = (RESIDUAL_WEIGHT * RESIDUAL**2 + squares) / (RESIDUAL_WEIGHT + len(ratios))
-    return Correction(factor=factor, margin=min(error, 2 * math.sqrt(variance)))
-
-
-def probed_time(request: PlanRequest, hardware: HardwareSettings) -> StepTime:
-    """Predicted seconds of the step that a probe runs: the longest batch."""
-    length = request.dataset.sequence_length(hardware.micro_batch_size)
-    settings = training_settings(request.learning, hardware, length)
-    return step_time(request.architecture, settings, rates_for(request, hardware))
-
-
-def rates_for(request: PlanRequest, hardware: HardwareSettings) -> Rates:
-    """Rates of the slowest of the GPUs used."""
-    machine = used_machine(request.machine, hardware)
-    return rates_of(machine, request.efficiency, on_cpu=request.on_cpu)
-
-
-def time_ratio(request: PlanRequest, hardware: HardwareSettings, seen: Measured) -> float | None:
-    """Measured over predicted seconds of a candidate's probed step; None if none was timed."""
-    if not seen.step_seconds:
-        return None
-    return seen.step_seconds / probed_time(request, hardware).seconds
-
-
-def scaled(time: StepTime, work: float, launch: float) -> StepTime:
-    """Seconds with the GPU's work and the host's issuing multiplied.
-
-    What overlaps with neither goes with the kind of step; a CPU issues its work itself.
-    """
-    launch = launch if time.overlaps else work
-    rest = launch if time.bound_by_launch else work
-    return replace(
-        time,
-        matrix=time.matrix * work,
-        memory=time.memory * work,
-        launch=time.launch * launch,
-        optimizer=time.optimizer * rest,
-        communication=time.communication * rest,
-        offload=time.offload * rest,
-    )
-
-
 def _as_corrected(request: PlanRequest, found: Evaluated, corrections: Corrections) -> Evaluated:
     """A candidate that was not measured."""
-    time = scaled(found.time, corrections.work.factor, corrections.launch.factor)
+    time = corrections.seconds(found.hardware, found.time)
     needs = _times(found.memory.process_bytes, corrections.process_bytes)
     if needs == found.memory.process_bytes:
         return replace(found, time=time)

@@ -12,13 +12,8 @@ from dataclasses import replace
 from memory_models.settings import LossKernel
 from tsplanner.errors import NoPlanFits
 from tsplanner.planner.choose import best_of, moving_parts
-from tsplanner.planner.corrected import (
-    Measured,
-    Measurements,
-    Outcome,
-    corrected,
-    corrections_of,
-)
+from tsplanner.planner.corrected import corrected
+from tsplanner.planner.corrections import Measured, Measurements, Outcome, corrections_of
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.plan import HardwareSettings, Verdict
 from tsplanner.planner.request import PlanRequest
@@ -49,7 +44,7 @@ def next_round(
         found
         for found in pool
         if found.hardware not in measured
-        and found.samples_per_second * (1 + corrections.of(found.time).margin)
+        and found.samples_per_second * (1 + corrections.margin(found.hardware, found.time))
         > (1 + WORTH_A_PROBE) * best
     ]
     promising.sort(key=lambda found: (-found.samples_per_second, moving_parts(found)))
