@@ -93,6 +93,15 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+def without_mask(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The batch of a causal model without its attention mask.
+
+    Padding stands on the right, where no token before it can see it and no label counts it. With a
+    mask sdpa could not use the flash kernel, and would look at the mask's values in every step.
+    """
+    return {name: tensor for name, tensor in batch.items() if name != "attention_mask"}
+
+
 def collate(encoded: Sequence[EncodedSample], pad_id: int) -> dict[str, torch.Tensor]:
     """One batch, padded on the right to a multiple of 8 tokens.
 

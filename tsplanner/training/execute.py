@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 import traceback
@@ -25,7 +24,7 @@ from memory_models.settings import Kernels, LossKernel
 from tsplanner.errors import TsplannerError
 from tsplanner.runs import disk_error_sentence
 from tsplanner.training import adapters, data, model, ranks, trainer
-from tsplanner.training.batches import collate, pad_token_id
+from tsplanner.training.batches import collate, pad_token_id, without_mask
 from tsplanner.training.fused_loss import use_fused_loss
 from tsplanner.training.job import DIVERGED, LOST_RANKS, Job, JobKind, Status
 from tsplanner.training.kept_base import KeptBase
@@ -39,6 +38,7 @@ SINGLE_PROCESS = {
     "LOCAL_RANK": "0",
     "WORLD_SIZE": "1",
     "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29500",
 }
 """What DeepSpeed reads from a launcher; without one it would ask for MPI."""
 
@@ -150,7 +150,7 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Statu
     ranks.check_world_size(plan.hardware)
     device = model.training_device(plan.hardware)
     if plan.hardware.zero_stage:
-        join_deepspeed()
+        join_deepspeed(device)
     limit_allocator(device, job.memory_limit_bytes)
     recorder.device_name = device_name(device)
     built = build_trainer(job, recorder, device, stop, base)
@@ -165,21 +165,20 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Statu
     return Status.STOPPED if built.plan_callback.stopped else Status.OK
 
 
-def join_deepspeed() -> None:
-    """Let DeepSpeed find the other ranks before Trainer asks it how many there are."""
-    for key, value in {**SINGLE_PROCESS, "MASTER_PORT": str(free_port())}.items():
-        os.environ.setdefault(key, value)
-    if ranks.world_size() > 1:
-        import deepspeed
+def join_deepspeed(device: torch.device) -> None:
+    """Let DeepSpeed find the other ranks before Trainer asks it how many there are.
 
-        deepspeed.init_distributed()
+    A run of one process needs no port of the machine, so any number may run side by side.
+    """
+    if ranks.world_size() == 1 and not torch.distributed.is_initialized():
+        for key, value in SINGLE_PROCESS.items():
+            os.environ.setdefault(key, value)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        store = torch.distributed.HashStore()
+        torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
+    import deepspeed
 
-
-def free_port() -> int:
-    """A TCP port of this machine that nobody listens on; several jobs may run side by side."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    deepspeed.init_distributed()
 
 
 def build_trainer(
@@ -224,13 +223,16 @@ def job_data(
     job: Job, config: Any, tokenizer: Any | None
 ) -> tuple[list[Any], list[Any], Callable[[list[Any]], Any]]:
     """Rows to train on, rows held out, and what makes a batch of them."""
+    # Merging series into the text needs to know where the text ends.
+    shown = (lambda batch: batch) if getattr(config, "ts", None) is not None else without_mask
     if job.kind is JobKind.PROBE:
         # Each item is a whole micro-batch already.
         micro_batches = job.probe_steps * trainer.accumulation(job)
-        return data.probe_batches(job.plan, config, micro_batches), [], lambda items: items[0]
+        batches = data.probe_batches(job.plan, config, micro_batches)
+        return batches, [], lambda items: shown(items[0])
     rows = data.load_rows(job.plan, tokenizer, config)
     pad_id = pad_token_id(tokenizer)
-    return rows.train, rows.validation, lambda items: collate(items, pad_id)
+    return rows.train, rows.validation, lambda items: shown(collate(items, pad_id))
 
 
 def total_steps(job: Job, rows: int) -> int:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -131,27 +130,33 @@ def fused_cross_entropy(
     targets = labels[:, 1:][kept]
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-    with torch.autocast(device, enabled=False), _whole(head.weight):
-        chunk = chunk_rows(labels.numel(), hidden.shape[-1], head.weight.shape[0])
-        total = ChunkedCrossEntropy.apply(
-            rows, head.weight, head.bias, targets, softcap, dtype, chunk
+
+    def summed(states: Tensor) -> Tensor:
+        chunk = chunk_rows(labels.numel(), states.shape[-1], head.weight.shape[0])
+        total: Tensor = ChunkedCrossEntropy.apply(
+            states, head.weight, head.bias, targets, softcap, dtype, chunk
         )
+        return total
+
+    with torch.autocast(device, enabled=False):
+        total = _as_forward(head, summed, rows)
     items = targets.numel() if num_items_in_batch is None else num_items_in_batch
     if isinstance(items, Tensor):
         items = items.to(total.device)
     return total / items
 
 
-@contextmanager
-def _whole(weight: Tensor) -> Iterator[None]:
-    """Gather a head that ZeRO-3 has sharded; nothing to do otherwise."""
-    if not hasattr(weight, "ds_id"):
-        yield
-        return
-    import deepspeed
-
-    with deepspeed.zero.GatheredParameters([weight]):
-        yield
+def _as_forward(head: nn.Linear, work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Do the work as the head's own forward: ZeRO-3 gathers its weight in the hooks around that."""
+    own = head.__dict__.get("forward")
+    head.forward = work  # type: ignore[method-assign]
+    try:
+        result: Tensor = head(rows)
+    finally:
+        del head.forward
+        if own is not None:
+            head.forward = own
+    return result
 
 
 def use_fused_loss(model: Any) -> None:
