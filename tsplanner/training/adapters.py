@@ -98,7 +98,13 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
     if method in ADAPTER_METHODS:
         from peft import get_peft_model
 
-        return get_peft_model(model, adapter_config(plan, model, total_steps))
+        # DeepSpeed keeps fp32 masters of half-precision adapters; at stage 3 it would leave fp32
+        # ones as they are, and every adapter would read an fp32 copy of its input.
+        return get_peft_model(
+            model,
+            adapter_config(plan, model, total_steps),
+            autocast_adapter_dtype=not plan.hardware.zero_stage,
+        )
     if method is FinetuningType.FREEZE:
         train_last_layers(model, plan.learning)
     else:
