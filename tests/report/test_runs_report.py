@@ -12,7 +12,7 @@ import tiny
 from tsplanner.commands import report
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import write_plan
-from tsplanner.report.runs_table import HEADINGS, run_folders
+from tsplanner.report.runs_table import HEADINGS, run_folders, run_name
 from tsplanner.report.text import duration, gib, off
 from tsplanner.training.job import Evaluation, JobKind, Record, Status
 
@@ -103,3 +103,10 @@ def test_figures_read_well() -> None:
     assert duration(45) == "45 s"
     assert duration(36 * 60) == "36 min"
     assert off(12.0, 12.5) == "-4.0 %"
+
+
+def test_run_outside_the_saves_folder_is_named_by_its_path(tmp_path: Path) -> None:
+    """A run folder of the user's own, given by its whole path, gets its report, too."""
+    inside = tmp_path / "saves" / "tiny" / "lora" / "1"
+    assert run_name(inside, tmp_path / "saves") == "tiny/lora/1"
+    assert run_name(tmp_path / "mine", tmp_path / "saves") == str(tmp_path / "mine")

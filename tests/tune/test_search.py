@@ -17,7 +17,8 @@ from tsplanner.planner.plan import LearningSettings, Plan
 from tsplanner.processes import ProcessResult
 from tsplanner.training.job import Evaluation, Job, JobKind, Record, Status
 from tsplanner.tune.prior import starting_points
-from tsplanner.tune.search import Search, Slots, slots
+from tsplanner.tune.search import Search
+from tsplanner.tune.slots import Slots, slots
 from tsplanner.tune.space import Space
 from tsplanner.tune.study import Result, Study
 
@@ -46,9 +47,12 @@ class View:
 class Worker:
     """Answers a job at once: six evaluations whose loss depends on the settings alone."""
 
-    def __init__(self, loss: Callable[[Job], float], status: Status = Status.OK) -> None:
-        self.loss, self.status = loss, status
+    def __init__(
+        self, loss: Callable[[Job], float], status: Status = Status.OK, message: str = "boom"
+    ) -> None:
+        self.loss, self.status, self.message = loss, status, message
         self.jobs: list[Job] = []
+        self.visible: set[str | None] = set()
         self.at_once = threading.Semaphore(64)
 
     def run(
@@ -63,6 +67,7 @@ class Worker:
         """Write metrics evaluation by evaluation until asked to stop, then the record."""
         job = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=Job)
         self.jobs.append(job)
+        self.visible.add((environment or {}).get("CUDA_VISIBLE_DEVICES"))
         folder, epochs = Path(job.folder), job.plan.learning.num_train_epochs
         evaluations: list[Evaluation] = []
         status = self.status
@@ -78,7 +83,10 @@ class Worker:
                 status = Status.STOPPED
                 break
         record = Record(
-            status=status, kind=JobKind.TRIAL, message="boom", evaluations=tuple(evaluations)
+            status=status,
+            kind=JobKind.TRIAL,
+            message=self.message,
+            evaluations=tuple(evaluations),
         )
         (folder / "record.json").write_bytes(msgspec.json.encode(record))
         return ProcessResult(exit_status=0, timed_out=False, stopped_by_signal=None, seconds=0.0)
@@ -95,6 +103,7 @@ def search(
     worker: Worker,
     *,
     jobs: int = 1,
+    devices: tuple[str, ...] = (),
     most_rank: int = 99,
 ) -> tuple[Search, Study, View]:
     """A search whose memory affords ranks up to ``most_rank``."""
@@ -107,9 +116,8 @@ def search(
         return (learning.lora_rank - most_rank) * 2**30, replace(plan, learning=learning)
 
     study.start_with(starting_points(plan, SPACE, lambda found: feasible(found)[0] <= 0))
-    built = Search(
-        study, feasible, folder / "trials", slots=Slots(jobs=jobs), server=worker, view=view
-    )
+    width = Slots(jobs=jobs, devices=devices)
+    built = Search(study, feasible, folder / "trials", slots=width, server=worker, view=view)
     return built, study, view
 
 
@@ -169,6 +177,29 @@ def test_two_at_once_run_as_many_as_were_asked_for(tmp_path: Path) -> None:
     assert len(worker.jobs) == 7
     assert len({job.folder for job in worker.jobs}) == 7
     assert len(study.results()) == 7
+
+
+def test_slots_on_several_gpus_are_not_overruled_by_the_plan(tmp_path: Path) -> None:
+    """The plan is for one GPU; each slot's trials see the slot's own."""
+    plan = tiny.with_hardware(tiny.plan(tmp_path), accelerator="cuda")
+    worker = Worker(by_rank)
+    built, _, _ = search(tmp_path / "run", plan, worker, jobs=2, devices=("GPU-0", "GPU-1"))
+    built.run(6)
+    assert worker.visible <= {"GPU-0", "GPU-1"}
+    alone = Worker(by_rank)
+    built, _, _ = search(tmp_path / "alone", plan, alone)
+    built.run(1)
+    assert alone.visible == {"0"}
+
+
+def test_diverged_trial_of_several_ranks_is_a_failed_one(tmp_path: Path) -> None:
+    """The rank's number before the message does not make it a crash of the plan."""
+    plan = tiny.plan(tmp_path)
+    built, study, _ = search(
+        tmp_path / "run", plan, Worker(by_rank, Status.CRASHED, "rank 1: diverged: the loss is nan")
+    )
+    built.run(2)
+    assert [found.state for found in study.results()] == ["failed", "failed"]
 
 
 def test_interrupted_trial_is_queued_again(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from memory_models.device import Machine
 from tsplanner import runs
 from tsplanner.commands.with_plan import (
+    add_force_argument,
     add_plan_argument,
     cpu_threads,
     find_plan,
@@ -22,6 +24,7 @@ from tsplanner.errors import EXIT_FAILURE, EXIT_OK
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.rules import describe
 from tsplanner.probe.calibration import probe_point, store
+from tsplanner.probe.preflight import require_room
 from tsplanner.probe.runner import run_job
 from tsplanner.report.probe_table import probe_document, probe_lines
 from tsplanner.training.job import Job, JobKind, Record, Status
@@ -41,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--time-limit", type=float, default=600.0, metavar="S", help="seconds (default: 600)"
     )
+    add_force_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
@@ -51,6 +55,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         saves=namespace.saves,
         steps=namespace.steps,
         time_limit_seconds=namespace.time_limit,
+        force=namespace.force,
         as_json=namespace.json,
     )
 
@@ -61,10 +66,16 @@ def run(
     saves: Path = runs.SAVES,
     steps: int = 6,
     time_limit_seconds: float = 600.0,
+    force: bool = False,
     as_json: bool = False,
+    here: Machine | None = None,
 ) -> int:
-    """Probe the plan; 0 if it ran, 1 if it ran out of memory, of time, or crashed."""
+    """Probe the plan; 0 if it ran, 1 if it ran out of memory, of time, or crashed.
+
+    ``here`` stands in for this machine.
+    """
     plan, path = find_plan(plan_path, saves)
+    require_room(plan, here, force=force)
     title = f"probe  {plan.learning.finetuning_type} · {describe(plan.hardware)}"
     with tempfile.TemporaryDirectory(prefix="tsplanner-probe-") as folder:
         job = Job(

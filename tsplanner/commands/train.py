@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from memory_models.device import Machine
 from tsplanner import runs
 from tsplanner.commands.full_run import (
     FullRun,
@@ -14,7 +15,12 @@ from tsplanner.commands.full_run import (
     run_document,
     start_full_run,
 )
-from tsplanner.commands.with_plan import add_plan_argument, find_plan, refuse_what_cannot_fit
+from tsplanner.commands.with_plan import (
+    add_force_argument,
+    add_plan_argument,
+    find_plan,
+    refuse_what_has_no_room,
+)
 from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
 from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import Plan
@@ -42,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on from the last checkpoint of --run-folder (or of this plan's newest run)",
     )
+    add_force_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
@@ -52,6 +59,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         saves=namespace.saves,
         run_folder=namespace.run_folder,
         resume=namespace.resume,
+        force=namespace.force,
         as_json=namespace.json,
     )
 
@@ -62,11 +70,18 @@ def run(
     saves: Path = runs.SAVES,
     run_folder: Path | None = None,
     resume: bool = False,
+    force: bool = False,
     as_json: bool = False,
+    here: Machine | None = None,
 ) -> int:
-    """Train a plan to its end; 0 if it got there, 1 otherwise, 130 if interrupted."""
-    plan, folder = plan_and_folder(plan_path, saves, run_folder, resume=resume)
-    refuse_what_cannot_fit(plan)
+    """Train a plan to its end; 0 if it got there, 1 otherwise, 130 if interrupted.
+
+    ``here`` stands in for this machine.
+    """
+    plan, found = plan_and_folder(plan_path, saves, run_folder, resume=resume)
+    refuse_what_has_no_room(plan, here, force=force)
+    folder = found or runs.create_run_folder(saves, plan.model.name, method_name(plan))
+    folder.mkdir(parents=True, exist_ok=True)
     full = FullRun(plan=plan, folder=folder, saves=saves, resume=resume, shown=not as_json)
     try:
         record = start_full_run(full)
@@ -82,8 +97,8 @@ def run(
 
 def plan_and_folder(
     plan_path: Path | None, saves: Path, run_folder: Path | None, *, resume: bool
-) -> tuple[Plan, Path]:
-    """The plan to train and the folder for it.
+) -> tuple[Plan, Path | None]:
+    """The plan to train and the folder for it; None: a new one.
 
     Raises TsplannerError for a folder that holds a run already (without --resume) or holds none
     (with it).
@@ -91,8 +106,7 @@ def plan_and_folder(
     if run_folder is None and resume:
         run_folder = newest_run(plan_path, saves)
     if run_folder is None:
-        plan, _ = find_plan(plan_path, saves)
-        return plan, runs.create_run_folder(saves, plan.model.name, method_name(plan))
+        return find_plan(plan_path, saves)[0], None
     used = (run_folder / "job.json").is_file()
     if used and not resume:
         raise TsplannerError(
@@ -101,7 +115,6 @@ def plan_and_folder(
         )
     if resume and not used:
         raise TsplannerError(f"{run_folder} holds no run to resume: leave out --resume.")
-    run_folder.mkdir(parents=True, exist_ok=True)
     if resume:
         # What is resumed is what was started, whatever plan.json outside says by now.
         return read_plan(run_folder / runs.PLAN_FILE), run_folder

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from memory_models.device import Machine
 from tsplanner import runs
 from tsplanner.commands.full_run import (
     FullRun,
@@ -21,22 +23,26 @@ from tsplanner.commands.full_run import (
 from tsplanner.commands.tune_view import LiveView, PlainView, QuietView
 from tsplanner.commands.values import positive
 from tsplanner.commands.with_plan import (
+    add_force_argument,
     add_plan_argument,
     find_plan,
     interactive,
-    refuse_what_cannot_fit,
+    refuse_what_has_no_room,
 )
 from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
+from tsplanner.hardware.detect import detect_machine
 from tsplanner.planner.choose import replan
 from tsplanner.planner.files import read_plan, write_plan
 from tsplanner.planner.plan import LearningSettings, Plan
 from tsplanner.planner.rules import BITSANDBYTES_OPTIMIZERS
+from tsplanner.probe.preflight import free_now
 from tsplanner.processes import SERVER_COMMAND, WarmServer
 from tsplanner.runs import SAVES
 from tsplanner.training.job import Status
 from tsplanner.tune.final import Decision, decide
 from tsplanner.tune.prior import prior_learning_rate, starting_points
-from tsplanner.tune.search import Feasible, Search, Slots, slots
+from tsplanner.tune.search import Feasible, Search
+from tsplanner.tune.slots import Slots, slots
 from tsplanner.tune.space import Space, default_space, narrowed
 from tsplanner.tune.study import JOURNAL_FILE, Study
 
@@ -67,6 +73,8 @@ class TuneOptions:
     lora_rank: str | None = None
     learning_rate: str | None = None
     epochs: str | None = None
+    force: bool = False
+    """Search even where less memory is free than the plan needs."""
     as_json: bool = False
 
 
@@ -80,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with a search cut off")
     parser.add_argument("--jobs", type=positive, metavar="N", help="at once [by the machine]")
     parser.add_argument("--seed", type=int, metavar="N", help="of the sampler [the plan's]")
+    add_force_argument(parser)
     group = parser.add_argument_group("search space [by method, model and rows]")
     group.add_argument("--lora-rank", metavar="4,8,16")
     group.add_argument("--learning-rate", metavar="1e-5..1e-3")
@@ -101,21 +110,34 @@ def from_arguments(namespace: argparse.Namespace) -> int:
             lora_rank=namespace.lora_rank,
             learning_rate=namespace.learning_rate,
             epochs=namespace.epochs,
+            force=namespace.force,
             as_json=namespace.json,
         )
     )
 
 
-def run(options: TuneOptions) -> int:
-    """Search, decide, train; 0 if the full run finished, 130 if interrupted."""
-    plan, folder = plan_and_folder(options)
-    refuse_what_cannot_fit(plan)
+def run(options: TuneOptions, here: Machine | None = None) -> int:
+    """Search, decide, train; 0 if the full run finished, 130 if interrupted.
+
+    ``here`` stands in for this machine.
+    """
+    here = detect_machine() if here is None else here
+    plan, folder = plan_and_folder(options, here)
+    plan = replace(plan, free_bytes=free_now(plan, here))
+    width = slots(plan, here=here, jobs=options.jobs, trials=options.trials)
     try:
-        with WarmServer(server_command(plan), log_path=folder / "server.log") as server:
-            return tune(options, plan, folder, server)
+        with server_for(plan, folder) as server:
+            return tune(options, plan, folder, server, width)
     except KeyboardInterrupt:
         print(f"\nInterrupted. Go on with  tsplanner tune --run-folder {folder} --resume")
         return EXIT_INTERRUPTED
+
+
+def server_for(plan: Plan, folder: Path) -> WarmServer | nullcontext[None]:
+    """A warm server for trials of one process; trials of several ranks are started by torchrun."""
+    if plan.hardware.world_size > 1:
+        return nullcontext()
+    return WarmServer(server_command(plan), log_path=folder / "server.log")
 
 
 def server_command(plan: Plan) -> tuple[str, ...]:
@@ -130,10 +152,11 @@ def server_command(plan: Plan) -> tuple[str, ...]:
     return (*SERVER_COMMAND, "--without", "bitsandbytes,deepspeed")
 
 
-def tune(options: TuneOptions, plan: Plan, folder: Path, server: WarmServer | None) -> int:
-    """Search and full run on a server that is up."""
+def tune(
+    options: TuneOptions, plan: Plan, folder: Path, server: WarmServer | None, width: Slots
+) -> int:
+    """Search and full run, on a server that is up where there is one."""
     space = search_space(options, plan)
-    width = slots(plan, jobs=options.jobs, trials=options.trials)
     feasible = feasible_under(plan, width)
     seed = plan.learning.seed if options.seed is None else options.seed
     study = Study(folder, plan, space, seed=seed)
@@ -186,8 +209,11 @@ def decision_document(decision: Decision) -> dict[str, Any]:
     return value
 
 
-def plan_and_folder(options: TuneOptions) -> tuple[Plan, Path]:
-    """The plan to search around, and the run folder; a resumed search brings both."""
+def plan_and_folder(options: TuneOptions, here: Machine) -> tuple[Plan, Path]:
+    """The plan to search around, and the run folder; a resumed search brings both.
+
+    Raises TsplannerError, before any folder is made, if the plan has no room on the machine.
+    """
     folder = options.run_folder
     if folder is None and options.resume:
         folder = newest_search(options.saves)
@@ -197,13 +223,16 @@ def plan_and_folder(options: TuneOptions) -> tuple[Plan, Path]:
                 f"{folder} holds a search already: add --resume to go on with it, or leave out "
                 "--run-folder to start another."
             )
-        stored = read_plan(folder / SEARCH_PLAN)
-        return (stored if options.plan_path is None else find_plan(options.plan_path, folder)[0]), (
-            folder
+        given = options.plan_path
+        plan = (
+            read_plan(folder / SEARCH_PLAN) if given is None else find_plan(given, options.saves)[0]
         )
+        refuse_what_has_no_room(plan, here, force=options.force)
+        return plan, folder
     if options.resume:
         raise TsplannerError(f"{folder} holds no search to resume: leave out --resume.")
     plan = ensure_plan(options)
+    refuse_what_has_no_room(plan, here, force=options.force)
     if folder is None:
         folder = runs.create_run_folder(options.saves, plan.model.name, method_name(plan))
     folder.mkdir(parents=True, exist_ok=True)
@@ -246,7 +275,7 @@ def feasible_under(plan: Plan, width: Slots) -> Feasible:
 
     A plan that is tight by its 95 % bound was accepted as it is; only what needs more is refused.
     """
-    together = width.jobs if plan.hardware.accelerator == "cpu" else 1
+    together = width.together
     allowed = max(plan.free_bytes, together * plan.memory.process_bytes.upper)
 
     def feasible(learning: LearningSettings) -> tuple[int, Plan]:

@@ -6,9 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from memory_models.device import Machine
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import Plan, Verdict
+from tsplanner.probe.preflight import require_room
 from tsplanner.runs import SAVES, latest_plan
 
 SMALL_MODEL_PARAMETERS = 20_000_000
@@ -32,6 +34,15 @@ def add_plan_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_force_argument(parser: argparse.ArgumentParser) -> None:
+    """--force, for what starts a worker."""
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="start even where less memory is free than the plan needs",
+    )
+
+
 def find_plan(path: Path | None, saves: Path) -> tuple[Plan, Path]:
     """The plan named, or the newest one, and the file it came from.
 
@@ -50,12 +61,25 @@ def refuse_what_cannot_fit(plan: Plan) -> None:
         )
 
 
+def refuse_what_has_no_room(
+    plan: Plan, here: Machine | None = None, *, force: bool = False
+) -> Machine:
+    """This machine as it is now (``here`` stands in for it).
+
+    Raises TsplannerError for a plan that does not fit, or that would not fit now: another process
+    holds the memory. ``force`` goes on.
+    """
+    if not force:
+        refuse_what_cannot_fit(plan)
+    return require_room(plan, here, force=force)
+
+
 def cpu_threads(plan: Plan) -> int | None:
-    """Threads of a CPU run that has the machine to itself; None on a GPU: torch's choice."""
+    """Threads of each rank of a CPU run that has the machine to itself; None on a GPU: torch's."""
     if plan.hardware.accelerator != "cpu":
         return None
     small = plan.model.parameters_total < SMALL_MODEL_PARAMETERS
-    return 1 if small else plan.machine.host.cpu_count
+    return 1 if small else max(1, plan.machine.host.cpu_count // plan.hardware.world_size)
 
 
 def interactive() -> bool:

@@ -56,6 +56,12 @@ def run_folders(saves: Path) -> list[Path]:
     return found
 
 
+def run_name(folder: Path, saves: Path) -> str:
+    """A run by its place under the saves folder; by its whole path where it lies elsewhere."""
+    inside, saves = folder.resolve(), saves.resolve()
+    return str(inside.relative_to(saves) if inside.is_relative_to(saves) else folder)
+
+
 def run_row(folder: Path, saves: Path) -> RunRow | None:
     """The row of one run; None if its record or plan cannot be read or is no full run's."""
     try:
@@ -67,7 +73,7 @@ def run_row(folder: Path, saves: Path) -> RunRow | None:
         return None
     best = min((evaluation.loss for evaluation in record.evaluations), default=None)
     return RunRow(
-        run=str(folder.relative_to(saves)),
+        run=run_name(folder, saves),
         model=plan.model.name,
         method=str(plan.learning.finetuning_type),
         quantization=str(plan.hardware.quantization or "none"),

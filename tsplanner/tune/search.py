@@ -6,7 +6,6 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +13,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import LearningSettings, Plan
 from tsplanner.probe.runner import Server, request_stop, run_job
 from tsplanner.training.job import DIVERGED, Job, JobKind, Record, Status
+from tsplanner.tune.slots import Slots
 from tsplanner.tune.study import PROGRESS_STEPS, Proposal, Result, Study
 
 ASKS_PER_TRIAL = 4
@@ -35,29 +35,6 @@ class View(Protocol):
 
     def ended(self, result: Result) -> None:
         """A trial is over."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slots:
-    """How many trials run at once, and on what."""
-
-    jobs: int
-    threads: int | None = None
-    """CPU threads of each; None: torch's own choice."""
-    gpus: int = 0
-    """GPUs to spread the trials over, one each; 0: all trials see what this process sees."""
-
-
-def slots(plan: Plan, *, jobs: int | None = None, trials: int) -> Slots:
-    """One trial a GPU; on a CPU one a core, as far as memory goes, with equal shares of threads."""
-    hardware, host = plan.hardware, plan.machine.host
-    if hardware.accelerator != "cpu":
-        gpus = len(plan.machine.devices) if hardware.world_size == 1 else 1
-        count = min(jobs or gpus, trials)
-        return Slots(jobs=max(1, count), gpus=gpus if gpus > 1 else 0)
-    affordable = max(1, plan.free_bytes // max(1, plan.memory.process_bytes.upper))
-    count = jobs if jobs is not None else min(host.cpu_count, trials, affordable)
-    return Slots(jobs=max(1, count), threads=max(1, host.cpu_count // max(1, count)))
 
 
 class Search:
@@ -158,15 +135,9 @@ class Search:
             on_metrics=on_metrics,
             server=self.server,
             check=self._check,
-            environment=self._environment(slot),
+            environment=self.slots.environment(slot),
         )
         self._judge(proposal, record, pruned)
-
-    def _environment(self, slot: int) -> dict[str, str] | None:
-        """Which GPU a slot's trials see."""
-        if not self.slots.gpus:
-            return None
-        return {"CUDA_VISIBLE_DEVICES": str(slot % self.slots.gpus)}
 
     def _check(self) -> None:
         if self.cancelled.is_set():

@@ -1,0 +1,74 @@
+"""How many trials of a search run at once, and on which GPUs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memory_models.device import Device, Machine
+from tsplanner.planner.plan import Plan
+from tsplanner.probe.launch import VISIBLE, visible_name, worker_devices
+from tsplanner.probe.preflight import free_now, promised
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slots:
+    """How many trials run at once, and on what."""
+
+    jobs: int
+    threads: int | None = None
+    """CPU threads of each rank of a trial; None: torch's own choice."""
+    devices: tuple[str, ...] = ()
+    """GPUs to spread the trials over, as CUDA_VISIBLE_DEVICES names them; empty: the plan's own."""
+
+    @property
+    def together(self) -> int:
+        """Most trials that share one GPU (or the CPU's memory)."""
+        return -(-self.jobs // max(1, len(self.devices)))
+
+    def environment(self, slot: int) -> dict[str, str] | None:
+        """Which GPU a slot's trials see; None: the plan's own."""
+        if not self.devices:
+            return None
+        return {VISIBLE: self.devices[slot % len(self.devices)]}
+
+
+def slots(
+    plan: Plan, *, here: Machine | None = None, jobs: int | None = None, trials: int
+) -> Slots:
+    """One trial a GPU; on a CPU one a core, as far as memory goes, with equal shares of threads.
+
+    A trial that takes several ranks has the machine to itself. ``here`` is the machine as it is
+    now (None: as it was planned for).
+    """
+    here, hardware = here or plan.machine, plan.hardware
+    on_cpu, cores = hardware.accelerator == "cpu", plan.machine.host.cpu_count
+    if hardware.world_size > 1:
+        share = max(1, cores // hardware.world_size)
+        return Slots(jobs=1, threads=share if on_cpu else None)
+    if on_cpu:
+        affordable = free_now(plan, here) // max(1, plan.memory.process_bytes.upper)
+        count = jobs or min(cores, trials, max(1, affordable))
+        return Slots(jobs=count, threads=max(1, cores // count))
+    gpus = alike(plan, here)
+    affordable = here.host.available_bytes // max(1, plan.memory.host_bytes.upper)
+    count = jobs or min(max(1, len(gpus)), max(1, affordable))
+    return Slots(jobs=min(count, trials), devices=gpus if len(gpus) > 1 else ())
+
+
+def alike(plan: Plan, here: Machine) -> tuple[str, ...]:
+    """GPUs that can stand in for the plan's one, that one first: of its kind, and empty enough."""
+    planned = worker_devices(plan, here)
+    if not planned:
+        return ()
+    first, needed = planned[0], promised(plan.memory.process_bytes, plan.free_bytes)
+    others = [
+        place
+        for place, device in enumerate(here.devices)
+        if device is not first and _kind(device) == _kind(first) and device.free_bytes >= needed
+    ]
+    places = [next(i for i, device in enumerate(here.devices) if device is first), *others]
+    return tuple(here.devices[place].uuid or visible_name(place) for place in places)
+
+
+def _kind(device: Device) -> tuple[object, ...]:
+    return device.name, device.compute_capability, device.total_bytes, device.mig
