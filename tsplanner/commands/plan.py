@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tsplanner.commands.options import add_learning, add_pins, add_subject, learning_values, pins
 from tsplanner.commands.plan_view import print_choice, print_failure
 from tsplanner.commands.requests import Subject, plan_request
 from tsplanner.commands.values import positive_float
-from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK
+from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
 from tsplanner.planner.choose import Alternative, Choice, NothingFits, choose
 from tsplanner.planner.files import write_plan
 from tsplanner.planner.forecast import Cost, run_cost
@@ -21,7 +24,12 @@ from tsplanner.runs import slug
 EPILOG = """examples:
   tsplanner plan
   tsplanner plan --model chatts-14b --dataset train.jsonl --gpus '2x RTX 2080 Ti 22GiB'
+  tsplanner plan --probe --probe-budget 2m      run the best few before choosing
 """
+
+PROBE_BUDGET_SECONDS = 300.0
+UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+SPAN = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([smh]?)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,12 +37,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_subject(parser)
     add_learning(parser)
     add_pins(parser)
+    add_probe_arguments(parser)
     parser.add_argument("--output", metavar="FILE", help="[saves/<model>/plan.json]")
     parser.add_argument("--saves", default="saves", metavar="FOLDER", help="[%(default)s]")
     parser.add_argument(
         "--price-per-hour", type=positive_float, metavar="X", help="of one GPU: print the cost"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document, no words")
+
+
+def add_probe_arguments(parser: argparse.ArgumentParser) -> None:
+    """--probe and its budget."""
+    group = parser.add_argument_group("probes")
+    group.add_argument(
+        "--probe", action="store_true", help="run the best few plans for some steps, then choose"
+    )
+    group.add_argument(
+        "--probe-budget", type=span, metavar="T", help="time for that, as 90s or 10m [5m]"
+    )
+
+
+def span(text: str) -> float:
+    """Seconds from ``90``, ``90s``, ``5m`` or ``1.5h``."""
+    found = SPAN.fullmatch(text.strip().lower())
+    seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no span of time: write 90s, 5m or 1h")
+    return seconds
+
+
+def probe_budget(options: argparse.Namespace) -> float | None:
+    """Seconds to probe for; None: not at all. A budget alone asks for probes, too."""
+    if options.probe_budget is not None:
+        return float(options.probe_budget)
+    return PROBE_BUDGET_SECONDS if options.probe else None
 
 
 def subject_from(options: argparse.Namespace) -> Subject:
@@ -60,6 +96,7 @@ def from_arguments(options: argparse.Namespace) -> int:
         saves=Path(options.saves),
         output=output,
         price_per_hour=options.price_per_hour,
+        probe_seconds=probe_budget(options),
         json=options.json,
     )
 
@@ -70,10 +107,20 @@ def run(
     saves: Path,
     output: Path | None = None,
     price_per_hour: float | None = None,
+    probe_seconds: float | None = None,
     json: bool = False,
 ) -> int:
-    """Plan, write plan.json, print; 4 if nothing fits."""
+    """Plan, probe if asked to, write plan.json, print; 4 if nothing fits.
+
+    Raises:
+        UsageError: probes are wanted for a machine that is only described.
+    """
     request = plan_request(subject, saves)
+    if probe_seconds is not None and not request.machine.detected:
+        raise UsageError(
+            f"--probe runs on the machine itself, and {request.machine.name} is only described: "
+            "leave out --gpus and --machine, or plan with --probe on that machine."
+        )
     try:
         choice = choose(request)
     except NothingFits as error:
@@ -82,23 +129,32 @@ def run(
         else:
             print_failure(request, error.failure)
         return EXIT_NO_PLAN
+    proof = None
+    if probe_seconds is not None:
+        from tsplanner.commands.plan_probe import proven  # starts processes: not for a bare plan
+
+        proof = proven(request, choice, probe_seconds, shown=not json)
+        choice = proof.choice
     path = output or saves / slug(choice.plan.model.name) / "plan.json"
     write_plan(choice.plan, path)
     cost = None if price_per_hour is None else run_cost(choice.plan, price_per_hour)
     if json:
-        print(_document(choice, path, cost))
+        print(_document(choice, path, cost, [] if proof is None else proof.rows()))
     else:
-        print_choice(request, choice, path, cost)
+        print_choice(request, choice, path, cost, probes=[] if proof is None else proof.lines())
     return EXIT_OK
 
 
-def _document(choice: Choice, path: Path, cost: Cost | None) -> str:
+def _document(
+    choice: Choice, path: Path, cost: Cost | None, probes: Sequence[dict[str, Any]]
+) -> str:
     """One JSON document: the plan, where it was written, what lost and what was refused."""
     return json.dumps(
         {
             "plan": asdict(choice.plan),
             "path": str(path),
             "cost": None if cost is None else asdict(cost),
+            "probes": probes,
             "front": [_row(row) for row in choice.front],
             "alternatives": [_row(row) for row in choice.alternatives],
             "refusals": [asdict(row) for row in choice.refusals],

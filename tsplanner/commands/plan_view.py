@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from memory_models.device import Device, Machine
@@ -29,23 +30,33 @@ SMALLEST_SHARE = 0.004
 
 
 def print_choice(
-    request: PlanRequest, choice: Choice, path: Path, cost: Cost | None = None
+    request: PlanRequest,
+    choice: Choice,
+    path: Path,
+    cost: Cost | None = None,
+    *,
+    probes: Sequence[str] = (),
 ) -> None:
-    """The whole screen of ``tsplanner plan``."""
+    """The whole screen of ``tsplanner plan``; ``probes``: a table of those that were made."""
     screen = Screen()
     print_subject(screen, request)
     print_verdict(screen, choice.plan, cost)
     print_memory(screen, choice.plan)
+    for number, line in enumerate(probes):
+        screen.line(line, "" if number else "bold")
+    if probes:
+        screen.line()
     _print_alternatives(screen, choice)
     for number, note in enumerate(choice.plan.assumptions):
         screen.line(f"  {'Assumed' if number == 0 else '       '}   {note}", "dim")
     screen.line()
-    screen.line(f"Next   {next_command(path)}", "bold")
+    screen.line(f"Next   {next_command(path, probed=bool(probes))}", "bold")
 
 
-def next_command(path: Path) -> str:
+def next_command(path: Path, *, probed: bool = False) -> str:
     """The command to paste after ``plan``."""
-    return f"tsplanner probe --plan {shlex.quote(str(path))}"
+    verb, tail = ("tune", " --trials 8") if probed else ("probe", "")
+    return f"tsplanner {verb} --plan {shlex.quote(str(path))}{tail}"
 
 
 def print_subject(screen: Screen, request: PlanRequest) -> None:

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from memory_models.records import Interval
-from tsplanner.planner.plan import Plan
-from tsplanner.probe.calibration import step_seconds
+from memory_models.settings import LossKernel
+from tsplanner.planner.plan import HardwareSettings, Plan
+from tsplanner.planner.rules import describe
+from tsplanner.probe.calibration import probed_step_time, step_seconds
+from tsplanner.probe.refine import PROBED_ERROR
 from tsplanner.report.text import gib, off, seconds, table
-from tsplanner.training.job import Record
+from tsplanner.throughput.rates import MEASURED
+from tsplanner.training.job import Record, Status
+
+ENDS = {
+    Status.DEVICE_OOM: "out of GPU memory",
+    Status.HOST_OOM: "out of memory",
+    Status.TIMEOUT: "stopped: no time left",
+    Status.STOPPED: "stopped",
+    Status.CRASHED: "failed",
+}
+"""How a probe ended that did not run to its end."""
+FAILURE_WIDTH = 90
+"""Of a failure's message this much is told."""
 
 
 def inside_bound(plan: Plan, record: Record) -> bool | None:
@@ -18,8 +35,82 @@ def inside_bound(plan: Plan, record: Record) -> bool | None:
     return record.process_bytes <= plan.memory.process_bytes.upper
 
 
+def predicted_seconds(plan: Plan) -> float:
+    """What the plan expected of the step that a probe runs: the longest batch."""
+    factors = replace(MEASURED, work_factor=plan.work_factor, launch_factor=plan.launch_factor)
+    return probed_step_time(plan, factors).seconds
+
+
+def candidate_words(hardware: HardwareSettings) -> str:
+    """A candidate by what the planner sets."""
+    loss = "fused" if hardware.loss_kernel is LossKernel.FUSED else "plain"
+    return " · ".join(
+        [
+            describe(hardware),
+            f"micro-batch {hardware.micro_batch_size}",
+            f"checkpointing {'on' if hardware.gradient_checkpointing else 'off'}",
+            f"{loss} loss",
+            str(hardware.attention),
+        ]
+    )
+
+
+def search_lines(
+    probed: Sequence[tuple[Plan, Record]], *, chosen: HardwareSettings, first: HardwareSettings
+) -> list[str]:
+    """The probes of a plan as a table, fastest first; what failed says why.
+
+    All steps are of one effective batch, so their seconds compare; ``first`` would have been
+    chosen without probes.
+    """
+    rows = [["Probed (the longest batch)", "s/step", "measured", "peak, GiB", "measured"]]
+    remarks = [""]
+    order = sorted(probed, key=lambda each: step_seconds(each[1]) or float("inf"))
+    for plan, record in order:
+        step, process = step_seconds(record), plan.memory.process_bytes
+        rows.append(
+            [
+                candidate_words(plan.hardware),
+                f"{predicted_seconds(plan):.3g}",
+                "-" if step is None else f"{step:.3g}",
+                gib(process.expected, unit=False),
+                gib(record.process_bytes, unit=False),
+            ]
+        )
+        words = ["chosen"] if plan.hardware == chosen else []
+        words += ["first without probes"] if plan.hardware == first != chosen else []
+        words += [ENDS[record.status]] if record.status in ENDS else []
+        remarks.append(", ".join(words))
+    lines = [
+        f"  {line}  {remark}".rstrip() for line, remark in zip(table(rows), remarks, strict=True)
+    ]
+    failures = {
+        record.message[:FAILURE_WIDTH]
+        for _, record in order
+        if record.status is Status.CRASHED and record.message
+    }
+    return [*lines, *(f"    failed: {message}" for message in sorted(failures))]
+
+
+def gain_line(plan: Plan, record: Record) -> str:
+    """What later plans of this model and method have of a probe on this machine."""
+    gains = []
+    if record.process_bytes:
+        raw = plan.memory.process_bytes.expected / plan.memory_factor
+        gains.append(f"bytes x {record.process_bytes / raw:.2f}")
+    if step := step_seconds(record):
+        gains.append(f"seconds x {step / probed_step_time(plan).seconds:.2f}")
+    if step and plan.time.relative_error > PROBED_ERROR:
+        before, after = 100 * plan.time.relative_error, 100 * PROBED_ERROR
+        gains.append(f"± {after:.0f} % instead of ± {before:.0f} %")
+    return f"Later plans of this model and method here: {', '.join(gains) or 'as before'}."
+
+
 def probe_lines(plan: Plan, record: Record) -> list[str]:
-    """The table as lines; rows that this device does not measure are left out."""
+    """The table as lines, and what it gains; rows that this device does not measure are left out.
+
+    The step is that of the longest batch.
+    """
     memory = plan.memory
     rows = [["", "predicted", "(95 %)", "measured", "off", ""]]
     measured: tuple[tuple[str, Interval, int | None], ...] = (
@@ -43,19 +134,10 @@ def probe_lines(plan: Plan, record: Record) -> list[str]:
                 remark,
             ]
         )
-    step, time = step_seconds(record), plan.time
-    margin = f"± {seconds(time.relative_error * time.step_seconds)}"
-    rows.append(
-        [
-            "step",
-            seconds(time.step_seconds),
-            margin,
-            seconds(step),
-            off(time.step_seconds, step),
-            "",
-        ]
-    )
-    return [f" {line}" for line in table(rows)]
+    step, expected = step_seconds(record), predicted_seconds(plan)
+    margin = f"± {seconds(plan.time.relative_error * expected)}"
+    rows.append(["step", seconds(expected), margin, seconds(step), off(expected, step), ""])
+    return [*(f" {line}" for line in table(rows)), gain_line(plan, record)]
 
 
 def probe_document(plan: Plan, record: Record, stored_in: str | None) -> dict[str, Any]:
@@ -77,7 +159,7 @@ def probe_document(plan: Plan, record: Record, stored_in: str | None) -> dict[st
         "peak_reserved_bytes": pair(memory.peak_reserved_bytes, record.peak_reserved_bytes),
         "process_bytes": pair(memory.process_bytes, record.process_bytes),
         "step_seconds": {
-            "predicted": plan.time.step_seconds,
+            "predicted": predicted_seconds(plan),
             "relative_error": plan.time.relative_error,
             "measured": step_seconds(record),
         },

@@ -1,0 +1,119 @@
+"""``tsplanner plan --probe``: what is asked of it, and a real search on the CPU."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+
+from tsplanner.commands.plan import span
+from tsplanner.commands.plan_probe import groups
+from tsplanner.planner.files import read_plan
+from tsplanner.training.job import Job, JobKind
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def plan(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the verb in ``folder``, its points kept there."""
+    return subprocess.run(
+        [sys.executable, "-m", "tsplanner", "plan", *words],
+        check=False,
+        cwd=folder,
+        env={**os.environ, "TSPLANNER_STATE": str(folder / "state"), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=220,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("1.5 h", 5400), ("2M", 120)]
+)
+def test_a_budget_is_a_span_of_time(text: str, seconds: float) -> None:
+    """Seconds, minutes or hours, as people write them."""
+    assert span(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "five", "5d", "0m", "-3s", "1e3", "nan"])
+def test_anything_else_is_refused(text: str) -> None:
+    """With what could be written instead."""
+    with pytest.raises(argparse.ArgumentTypeError, match="write 90s, 5m or 1h"):
+        span(text)
+
+
+def test_a_described_machine_cannot_be_probed(tmp_path: Path) -> None:
+    """One sentence with the way out, status 2, nothing written."""
+    done = plan(tmp_path, "--model", "qwen2.5-7b", "--gpus", "H200", "--probe")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "leave out --gpus and --machine" in done.stderr
+    assert not (tmp_path / "saves").exists()
+
+
+def test_candidates_of_one_process_share_a_worker_and_others_have_their_own(
+    tmp_path: Path,
+) -> None:
+    """Two micro-batches on one GPU share it; two ranks, ZeRO and another GPU do not."""
+    base = tiny.plan(tmp_path)
+    several = [
+        tiny.with_hardware(base, accelerator="cuda"),
+        tiny.with_hardware(base, accelerator="cuda", world_size=2),
+        tiny.with_hardware(base, accelerator="cuda", zero_stage=3),
+        tiny.with_hardware(base, accelerator="cuda", micro_batch_size=1),
+        tiny.with_hardware(base, accelerator="cuda", devices=(1,)),
+    ]
+    jobs = [
+        Job(kind=JobKind.PROBE, plan=each, folder=str(number))
+        for number, each in enumerate(several)
+    ]
+    assert [[job.folder for job in group] for group in groups(jobs)] == [
+        ["0", "3"],
+        ["1"],
+        ["2"],
+        ["4"],
+    ]
+
+
+@pytest.mark.slow
+def test_the_probed_plan_is_the_fastest_that_was_measured(tmp_path: Path) -> None:
+    """Real steps on the CPU: points are kept, plan.json holds what was measured."""
+    tiny.write_model(tmp_path / "model")
+    tiny.write_dataset(tmp_path / "rows.jsonl")
+    words = ["--model", "model", "--dataset", "rows.jsonl", "--cutoff-len", "96", "--cpu"]
+    words += ["--effective-batch", "4", "--probe-budget", "45s"]
+    done = plan(tmp_path, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    ran = [row for row in document["probes"] if row["status"] == "ok"]
+    assert ran
+    points = (tmp_path / "state" / "calibration.jsonl").read_text().splitlines()
+    assert len(points) == len(ran)
+    (chosen,) = [row for row in ran if row["chosen"]]
+    written = read_plan(tmp_path / document["path"])
+    assert written.hardware.micro_batch_size == chosen["hardware"]["micro_batch_size"]
+    assert written.memory.process_bytes.expected == chosen["process_bytes"]
+    assert written.time.basis == "measured: probe on this machine"
+    assert written.time.relative_error == 0.15
+    assert written.verdict == "fits"
+
+
+@pytest.mark.slow
+def test_a_person_sees_what_was_probed(tmp_path: Path) -> None:
+    """A line a probe in a pipe, a table, and the search as the next command."""
+    tiny.write_model(tmp_path / "model")
+    tiny.write_dataset(tmp_path / "rows.jsonl")
+    words = ["--model", "model", "--dataset", "rows.jsonl", "--cutoff-len", "96", "--cpu"]
+    done = plan(tmp_path, *words, "--effective-batch", "4", "--probe-budget", "1s")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("probe 1  lora · fp32 · CPU · micro-batch ")
+    assert "Probed (the longest batch)" in done.stdout
+    assert " chosen\n" in done.stdout
+    assert "Next   tsplanner tune --plan saves/model/plan.json --trials 8" in done.stdout
