@@ -158,7 +158,7 @@ def step_bars(jobs: Sequence[Job], *, shown: bool) -> Iterator[None]:
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
     )
     with Progress(*columns) as progress:
