@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 
 from memory_models.architecture import Architecture
 from memory_models.dtypes import BYTES
-from memory_models.gradients import MASTER_BYTES
 from memory_models.model_states import STATE_BYTES, Tensor, trained_element_bytes
 from memory_models.settings import Optimizer, TrainingSettings
 from memory_models.shards import Shards, shards
 from memory_models.units import ceil_div
+from memory_models.zero_gradients import MASTER_BYTES
 
 STEP_BYTES = {Optimizer.ADAMW_TORCH: 8}
 """Bytes an element that the optimizer's step takes on the host for itself, share by share."""

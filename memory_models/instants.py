@@ -9,13 +9,14 @@ from memory_models.activations import autocast_cache_bytes, tokens
 from memory_models.adapters import trainable_parameters
 from memory_models.architecture import Architecture
 from memory_models.gathered import Gathered, gathered
-from memory_models.gradients import Gradients, gradients
+from memory_models.gradients import Gradients
 from memory_models.loss import fused_rows
 from memory_models.recipes import recipe_of, standing_of, tail_recipe_of
 from memory_models.settings import FinetuningType, TrainingSettings
 from memory_models.stack import mask_bytes, stack_of
 from memory_models.tail import TailMemory, tail_memory
 from memory_models.weights import embedding_parameters
+from memory_models.zero_gradients import gradients
 
 
 class Instant(NamedTuple):
@@ -76,7 +77,11 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
     n, rows = tokens(settings), fused_rows(architecture, settings)
     masks = mask_bytes(architecture, settings)
     held, whole = fixed.gradients, fixed.gathered
-    return (
+    last = held.last
+    if held.blocks:
+        passed = held.blocks * (stack.all_kept // architecture.num_hidden_layers)
+        last = max(last, held.reduced - passed)
+    found = (
         Instant(
             name="forward",
             checkpoints=stack.all_kept - stack.last_kept,
@@ -104,7 +109,7 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
             name="backward, last block",
             checkpoints=stack.all_kept - stack.last_kept + stack.boundary,
             block=stack.backward + masks,
-            gradients=held.last,
+            gradients=last,
             gathered=whole.last,
         ),
         Instant(
@@ -117,6 +122,16 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
         Instant(name="backward, embedding", gradients=held.end, gathered=whole.end),
         Instant(name="step", gradients=held.kept, step=held.step),
     )
+    if not held.head:
+        return found
+    head = Instant(
+        name="backward, head",
+        checkpoints=stack.all_kept,
+        block=masks,
+        gradients=held.head,
+        gathered=whole.tail,
+    )
+    return (*found, head)
 
 
 def _block_trained(architecture: Architecture, settings: TrainingSettings) -> int:

@@ -60,7 +60,7 @@ def _mixture(ops: Ops, normed: Value) -> Value:
     tape, down = ops.tape, ops.linears[Role.DOWN]
     pairs, hidden, middle = ops.shape.num_experts_per_tok, ops.shape.hidden_size, down.in_features
     # Fused experts are no linears: a quantised base holds them whole, cast up.
-    stored = FP32 if ops.settings.quantization is not None else ops.stored
+    stored = FP32 if ops.upcast else ops.stored
     rows: Size = (pairs * hidden, 0, 0)
     half: Size = (pairs * middle, 0, 0)
     matrix = down.count * middle * hidden

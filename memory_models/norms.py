@@ -36,7 +36,7 @@ def rms_norm(ops: Ops, value: Value) -> Value:
     tape.drop(source)
     in_fp32 = ops.shape.norm_scales_in_fp32
     narrow = scaled if in_fp32 else ops.cast(scaled, value.bytes)
-    scale = FP32 if ops.settings.quantization is not None else value.bytes
+    scale = FP32 if ops.upcast else value.bytes
     wide = narrow.bytes if in_fp32 else max(value.bytes, scale)
     saves = (narrow,) if ops.trained else ()
     work = narrow.size if ops.trained else ZERO

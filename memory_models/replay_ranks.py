@@ -13,7 +13,6 @@ from typing import Protocol
 from memory_models.architecture import Architecture
 from memory_models.dtypes import BYTES
 from memory_models.gathered import block_tensors
-from memory_models.gradients import MASTER_BYTES, TEMPORARIES
 from memory_models.model_states import (
     PAGED,
     STATE_BYTES,
@@ -27,6 +26,7 @@ from memory_models.settings import FinetuningType, LossKernel, TrainingSettings
 from memory_models.shards import in_order, shards
 from memory_models.weights import base_tensors, embedding_parameters
 from memory_models.zero import DDP_BUCKET_BYTES, base_parts, whole_bytes
+from memory_models.zero_gradients import MASTER_BYTES, TEMPORARIES
 from memory_models.zero_limits import persistent_elements, reduce_bucket_elements
 
 

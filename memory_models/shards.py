@@ -15,7 +15,7 @@ from memory_models.architecture import Architecture
 from memory_models.model_states import Tensor, trained_tensors
 from memory_models.settings import TrainingSettings
 from memory_models.units import ceil_div, round_up
-from memory_models.zero_limits import SUB_GROUP_ELEMENTS
+from memory_models.zero_limits import SUB_GROUP_ELEMENTS, reduce_bucket_elements
 
 ALIGNMENT = 2
 """A flat group is padded to this many elements a rank (NCCL's 4-byte alignment of halves)."""
@@ -39,6 +39,10 @@ class Shards(NamedTuple):
     """The largest inside the blocks."""
     sizes: tuple[int, ...]
     """Every tensor in the order of the model."""
+    piece: int
+    """What one rank has of the largest tensor: its gradient's norm is taken in fp64 at once."""
+    wider: int
+    """Of the tensors inside the blocks that are counted as touched, those that no bucket holds."""
 
     @property
     def share(self) -> int:
@@ -71,13 +75,18 @@ def shards(architecture: Architecture, settings: TrainingSettings) -> Shards:
         shares = tuple(share for group in groups for share in _sub_groups(group, ranks))
     else:
         shares = tuple(size // ranks for size in padded)
+    largest = max(tensor.elements for tensor in tensors)
+    inner = max(tensor.elements for tensor in tensors if tensor.copies == layers)
+    above = reduce_bucket_elements(architecture)
     return Shards(
         total=sum(padded),
         shares=shares,
         touched=_touched(groups, padded, ranks),
-        largest=max(tensor.elements for tensor in tensors),
-        largest_inner=max(tensor.elements for tensor in tensors if tensor.copies == layers),
+        largest=largest,
+        largest_inner=inner,
         sizes=tuple(tensor.elements for tensor in ordered),
+        piece=ceil_div(largest, ranks) if settings.zero_stage == 3 else min(largest, max(shares)),
+        wider=_touched(groups, padded, ranks, range(above + 1, inner + 1)) if inner > above else 0,
     )
 
 
@@ -102,19 +111,27 @@ def _sub_groups(sizes: Sequence[int], ranks: int) -> Iterator[int]:
         yield total
 
 
-def _touched(groups: Sequence[Sequence[int]], padded: Sequence[int], ranks: int) -> int:
+def _touched(
+    groups: Sequence[Sequence[int]],
+    padded: Sequence[int],
+    ranks: int,
+    counted: range | None = None,
+) -> int:
     """Elements of the tensors that reach into the part of the rank that has most of them.
 
-    Tensors are dealt out in turns (``round_robin_gradients``), then laid end to end.
+    Tensors are dealt out in turns (``round_robin_gradients``), then laid end to end. ``counted``:
+    only tensors of as many elements.
     """
     if ranks > MOST_RANKS:
-        return sum(size // ranks + max(group) for group, size in zip(groups, padded, strict=True))
+        kept = [[size for size in group if counted is None or size in counted] for group in groups]
+        return sum(sum(group) // ranks + max(group) for group in kept if group)
     found = [0] * ranks
     for group, total in zip(groups, padded, strict=True):
         share, place = total // ranks, 0
         for turn in range(min(ranks, len(group))):
             for size in group[turn::ranks]:
-                for rank in range(place // share, (place + size - 1) // share + 1):
-                    found[rank] += size
+                if counted is None or size in counted:
+                    for rank in range(place // share, (place + size - 1) // share + 1):
+                        found[rank] += size
                 place += size
     return max(found)

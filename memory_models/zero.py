@@ -14,7 +14,6 @@ from memory_models.adapters import trainable_parameters
 from memory_models.allocator import block_bytes
 from memory_models.architecture import Architecture
 from memory_models.dtypes import BYTES, nf4_bytes
-from memory_models.gradients import MASTER_BYTES
 from memory_models.host_states import host_bytes
 from memory_models.model_states import (
     PAGED,
@@ -36,6 +35,7 @@ from memory_models.weights import (
     norm_parameters_per_layer,
     packed_bytes,
 )
+from memory_models.zero_gradients import MASTER_BYTES
 from memory_models.zero_limits import persistent_elements, reduce_bucket_elements
 
 DDP_BUCKET_BYTES = 25 * MIB
