@@ -22,7 +22,7 @@ from tsplanner.throughput.rates import MEASURED
 SPEED_TIE = 0.02
 """Plans closer than this in predicted speed are ranked by fewer moving parts, then memory."""
 LOOKED_AT = 3
-"""Tight plans, faster than the best that fits, whose steps are replayed."""
+"""Faster plans that look tight, and slower ones that look sure, whose steps are replayed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,22 +170,20 @@ def _nothing_fits(smallest: Evaluated) -> str:
 def _settled(request: PlanRequest, usable: list[Evaluated]) -> Evaluated:
     """The best plan with its step replayed.
 
-    The quick bounds that rank candidates are wide: faster plans that look tight are replayed, too.
+    The quick bounds that rank candidates are wide: faster plans that look tight are replayed, too,
+    and slower ones that look sure where the best one is not.
     """
     best = best_of(usable)
-    found = evaluate(request, best.hardware, replay=True)
-    faster = [
-        other
-        for other in usable
-        if other.verdict is Verdict.TIGHT
-        and other.samples_per_second > (1 + SPEED_TIE) * best.samples_per_second
-    ]
-    faster.sort(key=lambda other: -other.samples_per_second)
-    for other in faster[:LOOKED_AT]:
-        again = evaluate(request, other.hardware, replay=True)
-        if again.verdict is Verdict.FITS:
-            return again
-    return found
+    limit = (1 + SPEED_TIE) * best.samples_per_second
+    by_speed = sorted(usable, key=lambda other: -other.samples_per_second)
+    tight = [other for other in by_speed if other.verdict is Verdict.TIGHT]
+    sure = [other for other in by_speed if other.verdict is Verdict.FITS and other is not best]
+    faster = [other for other in tight if other.samples_per_second > limit]
+    for other in (*faster[:LOOKED_AT], best, *sure[:LOOKED_AT]):
+        found = evaluate(request, other.hardware, replay=True)
+        if found.verdict is Verdict.FITS:
+            return found
+    return evaluate(request, best.hardware, replay=True)
 
 
 def best_of(usable: list[Evaluated]) -> Evaluated:
