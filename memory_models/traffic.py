@@ -22,6 +22,8 @@ from memory_models.units import ceil_div
 
 CHUNK_WRITES = 8
 """Tensors [rows, V] in fp32 that one chunk of the fused loss writes, those in place included."""
+CHUNK_TENSORS = 3
+"""What issuing one chunk costs, in tensors: a dozen kernels, but none of them recorded."""
 
 
 class Written(NamedTuple):
@@ -90,4 +92,4 @@ def traffic(architecture: Architecture, settings: TrainingSettings) -> Traffic:
     rows = fused_rows(architecture, settings)
     chunks = ceil_div(n, max(1, rows))
     loss = CHUNK_WRITES * 4 * architecture.vocab_size * n
-    return Traffic(size + tail.bytes(n, 0) + loss, tensors + tail.tensors * chunks)
+    return Traffic(size + tail.bytes(n, 0) + loss, tensors + tail.tensors + CHUNK_TENSORS * chunks)

@@ -194,13 +194,17 @@ def best_of(usable: list[Evaluated]) -> Evaluated:
     return min(level, key=moving_parts)
 
 
-def moving_parts(found: Evaluated) -> tuple[int, int, int, int]:
-    """What decides between plans as fast as each other: the least first."""
+def moving_parts(found: Evaluated) -> tuple[int, int, int, int, int]:
+    """What decides between plans as fast as each other: the least first.
+
+    Larger micro-batches before smaller ones: fewer launches are what a slow host forgives.
+    """
     hardware = found.hardware
     return (
         quality_risk(hardware),
         hardware.zero_stage + hardware.offload_param + hardware.offload_optimizer,
         hardware.world_size + (hardware.attention is not Attention.SDPA),
+        hardware.gradient_accumulation_steps,
         found.memory.process_bytes.expected,
     )
 

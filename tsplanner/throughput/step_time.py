@@ -18,7 +18,7 @@ from memory_models.traffic import traffic
 from memory_models.weights import base_weight_bytes, embedding_parameters
 from tsplanner.throughput.rates import Rates
 
-TOGETHER = 4.0
+TOGETHER = 8.0
 """Work and issuing join as (a^p + b^p)^(1/p): the longer counts, and where both are as long each
 waits for the other now and then."""
 
