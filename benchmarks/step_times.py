@@ -1,9 +1,13 @@
-"""Predicted against measured step times of the cases that were timed alone.
+"""Predicted against measured step times on an H200, before and after one probe.
 
-    python benchmarks/step_times.py            the table
-    python benchmarks/step_times.py --fit      also the efficiencies that fit best
+    python benchmarks/step_times.py            the figures
+    python benchmarks/step_times.py --worst 10 and the cases that miss most
+    python benchmarks/step_times.py --fit      the constants that fit the calibration files best
 
-The cases of a fit are the cases reported: read the error as in-sample.
+Calibration files: steps_h200.json and the cases of memory_h200_*.json that were timed alone.
+Judged on regret_h200*.json, other models, which no constant was fitted on. "After one probe": of
+each model, length and method the planner's choice for 80 GiB is taken to have been probed, and all
+other candidates of that grid are predicted with the factors that gives.
 """
 
 from __future__ import annotations
@@ -12,84 +16,151 @@ import argparse
 import json
 import math
 import statistics
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from memory_models.device import Host, Machine
-from memory_models.units import GIB
+from regret import card, request_of, tables
+
+from memory_models.architecture import Architecture
+from memory_models.settings import TrainingSettings
 from tsplanner.commands.cases import read_case
-from tsplanner.hardware.describe import parse_gpus
+from tsplanner.planner.choose import choose
 from tsplanner.throughput.rates import MEASURED, Efficiency, rates_of
-from tsplanner.throughput.step_time import step_time
+from tsplanner.throughput.step_time import StepTime, step_time
 
 FOLDER = Path(__file__).parent / "measurements"
-FEWEST_STEPS = 5
-"""Cases timed alone ran six steps; the rest ran side by side."""
+CALIBRATION = ("steps_h200*.json", "memory_h200_2*.json")
+JUDGED = "regret_h200*.json"
 WARM_UP = 2
+ALONE = 5
+"""Cases of the memory files that were timed alone ran at least so many steps."""
+PROBED_CAP_GIB = 80
+MACHINE = card(141)
 
 
-def timed_cases() -> list[tuple[dict[str, Any], float]]:
-    """Cases with enough steps, and their median seconds."""
-    found = []
-    for path in sorted(FOLDER.glob("memory_*.json")):
+@dataclass(frozen=True)
+class Timed:
+    """A case and its seconds a step."""
+
+    given: dict[str, Any]
+    architecture: Architecture
+    settings: TrainingSettings
+    seconds: float
+
+    def predicted(self, efficiency: Efficiency) -> StepTime:
+        """What the model says."""
+        return step_time(self.architecture, self.settings, rates_of(MACHINE, efficiency))
+
+    def error(self, efficiency: Efficiency) -> float:
+        """Predicted over measured, minus one."""
+        return self.predicted(efficiency).seconds / self.seconds - 1
+
+
+def timed(patterns: Iterable[str]) -> list[Timed]:
+    """Cases that were timed alone."""
+    found, models = [], {}
+    for path in sorted({path for pattern in patterns for path in FOLDER.glob(pattern)}):
+        least = ALONE if path.name.startswith("memory") else WARM_UP + 1
         for row in json.loads(path.read_text())["cases"]:
             steps = row.get("measured", {}).get("step_seconds", [])
-            if len(steps) >= FEWEST_STEPS:
-                found.append((row["case"], statistics.median(steps[WARM_UP:])))
+            if len(steps) < least:
+                continue
+            case = read_case(row["case"], models)
+            seconds = statistics.median(steps[WARM_UP:])
+            found.append(Timed(row["case"], case.architecture, case.settings, seconds))
     return found
 
 
-def h200() -> Machine:
-    """One H200 by its datasheet."""
-    host = Host(total_bytes=128 * GIB, available_bytes=120 * GIB, cpu_count=16)
-    return Machine(name="h200", devices=parse_gpus("H200"), host=host)
-
-
-def errors(efficiency: Efficiency, cases: list[tuple[dict[str, Any], float]]) -> list[float]:
-    """Predicted over measured, minus one, of every case."""
-    rates, models = rates_of(h200(), efficiency), {}
-    found = []
-    for given, seconds in cases:
-        case = read_case(given, models)
-        found.append(step_time(case.architecture, case.settings, rates).seconds / seconds - 1)
-    return found
-
-
-def fit(cases: list[tuple[dict[str, Any], float]]) -> Efficiency:
-    """The efficiencies with the least mean absolute logarithm of predicted over measured."""
+def fit(cases: Sequence[Timed]) -> Efficiency:
+    """The constants with the least mean absolute logarithm of predicted over measured."""
     grid = product(
-        [0.3 + 0.02 * step for step in range(26)],
-        [0.3 + 0.05 * step for step in range(15)],
-        [1e-6 * value for value in range(100, 1000, 25)],
+        [0.44 + 0.02 * step for step in range(15)],
+        [2.5 + 0.25 * step for step in range(9)],
+        [1e-6 * value for value in range(21, 46, 2)],
+        [0.01 * value for value in range(0, 8, 2)],
     )
     best, least = MEASURED, math.inf
-    for matrix, memory, launch in grid:
-        tried = replace(MEASURED, matrix=matrix, memory=memory, launch_seconds_per_linear=launch)
-        loss = statistics.mean(abs(math.log1p(error)) for error in errors(tried, cases))
+    for matrix, passes, launch, step in grid:
+        tried = replace(
+            MEASURED,
+            matrix=matrix,
+            passes=passes,
+            launch_seconds_per_tensor=launch,
+            step_seconds=step,
+        )
+        loss = statistics.mean(min(0.4, abs(math.log1p(c.error(tried)))) for c in cases)
         if loss < least:
             best, least = tried, loss
     return best
 
 
+def after_one_probe() -> list[float]:
+    """Errors of the rest of each grid, once the planner's choice was probed."""
+    found = []
+    for grid, table in tables(sorted(FOLDER.glob(JUDGED))).items():
+        request = request_of(grid, PROBED_CAP_GIB)
+        chosen = choose(request).plan.hardware
+        if chosen not in table:
+            continue
+        rows = timed_rows(table, request.architecture, grid.length, request.learning)
+        probe = rows.pop(chosen)
+        ratio = probe.seconds / probe.predicted(MEASURED).seconds
+        waits = probe.predicted(MEASURED).bound_by_launch
+        factor = {"launch_factor" if waits else "work_factor": ratio}
+        efficiency = replace(MEASURED, **factor)
+        found += [row.error(efficiency) for row in rows.values()]
+    return found
+
+
+def timed_rows(table: Any, architecture: Architecture, length: int, learning: Any) -> dict:
+    """A grid's rows by candidate."""
+    from tsplanner.planner.plan import training_settings
+
+    return {
+        hardware: Timed(
+            {},
+            architecture,
+            training_settings(learning, hardware, length),
+            statistics.median(row["step_seconds"][WARM_UP:]),
+        )
+        for hardware, row in table.items()
+    }
+
+
+def line(name: str, errors: Sequence[float]) -> str:
+    """Median, 90th percentile and worst."""
+    absolute = sorted(abs(error) for error in errors)
+    ninth = absolute[int(0.9 * (len(absolute) - 1))]
+    return (
+        f"{name:34s} {len(errors):4d} cases: median {100 * statistics.median(absolute):.1f} %, "
+        f"90th {100 * ninth:.1f} %, worst {100 * absolute[-1]:.1f} %"
+    )
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--worst", type=int, default=0)
     options = parser.parse_args()
-    cases = timed_cases()
-    efficiency = fit(cases) if options.fit else MEASURED
+    calibration, judged = timed(CALIBRATION), timed([JUDGED])
     if options.fit:
+        best = fit(calibration)
         print(
-            f"matrix={efficiency.matrix:.2f}, memory={efficiency.memory:.2f}, "
-            f"launch_seconds_per_linear={efficiency.launch_seconds_per_linear:.6f}"
+            f"matrix={best.matrix:.2f} passes={best.passes:.2f} step={best.step_seconds:.2f} "
+            f"launch_seconds_per_tensor={best.launch_seconds_per_tensor:.1e}"
         )
-    found = errors(efficiency, cases)
-    for (given, seconds), error in zip(cases, found, strict=True):
-        print(f"{100 * error:+7.1f} %  {seconds:7.3f} s  {json.dumps(given)}")
-    absolute = sorted(abs(error) for error in found)
-    print(f"median {100 * statistics.median(absolute):.1f} %  worst {100 * absolute[-1]:.1f} %")
+        return
+    print(line("calibration (fitted on these)", [case.error(MEASURED) for case in calibration]))
+    print(line("other models, before any probe", [case.error(MEASURED) for case in judged]))
+    print(line("other models, after one probe", after_one_probe()))
+    order = sorted(judged, key=lambda case: -abs(case.error(MEASURED)))
+    for case in order[: options.worst]:
+        given = json.dumps(case.given)
+        print(f"{100 * case.error(MEASURED):+7.1f} %  {case.seconds:7.3f} s  {given}")
 
 
 if __name__ == "__main__":
