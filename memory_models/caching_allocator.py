@@ -194,13 +194,13 @@ class CachingAllocator:
     def _reserve(self, size: int) -> None:
         if self.cap is not None and self.reserved + size > self.cap:
             self.retries += 1
-            self._give_back_cached()
+            self.give_back_cached()
             if self.reserved + size > self.cap:
                 raise _OutOfMemory
         self.reserved += size
         self.peak_reserved = max(self.peak_reserved, self.reserved)
 
-    def _give_back_cached(self) -> None:
+    def give_back_cached(self) -> None:
         """Return free segments to the driver: whole ones, or (expandable) free whole pages."""
         for pool in (self._small, self._large):
             for block in list(pool.blocks.values()):

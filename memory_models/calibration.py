@@ -28,8 +28,8 @@ RANKS_BYTES: Mapping[str, Mapping[int, int]] = MappingProxyType(
     }
 )
 """One and two ranks: the driver's view minus reserved bytes minus ``context_bytes``, measured (29
-runs, 2 MiB apart). More: a tree needs a second child's connection, 24 channels of 9.2 MiB (buffers of
-4 MiB, 4.7 and 0.5: NCCL's ``NCCL_BUFFSIZE``, ``NCCL_LL128_BUFFSIZE``, ``NCCL_LL_BUFFSIZE``)."""
+runs, 2 MiB apart). More: a tree needs a second child's connection, taken as 24 channels of 9.2 MiB
+(4 MiB, 4.7 and 0.5: NCCL's ``NCCL_BUFFSIZE``, ``NCCL_LL128_BUFFSIZE``, ``NCCL_LL_BUFFSIZE``)."""
 RANKS_SPREAD_BYTES: Mapping[int, int] = MappingProxyType({1: 0, 3: 512 * MIB})
 """More than two ranks were not measured; NVLink multicast's buffers are some hundred MiB."""
 HOST_RANKS_BYTES: Mapping[str, int] = MappingProxyType(
@@ -57,17 +57,17 @@ class Calibration:
     """What the replayed allocator (``replay.py``) misses of the real one, by replay class."""
     context_spread_bytes: int = 16 * MIB
     """Half-width of the 95 % interval of ``context_bytes``."""
-    ranks_bytes: Mapping[str, Mapping[int, int]] = RANKS_BYTES
+    ranks_bytes: Mapping[str, Mapping[int, int]] = field(default_factory=lambda: RANKS_BYTES)
     """NCCL's and DeepSpeed's bytes outside the allocator, beyond ``context_bytes``: by
     ``TrainingSettings.sharding`` and ranks (3: and more)."""
-    ranks_spread_bytes: Mapping[int, int] = RANKS_SPREAD_BYTES
+    ranks_spread_bytes: Mapping[int, int] = field(default_factory=lambda: RANKS_SPREAD_BYTES)
     """Half-width of the 95 % interval of ``ranks_bytes``, by ranks."""
     host_runtime_bytes: int = 1700 * MIB
     """Resident bytes of a training process on the host besides model data.
 
     Cold starts on the H200 took 1.6 to 2.0 GiB. Ignores what reading a checkpoint maps for a while.
     """
-    host_ranks_bytes: Mapping[str, int] = HOST_RANKS_BYTES
+    host_ranks_bytes: Mapping[str, int] = field(default_factory=lambda: HOST_RANKS_BYTES)
     """What a rank takes beyond ``host_runtime_bytes``, by ``TrainingSettings.sharding``."""
     host_runtime_spread_bytes: int = GIB
     unmeasured_widening: float = 1.05

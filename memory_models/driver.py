@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from memory_models.calibration import Calibration
 from memory_models.device import Device
 from memory_models.records import Interval
+from memory_models.settings import TrainingSettings
 
 DEFAULT_MAJOR = 9
 """Generation assumed where no device is named: the one that was measured."""
@@ -18,13 +19,21 @@ def major_of(device: Device | None) -> int:
 
 
 def by_generation(table: Mapping[int, int], major: int) -> int:
-    """The entry of a compute capability's major number, or of the nearest one below it."""
+    """The entry of a compute capability's major number (or a count), or of the nearest below it."""
     known = [key for key in table if key <= major] or [min(table)]
     return table[max(known)]
 
 
+def outside_interval(settings: TrainingSettings, major: int, calibration: Calibration) -> Interval:
+    """Bytes of context and libraries, those of several ranks included."""
+    ranks = by_generation(calibration.ranks_bytes[settings.sharding], settings.world_size)
+    spread = by_generation(calibration.ranks_spread_bytes, settings.world_size)
+    context = by_generation(calibration.context_bytes, major) + ranks
+    return Interval(expected=context, upper=context + calibration.context_spread_bytes + spread)
+
+
 def process_interval(
-    reserved: Interval, outside: int, paged: int, major: int, calibration: Calibration
+    reserved: Interval, outside: Interval, paged: int, major: int, calibration: Calibration
 ) -> Interval:
     """What the driver sees: reserved bytes, context and libraries.
 
@@ -33,10 +42,6 @@ def process_interval(
     widening = 1.0 if major in calibration.measured_generations else calibration.unmeasured_widening
     factor = calibration.device_factor
     return Interval(
-        expected=round((reserved.expected + outside) * factor),
-        upper=round(
-            (reserved.upper + outside + paged + calibration.context_spread_bytes)
-            * widening
-            * factor
-        ),
+        expected=round((reserved.expected + outside.expected) * factor),
+        upper=round((reserved.upper + outside.upper + paged) * widening * factor),
     )

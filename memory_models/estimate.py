@@ -11,7 +11,7 @@ from memory_models.allocator import allocated_interval, reserved_interval
 from memory_models.architecture import Architecture
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Device
-from memory_models.driver import by_generation, major_of, process_interval
+from memory_models.driver import by_generation, major_of, outside_interval, process_interval
 from memory_models.instants import Instant, instants, load
 from memory_models.recipes import as_run, standing_of
 from memory_models.records import Component, Interval, MemoryEstimate
@@ -20,6 +20,9 @@ from memory_models.settings import Attention, Dtype, Quantization, TrainingSetti
 from memory_models.units import MIB
 from memory_models.weights import total_parameters
 from memory_models.zero import ModelStates, shard
+
+MEASURED_RANKS = 2
+"""Most ranks of the runs behind the calibration."""
 
 __all__ = ["Component", "Interval", "MemoryEstimate", "check", "estimate_memory"]
 
@@ -100,10 +103,8 @@ def estimate_memory(
     allocated = allocated_interval(estimated, peak.bytes, settings, calibration)
     replayed = reserved_bytes(architecture, settings, workspace // 2) if replay else None
     reserved = reserved_interval(estimated, peak.bytes, settings, calibration, replayed)
-    context = by_generation(calibration.context_bytes, major)
-    if settings.world_size > 1 or settings.zero_stage > 0:
-        context += by_generation(calibration.nccl_bytes, settings.world_size)
-    process = process_interval(reserved, context, states.paged, major, calibration)
+    outside = outside_interval(settings, major, calibration)
+    process = process_interval(reserved, outside, states.paged, major, calibration)
     return MemoryEstimate(
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=reserved,
@@ -111,7 +112,7 @@ def estimate_memory(
         host_bytes=_host(states, settings, calibration),
         parameters_total=standing.parameters_total,
         parameters_trainable=standing.parameters_trainable,
-        components=_components(states, peak, workspace, process, context),
+        components=_components(states, peak, workspace, process, outside.expected),
         peak_instant=peak.name,
         assumptions=(*_assumptions(device, calibration), *standing.assumptions),
     )
@@ -147,12 +148,10 @@ def _standing(architecture: Architecture, settings: TrainingSettings) -> _Standi
 
 def _host(states: ModelStates, settings: TrainingSettings, calibration: Calibration) -> Interval:
     """Resident host bytes of all ranks of one machine: runtime and what is offloaded."""
-    expected = settings.world_size * (calibration.host_runtime_bytes + states.host)
-    return Interval(
-        expected=expected,
-        upper=expected
-        + settings.world_size * (calibration.host_runtime_spread_bytes + states.host // 10),
-    )
+    ranks, runtime = settings.world_size, calibration.host_runtime_bytes
+    expected = ranks * (runtime + calibration.host_ranks_bytes[settings.sharding] + states.host)
+    spread = calibration.host_runtime_spread_bytes + states.host // 10
+    return Interval(expected=expected, upper=expected + ranks * spread)
 
 
 def _components(
@@ -193,8 +192,8 @@ def _recipe_assumptions(
     architecture: Architecture, settings: TrainingSettings, paged: int
 ) -> Iterator[str]:
     """What the reader should know about the recipe."""
-    if settings.world_size > 1 or settings.zero_stage:
-        yield "several ranks, ZeRO and offload: not measured on GPUs yet"
+    if settings.world_size > MEASURED_RANKS:
+        yield f"{settings.world_size} ranks: bytes outside the allocator measured on up to two"
     if architecture.num_experts_per_tok:
         yield "mixture of experts: tokens spread evenly; not measured"
     if settings.quantization is Quantization.INT8:

@@ -14,9 +14,13 @@ from memory_models.dtypes import BYTES
 from memory_models.model_states import STATE_BYTES, Tensor, trained_element_bytes
 from memory_models.settings import Optimizer, TrainingSettings
 from memory_models.shards import Shards, shards
-from memory_models.units import ceil_div
+from memory_models.units import MIB, ceil_div
+from memory_models.weights import embedding_parameters
 from memory_models.zero_gradients import MASTER_BYTES
 
+LATER_BYTES = 512 * MIB
+"""What of a process's own resident bytes comes only once ZeRO-3 has put its trained part in one
+piece, by way of the host (deepspeed runtime/zero/utils.py, ``defragment``)."""
 STEP_BYTES = {Optimizer.ADAMW_TORCH: 8}
 """Bytes an element that the optimizer's step takes on the host for itself, share by share."""
 
@@ -46,7 +50,23 @@ def host_bytes(
             half, ranks = BYTES[settings.model_dtype], settings.world_size
             total += sum(pinned_bytes(half * ceil_div(size, ranks)) for size in cut.sizes)
         total += pinned_bytes(element * cut.share)
+        total += _beside_parameters(architecture, settings, cut)
+    elif settings.zero_stage == 3:
+        total = max(total, element * cut.share - LATER_BYTES)
     return total
+
+
+def _beside_parameters(architecture: Architecture, settings: TrainingSettings, cut: Shards) -> int:
+    """A tied head's part, pinned before the head is tied, and the step's copies.
+
+    Weights stepped on the device in fp32 reach the host in fp32, a share at once, and are cast
+    there. Source: ATen/native/cuda/Copy.cu (type conversions are performed on the CPU).
+    """
+    stepped = 0 if settings.offload_optimizer else MASTER_BYTES * max(cut.shares)
+    if not architecture.tie_word_embeddings:
+        return stepped
+    part = ceil_div(embedding_parameters(architecture), settings.world_size)
+    return stepped + pinned_bytes(BYTES[settings.model_dtype] * part)
 
 
 def _states(settings: TrainingSettings, cut: Shards) -> int:

@@ -19,6 +19,7 @@ from memory_models.caching_allocator import (
     CachingAllocator,
 )
 from memory_models.dtypes import BYTES
+from memory_models.gradients import trained_blocks
 from memory_models.loss import fused_rows
 from memory_models.model_states import (
     ADALORA_IMPORTANCE_BYTES,
@@ -85,6 +86,10 @@ class _Replay:
         held = self.live[size]
         for _ in range(min(copies, len(held))):
             self.allocator.release(held.pop())
+
+    def empty(self) -> None:
+        """Free segments go back to the driver (``empty_cache``)."""
+        self.allocator.give_back_cached()
 
     def play(self, events: Events, third: int | None = None) -> None:
         """Symbolic events, for the step's tokens."""
@@ -160,6 +165,7 @@ class _StepEvents:
         self.boundary = boundary_bytes(self.shape, self.settings)
         self.masks = mask_bytes(self.shape, self.settings)
         self.held = int8_input_bytes(self.shape, self.settings) // INT8_GROUPS
+        self.trained_blocks = trained_blocks(self.shape, self.settings)
         self.multiplied = False
         """Backward's thread has its workspace."""
 
@@ -167,11 +173,12 @@ class _StepEvents:
         """Micro-batches, then the optimizer."""
         settings, replay = self.settings, self.replay
         adalora = settings.finetuning_type is FinetuningType.ADALORA
-        for micro in range(min(2, settings.gradient_accumulation_steps)):
+        micro_batches = min(2, settings.gradient_accumulation_steps)
+        for micro in range(micro_batches):
+            replay.ranks.boundary = micro == micro_batches - 1
             self._micro_batch(accumulates=micro > 0 or adalora, regularised=adalora and micro == 0)
         if settings.zero_stage:
             replay.ranks.step(first=first)
-            self._drop_gradients()
             return
         if first:
             for tensor in in_order(self.tensors):
@@ -185,9 +192,8 @@ class _StepEvents:
         self._drop_gradients()
 
     def _drop_gradients(self) -> None:
-        if not self.settings.shards_gradients:
-            for tensor in self.tensors:
-                self.replay.give(tensor.elements * self.element, tensor.copies)
+        for tensor in self.tensors:
+            self.replay.give(tensor.elements * self.element, tensor.copies)
 
     def _optimizer(self) -> None:
         """Temporaries of the optimizer: all at once where it works on all tensors at once."""
@@ -233,7 +239,9 @@ class _StepEvents:
         )
         self.multiplied = True
         replay.take(self.masks)
+        ranks.embedding_begins()
         replay.take(self.boundary)
+        ranks.embedding_ends()
         for place, block in enumerate(blocks):
             ranks.enter(place, last + 1, 1)
             outer = place < OUTER_BLOCKS or place > last - OUTER_BLOCKS
@@ -262,6 +270,8 @@ class _StepEvents:
             replay.give(self.held, INT8_GROUPS)
             if self.settings.gradient_checkpointing:
                 replay.give(self.boundary)
+            if last - place < self.trained_blocks:
+                ranks.reduce_block(outer=outer)
             ranks.leave()
         replay.give(self.boundary)
         self._embedding(accumulates=accumulates)
@@ -276,8 +286,10 @@ class _StepEvents:
         self.replay.take(size)
         if not self.shape.tie_word_embeddings:
             self.replay.give(size, int(accumulates))
+            self.replay.ranks.reduce_embedding()
             return
         if not tied_sum_in_place(self.settings):
             self.replay.take(size)
             self.replay.give(size)
         self.replay.give(size, 1 + int(accumulates))
+        self.replay.ranks.reduce_embedding()

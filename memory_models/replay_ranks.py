@@ -26,7 +26,7 @@ from memory_models.settings import FinetuningType, LossKernel, TrainingSettings
 from memory_models.shards import in_order, shards
 from memory_models.weights import base_tensors, embedding_parameters
 from memory_models.zero import DDP_BUCKET_BYTES, base_parts, whole_bytes
-from memory_models.zero_gradients import MASTER_BYTES, TEMPORARIES
+from memory_models.zero_gradients import MASTER_BYTES, NORM_BYTES, NORM_ELEMENTS, TEMPORARIES
 from memory_models.zero_limits import persistent_elements, reduce_bucket_elements
 
 
@@ -38,6 +38,9 @@ class Memory(Protocol):
 
     def give(self, size: int, copies: int = 1) -> None:
         """Tensors go."""
+
+    def empty(self) -> None:
+        """Free segments go."""
 
 
 class Ranks:
@@ -56,6 +59,11 @@ class Ranks:
         """Flat parts of this rank's gradients that are there."""
         gathers = self.stage == 3 and (settings.world_size > 1 or settings.offload_param)
         self.block = tuple(self._block()) if gathers else ()
+        self.wide = tuple(self._wide()) if self.stage == 2 and settings.offload_optimizer else ()
+        self.boundary = True
+        """The micro-batch is the step's last."""
+        self.held: list[int] = []
+        """Gradients that offload keeps until backward has ended."""
         self.head = self.half * embedding_parameters(shape) if gathers else 0
 
     def _block(self) -> Iterator[int]:
@@ -65,6 +73,41 @@ class Ranks:
             if elements > smallest:
                 yield size
 
+    def _wide(self) -> Iterator[int]:
+        """Elements of this rank's gradients of one block that no bucket holds."""
+        limit, ranks = reduce_bucket_elements(self.shape), self.settings.world_size
+        tensors = trained_tensors(self.shape, self.settings)
+        layers = max(tensor.copies for tensor in tensors)
+        wide = [t.elements for t in tensors if t.copies == layers and t.elements > limit]
+        yield from wide[::ranks]
+
+    def reduce_block(self, *, outer: bool) -> None:
+        """Offload reduces a block's large gradients; ``outer``: what that takes is replayed."""
+        for elements in self.wide:
+            self.reduce(elements, elements, outer=outer)
+
+    def reduce_embedding(self) -> None:
+        """The same of an embedding or a head."""
+        if self.wide:
+            self.reduce(embedding_parameters(self.shape), self.cut.piece)
+        elif self.stage == 3 and self.settings.offload_optimizer and self.boundary:
+            for size in (NORM_BYTES, MASTER_BYTES):
+                self.memory.take(size * min(NORM_ELEMENTS, self.cut.piece))
+                self.memory.give(size * min(NORM_ELEMENTS, self.cut.piece))
+
+    def reduce(self, elements: int, piece: int, *, outer: bool = True) -> None:
+        """A gradient's clone stays, or its norm is taken and it goes to the host in fp32."""
+        memory = self.memory
+        if not self.boundary:
+            memory.take(self.element * elements)
+            self.held.append(self.element * elements)
+        elif outer:
+            memory.take(self.element * elements)
+            for bytes_each in (NORM_BYTES, MASTER_BYTES):
+                memory.take(bytes_each * piece)
+                memory.give(bytes_each * piece)
+            memory.give(self.element * elements)
+
     def load_sharded(self) -> None:
         """ZeRO-3's weights: every part by itself, trained ones flat."""
         memory, settings = self.memory, self.settings
@@ -73,7 +116,7 @@ class Ranks:
                 memory.take(size, copies)
         if not settings.offload_param:
             memory.take(self.element * self.cut.share)
-        self._masters(twice=True)
+        self._masters()
         memory.take(self.element * reduce_bucket_elements(self.shape))
         if not settings.offload_optimizer:
             memory.take(self.element * self.cut.share)
@@ -86,7 +129,6 @@ class Ranks:
             self._ddp_buckets()
         elif self.stage < 3:
             self._flatten()
-            self._masters(twice=False)
             if self.settings.offload_optimizer:
                 self.memory.take(self.element * self.cut.largest)
 
@@ -97,22 +139,47 @@ class Ranks:
             self.memory.take(rest)
 
     def _flatten(self) -> None:
-        """Casts of what was in fp32, then a flat copy of trained tensors, which go."""
+        """Casts of what was in fp32; group by group a flat copy of trained tensors, which go, and
+        their masters. Before each group, and so behind the one before, the cache is emptied.
+        """
         memory, settings = self.memory, self.settings
         if settings.quantization is not None:
             for elements, copies in base_tensors(self.shape):
                 memory.take(self.half * elements, copies)
                 memory.give(MASTER_BYTES * elements, copies)
-        memory.take(self.element * self.cut.total)
-        for tensor in in_order(trained_tensors(self.shape, settings)):
-            memory.give(self.element * tensor.elements)
+        ordered = list(in_order(trained_tensors(self.shape, settings)))
+        for number, share in enumerate(self.cut.shares):
+            memory.empty()
+            memory.take(self.element * share * settings.world_size)
+            for tensor in ordered:
+                vector = tensor.rows == 1 and not settings.uses_adapter
+                if vector == (number == 1):
+                    memory.give(self.element * tensor.elements)
+            if not settings.offload_optimizer:
+                memory.take(self.element * share)
+                memory.take(MASTER_BYTES * share)
+                memory.give(self.element * share)
+        self._show(self.cut.shares)
 
-    def _masters(self, *, twice: bool) -> None:
+    def _masters(self) -> None:
+        """Stage 3: fp32 masters by way of a copy that stays until the next one is made."""
         if self.settings.offload_optimizer:
             return
+        memory, earlier = self.memory, 0
         for share in self.cut.shares:
-            self.memory.take(MASTER_BYTES * share, 2 if twice else 1)
-            self.memory.give(MASTER_BYTES * share, 1 if twice else 0)
+            memory.take(MASTER_BYTES * share)
+            memory.give(earlier)
+            memory.take(MASTER_BYTES * share)
+            earlier = MASTER_BYTES * share
+        memory.give(earlier)
+        self._show((max(self.cut.shares),))
+
+    def _show(self, shares: tuple[int, ...]) -> None:
+        """Gradients that the optimizer is shown before there are any."""
+        for share in () if self.settings.offload_optimizer else shares:
+            self.memory.take(MASTER_BYTES * share)
+        for share in () if self.settings.offload_optimizer else shares:
+            self.memory.give(MASTER_BYTES * share)
 
     def enter(self, place: int, count: int, step: int) -> None:
         """A block is due: its parameters are there already, the next one's are fetched."""
@@ -129,6 +196,14 @@ class Ranks:
         """A block is done."""
         for size in self.block:
             self.memory.give(size)
+
+    def embedding_begins(self) -> None:
+        """The embedding is gathered."""
+        self.memory.take(self.head)
+
+    def embedding_ends(self) -> None:
+        """It goes: its next use is many blocks away."""
+        self.memory.give(self.head)
 
     def loss_begins(self) -> None:
         """The head is gathered."""
@@ -147,7 +222,7 @@ class Ranks:
     def backward_begins(self) -> None:
         """The bucket and a part for what comes out of it."""
         self.memory.take(self.bucket)
-        if self.stage == 2:
+        if self.stage == 2 and self.part:
             self.memory.take(self.part)
             self.parts += 1
 
@@ -157,29 +232,54 @@ class Ranks:
             flat = self.element * min(reduce_bucket_elements(self.shape), self.cut.total)
             self.memory.take(flat)
             self.memory.give(flat)
+        while self.held:
+            self.memory.give(self.held.pop())
         if self.parts > 1:
             self.memory.give(self.part)
             self.parts -= 1
         self.memory.give(self.bucket)
 
     def step(self, *, first: bool) -> None:
-        """DeepSpeed's step: a group's gradient flat, then in fp32, then the optimizer."""
+        """DeepSpeed's step: the norm; a group's gradient flat, then in fp32; the optimizer."""
         memory, settings = self.memory, self.settings
         if self.stage == 1:
-            memory.take(self.part)
-            self.parts = 1
-        for share in () if settings.offload_optimizer else self.cut.shares:
+            if self.part:
+                memory.take(self.part)
+                self.parts = 1
+            self._drop(own=True)
+        if not settings.offload_optimizer:
+            memory.take(NORM_BYTES * self.cut.piece)
+            memory.give(NORM_BYTES * self.cut.piece)
+        if self.stage == 1:
+            self._drop(own=False)
+        groups = () if settings.offload_optimizer else self.cut.shares
+        for number, share in enumerate(groups, start=1):
             memory.take(self.element * share)
             memory.take(MASTER_BYTES * share)
             memory.give(self.element * share)
-            if first:
-                tensor = Tensor(rows=1, columns=share)
-                paged = settings.optimizer in PAGED
-                states = STATE_BYTES[settings.optimizer](tensor, MASTER_BYTES, paged=paged)
-                memory.take(states // 2, 2)
-            work = TEMPORARIES.get(settings.optimizer, 0) * share
-            memory.take(work)
-            memory.give(work)
+            if number == len(groups):
+                memory.give(self.part, self.parts)
+                self.parts = 0
+            self._optimize(share, first=first)
             memory.give(MASTER_BYTES * share)
-        memory.give(self.part, self.parts)
         self.parts = 0
+
+    def _drop(self, *, own: bool) -> None:
+        """Stage 1 lets go of gradients: its own once they are flat, the others before the step."""
+        ranks = self.settings.world_size
+        tensors = in_order(trained_tensors(self.shape, self.settings))
+        for number, tensor in enumerate(tensors):
+            if (number % ranks == 0) == own:
+                self.memory.give(self.element * tensor.elements)
+
+    def _optimize(self, share: int, *, first: bool) -> None:
+        """The optimizer on one flat share; its states are made at its first step."""
+        memory, settings = self.memory, self.settings
+        if first:
+            tensor = Tensor(rows=1, columns=share)
+            paged = settings.optimizer in PAGED
+            states = STATE_BYTES[settings.optimizer](tensor, MASTER_BYTES, paged=paged)
+            memory.take(states // 2, 2)
+        work = TEMPORARIES.get(settings.optimizer, 0) * share
+        memory.take(work)
+        memory.give(work)

@@ -164,6 +164,13 @@ class TrainingSettings:
         return self.zero_stage > 0
 
     @property
+    def sharding(self) -> str:
+        """What several ranks run under, or one with ZeRO: a key of the calibration's tables."""
+        if self.zero_stage == 0:
+            return "ddp" if self.world_size > 1 else "alone"
+        return "zero-3" if self.zero_stage == 3 else "zero"
+
+    @property
     def shards_gradients(self) -> bool:
         """A gradient leaves its parameter as soon as it is there (ZeRO-2 and 3)."""
         return self.zero_stage >= 2

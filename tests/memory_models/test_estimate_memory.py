@@ -33,7 +33,9 @@ EXACT = replace(
     workspace_bytes={9: 100},
     context_bytes={9: 1000},
     context_spread_bytes=10,
-    nccl_bytes={1: 500},
+    ranks_bytes={"alone": {1: 0}, "ddp": {2: 500}, "zero": {1: 300, 2: 600}, "zero-3": {1: 200}},
+    ranks_spread_bytes={1: 0, 3: 70},
+    host_ranks_bytes={"alone": 0, "ddp": 40, "zero": 50, "zero-3": 60},
     host_runtime_bytes=7000,
     host_runtime_spread_bytes=100,
     measured_generations=frozenset({9}),
@@ -136,14 +138,18 @@ def test_known_parts_carry_their_hand_counted_bytes() -> None:
 
 
 def test_the_process_is_reserved_bytes_and_what_lies_outside() -> None:
-    """Context 1000 of spread 10; two ranks add 500 of NCCL; the host holds 7000 a rank."""
+    """Context 1000 of spread 10; two ranks add 500 of NCCL; the host holds 7000 a rank, 40 more
+    under DDP. Three ranks' bound is wider by 70.
+    """
     one = estimate_memory(TOY, FITTING, calibration=EXACT)
     assert one.process_bytes.expected == one.peak_reserved_bytes.expected + 1000
     assert one.process_bytes.upper == one.peak_reserved_bytes.upper + 1010
     assert (one.host_bytes.expected, one.host_bytes.upper) == (7000, 7100)
     two = estimate_memory(TOY, replace(FITTING, world_size=2), calibration=EXACT)
     assert two.process_bytes.expected == two.peak_reserved_bytes.expected + 1500
-    assert (two.host_bytes.expected, two.host_bytes.upper) == (14_000, 14_200)
+    assert (two.host_bytes.expected, two.host_bytes.upper) == (14_080, 14_280)
+    three = estimate_memory(TOY, replace(FITTING, world_size=3), calibration=EXACT)
+    assert three.process_bytes.upper == three.peak_reserved_bytes.upper + 1500 + 10 + 70
 
 
 def test_an_unmeasured_generation_has_a_wider_bound() -> None:
@@ -171,7 +177,7 @@ def test_offloaded_states_show_on_the_host() -> None:
     """
     settings = replace(FITTING, world_size=2, zero_stage=2, offload_optimizer=True)
     found = estimate_memory(TOY, settings, calibration=EXACT)
-    assert found.host_bytes.expected == 2 * (7000 + 2 * 1024 + 512 + 64 + 2 * 1024)
+    assert found.host_bytes.expected == 2 * (7050 + 2 * 1024 + 512 + 64 + 2 * 1024)
 
 
 def test_paged_states_are_in_the_bound_and_are_told() -> None:
@@ -192,8 +198,7 @@ def test_paged_states_are_in_the_bound_and_are_told() -> None:
 @pytest.mark.parametrize(
     ("values", "word"),
     [
-        ({"world_size": 2}, "several ranks"),
-        ({"zero_stage": 2}, "several ranks"),
+        ({"world_size": 3}, "3 ranks"),
         ({"quantization": Quantization.INT8}, "int8"),
         ({}, "full length"),
     ],

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from toy_decoder import WIDE
 
+from memory_models.model_states import trained_tensors
 from memory_models.recipes import as_run
 from memory_models.replay import reserved_bytes
 from memory_models.replay_ranks import Ranks
@@ -37,6 +38,9 @@ class FakeMemory:
         self.there[size] -= copies
         assert self.there[size] >= 0
 
+    def empty(self) -> None:
+        """Nothing is cached."""
+
 
 def ranks(**changes: Any) -> tuple[FakeMemory, Ranks]:
     """A fake memory and what a rank does to it."""
@@ -60,9 +64,31 @@ def test_a_step_gives_back_all_but_optimizer_states(stage: int, offload: bool) -
                 rank.loss_ends()
         rank.backward_begins()
         rank.backward_ends()
+    if stage == 1:
+        for tensor in trained_tensors(WIDE, rank.settings):
+            memory.take(2 * tensor.elements, tensor.copies)
     if stage:
         rank.step(first=False)
     assert not +memory.there
+
+
+def test_offload_keeps_wide_gradients_until_the_last_micro_batch() -> None:
+    """Of a WIDE block gate, up and down have more than 256 x 256 elements: the first of two ranks
+    has two of the three, 512 x 256 in bf16. In the last micro-batch each meets its norm in fp64.
+    """
+    full = {"finetuning_type": FinetuningType.FULL, "zero_stage": 2, "offload_optimizer": True}
+    memory, rank = ranks(**full)
+    rank.backward_begins()
+    rank.boundary = False
+    rank.reduce_block(outer=True)
+    bucket = 2 * 256 * 256
+    assert sum(size * count for size, count in memory.there.items()) == bucket + 4 * 512 * 256
+    rank.backward_ends()
+    assert not +memory.there
+    memory.most = 0
+    rank.boundary = True
+    rank.reduce_block(outer=True)
+    assert memory.most == (2 + 8) * 512 * 256
 
 
 def test_ddp_takes_its_buckets_before_the_first_step() -> None:

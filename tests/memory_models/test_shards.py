@@ -66,3 +66,18 @@ def test_tensors_stand_in_the_order_of_the_model() -> None:
     inner, head = Tensor(rows=2, columns=1, copies=2), Tensor(rows=7, columns=1)
     found = [tensor.elements for tensor in in_order([inner, embedding, head])]
     assert found == [9, 2, 2, 7]
+
+
+def test_wide_tensors_are_those_that_no_bucket_holds() -> None:
+    """The bucket has 8 x 8 = 64 elements: gate, up and down, 128 each, of two blocks.
+
+    Alone a rank has all six; of two each has three, and those it shares at the border.
+    """
+    assert shards(TOY, replace(FULL, world_size=1)).wider == 6 * 128
+    assert shards(TOY, FULL).wider in range(3 * 128, 5 * 128)
+
+
+def test_a_ranks_piece_of_the_largest_tensor_is_whole_where_tensors_are_dealt_out() -> None:
+    """The embedding's 256 elements lie in one part; ZeRO-3 cuts every tensor."""
+    assert shards(TOY, FULL).piece == 256
+    assert shards(TOY, replace(FULL, zero_stage=3)).piece == 128

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from toy_decoder import TOY, WIDE
+from toy_decoder import TIED, TOY, WIDE
 
 from memory_models.host_states import pinned_bytes
 from memory_models.recipes import as_run, standing_of
@@ -129,4 +129,24 @@ def test_offloaded_parameters_leave_only_what_is_whole_on_every_rank() -> None:
     # of 16, embedding and head 256 each, the last norm 8.
     base = 2 * (64 + 32 + 32 + 64 + 3 * 128 + 16) + 2 * 256 + 8
     # Adapter matrices, halved, at two bytes: as many as their elements, then flat once more.
-    assert found.host == base + 512 + 512
+    # What is stepped here, 256 elements, reaches the host in fp32.
+    assert found.host == base + 512 + 512 + 4 * 256
+
+
+def test_a_tied_heads_part_was_pinned_before_it_was_tied() -> None:
+    """TIED's embedding, 256 elements, halved, in bf16: PyTorch keeps what was pinned once.
+
+    Without a head of its own (256 pinned bytes less) it takes as much as the plain toy.
+    """
+    asked = replace(LORA, world_size=2, zero_stage=3, offload_param=True)
+    plain, tied = (shard(shape, standing_of(as_run(asked))).host for shape in (TOY, TIED))
+    assert tied == plain
+
+
+def test_a_trained_part_passes_through_the_host_under_zero_3() -> None:
+    """A 14-billion share of two ranks is put in one piece there, 13 GiB less what comes later."""
+    huge = replace(WIDE, num_hidden_layers=24_000)
+    asked = replace(FULL, world_size=2, zero_stage=3)
+    # 24,000 blocks of 590,336 elements, embedding, head and last norm; each tensor halved.
+    elements = 24_000 * 590_336 + 2 * 1_280_000 + 256
+    assert shard(huge, standing_of(as_run(asked))).host == elements - 512 * 2**20

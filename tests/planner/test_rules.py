@@ -100,6 +100,12 @@ REFUSED = [
         hardware={"quantization": Quantization.INT8, "zero_stage": 3, "world_size": 2},
         devices=(HOPPER, HOPPER),
     ),
+    Row(
+        rule="quantized-sharding",
+        hardware={"quantization": Quantization.NF4, "zero_stage": 3, "world_size": 2},
+        devices=(HOPPER, HOPPER),
+        says="nf4 weights are not sharded by this worker",
+    ),
     Row(rule="useless-sharding", hardware={"zero_stage": 2}, says="shares with nobody"),
     Row(
         rule="useless-offload",
@@ -135,7 +141,7 @@ PASSED = [
     Row(rule="quantized-base", hardware={"quantization": Quantization.INT8}),
     Row(
         rule="quantized-sharding",
-        hardware={"quantization": Quantization.NF4, "zero_stage": 3, "world_size": 2},
+        hardware={"quantization": Quantization.NF4, "zero_stage": 2, "world_size": 2},
         devices=(HOPPER, HOPPER),
     ),
     Row(

@@ -14,7 +14,6 @@ from memory_models.settings import (
     Dtype,
     FinetuningType,
     Optimizer,
-    Quantization,
 )
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.plan import HardwareSettings
@@ -103,9 +102,11 @@ def _quantized_base(request: PlanRequest, hardware: HardwareSettings) -> str | N
 
 
 def _quantized_sharding(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    if hardware.quantization is Quantization.INT8 and hardware.zero_stage == 3:
-        return "int8 weights cannot be sharded by ZeRO-3; nf4 can"
-    return None
+    if hardware.quantization is None or hardware.zero_stage != 3:
+        return None
+    return (
+        f"{hardware.quantization} weights are not sharded by this worker: take ZeRO-2 or plain bf16"
+    )
 
 
 def _useless_sharding(request: PlanRequest, hardware: HardwareSettings) -> str | None:
