@@ -30,7 +30,7 @@ RANKS_BYTES: Mapping[str, Mapping[int, int]] = MappingProxyType(
 """One and two ranks: the driver's view minus reserved bytes minus ``context_bytes``, measured (29
 runs, 2 MiB apart). More: a tree needs a second child's connection, taken as 24 channels of 9.2 MiB
 (4 MiB, 4.7 and 0.5: NCCL's ``NCCL_BUFFSIZE``, ``NCCL_LL128_BUFFSIZE``, ``NCCL_LL_BUFFSIZE``)."""
-RANKS_SPREAD_BYTES: Mapping[int, int] = MappingProxyType({1: 0, 3: 512 * MIB})
+RANKS_SPREAD_BYTES: Mapping[int, int] = MappingProxyType({1: 0, 2: 0, 3: 512 * MIB})
 """More than two ranks were not measured; NVLink multicast's buffers are some hundred MiB."""
 HOST_RANKS_BYTES: Mapping[str, int] = MappingProxyType(
     {"alone": 0, "ddp": 300 * MIB, "zero": 500 * MIB, "zero-3": 385 * MIB}

@@ -20,6 +20,8 @@ def major_of(device: Device | None) -> int:
 
 def by_generation(table: Mapping[int, int], major: int) -> int:
     """The entry of a compute capability's major number (or a count), or of the nearest below it."""
+    if major in table:
+        return table[major]
     known = [key for key in table if key <= major] or [min(table)]
     return table[max(known)]
 

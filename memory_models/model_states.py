@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from memory_models.adapters import PARAMETER_BYTES, targets, trainable_parameters
@@ -42,10 +43,11 @@ class Tensor(NamedTuple):
         return self.rows * self.columns
 
 
-def trained_tensors(architecture: Architecture, settings: TrainingSettings) -> list[Tensor]:
+@lru_cache(maxsize=4096)
+def trained_tensors(architecture: Architecture, settings: TrainingSettings) -> tuple[Tensor, ...]:
     """Every trained tensor, grouped by shape; elements add up to ``trainable_parameters``."""
     if settings.uses_adapter:
-        return _adapter_tensors(architecture, settings)
+        return tuple(_adapter_tensors(architecture, settings))
     full = settings.finetuning_type is FinetuningType.FULL
     layers = architecture.num_hidden_layers if full else settings.freeze_trainable_layers
     found = []
@@ -62,7 +64,7 @@ def trained_tensors(architecture: Architecture, settings: TrainingSettings) -> l
     found.append(Tensor(rows=1, columns=architecture.norm_width_per_layer * scales, copies=layers))
     if full:
         found += _outer_tensors(architecture)
-    return found
+    return tuple(found)
 
 
 def _adapter_tensors(architecture: Architecture, settings: TrainingSettings) -> list[Tensor]:

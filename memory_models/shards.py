@@ -65,19 +65,31 @@ def in_order(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
 @lru_cache(maxsize=4096)
 def shards(architecture: Architecture, settings: TrainingSettings) -> Shards:
     """How these settings cut the trained tensors; ``settings``: lengths and batches left out."""
-    tensors = trained_tensors(architecture, settings)
+    return _cut(
+        trained_tensors(architecture, settings),
+        reduce_bucket_elements(architecture),
+        settings.world_size,
+        adapters=settings.uses_adapter,
+        every=settings.zero_stage == 3,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _cut(
+    tensors: tuple[Tensor, ...], bucket: int, ranks: int, *, adapters: bool, every: bool
+) -> Shards:
+    """What few settings decide, once; ``every``: tensors are cut one by one."""
     layers = max(tensor.copies for tensor in tensors)
     ordered = list(in_order(tensors))
-    groups = _groups(ordered, adapters=settings.uses_adapter)
-    ranks = settings.world_size
+    groups = _groups(ordered, adapters=adapters)
     padded = [round_up(sum(group), ALIGNMENT * ranks) for group in groups]
-    if settings.zero_stage == 3:
+    if every:
         shares = tuple(share for group in groups for share in _sub_groups(group, ranks))
     else:
         shares = tuple(size // ranks for size in padded)
     largest = max(tensor.elements for tensor in tensors)
     inner = max(tensor.elements for tensor in tensors if tensor.copies == layers)
-    above = reduce_bucket_elements(architecture)
+    wide = range(bucket + 1, inner + 1)
     return Shards(
         total=sum(padded),
         shares=shares,
@@ -85,8 +97,8 @@ def shards(architecture: Architecture, settings: TrainingSettings) -> Shards:
         largest=largest,
         largest_inner=inner,
         sizes=tuple(tensor.elements for tensor in ordered),
-        piece=ceil_div(largest, ranks) if settings.zero_stage == 3 else min(largest, max(shares)),
-        wider=_touched(groups, padded, ranks, range(above + 1, inner + 1)) if inner > above else 0,
+        piece=ceil_div(largest, ranks) if every else min(largest, max(shares)),
+        wider=_touched(groups, padded, ranks, wide) if wide else 0,
     )
 
 
