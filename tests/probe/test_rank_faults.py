@@ -10,7 +10,7 @@ import psutil
 import pytest
 import two_ranks
 
-from tsplanner.probe.runner import request_stop, run_job
+from tsplanner.probe.runner import request_stop, run_job, run_jobs
 from tsplanner.training.job import JobKind, Record, Status
 
 pytestmark = pytest.mark.slow
@@ -68,6 +68,19 @@ def test_rank_out_of_memory_ends_all_with_one_record_that_names_it(tmp_path: Pat
     assert record.message.startswith("rank 1: The GPU ran out of memory: CUDA out of memory.")
     assert len(record.ranks) == 2
     assert time.monotonic() - began < 60
+
+
+def test_job_that_fails_on_one_rank_leaves_the_next_to_a_new_worker(tmp_path: Path) -> None:
+    """Of three jobs the second breaks: the third runs all the same, with ranks that agree."""
+    what = "if 'two' in self.job.folder: raise KeyError('x')"
+    place = two_ranks.breaking(tmp_path, what)["PYTHONPATH"]
+    names = ("one", "two", "three")
+    jobs = [two_ranks.job(tmp_path / name, JobKind.PROBE) for name in names]
+    with pytest.MonkeyPatch.context() as outside:
+        outside.setenv("PYTHONPATH", place)
+        records = run_jobs(jobs, time_limit_seconds=150)
+    assert [record.status for record in records] == [Status.OK, Status.CRASHED, Status.OK]
+    assert records[1].message == "rank 1: KeyError: 'x'"
 
 
 def test_rank_that_raises_is_named_with_its_own_words(tmp_path: Path) -> None:

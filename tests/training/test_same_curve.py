@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 import tiny
 
-from memory_models.settings import FinetuningType, LossKernel
+from memory_models.settings import Dtype, FinetuningType, LossKernel
 from tsplanner.planner.plan import Plan
-from tsplanner.training.job import Job, JobKind, Record
+from tsplanner.probe.runner import METRICS_FILE, run_job
+from tsplanner.runs import read_json_lines
+from tsplanner.training.job import Job, JobKind, Record, Status
 
 HARDWARE = {
     "micro-batch 1 x 4": {"micro_batch_size": 1, "gradient_accumulation_steps": 4},
@@ -20,11 +23,43 @@ HARDWARE = {
 }
 
 
+TWO_RANKS = {
+    "micro-batch 1 x 2": {"micro_batch_size": 1, "gradient_accumulation_steps": 2},
+    "fused loss": {
+        "micro_batch_size": 2,
+        "gradient_accumulation_steps": 1,
+        "loss_kernel": LossKernel.FUSED,
+    },
+}
+HALF = {"model_dtype": Dtype.BF16, "autocast": Dtype.BF16}
+
+
+def with_weights(plan: Plan) -> Plan:
+    """The plan on a checkpoint: under ZeRO-3 random weights are drawn shard by shard."""
+    import torch
+
+    from tsplanner.training.model import build_model
+
+    assert plan.model.path is not None
+    build_model(plan, torch.device("cpu")).save_pretrained(plan.model.path)
+    return replace(plan, model=replace(plan.model, has_weights=True))
+
+
+def launched(plan: Plan, folder: Path) -> tuple[list[float], list[float]]:
+    """Training and held-out losses of a plan, trained as the commands do."""
+    job = Job(kind=JobKind.TRIAL, plan=plan, folder=str(folder), threads=1)
+    record = run_job(job, time_limit_seconds=200)
+    assert record.status is Status.OK, record.message
+    assert len(record.ranks) == (2 if plan.hardware.world_size == 2 else 0)
+    rows = read_json_lines(folder / METRICS_FILE)
+    losses = [float(str(row["loss"])) for row in rows if "loss" in row]
+    return losses, [evaluation.loss for evaluation in record.evaluations]
+
+
 def curve(plan: Plan, folder: Path) -> tuple[list[float], Record]:
     """Training losses of every step, and the record, trained in this process."""
     from tsplanner.training.data import load_rows
     from tsplanner.training.execute import build_trainer
-    from tsplanner.training.job import Status
     from tsplanner.training.memory import MemoryMeter
     from tsplanner.training.model import load_tokenizer, model_config, training_device
     from tsplanner.training.recorder import Recorder
@@ -52,6 +87,35 @@ def test_hardware_settings_do_not_change_the_loss_curve(
         assert [e.loss for e in other.evaluations] == pytest.approx(
             [e.loss for e in record.evaluations], abs=2e-4
         ), name
+
+
+@pytest.mark.slow
+def test_two_ranks_learn_what_one_process_learns(tmp_path: Path) -> None:
+    """DDP over two ranks sees the same rows in the same steps, and weighs their tokens alike."""
+    base = tiny.plan(tmp_path)
+    expected, record = curve(base, tmp_path / "base")
+    for name, changes in TWO_RANKS.items():
+        plan = tiny.with_hardware(base, world_size=2, **changes)
+        losses, held_out = launched(plan, tmp_path / name)
+        assert losses == pytest.approx(expected, abs=2e-4), name
+        assert held_out == pytest.approx([e.loss for e in record.evaluations], abs=2e-4), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [2, 3])
+def test_zero_learns_what_one_process_learns_in_its_precision(
+    tmp_path: Path, stage: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sharded over two ranks, the losses stay within what bf16 rounds off."""
+    pytest.importorskip("deepspeed")
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    base = with_weights(tiny.with_hardware(tiny.plan(tmp_path), **HALF))
+    expected, record = curve(base, tmp_path / "base")
+    two = {"world_size": 2, "micro_batch_size": 1, "gradient_accumulation_steps": 2}
+    plan = tiny.with_hardware(base, zero_stage=stage, **two)
+    losses, held_out = launched(plan, tmp_path / "zero")
+    assert losses == pytest.approx(expected, abs=2e-2)
+    assert held_out == pytest.approx([e.loss for e in record.evaluations], abs=2e-2)
 
 
 @pytest.mark.slow

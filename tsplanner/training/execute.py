@@ -30,6 +30,7 @@ from tsplanner.training.job import DIVERGED, LOST_RANKS, Job, JobKind, Status
 from tsplanner.training.kept_base import KeptBase
 from tsplanner.training.lean import use_lean_kernels
 from tsplanner.training.memory import MemoryMeter, limit_allocator
+from tsplanner.training.padding import blanks_needed, padded
 from tsplanner.training.recorder import Recorder
 
 PARENT_CHECK_SECONDS = 1.0
@@ -195,6 +196,10 @@ def build_trainer(
     tokenizer = None if job.kind is JobKind.PROBE else model.load_tokenizer(plan.model)
     train, validation, collator = job_data(job, config, tokenizer)
     steps = total_steps(job, len(train))
+    blanks = 0
+    if job.kind is not JobKind.PROBE:
+        blanks = blanks_needed(len(train), plan.hardware.micro_batch_size, ranks.world_size())
+        train = padded(train, blanks)
     # DeepSpeed's stage 3 must be announced to transformers before the model is built.
     arguments = trainer.training_arguments(job, total_steps=steps, evaluate=bool(validation))
     base = (kept or KeptBase()).take(plan, device)
@@ -207,6 +212,7 @@ def build_trainer(
     callback = trainer.PlanCallback(job, recorder, stop)
     built = trainer.PlanTrainer(
         recorder=recorder,
+        blanks=blanks,
         model=trained,
         args=arguments,
         train_dataset=train,

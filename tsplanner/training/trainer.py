@@ -24,6 +24,7 @@ from tsplanner.planner.plan import Plan
 from tsplanner.training import ranks
 from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
 from tsplanner.training.job import Job, JobKind
+from tsplanner.training.padding import BlanksLast
 from tsplanner.training.recorder import Recorder
 
 CHECKPOINTS = "checkpoints"
@@ -33,13 +34,23 @@ STOP_FILE = "stop"
 
 
 class PlanTrainer(Trainer):
-    """Trainer that evaluates row by row and weighs the rows by their answer tokens."""
+    """Trainer that evaluates row by row and weighs the rows by their answer tokens.
 
-    def __init__(self, *, recorder: Recorder, **options: Any) -> None:
+    ``blanks``: how many of the rows to train on, the last ones, only fill up the last step.
+    """
+
+    def __init__(self, *, recorder: Recorder, blanks: int = 0, **options: Any) -> None:
         super().__init__(**options)
         self.recorder = recorder
+        self.blanks = blanks
         self.held_out: list[tuple[float, int]] = []
         self.remove_callback(PrinterCallback)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Rows in the order of one process, blanks at the end."""
+        if not self.blanks:
+            return super()._get_train_sampler(train_dataset)
+        return BlanksLast(len(self.train_dataset) - self.blanks, self.blanks, self.args.data_seed)
 
     def training_step(self, *args: Any, **options: Any) -> Any:
         """Count AdaLoRA's orthogonality term once a step, where PEFT adds it once a micro-batch."""

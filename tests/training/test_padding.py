@@ -1,0 +1,40 @@
+"""Several ranks get equal shares of an epoch, and no row is learned twice."""
+
+from __future__ import annotations
+
+from accelerate.data_loader import SeedableRandomSampler
+
+from tsplanner.training.batches import EncodedSample
+from tsplanner.training.padding import BlanksLast, blanks_needed, padded
+
+
+def test_blanks_fill_the_last_micro_batches_of_all_ranks() -> None:
+    """18 rows in micro-batches of 2 on 2 ranks: 9 micro-batches, so one of 2 blanks is missing."""
+    assert blanks_needed(18, 2, 2) == 2
+    assert blanks_needed(18, 1, 2) == 0
+    assert blanks_needed(17, 1, 4) == 3
+    assert blanks_needed(17, 2, 1) == 0
+
+
+def test_blank_row_is_a_short_one_that_nothing_is_learned_from() -> None:
+    """It costs as little as can be, and has no label."""
+    rows = [
+        EncodedSample(input_ids=[5, 6, 7], labels=[-100, 6, 7]),
+        EncodedSample(input_ids=[8, 9], labels=[-100, 9], series=((1.0,),)),
+    ]
+    blank = EncodedSample(input_ids=[8, 9], labels=[-100, -100], series=((1.0,),))
+    assert padded(rows, 2) == [*rows, blank, blank]
+    assert padded(rows, 0) == rows
+
+
+def test_rows_come_in_the_order_of_one_process_and_blanks_at_the_end() -> None:
+    """The order depends on seed and epoch, not on how many rows fill up."""
+    alone = SeedableRandomSampler(range(7), data_seed=3)
+    filled = BlanksLast(7, 2, seed=3)
+    assert len(filled) == 9
+    first, second = list(filled), list(filled)
+    assert first == [*alone, 7, 8]
+    assert second == [*alone, 7, 8]
+    assert first != second
+    filled.set_epoch(0)
+    assert list(filled) == first
