@@ -25,18 +25,20 @@ LEARNING = (
     "--lora-target --seed --validation-fraction"
 )
 PINS = (
-    "--attention --gradient-checkpointing --loss-kernel --micro-batch-size --model-dtype "
+    "--attention --gradient-checkpointing --kernels --loss-kernel --micro-batch-size --model-dtype "
     "--offload-optimizer --offload-param --optimizer --quantization --world-size --zero-stage"
 )
 FLAGS = {
-    "plan": f"{SUBJECT} {LEARNING} {PINS} --json --output --price-per-hour --saves",
-    "estimate": f"{PINS} --adalora-init-rank --autocast --cases --device --finetuning-type "
+    "plan": f"{SUBJECT} {LEARNING} {PINS} --json --output --price-per-hour --probe "
+    "--probe-budget --saves",
+    "estimate": f"{PINS} --adalora-init-rank --autocast --cases --device --expandable-segments "
+    "--finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --json --lora-dropout --lora-rank "
     "--lora-target --model --sequence-length --trace --trust-remote-code",
-    "probe": "--json --plan --saves --steps --time-limit",
-    "tune": "--epochs --jobs --json --learning-rate --lora-rank --plan --resume --run-folder "
+    "probe": "--force --json --plan --saves --steps --time-limit",
+    "tune": "--epochs --force --jobs --json --learning-rate --lora-rank --plan --resume --run-folder "
     "--saves --seed --trials",
-    "train": "--json --plan --resume --run-folder --saves",
+    "train": "--force --json --plan --resume --run-folder --saves",
     "export": "--command --json --nodes --output --plan --run-folder --saves --time-limit",
     "report": "--json --no-plots --saves",
     "doctor": "--json",

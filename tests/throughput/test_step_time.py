@@ -41,7 +41,7 @@ def test_a_step_is_work_or_its_issuing_and_then_what_does_not_overlap() -> None:
     parts = StepTime(matrix=2, memory=3, launch=0.1, optimizer=1, communication=1, offload=1)
     assert parts.seconds == pytest.approx(8, abs=1e-4)
     assert replace(parts, launch=50).seconds == pytest.approx(53, abs=1e-2)
-    assert replace(parts, launch=5).seconds == pytest.approx(3 + 5 * 2**0.25)
+    assert replace(parts, launch=5).seconds == pytest.approx(3 + 5 * 2 ** (1 / 8))
     assert replace(parts, launch=4, overlaps=False).seconds == 12
     assert replace(parts, launch=10).bottleneck == "kernel launches of small batches"
 

@@ -28,7 +28,7 @@ def fresh(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_row_norm_has_the_gradients_of_its_formula() -> None:
-    """x over its root mean square, times the weight: checked in fp32 against autograd."""
+    """A row over its root mean square, times the weight: checked in fp32 against autograd."""
     x, weight = fresh(3, 8).float().detach().requires_grad_(), fresh(8, seed=1).float().detach()
     weight.requires_grad_()
     plain = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * weight

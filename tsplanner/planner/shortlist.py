@@ -48,12 +48,11 @@ def next_round(
         > (1 + WORTH_A_PROBE) * best
     ]
     promising.sort(key=lambda found: (-found.samples_per_second, moving_parts(found)))
-    ranked = _varied(promising)
     usable = [found for found in evaluated if found.verdict is not Verdict.DOES_NOT_FIT]
     if not measured and usable:
         first = best_of(usable).hardware
-        ranked = [first, *(hardware for hardware in ranked if hardware != first)]
-    return ranked[:size]
+        promising.sort(key=lambda found: found.hardware != first)
+    return _varied(promising)[:size]
 
 
 def final(

@@ -89,6 +89,8 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
     )
     sizes = micro_batch_sizes(request.learning.effective_batch_size, group.world_size)
     for dtype, quantization, attention, loss, optimizer, sharding, checkpointing in options:
+        if quantization and sharding.zero_stage == 3 and pins.zero_stage != 3:
+            continue  # a rule refuses it, and has to say so only to who asks for it
         for micro in sizes:
             yield HardwareSettings(
                 accelerator="cuda",

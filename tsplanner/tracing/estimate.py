@@ -36,6 +36,7 @@ def traced_estimate(
     ``paged``: bytes of optimizer states in managed memory, which no storage shows.
     """
     context = by_generation(calibration.context_bytes, major_of(device))
+    outside = Interval(expected=context, upper=context + calibration.context_spread_bytes)
     allocated = Interval(
         expected=trace.peak_allocated_bytes,
         upper=round(trace.peak_allocated_bytes * (1 + ALLOCATED_MARGIN)),
@@ -44,7 +45,7 @@ def traced_estimate(
         expected=trace.peak_reserved_bytes,
         upper=round_up(round(trace.peak_reserved_bytes * (1 + RESERVED_MARGIN)), LARGE_STEP),
     )
-    process = process_interval(reserved, context, paged, major_of(device), calibration)
+    process = process_interval(reserved, outside, paged, major_of(device), calibration)
     return MemoryEstimate(
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=reserved,

@@ -149,7 +149,7 @@ def fused_cross_entropy(
 def _as_forward(head: nn.Linear, work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     """Do the work as the head's own forward: ZeRO-3 gathers its weight in the hooks around that."""
     own = head.__dict__.get("forward")
-    head.forward = work  # type: ignore[method-assign]
+    head.forward = work
     try:
         result: Tensor = head(rows)
     finally:
