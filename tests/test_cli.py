@@ -36,8 +36,8 @@ FLAGS = {
     "--freeze-trainable-layers --gradient-accumulation-steps --json --lora-dropout --lora-rank "
     "--lora-target --model --sequence-length --trace --trust-remote-code",
     "probe": "--force --json --plan --saves --steps --time-limit",
-    "tune": "--epochs --force --jobs --json --learning-rate --lora-rank --plan --resume --run-folder "
-    "--saves --seed --trials",
+    "tune": "--epochs --force --jobs --json --learning-rate --lora-rank --plan --resume "
+    "--run-folder --saves --seed --trials",
     "train": "--force --json --plan --resume --run-folder --saves",
     "export": "--command --json --nodes --output --plan --run-folder --saves --time-limit",
     "report": "--json --no-plots --saves",
