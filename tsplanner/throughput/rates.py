@@ -63,7 +63,7 @@ class Efficiency:
     launch_seconds_per_tensor: float = 33e-6
     step_seconds: float = 0.050
     gather_seconds: float = 1500e-6
-    """Not fitted: makes a 14B LoRA at 4,096 tokens 2.3 times slower under ZeRO-3 than under DDP on
+    """Not fitted: makes a 14B LoRA at 4,096 tokens 2.1 times slower under ZeRO-3 than under DDP on
     two NVLinked H200s, where 2.4 times was measured."""
     work_factor: float = 1.0
     """Measured over predicted seconds of the GPU's work, of this machine's own probes."""
