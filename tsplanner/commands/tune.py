@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,67 +15,40 @@ from memory_models.device import Machine
 from tsplanner import runs
 from tsplanner.commands.full_run import (
     FullRun,
-    method_name,
     outcome_lines,
     run_document,
     start_full_run,
 )
+from tsplanner.commands.tune_start import TuneOptions, plan_and_folder
 from tsplanner.commands.tune_view import LiveView, PlainView, QuietView
 from tsplanner.commands.values import positive
 from tsplanner.commands.with_plan import (
     add_force_argument,
     add_plan_argument,
-    find_plan,
     interactive,
-    refuse_what_has_no_room,
 )
 from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.planner.choose import replan
-from tsplanner.planner.files import read_plan, write_plan
 from tsplanner.planner.plan import LearningSettings, Plan
 from tsplanner.planner.rules import BITSANDBYTES_OPTIMIZERS
 from tsplanner.probe.preflight import free_now
 from tsplanner.processes import SERVER_COMMAND, WarmServer
-from tsplanner.runs import SAVES
 from tsplanner.training.job import Status
 from tsplanner.tune.final import Decision, decide
 from tsplanner.tune.prior import prior_learning_rate, starting_points
 from tsplanner.tune.search import Feasible, Search
 from tsplanner.tune.slots import Slots, slots
 from tsplanner.tune.space import Space, default_space, narrowed
-from tsplanner.tune.study import JOURNAL_FILE, Study
+from tsplanner.tune.study import Study
 
 EPILOG = """examples:
   tsplanner tune --trials 8
   tsplanner tune --plan saves/chatts-14b/plan.json --lora-rank 8,16 --learning-rate 1e-4..1e-3
   tsplanner tune --resume
 """
-SEARCH_PLAN = "search-plan.json"
-"""The plan a search started from; plan.json becomes the one that was trained."""
 COUNTED = ("done", "stopped", "failed")
 """States of trials that were started."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TuneOptions:
-    """What was asked for."""
-
-    plan_path: Path | None = None
-    saves: Path = SAVES
-    run_folder: Path | None = None
-    resume: bool = False
-    trials: int = 8
-    jobs: int | None = None
-    """Trials at once; None: by the machine."""
-    seed: int | None = None
-    """None: the plan's."""
-    lora_rank: str | None = None
-    learning_rate: str | None = None
-    epochs: str | None = None
-    force: bool = False
-    """Search even where less memory is free than the plan needs."""
-    as_json: bool = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -207,57 +180,6 @@ def decision_document(decision: Decision) -> dict[str, Any]:
     """The decision as plain values."""
     value: dict[str, Any] = msgspec.to_builtins(decision)
     return value
-
-
-def plan_and_folder(options: TuneOptions, here: Machine) -> tuple[Plan, Path]:
-    """The plan to search around, and the run folder; a resumed search brings both.
-
-    Raises TsplannerError, before any folder is made, if the plan has no room on the machine.
-    """
-    folder = options.run_folder
-    if folder is None and options.resume:
-        folder = newest_search(options.saves)
-    if folder is not None and (folder / JOURNAL_FILE).is_file():
-        if not options.resume:
-            raise TsplannerError(
-                f"{folder} holds a search already: add --resume to go on with it, or leave out "
-                "--run-folder to start another."
-            )
-        given = options.plan_path
-        plan = (
-            read_plan(folder / SEARCH_PLAN) if given is None else find_plan(given, options.saves)[0]
-        )
-        refuse_what_has_no_room(plan, here, force=options.force)
-        return plan, folder
-    if options.resume:
-        raise TsplannerError(f"{folder} holds no search to resume: leave out --resume.")
-    plan = ensure_plan(options)
-    refuse_what_has_no_room(plan, here, force=options.force)
-    if folder is None:
-        folder = runs.create_run_folder(options.saves, plan.model.name, method_name(plan))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_plan(plan, folder / SEARCH_PLAN)
-    return plan, folder
-
-
-def ensure_plan(options: TuneOptions) -> Plan:
-    """The plan named, else the newest one, else a new one for the model that ships here."""
-    if options.plan_path is not None or any(options.saves.glob(f"*/{runs.PLAN_FILE}")):
-        return find_plan(options.plan_path, options.saves)[0]
-    from tsplanner.commands.requests import Subject, plan_request
-    from tsplanner.planner.choose import choose
-
-    plan = choose(plan_request(Subject(), options.saves)).plan
-    write_plan(plan, options.saves / runs.slug(plan.model.name) / runs.PLAN_FILE)
-    return plan
-
-
-def newest_search(saves: Path) -> Path:
-    """The run folder whose journal changed last."""
-    journals = list(saves.rglob(JOURNAL_FILE)) if saves.is_dir() else []
-    if not journals:
-        raise TsplannerError(f"No search under {saves} to resume: leave out --resume.")
-    return max(journals, key=lambda path: path.stat().st_mtime_ns).parent
 
 
 def search_space(options: TuneOptions, plan: Plan) -> Space:

@@ -24,6 +24,7 @@ from tsplanner.planner.plan import Plan
 from tsplanner.training import ranks
 from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
 from tsplanner.training.job import Job, JobKind
+from tsplanner.training.orthogonality import orthogonality_configs, without_orthogonality
 from tsplanner.training.padding import BlanksLast
 from tsplanner.training.recorder import Recorder
 
@@ -70,10 +71,8 @@ class PlanTrainer(Trainer):
         """Report the mean loss a token over all rows, not the mean of the rows' means."""
         self.held_out = []
         # A row's mean is over its own labels, not over those of all ranks' rows.
-        average, self.args.average_tokens_across_devices = (
-            self.args.average_tokens_across_devices,
-            False,
-        )
+        average = self.args.average_tokens_across_devices
+        self.args.average_tokens_across_devices = False
         with without_orthogonality(self.model):
             output = super().evaluation_loop(*args, **options)
         self.args.average_tokens_across_devices = average
@@ -83,30 +82,6 @@ class PlanTrainer(Trainer):
         )
         output.metrics["eval_loss"] = loss
         return output
-
-
-class without_orthogonality:  # noqa: N801 - reads as the context manager it is
-    """Leave AdaLoRA's orthogonality term out of the loss: held-out loss is cross-entropy alone."""
-
-    def __init__(self, model: Any) -> None:
-        self.configs = orthogonality_configs(model)
-        self.weights = [item.orth_reg_weight for item in self.configs]
-
-    def __enter__(self) -> None:
-        """Switch the term off."""
-        for config in self.configs:
-            config.orth_reg_weight = 0.0
-
-    def __exit__(self, *_: object) -> None:
-        """Switch it on again."""
-        for config, weight in zip(self.configs, self.weights, strict=True):
-            config.orth_reg_weight = weight
-
-
-def orthogonality_configs(model: Any) -> list[Any]:
-    """AdaLoRA's configurations among a model's adapters."""
-    configs = getattr(model, "peft_config", {}).values()
-    return [item for item in configs if hasattr(item, "orth_reg_weight")]
 
 
 class PlanCallback(TrainerCallback):
