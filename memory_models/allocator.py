@@ -46,13 +46,13 @@ def recipe_class(settings: TrainingSettings) -> str:
 
     What is trained, on what base, whether activations are kept, and by which loss kernel: freed
     logits of the plain loss are the holes that nothing else fits into. Segments that grow leave
-    few holes, so there fewer classes do.
+    few holes, so there fewer classes do. Several ranks: by what is trained.
     """
-    if settings.zero_stage or settings.world_size > 1:
-        return "sharded"
-    if settings.expandable_segments:
+    if settings.expandable_segments or settings.zero_stage == 3:
         return replay_class(settings)
     method = "adapter" if settings.uses_adapter else "weights"
+    if settings.sharding != "alone":
+        return f"sharded-{method}"
     base = "quantized" if settings.quantization else "plain"
     kept = "checkpointed" if settings.gradient_checkpointing else "kept"
     return f"{method}-{base}-{kept}-{settings.loss_kernel}"
@@ -114,5 +114,5 @@ def _margin(table: Mapping[str, Margin], name: str) -> Margin:
 def _interval(base: int, scale: float, found: Margin) -> Interval:
     return Interval(
         expected=base + round(found.expected * scale),
-        upper=base + round(found.upper * scale),
+        upper=base + round(found.upper * scale) + found.floor_bytes,
     )

@@ -17,6 +17,8 @@ class Margin:
     """Median share over measured cases."""
     upper: float
     """Conformal upper share: 95 % of cases stay under it."""
+    floor_bytes: int = 0
+    """Bytes that the bound adds besides, whatever the scale."""
 
 
 RANKS_BYTES: Mapping[str, Mapping[int, int]] = MappingProxyType(
@@ -119,6 +121,9 @@ DEFAULT = Calibration(
             "expandable-adapter-kept": Margin(expected=0.005, upper=0.100),
             "expandable-weights-checkpointed": Margin(expected=0.045, upper=0.190),
             "expandable-weights-kept": Margin(expected=0.045, upper=0.100),
+            "gathered": Margin(expected=0.188, upper=0.30, floor_bytes=512 * MIB),
+            "sharded-adapter": Margin(expected=0.153, upper=0.220),
+            "sharded-weights": Margin(expected=0.237, upper=0.830),
             "weights-plain-checkpointed-fused": Margin(expected=0.208, upper=0.508),
             "weights-plain-checkpointed-plain": Margin(expected=0.183, upper=0.700),
             "weights-plain-kept-fused": Margin(expected=0.108, upper=0.486),
@@ -134,6 +139,8 @@ DEFAULT = Calibration(
             "expandable-adapter-kept": Margin(expected=0.000, upper=0.020),
             "expandable-weights-checkpointed": Margin(expected=0.000, upper=0.060),
             "expandable-weights-kept": Margin(expected=0.000, upper=0.020),
+            # Holes of gathered parameters: as good as the same in small and large runs.
+            "gathered": Margin(expected=0.0, upper=0.12, floor_bytes=384 * MIB),
             "weights-checkpointed": Margin(expected=0.0, upper=0.275),
             "weights-kept": Margin(expected=0.0, upper=0.081),
         }

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from memory_models.adapters import is_targeted
 from memory_models.architecture import Architecture, Linear
 from memory_models.dtypes import BYTES
-from memory_models.settings import FinetuningType, LossKernel, TrainingSettings
+from memory_models.settings import FinetuningType, TrainingSettings
 from memory_models.weights import embedding_parameters, is_quantized, packed_bytes
 from memory_models.zero_limits import live_elements, persistent_elements, prefetch_elements
 
@@ -51,8 +51,7 @@ class Gathered(NamedTuple):
 
     forward: int = 0
     loss: int = 0
-    tail: int = 0
-    """In the loss's backward: the fused loss has let go of the head by then."""
+    """Forward and backward: the fused loss runs as the head's own forward, too."""
     last: int = 0
     first: int = 0
     end: int = 0
@@ -63,13 +62,9 @@ def gathered(architecture: Architecture, recipe: TrainingSettings) -> Gathered:
     """What a step has gathered; ``recipe``: settings with lengths, batches and ranks left out."""
     coordinator = _Coordinator(architecture, tuple(_trace(architecture, recipe)))
     found = coordinator.run()
-    fused = recipe.loss_kernel is LossKernel.FUSED
-    head = BYTES[recipe.model_dtype] * embedding_parameters(architecture) if fused else 0
-    loss = found.get("loss", coordinator.between)
     return Gathered(
         forward=found.get("forward", 0),
-        loss=loss + head,
-        tail=loss,
+        loss=found.get("loss", 0),
         last=found.get("last", 0),
         first=found.get("first", 0),
         end=found.get("end", 0),
@@ -79,13 +74,13 @@ def gathered(architecture: Architecture, recipe: TrainingSettings) -> Gathered:
 def _trace(architecture: Architecture, recipe: TrainingSettings) -> Iterator[Visit]:
     """Modules in the order of a step."""
     blocks, outer, head = _parameters(architecture, recipe)
-    yield Visit(outer, "forward")
+    yield Visit(outer, "begin")
     for block in blocks:
+        name = "forward" if block is blocks[-1] else "begin"
         for parameter in block:
-            yield Visit(parameter, "forward")
-    if recipe.loss_kernel is LossKernel.PLAIN:
-        yield Visit(head, "loss")
-        yield Visit(head, "loss")
+            yield Visit(parameter, name)
+    yield Visit(head, "loss")
+    yield Visit(head, "loss")
     last = len(blocks) - 1
     for place in range(last, -1, -1):
         name = {last: "last", 0: "first"}.get(place, "middle")
@@ -167,15 +162,11 @@ class _Coordinator:
         self.active: int | None = None
         """A parameter that is at work all the while."""
         self.most: dict[str, int] = {}
-        self.between = 0
-        """Bytes gathered between the last forward and the first backward."""
 
     def run(self) -> dict[str, int]:
         """Most bytes by instant."""
         waiting: list[tuple[int, Visit]] = []
         for place, visit in enumerate(self.trace):
-            if visit.instant != "forward" and not self.between:
-                self.between = self.bytes
             self._fetch(place, visit)
             if visit.within:
                 self.active = visit.parameter.number

@@ -37,7 +37,7 @@ class Gradients(NamedTuple):
     step: int
     """The step's temporaries."""
     load: int = 0
-    """Where the engine is built, beyond what stays: a second copy of the weights."""
+    """Where the engine is built, beyond what stays: weights before they were cast."""
     head: int = 0
     """Where an untied head's gradient is reduced, before the last block; 0: nowhere."""
     reduced: int = 0

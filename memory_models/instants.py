@@ -103,7 +103,7 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
             block=masks,
             loss=fixed.tail.backward.bytes(n, rows),
             gradients=held.loss,
-            gathered=whole.tail,
+            gathered=whole.loss,
         ),
         Instant(
             name="backward, last block",
@@ -129,7 +129,7 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
         checkpoints=stack.all_kept,
         block=masks,
         gradients=held.head,
-        gathered=whole.tail,
+        gathered=whole.loss,
     )
     return (*found, head)
 

@@ -88,8 +88,9 @@ class _Replay:
             self.allocator.release(held.pop())
 
     def empty(self) -> None:
-        """Free segments go back to the driver (``empty_cache``)."""
+        """Free segments go back to the driver; DeepSpeed counts the peak from there on."""
         self.allocator.give_back_cached()
+        self.allocator.peak_reserved = self.allocator.reserved
 
     def play(self, events: Events, third: int | None = None) -> None:
         """Symbolic events, for the step's tokens."""
@@ -255,7 +256,6 @@ class _StepEvents:
         if regularised:
             for tensor in self.tensors:
                 replay.take(tensor.elements * self.element, tensor.copies)
-        ranks.loss_forward_ends()
         replay.play(tail[1], rows)
         ranks.loss_ends()
         ranks.backward_begins()

@@ -22,7 +22,7 @@ from memory_models.model_states import (
     trained_tensors,
 )
 from memory_models.recipes import recipe_of, standing_of
-from memory_models.settings import FinetuningType, LossKernel, TrainingSettings
+from memory_models.settings import FinetuningType, TrainingSettings
 from memory_models.shards import in_order, shards
 from memory_models.weights import base_tensors, embedding_parameters
 from memory_models.zero import DDP_BUCKET_BYTES, base_parts, whole_bytes
@@ -65,6 +65,11 @@ class Ranks:
         self.held: list[int] = []
         """Gradients that offload keeps until backward has ended."""
         self.head = self.half * embedding_parameters(shape) if gathers else 0
+        self.flat = self.head if settings.uses_adapter else 0
+        """Beside adapters an embedding is gathered in one piece with them, then copied apart."""
+        again = settings.finetuning_type is FinetuningType.FULL or settings.gradient_checkpointing
+        self.last = self.head if again else 0
+        """The embedding's own backward gathers it once more."""
 
     def _block(self) -> Iterator[int]:
         """Bytes of one block's shared-out parameters."""
@@ -187,6 +192,8 @@ class Ranks:
             self._take_block()
         if place + step in range(count):
             self._take_block()
+        if place == 0 and step < 0 and self.last:
+            self._gather_embedding()
 
     def _take_block(self) -> None:
         for size in self.block:
@@ -207,17 +214,16 @@ class Ranks:
 
     def loss_begins(self) -> None:
         """The head is gathered."""
-        self.memory.take(self.head)
+        self._gather_embedding()
 
-    def loss_forward_ends(self) -> None:
-        """The fused loss lets go of the head before backward."""
-        if self.settings.loss_kernel is LossKernel.FUSED:
-            self.memory.give(self.head)
+    def _gather_embedding(self) -> None:
+        self.memory.take(self.flat)
+        self.memory.take(self.head)
+        self.memory.give(self.flat)
 
     def loss_ends(self) -> None:
-        """The plain loss needs the head in backward."""
-        if self.settings.loss_kernel is LossKernel.PLAIN:
-            self.memory.give(self.head)
+        """The head was there in the loss's backward, too."""
+        self.memory.give(self.head)
 
     def backward_begins(self) -> None:
         """The bucket and a part for what comes out of it."""
@@ -234,6 +240,8 @@ class Ranks:
             self.memory.give(flat)
         while self.held:
             self.memory.give(self.held.pop())
+        if self.last:
+            self.memory.give(self.last)
         if self.parts > 1:
             self.memory.give(self.part)
             self.parts -= 1

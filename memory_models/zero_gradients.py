@@ -44,7 +44,7 @@ def _stage_1(architecture: Architecture, settings: TrainingSettings) -> Gradient
         end=max(found.end + bucket, reduced),
         kept=_kept(settings, cut, part),
         step=_step(settings, cut, part),
-        load=_load(architecture, settings, cut),
+        load=_load(architecture, settings),
     )
 
 
@@ -77,7 +77,7 @@ def _stage_2(architecture: Architecture, settings: TrainingSettings) -> Gradient
         end=early + bucket + outer + (part + copy if several else max(part, copy)),
         kept=_kept(settings, cut, part),
         step=_step(settings, cut, part),
-        load=_load(architecture, settings, cut),
+        load=_load(architecture, settings),
         head=during + head if head else 0,
         reduced=during + waiting + tied,
         blocks=blocks,
@@ -122,7 +122,7 @@ def _stage_2_offloaded(architecture: Architecture, settings: TrainingSettings) -
         ),
         kept=0,
         step=0,
-        load=_load(architecture, settings, cut),
+        load=_load(architecture, settings),
         head=bucket + head + NORM_BYTES * cut.piece if head else 0,
     )
 
@@ -213,12 +213,16 @@ TEMPORARIES = {Optimizer.ADAMW_TORCH: 4, Optimizer.ADAFACTOR: 8}
 """Bytes an element of a flat fp32 share that the optimizer's step takes for itself."""
 
 
-def _load(architecture: Architecture, settings: TrainingSettings, cut: Shards) -> int:
-    """Beyond the weights: a flat copy of the trained ones, or what was in fp32 before the cast."""
+def _load(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Beyond the weights: what of a quantised base was in fp32 before the cast.
+
+    The flat copy of trained weights is made on the host where the device has no room for it
+    (stage_1_and_2.py, ``flatten_on_accelerator``), so it decides nothing.
+    """
     element = trained_element_bytes(settings)
     if settings.quantization is None:
-        return element * cut.total
+        return 0
     dtype = Dtype.FP32 if settings.model_dtype is Dtype.FP32 else Dtype.BF16
     upcast = weight_bytes(architecture, dtype, settings.quantization)
     adapters = (PARAMETER_BYTES - element) * trainable_parameters(architecture, settings)
-    return max(element * cut.total, upcast - base_weight_bytes(architecture, settings) + adapters)
+    return upcast - base_weight_bytes(architecture, settings) + adapters
