@@ -20,7 +20,7 @@ from tsplanner.planner.corrections import (
     scaled,
     time_ratio,
 )
-from tsplanner.planner.evaluate import Evaluated, host_budget
+from tsplanner.planner.evaluate import Evaluated, evaluate, host_budget
 from tsplanner.planner.plan import HardwareSettings, Verdict
 from tsplanner.planner.request import PlanRequest
 
@@ -122,7 +122,7 @@ def _as_measured(request: PlanRequest, found: Evaluated, seen: Measured) -> Eval
     """A candidate that ran."""
     ratio = time_ratio(request, found.hardware, seen) or 1.0
     process = found.memory.process_bytes
-    needs = measured_interval(seen.process_bytes) or process
+    needs = _within_bound(request, found, measured_interval(seen.process_bytes) or process)
     fits = needs.upper <= found.free_bytes
     memory = replace(
         found.memory,
@@ -137,6 +137,17 @@ def _as_measured(request: PlanRequest, found: Evaluated, seen: Measured) -> Eval
         verdict=Verdict.FITS if fits else Verdict.TIGHT,
         reason="" if fits else "tight: ran, but hardly within the free memory",
     )
+
+
+def _within_bound(request: PlanRequest, found: Evaluated, needs: Interval) -> Interval:
+    """Measured bytes with a bound no wider than the estimate's own, where that holds them.
+
+    The estimate's bound is of the same longest batch, so a measurement can only narrow it.
+    """
+    if needs.upper <= found.free_bytes:
+        return needs
+    bound = evaluate(request, found.hardware, replay=True).memory.process_bytes.upper
+    return replace(needs, upper=max(needs.expected, min(needs.upper, bound)))
 
 
 def measured_interval(size: int | None) -> Interval | None:
