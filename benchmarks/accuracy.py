@@ -5,6 +5,7 @@
     python benchmarks/accuracy.py --worst 20         also the cases that miss most
     python benchmarks/accuracy.py --fit              margins to put into Calibration
 
+One GPU; several ranks: sharded_accuracy.py.
 For each model family the margins are fitted on all other families and judged on this one. Held-out
 cases are judged with the margins that ship. Verdicts: a card is big enough if the process fitted
 into it uncapped, too small if its tensors alone did not; between the two only a run under a cap of
@@ -61,6 +62,11 @@ class Row:
     """Reserved bytes as the simulated allocator has them."""
     scale: int
     """Bytes that margins are shares of."""
+
+
+def single_gpu(pattern: str) -> list[Path]:
+    """Measurement files of that name whose cases ran on one GPU."""
+    return [path for path in sorted(FOLDER.glob(pattern)) if "h200x" not in path.name]
 
 
 def rows(paths: list[Path]) -> list[Row]:
@@ -244,7 +250,7 @@ def main() -> None:
     parser.add_argument("--held-out", action="store_true")
     options = parser.parse_args()
     pattern = "held_out_*.json" if options.held_out else "memory_*.json"
-    paths = options.files or sorted(FOLDER.glob(pattern))
+    paths = options.files or single_gpu(pattern)
     found = rows(paths)
     if not found:
         raise SystemExit(f"No measured cases in {FOLDER}.")
