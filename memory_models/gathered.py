@@ -81,26 +81,39 @@ def _trace(architecture: Architecture, recipe: TrainingSettings) -> Iterator[Vis
             yield Visit(parameter, name)
     yield Visit(head, "loss")
     yield Visit(head, "loss")
-    last = len(blocks) - 1
+    last, early = len(blocks) - 1, _early(architecture, recipe)
     for place in range(last, -1, -1):
         name = {last: "last", 0: "first"}.get(place, "middle")
-        yield from _backward(blocks[place], name, recipe)
+        yield from _backward(blocks[place], name, recipe, early)
     if recipe.finetuning_type is FinetuningType.FULL or recipe.gradient_checkpointing:
         yield Visit(outer, "end")
 
 
-def _backward(block: list[Parameter], name: str, recipe: TrainingSettings) -> Iterator[Visit]:
-    """A block's backward; its last module is there when the block runs again."""
+def _backward(
+    block: list[Parameter], name: str, recipe: TrainingSettings, early: int
+) -> Iterator[Visit]:
+    """A block's backward; of its last module ``early`` parameters are there as it runs again."""
     if not recipe.gradient_checkpointing:
         for parameter in reversed(block):
             yield Visit(parameter, name)
         return
     frozen = tuple(block) if recipe.uses_adapter else ()
-    yield Visit(block[-1], name, within=len(block), frozen=frozen)
-    for parameter in block:
-        yield Visit(parameter, name)
-    for parameter in reversed(block[:-1]):
-        yield Visit(parameter, name)
+    yield Visit(block[-1], name, within=len(block) + early - 1, frozen=frozen)
+    if early > 1:
+        yield Visit(block[-2], name)
+    yield from (Visit(parameter, name) for parameter in block)
+    yield from (Visit(parameter, name) for parameter in reversed(block[:-1]))
+
+
+def _early(architecture: Architecture, recipe: TrainingSettings) -> int:
+    """Sharded parameters that are asked for before a block runs again: those of its last module.
+
+    A logged run asks for both sides of a last adapter.
+    """
+    linear, smallest = architecture.block[-1], persistent_elements(architecture)
+    sides = (linear.in_features, linear.out_features)
+    both = all(recipe.adapter_rank * side > smallest for side in sides)
+    return 2 if both and is_targeted(linear, recipe) else 1
 
 
 def _parameters(

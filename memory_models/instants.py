@@ -77,6 +77,8 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
     n, rows = tokens(settings), fused_rows(architecture, settings)
     masks = mask_bytes(architecture, settings)
     held, whole = fixed.gradients, fixed.gathered
+    passes = whole.forward and settings.gradient_checkpointing
+    passing = _passing(architecture, n) if passes else 0
     last = held.last
     if held.blocks:
         passed = held.blocks * (stack.all_kept // architecture.num_hidden_layers)
@@ -85,7 +87,7 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
         Instant(
             name="forward",
             checkpoints=stack.all_kept - stack.last_kept,
-            block=stack.forward + masks,
+            block=stack.forward + masks + passing,
             gradients=held.early,
             gathered=whole.forward,
         ),
@@ -132,6 +134,15 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
         gathered=whole.loss,
     )
     return (*found, head)
+
+
+def _passing(architecture: Architecture, tokens: int) -> int:
+    """What a block's last product has around it where the head is gathered in forward already.
+
+    Its input, its result, the norm's and the stream in between, in half precision. Without
+    gathered parameters forward is no peak under checkpointing.
+    """
+    return 2 * tokens * (architecture.intermediate_size + 3 * architecture.hidden_size)
 
 
 def _block_trained(architecture: Architecture, settings: TrainingSettings) -> int:
