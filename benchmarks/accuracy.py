@@ -64,13 +64,8 @@ class Row:
     """Bytes that margins are shares of."""
 
 
-def single_gpu(pattern: str) -> list[Path]:
-    """Measurement files of that name whose cases ran on one GPU."""
-    return [path for path in sorted(FOLDER.glob(pattern)) if "h200x" not in path.name]
-
-
 def rows(paths: list[Path]) -> list[Row]:
-    """Every case that ran."""
+    """Every case that ran on one GPU without ZeRO."""
     found, models = [], {}
     for path in paths:
         for entry in json.loads(path.read_text())["cases"]:
@@ -78,6 +73,8 @@ def rows(paths: list[Path]) -> list[Row]:
             if not measured or measured["status"] != "ok":
                 continue
             case = read_case(entry["case"], models)
+            if case.settings.sharding != "alone":
+                continue
             raw = estimate_memory(case.architecture, case.settings, None, RAW)
             found.append(
                 Row(
@@ -250,7 +247,7 @@ def main() -> None:
     parser.add_argument("--held-out", action="store_true")
     options = parser.parse_args()
     pattern = "held_out_*.json" if options.held_out else "memory_*.json"
-    paths = options.files or single_gpu(pattern)
+    paths = options.files or sorted(FOLDER.glob(pattern))
     found = rows(paths)
     if not found:
         raise SystemExit(f"No measured cases in {FOLDER}.")
