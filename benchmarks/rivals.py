@@ -212,7 +212,7 @@ def main() -> None:
     parser.add_argument("--date", default=datetime.date.today().isoformat())
     options = parser.parse_args()
     python = python_of(options.environment.resolve())
-    paths = options.files or sorted(FOLDER.glob("memory_*.json"))
+    paths = options.files or sorted(FOLDER.glob("memory_h200_*.json"))
     found = rows(paths)
     if not found:
         raise SystemExit(f"No measured cases in {FOLDER}.")
