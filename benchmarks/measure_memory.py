@@ -34,7 +34,7 @@ from tsplanner.planner.plan import HardwareSettings
 from tsplanner.planner.rules import BITSANDBYTES_OPTIMIZERS
 from tsplanner.probe.launch import worker_command
 from tsplanner.probe.rank_records import merged_record
-from tsplanner.runs import write_json
+from tsplanner.runs import versions, write_json
 from tsplanner.training.job import Job, JobKind, Status
 
 NOT_SETTINGS = ("time",)
@@ -240,20 +240,6 @@ def _ended(board: Board, item: Running) -> bool:
         return False
     finish_case(board, item)
     return True
-
-
-def versions() -> dict[str, str]:
-    """Versions of what was measured with."""
-    from importlib import metadata
-
-    names = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "deepspeed")
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def main() -> None:

@@ -24,14 +24,13 @@ from typing import Any
 
 import msgspec
 from case_plan import plan_of
-from measure_memory import versions
 
 from tsplanner.commands.cases import read_case
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.launch import worker_command
 from tsplanner.probe.rank_records import merged_record
-from tsplanner.runs import write_json
+from tsplanner.runs import versions, write_json
 from tsplanner.training import environment
 from tsplanner.training.job import Job, JobKind
 

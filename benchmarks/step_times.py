@@ -22,7 +22,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from regret import card, request_of, tables
+from regret_grids import card, request_of, tables
 
 from memory_models.architecture import Architecture
 from memory_models.settings import TrainingSettings

@@ -168,18 +168,16 @@ def _nothing_fits(smallest: Evaluated) -> str:
 
 
 def _settled(request: PlanRequest, usable: list[Evaluated]) -> Evaluated:
-    """The best plan with its step replayed.
-
-    The quick bounds that rank candidates are wide: faster plans that look tight are replayed, too,
-    and slower ones that look sure where the best one is not.
+    """The best plan with its step replayed; quick bounds are wide, so others are replayed, too:
+    faster ones that look tight, and slower ones that look sure where the best one is not.
     """
     best = best_of(usable)
     limit = (1 + SPEED_TIE) * best.samples_per_second
     by_speed = sorted(usable, key=lambda other: -other.samples_per_second)
-    tight = [other for other in by_speed if other.verdict is Verdict.TIGHT]
     sure = [other for other in by_speed if other.verdict is Verdict.FITS and other is not best]
-    faster = [other for other in tight if other.samples_per_second > limit]
-    for other in (*faster[:LOOKED_AT], best, *sure[:LOOKED_AT]):
+    tight = [other for other in by_speed if other.verdict is Verdict.TIGHT]
+    faster = [other for other in tight if other.samples_per_second > limit][:LOOKED_AT]
+    for other in (*faster, best, *sure[:LOOKED_AT]):
         found = evaluate(request, other.hardware, replay=True)
         if found.verdict is Verdict.FITS:
             return found
