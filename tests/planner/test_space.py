@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from toy_request import HOPPER, TURING, request
 
 from memory_models.device import Device
-from memory_models.settings import Attention, Dtype, FinetuningType, LossKernel, Optimizer
+from memory_models.settings import (
+    Attention,
+    Dtype,
+    FinetuningType,
+    Kernels,
+    LossKernel,
+    Optimizer,
+)
 from tsplanner.planner.request import Pins
 from tsplanner.planner.space import candidates, micro_batch_sizes
 
@@ -123,3 +130,25 @@ def test_candidates_differ() -> None:
     """Nothing is estimated twice."""
     found = list(candidates(request("qwen2.5-0.5b", HOPPER, HOPPER)))
     assert len(found) == len(set(found))
+
+
+def test_stages_that_serve_nothing_are_left_to_who_pins_them() -> None:
+    """ZeRO-2 shards some MiB of an adapter, but frees GiB of a 4-bit base; ZeRO-3 takes no 4 bits."""
+    found = list(candidates(request("qwen2.5-0.5b", HOPPER, HOPPER)))
+    stages = {(h.quantization is not None, h.zero_stage) for h in found}
+    assert stages == {(False, 0), (False, 3), (True, 0), (True, 2)}
+    pinned = candidates(request("qwen2.5-0.5b", HOPPER, HOPPER, pins=Pins(zero_stage=2)))
+    assert {h.zero_stage for h in pinned} == {2}
+    full = request("qwen2.5-0.5b", HOPPER, HOPPER, finetuning_type=FinetuningType.FULL)
+    assert {h.zero_stage for h in candidates(full) if h.quantization is None} == {0, 2, 3}
+
+
+def test_lean_kernels_are_the_default_on_gpus_except_under_zero_3() -> None:
+    """ZeRO-3 gathers weights module by module, which they do not wait for."""
+    found = list(candidates(request("qwen2.5-0.5b", HOPPER, HOPPER)))
+    assert {(h.kernels, h.zero_stage == 3) for h in found} == {
+        (Kernels.LEAN, False),
+        (Kernels.REFERENCE, True),
+    }
+    plain = candidates(request("qwen2.5-0.5b", HOPPER, pins=Pins(kernels=Kernels.REFERENCE)))
+    assert {h.kernels for h in plain} == {Kernels.REFERENCE}

@@ -263,7 +263,7 @@ def _lost(found: Evaluated, best: Evaluated, speed: float) -> str:
         return "optimizer states rounded to 8 bits"
     if moving_parts(found)[:-1] == moving_parts(best)[:-1]:
         return "as fast, more memory"
-    return "as fast, with more moving parts"
+    return "as fast, in more pieces"
 
 
 def replan(plan: Plan, learning: LearningSettings, calibration: Calibration = DEFAULT) -> Plan:

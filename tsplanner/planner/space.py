@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from memory_models.settings import Attention, Dtype, Kernels, LossKernel, Optimizer, Quantization
+from memory_models.settings import (
+    ADAPTER_METHODS,
+    Attention,
+    Dtype,
+    Kernels,
+    LossKernel,
+    Optimizer,
+    Quantization,
+)
 from tsplanner.planner.devices import device_groups, positions_for
 from tsplanner.planner.plan import HardwareSettings
 from tsplanner.planner.request import Pins, PlanRequest
@@ -89,8 +97,8 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
     )
     sizes = micro_batch_sizes(request.learning.effective_batch_size, group.world_size)
     for dtype, quantization, attention, loss, optimizer, sharding, checkpointing in options:
-        if quantization and sharding.zero_stage == 3 and pins.zero_stage != 3:
-            continue  # a rule refuses it, and has to say so only to who asks for it
+        if _pointless(request, quantization, sharding):
+            continue
         for micro in sizes:
             yield HardwareSettings(
                 accelerator="cuda",
@@ -196,3 +204,16 @@ def _shardings(request: PlanRequest) -> list[Sharding]:
     if stage == 1:
         return [Sharding(zero_stage=1), Sharding(zero_stage=1, offload_optimizer=True)]
     return [found for found in SHARDINGS if stage is None or found.zero_stage == stage]
+
+
+def _pointless(request: PlanRequest, quantization: Quantization | None, sharding: Sharding) -> bool:
+    """Sharding that is left to who pins it.
+
+    A rule refuses a quantised base under ZeRO-3, and has to say so only to who asks for it. Of an
+    adapter on a plain base ZeRO-2 shards some MiB; on a quantised one DeepSpeed also casts what
+    would be left in fp32 (embedding, head, norms), which can be the GiB that is missing.
+    """
+    if request.pins.zero_stage is not None:
+        return False
+    adapter = request.learning.finetuning_type in ADAPTER_METHODS
+    return sharding.zero_stage == 3 if quantization else adapter and sharding.zero_stage == 2
