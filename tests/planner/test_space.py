@@ -133,7 +133,7 @@ def test_candidates_differ() -> None:
 
 
 def test_stages_that_serve_nothing_are_left_to_who_pins_them() -> None:
-    """ZeRO-2 shards some MiB of an adapter, but frees GiB of a 4-bit base; ZeRO-3 takes no 4 bits."""
+    """ZeRO-2 shards MiB of an adapter, but frees GiB of a 4-bit base; ZeRO-3 takes no 4 bits."""
     found = list(candidates(request("qwen2.5-0.5b", HOPPER, HOPPER)))
     stages = {(h.quantization is not None, h.zero_stage) for h in found}
     assert stages == {(False, 0), (False, 3), (True, 0), (True, 2)}
