@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import tiny
 
-from memory_models.settings import Dtype, FinetuningType, LossKernel
+from memory_models.settings import Dtype, FinetuningType, Kernels, LossKernel
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import METRICS_FILE, run_job
 from tsplanner.runs import read_json_lines
@@ -99,6 +99,18 @@ def test_two_ranks_learn_what_one_process_learns(tmp_path: Path) -> None:
         losses, held_out = launched(plan, tmp_path / name)
         assert losses == pytest.approx(expected, abs=2e-4), name
         assert held_out == pytest.approx([e.loss for e in record.evaluations], abs=2e-4), name
+
+
+@pytest.mark.slow
+def test_lean_kernels_learn_what_the_reference_learns_on_two_ranks(tmp_path: Path) -> None:
+    """What plans run by default on GPUs stays within what bf16 rounds off."""
+    base = tiny.with_hardware(tiny.plan(tmp_path), **HALF)
+    expected, record = curve(base, tmp_path / "base")
+    two = {"world_size": 2, "micro_batch_size": 1, "gradient_accumulation_steps": 2}
+    plan = tiny.with_hardware(base, kernels=Kernels.LEAN, **two)
+    losses, held_out = launched(plan, tmp_path / "lean")
+    assert losses == pytest.approx(expected, abs=2e-2)
+    assert held_out == pytest.approx([e.loss for e in record.evaluations], abs=2e-2)
 
 
 @pytest.mark.slow
