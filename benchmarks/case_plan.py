@@ -9,7 +9,7 @@ from memory_models.weights import total_parameters
 from tsplanner.commands.cases import Case
 from tsplanner.models.source import read_model
 from tsplanner.planner.evaluate import evaluate, finish
-from tsplanner.planner.plan import DatasetRef, ModelRef, pinned
+from tsplanner.planner.plan import ModelRef, no_dataset, pinned
 from tsplanner.planner.request import PlanRequest
 
 
@@ -31,15 +31,7 @@ def plan_of(case: Case, given: dict[str, Any], machine: Any) -> Any:
             parameters_trainable=0,
             config=source.config,
         ),
-        dataset=DatasetRef(
-            name="(none)",
-            path=None,
-            rows_total=0,
-            rows_kept=0,
-            longest_sequence=length,
-            mean_sequence=float(length),
-            counted_by="cutoff_len",
-        ),
+        dataset=no_dataset(length),
         machine=machine,
         learning=learning,
     )

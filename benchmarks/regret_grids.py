@@ -18,10 +18,10 @@ from tsplanner.hardware.describe import parse_gpus
 from tsplanner.models.source import read_model
 from tsplanner.planner.evaluate import Evaluated, evaluate
 from tsplanner.planner.plan import (
-    DatasetRef,
     HardwareSettings,
     LearningSettings,
     ModelRef,
+    no_dataset,
     pinned,
     training_settings,
 )
@@ -91,15 +91,7 @@ def request_of(grid: Grid, cap_gib: int) -> PlanRequest:
             parameters_trainable=trainable_parameters(source.architecture, settings),
             config=source.config,
         ),
-        dataset=DatasetRef(
-            name="(none)",
-            path=None,
-            rows_total=0,
-            rows_kept=0,
-            longest_sequence=grid.length,
-            mean_sequence=float(grid.length),
-            counted_by="cutoff_len",
-        ),
+        dataset=no_dataset(grid.length),
         machine=card(cap_gib),
         learning=learning,
         pins=Pins(),

@@ -46,6 +46,21 @@ def wait_for_steps(folder: Path, count: int) -> Path:
     raise AssertionError(f"no run under {folder}")
 
 
+def succeeded(command: list[str], folder: Path) -> str:
+    """What a command printed that has to end well."""
+    done = subprocess.run(
+        command,
+        check=False,
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_no_rank_outlives_the_command(tmp_path: Path, how: str) -> None:
     """Ctrl-C, TERM and KILL of the command end launcher and ranks within seconds."""
@@ -89,16 +104,7 @@ def test_interrupted_run_of_two_ranks_is_gone_on_with(tmp_path: Path) -> None:
     stopped = [json.loads((folder / name).read_text()) for name in ("record.json", "record-1.json")]
     assert [record["status"] for record in stopped] == ["stopped", "stopped"]
     assert stopped[0]["steps"] == stopped[1]["steps"]
-    done = subprocess.run(
-        [*command, "--run-folder", str(folder), "--resume"],
-        check=False,
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    succeeded([*command, "--run-folder", str(folder), "--resume"], tmp_path)
     rows = [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [row["step"] for row in rows if "learning_rate" in row]
     assert steps == list(range(1, steps[-1] + 1))
@@ -109,17 +115,8 @@ def test_search_of_trials_of_two_ranks_ends_with_an_adapter(tmp_path: Path) -> N
     """Each trial goes through the launcher, one at a time, and so does the full run."""
     path = planned(tmp_path, epochs=1)
     line = ["tune", "--plan", str(path), "--trials", "2", "--jobs", "2", "--epochs", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tsplanner", *line],
-        check=False,
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Trials one at a time" in done.stdout
+    said = succeeded([sys.executable, "-m", "tsplanner", *line], tmp_path)
+    assert "Trials one at a time" in said
     (folder,) = (tmp_path / "saves" / "tiny" / "lora").iterdir()
     records = [json.loads(path.read_text()) for path in folder.rglob("record.json")]
     assert [len(record["ranks"]) for record in records] == [2, 2, 2]

@@ -14,22 +14,13 @@ os.environ |= {"DS_ACCELERATOR": "cpu", "HF_HUB_OFFLINE": "1", "LOCAL_RANK": os.
 import deepspeed
 import torch
 from peft import LoraConfig, get_peft_model
+from sharded_model import CONFIG
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments
 
 from memory_models.zero_limits import live_elements
 from tsplanner.exporters.deepspeed import zero_optimization
 from tsplanner.models.source import read_architecture
 
-CONFIG = {
-    "model_type": "llama",
-    "hidden_size": 128,
-    "intermediate_size": 320,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 1000,
-    "max_position_embeddings": 512,
-}
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -87,7 +78,7 @@ def main() -> None:
     deepspeed.init_distributed(dist_backend="gloo")
     asked = arguments(stage)
     options = {key: value for key, value in CONFIG.items() if key != "model_type"}
-    config = AutoConfig.for_model("llama", tie_word_embeddings=False, **options)
+    config = AutoConfig.for_model("llama", **options)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     if method == "lora":
         lora = LoraConfig(r=8, target_modules=TARGETS, task_type="CAUSAL_LM")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sharded_model import CONFIG
 
 from memory_models.recipes import as_run, standing_of
 from memory_models.settings import FinetuningType, Optimizer, TrainingSettings
@@ -17,17 +18,6 @@ from memory_models.zero import shard
 from tsplanner.models.source import read_architecture
 
 SCRIPT = Path(__file__).with_name("sharded_run.py")
-CONFIG = {
-    "model_type": "llama",
-    "hidden_size": 128,
-    "intermediate_size": 320,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 1000,
-    "max_position_embeddings": 512,
-    "tie_word_embeddings": False,
-}
 
 
 def live_bytes(stage: int, method: str, folder: Path) -> int:

@@ -14,8 +14,8 @@ from memory_models.device import Device, Machine
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import HardwareSettings, Plan
 from tsplanner.probe.launch import device_environment, worker_command, worker_devices
-from tsplanner.probe.rank_records import merged_record, missing_ranks, record_file, remove_records
-from tsplanner.training.job import LOST_RANKS, JobKind, RankMemory, Record, Status
+from tsplanner.probe.rank_records import merged_record, missing_ranks, remove_records
+from tsplanner.training.job import LOST_RANKS, JobKind, RankMemory, Record, Status, record_file
 
 OK = Record(
     status=Status.OK,

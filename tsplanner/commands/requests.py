@@ -19,6 +19,7 @@ from tsplanner.planner.plan import (
     HardwareSettings,
     LearningSettings,
     ModelRef,
+    no_dataset,
     training_settings,
 )
 from tsplanner.planner.request import Pins, PlanRequest
@@ -164,16 +165,7 @@ def _dataset(
     if path is None and subject.model in (None, DEFAULT_MODEL):
         path = sample_dataset()
     if path is None:
-        return DatasetRef(
-            name="(none)",
-            path=None,
-            rows_total=0,
-            rows_kept=0,
-            longest_sequence=learning.cutoff_len,
-            mean_sequence=float(learning.cutoff_len),
-            length_quantiles=(learning.cutoff_len,),
-            counted_by="cutoff_len",
-        )
+        return no_dataset(learning.cutoff_len)
     found = length_summary(
         path,
         cutoff_len=learning.cutoff_len,

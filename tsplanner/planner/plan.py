@@ -132,6 +132,20 @@ class DatasetRef:
         return self.longest_sequence
 
 
+def no_dataset(length: int) -> DatasetRef:
+    """No rows at hand: every sample is taken to be ``length`` decoder positions long."""
+    return DatasetRef(
+        name="(none)",
+        path=None,
+        rows_total=0,
+        rows_kept=0,
+        longest_sequence=length,
+        mean_sequence=float(length),
+        length_quantiles=(length,),
+        counted_by="cutoff_len",
+    )
+
+
 class Verdict(StrEnum):
     """Three states: the upper bound fits, only the expected value does, or neither."""
 

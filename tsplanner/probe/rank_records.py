@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from tsplanner.training.job import LOST_RANKS, RankMemory, Record, Status
+from tsplanner.training.job import LOST_RANKS, RankMemory, Record, Status, record_file
 
 WORST_FIRST = (
     Status.DEVICE_OOM,
@@ -18,11 +18,6 @@ WORST_FIRST = (
     Status.STOPPED,
     Status.OK,
 )
-
-
-def record_file(folder: Path, rank: int) -> Path:
-    """Where a rank leaves its record."""
-    return folder / ("record.json" if rank == 0 else f"record-{rank}.json")
 
 
 def read_record(folder: Path, rank: int = 0) -> Record | None:

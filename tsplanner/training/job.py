@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from tsplanner.planner.plan import Plan
 
@@ -11,6 +12,11 @@ DIVERGED = "diverged"
 """First word of the message of a run whose loss is no number any more."""
 LOST_RANKS = "lost the other ranks"
 """First words of the message of a rank that could not reach another: the cause is the other's."""
+
+
+def record_file(folder: Path, rank: int) -> Path:
+    """Where a rank leaves its record: the first one's is the run's, the others' are numbered."""
+    return folder / ("record.json" if rank == 0 else f"record-{rank}.json")
 
 
 class JobKind(StrEnum):

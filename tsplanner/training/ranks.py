@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -87,11 +86,6 @@ def barrier() -> None:
     """Wait for all ranks."""
     if world_size() > 1 and dist.is_initialized():
         dist.barrier()
-
-
-def record_file(folder: Path, number: int) -> Path:
-    """Where a rank's record goes: rank 0's is the run's, the others' are numbered."""
-    return folder / ("record.json" if number == 0 else f"record-{number}.json")
 
 
 def leave(status: int) -> None:

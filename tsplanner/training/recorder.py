@@ -14,7 +14,7 @@ import msgspec
 
 from tsplanner import runs
 from tsplanner.training import ranks
-from tsplanner.training.job import Evaluation, Job, JobKind, Record, Status
+from tsplanner.training.job import Evaluation, Job, JobKind, Record, Status, record_file
 from tsplanner.training.memory import MemoryMeter
 
 METRICS_FILE = "metrics.jsonl"
@@ -150,7 +150,7 @@ class Recorder:
 
 def write_record(folder: Path, record: Record) -> None:
     """Write record.json, whole or not at all."""
-    path = ranks.record_file(folder, record.rank)
+    path = record_file(folder, record.rank)
     runs.write_bytes(path, msgspec.json.format(msgspec.json.encode(record)))
 
 
