@@ -172,6 +172,8 @@ class Architecture:
     sliding_layers: int = 0
     rotary_buffer_count: int = 0
     """Elements of non-persistent rotary caches that nothing shards or quantises (ChatTS-14B)."""
+    copies_logits: bool = False
+    """The loss reads a shifted fp32 copy of all logits (the released ChatTS-14B's own loss)."""
     encoder: TimeSeriesEncoder | None = None
     extra_linears: tuple[Linear, ...] = field(default=())
     """Projections outside the blocks (OPT-350m's project_in/out); counted, never targeted."""

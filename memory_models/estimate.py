@@ -15,6 +15,7 @@ from memory_models.driver import by_generation, major_of, outside_interval, proc
 from memory_models.instants import Instant, instants, load
 from memory_models.recipes import as_run, standing_of
 from memory_models.records import Component, Interval, MemoryEstimate
+from memory_models.released import as_released
 from memory_models.replay import reserved_bytes
 from memory_models.settings import Attention, Dtype, Quantization, TrainingSettings
 from memory_models.units import MIB
@@ -200,14 +201,9 @@ def _recipe_assumptions(
         yield "int8: outlier columns not counted"
     if paged:
         yield f"{paged // MIB} MiB of paged optimizer states may move to the host"
-    if architecture.model_type == "chatts":
+    released = as_released(architecture).rotary_buffer_count
+    if released and not architecture.rotary_buffer_count:
         yield (
             "our own ChatTS code; the released remote code adds "
-            f"{_released_rotary_bytes(architecture) // MIB} MiB of rotary caches"
+            f"{2 * released // MIB} MiB of rotary caches"
         )
-
-
-def _released_rotary_bytes(architecture: Architecture) -> int:
-    """Half-precision cosine and sine caches that every layer of the released ChatTS-14B owns."""
-    per_layer = 2 * architecture.max_position_embeddings * architecture.head_dim
-    return 2 * architecture.num_hidden_layers * per_layer

@@ -16,8 +16,7 @@ HALF = 2
 
 def lean_norm(ops: Ops, value: Value) -> bool:
     """Whether this norm runs as one kernel: RMSNorm whose weight has the stream's dtype."""
-    upcast = ops.settings.quantization is not None and not ops.settings.uniform_dtype
-    weight_bytes = FP32 if upcast else ops.stored
+    weight_bytes = FP32 if ops.upcast else ops.stored
     plain = ops.shape.norm is Norm.RMS and not ops.shape.norm_scales_in_fp32
     return ops.settings.kernels is Kernels.LEAN and plain and value.bytes == weight_bytes
 

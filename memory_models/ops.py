@@ -33,7 +33,7 @@ class Ops:
         """Bytes an element of base weights as loaded."""
         self.adapter = self.stored if settings.uniform_dtype else FP32
         """Bytes an element of an adapter's matrices."""
-        self.upcast = settings.quantization is not None and not settings.uniform_dtype
+        self.upcast = settings.upcasts_base
         """A quantised base's norms and fused experts are in fp32, unless DeepSpeed cast them."""
         self.linears = {linear.role: linear for linear in architecture.block}
         self.cached: list[Value] = []

@@ -32,7 +32,7 @@ def precision(settings: TrainingSettings) -> Precision:
     Under DeepSpeed everything has one dtype and nothing is cast (``recipes.as_run``).
     Source: torch/amp/autocast_mode.py; bitsandbytes nn/modules.py (Linear4bit.forward).
     """
-    if settings.quantization is not None and not settings.uniform_dtype:
+    if settings.upcasts_base:
         operand = 4 if settings.autocast is None else BYTES[settings.autocast]
         return Precision(operand=operand, residual=4, projected=4, casts_input=operand < 4)
     if settings.model_dtype is not Dtype.FP32:

@@ -66,7 +66,15 @@ _LEFT_OUT = _LENGTHS | {"zero_stage"}
 _STANDING = tuple(item.name for item in fields(TrainingSettings) if item.name not in _LEFT_OUT)
 _ELSEWHERE = frozenset({"optimizer", "expandable_segments"})
 _RECIPE = tuple(name for name in _STANDING if name not in _RANKS | _ELSEWHERE)
-_TAIL = ("finetuning_type", "model_dtype", "autocast", "quantization", "loss_kernel", "kernels")
+_TAIL = (
+    "finetuning_type",
+    "model_dtype",
+    "autocast",
+    "quantization",
+    "upcast_unquantized",
+    "loss_kernel",
+    "kernels",
+)
 
 standing_of: Reducer = _reducer(_STANDING, whole=True)
 """What model states depend on: all but lengths and batches."""

@@ -116,6 +116,8 @@ class TrainingSettings:
     kernels: Kernels = Kernels.REFERENCE
     expandable_segments: bool = False
     """PyTorch's allocator grows its segments instead of taking new ones (our worker's setting)."""
+    upcast_unquantized: bool = True
+    """What bitsandbytes leaves alone of a quantised base is in fp32; LLaMA-Factory keeps it."""
     world_size: int = 1
     zero_stage: int = 0
     offload_optimizer: bool = False
@@ -162,6 +164,12 @@ class TrainingSettings:
         Source: deepspeed runtime/engine.py (``_cast_module_mixed_precision``).
         """
         return self.zero_stage > 0
+
+    @property
+    def upcasts_base(self) -> bool:
+        """Embedding, head and norms of a quantised base are in fp32, as is its stream."""
+        prepared = self.quantization is not None and self.upcast_unquantized
+        return prepared and not self.uniform_dtype
 
     @property
     def sharding(self) -> str:

@@ -49,9 +49,7 @@ class Tail(Ops):
         """Bytes an element of the head's weight as stored."""
 
     def _fp32_head(self) -> bool:
-        settings = self.settings
-        upcast = settings.quantization is not None and not settings.uniform_dtype
-        return upcast or settings.model_dtype is Dtype.FP32
+        return self.settings.upcasts_base or self.settings.model_dtype is Dtype.FP32
 
     def run(self) -> Value:
         """From the last block's output to the loss."""
@@ -78,6 +76,10 @@ class Tail(Ops):
             logits = tape.op((curved,), width, logits.bytes)
             tape.drop(curved)
         wide = self.cast(logits, FP32)
+        if shape.copies_logits:
+            # The code binds its logits anew in fp32 and keeps them to the end beside the copy.
+            tape.drop(logits)
+            logits, wide = wide, tape.op((wide,), width, FP32)
         chances = tape.op((wide,), width, FP32, saves=(None,))
         tape.drop(wide)
         loss = tape.op((chances,), (0, 0, 0), FP32, saves=(chances,))

@@ -159,9 +159,8 @@ def base_weight_bytes(architecture: Architecture, settings: TrainingSettings) ->
     fp32: embedding, head, norms and biases. Source: peft/utils/other.py. DeepSpeed casts them back.
     """
     rotary = architecture.rotary_buffer_count * BYTES[settings.model_dtype]
-    upcast = not settings.uniform_dtype
     dtype, quantization = settings.model_dtype, settings.quantization
-    return weight_bytes(architecture, dtype, quantization, upcast=upcast) + rotary
+    return weight_bytes(architecture, dtype, quantization, upcast=settings.upcasts_base) + rotary
 
 
 def largest_quantized_weight(architecture: Architecture) -> int:

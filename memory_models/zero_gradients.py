@@ -223,6 +223,8 @@ def _load(architecture: Architecture, settings: TrainingSettings) -> int:
     if settings.quantization is None:
         return 0
     dtype = Dtype.FP32 if settings.model_dtype is Dtype.FP32 else Dtype.BF16
-    upcast = weight_bytes(architecture, dtype, settings.quantization)
+    upcast = weight_bytes(
+        architecture, dtype, settings.quantization, upcast=settings.upcast_unquantized
+    )
     adapters = (PARAMETER_BYTES - element) * trainable_parameters(architecture, settings)
     return upcast - base_weight_bytes(architecture, settings) + adapters

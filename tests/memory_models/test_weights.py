@@ -92,6 +92,16 @@ def test_experts_are_not_quantised() -> None:
     assert largest_quantized_weight(EXPERTS) == 64
 
 
+def test_a_trainer_may_leave_half_precision_beside_quantised_matrices() -> None:
+    """Two bytes an element instead of four of what bitsandbytes leaves alone."""
+    large = replace(TOY, vocab_size=TOY.vocab_size * 4096)
+    fp32 = TrainingSettings(quantization=Quantization.NF4)
+    kept = replace(fp32, upcast_unquantized=False)
+    half = base_weight_bytes(large, fp32) - base_weight_bytes(large, kept)
+    embeddings = 1 if large.tie_word_embeddings else 2
+    assert half == 2 * embeddings * large.vocab_size * large.hidden_size
+
+
 def test_a_models_own_rotary_caches_come_on_top() -> None:
     """100 cached numbers in half precision are 200 bytes that nothing quantises."""
     cached = replace(TOY, rotary_buffer_count=100)

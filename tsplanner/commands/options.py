@@ -57,6 +57,7 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
         ("--adalora-init-rank", positive, "[1.5 x rank]"),
         ("--freeze-trainable-layers", positive, f"[{defaults.freeze_trainable_layers}]"),
         ("--learning-rate", positive_float, "[by method and model size]"),
+        ("--timeseries-lr", positive_float, "of the time-series encoder [--learning-rate]"),
         ("--epochs", positive, f"[{defaults.num_train_epochs}]"),
         ("--effective-batch", positive, f"kept exactly [{defaults.effective_batch_size}]"),
         ("--cutoff-len", cutoff, f"text tokens of a sample [{defaults.cutoff_len}]"),

@@ -120,6 +120,7 @@ def learning_settings(given: dict[str, object], source: ModelSource) -> Learning
     rate = default_learning_rate(method, total)
     defaults = LearningSettings(finetuning_type=method, learning_rate=rate)
     learning = replace(defaults, **values)  # type: ignore[arg-type]
+    _check_timeseries_lr(learning, source)
     try:
         settings = training_settings(learning, HardwareSettings(), 16)
         check_targets(source.architecture, settings)
@@ -127,6 +128,21 @@ def learning_settings(given: dict[str, object], source: ModelSource) -> Learning
     except ValueError as error:
         raise UsageError(f"{error}.") from error
     return learning
+
+
+def _check_timeseries_lr(learning: LearningSettings, source: ModelSource) -> None:
+    if learning.timeseries_lr is None:
+        return
+    if source.architecture.encoder is None:
+        raise UsageError(
+            f"--timeseries-lr is for a time-series encoder, which {source.architecture.name} has "
+            "not: leave it out."
+        )
+    if learning.finetuning_type is FinetuningType.FREEZE:
+        raise UsageError(
+            "--timeseries-lr has nothing to set: freeze trains the last decoder blocks alone; "
+            "leave it out, or take another --finetuning-type."
+        )
 
 
 def _tokenizer(subject: Subject, source: ModelSource) -> Path | None:

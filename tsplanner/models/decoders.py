@@ -215,11 +215,7 @@ def _encoder(config: Config) -> TimeSeriesEncoder:
 
 
 def _chatts(name: str, config: Config) -> Architecture:
-    """ChatTS on Qwen2: the released code keeps a rotary cache in every layer.
-
-    Elements: L x 2 x positions x A. Our own implementation in tsplanner/training keeps one
-    inverse-frequency vector instead, so the cache counts only with ``trust_remote_code``.
-    """
+    """ChatTS on Qwen2, as our own code runs it; for the authors' see memory_models/released.py."""
     return replace(_qwen2(name, config), encoder=_encoder(config))
 
 

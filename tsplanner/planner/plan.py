@@ -35,6 +35,8 @@ class LearningSettings:
     adalora_init_rank: int | None = None
     freeze_trainable_layers: int = 2
     learning_rate: float = 2e-4
+    timeseries_lr: float | None = None
+    """Learning rate of what is trained in the time-series encoder; None: ``learning_rate``."""
     lr_scheduler_type: str = "cosine"
     warmup_ratio: float = 0.03
     weight_decay: float = 0.0

@@ -220,6 +220,7 @@ def build_trainer(
         data_collator=collator,
         callbacks=[callback],
     )
+    built.timeseries_lr = plan.learning.timeseries_lr
     callback.trainer = built
     built.plan_callback = callback
     return built

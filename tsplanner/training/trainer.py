@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from transformers import (
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -23,6 +22,7 @@ from memory_models.settings import ADAPTER_METHODS, Dtype, FinetuningType
 from tsplanner.planner.plan import Plan
 from tsplanner.training import ranks
 from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
+from tsplanner.training.encoder_rate import EncoderRateTrainer
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.orthogonality import orthogonality_configs, without_orthogonality
 from tsplanner.training.padding import BlanksLast
@@ -34,7 +34,7 @@ KEPT_CHECKPOINTS = 2
 STOP_FILE = "stop"
 
 
-class PlanTrainer(Trainer):
+class PlanTrainer(EncoderRateTrainer):
     """Trainer that evaluates row by row and weighs the rows by their answer tokens.
 
     ``blanks``: how many of the rows to train on, the last ones, only fill up the last step.

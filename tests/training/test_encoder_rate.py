@@ -1,0 +1,183 @@
+"""A learning rate of its own for the time-series encoder."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from memory_models.settings import FinetuningType, Optimizer
+from tsplanner.models.source import read_model
+from tsplanner.planner.plan import ModelRef, Plan
+from tsplanner.probe.runner import METRICS_FILE, run_job
+from tsplanner.runs import read_json_lines
+from tsplanner.settings import configs_folder
+from tsplanner.training.job import Job, JobKind, Status
+
+RATE, ENCODER_RATE = 0.01, 0.5
+
+
+def plan(folder: Path, **learning: Any) -> Plan:
+    """Two epochs of two steps on four rows of the sample, by plain SGD at a constant rate."""
+    sample = (configs_folder() / "datasets" / "sample" / "sample.jsonl").read_text().splitlines()
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = folder / "four.jsonl"
+    rows.write_text("".join(f"{line}\n" for line in sorted(sample, key=len)[:4]))
+    base, source = tiny.plan(folder), read_model("tiny-chatts")
+    return replace(
+        base,
+        model=ModelRef(
+            name="tiny-chatts",
+            path=str(source.folder),
+            model_type="chatts",
+            parameters_total=1,
+            parameters_trainable=1,
+            config=source.config,
+            has_weights=True,
+        ),
+        dataset=replace(base.dataset, path=str(rows), rows_total=4, rows_kept=4),
+        learning=replace(
+            base.learning,
+            **{
+                "learning_rate": RATE,
+                "timeseries_lr": ENCODER_RATE,
+                "lr_scheduler_type": "constant",
+                "warmup_ratio": 0.0,
+                "max_grad_norm": 0.0,
+                "effective_batch_size": 2,
+                "cutoff_len": 1000,
+                "validation_fraction": 0.0,
+                **learning,
+            },
+        ),
+        hardware=replace(
+            base.hardware,
+            optimizer=Optimizer.SGD,
+            micro_batch_size=1,
+            gradient_accumulation_steps=2,
+        ),
+    )
+
+
+def built(plan: Plan, folder: Path, kind: JobKind = JobKind.TRIAL) -> Any:
+    """The Trainer of the plan, in this process."""
+    from tsplanner.training.execute import build_trainer
+    from tsplanner.training.memory import MemoryMeter
+    from tsplanner.training.model import training_device
+    from tsplanner.training.recorder import Recorder
+
+    folder.mkdir(exist_ok=True)
+    job = Job(kind=kind, plan=plan, folder=str(folder))
+    recorder = Recorder(job, MemoryMeter(cuda=False))
+    return build_trainer(job, recorder, training_device(plan.hardware), lambda: False)
+
+
+def trained(trainer: Any) -> dict[str, Any]:
+    """Copies of what is trained, by name."""
+    return {
+        name: parameter.detach().clone()
+        for name, parameter in trainer.model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+@pytest.mark.parametrize("method", [FinetuningType.LORA, FinetuningType.FULL])
+def test_the_encoder_moves_by_its_own_rate_and_the_rest_by_theirs(
+    tmp_path: Path, method: FinetuningType
+) -> None:
+    """One step of SGD is the rate times the gradient, parameter by parameter."""
+    import torch
+    from transformers import TrainerCallback
+
+    trainer = built(plan(tmp_path, finetuning_type=method), tmp_path / "run")
+    moves: dict[str, float] = {}
+
+    class Watch(TrainerCallback):
+        """Compares one step with the gradients it was made from."""
+
+        def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+            """Keep where everything stands."""
+            self.before = trained(trainer)
+            self.gradients = {
+                name: parameter.grad.clone()
+                for name, parameter in trainer.model.named_parameters()
+                if parameter.grad is not None
+            }
+
+        def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+            """Rate of every parameter that has moved."""
+            after = trained(trainer)
+            for name, gradient in self.gradients.items():
+                if gradient.abs().max() > 1e-6:
+                    rate = ENCODER_RATE if "ts_encoder" in name.split(".") else RATE
+                    wanted = self.before[name] - rate * gradient
+                    torch.testing.assert_close(after[name], wanted, rtol=1e-4, atol=1e-6)
+                    moves[name] = rate
+
+    trainer.add_callback(Watch())
+    trainer.train()
+    assert {RATE, ENCODER_RATE} == set(moves.values())
+
+
+def test_the_scheduler_scales_both_rates_alike(tmp_path: Path) -> None:
+    """A cosine from a first rate of 0.01 and 0.5: fifty to one at every step."""
+    from transformers import TrainerCallback
+
+    trainer = built(plan(tmp_path, lr_scheduler_type="cosine"), tmp_path / "run")
+    seen = []
+
+    class Watch(TrainerCallback):
+        """Notes the rates of the groups that hold parameters."""
+
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            """The rates of this step."""
+            groups = [group for group in trainer.optimizer.param_groups if group["params"]]
+            seen.append([group["lr"] for group in groups])
+
+    trainer.add_callback(Watch())
+    trainer.train()
+    assert seen[0] == [RATE, ENCODER_RATE]
+    assert len({rates[0] for rates in seen}) == len(seen) == 4
+    assert [rates[1] / rates[0] for rates in seen] == pytest.approx([50.0] * 4)
+
+
+def test_without_it_the_optimizer_is_as_it_was(tmp_path: Path) -> None:
+    """No group more, no rate but the global one."""
+    trainer = built(plan(tmp_path, timeseries_lr=None), tmp_path / "run")
+    assert {group["lr"] for group in trainer.create_optimizer().param_groups} == {RATE}
+
+
+@pytest.mark.slow
+def test_a_resumed_run_keeps_the_rate(tmp_path: Path) -> None:
+    """Going on from the first epoch's checkpoint ends with the weights of the unbroken run."""
+    import torch
+
+    asked = plan(tmp_path)
+    whole = built(asked, tmp_path / "run", JobKind.TRAIN)
+    whole.train()
+    checkpoints = tmp_path / "run" / "checkpoints"
+    shutil.rmtree(checkpoints / "checkpoint-4")
+    resumed = built(asked, tmp_path / "run", JobKind.TRAIN)
+    resumed.train(resume_from_checkpoint=str(checkpoints / "checkpoint-2"))
+    expected = trained(whole)
+    for name, found in trained(resumed).items():
+        torch.testing.assert_close(found, expected[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_two_ranks_learn_as_one_does(tmp_path: Path) -> None:
+    """The groups are the same on every rank, so the curve is."""
+    asked = plan(tmp_path)
+    shared = replace(asked.hardware, world_size=2, gradient_accumulation_steps=1)
+    losses = []
+    for name, each in (("one", asked), ("two", replace(asked, hardware=shared))):
+        job = Job(kind=JobKind.TRIAL, plan=each, folder=str(tmp_path / name), threads=1)
+        record = run_job(job, time_limit_seconds=200)
+        assert record.status is Status.OK, record.message
+        rows = read_json_lines(tmp_path / name / METRICS_FILE)
+        losses.append([float(str(row["loss"])) for row in rows if "loss" in row])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
