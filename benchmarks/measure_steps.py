@@ -6,7 +6,8 @@ Cases that stand on the same base share a worker, which loads it once; workers a
 process that has imported the libraries. Several GPUs work on several bases at once. Steps are those
 of ``tsplanner probe`` (same worker, same allocator settings), so a case runs at most four
 micro-batches of a step and counts the rest at their rate. Cases of several ranks come last, each
-on all GPUs alone. Writes DIR/steps.json, also when the time is up.
+on all GPUs alone. ``cap_bytes`` of a case caps its allocator. Writes DIR/steps.json, also when the
+time is up.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def groups(bench: Bench, keys: Iterable[str]) -> list[Group]:
 
 def plan_at(bench: Bench, index: int) -> Plan:
     """The plan that pins a case."""
-    given = bench.given[index]
+    given = {key: value for key, value in bench.given[index].items() if key != "cap_bytes"}
     plan: Plan = plan_of(read_case(given, {}), given, bench.machine)
     return plan
 
@@ -133,6 +134,7 @@ def start(bench: Bench, group: Group, gpus: tuple[int, ...]) -> None:
             folder=str(folder),
             probe_steps=bench.steps,
             probe_micro_batches=bench.micro_batches,
+            memory_limit_bytes=bench.given[index].get("cap_bytes"),
         )
         (folder / "job.json").write_bytes(msgspec.json.encode(job))
     group.gpus, group.began = gpus, time.monotonic()
@@ -149,7 +151,7 @@ def run(group: Group) -> None:
     os.dup2(log, 2)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, group.gpus))
     hardware = group.plans[0].hardware
-    if hardware.quantization or hardware.zero_stage or hardware.world_size > 1:
+    if hardware.zero_stage or hardware.world_size > 1 or needs_bitsandbytes(group):
         os.execv(sys.executable, worker_command(hardware, group.jobs))
     status = 1
     try:
@@ -158,6 +160,13 @@ def run(group: Group) -> None:
         status = main(group.jobs)
     finally:
         os._exit(status)
+
+
+def needs_bitsandbytes(group: Group) -> bool:
+    """The forked workers go without it, since its import starts CUDA."""
+    return any(
+        plan.hardware.quantization or "8bit" in plan.hardware.optimizer for plan in group.plans
+    )
 
 
 def collect(bench: Bench, group: Group) -> None:

@@ -99,12 +99,13 @@ def looked_up(table: Table, cap_gib: int) -> Callable[[Sequence[Plan], float], l
     """A prober that finds its records in the grid."""
 
     def probe(plans: Sequence[Plan], seconds: float) -> list[Record]:
-        return [_record(table.get(plan.hardware), cap_gib) for plan in plans]
+        return [record_of(table.get(plan.hardware), cap_gib) for plan in plans]
 
     return probe
 
 
-def _record(row: dict[str, Any] | None, cap_gib: int) -> Record:
+def record_of(row: dict[str, Any] | None, cap_gib: int) -> Record:
+    """What a probe under the cap would have left."""
     if row is None:
         return Record(status=Status.CRASHED, kind=JobKind.PROBE, message="not in the grid")
     if not fits(row, cap_gib):
@@ -175,15 +176,19 @@ def report(paths: Sequence[Path]) -> None:
             shown = " ".join(_percent(judged) for judged in (line.plan, line.probed))
             print(f"{grid.name:28s} {cap:3d} GiB  {shown}  {line.probes} probes  {line.chosen}")
     for name in ("plan", "probed"):
-        judged: list[Judged] = [getattr(line, name) for line in lines]
-        known = sorted(one.regret for one in judged if one.regret is not None)
-        lost = sum(one.out_of_memory for one in judged)
-        print(
-            f"{name:7s} {len(known)} choices of {len(judged)}: regret median "
-            f"{100 * statistics.median(known):.1f} %, 90th "
-            f"{100 * known[int(0.9 * (len(known) - 1))]:.1f} %, worst {100 * known[-1]:.1f} %, "
-            f"out of memory {lost}"
-        )
+        print(figures(name, [getattr(line, name) for line in lines]))
+
+
+def figures(name: str, judged: Sequence[Judged]) -> str:
+    """The bar's figures in one line."""
+    known = sorted(one.regret for one in judged if one.regret is not None)
+    lost = sum(one.out_of_memory for one in judged)
+    return (
+        f"{name:7s} {len(known)} choices of {len(judged)}: regret median "
+        f"{100 * statistics.median(known):.1f} %, 90th "
+        f"{100 * known[int(0.9 * (len(known) - 1))]:.1f} %, worst {100 * known[-1]:.1f} %, "
+        f"out of memory {lost}"
+    )
 
 
 def _percent(judged: Judged) -> str:
