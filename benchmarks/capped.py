@@ -7,7 +7,8 @@
 ``regret.py`` reads off whole grids, measured without a cap, what the planner's choices would do.
 Here every choice of ``plan``, and every probe and choice of ``plan --probe``, is run with the
 allocator capped to what a card of that size has beside the context; a choice that runs out of
-memory is counted. The search of ``plan --probe`` is then played again on these records.
+memory is counted. The search of ``plan --probe`` is then played again on these records. Choices are
+compared by the speeds of the grids, which were measured in one go.
 """
 
 from __future__ import annotations
@@ -83,13 +84,13 @@ def capped_tables(paths: Sequence[Path]) -> dict[Grid, Capped]:
     return found
 
 
-def judged(row: dict[str, Any] | None, best: float) -> Judged:
-    """Speed under the cap against the fastest of the grid."""
+def judged(row: dict[str, Any] | None, of_grid: dict[str, Any] | None, best: float) -> Judged:
+    """Whether it ran under the cap; how fast, is said by the grid, which was timed at one time."""
     if row is None:
         return Judged(None)
     if row["status"] != "ok":
         return Judged(1.0, out_of_memory=True)
-    return Judged(1 - speed(row) / best)
+    return Judged(1 - speed(of_grid or row) / best)
 
 
 def report(paths: Sequence[Path]) -> None:
@@ -115,8 +116,9 @@ def report(paths: Sequence[Path]) -> None:
 
             done = search(request, evaluated, prober, BUDGET_SECONDS, lambda: 0.0)
             after = settled(request, evaluated, done)[1].hardware
-            plans.append(judged(table.get(chosen), best))
-            probed.append(judged(table.get(after), best))
+            measured = grids[grid]
+            plans.append(judged(table.get(chosen), measured.get(chosen), best))
+            probed.append(judged(table.get(after), measured.get(after), best))
             probes += len(done)
             unseen += sum(each.plan.hardware not in table for each in done)
             slower += [
