@@ -7,7 +7,8 @@
 Calibration files: steps_h200.json and the cases of memory_h200_*.json that were timed alone.
 Judged on regret_h200*.json, other models, which no constant was fitted on. "After one probe": of
 each model, length and method the planner's choice for 80 GiB is taken to have been probed, and all
-other candidates of that grid are predicted with the factors that gives.
+other candidates of that grid are predicted with the factors that gives. Three constants of ZeRO and
+offload rest on ranks_h200x2_steps.json; ranks_h200x2_held_out.json was not fitted on.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 from regret_grids import card, request_of, tables
 
 from memory_models.architecture import Architecture
+from memory_models.device import LinkType
 from memory_models.settings import TrainingSettings
 from tsplanner.commands.cases import read_case
 from tsplanner.planner.choose import choose
@@ -34,11 +36,14 @@ from tsplanner.throughput.step_time import StepTime, step_time
 FOLDER = Path(__file__).parent / "measurements"
 CALIBRATION = ("steps_h200*.json", "memory_h200_2*.json")
 JUDGED = "regret_h200*.json"
+RANKS = "ranks_h200x2_steps.json"
+RANKS_HELD_OUT = "ranks_h200x2_held_out.json"
 WARM_UP = 2
 ALONE = 5
 """Cases of the memory files that were timed alone ran at least so many steps."""
 PROBED_CAP_GIB = 80
 MACHINE = card(141)
+TWO = replace(MACHINE, devices=MACHINE.devices * 2, link=LinkType.NVLINK)
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ class Timed:
 
     def predicted(self, efficiency: Efficiency) -> StepTime:
         """What the model says."""
-        return step_time(self.architecture, self.settings, rates_of(MACHINE, efficiency))
+        machine = MACHINE if self.settings.world_size == 1 else TWO
+        return step_time(self.architecture, self.settings, rates_of(machine, efficiency))
 
     def error(self, efficiency: Efficiency) -> float:
         """Predicted over measured, minus one."""
@@ -157,6 +163,9 @@ def main() -> None:
     print(line("calibration (fitted on these)", [case.error(MEASURED) for case in calibration]))
     print(line("other models, before any probe", [case.error(MEASURED) for case in judged]))
     print(line("other models, after one probe", after_one_probe()))
+    print(line("two ranks (fitted on these)", [case.error(MEASURED) for case in timed([RANKS])]))
+    if held_out := timed([RANKS_HELD_OUT]):
+        print(line("two ranks, held out", [case.error(MEASURED) for case in held_out]))
     order = sorted(judged, key=lambda case: -abs(case.error(MEASURED)))
     for case in order[: options.worst]:
         given = json.dumps(case.given)

@@ -38,7 +38,9 @@ class Rates:
     step_seconds: float
     """Host time around an optimizer step: clipping, scheduler, logging."""
     gather_seconds: float
-    """Host time of ZeRO-3's hooks around one linear in one pass."""
+    """Host time of ZeRO-3's hooks around one module with weights in one pass."""
+    reduce_seconds: float
+    """Time that ZeRO-1 and 2 take for one trained tensor's gradient; nothing hides it."""
     host_adam_bytes: float
     """Bytes that an offloaded optimizer steps through on the host."""
     basis: str
@@ -62,9 +64,12 @@ class Efficiency:
     link: float = 0.70
     launch_seconds_per_tensor: float = 33e-6
     step_seconds: float = 0.050
-    gather_seconds: float = 1500e-6
-    """Not fitted: makes a 14B LoRA at 4,096 tokens 2.1 times slower under ZeRO-3 than under DDP on
-    two NVLinked H200s, where 2.4 times was measured."""
+    host_link: float = 0.40
+    """Of the link to the host, where two ranks fetch offloaded weights at once: 25 GB/s each."""
+    gather_seconds: float = 750e-6
+    """0.71, 0.77 and 0.86 ms in three runs under ZeRO-3 on two H200s (2026-11-23)."""
+    reduce_seconds: float = 500e-6
+    """From two runs of one model under ZeRO-2 on two H200s (2026-11-23)."""
     work_factor: float = 1.0
     """Measured over predicted seconds of the GPU's work, of this machine's own probes."""
     launch_factor: float = 1.0
@@ -91,10 +96,11 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
         written_bytes=bandwidth / efficiency.passes,
         memory_bytes=bandwidth * efficiency.memory,
         link_bytes=link * efficiency.link / work,
-        host_bytes=host_link * efficiency.link / work,
+        host_bytes=host_link * efficiency.host_link / work,
         launch_seconds_per_tensor=efficiency.launch_seconds_per_tensor * launch,
         step_seconds=efficiency.step_seconds * launch,
         gather_seconds=efficiency.gather_seconds * launch,
+        reduce_seconds=efficiency.reduce_seconds * launch,
         host_adam_bytes=HOST_ADAM_BYTES_PER_SECOND / work,
         basis=efficiency.basis,
         relative_error=efficiency.relative_error,
@@ -114,6 +120,7 @@ def _cpu_rates(machine: Machine, efficiency: Efficiency) -> Rates:
         launch_seconds_per_tensor=CPU_SECONDS_PER_TENSOR * slower,
         step_seconds=efficiency.step_seconds * slower,
         gather_seconds=efficiency.gather_seconds * slower,
+        reduce_seconds=efficiency.reduce_seconds * slower,
         host_adam_bytes=CPU_BYTES_PER_SECOND / slower,
         issue_overlaps=False,
         basis=efficiency.basis if probed else "assumed CPU rates, not measured here",

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memory_models.activations import tokens
-from memory_models.adapters import trainable_parameters
+from memory_models.adapters import targets, trainable_parameters
 from memory_models.architecture import Architecture
-from memory_models.model_states import gradient_bytes, optimizer_state_bytes
+from memory_models.model_states import gradient_bytes, optimizer_state_bytes, trained_tensors
 from memory_models.settings import Attention, FinetuningType, TrainingSettings
 from memory_models.stack import active_layers
 from memory_models.traffic import traffic
@@ -72,7 +72,7 @@ def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
     """Seconds of one optimizer step of all its micro-batches, per rank."""
     micro = settings.gradient_accumulation_steps
     made = traffic(architecture, settings)
-    hooks = _gathered_linears(architecture, settings) * rates.gather_seconds
+    hooks = _hooked_modules(architecture, settings) * rates.gather_seconds
     return StepTime(
         matrix=micro * micro_batch_flops(architecture, settings) / rates.matrix_flops,
         memory=micro * made.bytes / rates.written_bytes,
@@ -124,11 +124,18 @@ def _passes(settings: TrainingSettings) -> int:
     return 3 if settings.gradient_checkpointing else 2
 
 
-def _gathered_linears(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Linears whose weights ZeRO-3's hooks gather and release in one micro-batch."""
+def _hooked_modules(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Modules around which ZeRO-3's hooks run in one micro-batch, once a pass.
+
+    Linears, norms, and an adapter's two linears each; the hooks run whether or not there is
+    anything to gather. Source: DeepSpeed's parameter_offload.py.
+    """
     if settings.zero_stage != 3:
         return 0
-    return _passes(settings) * len(architecture.block) * architecture.num_hidden_layers
+    layers = architecture.num_hidden_layers
+    modules = layers * (len(architecture.block) + architecture.norms_per_layer)
+    modules += 2 * sum(copies for _, copies in targets(architecture, settings))
+    return _passes(settings) * modules
 
 
 def _optimizer_seconds(
@@ -148,7 +155,11 @@ def _optimizer_seconds(
 def _communication_seconds(
     architecture: Architecture, settings: TrainingSettings, rates: Rates
 ) -> float:
-    """Ring all-reduce of gradients a step; under ZeRO-3 also gathers of all weights a pass."""
+    """Ring all-reduce of gradients a step; under ZeRO-3 also gathers of all weights a pass.
+
+    Under ZeRO-1 and 2 each gradient passes through DeepSpeed's bucket in every micro-batch, which
+    waits for the GPU.
+    """
     ranks = settings.world_size
     if ranks == 1:
         return 0.0
@@ -157,7 +168,11 @@ def _communication_seconds(
     if settings.zero_stage == 3:
         weights = base_weight_bytes(architecture, settings) * share
         moved += _passes(settings) * weights * settings.gradient_accumulation_steps
-    return moved / rates.link_bytes
+    waits = 0.0
+    if settings.zero_stage in (1, 2):
+        tensors = sum(tensor.copies for tensor in trained_tensors(architecture, settings))
+        waits = settings.gradient_accumulation_steps * tensors * rates.reduce_seconds
+    return moved / rates.link_bytes + waits
 
 
 def _offload_seconds(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> float:
