@@ -5,7 +5,8 @@ Margins come from measured residuals by recipe class; see ``Calibration``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from memory_models.caching_allocator import (
     BLOCK_BYTES,
@@ -16,6 +17,7 @@ from memory_models.caching_allocator import (
     SMALL_REQUEST,
 )
 from memory_models.calibration import Calibration, Margin
+from memory_models.recipes import kept_recipe
 from memory_models.records import Interval
 from memory_models.settings import TrainingSettings
 from memory_models.units import round_up
@@ -79,12 +81,33 @@ def margin_scale(estimated: int, dynamic: int) -> float:
     return dynamic + PERSISTENT_SHARE * estimated
 
 
+class Scale(NamedTuple):
+    """Bytes that margins are shares of."""
+
+    usual: float
+    """By the class of the recipe."""
+    plain: float = 0.0
+    """What layers keep that are not checkpointed where others are: by the class of such layers."""
+
+
+def _scale(estimated: int, dynamic: int, plain: int) -> Scale:
+    return Scale(margin_scale(estimated, dynamic) - plain, plain)
+
+
 def allocated_interval(
-    estimated: int, dynamic: int, settings: TrainingSettings, calibration: Calibration
+    estimated: int,
+    dynamic: int,
+    settings: TrainingSettings,
+    calibration: Calibration,
+    *,
+    plain: int = 0,
 ) -> Interval:
-    """Peak of allocated bytes; ``dynamic``: the part of ``estimated`` that is not persistent."""
-    found = _margin(calibration.allocated, recipe_class(settings))
-    return _interval(estimated, margin_scale(estimated, dynamic), found)
+    """Peak of allocated bytes; ``dynamic``: the part of ``estimated`` that is not persistent.
+
+    ``plain``: of that, what layers keep that are not checkpointed where others are.
+    """
+    scale = _scale(estimated, dynamic, plain)
+    return _interval(estimated, scale, _margins(calibration.allocated, recipe_class, settings))
 
 
 def reserved_interval(
@@ -93,26 +116,46 @@ def reserved_interval(
     settings: TrainingSettings,
     calibration: Calibration,
     replayed: int | None = None,
+    *,
+    plain: int = 0,
 ) -> Interval:
-    """Peak of reserved bytes in whole segments: as ``replayed``, or tensors and a usual share."""
-    scale = margin_scale(estimated, dynamic)
+    """Peak of reserved bytes in whole segments: as ``replayed``, or tensors and a usual share.
+
+    ``plain``: as for ``allocated_interval``.
+    """
+    scale = _scale(estimated, dynamic, plain)
     if replayed is None:
-        usual = _margin(calibration.reserved, recipe_class(settings))
+        usual = _margins(calibration.reserved, recipe_class, settings)
         found = _interval(estimated, scale, usual)
     else:
-        found = _interval(replayed, scale, _margin(calibration.replayed, replay_class(settings)))
+        found = _interval(replayed, scale, _margins(calibration.replayed, replay_class, settings))
     return Interval(
         expected=round_up(max(estimated, found.expected), LARGE_STEP),
         upper=round_up(max(estimated, found.upper), LARGE_STEP),
     )
 
 
+def _margins(
+    table: Mapping[str, Margin],
+    class_of: Callable[[TrainingSettings], str],
+    settings: TrainingSettings,
+) -> tuple[Margin, Margin]:
+    """The margin of the recipe, and of layers that keep everything in the same."""
+    usual = _margin(table, class_of(settings))
+    if settings.checkpointed_layers is None:
+        return usual, usual
+    return usual, _margin(table, class_of(kept_recipe(settings)))
+
+
 def _margin(table: Mapping[str, Margin], name: str) -> Margin:
     return table.get(name) or table["default"]
 
 
-def _interval(base: int, scale: float, found: Margin) -> Interval:
+def _interval(base: int, scale: Scale, margins: tuple[Margin, Margin]) -> Interval:
+    usual, plain = margins
     return Interval(
-        expected=base + round(found.expected * scale),
-        upper=base + round(found.upper * scale) + found.floor_bytes,
+        expected=base + round(usual.expected * scale.usual + plain.expected * scale.plain),
+        upper=base
+        + round(usual.upper * scale.usual + plain.upper * scale.plain)
+        + usual.floor_bytes,
     )

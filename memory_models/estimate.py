@@ -41,6 +41,7 @@ def check(
             f"sequence_length {settings.sequence_length} is above the model's "
             f"max_position_embeddings {architecture.max_position_embeddings}"
         )
+    _check_checkpointed_layers(architecture, settings)
     _check_dtypes(settings)
     _standing(architecture, standing_of(as_run(settings)))
     if device is not None:
@@ -50,6 +51,15 @@ def check(
 def _check_standing(architecture: Architecture, settings: TrainingSettings) -> None:
     """Refuse what cannot run at any length."""
     check_targets(architecture, settings)
+
+
+def _check_checkpointed_layers(architecture: Architecture, settings: TrainingSettings) -> None:
+    layers, most = settings.checkpointed_layers, architecture.num_hidden_layers
+    if layers is not None and layers >= most:
+        raise ValueError(
+            f"checkpointed_layers {layers} is not below the model's num_hidden_layers {most}: "
+            "leave it out for all of them"
+        )
 
 
 def _check_dtypes(settings: TrainingSettings) -> None:
@@ -101,9 +111,11 @@ def estimate_memory(
     moments = (*instants(architecture, settings), standing.load)
     peak = max(moments, key=lambda found: found.bytes)
     estimated = persistent + peak.bytes
-    allocated = allocated_interval(estimated, peak.bytes, settings, calibration)
+    allocated = allocated_interval(estimated, peak.bytes, settings, calibration, plain=peak.plain)
     replayed = reserved_bytes(architecture, settings, workspace // 2) if replay else None
-    reserved = reserved_interval(estimated, peak.bytes, settings, calibration, replayed)
+    reserved = reserved_interval(
+        estimated, peak.bytes, settings, calibration, replayed, plain=peak.plain
+    )
     outside = outside_interval(settings, major, calibration)
     process = process_interval(reserved, outside, states.paged, major, calibration)
     return MemoryEstimate(

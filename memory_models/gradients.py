@@ -43,6 +43,16 @@ class Gradients(NamedTuple):
     reduced: int = 0
     """Where a bucket is full for the first time, after ``blocks`` blocks."""
     blocks: int = 0
+    own: int = 0
+    """Those of one trained block, where they come one by one and stay."""
+    trained: int = 0
+    """How many blocks have some."""
+
+    def after(self, blocks: int) -> int:
+        """When the last ``blocks`` blocks' backward has ended."""
+        if not self.own:
+            return max(self.last, self.first)
+        return self.last + min(blocks, self.trained) * self.own
 
 
 def whole(architecture: Architecture, settings: TrainingSettings) -> Gradients:
@@ -66,6 +76,8 @@ def whole(architecture: Architecture, settings: TrainingSettings) -> Gradients:
         end=total + _sums(settings) * one_tied,
         kept=total,
         step=step_transient_bytes(architecture, settings),
+        own=own,
+        trained=trained_blocks(architecture, settings),
     )
 
 

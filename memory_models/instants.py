@@ -11,9 +11,9 @@ from memory_models.architecture import Architecture
 from memory_models.gathered import Gathered, gathered
 from memory_models.gradients import Gradients
 from memory_models.loss import fused_rows
-from memory_models.recipes import recipe_of, standing_of, tail_recipe_of
+from memory_models.recipes import kept_recipe, recipe_of, standing_of, tail_recipe_of
 from memory_models.settings import FinetuningType, TrainingSettings
-from memory_models.stack import mask_bytes, stack_of
+from memory_models.stack import Stack, mask_bytes, recomputed_layers, stack_of
 from memory_models.tail import TailMemory, tail_memory
 from memory_models.weights import embedding_parameters
 from memory_models.zero_gradients import gradients
@@ -25,6 +25,8 @@ class Instant(NamedTuple):
     name: str
     checkpoints: int = 0
     """What the blocks keep for backward."""
+    plain: int = 0
+    """Of it what blocks keep that are not checkpointed where others are."""
     block: int = 0
     """The one block at work."""
     loss: int = 0
@@ -76,32 +78,39 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
     fixed, stack = _fixed(architecture, standing_of(settings)), stack_of(architecture, settings)
     n, rows = tokens(settings), fused_rows(architecture, settings)
     masks = mask_bytes(architecture, settings)
-    held, whole = fixed.gradients, fixed.gathered
+    held, whole, cache = fixed.gradients, fixed.gathered, fixed.cache
+    selective = settings.checkpointed_layers is not None
+    if selective:
+        cache = cache * recomputed_layers(architecture, settings) // architecture.num_hidden_layers
+        whole = _gathered_by_both(architecture, settings, whole)
     passes = whole.forward and settings.gradient_checkpointing
     passing = _passing(architecture, n) if passes else 0
     last = held.last
     if held.blocks:
         passed = held.blocks * (stack.all_kept // architecture.num_hidden_layers)
         last = max(last, held.reduced - passed)
-    found = (
+    found: tuple[Instant, ...] = (
         Instant(
             name="forward",
             checkpoints=stack.all_kept - stack.last_kept,
-            block=stack.forward + masks + passing,
+            plain=max(0, stack.plain - stack.last_kept),
+            block=max(stack.forward, passing) + masks + (cache if selective else 0),
             gradients=held.early,
             gathered=whole.forward,
         ),
         Instant(
             name="forward, loss",
             checkpoints=stack.all_kept,
+            plain=stack.plain,
             block=masks,
-            loss=fixed.cache + fixed.tail.forward.bytes(n, rows),
+            loss=cache + fixed.tail.forward.bytes(n, rows),
             gradients=held.early,
             gathered=whole.loss,
         ),
         Instant(
             name="loss",
             checkpoints=stack.all_kept,
+            plain=stack.plain,
             block=masks,
             loss=fixed.tail.backward.bytes(n, rows),
             gradients=held.loss,
@@ -110,6 +119,7 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
         Instant(
             name="backward, last block",
             checkpoints=stack.all_kept - stack.last_kept + stack.boundary,
+            plain=max(0, stack.plain - stack.last_kept),
             block=stack.backward + masks,
             gradients=last,
             gathered=whole.last,
@@ -124,16 +134,43 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
         Instant(name="backward, embedding", gradients=held.end, gathered=whole.end),
         Instant(name="step", gradients=held.kept, step=held.step),
     )
+    if selective:
+        above = architecture.num_hidden_layers - recomputed_layers(architecture, settings)
+        found = (*found, _last_checkpoint(stack, held, whole, masks, above))
     if not held.head:
         return found
     head = Instant(
         name="backward, head",
         checkpoints=stack.all_kept,
+        plain=stack.plain,
         block=masks,
         gradients=held.head,
         gathered=whole.loss,
     )
     return (*found, head)
+
+
+def _gathered_by_both(
+    architecture: Architecture, settings: TrainingSettings, whole: Gathered
+) -> Gathered:
+    """The most that blocks with and without a checkpoint have gathered."""
+    if not whole.loss:
+        return whole
+    other = gathered(architecture, kept_recipe(recipe_of(settings)))
+    return Gathered(*map(max, whole, other))
+
+
+def _last_checkpoint(
+    stack: Stack, held: Gradients, whole: Gathered, masks: int, last: int
+) -> Instant:
+    """The last checkpointed block runs again; ``last``: blocks above it, which are done."""
+    return Instant(
+        name="backward, last checkpoint",
+        checkpoints=stack.below_plain,
+        block=stack.again + masks,
+        gradients=held.after(last),
+        gathered=max(whole.last, whole.first),
+    )
 
 
 def _passing(architecture: Architecture, tokens: int) -> int:

@@ -62,7 +62,7 @@ def _reducer(names: tuple[str, ...], *, whole: bool = False) -> Reducer:
 
 _LENGTHS = frozenset({"sequence_length", "micro_batch_size", "gradient_accumulation_steps"})
 _RANKS = frozenset({"world_size", "offload_optimizer", "offload_param"})
-_LEFT_OUT = _LENGTHS | {"zero_stage"}
+_LEFT_OUT = _LENGTHS | {"zero_stage", "checkpointed_layers"}
 _STANDING = tuple(item.name for item in fields(TrainingSettings) if item.name not in _LEFT_OUT)
 _ELSEWHERE = frozenset({"optimizer", "expandable_segments"})
 _RECIPE = tuple(name for name in _STANDING if name not in _RANKS | _ELSEWHERE)
@@ -76,8 +76,15 @@ _TAIL = (
     "kernels",
 )
 
+
+@lru_cache(maxsize=4096)
+def kept_recipe(recipe: TrainingSettings) -> TrainingSettings:
+    """The recipe of the layers that are not checkpointed where the first ones are."""
+    return replace(recipe, gradient_checkpointing=False, checkpointed_layers=None)
+
+
 standing_of: Reducer = _reducer(_STANDING, whole=True)
-"""What model states depend on: all but lengths and batches."""
+"""What model states depend on: all but lengths, batches and the number of checkpointed layers."""
 recipe_of: Reducer = _reducer(_RECIPE)
 """What the programs of blocks depend on: optimizer and ranks are left out as well."""
 tail_recipe_of: Reducer = _reducer(_TAIL)

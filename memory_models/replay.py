@@ -39,7 +39,7 @@ from memory_models.settings import (
     TrainingSettings,
 )
 from memory_models.shards import in_order
-from memory_models.stack import active_layers, mask_bytes, masked_layers
+from memory_models.stack import layers_in_turn, mask_bytes, recomputed_layers
 from memory_models.tape_events import WORKSPACE, BlockEvents, Events, block_events, tail_events
 from memory_models.units import MIB, round_up
 from memory_models.weights import base_tensors, quantized_linears, quantized_weight_bytes
@@ -167,6 +167,7 @@ class _StepEvents:
         self.masks = mask_bytes(self.shape, self.settings)
         self.held = int8_input_bytes(self.shape, self.settings) // INT8_GROUPS
         self.trained_blocks = trained_blocks(self.shape, self.settings)
+        self.again = recomputed_layers(self.shape, self.settings)
         self.multiplied = False
         """Backward's thread has its workspace."""
 
@@ -211,22 +212,24 @@ class _StepEvents:
 
     def _kinds(self, *, accumulates: bool) -> list[BlockEvents]:
         """Events of every block that takes part in backward, from the first to the last."""
-        layers = active_layers(self.shape, self.settings)
-        masked = min(layers, masked_layers(self.shape, self.settings))
-        trained = [not self.settings.uses_adapter] * layers
+        turns = layers_in_turn(self.shape, self.settings)
+        trained = [not self.settings.uses_adapter] * len(turns)
         if self.settings.finetuning_type is FinetuningType.FREEZE:
-            frozen = layers - self.settings.freeze_trainable_layers
-            trained = [place >= frozen for place in range(layers)]
+            frozen = len(turns) - self.settings.freeze_trainable_layers
+            trained = [place >= frozen for place in range(len(turns))]
         return [
             block_events(
-                self.shape,
-                self.recipe,
-                trained=trained[place],
-                masked=place < masked,
-                accumulates=accumulates,
+                self.shape, recipe, trained=is_trained, masked=masked, accumulates=accumulates
             )
-            for place in range(layers)
+            for (recipe, masked), is_trained in zip(turns, trained, strict=True)
         ]
+
+    def _outer(self, place: int, last: int) -> bool:
+        """Whether a block's temporaries are replayed: at either end, and where checkpoints end."""
+        if place < OUTER_BLOCKS or place > last - OUTER_BLOCKS:
+            return True
+        turn = self.settings.checkpointed_layers
+        return turn is not None and turn - OUTER_BLOCKS < place <= turn
 
     def _micro_batch(self, *, accumulates: bool, regularised: bool) -> None:
         replay, shape, ranks = self.replay, self.shape, self.replay.ranks
@@ -245,8 +248,7 @@ class _StepEvents:
         ranks.embedding_ends()
         for place, block in enumerate(blocks):
             ranks.enter(place, last + 1, 1)
-            outer = place < OUTER_BLOCKS or place > last - OUTER_BLOCKS
-            replay.play(block.forward if outer else block.kept)
+            replay.play(block.forward if self._outer(place, last) else block.kept)
             replay.take(self.held, INT8_GROUPS)
             ranks.leave()
         ranks.loss_begins()
@@ -265,10 +267,10 @@ class _StepEvents:
         replay, last, ranks = self.replay, len(blocks) - 1, self.replay.ranks
         for place in range(last, -1, -1):
             ranks.enter(place, last + 1, -1)
-            outer = place < OUTER_BLOCKS or place > last - OUTER_BLOCKS
+            outer = self._outer(place, last)
             replay.play(blocks[place].backward if outer else blocks[place].left)
             replay.give(self.held, INT8_GROUPS)
-            if self.settings.gradient_checkpointing:
+            if place < self.again:
                 replay.give(self.boundary)
             if last - place < self.trained_blocks:
                 ranks.reduce_block(outer=outer)

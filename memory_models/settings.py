@@ -110,6 +110,8 @@ class TrainingSettings:
     micro_batch_size: int = 1
     gradient_accumulation_steps: int = 1
     gradient_checkpointing: bool = True
+    checkpointed_layers: int | None = None
+    """Only so many decoder layers are checkpointed, the first ones; None: all of them."""
     attention: Attention = Attention.SDPA
     loss_kernel: LossKernel = LossKernel.PLAIN
     optimizer: Optimizer = Optimizer.ADAMW_TORCH_FUSED
@@ -144,6 +146,7 @@ class TrainingSettings:
             raise ValueError("offload_param needs zero_stage 3")
         if self.offload_optimizer and self.zero_stage == 0:
             raise ValueError("offload_optimizer needs zero_stage 1, 2 or 3")
+        self._check_checkpointed_layers()
         if self.kernels is Kernels.LEAN and self.zero_stage == 3:
             raise ValueError("lean kernels read weights that zero_stage 3 has not gathered")
         if self.quantization is not None and self.finetuning_type not in ADAPTER_METHODS:
@@ -155,6 +158,18 @@ class TrainingSettings:
             raise ValueError(
                 f"adalora_init_rank {self.adalora_init_rank} is below "
                 f"the target rank lora_rank {self.lora_rank}"
+            )
+
+    def _check_checkpointed_layers(self) -> None:
+        layers = self.checkpointed_layers
+        if layers is None:
+            return
+        if not self.gradient_checkpointing:
+            raise ValueError(f"checkpointed_layers {layers} needs gradient_checkpointing")
+        if layers < 1:
+            raise ValueError(
+                f"checkpointed_layers must be at least 1, not {layers}: "
+                "for none, turn gradient_checkpointing off"
             )
 
     @property

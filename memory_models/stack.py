@@ -11,7 +11,7 @@ from memory_models.architecture import Architecture
 from memory_models.block import BlockMemory, block_memory
 from memory_models.moments import Moments
 from memory_models.precision import precision
-from memory_models.recipes import recipe_of
+from memory_models.recipes import kept_recipe, recipe_of
 from memory_models.settings import Attention, FinetuningType, TrainingSettings
 
 
@@ -26,6 +26,18 @@ def active_layers(architecture: Architecture, settings: TrainingSettings) -> int
     return architecture.num_hidden_layers
 
 
+def recomputed_layers(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Blocks whose forward runs once more in backward: the first ones of those that are active."""
+    if not settings.gradient_checkpointing:
+        return 0
+    return settings.checkpointed_layers or active_layers(architecture, settings)
+
+
+def passes(architecture: Architecture, settings: TrainingSettings) -> float:
+    """Times a micro-batch goes through a block: forward, backward, and once more."""
+    return 2 + recomputed_layers(architecture, settings) / architecture.num_hidden_layers
+
+
 def masked_layers(architecture: Architecture, settings: TrainingSettings) -> int:
     """Blocks whose window is not longer than the sequence: their attention needs a mask.
 
@@ -35,6 +47,12 @@ def masked_layers(architecture: Architecture, settings: TrainingSettings) -> int
     if window is None or settings.sequence_length < window:
         return 0
     return architecture.sliding_layers
+
+
+def masked_above(architecture: Architecture, settings: TrainingSettings) -> int:
+    """The share of them that lies above the checkpointed blocks."""
+    above = architecture.num_hidden_layers - recomputed_layers(architecture, settings)
+    return masked_layers(architecture, settings) * above // architecture.num_hidden_layers
 
 
 def mask_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
@@ -49,6 +67,20 @@ def mask_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
         kinds = 2 if 0 < architecture.sliding_layers < architecture.num_hidden_layers else 1
         return kinds * cells * precision(settings).residual
     return cells if windowed and settings.attention is Attention.SDPA else 0
+
+
+def layers_in_turn(
+    architecture: Architecture, settings: TrainingSettings
+) -> list[tuple[TrainingSettings, bool]]:
+    """Of every block in backward, from the first: its recipe, and whether it needs a mask."""
+    layers, recipe = active_layers(architecture, settings), recipe_of(settings)
+    masked = min(layers, masked_layers(architecture, settings))
+    if settings.checkpointed_layers is None:
+        return [(recipe, place < masked) for place in range(layers)]
+    first, above = recomputed_layers(architecture, settings), masked_above(architecture, settings)
+    plain = kept_recipe(recipe)
+    lower = [(recipe, place < masked - above) for place in range(first)]
+    return lower + [(plain, place < above) for place in range(layers - first)]
 
 
 class Programs(NamedTuple):
@@ -81,19 +113,25 @@ class Stack(NamedTuple):
     """Bytes of the blocks for a step's tokens and attention scores."""
 
     boundary: int
-    """A checkpoint; without checkpointing a block's input is part of what it keeps."""
+    """The last block's checkpoint; without one a block's input is part of what it keeps."""
     all_kept: int
     """What all blocks keep."""
     last_kept: int
     """What the last block keeps of it."""
     below_trained: int
-    """Checkpoints of frozen blocks below the first trained one."""
+    """Checkpoints of frozen blocks below the first trained one, and its own beside ``boundary``."""
     forward: int
     """Peak of one block in forward."""
     backward: int
     """Peak of one block in backward, recomputation and its own kept bytes included."""
     first_backward: int
     """The same of the first block."""
+    plain: int = 0
+    """Of ``all_kept`` what blocks keep that are not checkpointed where others are."""
+    below_plain: int = 0
+    """Checkpoints that are there when the last checkpointed one of such a stack runs again."""
+    again: int = 0
+    """Peak of that block in backward; 0: all blocks are alike."""
 
 
 def stack_of(architecture: Architecture, settings: TrainingSettings) -> Stack:
@@ -107,6 +145,8 @@ def stack_of(architecture: Architecture, settings: TrainingSettings) -> Stack:
 
     backward = max([peak(kind.backward) for kind, _ in found.kinds])
     first_backward = peak(found.first.backward)
+    if settings.checkpointed_layers is not None:
+        return _selective(architecture, settings, max(backward, first_backward))
     if settings.gradient_checkpointing:
         boundary = block_bytes(boundary_bytes(architecture, settings))
         return Stack(
@@ -128,6 +168,75 @@ def stack_of(architecture: Architecture, settings: TrainingSettings) -> Stack:
         forward=max([peak(kind.forward) for kind, _ in found.kinds]),
         backward=backward,
         first_backward=first_backward,
+    )
+
+
+class _Plain(NamedTuple):
+    """Blocks that keep everything above checkpointed ones."""
+
+    memory: BlockMemory
+    number: int
+    frozen: bool
+    """Below the first trained one."""
+
+
+def _plain_blocks(architecture: Architecture, settings: TrainingSettings) -> list[_Plain]:
+    """Their kinds; blocks with a mask have their share of them."""
+    total = architecture.num_hidden_layers
+    layers = total - recomputed_layers(architecture, settings)
+    recipe = kept_recipe(recipe_of(settings))
+    frozen = max(0, _frozen_below(architecture, settings) - total + layers)
+    masked = masked_above(architecture, settings)
+    masked_frozen = masked * frozen // layers
+    counts = (
+        (True, False, frozen - masked_frozen),
+        (True, True, masked_frozen),
+        (False, False, layers - frozen - masked + masked_frozen),
+        (False, True, masked - masked_frozen),
+    )
+    trained = not recipe.uses_adapter
+    return [
+        _Plain(
+            memory=block_memory(
+                architecture, recipe, trained=trained and not is_frozen, masked=is_masked
+            ),
+            number=count,
+            frozen=is_frozen,
+        )
+        for is_frozen, is_masked, count in counts
+        if count
+    ]
+
+
+def _selective(architecture: Architecture, settings: TrainingSettings, again: int) -> Stack:
+    """A stack whose first blocks are checkpointed; ``again``: peak of one of them in backward.
+
+    At the loss it does not matter which ones are. When the first ones run again, what the others
+    kept is gone already.
+    """
+    n, scores = tokens(settings), settings.micro_batch_size * settings.sequence_length**2
+    int8 = int8_input_bytes(architecture, settings)
+    boundary = block_bytes(boundary_bytes(architecture, settings))
+    first, below = recomputed_layers(architecture, settings), _frozen_below(architecture, settings)
+    plain = _plain_blocks(architecture, settings)
+    sizes = [_kept(blocks.memory, n, scores) + int8 for blocks in plain]
+    totals = [blocks.number * size for blocks, size in zip(plain, sizes, strict=True)]
+    backward = int8 + max([blocks.memory.backward.bytes(n, scores) for blocks in plain])
+    below_trained, first_backward = (below + 1) * boundary, again
+    if below >= first:
+        frozen = [total for blocks, total in zip(plain, totals, strict=True) if blocks.frozen]
+        below_trained, first_backward = first * boundary + sum(frozen), backward
+    return Stack(
+        boundary=0,
+        all_kept=first * (boundary + int8) + sum(totals),
+        last_kept=max(sizes),
+        below_trained=below_trained,
+        forward=int8 + max([blocks.memory.forward.bytes(n, scores) for blocks in plain]),
+        backward=backward,
+        first_backward=first_backward,
+        plain=sum(totals),
+        below_plain=first * boundary + (first - 1) * int8,
+        again=again,
     )
 
 

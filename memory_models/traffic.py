@@ -13,9 +13,9 @@ from typing import NamedTuple
 from memory_models.activations import tokens
 from memory_models.architecture import Architecture
 from memory_models.loss import fused_rows
-from memory_models.recipes import recipe_of, tail_recipe_of
+from memory_models.recipes import kept_recipe, recipe_of, tail_recipe_of
 from memory_models.settings import LossKernel, TrainingSettings
-from memory_models.stack import active_layers, masked_layers
+from memory_models.stack import active_layers, masked_above, masked_layers, recomputed_layers
 from memory_models.tape import Size
 from memory_models.tape_events import Event, block_events, tail_events
 from memory_models.units import ceil_div
@@ -69,17 +69,34 @@ def tail_written(architecture: Architecture, recipe: TrainingSettings) -> Writte
     return _written(forward, backward)
 
 
+def _blocks(
+    architecture: Architecture, settings: TrainingSettings
+) -> list[tuple[TrainingSettings, bool, int]]:
+    """Recipe, mask or none, and number of all blocks."""
+    recipe = recipe_of(settings)
+    layers, masked = architecture.num_hidden_layers, masked_layers(architecture, settings)
+    if settings.checkpointed_layers is None:
+        return [(recipe, False, layers - masked), (recipe, True, masked)]
+    first, above = recomputed_layers(architecture, settings), masked_above(architecture, settings)
+    plain = kept_recipe(recipe)
+    return [
+        (recipe, False, first - masked + above),
+        (recipe, True, masked - above),
+        (plain, False, layers - first - above),
+        (plain, True, above),
+    ]
+
+
 def traffic(architecture: Architecture, settings: TrainingSettings) -> Traffic:
     """Bytes written and tensors made by one micro-batch of one rank.
 
     Ignores: the embedding, the time-series encoder, rotary tables.
     """
     n, scores = tokens(settings), settings.micro_batch_size * settings.sequence_length**2
-    recipe, trained = recipe_of(settings), not settings.uses_adapter
+    trained = not settings.uses_adapter
     layers, active = architecture.num_hidden_layers, active_layers(architecture, settings)
-    masked = masked_layers(architecture, settings)
     size = tensors = 0
-    for is_masked, count in ((False, layers - masked), (True, masked)):
+    for recipe, is_masked, count in _blocks(architecture, settings):
         if count == 0:
             continue
         forward, backward = block_written(architecture, recipe, trained=trained, masked=is_masked)

@@ -28,6 +28,7 @@ EVERY_KEY: dict[str, list[object]] = {
     "micro_batch_size": [1, 8],
     "gradient_accumulation_steps": [1, 16],
     "gradient_checkpointing": [True, False],
+    "checkpointed_layers": [None, 1, 23],
     "attention": ["eager", "sdpa", "flash_attention_2"],
     "loss_kernel": ["plain", "fused"],
     "optimizer": [

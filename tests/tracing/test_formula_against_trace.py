@@ -29,6 +29,8 @@ PEAK_TOLERANCE = 0.015
 """Formulas leave out masks, rotary tables and single numbers a row: under 1 % at these sizes."""
 
 KEPT, FUSED = {"gradient_checkpointing": False}, {"loss_kernel": LossKernel.FUSED}
+HALF = {"checkpointed_layers": 2}
+"""Of four."""
 LEAN = {"kernels": Kernels.LEAN}
 FULL = {"finetuning_type": FinetuningType.FULL}
 EAGER = {"attention": Attention.EAGER}
@@ -69,6 +71,9 @@ DEFAULT = [
     GridCase("qwen3", {**FULL, "optimizer": Optimizer.ADAMW_TORCH}),
     GridCase("qwen3", {**LEAN, **KEPT, **FUSED}),
     GridCase("llama", {**LEAN}),
+    GridCase("llama", {**HALF}),
+    GridCase("qwen3", {**LEAN, **HALF, **FUSED}),
+    GridCase("qwen2", {**FULL, **HALF}),
 ]
 METHODS = [
     {"finetuning_type": FinetuningType.ADALORA, **KEPT, **FUSED},
@@ -94,6 +99,22 @@ LEAN_METHODS = [
     {"quantization": Quantization.NF4_DQ, **KEPT},
     {"gradient_accumulation_steps": 3, "lora_target": ("q_proj", "v_proj"), **KEPT},
 ]
+SELECTIVE = [
+    ("qwen2", {**LEAN, "checkpointed_layers": 1}),
+    ("qwen2", {**FULL, **LEAN, "checkpointed_layers": 3, **FUSED}),
+    ("qwen2", {"finetuning_type": FinetuningType.FREEZE, "checkpointed_layers": 1}),
+    ("qwen2", {"finetuning_type": FinetuningType.FREEZE, "checkpointed_layers": 3}),
+    ("llama", {**LEAN, "checkpointed_layers": 3, **FUSED}),
+    ("llama", {**FULL, **HALF, "gradient_accumulation_steps": 2}),
+    ("llama", {"quantization": Quantization.NF4_DQ, **HALF}),
+    ("llama", {"quantization": Quantization.INT8, **HALF}),
+    ("gemma2", {**EAGER, **HALF, **FUSED}),
+    ("gemma3", {"checkpointed_layers": 1}),
+    ("gemma3", {**FULL, **HALF, **FUSED}),
+    ("phi3", {**HALF, **FUSED}),
+    ("opt", {**FULL, **HALF}),
+    ("gpt_neox", {**HALF}),
+]
 SLOW = [
     *(
         GridCase(family, {**changes, **(EAGER if family == "gemma2" else {})})
@@ -103,6 +124,7 @@ SLOW = [
     *(GridCase(family, changes) for family in ("llama", "qwen3") for changes in METHODS),
     *(GridCase(family, {**LEAN, **KEPT}) for family in CONFIGS if family != "gemma2"),
     *(GridCase("qwen2", {**LEAN, **changes}) for changes in LEAN_METHODS),
+    *(GridCase(family, changes) for family, changes in SELECTIVE),
 ]
 
 

@@ -19,6 +19,7 @@ HARDWARE = {
     "micro-batch 1 x 4": {"micro_batch_size": 1, "gradient_accumulation_steps": 4},
     "micro-batch 4 x 1": {"micro_batch_size": 4, "gradient_accumulation_steps": 1},
     "checkpointing": {"gradient_checkpointing": True},
+    "some layers checkpointed": {"gradient_checkpointing": True, "checkpointed_layers": 1},
     "fused loss": {"loss_kernel": LossKernel.FUSED},
 }
 

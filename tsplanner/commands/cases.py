@@ -37,6 +37,7 @@ CASE_KEYS: dict[str, type] = {
     "micro_batch_size": int,
     "gradient_accumulation_steps": int,
     "gradient_checkpointing": bool,
+    "checkpointed_layers": int,
     "attention": Attention,
     "loss_kernel": LossKernel,
     "optimizer": Optimizer,
@@ -53,7 +54,9 @@ CASE_KEYS: dict[str, type] = {
 _LARGEST = 10**12
 """Above every number a run can have; keeps products finite."""
 
-NULLABLE = frozenset({"autocast", "quantization", "adalora_init_rank", "device"})
+NULLABLE = frozenset(
+    {"autocast", "quantization", "adalora_init_rank", "checkpointed_layers", "device"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from math import ceil, sqrt
 
 from memory_models.architecture import Architecture
 from memory_models.settings import TrainingSettings
-from memory_models.stack import active_layers
+from memory_models.stack import active_layers, passes, recomputed_layers
 from memory_models.units import ceil_div
 from tsplanner.planner.plan import DatasetRef, HardwareSettings, LearningSettings, Plan
 from tsplanner.throughput.step_time import StepTime
@@ -128,11 +128,12 @@ def forward_seconds(architecture: Architecture, settings: TrainingSettings, row:
     trained, recomputation) evaluation is the first; gathered or offloaded weights come along.
     """
     layers, active = architecture.num_hidden_layers, active_layers(architecture, settings)
-    backward = 1 + (not settings.uses_adapter) + settings.gradient_checkpointing
+    backward = 1 + (not settings.uses_adapter)
+    again = recomputed_layers(architecture, settings)
     moved = row.offload + (row.communication if settings.zero_stage == 3 else 0.0)
-    passes = 3 if settings.gradient_checkpointing else 2
     work = row.seconds - row.optimizer - row.communication - row.offload
-    return work * layers / (layers + backward * active) + moved / passes
+    blocks = layers + backward * active + again
+    return work * layers / blocks + moved / passes(architecture, settings)
 
 
 def run_cost(plan: Plan, price_per_hour: float) -> Cost:

@@ -66,6 +66,8 @@ class HardwareSettings:
     micro_batch_size: int = 1
     gradient_accumulation_steps: int = 16
     gradient_checkpointing: bool = True
+    checkpointed_layers: int | None = None
+    """Only so many decoder layers are checkpointed, the first ones; None: all of them."""
     attention: Attention = Attention.SDPA
     loss_kernel: LossKernel = LossKernel.PLAIN
     optimizer: Optimizer = Optimizer.ADAMW_TORCH_FUSED
@@ -221,6 +223,7 @@ def pinned(settings: TrainingSettings) -> tuple[LearningSettings, HardwareSettin
         micro_batch_size=settings.micro_batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         gradient_checkpointing=settings.gradient_checkpointing,
+        checkpointed_layers=settings.checkpointed_layers,
         attention=settings.attention,
         loss_kernel=settings.loss_kernel,
         optimizer=settings.optimizer,
@@ -254,6 +257,7 @@ def training_settings(
         micro_batch_size=hardware.micro_batch_size,
         gradient_accumulation_steps=hardware.gradient_accumulation_steps,
         gradient_checkpointing=hardware.gradient_checkpointing,
+        checkpointed_layers=hardware.checkpointed_layers,
         attention=hardware.attention,
         loss_kernel=hardware.loss_kernel,
         optimizer=hardware.optimizer,

@@ -13,7 +13,7 @@ from memory_models.adapters import targets, trainable_parameters
 from memory_models.architecture import Architecture
 from memory_models.model_states import gradient_bytes, optimizer_state_bytes, trained_tensors
 from memory_models.settings import Attention, FinetuningType, TrainingSettings
-from memory_models.stack import active_layers
+from memory_models.stack import active_layers, passes, recomputed_layers
 from memory_models.traffic import traffic
 from memory_models.weights import base_weight_bytes, embedding_parameters
 from tsplanner.throughput.rates import Rates
@@ -100,7 +100,7 @@ def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) ->
     )
     trained = settings.finetuning_type is FinetuningType.FULL
     blocks_trained = active if not settings.uses_adapter else 0
-    recompute = active if settings.gradient_checkpointing else 0
+    recompute = recomputed_layers(architecture, settings)
     weights: float = block * (2 * layers + 2 * active + 2 * blocks_trained + 2 * recompute)
     head = embedding_parameters(architecture) * (6 if trained else 4)
     adapters = 6 * trainable_parameters(architecture, settings) if settings.uses_adapter else 0
@@ -119,12 +119,7 @@ def _active_weights(architecture: Architecture, weights: int, copies: int) -> in
     return weights // copies * architecture.num_experts_per_tok
 
 
-def _passes(settings: TrainingSettings) -> int:
-    """Times a micro-batch goes through the blocks: forward, backward, and once more."""
-    return 3 if settings.gradient_checkpointing else 2
-
-
-def _hooked_modules(architecture: Architecture, settings: TrainingSettings) -> int:
+def _hooked_modules(architecture: Architecture, settings: TrainingSettings) -> float:
     """Modules around which ZeRO-3's hooks run in one micro-batch, once a pass.
 
     Linears, norms, and an adapter's two linears each; the hooks run whether or not there is
@@ -135,7 +130,7 @@ def _hooked_modules(architecture: Architecture, settings: TrainingSettings) -> i
     layers = architecture.num_hidden_layers
     modules = layers * (len(architecture.block) + architecture.norms_per_layer)
     modules += 2 * sum(copies for _, copies in targets(architecture, settings))
-    return _passes(settings) * modules
+    return passes(architecture, settings) * modules
 
 
 def _optimizer_seconds(
@@ -167,7 +162,7 @@ def _communication_seconds(
     moved: float = 2 * share * gradient_bytes(architecture, settings)
     if settings.zero_stage == 3:
         weights = base_weight_bytes(architecture, settings) * share
-        moved += _passes(settings) * weights * settings.gradient_accumulation_steps
+        moved += passes(architecture, settings) * weights * settings.gradient_accumulation_steps
     waits = 0.0
     if settings.zero_stage in (1, 2):
         tensors = sum(tensor.copies for tensor in trained_tensors(architecture, settings))
@@ -180,5 +175,5 @@ def _offload_seconds(architecture: Architecture, settings: TrainingSettings, rat
     if not settings.offload_param:
         return 0.0
     weights = base_weight_bytes(architecture, settings) / settings.world_size
-    crossed = _passes(settings) * weights * settings.gradient_accumulation_steps
+    crossed = passes(architecture, settings) * weights * settings.gradient_accumulation_steps
     return crossed / rates.host_bytes

@@ -26,6 +26,7 @@ from tsplanner.tracing.quantised import (
 )
 from tsplanner.tracing.records import Subject
 from tsplanner.training import adapters
+from tsplanner.training.checkpoints import checkpoint_first
 from tsplanner.training.fused_loss import use_fused_loss
 from tsplanner.training.lean import use_lean_kernels
 from tsplanner.training.model import DTYPES, register_own_models
@@ -54,6 +55,7 @@ def build(subject: Subject, settings: TrainingSettings, total_steps: int) -> Any
             trained.gradient_checkpointing_enable(
                 gradient_checkpointing_kwargs={"use_reentrant": False}
             )
+            checkpoint_first(trained, settings.checkpointed_layers)
     trained.train()
     return trained
 
