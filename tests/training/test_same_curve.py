@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -14,6 +15,9 @@ from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import METRICS_FILE, run_job
 from tsplanner.runs import read_json_lines
 from tsplanner.training.job import Job, JobKind, Record, Status
+
+if TYPE_CHECKING:
+    from tsplanner.training.recorder import Recorder
 
 HARDWARE = {
     "micro-batch 1 x 4": {"micro_batch_size": 1, "gradient_accumulation_steps": 4},
@@ -57,8 +61,8 @@ def launched(plan: Plan, folder: Path) -> tuple[list[float], list[float]]:
     return losses, [evaluation.loss for evaluation in record.evaluations]
 
 
-def curve(plan: Plan, folder: Path) -> tuple[list[float], Record]:
-    """Training losses of every step, and the record, trained in this process."""
+def trained(plan: Plan, folder: Path) -> tuple[Any, Recorder]:
+    """The Trainer of a plan after training in this process, and what it noted."""
     from tsplanner.training.data import load_rows
     from tsplanner.training.execute import build_trainer
     from tsplanner.training.memory import MemoryMeter
@@ -69,8 +73,25 @@ def curve(plan: Plan, folder: Path) -> tuple[list[float], Record]:
     job = Job(kind=JobKind.TRIAL, plan=plan, folder=str(folder))
     recorder = Recorder(job, MemoryMeter(cuda=False))
     assert len(load_rows(plan, load_tokenizer(plan.model), model_config(plan.model)).train) == 18
-    build_trainer(job, recorder, training_device(plan.hardware), lambda: False).train()
+    built = build_trainer(job, recorder, training_device(plan.hardware), lambda: False)
+    built.train()
+    return built, recorder
+
+
+def curve(plan: Plan, folder: Path) -> tuple[list[float], Record]:
+    """Training losses of every step, and the record, trained in this process."""
+    _, recorder = trained(plan, folder)
     return recorder.losses, recorder.finish(Status.OK)
+
+
+def test_a_plan_of_two_checkpointed_layers_trains_with_two(tmp_path: Path) -> None:
+    """Of three; Trainer itself switches checkpointing on for all of them."""
+    from tsplanner.training.adapters import decoder_layers
+
+    changes = {"gradient_checkpointing": True, "checkpointed_layers": 2}
+    built, _ = trained(tiny.with_hardware(tiny.plan(tmp_path), **changes), tmp_path / "run")
+    _, layers = decoder_layers(built.model)
+    assert [layer.gradient_checkpointing for layer in layers] == [True, True, False]
 
 
 @pytest.mark.slow

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tsplanner.errors import TsplannerError
 from tsplanner.training.adapters import decoder_layers
+
+
+class FirstLayersOnly(TrainerCallback):
+    """Has ``checkpoint_first`` done once Trainer has switched on the checkpoints of all layers."""
+
+    def __init__(self, count: int | None) -> None:
+        self.count = count
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
+    ) -> None:
+        """Trainer hands the model over."""
+        checkpoint_first(parts["model"], self.count)
 
 
 def checkpoint_first(model: nn.Module, count: int | None) -> None:

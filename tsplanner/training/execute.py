@@ -25,6 +25,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.runs import disk_error_sentence
 from tsplanner.training import adapters, data, model, ranks, trainer
 from tsplanner.training.batches import collate, pad_token_id, without_mask
+from tsplanner.training.checkpoints import FirstLayersOnly
 from tsplanner.training.fused_loss import use_fused_loss
 from tsplanner.training.job import DIVERGED, LOST_RANKS, Job, JobKind, Status
 from tsplanner.training.kept_base import KeptBase
@@ -218,7 +219,7 @@ def build_trainer(
         train_dataset=train,
         eval_dataset=validation or None,
         data_collator=collator,
-        callbacks=[callback],
+        callbacks=[callback, FirstLayersOnly(plan.hardware.checkpointed_layers)],
     )
     built.timeseries_lr = plan.learning.timeseries_lr
     callback.trainer = built

@@ -22,7 +22,6 @@ from memory_models.settings import ADAPTER_METHODS, Dtype, FinetuningType
 from tsplanner.planner.plan import Plan
 from tsplanner.training import ranks
 from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
-from tsplanner.training.checkpoints import checkpoint_first
 from tsplanner.training.encoder_rate import EncoderRateTrainer
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.orthogonality import orthogonality_configs, without_orthogonality
@@ -102,10 +101,7 @@ class PlanCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Take off checkpoints that are not planned, start the clock, lay out the evaluations."""
-        # Trainer has just switched on those of every layer.
-        if self.trainer is not None:
-            checkpoint_first(self.trainer.model, self.job.plan.hardware.checkpointed_layers)
+        """Start the clock and lay out the evaluations."""
         self.recorder.begin(state.global_step)
         if self.job.kind is not JobKind.PROBE:
             per_epoch = max(1, round(state.max_steps / max(1, args.num_train_epochs)))
