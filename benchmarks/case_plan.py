@@ -31,7 +31,7 @@ def plan_of(case: Case, given: dict[str, Any], machine: Any) -> Any:
             parameters_trainable=0,
             config=source.config,
         ),
-        dataset=no_dataset(length),
+        dataset=replace(no_dataset(length), most_patches=settings.series_patches),
         machine=machine,
         learning=learning,
     )

@@ -16,13 +16,13 @@ PARAMETER_BYTES = 4
 
 
 def is_targeted(linear: Linear, settings: TrainingSettings) -> bool:
-    """Whether an adapter sits on this linear of a decoder block.
+    """Whether an adapter sits on this linear: on the encoder's always.
 
     Fused experts and their router are no ``nn.Linear`` and take no adapter.
     """
     if not settings.uses_adapter or linear.count > 1 or linear.role is Role.ROUTER:
         return False
-    if settings.lora_target == ALL_LINEAR:
+    if settings.lora_target == ALL_LINEAR or linear.role is Role.ENCODER:
         return True
     return linear.name in settings.lora_target
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from memory_models.activations import autocast_cache_bytes, tokens
 from memory_models.adapters import trainable_parameters
 from memory_models.architecture import Architecture
+from memory_models.encoder import encoder_bytes
 from memory_models.gathered import Gathered, gathered
 from memory_models.gradients import Gradients
 from memory_models.loss import fused_rows
@@ -15,7 +16,7 @@ from memory_models.recipes import kept_recipe, recipe_of, standing_of, tail_reci
 from memory_models.settings import FinetuningType, TrainingSettings
 from memory_models.stack import Stack, mask_bytes, recomputed_layers, stack_of
 from memory_models.tail import TailMemory, tail_memory
-from memory_models.weights import embedding_parameters
+from memory_models.weights import embedding_parameters, encoder_parameters
 from memory_models.zero_gradients import gradients
 
 
@@ -77,7 +78,7 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
     """Candidate moments of one optimizer step; ``settings`` as ``recipes.as_run`` gives them."""
     fixed, stack = _fixed(architecture, standing_of(settings)), stack_of(architecture, settings)
     n, rows = tokens(settings), fused_rows(architecture, settings)
-    masks = mask_bytes(architecture, settings)
+    masks, series = mask_bytes(architecture, settings), encoder_bytes(architecture, settings)
     held, whole, cache = fixed.gradients, fixed.gathered, fixed.cache
     selective = settings.checkpointed_layers is not None
     if selective:
@@ -92,7 +93,7 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
     found: tuple[Instant, ...] = (
         Instant(
             name="forward",
-            checkpoints=stack.all_kept - stack.last_kept,
+            checkpoints=series + stack.all_kept - stack.last_kept,
             plain=max(0, stack.plain - stack.last_kept),
             block=max(stack.forward, passing) + masks + (cache if selective else 0),
             gradients=held.early,
@@ -100,7 +101,7 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
         ),
         Instant(
             name="forward, loss",
-            checkpoints=stack.all_kept,
+            checkpoints=series + stack.all_kept,
             plain=stack.plain,
             block=masks,
             loss=cache + fixed.tail.forward.bytes(n, rows),
@@ -109,7 +110,7 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
         ),
         Instant(
             name="loss",
-            checkpoints=stack.all_kept,
+            checkpoints=series + stack.all_kept,
             plain=stack.plain,
             block=masks,
             loss=fixed.tail.backward.bytes(n, rows),
@@ -118,7 +119,7 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
         ),
         Instant(
             name="backward, last block",
-            checkpoints=stack.all_kept - stack.last_kept + stack.boundary,
+            checkpoints=series + stack.all_kept - stack.last_kept + stack.boundary,
             plain=max(0, stack.plain - stack.last_kept),
             block=stack.backward + masks,
             gradients=last,
@@ -126,7 +127,7 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
         ),
         Instant(
             name="backward, first block",
-            checkpoints=stack.below_trained + stack.boundary,
+            checkpoints=series + stack.below_trained + stack.boundary,
             block=stack.first_backward + masks,
             gradients=held.first,
             gathered=whole.first,
@@ -136,12 +137,13 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
     )
     if selective:
         above = architecture.num_hidden_layers - recomputed_layers(architecture, settings)
-        found = (*found, _last_checkpoint(stack, held, whole, masks, above))
+        again = _last_checkpoint(stack, held, whole, masks, above)
+        found = (*found, again._replace(checkpoints=series + again.checkpoints))
     if not held.head:
         return found
     head = Instant(
         name="backward, head",
-        checkpoints=stack.all_kept,
+        checkpoints=series + stack.all_kept,
         plain=stack.plain,
         block=masks,
         gradients=held.head,
@@ -187,5 +189,5 @@ def _block_trained(architecture: Architecture, settings: TrainingSettings) -> in
     outside = 0
     if settings.finetuning_type is FinetuningType.FULL:
         heads = 1 if architecture.tie_word_embeddings else 2
-        outside = heads * embedding_parameters(architecture)
+        outside = heads * embedding_parameters(architecture) + encoder_parameters(architecture)
     return trainable_parameters(architecture, settings) - outside

@@ -60,7 +60,9 @@ def _reducer(names: tuple[str, ...], *, whole: bool = False) -> Reducer:
     return reduced if whole else program
 
 
-_LENGTHS = frozenset({"sequence_length", "micro_batch_size", "gradient_accumulation_steps"})
+_LENGTHS = frozenset(
+    {"sequence_length", "series_patches", "micro_batch_size", "gradient_accumulation_steps"}
+)
 _RANKS = frozenset({"world_size", "offload_optimizer", "offload_param"})
 _LEFT_OUT = _LENGTHS | {"zero_stage", "checkpointed_layers"}
 _STANDING = tuple(item.name for item in fields(TrainingSettings) if item.name not in _LEFT_OUT)

@@ -19,6 +19,7 @@ from memory_models.caching_allocator import (
     CachingAllocator,
 )
 from memory_models.dtypes import BYTES
+from memory_models.encoder import encoder_tensors
 from memory_models.gradients import trained_blocks
 from memory_models.loss import fused_rows
 from memory_models.model_states import (
@@ -244,6 +245,8 @@ class _StepEvents:
         self.multiplied = True
         replay.take(self.masks)
         ranks.embedding_begins()
+        for size, copies in encoder_tensors(shape, self.settings):
+            replay.take(size, copies)
         replay.take(self.boundary)
         ranks.embedding_ends()
         for place, block in enumerate(blocks):
@@ -276,6 +279,8 @@ class _StepEvents:
                 ranks.reduce_block(outer=outer)
             ranks.leave()
         replay.give(self.boundary)
+        for size, copies in encoder_tensors(self.shape, self.settings):
+            replay.give(size, copies)
         self._embedding(accumulates=accumulates)
         ranks.backward_ends()
         replay.give(self.masks)

@@ -107,6 +107,8 @@ class TrainingSettings:
     quantization: Quantization | None = None
     sequence_length: int = 2048
     """Decoder positions of every sequence, time-series patches included."""
+    series_patches: int = 0
+    """How many of them are patches of series; counts only for models with an encoder."""
     micro_batch_size: int = 1
     gradient_accumulation_steps: int = 1
     gradient_checkpointing: bool = True
@@ -147,6 +149,7 @@ class TrainingSettings:
         if self.offload_optimizer and self.zero_stage == 0:
             raise ValueError("offload_optimizer needs zero_stage 1, 2 or 3")
         self._check_checkpointed_layers()
+        self._check_series()
         if self.kernels is Kernels.LEAN and self.zero_stage == 3:
             raise ValueError("lean kernels read weights that zero_stage 3 has not gathered")
         if self.quantization is not None and self.finetuning_type not in ADAPTER_METHODS:
@@ -158,6 +161,13 @@ class TrainingSettings:
             raise ValueError(
                 f"adalora_init_rank {self.adalora_init_rank} is below "
                 f"the target rank lora_rank {self.lora_rank}"
+            )
+
+    def _check_series(self) -> None:
+        if not 0 <= self.series_patches <= self.sequence_length:
+            raise ValueError(
+                f"series_patches must be from 0 to sequence_length {self.sequence_length}, "
+                f"not {self.series_patches}"
             )
 
     def _check_checkpointed_layers(self) -> None:

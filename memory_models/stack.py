@@ -9,6 +9,7 @@ from memory_models.activations import boundary_bytes, int8_input_bytes, tokens
 from memory_models.allocator import block_bytes
 from memory_models.architecture import Architecture
 from memory_models.block import BlockMemory, block_memory
+from memory_models.encoder import trains_encoder
 from memory_models.moments import Moments
 from memory_models.precision import precision
 from memory_models.recipes import kept_recipe, recipe_of
@@ -104,7 +105,8 @@ def programs(architecture: Architecture, recipe: TrainingSettings, masked: int) 
         if count
     )
     first = kinds[-1][0]
-    if not recipe.gradient_checkpointing and recipe.finetuning_type is not FinetuningType.FULL:
+    below = trains_encoder(architecture, recipe) or recipe.finetuning_type is FinetuningType.FULL
+    if not recipe.gradient_checkpointing and not below:
         first = block_memory(architecture, recipe, trained=trained, first=True, masked=masked > 0)
     return Programs(kinds=kinds, first=first)
 

@@ -144,11 +144,11 @@ def test_counted_length_is_the_length_of_every_single_row(tokenizer, tiny):
     assert set(lengths) <= set(stats.lengths)
 
 
-@pytest.mark.parametrize(("positions", "length"), [(None, 96), (3, 96), (0, 2), (-1, 40)])
-def test_longest_batch_has_exactly_the_length_asked_for(tiny, positions, length):
+@pytest.mark.parametrize(("patches", "length"), [(None, 96), (5, 96), (2, 2), (1, 40)])
+def test_longest_batch_has_exactly_the_length_asked_for(tiny, patches, length):
     """Whatever share the series take, the decoder sees as many positions as were planned."""
     batch = longest_batch(
-        tiny.config, micro_batch_size=3, sequence_length=length, series_positions=positions
+        tiny.config, micro_batch_size=3, sequence_length=length, series_patches=patches
     )
 
     assert tiny(**batch).logits.shape == (3, length, tiny.config.vocab_size)

@@ -34,6 +34,7 @@ CASE_KEYS: dict[str, type] = {
     "autocast": Dtype,
     "quantization": Quantization,
     "sequence_length": int,
+    "series_patches": int,
     "micro_batch_size": int,
     "gradient_accumulation_steps": int,
     "gradient_checkpointing": bool,

@@ -57,7 +57,8 @@ def evaluate(
         ValueError: the configuration cannot run at all.
     """
     longest = request.dataset.sequence_length(hardware.micro_batch_size)
-    settings = training_settings(request.learning, hardware, longest)
+    patches = request.dataset.series_patches(longest) if request.architecture.encoder else 0
+    settings = training_settings(request.learning, hardware, longest, patches)
     device = None if request.on_cpu else _fullest(request, hardware)
     memory = estimate_memory(
         request.architecture,

@@ -124,6 +124,8 @@ class DatasetRef:
     length_quantiles: tuple[int, ...] = ()
     """Positions of padded samples at even shares of the rows, shortest to longest; empty: all
     ``mean_sequence``."""
+    most_patches: int | None = None
+    """Patches of the sample that has the most; None: taken to be a quarter of its positions."""
     on_bad_rows: str = "refuse"
     """``refuse`` a dataset with bad rows, or ``drop`` them."""
     counted_by: str
@@ -134,6 +136,10 @@ class DatasetRef:
         if micro_batch_size > 1 and self.longest_batch is not None:
             return self.longest_batch
         return self.longest_sequence
+
+    def series_patches(self, length: int) -> int:
+        """Patches of a sample of so many positions, for a model with an encoder."""
+        return length // 4 if self.most_patches is None else min(length, self.most_patches)
 
 
 def no_dataset(length: int) -> DatasetRef:
@@ -240,7 +246,10 @@ def pinned(settings: TrainingSettings) -> tuple[LearningSettings, HardwareSettin
 
 
 def training_settings(
-    learning: LearningSettings, hardware: HardwareSettings, sequence_length: int
+    learning: LearningSettings,
+    hardware: HardwareSettings,
+    sequence_length: int,
+    series_patches: int = 0,
 ) -> TrainingSettings:
     """The estimator's view of a plan at one sequence length (decoder positions)."""
     return TrainingSettings(
@@ -254,6 +263,7 @@ def training_settings(
         autocast=hardware.autocast,
         quantization=hardware.quantization,
         sequence_length=sequence_length,
+        series_patches=series_patches,
         micro_batch_size=hardware.micro_batch_size,
         gradient_accumulation_steps=hardware.gradient_accumulation_steps,
         gradient_checkpointing=hardware.gradient_checkpointing,

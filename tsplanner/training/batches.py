@@ -162,30 +162,29 @@ def longest_batch(
     *,
     micro_batch_size: int,
     sequence_length: int,
-    series_positions: int | None = None,
+    series_patches: int | None = None,
     seed: int = 0,
 ) -> dict[str, torch.Tensor]:
     """A batch of random ids in which every row takes ``sequence_length`` decoder positions.
 
     All text is labelled, so no shorter answer can hide part of the loss. For a config with
-    ``ts`` each row holds one series that adds ``series_positions`` (patches - 2) to its text;
-    None: a quarter of the positions.
+    ``ts`` each row holds one series of ``series_patches`` patches; None: a quarter of them.
     """
     generator = torch.Generator().manual_seed(seed)
     ts = getattr(config, "ts", None)
     text = sequence_length
     if ts is not None:
-        wanted = sequence_length // 4 if series_positions is None else series_positions
-        series_positions = max(-1, min(wanted, sequence_length - 2, _most_patches(ts) - 2))
-        text = sequence_length - series_positions
+        patches = sequence_length // 4 if series_patches is None else series_patches
+        patches = max(1, min(patches, sequence_length, _most_patches(ts)))
+        text = sequence_length - (patches - 2)
     ids = torch.randint(0, config.vocab_size, (micro_batch_size, text), generator=generator)
     batch = {"attention_mask": torch.ones_like(ids)}
-    if ts is not None and series_positions is not None:
+    if ts is not None:
         start, end = config.ts_token_start_index, config.ts_token_end_index
         # Marks drawn by chance would be pairs without a series.
         ids[(ids == start) | (ids == end)] = min({0, 1, 2} - {start, end})
         ids[:, 0], ids[:, 1] = start, end
-        points = (series_positions + 2) * ts["patch_size"]
+        points = patches * ts["patch_size"]
         values = torch.randn(micro_batch_size, points, generator=generator)
         batch["timeseries"] = series_tensor(values.clamp(-3, 3).tolist())
     labels = ids.clone()

@@ -205,7 +205,7 @@ class _ReadsSeries:
         merged = self.merged_inputs(input_ids, attention_mask, timeseries, labels)
         outputs = self.model(  # type: ignore[attr-defined]
             inputs_embeds=merged.inputs_embeds,
-            attention_mask=merged.attention_mask,
+            attention_mask=needed_mask(merged.attention_mask),
             use_cache=False,
         )
         return outputs.last_hidden_state, merged.labels
@@ -227,6 +227,7 @@ class _ReadsSeries:
             input_ids = None
         if labels is not None:
             kwargs.setdefault("use_cache", False)
+            attention_mask = needed_mask(attention_mask)
         return super().forward(  # type: ignore[misc]
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -234,6 +235,16 @@ class _ReadsSeries:
             labels=labels,
             **kwargs,
         )
+
+
+def needed_mask(mask: torch.Tensor | None) -> torch.Tensor | None:
+    """The mask [B, S], or None where all padding is on the right.
+
+    There causal attention hides it from every position that counts, by a kernel that needs no mask.
+    """
+    if mask is None or bool((mask[:, 1:] <= mask[:, :-1]).all()):
+        return None
+    return mask
 
 
 def _check_pairs(opens: torch.Tensor, closes: torch.Tensor, series: int) -> None:

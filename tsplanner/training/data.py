@@ -100,6 +100,7 @@ def probe_batches(plan: Plan, config: Any, micro_batches: int) -> list[dict[str,
         config,
         micro_batch_size=plan.hardware.micro_batch_size,
         sequence_length=plan.sequence_length,
+        series_patches=plan.dataset.series_patches(plan.sequence_length),
         seed=plan.learning.seed,
     )
     return [batch] * (micro_batches * plan.hardware.world_size)
