@@ -94,7 +94,8 @@ def request_of(grid: Grid, cap_gib: int) -> PlanRequest:
         dataset=no_dataset(grid.length),
         machine=card(cap_gib),
         learning=learning,
-        pins=Pins(),
+        # No grid has runs with checkpoints of some layers only.
+        pins=Pins(all_layers=True),
     )
 
 

@@ -296,3 +296,34 @@ def test_planning_imports_no_training_library(tmp_path: Path) -> None:
     loaded = {row.rpartition("|")[2].strip().partition(".")[0] for row in done.stderr.splitlines()}
     assert "tsplanner" in loaded
     assert not loaded.intersection(HEAVY)
+
+
+def test_checkpoints_of_some_layers_are_said_with_the_models_number(tmp_path: Path) -> None:
+    """Searched for, pinned, or ruled out by the flag beside checkpointing's own."""
+    words = ("--model", "qwen2.5-14b", "--gpus", "RTX 6000 Ada", "--cutoff-len", "4096")
+    assert re.search(r"checkpointing \d+ of 48 layers", plan(tmp_path, *words).stdout)
+    pinned = plan(tmp_path, *words, "--checkpointed-layers", "40", "--output", "here.json").stdout
+    assert "checkpointing 40 of 48 layers" in pinned
+    assert read_plan(tmp_path / "here.json").hardware.checkpointed_layers == 40
+    assert "checkpointing on" in plan(tmp_path, *words, "--checkpointed-layers", "all").stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--checkpointed-layers", "24"), "is not below the model's num_hidden_layers 24"),
+        (("--checkpointed-layers", "0"), "must be at least 1"),
+        (
+            ("--checkpointed-layers", "3", "--gradient-checkpointing", "off"),
+            "needs gradient_checkpointing",
+        ),
+    ],
+)
+def test_a_number_of_checkpoints_that_cannot_be_is_one_sentence(
+    tmp_path: Path, flags: tuple[str, ...], reason: str
+) -> None:
+    """Not below the model's layers, none, or with checkpointing off."""
+    done = plan(tmp_path, "--model", "qwen2.5-0.5b", "--gpus", "H200", *flags)
+    assert done.returncode in (1, 2)
+    assert reason in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 3

@@ -10,8 +10,9 @@ from toy_request import EVERY_PACKAGE, GIB, HOPPER, TURING, request, with_free
 from memory_models.device import Host
 from memory_models.settings import Attention, Dtype, FinetuningType, Quantization
 from tsplanner.errors import EXIT_NO_PLAN, TsplannerError
-from tsplanner.planner.choose import NothingFits, choose, evaluate_all, replan
+from tsplanner.planner.choose import NothingFits, choose, evaluate_all
 from tsplanner.planner.plan import Verdict
+from tsplanner.planner.replan import replan
 from tsplanner.planner.request import Pins
 
 

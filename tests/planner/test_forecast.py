@@ -123,6 +123,7 @@ def test_ranks_share_the_rows_of_an_evaluation() -> None:
         # Forward is one of two passes, of three with recomputation or with weights trained.
         ({}, 1.0),
         ({"gradient_checkpointing": True}, 2 / 3),
+        ({"gradient_checkpointing": True, "checkpointed_layers": 12}, 0.8),
         ({"finetuning_type": FinetuningType.FULL}, 2 / 3),
         # Under ZeRO-3 it gathers once of the twice that a step does: 3 s / 2 more.
         ({"zero_stage": 3, "world_size": 2}, 2.5),

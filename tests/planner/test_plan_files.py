@@ -153,6 +153,18 @@ def test_a_missing_field_is_named(plan: Plan, tmp_path: Path) -> None:
     assert "missing required field `hardware`" in refusal(path)
 
 
+def test_a_plan_from_before_some_layers_could_be_checkpointed_means_all(
+    plan: Plan, tmp_path: Path
+) -> None:
+    """Its hardware settings say nothing of a number."""
+    plan = replace(plan, hardware=replace(plan.hardware, checkpointed_layers=None))
+    document = json.loads(plan_document(plan))
+    assert document["hardware"].pop("checkpointed_layers") is None
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert read_plan(path) == plan
+
+
 def test_a_plan_knows_the_length_it_was_sized_for() -> None:
     """One sample at a time: the longest; several: the longest batch that can occur."""
     asked = request("qwen2.5-0.5b", HOPPER)
@@ -172,7 +184,7 @@ def test_pinned_settings_are_the_training_settings_again() -> None:
         gradient_accumulation_steps=4,
         world_size=2,
         zero_stage=2,
-        gradient_checkpointing=False,
+        checkpointed_layers=11,
     )
     learning, hardware = pinned(wanted)
     assert learning.effective_batch_size == 24

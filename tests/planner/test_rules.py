@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from toy_request import EVERY_PACKAGE, HOPPER, TURING, request
@@ -26,12 +26,20 @@ class Row:
     hardware: dict[str, object] = field(default_factory=dict)
     devices: tuple[Device, ...] = (HOPPER,)
     packages: tuple[str, ...] = EVERY_PACKAGE
+    remote: bool = False
+    """The model brings its own code."""
     method: FinetuningType = FinetuningType.LORA
     pins: Pins = field(default_factory=Pins)
     says: str = ""
 
 
 REFUSED = [
+    Row(
+        rule="layer-checkpoints",
+        says="all of its layers or none",
+        hardware={"checkpointed_layers": 2},
+        remote=True,
+    ),
     Row(
         rule="attention-soft-cap",
         model="gemma-2-2b",
@@ -121,6 +129,8 @@ REFUSED = [
     ),
 ]
 PASSED = [
+    Row(rule="layer-checkpoints", hardware={"checkpointed_layers": 2}),
+    Row(rule="layer-checkpoints", remote=True),
     Row(
         rule="attention-soft-cap",
         model="gemma-2-2b",
@@ -179,6 +189,7 @@ def asked(row: Row) -> tuple[PlanRequest, HardwareSettings]:
         pins=row.pins,
         finetuning_type=row.method,
     )
+    made = replace(made, model=replace(made.model, trust_remote_code=row.remote))
     return made, HardwareSettings(**row.hardware)  # type: ignore[arg-type]
 
 

@@ -54,6 +54,8 @@ def test_every_candidate_keeps_the_effective_batch_exactly(effective: int, cards
         Pins(micro_batch_size=4),
         Pins(gradient_checkpointing=True),
         Pins(gradient_checkpointing=False),
+        Pins(checkpointed_layers=3),
+        Pins(all_layers=True),
         Pins(attention=Attention.EAGER),
         Pins(loss_kernel=LossKernel.PLAIN),
         Pins(optimizer=Optimizer.ADAFACTOR),
@@ -71,7 +73,7 @@ def test_a_pinned_setting_is_kept_by_every_candidate(pins: Pins) -> None:
     assert found
     for name in Pins.__dataclass_fields__:
         wanted = getattr(pins, name)
-        if wanted is not None and name != "pinned_quantization":
+        if wanted is not None and name not in ("pinned_quantization", "all_layers"):
             assert {getattr(hardware, name) for hardware in found} == {wanted}
     if pins.pinned_quantization:
         assert {hardware.quantization for hardware in found} == {None}

@@ -12,9 +12,10 @@ import tiny
 from memory_models.records import Interval
 from tsplanner.errors import NoPlanFits
 from tsplanner.models.source import read_architecture
-from tsplanner.planner.choose import choose, replan
+from tsplanner.planner.choose import choose
 from tsplanner.planner.corrections import probed_time
 from tsplanner.planner.plan import HardwareSettings, Plan, Verdict
+from tsplanner.planner.replan import replan
 from tsplanner.planner.request import PlanRequest
 from tsplanner.probe.calibration import probe_point
 from tsplanner.probe.rounds import BASIS, Probed, loop_seconds, search, settled

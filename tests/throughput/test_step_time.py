@@ -55,6 +55,22 @@ def test_frozen_weights_cost_four_operations_a_token_and_trained_ones_six() -> N
     assert 1.2 < again / adapter < 1.5
 
 
+def test_recomputation_is_that_of_the_checkpointed_layers() -> None:
+    """7 of 28 layers cost a quarter of what all of them cost."""
+    again = replace(PLAIN, gradient_checkpointing=True)
+    none, every = micro_batch_flops(MODEL, PLAIN), micro_batch_flops(MODEL, again)
+    layers = MODEL.num_hidden_layers
+    some = micro_batch_flops(MODEL, replace(again, checkpointed_layers=layers // 4))
+    assert some - none == pytest.approx((every - none) * (layers // 4) / layers)
+    rates = rates_of(machine(TURING))
+    seconds = [
+        step_time(MODEL, replace(again, checkpointed_layers=number), rates).seconds
+        for number in (1, 7, 14, None)
+    ]
+    assert seconds == sorted(seconds)
+    assert step_time(MODEL, PLAIN, rates).seconds < seconds[0]
+
+
 @pytest.mark.parametrize(
     "slower",
     [

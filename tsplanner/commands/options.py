@@ -15,9 +15,11 @@ from memory_models.settings import (
     Quantization,
 )
 from tsplanner.commands.values import (
+    ALL,
     NONE,
     cutoff,
     fraction,
+    layers,
     names,
     positive,
     positive_float,
@@ -73,6 +75,12 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--world-size", type=positive, metavar="N", help="GPUs to use")
     group.add_argument("--micro-batch-size", type=positive, metavar="N")
     group.add_argument("--gradient-checkpointing", type=switch, metavar="on|off")
+    group.add_argument(
+        "--checkpointed-layers",
+        type=layers,
+        metavar="N|all",
+        help="only the first N; all: all or none [as few as fit]",
+    )
     group.add_argument("--attention", choices=names(Attention))
     group.add_argument("--loss-kernel", choices=names(LossKernel))
     group.add_argument("--optimizer", choices=names(Optimizer))
@@ -100,11 +108,13 @@ def learning_values(options: argparse.Namespace) -> dict[str, object]:
 
 def pins(options: argparse.Namespace) -> Pins:
     """Hardware settings that were given."""
-    given = options.quantization
+    given, checkpointed = options.quantization, options.checkpointed_layers
     return Pins(
         world_size=options.world_size,
         micro_batch_size=options.micro_batch_size,
         gradient_checkpointing=options.gradient_checkpointing,
+        checkpointed_layers=None if checkpointed == ALL else checkpointed,
+        all_layers=checkpointed == ALL,
         attention=Attention(options.attention) if options.attention else None,
         loss_kernel=LossKernel(options.loss_kernel) if options.loss_kernel else None,
         optimizer=Optimizer(options.optimizer) if options.optimizer else None,

@@ -9,13 +9,14 @@ from pathlib import Path
 from memory_models.device import Device, Machine
 from memory_models.settings import ADAPTER_METHODS, LossKernel
 from tsplanner.commands.screen import Screen, bar, gib
+from tsplanner.models.source import read_architecture
 from tsplanner.planner.choose import Choice, Failure
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.forecast import Cost
 from tsplanner.planner.pareto import apart
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.request import PlanRequest
-from tsplanner.planner.rules import describe
+from tsplanner.planner.rules import checkpoint_words, describe
 from tsplanner.report.text import duration
 
 VERDICTS = {
@@ -149,11 +150,19 @@ def settings_line(plan: Plan) -> str:
         f"{hardware.gradient_accumulation_steps}"
         + (f" x {hardware.world_size}" if hardware.world_size > 1 else "")
         + f" = effective {hardware.effective_batch_size}",
-        "checkpointing on" if hardware.gradient_checkpointing else "checkpointing off",
+        checkpoint_words(hardware, _layers(plan)),
         f"{'fused' if hardware.loss_kernel is LossKernel.FUSED else 'plain'} loss",
         str(hardware.attention),
     ]
     return " · ".join(parts)
+
+
+def _layers(plan: Plan) -> int | None:
+    """Decoder layers of the model, where their number is of interest."""
+    if plan.hardware.checkpointed_layers is None:
+        return None
+    config = plan.model.config
+    return read_architecture(config, name=plan.model.name, source="plan").num_hidden_layers
 
 
 def _length(plan: Plan) -> str:

@@ -29,8 +29,8 @@ from tsplanner.commands.with_plan import (
 )
 from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
 from tsplanner.hardware.detect import detect_machine
-from tsplanner.planner.choose import replan
 from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.planner.replan import replan
 from tsplanner.planner.rules import BITSANDBYTES_OPTIMIZERS
 from tsplanner.probe.preflight import free_now
 from tsplanner.processes import SERVER_COMMAND, WarmServer

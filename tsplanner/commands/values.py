@@ -7,6 +7,7 @@ import argparse
 from memory_models.settings import ALL_LINEAR
 
 NONE = "none"
+ALL = "all"
 _LARGEST = 10**12
 """Above every count a run can have; keeps products finite."""
 
@@ -37,6 +38,11 @@ def positive(text: str) -> int:
     if value > _LARGEST:
         raise argparse.ArgumentTypeError(f"must be at most {_LARGEST}")
     return value
+
+
+def layers(text: str) -> int | str:
+    """A whole number above zero, or ``all``."""
+    return ALL if text == ALL else positive(text)
 
 
 def positive_float(text: str) -> float:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
-from memory_models.calibration import DEFAULT, Calibration
 from memory_models.settings import Attention
 from tsplanner import __version__
 from tsplanner.errors import NoPlanFits, TsplannerError
-from tsplanner.models.source import read_architecture
+from tsplanner.planner.checkpoints import Look, fewest, some_layers
 from tsplanner.planner.evaluate import Evaluated, evaluate, finish
 from tsplanner.planner.pareto import front, quality_risk
-from tsplanner.planner.plan import HardwareSettings, LearningSettings, Plan, Verdict
+from tsplanner.planner.plan import HardwareSettings, Plan, Verdict
 from tsplanner.planner.remedies import Remedy, remedies
 from tsplanner.planner.request import PlanRequest
-from tsplanner.planner.rules import Refusal, describe, refusal
+from tsplanner.planner.rules import Refusal, checkpoint_words, describe, refusal
 from tsplanner.planner.space import candidates
-from tsplanner.throughput.rates import MEASURED
 
 SPEED_TIE = 0.02
 """Plans closer than this in predicted speed are ranked by fewer moving parts, then memory."""
@@ -93,6 +92,8 @@ def choose(request: PlanRequest) -> Choice:
         failure = Failure(smallest=smallest, remedies=helpful, refusals=refusals)
         raise NothingFits(_nothing_fits(smallest), failure)
     best = _settled(request, usable)
+    if all(found.hardware != best.hardware for found in evaluated):
+        evaluated.append(best)
     return explained(finish(request, best, __version__), best, evaluated, refusals)
 
 
@@ -129,6 +130,7 @@ def evaluate_all(request: PlanRequest) -> tuple[list[Evaluated], tuple[Refusal, 
         if quantized and any(found.verdict is Verdict.FITS for found in evaluated):
             break
         evaluated += _evaluate(request, wave, problems)
+    evaluated += some_layers(request, evaluated, lambda hardware: evaluate(request, hardware))
     if not evaluated and problems:
         raise TsplannerError(f"No plan: {sorted(problems)[0]}.")
     hidden = ("useless-sharding", "useless-offload")
@@ -169,8 +171,10 @@ def _nothing_fits(smallest: Evaluated) -> str:
 
 def _settled(request: PlanRequest, usable: list[Evaluated]) -> Evaluated:
     """The best plan with its step replayed; quick bounds are wide, so others are replayed, too:
-    faster ones that look tight, and slower ones that look sure where the best one is not.
+    faster ones that look tight, and slower ones that look sure where the best one is not. Then the
+    fewest checkpoints that fit.
     """
+    look = partial(evaluate, request, replay=True)
     best = best_of(usable)
     limit = (1 + SPEED_TIE) * best.samples_per_second
     by_speed = sorted(usable, key=lambda other: -other.samples_per_second)
@@ -178,10 +182,25 @@ def _settled(request: PlanRequest, usable: list[Evaluated]) -> Evaluated:
     tight = [other for other in by_speed if other.verdict is Verdict.TIGHT]
     faster = [other for other in tight if other.samples_per_second > limit][:LOOKED_AT]
     for other in (*faster, best, *sure[:LOOKED_AT]):
-        found = evaluate(request, other.hardware, replay=True)
+        found = look(other.hardware)
         if found.verdict is Verdict.FITS:
+            return fewest(request, found, look)
+    return _tight(best, look, by_speed)
+
+
+def _tight(best: Evaluated, look: Look, by_speed: list[Evaluated]) -> Evaluated:
+    """The best plan where none is sure; if its step takes more than is free, one with room."""
+    settled = look(best.hardware)
+    if settled.verdict is not Verdict.DOES_NOT_FIT:
+        return settled
+    size = best.memory.process_bytes.expected
+    over = settled.memory.process_bytes.expected - settled.free_bytes
+    smaller = [other for other in by_speed if other.memory.process_bytes.expected <= size - over]
+    for other in smaller[:LOOKED_AT]:
+        found = look(other.hardware)
+        if found.verdict is not Verdict.DOES_NOT_FIT:
             return found
-    return evaluate(request, best.hardware, replay=True)
+    return settled
 
 
 def best_of(usable: list[Evaluated]) -> Evaluated:
@@ -239,8 +258,9 @@ def _front_row(found: Evaluated, best: Evaluated) -> Alternative:
         words = ["the same"]
     if hardware.micro_batch_size != chosen.micro_batch_size:
         words.append(f"micro-batch {hardware.micro_batch_size}")
-    if hardware.gradient_checkpointing != chosen.gradient_checkpointing:
-        words.append("checkpointing" if hardware.gradient_checkpointing else "no checkpointing")
+    checkpoints = checkpoint_words(hardware)
+    if checkpoints != checkpoint_words(chosen):
+        words.append(checkpoints)
     if hardware.loss_kernel != chosen.loss_kernel:
         words.append(f"{hardware.loss_kernel} loss")
     speed = found.samples_per_second / best.samples_per_second
@@ -264,37 +284,3 @@ def _lost(found: Evaluated, best: Evaluated, speed: float) -> str:
     if moving_parts(found)[:-1] == moving_parts(best)[:-1]:
         return "as fast, more memory"
     return "as fast, in more pieces"
-
-
-def replan(plan: Plan, learning: LearningSettings, calibration: Calibration = DEFAULT) -> Plan:
-    """The same hardware settings under other learning settings, estimated anew.
-
-    The verdict may be "does not fit": the search asks this before it starts a trial.
-
-    Raises:
-        TsplannerError: the settings cannot run on this model (a rank above its matrices, say).
-    """
-    architecture = read_architecture(plan.model.config, name=plan.model.name, source="plan")
-    request = PlanRequest(
-        architecture=architecture,
-        model=plan.model,
-        dataset=plan.dataset,
-        machine=plan.machine,
-        learning=learning,
-        calibration=replace(calibration, device_factor=plan.memory_factor),
-        efficiency=replace(
-            MEASURED,
-            work_factor=plan.work_factor,
-            launch_factor=plan.launch_factor,
-            relative_error=plan.time.relative_error,
-            basis=plan.time.basis,
-        ),
-        forced_cpu=plan.hardware.accelerator == "cpu",
-    )
-    try:
-        found = evaluate(request, plan.hardware, replay=True)
-    except ValueError as error:
-        raise TsplannerError(f"These settings cannot run: {error}.") from error
-    planned = finish(request, found, __version__)
-    trained = found.memory.parameters_trainable
-    return replace(planned, model=replace(plan.model, parameters_trainable=trained))

@@ -93,7 +93,11 @@ def _takes_more(found: Evaluated, other: Evaluated, outcome: Outcome) -> bool:
 def recipe(hardware: HardwareSettings) -> HardwareSettings:
     """What two candidates share that differ in their batches and checkpoints alone."""
     return replace(
-        hardware, micro_batch_size=1, gradient_accumulation_steps=1, gradient_checkpointing=True
+        hardware,
+        micro_batch_size=1,
+        gradient_accumulation_steps=1,
+        gradient_checkpointing=True,
+        checkpointed_layers=None,
     )
 
 

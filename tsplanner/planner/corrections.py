@@ -28,10 +28,18 @@ STEP_WEIGHT = 2
 LOSS_KERNEL_DISTANCE = 0.5
 CHECKPOINTING_DISTANCE = 1.0
 """As far as twice the micro-batch."""
+SOME_APART = 0.25
+"""Of it, two numbers of checkpointed layers: usually neighbours of the search."""
 OTHER_DISTANCE = 2.0
 """Of every other setting: ranks, sharding, kernels, precision."""
 BATCH_FIELDS = frozenset(
-    {"micro_batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "loss_kernel"}
+    {
+        "micro_batch_size",
+        "gradient_accumulation_steps",
+        "gradient_checkpointing",
+        "checkpointed_layers",
+        "loss_kernel",
+    }
 )
 
 
@@ -113,10 +121,19 @@ def distance(one: HardwareSettings, other: HardwareSettings) -> float:
     doublings: float = abs(math.log2(one.micro_batch_size / other.micro_batch_size))
     return (
         doublings
-        + CHECKPOINTING_DISTANCE * (one.gradient_checkpointing != other.gradient_checkpointing)
+        + CHECKPOINTING_DISTANCE * _apart(one, other)
         + LOSS_KERNEL_DISTANCE * (one.loss_kernel != other.loss_kernel)
         + OTHER_DISTANCE * others
     )
+
+
+def _apart(one: HardwareSettings, other: HardwareSettings) -> float:
+    """By which share of the layers checkpoints differ: some are taken to be half of them."""
+    if one.checkpointed_layers and other.checkpointed_layers:
+        return SOME_APART * (one.checkpointed_layers != other.checkpointed_layers)
+    if one.checkpointed_layers or other.checkpointed_layers:
+        return 0.5
+    return float(one.gradient_checkpointing != other.gradient_checkpointing)
 
 
 def corrections_of(

@@ -11,6 +11,9 @@ from memory_models.settings import Attention, Dtype, Kernels, LossKernel, Optimi
 from tsplanner.planner.plan import DatasetRef, HardwareSettings, LearningSettings, ModelRef
 from tsplanner.throughput.rates import MEASURED, Efficiency
 
+NOT_SETTINGS = frozenset({"pinned_quantization", "quantization", "all_layers"})
+"""Pins that are no hardware setting of that name, or not by themselves."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pins:
@@ -22,6 +25,9 @@ class Pins:
     world_size: int | None = None
     micro_batch_size: int | None = None
     gradient_checkpointing: bool | None = None
+    checkpointed_layers: int | None = None
+    all_layers: bool = False
+    """Checkpoints on all layers or on none."""
     attention: Attention | None = None
     loss_kernel: LossKernel | None = None
     optimizer: Optimizer | None = None
@@ -37,7 +43,7 @@ class Pins:
         """Whether these settings keep to everything that was pinned."""
         for pin in fields(self):
             wanted = getattr(self, pin.name)
-            if pin.name in ("pinned_quantization", "quantization") or wanted is None:
+            if pin.name in NOT_SETTINGS or wanted is None:
                 continue
             if getattr(hardware, pin.name) != wanted:
                 return False

@@ -133,6 +133,12 @@ def _adalora_sharding(request: PlanRequest, hardware: HardwareSettings) -> str |
     return None
 
 
+def _layer_checkpoints(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+    if hardware.checkpointed_layers is None or not request.model.trust_remote_code:
+        return None
+    return "a model's own remote code checkpoints all of its layers or none"
+
+
 def _devices(request: PlanRequest, hardware: HardwareSettings) -> str | None:
     have = len(request.machine.devices)
     if hardware.accelerator == "cpu" or hardware.world_size <= have:
@@ -153,6 +159,7 @@ RULES: dict[str, Rule] = {
     "useless-sharding": _useless_sharding,
     "useless-offload": _useless_offload,
     "adalora-sharding": _adalora_sharding,
+    "layer-checkpoints": _layer_checkpoints,
 }
 
 
@@ -163,6 +170,16 @@ def refusal(request: PlanRequest, hardware: HardwareSettings) -> Refusal | None:
         if reason is not None:
             return Refusal(rule=name, setting=describe(hardware), reason=reason)
     return None
+
+
+def checkpoint_words(hardware: HardwareSettings, layers: int | None = None) -> str:
+    """Which layers are checkpointed; ``layers``: of how many."""
+    if not hardware.gradient_checkpointing:
+        return "checkpointing off"
+    if hardware.checkpointed_layers is None:
+        return "checkpointing on"
+    total = "" if layers is None else f" of {layers}"
+    return f"checkpointing {hardware.checkpointed_layers}{total} layers"
 
 
 def describe(hardware: HardwareSettings) -> str:

@@ -93,10 +93,10 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
         [pins.loss_kernel] if pins.loss_kernel else [LossKernel.FUSED, LossKernel.PLAIN],
         [pins.optimizer] if pins.optimizer else _optimizers(request),
         _shardings(request),
-        [False, True] if pins.gradient_checkpointing is None else [pins.gradient_checkpointing],
+        _checkpoints(pins),
     )
     sizes = micro_batch_sizes(request.learning.effective_batch_size, group.world_size)
-    for dtype, quantization, attention, loss, optimizer, sharding, checkpointing in options:
+    for dtype, quantization, attention, loss, optimizer, sharding, checkpoints in options:
         if _pointless(request, quantization, sharding):
             continue
         for micro in sizes:
@@ -105,7 +105,8 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
                 world_size=group.world_size,
                 micro_batch_size=micro,
                 gradient_accumulation_steps=_accumulation(request, group.world_size, micro),
-                gradient_checkpointing=checkpointing,
+                gradient_checkpointing=checkpoints,
+                checkpointed_layers=pins.checkpointed_layers,
                 attention=attention,
                 loss_kernel=loss,
                 optimizer=optimizer,
@@ -132,17 +133,18 @@ def _cpu(request: PlanRequest) -> Iterator[HardwareSettings]:
     quantizations = [pins.quantization] if pins.pinned_quantization else [None]
     options = product(
         quantizations,
-        [False, True] if pins.gradient_checkpointing is None else [pins.gradient_checkpointing],
+        _checkpoints(pins),
         [pins.loss_kernel] if pins.loss_kernel else [LossKernel.PLAIN, LossKernel.FUSED],
         micro_batch_sizes(request.learning.effective_batch_size, 1),
     )
-    for quantization, checkpointing, loss, micro in options:
+    for quantization, checkpoints, loss, micro in options:
         yield HardwareSettings(
             accelerator="cpu",
             world_size=1,
             micro_batch_size=micro,
             gradient_accumulation_steps=_accumulation(request, 1, micro),
-            gradient_checkpointing=checkpointing,
+            gradient_checkpointing=checkpoints,
+            checkpointed_layers=pins.checkpointed_layers,
             attention=pins.attention or _plain(request),
             loss_kernel=loss,
             optimizer=pins.optimizer or Optimizer.ADAMW_TORCH_FUSED,
@@ -150,6 +152,13 @@ def _cpu(request: PlanRequest) -> Iterator[HardwareSettings]:
             autocast=None,
             quantization=quantization,
         )
+
+
+def _checkpoints(pins: Pins) -> list[bool]:
+    """Off or on; how many layers is searched for later (``checkpoints.py``) unless it is pinned."""
+    if pins.gradient_checkpointing is not None:
+        return [pins.gradient_checkpointing]
+    return [False, True] if pins.checkpointed_layers is None else [True]
 
 
 def _plain(request: PlanRequest) -> Attention:

@@ -9,7 +9,7 @@ from typing import Any
 from memory_models.records import Interval
 from memory_models.settings import LossKernel
 from tsplanner.planner.plan import HardwareSettings, Plan
-from tsplanner.planner.rules import describe
+from tsplanner.planner.rules import checkpoint_words, describe
 from tsplanner.probe.calibration import probed_step_time, step_seconds
 from tsplanner.probe.refine import PROBED_ERROR
 from tsplanner.report.text import gib, off, seconds, table
@@ -48,7 +48,7 @@ def candidate_words(hardware: HardwareSettings) -> str:
         [
             describe(hardware),
             f"micro-batch {hardware.micro_batch_size}",
-            f"checkpointing {'on' if hardware.gradient_checkpointing else 'off'}",
+            checkpoint_words(hardware),
             f"{loss} loss",
             str(hardware.attention),
         ]

@@ -1,0 +1,48 @@
+"""A plan under other learning settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from memory_models.calibration import DEFAULT, Calibration
+from tsplanner import __version__
+from tsplanner.errors import TsplannerError
+from tsplanner.models.source import read_architecture
+from tsplanner.planner.evaluate import evaluate, finish
+from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.planner.request import PlanRequest
+from tsplanner.throughput.rates import MEASURED
+
+
+def replan(plan: Plan, learning: LearningSettings, calibration: Calibration = DEFAULT) -> Plan:
+    """The same hardware settings under other learning settings, estimated anew.
+
+    The verdict may be "does not fit": the search asks this before it starts a trial.
+
+    Raises:
+        TsplannerError: the settings cannot run on this model (a rank above its matrices, say).
+    """
+    architecture = read_architecture(plan.model.config, name=plan.model.name, source="plan")
+    request = PlanRequest(
+        architecture=architecture,
+        model=plan.model,
+        dataset=plan.dataset,
+        machine=plan.machine,
+        learning=learning,
+        calibration=replace(calibration, device_factor=plan.memory_factor),
+        efficiency=replace(
+            MEASURED,
+            work_factor=plan.work_factor,
+            launch_factor=plan.launch_factor,
+            relative_error=plan.time.relative_error,
+            basis=plan.time.basis,
+        ),
+        forced_cpu=plan.hardware.accelerator == "cpu",
+    )
+    try:
+        found = evaluate(request, plan.hardware, replay=True)
+    except ValueError as error:
+        raise TsplannerError(f"These settings cannot run: {error}.") from error
+    planned = finish(request, found, __version__)
+    trained = found.memory.parameters_trainable
+    return replace(planned, model=replace(plan.model, parameters_trainable=trained))
