@@ -55,7 +55,7 @@ def _chunk(task: tuple[str, int, int, int]) -> Rows:
         tokens[row, : len(ids)] = ids
         text_tokens[row] = len(ids)
         for index, series in enumerate(made.timeseries):
-            values[row, index, : len(series)] = normalised_series(series).values
+            values[row, index, : len(series)] = normalised_series(series)
             points[row, index] = len(series)
     return Rows(
         tokens=tokens,

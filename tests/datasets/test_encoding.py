@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from memory_models.architecture import TimeSeriesEncoder
 from tsplanner.datasets.encoding import (
@@ -10,6 +14,7 @@ from tsplanner.datasets.encoding import (
     chatts_prompt,
     input_text,
     normalised_series,
+    series_figures,
     series_positions,
     series_prefix,
 )
@@ -18,25 +23,37 @@ from tsplanner.datasets.records import Sample
 
 def test_normalised_series_within_three_of_the_mean_keeps_its_scale():
     """A series that stays within 3 of its mean is only shifted."""
-    normalised = normalised_series((1.0, 2.0, 3.0))
+    assert normalised_series((1.0, 2.0, 3.0)) == (-1.0, 0.0, 1.0)
 
-    assert normalised.values == (-1.0, 0.0, 1.0)
-    assert normalised.offset == -2.0
-    assert normalised.scale == 1.0
+    figures = series_figures((1.0, 2.0, 3.0))
+    assert (figures.points, figures.mean, figures.scale) == (3, 2.0, 1.0)
+    assert (figures.largest, figures.smallest) == (3.0, 1.0)
+    assert (figures.first, figures.last) == (1.0, 3.0)
 
 
 def test_normalised_series_beyond_three_of_the_mean_is_scaled_to_three():
     """A wider series is divided so that its furthest value lies 3 from the mean."""
-    normalised = normalised_series((0.0, 10.0, 20.0))
-
-    assert normalised.values == pytest.approx((-3.0, 0.0, 3.0))
-    assert normalised.offset == -10.0
-    assert normalised.scale == pytest.approx(3.3333333)
+    assert normalised_series((0.0, 10.0, 20.0)) == pytest.approx((-3.0, 0.0, 3.0))
+    assert series_figures((0.0, 10.0, 20.0)).scale == pytest.approx(3.3333333)
 
 
 def test_normalised_series_exactly_three_from_the_mean_is_already_scaled():
     """At a distance of exactly 3 the scale is 1, with or without scaling."""
-    assert normalised_series((-3.0, 3.0)).scale == 1.0
+    assert series_figures((-3.0, 3.0)).scale == 1.0
+
+
+VALUES = st.floats(min_value=-1e100, max_value=1e100) | st.integers(-99, 99).map(float)
+
+
+@given(series=st.lists(VALUES, min_size=1, max_size=40).map(tuple))
+def test_scale_by_the_two_extremes_is_the_scale_by_every_value(series):
+    """Looking at the largest and the smallest value alone gives the same bits as the definition."""
+    mean = math.fsum(series) / len(series)
+    furthest = max(abs(value - mean) for value in series)
+    scale = furthest / 3 if furthest >= 3 else 1.0
+
+    assert series_figures(series).scale == scale
+    assert normalised_series(series) == tuple((value - mean) / scale for value in series)
 
 
 def test_series_prefix_prints_minus_the_mean_and_four_decimals():

@@ -12,11 +12,13 @@ import pytest
 from memory_models.architecture import TimeSeriesEncoder
 from tsplanner.datasets.lengths import (
     LengthStats,
-    estimated_tokens,
+    length_histogram,
     length_quantiles,
-    length_stats,
     longest_batch_length,
 )
+from tsplanner.datasets.records import LengthBin
+from tsplanner.datasets.scan import length_stats
+from tsplanner.datasets.tokens import estimated_tokens
 from tsplanner.errors import TsplannerError
 
 ENCODER = TimeSeriesEncoder(patch_size=8, num_layers=5, hidden_size=8)
@@ -119,8 +121,8 @@ def stats_with(**changes: int) -> LengthStats:
         rows_total=2,
         rows_kept=2,
         mean=90.0,
-        lengths=(80, 100),
-        padded_lengths=(80, 104),
+        lengths={80: 1, 100: 1},
+        padded_lengths={80: 1, 104: 1},
         counted_by="estimate",
         **figures,
     )
@@ -137,6 +139,16 @@ def test_quantiles_pad_text_to_eights_and_patches_not(tmp_path):
     path = written(tmp_path, [series_row(80)])
     stats = length_stats(path, cutoff_len=400, encoder=ENCODER, tokenizer_folder=None)
     assert set(length_quantiles(stats)) == {-(-stats.longest_text // 8) * 8 + 8}
+
+
+def test_histogram_has_bars_of_equal_width_that_hold_every_row():
+    """Lengths 10 to 19 in three bars are four wide; the last ends at the longest row."""
+    assert length_histogram({10: 2, 13: 1, 19: 4}, bins=3) == (
+        LengthBin(shortest=10, longest=13, rows=3),
+        LengthBin(shortest=14, longest=17, rows=0),
+        LengthBin(shortest=18, longest=19, rows=4),
+    )
+    assert length_histogram({7: 5}) == (LengthBin(shortest=7, longest=7, rows=5),)
 
 
 def test_longest_batch_of_one_row_is_the_longest_padded_row():
@@ -161,7 +173,7 @@ def test_sample_dataset_is_counted_with_the_tiny_tokenizer():
 def test_counting_lengths_imports_no_heavy_library():
     """`plan` starts fast: neither torch nor transformers nor numpy is loaded to count."""
     code = (
-        "import sys; from pathlib import Path; from tsplanner.datasets.lengths import length_stats;"
+        "import sys; from pathlib import Path; from tsplanner.datasets.scan import length_stats;"
         "from memory_models.architecture import TimeSeriesEncoder as E;"
         f"length_stats(Path({str(SAMPLE)!r}), cutoff_len=900, tokenizer_folder=None,"
         " encoder=E(patch_size=8, num_layers=5, hidden_size=8));"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from memory_models.architecture import TimeSeriesEncoder
 from tsplanner.datasets.readers import read_rows, read_samples
-from tsplanner.datasets.records import DroppedRow, Sample
+from tsplanner.datasets.records import DroppedRow, Fault, Sample
 from tsplanner.errors import TsplannerError
 
 GOOD = {"input": "See <ts><ts/>", "output": "Up.", "timeseries": [[1, 2.5, 3]]}
@@ -89,8 +89,12 @@ BAD_ROWS = {
         GOOD | {"timeseries": [[float("-inf")]]},
         "holds -Infinity, which is not a number",
     ),
-    "too large": (GOOD | {"timeseries": [[1e200]]}, "series 1 holds 1e+200"),
-    "text for a number": (GOOD | {"timeseries": [["a"]]}, "expected `float`, got `str`"),
+    "too large": (GOOD | {"timeseries": [[1e200]]}, "series 1 holds 1e+200 at point 1"),
+    "beyond a double": (GOOD | {"timeseries": [[1], [2, 10**400]]}, "series 2 holds 1000000"),
+    "text for a number": (GOOD | {"timeseries": [["a"]]}, "series 1 holds 'a' at point 1"),
+    "null for a number": (GOOD | {"timeseries": [[1, None]]}, "series 1 holds None at point 2"),
+    "a number for a series": (GOOD | {"timeseries": [[1], 2]}, "series 2 is int, not a list of"),
+    "ragged": (GOOD | {"timeseries": [[1, [2]]]}, "series 1 holds an array at point 2"),
     "marker in the answer": (GOOD | {"output": "<ts>"}, "<ts> in the output"),
     "lone marker": (GOOD | {"input": "<ts><ts/> <ts>"}, "a lone <ts> or <ts/> in the input"),
     "empty answer": (GOOD | {"output": " "}, "the output is empty"),
@@ -133,9 +137,9 @@ def test_bytes_that_are_not_utf8_name_the_byte(tmp_path):
     """A Latin-1 file is recognised as such."""
     path = written(tmp_path, GOOD_LINE + b'\n{"input": "caf\xe9"}\n')
 
-    assert DroppedRow(line=2, reason="is not UTF-8 (byte 15 of the row)") in read_rows(
-        path, on_bad="drop"
-    )
+    assert DroppedRow(
+        line=2, fault=Fault.NOT_UTF8, reason="is not UTF-8 (byte 15 of the row)"
+    ) in read_rows(path, on_bad="drop")
 
 
 def test_last_line_cut_off_is_called_so(tmp_path):
@@ -143,7 +147,7 @@ def test_last_line_cut_off_is_called_so(tmp_path):
     path = written(tmp_path, GOOD_LINE + b"\n" + GOOD_LINE[:-20])
 
     assert DroppedRow(
-        line=2, reason="is cut off: the last line ends before its JSON does"
+        line=2, fault=Fault.CUT_OFF, reason="is cut off: the last line ends before its JSON does"
     ) in read_rows(path, on_bad="drop")
 
 

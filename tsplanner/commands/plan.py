@@ -13,6 +13,7 @@ from typing import Any
 from tsplanner.commands.options import add_learning, add_pins, add_subject, learning_values, pins
 from tsplanner.commands.plan_view import print_choice, print_failure
 from tsplanner.commands.requests import Subject, plan_request
+from tsplanner.commands.scan_bar import scan_bar
 from tsplanner.commands.values import positive_float
 from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
 from tsplanner.planner.choose import Alternative, Choice, NothingFits, choose
@@ -115,7 +116,8 @@ def run(
     Raises:
         UsageError: probes are wanted for a machine that is only described.
     """
-    request = plan_request(subject, saves)
+    with scan_bar(shown=not json) as progress:
+        request = plan_request(subject, saves, progress)
     if probe_seconds is not None and not request.machine.detected:
         raise UsageError(
             f"--probe runs on the machine itself, and {request.machine.name} is only described: "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from memory_models.device import Device, Machine
 from memory_models.settings import ADAPTER_METHODS, LossKernel
+from tsplanner.commands.dataset_view import dataset_lines
 from tsplanner.commands.screen import Screen, bar, gib
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.choose import Choice, Failure
@@ -69,12 +70,14 @@ def print_subject(screen: Screen, request: PlanRequest) -> None:
         f"({_count(model.parameters_trainable)} trained)",
     ]
     if dataset.path:
-        parts.append(f"{dataset.rows_kept} of {dataset.rows_total} rows kept")
+        parts.append(f"{dataset.rows_kept:,} of {dataset.rows_total:,} rows kept")
         parts.append(f"longest batch {dataset.sequence_length(2):,} tokens")
     else:
         parts.append(f"no dataset: samples of {dataset.longest_sequence:,} tokens")
     screen.line()
     screen.line(" · ".join(parts), "bold")
+    for words, style in dataset_lines(dataset):
+        screen.line(words, style)
     for line in machine_lines(request.machine, on_cpu=request.on_cpu):
         screen.line(line)
     screen.line()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tsplanner.planner.plan import (
     training_settings,
 )
 from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.runs import slug
 from tsplanner.settings import calibration_file, configs_folder
 
 DEFAULT_MODEL = "tiny-chatts"
@@ -50,8 +52,10 @@ def sample_dataset() -> Path:
     return configs_folder() / "datasets" / "sample" / "sample.jsonl"
 
 
-def plan_request(subject: Subject, saves: Path) -> PlanRequest:
-    """Read everything that a plan needs.
+def plan_request(
+    subject: Subject, saves: Path, progress: Callable[[int, int, int], None] | None = None
+) -> PlanRequest:
+    """Read everything that a plan needs; ``progress`` is told how far the dataset is read.
 
     Raises:
         UsageError, TsplannerError: as the readers of model, dataset and machine say.
@@ -59,7 +63,7 @@ def plan_request(subject: Subject, saves: Path) -> PlanRequest:
     source = _source(subject.model or DEFAULT_MODEL)
     learning = learning_settings(subject.learning, source)
     tokenizer = _tokenizer(subject, source)
-    dataset = _dataset(subject, source, learning, tokenizer)
+    dataset = _dataset(subject, source, learning, tokenizer, saves, progress)
     machine = machine_for(subject.gpus, subject.machine, saves)
     request = PlanRequest(
         architecture=source.architecture,
@@ -174,7 +178,12 @@ def _model_ref(
 
 
 def _dataset(
-    subject: Subject, source: ModelSource, learning: LearningSettings, tokenizer: Path | None
+    subject: Subject,
+    source: ModelSource,
+    learning: LearningSettings,
+    tokenizer: Path | None,
+    saves: Path,
+    progress: Callable[[int, int, int], None] | None,
 ) -> DatasetRef:
     """Lengths of the dataset; without one, every sample is taken to be cutoff_len long."""
     path = Path(subject.dataset) if subject.dataset else None
@@ -182,12 +191,15 @@ def _dataset(
         path = sample_dataset()
     if path is None:
         return no_dataset(learning.cutoff_len)
+    dropped_file = saves / slug(source.architecture.name) / f"dropped-{slug(path.stem)}.txt"
     found = length_summary(
         path,
         cutoff_len=learning.cutoff_len,
         encoder=source.architecture.encoder,
         tokenizer_folder=tokenizer,
         on_bad=subject.on_bad_rows,
+        dropped_file=dropped_file,
+        progress=progress,
     )
     return DatasetRef(
         name=path.stem,
@@ -199,5 +211,9 @@ def _dataset(
         mean_sequence=found.mean,
         length_quantiles=found.quantiles,
         on_bad_rows=subject.on_bad_rows,
+        dropped=found.dropped,
+        dropped_file=str(dropped_file) if found.dropped else None,
+        mean_text=found.mean_text,
+        histogram=found.histogram,
         counted_by=found.counted_by,
     )

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from memory_models.architecture import TimeSeriesEncoder
-from tsplanner.datasets.records import Sample
+from tsplanner.datasets.records import Fault, Sample
 
 TS_START = "<ts>"
 TS_END = "<ts/>"
 PLACEHOLDER = TS_START + TS_END
 
-# Values beyond this overflow the sums of the normalisation; no measurement reaches it.
 LARGEST_VALUE = 1e100
+"""Values beyond it, either way, overflow the sums of the normalisation; no measurement reaches it.
+The decoder of the rows holds every value to it, so no check here has to look at single values."""
+
+Check = Callable[[Sample], str | None]
 
 
 def _count_fault(sample: Sample) -> str | None:
@@ -22,7 +25,7 @@ def _count_fault(sample: Sample) -> str | None:
     return f"{placeholders} {PLACEHOLDER} in the input but {len(sample.timeseries)} series"
 
 
-def _stray_marker_fault(sample: Sample) -> str | None:
+def _lone_marker_fault(sample: Sample) -> str | None:
     pairs = sample.input.count(PLACEHOLDER)
     if sample.input.count(TS_START) == pairs == sample.input.count(TS_END):
         return None
@@ -43,32 +46,22 @@ def _empty_series_fault(sample: Sample) -> str | None:
     return None
 
 
-def _value_fault(sample: Sample) -> str | None:
-    # One comparison chain finds NaN, both infinities and what would overflow.
-    for number, series in enumerate(sample.timeseries, start=1):
-        for value in series:
-            if not -LARGEST_VALUE <= value <= LARGEST_VALUE:
-                return f"series {number} holds {value}, which is not a usable number"
-    return None
-
-
 def _empty_answer_fault(sample: Sample) -> str | None:
     return None if sample.output.strip() else "the output is empty"
 
 
-TEXT_CHECKS: tuple[Callable[[Sample], str | None], ...] = (_empty_answer_fault,)
-SERIES_CHECKS: tuple[Callable[[Sample], str | None], ...] = (
-    _empty_series_fault,
-    _value_fault,
-    _count_fault,
-    _stray_marker_fault,
-    _answer_fault,
+TEXT_CHECKS: tuple[tuple[Fault, Check], ...] = ((Fault.EMPTY_ANSWER, _empty_answer_fault),)
+SERIES_CHECKS: tuple[tuple[Fault, Check], ...] = (
+    (Fault.EMPTY_SERIES, _empty_series_fault),
+    (Fault.SERIES_COUNT, _count_fault),
+    (Fault.LONE_MARKER, _lone_marker_fault),
+    (Fault.MARKER_IN_ANSWER, _answer_fault),
 )
 
 
 def sample_fault(
     sample: Sample, *, encoder: TimeSeriesEncoder | None, holds_series: bool
-) -> str | None:
+) -> tuple[Fault, str] | None:
     """Why this row cannot be trained on; None if it can.
 
     The checks on series apply to rows of a format with series, and to every row of a model with
@@ -77,10 +70,11 @@ def sample_fault(
     checks = TEXT_CHECKS
     if holds_series or encoder is not None:
         checks += SERIES_CHECKS
-    for check in checks:
+    for fault, check in checks:
         if (reason := check(sample)) is not None:
-            return reason
-    return _length_fault(sample, encoder) if encoder is not None else None
+            return fault, reason
+    reason = _length_fault(sample, encoder) if encoder is not None else None
+    return None if reason is None else (Fault.TOO_MANY_POINTS, reason)
 
 
 def _length_fault(sample: Sample, encoder: TimeSeriesEncoder) -> str | None:

@@ -22,33 +22,55 @@ _ANSWER_END = "<|im_end|>\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NormalisedSeries:
-    """A series about its mean, and the two numbers that give the raw values back."""
+class SeriesFigures:
+    """What the prefix of a series tells, and its normalisation takes away."""
 
-    values: tuple[float, ...]
-    """(raw - mean) / scale."""
-    offset: float
-    """Minus the mean, as the prefix prints it."""
+    points: int
+    mean: float
     scale: float
+    """1, or a third of the largest distance from the mean."""
+    largest: float
+    smallest: float
+    first: float
+    last: float
 
 
-def normalised_series(series: tuple[float, ...]) -> NormalisedSeries:
-    """Mean-centred values, scaled to within 3 of the mean if any lies 3 or further off."""
+def series_figures(series: tuple[float, ...]) -> SeriesFigures:
+    """Figures of a series that is not empty; the sum is exact, whatever the order.
+
+    The largest distance from the mean is that of the largest or of the smallest value: rounding
+    keeps the order of differences, so the other values need not be looked at.
+    """
     mean = math.fsum(series) / len(series)
-    centred = [value - mean for value in series]
-    furthest = max(*centred, -min(centred))
-    scale = furthest / NORMALISED_LIMIT if furthest >= NORMALISED_LIMIT else 1.0
-    values = tuple(centred) if scale == 1.0 else tuple(value / scale for value in centred)
-    return NormalisedSeries(values=values, offset=-mean, scale=scale)
+    largest, smallest = max(series), min(series)
+    furthest = max(largest - mean, mean - smallest)
+    return SeriesFigures(
+        points=len(series),
+        mean=mean,
+        scale=furthest / NORMALISED_LIMIT if furthest >= NORMALISED_LIMIT else 1.0,
+        largest=largest,
+        smallest=smallest,
+        first=series[0],
+        last=series[-1],
+    )
+
+
+def normalised_series(series: tuple[float, ...]) -> tuple[float, ...]:
+    """(value - mean) / scale: within 3 of zero, unless the series was so from the start."""
+    figures = series_figures(series)
+    return tuple((value - figures.mean) / figures.scale for value in series)
 
 
 def series_prefix(series: tuple[float, ...]) -> str:
-    """The text before a placeholder: what the normalisation takes away, in plain figures."""
-    normalised = normalised_series(series)
+    """The text before a placeholder: what the normalisation takes away, in plain figures.
+
+    ``offset`` is minus the mean.
+    """
+    found = series_figures(series)
     return (
-        f"[offset={normalised.offset:.4f}|scaling={normalised.scale:.4f}|length={len(series)}"
-        f"|max={max(series):.4f}|min={min(series):.4f}"
-        f"|left={series[0]:.4f}|right={series[-1]:.4f}]"
+        f"[offset={-found.mean:.4f}|scaling={found.scale:.4f}|length={found.points}"
+        f"|max={found.largest:.4f}|min={found.smallest:.4f}"
+        f"|left={found.first:.4f}|right={found.last:.4f}]"
     )
 
 

@@ -20,11 +20,32 @@ class Sample:
     """Line of the file where the row starts, counted from 1."""
 
 
+class Fault(StrEnum):
+    """What can be wrong with a row; rows left out are counted by it."""
+
+    NOT_UTF8 = "not UTF-8"
+    NOT_JSON = "not JSON"
+    CUT_OFF = "last line cut off"
+    MISSING_FIELD = "field missing"
+    WRONG_TYPE = "field of a wrong type"
+    RAGGED = "series not a flat list"
+    NOT_A_NUMBER = "value not a usable number"
+    EMPTY_SERIES = "empty series"
+    TOO_MANY_POINTS = "series too long"
+    SERIES_COUNT = "series and <ts><ts/> differ in number"
+    LONE_MARKER = "lone <ts> or <ts/>"
+    MARKER_IN_ANSWER = "<ts> in the answer"
+    EMPTY_ANSWER = "empty answer"
+    NO_DIALOGUE = "no question with an answer"
+    OVER_CUTOFF = "text over cutoff_len"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DroppedRow:
     """A row that is not trained on, and why."""
 
     line: int
+    fault: Fault
     reason: str
 
 
@@ -35,3 +56,24 @@ class OnBad(StrEnum):
     """Stop with an error that names the row."""
     DROP = "drop"
     """Leave the row out and count it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DroppedKind:
+    """Rows that one thing is wrong with."""
+
+    fault: str
+    rows: int
+    first_lines: tuple[int, ...]
+    """Lines of the first few, counted from 1."""
+    example: str
+    """The reason of the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthBin:
+    """One bar of a histogram: rows from ``shortest`` to ``longest`` positions, both included."""
+
+    shortest: int
+    longest: int
+    rows: int

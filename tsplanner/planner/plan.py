@@ -18,6 +18,7 @@ from memory_models.settings import (
     Quantization,
     TrainingSettings,
 )
+from tsplanner.datasets.records import DroppedKind, LengthBin
 
 SCHEMA_VERSION = 1
 
@@ -128,6 +129,14 @@ class DatasetRef:
     """Patches of the sample that has the most; None: taken to be a quarter of its positions."""
     on_bad_rows: str = "refuse"
     """``refuse`` a dataset with bad rows, or ``drop`` them."""
+    dropped: tuple[DroppedKind, ...] = ()
+    """Rows left out, by what is wrong with them."""
+    dropped_file: str | None = None
+    """Names every row left out, as ``file:line: reason``; None: there is none."""
+    mean_text: float | None = None
+    """Text tokens of the mean row; what is missing to ``mean_sequence`` are patches."""
+    histogram: tuple[LengthBin, ...] = ()
+    """Kept rows by their positions."""
     counted_by: str
     """``tokenizer``, ``estimate`` or ``cutoff_len``."""
 

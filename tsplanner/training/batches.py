@@ -11,8 +11,8 @@ import torch
 
 from tsplanner.datasets.checks import TS_END, TS_START
 from tsplanner.datasets.encoding import chatts_answer, chatts_prompt, normalised_series
-from tsplanner.datasets.lengths import padded_tokens
 from tsplanner.datasets.records import Sample
+from tsplanner.datasets.tally import padded_tokens
 
 IGNORED_LABEL = -100
 
@@ -62,7 +62,7 @@ def encode_sample(
     return EncodedSample(
         input_ids=prompt + answer,
         labels=[IGNORED_LABEL] * len(prompt) + answer,
-        series=tuple(normalised_series(series).values for series in sample.timeseries),
+        series=tuple(normalised_series(series) for series in sample.timeseries),
     )
 
 

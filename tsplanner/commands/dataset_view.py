@@ -1,0 +1,54 @@
+"""What a person sees of a dataset: how long its rows are, and which were left out and why."""
+
+from __future__ import annotations
+
+from tsplanner.datasets.records import DroppedKind, LengthBin
+from tsplanner.planner.plan import DatasetRef
+
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def dataset_lines(dataset: DatasetRef) -> list[tuple[str, str]]:
+    """(words, style) of a line about lengths and one for every kind of row that was left out."""
+    lines = []
+    if dataset.histogram:
+        lines.append((lengths_line(dataset), ""))
+    lines += [(dropped_line(kind), "yellow") for kind in dataset.dropped]
+    if dataset.dropped_file is not None:
+        lines.append((f"all rows left out are listed in {dataset.dropped_file}", "dim"))
+    return lines
+
+
+def lengths_line(dataset: DatasetRef) -> str:
+    """The histogram of the rows' lengths, in one line."""
+    bars = dataset.histogram
+    quantiles = dataset.length_quantiles
+    median = quantiles[len(quantiles) // 2] if quantiles else round(dataset.mean_sequence)
+    words = (
+        f"row lengths {bars[0].shortest:,} {histogram_bars(bars)} {bars[-1].longest:,} tokens, "
+        f"median {median:,}"
+    )
+    if dataset.mean_text is None or dataset.mean_text >= dataset.mean_sequence:
+        return words
+    patches = dataset.mean_sequence - dataset.mean_text
+    share = 100 * patches / dataset.mean_sequence
+    return (
+        f"{words} · mean {dataset.mean_text:,.0f} of text and {patches:,.0f} of series "
+        f"({share:.0f} %)"
+    )
+
+
+def histogram_bars(bars: tuple[LengthBin, ...]) -> str:
+    """A bar of one character for each; one that holds any row is never blank."""
+    most = max(bar.rows for bar in bars)
+    top = len(BARS) - 1
+    return "".join(BARS[-(-bar.rows * top // most)] for bar in bars)
+
+
+def dropped_line(kind: DroppedKind) -> str:
+    """How many rows one thing is wrong with, and where the first of them are."""
+    lines = ", ".join(f"{line:,}" for line in kind.first_lines)
+    more = ", …" if kind.rows > len(kind.first_lines) else ""
+    word = "line" if kind.rows == 1 else "lines"
+    rows = "row" if kind.rows == 1 else "rows"
+    return f"left out {kind.rows:,} {rows}, {kind.fault}: {word} {lines}{more} ({kind.example})"

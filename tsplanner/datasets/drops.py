@@ -1,0 +1,87 @@
+"""Rows that are left out: counted by what is wrong, the first of them kept, all of them on disk."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO
+
+from tsplanner.datasets.records import DroppedKind, DroppedRow, Fault
+from tsplanner.runs import clear_disk_errors
+
+FIRST_LINES = 5
+"""Lines named of each kind."""
+FIRST_ROWS = 100
+"""Dropped rows kept with their reasons."""
+
+
+class DropLog(AbstractContextManager["DropLog"]):
+    """Takes dropped rows one by one; holds a few, writes every one as ``file:line: reason``."""
+
+    def __init__(self, dataset: Path, target: Path | None) -> None:
+        """``target``: the file for all of them, written whole or not at all; None: no file."""
+        self.first: list[DroppedRow] = []
+        self.rows = 0
+        self.bad_rows = 0
+        """Those of them that the dataset's owner has to mend; text over cutoff_len is no fault."""
+        self.first_bad: DroppedRow | None = None
+        self._lines: dict[Fault, list[int]] = {}
+        self._counts: dict[Fault, int] = {}
+        self._examples: dict[Fault, str] = {}
+        self._dataset = dataset
+        self._target = target
+        self._file: IO[str] | None = None
+
+    def add(self, row: DroppedRow) -> None:
+        """One more, in file order."""
+        self.rows += 1
+        if row.fault is not Fault.OVER_CUTOFF:
+            self.bad_rows += 1
+            self.first_bad = self.first_bad or row
+        if len(self.first) < FIRST_ROWS:
+            self.first.append(row)
+        self._counts[row.fault] = self._counts.get(row.fault, 0) + 1
+        self._examples.setdefault(row.fault, row.reason)
+        lines = self._lines.setdefault(row.fault, [])
+        if len(lines) < FIRST_LINES:
+            lines.append(row.line)
+        if self._target is not None:
+            self._open(self._target).write(f"{self._dataset}:{row.line}: {row.reason}\n")
+
+    def _open(self, target: Path) -> IO[str]:
+        if self._file is None:
+            with clear_disk_errors(target.parent):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._file = NamedTemporaryFile(  # noqa: SIM115 closed when the log is
+                    "w",
+                    dir=target.parent,
+                    prefix=f".{target.name}.",
+                    encoding="utf-8",
+                    errors="backslashreplace",
+                    delete=False,
+                )
+        return self._file
+
+    def kinds(self) -> tuple[DroppedKind, ...]:
+        """Counts by what is wrong, most first."""
+        return tuple(
+            DroppedKind(
+                fault=str(fault),
+                rows=rows,
+                first_lines=tuple(self._lines[fault]),
+                example=self._examples[fault],
+            )
+            for fault, rows in sorted(self._counts.items(), key=lambda item: -item[1])
+        )
+
+    def __exit__(self, *_: object) -> None:
+        """Give the file its name; one of an earlier scan goes where nothing was dropped now."""
+        if self._target is None:
+            return
+        if self._file is None:
+            with suppress(OSError):
+                self._target.unlink()
+            return
+        self._file.close()
+        Path(self._file.name).replace(self._target)

@@ -1,0 +1,123 @@
+"""Bytes of a dataset file cut into rows; nothing is decoded but the brackets of a JSON array.
+
+A JSONL file is read line by line and never held whole, and may be read in spans by several
+processes. A JSON array is held as text, since its rows have no other boundary.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from tsplanner.errors import TsplannerError
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BUFFER_BYTES = 1 << 20
+_BYTE = re.compile(r"\(byte (\d+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """Bytes of one row, and where it starts."""
+
+    line: int
+    data: bytes
+    complete: bool = True
+    """False for a last line without its line end: it may have been cut off."""
+
+
+def raw_rows(path: Path) -> Iterator[RawRow]:
+    """The rows of a file in order, empty lines left out.
+
+    Raises TsplannerError: file missing or not readable; an array that is not one.
+    """
+    if is_array(path):
+        return array_rows(path)
+    return iter(SpanRows(path, 0, file_bytes(path)))
+
+
+def file_bytes(path: Path) -> int:
+    """Size of a file. Raises TsplannerError: it is not there."""
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def is_array(path: Path) -> bool:
+    """Whether a file starts like a JSON array. Raises TsplannerError: it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4096)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return start.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"[")
+
+
+class SpanRows:
+    """The lines that begin at bytes ``start`` to ``end`` of a file, numbered from 1."""
+
+    def __init__(self, path: Path, start: int, end: int) -> None:
+        self.path, self.start, self.end = path, start, end
+        self.lines = 0
+        """Lines read so far, empty ones too."""
+
+    def __iter__(self) -> Iterator[RawRow]:
+        """Every line that is not empty. Raises TsplannerError: the file cannot be read."""
+        try:
+            with self.path.open("rb", buffering=_BUFFER_BYTES) as stream:
+                yield from self._rows(stream)
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+
+    def _rows(self, stream: BinaryIO) -> Iterator[RawRow]:
+        position = self.start
+        if position:
+            # A line belongs to the span it begins in: one that began earlier is passed over.
+            stream.seek(position - 1)
+            position += len(stream.readline()) - 1
+        while position < self.end and (data := stream.readline()):
+            self.lines += 1
+            content = data if position else data.removeprefix(BYTE_ORDER_MARK)
+            position += len(data)
+            if content and not content.isspace():
+                yield RawRow(self.lines, content, content.endswith(b"\n"))
+
+
+def array_rows(path: Path) -> Iterator[RawRow]:
+    """Rows of one JSON array, with the line each starts on.
+
+    Raises TsplannerError: file not readable, or no array.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
+        rows = msgspec.json.decode(data.removeprefix(BYTE_ORDER_MARK), type=list[msgspec.Raw])
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        found = _BYTE.search(str(error))
+        line = 1 + data[: int(found.group(1))].count(b"\n") if found else 1 + data.count(b"\n")
+        raise TsplannerError(
+            f"{path}:{line}: starts like a JSON array but is not one ({error}); "
+            "mend the file or write one row a line (.jsonl)"
+        ) from error
+    line, position = 1, 0
+    for row in rows:
+        content = bytes(row)
+        start = data.find(content, position)
+        line += data.count(b"\n", position, start)
+        yield RawRow(line, content)
+        line += content.count(b"\n")
+        position = start + len(content)
+
+
+def _unreadable(path: Path, error: OSError) -> TsplannerError:
+    return TsplannerError(
+        f"dataset {path} cannot be read: {error.strerror or error}; check --dataset"
+    )

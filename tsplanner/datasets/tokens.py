@@ -1,0 +1,147 @@
+"""How many tokens texts have: by a tokenizer.json, or from their characters alone."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tsplanner.errors import TsplannerError
+
+# English prose takes 4.2-4.7 characters a token with the Qwen and Llama vocabularies; 4.0 errs on
+# the long side. Digits and characters outside ASCII are counted as one token each: Qwen splits
+# numbers into digits, and one CJK character takes between half a token and two.
+CHARACTERS_PER_TOKEN = 4.0
+
+_DIGITS = b"0123456789"
+
+TokenCounter = Callable[[list[str]], list[int]]
+
+
+def estimated_tokens(text: str) -> int:
+    """Tokens of a text, from its characters alone."""
+    plain = text.encode("ascii", "ignore").translate(None, _DIGITS)
+    return len(text) - len(plain) + math.ceil(len(plain) / CHARACTERS_PER_TOKEN)
+
+
+def estimated_counter(texts: list[str]) -> list[int]:
+    """`estimated_tokens` of every text."""
+    return [estimated_tokens(text) for text in texts]
+
+
+def tokenizer_counter(folder: Path | None) -> TokenCounter | None:
+    """Counts with the folder's tokenizer.json; None where the file or the library is missing.
+
+    Raises TsplannerError: tokenizer.json is damaged.
+    """
+    if folder is None or not (folder / "tokenizer.json").is_file():
+        return None
+    try:
+        library = importlib.import_module("tokenizers")
+    except ImportError:
+        return None
+    try:
+        tokenizer = library.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # the library raises bare Exception
+        raise TsplannerError(
+            f"{folder / 'tokenizer.json'} cannot be read ({error}); fetch the file again"
+        ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+
+    def count(texts: list[str]) -> list[int]:
+        # The fast form keeps no offsets into the text; only the count is wanted.
+        return [len(e.ids) for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    digits_known = all(tokenizer.token_to_id(digit) is not None for digit in "0123456789")
+    alone = digits_known and digits_stand_alone(folder / "tokenizer.json")
+    return PieceCounter(count) if alone else count
+
+
+# Patterns under which every digit is a token of its own: of Qwen 2 to 3 (and so of ChatTS), and of
+# tiny-chatts.
+_ALONE = frozenset(
+    {
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+        r"|\s*[\r\n]+|\s+(?!\S)|\s+",
+        r"\p{N}| ?[^\s\p{N}]+|\s+",
+    }
+)
+_DIGITS_RUN = re.compile("[0-9]+")
+_MOST_CHARACTERS = 2_000_000
+"""Of the pieces whose counts are remembered; then remembering starts anew."""
+
+
+class _TokenizerFile(msgspec.Struct):
+    """What matters of a tokenizer.json; its vocabulary, most of the file, is passed over."""
+
+    pre_tokenizer: dict[str, Any] | None = None
+    normalizer: dict[str, Any] | None = None
+    added_tokens: list[dict[str, Any]] = []
+
+
+def digits_stand_alone(file: Path) -> bool:
+    """Whether a text may be cut at its digits and counted piece by piece, by a tokenizer.json.
+
+    It may where the pattern is known to set
+    every digit apart, nothing comes before it but composition (NFC, which joins nothing with a
+    digit), and no added token, which is looked for before all that, holds a digit.
+    """
+    try:
+        found = msgspec.json.decode(file.read_bytes(), type=_TokenizerFile)
+    except (OSError, msgspec.MsgspecError):
+        return False
+    steps = found.pre_tokenizer or {}
+    split, *rest = steps.get("pretokenizers") or [steps]
+    return (
+        split.get("type") == "Split"
+        and split.get("behavior") == "Isolated"
+        and not split.get("invert")
+        and (split.get("pattern") or {}).get("Regex") in _ALONE
+        and [step.get("type") for step in rest] in ([], ["ByteLevel"])
+        and not any(step.get("use_regex") or step.get("add_prefix_space") for step in rest)
+        and found.normalizer in (None, {"type": "NFC"})
+        and not any(_DIGITS_RUN.search(str(t.get("content"))) for t in found.added_tokens)
+    )
+
+
+class PieceCounter:
+    """Counts the text between digits once: prefixes of series are alike but for their figures.
+
+    A piece is counted with a digit beside it wherever the text has one there, since how white
+    space is cut depends on what follows; the digits themselves are one token each.
+    """
+
+    def __init__(self, count: TokenCounter) -> None:
+        self._count = count
+        """Counts whole texts."""
+        self._known: dict[str, int] = {"": 0}
+        self._characters = 0
+
+    def __call__(self, texts: list[str]) -> list[int]:
+        """Tokens of each text."""
+        cut = [_DIGITS_RUN.split(text) for text in texts]
+        known = self._known
+        new = list({piece for pieces in cut for piece in pieces[1:-1]} - known.keys())
+        asked = [f"0{piece}0" for piece in new]
+        for pieces in cut:
+            asked += pieces if len(pieces) == 1 else (f"{pieces[0]}0", f"0{pieces[-1]}")
+        counts = iter(self._count(asked))
+        for piece in new:
+            known[piece] = next(counts) - 2
+        totals = []
+        for text, pieces in zip(texts, cut, strict=True):
+            total = next(counts)
+            if len(pieces) > 1:
+                total += next(counts) - 2 + len(text) - sum(map(len, pieces))
+                total += sum(map(known.__getitem__, pieces[1:-1]))
+            totals.append(total)
+        self._characters += sum(map(len, new))
+        if self._characters > _MOST_CHARACTERS:
+            self._known, self._characters = {"": 0}, 0
+        return totals
