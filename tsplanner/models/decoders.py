@@ -240,3 +240,6 @@ READERS: Mapping[str, Reader] = {
     "chatts": _chatts,
     "qwen3ts": _qwen3ts,
 }
+
+WITH_SERIES: Mapping[str, str] = {"qwen2": "chatts", "qwen3": "qwen3ts"}
+"""Type of a decoder's config.json, and its type where it has a time-series encoder."""

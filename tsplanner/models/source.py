@@ -9,7 +9,7 @@ from pathlib import Path
 from memory_models.architecture import Architecture
 from tsplanner.errors import TsplannerError, UsageError, did_you_mean
 from tsplanner.models.config import Config
-from tsplanner.models.decoders import READERS
+from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, NULL_IS_NONE
 from tsplanner.settings import configs_folder
 
@@ -139,7 +139,18 @@ def read_config(path: Path) -> dict[str, object]:
         ) from error
     if not isinstance(values, dict):
         raise TsplannerError(f"{path} must hold a JSON object, not {type(values).__name__}.")
-    return values
+    return with_own_type(values)
+
+
+def with_own_type(values: dict[str, object]) -> dict[str, object]:
+    """The config under the type of its series-reading class.
+
+    Some ChatTS releases call themselves by their decoder's type and differ by a ``ts`` section.
+    """
+    found = WITH_SERIES.get(str(values.get("model_type")))
+    if found is None or not isinstance(values.get("ts"), dict):
+        return values
+    return {**values, "model_type": found}
 
 
 def read_architecture(values: dict[str, object], *, name: str, source: str) -> Architecture:

@@ -72,10 +72,9 @@ class TimeSeriesEmbedding(nn.Module):
         layers: list[nn.Module] = [nn.Linear(width, ts["hidden_size"])]
         for _ in range(ts["num_layers"] - 1):
             layers += [nn.GELU(), nn.Linear(ts["hidden_size"], ts["hidden_size"])]
-        self.mlp = nn.Sequential(*layers)
-        self.layer_norm: nn.LayerNorm | None = None
         if ts.get("use_layer_norm", False):
-            self.layer_norm = nn.LayerNorm(ts["hidden_size"])
+            layers.append(nn.LayerNorm(ts["hidden_size"]))
+        self.mlp = nn.Sequential(*layers)
         # transformers initialises leaf by leaf and skips modules without parameters of their own.
         for module in self.modules():
             module.encodes_series = True
@@ -96,10 +95,7 @@ class TimeSeriesEmbedding(nn.Module):
         filled = torch.minimum(position, lengths[series, None] - 1)
         values = points[series[:, None], filled, 0].to(dtype)
         features = self._features(values, position, lengths, series)
-        embedded = self.mlp(features)
-        if self.layer_norm is not None:
-            embedded = self.layer_norm(embedded)
-        return embedded.to(dtype), patches
+        return self.mlp(features).to(dtype), patches
 
     def _point_grid(
         self, lengths: torch.Tensor, patches: torch.Tensor

@@ -72,7 +72,9 @@ def model_config(model: ModelRef) -> Any:
     from transformers import AutoConfig
 
     if model.has_weights or model.trust_remote_code:
-        return AutoConfig.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
+        found = AutoConfig.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
+        if model.trust_remote_code or found.model_type == model.config.get("model_type"):
+            return found
     keys = {key: value for key, value in model.config.items() if key != "model_type"}
     return AutoConfig.for_model(str(model.config.get("model_type", model.model_type)), **keys)
 
@@ -137,7 +139,7 @@ def _load(plan: Plan, config: Any, device: torch.device) -> Any:
 
     # Under ZeRO-3 transformers shards the weights as it reads them and refuses a device map.
     placement: dict[str, Any] = {"device_map": {"": device}} if plan.hardware.zero_stage < 3 else {}
-    return AutoModelForCausalLM.from_pretrained(
+    model, info = AutoModelForCausalLM.from_pretrained(
         plan.model.path,
         config=config,
         dtype=DTYPES[plan.hardware.model_dtype],
@@ -145,8 +147,26 @@ def _load(plan: Plan, config: Any, device: torch.device) -> Any:
         quantization_config=quantization_config(plan.hardware),
         trust_remote_code=plan.model.trust_remote_code,
         use_safetensors=True,
+        output_loading_info=True,
         **placement,
     )
+    if plan.hardware.zero_stage != 3:  # there every rank sees its shards alone
+        refuse_other_keys(info, str(plan.model.path))
+    return model
+
+
+def refuse_other_keys(info: dict[str, Any], folder: str) -> None:
+    """Refuse a checkpoint that lacks weights of the model, or holds others.
+
+    Raises TsplannerError with the first key of each sort.
+    """
+    for sort, words in (("missing_keys", "lacks"), ("unexpected_keys", "holds, unread,")):
+        if keys := sorted(info[sort]):
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise TsplannerError(
+                f"The checkpoint in {folder} {words} {keys[0]}{more}: its config.json belongs to "
+                "another model, or a file of it is missing; fetch it again."
+            )
 
 
 def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -> Any:
