@@ -270,3 +270,15 @@ def test_mean_row_is_its_text_and_its_patches(tmp_path):
 
     assert found.mean - found.mean_text == 1.0
     assert found.most_series_positions == 3
+
+
+def test_the_row_with_the_most_patches_is_known(tmp_path: Path) -> None:
+    """Two series of 9 and 20 points in patches of 8 are 2 + 3; one of 17 is 3."""
+    rows = [
+        {"input": "<ts><ts/> <ts><ts/>", "output": "a", "timeseries": [[1.0] * 9, [2.0] * 20]},
+        {"input": "<ts><ts/>", "output": "b", "timeseries": [[1.0] * 17]},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = length_stats(path, cutoff_len=500, encoder=ENCODER, tokenizer_folder=None)
+    assert found.most_patches == 5

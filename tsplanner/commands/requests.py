@@ -208,6 +208,7 @@ def _dataset(
         rows_kept=found.rows_kept,
         longest_sequence=found.longest,
         longest_batch=found.longest_batch,
+        most_patches=found.most_patches,
         mean_sequence=found.mean,
         length_quantiles=found.quantiles,
         on_bad_rows=subject.on_bad_rows,

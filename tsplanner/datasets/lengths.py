@@ -39,6 +39,8 @@ class LengthStats:
     """Text tokens of the row with the most."""
     most_series_positions: int
     """Largest sum over a row's series of (patches - 2); 0 for text."""
+    most_patches: int = 0
+    """Largest sum over a row's series of their patches."""
     mean: float
     """Positions of the mean row."""
     mean_text: float = 0.0

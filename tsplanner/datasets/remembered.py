@@ -17,7 +17,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.runs import write_text
 from tsplanner.settings import state_folder
 
-SUMMARY_VERSION = 2
+SUMMARY_VERSION = 3
 """Goes up with the fields of LengthSummary: older ones are counted anew."""
 
 Stamp = tuple[str, int, int]
@@ -37,6 +37,8 @@ class LengthSummary:
     """Positions of the longest batch of one row."""
     longest_batch: int
     """Positions of the longest batch of several rows."""
+    most_patches: int
+    """Patches of the row that has the most."""
     mean: float
     mean_text: float
     """Text tokens of the mean row."""
@@ -92,6 +94,7 @@ def length_summary(
         dropped_file=_stamp(dropped_file),
         longest=longest_batch_length(stats, 1),
         longest_batch=longest_batch_length(stats, 2),
+        most_patches=stats.most_patches,
         mean=stats.mean,
         mean_text=stats.mean_text,
         quantiles=length_quantiles(stats),

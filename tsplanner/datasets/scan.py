@@ -139,6 +139,7 @@ def _stats(total: Tally, dropped: DropLog, counted_by: str) -> LengthStats:
         longest_padded=max(total.padded),
         longest_text=max(total.texts),
         most_series_positions=total.series_most,
+        most_patches=total.patches_most,
         mean=mean_text + total.series_total / rows,
         mean_text=mean_text,
         lengths=total.lengths,

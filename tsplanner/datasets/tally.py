@@ -54,15 +54,17 @@ class Tally:
     series_total: int = 0
     """Positions that series add to their text, all rows together."""
     series_most: int = 0
+    patches_most: int = 0
     dropped: list[DroppedRow] = field(default_factory=list)
 
-    def count(self, tokens: int, extra: int) -> None:
-        """One more row of ``tokens`` of text and ``extra`` positions of series."""
+    def count(self, tokens: int, extra: int, series: int = 0) -> None:
+        """One more row of ``tokens`` of text and ``extra`` positions of so many series."""
         _add(self.texts, tokens, 1)
         _add(self.lengths, tokens + extra, 1)
         _add(self.padded, padded_tokens(tokens) + extra, 1)
         self.series_total += extra
         self.series_most = max(self.series_most, extra)
+        self.patches_most = max(self.patches_most, extra + 2 * series)
 
     def add(self, other: Tally) -> None:
         """The lengths of the next span; what it dropped stays with it."""
@@ -76,6 +78,7 @@ class Tally:
         self.lines += other.lines
         self.series_total += other.series_total
         self.series_most = max(self.series_most, other.series_most)
+        self.patches_most = max(self.patches_most, other.patches_most)
 
     @property
     def rows(self) -> int:
@@ -124,9 +127,9 @@ class RowCounter:
         if isinstance(row, DroppedRow):
             return row
         if encoder is None:
-            return _Texts(row.line, row.input, row.output, CHAT_TEMPLATE_TOKENS, 0, False)
-        extra, has_series = series_positions(row, encoder), bool(row.timeseries)
-        return _Texts(row.line, chatts_prompt(row), chatts_answer(row), 0, extra, has_series)
+            return _Texts(row.line, row.input, row.output, CHAT_TEMPLATE_TOKENS, 0, 0)
+        extra, series = series_positions(row, encoder), len(row.timeseries)
+        return _Texts(row.line, chatts_prompt(row), chatts_answer(row), 0, extra, series)
 
     def _text_tokens(self, rows: list[_Texts]) -> Iterator[int]:
         """Text tokens of each row; question and answer are tokenised apart, as for training."""
@@ -138,11 +141,11 @@ class RowCounter:
     def _count(self, tally: Tally, row: _Texts, tokens: int) -> None:
         """Count a row, or note that it is dropped: a series' text cannot be cut."""
         cutoff = self.job.cutoff_len
-        if tokens > cutoff and row.has_series:
+        if tokens > cutoff and row.series:
             reason = f"{tokens} tokens of text, more than cutoff_len {cutoff}"
             tally.dropped.append(DroppedRow(line=row.line, fault=Fault.OVER_CUTOFF, reason=reason))
             return
-        tally.count(min(tokens, cutoff), row.extra)
+        tally.count(min(tokens, cutoff), row.extra, row.series)
 
 
 @dataclass(slots=True)
@@ -155,4 +158,4 @@ class _Texts:
     template: int
     """Tokens of the template around them."""
     extra: int
-    has_series: bool
+    series: int
