@@ -11,6 +11,7 @@ from memory_models.settings import TrainingSettings
 from memory_models.stack import active_layers, passes, recomputed_layers
 from memory_models.units import ceil_div
 from tsplanner.planner.plan import DatasetRef, HardwareSettings, LearningSettings, Plan
+from tsplanner.planner.steps import steps_per_epoch
 from tsplanner.throughput.step_time import StepTime
 
 EVALUATIONS_PER_EPOCH = 1
@@ -107,7 +108,12 @@ def forecast(
     """
     rows = training_rows(dataset.rows_kept, learning.validation_fraction)
     together = hardware.world_size * hardware.micro_batch_size
-    steps = max(1, ceil_div(rows, hardware.effective_batch_size))
+    steps = steps_per_epoch(
+        rows,
+        micro_batch_size=hardware.micro_batch_size,
+        world_size=hardware.world_size,
+        gradient_accumulation_steps=hardware.gradient_accumulation_steps,
+    )
     micro_batches = ceil_div(rows, together) if rows else hardware.gradient_accumulation_steps
     once = step.optimizer + (step.communication if hardware.zero_stage < 2 else 0.0)
     each = (step.seconds - once) / hardware.gradient_accumulation_steps

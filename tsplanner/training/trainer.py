@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from memory_models.settings import ADAPTER_METHODS, Dtype, FinetuningType
+from tsplanner.planner import steps
 from tsplanner.planner.plan import Plan
 from tsplanner.training import ranks
 from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
@@ -204,8 +205,14 @@ def eval_steps(max_steps: int, steps_per_epoch: int, evals_per_epoch: int) -> fr
 
 
 def steps_per_epoch(rows: int, plan: Plan) -> int:
-    """Optimizer steps of one pass over ``rows``."""
-    return max(1, math.ceil(rows / plan.learning.effective_batch_size))
+    """Optimizer steps of one pass over ``rows``, as the plan forecast them."""
+    hardware = plan.hardware
+    return steps.steps_per_epoch(
+        rows,
+        micro_batch_size=hardware.micro_batch_size,
+        world_size=hardware.world_size,
+        gradient_accumulation_steps=hardware.gradient_accumulation_steps,
+    )
 
 
 def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> TrainingArguments:
