@@ -1,7 +1,7 @@
 # Everything goes through bootstrap.py, so that a machine without make can do it too.
 PYTHON ?= python3
 
-.PHONY: setup demo test test-slow test-gpu quality style wheel
+.PHONY: setup demo test test-slow test-gpu test-parsers golden quality style wheel
 setup:
 	$(PYTHON) bootstrap.py setup
 demo:
@@ -12,6 +12,11 @@ test-slow:
 	$(PYTHON) bootstrap.py test -- -m slow
 test-gpu:
 	$(PYTHON) bootstrap.py test -- -m gpu
+# The parsers of LLaMA-Factory, axolotl and TRL on every golden export; needs a package index.
+test-parsers:
+	$(PYTHON) bootstrap.py test -- -m slow tests/exporters/test_parsers.py -rs
+golden: setup
+	PYTHONPATH=.:tests/training .venv/bin/python tests/exporters/golden.py
 quality:
 	$(PYTHON) bootstrap.py quality
 style: setup

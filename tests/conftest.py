@@ -1,4 +1,4 @@
-"""Lets every test use the tiny model and plan of tests/training/tiny.py."""
+"""Lets every test use the tiny plan of tests/training/tiny.py and the cases of tests/exporters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "training"))
+sys.path[:0] = [str(Path(__file__).parent / name) for name in ("training", "exporters")]
 
 # A shell that runs the tests in the background makes them ignore Ctrl-C, and so every child; the
 # tests of Ctrl-C need it back.

@@ -13,6 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 import tiny
+import yaml
+from golden import case
 
 from tsplanner.planner.files import write_plan
 from tsplanner.planner.plan import Plan
@@ -52,6 +54,9 @@ def test_without_a_name_the_exporters_are_listed(tmp_path: Path) -> None:
         "deepspeed",
         "sbatch",
         "skypilot",
+        "llamafactory",
+        "axolotl",
+        "trl",
     ]
     assert list(json.loads(export(tmp_path, "--json").stdout)) == [
         "torchrun",
@@ -59,6 +64,9 @@ def test_without_a_name_the_exporters_are_listed(tmp_path: Path) -> None:
         "deepspeed",
         "sbatch",
         "skypilot",
+        "llamafactory",
+        "axolotl",
+        "trl",
     ]
 
 
@@ -121,6 +129,9 @@ def test_a_command_of_ones_own_needs_no_job(tmp_path: Path, plan: Plan) -> None:
         (("torchrun", "--command", "'"), 2, "cannot be split into words"),
         (("torchrun", "--command", " "), 2, "--command is empty"),
         (("deepspeed",), 1, "The plan shards nothing"),
+        (("llamafactory", "--command", "x.py"), 2, "llamafactory runs its own trainer"),
+        (("llamafactory",), 1, "chooses its precision by the GPU"),
+        (("trl",), 1, "give --weights FOLDER"),
         (("torchrun", "--output", "rows.jsonl"), 1, "rows.jsonl is no folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
@@ -144,6 +155,36 @@ def test_a_plan_without_a_dataset_has_nothing_to_train_on(tmp_path: Path, plan: 
     assert done.returncode == 1
     assert "plan again with --dataset FILE" in done.stderr
     assert export(tmp_path, "torchrun", "--command", "train.py").returncode == 0
+
+
+def test_another_projects_trainer_gets_no_job(tmp_path: Path, plan: Plan) -> None:
+    """Weights and a folder to write to are named from where the files may be started."""
+    (tmp_path / "weights").mkdir()
+    done = export(
+        tmp_path, "trl", "--weights", "weights", "--run-folder", "out", "--output", "here"
+    )
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in (tmp_path / "here").iterdir())
+    assert names == ["accelerate.yaml", "prepare.py", "trl.sh", "trl.yaml"]
+    said = yaml.safe_load((tmp_path / "here" / "trl.yaml").read_text(encoding="utf-8"))
+    assert said["model_name_or_path"] == str(tmp_path / "weights")
+    assert said["output_dir"] == str(tmp_path / "out")
+    assert done.stdout.endswith("Next   bash here/trl.sh\n")
+
+
+def test_remote_code_is_said_before_it_runs(tmp_path: Path) -> None:
+    """A ChatTS export for LLaMA-Factory trusts the code beside its weights."""
+    chatts = case("chatts-8b", 2).plan
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"input": "a <ts><ts/>", "output": "b", "timeseries": [[1, 2]]}))
+    chatts = replace(chatts, dataset=replace(chatts.dataset, path=str(rows)))
+    write_plan(chatts, tmp_path / "plan.json")
+    words = ("llamafactory", "--plan", "plan.json", "--output", "here")
+    done = export(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    assert "note   trust_remote_code is true" in done.stdout
+    (note,) = json.loads(export(tmp_path, *words, "--json").stdout)["notes"]
+    assert note.startswith("trust_remote_code is true")
 
 
 @pytest.mark.slow

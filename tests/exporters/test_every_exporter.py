@@ -14,18 +14,29 @@ import pytest
 import yaml
 from sorts import HOSTILE, SORTS, named, on_gpus
 
+from tsplanner.datasets.first_rows import RowsSeen
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.launch import ExportFile, ExportOptions, spread
 from tsplanner.exporters.registry import EXPORTERS, render
 from tsplanner.planner.plan import Plan
 
-LAUNCH = re.compile(r"(?:torchrun|accelerate launch) .*")
+LAUNCH = re.compile(
+    r"(?:torchrun|accelerate launch|llamafactory-cli train|axolotl train|trl sft) .*"
+)
+TRAINERS = ("llamafactory-cli", "axolotl", "trl")
+LAUNCHERS = [name for name, found in EXPORTERS.items() if not found.trains]
+ROWS = RowsSeen(format="alpaca", columns=("input", "instruction", "output"))
+
+
+def asked(nodes: int = 1, **options: object) -> ExportOptions:
+    """Options that every exporter can work with."""
+    return ExportOptions(nodes=nodes, rows=ROWS, weights="models/tiny", **options)  # type: ignore[arg-type]
 
 
 def refusal(name: str, plan: Plan, nodes: int) -> str | None:
     """Why a plan cannot be started that way; None if it can."""
     try:
-        render(name, plan, ExportOptions(nodes=nodes))
+        render(name, plan, asked(nodes))
     except TsplannerError as error:
         return str(error)
     return None
@@ -39,14 +50,35 @@ every_export = pytest.mark.parametrize(("name", "sort", "nodes"), RENDERED)
 
 def rendered(name: str, sort: str, nodes: int) -> list[ExportFile]:
     """The files."""
-    return render(name, SORTS[sort], ExportOptions(nodes=nodes))
+    return render(name, SORTS[sort], asked(nodes))
 
 
 def launch_line(files: list[ExportFile]) -> list[str]:
     """Words of the one line that starts ranks."""
-    found = [line for file in files for line in LAUNCH.findall(file.text)]
+    scripts = [file.text for file in files if not file.name.endswith((".py", ".txt"))]
+    found = [
+        line
+        for text in scripts
+        for line in LAUNCH.findall(text)
+        if not text[: text.index(line)].endswith("# ")
+    ]
     assert len(found) == 1, found
     return shlex.split(found[0])
+
+
+def launched_ranks(files: list[ExportFile], nodes: int) -> int:
+    """Ranks that the files start on all machines together."""
+    words = launch_line(files)
+    said = {file.name: file.text for file in files}
+    if "accelerate.yaml" in said:
+        return int(yaml.safe_load(said["accelerate.yaml"])["num_processes"])
+    if words[0] == "llamafactory-cli":
+        return nodes * int(said["train.sh"].split("NPROC_PER_NODE=")[1].split()[0])
+    return (
+        nodes * int(value(words, "--nproc-per-node"))
+        if "--launcher python" not in " ".join(words)
+        else 1
+    )
 
 
 def value(words: list[str], flag: str) -> str:
@@ -55,7 +87,10 @@ def value(words: list[str], flag: str) -> str:
 
 
 def test_every_exporter_renders_most_sorts_of_plans() -> None:
-    """Each of 15 sorts on one machine and on two: DeepSpeed takes the three that shard."""
+    """Each of 15 sorts on one machine and on two: DeepSpeed takes the three that shard.
+
+    Trainers of others need a dataset; TRL alone takes a CPU.
+    """
     counts = {name: sum(case[0] == name for case in RENDERED) for name in EXPORTERS}
     # Two machines never take the CPU plan; a queue needs a length, a cloud one kind of card.
     assert counts == {
@@ -64,6 +99,9 @@ def test_every_exporter_renders_most_sorts_of_plans() -> None:
         "deepspeed": 6,
         "sbatch": 27,
         "skypilot": 27,
+        "llamafactory": 26,
+        "axolotl": 26,
+        "trl": 27,
     }
 
 
@@ -81,12 +119,7 @@ def test_what_is_refused_is_refused_in_one_sentence(name: str, sort: str, nodes:
 def test_an_export_keeps_the_effective_batch(name: str, sort: str, nodes: int) -> None:
     """Ranks that are launched x micro-batch x accumulation is what was planned."""
     plan, files = SORTS[sort], rendered(name, sort, nodes)
-    words = launch_line(files)
-    if name == "accelerate":
-        content = next(file.text for file in files if file.name.endswith(".yaml"))
-        ranks = yaml.safe_load(content)["num_processes"]
-    else:
-        ranks = nodes * int(value(words, "--nproc-per-node"))
+    ranks = launched_ranks(files, nodes)
     spread_out = spread(plan, nodes).hardware
     micro, accumulation = spread_out.micro_batch_size, spread_out.gradient_accumulation_steps
     assert ranks == spread_out.world_size
@@ -103,7 +136,9 @@ def test_an_export_is_files_that_can_be_read_back(name: str, sort: str, nodes: i
             assert json.loads(file.text)
         elif file.name.endswith(".yaml"):
             assert yaml.safe_load(file.text)
-        else:
+        elif file.name.endswith(".py"):
+            compile(file.text, file.name, "exec")
+        elif file.name != "requirements.txt":
             bash_reads(file.text)
 
 
@@ -138,14 +173,14 @@ def test_an_export_names_no_path_that_it_was_not_given(name: str, sort: str, nod
 def test_an_export_says_what_was_never_tried(name: str, sort: str, nodes: int) -> None:
     """More than two GPUs, or several machines, are planned by formula alone."""
     files = rendered(name, sort, nodes)
-    commented = [file.text for file in files if not file.name.endswith(".json")]
+    commented = [file.text for file in files if not file.name.endswith((".json", ".py", ".txt"))]
     untried = nodes > 1 or SORTS[sort].hardware.world_size > 2
     for text in commented:
         assert ("# Planned by formula" in text) is untried
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
-@pytest.mark.parametrize("name", EXPORTERS)
+@pytest.mark.parametrize("name", LAUNCHERS)
 def test_words_of_a_command_reach_it_as_they_were_typed(name: str, nodes: int) -> None:
     """Spaces, quotes and dollars are the command's own business, not the shell's."""
     command = ("train me.py", "--name", HOSTILE.replace("\n", " "), "$HOME")
@@ -158,10 +193,10 @@ def test_words_of_a_command_reach_it_as_they_were_typed(name: str, nodes: int) -
 @pytest.mark.parametrize("name", EXPORTERS)
 def test_a_hostile_name_starts_nothing(name: str, tmp_path: Path) -> None:
     """A model may be called anything; its name is a comment or a plain word."""
-    files = render(name, named(SORTS["ZeRO-3"], HOSTILE), ExportOptions())
+    files = render(name, named(SORTS["ZeRO-3"], HOSTILE), asked())
     stubs = tmp_path / "bin"
     stubs.mkdir()
-    for stub in ("torchrun", "accelerate", "srun", "scontrol", "pip"):
+    for stub in ("torchrun", "accelerate", "srun", "scontrol", "pip", *TRAINERS, "python3"):
         (stubs / stub).write_text("#!/bin/sh\necho a\n")
         (stubs / stub).chmod(0o755)
     environment = {

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tsplanner import runs
 from tsplanner.commands.screen import Screen
 from tsplanner.commands.values import positive, positive_float
 from tsplanner.commands.with_plan import add_plan_argument, find_plan, refuse_what_cannot_fit
+from tsplanner.datasets.first_rows import rows_seen
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
 from tsplanner.exporters.launch import JOB_FILE, WORKER, ExportFile, ExportOptions, spread
 from tsplanner.exporters.registry import EXPORTERS, exporter, render
@@ -60,6 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--command", metavar="WORDS", help="what each rank runs [tsplanner's own worker]"
     )
+    group = parser.add_argument_group("for another project's trainer")
+    group.add_argument("--weights", metavar="NAME", help="folder or hub id [the model's folder]")
+    group.add_argument("--template", metavar="NAME", help="chat template, its name [by family]")
+    group.add_argument("--force", action="store_true", help="even where it would not fit there")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
@@ -71,6 +76,9 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         nodes=namespace.nodes,
         time_limit_seconds=namespace.time_limit,
         command=_words(namespace.command),
+        weights=namespace.weights,
+        template=namespace.template,
+        force=namespace.force,
     )
     request = Request(
         name=namespace.name,
@@ -102,7 +110,7 @@ def list_exporters(*, as_json: bool) -> int:
         print(json.dumps({name: found.summary for name, found in EXPORTERS.items()}))
         return EXIT_OK
     for name, found in EXPORTERS.items():
-        print(f"{name:<12}{found.summary}")
+        print(f"{name:<14}{found.summary}")
     return EXIT_OK
 
 
@@ -111,23 +119,51 @@ def run(request: Request, *, as_json: bool = False) -> int:
     wanted = exporter(request.name)
     plan, _ = find_plan(request.plan_path, request.saves)
     refuse_what_cannot_fit(plan)
-    files = render(request.name, plan, request.options)
-    if request.options.command == WORKER:
+    options = _for_trainer(request, plan) if wanted.trains else request.options
+    files = render(request.name, plan, options)
+    if request.options.command == WORKER and not wanted.trains:
         files.append(job_file(plan, request))
     folder = request.output or request.saves / runs.slug(plan.model.name) / "export" / request.name
     paths = write(files, folder)
     start = wanted.start.format(folder=shlex.quote(str(folder)))
     by_hand = wanted.by_hand if request.options.nodes > 1 else ""
+    notes = wanted.notes(plan, options)
     if as_json:
-        print(json.dumps({"files": [str(path) for path in paths], "start": by_hand + start}))
+        document = {"files": [str(path) for path in paths], "start": by_hand + start}
+        print(json.dumps(document | ({"notes": notes} if notes else {})))
         return EXIT_OK
     screen = Screen()
     for path in paths:
         screen.line(f"wrote  {path}")
+    for note in notes:
+        screen.line(f"note   {note}")
     screen.line()
     where = f"   on each of {request.options.nodes} machines" if by_hand else ""
     screen.line(f"Next   {by_hand}{start}{where}", "bold")
     return EXIT_OK
+
+
+def _for_trainer(request: Request, plan: Plan) -> ExportOptions:
+    """The options with what another project's trainer must be told.
+
+    Raises:
+        UsageError: a command was given, which that trainer would not run.
+        TsplannerError: the dataset cannot be read.
+    """
+    options = request.options
+    if options.command != WORKER:
+        raise UsageError(
+            f"--command is for launchers, and {request.name} runs its own trainer: leave it out."
+        )
+    path, folder, weights = plan.dataset.path, request.run_folder, options.weights
+    if weights is not None and Path(weights).is_dir():
+        weights = str(Path(weights).resolve())  # the files may be started from elsewhere
+    return replace(
+        options,
+        weights=weights,
+        rows=rows_seen(Path(path)) if path is not None else None,
+        output_dir=str(folder.resolve()) if folder is not None else options.output_dir,
+    )
 
 
 def job_file(plan: Plan, request: Request) -> ExportFile:

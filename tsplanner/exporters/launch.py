@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from tsplanner.datasets.first_rows import RowsSeen
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.devices import device_notes, used_devices
 from tsplanner.planner.plan import Plan
@@ -35,9 +36,25 @@ class ExportOptions:
     """Wall time to ask a queue for; None: from the plan's forecast."""
     command: tuple[str, ...] = WORKER
     """Words that torchrun starts on each rank."""
+    weights: str | None = None
+    """Folder or hub id of the weights, where the plan's model has none beside its config."""
+    rows: RowsSeen | None = None
+    """What the plan's dataset looks like; None: it names none."""
+    template: str | None = None
+    """Chat template by the trainer's own name; None: by the model's family."""
+    output_dir: str = "output"
+    """Where another project's trainer writes."""
+    force: bool = False
+    """Export for another project's trainer what would not fit under it."""
 
 
 Render = Callable[[Plan, ExportOptions], list[ExportFile]]
+Notes = Callable[[Plan, ExportOptions], list[str]]
+
+
+def no_notes(plan: Plan, options: ExportOptions) -> list[str]:
+    """Nothing to say beside the files."""
+    return []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +68,10 @@ class Exporter:
     """Command that starts what was written; ``{folder}`` stands for the quoted folder."""
     by_hand: str = ""
     """Set before it where each of several machines is started by hand."""
+    trains: bool = False
+    """Another project's trainer runs the plan: no job of ours, no command of the user's."""
+    notes: Notes = no_notes
+    """What a person should know before starting it."""
 
 
 def spread(plan: Plan, nodes: int) -> Plan:
@@ -109,7 +130,11 @@ def header(plan: Plan, options: ExportOptions) -> list[str]:
             "machine."
         )
     lines += device_notes(plan.machine, hardware)
-    # A name comes from a folder or a file; a line break in it would end the comment.
+    return one_line(lines)
+
+
+def one_line(lines: list[str]) -> list[str]:
+    """Each on one line: a line break in a name from a folder or a file would end its comment."""
     return [" ".join(line.split()) for line in lines]
 
 

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from tsplanner.errors import UsageError, did_you_mean
-from tsplanner.exporters import accelerate, deepspeed_json, sbatch, skypilot, torchrun
+from tsplanner.exporters import (
+    accelerate,
+    axolotl,
+    deepspeed_json,
+    llamafactory,
+    sbatch,
+    skypilot,
+    torchrun,
+    trl,
+)
 from tsplanner.exporters.launch import Exporter, ExportFile, ExportOptions, spread
 from tsplanner.planner.plan import Plan
 
@@ -35,6 +44,28 @@ EXPORTERS: dict[str, Exporter] = {
         summary="task.yaml for clouds, through SkyPilot",
         files=skypilot.files,
         start="cd {folder} && sky launch task.yaml",
+    ),
+    "llamafactory": Exporter(
+        summary="LLaMA-Factory's YAML, dataset_info.json and train.sh; its fork's for ChatTS",
+        files=llamafactory.files,
+        start="bash {folder}/train.sh",
+        by_hand="NODE_RANK=0 MASTER_ADDR=FIRST_MACHINE ",
+        trains=True,
+        notes=llamafactory.remarks,
+    ),
+    "axolotl": Exporter(
+        summary="axolotl's YAML, the rows as dialogues, axolotl.sh",
+        files=axolotl.files,
+        start="bash {folder}/axolotl.sh",
+        by_hand="RDZV_ENDPOINT=FIRST_MACHINE:29400 ",
+        trains=True,
+    ),
+    "trl": Exporter(
+        summary="the YAML of trl sft, accelerate.yaml, the rows as dialogues, trl.sh",
+        files=trl.files,
+        start="bash {folder}/trl.sh",
+        by_hand="MACHINE_RANK=0 MAIN_PROCESS_IP=FIRST_MACHINE ",
+        trains=True,
     ),
 }
 

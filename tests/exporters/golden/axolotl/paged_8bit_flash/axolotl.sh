@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# tsplanner 0.1.0: qwen3-4b, lora on bf16 · one GPU · paged_adamw_8bit
+# micro-batch 2 x accumulation 16 x 1 rank = effective batch 32
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
+python3 prepare.py
+exec axolotl train axolotl.yaml --launcher python

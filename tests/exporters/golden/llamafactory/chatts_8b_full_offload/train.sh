@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# tsplanner 0.1.0: chatts-8b, full on bf16 · ZeRO-3 x8 + param and optimizer offload
+# micro-batch 1 x accumulation 4 x 8 ranks = effective batch 32
+# Planned by formula: tsplanner itself was run on at most 2 GPUs of one machine.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+export NPROC_PER_NODE=8
+export FORCE_TORCHRUN=1
+export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
+exec llamafactory-cli train train.yaml

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# tsplanner 0.1.0: gemma-2-9b, lora on int8 · one GPU
+# micro-batch 2 x accumulation 16 x 1 rank = effective batch 32
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+export NPROC_PER_NODE=1
+export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
+exec llamafactory-cli train train.yaml

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# tsplanner 0.1.0: qwen3-8b, lora on nf4 · DDP x2
+# micro-batch 2 x accumulation 8 x 2 ranks = effective batch 32
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+export NPROC_PER_NODE=2
+export FORCE_TORCHRUN=1
+export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
+exec llamafactory-cli train train.yaml

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# tsplanner 0.1.0: llama-3.2-1b, lora on bf16 · DDP x4
+# micro-batch 2 x accumulation 4 x 4 ranks = effective batch 32
+# Planned by formula: tsplanner itself was run on at most 2 GPUs of one machine.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+export NPROC_PER_NODE=2
+export NNODES=2
+export NODE_RANK="${NODE_RANK:?number this machine, from 0}"
+export MASTER_ADDR="${MASTER_ADDR:?name the first machine}"
+export MASTER_PORT="${MASTER_PORT:-29500}"
+export FORCE_TORCHRUN=1
+export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
+exec llamafactory-cli train train.yaml

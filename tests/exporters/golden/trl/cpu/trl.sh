@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# tsplanner 0.1.0: smollm2-135m, lora on fp32 · CPU
+# micro-batch 2 x accumulation 2 x 1 rank = effective batch 4
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+python3 prepare.py
+exec trl sft --config trl.yaml

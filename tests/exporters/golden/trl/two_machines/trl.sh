@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# tsplanner 0.1.0: llama-3.2-1b, lora on bf16 · DDP x4
+# micro-batch 2 x accumulation 4 x 4 ranks = effective batch 32
+# Planned by formula: tsplanner itself was run on at most 2 GPUs of one machine.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
+python3 prepare.py
+exec trl sft --config trl.yaml --machine_rank "${MACHINE_RANK:?number this machine, from 0}" --main_process_ip "${MAIN_PROCESS_IP:?name the first machine}" --main_process_port "${MAIN_PROCESS_PORT:-29500}"

@@ -1,0 +1,251 @@
+"""Every golden export, read by the parser of the trainer it is for.
+
+Each trainer gets an environment of its own, on top of the packages of this one (torch above all).
+It is made once, under .pytest_cache or in the folder that TSPLANNER_PARSERS names.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from golden import CASES, FOLDER
+
+from tsplanner.exporters.llamafactory_tables import TEMPLATES
+
+ROOT = Path(__file__).resolve().parents[2]
+READERS = Path(__file__).parent / "readers"
+ENVIRONMENTS = Path(os.environ.get("TSPLANNER_PARSERS", ROOT / ".pytest_cache" / "parsers"))
+FORK_VARIABLE = "TSPLANNER_CHATTS_TRAINING"
+FORK = os.environ.get(FORK_VARIABLE)
+SHARED = ("omegaconf==2.4.0", "antlr4-python3-runtime==4.9.3", "liger-kernel==0.8.5")
+DEEPSPEED_NEEDS = ("hjson==3.1.0", "py-cpuinfo==9.0.0", "einops", "msgpack")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+class Reader(NamedTuple):
+    """A trainer's parser and what it takes to import it."""
+
+    script: str
+    alone: tuple[str, ...]
+    """Packages without what they depend on."""
+    whole: tuple[str, ...] = ()
+    """Packages with it."""
+    built: tuple[str, ...] = ()
+    """Packages that look at the torch there is when they are built."""
+    path: str | None = None
+    """A folder to import from beside them."""
+
+
+ENVIRONMENT_OF = {
+    "llamafactory": Reader(
+        script="read_llamafactory.py",
+        alone=(
+            "llamafactory==0.9.5",
+            "transformers==5.6.0",
+            "peft==0.18.1",
+            "accelerate==1.11.0",
+            "tokenizers==0.22.2",
+            "huggingface_hub==1.33.0",
+            "trl==0.24.0",
+            *SHARED,
+            *DEEPSPEED_NEEDS,
+        ),
+        whole=("datasets==4.0.0", "httpx"),
+        built=("deepspeed==0.18.9",),
+    ),
+    "fork": Reader(
+        script="read_llamafactory.py",
+        alone=(
+            "transformers==4.52.4",
+            "peft==0.15.2",
+            "accelerate==1.7.0",
+            "tokenizers==0.21.1",
+            "huggingface_hub==0.36.0",
+            "trl==0.9.6",
+            *SHARED,
+            *DEEPSPEED_NEEDS,
+        ),
+        whole=("datasets==3.6.0", "requests"),
+        built=("deepspeed==0.16.9",),
+        path=FORK,
+    ),
+    "axolotl": Reader(
+        script="read_axolotl.py",
+        alone=(
+            "axolotl==0.19.0",
+            "transformers==5.16.1",
+            "peft==0.20.0",
+            "tokenizers==0.23.1",
+            "huggingface_hub==1.17.0",
+            "typing_extensions",
+        ),
+        whole=("httpx",),
+    ),
+    "trl": Reader(
+        script="read_trl.py", alone=("trl==1.16.0", "jinja2"), whole=("datasets==5.2.0",)
+    ),
+}
+
+
+def environment(name: str) -> Path:
+    """The Python of a trainer's environment; skips the test where it cannot be made."""
+    reader = ENVIRONMENT_OF[name]
+    folder = ENVIRONMENTS / name
+    python, stamp = folder / "bin" / "python", folder / "made-of"
+    ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
+    base = sysconfig.get_paths()["purelib"]
+    recipe = repr((reader, base, sys.version_info[:2]))
+    with (ENVIRONMENTS / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if stamp.is_file() and stamp.read_text(encoding="utf-8") == recipe:
+            return python
+        venv.create(folder, with_pip=True, clear=True)
+        own = Path(_output(python, "import sysconfig; print(sysconfig.get_paths()['purelib'])"))
+        (own / "base.pth").write_text("\n".join(filter(None, (base, reader.path))) + "\n")
+        _pip(python, "--no-deps", "--ignore-installed", *reader.alone)
+        if reader.whole:
+            _pip(python, *reader.whole)
+        if reader.built:
+            _pip(python, "--no-deps", "--no-build-isolation", *reader.built)
+        stamp.write_text(recipe, encoding="utf-8")
+    return python
+
+
+def _output(python: Path, program: str) -> str:
+    return subprocess.run(
+        [python, "-c", program], check=True, capture_output=True, text=True, timeout=60
+    ).stdout.strip()
+
+
+def _pip(python: Path, *words: str) -> None:
+    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *words]
+    done = subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=800,
+        env={**os.environ, "DS_BUILD_OPS": "0"},
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        pytest.skip(f"pip cannot install {words[-1]} here: {last[:160]}")
+
+
+@cache
+def answers(name: str) -> dict[str, Any]:
+    """What the parser made of all its golden folders, by case."""
+    python = environment(name)
+    reader = ENVIRONMENT_OF[name]
+    done = subprocess.run(
+        [python, READERS / reader.script, *map(str, folders(name))],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert lines, done.stderr[-2000:]
+    found = json.loads(lines[-1].removeprefix("ANSWER "))
+    assert isinstance(found, dict)
+    return found
+
+
+def folders(name: str) -> list[Path]:
+    """The golden folders that a parser is to read."""
+    exporter = "llamafactory" if name == "fork" else name
+    return [
+        FOLDER / exporter / case
+        for case in CASES[exporter]
+        if exporter != "llamafactory" or case.startswith("chatts") is (name == "fork")
+    ]
+
+
+def said(folder: Path) -> dict[str, Any]:
+    """The YAML as it is written."""
+    names = {"llamafactory": "train.yaml", "axolotl": "axolotl.yaml", "trl": "trl.yaml"}
+    found = yaml.safe_load((folder / names[folder.parent.name]).read_text(encoding="utf-8"))
+    assert isinstance(found, dict)
+    return found
+
+
+LISTS = {"lora_target", "dataset"}
+CHANGED = {"report_to", "use_cpu", "deepspeed", "accelerate_config"}
+"""Words whose value a parser turns into something else."""
+
+
+def differing(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """What a parser read otherwise than it was written."""
+    return {
+        key: (value, found.get(key, "(not read)"))
+        for key, value in wanted.items()
+        if key not in CHANGED
+        and found.get(key, "(not read)") != (value.split(",") if key in LISTS else value)
+    }
+
+
+@pytest.mark.parametrize("folder", folders("llamafactory"), ids=lambda found: found.name)
+def test_llamafactory_reads_what_was_written(folder: Path) -> None:
+    """Its parser checks what excludes what, too; its template and columns are ones it has."""
+    found = answers("llamafactory")
+    read, wanted = found[folder.name], said(folder)
+    assert differing(read, wanted) == {}
+    assert wanted["template"] in found["templates"]
+    assert read["rows"]["formatting"] in ("alpaca", "sharegpt")
+
+
+def test_llamafactory_has_every_template_named_here() -> None:
+    """The table is not ahead of it."""
+    assert set(TEMPLATES.values()) <= set(answers("llamafactory")["templates"])
+
+
+@pytest.mark.skipif(
+    FORK is None, reason=f"{FORK_VARIABLE} names no src folder of a ChatTS-Training checkout"
+)
+@pytest.mark.parametrize("folder", folders("fork"), ids=lambda found: found.name)
+def test_the_chatts_fork_reads_what_was_written(folder: Path) -> None:
+    """It is in no registry, so its source must be at hand."""
+    found = answers("fork")
+    read, wanted = found[folder.name], said(folder)
+    assert differing(read, wanted) == {}
+    assert wanted["template"] in found["templates"]
+    assert read["rows"]["timeseries"] == "timeseries"
+
+
+@pytest.mark.parametrize("folder", folders("axolotl"), ids=lambda found: found.name)
+def test_axolotl_reads_what_was_written(folder: Path) -> None:
+    """Its schema lets unknown words pass, so they are asked for."""
+    read, wanted = answers("axolotl")[folder.name], said(folder)
+    assert read["unknown"] == []
+    for name in ("datasets", "test_datasets"):
+        for rows, asked in zip(read.pop(name), wanted.pop(name), strict=True):
+            assert {key: rows[key] for key in asked} == asked
+    # Word for word, but that it calls its fallback by its first half and may turn on evaluation.
+    assert read.pop("chat_template").startswith("tokenizer_default")
+    wanted.pop("chat_template")
+    assert {key: value for key, value in wanted.items() if read[key] != value} == {}
+
+
+@pytest.mark.parametrize("folder", folders("trl"), ids=lambda found: found.name)
+def test_trl_reads_what_was_written(folder: Path) -> None:
+    """What is left over is for accelerate, and it is the one file."""
+    read, wanted = answers("trl")[folder.name], said(folder)
+    assert read["for_accelerate"] == ["--accelerate_config", "accelerate.yaml"]
+    targets = wanted.get("lora_target_modules")
+    if targets is not None and len(targets) == 1:
+        wanted["lora_target_modules"] = targets[0]  # one name alone it takes out of its list
+    assert differing(read, wanted) == {}

@@ -1,0 +1,211 @@
+"""axolotl: its YAML, the rows as dialogues, and the line that starts it under torchrun.
+
+Source of every key: utils/schemas/*.py of axolotl 0.19, whose own schema reads the golden files
+(tests/exporters/test_parsers.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from memory_models.architecture import Architecture
+from memory_models.settings import Dtype, FinetuningType, Kernels, LossKernel, Quantization
+from tsplanner.errors import TsplannerError
+from tsplanner.exporters import deepspeed, prepare, trainers
+from tsplanner.exporters.launch import (
+    ExportFile,
+    ExportOptions,
+    comments,
+    header,
+    one_line,
+    ranks_a_node,
+)
+from tsplanner.exporters.launch import script as bash_script
+from tsplanner.exporters.trainers import TRAINED_WHOLE, Running
+from tsplanner.planner.plan import Plan
+
+NAME = "axolotl"
+CONFIG, DEEPSPEED = "axolotl.yaml", "ds_config.json"
+LIMITS = (
+    "axolotl 0.19: torch >=2.11,<=2.13, transformers 5.16.1, peft 0.20.0, accelerate 1.13.0, "
+    "datasets 4.8.4, trl 1.9.0, bitsandbytes 0.50.2; deepspeed >=0.18.6,<0.19 if sharded."
+)
+METHODS: Mapping[FinetuningType, dict[str, Any]] = {
+    FinetuningType.LORA: {},
+    FinetuningType.RSLORA: {"peft_use_rslora": True},
+    FinetuningType.DORA: {"peft_use_dora": True},
+    FinetuningType.FULL: {},
+    FinetuningType.FREEZE: {},
+}
+QUANTIZATION: Mapping[Quantization, dict[str, Any]] = {
+    Quantization.INT8: {"adapter": "lora", "load_in_8bit": True},
+    Quantization.NF4: {
+        "adapter": "qlora",
+        "load_in_4bit": True,
+        "bnb_config_kwargs": {"bnb_4bit_use_double_quant": False},
+    },
+    Quantization.NF4_DQ: {
+        "adapter": "qlora",
+        "load_in_4bit": True,
+        "bnb_config_kwargs": {"bnb_4bit_use_double_quant": True},
+    },
+}
+NO_KERNELS = {"lora_mlp_kernel": False, "lora_qkv_kernel": False, "lora_o_kernel": False}
+"""Without these words it takes LoRA kernels of its own where it can, as a lean plan does."""
+RENDEZVOUS = (
+    ' --rdzv-backend c10d --rdzv-id "${RDZV_ID:-tsplanner}" --rdzv-endpoint '
+    '"${RDZV_ENDPOINT:?name host:port of the first machine, the same on every machine}"'
+)
+
+
+def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
+    """axolotl.yaml, prepare.py and axolotl.sh; with ZeRO ds_config.json.
+
+    Raises:
+        TsplannerError: axolotl cannot train the plan, or not in this memory.
+    """
+    import yaml
+
+    architecture = prepare.text_only(plan, NAME)
+    _refuse(plan)
+    said = settings(plan, options, architecture)
+    under = running(plan, architecture)
+    notes = [
+        *header(plan, options),
+        LIMITS,
+        *trainers.require_room(plan, under, options),
+        *trainers.differences(plan, under),
+    ]
+    text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
+    body = f"{trainers.EXPANDABLE}python3 {prepare.FILE}\nexec {_launch(plan, options)}\n"
+    found = [
+        ExportFile(CONFIG, comments(one_line(notes)) + text),
+        prepare.script(plan, options, "messages"),
+        ExportFile("axolotl.sh", bash_script(plan, options, body)),
+    ]
+    if plan.hardware.zero_stage:
+        found.append(ExportFile(DEEPSPEED, json.dumps(deepspeed.render(plan), indent=2) + "\n"))
+    return found
+
+
+def _refuse(plan: Plan) -> None:
+    method = plan.learning.finetuning_type
+    if method not in METHODS:
+        raise TsplannerError(
+            f"axolotl has no {method}: plan again with --finetuning-type lora, dora or rslora, or "
+            "export torchrun for tsplanner's own worker."
+        )
+    if plan.hardware.accelerator == "cpu":
+        raise TsplannerError(
+            "axolotl trains on GPUs: plan again with --gpus, or export torchrun for tsplanner's "
+            "own worker."
+        )
+
+
+def _launch(plan: Plan, options: ExportOptions) -> str:
+    """One process without torchrun where one GPU shards nothing: DDP would hold gradients twice."""
+    line = f"axolotl train {CONFIG} --launcher"
+    if plan.hardware.world_size == 1 and not plan.hardware.zero_stage:
+        return f"{line} python"
+    where = " --standalone" if options.nodes == 1 else f" --nnodes {options.nodes}{RENDEZVOUS}"
+    return f"{line} torchrun --{where} --nproc-per-node {ranks_a_node(plan, options)}"
+
+
+def running(plan: Plan, architecture: Architecture) -> Running:
+    """Memory under axolotl: PEFT's preparation of quantised bases, transformers' own loss."""
+    return Running(
+        trainer=NAME,
+        architecture=architecture,
+        model_dtype=plan.hardware.model_dtype,
+        autocast=plan.hardware.autocast,
+        loss_kernel=LossKernel.PLAIN,
+        pads_to=64,
+    )
+
+
+def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> dict[str, Any]:
+    """The YAML's content.
+
+    Raises:
+        TsplannerError: the weights are not known.
+    """
+    hardware, learning = plan.hardware, plan.learning
+    held_out = trainers.held_out_rows(plan)
+    return {
+        "base_model": trainers.weights_of(plan, options),
+        **_method(plan, architecture),
+        "datasets": [_rows("train")],
+        **({"test_datasets": [_rows("test")]} if held_out else {}),
+        "chat_template": options.template or "tokenizer_default_fallback_chatml",
+        "train_on_inputs": False,
+        "dataset_prepared_path": "prepared",
+        "sequence_len": learning.cutoff_len,
+        "excess_length_strategy": "truncate",
+        "sample_packing": False,
+        "pad_to_sequence_len": False,
+        "micro_batch_size": hardware.micro_batch_size,
+        "gradient_accumulation_steps": hardware.gradient_accumulation_steps,
+        "gradient_checkpointing": hardware.gradient_checkpointing,
+        **(
+            {"gradient_checkpointing_kwargs": {"use_reentrant": False}}
+            if hardware.gradient_checkpointing
+            else {}
+        ),
+        "attn_implementation": str(hardware.attention),
+        **(NO_KERNELS if hardware.kernels is Kernels.REFERENCE else {}),
+        "learning_rate": learning.learning_rate,
+        "num_epochs": learning.num_train_epochs,
+        "lr_scheduler": learning.lr_scheduler_type,
+        "warmup_steps": trainers.warmup_steps(plan),
+        "weight_decay": learning.weight_decay,
+        "max_grad_norm": learning.max_grad_norm,
+        "optimizer": str(hardware.optimizer),
+        "seed": learning.seed,
+        "bf16": hardware.autocast is Dtype.BF16,
+        "fp16": hardware.autocast is Dtype.FP16,
+        "output_dir": options.output_dir,
+        "logging_steps": 1,
+        "save_strategy": "epoch",
+        "save_total_limit": 2,
+        **({"eval_strategy": "epoch", "eval_batch_size": 1} if held_out else {}),
+        **({"deepspeed": DEEPSPEED} if hardware.zero_stage else {}),
+        **({"ddp_find_unused_parameters": False} if hardware.world_size > 1 else {}),
+    }
+
+
+def _rows(split: str) -> dict[str, Any]:
+    """A file of dialogues, of which the turns marked so are learned."""
+    return {
+        "path": f"{prepare.FOLDER}/{split}.jsonl",
+        "ds_type": "json",
+        "split": "train",
+        "type": "chat_template",
+        "field_messages": "messages",
+        "message_field_training": "train",
+        "roles_to_train": [],
+        "train_on_eos": "turn",
+    }
+
+
+def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
+    learning = plan.learning
+    method = learning.finetuning_type
+    if method is FinetuningType.FREEZE:
+        last = architecture.num_hidden_layers
+        first = last - learning.freeze_trainable_layers
+        return {
+            "unfrozen_parameters": [rf"^model\.layers\.{place}\." for place in range(first, last)]
+        }
+    if method in TRAINED_WHOLE:
+        return {}
+    quantization = plan.hardware.quantization
+    return {
+        **({"adapter": "lora"} if quantization is None else QUANTIZATION[quantization]),
+        "lora_r": learning.lora_rank,
+        "lora_alpha": trainers.whole_alpha(plan, NAME),
+        "lora_dropout": learning.lora_dropout,
+        "lora_target_modules": trainers.lora_targets(plan, architecture),
+        **METHODS[method],
+    }

@@ -1,0 +1,213 @@
+"""Another project's trainer: what a plan costs under it, and the files all of them need.
+
+It runs without what is our worker's own (lean kernels, our fused loss), so the plan's memory is
+estimated anew with its settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+from memory_models.architecture import Architecture
+from memory_models.calibration import DEFAULT
+from memory_models.estimate import estimate_memory
+from memory_models.host import on_cpu
+from memory_models.records import MemoryEstimate
+from memory_models.released import as_released
+from memory_models.settings import Dtype, FinetuningType, Kernels, LossKernel
+from memory_models.units import GIB, round_up
+from tsplanner.errors import TsplannerError
+from tsplanner.exporters.launch import ExportOptions
+from tsplanner.models.source import read_architecture
+from tsplanner.planner.devices import used_devices
+from tsplanner.planner.forecast import training_rows
+from tsplanner.planner.plan import HardwareSettings, Plan, training_settings
+
+TRAINED_WHOLE = frozenset({FinetuningType.FULL, FinetuningType.FREEZE})
+
+EXPANDABLE = "export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True\n"
+"""For the shell: what the estimates of `memory_under` count on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """How a trainer runs a plan, as far as bytes go."""
+
+    trainer: str
+    """Its name, for people."""
+    architecture: Architecture
+    model_dtype: Dtype
+    autocast: Dtype | None
+    loss_kernel: LossKernel = LossKernel.PLAIN
+    upcast_unquantized: bool = True
+    """It prepares quantised bases as PEFT does."""
+    pads_to: int = 1
+    """Batches are padded to a multiple of so many tokens."""
+
+
+def architecture_of(plan: Plan) -> Architecture:
+    """The plan's model as tsplanner's readers see it, or as its authors' code runs it."""
+    found = read_architecture(plan.model.config, name=plan.model.name, source="plan")
+    return as_released(found) if plan.model.trust_remote_code else found
+
+
+def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> MemoryEstimate:
+    """Memory of these hardware settings under that trainer."""
+    under = replace(
+        hardware,
+        model_dtype=running.model_dtype,
+        autocast=running.autocast,
+        loss_kernel=running.loss_kernel,
+        kernels=Kernels.REFERENCE,
+        checkpointed_layers=None,
+        expandable_segments=hardware.accelerator == "cuda",
+    )
+    length = plan.dataset.sequence_length(hardware.micro_batch_size)
+    longest = running.architecture.max_position_embeddings
+    settings = replace(
+        training_settings(plan.learning, under, min(round_up(length, running.pads_to), longest)),
+        upcast_unquantized=running.upcast_unquantized,
+    )
+    calibration = replace(DEFAULT, device_factor=plan.memory_factor)
+    used = used_devices(plan.machine, plan.hardware)
+    if not used:
+        found = estimate_memory(running.architecture, settings, None, calibration)
+        return on_cpu(found, calibration)
+    device = min(used, key=lambda each: each.free_bytes)
+    return estimate_memory(running.architecture, settings, device, calibration, replay=True)
+
+
+def require_room(plan: Plan, running: Running, options: ExportOptions) -> list[str]:
+    """Sentences on the memory the plan takes under that trainer.
+
+    Raises:
+        TsplannerError: more than is free, and not forced; names what would fit.
+    """
+    memory = memory_under(plan, running, plan.hardware)
+    needed, free = memory.process_bytes, plan.free_bytes
+    figures = (
+        f"{needed.expected / GIB:.1f} GiB expected, {needed.upper / GIB:.1f} GiB at most (95 %), "
+        f"{free / GIB:.1f} GiB free"
+    )
+    lines = [f"Predicted under {running.trainer}: {figures}."]
+    if needed.expected <= free:
+        tight = "Tight: the 95 % bound is over the free memory."
+        return lines if needed.upper <= free else [*lines, tight]
+    if options.force:
+        return [*lines, "It is not expected to fit; exported all the same, by --force."]
+    raise TsplannerError(
+        f"{running.trainer} cannot run this plan in the memory there is ({figures}), having none "
+        f"of tsplanner's own kernels: plan again {_remedy(plan, running)}, or give --force."
+    )
+
+
+def _remedy(plan: Plan, running: Running) -> str:
+    """Words for the smallest change that fits under that trainer."""
+    for words, hardware in _smaller(plan.hardware):
+        if memory_under(plan, running, hardware).process_bytes.expected <= plan.free_bytes:
+            return f"with {words}"
+    return "for more memory, or with a shorter --cutoff-len"
+
+
+def _smaller(hardware: HardwareSettings) -> Iterator[tuple[str, HardwareSettings]]:
+    """Settings of the same effective batch that need less, nearest first."""
+    share = hardware.micro_batch_size * hardware.gradient_accumulation_steps
+    sizes = [size for size in range(hardware.micro_batch_size, 0, -1) if share % size == 0]
+    for checkpointing, size in product((hardware.gradient_checkpointing, True), sizes):
+        words = []
+        if checkpointing and not hardware.gradient_checkpointing:
+            words.append("--gradient-checkpointing on")
+        if size < hardware.micro_batch_size:
+            words.append(f"--micro-batch-size {size}")
+        if words:
+            yield (
+                " ".join(words),
+                replace(
+                    hardware,
+                    gradient_checkpointing=checkpointing,
+                    micro_batch_size=size,
+                    gradient_accumulation_steps=share // size,
+                ),
+            )
+
+
+def weights_of(plan: Plan, options: ExportOptions) -> str:
+    """Folder or hub id to load the model from.
+
+    Raises:
+        TsplannerError: there are no weights, and none were named.
+    """
+    if options.weights is not None:
+        return options.weights
+    if plan.model.path is None or not plan.model.has_weights:
+        raise TsplannerError(
+            f"{plan.model.name} has no weights beside its config.json: give --weights FOLDER (or a "
+            "hub id), or plan again with a folder that has them."
+        )
+    return plan.model.path
+
+
+def dataset_of(plan: Plan) -> str:
+    """Path of the dataset.
+
+    Raises:
+        TsplannerError: the plan names none.
+    """
+    if plan.dataset.path is None:
+        raise TsplannerError(
+            "The plan names no dataset, so there is nothing to train on: plan again with "
+            "--dataset FILE."
+        )
+    return plan.dataset.path
+
+
+def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:
+    """Names of the decoder's linears that take an adapter, in the order they run.
+
+    Source: ``memory_models.adapters.is_targeted``.
+    """
+    from memory_models.adapters import is_targeted
+
+    settings = training_settings(plan.learning, plan.hardware, 1)
+    linears = [linear for linear in architecture.block if is_targeted(linear, settings)]
+    return list(dict.fromkeys(linear.name for linear in linears))
+
+
+def whole_alpha(plan: Plan, trainer: str) -> int:
+    """LoRA's alpha as a whole number.
+
+    Raises:
+        TsplannerError: it is none.
+    """
+    alpha = plan.learning.alpha
+    if alpha != int(alpha):
+        raise TsplannerError(
+            f"{trainer} takes whole numbers for lora_alpha, not {alpha:g}: plan again with "
+            "another --lora-alpha."
+        )
+    return int(alpha)
+
+
+def held_out_rows(plan: Plan) -> int:
+    """Rows that are evaluated on, as our own worker counts them."""
+    kept = plan.dataset.rows_kept
+    return kept - training_rows(kept, plan.learning.validation_fraction)
+
+
+def warmup_steps(plan: Plan) -> int:
+    """Steps of warm-up, as our own worker counts them; a share of them reads alike nowhere."""
+    return -int(-plan.learning.warmup_ratio * plan.time.total_steps // 1)
+
+
+def differences(plan: Plan, running: Running) -> list[str]:
+    """What that trainer does otherwise than planned; none of it changes what is learned."""
+    hardware, found = plan.hardware, []
+    if hardware.kernels is Kernels.LEAN:
+        found.append("tsplanner's lean kernels are its own: the reference kernels run instead.")
+    if hardware.loss_kernel is LossKernel.FUSED and running.loss_kernel is LossKernel.PLAIN:
+        found.append("tsplanner's fused loss is its own: all logits are kept instead.")
+    if hardware.checkpointed_layers is not None:
+        found.append("Checkpointing of some layers cannot be said there: all are checkpointed.")
+    return found

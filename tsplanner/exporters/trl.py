@@ -1,0 +1,161 @@
+"""TRL: the YAML of ``trl sft``, accelerate's configuration beside it, and the rows as dialogues.
+
+Source of every key: ScriptArguments, SFTConfig and ModelConfig of trl 1.16, whose TrlParser reads
+the golden files (tests/exporters/test_parsers.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from memory_models.architecture import Architecture
+from memory_models.settings import Dtype, FinetuningType, LossKernel, Quantization
+from tsplanner.errors import TsplannerError
+from tsplanner.exporters import accelerate, prepare, trainers
+from tsplanner.exporters.launch import ExportFile, ExportOptions, comments, header, one_line
+from tsplanner.exporters.launch import script as bash_script
+from tsplanner.exporters.trainers import Running
+from tsplanner.planner.plan import Plan
+
+NAME = "TRL"
+CONFIG = "trl.yaml"
+LIMITS = (
+    "trl 1.16: Python >=3.11, transformers >=4.56.2, accelerate >=1.10.1, datasets >=4.7, "
+    "peft >=0.13; bitsandbytes >=0.45.1 if quantised, deepspeed >=0.18.6 if sharded."
+)
+METHODS: Mapping[FinetuningType, dict[str, Any]] = {
+    FinetuningType.LORA: {"use_peft": True},
+    FinetuningType.RSLORA: {"use_peft": True, "use_rslora": True},
+    FinetuningType.DORA: {"use_peft": True, "use_dora": True},
+    FinetuningType.FULL: {"use_peft": False},
+}
+DTYPES = {Dtype.FP32: "float32", Dtype.BF16: "bfloat16", Dtype.FP16: "float16"}
+QUANTIZATION: Mapping[Quantization, dict[str, Any]] = {
+    Quantization.INT8: {"load_in_8bit": True},
+    Quantization.NF4: {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "use_bnb_nested_quant": False,
+    },
+    Quantization.NF4_DQ: {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "use_bnb_nested_quant": True,
+    },
+}
+
+
+def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
+    """trl.yaml, accelerate.yaml, prepare.py and trl.sh.
+
+    Raises:
+        TsplannerError: TRL cannot train the plan, or not in this memory.
+    """
+    import yaml
+
+    architecture = prepare.text_only(plan, NAME)
+    if plan.learning.finetuning_type not in METHODS:
+        raise TsplannerError(
+            f"trl sft has no {plan.learning.finetuning_type}: plan again with --finetuning-type "
+            "lora, dora, rslora or full, or export torchrun for tsplanner's own worker."
+        )
+    said = settings(plan, options, architecture)
+    under = running(plan, architecture)
+    notes = [
+        *header(plan, options),
+        LIMITS,
+        *trainers.require_room(plan, under, options),
+        *trainers.differences(plan, under),
+        "Its loss makes logits in chunks, as tsplanner's fused one does: sized so, not measured.",
+    ]
+    text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
+    where = accelerate.SEVERAL_MACHINES if options.nodes > 1 else ""
+    body = (
+        ("" if plan.hardware.accelerator == "cpu" else trainers.EXPANDABLE)
+        + f"python3 {prepare.FILE}\n"
+        + f"exec trl sft --config {CONFIG}{where}\n"
+    )
+    launcher = yaml.safe_dump(accelerate.config(plan, options), sort_keys=False)
+    return [
+        ExportFile(CONFIG, comments(one_line(notes)) + text),
+        ExportFile(accelerate.CONFIG, comments(header(plan, options)) + launcher),
+        prepare.script(plan, options, "prompt-completion"),
+        ExportFile("trl.sh", bash_script(plan, options, body)),
+    ]
+
+
+def running(plan: Plan, architecture: Architecture) -> Running:
+    """TRL's memory: no base prepared for k-bit training, a loss in chunks."""
+    return Running(
+        trainer=NAME,
+        architecture=architecture,
+        model_dtype=plan.hardware.model_dtype,
+        autocast=plan.hardware.autocast,
+        loss_kernel=LossKernel.FUSED,
+        upcast_unquantized=False,
+    )
+
+
+def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> dict[str, Any]:
+    """The YAML's content.
+
+    Raises:
+        TsplannerError: the weights are not known.
+    """
+    hardware, learning = plan.hardware, plan.learning
+    checkpointing = hardware.gradient_checkpointing
+    found: dict[str, Any] = {
+        "model_name_or_path": trainers.weights_of(plan, options),
+        "dtype": DTYPES[hardware.model_dtype],
+        "attn_implementation": str(hardware.attention),
+        **METHODS[learning.finetuning_type],
+        **_adapter(plan, architecture),
+        **(QUANTIZATION[hardware.quantization] if hardware.quantization is not None else {}),
+        "dataset_name": prepare.FOLDER,
+        "completion_only_loss": True,
+        "max_length": learning.cutoff_len,
+        "packing": False,
+        "loss_type": "nll",
+        "per_device_train_batch_size": hardware.micro_batch_size,
+        "gradient_accumulation_steps": hardware.gradient_accumulation_steps,
+        "gradient_checkpointing": checkpointing,
+        "learning_rate": learning.learning_rate,
+        "num_train_epochs": float(learning.num_train_epochs),
+        "lr_scheduler_type": learning.lr_scheduler_type,
+        "warmup_steps": trainers.warmup_steps(plan),
+        "weight_decay": learning.weight_decay,
+        "max_grad_norm": learning.max_grad_norm,
+        "optim": str(hardware.optimizer),
+        "seed": learning.seed,
+        "data_seed": learning.seed,
+        "bf16": hardware.autocast is Dtype.BF16,
+        "fp16": hardware.autocast is Dtype.FP16,
+        "output_dir": options.output_dir,
+        "logging_steps": 1,
+        "save_strategy": "epoch",
+        "save_total_limit": 2,
+        "report_to": "none",
+        "eval_strategy": "epoch" if trainers.held_out_rows(plan) else "no",
+        "per_device_eval_batch_size": 1,
+        "accelerate_config": accelerate.CONFIG,
+    }
+    if checkpointing:
+        found["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
+    if hardware.accelerator == "cpu":
+        found["use_cpu"] = True
+    if hardware.world_size > 1:
+        found["ddp_find_unused_parameters"] = False
+    return found
+
+
+def _adapter(plan: Plan, architecture: Architecture) -> dict[str, Any]:
+    learning = plan.learning
+    if learning.finetuning_type is FinetuningType.FULL:
+        return {}
+    return {
+        "lora_r": learning.lora_rank,
+        "lora_alpha": trainers.whole_alpha(plan, NAME),
+        "lora_dropout": learning.lora_dropout,
+        "lora_target_modules": trainers.lora_targets(plan, architecture),
+    }
