@@ -25,6 +25,7 @@ EVERY_KEY: dict[str, list[object]] = {
     "autocast": ["bf16", "fp16", None],
     "quantization": [None, "int8", "nf4", "nf4-dq"],
     "sequence_length": [1, 32768],
+    "series_patches": [0, 16],
     "micro_batch_size": [1, 8],
     "gradient_accumulation_steps": [1, 16],
     "gradient_checkpointing": [True, False],

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tsplanner.errors import TsplannerError
 from tsplanner.training.data import held_out_count, split
-from tsplanner.training.execute import guarded, outcome_of
+from tsplanner.training.execute import guarded, outcome_of, step_from_the_first
 from tsplanner.training.job import Status
 from tsplanner.training.trainer import DivergedError, eval_steps, latest_checkpoint
 
@@ -81,3 +82,16 @@ def test_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path: Path) -> None
     found = latest_checkpoint(tmp_path)
     assert found is not None
     assert found.name == "checkpoint-100"
+
+
+def test_a_probe_in_fp16_takes_its_first_step() -> None:
+    """From the usual scale of 65,536 the first steps may overflow, and no state is made."""
+    device = torch.device("cpu")
+    accelerator = SimpleNamespace(scaler=torch.amp.GradScaler("cpu"), device=device)
+    step_from_the_first(accelerator)
+    weight = torch.nn.Parameter(torch.ones(1))
+    accelerator.scaler.scale((weight * 1e-3).sum()).backward()
+    assert accelerator.scaler.get_scale() == 1.0
+    plain = SimpleNamespace(scaler=None, device=device)
+    step_from_the_first(plain)
+    assert plain.scaler is None

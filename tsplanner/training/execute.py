@@ -224,7 +224,19 @@ def build_trainer(
     built.timeseries_lr = plan.learning.timeseries_lr
     callback.trainer = built
     built.plan_callback = callback
+    if job.kind is JobKind.PROBE:
+        step_from_the_first(built.accelerator)
     return built
+
+
+def step_from_the_first(accelerator: Any) -> None:
+    """Start fp16's loss scale at 1 instead of 65,536.
+
+    That one overflows in the first steps, which are then skipped: a probe would end before the
+    optimizer has made its states, and so before the peak.
+    """
+    if getattr(accelerator, "scaler", None) is not None:
+        accelerator.scaler = torch.amp.GradScaler(accelerator.device.type, init_scale=1.0)
 
 
 def job_data(
