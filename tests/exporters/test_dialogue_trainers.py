@@ -88,6 +88,22 @@ def test_lean_kernels_let_axolotl_take_its_own() -> None:
     assert "lora_mlp_kernel" not in said("axolotl", case("qwen2.5-7b", kernels=Kernels.LEAN))
 
 
+def test_a_tokenizer_elsewhere_is_named_or_asked_to_be_copied() -> None:
+    """Axolotl takes one; trl sft looks beside the weights alone."""
+    base = case("qwen2.5-7b")
+    plan = replace(base.plan, model=replace(base.plan.model, tokenizer="/tokenizers/own"))
+    moved = Case(plan, base.options)
+    assert said("axolotl", moved)["tokenizer_config"] == "/tokenizers/own"
+    head = text(render("trl", plan, base.options), "trl.yaml")
+    assert "Copy the tokenizer of /tokenizers/own beside the weights" in head
+
+
+def test_each_file_of_rows_has_the_template() -> None:
+    """Axolotl's own default for a file is another one than the run's."""
+    rows = said("axolotl", case("qwen2.5-7b"))
+    assert rows["datasets"][0]["chat_template"] == rows["chat_template"]
+
+
 DATASETS = {
     "alpaca": {"instruction": "why", "input": "now", "output": "so"},
     "chatts": {"input": "why\nnow", "output": "so", "timeseries": []},

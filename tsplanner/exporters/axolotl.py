@@ -54,6 +54,8 @@ QUANTIZATION: Mapping[Quantization, dict[str, Any]] = {
 }
 NO_KERNELS = {"lora_mlp_kernel": False, "lora_qkv_kernel": False, "lora_o_kernel": False}
 """Without these words it takes LoRA kernels of its own where it can, as a lean plan does."""
+TEMPLATE = "tokenizer_default_fallback_chatml"
+"""The tokenizer's own chat template; ChatML for base models without one."""
 RENDEZVOUS = (
     ' --rdzv-backend c10d --rdzv-id "${RDZV_ID:-tsplanner}" --rdzv-endpoint '
     '"${RDZV_ENDPOINT:?name host:port of the first machine, the same on every machine}"'
@@ -122,6 +124,7 @@ def running(plan: Plan, architecture: Architecture) -> Running:
         autocast=plan.hardware.autocast,
         loss_kernel=LossKernel.PLAIN,
         pads_to=64,
+        takes_tokenizer=True,
     )
 
 
@@ -133,12 +136,14 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
     """
     hardware, learning = plan.hardware, plan.learning
     held_out = trainers.held_out_rows(plan)
+    template = options.template or TEMPLATE
     return {
         "base_model": trainers.weights_of(plan, options),
         **_method(plan, architecture),
-        "datasets": [_rows("train")],
-        **({"test_datasets": [_rows("test")]} if held_out else {}),
-        "chat_template": options.template or "tokenizer_default_fallback_chatml",
+        **({"tokenizer_config": plan.model.tokenizer} if plan.model.tokenizer else {}),
+        "datasets": [_rows("train", template)],
+        **({"test_datasets": [_rows("test", template)]} if held_out else {}),
+        "chat_template": template,
         "train_on_inputs": False,
         "dataset_prepared_path": "prepared",
         "sequence_len": learning.cutoff_len,
@@ -175,13 +180,17 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
     }
 
 
-def _rows(split: str) -> dict[str, Any]:
-    """A file of dialogues, of which the turns marked so are learned."""
+def _rows(split: str, template: str) -> dict[str, Any]:
+    """A file of dialogues, of which the turns marked so are learned.
+
+    Without a template of its own it would take the tokenizer's, whatever the file's end says.
+    """
     return {
         "path": f"{prepare.FOLDER}/{split}.jsonl",
         "ds_type": "json",
         "split": "train",
         "type": "chat_template",
+        "chat_template": template,
         "field_messages": "messages",
         "message_field_training": "train",
         "roles_to_train": [],

@@ -128,6 +128,7 @@ def _notes(plan: Plan, under: Running) -> list[str]:
         found.append("Only what is trained is in fp32; frozen weights are in half precision.")
     if under.architecture.encoder is not None:
         found.append("cutoff_len counts text tokens alone; rows with series that are longer go.")
+        found.append("transformers up to 4.51 leaves out an epoch's last, smaller step.")
         found.append("The weights must keep their model_type, or the encoder gets no LoRA.")
         if under.architecture.rotary_buffer_count:
             size = under.architecture.rotary_buffer_count * 2 / 2**30

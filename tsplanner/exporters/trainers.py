@@ -45,6 +45,8 @@ class Running:
     """It prepares quantised bases as PEFT does."""
     pads_to: int = 1
     """Batches are padded to a multiple of so many tokens."""
+    takes_tokenizer: bool = False
+    """A tokenizer that is not beside the weights can be named."""
 
 
 def architecture_of(plan: Plan) -> Architecture:
@@ -210,4 +212,6 @@ def differences(plan: Plan, running: Running) -> list[str]:
         found.append("tsplanner's fused loss is its own: all logits are kept instead.")
     if hardware.checkpointed_layers is not None:
         found.append("Checkpointing of some layers cannot be said there: all are checkpointed.")
+    if plan.model.tokenizer is not None and not running.takes_tokenizer:
+        found.append(f"Copy the tokenizer of {plan.model.tokenizer} beside the weights first.")
     return found
