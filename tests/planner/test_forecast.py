@@ -186,7 +186,7 @@ def test_without_a_dataset_a_thousand_samples_are_priced() -> None:
     plan = choose(request("qwen2.5-0.5b", HOPPER)).plan
     plan = replace(
         plan,
-        dataset=replace(plan.dataset, path=None),
+        dataset=replace(plan.dataset, path=None, rows_kept=0),
         time=replace(plan.time, step_seconds=3.6),
     )
     cost = run_cost(plan, 16.0)

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tsplanner.commands.experiment import ExperimentRecord, experiment_list, print_record
 from tsplanner.commands.options import add_learning, add_pins, add_subject, learning_values, pins
 from tsplanner.commands.plan_view import print_choice, print_failure
 from tsplanner.commands.requests import Subject, plan_request
@@ -17,6 +18,7 @@ from tsplanner.commands.scan_bar import scan_bar
 from tsplanner.commands.values import positive_float
 from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
 from tsplanner.planner.choose import Alternative, Choice, NothingFits, choose
+from tsplanner.planner.experiments import experiment_names
 from tsplanner.planner.files import write_plan
 from tsplanner.planner.forecast import Cost, run_cost
 from tsplanner.planner.pareto import quality_risk
@@ -25,6 +27,7 @@ from tsplanner.runs import slug
 EPILOG = """examples:
   tsplanner plan
   tsplanner plan --model chatts-14b --dataset train.jsonl --gpus '2x RTX 2080 Ti 22GiB'
+  tsplanner plan --experiment chatts-14b_rtx-2080-ti_qlora-r8    a recorded run, checked
   tsplanner plan --probe --probe-budget 2m      run the best few before choosing
 """
 
@@ -39,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_learning(parser)
     add_pins(parser)
     add_probe_arguments(parser)
+    parser.add_argument(
+        "--experiment",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="plan a recorded run; without a name: list them",
+    )
     parser.add_argument("--output", metavar="FILE", help="[saves/<model>/plan.json]")
     parser.add_argument("--saves", default="saves", metavar="FOLDER", help="[%(default)s]")
     parser.add_argument(
@@ -92,12 +102,17 @@ def subject_from(options: argparse.Namespace) -> Subject:
 def from_arguments(options: argparse.Namespace) -> int:
     """Run the verb from parsed flags."""
     output = Path(options.output) if options.output else None
+    if options.experiment == "":
+        names = experiment_names()
+        print(json.dumps({"experiments": names}) if options.json else "\n".join(experiment_list()))
+        return EXIT_OK
     return run(
         subject_from(options),
         saves=Path(options.saves),
         output=output,
         price_per_hour=options.price_per_hour,
         probe_seconds=probe_budget(options),
+        experiment=options.experiment,
         json=options.json,
     )
 
@@ -109,6 +124,7 @@ def run(
     output: Path | None = None,
     price_per_hour: float | None = None,
     probe_seconds: float | None = None,
+    experiment: str | None = None,
     json: bool = False,
 ) -> int:
     """Plan, probe if asked to, write plan.json, print; 4 if nothing fits.
@@ -116,6 +132,11 @@ def run(
     Raises:
         UsageError: probes are wanted for a machine that is only described.
     """
+    record = None
+    if experiment is not None:
+        record = ExperimentRecord.of(experiment, subject, saves)
+        subject = record.subject
+        output = output or saves / slug(experiment) / "plan.json"
     with scan_bar(shown=not json) as progress:
         request = plan_request(subject, saves, progress)
     if probe_seconds is not None and not request.machine.detected:
@@ -127,9 +148,10 @@ def run(
         choice = choose(request)
     except NothingFits as error:
         if json:
-            print(_failure_document(error))
+            print(_failure_document(error, record))
         else:
             print_failure(request, error.failure)
+            print_record(record)
         return EXIT_NO_PLAN
     proof = None
     if probe_seconds is not None:
@@ -141,14 +163,19 @@ def run(
     write_plan(choice.plan, path)
     cost = None if price_per_hour is None else run_cost(choice.plan, price_per_hour)
     if json:
-        print(_document(choice, path, cost, [] if proof is None else proof.rows()))
+        print(_document(choice, path, cost, [] if proof is None else proof.rows(), record))
     else:
         print_choice(request, choice, path, cost, probes=[] if proof is None else proof.lines())
+        print_record(record)
     return EXIT_OK
 
 
 def _document(
-    choice: Choice, path: Path, cost: Cost | None, probes: Sequence[dict[str, Any]]
+    choice: Choice,
+    path: Path,
+    cost: Cost | None,
+    probes: Sequence[dict[str, Any]],
+    record: ExperimentRecord | None,
 ) -> str:
     """One JSON document: the plan, where it was written, what lost and what was refused."""
     return json.dumps(
@@ -161,6 +188,7 @@ def _document(
             "alternatives": [_row(row) for row in choice.alternatives],
             "refusals": [asdict(row) for row in choice.refusals],
             "considered": choice.considered,
+            **({} if record is None else {"experiment": record.document()}),
         }
     )
 
@@ -179,7 +207,7 @@ def _row(row: Alternative) -> dict[str, object]:
     }
 
 
-def _failure_document(error: NothingFits) -> str:
+def _failure_document(error: NothingFits, record: ExperimentRecord | None) -> str:
     smallest = error.failure.smallest
     return json.dumps(
         {
@@ -192,5 +220,6 @@ def _failure_document(error: NothingFits) -> str:
             },
             "remedies": [asdict(row) for row in error.failure.remedies],
             "refusals": [asdict(row) for row in error.failure.refusals],
+            **({} if record is None else {"experiment": record.document()}),
         }
     )

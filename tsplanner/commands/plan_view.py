@@ -69,7 +69,7 @@ def print_subject(screen: Screen, request: PlanRequest) -> None:
         f"{_count(model.parameters_total)} parameters "
         f"({_count(model.parameters_trainable)} trained)",
     ]
-    if dataset.path:
+    if dataset.rows_kept:
         parts.append(f"{dataset.rows_kept:,} of {dataset.rows_total:,} rows kept")
         parts.append(f"longest batch {dataset.sequence_length(2):,} tokens")
     else:
@@ -169,7 +169,7 @@ def _layers(plan: Plan) -> int | None:
 
 
 def _length(plan: Plan) -> str:
-    if plan.dataset.path is None:
+    if not plan.dataset.rows_kept:
         return f"{plan.hardware.effective_batch_size / plan.time.step_seconds:.2g} samples/s"
     return (
         f"{plan.time.total_steps} steps, {plan.learning.num_train_epochs} epochs, "

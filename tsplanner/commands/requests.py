@@ -42,6 +42,8 @@ class Subject:
     gpus: str | None = None
     machine: str | None = None
     cpu: bool = False
+    rows: DatasetRef | None = None
+    """What is known of a dataset that is not here."""
     learning: dict[str, object] = field(default_factory=dict)
     """Learning settings that were given; the rest are defaults."""
     pins: Pins = field(default_factory=Pins)
@@ -186,6 +188,8 @@ def _dataset(
     progress: Callable[[int, int, int], None] | None,
 ) -> DatasetRef:
     """Lengths of the dataset; without one, every sample is taken to be cutoff_len long."""
+    if subject.rows is not None:
+        return subject.rows
     path = Path(subject.dataset) if subject.dataset else None
     if path is None and subject.model in (None, DEFAULT_MODEL):
         path = sample_dataset()

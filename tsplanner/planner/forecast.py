@@ -148,7 +148,7 @@ def run_cost(plan: Plan, price_per_hour: float) -> Cost:
     A plan without a dataset has no length: then SAMPLES_PRICED samples are priced.
     """
     seconds, of = plan.time.total_seconds, "the full run"
-    if plan.dataset.path is None:
+    if not plan.dataset.rows_kept:
         steps = SAMPLES_PRICED / plan.hardware.effective_batch_size
         seconds, of = steps * plan.time.step_seconds, f"{SAMPLES_PRICED:,} samples"
     hours = seconds / 3600 * plan.hardware.world_size

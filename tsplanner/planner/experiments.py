@@ -1,0 +1,202 @@
+"""Recorded runs (configs/experiments): their settings, their figures, and what arithmetic says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from tsplanner.errors import TsplannerError, UsageError, did_you_mean
+from tsplanner.planner.plan import DatasetRef, LearningSettings
+from tsplanner.planner.request import Pins
+from tsplanner.planner.steps import Rounding, samples_per_second, steps_per_epoch
+from tsplanner.settings import configs_folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Figures that were written down."""
+
+    rounding: Rounding
+    """Of the trainer that ran it."""
+    total_steps: int
+    seconds_per_step: float
+    """Two digits after the point, as recorded."""
+    samples_per_second: float
+    """Three digits, as transformers logs them."""
+    mean_train_loss: float | None = None
+    """Mean over the run, as transformers logs it; None: not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """What is known of the data; positions are those of the decoder."""
+
+    rows_total: int
+    rows_kept: int
+    longest_sequence: int
+    mean_sequence: float
+    most_patches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """One recorded run."""
+
+    name: str
+    record: str
+    """What the record calls it."""
+    model: str
+    machines: tuple[str, ...]
+    """Machine files: the one recorded first, then those it is compared with."""
+    learning: dict[str, Any]
+    """Learning settings by field name."""
+    pins: Pins
+    dataset: Rows
+    recorded: Recorded
+    notes: tuple[str, ...] = field(default=())
+    """Where the record contradicts arithmetic or itself."""
+
+    @property
+    def settings(self) -> LearningSettings:
+        """Learning settings with the defaults for what the record leaves out."""
+        return LearningSettings(**self.learning)
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches a step and card."""
+        together = (self.pins.micro_batch_size or 1) * (self.pins.world_size or 1)
+        return self.settings.effective_batch_size // together
+
+    def total_steps(self, rounding: Rounding) -> int:
+        """Steps that the kept rows make under a trainer's rounding."""
+        return self.settings.num_train_epochs * steps_per_epoch(
+            self.dataset.rows_kept,
+            micro_batch_size=self.pins.micro_batch_size or 1,
+            world_size=self.pins.world_size or 1,
+            gradient_accumulation_steps=self.accumulation,
+            rounding=rounding,
+        )
+
+    def samples_per_second(self) -> tuple[float, float]:
+        """Lowest and highest speed that the kept rows and the recorded seconds can mean.
+
+        The seconds of a step are recorded to a hundredth, so the run's are known to steps / 200.
+        """
+        rows, epochs = self.dataset.rows_kept, self.settings.num_train_epochs
+        found = self.recorded
+        slow, fast = (
+            samples_per_second(rows, epochs, found.total_steps * (found.seconds_per_step + half))
+            for half in (0.005, -0.005)
+        )
+        return slow, fast
+
+    @property
+    def steps_agree(self) -> bool:
+        """The recorded steps are those of the kept rows."""
+        return self.total_steps(self.recorded.rounding) == self.recorded.total_steps
+
+    @property
+    def speed_agrees(self) -> bool:
+        """The recorded samples a second are those of the kept rows, to the last digit."""
+        slow, fast = self.samples_per_second()
+        said = self.recorded.samples_per_second
+        return slow < said + 0.0005 and fast > said - 0.0005
+
+    def dataset_ref(self) -> DatasetRef:
+        """The data as a plan wants it; there is no file."""
+        return DatasetRef(
+            name=self.name,
+            path=None,
+            rows_total=self.dataset.rows_total,
+            rows_kept=self.dataset.rows_kept,
+            longest_sequence=self.dataset.longest_sequence,
+            mean_sequence=self.dataset.mean_sequence,
+            most_patches=self.dataset.most_patches,
+            counted_by="record",
+        )
+
+
+def experiment_names() -> tuple[str, ...]:
+    """Names of the recorded runs, sorted."""
+    return tuple(sorted(path.stem for path in _folder().glob("*.yaml")))
+
+
+def read_experiment(name: str) -> Experiment:
+    """A recorded run by its name, or by the path of a file like those of configs/experiments.
+
+    Raises UsageError: no such run, or a file with wrong keys or values; TsplannerError: a file
+    that cannot be read.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        if name not in experiment_names():
+            raise UsageError(
+                f'No experiment "{name}".{did_you_mean(name, experiment_names())} '
+                f"Experiments: {', '.join(experiment_names())}."
+            )
+        path = _folder() / f"{name}.yaml"
+    return _experiment(path, _content(path))
+
+
+def _folder() -> Path:
+    return configs_folder() / "experiments"
+
+
+def _content(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TsplannerError(f"cannot read experiment {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"experiment {path} is not valid YAML") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"experiment {path}: expected keys such as model and machines")
+    return content
+
+
+_SECTIONS: Mapping[str, Any] = {
+    "learning": LearningSettings,
+    "hardware": Pins,
+    "dataset": Rows,
+    "recorded": Recorded,
+}
+
+
+def _experiment(path: Path, content: dict[str, Any]) -> Experiment:
+    import msgspec
+
+    known = {"record", "model", "machines", "notes", *_SECTIONS}
+    _refuse_unknown(path, "", content, known)
+    for section, record in _SECTIONS.items():
+        values = content.get(section)
+        if not isinstance(values, dict):
+            raise UsageError(f'experiment {path}: the section "{section}" is missing')
+        _refuse_unknown(path, f"{section}: ", values, {each.name for each in fields(record)})
+    hardware = dict(content["hardware"])
+    if hardware.get("quantization") == "none":
+        hardware["quantization"] = None
+    hardware["pinned_quantization"] = "quantization" in hardware
+    try:
+        learning = msgspec.convert(content["learning"], LearningSettings)
+        return msgspec.convert(
+            {
+                **{key: value for key, value in content.items() if key != "hardware"},
+                "name": path.stem,
+                "learning": {key: getattr(learning, key) for key in content["learning"]},
+                "pins": hardware,
+            },
+            Experiment,
+        )
+    except (msgspec.ValidationError, ValueError) as error:
+        raise UsageError(f"experiment {path}: {error}") from error
+
+
+def _refuse_unknown(path: Path, where: str, values: dict[str, Any], known: set[str]) -> None:
+    for key in values:
+        if key not in known:
+            hint = did_you_mean(str(key), known)
+            raise UsageError(f'experiment {path}: {where}unknown key "{key}".{hint}')
