@@ -22,24 +22,25 @@ SUBJECT = "--cpu --dataset --gpus --machine --model --on-bad-rows --tokenizer"
 LEARNING = (
     "--adalora-init-rank --cutoff-len --effective-batch --epochs --finetuning-type "
     "--freeze-trainable-layers --learning-rate --lora-alpha --lora-dropout --lora-rank "
-    "--lora-target --seed --validation-fraction"
+    "--lora-target --seed --timeseries-lr --validation-fraction"
 )
 PINS = (
-    "--attention --gradient-checkpointing --kernels --loss-kernel --micro-batch-size --model-dtype "
-    "--offload-optimizer --offload-param --optimizer --quantization --world-size --zero-stage"
+    "--attention --checkpointed-layers --gradient-checkpointing --kernels --loss-kernel "
+    "--micro-batch-size --model-dtype --offload-optimizer --offload-param --optimizer --quantization --world-size --zero-stage"
 )
 FLAGS = {
-    "plan": f"{SUBJECT} {LEARNING} {PINS} --json --output --price-per-hour --probe "
+    "plan": f"{SUBJECT} {LEARNING} {PINS} --experiment --json --output --price-per-hour --probe "
     "--probe-budget --saves",
     "estimate": f"{PINS} --adalora-init-rank --autocast --cases --device --expandable-segments "
     "--finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --json --lora-dropout --lora-rank "
-    "--lora-target --model --sequence-length --trace --trust-remote-code",
+    "--lora-target --model --sequence-length --series-patches --trace --trust-remote-code",
     "probe": "--force --json --plan --saves --steps --time-limit",
     "tune": "--epochs --force --jobs --json --learning-rate --lora-rank --plan --resume "
     "--run-folder --saves --seed --trials",
     "train": "--force --json --plan --resume --run-folder --saves",
-    "export": "--command --json --nodes --output --plan --run-folder --saves --time-limit",
+    "export": "--command --force --json --nodes --output --plan --run-folder --saves --template "
+    "--time-limit --weights",
     "report": "--json --no-plots --saves",
     "doctor": "--json",
 }
