@@ -4,8 +4,8 @@ import json
 import random
 from pathlib import Path
 
-SOURCE = "/data/alerts.jsonl"
-SHAPE = "prompt-completion"  # "messages", or "prompt-completion"
+SOURCE = '/data/alerts.jsonl'
+SHAPE = 'prompt-completion'  # "messages", or "prompt-completion"
 HELD_OUT, SEED = 41, 42
 ROLES = {"human": "user", "gpt": "assistant", "function_call": "assistant", "observation": "tool"}
 
