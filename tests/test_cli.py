@@ -26,7 +26,8 @@ LEARNING = (
 )
 PINS = (
     "--attention --checkpointed-layers --gradient-checkpointing --kernels --loss-kernel "
-    "--micro-batch-size --model-dtype --offload-optimizer --offload-param --optimizer --quantization --world-size --zero-stage"
+    "--micro-batch-size --model-dtype --offload-optimizer --offload-param --optimizer "
+    "--quantization --world-size --zero-stage"
 )
 FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --experiment --json --output --price-per-hour --probe "
