@@ -13,15 +13,21 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import tiny
 import yaml
 from golden import CASES, FOLDER
 
+from tsplanner.datasets.first_rows import RowsSeen
+from tsplanner.exporters.launch import ExportOptions
 from tsplanner.exporters.llamafactory_tables import TEMPLATES
+from tsplanner.exporters.registry import render
+from tsplanner.planner.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 READERS = Path(__file__).parent / "readers"
@@ -266,3 +272,46 @@ def test_trl_reads_what_was_written(folder: Path) -> None:
     if targets is not None and len(targets) == 1:
         wanted["lora_target_modules"] = targets[0]  # one name alone it takes out of its list
     assert differing(read, wanted) == {}
+
+
+def test_what_trl_starts_trains_to_the_end(tmp_path: Path) -> None:
+    """The script of a CPU plan: 18 rows by 4 for two epochs are the 10 steps planned."""
+    python = environment("trl")
+    if isinstance(python, str):
+        pytest.skip(python)
+    plan, options = trainable(tmp_path)
+    folder = tmp_path / "export"
+    folder.mkdir()
+    for file in render("trl", plan, options):
+        (folder / file.name).write_text(file.text, encoding="utf-8")
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        ["bash", str(folder / "trl.sh")],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**inherited, "PATH": f"{python.parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "2"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (folder / "output" / "adapter_model.safetensors").is_file()
+    state = json.loads((folder / "output" / "checkpoint-10" / "trainer_state.json").read_text())
+    assert state["global_step"] == state["max_steps"] == plan.time.total_steps == 10
+    adapter = json.loads((folder / "output" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (adapter["r"], adapter["lora_alpha"]) == (4, 8)
+
+
+def trainable(folder: Path) -> tuple[Plan, ExportOptions]:
+    """The tiny plan with weights and a chat template."""
+    import torch
+
+    from tsplanner.training.model import build_model
+
+    plan = tiny.plan(folder)
+    assert plan.model.path is not None
+    build_model(plan, torch.device("cpu")).save_pretrained(plan.model.path)
+    file = Path(plan.model.path) / "tokenizer_config.json"
+    turns = "{% for turn in messages %}{{ turn['content'] }} {% endfor %}"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "chat_template": turns}))
+    rows = RowsSeen(format="alpaca", columns=("input", "instruction", "output"))
+    return replace(plan, model=replace(plan.model, has_weights=True)), ExportOptions(rows=rows)
