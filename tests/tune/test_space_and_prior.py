@@ -10,7 +10,8 @@ import tiny
 
 from memory_models.settings import FinetuningType
 from tsplanner.errors import UsageError
-from tsplanner.tune.prior import largest_rank, prior_learning_rate, starting_points, with_rank
+from tsplanner.planner.advice import largest_rank, with_rank
+from tsplanner.tune.prior import prior_learning_rate, starting_points
 from tsplanner.tune.space import Space, default_space, narrowed
 
 SPACE = Space(lora_ranks=(4, 8, 16), learning_rate=(1e-4, 1e-2), epochs=(1, 2, 3))
@@ -77,7 +78,7 @@ def test_rank_that_memory_refuses_is_no_starting_point(tmp_path: Path) -> None:
     plan = tiny.plan(tmp_path)
     points = starting_points(plan, SPACE, lambda learning: learning.lora_rank <= 8)
     assert {point.lora_rank for point in points[1:]} == {8}
-    assert largest_rank(plan.learning, SPACE, lambda _: False) == 4
+    assert largest_rank(plan.learning, SPACE.lora_ranks, lambda _: False) == 4
 
 
 def test_alpha_follows_the_rank(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tsplanner.commands.with_plan import cpu_threads
 from tsplanner.planner.files import write_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import Server, run_job, to_json
+from tsplanner.report.overfitting import overfitting, record_points
 from tsplanner.report.runs_table import REPORT_FILE, run_report
 from tsplanner.report.text import duration, gib, loss
 from tsplanner.training.job import Job, JobKind, Record, Status
@@ -96,10 +97,12 @@ def outcome_lines(run: FullRun, record: Record) -> list[str]:
     return [
         f"done   {record.steps} steps in {duration(record.seconds)}   {words}"
         f"peak {gib(record.process_bytes)}, predicted {gib(predicted)}",
+        *(f"curve  {words}" for words in overfitting(record_points(record)).sentences),
         f"saved  {run.folder}/   {kept}, plan.json, metrics.jsonl, report.md",
     ]
 
 
 def run_document(run: FullRun, record: Record) -> dict[str, Any]:
     """The same as plain values."""
-    return {"run_folder": str(run.folder), "record": to_json(record)}
+    curve = asdict(overfitting(record_points(record)))
+    return {"run_folder": str(run.folder), "record": to_json(record), "curve": curve}

@@ -6,7 +6,7 @@ import argparse
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,15 @@ from tsplanner.commands.requests import Subject, plan_request
 from tsplanner.commands.scan_bar import scan_bar
 from tsplanner.commands.values import positive_float
 from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
+from tsplanner.planner.advice import Suggestion, advice
 from tsplanner.planner.choose import Alternative, Choice, NothingFits, choose
+from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.experiments import experiment_names
 from tsplanner.planner.files import write_plan
 from tsplanner.planner.forecast import Cost, run_cost
 from tsplanner.planner.pareto import quality_risk
+from tsplanner.planner.plan import LearningSettings, Plan, Verdict
+from tsplanner.planner.request import PlanRequest
 from tsplanner.runs import slug
 
 EPILOG = """examples:
@@ -162,10 +166,12 @@ def run(
     path = output or saves / slug(choice.plan.model.name) / "plan.json"
     write_plan(choice.plan, path)
     cost = None if price_per_hour is None else run_cost(choice.plan, price_per_hour)
+    advised = advice_for(request, choice.plan)
     if json:
-        print(_document(choice, path, cost, [] if proof is None else proof.rows(), record))
+        print(_document(choice, path, cost, [] if proof is None else proof.rows(), record, advised))
     else:
-        print_choice(request, choice, path, cost, probes=[] if proof is None else proof.lines())
+        probes = [] if proof is None else proof.lines()
+        print_choice(request, choice, path, cost, probes=probes, advised=advised)
         print_record(record)
     return EXIT_OK
 
@@ -176,6 +182,7 @@ def _document(
     cost: Cost | None,
     probes: Sequence[dict[str, Any]],
     record: ExperimentRecord | None,
+    advised: Sequence[Suggestion],
 ) -> str:
     """One JSON document: the plan, where it was written, what lost and what was refused."""
     return json.dumps(
@@ -188,9 +195,21 @@ def _document(
             "alternatives": [_row(row) for row in choice.alternatives],
             "refusals": [asdict(row) for row in choice.refusals],
             "considered": choice.considered,
+            "advice": [asdict(row) for row in advised],
             **({} if record is None else {"experiment": record.document()}),
         }
     )
+
+
+def advice_for(request: PlanRequest, plan: Plan) -> tuple[Suggestion, ...]:
+    """What evidence suggests for this model and dataset; a rank is one that fits as planned."""
+
+    def fits(learning: LearningSettings) -> bool:
+        found = evaluate(replace(request, learning=learning), plan.hardware)
+        return found.verdict is not Verdict.DOES_NOT_FIT
+
+    total = request.model.parameters_total
+    return advice(request.learning, request.dataset, total, plan.time.total_steps, fits)
 
 
 def _row(row: Alternative) -> dict[str, object]:

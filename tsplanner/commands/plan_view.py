@@ -11,6 +11,7 @@ from memory_models.settings import ADAPTER_METHODS, LossKernel
 from tsplanner.commands.dataset_view import dataset_lines
 from tsplanner.commands.screen import Screen, bar, gib
 from tsplanner.models.source import read_architecture
+from tsplanner.planner.advice import Suggestion
 from tsplanner.planner.choose import Choice, Failure
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.forecast import Cost
@@ -38,6 +39,7 @@ def print_choice(
     cost: Cost | None = None,
     *,
     probes: Sequence[str] = (),
+    advised: Sequence[Suggestion] = (),
 ) -> None:
     """The whole screen of ``tsplanner plan``; ``probes``: a table of those that were made."""
     screen = Screen()
@@ -49,10 +51,28 @@ def print_choice(
     if probes:
         screen.line()
     _print_alternatives(screen, choice)
+    for number, words in enumerate(advice_lines(advised)):
+        screen.line(f"  {'       ' if number else 'Advice '}   {words}", "dim" if number else "")
     for number, note in enumerate(choice.plan.assumptions):
         screen.line(f"  {'Assumed' if number == 0 else '       '}   {note}", "dim")
     screen.line()
     screen.line(f"Next   {next_command(path, probed=bool(probes))}", "bold")
+
+
+SHORT_NAMES = {"num_train_epochs": "epochs", "lora_rank": "rank", "learning_rate": "lr"}
+
+
+def advice_lines(advised: Sequence[Suggestion]) -> list[str]:
+    """What is suggested beside what is planned, and the rules behind it."""
+    if not advised:
+        return []
+    values = [
+        f"{SHORT_NAMES[row.setting]} {row.value:g}"
+        + ("" if row.value == row.planned else f" (planned: {row.planned:g})")
+        for row in advised
+    ]
+    rules = [f"{SHORT_NAMES[row.setting]}: {row.rule}" for row in advised]
+    return [" · ".join(values) + "   (sources: --json)", *rules]
 
 
 def next_command(path: Path, *, probed: bool = False) -> str:

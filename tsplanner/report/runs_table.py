@@ -12,6 +12,7 @@ import msgspec
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import Plan
+from tsplanner.report.overfitting import overfitting, record_points
 from tsplanner.report.text import gib, loss
 from tsplanner.training.job import JobKind, Record
 
@@ -173,7 +174,9 @@ def run_report(folder: Path, saves: Path, remarks: list[str]) -> str:
     if row is None:
         return "# Run without a readable record\n"
     pairs = zip(HEADINGS[1:], cells(row)[1:], strict=True)
-    lines = [f"# {row.run}", "", *remarks, *([""] if remarks else []), "| | |", "| --- | ---: |"]
+    record = msgspec.json.decode((folder / "record.json").read_bytes(), type=Record)
+    said = [*remarks, *overfitting(record_points(record)).sentences]
+    lines = [f"# {row.run}", "", *said, "", "| | |", "| --- | ---: |"]
     lines += [f"| {heading} | {value} |" for heading, value in pairs]
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     lines += ["", "Learning settings", "", "| | |", "| --- | ---: |"]

@@ -11,11 +11,9 @@ from dataclasses import dataclass, replace
 
 from memory_models.settings import ADAPTER_METHODS
 from tsplanner.errors import UsageError
+from tsplanner.planner.advice import RANKS, epochs_for
 from tsplanner.planner.plan import LearningSettings, Plan
 
-RANKS = (4, 8, 16, 32)
-EPOCHS = ((2_000, (1, 2, 3)), (20_000, (1, 2)))
-"""Rows up to which these epochs are tried; beyond, one epoch is plenty of steps."""
 LEARNING_RATE_BELOW, LEARNING_RATE_ABOVE = 5.0, 3.0
 """How far around the prior to look: the best rate is seldom further, and above it runs diverge."""
 
@@ -56,8 +54,7 @@ def default_space(plan: Plan, prior_learning_rate: float) -> Space:
     """A space for this method and this many rows; the plan's own settings are inside it."""
     learning, adapter = plan.learning, plan.learning.finetuning_type in ADAPTER_METHODS
     rates = (prior_learning_rate, learning.learning_rate)
-    rows = plan.dataset.rows_kept
-    epochs = next((choices for most, choices in EPOCHS if rows <= most), (1,))
+    epochs = epochs_for(plan.dataset.rows_kept)
     return Space(
         lora_ranks=tuple(sorted({*RANKS, learning.lora_rank})) if adapter else (),
         learning_rate=(min(rates) / LEARNING_RATE_BELOW, LEARNING_RATE_ABOVE * max(rates)),

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tsplanner.errors import TsplannerError
+from tsplanner.planner.advice import with_rank
 from tsplanner.planner.plan import LearningSettings, Plan
-from tsplanner.tune.prior import with_rank
 from tsplanner.tune.space import Space
 
 JOURNAL_FILE = "study.journal"

@@ -1,0 +1,95 @@
+"""What is advised on epochs, rank and learning rate, and by which rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from memory_models.settings import FinetuningType
+from tsplanner.planner.advice import Suggestion, advice, epochs_for, largest_rank, with_rank
+from tsplanner.planner.plan import DatasetRef, LearningSettings, no_dataset
+
+ROWS = replace(no_dataset(1600), rows_kept=414, rows_total=417)
+
+
+def advised(
+    learning: LearningSettings | None = None,
+    dataset: DatasetRef = ROWS,
+    *,
+    parameters: int = 14_876_137_488,
+    steps: int = 78,
+    most: int = 32,
+) -> dict[str, Suggestion]:
+    """Ask for advice; ranks up to ``most`` fit."""
+    found = advice(
+        learning or LearningSettings(),
+        dataset,
+        parameters,
+        steps,
+        lambda settings: settings.lora_rank <= most,
+    )
+    return {row.setting: row for row in found}
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs"), [(414, 3), (2000, 3), (2001, 2), (20_000, 2), (20_001, 1), (10**6, 1)]
+)
+def test_fewer_rows_are_passed_more_often(rows, epochs):
+    """Three passes up to 2,000 rows, two up to 20,000, then one; the search tries no more."""
+    found = advised(dataset=replace(ROWS, rows_kept=rows))["num_train_epochs"]
+
+    assert found.value == epochs == epochs_for(rows)[-1]
+    assert f"{rows:,} rows" in found.rule
+    assert f"{epochs * rows:,} samples" in found.rule
+    assert "2407.13906" in found.source
+
+
+@pytest.mark.parametrize(("most", "rank"), [(32, 32), (100, 32), (16, 16), (5, 4), (0, 8)])
+def test_the_largest_rank_that_fits_is_advised(most, rank):
+    """Where not even the smallest fits, the plan's own stays."""
+    found = advised(most=most)["lora_rank"]
+
+    assert (found.value, found.planned) == (rank, 8)
+    assert "31 of 35 models" in found.rule
+
+
+def test_a_plans_own_larger_rank_is_not_taken_down():
+    """Rank 64 that fits is the largest there is."""
+    assert advised(LearningSettings(lora_rank=64), most=64)["lora_rank"].value == 64
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "rate"),
+    [
+        (FinetuningType.LORA, 14_876_137_488, 3e-4),
+        (FinetuningType.LORA, 3_000_000_000, 1e-3),
+        (FinetuningType.FULL, 14_876_137_488, 3e-5),
+    ],
+)
+def test_learning_rate_goes_by_method_and_model_size(method, parameters, rate):
+    """The prior of the search, word for word the same number."""
+    learning = LearningSettings(finetuning_type=method)
+    found = advised(learning, parameters=parameters)
+
+    assert found["learning_rate"].value == pytest.approx(rate)
+    assert ("lora_rank" in found) == (method is FinetuningType.LORA)
+
+
+def test_a_very_short_run_may_take_a_higher_rate():
+    """15 times full fine-tuning's rate instead of 10, under 100 steps."""
+    assert "78 steps stand up to 1.5 times" in advised()["learning_rate"].rule
+    assert "stand up" not in advised(steps=100)["learning_rate"].rule
+
+
+def test_without_a_dataset_nothing_is_said_of_epochs():
+    """Nobody knows how many rows there are."""
+    assert set(advised(dataset=no_dataset(1600))) == {"lora_rank", "learning_rate"}
+
+
+def test_another_rank_keeps_alphas_ratio():
+    """Alpha 16 of rank 8 is 64 of rank 32."""
+    learning = LearningSettings(lora_rank=8, lora_alpha=16.0)
+
+    assert with_rank(learning, 32).lora_alpha == 64.0
+    assert largest_rank(learning, (8, 16, 32), lambda found: found.lora_alpha <= 32) == 16

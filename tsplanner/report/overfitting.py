@@ -1,0 +1,174 @@
+"""What a curve of held-out losses says: the best epoch, a rise after it, oscillation. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+
+from tsplanner.training.job import Record
+
+EVEN = 0.01
+"""Changes of the loss under this share of its best value are noise, unless a standard error says
+otherwise. On 40 held-out answers of 50 tokens one standard error is about 1 %."""
+FEWEST = 3
+"""Evaluations under which a curve says nothing."""
+REVERSALS = 2
+"""Turns up and down, each larger than the noise, that make an oscillation."""
+
+
+class CurveState(StrEnum):
+    """What a held-out loss did."""
+
+    TOO_FEW = "too few evaluations"
+    FALLING = "still falling"
+    LEVEL = "level"
+    OVERFITTING = "over-fitting"
+    OSCILLATING = "oscillating"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalPoint:
+    """One evaluation on the held-out rows."""
+
+    epoch: float
+    loss: float
+    """Nats a token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveVerdict:
+    """What to make of a run's held-out losses."""
+
+    state: CurveState
+    best_epoch: float | None
+    """Where the loss was lowest: the epoch to stop at. None: nothing was evaluated."""
+    best_loss: float | None
+    last_epoch: float | None
+    rise: float
+    """Last loss minus the best, nats; 0 where the last is the best."""
+    reversals: int
+    """Turns larger than the noise."""
+    swing: float
+    """Largest change against the turn before it, nats; 0 without reversals."""
+    sentences: tuple[str, ...]
+
+    @property
+    def overfits(self) -> bool:
+        """The loss rose for good after its best epoch."""
+        return self.state is CurveState.OVERFITTING
+
+
+def eval_points(rows: Iterable[Mapping[str, object]]) -> list[EvalPoint]:
+    """Evaluations among the lines of metrics.jsonl: those with ``epoch`` and ``eval_loss``."""
+    found = []
+    for row in rows:
+        epoch, loss = row.get("epoch"), row.get("eval_loss")
+        if not isinstance(epoch, int | float) or not isinstance(loss, int | float):
+            continue
+        if math.isfinite(loss):
+            found.append(EvalPoint(epoch=float(epoch), loss=float(loss)))
+    return found
+
+
+def record_points(record: Record) -> list[EvalPoint]:
+    """Evaluations of a run's record, the one before its first step included."""
+    start = record.start_eval_loss
+    first = [] if start is None else [EvalPoint(epoch=0.0, loss=start)]
+    return first + [EvalPoint(epoch=each.epoch, loss=each.loss) for each in record.evaluations]
+
+
+def overfitting(points: Sequence[EvalPoint], standard_error: float | None = None) -> CurveVerdict:
+    """The verdict on evaluations in the order they were made.
+
+    ``standard_error``: of one evaluation's loss, nats; None: EVEN times the best loss. A curve
+    over-fits where the last loss, and the mean of all after the best, are more than that above the
+    best. It oscillates where it turns at least twice by more than that and does not over-fit
+    without turning back.
+    """
+    if not points:
+        return _verdict(CurveState.TOO_FEW, None, points, 0, 0.0)
+    best = min(points, key=lambda point: point.loss)
+    noise = EVEN * abs(best.loss) if standard_error is None else standard_error
+    reversals, swing = _turns([point.loss for point in points], noise)
+    if len(points) < FEWEST:
+        state = CurveState.TOO_FEW
+    elif reversals >= REVERSALS:
+        state = CurveState.OSCILLATING
+    elif _rose(points, best, noise):
+        state = CurveState.OVERFITTING
+    elif best is points[-1] and points[-2].loss - best.loss > noise:
+        state = CurveState.FALLING
+    else:
+        state = CurveState.LEVEL
+    return _verdict(state, best, points, reversals, swing)
+
+
+def _rose(points: Sequence[EvalPoint], best: EvalPoint, noise: float) -> bool:
+    after = [point.loss for point in points[list(points).index(best) + 1 :]]
+    if not after:
+        return False
+    return min(after[-1], sum(after) / len(after)) > best.loss + noise
+
+
+def _turns(losses: Sequence[float], noise: float) -> tuple[int, float]:
+    """(turns, the largest): from the last extreme back by more than the noise.
+
+    The first descent is no turn: a run starts high.
+    """
+    extreme, falling, turns, largest = losses[0], True, 0, 0.0
+    for before, loss in pairwise(losses):
+        extreme = min(extreme, before) if falling else max(extreme, before)
+        back = loss - extreme if falling else extreme - loss
+        if back > noise:
+            turns, largest = turns + 1, max(largest, back)
+            falling, extreme = not falling, loss
+    return turns, largest
+
+
+def _verdict(
+    state: CurveState,
+    best: EvalPoint | None,
+    points: Sequence[EvalPoint],
+    reversals: int,
+    swing: float,
+) -> CurveVerdict:
+    rise = 0.0 if best is None else points[-1].loss - best.loss
+    return CurveVerdict(
+        state=state,
+        best_epoch=None if best is None else best.epoch,
+        best_loss=None if best is None else best.loss,
+        last_epoch=points[-1].epoch if points else None,
+        rise=rise,
+        reversals=reversals,
+        swing=swing,
+        sentences=_sentences(state, best, points, rise, swing),
+    )
+
+
+def _sentences(
+    state: CurveState,
+    best: EvalPoint | None,
+    points: Sequence[EvalPoint],
+    rise: float,
+    swing: float,
+) -> tuple[str, ...]:
+    """What a person reads; the epoch to stop at is always named where there is one."""
+    if best is None:
+        return ("Nothing was evaluated, so over-fitting cannot be seen.",)
+    best_words = f"The held-out loss was lowest, {best.loss:.4f}, after epoch {best.epoch:.3g}"
+    after = {
+        CurveState.TOO_FEW: f"{best_words}; {len(points)} evaluations are too few for a trend.",
+        CurveState.FALLING: f"{best_words}, the last, and still falling: more epochs may help.",
+        CurveState.LEVEL: f"{best_words}, and changed by no more than noise around it.",
+        CurveState.OVERFITTING: (
+            f"{best_words}, and rose by {rise:.4f} to the end: stop at epoch {best.epoch:.3g}."
+        ),
+        CurveState.OSCILLATING: (
+            f"{best_words}, but it goes up and down by up to {swing:.4f}: lower the learning rate, "
+            f"or take the weights of epoch {best.epoch:.3g}."
+        ),
+    }
+    return (after[state],)
