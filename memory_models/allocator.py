@@ -64,12 +64,15 @@ def replay_class(settings: TrainingSettings) -> str:
     """The class whose residuals bound a replay: what is trained, and whether activations are kept.
 
     The replay sees the rest itself, so fewer and larger classes give the narrower bound. ZeRO-3,
-    whose gathered parameters come and go in between, is a class of its own.
+    whose gathered parameters come and go in between, is a class of its own; so are several ranks
+    where segments grow, which few runs had.
     """
-    if settings.zero_stage == 3:
-        return "gathered"
-    method = "adapter" if settings.uses_adapter else "weights"
     segments = "expandable-" if settings.expandable_segments else ""
+    if settings.zero_stage == 3:
+        return f"{segments}gathered"
+    if segments and settings.sharding != "alone":
+        return "expandable-sharded"
+    method = "adapter" if settings.uses_adapter else "weights"
     return f"{segments}{method}-{'checkpointed' if settings.gradient_checkpointing else 'kept'}"
 
 

@@ -121,6 +121,8 @@ DEFAULT = Calibration(
             "expandable-adapter-kept": Margin(expected=0.005, upper=0.100),
             "expandable-weights-checkpointed": Margin(expected=0.045, upper=0.190),
             "expandable-weights-kept": Margin(expected=0.045, upper=0.100),
+            "expandable-gathered": Margin(expected=0.188, upper=0.30, floor_bytes=1536 * MIB),
+            "expandable-sharded": Margin(expected=0.045, upper=0.190, floor_bytes=GIB),
             "gathered": Margin(expected=0.188, upper=0.30, floor_bytes=512 * MIB),
             "sharded-adapter": Margin(expected=0.153, upper=0.220),
             "sharded-weights": Margin(expected=0.237, upper=0.830),
@@ -139,6 +141,10 @@ DEFAULT = Calibration(
             "expandable-adapter-kept": Margin(expected=0.000, upper=0.020),
             "expandable-weights-checkpointed": Margin(expected=0.000, upper=0.060),
             "expandable-weights-kept": Margin(expected=0.000, upper=0.020),
+            # Not fitted: three runs of two ranks with growing segments missed by -0.3, +0.7 and,
+            # under ZeRO-3, +1.6 GiB (benchmarks/measurements/chatts_h200x2.json).
+            "expandable-gathered": Margin(expected=0.0, upper=0.12, floor_bytes=1536 * MIB),
+            "expandable-sharded": Margin(expected=0.0, upper=0.060, floor_bytes=GIB),
             # Holes of gathered parameters: as good as the same in small and large runs.
             "gathered": Margin(expected=0.0, upper=0.12, floor_bytes=384 * MIB),
             "weights-checkpointed": Margin(expected=0.0, upper=0.275),

@@ -1,4 +1,4 @@
-"""Lets every test use the tiny plan of tests/training/tiny.py and the cases of tests/exporters."""
+"""Lets every test use the plans of tests/training and tests/exporters and the requests of planner."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent / name) for name in ("training", "exporters")]
+sys.path[:0] = [str(Path(__file__).parent / name) for name in ("training", "exporters", "planner")]
 
 # A shell that runs the tests in the background makes them ignore Ctrl-C, and so every child; the
 # tests of Ctrl-C need it back.

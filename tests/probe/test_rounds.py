@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import toy_request
 
 from memory_models.records import Interval
 from tsplanner.errors import NoPlanFits
@@ -16,7 +17,7 @@ from tsplanner.planner.choose import choose
 from tsplanner.planner.corrections import probed_time
 from tsplanner.planner.plan import HardwareSettings, Plan, Verdict
 from tsplanner.planner.replan import replan
-from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.probe.calibration import probe_point
 from tsplanner.probe.rounds import BASIS, Probed, loop_seconds, search, settled
 from tsplanner.training.job import JobKind, Record, Status
@@ -137,6 +138,22 @@ def test_a_proven_plan_that_is_probed_again_is_judged_by_the_plain_model(tmp_pat
     once, twice = probe_point(first.plan, record, now=0.0), probe_point(plan, record, now=0.0)
     assert twice.predicted_process_bytes == pytest.approx(once.predicted_process_bytes, abs=1)
     assert twice.predicted_step_seconds == pytest.approx(once.predicted_step_seconds)
+
+
+def test_a_probe_of_long_rows_does_not_vouch_for_short_ones() -> None:
+    """One row of 4,096 keeps the GPU busy, rows of 200 wait for the host: that was not measured."""
+    asked = toy_request.request("qwen3-8b", toy_request.HOPPER, length=4096)
+    pins = Pins(micro_batch_size=1, gradient_checkpointing=False)
+    asked = replace(asked, pins=pins)
+
+    def error_of(mean: float) -> float:
+        rows = replace(asked.dataset, mean_sequence=mean, length_quantiles=(int(mean),))
+        mine = replace(asked, dataset=rows)
+        fake = Fake(lambda hardware: probed_time(mine, hardware).seconds)
+        return run(mine, fake, 1000)[1].time.relative_error
+
+    assert error_of(4096.0) == 0.15
+    assert error_of(200.0) == 0.35
 
 
 def test_memory_that_runs_out_moves_the_search_to_smaller_plans(tmp_path: Path) -> None:

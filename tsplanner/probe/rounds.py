@@ -212,6 +212,11 @@ def _proven(request: PlanRequest, found: Evaluated, probed: Probed) -> Plan:
         components=fitted(predicted.components, process.expected),
         assumptions=("memory: measured by a probe; its parts in the estimate's proportions",),
     )
+    if found.time.bound_by_launch and not probed_time(request, found.hardware).bound_by_launch:
+        # The longest batch keeps the GPU busy, the mean one waits for the host: not measured.
+        return finish(
+            replace(asked, efficiency=efficiency), replace(found, memory=memory), __version__
+        )
     plan = finish(asked, replace(found, memory=memory), __version__)
     # A CPU that is as fast as assumed would pass for one that was never measured.
     time_now = replace(plan.time, relative_error=PROBED_ERROR, basis=BASIS)
