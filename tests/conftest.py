@@ -1,4 +1,4 @@
-"""Lets every test use the plans of tests/training and tests/exporters and the requests of planner."""
+"""Lets every test use the plans of tests/training and exporters and the requests of planner."""
 
 from __future__ import annotations
 
