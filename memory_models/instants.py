@@ -86,10 +86,15 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
         whole = _gathered_by_both(architecture, settings, whole)
     passes = whole.forward and settings.gradient_checkpointing
     passing = _passing(architecture, n) if passes else 0
-    last = held.last
-    if held.blocks:
-        passed = held.blocks * (stack.all_kept // architecture.num_hidden_layers)
-        last = max(last, held.reduced - passed)
+    loss = Instant(
+        name="loss",
+        checkpoints=series + stack.all_kept,
+        plain=stack.plain,
+        block=masks,
+        loss=fixed.tail.backward.bytes(n, rows),
+        gradients=held.loss,
+        gathered=whole.loss,
+    )
     found: tuple[Instant, ...] = (
         Instant(
             name="forward",
@@ -99,30 +104,18 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
             gradients=held.early,
             gathered=whole.forward,
         ),
-        Instant(
+        loss._replace(
             name="forward, loss",
-            checkpoints=series + stack.all_kept,
-            plain=stack.plain,
-            block=masks,
             loss=cache + fixed.tail.forward.bytes(n, rows),
             gradients=held.early,
-            gathered=whole.loss,
         ),
-        Instant(
-            name="loss",
-            checkpoints=series + stack.all_kept,
-            plain=stack.plain,
-            block=masks,
-            loss=fixed.tail.backward.bytes(n, rows),
-            gradients=held.loss,
-            gathered=whole.loss,
-        ),
+        loss,
         Instant(
             name="backward, last block",
             checkpoints=series + stack.all_kept - stack.last_kept + stack.boundary,
             plain=max(0, stack.plain - stack.last_kept),
             block=stack.backward + masks,
-            gradients=last,
+            gradients=_at_last_block(held, stack, architecture.num_hidden_layers),
             gathered=whole.last,
         ),
         Instant(
@@ -141,15 +134,14 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
         found = (*found, again._replace(checkpoints=series + again.checkpoints))
     if not held.head:
         return found
-    head = Instant(
-        name="backward, head",
-        checkpoints=series + stack.all_kept,
-        plain=stack.plain,
-        block=masks,
-        gradients=held.head,
-        gathered=whole.loss,
-    )
-    return (*found, head)
+    return (*found, loss._replace(name="backward, head", loss=0, gradients=held.head))
+
+
+def _at_last_block(held: Gradients, stack: Stack, layers: int) -> int:
+    """Gradients at the last block's backward, or later where a bucket of blocks is reduced."""
+    if not held.blocks:
+        return held.last
+    return max(held.last, held.reduced - held.blocks * (stack.all_kept // layers))
 
 
 def _gathered_by_both(
