@@ -84,8 +84,7 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
     if selective:
         cache = cache * recomputed_layers(architecture, settings) // architecture.num_hidden_layers
         whole = _gathered_by_both(architecture, settings, whole)
-    passes = whole.forward and settings.gradient_checkpointing
-    passing = _passing(architecture, n) if passes else 0
+    passing = _passing(architecture, n) if whole.forward and settings.gradient_checkpointing else 0
     loss = Instant(
         name="loss",
         checkpoints=series + stack.all_kept,

@@ -33,12 +33,7 @@ from memory_models.model_states import (
 )
 from memory_models.recipes import recipe_of
 from memory_models.replay_ranks import Ranks
-from memory_models.settings import (
-    Dtype,
-    FinetuningType,
-    Optimizer,
-    TrainingSettings,
-)
+from memory_models.settings import Dtype, FinetuningType, Optimizer, TrainingSettings
 from memory_models.shards import in_order
 from memory_models.stack import layers_in_turn, mask_bytes, recomputed_layers
 from memory_models.tape_events import WORKSPACE, BlockEvents, Events, block_events, tail_events
