@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -37,7 +39,7 @@ ROWS = DatasetRef(
     counted_by="tokenizer",
 )
 STEP = StepTime(matrix=4, memory=0, launch=0, optimizer=1, communication=0, offload=0)
-EIGHT = (HOPPER,) * 8
+FOUR = (HOPPER,) * 4
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_rows_of_many_lengths_take_longer_than_rows_of_their_mean() -> None:
 
 def test_a_run_costs_its_gpu_hours_within_its_error() -> None:
     """7200 s on 4 GPUs at 2.50 an hour are 8 hours and 20.00, 35 % either way."""
-    plan = choose(request("qwen2.5-0.5b", *EIGHT[:4])).plan
+    plan = choose(request("qwen2.5-0.5b", *FOUR)).plan
     plan = replace(
         plan,
         hardware=replace(plan.hardware, world_size=4),
@@ -194,18 +196,27 @@ def test_without_a_dataset_a_thousand_samples_are_priced() -> None:
     assert cost.expected == pytest.approx(1.0)
 
 
+PLANNING = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from toy_request import HOPPER, request
+from memory_models.settings import FinetuningType
+from tsplanner.planner.choose import choose
+
+asked = request(
+    "qwen2.5-14b", *[HOPPER] * 8, finetuning_type=FinetuningType.FULL, effective_batch_size=64
+)
+began = time.process_time()
+choose(asked)
+print(time.process_time() - began)
+"""
+
+
 def test_planning_for_eight_gpus_takes_less_than_a_second() -> None:
-    """Full fine-tuning of 14B at an effective batch of 64: 4,224 settings."""
-    asked = request(
-        "qwen2.5-14b",
-        *EIGHT,
-        finetuning_type=FinetuningType.FULL,
-        effective_batch_size=64,
-    )
+    """Full fine-tuning of 14B at an effective batch of 64, in fresh processes: nothing is cached.
 
-    def seconds() -> float:
-        began = time.process_time()
-        choose(asked)
-        return time.process_time() - began
-
-    assert min(seconds() for _ in range(3)) < 1  # a busy machine slows all down, now and then
+    The quickest of three counts: whatever else the machine does can only slow them down.
+    """
+    command = [sys.executable, "-c", PLANNING, str(Path(__file__).parent)]
+    seconds = [float(subprocess.check_output(command, timeout=60)) for _ in range(3)]
+    assert min(seconds) < 1
