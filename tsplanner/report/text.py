@@ -14,6 +14,11 @@ def gib(count: int | None, *, unit: bool = True) -> str:
     return f"{figure} GiB" if unit else figure
 
 
+def size(count: int) -> str:
+    """Bytes in GiB, of less than a tenth in MiB."""
+    return gib(count) if count >= GIB / 10 else f"{count / 2**20:.0f} MiB"
+
+
 def seconds(value: float | None) -> str:
     """Seconds with three significant digits; a dash for unknown."""
     return "-" if value is None else f"{value:.3g} s"
@@ -48,3 +53,25 @@ def table(rows: list[list[str]], *, left: int = 1) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def number(value: float | None) -> str:
+    """Three significant digits without an exponent where it can be; a dash for none."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def parameters(count: int | None) -> str:
+    """A count of parameters in B, M or as it is; a dash for unknown."""
+    if count is None:
+        return "-"
+    for unit, size in (("B", 1e9), ("M", 1e6)):
+        if count >= size:
+            return f"{count / size:.3g}{unit}"
+    return f"{count:,}"
+
+
+def percent(share: float) -> str:
+    """A share in whole percent."""
+    return f"{100 * share:.0f} %"

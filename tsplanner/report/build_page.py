@@ -1,0 +1,51 @@
+"""Runs to a page: which sections there are, and in what order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tsplanner.report import sections
+from tsplanner.report.comparable import Axis
+from tsplanner.report.comparisons import comparison
+from tsplanner.report.page import Page, Paragraph, Section, words
+from tsplanner.report.run_facts import LeftOut, RunFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a page says of itself."""
+
+    saves: Path
+    when: str
+    version: str
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def build_page(runs: Sequence[RunFacts], about: About) -> Page:
+    """The page over any number of runs; of one alone there is nothing to compare."""
+    first = sections.about(
+        runs, about.left_out, about.saves, when=about.when, version=about.version
+    )
+    if not runs:
+        nothing = Section(
+            name="results",
+            heading=words("section_results"),
+            blocks=(Paragraph(text=words("no_runs")),),
+        )
+        return Page(title=words("title_runs", saves=str(about.saves)), sections=(first, nothing))
+    title = words("title_runs", saves=str(about.saves))
+    if len(runs) == 1:
+        title = words("title_run", run=runs[0].name)
+    ordered = [
+        sections.results(runs),
+        sections.advice(runs),
+        *(comparison(axis, runs) for axis in Axis if len(runs) > 1),
+        sections.curves(runs),
+        sections.memory(runs),
+        sections.plans(runs),
+        sections.records(runs),
+        first,
+    ]
+    return Page(title=title, sections=tuple(section for section in ordered if section is not None))
