@@ -42,7 +42,7 @@ FLAGS = {
     "train": "--force --json --plan --resume --run-folder --saves",
     "export": "--command --force --json --nodes --output --plan --run-folder --saves --template "
     "--time-limit --weights",
-    "report": "--json --no-plots --saves",
+    "report": "--experiments --format --json --language --no-plots --output --saves",
     "doctor": "--json",
 }
 """What scripts may rely on. A flag that goes, or changes its name, breaks somebody."""

@@ -26,7 +26,7 @@ VERBS = {
     "tune": "search rank, learning rate and epochs, then train with the best",
     "train": "the full run of a plan",
     "export": "a plan as files for torchrun, accelerate, DeepSpeed, Slurm or SkyPilot",
-    "report": "a table over saves/",
+    "report": "every run on one page (HTML, Markdown), compared where they may be",
     "doctor": "what of the training stack is usable here, and how to mend the rest",
 }
 

@@ -69,7 +69,8 @@ def test_train_leaves_a_whole_run_folder(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr + done.stdout
     (folder,) = (tmp_path / "saves" / "tiny" / "lora").iterdir()
     names = {item.name for item in folder.iterdir()}
-    assert {"adapter", "plan.json", "metrics.jsonl", "versions.json", "report.md"} <= names
+    assert {"adapter", "plan.json", "metrics.jsonl", "versions.json"} <= names
+    assert {"report.html", "report.md", "loss.svg"} <= names
     again = run(tmp_path, "train", "--plan", str(path), "--run-folder", str(folder))
     assert again.returncode == 1
     assert "add --resume" in again.stderr

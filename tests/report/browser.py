@@ -38,8 +38,9 @@ class Browser:
         self._profile = tempfile.mkdtemp(prefix="tsplanner-browser-")
         # The protocol is spoken on descriptors 3 and 4, which only a start of this kind can set.
         starter = (
-            "import os,sys;r,w=int(sys.argv[1]),int(sys.argv[2]);"
-            "a,b=os.dup(r),os.dup(w);os.dup2(a,3);os.dup2(b,4);os.execv(sys.argv[3],sys.argv[3:])"
+            "import fcntl,os,sys;"
+            "a,b=(fcntl.fcntl(int(each),fcntl.F_DUPFD,10) for each in sys.argv[1:3]);"
+            "os.dup2(a,3);os.dup2(b,4);os.execv(sys.argv[3],sys.argv[3:])"
         )
         flags = (
             "--headless",

@@ -14,8 +14,8 @@ from tsplanner.commands.with_plan import cpu_threads
 from tsplanner.planner.files import write_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import Server, run_job, to_json
+from tsplanner.report.files import write_run_report
 from tsplanner.report.overfitting import overfitting, record_points
-from tsplanner.report.runs_table import REPORT_FILE, run_report
 from tsplanner.report.text import duration, gib, loss
 from tsplanner.training.job import Job, JobKind, Record, Status
 
@@ -38,7 +38,7 @@ class FullRun:
     """Draw a bar (or say so in a pipe)."""
     server: Server | None = None
     remarks: list[str] = field(default_factory=list)
-    """Sentences for report.md."""
+    """Sentences for the run's report."""
 
 
 def method_name(plan: Plan) -> str:
@@ -60,7 +60,7 @@ def disk_bytes(plan: Plan) -> int:
 
 
 def start_full_run(run: FullRun) -> Record:
-    """Train, and leave plan.json, versions.json and report.md next to the weights.
+    """Train, and leave plan.json, versions.json and the report next to the weights.
 
     Raises TsplannerError before anything is started if the disk has no room for it.
     """
@@ -81,7 +81,7 @@ def start_full_run(run: FullRun) -> Record:
         record = run_job(job, time_limit_seconds=None, on_metrics=on_metrics, server=run.server)
     if record.status is Status.OK:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    runs.write_text(folder / REPORT_FILE, run_report(folder, run.saves, run.remarks))
+    write_run_report(folder, run.saves, run.remarks)
     return record
 
 
@@ -98,7 +98,7 @@ def outcome_lines(run: FullRun, record: Record) -> list[str]:
         f"done   {record.steps} steps in {duration(record.seconds)}   {words}"
         f"peak {gib(record.process_bytes)}, predicted {gib(predicted)}",
         *(f"curve  {words}" for words in overfitting(record_points(record)).sentences),
-        f"saved  {run.folder}/   {kept}, plan.json, metrics.jsonl, report.md",
+        f"saved  {run.folder}/   {kept}, plan.json, metrics.jsonl, report.html, report.md",
     ]
 
 

@@ -1,20 +1,32 @@
-"""``tsplanner report``: every run under saves/ in one table, and its loss curve."""
+"""``tsplanner report``: every run under saves/ on one page, and what of them may be compared."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from tsplanner import runs
 from tsplanner.errors import EXIT_OK
-from tsplanner.report.curves import write_curve
-from tsplanner.report.runs_table import REPORT_FILE, documents, markdown, run_folders, run_row
+from tsplanner.report.comparisons import documents as comparison_documents
+from tsplanner.report.files import Format, Wanted, now, write_report
+from tsplanner.report.recorded_facts import recorded_runs
+from tsplanner.report.run_facts import Found, LeftOut, read_runs
+from tsplanner.report.runs_table import documents, markdown, row_of
+from tsplanner.report.sections import left_out_words
+from tsplanner.report.words import Language, say
 
 EPILOG = """examples:
   tsplanner report
-  tsplanner report --saves saves/chatts-14b --json
+  tsplanner report --saves saves/chatts-14b --format html --language zh --output handed-on
+  tsplanner report --experiments      the recorded runs of configs/experiments beside one's own
 """
+
+FORMATS = {"html": (Format.HTML,), "md": (Format.MARKDOWN,), "both": tuple(Format)}
+LANGUAGES = {"en": (Language.EN,), "zh": (Language.ZH,), "both": tuple(Language)}
+SHIPPED = "configs/experiments"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,27 +36,81 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--saves", type=Path, default=runs.SAVES, metavar="FOLDER", help="[%(default)s]"
     )
-    parser.add_argument("--no-plots", action="store_true", help="leave the loss curves out")
+    parser.add_argument("--format", choices=FORMATS, default="both", help="[%(default)s]")
+    parser.add_argument("--language", choices=LANGUAGES, default="both", help="[%(default)s]")
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="where the files go [the saves folder]"
+    )
+    parser.add_argument(
+        "--experiments",
+        nargs="?",
+        const=SHIPPED,
+        metavar="FOLDER",
+        help="show recorded runs, too [those that come with tsplanner]",
+    )
+    parser.add_argument("--no-plots", action="store_true", help="write no loss.svg into the runs")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
 def from_arguments(namespace: argparse.Namespace) -> int:
     """Call `run` with what was parsed."""
-    return run(saves=namespace.saves, plots=not namespace.no_plots, as_json=namespace.json)
+    return run(
+        saves=namespace.saves,
+        wanted=Wanted(
+            output=namespace.output or namespace.saves,
+            formats=FORMATS[namespace.format],
+            languages=LANGUAGES[namespace.language],
+            pictures=not namespace.no_plots,
+        ),
+        experiments=namespace.experiments,
+        as_json=namespace.json,
+    )
 
 
-def run(*, saves: Path = runs.SAVES, plots: bool = True, as_json: bool = False) -> int:
-    """Write <saves>/report.md and a loss.png a run; print the table."""
-    folders = run_folders(saves)
-    rows = [row for folder in folders if (row := run_row(folder, saves)) is not None]
-    text = markdown(rows) if rows else "No finished run yet.\n"
-    runs.write_text(saves / REPORT_FILE, f"# Runs under {saves}\n\n{text}")
-    if plots:
-        for row in rows:
-            write_curve(saves / row.run, row.run)
+def run(
+    *,
+    saves: Path = runs.SAVES,
+    wanted: Wanted | None = None,
+    experiments: str | None = None,
+    as_json: bool = False,
+) -> int:
+    """Write the report's files; print the table and where they are.
+
+    ``experiments``: a folder of recorded runs, or the words for those that come with tsplanner.
+    Raises TsplannerError if ``saves`` does not exist, unless recorded runs are shown.
+    """
+    found = found_runs(saves, experiments)
+    paths = write_report(found, saves, wanted or Wanted(output=saves), when=now())
+    rows = [row_of(each) for each in found.runs]
     if as_json:
-        print(json.dumps({"runs": documents(rows), "report": str(saves / REPORT_FILE)}, indent=2))
-    else:
-        print(text, end="")
-        print(f"Written to {saves / REPORT_FILE}")
+        print(json.dumps(document(found, paths), indent=2))
+        return EXIT_OK
+    print(markdown(rows) if rows else "No finished run yet.\n", end="")
+    for left_out in found.left_out:
+        print(f"left out  {say(left_out_words(left_out), Language.EN)}", file=sys.stderr)
+    print(f"Written to {', '.join(str(path) for path in paths)}")
     return EXIT_OK
+
+
+def found_runs(saves: Path, experiments: str | None) -> Found:
+    """Own runs, then recorded ones if they are wanted."""
+    if experiments is None:
+        return read_runs(saves)
+    recorded = recorded_runs(None if experiments == SHIPPED else Path(experiments))
+    own = read_runs(saves) if saves.is_dir() else Found(runs=())
+    return Found(runs=(*own.runs, *recorded), left_out=own.left_out)
+
+
+def document(found: Found, paths: list[Path]) -> dict[str, object]:
+    """The same as plain values."""
+
+    def reason(left_out: LeftOut) -> dict[str, str]:
+        return asdict(left_out) | {"key": left_out.key.removeprefix("left_out_")}
+
+    return {
+        "runs": documents([row_of(each) for each in found.runs]),
+        "left_out": [reason(each) for each in found.left_out],
+        "comparisons": comparison_documents(found.runs),
+        "report": str(paths[0]),
+        "files": [str(path) for path in paths],
+    }

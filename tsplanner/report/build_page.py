@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tsplanner.report import sections
+from tsplanner.report import sections_of_runs as of_runs
 from tsplanner.report.comparable import Axis
 from tsplanner.report.comparisons import comparison
 from tsplanner.report.page import Page, Paragraph, Section, words
@@ -40,12 +41,13 @@ def build_page(runs: Sequence[RunFacts], about: About) -> Page:
         title = words("title_run", run=runs[0].name)
     ordered = [
         sections.results(runs),
-        sections.advice(runs),
+        of_runs.advice(runs),
         *(comparison(axis, runs) for axis in Axis if len(runs) > 1),
-        sections.curves(runs),
-        sections.memory(runs),
-        sections.plans(runs),
-        sections.records(runs),
+        of_runs.curves(runs),
+        of_runs.memory(runs),
+        of_runs.plans(runs),
+        of_runs.learning(runs[0]) if len(runs) == 1 else None,
+        of_runs.records(runs),
         first,
     ]
     return Page(title=title, sections=tuple(section for section in ordered if section is not None))

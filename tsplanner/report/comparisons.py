@@ -31,7 +31,7 @@ from tsplanner.report.page import (
 )
 from tsplanner.report.run_facts import RunFacts
 from tsplanner.report.sections import label
-from tsplanner.report.text import loss, number
+from tsplanner.report.text import loss, number, rate
 
 SHOWN = 8
 """Pairs that are refused: those nearest to a comparison are told, the rest are counted."""
@@ -101,7 +101,7 @@ def _speeds(axis: Axis, runs: Sequence[RunFacts], group: list[RunFacts]) -> Tabl
         speed = run.samples_per_second_and_gpu or 0.0
         apart = remarks_of(axis, Subject.SPEED, slowest, run)
         times = f"{speed / base:.2f}x" if base else "-"
-        rows.append((_named(axis, runs, run), number(speed), times, remarks(apart)))
+        rows.append((_named(axis, runs, run), rate(speed), times, remarks(apart)))
     return Table(columns=_columns(SPEED_COLUMNS), rows=tuple(rows))
 
 

@@ -108,7 +108,9 @@ def _table(block: Table, language: Language) -> str:
             )
         else:
             rows.append(f'<tbody><tr><th scope="row">{name}</th>{cells}</tr></tbody>')
-    kind = ' class="wide"' if len(block.columns) >= WIDE else ""
+    kind = ' class="wide over"' if over else ' class="wide"'
+    if len(block.columns) < WIDE:
+        kind = ""
     lines = [f"<table{kind}>", f"<thead><tr>{head}</tr></thead>", *rows, "</table>"]
     return "\n".join(lines)
 
@@ -123,19 +125,12 @@ def _charts(block: Charts, language: Language) -> str:
 
 
 def _legend(item: Chart, language: Language) -> str:
-    rows = [_lines(item, language)] if isinstance(item, LineChart) else _parts(item, language)
+    """What the bars' parts are; lines are named in their chart."""
+    rows = [] if isinstance(item, LineChart) else _parts(item, language)
     lists = (
         f'<ul class="legend">{"".join(f"<li>{entry}</li>" for entry in row)}</ul>' for row in rows
     )
     return "".join(lists)
-
-
-def _lines(item: LineChart, language: Language) -> list[str]:
-    return [
-        f'<span class="key{" h" if curve.line == "held-out" else ""}"></span>'
-        f"{_inline(curve.label, language)}"
-        for curve in item.curves
-    ]
 
 
 def _parts(item: BarChart, language: Language) -> list[list[str]]:

@@ -12,8 +12,7 @@ from tsplanner import runs
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import HardwareSettings, Plan
-from tsplanner.report.overfitting import CurveVerdict, eval_points, overfitting
-from tsplanner.report.runs_table import run_name
+from tsplanner.report.overfitting import CurveVerdict, overfitting, record_points
 from tsplanner.training.job import JobKind, Record, Status
 from tsplanner.tune.final import Rows, read_rows
 
@@ -134,6 +133,12 @@ def read_runs(saves: Path) -> Found:
     return Found(runs=tuple(found), left_out=tuple(left_out))
 
 
+def run_name(folder: Path, saves: Path) -> str:
+    """A run by its place under the saves folder; by its whole path where it lies elsewhere."""
+    inside, saves = folder.resolve(), saves.resolve()
+    return str(inside.relative_to(saves) if inside.is_relative_to(saves) else folder)
+
+
 def read_run(folder: Path, saves: Path, remarks: tuple[str, ...] = ()) -> RunFacts | LeftOut | None:
     """One run folder; None if what ran there was no full run."""
     name = run_name(folder, saves)
@@ -212,7 +217,7 @@ def own_run(
         plan=plan,
         training=points(lines, "loss"),
         evaluations=points(lines, "eval_loss"),
-        curve=overfitting(eval_points(lines)),
+        curve=overfitting(record_points(record)),
         remarks=remarks,
         versions=dict(record.versions),
     )

@@ -1,22 +1,12 @@
-"""One row a run under saves/: what it was, what it took, how it ended."""
+"""One row a run as people see it in a terminal, and as plain values for programs."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from tsplanner.errors import TsplannerError
-from tsplanner.planner.files import read_plan
-from tsplanner.planner.plan import Plan
-from tsplanner.report.overfitting import overfitting, record_points
+from tsplanner.report.run_facts import RunFacts
 from tsplanner.report.text import gib, loss
-from tsplanner.training.job import JobKind, Record
-
-REPORT_FILE = "report.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,72 +22,35 @@ class RunRow:
     status: str
     steps: int
     epochs: float
-    seconds: float
+    seconds: float | None
     last_loss: float | None
     mean_loss: float | None
     eval_loss: float | None
     """Best loss on the held-out rows."""
     samples_per_second: float | None
-    predicted_bytes: int
+    predicted_bytes: int | None
     measured_bytes: int | None
 
 
-def run_folders(saves: Path) -> list[Path]:
-    """Folders with a plan and a full run's record, in order of their names.
-
-    Raises TsplannerError if ``saves`` does not exist.
-    """
-    if not saves.is_dir():
-        raise TsplannerError(f"{saves} is no folder: train a plan first, or name it with --saves.")
-    found = []
-    for path in sorted(saves.rglob("record.json")):
-        folder = path.parent
-        if (folder / "plan.json").is_file() and "trials" not in folder.relative_to(saves).parts:
-            found.append(folder)
-    return found
-
-
-def run_name(folder: Path, saves: Path) -> str:
-    """A run by its place under the saves folder; by its whole path where it lies elsewhere."""
-    inside, saves = folder.resolve(), saves.resolve()
-    return str(inside.relative_to(saves) if inside.is_relative_to(saves) else folder)
-
-
-def run_row(folder: Path, saves: Path) -> RunRow | None:
-    """The row of one run; None if its record or plan cannot be read or is no full run's."""
-    try:
-        record = msgspec.json.decode((folder / "record.json").read_bytes(), type=Record)
-        plan = read_plan(folder / "plan.json")
-    except (OSError, msgspec.MsgspecError, TsplannerError):
-        return None
-    if record.kind is not JobKind.TRAIN:
-        return None
-    best = min((evaluation.loss for evaluation in record.evaluations), default=None)
+def row_of(run: RunFacts) -> RunRow:
+    """The row of one run."""
     return RunRow(
-        run=run_name(folder, saves),
-        model=plan.model.name,
-        method=str(plan.learning.finetuning_type),
-        quantization=str(plan.hardware.quantization or "none"),
-        hardware=hardware_name(plan, record),
-        status=str(record.status),
-        steps=record.steps,
-        epochs=record.epochs,
-        seconds=record.seconds,
-        last_loss=record.last_loss,
-        mean_loss=record.mean_loss,
-        eval_loss=best,
-        samples_per_second=record.samples_per_second,
-        predicted_bytes=plan.memory.process_bytes.expected,
-        measured_bytes=record.process_bytes,
+        run=run.name,
+        model=run.model,
+        method=run.method,
+        quantization=run.quantization or "none",
+        hardware=run.hardware,
+        status=run.status,
+        steps=run.steps,
+        epochs=run.epochs,
+        seconds=run.seconds,
+        last_loss=run.last_loss,
+        mean_loss=run.mean_loss,
+        eval_loss=run.eval_loss,
+        samples_per_second=run.samples_per_second,
+        predicted_bytes=run.plan.memory.process_bytes.expected if run.plan else None,
+        measured_bytes=run.process_bytes,
     )
-
-
-def hardware_name(plan: Plan, record: Record) -> str:
-    """How many of which device."""
-    if plan.hardware.accelerator == "cpu":
-        return f"CPU, {plan.machine.host.cpu_count} cores"
-    name = record.device_name or (plan.machine.devices[0].name if plan.machine.devices else "GPU")
-    return f"{plan.hardware.world_size}x {name}"
 
 
 HEADINGS = (
@@ -122,7 +75,7 @@ HEADINGS = (
 
 def cells(row: RunRow) -> list[str]:
     """One row as text, in the order of the headings."""
-    rate = row.samples_per_second
+    rate, seconds = row.samples_per_second, row.seconds
     return [
         row.run,
         row.model,
@@ -132,8 +85,8 @@ def cells(row: RunRow) -> list[str]:
         row.status,
         str(row.steps),
         f"{row.epochs:.3g}",
-        f"{row.seconds:.1f}",
-        f"{row.seconds / 60:.1f}",
+        "-" if seconds is None else f"{seconds:.1f}",
+        "-" if seconds is None else f"{seconds / 60:.1f}",
         loss(row.last_loss),
         loss(row.mean_loss),
         loss(row.eval_loss),
@@ -166,19 +119,3 @@ def markdown(rows: list[RunRow]) -> str:
 def documents(rows: list[RunRow]) -> list[dict[str, Any]]:
     """The rows as plain values."""
     return [asdict(row) for row in rows]
-
-
-def run_report(folder: Path, saves: Path, remarks: list[str]) -> str:
-    """The report of one run: its row turned on its side, and what is to be said about it."""
-    row = run_row(folder, saves)
-    if row is None:
-        return "# Run without a readable record\n"
-    pairs = zip(HEADINGS[1:], cells(row)[1:], strict=True)
-    record = msgspec.json.decode((folder / "record.json").read_bytes(), type=Record)
-    said = [*remarks, *overfitting(record_points(record)).sentences]
-    lines = [f"# {row.run}", "", *said, "", "| | |", "| --- | ---: |"]
-    lines += [f"| {heading} | {value} |" for heading, value in pairs]
-    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    lines += ["", "Learning settings", "", "| | |", "| --- | ---: |"]
-    lines += [f"| {key} | {value} |" for key, value in plan["learning"].items()]
-    return "\n".join(lines) + "\n"

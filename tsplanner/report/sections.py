@@ -6,19 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from memory_models.units import GIB
-from tsplanner.planner.plan import HardwareSettings, Plan, Verdict
-from tsplanner.planner.rules import describe
-from tsplanner.report.bars import memory_chart
-from tsplanner.report.overfitting import CurveState, CurveVerdict
 from tsplanner.report.page import (
     Block,
     Bullets,
-    Charts,
     Column,
-    Curve,
-    Heading,
-    Line,
-    LineChart,
     Original,
     Paragraph,
     Section,
@@ -28,7 +19,7 @@ from tsplanner.report.page import (
     words,
 )
 from tsplanner.report.run_facts import LeftOut, RunFacts
-from tsplanner.report.text import duration, gib, loss, number, parameters, percent
+from tsplanner.report.text import duration, gib, loss, number, parameters, rate
 from tsplanner.training.job import Status
 
 RESULTS: tuple[tuple[str, bool], ...] = (
@@ -52,20 +43,6 @@ RESULTS: tuple[tuple[str, bool], ...] = (
     ("column_time", True),
 )
 """Heading of each column and whether it holds figures."""
-
-VERDICTS = {
-    Verdict.FITS: ("verdict_fits", Tone.GOOD),
-    Verdict.TIGHT: ("verdict_tight", Tone.WARNING),
-    Verdict.DOES_NOT_FIT: ("verdict_does_not_fit", Tone.REFUSAL),
-}
-
-CURVE_WORDS = {
-    CurveState.TOO_FEW: ("curve_too_few", Tone.PLAIN),
-    CurveState.FALLING: ("curve_falling", Tone.PLAIN),
-    CurveState.LEVEL: ("curve_level", Tone.GOOD),
-    CurveState.OVERFITTING: ("curve_overfitting", Tone.WARNING),
-    CurveState.OSCILLATING: ("curve_oscillating", Tone.WARNING),
-}
 
 
 def label(runs: Sequence[RunFacts], run: RunFacts) -> str:
@@ -93,7 +70,7 @@ def about(
     blocks: list[Block] = [Table(columns=columns, rows=tuple(rows))]
     if left_out:
         blocks.append(Paragraph(text=words("left_out"), tone=Tone.WARNING))
-        blocks.append(Bullets(items=tuple(_left_out(found) for found in left_out)))
+        blocks.append(Bullets(items=tuple(left_out_words(found) for found in left_out)))
     return Section(name="about", heading=words("section_about"), blocks=tuple(blocks))
 
 
@@ -116,7 +93,8 @@ def _stacks(runs: Iterable[RunFacts]) -> list[str]:
     return list(dict.fromkeys(line for line in lines if line))
 
 
-def _left_out(found: LeftOut) -> Text:
+def left_out_words(found: LeftOut) -> Text:
+    """A run that has no row, and why."""
     return words(found.key, run=found.run, detail=Original(text=found.detail))
 
 
@@ -167,7 +145,7 @@ def _result(runs: Sequence[RunFacts], run: RunFacts) -> tuple[Text, ...]:
         number(run.learning_rate),
         number(run.epochs),
         f"{run.steps:,}",
-        number(run.samples_per_second),
+        rate(run.samples_per_second),
         loss(run.mean_loss),
         loss(run.last_loss),
         loss(run.eval_loss),
@@ -180,152 +158,3 @@ def _result(runs: Sequence[RunFacts], run: RunFacts) -> tuple[Text, ...]:
 
 def _on_cpu(run: RunFacts) -> bool:
     return run.plan is not None and run.plan.hardware.accelerator == "cpu"
-
-
-def curves(runs: Sequence[RunFacts]) -> Section | None:
-    """One chart a run; runs are not drawn over each other, as that would compare them."""
-    charts = [_curve(runs, run) for run in runs if run.training or run.evaluations]
-    if not charts:
-        return None
-    blocks = (
-        Paragraph(text=words("curves_how"), tone=Tone.SMALL),
-        Charts(items=tuple(charts)),
-    )
-    return Section(name="curves", heading=words("section_curves"), blocks=blocks)
-
-
-def _curve(runs: Sequence[RunFacts], run: RunFacts) -> LineChart:
-    held_out = Curve(line=Line.HELD_OUT, label=words("line_held_out"), points=run.evaluations)
-    training = Curve(line=Line.TRAINING, label=words("line_training"), points=run.training)
-    trained = [point for point in run.evaluations if point[0] > 0]
-    return LineChart(
-        title=label(runs, run),
-        curves=tuple(curve for curve in (training, held_out) if curve.points),
-        epochs=epoch_ends(run.steps, run.epochs),
-        best=min(trained, key=lambda point: point[1], default=None),
-    )
-
-
-def epoch_ends(steps: int, epochs: float) -> tuple[tuple[float, str], ...]:
-    """(step, number) at which each whole epoch ended."""
-    if epochs <= 0:
-        return ()
-    whole = int(epochs + 1e-6)
-    return tuple((steps * number / epochs, str(number)) for number in range(1, whole + 1))
-
-
-def memory(runs: Sequence[RunFacts]) -> Section | None:
-    """Predicted parts over measured ones, a chart a run."""
-    charts = [memory_chart(label(runs, run), run, run.plan) for run in runs if run.plan is not None]
-    if not charts:
-        return None
-    blocks = (
-        Paragraph(text=words("memory_how"), tone=Tone.SMALL),
-        Charts(items=tuple(charts)),
-    )
-    return Section(name="memory", heading=words("section_memory"), blocks=blocks)
-
-
-def plans(runs: Sequence[RunFacts]) -> Section | None:
-    """What each plan was, what it promised, and what it rests on."""
-    blocks: list[Block] = []
-    for run in runs:
-        if run.plan is not None:
-            blocks += _plan(runs, run, run.plan)
-    if not blocks:
-        return None
-    blocks.insert(0, Paragraph(text=words("plans_how"), tone=Tone.SMALL))
-    return Section(name="plans", heading=words("section_plans"), blocks=tuple(blocks))
-
-
-def _plan(runs: Sequence[RunFacts], run: RunFacts, plan: Plan) -> list[Block]:
-    key, tone = VERDICTS[plan.verdict]
-    process, time = plan.memory.process_bytes, plan.time
-    verdict = words(
-        key,
-        settings=settings(plan.hardware),
-        expected=gib(process.expected),
-        upper=gib(process.upper),
-        free=gib(plan.free_bytes),
-    )
-    step = words(
-        "plan_step",
-        predicted=number(time.step_seconds),
-        error=percent(time.relative_error),
-        basis=Original(text=time.basis),
-        measured=number(run.step_seconds),
-    )
-    found: list[Block] = [
-        Heading(text=label(runs, run)),
-        Paragraph(text=verdict, tone=tone),
-        Paragraph(text=step),
-    ]
-    factors = (plan.memory_factor, plan.work_factor, plan.launch_factor)
-    if factors != (1.0, 1.0, 1.0):
-        memory_, work, launch = (number(factor) for factor in factors)
-        text = words("plan_corrected", memory=memory_, work=work, launch=launch)
-        found.append(Paragraph(text=text))
-    if plan.assumptions:
-        found.append(Paragraph(text=words("plan_assumptions")))
-        found.append(Bullets(items=tuple(Original(text=note) for note in plan.assumptions)))
-    return found
-
-
-def settings(hardware: HardwareSettings) -> Text:
-    """Hardware settings in a line."""
-    checkpoints = "checkpoints_off"
-    if hardware.gradient_checkpointing:
-        some = hardware.checkpointed_layers is not None
-        checkpoints = "checkpoints_some" if some else "checkpoints_all"
-    return words(
-        "plan_settings",
-        family=describe(hardware),
-        micro=str(hardware.micro_batch_size),
-        accumulation=str(hardware.gradient_accumulation_steps),
-        effective=str(hardware.effective_batch_size),
-        checkpoints=words(checkpoints, layers=str(hardware.checkpointed_layers)),
-        loss=words("loss_fused" if hardware.loss_kernel == "fused" else "loss_plain"),
-        attention=str(hardware.attention),
-    )
-
-
-def advice(runs: Sequence[RunFacts]) -> Section | None:
-    """Where each run should have stopped, and what a search before it decided."""
-    blocks: list[Block] = []
-    for run in runs:
-        if run.plan is None:
-            continue
-        said = [curve_sentence(run.curve)] if run.curve else []
-        blocks += [Heading(text=label(runs, run)), *said]
-        if run.remarks:
-            blocks.append(Bullets(items=tuple(Original(text=remark) for remark in run.remarks)))
-    if not blocks:
-        return None
-    return Section(name="advice", heading=words("section_advice"), blocks=tuple(blocks))
-
-
-def records(runs: Sequence[RunFacts]) -> Section | None:
-    """Where the records of runs elsewhere contradict arithmetic or themselves."""
-    blocks: list[Block] = []
-    for run in runs:
-        if run.plan is None and run.remarks:
-            notes = Bullets(items=tuple(Original(text=remark) for remark in run.remarks))
-            blocks += [Heading(text=label(runs, run)), notes]
-    if not blocks:
-        return None
-    return Section(name="records", heading=words("section_records"), blocks=tuple(blocks))
-
-
-def curve_sentence(verdict: CurveVerdict) -> Paragraph:
-    """What a held-out curve says, with the epoch to stop at."""
-    if verdict.best_loss is None:
-        return Paragraph(text=words("curve_none"))
-    key, tone = CURVE_WORDS[verdict.state]
-    text = words(
-        key,
-        loss=loss(verdict.best_loss),
-        epoch=number(verdict.best_epoch),
-        rise=loss(verdict.rise),
-        swing=loss(verdict.swing),
-    )
-    return Paragraph(text=text, tone=tone)

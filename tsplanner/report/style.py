@@ -21,7 +21,7 @@ LIGHT = {
     "good": "#006e4f",
     "warning": "#8a5a00",
     "refusal": "#a83f00",
-    "training": "#6f9fc4",
+    "training": "#3f7fb0",
     "heldout": "#d55e00",
     "stripe": "#ffffff",
 }
@@ -34,7 +34,7 @@ DARK = {
     "good": "#4fd0a5",
     "warning": "#f0b84c",
     "refusal": "#f79463",
-    "training": "#5b89ad",
+    "training": "#6ea6d4",
     "heldout": "#f0935c",
     "stripe": "#14171a",
 }
@@ -70,6 +70,9 @@ tbody th{font-weight:600}
 thead .n{white-space:normal}
 thead th{overflow-wrap:normal}
 .named tr:first-child th{border-bottom:0;padding-bottom:0}
+.over{font-size:.78rem}
+.over th,.over td{padding-left:.25em;padding-right:.25em}
+.named td:first-child{min-width:6.5em}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));
 gap:20px 24px;margin:.8em 0}
 figure{margin:0;min-width:0;max-width:480px;break-inside:avoid}
@@ -82,7 +85,7 @@ margin:.4em 0}
 .legend li{margin:0;white-space:nowrap}
 .legend b{font-weight:600}
 text{font-size:11px;fill:var(--soft);font-family:inherit}
-text.best{fill:var(--ink);font-weight:600}
+text.best{fill:var(--ink);font-weight:600;stroke:var(--panel);stroke-width:3px;paint-order:stroke}
 .grid{stroke:var(--rule);stroke-width:1}
 .base{stroke:var(--soft);stroke-width:1}
 .epoch{stroke:var(--soft);stroke-width:1;stroke-dasharray:3 3;opacity:.7}
@@ -95,22 +98,28 @@ polyline{fill:none;stroke-linejoin:round}
 .stripe{fill:var(--stripe);opacity:.55}
 .bound{stroke:var(--ink);stroke-width:1.5}
 .limit{stroke:var(--refusal);stroke-width:2}
-.key{display:inline-block;width:1.6em;height:0;border-top:1.5px solid var(--training);
-vertical-align:.28em;margin-right:.35em}
-.key.h{border-top:3px solid var(--heldout)}
+text.key-training,text.key-heldout{font-weight:600}
+text.key-training{fill:var(--training)}
+text.key-heldout{fill:var(--heldout)}
 """
 
-PHONE = """
-@media (max-width:760px){main{padding:14px 14px 36px}
-table.wide,.wide thead,.wide tbody,.wide tr,.wide th,.wide td{display:block}
-.wide thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
-.wide tbody{border:1px solid var(--rule);border-radius:6px;margin:.7em 0;padding:.3em .7em}
-.wide th,.wide td{border:0;padding:.15em 0;text-align:left;white-space:normal}
-.wide td{display:flex;justify-content:space-between;gap:1em}
-.wide td::before{content:attr(data-label);color:var(--soft);flex:0 1 45%}
-.wide td>span{text-align:right;flex:0 1 55%}
-.wide tbody th{font-size:.95rem}}
+CARDS = """
+{t},{t} thead,{t} tbody,{t} tr,{t} th,{t} td{{display:block}}
+{t} thead{{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}}
+{t} tbody{{border:1px solid var(--rule);border-radius:6px;margin:.7em 0;padding:.3em .7em}}
+{t} th,{t} td{{border:0;padding:.15em 0;text-align:left;white-space:normal}}
+{t} td{{display:flex;justify-content:space-between;gap:1em}}
+{t} td::before{{content:attr(data-label);color:var(--soft);flex:0 1 45%}}
+{t} td>span{{text-align:right;flex:0 1 55%}}
+{t} tbody th{{font-size:.95rem}}
 """
+"""A table's rows as cards, each cell with its heading before it."""
+
+PHONE = (
+    f"@media screen and (max-width:760px){{main{{padding:14px 14px 36px}}"
+    f"{CARDS.format(t='.wide')}}}"
+    f"@media screen and (max-width:1120px){{{CARDS.format(t='.over')}}}"
+)
 
 PAPER = """
 @media print{body{font-size:10pt}main{max-width:none;padding:0}nav{display:none}

@@ -7,6 +7,7 @@ from html import escape
 from memory_models.units import GIB
 from tsplanner.report.page import BarChart, Chart, Line, LineChart, words
 from tsplanner.report.scale import LOG_FROM, Scale, log_ticks, thinned, tick_text, ticks
+from tsplanner.report.style import style_sheet
 from tsplanner.report.text import loss, size
 from tsplanner.report.words import Language, say
 
@@ -27,6 +28,13 @@ def chart(item: Chart, language: Language) -> str:
     if isinstance(item, LineChart):
         return line_chart(item, language)
     return bar_chart(item, language)
+
+
+def svg_file(item: Chart, language: Language) -> str:
+    """One chart as a file of its own, light on any page."""
+    head = '<svg xmlns="http://www.w3.org/2000/svg" width="840" '
+    found = chart(item, language).replace("<svg ", head, 1)
+    return found.replace("</title>", f"</title><style>{style_sheet(dark=False)}</style>", 1) + "\n"
 
 
 def _svg(height: float, title: str, body: list[str]) -> str:
@@ -88,6 +96,12 @@ def line_chart(item: LineChart, language: Language) -> str:
             kind="axis",
         )
     )
+    place: float = WIDTH - RIGHT
+    for curve in reversed(item.curves):
+        kind = "key-training" if curve.line is Line.TRAINING else "key-heldout"
+        said = say(curve.label, language)
+        body.append(_text(place, 11, said, anchor="end", kind=kind))
+        place -= DIGIT * sum(2 if ord(sign) > 0x2E80 else 1 for sign in said) + 12
     body.append(_rule(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM, "base"))
     return _svg(HEIGHT, say(item.title, language), body)
 

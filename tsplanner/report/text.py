@@ -62,6 +62,11 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def rate(value: float | None) -> str:
+    """Samples a second, as exact as trainers log them: four significant digits."""
+    return "-" if value is None else f"{value:.4g}"
+
+
 def parameters(count: int | None) -> str:
     """A count of parameters in B, M or as it is; a dash for unknown."""
     if count is None:

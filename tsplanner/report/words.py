@@ -24,6 +24,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "section_about": ("What this is", "关于本报告"),
     "section_results": ("Results", "结果"),
     "section_advice": ("Over-fitting and advice", "过拟合与建议"),
+    "section_learning": ("Learning settings", "学习设置"),
     "section_records": ("About the recorded runs", "关于他处的记录"),
     "section_hardware": ("Compared by hardware", "按硬件比较"),
     "section_model": ("Compared by model size", "按模型规模比较"),
@@ -118,8 +119,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "difference": ("{fact} {one} and {other}", "{fact} {one} 与 {other}"),
     "difference_unknown": ("{fact} not known of either", "{fact}均未知"),
     "list": ("{items}", "{items}"),
+    "names": ("{items}", "{items}"),
     "sentences": ("{items}", "{items}"),
     "not_known": ("not known", "未知"),
+    "no_loss": ("none on record", "无记录"),
     "rows_and_tokens": ("{rows} rows of {tokens} tokens", "{rows} 行共 {tokens} 个 token"),
     "loss_mean": ("mean of the run", "全程均值"),
     "loss_last": ("last step", "最后一步"),
@@ -261,7 +264,11 @@ WORDS: dict[str, tuple[str, str]] = {
 }
 """Key: English, Chinese."""
 
-JOINTS: dict[str, tuple[str, str]] = {"list": ("; ", "；"), "sentences": (" ", "")}
+JOINTS: dict[str, tuple[str, str]] = {
+    "list": ("; ", "；"),
+    "names": (", ", "、"),
+    "sentences": (" ", ""),
+}
 """What stands between the things of a list, by the phrase that holds it."""
 
 

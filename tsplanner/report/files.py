@@ -1,0 +1,122 @@
+"""The report as files: HTML and Markdown, in English and Chinese, and a picture of each curve."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import quote
+
+from tsplanner import __version__, runs
+from tsplanner.report.build_page import About, build_page
+from tsplanner.report.html import html
+from tsplanner.report.markdown import markdown_page
+from tsplanner.report.page import LineChart, Page
+from tsplanner.report.run_facts import Found, RunFacts, read_run
+from tsplanner.report.sections_of_runs import curve_chart
+from tsplanner.report.svg import svg_file
+from tsplanner.report.words import Language, say
+
+STEM = "report"
+CURVE_FILE = "loss.svg"
+
+
+class Format(StrEnum):
+    """What a report is written as."""
+
+    HTML = "html"
+    MARKDOWN = "md"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Where a report goes and in what forms."""
+
+    output: Path
+    formats: tuple[Format, ...] = tuple(Format)
+    languages: tuple[Language, ...] = tuple(Language)
+    pictures: bool = True
+    """Also write each own run's curve beside its metrics, for Markdown to show."""
+
+
+def file_name(kind: Format, language: Language) -> str:
+    """report.html, report.zh-CN.html and so on."""
+    infix = "" if language is Language.EN else f".{language}"
+    return f"{STEM}{infix}.{kind}"
+
+
+def now() -> str:
+    """The time with its zone."""
+    return time.strftime("%Y-%m-%d %H:%M %z")
+
+
+def write_report(found: Found, saves: Path, wanted: Wanted, *, when: str) -> list[Path]:
+    """Write every file; returns their paths. Raises TsplannerError if the disk refuses."""
+    about = About(saves=saves, when=when, version=__version__, left_out=found.left_out)
+    page = build_page(found.runs, about)
+    with runs.clear_disk_errors(wanted.output):
+        wanted.output.mkdir(parents=True, exist_ok=True)
+    pictures = write_pictures(found.runs, saves) if wanted.pictures else {}
+    images = {
+        title: quote(os.path.relpath(path, wanted.output)) for title, path in pictures.items()
+    }
+    paths = []
+    for kind in wanted.formats:
+        for language in wanted.languages:
+            path = wanted.output / file_name(kind, language)
+            others = [each for each in wanted.languages if each is not language]
+            other = file_name(kind, others[0]) if others else None
+            runs.write_text(path, rendered(page, kind, language, images=images, other=other))
+            paths.append(path)
+    return paths
+
+
+def rendered(
+    page: Page,
+    kind: Format,
+    language: Language,
+    *,
+    images: dict[str, str],
+    other: str | None,
+) -> str:
+    """The page in a format and a language."""
+    if kind is Format.HTML:
+        return html(page, language, other)
+    return markdown_page(page, language, images=images, other=other)
+
+
+def write_pictures(found: Sequence[RunFacts], saves: Path) -> dict[str, Path]:
+    """loss.svg into every own run's folder; their paths by the charts' titles."""
+    paths = {}
+    for run in found:
+        chart: LineChart | None = curve_chart(found, run)
+        if run.plan is not None and chart is not None:
+            path = saves / run.name / CURVE_FILE
+            runs.write_text(path, svg_file(chart, Language.EN))
+            paths[say(chart.title, Language.EN)] = path
+    return paths
+
+
+def write_run_report(folder: Path, saves: Path, remarks: Sequence[str] = ()) -> list[Path]:
+    """report.html, report.md and loss.svg of one run, into its own folder, in English.
+
+    ``remarks``: what is to be said of it, such as a search's decision.
+    """
+    run = read_run(folder, saves, tuple(remarks))
+    found = Found(runs=(run,)) if isinstance(run, RunFacts) else Found(runs=())
+    page = build_page(found.runs, About(saves=saves, when=now(), version=__version__))
+    images = {}
+    for one in found.runs:
+        chart = curve_chart(found.runs, one)
+        if chart is not None:
+            runs.write_text(folder / CURVE_FILE, svg_file(chart, Language.EN))
+            images[say(chart.title, Language.EN)] = CURVE_FILE
+    paths = []
+    for kind in Format:
+        path = folder / file_name(kind, Language.EN)
+        runs.write_text(path, rendered(page, kind, Language.EN, images=images, other=None))
+        paths.append(path)
+    return paths
