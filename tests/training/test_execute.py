@@ -11,8 +11,9 @@ import torch
 
 from tsplanner.errors import TsplannerError
 from tsplanner.training.data import held_out_count, split
-from tsplanner.training.execute import guarded, outcome_of, step_from_the_first
+from tsplanner.training.execute import step_from_the_first
 from tsplanner.training.job import Status
+from tsplanner.training.outcome import guarded, outcome_of
 from tsplanner.training.trainer import DivergedError, eval_steps, latest_checkpoint
 
 FOLDER = Path("run")

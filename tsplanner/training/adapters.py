@@ -41,7 +41,7 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
     match the first decoder block. Raises TsplannerError for a target that no linear has.
     """
     prefix, _ = decoder_layers(model)
-    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    linears = linear_names(model)
     inside = [name for name in linears if name.startswith(f"{prefix}.")]
     known = sorted({name.rsplit(".", 1)[1] for name in inside})
     wanted = known if targets == ALL_LINEAR else _names(targets)
@@ -55,6 +55,15 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
     pattern = rf"{re.escape(prefix)}\.\d+\.(?:.+\.)?(?:{inner})"
     encoder = [re.escape(name) for name in linears if ENCODER_MLP.search(name)]
     return "|".join([pattern, *encoder])
+
+
+def linear_names(model: nn.Module) -> list[str]:
+    """Full names of the linears, with or without adapters on them already."""
+    return [
+        name.removesuffix(".base_layer")
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and ".lora_" not in name
+    ]
 
 
 def _names(targets: tuple[str, ...] | str) -> list[str]:

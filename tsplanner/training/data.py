@@ -48,7 +48,18 @@ def split(rows: Sequence[T], fraction: float, seed: int) -> tuple[list[T], list[
 
 
 def load_rows(plan: Plan, tokenizer: Any | None, config: Any) -> Rows:
-    """Read, encode and split the plan's dataset.
+    """Read, encode and split the plan's dataset; raises TsplannerError as ``encoded_rows``."""
+    return split_rows(encoded_rows(plan, tokenizer, config), plan)
+
+
+def split_rows(encoded: list[EncodedSample], plan: Plan) -> Rows:
+    """Rows trained on and rows held out, by the plan's seed."""
+    train, validation = split(encoded, plan.learning.validation_fraction, plan.learning.seed)
+    return Rows(train=train, validation=validation)
+
+
+def encoded_rows(plan: Plan, tokenizer: Any | None, config: Any) -> list[EncodedSample]:
+    """Read and encode the plan's dataset.
 
     Raises TsplannerError if the plan names no dataset or no tokenizer, or if no row is left.
     """
@@ -76,8 +87,7 @@ def load_rows(plan: Plan, tokenizer: Any | None, config: Any) -> Rows:
             f"No row of {plan.dataset.path} is left at cutoff_len {plan.learning.cutoff_len}: "
             "raise --cutoff-len."
         )
-    train, validation = split(encoded, plan.learning.validation_fraction, plan.learning.seed)
-    return Rows(train=train, validation=validation)
+    return encoded
 
 
 def series_encoder(config: Any) -> TimeSeriesEncoder | None:

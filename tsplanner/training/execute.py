@@ -10,7 +10,6 @@ import os
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -21,16 +20,15 @@ import torch
 from transformers import set_seed
 
 from memory_models.settings import Kernels, LossKernel
-from tsplanner.errors import TsplannerError
-from tsplanner.runs import disk_error_sentence
-from tsplanner.training import adapters, data, model, ranks, trainer
+from tsplanner.training import adapters, data, model, packed_run, ranks, trainer
 from tsplanner.training.batches import collate, pad_token_id, without_mask
 from tsplanner.training.checkpoints import FirstLayersOnly
 from tsplanner.training.fused_loss import use_fused_loss
-from tsplanner.training.job import DIVERGED, LOST_RANKS, Job, JobKind, Status
+from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.training.kept_base import KeptBase
 from tsplanner.training.lean import use_lean_kernels
 from tsplanner.training.memory import MemoryMeter, limit_allocator
+from tsplanner.training.outcome import guarded
 from tsplanner.training.padding import blanks_needed, padded
 from tsplanner.training.recorder import Recorder
 
@@ -104,47 +102,6 @@ def execute_one(path: Path, stop: StopSwitch, base: KeptBase) -> int:
     return 0 if status in (Status.OK, Status.STOPPED) else 1
 
 
-def guarded(work: Callable[[], Status], folder: Path) -> tuple[Status, str]:
-    """Do the work; turn whatever it raises into a status and one sentence."""
-    try:
-        return work(), ""
-    except Exception as error:
-        traceback.print_exc()
-        return outcome_of(error, folder)
-
-
-def outcome_of(error: Exception, folder: Path) -> tuple[Status, str]:
-    """The status an exception stands for, and what to tell the user."""
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if isinstance(error, torch.OutOfMemoryError):
-        return Status.DEVICE_OOM, f"The GPU ran out of memory: {text}"
-    if isinstance(error, MemoryError) or "can't allocate memory" in text:
-        return Status.HOST_OOM, "The machine ran out of memory."
-    if isinstance(error, RuntimeError) and out_of_device_memory(str(error)):
-        return Status.DEVICE_OOM, "The GPU ran out of memory outside PyTorch's allocator."
-    return Status.CRASHED, crash_message(error, text, folder)
-
-
-def crash_message(error: Exception, text: str, folder: Path) -> str:
-    """One sentence on an error that is not about memory; ``text`` is its first line."""
-    if ranks.lost_connection(error):
-        return f"{LOST_RANKS}: {type(error).__name__}: {text}"
-    if isinstance(error, OSError) and (sentence := disk_error_sentence(error, folder)):
-        return sentence
-    if "No space left on device" in str(error):  # safetensors' own writer
-        return f"The disk under {folder} is full: free some space."
-    if isinstance(error, trainer.DivergedError):
-        return f"{DIVERGED}: {text}"
-    if isinstance(error, TsplannerError):
-        return text
-    return f"{type(error).__name__}: {text}"
-
-
-def out_of_device_memory(words: str) -> bool:
-    """Whether CUDA or NCCL says that the device's memory is gone, outside PyTorch's allocator."""
-    return "CUDA error: out of memory" in words or "'out of memory'" in words
-
-
 def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Status:
     """Load, train, save; raises whatever goes wrong."""
     began = time.monotonic()
@@ -155,6 +112,8 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Statu
         join_deepspeed(device)
     limit_allocator(device, job.memory_limit_bytes)
     recorder.device_name = device_name(device)
+    if job.packed or job.packed_open:
+        return run_pack(job, recorder, device, stop, base)
     built = build_trainer(job, recorder, device, stop, base)
     recorder.meter.end_of_load(from_file=plan.model.has_weights)
     recorder.load_seconds = time.monotonic() - began
@@ -165,6 +124,19 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Statu
     if job.kind is JobKind.TRAIN:
         save_result(built, job, recorder)
     return Status.STOPPED if built.plan_callback.stopped else Status.OK
+
+
+def run_pack(
+    job: Job, recorder: Recorder, device: torch.device, stop: StopSwitch, base: KeptBase
+) -> Status:
+    """Train several trials on one base."""
+    began = time.monotonic()
+    set_seed(job.plan.learning.seed)
+    pack = packed_run.Pack(job, recorder, stop, base.take(job.plan, device))
+    recorder.meter.end_of_load(from_file=job.plan.model.has_weights)
+    recorder.load_seconds = time.monotonic() - began
+    recorder.begin(0)
+    return pack.run()
 
 
 def join_deepspeed(device: torch.device) -> None:

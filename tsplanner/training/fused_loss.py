@@ -165,6 +165,12 @@ def use_fused_loss(model: Any) -> None:
     A call without labels still goes to the model's own forward. Raises TsplannerError for a
     model whose logits are changed after the head in a way the kernel does not know.
     """
+    refuse_strange_heads(model)
+    model.forward = types.MethodType(_forward(type(model).forward), model)
+
+
+def refuse_strange_heads(model: Any) -> None:
+    """Raise TsplannerError for a model whose logits change in a way the kernel does not know."""
     config = model.config
     strange = [key for key in UNSUPPORTED_KEYS if getattr(config, key, None) not in (None, 1, 1.0)]
     if strange:
@@ -172,7 +178,6 @@ def use_fused_loss(model: Any) -> None:
             f"The fused loss does not know {strange[0]} of {config.model_type}: "
             "use loss_kernel plain."
         )
-    model.forward = types.MethodType(_forward(type(model).forward), model)
 
 
 def _forward(original: Any) -> Any:
@@ -188,7 +193,7 @@ def _forward(original: Any) -> Any:
             return original(self, input_ids=input_ids, attention_mask=attention_mask, **inputs)
         # PEFT passes every argument it knows of, mostly as None.
         inputs = {key: value for key, value in inputs.items() if value is not None}
-        hidden, merged_labels = _hidden_states(
+        hidden, merged_labels = hidden_states(
             self, input_ids=input_ids, attention_mask=attention_mask, labels=labels, **inputs
         )
         loss = fused_cross_entropy(
@@ -203,7 +208,7 @@ def _forward(original: Any) -> Any:
     return forward
 
 
-def _hidden_states(model: Any, *, labels: Tensor, **inputs: Any) -> tuple[Tensor, Tensor]:
+def hidden_states(model: Any, *, labels: Tensor, **inputs: Any) -> tuple[Tensor, Tensor]:
     """Last hidden states and the labels that match them, series merged where there are any."""
     if hasattr(model, "merged_hidden_states"):
         return model.merged_hidden_states(labels=labels, **inputs)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from tsplanner.planner.plan import Plan
+from tsplanner.planner.plan import LearningSettings, Plan
 
 DIVERGED = "diverged"
 """First word of the message of a run whose loss is no number any more."""
@@ -43,6 +43,16 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PackedTrial:
+    """One of several trials on one base: what it learns, and the folder that is its own."""
+
+    learning: LearningSettings
+    folder: str
+    """Gets record.json and metrics.jsonl, and adapter/ of a full run; a file named stop in it ends
+    this trial alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One piece of work for one worker process. Written as job.json in ``folder``."""
 
@@ -60,6 +70,12 @@ class Job:
     """Cap on the CUDA allocator, to stand in for a smaller card; None: none."""
     threads: int | None = None
     """CPU threads of torch; None: torch's own choice."""
+    packed: tuple[PackedTrial, ...] = ()
+    """Trials that share the base, in this order; empty: the plan's own learning settings."""
+    packed_together: int | None = None
+    """Most trials that train at once; the place of one that ends goes to the next. None: all."""
+    packed_open: bool = False
+    """More trials may come: files in the folder ``queue``, until one named ``closed`` is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +126,7 @@ class Record:
     allocation_retries: int = 0
     load_seconds: float | None = None
     step_seconds: tuple[float, ...] = field(default=())
-    """Optimizer steps in order, warm-up included.
+    """Optimizer steps in order, warm-up included; of a pack its passes of the base.
 
     A probe may run fewer micro-batches a step than the plan; these are seconds of whole steps.
     """

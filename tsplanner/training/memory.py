@@ -118,6 +118,17 @@ class MemoryMeter:
         return max(0, used - self._driver_before)
 
 
+class Unmetered(MemoryMeter):
+    """For one of several trials in a process: its share of the peaks cannot be told."""
+
+    def __init__(self) -> None:
+        self.cuda = True  # so that no resident bytes are reported either
+
+    def peaks(self) -> Peaks:
+        """Nothing is known."""
+        return Peaks(allocated=None, reserved=None, process=None, host=None, pinned=None, retries=0)
+
+
 def driver_bytes() -> tuple[int | None, int | None]:
     """Used bytes of this rank's device, and of this process on it; None where not to be had.
 

@@ -38,6 +38,8 @@ class Recorder:
         self.epochs = 0.0
         self.seconds = 0.0
         self.step_seconds: list[float] = []
+        self.rows: int | None = None
+        """Rows of all steps together; None: each has the plan's effective batch."""
         self.losses: list[float] = []
         self.start_eval_loss: float | None = None
         self.evaluations: list[Evaluation] = []
@@ -144,6 +146,8 @@ class Recorder:
         timed = self.step_seconds[PROBE_WARMUP_STEPS:] if probe else self.step_seconds
         if not timed:
             return None
+        if self.rows is not None:
+            return self.rows / sum(self.step_seconds)
         # The typical step, because the last one of an epoch may hold fewer rows.
         return self.job.plan.hardware.effective_batch_size / statistics.median(timed)
 

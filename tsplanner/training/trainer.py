@@ -167,10 +167,7 @@ class PlanCallback(TrainerCallback):
             return
         self.recorder.step(step=state.global_step, epoch=float(state.epoch or 0.0), logs=logs)
         if not math.isfinite(float(logs["loss"])):
-            raise DivergedError(
-                f"the loss is {logs['loss']} at step {state.global_step}; "
-                "lower the learning rate, or use a wider precision."
-            )
+            raise diverged(float(logs["loss"]), state.global_step)
 
     def on_evaluate(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
@@ -191,6 +188,13 @@ def synchronize() -> None:
 
 class DivergedError(Exception):
     """The loss is NaN or infinite."""
+
+
+def diverged(loss: float, step: int) -> DivergedError:
+    """The error of a loss that is no number at a step, with how to mend it."""
+    return DivergedError(
+        f"the loss is {loss} at step {step}; lower the learning rate, or use a wider precision."
+    )
 
 
 def eval_steps(max_steps: int, steps_per_epoch: int, evals_per_epoch: int) -> frozenset[int]:

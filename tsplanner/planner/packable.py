@@ -1,0 +1,49 @@
+"""Which trials may share one base in one process, and one sentence for those that may not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from memory_models.settings import FinetuningType, Quantization
+from tsplanner.planner.plan import HardwareSettings, LearningSettings
+
+PACKED_METHODS = frozenset({FinetuningType.LORA, FinetuningType.RSLORA})
+LOSS_DRIVEN = frozenset({"reduce_lr_on_plateau", "greedy"})
+"""Schedules that ask for a loss at every step."""
+
+
+def packing_refusal(
+    learning: LearningSettings,
+    hardware: HardwareSettings,
+    config: Mapping[str, object] | None = None,
+) -> str | None:
+    """Why a trial runs unpacked, as one sentence; None: it can share the base.
+
+    What is refused either trains the base, draws random numbers in the middle of a step, or looks
+    over all rows of a batch: there a trial would learn something else in company than alone.
+    ``config``: the model's config.json.
+    """
+    method, micro = learning.finetuning_type, hardware.micro_batch_size
+    dropouts = [key for key in config or () if "drop" in key and _positive((config or {})[key])]
+    reasons = {
+        f"{method} changes or reads the base's own weights": method not in PACKED_METHODS,
+        f"lora_dropout {learning.lora_dropout:g} draws its masks batch by batch": bool(
+            learning.lora_dropout
+        ),
+        f"the base has a dropout of its own ({', '.join(dropouts)})": bool(dropouts),
+        "int8 looks for outliers over all rows of a batch": hardware.quantization
+        is Quantization.INT8,
+        f"the schedule {learning.lr_scheduler_type} follows the loss": learning.lr_scheduler_type
+        in LOSS_DRIVEN,
+        f"it runs on {hardware.world_size} ranks": hardware.world_size > 1,
+        f"ZeRO stage {hardware.zero_stage} shards the base": hardware.zero_stage > 0,
+        f"effective batch {learning.effective_batch_size} is no multiple of micro-batch {micro}": (
+            learning.effective_batch_size % micro != 0
+        ),
+    }
+    found = [reason for reason, holds in reasons.items() if holds]
+    return f"This trial runs unpacked: {found[0]}." if found else None
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0

@@ -1,0 +1,61 @@
+"""The trials that wait for a place in a pack: those of the job, then those that files bring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from tsplanner import runs
+from tsplanner.training.job import Job, PackedTrial
+
+QUEUE = "queue"
+CLOSED = "closed"
+"""A file of this name says that no more trials come."""
+
+
+def offer(pack: Path, number: int, trial: PackedTrial) -> None:
+    """Queue one more trial of an open pack; ``number`` gives the order."""
+    (pack / QUEUE).mkdir(parents=True, exist_ok=True)
+    path = pack / QUEUE / f"{number:06d}.json"
+    runs.write_bytes(path, msgspec.json.format(msgspec.json.encode(trial)))
+
+
+def close(pack: Path) -> None:
+    """Say that no more trials come."""
+    (pack / QUEUE).mkdir(parents=True, exist_ok=True)
+    (pack / QUEUE / CLOSED).touch()
+
+
+class Queue:
+    """Hands out each trial once."""
+
+    def __init__(self, job: Job) -> None:
+        self.waiting = list(job.packed)
+        self.folder = Path(job.folder) / QUEUE if job.packed_open else None
+        self._seen: set[str] = set()
+
+    def next(self) -> PackedTrial | None:
+        """The next trial, or None if none waits now."""
+        if not self.waiting:
+            self._look()
+        return self.waiting.pop(0) if self.waiting else None
+
+    @property
+    def ended(self) -> bool:
+        """No trial waits, and none will come."""
+        if self.waiting:
+            return False
+        if self.folder is None:
+            return True
+        closed = (self.folder / CLOSED).exists()  # asked first: what came before it is seen below
+        self._look()
+        return closed and not self.waiting
+
+    def _look(self) -> None:
+        if self.folder is None or not self.folder.is_dir():
+            return
+        for path in sorted(self.folder.glob("*.json")):
+            if path.name not in self._seen:
+                self._seen.add(path.name)
+                self.waiting.append(msgspec.json.decode(path.read_bytes(), type=PackedTrial))
