@@ -174,6 +174,9 @@ def test_a_plan_is_explained_by_its_verdict_step_and_assumptions(tmp_path: Path)
     assert said[3] == (
         "A step was expected to take 0.1 s ± 50 % (datasheet); the median step took 0.12 s."
     )
+    alone = plans([replace(run, step_seconds=None)])
+    assert alone is not None
+    assert say(alone.blocks[3].text, EN).endswith("± 50 % (datasheet).")  # type: ignore[union-attr]
     assert said[4].startswith("Earlier probes on the machine corrected the prediction: bytes x 1.1")
     (assumed,) = [block for block in section.blocks if isinstance(block, Bullets)]
     assert [say(item, EN) for item in assumed.items] == ["every sequence at full length"]

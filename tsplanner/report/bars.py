@@ -24,8 +24,8 @@ PARTS: dict[str, tuple[str, int]] = {
 }
 """The estimate's parts: their words and their color, the same on every page."""
 
-ALLOCATED, CACHED, OUTSIDE, OTHER = 0, 12, 7, 13
-"""Colors: tensors, what the allocator holds besides, what is outside of it; small parts."""
+ALLOCATED, CACHED, OUTSIDE, OTHER = 14, 12, 7, 13
+"""Colors: all tensors, what the allocator holds besides, what is outside of it; small parts."""
 
 SMALLEST_SHARE = 0.01
 """Parts under this share of the peak are drawn as one."""

@@ -24,7 +24,7 @@ from tsplanner.report.page import (
     words,
 )
 from tsplanner.report.style import style_sheet
-from tsplanner.report.svg import STRIPES, chart, swatch
+from tsplanner.report.svg import STRIPES, chart, drawn_limit, swatch
 from tsplanner.report.text import size
 from tsplanner.report.words import Language, say
 
@@ -147,7 +147,8 @@ def _parts(item: BarChart, language: Language) -> list[list[str]]:
         ]
         rows.append(entries)
     if item.limit:
-        rows.append([escape(say(words("bar_free", size=size(item.limit)), language))])
+        key = '<span class="limitkey"></span>' if drawn_limit(item) else ""
+        rows.append([key + escape(say(words("bar_free", size=size(item.limit)), language))])
     return rows
 
 

@@ -115,7 +115,7 @@ def _plan(runs: Sequence[RunFacts], run: RunFacts, plan: Plan) -> list[Block]:
         free=gib(plan.free_bytes),
     )
     step = words(
-        "plan_step",
+        "plan_step_alone" if run.step_seconds is None else "plan_step",
         predicted=number(time.step_seconds),
         error=percent(time.relative_error),
         basis=Original(text=time.basis),

@@ -2,13 +2,14 @@
 
 COLORS_LIGHT = (
     "#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#f0e442", "#7f7f7f",
-    "#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#bdbdbd",
+    "#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#bdbdbd", "#3b4a5c",
 )  # fmt: skip
-"""Okabe and Ito's colors, which all readers can tell apart; from the ninth on with stripes."""
+"""Okabe and Ito's colors, which all readers can tell apart; from the ninth on with stripes.
+The last is slate without them, for what was measured as a whole."""
 
 COLORS_DARK = (
     "#3d9fd8", "#e9ab2a", "#1fb58a", "#e8743b", "#8ccbf0", "#d993bb", "#efe56a", "#9a9a9a",
-    "#3d9fd8", "#e9ab2a", "#1fb58a", "#e8743b", "#8ccbf0", "#6f6f6f",
+    "#3d9fd8", "#e9ab2a", "#1fb58a", "#e8743b", "#8ccbf0", "#6f6f6f", "#7f93ab",
 )  # fmt: skip
 """The same hues, light enough for a dark page."""
 
@@ -84,6 +85,8 @@ svg.defs{position:absolute}
 margin:.4em 0}
 .legend li{margin:0;white-space:nowrap}
 .legend b{font-weight:600}
+.limitkey{display:inline-block;width:2px;height:.9em;background:var(--refusal);
+vertical-align:-.1em;margin-right:.5em}
 text{font-size:11px;fill:var(--soft);font-family:inherit}
 text.best{fill:var(--ink);font-weight:600;stroke:var(--panel);stroke-width:3px;paint-order:stroke}
 .grid{stroke:var(--rule);stroke-width:1}

@@ -142,9 +142,7 @@ def _best(item: LineChart, x: Scale, y: Scale, language: Language) -> list[str]:
 
 def bar_chart(item: BarChart, language: Language) -> str:
     """Stacked bars over an axis in GiB, with the 95 % bound and what was free."""
-    sums = [sum(part.bytes for part in bar.parts) for bar in item.bars]
-    most = max(*sums, *(bar.upper or 0 for bar in item.bars), 1)
-    limit = item.limit if item.limit and item.limit <= SHOWN_LIMIT * most else None
+    most, limit = longest(item), drawn_limit(item)
     across = ticks(0.0, max(most, limit or 0) / GIB)
     x = Scale(low=0.0, high=across[-1], start=BAR_LEFT, end=WIDTH - RIGHT)
     bottom = BAR_TOP + len(item.bars) * (BAR_HEIGHT + BAR_GAP)
@@ -179,6 +177,18 @@ def bar_chart(item: BarChart, language: Language) -> str:
     return _svg(bottom + 34, say(item.title, language), body)
 
 
+def longest(item: BarChart) -> int:
+    """Bytes of the longest bar, its bound included."""
+    sums = (sum(part.bytes for part in bar.parts) for bar in item.bars)
+    return max(1, *sums, *(bar.upper or 0 for bar in item.bars))
+
+
+def drawn_limit(item: BarChart) -> int | None:
+    """What was free, where it is near enough to be drawn."""
+    near = item.limit and item.limit <= SHOWN_LIMIT * longest(item)
+    return item.limit if near else None
+
+
 def _bound(x: Scale, expected: float, upper: float, top: float) -> list[str]:
     """A bracket from the expected value to the upper bound."""
     start, end, middle = x.place(expected), x.place(upper), top + BAR_HEIGHT / 2
@@ -188,12 +198,12 @@ def _bound(x: Scale, expected: float, upper: float, top: float) -> list[str]:
     ]
 
 
-HATCHED = 8
-"""Colors from here on are told from the first ones by stripes."""
+HATCHED = range(8, 14)
+"""Colors that are told from the first ones by stripes."""
 
 
 def _hatch(color: int, x: float, y: float, width: float, height: float) -> str:
-    if color < HATCHED:
+    if color not in HATCHED:
         return ""
     return (
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" '

@@ -224,6 +224,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "{measured} s.",
         "预计每步 {predicted} 秒 ± {error}（{basis}）；实测各步中位数为 {measured} 秒。",
     ),
+    "plan_step_alone": (
+        "A step was expected to take {predicted} s ± {error} ({basis}).",
+        "预计每步 {predicted} 秒 ± {error}（{basis}）。",
+    ),
     "plan_corrected": (
         "Earlier probes on the machine corrected the prediction: bytes x {memory}, work x {work}, "
         "launches x {launch}.",
