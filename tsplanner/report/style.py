@@ -122,6 +122,7 @@ PHONE = (
     f"@media screen and (max-width:760px){{main{{padding:14px 14px 36px}}"
     f"{CARDS.format(t='.wide')}}}"
     f"@media screen and (max-width:1120px){{{CARDS.format(t='.over')}}}"
+    "@media screen and (min-width:1121px){.over td:nth-child(-n+3){overflow-wrap:normal}}"
 )
 
 PAPER = """
