@@ -15,7 +15,7 @@ READS_MLP_INPUT = frozenset({Role.GATE, Role.UP, Role.GATE_UP})
 
 def tokens(settings: TrainingSettings) -> int:
     """Decoder positions of one micro-batch, n = B x S."""
-    return settings.micro_batch_size * settings.sequence_length
+    return settings.rows * settings.sequence_length
 
 
 def boundary_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
@@ -53,5 +53,7 @@ def autocast_cache_bytes(trained_elements: int, settings: TrainingSettings) -> i
 
     Source: torch autocast caches casts of leaf weights that require a gradient.
     """
+    if settings.packed_ranks:
+        return 0  # a pack's adapters cast their matrices themselves, linear by linear
     fp32 = settings.uses_adapter or settings.model_dtype is Dtype.FP32
     return 2 * trained_elements if settings.autocast is not None and fp32 else 0

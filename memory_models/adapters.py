@@ -51,9 +51,9 @@ def check_targets(architecture: Architecture, settings: TrainingSettings) -> Non
         raise ValueError(
             f"lora_target {settings.lora_target} matches no linear that takes an adapter"
         )
-    if settings.adapter_rank > min(sides):
+    if max(settings.ranks) > min(sides):
         raise ValueError(
-            f"lora_rank {settings.adapter_rank} is above the smallest side, {min(sides)}, "
+            f"lora_rank {max(settings.ranks)} is above the smallest side, {min(sides)}, "
             "of the matrices it adapts"
         )
 
@@ -77,7 +77,7 @@ def adapter_parameters_on(linear: Linear, settings: TrainingSettings) -> int:
     LoRA: A [R, in] and B [out, R]. DoRA: a magnitude [out] more. AdaLoRA: singular values [R].
     Source: peft/tuners/lora/layer.py, adalora/layer.py.
     """
-    rank = settings.adapter_rank
+    rank = sum(settings.ranks)
     count = rank * (linear.in_features + linear.out_features)
     if settings.finetuning_type is FinetuningType.DORA:
         count += linear.out_features

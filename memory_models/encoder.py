@@ -28,7 +28,7 @@ def trains_encoder(architecture: Architecture, settings: TrainingSettings) -> bo
 
 def patches(settings: TrainingSettings) -> int:
     """Patches of all series of one micro-batch."""
-    return settings.micro_batch_size * settings.series_patches
+    return settings.rows * settings.series_patches
 
 
 def encoder_tensors(

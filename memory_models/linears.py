@@ -10,6 +10,7 @@ from memory_models.adapters import is_targeted
 from memory_models.architecture import Linear
 from memory_models.lean import adapted_linear, lean_adapter
 from memory_models.ops import FP32, Ops
+from memory_models.packed import packed_linear
 from memory_models.settings import FinetuningType, Quantization
 from memory_models.tape import Value, Weight, times
 
@@ -17,6 +18,8 @@ from memory_models.tape import Value, Weight, times
 def linear(ops: Ops, layer: Linear, value: Value) -> Value:
     """A linear with its adapter, if it has one."""
     targeted = is_targeted(layer, ops.settings)
+    if targeted and ops.settings.packed_ranks:
+        return packed_linear(ops, layer, value, base_product)
     if targeted and lean_adapter(ops, value):
         return adapted_linear(ops, layer, value)
     base = base_product(ops, layer, value)

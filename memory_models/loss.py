@@ -11,9 +11,11 @@ from memory_models.units import ceil_div
 def fused_rows(architecture: Architecture, settings: TrainingSettings) -> int:
     """Rows of a chunk: tokens over (V / D), rounded up to a power of two.
 
+    Of a pack each trial has a loss, and so chunks, of its own.
     So a chunk's logits [rows, V] take about as much as the hidden states [n, D].
     Source: Liger kernel (arXiv 2410.10989), section 3.2.
     """
     chunks = ceil_div(architecture.vocab_size, architecture.hidden_size)
-    rows = ceil_div(tokens(settings), chunks)
-    return min(tokens(settings), 1 << (rows - 1).bit_length())
+    own = tokens(settings) // len(settings.ranks)
+    rows = ceil_div(own, chunks)
+    return min(own, 1 << (rows - 1).bit_length())

@@ -68,8 +68,10 @@ def trained_tensors(architecture: Architecture, settings: TrainingSettings) -> t
 
 
 def _adapter_tensors(architecture: Architecture, settings: TrainingSettings) -> list[Tensor]:
-    rank, found = settings.adapter_rank, []
-    for linear, copies in targets(architecture, settings):
+    found = []
+    on = tuple(targets(architecture, settings))
+    pairs = [(rank, target) for rank in settings.ranks for target in on]
+    for rank, (linear, copies) in pairs:
         found.append(Tensor(rows=rank, columns=linear.in_features, copies=copies))
         found.append(Tensor(rows=linear.out_features, columns=rank, copies=copies))
         if settings.finetuning_type is FinetuningType.DORA:

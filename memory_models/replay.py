@@ -60,7 +60,7 @@ class _Replay:
         self.number = 0
         self.small = self.most_small = 0
         self.tokens = tokens(settings)
-        self.scores = settings.micro_batch_size * settings.sequence_length**2
+        self.scores = settings.rows * settings.sequence_length**2
         self.ranks = Ranks(self, architecture, settings)
 
     def take(self, size: int, copies: int = 1) -> None:

@@ -110,6 +110,9 @@ class TrainingSettings:
     series_patches: int = 0
     """How many of them are patches of series; counts only for models with an encoder."""
     micro_batch_size: int = 1
+    """Sequences of one pass; of a pack those of each trial."""
+    packed_ranks: tuple[int, ...] = ()
+    """Ranks of trials that share the base in one process; empty: one run by ``lora_rank``."""
     gradient_accumulation_steps: int = 1
     gradient_checkpointing: bool = True
     checkpointed_layers: int | None = None
@@ -150,6 +153,7 @@ class TrainingSettings:
             raise ValueError("offload_optimizer needs zero_stage 1, 2 or 3")
         self._check_checkpointed_layers()
         self._check_series()
+        self._check_pack()
         if self.kernels is Kernels.LEAN and self.zero_stage == 3:
             raise ValueError("lean kernels read weights that zero_stage 3 has not gathered")
         if self.quantization is not None and self.finetuning_type not in ADAPTER_METHODS:
@@ -162,6 +166,21 @@ class TrainingSettings:
                 f"adalora_init_rank {self.adalora_init_rank} is below "
                 f"the target rank lora_rank {self.lora_rank}"
             )
+
+    def _check_pack(self) -> None:
+        """What the worker does not pack; the planner says why."""
+        if not self.packed_ranks:
+            return
+        packs = self.finetuning_type in (FinetuningType.LORA, FinetuningType.RSLORA)
+        alone = self.world_size == 1 and self.zero_stage == 0
+        if not packs or not alone or self.lora_dropout or self.quantization is Quantization.INT8:
+            raise ValueError(
+                "packed_ranks needs lora or rslora without dropout on one GPU, and no int8 base"
+            )
+        if min(self.packed_ranks) < 1:
+            raise ValueError(f"packed_ranks must be at least 1, not {min(self.packed_ranks)}")
+        if self.loss_kernel is not LossKernel.FUSED:
+            raise ValueError("packed_ranks needs loss_kernel fused")
 
     def _check_series(self) -> None:
         if not 0 <= self.series_patches <= self.sequence_length:
@@ -212,6 +231,16 @@ class TrainingSettings:
     def uses_adapter(self) -> bool:
         """The base is frozen and an adapter is trained."""
         return self.finetuning_type in ADAPTER_METHODS
+
+    @property
+    def rows(self) -> int:
+        """Sequences of one pass of the base, all trials together."""
+        return self.micro_batch_size * max(1, len(self.packed_ranks))
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Rank of each adapter on a linear."""
+        return self.packed_ranks or (self.adapter_rank,)
 
     @property
     def adapter_rank(self) -> int:

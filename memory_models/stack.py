@@ -62,7 +62,7 @@ def mask_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
     Eager attention adds masks of the stream's dtype, one for each kind of block; sdpa has truth
     values for windowed blocks. Source: transformers masking_utils.py.
     """
-    cells = settings.micro_batch_size * settings.sequence_length**2
+    cells = settings.rows * settings.sequence_length**2
     windowed = masked_layers(architecture, settings)
     if settings.attention is Attention.EAGER:
         kinds = 2 if 0 < architecture.sliding_layers < architecture.num_hidden_layers else 1
@@ -138,7 +138,7 @@ class Stack(NamedTuple):
 
 def stack_of(architecture: Architecture, settings: TrainingSettings) -> Stack:
     """The stack of blocks of one step."""
-    n, scores = tokens(settings), settings.micro_batch_size * settings.sequence_length**2
+    n, scores = tokens(settings), settings.rows * settings.sequence_length**2
     int8 = int8_input_bytes(architecture, settings)
     found = programs(architecture, recipe_of(settings), masked_layers(architecture, settings))
 
@@ -216,7 +216,7 @@ def _selective(architecture: Architecture, settings: TrainingSettings, again: in
     At the loss it does not matter which ones are. When the first ones run again, what the others
     kept is gone already.
     """
-    n, scores = tokens(settings), settings.micro_batch_size * settings.sequence_length**2
+    n, scores = tokens(settings), settings.rows * settings.sequence_length**2
     int8 = int8_input_bytes(architecture, settings)
     boundary = block_bytes(boundary_bytes(architecture, settings))
     first, below = recomputed_layers(architecture, settings), _frozen_below(architecture, settings)
@@ -258,6 +258,6 @@ def kept_bytes(architecture: Architecture, settings: TrainingSettings, *, traine
 
     Ignores: masks of sliding windows.
     """
-    n, scores = tokens(settings), settings.micro_batch_size * settings.sequence_length**2
+    n, scores = tokens(settings), settings.rows * settings.sequence_length**2
     block = block_memory(architecture, recipe_of(settings), trained=trained)
     return _kept(block, n, scores) + int8_input_bytes(architecture, settings)

@@ -92,7 +92,7 @@ def traffic(architecture: Architecture, settings: TrainingSettings) -> Traffic:
 
     Ignores: the embedding, the time-series encoder, rotary tables.
     """
-    n, scores = tokens(settings), settings.micro_batch_size * settings.sequence_length**2
+    n, scores = tokens(settings), settings.rows * settings.sequence_length**2
     trained = not settings.uses_adapter
     layers, active = architecture.num_hidden_layers, active_layers(architecture, settings)
     size = tensors = 0

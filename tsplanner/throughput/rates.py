@@ -37,6 +37,8 @@ class Rates:
     """Host time to issue what makes one tensor."""
     step_seconds: float
     """Host time around an optimizer step: clipping, scheduler, logging."""
+    packed_step_seconds: float
+    """The same around one packed trial's step."""
     gather_seconds: float
     """Host time of ZeRO-3's hooks around one module with weights in one pass."""
     reduce_seconds: float
@@ -64,6 +66,9 @@ class Efficiency:
     link: float = 0.70
     launch_seconds_per_tensor: float = 33e-6
     step_seconds: float = 0.050
+    packed_step_seconds: float = 0.011
+    """Of one packed trial, whose loop has no Trainer around it: clip, fused AdamW and zeroing of
+    504 tensors of 64 elements on one CPU core (2026-11-23); not measured beside a GPU."""
     host_link: float = 0.40
     """Of the link to the host, where two ranks fetch offloaded weights at once: 25 GB/s each."""
     gather_seconds: float = 750e-6
@@ -99,6 +104,7 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
         host_bytes=host_link * efficiency.host_link / work,
         launch_seconds_per_tensor=efficiency.launch_seconds_per_tensor * launch,
         step_seconds=efficiency.step_seconds * launch,
+        packed_step_seconds=efficiency.packed_step_seconds * launch,
         gather_seconds=efficiency.gather_seconds * launch,
         reduce_seconds=efficiency.reduce_seconds * launch,
         host_adam_bytes=HOST_ADAM_BYTES_PER_SECOND / work,
@@ -119,6 +125,7 @@ def _cpu_rates(machine: Machine, efficiency: Efficiency) -> Rates:
         host_bytes=CPU_BYTES_PER_SECOND,
         launch_seconds_per_tensor=CPU_SECONDS_PER_TENSOR * slower,
         step_seconds=efficiency.step_seconds * slower,
+        packed_step_seconds=efficiency.packed_step_seconds * slower,
         gather_seconds=efficiency.gather_seconds * slower,
         reduce_seconds=efficiency.reduce_seconds * slower,
         host_adam_bytes=CPU_BYTES_PER_SECOND / slower,

@@ -103,7 +103,9 @@ def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) ->
     recompute = recomputed_layers(architecture, settings)
     weights: float = block * (2 * layers + 2 * active + 2 * blocks_trained + 2 * recompute)
     head = embedding_parameters(architecture) * (6 if trained else 4)
-    adapters = 6 * trainable_parameters(architecture, settings) if settings.uses_adapter else 0
+    adapters = 0.0
+    if settings.uses_adapter:  # a token meets its own trial's adapter alone
+        adapters = 6 * trainable_parameters(architecture, settings) / len(settings.ranks)
     heads = architecture.num_attention_heads * architecture.head_dim
     pairs = 2.0 * settings.sequence_length * heads
     if settings.attention is Attention.EAGER:
@@ -140,6 +142,9 @@ def _optimizer_seconds(
     moved: float = 2 * optimizer_state_bytes(architecture, settings)
     moved += 3 * gradient_bytes(architecture, settings)
     ranks = settings.world_size if settings.zero_stage else 1
+    if settings.packed_ranks:
+        own = len(settings.packed_ranks) * rates.packed_step_seconds
+        return own + moved / rates.memory_bytes
     if not settings.offload_optimizer:
         return rates.step_seconds + moved / ranks / rates.memory_bytes
     # All ranks of a machine share its memory; gradients go there, new weights come back.

@@ -1,0 +1,116 @@
+"""When packing pays on an H200, how many trials share a base, and which trials may."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from memory_models.settings import (
+    FinetuningType,
+    Kernels,
+    LossKernel,
+    Quantization,
+    TrainingSettings,
+)
+from tsplanner.hardware.describe import read_machine_file, shipped_machine
+from tsplanner.models.source import read_model
+from tsplanner.planner.packable import packing_refusal
+from tsplanner.planner.packing import Packing, best_packing
+from tsplanner.planner.plan import HardwareSettings, LearningSettings
+from tsplanner.throughput.rates import rates_of
+
+RANKS = (8, 16, 24, 32, 40, 48, 56, 64)
+GIB = 2**30
+
+
+def packing(batch: int, length: int = 512, *, free: int = 139 * GIB, ranks: Any = RANKS) -> Packing:
+    """Eight trials of Qwen3-8B on one H200."""
+    file = shipped_machine("1x-h200-141gib")
+    assert file is not None
+    machine = read_machine_file(file)
+    solo = TrainingSettings(
+        lora_rank=max(ranks),
+        sequence_length=length,
+        micro_batch_size=batch,
+        gradient_checkpointing=False,
+        loss_kernel=LossKernel.FUSED,
+        kernels=Kernels.LEAN,
+        expandable_segments=True,
+    )
+    architecture = read_model("qwen3-8b").architecture
+    return best_packing(architecture, solo, ranks, rates_of(machine), free, machine.devices[0])
+
+
+def test_two_short_rows_a_step_leave_room_for_all_eight_trials() -> None:
+    """1,024 tokens do not fill the GPU: eight such trials in a pass make twice the steps."""
+    found = packing(2)
+    assert found.trials == 8
+    assert found.gain > 2.0
+    assert found.settings.packed_ranks == RANKS
+
+
+def test_packing_does_not_pay_where_a_trial_fills_the_gpu() -> None:
+    """16 rows of 512 tokens: the trials run one after the other, by the best solo settings."""
+    found = packing(16)
+    assert (found.trials, found.gain, found.settings.packed_ranks) == (1, 1.0, ())
+    assert "8192 tokens a step keep the GPU busy alone" in found.reason
+
+
+def test_less_memory_means_fewer_trials_or_more_checkpoints_within_it() -> None:
+    """The upper bound stays under what is free."""
+    whole, less = packing(2), packing(2, free=40 * GIB)
+    assert less.process_bytes <= 40 * GIB
+    assert less.gain < whole.gain
+    assert packing(2, free=21 * GIB).reason == "No two trials fit beside each other on one base."
+
+
+@pytest.mark.parametrize("batch", [1, 2, 6, 8, 16])
+def test_packing_never_moves_the_effective_batch(batch: int) -> None:
+    """Micro-batch times accumulation is the trial's batch, packed or not."""
+    settings = packing(batch, free=48 * GIB).settings
+    assert settings.micro_batch_size * settings.gradient_accumulation_steps == batch
+
+
+def test_one_trial_is_no_pack() -> None:
+    """There is nothing to put beside it."""
+    assert packing(2, ranks=(8,)).reason == "There is one trial alone."
+
+
+def test_lora_and_rslora_pack_and_qlora_too() -> None:
+    """On half-precision and 4-bit bases."""
+    for method in (FinetuningType.LORA, FinetuningType.RSLORA):
+        for quantization in (None, Quantization.NF4, Quantization.NF4_DQ):
+            hardware = HardwareSettings(quantization=quantization)
+            learning = LearningSettings(finetuning_type=method)
+            assert packing_refusal(learning, hardware, {"attention_dropout": 0.0}) is None
+
+
+REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({"finetuning_type": FinetuningType.DORA}, {}, "dora changes or reads"),
+    ({"lora_dropout": 0.05}, {}, "lora_dropout 0.05 draws"),
+    ({"lr_scheduler_type": "reduce_lr_on_plateau"}, {}, "follows the loss"),
+    ({}, {"quantization": Quantization.INT8}, "int8 looks for outliers"),
+    ({}, {"world_size": 2}, "runs on 2 ranks"),
+    ({}, {"zero_stage": 2}, "ZeRO stage 2 shards"),
+    ({"effective_batch_size": 6}, {"micro_batch_size": 4}, "no multiple of micro-batch 4"),
+]
+
+
+@pytest.mark.parametrize(("learning", "hardware", "words"), REFUSED)
+def test_what_does_not_pack_is_refused_in_one_sentence(
+    learning: dict[str, Any], hardware: dict[str, Any], words: str
+) -> None:
+    """With the reason in it."""
+    refusal = packing_refusal(LearningSettings(**learning), HardwareSettings(**hardware))
+    assert refusal is not None
+    assert refusal.startswith("This trial runs unpacked: ")
+    assert words in refusal
+    assert refusal.count(". ") == 0
+
+
+def test_a_base_with_dropout_does_not_pack() -> None:
+    """Its masks are drawn for the whole batch."""
+    refusal = packing_refusal(LearningSettings(), HardwareSettings(), {"attention_dropout": 0.1})
+    assert refusal is not None
+    assert "(attention_dropout)" in refusal
