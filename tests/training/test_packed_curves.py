@@ -63,10 +63,19 @@ def test_a_quantised_base_packs_by_the_same_code(tmp_path: Path) -> None:
     compare(plan, packs.trials(plan), tmp_path, 1e-5)
 
 
-@pytest.mark.parametrize("kernels", [Kernels.REFERENCE, Kernels.LEAN])
-def test_half_precision_packs_agree_within_their_rounding(tmp_path: Path, kernels: Kernels) -> None:
-    """bf16 weights under autocast, with the reference's kernels and with the lean ones."""
-    half = {"model_dtype": Dtype.BF16, "autocast": Dtype.BF16, "kernels": kernels}
+@pytest.mark.parametrize(
+    ("dtype", "kernels"),
+    [
+        (Dtype.BF16, Kernels.REFERENCE),
+        (Dtype.BF16, Kernels.LEAN),
+        (Dtype.FP16, Kernels.REFERENCE),
+    ],
+)
+def test_half_precision_packs_agree_within_their_rounding(
+    tmp_path: Path, dtype: Dtype, kernels: Kernels
+) -> None:
+    """Under autocast; in fp16 each trial has a loss scaler of its own."""
+    half = {"model_dtype": dtype, "autocast": dtype, "kernels": kernels}
     plan = tiny.with_hardware(tiny.plan(tmp_path), **half)
     learning = packs.trials(plan)
     packs.run_here(packs.packed_job(plan, tmp_path / "pack", learning))
@@ -100,6 +109,25 @@ def test_an_encoder_that_looks_at_the_longest_series_sees_its_own_trials_alone(
     model = replace(plan.model, config={**plan.model.config, "ts": ts}, has_weights=False)
     plan = replace(plan, model=replace(model, path=None, tokenizer=plan.model.path))
     compare(plan, packs.trials(plan), tmp_path, 1e-5)
+
+
+def test_a_mixture_of_experts_tells_rows_apart_where_it_flattens_them(tmp_path: Path) -> None:
+    """The shared expert's linears read positions, not rows."""
+    shape = {
+        "model_type": "qwen2_moe",
+        "architectures": ["Qwen2MoeForCausalLM"],
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 64,
+        "decoder_sparse_step": 1,
+        "head_dim": 8,
+    }
+    plan = tiny.plan(tmp_path)
+    config = {**tiny.CONFIG, **shape}
+    model = replace(plan.model, model_type="qwen2_moe", config=config, path=None)
+    plan = replace(plan, model=replace(model, tokenizer=plan.model.path))
+    compare(plan, packs.trials(plan, packs.UNLIKE[:2]), tmp_path, 1e-5)
 
 
 def test_a_place_that_gets_free_is_refilled_without_a_trace(tmp_path: Path) -> None:
