@@ -21,7 +21,7 @@ import os, threading, time
 def patch():
     import sys
     name = "tsplanner.training.trainer"
-    while not hasattr(sys.modules.get(name), "latest_checkpoint"):
+    while not hasattr(sys.modules.get(name), "deepspeed_config"):
         time.sleep(0.005)
     found = sys.modules[name].PlanCallback
     began = found.on_step_begin

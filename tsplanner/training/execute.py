@@ -20,7 +20,7 @@ import torch
 from transformers import set_seed
 
 from memory_models.settings import Kernels, LossKernel
-from tsplanner.training import adapters, data, model, packed_run, ranks, trainer
+from tsplanner.training import adapters, data, model, packed_run, ranks, saving, trainer
 from tsplanner.training.batches import collate, pad_token_id, without_mask
 from tsplanner.training.checkpoints import FirstLayersOnly
 from tsplanner.training.fused_loss import use_fused_loss
@@ -119,7 +119,7 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Statu
     recorder.load_seconds = time.monotonic() - began
     if stop():
         return Status.STOPPED
-    checkpoint = trainer.latest_checkpoint(Path(job.folder)) if job.resume else None
+    checkpoint = saving.latest_checkpoint(Path(job.folder)) if job.resume else None
     built.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if job.kind is JobKind.TRAIN:
         save_result(built, job, recorder)
@@ -238,10 +238,10 @@ def save_result(built: Any, job: Job, recorder: Recorder) -> None:
     """Keep the last weights, under their own name if an earlier evaluation was better."""
     folder, best = Path(job.folder), recorder.best_evaluation
     if best is None:
-        trainer.save_weights(built, job.plan, folder)
+        saving.save_weights(built, job.plan, folder)
     elif best.step != built.state.global_step:
-        last = f"{trainer.weights_folder(job.plan)}-last"
-        trainer.save_weights(built, job.plan, folder, last)
+        last = f"{saving.weights_folder(job.plan)}-last"
+        saving.save_weights(built, job.plan, folder, last)
 
 
 def device_name(device: torch.device) -> str:

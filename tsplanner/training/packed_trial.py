@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import Trainer, get_scheduler
 
 from memory_models.settings import Dtype
-from tsplanner.training import trainer
+from tsplanner.training import saving, trainer
 from tsplanner.training.batches import EncodedSample
 from tsplanner.training.data import Rows
 from tsplanner.training.encoder_rate import use_encoder_rate
@@ -161,17 +161,17 @@ class TrialRun:
         best = self.recorder.best_evaluation
         train = self.job.kind is JobKind.TRAIN
         if train and best is not None and best.step == self.step:
-            trainer.save_weights(self, self.job.plan, self.folder)
+            saving.save_weights(self, self.job.plan, self.folder)
         self._began = time.perf_counter()  # evaluations are no part of a step
 
     def save_result(self) -> None:
         """Keep the last weights, under their own name if an earlier evaluation was better."""
         best = self.recorder.best_evaluation
         if best is None:
-            trainer.save_weights(self, self.job.plan, self.folder)
+            saving.save_weights(self, self.job.plan, self.folder)
         elif best.step != self.step:
-            last = f"{trainer.weights_folder(self.job.plan)}-last"
-            trainer.save_weights(self, self.job.plan, self.folder, last)
+            last = f"{saving.weights_folder(self.job.plan)}-last"
+            saving.save_weights(self, self.job.plan, self.folder, last)
 
     def save_model(self, path: str) -> None:
         """Write the adapter into a folder of PEFT's own making."""

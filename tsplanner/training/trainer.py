@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +17,10 @@ from transformers import (
     TrainingArguments,
 )
 
-from memory_models.settings import ADAPTER_METHODS, Dtype, FinetuningType
+from memory_models.settings import Dtype, FinetuningType
 from tsplanner.planner import steps
 from tsplanner.planner.plan import Plan
-from tsplanner.training import ranks
+from tsplanner.training import ranks, saving
 from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
 from tsplanner.training.encoder_rate import EncoderRateTrainer
 from tsplanner.training.job import Job, JobKind
@@ -29,7 +28,6 @@ from tsplanner.training.orthogonality import orthogonality_configs, without_orth
 from tsplanner.training.padding import BlanksLast
 from tsplanner.training.recorder import Recorder
 
-CHECKPOINTS = "checkpoints"
 KEPT_CHECKPOINTS = 2
 """The newest two: a crash while one is written leaves the other."""
 STOP_FILE = "stop"
@@ -175,7 +173,7 @@ class PlanCallback(TrainerCallback):
         """Keep the weights of the best evaluation; a pruned trial ends here."""
         best = self.recorder.best_evaluation
         if self.job.kind is JobKind.TRAIN and best and best.step == state.global_step:
-            save_weights(self.trainer, self.job.plan, Path(self.job.folder))
+            saving.save_weights(self.trainer, self.job.plan, Path(self.job.folder))
         if self.stop_wanted():
             self._stop(control)
 
@@ -225,7 +223,7 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
     learning, hardware = plan.learning, plan.hardware
     cuda = hardware.accelerator == "cuda"
     return TrainingArguments(
-        output_dir=str(Path(job.folder) / CHECKPOINTS if train else job.folder),
+        output_dir=str(Path(job.folder) / saving.CHECKPOINTS if train else job.folder),
         per_device_train_batch_size=1 if probe else hardware.micro_batch_size,
         per_device_eval_batch_size=1,
         gradient_accumulation_steps=accumulation(job),
@@ -278,34 +276,3 @@ def deepspeed_config(plan: Plan) -> dict[str, Any] | None:
     from tsplanner.exporters import deepspeed
 
     return deepspeed.render(plan)
-
-
-def weights_folder(plan: Plan) -> str:
-    """Name of the folder the trained weights go to."""
-    return "adapter" if plan.learning.finetuning_type in ADAPTER_METHODS else "model"
-
-
-def save_weights(trainer: Any, plan: Plan, folder: Path, name: str | None = None) -> Path:
-    """Save what was trained as <folder>/adapter (or model), replacing it in one rename."""
-    final = folder / (name or weights_folder(plan))
-    fresh, old = folder / f".{final.name}.new", folder / f".{final.name}.old"
-    if ranks.is_main():
-        for leftover in (fresh, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-    ranks.barrier()
-    trainer.save_model(str(fresh))  # every rank: ZeRO-3 gathers its shards
-    ranks.barrier()
-    if ranks.is_main():
-        (fresh / "training_args.bin").unlink(missing_ok=True)  # a pickle; plan.json says it all
-        if final.exists():
-            final.rename(old)
-        fresh.rename(final)
-        shutil.rmtree(old, ignore_errors=True)
-    ranks.barrier()
-    return final
-
-
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; trainer_state.json is the last file of one to be written."""
-    whole = [path.parent for path in (folder / CHECKPOINTS).glob("checkpoint-*/trainer_state.json")]
-    return max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
