@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny
 
 from tsplanner.planner.files import read_plan
 
@@ -327,3 +328,14 @@ def test_a_number_of_checkpoints_that_cannot_be_is_one_sentence(
     assert done.returncode in (1, 2)
     assert reason in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 3
+
+
+def test_advice_names_no_rank_that_the_matrices_are_too_small_for(tmp_path: Path) -> None:
+    """Keys of the tiny model are 16 wide: ranks of 32 and more are no advice, and no bug."""
+    tiny.write_model(tmp_path / "model")
+    tiny.write_dataset(tmp_path / "rows.jsonl")
+    words = ("--model", "model", "--dataset", "rows.jsonl", "--cutoff-len", "96", "--cpu")
+    done = plan(tmp_path, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    advised = {row["setting"]: row["value"] for row in json.loads(done.stdout)["advice"]}
+    assert advised["lora_rank"] == 16

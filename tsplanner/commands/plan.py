@@ -205,7 +205,10 @@ def advice_for(request: PlanRequest, plan: Plan) -> tuple[Suggestion, ...]:
     """What evidence suggests for this model and dataset; a rank is one that fits as planned."""
 
     def fits(learning: LearningSettings) -> bool:
-        found = evaluate(replace(request, learning=learning), plan.hardware)
+        try:
+            found = evaluate(replace(request, learning=learning), plan.hardware)
+        except ValueError:  # a rank above the smallest side of the matrices
+            return False
         return found.verdict is not Verdict.DOES_NOT_FIT
 
     total = request.model.parameters_total
