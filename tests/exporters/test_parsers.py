@@ -68,7 +68,7 @@ ENVIRONMENT_OF = {
             *SHARED,
             *DEEPSPEED_NEEDS,
         ),
-        whole=("datasets==4.0.0", "httpx"),
+        whole=("datasets==4.0.0", "httpx", "matplotlib"),
         built=("deepspeed==0.18.9",),
     ),
     "fork": Reader(
@@ -83,7 +83,7 @@ ENVIRONMENT_OF = {
             *SHARED,
             *DEEPSPEED_NEEDS,
         ),
-        whole=("datasets==3.6.0", "requests"),
+        whole=("datasets==3.6.0", "requests", "matplotlib"),
         built=("deepspeed==0.16.9",),
         path=FORK,
     ),
