@@ -97,7 +97,7 @@ ENVIRONMENT_OF = {
             "huggingface_hub==1.17.0",
             "typing_extensions",
         ),
-        whole=("httpx",),
+        whole=("httpx", "pillow"),
     ),
     "trl": Reader(
         script="read_trl.py", alone=("trl==1.16.0", "jinja2"), whole=("datasets==5.2.0",)
