@@ -25,6 +25,8 @@ from tsplanner.models.source import read_model
 from tsplanner.planner.plan import Plan
 
 FOLDER = Path(__file__).parent / "golden"
+SHARED = frozenset({"prepare.py"})
+"""Files that depend on the dataset alone, which all cases of a trainer have in common."""
 CHATTS_ROWS = RowsSeen(format="chatts", columns=("input", "output", "timeseries"))
 ALPACA_ROWS = RowsSeen(format="alpaca", columns=("input", "instruction", "output"))
 SHAREGPT_ROWS = RowsSeen(
@@ -206,6 +208,12 @@ def rendered(exporter: str, name: str) -> list[ExportFile]:
     return render(exporter, found.plan, found.options)
 
 
+def place(exporter: str, name: str, file: str) -> Path:
+    """Where a file of a case lies: what all cases of a trainer share stands once, above them."""
+    folder = FOLDER / exporter
+    return folder / file if file in SHARED else folder / name / file
+
+
 def renew() -> None:
     """Write all of them anew."""
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -214,7 +222,7 @@ def renew() -> None:
             folder = FOLDER / exporter / name
             folder.mkdir(parents=True)
             for file in rendered(exporter, name):
-                (folder / file.name).write_text(file.text, encoding="utf-8")
+                place(exporter, name, file.name).write_text(file.text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from golden import CASES, CHATTS_ROWS, FREEZE, FULL, HALF, Case, case
-from sorts import H200, cpu
+from golden import CASES, FREEZE, FULL, HALF, Case, case
+from sorts import cpu
 
 from memory_models.settings import Attention, Dtype, FinetuningType, LossKernel, Optimizer
-from memory_models.units import GIB
-from tsplanner.datasets.first_rows import RowsSeen, rows_seen
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.launch import ExportOptions, spread
 from tsplanner.exporters.llamafactory_settings import running
-from tsplanner.exporters.llamafactory_tables import TEMPLATES, dataset_info, template_of
+from tsplanner.exporters.llamafactory_tables import TEMPLATES, template_of
 from tsplanner.exporters.registry import render
-from tsplanner.exporters.trainers import Running, architecture_of, memory_under
+from tsplanner.exporters.trainers import architecture_of, memory_under
 from tsplanner.models.source import preset_names, read_model
 from tsplanner.planner.plan import Plan
 
@@ -182,61 +179,6 @@ def test_several_machines_are_numbered_by_hand() -> None:
     assert "${MASTER_ADDR:?" in text
 
 
-def base_weights(plan: Plan, under: Running) -> int:
-    """Bytes of the base model on a rank under that trainer."""
-    found = memory_under(plan, under, plan.hardware)
-    return next(part.bytes for part in found.components if part.name == "base weights")
-
-
-def test_memory_is_that_of_the_released_code() -> None:
-    """ZeRO-3 on two ranks: caches of 402,653,184 elements, 0.75 GiB on each, beside the shards."""
-    plan = CASES["llamafactory"]["chatts_14b_lora_zero3"].plan
-    under = running(plan, architecture_of(plan))
-    ours = replace(under, architecture=replace(under.architecture, rotary_buffer_count=0))
-    assert under.architecture.rotary_buffer_count == 402_653_184
-    assert base_weights(plan, under) - base_weights(plan, ours) == 0.75 * GIB
-
-
-def test_a_quantised_base_is_not_upcast_there() -> None:
-    """Embedding and head of Qwen2.5-14B stay in bf16: 2 x 2 x 152,064 x 5120 bytes fewer."""
-    plan = CASES["llamafactory"]["qlora"].plan
-    under = running(plan, architecture_of(plan))
-    upcast = base_weights(plan, replace(under, upcast_unquantized=True))
-    expected = 2 * 2 * 152_064 * 5120
-    assert upcast - base_weights(plan, under) == pytest.approx(expected, rel=0.01)
-
-
-def short_of_memory(gib: float) -> Case:
-    """A micro-batch of 16 on a card with so much free."""
-    found = case("qwen2.5-7b", micro_batch_size=16, gradient_checkpointing=True)
-    device = replace(H200, free_bytes=int(gib * GIB))
-    machine = replace(found.plan.machine, devices=(device,))
-    return Case(replace(found.plan, machine=machine, free_bytes=device.free_bytes), found.options)
-
-
-def test_what_no_longer_fits_is_refused_with_what_would() -> None:
-    """With figures, the setting, and the way to insist."""
-    with pytest.raises(TsplannerError) as caught:
-        written(short_of_memory(26))
-    sentence = str(caught.value)
-    assert "26.0 GiB free" in sentence
-    assert "plan again with --micro-batch-size" in sentence
-    assert sentence.endswith("or give --force.")
-    size = int(sentence.split("--micro-batch-size ")[1].split(",", maxsplit=1)[0])
-    smaller = short_of_memory(26)
-    hardware = replace(
-        smaller.plan.hardware, micro_batch_size=size, gradient_accumulation_steps=32 // size
-    )
-    assert written(Case(replace(smaller.plan, hardware=hardware), smaller.options))
-
-
-def test_force_exports_what_is_not_expected_to_fit() -> None:
-    """And says so in the file."""
-    short = short_of_memory(26)
-    forced = Case(short.plan, replace(short.options, force=True))
-    assert "It is not expected to fit" in written(forced)["train.yaml"]
-
-
 @pytest.mark.parametrize(
     ("short", "says"),
     [
@@ -278,51 +220,6 @@ def test_an_unknown_family_asks_for_a_template() -> None:
         template_of(odd, None)
     assert template_of(odd, "vicuna") == "vicuna"
     assert len(set(TEMPLATES.values())) > 10
-
-
-def described(rows: RowsSeen, *, series: bool = False) -> dict[str, Any]:
-    """The one entry of dataset_info.json."""
-    (entry,) = json.loads(dataset_info(case("qwen2.5-7b").plan, rows, "/d", series=series)).values()
-    assert isinstance(entry, dict)
-    return entry
-
-
-def test_only_columns_that_rows_have_are_named() -> None:
-    """A column that is missing would stop the trainer."""
-    rows = RowsSeen(format="alpaca", columns=("instruction", "output"))
-    assert described(rows)["columns"] == {"prompt": "instruction", "response": "output"}
-    rows = replace(rows, columns=("instruction", "output", "system"))
-    assert described(rows)["columns"]["system"] == "system"
-    assert "timeseries" not in described(CHATTS_ROWS)["columns"]
-
-
-def test_speakers_go_by_the_names_they_have() -> None:
-    """And by one name a role."""
-    rows = RowsSeen(format="messages", columns=("messages",), speakers=("assistant", "user"))
-    tags = described(rows)["tags"]
-    assert (tags["role_tag"], tags["user_tag"], tags["assistant_tag"]) == (
-        "role",
-        "user",
-        "assistant",
-    )
-    with pytest.raises(TsplannerError, match="both human and user"):
-        described(replace(rows, speakers=("gpt", "human", "user")))
-
-
-def test_first_rows_tell_format_columns_and_speakers(tmp_path: Path) -> None:
-    """Of a JSON array as of lines; a broken row is the reader's business."""
-    turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
-    lines = tmp_path / "rows.jsonl"
-    lines.write_text(
-        f"{json.dumps({'conversations': turns})}\n{{broken\n"
-        f"{json.dumps({'conversations': turns, 'system': 's'})}\n"
-    )
-    assert rows_seen(lines) == RowsSeen(
-        format="sharegpt", columns=("conversations", "system"), speakers=("gpt", "human")
-    )
-    array = tmp_path / "rows.json"
-    array.write_text(json.dumps([{"input": "a", "output": "b", "timeseries": []}]))
-    assert rows_seen(array) == CHATTS_ROWS
 
 
 def test_half_precision_follows_the_plan() -> None:

@@ -1,0 +1,60 @@
+"""What LLaMA-Factory is told of a dataset."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from golden import CHATTS_ROWS, case
+
+from tsplanner.datasets.first_rows import RowsSeen, rows_seen
+from tsplanner.errors import TsplannerError
+from tsplanner.exporters.llamafactory_tables import dataset_info
+
+
+def described(rows: RowsSeen, *, series: bool = False) -> dict[str, Any]:
+    """The one entry of dataset_info.json."""
+    (entry,) = json.loads(dataset_info(case("qwen2.5-7b").plan, rows, "/d", series=series)).values()
+    assert isinstance(entry, dict)
+    return entry
+
+
+def test_only_columns_that_rows_have_are_named() -> None:
+    """A column that is missing would stop the trainer."""
+    rows = RowsSeen(format="alpaca", columns=("instruction", "output"))
+    assert described(rows)["columns"] == {"prompt": "instruction", "response": "output"}
+    rows = replace(rows, columns=("instruction", "output", "system"))
+    assert described(rows)["columns"]["system"] == "system"
+    assert "timeseries" not in described(CHATTS_ROWS)["columns"]
+
+
+def test_speakers_go_by_the_names_they_have() -> None:
+    """And by one name a role."""
+    rows = RowsSeen(format="messages", columns=("messages",), speakers=("assistant", "user"))
+    tags = described(rows)["tags"]
+    assert (tags["role_tag"], tags["user_tag"], tags["assistant_tag"]) == (
+        "role",
+        "user",
+        "assistant",
+    )
+    with pytest.raises(TsplannerError, match="both human and user"):
+        described(replace(rows, speakers=("gpt", "human", "user")))
+
+
+def test_first_rows_tell_format_columns_and_speakers(tmp_path: Path) -> None:
+    """Of a JSON array as of lines; a broken row is the reader's business."""
+    turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+    lines = tmp_path / "rows.jsonl"
+    lines.write_text(
+        f"{json.dumps({'conversations': turns})}\n{{broken\n"
+        f"{json.dumps({'conversations': turns, 'system': 's'})}\n"
+    )
+    assert rows_seen(lines) == RowsSeen(
+        format="sharegpt", columns=("conversations", "system"), speakers=("gpt", "human")
+    )
+    array = tmp_path / "rows.json"
+    array.write_text(json.dumps([{"input": "a", "output": "b", "timeseries": []}]))
+    assert rows_seen(array) == CHATTS_ROWS
