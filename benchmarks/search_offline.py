@@ -142,11 +142,11 @@ def ours(game: Game, trials: int, evidence: Evidence) -> float:
     if best == default:
         return game.true(*place(default))
     likely = strategy.chance(seen, pairs, best, default, evidence)
-    while len(pairs) < strategy.pairs_of(trials) and (not pairs or strategy.undecided(likely)):
+    while len(pairs) < strategy.pairs_of(trials) and strategy.wanted(likely, pairs):
         difference = game.run(*place(best)) - game.run(*place(default))
         pairs.append(strategy.Pair(difference=difference))
         likely = strategy.chance(seen, pairs, best, default, evidence)
-    return game.true(*place(best if likely > strategy.PROOF else default))
+    return game.true(*place(best if strategy.proven(likely, pairs) else default))
 
 
 STRATEGIES: dict[str, Strategy] = {

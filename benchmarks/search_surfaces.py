@@ -34,7 +34,7 @@ LOWEST = 1e-5
 BILLIONS = {"Kimi": 1000.0, "DeepSeek": 671.0}
 """Parameters of models whose names do not tell."""
 SHAPES = ("linear", "smooth")
-OFFSET_SPREAD_AT_LEAST, SCALE_SPREAD_AT_LEAST = 0.4, 1.0
+OFFSET_SPREAD_AT_LEAST, SCALE_SPREAD_AT_LEAST = 0.4, 2.0
 """Other data and other sizes may lie further from the prior than one sweep shows."""
 
 

@@ -1,87 +1,95 @@
-"""When a winner is believed."""
+"""When a winner is believed: pairs on fresh seeds with stand-in workers."""
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 
 import pytest
+import tiny
+from test_search import SPACE, Worker, search
 
-from tsplanner.planner.plan import LearningSettings
-from tsplanner.tune.final import decide, paired_difference
-from tsplanner.tune.study import Result
-
-
-def result(number: int, eval_loss: float | None, state: str = "done") -> Result:
-    """A trial whose rank tells it apart."""
-    learning = LearningSettings(lora_rank=4 + number)
-    return Result(number=number, learning=learning, state=state, eval_loss=eval_loss, message="")
+from tsplanner.training.job import Job
+from tsplanner.tune.final import Decision, last_word, read_epochs
 
 
-def write_rows(folder: Path, number: int, losses: list[float]) -> None:
-    """Held-out losses of a trial, ten tokens a row."""
-    trial = folder / str(number)
-    trial.mkdir(parents=True)
-    rows = [[loss, 10] for loss in losses]
-    (trial / "eval_rows.json").write_text(json.dumps({"step": 5, "rows": rows}))
+def decide(folder: Path, worker: Worker, *, pairs: int = 2, trials: int = 4) -> Decision:
+    """A search of the tiny plan and its last word."""
+    built, study, _ = search(folder / "run", tiny.plan(folder), worker)
+    built.run(trials)
+    decision = last_word(study, built, pairs)
+    assert decision is not None
+    return decision
 
 
-def test_paired_difference_and_its_error_by_hand() -> None:
-    """Differences 1, 1, 1, 1 and 6 have mean 2 and standard error sqrt(20 / 4 / 5) = 1."""
-    one = [(loss, 10) for loss in (2.0, 2.0, 2.0, 2.0, 7.0)]
-    other = [(1.0, 10)] * 5
-    found = paired_difference(one, other)
-    assert found is not None
-    assert found[0] == pytest.approx(2.0)
-    assert found[1] == pytest.approx(1.0)
-
-
-def test_rows_weigh_by_their_tokens() -> None:
-    """A row of 30 tokens counts three times one of 10."""
-    one = [(1.0, 30), (0.0, 10), (0.0, 10), (0.0, 10), (0.0, 10)]
-    other = [(0.0, 30), (0.0, 10), (0.0, 10), (0.0, 10), (0.0, 10)]
-    found = paired_difference(one, other)
-    assert found is not None
-    assert found[0] == pytest.approx(30 / 70)
+def falling(job: Job) -> float:
+    """Twice the rate is better by a third of a nat, on every seed."""
+    return 2.0 - 0.5 * math.log(job.plan.learning.learning_rate / 1e-4)
 
 
 def test_clear_winner_is_used(tmp_path: Path) -> None:
-    """Better on every row by the same amount: no noise, so the winner it is."""
-    write_rows(tmp_path, 0, [2.0, 2.1, 1.9, 2.0, 2.2])
-    write_rows(tmp_path, 1, [1.5, 1.6, 1.4, 1.5, 1.7])
-    decision = decide([result(0, 2.04), result(1, 1.54)], tmp_path)
-    assert decision is not None
-    assert decision.chosen.number == 1
-    assert decision.difference == pytest.approx(-0.5)
+    """Better on the fresh seed by the same amount as in the search."""
+    worker = Worker(falling)
+    decision = decide(tmp_path, worker)
+    assert not decision.is_default
+    assert decision.learning.learning_rate == SPACE.learning_rate[1]
+    assert decision.difference == pytest.approx(-0.5 * math.log(2), abs=1e-6)
+    assert decision.fresh_seeds == 1
     assert "using it" in decision.sentence
+    assert [job.plan.learning.seed for job in worker.jobs] == [42] * 4 + [43, 43]
 
 
-def test_luckier_trial_does_not_replace_the_default(tmp_path: Path) -> None:
-    """A gain on one row that others lose is within the noise."""
-    write_rows(tmp_path, 0, [2.0, 2.0, 2.0, 2.0, 2.0])
-    write_rows(tmp_path, 1, [1.0, 2.3, 2.2, 2.1, 2.2])
-    decision = decide([result(0, 2.0), result(1, 1.96)], tmp_path)
-    assert decision is not None
-    assert decision.chosen.number == 0
+def test_winner_that_was_only_lucky_is_not_used(tmp_path: Path) -> None:
+    """Better on the plan's seed, as much worse on fresh ones: the default is kept."""
+
+    def lucky(job: Job) -> float:
+        return falling(job) if job.plan.learning.seed == 42 else 4.0 - falling(job)
+
+    worker = Worker(lucky)
+    decision = decide(tmp_path, worker)
+    assert decision.is_default
+    assert decision.learning.lora_rank == 16
     assert "keeping the default" in decision.sentence
 
 
-def test_too_few_rows_prove_nothing(tmp_path: Path) -> None:
-    """Two held-out rows cannot tell a gain from noise."""
-    write_rows(tmp_path, 0, [2.0, 2.0])
-    write_rows(tmp_path, 1, [1.0, 1.0])
-    decision = decide([result(0, 2.0), result(1, 1.0)], tmp_path)
-    assert decision is not None
-    assert decision.chosen.number == 0
-    assert "too few" in decision.sentence
+def test_interval_is_told_and_covers_the_difference(tmp_path: Path) -> None:
+    """The 95 % interval is around the mean of the pairs and not of no width."""
+    decision = decide(tmp_path, Worker(falling))
+    assert decision.half_width is not None
+    assert decision.half_width > 0
+    assert "(95 %)" in decision.sentence
 
 
-def test_best_default_is_kept_and_an_unfinished_one_replaced(tmp_path: Path) -> None:
-    """Trial 0 wins ties; if it did not finish, the best of the others is taken."""
-    best = decide([result(0, 1.0), result(1, 1.2)], tmp_path)
-    assert best is not None
-    assert best.chosen.number == 0
-    other = decide([result(0, 1.9, "stopped"), result(1, 1.2)], tmp_path)
-    assert other is not None
-    assert other.chosen.number == 1
-    assert decide([result(0, None, "failed")], tmp_path) is None
+def test_default_that_is_best_needs_no_last_word(tmp_path: Path) -> None:
+    """A valley around the default: no further trial runs."""
+
+    def valley(job: Job) -> float:
+        return 1.0 + math.log(job.plan.learning.learning_rate / 5e-3) ** 2
+
+    worker = Worker(valley)
+    decision = decide(tmp_path, worker)
+    assert decision.is_default
+    assert len(worker.jobs) == 4
+
+
+def test_resumed_last_word_repeats_nothing(tmp_path: Path) -> None:
+    """Pairs that were run before the search was cut off are read from the journal."""
+    first = decide(tmp_path, Worker(falling))
+    worker = Worker(falling)
+    built, study, _ = search(tmp_path / "run", tiny.plan(tmp_path), worker)
+    again = last_word(study, built, 2)
+    assert again == first
+    assert worker.jobs == []
+
+
+def test_epochs_are_read_along_a_trial(tmp_path: Path) -> None:
+    """The end of epoch 1 is lowest of the ends of epochs; marks between them do not count."""
+    lines = [(0.5, 0.9), (1.0, 1.0), (2.0, 1.2), (3.0, 1.4)]
+    text = "".join(
+        f'{{"step": {int(4 * epoch)}, "epoch": {epoch}, "rows": [[{loss}, 7]]}}\n'
+        for epoch, loss in lines
+    )
+    (tmp_path / "eval_rows.jsonl").write_text(text)
+    assert read_epochs(tmp_path, (1, 2, 3)) == 1
+    assert read_epochs(tmp_path, (2, 3)) == 2
+    assert read_epochs(tmp_path / "none", (1, 2)) == 2

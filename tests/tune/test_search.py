@@ -16,7 +16,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import LearningSettings, Plan
 from tsplanner.processes import ProcessResult
 from tsplanner.training.job import Evaluation, Job, JobKind, Record, Status
-from tsplanner.tune.prior import starting_points
+from tsplanner.tune.places import places
 from tsplanner.tune.search import Search
 from tsplanner.tune.slots import Slots, slots
 from tsplanner.tune.space import Space
@@ -74,8 +74,13 @@ class Worker:
         for mark in range(1, 7) if status is Status.OK else []:
             loss = self.loss(job) + (6 - mark)
             row = {"step": mark, "epoch": epochs * mark / 6, "eval_loss": loss}
+            with (folder / "eval_rows.jsonl").open("a") as file:
+                line = {"step": mark, "epoch": row["epoch"], "rows": [[loss, 10]] * 6}
+                file.write(json.dumps(line) + "\n")
             with (folder / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps(row) + "\n")
+            best = {"step": mark, "rows": [[loss, 10]] * 6}
+            (folder / "eval_rows.json").write_text(json.dumps(best))
             evaluations.append(Evaluation(epoch=epochs * mark / 6, step=mark, loss=loss))
             if poll is not None:
                 poll()
@@ -108,43 +113,45 @@ def search(
 ) -> tuple[Search, Study, View]:
     """A search whose memory affords ranks up to ``most_rank``."""
     folder.mkdir(exist_ok=True)
-    study = Study(folder, plan, SPACE, seed=0)
-    study.recover()
     view = View()
 
     def feasible(learning: LearningSettings) -> tuple[int, Plan]:
         return (learning.lora_rank - most_rank) * 2**30, replace(plan, learning=learning)
 
-    study.start_with(starting_points(plan, SPACE, lambda found: feasible(found)[0] <= 0))
+    where = places(plan.learning, SPACE, 3e-3, lambda found: feasible(found)[0] <= 0)
+    study = Study(folder, plan, where)
+    study.recover()
     width = Slots(jobs=jobs, devices=devices)
     built = Search(study, feasible, folder / "trials", slots=width, server=worker, view=view)
     return built, study, view
 
 
-def test_first_trial_is_the_plan_itself(tmp_path: Path) -> None:
-    """Trial 0 trains exactly what the plan says; the search then finds the better rank."""
+def test_first_trial_is_the_prior_and_the_ladder_follows(tmp_path: Path) -> None:
+    """Trial 0 trains the plan's rate at the largest rank; then three times it and a third."""
     plan, worker = tiny.plan(tmp_path), Worker(by_rank)
-    built, study, view = search(tmp_path / "run", plan, worker)
+    built, _, view = search(tmp_path / "run", plan, worker)
     built.run(5)
-    assert worker.jobs[0].plan.learning == plan.learning
+    rates = [job.plan.learning.learning_rate for job in worker.jobs]
+    assert rates[0] == plan.learning.learning_rate
+    assert rates[1] == SPACE.learning_rate[1]
+    assert rates[2] == pytest.approx(rates[0] / 3, rel=1e-4)
+    assert len(set(rates)) == 5
+    assert {job.plan.learning.lora_rank for job in worker.jobs} == {16}
+    assert {job.plan.learning.num_train_epochs for job in worker.jobs} == {3}
     assert len(view.begun) == 5
-    best = min((r for r in study.results() if r.state == "done"), key=lambda r: r.eval_loss or 9)
-    assert best.learning.lora_rank == 16
 
 
 def test_trial_that_memory_refuses_never_starts(tmp_path: Path) -> None:
     """No worker ever sees a rank over what fits, and the wanted number of trials still runs."""
     plan, worker = tiny.plan(tmp_path), Worker(by_rank)
-    built, study, _ = search(tmp_path / "run", plan, worker, most_rank=8)
+    built, _, _ = search(tmp_path / "run", plan, worker, most_rank=8)
     built.run(6)
     assert {job.plan.learning.lora_rank for job in worker.jobs} <= {4, 8}
     assert len(worker.jobs) == 6
-    refused = [found for found in study.results() if found.state == "not started"]
-    assert all("over the free memory" in found.message for found in refused)
 
 
 def test_bad_trial_is_stopped_early(tmp_path: Path) -> None:
-    """A trial worse than the median of the finished ones at the same mark ends there."""
+    """A trial that is far behind a finished one on the same rows ends there."""
     plan = tiny.plan(tmp_path)
     seen: list[int] = []
 
@@ -158,7 +165,7 @@ def test_bad_trial_is_stopped_early(tmp_path: Path) -> None:
     last = study.results()[-1]
     assert last.number == 3
     assert last.state == "stopped"
-    assert "worse than the median" in last.message
+    assert "against trial 0 there" in last.message
     assert seen.count(3) == 2  # the first third is never judged
 
 
@@ -210,7 +217,7 @@ def test_interrupted_trial_is_queued_again(tmp_path: Path) -> None:
     worker = Worker(by_rank)
     built, again, _ = search(tmp_path / "run", plan, worker)
     built.run(5)
-    assert lost.learning == plan.learning
+    assert lost.learning == again.where.default
     assert [job.plan.learning for job in worker.jobs].count(lost.learning) == 1
     assert lost.number not in [found.number for found in again.results()]
     assert len(again.results()) == 5
@@ -224,6 +231,16 @@ def test_search_of_another_dataset_is_refused(tmp_path: Path) -> None:
     Path(plan.dataset.path).write_text('{"instruction": "a", "output": "b"}\n')
     with pytest.raises(TsplannerError, match="another dataset"):
         search(tmp_path / "run", plan, Worker(by_rank))
+
+
+def test_damaged_journal_is_one_sentence_and_stays(tmp_path: Path) -> None:
+    """A file that is no journal is named and left as it is."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "study.journal").write_text("no journal\nat all\n")
+    with pytest.raises(TsplannerError, match="cannot be opened as a search"):
+        search(folder, tiny.plan(tmp_path), Worker(by_rank))
+    assert (folder / "study.journal").read_text().startswith("no journal\n")
 
 
 def test_cpu_runs_as_many_trials_as_cores_and_memory_allow(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ import pytest
 import tiny
 
 from memory_models.settings import FinetuningType
-from tsplanner.errors import UsageError
+from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.planner.advice import largest_rank, with_rank
-from tsplanner.tune.prior import prior_learning_rate, starting_points
+from tsplanner.tune.belief import Point
+from tsplanner.tune.places import places
+from tsplanner.tune.prior import prior_learning_rate
 from tsplanner.tune.space import Space, default_space, narrowed
 
 SPACE = Space(lora_ranks=(4, 8, 16), learning_rate=(1e-4, 1e-2), epochs=(1, 2, 3))
@@ -64,21 +66,36 @@ def test_range_that_is_none_is_refused_by_name(flags: dict[str, str], words: str
         narrowed(SPACE, **flags)
 
 
-def test_search_starts_with_the_plan_then_a_ladder_at_the_largest_rank(tmp_path: Path) -> None:
-    """Trial 0 is the plan; the next ones are at rank 16 around the prior's rate."""
+def test_default_is_the_plans_rate_at_the_largest_rank_that_fits(tmp_path: Path) -> None:
+    """Rank 16 of 4, 8 and 16, or 8 if memory ends there; as many epochs as the range has."""
     plan = tiny.plan(tmp_path)
-    points = starting_points(plan, SPACE, lambda _: True)
-    assert points[0] == plan.learning
-    assert {point.lora_rank for point in points[1:]} == {16}
-    assert len(points) == len({point.learning_rate for point in points[1:]}) + 1
-
-
-def test_rank_that_memory_refuses_is_no_starting_point(tmp_path: Path) -> None:
-    """The ladder stands at the largest rank that fits."""
-    plan = tiny.plan(tmp_path)
-    points = starting_points(plan, SPACE, lambda learning: learning.lora_rank <= 8)
-    assert {point.lora_rank for point in points[1:]} == {8}
+    where = places(plan.learning, SPACE, 3e-3, lambda _: True)
+    assert where.default.lora_rank == 16
+    assert where.default.learning_rate == plan.learning.learning_rate
+    assert where.default.num_train_epochs == 3
+    tight = places(plan.learning, SPACE, 3e-3, lambda learning: learning.lora_rank <= 8)
+    assert tight.default.lora_rank == 8
+    assert tight.space.lora_ranks == (4, 8)
     assert largest_rank(plan.learning, SPACE.lora_ranks, lambda _: False) == 4
+
+
+def test_settings_are_points_and_back(tmp_path: Path) -> None:
+    """A tenth of the centre's rate is one decade below, a quarter of the rank two halvings."""
+    plan = tiny.plan(tmp_path)
+    where = places(plan.learning, SPACE, 1e-2, lambda _: True)
+    found = where.settings(Point(decades=-1.0, halvings=2.0))
+    assert found.learning_rate == pytest.approx(1e-3)
+    assert found.lora_rank == 4
+    assert found.alpha == 2 * found.lora_rank
+    assert where.point(found) == Point(decades=-1.0, halvings=2.0)
+    assert where.settings(where.grid.default) == where.default
+
+
+def test_rank_list_that_cannot_fit_is_one_sentence(tmp_path: Path) -> None:
+    """The ranks and the flag are named."""
+    plan = tiny.plan(tmp_path)
+    with pytest.raises(TsplannerError, match=r"ranks to search \(4, 8, 16\) none fits"):
+        places(plan.learning, SPACE, 1e-2, lambda _: False)
 
 
 def test_alpha_follows_the_rank(tmp_path: Path) -> None:

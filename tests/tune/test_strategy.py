@@ -15,7 +15,8 @@ from tsplanner.tune.strategy import (
     chance,
     next_point,
     pairs_of,
-    undecided,
+    proven,
+    wanted,
 )
 
 DEFAULT = Point(decades=0.0)
@@ -104,9 +105,19 @@ def test_deep_valley_of_other_data_is_followed() -> None:
 def test_quarter_of_the_trials_is_the_last_word() -> None:
     """Eight trials: four to search and two pairs; three: none."""
     assert [pairs_of(trials) for trials in (3, 4, 8, 16)] == [0, 1, 2, 4]
-    assert undecided(0.9)
-    assert not undecided(0.99)
-    assert not undecided(0.1)
+
+
+def test_pair_is_run_while_it_may_decide() -> None:
+    """A winner has one; no more once it is settled, or lost on the fresh seed."""
+    better, worse = [Pair(difference=-0.1)], [Pair(difference=0.1)]
+    assert wanted(0.99, [])
+    assert not wanted(0.4, [])
+    assert wanted(0.9, better)
+    assert not wanted(0.99, better)
+    assert not wanted(0.9, worse)
+    assert proven(0.95, better)
+    assert not proven(0.95, worse)
+    assert not proven(0.85, better)
 
 
 def test_smaller_rank_costs_what_the_sweep_says() -> None:

@@ -35,11 +35,13 @@ from tsplanner.planner.rules import BITSANDBYTES_OPTIMIZERS
 from tsplanner.probe.preflight import free_now
 from tsplanner.processes import SERVER_COMMAND, WarmServer
 from tsplanner.training.job import Status
-from tsplanner.tune.final import Decision, decide
-from tsplanner.tune.prior import prior_learning_rate, starting_points
+from tsplanner.tune.final import Decision, last_word
+from tsplanner.tune.places import Places, places
+from tsplanner.tune.prior import prior_learning_rate
 from tsplanner.tune.search import Feasible, Search
 from tsplanner.tune.slots import Slots, slots
 from tsplanner.tune.space import Space, default_space, narrowed
+from tsplanner.tune.strategy import pairs_of
 from tsplanner.tune.study import Study
 
 EPILOG = """examples:
@@ -60,7 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run-folder", type=Path, metavar="FOLDER", help="[a new one]")
     parser.add_argument("--resume", action="store_true", help="go on with a search cut off")
     parser.add_argument("--jobs", type=positive, metavar="N", help="at once [by the machine]")
-    parser.add_argument("--seed", type=int, metavar="N", help="of the sampler [the plan's]")
     add_force_argument(parser)
     group = parser.add_argument_group("search space [by method, model and rows]")
     group.add_argument("--lora-rank", metavar="4,8,16")
@@ -79,7 +80,6 @@ def from_arguments(namespace: argparse.Namespace) -> int:
             resume=namespace.resume,
             trials=namespace.trials,
             jobs=namespace.jobs,
-            seed=namespace.seed,
             lora_rank=namespace.lora_rank,
             learning_rate=namespace.learning_rate,
             epochs=namespace.epochs,
@@ -129,22 +129,26 @@ def tune(
     options: TuneOptions, plan: Plan, folder: Path, server: WarmServer | None, width: Slots
 ) -> int:
     """Search and full run, on a server that is up where there is one."""
-    space = search_space(options, plan)
     feasible = feasible_under(plan, width)
-    seed = plan.learning.seed if options.seed is None else options.seed
-    study = Study(folder, plan, space, seed=seed)
+    where = places(
+        plan.learning,
+        search_space(options, plan),
+        prior_learning_rate(plan),
+        lambda learning: feasible(learning)[0] <= 0,
+    )
+    study = Study(folder, plan, where)
     study.recover()
-    study.start_with(starting_points(plan, space, lambda learning: feasible(learning)[0] <= 0))
     view = view_for(options)
+    pairs = pairs_of(options.trials)
     if not options.as_json:
-        print("\n".join(opening_lines(plan, space, width)), flush=True)
+        print("\n".join(opening_lines(plan, where, width, options.trials)), flush=True)
     with view:
         earlier = study.results()
         view.recall(earlier)
-        left = options.trials - sum(result.state in COUNTED for result in earlier)
+        ran = sum(one.state in COUNTED and one.seed is None for one in earlier)
         search = Search(study, feasible, folder / "trials", slots=width, server=server, view=view)
-        search.run(left)
-    decision = decide(study.results(), folder / "trials")
+        search.run(options.trials - 2 * pairs - ran)
+        decision = last_word(study, search, pairs)
     if decision is None:
         raise TsplannerError(f"No trial finished: see the logs under {folder / 'trials'}.")
     return train_best(options, plan, folder, decision, server)
@@ -154,7 +158,7 @@ def train_best(
     options: TuneOptions, plan: Plan, folder: Path, decision: Decision, server: WarmServer | None
 ) -> int:
     """The full run with the settings that were decided on."""
-    best = replan(plan, decision.chosen.learning)
+    best = replan(plan, decision.learning)
     full = FullRun(
         plan=best,
         folder=folder,
@@ -218,17 +222,19 @@ def view_for(options: TuneOptions) -> QuietView:
     return LiveView(options.trials) if interactive() else PlainView()
 
 
-def opening_lines(plan: Plan, space: Space, width: Slots) -> list[str]:
+def opening_lines(plan: Plan, where: Places, width: Slots, trials: int) -> list[str]:
     """What is searched and how."""
-    low, high = space.learning_rate
-    ranks = f"rank {', '.join(map(str, space.lora_ranks))}; " if space.lora_ranks else ""
-    epochs = ", ".join(map(str, space.epochs))
-    learning = plan.learning
+    low, high = where.space.learning_rate
+    found, learning = where.space.lora_ranks, where.default
+    ranks = f"rank {', '.join(map(str, found))}; " if found else ""
+    epochs = ", ".join(map(str, where.space.epochs))
     memory = plan.memory.process_bytes.upper / 2**30
-    where = f"{width.jobs} at once" if width.jobs > 1 else "one at a time"
+    at_once = f"{width.jobs} at once" if width.jobs > 1 else "one at a time"
+    pairs = pairs_of(trials)
+    last = f"; {2 * pairs} of them at most for the last word on fresh seeds" if pairs else ""
     return [
         f"Prior: rank {learning.lora_rank}, lr {learning.learning_rate:.1e}, "
         f"{learning.num_train_epochs} epochs ({plan.dataset.rows_kept} rows).   "
-        f"Space: {ranks}lr {low:.1e} to {high:.1e}; epochs {epochs}.",
-        f"Trials {where}, up to {memory:.2f} GiB each.",
+        f"Space: {ranks}lr {low:.1e} to {high:.1e}; epochs {epochs}, read along the trials.",
+        f"{trials} trials{last}; {at_once}, up to {memory:.2f} GiB each.",
     ]

@@ -30,8 +30,6 @@ class TuneOptions:
     trials: int = 8
     jobs: int | None = None
     """Trials at once; None: by the machine."""
-    seed: int | None = None
-    """None: the plan's."""
     lora_rank: str | None = None
     learning_rate: str | None = None
     epochs: str | None = None

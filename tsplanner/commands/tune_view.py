@@ -114,10 +114,11 @@ def result_line(result: Result, prior_loss: float | None) -> str:
     """One trial that is over."""
     loss = "" if result.eval_loss is None else f"{result.eval_loss:.4f}"
     against = ""
-    if result.number and result.eval_loss is not None and prior_loss is not None:
+    fresh = result.seed is not None
+    if result.number and not fresh and result.eval_loss is not None and prior_loss is not None:
         against = f"{result.eval_loss - prior_loss:+.4f}"
     words = result.message or result.state
-    remark = "      prior" if result.number == 0 else ""
+    remark = "      prior" if result.number == 0 else f"      seed {result.seed}" if fresh else ""
     return f"{settings(result.number, result.learning)}  {loss:>9}  {against:>8}  {words}{remark}"
 
 

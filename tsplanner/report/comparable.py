@@ -15,7 +15,7 @@ from itertools import combinations
 from tsplanner.report.facts import FACTS
 from tsplanner.report.page import Text
 from tsplanner.report.run_facts import RunFacts
-from tsplanner.tune.final import paired_difference
+from tsplanner.tune.rows import paired_difference
 
 
 class Axis(StrEnum):

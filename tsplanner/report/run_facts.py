@@ -14,7 +14,7 @@ from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import HardwareSettings, Plan
 from tsplanner.report.overfitting import CurveVerdict, overfitting, record_points
 from tsplanner.training.job import JobKind, Record, Status
-from tsplanner.tune.final import Rows, read_rows
+from tsplanner.tune.rows import Rows, read_rows
 
 Points = tuple[tuple[float, float], ...]
 """(step, value)."""

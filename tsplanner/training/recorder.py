@@ -19,7 +19,9 @@ from tsplanner.training.memory import MemoryMeter
 
 METRICS_FILE = "metrics.jsonl"
 EVAL_ROWS_FILE = "eval_rows.json"
-"""Losses of every held-out row at the best evaluation: what two trials are compared by."""
+"""Losses of every held-out row at the best evaluation: what two runs are compared by."""
+EVAL_MARKS_FILE = "eval_rows.jsonl"
+"""The same at every evaluation of a trial, a line each: what stops a hopeless one."""
 PROBE_WARMUP_STEPS = 2
 """Steps with one-off costs: kernels chosen, optimizer states made, allocator filled."""
 
@@ -53,6 +55,8 @@ class Recorder:
         text = "".join(json.dumps(row) + "\n" for row in kept)
         if ranks.is_main():
             runs.write_text(self.folder / METRICS_FILE, text)
+            if not step:
+                (self.folder / EVAL_MARKS_FILE).unlink(missing_ok=True)
         for row in kept:
             self._remember(row)
         self._seconds_before = max((_number(row, "seconds") or 0.0 for row in kept), default=0.0)
@@ -75,10 +79,14 @@ class Recorder:
         tokens = sum(count for _, count in rows)
         loss = sum(mean * count for mean, count in rows) / max(1, tokens)
         best = self.best_evaluation
-        self._write({"step": step, "epoch": round(epoch, 6), "eval_loss": _finite(loss)})
         better = step and math.isfinite(loss) and (best is None or loss < best.loss)
+        value = {"step": step, "rows": [[mean, count] for mean, count in rows]}
+        if self.job.kind is JobKind.TRIAL and ranks.is_main():
+            # Before the metrics line: who reads that line looks here for the rows.
+            line = {**value, "epoch": round(epoch, 6)}
+            runs.append_line(self.folder / EVAL_MARKS_FILE, json.dumps(line))
+        self._write({"step": step, "epoch": round(epoch, 6), "eval_loss": _finite(loss)})
         if better and ranks.is_main():
-            value = {"step": step, "rows": [[mean, count] for mean, count in rows]}
             runs.write_json(self.folder / EVAL_ROWS_FILE, value)
         return loss
 

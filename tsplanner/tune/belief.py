@@ -24,9 +24,10 @@ MISFIT = 0.1
 """Real valleys leave the shape by so much of their height, one standard deviation."""
 OFFSETS = np.linspace(-1.2, 1.2, 33)
 LEANS = np.array([1.0, 2.5, 6.0])
-NOISES = np.geomspace(0.0003, 0.1, 6)
-NOISE_MEDIAN, NOISE_SPREAD = 0.003, 1.2
-SCALES = np.geomspace(0.002, 2.0, 13)
+NOISES = np.geomspace(0.01, 1.0, 6)
+NOISE_MEDIAN, NOISE_SPREAD = 0.1, 1.2
+"""A trial's own noise as a share of the scale; between 0.01 and 1 of it anything may be."""
+SCALES = np.geomspace(0.002, 5.0, 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +81,9 @@ class Belief:
     def __init__(self, evidence: Evidence, seen: Sequence[Seen] = ()) -> None:
         ranks = evidence.rank_mean + evidence.rank_spread * np.array([-1.2, 0.0, 1.2])
         mesh = np.meshgrid(OFFSETS, SCALES, LEANS, ranks, NOISES, indexing="ij")
-        self.offset, self.scale, self.lean, self.rank, self.noise = (axis.ravel() for axis in mesh)
-        self._weights = _prior(evidence, self.offset, self.scale, self.lean, self.noise)
+        self.offset, self.scale, self.lean, self.rank, share = (axis.ravel() for axis in mesh)
+        self.noise = share * self.scale
+        self._weights = _prior(evidence, self.offset, self.scale, self.lean, share)
         keep = self._weights > self._weights.max() - 12.0
         self._narrow(keep)
         # Sums for the weighted mean that integrates the level out.
@@ -143,13 +145,13 @@ class Belief:
         return math.sqrt(float(self.shares @ np.square(self.noise)))
 
 
-def _prior(evidence: Evidence, offset: Any, scale: Any, lean: Any, noise: Any) -> Any:
+def _prior(evidence: Evidence, offset: Any, scale: Any, lean: Any, share: Any) -> Any:
     """Logarithm of each cell's prior probability."""
     scores = (
         (offset - evidence.offset_mean) / evidence.offset_spread,
         np.log(scale / evidence.scale_median) / evidence.scale_spread,
         np.log(lean / evidence.lean_median) / evidence.lean_spread,
-        np.log(noise / NOISE_MEDIAN) / NOISE_SPREAD,
+        np.log(share / NOISE_MEDIAN) / NOISE_SPREAD,
     )
     total: Any = -0.5 * sum(np.square(score) for score in scores)
     return total

@@ -1,115 +1,239 @@
-"""Is the winner better than the prior, or only luckier?
+"""The last word: is the challenger better than the default, or was it only luckier?
 
-The best of several noisy results is too good on average, so a difference within the noise of the
-held-out rows is no reason to leave the prior.
+The best of several noisy results is too good on average. So the settings that the search expects to
+be best run again beside the default on fresh seeds, each of which also draws its own held-out rows.
+The default stays unless the challenger wins there and all that was seen gives it nine chances in
+ten.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tsplanner.tune.study import Result
+from tsplanner.planner.plan import LearningSettings
+from tsplanner.tune import strategy
+from tsplanner.tune.places import Places
+from tsplanner.tune.rows import FEWEST_ROWS, mean_loss, paired_difference, read_marks, read_rows
+from tsplanner.tune.search import Search
+from tsplanner.tune.strategy import Pair
+from tsplanner.tune.study import Result, Study
 
-EVAL_ROWS_FILE = "eval_rows.json"
-FEWEST_ROWS = 5
-"""Fewer held-out rows than this say nothing about their spread."""
+SEED_STEP = 1
+"""Fresh seeds follow the plan's."""
+NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Which trial's settings the full run uses, and why."""
+    """Which settings the full run uses, and why."""
 
-    chosen: Result
+    learning: LearningSettings
+    is_default: bool
     difference: float | None
-    """Winner's held-out loss minus the prior's; None if they cannot be compared."""
-    standard_error: float | None
-    """Of that difference, from its spread over the held-out rows."""
+    """Challenger's held-out loss minus the default's, mean over the fresh seeds; None: no pair."""
+    half_width: float | None
+    """Of the 95 % interval of that, rows and seeds together."""
+    fresh_seeds: int
+    chance: float | None
+    """That the challenger is better, by all trials; None if there was none."""
     sentence: str
 
 
-def decide(results: list[Result], trials_folder: Path) -> Decision | None:
-    """The winner if it beats trial 0 by more than one standard error, else trial 0's settings.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """Challenger against default."""
 
-    None if no trial finished.
-    """
-    done = [result for result in results if result.state == "done" and result.eval_loss is not None]
+    challenger: LearningSettings
+    default: LearningSettings
+    pairs: tuple[Pair, ...] = ()
+    lost: bool = False
+    """The challenger failed or diverged on a fresh seed."""
+    few_rows: bool = False
+    """The held-out rows are too few to tell anything from noise."""
+
+
+def last_word(study: Study, search: Search, most_pairs: int) -> Decision | None:
+    """Run pairs on fresh seeds until it is clear or ``most_pairs`` are spent; None: nothing ran."""
+    contest = contest_of(study, search.folder)
+    if contest is None:
+        return None
+    if contest.few_rows:
+        words = f"Fewer than {FEWEST_ROWS} held-out rows tell nothing from noise: "
+        return _kept(contest, f"{words}keeping the default.")
+    if contest.challenger == contest.default:
+        return _kept(contest, "No settings are expected to beat the default: keeping it.")
+    while len(contest.pairs) < most_pairs and not contest.lost:
+        if not strategy.wanted(chance_of(contest, study), contest.pairs):
+            break
+        # The first pairs fill all slots; each is judged before the next ones begin.
+        at_once = max(1, search.slots.jobs // 2)
+        first = len(contest.pairs)
+        seeds = [fresh(study, first + n) for n in range(min(at_once, most_pairs - first))]
+        search.again(missing(study, contest, seeds))
+        after = with_pairs(contest, study, search.folder)
+        if len(after.pairs) == len(contest.pairs):
+            break  # a pair was lost otherwise than by the challenger: no more of them
+        contest = after
+    return decided(contest, study)
+
+
+def contest_of(study: Study, folder: Path) -> Contest | None:
+    """Who meets whom; None if no trial of the search finished. Pairs of earlier runs count."""
+    seen, where = study.seen(), study.where
+    results = {one.number: one for one in study.results()}
+    done = [number for number, _ in seen if results[number].state == "done"]
     if not done:
         return None
-    best = min(done, key=lambda result: (result.eval_loss or math.inf, result.number))
-    prior = next((result for result in done if is_prior(result, results)), None)
-    if prior is None:
-        return _sure(best, f"Trial {best.number} is the best; the default did not finish.")
-    if prior.number == best.number:
-        return _sure(best, "No trial is better than the default: keeping the default.")
-    compared = paired_difference(
-        read_rows(trials_folder / str(best.number)), read_rows(trials_folder / str(prior.number))
-    )
-    if compared is None:
-        difference = (best.eval_loss or 0.0) - (prior.eval_loss or 0.0)
-        return Decision(
-            chosen=prior,
-            difference=difference,
-            standard_error=None,
-            sentence=(
-                f"Trial {best.number} against the default: {difference:+.4f}, on too few held-out "
-                "rows to tell it from noise: keeping the default."
-            ),
-        )
-    difference, error = compared
-    better = difference < -error
-    verdict = "using it" if better else "no proof that it is better: keeping the default"
-    return Decision(
-        chosen=best if better else prior,
-        difference=difference,
-        standard_error=error,
-        sentence=(
-            f"Trial {best.number} against the default on the same held-out rows: "
-            f"{difference:+.4f} ± {error:.4f} (one standard error): {verdict}."
-        ),
-    )
+    best = where.settings(strategy.challenger([one for _, one in seen], where.grid))
+    nearest = min(done, key=lambda number: _apart(where, results[number].learning, best))
+    epochs = read_epochs(folder / str(nearest), where.space.epochs)
+    contest = Contest(challenger=replace(best, num_train_epochs=epochs), default=where.default)
+    few = len(read_rows(folder / str(nearest))) < FEWEST_ROWS
+    return with_pairs(replace(contest, few_rows=few), study, folder)
 
 
-def _sure(chosen: Result, sentence: str) -> Decision:
-    return Decision(chosen=chosen, difference=None, standard_error=None, sentence=sentence)
+def _apart(where: Places, one: LearningSettings, other: LearningSettings) -> float:
+    a, b = where.point(one), where.point(other)
+    return abs(a.decades - b.decades) + abs(a.halvings - b.halvings)
 
 
-def is_prior(result: Result, results: list[Result]) -> bool:
-    """Whether a trial has the settings of trial 0 (which may have been run again after a kill)."""
-    first = next((other for other in results if other.number == 0), None)
-    return result.number == 0 or (first is not None and result.learning == first.learning)
+def read_epochs(trial: Path, epochs: Sequence[int]) -> int:
+    """The epochs of a range at whose end a trial's held-out loss was lowest; the most if unknown.
 
-
-Rows = list[tuple[float, int]]
-"""Mean loss and labelled tokens of each held-out row."""
-
-
-def paired_difference(one: Rows, other: Rows) -> tuple[float, float] | None:
-    """(mean difference a token, its standard error); None for too few rows or unequal ones.
-
-    The loss of a set is a ratio of sums, sum(n_i x_i) / sum(n_i); its standard error is that of
-    the linearised mean of n_i (d_i - d) / mean(n).
+    A mark before the end was not annealed, so one that is lowest nevertheless is so for a reason.
     """
-    same = len(one) == len(other) and all(a[1] == b[1] for a, b in zip(one, other, strict=False))
-    if not same or len(one) < FEWEST_ROWS:
-        return None
-    tokens = [count for _, count in one]
-    deltas = [a[0] - b[0] for a, b in zip(one, other, strict=True)]
-    mean_tokens = sum(tokens) / len(tokens)
-    if mean_tokens == 0:
-        return None
-    difference = sum(n * d for n, d in zip(tokens, deltas, strict=True)) / sum(tokens)
-    residuals = [n * (d - difference) / mean_tokens for n, d in zip(tokens, deltas, strict=True)]
-    variance = sum(value * value for value in residuals) / (len(residuals) - 1)
-    return difference, math.sqrt(variance / len(residuals))
+    found = {
+        round(epoch): mean_loss(rows)
+        for epoch, rows in read_marks(trial).values()
+        if abs(epoch - round(epoch)) < 0.01 and round(epoch) in epochs
+    }
+    return min(found, key=lambda epoch: (found[epoch], epoch)) if found else max(epochs)
 
 
-def read_rows(folder: Path) -> Rows:
-    """The held-out rows' losses at a trial's best evaluation; empty if it left none."""
-    try:
-        value = json.loads((folder / EVAL_ROWS_FILE).read_text(encoding="utf-8"))
-        return [(float(mean), int(count)) for mean, count in value["rows"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+def fresh(study: Study, number: int) -> int:
+    """The seed of the pair of that number."""
+    return study.plan.learning.seed + SEED_STEP * (number + 1)
+
+
+def missing(
+    study: Study, contest: Contest, seeds: Sequence[int]
+) -> list[tuple[LearningSettings, int]]:
+    """What of these pairs has not been run."""
+    wanted = [(side, seed) for seed in seeds for side in (contest.challenger, contest.default)]
+    return [(side, seed) for side, seed in wanted if _run_of(study, side, seed) is None]
+
+
+def _run_of(study: Study, side: LearningSettings, seed: int) -> Result | None:
+    same = replace(side, seed=study.plan.learning.seed)
+    return next((one for one in study.results() if one.seed == seed and one.learning == same), None)
+
+
+def with_pairs(contest: Contest, study: Study, folder: Path) -> Contest:
+    """The contest with every pair whose two runs have ended."""
+    pairs: list[Pair] = []
+    number = 0
+    while True:
+        seed = fresh(study, number)
+        one, other = (_run_of(study, s, seed) for s in (contest.challenger, contest.default))
+        if one is None or other is None or other.eval_loss is None:
+            return replace(contest, pairs=tuple(pairs))
+        if one.eval_loss is None:
+            return replace(contest, pairs=tuple(pairs), lost=True)
+        compared = paired_difference(
+            read_rows(folder / str(one.number)), read_rows(folder / str(other.number))
+        )
+        difference, error = compared or (one.eval_loss - other.eval_loss, 0.0)
+        pairs.append(Pair(difference=difference, error=error))
+        number += 1
+
+
+def chance_of(contest: Contest, study: Study) -> float:
+    """Probability that the challenger is better, by all trials."""
+    where = study.where
+    one, default = where.point(contest.challenger), where.point(contest.default)
+    seen = [one for _, one in study.seen()]
+    if one != default:
+        return strategy.chance(seen, contest.pairs, one, default)
+    if not contest.pairs:
+        return 0.6  # seen to be lower along one run: worth a pair, and no proof
+    # Only the epochs differ, about which the belief says nothing: the pairs alone.
+    mean, half = interval(contest, study)
+    return statistics.NormalDist(mean, half / NORMAL_95 + 1e-12).cdf(0.0)
+
+
+def interval(contest: Contest, study: Study) -> tuple[float, float]:
+    """Mean difference over the fresh seeds and half of its 95 % interval.
+
+    The error has two parts: the held-out rows', and that of two trials' own noise between seeds as
+    the belief sees it after all trials, for one or two pairs cannot tell their own.
+    """
+    where, count = study.where, len(contest.pairs)
+    seen = [one for _, one in study.seen()]
+    one, default = where.point(contest.challenger), where.point(contest.default)
+    noise = strategy.noise(seen, contest.pairs if one != default else (), one, default)
+    rows = statistics.fmean(pair.error**2 for pair in contest.pairs)
+    half = NORMAL_95 * math.sqrt((rows + 2 * noise**2) / count)
+    return statistics.fmean(pair.difference for pair in contest.pairs), half
+
+
+def decided(contest: Contest, study: Study) -> Decision:
+    """The verdict on what was run."""
+    name = told(contest.challenger)
+    if contest.lost:
+        words = f"{name} did not finish on a fresh seed: keeping the default."
+        return _kept(contest, words)
+    if not any(study.is_default(one) for one in study.results()):
+        return replace(
+            _kept(contest, f"The default did not finish: using {name}."),
+            learning=contest.challenger,
+            is_default=False,
+        )
+    chance = chance_of(contest, study)
+    better = strategy.proven(chance, contest.pairs)
+    verdict = "using it" if better else "no proof that it is better: keeping the default"
+    if not contest.pairs:
+        words = (
+            f"The trials give {name} {chance:.0%} to beat the default, not run again: {verdict}."
+        )
+        chosen = contest.challenger if better else contest.default
+        kept = _kept(contest, words)
+        return replace(kept, learning=chosen, is_default=not better, chance=chance)
+    mean, half = interval(contest, study)
+    seeds = f"{len(contest.pairs)} fresh seed{'s' if len(contest.pairs) > 1 else ''}"
+    words = (
+        f"{name} run again beside the default on {seeds}: {mean:+.4f} ± {half:.4f} (95 %); all "
+        f"trials give it {chance:.0%} to be better: {verdict}."
+    )
+    return Decision(
+        learning=contest.challenger if better else contest.default,
+        is_default=not better,
+        difference=mean,
+        half_width=half,
+        fresh_seeds=len(contest.pairs),
+        chance=chance,
+        sentence=words,
+    )
+
+
+def told(learning: LearningSettings) -> str:
+    """Settings in a few words."""
+    return (
+        f"Rank {learning.lora_rank}, lr {learning.learning_rate:.1e}, "
+        f"{learning.num_train_epochs} epochs"
+    )
+
+
+def _kept(contest: Contest, sentence: str) -> Decision:
+    return Decision(
+        learning=contest.default,
+        is_default=True,
+        difference=None,
+        half_width=None,
+        fresh_seeds=len(contest.pairs),
+        chance=None,
+        sentence=sentence,
+    )

@@ -13,12 +13,16 @@ from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import LearningSettings, Plan
 from tsplanner.probe.runner import Server, request_stop, run_job
 from tsplanner.training.job import DIVERGED, Job, JobKind, Record, Status
+from tsplanner.tune.pruning import Behind, Course, hopeless
+from tsplanner.tune.rows import Rows, read_marks
 from tsplanner.tune.slots import Slots
-from tsplanner.tune.study import PROGRESS_STEPS, Proposal, Result, Study
+from tsplanner.tune.study import Proposal, Result, Study
 
 ASKS_PER_TRIAL = 4
 """Proposals that memory may refuse, for each trial that is wanted, before the search gives up."""
 WAIT_SECONDS = 0.2
+EVALUATIONS = 3
+"""Of a whole trial, about: ends of epochs, and thirds of a run of one."""
 
 Feasible = Callable[[LearningSettings], tuple[int, Plan]]
 """Bytes over the free memory (0 or less fits), and the plan under these settings."""
@@ -38,7 +42,7 @@ class View(Protocol):
 
 
 class Search:
-    """One call of ``run`` makes trials until so many have been started."""
+    """Runs trials of the search by number, and those of the last word by their settings."""
 
     def __init__(
         self,
@@ -57,17 +61,32 @@ class Search:
         self._lock = threading.Lock()
         self._left = 0
         self._asks_left = 0
+        self._again: list[tuple[LearningSettings, int]] = []
+        self._marks: dict[int, dict[int, Rows]] = {}
+        """Held-out rows of the search's trials, by trial and optimizer step."""
+        for result in study.results():
+            if result.seed is None:
+                found = read_marks(folder / str(result.number))
+                self._marks[result.number] = {step: rows for step, (_, rows) in found.items()}
 
     def run(self, trials: int) -> None:
-        """Start ``trials`` trials and wait for them.
+        """Start ``trials`` trials of the search and wait for them.
 
         KeyboardInterrupt ends the children and is raised on; their trials stay in the journal as
         running, to be queued again by a resumed search. Raises TsplannerError if the default
         settings themselves cannot be trained.
         """
         self._left, self._asks_left = trials, ASKS_PER_TRIAL * trials
-        if trials <= 0:
-            return
+        if trials > 0:
+            self._work()
+
+    def again(self, wanted: list[tuple[LearningSettings, int]]) -> None:
+        """Run settings on fresh seeds, to the end; raises as `run`."""
+        self._again = list(wanted)
+        if wanted:
+            self._work()
+
+    def _work(self) -> None:
         with ThreadPoolExecutor(self.slots.jobs, thread_name_prefix="trial") as pool:
             futures = [pool.submit(self._slot, index) for index in range(self.slots.jobs)]
             try:
@@ -77,9 +96,12 @@ class Search:
                     done, pending = wait(pending, WAIT_SECONDS, return_when=FIRST_EXCEPTION)
                     if any(future.exception() for future in done):
                         break
-            finally:
+                if pending:
+                    self.cancelled.set()
+            except BaseException:
                 # Also on Ctrl-C: the slots' polls see it and end their children.
                 self.cancelled.set()
+                raise
         for future in futures:
             error = future.exception()
             if error is not None and not isinstance(error, Cancelled):
@@ -93,14 +115,19 @@ class Search:
         """The next proposal that memory affords; None when enough have been started."""
         while True:
             with self._lock:
-                if self._left <= 0 or self._asks_left <= 0 or self.cancelled.is_set():
+                if self.cancelled.is_set():
                     return None
-                self._asks_left -= 1
-                proposal = self.study.ask()
+                if self._again:
+                    proposal = self.study.ask_again(*self._again.pop(0))
+                elif self._left > 0 and self._asks_left > 0:
+                    self._asks_left -= 1
+                    proposal = self.study.ask()
+                else:
+                    return None
                 over, plan = self.feasible(proposal.learning)
                 self.study.set_memory(proposal, over)
                 if over <= 0:
-                    self._left -= 1
+                    self._left -= proposal.seed is None
                     self.view.started(proposal.number, proposal.learning)
                     return proposal, plan
             message = f"{over / 2**30:.2f} GiB over the free memory"
@@ -113,20 +140,22 @@ class Search:
             kind=JobKind.TRIAL,
             plan=plan,
             folder=str(folder),
-            evals_per_epoch=max(1, round(PROGRESS_STEPS / epochs)),
+            evals_per_epoch=max(1, round(EVALUATIONS / epochs)),
             threads=self.slots.threads,
         )
-        pruned: list[float] = []
+        stopped: list[tuple[float, Behind]] = []
 
         def on_metrics(row: dict[str, Any]) -> None:
             progress = min(1.0, float(row.get("epoch") or 0.0) / epochs)
-            eval_loss = row.get("eval_loss")
+            eval_loss, step = row.get("eval_loss"), int(row.get("step") or 0)
             with self._lock:
                 self.view.progressed(proposal.number, progress, eval_loss)
-            if eval_loss is None or not row.get("step"):
+            if eval_loss is None or not step:
                 return
-            if self.study.report(proposal, float(eval_loss), progress) and not pruned:
-                pruned.append(float(row["epoch"]))
+            self.study.report(proposal, float(eval_loss), step)
+            behind = None if stopped else self._judged(proposal, step, progress, folder)
+            if behind is not None:
+                stopped.append((float(row["epoch"]), behind))
                 request_stop(folder)
 
         record = run_job(
@@ -137,21 +166,46 @@ class Search:
             check=self._check,
             environment=self.slots.environment(slot),
         )
-        self._judge(proposal, record, pruned)
+        self._judge(proposal, record, stopped)
+
+    def _judged(
+        self, proposal: Proposal, step: int, progress: float, folder: Path
+    ) -> Behind | None:
+        """How far behind a trial is that should stop now; the default and the last word never."""
+        if proposal.seed is not None:
+            return None
+        rows = read_marks(folder).get(step, (0.0, []))[1]
+        final = {one.number: one.eval_loss for one in self.study.results() if one.state == "done"}
+        with self._lock:
+            self._marks.setdefault(proposal.number, {})[step] = rows
+            if proposal.learning == self.study.where.default:
+                return None
+            rivals = {
+                number: Course(marks=dict(marks), final=final.get(number))
+                for number, marks in self._marks.items()
+                if number != proposal.number
+            }
+        return hopeless(step, progress, rows, rivals)
 
     def _check(self) -> None:
         if self.cancelled.is_set():
             raise Cancelled
 
-    def _judge(self, proposal: Proposal, record: Record, pruned: list[float]) -> None:
+    def _judge(
+        self, proposal: Proposal, record: Record, stopped: list[tuple[float, Behind]]
+    ) -> None:
         """Tell the study how a trial ended."""
         losses = [evaluation.loss for evaluation in record.evaluations]
         best = min(losses, default=None)
         if record.status is Status.OK and best is not None and math.isfinite(best):
             self._end(proposal, "done", best, "")
-        elif pruned and record.status is Status.STOPPED:
-            message = f"stopped at epoch {pruned[0]:.2g}: worse than the median of the others there"
-            self._end(proposal, "stopped", best, message)
+        elif stopped and record.status is Status.STOPPED:
+            epoch, behind = stopped[0]
+            message = (
+                f"stopped at epoch {epoch:.2g}: {behind.difference:+.4f} ± {behind.error:.4f} "
+                f"against trial {behind.rival} there"
+            )
+            self._end(proposal, "stopped", best, message, behind)
         elif f"{DIVERGED}: " in record.message:  # of several ranks, behind the rank's number
             self._end(proposal, "failed", None, record.message)
         elif record.status is Status.OK:
@@ -161,16 +215,25 @@ class Search:
             )
         else:
             self._end(proposal, "failed", None, f"{record.status}: {record.message}")
-            if proposal.number == 0:
+            if proposal.seed is None and proposal.learning == self.study.where.default:
                 raise TsplannerError(f"The plan's own settings failed: {record.message}")
 
-    def _end(self, proposal: Proposal, state: str, eval_loss: float | None, message: str) -> None:
+    def _end(
+        self,
+        proposal: Proposal,
+        state: str,
+        eval_loss: float | None,
+        message: str,
+        behind: Behind | None = None,
+    ) -> None:
         result = Result(
             number=proposal.number,
             learning=proposal.learning,
             state=state,
             eval_loss=eval_loss,
             message=message,
+            seed=proposal.seed,
+            behind=None if behind is None else (behind.rival, behind.difference, behind.error),
         )
         self.study.tell(proposal, result)
         with self._lock:

@@ -20,8 +20,8 @@ LADDER = (4, -4)
 """Steps from the default that trials 1 and 2 are at: three times its rate, and a third."""
 PROOF = 0.9
 """Chance of being better than the default that a challenger needs."""
-HOPELESS, SETTLED = 0.2, 0.97
-"""Outside of these chances further pairs change nothing."""
+HOPELESS, SETTLED = 0.5, 0.97
+"""Chance of being better that the first pair needs, and beyond which no further one is run."""
 RANK_TRIAL = 5
 """Every so many trials of the search one asks whether half the rank is enough."""
 
@@ -29,7 +29,7 @@ SWEEP = Evidence(
     offset_mean=0.05,
     offset_spread=0.40,
     scale_median=0.0153,
-    scale_spread=1.0,
+    scale_spread=2.0,
     lean_median=2.5,
     lean_spread=0.76,
     rank_mean=0.11,
@@ -124,9 +124,25 @@ def noise(
     return _after(seen, pairs, one, default, evidence).noise_expected()
 
 
-def undecided(chance_better: float) -> bool:
-    """Whether another pair could change the decision."""
-    return HOPELESS < chance_better < SETTLED
+def wanted(chance_better: float, pairs: Sequence[Pair]) -> bool:
+    """Whether another pair is worth its two trials; a winner has at least one."""
+    if not pairs:
+        return chance_better > HOPELESS
+    return won(pairs) and chance_better < SETTLED
+
+
+def won(pairs: Sequence[Pair]) -> bool:
+    """Whether the challenger was the better one on the fresh seeds, all taken together."""
+    return sum(pair.difference for pair in pairs) < 0
+
+
+def proven(chance_better: float, pairs: Sequence[Pair]) -> bool:
+    """Whether the challenger replaces the default: by all trials, and not against the fresh ones.
+
+    The belief alone would forgive a pair that is lost by a little if the search's own difference
+    was large; that one was chosen for being large.
+    """
+    return chance_better > PROOF and (not pairs or won(pairs))
 
 
 def _after(

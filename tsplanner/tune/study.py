@@ -1,4 +1,4 @@
-"""The Optuna study: a journal in the run folder, a prior that is tried first, memory as a bound.
+"""The Optuna study: a journal in the run folder, our strategy as sampler, memory as a bound.
 
 Optuna is asked and told; it runs nothing. Its journal survives a kill at any point: what was in
 flight is put back in the queue when the search goes on.
@@ -6,8 +6,7 @@ flight is put back in the queue when the search goes on.
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,19 +15,22 @@ from typing import Any
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.advice import with_rank
 from tsplanner.planner.plan import LearningSettings, Plan
-from tsplanner.tune.space import Space
+from tsplanner.training.job import DIVERGED
+from tsplanner.tune.belief import Seen
+from tsplanner.tune.places import Places
+from tsplanner.tune.rows import paired_difference, read_rows
+from tsplanner.tune.sampler import proposing_sampler
+from tsplanner.tune.strategy import next_point
+from tsplanner.tune.subject import subject_of
 
+TRIALS_FOLDER = "trials"
 JOURNAL_FILE = "study.journal"
 STUDY_NAME = "tsplanner"
 CONSTRAINT = "memory_bytes_over"
-STARTUP_TRIALS = 3
-"""Trials before TPE models the results; its default of 10 would make eight trials random."""
-PRUNER_STARTUP_TRIALS = 2
-"""Finished trials before any other may be stopped."""
-PROGRESS_STEPS = 6
-"""Evaluations of a whole trial: trials of 1, 2 and 3 epochs share these marks of progress."""
-PRUNER_WARMUP = PROGRESS_STEPS // 3
-"""Marks a trial is left alone for: the first third tells little, warm-up is part of it."""
+SEED = "seed"
+"""Attribute of a trial of the last word: the fresh seed it runs on."""
+UNKNOWN_SHARE = 0.5
+"""Of what a stopped trial was behind may still have changed: one standard deviation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,8 @@ class Proposal:
 
     number: int
     learning: LearningSettings
+    seed: int | None = None
+    """Of a trial of the last word; None: a trial of the search, on the plan's seed."""
     handle: Any
     """Optuna's trial."""
 
@@ -50,37 +54,61 @@ class Result:
     state: str
     """``done``, ``stopped`` (pruned), ``not started`` (memory) or ``failed``."""
     eval_loss: float | None
+    """The lowest held-out loss it reached."""
     message: str
+    seed: int | None = None
+    """Of a trial of the last word; None: a trial of the search."""
+    behind: tuple[int, float, float] | None = None
+    """Of a stopped trial: the rival, and how far behind it was, with the standard error."""
 
 
 class Study:
     """Ask and tell, safe from several threads."""
 
-    def __init__(self, folder: Path, plan: Plan, space: Space, *, seed: int) -> None:
+    def __init__(self, folder: Path, plan: Plan, where: Places) -> None:
         """Open or make the journal in ``folder``.
 
-        Raises TsplannerError if it holds a search of another model, dataset or method.
+        Raises TsplannerError if it cannot be read, or holds a search of another model, dataset or
+        method.
         """
         import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
+        from optuna.distributions import FloatDistribution, IntDistribution
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna = optuna
         self._lock = threading.RLock()
-        self._reported: set[tuple[int, int]] = set()
-        self.plan, self.space = plan, space
-        self._study = optuna.create_study(
-            study_name=STUDY_NAME,
-            storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL_FILE))),
-            load_if_exists=True,
-            direction="minimize",
-            sampler=optuna.samplers.TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed),
-            pruner=optuna.pruners.MedianPruner(
-                n_startup_trials=PRUNER_STARTUP_TRIALS, n_warmup_steps=PRUNER_WARMUP
-            ),
-        )
+        self.plan, self.where = plan, where
+        self._trials = folder / TRIALS_FOLDER
+        space = where.space
+        low, high = space.learning_rate
+        self._distributions: dict[str, Any] = {
+            "learning_rate": FloatDistribution(low, high, log=True),
+            "num_train_epochs": IntDistribution(1, max(space.epochs)),
+        }
+        if space.lora_ranks:
+            self._distributions["lora_rank"] = IntDistribution(1, max(space.lora_ranks))
+        self._study = self._opened(folder)
         self._check_subject(folder)
+
+    def _opened(self, folder: Path) -> Any:
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        path = folder / JOURNAL_FILE
+        try:
+            return self._optuna.create_study(
+                study_name=STUDY_NAME,
+                storage=JournalStorage(JournalFileBackend(str(path))),
+                load_if_exists=True,
+                direction="minimize",
+                sampler=proposing_sampler(self._propose, lambda: self._distributions),
+            )
+        except Exception as error:  # json, key and lock errors of a damaged or foreign file
+            words = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            raise TsplannerError(
+                f"{path} cannot be opened as a search ({words}): it is left as it is; search in "
+                "a new run folder."
+            ) from error
 
     def _check_subject(self, folder: Path) -> None:
         subject, known = subject_of(self.plan), self._study.user_attrs.get("subject")
@@ -94,86 +122,128 @@ class Study:
             )
 
     def recover(self) -> int:
-        """Fail what was in flight when the last search ended and queue it again; how many."""
+        """Fail what was in flight when the last search ended; how many.
+
+        Trials of the search are queued again; those of the last word are asked for anew.
+        """
         states = self._optuna.trial.TrialState
         stale = self._study.get_trials(deepcopy=False, states=(states.RUNNING,))
         for trial in stale:
             self._study.tell(trial.number, state=states.FAIL)
-            if trial.params:
+            if trial.params and SEED not in trial.user_attrs:
                 self._study.enqueue_trial(trial.params)
         return len(stale)
 
-    def start_with(self, points: list[LearningSettings]) -> None:
-        """Queue the starting points of a study that is new."""
-        if not self._study.get_trials(deepcopy=False):
-            for point in points:
-                self._study.enqueue_trial(self._parameters(point))
-
     def _parameters(self, learning: LearningSettings) -> dict[str, Any]:
-        values: dict[str, Any] = {
+        values = {
             "learning_rate": learning.learning_rate,
             "num_train_epochs": learning.num_train_epochs,
+            "lora_rank": learning.lora_rank,
         }
-        if self.space.lora_ranks:
-            values["lora_rank"] = learning.lora_rank
-        return values
+        return {key: values[key] for key in self._distributions}
+
+    def _propose(self, number: int) -> dict[str, Any]:
+        """Parameters of the next trial of the search."""
+        seen, known = self.seen(), self._searched()
+        settled = {id_ for id_, _ in seen}
+        pending = [
+            self.where.point(self._learning(trial.params))
+            for trial in known
+            if trial.params and trial.number != number and trial.number not in settled
+        ]
+        point = next_point([one for _, one in seen], pending, self.where.grid)
+        return self._parameters(self.where.settings(point))
+
+    def _searched(self) -> list[Any]:
+        trials = self._study.get_trials(deepcopy=False)
+        return [trial for trial in trials if SEED not in trial.user_attrs]
 
     def ask(self) -> Proposal:
-        """The next trial's settings."""
+        """The next trial of the search."""
         with self._lock:
-            trial = self._study.ask()
-            low, high = self.space.learning_rate
-            rate = trial.suggest_float("learning_rate", low, high, log=True)
-            epochs = trial.suggest_categorical("num_train_epochs", self.space.epochs)
-            learning = replace(self.plan.learning, learning_rate=rate, num_train_epochs=epochs)
-            if self.space.lora_ranks:
-                rank = trial.suggest_categorical("lora_rank", self.space.lora_ranks)
-                learning = with_rank(learning, int(rank))
-            return Proposal(number=trial.number, learning=learning, handle=trial)
+            trial = self._study.ask(fixed_distributions=self._distributions)
+            return Proposal(
+                number=trial.number, learning=self._learning(trial.params), handle=trial
+            )
+
+    def ask_again(self, learning: LearningSettings, seed: int) -> Proposal:
+        """A trial of the last word: given settings on a fresh seed."""
+        with self._lock:
+            self._study.enqueue_trial(self._parameters(learning), user_attrs={SEED: seed})
+            trial = self._study.ask(fixed_distributions=self._distributions)
+            return Proposal(
+                number=trial.number,
+                learning=replace(self._learning(trial.params), seed=seed),
+                seed=seed,
+                handle=trial,
+            )
 
     def set_memory(self, proposal: Proposal, bytes_over: int) -> None:
         """Tell the sampler how far over the free memory the estimate is (0 or less fits)."""
         with self._lock:
             proposal.handle.set_constraint(CONSTRAINT, float(bytes_over))
 
-    def report(self, proposal: Proposal, eval_loss: float, progress: float) -> bool:
-        """Note an evaluation at ``progress`` (0..1) of its trial; True if it should stop."""
-        step = round(progress * PROGRESS_STEPS)
+    def report(self, proposal: Proposal, eval_loss: float, step: int) -> None:
+        """Note an evaluation, for the journal and the dashboard."""
         with self._lock:
-            if (proposal.number, step) in self._reported:
-                return False  # more evaluations than steps of progress: the first one counts
-            self._reported.add((proposal.number, step))
             proposal.handle.report(eval_loss, step=step)
-            return progress < 1 and bool(proposal.handle.should_prune())
 
     def tell(self, proposal: Proposal, result: Result) -> None:
         """Record how a trial ended."""
         states = self._optuna.trial.TrialState
         with self._lock:
-            proposal.handle.set_user_attr("state", result.state)
-            proposal.handle.set_user_attr("message", result.message)
-            proposal.handle.set_user_attr("eval_loss", result.eval_loss)
+            for key in ("state", "message", "eval_loss", "behind"):
+                proposal.handle.set_user_attr(key, getattr(result, key))
             if result.state == "done" and result.eval_loss is not None:
                 self._study.tell(proposal.handle, result.eval_loss)
             else:
-                # A pruned trial still teaches the sampler; a failed one is ignored by it.
-                failed = result.state == "failed" and not result.message.startswith("diverged")
-                state = states.FAIL if failed else states.PRUNED
-                self._study.tell(proposal.handle, state=state)
+                failed = result.state == "failed" and DIVERGED not in result.message
+                self._study.tell(proposal.handle, state=states.FAIL if failed else states.PRUNED)
 
     def results(self) -> list[Result]:
         """Every trial that was told, by number."""
-        return [
-            Result(
-                number=trial.number,
-                learning=self._learning(trial.params),
-                state=trial.user_attrs["state"],
-                eval_loss=trial.user_attrs.get("eval_loss"),
-                message=trial.user_attrs.get("message", ""),
-            )
-            for trial in self._study.get_trials(deepcopy=False)
-            if "state" in trial.user_attrs
-        ]
+        with self._lock:
+            return [
+                Result(
+                    number=trial.number,
+                    learning=self._learning(trial.params),
+                    state=trial.user_attrs["state"],
+                    eval_loss=trial.user_attrs.get("eval_loss"),
+                    message=trial.user_attrs.get("message", ""),
+                    seed=trial.user_attrs.get(SEED),
+                    behind=_triple(trial.user_attrs.get("behind")),
+                )
+                for trial in self._study.get_trials(deepcopy=False)
+                if "state" in trial.user_attrs
+            ]
+
+    def seen(self) -> list[tuple[int, Seen]]:
+        """What the search's trials say, by number; of those cut short what they suggest."""
+        results = [one for one in self.results() if one.seed is None]
+        final = {one.number: one.eval_loss for one in results if one.state == "done"}
+        default = next((one.number for one in results if self.is_default(one)), None)
+        found = []
+        for one in results:
+            told = _told(one, final)
+            if told is not None:
+                loss, error = told
+                error = math.hypot(error, self._rows_error(one.number, default))
+                point = self.where.point(one.learning)
+                found.append((one.number, Seen(point=point, loss=loss, error=error)))
+        return found
+
+    def is_default(self, result: Result) -> bool:
+        """Whether this is the default's own trial, finished."""
+        same = result.seed is None and result.learning == self.where.default
+        return same and result.state == "done"
+
+    def _rows_error(self, number: int, default: int | None) -> float:
+        """Standard error of a trial against the default, of the held-out rows; 0 if unknown."""
+        if default is None or number == default:
+            return 0.0
+        rows = (read_rows(self._trials / str(one)) for one in (number, default))
+        compared = paired_difference(*rows)
+        return 0.0 if compared is None else compared[1]
 
     def _learning(self, parameters: dict[str, Any]) -> LearningSettings:
         learning = replace(
@@ -185,27 +255,23 @@ class Study:
         return learning if rank is None else with_rank(learning, int(rank))
 
 
-def subject_of(plan: Plan) -> dict[str, str]:
-    """What a search is about; results of different subjects cannot be compared."""
-    learning = plan.learning
-    fixed = (learning.effective_batch_size, learning.cutoff_len, learning.validation_fraction)
-    return {
-        "model": f"{plan.model.name} {digest(json.dumps(plan.model.config, sort_keys=True))}",
-        "dataset": f"{plan.dataset.name} {dataset_digest(plan)}",
-        "method": str(learning.finetuning_type),
-        "seed": str(learning.seed),
-        "batch, cutoff and held-out share": " ".join(str(value) for value in fixed),
-    }
+def _triple(value: Any) -> tuple[int, float, float] | None:
+    return None if value is None else (int(value[0]), float(value[1]), float(value[2]))
 
 
-def dataset_digest(plan: Plan) -> str:
-    """Digest of the dataset's content; a file that was edited is another dataset."""
-    if plan.dataset.path is None or not Path(plan.dataset.path).is_file():
-        return "no file"
-    with Path(plan.dataset.path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
-
-
-def digest(text: str) -> str:
-    """Twelve hexadecimal digits of a text's SHA-256."""
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def _told(one: Result, final: dict[int, float | None]) -> tuple[float, float] | None:
+    """Loss that a trial of the search reached, or would have, and the error of that."""
+    if one.state == "done" and one.eval_loss is not None:
+        return one.eval_loss, 0.0
+    if one.behind is not None:
+        rival, difference, error = one.behind
+        reached = final.get(rival)
+        if reached is None:
+            return None
+        return reached + difference, math.hypot(error, UNKNOWN_SHARE * difference)
+    losses = [loss for loss in final.values() if loss is not None]
+    if one.state == "failed" and DIVERGED in one.message and losses:
+        # No loss at all, so worse than all others by more than they differ.
+        spread = max(0.1 * abs(max(losses)), max(losses) - min(losses))
+        return max(losses) + spread, spread
+    return None

@@ -1,0 +1,32 @@
+"""Optuna's sampler interface over a function, so that journal and dashboard stay Optuna's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Proposer = Callable[[int], dict[str, Any]]
+"""Parameters of the trial of that number."""
+
+
+def proposing_sampler(propose: Proposer, distributions: Callable[[], dict[str, Any]]) -> Any:
+    """An optuna.samplers.BaseSampler that asks ``propose`` for all parameters at once."""
+    from optuna.samplers import BaseSampler, RandomSampler
+
+    class ProposingSampler(BaseSampler):  # type: ignore[misc]
+        """Nothing of its own."""
+
+        def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+            """All parameters belong together."""
+            return distributions()
+
+        def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
+            """What the strategy wants next; nothing where the settings are given."""
+            fixed = trial.system_attrs.get("fixed_params", {})
+            return {} if set(search_space) <= set(fixed) else propose(trial.number)
+
+        def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> Any:
+            """Of a parameter that nobody proposed."""
+            return RandomSampler().sample_independent(study, trial, name, distribution)
+
+    return ProposingSampler()

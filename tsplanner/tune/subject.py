@@ -1,0 +1,35 @@
+"""What a search is about: model, data and method that all its trials share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from tsplanner.planner.plan import Plan
+
+
+def subject_of(plan: Plan) -> dict[str, str]:
+    """What a search is about; results of different subjects cannot be compared."""
+    learning = plan.learning
+    fixed = (learning.effective_batch_size, learning.cutoff_len, learning.validation_fraction)
+    return {
+        "model": f"{plan.model.name} {digest(json.dumps(plan.model.config, sort_keys=True))}",
+        "dataset": f"{plan.dataset.name} {dataset_digest(plan)}",
+        "method": str(learning.finetuning_type),
+        "seed": str(learning.seed),
+        "batch, cutoff and held-out share": " ".join(str(value) for value in fixed),
+    }
+
+
+def dataset_digest(plan: Plan) -> str:
+    """Digest of the dataset's content; a file that was edited is another dataset."""
+    if plan.dataset.path is None or not Path(plan.dataset.path).is_file():
+        return "no file"
+    with Path(plan.dataset.path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def digest(text: str) -> str:
+    """Twelve hexadecimal digits of a text's SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
