@@ -50,6 +50,9 @@ class LearningSettings:
     validation_fraction: float = 0.1
     """Share of the kept rows held out for evaluation."""
     seed: int = 42
+    """Of the adapter's first weights and of the order of rows."""
+    split_seed: int = 42
+    """Of the draw of the held-out rows, which so stay the same on every seed."""
 
     @property
     def alpha(self) -> float:

@@ -53,8 +53,9 @@ def load_rows(plan: Plan, tokenizer: Any | None, config: Any) -> Rows:
 
 
 def split_rows(encoded: list[EncodedSample], plan: Plan) -> Rows:
-    """Rows trained on and rows held out, by the plan's seed."""
-    train, validation = split(encoded, plan.learning.validation_fraction, plan.learning.seed)
+    """Rows trained on and rows held out."""
+    learning = plan.learning
+    train, validation = split(encoded, learning.validation_fraction, learning.split_seed)
     return Rows(train=train, validation=validation)
 
 

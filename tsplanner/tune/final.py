@@ -1,9 +1,8 @@
 """The last word: is the challenger better than the default, or was it only luckier?
 
 The best of several noisy results is too good on average. So the settings that the search expects to
-be best run again beside the default on fresh seeds, each of which also draws its own held-out rows.
-The default stays unless the challenger wins there and all that was seen gives it nine chances in
-ten.
+be best run again beside the default on fresh seeds, with the same rows held out. The default stays
+unless the challenger wins there and all that was seen gives it nine chances in ten.
 """
 
 from __future__ import annotations
