@@ -40,6 +40,9 @@ class Decision:
     chance: float | None
     """That the challenger is better, by all trials; None if there was none."""
     sentence: str
+    challenger: LearningSettings
+    """What was expected to be best; the default itself if nothing was."""
+    default: LearningSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +218,8 @@ def decided(contest: Contest, study: Study) -> Decision:
         fresh_seeds=len(contest.pairs),
         chance=chance,
         sentence=words,
+        challenger=contest.challenger,
+        default=contest.default,
     )
 
 
@@ -235,4 +240,6 @@ def _kept(contest: Contest, sentence: str) -> Decision:
         fresh_seeds=len(contest.pairs),
         chance=None,
         sentence=sentence,
+        challenger=contest.challenger,
+        default=contest.default,
     )
