@@ -43,6 +43,9 @@ class View:
         """A trial is over."""
         self.results.append(result)
 
+    def given_back(self, number: int) -> None:
+        """A trial waits to be run again."""
+
 
 class Worker:
     """Answers a job at once: six evaluations whose loss depends on the settings alone."""

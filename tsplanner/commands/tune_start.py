@@ -13,7 +13,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import read_plan, write_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.runs import SAVES
-from tsplanner.tune.study import JOURNAL_FILE
+from tsplanner.tune.storage import JOURNAL_FILE
 
 SEARCH_PLAN = "search-plan.json"
 """The plan a search started from; plan.json becomes the one that was trained."""

@@ -48,6 +48,10 @@ class QuietView:
         learning, _, newest = self.running[number]
         self.running[number] = (learning, progress, newest if eval_loss is None else eval_loss)
 
+    def given_back(self, number: int) -> None:
+        """A trial waits to be run again."""
+        self.running.pop(number, None)
+
     def ended(self, result: Result) -> None:
         """A trial is over."""
         self.running.pop(result.number, None)

@@ -17,10 +17,11 @@ from tsplanner.tune.pruning import Behind, Course, hopeless
 from tsplanner.tune.rows import Rows, read_marks
 from tsplanner.tune.slots import Slots
 from tsplanner.tune.study import Proposal, Result, Study
+from tsplanner.tune.takes import StorageGone
 
-ASKS_PER_TRIAL = 4
-"""Proposals that memory may refuse, for each trial that is wanted, before the search gives up."""
 WAIT_SECONDS = 0.2
+IDLE_SECONDS = 1.0
+"""Between two looks whether another worker has left a trial, or the leader has decided."""
 EVALUATIONS = 3
 """Of a whole trial, about: ends of epochs, and thirds of a run of one."""
 
@@ -38,7 +39,10 @@ class View(Protocol):
         """A trial is ``progress`` (0..1) through; its newest evaluation, if there was one."""
 
     def ended(self, result: Result) -> None:
-        """A trial is over."""
+        """A trial is over, here or in another process."""
+
+    def given_back(self, number: int) -> None:
+        """A trial ended by an accident and waits to be run again under another number."""
 
 
 class Search:
@@ -59,15 +63,13 @@ class Search:
         self.slots, self.server, self.view = slots, server, view
         self.cancelled = threading.Event()
         self._lock = threading.Lock()
-        self._left = 0
-        self._asks_left = 0
-        self._again: list[tuple[LearningSettings, int]] = []
+        self._helps = False
         self._marks: dict[int, dict[int, Rows]] = {}
         """Held-out rows of the search's trials, by trial and optimizer step."""
+        self._known: set[int] = set()
+        """Trials that ended and that the view has been told of."""
         for result in study.results():
-            if result.seed is None:
-                found = read_marks(folder / str(result.number))
-                self._marks[result.number] = {step: rows for step, (_, rows) in found.items()}
+            self._recall(result)
 
     def run(self, trials: int) -> None:
         """Start ``trials`` trials of the search and wait for them.
@@ -76,15 +78,27 @@ class Search:
         running, to be queued again by a resumed search. Raises TsplannerError if the default
         settings themselves cannot be trained.
         """
-        self._left, self._asks_left = trials, ASKS_PER_TRIAL * trials
+        self.study.want(trials)
         if trials > 0:
             self._work()
 
     def again(self, wanted: list[tuple[LearningSettings, int]]) -> None:
         """Run settings on fresh seeds, to the end; raises as `run`."""
-        self._again = list(wanted)
+        self.study.queue(wanted)
         if wanted:
             self._work()
+
+    def help(self) -> None:
+        """Run trials of a search that another process leads, until it wants no more; as `run`."""
+        self._helps = True
+        self._work()
+
+    def _recall(self, result: Result) -> None:
+        """Take a trial that ended in another process, or before, into account."""
+        self._known.add(result.number)
+        if result.seed is None and result.number not in self._marks:
+            found = read_marks(self.folder / str(result.number))
+            self._marks[result.number] = {step: rows for step, (_, rows) in found.items()}
 
     def _work(self) -> None:
         with ThreadPoolExecutor(self.slots.jobs, thread_name_prefix="trial") as pool:
@@ -94,44 +108,64 @@ class Search:
                 while pending:
                     # In slices, so that Ctrl-C is seen at once.
                     done, pending = wait(pending, WAIT_SECONDS, return_when=FIRST_EXCEPTION)
-                    if any(future.exception() for future in done):
+                    errors = [future.exception() for future in done]
+                    # With the storage away the trials under way may still end well.
+                    if any(one and not isinstance(one, StorageGone) for one in errors):
                         break
                 if pending:
-                    self.cancelled.set()
+                    self._cancel()
             except BaseException:
                 # Also on Ctrl-C: the slots' polls see it and end their children.
-                self.cancelled.set()
+                self._cancel()
                 raise
         for future in futures:
             error = future.exception()
             if error is not None and not isinstance(error, Cancelled):
                 raise error
 
+    def _cancel(self) -> None:
+        self.cancelled.set()
+        self.study.stop.set()
+
     def _slot(self, index: int) -> None:
         while (found := self._next()) is not None:
             self._trial(*found, index)
 
-    def _next(self) -> tuple[Proposal, Plan] | None:
-        """The next proposal that memory affords; None when enough have been started."""
-        while True:
+    def _next(self, *, wait: bool = True) -> tuple[Proposal, Plan] | None:
+        """The next proposal that memory affords; None when there is none (left, if ``wait``)."""
+        while not self.cancelled.is_set():
             with self._lock:
-                if self.cancelled.is_set():
-                    return None
-                if self._again:
-                    proposal = self.study.ask_again(*self._again.pop(0))
-                elif self._left > 0 and self._asks_left > 0:
-                    self._asks_left -= 1
-                    proposal = self.study.ask()
-                else:
-                    return None
-                over, plan = self.feasible(proposal.learning)
-                self.study.set_memory(proposal, over)
-                if over <= 0:
-                    self._left -= proposal.seed is None
-                    self.view.started(proposal.number, proposal.learning)
-                    return proposal, plan
-            message = f"{over / 2**30:.2f} GiB over the free memory"
-            self._end(proposal, "not started", None, message)
+                proposal = self.study.take()
+                self._see_others()
+                if proposal is not None:
+                    over, plan = self.feasible(proposal.learning)
+                    self.study.set_memory(proposal, over)
+                    if over <= 0:
+                        self.view.started(proposal.number, proposal.learning)
+                        return proposal, plan
+            if proposal is not None:
+                message = f"{over / 2**30:.2f} GiB over the free memory"
+                self._end(proposal, "not started", None, message)
+            elif not (wait and self._more_may_come()):
+                return None
+            else:
+                self.cancelled.wait(IDLE_SECONDS)
+        return None
+
+    def _more_may_come(self) -> bool:
+        """Whether another worker's trial may come back, or its leader may want another."""
+        if not self._helps:
+            return self.study.busy_elsewhere()
+        return not self.study.over and (
+            self.study.leader is not None or self.study.busy_elsewhere()
+        )
+
+    def _see_others(self) -> None:
+        """Show and remember what ended in other processes."""
+        for result in self.study.results():
+            if result.number not in self._known:
+                self._recall(result)
+                self.view.ended(result)
 
     def _trial(self, proposal: Proposal, plan: Plan, slot: int) -> None:
         folder = self.folder / str(proposal.number)
@@ -213,6 +247,9 @@ class Search:
                 "The trials need held-out rows to be compared by: plan with --validation-fraction "
                 "above 0 and at least two rows."
             )
+        elif was_killed(record) and self.study.give_back(proposal):
+            with self._lock:
+                self.view.given_back(proposal.number)
         else:
             self._end(proposal, "failed", None, f"{record.status}: {record.message}")
             if proposal.seed is None and proposal.learning == self.study.where.default:
@@ -235,9 +272,19 @@ class Search:
             seed=proposal.seed,
             behind=None if behind is None else (behind.rival, behind.difference, behind.error),
         )
+        with self._lock:
+            self._known.add(proposal.number)
         self.study.tell(proposal, result)
         with self._lock:
             self.view.ended(result)
+
+
+def was_killed(record: Record) -> bool:
+    """Whether a worker was ended from outside, and not for memory: an accident, not the settings.
+
+    A rank's number may stand before the words.
+    """
+    return record.status is Status.CRASHED and "was ended by SIGKILL" in record.message
 
 
 class Cancelled(Exception):

@@ -1,36 +1,45 @@
-"""The Optuna study: a journal in the run folder, our strategy as sampler, memory as a bound.
+"""The Optuna study: a journal or a database, our strategy as sampler, memory as a bound.
 
-Optuna is asked and told; it runs nothing. Its journal survives a kill at any point: what was in
-flight is put back in the queue when the search goes on.
+Optuna is asked and told; it runs nothing. What it keeps survives a kill at any point, and several
+processes may work on it: takes.py has how trials are taken and given back.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
-import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tsplanner import runs
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.advice import with_rank
 from tsplanner.planner.plan import LearningSettings, Plan
-from tsplanner.training.job import DIVERGED
 from tsplanner.tune.belief import Seen
+from tsplanner.tune.opening import open_study
 from tsplanner.tune.places import Places
+from tsplanner.tune.results import Result, told_loss, triple
 from tsplanner.tune.rows import paired_difference, read_rows
 from tsplanner.tune.sampler import proposing_sampler
+from tsplanner.tune.storage import open_place
 from tsplanner.tune.strategy import next_point
-from tsplanner.tune.subject import subject_of
+from tsplanner.tune.takes import (
+    COUNTED,
+    OUTCOME_FILE,
+    OVER,
+    SEED,
+    STATE,
+    WANTED,
+    Takes,
+    is_transient,
+)
+
+__all__ = ["Proposal", "Result", "Study"]
 
 TRIALS_FOLDER = "trials"
-JOURNAL_FILE = "study.journal"
-STUDY_NAME = "tsplanner"
 CONSTRAINT = "memory_bytes_over"
-SEED = "seed"
-"""Attribute of a trial of the last word: the fresh seed it runs on."""
-UNKNOWN_SHARE = 0.5
-"""Of what a stopped trial was behind may still have changed: one standard deviation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,94 +54,82 @@ class Proposal:
     """Optuna's trial."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One trial that has ended."""
-
-    number: int
-    learning: LearningSettings
-    state: str
-    """``done``, ``stopped`` (pruned), ``not started`` (memory) or ``failed``."""
-    eval_loss: float | None
-    """The lowest held-out loss it reached."""
-    message: str
-    seed: int | None = None
-    """Of a trial of the last word; None: a trial of the search."""
-    behind: tuple[int, float, float] | None = None
-    """Of a stopped trial: the rival, and how far behind it was, with the standard error."""
-
-
 class Study:
-    """Ask and tell, safe from several threads."""
+    """Ask and tell, safe from several threads and processes."""
 
-    def __init__(self, folder: Path, plan: Plan, where: Places) -> None:
-        """Open or make the journal in ``folder``.
+    def __init__(
+        self, folder: Path, plan: Plan, where: Places | None, storage: str | None = None
+    ) -> None:
+        """Open or make the study of ``folder``, in a journal there or at the URL ``storage``.
 
-        Raises TsplannerError if it cannot be read, or holds a search of another model, dataset or
-        method.
+        ``where`` is what a new study searches; one that exists keeps its own (None: it must
+        exist). Raises TsplannerError, with nothing changed, if the place cannot be used or holds
+        a search of another model, dataset or method.
         """
-        import optuna
+        self.plan, self.folder = plan, folder
+        self._trials = folder / TRIALS_FOLDER
+        self.place = open_place(folder, storage)
+        sampler = proposing_sampler(self._propose, lambda: self._distributions)
+        self._study, self.where = open_study(folder, plan, where, self.place, sampler)
+        self._distributions = self._axes()
+        self._takes = Takes(self._study, self.place, folder)
+        self.stop = self._takes.stop
+        """Set to end any waiting for a storage that is away."""
+        self._unsent: list[tuple[Any, float, int]] = []
+
+    def _axes(self) -> dict[str, Any]:
         from optuna.distributions import FloatDistribution, IntDistribution
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._optuna = optuna
-        self._lock = threading.RLock()
-        self.plan, self.where = plan, where
-        self._trials = folder / TRIALS_FOLDER
-        space = where.space
+        space = self.where.space
         low, high = space.learning_rate
-        self._distributions: dict[str, Any] = {
+        found: dict[str, Any] = {
             "learning_rate": FloatDistribution(low, high, log=True),
             "num_train_epochs": IntDistribution(1, max(space.epochs)),
         }
         if space.lora_ranks:
-            self._distributions["lora_rank"] = IntDistribution(1, max(space.lora_ranks))
-        self._study = self._opened(folder)
-        self._check_subject(folder)
-
-    def _opened(self, folder: Path) -> Any:
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-
-        path = folder / JOURNAL_FILE
-        try:
-            return self._optuna.create_study(
-                study_name=STUDY_NAME,
-                storage=JournalStorage(JournalFileBackend(str(path))),
-                load_if_exists=True,
-                direction="minimize",
-                sampler=proposing_sampler(self._propose, lambda: self._distributions),
-            )
-        except Exception as error:  # json, key and lock errors of a damaged or foreign file
-            words = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            raise TsplannerError(
-                f"{path} cannot be opened as a search ({words}): it is left as it is; search in "
-                "a new run folder."
-            ) from error
-
-    def _check_subject(self, folder: Path) -> None:
-        subject, known = subject_of(self.plan), self._study.user_attrs.get("subject")
-        if known is None:
-            self._study.set_user_attr("subject", subject)
-        elif known != subject:
-            changed = next(key for key in subject if subject[key] != known.get(key))
-            raise TsplannerError(
-                f"{folder} holds a search with another {changed} ({known.get(changed)}, now "
-                f"{subject[changed]}): resume it with its own plan, or search in a new run folder."
-            )
+            found["lora_rank"] = IntDistribution(1, max(space.lora_ranks))
+        return found
 
     def recover(self) -> int:
-        """Fail what was in flight when the last search ended; how many.
+        """Lead the study, and queue again what was in flight with workers that are gone; how many.
 
-        Trials of the search are queued again; those of the last word are asked for anew.
+        Raises TsplannerError if another process leads it.
         """
-        states = self._optuna.trial.TrialState
-        stale = self._study.get_trials(deepcopy=False, states=(states.RUNNING,))
-        for trial in stale:
-            self._study.tell(trial.number, state=states.FAIL)
-            if trial.params and SEED not in trial.user_attrs:
-                self._study.enqueue_trial(trial.params)
-        return len(stale)
+        self._takes.await_leader()
+        return self._takes.steadily(self._takes.lead)
+
+    @property
+    def leader(self) -> str | None:
+        """The worker that decides in the end; None: it is gone."""
+        return self._takes.steadily(self._takes.leader)
+
+    @property
+    def name(self) -> str:
+        """This process as a worker: host and process id."""
+        return self._takes.crew.me.name
+
+    @property
+    def over(self) -> bool:
+        """Whether the leader has decided, and wants no more trials."""
+        return bool(self._takes.steadily(lambda: self._study.user_attrs.get(OVER)))
+
+    def finish(self) -> None:
+        """The leader has decided."""
+        self._takes.steadily(lambda: self._study.set_user_attr(OVER, True))
+
+    def leave(self) -> None:
+        """This process takes no more trials; what it has in flight is the others'. Never raises."""
+        self.stop.set()
+        self._takes.crew.leave()
+
+    def want(self, trials: int) -> None:
+        """So many more trials of the search than have ended, of all workers together."""
+
+        def note() -> None:
+            told = [one for one in self.results() if one.seed is None and one.state in COUNTED]
+            self._study.set_user_attr(WANTED, len(told) + trials)
+
+        self._takes.steadily(note)
 
     def _parameters(self, learning: LearningSettings) -> dict[str, Any]:
         values = {
@@ -149,73 +146,120 @@ class Study:
         pending = [
             self.where.point(self._learning(trial.params))
             for trial in known
-            if trial.params and trial.number != number and trial.number not in settled
+            if trial.params
+            and trial.number != number
+            and trial.number not in settled
+            and (STATE in trial.user_attrs or not trial.state.is_finished())
         ]
         point = next_point([one for _, one in seen], pending, self.where.grid)
         return self._parameters(self.where.settings(point))
 
     def _searched(self) -> list[Any]:
-        trials = self._study.get_trials(deepcopy=False)
-        return [trial for trial in trials if SEED not in trial.user_attrs]
+        return [trial for trial in self._takes.trials() if SEED not in trial.user_attrs]
 
     def ask(self) -> Proposal:
-        """The next trial of the search."""
-        with self._lock:
-            trial = self._study.ask(fixed_distributions=self._distributions)
-            return Proposal(
-                number=trial.number, learning=self._learning(trial.params), handle=trial
-            )
+        """The next trial that waits, or a new one of the search, however many are wanted."""
+        return self._proposal(
+            self._takes.steadily(lambda: self._takes.next(self._distributions, None))
+        )
 
-    def ask_again(self, learning: LearningSettings, seed: int) -> Proposal:
-        """A trial of the last word: given settings on a fresh seed."""
-        with self._lock:
-            self._study.enqueue_trial(self._parameters(learning), user_attrs={SEED: seed})
-            trial = self._study.ask(fixed_distributions=self._distributions)
-            return Proposal(
-                number=trial.number,
-                learning=replace(self._learning(trial.params), seed=seed),
-                seed=seed,
-                handle=trial,
-            )
+    def take(self) -> Proposal | None:
+        """The next trial for this process: one that waits, or one of the search while such are
+        wanted; None: there is none now.
+        """
+
+        def next_trial() -> Any:
+            wanted = self._study.user_attrs.get(WANTED, 0)
+            return self._takes.next(self._distributions, wanted)
+
+        trial = self._takes.steadily(next_trial)
+        return None if trial is None else self._proposal(trial)
+
+    def _proposal(self, trial: Any) -> Proposal:
+        learning, seed = self._learning(trial.params), trial.user_attrs.get(SEED)
+        return Proposal(
+            number=trial.number,
+            learning=learning if seed is None else replace(learning, seed=seed),
+            seed=seed,
+            handle=trial,
+        )
+
+    def queue(self, wanted: list[tuple[LearningSettings, int]]) -> None:
+        """Let trials of the last word wait for whoever takes them: settings and fresh seeds."""
+
+        def note() -> None:
+            for learning, seed in wanted:
+                self._takes.queue(self._parameters(learning), {SEED: seed})
+
+        self._takes.steadily(note)
+
+    def busy_elsewhere(self) -> bool:
+        """Whether trials wait, or run in other processes that live."""
+        return self._takes.steadily(self._takes.busy_elsewhere)
+
+    def give_back(self, proposal: Proposal) -> bool:
+        """Queue a trial again that ended by an accident; False if that was done once before."""
+        return self._takes.steadily(lambda: self._takes.give_back(proposal.number))
 
     def set_memory(self, proposal: Proposal, bytes_over: int) -> None:
         """Tell the sampler how far over the free memory the estimate is (0 or less fits)."""
-        with self._lock:
-            proposal.handle.set_constraint(CONSTRAINT, float(bytes_over))
+        self._takes.steadily(lambda: proposal.handle.set_constraint(CONSTRAINT, float(bytes_over)))
 
     def report(self, proposal: Proposal, eval_loss: float, step: int) -> None:
-        """Note an evaluation, for the journal and the dashboard."""
-        with self._lock:
-            proposal.handle.report(eval_loss, step=step)
+        """Note an evaluation, for the dashboard; one that cannot be noted now is kept for later."""
+        self._unsent.append((proposal.handle, eval_loss, step))
+        with contextlib.suppress(Exception):
+            self._takes.quietly(self._send)
+
+    def _send(self) -> None:
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        while self._unsent:
+            handle, eval_loss, step = self._unsent[0]
+            try:
+                handle.report(eval_loss, step=step)
+            except UpdateFinishedTrialError:
+                pass
+            except Exception as error:
+                if is_transient(error):
+                    raise
+            self._unsent.pop(0)
 
     def tell(self, proposal: Proposal, result: Result) -> None:
-        """Record how a trial ended."""
-        states = self._optuna.trial.TrialState
-        with self._lock:
-            for key in ("state", "message", "eval_loss", "behind"):
-                proposal.handle.set_user_attr(key, getattr(result, key))
-            if result.state == "done" and result.eval_loss is not None:
-                self._study.tell(proposal.handle, result.eval_loss)
-            else:
-                failed = result.state == "failed" and DIVERGED not in result.message
-                self._study.tell(proposal.handle, state=states.FAIL if failed else states.PRUNED)
+        """Record how a trial ended: in its folder first, then in the study."""
+        outcome = {
+            "message": result.message,
+            "eval_loss": result.eval_loss,
+            "behind": result.behind,
+            "ends as": result.ends_as,
+            STATE: result.state,
+        }
+        with contextlib.suppress(OSError, TsplannerError):  # the study is told all the same
+            folder = self._trials / str(result.number)
+            folder.mkdir(parents=True, exist_ok=True)
+            runs.write_text(folder / OUTCOME_FILE, json.dumps(outcome) + "\n")
+
+        def note() -> None:
+            self._send()
+            self._takes.finish(proposal.handle, outcome)
+
+        self._takes.steadily(note)
 
     def results(self) -> list[Result]:
         """Every trial that was told, by number."""
-        with self._lock:
-            return [
-                Result(
-                    number=trial.number,
-                    learning=self._learning(trial.params),
-                    state=trial.user_attrs["state"],
-                    eval_loss=trial.user_attrs.get("eval_loss"),
-                    message=trial.user_attrs.get("message", ""),
-                    seed=trial.user_attrs.get(SEED),
-                    behind=_triple(trial.user_attrs.get("behind")),
-                )
-                for trial in self._study.get_trials(deepcopy=False)
-                if "state" in trial.user_attrs
-            ]
+        return [
+            Result(
+                number=trial.number,
+                learning=self._learning(trial.params),
+                state=trial.user_attrs[STATE],
+                eval_loss=trial.user_attrs.get("eval_loss"),
+                message=trial.user_attrs.get("message", ""),
+                seed=trial.user_attrs.get(SEED),
+                behind=triple(trial.user_attrs.get("behind")),
+            )
+            for trial in self._takes.steadily(self._takes.trials)
+            if STATE in trial.user_attrs and trial.state.is_finished()
+        ]
 
     def seen(self) -> list[tuple[int, Seen]]:
         """What the search's trials say, by number; of those cut short what they suggest."""
@@ -224,7 +268,7 @@ class Study:
         default = next((one.number for one in results if self.is_default(one)), None)
         found = []
         for one in results:
-            told = _told(one, final)
+            told = told_loss(one, final)
             if told is not None:
                 loss, error = told
                 error = math.hypot(error, self._rows_error(one.number, default))
@@ -253,25 +297,3 @@ class Study:
         )
         rank = parameters.get("lora_rank")
         return learning if rank is None else with_rank(learning, int(rank))
-
-
-def _triple(value: Any) -> tuple[int, float, float] | None:
-    return None if value is None else (int(value[0]), float(value[1]), float(value[2]))
-
-
-def _told(one: Result, final: dict[int, float | None]) -> tuple[float, float] | None:
-    """Loss that a trial of the search reached, or would have, and the error of that."""
-    if one.state == "done" and one.eval_loss is not None:
-        return one.eval_loss, 0.0
-    if one.behind is not None:
-        rival, difference, error = one.behind
-        reached = final.get(rival)
-        if reached is None:
-            return None
-        return reached + difference, math.hypot(error, UNKNOWN_SHARE * difference)
-    losses = [loss for loss in final.values() if loss is not None]
-    if one.state == "failed" and DIVERGED in one.message and losses:
-        # No loss at all, so worse than all others by more than they differ.
-        spread = max(0.1 * abs(max(losses)), max(losses) - min(losses))
-        return max(losses) + spread, spread
-    return None

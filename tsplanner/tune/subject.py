@@ -18,6 +18,7 @@ def subject_of(plan: Plan) -> dict[str, str]:
         "dataset": f"{plan.dataset.name} {dataset_digest(plan)}",
         "method": str(learning.finetuning_type),
         "seed": str(learning.seed),
+        "split seed": str(learning.split_seed),
         "batch, cutoff and held-out share": " ".join(str(value) for value in fixed),
     }
 
