@@ -17,6 +17,7 @@ from tsplanner.errors import (
     EXIT_USAGE,
     TsplannerError,
     did_you_mean,
+    without_passwords,
 )
 
 VERBS = {
@@ -147,7 +148,7 @@ def _log_bug() -> str:
     with tempfile.NamedTemporaryFile(
         "w", prefix="tsplanner-", suffix=".log", delete=False, encoding="utf-8"
     ) as log:
-        log.write(text)
+        log.write(without_passwords(text))
     return log.name
 
 

@@ -8,6 +8,7 @@ TsplannerError (1)     expected failure: one sentence, what, where and how to me
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 EXIT_OK = 0
@@ -40,3 +41,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` Did you mean "x"?`` for the closest known name, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f' Did you mean "{close[0]}"?' if close else ""
+
+
+def without_passwords(text: str) -> str:
+    """A text with the passwords of its URLs left out."""
+    text = re.sub(r"(\w://[^/\s:@]*):\S*@", r"\1@", text)
+    return re.sub(r"(?i)([?&\s](?:ssl)?password=)[^&\s'\"]*", r"\1***", text)

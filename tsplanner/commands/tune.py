@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,12 @@ from tsplanner.commands.full_run import (
     run_document,
     start_full_run,
 )
-from tsplanner.commands.tune_start import TuneOptions, plan_and_folder
+from tsplanner.commands.tune_start import (
+    TuneOptions,
+    plan_and_folder,
+    refuse_other_ranges,
+    search_space,
+)
 from tsplanner.commands.tune_view import LiveView, PlainView, QuietView
 from tsplanner.commands.values import positive
 from tsplanner.commands.with_plan import (
@@ -40,7 +46,6 @@ from tsplanner.tune.places import Places, places
 from tsplanner.tune.prior import prior_learning_rate
 from tsplanner.tune.search import Feasible, Search
 from tsplanner.tune.slots import Slots, slots
-from tsplanner.tune.space import Space, default_space, narrowed
 from tsplanner.tune.strategy import pairs_of
 from tsplanner.tune.study import Study
 
@@ -48,6 +53,7 @@ EPILOG = """examples:
   tsplanner tune --trials 8
   tsplanner tune --plan saves/chatts-14b/plan.json --lora-rank 8,16 --learning-rate 1e-4..1e-3
   tsplanner tune --resume
+  tsplanner tune --join saves/chatts-14b/lora/20261123-1      a second GPU, on the same search
 """
 COUNTED = ("done", "stopped", "failed")
 """States of trials that were started."""
@@ -62,6 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run-folder", type=Path, metavar="FOLDER", help="[a new one]")
     parser.add_argument("--resume", action="store_true", help="go on with a search cut off")
     parser.add_argument("--jobs", type=positive, metavar="N", help="at once [by the machine]")
+    parser.add_argument(
+        "--join", type=Path, metavar="FOLDER", help="help the search that another process leads"
+    )
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="postgresql://user@host/database, password in PGPASSWORD [a journal in the folder]",
+    )
     add_force_argument(parser)
     group = parser.add_argument_group("search space [by method, model and rows]")
     group.add_argument("--lora-rank", metavar="4,8,16")
@@ -78,6 +92,8 @@ def from_arguments(namespace: argparse.Namespace) -> int:
             saves=namespace.saves,
             run_folder=namespace.run_folder,
             resume=namespace.resume,
+            join=namespace.join,
+            storage=namespace.storage,
             trials=namespace.trials,
             jobs=namespace.jobs,
             lora_rank=namespace.lora_rank,
@@ -95,6 +111,10 @@ def run(options: TuneOptions, here: Machine | None = None) -> int:
     ``here`` stands in for this machine.
     """
     here = detect_machine() if here is None else here
+    if options.join is not None:
+        from tsplanner.commands.tune_join import join
+
+        return join(options, here)
     plan, folder = plan_and_folder(options, here)
     plan = replace(plan, free_bytes=free_now(plan, here))
     width = slots(plan, here=here, jobs=options.jobs, trials=options.trials)
@@ -136,19 +156,24 @@ def tune(
         prior_learning_rate(plan),
         lambda learning: feasible(learning)[0] <= 0,
     )
-    study = Study(folder, plan, where)
+    study = Study(folder, plan, where, options.storage)
+    where = study.where
+    refuse_other_ranges(options, where.space)
+    if not study.place.shared:
+        print(f"{study.place.shown} is for one process: no --join.", file=sys.stderr)
     study.recover()
     view = view_for(options)
     pairs = pairs_of(options.trials)
     if not options.as_json:
         print("\n".join(opening_lines(plan, where, width, options.trials)), flush=True)
-    with view:
+    with study, view:
         earlier = study.results()
         view.recall(earlier)
         ran = sum(one.state in COUNTED and one.seed is None for one in earlier)
         search = Search(study, feasible, folder / "trials", slots=width, server=server, view=view)
         search.run(options.trials - 2 * pairs - ran)
         decision = last_word(study, search, pairs)
+        study.finish()
     if decision is None:
         raise TsplannerError(f"No trial finished: see the logs under {folder / 'trials'}.")
     return train_best(options, plan, folder, decision, server)
@@ -184,16 +209,6 @@ def decision_document(decision: Decision) -> dict[str, Any]:
     """The decision as plain values."""
     value: dict[str, Any] = msgspec.to_builtins(decision)
     return value
-
-
-def search_space(options: TuneOptions, plan: Plan) -> Space:
-    """The default space with the user's ranges."""
-    return narrowed(
-        default_space(plan, prior_learning_rate(plan)),
-        lora_ranks=options.lora_rank,
-        learning_rate=options.learning_rate,
-        epochs=options.epochs,
-    )
 
 
 def feasible_under(plan: Plan, width: Slots) -> Feasible:

@@ -13,7 +13,9 @@ from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import read_plan, write_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.runs import SAVES
-from tsplanner.tune.storage import JOURNAL_FILE
+from tsplanner.tune.prior import prior_learning_rate
+from tsplanner.tune.space import Space, default_space, narrowed, rate_range, whole_numbers
+from tsplanner.tune.storage import DATABASE_FILE, JOURNAL_FILE, check_place, holds_study
 
 SEARCH_PLAN = "search-plan.json"
 """The plan a search started from; plan.json becomes the one that was trained."""
@@ -27,6 +29,10 @@ class TuneOptions:
     saves: Path = SAVES
     run_folder: Path | None = None
     resume: bool = False
+    join: Path | None = None
+    """Run folder of a search that another process leads."""
+    storage: str | None = None
+    """URL of the database that keeps the study; None: a journal in the run folder."""
     trials: int = 8
     jobs: int | None = None
     """Trials at once; None: by the machine."""
@@ -46,7 +52,7 @@ def plan_and_folder(options: TuneOptions, here: Machine) -> tuple[Plan, Path]:
     folder = options.run_folder
     if folder is None and options.resume:
         folder = newest_search(options.saves)
-    if folder is not None and (folder / JOURNAL_FILE).is_file():
+    if folder is not None and holds_study(folder):
         if not options.resume:
             raise TsplannerError(
                 f"{folder} holds a search already: add --resume to go on with it, or leave out "
@@ -61,6 +67,9 @@ def plan_and_folder(options: TuneOptions, here: Machine) -> tuple[Plan, Path]:
     if options.resume:
         raise TsplannerError(f"{folder} holds no search to resume: leave out --resume.")
     plan = ensure_plan(options)
+    search_space(options, plan)  # a range that is none is refused before anything is made
+    if options.storage is not None:
+        check_place(options.storage)
     refuse_what_has_no_room(plan, here, force=options.force)
     if folder is None:
         folder = runs.create_run_folder(options.saves, plan.model.name, method_name(plan))
@@ -81,9 +90,42 @@ def ensure_plan(options: TuneOptions) -> Plan:
     return plan
 
 
+def search_space(options: TuneOptions, plan: Plan) -> Space:
+    """The default space with the user's ranges."""
+    return narrowed(
+        default_space(plan, prior_learning_rate(plan)),
+        lora_ranks=options.lora_rank,
+        learning_rate=options.learning_rate,
+        epochs=options.epochs,
+    )
+
+
+def refuse_other_ranges(options: TuneOptions, kept: Space) -> None:
+    """Raise TsplannerError if ranges were given that are not those of the search resumed."""
+    if options.lora_rank is not None:
+        asked = set(whole_numbers(options.lora_rank, "--lora-rank"))
+        # Of the ranks that were asked for, those that memory did not afford are not kept.
+        _refuse_unless(set(kept.lora_ranks) <= asked, "--lora-rank", kept.lora_ranks)
+    if options.epochs is not None:
+        same = kept.epochs == whole_numbers(options.epochs, "--epochs")
+        _refuse_unless(same, "--epochs", kept.epochs)
+    if options.learning_rate is not None:
+        same = kept.learning_rate == rate_range(options.learning_rate)
+        _refuse_unless(same, "--learning-rate", kept.learning_rate)
+
+
+def _refuse_unless(same: bool, flag: str, kept: tuple[float, ...]) -> None:
+    if not same:
+        raise TsplannerError(
+            f"{flag} was {', '.join(f'{value:g}' for value in kept)} when this search began and "
+            f"stays so: leave out {flag}, or search in a new run folder."
+        )
+
+
 def newest_search(saves: Path) -> Path:
-    """The run folder whose journal changed last."""
-    journals = list(saves.rglob(JOURNAL_FILE)) if saves.is_dir() else []
+    """The run folder whose study changed last."""
+    names = (JOURNAL_FILE, DATABASE_FILE) if saves.is_dir() else ()
+    journals = [path for name in names for path in saves.rglob(name)]
     if not journals:
         raise TsplannerError(f"No search under {saves} to resume: leave out --resume.")
     return max(journals, key=lambda path: path.stat().st_mtime_ns).parent

@@ -5,8 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tsplanner.tune.space import Space
+
 Proposer = Callable[[int], dict[str, Any]]
 """Parameters of the trial of that number."""
+
+
+def axes(space: Space) -> dict[str, Any]:
+    """Optuna's distributions of a space, for the journal and the dashboard."""
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    low, high = space.learning_rate
+    found: dict[str, Any] = {
+        "learning_rate": FloatDistribution(low, high, log=True),
+        "num_train_epochs": IntDistribution(1, max(space.epochs)),
+    }
+    if space.lora_ranks:
+        found["lora_rank"] = IntDistribution(1, max(space.lora_ranks))
+    return found
 
 
 def proposing_sampler(propose: Proposer, distributions: Callable[[], dict[str, Any]]) -> Any:

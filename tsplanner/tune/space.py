@@ -7,6 +7,7 @@ setting that memory must never move, and tuned variants of LoRA end within 1-2 %
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from memory_models.settings import ADAPTER_METHODS
@@ -30,7 +31,7 @@ class Space:
     def __post_init__(self) -> None:
         """Refuse an empty or reversed range."""
         low, high = self.learning_rate
-        if not 0 < low <= high:
+        if not 0 < low <= high < math.inf:
             raise UsageError(f"--learning-rate {low:g}..{high:g} is no range above 0")
         for flag, values in (("--lora-rank", self.lora_ranks), ("--epochs", self.epochs)):
             if any(value < 1 for value in values):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tsplanner import runs
-from tsplanner.errors import TsplannerError, UsageError
+from tsplanner.errors import TsplannerError, UsageError, without_passwords
 from tsplanner.tune.locks import DatabaseLock, FileLock
 
 JOURNAL_FILE = "study.journal"
@@ -66,10 +66,12 @@ def open_place(folder: Path, url: str | None = None) -> Place:
     return _database(folder, url or (known or {})["storage"], known)
 
 
-def without_password(text: str) -> str:
-    """A text with the passwords of its URLs left out."""
-    text = re.sub(r"(\w+://[^/\s:@]*):[^/\s]*@", r"\1@", text)
-    return re.sub(r"(?i)([?&\s](?:ssl)?password=)[^&\s'\"]*", r"\1***", text)
+def check_place(url: str) -> None:
+    """Raise UsageError or TsplannerError, before a run folder is made, for a useless URL."""
+    parsed = _parsed(url)
+    plain = _plain(parsed)
+    with _one_sentence(plain, Path(), parsed.password):
+        _rdb(parsed, parsed.get_backend_name() == "postgresql")
 
 
 def _journal(folder: Path) -> Place:
@@ -136,13 +138,23 @@ def _parsed(url: str) -> Any:
     except (ArgumentError, ValueError):
         raise UsageError(f"--storage takes {FORMS}") from None
     if parsed.get_backend_name() not in ("postgresql", "sqlite") or not parsed.database:
-        raise UsageError(f'--storage takes {FORMS}, not "{without_password(url)}"')
+        raise UsageError(f'--storage takes {FORMS}, not "{without_passwords(url)}"')
     return parsed
 
 
 def _plain(parsed: Any) -> str:
     """A URL without its password."""
-    return without_password(parsed.render_as_string(hide_password=False)).replace("+psycopg", "", 1)
+    from sqlalchemy import URL
+
+    plain = URL.create(
+        parsed.get_backend_name(),
+        username=parsed.username,
+        host=parsed.host,
+        port=parsed.port,
+        database=parsed.database,
+        query={key: value for key, value in parsed.query.items() if "password" not in key},
+    )
+    return str(plain.render_as_string(hide_password=False))
 
 
 def _database(folder: Path, url: str, known: dict[str, str] | None) -> Place:
@@ -202,4 +214,4 @@ def reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(getattr(error, "orig", None) or error).splitlines()]
-    return without_password(next(filter(None, lines), type(error).__name__)).rstrip(".")
+    return without_passwords(next(filter(None, lines), type(error).__name__)).rstrip(".")

@@ -22,7 +22,7 @@ from tsplanner.tune.opening import open_study
 from tsplanner.tune.places import Places
 from tsplanner.tune.results import Result, told_loss, triple
 from tsplanner.tune.rows import paired_difference, read_rows
-from tsplanner.tune.sampler import proposing_sampler
+from tsplanner.tune.sampler import axes, proposing_sampler
 from tsplanner.tune.storage import open_place
 from tsplanner.tune.strategy import next_point
 from tsplanner.tune.takes import (
@@ -32,6 +32,7 @@ from tsplanner.tune.takes import (
     SEED,
     STATE,
     WANTED,
+    WORKER,
     Takes,
     is_transient,
 )
@@ -71,24 +72,11 @@ class Study:
         self.place = open_place(folder, storage)
         sampler = proposing_sampler(self._propose, lambda: self._distributions)
         self._study, self.where = open_study(folder, plan, where, self.place, sampler)
-        self._distributions = self._axes()
+        self._distributions = axes(self.where.space)
         self._takes = Takes(self._study, self.place, folder)
         self.stop = self._takes.stop
         """Set to end any waiting for a storage that is away."""
         self._unsent: list[tuple[Any, float, int]] = []
-
-    def _axes(self) -> dict[str, Any]:
-        from optuna.distributions import FloatDistribution, IntDistribution
-
-        space = self.where.space
-        low, high = space.learning_rate
-        found: dict[str, Any] = {
-            "learning_rate": FloatDistribution(low, high, log=True),
-            "num_train_epochs": IntDistribution(1, max(space.epochs)),
-        }
-        if space.lora_ranks:
-            found["lora_rank"] = IntDistribution(1, max(space.lora_ranks))
-        return found
 
     def recover(self) -> int:
         """Lead the study, and queue again what was in flight with workers that are gone; how many.
@@ -117,7 +105,20 @@ class Study:
         """The leader has decided."""
         self._takes.steadily(lambda: self._study.set_user_attr(OVER, True))
 
-    def leave(self) -> None:
+    def run_here(self) -> list[int]:
+        """Numbers of the trials that ended in this process."""
+        mine = {
+            trial.number
+            for trial in self._takes.steadily(self._takes.trials)
+            if trial.user_attrs.get(WORKER) == self.name
+        }
+        return [one.number for one in self.results() if one.number in mine]
+
+    def __enter__(self) -> Study:
+        """Work on it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """This process takes no more trials; what it has in flight is the others'. Never raises."""
         self.stop.set()
         self._takes.crew.leave()
@@ -141,21 +142,19 @@ class Study:
 
     def _propose(self, number: int) -> dict[str, Any]:
         """Parameters of the next trial of the search."""
-        seen, known = self.seen(), self._searched()
+        seen, trials = self.seen(), self._takes.trials()
         settled = {id_ for id_, _ in seen}
         pending = [
             self.where.point(self._learning(trial.params))
-            for trial in known
+            for trial in trials
             if trial.params
+            and SEED not in trial.user_attrs
             and trial.number != number
             and trial.number not in settled
             and (STATE in trial.user_attrs or not trial.state.is_finished())
         ]
         point = next_point([one for _, one in seen], pending, self.where.grid)
         return self._parameters(self.where.settings(point))
-
-    def _searched(self) -> list[Any]:
-        return [trial for trial in self._takes.trials() if SEED not in trial.user_attrs]
 
     def ask(self) -> Proposal:
         """The next trial that waits, or a new one of the search, however many are wanted."""
