@@ -103,8 +103,8 @@ def _journal(folder: Path) -> Place:
             storage = JournalStorage(WholeLines(str(path), lock_obj=lock))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise TsplannerError(
-                f"{path} cannot be opened as a search ({type(error).__name__}: {reason(error)}): it "
-                "is left as it is; search in a new run folder."
+                f"{path} cannot be opened as a search ({type(error).__name__}: {reason(error)}): "
+                "it is left as it is; search in a new run folder."
             ) from error
     return Place(storage=storage, lock=lock, name=STUDY_NAME, shown=str(path))
 

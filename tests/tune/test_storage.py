@@ -1,0 +1,312 @@
+"""Where a study is kept: sentences for what cannot be used, and no password anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import tiny
+from crew_member import ended, opened
+
+from tsplanner.errors import TsplannerError, UsageError, without_passwords
+from tsplanner.planner.files import write_plan
+from tsplanner.tune.locks import FileLock
+from tsplanner.tune.storage import check_place, holds_study, open_place
+from tsplanner.tune.study import Study
+from tsplanner.tune.takes import StorageGone, Takes
+
+NOBODY = "postgresql://me:secret@127.0.0.1:1/studies"
+"""No server listens on port 1."""
+
+
+def tune(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The verb on the tiny plan, in a process of its own."""
+    plan = folder / "plan.json"
+    if not plan.is_file():
+        write_plan(tiny.plan(folder), plan)
+    return subprocess.run(
+        [sys.executable, "-m", "tsplanner", "tune", "--plan", str(plan), *words],
+        check=False,
+        cwd=folder,
+        env={**os.environ, "TSPLANNER_STATE": str(folder / "state"), "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run folder beside the tiny plan's data."""
+    tiny.plan(tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    return run
+
+
+def test_dead_database_is_one_sentence_without_its_password(tmp_path: Path) -> None:
+    """Nothing listens there: status 1, no run folder, and the password is nowhere."""
+    pytest.importorskip("psycopg")
+    done = tune(tmp_path, "--storage", NOBODY, "--run-folder", "run")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "postgresql://me@127.0.0.1:1/studies cannot be used" in done.stderr
+    assert "nothing was changed" in done.stderr
+    assert "secret" not in done.stdout + done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("url", ["mysql://me:secret@host/db", "studies.db", "postgresql://host"])
+def test_place_of_another_kind_is_wrong_usage(url: str) -> None:
+    """What is accepted is named; a password is not repeated."""
+    with pytest.raises(UsageError, match="--storage takes postgresql://user@host/database") as told:
+        check_place(url)
+    assert "secret" not in str(told.value)
+
+
+def test_missing_driver_names_the_extra(tmp_path: Path) -> None:
+    """PostgreSQL's driver is no part of a plain installation."""
+    (tmp_path / "psycopg.py").write_text("raise ImportError('no such driver')\n")
+    code = (
+        "from tsplanner.tune.storage import check_place\n"
+        f"try: check_place({NOBODY!r})\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    ).stdout
+    assert said == (
+        "TsplannerError postgresql://me@127.0.0.1:1/studies needs a driver that is not installed: "
+        "pip install 'tsplanner[postgres]'.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("postgresql://me:a/b@c@host:5/db", "postgresql://me@host:5/db"),
+        ("to postgresql+psycopg://me:x@h/d here", "to postgresql+psycopg://me@h/d here"),
+        ("postgresql://h/d?user=me&password=x&a=1", "postgresql://h/d?user=me&password=***&a=1"),
+        (
+            "postgresql://me@host:5432/db sqlite:///a.db",
+            "postgresql://me@host:5432/db sqlite:///a.db",
+        ),
+    ],
+)
+def test_passwords_are_left_out_of_texts(text: str, hidden: str) -> None:
+    """Wherever a URL may be printed or logged."""
+    assert without_passwords(text) == hidden
+
+
+def test_study_in_a_database_notes_where_and_is_resumed_from_there(folder: Path) -> None:
+    """The run folder names the database; a resumed search need not."""
+    url = f"sqlite:///{folder.parent / 'studies.db'}"
+    study = opened(folder, url)
+    proposal = study.ask()
+    study.tell(proposal, ended(0, proposal.learning))
+    assert json.loads((folder / "study.json").read_text())["storage"] == url
+    assert holds_study(folder)
+    again = Study(folder, tiny.plan(folder.parent), None)
+    assert again.results() == [ended(0, proposal.learning)]
+    assert not again.place.shared
+    with pytest.raises(TsplannerError, match="keeps its search in sqlite"):
+        open_place(folder, f"sqlite:///{folder.parent / 'other.db'}")
+
+
+def test_journal_is_not_left_for_a_database(folder: Path) -> None:
+    """A search that began in its folder stays there."""
+    opened(folder)
+    with pytest.raises(TsplannerError, match=r"keeps its search in study\.journal"):
+        open_place(folder, "sqlite:///elsewhere.db")
+
+
+def test_ranges_of_a_search_stay_whatever_memory_is_free(folder: Path) -> None:
+    """A resumed or second worker searches where the first one does."""
+    first = opened(folder).where
+    assert Study(folder, tiny.plan(folder.parent), None).where == first
+
+
+def test_line_that_was_left_half_written_is_dropped(folder: Path) -> None:
+    """A kill or a full disk in the middle of a write leaves a study that goes on."""
+    study = opened(folder)
+    study.want(3)
+    with (folder / "study.journal").open("ab") as file:
+        file.write(b'{"op_code":8,"worker_id":"' + b"x" * 100_000)
+    after = opened(folder)
+    assert after.take() is not None
+    lines = (folder / "study.journal").read_text().splitlines()
+    assert all(json.loads(line) for line in lines)
+
+
+def test_lock_is_free_as_soon_as_its_holder_is_killed(tmp_path: Path) -> None:
+    """No grace period has to pass."""
+    code = (
+        "import sys; from pathlib import Path; from tsplanner.tune.locks import FileLock\n"
+        "FileLock(Path(sys.argv[1])).__enter__(); print('held', flush=True); sys.stdin.read()"
+    )
+    path = tmp_path / "lock"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    with pytest.raises(TimeoutError, match="another process has held"), FileLock(path, 0.1):
+        pass
+    holder.kill()
+    holder.wait()
+    with FileLock(path, 1.0) as lock, lock:  # and the same thread may take it again
+        pass
+
+
+@contextmanager
+def away(study: Study) -> Iterator[list[str]]:
+    """Let every operation on the storage fail as a dead disk does."""
+    backend = study.place.storage._backend
+    append, tried = backend.append_logs, []
+
+    def fails(_: object) -> None:
+        tried.append("append")
+        raise OSError(5, "Input/output error")
+
+    backend.append_logs = fails
+    try:
+        yield tried
+    finally:
+        backend.append_logs = append
+
+
+def test_storage_that_is_away_for_a_while_is_waited_for(folder: Path) -> None:
+    """A trial's end is told as soon as the storage is back."""
+    study = opened(folder)
+    proposal = study.ask()
+    study._takes = impatient(study, 30.0)
+    with away(study):
+        study.report(proposal, 2.0, 1)  # kept for later
+        thread = threading.Thread(target=study.tell, args=(proposal, ended(0, proposal.learning)))
+        thread.start()
+        time.sleep(0.5)
+        assert thread.is_alive()
+    thread.join(timeout=10)
+    assert study.results() == [ended(0, proposal.learning)]
+    assert study._takes.trials()[0].intermediate_values == {1: 2.0}
+
+
+def test_storage_that_stays_away_ends_in_a_sentence_and_loses_no_result(folder: Path) -> None:
+    """How to go on is named; what had ended is told by the resumed search."""
+    study = opened(folder)
+    proposal = study.ask()
+    study._takes = impatient(study, 0.3)
+    with away(study), pytest.raises(StorageGone) as told:
+        study.tell(proposal, ended(0, proposal.learning))
+    assert "was away for 0 s ([Errno 5] Input/output error)" in str(told.value)
+    assert f"tsplanner tune --run-folder {folder} --resume" in str(told.value)
+    after = opened(folder)
+    after.recover()
+    assert after.results() == [ended(0, proposal.learning)]
+
+
+def impatient(study: Study, seconds: float) -> Takes:
+    """The same trials, with less patience."""
+    takes = Takes(study._study, study.place, study.folder, patience=seconds)
+    takes.crew, takes._mine = study._takes.crew, study._takes._mine
+    return takes
+
+
+def test_folder_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
+    """As is one that cannot be written."""
+    (tmp_path / "run").write_text("")
+    with pytest.raises(TsplannerError, match="is no folder that can be written to"):
+        open_place(tmp_path / "run")
+
+
+def test_study_of_an_earlier_version_is_refused_and_left_as_it_is(folder: Path) -> None:
+    """Its held-out rows were drawn otherwise, so its trials cannot be compared."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    path = folder / "study.journal"
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    earlier = optuna.create_study(study_name="tsplanner", storage=storage)
+    earlier.set_user_attr("subject", {"model": "tiny", "seed": "42"})
+    earlier.enqueue_trial({"learning_rate": 1e-3, "num_train_epochs": 3, "lora_rank": 8})
+    before = path.read_bytes()
+    with pytest.raises(TsplannerError, match="another version of tsplanner"):
+        opened(folder)
+    assert path.read_bytes() == before
+
+
+def test_other_held_out_rows_are_another_search(folder: Path) -> None:
+    """Trials judged on other rows cannot be compared; the sentence says which seed changed."""
+    opened(folder)
+    plan = tiny.with_learning(tiny.plan(folder.parent), split_seed=7)
+    with pytest.raises(TsplannerError, match=r"another split seed \(42, now 7\)"):
+        Study(folder, plan, None)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--trials", "0"),
+        ("--learning-rate", "1e-3..1e-5"),
+        ("--learning-rate=-1..1", ""),
+        ("--learning-rate", "1e-3..inf"),
+        ("--lora-rank", ""),
+        ("--lora-rank", "8,-4"),
+        ("--epochs", "0"),
+        ("--storage", "mysql://host/db"),
+    ],
+)
+def test_range_that_is_none_ends_before_anything_is_made(
+    tmp_path: Path, flag: str, value: str
+) -> None:
+    """One sentence, status 2, no run folder."""
+    words = [flag] if "=" in flag else [flag, value]
+    done = tune(tmp_path, "--run-folder", "run", *words)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert flag.partition("=")[0] in done.stderr
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "saves").exists()
+
+
+def test_other_ranges_than_the_searchs_own_are_refused(tmp_path: Path, folder: Path) -> None:
+    """A belief over one range says nothing about another: resuming keeps the first."""
+    opened(folder)
+    write_plan(tiny.plan(tmp_path), folder / "search-plan.json")
+    done = tune(tmp_path, "--run-folder", "run", "--resume", "--learning-rate", "1e-4..1e-3")
+    assert done.returncode == 1
+    assert "--learning-rate was 0.0001, 0.01 when this search began" in done.stderr
+
+
+def test_joining_says_what_is_wrong(tmp_path: Path, folder: Path) -> None:
+    """No search, one that nobody leads, and flags that are not the worker's to set."""
+    write_plan(tiny.plan(tmp_path), tmp_path / "plan.json")
+    base = [sys.executable, "-m", "tsplanner", "tune", "--join"]
+
+    def said(*words: str) -> str:
+        done = subprocess.run(
+            [*base, *words], check=False, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode in (1, 2)
+        assert done.stderr.count("\n") == 1
+        return done.stderr
+
+    assert "holds no search to join" in said("nowhere")
+    assert "leave out --resume" in said("run", "--resume")
+    opened(folder)
+    write_plan(tiny.plan(tmp_path), folder / "search-plan.json")
+    assert "Nobody leads the search in run now" in said("run")

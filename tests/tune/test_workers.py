@@ -1,0 +1,237 @@
+"""Several processes on one study: nothing taken twice, nothing lost when one of them is killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from crew_member import ended, opened
+
+from tsplanner.errors import TsplannerError
+from tsplanner.tune.study import Study
+from tsplanner.tune.workers import KEY, Crew, Member, host_identity, started_at, this_process
+
+MEMBER = Path(__file__).parent / "crew_member.py"
+PATHS = [str(Path(tiny.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+
+
+@contextmanager
+def member(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A worker process that is ready to begin; it begins at a line on its stdin."""
+    process = subprocess.Popen(
+        [sys.executable, str(MEMBER), str(folder), *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(PATHS)},
+    )
+    try:
+        assert said(process).startswith("ready")
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    """The next line that a worker prints."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def begin(process: subprocess.Popen[str]) -> None:
+    """Let a worker take trials."""
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def numbers(process: subprocess.Popen[str]) -> list[int]:
+    """Every trial that a worker took, once it has ended."""
+    return [int(line) for line in process.communicate(timeout=120)[0].split()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run folder beside the tiny plan's data."""
+    tiny.plan(tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    return run
+
+
+def states(study: Study) -> list[str]:
+    """Optuna's state of every trial, by number."""
+    return [trial.state.name for trial in study._takes.trials()]
+
+
+def test_two_workers_share_the_trials_and_repeat_none(folder: Path) -> None:
+    """Of 12 trials each is run once, whoever takes it, and no two try the same rate and rank."""
+    with member(folder, "lead", "12") as one, member(folder, "join") as other:
+        begin(one)
+        begin(other)
+        taken = [*numbers(one), *numbers(other)]
+    assert sorted(taken) == list(range(12))
+    found = opened(folder).results()
+    assert len({(one.learning.lora_rank, one.learning.learning_rate) for one in found}) == 12
+
+
+def test_killed_workers_trial_is_queued_again_once(folder: Path) -> None:
+    """The default was in flight with a worker that was killed: the others run it, one of them."""
+    with (
+        member(folder, "lead", "6") as one,
+        member(folder, "join") as other,
+        member(folder, "hang") as lost,
+    ):
+        begin(lost)
+        assert said(lost) == "0"
+        lost.kill()
+        begin(one)
+        begin(other)
+        taken = [*numbers(one), *numbers(other)]
+    study = opened(folder)
+    assert sorted(taken) == [1, 2, 3, 4, 5, 6]
+    assert states(study) == ["FAIL", *["COMPLETE"] * 6]
+    default = study.where.default
+    assert [one.number for one in study.results() if one.learning == default] == [1]
+
+
+def test_leader_that_was_killed_is_followed_by_one_that_resumes(folder: Path) -> None:
+    """While the first one lives a second leader is refused; killed, it takes over."""
+    with member(folder, "lead", "4") as first:
+        with pytest.raises(TsplannerError, match=f":{first.pid} leads the search .* --join"):
+            opened(folder).recover()
+        first.kill()
+        first.wait()
+        study = opened(folder)
+        assert study.leader is None
+        study.recover()
+        assert study.leader == f"{study.name}"
+
+
+def test_trial_of_a_worker_killed_before_it_could_tell_is_not_repeated(folder: Path) -> None:
+    """Its outcome lies in its folder and is told by whoever comes next."""
+    study = opened(folder)
+    proposal = study.ask()
+    study._takes.finish = lambda *_: None  # type: ignore[method-assign]
+    study.tell(proposal, ended(proposal.number, proposal.learning))
+    assert states(study) == ["RUNNING"]
+    after = opened(folder)
+    assert after.recover() == 0
+    assert states(after) == ["COMPLETE"]
+    assert after.results() == [ended(0, proposal.learning)]
+
+
+def test_copy_in_the_queue_is_not_made_again_after_a_kill_between_two_steps(folder: Path) -> None:
+    """A worker died between queueing the copy and failing the original: still one copy."""
+    study = opened(folder)
+    lost = study.ask()
+    study._study.enqueue_trial(study._parameters(lost.learning), user_attrs={"retry of": 0})
+    opened(folder).recover()
+    assert states(study) == ["FAIL", "WAITING"]
+
+
+def test_result_of_a_worker_that_was_taken_for_dead_is_left_out(folder: Path) -> None:
+    """A machine that slept wakes up and tells: its trial runs elsewhere by then."""
+    slept = opened(folder)
+    proposal = slept.ask()
+    opened(folder).recover()
+    slept.report(proposal, 1.5, 3)
+    slept.tell(proposal, ended(0, proposal.learning))
+    assert states(slept) == ["FAIL", "WAITING"]
+    assert slept.results() == []
+
+
+def test_trial_whose_own_process_was_killed_is_given_back_once(folder: Path) -> None:
+    """An accident is no result; the second one is."""
+    study = opened(folder)
+    first = study.ask()
+    assert study.give_back(first)
+    second = study.ask()
+    assert second.learning == first.learning
+    assert not study.give_back(second)
+    assert states(study) == ["FAIL", "RUNNING"]
+
+
+def test_last_words_trial_goes_back_with_its_seed(folder: Path) -> None:
+    """A fresh seed belongs to the trial, whoever runs it; and it is asked for once."""
+    study = opened(folder)
+    study.want(0)
+    wanted = [(study.where.default, 43)]
+    study.queue(wanted)
+    study.queue(wanted)
+    lost = study.take()
+    assert lost is not None
+    after = opened(folder)
+    after.recover()
+    again = after.take()
+    assert again is not None
+    assert (again.number, again.seed, again.learning) == (1, 43, lost.learning)
+    assert after.take() is None
+
+
+def crew(shared: dict[str, Any], **changes: Any) -> Crew:
+    """A worker that only looks at attributes in memory."""
+    return Crew(lambda: shared, shared.__setitem__, **changes)
+
+
+def test_worker_of_this_host_is_gone_with_its_process() -> None:
+    """A process id alone is not enough: its number may be another process's by now."""
+    me = this_process()
+    shared = {
+        f"{KEY}{one.name}": asdict(one)
+        for one in (
+            replace(me, name="alive"),
+            replace(me, name="earlier", started="1"),
+            replace(me, name="left", left=True),
+        )
+    }
+    looks = crew(shared)
+    assert [looks.gone(name) for name in ("alive", "earlier", "left", "never")] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+def test_child_that_nobody_reaped_counts_as_gone() -> None:
+    """A killed worker may stay in the table of processes for long."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    assert started_at(child.pid) is not None
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert started_at(child.pid) is None
+    child.wait()
+
+
+def test_silent_worker_of_another_host_is_gone_after_the_limit() -> None:
+    """Only a beat that does not change for so long says so, by the observer's own clock."""
+    far = Member(name="far:7", host="elsewhere", pid=7, started="1", beat=3)
+    shared = {f"{KEY}far:7": asdict(far)}
+    looks = crew(shared, gone_seconds=0.0)
+    assert not looks.gone("far:7")
+    assert looks.gone("far:7")
+    shared[f"{KEY}far:7"] = asdict(replace(far, beat=4))
+    assert not looks.gone("far:7")
+    looks.forget_beats()
+    assert not looks.gone("far:7")
+
+
+def test_two_hosts_of_one_name_and_number_are_told_apart() -> None:
+    """Containers often share both; the second worker gets a name of its own."""
+    me = this_process()
+    shared = {f"{KEY}{me.name}": asdict(replace(me, host="the other container"))}
+    enters = crew(shared)
+    enters.enter()
+    assert enters.me.name == f"{me.name}#2"
+    assert shared[f"{KEY}{me.name}#2"]["host"] == host_identity()
+    enters.leave()
