@@ -1,7 +1,7 @@
 """Several trials on one base: the adapted linear of a pack as a program.
 
 It stands for ``tsplanner/training/packed.py`` (``PackedLinear``). All trials have the same number
-of rows in a pass, so a trial's thin product takes its rank's share of all tokens.
+of rows in a pass, and thin products as wide as the largest rank.
 Ignores: the gradients of the trials' hidden states before they are joined.
 """
 
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from memory_models.architecture import Linear
 from memory_models.ops import Ops
 from memory_models.tape import Value, Weight
-from memory_models.units import ceil_div
 
 BaseProduct = Callable[[Ops, Linear, Value], Value]
 
@@ -21,16 +20,17 @@ def packed_linear(ops: Ops, layer: Linear, value: Value, base_product: BaseProdu
     """The base's product, with every trial's adapter added on its rows.
 
     A plain weight in the products' dtype is multiplied here and the adapters are added in place;
-    of any other base the product is copied first. The matrices are cast where they are wider.
+    of any other base the product is copied first. The matrices are stacked.
     """
     tape, ranks = ops.tape, ops.settings.packed_ranks
     width = ops.flow.operand if ops.autocast else value.bytes
     whole = ops.settings.quantization is None and ops.stored == width
     product = None if whole else base_product(ops, layer, value)
     source = ops.cast(value, width)
-    sizes = [rank * side for rank in ranks for side in (layer.in_features, layer.out_features)]
-    casts = [tape.new((0, size, 0), width, needs=False) for size in sizes if ops.adapter != width]
-    lows = [tape.new((part, 0, 0), width, needs=False) for part in shares(ranks)]
+    count, rank = len(ranks), max(ranks)
+    sides = (layer.in_features, layer.out_features)
+    stacks = [tape.new((0, count * rank * side, 0), width, needs=False) for side in sides]
+    low = tape.new((rank, 0, 0), width, needs=False)
     result = tape.new(
         (layer.out_features, 0, 0), width if product is None else product.bytes, needs=True
     )
@@ -38,17 +38,11 @@ def packed_linear(ops: Ops, layer: Linear, value: Value, base_product: BaseProdu
     tape.record(
         (result,),
         inputs,
-        saves=(source, *lows, *casts),
-        work=lows[0].size,
-        weights=tuple(Weight(size, width, ops.adapter) for size in sizes),
+        saves=(source, low, *stacks),
+        work=(low.size[0], ops.adapter * sum(stack.elements[1] for stack in stacks), 0),
+        weights=tuple(Weight(own * side, width, ops.adapter) for own in ranks for side in sides),
     )
-    tape.drop(source, *lows, *casts)
+    tape.drop(source, low, *stacks)
     if product is not None:
         tape.drop(product)
     return result
-
-
-def shares(ranks: tuple[int, ...]) -> list[int]:
-    """Elements a token of each trial's thin product, whole numbers that add up to the mean rank."""
-    each, rest = divmod(ceil_div(sum(ranks), len(ranks)), len(ranks))
-    return [each + (place < rest) for place in range(len(ranks))]

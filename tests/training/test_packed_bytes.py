@@ -51,7 +51,7 @@ def packed(dtype: torch.dtype, *, lean: bool) -> tuple[Any, Layout]:
     for name, parameter in base.named_parameters():
         parameter.requires_grad_("lora_" in name)
     layout = Layout()
-    layout.segments = tuple(Segment(f"t{number}", MICRO) for number in range(len(RANKS)))
+    layout.segments = tuple(Segment(f"t{number}") for number in range(len(RANKS)))
     use_packed_adapters(base, layout)
     return base, layout
 

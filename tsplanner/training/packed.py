@@ -1,16 +1,19 @@
 """Several adapters on one frozen base: each row of a batch goes through its own trial's adapter.
 
-One pass of the base serves all trials; which rows are whose stands in one ``Layout`` that every
-adapted linear reads. A row never meets another trial's adapter: nothing is masked out by a zero,
-so that a trial that diverged (NaN) cannot reach its neighbours.
-Shapes: x [..., in] with the rows of a batch first, weight [out, in], a [r, in], b [out, r].
+One pass of the base serves all trials; whose rows stand where is in one ``Layout`` that every
+adapted linear reads. All trials have the same number of rows in a pass, so that their thin products
+are one batched product, of matrices that are filled up with zeros to the largest rank. A row never
+meets another trial's matrices: nothing is masked out by a zero, so that a trial that diverged (NaN)
+cannot reach its neighbours.
+Shapes: x [k n, in] with the n rows of each of k trials together, weight [out, in], a [r, in],
+b [out, r].
 """
 
 from __future__ import annotations
 
 import contextlib
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -24,17 +27,8 @@ class Segment(NamedTuple):
 
     trial: str
     """Name of its adapter."""
-    rows: int
     series: int = 0
     """Time series of these rows."""
-
-
-class Span(NamedTuple):
-    """Part of a tensor's first dimension that one adapter works on."""
-
-    start: int
-    stop: int
-    scale: float
 
 
 class Layout:
@@ -42,38 +36,32 @@ class Layout:
 
     def __init__(self) -> None:
         self.segments: tuple[Segment, ...] = ()
+        """Of as many rows each."""
         self.alone: str | None = None
         """While the encoder reads one segment's series: all rows are this trial's."""
+        self._scales: dict[tuple[float, ...], Tensor] = {}
 
-    @property
-    def rows(self) -> int:
-        """Rows of the batch."""
-        return sum(segment.rows for segment in self.segments)
-
-    def parts(self, length: int) -> Iterator[tuple[str, int, int]]:
-        """(trial, start, stop) along a first dimension of ``length``, neighbours joined.
+    def trials(self, length: int) -> tuple[str, ...]:
+        """Whose the equal parts of a first dimension of ``length`` are; one if all are the same's.
 
         Mixtures of experts flatten rows and positions: there a row is several entries.
-        Raises TsplannerError for a tensor whose entries are no whole number a row.
+        Raises TsplannerError for a tensor that has no equal parts.
         """
         if self.alone is not None:
-            yield self.alone, 0, length
-            return
-        each, rest = divmod(length, max(1, self.rows))
-        if rest:
+            return (self.alone,)
+        if length % max(1, len(self.segments)):
             raise TsplannerError(
-                f"A linear reads {length} entries of a batch of {self.rows} rows, so trials cannot "
-                "be told apart in it: run them unpacked."
+                f"A linear reads {length} entries of a batch of {len(self.segments)} trials, so "
+                "they cannot be told apart in it: run them unpacked."
             )
-        start = stop = 0
-        trial: str | None = None
-        for segment in self.segments:
-            if trial is not None and segment.trial != trial:
-                yield trial, start, stop
-                start = stop
-            trial, stop = segment.trial, stop + each * segment.rows
-        if trial is not None:
-            yield trial, start, stop
+        names = tuple(segment.trial for segment in self.segments)
+        return names[:1] if len(set(names)) == 1 else names
+
+    def scales(self, values: tuple[float, ...], like: Tensor) -> Tensor:
+        """The adapters' scales [k, 1, 1]; made once, for a copy to the device waits for it."""
+        if values not in self._scales:
+            self._scales[values] = like.new_tensor(values).reshape(-1, 1, 1)
+        return self._scales[values]
 
     @contextlib.contextmanager
     def only(self, trial: str) -> Iterator[None]:
@@ -117,20 +105,23 @@ def _check(name: str, module: nn.Module) -> None:
 
 def _linear(layout: Layout) -> Callable[..., Tensor]:
     def forward(self: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
-        base, spans, matrices = self.base_layer, [], []
-        for trial, start, stop in layout.parts(x.shape[0]):
-            if trial in self.lora_A:
-                spans.append(Span(start, stop, float(self.scaling[trial])))
-                matrices += [self.lora_A[trial].weight, self.lora_B[trial].weight]
-        if not spans:
+        base, trials = self.base_layer, layout.trials(x.shape[0])
+        places = tuple(place for place, trial in enumerate(trials) if trial in self.lora_A)
+        if not places:
             result: Tensor = base(x, *args, **options)
             return result
         dtype = _compute_dtype(x)
+        found = [trials[place] for place in places]
+        # A trial that does not adapt this linear takes part with matrices of zeros.
+        factors = tuple(float(self.scaling.get(trial, 0.0)) for trial in trials)
+        scales = layout.scales(factors, x.new_empty(0, dtype=dtype))
+        matrices = [self.lora_A[trial].weight for trial in found]
+        matrices += [self.lora_B[trial].weight for trial in found]
         if type(base) is nn.Linear and base.weight.dtype == dtype:
-            result = PackedLinear.apply(x, None, base.weight, base.bias, spans, dtype, *matrices)
+            result = PackedLinear.apply(x, None, base.weight, base.bias, scales, places, *matrices)
         else:
             product = base(x, *args, **options)
-            result = PackedLinear.apply(x, product, None, None, spans, dtype, *matrices)
+            result = PackedLinear.apply(x, product, None, None, scales, places, *matrices)
         return result
 
     return forward
@@ -160,10 +151,12 @@ def _encoder(layout: Layout, plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class PackedLinear(torch.autograd.Function):
-    """base(x) + s_i (x_i a_i^T) b_i^T on the rows x_i of each span; the base is frozen.
+    """base(x) + s_i (x_i a_i^T) b_i^T on the rows x_i of each of k trials; the base is frozen.
 
     With ``weight`` the base's product is made here, and backward adds the adapters to its gradient
-    in place; else ``product`` is the base's, of a quantised or cast weight.
+    in place; else ``product`` is the base's, of a quantised or cast weight. ``scales`` [k, 1, 1]
+    are in the dtype of the thin products; ``places`` says whose the matrices are: first all a, then
+    all b.
     """
 
     @staticmethod
@@ -173,61 +166,74 @@ class PackedLinear(torch.autograd.Function):
         product: Tensor | None,
         weight: Tensor | None,
         bias: Tensor | None,
-        spans: list[Span],
-        dtype: torch.dtype,
+        scales: Tensor,
+        places: tuple[int, ...],
         *matrices: Tensor,
     ) -> Tensor:
-        """Keeps x, x_i a_i^T and the matrices, all in ``dtype``."""
-        source = x.to(dtype)
+        """Keeps x, s_i x_i a_i^T [k, N, r] and the stacked matrices, all in the scales' dtype."""
+        source = x.to(scales.dtype)
         if product is None:
             assert weight is not None
             result = nn.functional.linear(source, weight, bias)
         else:
             result = product.clone(memory_format=torch.contiguous_format)
-        narrow = [matrix.to(dtype) for matrix in matrices]
-        lows = []
-        for span, a, b in zip(spans, narrow[::2], narrow[1::2], strict=True):
-            low = _flat(source, span) @ a.t()
-            _add_product(_flat(result, span), low, b.t(), span.scale)
-            lows.append(low)
-        ctx.save_for_backward(source, weight, *lows, *narrow)
-        ctx.spans, ctx.dtypes = spans, (x.dtype, *(matrix.dtype for matrix in matrices))
+        all_a, all_b = matrices[: len(places)], matrices[len(places) :]
+        a = _stacked(all_a, places, scales)
+        b = _stacked([matrix.t() for matrix in all_b], places, scales)
+        count = len(scales)
+        low = torch.bmm(_parts(source, count), a.transpose(1, 2)).mul_(scales)
+        _add_product(_parts(result, count), low, b)
+        ctx.save_for_backward(source, weight, low, a, b, scales)
+        ctx.places, ctx.dtypes = places, (x.dtype, matrices[0].dtype)
+        ctx.ranks = [matrix.shape[0] for matrix in all_a]
         return result
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, of the base's product, and of each span's a and b."""
-        source, weight, *rest = ctx.saved_tensors
-        spans, count = ctx.spans, len(ctx.spans)
-        lows, narrow = rest[:count], rest[count:]
+        """Gradients of x, of the base's product, and of each trial's a and b."""
+        source, weight, low, a, b, scales = ctx.saved_tensors
+        count = len(scales)
         gradient = outputs[0].contiguous()
+        rows = _parts(gradient, count).to(scales.dtype)
+        of_low = torch.bmm(rows, b.transpose(1, 2)).mul_(scales)
+        of_b = torch.bmm(low.transpose(1, 2), rows).to(ctx.dtypes[1])
+        of_a = torch.bmm(of_low.transpose(1, 2), _parts(source, count)).to(ctx.dtypes[1])
         of_x: Tensor | None = None
         if ctx.needs_input_grad[0]:
             of_x = source.new_zeros(source.shape) if weight is None else gradient @ weight
-        found: list[Tensor | None] = []
-        for index, span in enumerate(spans):
-            a, b = narrow[2 * index], narrow[2 * index + 1]
-            rows = _flat(gradient, span).to(source.dtype)
-            of_low = (rows @ b).mul_(span.scale)
-            of_b = (rows.t() @ lows[index]).to(ctx.dtypes[2 + 2 * index]).mul_(span.scale)
-            of_a = (of_low.t() @ _flat(source, span)).to(ctx.dtypes[1 + 2 * index])
-            found += [of_a, of_b]
-            if of_x is not None:
-                _flat(of_x, span).addmm_(of_low, a)
+            _parts(of_x, count).baddbmm_(of_low, a)
+            of_x = of_x.to(ctx.dtypes[0])
+        own_a = _own(of_a, ctx.places, ctx.ranks)
+        own_b = [each.t() for each in _own(of_b, ctx.places, ctx.ranks)]
         of_product = outputs[0] if weight is None else None
-        of_x = None if of_x is None else of_x.to(ctx.dtypes[0])
-        return (of_x, of_product, None, None, None, None, *found)
+        return (of_x, of_product, None, None, None, None, *own_a, *own_b)
 
 
-def _flat(tensor: Tensor, span: Span) -> Tensor:
-    """A span of a tensor as a matrix [N, width]; a view where the tensor is contiguous."""
-    part = tensor[span.start : span.stop]
-    return part.reshape(-1, part.shape[-1])
+def _stacked(found: Sequence[Tensor], places: Sequence[int], like: Tensor) -> Tensor:
+    """Matrices [r_i, width] as [k, r, width] of the largest rank, zeros where there is less."""
+    rank, width = max(matrix.shape[0] for matrix in found), found[0].shape[1]
+    stack = like.new_zeros(len(like), rank, width)
+    parts = stack.unbind()
+    targets = [parts[place][: len(each)] for place, each in zip(places, found, strict=True)]
+    torch._foreach_copy_(targets, list(found))
+    return stack
 
 
-def _add_product(target: Tensor, left: Tensor, right: Tensor, scale: float) -> None:
-    """Add scale * left right to the target, in place."""
+def _own(stack: Tensor, places: Sequence[int], ranks: Sequence[int]) -> list[Tensor]:
+    """Each trial's matrix out of a stack, copied: a view would keep the others' alive."""
+    parts = stack.unbind()
+    found = [parts[place][:rank] for place, rank in zip(places, ranks, strict=True)]
+    return list(torch._foreach_mul(found, 1.0))
+
+
+def _parts(tensor: Tensor, count: int) -> Tensor:
+    """The trials' parts of a tensor as matrices [k, N, width]; a view where it is contiguous."""
+    return tensor.reshape(count, -1, tensor.shape[-1])
+
+
+def _add_product(target: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add left right to the target, in place."""
     if target.dtype == left.dtype:
-        target.addmm_(left, right, alpha=scale)
+        target.baddbmm_(left, right)
     else:
-        target.add_(left @ right, alpha=scale)
+        target.add_(torch.bmm(left, right))

@@ -33,20 +33,23 @@ class PackedLoss:
     ) -> list[Tensor]:
         """A loss [] for each group of rows: the sum over its labels divided by its ``items``.
 
-        ``items`` None: the mean over the group's own labels. The layout stays set for backward.
+        ``items`` None: the mean over the group's own labels. Groups with fewer rows than others,
+        at the end of an epoch, are filled up with empty ones. The layout stays set for backward.
         """
         self.layout.segments = tuple(
-            Segment(trial, len(group), sum(len(row.series) for row in group))
+            Segment(trial, sum(len(row.series) for row in group))
             for trial, group in zip(trials, rows, strict=True)
         )
-        batch = self._batch([row for group in rows for row in group])
-        counts = [len(group) for group in rows]
+        most = max(len(group) for group in rows)
+        empty = EncodedSample(input_ids=[self.pad_id], labels=[IGNORED])
+        equal = [[*group, *[empty] * (most - len(group))] for group in rows]
+        batch = self._batch([row for group in equal for row in group])
         device = self.device.type
         with torch.autocast(device, dtype=self.autocast, enabled=self.autocast is not None):
             states, labels = self._last(batch)
             # One split: its gradient is joined once, where slices would each be filled up with
             # zeros to the whole and added.
-            parts = zip(states.split(counts), labels.split(counts), items, strict=True)
+            parts = zip(states.split(most), labels.split(most), items, strict=True)
             return [self._loss(part, targets, count) for part, targets, count in parts]
 
     def _batch(self, rows: Sequence[EncodedSample]) -> dict[str, Tensor]:

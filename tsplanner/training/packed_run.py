@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable
@@ -19,7 +20,6 @@ from tsplanner.training import model, trainer
 from tsplanner.training.batches import pad_token_id
 from tsplanner.training.fused_loss import refuse_strange_heads
 from tsplanner.training.job import Job, JobKind, PackedTrial, Status
-from tsplanner.training.kept_base import release
 from tsplanner.training.memory import Unmetered
 from tsplanner.training.outcome import outcome_of
 from tsplanner.training.packed_base import SharedBase
@@ -181,4 +181,4 @@ class Pack:
         self.shared.remove(trial.name)
         trial.recorder.finish(status, message)
         del trial
-        release()
+        gc.collect()  # what it held stays in the allocator for the trial that comes
