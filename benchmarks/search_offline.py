@@ -1,6 +1,7 @@
 """Search strategies on a public sweep of 35 models: what the recommended settings lose.
 
     python benchmarks/search_offline.py --surfaces SWEEP.csv [--trials 8] [--noise 0.003]
+    ... --only ours --at-once 4      # trials of the search that are asked for before one has ended
 
 Every run, those of the last word included, adds normal noise to the surface's loss and counts as a
 trial. Regret is the surface's noiseless loss, nats a token, at the settings that a strategy
@@ -38,7 +39,7 @@ class Game:
     def __init__(self, surface: Surface, seed: int, noise: float, shape: str) -> None:
         self.surface, self.seed, self.shape, self.noise = surface, seed, shape, noise
         self.random = np.random.default_rng(seed)
-        self.runs = 0
+        self.runs, self.at_once = 0, 1
 
     def run(self, rate: float, rank: float) -> float:
         """A trial's held-out loss."""
@@ -135,9 +136,12 @@ def ours(game: Game, trials: int, evidence: Evidence) -> float:
 
     seen: list[Seen] = []
     pairs: list[strategy.Pair] = []
-    while len(seen) < trials - 2 * strategy.pairs_of(trials):
-        point = strategy.next_point(seen, [], grid, evidence)
-        seen.append(Seen(point=point, loss=game.run(*place(point))))
+    searched = trials - 2 * strategy.pairs_of(trials)
+    while len(seen) < searched:
+        pending: list[Point] = []
+        while len(pending) < min(game.at_once, searched - len(seen)):
+            pending.append(strategy.next_point(seen, pending, grid, evidence))
+        seen += [Seen(point=point, loss=game.run(*place(point))) for point in pending]
     best = strategy.challenger(seen, grid, evidence)
     if best == default:
         return game.true(*place(default))
@@ -173,6 +177,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--noise", type=float, default=0.003)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--at-once", type=int, default=1, help="trials of ours in flight [1]")
     parser.add_argument("--only", nargs="*", choices=STRATEGIES, default=list(STRATEGIES))
     options = parser.parse_args()
     played = surfaces(options.surfaces)
@@ -208,6 +213,7 @@ def regrets(
         others = learnt([fit for place, fit in enumerate(fits) if place != row])
         for seed in range(options.seeds):
             game = Game(one, seed, options.noise, shape)
+            game.at_once = options.at_once
             found[row, seed] = STRATEGIES[name](game, options.trials, others) - one.best
             assert game.runs <= options.trials
     return found

@@ -43,7 +43,7 @@ class View:
         """A trial is over."""
         self.results.append(result)
 
-    def given_back(self, number: int) -> None:
+    def given_back(self, number: int, message: str) -> None:
         """A trial waits to be run again."""
 
 

@@ -42,6 +42,7 @@ from tsplanner.probe.preflight import free_now
 from tsplanner.processes import SERVER_COMMAND, WarmServer
 from tsplanner.training.job import Status
 from tsplanner.tune.final import Decision, last_word
+from tsplanner.tune.packs import AUTO, choose_packs, packs_on_cpu, places_asked
 from tsplanner.tune.places import Places, places
 from tsplanner.tune.prior import prior_learning_rate
 from tsplanner.tune.search import Feasible, Search
@@ -68,6 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run-folder", type=Path, metavar="FOLDER", help="[a new one]")
     parser.add_argument("--resume", action="store_true", help="go on with a search cut off")
     parser.add_argument("--jobs", type=positive, metavar="N", help="at once [by the machine]")
+    parser.add_argument(
+        "--pack",
+        default=AUTO,
+        metavar="auto|off|K",
+        help="trials that share one base [%(default)s]",
+    )
     parser.add_argument(
         "--join", type=Path, metavar="FOLDER", help="help the search that another process leads"
     )
@@ -96,6 +103,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
             storage=namespace.storage,
             trials=namespace.trials,
             jobs=namespace.jobs,
+            pack=places_asked(namespace.pack),
             lora_rank=namespace.lora_rank,
             learning_rate=namespace.learning_rate,
             epochs=namespace.epochs,
@@ -117,7 +125,8 @@ def run(options: TuneOptions, here: Machine | None = None) -> int:
         return join(options, here)
     plan, folder = plan_and_folder(options, here)
     plan = replace(plan, free_bytes=free_now(plan, here))
-    width = slots(plan, here=here, jobs=options.jobs, trials=options.trials)
+    packed = packs_on_cpu(plan, options.pack)
+    width = slots(plan, here=here, jobs=options.jobs, trials=options.trials, packed=packed)
     try:
         with server_for(plan, folder) as server:
             return tune(options, plan, folder, server, width)
@@ -164,13 +173,25 @@ def tune(
     study.recover()
     view = view_for(options)
     pairs = pairs_of(options.trials)
+    in_flight = options.trials - 2 * pairs
+    packs, packing = choose_packs(plan, where.default, width, trials=in_flight, asked=options.pack)
     if not options.as_json:
-        print("\n".join(opening_lines(plan, where, width, options.trials)), flush=True)
+        together = 1 if packs is None else packs.places
+        lines = opening_lines(plan, where, width, options.trials, together)
+        print("\n".join([*lines, *([packing] if packing else [])]), flush=True)
     with study, view:
         earlier = study.results()
         view.recall(earlier)
         ran = sum(one.state in COUNTED and one.seed is None for one in earlier)
-        search = Search(study, feasible, folder / "trials", slots=width, server=server, view=view)
+        search = Search(
+            study,
+            feasible,
+            folder / "trials",
+            slots=width,
+            server=server,
+            view=view,
+            packs=packs,
+        )
         search.run(options.trials - 2 * pairs - ran)
         decision = last_word(study, search, pairs)
         study.finish()
@@ -237,19 +258,23 @@ def view_for(options: TuneOptions) -> QuietView:
     return LiveView(options.trials) if interactive() else PlainView()
 
 
-def opening_lines(plan: Plan, where: Places, width: Slots, trials: int) -> list[str]:
-    """What is searched and how."""
+def opening_lines(
+    plan: Plan, where: Places, width: Slots, trials: int, together: int = 1
+) -> list[str]:
+    """What is searched and how; ``together``: trials that share a base."""
     low, high = where.space.learning_rate
     found, learning = where.space.lora_ranks, where.default
     ranks = f"rank {', '.join(map(str, found))}; " if found else ""
     epochs = ", ".join(map(str, where.space.epochs))
     memory = plan.memory.process_bytes.upper / 2**30
-    at_once = f"{width.jobs} at once" if width.jobs > 1 else "one at a time"
+    count = width.jobs * together
+    at_once = f"{count} at once" if count > 1 else "one at a time"
+    at_once += f", up to {memory:.2f} GiB each" if together == 1 else ""
     pairs = pairs_of(trials)
     last = f"; {2 * pairs} of them at most for the last word on fresh seeds" if pairs else ""
     return [
         f"Prior: rank {learning.lora_rank}, lr {learning.learning_rate:.1e}, "
         f"{learning.num_train_epochs} epochs ({plan.dataset.rows_kept} rows).   "
         f"Space: {ranks}lr {low:.1e} to {high:.1e}; epochs {epochs}, read along the trials.",
-        f"{trials} trials{last}; {at_once}, up to {memory:.2f} GiB each.",
+        f"{trials} trials{last}; {at_once}.",
     ]

@@ -17,6 +17,7 @@ from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.preflight import free_now
 from tsplanner.processes import WarmServer
+from tsplanner.tune.packs import choose_packs, packs_on_cpu
 from tsplanner.tune.search import Search
 from tsplanner.tune.slots import slots
 from tsplanner.tune.storage import holds_study
@@ -67,7 +68,8 @@ def help_with(study: Study, options: TuneOptions, here: Machine) -> int:
     """Take trials until the leader has decided."""
     plan, folder, leader = study.plan, study.folder, study.leader
     refuse_useless(study, leader)
-    width = slots(plan, here=here, jobs=options.jobs, trials=MANY_TRIALS)
+    packed = packs_on_cpu(plan, options.pack)
+    width = slots(plan, here=here, jobs=options.jobs, trials=MANY_TRIALS, packed=packed)
     feasible = feasible_under(plan, width)
     over, _ = feasible(study.where.default)
     if over > 0:
@@ -75,9 +77,13 @@ def help_with(study: Study, options: TuneOptions, here: Machine) -> int:
             f"The search's largest trials need {over / 2**30:.2f} GiB more than is free here: give "
             "--jobs a smaller number, or free some memory."
         )
+    packs, packing = choose_packs(
+        plan, study.where.default, width, trials=study.wanted, asked=options.pack
+    )
     if not options.as_json:
         at_once = f"{width.jobs} at once" if width.jobs > 1 else "one at a time"
-        print(f"Helping {leader} with the search in {folder}; {at_once}.", flush=True)
+        words = packing or f"{at_once}."
+        print(f"Helping {leader} with the search in {folder}; {words}", flush=True)
     view = view_for(options)
     server = (
         nullcontext()
@@ -85,7 +91,15 @@ def help_with(study: Study, options: TuneOptions, here: Machine) -> int:
         else WarmServer(server_command(plan), log_path=folder / f"server-{os.getpid()}.log")
     )
     with server as warm, view:
-        search = Search(study, feasible, folder / "trials", slots=width, server=warm, view=view)
+        search = Search(
+            study,
+            feasible,
+            folder / "trials",
+            slots=width,
+            server=warm,
+            view=view,
+            packs=packs,
+        )
         search.help()
     return ended(study, options, leader)
 

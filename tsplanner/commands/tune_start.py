@@ -36,6 +36,8 @@ class TuneOptions:
     trials: int = 8
     jobs: int | None = None
     """Trials at once; None: by the machine."""
+    pack: int | None = None
+    """Trials that share one base; None: as many as pay, 1: none."""
     lora_rank: str | None = None
     learning_rate: str | None = None
     epochs: str | None = None

@@ -25,6 +25,8 @@ class QuietView:
     running: dict[int, tuple[LearningSettings, float, float | None]] = field(default_factory=dict)
     """Settings, progress and newest evaluation of the trials under way."""
     results: list[Result] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    """Lines on trials that an accident ended."""
     began: float = field(default_factory=time.monotonic)
 
     def __enter__(self) -> QuietView:
@@ -48,9 +50,10 @@ class QuietView:
         learning, _, newest = self.running[number]
         self.running[number] = (learning, progress, newest if eval_loss is None else eval_loss)
 
-    def given_back(self, number: int) -> None:
-        """A trial waits to be run again."""
-        self.running.pop(number, None)
+    def given_back(self, number: int, message: str) -> None:
+        """A trial waits to be run again under another number."""
+        learning, _, _ = self.running.pop(number)
+        self.lost.append(f"{settings(number, learning)}  {'':>9}  {'':>8}  tried again: {message}")
 
     def ended(self, result: Result) -> None:
         """A trial is over."""
@@ -72,6 +75,11 @@ class PlainView(QuietView):
         """Print the trial's line."""
         super().ended(result)
         print(result_line(result, self.prior_loss), flush=True)
+
+    def given_back(self, number: int, message: str) -> None:
+        """Print why it is run again."""
+        super().given_back(number, message)
+        print(self.lost[-1], flush=True)
 
 
 class LiveView(QuietView):
@@ -100,7 +108,7 @@ class LiveView(QuietView):
         from rich.text import Text
 
         done = sorted(self.results, key=lambda result: result.number)
-        lines = [result_line(result, self.prior_loss) for result in done]
+        lines = [*self.lost, *(result_line(result, self.prior_loss) for result in done)]
         lines += [running_line(number, *state) for number, state in sorted(self.running.items())]
         return Text("\n".join([HEADING, *lines, self._foot()]))
 

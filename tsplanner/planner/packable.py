@@ -8,6 +8,8 @@ from memory_models.settings import FinetuningType, Quantization
 from tsplanner.planner.plan import HardwareSettings, LearningSettings
 
 PACKED_METHODS = frozenset({FinetuningType.LORA, FinetuningType.RSLORA})
+STRANGE_HEADS = ("logit_scale", "logits_scaling", "mup_width_multiplier")
+"""config.json keys that change the logits after the head in ways the fused loss does not repeat."""
 LOSS_DRIVEN = frozenset({"reduce_lr_on_plateau", "greedy"})
 """Schedules that ask for a loss at every step."""
 
@@ -24,6 +26,7 @@ def packing_refusal(
     ``config``: the model's config.json.
     """
     method, micro = learning.finetuning_type, hardware.micro_batch_size
+    strange = [key for key in STRANGE_HEADS if (config or {}).get(key) not in (None, 1, 1.0)]
     dropouts = [key for key in config or () if "drop" in key and _positive((config or {})[key])]
     reasons = {
         f"{method} changes or reads the base's own weights": method not in PACKED_METHODS,
@@ -31,6 +34,7 @@ def packing_refusal(
             learning.lora_dropout
         ),
         f"the base has a dropout of its own ({', '.join(dropouts)})": bool(dropouts),
+        f"packs take the fused loss, which does not know {', '.join(strange)}": bool(strange),
         "int8 looks for outliers over all rows of a batch": hardware.quantization
         is Quantization.INT8,
         f"the schedule {learning.lr_scheduler_type} follows the loss": learning.lr_scheduler_type

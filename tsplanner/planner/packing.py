@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from memory_models.architecture import Architecture
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Device
 from memory_models.estimate import estimate_memory
+from memory_models.host import on_cpu as in_host_memory
 from memory_models.settings import LossKernel, TrainingSettings
 from tsplanner.throughput.rates import Rates
 from tsplanner.throughput.step_time import step_time
@@ -40,6 +42,33 @@ class Packing:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a packing has to go by besides the trials and the device."""
+
+    length: int | None = None
+    """Positions of the mean batch, by which time goes; None: as memory, by the longest."""
+    exactly: int | None = None
+    """So many trials, whatever they gain; None: as many as pay."""
+    on_cpu: bool = False
+    """Sized for host memory."""
+
+
+USUAL = Terms()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One way to pack, sized."""
+
+    settings: TrainingSettings
+    seconds: float
+    """Of one optimizer step of all its trials."""
+    gain: float
+    upper: int
+    """Bytes of the process."""
+
+
 def best_packing(
     architecture: Architecture,
     solo: TrainingSettings,
@@ -48,6 +77,7 @@ def best_packing(
     free_bytes: int,
     device: Device | None = None,
     calibration: Calibration = DEFAULT,
+    terms: Terms = USUAL,
 ) -> Packing:
     """The packing that makes most trial steps a second within ``free_bytes``.
 
@@ -55,48 +85,73 @@ def best_packing(
     any of them may stand together, so k trials are sized by the k largest. The caller has asked
     ``packing_refusal`` for each trial.
     """
-    alone = step_time(architecture, solo, rates).seconds
+    length, exactly = terms.length, terms.exactly
+    sized = partial(
+        _upper, architecture, device=device, calibration=calibration, on_cpu=terms.on_cpu
+    )
+
+    def seconds(settings: TrainingSettings) -> float:
+        mean = settings if length is None else replace(settings, sequence_length=length)
+        return step_time(architecture, mean, rates).seconds
+
+    alone = seconds(solo)
     found = [
-        (alone * len(settings.packed_ranks) / seconds, settings, seconds, upper)
-        for settings in candidates(solo, ranks)
-        if (upper := _upper(architecture, settings, device, calibration)) <= free_bytes
-        and (seconds := step_time(architecture, settings, rates).seconds)
-    ]
-    best = max(found, key=lambda item: (item[0], -item[3]), default=None)
-    tokens = solo.micro_batch_size * solo.gradient_accumulation_steps * solo.sequence_length
-    if best is None:
-        reason = "No two trials fit beside each other on one base."
-        if len(ranks) < 2:
-            reason = "There is one trial alone."
-    elif best[0] < LEAST_GAIN:
-        reason = (
-            f"A trial's {tokens} tokens a step keep the GPU busy alone ({best[0]:.2f}x packed)."
-        )
-    else:
-        gain, settings, seconds, upper = best
-        count = len(settings.packed_ranks)
-        return Packing(
-            trials=count,
+        Candidate(
             settings=settings,
-            step_seconds=seconds,
-            gain=gain,
-            process_bytes=upper,
-            reason=f"{count} trials in one pass make {gain:.1f}x as many steps a second as one.",
+            seconds=(took := seconds(settings)),
+            gain=alone * len(settings.packed_ranks) / took,
+            upper=upper,
         )
+        for settings in candidates(solo, ranks, exactly)
+        if (upper := sized(settings)) <= free_bytes
+    ]
+    best = max(found, key=lambda one: (one.gain, -one.upper), default=None)
+    if best is not None and (exactly is not None or best.gain >= LEAST_GAIN):
+        return _packed(best)
     return Packing(
         trials=1,
         settings=solo,
         step_seconds=alone,
         gain=1.0,
-        process_bytes=_upper(architecture, solo, device, calibration),
-        reason=reason,
+        process_bytes=sized(solo),
+        reason=_why_not(best, solo, len(ranks), length),
     )
 
 
-def candidates(solo: TrainingSettings, ranks: Sequence[int]) -> Iterator[TrainingSettings]:
-    """Packs of two and more, by every whole micro-batch of the effective batch."""
+def _packed(best: Candidate) -> Packing:
+    count = len(best.settings.packed_ranks)
+    return Packing(
+        trials=count,
+        settings=best.settings,
+        step_seconds=best.seconds,
+        gain=best.gain,
+        process_bytes=best.upper,
+        reason=f"{count} trials in one pass make {best.gain:.1f}x as many steps a second as one.",
+    )
+
+
+def _why_not(
+    best: Candidate | None, solo: TrainingSettings, trials: int, length: int | None
+) -> str:
+    if trials < 2:
+        return "There is one trial alone."
+    if best is None:
+        return "No two trials fit beside each other on one base."
+    rows = solo.micro_batch_size * solo.gradient_accumulation_steps
+    tokens = rows * (length or solo.sequence_length)
+    return f"A trial's {tokens} tokens a step keep the GPU busy alone ({best.gain:.2f}x packed)."
+
+
+def candidates(
+    solo: TrainingSettings, ranks: Sequence[int], exactly: int | None = None
+) -> Iterator[TrainingSettings]:
+    """Packs of two and more, or of ``exactly`` so many, by every micro-batch that divides a batch.
+
+    All with the fused loss, the one whose memory in a pack is known.
+    """
     batch, largest = solo.micro_batch_size * solo.gradient_accumulation_steps, sorted(ranks)
-    for count in range(2, min(len(largest), MOST_TRIALS) + 1):
+    most = min(len(largest), MOST_TRIALS)
+    for count in range(2, most + 1) if exactly is None else (exactly,):
         for micro in (size for size in range(1, batch + 1) if batch % size == 0):
             for checkpointing in (False, True):
                 yield replace(
@@ -114,7 +169,12 @@ def candidates(solo: TrainingSettings, ranks: Sequence[int]) -> Iterator[Trainin
 def _upper(
     architecture: Architecture,
     settings: TrainingSettings,
+    *,
     device: Device | None,
     calibration: Calibration,
+    on_cpu: bool,
 ) -> int:
-    return estimate_memory(architecture, settings, device, calibration).process_bytes.upper
+    estimate = estimate_memory(architecture, settings, device, calibration)
+    if on_cpu:
+        estimate = in_host_memory(estimate, calibration)
+    return estimate.process_bytes.upper

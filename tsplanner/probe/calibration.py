@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -126,6 +126,20 @@ def probed_step_time(plan: Plan, efficiency: Efficiency = MEASURED) -> StepTime:
     machine = used_machine(plan.machine, plan.hardware)
     on_cpu = plan.hardware.accelerator == "cpu"
     return step_time(architecture, settings, rates_of(machine, efficiency, on_cpu=on_cpu))
+
+
+def note_shortage(plan: Plan, record: Record, path: Path | None = None) -> ProbePoint | None:
+    """Keep what a worker held when it ran out of memory, if that is more than was foretold.
+
+    What it would have needed is more still, so the point can only raise a later estimate; one that
+    held less had its memory taken by others and says nothing about the plan. Steps of a trial are
+    no probe's steps, so their seconds are left out.
+    """
+    if (record.process_bytes or 0) <= plan.memory.process_bytes.expected:
+        return None
+    point = replace(probe_point(plan, record), measured_step_seconds=None)
+    store(point, path)
+    return point
 
 
 def calibration_path() -> Path:

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from tsplanner.errors import TsplannerError
+from tsplanner.planner.packable import STRANGE_HEADS
 
 IGNORED = -100
-UNSUPPORTED_KEYS = ("logit_scale", "logits_scaling", "mup_width_multiplier")
-"""config.json keys that change the logits after the head in ways this kernel does not repeat."""
 
 
 def chunk_rows(positions: int, hidden_size: int, vocab_size: int) -> int:
@@ -172,7 +171,7 @@ def use_fused_loss(model: Any) -> None:
 def refuse_strange_heads(model: Any) -> None:
     """Raise TsplannerError for a model whose logits change in a way the kernel does not know."""
     config = model.config
-    strange = [key for key in UNSUPPORTED_KEYS if getattr(config, key, None) not in (None, 1, 1.0)]
+    strange = [key for key in STRANGE_HEADS if getattr(config, key, None) not in (None, 1, 1.0)]
     if strange:
         raise TsplannerError(
             f"The fused loss does not know {strange[0]} of {config.model_type}: "

@@ -50,6 +50,8 @@ class PackedTrial:
     folder: str
     """Gets record.json and metrics.jsonl, and adapter/ of a full run; a file named stop in it ends
     this trial alone."""
+    evals_per_epoch: int | None = None
+    """None: the job's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,9 @@ def trial_job(job: Job, trial: PackedTrial) -> Job:
     steps = max(1, learning.effective_batch_size // hardware.micro_batch_size)
     hardware = replace(hardware, gradient_accumulation_steps=steps)
     plan = replace(job.plan, learning=learning, hardware=hardware)
-    return replace(job, plan=plan, folder=trial.folder, packed=(), packed_open=False)
+    evals = trial.evals_per_epoch or job.evals_per_epoch
+    own = replace(job, plan=plan, folder=trial.folder, evals_per_epoch=evals)
+    return replace(own, packed=(), packed_open=False)
 
 
 class Pack:

@@ -71,8 +71,8 @@ def last_word(study: Study, search: Search, most_pairs: int) -> Decision | None:
     while len(contest.pairs) < most_pairs and not contest.lost:
         if not strategy.wanted(chance_of(contest, study), contest.pairs):
             break
-        # The first pairs fill all slots; each is judged before the next ones begin.
-        at_once = max(1, search.slots.jobs // 2)
+        # The first pairs fill all places; each is judged before the next ones begin.
+        at_once = max(1, search.at_once // 2)
         first = len(contest.pairs)
         seeds = [fresh(study, first + n) for n in range(min(at_once, most_pairs - first))]
         search.again(missing(study, contest, seeds))

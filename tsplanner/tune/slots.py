@@ -33,12 +33,17 @@ class Slots:
 
 
 def slots(
-    plan: Plan, *, here: Machine | None = None, jobs: int | None = None, trials: int
+    plan: Plan,
+    *,
+    here: Machine | None = None,
+    jobs: int | None = None,
+    trials: int,
+    packed: bool = False,
 ) -> Slots:
     """One trial a GPU; on a CPU one a core, as far as memory goes, with equal shares of threads.
 
-    A trial that takes several ranks has the machine to itself. ``here`` is the machine as it is
-    now (None: as it was planned for).
+    A trial that takes several ranks has the machine to itself, and so has a pack (``packed``) on a
+    CPU. ``here`` is the machine as it is now (None: as it was planned for).
     """
     here, hardware = here or plan.machine, plan.hardware
     on_cpu, cores = hardware.accelerator == "cpu", plan.machine.host.cpu_count
@@ -47,7 +52,7 @@ def slots(
         return Slots(jobs=1, threads=share if on_cpu else None)
     if on_cpu:
         affordable = free_now(plan, here) // max(1, plan.memory.process_bytes.upper)
-        count = jobs or min(cores, trials, max(1, affordable))
+        count = jobs or (1 if packed else min(cores, trials, max(1, affordable)))
         return Slots(jobs=count, threads=max(1, cores // count))
     gpus = alike(plan, here)
     affordable = here.host.available_bytes // max(1, plan.memory.host_bytes.upper)

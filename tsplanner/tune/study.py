@@ -132,6 +132,11 @@ class Study:
 
         self._takes.steadily(note)
 
+    @property
+    def wanted(self) -> int:
+        """Trials of the search that are wanted of all workers together."""
+        return int(self._takes.steadily(lambda: self._study.user_attrs.get(WANTED, 0)))
+
     def _parameters(self, learning: LearningSettings) -> dict[str, Any]:
         values = {
             "learning_rate": learning.learning_rate,
