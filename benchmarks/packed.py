@@ -6,102 +6,72 @@
 Of each case three ways are timed, each in a process of its own, at the case's full length:
 ``usual`` (Hugging Face's loop as most run it: micro-batch 1, checkpointing, plain loss, reference
 kernels), ``solo`` (what ``plan`` picks: the whole batch at once, no checkpoints, fused loss, lean
-kernels) and ``packed`` (as many trials at once as ``best_packing`` says, all of them if it says
-none, to show by how much it is right). A makespan is load and steps of all trials; one after the
-other each loads its base again. Starting a process is left out. Rows are random and all of one
-length, weights are random too: neither time nor memory depends on their values, but random weights
-load otherwise than a file does.
+kernels) and ``packed`` (as many trials at once as ``best_packing`` says; not where it says none).
+A makespan is all that the processes take: start, load and steps of all trials; one after the other
+each starts and loads again. The pack also runs on with 6, 4, 2 and 1 of its trials; with ``--early
+FILE`` (of benchmarks/early_stops.py) the makespan with early stopping is told, as many trials at
+work in each third of a run as the search's rule left there on the real curves of that file. Rows
+are random and all of one length, weights are random too: neither time nor memory depends on their
+values, but random weights load otherwise than a file does.
 Writes DIR/packed.json after each way.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
-from dataclasses import asdict, dataclass, replace
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from case_plan import plan_of
+from early_stops import mean_at_work, played_draws
+from packed_cases import (
+    DRY,
+    EARLY,
+    H200,
+    Bar,
+    bars,
+    between,
+    ratio,
+    seconds_by_count,
+    solo_settings,
+    stop_step,
+    usual_settings,
+)
 
 from memory_models.estimate import estimate_memory
-from memory_models.settings import Kernels, LossKernel, Quantization, TrainingSettings
+from memory_models.settings import TrainingSettings
 from tsplanner.commands.cases import Case
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.models.source import read_model
 from tsplanner.planner.packing import best_packing
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.packs import run_pack
-from tsplanner.probe.runner import run_job
+from tsplanner.probe.runner import request_stop, run_job
 from tsplanner.runs import versions, write_json
 from tsplanner.throughput.rates import rates_of
 from tsplanner.training.job import Job, JobKind, PackedTrial, Record, Status
 
-RANKS = (8, 16, 24, 32, 40, 48, 56, 64)
-GIB = 2**30
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    """One case, and what packing is to reach there."""
-
-    name: str
-    model: str = "qwen3-8b"
-    length: int = 512
-    batch: int = 2
-    quantization: Quantization | None = None
-    ranks: tuple[int, ...] = RANKS
-    over_usual: float | None = None
-    over_solo: float | None = None
-    pays: bool = True
-    """Whether the planner should find that packing pays."""
-    solo_over_usual: float | None = None
-
-
-H200 = (
-    Bar(name="512 tokens, batch 2", over_usual=6.0, over_solo=2.0),
-    Bar(name="2048 tokens, batch 2", length=2048, over_usual=2.5),
-    Bar(name="512 tokens, batch 2, NF4", quantization=Quantization.NF4, over_usual=2.0),
-    Bar(name="512 tokens, batch 16", batch=16, pays=False, solo_over_usual=8.0),
-)
-DRY = (Bar(name="tiny", model="tiny-chatts", length=64, ranks=(2, 4, 8), over_usual=1.0),)
-
-
-def solo_settings(bar: Bar, *, half: bool) -> TrainingSettings:
-    """One trial by good settings; the probe of the largest rank stands for all."""
-    recipe: dict[str, Any] = {} if half else {"autocast": None, "model_dtype": "fp32"}
-    return TrainingSettings(
-        lora_rank=max(bar.ranks),
-        sequence_length=bar.length,
-        series_patches=bar.length // 4 if bar.model.endswith("chatts") else 0,
-        micro_batch_size=bar.batch,
-        quantization=bar.quantization,
-        gradient_checkpointing=False,
-        loss_kernel=LossKernel.FUSED,
-        kernels=Kernels.LEAN,
-        expandable_segments=half,
-        **recipe,
-    )
-
-
-def usual_settings(solo: TrainingSettings) -> TrainingSettings:
-    """The same trial as most people run it."""
-    return replace(
-        solo,
-        micro_batch_size=1,
-        gradient_accumulation_steps=solo.micro_batch_size * solo.gradient_accumulation_steps,
-        gradient_checkpointing=True,
-        loss_kernel=LossKernel.PLAIN,
-        kernels=Kernels.REFERENCE,
-    )
+WAYS = ("packed", "solo", "usual")
 
 
 class Bench:
     """One machine, one folder."""
 
-    def __init__(self, folder: Path, steps: int, limit: float) -> None:
+    def __init__(self, folder: Path, steps: int, limit: float, early: Path | None) -> None:
         self.folder, self.steps, self.limit = folder, steps, limit
+        self.at_work: list[float] = []
+        """Trials of eight at work in each part of a run, where trials stop early."""
+        if early is not None:
+            seeds = json.loads(early.read_text())["seeds"]
+            parts = [mean_at_work(played_draws(one["trials"])) for one in seeds]
+            self.at_work = [statistics.fmean(part) for part in zip(*parts, strict=True)]
+        self.chosen: Sequence[str] = WAYS
         self.machine = detect_machine()
         self.half = bool(self.machine.devices)
 
@@ -117,10 +87,14 @@ class Bench:
         """Load and step seconds of one trial."""
         plan = self.plan(bar, settings)
         job = Job(kind=JobKind.PROBE, plan=plan, folder=str(self.folder / bar.name / name))
-        return self._told(run_job(job, time_limit_seconds=self.limit), settings, bar, 1.0)
+        began = time.monotonic()
+        record = run_job(job, time_limit_seconds=self.limit)
+        way = self._told(record, settings, bar, time.monotonic() - began)
+        timed = record.step_seconds[2:] or record.step_seconds
+        return way | {"step_seconds": statistics.median(timed) if timed else None}
 
     def packed(self, bar: Bar, settings: TrainingSettings) -> dict[str, Any]:
-        """Load seconds, and seconds until each trial has made one step."""
+        """Seconds until each trial has made one step, by the number of trials at work."""
         plan, folder = self.plan(bar, settings), self.folder / bar.name / "packed"
         trials = tuple(
             PackedTrial(
@@ -128,21 +102,40 @@ class Bench:
             )
             for place, rank in enumerate(settings.packed_ranks)
         )
-        job = Job(kind=JobKind.PROBE, plan=plan, folder=str(folder), packed=trials)
-        record = run_pack(job, time_limit_seconds=self.limit).pack
-        return self._told(record, settings, bar, float(settings.gradient_accumulation_steps))
+        count = len(trials)
+        until = {trial.folder: stop_step(count - place) for place, trial in enumerate(trials)}
+
+        def stop_later(trial: str, row: dict[str, object]) -> None:
+            if int(str(row.get("step") or 0)) >= until[trial]:
+                request_stop(Path(trial))
+
+        job = Job(
+            kind=JobKind.PROBE,
+            plan=plan,
+            folder=str(folder),
+            packed=trials,
+            probe_steps=stop_step(1),
+            probe_micro_batches=settings.gradient_accumulation_steps,
+        )
+        began = time.monotonic()
+        found = run_pack(job, time_limit_seconds=self.limit, on_metrics=stop_later)
+        way = self._told(found.pack, settings, bar, time.monotonic() - began)
+        ran = [found.trials[trial.folder].steps for trial in trials if trial.folder in found.trials]
+        by_count = seconds_by_count(
+            found.pack.step_seconds, ran, settings.gradient_accumulation_steps
+        )
+        return way | {"step_seconds": by_count.get(count), "seconds_by_trials": by_count}
 
     def _told(
-        self, record: Record, settings: TrainingSettings, bar: Bar, passes: float
+        self, record: Record, settings: TrainingSettings, bar: Bar, wall_seconds: float
     ) -> dict[str, Any]:
-        timed = record.step_seconds[2:] or record.step_seconds
         device = self.machine.devices[0] if self.machine.devices else None
         said = estimate_memory(read_model(bar.model).architecture, settings, device)
         return {
             "status": record.status,
             "message": record.message,
             "load_seconds": record.load_seconds,
-            "step_seconds": passes * statistics.median(timed) if timed else None,
+            "overhead_seconds": wall_seconds - sum(record.step_seconds),
             "peak_allocated_bytes": record.peak_allocated_bytes,
             "peak_reserved_bytes": record.peak_reserved_bytes,
             "process_bytes": record.process_bytes,
@@ -153,12 +146,32 @@ class Bench:
         }
 
     def makespan(self, way: dict[str, Any], trials: int) -> float | None:
-        """Seconds until all trials have made their steps, the base loaded as often as needed."""
-        if way["status"] != Status.OK:
+        """Seconds until all trials have made their steps; a process for each turn."""
+        if way["status"] != Status.OK or not way["step_seconds"]:
             return None
         turns = -(-trials // way["trials"])
-        loads = way["load_seconds"] * (1 if way["trials"] > 1 else turns)
-        return float(loads + turns * self.steps * way["step_seconds"])
+        return float(turns * (way["overhead_seconds"] + self.steps * way["step_seconds"]))
+
+    def early_makespan(self, way: dict[str, Any] | None) -> float | None:
+        """The same for one pack of all trials, of which fewer and fewer are at work."""
+        if way is None or way["status"] != Status.OK or not self.at_work:
+            return None
+        part = self.steps / len(self.at_work)
+        passes = sum(part * between(way["seconds_by_trials"], count) for count in self.at_work)
+        return float(way["overhead_seconds"] + passes)
+
+    def ways(
+        self, bar: Bar, solo: TrainingSettings, packed: TrainingSettings
+    ) -> dict[str, Callable[[], dict[str, Any]]]:
+        """How each way is run."""
+        found: dict[str, Callable[[], dict[str, Any]]] = {}
+        if packed.packed_ranks and "packed" in self.chosen:
+            found["packed"] = lambda: self.packed(bar, packed)
+        if "solo" in self.chosen:
+            found["solo"] = lambda: self.alone(bar, solo, "solo")
+        if "usual" in self.chosen:
+            found["usual"] = lambda: self.alone(bar, usual_settings(solo), "usual")
+        return found
 
     def run(self, bar: Bar) -> dict[str, Any]:
         """All ways of one case, and how they compare."""
@@ -174,24 +187,19 @@ class Bench:
             free,
             devices[0] if devices else None,
         )
-        settings = found.settings
-        if not settings.packed_ranks:
-            settings = replace(solo, packed_ranks=bar.ranks, micro_batch_size=1)
-            settings = replace(settings, gradient_accumulation_steps=bar.batch)
-        ways = {
-            "packed": self.packed(bar, settings),
-            "solo": self.alone(bar, solo, "solo"),
-            "usual": self.alone(bar, usual_settings(solo), "usual"),
-        }
+        ways = {name: run() for name, run in self.ways(bar, solo, found.settings).items()}
         spans = {name: self.makespan(way, len(bar.ranks)) for name, way in ways.items()}
+        spans["packed, early stops"] = self.early_makespan(ways.get("packed"))
         ratios = {
-            "packed over usual": ratio(spans["usual"], spans["packed"]),
-            "packed over solo": ratio(spans["solo"], spans["packed"]),
-            "solo over usual": ratio(spans["usual"], spans["solo"]),
+            "packed over usual": ratio(spans.get("usual"), spans.get("packed")),
+            "packed over solo": ratio(spans.get("solo"), spans.get("packed")),
+            "solo over usual": ratio(spans.get("usual"), spans.get("solo")),
+            EARLY: ratio(spans.get("usual"), spans["packed, early stops"]),
         }
         return {
             "case": asdict(bar),
             "steps": self.steps,
+            "at_work": self.at_work,
             "planner": {"pays": found.trials > 1, "gain": found.gain, "reason": found.reason},
             "ways": ways,
             "makespan_seconds": spans,
@@ -200,39 +208,19 @@ class Bench:
         }
 
 
-def ratio(slow: float | None, fast: float | None) -> float | None:
-    """How many times as fast; None where one of them did not run."""
-    return None if slow is None or fast is None else slow / fast
-
-
-def bars(bar: Bar, ratios: dict[str, float | None], *, pays: bool) -> dict[str, bool]:
-    """Which targets of the case are met."""
-    wanted = {
-        "packed over usual": bar.over_usual,
-        "packed over solo": bar.over_solo,
-        "solo over usual": bar.solo_over_usual,
-    }
-    met = {
-        f"{name} >= {least:g}": (ratios[name] or 0.0) >= least
-        for name, least in wanted.items()
-        if least is not None
-    }
-    return {
-        **met,
-        f"planner says packing {'pays' if bar.pays else 'does not pay'}": pays is bar.pays,
-    }
-
-
 def main(arguments: list[str]) -> int:
     """Run the cases; 0 if all ways of all of them ran."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=100, help="optimizer steps of a trial")
     parser.add_argument("--limit", type=float, default=240.0, help="seconds a way may take")
+    parser.add_argument("--early", type=Path, help="curves measured by benchmarks/early_stops.py")
     parser.add_argument("--case", action="append", help="part of a case's name; all by default")
+    parser.add_argument("--way", action="append", choices=WAYS, help="all by default")
     parser.add_argument("--dry-run", action="store_true", help="a tiny model on the CPU")
     options = parser.parse_args(arguments)
-    bench = Bench(options.output, options.steps, options.limit)
+    bench = Bench(options.output, options.steps, options.limit, options.early)
+    bench.chosen = options.way or bench.chosen
     chosen = [
         bar
         for bar in (DRY if options.dry_run else H200)

@@ -2,47 +2,70 @@
 
 from __future__ import annotations
 
-from tsplanner.tune.pruning import Behind, Course, hopeless
+import pytest
 
-BEST = [(1.0, 10), (1.1, 10), (0.9, 10), (1.0, 10), (1.0, 10)]
-WORSE = [(1.4, 10), (1.5, 10), (1.3, 10), (1.4, 10), (1.5, 10)]
+from tsplanner.tune.pruning import Course, hopeless
+from tsplanner.tune.rows import Rows
+
+BEST: Rows = [(1.0, 10), (1.1, 10), (0.9, 10), (1.0, 10), (1.0, 10)]
+WORSE: Rows = [(1.4, 10), (1.5, 10), (1.3, 10), (1.4, 10), (1.5, 10)]
 """Behind by 0.42 on average, with a standard error of 0.02."""
+LAST = 30
+THIRD, TWO_THIRDS = 10, 20
+
+
+def shifted(by: float) -> Rows:
+    """The best rows, each worse by so much and a little noise."""
+    return [(loss + by + 0.001 * place, count) for place, (loss, count) in enumerate(BEST)]
 
 
 def test_trial_that_cannot_catch_up_is_stopped() -> None:
     """The rival gained 0.5 after this step; half of that does not make good 0.42."""
-    found = hopeless(10, 1 / 3, WORSE, {0: Course(marks={10: BEST}, final=0.5)})
-    assert isinstance(found, Behind)
-    assert found.rival == 0
-    assert round(found.difference, 2) == 0.42
-    assert round(found.error, 2) == 0.02
+    courses = {0: Course(marks={THIRD: BEST}, final=0.5), 1: Course(marks={THIRD: WORSE})}
+    found = hopeless(courses, {1}, 8, LAST)
+    assert list(found) == [1]
+    assert (found[1].rival, found[1].step) == (0, THIRD)
+    assert round(found[1].difference, 2) == 0.42
+    assert round(found[1].error, 2) == 0.02
 
 
 def test_trial_with_enough_ahead_of_it_goes_on() -> None:
     """The rival gained 0.9 after this step, so 0.42 may be made good."""
-    assert hopeless(10, 1 / 3, WORSE, {0: Course(marks={10: BEST}, final=0.1)}) is None
+    courses = {0: Course(marks={THIRD: BEST}, final=0.1), 1: Course(marks={THIRD: WORSE})}
+    assert hopeless(courses, {1}, 8, LAST) == {}
 
 
-def test_first_third_and_last_step_are_not_judged() -> None:
+@pytest.mark.parametrize("step", [6, LAST])
+def test_first_third_and_last_step_are_not_judged(step: int) -> None:
     """Warm-up tells little, and at the end nothing is saved."""
-    rivals = {0: Course(marks={10: BEST}, final=0.5)}
-    assert hopeless(10, 0.2, WORSE, rivals) is None
-    assert hopeless(10, 1.0, WORSE, rivals) is None
+    courses = {0: Course(marks={step: BEST}, final=0.5), 1: Course(marks={step: WORSE})}
+    assert hopeless(courses, {1}, 2, LAST) == {}
 
 
 def test_noise_of_the_rows_stops_nobody() -> None:
-    """Worse on average, but by less than three standard errors."""
+    """Worse on average, but by less than two standard errors."""
     noisy = [(3.0, 10), (0.4, 10), (0.9, 10), (1.0, 10), (1.0, 10)]
-    assert hopeless(10, 0.5, noisy, {0: Course(marks={10: BEST}, final=0.99)}) is None
+    courses = {0: Course(marks={15: BEST}, final=0.99), 1: Course(marks={15: noisy})}
+    assert hopeless(courses, {1}, 8, LAST) == {}
 
 
-def test_without_a_finished_rival_only_the_second_rung_halves() -> None:
-    """Two that are still running: the worse one goes on at a third and stops at two thirds."""
-    rivals = {0: Course(marks={10: BEST})}
-    assert hopeless(10, 1 / 3, WORSE, rivals) is None
-    assert hopeless(10, 2 / 3, WORSE, rivals) is not None
+def test_half_of_the_trials_go_on_at_a_third_and_a_quarter_at_two_thirds() -> None:
+    """Eight that run side by side, each clearly worse than the one before."""
+    courses = {place: Course(marks={THIRD: shifted(0.1 * place)}) for place in range(8)}
+    assert sorted(hopeless(courses, set(range(8)), 8, LAST)) == [4, 5, 6, 7]
+    courses = {place: Course(marks={TWO_THIRDS: shifted(0.1 * place)}) for place in range(4)}
+    assert sorted(hopeless(courses, set(range(4)), 8, LAST)) == [2, 3]
+
+
+def test_order_of_arrival_does_not_matter() -> None:
+    """A trial that was alone at the rung is stopped once the better ones have got there."""
+    early = {0: Course(marks={THIRD: WORSE}), 1: Course(marks={})}
+    assert hopeless(early, {0, 1}, 2, LAST) == {}
+    late = {**early, 1: Course(marks={THIRD: BEST})}
+    assert list(hopeless(late, {0, 1}, 2, LAST)) == [0]
 
 
 def test_rival_that_never_got_there_says_nothing() -> None:
     """Other steps are not compared."""
-    assert hopeless(10, 0.5, WORSE, {0: Course(marks={5: BEST}, final=0.5)}) is None
+    courses = {0: Course(marks={5: BEST}, final=0.5), 1: Course(marks={15: WORSE})}
+    assert hopeless(courses, {1}, 2, LAST) == {}

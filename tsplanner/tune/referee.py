@@ -70,6 +70,8 @@ class Referee:
         self.lock = threading.Lock()
         self._marks: dict[int, dict[int, Rows]] = {}
         """Held-out rows of the search's trials, by trial and optimizer step."""
+        self._at_work: dict[int, Running] = {}
+        """Trials of the search under way in this process, from their first mark on."""
         self._known: set[int] = set()
         """Trials that ended and that the view has been told of."""
         for result in study.results():
@@ -102,28 +104,35 @@ class Referee:
         if eval_loss is None or not step:
             return
         self.study.report(trial.proposal, float(eval_loss), step)
-        behind = None if trial.stopped else self._behind(trial, step)
-        if behind is not None:
-            trial.stopped = float(row["epoch"]), behind
-            request_stop(trial.folder)
+        if trial.proposal.seed is None:
+            self._stop_hopeless(trial, step)
 
-    def _behind(self, trial: Running, step: int) -> Behind | None:
-        """How far behind a trial is that should stop now; the default and the last word never."""
-        proposal = trial.proposal
-        if proposal.seed is not None:
-            return None
+    def _stop_hopeless(self, trial: Running, step: int) -> None:
+        """Judge all trials at work by a new mark of one; the default never stops early."""
         rows = read_marks(trial.folder).get(step, (0.0, []))[1]
-        final = {one.number: one.eval_loss for one in self.study.results() if one.state == "done"}
+        last = round(step / trial.progress)
+        results = self.study.results()
+        final = {one.number: one.eval_loss for one in results if one.state == "done"}
         with self.lock:
-            self._marks.setdefault(proposal.number, {})[step] = rows
-            if proposal.learning == self.study.where.default:
-                return None
-            rivals = {
+            self._marks.setdefault(trial.proposal.number, {})[step] = rows
+            self._at_work[trial.proposal.number] = trial
+            courses = {
                 number: Course(marks=dict(marks), final=final.get(number))
                 for number, marks in self._marks.items()
-                if number != proposal.number
             }
-        return hopeless(step, trial.progress, rows, rivals)
+            may_stop = {
+                number: one
+                for number, one in self._at_work.items()
+                if one.stopped is None and one.proposal.learning != self.study.where.default
+            }
+            for number, behind in hopeless(courses, may_stop, self._trials(), last).items():
+                stopping = may_stop[number]
+                stopping.stopped = behind.step / last * stopping.epochs, behind
+                request_stop(stopping.folder)
+
+    def _trials(self) -> int:
+        """Trials of the search that there are, or will be."""
+        return max(self.study.wanted, len(self._marks))
 
     def judge(self, trial: Running, record: Record) -> None:
         """Tell the study how a trial ended.
@@ -191,6 +200,7 @@ class Referee:
         )
         with self.lock:
             self._known.add(proposal.number)
+            self._at_work.pop(proposal.number, None)
         self.study.tell(proposal, result)
         with self.lock:
             self.view.ended(result)
@@ -200,6 +210,7 @@ class Referee:
         if not self.study.give_back(proposal):
             return False
         with self.lock:
+            self._at_work.pop(proposal.number, None)
             self.view.given_back(proposal.number, message)
         return True
 
