@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,8 +58,17 @@ class Contest:
     """The held-out rows are too few to tell anything from noise."""
 
 
-def last_word(study: Study, search: Search, most_pairs: int) -> Decision | None:
-    """Run pairs on fresh seeds until it is clear or ``most_pairs`` are spent; None: nothing ran."""
+def last_word(
+    study: Study,
+    search: Search,
+    most_pairs: int,
+    affords: Callable[[int], bool] | None = None,
+) -> Decision | None:
+    """Run pairs on fresh seeds until it is clear or ``most_pairs`` are spent; None: nothing ran.
+
+    ``affords`` says whether there is time for so many pairs. Where time is kept for them, a winner
+    runs all of them: what is over after that is nothing but time.
+    """
     contest = contest_of(study, search.folder)
     if contest is None:
         return None
@@ -69,18 +78,28 @@ def last_word(study: Study, search: Search, most_pairs: int) -> Decision | None:
     if contest.challenger == contest.default:
         return _kept(contest, "No settings are expected to beat the default: keeping it.")
     while len(contest.pairs) < most_pairs and not contest.lost:
-        if not strategy.wanted(chance_of(contest, study), contest.pairs):
+        spends = affords is not None and bool(contest.pairs) and strategy.won(contest.pairs)
+        if not (spends or strategy.wanted(chance_of(contest, study), contest.pairs)):
             break
         # The first pairs fill all places; each is judged before the next ones begin.
         at_once = max(1, search.at_once // 2)
         first = len(contest.pairs)
-        seeds = [fresh(study, first + n) for n in range(min(at_once, most_pairs - first))]
+        count = min(at_once, most_pairs - first)
+        if affords is not None and not affords(count):
+            break
+        seeds = [fresh(study, first + n) for n in range(count)]
         search.again(missing(study, contest, seeds))
         after = with_pairs(contest, study, search.folder)
         if len(after.pairs) == len(contest.pairs):
             break  # a pair was lost otherwise than by the challenger: no more of them
         contest = after
     return decided(contest, study)
+
+
+def untried(default: LearningSettings) -> Decision:
+    """What to train where there was no time for a trial."""
+    contest = Contest(challenger=default, default=default)
+    return _kept(contest, "The budget has room for the full run alone: keeping the default.")
 
 
 def contest_of(study: Study, folder: Path) -> Contest | None:

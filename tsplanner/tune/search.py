@@ -44,6 +44,8 @@ class Search:
         self.slots, self.server, self.packs = slots, server, packs
         self.referee = Referee(study, folder, view)
         self.cancelled = threading.Event()
+        self.rethink: Callable[[], None] = lambda: None
+        """Called before each trial is taken: may change how many the study wants."""
         self._helps = False
 
     @property
@@ -113,6 +115,7 @@ class Search:
         referee = self.referee
         while not self.cancelled.is_set():
             with referee.lock:
+                self.rethink()
                 proposal = self.study.take()
                 referee.see_others()
                 if proposal is not None:

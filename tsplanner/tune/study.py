@@ -137,6 +137,16 @@ class Study:
         """Trials of the search that are wanted of all workers together."""
         return int(self._takes.steadily(lambda: self._study.user_attrs.get(WANTED, 0)))
 
+    def rethink(self, wanted: Callable[[int], int]) -> None:
+        """Let the number of the search's trials follow from how many were started."""
+
+        def note() -> None:
+            number = wanted(len(started(self._takes.trials())))
+            if number != self._study.user_attrs.get(WANTED):
+                self._study.set_user_attr(WANTED, number)
+
+        self._takes.steadily(note)
+
     def _parameters(self, learning: LearningSettings) -> dict[str, Any]:
         values = {
             "learning_rate": learning.learning_rate,

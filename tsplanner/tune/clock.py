@@ -1,0 +1,152 @@
+"""Keeps a search to its promise: times its trials, and says what still has room."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tsplanner.planner.plan import LearningSettings
+from tsplanner.training.job import Record, record_file
+from tsplanner.tune.budget import (
+    LATE,
+    Costs,
+    Schedule,
+    room_for_pairs,
+    room_for_trial,
+    schedule,
+    searched_at_most,
+)
+from tsplanner.tune.search import View
+from tsplanner.tune.study import Result
+
+
+class Clock:
+    """One budget. Called from the search's threads; ``now`` stands in for the clock."""
+
+    def __init__(
+        self,
+        costs: Costs,
+        budget_seconds: float,
+        most_trials: int,
+        *,
+        trials_folder: Path,
+        began: float,
+        renew: bool,
+        told: Callable[[Schedule, Costs], None] = lambda schedule, costs: None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``renew``: the costs are a forecast, so the promise is renewed by the first trial.
+
+        ``told`` hears of that. ``began`` is the moment, by ``now``, that the budget counts from.
+        """
+        self.costs, self.budget, self.most = costs, budget_seconds, most_trials
+        self.folder, self.began, self.now = trials_folder, began, now
+        self.schedule = schedule(costs, budget_seconds, most_trials)
+        self.first_promise = self.schedule.seconds
+        self.searching = True
+        """Not in the last word."""
+        self.startup_seconds: float | None = None
+        """Until the first trial began to load, once that is known."""
+        self._renew, self._told = renew, told
+        self._starts: dict[int, float] = {}
+        self._firsts: set[int] = set()
+        self._inside: list[float] = []
+        self._overheads: list[float] = []
+        self._lock = threading.Lock()
+
+    @property
+    def promised(self) -> float:
+        """Seconds of the whole command, as last told."""
+        return self.schedule.seconds
+
+    def took(self) -> float:
+        """Seconds since the budget began."""
+        return self.now() - self.began
+
+    def left(self) -> float:
+        """Seconds until what is planned has to give way."""
+        return min(self.budget, LATE * self.promised) - self.took()
+
+    def wanted(self, started: int) -> int:
+        """Trials that the search should want in all, if so many were started."""
+        with self._lock:
+            room = room_for_trial(self.costs, self.left(), started, self.most)
+            return searched_at_most(self.most) if self.searching and room else started
+
+    def another_pair(self, pairs: int) -> bool:
+        """Whether so many pairs of the last word may start."""
+        return room_for_pairs(self.costs, self.left(), pairs)
+
+    def started(self, number: int) -> None:
+        """A trial has begun."""
+        with self._lock:
+            if len(self._starts) < self.costs.places:
+                self._firsts.add(number)
+            self._starts[number] = self.now()
+
+    def ended(self, result: Result) -> None:
+        """A trial is over: what it took tells what the others will take."""
+        with self._lock:
+            if result.state != "done" or result.number not in self._starts:
+                return
+            self._learn(result.number, self.now())
+            if self._renew:
+                self._renew = False
+                self.schedule = schedule(self.costs, self.budget, self.most)
+                self._told(self.schedule, self.costs)
+
+    def _learn(self, number: int, ended: float) -> None:
+        wall = ended - self._starts[number]
+        inside = min(wall, inside_seconds(self.folder / str(number)) or wall)
+        self._inside.append(inside)
+        overhead = self.costs.overhead_seconds
+        if number in self._firsts:  # these waited for the imports
+            startup = max(0.0, ended - inside - overhead - self.began)
+            known = self.startup_seconds
+            self.startup_seconds = startup if known is None else min(known, startup)
+            self.costs = replace(self.costs, startup_seconds=self.startup_seconds)
+        else:
+            self._overheads.append(wall - inside)
+            overhead = statistics.fmean(self._overheads)
+        self.costs = self.costs.measured(statistics.fmean(self._inside), overhead)
+
+
+def inside_seconds(folder: Path) -> float | None:
+    """Load and training of a trial by its own clock; None if it left no record."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        record = msgspec.json.decode(record_file(folder, 0).read_bytes(), type=Record)
+        return (record.load_seconds or 0.0) + record.seconds
+    return None
+
+
+class TimedView:
+    """A view that lets a clock hear what it is told."""
+
+    def __init__(self, view: View, clock: Clock) -> None:
+        self._view, self._clock = view, clock
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is the view's own."""
+        return getattr(self._view, name)
+
+    def started(self, number: int, learning: LearningSettings) -> None:
+        """A trial has begun."""
+        self._clock.started(number)
+        self._view.started(number, learning)
+
+    def progressed(self, number: int, progress: float, eval_loss: float | None) -> None:
+        """A trial moved on."""
+        self._view.progressed(number, progress, eval_loss)
+
+    def ended(self, result: Result) -> None:
+        """A trial is over."""
+        self._clock.ended(result)
+        self._view.ended(result)
