@@ -38,8 +38,8 @@ from tsplanner.probe.runner import Server, run_job
 from tsplanner.runs import versions, write_json
 from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.tune.prior import prior_learning_rate
+from tsplanner.tune.referee import EVALUATIONS
 from tsplanner.tune.rows import paired_difference, read_rows
-from tsplanner.tune.search import EVALUATIONS
 from tsplanner.tune.space import default_space
 
 FRESH_SEED = 9001

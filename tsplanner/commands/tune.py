@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from memory_models.device import Machine
-from tsplanner import runs
-from tsplanner.commands.full_run import (
-    FullRun,
-    outcome_lines,
-    run_document,
-    start_full_run,
+from tsplanner.commands.tune_budget import (
+    budget_span,
+    promise_words,
+    start_clock,
 )
+from tsplanner.commands.tune_finish import train_best
 from tsplanner.commands.tune_start import (
     TuneOptions,
     plan_and_folder,
@@ -33,18 +29,20 @@ from tsplanner.commands.with_plan import (
     add_plan_argument,
     interactive,
 )
-from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
+from tsplanner.errors import EXIT_INTERRUPTED, TsplannerError
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.planner.plan import LearningSettings, Plan
 from tsplanner.planner.replan import replan
 from tsplanner.planner.rules import BITSANDBYTES_OPTIMIZERS
 from tsplanner.probe.preflight import free_now
 from tsplanner.processes import SERVER_COMMAND, WarmServer
-from tsplanner.training.job import Status
+from tsplanner.tune.budget import MOST_TRIALS, searched_at_most
+from tsplanner.tune.clock import Clock, TimedView
 from tsplanner.tune.final import Decision, last_word
 from tsplanner.tune.packs import AUTO, choose_packs, packs_on_cpu, places_asked
 from tsplanner.tune.places import Places, places
 from tsplanner.tune.prior import prior_learning_rate
+from tsplanner.tune.ranks import side_by_side
 from tsplanner.tune.search import Feasible, Search
 from tsplanner.tune.slots import Slots, slots
 from tsplanner.tune.strategy import pairs_of
@@ -52,10 +50,14 @@ from tsplanner.tune.study import Study
 
 EPILOG = """examples:
   tsplanner tune --trials 8
+  tsplanner tune --budget 3h
   tsplanner tune --plan saves/chatts-14b/plan.json --lora-rank 8,16 --learning-rate 1e-4..1e-3
   tsplanner tune --resume
   tsplanner tune --join saves/chatts-14b/lora/20261123-1      a second GPU, on the same search
 """
+TRIALS = 8
+MOST_IN_FLIGHT = 8
+"""On one GPU in a search by time: a search that has all trials at work learns nothing from any."""
 COUNTED = ("done", "stopped", "failed")
 """States of trials that were started."""
 
@@ -65,7 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     add_plan_argument(parser)
-    parser.add_argument("--trials", type=positive, default=8, metavar="N", help="[%(default)s]")
+    parser.add_argument(
+        "--trials", type=positive, metavar="N", help=f"[{TRIALS}, or what --budget has room for]"
+    )
+    parser.add_argument(
+        "--budget",
+        type=budget_span,
+        metavar="T",
+        help="time for everything, the full run included, as 3h, 90m or 1h30m",
+    )
     parser.add_argument("--run-folder", type=Path, metavar="FOLDER", help="[a new one]")
     parser.add_argument("--resume", action="store_true", help="go on with a search cut off")
     parser.add_argument("--jobs", type=positive, metavar="N", help="at once [by the machine]")
@@ -101,7 +111,8 @@ def from_arguments(namespace: argparse.Namespace) -> int:
             resume=namespace.resume,
             join=namespace.join,
             storage=namespace.storage,
-            trials=namespace.trials,
+            trials=namespace.trials or (MOST_TRIALS if namespace.budget else TRIALS),
+            budget_seconds=namespace.budget,
             jobs=namespace.jobs,
             pack=places_asked(namespace.pack),
             lora_rank=namespace.lora_rank,
@@ -118,6 +129,7 @@ def run(options: TuneOptions, here: Machine | None = None) -> int:
 
     ``here`` stands in for this machine.
     """
+    began = time.monotonic()
     here = detect_machine() if here is None else here
     if options.join is not None:
         from tsplanner.commands.tune_join import join
@@ -125,11 +137,14 @@ def run(options: TuneOptions, here: Machine | None = None) -> int:
         return join(options, here)
     plan, folder = plan_and_folder(options, here)
     plan = replace(plan, free_bytes=free_now(plan, here))
-    packed = packs_on_cpu(plan, options.pack)
-    width = slots(plan, here=here, jobs=options.jobs, trials=options.trials, packed=packed)
+    # Of several GPUs a budget makes more trials, where that is faster than more ranks.
+    alone = None if options.budget_seconds is None else side_by_side(plan)
+    trial = plan if alone is None else alone
+    packed = packs_on_cpu(trial, options.pack)
+    width = slots(trial, here=here, jobs=options.jobs, trials=options.trials, packed=packed)
     try:
-        with server_for(plan, folder) as server:
-            return tune(options, plan, folder, server, width)
+        with server_for(trial, folder) as server:
+            return tune(options, plan, trial, folder, server, width, began)
     except KeyboardInterrupt:
         print(f"\nInterrupted. Go on with  tsplanner tune --run-folder {folder} --resume")
         return EXIT_INTERRUPTED
@@ -155,81 +170,82 @@ def server_command(plan: Plan) -> tuple[str, ...]:
 
 
 def tune(
-    options: TuneOptions, plan: Plan, folder: Path, server: WarmServer | None, width: Slots
+    options: TuneOptions,
+    plan: Plan,
+    trial: Plan,
+    folder: Path,
+    server: WarmServer | None,
+    width: Slots,
+    began: float,
 ) -> int:
-    """Search and full run, on a server that is up where there is one."""
-    feasible = feasible_under(plan, width)
+    """Search and full run, on a server that is up where there is one.
+
+    ``trial``: the plan that trials run by, ``plan``: that of the full run; ``began``: when the
+    budget began.
+    """
+    feasible = feasible_under(trial, width)
     where = places(
-        plan.learning,
-        search_space(options, plan),
-        prior_learning_rate(plan),
+        trial.learning,
+        search_space(options, trial),
+        prior_learning_rate(trial),
         lambda learning: feasible(learning)[0] <= 0,
     )
-    study = Study(folder, plan, where, options.storage)
+    study = Study(folder, trial, where, options.storage)
     where = study.where
     refuse_other_ranges(options, where.space)
     if not study.place.shared:
         print(f"{study.place.shown} is for one process: no --join.", file=sys.stderr)
     study.recover()
     view = view_for(options)
-    pairs = pairs_of(options.trials)
-    in_flight = options.trials - 2 * pairs
-    packs, packing = choose_packs(plan, where.default, width, trials=in_flight, asked=options.pack)
+    in_flight = searched_at_most(options.trials)
+    if options.budget_seconds is not None:
+        in_flight = min(in_flight, MOST_IN_FLIGHT * width.jobs)
+    packs, packing = choose_packs(trial, where.default, width, trials=in_flight, asked=options.pack)
+    clock: Clock | None = None
+    if options.budget_seconds is not None:
+        clock = start_clock(
+            feasible(where.default)[1],
+            options.budget_seconds,
+            options.trials,
+            places=width.jobs * (1 if packs is None else packs.places),
+            gain=width.jobs * (1.0 if packs is None else packs.gain),
+            folder=folder / "trials",
+            began=began,
+            say=view.say,
+        )
     if not options.as_json:
         together = 1 if packs is None else packs.places
-        lines = opening_lines(plan, where, width, options.trials, together)
+        lines = opening_lines(trial, where, width, options.trials, together)
+        if clock is not None:
+            lines[-1] = f"{promise_words(clock.schedule, clock.costs, clock.budget)}."
         print("\n".join([*lines, *([packing] if packing else [])]), flush=True)
     with study, view:
-        earlier = study.results()
-        view.recall(earlier)
-        ran = sum(one.state in COUNTED and one.seed is None for one in earlier)
+        view.recall(study.results())
         search = Search(
             study,
             feasible,
             folder / "trials",
             slots=width,
             server=server,
-            view=view,
+            view=view if clock is None else TimedView(view, clock),
             packs=packs,
         )
-        search.run(options.trials - 2 * pairs - ran)
-        decision = last_word(study, search, pairs)
+        if clock is None:
+            decision = decide(options.trials, study, search)
+        else:
+            decision = clock.decide(study, search)
         study.finish()
     if decision is None:
         raise TsplannerError(f"No trial finished: see the logs under {folder / 'trials'}.")
-    return train_best(options, plan, folder, decision, server)
+    return train_best(options, plan, folder, decision, server, clock)
 
 
-def train_best(
-    options: TuneOptions, plan: Plan, folder: Path, decision: Decision, server: WarmServer | None
-) -> int:
-    """The full run with the settings that were decided on."""
-    best = replan(plan, decision.learning)
-    full = FullRun(
-        plan=best,
-        folder=folder,
-        saves=options.saves,
-        resume=(folder / "job.json").is_file(),
-        shown=not options.as_json,
-        server=server,
-        remarks=[decision.sentence],
-    )
-    if not options.as_json:
-        print(f"\n{decision.sentence}", flush=True)
-    record = start_full_run(full)
-    document = run_document(full, record) | {"decision": decision_document(decision)}
-    runs.write_json(folder / "tune.json", document)
-    if options.as_json:
-        print(json.dumps(document, indent=2))
-    else:
-        print("\n".join(outcome_lines(full, record)))
-    return EXIT_OK if record.status is Status.OK else EXIT_FAILURE
-
-
-def decision_document(decision: Decision) -> dict[str, Any]:
-    """The decision as plain values."""
-    value: dict[str, Any] = msgspec.to_builtins(decision)
-    return value
+def decide(trials: int, study: Study, search: Search) -> Decision | None:
+    """Search and last word by a number of trials; None if no trial finished."""
+    pairs, earlier = pairs_of(trials), study.results()
+    ran = sum(one.state in COUNTED and one.seed is None for one in earlier)
+    search.run(trials - 2 * pairs - ran)
+    return last_word(study, search, pairs)
 
 
 def feasible_under(plan: Plan, width: Slots) -> Feasible:
@@ -255,7 +271,8 @@ def view_for(options: TuneOptions) -> QuietView:
     """A live table, plain lines, or nothing."""
     if options.as_json:
         return QuietView()
-    return LiveView(options.trials) if interactive() else PlainView()
+    trials = None if options.budget_seconds else options.trials
+    return LiveView(trials) if interactive() else PlainView()
 
 
 def opening_lines(

@@ -8,6 +8,7 @@ import math
 import re
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from tsplanner.planner.forecast import EVALUATIONS_PER_EPOCH
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.calibration import device_name
 from tsplanner.settings import state_folder
-from tsplanner.tune.budget import Costs, Schedule, least_seconds
+from tsplanner.tune.budget import MOST_TRIALS, Costs, Schedule, least_seconds
 from tsplanner.tune.clock import Clock
-from tsplanner.tune.search import EVALUATIONS
+from tsplanner.tune.referee import EVALUATIONS
 
 SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 STARTUP_SECONDS, OVERHEAD_SECONDS, ENDING_SECONDS = 8.0, 0.7, 1.0
@@ -123,12 +124,13 @@ def costs_of(plan: Plan, *, places: int, gain: float) -> tuple[Costs, bool]:
 
 def times_of(plan: Plan, costs: Costs, startup_seconds: float) -> TunedTimes:
     """What a search showed."""
+    quantization = plan.hardware.quantization
     return TunedTimes(
         device_name=device_name(plan.machine, plan.hardware.accelerator),
         host_name=plan.machine.name,
         model=plan.model.name,
         finetuning_type=str(plan.learning.finetuning_type),
-        quantization=None if plan.hardware.quantization is None else str(plan.hardware.quantization),
+        quantization=None if quantization is None else str(quantization),
         places=costs.places,
         trial_factor=costs.trial_factor,
         full_factor=costs.full_factor,
@@ -166,6 +168,40 @@ def remember(plan: Plan, clock: Clock, full_seconds: float | None) -> None:
         runs.append_line(times_path(), line)
 
 
+def start_clock(
+    plan: Plan,
+    budget_seconds: float,
+    most_trials: int | None,
+    *,
+    places: int,
+    gain: float,
+    folder: Path,
+    began: float,
+    say: Callable[[str], None],
+) -> Clock:
+    """The clock of a search within a budget; ``plan`` is that of its default trial.
+
+    ``say`` hears of a promise that the first trial renewed. Raises TsplannerError for a budget
+    that has no room for the full run.
+    """
+    costs, taught = costs_of(plan, places=places, gain=gain)
+    refuse_what_is_too_short(costs, budget_seconds)
+
+    def told(planned: Schedule, costs: Costs) -> None:
+        took = span_words(costs.trial_seconds)
+        say(f"A trial takes {took}. {promise_words(planned, costs, budget_seconds)}.")
+
+    return Clock(
+        costs,
+        budget_seconds,
+        most_trials or MOST_TRIALS,
+        trials_folder=folder,
+        began=began,
+        renew=not taught,
+        told=told,
+    )
+
+
 def refuse_what_is_too_short(costs: Costs, seconds: float) -> None:
     """Raise TsplannerError for a budget that has no room for the full run."""
     least = least_seconds(costs)
@@ -197,3 +233,13 @@ def taken_words(clock: Clock) -> str:
         f"took {span_words(clock.took())} of {span_words(clock.budget)}, promised "
         f"{span_words(clock.promised)}"
     )
+
+
+def budget_document(clock: Clock) -> dict[str, float]:
+    """The budget as plain values, seconds."""
+    return {
+        "budget_seconds": clock.budget,
+        "first_promised_seconds": clock.first_promise,
+        "promised_seconds": clock.promised,
+        "took_seconds": clock.took(),
+    }

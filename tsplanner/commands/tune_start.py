@@ -34,6 +34,8 @@ class TuneOptions:
     storage: str | None = None
     """URL of the database that keeps the study; None: a journal in the run folder."""
     trials: int = 8
+    budget_seconds: float | None = None
+    """Time for everything; None: as long as it takes."""
     jobs: int | None = None
     """Trials at once; None: by the machine."""
     pack: int | None = None

@@ -62,6 +62,9 @@ class QuietView:
             self.prior_loss = result.eval_loss
         self.results.append(result)
 
+    def say(self, words: str) -> None:
+        """A sentence between the trials."""
+
 
 class PlainView(QuietView):
     """One line a trial, when it is over."""
@@ -81,11 +84,16 @@ class PlainView(QuietView):
         super().given_back(number, message)
         print(self.lost[-1], flush=True)
 
+    def say(self, words: str) -> None:
+        """Print it."""
+        print(words, flush=True)
+
 
 class LiveView(QuietView):
     """The whole table, redrawn as it changes."""
 
-    def __init__(self, trials: int) -> None:
+    def __init__(self, trials: int | None) -> None:
+        """``trials``: how many there will be; None: by the time."""
         super().__init__()
         self.trials = trials
         self._live: Any = None
@@ -104,6 +112,10 @@ class LiveView(QuietView):
         """Leave the last table on the screen."""
         self._live.__exit__(*details)
 
+    def say(self, words: str) -> None:
+        """Above the table."""
+        self._live.console.print(words)
+
     def _table(self) -> Any:
         from rich.text import Text
 
@@ -116,6 +128,8 @@ class LiveView(QuietView):
         ended = len([result for result in self.results if result.state != "not started"])
         part = sum(progress for _, progress, _ in self.running.values())
         elapsed = time.monotonic() - self.began
+        if self.trials is None:
+            return f"{ended} trials, {duration(elapsed)}"
         words = f"{ended} of {self.trials} trials, {duration(elapsed)}"
         if ended + part > 0.5:
             words += f", about {duration(elapsed * (self.trials / (ended + part) - 1))} left"

@@ -22,9 +22,22 @@ def replan(plan: Plan, learning: LearningSettings, calibration: Calibration = DE
     Raises:
         TsplannerError: the settings cannot run on this model (a rank above its matrices, say).
     """
-    architecture = read_architecture(plan.model.config, name=plan.model.name, source="plan")
-    request = PlanRequest(
-        architecture=architecture,
+    request = request_again(plan, learning, calibration)
+    try:
+        found = evaluate(request, plan.hardware, replay=True)
+    except ValueError as error:
+        raise TsplannerError(f"These settings cannot run: {error}.") from error
+    planned = finish(request, found, __version__)
+    trained = found.memory.parameters_trainable
+    return replace(planned, model=replace(plan.model, parameters_trainable=trained))
+
+
+def request_again(
+    plan: Plan, learning: LearningSettings, calibration: Calibration = DEFAULT
+) -> PlanRequest:
+    """What was asked for a plan, with other learning settings and no pins."""
+    return PlanRequest(
+        architecture=read_architecture(plan.model.config, name=plan.model.name, source="plan"),
         model=plan.model,
         dataset=plan.dataset,
         machine=plan.machine,
@@ -39,10 +52,3 @@ def replan(plan: Plan, learning: LearningSettings, calibration: Calibration = DE
         ),
         forced_cpu=plan.hardware.accelerator == "cpu",
     )
-    try:
-        found = evaluate(request, plan.hardware, replay=True)
-    except ValueError as error:
-        raise TsplannerError(f"These settings cannot run: {error}.") from error
-    planned = finish(request, found, __version__)
-    trained = found.memory.parameters_trainable
-    return replace(planned, model=replace(plan.model, parameters_trainable=trained))

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 MOST_TRIALS = 32
 """Of a budget that names no number: with more, two axes have nothing left to tell."""
-FEWEST = 3
-"""Trials of a search: the default, and a rate on either side."""
+FEWEST = 2
+"""Trials of a search: the default, and another to compare it with."""
 LATE = 1.08
 """Times the promise that a search may take before it drops what it had planned."""
 
@@ -103,10 +103,14 @@ def least_seconds(costs: Costs) -> float:
 
 
 def schedule(costs: Costs, seconds: float, most_trials: int) -> Schedule:
-    """The most trials that end in time; ``most_trials``: those of the last word included."""
+    """The most trials that end in time; ``most_trials``: those of the last word included.
+
+    Where there is no time for a pair of the last word, the trials of the search speak alone.
+    """
     most = searched_at_most(most_trials)
-    for searched in range(most, min(FEWEST, most) - 1, -1):
-        pairs = pairs_for(searched, most_trials)
+    counts = range(most, min(FEWEST, most) - 1, -1)
+    plans = [(searched, pairs_for(searched, most_trials)) for searched in counts]
+    for searched, pairs in (*plans, *((count, 0) for count in counts)):
         taken = least_seconds(costs) + costs.pairs_seconds(pairs)
         taken += _rounds(searched, costs.places) * costs.trial_seconds
         if taken <= seconds:
@@ -124,16 +128,9 @@ def pairs_for(searched: int, most_trials: int) -> int:
     return min(searched // 2, most_trials // 4)
 
 
-def room_for_trial(costs: Costs, left_seconds: float, searched: int, most_trials: int) -> bool:
-    """Whether another trial leaves enough for the last word and the full run.
-
-    ``searched``: trials of the search so far. Pairs give way only in the last word itself.
-    """
-    if searched >= searched_at_most(most_trials):
-        return False
-    pairs = pairs_for(searched + 1, most_trials)
-    needed = costs.trial_seconds + costs.pairs_seconds(pairs) + costs.full_seconds
-    return needed <= left_seconds
+def room_for_trial(costs: Costs, left_seconds: float, pairs: int) -> bool:
+    """Whether another trial leaves enough for so many pairs of the last word and the full run."""
+    return room_for_pairs(costs, left_seconds - costs.trial_seconds, pairs)
 
 
 def room_for_pairs(costs: Costs, left_seconds: float, pairs: int) -> bool:

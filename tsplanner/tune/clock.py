@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -19,13 +18,16 @@ from tsplanner.tune.budget import (
     LATE,
     Costs,
     Schedule,
+    pairs_for,
     room_for_pairs,
     room_for_trial,
     schedule,
     searched_at_most,
 )
-from tsplanner.tune.search import View
-from tsplanner.tune.study import Result
+from tsplanner.tune.final import Decision, last_word, untried
+from tsplanner.tune.referee import View
+from tsplanner.tune.search import Search
+from tsplanner.tune.study import Result, Study
 
 
 class Clock:
@@ -49,10 +51,14 @@ class Clock:
         """
         self.costs, self.budget, self.most = costs, budget_seconds, most_trials
         self.folder, self.began, self.now = trials_folder, began, now
+        self.inside: Callable[[Path], float | None] = inside_seconds
+        """What a trial's own clock showed."""
         self.schedule = schedule(costs, budget_seconds, most_trials)
         self.first_promise = self.schedule.seconds
         self.searching = True
         """Not in the last word."""
+        self.fresh: int | None = None
+        """Trials on fresh seeds, once there was a last word and the search goes on."""
         self.startup_seconds: float | None = None
         """Until the first trial began to load, once that is known."""
         self._renew, self._told = renew, told
@@ -78,8 +84,12 @@ class Clock:
     def wanted(self, started: int) -> int:
         """Trials that the search should want in all, if so many were started."""
         with self._lock:
-            room = room_for_trial(self.costs, self.left(), started, self.most)
-            return searched_at_most(self.most) if self.searching and room else started
+            pairs, most = pairs_for(started + 1, self.most), searched_at_most(self.most)
+            pairs = pairs if self.schedule.pairs else 0
+            if self.fresh is not None:  # what the first last word left over
+                pairs, most = min(1, pairs), self.most - self.fresh - 2
+            room = room_for_trial(self.costs, self.left(), pairs)
+            return most if self.searching and room and started < most else started
 
     def another_pair(self, pairs: int) -> bool:
         """Whether so many pairs of the last word may start."""
@@ -105,7 +115,7 @@ class Clock:
 
     def _learn(self, number: int, ended: float) -> None:
         wall = ended - self._starts[number]
-        inside = min(wall, inside_seconds(self.folder / str(number)) or wall)
+        inside = min(wall, self.inside(self.folder / str(number)) or wall)
         self._inside.append(inside)
         overhead = self.costs.overhead_seconds
         if number in self._firsts:  # these waited for the imports
@@ -117,6 +127,32 @@ class Clock:
             self._overheads.append(wall - inside)
             overhead = statistics.fmean(self._overheads)
         self.costs = self.costs.measured(statistics.fmean(self._inside), overhead)
+
+    def decide(self, study: Study, search: Search) -> Decision | None:
+        """Search and last word within the budget; None if no trial finished.
+
+        A last word that needs less time than was kept for it leaves the rest to further trials.
+        """
+        if not self.schedule.searched:
+            return untried(study.where.default)
+        search.rethink = lambda: study.rethink(self.wanted)
+        known = -1
+        while True:
+            self.searching = True
+            # How many there are says `wanted`; this is how many share a pack.
+            search.run(max(1, self.schedule.searched - self._searched(study.results())))
+            self.searching = False
+            results = study.results()
+            decision = last_word(
+                study, search, pairs_for(self._searched(results), self.most), self.another_pair
+            )
+            if decision is None or not decision.is_default or known == self._searched(results):
+                return decision
+            known = self._searched(results)
+            self.fresh = sum(one.seed is not None for one in study.results())
+
+    def _searched(self, results: list[Result]) -> int:
+        return sum(one.seed is None and one.state != "not started" for one in results)
 
 
 def inside_seconds(folder: Path) -> float | None:
@@ -133,10 +169,6 @@ class TimedView:
     def __init__(self, view: View, clock: Clock) -> None:
         self._view, self._clock = view, clock
 
-    def __getattr__(self, name: str) -> Any:
-        """All else is the view's own."""
-        return getattr(self._view, name)
-
     def started(self, number: int, learning: LearningSettings) -> None:
         """A trial has begun."""
         self._clock.started(number)
@@ -145,6 +177,10 @@ class TimedView:
     def progressed(self, number: int, progress: float, eval_loss: float | None) -> None:
         """A trial moved on."""
         self._view.progressed(number, progress, eval_loss)
+
+    def given_back(self, number: int, message: str) -> None:
+        """A trial waits to be run again."""
+        self._view.given_back(number, message)
 
     def ended(self, result: Result) -> None:
         """A trial is over."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from tsplanner.tune.takes import (
     WORKER,
     Takes,
     is_transient,
+    started,
 )
 
 __all__ = ["Proposal", "Result", "Study"]
