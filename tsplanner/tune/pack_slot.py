@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tsplanner.planner.packable import packing_refusal
+from tsplanner.probe.calibration import note_shortage
 from tsplanner.probe.packs import PackRecords, clear_trial, run_pack
 from tsplanner.training.job import DIVERGED, Job, JobKind, PackedTrial, Record, Status
 from tsplanner.training.packed_queue import close, offer
@@ -148,6 +149,8 @@ class PackSlot:
         if died or any(record.status in OUT_OF_MEMORY for _, record in self._ill):
             self._died += 1
             self.places = 1 if UNPACKED in pack.message else max(1, self.places // 2)
+        if pack.status in OUT_OF_MEMORY:
+            note_shortage(self.packs.plan, pack)
         ill, self._ill = self._ill, []
         for folder, trial in self._running.items():
             record = records.trials.get(folder)
@@ -166,8 +169,7 @@ class PackSlot:
             return
         accident = cause is not record or record.status in OUT_OF_MEMORY
         if cause.status in OUT_OF_MEMORY:
-            held = cause if cause.process_bytes else record
-            self.search.referee.out_of_memory(trial, held, self.packs.plan)
+            self.search.referee.ran_out(trial, cause, self.packs.plan)
         words = f"its pack ended: {cause.status}: {cause.message}"
         if accident and self.search.referee.give_back(trial.proposal, words):
             return

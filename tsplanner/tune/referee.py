@@ -49,6 +49,8 @@ class Running:
     progress: float = 0.0
     stopped: tuple[float, Behind] | None = None
     """The epoch at which it was asked to stop, and why."""
+    ran_out: bool = False
+    """It ran out of memory, and the study knows."""
 
     @property
     def epochs(self) -> int:
@@ -165,20 +167,20 @@ class Referee:
         if was_killed(record) and self.give_back(trial.proposal, record.message):
             return
         if record.status in OUT_OF_MEMORY:
-            self.out_of_memory(trial, record, trial.plan)
+            note_shortage(trial.plan, record)
+            self.ran_out(trial, record, trial.plan)
         self.end(trial.proposal, "failed", None, f"{record.status}: {record.message}")
         where = self.study.where
         if trial.proposal.seed is None and trial.proposal.learning == where.default:
             raise TsplannerError(f"The plan's own settings failed: {record.message}")
 
-    def out_of_memory(self, trial: Running, record: Record, plan: Plan) -> None:
-        """Let the study know by a constraint, and later plans by what the worker held then.
-
-        ``plan``: of what ran out, a trial or a pack.
-        """
-        held = record.process_bytes or 0
-        self.study.set_memory(trial.proposal, max(1, held - plan.memory.process_bytes.upper))
-        note_shortage(plan, record)
+    def ran_out(self, trial: Running, record: Record, plan: Plan) -> None:
+        """Let the study know of a real out-of-memory; ``plan``: of the trial, or of its pack."""
+        if trial.ran_out:
+            return
+        trial.ran_out = True
+        over = (record.process_bytes or 0) - plan.memory.process_bytes.upper
+        self.study.ran_out(trial.proposal, over)
 
     def end(
         self,

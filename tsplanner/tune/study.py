@@ -43,6 +43,9 @@ __all__ = ["Proposal", "Result", "Study"]
 
 TRIALS_FOLDER = "trials"
 CONSTRAINT = "memory_bytes_over"
+RAN_OUT = "memory_bytes_over_in_fact"
+"""Constraint of a trial that ran out of memory in spite of the estimate; Optuna keeps the first
+value of a name, and that is the estimate's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +223,11 @@ class Study:
     def set_memory(self, proposal: Proposal, bytes_over: int) -> None:
         """Tell the sampler how far over the free memory the estimate is (0 or less fits)."""
         self._takes.steadily(lambda: proposal.handle.set_constraint(CONSTRAINT, float(bytes_over)))
+
+    def ran_out(self, proposal: Proposal, bytes_over: int) -> None:
+        """Note that a trial ran out of memory, and how far over the estimate's upper bound."""
+        over = float(max(1, bytes_over))
+        self._takes.steadily(lambda: proposal.handle.set_constraint(RAN_OUT, over))
 
     def report(self, proposal: Proposal, eval_loss: float, step: int) -> None:
         """Note an evaluation, for the dashboard; one that cannot be noted now is kept for later."""

@@ -1,0 +1,289 @@
+"""Packs in a search: when they are chosen, places refilled, accidents. The worker is a stand-in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+from pack_worker import PackWorker, Trouble
+from test_search import SPACE, View
+from toy_request import GIB, HOPPER, request
+
+from memory_models.records import Interval
+from memory_models.settings import FinetuningType
+from tsplanner.errors import TsplannerError, UsageError
+from tsplanner.planner.choose import choose
+from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.probe.calibration import load_calibration
+from tsplanner.training.job import Status
+from tsplanner.tune.packs import Packs, choose_packs, places_asked
+from tsplanner.tune.places import places
+from tsplanner.tune.search import Search
+from tsplanner.tune.slots import Slots
+from tsplanner.tune.study import Study
+
+ONE_GPU = Slots(jobs=1)
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points measured in tests stay in them."""
+    monkeypatch.setenv("TSPLANNER_STATE", str(tmp_path / "state"))
+
+
+def gpu_plan(**learning: object) -> Plan:
+    """Qwen3-8B on one H200, 512 tokens a row."""
+    return choose(request("qwen3-8b", HOPPER, length=512, **learning)).plan
+
+
+def test_small_batches_are_packed_and_the_line_says_what_they_take() -> None:
+    """Two rows a step: as many at once as the search has in flight, the base counted once."""
+    plan = gpu_plan(effective_batch_size=2, lora_rank=64)
+    packs, line = choose_packs(plan, plan.learning, ONE_GPU, trials=4, asked=None)
+    assert packs is not None
+    assert packs.places == 4
+    assert line.startswith("4 packed trials a run: ")
+    assert " + 3 x " in line
+    hardware = packs.plan.hardware
+    assert hardware.micro_batch_size * hardware.gradient_accumulation_steps == 2
+    assert packs.plan.memory.process_bytes.upper <= plan.free_bytes
+
+
+def test_large_batches_are_not_and_the_line_says_why() -> None:
+    """16 rows of 512 tokens fill the GPU."""
+    plan = gpu_plan(effective_batch_size=16)
+    packs, line = choose_packs(plan, plan.learning, ONE_GPU, trials=4, asked=None)
+    assert packs is None
+    assert line.startswith("A trial's 8192 tokens a step keep the GPU busy alone (")
+
+
+def test_what_does_not_pack_runs_unpacked_and_says_so() -> None:
+    """DoRA, even if packs were asked for."""
+    plan = gpu_plan(effective_batch_size=2, finetuning_type=FinetuningType.DORA)
+    packs, line = choose_packs(plan, plan.learning, ONE_GPU, trials=4, asked=3)
+    assert packs is None
+    assert line == "Trials run unpacked: dora changes or reads the base's own weights."
+
+
+def test_trials_are_shared_by_the_packs_of_several_gpus() -> None:
+    """Six trials on two GPUs: three places each."""
+    plan = gpu_plan(effective_batch_size=2)
+    width = Slots(jobs=2, devices=("GPU-0", "GPU-1"))
+    packs, _ = choose_packs(plan, plan.learning, width, trials=6, asked=None)
+    assert packs is not None
+    assert packs.places == 3
+
+
+def test_a_number_is_kept_if_it_fits_and_refused_if_not() -> None:
+    """--pack 3 on the GPU; on 17 GiB two do not fit."""
+    plan = gpu_plan(effective_batch_size=2)
+    packs, _ = choose_packs(plan, plan.learning, ONE_GPU, trials=8, asked=3)
+    assert packs is not None
+    assert packs.places == 3
+    small = replace(plan, free_bytes=17 * GIB)
+    with pytest.raises(UsageError, match="--pack 3: so many trials do not fit on one base"):
+        choose_packs(small, plan.learning, ONE_GPU, trials=8, asked=3)
+
+
+def test_a_cpu_packs_only_if_it_is_asked_to(tmp_path: Path) -> None:
+    """One trial keeps a CPU busy."""
+    plan = tiny.with_hardware(tiny.plan(tmp_path), micro_batch_size=2)
+    assert choose_packs(plan, plan.learning, ONE_GPU, trials=4, asked=None) == (None, "")
+    packs, _ = choose_packs(plan, plan.learning, ONE_GPU, trials=4, asked=3)
+    assert packs is not None
+    assert packs.places == 3
+
+
+def test_pack_takes_two_words_or_a_number() -> None:
+    """Another word is refused with what it may be."""
+    assert [places_asked(word) for word in ("auto", "off", "5")] == [None, 1, 5]
+    for word in ("0", "many", "99"):
+        with pytest.raises(UsageError, match="--pack takes auto, off or a number of 1 to 32"):
+            places_asked(word)
+
+
+class Lost(View):
+    """Remembers trials that were given back, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: list[tuple[int, str]] = []
+
+    def given_back(self, number: int, message: str) -> None:
+        """A trial waits to be run again."""
+        self.lost.append((number, message))
+
+
+def packed_search(
+    folder: Path, worker: PackWorker, *, at_once: int = 3, jobs: int = 1
+) -> tuple[Search, Study, Lost]:
+    """A search with so many places in each of its slots."""
+    plan = tiny.plan(folder)
+    (folder / "run").mkdir()
+
+    def feasible(learning: LearningSettings) -> tuple[int, Plan]:
+        return 0, replace(plan, learning=learning)
+
+    study = Study(folder / "run", plan, places(plan.learning, SPACE, 3e-3, lambda _: True))
+    study.recover()
+    view = Lost()
+    search = Search(
+        study,
+        feasible,
+        folder / "run" / "trials",
+        slots=Slots(jobs=jobs),
+        server=worker,
+        view=view,
+        packs=Packs(places=at_once, plan=plan, gain=2.0),
+    )
+    return search, study, view
+
+
+def alike(_: LearningSettings) -> float:
+    """None is hopeless."""
+    return 1.0
+
+
+def test_places_are_refilled_in_one_worker(tmp_path: Path) -> None:
+    """Seven trials on three places start one process, and no more than three train at once."""
+    worker = PackWorker(alike)
+    search, study, view = packed_search(tmp_path, worker)
+    search.run(7)
+    assert (len(worker.packs), worker.most, worker.alone) == (1, [3], [])
+    assert worker.begun == [["0", "1", "2", "3", "4", "5", "6"]]
+    assert [result.state for result in study.results()] == ["done"] * 7
+    assert sorted(view.begun) == [0, 1, 2, 3, 4, 5, 6]
+    assert [result.eval_loss for result in study.results()] == [1.0] * 7
+
+
+def test_results_are_known_before_the_next_is_asked_for(tmp_path: Path) -> None:
+    """Three that end in the same pass are all told before a fourth is proposed."""
+    worker = PackWorker(alike)
+    search, study, _ = packed_search(tmp_path, worker)
+    order: list[str] = []
+    ask, tell = study.take, study.tell
+
+    def take() -> object:
+        order.append("ask")
+        return ask()
+
+    def told(*words: object) -> None:
+        order.append("tell")
+        tell(*words)  # type: ignore[arg-type]
+
+    study.take, study.tell = take, told  # type: ignore[assignment, method-assign]
+    search.run(4)
+    assert order[:7] == ["ask"] * 3 + ["tell"] * 3 + ["ask"]
+
+
+def test_a_hopeless_trials_place_is_refilled(tmp_path: Path) -> None:
+    """The third is far behind: it stops, and the next takes its place while the others train."""
+    worker = PackWorker(lambda one: 90.0 if one.learning_rate < 4e-3 else 1.0)
+    search, study, _ = packed_search(tmp_path, worker)
+    search.run(4)
+    assert len(worker.packs) == 1
+    third = study.results()[2]
+    assert third.state == "stopped"
+    assert "against trial " in third.message
+    assert len(study.results()) == 4
+
+
+def test_the_last_words_pairs_run_packed(tmp_path: Path) -> None:
+    """Both sides of two pairs share one worker, each on its seed."""
+    worker = PackWorker(alike)
+    search, study, _ = packed_search(tmp_path, worker, at_once=4)
+    default = study.where.default
+    other = replace(default, learning_rate=7e-3)
+    search.again([(side, seed) for seed in (43, 44) for side in (other, default)])
+    assert len(worker.packs) == 1
+    assert [trial.learning.seed for trial in worker.packs[0].packed] == [43, 43, 44, 44]
+    assert [result.seed for result in study.results()] == [43, 43, 44, 44]
+
+
+def test_a_killed_pack_keeps_what_had_ended_and_tries_the_others_once_more(tmp_path: Path) -> None:
+    """Two had ended when kill -9 came; the two at work run again, half as many at once."""
+    worker = PackWorker(alike, [Trouble(rounds=8)])
+    search, study, view = packed_search(tmp_path, worker, at_once=4)
+    search.run(6)
+    assert [number for number, _ in view.lost] == [4, 5]
+    assert all("ended by SIGKILL" in words for _, words in view.lost)
+    assert [job.packed_together for job in worker.packs] == [4, 2]
+    assert worker.begun[1] == ["6", "7"]
+    results = study.results()
+    assert [one.number for one in results] == [0, 1, 2, 3, 6, 7]
+    assert {one.state for one in results} == {"done"}
+
+
+def test_trials_run_alone_after_packs_have_died_twice(tmp_path: Path) -> None:
+    """Nothing that was wanted is lost to an environment in which packs do not live."""
+    worker = PackWorker(alike, [Trouble(rounds=0), Trouble(rounds=0)])
+    search, study, _ = packed_search(tmp_path, worker, at_once=4)
+    search.run(4)
+    assert len(worker.packs) == 2
+    assert len(worker.alone) == 4
+    assert [one.state for one in study.results()] == ["done"] * 4
+
+
+def test_a_real_out_of_memory_is_a_constraint_and_a_calibration_point(tmp_path: Path) -> None:
+    """The trials at work say how far over they were; later plans know what the worker held."""
+    held = 3 * GIB
+    worker = PackWorker(alike, [Trouble(rounds=2, status=Status.DEVICE_OOM, process_bytes=held)])
+    search, study, view = packed_search(tmp_path, worker, at_once=4)
+    search.run(4)
+    assert [number for number, _ in view.lost] == [0, 1, 2, 3]
+    assert [job.packed_together for job in worker.packs] == [4, 2]
+    told = [trial.constraints for trial in study._takes.trials()]
+    upper = search.packs.plan.memory.process_bytes.upper if search.packs else 0
+    assert [one["memory_bytes_over_in_fact"] for one in told[:4]] == [held - upper] * 4
+    assert [one for found in told[4:] for one in found.values()] == [0.0] * 4
+    points = load_calibration(tiny.machine())
+    assert [point.measured_process_bytes for point in points] == [held] * len(points)
+    assert len(points) == 1
+    assert points[0].measured_step_seconds is None
+
+
+def test_a_second_out_of_memory_of_the_default_ends_the_search(tmp_path: Path) -> None:
+    """It had its second chance."""
+    oom = [Trouble(rounds=2, status=Status.DEVICE_OOM), Trouble(rounds=2, status=Status.DEVICE_OOM)]
+    search, _, _ = packed_search(tmp_path, PackWorker(alike, oom), at_once=4)
+    with pytest.raises(TsplannerError, match="The plan's own settings failed: The GPU ran out"):
+        search.run(4)
+
+
+def test_a_trial_that_the_pack_refuses_runs_alone(tmp_path: Path) -> None:
+    """The others stay packed."""
+
+    def refused(learning: LearningSettings) -> str | None:
+        low = learning.learning_rate < 2e-3
+        return "This trial runs unpacked: it says so." if low else None
+
+    worker = PackWorker(alike, refused=refused)
+    search, study, _ = packed_search(tmp_path, worker)
+    search.run(4)
+    assert len(worker.packs) == 1
+    assert [Path(job.folder).name for job in worker.alone] == ["2"]
+    assert [one.state for one in study.results()] == ["done"] * 4
+
+
+def test_two_slots_have_a_pack_each(tmp_path: Path) -> None:
+    """Four trials on two GPUs: two and two, though a pack had room for four."""
+    worker = PackWorker(alike)
+    search, study, _ = packed_search(tmp_path, worker, at_once=4, jobs=2)
+    search.run(4)
+    assert sorted(job.packed_together or 0 for job in worker.packs) == [2, 2]
+    assert len(study.results()) == 4
+
+
+def test_what_is_held_below_the_forecast_teaches_nothing(tmp_path: Path) -> None:
+    """Then another process had the memory."""
+    from tsplanner.probe.calibration import note_shortage
+    from tsplanner.training.job import JobKind, Record
+
+    plan = tiny.plan(tmp_path)
+    memory = replace(plan.memory, process_bytes=Interval(expected=2 * GIB, upper=3 * GIB))
+    record = Record(status=Status.DEVICE_OOM, kind=JobKind.TRIAL, process_bytes=GIB)
+    path = tmp_path / "points.jsonl"
+    assert note_shortage(replace(plan, memory=memory), record, path) is None
+    assert not path.exists()
