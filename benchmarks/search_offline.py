@@ -40,6 +40,8 @@ class Game:
         self.surface, self.seed, self.shape, self.noise = surface, seed, shape, noise
         self.random = np.random.default_rng(seed)
         self.runs, self.at_once = 0, 1
+        self.covered: bool | None = None
+        """Whether the last word's interval covers the true difference; None: no last word."""
 
     def run(self, rate: float, rank: float) -> float:
         """A trial's held-out loss."""
@@ -150,6 +152,10 @@ def ours(game: Game, trials: int, evidence: Evidence) -> float:
         difference = game.run(*place(best)) - game.run(*place(default))
         pairs.append(strategy.Pair(difference=difference))
         likely = strategy.chance(seen, pairs, best, default, evidence)
+    if pairs:
+        noise = strategy.noise(seen, pairs, best, default, evidence)
+        mean, half = strategy.interval(pairs, noise)
+        game.covered = abs(mean - game.true(*place(best)) + game.true(*place(default))) <= half
     return game.true(*place(best if strategy.proven(likely, pairs) else default))
 
 
@@ -189,12 +195,17 @@ def main() -> None:
         print(f"  regret: median / p90 / mean   {complete.sum()} complete   all {len(fits)}")
         for name in options.only:
             began = time.monotonic()
-            regret = regrets(name, played, fits, shape, options)
+            regret, covered = regrets(name, played, fits, shape, options)
             seconds = time.monotonic() - began
             judged = regret[complete]
             print(
                 f"  {name:<14} {figures(judged)}   {figures(regret)}   {seconds:.0f} s", flush=True
             )
+            if covered:
+                print(
+                    f"  the last word's 95 % interval covers the true difference in "
+                    f"{sum(covered) / len(covered):.1%} of {len(covered)}"
+                )
             if name == "ours":
                 passed &= within_bars(judged)
     raise SystemExit(0 if passed else f"over the bars of {BAR}")
@@ -206,8 +217,9 @@ def regrets(
     fits: list[tuple[float, float, float, float]],
     shape: str,
     options: argparse.Namespace,
-) -> np.ndarray:
-    """Of one strategy, a row a model and a column a seed."""
+) -> tuple[np.ndarray, list[bool]]:
+    """Of one strategy, a row a model and a column a seed; whether its intervals held."""
+    covered: list[bool] = []
     found = np.zeros((len(played), options.seeds))
     for row, one in enumerate(played):
         others = learnt([fit for place, fit in enumerate(fits) if place != row])
@@ -216,7 +228,8 @@ def regrets(
             game.at_once = options.at_once
             found[row, seed] = STRATEGIES[name](game, options.trials, others) - one.best
             assert game.runs <= options.trials
-    return found
+            covered += [] if game.covered is None else [game.covered]
+    return found, covered
 
 
 def within_bars(regret: np.ndarray) -> bool:

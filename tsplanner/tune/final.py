@@ -7,7 +7,6 @@ unless the challenger wins there and all that was seen gives it nine chances in 
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,6 @@ from tsplanner.tune.study import Result, Study
 
 SEED_STEP = 1
 """Fresh seeds follow the plan's."""
-NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,22 +181,16 @@ def chance_of(contest: Contest, study: Study) -> float:
         return 0.6  # seen to be lower along one run: worth a pair, and no proof
     # Only the epochs differ, about which the belief says nothing: the pairs alone.
     mean, half = interval(contest, study)
-    return statistics.NormalDist(mean, half / NORMAL_95 + 1e-12).cdf(0.0)
+    return statistics.NormalDist(mean, half / strategy.NORMAL_95 + 1e-12).cdf(0.0)
 
 
 def interval(contest: Contest, study: Study) -> tuple[float, float]:
-    """Mean difference over the fresh seeds and half of its 95 % interval.
-
-    The error has two parts: the held-out rows', and that of two trials' own noise between seeds as
-    the belief sees it after all trials, for one or two pairs cannot tell their own.
-    """
-    where, count = study.where, len(contest.pairs)
+    """Mean difference over the fresh seeds and half of its 95 % interval."""
+    where = study.where
     seen = [one for _, one in study.seen()]
     one, default = where.point(contest.challenger), where.point(contest.default)
     noise = strategy.noise(seen, contest.pairs if one != default else (), one, default)
-    rows = statistics.fmean(pair.error**2 for pair in contest.pairs)
-    half = NORMAL_95 * math.sqrt((rows + 2 * noise**2) / count)
-    return statistics.fmean(pair.difference for pair in contest.pairs), half
+    return strategy.interval(contest.pairs, noise)
 
 
 def decided(contest: Contest, study: Study) -> Decision:

@@ -9,6 +9,7 @@ docs/decisions/0013-a-belief-instead-of-a-sampler.md.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ STEP = math.log10(3) / 4
 """Decades between two rates that may be proposed."""
 LADDER = (4, -4)
 """Steps from the default that trials 1 and 2 are at: three times its rate, and a third."""
+NORMAL_95 = 1.96
 PROOF = 0.9
 """Chance of being better than the default that a challenger needs."""
 HOPELESS, SETTLED = 0.5, 0.97
@@ -122,6 +124,17 @@ def noise(
 ) -> float:
     """Standard deviation of a trial's loss between seeds, nats."""
     return _after(seen, pairs, one, default, evidence).noise_expected()
+
+
+def interval(pairs: Sequence[Pair], noise_between_seeds: float) -> tuple[float, float]:
+    """Mean difference of the pairs, and half of its 95 % interval.
+
+    The error has two parts: the held-out rows', and that of two trials' own noise between seeds,
+    taken from the belief after all trials (`noise`), for one or two pairs cannot tell their own.
+    """
+    rows = statistics.fmean(pair.error**2 for pair in pairs)
+    half = NORMAL_95 * math.sqrt((rows + 2 * noise_between_seeds**2) / len(pairs))
+    return statistics.fmean(pair.difference for pair in pairs), half
 
 
 def wanted(chance_better: float, pairs: Sequence[Pair]) -> bool:
