@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -18,6 +19,7 @@ from crew_member import ended, opened
 
 from tsplanner.errors import TsplannerError, UsageError, without_passwords
 from tsplanner.planner.files import write_plan
+from tsplanner.tune.apart import packed_rows, unpack_rows
 from tsplanner.tune.locks import FileLock
 from tsplanner.tune.storage import check_place, holds_study, open_place
 from tsplanner.tune.study import Study
@@ -218,6 +220,22 @@ def test_storage_that_stays_away_ends_in_a_sentence_and_loses_no_result(folder: 
     assert after.results() == [ended(0, proposal.learning)]
 
 
+def test_rows_travel_in_the_database_where_no_folder_is_shared(tmp_path: Path) -> None:
+    """Another machine gets the files that trials are compared by; large ones are left out."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for number, row in ((0, "[[1.5, 10]]"), (1, "[[1.5, 10]]" * 20_000)):
+        (here / str(number)).mkdir(parents=True)
+        (here / str(number) / "eval_rows.json").write_text(row)
+    trials = [
+        SimpleNamespace(number=number, user_attrs=packed_rows(here / str(number)))
+        for number in (0, 1)
+    ]
+    assert trials[1].user_attrs == {"rows": None}
+    unpack_rows(trials, there)
+    assert (there / "0" / "eval_rows.json").read_text() == "[[1.5, 10]]"
+    assert not (there / "1").exists()
+
+
 def impatient(study: Study, seconds: float) -> Takes:
     """The same trials, with less patience."""
     takes = Takes(study._study, study.place, study.folder, patience=seconds)
@@ -255,58 +273,3 @@ def test_other_held_out_rows_are_another_search(folder: Path) -> None:
     plan = tiny.with_learning(tiny.plan(folder.parent), split_seed=7)
     with pytest.raises(TsplannerError, match=r"another split seed \(42, now 7\)"):
         Study(folder, plan, None)
-
-
-@pytest.mark.parametrize(
-    ("flag", "value"),
-    [
-        ("--trials", "0"),
-        ("--learning-rate", "1e-3..1e-5"),
-        ("--learning-rate=-1..1", ""),
-        ("--learning-rate", "1e-3..inf"),
-        ("--lora-rank", ""),
-        ("--lora-rank", "8,-4"),
-        ("--epochs", "0"),
-        ("--storage", "mysql://host/db"),
-    ],
-)
-def test_range_that_is_none_ends_before_anything_is_made(
-    tmp_path: Path, flag: str, value: str
-) -> None:
-    """One sentence, status 2, no run folder."""
-    words = [flag] if "=" in flag else [flag, value]
-    done = tune(tmp_path, "--run-folder", "run", *words)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert flag.partition("=")[0] in done.stderr
-    assert not (tmp_path / "run").exists()
-    assert not (tmp_path / "saves").exists()
-
-
-def test_other_ranges_than_the_searchs_own_are_refused(tmp_path: Path, folder: Path) -> None:
-    """A belief over one range says nothing about another: resuming keeps the first."""
-    opened(folder)
-    write_plan(tiny.plan(tmp_path), folder / "search-plan.json")
-    done = tune(tmp_path, "--run-folder", "run", "--resume", "--learning-rate", "1e-4..1e-3")
-    assert done.returncode == 1
-    assert "--learning-rate was 0.0001, 0.01 when this search began" in done.stderr
-
-
-def test_joining_says_what_is_wrong(tmp_path: Path, folder: Path) -> None:
-    """No search, one that nobody leads, and flags that are not the worker's to set."""
-    write_plan(tiny.plan(tmp_path), tmp_path / "plan.json")
-    base = [sys.executable, "-m", "tsplanner", "tune", "--join"]
-
-    def said(*words: str) -> str:
-        done = subprocess.run(
-            [*base, *words], check=False, cwd=tmp_path, capture_output=True, text=True
-        )
-        assert done.returncode in (1, 2)
-        assert done.stderr.count("\n") == 1
-        return done.stderr
-
-    assert "holds no search to join" in said("nowhere")
-    assert "leave out --resume" in said("run", "--resume")
-    opened(folder)
-    write_plan(tiny.plan(tmp_path), folder / "search-plan.json")
-    assert "Nobody leads the search in run now" in said("run")

@@ -94,6 +94,7 @@ def test_killed_workers_trial_is_queued_again_once(folder: Path) -> None:
         begin(lost)
         assert said(lost) == "0"
         lost.kill()
+        lost.wait()
         begin(one)
         begin(other)
         taken = [*numbers(one), *numbers(other)]

@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="trials that share one base [%(default)s]",
     )
     parser.add_argument(
-        "--join", type=Path, metavar="FOLDER", help="help the search that another process leads"
+        "--join", type=Path, metavar="FOLDER|NAME", help="help a search that another leads"
     )
     parser.add_argument(
         "--storage",
@@ -193,6 +193,9 @@ def tune(
     study = Study(folder, trial, where, options.storage)
     where = study.where
     refuse_other_ranges(options, where.space)
+    if study.place.apart and not options.as_json:
+        name, shown = study.place.name, study.place.shown
+        print(f"Help from elsewhere:  tsplanner tune --join {name} --storage {shown}", flush=True)
     if not study.place.shared:
         print(f"{study.place.shown} is for one process: no --join.", file=sys.stderr)
     study.recover()

@@ -17,6 +17,7 @@ from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.preflight import free_now
 from tsplanner.processes import WarmServer
+from tsplanner.tune.apart import folder_of
 from tsplanner.tune.packs import choose_packs, packs_on_cpu
 from tsplanner.tune.search import Search
 from tsplanner.tune.slots import slots
@@ -33,6 +34,8 @@ def join(options: TuneOptions, here: Machine) -> int:
     Raises TsplannerError if there is nothing to help with, or the leader goes away.
     """
     folder = options.join or Path()
+    if options.storage is not None and not holds_study(folder):
+        folder = folder_of(str(options.join), options.storage, options.saves, SEARCH_PLAN)
     plan = plan_of(options, folder)
     refuse_what_has_no_room(plan, here, force=options.force)
     plan = replace(plan, free_bytes=free_now(plan, here))

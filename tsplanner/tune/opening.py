@@ -9,6 +9,7 @@ import msgspec
 
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
+from tsplanner.tune.apart import PLAN, carry_plan
 from tsplanner.tune.places import Places
 from tsplanner.tune.storage import Place, reason
 from tsplanner.tune.subject import subject_of
@@ -32,6 +33,8 @@ def open_study(
         with place.lock:
             study = _found(optuna, place, sampler, may_make=where is not None)
             _check(study, plan, folder)
+            if place.apart and PLAN not in study.user_attrs:
+                carry_plan(study, plan)
             return study, _settled(study, where, place)
     except TsplannerError:
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from tsplanner.training.job import DIVERGED, Record, Status
 from tsplanner.tune.pruning import Behind, Course, hopeless
 from tsplanner.tune.rows import Rows, read_marks
 from tsplanner.tune.study import Proposal, Result, Study
+from tsplanner.tune.takes import StorageGone
 
 EVALUATIONS = 3
 """Of a whole trial, about: ends of epochs, and thirds of a run of one."""
@@ -107,7 +109,8 @@ class Referee:
             return
         self.study.report(trial.proposal, float(eval_loss), step)
         if trial.proposal.seed is None:
-            self._stop_hopeless(trial, step)
+            with suppress(StorageGone):  # a trial is not judged, and goes on, while that is away
+                self._stop_hopeless(trial, step)
 
     def _stop_hopeless(self, trial: Running, step: int) -> None:
         """Judge all trials at work by a new mark of one; the default never stops early."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
+from tsplanner.planner.advice import with_rank
+from tsplanner.planner.plan import LearningSettings
 from tsplanner.tune.space import Space
 
 Proposer = Callable[[int], dict[str, Any]]
@@ -23,6 +26,27 @@ def axes(space: Space) -> dict[str, Any]:
     if space.lora_ranks:
         found["lora_rank"] = IntDistribution(1, max(space.lora_ranks))
     return found
+
+
+def parameters_for(learning: LearningSettings, names: Iterable[str]) -> dict[str, Any]:
+    """Settings as Optuna's parameters."""
+    values = {
+        "learning_rate": learning.learning_rate,
+        "num_train_epochs": learning.num_train_epochs,
+        "lora_rank": learning.lora_rank,
+    }
+    return {key: values[key] for key in names}
+
+
+def learning_of(parameters: dict[str, Any], planned: LearningSettings) -> LearningSettings:
+    """Optuna's parameters as settings; all else as planned."""
+    learning = replace(
+        planned,
+        learning_rate=parameters["learning_rate"],
+        num_train_epochs=parameters["num_train_epochs"],
+    )
+    rank = parameters.get("lora_rank")
+    return learning if rank is None else with_rank(learning, int(rank))
 
 
 def proposing_sampler(propose: Proposer, distributions: Callable[[], dict[str, Any]]) -> Any:

@@ -45,6 +45,8 @@ class Place:
     """For a person: a file, or a URL without its password."""
     shared: bool = True
     """Whether several processes may use it at once."""
+    apart: bool = False
+    """Whether they may do so without seeing one folder."""
 
 
 def holds_study(folder: Path) -> bool:
@@ -175,11 +177,32 @@ def _database(folder: Path, url: str, known: dict[str, str] | None) -> Place:
     with _one_sentence(plain, folder, parsed.password):
         storage = _rdb(parsed, postgres)
     if known is None:
-        known = {"storage": plain, "study": f"{runs.slug(folder.name)}-{os.urandom(4).hex()}"}
-        runs.write_json(folder / DATABASE_FILE, known)
-    name = known["study"]
+        name = f"{runs.slug(folder.name)}-{os.urandom(4).hex()}"
+        note_database(folder, url, name)
+    else:
+        name = known["study"]
     lock = DatabaseLock(storage.engine, name) if postgres else FileLock(folder / LOCK_FILE)
-    return Place(storage=storage, lock=lock, name=name, shown=plain, shared=postgres)
+    return Place(
+        storage=storage, lock=lock, name=name, shown=plain, shared=postgres, apart=postgres
+    )
+
+
+def database_study(url: str, name: str) -> Any:
+    """Optuna's study of that name, to be read; raises as `open_place`, and if there is none."""
+    import optuna
+
+    parsed = _parsed(url)
+    plain, postgres = _plain(parsed), parsed.get_backend_name() == "postgresql"
+    with _one_sentence(plain, Path(), parsed.password):
+        try:
+            return optuna.load_study(study_name=name, storage=_rdb(parsed, postgres))
+        except KeyError:
+            raise TsplannerError(f"{plain} has no search named {name}.") from None
+
+
+def note_database(folder: Path, url: str, name: str) -> None:
+    """Let a run folder name the database and study it belongs to."""
+    runs.write_json(folder / DATABASE_FILE, {"storage": _plain(_parsed(url)), "study": name})
 
 
 def _rdb(parsed: Any, postgres: bool) -> Any:

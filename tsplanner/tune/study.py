@@ -16,14 +16,14 @@ from typing import Any
 
 from tsplanner import runs
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.advice import with_rank
 from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.tune.apart import packed_rows, unpack_rows
 from tsplanner.tune.belief import Seen
 from tsplanner.tune.opening import open_study
 from tsplanner.tune.places import Places
 from tsplanner.tune.results import Result, told_loss, triple
 from tsplanner.tune.rows import paired_difference, read_rows
-from tsplanner.tune.sampler import axes, proposing_sampler
+from tsplanner.tune.sampler import axes, learning_of, parameters_for, proposing_sampler
 from tsplanner.tune.storage import open_place
 from tsplanner.tune.strategy import next_point
 from tsplanner.tune.takes import (
@@ -153,12 +153,7 @@ class Study:
         self._takes.steadily(note)
 
     def _parameters(self, learning: LearningSettings) -> dict[str, Any]:
-        values = {
-            "learning_rate": learning.learning_rate,
-            "num_train_epochs": learning.num_train_epochs,
-            "lora_rank": learning.lora_rank,
-        }
-        return {key: values[key] for key in self._distributions}
+        return parameters_for(learning, self._distributions)
 
     def _propose(self, number: int) -> dict[str, Any]:
         """Parameters of the next trial of the search."""
@@ -258,8 +253,10 @@ class Study:
             "ends as": result.ends_as,
             STATE: result.state,
         }
+        folder = self._trials / str(result.number)
+        if self.place.apart:
+            outcome = packed_rows(folder) | outcome
         with contextlib.suppress(OSError, TsplannerError):  # the study is told all the same
-            folder = self._trials / str(result.number)
             folder.mkdir(parents=True, exist_ok=True)
             runs.write_text(folder / OUTCOME_FILE, json.dumps(outcome) + "\n")
 
@@ -271,6 +268,13 @@ class Study:
 
     def results(self) -> list[Result]:
         """Every trial that was told, by number."""
+        trials = [
+            trial
+            for trial in self._takes.steadily(self._takes.trials)
+            if STATE in trial.user_attrs and trial.state.is_finished()
+        ]
+        if self.place.apart:
+            unpack_rows(trials, self._trials)
         return [
             Result(
                 number=trial.number,
@@ -281,8 +285,7 @@ class Study:
                 seed=trial.user_attrs.get(SEED),
                 behind=triple(trial.user_attrs.get("behind")),
             )
-            for trial in self._takes.steadily(self._takes.trials)
-            if STATE in trial.user_attrs and trial.state.is_finished()
+            for trial in trials
         ]
 
     def seen(self) -> list[tuple[int, Seen]]:
@@ -314,10 +317,4 @@ class Study:
         return 0.0 if compared is None else compared[1]
 
     def _learning(self, parameters: dict[str, Any]) -> LearningSettings:
-        learning = replace(
-            self.plan.learning,
-            learning_rate=parameters["learning_rate"],
-            num_train_epochs=parameters["num_train_epochs"],
-        )
-        rank = parameters.get("lora_rank")
-        return learning if rank is None else with_rank(learning, int(rank))
+        return learning_of(parameters, self.plan.learning)

@@ -1,0 +1,94 @@
+"""What the verb refuses before it makes anything, and what it says to those who would join."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+from crew_member import opened
+
+from tsplanner.planner.files import write_plan
+
+
+def tune(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The verb on the tiny plan, in a process of its own."""
+    plan = folder / "plan.json"
+    if not plan.is_file():
+        write_plan(tiny.plan(folder), plan)
+    return subprocess.run(
+        [sys.executable, "-m", "tsplanner", "tune", "--plan", str(plan), *words],
+        check=False,
+        cwd=folder,
+        env={**os.environ, "TSPLANNER_STATE": str(folder / "state"), "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run folder beside the tiny plan's data."""
+    tiny.plan(tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    return run
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--trials", "0"),
+        ("--learning-rate", "1e-3..1e-5"),
+        ("--learning-rate=-1..1", ""),
+        ("--learning-rate", "1e-3..inf"),
+        ("--lora-rank", ""),
+        ("--lora-rank", "8,-4"),
+        ("--epochs", "0"),
+        ("--storage", "mysql://host/db"),
+    ],
+)
+def test_range_that_is_none_ends_before_anything_is_made(
+    tmp_path: Path, flag: str, value: str
+) -> None:
+    """One sentence, status 2, no run folder."""
+    words = [flag] if "=" in flag else [flag, value]
+    done = tune(tmp_path, "--run-folder", "run", *words)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert flag.partition("=")[0] in done.stderr
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "saves").exists()
+
+
+def test_other_ranges_than_the_searchs_own_are_refused(tmp_path: Path, folder: Path) -> None:
+    """A belief over one range says nothing about another: resuming keeps the first."""
+    opened(folder)
+    write_plan(tiny.plan(tmp_path), folder / "search-plan.json")
+    done = tune(tmp_path, "--run-folder", "run", "--resume", "--learning-rate", "1e-4..1e-3")
+    assert done.returncode == 1
+    assert "--learning-rate was 0.0001, 0.01 when this search began" in done.stderr
+
+
+def test_joining_says_what_is_wrong(tmp_path: Path, folder: Path) -> None:
+    """No search, one that nobody leads, and flags that are not the worker's to set."""
+    write_plan(tiny.plan(tmp_path), tmp_path / "plan.json")
+    base = [sys.executable, "-m", "tsplanner", "tune", "--join"]
+
+    def said(*words: str) -> str:
+        done = subprocess.run(
+            [*base, *words], check=False, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode in (1, 2)
+        assert done.stderr.count("\n") == 1
+        return done.stderr
+
+    assert "holds no search to join" in said("nowhere")
+    assert "leave out --resume" in said("run", "--resume")
+    opened(folder)
+    write_plan(tiny.plan(tmp_path), folder / "search-plan.json")
+    assert "Nobody leads the search in run now" in said("run")
