@@ -7,8 +7,7 @@
 An ask is what a trial of ``tune`` may be: the settings that ``plan`` picks for a model, method,
 length and batch on a card of 16, 24 or 48 GiB, with another rank, rate and epochs; or several such
 trials packed on one base. Whether it is admitted says what the search itself asks:
-``feasible_under``, and of a pack the bound that ``best_packing`` keeps. Asks are drawn so that
-their estimates lie evenly between half and one and a half of the card. All of them, the refused
+``feasible_under``, and of a pack the bound that ``best_packing`` keeps. All of them, the refused
 ones too, are run for three steps of the longest samples on one H200 with the allocator capped to
 what such a card has beside the context. Writes DIR/random_asks.json; status 1 over the bars: no
 admitted ask may run out of memory, and of those that ran at most 5 % may have been refused.
@@ -17,6 +16,7 @@ admitted ask may run out of memory, and of those that ran at most 5 % may have b
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -73,8 +73,6 @@ LENGTHS = (256, 512, 512, 1024, 1024, 2048, 4096)
 BATCHES = (2, 4, 8, 16, 16)
 RANKS = (4, 8, 16, 32, 64, 128, 256, 512)
 PACK_SHARE = 0.4
-BINS, LOWEST, HIGHEST = 10, 0.5, 1.5
-"""Estimates (upper bound over card) that the asks are spread over."""
 STEPS, LIMIT_SECONDS = 3, 120.0
 GPU_BYTES = 130 * GIB
 MOST_REFUSED = 0.05
@@ -218,17 +216,10 @@ def packed(dice: random.Random, ask: Ask) -> Ask:
 
 
 def draw(seed: int, count: int, output: Path) -> None:
-    """Asks whose estimates fill all bins."""
-    bins: list[list[Asked]] = [[] for _ in range(BINS)]
-    for one in drawn(random.Random(seed)):
-        place = int((one.ratio - LOWEST) / (HIGHEST - LOWEST) * BINS)
-        if LOWEST <= one.ratio < HIGHEST and len(bins[place]) < count // BINS:
-            bins[place].append(one)
-        if sum(map(len, bins)) >= count // BINS * BINS:
-            break
-    lines = [asdict(one.ask) for found in bins for one in found]
-    output.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    print(f"{len(lines)} asks, {sum(one.admitted for found in bins for one in found)} admitted")
+    """The first asks that the dice give."""
+    found = list(itertools.islice(drawn(random.Random(seed)), count))
+    output.write_text("".join(json.dumps(asdict(one.ask)) + "\n" for one in found))
+    print(f"{len(found)} asks, {sum(one.admitted for one in found)} admitted")
 
 
 def start(one: Asked, folder: Path, *, gpu: bool) -> int:
