@@ -295,6 +295,7 @@ def main() -> int:
     parser.add_argument("--dataset", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3, help="studies")
+    parser.add_argument("--first", type=int, default=1, help="number of the first study")
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--fresh", type=int, default=3, help="fresh seeds")
     parser.add_argument("--jobs", type=int, help="trials at once [by the machine; alone: 1]")
@@ -304,7 +305,8 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=1e9, help="seconds after which to stop")
     bench = Bench(parser.parse_args())
     try:
-        for number in range(1, bench.options.seeds + 1):
+        first = bench.options.first
+        for number in range(first, first + bench.options.seeds):
             bench.study(number * STUDY_SEEDS)
     except OutOfTime:
         print("out of time: what is done is kept", flush=True)
