@@ -76,6 +76,15 @@ def test_trials_are_shared_by_the_packs_of_several_gpus() -> None:
     assert packs.places == 3
 
 
+def test_packs_go_by_the_gpu_that_has_least_free() -> None:
+    """Two GPUs, one of them with 40 GiB free: all packs fit there."""
+    plan = gpu_plan(effective_batch_size=2, lora_rank=64)
+    width = Slots(jobs=2, devices=("GPU-0", "GPU-1"), free_bytes=40 * GIB)
+    packs, _ = choose_packs(plan, plan.learning, width, trials=16, asked=None)
+    assert packs is not None
+    assert packs.plan.memory.process_bytes.upper <= 40 * GIB
+
+
 def test_a_number_is_kept_if_it_fits_and_refused_if_not() -> None:
     """--pack 3 on the GPU; on 17 GiB two do not fit."""
     plan = gpu_plan(effective_batch_size=2)
@@ -188,6 +197,16 @@ def test_a_hopeless_trials_place_is_refilled(tmp_path: Path) -> None:
     assert third.state == "stopped"
     assert "against trial " in third.message
     assert len(study.results()) == 4
+
+
+def test_a_hopeless_trial_that_is_read_first_stops_as_well(tmp_path: Path) -> None:
+    """The second's rivals reach the step after it in the same pass."""
+    worker = PackWorker(lambda one: 90.0 if one.learning_rate > 8e-3 else 1.0)
+    search, study, _ = packed_search(tmp_path, worker, at_once=4)
+    search.run(4)
+    second = study.results()[1]
+    assert second.state == "stopped"
+    assert second.message.startswith("stopped at epoch 1: +89.0000")
 
 
 def test_the_last_words_pairs_run_packed(tmp_path: Path) -> None:

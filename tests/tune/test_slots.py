@@ -52,6 +52,8 @@ def test_trials_of_one_gpu_are_spread_over_all_that_are_alike(tmp_path: Path) ->
     assert found.environment(2) == {"CUDA_VISIBLE_DEVICES": "GPU-2"}
     assert found.environment(3) == {"CUDA_VISIBLE_DEVICES": "GPU-1"}
     assert slots(plan(tmp_path, here), trials=2).jobs == 2
+    fuller = machine(gpu(0), gpu(1, free_gib=15), gpu(2))
+    assert slots(plan(tmp_path, here), here=fuller, trials=8).free_bytes == 15 * GIB
 
 
 def test_gpu_that_is_full_or_of_another_kind_gets_no_trial(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def _packing(
         training_settings(largest, plan.hardware, longest, patches),
         (largest.lora_rank,) * each,
         _rates(plan),
-        plan.free_bytes // width.together,
+        min(plan.free_bytes, width.free_bytes or plan.free_bytes) // width.together,
         None if on_cpu else min(devices, key=lambda device: device.free_bytes),
         replace(DEFAULT, device_factor=plan.memory_factor),
         Terms(

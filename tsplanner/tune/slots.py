@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from memory_models.device import Device, Machine
 from tsplanner.planner.plan import Plan
@@ -19,6 +19,8 @@ class Slots:
     """CPU threads of each rank of a trial; None: torch's own choice."""
     devices: tuple[str, ...] = ()
     """GPUs to spread the trials over, as CUDA_VISIBLE_DEVICES names them; empty: the plan's own."""
+    free_bytes: int | None = field(default=None, compare=False)
+    """Of the fullest of these GPUs; None: as the plan says."""
 
     @property
     def together(self) -> int:
@@ -57,7 +59,11 @@ def slots(
     gpus = alike(plan, here)
     affordable = here.host.available_bytes // max(1, plan.memory.host_bytes.upper)
     count = jobs or min(max(1, len(gpus)), max(1, affordable))
-    return Slots(jobs=min(count, trials), devices=gpus if len(gpus) > 1 else ())
+    if len(gpus) < 2:
+        return Slots(jobs=min(count, trials))
+    used = [device for device in here.devices if device.uuid in gpus] or here.devices
+    least = min(device.free_bytes for device in used)
+    return Slots(jobs=min(count, trials), devices=gpus, free_bytes=least)
 
 
 def alike(plan: Plan, here: Machine) -> tuple[str, ...]:
