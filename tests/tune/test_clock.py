@@ -88,6 +88,14 @@ def test_slower_trials_drop_trials_and_keep_the_full_run(tmp_path: Path) -> None
     assert clock.took() + clock.costs.full_seconds <= 930
 
 
+def test_first_trial_that_takes_all_the_time_is_in_the_promise(tmp_path: Path) -> None:
+    """Five times as slow as foretold: 10 + 510 s have passed, and the full run needs 500 more."""
+    _, _, study, told = played(tmp_path, 510.0, 450.0)
+    assert counts(study) == (1, 0)
+    assert told[0].searched == 1
+    assert 1000 < told[0].seconds < 1040
+
+
 def test_faster_trials_make_more_of_them(tmp_path: Path) -> None:
     """Half as long: the same budget has room for about twice as many."""
     clock, _, study, told = played(tmp_path, 50.0, 930.0)

@@ -29,6 +29,9 @@ from tsplanner.tune.referee import View
 from tsplanner.tune.search import Search
 from tsplanner.tune.study import Result, Study
 
+NOTABLE = 0.03
+"""Of the promise: less than that is no news."""
+
 
 class Clock:
     """One budget. Called from the search's threads; ``now`` stands in for the clock."""
@@ -45,7 +48,8 @@ class Clock:
         told: Callable[[Schedule, Costs], None] = lambda schedule, costs: None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``renew``: the costs are a forecast, so the promise is renewed by the first trial.
+        """``renew``: the costs are a forecast, so the first trial renews the promise in any case;
+        else only if the machine is faster or slower than it was.
 
         ``told`` hears of that. ``began`` is the moment, by ``now``, that the budget counts from.
         """
@@ -61,7 +65,7 @@ class Clock:
         """Trials on fresh seeds, once there was a last word and the search goes on."""
         self.startup_seconds: float | None = None
         """Until the first trial began to load, once that is known."""
-        self._renew, self._told = renew, told
+        self._always, self._told, self._first = renew, told, True
         self._starts: dict[int, float] = {}
         self._firsts: set[int] = set()
         self._inside: list[float] = []
@@ -108,10 +112,19 @@ class Clock:
             if result.state != "done" or result.number not in self._starts:
                 return
             self._learn(result.number, self.now())
-            if self._renew:
-                self._renew = False
-                self.schedule = schedule(self.costs, self.budget, self.most)
-                self._told(self.schedule, self.costs)
+            if self._first:
+                self._first = False
+                self._renew()
+
+    def _renew(self) -> None:
+        """The promise by what the first trial took, told if that changes it."""
+        renewed, begun = schedule(self.costs, self.budget, self.most), len(self._starts)
+        if renewed.searched < begun:  # so slow that these would not have been begun
+            whole = self.took() + self.costs.full_seconds
+            renewed = Schedule(searched=begun, pairs=0, seconds=whole)
+        if self._always or abs(renewed.seconds / self.promised - 1) > NOTABLE:
+            self.schedule = renewed
+            self._told(renewed, self.costs)
 
     def _learn(self, number: int, ended: float) -> None:
         wall = ended - self._starts[number]
