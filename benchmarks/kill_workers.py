@@ -86,6 +86,7 @@ class Round:
         self.extra = ["--pack", options.pack] if options.pack else []
         self.started: list[subprocess.Popen[bytes]] = []
         self.complaints: list[str] = []
+        self.killed_trials = 0
 
     def run(self) -> dict[str, Any]:
         """The round's record."""
@@ -114,6 +115,7 @@ class Round:
             "workers": 1 + len(others),
             "finished_before": sum(STATE in one.user_attrs for one in before.values()),
             "in_flight_before": sum(one.state.name == "RUNNING" for one in before.values()),
+            "trials_killed": self.killed_trials,
             "queued_again": sum(RETRY_OF in one.user_attrs for one in after),
             "trials": sum(STATE in one.user_attrs for one in after),
             "workers_of_trials": dict(Counter(one.user_attrs.get(WORKER) for one in after)),
@@ -179,13 +181,26 @@ class Round:
         someone = leader if self.victim.startswith("leader") else self.chance.choice(others)
         family = psutil.Process(someone.pid)
         if self.victim == "trial's process":
-            forks = [one for one in family.children(recursive=True) if is_trial(one)]
-            for process in forks[:1]:
-                process.kill()
+            self.kill_a_trial(leader)
         elif self.victim.endswith("children"):
             end_family(family)
         else:
             family.kill()
+
+    def kill_a_trial(self, leader: subprocess.Popen[bytes]) -> None:
+        """SIGKILL to a process that trains, as soon as there is one."""
+
+        def forks() -> list[psutil.Process]:
+            found: list[psutil.Process] = []
+            for one in self.started:
+                with suppress(psutil.Error):
+                    found += psutil.Process(one.pid).children(recursive=True)
+            return [one for one in found if is_trial(one)]
+
+        self.wait_for(forks, leader)
+        if found := forks():
+            self.chance.choice(found).kill()
+            self.killed_trials += 1
 
     def finish(
         self, leader: subprocess.Popen[bytes], others: list[subprocess.Popen[bytes]]
