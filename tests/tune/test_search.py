@@ -179,6 +179,21 @@ def test_default_that_crashes_ends_the_search(tmp_path: Path) -> None:
         built.run(4)
 
 
+def test_helper_on_a_broken_machine_leaves_its_first_trial_to_the_others(tmp_path: Path) -> None:
+    """One node without a working stack must not use up the trials of all."""
+    plan = tiny.plan(tmp_path)
+    broken, study, _ = search(tmp_path / "run", plan, Worker(by_rank, Status.CRASHED))
+    study.want(3)
+    with pytest.raises(
+        TsplannerError, match=r"first trial that ended here failed, and is left to others: boom"
+    ):
+        broken.help()
+    assert study.results() == []
+    sound, study, _ = search(tmp_path / "run", plan, Worker(by_rank))
+    sound.run(3)
+    assert [one.state for one in study.results()] == ["done"] * 3
+
+
 def test_two_at_once_run_as_many_as_were_asked_for(tmp_path: Path) -> None:
     """Slots share one study and one count."""
     worker = Worker(by_rank)

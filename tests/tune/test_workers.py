@@ -179,6 +179,14 @@ def test_last_words_trial_goes_back_with_its_seed(folder: Path) -> None:
     assert after.take() is None
 
 
+def test_resumed_search_keeps_its_number_of_trials(folder: Path) -> None:
+    """The number is the search's own; naming another one changes it for good."""
+    assert opened(folder).total(6, given=False) == 6
+    assert opened(folder).total(8, given=False) == 6
+    assert opened(folder).total(12, given=True) == 12
+    assert opened(folder).total(8, given=False) == 12
+
+
 def crew(shared: dict[str, Any], **changes: Any) -> Crew:
     """A worker that only looks at attributes in memory."""
     return Crew(lambda: shared, shared.__setitem__, **changes)

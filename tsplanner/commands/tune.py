@@ -22,7 +22,7 @@ from tsplanner.commands.tune_start import (
     refuse_other_ranges,
     search_space,
 )
-from tsplanner.commands.tune_view import LiveView, PlainView, QuietView
+from tsplanner.commands.tune_view import LiveView, PlainView, QuietView, opening_lines
 from tsplanner.commands.values import positive
 from tsplanner.commands.with_plan import (
     add_force_argument,
@@ -40,7 +40,7 @@ from tsplanner.tune.budget import MOST_TRIALS, searched_at_most
 from tsplanner.tune.clock import Clock, TimedView
 from tsplanner.tune.final import Decision, last_word
 from tsplanner.tune.packs import AUTO, choose_packs, packs_on_cpu, places_asked
-from tsplanner.tune.places import Places, places
+from tsplanner.tune.places import places
 from tsplanner.tune.prior import prior_learning_rate
 from tsplanner.tune.ranks import side_by_side
 from tsplanner.tune.search import Feasible, Search
@@ -111,6 +111,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
             resume=namespace.resume,
             join=namespace.join,
             storage=namespace.storage,
+            trials_given=namespace.trials is not None,
             trials=namespace.trials or (MOST_TRIALS if namespace.budget else TRIALS),
             budget_seconds=namespace.budget,
             jobs=namespace.jobs,
@@ -199,6 +200,9 @@ def tune(
     if not study.place.shared:
         print(f"{study.place.shown} is for one process: no --join.", file=sys.stderr)
     study.recover()
+    if options.budget_seconds is None:
+        total = study.total(options.trials, given=options.trials_given)
+        options = replace(options, trials=total)
     view = view_for(options)
     in_flight = searched_at_most(options.trials)
     if options.budget_seconds is not None:
@@ -276,25 +280,3 @@ def view_for(options: TuneOptions) -> QuietView:
         return QuietView()
     trials = None if options.budget_seconds else options.trials
     return LiveView(trials) if interactive() else PlainView()
-
-
-def opening_lines(
-    plan: Plan, where: Places, width: Slots, trials: int, together: int = 1
-) -> list[str]:
-    """What is searched and how; ``together``: trials that share a base."""
-    low, high = where.space.learning_rate
-    found, learning = where.space.lora_ranks, where.default
-    ranks = f"rank {', '.join(map(str, found))}; " if found else ""
-    epochs = ", ".join(map(str, where.space.epochs))
-    memory = plan.memory.process_bytes.upper / 2**30
-    count = width.jobs * together
-    at_once = f"{count} at once" if count > 1 else "one at a time"
-    at_once += f", up to {memory:.2f} GiB each" if together == 1 else ""
-    pairs = pairs_of(trials)
-    last = f"; {2 * pairs} of them at most for the last word on fresh seeds" if pairs else ""
-    return [
-        f"Prior: rank {learning.lora_rank}, lr {learning.learning_rate:.1e}, "
-        f"{learning.num_train_epochs} epochs ({plan.dataset.rows_kept} rows).   "
-        f"Space: {ranks}lr {low:.1e} to {high:.1e}; epochs {epochs}, read along the trials.",
-        f"{trials} trials{last}; {at_once}.",
-    ]

@@ -36,6 +36,8 @@ class TuneOptions:
     trials: int = 8
     budget_seconds: float | None = None
     """Time for everything; None: as long as it takes."""
+    trials_given: bool = True
+    """Not so: a resumed search keeps the number it had."""
     jobs: int | None = None
     """Trials at once; None: by the machine."""
     pack: int | None = None

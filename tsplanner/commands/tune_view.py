@@ -7,8 +7,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from tsplanner.planner.plan import LearningSettings
+from tsplanner.planner.plan import LearningSettings, Plan
 from tsplanner.report.text import duration
+from tsplanner.tune.places import Places
+from tsplanner.tune.slots import Slots
+from tsplanner.tune.strategy import pairs_of
 from tsplanner.tune.study import Result
 
 HEADING = (
@@ -165,3 +168,25 @@ def settings(number: int, learning: LearningSettings) -> str:
         f"{number:>6}  {learning.lora_rank:>4}  {learning.learning_rate:>8.1e}"
         f"  {learning.num_train_epochs:>6}"
     )
+
+
+def opening_lines(
+    plan: Plan, where: Places, width: Slots, trials: int, together: int = 1
+) -> list[str]:
+    """What is searched and how; ``together``: trials that share a base."""
+    low, high = where.space.learning_rate
+    found, learning = where.space.lora_ranks, where.default
+    ranks = f"rank {', '.join(map(str, found))}; " if found else ""
+    epochs = ", ".join(map(str, where.space.epochs))
+    memory = plan.memory.process_bytes.upper / 2**30
+    count = width.jobs * together
+    at_once = f"{count} at once" if count > 1 else "one at a time"
+    at_once += f", up to {memory:.2f} GiB each" if together == 1 else ""
+    pairs = pairs_of(trials)
+    last = f"; {2 * pairs} of them at most for the last word on fresh seeds" if pairs else ""
+    return [
+        f"Prior: rank {learning.lora_rank}, lr {learning.learning_rate:.1e}, "
+        f"{learning.num_train_epochs} epochs ({plan.dataset.rows_kept} rows).   "
+        f"Space: {ranks}lr {low:.1e} to {high:.1e}; epochs {epochs}, read along the trials.",
+        f"{trials} trials{last}; {at_once}.",
+    ]

@@ -78,6 +78,8 @@ class Referee:
         """Trials of the search under way in this process, from their first mark on."""
         self._known: set[int] = set()
         """Trials that ended and that the view has been told of."""
+        self.doubtful = False
+        """This process helps, and no trial has ended well in it: it may be its own fault."""
         for result in study.results():
             self._recall(result)
 
@@ -169,6 +171,10 @@ class Referee:
     def _failed(self, trial: Running, record: Record) -> None:
         if was_killed(record) and self.give_back(trial.proposal, record.message):
             return
+        if self.doubtful and self.give_back(trial.proposal, record.message):
+            raise TsplannerError(
+                f"The first trial that ended here failed, and is left to others: {record.message}"
+            )
         if record.status in OUT_OF_MEMORY:
             note_shortage(trial.plan, record)
             self.ran_out(trial, record, trial.plan)
@@ -203,6 +209,7 @@ class Referee:
             seed=proposal.seed,
             behind=None if behind is None else (behind.rival, behind.difference, behind.error),
         )
+        self.doubtful = self.doubtful and state not in ("done", "stopped")
         with self.lock:
             self._known.add(proposal.number)
             self._at_work.pop(proposal.number, None)

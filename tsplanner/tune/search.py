@@ -72,7 +72,7 @@ class Search:
 
     def help(self) -> None:
         """Run trials of a search that another process leads, until it wants no more; as `run`."""
-        self._helps = True
+        self._helps = self.referee.doubtful = True
         self._work(self.at_once)
 
     def _work(self, trials: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import LearningSettings, Plan
 from tsplanner.tune.apart import packed_rows, unpack_rows
 from tsplanner.tune.belief import Seen
+from tsplanner.tune.leading import Leading
 from tsplanner.tune.opening import open_study
 from tsplanner.tune.places import Places
 from tsplanner.tune.results import Result, told_loss, triple
@@ -27,16 +27,12 @@ from tsplanner.tune.sampler import axes, learning_of, parameters_for, proposing_
 from tsplanner.tune.storage import open_place
 from tsplanner.tune.strategy import next_point
 from tsplanner.tune.takes import (
-    COUNTED,
     OUTCOME_FILE,
-    OVER,
     SEED,
     STATE,
     WANTED,
-    WORKER,
     Takes,
     is_transient,
-    started,
 )
 
 __all__ = ["Proposal", "Result", "Study"]
@@ -60,7 +56,7 @@ class Proposal:
     """Optuna's trial."""
 
 
-class Study:
+class Study(Leading):
     """Ask and tell, safe from several threads and processes."""
 
     def __init__(
@@ -82,75 +78,6 @@ class Study:
         self.stop = self._takes.stop
         """Set to end any waiting for a storage that is away."""
         self._unsent: list[tuple[Any, float, int]] = []
-
-    def recover(self) -> int:
-        """Lead the study, and queue again what was in flight with workers that are gone; how many.
-
-        Raises TsplannerError if another process leads it.
-        """
-        self._takes.await_leader()
-        return self._takes.steadily(self._takes.lead)
-
-    @property
-    def leader(self) -> str | None:
-        """The worker that decides in the end; None: it is gone."""
-        return self._takes.steadily(self._takes.leader)
-
-    @property
-    def name(self) -> str:
-        """This process as a worker: host and process id."""
-        return self._takes.crew.me.name
-
-    @property
-    def over(self) -> bool:
-        """Whether the leader has decided, and wants no more trials."""
-        return bool(self._takes.steadily(lambda: self._study.user_attrs.get(OVER)))
-
-    def finish(self) -> None:
-        """The leader has decided."""
-        self._takes.steadily(lambda: self._study.set_user_attr(OVER, True))
-
-    def run_here(self) -> list[int]:
-        """Numbers of the trials that ended in this process."""
-        mine = {
-            trial.number
-            for trial in self._takes.steadily(self._takes.trials)
-            if trial.user_attrs.get(WORKER) == self.name
-        }
-        return [one.number for one in self.results() if one.number in mine]
-
-    def __enter__(self) -> Study:
-        """Work on it."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """This process takes no more trials; what it has in flight is the others'. Never raises."""
-        self.stop.set()
-        self._takes.crew.leave()
-
-    def want(self, trials: int) -> None:
-        """So many more trials of the search than have ended, of all workers together."""
-
-        def note() -> None:
-            told = [one for one in self.results() if one.seed is None and one.state in COUNTED]
-            self._study.set_user_attr(WANTED, len(told) + trials)
-
-        self._takes.steadily(note)
-
-    @property
-    def wanted(self) -> int:
-        """Trials of the search that are wanted of all workers together."""
-        return int(self._takes.steadily(lambda: self._study.user_attrs.get(WANTED, 0)))
-
-    def rethink(self, wanted: Callable[[int], int]) -> None:
-        """Let the number of the search's trials follow from how many were started."""
-
-        def note() -> None:
-            number = wanted(len(started(self._takes.trials())))
-            if number != self._study.user_attrs.get(WANTED):
-                self._study.set_user_attr(WANTED, number)
-
-        self._takes.steadily(note)
 
     def _parameters(self, learning: LearningSettings) -> dict[str, Any]:
         return parameters_for(learning, self._distributions)

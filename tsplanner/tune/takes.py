@@ -31,6 +31,8 @@ LEADER = "leader"
 """Attribute of the study: the worker that decides in the end."""
 OVER = "over"
 """Attribute of the study: the leader has decided, and wants no more trials."""
+TOTAL = "trials"
+"""Attribute of the study: how many that are with those of the last word."""
 COUNTED = ("done", "stopped", "failed")
 """States of trials that were started."""
 ASKS_PER_TRIAL = 4
