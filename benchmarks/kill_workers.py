@@ -118,7 +118,7 @@ class Round:
             "trials_killed": self.killed_trials,
             "queued_again": sum(RETRY_OF in one.user_attrs for one in after),
             "trials": sum(STATE in one.user_attrs for one in after),
-            "workers_of_trials": dict(Counter(one.user_attrs.get(WORKER) for one in after)),
+            "trials_by_worker": sorted(Counter(map(worker_of, after)).values(), reverse=True),
             "complaints": self.complaints,
         }
 
@@ -259,6 +259,12 @@ class Round:
             complain("a trial that had ended was queued again")
         if not (self.run_folder / "tune.json").is_file():
             complain("no full run")
+
+
+def worker_of(trial: Any) -> str | None:
+    """Who ran a trial."""
+    name: str | None = trial.user_attrs.get(WORKER)
+    return name
 
 
 def is_trial(process: psutil.Process) -> bool:
