@@ -184,9 +184,7 @@ def test_helper_on_a_broken_machine_leaves_its_first_trial_to_the_others(tmp_pat
     plan = tiny.plan(tmp_path)
     broken, study, _ = search(tmp_path / "run", plan, Worker(by_rank, Status.CRASHED))
     study.want(3)
-    with pytest.raises(
-        TsplannerError, match="failed, and is left to others: boom"
-    ):
+    with pytest.raises(TsplannerError, match="failed, and is left to others: boom"):
         broken.help()
     assert study.results() == []
     sound, study, _ = search(tmp_path / "run", plan, Worker(by_rank))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -248,6 +249,17 @@ def test_folder_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(TsplannerError, match="is no folder that can be written to"):
         open_place(tmp_path / "run")
+
+
+def test_full_disk_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal cannot grow: what to do is said, and no traceback."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TsplannerError, match="is full: free some space"):
+        opened(folder)
 
 
 def test_study_of_an_earlier_version_is_refused_and_left_as_it_is(folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from tsplanner import runs
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.tune.apart import PLAN, carry_plan
@@ -38,6 +39,9 @@ def open_study(
             return study, _settled(study, where, place)
     except TsplannerError:
         raise
+    except OSError as error:
+        sentence = runs.disk_error_sentence(error, folder)
+        raise TsplannerError(sentence or f"{place.shown} cannot be used: {error}.") from error
     except Exception as error:  # json, key and lock errors of a damaged or foreign place
         words = f"{type(error).__name__}: {reason(error)}"
         raise TsplannerError(

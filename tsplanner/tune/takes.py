@@ -6,6 +6,7 @@ overshoots the number that is wanted, and what a dead process had in flight is q
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -78,13 +79,16 @@ class Takes:
 
         It may be repeated from its start. Raises StorageGone after PATIENCE_SECONDS.
         """
-        began = time.monotonic()
+        began, told = time.monotonic(), False
         while True:
             try:
                 return self._locked(operation)
             except Exception as error:
                 if self._nested or not is_transient(error):
                     raise  # the outermost begins anew, with a lock that it surely has
+                if not told and not self._away:
+                    told = True
+                    self._say(error)
                 self.crew.forget_beats()
                 tired = time.monotonic() - began > (0 if self._away else self._patience)
                 if tired or self.stop.wait(min(5.0, self._patience / 10)):
@@ -107,6 +111,10 @@ class Takes:
                     self._inside = None
             self._away = False
             return answer
+
+    def _say(self, error: Exception) -> None:
+        again = f"trying again for {self._patience:.0f} s; trials go on"
+        sys.stderr.write(f"{self._place.shown} is away ({reason(error)}): {again}.\n")
 
     def _gone(self, error: Exception) -> StorageGone:
         return StorageGone(
