@@ -40,8 +40,6 @@ class Game:
         self.surface, self.seed, self.shape, self.noise = surface, seed, shape, noise
         self.random = np.random.default_rng(seed)
         self.runs, self.at_once = 0, 1
-        self.covered: bool | None = None
-        """Whether the last word's interval covers the true difference; None: no last word."""
 
     def run(self, rate: float, rank: float) -> float:
         """A trial's held-out loss."""
@@ -152,10 +150,6 @@ def ours(game: Game, trials: int, evidence: Evidence) -> float:
         difference = game.run(*place(best)) - game.run(*place(default))
         pairs.append(strategy.Pair(difference=difference))
         likely = strategy.chance(seen, pairs, best, default, evidence)
-    if pairs:
-        noise = strategy.noise(seen, pairs, best, default, evidence)
-        mean, half = strategy.interval(pairs, noise)
-        game.covered = abs(mean - game.true(*place(best)) + game.true(*place(default))) <= half
     return game.true(*place(best if strategy.proven(likely, pairs) else default))
 
 
@@ -195,17 +189,12 @@ def main() -> None:
         print(f"  regret: median / p90 / mean   {complete.sum()} complete   all {len(fits)}")
         for name in options.only:
             began = time.monotonic()
-            regret, covered = regrets(name, played, fits, shape, options)
+            regret = regrets(name, played, fits, shape, options)
             seconds = time.monotonic() - began
             judged = regret[complete]
             print(
                 f"  {name:<14} {figures(judged)}   {figures(regret)}   {seconds:.0f} s", flush=True
             )
-            if covered:
-                print(
-                    f"  the last word's 95 % interval covers the true difference in "
-                    f"{sum(covered) / len(covered):.1%} of {len(covered)}"
-                )
             if name == "ours":
                 passed &= within_bars(judged)
     raise SystemExit(0 if passed else f"over the bars of {BAR}")
@@ -217,9 +206,8 @@ def regrets(
     fits: list[tuple[float, float, float, float]],
     shape: str,
     options: argparse.Namespace,
-) -> tuple[np.ndarray, list[bool]]:
-    """Of one strategy, a row a model and a column a seed; whether its intervals held."""
-    covered: list[bool] = []
+) -> np.ndarray:
+    """Of one strategy, a row a model and a column a seed."""
     found = np.zeros((len(played), options.seeds))
     for row, one in enumerate(played):
         others = learnt([fit for place, fit in enumerate(fits) if place != row])
@@ -228,8 +216,7 @@ def regrets(
             game.at_once = options.at_once
             found[row, seed] = STRATEGIES[name](game, options.trials, others) - one.best
             assert game.runs <= options.trials
-            covered += [] if game.covered is None else [game.covered]
-    return found, covered
+    return found
 
 
 def within_bars(regret: np.ndarray) -> bool:

@@ -104,8 +104,9 @@ def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) ->
     weights: float = block * (2 * layers + 2 * active + 2 * blocks_trained + 2 * recompute)
     head = embedding_parameters(architecture) * (6 if trained else 4)
     adapters = 0.0
-    if settings.uses_adapter:  # a token meets its own trial's adapter alone
-        adapters = 6 * trainable_parameters(architecture, settings) / len(settings.ranks)
+    if settings.uses_adapter:  # a token meets its own trial's adapter, filled up to the largest
+        share = max(settings.ranks) / sum(settings.ranks)
+        adapters = 6 * trainable_parameters(architecture, settings) * share
     heads = architecture.num_attention_heads * architecture.head_dim
     pairs = 2.0 * settings.sequence_length * heads
     if settings.attention is Attention.EAGER:

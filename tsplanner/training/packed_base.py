@@ -37,10 +37,11 @@ class SharedBase:
         """
         config = adapters.adapter_config(plan, self.base, steps)
         set_seed(plan.learning.seed)
-        if self.wrapped is None:
-            self._wrap(name, config)
-        else:
-            self.wrapped.add_adapter(name, config)
+        with adapters.drawn_once():
+            if self.wrapped is None:
+                self._wrap(name, config)
+            else:
+                self.wrapped.add_adapter(name, config)
         use_packed_adapters(self.base, self.layout)
         self.names.append(name)
         self._train_all()
