@@ -111,11 +111,11 @@ def drawn_once() -> Iterator[None]:
     numbers, a second for every adapter on an 8B model.
     """
     plain = nn.Linear.reset_parameters
-    nn.Linear.reset_parameters = lambda _: None  # type: ignore[method-assign]
+    nn.Linear.reset_parameters = lambda _: None
     try:
         yield
     finally:
-        nn.Linear.reset_parameters = plain  # type: ignore[method-assign]
+        nn.Linear.reset_parameters = plain
 
 
 def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:

@@ -144,12 +144,13 @@ class Clock:
     def decide(self, study: Study, search: Search) -> Decision | None:
         """Search and last word within the budget; None if no trial finished.
 
-        A last word that needs less time than was kept for it leaves the rest to further trials.
+        A last word that needs less time than was kept for it leaves the rest to further trials;
+        what it has proven stays, unless other settings are proven on fresh seeds after it.
         """
         if not self.schedule.searched:
             return untried(study.where.default)
         search.rethink = lambda: study.rethink(self.wanted)
-        known = -1
+        known, proven = -1, None
         while True:
             self.searching = True
             # How many there are says `wanted`; this is how many share a pack.
@@ -159,8 +160,10 @@ class Clock:
             decision = last_word(
                 study, search, pairs_for(self._searched(results), self.most), self.another_pair
             )
-            if decision is None or not decision.is_default or known == self._searched(results):
-                return decision
+            if decision is not None and not decision.is_default and decision.fresh_seeds:
+                proven = decision
+            if decision is None or known == self._searched(results):
+                return proven or decision
             known = self._searched(results)
             self.fresh = sum(one.seed is not None for one in study.results())
 
