@@ -16,47 +16,24 @@ import math
 import statistics
 from pathlib import Path
 
-from search_offline import RATES, Game
+from search_offline import Game, play
 from search_surfaces import SHAPES, Surface, fitted, learnt, surfaces
 
 from tsplanner.tune import strategy
-from tsplanner.tune.belief import Evidence, Point, Seen
-from tsplanner.tune.final import NORMAL_95
+from tsplanner.tune.belief import Evidence
 
 
-def played(game: Game, scale: float, trials: int, evidence: Evidence) -> tuple[bool, float] | None:
+def covering(
+    game: Game, scale: float, trials: int, evidence: Evidence
+) -> tuple[bool, float] | None:
     """Whether the interval covers, and its half width over the exact one's; None: no pair ran."""
-    prior, largest = game.surface.prior_rate, game.surface.rank
-    default = Point(decades=0.0)
-    grid = strategy.Grid(
-        default=default,
-        decades=(math.log10(RATES[0] / prior), math.log10(RATES[1] / prior)),
-        halvings=tuple(float(h) for h in range(int(math.log2(largest)) + 1)),
-    )
-
-    def place(point: Point) -> tuple[float, float]:
-        return prior * 10**point.decades, largest / 2**point.halvings
-
-    seen: list[Seen] = []
-    pairs: list[strategy.Pair] = []
-    while len(seen) < trials - 2 * strategy.pairs_of(trials):
-        point = strategy.next_point(seen, [], grid, evidence)
-        seen.append(Seen(point=point, loss=scale * game.run(*place(point))))
-    best = strategy.challenger(seen, grid, evidence)
-    if best == default:
+    found = play(game, trials, evidence, scale)
+    if not found.pairs:
         return None
-    likely = strategy.chance(seen, pairs, best, default, evidence)
-    while len(pairs) < strategy.pairs_of(trials) and strategy.wanted(likely, pairs):
-        difference = scale * (game.run(*place(best)) - game.run(*place(default)))
-        pairs.append(strategy.Pair(difference=difference))
-        likely = strategy.chance(seen, pairs, best, default, evidence)
-    if not pairs:
-        return None
-    noise = strategy.noise(seen, pairs, best, default, evidence)
-    half = NORMAL_95 * math.sqrt(2 * noise**2 / len(pairs))
-    mean = statistics.fmean(pair.difference for pair in pairs)
-    true = scale * (game.true(*place(best)) - game.true(*place(default)))
-    exact = NORMAL_95 * scale * game.noise * math.sqrt(2 / len(pairs))
+    noise = strategy.noise(found.seen, found.pairs, found.best, found.default, evidence)
+    mean, half = strategy.interval(found.pairs, noise)
+    true = found.truth(found.best) - found.truth(found.default)
+    exact = strategy.NORMAL_95 * scale * game.noise * math.sqrt(2 / len(found.pairs))
     return abs(mean - true) <= half, half / exact
 
 
@@ -96,7 +73,7 @@ def games(
 ) -> list[tuple[bool, float]]:
     """Every seed of one surface from ``first`` on: surfaces that share seeds share their noise."""
     played_out = (
-        played(Game(surface, first + seed, noise, SHAPES[0]), scale, options.trials, evidence)
+        covering(Game(surface, first + seed, noise, SHAPES[0]), scale, options.trials, evidence)
         for seed in range(options.seeds)
     )
     return [one for one in played_out if one is not None]

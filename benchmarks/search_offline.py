@@ -18,6 +18,7 @@ import argparse
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -121,8 +122,20 @@ def before(game: Game, trials: int, evidence: Evidence) -> float:
     return optuna_search(game, trials, sampler, rates, first)
 
 
-def ours(game: Game, trials: int, evidence: Evidence) -> float:
-    """tsplanner/tune/strategy.py: prior, ladder, belief, last word."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """A search of ours up to its verdict."""
+
+    seen: list[Seen]
+    pairs: list[strategy.Pair]
+    best: Point
+    default: Point
+    truth: Callable[[Point], float]
+    """Loss of a point without noise, scaled."""
+
+
+def play(game: Game, trials: int, evidence: Evidence, scale: float = 1.0) -> Played:
+    """tsplanner/tune/strategy.py: prior, ladder, belief, last word; losses times ``scale``."""
     prior, largest = game.surface.prior_rate, game.surface.rank
     default = Point(decades=0.0)
     grid = strategy.Grid(
@@ -134,6 +147,9 @@ def ours(game: Game, trials: int, evidence: Evidence) -> float:
     def place(point: Point) -> tuple[float, float]:
         return prior * 10**point.decades, largest / 2**point.halvings
 
+    def run(point: Point) -> float:
+        return scale * game.run(*place(point))
+
     seen: list[Seen] = []
     pairs: list[strategy.Pair] = []
     searched = trials - 2 * strategy.pairs_of(trials)
@@ -141,16 +157,29 @@ def ours(game: Game, trials: int, evidence: Evidence) -> float:
         pending: list[Point] = []
         while len(pending) < min(game.at_once, searched - len(seen)):
             pending.append(strategy.next_point(seen, pending, grid, evidence))
-        seen += [Seen(point=point, loss=game.run(*place(point))) for point in pending]
+        seen += [Seen(point=point, loss=run(point)) for point in pending]
     best = strategy.challenger(seen, grid, evidence)
-    if best == default:
-        return game.true(*place(default))
-    likely = strategy.chance(seen, pairs, best, default, evidence)
-    while len(pairs) < strategy.pairs_of(trials) and strategy.wanted(likely, pairs):
-        difference = game.run(*place(best)) - game.run(*place(default))
-        pairs.append(strategy.Pair(difference=difference))
-        likely = strategy.chance(seen, pairs, best, default, evidence)
-    return game.true(*place(best if strategy.proven(likely, pairs) else default))
+    while best != default and len(pairs) < strategy.pairs_of(trials):
+        if not strategy.wanted(strategy.chance(seen, pairs, best, default, evidence), pairs):
+            break
+        pairs.append(strategy.Pair(difference=run(best) - run(default)))
+    return Played(
+        seen=seen,
+        pairs=pairs,
+        best=best,
+        default=default,
+        truth=lambda point: scale * game.true(*place(point)),
+    )
+
+
+def ours(game: Game, trials: int, evidence: Evidence) -> float:
+    """What tsplanner recommends after its last word."""
+    found = play(game, trials, evidence)
+    if found.best == found.default:
+        return found.truth(found.default)
+    likely = strategy.chance(found.seen, found.pairs, found.best, found.default, evidence)
+    better = strategy.proven(likely, found.pairs)
+    return found.truth(found.best if better else found.default)
 
 
 STRATEGIES: dict[str, Strategy] = {

@@ -11,7 +11,8 @@ import msgspec
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from random_asks import Ask, asked, base_plan, judged  # noqa: E402
+from asks import Ask, asked, base_plan  # noqa: E402
+from random_asks import judged  # noqa: E402
 
 CASES = BENCHMARKS / "cases" / "random_asks.jsonl"
 

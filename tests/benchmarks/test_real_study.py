@@ -11,7 +11,7 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from real_study import half_width, summary  # noqa: E402
+from real_study_view import half_width, summary  # noqa: E402
 
 LEARNING = {"lora_rank": 8, "learning_rate": 1e-3, "num_train_epochs": 3}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,33 +9,15 @@ from pathlib import Path
 import pytest
 import tiny
 from crew_member import opened
+from verb import run_folder, tune
 
 from tsplanner.planner.files import write_plan
-
-
-def tune(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The verb on the tiny plan, in a process of its own."""
-    plan = folder / "plan.json"
-    if not plan.is_file():
-        write_plan(tiny.plan(folder), plan)
-    return subprocess.run(
-        [sys.executable, "-m", "tsplanner", "tune", "--plan", str(plan), *words],
-        check=False,
-        cwd=folder,
-        env={**os.environ, "TSPLANNER_STATE": str(folder / "state"), "TMPDIR": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A run folder beside the tiny plan's data."""
-    tiny.plan(tmp_path)
-    run = tmp_path / "run"
-    run.mkdir()
-    return run
+    return run_folder(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -6,20 +6,15 @@ import os
 import signal
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import packs as solo
 import psutil
 import pytest
 import tiny
-from test_packs import Lost
-from test_search import SPACE
+from test_packs import Lost, packed_search
 
 from memory_models.settings import LossKernel
-from tsplanner.planner.plan import LearningSettings, Plan
-from tsplanner.tune.packs import Packs
-from tsplanner.tune.places import places
 from tsplanner.tune.search import Search
 from tsplanner.tune.slots import Slots
 from tsplanner.tune.study import Study
@@ -27,33 +22,16 @@ from tsplanner.tune.study import Study
 pytestmark = pytest.mark.slow
 
 
-def packed_search(folder: Path, *, at_once: int) -> tuple[Search, Study, Lost]:
+def really_packed(folder: Path, *, at_once: int) -> tuple[Search, Study, Lost]:
     """A search of LoRA trials of the tiny model on 40 rows, 8 of them held out."""
     plan = tiny.with_learning(tiny.plan(folder, rows=40), validation_fraction=0.2)
     plan = tiny.with_hardware(plan, loss_kernel=LossKernel.FUSED)
-    (folder / "run").mkdir()
-
-    def feasible(learning: LearningSettings) -> tuple[int, Plan]:
-        return 0, replace(plan, learning=learning)
-
-    study = Study(folder / "run", plan, places(plan.learning, SPACE, 3e-3, lambda _: True))
-    study.recover()
-    view = Lost()
-    search = Search(
-        study,
-        feasible,
-        folder / "run" / "trials",
-        slots=Slots(jobs=1, threads=1),
-        server=None,
-        view=view,
-        packs=Packs(places=at_once, plan=plan, gain=1.0),
-    )
-    return search, study, view
+    return packed_search(folder, None, at_once=at_once, slots=Slots(jobs=1, threads=1), plan=plan)
 
 
 def test_packed_trials_tell_the_losses_of_their_solo_runs(tmp_path: Path) -> None:
     """Five trials through three places of one worker, within 1e-5 of five runs alone."""
-    search, study, _ = packed_search(tmp_path, at_once=3)
+    search, study, _ = really_packed(tmp_path, at_once=3)
     search.run(5)
     results = study.results()
     assert len(results) == 5
@@ -70,7 +48,7 @@ def test_packed_trials_tell_the_losses_of_their_solo_runs(tmp_path: Path) -> Non
 
 def test_a_killed_worker_costs_what_was_in_flight_alone(tmp_path: Path) -> None:
     """After kill -9 the trials that had ended stay; the others run again in a new worker."""
-    search, study, view = packed_search(tmp_path, at_once=2)
+    search, study, view = really_packed(tmp_path, at_once=2)
     killed: list[int] = []
 
     def kill() -> None:

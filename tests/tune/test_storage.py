@@ -17,9 +17,9 @@ from types import SimpleNamespace
 import pytest
 import tiny
 from crew_member import ended, opened
+from verb import run_folder, tune
 
 from tsplanner.errors import TsplannerError, UsageError, without_passwords
-from tsplanner.planner.files import write_plan
 from tsplanner.tune.apart import packed_rows, unpack_rows
 from tsplanner.tune.locks import FileLock
 from tsplanner.tune.storage import check_place, holds_study, open_place
@@ -30,29 +30,10 @@ NOBODY = "postgresql://me:secret@127.0.0.1:1/studies"
 """No server listens on port 1."""
 
 
-def tune(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The verb on the tiny plan, in a process of its own."""
-    plan = folder / "plan.json"
-    if not plan.is_file():
-        write_plan(tiny.plan(folder), plan)
-    return subprocess.run(
-        [sys.executable, "-m", "tsplanner", "tune", "--plan", str(plan), *words],
-        check=False,
-        cwd=folder,
-        env={**os.environ, "TSPLANNER_STATE": str(folder / "state"), "TMPDIR": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A run folder beside the tiny plan's data."""
-    tiny.plan(tmp_path)
-    run = tmp_path / "run"
-    run.mkdir()
-    return run
+    return run_folder(tmp_path)
 
 
 def test_dead_database_is_one_sentence_without_its_password(tmp_path: Path) -> None:

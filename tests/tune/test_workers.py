@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import tiny
 from crew_member import ended, opened
+from verb import run_folder
 
 from tsplanner.errors import TsplannerError
 from tsplanner.tune.study import Study
@@ -62,10 +63,7 @@ def numbers(process: subprocess.Popen[str]) -> list[int]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A run folder beside the tiny plan's data."""
-    tiny.plan(tmp_path)
-    run = tmp_path / "run"
-    run.mkdir()
-    return run
+    return run_folder(tmp_path)
 
 
 def states(study: Study) -> list[str]:
