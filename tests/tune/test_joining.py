@@ -46,6 +46,16 @@ def test_range_that_is_none_ends_before_anything_is_made(
     assert not (tmp_path / "saves").exists()
 
 
+@pytest.mark.parametrize("words", [("--lora-rank", "100000"), ("--budget", "1s")])
+def test_search_that_is_refused_leaves_no_run_folder(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Ranks that cannot fit, or no time for a single run: nothing is there to be resumed."""
+    done = tune(tmp_path, "--run-folder", "run", *words)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert not (tmp_path / "run").exists()
+
+
 def test_other_ranges_than_the_searchs_own_are_refused(tmp_path: Path, folder: Path) -> None:
     """A belief over one range says nothing about another: resuming keeps the first."""
     opened(folder)

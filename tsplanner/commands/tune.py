@@ -17,7 +17,9 @@ from tsplanner.commands.tune_budget import (
 )
 from tsplanner.commands.tune_finish import train_best
 from tsplanner.commands.tune_start import (
+    SERVER_LOG,
     TuneOptions,
+    forget,
     plan_and_folder,
     refuse_other_ranges,
     search_space,
@@ -146,6 +148,10 @@ def run(options: TuneOptions, here: Machine | None = None) -> int:
     try:
         with server_for(trial, folder) as server:
             return tune(options, plan, trial, folder, server, width, began)
+    except TsplannerError:
+        if not options.resume:
+            forget(folder)
+        raise
     except KeyboardInterrupt:
         print(f"\nInterrupted. Go on with  tsplanner tune --run-folder {folder} --resume")
         return EXIT_INTERRUPTED
@@ -155,7 +161,7 @@ def server_for(plan: Plan, folder: Path) -> WarmServer | nullcontext[None]:
     """A warm server for trials of one process; trials of several ranks are started by torchrun."""
     if plan.hardware.world_size > 1:
         return nullcontext()
-    return WarmServer(server_command(plan), log_path=folder / "server.log")
+    return WarmServer(server_command(plan), log_path=folder / SERVER_LOG)
 
 
 def server_command(plan: Plan) -> tuple[str, ...]:
@@ -244,7 +250,7 @@ def tune(
         study.finish()
     if decision is None:
         raise TsplannerError(f"No trial finished: see the logs under {folder / 'trials'}.")
-    return train_best(options, plan, folder, decision, server, clock)
+    return train_best(options, plan, folder, decision, server, clock, packing=packing)
 
 
 def decide(trials: int, study: Study, search: Search) -> Decision | None:

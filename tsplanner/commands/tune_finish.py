@@ -29,8 +29,10 @@ def train_best(
     decision: Decision,
     server: WarmServer | None,
     clock: Clock | None = None,
+    *,
+    packing: str = "",
 ) -> int:
-    """The full run with the settings that were decided on."""
+    """The full run with the settings that were decided on; ``packing``: how trials shared a base."""
     best = replan(plan, decision.learning)
     full = FullRun(
         plan=best,
@@ -45,7 +47,8 @@ def train_best(
         print(f"\n{decision.sentence}", flush=True)
     full_began = time.monotonic()
     record = start_full_run(full)
-    document = run_document(full, record) | {"decision": decision_document(decision)}
+    document = run_document(full, record)
+    document |= {"decision": decision_document(decision), "packing": packing}
     if clock is not None:
         epochs_of_trials = decision.default.num_train_epochs
         same = record.status is Status.OK and best.learning.num_train_epochs == epochs_of_trials

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,18 @@ from tsplanner.planner.plan import Plan
 from tsplanner.runs import SAVES
 from tsplanner.tune.prior import prior_learning_rate
 from tsplanner.tune.space import Space, default_space, narrowed, rate_range, whole_numbers
-from tsplanner.tune.storage import DATABASE_FILE, JOURNAL_FILE, check_place, holds_study
+from tsplanner.tune.storage import (
+    DATABASE_FILE,
+    JOURNAL_FILE,
+    LOCK_FILE,
+    check_place,
+    holds_study,
+)
+from tsplanner.tune.study import TRIALS_FOLDER
 
 SEARCH_PLAN = "search-plan.json"
 """The plan a search started from; plan.json becomes the one that was trained."""
+SERVER_LOG = "server.log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +91,17 @@ def plan_and_folder(options: TuneOptions, here: Machine) -> tuple[Plan, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     write_plan(plan, folder / SEARCH_PLAN)
     return plan, folder
+
+
+def forget(folder: Path) -> None:
+    """Take away a new run folder whose search was refused before its first trial."""
+    if any((folder / TRIALS_FOLDER).glob("*")):
+        return
+    for name in (SEARCH_PLAN, SERVER_LOG, JOURNAL_FILE, LOCK_FILE, DATABASE_FILE):
+        (folder / name).unlink(missing_ok=True)
+    for empty in (folder / TRIALS_FOLDER, folder):
+        with contextlib.suppress(OSError):  # what is not ours stays
+            empty.rmdir()
 
 
 def ensure_plan(options: TuneOptions) -> Plan:
