@@ -32,7 +32,7 @@ def train_best(
     *,
     packing: str = "",
 ) -> int:
-    """The full run with the settings that were decided on; ``packing``: how trials shared a base."""
+    """The full run with the settings decided on; ``packing``: how trials shared a base."""
     best = replan(plan, decision.learning)
     full = FullRun(
         plan=best,
