@@ -59,10 +59,16 @@ def test_half_of_the_trials_go_on_at_a_third_and_a_quarter_at_two_thirds() -> No
 
 def test_order_of_arrival_does_not_matter() -> None:
     """A trial that was alone at the rung is stopped once the better ones have got there."""
-    early = {0: Course(marks={THIRD: WORSE}), 1: Course(marks={})}
-    assert hopeless(early, {0, 1}, 2, LAST) == {}
-    late = {**early, 1: Course(marks={THIRD: BEST})}
-    assert list(hopeless(late, {0, 1}, 2, LAST)) == [0]
+    early = {0: Course(marks={THIRD: WORSE}), 1: Course(marks={THIRD: BEST})}
+    assert hopeless(early, {0, 1}, 4, LAST) == {}
+    late = {**early, 2: Course(marks={THIRD: shifted(0.1)})}
+    assert list(hopeless(late, {0, 1, 2}, 4, LAST)) == [0]
+
+
+def test_two_trials_may_always_go_on() -> None:
+    """Of three at two thirds a quarter would be one alone; the second may still win."""
+    courses = {place: Course(marks={TWO_THIRDS: shifted(0.1 * place)}) for place in range(3)}
+    assert sorted(hopeless(courses, set(range(3)), 3, LAST)) == [2]
 
 
 def test_rival_that_never_got_there_says_nothing() -> None:
