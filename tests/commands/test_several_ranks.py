@@ -116,7 +116,7 @@ def test_search_of_trials_of_two_ranks_ends_with_an_adapter(tmp_path: Path) -> N
     path = planned(tmp_path, epochs=1)
     line = ["tune", "--plan", str(path), "--trials", "2", "--jobs", "2", "--epochs", "1"]
     said = succeeded([sys.executable, "-m", "tsplanner", *line], tmp_path)
-    assert "Trials one at a time" in said
+    assert "2 trials; one at a time" in said
     (folder,) = (tmp_path / "saves" / "tiny" / "lora").iterdir()
     records = [json.loads(path.read_text()) for path in folder.rglob("record.json")]
     assert [len(record["ranks"]) for record in records] == [2, 2, 2]
