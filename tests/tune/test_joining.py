@@ -65,6 +65,7 @@ def test_other_ranges_than_the_searchs_own_are_refused(tmp_path: Path, folder: P
     assert "--learning-rate was 0.0001, 0.01 when this search began" in done.stderr
 
 
+@pytest.mark.slow
 def test_joining_says_what_is_wrong(tmp_path: Path, folder: Path) -> None:
     """No search, one that nobody leads, and flags that are not the worker's to set."""
     write_plan(tiny.plan(tmp_path), tmp_path / "plan.json")

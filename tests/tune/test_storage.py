@@ -56,6 +56,7 @@ def test_place_of_another_kind_is_wrong_usage(url: str) -> None:
     assert "secret" not in str(told.value)
 
 
+@pytest.mark.slow
 def test_missing_driver_names_the_extra(tmp_path: Path) -> None:
     """PostgreSQL's driver is no part of a plain installation."""
     (tmp_path / "psycopg.py").write_text("raise ImportError('no such driver')\n")
@@ -172,6 +173,7 @@ def away(study: Study) -> Iterator[list[str]]:
         backend.append_logs = append
 
 
+@pytest.mark.slow
 def test_storage_that_is_away_for_a_while_is_waited_for(folder: Path) -> None:
     """A trial's end is told as soon as the storage is back."""
     study = opened(folder)

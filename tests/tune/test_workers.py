@@ -71,6 +71,7 @@ def states(study: Study) -> list[str]:
     return [trial.state.name for trial in study._takes.trials()]
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_trials_and_repeat_none(folder: Path) -> None:
     """Of 12 trials each is run once, whoever takes it, and no two try the same rate and rank."""
     with member(folder, "lead", "12") as one, member(folder, "join") as other:
@@ -82,6 +83,7 @@ def test_two_workers_share_the_trials_and_repeat_none(folder: Path) -> None:
     assert len({(one.learning.lora_rank, one.learning.learning_rate) for one in found}) == 12
 
 
+@pytest.mark.slow
 def test_killed_workers_trial_is_queued_again_once(folder: Path) -> None:
     """The default was in flight with a worker that was killed: the others run it, one of them."""
     with (
