@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from threading import Event
 from typing import TYPE_CHECKING, Any, Self
@@ -12,16 +13,16 @@ if TYPE_CHECKING:
     from tsplanner.tune.results import Result
 
 
-class Leading:
+class Leading(ABC):
     """The part of a study that is about its workers."""
 
     _study: Any
     _takes: Takes
     stop: Event
 
+    @abstractmethod
     def results(self) -> list[Result]:
         """Every trial that was told, by number."""
-        raise NotImplementedError
 
     def recover(self) -> int:
         """Lead the study, and queue again what was in flight with workers that are gone; how many.
