@@ -16,7 +16,7 @@ test-gpu:
 test-parsers:
 	$(PYTHON) bootstrap.py test -- -m slow tests/exporters/test_parsers.py -rs
 golden: setup
-	PYTHONPATH=.:tests/training .venv/bin/python tests/exporters/golden.py
+	.venv/bin/python -m tests.support.golden
 quality:
 	$(PYTHON) bootstrap.py quality
 style: setup

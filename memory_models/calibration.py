@@ -90,7 +90,7 @@ DEFAULT = Calibration(
     # 9: median of 403 cases; the others are assumed and said to be.
     context_bytes=MappingProxyType({7: 400 * MIB, 8: 500 * MIB, 9: 758 * MIB}),
     measured_generations=frozenset({9}),
-    # benchmarks/accuracy.py --fit on benchmarks/measurements/memory_*.json
+    # benchmarks/accuracy/memory.py --fit on benchmarks/data/measurements/memory_*.json
     allocated=MappingProxyType(
         {
             "adapter-plain-checkpointed-fused": Margin(expected=0.0, upper=0.065),
@@ -142,7 +142,7 @@ DEFAULT = Calibration(
             "expandable-weights-checkpointed": Margin(expected=0.000, upper=0.060),
             "expandable-weights-kept": Margin(expected=0.000, upper=0.020),
             # Not fitted: three runs of two ranks with growing segments missed by -0.3, +0.7 and,
-            # under ZeRO-3, +1.6 GiB (benchmarks/measurements/chatts_h200x2.json).
+            # under ZeRO-3, +1.6 GiB (benchmarks/data/measurements/chatts_h200x2_2026-11-23.json).
             "expandable-gathered": Margin(expected=0.0, upper=0.12, floor_bytes=1536 * MIB),
             "expandable-sharded": Margin(expected=0.0, upper=0.060, floor_bytes=GIB),
             # Holes of gathered parameters: as good as the same in small and large runs.

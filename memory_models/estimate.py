@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from memory_models.adapters import check_targets, trainable_parameters
-from memory_models.allocator import allocated_interval, reserved_interval
+from memory_models.allocator.replay import reserved_bytes
 from memory_models.architecture import Architecture
+from memory_models.bounds.intervals import allocated_interval, reserved_interval
+from memory_models.bounds.process import by_generation, major_of, outside_interval, process_interval
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Device
-from memory_models.driver import by_generation, major_of, outside_interval, process_interval
-from memory_models.instants import Instant, instants, load
 from memory_models.recipes import as_run, standing_of
-from memory_models.records import Component, Interval, MemoryEstimate
-from memory_models.released import as_released
-from memory_models.replay import reserved_bytes
+from memory_models.result import Component, Interval, MemoryEstimate
 from memory_models.settings import Attention, Dtype, Quantization, TrainingSettings
+from memory_models.sharding.states import ModelStates, shard
+from memory_models.states.adapters import check_targets, trainable_parameters
+from memory_models.states.chatts_remote_code import as_released
+from memory_models.states.weights import total_parameters
+from memory_models.step_phases import Instant, instants, load
 from memory_models.units import MIB
-from memory_models.weights import total_parameters
-from memory_models.zero import ModelStates, shard
 
 MEASURED_RANKS = 2
 """Most ranks of the runs behind the calibration."""

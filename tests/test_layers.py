@@ -37,7 +37,7 @@ def test_the_pure_core_imports_the_standard_library_alone(path: Path) -> None:
 @pytest.mark.parametrize("package", ["planner", "throughput", "hardware", "models", "datasets"])
 def test_what_plan_reaches_imports_no_training_library_at_its_top(package: str) -> None:
     """Start-up time counts: heavy libraries are looked for, or imported where they are used."""
-    for path in (ROOT / "tsplanner" / package).glob("*.py"):
+    for path in (ROOT / "tsplanner" / package).rglob("*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 text = ast.unparse(node).split()[1].partition(".")[0]

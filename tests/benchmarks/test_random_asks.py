@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import msgspec
 
+from benchmarks.plan_quality.asks import Ask, asked, base_plan
+from benchmarks.plan_quality.random_asks import judged
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-
-from asks import Ask, asked, base_plan  # noqa: E402
-from random_asks import judged  # noqa: E402
-
-CASES = BENCHMARKS / "cases" / "random_asks.jsonl"
+CASES = BENCHMARKS / "data" / "cases" / "random_asks.jsonl"
 
 
 def small(**changed: object) -> Ask:

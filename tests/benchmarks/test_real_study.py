@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-
-from real_study_view import half_width, summary  # noqa: E402
+from benchmarks.tune.real_study_view import half_width, summary
 
 LEARNING = {"lora_rank": 8, "learning_rate": 1e-3, "num_train_epochs": 3}
 

@@ -7,15 +7,11 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-
-from accuracy import Row  # noqa: E402
-from rivals import ask, spread, table  # noqa: E402
-from rivals_calls.table import RIVALS  # noqa: E402
-from rivals_view import view  # noqa: E402
-
-from tsplanner.commands.cases import read_case  # noqa: E402
+from benchmarks.accuracy.memory import Row
+from benchmarks.rivals.calls.table import RIVALS
+from benchmarks.rivals.compare import ask, spread, table
+from benchmarks.rivals.view import view
+from tsplanner.planner.gather.cases import read_case
 
 
 def measured(**given: object) -> Row:

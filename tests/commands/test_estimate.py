@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tsplanner.commands.cases import CASE_KEYS
+from tsplanner.planner.gather.cases import CASE_KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
 QUANTITIES = ("peak_allocated_bytes", "peak_reserved_bytes", "process_bytes", "host_bytes")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import tiny
 import yaml
-from golden import case
 
+from tests.support import tiny
+from tests.support.golden import case
 from tsplanner.planner.files import write_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.training.job import Job, JobKind

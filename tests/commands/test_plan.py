@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
-from planning import ROOT, environment, line, plan
 
+from tests.support import tiny
+from tests.support.planning import ROOT, environment, line, plan
 from tsplanner.planner.files import read_plan
 
 HEAVY = ("torch", "transformers", "peft", "optuna", "numpy", "accelerate", "rich", "scipy")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tsplanner.commands.scan_bar import ScanBar
+from tsplanner.commands.views.scan_bar import ScanBar
 from tsplanner.planner.files import read_plan
 
 ROOT = Path(__file__).resolve().parents[2]

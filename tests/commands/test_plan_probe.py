@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
 
+from tests.support import tiny
 from tsplanner.commands.plan import span
 from tsplanner.commands.plan_probe import groups
 from tsplanner.planner.files import read_plan

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from planning import plan, sentence
+
+from tests.support.planning import plan, sentence
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-import tiny
 
+from tests.support import tiny
 from tsplanner.planner.files import write_plan
 from tsplanner.training.job import Job, JobKind, Record, Status
 

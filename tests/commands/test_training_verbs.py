@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-import tiny
 
+from tests.support import tiny
 from tsplanner.planner.files import write_plan
 
 pytestmark = pytest.mark.slow

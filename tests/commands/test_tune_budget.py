@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 import pytest
-import tiny
 
+from tests.support import tiny
 from tsplanner.commands.tune_budget import (
     budget_span,
     costs_of,
@@ -20,8 +20,8 @@ from tsplanner.commands.tune_budget import (
 )
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
-from tsplanner.tune.budget import Costs, Schedule
-from tsplanner.tune.clock import Clock
+from tsplanner.tune.budget.controller import Clock
+from tsplanner.tune.budget.schedule import Costs, Schedule
 
 COSTS = Costs(
     startup_seconds=8.0,

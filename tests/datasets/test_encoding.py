@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memory_models.architecture import TimeSeriesEncoder
-from tsplanner.datasets.encoding import (
+from tsplanner.datasets.records import Sample
+from tsplanner.datasets.series_encoding import (
     chatts_answer,
     chatts_prompt,
     input_text,
@@ -18,7 +19,6 @@ from tsplanner.datasets.encoding import (
     series_positions,
     series_prefix,
 )
-from tsplanner.datasets.records import Sample
 
 
 def test_normalised_series_within_three_of_the_mean_keeps_its_scale():

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from memory_models.architecture import TimeSeriesEncoder
-from tsplanner.datasets.lengths import (
+from tsplanner.datasets.lengths.scan import length_stats
+from tsplanner.datasets.lengths.stats import (
     LengthStats,
     length_histogram,
     length_quantiles,
     longest_batch_length,
 )
+from tsplanner.datasets.lengths.tokens import estimated_tokens
 from tsplanner.datasets.records import LengthBin
-from tsplanner.datasets.scan import length_stats
-from tsplanner.datasets.tokens import estimated_tokens
 from tsplanner.errors import TsplannerError
 
 ENCODER = TimeSeriesEncoder(patch_size=8, num_layers=5, hidden_size=8)
@@ -173,7 +173,8 @@ def test_sample_dataset_is_counted_with_the_tiny_tokenizer():
 def test_counting_lengths_imports_no_heavy_library():
     """`plan` starts fast: neither torch nor transformers nor numpy is loaded to count."""
     code = (
-        "import sys; from pathlib import Path; from tsplanner.datasets.scan import length_stats;"
+        "import sys; from pathlib import Path;"
+        "from tsplanner.datasets.lengths.scan import length_stats;"
         "from memory_models.architecture import TimeSeriesEncoder as E;"
         f"length_stats(Path({str(SAMPLE)!r}), cutoff_len=900, tokenizer_folder=None,"
         " encoder=E(patch_size=8, num_layers=5, hidden_size=8));"

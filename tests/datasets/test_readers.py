@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memory_models.architecture import TimeSeriesEncoder
-from tsplanner.datasets.readers import read_rows, read_samples
 from tsplanner.datasets.records import DroppedRow, Fault, Sample
+from tsplanner.datasets.rows.readers import read_rows, read_samples
 from tsplanner.errors import TsplannerError
 
 GOOD = {"input": "See <ts><ts/>", "output": "Up.", "timeseries": [[1, 2.5, 3]]}

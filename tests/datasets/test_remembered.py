@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tsplanner.datasets.remembered import LengthSummary, length_summary
+from tsplanner.datasets.lengths.cache import LengthSummary, length_summary
 from tsplanner.errors import TsplannerError
 
 

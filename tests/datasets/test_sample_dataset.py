@@ -11,7 +11,7 @@ import pytest
 np = pytest.importorskip("numpy")
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = ROOT / "benchmarks" / "sample_dataset"
+SCRIPTS = ROOT / "benchmarks" / "collect" / "sample_dataset"
 SAMPLE = ROOT / "configs" / "datasets" / "sample" / "sample.jsonl"
 
 sys.path.insert(0, str(SCRIPTS))

@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memory_models.architecture import TimeSeriesEncoder
-from tsplanner.datasets.encoding import chatts_answer, chatts_prompt, series_positions
-from tsplanner.datasets.lengths import LengthStats
-from tsplanner.datasets.raw_rows import SpanRows
-from tsplanner.datasets.readers import read_rows
+from tsplanner.datasets.lengths.scan import length_stats
+from tsplanner.datasets.lengths.stats import LengthStats
+from tsplanner.datasets.lengths.tokens import estimated_tokens
 from tsplanner.datasets.records import DroppedRow
-from tsplanner.datasets.scan import length_stats
-from tsplanner.datasets.tokens import estimated_tokens
+from tsplanner.datasets.rows.raw import SpanRows
+from tsplanner.datasets.rows.readers import read_rows
+from tsplanner.datasets.series_encoding import chatts_answer, chatts_prompt, series_positions
 from tsplanner.errors import TsplannerError
 
 ENCODER = TimeSeriesEncoder(
@@ -182,7 +182,8 @@ def children() -> list[int]:
 def test_workers_end_with_a_killed_parent(large):
     """Nobody is left reading a gigabyte for a plan that is gone."""
     code = (
-        "import sys; from pathlib import Path; from tsplanner.datasets.scan import length_stats;"
+        "import sys; from pathlib import Path;"
+        "from tsplanner.datasets.lengths.scan import length_stats;"
         "import time;"
         f"length_stats(Path({str(large)!r}), cutoff_len=900, encoder=None, on_bad='drop',"
         " tokenizer_folder=None, workers=2, progress=lambda *_: (print('on', flush=True),"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tsplanner.datasets.encoding import chatts_prompt
+from tsplanner.datasets.lengths.tokens import PieceCounter, digits_stand_alone, tokenizer_counter
 from tsplanner.datasets.records import Sample
-from tsplanner.datasets.tokens import PieceCounter, digits_stand_alone, tokenizer_counter
+from tsplanner.datasets.series_encoding import chatts_prompt
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -102,7 +102,7 @@ def test_tokenizer_whose_digits_may_join_counts_whole_texts(tmp_path, changes):
 
 def test_pieces_are_forgotten_before_they_fill_memory(monkeypatch):
     """A dataset of prose between digits is counted all the same."""
-    monkeypatch.setattr("tsplanner.datasets.tokens._MOST_CHARACTERS", 10)
+    monkeypatch.setattr("tsplanner.datasets.lengths.tokens._MOST_CHARACTERS", 10)
     counter = PieceCounter(lambda texts: [len(text) for text in texts])
 
     assert counter(["1 abcdefghijklmnop 2"]) == [20]

@@ -11,22 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from memory_models.adapters import trainable_parameters
-from memory_models.dtypes import nf4_bytes
 from memory_models.estimate import estimate_memory
-from memory_models.released import as_released
 from memory_models.settings import Dtype, FinetuningType, Quantization, TrainingSettings
-from memory_models.weights import (
+from memory_models.states.adapters import trainable_parameters
+from memory_models.states.chatts_remote_code import as_released
+from memory_models.states.storage import nf4_bytes
+from memory_models.states.weights import (
     base_weight_bytes,
     embedding_parameters,
     quantized_linears,
     total_parameters,
 )
 from tsplanner.commands.experiment import as_recorded, experiment_subject
-from tsplanner.commands.requests import Subject, plan_request
 from tsplanner.errors import UsageError
 from tsplanner.models.source import read_model
-from tsplanner.planner.experiments import Experiment, experiment_names, read_experiment
+from tsplanner.planner.experiments.recorded import Experiment, experiment_names, read_experiment
+from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.steps import Rounding
 
 ROOT = Path(__file__).resolve().parents[2]

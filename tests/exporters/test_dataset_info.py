@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from golden import CHATTS_ROWS, case
 
-from tsplanner.datasets.first_rows import RowsSeen, rows_seen
+from tests.support.golden import CHATTS_ROWS, case
+from tsplanner.datasets.rows.first_rows import RowsSeen, rows_seen
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters.llamafactory_tables import dataset_info
+from tsplanner.exporters.llamafactory.tables import dataset_info
 
 
 def described(rows: RowsSeen, *, series: bool = False) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from golden import CASES, CHATTS_ROWS, FREEZE, FULL, Case, case
 
 from memory_models.settings import FinetuningType, Kernels
+from tests.support.golden import CASES, CHATTS_ROWS, FREEZE, FULL, Case, case
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.launch import ExportFile
 from tsplanner.exporters.registry import render

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sorts import HOSTILE, SORTS, named, on_gpus
 
-from tsplanner.datasets.first_rows import RowsSeen
+from tests.support.sorts import HOSTILE, SORTS, named, on_gpus
+from tsplanner.datasets.rows.first_rows import RowsSeen
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.launch import ExportFile, ExportOptions, spread
 from tsplanner.exporters.registry import EXPORTERS, render

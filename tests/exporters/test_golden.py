@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from golden import CASES, FOLDER, SHARED, place, rendered
+
+from tests.support.golden import CASES, FOLDER, SHARED, place, rendered
 
 EVERY = [(exporter, name) for exporter, cases in CASES.items() for name in cases]
 CHATTS = [name for name in CASES["llamafactory"] if name.startswith("chatts")]

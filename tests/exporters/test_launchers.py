@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sorts import SORTS, cpu, on_gpus, second_card
 
+from tests.support.sorts import SORTS, cpu, on_gpus, second_card
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.exporters import deepspeed
 from tsplanner.exporters.launch import ExportOptions, spread

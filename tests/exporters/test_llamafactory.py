@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
-from golden import CASES, FREEZE, FULL, HALF, Case, case
-from sorts import cpu
 
 from memory_models.settings import Attention, Dtype, FinetuningType, LossKernel, Optimizer
+from tests.support.golden import CASES, FREEZE, FULL, HALF, Case, case
+from tests.support.sorts import cpu
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.launch import ExportOptions, spread
-from tsplanner.exporters.llamafactory_settings import running
-from tsplanner.exporters.llamafactory_tables import TEMPLATES, template_of
+from tsplanner.exporters.llamafactory.settings import running
+from tsplanner.exporters.llamafactory.tables import TEMPLATES, template_of
 from tsplanner.exporters.registry import render
 from tsplanner.exporters.trainers import architecture_of, memory_under
 from tsplanner.models.source import preset_names, read_model

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from golden import CASES, Case, case
-from sorts import H200
-from test_llamafactory import written
 
 from memory_models.units import GIB
+from tests.exporters.test_llamafactory import written
+from tests.support.golden import CASES, Case, case
+from tests.support.sorts import H200
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters.llamafactory_settings import running
+from tsplanner.exporters.llamafactory.settings import running
 from tsplanner.exporters.trainers import Running, architecture_of, memory_under
 from tsplanner.planner.plan import Plan
 

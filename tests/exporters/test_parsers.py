@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import yaml
-from golden import CASES, FOLDER
-from parser_environments import ENVIRONMENT_OF, FORK, FORK_VARIABLE, environment
 
-from tsplanner.datasets.first_rows import RowsSeen
+from tests.support import tiny
+from tests.support.golden import CASES, FOLDER
+from tests.support.parser_environments import ENVIRONMENT_OF, FORK, FORK_VARIABLE, environment
+from tsplanner.datasets.rows.first_rows import RowsSeen
 from tsplanner.exporters.launch import ExportOptions
-from tsplanner.exporters.llamafactory_tables import TEMPLATES
+from tsplanner.exporters.llamafactory.tables import TEMPLATES
 from tsplanner.exporters.registry import render
 from tsplanner.planner.plan import Plan
 

@@ -11,9 +11,9 @@ import pytest
 
 from memory_models.device import Device, DeviceProcess, Host
 from tsplanner.hardware.describe import parse_gpus
+from tsplanner.hardware.environment import Check, StackFacts, State, library_reports
+from tsplanner.hardware.environment_checks import run_checks
 from tsplanner.hardware.nvml import NvmlReading
-from tsplanner.hardware.stack import Check, StackFacts, State, library_reports
-from tsplanner.hardware.stack_checks import run_checks
 
 GIB = 1024**3
 VERSIONS = {

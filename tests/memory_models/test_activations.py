@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toy_decoder import TOY
 
-from memory_models.activations import (
+from memory_models.settings import Dtype, FinetuningType, Quantization, TrainingSettings
+from memory_models.states.layer_inputs import (
     autocast_cache_bytes,
     boundary_bytes,
     int8_input_bytes,
     tokens,
 )
-from memory_models.precision import precision
-from memory_models.settings import Dtype, FinetuningType, Quantization, TrainingSettings
+from memory_models.states.precision import precision
+from tests.support.toy_decoder import TOY
 
 SHORT = TrainingSettings(sequence_length=10, micro_batch_size=3)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from toy_decoder import EXPERTS, TOY, WITH_ENCODER
 
-from memory_models.adapters import check_targets, trainable_parameters
 from memory_models.architecture import Architecture
 from memory_models.settings import ADAPTER_METHODS, FinetuningType, TrainingSettings
+from memory_models.states.adapters import check_targets, trainable_parameters
+from tests.support.toy_decoder import EXPERTS, TOY, WITH_ENCODER
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import pytest
 
-from memory_models.allocator import (
+from memory_models.bounds.intervals import (
     allocated_interval,
     recipe_class,
     replay_class,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toy_decoder import EXPERTS, TOY
 
 from memory_models.architecture import Linear, Role, TimeSeriesEncoder
+from tests.support.toy_decoder import EXPERTS, TOY
 
 
 def test_a_linear_counts_weights_and_biases_of_all_its_copies() -> None:

@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toy_decoder import ALL, EXPERTS, LAYER_NORM, TOY, attention
 
+from memory_models.activations.decoder_layer import BlockMemory, block_memory
 from memory_models.architecture import Activation, Architecture, Linear, Norm, Role
-from memory_models.block import BlockMemory, block_memory
 from memory_models.settings import (
     Attention,
     Dtype,
@@ -21,6 +20,7 @@ from memory_models.settings import (
     Quantization,
     TrainingSettings,
 )
+from tests.support.toy_decoder import ALL, EXPERTS, LAYER_NORM, TOY, attention
 
 LORA = TrainingSettings(
     lora_rank=2, sequence_length=1, micro_batch_size=1, gradient_checkpointing=False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memory_models.allocator import block_bytes
+from memory_models.bounds.intervals import block_bytes
 
 MIB = 1024**2
 

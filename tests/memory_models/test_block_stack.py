@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toy_decoder import ALL, TOY, WIDE
 
+from memory_models.activations.layers import (
+    active_layers,
+    kept_bytes,
+    mask_bytes,
+    masked_layers,
+    stack_of,
+)
 from memory_models.architecture import Architecture
 from memory_models.recipes import as_run, recipe_of, standing_of
 from memory_models.settings import (
@@ -18,7 +24,7 @@ from memory_models.settings import (
     Quantization,
     TrainingSettings,
 )
-from memory_models.stack import active_layers, kept_bytes, mask_bytes, masked_layers, stack_of
+from tests.support.toy_decoder import ALL, TOY, WIDE
 
 SHORT = TrainingSettings(sequence_length=10, micro_batch_size=3, lora_rank=2)
 KEPT = replace(SHORT, gradient_checkpointing=False)

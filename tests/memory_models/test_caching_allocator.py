@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory_models.caching_allocator import simulate
+from memory_models.allocator.caching_allocator import simulate
 
 MIB = 2**20
 

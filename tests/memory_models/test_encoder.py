@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toy_decoder import TOY, WITH_ENCODER
 
-from memory_models.encoder import encoder_bytes, trains_encoder
+from memory_models.activations.encoder import encoder_bytes, trains_encoder
 from memory_models.estimate import estimate_memory
 from memory_models.settings import FinetuningType, Kernels, TrainingSettings
+from tests.support.toy_decoder import TOY, WITH_ENCODER
 
 LEAN = TrainingSettings(
     lora_rank=2, sequence_length=60, series_patches=50, micro_batch_size=20, kernels=Kernels.LEAN

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toy_decoder import EXPERTS, TOY, WIDE, WITH_ENCODER
 
+from memory_models.bounds.cpu import on_cpu
 from memory_models.calibration import DEFAULT
 from memory_models.device import Device
 from memory_models.estimate import check, estimate_memory
-from memory_models.host import on_cpu
-from memory_models.model_states import paged_state_bytes
 from memory_models.settings import (
     Attention,
     Dtype,
@@ -20,6 +18,8 @@ from memory_models.settings import (
     Quantization,
     TrainingSettings,
 )
+from memory_models.states.optimizer import paged_state_bytes
+from tests.support.toy_decoder import EXPERTS, TOY, WIDE, WITH_ENCODER
 
 GIB = 1024**3
 TURING = Device(

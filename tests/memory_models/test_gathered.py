@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toy_decoder import WIDE
 
-from memory_models.gathered import Gathered, gathered
 from memory_models.recipes import as_run, recipe_of
 from memory_models.settings import FinetuningType, LossKernel, TrainingSettings
-from memory_models.zero_limits import live_elements
+from memory_models.sharding.all_gather import Gathered, gathered
+from memory_models.sharding.deepspeed_config import live_elements
+from tests.support.toy_decoder import WIDE
 
 LORA = TrainingSettings(world_size=2, zero_stage=3)
 FULL = replace(LORA, finetuning_type=FinetuningType.FULL)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from toy_decoder import TIED, TOY
-
 from memory_models.architecture import Architecture
-from memory_models.instants import Instant, instants
 from memory_models.recipes import as_run
 from memory_models.settings import Attention, FinetuningType, Optimizer, TrainingSettings
+from memory_models.step_phases import Instant, instants
+from tests.support.toy_decoder import TIED, TOY
 
 SHORT = TrainingSettings(sequence_length=10, micro_batch_size=3, lora_rank=2)
 FULL = replace(SHORT, finetuning_type=FinetuningType.FULL)

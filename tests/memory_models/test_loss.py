@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from toy_decoder import TOY, WIDE
 
-from memory_models.loss import fused_rows
+from memory_models.activations.loss_chunks import fused_rows
 from memory_models.settings import TrainingSettings
+from tests.support.toy_decoder import TOY, WIDE
 
 
 @pytest.mark.parametrize(("length", "rows"), [(1, 1), (4, 1), (5, 2), (12, 4), (64, 16)])

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toy_decoder import ALL, TOY
 
-from memory_models.adapters import trainable_parameters
 from memory_models.architecture import Architecture
-from memory_models.model_states import (
+from memory_models.settings import Dtype, FinetuningType, Optimizer, TrainingSettings
+from memory_models.states.adapters import trainable_parameters
+from memory_models.states.optimizer import (
     STATE_BYTES,
     Tensor,
     gradient_bytes,
@@ -17,7 +17,7 @@ from memory_models.model_states import (
     paged_state_bytes,
     trained_tensors,
 )
-from memory_models.settings import Dtype, FinetuningType, Optimizer, TrainingSettings
+from tests.support.toy_decoder import ALL, TOY
 
 FULL = TrainingSettings(finetuning_type=FinetuningType.FULL)
 

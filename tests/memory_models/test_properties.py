@@ -7,14 +7,13 @@ from dataclasses import fields, replace
 
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from toy_decoder import ALL, WIDE
 
 from memory_models.architecture import Architecture
+from memory_models.bounds.cpu import on_cpu
 from memory_models.device import Device
 from memory_models.estimate import check, estimate_memory
-from memory_models.host import on_cpu
 from memory_models.recipes import as_run, standing_of
-from memory_models.records import Interval, MemoryEstimate
+from memory_models.result import Interval, MemoryEstimate
 from memory_models.settings import (
     ADAPTER_METHODS,
     Attention,
@@ -25,7 +24,8 @@ from memory_models.settings import (
     Quantization,
     TrainingSettings,
 )
-from memory_models.zero import ModelStates, shard
+from memory_models.sharding.states import ModelStates, shard
+from tests.support.toy_decoder import ALL, WIDE
 
 quick = settings(
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from toy_decoder import WIDE
 
-from memory_models.model_states import trained_tensors
+from memory_models.allocator.replay import reserved_bytes
+from memory_models.allocator.replay_distributed import Ranks
 from memory_models.recipes import as_run
-from memory_models.replay import reserved_bytes
-from memory_models.replay_ranks import Ranks
 from memory_models.settings import FinetuningType, TrainingSettings
+from memory_models.states.optimizer import trained_tensors
+from tests.support.toy_decoder import WIDE
 
 MIB = 2**20
 LORA = TrainingSettings(lora_rank=64, sequence_length=4096, world_size=2)

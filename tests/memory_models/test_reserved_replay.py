@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from memory_models.allocator.replay import reserved_bytes, small_share
 from memory_models.estimate import estimate_memory
-from memory_models.replay import reserved_bytes, small_share
 from memory_models.settings import FinetuningType, LossKernel, Optimizer, TrainingSettings
-from tsplanner.commands.cases import read_case
 from tsplanner.models.source import read_model
+from tsplanner.planner.gather.cases import read_case
 
 MIB = 1024**2
 SMALL = read_model("qwen2.5-0.5b").architecture
-MEASUREMENTS = Path(__file__).parents[2] / "benchmarks" / "measurements"
+MEASUREMENTS = Path(__file__).parents[2] / "benchmarks" / "data" / "measurements"
 USUAL = TrainingSettings(sequence_length=1024, micro_batch_size=2)
 
 

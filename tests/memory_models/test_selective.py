@@ -7,22 +7,22 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from test_properties import any_settings, intervals
-from toy_decoder import ALL, TOY
 
-from memory_models.activations import boundary_bytes, int8_input_bytes
-from memory_models.allocator import block_bytes, reserved_interval
+from memory_models.activations.layers import layers_in_turn, recomputed_layers, stack_of
+from memory_models.allocator.replay import reserved_bytes
 from memory_models.architecture import Architecture
+from memory_models.bounds.intervals import block_bytes, reserved_interval
 from memory_models.calibration import DEFAULT, Margin
 from memory_models.estimate import estimate_memory
-from memory_models.gathered import Gathered, gathered
-from memory_models.instants import instants
+from memory_models.memory_traffic import traffic
 from memory_models.recipes import as_run, recipe_of
-from memory_models.replay import reserved_bytes
 from memory_models.settings import FinetuningType, TrainingSettings
-from memory_models.stack import layers_in_turn, recomputed_layers, stack_of
-from memory_models.traffic import traffic
+from memory_models.sharding.all_gather import Gathered, gathered
+from memory_models.states.layer_inputs import boundary_bytes, int8_input_bytes
+from memory_models.step_phases import instants
 from memory_models.units import MIB
+from tests.memory_models.test_properties import any_settings, intervals
+from tests.support.toy_decoder import ALL, TOY
 
 DEEP = replace(TOY, name="deep", num_hidden_layers=6)
 SHORT = TrainingSettings(sequence_length=10, micro_batch_size=3, lora_rank=2)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toy_decoder import TOY
 
-from memory_models.model_states import Tensor
 from memory_models.settings import FinetuningType, TrainingSettings
-from memory_models.shards import in_order, shards
+from memory_models.sharding.partition import in_order, shards
+from memory_models.states.optimizer import Tensor
+from tests.support.toy_decoder import TOY
 
 LORA = TrainingSettings(lora_rank=1, zero_stage=2, world_size=2)
 FULL = replace(LORA, finetuning_type=FinetuningType.FULL)

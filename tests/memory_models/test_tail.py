@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toy_decoder import TOY
 
+from memory_models.activations.lm_head import tail_memory
 from memory_models.settings import (
     Dtype,
     FinetuningType,
@@ -14,7 +14,7 @@ from memory_models.settings import (
     Quantization,
     TrainingSettings,
 )
-from memory_models.tail import tail_memory
+from tests.support.toy_decoder import TOY
 
 PLAIN = TrainingSettings(sequence_length=1)
 FUSED = replace(PLAIN, loss_kernel=LossKernel.FUSED)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from memory_models.moments import moments
-from memory_models.tape import ZERO, Size, Tape, Value, Weight
+from memory_models.activations.peaks import moments
+from memory_models.activations.tape import ZERO, Size, Tape, Value, Weight
 
 TEN: Size = (10, 0, 0)
 """Ten elements a token; at one byte each, ten bytes a token."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toy_decoder import TOY
 
+from memory_models.memory_traffic import traffic
 from memory_models.settings import FinetuningType, LossKernel, TrainingSettings
-from memory_models.traffic import traffic
+from tests.support.toy_decoder import TOY
 
 PLAIN = TrainingSettings(sequence_length=64, gradient_checkpointing=False)
 

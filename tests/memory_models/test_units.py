@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from memory_models.dtypes import BYTES, nf4_bytes
 from memory_models.settings import Dtype
+from memory_models.states.storage import BYTES, nf4_bytes
 from memory_models.units import GIB, KIB, MIB, ceil_div, round_up
 
 

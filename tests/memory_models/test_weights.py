@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toy_decoder import ENCODER, EXPERTS, LAYER_NORM, TIED, TOY, WITH_ENCODER
 
 from memory_models.architecture import Architecture, Linear, Role
 from memory_models.settings import Dtype, Quantization, TrainingSettings
-from memory_models.weights import (
+from memory_models.states.weights import (
     base_weight_bytes,
     block_parameters,
     encoder_parameters,
@@ -17,6 +16,7 @@ from memory_models.weights import (
     quantized_weight_bytes,
     total_parameters,
 )
+from tests.support.toy_decoder import ENCODER, EXPERTS, LAYER_NORM, TIED, TOY, WITH_ENCODER
 
 
 @pytest.mark.parametrize(

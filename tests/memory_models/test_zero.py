@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from toy_decoder import TIED, TOY, WIDE
 
-from memory_models.host_states import pinned_bytes
 from memory_models.recipes import as_run, standing_of
 from memory_models.settings import FinetuningType, Optimizer, Quantization, TrainingSettings
-from memory_models.zero import ModelStates, shard
+from memory_models.sharding.offload import pinned_bytes
+from memory_models.sharding.states import ModelStates, shard
+from tests.support.toy_decoder import TIED, TOY, WIDE
 
 LORA = TrainingSettings(lora_rank=2)
 """28 matrices, 512 elements; each takes a block of 512 bytes where it is alone."""

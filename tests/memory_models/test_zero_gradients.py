@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from toy_decoder import TOY, WIDE
 
-from memory_models.block import block_memory
-from memory_models.gradients import Gradients
-from memory_models.instants import instants
+from memory_models.activations.decoder_layer import block_memory
 from memory_models.recipes import as_run, recipe_of, standing_of
 from memory_models.settings import FinetuningType, Quantization, TrainingSettings
-from memory_models.zero_gradients import gradients
+from memory_models.sharding.gradients import Gradients
+from memory_models.sharding.held_gradients import gradients
+from memory_models.step_phases import instants
+from tests.support.toy_decoder import TOY, WIDE
 
 FULL = TrainingSettings(
     finetuning_type=FinetuningType.FULL, zero_stage=2, offload_optimizer=True, sequence_length=8

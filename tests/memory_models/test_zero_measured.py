@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from sharded_model import CONFIG
 
 from memory_models.recipes import as_run, standing_of
 from memory_models.settings import FinetuningType, Optimizer, TrainingSettings
-from memory_models.zero import shard
+from memory_models.sharding.states import shard
+from tests.support.sharded_model import CONFIG
 from tsplanner.models.source import read_architecture
 
-SCRIPT = Path(__file__).with_name("sharded_run.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "sharded_run.py"
 
 
 def live_bytes(stage: int, method: str, folder: Path) -> int:

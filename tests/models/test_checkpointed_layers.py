@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from shrunk import SHRUNK, config_of
 from torch import nn
 
+from tests.support.shrunk import SHRUNK, config_of
 from tsplanner.errors import TsplannerError
 from tsplanner.training.adapters import decoder_layers
-from tsplanner.training.checkpoints import checkpoint_first
+from tsplanner.training.solo.checkpointed_layers import checkpoint_first
 
 
 def built(model_type: str) -> Any:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shrunk import SHRUNK, VARIANTS, config_of
 
-from memory_models.adapters import trainable_parameters
 from memory_models.architecture import Architecture
 from memory_models.settings import FinetuningType, TrainingSettings
-from memory_models.weights import total_parameters
+from memory_models.states.adapters import trainable_parameters
+from memory_models.states.weights import total_parameters
+from tests.support.shrunk import SHRUNK, VARIANTS, config_of
 from tsplanner.models.decoders import READERS
 from tsplanner.models.source import preset_names, read_architecture, read_model
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from shrunk import SHRUNK, config_of
 
-from memory_models.weights import total_parameters
+from memory_models.states.weights import total_parameters
+from tests.support.shrunk import SHRUNK, config_of
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.models.source import preset_names, read_config, read_model
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from memory_models.estimate import estimate_memory
-from memory_models.instants import instants
-from memory_models.released import as_released
 from memory_models.settings import Dtype, Quantization, TrainingSettings
-from memory_models.weights import base_weight_bytes
-from memory_models.zero import shard
+from memory_models.sharding.states import shard
+from memory_models.states.chatts_remote_code import as_released
+from memory_models.states.weights import base_weight_bytes
+from memory_models.step_phases import instants
 from tsplanner.models.source import read_model
 
 CHATTS_14B = read_model("chatts-14b").architecture

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from shrunk import SHRUNK
 
 from memory_models.architecture import Architecture
+from tests.support.shrunk import SHRUNK
 from tsplanner.models.source import read_architecture
 
 

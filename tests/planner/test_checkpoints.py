@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toy_request import GIB, HOPPER, request, with_free
 
-from tsplanner.planner.checkpoints import some_layers
-from tsplanner.planner.choose import choose, evaluate_all
+from tests.support.toy_request import GIB, HOPPER, request, with_free
 from tsplanner.planner.evaluate import Evaluated, evaluate
 from tsplanner.planner.plan import HardwareSettings, Verdict
+from tsplanner.planner.rank import choose, evaluate_all
 from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.planner.space.checkpointed_layers import some_layers
 
 
 def asked(free_gib: float, **pins: object) -> PlanRequest:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toy_request import EVERY_PACKAGE, GIB, HOPPER, TURING, request, with_free
 
 from memory_models.device import Host
 from memory_models.settings import Attention, Dtype, FinetuningType, Quantization
+from tests.support.toy_request import EVERY_PACKAGE, GIB, HOPPER, TURING, request, with_free
 from tsplanner.errors import EXIT_NO_PLAN, TsplannerError
-from tsplanner.planner.choose import NothingFits, choose, evaluate_all
 from tsplanner.planner.plan import Verdict
+from tsplanner.planner.rank import NothingFits, choose, evaluate_all
 from tsplanner.planner.replan import replan
 from tsplanner.planner.request import Pins
 

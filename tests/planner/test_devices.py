@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toy_request import GIB, HOPPER, TURING, machine, request, with_free
 
 from memory_models.device import Device, LinkType
 from memory_models.settings import Dtype
-from tsplanner.planner.choose import choose
+from tests.support.toy_request import GIB, HOPPER, TURING, machine, request, with_free
 from tsplanner.planner.devices import device_groups, device_notes, used_devices, used_machine
 from tsplanner.planner.plan import HardwareSettings, Plan
+from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins
 
 TWO = HardwareSettings(world_size=2)

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_request import HOPPER, request
 
 from memory_models.settings import FinetuningType, TrainingSettings
+from tests.support.toy_request import HOPPER, request
 from tsplanner.models.source import read_model
-from tsplanner.planner.choose import choose
 from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.forecast import (
     batch_length,
@@ -26,6 +25,7 @@ from tsplanner.planner.forecast import (
     training_rows,
 )
 from tsplanner.planner.plan import DatasetRef, HardwareSettings, LearningSettings
+from tsplanner.planner.rank import choose
 from tsplanner.throughput.step_time import StepTime
 
 ROWS = DatasetRef(
@@ -199,9 +199,9 @@ def test_without_a_dataset_a_thousand_samples_are_priced() -> None:
 PLANNING = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from toy_request import HOPPER, request
+from tests.support.toy_request import HOPPER, request
 from memory_models.settings import FinetuningType
-from tsplanner.planner.choose import choose
+from tsplanner.planner.rank import choose
 
 asked = request(
     "qwen2.5-14b", *[HOPPER] * 8, finetuning_type=FinetuningType.FULL, effective_batch_size=64
@@ -217,6 +217,6 @@ def test_planning_for_eight_gpus_takes_less_than_a_second() -> None:
 
     The quickest of three counts: whatever else the machine does can only slow them down.
     """
-    command = [sys.executable, "-c", PLANNING, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", PLANNING, str(Path(__file__).parents[2])]
     seconds = [float(subprocess.check_output(command, timeout=60)) for _ in range(3)]
     assert min(seconds) < 1

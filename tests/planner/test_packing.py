@@ -15,8 +15,8 @@ from memory_models.settings import (
 )
 from tsplanner.hardware.describe import read_machine_file, shipped_machine
 from tsplanner.models.source import read_model
-from tsplanner.planner.packable import packing_refusal
-from tsplanner.planner.packing import Packing, best_packing
+from tsplanner.planner.multi_lora.refusal import packing_refusal
+from tsplanner.planner.multi_lora.speedup import Packing, best_packing
 from tsplanner.planner.plan import HardwareSettings, LearningSettings
 from tsplanner.throughput.rates import rates_of
 

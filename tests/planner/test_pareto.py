@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toy_request import EVERY_PACKAGE, HOPPER, TURING, request
 
-from memory_models.records import Interval
+from memory_models.result import Interval
 from memory_models.settings import FinetuningType, Optimizer, Quantization
-from tsplanner.planner.choose import choose, evaluate_all
+from tests.support.toy_request import EVERY_PACKAGE, HOPPER, TURING, request
 from tsplanner.planner.evaluate import Evaluated
-from tsplanner.planner.pareto import apart, front, quality_risk
 from tsplanner.planner.plan import HardwareSettings, Verdict
+from tsplanner.planner.rank import choose, evaluate_all
+from tsplanner.planner.space.pareto import apart, front, quality_risk
 
 SAMPLE = evaluate_all(request("qwen2.5-0.5b", HOPPER, packages=()))[0][0]
 

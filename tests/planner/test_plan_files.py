@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from toy_request import HOPPER, TURING, request
 
 from memory_models.settings import TrainingSettings
+from tests.support.toy_request import HOPPER, TURING, request
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.choose import choose
 from tsplanner.planner.files import plan_document, read_plan, write_plan
 from tsplanner.planner.plan import SCHEMA_VERSION, Plan, pinned, training_settings
+from tsplanner.planner.rank import choose
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import re
 from dataclasses import replace
 
 import pytest
-from toy_request import GIB, HOPPER, TURING, request, with_free
 
 from memory_models.device import Host
 from memory_models.settings import FinetuningType, Quantization
+from tests.support.toy_request import GIB, HOPPER, TURING, request, with_free
 from tsplanner.hardware.catalog import usable_bytes
-from tsplanner.planner.choose import NothingFits, choose
 from tsplanner.planner.plan import Verdict
+from tsplanner.planner.rank import NothingFits, choose
 from tsplanner.planner.request import Pins, PlanRequest
 
 FULL = FinetuningType.FULL

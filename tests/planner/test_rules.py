@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import pytest
-from toy_request import EVERY_PACKAGE, HOPPER, TURING, request
 
 from memory_models.device import Device
 from memory_models.settings import Attention, Dtype, FinetuningType, Optimizer, Quantization
+from tests.support.toy_request import EVERY_PACKAGE, HOPPER, TURING, request
 from tsplanner.planner.plan import HardwareSettings
 from tsplanner.planner.request import Pins, PlanRequest
-from tsplanner.planner.rules import RULES, describe, refusal
+from tsplanner.planner.space.rules import RULES, describe, refusal
 
 FLASH = Attention.FLASH_ATTENTION_2
 FP16 = {"model_dtype": Dtype.FP16, "autocast": Dtype.FP16}

@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from toy_request import HOPPER, TURING, request, with_free
 
-from memory_models.records import Interval
+from memory_models.result import Interval
 from memory_models.settings import LossKernel
+from tests.support.toy_request import HOPPER, TURING, request, with_free
 from tsplanner.errors import NoPlanFits
-from tsplanner.planner.choose import choose, evaluate_all
-from tsplanner.planner.corrected import corrected, fitted
-from tsplanner.planner.corrections import probed_time
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.plan import HardwareSettings, Verdict
+from tsplanner.planner.probe_selection.corrected_candidates import corrected, fitted
+from tsplanner.planner.probe_selection.optimistic import Measured, Outcome, final, next_round
+from tsplanner.planner.probe_selection.step_corrections import probed_time
+from tsplanner.planner.rank import choose, evaluate_all
 from tsplanner.planner.request import PlanRequest
-from tsplanner.planner.shortlist import Measured, Outcome, final, next_round
 
 Truth = Callable[[Evaluated], Measured]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_request import HOPPER, TURING, request
 
 from memory_models.device import Device
 from memory_models.settings import (
@@ -16,8 +15,9 @@ from memory_models.settings import (
     LossKernel,
     Optimizer,
 )
+from tests.support.toy_request import HOPPER, TURING, request
 from tsplanner.planner.request import Pins
-from tsplanner.planner.space import candidates, micro_batch_sizes
+from tsplanner.planner.space.candidates import candidates, micro_batch_sizes
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny
 
 from memory_models.device import Device, DeviceProcess, Host, Machine
-from memory_models.records import Interval
+from memory_models.result import Interval
+from tests.support import tiny
 from tsplanner.errors import EXIT_FAILURE, TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.preflight import free_now, require_room

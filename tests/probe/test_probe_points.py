@@ -6,18 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny
 
 from memory_models.calibration import DEFAULT
 from memory_models.settings import FinetuningType
-from tsplanner.probe.calibration import (
-    load_calibration,
-    probe_point,
-    probed_step_time,
-    step_seconds,
-    store,
-)
-from tsplanner.probe.refine import Like, most_like, refined
+from tests.support import tiny
+from tsplanner.planner.gather.probe_points import load_calibration, store
+from tsplanner.planner.gather.refine import Like, most_like, refined
+from tsplanner.probe.calibration import probe_point, probed_step_time, step_seconds
 from tsplanner.throughput.rates import MEASURED
 from tsplanner.training.job import JobKind, Record, Status
 

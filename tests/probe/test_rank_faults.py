@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-import two_ranks
 
+from tests.support import two_ranks
 from tsplanner.probe.runner import request_stop, run_job, run_jobs
 from tsplanner.training.job import JobKind, Record, Status
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import tiny
 
 from memory_models.device import Device, Machine
+from tests.support import tiny
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import HardwareSettings, Plan
 from tsplanner.probe.launch import device_environment, worker_command, worker_devices
-from tsplanner.probe.rank_records import merged_record, missing_ranks, remove_records
+from tsplanner.probe.process_records import merged_record, missing_ranks, remove_records
 from tsplanner.training.job import LOST_RANKS, JobKind, RankMemory, Record, Status, record_file
 
 OK = Record(

@@ -7,15 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-import tiny
-import toy_request
 
-from memory_models.records import Interval
+from memory_models.result import Interval
+from tests.support import tiny, toy_request
 from tsplanner.errors import NoPlanFits
 from tsplanner.models.source import read_architecture
-from tsplanner.planner.choose import choose
-from tsplanner.planner.corrections import probed_time
 from tsplanner.planner.plan import HardwareSettings, Plan, Verdict
+from tsplanner.planner.probe_selection.step_corrections import probed_time
+from tsplanner.planner.rank import choose
 from tsplanner.planner.replan import replan
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.probe.calibration import probe_point

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import tiny
 
+from tests.support import tiny
 from tsplanner.probe.runner import Tail, log_tail, oom_kills, run_job, was_out_of_memory
 from tsplanner.processes import ProcessResult, run_process
 from tsplanner.training.job import Job, JobKind, Record, Status

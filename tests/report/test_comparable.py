@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hand_made import HELD_OUT, facts
 
-from tsplanner.report.comparable import NEEDED, TOLD, Axis, Subject, groups, pair_of, pairs
-from tsplanner.report.comparisons import comparison, documents
-from tsplanner.report.facts import FACTS
+from tests.support.hand_made import HELD_OUT, facts
+from tsplanner.report.messages import WORDS, Language, say
 from tsplanner.report.page import Bullets, Table
-from tsplanner.report.words import WORDS, Language, say
+from tsplanner.report.records.comparable import NEEDED, TOLD, Axis, Subject, groups, pair_of, pairs
+from tsplanner.report.records.facts import FACTS
+from tsplanner.report.sections.comparisons import comparison, documents
 
 LOSS, SPEED = Subject.LOSS, Subject.SPEED
 

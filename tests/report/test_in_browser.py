@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Browser, find_browser
-from hand_made import facts, trained
 
+from tests.support.browser import Browser, find_browser
+from tests.support.hand_made import facts, trained
 from tsplanner.report.build_page import About, build_page
-from tsplanner.report.html import html
-from tsplanner.report.recorded_facts import recorded_runs
-from tsplanner.report.words import Language
+from tsplanner.report.messages import Language
+from tsplanner.report.records.recorded import recorded_runs
+from tsplanner.report.render.html import html
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = find_browser()

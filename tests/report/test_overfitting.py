@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tsplanner.report.overfitting import CurveState, EvalPoint, eval_points, overfitting
+from tsplanner.report.records.overfitting import CurveState, EvalPoint, eval_points, overfitting
 
 
 def curve(*losses: float) -> list[EvalPoint]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import tiny
-
+from tests.support import tiny
 from tsplanner.report.probe_table import gain_line, predicted_seconds, probe_lines, search_lines
 from tsplanner.training.job import JobKind, Record, Status
 

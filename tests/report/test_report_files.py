@@ -8,16 +8,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hand_made import add_run, facts, trained
 
+from tests.support.hand_made import add_run, facts, trained
 from tsplanner.report.build_page import About, build_page
 from tsplanner.report.files import Format, Wanted, write_report, write_run_report
-from tsplanner.report.html import html
-from tsplanner.report.markdown import markdown_page
+from tsplanner.report.messages import Language
 from tsplanner.report.page import Page
-from tsplanner.report.recorded_facts import recorded_runs
-from tsplanner.report.run_facts import Found, read_runs
-from tsplanner.report.words import Language
+from tsplanner.report.records.recorded import recorded_runs
+from tsplanner.report.records.run_record import Found, read_runs
+from tsplanner.report.render.html import html
+from tsplanner.report.render.markdown import markdown_page
 
 VOID = {"meta", "link", "br", "img", "hr"}
 SELF_CLOSED = {"line", "rect", "circle", "polyline"}

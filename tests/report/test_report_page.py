@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from hand_made import GIB, RECORD, add_run, facts, gpu_plan, trained
-
-from tsplanner.report.bars import measured_parts, memory_chart
+from tests.support.hand_made import GIB, RECORD, add_run, facts, gpu_plan, trained
 from tsplanner.report.build_page import About, build_page
+from tsplanner.report.messages import Language, say
 from tsplanner.report.page import BarChart, Block, Bullets, Charts, LineChart, Page, Table, Tone
-from tsplanner.report.run_facts import LeftOut, RunFacts, read_runs
-from tsplanner.report.sections_of_runs import advice, curve_chart, epoch_ends, plans
-from tsplanner.report.words import Language, say
+from tsplanner.report.records.run_record import LeftOut, RunFacts, read_runs
+from tsplanner.report.render.bars import measured_parts, memory_chart
+from tsplanner.report.sections.per_run import advice, curve_chart, epoch_ends, plans
 
 EN = Language.EN
 
@@ -142,10 +141,11 @@ def test_a_process_on_the_cpu_is_one_part(tmp_path: Path) -> None:
 
 def test_parts_of_every_estimate_have_words_and_colors() -> None:
     """What memory_models names is known here, so that both languages can say it."""
-    from memory_models import estimate, host
-    from tsplanner.report.bars import PARTS
+    from memory_models import estimate
+    from memory_models.bounds import cpu
+    from tsplanner.report.render.bars import PARTS
 
-    source = Path(estimate.__file__).read_text() + Path(host.__file__).read_text()
+    source = Path(estimate.__file__).read_text() + Path(cpu.__file__).read_text()
     for name in PARTS:
         assert f'"{name}"' in source, name
 

@@ -9,10 +9,10 @@ from string import Formatter
 import pytest
 
 import tsplanner.report
+from tsplanner.report.messages import JOINTS, ORDER, WORDS, Language, say
 from tsplanner.report.page import Original, words
-from tsplanner.report.words import JOINTS, ORDER, WORDS, Language, say
 
-MODULES = sorted(Path(tsplanner.report.__file__).parent.glob("*.py"))
+MODULES = sorted(Path(tsplanner.report.__file__).parent.rglob("*.py"))
 
 
 def literals() -> set[str]:

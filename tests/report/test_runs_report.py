@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from hand_made import add_run
 
+from tests.support.hand_made import add_run
 from tsplanner.commands import report
 from tsplanner.errors import TsplannerError, UsageError
-from tsplanner.report.run_facts import run_name
+from tsplanner.report.records.run_record import run_name
 from tsplanner.report.runs_table import HEADINGS
 from tsplanner.report.text import duration, gib, number, off, parameters, rate, size
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsplanner.report.scale import Scale, log_ticks, thinned, ticks
+from tsplanner.report.render.scale import Scale, log_ticks, thinned, ticks
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import pytest
-from small_models import CONFIGS
 
 from memory_models.estimate import estimate_memory
 from memory_models.settings import (
@@ -18,6 +17,7 @@ from memory_models.settings import (
     Quantization,
     TrainingSettings,
 )
+from tests.support.small_models import CONFIGS
 from tsplanner.models.source import read_architecture
 from tsplanner.tracing.client import missing_packages, trace_all
 from tsplanner.tracing.estimate import workspace_bytes

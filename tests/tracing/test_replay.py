@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memory_models.caching_allocator import simulate
+from memory_models.allocator.caching_allocator import simulate
 from tsplanner.tracing.replay import alive_at, several_steps
 
 MIB = 2**20

@@ -18,7 +18,7 @@ import pytest
 pytestmark = [
     pytest.mark.skipif(find_spec("peft") is None, reason="needs the training libraries"),
 ]
-SCRIPT = Path(__file__).with_name("real_run.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "real_run.py"
 STATES_OF_RANDOMNESS = 3 * 5120
 """Checkpointing keeps the CPU generator's state, 5056 bytes a block, in host memory."""
 SINGLE_NUMBERS = 2048

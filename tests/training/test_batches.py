@@ -12,10 +12,10 @@ pytest.importorskip("transformers")
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 from memory_models.architecture import TimeSeriesEncoder  # noqa: E402
-from tsplanner.datasets.lengths import longest_batch_length  # noqa: E402
-from tsplanner.datasets.readers import read_samples  # noqa: E402
+from tsplanner.datasets.lengths.scan import length_stats  # noqa: E402
+from tsplanner.datasets.lengths.stats import longest_batch_length  # noqa: E402
 from tsplanner.datasets.records import Sample  # noqa: E402
-from tsplanner.datasets.scan import length_stats  # noqa: E402
+from tsplanner.datasets.rows.readers import read_samples  # noqa: E402
 from tsplanner.training import chatts  # noqa: E402
 from tsplanner.training.batches import (  # noqa: E402
     EncodedSample,

@@ -9,13 +9,13 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from memory_models.allocator import block_bytes
-from memory_models.encoder import encoder_bytes
+from memory_models.activations.encoder import encoder_bytes
+from memory_models.bounds.intervals import block_bytes
 from memory_models.settings import Dtype, FinetuningType, Kernels, TrainingSettings
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS
 from tsplanner.training.chatts import ChatTSConfig, Qwen2TSForCausalLM
-from tsplanner.training.lean import use_lean_kernels
+from tsplanner.training.kernels.fused_kernels import use_lean_kernels
 
 PATCHES, HIDDEN = 512, 64
 CONFIG: dict[str, Any] = {

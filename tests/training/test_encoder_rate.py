@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 
 from memory_models.settings import FinetuningType, Optimizer
+from tests.support import tiny
 from tsplanner.models.source import read_model
 from tsplanner.planner.plan import ModelRef, Plan
 from tsplanner.probe.runner import METRICS_FILE, run_job
@@ -68,7 +68,7 @@ def built(plan: Plan, folder: Path, kind: JobKind = JobKind.TRIAL) -> Any:
     from tsplanner.training.execute import build_trainer
     from tsplanner.training.memory import MemoryMeter
     from tsplanner.training.model import training_device
-    from tsplanner.training.recorder import Recorder
+    from tsplanner.training.solo.recorder import Recorder
 
     folder.mkdir(exist_ok=True)
     job = Job(kind=kind, plan=plan, folder=str(folder))

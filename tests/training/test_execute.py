@@ -14,8 +14,8 @@ from tsplanner.training.data import held_out_count, split
 from tsplanner.training.execute import step_from_the_first
 from tsplanner.training.job import Status
 from tsplanner.training.outcome import guarded, outcome_of
-from tsplanner.training.saving import latest_checkpoint
-from tsplanner.training.trainer import DivergedError, eval_steps
+from tsplanner.training.solo.saving import latest_checkpoint
+from tsplanner.training.solo.trainer import DivergedError, eval_steps
 
 FOLDER = Path("run")
 OUTCOMES = [

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tsplanner.training.fused_loss import chunk_rows, fused_cross_entropy
+from tsplanner.training.kernels.fused_loss import chunk_rows, fused_cross_entropy
 
 
 def whole_loss(

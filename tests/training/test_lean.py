@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from tsplanner.training.lean import (
+from tests.support import tiny
+from tsplanner.training.kernels.fused_kernels import (
     AdaptedLinear,
     GatedProduct,
     RowNorm,

@@ -10,13 +10,13 @@ import torch
 from peft import LoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from memory_models.allocator import block_bytes
+from memory_models.activations.layers import stack_of
+from memory_models.bounds.intervals import block_bytes
 from memory_models.settings import Dtype, Kernels, LossKernel, TrainingSettings
-from memory_models.stack import stack_of
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS
-from tsplanner.training.lean import use_lean_kernels
-from tsplanner.training.packed import Layout, Segment, use_packed_adapters
+from tsplanner.training.kernels.fused_kernels import use_lean_kernels
+from tsplanner.training.multi_lora.linears import Layout, Segment, use_packed_adapters
 
 RANKS, LENGTH, MICRO = (2, 4, 9), 128, 2
 CONFIG: dict[str, Any] = {

@@ -6,12 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import packs
 import pytest
-import tiny
-from test_encoder_rate import plan as chatts_plan
 
 from memory_models.settings import Dtype, FinetuningType, Kernels, LossKernel, Quantization
+from tests.support import packs, tiny
+from tests.training.test_encoder_rate import plan as chatts_plan
 from tsplanner.planner.plan import LearningSettings, Plan
 from tsplanner.training.job import JobKind, Status
 

@@ -8,14 +8,13 @@ import threading
 import time
 from pathlib import Path
 
-import packs
 import pytest
-import tiny
-from test_worker import start, wait_for_lines
 
-from tsplanner.probe.packs import run_pack
+from tests.support import packs, tiny
+from tests.training.test_worker import start, wait_for_lines
+from tsplanner.probe.multi_lora import run_pack
 from tsplanner.training.job import PackedTrial, Status
-from tsplanner.training.packed_queue import close, offer
+from tsplanner.training.multi_lora.queue import close, offer
 
 pytestmark = pytest.mark.slow
 LONG = {"num_train_epochs": 400}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from accelerate.data_loader import SeedableRandomSampler
 
 from tsplanner.training.batches import EncodedSample
-from tsplanner.training.padding import BlanksLast, blanks_needed, padded
+from tsplanner.training.solo.padding_samples import BlanksLast, blanks_needed, padded
 
 
 def test_blanks_fill_the_last_micro_batches_of_all_ranks() -> None:

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.support import tiny
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import read_model
 from tsplanner.planner.plan import ModelRef, Plan

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-import tiny
 
 from memory_models.settings import Dtype, FinetuningType, Kernels, LossKernel
+from tests.support import tiny
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import METRICS_FILE, run_job
 from tsplanner.runs import read_json_lines
 from tsplanner.training.job import Job, JobKind, Record, Status
 
 if TYPE_CHECKING:
-    from tsplanner.training.recorder import Recorder
+    from tsplanner.training.solo.recorder import Recorder
 
 HARDWARE = {
     "micro-batch 1 x 4": {"micro_batch_size": 1, "gradient_accumulation_steps": 4},
@@ -67,7 +67,7 @@ def trained(plan: Plan, folder: Path) -> tuple[Any, Recorder]:
     from tsplanner.training.execute import build_trainer
     from tsplanner.training.memory import MemoryMeter
     from tsplanner.training.model import load_tokenizer, model_config, training_device
-    from tsplanner.training.recorder import Recorder
+    from tsplanner.training.solo.recorder import Recorder
 
     folder.mkdir()
     job = Job(kind=JobKind.TRIAL, plan=plan, folder=str(folder))

@@ -12,7 +12,9 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "tiny_chatts" / "pretrain.py"
+SCRIPT = (
+    Path(__file__).resolve().parents[2] / "benchmarks" / "collect" / "tiny_chatts" / "pretrain.py"
+)
 
 
 @pytest.mark.slow

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import tiny
 
 from memory_models.settings import FinetuningType, LossKernel, Quantization
+from tests.support import tiny
 from tsplanner.planner.plan import Plan
 from tsplanner.training.job import Job, JobKind, Record, Status
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tsplanner.tune.budget import (
+from tsplanner.tune.budget.schedule import (
     Costs,
     least_seconds,
     room_for_pairs,

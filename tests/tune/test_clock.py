@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import tiny
-from test_budget import COSTS
-from test_search import Worker, search
-
-from tsplanner.tune.budget import Costs, Schedule
-from tsplanner.tune.clock import Clock, TimedView
-from tsplanner.tune.final import Decision
-from tsplanner.tune.study import Study
+from tests.support import tiny
+from tests.tune.test_budget import COSTS
+from tests.tune.test_search import Worker, search
+from tsplanner.tune.budget.controller import Clock, TimedView
+from tsplanner.tune.budget.schedule import Costs, Schedule
+from tsplanner.tune.confirmation import Decision
+from tsplanner.tune.study.study import Study
 
 
 class Hours:

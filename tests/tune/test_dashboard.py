@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
-from crew_member import ended, opened
+
+from tests.support import tiny
+from tests.support.crew_member import ended, opened
 
 PROGRAM = os.environ.get("DASHBOARD") or shutil.which("optuna-dashboard")
 pytestmark = [

@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 
 import pytest
-import tiny
-from test_search import SPACE, Worker, search
 
+from tests.support import tiny
+from tests.tune.test_search import SPACE, Worker, search
 from tsplanner.training.job import Job
-from tsplanner.tune.final import Decision, last_word, read_epochs
+from tsplanner.tune.confirmation import Decision, last_word, read_epochs
 
 
 def decide(folder: Path, worker: Worker, *, pairs: int = 2, trials: int = 4) -> Decision:

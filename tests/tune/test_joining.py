@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
-from crew_member import opened
-from verb import run_folder, tune
 
+from tests.support import tiny
+from tests.support.crew_member import opened
+from tests.support.verb import run_folder, tune
 from tsplanner.planner.files import write_plan
 
 

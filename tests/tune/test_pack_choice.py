@@ -6,15 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny
-from toy_request import GIB, HOPPER, request
 
 from memory_models.settings import FinetuningType
+from tests.support import tiny
+from tests.support.toy_request import GIB, HOPPER, request
 from tsplanner.errors import UsageError
-from tsplanner.planner.choose import choose
 from tsplanner.planner.plan import Plan
-from tsplanner.tune.packs import choose_packs, places_asked
-from tsplanner.tune.slots import Slots
+from tsplanner.planner.rank import choose
+from tsplanner.tune.runner.multi_lora import choose_packs, places_asked
+from tsplanner.tune.runner.slots import Slots
 
 ONE_GPU = Slots(jobs=1)
 

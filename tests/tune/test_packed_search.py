@@ -8,16 +8,16 @@ import threading
 import time
 from pathlib import Path
 
-import packs as solo
 import psutil
 import pytest
-import tiny
-from test_packs import Lost, packed_search
 
 from memory_models.settings import LossKernel
-from tsplanner.tune.search import Search
-from tsplanner.tune.slots import Slots
-from tsplanner.tune.study import Study
+from tests.support import packs as solo
+from tests.support import tiny
+from tests.tune.test_packs import Lost, packed_search
+from tsplanner.tune.runner.runner import Search
+from tsplanner.tune.runner.slots import Slots
+from tsplanner.tune.study.study import Study
 
 pytestmark = pytest.mark.slow
 

@@ -6,21 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny
-from pack_worker import PackWorker, Trouble
-from test_search import SPACE, View
-from toy_request import GIB
 
-from memory_models.records import Interval
+from memory_models.result import Interval
+from tests.support import tiny
+from tests.support.pack_worker import PackWorker, Trouble
+from tests.support.toy_request import GIB
+from tests.tune.test_search import SPACE, View
 from tsplanner.errors import TsplannerError
+from tsplanner.planner.gather.probe_points import load_calibration
 from tsplanner.planner.plan import LearningSettings, Plan
-from tsplanner.probe.calibration import load_calibration
 from tsplanner.training.job import Status
-from tsplanner.tune.packs import Packs
-from tsplanner.tune.places import places
-from tsplanner.tune.search import Search
-from tsplanner.tune.slots import Slots
-from tsplanner.tune.study import Study
+from tsplanner.tune.runner.multi_lora import Packs
+from tsplanner.tune.runner.runner import Search
+from tsplanner.tune.runner.slots import Slots
+from tsplanner.tune.search.encoding import places
+from tsplanner.tune.study.study import Study
 
 ONE_GPU = Slots(jobs=1)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tsplanner.tune.pruning import Course, hopeless
-from tsplanner.tune.rows import Rows
+from tsplanner.tune.search.early_stopping import Course, hopeless
+from tsplanner.tune.search.paired_eval import Rows
 
 BEST: Rows = [(1.0, 10), (1.1, 10), (0.9, 10), (1.0, 10), (1.0, 10)]
 WORSE: Rows = [(1.4, 10), (1.5, 10), (1.3, 10), (1.4, 10), (1.5, 10)]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tsplanner.commands.requests import Subject, plan_request
-from tsplanner.planner.choose import choose
+from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import Plan
+from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins
-from tsplanner.tune.ranks import side_by_side
+from tsplanner.tune.runner.gpus_per_trial import side_by_side
 
 
 def plan(model: str, gpus: str, **pins: object) -> Plan:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tsplanner.tune.rows import mean_loss, paired_difference, read_marks
+from tsplanner.tune.search.paired_eval import mean_loss, paired_difference, read_marks
 
 
 def test_paired_difference_and_its_error_by_hand() -> None:

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import tiny
 
+from tests.support import tiny
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import LearningSettings, Plan
 from tsplanner.processes import ProcessResult
 from tsplanner.training.job import Evaluation, Job, JobKind, Record, Status
-from tsplanner.tune.places import places
-from tsplanner.tune.search import Search
-from tsplanner.tune.slots import Slots, slots
-from tsplanner.tune.space import Space
-from tsplanner.tune.study import Result, Study
+from tsplanner.tune.runner.runner import Search
+from tsplanner.tune.runner.slots import Slots, slots
+from tsplanner.tune.search.encoding import places
+from tsplanner.tune.search.space import Space
+from tsplanner.tune.study.study import Result, Study
 
 SPACE = Space(lora_ranks=(4, 8, 16), learning_rate=(1e-4, 1e-2), epochs=(1, 2, 3))
 

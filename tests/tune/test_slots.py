@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny
 
 from memory_models.device import Device, Machine
-from memory_models.records import Interval
+from memory_models.result import Interval
+from tests.support import tiny
 from tsplanner.planner.plan import Plan
-from tsplanner.tune.slots import Slots, slots
+from tsplanner.tune.runner.slots import Slots, slots
 
 GIB = 2**30
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny
 
 from memory_models.settings import FinetuningType
+from tests.support import tiny
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.planner.advice import largest_rank, with_rank
-from tsplanner.tune.belief import Point
-from tsplanner.tune.places import places
-from tsplanner.tune.prior import prior_learning_rate
-from tsplanner.tune.space import Space, default_space, narrowed
+from tsplanner.tune.search.baseline import prior_learning_rate
+from tsplanner.tune.search.encoding import places
+from tsplanner.tune.search.space import Space, default_space, narrowed
+from tsplanner.tune.search.surrogate import Point
 
 SPACE = Space(lora_ranks=(4, 8, 16), learning_rate=(1e-4, 1e-2), epochs=(1, 2, 3))
 

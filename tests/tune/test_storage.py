@@ -15,16 +15,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import tiny
-from crew_member import ended, opened
-from verb import run_folder, tune
 
+from tests.support import tiny
+from tests.support.crew_member import ended, opened
+from tests.support.verb import run_folder, tune
 from tsplanner.errors import TsplannerError, UsageError, without_passwords
-from tsplanner.tune.apart import packed_rows, unpack_rows
-from tsplanner.tune.locks import FileLock
-from tsplanner.tune.storage import check_place, holds_study, open_place
-from tsplanner.tune.study import Study
-from tsplanner.tune.takes import StorageGone, Takes
+from tsplanner.tune.study.locks import FileLock
+from tsplanner.tune.study.queue import StorageGone, Takes
+from tsplanner.tune.study.remote import packed_rows, unpack_rows
+from tsplanner.tune.study.storage import check_place, holds_study, open_place
+from tsplanner.tune.study.study import Study
 
 NOBODY = "postgresql://me:secret@127.0.0.1:1/studies"
 """No server listens on port 1."""
@@ -61,7 +61,7 @@ def test_missing_driver_names_the_extra(tmp_path: Path) -> None:
     """PostgreSQL's driver is no part of a plain installation."""
     (tmp_path / "psycopg.py").write_text("raise ImportError('no such driver')\n")
     code = (
-        "from tsplanner.tune.storage import check_place\n"
+        "from tsplanner.tune.study.storage import check_place\n"
         f"try: check_place({NOBODY!r})\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )
@@ -139,7 +139,7 @@ def test_line_that_was_left_half_written_is_dropped(folder: Path) -> None:
 def test_lock_is_free_as_soon_as_its_holder_is_killed(tmp_path: Path) -> None:
     """No grace period has to pass."""
     code = (
-        "import sys; from pathlib import Path; from tsplanner.tune.locks import FileLock\n"
+        "import sys; from pathlib import Path; from tsplanner.tune.study.locks import FileLock\n"
         "FileLock(Path(sys.argv[1])).__enter__(); print('held', flush=True); sys.stdin.read()"
     )
     path = tmp_path / "lock"

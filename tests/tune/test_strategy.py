@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from tsplanner.tune.belief import Belief, Point, Seen, valley
-from tsplanner.tune.strategy import (
+from tsplanner.tune.search.acquisition import (
     SWEEP,
     Grid,
     Pair,
@@ -18,6 +17,7 @@ from tsplanner.tune.strategy import (
     proven,
     wanted,
 )
+from tsplanner.tune.search.surrogate import Belief, Point, Seen, valley
 
 DEFAULT = Point(decades=0.0)
 THREE = math.log10(3)

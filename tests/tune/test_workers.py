@@ -12,16 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
-from crew_member import ended, opened
-from verb import run_folder
 
+from tests.support.crew_member import ended, opened
+from tests.support.verb import run_folder
 from tsplanner.errors import TsplannerError
-from tsplanner.tune.study import Study
-from tsplanner.tune.workers import KEY, Crew, Member, host_identity, started_at, this_process
+from tsplanner.tune.study.heartbeat import (
+    KEY,
+    Crew,
+    Member,
+    host_identity,
+    started_at,
+    this_process,
+)
+from tsplanner.tune.study.study import Study
 
-MEMBER = Path(__file__).parent / "crew_member.py"
-PATHS = [str(Path(tiny.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+MEMBER = Path(__file__).parents[1] / "support" / "crew_member.py"
+PATHS = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK
-from tsplanner.hardware.stack import Check, StackFacts, State, read_facts
-from tsplanner.hardware.stack_checks import run_checks
+from tsplanner.hardware.environment import Check, StackFacts, State, read_facts
+from tsplanner.hardware.environment_checks import run_checks
 
 HELP = "check Python, driver, libraries and limits of this machine"
 

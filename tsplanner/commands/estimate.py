@@ -11,13 +11,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from memory_models.records import MemoryEstimate
+from memory_models.result import MemoryEstimate
 from memory_models.settings import ALL_LINEAR
-from tsplanner.commands.cases import CASE_KEYS
 from tsplanner.commands.estimate_lines import Estimated, Lines, Tracing, formula_of, from_trace
-from tsplanner.commands.screen import Screen, gib
 from tsplanner.commands.values import names, positive, switch, targets
+from tsplanner.commands.views.screen import Screen, gib
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
+from tsplanner.planner.gather.cases import CASE_KEYS
 
 EPILOG = """examples:
   tsplanner estimate --model qwen2.5-14b --sequence-length 4096 --lora-target q_proj,k_proj,v_proj

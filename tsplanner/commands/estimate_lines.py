@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TextIO
 from memory_models.architecture import Architecture
 from memory_models.device import Device
 from memory_models.estimate import estimate_memory
-from memory_models.records import Interval, MemoryEstimate
-from tsplanner.commands.cases import read_case
+from memory_models.result import Interval, MemoryEstimate
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import ModelFiles, NoReaderError
+from tsplanner.planner.gather.cases import read_case
 
 if TYPE_CHECKING:  # only a trace needs these: an estimate by formula starts without them
     from tsplanner.commands.estimate_trace import Traced, TracedCase

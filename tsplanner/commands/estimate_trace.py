@@ -11,11 +11,11 @@ from typing import Any
 from memory_models.architecture import Architecture
 from memory_models.device import Device
 from memory_models.estimate import check, estimate_memory
-from memory_models.model_states import PAGED, paged_state_bytes
-from memory_models.records import MemoryEstimate
-from tsplanner.commands.cases import case_device, case_settings, model_name
+from memory_models.result import MemoryEstimate
+from memory_models.states.optimizer import PAGED, paged_state_bytes
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import ModelFiles, NoReaderError, find_model, read_architecture
+from tsplanner.planner.gather.cases import case_device, case_settings, model_name
 from tsplanner.report.text import gib
 from tsplanner.tracing.client import refuse, trace_all
 from tsplanner.tracing.estimate import traced_estimate, workspace_bytes

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from memory_models.estimate import estimate_memory
-from memory_models.released import as_released
 from memory_models.settings import Attention, Dtype, Optimizer
+from memory_models.states.chatts_remote_code import as_released
 from memory_models.units import round_up
-from tsplanner.commands.requests import Subject, plan_request
-from tsplanner.commands.screen import Screen, gib
-from tsplanner.planner.experiments import Experiment, experiment_names, read_experiment
+from tsplanner.commands.views.screen import Screen, gib
+from tsplanner.planner.experiments.recorded import Experiment, experiment_names, read_experiment
+from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import HardwareSettings, training_settings
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.steps import Rounding

@@ -15,7 +15,7 @@ from tsplanner.planner.files import write_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import Server, run_job, to_json
 from tsplanner.report.files import write_run_report
-from tsplanner.report.overfitting import overfitting, record_points
+from tsplanner.report.records.overfitting import overfitting, record_points
 from tsplanner.report.text import duration, gib, loss
 from tsplanner.training.job import Job, JobKind, Record, Status
 

@@ -12,20 +12,20 @@ from typing import Any
 
 from tsplanner.commands.experiment import ExperimentRecord, experiment_list, print_record
 from tsplanner.commands.options import add_learning, add_pins, add_subject, learning_values, pins
-from tsplanner.commands.plan_view import print_choice, print_failure
-from tsplanner.commands.requests import Subject, plan_request
-from tsplanner.commands.scan_bar import scan_bar
 from tsplanner.commands.values import positive_float
+from tsplanner.commands.views.plan import print_choice, print_failure
+from tsplanner.commands.views.scan_bar import scan_bar
 from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
 from tsplanner.planner.advice import Suggestion, advice
-from tsplanner.planner.choose import Alternative, Choice, NothingFits, choose
 from tsplanner.planner.evaluate import evaluate
-from tsplanner.planner.experiments import experiment_names
+from tsplanner.planner.experiments.recorded import experiment_names
 from tsplanner.planner.files import write_plan
 from tsplanner.planner.forecast import Cost, run_cost
-from tsplanner.planner.pareto import quality_risk
+from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import LearningSettings, Plan, Verdict
+from tsplanner.planner.rank import Alternative, Choice, NothingFits, choose
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.space.pareto import quality_risk
 from tsplanner.runs import slug
 
 EPILOG = """examples:

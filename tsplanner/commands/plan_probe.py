@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tsplanner.commands.with_plan import cpu_threads, interactive
-from tsplanner.planner.choose import Choice, explained
-from tsplanner.planner.corrected import corrected
+from tsplanner.planner.gather.probe_points import store
 from tsplanner.planner.plan import HardwareSettings, Plan
+from tsplanner.planner.probe_selection.corrected_candidates import corrected
+from tsplanner.planner.rank import Choice, explained
 from tsplanner.planner.request import PlanRequest
-from tsplanner.probe.calibration import probe_point, step_seconds, store
+from tsplanner.probe.calibration import probe_point, step_seconds
 from tsplanner.probe.rounds import MICRO_BATCHES, STEPS, Probed, measurements, search, settled
 from tsplanner.probe.runner import METRICS_FILE, Tail, run_job, run_jobs
 from tsplanner.report.probe_table import candidate_words, predicted_seconds, search_lines

@@ -21,9 +21,10 @@ from tsplanner.commands.with_plan import (
     interactive,
 )
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK
+from tsplanner.planner.gather.probe_points import store
 from tsplanner.planner.plan import Plan
-from tsplanner.planner.rules import describe
-from tsplanner.probe.calibration import probe_point, store
+from tsplanner.planner.space.rules import describe
+from tsplanner.probe.calibration import probe_point
 from tsplanner.probe.preflight import require_room
 from tsplanner.probe.runner import run_job
 from tsplanner.report.probe_table import probe_document, probe_lines

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from tsplanner import runs
 from tsplanner.errors import EXIT_OK
-from tsplanner.report.comparisons import documents as comparison_documents
 from tsplanner.report.files import Format, Wanted, now, write_report
-from tsplanner.report.recorded_facts import recorded_runs
-from tsplanner.report.run_facts import Found, LeftOut, read_runs
+from tsplanner.report.messages import Language, say
+from tsplanner.report.records.recorded import recorded_runs
+from tsplanner.report.records.run_record import Found, LeftOut, read_runs
 from tsplanner.report.runs_table import documents, markdown, row_of
-from tsplanner.report.sections import left_out_words
-from tsplanner.report.words import Language, say
+from tsplanner.report.sections.comparisons import documents as comparison_documents
+from tsplanner.report.sections.overview import left_out_words
 
 EPILOG = """examples:
   tsplanner report

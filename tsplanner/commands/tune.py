@@ -24,8 +24,8 @@ from tsplanner.commands.tune_start import (
     refuse_other_ranges,
     search_space,
 )
-from tsplanner.commands.tune_view import LiveView, PlainView, QuietView, opening_lines
 from tsplanner.commands.values import positive
+from tsplanner.commands.views.tune import LiveView, PlainView, QuietView, opening_lines
 from tsplanner.commands.with_plan import (
     add_force_argument,
     add_plan_argument,
@@ -35,20 +35,20 @@ from tsplanner.errors import EXIT_INTERRUPTED, TsplannerError
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.planner.plan import LearningSettings, Plan
 from tsplanner.planner.replan import replan
-from tsplanner.planner.rules import BITSANDBYTES_OPTIMIZERS
+from tsplanner.planner.space.rules import BITSANDBYTES_OPTIMIZERS
 from tsplanner.probe.preflight import free_now
 from tsplanner.processes import SERVER_COMMAND, WarmServer
-from tsplanner.tune.budget import MOST_TRIALS, searched_at_most
-from tsplanner.tune.clock import Clock, TimedView
-from tsplanner.tune.final import Decision, last_word
-from tsplanner.tune.packs import AUTO, choose_packs, packs_on_cpu, places_asked
-from tsplanner.tune.places import places
-from tsplanner.tune.prior import prior_learning_rate
-from tsplanner.tune.ranks import side_by_side
-from tsplanner.tune.search import Feasible, Search
-from tsplanner.tune.slots import Slots, slots
-from tsplanner.tune.strategy import pairs_of
-from tsplanner.tune.study import Study
+from tsplanner.tune.budget.controller import Clock, TimedView
+from tsplanner.tune.budget.schedule import MOST_TRIALS, searched_at_most
+from tsplanner.tune.confirmation import Decision, last_word
+from tsplanner.tune.runner.gpus_per_trial import side_by_side
+from tsplanner.tune.runner.multi_lora import AUTO, choose_packs, packs_on_cpu, places_asked
+from tsplanner.tune.runner.runner import Feasible, Search
+from tsplanner.tune.runner.slots import Slots, slots
+from tsplanner.tune.search.acquisition import pairs_of
+from tsplanner.tune.search.baseline import prior_learning_rate
+from tsplanner.tune.search.encoding import places
+from tsplanner.tune.study.study import Study
 
 EPILOG = """examples:
   tsplanner tune --trials 8

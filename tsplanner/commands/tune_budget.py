@@ -20,9 +20,9 @@ from tsplanner.planner.forecast import EVALUATIONS_PER_EPOCH
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.calibration import device_name
 from tsplanner.settings import state_folder
-from tsplanner.tune.budget import MOST_TRIALS, Costs, Schedule, least_seconds
-from tsplanner.tune.clock import Clock
-from tsplanner.tune.referee import EVALUATIONS
+from tsplanner.tune.budget.controller import Clock
+from tsplanner.tune.budget.schedule import MOST_TRIALS, Costs, Schedule, least_seconds
+from tsplanner.tune.runner.monitor import EVALUATIONS
 
 SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 STARTUP_SECONDS, OVERHEAD_SECONDS, ENDING_SECONDS = 8.0, 0.7, 1.0

@@ -18,8 +18,8 @@ from tsplanner.planner.plan import Plan
 from tsplanner.planner.replan import replan
 from tsplanner.processes import WarmServer
 from tsplanner.training.job import Status
-from tsplanner.tune.clock import Clock
-from tsplanner.tune.final import Decision
+from tsplanner.tune.budget.controller import Clock
+from tsplanner.tune.confirmation import Decision
 
 
 def train_best(

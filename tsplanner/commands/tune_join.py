@@ -17,12 +17,12 @@ from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.preflight import free_now
 from tsplanner.processes import WarmServer
-from tsplanner.tune.apart import folder_of
-from tsplanner.tune.packs import choose_packs, packs_on_cpu
-from tsplanner.tune.search import Search
-from tsplanner.tune.slots import slots
-from tsplanner.tune.storage import holds_study
-from tsplanner.tune.study import Study
+from tsplanner.tune.runner.multi_lora import choose_packs, packs_on_cpu
+from tsplanner.tune.runner.runner import Search
+from tsplanner.tune.runner.slots import slots
+from tsplanner.tune.study.remote import folder_of
+from tsplanner.tune.study.storage import holds_study
+from tsplanner.tune.study.study import Study
 
 MANY_TRIALS = 64
 """More than any machine runs at once: how many are left is not known beforehand."""

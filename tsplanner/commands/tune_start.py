@@ -14,16 +14,16 @@ from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import read_plan, write_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.runs import SAVES
-from tsplanner.tune.prior import prior_learning_rate
-from tsplanner.tune.space import Space, default_space, narrowed, rate_range, whole_numbers
-from tsplanner.tune.storage import (
+from tsplanner.tune.search.baseline import prior_learning_rate
+from tsplanner.tune.search.space import Space, default_space, narrowed, rate_range, whole_numbers
+from tsplanner.tune.study.storage import (
     DATABASE_FILE,
     JOURNAL_FILE,
     LOCK_FILE,
     check_place,
     holds_study,
 )
-from tsplanner.tune.study import TRIALS_FOLDER
+from tsplanner.tune.study.study import TRIALS_FOLDER
 
 SEARCH_PLAN = "search-plan.json"
 """The plan a search started from; plan.json becomes the one that was trained."""
@@ -108,8 +108,8 @@ def ensure_plan(options: TuneOptions) -> Plan:
     """The plan named, else the newest one, else a new one for the model that ships here."""
     if options.plan_path is not None or any(options.saves.glob(f"*/{runs.PLAN_FILE}")):
         return find_plan(options.plan_path, options.saves)[0]
-    from tsplanner.commands.requests import Subject, plan_request
-    from tsplanner.planner.choose import choose
+    from tsplanner.planner.gather.requests import Subject, plan_request
+    from tsplanner.planner.rank import choose
 
     plan = choose(plan_request(Subject(), options.saves)).plan
     write_plan(plan, options.saves / runs.slug(plan.model.name) / runs.PLAN_FILE)

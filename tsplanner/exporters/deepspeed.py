@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from memory_models.settings import Dtype
-from memory_models.zero_limits import SUB_GROUP_ELEMENTS, live_elements
+from memory_models.sharding.deepspeed_config import SUB_GROUP_ELEMENTS, live_elements
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.plan import HardwareSettings, ModelRef, Plan

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from tsplanner.datasets.first_rows import RowsSeen
+from tsplanner.datasets.rows.first_rows import RowsSeen
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.devices import device_notes, used_devices
 from tsplanner.planner.plan import Plan
-from tsplanner.planner.rules import describe
+from tsplanner.planner.space.rules import describe
 
 JOB_FILE = "job.json"
 WORKER = ("-m", "tsplanner.training.worker", JOB_FILE)

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from tsplanner.errors import UsageError, did_you_mean
-from tsplanner.exporters import (
-    accelerate,
-    axolotl,
-    deepspeed_json,
-    llamafactory,
-    sbatch,
-    skypilot,
-    torchrun,
-    trl,
-)
+from tsplanner.exporters import accelerate, axolotl, deepspeed_json, sbatch, skypilot, torchrun, trl
 from tsplanner.exporters.launch import Exporter, ExportFile, ExportOptions, spread
+from tsplanner.exporters.llamafactory import export
 from tsplanner.planner.plan import Plan
 
 EXPORTERS: dict[str, Exporter] = {
@@ -47,11 +39,11 @@ EXPORTERS: dict[str, Exporter] = {
     ),
     "llamafactory": Exporter(
         summary="LLaMA-Factory's YAML, dataset_info.json and train.sh; its fork's for ChatTS",
-        files=llamafactory.files,
+        files=export.files,
         start="bash {folder}/train.sh",
         by_hand="NODE_RANK=0 MASTER_ADDR=FIRST_MACHINE ",
         trains=True,
-        notes=llamafactory.remarks,
+        notes=export.remarks,
     ),
     "axolotl": Exporter(
         summary="axolotl's YAML, the rows as dialogues, axolotl.sh",

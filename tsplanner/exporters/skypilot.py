@@ -20,7 +20,7 @@ from tsplanner.hardware.catalog import Gpu
 from tsplanner.hardware.names import gpu_by_driver_name
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.plan import Plan
-from tsplanner.planner.rules import BITSANDBYTES_OPTIMIZERS
+from tsplanner.planner.space.rules import BITSANDBYTES_OPTIMIZERS
 from tsplanner.runs import slug
 
 ACCELERATORS = {

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from memory_models.architecture import Architecture
+from memory_models.bounds.cpu import on_cpu
 from memory_models.calibration import DEFAULT
 from memory_models.estimate import estimate_memory
-from memory_models.host import on_cpu
-from memory_models.records import MemoryEstimate
-from memory_models.released import as_released
+from memory_models.result import MemoryEstimate
 from memory_models.settings import Dtype, FinetuningType, Kernels, LossKernel
+from memory_models.states.chatts_remote_code import as_released
 from memory_models.units import GIB, round_up
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.launch import ExportOptions
@@ -168,9 +168,9 @@ def dataset_of(plan: Plan) -> str:
 def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:
     """Names of the decoder's linears that take an adapter, in the order they run.
 
-    Source: ``memory_models.adapters.is_targeted``.
+    Source: ``memory_models.states.adapters.is_targeted``.
     """
-    from memory_models.adapters import is_targeted
+    from memory_models.states.adapters import is_targeted
 
     settings = training_settings(plan.learning, plan.hardware, 1)
     linears = [linear for linear in architecture.block if is_targeted(linear, settings)]

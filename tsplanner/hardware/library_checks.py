@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from memory_models.device import Device
-from tsplanner.hardware.stack import Check, StackFacts, State
+from tsplanner.hardware.environment import Check, StackFacts, State
 
 REQUIRED = {
     "transformers": (5, 0),

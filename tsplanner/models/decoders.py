@@ -215,7 +215,9 @@ def _encoder(config: Config) -> TimeSeriesEncoder:
 
 
 def _chatts(name: str, config: Config) -> Architecture:
-    """ChatTS on Qwen2, as our own code runs it; for the authors' see memory_models/released.py."""
+    """ChatTS on Qwen2, as our own code runs it; for the authors' see
+    memory_models/states/chatts_remote_code.py.
+    """
     return replace(_qwen2(name, config), encoder=_encoder(config))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from memory_models.settings import ADAPTER_METHODS
-from tsplanner.planner.defaults import default_learning_rate
+from tsplanner.planner.advice_defaults import default_learning_rate
 from tsplanner.planner.plan import DatasetRef, LearningSettings
 
 RANKS = (4, 8, 16, 32)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from memory_models.bounds.cpu import on_cpu
 from memory_models.device import Device
 from memory_models.estimate import estimate_memory
-from memory_models.host import on_cpu
-from memory_models.records import Interval, MemoryEstimate
+from memory_models.result import Interval, MemoryEstimate
 from memory_models.settings import TrainingSettings
 from tsplanner.planner.devices import device_notes, used_devices, used_machine
 from tsplanner.planner.forecast import batch_length, forecast, forward_seconds, row_length

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, sqrt
 
+from memory_models.activations.layers import active_layers, passes, recomputed_layers
 from memory_models.architecture import Architecture
 from memory_models.settings import TrainingSettings
-from memory_models.stack import active_layers, passes, recomputed_layers
 from memory_models.units import ceil_div
 from tsplanner.planner.plan import DatasetRef, HardwareSettings, LearningSettings, Plan
 from tsplanner.planner.steps import steps_per_epoch

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from memory_models.device import Machine
-from memory_models.records import MemoryEstimate
+from memory_models.result import MemoryEstimate
 from memory_models.settings import (
     ALL_LINEAR,
     Attention,

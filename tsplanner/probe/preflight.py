@@ -7,7 +7,7 @@ have filled a GPU, or the host's limit may be another; a sentence now is better 
 from __future__ import annotations
 
 from memory_models.device import Device, Machine
-from memory_models.records import Interval
+from memory_models.result import Interval
 from tsplanner.errors import TsplannerError
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.planner.plan import Plan

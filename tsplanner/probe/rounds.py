@@ -10,8 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tsplanner import __version__
-from tsplanner.planner.corrected import fitted, measured_interval
-from tsplanner.planner.corrections import (
+from tsplanner.planner.evaluate import Evaluated, evaluate, finish
+from tsplanner.planner.gather.refine import PROBED_ERROR
+from tsplanner.planner.plan import HardwareSettings, Plan
+from tsplanner.planner.probe_selection.corrected_candidates import fitted, measured_interval
+from tsplanner.planner.probe_selection.optimistic import final, next_round
+from tsplanner.planner.probe_selection.step_corrections import (
     Corrections,
     Measured,
     Outcome,
@@ -19,12 +23,8 @@ from tsplanner.planner.corrections import (
     probed_time,
     time_ratio,
 )
-from tsplanner.planner.evaluate import Evaluated, evaluate, finish
-from tsplanner.planner.plan import HardwareSettings, Plan
 from tsplanner.planner.request import PlanRequest
-from tsplanner.planner.shortlist import final, next_round
 from tsplanner.probe.calibration import step_seconds
-from tsplanner.probe.refine import PROBED_ERROR
 from tsplanner.training.job import Record, Status
 
 ROUND = 3

@@ -15,7 +15,7 @@ import msgspec
 
 from tsplanner import runs
 from tsplanner.probe.launch import device_environment, worker_command
-from tsplanner.probe.rank_records import merged_record, missing_ranks, remove_records
+from tsplanner.probe.process_records import merged_record, missing_ranks, remove_records
 from tsplanner.processes import ProcessResult, run_process
 from tsplanner.training.job import Job, Record, Status, record_file
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tsplanner.report import sections
-from tsplanner.report import sections_of_runs as of_runs
-from tsplanner.report.comparable import Axis
-from tsplanner.report.comparisons import comparison
 from tsplanner.report.page import Page, Paragraph, Section, words
-from tsplanner.report.run_facts import LeftOut, RunFacts
+from tsplanner.report.records.comparable import Axis
+from tsplanner.report.records.run_record import LeftOut, RunFacts
+from tsplanner.report.sections import overview
+from tsplanner.report.sections import per_run as of_runs
+from tsplanner.report.sections.comparisons import comparison
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class About:
 
 def build_page(runs: Sequence[RunFacts], about: About) -> Page:
     """The page over any number of runs; of one alone there is nothing to compare."""
-    first = sections.about(
+    first = overview.about(
         runs, about.left_out, about.saves, when=about.when, version=about.version
     )
     if not runs:
@@ -40,7 +40,7 @@ def build_page(runs: Sequence[RunFacts], about: About) -> Page:
     if len(runs) == 1:
         title = words("title_run", run=runs[0].name)
     ordered = [
-        sections.results(runs),
+        overview.results(runs),
         of_runs.advice(runs),
         *(comparison(axis, runs) for axis in Axis if len(runs) > 1),
         of_runs.curves(runs),

@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 from tsplanner import __version__, runs
 from tsplanner.report.build_page import About, build_page
-from tsplanner.report.html import html
-from tsplanner.report.markdown import markdown_page
+from tsplanner.report.messages import Language, say
 from tsplanner.report.page import LineChart, Page
-from tsplanner.report.run_facts import Found, RunFacts, read_run
-from tsplanner.report.sections_of_runs import curve_chart
-from tsplanner.report.svg import svg_file
-from tsplanner.report.words import Language, say
+from tsplanner.report.records.run_record import Found, RunFacts, read_run
+from tsplanner.report.render.charts import svg_file
+from tsplanner.report.render.html import html
+from tsplanner.report.render.markdown import markdown_page
+from tsplanner.report.sections.per_run import curve_chart
 
 STEM = "report"
 CURVE_FILE = "loss.svg"

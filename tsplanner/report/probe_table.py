@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from memory_models.records import Interval
+from memory_models.result import Interval
 from memory_models.settings import LossKernel
+from tsplanner.planner.gather.refine import PROBED_ERROR
 from tsplanner.planner.plan import HardwareSettings, Plan
-from tsplanner.planner.rules import checkpoint_words, describe
+from tsplanner.planner.space.rules import checkpoint_words, describe
 from tsplanner.probe.calibration import probed_step_time, step_seconds
-from tsplanner.probe.refine import PROBED_ERROR
 from tsplanner.report.text import gib, off, seconds, table
 from tsplanner.throughput.rates import MEASURED
 from tsplanner.training.job import Record, Status

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tsplanner.report.run_facts import RunFacts
+from tsplanner.report.records.run_record import RunFacts
 from tsplanner.report.text import gib, loss
 
 

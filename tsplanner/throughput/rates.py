@@ -55,7 +55,7 @@ class Rates:
 class Efficiency:
     """Shares of datasheet rates that training steps reached.
 
-    Source: ``benchmarks/step_times.py --fit`` on benchmarks/measurements/.
+    Source: ``benchmarks/accuracy/step_times.py --fit`` on benchmarks/data/measurements/.
     """
 
     matrix: float = 0.56

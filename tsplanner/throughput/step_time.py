@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memory_models.activations import tokens
-from memory_models.adapters import targets, trainable_parameters
+from memory_models.activations.layers import active_layers, passes, recomputed_layers
 from memory_models.architecture import Architecture
-from memory_models.model_states import gradient_bytes, optimizer_state_bytes, trained_tensors
+from memory_models.memory_traffic import traffic
 from memory_models.settings import Attention, FinetuningType, TrainingSettings
-from memory_models.stack import active_layers, passes, recomputed_layers
-from memory_models.traffic import traffic
-from memory_models.weights import base_weight_bytes, embedding_parameters
+from memory_models.states.adapters import targets, trainable_parameters
+from memory_models.states.layer_inputs import tokens
+from memory_models.states.optimizer import gradient_bytes, optimizer_state_bytes, trained_tensors
+from memory_models.states.weights import base_weight_bytes, embedding_parameters
 from tsplanner.throughput.rates import Rates
 
 TOGETHER = 8.0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from memory_models.caching_allocator import LARGE_STEP
+from memory_models.allocator.caching_allocator import LARGE_STEP
+from memory_models.bounds.process import by_generation, major_of, process_interval
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Device
-from memory_models.driver import by_generation, major_of, process_interval
-from memory_models.records import Component, Interval, MemoryEstimate
+from memory_models.result import Component, Interval, MemoryEstimate
 from memory_models.units import round_up
 from tsplanner.tracing.records import Trace
 
@@ -14,8 +14,8 @@ ALLOCATED_MARGIN = 0.01
 RESERVED_MARGIN = 0.05
 """Shares of a trace's peaks that bounds lie above them.
 
-Provenance: benchmarks/trace_accuracy.py on 40 runs and on 56 held-out ones (allocated worst 0.4 and
-0.3 %, reserved 4.5 and 3.7 %), 2026-11-22.
+Provenance: benchmarks/accuracy/traced.py on 40 runs and on 56 held-out ones (allocated worst 0.4
+and 0.3 %, reserved 4.5 and 3.7 %), 2026-11-22.
 """
 
 

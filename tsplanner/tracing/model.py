@@ -18,7 +18,7 @@ from memory_models.settings import (
 )
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan, pinned
-from tsplanner.tracing.quantised import (
+from tsplanner.tracing.fake_cuda.quantized import (
     QuantisedLinear,
     follow_bitsandbytes,
     quantise,
@@ -26,10 +26,10 @@ from tsplanner.tracing.quantised import (
 )
 from tsplanner.tracing.records import Subject
 from tsplanner.training import adapters
-from tsplanner.training.checkpoints import checkpoint_first
-from tsplanner.training.fused_loss import use_fused_loss
-from tsplanner.training.lean import use_lean_kernels
+from tsplanner.training.kernels.fused_kernels import use_lean_kernels
+from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.model import DTYPES, register_own_models
+from tsplanner.training.solo.checkpointed_layers import checkpoint_first
 
 FLASH = "flash_traced"
 """Name of the attention that stands in for flash-attn, which needs a GPU to be imported."""

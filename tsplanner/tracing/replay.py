@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from memory_models.caching_allocator import Event
+from memory_models.allocator.caching_allocator import Event
+from tsplanner.tracing.fake_cuda.storages import Phase, Storage
 from tsplanner.tracing.records import Alive
-from tsplanner.tracing.storages import Phase, Storage
 
 STEPS = 3
 """From the second on, steps are alike; the third shows what reserving more has come to."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from memory_models.settings import FinetuningType, TrainingSettings
-from tsplanner.tracing.storages import Kind, Phase, Storages
-from tsplanner.tracing.tensors import TraceMode
+from tsplanner.tracing.fake_cuda.storages import Kind, Phase, Storages
+from tsplanner.tracing.fake_cuda.tensors import TraceMode
 from tsplanner.training.model import DTYPES
 
 TRACED_MICRO_BATCHES = 2

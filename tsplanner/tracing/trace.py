@@ -7,24 +7,24 @@ import time
 from importlib import metadata
 from typing import Any
 
-from memory_models.caching_allocator import simulate
+from memory_models.allocator.caching_allocator import simulate
 from memory_models.settings import TrainingSettings
-from tsplanner.tracing.attention import cuda_attention
 from tsplanner.tracing.client import refuse
-from tsplanner.tracing.cuda_rules import (
+from tsplanner.tracing.fake_cuda.attention import cuda_attention
+from tsplanner.tracing.fake_cuda.cuda_rules import (
     cuda_autocast_answers,
     cuda_dropout,
     cuda_norm,
     use_cuda_casts,
 )
+from tsplanner.tracing.fake_cuda.optimizers import optimizer_for
+from tsplanner.tracing.fake_cuda.shapes import drop_values
+from tsplanner.tracing.fake_cuda.storages import Kind, Storages
+from tsplanner.tracing.fake_cuda.tensors import TraceMode
 from tsplanner.tracing.model import build, is_adapter, parameter_counts
-from tsplanner.tracing.optimizers import optimizer_for
 from tsplanner.tracing.records import Trace, TraceRequest
 from tsplanner.tracing.replay import alive_at, by_kind, largest, several_steps
-from tsplanner.tracing.shapes import drop_values
 from tsplanner.tracing.step import Step
-from tsplanner.tracing.storages import Kind, Storages
-from tsplanner.tracing.tensors import TraceMode
 from tsplanner.training.batches import longest_batch
 
 PROBE_STEPS = 3

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from tsplanner.datasets.checks import TS_END, TS_START
-from tsplanner.datasets.encoding import chatts_answer, chatts_prompt, normalised_series
+from tsplanner.datasets.lengths.tally import padded_tokens
 from tsplanner.datasets.records import Sample
-from tsplanner.datasets.tally import padded_tokens
+from tsplanner.datasets.rows.checks import TS_END, TS_START
+from tsplanner.datasets.series_encoding import chatts_answer, chatts_prompt, normalised_series
 
 IGNORED_LABEL = -100
 

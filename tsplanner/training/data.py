@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from memory_models.architecture import TimeSeriesEncoder
-from tsplanner.datasets.readers import read_samples
+from tsplanner.datasets.rows.readers import read_samples
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.training.batches import (

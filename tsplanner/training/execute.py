@@ -20,17 +20,19 @@ import torch
 from transformers import set_seed
 
 from memory_models.settings import Kernels, LossKernel
-from tsplanner.training import adapters, data, model, packed_run, ranks, saving, trainer
+from tsplanner.training import adapters, data, distributed, model
+from tsplanner.training.base_model_cache import KeptBase
 from tsplanner.training.batches import collate, pad_token_id, without_mask
-from tsplanner.training.checkpoints import FirstLayersOnly
-from tsplanner.training.fused_loss import use_fused_loss
 from tsplanner.training.job import Job, JobKind, Status
-from tsplanner.training.kept_base import KeptBase
-from tsplanner.training.lean import use_lean_kernels
+from tsplanner.training.kernels.fused_kernels import use_lean_kernels
+from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.memory import MemoryMeter, limit_allocator
+from tsplanner.training.multi_lora import loop
 from tsplanner.training.outcome import guarded
-from tsplanner.training.padding import blanks_needed, padded
-from tsplanner.training.recorder import Recorder
+from tsplanner.training.solo import saving, trainer
+from tsplanner.training.solo.checkpointed_layers import FirstLayersOnly
+from tsplanner.training.solo.padding_samples import blanks_needed, padded
+from tsplanner.training.solo.recorder import Recorder
 
 PARENT_CHECK_SECONDS = 1.0
 SINGLE_PROCESS = {
@@ -58,8 +60,10 @@ class StopSwitch:
         """Let the two signals end the run after the step at hand."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        if ranks.world_size() > 1:
-            ranks.on_signals(lambda: ranks.leave_soon(1, self.last_words, lambda: self.agreed))
+        if distributed.world_size() > 1:
+            distributed.on_signals(
+                lambda: distributed.leave_soon(1, self.last_words, lambda: self.agreed)
+            )
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signalled = True
@@ -67,7 +71,7 @@ class StopSwitch:
     def __call__(self) -> bool:
         """Whether the run should end; all ranks ask together and get one answer."""
         asked = self.file is not None and self.file.exists()
-        self.agreed = ranks.any_rank(self.signalled or asked)
+        self.agreed = distributed.any_rank(self.signalled or asked)
         return self.agreed
 
 
@@ -81,11 +85,11 @@ def execute(paths: Sequence[Path]) -> int:
     stop, base, status = StopSwitch(), KeptBase(), 0
     stop.install()
     for path in paths:
-        if stop.signalled or (status and ranks.world_size() > 1):
+        if stop.signalled or (status and distributed.world_size() > 1):
             break
         status = max(status, execute_one(path, stop, base))
         base.clear()
-    ranks.leave(status)
+    distributed.leave(status)
     return status
 
 
@@ -106,7 +110,7 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Statu
     """Load, train, save; raises whatever goes wrong."""
     began = time.monotonic()
     plan = job.plan
-    ranks.check_world_size(plan.hardware)
+    distributed.check_world_size(plan.hardware)
     device = model.training_device(plan.hardware)
     if plan.hardware.zero_stage:
         join_deepspeed(device)
@@ -132,7 +136,7 @@ def run_pack(
     """Train several trials on one base."""
     began = time.monotonic()
     set_seed(job.plan.learning.seed)
-    pack = packed_run.Pack(job, recorder, stop, base.take(job.plan, device))
+    pack = loop.Pack(job, recorder, stop, base.take(job.plan, device))
     recorder.meter.end_of_load(from_file=job.plan.model.has_weights)
     recorder.load_seconds = time.monotonic() - began
     recorder.begin(0)
@@ -144,7 +148,7 @@ def join_deepspeed(device: torch.device) -> None:
 
     A run of one process needs no port of the machine, so any number may run side by side.
     """
-    if ranks.world_size() == 1 and not torch.distributed.is_initialized():
+    if distributed.world_size() == 1 and not torch.distributed.is_initialized():
         for key, value in SINGLE_PROCESS.items():
             os.environ.setdefault(key, value)
         backend = "nccl" if device.type == "cuda" else "gloo"
@@ -171,7 +175,7 @@ def build_trainer(
     steps = total_steps(job, len(train))
     blanks = 0
     if job.kind is not JobKind.PROBE:
-        blanks = blanks_needed(len(train), plan.hardware.micro_batch_size, ranks.world_size())
+        blanks = blanks_needed(len(train), plan.hardware.micro_batch_size, distributed.world_size())
         train = padded(train, blanks)
     # DeepSpeed's stage 3 must be announced to transformers before the model is built.
     arguments = trainer.training_arguments(job, total_steps=steps, evaluate=bool(validation))

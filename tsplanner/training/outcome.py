@@ -10,8 +10,9 @@ import torch
 
 from tsplanner.errors import TsplannerError
 from tsplanner.runs import disk_error_sentence
-from tsplanner.training import ranks, trainer
+from tsplanner.training import distributed
 from tsplanner.training.job import DIVERGED, LOST_RANKS, Status
+from tsplanner.training.solo import trainer
 
 
 def guarded(work: Callable[[], Status], folder: Path) -> tuple[Status, str]:
@@ -37,7 +38,7 @@ def outcome_of(error: Exception, folder: Path) -> tuple[Status, str]:
 
 def crash_message(error: Exception, text: str, folder: Path) -> str:
     """One sentence on an error that is not about memory; ``text`` is its first line."""
-    if ranks.lost_connection(error):
+    if distributed.lost_connection(error):
         return f"{LOST_RANKS}: {type(error).__name__}: {text}"
     if isinstance(error, OSError) and (sentence := disk_error_sentence(error, folder)):
         return sentence

@@ -1,0 +1,175 @@
+"""The grids that regret is measured on: models, lengths, methods, and their candidates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from memory_models.device import Device, Host, Machine
+from memory_models.settings import FinetuningType
+from memory_models.states.adapters import trainable_parameters
+from memory_models.states.weights import total_parameters
+from memory_models.units import GIB
+from tsplanner.hardware.describe import parse_gpus
+from tsplanner.models.source import read_model
+from tsplanner.planner.evaluate import Evaluated, evaluate
+from tsplanner.planner.gather.cases import CASE_KEYS, case_settings
+from tsplanner.planner.plan import (
+    HardwareSettings,
+    LearningSettings,
+    ModelRef,
+    no_dataset,
+    pinned,
+    training_settings,
+)
+from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.planner.space.candidates import candidates
+from tsplanner.planner.space.rules import refusal
+
+CAPS_GIB = (11, 16, 24, 48, 80)
+SLOWER, LARGER = 1.4, 1.1
+"""A candidate this much slower and larger than another, as predicted, is not run."""
+STEPS, MICRO_BATCHES = 3, 2
+OVERHEAD_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is trained, and how long its sequences are."""
+
+    model: str
+    length: int
+    method: FinetuningType = FinetuningType.LORA
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"{self.model} {self.method} {self.length}"
+
+
+GRIDS = (
+    Grid("qwen2.5-0.5b", 512),
+    Grid("qwen2.5-0.5b", 2048),
+    Grid("qwen2.5-0.5b", 8192),
+    Grid("llama-3.2-1b", 1024),
+    Grid("llama-3.2-1b", 1024, FinetuningType.FULL),
+    Grid("qwen2.5-1.5b", 4096),
+    Grid("qwen2.5-3b", 2048),
+    Grid("qwen3-4b", 512),
+    Grid("qwen3-4b", 4096),
+    Grid("qwen2.5-7b", 512),
+    Grid("qwen2.5-7b", 2048),
+    Grid("mistral-7b", 1024),
+    Grid("qwen2.5-14b", 512),
+    Grid("qwen2.5-14b", 4096),
+)
+
+
+def card(cap_gib: int) -> Machine:
+    """One H200 with no more memory than that."""
+    h200: Device = replace(parse_gpus("H200")[0], total_bytes=cap_gib * GIB)
+    h200 = replace(h200, free_bytes=cap_gib * GIB)
+    host = Host(total_bytes=256 * GIB, available_bytes=240 * GIB, cpu_count=16)
+    return Machine(name="h200", devices=(h200,), host=host, packages=("bitsandbytes",))
+
+
+def request_of(grid: Grid, cap_gib: int) -> PlanRequest:
+    """What the planner is asked."""
+    source = read_model(grid.model)
+    learning = LearningSettings(finetuning_type=grid.method, cutoff_len=grid.length)
+    settings = training_settings(learning, HardwareSettings(), 16)
+    return PlanRequest(
+        architecture=source.architecture,
+        model=ModelRef(
+            name=grid.model,
+            path=None,
+            model_type=source.architecture.model_type,
+            parameters_total=total_parameters(source.architecture),
+            parameters_trainable=trainable_parameters(source.architecture, settings),
+            config=source.config,
+        ),
+        dataset=no_dataset(grid.length),
+        machine=card(cap_gib),
+        learning=learning,
+        # No grid has runs with checkpoints of some layers only.
+        pins=Pins(all_layers=True),
+    )
+
+
+def everybody(request: PlanRequest) -> list[Evaluated]:
+    """All candidates that no rule refuses, the quantised ones too."""
+    return [
+        evaluate(request, hardware)
+        for hardware in candidates(request)
+        if refusal(request, hardware) is None
+    ]
+
+
+def hopeless(found: Evaluated, others: Iterable[Evaluated]) -> bool:
+    """Another of the same base is predicted to be far faster and far smaller."""
+    return any(
+        other.hardware.quantization == found.hardware.quantization
+        and other.samples_per_second > SLOWER * found.samples_per_second
+        and LARGER * other.memory.process_bytes.expected < found.memory.process_bytes.expected
+        for other in others
+    )
+
+
+def worth_running(grid: Grid) -> list[Evaluated]:
+    """Candidates of a grid that are run: quantised ones where a cap may call for them."""
+    request = request_of(grid, 139)
+    most = 1.12 * CAPS_GIB[-1] * GIB
+    found = [one for one in everybody(request) if one.memory.process_bytes.expected < most]
+    plain = [one for one in found if one.hardware.quantization is None]
+    smallest = min(one.memory.process_bytes.expected for one in plain)
+    calls = smallest > 0.85 * CAPS_GIB[0] * GIB
+    largest_call = max(cap for cap in (0, *CAPS_GIB) if smallest > 0.85 * cap * GIB)
+    pool = [
+        one
+        for one in found
+        if one.hardware.quantization is None
+        or (calls and one.memory.process_bytes.expected < 1.2 * largest_call * GIB)
+    ]
+    return [one for one in pool if not hopeless(one, pool)]
+
+
+def case_of(grid: Grid, hardware: HardwareSettings) -> dict[str, Any]:
+    """A candidate as a case for ``measure_steps.py``."""
+    learning = LearningSettings(finetuning_type=grid.method, cutoff_len=grid.length)
+    settings = training_settings(learning, hardware, grid.length)
+    plain = type(settings)()
+    changed = {
+        key: getattr(settings, key)
+        for key in CASE_KEYS
+        if key not in ("model", "device") and getattr(settings, key) != getattr(plain, key)
+    }
+    return {"model": grid.model, "sequence_length": grid.length, **changed}
+
+
+def gpu_seconds(found: Evaluated) -> float:
+    """Roughly what one case costs."""
+    share = min(1.0, MICRO_BATCHES / found.hardware.gradient_accumulation_steps)
+    return OVERHEAD_SECONDS + STEPS * found.time.seconds * share
+
+
+Table = dict[HardwareSettings, dict[str, Any]]
+
+
+def tables(paths: Iterable[Path]) -> dict[Grid, Table]:
+    """What was measured, by grid and candidate."""
+    found: dict[Grid, Table] = {grid: {} for grid in GRIDS}
+    for path in paths:
+        for row in json.loads(path.read_text())["cases"]:
+            measured = row.get("measured", {})
+            if measured.get("status") not in ("ok", "device_oom"):
+                continue
+            case = row["case"]
+            settings = case_settings(case)
+            grid = Grid(case["model"], settings.sequence_length, settings.finetuning_type)
+            hardware = pinned(settings)[1]
+            if grid in found and hardware.effective_batch_size == 16:
+                found[grid][hardware] = measured
+    return {grid: table for grid, table in found.items() if table}

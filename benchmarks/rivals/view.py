@@ -1,0 +1,108 @@
+"""A measured case, flat, as the calls of ``rivals_calls`` read it."""
+
+from __future__ import annotations
+
+from benchmarks.accuracy.memory import Row
+from memory_models.architecture import Role
+from memory_models.settings import ALL_LINEAR, Dtype, FinetuningType, Quantization, TrainingSettings
+from memory_models.states.weights import total_parameters
+from tsplanner.models.defaults import DEFAULTS
+from tsplanner.models.source import read_model
+
+GATED = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+SCOPES = {
+    frozenset({"q_proj", "k_proj", "v_proj", "o_proj"}): "attention",
+    frozenset({"q_proj", "v_proj"}): "query-value",
+}
+SHAPE = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "intermediate_size",
+    "vocab_size",
+    "tie_word_embeddings",
+    "head_dim",
+)
+
+
+def kind_of(settings: TrainingSettings) -> str:
+    """lora, qlora, int8, full, freeze, or the name of another adapter."""
+    method = settings.finetuning_type
+    if method is FinetuningType.RSLORA:
+        method = FinetuningType.LORA  # the same tensors
+    if settings.quantization is None:
+        return str(method)
+    if method is not FinetuningType.LORA:
+        return f"{method} on a quantised base"
+    return "int8" if settings.quantization is Quantization.INT8 else "qlora"
+
+
+def precision_of(settings: TrainingSettings) -> str:
+    """half: weights in bf16 or fp16; mixed: fp32 weights under autocast; fp32: neither."""
+    if settings.model_dtype is not Dtype.FP32:
+        return "half"
+    return "fp32" if settings.autocast is None else "mixed"
+
+
+def sharding_of(settings: TrainingSettings) -> str:
+    """none, zero_1 to zero_3, offload, or replicas."""
+    if settings.offload_optimizer or settings.offload_param:
+        return "offload"
+    if settings.zero_stage:
+        return f"zero_{settings.zero_stage}"
+    return "none" if settings.world_size == 1 else "replicas"
+
+
+def targets_of(row: Row) -> tuple[str, list[str]]:
+    """The scope that rivals have names for, and the modules."""
+    settings, architecture = row.case.settings, row.case.architecture
+    if not settings.uses_adapter:
+        return "", []
+    if settings.lora_target == ALL_LINEAR:
+        return ALL_LINEAR, list(architecture.target_names)
+    names = list(settings.lora_target)
+    return SCOPES.get(frozenset(names), "other"), names
+
+
+def view(row: Row) -> dict[str, object]:
+    """A measured case as the rivals' calls read it."""
+    settings, architecture = row.case.settings, row.case.architecture
+    config = read_model(str(row.given["model"])).config
+    known = {key: value for key, value in config.items() if value is not None}
+    tied = {"tie_word_embeddings": architecture.tie_word_embeddings}
+    kind, precision = kind_of(settings), precision_of(settings)
+    scope, targets = targets_of(row)
+    half = settings.autocast if precision == "mixed" else settings.model_dtype
+    roles = {linear.role for linear in architecture.block}
+    return {
+        "name": architecture.name,
+        "model_type": architecture.model_type,
+        "config": {**DEFAULTS.get(architecture.model_type, {}), **known, **tied},
+        "shape": {key: getattr(architecture, key) for key in SHAPE},
+        "parameters": total_parameters(architecture),
+        "positions": architecture.max_position_embeddings,
+        "gated": bool(roles & {Role.GATE, Role.GATE_UP}),
+        "encoder": architecture.encoder is not None,
+        "experts": architecture.num_experts_per_tok > 0,
+        "kind": kind,
+        "precision": precision,
+        "recipe": f"{kind}/{precision}",
+        "half": str(half),
+        "double_quant": settings.quantization is Quantization.NF4_DQ,
+        "rank": settings.lora_rank,
+        "dropout": settings.lora_dropout,
+        "scope": scope,
+        "targets": targets,
+        "gated_targets": set(targets) <= GATED,
+        "frozen": settings.freeze_trainable_layers,
+        "batch": settings.micro_batch_size,
+        "sequence": settings.sequence_length,
+        "accumulation": settings.gradient_accumulation_steps,
+        "checkpointing": settings.gradient_checkpointing,
+        "attention": str(settings.attention),
+        "loss_kernel": str(settings.loss_kernel),
+        "optimizer": str(settings.optimizer),
+        "sharding": sharding_of(settings),
+        "ranks": settings.world_size,
+    }

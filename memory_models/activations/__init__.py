@@ -1,0 +1,1 @@
+"""A training step's activations, as programs on a tape of allocations."""

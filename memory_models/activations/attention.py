@@ -1,0 +1,170 @@
+"""Self-attention as a program, by kernel.
+
+H query heads, K key/value heads, A head size. Sources: transformers' modeling files and
+integrations/sdpa_attention.py; aten/src/ATen/native/transformers/cuda/sdp_utils.cpp.
+"""
+
+from __future__ import annotations
+
+from memory_models.activations.linears import linear
+from memory_models.activations.norms import norm
+from memory_models.activations.ops import FP32, Ops
+from memory_models.activations.tape import Value, times
+from memory_models.architecture import Role
+from memory_models.settings import Attention, Dtype
+
+
+def attention(ops: Ops, normed: Value) -> Value:
+    """From the normed stream to the output projection's result."""
+    tape, shape = ops.tape, ops.shape
+    query, key, value = _projections(ops, normed)
+    if shape.qk_norm:
+        query, key = _head_norm(ops, query), _head_norm(ops, key)
+    if not shape.learned_position_count:
+        turned = _rotary(ops, query), _rotary(ops, key)
+        tape.drop(query, key)
+        query, key = turned
+    eager = ops.settings.attention is Attention.EAGER
+    attended = (_eager if eager else _sdpa)(ops, query, key, value)
+    tape.drop(query, key, value)
+    result = linear(ops, ops.linears[Role.OUTPUT], attended)
+    tape.drop(attended)
+    return result
+
+
+def _projections(ops: Ops, normed: Value) -> tuple[Value, Value, Value]:
+    """Query, key and value: three products, or views of one."""
+    tape, shape = ops.tape, ops.shape
+    if Role.QKV in ops.linears:
+        fused = linear(ops, ops.linears[Role.QKV], normed)
+        heads = (shape.num_attention_heads * shape.head_dim, 0, 0)
+        groups = (shape.num_key_value_heads * shape.head_dim, 0, 0)
+        views = tape.view(fused, heads), tape.view(fused, groups), tape.view(fused, groups)
+        tape.drop(fused)
+        return views
+    query = linear(ops, ops.linears[Role.QUERY], normed)
+    if shape.learned_position_count:  # OPT scales the query at once
+        query = ops.copy(query)
+    key = linear(ops, ops.linears[Role.KEY], normed)
+    return query, key, linear(ops, ops.linears[Role.VALUE], normed)
+
+
+def _head_norm(ops: Ops, value: Value) -> Value:
+    normed = norm(ops, value)
+    ops.tape.drop(value)
+    return normed
+
+
+def _rotary(ops: Ops, value: Value) -> Value:
+    """Times the cosine, plus its turned half times the sine; backward takes as many again."""
+    tape = ops.tape
+    wide = max(value.bytes, ops.flow.residual)
+    size = value.elements
+    straight = tape.op((value,), size, wide)
+    negative = tape.new((size[0] // 2, 0, 0), value.bytes, needs=False)
+    turned = tape.op((value,), size, value.bytes, work=value.size)
+    tape.drop(negative)
+    crossed = tape.op((turned,), size, wide)
+    tape.drop(turned)
+    total = ops.add(straight, crossed)
+    tape.drop(straight, crossed)
+    # Partial rotary models join both parts anew.
+    return ops.copy(total) if Role.QKV in ops.linears else total
+
+
+def _sdpa(ops: Ops, query: Value, key: Value, value: Value) -> Value:
+    """The kernel that CUDA takes: flash knows no masks and no fp32, and memory-efficient
+    attention no grouped heads, which are repeated where there is a mask.
+    """
+    tape, operand = ops.tape, ops.flow.operand
+    narrow = [ops.cast(item, operand) for item in (query, key, value)]
+    grouped = key.elements != query.elements
+    if ops.masked and grouped:
+        repeated = [tape.op((item,), query.elements, operand) for item in narrow[1:]]
+        tape.drop(*narrow[1:])
+        narrow[1:] = repeated
+    plain = operand == FP32 and grouped and not ops.masked
+    result = (_math if plain else _fused)(ops, *narrow)
+    tape.drop(*narrow)
+    return result
+
+
+def _fused(ops: Ops, query: Value, key: Value, value: Value) -> Value:
+    """Flash or memory-efficient: the result and the fp32 log-sum-exp stay, dq is summed up in
+    fp32, gradients of grouped keys and values are made for every head. A mask stays, too.
+    Source: FlashAttention (arXiv 2205.14135).
+    """
+    tape, operand = ops.tape, ops.flow.operand
+    heads, size = ops.shape.num_attention_heads, ops.shape.head_dim
+    beside = [tape.new((heads, 0, 0), FP32, needs=False)]
+    if ops.masked:
+        beside.append(tape.new((0, 0, 1), operand, needs=False))
+    expanded = 2 * heads * size * operand if key.elements != query.elements else 0
+    sides = (query, key, value)
+    result = tape.op(
+        sides,
+        query.elements,
+        operand,
+        saves=(*sides, *beside, None),
+        work=(heads * FP32 + heads * size * FP32 + expanded, 0, 0),
+    )
+    tape.drop(*beside)
+    # Flash lays its result out as the query; partial rotary has joined that head by head.
+    return ops.copy(result) if Role.QKV in ops.linears and not ops.masked else result
+
+
+def _math(ops: Ops, query: Value, key: Value, value: Value) -> Value:
+    """Plain products in fp32: scaled query and repeated, scaled key; softmax of the scores."""
+    tape = ops.tape
+    width, scores = query.elements, (0, 0, ops.shape.num_attention_heads)
+    scaled = tape.op((query,), width, FP32)
+    repeated = [tape.op((item,), width, FP32) for item in (key, value)]
+    turned = tape.op((repeated[0],), width, FP32)
+    raw = tape.op((scaled, turned), scores, FP32, saves=(scaled, turned))
+    chances = tape.op((raw,), scores, FP32, saves=(None,), work=times(scores, FP32))
+    tape.drop(raw)
+    mixed = tape.op((chances, repeated[1]), width, FP32, saves=(chances, repeated[1]))
+    tape.drop(scaled, turned, chances, *repeated)
+    return ops.copy(mixed)
+
+
+def _eager(ops: Ops, query: Value, key: Value, value: Value) -> Value:
+    """Keys and values repeated to all heads, their products with the query and the softmax."""
+    tape, operand = ops.tape, ops.flow.operand
+    width = query.elements
+    repeated = []
+    for item in (key, value):
+        grows = item.elements != width
+        repeated.append(tape.op((item,), width, item.bytes) if grows else tape.view(item))
+    sides = [ops.cast(item, operand) for item in (query, *repeated)]
+    tape.drop(*repeated)
+    weights = _scores(ops, sides[0], sides[1], query.bytes)
+    mixed = tape.op((weights, sides[2]), width, operand, saves=(weights, sides[2]))
+    tape.drop(weights, *sides)
+    return ops.copy(mixed)
+
+
+def _scores(ops: Ops, query: Value, key: Value, given: int) -> Value:
+    """Scores [B, H, S, S]: product, scale, mask, fp32 softmax, back to ``given`` bytes."""
+    tape, operand = ops.tape, ops.flow.operand
+    scores = (0, 0, ops.shape.num_attention_heads)
+    raw = tape.op((query, key), scores, operand, saves=(query, key))
+    scaled = ops.copy(raw)
+    if ops.shape.attn_logit_softcapping:
+        ratio = ops.copy(scaled)
+        curved = tape.op((ratio,), scores, operand, saves=(None,))
+        tape.drop(ratio)
+        scaled = ops.copy(curved)
+    # The mask has the stream's dtype, and so has the sum if that is wider.
+    masked = tape.op((scaled,), scores, max(operand, ops.flow.residual), passes=True)
+    tape.drop(scaled)
+    # fp16 scores are read as they are, bf16 ones copied to fp32 first (aten SoftMax.cpp). CUDA's
+    # backward makes the product of gradient and result before its own result.
+    fp16 = Dtype.FP16 in (ops.settings.autocast, ops.settings.model_dtype)
+    wide = tape.view(masked) if fp16 else ops.cast(masked, FP32)
+    chances = tape.op((wide,), scores, FP32, saves=(None,), work=times(scores, FP32))
+    narrow = ops.cast(chances, given)
+    tape.drop(masked, wide, chances)
+    weights = ops.cast(narrow, operand)
+    tape.drop(narrow)
+    return weights

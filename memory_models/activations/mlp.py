@@ -1,0 +1,89 @@
+"""The MLP of a block as a program: gated, plain, or a mixture of experts.
+
+Sources: transformers' modeling files, integrations/moe.py.
+"""
+
+from __future__ import annotations
+
+from memory_models.activations.fused_kernels import gated_product, lean_product
+from memory_models.activations.linears import linear
+from memory_models.activations.ops import FP32, Ops
+from memory_models.activations.tape import Size, Value, Weight, times
+from memory_models.architecture import Activation, Role
+
+
+def mlp(ops: Ops, normed: Value) -> Value:
+    """From the normed stream to the down projection's result."""
+    if ops.shape.num_experts_per_tok:
+        return _mixture(ops, normed)
+    middle = _middle(ops, normed)
+    result = linear(ops, ops.linears[Role.DOWN], middle)
+    ops.tape.drop(middle)
+    return result
+
+
+def _middle(ops: Ops, normed: Value) -> Value:
+    """What the down projection reads."""
+    tape, linears = ops.tape, ops.linears
+    if Role.GATE_UP in linears:
+        both = linear(ops, linears[Role.GATE_UP], normed)
+        half = (both.elements[0] // 2, 0, 0)
+        gate, up = tape.split(both, (half, half))
+        tape.drop(both)
+        return _gated(ops, _active(ops, gate), up)
+    if lean_product(ops):
+        gate = linear(ops, linears[Role.GATE], normed)
+        return gated_product(ops, gate, linear(ops, linears[Role.UP], normed))
+    if Role.GATE in linears:
+        active = _active(ops, linear(ops, linears[Role.GATE], normed))
+        return _gated(ops, active, linear(ops, linears[Role.UP], normed))
+    return _active(ops, linear(ops, linears[Role.UP], normed))
+
+
+def _gated(ops: Ops, active: Value, up: Value) -> Value:
+    """The product of both, which keeps both."""
+    middle = ops.tape.op((active, up), up.elements, up.bytes, saves=(active, up))
+    ops.tape.drop(active, up)
+    return middle
+
+
+def _active(ops: Ops, value: Value) -> Value:
+    """The activation keeps its input; ReLU its result."""
+    saved = None if ops.shape.activation is Activation.RELU else value
+    result = ops.tape.op((value,), value.elements, value.bytes, saves=(saved,))
+    ops.tape.drop(value)
+    return result
+
+
+def _mixture(ops: Ops, normed: Value) -> Value:
+    """Experts: rows sorted by expert, two grouped products, weighted, put back, summed."""
+    tape, down = ops.tape, ops.linears[Role.DOWN]
+    pairs, hidden, middle = ops.shape.num_experts_per_tok, ops.shape.hidden_size, down.in_features
+    # Fused experts are no linears: a quantised base holds them whole, cast up.
+    stored = FP32 if ops.upcast else ops.stored
+    rows: Size = (pairs * hidden, 0, 0)
+    half: Size = (pairs * middle, 0, 0)
+    matrix = down.count * middle * hidden
+    picked = tape.op((normed,), rows, normed.bytes)
+    both = _grouped(ops, picked, times(half, 2), 2 * matrix, stored)
+    gate, up = tape.split(both, (half, half))
+    tape.drop(both)
+    product = _gated(ops, _active(ops, gate), up)
+    result = _grouped(ops, product, rows, matrix, stored)
+    tape.drop(product)
+    weighted = tape.op((result,), rows, stored, saves=(result,), work=result.size)
+    ordered = tape.op((weighted,), rows, stored)
+    tape.drop(result, weighted)
+    summed = tape.op((ordered,), (hidden, 0, 0), normed.bytes)
+    tape.drop(ordered, picked)
+    return summed
+
+
+def _grouped(ops: Ops, value: Value, out: Size, elements: int, stored: int) -> Value:
+    """A product of every row with its expert, in the weight's dtype: no autocast here."""
+    source = ops.cast(value, stored)
+    weights = (Weight(elements, stored, stored),) if ops.trained else ()
+    saves = (source,) if ops.trained else ()
+    result = ops.tape.op((source,), out, stored, saves=saves, weights=weights)
+    ops.tape.drop(source)
+    return result

@@ -1,0 +1,50 @@
+"""Norms as programs. Source: transformers' modeling files, torch ``layer_norm``."""
+
+from __future__ import annotations
+
+from memory_models.activations.fused_kernels import lean_norm, row_norm
+from memory_models.activations.ops import FP32, Ops
+from memory_models.activations.tape import ZERO, Value, times
+from memory_models.architecture import Norm
+
+
+def norm(ops: Ops, value: Value) -> Value:
+    """The model's kind of norm."""
+    if lean_norm(ops, value):
+        return row_norm(ops, value)
+    return layer_norm(ops, value) if ops.shape.norm is Norm.LAYER else rms_norm(ops, value)
+
+
+def layer_norm(ops: Ops, value: Value) -> Value:
+    """One kernel, which keeps its input; under autocast in fp32."""
+    source = ops.cast(value, FP32 if ops.autocast else value.bytes)
+    result = ops.tape.op((source,), source.elements, source.bytes, saves=(source,))
+    ops.tape.drop(source)
+    return result
+
+
+def rms_norm(ops: Ops, value: Value) -> Value:
+    """fp32 copy, its square, the scaled copy, back to the dtype, times the weight.
+
+    The mean's gradient comes back through the square: two fp32 temporaries of the source.
+    """
+    tape, whole = ops.tape, times(value.elements, FP32)
+    source = ops.cast(value, FP32)
+    square = tape.op((source,), source.elements, FP32, saves=(source,), work=times(whole, 2))
+    tape.drop(square)
+    scaled = tape.op((source,), source.elements, FP32, saves=(source,), work=whole)
+    tape.drop(source)
+    in_fp32 = ops.shape.norm_scales_in_fp32
+    narrow = scaled if in_fp32 else ops.cast(scaled, value.bytes)
+    scale = FP32 if ops.upcast else value.bytes
+    wide = narrow.bytes if in_fp32 else max(value.bytes, scale)
+    saves = (narrow,) if ops.trained else ()
+    work = narrow.size if ops.trained else ZERO
+    result = tape.op((narrow,), narrow.elements, wide, saves=saves, work=work)
+    tape.drop(narrow)
+    if not in_fp32:
+        tape.drop(scaled)
+        return result
+    output = ops.cast(result, value.bytes)
+    tape.drop(result)
+    return output

@@ -1,0 +1,81 @@
+"""What every module of a program shares: the tape, the shapes, the dtypes and the common ops."""
+
+from __future__ import annotations
+
+from memory_models.activations.tape import Size, Tape, Value, Weight
+from memory_models.architecture import Architecture
+from memory_models.settings import Dtype, TrainingSettings
+from memory_models.states.precision import Precision, precision
+
+FP32 = 4
+
+
+class Ops:
+    """Ops on one tape, for one model and recipe; a program of modules is built from them."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        settings: TrainingSettings,
+        *,
+        trained: bool,
+        masked: bool = False,
+    ) -> None:
+        self.shape, self.settings = architecture, settings
+        self.trained = trained
+        """The base's own weights get gradients."""
+        self.masked = masked
+        """Attention needs a mask: a sliding window shorter than the sequence."""
+        self.flow: Precision = precision(settings)
+        self.tape = Tape()
+        self.autocast = settings.autocast is not None
+        self.stored = FP32 if settings.model_dtype is Dtype.FP32 else 2
+        """Bytes an element of base weights as loaded."""
+        self.adapter = self.stored if settings.uniform_dtype else FP32
+        """Bytes an element of an adapter's matrices."""
+        self.upcast = settings.upcasts_base
+        """A quantised base's norms and fused experts are in fp32, unless DeepSpeed cast them."""
+        self.linears = {linear.role: linear for linear in architecture.block}
+        self.cached: list[Value] = []
+        """Casts of trained weights that autocast holds until its context ends."""
+
+    def add(self, left: Value, right: Value) -> Value:
+        """A sum in the wider dtype; the incoming gradient is both terms' gradient."""
+        wider = max(left.bytes, right.bytes)
+        return self.tape.op((left, right), left.elements, wider, passes=True)
+
+    def cast(self, value: Value, bytes: int) -> Value:
+        """A copy in another dtype, or the same tensor once more."""
+        if value.bytes == bytes:
+            return self.tape.view(value)
+        return self.tape.op((value,), value.elements, bytes)
+
+    def copy(self, value: Value) -> Value:
+        """A fresh tensor of the same size that takes the place of ``value``."""
+        fresh = self.tape.op((value,), value.elements, value.bytes)
+        self.tape.drop(value)
+        return fresh
+
+    def dropout(self, value: Value) -> Value:
+        """A fresh tensor; the mask of one byte an element is kept."""
+        mask = self.tape.new(value.elements, 1, needs=False)
+        result = self.tape.op((value,), value.elements, value.bytes, saves=(mask,))
+        self.tape.drop(mask)
+        return result
+
+    def product(self, source: Value, out: Size, elements: int, stored: int) -> Value:
+        """A product with a weight of ``stored`` bytes an element; autocast casts it if fp32."""
+        cast = None
+        if self.autocast and stored == FP32:
+            cast = self.tape.new((0, elements, 0), self.flow.operand, needs=False)
+        weights = (Weight(elements, self.flow.operand, stored),) if self.trained else ()
+        saves = [source] if self.trained else []
+        if cast is not None and (source.needs or self.trained):
+            saves.append(cast)
+        result = self.tape.op((source,), out, self.flow.operand, saves=saves, weights=weights)
+        if cast is not None:
+            if self.trained:
+                self.cached.append(cast)
+            else:
+                self.tape.drop(cast)
+        return result

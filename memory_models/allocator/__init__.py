@@ -1,0 +1,1 @@
+"""PyTorch's caching allocator, simulated, and a step replayed through it."""

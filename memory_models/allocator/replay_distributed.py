@@ -1,0 +1,298 @@
+"""Events that several ranks add to a replayed step: flat groups, buckets, gathered parameters.
+
+Sources: those of zero.py, gradients.py and gathered.py. Under ZeRO-3 two blocks' parameters are
+there at any time, so what comes and goes between activations is what fragments memory.
+Ignores: flat copies of several small parameters; modules that gather one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from memory_models.architecture import Architecture
+from memory_models.recipes import recipe_of, standing_of
+from memory_models.settings import FinetuningType, TrainingSettings
+from memory_models.sharding.all_gather import block_tensors
+from memory_models.sharding.deepspeed_config import persistent_elements, reduce_bucket_elements
+from memory_models.sharding.held_gradients import (
+    MASTER_BYTES,
+    NORM_BYTES,
+    NORM_ELEMENTS,
+    TEMPORARIES,
+)
+from memory_models.sharding.partition import in_order, shards
+from memory_models.sharding.states import DDP_BUCKET_BYTES, base_parts, whole_bytes
+from memory_models.states.optimizer import (
+    PAGED,
+    STATE_BYTES,
+    Tensor,
+    gradient_bytes,
+    trained_element_bytes,
+    trained_tensors,
+)
+from memory_models.states.storage import BYTES
+from memory_models.states.weights import base_tensors, embedding_parameters
+
+
+class Memory(Protocol):
+    """The replayed allocator."""
+
+    def take(self, size: int, copies: int = 1) -> None:
+        """Tensors come."""
+
+    def give(self, size: int, copies: int = 1) -> None:
+        """Tensors go."""
+
+    def empty(self) -> None:
+        """Free segments go."""
+
+
+class Ranks:
+    """What one of several ranks takes and gives beside the programs; alone, nothing."""
+
+    def __init__(self, memory: Memory, shape: Architecture, settings: TrainingSettings) -> None:
+        self.memory, self.shape, self.settings = memory, shape, settings
+        self.stage = settings.zero_stage
+        self.element = trained_element_bytes(settings)
+        self.half = BYTES[settings.model_dtype]
+        self.cut = shards(shape, standing_of(settings))
+        self.bucket = self.element * reduce_bucket_elements(shape) if self.stage in (1, 2) else 0
+        owns = self.stage in (1, 2) and not settings.offload_optimizer
+        self.part = self.element * self.cut.touched if owns else 0
+        self.parts = 0
+        """Flat parts of this rank's gradients that are there."""
+        gathers = self.stage == 3 and (settings.world_size > 1 or settings.offload_param)
+        self.block = tuple(self._block()) if gathers else ()
+        self.wide = tuple(self._wide()) if self.stage == 2 and settings.offload_optimizer else ()
+        self.boundary = True
+        """The micro-batch is the step's last."""
+        self.held: list[int] = []
+        """Gradients that offload keeps until backward has ended."""
+        self.head = self.half * embedding_parameters(shape) if gathers else 0
+        self.flat = self.head if settings.uses_adapter else 0
+        """Beside adapters an embedding is gathered in one piece with them, then copied apart."""
+        again = settings.finetuning_type is FinetuningType.FULL or settings.gradient_checkpointing
+        self.last = self.head if again else 0
+        """The embedding's own backward gathers it once more."""
+
+    def _block(self) -> Iterator[int]:
+        """Bytes of one block's shared-out parameters."""
+        recipe, smallest = recipe_of(self.settings), persistent_elements(self.shape)
+        for elements, size in block_tensors(self.shape, recipe, self.half):
+            if elements > smallest:
+                yield size
+
+    def _wide(self) -> Iterator[int]:
+        """Elements of this rank's gradients of one block that no bucket holds."""
+        limit, ranks = reduce_bucket_elements(self.shape), self.settings.world_size
+        tensors = trained_tensors(self.shape, self.settings)
+        layers = max(tensor.copies for tensor in tensors)
+        wide = [t.elements for t in tensors if t.copies == layers and t.elements > limit]
+        yield from wide[::ranks]
+
+    def reduce_block(self, *, outer: bool) -> None:
+        """Offload reduces a block's large gradients; ``outer``: what that takes is replayed."""
+        for elements in self.wide:
+            self.reduce(elements, elements, outer=outer)
+
+    def reduce_embedding(self) -> None:
+        """The same of an embedding or a head."""
+        if self.wide:
+            self.reduce(embedding_parameters(self.shape), self.cut.piece)
+        elif self.stage == 3 and self.settings.offload_optimizer and self.boundary:
+            for size in (NORM_BYTES, MASTER_BYTES):
+                self.memory.take(size * min(NORM_ELEMENTS, self.cut.piece))
+                self.memory.give(size * min(NORM_ELEMENTS, self.cut.piece))
+
+    def reduce(self, elements: int, piece: int, *, outer: bool = True) -> None:
+        """A gradient's clone stays, or its norm is taken and it goes to the host in fp32."""
+        memory = self.memory
+        if not self.boundary:
+            memory.take(self.element * elements)
+            self.held.append(self.element * elements)
+        elif outer:
+            memory.take(self.element * elements)
+            for bytes_each in (NORM_BYTES, MASTER_BYTES):
+                memory.take(bytes_each * piece)
+                memory.give(bytes_each * piece)
+            memory.give(self.element * elements)
+
+    def load_sharded(self) -> None:
+        """ZeRO-3's weights: every part by itself, trained ones flat."""
+        memory, settings = self.memory, self.settings
+        if settings.finetuning_type is not FinetuningType.FULL and not settings.offload_param:
+            for size, copies in base_parts(self.shape, settings):
+                memory.take(size, copies)
+        if not settings.offload_param:
+            memory.take(self.element * self.cut.share)
+        self._masters()
+        memory.take(self.element * reduce_bucket_elements(self.shape))
+        if not settings.offload_optimizer:
+            memory.take(self.element * self.cut.share)
+        if self.block:
+            memory.take(whole_bytes(self.shape, settings))
+
+    def loaded(self) -> None:
+        """What is built once the weights are there."""
+        if self.stage == 0:
+            self._ddp_buckets()
+        elif self.stage < 3:
+            self._flatten()
+            if self.settings.offload_optimizer:
+                self.memory.take(self.element * self.cut.largest)
+
+    def _ddp_buckets(self) -> None:
+        if self.settings.world_size > 1:
+            whole, rest = divmod(gradient_bytes(self.shape, self.settings), DDP_BUCKET_BYTES)
+            self.memory.take(DDP_BUCKET_BYTES, whole)
+            self.memory.take(rest)
+
+    def _flatten(self) -> None:
+        """Casts of what was in fp32; group by group a flat copy of trained tensors, which go, and
+        their masters. Before each group, and so behind the one before, the cache is emptied.
+        """
+        memory, settings = self.memory, self.settings
+        if settings.quantization is not None:
+            for elements, copies in base_tensors(self.shape):
+                memory.take(self.half * elements, copies)
+                memory.give(MASTER_BYTES * elements, copies)
+        ordered = list(in_order(trained_tensors(self.shape, settings)))
+        for number, share in enumerate(self.cut.shares):
+            memory.empty()
+            memory.take(self.element * share * settings.world_size)
+            for tensor in ordered:
+                vector = tensor.rows == 1 and not settings.uses_adapter
+                if vector == (number == 1):
+                    memory.give(self.element * tensor.elements)
+            if not settings.offload_optimizer:
+                memory.take(self.element * share)
+                memory.take(MASTER_BYTES * share)
+                memory.give(self.element * share)
+        self._show(self.cut.shares)
+
+    def _masters(self) -> None:
+        """Stage 3: fp32 masters by way of a copy that stays until the next one is made."""
+        if self.settings.offload_optimizer:
+            return
+        memory, earlier = self.memory, 0
+        for share in self.cut.shares:
+            memory.take(MASTER_BYTES * share)
+            memory.give(earlier)
+            memory.take(MASTER_BYTES * share)
+            earlier = MASTER_BYTES * share
+        memory.give(earlier)
+        self._show((max(self.cut.shares),))
+
+    def _show(self, shares: tuple[int, ...]) -> None:
+        """Gradients that the optimizer is shown before there are any."""
+        for share in () if self.settings.offload_optimizer else shares:
+            self.memory.take(MASTER_BYTES * share)
+        for share in () if self.settings.offload_optimizer else shares:
+            self.memory.give(MASTER_BYTES * share)
+
+    def enter(self, place: int, count: int, step: int) -> None:
+        """A block is due: its parameters are there already, the next one's are fetched."""
+        if place in (0, count - 1) and place - step not in range(count):
+            self._take_block()
+        if place + step in range(count):
+            self._take_block()
+        if place == 0 and step < 0 and self.last:
+            self._gather_embedding()
+
+    def _take_block(self) -> None:
+        for size in self.block:
+            self.memory.take(size)
+
+    def leave(self) -> None:
+        """A block is done."""
+        for size in self.block:
+            self.memory.give(size)
+
+    def embedding_begins(self) -> None:
+        """The embedding is gathered."""
+        self.memory.take(self.head)
+
+    def embedding_ends(self) -> None:
+        """It goes: its next use is many blocks away."""
+        self.memory.give(self.head)
+
+    def loss_begins(self) -> None:
+        """The head is gathered."""
+        self._gather_embedding()
+
+    def _gather_embedding(self) -> None:
+        self.memory.take(self.flat)
+        self.memory.take(self.head)
+        self.memory.give(self.flat)
+
+    def loss_ends(self) -> None:
+        """The head was there in the loss's backward, too."""
+        self.memory.give(self.head)
+
+    def backward_begins(self) -> None:
+        """The bucket and a part for what comes out of it."""
+        self.memory.take(self.bucket)
+        if self.stage == 2 and self.part:
+            self.memory.take(self.part)
+            self.parts += 1
+
+    def backward_ends(self) -> None:
+        """A flat copy on the way to all ranks; parts of several micro-batches are summed up."""
+        if self.stage:
+            flat = self.element * min(reduce_bucket_elements(self.shape), self.cut.total)
+            self.memory.take(flat)
+            self.memory.give(flat)
+        while self.held:
+            self.memory.give(self.held.pop())
+        if self.last:
+            self.memory.give(self.last)
+        if self.parts > 1:
+            self.memory.give(self.part)
+            self.parts -= 1
+        self.memory.give(self.bucket)
+
+    def step(self, *, first: bool) -> None:
+        """DeepSpeed's step: the norm; a group's gradient flat, then in fp32; the optimizer."""
+        memory, settings = self.memory, self.settings
+        if self.stage == 1:
+            if self.part:
+                memory.take(self.part)
+                self.parts = 1
+            self._drop(own=True)
+        if not settings.offload_optimizer:
+            memory.take(NORM_BYTES * self.cut.piece)
+            memory.give(NORM_BYTES * self.cut.piece)
+        if self.stage == 1:
+            self._drop(own=False)
+        groups = () if settings.offload_optimizer else self.cut.shares
+        for number, share in enumerate(groups, start=1):
+            memory.take(self.element * share)
+            memory.take(MASTER_BYTES * share)
+            memory.give(self.element * share)
+            if number == len(groups):
+                memory.give(self.part, self.parts)
+                self.parts = 0
+            self._optimize(share, first=first)
+            memory.give(MASTER_BYTES * share)
+        self.parts = 0
+
+    def _drop(self, *, own: bool) -> None:
+        """Stage 1 lets go of gradients: its own once they are flat, the others before the step."""
+        ranks = self.settings.world_size
+        tensors = in_order(trained_tensors(self.shape, self.settings))
+        for number, tensor in enumerate(tensors):
+            if (number % ranks == 0) == own:
+                self.memory.give(self.element * tensor.elements)
+
+    def _optimize(self, share: int, *, first: bool) -> None:
+        """The optimizer on one flat share; its states are made at its first step."""
+        memory, settings = self.memory, self.settings
+        if first:
+            tensor = Tensor(rows=1, columns=share)
+            paged = settings.optimizer in PAGED
+            states = STATE_BYTES[settings.optimizer](tensor, MASTER_BYTES, paged=paged)
+            memory.take(states // 2, 2)
+        work = TEMPORARIES.get(settings.optimizer, 0) * share
+        memory.take(work)
+        memory.give(work)

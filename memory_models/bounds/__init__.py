@@ -1,0 +1,1 @@
+"""95 % intervals around the expected bytes."""

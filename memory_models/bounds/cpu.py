@@ -1,0 +1,37 @@
+"""Training on the CPU: the device is the host, and memory is resident bytes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from memory_models.calibration import DEFAULT, Calibration
+from memory_models.result import Component, Interval, MemoryEstimate
+
+_GPU_ONLY = frozenset({"cuBLAS workspace", "context and libraries", "fragmentation"})
+
+
+def on_cpu(estimate: MemoryEstimate, calibration: Calibration = DEFAULT) -> MemoryEstimate:
+    """The same tensors in host memory: no context, no workspace, libc instead of the caching
+    allocator, and the libraries' own resident bytes on top.
+    """
+    parts = [part for part in estimate.components if part.name not in _GPU_ONLY]
+    tensors = sum(part.bytes for part in parts)
+    runtime = calibration.cpu_runtime_bytes
+    upper = round(tensors * calibration.cpu_activation_upper) + round(1.25 * runtime)
+    resident = Interval(
+        expected=round((tensors + runtime) * calibration.device_factor),
+        upper=round(max(upper, tensors + runtime) * calibration.device_factor),
+    )
+    named = (*parts, Component(name="libraries", bytes=resident.expected - tensors))
+    return replace(
+        estimate,
+        peak_allocated_bytes=Interval(expected=tensors, upper=upper - runtime),
+        peak_reserved_bytes=Interval(expected=tensors, upper=upper - runtime),
+        process_bytes=resident,
+        host_bytes=resident,
+        components=named,
+        assumptions=(
+            "training on the CPU: memory is resident bytes, estimated roughly",
+            *(note for note in estimate.assumptions if "H200" not in note),
+        ),
+    )

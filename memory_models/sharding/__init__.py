@@ -1,0 +1,1 @@
+"""Several processes: what DDP and ZeRO partition, reduce and gather."""

@@ -1,0 +1,1 @@
+"""Bytes that stay from step to step: weights, adapters, optimizer states."""

@@ -1,0 +1,243 @@
+"""Gradients and optimizer states, and what the optimizer's step takes for a moment."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from memory_models.architecture import Architecture, Norm
+from memory_models.bounds.intervals import block_bytes
+from memory_models.settings import (
+    Dtype,
+    FinetuningType,
+    LossKernel,
+    Optimizer,
+    TrainingSettings,
+)
+from memory_models.states.adapters import PARAMETER_BYTES, targets, trainable_parameters
+from memory_models.states.storage import BYTES
+from memory_models.states.weights import embedding_parameters
+
+BLOCK_8BIT = 256
+"""Elements that share one fp32 scale in an 8-bit optimizer. Source: bitsandbytes blockwise."""
+SMALLEST_8BIT = 4096
+"""Tensors with fewer elements keep fp32 states. Source: bitsandbytes ``min_8bit_size``."""
+SMALLEST_PAGED = 100_000
+"""Tensors with fewer elements are not paged. Source: bitsandbytes ``get_state_buffer``."""
+
+ADALORA_IMPORTANCE_BYTES = 12
+
+
+class Tensor(NamedTuple):
+    """A trained tensor: its shape as [rows, columns] and how often it stands in the model."""
+
+    rows: int
+    columns: int
+    copies: int = 1
+    embedding: bool = False
+    """An ``nn.Embedding``: 8-bit optimizers keep its states in fp32."""
+
+    @property
+    def elements(self) -> int:
+        """Elements of one copy."""
+        return self.rows * self.columns
+
+
+@lru_cache(maxsize=4096)
+def trained_tensors(architecture: Architecture, settings: TrainingSettings) -> tuple[Tensor, ...]:
+    """Every trained tensor, grouped by shape; elements add up to ``trainable_parameters``."""
+    if settings.uses_adapter:
+        return tuple(_adapter_tensors(architecture, settings))
+    full = settings.finetuning_type is FinetuningType.FULL
+    layers = architecture.num_hidden_layers if full else settings.freeze_trainable_layers
+    found = []
+    for linear in architecture.block:
+        # Experts are one fused tensor [E, out, in] a matrix; its rows are E x out.
+        found.append(
+            Tensor(
+                rows=linear.out_features * linear.count, columns=linear.in_features, copies=layers
+            )
+        )
+        if linear.bias:
+            found.append(Tensor(rows=1, columns=linear.out_features * linear.count, copies=layers))
+    scales = 2 if architecture.norm is Norm.LAYER else 1
+    found.append(Tensor(rows=1, columns=architecture.norm_width_per_layer * scales, copies=layers))
+    if full:
+        found += _outer_tensors(architecture)
+    return tuple(found)
+
+
+def _adapter_tensors(architecture: Architecture, settings: TrainingSettings) -> list[Tensor]:
+    found = []
+    on = tuple(targets(architecture, settings))
+    pairs = [(rank, target) for rank in settings.ranks for target in on]
+    for rank, (linear, copies) in pairs:
+        found.append(Tensor(rows=rank, columns=linear.in_features, copies=copies))
+        found.append(Tensor(rows=linear.out_features, columns=rank, copies=copies))
+        if settings.finetuning_type is FinetuningType.DORA:
+            found.append(Tensor(rows=1, columns=linear.out_features, copies=copies))
+        if settings.finetuning_type is FinetuningType.ADALORA:
+            found.append(Tensor(rows=1, columns=rank, copies=copies))
+    return found
+
+
+def _outer_tensors(architecture: Architecture) -> list[Tensor]:
+    """Embedding, head, final norm, learned positions and encoder."""
+    vocabulary, hidden = architecture.vocab_size, architecture.hidden_size
+    found = [Tensor(rows=vocabulary, columns=hidden, embedding=True)]
+    if not architecture.tie_word_embeddings:
+        found.append(Tensor(rows=vocabulary, columns=hidden))
+    if architecture.final_norm:
+        scales = 2 if architecture.norm is Norm.LAYER else 1
+        found.append(Tensor(rows=1, columns=hidden * scales))
+    if architecture.learned_position_count:
+        found.append(Tensor(rows=architecture.learned_position_count // hidden, columns=hidden))
+    encoder = architecture.encoder
+    if encoder is not None:
+        for linear in encoder.linears:
+            found.append(Tensor(rows=linear.out_features, columns=linear.in_features))
+            found.append(Tensor(rows=1, columns=linear.out_features))
+        if encoder.embedding_count:
+            width = encoder.embedding_dim
+            found.append(Tensor(rows=encoder.embedding_count // width, columns=width))
+        if encoder.norm_count:
+            found.append(Tensor(rows=1, columns=encoder.norm_count))
+    return found
+
+
+def trained_element_bytes(settings: TrainingSettings) -> int:
+    """Bytes of one trained element and of its gradient: fp32 adapters, else as loaded."""
+    if settings.uses_adapter and not settings.uniform_dtype:
+        return PARAMETER_BYTES
+    return BYTES[settings.model_dtype]
+
+
+def gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes of all gradients, each in its parameter's dtype, on one unsharded rank."""
+    element = trained_element_bytes(settings)
+    return sum(
+        tensor.copies * block_bytes(tensor.elements * element)
+        for tensor in trained_tensors(architecture, settings)
+    )
+
+
+def _eight_bit(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
+    """Device bytes of one tensor's two 8-bit moments; small tensors and embeddings stay fp32.
+
+    Source: transformers' Trainer registers every nn.Embedding for 32-bit states.
+    """
+    if tensor.embedding:
+        return _paged_32bit(tensor, element_bytes, paged=True) if paged else 8 * tensor.elements
+    if tensor.elements < SMALLEST_8BIT:
+        return 2 * 4 * tensor.elements
+    scales = 2 * 4 * (-(-tensor.elements // BLOCK_8BIT))
+    if paged and tensor.elements >= SMALLEST_PAGED:
+        return scales
+    return 2 * tensor.elements + scales
+
+
+def _paged_32bit(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
+    """Device bytes of one tensor's two fp32 moments; large ones live in managed memory."""
+    return 0 if tensor.elements >= SMALLEST_PAGED else 2 * 4 * tensor.elements
+
+
+def _adam(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
+    """Two moments in the parameter's own dtype. Source: torch/optim/adam.py (zeros_like)."""
+    return 2 * block_bytes(element_bytes * tensor.elements)
+
+
+def _factored(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
+    """Adafactor: fp32 row and column sums of a matrix, a full second moment of a vector."""
+    if tensor.rows == 1:
+        return 4 * tensor.elements
+    return 4 * (tensor.rows + tensor.columns)
+
+
+def _none(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
+    """Plain SGD keeps nothing."""
+    return 0
+
+
+STATE_BYTES = {
+    Optimizer.ADAMW_TORCH: _adam,
+    Optimizer.ADAMW_TORCH_FUSED: _adam,
+    Optimizer.ADAMW_BNB_8BIT: _eight_bit,
+    Optimizer.PAGED_ADAMW_8BIT: _eight_bit,
+    Optimizer.PAGED_ADAMW_32BIT: _paged_32bit,
+    Optimizer.ADAFACTOR: _factored,
+    Optimizer.SGD: _none,
+}
+
+PAGED = frozenset({Optimizer.PAGED_ADAMW_8BIT, Optimizer.PAGED_ADAMW_32BIT})
+
+
+def optimizer_state_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Device bytes of the optimizer's states on one unsharded rank, after the first step.
+
+    AdaLoRA keeps an importance, its average and its spread for every trained element beside them.
+    Source: peft/tuners/adalora/model.py (RankAllocator.update_ipt).
+    """
+    state_bytes = STATE_BYTES[settings.optimizer]
+    importance = 0
+    if settings.finetuning_type is FinetuningType.ADALORA:
+        importance = ADALORA_IMPORTANCE_BYTES * trainable_parameters(architecture, settings)
+    element, paged = trained_element_bytes(settings), settings.optimizer in PAGED
+    return importance + sum(
+        tensor.copies * state_bytes(tensor, element, paged=paged)
+        for tensor in trained_tensors(architecture, settings)
+    )
+
+
+def paged_state_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes of states in managed memory: outside the allocator, able to leave the device."""
+    if settings.optimizer not in PAGED:
+        return 0
+    eight_bit = settings.optimizer is Optimizer.PAGED_ADAMW_8BIT
+    return sum(
+        tensor.copies * (2 if eight_bit and not tensor.embedding else 8) * tensor.elements
+        for tensor in trained_tensors(architecture, settings)
+        if tensor.elements >= SMALLEST_PAGED
+    )
+
+
+def step_transient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes that the optimizer's step takes on top of weights, gradients and states.
+
+    ``adamw_torch`` runs foreach on a GPU: the square roots of all second moments at once, in the
+    parameter's dtype. Fused, 8-bit and SGD steps take nothing worth counting. Adafactor works
+    tensor by tensor in fp32: the update, its factored approximation, and copies of gradient and
+    parameter where they are half precision.
+    Source: torch/optim/adam.py (_multi_tensor_adam); transformers/optimization.py (Adafactor).
+    """
+    element = trained_element_bytes(settings)
+    if settings.optimizer is Optimizer.ADAMW_TORCH:
+        return element * trainable_parameters(architecture, settings)
+    if settings.optimizer is Optimizer.ADAFACTOR:
+        largest = max(t.elements for t in trained_tensors(architecture, settings))
+        copies = 2 if element == 4 else 4
+        return 4 * largest * copies
+    return 0
+
+
+def tied_gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes of one gradient [V, D] of a tied embedding; 0 where it is untied or frozen.
+
+    In backward the head's gradient waits for the embedding's, and their sum is a third tensor;
+    with accumulation the sum of earlier micro-batches is there as well.
+    Source: torch/csrc/autograd/input_buffer.cpp.
+    """
+    if settings.finetuning_type is not FinetuningType.FULL:
+        return 0
+    if not architecture.tie_word_embeddings:
+        return 0
+    return embedding_parameters(architecture) * trained_element_bytes(settings)
+
+
+def tied_sum_in_place(settings: TrainingSettings) -> bool:
+    """Whether the head's gradient of a tied embedding takes the sum with the embedding's in place.
+
+    A fresh one does (cast by autocast, or made by the fused loss); a product's is a view, and the
+    sum is a tensor more. Source: torch/csrc/autograd/input_buffer.cpp.
+    """
+    cast = settings.autocast is not None and settings.model_dtype is Dtype.FP32
+    return cast or settings.loss_kernel is LossKernel.FUSED

@@ -1,0 +1,42 @@
+"""Which dtype flows where: the residual stream, matrix operands, outputs of linears."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memory_models.settings import Dtype, TrainingSettings
+from memory_models.states.storage import BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precision:
+    """Bytes an element of what flows through a decoder block."""
+
+    operand: int
+    """Operands of matrix products and attention."""
+    residual: int
+    """The residual stream, and so every checkpoint at a block's boundary."""
+    projected: int
+    """Outputs of linears that read the residual stream (q, k, v, gate, up)."""
+    casts_input: bool
+    """A linear makes its own half-precision copy of what it reads (autocast of an fp32 stream)."""
+
+
+def precision(settings: TrainingSettings) -> Precision:
+    """Dtypes under the reference recipe.
+
+    A half-precision model flows in its own dtype, under autocast or not. An fp32 model under
+    autocast keeps an fp32 stream around half-precision products. A quantised base has fp32
+    embeddings and norms (``prepare_model_for_kbit_training``), so its stream is fp32, and
+    bitsandbytes returns a linear's output in its input's dtype.
+    Under DeepSpeed everything has one dtype and nothing is cast (``recipes.as_run``).
+    Source: torch/amp/autocast_mode.py; bitsandbytes nn/modules.py (Linear4bit.forward).
+    """
+    if settings.upcasts_base:
+        operand = 4 if settings.autocast is None else BYTES[settings.autocast]
+        return Precision(operand=operand, residual=4, projected=4, casts_input=operand < 4)
+    if settings.model_dtype is not Dtype.FP32:
+        return Precision(operand=2, residual=2, projected=2, casts_input=False)
+    if settings.autocast is None:
+        return Precision(operand=4, residual=4, projected=4, casts_input=False)
+    return Precision(operand=2, residual=4, projected=2, casts_input=True)

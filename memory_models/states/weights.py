@@ -1,0 +1,168 @@
+"""Parameters of the base model, counted exactly from its shapes, and the bytes that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from memory_models.architecture import Architecture, Linear, Norm
+from memory_models.bounds.intervals import block_bytes
+from memory_models.settings import Dtype, Quantization, TrainingSettings
+from memory_models.states.storage import BYTES, nf4_bytes
+from memory_models.units import ceil_div, round_up
+
+ALLOCATION_BYTES = 512
+"""Smallest block of PyTorch's CUDA allocator. Source: kMinBlockSize, CUDACachingAllocator.cpp."""
+
+
+def linear_parameters(linear: Linear) -> int:
+    """Elements of one linear of a block, all its copies, bias included."""
+    return linear.weight_count + linear.bias_count
+
+
+def norm_parameters_per_layer(architecture: Architecture) -> int:
+    """Elements of the norms of one block; a LayerNorm holds a scale and a bias."""
+    per_width = 2 if architecture.norm is Norm.LAYER else 1
+    return per_width * architecture.norm_width_per_layer
+
+
+def block_parameters(architecture: Architecture) -> int:
+    """Elements of one decoder block."""
+    linears = sum(linear_parameters(linear) for linear in architecture.block)
+    return linears + norm_parameters_per_layer(architecture)
+
+
+def embedding_parameters(architecture: Architecture) -> int:
+    """Elements of the token embedding, [V, D]."""
+    return architecture.vocab_size * architecture.hidden_size
+
+
+def head_parameters(architecture: Architecture) -> int:
+    """Elements of the output head beyond the embedding: none when tied."""
+    bias = architecture.vocab_size if architecture.head_bias else 0
+    return bias + (0 if architecture.tie_word_embeddings else embedding_parameters(architecture))
+
+
+def encoder_parameters(architecture: Architecture) -> int:
+    """Elements of the time-series encoder."""
+    encoder = architecture.encoder
+    if encoder is None:
+        return 0
+    linears = sum(linear_parameters(linear) for linear in encoder.linears)
+    return linears + encoder.embedding_count + encoder.norm_count
+
+
+def final_norm_parameters(architecture: Architecture) -> int:
+    """Elements of the norm before the head."""
+    if not architecture.final_norm:
+        return 0
+    return architecture.hidden_size * (2 if architecture.norm is Norm.LAYER else 1)
+
+
+def total_parameters(architecture: Architecture) -> int:
+    """Elements of the whole model."""
+    return (
+        embedding_parameters(architecture)
+        + architecture.learned_position_count
+        + architecture.num_hidden_layers * block_parameters(architecture)
+        + final_norm_parameters(architecture)
+        + head_parameters(architecture)
+        + encoder_parameters(architecture)
+        + sum(linear_parameters(linear) for linear in architecture.extra_linears)
+    )
+
+
+def quantized_linears(architecture: Architecture) -> Iterator[tuple[Linear, int]]:
+    """Linears that bitsandbytes replaces, with how often each stands in the model.
+
+    transformers quantises every ``nn.Linear`` but the output head. The experts of a mixture are
+    held in fused parameters, not ``nn.Linear``, and stay as they were loaded.
+    """
+    for linear in architecture.block:
+        if linear.count == 1:
+            yield linear, architecture.num_hidden_layers
+    if architecture.encoder is not None:
+        for linear in architecture.encoder.linears:
+            yield linear, 1
+
+
+def is_quantized(linear: Linear, quantization: Quantization | None) -> bool:
+    """Whether bitsandbytes replaces this linear of a block."""
+    return quantization is not None and linear.count == 1
+
+
+def packed_bytes(linear: Linear, quantization: Quantization | None) -> int:
+    """Bytes of one quantised matrix without its constants."""
+    eight_bit = quantization is Quantization.INT8
+    return linear.weight_count if eight_bit else ceil_div(linear.weight_count, 2)
+
+
+def quantized_weight_bytes(linear: Linear, quantization: Quantization) -> int:
+    """Bytes of one matrix in quantised storage, constants included.
+
+    int8: one byte an element and an fp32 scale a row. NF4: see ``dtypes.nf4_bytes``.
+    Source: bitsandbytes, nn/modules.py (Linear8bitLt, Linear4bit).
+    """
+    if quantization is Quantization.INT8:
+        return linear.weight_count + round_up(4 * linear.out_features, ALLOCATION_BYTES)
+    return nf4_bytes(linear.weight_count, double=quantization is Quantization.NF4_DQ)
+
+
+def base_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:
+    """Elements of every tensor that bitsandbytes leaves alone if it quantises, and its copies."""
+    layers = architecture.num_hidden_layers
+    for linear in architecture.block:
+        yield linear.bias_count, layers
+        if linear.count > 1:
+            yield linear.weight_count, layers
+    yield norm_parameters_per_layer(architecture), layers
+    yield embedding_parameters(architecture), 1 if architecture.tie_word_embeddings else 2
+    yield architecture.vocab_size if architecture.head_bias else 0, 1
+    yield architecture.learned_position_count, 1
+    yield final_norm_parameters(architecture), 1
+    encoder = architecture.encoder
+    if encoder is not None:
+        yield sum(linear.bias_count for linear in encoder.linears), 1
+        yield encoder.embedding_count + encoder.norm_count, 1
+    for linear in architecture.extra_linears:
+        yield linear_parameters(linear), 1
+
+
+@lru_cache(maxsize=1024)
+def weight_bytes(
+    architecture: Architecture,
+    dtype: Dtype,
+    quantization: Quantization | None,
+    *,
+    upcast: bool = True,
+) -> int:
+    """Bytes of the base model's parameters as the allocator holds them; ``dtype`` as loaded.
+
+    ``upcast``: what is left unquantised in a quantised base is in fp32.
+    """
+    element = BYTES[Dtype.FP32 if quantization is not None and upcast else dtype]
+    total = sum(
+        copies * block_bytes(elements * element) for elements, copies in base_tensors(architecture)
+    )
+    for linear, copies in quantized_linears(architecture):
+        if quantization is None:
+            total += copies * block_bytes(linear.weight_count * element)
+        else:
+            total += copies * quantized_weight_bytes(linear, quantization)
+    return total
+
+
+def base_weight_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes of the base model's parameters and buffers on one unsharded rank.
+
+    ``prepare_model_for_kbit_training`` casts every half-precision parameter that is not 4-bit to
+    fp32: embedding, head, norms and biases. Source: peft/utils/other.py. DeepSpeed casts them back.
+    """
+    rotary = architecture.rotary_buffer_count * BYTES[settings.model_dtype]
+    dtype, quantization = settings.model_dtype, settings.quantization
+    return weight_bytes(architecture, dtype, quantization, upcast=settings.upcasts_base) + rotary
+
+
+def largest_quantized_weight(architecture: Architecture) -> int:
+    """Elements of the largest quantised matrix: what one de-quantised copy takes."""
+    return max((linear.weight_count for linear, _ in quantized_linears(architecture)), default=0)

@@ -1,0 +1,184 @@
+"""The moments at which a step may peak; the peak is persistent bytes plus the largest of them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from memory_models.activations.encoder import encoder_bytes
+from memory_models.activations.layers import Stack, mask_bytes, recomputed_layers, stack_of
+from memory_models.activations.lm_head import TailMemory, tail_memory
+from memory_models.activations.loss_chunks import fused_rows
+from memory_models.architecture import Architecture
+from memory_models.recipes import kept_recipe, recipe_of, standing_of, tail_recipe_of
+from memory_models.settings import FinetuningType, TrainingSettings
+from memory_models.sharding.all_gather import Gathered, gathered
+from memory_models.sharding.gradients import Gradients
+from memory_models.sharding.held_gradients import gradients
+from memory_models.states.adapters import trainable_parameters
+from memory_models.states.layer_inputs import autocast_cache_bytes, tokens
+from memory_models.states.weights import embedding_parameters, encoder_parameters
+
+
+class Instant(NamedTuple):
+    """A moment of a step: what is alive then besides the persistent bytes, per rank."""
+
+    name: str
+    checkpoints: int = 0
+    """What the blocks keep for backward."""
+    plain: int = 0
+    """Of it what blocks keep that are not checkpointed where others are."""
+    block: int = 0
+    """The one block at work."""
+    loss: int = 0
+    """Head and loss."""
+    gradients: int = 0
+    """With the buckets that reduce them."""
+    step: int = 0
+    gathered: int = 0
+    """Whole parameters, of which a rank owns a part."""
+
+    @property
+    def bytes(self) -> int:
+        """All of it."""
+        alive = self.checkpoints + self.block + self.loss + self.gathered
+        return alive + self.gradients + self.step
+
+
+class _Fixed(NamedTuple):
+    """What lengths and batches do not change, in bytes."""
+
+    tail: TailMemory
+    gradients: Gradients
+    gathered: Gathered
+    cache: int
+    """Casts of trained weights that autocast holds beside checkpoints until forward has ended."""
+
+
+@lru_cache(maxsize=4096)
+def _fixed(architecture: Architecture, standing: TrainingSettings) -> _Fixed:
+    cache = 0
+    if standing.gradient_checkpointing:
+        cache = autocast_cache_bytes(_block_trained(architecture, standing), standing)
+    gathers = standing.zero_stage == 3 and (standing.world_size > 1 or standing.offload_param)
+    return _Fixed(
+        tail=tail_memory(architecture, tail_recipe_of(standing)),
+        gradients=gradients(architecture, standing),
+        gathered=gathered(architecture, recipe_of(standing)) if gathers else Gathered(),
+        cache=cache,
+    )
+
+
+def load(architecture: Architecture, standing: TrainingSettings, later: int) -> Instant:
+    """The moment at which DeepSpeed's engine is built; ``later``: persistent bytes to come."""
+    return Instant(name="load", step=_fixed(architecture, standing).gradients.load - later)
+
+
+def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[Instant, ...]:
+    """Candidate moments of one optimizer step; ``settings`` as ``recipes.as_run`` gives them."""
+    fixed, stack = _fixed(architecture, standing_of(settings)), stack_of(architecture, settings)
+    n, rows = tokens(settings), fused_rows(architecture, settings)
+    masks, series = mask_bytes(architecture, settings), encoder_bytes(architecture, settings)
+    held, whole, cache = fixed.gradients, fixed.gathered, fixed.cache
+    selective = settings.checkpointed_layers is not None
+    if selective:
+        cache = cache * recomputed_layers(architecture, settings) // architecture.num_hidden_layers
+        whole = _gathered_by_both(architecture, settings, whole)
+    passing = _passing(architecture, n) if whole.forward and settings.gradient_checkpointing else 0
+    loss = Instant(
+        name="loss",
+        checkpoints=series + stack.all_kept,
+        plain=stack.plain,
+        block=masks,
+        loss=fixed.tail.backward.bytes(n, rows),
+        gradients=held.loss,
+        gathered=whole.loss,
+    )
+    found: tuple[Instant, ...] = (
+        Instant(
+            name="forward",
+            checkpoints=series + stack.all_kept - stack.last_kept,
+            plain=max(0, stack.plain - stack.last_kept),
+            block=max(stack.forward, passing) + masks + (cache if selective else 0),
+            gradients=held.early,
+            gathered=whole.forward,
+        ),
+        loss._replace(
+            name="forward, loss",
+            loss=cache + fixed.tail.forward.bytes(n, rows),
+            gradients=held.early,
+        ),
+        loss,
+        Instant(
+            name="backward, last block",
+            checkpoints=series + stack.all_kept - stack.last_kept + stack.boundary,
+            plain=max(0, stack.plain - stack.last_kept),
+            block=stack.backward + masks,
+            gradients=_at_last_block(held, stack, architecture.num_hidden_layers),
+            gathered=whole.last,
+        ),
+        Instant(
+            name="backward, first block",
+            checkpoints=series + stack.below_trained + stack.boundary,
+            block=stack.first_backward + masks,
+            gradients=held.first,
+            gathered=whole.first,
+        ),
+        Instant(name="backward, embedding", gradients=held.end, gathered=whole.end),
+        Instant(name="step", gradients=held.kept, step=held.step),
+    )
+    if selective:
+        above = architecture.num_hidden_layers - recomputed_layers(architecture, settings)
+        again = _last_checkpoint(stack, held, whole, masks, above)
+        found = (*found, again._replace(checkpoints=series + again.checkpoints))
+    if not held.head:
+        return found
+    return (*found, loss._replace(name="backward, head", loss=0, gradients=held.head))
+
+
+def _at_last_block(held: Gradients, stack: Stack, layers: int) -> int:
+    """Gradients at the last block's backward, or later where a bucket of blocks is reduced."""
+    if not held.blocks:
+        return held.last
+    return max(held.last, held.reduced - held.blocks * (stack.all_kept // layers))
+
+
+def _gathered_by_both(
+    architecture: Architecture, settings: TrainingSettings, whole: Gathered
+) -> Gathered:
+    """The most that blocks with and without a checkpoint have gathered."""
+    if not whole.loss:
+        return whole
+    other = gathered(architecture, kept_recipe(recipe_of(settings)))
+    return Gathered(*map(max, whole, other))
+
+
+def _last_checkpoint(
+    stack: Stack, held: Gradients, whole: Gathered, masks: int, last: int
+) -> Instant:
+    """The last checkpointed block runs again; ``last``: blocks above it, which are done."""
+    return Instant(
+        name="backward, last checkpoint",
+        checkpoints=stack.below_plain,
+        block=stack.again + masks,
+        gradients=held.after(last),
+        gathered=max(whole.last, whole.first),
+    )
+
+
+def _passing(architecture: Architecture, tokens: int) -> int:
+    """What a block's last product has around it where the head is gathered in forward already.
+
+    Its input, its result, the norm's and the stream in between, in half precision. Without
+    gathered parameters forward is no peak under checkpointing.
+    """
+    return 2 * tokens * (architecture.intermediate_size + 3 * architecture.hidden_size)
+
+
+def _block_trained(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Trained elements inside the blocks."""
+    outside = 0
+    if settings.finetuning_type is FinetuningType.FULL:
+        heads = 1 if architecture.tie_word_embeddings else 2
+        outside = heads * embedding_parameters(architecture) + encoder_parameters(architecture)
+    return trainable_parameters(architecture, settings) - outside

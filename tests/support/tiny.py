@@ -1,0 +1,152 @@
+"""A text model of 0.1 M parameters, a word tokenizer and a dataset: what the tests train."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from memory_models.device import Host, Machine
+from memory_models.result import Component, Interval, MemoryEstimate
+from memory_models.settings import Dtype
+from tsplanner.planner.plan import (
+    DatasetRef,
+    HardwareSettings,
+    LearningSettings,
+    ModelRef,
+    Plan,
+    TimeEstimate,
+    Verdict,
+)
+
+CONFIG: dict[str, object] = {
+    "model_type": "qwen2",
+    "architectures": ["Qwen2ForCausalLM"],
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 128,
+    "max_position_embeddings": 256,
+    "tie_word_embeddings": False,
+}
+TEXT = "a rises falls series trend up down flat peak value noise is the with of and"
+WORDS = [*TEXT.split(" "), *[str(number) for number in range(60)]]
+
+
+def write_model(folder: Path) -> Path:
+    """config.json and a word-level tokenizer.json; no weights."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    special = ["<pad>", "<eos>", "<unk>"]
+    vocabulary = {word: index for index, word in enumerate([*special, *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(special)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": "<pad>",
+        "eos_token": "<eos>",
+        "unk_token": "<unk>",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def write_dataset(path: Path, rows: int = 20) -> Path:
+    """Alpaca rows whose answer follows from the question."""
+    lines = [
+        {
+            "instruction": f"series of {row} and {(row * 7) % 60} with noise " * (1 + row % 3),
+            "input": "",
+            "output": f"the trend is {'up' if row % 2 else 'down'} value {row} " * (1 + row % 2),
+        }
+        for row in range(rows)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def machine() -> Machine:
+    """Two cores and 16 GiB, no GPU."""
+    host = Host(total_bytes=16 * 2**30, available_bytes=12 * 2**30, cpu_count=2)
+    return Machine(name="test machine", devices=(), host=host)
+
+
+def plan(folder: Path, *, rows: int = 20) -> Plan:
+    """LoRA of the tiny model on 20 rows, 2 held out: 5 steps of 4 rows an epoch."""
+    model = write_model(folder / "model")
+    dataset = write_dataset(folder / "rows.jsonl", rows)
+    interval = Interval(expected=600 * 2**20, upper=900 * 2**20)
+    return Plan(
+        tsplanner_version="0.1.0",
+        model=ModelRef(
+            name="tiny",
+            path=str(model),
+            model_type="qwen2",
+            parameters_total=38_000,
+            parameters_trainable=3_000,
+            config=CONFIG,
+        ),
+        dataset=DatasetRef(
+            name="rows",
+            path=str(dataset),
+            rows_total=rows,
+            rows_kept=rows,
+            longest_sequence=64,
+            mean_sequence=40.0,
+            counted_by="tokenizer",
+        ),
+        machine=machine(),
+        learning=LearningSettings(
+            lora_rank=4,
+            learning_rate=5e-3,
+            num_train_epochs=2,
+            effective_batch_size=4,
+            cutoff_len=96,
+            validation_fraction=0.1,
+        ),
+        hardware=HardwareSettings(
+            accelerator="cpu",
+            micro_batch_size=2,
+            gradient_accumulation_steps=2,
+            gradient_checkpointing=False,
+            model_dtype=Dtype.FP32,
+            autocast=None,
+        ),
+        memory=MemoryEstimate(
+            peak_allocated_bytes=interval,
+            peak_reserved_bytes=interval,
+            process_bytes=interval,
+            host_bytes=interval,
+            parameters_total=38_000,
+            parameters_trainable=3_000,
+            components=(Component(name="weights", bytes=interval.expected),),
+            peak_instant="backward",
+        ),
+        time=TimeEstimate(
+            step_seconds=0.1,
+            relative_error=0.5,
+            steps_per_epoch=5,
+            total_steps=10,
+            total_seconds=1.0,
+            basis="datasheet",
+        ),
+        free_bytes=12 * 2**30,
+        verdict=Verdict.FITS,
+    )
+
+
+def with_learning(plan: Plan, **changes: Any) -> Plan:
+    """The plan with other learning settings."""
+    return replace(plan, learning=replace(plan.learning, **changes))
+
+
+def with_hardware(plan: Plan, **changes: Any) -> Plan:
+    """The plan with other hardware settings."""
+    return replace(plan, hardware=replace(plan.hardware, **changes))

@@ -1,0 +1,100 @@
+"""Requests to plan for: a small model, described cards, no detection."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from memory_models.device import Device, Host, LinkType, Machine
+from memory_models.states.adapters import trainable_parameters
+from memory_models.states.weights import total_parameters
+from tsplanner.models.source import read_model
+from tsplanner.planner.plan import (
+    DatasetRef,
+    HardwareSettings,
+    LearningSettings,
+    ModelRef,
+    training_settings,
+)
+from tsplanner.planner.request import Pins, PlanRequest
+
+GIB = 1024**3
+EVERY_PACKAGE = ("bitsandbytes", "deepspeed", "flash_attn")
+
+TURING = Device(
+    name="RTX 2080 Ti",
+    total_bytes=22 * GIB,
+    free_bytes=21 * GIB,
+    compute_capability=(7, 5),
+    matrix_flops_per_second=54e12,
+    memory_bytes_per_second=616e9,
+    host_link_bytes_per_second=12e9,
+)
+HOPPER = Device(
+    name="H200",
+    total_bytes=141 * GIB,
+    free_bytes=139 * GIB,
+    compute_capability=(9, 0),
+    matrix_flops_per_second=989e12,
+    memory_bytes_per_second=4.8e12,
+    host_link_bytes_per_second=50e9,
+)
+ROOMY_HOST = Host(total_bytes=2048 * GIB, available_bytes=2000 * GIB, cpu_count=32)
+
+
+def machine(
+    *devices: Device,
+    host: Host = ROOMY_HOST,
+    packages: tuple[str, ...] = ("bitsandbytes", "deepspeed"),
+) -> Machine:
+    """A rig of these cards."""
+    return Machine(
+        name="rig",
+        devices=devices,
+        host=host,
+        link=LinkType.PCIE if len(devices) > 1 else None,
+        packages=packages,
+        detected=False,
+    )
+
+
+def request(
+    model: str = "qwen2.5-0.5b",
+    *devices: Device,
+    length: int = 1024,
+    host: Host = ROOMY_HOST,
+    packages: tuple[str, ...] = ("bitsandbytes", "deepspeed"),
+    pins: Pins | None = None,
+    **learning: object,
+) -> PlanRequest:
+    """A plan for a preset on these cards; 300 rows of one length."""
+    source = read_model(model)
+    chosen = replace(LearningSettings(), **learning)  # type: ignore[arg-type]
+    settings = training_settings(chosen, HardwareSettings(), 16)
+    return PlanRequest(
+        architecture=source.architecture,
+        model=ModelRef(
+            name=model,
+            path=None,
+            model_type=source.architecture.model_type,
+            parameters_total=total_parameters(source.architecture),
+            parameters_trainable=trainable_parameters(source.architecture, settings),
+            config=source.config,
+        ),
+        dataset=DatasetRef(
+            name="rows",
+            path="rows.jsonl",
+            rows_total=300,
+            rows_kept=300,
+            longest_sequence=length,
+            mean_sequence=float(length),
+            counted_by="tokenizer",
+        ),
+        machine=machine(*devices, host=host, packages=packages),
+        learning=chosen,
+        pins=pins or Pins(),
+    )
+
+
+def with_free(device: Device, free_gib: float) -> Device:
+    """The same card with that much free."""
+    return replace(device, free_bytes=int(free_gib * GIB))

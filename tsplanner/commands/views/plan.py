@@ -1,0 +1,297 @@
+"""What a person sees of a plan: the answer, the reason, the next command."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from memory_models.device import Device, Machine
+from memory_models.settings import ADAPTER_METHODS, LossKernel
+from tsplanner.commands.views.dataset import dataset_lines
+from tsplanner.commands.views.screen import Screen, bar, gib
+from tsplanner.models.source import read_architecture
+from tsplanner.planner.advice import Suggestion
+from tsplanner.planner.evaluate import Evaluated
+from tsplanner.planner.forecast import Cost
+from tsplanner.planner.plan import Plan, Verdict
+from tsplanner.planner.rank import Choice, Failure
+from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.space.pareto import apart
+from tsplanner.planner.space.rules import checkpoint_words, describe
+from tsplanner.report.text import duration
+
+VERDICTS = {
+    Verdict.FITS: ("✔ FITS", "bold green"),
+    Verdict.TIGHT: ("! TIGHT", "bold yellow"),
+    Verdict.DOES_NOT_FIT: ("✘ DOES NOT FIT", "bold red"),
+}
+BAR_WIDTH = 40
+ROWS_SHOWN = 5
+SMALLEST_SHARE = 0.004
+"""Components under this share of the peak are summed up as "other"."""
+
+
+def print_choice(
+    request: PlanRequest,
+    choice: Choice,
+    path: Path,
+    cost: Cost | None = None,
+    *,
+    probes: Sequence[str] = (),
+    advised: Sequence[Suggestion] = (),
+) -> None:
+    """The whole screen of ``tsplanner plan``; ``probes``: a table of those that were made."""
+    screen = Screen()
+    print_subject(screen, request)
+    print_verdict(screen, choice.plan, cost)
+    print_memory(screen, choice.plan)
+    for number, line in enumerate(probes):
+        screen.line(line, "" if number else "bold")
+    if probes:
+        screen.line()
+    _print_alternatives(screen, choice)
+    for number, words in enumerate(advice_lines(advised)):
+        screen.line(f"  {'       ' if number else 'Advice '}   {words}", "dim" if number else "")
+    for number, note in enumerate(choice.plan.assumptions):
+        screen.line(f"  {'Assumed' if number == 0 else '       '}   {note}", "dim")
+    screen.line()
+    screen.line(f"Next   {next_command(path, probed=bool(probes))}", "bold")
+
+
+SHORT_NAMES = {"num_train_epochs": "epochs", "lora_rank": "rank", "learning_rate": "lr"}
+
+
+def advice_lines(advised: Sequence[Suggestion]) -> list[str]:
+    """What is suggested beside what is planned, and the rules behind it."""
+    if not advised:
+        return []
+    values = [
+        f"{SHORT_NAMES[row.setting]} {row.value:g}"
+        + ("" if row.value == row.planned else f" (planned: {row.planned:g})")
+        for row in advised
+    ]
+    rules = [f"{SHORT_NAMES[row.setting]}: {row.rule}" for row in advised]
+    return [" · ".join(values) + "   (sources: --json)", *rules]
+
+
+def next_command(path: Path, *, probed: bool = False) -> str:
+    """The command to paste after ``plan``."""
+    verb, tail = ("tune", " --trials 8") if probed else ("probe", "")
+    return f"tsplanner {verb} --plan {shlex.quote(str(path))}{tail}"
+
+
+def print_subject(screen: Screen, request: PlanRequest) -> None:
+    """Model, data and machine, a line each."""
+    model, dataset = request.model, request.dataset
+    parts = [
+        model.name,
+        f"{_count(model.parameters_total)} parameters "
+        f"({_count(model.parameters_trainable)} trained)",
+    ]
+    if dataset.rows_kept:
+        parts.append(f"{dataset.rows_kept:,} of {dataset.rows_total:,} rows kept")
+        parts.append(f"longest batch {dataset.sequence_length(2):,} tokens")
+    else:
+        parts.append(f"no dataset: samples of {dataset.longest_sequence:,} tokens")
+    screen.line()
+    screen.line(" · ".join(parts), "bold")
+    for words, style in dataset_lines(dataset):
+        screen.line(words, style)
+    for line in machine_lines(request.machine, on_cpu=request.on_cpu):
+        screen.line(line)
+    screen.line()
+
+
+def machine_lines(machine: Machine, *, on_cpu: bool) -> list[str]:
+    """The machine in one line, and one for every GPU that others use."""
+    host = machine.host
+    limit = f" ({host.memory_limited_by} limit)" if host.memory_limited_by != "host" else ""
+    ram = f"{gib(host.total_bytes)} GiB RAM{limit}, {gib(host.available_bytes)} free"
+    if on_cpu:
+        word = "no GPU: the CPU" if not machine.devices else "the CPU, as asked"
+        return [f"{word} · {host.cpu_count} cores · {ram}"]
+    device = min(machine.devices, key=lambda found: found.free_bytes)
+    parts = _cards(machine)
+    if machine.link is not None:
+        rate = machine.link_bytes_per_second
+        parts.append(f"{machine.link}{f' {rate / 1e9:.0f} GB/s' if rate else ''}")
+    if device.mig:
+        parts.append("MIG slice")
+    others = [
+        f"  {process.name} (pid {process.pid}) holds "
+        f"{gib(process.used_bytes) + ' GiB' if process.used_bytes else 'memory'} on {found.name}"
+        for found in machine.devices
+        for process in found.processes
+    ]
+    return [" · ".join([*parts, ram]), *others]
+
+
+def _cards(machine: Machine) -> list[str]:
+    """Each kind of card with its memory and what it computes in."""
+    kinds: dict[str, list[Device]] = {}
+    for device in machine.devices:
+        kinds.setdefault(device.name, []).append(device)
+    parts = []
+    for name, cards in kinds.items():
+        free = min(card.free_bytes for card in cards)
+        major, minor = cards[0].compute_capability
+        precision = "bf16" if cards[0].has_bf16 else "fp16, no FlashAttention-2"
+        parts += [
+            f"{len(cards)}x {name}",
+            f"{gib(cards[0].total_bytes)} GiB each, {gib(free)} free",
+            f"sm_{major}{minor}: {precision}",
+        ]
+    return parts
+
+
+def print_verdict(screen: Screen, plan: Plan, cost: Cost | None = None) -> None:
+    """The answer: verdict, settings, peak, speed, price."""
+    word, style = VERDICTS[plan.verdict]
+    screen.line(f"{word:<9}{settings_line(plan)}", style)
+    process = plan.memory.process_bytes
+    error = plan.time.step_seconds * plan.time.relative_error
+    where = "" if plan.hardware.accelerator == "cpu" else " a card"
+    screen.line(
+        f"         peak {gib(process.expected)} GiB{where} (95 %: {gib(process.upper)})   ·   "
+        f"{seconds(plan.time.step_seconds)}/step ± {seconds(error)}   ·   {_length(plan)}"
+    )
+    if cost is not None:
+        screen.line(f"         {_price(cost)}")
+    screen.line()
+
+
+def settings_line(plan: Plan) -> str:
+    """Learning and hardware settings in one line."""
+    learning, hardware = plan.learning, plan.hardware
+    method = str(learning.finetuning_type)
+    if learning.finetuning_type in ADAPTER_METHODS:
+        method += f" r={learning.lora_rank}"
+    parts = [
+        f"{method} on {describe(hardware)}",
+        f"micro-batch {hardware.micro_batch_size} x accumulation "
+        f"{hardware.gradient_accumulation_steps}"
+        + (f" x {hardware.world_size}" if hardware.world_size > 1 else "")
+        + f" = effective {hardware.effective_batch_size}",
+        checkpoint_words(hardware, _layers(plan)),
+        f"{'fused' if hardware.loss_kernel is LossKernel.FUSED else 'plain'} loss",
+        str(hardware.attention),
+    ]
+    return " · ".join(parts)
+
+
+def _layers(plan: Plan) -> int | None:
+    """Decoder layers of the model, where their number is of interest."""
+    if plan.hardware.checkpointed_layers is None:
+        return None
+    config = plan.model.config
+    return read_architecture(config, name=plan.model.name, source="plan").num_hidden_layers
+
+
+def _length(plan: Plan) -> str:
+    if not plan.dataset.rows_kept:
+        return f"{plan.hardware.effective_batch_size / plan.time.step_seconds:.2g} samples/s"
+    return (
+        f"{plan.time.total_steps} steps, {plan.learning.num_train_epochs} epochs, "
+        f"about {duration(plan.time.total_seconds)} "
+        f"± {duration(plan.time.total_seconds * plan.time.relative_error)}"
+    )
+
+
+def _price(cost: Cost) -> str:
+    """What the run costs; the currency is the one that the price was given in."""
+    return (
+        f"cost of {cost.of} about {money(cost.expected)} (95 %: {money(cost.lower)} to "
+        f"{money(cost.upper)}): {cost.gpu_hours:.3g} GPU-hours at {money(cost.price_per_hour)}"
+    )
+
+
+def money(value: float) -> str:
+    """Two digits after the point, or two that count for less than a hundredth."""
+    return f"{value:,.2f}" if value >= 0.01 else f"{value:.2g}"
+
+
+def print_memory(screen: Screen, plan: Plan) -> None:
+    """Memory by component, with bars on a terminal."""
+    free = plan.free_bytes
+    expected, upper = plan.memory.process_bytes.expected, plan.memory.process_bytes.upper
+    screen.line(f"  Memory at the peak ({plan.memory.peak_instant})        GiB", "bold")
+    other = 0
+    for part in sorted(plan.memory.components, key=lambda found: -found.bytes):
+        if part.bytes < SMALLEST_SHARE * expected:
+            other += part.bytes
+            continue
+        screen.line(_row(screen, part.name, part.bytes, free))
+    if other:
+        screen.line(_row(screen, "other", other, free))
+    screen.line(_row(screen, "expected", expected, free), "bold")
+    screen.line(_row(screen, "95 % upper bound", upper, free))
+    screen.line(_row(screen, "free now", free, free))
+    screen.line()
+
+
+def _row(screen: Screen, name: str, size: int, free: int) -> str:
+    text = f"  {name:<32}{gib(size):>9}"
+    return f"{text}  {bar(size / max(free, 1), BAR_WIDTH)}" if screen.is_terminal else text
+
+
+def _print_alternatives(screen: Screen, choice: Choice) -> None:
+    """Rows of the front that are far enough from each other to be a choice."""
+    others = [row for row in choice.front if row.evaluated.hardware != choice.plan.hardware]
+    by_hardware = {row.evaluated.hardware: row for row in choice.front}
+    evaluated = [row.evaluated for row in others]
+    picked = apart(evaluated, choice.best, ROWS_SHOWN)
+    shown = [by_hardware[found.hardware] for found in picked]
+    rows = [["Also possible", "peak (95 %), GiB", "speed", "why not first"]]
+    for row in shown:
+        needs = row.evaluated.memory.process_bytes
+        peak = f"{gib(needs.expected)} ({gib(needs.upper)})"
+        rows.append([row.setting, peak, f"{row.relative_speed:.2f}x", row.reason])
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for number, (setting, peak, speed, reason) in enumerate(rows if shown else []):
+        words = f"  {setting:<{widths[0]}}  {peak:>{widths[1]}}  {speed:>{widths[2]}}  {reason}"
+        screen.line(words, "" if number else "bold")
+    hidden = len(others) + len(choice.alternatives) - len(shown)
+    if hidden > 0:
+        screen.line(f"  … {hidden} {'more' if shown else 'others'} (--json lists all)", "dim")
+    for number, refused in enumerate(choice.refusals):
+        word = "Refused" if number == 0 else "       "
+        screen.line(f"  {word}   {refused.reason}  [{refused.rule}]", "yellow")
+
+
+def print_failure(request: PlanRequest, failure: Failure) -> None:
+    """Nothing fits: by how much, and what would help."""
+    screen = Screen()
+    print_subject(screen, request)
+    smallest: Evaluated = failure.smallest
+    needs = smallest.memory.process_bytes
+    where = "" if request.on_cpu else " a card"
+    screen.line(
+        f"✘ NOTHING FITS   {request.learning.finetuning_type} of "
+        f"{_count(request.model.parameters_total)} needs {gib(needs.expected)} GiB{where} "
+        f"(95 %: {gib(needs.upper)}) at its smallest ({describe(smallest.hardware)}); "
+        f"{gib(smallest.free_bytes)} are free{'' if not smallest.reason else ': '}"
+        f"{smallest.reason}",
+        "bold red",
+    )
+    for number, remedy in enumerate(failure.remedies):
+        word = "  What would make it fit" if number == 0 else " " * 24
+        screen.line(f"{word}   {remedy.change} (needs {gib(remedy.needs_bytes)} GiB)")
+    if not failure.remedies:
+        screen.line("  No single change would make it fit.")
+    for refused in failure.refusals:
+        screen.line(f"  Refused   {refused.reason}  [{refused.rule}]", "yellow")
+
+
+def seconds(value: float) -> str:
+    """Seconds with two digits."""
+    return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
+
+
+def _count(value: int) -> str:
+    """A count in M or B."""
+    if value >= 1_000_000_000:
+        return f"{value / 1e9:.2f}B"
+    if value >= 100_000:
+        return f"{value / 1e6:.2f}M"
+    return f"{value:,}"

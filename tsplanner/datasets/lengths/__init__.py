@@ -1,0 +1,1 @@
+"""How long the rows of a dataset are, counted in tokens."""

@@ -1,0 +1,133 @@
+"""Lengths of a dataset, counted once: an unchanged file is not read again for the next plan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from memory_models.architecture import TimeSeriesEncoder
+from tsplanner import __version__
+from tsplanner.datasets.records import DroppedKind, LengthBin
+from tsplanner.errors import TsplannerError
+from tsplanner.runs import write_text
+from tsplanner.settings import state_folder
+
+SUMMARY_VERSION = 3
+"""Goes up with the fields of LengthSummary: older ones are counted anew."""
+
+Stamp = tuple[str, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthSummary:
+    """What a plan needs of a dataset's lengths; positions are those of the decoder."""
+
+    rows_total: int
+    rows_kept: int
+    dropped: tuple[DroppedKind, ...]
+    """Rows left out, by what is wrong with them."""
+    dropped_file: Stamp | None
+    """The file that names all of them, as it was when it was written."""
+    longest: int
+    """Positions of the longest batch of one row."""
+    longest_batch: int
+    """Positions of the longest batch of several rows."""
+    most_patches: int
+    """Patches of the row that has the most."""
+    mean: float
+    mean_text: float
+    """Text tokens of the mean row."""
+    quantiles: tuple[int, ...]
+    """Positions of batches of one row, see `length_quantiles`."""
+    histogram: tuple[LengthBin, ...]
+    counted_by: str
+
+
+def length_summary(
+    path: Path,
+    *,
+    cutoff_len: int,
+    encoder: TimeSeriesEncoder | None,
+    tokenizer_folder: Path | None,
+    on_bad: str,
+    dropped_file: Path | None = None,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> LengthSummary:
+    """Summary of `length_stats`, from the state folder where file and settings are unchanged.
+
+    Raises TsplannerError: as `length_stats` does; what was refused is never remembered.
+    """
+    tokenizer = tokenizer_folder / "tokenizer.json" if tokenizer_folder else None
+    made_by = (__version__, SUMMARY_VERSION)
+    facts = (made_by, _stamp(path), _stamp(tokenizer), cutoff_len, str(encoder), on_bad)
+    key = hashlib.sha256(repr((facts, str(dropped_file))).encode()).hexdigest()[:32]
+    file = state_folder() / "lengths" / f"{key}.json"
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        known = _summary(json.loads(file.read_text(encoding="utf-8")))
+        if not known.dropped or known.dropped_file == _stamp(dropped_file):
+            return known
+    from tsplanner.datasets.lengths.scan import length_stats
+    from tsplanner.datasets.lengths.stats import (
+        length_histogram,
+        length_quantiles,
+        longest_batch_length,
+    )
+
+    stats = length_stats(
+        path,
+        cutoff_len=cutoff_len,
+        encoder=encoder,
+        tokenizer_folder=tokenizer_folder,
+        on_bad=on_bad,
+        dropped_file=dropped_file,
+        progress=progress,
+    )
+    summary = LengthSummary(
+        rows_total=stats.rows_total,
+        rows_kept=stats.rows_kept,
+        dropped=stats.dropped_kinds,
+        dropped_file=_stamp(dropped_file),
+        longest=longest_batch_length(stats, 1),
+        longest_batch=longest_batch_length(stats, 2),
+        most_patches=stats.most_patches,
+        mean=stats.mean,
+        mean_text=stats.mean_text,
+        quantiles=length_quantiles(stats),
+        histogram=length_histogram(stats.lengths),
+        counted_by=stats.counted_by,
+    )
+    with suppress(OSError, TsplannerError):  # a state folder that cannot be written costs only time
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps(asdict(summary)) + "\n")
+    return summary
+
+
+def _summary(found: dict[str, Any]) -> LengthSummary:
+    """Back from JSON, which knows neither tuples nor records."""
+    kinds = [
+        DroppedKind(**{**kind, "first_lines": tuple(kind["first_lines"])})
+        for kind in found["dropped"]
+    ]
+    records = {
+        "dropped": tuple(kinds),
+        "dropped_file": None if found["dropped_file"] is None else tuple(found["dropped_file"]),
+        "quantiles": tuple(found["quantiles"]),
+        "histogram": tuple(LengthBin(**bar) for bar in found["histogram"]),
+    }
+    return LengthSummary(**{**found, **records})
+
+
+def _stamp(path: Path | None) -> Stamp | None:
+    """What changes when a file does: its place, size and time; None if it is not there."""
+    try:
+        if path is None:
+            return None
+        found = path.stat()
+    except OSError:
+        return None
+    return str(path.resolve()), found.st_size, found.st_mtime_ns

@@ -1,0 +1,148 @@
+"""The one pass over a dataset: rows, lengths, faults; in worker processes where it is large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from pathlib import Path
+
+from memory_models.architecture import TimeSeriesEncoder
+from tsplanner.datasets.lengths.stats import LengthStats
+from tsplanner.datasets.lengths.tally import RowCounter, ScanJob, Tally
+from tsplanner.datasets.lengths.workers import scan_workers, tallies_of_workers
+from tsplanner.datasets.records import DroppedRow, Fault, OnBad
+from tsplanner.datasets.rows.drops import DropLog
+from tsplanner.datasets.rows.formats import FORMATS
+from tsplanner.datasets.rows.raw import array_rows, file_bytes, is_array
+from tsplanner.datasets.rows.readers import WAY_OUT, dataset_format, refuse_empty
+from tsplanner.errors import TsplannerError
+
+SPAN_BYTES = 4 << 20
+"""What is read between two looks at the progress; a worker holds one row of it at a time."""
+
+PARALLEL_BYTES = 32 << 20
+"""Files from this size on are worth the start of worker processes, about 0.05 s."""
+
+Progress = Callable[[int, int, int], None]
+"""Told bytes done, bytes in all, and rows so far."""
+
+
+def length_stats(
+    path: Path,
+    *,
+    cutoff_len: int,
+    encoder: TimeSeriesEncoder | None,
+    tokenizer_folder: Path | None,
+    on_bad: OnBad | str = OnBad.REFUSE,
+    dropped_file: Path | None = None,
+    progress: Progress | None = None,
+    workers: int | None = None,
+) -> LengthStats:
+    """Lengths of a dataset as a model will see them, and the rows it will not see.
+
+    Rows with series whose text is longer than ``cutoff_len`` are dropped, whatever ``on_bad``
+    says: cutting them would cut a series' text. Rows without series are cut to ``cutoff_len``.
+    ``dropped_file`` gets every row that was left out as ``file:line: reason``; ``workers`` is
+    the number of processes (None: as many as pay).
+
+    Raises TsplannerError: see `read_rows`; also if the rows hold series but the model has no
+    encoder, if tokenizer.json is damaged, and if no row is left. With ``on_bad`` "refuse" the
+    whole file is looked at first, so that one message tells of all bad rows.
+    """
+    row_format = dataset_format(path)
+    if encoder is None and row_format.holds_series:
+        raise TsplannerError(
+            f"{path} is a ChatTS dataset with time series, but the model has no time-series "
+            "encoder; choose a ChatTS model or a text dataset"
+        )
+    job = ScanJob(
+        path=str(path),
+        format_number=FORMATS.index(row_format),
+        cutoff_len=cutoff_len,
+        encoder=encoder,
+        tokenizer_folder=str(tokenizer_folder) if tokenizer_folder else None,
+    )
+    counter = RowCounter(job)
+    total, size = Tally(), file_bytes(path)
+    with DropLog(path, dropped_file) as dropped, closing(_tallies(counter, size, workers)) as found:
+        for end, tally in found:
+            for row in tally.dropped:
+                line = row.line + total.lines
+                dropped.add(DroppedRow(line=line, fault=row.fault, reason=row.reason))
+            total.add(tally)
+            if progress is not None:
+                progress(end, size, total.rows + dropped.rows)
+    if OnBad(on_bad) is OnBad.REFUSE:
+        _refuse_bad(path, dropped, dropped_file)
+    if not total.lengths:
+        _refuse_none_left(path, dropped, cutoff_len)
+    return _stats(total, dropped, counter.counted_by)
+
+
+def _tallies(
+    counter: RowCounter, size: int, workers: int | None
+) -> Generator[tuple[int, Tally], None, None]:
+    """(Byte that is done, counts since the last), in file order."""
+    path = Path(counter.job.path)
+    if is_array(path):
+        yield size, counter.rows(array_rows(path))
+        return
+    ends = [*range(SPAN_BYTES, size, SPAN_BYTES), size]
+    spans = list(zip([0, *ends], ends, strict=False))
+    count = scan_workers() if workers is None else workers
+    if workers is None and size < PARALLEL_BYTES:
+        count = 1
+    if count > 1:
+        yield from zip(ends, tallies_of_workers(counter, spans, count), strict=True)
+        return
+    for start, end in spans:
+        yield end, counter.span(start, end)
+
+
+def _refuse_bad(path: Path, dropped: DropLog, file: Path | None) -> None:
+    """End where rows are to be mended: the first by its line, all of them by number."""
+    first = dropped.first_bad
+    if first is None:
+        return
+    count = dropped.bad_rows
+    if count == 1:
+        raise TsplannerError(f"{path}:{first.line}: {first.reason}; mend the row or {WAY_OUT}")
+    kinds = ", ".join(
+        f"{kind.rows} {kind.fault}" for kind in dropped.kinds() if kind.fault != Fault.OVER_CUTOFF
+    )
+    where = f"; all are listed in {file}" if file is not None else ""
+    raise TsplannerError(
+        f"{path}:{first.line}: {first.reason}, the first of {count} bad rows ({kinds}){where}; "
+        f"mend them or {WAY_OUT}"
+    )
+
+
+def _refuse_none_left(path: Path, dropped: DropLog, cutoff_len: int) -> None:
+    if dropped.first_bad is not None or not dropped.first:
+        refuse_empty(path, dropped.first_bad)
+    raise TsplannerError(
+        f"no row of {path} is left: every text is longer than cutoff_len {cutoff_len}; "
+        "raise --cutoff-len"
+    )
+
+
+def _stats(total: Tally, dropped: DropLog, counted_by: str) -> LengthStats:
+    """The finished record."""
+    rows = total.rows
+    mean_text = sum(length * found for length, found in total.texts.items()) / rows
+    return LengthStats(
+        rows_total=rows + dropped.rows,
+        rows_kept=rows,
+        dropped=tuple(dropped.first),
+        dropped_kinds=dropped.kinds(),
+        longest=max(total.lengths),
+        longest_padded=max(total.padded),
+        longest_text=max(total.texts),
+        most_series_positions=total.series_most,
+        most_patches=total.patches_most,
+        mean=mean_text + total.series_total / rows,
+        mean_text=mean_text,
+        lengths=total.lengths,
+        padded_lengths=total.padded,
+        counted_by=counted_by,
+    )

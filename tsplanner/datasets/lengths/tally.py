@@ -1,0 +1,161 @@
+"""Counting the lengths of rows: of a whole file, or of spans of it whose counts add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from memory_models.architecture import TimeSeriesEncoder
+from tsplanner.datasets.lengths.tokens import TokenCounter, estimated_counter, tokenizer_counter
+from tsplanner.datasets.records import DroppedRow, Fault
+from tsplanner.datasets.rows.formats import FORMATS
+from tsplanner.datasets.rows.parsing import RowParser
+from tsplanner.datasets.rows.raw import RawRow, SpanRows
+from tsplanner.datasets.series_encoding import chatts_answer, chatts_prompt, series_positions
+
+# What the chat templates of Qwen, Llama 3, Gemma and Mistral put around one question and its
+# answer is 8 to 45 tokens; a longer built-in system text is not seen here.
+CHAT_TEMPLATE_TOKENS = 45
+
+PAD_MULTIPLE = 8
+"""Text of a batch is padded to a multiple of this many tokens."""
+
+_ROWS_TOGETHER = 64
+"""Rows whose texts are tokenised in one call; their series are gone by then."""
+
+
+def padded_tokens(tokens: int) -> int:
+    """The next multiple of 8 tokens."""
+    return -(-tokens // PAD_MULTIPLE) * PAD_MULTIPLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanJob:
+    """What is counted, in plain values: a worker process is told the same."""
+
+    path: str
+    format_number: int
+    """Place in ``FORMATS``."""
+    cutoff_len: int
+    encoder: TimeSeriesEncoder | None
+    tokenizer_folder: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """Rows by length; keys are tokens or decoder positions, values are rows."""
+
+    lines: int = 0
+    texts: dict[int, int] = field(default_factory=dict)
+    lengths: dict[int, int] = field(default_factory=dict)
+    padded: dict[int, int] = field(default_factory=dict)
+    series_total: int = 0
+    """Positions that series add to their text, all rows together."""
+    series_most: int = 0
+    patches_most: int = 0
+    dropped: list[DroppedRow] = field(default_factory=list)
+
+    def count(self, tokens: int, extra: int, series: int = 0) -> None:
+        """One more row of ``tokens`` of text and ``extra`` positions of so many series."""
+        _add(self.texts, tokens, 1)
+        _add(self.lengths, tokens + extra, 1)
+        _add(self.padded, padded_tokens(tokens) + extra, 1)
+        self.series_total += extra
+        self.series_most = max(self.series_most, extra)
+        self.patches_most = max(self.patches_most, extra + 2 * series)
+
+    def add(self, other: Tally) -> None:
+        """The lengths of the next span; what it dropped stays with it."""
+        for mine, found in (
+            (self.texts, other.texts),
+            (self.lengths, other.lengths),
+            (self.padded, other.padded),
+        ):
+            for length, rows in found.items():
+                _add(mine, length, rows)
+        self.lines += other.lines
+        self.series_total += other.series_total
+        self.series_most = max(self.series_most, other.series_most)
+        self.patches_most = max(self.patches_most, other.patches_most)
+
+    @property
+    def rows(self) -> int:
+        """Rows counted."""
+        return sum(self.lengths.values())
+
+
+def _add(counts: dict[int, int], length: int, rows: int) -> None:
+    counts[length] = counts.get(length, 0) + rows
+
+
+class RowCounter:
+    """Counts rows of one dataset for one model and cutoff."""
+
+    def __init__(self, job: ScanJob) -> None:
+        """Raises TsplannerError: tokenizer.json is damaged."""
+        self.job = job
+        folder = Path(job.tokenizer_folder) if job.tokenizer_folder else None
+        found = tokenizer_counter(folder)
+        self.counted_by = "estimate" if found is None else "tokenizer"
+        self._tokens: TokenCounter = found or estimated_counter
+        self._parser = RowParser(FORMATS[job.format_number], job.encoder)
+
+    def span(self, start: int, end: int) -> Tally:
+        """The lines that begin at bytes ``start`` to ``end``; lines are numbered within it."""
+        rows = SpanRows(Path(self.job.path), start, end)
+        tally = self.rows(rows)
+        tally.lines = rows.lines
+        return tally
+
+    def rows(self, raws: Iterable[RawRow]) -> Tally:
+        """Any rows."""
+        tally = Tally()
+        iterator = iter(raws)
+        while read := [self._read(raw) for raw in islice(iterator, _ROWS_TOGETHER)]:
+            kept = [row for row in read if isinstance(row, _Texts)]
+            tally.dropped.extend(row for row in read if isinstance(row, DroppedRow))
+            for row, tokens in zip(kept, self._text_tokens(kept), strict=True):
+                self._count(tally, row, tokens)
+        tally.dropped.sort(key=lambda row: row.line)
+        return tally
+
+    def _read(self, raw: RawRow) -> _Texts | DroppedRow:
+        """What is left of a row once its series are text: they take most of the memory."""
+        row, encoder = self._parser.parsed(raw), self.job.encoder
+        if isinstance(row, DroppedRow):
+            return row
+        if encoder is None:
+            return _Texts(row.line, row.input, row.output, CHAT_TEMPLATE_TOKENS, 0, 0)
+        extra, series = series_positions(row, encoder), len(row.timeseries)
+        return _Texts(row.line, chatts_prompt(row), chatts_answer(row), 0, extra, series)
+
+    def _text_tokens(self, rows: list[_Texts]) -> Iterator[int]:
+        """Text tokens of each row; question and answer are tokenised apart, as for training."""
+        prompts = self._tokens([row.prompt for row in rows])
+        answers = self._tokens([row.answer for row in rows])
+        for row, question, answer in zip(rows, prompts, answers, strict=True):
+            yield question + answer + row.template
+
+    def _count(self, tally: Tally, row: _Texts, tokens: int) -> None:
+        """Count a row, or note that it is dropped: a series' text cannot be cut."""
+        cutoff = self.job.cutoff_len
+        if tokens > cutoff and row.series:
+            reason = f"{tokens} tokens of text, more than cutoff_len {cutoff}"
+            tally.dropped.append(DroppedRow(line=row.line, fault=Fault.OVER_CUTOFF, reason=reason))
+            return
+        tally.count(min(tokens, cutoff), row.extra, row.series)
+
+
+@dataclass(slots=True)
+class _Texts:
+    """A row without its series."""
+
+    line: int
+    prompt: str
+    answer: str
+    template: int
+    """Tokens of the template around them."""
+    extra: int
+    series: int

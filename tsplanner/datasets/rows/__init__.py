@@ -1,0 +1,1 @@
+"""Training rows: reading, recognising and checking them."""

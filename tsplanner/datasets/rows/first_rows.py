@@ -1,0 +1,67 @@
+"""What the first rows of a dataset look like, for trainers that must be told its columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from tsplanner.datasets.rows.readers import dataset_format
+from tsplanner.errors import TsplannerError
+
+LOOKED_AT = 1000
+"""Rows; a column that only later ones have is not seen."""
+TURNS = ("conversations", "messages")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsSeen:
+    """The format of a dataset, and what of it its rows use."""
+
+    format: str
+    """``chatts``, ``alpaca``, ``sharegpt`` or ``messages``."""
+    columns: tuple[str, ...]
+    """Names of their fields, sorted."""
+    speakers: tuple[str, ...] = ()
+    """Who speaks in dialogues, sorted."""
+
+
+def rows_seen(path: Path) -> RowsSeen:
+    """Format, columns and speakers of the first rows of a JSONL file or a JSON array.
+
+    Raises TsplannerError: as `dataset_format` does.
+    """
+    found = dataset_format(path)
+    columns: set[str] = set()
+    speakers: set[str] = set()
+    for row in islice(_objects(path), LOOKED_AT):
+        columns |= {name for name, value in row.items() if value is not None}
+        for name in TURNS:
+            turns = row.get(name)
+            for turn in turns if isinstance(turns, list) else []:
+                if isinstance(turn, dict):
+                    speakers.add(str(turn.get("from", turn.get("role", ""))))
+    return RowsSeen(
+        format=found.name, columns=tuple(sorted(columns)), speakers=tuple(sorted(speakers))
+    )
+
+
+def _objects(path: Path) -> Iterator[dict[str, object]]:
+    """The rows that are JSON objects; others are the reader's business."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as stream:
+            start = stream.read(4096).lstrip()
+            stream.seek(0)
+            rows = json.load(stream) if start.startswith("[") else map(_decoded, stream)
+            yield from (row for row in rows if isinstance(row, dict))
+    except (OSError, ValueError, RecursionError) as error:
+        raise TsplannerError(f"dataset {path} cannot be read ({error!s:.120}).") from error
+
+
+def _decoded(line: str) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None

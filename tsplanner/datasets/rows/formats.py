@@ -1,0 +1,166 @@
+"""The formats a dataset may come in: how each is recognised, and how one row becomes a Sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from tsplanner.datasets.records import Sample
+from tsplanner.datasets.rows.checks import LARGEST_VALUE
+
+Value: TypeAlias = Annotated[float, msgspec.Meta(ge=-LARGEST_VALUE, le=LARGEST_VALUE)]
+"""A value of a series, held to its range as it is decoded: a loop over the values costs more than
+everything else that is done with a row."""
+
+
+class _ChatTSRow(msgspec.Struct):
+    input: str
+    output: str
+    timeseries: tuple[tuple[Value, ...], ...] = ()
+
+
+class _AlpacaRow(msgspec.Struct):
+    instruction: str
+    output: str
+    input: str = ""
+    system: str = ""
+
+
+class _ShareGPTTurn(msgspec.Struct):
+    speaker: str = msgspec.field(name="from")
+    text: str = msgspec.field(name="value")
+
+
+class _ShareGPTRow(msgspec.Struct):
+    conversations: list[_ShareGPTTurn]
+    system: str = ""
+
+
+class _MessagesTurn(msgspec.Struct):
+    speaker: str = msgspec.field(name="role")
+    text: str = msgspec.field(name="content")
+
+
+class _MessagesRow(msgspec.Struct):
+    messages: list[_MessagesTurn]
+
+
+class RowError(ValueError):
+    """A row that has the format's fields but not its sense; the text is the reason."""
+
+
+Turn: TypeAlias = _ShareGPTTurn | _MessagesTurn
+
+_ROLES: Mapping[str, str] = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+    "tool": "tool",
+    "observation": "tool",
+    "function_call": "assistant",
+}
+
+
+def _chatts_sample(row: _ChatTSRow, line: int) -> Sample:
+    return Sample(input=row.input, output=row.output, timeseries=row.timeseries, line=line)
+
+
+def _alpaca_sample(row: _AlpacaRow, line: int) -> Sample:
+    parts = [part for part in (row.system, row.instruction, row.input) if part]
+    return Sample(input="\n".join(parts), output=row.output, line=line)
+
+
+def _dialogue_sample(turns: list[Turn], system: str, line: int) -> Sample:
+    """The last answer is trained on; everything before it is the question.
+
+    A lone question stays as it is. Earlier turns are named by role, so that nothing is lost.
+    """
+    roles = []
+    for turn in turns:
+        if turn.speaker not in _ROLES:
+            raise RowError(f'unknown speaker "{turn.speaker}"')
+        roles.append(_ROLES[turn.speaker])
+    answers = [index for index, role in enumerate(roles) if role == "assistant"]
+    if not answers or answers[-1] == 0:
+        raise RowError("no question followed by an answer")
+    before = [(role, turn.text) for role, turn in zip(roles, turns, strict=True)][: answers[-1]]
+    if system:
+        before.insert(0, ("system", system))
+    if len(before) == 1:
+        question = before[0][1]
+    else:
+        question = "\n".join(f"{role}: {text}" for role, text in before)
+    return Sample(input=question, output=turns[answers[-1]].text, line=line)
+
+
+def _sharegpt_sample(row: _ShareGPTRow, line: int) -> Sample:
+    return _dialogue_sample(list(row.conversations), row.system, line)
+
+
+def _messages_sample(row: _MessagesRow, line: int) -> Sample:
+    return _dialogue_sample(list(row.messages), "", line)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowFormat:
+    """One format: the field that betrays it, the row's type and the way to a Sample."""
+
+    name: str
+    sign: frozenset[str]
+    """Fields that a first row of this format has."""
+    row_type: type[msgspec.Struct]
+    to_sample: Callable[..., Sample]
+    holds_series: bool = False
+
+
+# In the order of detection: ChatTS first, since its ``input`` and ``output`` are alpaca's too.
+FORMATS: tuple[RowFormat, ...] = (
+    RowFormat(
+        name="chatts",
+        sign=frozenset({"input", "output", "timeseries"}),
+        row_type=_ChatTSRow,
+        to_sample=_chatts_sample,
+        holds_series=True,
+    ),
+    RowFormat(
+        name="sharegpt",
+        sign=frozenset({"conversations"}),
+        row_type=_ShareGPTRow,
+        to_sample=_sharegpt_sample,
+    ),
+    RowFormat(
+        name="messages",
+        sign=frozenset({"messages"}),
+        row_type=_MessagesRow,
+        to_sample=_messages_sample,
+    ),
+    RowFormat(
+        name="alpaca",
+        sign=frozenset({"instruction", "output"}),
+        row_type=_AlpacaRow,
+        to_sample=_alpaca_sample,
+    ),
+    RowFormat(
+        name="chatts",
+        sign=frozenset({"input", "output"}),
+        row_type=_ChatTSRow,
+        to_sample=_chatts_sample,
+        holds_series=True,
+    ),
+)
+
+
+def format_of(fields: frozenset[str]) -> RowFormat | None:
+    """The format whose sign these field names carry; None if there is none.
+
+    A ChatTS file whose first row lacks ``output`` is still one: ``timeseries`` is its alone.
+    """
+    for candidate in FORMATS:
+        if candidate.sign <= fields:
+            return candidate
+    return FORMATS[0] if "timeseries" in fields else None

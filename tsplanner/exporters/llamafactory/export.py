@@ -1,0 +1,151 @@
+"""LLaMA-Factory: its YAML, dataset_info.json, DeepSpeed's JSON and the script that starts it.
+
+ChatTS models get the form of the fork that trains them; which one is the model's own choice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from memory_models.architecture import Architecture
+from memory_models.settings import Dtype, LossKernel
+from tsplanner.errors import TsplannerError
+from tsplanner.exporters import deepspeed, trainers
+from tsplanner.exporters.launch import (
+    ExportFile,
+    ExportOptions,
+    comments,
+    header,
+    one_line,
+    ranks_a_node,
+    script,
+)
+from tsplanner.exporters.llamafactory import tables
+from tsplanner.exporters.llamafactory.settings import (
+    DEEPSPEED,
+    METHODS,
+    pure_bf16,
+    running,
+    sections,
+)
+from tsplanner.exporters.trainers import TRAINED_WHOLE, Running
+from tsplanner.planner.plan import Plan
+
+CONFIG, DATASETS = "train.yaml", "dataset_info.json"
+SEVERAL_MACHINES = """export NNODES={nodes}
+export NODE_RANK="${{NODE_RANK:?number this machine, from 0}}"
+export MASTER_ADDR="${{MASTER_ADDR:?name the first machine}}"
+export MASTER_PORT="${{MASTER_PORT:-29500}}"
+"""
+REMOTE_CODE = (
+    "trust_remote_code is true: ChatTS's published code lies beside its weights and runs on your "
+    "machine; look at it before you start."
+)
+
+
+def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
+    """train.yaml, dataset_info.json, train.sh, requirements.txt; with ZeRO ds_config.json.
+
+    Raises:
+        TsplannerError: LLaMA-Factory cannot train the plan, or not in this memory.
+    """
+    architecture = trainers.architecture_of(plan)
+    _refuse(plan)
+    said = sections(plan, options, architecture)
+    under = running(plan, architecture)
+    notes = [
+        *header(plan, options),
+        *_limits(architecture),
+        *trainers.require_room(plan, under, options),
+        *_notes(plan, under),
+        *remarks(plan, options),
+    ]
+    path, liger = trainers.dataset_of(plan), under.loss_kernel is LossKernel.FUSED
+    series = architecture.encoder is not None
+    assert options.rows is not None  # `sections` has asked
+    found = [
+        ExportFile(CONFIG, comments(one_line(notes)) + _text(said)),
+        ExportFile(DATASETS, tables.dataset_info(plan, options.rows, path, series=series)),
+        ExportFile("train.sh", script(plan, options, _body(plan, options))),
+        ExportFile("requirements.txt", tables.requirements(plan, architecture, liger=liger)),
+    ]
+    if plan.hardware.zero_stage:
+        text = json.dumps(deepspeed.render(plan), indent=2) + "\n"
+        found.append(ExportFile(DEEPSPEED, text))
+    return found
+
+
+def remarks(plan: Plan, options: ExportOptions) -> list[str]:
+    """What a person should know before starting it."""
+    return [REMOTE_CODE] if trainers.architecture_of(plan).encoder is not None else []
+
+
+def _refuse(plan: Plan) -> None:
+    learning, hardware = plan.learning, plan.hardware
+    if learning.finetuning_type not in METHODS:
+        raise TsplannerError(
+            f"LLaMA-Factory has no {learning.finetuning_type}: plan again with --finetuning-type "
+            "lora, dora or rslora, or export torchrun for tsplanner's own worker."
+        )
+    if hardware.accelerator == "cpu":
+        raise TsplannerError(
+            "LLaMA-Factory chooses its precision by the GPU: plan again with --gpus, or export "
+            "torchrun for tsplanner's own worker."
+        )
+    if hardware.autocast is None and hardware.model_dtype is not Dtype.BF16:
+        raise TsplannerError(
+            f"LLaMA-Factory does not train in plain {hardware.model_dtype}: plan again with "
+            "--model-dtype bf16."
+        )
+
+
+def _text(said: Mapping[str, dict[str, Any]]) -> str:
+    import yaml
+
+    return "".join(
+        f"\n# {heading}\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}"
+        for heading, values in said.items()
+        if values
+    )
+
+
+def _limits(architecture: Architecture) -> list[str]:
+    if architecture.encoder is not None:
+        return [*tables.FORK_LIMITS, f"The fork: {tables.FORK}"]
+    return [tables.UPSTREAM_LIMITS]
+
+
+def _notes(plan: Plan, under: Running) -> list[str]:
+    """What runs otherwise than planned."""
+    found = trainers.differences(plan, under)
+    if under.loss_kernel is LossKernel.FUSED:
+        found.append("The fused loss is liger's (enable_liger_kernel): sized as ours, unmeasured.")
+    if pure_bf16(plan):
+        found.append("pure_bf16: trained weights stay in bf16, as planned, without autocast.")
+    if plan.hardware.model_dtype is Dtype.FP32 and plan.learning.finetuning_type in TRAINED_WHOLE:
+        found.append("Only what is trained is in fp32; frozen weights are in half precision.")
+    if under.architecture.encoder is not None:
+        found.append("cutoff_len counts text tokens alone; rows with series that are longer go.")
+        found.append("transformers up to 4.51 leaves out an epoch's last, smaller step.")
+        found.append("The weights must keep their model_type, or the encoder gets no LoRA.")
+        if under.architecture.rotary_buffer_count:
+            size = under.architecture.rotary_buffer_count * 2 / 2**30
+            found.append(f"Of it {size:.2f} GiB are rotary caches that its own code keeps.")
+        if plan.hardware.zero_stage == 3:
+            found.append("ZeRO-3: ranks wait for ever if one has a batch without any series.")
+    found.append("As many rows are held out as planned, but others: it draws them its own way.")
+    return found
+
+
+def _body(plan: Plan, options: ExportOptions) -> str:
+    """One process without torchrun where one GPU shards nothing: DDP would hold gradients twice."""
+    ranks = ranks_a_node(plan, options)
+    lines = [f"export NPROC_PER_NODE={ranks}\n"]
+    if options.nodes > 1:
+        lines.append(SEVERAL_MACHINES.format(nodes=options.nodes))
+    if plan.hardware.world_size > 1 or plan.hardware.zero_stage:
+        lines.append("export FORCE_TORCHRUN=1\n")
+    lines.append(trainers.EXPANDABLE)
+    return "".join(lines) + f"exec llamafactory-cli train {CONFIG}\n"

@@ -1,0 +1,216 @@
+"""A plan's settings in LLaMA-Factory's words, and what it makes of them in memory.
+
+Source of every key: hparams/*.py and model/adapter.py of llamafactory 0.9.5 and of the fork, whose
+own parsers read the golden files (tests/exporters/test_parsers.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from memory_models.architecture import Architecture
+from memory_models.settings import (
+    Attention,
+    Dtype,
+    FinetuningType,
+    LossKernel,
+    Quantization,
+)
+from memory_models.states.chatts_remote_code import as_released
+from tsplanner.errors import TsplannerError
+from tsplanner.exporters import trainers
+from tsplanner.exporters.launch import ExportOptions
+from tsplanner.exporters.llamafactory import tables
+from tsplanner.exporters.trainers import TRAINED_WHOLE, Running
+from tsplanner.planner.plan import Plan
+
+NAME = "LLaMA-Factory"
+DEEPSPEED = "ds_config.json"
+METHODS: Mapping[FinetuningType, dict[str, Any]] = {
+    FinetuningType.LORA: {"finetuning_type": "lora"},
+    FinetuningType.RSLORA: {"finetuning_type": "lora", "use_rslora": True},
+    FinetuningType.DORA: {"finetuning_type": "lora", "use_dora": True},
+    FinetuningType.FULL: {"finetuning_type": "full"},
+    FinetuningType.FREEZE: {"finetuning_type": "freeze"},
+}
+ATTENTION = {
+    Attention.EAGER: "disabled",
+    Attention.SDPA: "sdpa",
+    Attention.FLASH_ATTENTION_2: "fa2",
+}
+QUANTIZATION: Mapping[Quantization, dict[str, Any]] = {
+    Quantization.INT8: {"quantization_bit": 8},
+    Quantization.NF4: {
+        "quantization_bit": 4,
+        "quantization_type": "nf4",
+        "double_quantization": False,
+    },
+    Quantization.NF4_DQ: {
+        "quantization_bit": 4,
+        "quantization_type": "nf4",
+        "double_quantization": True,
+    },
+}
+
+
+def running(plan: Plan, architecture: Architecture) -> Running:
+    """LLaMA-Factory's memory: a base in half precision, trained parameters as it casts them."""
+    hardware = plan.hardware
+    whole = plan.learning.finetuning_type in TRAINED_WHOLE
+    half = hardware.autocast or Dtype.BF16
+    released = as_released(architecture) if architecture.encoder is not None else architecture
+    if whole and hardware.model_dtype is Dtype.FP32:
+        # It casts parameters alone: caches stay in half precision.
+        released = replace(released, rotary_buffer_count=released.rotary_buffer_count // 2)
+    fused = hardware.loss_kernel is LossKernel.FUSED
+    liger = fused and architecture.encoder is None and architecture.model_type in tables.LIGER
+    return Running(
+        trainer=NAME,
+        architecture=released,
+        model_dtype=hardware.model_dtype if whole else half,
+        autocast=None if pure_bf16(plan) else hardware.autocast,
+        loss_kernel=LossKernel.FUSED if liger else LossKernel.PLAIN,
+        upcast_unquantized=False,
+        pads_to=8,
+    )
+
+
+def pure_bf16(plan: Plan) -> bool:
+    """Trained weights stay in bf16, as our worker trains a bf16 model without an adapter.
+
+    DeepSpeed has fp32 masters for both, and its JSON must say what ``bf16`` says.
+    """
+    hardware = plan.hardware
+    if hardware.zero_stage:
+        return False
+    whole = plan.learning.finetuning_type in TRAINED_WHOLE
+    return hardware.model_dtype is Dtype.BF16 and (whole or hardware.autocast is None)
+
+
+def sections(
+    plan: Plan, options: ExportOptions, architecture: Architecture
+) -> dict[str, dict[str, Any]]:
+    """The YAML's content by headings.
+
+    Raises:
+        TsplannerError: weights, dataset or template are not known.
+    """
+    trainers.dataset_of(plan)
+    if options.rows is None:
+        raise TsplannerError("The dataset was not looked at: plan again with --dataset FILE.")
+    return {
+        "model": _model(plan, options, architecture),
+        "method": _method(plan, architecture),
+        "dataset": _dataset(plan, options, architecture),
+        "output": _output(options),
+        "train": _train(plan),
+        "precision": _precision(plan),
+        "launch": _launch(plan, architecture),
+        "eval": _evaluation(plan),
+    }
+
+
+def _model(plan: Plan, options: ExportOptions, architecture: Architecture) -> dict[str, Any]:
+    hardware = plan.hardware
+    found: dict[str, Any] = {
+        "model_name_or_path": trainers.weights_of(plan, options),
+        "flash_attn": ATTENTION[hardware.attention],
+        "disable_gradient_checkpointing": not hardware.gradient_checkpointing,
+        "use_reentrant_gc": False,
+    }
+    if architecture.encoder is not None:
+        found["trust_remote_code"] = True
+    if hardware.quantization is not None:
+        found |= {"quantization_method": "bnb"} | QUANTIZATION[hardware.quantization]
+    if running(plan, architecture).loss_kernel is LossKernel.FUSED:
+        found["enable_liger_kernel"] = True
+    return found
+
+
+def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
+    learning = plan.learning
+    method = learning.finetuning_type
+    found = {"stage": "sft", "do_train": True} | METHODS[method]
+    if method is FinetuningType.FREEZE:
+        found["freeze_trainable_layers"] = learning.freeze_trainable_layers
+    elif method is not FinetuningType.FULL:
+        found |= {
+            "lora_rank": learning.lora_rank,
+            "lora_alpha": trainers.whole_alpha(plan, NAME),
+            "lora_dropout": learning.lora_dropout,
+            "lora_target": ",".join(trainers.lora_targets(plan, architecture)),
+        }
+    if architecture.encoder is not None:
+        # Freezing matches ".0." and the like, which the encoder's linears are called, too.
+        found["train_timeseries_modules"] = method is not FinetuningType.FREEZE
+        if learning.timeseries_lr is not None:
+            found["timeseries_sft_lr"] = learning.timeseries_lr
+    return found
+
+
+def _dataset(plan: Plan, options: ExportOptions, architecture: Architecture) -> dict[str, Any]:
+    found = {
+        "dataset": tables.dataset_name(plan),
+        "dataset_dir": ".",
+        "template": tables.template_of(architecture, options.template),
+        "cutoff_len": plan.learning.cutoff_len,
+        "packing": False,
+    }
+    if options.rows is not None and options.rows.format in ("sharegpt", "messages"):
+        found["mask_history"] = True  # our worker trains on the last answer alone
+    return found
+
+
+def _output(options: ExportOptions) -> dict[str, Any]:
+    return {
+        "output_dir": options.output_dir,
+        "logging_steps": 1,
+        "save_strategy": "epoch",
+        "save_total_limit": 2,
+        "plot_loss": True,
+        "report_to": "none",
+    }
+
+
+def _train(plan: Plan) -> dict[str, Any]:
+    learning, hardware = plan.learning, plan.hardware
+    return {
+        "per_device_train_batch_size": hardware.micro_batch_size,
+        "gradient_accumulation_steps": hardware.gradient_accumulation_steps,
+        "learning_rate": learning.learning_rate,
+        "num_train_epochs": float(learning.num_train_epochs),
+        "lr_scheduler_type": learning.lr_scheduler_type,
+        "warmup_steps": trainers.warmup_steps(plan),
+        "weight_decay": learning.weight_decay,
+        "max_grad_norm": learning.max_grad_norm,
+        "optim": str(hardware.optimizer),
+        "seed": learning.seed,
+        "data_seed": learning.seed,
+    }
+
+
+def _precision(plan: Plan) -> dict[str, Any]:
+    if pure_bf16(plan):
+        return {"pure_bf16": True}
+    half = plan.hardware.autocast or Dtype.BF16
+    return {"bf16": half is Dtype.BF16, "fp16": half is Dtype.FP16}
+
+
+def _launch(plan: Plan, architecture: Architecture) -> dict[str, Any]:
+    if plan.hardware.zero_stage:
+        return {"deepspeed": DEEPSPEED}
+    if plan.hardware.world_size == 1:
+        return {}
+    # A batch without a series leaves the adapters of the encoder unused.
+    return {"ddp_find_unused_parameters": architecture.encoder is not None}
+
+
+def _evaluation(plan: Plan) -> dict[str, Any]:
+    held_out = trainers.held_out_rows(plan)
+    if held_out == 0:
+        return {}
+    # From 2 on it is a number of rows, under 1 a share, of which the next whole row is taken.
+    size = float(held_out) if held_out > 1 else 0.5 / plan.dataset.rows_kept
+    return {"val_size": size, "eval_strategy": "epoch", "per_device_eval_batch_size": 1}

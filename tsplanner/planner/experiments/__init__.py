@@ -1,0 +1,1 @@
+"""Recorded runs and what is planned for them."""

@@ -1,0 +1,86 @@
+"""Earlier probes on this machine correct the next plan: a factor for bytes, two for seconds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from memory_models.calibration import Calibration
+from memory_models.settings import FinetuningType, Quantization
+from tsplanner.planner.gather.probe_points import ProbePoint
+from tsplanner.throughput.rates import Efficiency
+
+NEWEST = 20
+"""Older points are of older drivers and libraries."""
+PROBED_ERROR = 0.15
+"""Half-width of the 95 % interval of step time after a probe, assumed until measured."""
+LIKENESS = (
+    ("model", "finetuning_type", "quantization"),
+    ("finetuning_type", "quantization"),
+    ("finetuning_type",),
+)
+"""What a point should share with a plan, the best first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Like:
+    """What is planned, as far as points are chosen by it."""
+
+    model: str
+    finetuning_type: FinetuningType
+    quantization: Quantization | None = None
+
+
+def refined(
+    points: Iterable[ProbePoint], like: Like, calibration: Calibration, efficiency: Efficiency
+) -> tuple[Calibration, Efficiency]:
+    """Calibration and efficiency with the medians of measured over predicted.
+
+    The points most like what is planned count, if there are any, else all of this device. Steps
+    that wait for the host and steps that wait for the GPU have factors of their own.
+    """
+    chosen = most_like(list(points)[-NEWEST:], like)
+    note = f"corrected by {len(chosen)} probes on this machine"
+    bytes_over = [
+        point.measured_process_bytes / point.predicted_process_bytes
+        for point in chosen
+        if point.measured_process_bytes and point.predicted_process_bytes
+    ]
+    if bytes_over:
+        calibration = replace(
+            calibration,
+            device_factor=statistics.median(bytes_over),
+            notes=(*calibration.notes, note),
+        )
+    work, launch = (seconds_over(chosen, bound_by_launch=which) for which in (False, True))
+    if work or launch:
+        efficiency = replace(
+            efficiency,
+            work_factor=statistics.median(work) if work else efficiency.work_factor,
+            launch_factor=statistics.median(launch) if launch else efficiency.launch_factor,
+            relative_error=PROBED_ERROR,
+            basis=note,
+        )
+    return calibration, efficiency
+
+
+def most_like(points: list[ProbePoint], like: Like) -> list[ProbePoint]:
+    """Points of the same model, method and base; else of the same method and base; and so on."""
+    for keys in LIKENESS:
+        wanted = [getattr(like, key) for key in keys]
+        found = [point for point in points if [getattr(point, key) for key in keys] == wanted]
+        if found:
+            return found
+    return points
+
+
+def seconds_over(points: Iterable[ProbePoint], *, bound_by_launch: bool) -> list[float]:
+    """Measured over predicted seconds of the steps that wait for the host, or for the GPU."""
+    return [
+        point.measured_step_seconds / point.predicted_step_seconds
+        for point in points
+        if point.bound_by_launch is bound_by_launch
+        and point.measured_step_seconds
+        and point.predicted_step_seconds
+    ]

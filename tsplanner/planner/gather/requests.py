@@ -1,0 +1,224 @@
+"""From what a person typed to a PlanRequest: read the model, the data and the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from memory_models.device import Machine
+from memory_models.settings import FinetuningType
+from memory_models.states.adapters import check_targets, trainable_parameters
+from memory_models.states.weights import total_parameters
+from tsplanner.datasets.lengths.cache import length_summary
+from tsplanner.errors import TsplannerError, UsageError
+from tsplanner.hardware.detect import machine_for
+from tsplanner.models.source import ModelSource, NoReaderError, read_model
+from tsplanner.planner.advice_defaults import default_learning_rate
+from tsplanner.planner.plan import (
+    DatasetRef,
+    HardwareSettings,
+    LearningSettings,
+    ModelRef,
+    no_dataset,
+    training_settings,
+)
+from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.runs import slug
+from tsplanner.settings import calibration_file, configs_folder
+
+DEFAULT_MODEL = "tiny-chatts"
+DEFAULT_EFFECTIVE_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Model, data and machine by the names a person gave."""
+
+    model: str | None = None
+    dataset: str | None = None
+    tokenizer: str | None = None
+    on_bad_rows: str = "refuse"
+    gpus: str | None = None
+    machine: str | None = None
+    cpu: bool = False
+    rows: DatasetRef | None = None
+    """What is known of a dataset that is not here."""
+    learning: dict[str, object] = field(default_factory=dict)
+    """Learning settings that were given; the rest are defaults."""
+    pins: Pins = field(default_factory=Pins)
+
+
+def sample_dataset() -> Path:
+    """The dataset that ships with tiny-chatts."""
+    return configs_folder() / "datasets" / "sample" / "sample.jsonl"
+
+
+def plan_request(
+    subject: Subject, saves: Path, progress: Callable[[int, int, int], None] | None = None
+) -> PlanRequest:
+    """Read everything that a plan needs; ``progress`` is told how far the dataset is read.
+
+    Raises:
+        UsageError, TsplannerError: as the readers of model, dataset and machine say.
+    """
+    source = _source(subject.model or DEFAULT_MODEL)
+    learning = learning_settings(subject.learning, source)
+    tokenizer = _tokenizer(subject, source)
+    dataset = _dataset(subject, source, learning, tokenizer, saves, progress)
+    machine = machine_for(subject.gpus, subject.machine, saves)
+    request = PlanRequest(
+        architecture=source.architecture,
+        model=_model_ref(source, learning, subject.tokenizer, tokenizer),
+        dataset=dataset,
+        machine=machine,
+        learning=learning,
+        pins=subject.pins,
+        forced_cpu=subject.cpu,
+    )
+    return calibrated(request, machine)
+
+
+def _source(name: str) -> ModelSource:
+    """The model; one without a reader is left to ``estimate``, which can trace it."""
+    try:
+        return read_model(name)
+    except NoReaderError as error:
+        raise TsplannerError(
+            f"{error} A plan needs one; tsplanner estimate --trace sizes a configuration without."
+        ) from error
+
+
+def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:
+    """The request with what earlier probes on this machine measured, if there were any."""
+    if not machine.detected or not calibration_file().is_file():
+        return request
+    from tsplanner.planner.gather.probe_points import CPU_DEVICE, load_calibration
+    from tsplanner.planner.gather.refine import Like, refined
+
+    points = [
+        point
+        for point in load_calibration(machine)
+        if (point.device_name == CPU_DEVICE) is request.on_cpu
+    ]
+    calibration, efficiency = refined(
+        points,
+        Like(
+            model=request.model.name,
+            finetuning_type=request.learning.finetuning_type,
+            quantization=request.pins.quantization,
+        ),
+        request.calibration,
+        request.efficiency,
+    )
+    return replace(request, calibration=calibration, efficiency=efficiency)
+
+
+def learning_settings(given: dict[str, object], source: ModelSource) -> LearningSettings:
+    """Learning settings from what was given; the learning rate by method and model size.
+
+    Raises:
+        UsageError: values that exclude each other.
+    """
+    values = dict(given)
+    method = FinetuningType(str(values.pop("finetuning_type", "lora")))
+    total = total_parameters(source.architecture)
+    rate = default_learning_rate(method, total)
+    defaults = LearningSettings(finetuning_type=method, learning_rate=rate)
+    learning = replace(defaults, **values)  # type: ignore[arg-type]
+    _check_timeseries_lr(learning, source)
+    try:
+        settings = training_settings(learning, HardwareSettings(), 16)
+        check_targets(source.architecture, settings)
+        trainable_parameters(source.architecture, settings)
+    except ValueError as error:
+        raise UsageError(f"{error}.") from error
+    return learning
+
+
+def _check_timeseries_lr(learning: LearningSettings, source: ModelSource) -> None:
+    if learning.timeseries_lr is None:
+        return
+    if source.architecture.encoder is None:
+        raise UsageError(
+            f"--timeseries-lr is for a time-series encoder, which {source.architecture.name} has "
+            "not: leave it out."
+        )
+    if learning.finetuning_type is FinetuningType.FREEZE:
+        raise UsageError(
+            "--timeseries-lr has nothing to set: freeze trains the last decoder blocks alone; "
+            "leave it out, or take another --finetuning-type."
+        )
+
+
+def _tokenizer(subject: Subject, source: ModelSource) -> Path | None:
+    if subject.tokenizer is None:
+        return source.tokenizer
+    folder = Path(subject.tokenizer)
+    if not (folder / "tokenizer.json").is_file():
+        raise UsageError(f"--tokenizer {folder} has no tokenizer.json.")
+    return folder.resolve()
+
+
+def _model_ref(
+    source: ModelSource,
+    learning: LearningSettings,
+    named_tokenizer: str | None,
+    tokenizer: Path | None,
+) -> ModelRef:
+    settings = training_settings(learning, HardwareSettings(), 16)
+    return ModelRef(
+        name=source.architecture.name,
+        path=str(source.folder) if source.folder else None,
+        model_type=source.architecture.model_type,
+        parameters_total=total_parameters(source.architecture),
+        parameters_trainable=trainable_parameters(source.architecture, settings),
+        tokenizer=str(tokenizer) if named_tokenizer and tokenizer else None,
+        config=source.config,
+        has_weights=source.has_weights,
+    )
+
+
+def _dataset(
+    subject: Subject,
+    source: ModelSource,
+    learning: LearningSettings,
+    tokenizer: Path | None,
+    saves: Path,
+    progress: Callable[[int, int, int], None] | None,
+) -> DatasetRef:
+    """Lengths of the dataset; without one, every sample is taken to be cutoff_len long."""
+    if subject.rows is not None:
+        return subject.rows
+    path = Path(subject.dataset) if subject.dataset else None
+    if path is None and subject.model in (None, DEFAULT_MODEL):
+        path = sample_dataset()
+    if path is None:
+        return no_dataset(learning.cutoff_len)
+    dropped_file = saves / slug(source.architecture.name) / f"dropped-{slug(path.stem)}.txt"
+    found = length_summary(
+        path,
+        cutoff_len=learning.cutoff_len,
+        encoder=source.architecture.encoder,
+        tokenizer_folder=tokenizer,
+        on_bad=subject.on_bad_rows,
+        dropped_file=dropped_file,
+        progress=progress,
+    )
+    return DatasetRef(
+        name=path.stem,
+        path=str(path.resolve()),
+        rows_total=found.rows_total,
+        rows_kept=found.rows_kept,
+        longest_sequence=found.longest,
+        longest_batch=found.longest_batch,
+        most_patches=found.most_patches,
+        mean_sequence=found.mean,
+        length_quantiles=found.quantiles,
+        on_bad_rows=subject.on_bad_rows,
+        dropped=found.dropped,
+        dropped_file=str(dropped_file) if found.dropped else None,
+        mean_text=found.mean_text,
+        histogram=found.histogram,
+        counted_by=found.counted_by,
+    )

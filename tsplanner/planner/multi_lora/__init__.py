@@ -1,0 +1,1 @@
+"""Several LoRA trials on one base: whether they can share it, and whether that pays."""

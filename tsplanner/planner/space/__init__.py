@@ -1,0 +1,1 @@
+"""The candidates of a plan, the rules that refuse some, and the Pareto front."""

@@ -1,0 +1,154 @@
+"""Start the worker of a pack and come back with a record for each trial that began."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from tsplanner.probe.runner import (
+    JOB_FILE,
+    METRICS_FILE,
+    STOP_FILE,
+    Server,
+    ended_badly,
+    run_job,
+)
+from tsplanner.runs import read_json_lines
+from tsplanner.training.job import Job, PackedTrial, Record, Status, record_file
+from tsplanner.training.multi_lora.queue import QUEUE
+
+OnTrial = Callable[[str, dict[str, object]], None]
+OnRecord = Callable[[str, Record], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackRecords:
+    """How a pack ended, and how each of its trials did."""
+
+    pack: Record
+    trials: dict[str, Record]
+    """By the trial's folder; a trial that never began is not among them."""
+
+
+class Metrics:
+    """Hands on the lines that the trials' metrics.jsonl gain, and their records."""
+
+    def __init__(
+        self, job: Job, on_metrics: OnTrial | None, on_record: OnRecord | None = None
+    ) -> None:
+        self.job, self.on_metrics, self.on_record = job, on_metrics, on_record
+        self.seen: dict[str, int] = {}
+        self.ended: set[str] = set()
+
+    def read(self) -> None:
+        """What is new since the last call, trial by trial; a record comes after all lines."""
+        under_way = [trial for trial in trials_of(self.job) if trial.folder not in self.ended]
+        # Records first: behind one that is there no line will follow.
+        records = {trial.folder: read_record(trial) for trial in under_way}
+        self._read_lines(under_way)
+        for folder, record in records.items():
+            if record is not None:
+                self.ended.add(folder)
+                if self.on_record is not None:
+                    self.on_record(folder, record)
+
+    def _read_lines(self, trials: list[PackedTrial]) -> None:
+        if self.on_metrics is None:
+            return
+        for trial in trials:
+            path = Path(trial.folder) / METRICS_FILE
+            if not path.is_file():
+                continue
+            rows = read_json_lines(path)
+            for row in rows[self.seen.get(trial.folder, 0) :]:
+                self.on_metrics(trial.folder, row)
+            self.seen[trial.folder] = len(rows)
+
+
+def run_pack(
+    job: Job,
+    *,
+    time_limit_seconds: float | None,
+    on_metrics: OnTrial | None = None,
+    on_record: OnRecord | None = None,
+    server: Server | None = None,
+    check: Callable[[], None] | None = None,
+    environment: dict[str, str] | None = None,
+) -> PackRecords:
+    """Run a pack to its end.
+
+    ``on_metrics`` gets each line of a trial's metrics.jsonl as it appears, after the trial's
+    folder, and ``on_record`` the record of a trial that has ended, while the others go on;
+    ``check`` is called while waiting. A trial that was at work when the worker died gets a record
+    that says how the worker ended.
+    """
+    _clear(job)
+    metrics = Metrics(job, on_metrics, on_record)
+
+    def poll() -> None:
+        metrics.read()
+        if check is not None:
+            check()
+
+    pack = run_job(
+        job,
+        time_limit_seconds=time_limit_seconds,
+        server=server,
+        check=poll,
+        environment=environment,
+    )
+    metrics.read()
+    found = {trial.folder: _record(job, trial, pack) for trial in trials_of(job)}
+    return PackRecords(
+        pack=pack, trials={folder: record for folder, record in found.items() if record}
+    )
+
+
+def _clear(job: Job) -> None:
+    """Nothing of an earlier pack that could be mistaken."""
+    shutil.rmtree(Path(job.folder) / QUEUE, ignore_errors=True)
+    for trial in job.packed:
+        clear_trial(trial)
+
+
+def clear_trial(trial: PackedTrial) -> None:
+    """Nothing of an earlier run in a trial's folder that could be mistaken."""
+    for path in (record_file(Path(trial.folder), 0), *_left(trial)):
+        path.unlink(missing_ok=True)
+
+
+def _left(trial: PackedTrial) -> tuple[Path, ...]:
+    return tuple(Path(trial.folder) / name for name in (METRICS_FILE, STOP_FILE, JOB_FILE))
+
+
+def trials_of(job: Job) -> list[PackedTrial]:
+    """The trials of the job and those that its queue has brought so far."""
+    late = sorted((Path(job.folder) / QUEUE).glob("*.json")) if job.packed_open else []
+    return [
+        *job.packed,
+        *(msgspec.json.decode(path.read_bytes(), type=PackedTrial) for path in late),
+    ]
+
+
+def _record(job: Job, trial: PackedTrial, pack: Record) -> Record | None:
+    """The record a trial left, one made from how the worker ended, or None if it never began."""
+    if (left := read_record(trial)) is not None:
+        return left
+    began = (Path(trial.folder) / METRICS_FILE).exists()
+    if not began or pack.status in (Status.OK, Status.STOPPED):
+        return None
+    own = replace(job, folder=trial.folder, packed=())
+    return ended_badly(own, pack.status, pack.message)
+
+
+def read_record(trial: PackedTrial) -> Record | None:
+    """The record that a trial has left; None if there is none yet."""
+    path = record_file(Path(trial.folder), 0)
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode(path.read_bytes(), type=Record)
+    return None

@@ -1,0 +1,1 @@
+"""What the report knows about runs, and what of it may be compared."""

@@ -1,0 +1,195 @@
+"""Which runs may be compared, in what, and what keeps the others apart. Pure.
+
+Two runs are compared along one axis (hardware, model size, quantisation) in one subject (loss,
+speed). Every other fact that the subject depends on has to be the same; what it depends on little
+is told beside the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import combinations
+
+from tsplanner.report.page import Text
+from tsplanner.report.records.facts import FACTS
+from tsplanner.report.records.run_record import RunFacts
+from tsplanner.tune.search.paired_eval import paired_difference
+
+
+class Axis(StrEnum):
+    """What a comparison is about."""
+
+    HARDWARE = "hardware"
+    MODEL = "model"
+    QUANTIZATION = "quantization"
+    SETTINGS = "settings"
+    """Method, rank, learning rate."""
+
+
+class Subject(StrEnum):
+    """What is compared."""
+
+    LOSS = "loss"
+    SPEED = "speed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One fact that two runs do not share, as it reads for each."""
+
+    fact: str
+    """Key of the fact in the words."""
+    one: Text
+    other: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two runs beside each other in one subject."""
+
+    subject: Subject
+    one: RunFacts
+    other: RunFacts
+    blocking: tuple[Difference, ...]
+    """Why they are not compared; empty: they are."""
+    remarks: tuple[Difference, ...]
+    """What else differs and matters little."""
+
+
+ABOUT: dict[Axis, frozenset[str]] = {
+    Axis.HARDWARE: frozenset({"fact_device", "fact_gpus"}),
+    Axis.MODEL: frozenset({"fact_model"}),
+    Axis.QUANTIZATION: frozenset({"fact_quantization"}),
+    Axis.SETTINGS: frozenset({"fact_method", "fact_rank", "fact_learning_rate", "fact_schedule"}),
+}
+"""Facts that an axis is about: they may differ."""
+
+NEEDED: dict[Subject, tuple[str, ...]] = {
+    Subject.LOSS: (
+        "fact_loss",
+        "fact_steps",
+        "fact_batch",
+        "fact_epochs",
+        "fact_dataset",
+        "fact_rows",
+        "fact_held_out",
+        "fact_lengths",
+        "fact_model",
+        "fact_quantization",
+        "fact_method",
+        "fact_rank",
+        "fact_ended",
+    ),
+    Subject.SPEED: (
+        "fact_speed",
+        "fact_lengths",
+        "fact_model",
+        "fact_quantization",
+        "fact_device",
+        "fact_sharding",
+        "fact_method",
+    ),
+}
+"""Facts that have to be shared, the weightiest first."""
+
+TOLD: dict[Subject, tuple[str, ...]] = {
+    Subject.LOSS: ("fact_learning_rate", "fact_schedule", "fact_seed"),
+    Subject.SPEED: ("fact_gpus", "fact_rank", "fact_batch", "fact_micro_batch", "fact_rows"),
+}
+"""Facts that are told where they differ."""
+
+OF_ONE_RATE = frozenset({Axis.HARDWARE, Axis.QUANTIZATION})
+"""Where another learning rate makes another run; a larger model is tuned to a rate of its own."""
+
+OF_THE_DATA = ("fact_lengths", "fact_held_out")
+
+
+def differences(one: RunFacts, other: RunFacts, facts: Iterable[str]) -> tuple[Difference, ...]:
+    """The facts of a list that two runs do not share, in the list's order."""
+    found = ((fact, FACTS[fact](one, other)) for fact in facts)
+    return tuple(
+        Difference(fact=fact, one=pair[0], other=pair[1])
+        for fact, pair in found
+        if pair is not None
+    )
+
+
+def pair_of(axis: Axis, subject: Subject, one: RunFacts, other: RunFacts) -> Pair:
+    """Whether two runs may be compared along an axis, and what else sets them apart."""
+    open_facts = ABOUT[axis]
+    needed = [fact for fact in NEEDED[subject] if fact not in open_facts]
+    told = [fact for fact in TOLD[subject] if fact not in open_facts]
+    if subject is Subject.LOSS and axis in OF_ONE_RATE:
+        needed.append("fact_learning_rate")
+        told.remove("fact_learning_rate")
+    blocking = differences(one, other, needed)
+    if any(found.fact == "fact_dataset" for found in blocking):
+        # Other data have other lengths and other held-out rows: one reason is enough.
+        blocking = tuple(found for found in blocking if found.fact not in OF_THE_DATA)
+    return Pair(
+        subject=subject,
+        one=one,
+        other=other,
+        blocking=blocking,
+        remarks=differences(one, other, told),
+    )
+
+
+AXIS_VALUE: dict[Axis, Callable[[RunFacts], object]] = {
+    Axis.HARDWARE: lambda run: run.hardware,
+    Axis.MODEL: lambda run: run.model,
+    Axis.QUANTIZATION: lambda run: run.base,
+    Axis.SETTINGS: lambda run: (run.method, run.rank, run.learning_rate, run.schedule),
+}
+"""What has to differ for two runs to be looked at."""
+
+WITHIN: dict[Axis, Callable[[RunFacts], object]] = {
+    Axis.HARDWARE: lambda run: run.model,
+    Axis.MODEL: lambda run: None,
+    Axis.QUANTIZATION: lambda run: run.model,
+    Axis.SETTINGS: lambda run: (run.model, run.base, run.hardware, run.sharding),
+}
+"""What has to be the same for that: across models neither hardware nor storage is the question."""
+
+
+def pairs(axis: Axis, runs: Sequence[RunFacts]) -> list[Pair]:
+    """Speed and loss of any two runs that differ along an axis, in the order of the runs."""
+    value, within = AXIS_VALUE[axis], WITHIN[axis]
+    return [
+        pair_of(axis, subject, one, other)
+        for one, other in combinations(runs, 2)
+        if value(one) != value(other) and within(one) == within(other)
+        for subject in (Subject.SPEED, Subject.LOSS)
+    ]
+
+
+def groups(axis: Axis, subject: Subject, runs: Sequence[RunFacts]) -> list[list[RunFacts]]:
+    """Runs that may all be compared with each other, and that differ along the axis."""
+    within, found = WITHIN[axis], list[list[RunFacts]]()
+    for run in runs:
+        for group in found:
+            same = within(group[0]) == within(run)
+            if same and not any(pair_of(axis, subject, one, run).blocking for one in group):
+                group.append(run)
+                break
+        else:
+            found.append([run])
+    value = AXIS_VALUE[axis]
+    return [group for group in found if len({value(run) for run in group}) > 1]
+
+
+def remarks_of(
+    axis: Axis, subject: Subject, one: RunFacts, other: RunFacts
+) -> tuple[Difference, ...]:
+    """What else sets two runs of a group apart."""
+    return pair_of(axis, subject, one, other).remarks
+
+
+def loss_difference(one: RunFacts, other: RunFacts) -> tuple[float, float | None] | None:
+    """(other's held-out loss minus one's, its standard error if the rows are known); None: none."""
+    if one.eval_loss is None or other.eval_loss is None:
+        return None
+    compared = paired_difference(other.held_out, one.held_out)
+    return compared or (other.eval_loss - one.eval_loss, None)

@@ -1,0 +1,202 @@
+"""Sections that compare runs along an axis, and say of the others why not."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from tsplanner.report.page import (
+    Block,
+    Bullets,
+    Column,
+    Paragraph,
+    Section,
+    Table,
+    Text,
+    Tone,
+    words,
+)
+from tsplanner.report.records.comparable import (
+    AXIS_VALUE,
+    Axis,
+    Difference,
+    Pair,
+    Subject,
+    groups,
+    loss_difference,
+    pairs,
+    remarks_of,
+)
+from tsplanner.report.records.run_record import RunFacts
+from tsplanner.report.sections.overview import label
+from tsplanner.report.text import loss, number, rate
+
+SHOWN = 8
+"""Pairs that are refused: those nearest to a comparison are told, the rest are counted."""
+
+HEADINGS = {
+    Axis.HARDWARE: "section_hardware",
+    Axis.MODEL: "section_model",
+    Axis.QUANTIZATION: "section_quantization",
+    Axis.SETTINGS: "section_settings",
+}
+
+SPEED_COLUMNS = (
+    ("column_run", False),
+    ("column_device_speed", True),
+    ("column_ratio", True),
+    ("column_remarks", False),
+)
+LOSS_COLUMNS = (
+    ("column_run", False),
+    ("column_loss_mean", True),
+    ("column_loss_last", True),
+    ("column_loss_held_out", True),
+    ("column_difference", True),
+    ("column_remarks", False),
+)
+
+
+def comparison(axis: Axis, runs: Sequence[RunFacts]) -> Section:
+    """What may be compared along an axis, as tables; what may not, as sentences."""
+    found = pairs(axis, runs)
+    blocks: list[Block] = []
+    if not found:
+        value = AXIS_VALUE[axis]
+        one = len({value(run) for run in runs}) < 2
+        blocks.append(Paragraph(text=words("compare_one" if one else "compare_apart")))
+    for group in groups(axis, Subject.SPEED, runs):
+        blocks.append(_speeds(axis, runs, group))
+    for group in groups(axis, Subject.LOSS, runs):
+        blocks.append(_losses(axis, runs, group))
+    blocks += _refusals(runs, found)
+    return Section(name=str(axis), heading=words(HEADINGS[axis]), blocks=tuple(blocks))
+
+
+def _columns(headings: tuple[tuple[str, bool], ...]) -> tuple[Column, ...]:
+    return tuple(Column(heading=words(key), numeric=numeric) for key, numeric in headings)
+
+
+def _named(axis: Axis, runs: Sequence[RunFacts], run: RunFacts) -> Text:
+    """A run with what sets it apart."""
+    rank = "" if run.rank is None else f" r={run.rank}"
+    sets_apart = {
+        Axis.HARDWARE: run.hardware,
+        Axis.MODEL: run.model,
+        Axis.QUANTIZATION: run.base,
+        Axis.SETTINGS: f"{run.method}{rank}, lr {number(run.learning_rate)}",
+    }
+    return words("run_and_value", run=label(runs, run), value=sets_apart[axis])
+
+
+def _speeds(axis: Axis, runs: Sequence[RunFacts], group: list[RunFacts]) -> Table:
+    """Samples a second and device, slowest first, and how many times the slowest."""
+    order = sorted(group, key=lambda run: run.samples_per_second_and_gpu or 0.0)
+    slowest = order[0]
+    base = slowest.samples_per_second_and_gpu or 0.0
+    rows = []
+    for run in order:
+        speed = run.samples_per_second_and_gpu or 0.0
+        apart = remarks_of(axis, Subject.SPEED, slowest, run)
+        times = f"{speed / base:.2f}x" if base else "-"
+        rows.append((_named(axis, runs, run), rate(speed), times, remarks(apart)))
+    return Table(columns=_columns(SPEED_COLUMNS), rows=tuple(rows))
+
+
+def _losses(axis: Axis, runs: Sequence[RunFacts], group: list[RunFacts]) -> Table:
+    """Losses of a group, the best first, and the held-out difference from the best."""
+
+    def rank(run: RunFacts) -> tuple[float, ...]:
+        return tuple(
+            math.inf if value is None else value for value in (run.eval_loss, run.mean_loss)
+        )
+
+    order = sorted(group, key=rank)
+    rows = tuple(
+        (
+            _named(axis, runs, run),
+            loss(run.mean_loss),
+            loss(run.last_loss),
+            loss(run.eval_loss),
+            _behind(order[0], run),
+            remarks(remarks_of(axis, Subject.LOSS, order[0], run)),
+        )
+        for run in order
+    )
+    return Table(columns=_columns(LOSS_COLUMNS), rows=rows)
+
+
+def _behind(best: RunFacts, run: RunFacts) -> str:
+    compared = None if run is best else loss_difference(best, run)
+    if compared is None:
+        return "-"
+    difference, error = compared
+    return f"{difference:+.4f}" + ("" if error is None else f" ± {error:.4f}")
+
+
+def remarks(found: tuple[Difference, ...]) -> Text:
+    """What else differs; a dash for nothing."""
+    return words("list", items=tuple(_difference(one) for one in found)) if found else "-"
+
+
+def _difference(found: Difference) -> Text:
+    if found.one == found.other == words("not_known"):
+        return words("difference_unknown", fact=words(found.fact))
+    return words("difference", fact=words(found.fact), one=found.one, other=found.other)
+
+
+def _refusals(runs: Sequence[RunFacts], found: list[Pair]) -> list[Block]:
+    """One sentence a pair of runs, those with the fewest reasons first."""
+    refused: dict[tuple[str, str], list[Pair]] = defaultdict(list)
+    for pair in found:
+        if pair.blocking:
+            refused[pair.one.name, pair.other.name].append(pair)
+    if not refused:
+        return []
+    order = sorted(refused.values(), key=lambda each: sum(len(pair.blocking) for pair in each))
+    blocks: list[Block] = [
+        Paragraph(text=words("refused_heading")),
+        Bullets(items=tuple(_refusal(runs, each) for each in order[:SHOWN]), tone=Tone.REFUSAL),
+    ]
+    hidden = len(order) - SHOWN
+    if hidden > 0:
+        blocks.append(Paragraph(text=words("refused_more", count=str(hidden)), tone=Tone.SMALL))
+    return blocks
+
+
+SUBJECTS = {Subject.SPEED: "refused_speed", Subject.LOSS: "refused_loss"}
+
+
+def _refusal(runs: Sequence[RunFacts], refused: list[Pair]) -> Text:
+    first = refused[0]
+    reasons = tuple(
+        words(
+            SUBJECTS[pair.subject],
+            reasons=words("list", items=tuple(_difference(one) for one in pair.blocking)),
+        )
+        for pair in refused
+    )
+    return words(
+        "refused",
+        one=label(runs, first.one),
+        other=label(runs, first.other),
+        reasons=words("sentences", items=reasons),
+    )
+
+
+def documents(runs: Sequence[RunFacts]) -> list[dict[str, Any]]:
+    """Every pair along every axis as plain values: what differs by the keys of the facts."""
+    return [
+        {
+            "axis": str(axis),
+            "subject": str(pair.subject),
+            "runs": [pair.one.name, pair.other.name],
+            "compared": not pair.blocking,
+            "differs": [found.fact.removeprefix("fact_") for found in pair.blocking],
+            "also_differs": [found.fact.removeprefix("fact_") for found in pair.remarks],
+        }
+        for axis in Axis
+        for pair in pairs(axis, runs)
+    ]

@@ -1,0 +1,160 @@
+"""Sections about runs: what this is, results, curves, memory, why these plans, advice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from memory_models.units import GIB
+from tsplanner.report.page import (
+    Block,
+    Bullets,
+    Column,
+    Original,
+    Paragraph,
+    Section,
+    Table,
+    Text,
+    Tone,
+    words,
+)
+from tsplanner.report.records.run_record import LeftOut, RunFacts
+from tsplanner.report.text import duration, gib, loss, number, parameters, rate
+from tsplanner.training.job import Status
+
+RESULTS: tuple[tuple[str, bool], ...] = (
+    ("column_run", False),
+    ("column_model", False),
+    ("column_method", False),
+    ("column_base", False),
+    ("column_hardware", False),
+    ("column_batch", True),
+    ("column_rank", True),
+    ("column_learning_rate", True),
+    ("column_epochs", True),
+    ("column_steps", True),
+    ("column_speed", True),
+    ("column_loss_mean", True),
+    ("column_loss_last", True),
+    ("column_loss_held_out", True),
+    ("column_best_epoch", True),
+    ("column_predicted", True),
+    ("column_measured", True),
+    ("column_time", True),
+)
+"""Heading of each column and whether it holds figures."""
+
+
+def label(runs: Sequence[RunFacts], run: RunFacts) -> str:
+    """A run by its number in the results table and its name."""
+    return run.name if len(runs) == 1 else f"#{runs.index(run) + 1} {run.name}"
+
+
+def about(
+    runs: Sequence[RunFacts], left_out: Sequence[LeftOut], saves: Path, *, when: str, version: str
+) -> Section:
+    """When and by what the page was made, the machines, the versions, and what is not in it."""
+    own = [run for run in runs if run.plan is not None]
+    rows: list[tuple[Text, ...]] = [
+        (words("about_when"), when),
+        (words("about_version"), f"tsplanner {version}"),
+        (words("about_folder"), str(saves)),
+        (
+            words("about_runs"),
+            words("about_counts", own=str(len(own)), recorded=str(len(runs) - len(own))),
+        ),
+    ]
+    rows += [(words("about_machine"), found) for found in _machines(own)]
+    rows += [(words("about_stack"), found) for found in _stacks(own)]
+    columns = (Column(heading=words("column_what")), Column(heading=words("column_value")))
+    blocks: list[Block] = [Table(columns=columns, rows=tuple(rows))]
+    if left_out:
+        blocks.append(Paragraph(text=words("left_out"), tone=Tone.WARNING))
+        blocks.append(Bullets(items=tuple(left_out_words(found) for found in left_out)))
+    return Section(name="about", heading=words("section_about"), blocks=tuple(blocks))
+
+
+def _machines(runs: Iterable[RunFacts]) -> list[str]:
+    found: dict[str, None] = {}
+    for run in runs:
+        if run.plan is None:
+            continue
+        host = run.plan.machine.host
+        words_ = [run.hardware, f"{host.total_bytes / GIB:.0f} GiB RAM"]
+        devices = run.plan.machine.devices
+        if devices:
+            words_.insert(1, f"{devices[0].total_bytes / GIB:.0f} GiB")
+        found[" · ".join(words_)] = None
+    return list(found)
+
+
+def _stacks(runs: Iterable[RunFacts]) -> list[str]:
+    lines = (", ".join(f"{name} {value}" for name, value in run.versions.items()) for run in runs)
+    return list(dict.fromkeys(line for line in lines if line))
+
+
+def left_out_words(found: LeftOut) -> Text:
+    """A run that has no row, and why."""
+    return words(found.key, run=found.run, detail=Original(text=found.detail))
+
+
+def results(runs: Sequence[RunFacts]) -> Section:
+    """A run a row; what the losses of a row are, below."""
+    columns = tuple(Column(heading=words(key), numeric=numeric) for key, numeric in RESULTS)
+    rows = tuple(_result(runs, run) for run in runs)
+    table = Table(columns=columns, rows=rows) if len(runs) > 1 else _upright(columns, rows)
+    blocks: list[Block] = [table, Paragraph(text=words("results_losses"), tone=Tone.SMALL)]
+    ended = [run for run in runs if run.status != Status.OK]
+    if ended:
+        items = tuple(
+            words(
+                "run_ended",
+                run=label(runs, run),
+                status=run.status,
+                message=Original(text=run.message),
+            )
+            for run in ended
+        )
+        blocks.append(Bullets(items=items, tone=Tone.WARNING))
+    return Section(name="results", heading=words("section_results"), blocks=tuple(blocks))
+
+
+def _upright(columns: tuple[Column, ...], rows: tuple[tuple[Text, ...], ...]) -> Table:
+    """One run: its row turned on its side."""
+    return Table(
+        columns=(Column(heading=words("column_what")), Column(heading=words("column_value"))),
+        rows=tuple(
+            (column.heading, cell)
+            for row in rows
+            for column, cell in zip(columns, row, strict=True)
+        ),
+    )
+
+
+def _result(runs: Sequence[RunFacts], run: RunFacts) -> tuple[Text, ...]:
+    total = run.parameters
+    predicted = run.plan.memory.process_bytes.expected if run.plan else None
+    return (
+        label(runs, run),
+        run.model if total is None else f"{run.model} ({parameters(total)})",
+        run.method,
+        run.base,
+        words("on_cpu", device=run.device) if _on_cpu(run) else run.hardware,
+        number(run.effective_batch),
+        number(run.rank),
+        number(run.learning_rate),
+        number(run.epochs),
+        f"{run.steps:,}",
+        rate(run.samples_per_second),
+        loss(run.mean_loss),
+        loss(run.last_loss),
+        loss(run.eval_loss),
+        number(run.best_epoch),
+        gib(predicted, unit=False),
+        gib(run.process_bytes, unit=False),
+        "-" if run.seconds is None else duration(run.seconds),
+    )
+
+
+def _on_cpu(run: RunFacts) -> bool:
+    return run.plan is not None and run.plan.hardware.accelerator == "cpu"

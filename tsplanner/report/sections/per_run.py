@@ -1,0 +1,210 @@
+"""Sections with a part for every run: curves, memory, why these plans, advice, records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from tsplanner.planner.plan import HardwareSettings, Plan, Verdict
+from tsplanner.planner.space.rules import describe
+from tsplanner.report.page import (
+    Block,
+    Bullets,
+    Charts,
+    Column,
+    Curve,
+    Heading,
+    Line,
+    LineChart,
+    Original,
+    Paragraph,
+    Section,
+    Table,
+    Text,
+    Tone,
+    words,
+)
+from tsplanner.report.records.overfitting import CurveState, CurveVerdict
+from tsplanner.report.records.run_record import RunFacts
+from tsplanner.report.render.bars import memory_chart
+from tsplanner.report.sections.overview import label
+from tsplanner.report.text import gib, loss, number, percent
+
+VERDICTS = {
+    Verdict.FITS: ("verdict_fits", Tone.GOOD),
+    Verdict.TIGHT: ("verdict_tight", Tone.WARNING),
+    Verdict.DOES_NOT_FIT: ("verdict_does_not_fit", Tone.REFUSAL),
+}
+
+CURVE_WORDS = {
+    CurveState.TOO_FEW: ("curve_too_few", Tone.PLAIN),
+    CurveState.FALLING: ("curve_falling", Tone.PLAIN),
+    CurveState.LEVEL: ("curve_level", Tone.GOOD),
+    CurveState.OVERFITTING: ("curve_overfitting", Tone.WARNING),
+    CurveState.OSCILLATING: ("curve_oscillating", Tone.WARNING),
+}
+
+
+def curves(runs: Sequence[RunFacts]) -> Section | None:
+    """One chart a run; runs are not drawn over each other, as that would compare them."""
+    charts = [chart for run in runs if (chart := curve_chart(runs, run)) is not None]
+    if not charts:
+        return None
+    blocks = (
+        Paragraph(text=words("curves_how"), tone=Tone.SMALL),
+        Charts(items=tuple(charts)),
+    )
+    return Section(name="curves", heading=words("section_curves"), blocks=blocks)
+
+
+def curve_chart(runs: Sequence[RunFacts], run: RunFacts) -> LineChart | None:
+    """The losses of one run over its steps; None if none were written."""
+    if not any(step > 0 for step, _ in (*run.training, *run.evaluations)):
+        return None
+    held_out = Curve(line=Line.HELD_OUT, label=words("line_held_out"), points=run.evaluations)
+    training = Curve(line=Line.TRAINING, label=words("line_training"), points=run.training)
+    trained = [point for point in run.evaluations if point[0] > 0]
+    return LineChart(
+        title=label(runs, run),
+        curves=tuple(curve for curve in (training, held_out) if curve.points),
+        epochs=epoch_ends(run.steps, run.epochs),
+        best=min(trained, key=lambda point: point[1], default=None),
+    )
+
+
+def epoch_ends(steps: int, epochs: float) -> tuple[tuple[float, str], ...]:
+    """(step, number) at which each whole epoch ended."""
+    if epochs <= 0:
+        return ()
+    whole = int(epochs + 1e-6)
+    return tuple((steps * number / epochs, str(number)) for number in range(1, whole + 1))
+
+
+def memory(runs: Sequence[RunFacts]) -> Section | None:
+    """Predicted parts over measured ones, a chart a run."""
+    charts = [memory_chart(label(runs, run), run, run.plan) for run in runs if run.plan is not None]
+    if not charts:
+        return None
+    blocks = (
+        Paragraph(text=words("memory_how"), tone=Tone.SMALL),
+        Charts(items=tuple(charts)),
+    )
+    return Section(name="memory", heading=words("section_memory"), blocks=blocks)
+
+
+def plans(runs: Sequence[RunFacts]) -> Section | None:
+    """What each plan was, what it promised, and what it rests on."""
+    blocks: list[Block] = []
+    for run in runs:
+        if run.plan is not None:
+            blocks += _plan(runs, run, run.plan)
+    if not blocks:
+        return None
+    blocks.insert(0, Paragraph(text=words("plans_how"), tone=Tone.SMALL))
+    return Section(name="plans", heading=words("section_plans"), blocks=tuple(blocks))
+
+
+def _plan(runs: Sequence[RunFacts], run: RunFacts, plan: Plan) -> list[Block]:
+    key, tone = VERDICTS[plan.verdict]
+    process, time = plan.memory.process_bytes, plan.time
+    verdict = words(
+        key,
+        settings=settings(plan.hardware),
+        expected=gib(process.expected),
+        upper=gib(process.upper),
+        free=gib(plan.free_bytes),
+    )
+    step = words(
+        "plan_step_alone" if run.step_seconds is None else "plan_step",
+        predicted=number(time.step_seconds),
+        error=percent(time.relative_error),
+        basis=Original(text=time.basis),
+        measured=number(run.step_seconds),
+    )
+    found: list[Block] = [
+        Heading(text=label(runs, run)),
+        Paragraph(text=verdict, tone=tone),
+        Paragraph(text=step),
+    ]
+    factors = (plan.memory_factor, plan.work_factor, plan.launch_factor)
+    if factors != (1.0, 1.0, 1.0):
+        memory_, work, launch = (number(factor) for factor in factors)
+        text = words("plan_corrected", memory=memory_, work=work, launch=launch)
+        found.append(Paragraph(text=text))
+    if plan.assumptions:
+        found.append(Paragraph(text=words("plan_assumptions")))
+        found.append(Bullets(items=tuple(Original(text=note) for note in plan.assumptions)))
+    return found
+
+
+def learning(run: RunFacts) -> Section | None:
+    """The learning settings of one run, by the names that plan.json has."""
+    if run.plan is None:
+        return None
+    columns = (Column(heading=words("column_what")), Column(heading=words("column_value")))
+    rows = tuple((key, str(value)) for key, value in asdict(run.plan.learning).items())
+    return Section(
+        name="learning",
+        heading=words("section_learning"),
+        blocks=(Table(columns=columns, rows=rows),),
+    )
+
+
+def settings(hardware: HardwareSettings) -> Text:
+    """Hardware settings in a line."""
+    checkpoints = "checkpoints_off"
+    if hardware.gradient_checkpointing:
+        some = hardware.checkpointed_layers is not None
+        checkpoints = "checkpoints_some" if some else "checkpoints_all"
+    return words(
+        "plan_settings",
+        family=describe(hardware),
+        micro=str(hardware.micro_batch_size),
+        accumulation=str(hardware.gradient_accumulation_steps),
+        effective=str(hardware.effective_batch_size),
+        checkpoints=words(checkpoints, layers=str(hardware.checkpointed_layers)),
+        loss=words("loss_fused" if hardware.loss_kernel == "fused" else "loss_plain"),
+        attention=str(hardware.attention),
+    )
+
+
+def advice(runs: Sequence[RunFacts]) -> Section | None:
+    """Where each run should have stopped, and what a search before it decided."""
+    blocks: list[Block] = []
+    for run in runs:
+        if run.plan is None:
+            continue
+        said = [curve_sentence(run.curve)] if run.curve else []
+        blocks += [Heading(text=label(runs, run)), *said]
+        if run.remarks:
+            blocks.append(Bullets(items=tuple(Original(text=remark) for remark in run.remarks)))
+    if not blocks:
+        return None
+    return Section(name="advice", heading=words("section_advice"), blocks=tuple(blocks))
+
+
+def records(runs: Sequence[RunFacts]) -> Section | None:
+    """Where the records of runs elsewhere contradict arithmetic or themselves."""
+    blocks: list[Block] = []
+    for run in runs:
+        if run.plan is None and run.remarks:
+            notes = Bullets(items=tuple(Original(text=remark) for remark in run.remarks))
+            blocks += [Heading(text=label(runs, run)), notes]
+    if not blocks:
+        return None
+    return Section(name="records", heading=words("section_records"), blocks=tuple(blocks))
+
+
+def curve_sentence(verdict: CurveVerdict) -> Paragraph:
+    """What a held-out curve says, with the epoch to stop at."""
+    if verdict.best_loss is None:
+        return Paragraph(text=words("curve_none"))
+    key, tone = CURVE_WORDS[verdict.state]
+    text = words(
+        key,
+        loss=loss(verdict.best_loss),
+        epoch=number(verdict.best_epoch),
+        rise=loss(verdict.rise),
+        swing=loss(verdict.swing),
+    )
+    return Paragraph(text=text, tone=tone)

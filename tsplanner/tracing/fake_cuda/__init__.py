@@ -1,0 +1,1 @@
+"""Tensors without values that allocate as CUDA does."""

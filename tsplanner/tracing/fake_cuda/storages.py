@@ -1,0 +1,169 @@
+"""Lifetimes of storages: which bytes are taken and given back, in order.
+
+A storage's birth and death are all that the allocator of a GPU sees. Its Python object lives as
+long as the memory does, so a weak reference tells the death.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from torch import Tensor
+
+from memory_models.allocator.caching_allocator import Event
+
+
+class Phase(StrEnum):
+    """Where in a step something happens."""
+
+    LOAD = "load"
+    FORWARD = "forward"
+    BACKWARD = "backward"
+    STEP = "step"
+
+
+class Kind(StrEnum):
+    """What a storage is for."""
+
+    WEIGHTS = "base weights"
+    ADAPTERS = "adapters"
+    STATES = "optimizer states"
+    GRADIENTS = "gradients"
+    INPUTS = "inputs"
+    WORKSPACE = "cuBLAS workspace"
+    FORWARD = "activations"
+    BACKWARD = "backward's tensors"
+    STEP = "optimizer step"
+
+
+_KIND_OF_PHASE = {
+    Phase.LOAD: Kind.WEIGHTS,
+    Phase.FORWARD: Kind.FORWARD,
+    Phase.BACKWARD: Kind.BACKWARD,
+    Phase.STEP: Kind.STEP,
+}
+
+
+@dataclass(slots=True)
+class Storage:
+    """One piece of memory, dead or alive."""
+
+    bytes: int
+    origin: str
+    """Operator that made it, and the shape and dtype it made."""
+    phase: Phase
+    kind: Kind | None = None
+    """None: by its phase."""
+
+    @property
+    def label(self) -> Kind:
+        """What it is for."""
+        return self.kind or _KIND_OF_PHASE[self.phase]
+
+
+@dataclass(slots=True)
+class Storages:
+    """All storages of a trace and the order of their births and deaths."""
+
+    known: list[Storage] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    phase: Phase = Phase.LOAD
+    _alive: dict[int, tuple[int, Any]] = field(default_factory=dict)
+    """Address of a storage -> (its number, the weak reference that watches it)."""
+    _new_address: int = 0
+    """Address of the storage that was born last."""
+    _candidate: tuple[int, int] | None = None
+    """(new, old): the sum of two gradients, and the one that a real run would add into."""
+
+    def number_of(self, tensor: Tensor) -> int | None:
+        """Number of a tensor's storage, if it is followed."""
+        found = self._alive.get(tensor.untyped_storage()._cdata)
+        return found[0] if found else None
+
+    def follow(self, tensor: Tensor, origin: str = "", kind: Kind | None = None) -> int | None:
+        """Note the birth of a tensor's storage unless it is known; its number if it was born."""
+        storage = tensor.untyped_storage()
+        address = storage._cdata
+        size = storage.nbytes()
+        if address in self._alive or not size:
+            return None
+        number = len(self.known)
+        shape = f"{origin} {tuple(tensor.shape)} {tensor.dtype}".replace("torch.", "")
+        self.known.append(Storage(size, shape, self.phase, kind))
+        self._alive[address] = (number, weakref.ref(storage, lambda _: self._died(address)))
+        self._new_address = address
+        self._candidate = None
+        self.events.append((number, size))
+        return number
+
+    def take_forever(self, size: int, kind: Kind) -> None:
+        """Memory that no tensor owns and nothing gives back."""
+        if size:
+            self._candidate = None
+            self.events.append((len(self.known), size))
+            self.known.append(Storage(size, "", self.phase, kind))
+
+    def take(self, sizes: Iterable[int], origin: str) -> list[int]:
+        """Memory that a kernel takes for itself while it runs; ``give_back`` its numbers."""
+        self._candidate = None
+        taken = []
+        for size in sizes:
+            taken.append(len(self.known))
+            self.events.append((taken[-1], size))
+            self.known.append(Storage(size, origin, self.phase))
+        return taken
+
+    def give_back(self, taken: list[int]) -> None:
+        """The kernel is done."""
+        self.events += [(number, 0) for number in taken]
+
+    def _died(self, address: int) -> None:
+        number, _ = self._alive.pop(address)
+        candidate, self._candidate = self._candidate, None
+        if candidate is not None and candidate[1] == number:
+            self._added_in_place(number)
+            return
+        self.events.append((number, 0))
+
+    def may_add_in_place(self, total: Tensor, summand: Tensor) -> None:
+        """``total`` was just made by adding to ``summand``, with gradients off.
+
+        Autograd sums gradients in place where it holds the last reference (a view's base is
+        another one), but never those of a tensor subclass. If ``summand`` dies before anything
+        else happens, it was the last reference.
+        Source: torch/csrc/autograd/input_buffer.cpp (can_accumulate_inplace).
+        """
+        new, old = self.number_of(total), self.number_of(summand)
+        if new is None or old is None or new == old or not self.events:
+            return
+        same_size = self.known[new].bytes == self.known[old].bytes
+        if same_size and self.events[-1] == (new, self.known[new].bytes):
+            self._candidate = (new, old)
+
+    def _added_in_place(self, old: int) -> None:
+        """The sum takes over the memory of its summand."""
+        self.events.pop()
+        _, reference = self._alive[self._new_address]
+        self._alive[self._new_address] = (old, reference)
+
+    def name(self, tensors: Iterable[Tensor], kind: Kind) -> None:
+        """Say what the storages of some tensors are for."""
+        for tensor in tensors:
+            number = self.number_of(tensor)
+            if number is not None:
+                self.known[number].kind = kind
+
+    def name_survivors(self, kind: Kind) -> None:
+        """Say what those are for that were made in a step and are alive after it."""
+        for number, _ in self._alive.values():
+            storage = self.known[number]
+            if storage.phase is not Phase.LOAD and storage.kind is None:
+                storage.kind = kind
+
+    def alive_bytes(self) -> int:
+        """Bytes of everything that was born and has not died."""
+        return sum(size or -self.known[number].bytes for number, size in self.events)

@@ -1,0 +1,1 @@
+"""Fused kernels of a training step."""

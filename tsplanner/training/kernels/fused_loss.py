@@ -1,0 +1,215 @@
+"""Output head and cross-entropy in chunks of rows, so that the logits never exist whole.
+
+Notation: N rows (positions with a label), D hidden size, V vocabulary, C rows a chunk.
+
+The gradient of the hidden states is computed in the forward pass, while a chunk's probabilities
+are at hand, as Liger Kernel's fused linear cross-entropy does (arXiv 2410.10989). Positions
+without a label are dropped before the head: they add nothing to the loss or to any gradient.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from tsplanner.errors import TsplannerError
+from tsplanner.planner.multi_lora.refusal import STRANGE_HEADS
+
+IGNORED = -100
+
+
+def chunk_rows(positions: int, hidden_size: int, vocab_size: int) -> int:
+    """Rows whose logits exist at once, so that they take about as much as the hidden states.
+
+    Positions over (V / D), up to a power of two: Liger Kernel's rule, and the memory model's.
+    """
+    rows = max(1, math.ceil(positions / math.ceil(vocab_size / hidden_size)))
+    return 1 << (rows - 1).bit_length()
+
+
+class ChunkedCrossEntropy(torch.autograd.Function):
+    """Sum of cross-entropies of ``hidden @ weight.T + bias`` against ``labels`` (all kept)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        labels: Tensor,
+        softcap: float | None,
+        compute_dtype: torch.dtype,
+        chunk: int,
+    ) -> Tensor:
+        """Return the fp32 sum [] and keep the gradients of hidden [N, D] (and of the head)."""
+        head = weight.to(compute_dtype)
+        need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
+        grad_hidden = torch.empty_like(hidden) if need_hidden else None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if need_bias else None
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        for start in range(0, hidden.shape[0], chunk):
+            rows = slice(start, start + chunk)
+            states = hidden[rows].to(compute_dtype)
+            loss, grad = _chunk_loss(states, head, bias, labels[rows], softcap)
+            total += loss
+            if not (need_hidden or need_weight or need_bias):
+                continue
+            if grad_bias is not None:
+                grad_bias += grad.sum(0)
+            narrow = grad.to(compute_dtype)
+            if grad_hidden is not None:
+                grad_hidden[rows] = narrow @ head
+            if grad_weight is not None:
+                grad_weight += narrow.t() @ states
+        ctx.gradients = (grad_hidden, grad_weight, grad_bias)
+        ctx.dtypes = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
+        """Scale what forward kept.
+
+        The scale (1 / tokens, times the loss scaler's under fp16) comes in only here: a gradient
+        already divided by the token count would underflow in fp16.
+        """
+        (scale,) = outputs
+        scaled = tuple(
+            None if gradient is None else (gradient.mul_(scale)).to(dtype)
+            for gradient, dtype in zip(ctx.gradients, ctx.dtypes, strict=True)
+        )
+        ctx.gradients = (None, None, None)
+        return (*scaled, None, None, None, None)
+
+
+def _chunk_loss(
+    states: Tensor, head: Tensor, bias: Tensor | None, labels: Tensor, softcap: float | None
+) -> tuple[Tensor, Tensor]:
+    """Loss sum [] and the gradient of the logits [C, V] in fp32, all but one buffer in place."""
+    logits = nn.functional.linear(states, head, None if bias is None else bias.to(head.dtype))
+    logits = logits.float()
+    capped = None
+    if softcap is not None:
+        capped = torch.tanh(logits / softcap)
+        logits = capped * softcap
+    index = labels.unsqueeze(1)
+    chosen = logits.gather(1, index)
+    largest = logits.amax(dim=1, keepdim=True)
+    exponentials = logits.sub_(largest).exp_()
+    sums = exponentials.sum(dim=1, keepdim=True)
+    loss = (sums.log() + largest - chosen).sum()
+    gradient = exponentials.div_(sums)
+    gradient.scatter_add_(1, index, torch.full_like(chosen, -1.0))
+    if capped is not None:
+        gradient.mul_(1 - capped * capped)
+    return loss, gradient
+
+
+def fused_cross_entropy(
+    hidden: Tensor,
+    head: nn.Linear,
+    labels: Tensor,
+    *,
+    num_items_in_batch: Tensor | int | None = None,
+    softcap: float | None = None,
+) -> Tensor:
+    """Mean cross-entropy of the next token: hidden [B, S, D], labels [B, S] as Trainer gives them.
+
+    Divides by ``num_items_in_batch`` if given, else by the labels of this batch, as
+    transformers' ForCausalLMLoss does.
+    """
+    kept = labels[:, 1:] != IGNORED
+    rows = hidden[:, :-1][kept]
+    targets = labels[:, 1:][kept]
+    device = hidden.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+
+    def summed(states: Tensor) -> Tensor:
+        chunk = chunk_rows(labels.numel(), states.shape[-1], head.weight.shape[0])
+        total: Tensor = ChunkedCrossEntropy.apply(
+            states, head.weight, head.bias, targets, softcap, dtype, chunk
+        )
+        return total
+
+    with torch.autocast(device, enabled=False):
+        total = _as_forward(head, summed, rows)
+    items = targets.numel() if num_items_in_batch is None else num_items_in_batch
+    if isinstance(items, Tensor):
+        items = items.to(total.device)
+    return total / items
+
+
+def _as_forward(head: nn.Linear, work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Do the work as the head's own forward: ZeRO-3 gathers its weight in the hooks around that."""
+    own = head.__dict__.get("forward")
+    head.forward = work
+    try:
+        result: Tensor = head(rows)
+    finally:
+        del head.forward
+        if own is not None:
+            head.forward = own
+    return result
+
+
+def use_fused_loss(model: Any) -> None:
+    """Replace the forward of this one model by a version with the fused loss.
+
+    A call without labels still goes to the model's own forward. Raises TsplannerError for a
+    model whose logits are changed after the head in a way the kernel does not know.
+    """
+    refuse_strange_heads(model)
+    model.forward = types.MethodType(_forward(type(model).forward), model)
+
+
+def refuse_strange_heads(model: Any) -> None:
+    """Raise TsplannerError for a model whose logits change in a way the kernel does not know."""
+    config = model.config
+    strange = [key for key in STRANGE_HEADS if getattr(config, key, None) not in (None, 1, 1.0)]
+    if strange:
+        raise TsplannerError(
+            f"The fused loss does not know {strange[0]} of {config.model_type}: "
+            "use loss_kernel plain."
+        )
+
+
+def _forward(original: Any) -> Any:
+    def forward(
+        self: Any,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **inputs: Any,
+    ) -> Any:
+        if labels is None:
+            return original(self, input_ids=input_ids, attention_mask=attention_mask, **inputs)
+        # PEFT passes every argument it knows of, mostly as None.
+        inputs = {key: value for key, value in inputs.items() if value is not None}
+        hidden, merged_labels = hidden_states(
+            self, input_ids=input_ids, attention_mask=attention_mask, labels=labels, **inputs
+        )
+        loss = fused_cross_entropy(
+            hidden,
+            self.get_output_embeddings(),
+            merged_labels,
+            num_items_in_batch=num_items_in_batch,
+            softcap=getattr(self.config, "final_logit_softcapping", None),
+        )
+        return CausalLMOutputWithPast(loss=loss)
+
+    return forward
+
+
+def hidden_states(model: Any, *, labels: Tensor, **inputs: Any) -> tuple[Tensor, Tensor]:
+    """Last hidden states and the labels that match them, series merged where there are any."""
+    if hasattr(model, "merged_hidden_states"):
+        return model.merged_hidden_states(labels=labels, **inputs)
+    body = getattr(model, model.base_model_prefix)
+    return body(**inputs, use_cache=False)[0], labels

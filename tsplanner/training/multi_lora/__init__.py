@@ -1,0 +1,1 @@
+"""Several LoRA trials in one process on one frozen base."""

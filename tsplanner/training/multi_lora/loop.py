@@ -1,0 +1,187 @@
+"""Several trials in one process over one frozen base: fill places, pass, step, end, refill."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memory_models.settings import LossKernel
+from tsplanner.errors import TsplannerError
+from tsplanner.planner.multi_lora.refusal import packing_refusal
+from tsplanner.training import model
+from tsplanner.training.batches import pad_token_id
+from tsplanner.training.job import Job, JobKind, PackedTrial, Status
+from tsplanner.training.kernels.fused_loss import refuse_strange_heads
+from tsplanner.training.memory import Unmetered
+from tsplanner.training.multi_lora.base import SharedBase
+from tsplanner.training.multi_lora.loss import PackedLoss
+from tsplanner.training.multi_lora.queue import Queue
+from tsplanner.training.multi_lora.rows import PackedRows
+from tsplanner.training.multi_lora.trial import MicroBatch, TrialRun
+from tsplanner.training.outcome import outcome_of
+from tsplanner.training.solo import trainer
+from tsplanner.training.solo.recorder import Recorder
+
+IDLE_SECONDS = 0.05
+"""How often an open pack without a trial looks for one."""
+
+
+def trial_job(job: Job, trial: PackedTrial) -> Job:
+    """The job that this trial alone would be.
+
+    The micro-batch stays the pack's; accumulation follows from the trial's own effective batch.
+    """
+    hardware, learning = job.plan.hardware, trial.learning
+    steps = max(1, learning.effective_batch_size // hardware.micro_batch_size)
+    hardware = replace(hardware, gradient_accumulation_steps=steps)
+    plan = replace(job.plan, learning=learning, hardware=hardware)
+    evals = trial.evals_per_epoch or job.evals_per_epoch
+    own = replace(job, plan=plan, folder=trial.folder, evals_per_epoch=evals)
+    return replace(own, packed=(), packed_open=False)
+
+
+class Pack:
+    """The trials at work, and those that wait for a place."""
+
+    def __init__(self, job: Job, recorder: Recorder, stop: Callable[[], bool], base: Any) -> None:
+        self.job, self.recorder, self.stop = job, recorder, stop
+        hardware = job.plan.hardware
+        fused = hardware.loss_kernel is LossKernel.FUSED
+        if fused:
+            refuse_strange_heads(base)
+        self.shared = SharedBase(base, job.plan)
+        tokenizer = None if job.kind is JobKind.PROBE else model.load_tokenizer(job.plan.model)
+        self.data = PackedRows(job.plan.model, tokenizer)
+        self.loss = PackedLoss(
+            base,
+            self.shared.layout,
+            pad_id=0 if tokenizer is None else pad_token_id(tokenizer),
+            fused=fused,
+            autocast=None if hardware.autocast is None else model.DTYPES[hardware.autocast],
+        )
+        self.queue = Queue(job)
+        self.places = job.packed_together or max(1, len(job.packed))
+        self.active: list[TrialRun] = []
+        self._started = 0
+        recorder.rows = 0
+
+    def run(self) -> Status:
+        """Train all trials to their ends; STOPPED if the pack as a whole was asked to end."""
+        try:
+            while not self.stop():
+                self._fill()
+                if self.active:
+                    self._pass()
+                elif self.queue.ended:
+                    return Status.OK
+                else:
+                    time.sleep(IDLE_SECONDS)
+        except Exception as error:
+            for trial in self.active:
+                trial.recorder.finish(*outcome_of(error, trial.folder))
+            raise
+        for trial in list(self.active):
+            self._end(trial, Status.STOPPED, "stopped on request")
+        return Status.STOPPED
+
+    def _fill(self) -> None:
+        """Give free places to trials that wait; one that cannot start leaves a record that says so.
+
+        The evaluation before a trial's first step comes here, as in a run of its own.
+        """
+        while len(self.active) < self.places and (waiting := self.queue.next()) is not None:
+            job = trial_job(self.job, waiting)
+            Path(job.folder).mkdir(parents=True, exist_ok=True)
+            recorder = Recorder(job, Unmetered())
+            try:
+                self._start(job, recorder)
+            except TsplannerError as error:
+                recorder.finish(*outcome_of(error, Path(job.folder)))
+
+    def _start(self, job: Job, recorder: Recorder) -> None:
+        plan = job.plan
+        if refusal := packing_refusal(plan.learning, plan.hardware, plan.model.config):
+            raise TsplannerError(refusal)
+        recorder.device_name = self.recorder.device_name
+        self._started += 1
+        name = f"trial{self._started}"
+        trial = TrialRun(name, job, self.data.rows(job), self.shared, recorder)
+        self.active.append(trial)
+        if trial.rows.validation:
+            self._evaluate(trial)
+        self._end_if_asked(trial)
+
+    def _pass(self) -> None:
+        """One micro-batch of every trial through the base, then the steps that are complete."""
+        began = time.perf_counter()
+        trials = list(self.active)
+        batches = [trial.next() for trial in trials]
+        losses = self.loss.losses(
+            [batch.rows for batch in batches],
+            [trial.name for trial in trials],
+            [batch.items for batch in batches],
+        )
+        scaled = [trial.scaled(loss) for trial, loss in zip(trials, losses, strict=True)]
+        torch.autograd.backward(scaled)
+        found: list[tuple[TrialRun, MicroBatch, tuple[Tensor, Tensor, float]]] = []
+        for trial, batch, loss in zip(trials, batches, losses, strict=True):
+            trial.note(loss)
+            if batch.ends_step:
+                found.append((trial, batch, trial.optimize()))
+        self._log(found)
+        trainer.synchronize()
+        self.recorder.step_seconds.append(time.perf_counter() - began)
+        self.recorder.rows = (self.recorder.rows or 0) + sum(len(batch.rows) for batch in batches)
+        for trial, _, _ in found:
+            self._after_step(trial)
+
+    @staticmethod
+    def _log(found: list[tuple[TrialRun, MicroBatch, tuple[Tensor, Tensor, float]]]) -> None:
+        """Write the steps' lines; all their values are fetched from the device at once."""
+        if not found:
+            return
+        pairs = [torch.stack([loss.float(), norm.float()]) for _, _, (loss, norm, _) in found]
+        values = torch.stack(pairs).tolist()
+        for (trial, batch, (_, _, rate)), (loss, norm) in zip(found, values, strict=True):
+            trial.logged(loss=loss, norm=norm, rate=rate, epoch=batch.epoch)
+
+    def _after_step(self, trial: TrialRun) -> None:
+        """End a trial that diverged, was asked to stop or is through; evaluate where it is due."""
+        if not math.isfinite(trial.last_loss):
+            diverged = trainer.diverged(trial.last_loss, trial.step)
+            self._end(trial, *outcome_of(diverged, trial.folder))
+            return
+        if trial.step in trial.eval_steps:
+            self._evaluate(trial)
+        if self._end_if_asked(trial) or not trial.ended:
+            return
+        if self.job.kind is JobKind.TRAIN:
+            trial.save_result()
+        self._end(trial, Status.OK)
+
+    def _evaluate(self, trial: TrialRun) -> None:
+        together = self.places * self.job.plan.hardware.micro_batch_size
+        trial.evaluated(self.loss.row_losses(trial.rows.validation, trial.name, together))
+
+    def _end_if_asked(self, trial: TrialRun) -> bool:
+        """Whether its stop file is there; it has ended then."""
+        asked = (trial.folder / trainer.STOP_FILE).exists()
+        if asked:
+            self._end(trial, Status.STOPPED, "stopped on request")
+        return asked
+
+    def _end(self, trial: TrialRun, status: Status, message: str = "") -> None:
+        """Take a trial off the base; its record is written last, so that a record means an end."""
+        self.active.remove(trial)
+        self.shared.remove(trial.name)
+        trial.recorder.finish(status, message)
+        del trial
+        gc.collect()  # what it held stays in the allocator for the trial that comes

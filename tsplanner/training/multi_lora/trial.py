@@ -1,0 +1,178 @@
+"""One trial of a pack: its adapter, data order, optimizer, schedule, clip, and what it noted.
+
+Everything a Trainer run of the same settings has, so that its curve is that run's: the same draws
+of the adapter's weights, the same sampler, the same optimizer and schedule by transformers' names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate.data_loader import SeedableRandomSampler
+from torch import Tensor
+from transformers import Trainer, get_scheduler
+
+from memory_models.settings import Dtype
+from tsplanner.training.batches import EncodedSample
+from tsplanner.training.data import Rows
+from tsplanner.training.job import Job, JobKind
+from tsplanner.training.multi_lora.base import SharedBase
+from tsplanner.training.multi_lora.loss import label_count
+from tsplanner.training.solo import saving, trainer
+from tsplanner.training.solo.encoder_rate import use_encoder_rate
+from tsplanner.training.solo.recorder import Recorder
+
+
+class MicroBatch(NamedTuple):
+    """What a trial puts into one pass."""
+
+    rows: list[EncodedSample]
+    items: int
+    """Labels of the whole optimizer step: what its losses are divided by."""
+    ends_step: bool
+    epoch: float
+    """Epochs done once it is through."""
+
+
+def micro_batches(rows: list[EncodedSample], job: Job) -> Iterator[MicroBatch]:
+    """The trial's micro-batches in the order in which one process of Trainer draws them."""
+    learning, size = job.plan.learning, job.plan.hardware.micro_batch_size
+    accumulation = trainer.accumulation(job)
+    order = SeedableRandomSampler(range(len(rows)), data_seed=learning.seed)
+    probe = job.kind is JobKind.PROBE
+    epochs = job.probe_steps if probe else learning.num_train_epochs
+    for epoch in range(epochs):
+        order.set_epoch(epoch)
+        drawn = [rows[index] for index in order]
+        in_epoch = -(-len(drawn) // size)
+        for start in range(0, len(drawn), size * accumulation):
+            step = drawn[start : start + size * accumulation]
+            items = sum(label_count(row) for row in step)
+            for first in range(0, len(step), size):
+                part, done = step[first : first + size], (start + first) // size + 1
+                yield MicroBatch(
+                    rows=part,
+                    items=items,
+                    ends_step=first + size >= len(step),
+                    epoch=epoch + done / in_epoch,
+                )
+
+
+class TrialRun:
+    """A trial at work; ``name`` is its adapter's in the shared model."""
+
+    def __init__(
+        self, name: str, job: Job, rows: Rows, shared: SharedBase, recorder: Recorder
+    ) -> None:
+        self.name, self.job, self.recorder = name, job, recorder
+        self.folder = Path(job.folder)
+        self.shared, self.rows = shared, rows
+        plan, probe = job.plan, job.kind is JobKind.PROBE
+        per_epoch = trainer.steps_per_epoch(len(rows.train), plan)
+        self.steps = job.probe_steps if probe else per_epoch * plan.learning.num_train_epochs
+        self.step, self.epoch = 0, 0.0
+        self.parameters = shared.add(name, plan, self.steps)
+        self._make_optimizer()
+        self.eval_steps: frozenset[int] = frozenset()
+        if not probe and rows.validation:
+            self.eval_steps = trainer.eval_steps(self.steps, per_epoch, job.evals_per_epoch)
+        self._batches = micro_batches(rows.train, job)
+        self.last_loss = 0.0
+        self._loss: Tensor | None = None
+        recorder.begin(0)
+        self._began = time.perf_counter()
+
+    def _make_optimizer(self) -> None:
+        plan, learning = self.job.plan, self.job.plan.learning
+        arguments = trainer.training_arguments(self.job, total_steps=self.steps, evaluate=False)
+        kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments, self.shared.base)
+        groups = [{"params": self.parameters, "weight_decay": learning.weight_decay}]
+        self.optimizer: Any = kind(groups, **options)
+        if learning.timeseries_lr is not None:
+            use_encoder_rate(self.optimizer, self.shared.base, learning.timeseries_lr)
+        self.scheduler = get_scheduler(
+            arguments.lr_scheduler_type,
+            optimizer=self.optimizer,
+            num_warmup_steps=arguments.get_warmup_steps(self.steps),
+            num_training_steps=self.steps,
+        )
+        self.scaler = None
+        if plan.hardware.autocast is Dtype.FP16:
+            # As execute.step_from_the_first: a probe's steps must not be skipped.
+            scale = 1.0 if self.job.kind is JobKind.PROBE else 2.0**16
+            device = self.parameters[0].device.type
+            self.scaler = torch.amp.GradScaler(device, init_scale=scale)
+
+    @property
+    def ended(self) -> bool:
+        """All steps are done."""
+        return self.step >= self.steps
+
+    def next(self) -> MicroBatch:
+        """The next micro-batch."""
+        return next(self._batches)
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """What backward starts from."""
+        return loss if self.scaler is None else self.scaler.scale(loss)
+
+    def note(self, loss: Tensor) -> None:
+        """Add one micro-batch's share of the step's loss, without asking for its value yet."""
+        self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
+
+    def optimize(self) -> tuple[Tensor, Tensor, float]:
+        """Clip and step; the step's loss [] and gradient norm [], and the rate it was made with."""
+        optimizer, scaler, skipped = self.optimizer, self.scaler, False
+        if scaler is not None:
+            scaler.unscale_(optimizer)
+        most = self.job.plan.learning.max_grad_norm
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, most if most > 0 else float("inf"))
+        if scaler is None:
+            optimizer.step()
+        else:
+            before = scaler.get_scale()
+            scaler.step(optimizer)
+            scaler.update()
+            skipped = scaler.get_scale() < before
+        rate = float(self.scheduler.get_last_lr()[0])
+        if not skipped:
+            self.scheduler.step()
+        optimizer.zero_grad(set_to_none=True)
+        loss, self._loss = self._loss, None
+        assert loss is not None
+        return loss, norm, rate
+
+    def logged(self, *, loss: float, norm: float, rate: float, epoch: float) -> None:
+        """One optimizer step is done."""
+        now = time.perf_counter()
+        self.step, self.epoch, self.last_loss = self.step + 1, epoch, loss
+        self.recorder.step_seconds.append(now - self._began)
+        self._began = now
+        logs = {"loss": loss, "learning_rate": rate, "grad_norm": norm}
+        self.recorder.step(step=self.step, epoch=epoch, logs=logs)
+
+    def evaluated(self, rows: list[tuple[float, int]]) -> None:
+        """The held-out rows' losses; a full run keeps the weights of the best ones."""
+        self.recorder.evaluation(step=self.step, epoch=self.epoch, rows=rows)
+        best = self.recorder.best_evaluation
+        train = self.job.kind is JobKind.TRAIN
+        if train and best is not None and best.step == self.step:
+            saving.save_weights(self, self.job.plan, self.folder)
+        self._began = time.perf_counter()  # evaluations are no part of a step
+
+    def save_result(self) -> None:
+        """Keep the last weights, under their own name if an earlier evaluation was better."""
+        best = self.recorder.best_evaluation
+        if best is None:
+            saving.save_weights(self, self.job.plan, self.folder)
+        elif best.step != self.step:
+            last = f"{saving.weights_folder(self.job.plan)}-last"
+            saving.save_weights(self, self.job.plan, self.folder, last)
+
+    def save_model(self, path: str) -> None:
+        """Write the adapter into a folder of PEFT's own making."""
+        self.shared.save(self.name, Path(path))

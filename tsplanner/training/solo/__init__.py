@@ -1,0 +1,1 @@
+"""One run in one process group, by Hugging Face's Trainer."""

@@ -1,0 +1,176 @@
+"""What a run saw: metrics.jsonl line by line while it lasts, record.json once at its end."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tsplanner import runs
+from tsplanner.training import distributed
+from tsplanner.training.job import Evaluation, Job, JobKind, Record, Status, record_file
+from tsplanner.training.memory import MemoryMeter
+
+METRICS_FILE = "metrics.jsonl"
+EVAL_ROWS_FILE = "eval_rows.json"
+"""Losses of every held-out row at the best evaluation: what two runs are compared by."""
+EVAL_MARKS_FILE = "eval_rows.jsonl"
+"""The same at every evaluation of a trial, a line each: what stops a hopeless one."""
+PROBE_WARMUP_STEPS = 2
+"""Steps with one-off costs: kernels chosen, optimizer states made, allocator filled."""
+
+
+class Recorder:
+    """Collects the figures of one job and writes them; of several ranks the first writes lines."""
+
+    def __init__(self, job: Job, meter: MemoryMeter) -> None:
+        self.job = job
+        self.meter = meter
+        self.folder = Path(job.folder)
+        self.load_seconds: float | None = None
+        self.device_name = ""
+        self.message = ""
+        self.steps = 0
+        self.epochs = 0.0
+        self.seconds = 0.0
+        self.step_seconds: list[float] = []
+        self.rows: int | None = None
+        """Rows of all steps together; None: each has the plan's effective batch."""
+        self.losses: list[float] = []
+        self.start_eval_loss: float | None = None
+        self.evaluations: list[Evaluation] = []
+        self._began = time.monotonic()
+        self._seconds_before = 0.0
+
+    def begin(self, step: int) -> None:
+        """Start the clock; on a resumed run keep what was written up to ``step``."""
+        rows = runs.read_json_lines(self.folder / METRICS_FILE) if step else []
+        kept = [row for row in rows if int(_number(row, "step") or 0) <= step]
+        text = "".join(json.dumps(row) + "\n" for row in kept)
+        if distributed.is_main():
+            runs.write_text(self.folder / METRICS_FILE, text)
+            if not step:
+                (self.folder / EVAL_MARKS_FILE).unlink(missing_ok=True)
+        for row in kept:
+            self._remember(row)
+        self._seconds_before = max((_number(row, "seconds") or 0.0 for row in kept), default=0.0)
+        self._began = time.monotonic()
+
+    def step(self, *, step: int, epoch: float, logs: dict[str, Any]) -> None:
+        """One logged optimizer step."""
+        self._write(
+            {
+                "step": step,
+                "epoch": round(epoch, 6),
+                "loss": _finite(logs.get("loss")),
+                "learning_rate": _finite(logs.get("learning_rate")),
+                "grad_norm": _finite(logs.get("grad_norm")),
+            }
+        )
+
+    def evaluation(self, *, step: int, epoch: float, rows: Sequence[tuple[float, int]]) -> float:
+        """One pass over the held-out rows, each (mean loss, tokens); returns the mean a token."""
+        tokens = sum(count for _, count in rows)
+        loss = sum(mean * count for mean, count in rows) / max(1, tokens)
+        best = self.best_evaluation
+        better = step and math.isfinite(loss) and (best is None or loss < best.loss)
+        value = {"step": step, "rows": [[mean, count] for mean, count in rows]}
+        if self.job.kind is JobKind.TRIAL and distributed.is_main():
+            # Before the metrics line: who reads that line looks here for the rows.
+            line = {**value, "epoch": round(epoch, 6)}
+            runs.append_line(self.folder / EVAL_MARKS_FILE, json.dumps(line))
+        self._write({"step": step, "epoch": round(epoch, 6), "eval_loss": _finite(loss)})
+        if better and distributed.is_main():
+            runs.write_json(self.folder / EVAL_ROWS_FILE, value)
+        return loss
+
+    @property
+    def best_evaluation(self) -> Evaluation | None:
+        """The evaluation with the lowest loss so far, the start left out."""
+        return min(self.evaluations, key=lambda item: item.loss, default=None)
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self.seconds = self._seconds_before + time.monotonic() - self._began
+        row["seconds"] = round(self.seconds, 3)
+        if distributed.is_main():
+            runs.append_line(self.folder / METRICS_FILE, json.dumps(row))
+        self._remember(row)
+
+    def _remember(self, row: dict[str, Any]) -> None:
+        step, epoch = int(row.get("step") or 0), float(row.get("epoch") or 0.0)
+        self.steps, self.epochs = step, epoch
+        if row.get("loss") is not None:
+            self.losses.append(float(row["loss"]))
+        eval_loss = row.get("eval_loss")
+        if eval_loss is None:
+            return
+        if step == 0:
+            self.start_eval_loss = float(eval_loss)
+        else:
+            self.evaluations.append(Evaluation(epoch=epoch, step=step, loss=float(eval_loss)))
+
+    def finish(self, status: Status, message: str = "") -> Record:
+        """Write record.json, whole, and return it."""
+        peaks = self.meter.peaks()
+        probe = self.job.kind is JobKind.PROBE
+        record = Record(
+            status=status,
+            kind=self.job.kind,
+            message=message or self.message,
+            rank=distributed.rank(),
+            device_name=self.device_name,
+            peak_allocated_bytes=peaks.allocated,
+            peak_reserved_bytes=peaks.reserved,
+            process_bytes=peaks.process,
+            host_bytes=peaks.host,
+            pinned_bytes=peaks.pinned,
+            baseline_bytes=None if self.meter.cuda else self.meter.baseline_bytes,
+            allocation_retries=peaks.retries,
+            load_seconds=self.load_seconds,
+            step_seconds=tuple(self.step_seconds),
+            warmup_steps=min(PROBE_WARMUP_STEPS, len(self.step_seconds)) if probe else 0,
+            steps=self.steps,
+            epochs=self.epochs,
+            seconds=self.seconds,
+            samples_per_second=self._samples_per_second(probe),
+            first_loss=self.losses[0] if self.losses else None,
+            last_loss=self.losses[-1] if self.losses else None,
+            mean_loss=statistics.fmean(self.losses) if self.losses else None,
+            start_eval_loss=self.start_eval_loss,
+            evaluations=tuple(self.evaluations),
+            versions=runs.versions(),
+        )
+        write_record(self.folder, record)
+        return record
+
+    def _samples_per_second(self, probe: bool) -> float | None:
+        """Rows a second over the optimizer steps, evaluations and warm-up left out."""
+        timed = self.step_seconds[PROBE_WARMUP_STEPS:] if probe else self.step_seconds
+        if not timed:
+            return None
+        if self.rows is not None:
+            return self.rows / sum(self.step_seconds)
+        # The typical step, because the last one of an epoch may hold fewer rows.
+        return self.job.plan.hardware.effective_batch_size / statistics.median(timed)
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write record.json, whole or not at all."""
+    path = record_file(folder, record.rank)
+    runs.write_bytes(path, msgspec.json.format(msgspec.json.encode(record)))
+
+
+def _finite(value: Any) -> float | None:
+    """A float JSON can hold; NaN and infinity become null."""
+    return float(value) if value is not None and math.isfinite(float(value)) else None
+
+
+def _number(row: dict[str, Any], key: str) -> float | None:
+    value = row.get(key)
+    return float(value) if isinstance(value, int | float) else None

@@ -1,0 +1,279 @@
+"""Hugging Face's Trainer with a plan's settings; the loop stays Trainer's own."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from memory_models.settings import Dtype, FinetuningType
+from tsplanner.planner import steps
+from tsplanner.planner.plan import Plan
+from tsplanner.training import distributed
+from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
+from tsplanner.training.job import Job, JobKind
+from tsplanner.training.solo import saving
+from tsplanner.training.solo.adalora_regularizer import orthogonality_configs, without_orthogonality
+from tsplanner.training.solo.encoder_rate import EncoderRateTrainer
+from tsplanner.training.solo.padding_samples import BlanksLast
+from tsplanner.training.solo.recorder import Recorder
+
+KEPT_CHECKPOINTS = 2
+"""The newest two: a crash while one is written leaves the other."""
+STOP_FILE = "stop"
+
+
+class PlanTrainer(EncoderRateTrainer):
+    """Trainer that evaluates row by row and weighs the rows by their answer tokens.
+
+    ``blanks``: how many of the rows to train on, the last ones, only fill up the last step.
+    """
+
+    def __init__(self, *, recorder: Recorder, blanks: int = 0, **options: Any) -> None:
+        super().__init__(**options)
+        self.recorder = recorder
+        self.blanks = blanks
+        self.held_out: list[tuple[float, int]] = []
+        self.remove_callback(PrinterCallback)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Rows in the order of one process, blanks at the end."""
+        if not self.blanks:
+            return super()._get_train_sampler(train_dataset)
+        return BlanksLast(len(self.train_dataset) - self.blanks, self.blanks, self.args.data_seed)
+
+    def training_step(self, *args: Any, **options: Any) -> Any:
+        """Count AdaLoRA's orthogonality term once a step, where PEFT adds it once a micro-batch."""
+        weight = ADALORA_ORTHOGONALITY / self.current_gradient_accumulation_steps
+        for config in orthogonality_configs(self.model):
+            config.orth_reg_weight = weight
+        return super().training_step(*args, **options)
+
+    def prediction_step(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+        """Also note the row's mean loss and its number of labels (batches hold one row)."""
+        result = super().prediction_step(model, inputs, *args, **options)
+        labels = int((inputs["labels"][:, 1:] != -100).sum())
+        self.held_out.append((float(result[0]), labels))
+        return result
+
+    def evaluation_loop(self, *args: Any, **options: Any) -> Any:
+        """Report the mean loss a token over all rows, not the mean of the rows' means."""
+        self.held_out = []
+        # A row's mean is over its own labels, not over those of all ranks' rows.
+        average = self.args.average_tokens_across_devices
+        self.args.average_tokens_across_devices = False
+        with without_orthogonality(self.model):
+            output = super().evaluation_loop(*args, **options)
+        self.args.average_tokens_across_devices = average
+        self.held_out = distributed.interleaved(self.held_out, len(self.eval_dataset))
+        loss = self.recorder.evaluation(
+            step=self.state.global_step, epoch=float(self.state.epoch or 0.0), rows=self.held_out
+        )
+        output.metrics["eval_loss"] = loss
+        return output
+
+
+class PlanCallback(TrainerCallback):
+    """Times steps, writes metrics, stops on request or on a loss that is no number."""
+
+    def __init__(self, job: Job, recorder: Recorder, stop_wanted: Callable[[], bool]) -> None:
+        self.job = job
+        self.recorder = recorder
+        self.stop_wanted = stop_wanted
+        self.stopped = False
+        self.eval_steps: frozenset[int] = frozenset()
+        self.trainer: PlanTrainer | None = None
+        self._began = 0.0
+        self._substeps = 0
+        self._substeps_ended = 0.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Start the clock and lay out the evaluations."""
+        self.recorder.begin(state.global_step)
+        if self.job.kind is not JobKind.PROBE:
+            per_epoch = max(1, round(state.max_steps / max(1, args.num_train_epochs)))
+            self.eval_steps = eval_steps(state.max_steps, per_epoch, self.job.evals_per_epoch)
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Note when the step's first forward begins."""
+        self._began = self._substeps_ended = time.perf_counter()
+        self._substeps = 0
+
+    def on_substep_end(self, args: TrainingArguments, *_: Any, **__: Any) -> None:
+        """Note when all micro-batches but the last have ended, where more stand for others."""
+        self._substeps += 1
+        missing = self.job.plan.hardware.gradient_accumulation_steps
+        if self._substeps == args.gradient_accumulation_steps - 1 < missing - 1:
+            synchronize()
+            self._substeps_ended = time.perf_counter()
+
+    def on_optimizer_step(self, args: Any, state: TrainerState, *_: Any, **options: Any) -> None:
+        """Let AdaLoRA re-allocate its ranks, while the gradients are still there.
+
+        PEFT settles the ranks at step ``total_step - tfinal``, so steps count from 1 here: the
+        last one must reach ``total_step``.
+        """
+        if self.job.plan.learning.finetuning_type is not FinetuningType.ADALORA:
+            return
+        trainer = self.trainer
+        if trainer is not None and not trainer.accelerator.optimizer_step_was_skipped:
+            trainer.model.base_model.update_and_allocate(state.global_step + 1)
+
+    def on_step_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Time the step; ask for an evaluation or an end where one is due."""
+        synchronize()
+        self.recorder.step_seconds.append(self._whole_step(time.perf_counter()))
+        trainer = self.trainer
+        if state.global_step in self.eval_steps and trainer and trainer.eval_dataset:
+            control.should_evaluate = True
+        if self.stop_wanted():
+            self._stop(control)
+
+    def _whole_step(self, now: float) -> float:
+        """Seconds of the plan's step: those that ran, and the micro-batches that were left out."""
+        seconds = now - self._began
+        if self._substeps_ended == self._began:
+            return seconds
+        left_out = self.job.plan.hardware.gradient_accumulation_steps - self._substeps - 1
+        return seconds + left_out * (self._substeps_ended - self._began) / self._substeps
+
+    def _stop(self, control: TrainerControl, message: str = "stopped on request") -> None:
+        self.stopped = True
+        self.recorder.message = message
+        control.should_training_stop = True
+        control.should_save = self.job.kind is JobKind.TRAIN
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        """Write the step's line; a loss that is no number ends the run."""
+        if not logs or "loss" not in logs:
+            return
+        self.recorder.step(step=state.global_step, epoch=float(state.epoch or 0.0), logs=logs)
+        if not math.isfinite(float(logs["loss"])):
+            raise diverged(float(logs["loss"]), state.global_step)
+
+    def on_evaluate(
+        self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Keep the weights of the best evaluation; a pruned trial ends here."""
+        best = self.recorder.best_evaluation
+        if self.job.kind is JobKind.TRAIN and best and best.step == state.global_step:
+            saving.save_weights(self.trainer, self.job.plan, Path(self.job.folder))
+        if self.stop_wanted():
+            self._stop(control)
+
+
+def synchronize() -> None:
+    """Wait for the GPU, if there is one at work."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+class DivergedError(Exception):
+    """The loss is NaN or infinite."""
+
+
+def diverged(loss: float, step: int) -> DivergedError:
+    """The error of a loss that is no number at a step, with how to mend it."""
+    return DivergedError(
+        f"the loss is {loss} at step {step}; lower the learning rate, or use a wider precision."
+    )
+
+
+def eval_steps(max_steps: int, steps_per_epoch: int, evals_per_epoch: int) -> frozenset[int]:
+    """Optimizer steps after which to evaluate: evenly spread, always at an epoch's end."""
+    epochs = math.ceil(max_steps / steps_per_epoch)
+    wanted = {
+        min(max_steps, epoch * steps_per_epoch + round(part * steps_per_epoch / evals_per_epoch))
+        for epoch in range(epochs)
+        for part in range(1, evals_per_epoch + 1)
+    }
+    return frozenset(step for step in wanted if step > 0)
+
+
+def steps_per_epoch(rows: int, plan: Plan) -> int:
+    """Optimizer steps of one pass over ``rows``, as the plan forecast them."""
+    hardware = plan.hardware
+    return steps.steps_per_epoch(
+        rows,
+        micro_batch_size=hardware.micro_batch_size,
+        world_size=hardware.world_size,
+        gradient_accumulation_steps=hardware.gradient_accumulation_steps,
+    )
+
+
+def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> TrainingArguments:
+    """Trainer's settings for a job; every value comes from the plan."""
+    plan, probe, train = job.plan, job.kind is JobKind.PROBE, job.kind is JobKind.TRAIN
+    learning, hardware = plan.learning, plan.hardware
+    cuda = hardware.accelerator == "cuda"
+    return TrainingArguments(
+        output_dir=str(Path(job.folder) / saving.CHECKPOINTS if train else job.folder),
+        per_device_train_batch_size=1 if probe else hardware.micro_batch_size,
+        per_device_eval_batch_size=1,
+        gradient_accumulation_steps=accumulation(job),
+        num_train_epochs=learning.num_train_epochs,
+        max_steps=job.probe_steps if probe else -1,
+        learning_rate=learning.learning_rate,
+        lr_scheduler_type=learning.lr_scheduler_type,
+        warmup_steps=math.ceil(learning.warmup_ratio * total_steps),
+        weight_decay=learning.weight_decay,
+        max_grad_norm=learning.max_grad_norm,
+        optim=hardware.optimizer.value,
+        bf16=hardware.autocast is Dtype.BF16,
+        fp16=hardware.autocast is Dtype.FP16,
+        gradient_checkpointing=hardware.gradient_checkpointing or None,
+        gradient_checkpointing_kwargs=(
+            {"use_reentrant": False} if hardware.gradient_checkpointing else None
+        ),
+        seed=learning.seed,
+        data_seed=learning.seed,
+        eval_strategy="no",  # PlanCallback asks for evaluations at the steps it wants
+        eval_on_start=evaluate and not job.resume,
+        prediction_loss_only=True,
+        save_strategy="epoch" if train else "no",
+        save_total_limit=KEPT_CHECKPOINTS,
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # a NaN loss is to be seen, not averaged away
+        disable_tqdm=True,
+        report_to="none",
+        use_cpu=not cuda,
+        dataloader_pin_memory=cuda,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        # A batch without a series leaves the adapters of the time-series encoder unused.
+        ddp_find_unused_parameters="ts" in plan.model.config if hardware.world_size > 1 else None,
+        ddp_backend=None if cuda or hardware.world_size == 1 else "gloo",
+        deepspeed=deepspeed_config(plan),
+    )
+
+
+def accumulation(job: Job) -> int:
+    """Micro-batches a step that this job runs."""
+    planned = job.plan.hardware.gradient_accumulation_steps
+    return min(planned, max(2, job.probe_micro_batches)) if job.kind is JobKind.PROBE else planned
+
+
+def deepspeed_config(plan: Plan) -> dict[str, Any] | None:
+    """DeepSpeed's settings for a plan with ZeRO; None without."""
+    if plan.hardware.zero_stage == 0:
+        return None
+    from tsplanner.exporters import deepspeed
+
+    return deepspeed.render(plan)

@@ -1,0 +1,1 @@
+"""A search that ends within a budget of time."""

@@ -1,0 +1,36 @@
+"""Do several GPUs mean more trials, or more ranks a trial? By trial steps a second, forecast."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tsplanner.errors import NoPlanFits
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.rank import choose
+from tsplanner.planner.replan import request_again
+from tsplanner.planner.request import Pins
+
+
+def side_by_side(plan: Plan) -> Plan | None:
+    """The plan of trials that take one GPU each, if they make more steps a second in all.
+
+    None if the plan takes one GPU already, if a trial does not fit one, or if all GPUs together
+    train one trial after another faster. Base and precision stay the plan's, for they change what
+    is learned.
+    """
+    hardware = plan.hardware
+    if hardware.world_size == 1 or hardware.accelerator == "cpu":
+        return None
+    pins = Pins(
+        world_size=1,
+        model_dtype=hardware.model_dtype,
+        quantization=hardware.quantization,
+        pinned_quantization=True,
+        optimizer=hardware.optimizer,
+    )
+    try:
+        alone = choose(replace(request_again(plan, plan.learning), pins=pins)).plan
+    except NoPlanFits:
+        return None
+    pays = hardware.world_size * plan.time.step_seconds > alone.time.step_seconds
+    return alone if pays else None

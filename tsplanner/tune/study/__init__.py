@@ -1,0 +1,1 @@
+"""Optuna's study, shared by several worker processes."""
