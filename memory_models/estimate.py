@@ -12,9 +12,15 @@ from memory_models.bounds.intervals import allocated_interval, reserved_interval
 from memory_models.bounds.process import by_generation, major_of, outside_interval, process_interval
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Device
-from memory_models.recipes import as_run, standing_of
 from memory_models.result import Component, Interval, MemoryEstimate
-from memory_models.settings import Attention, Dtype, Quantization, TrainingSettings
+from memory_models.settings import (
+    Attention,
+    Dtype,
+    Quantization,
+    StateSettings,
+    TrainingSettings,
+    effective_settings,
+)
 from memory_models.sharding.states import ModelStates, shard
 from memory_models.states.adapters import check_targets, trainable_parameters
 from memory_models.states.chatts_remote_code import as_released
@@ -43,18 +49,13 @@ def check(
         )
     _check_checkpointed_layers(architecture, settings)
     _check_dtypes(settings)
-    _standing(architecture, standing_of(as_run(settings)))
+    _standing(architecture, effective_settings(settings).states)
     if device is not None:
         _check_device(settings, device)
 
 
-def _check_standing(architecture: Architecture, settings: TrainingSettings) -> None:
-    """Refuse what cannot run at any length."""
-    check_targets(architecture, settings)
-
-
 def _check_checkpointed_layers(architecture: Architecture, settings: TrainingSettings) -> None:
-    layers, most = settings.checkpointed_layers, architecture.num_hidden_layers
+    layers, most = settings.batch.checkpointed_layers, architecture.num_hidden_layers
     if layers is not None and layers >= most:
         raise ValueError(
             f"checkpointed_layers {layers} is not below the model's num_hidden_layers {most}: "
@@ -63,23 +64,29 @@ def _check_checkpointed_layers(architecture: Architecture, settings: TrainingSet
 
 
 def _check_dtypes(settings: TrainingSettings) -> None:
-    if settings.attention is Attention.FLASH_ATTENTION_2 and _compute_dtype(settings) is Dtype.FP32:
+    if (
+        settings.kernels.attention is Attention.FLASH_ATTENTION_2
+        and _compute_dtype(settings) is Dtype.FP32
+    ):
         raise ValueError("flash_attention_2 needs fp16 or bf16: set autocast or model_dtype")
-    if settings.autocast is Dtype.FP32:
+    if settings.base.autocast is Dtype.FP32:
         raise ValueError("autocast must be bf16, fp16 or null, not fp32")
 
 
 def _compute_dtype(settings: TrainingSettings) -> Dtype:
-    return settings.autocast or settings.model_dtype
+    return settings.base.autocast or settings.base.model_dtype
 
 
 def _check_device(settings: TrainingSettings, device: Device) -> None:
     major, minor = device.compute_capability
-    if Dtype.BF16 in (settings.autocast, settings.model_dtype) and not device.has_bf16:
+    if Dtype.BF16 in (settings.base.autocast, settings.base.model_dtype) and not device.has_bf16:
         raise ValueError(
             f"bf16 needs compute capability 8.0; {device.name} has {major}.{minor}: use fp16"
         )
-    if settings.attention is Attention.FLASH_ATTENTION_2 and device.compute_capability < (8, 0):
+    if settings.kernels.attention is Attention.FLASH_ATTENTION_2 and device.compute_capability < (
+        8,
+        0,
+    ):
         raise ValueError(
             f"flash_attention_2 needs compute capability 8.0; {device.name} has "
             f"{major}.{minor}: use sdpa"
@@ -103,8 +110,8 @@ def estimate_memory(
         ValueError: the configuration cannot run (see ``check``).
     """
     check(architecture, settings, device)
-    settings, major = as_run(settings), major_of(device)
-    standing = _standing(architecture, standing_of(settings))
+    settings, major = effective_settings(settings), major_of(device)
+    standing = _standing(architecture, settings.states)
     states = standing.states
     workspace = by_generation(calibration.workspace_bytes, major)
     persistent = states.device + workspace
@@ -142,27 +149,29 @@ class _Standing(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _standing(architecture: Architecture, settings: TrainingSettings) -> _Standing:
+def _standing(architecture: Architecture, settings: StateSettings) -> _Standing:
     """The record of these settings.
 
     Raises:
         ValueError: they cannot run at any length.
     """
-    _check_standing(architecture, settings)
+    check_targets(architecture, settings.method)
     states = shard(architecture, settings)
     return _Standing(
         states=states,
         load=load(architecture, settings, states.states + states.buffers),
         parameters_total=total_parameters(architecture),
-        parameters_trainable=trainable_parameters(architecture, settings),
+        parameters_trainable=trainable_parameters(architecture, settings.method),
         assumptions=tuple(_recipe_assumptions(architecture, settings, states.paged)),
     )
 
 
 def _host(states: ModelStates, settings: TrainingSettings, calibration: Calibration) -> Interval:
     """Resident host bytes of all ranks of one machine: runtime and what is offloaded."""
-    ranks, runtime = settings.world_size, calibration.host_runtime_bytes
-    expected = ranks * (runtime + calibration.host_ranks_bytes[settings.sharding] + states.host)
+    ranks, runtime = settings.sharding.world_size, calibration.host_runtime_bytes
+    expected = ranks * (
+        runtime + calibration.host_ranks_bytes[settings.sharding.kind] + states.host
+    )
     spread = calibration.host_runtime_spread_bytes + states.host // 10
     return Interval(expected=expected, upper=expected + ranks * spread)
 
@@ -202,14 +211,15 @@ def _assumptions(device: Device | None, calibration: Calibration) -> Iterator[st
 
 
 def _recipe_assumptions(
-    architecture: Architecture, settings: TrainingSettings, paged: int
+    architecture: Architecture, settings: StateSettings, paged: int
 ) -> Iterator[str]:
     """What the reader should know about the recipe."""
-    if settings.world_size > MEASURED_RANKS:
-        yield f"{settings.world_size} ranks: bytes outside the allocator measured on up to two"
+    ranks = settings.sharding.world_size
+    if ranks > MEASURED_RANKS:
+        yield f"{ranks} ranks: bytes outside the allocator measured on up to two"
     if architecture.num_experts_per_tok:
         yield "mixture of experts: tokens spread evenly; not measured"
-    if settings.quantization is Quantization.INT8:
+    if settings.base.quantization is Quantization.INT8:
         yield "int8: outlier columns not counted"
     if paged:
         yield f"{paged // MIB} MiB of paged optimizer states may move to the host"

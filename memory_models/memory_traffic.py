@@ -20,9 +20,7 @@ from memory_models.activations.layers import (
 from memory_models.activations.loss_chunks import fused_rows
 from memory_models.activations.tape import Size
 from memory_models.architecture import Architecture
-from memory_models.recipes import kept_recipe, recipe_of, tail_recipe_of
-from memory_models.settings import LossKernel, TrainingSettings
-from memory_models.states.layer_inputs import tokens
+from memory_models.settings import HeadSettings, LayerSettings, LossKernel, TrainingSettings
 from memory_models.units import ceil_div
 
 CHUNK_WRITES = 8
@@ -57,36 +55,36 @@ def _written(*events: tuple[Event, ...]) -> Written:
 
 @lru_cache(maxsize=4096)
 def block_written(
-    architecture: Architecture, recipe: TrainingSettings, *, trained: bool, masked: bool
+    architecture: Architecture, settings: LayerSettings, *, trained: bool, masked: bool
 ) -> tuple[Written, Written]:
     """Forward of one block, and its backward with the recomputation."""
-    accumulates = recipe.gradient_accumulation_steps > 1
+    accumulates = settings.accumulates
     found = block_events(
-        architecture, recipe, trained=trained, masked=masked, accumulates=accumulates
+        architecture, settings, trained=trained, masked=masked, accumulates=accumulates
     )
     return _written(found.forward), _written(found.backward)
 
 
 @lru_cache(maxsize=4096)
-def tail_written(architecture: Architecture, recipe: TrainingSettings) -> Written:
+def tail_written(architecture: Architecture, settings: HeadSettings) -> Written:
     """Last norm, head and loss."""
-    forward, backward = tail_events(architecture, recipe, accumulates=False, first=False)
+    forward, backward = tail_events(architecture, settings, accumulates=False, first=False)
     return _written(forward, backward)
 
 
 def _blocks(
     architecture: Architecture, settings: TrainingSettings
-) -> list[tuple[TrainingSettings, bool, int]]:
-    """Recipe, mask or none, and number of all blocks."""
-    recipe = recipe_of(settings)
+) -> list[tuple[LayerSettings, bool, int]]:
+    """Settings, mask or none, and number of all blocks."""
+    layer = settings.layer
     layers, masked = architecture.num_hidden_layers, masked_layers(architecture, settings)
-    if settings.checkpointed_layers is None:
-        return [(recipe, False, layers - masked), (recipe, True, masked)]
+    if settings.batch.checkpointed_layers is None:
+        return [(layer, False, layers - masked), (layer, True, masked)]
     first, above = recomputed_layers(architecture, settings), masked_above(architecture, settings)
-    plain = kept_recipe(recipe)
+    plain = layer.without_checkpoint
     return [
-        (recipe, False, first - masked + above),
-        (recipe, True, masked - above),
+        (layer, False, first - masked + above),
+        (layer, True, masked - above),
         (plain, False, layers - first - above),
         (plain, True, above),
     ]
@@ -97,19 +95,19 @@ def traffic(architecture: Architecture, settings: TrainingSettings) -> Traffic:
 
     Ignores: the embedding, the time-series encoder, rotary tables.
     """
-    n, scores = tokens(settings), settings.rows * settings.sequence_length**2
-    trained = not settings.uses_adapter
-    layers, active = architecture.num_hidden_layers, active_layers(architecture, settings)
+    n, scores = settings.tokens, settings.scores
+    trained = settings.method.trains_base
+    layers, active = architecture.num_hidden_layers, active_layers(architecture, settings.layer)
     size = tensors = 0
-    for recipe, is_masked, count in _blocks(architecture, settings):
+    for layer, is_masked, count in _blocks(architecture, settings):
         if count == 0:
             continue
-        forward, backward = block_written(architecture, recipe, trained=trained, masked=is_masked)
+        forward, backward = block_written(architecture, layer, trained=trained, masked=is_masked)
         working = count * active // layers
         size += count * forward.bytes(n, scores) + working * backward.bytes(n, scores)
         tensors += count * forward.tensors + working * backward.tensors
-    tail = tail_written(architecture, tail_recipe_of(settings))
-    if settings.loss_kernel is LossKernel.PLAIN:
+    tail = tail_written(architecture, settings.head)
+    if settings.kernels.loss_kernel is LossKernel.PLAIN:
         return Traffic(size + tail.bytes(n, 0), tensors + tail.tensors)
     rows = fused_rows(architecture, settings)
     chunks = ceil_div(n, max(1, rows))

@@ -10,13 +10,18 @@ from memory_models.activations.layers import Stack, mask_bytes, recomputed_layer
 from memory_models.activations.lm_head import TailMemory, tail_memory
 from memory_models.activations.loss_chunks import fused_rows
 from memory_models.architecture import Architecture
-from memory_models.recipes import kept_recipe, recipe_of, standing_of, tail_recipe_of
-from memory_models.settings import FinetuningType, TrainingSettings
+from memory_models.settings import (
+    HeadSettings,
+    LayerSettings,
+    Method,
+    StateSettings,
+    TrainingSettings,
+)
 from memory_models.sharding.all_gather import Gathered, gathered
 from memory_models.sharding.gradients import Gradients
 from memory_models.sharding.held_gradients import gradients
 from memory_models.states.adapters import trainable_parameters
-from memory_models.states.layer_inputs import autocast_cache_bytes, tokens
+from memory_models.states.layer_inputs import autocast_cache_bytes
 from memory_models.states.weights import embedding_parameters, encoder_parameters
 
 
@@ -56,35 +61,44 @@ class _Fixed(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _fixed(architecture: Architecture, standing: TrainingSettings) -> _Fixed:
+def _fixed(
+    architecture: Architecture,
+    states: StateSettings,
+    head: HeadSettings,
+    layer: LayerSettings | None,
+) -> _Fixed:
+    """``layer``: settings of the layers whose parameters are gathered; None: none are."""
     cache = 0
-    if standing.gradient_checkpointing:
-        cache = autocast_cache_bytes(_block_trained(architecture, standing), standing)
-    gathers = standing.zero_stage == 3 and (standing.world_size > 1 or standing.offload_param)
+    if states.checkpointed:
+        cache = autocast_cache_bytes(_block_trained(architecture, states.method), states)
     return _Fixed(
-        tail=tail_memory(architecture, tail_recipe_of(standing)),
-        gradients=gradients(architecture, standing),
-        gathered=gathered(architecture, recipe_of(standing)) if gathers else Gathered(),
+        tail=tail_memory(architecture, head),
+        gradients=gradients(architecture, states),
+        gathered=Gathered() if layer is None else gathered(architecture, layer),
         cache=cache,
     )
 
 
-def load(architecture: Architecture, standing: TrainingSettings, later: int) -> Instant:
+def load(architecture: Architecture, states: StateSettings, later: int) -> Instant:
     """The moment at which DeepSpeed's engine is built; ``later``: persistent bytes to come."""
-    return Instant(name="load", step=_fixed(architecture, standing).gradients.load - later)
+    return Instant(name="load", step=gradients(architecture, states).load - later)
 
 
 def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[Instant, ...]:
-    """Candidate moments of one optimizer step; ``settings`` as ``recipes.as_run`` gives them."""
-    fixed, stack = _fixed(architecture, standing_of(settings)), stack_of(architecture, settings)
-    n, rows = tokens(settings), fused_rows(architecture, settings)
+    """Candidate moments of one optimizer step; ``settings``: those of ``effective_settings``."""
+    layer = settings.layer if settings.sharding.gathers else None
+    fixed = _fixed(architecture, settings.states, settings.head, layer)
+    stack = stack_of(architecture, settings)
+    n, rows = settings.tokens, fused_rows(architecture, settings)
     masks, series = mask_bytes(architecture, settings), encoder_bytes(architecture, settings)
     held, whole, cache = fixed.gradients, fixed.gathered, fixed.cache
-    selective = settings.checkpointed_layers is not None
+    selective = settings.batch.checkpointed_layers is not None
     if selective:
         cache = cache * recomputed_layers(architecture, settings) // architecture.num_hidden_layers
         whole = _gathered_by_both(architecture, settings, whole)
-    passing = _passing(architecture, n) if whole.forward and settings.gradient_checkpointing else 0
+    passing = (
+        _passing(architecture, n) if whole.forward and settings.batch.gradient_checkpointing else 0
+    )
     loss = Instant(
         name="loss",
         checkpoints=series + stack.all_kept,
@@ -149,7 +163,7 @@ def _gathered_by_both(
     """The most that blocks with and without a checkpoint have gathered."""
     if not whole.loss:
         return whole
-    other = gathered(architecture, kept_recipe(recipe_of(settings)))
+    other = gathered(architecture, settings.layer.without_checkpoint)
     return Gathered(*map(max, whole, other))
 
 
@@ -175,10 +189,10 @@ def _passing(architecture: Architecture, tokens: int) -> int:
     return 2 * tokens * (architecture.intermediate_size + 3 * architecture.hidden_size)
 
 
-def _block_trained(architecture: Architecture, settings: TrainingSettings) -> int:
+def _block_trained(architecture: Architecture, method: Method) -> int:
     """Trained elements inside the blocks."""
     outside = 0
-    if settings.finetuning_type is FinetuningType.FULL:
+    if method.trains_everything:
         heads = 1 if architecture.tie_word_embeddings else 2
         outside = heads * embedding_parameters(architecture) + encoder_parameters(architecture)
-    return trainable_parameters(architecture, settings) - outside
+    return trainable_parameters(architecture, method) - outside

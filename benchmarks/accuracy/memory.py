@@ -73,7 +73,7 @@ def rows(paths: list[Path]) -> list[Row]:
             if not measured or measured["status"] != "ok":
                 continue
             case = read_case(entry["case"], models)
-            if case.settings.sharding != "alone":
+            if case.settings.sharding.kind != "alone":
                 continue
             raw = estimate_memory(case.architecture, case.settings, None, RAW)
             found.append(
@@ -246,8 +246,9 @@ def main() -> None:
     parser.add_argument("--fit", action="store_true")
     parser.add_argument("--held-out", action="store_true")
     options = parser.parse_args()
-    pattern = "held_out_*.json" if options.held_out else "memory_*.json"
-    paths = options.files or sorted(FOLDER.glob(pattern))
+    prefix = "held_out_" if options.held_out else ""
+    patterns = (f"{prefix}memory_*.json", f"{prefix}sharded_*.json")
+    paths = options.files or sorted(path for each in patterns for path in FOLDER.glob(each))
     found = rows(paths)
     if not found:
         raise SystemExit(f"No measured cases in {FOLDER}.")

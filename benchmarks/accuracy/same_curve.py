@@ -19,17 +19,18 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from memory_models.device import Machine
-from memory_models.settings import Dtype, Kernels, LossKernel, Optimizer
+from memory_models.settings import DecoderKernels, Dtype, LossKernel, Optimizer, changed, from_flat
 from tsplanner.planner.evaluate import evaluate, finish
 from tsplanner.planner.gather.requests import Subject, plan_request
-from tsplanner.planner.plan import HardwareSettings, Plan
+from tsplanner.planner.plan import Plan
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.probe.launch import VISIBLE, visible_name
 from tsplanner.probe.runner import METRICS_FILE, request_stop, run_job
 from tsplanner.runs import read_json_lines, versions, write_json
@@ -49,7 +50,7 @@ PLANS: dict[str, dict[str, Any]] = {
     "micro-batch 1": {"micro_batch_size": 1, "gradient_accumulation_steps": 8},
     "checkpointing": {"gradient_checkpointing": True},
     "fused loss": {"loss_kernel": LossKernel.FUSED},
-    "lean kernels": {"kernels": Kernels.LEAN, **HALF},
+    "lean kernels": {"kernels": DecoderKernels.FUSED, **HALF},
     "DDP x2": TWO,
     "DDP x2, fused loss": {**TWO, "loss_kernel": LossKernel.FUSED},
     "ZeRO-2 x2": {**TWO, "zero_stage": 2, **HALF},
@@ -71,7 +72,7 @@ class Run:
     @property
     def precision(self) -> Dtype:
         """Of the matrix products."""
-        return self.plan.hardware.autocast or Dtype.FP32
+        return self.plan.hardware.base.autocast or Dtype.FP32
 
 
 def request_for(*, cpu: bool, epochs: int) -> PlanRequest:
@@ -88,7 +89,8 @@ def request_for(*, cpu: bool, epochs: int) -> PlanRequest:
 def plan_with(request: PlanRequest, changes: dict[str, Any]) -> Plan:
     """The plan with these hardware settings, whether or not the planner would choose them."""
     precision = {"model_dtype": Dtype.FP32, "autocast": None} if request.on_cpu else HALF
-    base = HardwareSettings(
+    base = from_flat(
+        HardwareSettings,
         accelerator="cpu" if request.on_cpu else "cuda",
         micro_batch_size=4,
         gradient_accumulation_steps=EFFECTIVE_BATCH // 4,
@@ -96,7 +98,7 @@ def plan_with(request: PlanRequest, changes: dict[str, Any]) -> Plan:
         optimizer=Optimizer.ADAMW_TORCH,
         **precision,
     )
-    hardware = replace(base, **changes)
+    hardware = changed(base, **changes)
     return finish(request, evaluate(request, hardware), "benchmark")
 
 
@@ -113,7 +115,7 @@ def train(name: str, plan: Plan, folder: Path, slot: int, steps: int) -> Run:
     environment = {"OMP_NUM_THREADS": "1"}
     if plan.hardware.accelerator == "cpu":
         environment["DS_ACCELERATOR"] = "cpu"
-    elif plan.hardware.world_size == 1:
+    elif plan.hardware.sharding.world_size == 1:
         environment[VISIBLE] = visible_name(slot % gpus)
     began = time.monotonic()
 

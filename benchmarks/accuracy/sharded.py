@@ -101,10 +101,10 @@ def left_out(found: list[Row]) -> list[Row]:
         others = [
             missed[id(other)]
             for other in found
-            if other.case.settings.sharding == "zero-3"
+            if other.case.settings.sharding.kind == "zero-3"
             and other.case.architecture.model_type != family
         ]
-        if row.case.settings.sharding != "zero-3" or not others:
+        if row.case.settings.sharding.kind != "zero-3" or not others:
             judged.append(row)
             continue
         floor = _with_floor(max(0, *others))
@@ -128,7 +128,7 @@ def table(found: list[Row]) -> None:
         f"{'covers':>7}  {'median':>7} {'worst':>7}  {'covers':>10}  x1 / x2"
     )
     for key, name in NAMES.items():
-        _line(name, [row for row in found if row.case.settings.sharding == key])
+        _line(name, [row for row in found if row.case.settings.sharding.kind == key])
     _line("all", found)
 
 
@@ -156,7 +156,9 @@ def _share(above: tuple[float, ...]) -> str:
 def _outside(found: list[Row], ranks: int) -> str:
     """Median of the driver's view minus reserved bytes."""
     seen = [
-        (row.process - row.reserved) / MIB for row in found if row.case.settings.world_size == ranks
+        (row.process - row.reserved) / MIB
+        for row in found
+        if row.case.settings.sharding.world_size == ranks
     ]
     return f"{statistics.median(seen):.0f}" if seen else "-"
 
@@ -169,7 +171,7 @@ def main() -> None:
     parser.add_argument("--left-out", action="store_true")
     parser.add_argument("--each", action="store_true")
     options = parser.parse_args()
-    pattern = "held_out_h200x*.json" if options.held_out else "memory_*_sharded_*.json"
+    pattern = "held_out_sharded_*.json" if options.held_out else "sharded_*.json"
     found = rows(options.files or sorted(FOLDER.glob(pattern)))
     if not found:
         raise SystemExit(f"No measured cases in {FOLDER}.")

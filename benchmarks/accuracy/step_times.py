@@ -8,7 +8,7 @@ Calibration files: steps_h200_2026-11-23.json and the cases of memory_h200_*.jso
 Judged on regret_h200*.json, other models, which no constant was fitted on. "After one probe": of
 each model, length and method the planner's choice for 80 GiB is taken to have been probed, and all
 other candidates of that grid are predicted with the factors that gives. Three constants of ZeRO and
-offload rest on steps_h200x2_2026-11-23.json; steps_held_out_h200x2_2026-11-23.json was not fitted on.
+offload rest on steps_h200x2_2026-11-23.json; held_out_steps_h200x2_2026-11-23.json was not fitted on.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from tsplanner.throughput.rates import MEASURED, Efficiency, rates_of
 from tsplanner.throughput.step_time import StepTime, step_time
 
 FOLDER = Path(__file__).parents[1] / "data" / "measurements"
-CALIBRATION = ("steps_h200*.json", "memory_h200_2*.json")
+CALIBRATION = ("steps_h200_*.json", "memory_h200_2*.json")
 JUDGED = "regret_h200*.json"
 RANKS = "steps_h200x2_2026-11-23.json"
-RANKS_HELD_OUT = "steps_held_out_h200x2_2026-11-23.json"
+RANKS_HELD_OUT = "held_out_steps_h200x2_2026-11-23.json"
 WARM_UP = 2
 ALONE = 5
 """Cases of the memory files that were timed alone ran at least so many steps."""
@@ -56,7 +56,7 @@ class Timed:
 
     def predicted(self, efficiency: Efficiency) -> StepTime:
         """What the model says."""
-        machine = MACHINE if self.settings.world_size == 1 else TWO
+        machine = MACHINE if self.settings.sharding.world_size == 1 else TWO
         return step_time(self.architecture, self.settings, rates_of(machine, efficiency))
 
     def error(self, efficiency: Efficiency) -> float:
@@ -122,7 +122,7 @@ def after_one_probe() -> list[float]:
 
 def timed_rows(table: Any, architecture: Architecture, length: int, learning: Any) -> dict:
     """A grid's rows by candidate."""
-    from tsplanner.planner.plan import training_settings
+    from tsplanner.planner.settings import training_settings
 
     return {
         hardware: Timed(

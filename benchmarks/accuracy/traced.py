@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=COUNT, help="0: all")
     parser.add_argument("--findings", type=Path)
     options = parser.parse_args()
-    entries = measured_entries(options.files or sorted(FOLDER.glob("memory_h200_*.json")))
+    entries = measured_entries(options.files or sorted(FOLDER.glob("memory_*.json")))
     if options.count:
         entries = spread(entries, options.count)
     cases, kept = [], []

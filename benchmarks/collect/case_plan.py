@@ -9,15 +9,16 @@ from memory_models.states.weights import total_parameters
 from tsplanner.models.source import read_model
 from tsplanner.planner.evaluate import evaluate, finish
 from tsplanner.planner.gather.cases import Case
-from tsplanner.planner.plan import ModelRef, no_dataset, pinned
+from tsplanner.planner.plan import ModelRef, no_dataset
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import split_settings
 
 
 def plan_of(case: Case, given: dict[str, Any], machine: Any) -> Any:
     """The plan that pins exactly this case."""
     settings = case.settings
     source = read_model(given["model"])
-    learning, hardware = pinned(settings)
+    learning, hardware = split_settings(settings)
     if not machine.devices:
         hardware = replace(hardware, accelerator="cpu")
     length = settings.sequence_length

@@ -30,7 +30,7 @@ from memory_models.estimate import estimate_memory
 from memory_models.units import GIB
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.planner.gather.cases import Case, read_case
-from tsplanner.planner.plan import HardwareSettings
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.rules import BITSANDBYTES_OPTIMIZERS
 from tsplanner.probe.launch import worker_command
 from tsplanner.probe.process_records import merged_record
@@ -133,10 +133,10 @@ def needs_own_interpreter(case: Case) -> bool:
     """Bitsandbytes and DeepSpeed start CUDA when imported, so the parent hides them from itself."""
     settings = case.settings
     return bool(
-        settings.quantization
-        or settings.zero_stage
-        or settings.world_size > 1
-        or settings.optimizer in BITSANDBYTES_OPTIMIZERS
+        settings.base.quantization
+        or settings.sharding.zero_stage
+        or settings.sharding.world_size > 1
+        or settings.kernels.optimizer in BITSANDBYTES_OPTIMIZERS
     )
 
 

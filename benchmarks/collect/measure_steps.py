@@ -50,7 +50,7 @@ class Group:
     @property
     def ranks(self) -> int:
         """GPUs it takes."""
-        return self.plans[0].hardware.world_size
+        return self.plans[0].hardware.sharding.world_size
 
     @property
     def jobs(self) -> list[str]:
@@ -105,7 +105,7 @@ def expected_seconds(bench: Bench, group: Group) -> float:
     return sum(
         plan.time.step_seconds
         * bench.steps
-        * min(1.0, bench.micro_batches / plan.hardware.gradient_accumulation_steps)
+        * min(1.0, bench.micro_batches / plan.hardware.batch.gradient_accumulation_steps)
         for plan in group.plans
     )
 
@@ -119,7 +119,7 @@ def key_of(bench: Bench, index: int) -> str:
     except ValueError as error:
         bench.results[index] = {"case": bench.given[index], "error": str(error)}
         return ""
-    key = base_key(plan) if plan.hardware.world_size == 1 else None
+    key = base_key(plan) if plan.hardware.sharding.world_size == 1 else None
     return key or f"alone-{index}"
 
 
@@ -151,7 +151,11 @@ def run(group: Group) -> None:
     os.dup2(log, 2)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, group.gpus))
     hardware = group.plans[0].hardware
-    if hardware.zero_stage or hardware.world_size > 1 or needs_bitsandbytes(group):
+    if (
+        hardware.sharding.zero_stage
+        or hardware.sharding.world_size > 1
+        or needs_bitsandbytes(group)
+    ):
         os.execv(sys.executable, worker_command(hardware, group.jobs))
     status = 1
     try:
@@ -165,7 +169,8 @@ def run(group: Group) -> None:
 def needs_bitsandbytes(group: Group) -> bool:
     """The forked workers go without it, since its import starts CUDA."""
     return any(
-        plan.hardware.quantization or "8bit" in plan.hardware.optimizer for plan in group.plans
+        plan.hardware.base.quantization or "8bit" in plan.hardware.kernels.optimizer
+        for plan in group.plans
     )
 
 

@@ -9,7 +9,13 @@ from dataclasses import dataclass, replace
 from benchmarks.plan_quality.regret_grids import Grid, card, request_of
 from memory_models.device import Machine
 from memory_models.estimate import estimate_memory
-from memory_models.settings import FinetuningType, LossKernel, Quantization, TrainingSettings
+from memory_models.settings import (
+    FinetuningType,
+    LossKernel,
+    Quantization,
+    TrainingSettings,
+    changed,
+)
 from memory_models.units import GIB
 from tsplanner.commands.tune import feasible_under
 from tsplanner.errors import TsplannerError
@@ -17,9 +23,10 @@ from tsplanner.models.source import read_architecture
 from tsplanner.planner.advice import with_rank
 from tsplanner.planner.multi_lora.refusal import packing_refusal
 from tsplanner.planner.multi_lora.speedup import candidates
-from tsplanner.planner.plan import Plan, training_settings
+from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins
+from tsplanner.planner.settings import training_settings
 from tsplanner.tune.runner.slots import Slots
 
 MODELS = (
@@ -87,7 +94,7 @@ def base_plan(ask: Ask, machine: Machine | None = None) -> Plan:
     """What ``plan`` picks on that card; raises TsplannerError if nothing fits."""
     grid = Grid(ask.model, ask.cutoff_len, FinetuningType(ask.method))
     request = request_of(grid, ask.cap_gib)
-    learning = replace(
+    learning = changed(
         request.learning, effective_batch_size=ask.batch, lora_rank=8, num_train_epochs=3
     )
     pins = Pins()
@@ -102,7 +109,7 @@ def asked(ask: Ask, plan: Plan) -> Asked:
     if ask.packed_ranks:
         return asked_pack(ask, plan)
     learning = with_rank(plan.learning, ask.rank)
-    learning = replace(
+    learning = changed(
         learning, learning_rate=ask.learning_rate, num_train_epochs=ask.epochs, lora_alpha=None
     )
     over, planned = feasible_under(plan, Slots(jobs=1))(learning)
@@ -117,17 +124,17 @@ def asked_pack(ask: Ask, plan: Plan) -> Asked:
     settings = next(
         found
         for found in candidates(solo_settings(plan), ask.packed_ranks)
-        if len(found.packed_ranks) == len(ask.packed_ranks)
-        and found.micro_batch_size == ask.micro_batch
-        and found.gradient_checkpointing == ask.checkpointing
+        if len(found.method.adapter_ranks) == len(ask.packed_ranks)
+        and found.batch.micro_batch_size == ask.micro_batch
+        and found.batch.gradient_checkpointing == ask.checkpointing
     )
     architecture = read_architecture(plan.model.config, name=ask.model, source="plan")
     upper = estimate_memory(architecture, settings, plan.machine.devices[0]).process_bytes.upper
-    hardware = replace(
+    hardware = changed(
         plan.hardware,
-        micro_batch_size=settings.micro_batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
-        gradient_checkpointing=settings.gradient_checkpointing,
+        micro_batch_size=settings.batch.micro_batch_size,
+        gradient_accumulation_steps=settings.batch.gradient_accumulation_steps,
+        gradient_checkpointing=settings.batch.gradient_checkpointing,
         checkpointed_layers=None,
         loss_kernel=LossKernel.FUSED,
     )
@@ -140,7 +147,7 @@ def asked_pack(ask: Ask, plan: Plan) -> Asked:
 def solo_settings(plan: Plan) -> TrainingSettings:
     """A trial of the plan as the estimator sees it."""
     dataset, hardware = plan.dataset, plan.hardware
-    length = dataset.sequence_length(hardware.micro_batch_size)
+    length = dataset.sequence_length(hardware.batch.micro_batch_size)
     return training_settings(plan.learning, hardware, length, dataset.series_patches(length))
 
 

@@ -42,8 +42,9 @@ from benchmarks.plan_quality.regret_grids import (
 from memory_models.units import GIB, MIB
 from tsplanner.errors import NoPlanFits
 from tsplanner.planner.gather.cases import case_settings
-from tsplanner.planner.plan import HardwareSettings, Plan, pinned
+from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import choose, evaluate_all
+from tsplanner.planner.settings import HardwareSettings, split_settings
 from tsplanner.probe.rounds import search, settled
 from tsplanner.training.job import Record
 
@@ -93,9 +94,9 @@ def capped_tables(paths: Sequence[Path]) -> dict[Grid, Capped]:
             case = dict(row["case"])
             cap = (case.pop("cap_bytes") + OUTSIDE_BYTES) // GIB
             settings = case_settings(case)
-            grid = Grid(case["model"], settings.sequence_length, settings.finetuning_type)
+            grid = Grid(case["model"], settings.sequence_length, settings.method.finetuning_type)
             if measured := row.get("measured"):
-                found[grid].setdefault(cap, {})[pinned(settings)[1]] = measured
+                found[grid].setdefault(cap, {})[split_settings(settings)[1]] = measured
     return found
 
 

@@ -31,7 +31,7 @@ import msgspec
 
 from benchmarks.plan_quality.asks import Ask, Asked, asked, base_plan, drawn
 from benchmarks.plan_quality.capped import OUTSIDE_BYTES
-from memory_models.settings import LossKernel
+from memory_models.settings import LossKernel, changed
 from memory_models.units import GIB
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.planner.advice import with_rank
@@ -79,7 +79,7 @@ def start(one: Asked, folder: Path, *, gpu: bool) -> int:
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    if one.plan.hardware.quantization:
+    if one.plan.hardware.base.quantization:
         # Bitsandbytes starts CUDA when imported, so the parent hides it from itself.
         os.execv(sys.executable, worker_command(one.plan.hardware, [str(folder / "job.json")]))
     status = 1
@@ -171,11 +171,11 @@ def tiny_asks() -> list[Asked]:
         epochs=1,
     )
     plan = base_plan(ask, machine)
-    hardware = replace(plan.hardware, micro_batch_size=1, gradient_accumulation_steps=2)
+    hardware = changed(plan.hardware, micro_batch_size=1, gradient_accumulation_steps=2)
     upper = plan.memory.process_bytes.upper
     pack = Asked(
         ask=replace(ask, packed_ranks=(2, 4, 8)),
-        plan=replace(plan, hardware=replace(hardware, loss_kernel=LossKernel.FUSED)),
+        plan=replace(plan, hardware=changed(hardware, loss_kernel=LossKernel.FUSED)),
         upper_bytes=upper,
         admitted=True,
     )

@@ -34,8 +34,9 @@ from benchmarks.plan_quality.regret_grids import (
 )
 from memory_models.units import GIB
 from tsplanner.errors import NoPlanFits
-from tsplanner.planner.plan import HardwareSettings, Plan
+from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import choose, evaluate_all
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.probe.rounds import search, settled
 from tsplanner.training.job import JobKind, Record, Status
 
@@ -71,7 +72,7 @@ def fits(measured: dict[str, Any], cap_gib: int) -> bool:
 def best_speed(table: Table, cap_gib: int) -> float | None:
     """Of the fastest candidate within the cap; None: none is."""
     running = {hardware: row for hardware, row in table.items() if fits(row, cap_gib)}
-    plain = [speed(row) for hardware, row in running.items() if hardware.quantization is None]
+    plain = [speed(row) for hardware, row in running.items() if hardware.base.quantization is None]
     return max(plain or [speed(row) for row in running.values()], default=None)
 
 
@@ -140,11 +141,15 @@ def play(grid: Grid, table: Table, cap_gib: int, best: float) -> Line:
     evaluated, _ = evaluate_all(request)
     done = search(request, evaluated, looked_up(table, cap_gib), BUDGET_SECONDS, lambda: 0.0)
     _, after = settled(request, evaluated, done)
-    words = f"mb {chosen.micro_batch_size} {'ck' if chosen.gradient_checkpointing else '--'}"
-    words += f" {chosen.loss_kernel}{' ' + chosen.quantization if chosen.quantization else ''}"
+    words = f"mb {chosen.batch.micro_batch_size} {'ck' if chosen.batch.gradient_checkpointing else '--'}"
+    words += f" {chosen.kernels.loss_kernel}{' ' + chosen.base.quantization if chosen.base.quantization else ''}"
     now = after.hardware
-    words += f" -> mb {now.micro_batch_size} {'ck' if now.gradient_checkpointing else '--'}"
-    words += f" {now.loss_kernel}{' ' + now.quantization if now.quantization else ''}"
+    words += (
+        f" -> mb {now.batch.micro_batch_size} {'ck' if now.batch.gradient_checkpointing else '--'}"
+    )
+    words += (
+        f" {now.kernels.loss_kernel}{' ' + now.base.quantization if now.base.quantization else ''}"
+    )
     return Line(
         grid=grid,
         cap_gib=cap_gib,

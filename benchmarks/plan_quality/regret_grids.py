@@ -9,23 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from memory_models.device import Device, Host, Machine
-from memory_models.settings import FinetuningType
+from memory_models.settings import FinetuningType, flat, from_flat
 from memory_models.states.adapters import trainable_parameters
 from memory_models.states.weights import total_parameters
 from memory_models.units import GIB
 from tsplanner.hardware.describe import parse_gpus
 from tsplanner.models.source import read_model
 from tsplanner.planner.evaluate import Evaluated, evaluate
-from tsplanner.planner.gather.cases import CASE_KEYS, case_settings
-from tsplanner.planner.plan import (
+from tsplanner.planner.gather.cases import case_keys, case_settings
+from tsplanner.planner.plan import ModelRef, no_dataset
+from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.planner.settings import (
     HardwareSettings,
     LearningSettings,
-    ModelRef,
-    no_dataset,
-    pinned,
+    split_settings,
     training_settings,
 )
-from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.space.candidates import candidates
 from tsplanner.planner.space.rules import refusal
 
@@ -79,7 +78,7 @@ def card(cap_gib: int) -> Machine:
 def request_of(grid: Grid, cap_gib: int) -> PlanRequest:
     """What the planner is asked."""
     source = read_model(grid.model)
-    learning = LearningSettings(finetuning_type=grid.method, cutoff_len=grid.length)
+    learning = from_flat(LearningSettings, finetuning_type=grid.method, cutoff_len=grid.length)
     settings = training_settings(learning, HardwareSettings(), 16)
     return PlanRequest(
         architecture=source.architecture,
@@ -88,14 +87,14 @@ def request_of(grid: Grid, cap_gib: int) -> PlanRequest:
             path=None,
             model_type=source.architecture.model_type,
             parameters_total=total_parameters(source.architecture),
-            parameters_trainable=trainable_parameters(source.architecture, settings),
+            parameters_trainable=trainable_parameters(source.architecture, settings.method),
             config=source.config,
         ),
         dataset=no_dataset(grid.length),
         machine=card(cap_gib),
         learning=learning,
         # No grid has runs with checkpoints of some layers only.
-        pins=Pins(all_layers=True),
+        pins=Pins(checkpointed_layers=None),
     )
 
 
@@ -111,7 +110,7 @@ def everybody(request: PlanRequest) -> list[Evaluated]:
 def hopeless(found: Evaluated, others: Iterable[Evaluated]) -> bool:
     """Another of the same base is predicted to be far faster and far smaller."""
     return any(
-        other.hardware.quantization == found.hardware.quantization
+        other.hardware.base.quantization == found.hardware.base.quantization
         and other.samples_per_second > SLOWER * found.samples_per_second
         and LARGER * other.memory.process_bytes.expected < found.memory.process_bytes.expected
         for other in others
@@ -123,14 +122,14 @@ def worth_running(grid: Grid) -> list[Evaluated]:
     request = request_of(grid, 139)
     most = 1.12 * CAPS_GIB[-1] * GIB
     found = [one for one in everybody(request) if one.memory.process_bytes.expected < most]
-    plain = [one for one in found if one.hardware.quantization is None]
+    plain = [one for one in found if one.hardware.base.quantization is None]
     smallest = min(one.memory.process_bytes.expected for one in plain)
     calls = smallest > 0.85 * CAPS_GIB[0] * GIB
     largest_call = max(cap for cap in (0, *CAPS_GIB) if smallest > 0.85 * cap * GIB)
     pool = [
         one
         for one in found
-        if one.hardware.quantization is None
+        if one.hardware.base.quantization is None
         or (calls and one.memory.process_bytes.expected < 1.2 * largest_call * GIB)
     ]
     return [one for one in pool if not hopeless(one, pool)]
@@ -138,20 +137,20 @@ def worth_running(grid: Grid) -> list[Evaluated]:
 
 def case_of(grid: Grid, hardware: HardwareSettings) -> dict[str, Any]:
     """A candidate as a case for ``measure_steps.py``."""
-    learning = LearningSettings(finetuning_type=grid.method, cutoff_len=grid.length)
+    learning = from_flat(LearningSettings, finetuning_type=grid.method, cutoff_len=grid.length)
     settings = training_settings(learning, hardware, grid.length)
-    plain = type(settings)()
+    plain, given = flat(type(settings)()), flat(settings)
     changed = {
-        key: getattr(settings, key)
-        for key in CASE_KEYS
-        if key not in ("model", "device") and getattr(settings, key) != getattr(plain, key)
+        key: given[key]
+        for key in case_keys()
+        if key not in ("model", "device") and given[key] != plain[key]
     }
     return {"model": grid.model, "sequence_length": grid.length, **changed}
 
 
 def gpu_seconds(found: Evaluated) -> float:
     """Roughly what one case costs."""
-    share = min(1.0, MICRO_BATCHES / found.hardware.gradient_accumulation_steps)
+    share = min(1.0, MICRO_BATCHES / found.hardware.batch.gradient_accumulation_steps)
     return OVERHEAD_SECONDS + STEPS * found.time.seconds * share
 
 
@@ -168,8 +167,8 @@ def tables(paths: Iterable[Path]) -> dict[Grid, Table]:
                 continue
             case = row["case"]
             settings = case_settings(case)
-            grid = Grid(case["model"], settings.sequence_length, settings.finetuning_type)
-            hardware = pinned(settings)[1]
+            grid = Grid(case["model"], settings.sequence_length, settings.method.finetuning_type)
+            hardware = split_settings(settings)[1]
             if grid in found and hardware.effective_batch_size == 16:
                 found[grid][hardware] = measured
     return {grid: table for grid, table in found.items() if table}

@@ -28,40 +28,40 @@ SHAPE = (
 
 def kind_of(settings: TrainingSettings) -> str:
     """lora, qlora, int8, full, freeze, or the name of another adapter."""
-    method = settings.finetuning_type
+    method = settings.method.finetuning_type
     if method is FinetuningType.RSLORA:
         method = FinetuningType.LORA  # the same tensors
-    if settings.quantization is None:
+    if settings.base.quantization is None:
         return str(method)
     if method is not FinetuningType.LORA:
         return f"{method} on a quantised base"
-    return "int8" if settings.quantization is Quantization.INT8 else "qlora"
+    return "int8" if settings.base.quantization is Quantization.INT8 else "qlora"
 
 
 def precision_of(settings: TrainingSettings) -> str:
     """half: weights in bf16 or fp16; mixed: fp32 weights under autocast; fp32: neither."""
-    if settings.model_dtype is not Dtype.FP32:
+    if settings.base.model_dtype is not Dtype.FP32:
         return "half"
-    return "fp32" if settings.autocast is None else "mixed"
+    return "fp32" if settings.base.autocast is None else "mixed"
 
 
 def sharding_of(settings: TrainingSettings) -> str:
     """none, zero_1 to zero_3, offload, or replicas."""
-    if settings.offload_optimizer or settings.offload_param:
+    if settings.sharding.offload_optimizer or settings.sharding.offload_param:
         return "offload"
-    if settings.zero_stage:
-        return f"zero_{settings.zero_stage}"
-    return "none" if settings.world_size == 1 else "replicas"
+    if settings.sharding.zero_stage:
+        return f"zero_{settings.sharding.zero_stage}"
+    return "none" if settings.sharding.world_size == 1 else "replicas"
 
 
 def targets_of(row: Row) -> tuple[str, list[str]]:
     """The scope that rivals have names for, and the modules."""
     settings, architecture = row.case.settings, row.case.architecture
-    if not settings.uses_adapter:
+    if not settings.method.uses_adapter:
         return "", []
-    if settings.lora_target == ALL_LINEAR:
+    if settings.method.lora_target == ALL_LINEAR:
         return ALL_LINEAR, list(architecture.target_names)
-    names = list(settings.lora_target)
+    names = list(settings.method.lora_target)
     return SCOPES.get(frozenset(names), "other"), names
 
 
@@ -73,7 +73,7 @@ def view(row: Row) -> dict[str, object]:
     tied = {"tie_word_embeddings": architecture.tie_word_embeddings}
     kind, precision = kind_of(settings), precision_of(settings)
     scope, targets = targets_of(row)
-    half = settings.autocast if precision == "mixed" else settings.model_dtype
+    half = settings.base.autocast if precision == "mixed" else settings.base.model_dtype
     roles = {linear.role for linear in architecture.block}
     return {
         "name": architecture.name,
@@ -89,20 +89,20 @@ def view(row: Row) -> dict[str, object]:
         "precision": precision,
         "recipe": f"{kind}/{precision}",
         "half": str(half),
-        "double_quant": settings.quantization is Quantization.NF4_DQ,
-        "rank": settings.lora_rank,
-        "dropout": settings.lora_dropout,
+        "double_quant": settings.base.quantization is Quantization.NF4_DQ,
+        "rank": settings.method.lora_rank,
+        "dropout": settings.method.lora_dropout,
         "scope": scope,
         "targets": targets,
         "gated_targets": set(targets) <= GATED,
-        "frozen": settings.freeze_trainable_layers,
-        "batch": settings.micro_batch_size,
+        "frozen": settings.method.freeze_trainable_layers,
+        "batch": settings.batch.micro_batch_size,
         "sequence": settings.sequence_length,
-        "accumulation": settings.gradient_accumulation_steps,
-        "checkpointing": settings.gradient_checkpointing,
-        "attention": str(settings.attention),
-        "loss_kernel": str(settings.loss_kernel),
-        "optimizer": str(settings.optimizer),
+        "accumulation": settings.batch.gradient_accumulation_steps,
+        "checkpointing": settings.batch.gradient_checkpointing,
+        "attention": str(settings.kernels.attention),
+        "loss_kernel": str(settings.kernels.loss_kernel),
+        "optimizer": str(settings.kernels.optimizer),
         "sharding": sharding_of(settings),
-        "ranks": settings.world_size,
+        "ranks": settings.sharding.world_size,
     }

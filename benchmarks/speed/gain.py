@@ -19,8 +19,8 @@ from benchmarks.plan_quality.regret_grids import Grid, request_of
 from memory_models.states.weights import total_parameters
 from tsplanner.models.source import read_model
 from tsplanner.planner.gather.cases import case_settings
-from tsplanner.planner.plan import pinned
 from tsplanner.planner.rank import choose
+from tsplanner.planner.settings import split_settings
 
 FILE = Path(__file__).parents[1] / "data" / "measurements" / "steps_h200_2026-11-23.json"
 PEAK_FLOPS = 786e12
@@ -55,7 +55,7 @@ def main() -> None:
         base = max(tokens_per_second(row) for row in of_model if usual(row["case"]))
         chosen = choose(request_of(Grid(model, length), H200_GIB)).plan.hardware
         rows_of_choice = [
-            row for row in of_model if pinned(case_settings(row["case"]))[1] == chosen
+            row for row in of_model if split_settings(case_settings(row["case"]))[1] == chosen
         ]
         best = max(tokens_per_second(row) for row in rows_of_choice)
         share = 4 * total_parameters(read_model(model).architecture) * best / PEAK_FLOPS

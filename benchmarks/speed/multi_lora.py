@@ -26,7 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ from benchmarks.speed.multi_lora_cases import (
 )
 from benchmarks.tune.early_stops import mean_at_work, played_draws
 from memory_models.estimate import estimate_memory
-from memory_models.settings import TrainingSettings
+from memory_models.settings import TrainingSettings, changed
 from tsplanner.commands.tune import server_for
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.models.source import read_model
@@ -80,7 +80,7 @@ class Bench:
     def plan(self, bar: Bar, settings: TrainingSettings) -> Plan:
         """The plan that pins these settings."""
         source = read_model(bar.model)
-        pinned = replace(settings, packed_ranks=())
+        pinned = changed(settings, packed_ranks=())
         case = Case(architecture=source.architecture, settings=pinned, device=None)
         plan: Plan = plan_of(case, {"model": bar.model}, self.machine)
         return plan
@@ -93,7 +93,7 @@ class Bench:
             plan=plan,
             folder=str(folder),
             probe_steps=4,
-            probe_micro_batches=settings.gradient_accumulation_steps,
+            probe_micro_batches=settings.batch.gradient_accumulation_steps,
         )
         folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
@@ -114,9 +114,9 @@ class Bench:
         plan, folder = self.plan(bar, settings), self.folder / bar.name / "packed"
         trials = tuple(
             PackedTrial(
-                learning=replace(plan.learning, lora_rank=rank), folder=str(folder / str(place))
+                learning=changed(plan.learning, lora_rank=rank), folder=str(folder / str(place))
             )
-            for place, rank in enumerate(settings.packed_ranks)
+            for place, rank in enumerate(settings.method.adapter_ranks)
         )
         count = len(trials)
         until = {trial.folder: stop_step(count - place) for place, trial in enumerate(trials)}
@@ -131,7 +131,7 @@ class Bench:
             folder=str(folder),
             packed=trials,
             probe_steps=stop_step(1),
-            probe_micro_batches=settings.gradient_accumulation_steps,
+            probe_micro_batches=settings.batch.gradient_accumulation_steps,
         )
         folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
@@ -142,7 +142,7 @@ class Bench:
         way = self._told(found.pack, settings, bar, time.monotonic() - began)
         ran = [found.trials[trial.folder].steps for trial in trials if trial.folder in found.trials]
         by_count = seconds_by_count(
-            found.pack.step_seconds, ran, settings.gradient_accumulation_steps
+            found.pack.step_seconds, ran, settings.batch.gradient_accumulation_steps
         )
         return way | {
             "step_seconds": by_count.get(count),
@@ -164,9 +164,9 @@ class Bench:
             "peak_reserved_bytes": record.peak_reserved_bytes,
             "process_bytes": record.process_bytes,
             "estimated_peak_bytes": asdict(said.peak_allocated_bytes),
-            "trials": max(1, len(settings.packed_ranks)),
-            "micro_batch_size": settings.micro_batch_size,
-            "gradient_checkpointing": settings.gradient_checkpointing,
+            "trials": max(1, len(settings.method.adapter_ranks)),
+            "micro_batch_size": settings.batch.micro_batch_size,
+            "gradient_checkpointing": settings.batch.gradient_checkpointing,
         }
 
     def makespan(self, way: dict[str, Any], trials: int) -> float | None:
@@ -190,7 +190,7 @@ class Bench:
     ) -> dict[str, Callable[[], dict[str, Any]]]:
         """How each way is run."""
         found: dict[str, Callable[[], dict[str, Any]]] = {}
-        if packed.packed_ranks and "packed" in self.chosen:
+        if packed.method.adapter_ranks and "packed" in self.chosen:
             found["packed"] = lambda: self.packed(bar, packed)
         if "solo" in self.chosen:
             found["solo"] = lambda: self.alone(bar, solo, "solo")

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from memory_models.settings import Kernels, LossKernel, Quantization, TrainingSettings
+from memory_models.settings import (
+    DecoderKernels,
+    LossKernel,
+    Quantization,
+    TrainingSettings,
+    changed,
+    from_flat,
+)
 
 RANKS = (8, 16, 24, 32, 40, 48, 56, 64)
 EARLY = "packed with early stops over usual"
@@ -42,7 +49,8 @@ DRY = (Bar(name="tiny", model="tiny-chatts", length=64, ranks=(2, 4, 8), over_us
 def solo_settings(bar: Bar, *, half: bool) -> TrainingSettings:
     """One trial by good settings; the probe of the largest rank stands for all."""
     recipe: dict[str, Any] = {} if half else {"autocast": None, "model_dtype": "fp32"}
-    return TrainingSettings(
+    return from_flat(
+        TrainingSettings,
         lora_rank=max(bar.ranks),
         sequence_length=bar.length,
         series_patches=bar.length // 4 if bar.model.endswith("chatts") else 0,
@@ -50,7 +58,7 @@ def solo_settings(bar: Bar, *, half: bool) -> TrainingSettings:
         quantization=bar.quantization,
         gradient_checkpointing=False,
         loss_kernel=LossKernel.FUSED,
-        kernels=Kernels.LEAN,
+        decoder_kernels=DecoderKernels.FUSED,
         expandable_segments=half,
         **recipe,
     )
@@ -58,13 +66,14 @@ def solo_settings(bar: Bar, *, half: bool) -> TrainingSettings:
 
 def usual_settings(solo: TrainingSettings) -> TrainingSettings:
     """The same trial as most people run it."""
-    return replace(
+    return changed(
         solo,
         micro_batch_size=1,
-        gradient_accumulation_steps=solo.micro_batch_size * solo.gradient_accumulation_steps,
+        gradient_accumulation_steps=solo.batch.micro_batch_size
+        * solo.batch.gradient_accumulation_steps,
         gradient_checkpointing=True,
         loss_kernel=LossKernel.PLAIN,
-        kernels=Kernels.REFERENCE,
+        kernels=DecoderKernels.REFERENCE,
     )
 
 

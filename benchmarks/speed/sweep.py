@@ -14,7 +14,7 @@ from itertools import product
 
 from memory_models.architecture import Architecture
 from memory_models.estimate import estimate_memory
-from memory_models.settings import LossKernel, Optimizer, TrainingSettings
+from memory_models.settings import LossKernel, Optimizer, TrainingSettings, from_flat
 from tsplanner.models.source import read_model
 
 BATCHES = (1, 2, 4, 8, 16)
@@ -32,7 +32,8 @@ REPEATS = 100
 def sweep() -> list[TrainingSettings]:
     """2,000 configurations, no two of them the same."""
     return [
-        TrainingSettings(
+        from_flat(
+            TrainingSettings,
             micro_batch_size=batch,
             sequence_length=length,
             lora_rank=rank,
@@ -64,7 +65,7 @@ def main() -> None:
         rate = len(configurations) / seconds(architecture, configurations)
         print(f"sweep over {len(configurations)} configurations, {name} pass: {rate:,.0f} a second")
     lengths = [
-        TrainingSettings(micro_batch_size=batch, sequence_length=length)
+        from_flat(TrainingSettings, micro_batch_size=batch, sequence_length=length)
         for batch, length in product(BATCHES, LENGTHS)
     ]
     each = min(seconds(architecture, lengths) for _ in range(REPEATS)) / len(lengths)

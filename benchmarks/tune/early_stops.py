@@ -18,13 +18,14 @@ import json
 import random
 import statistics
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy.chatts_full_run import run
+from memory_models.settings import changed
 from tsplanner.planner.files import read_plan
-from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.probe.multi_lora import run_pack
 from tsplanner.runs import versions, write_json
 from tsplanner.training.job import Job, JobKind, PackedTrial
@@ -42,14 +43,14 @@ DRAWS = 45
 def settings(plan: Plan, seed: int) -> list[LearningSettings]:
     """The ten settings."""
     learning = plan.learning
-    whole = [(learning.lora_rank, step) for step in STEPS]
-    half = [(max(1, learning.lora_rank // 2), step) for step in HALVED]
+    whole = [(learning.method.lora_rank, step) for step in STEPS]
+    half = [(max(1, learning.method.lora_rank // 2), step) for step in HALVED]
     return [
-        replace(
+        changed(
             learning,
             lora_rank=rank,
             lora_alpha=None,
-            learning_rate=learning.learning_rate * 3 ** (step / 2),
+            learning_rate=learning.optimization.learning_rate * 3 ** (step / 2),
             seed=seed,
         )
         for rank, step in [*whole, *half]
@@ -86,8 +87,8 @@ def told(folder: Path, chosen: list[LearningSettings]) -> list[dict[str, Any]]:
     """Marks of each trial, by step."""
     return [
         {
-            "lora_rank": each.lora_rank,
-            "learning_rate": each.learning_rate,
+            "lora_rank": each.method.lora_rank,
+            "learning_rate": each.optimization.learning_rate,
             "marks": {
                 str(step): {"epoch": epoch, "rows": rows}
                 for step, (epoch, rows) in read_marks(folder / str(place)).items()

@@ -31,10 +31,12 @@ from typing import Any
 import msgspec
 
 from benchmarks.tune.real_study_view import half_width, summary
+from memory_models.settings import changed
 from tsplanner.commands.tune import server_for
 from tsplanner.planner.files import read_plan
-from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.planner.plan import Plan
 from tsplanner.planner.replan import replan
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.probe.runner import Server, run_job
 from tsplanner.runs import versions, write_json
 from tsplanner.training.job import Job, JobKind, Status
@@ -130,7 +132,7 @@ class Bench:
         missing = [one for one in runs if not (self.place(one) / "record.json").is_file()]
 
         def one(learning: LearningSettings) -> None:
-            every = max(1, round(EVALUATIONS / learning.num_train_epochs))
+            every = max(1, round(EVALUATIONS / learning.optimization.num_train_epochs))
             job = Job(
                 kind=JobKind.TRIAL,
                 plan=replan(plan, learning),
@@ -150,7 +152,7 @@ class Bench:
     def place(self, learning: LearningSettings) -> Path:
         """Folder of the trial with these settings and this seed."""
         name = (
-            f"r{learning.lora_rank}-lr{learning.learning_rate:g}-e{learning.num_train_epochs}"
+            f"r{learning.method.lora_rank}-lr{learning.optimization.learning_rate:g}-e{learning.optimization.num_train_epochs}"
             f"-s{learning.seed}"
         )
         return self.folder / "trials" / name
@@ -230,10 +232,10 @@ class Bench:
         for _ in range(self.options.trials):
             trial = study.ask()
             rate = trial.suggest_float("rate", *space.learning_rate, log=True)
-            ranks = [rank for rank in space.lora_ranks if rank <= default.lora_rank]
+            ranks = [rank for rank in space.lora_ranks if rank <= default.method.lora_rank]
             rank = trial.suggest_categorical("rank", ranks)
             rate = float(f"{rate:.6g}")
-            learning = replace(with_rank(default, rank), learning_rate=rate, seed=seed)
+            learning = changed(with_rank(default, rank), learning_rate=rate, seed=seed)
             self.train(plan, [learning], server)
             loss = self.loss(learning)
             failed = optuna.trial.TrialState.FAIL if math.isinf(loss) else None

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from memory_models.activations.linears import linear
 from memory_models.activations.norms import norm
-from memory_models.activations.ops import FP32, Ops
+from memory_models.activations.ops import FP32, LayerOps
 from memory_models.activations.tape import Value, times
 from memory_models.architecture import Role
 from memory_models.settings import Attention, Dtype
 
 
-def attention(ops: Ops, normed: Value) -> Value:
+def attention(ops: LayerOps, normed: Value) -> Value:
     """From the normed stream to the output projection's result."""
     tape, shape = ops.tape, ops.shape
     query, key, value = _projections(ops, normed)
@@ -32,7 +32,7 @@ def attention(ops: Ops, normed: Value) -> Value:
     return result
 
 
-def _projections(ops: Ops, normed: Value) -> tuple[Value, Value, Value]:
+def _projections(ops: LayerOps, normed: Value) -> tuple[Value, Value, Value]:
     """Query, key and value: three products, or views of one."""
     tape, shape = ops.tape, ops.shape
     if Role.QKV in ops.linears:
@@ -49,13 +49,13 @@ def _projections(ops: Ops, normed: Value) -> tuple[Value, Value, Value]:
     return query, key, linear(ops, ops.linears[Role.VALUE], normed)
 
 
-def _head_norm(ops: Ops, value: Value) -> Value:
+def _head_norm(ops: LayerOps, value: Value) -> Value:
     normed = norm(ops, value)
     ops.tape.drop(value)
     return normed
 
 
-def _rotary(ops: Ops, value: Value) -> Value:
+def _rotary(ops: LayerOps, value: Value) -> Value:
     """Times the cosine, plus its turned half times the sine; backward takes as many again."""
     tape = ops.tape
     wide = max(value.bytes, ops.flow.residual)
@@ -72,7 +72,7 @@ def _rotary(ops: Ops, value: Value) -> Value:
     return ops.copy(total) if Role.QKV in ops.linears else total
 
 
-def _sdpa(ops: Ops, query: Value, key: Value, value: Value) -> Value:
+def _sdpa(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
     """The kernel that CUDA takes: flash knows no masks and no fp32, and memory-efficient
     attention no grouped heads, which are repeated where there is a mask.
     """
@@ -89,7 +89,7 @@ def _sdpa(ops: Ops, query: Value, key: Value, value: Value) -> Value:
     return result
 
 
-def _fused(ops: Ops, query: Value, key: Value, value: Value) -> Value:
+def _fused(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
     """Flash or memory-efficient: the result and the fp32 log-sum-exp stay, dq is summed up in
     fp32, gradients of grouped keys and values are made for every head. A mask stays, too.
     Source: FlashAttention (arXiv 2205.14135).
@@ -113,7 +113,7 @@ def _fused(ops: Ops, query: Value, key: Value, value: Value) -> Value:
     return ops.copy(result) if Role.QKV in ops.linears and not ops.masked else result
 
 
-def _math(ops: Ops, query: Value, key: Value, value: Value) -> Value:
+def _math(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
     """Plain products in fp32: scaled query and repeated, scaled key; softmax of the scores."""
     tape = ops.tape
     width, scores = query.elements, (0, 0, ops.shape.num_attention_heads)
@@ -128,7 +128,7 @@ def _math(ops: Ops, query: Value, key: Value, value: Value) -> Value:
     return ops.copy(mixed)
 
 
-def _eager(ops: Ops, query: Value, key: Value, value: Value) -> Value:
+def _eager(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
     """Keys and values repeated to all heads, their products with the query and the softmax."""
     tape, operand = ops.tape, ops.flow.operand
     width = query.elements
@@ -144,7 +144,7 @@ def _eager(ops: Ops, query: Value, key: Value, value: Value) -> Value:
     return ops.copy(mixed)
 
 
-def _scores(ops: Ops, query: Value, key: Value, given: int) -> Value:
+def _scores(ops: LayerOps, query: Value, key: Value, given: int) -> Value:
     """Scores [B, H, S, S]: product, scale, mask, fp32 softmax, back to ``given`` bytes."""
     tape, operand = ops.tape, ops.flow.operand
     scores = (0, 0, ops.shape.num_attention_heads)
@@ -160,7 +160,7 @@ def _scores(ops: Ops, query: Value, key: Value, given: int) -> Value:
     tape.drop(scaled)
     # fp16 scores are read as they are, bf16 ones copied to fp32 first (aten SoftMax.cpp). CUDA's
     # backward makes the product of gradient and result before its own result.
-    fp16 = Dtype.FP16 in (ops.settings.autocast, ops.settings.model_dtype)
+    fp16 = Dtype.FP16 in (ops.arithmetic.base.autocast, ops.arithmetic.base.model_dtype)
     wide = tape.view(masked) if fp16 else ops.cast(masked, FP32)
     chances = tape.op((wide,), scores, FP32, saves=(None,), work=times(scores, FP32))
     narrow = ops.cast(chances, given)

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from memory_models.activations.attention import attention
 from memory_models.activations.mlp import mlp
 from memory_models.activations.norms import norm
-from memory_models.activations.ops import Ops
+from memory_models.activations.ops import LayerOps
 from memory_models.activations.peaks import Moments, moments
 from memory_models.activations.tape import Size, Value
 from memory_models.architecture import Architecture
-from memory_models.settings import TrainingSettings
+from memory_models.settings import LayerSettings
 
 
 class BlockMemory(NamedTuple):
@@ -36,32 +36,32 @@ class BlockMemory(NamedTuple):
 @lru_cache(maxsize=4096)
 def block_memory(
     architecture: Architecture,
-    recipe: TrainingSettings,
+    settings: LayerSettings,
     *,
     trained: bool,
     first: bool = False,
     masked: bool = False,
 ) -> BlockMemory:
-    """Memory of one block; ``recipe``: settings with lengths and batches left at 1.
+    """Memory of one block.
 
     ``trained``: its own weights get gradients. ``first``: its input needs no gradient.
     ``masked``: a sliding window shorter than the sequence, so that attention needs a mask.
     """
-    block = Program(architecture, recipe, trained=trained, masked=masked)
+    block = Program(architecture, settings, trained=trained, masked=masked)
     tape = block.tape
-    checkpointed = recipe.gradient_checkpointing
+    checkpointed = settings.checkpointed
     width = (architecture.hidden_size, 0, 0)
     make = tape.outside if checkpointed else tape.new
     stream = make(width, block.flow.residual, needs=not first or checkpointed)
     output = block.run(stream)
     forward = moments(tape.levels)
     kept = Counter(tape.saved())
-    accumulates = recipe.gradient_accumulation_steps > 1
+    accumulates = settings.accumulates
     backward = tape.backward(output, accumulates=accumulates, recomputed=checkpointed)
     return BlockMemory(kept=tuple(kept.items()), forward=forward, backward=moments(backward))
 
 
-class Program(Ops):
+class Program(LayerOps):
     """The block's own ``forward``; its modules are functions of these ops."""
 
     def run(self, stream: Value) -> Value:

@@ -12,17 +12,16 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from memory_models.activations.linears import linear
-from memory_models.activations.ops import Ops
+from memory_models.activations.ops import LayerOps
 from memory_models.activations.tape import Size
 from memory_models.architecture import Architecture
-from memory_models.bounds.intervals import block_bytes
-from memory_models.recipes import recipe_of
-from memory_models.settings import FinetuningType, TrainingSettings
+from memory_models.rounding import block_bytes
+from memory_models.settings import FinetuningType, LayerSettings, Method, TrainingSettings
 
 
-def trains_encoder(architecture: Architecture, settings: TrainingSettings) -> bool:
+def trains_encoder(architecture: Architecture, method: Method) -> bool:
     """Whether gradients flow into the encoder: by its adapters, or in full fine-tuning."""
-    frozen = settings.finetuning_type is FinetuningType.FREEZE
+    frozen = method.finetuning_type is FinetuningType.FREEZE
     return architecture.encoder is not None and not frozen
 
 
@@ -36,9 +35,9 @@ def encoder_tensors(
 ) -> Iterator[tuple[int, int]]:
     """(bytes, copies) of the tensors that the encoder keeps for backward."""
     count = patches(settings)
-    if not count or not trains_encoder(architecture, settings):
+    if not count or not trains_encoder(architecture, settings.method):
         return
-    for (a, b, _), copies in _kept(architecture, recipe_of(settings)):
+    for (a, b, _), copies in _kept(architecture, settings.layer):
         yield a * count + b, copies
 
 
@@ -49,13 +48,13 @@ def encoder_bytes(architecture: Architecture, settings: TrainingSettings) -> int
 
 
 @lru_cache(maxsize=1024)
-def _kept(architecture: Architecture, recipe: TrainingSettings) -> tuple[tuple[Size, int], ...]:
+def _kept(architecture: Architecture, settings: LayerSettings) -> tuple[tuple[Size, int], ...]:
     """Tensors kept of one patch, and how many of each size."""
     encoder = architecture.encoder
     if encoder is None:
         return ()
-    trained = recipe.finetuning_type is FinetuningType.FULL
-    ops = Ops(architecture, recipe, trained=trained)
+    trained = settings.method.trains_everything
+    ops = LayerOps(architecture, settings, trained=trained)
     tape = ops.tape
     width, learned = (encoder.input_size, 0, 0), trained and encoder.use_position_embedding
     value = tape.new(width, ops.flow.residual, needs=learned)

@@ -11,7 +11,7 @@ from memory_models.activations.decoder_layer import Program
 from memory_models.activations.lm_head import Tail
 from memory_models.activations.tape import ZERO, Node, Size, Storage, Tape, Value, times
 from memory_models.architecture import Architecture
-from memory_models.settings import FinetuningType, TrainingSettings
+from memory_models.settings import HeadSettings, LayerSettings
 
 Event = tuple[int, Size]
 """(+1 or -1, size): a tensor of this size comes, or one of them goes."""
@@ -140,22 +140,22 @@ def _net(events: Sequence[Event]) -> Events:
 @lru_cache(maxsize=1024)
 def block_events(
     architecture: Architecture,
-    recipe: TrainingSettings,
+    settings: LayerSettings,
     *,
     trained: bool,
     masked: bool,
     accumulates: bool,
 ) -> BlockEvents:
-    """Events of one block of the program in ``block.py``."""
-    checkpointed = recipe.gradient_checkpointing
+    """Events of one block of the program in ``decoder_layer.py``."""
+    checkpointed = settings.checkpointed
     width = (architecture.hidden_size, 0, 0)
 
     def run(tape: EventTape) -> tuple[Program, Value]:
-        program = Program(architecture, recipe, trained=trained, masked=masked)
+        program = Program(architecture, settings, trained=trained, masked=masked)
         program.tape = tape
         return program, program.run(tape.new(width, program.flow.residual))
 
-    adalora = recipe.finetuning_type is FinetuningType.ADALORA
+    adalora = settings.method.is_adalora
     tape, cached = EventTape(pieces=ADALORA_PIECES if adalora else 1), []
     _, output = run(tape)
     if checkpointed:
@@ -180,13 +180,13 @@ def block_events(
 
 @lru_cache(maxsize=1024)
 def tail_events(
-    architecture: Architecture, recipe: TrainingSettings, *, accumulates: bool, first: bool
+    architecture: Architecture, settings: HeadSettings, *, accumulates: bool, first: bool
 ) -> tuple[Events, Events]:
     """Events of head and loss, forward and backward; the gradient of its input is left.
 
     ``first``: backward's thread has no cuBLAS workspace yet.
     """
-    tail = Tail(architecture, recipe)
+    tail = Tail(architecture, settings)
     tape = EventTape()
     tail.tape = tape
     loss = tail.run()
@@ -196,7 +196,7 @@ def tail_events(
     if gradient != ZERO:
         between.append((1, gradient))
     product = tail.head_node if first else None
-    if first and recipe.finetuning_type is FinetuningType.ADALORA:
+    if first and settings.adalora:
         # The orthogonality term's products come first.
         between.append(WORKSPACE)
         product = None

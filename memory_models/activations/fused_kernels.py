@@ -1,25 +1,25 @@
-"""The lean pieces of a block as programs: norm, gated product, adapter in place.
+"""The fused kernels of a decoder layer as programs: norm, gated product, adapter in place.
 
-They stand for ``tsplanner/training/kernels/fused_kernels.py``, piece by piece and condition by
+They model ``tsplanner/training/kernels/fused_kernels.py``, piece by piece and condition by
 condition.
 Ignores: one number a row that the norm keeps.
 """
 
 from __future__ import annotations
 
-from memory_models.activations.ops import FP32, Ops
+from memory_models.activations.ops import FP32, LayerOps, Ops
 from memory_models.activations.tape import Value, Weight
 from memory_models.architecture import Activation, Linear, Norm, Role
-from memory_models.settings import FinetuningType, Kernels
+from memory_models.settings import FinetuningType
 
 HALF = 2
 
 
-def lean_norm(ops: Ops, value: Value) -> bool:
+def fused_norm(ops: Ops, value: Value) -> bool:
     """Whether this norm runs as one kernel: RMSNorm whose weight has the stream's dtype."""
     weight_bytes = FP32 if ops.upcast else ops.stored
     plain = ops.shape.norm is Norm.RMS and not ops.shape.norm_scales_in_fp32
-    return ops.settings.kernels is Kernels.LEAN and plain and value.bytes == weight_bytes
+    return ops.fused and plain and value.bytes == weight_bytes
 
 
 def row_norm(ops: Ops, value: Value) -> Value:
@@ -27,10 +27,10 @@ def row_norm(ops: Ops, value: Value) -> Value:
     return ops.tape.op((value,), value.elements, value.bytes, saves=(value,))
 
 
-def lean_product(ops: Ops) -> bool:
+def fused_product(ops: Ops) -> bool:
     """Whether gate and up are joined by one op: silu, and a linear each."""
     silu = ops.shape.activation is Activation.SILU
-    return ops.settings.kernels is Kernels.LEAN and silu and Role.GATE in ops.linears
+    return ops.fused and silu and Role.GATE in ops.linears
 
 
 def gated_product(ops: Ops, gate: Value, up: Value) -> Value:
@@ -40,17 +40,17 @@ def gated_product(ops: Ops, gate: Value, up: Value) -> Value:
     return middle
 
 
-def lean_adapter(ops: Ops, value: Value) -> bool:
+def fused_adapter(ops: LayerOps, value: Value) -> bool:
     """Whether an adapter is added in place: plain LoRA on a half-precision linear."""
-    settings = ops.settings
-    plain = settings.finetuning_type in (FinetuningType.LORA, FinetuningType.RSLORA)
-    plain = plain and not settings.lora_dropout and settings.quantization is None
-    return settings.kernels is Kernels.LEAN and plain and ops.stored == value.bytes == HALF
+    method = ops.method
+    plain = method.finetuning_type in (FinetuningType.LORA, FinetuningType.RSLORA)
+    plain = plain and not method.lora_dropout and ops.quantization is None
+    return ops.fused and plain and ops.stored == value.bytes == HALF
 
 
-def adapted_linear(ops: Ops, layer: Linear, value: Value) -> Value:
+def adapted_linear(ops: LayerOps, layer: Linear, value: Value) -> Value:
     """One product with the base and two thin ones; keeps its input and the thin one between."""
-    tape, rank, width = ops.tape, ops.settings.adapter_rank, value.bytes
+    tape, rank, width = ops.tape, ops.method.adapter_rank, value.bytes
     matrices = (rank * layer.in_features, rank * layer.out_features)
     local = [
         tape.new((0, elements, 0), width, needs=False)

@@ -9,29 +9,35 @@ from memory_models.activations.decoder_layer import BlockMemory, block_memory
 from memory_models.activations.encoder import trains_encoder
 from memory_models.activations.peaks import Moments
 from memory_models.architecture import Architecture
-from memory_models.bounds.intervals import block_bytes
-from memory_models.recipes import kept_recipe, recipe_of
-from memory_models.settings import Attention, FinetuningType, TrainingSettings
-from memory_models.states.layer_inputs import boundary_bytes, int8_input_bytes, tokens
+from memory_models.rounding import block_bytes
+from memory_models.settings import (
+    Attention,
+    FinetuningType,
+    LayerSettings,
+    Method,
+    TrainingSettings,
+)
+from memory_models.states.layer_inputs import boundary_bytes, int8_input_bytes
 from memory_models.states.precision import precision
 
 
-def active_layers(architecture: Architecture, settings: TrainingSettings) -> int:
+def active_layers(architecture: Architecture, settings: LayerSettings) -> int:
     """Blocks that keep anything for backward: those at and above the first trained one.
 
     Checkpointing makes the embedding's output require a gradient, and so every block.
     Source: transformers ``gradient_checkpointing_enable`` (``enable_input_require_grads``).
     """
-    if settings.finetuning_type is FinetuningType.FREEZE and not settings.gradient_checkpointing:
-        return min(settings.freeze_trainable_layers, architecture.num_hidden_layers)
+    method = settings.method
+    if method.finetuning_type is FinetuningType.FREEZE and not settings.checkpointed:
+        return min(method.freeze_trainable_layers, architecture.num_hidden_layers)
     return architecture.num_hidden_layers
 
 
 def recomputed_layers(architecture: Architecture, settings: TrainingSettings) -> int:
     """Blocks whose forward runs once more in backward: the first ones of those that are active."""
-    if not settings.gradient_checkpointing:
+    if not settings.batch.gradient_checkpointing:
         return 0
-    return settings.checkpointed_layers or active_layers(architecture, settings)
+    return settings.batch.checkpointed_layers or active_layers(architecture, settings.layer)
 
 
 def passes(architecture: Architecture, settings: TrainingSettings) -> float:
@@ -62,25 +68,26 @@ def mask_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
     Eager attention adds masks of the stream's dtype, one for each kind of block; sdpa has truth
     values for windowed blocks. Source: transformers masking_utils.py.
     """
-    cells = settings.rows * settings.sequence_length**2
+    cells = settings.scores
     windowed = masked_layers(architecture, settings)
-    if settings.attention is Attention.EAGER:
+    if settings.kernels.attention is Attention.EAGER:
         kinds = 2 if 0 < architecture.sliding_layers < architecture.num_hidden_layers else 1
-        return kinds * cells * precision(settings).residual
-    return cells if windowed and settings.attention is Attention.SDPA else 0
+        return kinds * cells * precision(settings.arithmetic).residual
+    return cells if windowed and settings.kernels.attention is Attention.SDPA else 0
 
 
 def layers_in_turn(
     architecture: Architecture, settings: TrainingSettings
-) -> list[tuple[TrainingSettings, bool]]:
-    """Of every block in backward, from the first: its recipe, and whether it needs a mask."""
-    layers, recipe = active_layers(architecture, settings), recipe_of(settings)
+) -> list[tuple[LayerSettings, bool]]:
+    """Of every block in backward, from the first: its settings, and whether it needs a mask."""
+    layer = settings.layer
+    layers = active_layers(architecture, layer)
     masked = min(layers, masked_layers(architecture, settings))
-    if settings.checkpointed_layers is None:
-        return [(recipe, place < masked) for place in range(layers)]
+    if settings.batch.checkpointed_layers is None:
+        return [(layer, place < masked) for place in range(layers)]
     first, above = recomputed_layers(architecture, settings), masked_above(architecture, settings)
-    plain = kept_recipe(recipe)
-    lower = [(recipe, place < masked - above) for place in range(first)]
+    plain = layer.without_checkpoint
+    lower = [(layer, place < masked - above) for place in range(first)]
     return lower + [(plain, place < above) for place in range(layers - first)]
 
 
@@ -94,20 +101,21 @@ class Programs(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def programs(architecture: Architecture, recipe: TrainingSettings, masked: int) -> Programs:
+def programs(architecture: Architecture, settings: LayerSettings, masked: int) -> Programs:
     """Programs of all blocks, ``masked`` of them with a mask."""
-    trained = not recipe.uses_adapter
-    layers = active_layers(architecture, recipe)
+    trained = settings.method.trains_base
+    layers = active_layers(architecture, settings)
     masked = min(layers, masked)
     kinds = tuple(
-        (block_memory(architecture, recipe, trained=trained, masked=is_masked), count)
+        (block_memory(architecture, settings, trained=trained, masked=is_masked), count)
         for is_masked, count in ((False, layers - masked), (True, masked))
         if count
     )
     first = kinds[-1][0]
-    below = trains_encoder(architecture, recipe) or recipe.finetuning_type is FinetuningType.FULL
-    if not recipe.gradient_checkpointing and not below:
-        first = block_memory(architecture, recipe, trained=trained, first=True, masked=masked > 0)
+    method = settings.method
+    below = trains_encoder(architecture, method) or method.trains_everything
+    if not settings.checkpointed and not below:
+        first = block_memory(architecture, settings, trained=trained, first=True, masked=masked > 0)
     return Programs(kinds=kinds, first=first)
 
 
@@ -138,24 +146,24 @@ class Stack(NamedTuple):
 
 def stack_of(architecture: Architecture, settings: TrainingSettings) -> Stack:
     """The stack of blocks of one step."""
-    n, scores = tokens(settings), settings.rows * settings.sequence_length**2
+    n, scores = settings.tokens, settings.scores
     int8 = int8_input_bytes(architecture, settings)
-    found = programs(architecture, recipe_of(settings), masked_layers(architecture, settings))
+    found = programs(architecture, settings.layer, masked_layers(architecture, settings))
 
     def peak(moments: Moments) -> int:
         return moments.bytes(n, scores) + int8
 
     backward = max([peak(kind.backward) for kind, _ in found.kinds])
     first_backward = peak(found.first.backward)
-    if settings.checkpointed_layers is not None:
+    if settings.batch.checkpointed_layers is not None:
         return _selective(architecture, settings, max(backward, first_backward))
-    if settings.gradient_checkpointing:
+    if settings.batch.gradient_checkpointing:
         boundary = block_bytes(boundary_bytes(architecture, settings))
         return Stack(
             boundary=boundary,
-            all_kept=active_layers(architecture, settings) * (boundary + int8),
+            all_kept=active_layers(architecture, settings.layer) * (boundary + int8),
             last_kept=boundary + int8,
-            below_trained=_frozen_below(architecture, settings) * boundary,
+            below_trained=_frozen_below(architecture, settings.method) * boundary,
             forward=0,
             backward=backward,
             first_backward=max(backward, first_backward),
@@ -186,8 +194,8 @@ def _plain_blocks(architecture: Architecture, settings: TrainingSettings) -> lis
     """Their kinds; blocks with a mask have their share of them."""
     total = architecture.num_hidden_layers
     layers = total - recomputed_layers(architecture, settings)
-    recipe = kept_recipe(recipe_of(settings))
-    frozen = max(0, _frozen_below(architecture, settings) - total + layers)
+    layer = settings.layer.without_checkpoint
+    frozen = max(0, _frozen_below(architecture, settings.method) - total + layers)
     masked = masked_above(architecture, settings)
     masked_frozen = masked * frozen // layers
     counts = (
@@ -196,11 +204,11 @@ def _plain_blocks(architecture: Architecture, settings: TrainingSettings) -> lis
         (False, False, layers - frozen - masked + masked_frozen),
         (False, True, masked - masked_frozen),
     )
-    trained = not recipe.uses_adapter
+    trained = settings.method.trains_base
     return [
         _Plain(
             memory=block_memory(
-                architecture, recipe, trained=trained and not is_frozen, masked=is_masked
+                architecture, layer, trained=trained and not is_frozen, masked=is_masked
             ),
             number=count,
             frozen=is_frozen,
@@ -216,10 +224,13 @@ def _selective(architecture: Architecture, settings: TrainingSettings, again: in
     At the loss it does not matter which ones are. When the first ones run again, what the others
     kept is gone already.
     """
-    n, scores = tokens(settings), settings.rows * settings.sequence_length**2
+    n, scores = settings.tokens, settings.scores
     int8 = int8_input_bytes(architecture, settings)
     boundary = block_bytes(boundary_bytes(architecture, settings))
-    first, below = recomputed_layers(architecture, settings), _frozen_below(architecture, settings)
+    first, below = (
+        recomputed_layers(architecture, settings),
+        _frozen_below(architecture, settings.method),
+    )
     plain = _plain_blocks(architecture, settings)
     sizes = [_kept(blocks.memory, n, scores) + int8 for blocks in plain]
     totals = [blocks.number * size for blocks, size in zip(plain, sizes, strict=True)]
@@ -242,10 +253,10 @@ def _selective(architecture: Architecture, settings: TrainingSettings, again: in
     )
 
 
-def _frozen_below(architecture: Architecture, settings: TrainingSettings) -> int:
-    if settings.finetuning_type is not FinetuningType.FREEZE:
+def _frozen_below(architecture: Architecture, method: Method) -> int:
+    if method.finetuning_type is not FinetuningType.FREEZE:
         return 0
-    return architecture.num_hidden_layers - settings.freeze_trainable_layers
+    return architecture.num_hidden_layers - method.freeze_trainable_layers
 
 
 def _kept(block: BlockMemory, n: int, scores: int) -> int:
@@ -258,6 +269,6 @@ def kept_bytes(architecture: Architecture, settings: TrainingSettings, *, traine
 
     Ignores: masks of sliding windows.
     """
-    n, scores = tokens(settings), settings.rows * settings.sequence_length**2
-    block = block_memory(architecture, recipe_of(settings), trained=trained)
+    n, scores = settings.tokens, settings.scores
+    block = block_memory(architecture, settings.layer, trained=trained)
     return _kept(block, n, scores) + int8_input_bytes(architecture, settings)

@@ -15,7 +15,7 @@ from memory_models.activations.ops import FP32, Ops
 from memory_models.activations.peaks import Moments, moments
 from memory_models.activations.tape import Value, Weight
 from memory_models.architecture import Architecture
-from memory_models.settings import Dtype, FinetuningType, LossKernel, TrainingSettings
+from memory_models.settings import Dtype, HeadSettings, LossKernel
 from memory_models.states.weights import embedding_parameters
 
 
@@ -27,12 +27,12 @@ class TailMemory(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def tail_memory(architecture: Architecture, recipe: TrainingSettings) -> TailMemory:
-    """Memory of head and loss; ``recipe``: settings with lengths and batches left at 1."""
-    tail = Tail(architecture, recipe)
+def tail_memory(architecture: Architecture, settings: HeadSettings) -> TailMemory:
+    """Memory of head and loss; ``settings``: what it depends on."""
+    tail = Tail(architecture, settings)
     loss = tail.run()
     forward = moments(tail.tape.levels)
-    accumulates = recipe.gradient_accumulation_steps > 1 and not architecture.tie_word_embeddings
+    accumulates = settings.accumulates and not architecture.tie_word_embeddings
     backward = tail.tape.backward(loss, accumulates=accumulates, recomputed=False)
     return TailMemory(forward=forward, backward=moments(backward))
 
@@ -40,16 +40,16 @@ def tail_memory(architecture: Architecture, recipe: TrainingSettings) -> TailMem
 class Tail(Ops):
     """The program; the loss is a value without bytes."""
 
-    def __init__(self, architecture: Architecture, settings: TrainingSettings) -> None:
-        trained = settings.finetuning_type is FinetuningType.FULL
-        super().__init__(architecture, settings, trained=trained)
+    def __init__(self, architecture: Architecture, settings: HeadSettings) -> None:
+        super().__init__(architecture, settings.arithmetic, trained=settings.trained)
+        self.settings = settings
         self.head_node: int | None = None
         """Index of the head's product among the tape's nodes; None in the fused loss."""
         self.head_bytes = FP32 if self._fp32_head() else 2
         """Bytes an element of the head's weight as stored."""
 
     def _fp32_head(self) -> bool:
-        return self.settings.upcasts_base or self.settings.model_dtype is Dtype.FP32
+        return self.upcast or self.arithmetic.base.model_dtype is Dtype.FP32
 
     def run(self) -> Value:
         """From the last block's output to the loss."""

@@ -5,14 +5,14 @@ Sources: transformers' modeling files, integrations/moe.py.
 
 from __future__ import annotations
 
-from memory_models.activations.fused_kernels import gated_product, lean_product
+from memory_models.activations.fused_kernels import fused_product, gated_product
 from memory_models.activations.linears import linear
-from memory_models.activations.ops import FP32, Ops
+from memory_models.activations.ops import FP32, LayerOps
 from memory_models.activations.tape import Size, Value, Weight, times
 from memory_models.architecture import Activation, Role
 
 
-def mlp(ops: Ops, normed: Value) -> Value:
+def mlp(ops: LayerOps, normed: Value) -> Value:
     """From the normed stream to the down projection's result."""
     if ops.shape.num_experts_per_tok:
         return _mixture(ops, normed)
@@ -22,7 +22,7 @@ def mlp(ops: Ops, normed: Value) -> Value:
     return result
 
 
-def _middle(ops: Ops, normed: Value) -> Value:
+def _middle(ops: LayerOps, normed: Value) -> Value:
     """What the down projection reads."""
     tape, linears = ops.tape, ops.linears
     if Role.GATE_UP in linears:
@@ -31,7 +31,7 @@ def _middle(ops: Ops, normed: Value) -> Value:
         gate, up = tape.split(both, (half, half))
         tape.drop(both)
         return _gated(ops, _active(ops, gate), up)
-    if lean_product(ops):
+    if fused_product(ops):
         gate = linear(ops, linears[Role.GATE], normed)
         return gated_product(ops, gate, linear(ops, linears[Role.UP], normed))
     if Role.GATE in linears:
@@ -40,14 +40,14 @@ def _middle(ops: Ops, normed: Value) -> Value:
     return _active(ops, linear(ops, linears[Role.UP], normed))
 
 
-def _gated(ops: Ops, active: Value, up: Value) -> Value:
+def _gated(ops: LayerOps, active: Value, up: Value) -> Value:
     """The product of both, which keeps both."""
     middle = ops.tape.op((active, up), up.elements, up.bytes, saves=(active, up))
     ops.tape.drop(active, up)
     return middle
 
 
-def _active(ops: Ops, value: Value) -> Value:
+def _active(ops: LayerOps, value: Value) -> Value:
     """The activation keeps its input; ReLU its result."""
     saved = None if ops.shape.activation is Activation.RELU else value
     result = ops.tape.op((value,), value.elements, value.bytes, saves=(saved,))
@@ -55,7 +55,7 @@ def _active(ops: Ops, value: Value) -> Value:
     return result
 
 
-def _mixture(ops: Ops, normed: Value) -> Value:
+def _mixture(ops: LayerOps, normed: Value) -> Value:
     """Experts: rows sorted by expert, two grouped products, weighted, put back, summed."""
     tape, down = ops.tape, ops.linears[Role.DOWN]
     pairs, hidden, middle = ops.shape.num_experts_per_tok, ops.shape.hidden_size, down.in_features
@@ -79,7 +79,7 @@ def _mixture(ops: Ops, normed: Value) -> Value:
     return summed
 
 
-def _grouped(ops: Ops, value: Value, out: Size, elements: int, stored: int) -> Value:
+def _grouped(ops: LayerOps, value: Value, out: Size, elements: int, stored: int) -> Value:
     """A product of every row with its expert, in the weight's dtype: no autocast here."""
     source = ops.cast(value, stored)
     weights = (Weight(elements, stored, stored),) if ops.trained else ()

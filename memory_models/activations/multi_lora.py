@@ -9,22 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from memory_models.activations.ops import Ops
+from memory_models.activations.ops import LayerOps
 from memory_models.activations.tape import Value, Weight
 from memory_models.architecture import Linear
 
-BaseProduct = Callable[[Ops, Linear, Value], Value]
+BaseProduct = Callable[[LayerOps, Linear, Value], Value]
 
 
-def packed_linear(ops: Ops, layer: Linear, value: Value, base_product: BaseProduct) -> Value:
+def multi_lora_linear(
+    ops: LayerOps, layer: Linear, value: Value, base_product: BaseProduct
+) -> Value:
     """The base's product, with every trial's adapter added on its rows.
 
     A plain weight in the products' dtype is multiplied here and the adapters are added in place;
     of any other base the product is copied first. The matrices are stacked.
     """
-    tape, ranks = ops.tape, ops.settings.packed_ranks
+    tape, ranks = ops.tape, ops.method.adapter_ranks
     width = ops.flow.operand if ops.autocast else value.bytes
-    whole = ops.settings.quantization is None and ops.stored == width
+    whole = ops.quantization is None and ops.stored == width
     product = None if whole else base_product(ops, layer, value)
     source = ops.cast(value, width)
     count, rank = len(ranks), max(ranks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memory_models.activations.fused_kernels import lean_norm, row_norm
+from memory_models.activations.fused_kernels import fused_norm, row_norm
 from memory_models.activations.ops import FP32, Ops
 from memory_models.activations.tape import ZERO, Value, times
 from memory_models.architecture import Norm
@@ -10,7 +10,7 @@ from memory_models.architecture import Norm
 
 def norm(ops: Ops, value: Value) -> Value:
     """The model's kind of norm."""
-    if lean_norm(ops, value):
+    if fused_norm(ops, value):
         return row_norm(ops, value)
     return layer_norm(ops, value) if ops.shape.norm is Norm.LAYER else rms_norm(ops, value)
 

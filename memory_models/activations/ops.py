@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memory_models.activations.tape import Size, Tape, Value, Weight
 from memory_models.architecture import Architecture
-from memory_models.settings import Dtype, TrainingSettings
+from memory_models.settings import Arithmetic, DecoderKernels, Dtype, LayerSettings
 from memory_models.states.precision import Precision, precision
 
 FP32 = 4
@@ -16,25 +16,27 @@ class Ops:
     def __init__(
         self,
         architecture: Architecture,
-        settings: TrainingSettings,
+        arithmetic: Arithmetic,
         *,
         trained: bool,
         masked: bool = False,
     ) -> None:
-        self.shape, self.settings = architecture, settings
+        self.shape, self.arithmetic = architecture, arithmetic
         self.trained = trained
         """The base's own weights get gradients."""
         self.masked = masked
         """Attention needs a mask: a sliding window shorter than the sequence."""
-        self.flow: Precision = precision(settings)
+        self.flow: Precision = precision(arithmetic)
         self.tape = Tape()
-        self.autocast = settings.autocast is not None
-        self.stored = FP32 if settings.model_dtype is Dtype.FP32 else 2
+        self.autocast = arithmetic.base.autocast is not None
+        self.stored = FP32 if arithmetic.base.model_dtype is Dtype.FP32 else 2
         """Bytes an element of base weights as loaded."""
-        self.adapter = self.stored if settings.uniform_dtype else FP32
+        self.adapter = self.stored if arithmetic.one_dtype else FP32
         """Bytes an element of an adapter's matrices."""
-        self.upcast = settings.upcasts_base
+        self.upcast = arithmetic.upcasts_base
         """A quantised base's norms and fused experts are in fp32, unless DeepSpeed cast them."""
+        self.fused = arithmetic.decoder_kernels is DecoderKernels.FUSED
+        """Norms, gated products and adapters run as fused kernels where these exist."""
         self.linears = {linear.role: linear for linear in architecture.block}
         self.cached: list[Value] = []
         """Casts of trained weights that autocast holds until its context ends."""
@@ -79,3 +81,19 @@ class Ops:
             else:
                 self.tape.drop(cast)
         return result
+
+
+class LayerOps(Ops):
+    """Ops of a program whose linears may have adapters: a decoder layer or the encoder."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        settings: LayerSettings,
+        *,
+        trained: bool,
+        masked: bool = False,
+    ) -> None:
+        super().__init__(architecture, settings.arithmetic, trained=trained, masked=masked)
+        self.settings, self.method = settings, settings.method
+        self.quantization = settings.arithmetic.base.quantization

@@ -18,18 +18,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from memory_models.units import MIB, round_up
-
-BLOCK_BYTES = 512
-SMALL_REQUEST = MIB
-"""Requests up to this come from the small pool."""
-SMALL_SEGMENT = 2 * MIB
-LARGE_REQUEST = 10 * MIB
-"""Requests from this on get a segment of their own."""
-LARGE_SEGMENT = 20 * MIB
-LARGE_STEP = 2 * MIB
-LARGE_REMAINDER = MIB
-"""A large block keeps a remainder up to this."""
+from memory_models.rounding import (
+    BLOCK_BYTES,
+    LARGE_REMAINDER,
+    LARGE_REQUEST,
+    LARGE_SEGMENT,
+    LARGE_STEP,
+    SMALL_REQUEST,
+    SMALL_SEGMENT,
+)
+from memory_models.units import round_up
 
 Event = tuple[int, int]
 """(number of a tensor, its bytes at birth), or (number, 0) at its death."""

@@ -20,19 +20,14 @@ from memory_models.activations.events import (
 )
 from memory_models.activations.layers import layers_in_turn, mask_bytes, recomputed_layers
 from memory_models.activations.loss_chunks import fused_rows
-from memory_models.allocator.caching_allocator import (
-    BLOCK_BYTES,
-    SMALL_REQUEST,
-    SMALL_SEGMENT,
-    CachingAllocator,
-)
+from memory_models.allocator.caching_allocator import CachingAllocator
 from memory_models.allocator.replay_distributed import Ranks
 from memory_models.architecture import Architecture
-from memory_models.recipes import recipe_of
+from memory_models.rounding import BLOCK_BYTES, SMALL_REQUEST, SMALL_SEGMENT
 from memory_models.settings import Dtype, FinetuningType, Optimizer, TrainingSettings
 from memory_models.sharding.gradients import trained_blocks
 from memory_models.sharding.partition import in_order
-from memory_models.states.layer_inputs import boundary_bytes, int8_input_bytes, tokens
+from memory_models.states.layer_inputs import boundary_bytes, int8_input_bytes
 from memory_models.states.optimizer import (
     ADALORA_IMPORTANCE_BYTES,
     PAGED,
@@ -61,12 +56,13 @@ class _Replay:
     ) -> None:
         self.shape, self.settings = architecture, settings
         self.workspace = workspace
-        self.allocator = CachingAllocator(expandable=settings.expandable_segments)
+        self.allocator = CachingAllocator(expandable=settings.kernels.expandable_segments)
         self.live: dict[int, list[int]] = defaultdict(list)
         self.number = 0
         self.small = self.most_small = 0
-        self.tokens = tokens(settings)
-        self.scores = settings.rows * settings.sequence_length**2
+        self.states = settings.states
+        self.tokens = settings.tokens
+        self.scores = settings.scores
         self.ranks = Ranks(self, architecture, settings)
 
     def take(self, size: int, copies: int = 1) -> None:
@@ -109,7 +105,7 @@ class _Replay:
 def reserved_bytes(
     architecture: Architecture, settings: TrainingSettings, workspace: int = 32 * MIB
 ) -> int:
-    """Peak of reserved bytes of one rank, in whole segments; settings as ``recipes.as_run``.
+    """Peak of reserved bytes of one rank, in whole segments; settings as ``effective_settings``.
 
     ``workspace``: bytes of a cuBLAS workspace; forward's and backward's threads have one each. The
     second settles into the logits that are free by then, so the next step's need a new segment.
@@ -129,7 +125,7 @@ def small_share(size: int) -> int:
 
 def _load(replay: _Replay) -> None:
     """Weights and adapters, block by block, then what several ranks build on them."""
-    if replay.settings.zero_stage == 3:
+    if replay.settings.sharding.zero_stage == 3:
         replay.ranks.load_sharded()
     else:
         _load_whole(replay)
@@ -139,8 +135,8 @@ def _load(replay: _Replay) -> None:
 
 def _load_whole(replay: _Replay) -> None:
     shape, settings = replay.shape, replay.settings
-    quantization = settings.quantization
-    element = BYTES[Dtype.FP32 if quantization is not None else settings.model_dtype]
+    quantization = settings.base.quantization
+    element = BYTES[Dtype.FP32 if quantization is not None else settings.base.model_dtype]
     for elements, copies in base_tensors(shape):
         replay.take(elements * element, copies)
     linears = list(quantized_linears(shape))
@@ -152,9 +148,9 @@ def _load_whole(replay: _Replay) -> None:
                 replay.take(linear.weight_count * element)
             else:
                 replay.take(quantized_weight_bytes(linear, quantization))
-    if settings.uses_adapter:
-        for tensor in in_order(trained_tensors(shape, settings)):
-            replay.take(tensor.elements * trained_element_bytes(settings))
+    if settings.method.uses_adapter:
+        for tensor in in_order(trained_tensors(shape, settings.method)):
+            replay.take(tensor.elements * trained_element_bytes(replay.states))
 
 
 class _StepEvents:
@@ -162,13 +158,13 @@ class _StepEvents:
 
     def __init__(self, replay: _Replay) -> None:
         self.replay, self.shape, self.settings = replay, replay.shape, replay.settings
-        self.recipe = recipe_of(self.settings)
-        self.element = trained_element_bytes(self.settings)
-        self.tensors = trained_tensors(self.shape, self.settings)
+        self.states, self.method = replay.states, self.settings.method
+        self.element = trained_element_bytes(self.states)
+        self.tensors = trained_tensors(self.shape, self.method)
         self.boundary = boundary_bytes(self.shape, self.settings)
         self.masks = mask_bytes(self.shape, self.settings)
         self.held = int8_input_bytes(self.shape, self.settings) // INT8_GROUPS
-        self.trained_blocks = trained_blocks(self.shape, self.settings)
+        self.trained_blocks = trained_blocks(self.shape, self.states)
         self.again = recomputed_layers(self.shape, self.settings)
         self.multiplied = False
         """Backward's thread has its workspace."""
@@ -176,18 +172,18 @@ class _StepEvents:
     def run(self, *, first: bool) -> None:
         """Micro-batches, then the optimizer."""
         settings, replay = self.settings, self.replay
-        adalora = settings.finetuning_type is FinetuningType.ADALORA
-        micro_batches = min(2, settings.gradient_accumulation_steps)
+        adalora = self.method.is_adalora
+        micro_batches = min(2, settings.batch.gradient_accumulation_steps)
         for micro in range(micro_batches):
             replay.ranks.boundary = micro == micro_batches - 1
             self._micro_batch(accumulates=micro > 0 or adalora, regularised=adalora and micro == 0)
-        if settings.zero_stage:
+        if settings.sharding.zero_stage:
             replay.ranks.step(first=first)
             return
         if first:
             for tensor in in_order(self.tensors):
-                states = STATE_BYTES[settings.optimizer](
-                    tensor, self.element, paged=settings.optimizer in PAGED
+                states = STATE_BYTES[settings.kernels.optimizer](
+                    tensor, self.element, paged=settings.kernels.optimizer in PAGED
                 )
                 replay.take(states // 2, 2)
                 if adalora:
@@ -201,8 +197,8 @@ class _StepEvents:
 
     def _optimizer(self) -> None:
         """Temporaries of the optimizer: all at once where it works on all tensors at once."""
-        transient = step_transient_bytes(self.shape, self.settings)
-        if self.settings.optimizer is Optimizer.ADAFACTOR:
+        transient = step_transient_bytes(self.shape, self.states)
+        if self.settings.kernels.optimizer is Optimizer.ADAFACTOR:
             largest = max(tensor.elements for tensor in self.tensors)
             self.replay.take(4 * largest, transient // (4 * largest))
             self.replay.give(4 * largest, transient // (4 * largest))
@@ -215,33 +211,36 @@ class _StepEvents:
     def _kinds(self, *, accumulates: bool) -> list[BlockEvents]:
         """Events of every block that takes part in backward, from the first to the last."""
         turns = layers_in_turn(self.shape, self.settings)
-        trained = [not self.settings.uses_adapter] * len(turns)
-        if self.settings.finetuning_type is FinetuningType.FREEZE:
-            frozen = len(turns) - self.settings.freeze_trainable_layers
+        trained = [self.method.trains_base] * len(turns)
+        if self.method.finetuning_type is FinetuningType.FREEZE:
+            frozen = len(turns) - self.method.freeze_trainable_layers
             trained = [place >= frozen for place in range(len(turns))]
         return [
             block_events(
-                self.shape, recipe, trained=is_trained, masked=masked, accumulates=accumulates
+                self.shape, layer, trained=is_trained, masked=masked, accumulates=accumulates
             )
-            for (recipe, masked), is_trained in zip(turns, trained, strict=True)
+            for (layer, masked), is_trained in zip(turns, trained, strict=True)
         ]
 
     def _outer(self, place: int, last: int) -> bool:
         """Whether a block's temporaries are replayed: at either end, and where checkpoints end."""
         if place < OUTER_BLOCKS or place > last - OUTER_BLOCKS:
             return True
-        turn = self.settings.checkpointed_layers
+        turn = self.settings.batch.checkpointed_layers
         return turn is not None and turn - OUTER_BLOCKS < place <= turn
 
     def _micro_batch(self, *, accumulates: bool, regularised: bool) -> None:
         replay, shape, ranks = self.replay, self.shape, self.replay.ranks
-        accumulates = accumulates or self.settings.shards_gradients
+        accumulates = accumulates or self.settings.sharding.shards_gradients
         blocks = self._kinds(accumulates=accumulates)
         last = len(blocks) - 1
         rows = fused_rows(shape, self.settings)
-        tied = shape.tie_word_embeddings and self.settings.finetuning_type is FinetuningType.FULL
+        tied = shape.tie_word_embeddings and self.method.trains_everything
         tail = tail_events(
-            shape, self.recipe, accumulates=accumulates and not tied, first=not self.multiplied
+            shape,
+            self.settings.head,
+            accumulates=accumulates and not tied,
+            first=not self.multiplied,
         )
         self.multiplied = True
         replay.take(self.masks)
@@ -288,7 +287,7 @@ class _StepEvents:
 
     def _embedding(self, *, accumulates: bool) -> None:
         """The embedding's gradient; a tied head's waits for it."""
-        if self.settings.finetuning_type is not FinetuningType.FULL:
+        if not self.method.trains_everything:
             return
         size = self.shape.vocab_size * self.shape.hidden_size * self.element
         self.replay.take(size)
@@ -296,7 +295,7 @@ class _StepEvents:
             self.replay.give(size, int(accumulates))
             self.replay.ranks.reduce_embedding()
             return
-        if not tied_sum_in_place(self.settings):
+        if not tied_sum_in_place(self.states):
             self.replay.take(size)
             self.replay.give(size)
         self.replay.give(size, 1 + int(accumulates))

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from memory_models.architecture import Architecture
-from memory_models.recipes import recipe_of, standing_of
-from memory_models.settings import FinetuningType, TrainingSettings
+from memory_models.settings import TrainingSettings
 from memory_models.sharding.all_gather import block_tensors
 from memory_models.sharding.deepspeed_config import persistent_elements, reduce_bucket_elements
 from memory_models.sharding.held_gradients import (
@@ -53,40 +52,47 @@ class Ranks:
 
     def __init__(self, memory: Memory, shape: Architecture, settings: TrainingSettings) -> None:
         self.memory, self.shape, self.settings = memory, shape, settings
-        self.stage = settings.zero_stage
-        self.element = trained_element_bytes(settings)
-        self.half = BYTES[settings.model_dtype]
-        self.cut = shards(shape, standing_of(settings))
+        self.states, self.sharding, self.method = (
+            settings.states,
+            settings.sharding,
+            settings.method,
+        )
+        self.stage = self.sharding.zero_stage
+        self.element = trained_element_bytes(self.states)
+        self.half = BYTES[settings.base.model_dtype]
+        self.cut = shards(shape, self.states)
         self.bucket = self.element * reduce_bucket_elements(shape) if self.stage in (1, 2) else 0
-        owns = self.stage in (1, 2) and not settings.offload_optimizer
+        owns = self.stage in (1, 2) and not self.sharding.offload_optimizer
         self.part = self.element * self.cut.touched if owns else 0
         self.parts = 0
         """Flat parts of this rank's gradients that are there."""
-        gathers = self.stage == 3 and (settings.world_size > 1 or settings.offload_param)
+        gathers = self.sharding.gathers
         self.block = tuple(self._block()) if gathers else ()
-        self.wide = tuple(self._wide()) if self.stage == 2 and settings.offload_optimizer else ()
+        self.wide = (
+            tuple(self._wide()) if self.stage == 2 and self.sharding.offload_optimizer else ()
+        )
         self.boundary = True
         """The micro-batch is the step's last."""
         self.held: list[int] = []
         """Gradients that offload keeps until backward has ended."""
         self.head = self.half * embedding_parameters(shape) if gathers else 0
-        self.flat = self.head if settings.uses_adapter else 0
+        self.flat = self.head if self.method.uses_adapter else 0
         """Beside adapters an embedding is gathered in one piece with them, then copied apart."""
-        again = settings.finetuning_type is FinetuningType.FULL or settings.gradient_checkpointing
+        again = self.method.trains_everything or settings.batch.gradient_checkpointing
         self.last = self.head if again else 0
         """The embedding's own backward gathers it once more."""
 
     def _block(self) -> Iterator[int]:
         """Bytes of one block's shared-out parameters."""
-        recipe, smallest = recipe_of(self.settings), persistent_elements(self.shape)
-        for elements, size in block_tensors(self.shape, recipe, self.half):
+        layer, smallest = self.settings.layer, persistent_elements(self.shape)
+        for elements, size in block_tensors(self.shape, layer, self.half):
             if elements > smallest:
                 yield size
 
     def _wide(self) -> Iterator[int]:
         """Elements of this rank's gradients of one block that no bucket holds."""
-        limit, ranks = reduce_bucket_elements(self.shape), self.settings.world_size
-        tensors = trained_tensors(self.shape, self.settings)
+        limit, ranks = reduce_bucket_elements(self.shape), self.sharding.world_size
+        tensors = trained_tensors(self.shape, self.method)
         layers = max(tensor.copies for tensor in tensors)
         wide = [t.elements for t in tensors if t.copies == layers and t.elements > limit]
         yield from wide[::ranks]
@@ -100,7 +106,7 @@ class Ranks:
         """The same of an embedding or a head."""
         if self.wide:
             self.reduce(embedding_parameters(self.shape), self.cut.piece)
-        elif self.stage == 3 and self.settings.offload_optimizer and self.boundary:
+        elif self.stage == 3 and self.sharding.offload_optimizer and self.boundary:
             for size in (NORM_BYTES, MASTER_BYTES):
                 self.memory.take(size * min(NORM_ELEMENTS, self.cut.piece))
                 self.memory.give(size * min(NORM_ELEMENTS, self.cut.piece))
@@ -120,18 +126,18 @@ class Ranks:
 
     def load_sharded(self) -> None:
         """ZeRO-3's weights: every part by itself, trained ones flat."""
-        memory, settings = self.memory, self.settings
-        if settings.finetuning_type is not FinetuningType.FULL and not settings.offload_param:
-            for size, copies in base_parts(self.shape, settings):
+        memory = self.memory
+        if not self.method.trains_everything and not self.sharding.offload_param:
+            for size, copies in base_parts(self.shape, self.states):
                 memory.take(size, copies)
-        if not settings.offload_param:
+        if not self.sharding.offload_param:
             memory.take(self.element * self.cut.share)
         self._masters()
         memory.take(self.element * reduce_bucket_elements(self.shape))
-        if not settings.offload_optimizer:
+        if not self.sharding.offload_optimizer:
             memory.take(self.element * self.cut.share)
         if self.block:
-            memory.take(whole_bytes(self.shape, settings))
+            memory.take(whole_bytes(self.shape, self.states))
 
     def loaded(self) -> None:
         """What is built once the weights are there."""
@@ -139,12 +145,12 @@ class Ranks:
             self._ddp_buckets()
         elif self.stage < 3:
             self._flatten()
-            if self.settings.offload_optimizer:
+            if self.sharding.offload_optimizer:
                 self.memory.take(self.element * self.cut.largest)
 
     def _ddp_buckets(self) -> None:
-        if self.settings.world_size > 1:
-            whole, rest = divmod(gradient_bytes(self.shape, self.settings), DDP_BUCKET_BYTES)
+        if self.sharding.world_size > 1:
+            whole, rest = divmod(gradient_bytes(self.shape, self.states), DDP_BUCKET_BYTES)
             self.memory.take(DDP_BUCKET_BYTES, whole)
             self.memory.take(rest)
 
@@ -153,19 +159,19 @@ class Ranks:
         their masters. Before each group, and so behind the one before, the cache is emptied.
         """
         memory, settings = self.memory, self.settings
-        if settings.quantization is not None:
+        if settings.base.quantization is not None:
             for elements, copies in base_tensors(self.shape):
                 memory.take(self.half * elements, copies)
                 memory.give(MASTER_BYTES * elements, copies)
-        ordered = list(in_order(trained_tensors(self.shape, settings)))
+        ordered = list(in_order(trained_tensors(self.shape, self.method)))
         for number, share in enumerate(self.cut.shares):
             memory.empty()
-            memory.take(self.element * share * settings.world_size)
+            memory.take(self.element * share * self.sharding.world_size)
             for tensor in ordered:
-                vector = tensor.rows == 1 and not settings.uses_adapter
+                vector = tensor.rows == 1 and not self.method.uses_adapter
                 if vector == (number == 1):
                     memory.give(self.element * tensor.elements)
-            if not settings.offload_optimizer:
+            if not self.sharding.offload_optimizer:
                 memory.take(self.element * share)
                 memory.take(MASTER_BYTES * share)
                 memory.give(self.element * share)
@@ -173,7 +179,7 @@ class Ranks:
 
     def _masters(self) -> None:
         """Stage 3: fp32 masters by way of a copy that stays until the next one is made."""
-        if self.settings.offload_optimizer:
+        if self.sharding.offload_optimizer:
             return
         memory, earlier = self.memory, 0
         for share in self.cut.shares:
@@ -186,9 +192,9 @@ class Ranks:
 
     def _show(self, shares: tuple[int, ...]) -> None:
         """Gradients that the optimizer is shown before there are any."""
-        for share in () if self.settings.offload_optimizer else shares:
+        for share in () if self.sharding.offload_optimizer else shares:
             self.memory.take(MASTER_BYTES * share)
-        for share in () if self.settings.offload_optimizer else shares:
+        for share in () if self.sharding.offload_optimizer else shares:
             self.memory.give(MASTER_BYTES * share)
 
     def enter(self, place: int, count: int, step: int) -> None:
@@ -254,18 +260,18 @@ class Ranks:
 
     def step(self, *, first: bool) -> None:
         """DeepSpeed's step: the norm; a group's gradient flat, then in fp32; the optimizer."""
-        memory, settings = self.memory, self.settings
+        memory = self.memory
         if self.stage == 1:
             if self.part:
                 memory.take(self.part)
                 self.parts = 1
             self._drop(own=True)
-        if not settings.offload_optimizer:
+        if not self.sharding.offload_optimizer:
             memory.take(NORM_BYTES * self.cut.piece)
             memory.give(NORM_BYTES * self.cut.piece)
         if self.stage == 1:
             self._drop(own=False)
-        groups = () if settings.offload_optimizer else self.cut.shares
+        groups = () if self.sharding.offload_optimizer else self.cut.shares
         for number, share in enumerate(groups, start=1):
             memory.take(self.element * share)
             memory.take(MASTER_BYTES * share)
@@ -279,8 +285,8 @@ class Ranks:
 
     def _drop(self, *, own: bool) -> None:
         """Stage 1 lets go of gradients: its own once they are flat, the others before the step."""
-        ranks = self.settings.world_size
-        tensors = in_order(trained_tensors(self.shape, self.settings))
+        ranks = self.sharding.world_size
+        tensors = in_order(trained_tensors(self.shape, self.method))
         for number, tensor in enumerate(tensors):
             if (number % ranks == 0) == own:
                 self.memory.give(self.element * tensor.elements)
@@ -290,9 +296,9 @@ class Ranks:
         memory, settings = self.memory, self.settings
         if first:
             tensor = Tensor(rows=1, columns=share)
-            paged = settings.optimizer in PAGED
-            states = STATE_BYTES[settings.optimizer](tensor, MASTER_BYTES, paged=paged)
+            paged = settings.kernels.optimizer in PAGED
+            states = STATE_BYTES[settings.kernels.optimizer](tensor, MASTER_BYTES, paged=paged)
             memory.take(states // 2, 2)
-        work = TEMPORARIES.get(settings.optimizer, 0) * share
+        work = TEMPORARIES.get(settings.kernels.optimizer, 0) * share
         memory.take(work)
         memory.give(work)

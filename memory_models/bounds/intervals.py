@@ -5,20 +5,12 @@ Margins come from measured residuals by recipe class; see ``Calibration``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
-from memory_models.allocator.caching_allocator import (
-    BLOCK_BYTES,
-    LARGE_REMAINDER,
-    LARGE_REQUEST,
-    LARGE_SEGMENT,
-    LARGE_STEP,
-    SMALL_REQUEST,
-)
 from memory_models.calibration import Calibration, Margin
-from memory_models.recipes import kept_recipe
 from memory_models.result import Interval
+from memory_models.rounding import LARGE_STEP
 from memory_models.settings import TrainingSettings
 from memory_models.units import round_up
 
@@ -26,54 +18,50 @@ PERSISTENT_SHARE = 0.1
 """Weight of persistent bytes in ``margin_scale``; 0.05 to 0.2 give bounds of the same width."""
 
 
-def block_bytes(request: int) -> int:
-    """Bytes that count as allocated for one of many equal requests.
+class RecipeClass(Protocol):
+    """The class of a configuration whose layers are all checkpointed, or none of them."""
 
-    A segment of its own is rounded up to 2 MiB; of a shared one the last block gets the rest. The
-    rest is split off, and so not counted, if it is over 1 MiB.
-    Ignores: which cached block a request is served from later.
-    """
-    if request <= SMALL_REQUEST:
-        return request + -request % BLOCK_BYTES
-    if request >= LARGE_REQUEST:
-        rest = -request % LARGE_STEP
-        return request + (rest if rest <= LARGE_REMAINDER else -request % BLOCK_BYTES)
-    blocks = LARGE_SEGMENT // request
-    rest = LARGE_SEGMENT - blocks * request
-    return request + (rest // blocks if rest <= LARGE_REMAINDER else -request % BLOCK_BYTES)
+    def __call__(self, settings: TrainingSettings, *, checkpointed: bool | None = None) -> str:
+        """Key of a table of margins."""
 
 
-def recipe_class(settings: TrainingSettings) -> str:
+def recipe_class(settings: TrainingSettings, *, checkpointed: bool | None = None) -> str:
     """The class whose residuals bound this recipe.
 
     What is trained, on what base, whether activations are kept, and by which loss kernel: freed
     logits of the plain loss are the holes that nothing else fits into. Segments that grow leave
     few holes, so there fewer classes do. Several ranks: by what is trained.
     """
-    if settings.expandable_segments or settings.zero_stage == 3:
-        return replay_class(settings)
-    method = "adapter" if settings.uses_adapter else "weights"
-    if settings.sharding != "alone":
+    if settings.kernels.expandable_segments or settings.sharding.zero_stage == 3:
+        return replay_class(settings, checkpointed=checkpointed)
+    method = "adapter" if settings.method.uses_adapter else "weights"
+    if settings.sharding.kind != "alone":
         return f"sharded-{method}"
-    base = "quantized" if settings.quantization else "plain"
-    kept = "checkpointed" if settings.gradient_checkpointing else "kept"
-    return f"{method}-{base}-{kept}-{settings.loss_kernel}"
+    base = "quantized" if settings.base.quantization else "plain"
+    kept = _activations(settings, checkpointed)
+    return f"{method}-{base}-{kept}-{settings.kernels.loss_kernel}"
 
 
-def replay_class(settings: TrainingSettings) -> str:
+def replay_class(settings: TrainingSettings, *, checkpointed: bool | None = None) -> str:
     """The class whose residuals bound a replay: what is trained, and whether activations are kept.
 
     The replay sees the rest itself, so fewer and larger classes give the narrower bound. ZeRO-3,
     whose gathered parameters come and go in between, is a class of its own; so are several ranks
     where segments grow, which few runs had.
     """
-    segments = "expandable-" if settings.expandable_segments else ""
-    if settings.zero_stage == 3:
+    segments = "expandable-" if settings.kernels.expandable_segments else ""
+    if settings.sharding.zero_stage == 3:
         return f"{segments}gathered"
-    if segments and settings.sharding != "alone":
+    if segments and settings.sharding.kind != "alone":
         return "expandable-sharded"
-    method = "adapter" if settings.uses_adapter else "weights"
-    return f"{segments}{method}-{'checkpointed' if settings.gradient_checkpointing else 'kept'}"
+    method = "adapter" if settings.method.uses_adapter else "weights"
+    return f"{segments}{method}-{_activations(settings, checkpointed)}"
+
+
+def _activations(settings: TrainingSettings, checkpointed: bool | None) -> str:
+    """Whether activations are kept; ``checkpointed``: of layers that differ from the settings."""
+    found = settings.batch.gradient_checkpointing if checkpointed is None else checkpointed
+    return "checkpointed" if found else "kept"
 
 
 def margin_scale(estimated: int, dynamic: int) -> float:
@@ -140,14 +128,14 @@ def reserved_interval(
 
 def _margins(
     table: Mapping[str, Margin],
-    class_of: Callable[[TrainingSettings], str],
+    class_of: RecipeClass,
     settings: TrainingSettings,
 ) -> tuple[Margin, Margin]:
     """The margin of the recipe, and of layers that keep everything in the same."""
     usual = _margin(table, class_of(settings))
-    if settings.checkpointed_layers is None:
+    if settings.batch.checkpointed_layers is None:
         return usual, usual
-    return usual, _margin(table, class_of(kept_recipe(settings)))
+    return usual, _margin(table, class_of(settings, checkpointed=False))
 
 
 def _margin(table: Mapping[str, Margin], name: str) -> Margin:

@@ -28,8 +28,10 @@ def by_generation(table: Mapping[int, int], major: int) -> int:
 
 def outside_interval(settings: TrainingSettings, major: int, calibration: Calibration) -> Interval:
     """Bytes of context and libraries, those of several ranks included."""
-    ranks = by_generation(calibration.ranks_bytes[settings.sharding], settings.world_size)
-    spread = by_generation(calibration.ranks_spread_bytes, settings.world_size)
+    ranks = by_generation(
+        calibration.ranks_bytes[settings.sharding.kind], settings.sharding.world_size
+    )
+    spread = by_generation(calibration.ranks_spread_bytes, settings.sharding.world_size)
     context = by_generation(calibration.context_bytes, major) + ranks
     return Interval(expected=context, upper=context + calibration.context_spread_bytes + spread)
 

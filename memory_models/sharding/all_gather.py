@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from memory_models.architecture import Architecture, Linear
-from memory_models.settings import FinetuningType, TrainingSettings
+from memory_models.settings import LayerSettings
 from memory_models.sharding.deepspeed_config import (
     live_elements,
     persistent_elements,
@@ -62,9 +62,9 @@ class Gathered(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def gathered(architecture: Architecture, recipe: TrainingSettings) -> Gathered:
-    """What a step has gathered; ``recipe``: settings with lengths, batches and ranks left out."""
-    coordinator = _Coordinator(architecture, tuple(_trace(architecture, recipe)))
+def gathered(architecture: Architecture, layer: LayerSettings) -> Gathered:
+    """What a step has gathered; ``layer``: settings with lengths, batches and ranks left out."""
+    coordinator = _Coordinator(architecture, tuple(_trace(architecture, layer)))
     found = coordinator.run()
     return Gathered(
         forward=found.get("forward", 0),
@@ -75,9 +75,9 @@ def gathered(architecture: Architecture, recipe: TrainingSettings) -> Gathered:
     )
 
 
-def _trace(architecture: Architecture, recipe: TrainingSettings) -> Iterator[Visit]:
+def _trace(architecture: Architecture, layer: LayerSettings) -> Iterator[Visit]:
     """Modules in the order of a step."""
-    blocks, outer, head = _parameters(architecture, recipe)
+    blocks, outer, head = _parameters(architecture, layer)
     yield Visit(outer, "begin")
     for block in blocks:
         name = "forward" if block is blocks[-1] else "begin"
@@ -85,23 +85,23 @@ def _trace(architecture: Architecture, recipe: TrainingSettings) -> Iterator[Vis
             yield Visit(parameter, name)
     yield Visit(head, "loss")
     yield Visit(head, "loss")
-    last, early = len(blocks) - 1, _early(architecture, recipe)
+    last, early = len(blocks) - 1, _early(architecture, layer)
     for place in range(last, -1, -1):
         name = {last: "last", 0: "first"}.get(place, "middle")
-        yield from _backward(blocks[place], name, recipe, early)
-    if recipe.finetuning_type is FinetuningType.FULL or recipe.gradient_checkpointing:
+        yield from _backward(blocks[place], name, layer, early)
+    if layer.method.trains_everything or layer.checkpointed:
         yield Visit(outer, "end")
 
 
 def _backward(
-    block: list[Parameter], name: str, recipe: TrainingSettings, early: int
+    block: list[Parameter], name: str, layer: LayerSettings, early: int
 ) -> Iterator[Visit]:
     """A block's backward; of its last module ``early`` parameters are there as it runs again."""
-    if not recipe.gradient_checkpointing:
+    if not layer.checkpointed:
         for parameter in reversed(block):
             yield Visit(parameter, name)
         return
-    frozen = tuple(block) if recipe.uses_adapter else ()
+    frozen = tuple(block) if layer.method.uses_adapter else ()
     yield Visit(block[-1], name, within=len(block) + early - 1, frozen=frozen)
     if early > 1:
         yield Visit(block[-2], name)
@@ -109,27 +109,27 @@ def _backward(
     yield from (Visit(parameter, name) for parameter in reversed(block[:-1]))
 
 
-def _early(architecture: Architecture, recipe: TrainingSettings) -> int:
+def _early(architecture: Architecture, layer: LayerSettings) -> int:
     """Sharded parameters that are asked for before a block runs again: those of its last module.
 
     A logged run asks for both sides of a last adapter.
     """
     linear, smallest = architecture.block[-1], persistent_elements(architecture)
     sides = (linear.in_features, linear.out_features)
-    both = all(recipe.adapter_rank * side > smallest for side in sides)
-    return 2 if both and is_targeted(linear, recipe) else 1
+    both = all(layer.method.adapter_rank * side > smallest for side in sides)
+    return 2 if both and is_targeted(linear, layer.method) else 1
 
 
 def _parameters(
-    architecture: Architecture, recipe: TrainingSettings
+    architecture: Architecture, layer: LayerSettings
 ) -> tuple[list[list[Parameter]], Parameter, Parameter]:
     """Parameters of the blocks, the embedding and the head; those that stay whole are left out."""
-    smallest, element = persistent_elements(architecture), BYTES[recipe.model_dtype]
+    smallest, element = persistent_elements(architecture), BYTES[layer.arithmetic.base.model_dtype]
     blocks: list[list[Parameter]] = []
     number = 2
     for _ in range(min(TRACED_BLOCKS, architecture.num_hidden_layers)):
         block = []
-        for elements, size in block_tensors(architecture, recipe, element):
+        for elements, size in block_tensors(architecture, layer, element):
             if elements > smallest:
                 block.append(Parameter(number, elements, size))
                 number += 1
@@ -142,21 +142,21 @@ def _parameters(
 
 
 def block_tensors(
-    architecture: Architecture, recipe: TrainingSettings, element: int
+    architecture: Architecture, layer: LayerSettings, element: int
 ) -> Iterator[tuple[int, int]]:
     """Elements and bytes of one block's matrices, adapters behind what they sit on."""
     for linear in architecture.block:
-        yield _matrix(linear, recipe, element)
-        if is_targeted(linear, recipe):
+        yield _matrix(linear, layer, element)
+        if is_targeted(linear, layer.method):
             for side in (linear.in_features, linear.out_features):
-                elements = recipe.adapter_rank * side
+                elements = layer.method.adapter_rank * side
                 yield elements, elements * element
 
 
-def _matrix(linear: Linear, recipe: TrainingSettings, element: int) -> tuple[int, int]:
+def _matrix(linear: Linear, layer: LayerSettings, element: int) -> tuple[int, int]:
     """A matrix; a byte of a quantised one, two 4-bit numbers, is an element of it."""
-    if is_quantized(linear, recipe.quantization):
-        packed = packed_bytes(linear, recipe.quantization)
+    if is_quantized(linear, layer.arithmetic.base.quantization):
+        packed = packed_bytes(linear, layer.arithmetic.base.quantization)
         return packed, packed
     return linear.weight_count, linear.weight_count * element
 

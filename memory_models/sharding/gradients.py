@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from memory_models.architecture import Architecture
-from memory_models.bounds.intervals import block_bytes
-from memory_models.settings import FinetuningType, TrainingSettings
+from memory_models.rounding import block_bytes
+from memory_models.settings import FinetuningType, StateSettings
 from memory_models.states.optimizer import (
     gradient_bytes,
     step_transient_bytes,
@@ -55,17 +55,17 @@ class Gradients(NamedTuple):
         return self.last + min(blocks, self.trained) * self.own
 
 
-def whole(architecture: Architecture, settings: TrainingSettings) -> Gradients:
+def whole(architecture: Architecture, settings: StateSettings) -> Gradients:
     """Every gradient stays with its parameter until the step, on one rank or under DDP.
 
     With accumulation, gradients of earlier micro-batches are there from the start. AdaLoRA's
     orthogonality term comes last in forward, so its gradients come first in backward.
     """
     total = gradient_bytes(architecture, settings)
-    early = total if settings.gradient_accumulation_steps > 1 else 0
+    early = total if settings.accumulates else 0
     one_tied = tied_gradient_bytes(architecture, settings)
     tied = one_tied if early else 0
-    waiting = total if settings.finetuning_type is FinetuningType.ADALORA else early
+    waiting = total if settings.method.is_adalora else early
     own = 0 if waiting else _own_gradient_bytes(architecture, settings)
     head = head_gradient_bytes(architecture, settings)
     return Gradients(
@@ -81,36 +81,36 @@ def whole(architecture: Architecture, settings: TrainingSettings) -> Gradients:
     )
 
 
-def trained_blocks(architecture: Architecture, settings: TrainingSettings) -> int:
+def trained_blocks(architecture: Architecture, settings: StateSettings) -> int:
     """Blocks whose parameters are trained."""
-    if settings.finetuning_type is FinetuningType.FREEZE:
-        return settings.freeze_trainable_layers
+    if settings.method.finetuning_type is FinetuningType.FREEZE:
+        return settings.method.freeze_trainable_layers
     return architecture.num_hidden_layers
 
 
 @lru_cache(maxsize=4096)
-def _own_gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+def _own_gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of the gradients of the first block's parameters, which its program counts."""
     element = trained_element_bytes(settings)
     layers = trained_blocks(architecture, settings)
     return sum(
         tensor.copies // layers * block_bytes(tensor.elements * element)
-        for tensor in trained_tensors(architecture, settings)
+        for tensor in trained_tensors(architecture, settings.method)
     )
 
 
-def _sums(settings: TrainingSettings) -> int:
+def _sums(settings: StateSettings) -> int:
     """Tensors beside one gradient of a tied embedding, once both its gradients are there.
 
     The head's gradient waits for the embedding's; their sum is a tensor more if it is not made in
     place. With accumulation the sum of earlier micro-batches is there as well.
     """
-    earlier = 1 if settings.gradient_accumulation_steps > 1 else 0
+    earlier = 1 if settings.accumulates else 0
     return 1 + (0 if tied_sum_in_place(settings) else 1) + earlier
 
 
-def head_gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+def head_gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of the head's gradient, the first of all to be there (full fine-tuning only)."""
-    if settings.finetuning_type is not FinetuningType.FULL:
+    if not settings.method.trains_everything:
         return 0
     return embedding_parameters(architecture) * trained_element_bytes(settings)

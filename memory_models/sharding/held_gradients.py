@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from memory_models.architecture import Architecture
-from memory_models.settings import Dtype, FinetuningType, Optimizer, TrainingSettings
+from memory_models.settings import Dtype, Optimizer, StateSettings
 from memory_models.sharding.deepspeed_config import reduce_bucket_elements
 from memory_models.sharding.gradients import Gradients, head_gradient_bytes, trained_blocks, whole
 from memory_models.sharding.partition import Shards, shards
@@ -26,12 +26,12 @@ NORM_ELEMENTS = 250_000_000
 """Elements that ZeRO-3 copies for that at once (stage3.py, ``_constant_buffered_norm2``)."""
 
 
-def gradients(architecture: Architecture, standing: TrainingSettings) -> Gradients:
+def gradients(architecture: Architecture, standing: StateSettings) -> Gradients:
     """The gradients' bytes in time; ``standing``: settings with lengths and batches left out."""
-    return BY_STAGE[standing.zero_stage](architecture, standing)
+    return BY_STAGE[standing.sharding.zero_stage](architecture, standing)
 
 
-def _stage_1(architecture: Architecture, settings: TrainingSettings) -> Gradients:
+def _stage_1(architecture: Architecture, settings: StateSettings) -> Gradients:
     """Whole gradients, reduced after the last micro-batch's backward, then a rank's part of them.
 
     The bucket is there in every backward.
@@ -39,8 +39,8 @@ def _stage_1(architecture: Architecture, settings: TrainingSettings) -> Gradient
     found, cut = whole(architecture, settings), shards(architecture, settings)
     element = trained_element_bytes(settings)
     bucket = element * reduce_bucket_elements(architecture)
-    part = 0 if settings.offload_optimizer else element * cut.touched
-    beside = NORM_BYTES * cut.piece if settings.offload_optimizer else part
+    part = 0 if settings.sharding.offload_optimizer else element * cut.touched
+    beside = NORM_BYTES * cut.piece if settings.sharding.offload_optimizer else part
     reduced = element * cut.total + bucket + (beside if element * cut.total > bucket else 0)
     return found._replace(
         last=found.last + bucket,
@@ -52,7 +52,7 @@ def _stage_1(architecture: Architecture, settings: TrainingSettings) -> Gradient
     )
 
 
-def _stage_2(architecture: Architecture, settings: TrainingSettings) -> Gradients:
+def _stage_2(architecture: Architecture, settings: StateSettings) -> Gradients:
     """A gradient goes to the bucket, and what of it is this rank's from there to a flat part.
 
     A bucket is reduced as a flat copy; a gradient larger than it waits for the next one to come.
@@ -60,16 +60,16 @@ def _stage_2(architecture: Architecture, settings: TrainingSettings) -> Gradient
     bucket is full, which adapters fill after some blocks.
     Source: deepspeed runtime/zero/stage_1_and_2.py (``reduce_ipg_grads``, ``setup_buckets``).
     """
-    if settings.offload_optimizer:
+    if settings.sharding.offload_optimizer:
         return _stage_2_offloaded(architecture, settings)
     cut, element = shards(architecture, settings), trained_element_bytes(settings)
     bucket = element * reduce_bucket_elements(architecture)
     part = element * cut.touched
-    early = part if settings.gradient_accumulation_steps > 1 else 0
+    early = part if settings.accumulates else 0
     several = element * cut.total > bucket
     copy = _copy(architecture, settings, cut)
     during = early + bucket + copy + (part if several else 0)
-    waiting = element * cut.total if settings.finetuning_type is FinetuningType.ADALORA else 0
+    waiting = element * cut.total if settings.method.is_adalora else 0
     outer, tied = _outer(architecture, settings), tied_gradient_bytes(architecture, settings)
     blocks = _blocks_to_fill(architecture, settings)
     head = _untied_head_bytes(architecture, settings)
@@ -88,7 +88,7 @@ def _stage_2(architecture: Architecture, settings: TrainingSettings) -> Gradient
     )
 
 
-def _stage_2_offloaded(architecture: Architecture, settings: TrainingSettings) -> Gradients:
+def _stage_2_offloaded(architecture: Architecture, settings: StateSettings) -> Gradients:
     """Offloaded gradients go to the host as they are reduced, each after its norm was taken.
 
     In all micro-batches but the last, gradients that no bucket holds stay until backward has
@@ -100,16 +100,16 @@ def _stage_2_offloaded(architecture: Architecture, settings: TrainingSettings) -
     bucket = element * reduce_bucket_elements(architecture)
     limit = reduce_bucket_elements(architecture)
     inner = cut.largest_inner if cut.largest_inner > limit else 0
-    held = element * cut.wider if settings.gradient_accumulation_steps > 1 else 0
+    held = element * cut.wider if settings.accumulates else 0
     head, outer = _untied_head_bytes(architecture, settings), _outer(architecture, settings)
     if held:
         held_outer = head
-        cloned = element * inner if settings.world_size > 1 else 0
+        cloned = element * inner if settings.sharding.world_size > 1 else 0
     else:
         held_outer = cloned = 0
     copy = _copy(architecture, settings, cut)
     normed = (element + NORM_BYTES) * min(inner, cut.piece)
-    waiting = element * cut.total if settings.finetuning_type is FinetuningType.ADALORA else 0
+    waiting = element * cut.total if settings.method.is_adalora else 0
     tied = tied_gradient_bytes(architecture, settings)
     one = embedding_parameters(architecture) * element if outer else 0
     block = held // trained_blocks(architecture, settings)
@@ -131,18 +131,18 @@ def _stage_2_offloaded(architecture: Architecture, settings: TrainingSettings) -
     )
 
 
-def _stage_3(architecture: Architecture, settings: TrainingSettings) -> Gradients:
+def _stage_3(architecture: Architecture, settings: StateSettings) -> Gradients:
     """As stage 2, but the bucket and the flat part stay and count as buffers.
 
     Source: deepspeed runtime/zero/stage3.py (``__add_grad_to_ipg_bucket``, ``partition_grads``).
     """
     cut, element = shards(architecture, settings), trained_element_bytes(settings)
     copy = _copy(architecture, settings, cut)
-    waiting = element * cut.total if settings.finetuning_type is FinetuningType.ADALORA else 0
+    waiting = element * cut.total if settings.method.is_adalora else 0
     tied = tied_gradient_bytes(architecture, settings)
     normed = outer_normed = 0
-    if settings.offload_optimizer:
-        inner = ceil_div(cut.largest_inner, settings.world_size)
+    if settings.sharding.offload_optimizer:
+        inner = ceil_div(cut.largest_inner, settings.sharding.world_size)
         normed = NORM_BYTES * min(NORM_ELEMENTS, inner)
         outer_normed = NORM_BYTES * min(NORM_ELEMENTS, cut.piece)
     return Gradients(
@@ -156,7 +156,7 @@ def _stage_3(architecture: Architecture, settings: TrainingSettings) -> Gradient
     )
 
 
-BY_STAGE: dict[int, Callable[[Architecture, TrainingSettings], Gradients]] = {
+BY_STAGE: dict[int, Callable[[Architecture, StateSettings], Gradients]] = {
     0: whole,
     1: _stage_1,
     2: _stage_2,
@@ -164,17 +164,21 @@ BY_STAGE: dict[int, Callable[[Architecture, TrainingSettings], Gradients]] = {
 }
 
 
-def _copy(architecture: Architecture, settings: TrainingSettings, cut: Shards) -> int:
+def _copy(architecture: Architecture, settings: StateSettings, cut: Shards) -> int:
     """Bytes beside the bucket: its flat copy on the way to all ranks, or one larger gradient."""
     element, limit = trained_element_bytes(settings), reduce_bucket_elements(architecture)
-    flat = min(limit, cut.total) if settings.world_size > 1 or settings.zero_stage == 3 else 0
+    flat = (
+        min(limit, cut.total)
+        if settings.sharding.world_size > 1 or settings.sharding.zero_stage == 3
+        else 0
+    )
     larger = cut.largest_inner if cut.largest_inner > limit else 0
     return element * max(flat, larger)
 
 
-def _outer(architecture: Architecture, settings: TrainingSettings) -> int:
+def _outer(architecture: Architecture, settings: StateSettings) -> int:
     """The embedding's gradient, and a tied head's that waits for it and their sum."""
-    if settings.finetuning_type is not FinetuningType.FULL:
+    if not settings.method.trains_everything:
         return 0
     one = embedding_parameters(architecture) * trained_element_bytes(settings)
     if not architecture.tie_word_embeddings:
@@ -182,29 +186,29 @@ def _outer(architecture: Architecture, settings: TrainingSettings) -> int:
     return one * (2 if tied_sum_in_place(settings) else 3)
 
 
-def _untied_head_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+def _untied_head_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of the gradient of a head of its own."""
     untied = not architecture.tie_word_embeddings
     return head_gradient_bytes(architecture, settings) if untied else 0
 
 
-def _blocks_to_fill(architecture: Architecture, settings: TrainingSettings) -> int:
+def _blocks_to_fill(architecture: Architecture, settings: StateSettings) -> int:
     """Blocks whose gradients fit into the bucket together; 0: the last block's fill it."""
-    if not settings.uses_adapter:
+    if not settings.method.uses_adapter:
         return 0
     blocks = trained_blocks(architecture, settings)
-    one = trainable_parameters(architecture, settings) // blocks
+    one = trainable_parameters(architecture, settings.method) // blocks
     return min(blocks - 1, reduce_bucket_elements(architecture) // max(1, one))
 
 
-def _kept(settings: TrainingSettings, cut: Shards, part: int) -> int:
+def _kept(settings: StateSettings, cut: Shards, part: int) -> int:
     """The flat part lives while a group is stepped if another group has a place in it."""
-    return part if len(cut.shares) > 1 and not settings.offload_optimizer else 0
+    return part if len(cut.shares) > 1 and not settings.sharding.offload_optimizer else 0
 
 
-def _step(settings: TrainingSettings, cut: Shards, part: int) -> int:
+def _step(settings: StateSettings, cut: Shards, part: int) -> int:
     """The norm; the largest group's gradient flat and in fp32; that and the optimizer's work."""
-    if settings.offload_optimizer:
+    if settings.sharding.offload_optimizer:
         return 0
     element, largest = trained_element_bytes(settings), max(cut.shares)
     flat = element * largest + (MASTER_BYTES * largest if element < MASTER_BYTES else 0)
@@ -217,18 +221,18 @@ TEMPORARIES = {Optimizer.ADAMW_TORCH: 4, Optimizer.ADAFACTOR: 8}
 """Bytes an element of a flat fp32 share that the optimizer's step takes for itself."""
 
 
-def _load(architecture: Architecture, settings: TrainingSettings) -> int:
+def _load(architecture: Architecture, settings: StateSettings) -> int:
     """Beyond the weights: what of a quantised base was in fp32 before the cast.
 
     The flat copy of trained weights is made on the host where the device has no room for it
     (stage_1_and_2.py, ``flatten_on_accelerator``), so it decides nothing.
     """
     element = trained_element_bytes(settings)
-    if settings.quantization is None:
+    if settings.base.quantization is None:
         return 0
-    dtype = Dtype.FP32 if settings.model_dtype is Dtype.FP32 else Dtype.BF16
+    dtype = Dtype.FP32 if settings.base.model_dtype is Dtype.FP32 else Dtype.BF16
     upcast = weight_bytes(
-        architecture, dtype, settings.quantization, upcast=settings.upcast_unquantized
+        architecture, dtype, settings.base.quantization, upcast=settings.base.upcast_unquantized
     )
-    adapters = (PARAMETER_BYTES - element) * trainable_parameters(architecture, settings)
+    adapters = (PARAMETER_BYTES - element) * trainable_parameters(architecture, settings.method)
     return upcast - base_weight_bytes(architecture, settings) + adapters

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from memory_models.architecture import Architecture
-from memory_models.settings import Optimizer, TrainingSettings
+from memory_models.settings import Optimizer, StateSettings
 from memory_models.sharding.held_gradients import MASTER_BYTES
 from memory_models.sharding.partition import Shards, shards
 from memory_models.states.optimizer import STATE_BYTES, Tensor, trained_element_bytes
@@ -32,7 +32,7 @@ def pinned_bytes(request: int) -> int:
 
 def host_bytes(
     architecture: Architecture,
-    settings: TrainingSettings,
+    settings: StateSettings,
     parts: Callable[[], Iterator[tuple[int, int]]] | None = None,
 ) -> int:
     """Host bytes of one rank's offloaded states and parameters.
@@ -41,35 +41,35 @@ def host_bytes(
     """
     cut, element = shards(architecture, settings), trained_element_bytes(settings)
     total = 0
-    if settings.offload_optimizer:
-        stage_3 = settings.zero_stage == 3
+    if settings.sharding.offload_optimizer:
+        stage_3 = settings.sharding.zero_stage == 3
         total += (_optimizer_3 if stage_3 else _optimizer_2)(settings, cut, element)
-    if settings.offload_param and parts is not None:
+    if settings.sharding.offload_param and parts is not None:
         total += sum(copies * pinned_bytes(size) for size, copies in parts())
-        if settings.uses_adapter:
-            half, ranks = BYTES[settings.model_dtype], settings.world_size
+        if settings.method.uses_adapter:
+            half, ranks = BYTES[settings.base.model_dtype], settings.sharding.world_size
             total += sum(pinned_bytes(half * ceil_div(size, ranks)) for size in cut.sizes)
         total += pinned_bytes(element * cut.share)
         total += _beside_parameters(architecture, settings, cut)
-    elif settings.zero_stage == 3:
+    elif settings.sharding.zero_stage == 3:
         total = max(total, element * cut.share - LATER_BYTES)
     return total
 
 
-def _beside_parameters(architecture: Architecture, settings: TrainingSettings, cut: Shards) -> int:
+def _beside_parameters(architecture: Architecture, settings: StateSettings, cut: Shards) -> int:
     """A tied head's part, pinned before the head is tied, and the step's copies.
 
     Weights stepped on the device in fp32 reach the host in fp32, a share at once, and are cast
     there. Source: ATen/native/cuda/Copy.cu (type conversions are performed on the CPU).
     """
-    stepped = 0 if settings.offload_optimizer else MASTER_BYTES * max(cut.shares)
+    stepped = 0 if settings.sharding.offload_optimizer else MASTER_BYTES * max(cut.shares)
     if not architecture.tie_word_embeddings:
         return stepped
-    part = ceil_div(embedding_parameters(architecture), settings.world_size)
-    return stepped + pinned_bytes(BYTES[settings.model_dtype] * part)
+    part = ceil_div(embedding_parameters(architecture), settings.sharding.world_size)
+    return stepped + pinned_bytes(BYTES[settings.base.model_dtype] * part)
 
 
-def _states(settings: TrainingSettings, cut: Shards) -> int:
+def _states(settings: StateSettings, cut: Shards) -> int:
     """Optimizer states, pageable, and what its step takes."""
     state_bytes = STATE_BYTES[settings.optimizer]
     work = STEP_BYTES.get(settings.optimizer, 0) * max(cut.shares)
@@ -79,7 +79,7 @@ def _states(settings: TrainingSettings, cut: Shards) -> int:
     )
 
 
-def _optimizer_2(settings: TrainingSettings, cut: Shards, element: int) -> int:
+def _optimizer_2(settings: StateSettings, cut: Shards, element: int) -> int:
     """Stages 1 and 2: masters, their gradients, half-precision copies and a buffer, all pinned.
 
     With accumulation every gradient that reaches into this rank's part is pinned whole.
@@ -87,13 +87,13 @@ def _optimizer_2(settings: TrainingSettings, cut: Shards, element: int) -> int:
     total = _states(settings, cut) + pinned_bytes(element * cut.largest)
     for share in cut.shares:
         total += 2 * pinned_bytes(MASTER_BYTES * share) + pinned_bytes(element * share)
-    if settings.gradient_accumulation_steps > 1:
+    if settings.accumulates:
         every = sum(pinned_bytes(element * size) for size in cut.sizes)
         total += every * cut.touched // sum(cut.sizes)
     return total
 
 
-def _optimizer_3(settings: TrainingSettings, cut: Shards, element: int) -> int:
+def _optimizer_3(settings: StateSettings, cut: Shards, element: int) -> int:
     """Stage 3: masters pageable, their gradients and the flat half-precision gradients pinned."""
     total = _states(settings, cut) + pinned_bytes(element * cut.share)
     return total + sum(

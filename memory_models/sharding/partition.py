@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from memory_models.architecture import Architecture
-from memory_models.settings import TrainingSettings
+from memory_models.settings import StateSettings
 from memory_models.sharding.deepspeed_config import SUB_GROUP_ELEMENTS, reduce_bucket_elements
 from memory_models.states.optimizer import Tensor, trained_tensors
 from memory_models.units import ceil_div, round_up
@@ -63,14 +63,14 @@ def in_order(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
 
 
 @lru_cache(maxsize=4096)
-def shards(architecture: Architecture, settings: TrainingSettings) -> Shards:
+def shards(architecture: Architecture, settings: StateSettings) -> Shards:
     """How these settings cut the trained tensors; ``settings``: lengths and batches left out."""
     return _cut(
-        trained_tensors(architecture, settings),
+        trained_tensors(architecture, settings.method),
         reduce_bucket_elements(architecture),
-        settings.world_size,
-        adapters=settings.uses_adapter,
-        every=settings.zero_stage == 3,
+        settings.sharding.world_size,
+        adapters=settings.method.uses_adapter,
+        every=settings.sharding.zero_stage == 3,
     )
 
 

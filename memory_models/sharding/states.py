@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from memory_models.architecture import Architecture
-from memory_models.bounds.intervals import block_bytes
-from memory_models.settings import FinetuningType, Quantization, TrainingSettings
+from memory_models.rounding import block_bytes
+from memory_models.settings import Quantization, StateSettings
 from memory_models.sharding.deepspeed_config import persistent_elements, reduce_bucket_elements
 from memory_models.sharding.held_gradients import MASTER_BYTES
 from memory_models.sharding.offload import host_bytes
@@ -64,41 +64,44 @@ class ModelStates:
         return self.weights + self.trained + self.states + self.buffers
 
 
-def shard(architecture: Architecture, settings: TrainingSettings) -> ModelStates:
-    """What one rank holds; ``settings`` as ``recipes.as_run`` gives them, lengths left out."""
-    if settings.zero_stage == 0:
+def shard(architecture: Architecture, settings: StateSettings) -> ModelStates:
+    """What one rank holds; ``settings``: those of ``effective_settings``."""
+    if settings.sharding.zero_stage == 0:
         return _unsharded(architecture, settings)
-    if settings.zero_stage == 3:
+    if settings.sharding.zero_stage == 3:
         return _all_sharded(architecture, settings)
     return _states_sharded(architecture, settings)
 
 
-def _unsharded(architecture: Architecture, settings: TrainingSettings) -> ModelStates:
+def _unsharded(architecture: Architecture, settings: StateSettings) -> ModelStates:
     """Everything on every rank; DDP has all gradients once more in its buckets."""
-    element, trained = trained_element_bytes(settings), trainable_parameters(architecture, settings)
+    element, trained = (
+        trained_element_bytes(settings),
+        trainable_parameters(architecture, settings.method),
+    )
     buckets = 0
-    if settings.world_size > 1:
+    if settings.sharding.world_size > 1:
         whole, rest = divmod(gradient_bytes(architecture, settings), DDP_BUCKET_BYTES)
         buckets = whole * block_bytes(DDP_BUCKET_BYTES) + block_bytes(rest)
     return ModelStates(
         weights=base_weight_bytes(architecture, settings),
-        trained=element * trained if settings.uses_adapter else 0,
+        trained=element * trained if settings.method.uses_adapter else 0,
         states=optimizer_state_bytes(architecture, settings),
         buffers=buckets,
         paged=paged_state_bytes(architecture, settings),
     )
 
 
-def _states_sharded(architecture: Architecture, settings: TrainingSettings) -> ModelStates:
+def _states_sharded(architecture: Architecture, settings: StateSettings) -> ModelStates:
     """Stages 1 and 2: trained parameters flat and whole, their masters and states in parts.
 
     With optimizer offload a gradient passes through a buffer of the largest one's size.
     """
     cut, element = shards(architecture, settings), trained_element_bytes(settings)
-    offloads = settings.offload_optimizer
+    offloads = settings.sharding.offload_optimizer
     return ModelStates(
         weights=base_weight_bytes(architecture, settings),
-        trained=block_bytes(element * cut.total) if settings.uses_adapter else 0,
+        trained=block_bytes(element * cut.total) if settings.method.uses_adapter else 0,
         states=0 if offloads else _state_bytes(settings, cut.shares),
         buffers=block_bytes(element * cut.largest) if offloads else 0,
         host=host_bytes(architecture, settings),
@@ -106,22 +109,22 @@ def _states_sharded(architecture: Architecture, settings: TrainingSettings) -> M
     )
 
 
-def _all_sharded(architecture: Architecture, settings: TrainingSettings) -> ModelStates:
+def _all_sharded(architecture: Architecture, settings: StateSettings) -> ModelStates:
     """Stage 3: every parameter in parts, frozen ones one by one, trained ones flat.
 
     A bucket and the flat gradients of this rank's part are there from the start. Small parameters
     stay gathered. One rank alone has no copy of them but where parameters are on the host.
     """
     cut, element = shards(architecture, settings), trained_element_bytes(settings)
-    offloads, elsewhere = settings.offload_optimizer, settings.offload_param
-    gathers = settings.world_size > 1 or elsewhere
-    rotary = architecture.rotary_buffer_count * BYTES[settings.model_dtype]
+    offloads, elsewhere = settings.sharding.offload_optimizer, settings.sharding.offload_param
+    gathers = settings.sharding.world_size > 1 or elsewhere
+    rotary = architecture.rotary_buffer_count * BYTES[settings.base.model_dtype]
     flat = block_bytes(element * cut.share)
-    frozen = settings.finetuning_type is not FinetuningType.FULL
+    frozen = not settings.method.trains_everything
     base = base_share_bytes(architecture, settings) if frozen else flat
     return ModelStates(
         weights=rotary + (constants_bytes(architecture, settings) if elsewhere else base),
-        trained=flat if settings.uses_adapter and not elsewhere else 0,
+        trained=flat if settings.method.uses_adapter and not elsewhere else 0,
         states=0 if offloads else _state_bytes(settings, cut.shares),
         buffers=block_bytes(element * reduce_bucket_elements(architecture))
         + (0 if offloads else flat)
@@ -131,7 +134,7 @@ def _all_sharded(architecture: Architecture, settings: TrainingSettings) -> Mode
     )
 
 
-def _state_bytes(settings: TrainingSettings, shares: tuple[int, ...]) -> int:
+def _state_bytes(settings: StateSettings, shares: tuple[int, ...]) -> int:
     """fp32 masters of flat shares and the optimizer's states on them."""
     state_bytes, paged = STATE_BYTES[settings.optimizer], settings.optimizer in PAGED
     return sum(
@@ -141,7 +144,7 @@ def _state_bytes(settings: TrainingSettings, shares: tuple[int, ...]) -> int:
     )
 
 
-def _paged_bytes(settings: TrainingSettings, shares: tuple[int, ...]) -> int:
+def _paged_bytes(settings: StateSettings, shares: tuple[int, ...]) -> int:
     """States on flat shares in managed memory."""
     if settings.optimizer not in PAGED:
         return 0
@@ -154,9 +157,9 @@ def _paged_bytes(settings: TrainingSettings, shares: tuple[int, ...]) -> int:
     )
 
 
-def base_parts(architecture: Architecture, settings: TrainingSettings) -> Iterator[tuple[int, int]]:
+def base_parts(architecture: Architecture, settings: StateSettings) -> Iterator[tuple[int, int]]:
     """Bytes of one rank's part of every base parameter, and its copies."""
-    element, ranks = BYTES[settings.model_dtype], settings.world_size
+    element, ranks = BYTES[settings.base.model_dtype], settings.sharding.world_size
     for elements, copies in base_tensors(architecture):
         yield element * ceil_div(elements, ranks), copies
     linears = [
@@ -167,13 +170,13 @@ def base_parts(architecture: Architecture, settings: TrainingSettings) -> Iterat
     if architecture.encoder is not None:
         linears += [(linear, 1) for linear in architecture.encoder.linears]
     for linear, copies in linears:
-        if is_quantized(linear, settings.quantization):
-            yield ceil_div(packed_bytes(linear, settings.quantization), ranks), copies
+        if is_quantized(linear, settings.base.quantization):
+            yield ceil_div(packed_bytes(linear, settings.base.quantization), ranks), copies
         else:
             yield element * ceil_div(linear.weight_count, ranks), copies
 
 
-def base_share_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+def base_share_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Device bytes of one rank's parts of the base model."""
     parts = base_parts(architecture, settings)
     return sum(copies * block_bytes(size) for size, copies in parts) + constants_bytes(
@@ -181,11 +184,11 @@ def base_share_bytes(architecture: Architecture, settings: TrainingSettings) -> 
     )
 
 
-def constants_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+def constants_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Constants of 4-bit matrices: no parameters, so they are whole on every rank."""
-    if settings.quantization not in (Quantization.NF4, Quantization.NF4_DQ):
+    if settings.base.quantization not in (Quantization.NF4, Quantization.NF4_DQ):
         return 0
-    double = settings.quantization is Quantization.NF4_DQ
+    double = settings.base.quantization is Quantization.NF4_DQ
     return sum(
         architecture.num_hidden_layers
         * (nf4_bytes(linear.weight_count, double=double) - linear.weight_count // 2)
@@ -194,14 +197,14 @@ def constants_bytes(architecture: Architecture, settings: TrainingSettings) -> i
     )
 
 
-def whole_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+def whole_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Parameters too small to shard: norms, biases, the short sides of adapters."""
-    element, limit = BYTES[settings.model_dtype], persistent_elements(architecture)
+    element, limit = BYTES[settings.base.model_dtype], persistent_elements(architecture)
     layers = architecture.num_hidden_layers
     found = layers * norm_parameters_per_layer(architecture)
     for linear in architecture.block:
         found += layers * (linear.bias_count if linear.bias_count <= limit else 0)
-    if settings.uses_adapter:
-        for tensor in trained_tensors(architecture, settings):
+    if settings.method.uses_adapter:
+        for tensor in trained_tensors(architecture, settings.method):
             found += tensor.copies * (tensor.elements if tensor.elements <= limit else 0)
     return element * found

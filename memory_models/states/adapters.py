@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memory_models.architecture import Architecture, Linear, Role
-from memory_models.settings import ALL_LINEAR, FinetuningType, TrainingSettings
+from memory_models.settings import ALL_LINEAR, FinetuningType, Method
 from memory_models.states.weights import (
     block_parameters,
     total_parameters,
@@ -15,96 +15,95 @@ PARAMETER_BYTES = 4
 """PEFT keeps adapters of a half-precision base in fp32 (``autocast_adapter_dtype``)."""
 
 
-def is_targeted(linear: Linear, settings: TrainingSettings) -> bool:
+def is_targeted(linear: Linear, method: Method) -> bool:
     """Whether an adapter sits on this linear: on the encoder's always.
 
     Fused experts and their router are no ``nn.Linear`` and take no adapter.
     """
-    if not settings.uses_adapter or linear.count > 1 or linear.role is Role.ROUTER:
+    if not method.uses_adapter or linear.count > 1 or linear.role is Role.ROUTER:
         return False
-    if settings.lora_target == ALL_LINEAR or linear.role is Role.ENCODER:
+    if method.lora_target == ALL_LINEAR or linear.role is Role.ENCODER:
         return True
-    return linear.name in settings.lora_target
+    return linear.name in method.lora_target
 
 
-def check_targets(architecture: Architecture, settings: TrainingSettings) -> None:
+def check_targets(architecture: Architecture, method: Method) -> None:
     """Refuse target names that the model does not have, and ranks above a target's matrix.
 
     Raises:
         ValueError: naming the target or the rank.
     """
-    if not settings.uses_adapter:
+    if not method.uses_adapter:
         return
     names = architecture.target_names
-    if settings.lora_target != ALL_LINEAR:
-        for name in settings.lora_target:
+    if method.lora_target != ALL_LINEAR:
+        for name in method.lora_target:
             if name not in names:
                 raise ValueError(
                     f'lora_target "{name}" is no linear of {architecture.model_type}; '
                     f"it has {', '.join(names)}"
                 )
     sides = [
-        min(linear.in_features, linear.out_features)
-        for linear, _ in targets(architecture, settings)
+        min(linear.in_features, linear.out_features) for linear, _ in targets(architecture, method)
     ]
     if not sides:
         raise ValueError(
-            f"lora_target {settings.lora_target} matches no linear that takes an adapter"
+            f"lora_target {method.lora_target} matches no linear that takes an adapter"
         )
-    if max(settings.ranks) > min(sides):
+    if max(method.ranks) > min(sides):
         raise ValueError(
-            f"lora_rank {max(settings.ranks)} is above the smallest side, {min(sides)}, "
+            f"lora_rank {max(method.ranks)} is above the smallest side, {min(sides)}, "
             "of the matrices it adapts"
         )
 
 
-def targets(architecture: Architecture, settings: TrainingSettings) -> Iterator[tuple[Linear, int]]:
+def targets(architecture: Architecture, method: Method) -> Iterator[tuple[Linear, int]]:
     """Adapted linears and how often each stands in the model; the encoder's MLP is always adapted.
 
     Source for the encoder: the ChatTS trainer adds every linear of ``ts_encoder.mlp``.
     """
     for linear in architecture.block:
-        if is_targeted(linear, settings):
+        if is_targeted(linear, method):
             yield linear, architecture.num_hidden_layers
-    if architecture.encoder is not None and settings.uses_adapter:
+    if architecture.encoder is not None and method.uses_adapter:
         for linear in architecture.encoder.linears:
             yield linear, 1
 
 
-def adapter_parameters_on(linear: Linear, settings: TrainingSettings) -> int:
+def adapter_parameters_on(linear: Linear, method: Method) -> int:
     """Trained elements of the adapter on one linear.
 
     LoRA: A [R, in] and B [out, R]. DoRA: a magnitude [out] more. AdaLoRA: singular values [R].
     Source: peft/tuners/lora/layer.py, adalora/layer.py.
     """
-    rank = sum(settings.ranks)
+    rank = sum(method.ranks)
     count = rank * (linear.in_features + linear.out_features)
-    if settings.finetuning_type is FinetuningType.DORA:
+    if method.finetuning_type is FinetuningType.DORA:
         count += linear.out_features
-    if settings.finetuning_type is FinetuningType.ADALORA:
+    if method.is_adalora:
         count += rank
     return count
 
 
-def adapter_parameters(architecture: Architecture, settings: TrainingSettings) -> int:
+def adapter_parameters(architecture: Architecture, method: Method) -> int:
     """Trained elements of all adapters."""
     return sum(
-        copies * adapter_parameters_on(linear, settings)
-        for linear, copies in targets(architecture, settings)
+        copies * adapter_parameters_on(linear, method)
+        for linear, copies in targets(architecture, method)
     )
 
 
-def trainable_parameters(architecture: Architecture, settings: TrainingSettings) -> int:
+def trainable_parameters(architecture: Architecture, method: Method) -> int:
     """Elements that receive a gradient, by method.
 
     Raises:
         ValueError: more layers to train than the model has.
     """
-    if settings.uses_adapter:
-        return adapter_parameters(architecture, settings)
-    if settings.finetuning_type is FinetuningType.FULL:
+    if method.uses_adapter:
+        return adapter_parameters(architecture, method)
+    if method.finetuning_type is FinetuningType.FULL:
         return total_parameters(architecture)
-    layers = settings.freeze_trainable_layers
+    layers = method.freeze_trainable_layers
     if layers > architecture.num_hidden_layers:
         raise ValueError(
             f"freeze_trainable_layers {layers} is above the model's "

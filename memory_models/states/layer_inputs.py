@@ -6,21 +6,16 @@ Notation: B micro batch, S tokens, n = B x S, D hidden, F MLP, H query heads, A 
 from __future__ import annotations
 
 from memory_models.architecture import Architecture, Linear, Role
-from memory_models.settings import Dtype, Quantization, TrainingSettings
+from memory_models.settings import Dtype, Quantization, StateSettings, TrainingSettings
 from memory_models.states.precision import precision
 
 READS_STREAM = frozenset({Role.QUERY, Role.KEY, Role.VALUE, Role.QKV})
 READS_MLP_INPUT = frozenset({Role.GATE, Role.UP, Role.GATE_UP})
 
 
-def tokens(settings: TrainingSettings) -> int:
-    """Decoder positions of one micro-batch, n = B x S."""
-    return settings.rows * settings.sequence_length
-
-
 def boundary_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
     """Bytes of one block's input [B, S, D], in the stream's dtype: one checkpoint."""
-    return tokens(settings) * architecture.hidden_size * precision(settings).residual
+    return settings.tokens * architecture.hidden_size * precision(settings.arithmetic).residual
 
 
 def int8_input_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
@@ -30,13 +25,13 @@ def int8_input_bytes(architecture: Architecture, settings: TrainingSettings) -> 
     outputs [n, D] in the stream's dtype, attention's [n, HA], and the MLP's product [n, F].
     Source: bitsandbytes autograd/_functions.py (MatMul8bitLt, ``ctx.tensors``).
     """
-    if settings.quantization is not Quantization.INT8:
+    if settings.base.quantization is not Quantization.INT8:
         return 0
-    flow = precision(settings)
+    flow = precision(settings.arithmetic)
     widths = {"attention": flow.residual, "mlp": flow.residual, Role.OUTPUT.value: flow.operand}
     groups = {_input_group(linear): linear.in_features for linear in architecture.block}
     held = sum(width * widths.get(group, flow.projected) for group, width in groups.items())
-    return tokens(settings) * held
+    return settings.tokens * held
 
 
 def _input_group(linear: Linear) -> str:
@@ -48,12 +43,12 @@ def _input_group(linear: Linear) -> str:
     return linear.role.value
 
 
-def autocast_cache_bytes(trained_elements: int, settings: TrainingSettings) -> int:
+def autocast_cache_bytes(trained_elements: int, settings: StateSettings) -> int:
     """Bytes of the half-precision copies of trained fp32 weights, cached during forward.
 
     Source: torch autocast caches casts of leaf weights that require a gradient.
     """
-    if settings.packed_ranks:
-        return 0  # a pack's adapters cast their matrices themselves, linear by linear
-    fp32 = settings.uses_adapter or settings.model_dtype is Dtype.FP32
-    return 2 * trained_elements if settings.autocast is not None and fp32 else 0
+    if settings.method.adapter_ranks:
+        return 0  # multi-LoRA adapters cast their matrices themselves, linear by linear
+    fp32 = settings.method.uses_adapter or settings.base.model_dtype is Dtype.FP32
+    return 2 * trained_elements if settings.base.autocast is not None and fp32 else 0

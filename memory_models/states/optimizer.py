@@ -6,13 +6,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from memory_models.architecture import Architecture, Norm
-from memory_models.bounds.intervals import block_bytes
+from memory_models.rounding import block_bytes
 from memory_models.settings import (
     Dtype,
     FinetuningType,
     LossKernel,
+    Method,
     Optimizer,
-    TrainingSettings,
+    StateSettings,
 )
 from memory_models.states.adapters import PARAMETER_BYTES, targets, trainable_parameters
 from memory_models.states.storage import BYTES
@@ -44,12 +45,12 @@ class Tensor(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def trained_tensors(architecture: Architecture, settings: TrainingSettings) -> tuple[Tensor, ...]:
+def trained_tensors(architecture: Architecture, method: Method) -> tuple[Tensor, ...]:
     """Every trained tensor, grouped by shape; elements add up to ``trainable_parameters``."""
-    if settings.uses_adapter:
-        return tuple(_adapter_tensors(architecture, settings))
-    full = settings.finetuning_type is FinetuningType.FULL
-    layers = architecture.num_hidden_layers if full else settings.freeze_trainable_layers
+    if method.uses_adapter:
+        return tuple(_adapter_tensors(architecture, method))
+    full = method.trains_everything
+    layers = architecture.num_hidden_layers if full else method.freeze_trainable_layers
     found = []
     for linear in architecture.block:
         # Experts are one fused tensor [E, out, in] a matrix; its rows are E x out.
@@ -67,16 +68,16 @@ def trained_tensors(architecture: Architecture, settings: TrainingSettings) -> t
     return tuple(found)
 
 
-def _adapter_tensors(architecture: Architecture, settings: TrainingSettings) -> list[Tensor]:
+def _adapter_tensors(architecture: Architecture, method: Method) -> list[Tensor]:
     found = []
-    on = tuple(targets(architecture, settings))
-    pairs = [(rank, target) for rank in settings.ranks for target in on]
+    on = tuple(targets(architecture, method))
+    pairs = [(rank, target) for rank in method.ranks for target in on]
     for rank, (linear, copies) in pairs:
         found.append(Tensor(rows=rank, columns=linear.in_features, copies=copies))
         found.append(Tensor(rows=linear.out_features, columns=rank, copies=copies))
-        if settings.finetuning_type is FinetuningType.DORA:
+        if method.finetuning_type is FinetuningType.DORA:
             found.append(Tensor(rows=1, columns=linear.out_features, copies=copies))
-        if settings.finetuning_type is FinetuningType.ADALORA:
+        if method.is_adalora:
             found.append(Tensor(rows=1, columns=rank, copies=copies))
     return found
 
@@ -105,19 +106,19 @@ def _outer_tensors(architecture: Architecture) -> list[Tensor]:
     return found
 
 
-def trained_element_bytes(settings: TrainingSettings) -> int:
+def trained_element_bytes(settings: StateSettings) -> int:
     """Bytes of one trained element and of its gradient: fp32 adapters, else as loaded."""
-    if settings.uses_adapter and not settings.uniform_dtype:
+    if settings.method.uses_adapter and not settings.sharding.one_dtype:
         return PARAMETER_BYTES
-    return BYTES[settings.model_dtype]
+    return BYTES[settings.base.model_dtype]
 
 
-def gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+def gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of all gradients, each in its parameter's dtype, on one unsharded rank."""
     element = trained_element_bytes(settings)
     return sum(
         tensor.copies * block_bytes(tensor.elements * element)
-        for tensor in trained_tensors(architecture, settings)
+        for tensor in trained_tensors(architecture, settings.method)
     )
 
 
@@ -171,7 +172,7 @@ STATE_BYTES = {
 PAGED = frozenset({Optimizer.PAGED_ADAMW_8BIT, Optimizer.PAGED_ADAMW_32BIT})
 
 
-def optimizer_state_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+def optimizer_state_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Device bytes of the optimizer's states on one unsharded rank, after the first step.
 
     AdaLoRA keeps an importance, its average and its spread for every trained element beside them.
@@ -179,28 +180,28 @@ def optimizer_state_bytes(architecture: Architecture, settings: TrainingSettings
     """
     state_bytes = STATE_BYTES[settings.optimizer]
     importance = 0
-    if settings.finetuning_type is FinetuningType.ADALORA:
-        importance = ADALORA_IMPORTANCE_BYTES * trainable_parameters(architecture, settings)
+    if settings.method.is_adalora:
+        importance = ADALORA_IMPORTANCE_BYTES * trainable_parameters(architecture, settings.method)
     element, paged = trained_element_bytes(settings), settings.optimizer in PAGED
     return importance + sum(
         tensor.copies * state_bytes(tensor, element, paged=paged)
-        for tensor in trained_tensors(architecture, settings)
+        for tensor in trained_tensors(architecture, settings.method)
     )
 
 
-def paged_state_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+def paged_state_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of states in managed memory: outside the allocator, able to leave the device."""
     if settings.optimizer not in PAGED:
         return 0
     eight_bit = settings.optimizer is Optimizer.PAGED_ADAMW_8BIT
     return sum(
         tensor.copies * (2 if eight_bit and not tensor.embedding else 8) * tensor.elements
-        for tensor in trained_tensors(architecture, settings)
+        for tensor in trained_tensors(architecture, settings.method)
         if tensor.elements >= SMALLEST_PAGED
     )
 
 
-def step_transient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+def step_transient_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes that the optimizer's step takes on top of weights, gradients and states.
 
     ``adamw_torch`` runs foreach on a GPU: the square roots of all second moments at once, in the
@@ -211,33 +212,33 @@ def step_transient_bytes(architecture: Architecture, settings: TrainingSettings)
     """
     element = trained_element_bytes(settings)
     if settings.optimizer is Optimizer.ADAMW_TORCH:
-        return element * trainable_parameters(architecture, settings)
+        return element * trainable_parameters(architecture, settings.method)
     if settings.optimizer is Optimizer.ADAFACTOR:
-        largest = max(t.elements for t in trained_tensors(architecture, settings))
+        largest = max(t.elements for t in trained_tensors(architecture, settings.method))
         copies = 2 if element == 4 else 4
         return 4 * largest * copies
     return 0
 
 
-def tied_gradient_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+def tied_gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of one gradient [V, D] of a tied embedding; 0 where it is untied or frozen.
 
     In backward the head's gradient waits for the embedding's, and their sum is a third tensor;
     with accumulation the sum of earlier micro-batches is there as well.
     Source: torch/csrc/autograd/input_buffer.cpp.
     """
-    if settings.finetuning_type is not FinetuningType.FULL:
+    if not settings.method.trains_everything:
         return 0
     if not architecture.tie_word_embeddings:
         return 0
     return embedding_parameters(architecture) * trained_element_bytes(settings)
 
 
-def tied_sum_in_place(settings: TrainingSettings) -> bool:
+def tied_sum_in_place(settings: StateSettings) -> bool:
     """Whether the head's gradient of a tied embedding takes the sum with the embedding's in place.
 
     A fresh one does (cast by autocast, or made by the fused loss); a product's is a view, and the
     sum is a tensor more. Source: torch/csrc/autograd/input_buffer.cpp.
     """
-    cast = settings.autocast is not None and settings.model_dtype is Dtype.FP32
+    cast = settings.base.autocast is not None and settings.base.model_dtype is Dtype.FP32
     return cast or settings.loss_kernel is LossKernel.FUSED

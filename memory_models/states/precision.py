@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memory_models.settings import Dtype, TrainingSettings
+from memory_models.settings import Arithmetic, Dtype
 from memory_models.states.storage import BYTES
 
 
@@ -22,21 +22,22 @@ class Precision:
     """A linear makes its own half-precision copy of what it reads (autocast of an fp32 stream)."""
 
 
-def precision(settings: TrainingSettings) -> Precision:
+def precision(arithmetic: Arithmetic) -> Precision:
     """Dtypes under the reference recipe.
 
     A half-precision model flows in its own dtype, under autocast or not. An fp32 model under
     autocast keeps an fp32 stream around half-precision products. A quantised base has fp32
     embeddings and norms (``prepare_model_for_kbit_training``), so its stream is fp32, and
     bitsandbytes returns a linear's output in its input's dtype.
-    Under DeepSpeed everything has one dtype and nothing is cast (``recipes.as_run``).
+    Under DeepSpeed everything has one dtype and nothing is cast (``effective_settings``).
     Source: torch/amp/autocast_mode.py; bitsandbytes nn/modules.py (Linear4bit.forward).
     """
-    if settings.upcasts_base:
-        operand = 4 if settings.autocast is None else BYTES[settings.autocast]
+    base = arithmetic.base
+    if arithmetic.upcasts_base:
+        operand = 4 if base.autocast is None else BYTES[base.autocast]
         return Precision(operand=operand, residual=4, projected=4, casts_input=operand < 4)
-    if settings.model_dtype is not Dtype.FP32:
+    if base.model_dtype is not Dtype.FP32:
         return Precision(operand=2, residual=2, projected=2, casts_input=False)
-    if settings.autocast is None:
+    if base.autocast is None:
         return Precision(operand=4, residual=4, projected=4, casts_input=False)
     return Precision(operand=2, residual=4, projected=2, casts_input=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from memory_models.architecture import Architecture, Linear, Norm
-from memory_models.bounds.intervals import block_bytes
-from memory_models.settings import Dtype, Quantization, TrainingSettings
+from memory_models.rounding import block_bytes
+from memory_models.settings import Dtype, Quantization, StateSettings
 from memory_models.states.storage import BYTES, nf4_bytes
 from memory_models.units import ceil_div, round_up
 
@@ -100,7 +100,7 @@ def packed_bytes(linear: Linear, quantization: Quantization | None) -> int:
 def quantized_weight_bytes(linear: Linear, quantization: Quantization) -> int:
     """Bytes of one matrix in quantised storage, constants included.
 
-    int8: one byte an element and an fp32 scale a row. NF4: see ``dtypes.nf4_bytes``.
+    int8: one byte an element and an fp32 scale a row. NF4: see ``nf4_bytes``.
     Source: bitsandbytes, nn/modules.py (Linear8bitLt, Linear4bit).
     """
     if quantization is Quantization.INT8:
@@ -152,14 +152,14 @@ def weight_bytes(
     return total
 
 
-def base_weight_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+def base_weight_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of the base model's parameters and buffers on one unsharded rank.
 
     ``prepare_model_for_kbit_training`` casts every half-precision parameter that is not 4-bit to
     fp32: embedding, head, norms and biases. Source: peft/utils/other.py. DeepSpeed casts them back.
     """
-    rotary = architecture.rotary_buffer_count * BYTES[settings.model_dtype]
-    dtype, quantization = settings.model_dtype, settings.quantization
+    rotary = architecture.rotary_buffer_count * BYTES[settings.base.model_dtype]
+    dtype, quantization = settings.base.model_dtype, settings.base.quantization
     return weight_bytes(architecture, dtype, quantization, upcast=settings.upcasts_base) + rotary
 
 

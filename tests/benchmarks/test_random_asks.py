@@ -43,8 +43,8 @@ def test_an_ask_is_run_with_its_own_settings() -> None:
     ask = small()
     found = asked(ask, base_plan(ask))
     assert found.admitted
-    assert found.plan.learning.lora_rank == 16
-    assert found.plan.learning.num_train_epochs == 2
+    assert found.plan.learning.method.lora_rank == 16
+    assert found.plan.learning.optimization.num_train_epochs == 2
     assert found.plan.hardware.effective_batch_size == 8
 
 
@@ -54,7 +54,7 @@ def test_a_pack_of_too_many_on_a_small_card_is_refused() -> None:
     found = asked(ask, base_plan(ask))
     assert not found.admitted
     assert found.ratio > 1
-    assert found.plan.hardware.micro_batch_size == 8
+    assert found.plan.hardware.batch.micro_batch_size == 8
 
 
 def test_bars_count_what_ran_out_of_memory_and_what_was_refused_for_nothing() -> None:

@@ -104,7 +104,11 @@ def test_a_job_for_several_machines_holds_the_shared_batch(tmp_path: Path, plan:
     )
     job = msgspec.json.decode((tmp_path / "here" / "job.json").read_bytes(), type=Job)
     found = job.plan.hardware
-    assert (found.world_size, found.micro_batch_size, found.gradient_accumulation_steps) == (
+    assert (
+        found.sharding.world_size,
+        found.batch.micro_batch_size,
+        found.batch.gradient_accumulation_steps,
+    ) == (
         2,
         2,
         1,

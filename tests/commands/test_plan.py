@@ -101,16 +101,24 @@ def test_settings_carry_the_names_of_their_flags(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr + done.stdout
     found = read_plan(tmp_path / "here.json")
     learning, hardware = found.learning, found.hardware
-    assert (learning.finetuning_type, learning.lora_rank, learning.alpha) == ("dora", 16, 8.0)
-    assert learning.lora_target == ("q_proj", "v_proj")
-    assert (learning.cutoff_len, learning.effective_batch_size) == (512, 8)
-    assert (learning.num_train_epochs, learning.learning_rate, learning.seed) == (2, 1e-4, 7)
-    assert (hardware.world_size, hardware.micro_batch_size) == (2, 2)
-    assert hardware.gradient_accumulation_steps == 2
-    assert hardware.gradient_checkpointing
-    assert (hardware.attention, hardware.loss_kernel) == ("eager", "plain")
-    assert (hardware.quantization, hardware.zero_stage) == ("nf4", 0)
-    assert hardware.autocast == "fp16"
+    assert (learning.method.finetuning_type, learning.method.lora_rank, learning.method.alpha) == (
+        "dora",
+        16,
+        8.0,
+    )
+    assert learning.method.lora_target == ("q_proj", "v_proj")
+    assert (learning.data.cutoff_len, learning.optimization.effective_batch_size) == (512, 8)
+    assert (
+        learning.optimization.num_train_epochs,
+        learning.optimization.learning_rate,
+        learning.seed,
+    ) == (2, 1e-4, 7)
+    assert (hardware.sharding.world_size, hardware.batch.micro_batch_size) == (2, 2)
+    assert hardware.batch.gradient_accumulation_steps == 2
+    assert hardware.batch.gradient_checkpointing
+    assert (hardware.kernels.attention, hardware.kernels.loss_kernel) == ("eager", "plain")
+    assert (hardware.base.quantization, hardware.sharding.zero_stage) == ("nf4", 0)
+    assert hardware.base.autocast == "fp16"
 
 
 def test_a_pipe_gets_the_same_words_without_colour_or_bars(tmp_path: Path) -> None:
@@ -206,7 +214,7 @@ def test_checkpoints_of_some_layers_are_said_with_the_models_number(tmp_path: Pa
     assert re.search(r"checkpointing \d+ of 48 layers", plan(tmp_path, *words).stdout)
     pinned = plan(tmp_path, *words, "--checkpointed-layers", "40", "--output", "here.json").stdout
     assert "checkpointing 40 of 48 layers" in pinned
-    assert read_plan(tmp_path / "here.json").hardware.checkpointed_layers == 40
+    assert read_plan(tmp_path / "here.json").hardware.batch.checkpointed_layers == 40
     assert "checkpointing on" in plan(tmp_path, *words, "--checkpointed-layers", "all").stdout
 
 

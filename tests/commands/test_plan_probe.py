@@ -98,7 +98,7 @@ def test_the_probed_plan_is_the_fastest_that_was_measured(tmp_path: Path) -> Non
     assert len(points) == len(ran)
     (chosen,) = [row for row in ran if row["chosen"]]
     written = read_plan(tmp_path / document["path"])
-    assert written.hardware.micro_batch_size == chosen["hardware"]["micro_batch_size"]
+    assert written.hardware.batch.micro_batch_size == chosen["hardware"]["micro_batch_size"]
     assert written.memory.process_bytes.expected == chosen["process_bytes"]
     assert written.time.basis == "measured: probe on this machine"
     assert written.time.relative_error == 0.15

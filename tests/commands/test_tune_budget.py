@@ -100,7 +100,7 @@ def test_forecast_counts_the_evaluations_of_trials_and_of_the_full_run(tmp_path:
     costs, taught = costs_of(plan, places=1, gain=1.0)
     assert not taught
     assert costs.steps == plan.time.total_steps
-    assert costs.full_evaluations == plan.learning.num_train_epochs + 1
+    assert costs.full_evaluations == plan.learning.optimization.num_train_epochs + 1
 
 
 def test_next_search_starts_from_what_the_last_one_took(

@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from memory_models.estimate import estimate_memory
-from memory_models.settings import Dtype, FinetuningType, Quantization, TrainingSettings
+from memory_models.settings import (
+    Dtype,
+    FinetuningType,
+    Quantization,
+    TrainingSettings,
+    from_flat,
+)
 from memory_models.states.adapters import trainable_parameters
 from memory_models.states.chatts_remote_code import as_released
 from memory_models.states.storage import nf4_bytes
@@ -22,10 +28,10 @@ from memory_models.states.weights import (
     quantized_linears,
     total_parameters,
 )
-from tsplanner.commands.experiment import as_recorded, experiment_subject
 from tsplanner.errors import UsageError
 from tsplanner.models.source import read_model
 from tsplanner.planner.experiments.recorded import Experiment, experiment_names, read_experiment
+from tsplanner.planner.experiments.replayed import as_recorded, experiment_subject
 from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.steps import Rounding
 
@@ -112,9 +118,9 @@ def test_two_2080_ti_work_with_22_gib_and_not_with_11(name, tmp_path):
 def test_parameter_offload_is_what_makes_room_and_optimizer_offload_is_not(tmp_path):
     """ZeRO-3 of 14B on two 2080 Ti: 0.1 GB by the optimizer's states, over 10 GiB by parameters."""
     found = read_experiment("chatts-14b_rtx-2080-ti_lora-r8-zero3")
-    neither = replace(found, pins=replace(found.pins, offload_param=False, offload_optimizer=False))
-    optimizer = replace(found, pins=replace(found.pins, offload_param=False))
-    param = replace(found, pins=replace(found.pins, offload_optimizer=False))
+    neither = replace(found, pins=found.pins.with_(offload_param=False, offload_optimizer=False))
+    optimizer = replace(found, pins=found.pins.with_(offload_param=False))
+    param = replace(found, pins=found.pins.with_(offload_optimizer=False))
     needs = {
         key: on(run, "2x-rtx-2080-ti-22gib", tmp_path).needs_bytes
         for key, run in (("none", neither), ("optimizer", optimizer), ("param", param))
@@ -129,7 +135,8 @@ def test_qlora_holds_9_30_gib_of_14b_and_not_7():
     """13,317,611,520 linears at 0.515869 bytes, embedding and head of 1,557,135,360 at two."""
     linears = sum(linear.weight_count * copies for linear, copies in quantized_linears(CHATTS_14B))
     one = next(linear for linear, _ in quantized_linears(CHATTS_14B))
-    settings = TrainingSettings(
+    settings = from_flat(
+        TrainingSettings,
         quantization=Quantization.NF4_DQ,
         model_dtype=Dtype.FP16,
         autocast=Dtype.FP16,
@@ -141,16 +148,19 @@ def test_qlora_holds_9_30_gib_of_14b_and_not_7():
     assert nf4_bytes(one.weight_count, double=True) / one.weight_count == pytest.approx(
         0.515869, abs=5e-5
     )
-    assert base_weight_bytes(CHATTS_14B, settings) / GIB == pytest.approx(9.30, abs=0.005)
-    assert base_weight_bytes(CHATTS_8B, settings) / GIB == pytest.approx(5.69, abs=0.005)
-    released = base_weight_bytes(as_released(CHATTS_14B), settings)
+    assert base_weight_bytes(CHATTS_14B, settings.states) / GIB == pytest.approx(9.30, abs=0.005)
+    assert base_weight_bytes(CHATTS_8B, settings.states) / GIB == pytest.approx(5.69, abs=0.005)
+    released = base_weight_bytes(as_released(CHATTS_14B), settings.states)
     assert released / GIB == pytest.approx(10.05, abs=0.005)
 
 
 def test_full_14b_needs_238_gb_and_not_80():
     """16 bytes for each of 14,876,137,488 parameters, before any activation."""
-    settings = TrainingSettings(
-        finetuning_type=FinetuningType.FULL, model_dtype=Dtype.FP32, autocast=Dtype.FP16
+    settings = from_flat(
+        TrainingSettings,
+        finetuning_type=FinetuningType.FULL,
+        model_dtype=Dtype.FP32,
+        autocast=Dtype.FP16,
     )
 
     peak = estimate_memory(CHATTS_14B, settings).peak_allocated_bytes.expected
@@ -183,9 +193,9 @@ def test_parameters_are_those_of_the_released_checkpoints(model, total):
 )
 def test_lora_trains_the_encoder_too(architecture, rank, trained):
     """q, k, v of every layer and the five linears of the encoder: no "under a million"."""
-    settings = TrainingSettings(lora_rank=rank, lora_target=QKV)
+    settings = from_flat(TrainingSettings, lora_rank=rank, lora_target=QKV)
 
-    assert trainable_parameters(architecture, settings) == trained
+    assert trainable_parameters(architecture, settings.method) == trained
 
 
 def plan(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -221,9 +231,10 @@ def test_plan_of_a_run_that_works_is_a_plan_with_its_settings(tmp_path):
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     made = document["plan"]
-    assert made["learning"]["lora_target"] == ["q_proj", "k_proj", "v_proj"]
-    assert made["hardware"]["quantization"] == "nf4-dq"
-    assert (made["hardware"]["world_size"], made["hardware"]["micro_batch_size"]) == (2, 1)
+    assert made["learning"]["method"]["lora_target"] == ["q_proj", "k_proj", "v_proj"]
+    assert made["hardware"]["base"]["quantization"] == "nf4-dq"
+    assert made["hardware"]["sharding"]["world_size"] == 2
+    assert made["hardware"]["batch"]["micro_batch_size"] == 1
     assert made["model"]["parameters_trainable"] == 9_020_480
     assert made["time"]["total_steps"] == 78
     found = document["experiment"]
@@ -272,7 +283,7 @@ def test_without_a_name_the_runs_are_listed(tmp_path):
     [
         (("model:", "modell:"), 'unknown key "modell". Did you mean "model"?'),
         (("lora_rank: 16", "lora_rnak: 16"), 'learning: unknown key "lora_rnak"'),
-        (("zero_stage: 0", "zero_stage: [0]"), "Expected `int"),
+        (("zero_stage: 0", "zero_stage: [0]"), "zero_stage must be a whole number"),
         (("recorded:", "recorded: 3\nx:"), "unknown key"),
     ],
 )

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from memory_models.settings import Dtype
+from memory_models.settings import Dtype, from_flat
 from tsplanner.exporters.deepspeed import DEFAULT_LIVE_ELEMENTS, render
-from tsplanner.planner.plan import HardwareSettings, ModelRef
+from tsplanner.planner.plan import ModelRef
+from tsplanner.planner.settings import HardwareSettings
 
 LLAMA = {
     "model_type": "llama",
@@ -26,7 +27,7 @@ class FakePlan:
     """The two parts of a plan that the configuration is made of."""
 
     def __init__(self, config: dict[str, object], **hardware: Any) -> None:
-        self.hardware = HardwareSettings(**hardware)
+        self.hardware = from_flat(HardwareSettings, **hardware)
         self.model = ModelRef(
             name="toy",
             path=None,

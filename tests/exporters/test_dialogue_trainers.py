@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from memory_models.settings import FinetuningType, Kernels
+from memory_models.settings import DecoderKernels, FinetuningType
 from tests.support.golden import CASES, CHATTS_ROWS, FREEZE, FULL, Case, case
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.launch import ExportFile
@@ -85,7 +85,9 @@ def test_learning_settings_are_the_plans(name: str, keys: tuple[str, ...]) -> No
 def test_lean_kernels_let_axolotl_take_its_own() -> None:
     """A plan on reference kernels turns them off."""
     assert said("axolotl", case("qwen2.5-7b"))["lora_mlp_kernel"] is False
-    assert "lora_mlp_kernel" not in said("axolotl", case("qwen2.5-7b", kernels=Kernels.LEAN))
+    assert "lora_mlp_kernel" not in said(
+        "axolotl", case("qwen2.5-7b", kernels=DecoderKernels.FUSED)
+    )
 
 
 def test_a_tokenizer_elsewhere_is_named_or_asked_to_be_copied() -> None:

@@ -121,9 +121,12 @@ def test_an_export_keeps_the_effective_batch(name: str, sort: str, nodes: int) -
     plan, files = SORTS[sort], rendered(name, sort, nodes)
     ranks = launched_ranks(files, nodes)
     spread_out = spread(plan, nodes).hardware
-    micro, accumulation = spread_out.micro_batch_size, spread_out.gradient_accumulation_steps
-    assert ranks == spread_out.world_size
-    assert ranks * micro * accumulation == plan.learning.effective_batch_size
+    micro, accumulation = (
+        spread_out.batch.micro_batch_size,
+        spread_out.batch.gradient_accumulation_steps,
+    )
+    assert ranks == spread_out.sharding.world_size
+    assert ranks * micro * accumulation == plan.learning.optimization.effective_batch_size
 
 
 @every_export
@@ -174,7 +177,7 @@ def test_an_export_says_what_was_never_tried(name: str, sort: str, nodes: int) -
     """More than two GPUs, or several machines, are planned by formula alone."""
     files = rendered(name, sort, nodes)
     commented = [file.text for file in files if not file.name.endswith((".json", ".py", ".txt"))]
-    untried = nodes > 1 or SORTS[sort].hardware.world_size > 2
+    untried = nodes > 1 or SORTS[sort].hardware.sharding.world_size > 2
     for text in commented:
         assert ("# Planned by formula" in text) is untried
 

@@ -57,9 +57,9 @@ def test_machines_share_the_effective_batch(
     """Accumulation shrinks first, then the micro-batch; the product stays 32."""
     hardware = spread(on_gpus(ranks, micro_batch_size=micro), nodes).hardware
     assert (
-        hardware.world_size,
-        hardware.micro_batch_size,
-        hardware.gradient_accumulation_steps,
+        hardware.sharding.world_size,
+        hardware.batch.micro_batch_size,
+        hardware.batch.gradient_accumulation_steps,
     ) == expected
 
 
@@ -160,10 +160,10 @@ def test_accelerate_and_deepspeed_say_the_same(sort: str) -> None:
     plan = SORTS[sort]
     found = yaml.safe_load(only("accelerate", plan, "accelerate.yaml"))["deepspeed_config"]
     zero = json.loads(only("deepspeed", plan, "ds_config.json"))["zero_optimization"]
-    assert found["zero_stage"] == zero["stage"] == plan.hardware.zero_stage
+    assert found["zero_stage"] == zero["stage"] == plan.hardware.sharding.zero_stage
     assert (found["offload_param_device"] == "cpu") is ("offload_param" in zero)
     assert (found["offload_optimizer_device"] == "cpu") is ("offload_optimizer" in zero)
-    assert found["gradient_accumulation_steps"] == plan.hardware.gradient_accumulation_steps
+    assert found["gradient_accumulation_steps"] == plan.hardware.batch.gradient_accumulation_steps
 
 
 def test_the_deepspeed_file_is_what_the_worker_itself_uses() -> None:

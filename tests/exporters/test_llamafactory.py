@@ -94,7 +94,7 @@ def test_the_effective_batch_stays(name: str) -> None:
     """32 rows a step, on however many ranks."""
     each = CASES["llamafactory"][name]
     found = said(each)
-    ranks = spread(each.plan, each.options.nodes).hardware.world_size
+    ranks = spread(each.plan, each.options.nodes).hardware.sharding.world_size
     assert ranks * found["per_device_train_batch_size"] * found["gradient_accumulation_steps"] == 32
 
 

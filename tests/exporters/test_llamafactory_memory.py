@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from memory_models.settings import changed
 from memory_models.units import GIB
 from tests.exporters.test_llamafactory import written
 from tests.support.golden import CASES, Case, case
@@ -58,7 +59,7 @@ def test_what_no_longer_fits_is_refused_with_what_would() -> None:
     assert sentence.endswith("or give --force.")
     size = int(sentence.split("--micro-batch-size ")[1].split(",", maxsplit=1)[0])
     smaller = short_of_memory(26)
-    hardware = replace(
+    hardware = changed(
         smaller.plan.hardware, micro_batch_size=size, gradient_accumulation_steps=32 // size
     )
     assert written(Case(replace(smaller.plan, hardware=hardware), smaller.options))

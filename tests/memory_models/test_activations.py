@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from memory_models.settings import Dtype, FinetuningType, Quantization, TrainingSettings
+from memory_models.settings import (
+    Dtype,
+    FinetuningType,
+    Quantization,
+    TrainingSettings,
+    changed,
+    from_flat,
+)
 from memory_models.states.layer_inputs import (
     autocast_cache_bytes,
     boundary_bytes,
     int8_input_bytes,
-    tokens,
 )
 from memory_models.states.precision import precision
 from tests.support.toy_decoder import TOY
 
-SHORT = TrainingSettings(sequence_length=10, micro_batch_size=3)
+SHORT = from_flat(TrainingSettings, sequence_length=10, micro_batch_size=3)
 
 
 def test_tokens_are_sequences_times_their_length() -> None:
     """Three sequences of ten positions."""
-    assert tokens(SHORT) == 30
+    assert SHORT.tokens == 30
 
 
 @pytest.mark.parametrize(
@@ -38,20 +42,20 @@ def test_tokens_are_sequences_times_their_length() -> None:
 )
 def test_a_checkpoint_is_the_stream_in_its_own_dtype(values: dict[str, object], size: int) -> None:
     """[30, 8] elements; a quantised or fp32 base has an fp32 stream, autocast or not."""
-    settings = replace(SHORT, **values)  # type: ignore[arg-type]
+    settings = changed(SHORT, **values)  # type: ignore[arg-type]
     assert boundary_bytes(TOY, settings) == size
 
 
 def test_an_fp32_model_without_autocast_computes_in_fp32() -> None:
     """Operands, stream and outputs are four bytes wide and nothing is cast."""
-    flow = precision(TrainingSettings(model_dtype=Dtype.FP32, autocast=None))
+    flow = precision(from_flat(TrainingSettings, model_dtype=Dtype.FP32, autocast=None).arithmetic)
     assert (flow.operand, flow.residual, flow.projected, flow.casts_input) == (4, 4, 4, False)
 
 
 def test_int8_products_hold_what_they_read() -> None:
     """A token: two norms' outputs 2 x 8 x 4, attention's 8 x 2, the MLP's product 16 x 4: 144."""
-    assert int8_input_bytes(TOY, replace(SHORT, quantization=Quantization.INT8)) == 30 * 144
-    assert int8_input_bytes(TOY, replace(SHORT, quantization=Quantization.NF4)) == 0
+    assert int8_input_bytes(TOY, changed(SHORT, quantization=Quantization.INT8)) == 30 * 144
+    assert int8_input_bytes(TOY, changed(SHORT, quantization=Quantization.NF4)) == 0
 
 
 @pytest.mark.parametrize(
@@ -67,5 +71,5 @@ def test_autocast_caches_half_precision_copies_of_trained_fp32_weights(
     values: dict[str, object], size: int
 ) -> None:
     """A hundred fp32 elements: two bytes each, none where they are half precision already."""
-    settings = TrainingSettings(**values)  # type: ignore[arg-type]
-    assert autocast_cache_bytes(100, settings) == size
+    settings = from_flat(TrainingSettings, **values)  # type: ignore[arg-type]
+    assert autocast_cache_bytes(100, settings.states) == size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memory_models.architecture import Architecture
-from memory_models.settings import ADAPTER_METHODS, FinetuningType, TrainingSettings
+from memory_models.settings import FinetuningType, TrainingSettings, from_flat
 from memory_models.states.adapters import check_targets, trainable_parameters
 from tests.support.toy_decoder import EXPERTS, TOY, WITH_ENCODER
 
@@ -28,41 +28,45 @@ from tests.support.toy_decoder import EXPERTS, TOY, WITH_ENCODER
 )
 def test_trained_parameters_are_counted_by_method(method: FinetuningType, count: int) -> None:
     """What receives a gradient, worked out by hand on the toy."""
-    settings = TrainingSettings(finetuning_type=method, lora_rank=2, freeze_trainable_layers=1)
-    assert trainable_parameters(TOY, settings) == count
+    settings = from_flat(
+        TrainingSettings, finetuning_type=method, lora_rank=2, freeze_trainable_layers=1
+    )
+    assert trainable_parameters(TOY, settings.method) == count
 
 
 def test_named_targets_alone_get_an_adapter() -> None:
     """Rank 1 on q, k, v: 16 + 12 + 12 a block, two blocks."""
-    settings = TrainingSettings(lora_rank=1, lora_target=("q_proj", "k_proj", "v_proj"))
-    assert trainable_parameters(TOY, settings) == 80
+    settings = from_flat(TrainingSettings, lora_rank=1, lora_target=("q_proj", "k_proj", "v_proj"))
+    assert trainable_parameters(TOY, settings.method) == 80
 
 
 @pytest.mark.parametrize("target", ["all-linear", ("q_proj",)])
 def test_the_encoders_mlp_always_gets_an_adapter(target: tuple[str, ...] | str) -> None:
     """Rank 2 on 4 -> 8 and 8 -> 8: 24 + 32 more than without the encoder."""
-    settings = TrainingSettings(lora_rank=2, lora_target=target)
-    added = trainable_parameters(WITH_ENCODER, settings) - trainable_parameters(TOY, settings)
+    settings = from_flat(TrainingSettings, lora_rank=2, lora_target=target)
+    added = trainable_parameters(WITH_ENCODER, settings.method) - trainable_parameters(
+        TOY, settings.method
+    )
     assert added == 56
 
 
 def test_experts_and_router_take_no_adapter() -> None:
     """All-linear on a mixture adapts attention alone: 112 a block at r = 2."""
-    assert trainable_parameters(EXPERTS, TrainingSettings(lora_rank=2)) == 224
+    assert trainable_parameters(EXPERTS, from_flat(TrainingSettings, lora_rank=2).method) == 224
 
 
 def test_a_target_the_model_does_not_have_is_refused_with_those_it_has() -> None:
     """The sentence lists the names that would work."""
-    settings = TrainingSettings(lora_rank=1, lora_target=("c_attn",))
+    settings = from_flat(TrainingSettings, lora_rank=1, lora_target=("c_attn",))
     with pytest.raises(ValueError, match=r'"c_attn" is no linear of llama; it has q_proj, k_proj'):
-        check_targets(TOY, settings)
+        check_targets(TOY, settings.method)
 
 
 @pytest.mark.parametrize("target", [(), ("gate_proj",)])
 def test_targets_that_take_no_adapter_are_refused(target: tuple[str, ...]) -> None:
     """Nothing named, or only fused experts: there would be nothing to train."""
     with pytest.raises(ValueError, match="matches no linear that takes an adapter"):
-        check_targets(EXPERTS, TrainingSettings(lora_rank=1, lora_target=target))
+        check_targets(EXPERTS, from_flat(TrainingSettings, lora_rank=1, lora_target=target).method)
 
 
 @pytest.mark.parametrize(
@@ -78,31 +82,45 @@ def test_a_rank_above_the_smallest_adapted_side_is_refused(
     architecture: Architecture, target: tuple[str, ...] | str, largest: int
 ) -> None:
     """A rank above a matrix's smaller side only wastes memory; up to it, it passes."""
-    check_targets(architecture, TrainingSettings(lora_rank=largest, lora_target=target))
+    check_targets(
+        architecture, from_flat(TrainingSettings, lora_rank=largest, lora_target=target).method
+    )
     with pytest.raises(ValueError, match=rf"is above the smallest side, {largest},"):
-        check_targets(architecture, TrainingSettings(lora_rank=largest + 1, lora_target=target))
+        check_targets(
+            architecture,
+            from_flat(TrainingSettings, lora_rank=largest + 1, lora_target=target).method,
+        )
 
 
 def test_adalora_is_checked_by_the_rank_it_starts_with() -> None:
     """A target of 3 starts at 4, which fits; 4 starts at 6, which does not."""
-    check_targets(TOY, TrainingSettings(finetuning_type=FinetuningType.ADALORA, lora_rank=3))
+    check_targets(
+        TOY, from_flat(TrainingSettings, finetuning_type=FinetuningType.ADALORA, lora_rank=3).method
+    )
     with pytest.raises(ValueError, match="lora_rank 6 is above"):
-        check_targets(TOY, TrainingSettings(finetuning_type=FinetuningType.ADALORA, lora_rank=4))
+        check_targets(
+            TOY,
+            from_flat(TrainingSettings, finetuning_type=FinetuningType.ADALORA, lora_rank=4).method,
+        )
 
 
 def test_more_layers_than_the_model_has_cannot_be_unfrozen() -> None:
     """Freeze counts from the last layer and there are only two."""
-    settings = TrainingSettings(finetuning_type=FinetuningType.FREEZE, freeze_trainable_layers=3)
+    settings = from_flat(
+        TrainingSettings, finetuning_type=FinetuningType.FREEZE, freeze_trainable_layers=3
+    )
     with pytest.raises(ValueError, match="freeze_trainable_layers 3 is above the model's 2 layers"):
-        trainable_parameters(TOY, settings)
+        trainable_parameters(TOY, settings.method)
 
 
 @pytest.mark.parametrize("method", FinetuningType)
 def test_targets_matter_to_adapters_only(method: FinetuningType) -> None:
     """A full run ignores ``lora_target``; every adapter method checks it."""
-    settings = TrainingSettings(finetuning_type=method, lora_rank=1, lora_target=("nothing",))
-    if method in ADAPTER_METHODS:
+    settings = from_flat(
+        TrainingSettings, finetuning_type=method, lora_rank=1, lora_target=("nothing",)
+    )
+    if method.uses_adapter:
         with pytest.raises(ValueError, match="is no linear"):
-            check_targets(TOY, settings)
+            check_targets(TOY, settings.method)
     else:
-        check_targets(TOY, settings)
+        check_targets(TOY, settings.method)

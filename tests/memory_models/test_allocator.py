@@ -21,6 +21,8 @@ from memory_models.settings import (
     Optimizer,
     Quantization,
     TrainingSettings,
+    changed,
+    from_flat,
 )
 
 MIB = 1024**2
@@ -33,11 +35,11 @@ SHARES = replace(
 PLAIN = TrainingSettings()
 APART = (
     PLAIN,
-    TrainingSettings(gradient_checkpointing=False),
-    TrainingSettings(quantization=Quantization.NF4),
-    TrainingSettings(finetuning_type=FinetuningType.FULL),
-    TrainingSettings(loss_kernel=LossKernel.FUSED),
-    TrainingSettings(world_size=2),
+    from_flat(TrainingSettings, gradient_checkpointing=False),
+    from_flat(TrainingSettings, quantization=Quantization.NF4),
+    from_flat(TrainingSettings, finetuning_type=FinetuningType.FULL),
+    from_flat(TrainingSettings, loss_kernel=LossKernel.FUSED),
+    from_flat(TrainingSettings, world_size=2),
 )
 
 
@@ -61,12 +63,12 @@ def test_recipes_that_fragment_differently_are_measured_apart(
 )
 def test_sizes_do_not_make_another_class(alike: dict[str, object]) -> None:
     """A margin holds for a kind of recipe, whatever its sizes."""
-    assert recipe_class(replace(PLAIN, **alike)) == recipe_class(PLAIN)  # type: ignore[arg-type]
+    assert recipe_class(changed(PLAIN, **alike)) == recipe_class(PLAIN)  # type: ignore[arg-type]
 
 
 def test_a_class_without_a_measurement_takes_the_default_margin() -> None:
     """One row a class, one for all others: 1000 bytes, all of them transient, scale 1100."""
-    sharded = TrainingSettings(world_size=2)
+    sharded = from_flat(TrainingSettings, world_size=2)
     rows = {
         "default": Margin(expected=0.0, upper=2.0),
         recipe_class(sharded): Margin(expected=0.0, upper=3.0),
@@ -108,11 +110,11 @@ def test_reserved_bytes_are_never_below_the_tensors() -> None:
 
 def test_replays_are_measured_apart_by_what_is_trained_and_kept() -> None:
     """The replay sees loss kernel and quantisation itself."""
-    kept = TrainingSettings(gradient_checkpointing=False)
-    full = TrainingSettings(finetuning_type=FinetuningType.FULL)
+    kept = from_flat(TrainingSettings, gradient_checkpointing=False)
+    full = from_flat(TrainingSettings, finetuning_type=FinetuningType.FULL)
     assert len({replay_class(PLAIN), replay_class(kept), replay_class(full)}) == 3
     for alike in ({"loss_kernel": LossKernel.FUSED}, {"quantization": Quantization.NF4}):
-        assert replay_class(replace(PLAIN, **alike)) == replay_class(PLAIN)  # type: ignore[arg-type]
+        assert replay_class(changed(PLAIN, **alike)) == replay_class(PLAIN)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("table", [DEFAULT.allocated, DEFAULT.reserved, DEFAULT.replayed])

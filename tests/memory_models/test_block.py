@@ -19,13 +19,19 @@ from memory_models.settings import (
     FinetuningType,
     Quantization,
     TrainingSettings,
+    changed,
+    from_flat,
 )
 from tests.support.toy_decoder import ALL, EXPERTS, LAYER_NORM, TOY, attention
 
-LORA = TrainingSettings(
-    lora_rank=2, sequence_length=1, micro_batch_size=1, gradient_checkpointing=False
+LORA = from_flat(
+    TrainingSettings,
+    lora_rank=2,
+    sequence_length=1,
+    micro_batch_size=1,
+    gradient_checkpointing=False,
 )
-FULL = replace(LORA, finetuning_type=FinetuningType.FULL)
+FULL = changed(LORA, finetuning_type=FinetuningType.FULL)
 GEMMA = replace(TOY, norms_per_layer=4, norm_scales_in_fp32=True, activation=Activation.GELU_TANH)
 QWEN3 = replace(TOY, qk_norm=True)
 OPT = replace(LAYER_NORM, dropouts_per_layer=2)
@@ -63,8 +69,8 @@ def of(
     architecture: Architecture, settings: TrainingSettings = LORA, *, masked: bool = False
 ) -> tuple[int, int, int]:
     """What one block keeps; its own weights are trained where no adapter is."""
-    trained = not settings.uses_adapter
-    return kept(block_memory(architecture, settings, trained=trained, masked=masked))
+    trained = not settings.method.uses_adapter
+    return kept(block_memory(architecture, settings.layer, trained=trained, masked=masked))
 
 
 def test_a_llama_block_with_lora_keeps_its_hand_counted_bytes() -> None:
@@ -79,7 +85,7 @@ def test_a_llama_block_with_lora_keeps_its_hand_counted_bytes() -> None:
 
 def test_a_dropout_on_adapters_keeps_a_byte_an_input() -> None:
     """Six inputs of 8 and one of 16 more than the 372 bytes without."""
-    assert of(TOY, replace(LORA, lora_dropout=0.1)) == (372 + 64, 512, 0)
+    assert of(TOY, changed(LORA, lora_dropout=0.1)) == (372 + 64, 512, 0)
 
 
 def test_a_trained_block_keeps_the_inputs_of_its_weights() -> None:
@@ -94,19 +100,19 @@ def test_an_nf4_base_has_an_fp32_stream_and_mlp() -> None:
     """Norms keep the stream itself, 32 each; q, k, v, gate and up a cast 16 and 4 each; the output
     projection reads attention's result as it is: 4; down 32 + 4; attention 56; the MLP 3 x 64.
     """
-    settings = replace(LORA, quantization=Quantization.NF4)
+    settings = changed(LORA, quantization=Quantization.NF4)
     assert of(TOY, settings) == (64 + 100 + 4 + 36 + 56 + 192, 512, 0)
 
 
 def test_an_fp32_base_under_autocast_keeps_casts_of_its_weights() -> None:
     """576 frozen elements a block at two bytes beside the adapters' 512."""
-    _, fixed, _ = of(TOY, replace(LORA, model_dtype=Dtype.FP32))
+    _, fixed, _ = of(TOY, changed(LORA, model_dtype=Dtype.FP32))
     assert fixed == 2 * 576 + 512
 
 
 def test_dora_keeps_both_results_of_every_linear() -> None:
     """The base's and the adapter's, two bytes each: outputs add up to 64 elements."""
-    dora = replace(LORA, finetuning_type=FinetuningType.DORA)
+    dora = changed(LORA, finetuning_type=FinetuningType.DORA)
     assert of(TOY, dora) == (372 + 4 * 64, 512, 0)
 
 
@@ -114,7 +120,7 @@ def test_adalora_keeps_what_it_divides_by_the_rank() -> None:
     """Rank 3 to begin with: A's results 7 x 2 more, adapters' results 2 x 64; fixed: casts
     2 x 3 x 128, and A times the singular values in fp32, 4 x 3 x 64.
     """
-    adalora = replace(LORA, finetuning_type=FinetuningType.ADALORA)
+    adalora = changed(LORA, finetuning_type=FinetuningType.ADALORA)
     assert of(TOY, adalora) == (372 + 14 + 128, 768 + 768, 0)
 
 
@@ -151,7 +157,7 @@ def test_eager_attention_keeps_its_probabilities() -> None:
     """Two heads' fp32 probabilities 8 and their bf16 copy 4 a score; query, repeated key and value
     16 each instead of sdpa's 56.
     """
-    assert of(TOY, replace(LORA, attention=Attention.EAGER)) == (372 - 56 + 48, 512, 12)
+    assert of(TOY, changed(LORA, attention=Attention.EAGER)) == (372 - 56 + 48, 512, 12)
 
 
 def test_a_windowed_block_repeats_its_heads_and_keeps_a_mask() -> None:
@@ -161,7 +167,7 @@ def test_a_windowed_block_repeats_its_heads_and_keeps_a_mask() -> None:
 
 def test_what_is_below_the_first_adapter_keeps_nothing_that_only_the_input_needs() -> None:
     """Where the block's input needs no gradient, its first norm keeps nothing: 32 less."""
-    first = block_memory(TOY, LORA, trained=False, first=True)
+    first = block_memory(TOY, LORA.layer, trained=False, first=True)
     assert kept(first) == (372 - 32, 512, 0)
 
 
@@ -171,15 +177,15 @@ def test_backward_of_a_recomputed_block_has_all_of_it_at_once(
     architecture: Architecture, method: FinetuningType
 ) -> None:
     """Its peak is above what the block keeps, and above forward's."""
-    settings = replace(LORA, finetuning_type=method, gradient_checkpointing=True)
-    block = block_memory(architecture, settings, trained=not settings.uses_adapter)
+    settings = changed(LORA, finetuning_type=method, gradient_checkpointing=True)
+    block = block_memory(architecture, settings.layer, trained=not settings.method.uses_adapter)
     width, fixed, _ = kept(block)
     assert block.backward.bytes(64, 0) >= max(64 * width + fixed, block.forward.bytes(64, 0))
 
 
 def test_trained_weights_leave_their_gradients() -> None:
     """576 elements at two bytes; with accumulation a gradient of 128 is there for a moment only."""
-    early = block_memory(TOY, FULL, trained=True).backward.bytes(0, 0)
-    later = replace(FULL, gradient_accumulation_steps=2)
+    early = block_memory(TOY, FULL.layer, trained=True).backward.bytes(0, 0)
+    later = changed(FULL, gradient_accumulation_steps=2)
     assert early == 2 * 576
-    assert block_memory(TOY, later, trained=True).backward.bytes(0, 0) == 2 * 128
+    assert block_memory(TOY, later.layer, trained=True).backward.bytes(0, 0) == 2 * 128

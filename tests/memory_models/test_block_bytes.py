@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memory_models.bounds.intervals import block_bytes
+from memory_models.rounding import block_bytes
 
 MIB = 1024**2
 

@@ -14,7 +14,6 @@ from memory_models.activations.layers import (
     stack_of,
 )
 from memory_models.architecture import Architecture
-from memory_models.recipes import as_run, recipe_of, standing_of
 from memory_models.settings import (
     Attention,
     Dtype,
@@ -23,12 +22,15 @@ from memory_models.settings import (
     Optimizer,
     Quantization,
     TrainingSettings,
+    changed,
+    effective_settings,
+    from_flat,
 )
 from tests.support.toy_decoder import ALL, TOY, WIDE
 
-SHORT = TrainingSettings(sequence_length=10, micro_batch_size=3, lora_rank=2)
-KEPT = replace(SHORT, gradient_checkpointing=False)
-FREEZE = replace(SHORT, finetuning_type=FinetuningType.FREEZE, freeze_trainable_layers=1)
+SHORT = from_flat(TrainingSettings, sequence_length=10, micro_batch_size=3, lora_rank=2)
+KEPT = changed(SHORT, gradient_checkpointing=False)
+FREEZE = changed(SHORT, finetuning_type=FinetuningType.FREEZE, freeze_trainable_layers=1)
 WINDOWED = replace(TOY, num_hidden_layers=3, sliding_window=8, sliding_layers=2)
 
 
@@ -45,7 +47,7 @@ def test_blocks_below_the_first_trained_one_keep_nothing(
     values: dict[str, object], layers: int
 ) -> None:
     """Backward ends at the first trained block."""
-    assert active_layers(TOY, replace(KEPT, **values)) == layers  # type: ignore[arg-type]
+    assert active_layers(TOY, changed(KEPT, **values).layer) == layers
 
 
 def test_checkpointing_keeps_one_boundary_a_block() -> None:
@@ -81,7 +83,7 @@ def test_a_blocks_kept_bytes_are_whole_blocks_of_the_allocator() -> None:
 
 def test_int8_inputs_are_held_by_every_block() -> None:
     """144 bytes a token and block, checkpointed or not."""
-    held = replace(SHORT, quantization=Quantization.INT8)
+    held = changed(SHORT, quantization=Quantization.INT8)
     assert stack_of(TOY, held).all_kept == 2 * (1024 + 30 * 144)
 
 
@@ -106,7 +108,7 @@ def test_masks_are_squares_of_the_length(
     architecture: Architecture, values: dict[str, object], size: int
 ) -> None:
     """Three times 10 x 10: a byte each in sdpa, the stream's dtype for each kind in eager."""
-    settings = replace(SHORT, **values)  # type: ignore[arg-type]
+    settings = changed(SHORT, **values)  # type: ignore[arg-type]
     assert mask_bytes(architecture, settings) == size
 
 
@@ -118,53 +120,57 @@ def test_windowed_blocks_keep_their_masks() -> None:
 
 def test_eager_attention_grows_with_the_square_of_the_length() -> None:
     """Doubling the length takes two more grids than doubling the batch; sdpa's takes none."""
-    base = TrainingSettings(sequence_length=512, attention=Attention.EAGER, lora_rank=2)
+    base = from_flat(TrainingSettings, sequence_length=512, attention=Attention.EAGER, lora_rank=2)
 
     def excess(settings: TrainingSettings) -> int:
         longer = replace(settings, sequence_length=1024)
-        wider = replace(settings, micro_batch_size=2)
+        wider = changed(settings, micro_batch_size=2)
         return kept_bytes(WIDE, longer, trained=False) - kept_bytes(WIDE, wider, trained=False)
 
     # Four heads' probabilities, fp32 and bf16: 4 x 6 bytes.
     assert excess(base) == 2 * 24 * 512**2
-    assert excess(replace(base, attention=Attention.SDPA)) == 0
+    assert excess(changed(base, attention=Attention.SDPA)) == 0
 
 
 @pytest.mark.parametrize("architecture", ALL, ids=lambda found: found.name)
 def test_a_dropout_never_keeps_less(architecture: Architecture) -> None:
     """Dropout masks come on top."""
-    plain = TrainingSettings(sequence_length=64, lora_rank=2)
-    dropped = replace(plain, lora_dropout=0.1)
+    plain = from_flat(TrainingSettings, sequence_length=64, lora_rank=2)
+    dropped = changed(plain, lora_dropout=0.1)
     kept = kept_bytes(architecture, plain, trained=False)
     assert kept_bytes(architecture, dropped, trained=False) > kept
 
 
 def test_a_recipe_is_what_programs_depend_on() -> None:
     """Neither lengths nor ranks nor the optimizer make another program; accumulation does once."""
-    other = replace(
+    other = changed(
         SHORT, sequence_length=64, micro_batch_size=7, optimizer=Optimizer.SGD, world_size=2
     )
-    assert recipe_of(other) is recipe_of(SHORT)
-    assert recipe_of(replace(SHORT, loss_kernel=LossKernel.FUSED)) != recipe_of(SHORT)
-    twice, often = (replace(SHORT, gradient_accumulation_steps=steps) for steps in (2, 9))
-    assert recipe_of(twice) is recipe_of(often)
-    assert recipe_of(twice) != recipe_of(SHORT)
+    assert other.layer == SHORT.layer
+    assert changed(SHORT, attention=Attention.EAGER).layer != SHORT.layer
+    assert changed(SHORT, loss_kernel=LossKernel.FUSED).head != SHORT.head
+    twice, often = (changed(SHORT, gradient_accumulation_steps=steps) for steps in (2, 9))
+    assert twice.layer == often.layer
+    assert twice.layer != SHORT.layer
 
 
 def test_under_deepspeed_nothing_is_cast() -> None:
     """The model is in half precision and there is no autocast; ZeRO-1 to 3 run one program."""
-    one, two, three = (replace(SHORT, zero_stage=stage) for stage in (1, 2, 3))
-    assert (as_run(one).model_dtype, as_run(one).autocast) == (Dtype.BF16, None)
-    assert as_run(SHORT) is SHORT
-    assert recipe_of(two) is recipe_of(three)
-    assert recipe_of(one) != recipe_of(SHORT)
+    one, two, three = (changed(SHORT, zero_stage=stage) for stage in (1, 2, 3))
+    assert (effective_settings(one).base.model_dtype, effective_settings(one).base.autocast) == (
+        Dtype.BF16,
+        None,
+    )
+    assert effective_settings(SHORT) is SHORT
+    assert two.layer == three.layer
+    assert one.layer != SHORT.layer
     # Gradients that leave at once are to a program what gradients added to earlier ones are.
-    assert recipe_of(two) == recipe_of(replace(one, gradient_accumulation_steps=2))
+    assert two.layer == changed(one, gradient_accumulation_steps=2).layer
 
 
 def test_standing_settings_differ_by_all_but_lengths_and_batches() -> None:
     """Model states depend on the optimizer and on ranks."""
-    longer = replace(SHORT, sequence_length=64, micro_batch_size=7)
-    assert standing_of(longer) is standing_of(SHORT)
-    assert standing_of(longer) == replace(longer, sequence_length=1, micro_batch_size=1)
-    assert standing_of(replace(SHORT, optimizer=Optimizer.SGD)) != standing_of(SHORT)
+    longer = changed(SHORT, sequence_length=64, micro_batch_size=7)
+    assert longer.states == SHORT.states
+    assert longer.states == changed(longer, sequence_length=1, micro_batch_size=1).states
+    assert changed(SHORT, optimizer=Optimizer.SGD).states != SHORT.states

@@ -8,11 +8,22 @@ import pytest
 
 from memory_models.activations.encoder import encoder_bytes, trains_encoder
 from memory_models.estimate import estimate_memory
-from memory_models.settings import FinetuningType, Kernels, TrainingSettings
+from memory_models.settings import (
+    DecoderKernels,
+    FinetuningType,
+    TrainingSettings,
+    changed,
+    from_flat,
+)
 from tests.support.toy_decoder import TOY, WITH_ENCODER
 
-LEAN = TrainingSettings(
-    lora_rank=2, sequence_length=60, series_patches=50, micro_batch_size=20, kernels=Kernels.LEAN
+LEAN = from_flat(
+    TrainingSettings,
+    lora_rank=2,
+    sequence_length=60,
+    series_patches=50,
+    micro_batch_size=20,
+    decoder_kernels=DecoderKernels.FUSED,
 )
 
 
@@ -25,9 +36,9 @@ def test_text_models_and_frozen_encoders_keep_nothing() -> None:
     """Without patches, without an encoder, or where no gradient reaches it."""
     assert encoder_bytes(WITH_ENCODER, replace(LEAN, series_patches=0)) == 0
     assert encoder_bytes(TOY, LEAN) == 0
-    frozen = replace(LEAN, finetuning_type=FinetuningType.FREEZE)
+    frozen = changed(LEAN, finetuning_type=FinetuningType.FREEZE)
     assert encoder_bytes(WITH_ENCODER, frozen) == 0
-    assert not trains_encoder(WITH_ENCODER, frozen)
+    assert not trains_encoder(WITH_ENCODER, frozen.method)
 
 
 @pytest.mark.parametrize("checkpointing", [True, False])
@@ -36,7 +47,7 @@ def test_more_patches_never_take_less_memory(checkpointing: bool) -> None:
     peaks = [
         estimate_memory(
             WITH_ENCODER,
-            replace(LEAN, series_patches=patches, gradient_checkpointing=checkpointing),
+            changed(LEAN, series_patches=patches, gradient_checkpointing=checkpointing),
         ).peak_allocated_bytes.expected
         for patches in (0, 1, 25, 50)
     ]

@@ -17,6 +17,8 @@ from memory_models.settings import (
     Optimizer,
     Quantization,
     TrainingSettings,
+    changed,
+    from_flat,
 )
 from memory_models.states.optimizer import paged_state_bytes
 from tests.support.toy_decoder import EXPERTS, TOY, WIDE, WITH_ENCODER
@@ -26,8 +28,8 @@ TURING = Device(
     name="RTX 2080 Ti", total_bytes=22 * GIB, free_bytes=21 * GIB, compute_capability=(7, 5)
 )
 AMPERE = replace(TURING, name="A100", compute_capability=(8, 0))
-FITTING = TrainingSettings(lora_rank=2, sequence_length=64)
-FP16 = replace(FITTING, model_dtype=Dtype.FP16, autocast=Dtype.FP16)
+FITTING = from_flat(TrainingSettings, lora_rank=2, sequence_length=64)
+FP16 = changed(FITTING, model_dtype=Dtype.FP16, autocast=Dtype.FP16)
 EXACT = replace(
     DEFAULT,
     workspace_bytes={9: 100},
@@ -49,7 +51,7 @@ def test_a_sequence_beyond_the_models_positions_is_refused() -> None:
     with pytest.raises(
         ValueError, match="sequence_length 65 is above the model's max_position_embeddings 64"
     ):
-        check(TOY, replace(FITTING, sequence_length=65))
+        check(TOY, changed(FITTING, sequence_length=65))
 
 
 @pytest.mark.parametrize(
@@ -77,12 +79,12 @@ def test_what_cannot_run_is_refused_before_it_is_estimated(
 ) -> None:
     """The sentence names the field and the limit."""
     with pytest.raises(ValueError, match=message):
-        estimate_memory(TOY, replace(FITTING, **values))  # type: ignore[arg-type]
+        estimate_memory(TOY, changed(FITTING, **values))  # type: ignore[arg-type]
 
 
 def test_flash_attention_runs_on_an_fp32_model_under_autocast() -> None:
     """Its operands are half precision then."""
-    settings = replace(FITTING, attention=Attention.FLASH_ATTENTION_2, model_dtype=Dtype.FP32)
+    settings = changed(FITTING, attention=Attention.FLASH_ATTENTION_2, model_dtype=Dtype.FP32)
     check(TOY, settings, AMPERE)
 
 
@@ -90,10 +92,10 @@ def test_flash_attention_runs_on_an_fp32_model_under_autocast() -> None:
     ("settings", "message"),
     [
         (FITTING, "bf16 needs compute capability 8.0; RTX 2080 Ti has 7.5: use fp16"),
-        (replace(FP16, model_dtype=Dtype.BF16), "bf16 needs"),
-        (replace(FP16, autocast=Dtype.BF16), "bf16 needs"),
+        (changed(FP16, model_dtype=Dtype.BF16), "bf16 needs"),
+        (changed(FP16, autocast=Dtype.BF16), "bf16 needs"),
         (
-            replace(FP16, attention=Attention.FLASH_ATTENTION_2),
+            changed(FP16, attention=Attention.FLASH_ATTENTION_2),
             "flash_attention_2 needs compute capability 8.0; RTX 2080 Ti has 7.5: use sdpa",
         ),
     ],
@@ -145,10 +147,10 @@ def test_the_process_is_reserved_bytes_and_what_lies_outside() -> None:
     assert one.process_bytes.expected == one.peak_reserved_bytes.expected + 1000
     assert one.process_bytes.upper == one.peak_reserved_bytes.upper + 1010
     assert (one.host_bytes.expected, one.host_bytes.upper) == (7000, 7100)
-    two = estimate_memory(TOY, replace(FITTING, world_size=2), calibration=EXACT)
+    two = estimate_memory(TOY, changed(FITTING, world_size=2), calibration=EXACT)
     assert two.process_bytes.expected == two.peak_reserved_bytes.expected + 1500
     assert (two.host_bytes.expected, two.host_bytes.upper) == (14_080, 14_280)
-    three = estimate_memory(TOY, replace(FITTING, world_size=3), calibration=EXACT)
+    three = estimate_memory(TOY, changed(FITTING, world_size=3), calibration=EXACT)
     assert three.process_bytes.upper == three.peak_reserved_bytes.upper + 1500 + 10 + 70
 
 
@@ -175,20 +177,20 @@ def test_offloaded_states_show_on_the_host() -> None:
     Masters and gradients 1024 bytes each and bf16 copies 512, all pinned; a buffer of the largest
     matrix, 2 x 16 elements of two bytes; Adam's two states of 1024.
     """
-    settings = replace(FITTING, world_size=2, zero_stage=2, offload_optimizer=True)
+    settings = changed(FITTING, world_size=2, zero_stage=2, offload_optimizer=True)
     found = estimate_memory(TOY, settings, calibration=EXACT)
     assert found.host_bytes.expected == 2 * (7050 + 2 * 1024 + 512 + 64 + 2 * 1024)
 
 
 def test_paged_states_are_in_the_bound_and_are_told() -> None:
     """The driver charges managed memory to nobody, but it may lie on the device."""
-    settings = replace(
+    settings = changed(
         FITTING, finetuning_type=FinetuningType.FULL, optimizer=Optimizer.PAGED_ADAMW_8BIT
     )
     found = estimate_memory(WIDE, settings, calibration=EXACT)
-    plain = replace(settings, optimizer=Optimizer.ADAMW_BNB_8BIT)
+    plain = changed(settings, optimizer=Optimizer.ADAMW_BNB_8BIT)
     resident = estimate_memory(WIDE, plain, calibration=EXACT)
-    paged = paged_state_bytes(WIDE, settings)
+    paged = paged_state_bytes(WIDE, settings.states)
     assert paged > 1_000_000
     assert found.process_bytes.expected < resident.process_bytes.expected
     assert found.process_bytes.upper - found.peak_reserved_bytes.upper >= paged
@@ -205,7 +207,7 @@ def test_paged_states_are_in_the_bound_and_are_told() -> None:
 )
 def test_what_rests_on_an_assumption_says_so(values: dict[str, object], word: str) -> None:
     """The estimate tells what it leaves out."""
-    found = estimate_memory(TOY, replace(FITTING, **values))  # type: ignore[arg-type]
+    found = estimate_memory(TOY, changed(FITTING, **values))  # type: ignore[arg-type]
     assert any(word in note for note in found.assumptions)
 
 

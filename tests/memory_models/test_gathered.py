@@ -6,14 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from memory_models.recipes import as_run, recipe_of
-from memory_models.settings import FinetuningType, LossKernel, TrainingSettings
+from memory_models.settings import (
+    FinetuningType,
+    LossKernel,
+    TrainingSettings,
+    changed,
+    effective_settings,
+    from_flat,
+)
 from memory_models.sharding.all_gather import Gathered, gathered
 from memory_models.sharding.deepspeed_config import live_elements
 from tests.support.toy_decoder import WIDE
 
-LORA = TrainingSettings(world_size=2, zero_stage=3)
-FULL = replace(LORA, finetuning_type=FinetuningType.FULL)
+LORA = from_flat(TrainingSettings, world_size=2, zero_stage=3)
+FULL = changed(LORA, finetuning_type=FinetuningType.FULL)
 BLOCK = 256 * 256 * 2 + 256 * 128 * 2 + 3 * 256 * 512
 """Elements of one block's matrices: 589,824; two norms of 256 more stay whole."""
 HEAD = 2 * 5000 * 256
@@ -27,7 +33,7 @@ DEEP = replace(WIDE, num_hidden_layers=6)
 
 def whole(settings: TrainingSettings) -> Gathered:
     """Bytes gathered by the wide toy with six layers."""
-    return gathered(DEEP, recipe_of(as_run(settings)))
+    return gathered(DEEP, effective_settings(settings).layer)
 
 
 def test_two_blocks_are_the_limit() -> None:
@@ -41,7 +47,7 @@ def test_the_head_is_whole_while_its_loss_is(kernel: LossKernel) -> None:
 
     The fused loss runs as the head's own forward, so DeepSpeed's hooks gather it as well.
     """
-    assert whole(replace(LORA, loss_kernel=kernel)).loss == HEAD
+    assert whole(changed(LORA, loss_kernel=kernel)).loss == HEAD
 
 
 @pytest.mark.parametrize("settings", [LORA, FULL], ids=["lora", "full"])
@@ -53,10 +59,10 @@ def test_a_recomputed_block_is_there_whole(settings: TrainingSettings) -> None:
 
 def test_without_checkpointing_parameters_are_gathered_twice_and_held_less() -> None:
     """Backward needs one matrix at a time."""
-    assert whole(replace(LORA, gradient_checkpointing=False)).first < whole(LORA).first
+    assert whole(changed(LORA, gradient_checkpointing=False)).first < whole(LORA).first
 
 
 def test_the_embedding_is_fetched_in_backward_where_its_output_needs_a_gradient() -> None:
     """Checkpointing makes it need one, even where it is frozen."""
     assert whole(LORA).end == HEAD
-    assert whole(replace(LORA, gradient_checkpointing=False)).end == 0
+    assert whole(changed(LORA, gradient_checkpointing=False)).end == 0

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from memory_models.architecture import Architecture
-from memory_models.recipes import as_run
-from memory_models.settings import Attention, FinetuningType, Optimizer, TrainingSettings
+from memory_models.settings import (
+    Attention,
+    FinetuningType,
+    Optimizer,
+    TrainingSettings,
+    changed,
+    effective_settings,
+    from_flat,
+)
 from memory_models.step_phases import Instant, instants
 from tests.support.toy_decoder import TIED, TOY
 
-SHORT = TrainingSettings(sequence_length=10, micro_batch_size=3, lora_rank=2)
-FULL = replace(SHORT, finetuning_type=FinetuningType.FULL)
+SHORT = from_flat(TrainingSettings, sequence_length=10, micro_batch_size=3, lora_rank=2)
+FULL = changed(SHORT, finetuning_type=FinetuningType.FULL)
 GRADIENTS = 2 * 14 * 512
 """Fourteen adapter matrices a block, each in a block of 512 bytes."""
 
 
 def moments(settings: TrainingSettings, architecture: Architecture = TOY) -> dict[str, Instant]:
     """The moments of a step by name."""
-    found = instants(architecture, as_run(settings))
+    found = instants(architecture, effective_settings(settings))
     assert len({moment.name for moment in found}) == len(found)
     return {moment.name: moment for moment in found}
 
@@ -45,13 +50,13 @@ def test_a_moments_bytes_are_the_sum_of_its_parts() -> None:
 def test_gradients_are_there_early_only_with_accumulation() -> None:
     """In the first micro-batch of a single one, the forward pass has no gradients beside it."""
     assert moments(SHORT)["forward"].gradients == 0
-    accumulating = replace(SHORT, gradient_accumulation_steps=2)
+    accumulating = changed(SHORT, gradient_accumulation_steps=2)
     assert moments(accumulating)["forward"].gradients == GRADIENTS
 
 
 def test_adaloras_gradients_come_first_in_backward() -> None:
     """Its orthogonality term is the last of forward."""
-    adalora = replace(SHORT, finetuning_type=FinetuningType.ADALORA)
+    adalora = changed(SHORT, finetuning_type=FinetuningType.ADALORA)
     assert moments(adalora)["forward, loss"].gradients == 0
     # Its third tensor, the singular values, is a block of 512 bytes as well.
     assert moments(adalora)["loss"].gradients == 2 * 21 * 512
@@ -78,7 +83,7 @@ def test_a_tied_embedding_has_two_gradients_to_sum_up() -> None:
     """
     every = 18 * 512
     assert moments(FULL, TIED)["backward, embedding"].gradients == every + 2 * 512
-    twice = replace(FULL, gradient_accumulation_steps=2)
+    twice = changed(FULL, gradient_accumulation_steps=2)
     assert moments(twice, TIED)["backward, embedding"].gradients == every + 3 * 512
 
 
@@ -87,18 +92,18 @@ def test_two_blocks_and_no_more_are_gathered_in_backward() -> None:
 
     The head's 256 are whole in the loss.
     """
-    sharded = replace(SHORT, world_size=2, zero_stage=3)
+    sharded = changed(SHORT, world_size=2, zero_stage=3)
     found = moments(sharded)
     assert found["loss"].gathered >= 512
     assert found["backward, last block"].gathered <= 2 * 1184 + 2 * 256
-    assert moments(replace(sharded, world_size=1))["loss"].gathered == 0
+    assert moments(changed(sharded, world_size=1))["loss"].gathered == 0
 
 
 def test_gradients_leave_at_once_from_zero_2_on() -> None:
     """Full fine-tuning: the bucket is 8 x 8 elements of two bytes, its flat copy as much, and a
     gradient of 8 x 16 is larger than both.
     """
-    sharded = replace(FULL, world_size=2, zero_stage=3)
+    sharded = changed(FULL, world_size=2, zero_stage=3)
     assert moments(sharded)["backward, last block"].gradients == 2 * 128
     assert moments(sharded)["step"].gradients == 0
 
@@ -114,19 +119,19 @@ def test_checkpoints_go_one_after_another() -> None:
 
 def test_autocasts_copies_of_adapters_wait_beside_checkpoints() -> None:
     """512 adapter elements at two bytes are there until forward has ended, in the loss no more."""
-    found, plain = moments(SHORT), moments(replace(SHORT, lora_rank=1))
+    found, plain = moments(SHORT), moments(changed(SHORT, lora_rank=1))
     assert found["forward, loss"].loss - plain["forward, loss"].loss == 2 * 256
     assert found["loss"].loss == plain["loss"].loss
 
 
 def test_masks_are_there_until_backward_has_ended() -> None:
     """Eager attention's mask: 3 x 10 x 10 at two bytes; the loss has no block at work beside it."""
-    eager = moments(replace(SHORT, attention=Attention.EAGER))
+    eager = moments(changed(SHORT, attention=Attention.EAGER))
     assert eager["loss"].block == 600
     assert eager["step"].block == 0
 
 
 def test_the_optimizers_temporaries_are_the_steps_alone() -> None:
     """Foreach AdamW: a square root of every second moment, 512 fp32 elements."""
-    found = moments(replace(SHORT, optimizer=Optimizer.ADAMW_TORCH))
+    found = moments(changed(SHORT, optimizer=Optimizer.ADAMW_TORCH))
     assert [moment.step for moment in found.values()] == [0, 0, 0, 0, 0, 0, 2048]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from memory_models.architecture import Architecture
-from memory_models.settings import Dtype, FinetuningType, Optimizer, TrainingSettings
+from memory_models.settings import Dtype, FinetuningType, Optimizer, TrainingSettings, from_flat
 from memory_models.states.adapters import trainable_parameters
 from memory_models.states.optimizer import (
     STATE_BYTES,
@@ -19,7 +19,7 @@ from memory_models.states.optimizer import (
 )
 from tests.support.toy_decoder import ALL, TOY
 
-FULL = TrainingSettings(finetuning_type=FinetuningType.FULL)
+FULL = from_flat(TrainingSettings, finetuning_type=FinetuningType.FULL)
 
 
 @pytest.mark.parametrize(
@@ -67,27 +67,27 @@ def test_a_fully_trained_model_keeps_everything_in_its_own_dtype(
     Two layers of 7 matrices and the norms, 512 each: 8192; final norm 512; embedding and head, 256
     elements each: 512 in half precision, 1024 in fp32.
     """
-    settings = TrainingSettings(finetuning_type=FinetuningType.FULL, model_dtype=dtype)
-    assert gradient_bytes(TOY, settings) == gradients
-    assert optimizer_state_bytes(TOY, settings) == states
+    settings = from_flat(TrainingSettings, finetuning_type=FinetuningType.FULL, model_dtype=dtype)
+    assert gradient_bytes(TOY, settings.states) == gradients
+    assert optimizer_state_bytes(TOY, settings.states) == states
 
 
 @pytest.mark.parametrize("dtype", Dtype)
 def test_adapters_are_trained_in_fp32_whatever_the_base(dtype: Dtype) -> None:
     """At r = 2, 28 matrices of at most 32 elements: a block of 512 bytes each, states two."""
-    settings = TrainingSettings(lora_rank=2, model_dtype=dtype)
-    assert gradient_bytes(TOY, settings) == 28 * 512
-    assert optimizer_state_bytes(TOY, settings) == 28 * 1024
+    settings = from_flat(TrainingSettings, lora_rank=2, model_dtype=dtype)
+    assert gradient_bytes(TOY, settings.states) == 28 * 512
+    assert optimizer_state_bytes(TOY, settings.states) == 28 * 1024
 
 
 def test_paged_states_are_counted_outside_the_allocator() -> None:
     """15,000 x 8 = 120,000 elements: a head's two bytes, an embedding's eight, managed memory."""
-    wide = TrainingSettings(
-        finetuning_type=FinetuningType.FULL, optimizer=Optimizer.PAGED_ADAMW_8BIT
+    wide = from_flat(
+        TrainingSettings, finetuning_type=FinetuningType.FULL, optimizer=Optimizer.PAGED_ADAMW_8BIT
     )
-    assert paged_state_bytes(TOY, wide) == 0
-    assert paged_state_bytes(_with_vocabulary(15_000), wide) == (2 + 8) * 120_000
-    assert paged_state_bytes(_with_vocabulary(15_000), FULL) == 0
+    assert paged_state_bytes(TOY, wide.states) == 0
+    assert paged_state_bytes(_with_vocabulary(15_000), wide.states) == (2 + 8) * 120_000
+    assert paged_state_bytes(_with_vocabulary(15_000), FULL.states) == 0
 
 
 def _with_vocabulary(words: int) -> Architecture:
@@ -100,7 +100,7 @@ def test_trained_tensors_add_up_to_the_trained_parameters(
     architecture: Architecture, method: FinetuningType
 ) -> None:
     """The list that states are counted from misses nothing and has nothing twice."""
-    settings = TrainingSettings(finetuning_type=method, lora_rank=2)
-    tensors = trained_tensors(architecture, settings)
+    settings = from_flat(TrainingSettings, finetuning_type=method, lora_rank=2)
+    tensors = trained_tensors(architecture, settings.method)
     total = sum(tensor.copies * tensor.elements for tensor in tensors)
-    assert total == trainable_parameters(architecture, settings)
+    assert total == trainable_parameters(architecture, settings.method)

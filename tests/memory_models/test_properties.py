@@ -12,10 +12,8 @@ from memory_models.architecture import Architecture
 from memory_models.bounds.cpu import on_cpu
 from memory_models.device import Device
 from memory_models.estimate import check, estimate_memory
-from memory_models.recipes import as_run, standing_of
 from memory_models.result import Interval, MemoryEstimate
 from memory_models.settings import (
-    ADAPTER_METHODS,
     Attention,
     Dtype,
     FinetuningType,
@@ -23,6 +21,9 @@ from memory_models.settings import (
     Optimizer,
     Quantization,
     TrainingSettings,
+    changed,
+    effective_settings,
+    from_flat,
 )
 from memory_models.sharding.states import ModelStates, shard
 from tests.support.toy_decoder import ALL, WIDE
@@ -40,9 +41,10 @@ SCALED_BY_SIZE = frozenset(
 def any_settings(draw: st.DrawFn) -> TrainingSettings:
     """Settings that can be built; not all of them can run on every model."""
     method = draw(st.sampled_from(FinetuningType))
-    adapter = method in ADAPTER_METHODS
+    adapter = method.uses_adapter
     stage = draw(st.sampled_from([0, 0, 1, 2, 3]))
-    return TrainingSettings(
+    return from_flat(
+        TrainingSettings,
         finetuning_type=method,
         lora_rank=draw(st.integers(1, 4)),
         lora_target=draw(st.sampled_from(["all-linear", ("q_proj", "k_proj", "v_proj")])),
@@ -101,7 +103,7 @@ def test_bytes_never_fall_when_the_batch_grows(
     architecture: Architecture, values: TrainingSettings, more: int
 ) -> None:
     """More sequences at once never need less memory."""
-    larger = replace(values, micro_batch_size=values.micro_batch_size + more)
+    larger = changed(values, micro_batch_size=values.batch.micro_batch_size + more)
     assert_none_falls(estimated(architecture, values), estimated(architecture, larger))
 
 
@@ -127,12 +129,14 @@ def test_bytes_never_fall_when_the_rank_rises(
     gradients kept on the host, where a larger matrix moves the cut between two ranks, so that
     another set of tensors is pinned, each in a power of two.
     """
-    assume(values.finetuning_type in ADAPTER_METHODS and values.zero_stage < 3)
-    kept_on_host = values.offload_optimizer and values.gradient_accumulation_steps > 1
-    assume(not (kept_on_host and values.world_size > 1))
-    assume(values.optimizer not in SCALED_BY_SIZE)
+    assume(values.method.finetuning_type.uses_adapter and values.sharding.zero_stage < 3)
+    kept_on_host = (
+        values.sharding.offload_optimizer and values.batch.gradient_accumulation_steps > 1
+    )
+    assume(not (kept_on_host and values.sharding.world_size > 1))
+    assume(values.kernels.optimizer not in SCALED_BY_SIZE)
     limit = 64 if architecture is WIDE else 4
-    higher = replace(values, lora_rank=min(limit, values.lora_rank + more))
+    higher = changed(values, lora_rank=min(limit, values.method.lora_rank + more))
     assert_none_falls(estimated(architecture, values), estimated(architecture, higher))
 
 
@@ -188,8 +192,8 @@ def test_accumulating_in_more_steps_than_two_costs_nothing_more(
     architecture: Architecture, values: TrainingSettings
 ) -> None:
     """Gradients are there early from the second micro-batch on, however many follow."""
-    two = estimated(architecture, replace(values, gradient_accumulation_steps=2))
-    many = estimated(architecture, replace(values, gradient_accumulation_steps=64))
+    two = estimated(architecture, changed(values, gradient_accumulation_steps=2))
+    many = estimated(architecture, changed(values, gradient_accumulation_steps=64))
     assert two.process_bytes == many.process_bytes
 
 
@@ -202,9 +206,9 @@ def test_freezing_all_but_some_layers_needs_no_more_than_training_all(
 
     ZeRO-3 apart: it lays trained parameters out flat, frozen ones in blocks of their own.
     """
-    assume(values.quantization is None and values.zero_stage < 3)
-    frozen = replace(values, finetuning_type=FinetuningType.FREEZE)
-    full = replace(values, finetuning_type=FinetuningType.FULL)
+    assume(values.base.quantization is None and values.sharding.zero_stage < 3)
+    frozen = changed(values, finetuning_type=FinetuningType.FREEZE)
+    full = changed(values, finetuning_type=FinetuningType.FULL)
     less = estimated(architecture, frozen).peak_allocated_bytes.expected
     assert less <= estimated(architecture, full).peak_allocated_bytes.expected
 
@@ -214,7 +218,9 @@ def sharded(draw: st.DrawFn, *stages: int) -> TrainingSettings:
     """Settings of several ranks under one of these stages of ZeRO."""
     found = draw(any_settings())
     stage = draw(st.sampled_from(stages))
-    return as_run(replace(found, zero_stage=stage, offload_optimizer=False, offload_param=False))
+    return effective_settings(
+        changed(found, zero_stage=stage, offload_optimizer=False, offload_param=False)
+    )
 
 
 def held(architecture: Architecture, values: TrainingSettings) -> ModelStates:
@@ -223,7 +229,7 @@ def held(architecture: Architecture, values: TrainingSettings) -> ModelStates:
         check(architecture, values)
     except ValueError:
         assume(False)
-    return shard(architecture, standing_of(values))
+    return shard(architecture, values.states)
 
 
 SLACK = 512 * 64
@@ -236,7 +242,7 @@ def test_shares_of_all_ranks_are_at_least_the_whole(
     architecture: Architecture, values: TrainingSettings, ranks: int
 ) -> None:
     """Nothing is lost by sharing it out, but what large tensors are rounded up by."""
-    one, several = replace(values, world_size=1), replace(values, world_size=ranks)
+    one, several = changed(values, world_size=1), changed(values, world_size=ranks)
     whole, part = held(architecture, one), held(architecture, several)
     assert ranks * (part.states + SLACK) >= 0.9 * whole.states
     assert ranks * (part.weights + part.trained + SLACK) >= 0.9 * (whole.weights + whole.trained)
@@ -249,7 +255,7 @@ def test_more_ranks_never_hold_more_states_each(
 ) -> None:
     """A rank's share shrinks."""
     few, many = (
-        held(architecture, replace(values, world_size=number)) for number in (ranks, ranks + 1)
+        held(architecture, changed(values, world_size=number)) for number in (ranks, ranks + 1)
     )
     assert many.device <= few.device + SLACK
 
@@ -260,9 +266,9 @@ def test_offload_takes_from_the_device_and_gives_the_host_no_less(
     architecture: Architecture, values: TrainingSettings, parameters: bool
 ) -> None:
     """What leaves the device is on the host, and pinned memory is rounded up on top."""
-    values = replace(values, world_size=2)
+    values = changed(values, world_size=2)
     kept = held(architecture, values)
-    moved = held(architecture, replace(values, offload_optimizer=True, offload_param=parameters))
+    moved = held(architecture, changed(values, offload_optimizer=True, offload_param=parameters))
     assert kept.host == 0
     assert (moved.states, moved.paged) == (0, 0)
     assert moved.device <= kept.device
@@ -310,5 +316,5 @@ def test_any_configuration_is_estimated_or_refused(
 ) -> None:
     """There is no third way: a ValueError or bytes."""
     with suppress(ValueError):
-        found = estimate_memory(architecture, TrainingSettings(**values), device)  # type: ignore[arg-type]
+        found = estimate_memory(architecture, from_flat(TrainingSettings, **values), device)  # type: ignore[arg-type]
         assert found.process_bytes.expected > 0

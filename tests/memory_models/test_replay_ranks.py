@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from memory_models.allocator.replay import reserved_bytes
 from memory_models.allocator.replay_distributed import Ranks
-from memory_models.recipes import as_run
-from memory_models.settings import FinetuningType, TrainingSettings
+from memory_models.settings import (
+    FinetuningType,
+    TrainingSettings,
+    changed,
+    effective_settings,
+    from_flat,
+)
 from memory_models.states.optimizer import trained_tensors
 from tests.support.toy_decoder import WIDE
 
 MIB = 2**20
-LORA = TrainingSettings(lora_rank=64, sequence_length=4096, world_size=2)
+LORA = from_flat(TrainingSettings, lora_rank=64, sequence_length=4096, world_size=2)
 PARAMETERS = 2 * 1_280_000 + 2 * 590_336 + 256
 """Embedding and head, two blocks, the last norm."""
 
@@ -45,7 +49,7 @@ class FakeMemory:
 def ranks(**changes: Any) -> tuple[FakeMemory, Ranks]:
     """A fake memory and what a rank does to it."""
     memory = FakeMemory()
-    return memory, Ranks(memory, WIDE, as_run(replace(LORA, **changes)))
+    return memory, Ranks(memory, WIDE, effective_settings(changed(LORA, **changes)))
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
@@ -64,7 +68,7 @@ def test_a_step_gives_back_all_but_optimizer_states(stage: int, offload: bool) -
         rank.backward_begins()
         rank.backward_ends()
     if stage == 1:
-        for tensor in trained_tensors(WIDE, rank.settings):
+        for tensor in trained_tensors(WIDE, rank.settings.method):
             memory.take(2 * tensor.elements, tensor.copies)
     if stage:
         rank.step(first=False)
@@ -114,14 +118,18 @@ def test_zero_3_has_two_blocks_gathered_at_a_time() -> None:
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_several_ranks_are_replayed_in_whole_segments(stage: int) -> None:
     """At least the logits: 4,096 x 5,000 at twelve bytes."""
-    found = reserved_bytes(WIDE, as_run(replace(LORA, zero_stage=stage)))
+    found = reserved_bytes(WIDE, effective_settings(changed(LORA, zero_stage=stage)))
     assert found % (2 * MIB) == 0
     assert found > 4096 * 5000 * 12
 
 
 def test_full_fine_tuning_reserves_masters_and_moments_beside_flat_weights() -> None:
     """ZeRO-2 alone: 14 bytes an element stay."""
-    full = TrainingSettings(
-        finetuning_type=FinetuningType.FULL, sequence_length=8, zero_stage=2, world_size=1
+    full = from_flat(
+        TrainingSettings,
+        finetuning_type=FinetuningType.FULL,
+        sequence_length=8,
+        zero_stage=2,
+        world_size=1,
     )
-    assert reserved_bytes(WIDE, as_run(full)) >= 14 * PARAMETERS
+    assert reserved_bytes(WIDE, effective_settings(full)) >= 14 * PARAMETERS

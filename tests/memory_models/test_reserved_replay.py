@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from memory_models.allocator.replay import reserved_bytes, small_share
 from memory_models.estimate import estimate_memory
-from memory_models.settings import FinetuningType, LossKernel, Optimizer, TrainingSettings
+from memory_models.settings import (
+    FinetuningType,
+    LossKernel,
+    Optimizer,
+    TrainingSettings,
+    changed,
+    from_flat,
+)
 from tsplanner.models.source import read_model
 from tsplanner.planner.gather.cases import read_case
 
 MIB = 1024**2
 SMALL = read_model("qwen2.5-0.5b").architecture
 MEASUREMENTS = Path(__file__).parents[2] / "benchmarks" / "data" / "measurements"
-USUAL = TrainingSettings(sequence_length=1024, micro_batch_size=2)
+USUAL = from_flat(TrainingSettings, sequence_length=1024, micro_batch_size=2)
 
 
 def measured(count: int) -> list[dict[str, object]]:
@@ -50,13 +56,13 @@ def test_most_measured_runs_are_met_within_three_percent() -> None:
     "settings",
     [
         USUAL,
-        replace(USUAL, gradient_checkpointing=False),
-        replace(USUAL, loss_kernel=LossKernel.FUSED),
-        replace(USUAL, finetuning_type=FinetuningType.FULL),
-        replace(USUAL, finetuning_type=FinetuningType.FULL, optimizer=Optimizer.ADAFACTOR),
-        replace(USUAL, finetuning_type=FinetuningType.FREEZE),
-        replace(USUAL, finetuning_type=FinetuningType.ADALORA),
-        replace(USUAL, gradient_accumulation_steps=4),
+        changed(USUAL, gradient_checkpointing=False),
+        changed(USUAL, loss_kernel=LossKernel.FUSED),
+        changed(USUAL, finetuning_type=FinetuningType.FULL),
+        changed(USUAL, finetuning_type=FinetuningType.FULL, optimizer=Optimizer.ADAFACTOR),
+        changed(USUAL, finetuning_type=FinetuningType.FREEZE),
+        changed(USUAL, finetuning_type=FinetuningType.ADALORA),
+        changed(USUAL, gradient_accumulation_steps=4),
     ],
 )
 def test_a_replay_holds_at_least_the_tensors(settings: TrainingSettings) -> None:
@@ -72,8 +78,8 @@ def test_reserved_bytes_are_whole_segments() -> None:
 
 def test_longer_accumulation_reserves_nothing_more_than_two_micro_batches() -> None:
     """From the second micro-batch on every one is alike."""
-    two = replace(USUAL, gradient_accumulation_steps=2)
-    many = replace(USUAL, gradient_accumulation_steps=16)
+    two = changed(USUAL, gradient_accumulation_steps=2)
+    many = changed(USUAL, gradient_accumulation_steps=16)
     assert reserved_bytes(SMALL, two) == reserved_bytes(SMALL, many)
 
 
@@ -89,6 +95,6 @@ def test_small_tensors_share_segments_of_two_mebibytes(size: int, share: int) ->
 def test_ddp_reserves_about_what_one_gpu_does() -> None:
     """An adapter's buckets are small beside the logits."""
     alone = estimate_memory(SMALL, USUAL, replay=True).peak_reserved_bytes.expected
-    sharded = replace(USUAL, world_size=2)
+    sharded = changed(USUAL, world_size=2)
     found = estimate_memory(SMALL, sharded, replay=True).peak_reserved_bytes.expected
     assert abs(found / alone - 1) < 0.1

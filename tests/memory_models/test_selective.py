@@ -11,12 +11,18 @@ from hypothesis import strategies as st
 from memory_models.activations.layers import layers_in_turn, recomputed_layers, stack_of
 from memory_models.allocator.replay import reserved_bytes
 from memory_models.architecture import Architecture
-from memory_models.bounds.intervals import block_bytes, reserved_interval
+from memory_models.bounds.intervals import reserved_interval
 from memory_models.calibration import DEFAULT, Margin
 from memory_models.estimate import estimate_memory
 from memory_models.memory_traffic import traffic
-from memory_models.recipes import as_run, recipe_of
-from memory_models.settings import FinetuningType, TrainingSettings
+from memory_models.rounding import block_bytes
+from memory_models.settings import (
+    FinetuningType,
+    TrainingSettings,
+    changed,
+    effective_settings,
+    from_flat,
+)
 from memory_models.sharding.all_gather import Gathered, gathered
 from memory_models.states.layer_inputs import boundary_bytes, int8_input_bytes
 from memory_models.step_phases import instants
@@ -25,9 +31,9 @@ from tests.memory_models.test_properties import any_settings, intervals
 from tests.support.toy_decoder import ALL, TOY
 
 DEEP = replace(TOY, name="deep", num_hidden_layers=6)
-SHORT = TrainingSettings(sequence_length=10, micro_batch_size=3, lora_rank=2)
-TWO = replace(SHORT, checkpointed_layers=2)
-NONE = replace(SHORT, gradient_checkpointing=False)
+SHORT = from_flat(TrainingSettings, sequence_length=10, micro_batch_size=3, lora_rank=2)
+TWO = changed(SHORT, checkpointed_layers=2)
+NONE = changed(SHORT, gradient_checkpointing=False)
 KEPT = 6 * 1024 + 32 * 512
 """What one block of the toy keeps (test_block_stack.py)."""
 
@@ -44,13 +50,13 @@ def test_a_number_of_checkpoints_that_no_run_has_is_refused(
 ) -> None:
     """None at all is what turning checkpointing off is for."""
     with pytest.raises(ValueError, match=words):
-        replace(SHORT, **changes)  # type: ignore[arg-type]
+        changed(SHORT, **changes)  # type: ignore[arg-type]
 
 
 def test_as_many_checkpoints_as_layers_are_refused() -> None:
     """All of them are the setting's absence: one way to say it."""
     with pytest.raises(ValueError, match="checkpointed_layers 6 is not below"):
-        estimate_memory(DEEP, replace(SHORT, checkpointed_layers=6))
+        estimate_memory(DEEP, changed(SHORT, checkpointed_layers=6))
 
 
 def test_the_first_layers_are_the_ones_that_run_again() -> None:
@@ -58,7 +64,7 @@ def test_the_first_layers_are_the_ones_that_run_again() -> None:
     assert recomputed_layers(DEEP, TWO) == 2
     assert recomputed_layers(DEEP, SHORT) == 6
     assert recomputed_layers(DEEP, NONE) == 0
-    again = [recipe.gradient_checkpointing for recipe, _ in layers_in_turn(DEEP, TWO)]
+    again = [recipe.checkpointed for recipe, _ in layers_in_turn(DEEP, TWO)]
     assert again == [True, True, False, False, False, False]
 
 
@@ -73,13 +79,13 @@ def test_a_stack_keeps_checkpoints_below_and_tensors_above() -> None:
 
 def test_frozen_layers_without_a_checkpoint_keep_less_than_trained_ones() -> None:
     """One of six is trained, so its weights' gradients need inputs that the other three lack."""
-    freeze = replace(TWO, finetuning_type=FinetuningType.FREEZE, freeze_trainable_layers=1)
+    freeze = changed(TWO, finetuning_type=FinetuningType.FREEZE, freeze_trainable_layers=1)
     stack = stack_of(DEEP, freeze)
     frozen = (stack.plain - stack.last_kept) // 3
     assert 0 < frozen < stack.last_kept
     assert stack.below_trained == 2 * 512 + 3 * frozen
     assert stack.first_backward == stack.backward
-    several = replace(freeze, freeze_trainable_layers=5)
+    several = changed(freeze, freeze_trainable_layers=5)
     assert stack_of(DEEP, several).below_trained == 2 * 512
 
 
@@ -92,22 +98,22 @@ def test_windowed_layers_have_their_share_above_the_checkpoints() -> None:
 
 def test_the_last_checkpoint_is_an_instant_of_its_own() -> None:
     """Gradients of the four blocks above are there, what they kept is gone."""
-    full = replace(TWO, finetuning_type=FinetuningType.FULL)
+    full = changed(TWO, finetuning_type=FinetuningType.FULL)
     found = {instant.name: instant for instant in instants(DEEP, full)}
     last, here = found["backward, last block"], found["backward, last checkpoint"]
     assert here.checkpoints == 2 * 512
     # Seven matrices and the norms, which count as one, of at most 512 bytes each.
     assert here.gradients - last.gradients == 4 * 8 * 512
-    whole = instants(DEEP, replace(full, checkpointed_layers=None))
+    whole = instants(DEEP, changed(full, checkpointed_layers=None))
     assert "backward, last checkpoint" not in {instant.name for instant in whole}
 
 
 def test_gathered_parameters_are_those_of_either_kind_of_layer() -> None:
     """Under ZeRO-3 no instant has less than a stack of one kind."""
-    sharded = as_run(replace(TWO, zero_stage=3, world_size=2))
-    kinds = [gathered(DEEP, recipe_of(replace(sharded, checkpointed_layers=None)))]
-    off = replace(sharded, checkpointed_layers=None, gradient_checkpointing=False)
-    kinds.append(gathered(DEEP, recipe_of(off)))
+    sharded = effective_settings(changed(TWO, zero_stage=3, world_size=2))
+    kinds = [gathered(DEEP, changed(sharded, checkpointed_layers=None).layer)]
+    off = changed(sharded, checkpointed_layers=None, gradient_checkpointing=False)
+    kinds.append(gathered(DEEP, off.layer))
     most = Gathered(*map(max, *kinds))
     found = {instant.name: instant.gathered for instant in instants(DEEP, sharded)}
     assert found["backward, last block"] == most.last
@@ -137,9 +143,9 @@ def test_the_margin_is_that_of_each_kind_of_layer() -> None:
 def test_reserved_bytes_lie_between_all_and_none() -> None:
     """Wide enough that tensors leave the small pool."""
     wide = replace(ALL[-1], num_hidden_layers=6)
-    some = replace(TWO, sequence_length=2048, micro_batch_size=4)
-    every = replace(some, checkpointed_layers=None)
-    none = replace(every, gradient_checkpointing=False)
+    some = changed(TWO, sequence_length=2048, micro_batch_size=4)
+    every = changed(some, checkpointed_layers=None)
+    none = changed(every, gradient_checkpointing=False)
     sizes = [reserved_bytes(wide, each) for each in (every, some, none)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[1] < sizes[2]
@@ -156,14 +162,14 @@ def test_bytes_never_fall_when_fewer_layers_are_checkpointed(
     beside it there are fewer checkpoints (of some tokens: a part in thousands of what it takes).
     """
     deep = replace(architecture, num_hidden_layers=6)
-    every = replace(values, gradient_checkpointing=True)
-    fewer = replace(every, checkpointed_layers=first)
-    one_less = replace(every, checkpointed_layers=first + 1 if first < 5 else None)
+    every = changed(values, gradient_checkpointing=True)
+    fewer = changed(every, checkpointed_layers=first)
+    one_less = changed(every, checkpointed_layers=first + 1 if first < 5 else None)
     try:
         more, less = estimate_memory(deep, fewer), estimate_memory(deep, one_less)
     except ValueError:
         assume(False)
-    run = as_run(every)
+    run = effective_settings(every)
     checkpoint = block_bytes(boundary_bytes(deep, run)) + int8_input_bytes(deep, run)
     fallen = less.peak_allocated_bytes.expected - more.peak_allocated_bytes.expected
     assert fallen <= checkpoint

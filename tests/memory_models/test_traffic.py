@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from memory_models.memory_traffic import traffic
-from memory_models.settings import FinetuningType, LossKernel, TrainingSettings
+from memory_models.settings import FinetuningType, LossKernel, TrainingSettings, changed, from_flat
 from tests.support.toy_decoder import TOY
 
-PLAIN = TrainingSettings(sequence_length=64, gradient_checkpointing=False)
+PLAIN = from_flat(TrainingSettings, sequence_length=64, gradient_checkpointing=False)
 
 
 def test_twice_the_rows_write_twice_the_bytes_with_as_many_kernels() -> None:
     """Launches do not grow with the batch: so small batches waste them."""
-    one, two = (traffic(TOY, replace(PLAIN, micro_batch_size=rows)) for rows in (1, 2))
+    one, two = (traffic(TOY, changed(PLAIN, micro_batch_size=rows)) for rows in (1, 2))
     assert two.tensors == one.tensors
     assert two.bytes == pytest.approx(2 * one.bytes, rel=0.2)
 
@@ -30,16 +28,16 @@ def test_twice_the_rows_write_twice_the_bytes_with_as_many_kernels() -> None:
 )
 def test_more_work_makes_more_tensors(more: dict[str, object]) -> None:
     """Recomputation, dropout and DoRA's norms are kernels more."""
-    assert traffic(TOY, replace(PLAIN, **more)).tensors > traffic(TOY, PLAIN).tensors  # type: ignore[arg-type]
+    assert traffic(TOY, changed(PLAIN, **more)).tensors > traffic(TOY, PLAIN).tensors  # type: ignore[arg-type]
 
 
 def test_frozen_blocks_below_are_passed_once() -> None:
     """The freeze method has no backward below its first trained block."""
-    one = replace(PLAIN, finetuning_type=FinetuningType.FREEZE, freeze_trainable_layers=1)
-    assert traffic(TOY, one).bytes < traffic(TOY, replace(one, freeze_trainable_layers=2)).bytes
+    one = changed(PLAIN, finetuning_type=FinetuningType.FREEZE, freeze_trainable_layers=1)
+    assert traffic(TOY, one).bytes < traffic(TOY, changed(one, freeze_trainable_layers=2)).bytes
 
 
 def test_fused_loss_launches_by_the_chunk() -> None:
     """Its logits never exist whole, but are written all the same."""
-    fused = traffic(TOY, replace(PLAIN, loss_kernel=LossKernel.FUSED))
+    fused = traffic(TOY, changed(PLAIN, loss_kernel=LossKernel.FUSED))
     assert fused.tensors >= traffic(TOY, PLAIN).tensors

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from memory_models.settings import FinetuningType, Quantization, TrainingSettings
+from memory_models.settings import FinetuningType, Quantization, TrainingSettings, from_flat
 
 
 @pytest.mark.parametrize(
@@ -23,14 +23,14 @@ from memory_models.settings import FinetuningType, Quantization, TrainingSetting
 def test_counts_start_at_one(name: str) -> None:
     """Zero of anything that is multiplied is no run."""
     with pytest.raises(ValueError, match=f"^{name} must be at least 1, not 0$"):
-        TrainingSettings(**{name: 0})
+        from_flat(TrainingSettings, **{name: 0})
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, 2.0, math.nan])
 def test_dropout_is_a_share_below_one(dropout: float) -> None:
     """Dropping everything, or no number of it, is refused."""
     with pytest.raises(ValueError, match="lora_dropout must be in"):
-        TrainingSettings(lora_dropout=dropout)
+        from_flat(TrainingSettings, lora_dropout=dropout)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_settings_that_exclude_each_other_are_refused(
 ) -> None:
     """The sentence names the field and what it needs."""
     with pytest.raises(ValueError, match=message):
-        TrainingSettings(**values)  # type: ignore[arg-type]
+        from_flat(TrainingSettings, **values)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("method", [FinetuningType.FULL, FinetuningType.FREEZE])
@@ -58,7 +58,7 @@ def test_a_quantised_base_cannot_be_trained(
 ) -> None:
     """Quantised weights take no gradient: only adapters go on them."""
     with pytest.raises(ValueError, match="a quantised base cannot be trained"):
-        TrainingSettings(finetuning_type=method, quantization=quantization)
+        from_flat(TrainingSettings, finetuning_type=method, quantization=quantization)
 
 
 @pytest.mark.parametrize(
@@ -78,4 +78,4 @@ def test_adalora_starts_with_one_and_a_half_times_its_target_rank(
     values: dict[str, object], rank: int
 ) -> None:
     """Memory holds the initial rank; the other methods know only one."""
-    assert TrainingSettings(**values).adapter_rank == rank  # type: ignore[arg-type]
+    assert from_flat(TrainingSettings, **values).method.adapter_rank == rank  # type: ignore[arg-type]

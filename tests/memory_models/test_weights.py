@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from memory_models.architecture import Architecture, Linear, Role
-from memory_models.settings import Dtype, Quantization, TrainingSettings
+from memory_models.settings import Dtype, Quantization, TrainingSettings, changed, from_flat
 from memory_models.states.weights import (
     base_weight_bytes,
     block_parameters,
@@ -62,7 +62,7 @@ def test_plain_weights_take_their_dtypes_bytes(dtype: Dtype, size: int) -> None:
     A layer's 7 matrices and its norms 8 x 512 = 4096, two of them 8192; final norm 512; embedding
     and head, 256 elements each, 512 in half precision and 1024 in fp32.
     """
-    assert base_weight_bytes(TOY, TrainingSettings(model_dtype=dtype)) == size
+    assert base_weight_bytes(TOY, from_flat(TrainingSettings, model_dtype=dtype).states) == size
 
 
 def test_an_nf4_base_keeps_embedding_head_and_norms_in_fp32() -> None:
@@ -72,8 +72,8 @@ def test_an_nf4_base_keeps_embedding_head_and_norms_in_fp32() -> None:
     128: 64 + 8 + 512 = 584. A block: 2 x 548 + 2 x 532 + 3 x 584 = 3912, two of them 7824.
     The rest: norms of two layers 2 x 512, embedding and head 2 x 1024, final norm 512: 3584.
     """
-    settings = TrainingSettings(quantization=Quantization.NF4)
-    assert base_weight_bytes(TOY, settings) == 7824 + 3584
+    settings = from_flat(TrainingSettings, quantization=Quantization.NF4)
+    assert base_weight_bytes(TOY, settings.states) == 7824 + 3584
 
 
 def test_int8_takes_a_byte_a_weight_and_a_scale_a_row() -> None:
@@ -87,17 +87,17 @@ def test_experts_are_not_quantised() -> None:
 
     4072 - 2 x (192 + 32) = 3624 elements stay, in fp32.
     """
-    settings = TrainingSettings(quantization=Quantization.NF4_DQ)
-    assert base_weight_bytes(EXPERTS, settings) > 4 * 3624
+    settings = from_flat(TrainingSettings, quantization=Quantization.NF4_DQ)
+    assert base_weight_bytes(EXPERTS, settings.states) > 4 * 3624
     assert largest_quantized_weight(EXPERTS) == 64
 
 
 def test_a_trainer_may_leave_half_precision_beside_quantised_matrices() -> None:
     """Two bytes an element instead of four of what bitsandbytes leaves alone."""
     large = replace(TOY, vocab_size=TOY.vocab_size * 4096)
-    fp32 = TrainingSettings(quantization=Quantization.NF4)
-    kept = replace(fp32, upcast_unquantized=False)
-    half = base_weight_bytes(large, fp32) - base_weight_bytes(large, kept)
+    fp32 = from_flat(TrainingSettings, quantization=Quantization.NF4)
+    kept = changed(fp32, upcast_unquantized=False)
+    half = base_weight_bytes(large, fp32.states) - base_weight_bytes(large, kept.states)
     embeddings = 1 if large.tie_word_embeddings else 2
     assert half == 2 * embeddings * large.vocab_size * large.hidden_size
 
@@ -105,7 +105,7 @@ def test_a_trainer_may_leave_half_precision_beside_quantised_matrices() -> None:
 def test_a_models_own_rotary_caches_come_on_top() -> None:
     """100 cached numbers in half precision are 200 bytes that nothing quantises."""
     cached = replace(TOY, rotary_buffer_count=100)
-    assert base_weight_bytes(cached, TrainingSettings()) == 9728 + 200
+    assert base_weight_bytes(cached, TrainingSettings().states) == 9728 + 200
 
 
 @pytest.mark.parametrize("architecture", [TOY, LAYER_NORM], ids=lambda found: found.name)
@@ -118,7 +118,7 @@ def test_storage_is_ordered_by_bits_where_the_model_is_large(architecture: Archi
         ),
     )
     sizes = [
-        base_weight_bytes(large, TrainingSettings(quantization=quantization))
+        base_weight_bytes(large, from_flat(TrainingSettings, quantization=quantization).states)
         for quantization in (Quantization.NF4_DQ, Quantization.NF4, Quantization.INT8, None)
     ]
     assert sizes == sorted(sizes)

@@ -7,21 +7,28 @@ from typing import Any
 
 import pytest
 
-from memory_models.recipes import as_run, standing_of
-from memory_models.settings import FinetuningType, Optimizer, Quantization, TrainingSettings
+from memory_models.settings import (
+    FinetuningType,
+    Optimizer,
+    Quantization,
+    TrainingSettings,
+    changed,
+    effective_settings,
+    from_flat,
+)
 from memory_models.sharding.offload import pinned_bytes
 from memory_models.sharding.states import ModelStates, shard
 from tests.support.toy_decoder import TIED, TOY, WIDE
 
-LORA = TrainingSettings(lora_rank=2)
+LORA = from_flat(TrainingSettings, lora_rank=2)
 """28 matrices, 512 elements; each takes a block of 512 bytes where it is alone."""
-FULL = replace(LORA, finetuning_type=FinetuningType.FULL)
+FULL = changed(LORA, finetuning_type=FinetuningType.FULL)
 
 
 def on_ranks(settings: TrainingSettings, ranks: int, stage: int, **offload: Any) -> ModelStates:
     """The toy as one of the ranks holds it."""
-    asked = replace(settings, world_size=ranks, zero_stage=stage, **offload)
-    return shard(TOY, standing_of(as_run(asked)))
+    asked = changed(settings, world_size=ranks, zero_stage=stage, **offload)
+    return shard(TOY, effective_settings(asked).states)
 
 
 def test_one_rank_without_zero_holds_everything_and_no_buffer() -> None:
@@ -73,9 +80,9 @@ def test_one_rank_alone_holds_no_second_copy_of_small_parameters() -> None:
 
 def test_the_base_shrinks_with_the_ranks() -> None:
     """4-bit matrices halve; their constants are no parameters and stay."""
-    nf4 = TrainingSettings(quantization=Quantization.NF4, zero_stage=3)
+    nf4 = from_flat(TrainingSettings, quantization=Quantization.NF4, zero_stage=3)
     one, two, four = (
-        shard(WIDE, standing_of(as_run(replace(nf4, world_size=ranks)))).weights
+        shard(WIDE, effective_settings(changed(nf4, world_size=ranks)).states).weights
         for ranks in (1, 2, 4)
     )
     assert one > two > four > one // 4
@@ -83,10 +90,14 @@ def test_the_base_shrinks_with_the_ranks() -> None:
 
 def test_paged_moments_of_a_flat_share_are_managed_memory() -> None:
     """One rank's 1,048,576 adapter elements at 8 bytes are too many for the allocator."""
-    asked = TrainingSettings(
-        lora_rank=64, optimizer=Optimizer.PAGED_ADAMW_32BIT, zero_stage=2, lora_target=("q_proj",)
+    asked = from_flat(
+        TrainingSettings,
+        lora_rank=64,
+        optimizer=Optimizer.PAGED_ADAMW_32BIT,
+        zero_stage=2,
+        lora_target=("q_proj",),
     )
-    found = shard(WIDE, standing_of(as_run(asked)))
+    found = shard(WIDE, effective_settings(asked).states)
     # q_proj: 64 x (256 + 256) elements on two layers.
     assert found.paged == 8 * 65_536 or found.states == 12 * 65_536
 
@@ -109,7 +120,7 @@ def test_offloaded_states_leave_a_buffer_of_the_largest_gradient() -> None:
 
 def test_accumulated_gradients_are_pinned_one_by_one() -> None:
     """Those that reach into the rank's part: half of 512 elements, at two bytes, and a border."""
-    twice = replace(LORA, gradient_accumulation_steps=2)
+    twice = changed(LORA, gradient_accumulation_steps=2)
     once = on_ranks(LORA, 2, 2, offload_optimizer=True).host
     assert on_ranks(twice, 2, 2, offload_optimizer=True).host - once in range(512, 512 + 128)
 
@@ -138,15 +149,15 @@ def test_a_tied_heads_part_was_pinned_before_it_was_tied() -> None:
 
     Without a head of its own (256 pinned bytes less) it takes as much as the plain toy.
     """
-    asked = replace(LORA, world_size=2, zero_stage=3, offload_param=True)
-    plain, tied = (shard(shape, standing_of(as_run(asked))).host for shape in (TOY, TIED))
+    asked = changed(LORA, world_size=2, zero_stage=3, offload_param=True)
+    plain, tied = (shard(shape, effective_settings(asked).states).host for shape in (TOY, TIED))
     assert tied == plain
 
 
 def test_a_trained_part_passes_through_the_host_under_zero_3() -> None:
     """A 14-billion share of two ranks is put in one piece there, 13 GiB less what comes later."""
     huge = replace(WIDE, num_hidden_layers=24_000)
-    asked = replace(FULL, world_size=2, zero_stage=3)
+    asked = changed(FULL, world_size=2, zero_stage=3)
     # 24,000 blocks of 590,336 elements, embedding, head and last norm; each tensor halved.
     elements = 24_000 * 590_336 + 2 * 1_280_000 + 256
-    assert shard(huge, standing_of(as_run(asked))).host == elements - 512 * 2**20
+    assert shard(huge, effective_settings(asked).states).host == elements - 512 * 2**20

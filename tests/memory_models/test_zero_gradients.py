@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from memory_models.activations.decoder_layer import block_memory
-from memory_models.recipes import as_run, recipe_of, standing_of
-from memory_models.settings import FinetuningType, Quantization, TrainingSettings
+from memory_models.settings import (
+    FinetuningType,
+    LayerSettings,
+    Quantization,
+    TrainingSettings,
+    changed,
+    effective_settings,
+    from_flat,
+)
 from memory_models.sharding.gradients import Gradients
 from memory_models.sharding.held_gradients import gradients
 from memory_models.step_phases import instants
 from tests.support.toy_decoder import TOY, WIDE
 
-FULL = TrainingSettings(
-    finetuning_type=FinetuningType.FULL, zero_stage=2, offload_optimizer=True, sequence_length=8
+FULL = from_flat(
+    TrainingSettings,
+    finetuning_type=FinetuningType.FULL,
+    zero_stage=2,
+    offload_optimizer=True,
+    sequence_length=8,
 )
 BUCKET = 2 * 64
 """8 x 8 elements in bf16."""
@@ -25,7 +35,7 @@ EMBEDDING = 2 * 256
 
 def held(**changes: Any) -> Gradients:
     """Gradients of the toy in time."""
-    return gradients(TOY, standing_of(as_run(replace(FULL, **changes))))
+    return gradients(TOY, effective_settings(changed(FULL, **changes)).states)
 
 
 def test_offload_takes_the_embeddings_norm_in_fp64() -> None:
@@ -36,7 +46,7 @@ def test_offload_takes_the_embeddings_norm_in_fp64() -> None:
 def test_a_head_of_its_own_is_normed_before_the_last_block() -> None:
     """The same bytes, while every block's activations are there; a moment of its own."""
     assert held().head == BUCKET + EMBEDDING + 8 * 256
-    assert instants(TOY, as_run(FULL))[-1].name == "backward, head"
+    assert instants(TOY, effective_settings(FULL))[-1].name == "backward, head"
 
 
 def test_offload_keeps_wide_gradients_of_all_micro_batches_but_the_last() -> None:
@@ -53,10 +63,10 @@ def test_zero_3_takes_the_norm_of_a_ranks_part_of_a_gradient() -> None:
 
 def test_adapters_fill_the_bucket_after_some_blocks() -> None:
     """Rank 1 has 20 + 12 + 12 + 16 + 24 x 3 = 128 elements a block; 64 are full in the first."""
-    lora = TrainingSettings(lora_rank=1, zero_stage=2, world_size=2)
-    assert gradients(TOY, standing_of(as_run(lora))).blocks == 0
+    lora = from_flat(TrainingSettings, lora_rank=1, zero_stage=2, world_size=2)
+    assert gradients(TOY, effective_settings(lora).states).blocks == 0
     # 256 x 256 elements hold 16 blocks of 4,096, but there are only two.
-    assert gradients(WIDE, standing_of(as_run(lora))).blocks == 1
+    assert gradients(WIDE, effective_settings(lora).states).blocks == 1
 
 
 @pytest.mark.parametrize("quantization", [None, Quantization.NF4])
@@ -64,13 +74,15 @@ def test_norms_of_a_4_bit_base_are_in_half_precision_under_deepspeed(
     quantization: Quantization | None,
 ) -> None:
     """So a block keeps what it keeps on a plain base; alone it flows in fp32 and keeps more."""
-    plain = TrainingSettings(zero_stage=2, gradient_checkpointing=False, sequence_length=64)
-    recipe = recipe_of(as_run(replace(plain, quantization=quantization)))
-    alone = recipe_of(replace(plain, zero_stage=0, quantization=Quantization.NF4))
+    plain = from_flat(
+        TrainingSettings, zero_stage=2, gradient_checkpointing=False, sequence_length=64
+    )
+    recipe = effective_settings(changed(plain, quantization=quantization)).layer
+    alone = changed(plain, zero_stage=0, quantization=Quantization.NF4).layer
 
-    def kept(settings: TrainingSettings) -> int:
+    def kept(settings: LayerSettings) -> int:
         found = block_memory(WIDE, settings, trained=False)
         return sum(count * size[0] for size, count in found.kept)
 
-    assert kept(recipe) == kept(recipe_of(as_run(plain)))
+    assert kept(recipe) == kept(effective_settings(plain).layer)
     assert kept(recipe) < kept(alone)

@@ -11,8 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from memory_models.recipes import as_run, standing_of
-from memory_models.settings import FinetuningType, Optimizer, TrainingSettings
+from memory_models.settings import (
+    FinetuningType,
+    Optimizer,
+    TrainingSettings,
+    effective_settings,
+    from_flat,
+)
 from memory_models.sharding.states import shard
 from tests.support.sharded_model import CONFIG
 from tsplanner.models.source import read_architecture
@@ -56,12 +61,13 @@ def test_what_stays_on_a_rank_is_what_deepspeed_holds(
 ) -> None:
     """Within 1 %: the formula rounds tensors up as a GPU's allocator does."""
     pytest.importorskip("deepspeed")
-    settings = TrainingSettings(
+    settings = from_flat(
+        TrainingSettings,
         finetuning_type=FinetuningType(method),
         world_size=2,
         zero_stage=stage,
         optimizer=Optimizer.ADAMW_TORCH,
     )
     architecture = read_architecture(dict(CONFIG), name="tiny", source="tiny")
-    expected = shard(architecture, standing_of(as_run(settings))).device
+    expected = shard(architecture, effective_settings(settings).states).device
     assert live_bytes(stage, method, tmp_path) == pytest.approx(expected, rel=0.01)

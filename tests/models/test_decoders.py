@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from memory_models.architecture import Architecture
-from memory_models.settings import FinetuningType, TrainingSettings
+from memory_models.settings import FinetuningType, TrainingSettings, from_flat
 from memory_models.states.adapters import trainable_parameters
 from memory_models.states.weights import total_parameters
 from tests.support.shrunk import SHRUNK, VARIANTS, config_of
@@ -70,8 +70,8 @@ def test_a_preset_has_the_published_number_of_parameters(name: str, total: int) 
 @pytest.mark.parametrize(("name", "count"), [("chatts-14b", 9_020_480), ("chatts-8b", 5_604_416)])
 def test_chatts_lora_has_the_parameters_its_trainer_prints(name: str, count: int) -> None:
     """Rank 8 on q, k and v, and on every linear of the time-series encoder."""
-    settings = TrainingSettings(lora_rank=8, lora_target=("q_proj", "k_proj", "v_proj"))
-    assert trainable_parameters(read_model(name).architecture, settings) == count
+    settings = from_flat(TrainingSettings, lora_rank=8, lora_target=("q_proj", "k_proj", "v_proj"))
+    assert trainable_parameters(read_model(name).architecture, settings.method) == count
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -79,7 +79,9 @@ def test_every_preset_can_be_trained_by_every_method(name: str) -> None:
     """Something is trained, never more than there is."""
     architecture = read_model(name).architecture
     for method in FinetuningType:
-        trained = trainable_parameters(architecture, TrainingSettings(finetuning_type=method))
+        trained = trainable_parameters(
+            architecture, from_flat(TrainingSettings, finetuning_type=method).method
+        )
         assert 0 < trained <= total_parameters(architecture), method
 
 
@@ -176,8 +178,10 @@ def test_a_key_that_is_left_out_has_the_familys_default(model_type: str, key: st
 )
 def test_trained_parameters_are_those_of_peft(model_type: str, method: FinetuningType) -> None:
     """Adapters on every linear of the same small model, built by PEFT itself."""
-    settings = TrainingSettings(finetuning_type=method, lora_rank=2, freeze_trainable_layers=1)
-    expected = trainable_parameters(architecture_of(config_of(model_type)), settings)
+    settings = from_flat(
+        TrainingSettings, finetuning_type=method, lora_rank=2, freeze_trainable_layers=1
+    )
+    expected = trainable_parameters(architecture_of(config_of(model_type)), settings.method)
     assert peft_count(model_type, method) == expected
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memory_models.estimate import estimate_memory
-from memory_models.settings import Dtype, Quantization, TrainingSettings
+from memory_models.settings import Dtype, Quantization, TrainingSettings, from_flat
 from memory_models.sharding.states import shard
 from memory_models.states.chatts_remote_code import as_released
 from memory_models.states.weights import base_weight_bytes
@@ -19,24 +19,26 @@ def test_the_released_14b_keeps_rotary_caches_in_every_layer() -> None:
     """48 layers x 2 tables x 32,768 positions x 128: 0.75 GiB in half precision."""
     found = as_released(CHATTS_14B)
     assert found.rotary_buffer_count == 402_653_184
-    half = TrainingSettings(model_dtype=Dtype.FP16, autocast=Dtype.FP16)
-    extra = base_weight_bytes(found, half) - base_weight_bytes(CHATTS_14B, half)
+    half = from_flat(TrainingSettings, model_dtype=Dtype.FP16, autocast=Dtype.FP16)
+    extra = base_weight_bytes(found, half.states) - base_weight_bytes(CHATTS_14B, half.states)
     assert extra == 0.75 * 2**30
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        TrainingSettings(quantization=Quantization.NF4_DQ),
-        TrainingSettings(zero_stage=3, world_size=2),
-        TrainingSettings(zero_stage=3, world_size=2, offload_param=True),
-        TrainingSettings(zero_stage=2, world_size=8),
+        from_flat(TrainingSettings, quantization=Quantization.NF4_DQ),
+        from_flat(TrainingSettings, zero_stage=3, world_size=2),
+        from_flat(TrainingSettings, zero_stage=3, world_size=2, offload_param=True),
+        from_flat(TrainingSettings, zero_stage=2, world_size=8),
     ],
     ids=["quantised", "ZeRO-3", "parameter offload", "ZeRO-2"],
 )
 def test_nothing_shrinks_the_caches(settings: TrainingSettings) -> None:
     """They are buffers: neither sharded, nor quantised, nor offloaded."""
-    ours, theirs = (shard(model, settings) for model in (CHATTS_14B, as_released(CHATTS_14B)))
+    ours, theirs = (
+        shard(model, settings.states) for model in (CHATTS_14B, as_released(CHATTS_14B))
+    )
     assert theirs.weights - ours.weights == 805_306_368
 
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from memory_models.settings import FinetuningType
+from memory_models.settings import FinetuningType, from_flat
 from tsplanner.planner.advice import Suggestion, advice, epochs_for, largest_rank, with_rank
-from tsplanner.planner.plan import DatasetRef, LearningSettings, no_dataset
+from tsplanner.planner.plan import DatasetRef, no_dataset
+from tsplanner.planner.settings import LearningSettings
 
 ROWS = replace(no_dataset(1600), rows_kept=414, rows_total=417)
 
@@ -27,7 +28,7 @@ def advised(
         dataset,
         parameters,
         steps,
-        lambda settings: settings.lora_rank <= most,
+        lambda settings: settings.method.lora_rank <= most,
     )
     return {row.setting: row for row in found}
 
@@ -56,7 +57,7 @@ def test_the_largest_rank_that_fits_is_advised(most, rank):
 
 def test_a_plans_own_larger_rank_is_not_taken_down():
     """Rank 64 that fits is the largest there is."""
-    assert advised(LearningSettings(lora_rank=64), most=64)["lora_rank"].value == 64
+    assert advised(from_flat(LearningSettings, lora_rank=64), most=64)["lora_rank"].value == 64
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_a_plans_own_larger_rank_is_not_taken_down():
 )
 def test_learning_rate_goes_by_method_and_model_size(method, parameters, rate):
     """The prior of the search, word for word the same number."""
-    learning = LearningSettings(finetuning_type=method)
+    learning = from_flat(LearningSettings, finetuning_type=method)
     found = advised(learning, parameters=parameters)
 
     assert found["learning_rate"].value == pytest.approx(rate)
@@ -89,7 +90,7 @@ def test_without_a_dataset_nothing_is_said_of_epochs():
 
 def test_another_rank_keeps_alphas_ratio():
     """Alpha 16 of rank 8 is 64 of rank 32."""
-    learning = LearningSettings(lora_rank=8, lora_alpha=16.0)
+    learning = from_flat(LearningSettings, lora_rank=8, lora_alpha=16.0)
 
-    assert with_rank(learning, 32).lora_alpha == 64.0
-    assert largest_rank(learning, (8, 16, 32), lambda found: found.lora_alpha <= 32) == 16
+    assert with_rank(learning, 32).method.lora_alpha == 64.0
+    assert largest_rank(learning, (8, 16, 32), lambda found: found.method.lora_alpha <= 32) == 16

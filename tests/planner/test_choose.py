@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from memory_models.device import Host
-from memory_models.settings import Attention, Dtype, FinetuningType, Quantization
+from memory_models.settings import Attention, Dtype, FinetuningType, Quantization, changed
 from tests.support.toy_request import EVERY_PACKAGE, GIB, HOPPER, TURING, request, with_free
 from tsplanner.errors import EXIT_NO_PLAN, TsplannerError
 from tsplanner.planner.plan import Verdict
@@ -26,8 +26,8 @@ def test_turing_trains_in_fp16_with_sdpa() -> None:
     """bf16 and FlashAttention-2 need compute capability 8.0, installed or not."""
     choice = choose(request("qwen2.5-0.5b", TURING, packages=EVERY_PACKAGE))
     hardware = choice.plan.hardware
-    assert (hardware.model_dtype, hardware.autocast) == (Dtype.FP16, Dtype.FP16)
-    assert hardware.attention is Attention.SDPA
+    assert (hardware.base.model_dtype, hardware.base.autocast) == (Dtype.FP16, Dtype.FP16)
+    assert hardware.kernels.attention is Attention.SDPA
     assert [found.rule for found in choice.refusals] == ["flash-attention-capability"]
 
 
@@ -40,7 +40,7 @@ def test_flash_attention_is_considered_only_where_it_can_be_imported(
 ) -> None:
     """On a Hopper card the package alone decides."""
     evaluated, _ = evaluate_all(request("qwen2.5-0.5b", HOPPER, packages=packages))
-    assert {found.hardware.attention for found in evaluated} == attention
+    assert {found.hardware.kernels.attention for found in evaluated} == attention
 
 
 def test_bf16_pinned_on_turing_is_refused_with_the_reason() -> None:
@@ -53,29 +53,27 @@ def test_bf16_pinned_on_turing_is_refused_with_the_reason() -> None:
 def test_a_plain_base_that_fits_is_not_quantised() -> None:
     """Quantisation changes what is learned: it is not even looked at."""
     evaluated, _ = evaluate_all(request("qwen2.5-7b", HOPPER))
-    assert {found.hardware.quantization for found in evaluated} == {None}
+    assert {found.hardware.base.quantization for found in evaluated} == {None}
 
 
 def test_a_base_that_does_not_fit_is_quantised() -> None:
     """28 GiB of 14B weights on a 22-GiB card: NF4."""
     choice = choose(request("qwen2.5-14b", TURING, packages=("bitsandbytes",)))
-    assert choice.plan.hardware.quantization is Quantization.NF4_DQ
+    assert choice.plan.hardware.base.quantization is Quantization.NF4_DQ
     assert choice.plan.verdict is Verdict.FITS
 
 
 @pytest.mark.parametrize("pinned", Quantization)
 def test_a_pinned_quantisation_is_used_where_the_plain_base_fits(pinned: Quantization) -> None:
     """The user asked for it."""
-    pins = Pins(quantization=pinned, pinned_quantization=True)
+    pins = Pins(quantization=pinned)
     choice = choose(request("qwen2.5-0.5b", HOPPER, pins=pins))
-    assert choice.plan.hardware.quantization is pinned
+    assert choice.plan.hardware.base.quantization is pinned
 
 
 def test_no_quantisation_can_be_pinned_too() -> None:
     """Then a base that does not fit is an answer, not a reason to quantise."""
-    asked = request(
-        "qwen2.5-14b", TURING, packages=("bitsandbytes",), pins=Pins(pinned_quantization=True)
-    )
+    asked = request("qwen2.5-14b", TURING, packages=("bitsandbytes",), pins=Pins(quantization=None))
     with pytest.raises(NothingFits):
         choose(asked)
 
@@ -126,7 +124,7 @@ def test_offload_is_judged_by_the_hosts_memory_too() -> None:
             "qwen2.5-7b",
             HOPPER,
             host=small,
-            pins=Pins(offload_param=True, pinned_quantization=True),
+            pins=Pins(offload_param=True, quantization=None),
         )
     )
     assert {found.verdict for found in evaluated} == {Verdict.DOES_NOT_FIT}
@@ -142,7 +140,7 @@ def test_the_plan_is_the_fastest_of_those_that_fit() -> None:
     chosen = next(found for found in sure if found.hardware == choose(asked).plan.hardware)
     fastest = max(found.samples_per_second for found in sure)
     assert chosen.samples_per_second >= 0.98 * fastest
-    assert (chosen.hardware.zero_stage, chosen.hardware.quantization) == (0, None)
+    assert (chosen.hardware.sharding.zero_stage, chosen.hardware.base.quantization) == (0, None)
 
 
 def test_the_effective_batch_is_kept_whatever_is_chosen() -> None:
@@ -196,7 +194,7 @@ def test_what_lost_says_why() -> None:
 def test_replanning_keeps_the_hardware_and_estimates_anew() -> None:
     """The search changes what is learned; the machine's settings stay as planned."""
     plan = choose(request("qwen2.5-0.5b", HOPPER)).plan
-    learning = replace(plan.learning, lora_rank=64, num_train_epochs=1)
+    learning = changed(plan.learning, lora_rank=64, num_train_epochs=1)
     found = replan(plan, learning)
     assert found.hardware == plan.hardware
     assert found.learning == learning
@@ -209,7 +207,7 @@ def test_replanning_to_a_rank_the_model_cannot_have_says_so() -> None:
     """Qwen2.5-0.5B's keys are 128 wide."""
     plan = choose(request("qwen2.5-0.5b", HOPPER)).plan
     with pytest.raises(TsplannerError, match="These settings cannot run: lora_rank 129 is above"):
-        replan(plan, replace(plan.learning, lora_rank=129))
+        replan(plan, changed(plan.learning, lora_rank=129))
 
 
 @pytest.mark.parametrize(

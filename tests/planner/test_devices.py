@@ -7,19 +7,21 @@ from dataclasses import replace
 import pytest
 
 from memory_models.device import Device, LinkType
-from memory_models.settings import Dtype
+from memory_models.settings import Dtype, from_flat
 from tests.support.toy_request import GIB, HOPPER, TURING, machine, request, with_free
 from tsplanner.planner.devices import device_groups, device_notes, used_devices, used_machine
-from tsplanner.planner.plan import HardwareSettings, Plan
+from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins
+from tsplanner.planner.settings import HardwareSettings
 
-TWO = HardwareSettings(world_size=2)
+TWO = from_flat(HardwareSettings, world_size=2)
 
 
 def planned(*devices: Device, ranks: int | None = None) -> Plan:
     """A small model on these cards."""
-    return choose(request("qwen2.5-0.5b", *devices, pins=Pins(world_size=ranks))).plan
+    pins = Pins() if ranks is None else Pins(world_size=ranks)
+    return choose(request("qwen2.5-0.5b", *devices, pins=pins)).plan
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_a_fast_card_alone_beats_itself_with_a_slow_one() -> None:
     plan = planned(TURING, HOPPER)
     assert plan.hardware.devices == (1,)
     assert used_devices(plan.machine, plan.hardware) == (HOPPER,)
-    assert plan.hardware.autocast is Dtype.BF16
+    assert plan.hardware.base.autocast is Dtype.BF16
     assert plan.free_bytes == 139 * GIB
     assert "uses 1x H200 of 1x RTX 2080 Ti + 1x H200" in plan.assumptions
 

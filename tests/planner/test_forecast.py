@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory_models.settings import FinetuningType, TrainingSettings
+from memory_models.settings import FinetuningType, TrainingSettings, changed, from_flat
 from tests.support.toy_request import HOPPER, request
 from tsplanner.models.source import read_model
 from tsplanner.planner.evaluate import evaluate
@@ -24,8 +24,9 @@ from tsplanner.planner.forecast import (
     run_cost,
     training_rows,
 )
-from tsplanner.planner.plan import DatasetRef, HardwareSettings, LearningSettings
+from tsplanner.planner.plan import DatasetRef
 from tsplanner.planner.rank import choose
+from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.throughput.step_time import StepTime
 
 ROWS = DatasetRef(
@@ -92,20 +93,20 @@ def test_a_batch_is_as_long_as_its_longest_row_and_ranks_wait(
 ) -> None:
     """Rows of 100 to 300 positions, evenly spread."""
     given = {"gradient_accumulation_steps": 1} | settings
-    assert batch_length(ROWS, HardwareSettings(**given)) == length  # type: ignore[arg-type]
+    assert batch_length(ROWS, from_flat(HardwareSettings, **given)) == length  # type: ignore[arg-type]
     assert row_length(ROWS) == 200
 
 
 def test_a_dataset_without_a_distribution_is_all_mean() -> None:
     """As plans of earlier versions are."""
     bare = replace(ROWS, length_quantiles=())
-    assert batch_length(bare, HardwareSettings(micro_batch_size=8)) == 200
+    assert batch_length(bare, from_flat(HardwareSettings, micro_batch_size=8)) == 200
 
 
 def test_an_epoch_is_its_micro_batches_and_one_optimizer_step_for_each_full_batch() -> None:
     """90 rows by 4 are 23 micro-batches of 1 s in 6 steps of 1 s more; 4 times 10 rows of 0.5 s."""
-    hardware = HardwareSettings(micro_batch_size=4, gradient_accumulation_steps=4)
-    found = forecast(ROWS, LearningSettings(num_train_epochs=3), hardware, STEP, 0.5)
+    hardware = from_flat(HardwareSettings, micro_batch_size=4, gradient_accumulation_steps=4)
+    found = forecast(ROWS, from_flat(LearningSettings, num_train_epochs=3), hardware, STEP, 0.5)
     assert (found.steps_per_epoch, found.total_steps) == (6, 18)
     assert found.training_seconds == 3 * (23 + 6)
     assert found.evaluation_seconds == 4 * 10 * 0.5
@@ -114,8 +115,10 @@ def test_an_epoch_is_its_micro_batches_and_one_optimizer_step_for_each_full_batc
 
 def test_ranks_share_the_rows_of_an_evaluation() -> None:
     """10 rows on 4 ranks are 3 each."""
-    hardware = HardwareSettings(world_size=4, micro_batch_size=1, gradient_accumulation_steps=4)
-    found = forecast(ROWS, LearningSettings(num_train_epochs=1), hardware, STEP, 1.0)
+    hardware = from_flat(
+        HardwareSettings, world_size=4, micro_batch_size=1, gradient_accumulation_steps=4
+    )
+    found = forecast(ROWS, from_flat(LearningSettings, num_train_epochs=1), hardware, STEP, 1.0)
     assert found.evaluation_seconds == 2 * 3
 
 
@@ -139,7 +142,7 @@ def test_evaluating_a_row_is_the_forward_part_of_a_step(
     given = {"gradient_checkpointing": False} | settings
     found = forward_seconds(
         read_model("qwen2.5-0.5b").architecture,
-        TrainingSettings(**given),  # type: ignore[arg-type]
+        from_flat(TrainingSettings, **given),  # type: ignore[arg-type]
         row,
     )
     assert found == pytest.approx(seconds)
@@ -160,7 +163,9 @@ def test_rows_of_many_lengths_take_longer_than_rows_of_their_mean() -> None:
     spread = replace(asked.dataset, length_quantiles=(128, 1920))
 
     def slower(micro: int) -> float:
-        hardware = HardwareSettings(micro_batch_size=micro, gradient_accumulation_steps=16 // micro)
+        hardware = from_flat(
+            HardwareSettings, micro_batch_size=micro, gradient_accumulation_steps=16 // micro
+        )
         seconds = [
             evaluate(replace(asked, dataset=rows), hardware).time.seconds for rows in (spread, even)
         ]
@@ -175,7 +180,7 @@ def test_a_run_costs_its_gpu_hours_within_its_error() -> None:
     plan = choose(request("qwen2.5-0.5b", *FOUR)).plan
     plan = replace(
         plan,
-        hardware=replace(plan.hardware, world_size=4),
+        hardware=changed(plan.hardware, world_size=4),
         time=replace(plan.time, total_seconds=7200, relative_error=0.35),
     )
     cost = run_cost(plan, 2.5)

@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 
 from memory_models.settings import (
+    DecoderKernels,
     FinetuningType,
-    Kernels,
     LossKernel,
     Quantization,
     TrainingSettings,
+    from_flat,
 )
 from tsplanner.hardware.describe import read_machine_file, shipped_machine
 from tsplanner.models.source import read_model
 from tsplanner.planner.multi_lora.refusal import packing_refusal
 from tsplanner.planner.multi_lora.speedup import Packing, best_packing
-from tsplanner.planner.plan import HardwareSettings, LearningSettings
+from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.throughput.rates import rates_of
 
 RANKS = (8, 16, 24, 32, 40, 48, 56, 64)
@@ -29,13 +30,14 @@ def packing(batch: int, length: int = 512, *, free: int = 139 * GIB, ranks: Any 
     file = shipped_machine("1x-h200-141gib")
     assert file is not None
     machine = read_machine_file(file)
-    solo = TrainingSettings(
+    solo = from_flat(
+        TrainingSettings,
         lora_rank=max(ranks),
         sequence_length=length,
         micro_batch_size=batch,
         gradient_checkpointing=False,
         loss_kernel=LossKernel.FUSED,
-        kernels=Kernels.LEAN,
+        decoder_kernels=DecoderKernels.FUSED,
         expandable_segments=True,
     )
     architecture = read_model("qwen3-8b").architecture
@@ -47,13 +49,13 @@ def test_two_short_rows_a_step_leave_room_for_all_eight_trials() -> None:
     found = packing(2)
     assert found.trials == 8
     assert found.gain > 2.0
-    assert found.settings.packed_ranks == RANKS
+    assert found.settings.method.adapter_ranks == RANKS
 
 
 def test_packing_does_not_pay_where_a_trial_fills_the_gpu() -> None:
     """16 rows of 512 tokens: the trials run one after the other, by the best solo settings."""
     found = packing(16)
-    assert (found.trials, found.gain, found.settings.packed_ranks) == (1, 1.0, ())
+    assert (found.trials, found.gain, found.settings.method.adapter_ranks) == (1, 1.0, ())
     assert "8192 tokens a step keep the GPU busy alone" in found.reason
 
 
@@ -69,7 +71,7 @@ def test_less_memory_means_fewer_trials_or_more_checkpoints_within_it() -> None:
 def test_packing_never_moves_the_effective_batch(batch: int) -> None:
     """Micro-batch times accumulation is the trial's batch, packed or not."""
     settings = packing(batch, free=48 * GIB).settings
-    assert settings.micro_batch_size * settings.gradient_accumulation_steps == batch
+    assert settings.batch.micro_batch_size * settings.batch.gradient_accumulation_steps == batch
 
 
 def test_one_trial_is_no_pack() -> None:
@@ -81,8 +83,8 @@ def test_lora_and_rslora_pack_and_qlora_too() -> None:
     """On half-precision and 4-bit bases."""
     for method in (FinetuningType.LORA, FinetuningType.RSLORA):
         for quantization in (None, Quantization.NF4, Quantization.NF4_DQ):
-            hardware = HardwareSettings(quantization=quantization)
-            learning = LearningSettings(finetuning_type=method)
+            hardware = from_flat(HardwareSettings, quantization=quantization)
+            learning = from_flat(LearningSettings, finetuning_type=method)
             assert packing_refusal(learning, hardware, {"attention_dropout": 0.0}) is None
 
 
@@ -102,7 +104,9 @@ def test_what_does_not_pack_is_refused_in_one_sentence(
     learning: dict[str, Any], hardware: dict[str, Any], words: str
 ) -> None:
     """With the reason in it."""
-    refusal = packing_refusal(LearningSettings(**learning), HardwareSettings(**hardware))
+    refusal = packing_refusal(
+        from_flat(LearningSettings, **learning), from_flat(HardwareSettings, **hardware)
+    )
     assert refusal is not None
     assert refusal.startswith("This trial runs unpacked: ")
     assert words in refusal

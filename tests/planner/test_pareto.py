@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from memory_models.result import Interval
-from memory_models.settings import FinetuningType, Optimizer, Quantization
+from memory_models.settings import FinetuningType, Optimizer, Quantization, changed, from_flat
 from tests.support.toy_request import EVERY_PACKAGE, HOPPER, TURING, request
 from tsplanner.planner.evaluate import Evaluated
-from tsplanner.planner.plan import HardwareSettings, Verdict
+from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import choose, evaluate_all
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.pareto import apart, front, quality_risk
 
 SAMPLE = evaluate_all(request("qwen2.5-0.5b", HOPPER, packages=()))[0][0]
@@ -28,7 +29,7 @@ def found(
     still = replace(SAMPLE.time, memory=0, launch=0, optimizer=0, communication=0, offload=0)
     return replace(
         SAMPLE,
-        hardware=replace(SAMPLE.hardware, quantization=quantization),
+        hardware=changed(SAMPLE.hardware, quantization=quantization),
         memory=replace(SAMPLE.memory, process_bytes=bound),
         time=replace(still, matrix=SAMPLE.hardware.effective_batch_size / speed),
         verdict=verdict,
@@ -110,7 +111,7 @@ def test_the_front_of_a_real_space_is_unbeaten_and_beats_the_rest(method: Finetu
 )
 def test_risk_is_what_rounds_weights_or_states(settings: dict[str, object], risk: int) -> None:
     """Paging and sharding round nothing."""
-    assert quality_risk(HardwareSettings(**settings)) == risk  # type: ignore[arg-type]
+    assert quality_risk(from_flat(HardwareSettings, **settings)) == risk  # type: ignore[arg-type]
 
 
 def test_a_reader_sees_rows_that_differ() -> None:
@@ -136,4 +137,4 @@ def test_a_choice_carries_the_front_with_the_chosen_plan_on_it() -> None:
 def test_states_are_not_rounded_for_a_speed_that_nobody_would_notice() -> None:
     """Full fine-tuning of 7B on two H200: AdamW in 8 bits is no more than 2 % faster."""
     plan = choose(request("qwen2.5-7b", HOPPER, HOPPER, finetuning_type=FinetuningType.FULL)).plan
-    assert plan.hardware.optimizer is Optimizer.ADAMW_TORCH_FUSED
+    assert plan.hardware.kernels.optimizer is Optimizer.ADAMW_TORCH_FUSED

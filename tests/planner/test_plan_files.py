@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from memory_models.settings import TrainingSettings
+from memory_models.settings import TrainingSettings, changed, from_flat
 from tests.support.toy_request import HOPPER, TURING, request
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import plan_document, read_plan, write_plan
-from tsplanner.planner.plan import SCHEMA_VERSION, Plan, pinned, training_settings
+from tsplanner.planner.plan import SCHEMA_VERSION, Plan
 from tsplanner.planner.rank import choose
+from tsplanner.planner.settings import split_settings, training_settings
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_learning_settings_of_every_kind_come_back(
     changes: dict[str, object], plan: Plan, tmp_path: Path
 ) -> None:
     """Names or the word for all of them, numbers and their absence."""
-    other = replace(plan, learning=replace(plan.learning, **changes))  # type: ignore[arg-type]
+    other = replace(plan, learning=changed(plan.learning, **changes))  # type: ignore[arg-type]
     assert read_plan(write_plan(other, tmp_path / "plan.json")) == other
 
 
@@ -120,10 +121,10 @@ def test_a_folder_is_no_plan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "value", "says"),
     [
-        (("hardware", "attention"), "magic", "magic"),
-        (("hardware", "world_size"), "two", "Expected `int`"),
+        (("hardware", "kernels", "attention"), "magic", "magic"),
+        (("hardware", "sharding", "world_size"), "two", "Expected `int`"),
         (("learning",), None, "learning"),
-        (("learning", "lora_target"), 5, "lora_target"),
+        (("learning", "method", "lora_target"), 5, "lora_target"),
         (("memory", "components"), {}, "components"),
         (("machine", "devices"), [1], "devices"),
     ],
@@ -157,9 +158,9 @@ def test_a_plan_from_before_some_layers_could_be_checkpointed_means_all(
     plan: Plan, tmp_path: Path
 ) -> None:
     """Its hardware settings say nothing of a number."""
-    plan = replace(plan, hardware=replace(plan.hardware, checkpointed_layers=None))
+    plan = replace(plan, hardware=changed(plan.hardware, checkpointed_layers=None))
     document = json.loads(plan_document(plan))
-    assert document["hardware"].pop("checkpointed_layers") is None
+    assert document["hardware"]["batch"].pop("checkpointed_layers") is None
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     assert read_plan(path) == plan
@@ -175,7 +176,8 @@ def test_a_plan_knows_the_length_it_was_sized_for() -> None:
 
 def test_pinned_settings_are_the_training_settings_again() -> None:
     """There and back: 2 GPUs x micro-batch 3 x accumulation 4 are an effective batch of 24."""
-    wanted = TrainingSettings(
+    wanted = from_flat(
+        TrainingSettings,
         lora_rank=5,
         lora_target=("q_proj",),
         lora_dropout=0.25,
@@ -186,6 +188,6 @@ def test_pinned_settings_are_the_training_settings_again() -> None:
         zero_stage=2,
         checkpointed_layers=11,
     )
-    learning, hardware = pinned(wanted)
-    assert learning.effective_batch_size == 24
+    learning, hardware = split_settings(wanted)
+    assert learning.optimization.effective_batch_size == 24
     assert training_settings(learning, hardware, 777) == wanted

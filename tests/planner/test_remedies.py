@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from memory_models.device import Host
-from memory_models.settings import FinetuningType, Quantization
+from memory_models.settings import FinetuningType, Quantization, changed
 from tests.support.toy_request import GIB, HOPPER, TURING, request, with_free
 from tsplanner.hardware.catalog import usable_bytes
 from tsplanner.planner.plan import Verdict
@@ -27,9 +27,9 @@ CASES = {
         "qwen2.5-7b",
         HOPPER,
         host=SMALL_HOST,
-        pins=Pins(offload_param=True, pinned_quantization=True),
+        pins=Pins(offload_param=True, quantization=None),
     ),
-    "pinned": request("qwen2.5-14b", TURING, pins=Pins(pinned_quantization=True, zero_stage=0)),
+    "pinned": request("qwen2.5-14b", TURING, pins=Pins(quantization=None, zero_stage=0)),
     "on the cpu": request("qwen2.5-7b", host=SMALL_HOST),
     "a full card": request("qwen2.5-0.5b", with_free(HOPPER, 0.5)),
 }
@@ -51,10 +51,10 @@ def applied(asked: PlanRequest, change: str) -> PlanRequest:
         shorter = replace(asked.dataset, longest_sequence=number, mean_sequence=float(number))
         return replace(asked, dataset=shorter)
     if change.startswith("method lora"):
-        learning = replace(asked.learning, finetuning_type=FinetuningType.LORA)
+        learning = changed(asked.learning, finetuning_type=FinetuningType.LORA)
         pins = asked.pins
         if change.endswith("nf4 base"):
-            pins = Pins(quantization=Quantization.NF4_DQ, pinned_quantization=True)
+            pins = Pins(quantization=Quantization.NF4_DQ)
         return replace(asked, learning=learning, pins=pins)
     machine = asked.machine
     if change.endswith("such GPUs"):

@@ -7,10 +7,17 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from memory_models.device import Device
-from memory_models.settings import Attention, Dtype, FinetuningType, Optimizer, Quantization
+from memory_models.settings import (
+    Attention,
+    Dtype,
+    FinetuningType,
+    Optimizer,
+    Quantization,
+    from_flat,
+)
 from tests.support.toy_request import EVERY_PACKAGE, HOPPER, TURING, request
-from tsplanner.planner.plan import HardwareSettings
 from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.rules import RULES, describe, refusal
 
 FLASH = Attention.FLASH_ATTENTION_2
@@ -190,7 +197,7 @@ def asked(row: Row) -> tuple[PlanRequest, HardwareSettings]:
         finetuning_type=row.method,
     )
     made = replace(made, model=replace(made.model, trust_remote_code=row.remote))
-    return made, HardwareSettings(**row.hardware)  # type: ignore[arg-type]
+    return made, from_flat(HardwareSettings, **row.hardware)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("row", REFUSED, ids=lambda row: row.rule)
@@ -231,4 +238,4 @@ def test_every_rule_is_tested_both_ways() -> None:
 )
 def test_a_family_of_plans_is_named_in_a_few_words(values: dict[str, object], words: str) -> None:
     """What sets plans apart: storage, sharding, offload, optimizer."""
-    assert describe(HardwareSettings(**values)) == words  # type: ignore[arg-type]
+    assert describe(from_flat(HardwareSettings, **values)) == words  # type: ignore[arg-type]

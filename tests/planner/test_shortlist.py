@@ -8,16 +8,17 @@ from dataclasses import replace
 import pytest
 
 from memory_models.result import Interval
-from memory_models.settings import LossKernel
+from memory_models.settings import LossKernel, changed
 from tests.support.toy_request import HOPPER, TURING, request, with_free
 from tsplanner.errors import NoPlanFits
 from tsplanner.planner.evaluate import Evaluated
-from tsplanner.planner.plan import HardwareSettings, Verdict
+from tsplanner.planner.plan import Verdict
 from tsplanner.planner.probe_selection.corrected_candidates import corrected, fitted
 from tsplanner.planner.probe_selection.optimistic import Measured, Outcome, final, next_round
 from tsplanner.planner.probe_selection.step_corrections import probed_time
 from tsplanner.planner.rank import choose, evaluate_all
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import HardwareSettings
 
 Truth = Callable[[Evaluated], Measured]
 
@@ -61,7 +62,7 @@ def searched(
 def true_speed(asked: PlanRequest, found: Evaluated, truth: Truth) -> float:
     """Samples per second; 0 for a candidate that does not run."""
     seconds = truth(found).step_seconds
-    return 0.0 if seconds is None else asked.learning.effective_batch_size / seconds
+    return 0.0 if seconds is None else asked.learning.optimization.effective_batch_size / seconds
 
 
 @pytest.mark.parametrize("work", [0.5, 1.0, 2.0])
@@ -129,14 +130,14 @@ def test_a_crash_is_passed_over_and_a_recipe_that_crashes_twice_is_left() -> Non
     good = as_predicted(asked)
 
     def truth(found: Evaluated) -> Measured:
-        if found.hardware.loss_kernel is LossKernel.FUSED:
+        if found.hardware.kernels.loss_kernel is LossKernel.FUSED:
             return Measured(outcome=Outcome.FAILED)
         return good(found)
 
     evaluated, measured = searched(asked, truth)
     failed = [hardware for hardware, seen in measured.items() if seen.outcome is Outcome.FAILED]
     assert 1 <= len(failed) <= 4
-    assert final(asked, evaluated, measured).hardware.loss_kernel is LossKernel.PLAIN
+    assert final(asked, evaluated, measured).hardware.kernels.loss_kernel is LossKernel.PLAIN
 
 
 def test_the_first_round_begins_with_the_plan_chosen_without_probes() -> None:
@@ -145,7 +146,7 @@ def test_the_first_round_begins_with_the_plan_chosen_without_probes() -> None:
     evaluated, _ = evaluate_all(asked)
     first, *others = next_round(asked, evaluated, {}, 3)
     assert first == choose(asked).plan.hardware
-    plain = [replace(each, loss_kernel=LossKernel.PLAIN) for each in (first, *others)]
+    plain = [changed(each, loss_kernel=LossKernel.PLAIN) for each in (first, *others)]
     assert len(set(plain)) == 3
 
 
@@ -154,8 +155,8 @@ def test_a_quantised_plan_is_not_probed_while_a_plain_one_may_run() -> None:
     asked = request("qwen2.5-14b", TURING, packages=("bitsandbytes",))
     evaluated, measured = searched(asked, as_predicted(asked))
     chosen = final(asked, evaluated, measured)
-    assert chosen.hardware.quantization is not None
-    assert all(hardware.quantization for hardware in measured)
+    assert chosen.hardware.base.quantization is not None
+    assert all(hardware.base.quantization for hardware in measured)
 
 
 def test_a_measured_candidate_has_its_own_seconds_and_bytes() -> None:

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from memory_models.device import Device
 from memory_models.settings import (
     Attention,
+    DecoderKernels,
     Dtype,
     FinetuningType,
-    Kernels,
     LossKernel,
     Optimizer,
+    flat,
 )
 from tests.support.toy_request import HOPPER, TURING, request
 from tsplanner.planner.request import Pins
@@ -55,7 +56,7 @@ def test_every_candidate_keeps_the_effective_batch_exactly(effective: int, cards
         Pins(gradient_checkpointing=True),
         Pins(gradient_checkpointing=False),
         Pins(checkpointed_layers=3),
-        Pins(all_layers=True),
+        Pins(checkpointed_layers=None),
         Pins(attention=Attention.EAGER),
         Pins(loss_kernel=LossKernel.PLAIN),
         Pins(optimizer=Optimizer.ADAFACTOR),
@@ -64,19 +65,15 @@ def test_every_candidate_keeps_the_effective_batch_exactly(effective: int, cards
         Pins(zero_stage=3),
         Pins(offload_optimizer=True),
         Pins(offload_param=True),
-        Pins(pinned_quantization=True),
+        Pins(quantization=None),
     ],
 )
 def test_a_pinned_setting_is_kept_by_every_candidate(pins: Pins) -> None:
     """The planner moves only what was left to it."""
     found = list(candidates(request("qwen2.5-0.5b", HOPPER, HOPPER, pins=pins)))
     assert found
-    for name in Pins.__dataclass_fields__:
-        wanted = getattr(pins, name)
-        if wanted is not None and name not in ("pinned_quantization", "all_layers"):
-            assert {getattr(hardware, name) for hardware in found} == {wanted}
-    if pins.pinned_quantization:
-        assert {hardware.quantization for hardware in found} == {None}
+    for name, wanted in pins.values.items():
+        assert {flat(hardware)[name] for hardware in found} == {wanted}
 
 
 @pytest.mark.parametrize(
@@ -96,15 +93,15 @@ def test_bf16_is_used_where_it_is_native_and_fp16_below(
     """Hopper computes in bf16, Turing in fp16."""
     asked = request("qwen2.5-0.5b", *cards, pins=Pins(world_size=ranks))
     found = list(candidates(asked))
-    assert {hardware.autocast for hardware in found} == {dtype}
-    assert {hardware.model_dtype for hardware in found} == {dtype}
+    assert {hardware.base.autocast for hardware in found} == {dtype}
+    assert {hardware.base.model_dtype for hardware in found} == {dtype}
 
 
 @pytest.mark.parametrize("method", [FinetuningType.FULL, FinetuningType.FREEZE])
 def test_trained_weights_load_in_fp32_under_fp16(method: FinetuningType) -> None:
     """The loss scaler cannot unscale fp16 gradients."""
     found = list(candidates(request("qwen2.5-0.5b", TURING, finetuning_type=method)))
-    assert {(hardware.model_dtype, hardware.autocast) for hardware in found} == {
+    assert {(hardware.base.model_dtype, hardware.base.autocast) for hardware in found} == {
         (Dtype.FP32, Dtype.FP16)
     }
 
@@ -113,8 +110,8 @@ def test_an_8_bit_optimizer_is_offered_to_trained_bases_only() -> None:
     """It changes what is learned a little; an adapter's states are small anyway."""
     adapter = list(candidates(request("qwen2.5-0.5b", HOPPER)))
     full = list(candidates(request("qwen2.5-0.5b", HOPPER, finetuning_type=FinetuningType.FULL)))
-    assert {hardware.optimizer for hardware in adapter} == {Optimizer.ADAMW_TORCH_FUSED}
-    assert {hardware.optimizer for hardware in full} == {
+    assert {hardware.kernels.optimizer for hardware in adapter} == {Optimizer.ADAMW_TORCH_FUSED}
+    assert {hardware.kernels.optimizer for hardware in full} == {
         Optimizer.ADAMW_TORCH_FUSED,
         Optimizer.ADAMW_BNB_8BIT,
     }
@@ -124,7 +121,14 @@ def test_a_machine_without_a_gpu_trains_on_its_cpu_in_fp32() -> None:
     """One process, no autocast, nothing sharded."""
     found = list(candidates(request("qwen2.5-0.5b")))
     assert {
-        (h.accelerator, h.world_size, h.model_dtype, h.autocast, h.zero_stage) for h in found
+        (
+            h.accelerator,
+            h.sharding.world_size,
+            h.base.model_dtype,
+            h.base.autocast,
+            h.sharding.zero_stage,
+        )
+        for h in found
     } == {("cpu", 1, Dtype.FP32, None, 0)}
 
 
@@ -137,20 +141,26 @@ def test_candidates_differ() -> None:
 def test_stages_that_serve_nothing_are_left_to_who_pins_them() -> None:
     """ZeRO-2 shards MiB of an adapter, but frees GiB of a 4-bit base; ZeRO-3 takes no 4 bits."""
     found = list(candidates(request("qwen2.5-0.5b", HOPPER, HOPPER)))
-    stages = {(h.quantization is not None, h.zero_stage) for h in found}
+    stages = {(h.base.quantization is not None, h.sharding.zero_stage) for h in found}
     assert stages == {(False, 0), (False, 3), (True, 0), (True, 2)}
     pinned = candidates(request("qwen2.5-0.5b", HOPPER, HOPPER, pins=Pins(zero_stage=2)))
-    assert {h.zero_stage for h in pinned} == {2}
+    assert {h.sharding.zero_stage for h in pinned} == {2}
     full = request("qwen2.5-0.5b", HOPPER, HOPPER, finetuning_type=FinetuningType.FULL)
-    assert {h.zero_stage for h in candidates(full) if h.quantization is None} == {0, 2, 3}
+    assert {h.sharding.zero_stage for h in candidates(full) if h.base.quantization is None} == {
+        0,
+        2,
+        3,
+    }
 
 
 def test_lean_kernels_are_the_default_on_gpus_except_under_zero_3() -> None:
     """ZeRO-3 gathers weights module by module, which they do not wait for."""
     found = list(candidates(request("qwen2.5-0.5b", HOPPER, HOPPER)))
-    assert {(h.kernels, h.zero_stage == 3) for h in found} == {
-        (Kernels.LEAN, False),
-        (Kernels.REFERENCE, True),
+    assert {(h.kernels.decoder_kernels, h.sharding.zero_stage == 3) for h in found} == {
+        (DecoderKernels.FUSED, False),
+        (DecoderKernels.REFERENCE, True),
     }
-    plain = candidates(request("qwen2.5-0.5b", HOPPER, pins=Pins(kernels=Kernels.REFERENCE)))
-    assert {h.kernels for h in plain} == {Kernels.REFERENCE}
+    plain = candidates(
+        request("qwen2.5-0.5b", HOPPER, pins=Pins(decoder_kernels=DecoderKernels.REFERENCE))
+    )
+    assert {h.kernels.decoder_kernels for h in plain} == {DecoderKernels.REFERENCE}

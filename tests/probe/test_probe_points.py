@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from memory_models.calibration import DEFAULT
-from memory_models.settings import FinetuningType
+from memory_models.settings import FinetuningType, changed
 from tests.support import tiny
 from tsplanner.planner.gather.probe_points import load_calibration, store
 from tsplanner.planner.gather.refine import Like, most_like, refined
@@ -49,7 +49,7 @@ def test_prediction_of_a_point_is_that_of_the_step_that_was_probed(tmp_path: Pat
     plan = tiny.plan(tmp_path)
     longer = replace(plan, dataset=replace(plan.dataset, longest_sequence=128))
     assert probed_step_time(longer).seconds > probed_step_time(plan).seconds
-    corrected = replace(plan, work_factor=3.0)
+    corrected = changed(plan, work_factor=3.0)
     assert probe_point(corrected, RECORD).predicted_step_seconds == probed_step_time(plan).seconds
 
 

@@ -10,9 +10,11 @@ import msgspec
 import pytest
 
 from memory_models.device import Device, Machine
+from memory_models.settings import from_flat
 from tests.support import tiny
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.plan import HardwareSettings, Plan
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.probe.launch import device_environment, worker_command, worker_devices
 from tsplanner.probe.process_records import merged_record, missing_ranks, remove_records
 from tsplanner.training.job import LOST_RANKS, JobKind, RankMemory, Record, Status, record_file
@@ -134,7 +136,7 @@ def test_one_process_is_started_as_it_is_and_several_under_torchrun() -> None:
         sys.executable,
         *("-m", "tsplanner.training.worker", "a.json", "b.json"),
     ]
-    assert worker_command(HardwareSettings(world_size=4), ["a.json"]) == [
+    assert worker_command(from_flat(HardwareSettings, world_size=4), ["a.json"]) == [
         sys.executable,
         *("-m", "torch.distributed.run", "--standalone", "--max-restarts", "0"),
         *("--nproc-per-node", "4", "-m", "tsplanner.training.worker", "a.json"),

@@ -12,11 +12,12 @@ from memory_models.result import Interval
 from tests.support import tiny, toy_request
 from tsplanner.errors import NoPlanFits
 from tsplanner.models.source import read_architecture
-from tsplanner.planner.plan import HardwareSettings, Plan, Verdict
+from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.probe_selection.step_corrections import probed_time
 from tsplanner.planner.rank import choose
 from tsplanner.planner.replan import replan
 from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.probe.calibration import probe_point
 from tsplanner.probe.rounds import BASIS, Probed, loop_seconds, search, settled
 from tsplanner.training.job import JobKind, Record, Status
@@ -73,8 +74,8 @@ class Fake:
 
 def slow_checkpoints(hardware: HardwareSettings) -> float:
     """Steps of 1 s at micro-batch 16 down to 0.5 s at micro-batch 4, more for what else is on."""
-    size = {1: 0.9, 2: 0.7, 4: 0.5, 8: 0.8, 16: 1.0}[hardware.micro_batch_size]
-    return size * (1.5 if hardware.gradient_checkpointing else 1.0)
+    size = {1: 0.9, 2: 0.7, 4: 0.5, 8: 0.8, 16: 1.0}[hardware.batch.micro_batch_size]
+    return size * (1.5 if hardware.batch.gradient_checkpointing else 1.0)
 
 
 def run(asked: PlanRequest, fake: Fake, budget: float) -> tuple[list[Probed], Plan]:
@@ -160,14 +161,14 @@ def test_memory_that_runs_out_moves_the_search_to_smaller_plans(tmp_path: Path) 
     asked = request(tmp_path)
 
     def seconds(hardware: HardwareSettings) -> float | None:
-        if not hardware.gradient_checkpointing:
+        if not hardware.batch.gradient_checkpointing:
             return None
         return 10 * probed_time(asked, hardware).seconds
 
     done, plan = run(asked, Fake(seconds), 1000)
     assert done[0].record.status is Status.HOST_OOM
-    assert plan.hardware.gradient_checkpointing
-    assert plan.hardware.micro_batch_size == 16
+    assert plan.hardware.batch.gradient_checkpointing
+    assert plan.hardware.batch.micro_batch_size == 16
 
 
 def test_if_nothing_runs_the_search_ends_with_a_sentence(tmp_path: Path) -> None:

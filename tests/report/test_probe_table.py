@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from memory_models.settings import changed
 from tests.support import tiny
 from tsplanner.report.probe_table import gain_line, predicted_seconds, probe_lines, search_lines
 from tsplanner.training.job import JobKind, Record, Status
@@ -41,7 +42,7 @@ def test_a_probe_is_compared_with_what_was_expected_of_its_own_step(tmp_path: Pa
     plan = tiny.plan(tmp_path)
     longer = replace(plan, dataset=replace(plan.dataset, longest_sequence=128))
     assert predicted_seconds(longer) > predicted_seconds(plan)
-    assert predicted_seconds(replace(plan, work_factor=2.0)) > 1.5 * predicted_seconds(plan)
+    assert predicted_seconds(changed(plan, work_factor=2.0)) > 1.5 * predicted_seconds(plan)
 
 
 def test_a_probe_says_what_later_plans_gain(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from memory_models.settings import changed
 from tests.support.hand_made import GIB, RECORD, add_run, facts, gpu_plan, trained
 from tsplanner.report.build_page import About, build_page
 from tsplanner.report.messages import Language, say
@@ -163,7 +164,7 @@ def test_a_plan_is_explained_by_its_verdict_step_and_assumptions(tmp_path: Path)
     """What it promised, what it rests on, how the step turned out."""
     run = trained(tmp_path, step_seconds=0.12)
     assert run.plan is not None
-    plan = replace(run.plan, memory_factor=1.1, assumptions=("every sequence at full length",))
+    plan = changed(run.plan, memory_factor=1.1, assumptions=("every sequence at full length",))
     section = plans([replace(run, plan=plan)])
     assert section is not None
     said = [say(block.text, EN) for block in section.blocks if hasattr(block, "text")]

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.support import tiny
-from tsplanner.planner.plan import LearningSettings
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.tune.search.encoding import places
 from tsplanner.tune.search.space import Space
 from tsplanner.tune.study.study import Result, Study
@@ -32,7 +32,7 @@ def ended(number: int, learning: LearningSettings, seed: int | None = None) -> R
         number=number,
         learning=replace(learning, seed=42),
         state="done",
-        eval_loss=1 + learning.learning_rate,
+        eval_loss=1 + learning.optimization.learning_rate,
         message="",
         seed=seed,
     )

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 from memory_models.settings import (
     Attention,
+    DecoderKernels,
     Dtype,
     FinetuningType,
-    Kernels,
     LossKernel,
     Optimizer,
     Quantization,
+    changed,
 )
 from tests.support.sorts import H200, cpu, on_gpus
 from tsplanner.datasets.rows.first_rows import RowsSeen
@@ -61,7 +62,7 @@ def case(
     source = read_model(preset)
     plan = replace(
         base,
-        hardware=replace(base.hardware, **dtypes),
+        hardware=changed(base.hardware, **dtypes),
         model=replace(
             base.model,
             name=preset,
@@ -79,7 +80,7 @@ def case(
             longest_sequence=1500,
             mean_sequence=900.0,
         ),
-        learning=replace(base.learning, **{"cutoff_len": 2048, **(learning or {})}),
+        learning=changed(base.learning, **{"cutoff_len": 2048, **(learning or {})}),
         time=replace(base.time, steps_per_epoch=12, total_steps=24),
         free_bytes=H200.free_bytes if gpus else base.machine.host.available_bytes,
     )
@@ -128,7 +129,9 @@ CASES: dict[str, dict[str, Case]] = {
             optimizer=Optimizer.PAGED_ADAMW_8BIT,
             attention=Attention.FLASH_ATTENTION_2,
         ),
-        "fused_loss_of_liger": case("qwen3-8b", loss_kernel=LossKernel.FUSED, kernels=Kernels.LEAN),
+        "fused_loss_of_liger": case(
+            "qwen3-8b", loss_kernel=LossKernel.FUSED, kernels=DecoderKernels.FUSED
+        ),
         "two_machines": case("llama-3.2-1b", 2, nodes=2),
         "chatts_14b_lora_zero3": case(
             "chatts-14b",
@@ -152,7 +155,11 @@ CASES: dict[str, dict[str, Case]] = {
             gradient_checkpointing=True,
         ),
         "chatts_8b_lora_two_gpus": case(
-            "chatts-8b", 2, rows=CHATTS_ROWS, loss_kernel=LossKernel.FUSED, kernels=Kernels.LEAN
+            "chatts-8b",
+            2,
+            rows=CHATTS_ROWS,
+            loss_kernel=LossKernel.FUSED,
+            kernels=DecoderKernels.FUSED,
         ),
         "chatts_8b_dora": case(
             "chatts-8b", learning={"finetuning_type": DORA}, rows=CHATTS_ROWS, **HALF

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from tsplanner.planner.plan import LearningSettings
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.processes import ProcessResult
 from tsplanner.training.job import Evaluation, Job, JobKind, PackedTrial, Record, Status
 from tsplanner.training.multi_lora.queue import Queue
@@ -31,7 +31,7 @@ class Member:
         """One more evaluation of six; the loss falls by one each time."""
         mark = len(self.evaluations) + 1
         loss = self.loss + MARKS - mark
-        epoch = self.learning.num_train_epochs * mark / MARKS
+        epoch = self.learning.optimization.num_train_epochs * mark / MARKS
         rows = [[loss, 10]] * 6
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, line in (

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from memory_models.settings import FinetuningType
-from tsplanner.planner.plan import LearningSettings, Plan
+from memory_models.settings import FinetuningType, changed
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.training.job import Job, JobKind, PackedTrial, Record, Status
 
 UNLIKE: tuple[dict[str, Any], ...] = (
@@ -39,7 +40,7 @@ UNLIKE: tuple[dict[str, Any], ...] = (
 
 def trials(plan: Plan, changes: tuple[dict[str, Any], ...] = UNLIKE) -> list[LearningSettings]:
     """The plan's learning settings, changed."""
-    return [replace(plan.learning, **change) for change in changes]
+    return [changed(plan.learning, **change) for change in changes]
 
 
 def packed_job(plan: Plan, folder: Path, learning: list[LearningSettings], **options: Any) -> Job:
@@ -80,8 +81,8 @@ def lines_in(folder: Path) -> list[dict[str, Any]]:
 
 def alone(plan: Plan, learning: LearningSettings, folder: Path, **options: Any) -> Record:
     """The same trial in a run of its own."""
-    steps = learning.effective_batch_size // plan.hardware.micro_batch_size
-    hardware = replace(plan.hardware, gradient_accumulation_steps=steps)
+    steps = learning.optimization.effective_batch_size // plan.hardware.batch.micro_batch_size
+    hardware = changed(plan.hardware, gradient_accumulation_steps=steps)
     own = replace(plan, learning=learning, hardware=hardware)
     record = run_here(Job(**{"kind": JobKind.TRIAL, "plan": own, "folder": str(folder), **options}))
     assert record.status is Status.OK, record.message

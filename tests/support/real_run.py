@@ -21,6 +21,7 @@ from memory_models.settings import (
     LossKernel,
     Optimizer,
     TrainingSettings,
+    from_flat,
 )
 from tsplanner.tracing.fake_cuda.optimizers import optimizer_for
 from tsplanner.tracing.fake_cuda.storages import Storages
@@ -52,7 +53,8 @@ class NoMode(nullcontext[None]):
 
 def settings_of(changes: dict[str, Any]) -> TrainingSettings:
     """The settings of one recipe."""
-    return TrainingSettings(
+    return from_flat(
+        TrainingSettings,
         model_dtype=Dtype.FP32,
         autocast=None,
         attention=Attention.EAGER,
@@ -95,7 +97,7 @@ def real(subject: Subject, settings: TrainingSettings) -> tuple[int, int]:
             tensor.fill_(0.01)
     step = Step(
         model=model,
-        optimizer=optimizer_for(settings.optimizer, model),
+        optimizer=optimizer_for(settings.kernels.optimizer, model),
         settings=settings,
         batch=longest_batch(model.config, micro_batch_size=ROWS, sequence_length=LENGTH),
         mode=NoMode(),  # type: ignore[arg-type]

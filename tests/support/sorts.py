@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memory_models.device import Device, LinkType
-from memory_models.settings import Attention, Dtype, Optimizer, Quantization
+from memory_models.settings import Attention, Dtype, Optimizer, Quantization, changed
 from tests.support import tiny
 from tsplanner.planner.plan import Plan
 
@@ -34,7 +34,7 @@ def on_gpus(count: int, **hardware: Any) -> Plan:
     """A plan for so many H200, effective batch 32, micro-batch 2 unless said otherwise."""
     micro = hardware.pop("micro_batch_size", 2)
     base = cpu()
-    settings = replace(
+    settings = changed(
         base.hardware,
         accelerator="cuda",
         world_size=count,
@@ -48,7 +48,7 @@ def on_gpus(count: int, **hardware: Any) -> Plan:
     return replace(
         base,
         hardware=settings,
-        learning=replace(base.learning, effective_batch_size=32),
+        learning=changed(base.learning, effective_batch_size=32),
         machine=replace(base.machine, devices=(H200,) * count, link=link),
     )
 
@@ -87,7 +87,7 @@ SORTS = {
     "quantised": on_gpus(1, quantization=Quantization.NF4_DQ),
     "8-bit optimizer": on_gpus(2, optimizer=Optimizer.ADAMW_BNB_8BIT),
     "flash": on_gpus(1, attention=Attention.FLASH_ATTENTION_2),
-    "fp16": replace(on_gpus(1), hardware=replace(on_gpus(1).hardware, autocast=Dtype.FP16)),
+    "fp16": replace(on_gpus(1), hardware=changed(on_gpus(1).hardware, autocast=Dtype.FP16)),
     "two kinds of cards": mixed(),
     "the second card": second_card(),
     "no dataset": without_dataset(),

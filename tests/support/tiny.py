@@ -9,16 +9,9 @@ from typing import Any
 
 from memory_models.device import Host, Machine
 from memory_models.result import Component, Interval, MemoryEstimate
-from memory_models.settings import Dtype
-from tsplanner.planner.plan import (
-    DatasetRef,
-    HardwareSettings,
-    LearningSettings,
-    ModelRef,
-    Plan,
-    TimeEstimate,
-    Verdict,
-)
+from memory_models.settings import Dtype, changed, from_flat
+from tsplanner.planner.plan import DatasetRef, ModelRef, Plan, TimeEstimate, Verdict
+from tsplanner.planner.settings import HardwareSettings, LearningSettings
 
 CONFIG: dict[str, object] = {
     "model_type": "qwen2",
@@ -103,7 +96,8 @@ def plan(folder: Path, *, rows: int = 20) -> Plan:
             counted_by="tokenizer",
         ),
         machine=machine(),
-        learning=LearningSettings(
+        learning=from_flat(
+            LearningSettings,
             lora_rank=4,
             learning_rate=5e-3,
             num_train_epochs=2,
@@ -111,7 +105,8 @@ def plan(folder: Path, *, rows: int = 20) -> Plan:
             cutoff_len=96,
             validation_fraction=0.1,
         ),
-        hardware=HardwareSettings(
+        hardware=from_flat(
+            HardwareSettings,
             accelerator="cpu",
             micro_batch_size=2,
             gradient_accumulation_steps=2,
@@ -144,9 +139,9 @@ def plan(folder: Path, *, rows: int = 20) -> Plan:
 
 def with_learning(plan: Plan, **changes: Any) -> Plan:
     """The plan with other learning settings."""
-    return replace(plan, learning=replace(plan.learning, **changes))
+    return replace(plan, learning=changed(plan.learning, **changes))
 
 
 def with_hardware(plan: Plan, **changes: Any) -> Plan:
     """The plan with other hardware settings."""
-    return replace(plan, hardware=replace(plan.hardware, **changes))
+    return replace(plan, hardware=changed(plan.hardware, **changes))

@@ -5,17 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from memory_models.device import Device, Host, LinkType, Machine
+from memory_models.settings import changed
 from memory_models.states.adapters import trainable_parameters
 from memory_models.states.weights import total_parameters
 from tsplanner.models.source import read_model
-from tsplanner.planner.plan import (
-    DatasetRef,
-    HardwareSettings,
-    LearningSettings,
-    ModelRef,
-    training_settings,
-)
+from tsplanner.planner.plan import DatasetRef, ModelRef
 from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.planner.settings import HardwareSettings, LearningSettings, training_settings
 
 GIB = 1024**3
 EVERY_PACKAGE = ("bitsandbytes", "deepspeed", "flash_attn")
@@ -68,7 +64,7 @@ def request(
 ) -> PlanRequest:
     """A plan for a preset on these cards; 300 rows of one length."""
     source = read_model(model)
-    chosen = replace(LearningSettings(), **learning)  # type: ignore[arg-type]
+    chosen = changed(LearningSettings(), **learning)  # type: ignore[arg-type]
     settings = training_settings(chosen, HardwareSettings(), 16)
     return PlanRequest(
         architecture=source.architecture,
@@ -77,7 +73,7 @@ def request(
             path=None,
             model_type=source.architecture.model_type,
             parameters_total=total_parameters(source.architecture),
-            parameters_trainable=trainable_parameters(source.architecture, settings),
+            parameters_trainable=trainable_parameters(source.architecture, settings.method),
             config=source.config,
         ),
         dataset=DatasetRef(

@@ -7,14 +7,21 @@ from dataclasses import replace
 import pytest
 
 from memory_models.device import Device, Host, LinkType, Machine
-from memory_models.settings import FinetuningType, LossKernel, Quantization, TrainingSettings
+from memory_models.settings import (
+    FinetuningType,
+    LossKernel,
+    Quantization,
+    TrainingSettings,
+    changed,
+    from_flat,
+)
 from tsplanner.models.source import read_model
 from tsplanner.throughput.rates import rates_of
 from tsplanner.throughput.step_time import StepTime, micro_batch_flops, step_time
 
 GIB = 1024**3
 MODEL = read_model("qwen2.5-7b").architecture
-PLAIN = TrainingSettings(sequence_length=2048, gradient_checkpointing=False)
+PLAIN = from_flat(TrainingSettings, sequence_length=2048, gradient_checkpointing=False)
 TURING = Device(
     name="RTX 2080 Ti",
     total_bytes=22 * GIB,
@@ -49,22 +56,22 @@ def test_a_step_is_work_or_its_issuing_and_then_what_does_not_overlap() -> None:
 def test_frozen_weights_cost_four_operations_a_token_and_trained_ones_six() -> None:
     """No weight gradient of a frozen base; recomputation costs two more."""
     adapter = micro_batch_flops(MODEL, PLAIN)
-    full = micro_batch_flops(MODEL, replace(PLAIN, finetuning_type=FinetuningType.FULL))
-    again = micro_batch_flops(MODEL, replace(PLAIN, gradient_checkpointing=True))
+    full = micro_batch_flops(MODEL, changed(PLAIN, finetuning_type=FinetuningType.FULL))
+    again = micro_batch_flops(MODEL, changed(PLAIN, gradient_checkpointing=True))
     assert 1.35 < full / adapter < 1.5
     assert 1.2 < again / adapter < 1.5
 
 
 def test_recomputation_is_that_of_the_checkpointed_layers() -> None:
     """7 of 28 layers cost a quarter of what all of them cost."""
-    again = replace(PLAIN, gradient_checkpointing=True)
+    again = changed(PLAIN, gradient_checkpointing=True)
     none, every = micro_batch_flops(MODEL, PLAIN), micro_batch_flops(MODEL, again)
     layers = MODEL.num_hidden_layers
-    some = micro_batch_flops(MODEL, replace(again, checkpointed_layers=layers // 4))
+    some = micro_batch_flops(MODEL, changed(again, checkpointed_layers=layers // 4))
     assert some - none == pytest.approx((every - none) * (layers // 4) / layers)
     rates = rates_of(machine(TURING))
     seconds = [
-        step_time(MODEL, replace(again, checkpointed_layers=number), rates).seconds
+        step_time(MODEL, changed(again, checkpointed_layers=number), rates).seconds
         for number in (1, 7, 14, None)
     ]
     assert seconds == sorted(seconds)
@@ -87,16 +94,16 @@ def test_more_work_takes_longer(slower: dict[str, object]) -> None:
     """Recomputing, de-quantising, more tokens, more gradients, offload."""
     rates = rates_of(machine(TURING))
     before = step_time(MODEL, PLAIN, rates).seconds
-    assert step_time(MODEL, replace(PLAIN, **slower), rates).seconds > before  # type: ignore[arg-type]
+    assert step_time(MODEL, changed(PLAIN, **slower), rates).seconds > before  # type: ignore[arg-type]
 
 
 def test_one_rank_talks_to_nobody() -> None:
     """Two ranks exchange gradients, and under ZeRO-3 weights too."""
     rates = rates_of(machine(HOPPER, HOPPER))
     alone, pair = (
-        step_time(MODEL, replace(PLAIN, world_size=ranks), rates).communication for ranks in (1, 2)
+        step_time(MODEL, changed(PLAIN, world_size=ranks), rates).communication for ranks in (1, 2)
     )
-    sharded = step_time(MODEL, replace(PLAIN, world_size=2, zero_stage=3), rates).communication
+    sharded = step_time(MODEL, changed(PLAIN, world_size=2, zero_stage=3), rates).communication
     assert alone == 0 < pair < sharded
 
 
@@ -110,5 +117,5 @@ def test_the_slowest_card_sets_the_pace_and_a_cpu_has_its_own() -> None:
 def test_a_fused_loss_moves_about_as_much_as_a_plain_one() -> None:
     """It saves memory and costs hardly any traffic."""
     rates = rates_of(machine(HOPPER))
-    fused = step_time(MODEL, replace(PLAIN, loss_kernel=LossKernel.FUSED), rates)
+    fused = step_time(MODEL, changed(PLAIN, loss_kernel=LossKernel.FUSED), rates)
     assert fused.memory == pytest.approx(step_time(MODEL, PLAIN, rates).memory, rel=0.05)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 
 from memory_models.estimate import estimate_memory
 from memory_models.settings import (
     Attention,
+    DecoderKernels,
     Dtype,
     FinetuningType,
-    Kernels,
     LossKernel,
     Optimizer,
     Quantization,
     TrainingSettings,
+    changed,
+    from_flat,
 )
 from tests.support.small_models import CONFIGS
 from tsplanner.models.source import read_architecture
@@ -31,11 +33,11 @@ PEAK_TOLERANCE = 0.015
 KEPT, FUSED = {"gradient_checkpointing": False}, {"loss_kernel": LossKernel.FUSED}
 HALF = {"checkpointed_layers": 2}
 """Of four."""
-LEAN = {"kernels": Kernels.LEAN}
+LEAN = {"kernels": DecoderKernels.FUSED}
 FULL = {"finetuning_type": FinetuningType.FULL}
 EAGER = {"attention": Attention.EAGER}
 """Gemma 2 soft-caps its scores, which no other kernel of transformers does."""
-BASE = TrainingSettings(sequence_length=1024, micro_batch_size=2)
+BASE = from_flat(TrainingSettings, sequence_length=1024, micro_batch_size=2)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class GridCase:
     @property
     def settings(self) -> TrainingSettings:
         """How it trains."""
-        return replace(BASE, **self.changes)  # type: ignore[arg-type]
+        return changed(BASE, **self.changes)  # type: ignore[arg-type]
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memory_models.settings import TrainingSettings
+from memory_models.settings import TrainingSettings, from_flat
 from tsplanner.errors import TsplannerError
 from tsplanner.tracing.client import refuse
 from tsplanner.tracing.estimate import traced_estimate, workspace_bytes
@@ -53,4 +53,4 @@ def test_workspace_bytes_are_those_of_the_generation_measured() -> None:
 def test_refuse_names_what_a_trace_does_not_cover() -> None:
     """Several ranks are left to the formulas."""
     with pytest.raises(TsplannerError, match="A trace covers one GPU"):
-        refuse(TrainingSettings(world_size=2))
+        refuse(from_flat(TrainingSettings, world_size=2))

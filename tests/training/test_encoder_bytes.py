@@ -10,8 +10,14 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from memory_models.activations.encoder import encoder_bytes
-from memory_models.bounds.intervals import block_bytes
-from memory_models.settings import Dtype, FinetuningType, Kernels, TrainingSettings
+from memory_models.rounding import block_bytes
+from memory_models.settings import (
+    DecoderKernels,
+    Dtype,
+    FinetuningType,
+    TrainingSettings,
+    from_flat,
+)
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS
 from tsplanner.training.chatts import ChatTSConfig, Qwen2TSForCausalLM
@@ -62,14 +68,14 @@ def kept_by_autograd(model: nn.Module, *, autocast: bool) -> int:
 @pytest.mark.parametrize(
     ("method", "kernels", "dtype"),
     [
-        (FinetuningType.LORA, Kernels.REFERENCE, Dtype.BF16),
-        (FinetuningType.LORA, Kernels.LEAN, Dtype.BF16),
-        (FinetuningType.FULL, Kernels.REFERENCE, Dtype.BF16),
-        (FinetuningType.FULL, Kernels.REFERENCE, Dtype.FP32),
+        (FinetuningType.LORA, DecoderKernels.REFERENCE, Dtype.BF16),
+        (FinetuningType.LORA, DecoderKernels.FUSED, Dtype.BF16),
+        (FinetuningType.FULL, DecoderKernels.REFERENCE, Dtype.BF16),
+        (FinetuningType.FULL, DecoderKernels.REFERENCE, Dtype.FP32),
     ],
 )
 def test_what_the_encoder_keeps_is_what_the_formula_says(
-    method: FinetuningType, kernels: Kernels, dtype: Dtype
+    method: FinetuningType, kernels: DecoderKernels, dtype: Dtype
 ) -> None:
     """LoRA by both kernels, and full fine-tuning with half and whole weights, within 2 %."""
     torch.manual_seed(0)
@@ -82,14 +88,15 @@ def test_what_the_encoder_keeps_is_what_the_formula_says(
         for name, parameter in model.named_parameters():
             if "lora_" in name:
                 parameter.data = parameter.data.float()
-    if kernels is Kernels.LEAN:
+    if kernels is DecoderKernels.FUSED:
         use_lean_kernels(model)
-    settings = TrainingSettings(
+    settings = from_flat(
+        TrainingSettings,
         finetuning_type=method,
         lora_rank=4,
         model_dtype=dtype,
         autocast=Dtype.BF16,
-        kernels=kernels,
+        decoder_kernels=kernels,
         sequence_length=PATCHES + 8,
         series_patches=PATCHES,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from memory_models.settings import FinetuningType, Optimizer
+from memory_models.settings import FinetuningType, Optimizer, changed
 from tests.support import tiny
 from tsplanner.models.source import read_model
 from tsplanner.planner.plan import ModelRef, Plan
@@ -40,7 +40,7 @@ def plan(folder: Path, **learning: Any) -> Plan:
             has_weights=True,
         ),
         dataset=replace(base.dataset, path=str(rows), rows_total=4, rows_kept=4),
-        learning=replace(
+        learning=changed(
             base.learning,
             **{
                 "learning_rate": RATE,
@@ -54,7 +54,7 @@ def plan(folder: Path, **learning: Any) -> Plan:
                 **learning,
             },
         ),
-        hardware=replace(
+        hardware=changed(
             base.hardware,
             optimizer=Optimizer.SGD,
             micro_batch_size=1,
@@ -172,7 +172,7 @@ def test_a_resumed_run_keeps_the_rate(tmp_path: Path) -> None:
 def test_two_ranks_learn_as_one_does(tmp_path: Path) -> None:
     """The groups are the same on every rank, so the curve is."""
     asked = plan(tmp_path)
-    shared = replace(asked.hardware, world_size=2, gradient_accumulation_steps=1)
+    shared = changed(asked.hardware, world_size=2, gradient_accumulation_steps=1)
     losses = []
     for name, each in (("one", asked), ("two", replace(asked, hardware=shared))):
         job = Job(kind=JobKind.TRIAL, plan=each, folder=str(tmp_path / name), threads=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +10,15 @@ from peft import LoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from memory_models.activations.layers import stack_of
-from memory_models.bounds.intervals import block_bytes
-from memory_models.settings import Dtype, Kernels, LossKernel, TrainingSettings
+from memory_models.rounding import block_bytes
+from memory_models.settings import (
+    DecoderKernels,
+    Dtype,
+    LossKernel,
+    TrainingSettings,
+    changed,
+    from_flat,
+)
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS
 from tsplanner.training.kernels.fused_kernels import use_lean_kernels
@@ -79,17 +85,18 @@ def kept_by_blocks(base: Any, *, autocast: bool) -> int:
     return sum(block_bytes(storage.nbytes()) for storage in found.values())
 
 
-@pytest.mark.parametrize("kernels", [Kernels.REFERENCE, Kernels.LEAN])
-def test_what_a_pack_keeps_is_what_the_program_says(kernels: Kernels) -> None:
+@pytest.mark.parametrize("kernels", [DecoderKernels.REFERENCE, DecoderKernels.FUSED])
+def test_what_a_pack_keeps_is_what_the_program_says(kernels: DecoderKernels) -> None:
     """Three trials of ranks 2, 4 and 9 on a bf16 base under autocast, within 3 %."""
-    base, _ = packed(torch.bfloat16, lean=kernels is Kernels.LEAN)
-    settings = TrainingSettings(
-        packed_ranks=RANKS,
+    base, _ = packed(torch.bfloat16, lean=kernels is DecoderKernels.FUSED)
+    settings = from_flat(
+        TrainingSettings,
+        adapter_ranks=RANKS,
         micro_batch_size=MICRO,
         sequence_length=LENGTH,
         gradient_checkpointing=False,
         loss_kernel=LossKernel.FUSED,
-        kernels=kernels,
+        decoder_kernels=kernels,
         model_dtype=Dtype.BF16,
         autocast=Dtype.BF16,
     )
@@ -103,16 +110,17 @@ def test_a_pack_of_one_takes_what_the_lean_run_takes() -> None:
     from memory_models.estimate import estimate_memory
 
     architecture = READERS["qwen2"]("x", Config(CONFIG, "config.json"))
-    alone = TrainingSettings(
+    alone = from_flat(
+        TrainingSettings,
         lora_rank=4,
         sequence_length=LENGTH,
         loss_kernel=LossKernel.FUSED,
-        kernels=Kernels.LEAN,
+        decoder_kernels=DecoderKernels.FUSED,
         gradient_checkpointing=False,
     )
     solo = estimate_memory(architecture, alone)
-    one = estimate_memory(architecture, replace(alone, packed_ranks=(4,)))
-    three = estimate_memory(architecture, replace(alone, packed_ranks=(4, 4, 4)))
+    one = estimate_memory(architecture, changed(alone, packed_ranks=(4,)))
+    three = estimate_memory(architecture, changed(alone, packed_ranks=(4, 4, 4)))
     assert one.peak_allocated_bytes == solo.peak_allocated_bytes
     parts = {part.name: part.bytes for part in solo.components}
     packed_parts = {part.name: part.bytes for part in three.components}

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from memory_models.settings import Dtype, FinetuningType, Kernels, LossKernel, Quantization
+from memory_models.settings import DecoderKernels, Dtype, FinetuningType, LossKernel, Quantization
 from tests.support import packs, tiny
 from tests.training.test_encoder_rate import plan as chatts_plan
-from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.training.job import JobKind, Status
 
 pytestmark = pytest.mark.slow
@@ -69,13 +70,13 @@ def test_a_quantised_base_packs_by_the_same_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dtype", "kernels"),
     [
-        (Dtype.BF16, Kernels.REFERENCE),
-        (Dtype.BF16, Kernels.LEAN),
-        (Dtype.FP16, Kernels.REFERENCE),
+        (Dtype.BF16, DecoderKernels.REFERENCE),
+        (Dtype.BF16, DecoderKernels.FUSED),
+        (Dtype.FP16, DecoderKernels.REFERENCE),
     ],
 )
 def test_half_precision_packs_agree_within_their_rounding(
-    tmp_path: Path, dtype: Dtype, kernels: Kernels
+    tmp_path: Path, dtype: Dtype, kernels: DecoderKernels
 ) -> None:
     """Under autocast; in fp16 each trial has a loss scaler of its own."""
     half = {"model_dtype": dtype, "autocast": dtype, "kernels": kernels}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from memory_models.settings import Dtype, FinetuningType, Kernels, LossKernel
+from memory_models.settings import DecoderKernels, Dtype, FinetuningType, LossKernel
 from tests.support import tiny
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import METRICS_FILE, run_job
@@ -55,7 +55,7 @@ def launched(plan: Plan, folder: Path) -> tuple[list[float], list[float]]:
     job = Job(kind=JobKind.TRIAL, plan=plan, folder=str(folder), threads=1)
     record = run_job(job, time_limit_seconds=200)
     assert record.status is Status.OK, record.message
-    assert len(record.ranks) == (2 if plan.hardware.world_size == 2 else 0)
+    assert len(record.ranks) == (2 if plan.hardware.sharding.world_size == 2 else 0)
     rows = read_json_lines(folder / METRICS_FILE)
     losses = [float(str(row["loss"])) for row in rows if "loss" in row]
     return losses, [evaluation.loss for evaluation in record.evaluations]
@@ -129,7 +129,7 @@ def test_lean_kernels_learn_what_the_reference_learns_on_two_ranks(tmp_path: Pat
     base = tiny.with_hardware(tiny.plan(tmp_path), **HALF)
     expected, record = curve(base, tmp_path / "base")
     two = {"world_size": 2, "micro_batch_size": 1, "gradient_accumulation_steps": 2}
-    plan = tiny.with_hardware(base, kernels=Kernels.LEAN, **two)
+    plan = tiny.with_hardware(base, kernels=DecoderKernels.FUSED, **two)
     losses, held_out = launched(plan, tmp_path / "lean")
     assert losses == pytest.approx(expected, abs=2e-2)
     assert held_out == pytest.approx([e.loss for e in record.evaluations], abs=2e-2)

@@ -37,7 +37,7 @@ class Hours:
 
 def better(job: Any) -> float:
     """Three times the rate is better on every seed."""
-    return 5.0 - job.plan.learning.learning_rate * 100
+    return 5.0 - job.plan.learning.optimization.learning_rate * 100
 
 
 def played(

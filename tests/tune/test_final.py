@@ -24,7 +24,7 @@ def decide(folder: Path, worker: Worker, *, pairs: int = 2, trials: int = 4) -> 
 
 def falling(job: Job) -> float:
     """Twice the rate is better by a third of a nat, on every seed."""
-    return 2.0 - 0.5 * math.log(job.plan.learning.learning_rate / 1e-4)
+    return 2.0 - 0.5 * math.log(job.plan.learning.optimization.learning_rate / 1e-4)
 
 
 def test_clear_winner_is_used(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_clear_winner_is_used(tmp_path: Path) -> None:
     worker = Worker(falling)
     decision = decide(tmp_path, worker)
     assert not decision.is_default
-    assert decision.learning.learning_rate == SPACE.learning_rate[1]
+    assert decision.learning.optimization.learning_rate == SPACE.learning_rate[1]
     assert decision.difference == pytest.approx(-0.5 * math.log(2), abs=1e-6)
     assert decision.fresh_seeds == 1
     assert "using it" in decision.sentence
@@ -48,7 +48,7 @@ def test_winner_that_was_only_lucky_is_not_used(tmp_path: Path) -> None:
     worker = Worker(lucky)
     decision = decide(tmp_path, worker)
     assert decision.is_default
-    assert decision.learning.lora_rank == 16
+    assert decision.learning.method.lora_rank == 16
     assert "keeping the default" in decision.sentence
 
 
@@ -64,7 +64,7 @@ def test_default_that_is_best_needs_no_last_word(tmp_path: Path) -> None:
     """A valley around the default: no further trial runs."""
 
     def valley(job: Job) -> float:
-        return 1.0 + math.log(job.plan.learning.learning_rate / 5e-3) ** 2
+        return 1.0 + math.log(job.plan.learning.optimization.learning_rate / 5e-3) ** 2
 
     worker = Worker(valley)
     decision = decide(tmp_path, worker)

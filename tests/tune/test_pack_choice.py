@@ -33,7 +33,7 @@ def test_small_batches_are_packed_and_the_line_says_what_they_take() -> None:
     assert line.startswith("4 packed trials a run: ")
     assert " + 3 x " in line
     hardware = packs.plan.hardware
-    assert hardware.micro_batch_size * hardware.gradient_accumulation_steps == 2
+    assert hardware.batch.micro_batch_size * hardware.batch.gradient_accumulation_steps == 2
     assert packs.plan.memory.process_bytes.upper <= plan.free_bytes
 
 

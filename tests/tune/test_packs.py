@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from memory_models.result import Interval
+from memory_models.settings import changed
 from tests.support import tiny
 from tests.support.pack_worker import PackWorker, Trouble
 from tests.support.toy_request import GIB
 from tests.tune.test_search import SPACE, View
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.gather.probe_points import load_calibration
-from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.training.job import Status
 from tsplanner.tune.runner.multi_lora import Packs
 from tsplanner.tune.runner.runner import Search
@@ -112,7 +114,7 @@ def test_results_are_known_before_the_next_is_asked_for(tmp_path: Path) -> None:
 
 def test_a_hopeless_trials_place_is_refilled(tmp_path: Path) -> None:
     """The third is far behind: it stops, and the next takes its place while the others train."""
-    worker = PackWorker(lambda one: 90.0 if one.learning_rate < 4e-3 else 1.0)
+    worker = PackWorker(lambda one: 90.0 if one.optimization.learning_rate < 4e-3 else 1.0)
     search, study, _ = packed_search(tmp_path, worker)
     search.run(4)
     assert len(worker.packs) == 1
@@ -124,7 +126,7 @@ def test_a_hopeless_trials_place_is_refilled(tmp_path: Path) -> None:
 
 def test_a_hopeless_trial_that_is_read_first_stops_as_well(tmp_path: Path) -> None:
     """The second's rivals reach the step after it in the same pass."""
-    worker = PackWorker(lambda one: 90.0 if one.learning_rate > 8e-3 else 1.0)
+    worker = PackWorker(lambda one: 90.0 if one.optimization.learning_rate > 8e-3 else 1.0)
     search, study, _ = packed_search(tmp_path, worker, at_once=4)
     search.run(4)
     second = study.results()[1]
@@ -137,7 +139,7 @@ def test_the_last_words_pairs_run_packed(tmp_path: Path) -> None:
     worker = PackWorker(alike)
     search, study, _ = packed_search(tmp_path, worker, at_once=4)
     default = study.where.default
-    other = replace(default, learning_rate=7e-3)
+    other = changed(default, learning_rate=7e-3)
     search.again([(side, seed) for seed in (43, 44) for side in (other, default)])
     assert len(worker.packs) == 1
     assert [trial.learning.seed for trial in worker.packs[0].packed] == [43, 43, 44, 44]
@@ -198,7 +200,7 @@ def test_a_trial_that_the_pack_refuses_runs_alone(tmp_path: Path) -> None:
     """The others stay packed."""
 
     def refused(learning: LearningSettings) -> str | None:
-        low = learning.learning_rate < 2e-3
+        low = learning.optimization.learning_rate < 2e-3
         return "This trial runs unpacked: it says so." if low else None
 
     worker = PackWorker(alike, refused=refused)

@@ -22,7 +22,7 @@ def test_a_model_that_fits_one_gpu_is_searched_one_trial_a_gpu() -> None:
     both = plan("qwen2.5-0.5b", "2x H100", world_size=2)
     alone = side_by_side(both)
     assert alone is not None
-    assert alone.hardware.world_size == 1
+    assert alone.hardware.sharding.world_size == 1
     assert alone.learning == both.learning
     assert alone.hardware.effective_batch_size == both.hardware.effective_batch_size
 

@@ -13,7 +13,8 @@ import pytest
 
 from tests.support import tiny
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.processes import ProcessResult
 from tsplanner.training.job import Evaluation, Job, JobKind, Record, Status
 from tsplanner.tune.runner.runner import Search
@@ -71,7 +72,7 @@ class Worker:
         job = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=Job)
         self.jobs.append(job)
         self.visible.add((environment or {}).get("CUDA_VISIBLE_DEVICES"))
-        folder, epochs = Path(job.folder), job.plan.learning.num_train_epochs
+        folder, epochs = Path(job.folder), job.plan.learning.optimization.num_train_epochs
         evaluations: list[Evaluation] = []
         status = self.status
         for mark in range(1, 7) if status is Status.OK else []:
@@ -102,7 +103,7 @@ class Worker:
 
 def by_rank(job: Job) -> float:
     """Larger ranks are better."""
-    return 1.0 / job.plan.learning.lora_rank
+    return 1.0 / job.plan.learning.method.lora_rank
 
 
 def search(
@@ -119,7 +120,7 @@ def search(
     view = View()
 
     def feasible(learning: LearningSettings) -> tuple[int, Plan]:
-        return (learning.lora_rank - most_rank) * 2**30, replace(plan, learning=learning)
+        return (learning.method.lora_rank - most_rank) * 2**30, replace(plan, learning=learning)
 
     where = places(plan.learning, SPACE, 3e-3, lambda found: feasible(found)[0] <= 0)
     study = Study(folder, plan, where)
@@ -134,13 +135,13 @@ def test_first_trial_is_the_prior_and_the_ladder_follows(tmp_path: Path) -> None
     plan, worker = tiny.plan(tmp_path), Worker(by_rank)
     built, _, view = search(tmp_path / "run", plan, worker)
     built.run(5)
-    rates = [job.plan.learning.learning_rate for job in worker.jobs]
-    assert rates[0] == plan.learning.learning_rate
+    rates = [job.plan.learning.optimization.learning_rate for job in worker.jobs]
+    assert rates[0] == plan.learning.optimization.learning_rate
     assert rates[1] == SPACE.learning_rate[1]
     assert rates[2] == pytest.approx(rates[0] / 3, rel=1e-4)
     assert len(set(rates)) == 5
-    assert {job.plan.learning.lora_rank for job in worker.jobs} == {16}
-    assert {job.plan.learning.num_train_epochs for job in worker.jobs} == {3}
+    assert {job.plan.learning.method.lora_rank for job in worker.jobs} == {16}
+    assert {job.plan.learning.optimization.num_train_epochs for job in worker.jobs} == {3}
     assert len(view.begun) == 5
 
 
@@ -149,7 +150,7 @@ def test_trial_that_memory_refuses_never_starts(tmp_path: Path) -> None:
     plan, worker = tiny.plan(tmp_path), Worker(by_rank)
     built, _, _ = search(tmp_path / "run", plan, worker, most_rank=8)
     built.run(6)
-    assert {job.plan.learning.lora_rank for job in worker.jobs} <= {4, 8}
+    assert {job.plan.learning.method.lora_rank for job in worker.jobs} <= {4, 8}
     assert len(worker.jobs) == 6
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from memory_models.settings import FinetuningType
+from memory_models.settings import FinetuningType, changed
 from tests.support import tiny
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.planner.advice import largest_rank, with_rank
@@ -70,11 +70,11 @@ def test_default_is_the_plans_rate_at_the_largest_rank_that_fits(tmp_path: Path)
     """Rank 16 of 4, 8 and 16, or 8 if memory ends there; as many epochs as the range has."""
     plan = tiny.plan(tmp_path)
     where = places(plan.learning, SPACE, 3e-3, lambda _: True)
-    assert where.default.lora_rank == 16
-    assert where.default.learning_rate == plan.learning.learning_rate
-    assert where.default.num_train_epochs == 3
-    tight = places(plan.learning, SPACE, 3e-3, lambda learning: learning.lora_rank <= 8)
-    assert tight.default.lora_rank == 8
+    assert where.default.method.lora_rank == 16
+    assert where.default.optimization.learning_rate == plan.learning.optimization.learning_rate
+    assert where.default.optimization.num_train_epochs == 3
+    tight = places(plan.learning, SPACE, 3e-3, lambda learning: learning.method.lora_rank <= 8)
+    assert tight.default.method.lora_rank == 8
     assert tight.space.lora_ranks == (4, 8)
     assert largest_rank(plan.learning, SPACE.lora_ranks, lambda _: False) == 4
 
@@ -84,9 +84,9 @@ def test_settings_are_points_and_back(tmp_path: Path) -> None:
     plan = tiny.plan(tmp_path)
     where = places(plan.learning, SPACE, 1e-2, lambda _: True)
     found = where.settings(Point(decades=-1.0, halvings=2.0))
-    assert found.learning_rate == pytest.approx(1e-3)
-    assert found.lora_rank == 4
-    assert found.alpha == 2 * found.lora_rank
+    assert found.optimization.learning_rate == pytest.approx(1e-3)
+    assert found.method.lora_rank == 4
+    assert found.method.alpha == 2 * found.method.lora_rank
     assert where.point(found) == Point(decades=-1.0, halvings=2.0)
     assert where.settings(where.grid.default) == where.default
 
@@ -100,6 +100,6 @@ def test_rank_list_that_cannot_fit_is_one_sentence(tmp_path: Path) -> None:
 
 def test_alpha_follows_the_rank(tmp_path: Path) -> None:
     """Doubling the rank doubles a given alpha, and so does the default of twice the rank."""
-    learning = replace(tiny.plan(tmp_path).learning, lora_rank=4, lora_alpha=12.0)
-    assert with_rank(learning, 8).alpha == 24.0
-    assert with_rank(replace(learning, lora_alpha=None), 8).alpha == 16.0
+    learning = changed(tiny.plan(tmp_path).learning, lora_rank=4, lora_alpha=12.0)
+    assert with_rank(learning, 8).method.alpha == 24.0
+    assert with_rank(changed(learning, lora_alpha=None), 8).method.alpha == 16.0

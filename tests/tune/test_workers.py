@@ -86,7 +86,15 @@ def test_two_workers_share_the_trials_and_repeat_none(folder: Path) -> None:
         taken = [*numbers(one), *numbers(other)]
     assert sorted(taken) == list(range(12))
     found = opened(folder).results()
-    assert len({(one.learning.lora_rank, one.learning.learning_rate) for one in found}) == 12
+    assert (
+        len(
+            {
+                (one.learning.method.lora_rank, one.learning.optimization.learning_rate)
+                for one in found
+            }
+        )
+        == 12
+    )
 
 
 @pytest.mark.slow

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from memory_models.result import MemoryEstimate
-from memory_models.settings import ALL_LINEAR
+from memory_models.settings import ALL_LINEAR, DecoderKernels
 from tsplanner.commands.estimate_lines import Estimated, Lines, Tracing, formula_of, from_trace
 from tsplanner.commands.values import names, positive, switch, targets
 from tsplanner.commands.views.screen import Screen, gib
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
-from tsplanner.planner.gather.cases import CASE_KEYS
+from tsplanner.planner.gather.cases import case_keys
+from tsplanner.planner.gather.typed import members
 
 EPILOG = """examples:
   tsplanner estimate --model qwen2.5-14b --sequence-length 4096 --lora-target q_proj,k_proj,v_proj
@@ -26,14 +27,16 @@ EPILOG = """examples:
 """
 
 NULLABLE = "null"
+FLAGS = {"decoder_kernels": "kernels"}
+"""Flags that are shorter than the field they set."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb: the keys of a case."""
     parser.add_argument("--cases", metavar="FILE", help="JSON lines, one case each; - for stdin")
-    for key, kind in CASE_KEYS.items():
-        flag = f"--{key.replace('_', '-')}"
-        parser.add_argument(flag, **_flag(key, kind))  # type: ignore[arg-type]
+    for key, kind in case_keys().items():
+        flag = f"--{FLAGS.get(key, key).replace('_', '-')}"
+        parser.add_argument(flag, dest=key, **_flag(key, kind))  # type: ignore[arg-type]
     parser.add_argument(
         "--trace", action="store_true", help="run the model without values instead of the formulas"
     )
@@ -47,24 +50,25 @@ def _flag(key: str, kind: object) -> dict[str, object]:
     """Argparse's arguments for one key."""
     if key == "lora_target":
         return {"type": targets, "metavar": "NAMES", "help": f"names, or {ALL_LINEAR}"}
-    if kind is bool:
+    member = members(kind)[0]
+    if member is bool:
         return {"type": switch, "metavar": "on|off"}
-    if kind is int:
+    if member is int:
         whole = int if key == "zero_stage" else positive
         return {"type": whole, "metavar": "N"}
-    if kind is float:
+    if member is float:
         return {"type": float, "metavar": "X"}
-    if isinstance(kind, type) and kind is not str:
-        values = names(kind)
-        if key in ("autocast", "quantization"):
-            values = [NULLABLE, *values]
-        return {"choices": values}
+    if member is DecoderKernels:
+        return {"type": member, "choices": list(member), "metavar": "reference|fused"}
+    if member is not str:
+        nullable = [NULLABLE] if member is not kind else []
+        return {"choices": [*nullable, *names(member)]}
     return {"metavar": key.upper()}
 
 
 def from_arguments(options: argparse.Namespace) -> int:
     """Run the verb from parsed flags."""
-    given = {key: getattr(options, key) for key in CASE_KEYS if getattr(options, key) is not None}
+    given = {key: getattr(options, key) for key in case_keys() if getattr(options, key) is not None}
     tracing = Tracing(always=options.trace, trust_remote_code=options.trust_remote_code)
     if options.cases is not None:
         if given:

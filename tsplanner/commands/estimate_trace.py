@@ -131,8 +131,8 @@ def _result(case: TracedCase, outcome: Outcome) -> Traced | TsplannerError:
     formula, paged = None, 0
     if case.architecture is not None:
         formula = estimate_memory(case.architecture, settings, case.device, replay=True)
-        paged = paged_state_bytes(case.architecture, settings)
-    elif settings.optimizer in PAGED:
+        paged = paged_state_bytes(case.architecture, settings.states)
+    elif settings.kernels.optimizer in PAGED:
         paged = MOST_STATE_BYTES * outcome.trace.parameters_trainable
     estimate = traced_estimate(outcome.trace, case.device, paged=paged)
     return Traced(

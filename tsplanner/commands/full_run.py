@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from memory_models.settings import ADAPTER_METHODS
 from tsplanner import runs
 from tsplanner.commands.probe import failure_lines, step_bar
 from tsplanner.commands.with_plan import cpu_threads
@@ -43,8 +42,8 @@ class FullRun:
 
 def method_name(plan: Plan) -> str:
     """The method's folder under saves/: qlora for LoRA on a quantised base."""
-    quantised = plan.hardware.quantization is not None
-    return f"{'q' if quantised else ''}{plan.learning.finetuning_type}"
+    quantised = plan.hardware.base.quantization is not None
+    return f"{'q' if quantised else ''}{plan.learning.method.finetuning_type}"
 
 
 def disk_bytes(plan: Plan) -> int:
@@ -53,7 +52,7 @@ def disk_bytes(plan: Plan) -> int:
     checkpoints = CHECKPOINTS_AT_ONCE * BYTES_PER_TRAINED_PARAMETER * trained
     weights = (
         trained
-        if plan.learning.finetuning_type in ADAPTER_METHODS
+        if plan.learning.method.finetuning_type.uses_adapter
         else (plan.model.parameters_total)
     )
     return checkpoints + 2 * 4 * weights + SMALL_FILES_BYTES
@@ -75,7 +74,8 @@ def start_full_run(run: FullRun) -> Record:
         resume=run.resume,
         threads=cpu_threads(plan),
     )
-    words = f"train  {plan.dataset.rows_kept} rows, {plan.learning.num_train_epochs} epochs"
+    epochs = plan.learning.optimization.num_train_epochs
+    words = f"train  {plan.dataset.rows_kept} rows, {epochs} epochs"
     title = f"{words}, about {duration(plan.time.total_seconds)}"
     with step_bar(title, plan.time.total_steps, shown=run.shown) as on_metrics:
         record = run_job(job, time_limit_seconds=None, on_metrics=on_metrics, server=run.server)
@@ -93,7 +93,7 @@ def outcome_lines(run: FullRun, record: Record) -> list[str]:
     best = min(record.evaluations, key=lambda item: item.loss, default=None)
     words = f"eval {loss(best.loss)}   best epoch {best.epoch:.3g}   " if best else ""
     predicted = run.plan.memory.process_bytes.expected
-    kept = "adapter" if run.plan.learning.finetuning_type in ADAPTER_METHODS else "model"
+    kept = "adapter" if run.plan.learning.method.finetuning_type.uses_adapter else "model"
     return [
         f"done   {record.steps} steps in {duration(record.seconds)}   {words}"
         f"peak {gib(record.process_bytes)}, predicted {gib(predicted)}",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
+from collections.abc import Callable
+from typing import Any
 
 from memory_models.settings import (
     Attention,
+    DecoderKernels,
     Dtype,
     FinetuningType,
-    Kernels,
     LossKernel,
     Optimizer,
     Quantization,
+    paths,
 )
 from tsplanner.commands.values import (
     ALL,
@@ -26,8 +28,8 @@ from tsplanner.commands.values import (
     switch,
     targets,
 )
-from tsplanner.planner.plan import LearningSettings
 from tsplanner.planner.request import Pins
+from tsplanner.planner.settings import LearningSettings
 
 
 def add_subject(parser: argparse.ArgumentParser) -> None:
@@ -50,20 +52,30 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
     """Learning settings; never changed for memory's sake."""
     defaults = LearningSettings()
     group = parser.add_argument_group("learning settings")
-    group.add_argument("--finetuning-type", choices=names(FinetuningType), help="[lora]")
+    group.add_argument(
+        "--finetuning-type",
+        type=FinetuningType,
+        choices=list(FinetuningType),
+        metavar="METHOD",
+        help=f"{', '.join(FinetuningType)} [lora]",
+    )
     for flag, kind, text in (
-        ("--lora-rank", positive, f"[{defaults.lora_rank}]"),
+        ("--lora-rank", positive, f"[{defaults.method.lora_rank}]"),
         ("--lora-alpha", positive_float, "[twice the rank]"),
         ("--lora-dropout", fraction, "[0]"),
         ("--lora-target", targets, "module names, or all-linear [all-linear]"),
         ("--adalora-init-rank", positive, "[1.5 x rank]"),
-        ("--freeze-trainable-layers", positive, f"[{defaults.freeze_trainable_layers}]"),
+        ("--freeze-trainable-layers", positive, f"[{defaults.method.freeze_trainable_layers}]"),
         ("--learning-rate", positive_float, "[by method and model size]"),
         ("--timeseries-lr", positive_float, "of the time-series encoder [--learning-rate]"),
-        ("--epochs", positive, f"[{defaults.num_train_epochs}]"),
-        ("--effective-batch", positive, f"kept exactly [{defaults.effective_batch_size}]"),
-        ("--cutoff-len", cutoff, f"text tokens of a sample [{defaults.cutoff_len}]"),
-        ("--validation-fraction", fraction, f"held out [{defaults.validation_fraction}]"),
+        ("--epochs", positive, f"[{defaults.optimization.num_train_epochs}]"),
+        (
+            "--effective-batch",
+            positive,
+            f"kept exactly [{defaults.optimization.effective_batch_size}]",
+        ),
+        ("--cutoff-len", cutoff, f"text tokens of a sample [{defaults.data.cutoff_len}]"),
+        ("--validation-fraction", fraction, f"held out [{defaults.data.validation_fraction}]"),
         ("--seed", int, f"[{defaults.seed}]"),
     ):
         group.add_argument(flag, type=kind, metavar="X", help=text)
@@ -84,7 +96,14 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--attention", choices=names(Attention))
     group.add_argument("--loss-kernel", choices=names(LossKernel))
     group.add_argument("--optimizer", choices=names(Optimizer))
-    group.add_argument("--kernels", choices=names(Kernels), help="[lean where they are known]")
+    group.add_argument(
+        "--kernels",
+        dest="decoder_kernels",
+        type=DecoderKernels,
+        choices=list(DecoderKernels),
+        metavar="reference|fused",
+        help="[fused where they exist]",
+    )
     group.add_argument("--model-dtype", choices=names(Dtype))
     group.add_argument("--quantization", choices=[NONE, *names(Quantization)])
     group.add_argument("--zero-stage", type=int, choices=[0, 1, 2, 3])
@@ -92,8 +111,25 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--offload-param", type=switch, metavar="on|off")
 
 
+PINNED: dict[str, Callable[[Any], object]] = {
+    "world_size": int,
+    "micro_batch_size": int,
+    "gradient_checkpointing": bool,
+    "checkpointed_layers": int,
+    "attention": Attention,
+    "loss_kernel": LossKernel,
+    "optimizer": Optimizer,
+    "decoder_kernels": DecoderKernels,
+    "model_dtype": Dtype,
+    "quantization": Quantization,
+    "zero_stage": int,
+    "offload_optimizer": bool,
+    "offload_param": bool,
+}
+"""Hardware settings that a flag pins, with what makes the flag's value one of the setting."""
+
 _FIELD_OF_FLAG = {"epochs": "num_train_epochs", "effective_batch": "effective_batch_size"}
-_LEARNING_FIELDS = {field.name for field in fields(LearningSettings)}
+_LEARNING_FIELDS = frozenset(paths(LearningSettings))
 
 
 def learning_values(options: argparse.Namespace) -> dict[str, object]:
@@ -108,21 +144,9 @@ def learning_values(options: argparse.Namespace) -> dict[str, object]:
 
 def pins(options: argparse.Namespace) -> Pins:
     """Hardware settings that were given."""
-    given, checkpointed = options.quantization, options.checkpointed_layers
-    return Pins(
-        world_size=options.world_size,
-        micro_batch_size=options.micro_batch_size,
-        gradient_checkpointing=options.gradient_checkpointing,
-        checkpointed_layers=None if checkpointed == ALL else checkpointed,
-        all_layers=checkpointed == ALL,
-        attention=Attention(options.attention) if options.attention else None,
-        loss_kernel=LossKernel(options.loss_kernel) if options.loss_kernel else None,
-        optimizer=Optimizer(options.optimizer) if options.optimizer else None,
-        kernels=Kernels(options.kernels) if options.kernels else None,
-        model_dtype=Dtype(options.model_dtype) if options.model_dtype else None,
-        quantization=Quantization(given) if given and given != NONE else None,
-        pinned_quantization=given is not None,
-        zero_stage=options.zero_stage,
-        offload_optimizer=options.offload_optimizer,
-        offload_param=options.offload_param,
-    )
+    found: dict[str, object] = {}
+    for name, kind in PINNED.items():
+        given = getattr(options, name)
+        if given is not None:
+            found[name] = None if given in (NONE, ALL) else kind(given)
+    return Pins(**found)

@@ -10,21 +10,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tsplanner.commands.experiment import ExperimentRecord, experiment_list, print_record
 from tsplanner.commands.options import add_learning, add_pins, add_subject, learning_values, pins
 from tsplanner.commands.values import positive_float
+from tsplanner.commands.views.experiment import experiment_list, print_record
 from tsplanner.commands.views.plan import print_choice, print_failure
 from tsplanner.commands.views.scan_bar import scan_bar
 from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
 from tsplanner.planner.advice import Suggestion, advice
 from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.experiments.recorded import experiment_names
+from tsplanner.planner.experiments.replayed import ExperimentRecord
 from tsplanner.planner.files import write_plan
 from tsplanner.planner.forecast import Cost, run_cost
 from tsplanner.planner.gather.requests import Subject, plan_request
-from tsplanner.planner.plan import LearningSettings, Plan, Verdict
+from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.rank import Alternative, Choice, NothingFits, choose
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.planner.space.pareto import quality_risk
 from tsplanner.runs import slug
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from tsplanner.commands.with_plan import cpu_threads, interactive
 from tsplanner.planner.gather.probe_points import store
-from tsplanner.planner.plan import HardwareSettings, Plan
+from tsplanner.planner.plan import Plan
 from tsplanner.planner.probe_selection.corrected_candidates import corrected
 from tsplanner.planner.rank import Choice, explained
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.probe.calibration import probe_point, step_seconds
 from tsplanner.probe.rounds import MICRO_BATCHES, STEPS, Probed, measurements, search, settled
 from tsplanner.probe.runner import METRICS_FILE, Tail, run_job, run_jobs
@@ -123,7 +124,7 @@ def groups(jobs: Sequence[Job]) -> list[list[Job]]:
     shared: dict[tuple[object, ...], list[Job]] = {}
     for job in jobs:
         hardware = job.plan.hardware
-        alone = hardware.world_size > 1 or hardware.zero_stage > 0
+        alone = hardware.sharding.world_size > 1 or hardware.sharding.zero_stage > 0
         key = (job.folder,) if alone else hardware.devices
         shared.setdefault(key, []).append(job)
     return [sorted(found, key=_base) for found in shared.values()]
@@ -132,7 +133,7 @@ def groups(jobs: Sequence[Job]) -> list[list[Job]]:
 def _base(job: Job) -> tuple[str, ...]:
     """What the base of a job is built by."""
     hardware = job.plan.hardware
-    parts = (hardware.model_dtype, hardware.quantization, hardware.attention)
+    parts = (hardware.base.model_dtype, hardware.base.quantization, hardware.kernels.attention)
     return tuple(str(part) for part in parts)
 
 
@@ -178,7 +179,7 @@ def step_bars(jobs: Sequence[Job], *, shown: bool) -> Iterator[None]:
 
 def title(job: Job) -> str:
     """A candidate by what is set for it."""
-    return f"{job.plan.learning.finetuning_type} · {candidate_words(job.plan.hardware)}"
+    return f"{job.plan.learning.method.finetuning_type} · {candidate_words(job.plan.hardware)}"
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def run(
     """
     plan, path = find_plan(plan_path, saves)
     require_room(plan, here, force=force)
-    title = f"probe  {plan.learning.finetuning_type} · {describe(plan.hardware)}"
+    title = f"probe  {plan.learning.method.finetuning_type} · {describe(plan.hardware)}"
     with tempfile.TemporaryDirectory(prefix="tsplanner-probe-") as folder:
         job = Job(
             kind=JobKind.PROBE,

@@ -33,8 +33,9 @@ from tsplanner.commands.with_plan import (
 )
 from tsplanner.errors import EXIT_INTERRUPTED, TsplannerError
 from tsplanner.hardware.detect import detect_machine
-from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.planner.plan import Plan
 from tsplanner.planner.replan import replan
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.planner.space.rules import BITSANDBYTES_OPTIMIZERS
 from tsplanner.probe.preflight import free_now
 from tsplanner.processes import SERVER_COMMAND, WarmServer
@@ -159,7 +160,7 @@ def run(options: TuneOptions, here: Machine | None = None) -> int:
 
 def server_for(plan: Plan, folder: Path) -> WarmServer | nullcontext[None]:
     """A warm server for trials of one process; trials of several ranks are started by torchrun."""
-    if plan.hardware.world_size > 1:
+    if plan.hardware.sharding.world_size > 1:
         return nullcontext()
     return WarmServer(server_command(plan), log_path=folder / SERVER_LOG)
 
@@ -170,8 +171,10 @@ def server_command(plan: Plan) -> tuple[str, ...]:
     With such a library in sight every trial pays for its own imports.
     """
     hardware = plan.hardware
-    bitsandbytes = hardware.quantization or hardware.optimizer in BITSANDBYTES_OPTIMIZERS
-    if hardware.accelerator == "cpu" or bitsandbytes or hardware.zero_stage:
+    bitsandbytes = (
+        hardware.base.quantization or hardware.kernels.optimizer in BITSANDBYTES_OPTIMIZERS
+    )
+    if hardware.accelerator == "cpu" or bitsandbytes or hardware.sharding.zero_stage:
         return SERVER_COMMAND
     return (*SERVER_COMMAND, "--without", "bitsandbytes,deepspeed")
 

@@ -93,7 +93,7 @@ def costs_of(plan: Plan, *, places: int, gain: float) -> tuple[Costs, bool]:
     ``gain`` of all ``places`` over one trial alone; the plan's forecast has what probes taught.
     """
     learning, forecast = plan.learning, plan.time
-    epochs = learning.num_train_epochs
+    epochs = learning.optimization.num_train_epochs
     full = EVALUATIONS_PER_EPOCH * epochs + 1  # one before the first step
     weights = plan.model.parameters_total * 2
     load = LEAST_LOAD_SECONDS + (weights / READ_BYTES_A_SECOND if plan.model.has_weights else 0.0)
@@ -124,12 +124,12 @@ def costs_of(plan: Plan, *, places: int, gain: float) -> tuple[Costs, bool]:
 
 def times_of(plan: Plan, costs: Costs, startup_seconds: float) -> TunedTimes:
     """What a search showed."""
-    quantization = plan.hardware.quantization
+    quantization = plan.hardware.base.quantization
     return TunedTimes(
         device_name=device_name(plan.machine, plan.hardware.accelerator),
         host_name=plan.machine.name,
         model=plan.model.name,
-        finetuning_type=str(plan.learning.finetuning_type),
+        finetuning_type=str(plan.learning.method.finetuning_type),
         quantization=None if quantization is None else str(quantization),
         places=costs.places,
         trial_factor=costs.trial_factor,

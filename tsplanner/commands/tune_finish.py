@@ -50,8 +50,11 @@ def train_best(
     document = run_document(full, record)
     document |= {"decision": decision_document(decision), "packing": packing}
     if clock is not None:
-        epochs_of_trials = decision.default.num_train_epochs
-        same = record.status is Status.OK and best.learning.num_train_epochs == epochs_of_trials
+        epochs_of_trials = decision.default.optimization.num_train_epochs
+        same = (
+            record.status is Status.OK
+            and best.learning.optimization.num_train_epochs == epochs_of_trials
+        )
         remember(plan, clock, time.monotonic() - full_began if same else None)
         document |= budget_document(clock)
     runs.write_json(folder / "tune.json", document)

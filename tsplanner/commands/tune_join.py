@@ -90,7 +90,7 @@ def help_with(study: Study, options: TuneOptions, here: Machine) -> int:
     view = view_for(options)
     server = (
         nullcontext()
-        if plan.hardware.world_size > 1
+        if plan.hardware.sharding.world_size > 1
         else WarmServer(server_command(plan), log_path=folder / f"server-{os.getpid()}.log")
     )
     with server as warm, view:

@@ -79,7 +79,7 @@ def cpu_threads(plan: Plan) -> int | None:
     if plan.hardware.accelerator != "cpu":
         return None
     small = plan.model.parameters_total < SMALL_MODEL_PARAMETERS
-    return 1 if small else max(1, plan.machine.host.cpu_count // plan.hardware.world_size)
+    return 1 if small else max(1, plan.machine.host.cpu_count // plan.hardware.sharding.world_size)
 
 
 def interactive() -> bool:

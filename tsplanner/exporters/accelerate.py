@@ -39,22 +39,22 @@ def config(plan: Plan, options: ExportOptions) -> dict[str, Any]:
         "distributed_type": _distributed_type(plan),
         "machine_rank": 0,
         "main_training_function": "main",
-        "mixed_precision": str(hardware.autocast) if hardware.autocast else "no",
+        "mixed_precision": str(hardware.base.autocast) if hardware.base.autocast else "no",
         "num_machines": options.nodes,
-        "num_processes": hardware.world_size,
+        "num_processes": hardware.sharding.world_size,
         "rdzv_backend": "static",
         "same_network": True,
         "use_cpu": hardware.accelerator == "cpu",
     }
-    if hardware.zero_stage:
+    if hardware.sharding.zero_stage:
         found["deepspeed_config"] = _deepspeed_config(plan)
     return found
 
 
 def _distributed_type(plan: Plan) -> str:
-    if plan.hardware.zero_stage:
+    if plan.hardware.sharding.zero_stage:
         return "DEEPSPEED"
-    return "MULTI_GPU" if plan.hardware.world_size > 1 else "NO"
+    return "MULTI_GPU" if plan.hardware.sharding.world_size > 1 else "NO"
 
 
 def _deepspeed_config(plan: Plan) -> dict[str, Any]:
@@ -65,8 +65,8 @@ def _deepspeed_config(plan: Plan) -> dict[str, Any]:
     zero = deepspeed.render(plan)["zero_optimization"]
     found = {
         "deepspeed_multinode_launcher": "standard",
-        "gradient_accumulation_steps": plan.hardware.gradient_accumulation_steps,
-        "gradient_clipping": plan.learning.max_grad_norm,
+        "gradient_accumulation_steps": plan.hardware.batch.gradient_accumulation_steps,
+        "gradient_clipping": plan.learning.optimization.max_grad_norm,
         "offload_optimizer_device": zero.get("offload_optimizer", {}).get("device", "none"),
         "offload_param_device": zero.get("offload_param", {}).get("device", "none"),
         "zero_stage": zero["stage"],

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memory_models.architecture import Architecture
-from memory_models.settings import Dtype, FinetuningType, Kernels, LossKernel, Quantization
+from memory_models.settings import DecoderKernels, Dtype, FinetuningType, LossKernel, Quantization
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters import deepspeed, prepare, trainers
 from tsplanner.exporters.launch import (
@@ -87,13 +87,13 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         prepare.script(plan, options, "messages"),
         ExportFile("axolotl.sh", bash_script(plan, options, body)),
     ]
-    if plan.hardware.zero_stage:
+    if plan.hardware.sharding.zero_stage:
         found.append(ExportFile(DEEPSPEED, json.dumps(deepspeed.render(plan), indent=2) + "\n"))
     return found
 
 
 def _refuse(plan: Plan) -> None:
-    method = plan.learning.finetuning_type
+    method = plan.learning.method.finetuning_type
     if method not in METHODS:
         raise TsplannerError(
             f"axolotl has no {method}: plan again with --finetuning-type lora, dora or rslora, or "
@@ -109,7 +109,7 @@ def _refuse(plan: Plan) -> None:
 def _launch(plan: Plan, options: ExportOptions) -> str:
     """One process without torchrun where one GPU shards nothing: DDP would hold gradients twice."""
     line = f"axolotl train {CONFIG} --launcher"
-    if plan.hardware.world_size == 1 and not plan.hardware.zero_stage:
+    if plan.hardware.sharding.world_size == 1 and not plan.hardware.sharding.zero_stage:
         return f"{line} python"
     where = " --standalone" if options.nodes == 1 else f" --nnodes {options.nodes}{RENDEZVOUS}"
     return f"{line} torchrun --{where} --nproc-per-node {ranks_a_node(plan, options)}"
@@ -120,8 +120,8 @@ def running(plan: Plan, architecture: Architecture) -> Running:
     return Running(
         trainer=NAME,
         architecture=architecture,
-        model_dtype=plan.hardware.model_dtype,
-        autocast=plan.hardware.autocast,
+        model_dtype=plan.hardware.base.model_dtype,
+        autocast=plan.hardware.base.autocast,
         loss_kernel=LossKernel.PLAIN,
         pads_to=64,
         takes_tokenizer=True,
@@ -146,37 +146,37 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         "chat_template": template,
         "train_on_inputs": False,
         "dataset_prepared_path": "prepared",
-        "sequence_len": learning.cutoff_len,
+        "sequence_len": learning.data.cutoff_len,
         "excess_length_strategy": "truncate",
         "sample_packing": False,
         "pad_to_sequence_len": False,
-        "micro_batch_size": hardware.micro_batch_size,
-        "gradient_accumulation_steps": hardware.gradient_accumulation_steps,
-        "gradient_checkpointing": hardware.gradient_checkpointing,
+        "micro_batch_size": hardware.batch.micro_batch_size,
+        "gradient_accumulation_steps": hardware.batch.gradient_accumulation_steps,
+        "gradient_checkpointing": hardware.batch.gradient_checkpointing,
         **(
             {"gradient_checkpointing_kwargs": {"use_reentrant": False}}
-            if hardware.gradient_checkpointing
+            if hardware.batch.gradient_checkpointing
             else {}
         ),
-        "attn_implementation": str(hardware.attention),
-        **(NO_KERNELS if hardware.kernels is Kernels.REFERENCE else {}),
-        "learning_rate": learning.learning_rate,
-        "num_epochs": learning.num_train_epochs,
-        "lr_scheduler": learning.lr_scheduler_type,
+        "attn_implementation": str(hardware.kernels.attention),
+        **(NO_KERNELS if hardware.kernels.decoder_kernels is DecoderKernels.REFERENCE else {}),
+        "learning_rate": learning.optimization.learning_rate,
+        "num_epochs": learning.optimization.num_train_epochs,
+        "lr_scheduler": learning.optimization.lr_scheduler_type,
         "warmup_steps": trainers.warmup_steps(plan),
-        "weight_decay": learning.weight_decay,
-        "max_grad_norm": learning.max_grad_norm,
-        "optimizer": str(hardware.optimizer),
+        "weight_decay": learning.optimization.weight_decay,
+        "max_grad_norm": learning.optimization.max_grad_norm,
+        "optimizer": str(hardware.kernels.optimizer),
         "seed": learning.seed,
-        "bf16": hardware.autocast is Dtype.BF16,
-        "fp16": hardware.autocast is Dtype.FP16,
+        "bf16": hardware.base.autocast is Dtype.BF16,
+        "fp16": hardware.base.autocast is Dtype.FP16,
         "output_dir": options.output_dir,
         "logging_steps": 1,
         "save_strategy": "epoch",
         "save_total_limit": 2,
         **({"eval_strategy": "epoch", "eval_batch_size": 1} if held_out else {}),
-        **({"deepspeed": DEEPSPEED} if hardware.zero_stage else {}),
-        **({"ddp_find_unused_parameters": False} if hardware.world_size > 1 else {}),
+        **({"deepspeed": DEEPSPEED} if hardware.sharding.zero_stage else {}),
+        **({"ddp_find_unused_parameters": False} if hardware.sharding.world_size > 1 else {}),
     }
 
 
@@ -200,21 +200,21 @@ def _rows(split: str, template: str) -> dict[str, Any]:
 
 def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
     learning = plan.learning
-    method = learning.finetuning_type
+    method = learning.method.finetuning_type
     if method is FinetuningType.FREEZE:
         last = architecture.num_hidden_layers
-        first = last - learning.freeze_trainable_layers
+        first = last - learning.method.freeze_trainable_layers
         return {
             "unfrozen_parameters": [rf"^model\.layers\.{place}\." for place in range(first, last)]
         }
     if method in TRAINED_WHOLE:
         return {}
-    quantization = plan.hardware.quantization
+    quantization = plan.hardware.base.quantization
     return {
         **({"adapter": "lora"} if quantization is None else QUANTIZATION[quantization]),
-        "lora_r": learning.lora_rank,
+        "lora_r": learning.method.lora_rank,
         "lora_alpha": trainers.whole_alpha(plan, NAME),
-        "lora_dropout": learning.lora_dropout,
+        "lora_dropout": learning.method.lora_dropout,
         "lora_target_modules": trainers.lora_targets(plan, architecture),
         **METHODS[method],
     }

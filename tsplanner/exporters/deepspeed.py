@@ -13,7 +13,8 @@ from memory_models.settings import Dtype
 from memory_models.sharding.deepspeed_config import SUB_GROUP_ELEMENTS, live_elements
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import read_architecture
-from tsplanner.planner.plan import HardwareSettings, ModelRef, Plan
+from tsplanner.planner.plan import ModelRef, Plan
+from tsplanner.planner.settings import HardwareSettings
 
 DEFAULT_LIVE_ELEMENTS = 1_000_000_000
 """DeepSpeed's own limit, for a model whose blocks are not known."""
@@ -22,7 +23,7 @@ DEFAULT_LIVE_ELEMENTS = 1_000_000_000
 def render(plan: Plan) -> dict[str, Any]:
     """The configuration; raises ValueError for a plan without ZeRO."""
     hardware = plan.hardware
-    if hardware.zero_stage == 0:
+    if hardware.sharding.zero_stage == 0:
         raise ValueError("zero_stage 0 needs no DeepSpeed configuration")
     return {
         "train_batch_size": "auto",
@@ -34,14 +35,14 @@ def render(plan: Plan) -> dict[str, Any]:
         # the few parameters of an adapter.
         "zero_force_ds_cpu_optimizer": False,
         "fp16": {
-            "enabled": hardware.autocast is Dtype.FP16,
+            "enabled": hardware.base.autocast is Dtype.FP16,
             "loss_scale": 0,
             "initial_scale_power": 16,
             "loss_scale_window": 1000,
             "hysteresis": 2,
             "min_loss_scale": 1,
         },
-        "bf16": {"enabled": hardware.autocast is Dtype.BF16},
+        "bf16": {"enabled": hardware.base.autocast is Dtype.BF16},
         "zero_optimization": zero_optimization(hardware, _live_elements(plan.model)),
     }
 
@@ -55,12 +56,12 @@ def zero_optimization(
     without ``overlap_comm`` (NCCL has streams of its own), which would keep buckets twice.
     """
     block: dict[str, Any] = {
-        "stage": hardware.zero_stage,
+        "stage": hardware.sharding.zero_stage,
         "overlap_comm": False,
         "contiguous_gradients": True,
         "reduce_bucket_size": "auto",
     }
-    if hardware.zero_stage < 3:
+    if hardware.sharding.zero_stage < 3:
         block["round_robin_gradients"] = True
     else:
         block |= {
@@ -71,9 +72,9 @@ def zero_optimization(
             "stage3_max_reuse_distance": live,
             "stage3_gather_16bit_weights_on_model_save": True,
         }
-    if hardware.offload_optimizer:
+    if hardware.sharding.offload_optimizer:
         block["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
-    if hardware.offload_param:
+    if hardware.sharding.offload_param:
         block["offload_param"] = {"device": "cpu", "pin_memory": True}
     return block
 

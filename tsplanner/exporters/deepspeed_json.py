@@ -21,7 +21,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
     Raises:
         TsplannerError: the plan shards nothing.
     """
-    if plan.hardware.zero_stage == 0:
+    if plan.hardware.sharding.zero_stage == 0:
         raise TsplannerError(
             "The plan shards nothing, so DeepSpeed has nothing to configure: export torchrun, or "
             "plan again with --zero-stage 2 or 3."

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from memory_models.settings import changed
 from tsplanner.datasets.rows.first_rows import RowsSeen
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.devices import device_notes, used_devices
@@ -88,17 +89,17 @@ def spread(plan: Plan, nodes: int) -> Plan:
     hardware = plan.hardware
     if hardware.accelerator == "cpu":
         raise TsplannerError("A plan for the CPU runs in one process: leave out --nodes.")
-    ranks = nodes * hardware.world_size
+    ranks = nodes * hardware.sharding.world_size
     share, rest = divmod(hardware.effective_batch_size, ranks)
     if rest or not share:
         raise TsplannerError(
             f"An effective batch of {hardware.effective_batch_size} cannot be shared by {ranks} "
             f"ranks: give other --nodes, or plan again with another --effective-batch."
         )
-    micro = max(size for size in range(1, hardware.micro_batch_size + 1) if share % size == 0)
+    micro = max(size for size in range(1, hardware.batch.micro_batch_size + 1) if share % size == 0)
     return replace(
         plan,
-        hardware=replace(
+        hardware=changed(
             hardware,
             world_size=ranks,
             micro_batch_size=micro,
@@ -110,7 +111,7 @@ def spread(plan: Plan, nodes: int) -> Plan:
 
 def ranks_a_node(plan: Plan, options: ExportOptions) -> int:
     """Ranks of each machine."""
-    return plan.hardware.world_size // options.nodes
+    return plan.hardware.sharding.world_size // options.nodes
 
 
 def header(plan: Plan, options: ExportOptions) -> list[str]:
@@ -118,13 +119,13 @@ def header(plan: Plan, options: ExportOptions) -> list[str]:
     hardware = plan.hardware
     lines = [
         f"tsplanner {plan.tsplanner_version}: {plan.model.name}, "
-        f"{plan.learning.finetuning_type} on {describe(hardware)}",
-        f"micro-batch {hardware.micro_batch_size} x accumulation "
-        f"{hardware.gradient_accumulation_steps} x {hardware.world_size} "
-        f"rank{'s' if hardware.world_size > 1 else ''} = effective batch "
+        f"{plan.learning.method.finetuning_type} on {describe(hardware)}",
+        f"micro-batch {hardware.batch.micro_batch_size} x accumulation "
+        f"{hardware.batch.gradient_accumulation_steps} x {hardware.sharding.world_size} "
+        f"rank{'s' if hardware.sharding.world_size > 1 else ''} = effective batch "
         f"{hardware.effective_batch_size}",
     ]
-    if options.nodes > 1 or hardware.world_size > TRIED_RANKS:
+    if options.nodes > 1 or hardware.sharding.world_size > TRIED_RANKS:
         lines.append(
             f"Planned by formula: tsplanner itself was run on at most {TRIED_RANKS} GPUs of one "
             "machine."

@@ -88,7 +88,7 @@ def script(plan: Plan, options: ExportOptions, shape: str) -> ExportFile:
         source=trainers.dataset_of(plan),
         shape=shape,
         held_out=trainers.held_out_rows(plan),
-        seed=plan.learning.split_seed,
+        seed=plan.learning.data.split_seed,
     )
     return ExportFile(FILE, text)
 

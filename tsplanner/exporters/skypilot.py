@@ -162,8 +162,9 @@ def _extras(plan: Plan) -> list[str]:
     hardware = plan.hardware
     wanted = {
         "train": True,
-        "quant": hardware.quantization is not None or hardware.optimizer in BITSANDBYTES_OPTIMIZERS,
-        "deepspeed": hardware.zero_stage > 0,
-        "flash": hardware.attention is Attention.FLASH_ATTENTION_2,
+        "quant": hardware.base.quantization is not None
+        or hardware.kernels.optimizer in BITSANDBYTES_OPTIMIZERS,
+        "deepspeed": hardware.sharding.zero_stage > 0,
+        "flash": hardware.kernels.attention is Attention.FLASH_ATTENTION_2,
     }
     return [name for name, needed in wanted.items() if needed]

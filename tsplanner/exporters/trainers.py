@@ -15,7 +15,7 @@ from memory_models.bounds.cpu import on_cpu
 from memory_models.calibration import DEFAULT
 from memory_models.estimate import estimate_memory
 from memory_models.result import MemoryEstimate
-from memory_models.settings import Dtype, FinetuningType, Kernels, LossKernel
+from memory_models.settings import DecoderKernels, Dtype, FinetuningType, LossKernel, changed
 from memory_models.states.chatts_remote_code import as_released
 from memory_models.units import GIB, round_up
 from tsplanner.errors import TsplannerError
@@ -23,7 +23,8 @@ from tsplanner.exporters.launch import ExportOptions
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.forecast import training_rows
-from tsplanner.planner.plan import HardwareSettings, Plan, training_settings
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import HardwareSettings, training_settings
 
 TRAINED_WHOLE = frozenset({FinetuningType.FULL, FinetuningType.FREEZE})
 
@@ -57,22 +58,22 @@ def architecture_of(plan: Plan) -> Architecture:
 
 def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> MemoryEstimate:
     """Memory of these hardware settings under that trainer."""
-    under = replace(
+    under = changed(
         hardware,
         model_dtype=running.model_dtype,
         autocast=running.autocast,
         loss_kernel=running.loss_kernel,
-        kernels=Kernels.REFERENCE,
+        kernels=DecoderKernels.REFERENCE,
         checkpointed_layers=None,
         expandable_segments=hardware.accelerator == "cuda",
     )
-    length = plan.dataset.sequence_length(hardware.micro_batch_size)
+    length = plan.dataset.sequence_length(hardware.batch.micro_batch_size)
     longest = running.architecture.max_position_embeddings
-    settings = replace(
+    settings = changed(
         training_settings(plan.learning, under, min(round_up(length, running.pads_to), longest)),
         upcast_unquantized=running.upcast_unquantized,
     )
-    calibration = replace(DEFAULT, device_factor=plan.memory_factor)
+    calibration = replace(DEFAULT, device_factor=plan.corrections.memory_factor)
     used = used_devices(plan.machine, plan.hardware)
     if not used:
         found = estimate_memory(running.architecture, settings, None, calibration)
@@ -115,18 +116,18 @@ def _remedy(plan: Plan, running: Running) -> str:
 
 def _smaller(hardware: HardwareSettings) -> Iterator[tuple[str, HardwareSettings]]:
     """Settings of the same effective batch that need less, nearest first."""
-    share = hardware.micro_batch_size * hardware.gradient_accumulation_steps
-    sizes = [size for size in range(hardware.micro_batch_size, 0, -1) if share % size == 0]
-    for checkpointing, size in product((hardware.gradient_checkpointing, True), sizes):
+    share = hardware.batch.micro_batch_size * hardware.batch.gradient_accumulation_steps
+    sizes = [size for size in range(hardware.batch.micro_batch_size, 0, -1) if share % size == 0]
+    for checkpointing, size in product((hardware.batch.gradient_checkpointing, True), sizes):
         words = []
-        if checkpointing and not hardware.gradient_checkpointing:
+        if checkpointing and not hardware.batch.gradient_checkpointing:
             words.append("--gradient-checkpointing on")
-        if size < hardware.micro_batch_size:
+        if size < hardware.batch.micro_batch_size:
             words.append(f"--micro-batch-size {size}")
         if words:
             yield (
                 " ".join(words),
-                replace(
+                changed(
                     hardware,
                     gradient_checkpointing=checkpointing,
                     micro_batch_size=size,
@@ -173,7 +174,7 @@ def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:
     from memory_models.states.adapters import is_targeted
 
     settings = training_settings(plan.learning, plan.hardware, 1)
-    linears = [linear for linear in architecture.block if is_targeted(linear, settings)]
+    linears = [linear for linear in architecture.block if is_targeted(linear, settings.method)]
     return list(dict.fromkeys(linear.name for linear in linears))
 
 
@@ -183,7 +184,7 @@ def whole_alpha(plan: Plan, trainer: str) -> int:
     Raises:
         TsplannerError: it is none.
     """
-    alpha = plan.learning.alpha
+    alpha = plan.learning.method.alpha
     if alpha != int(alpha):
         raise TsplannerError(
             f"{trainer} takes whole numbers for lora_alpha, not {alpha:g}: plan again with "
@@ -195,22 +196,22 @@ def whole_alpha(plan: Plan, trainer: str) -> int:
 def held_out_rows(plan: Plan) -> int:
     """Rows that are evaluated on, as our own worker counts them."""
     kept = plan.dataset.rows_kept
-    return kept - training_rows(kept, plan.learning.validation_fraction)
+    return kept - training_rows(kept, plan.learning.data.validation_fraction)
 
 
 def warmup_steps(plan: Plan) -> int:
     """Steps of warm-up, as our own worker counts them; a share of them reads alike nowhere."""
-    return -int(-plan.learning.warmup_ratio * plan.time.total_steps // 1)
+    return -int(-plan.learning.optimization.warmup_ratio * plan.time.total_steps // 1)
 
 
 def differences(plan: Plan, running: Running) -> list[str]:
     """What that trainer does otherwise than planned; none of it changes what is learned."""
     hardware, found = plan.hardware, []
-    if hardware.kernels is Kernels.LEAN:
+    if hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
         found.append("tsplanner's lean kernels are its own: the reference kernels run instead.")
-    if hardware.loss_kernel is LossKernel.FUSED and running.loss_kernel is LossKernel.PLAIN:
+    if hardware.kernels.loss_kernel is LossKernel.FUSED and running.loss_kernel is LossKernel.PLAIN:
         found.append("tsplanner's fused loss is its own: all logits are kept instead.")
-    if hardware.checkpointed_layers is not None:
+    if hardware.batch.checkpointed_layers is not None:
         found.append("Checkpointing of some layers cannot be said there: all are checkpointed.")
     if plan.model.tokenizer is not None and not running.takes_tokenizer:
         found.append(f"Copy the tokenizer of {plan.model.tokenizer} beside the weights first.")

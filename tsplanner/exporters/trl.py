@@ -55,10 +55,11 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
     import yaml
 
     architecture = prepare.text_only(plan, NAME)
-    if plan.learning.finetuning_type not in METHODS:
+    if plan.learning.method.finetuning_type not in METHODS:
         raise TsplannerError(
-            f"trl sft has no {plan.learning.finetuning_type}: plan again with --finetuning-type "
-            "lora, dora, rslora or full, or export torchrun for tsplanner's own worker."
+            f"trl sft has no {plan.learning.method.finetuning_type}: plan again with "
+            "--finetuning-type lora, dora, rslora or full, or export torchrun for tsplanner's own "
+            "worker."
         )
     said = settings(plan, options, architecture)
     under = running(plan, architecture)
@@ -90,8 +91,8 @@ def running(plan: Plan, architecture: Architecture) -> Running:
     return Running(
         trainer=NAME,
         architecture=architecture,
-        model_dtype=plan.hardware.model_dtype,
-        autocast=plan.hardware.autocast,
+        model_dtype=plan.hardware.base.model_dtype,
+        autocast=plan.hardware.base.autocast,
         loss_kernel=LossKernel.FUSED,
         upcast_unquantized=False,
     )
@@ -104,33 +105,37 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         TsplannerError: the weights are not known.
     """
     hardware, learning = plan.hardware, plan.learning
-    checkpointing = hardware.gradient_checkpointing
+    checkpointing = hardware.batch.gradient_checkpointing
     found: dict[str, Any] = {
         "model_name_or_path": trainers.weights_of(plan, options),
-        "dtype": DTYPES[hardware.model_dtype],
-        "attn_implementation": str(hardware.attention),
-        **METHODS[learning.finetuning_type],
+        "dtype": DTYPES[hardware.base.model_dtype],
+        "attn_implementation": str(hardware.kernels.attention),
+        **METHODS[learning.method.finetuning_type],
         **_adapter(plan, architecture),
-        **(QUANTIZATION[hardware.quantization] if hardware.quantization is not None else {}),
+        **(
+            QUANTIZATION[hardware.base.quantization]
+            if hardware.base.quantization is not None
+            else {}
+        ),
         "dataset_name": prepare.FOLDER,
         "completion_only_loss": True,
-        "max_length": learning.cutoff_len,
+        "max_length": learning.data.cutoff_len,
         "packing": False,
         "loss_type": "nll",
-        "per_device_train_batch_size": hardware.micro_batch_size,
-        "gradient_accumulation_steps": hardware.gradient_accumulation_steps,
+        "per_device_train_batch_size": hardware.batch.micro_batch_size,
+        "gradient_accumulation_steps": hardware.batch.gradient_accumulation_steps,
         "gradient_checkpointing": checkpointing,
-        "learning_rate": learning.learning_rate,
-        "num_train_epochs": float(learning.num_train_epochs),
-        "lr_scheduler_type": learning.lr_scheduler_type,
+        "learning_rate": learning.optimization.learning_rate,
+        "num_train_epochs": float(learning.optimization.num_train_epochs),
+        "lr_scheduler_type": learning.optimization.lr_scheduler_type,
         "warmup_steps": trainers.warmup_steps(plan),
-        "weight_decay": learning.weight_decay,
-        "max_grad_norm": learning.max_grad_norm,
-        "optim": str(hardware.optimizer),
+        "weight_decay": learning.optimization.weight_decay,
+        "max_grad_norm": learning.optimization.max_grad_norm,
+        "optim": str(hardware.kernels.optimizer),
         "seed": learning.seed,
         "data_seed": learning.seed,
-        "bf16": hardware.autocast is Dtype.BF16,
-        "fp16": hardware.autocast is Dtype.FP16,
+        "bf16": hardware.base.autocast is Dtype.BF16,
+        "fp16": hardware.base.autocast is Dtype.FP16,
         "output_dir": options.output_dir,
         "logging_steps": 1,
         "save_strategy": "epoch",
@@ -144,18 +149,18 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         found["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
     if hardware.accelerator == "cpu":
         found["use_cpu"] = True
-    if hardware.world_size > 1:
+    if hardware.sharding.world_size > 1:
         found["ddp_find_unused_parameters"] = False
     return found
 
 
 def _adapter(plan: Plan, architecture: Architecture) -> dict[str, Any]:
     learning = plan.learning
-    if learning.finetuning_type is FinetuningType.FULL:
+    if learning.method.finetuning_type is FinetuningType.FULL:
         return {}
     return {
-        "lora_r": learning.lora_rank,
+        "lora_r": learning.method.lora_rank,
         "lora_alpha": trainers.whole_alpha(plan, NAME),
-        "lora_dropout": learning.lora_dropout,
+        "lora_dropout": learning.method.lora_dropout,
         "lora_target_modules": trainers.lora_targets(plan, architecture),
     }

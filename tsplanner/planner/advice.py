@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from memory_models.settings import ADAPTER_METHODS
+from memory_models.settings import changed
 from tsplanner.planner.advice_defaults import default_learning_rate
-from tsplanner.planner.plan import DatasetRef, LearningSettings
+from tsplanner.planner.plan import DatasetRef
+from tsplanner.planner.settings import LearningSettings
 
 RANKS = (4, 8, 16, 32)
 """What is searched, and advised from."""
@@ -60,7 +61,7 @@ def advice(
     ``total_steps``: of the plan's full run. ``affordable``: whether settings fit the memory.
     """
     found = [_epochs(learning, dataset)] if dataset.rows_kept else []
-    if learning.finetuning_type in ADAPTER_METHODS:
+    if learning.method.finetuning_type.uses_adapter:
         found.append(_rank(learning, affordable))
     found.append(_learning_rate(learning, parameters_total, total_steps, dataset))
     return tuple(found)
@@ -77,7 +78,7 @@ def _epochs(learning: LearningSettings, dataset: DatasetRef) -> Suggestion:
     return Suggestion(
         setting="num_train_epochs",
         value=value,
-        planned=learning.num_train_epochs,
+        planned=learning.optimization.num_train_epochs,
         rule=(
             f"{rows:,} rows ({tokens:.3g} M tokens) x {value} are {value * rows:,} samples; one "
             "task saturated near 6,500"
@@ -89,8 +90,8 @@ def _epochs(learning: LearningSettings, dataset: DatasetRef) -> Suggestion:
 def _rank(learning: LearningSettings, affordable: Affordable) -> Suggestion:
     return Suggestion(
         setting="lora_rank",
-        value=largest_rank(learning, {*RANKS, learning.lora_rank}, affordable),
-        planned=learning.lora_rank,
+        value=largest_rank(learning, {*RANKS, learning.method.lora_rank}, affordable),
+        planned=learning.method.lora_rank,
         rule=(
             "the largest that fits, as it was best for 31 of 35 models; ranks differ by 0.006 nats "
             "at the median"
@@ -102,8 +103,8 @@ def _rank(learning: LearningSettings, affordable: Affordable) -> Suggestion:
 def _learning_rate(
     learning: LearningSettings, parameters_total: int, total_steps: int, dataset: DatasetRef
 ) -> Suggestion:
-    value = default_learning_rate(learning.finetuning_type, parameters_total)
-    if learning.finetuning_type not in ADAPTER_METHODS:
+    value = default_learning_rate(learning.method.finetuning_type, parameters_total)
+    if not learning.method.finetuning_type.uses_adapter:
         rule = "a tenth of what adapters of this model take"
     else:
         rule = next(rule for most, rule in RATE_RULES if parameters_total <= most)
@@ -112,7 +113,7 @@ def _learning_rate(
     return Suggestion(
         setting="learning_rate",
         value=value,
-        planned=learning.learning_rate,
+        planned=learning.optimization.learning_rate,
         rule=rule,
         source=f"{SWEEP}; {WITHOUT_REGRET}",
     )
@@ -123,9 +124,9 @@ def with_rank(learning: LearningSettings, rank: int) -> LearningSettings:
 
     With alpha at a fixed multiple of the rank the best learning rate hardly moves with it.
     """
-    alpha, target = learning.lora_alpha, learning.adalora_init_rank
-    ratio = rank / learning.lora_rank
-    return replace(
+    alpha, target = learning.method.lora_alpha, learning.method.adalora_init_rank
+    ratio = rank / learning.method.lora_rank
+    return changed(
         learning,
         lora_rank=rank,
         lora_alpha=None if alpha is None else alpha * ratio,
@@ -138,4 +139,4 @@ def largest_rank(learning: LearningSettings, ranks: Iterable[int], affordable: A
     for rank in sorted(ranks, reverse=True):
         if affordable(with_rank(learning, rank)):
             return rank
-    return learning.lora_rank
+    return learning.method.lora_rank

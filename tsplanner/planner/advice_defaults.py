@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memory_models.settings import ADAPTER_METHODS, FinetuningType
+from memory_models.settings import FinetuningType
 
 FULL_OVER_ADAPTER = 0.1
 ADAPTER_RATES = (
@@ -25,4 +25,4 @@ def default_learning_rate(method: FinetuningType, parameters_total: int) -> floa
     adapter = next(
         (rate for most, rate in ADAPTER_RATES if parameters_total <= most), LARGE_ADAPTER_RATE
     )
-    return adapter if method in ADAPTER_METHODS else FULL_OVER_ADAPTER * adapter
+    return adapter if method.uses_adapter else FULL_OVER_ADAPTER * adapter

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import product
 
 from memory_models.device import Device, LinkType, Machine
-from tsplanner.planner.plan import HardwareSettings
+from tsplanner.planner.settings import HardwareSettings
 
 Trait = Callable[[Device], float]
 
@@ -26,7 +26,7 @@ def used_devices(machine: Machine, hardware: HardwareSettings) -> tuple[Device, 
         return ()
     if hardware.devices:
         return tuple(machine.devices[position] for position in hardware.devices)
-    return machine.devices[: hardware.world_size]
+    return machine.devices[: hardware.sharding.world_size]
 
 
 def used_machine(machine: Machine, hardware: HardwareSettings) -> Machine:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from memory_models.bounds.cpu import on_cpu
 from memory_models.device import Device
 from memory_models.estimate import estimate_memory
 from memory_models.result import Interval, MemoryEstimate
-from memory_models.settings import TrainingSettings
+from memory_models.settings import TrainingSettings, changed
 from tsplanner.planner.devices import device_notes, used_devices, used_machine
 from tsplanner.planner.forecast import batch_length, forecast, forward_seconds, row_length
-from tsplanner.planner.plan import (
-    HardwareSettings,
-    Plan,
-    TimeEstimate,
-    Verdict,
-    training_settings,
-)
+from tsplanner.planner.plan import Corrections, Plan, TimeEstimate, Verdict
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import HardwareSettings, training_settings
 from tsplanner.throughput.rates import Rates, rates_of
 from tsplanner.throughput.step_time import StepTime, step_time
 
@@ -56,7 +51,7 @@ def evaluate(
     Raises:
         ValueError: the configuration cannot run at all.
     """
-    longest = request.dataset.sequence_length(hardware.micro_batch_size)
+    longest = request.dataset.sequence_length(hardware.batch.micro_batch_size)
     patches = request.dataset.series_patches(longest) if request.architecture.encoder else 0
     settings = training_settings(request.learning, hardware, longest, patches)
     device = None if request.on_cpu else _fullest(request, hardware)
@@ -161,16 +156,18 @@ def finish(request: PlanRequest, found: Evaluated, version: str) -> Plan:
         ),
         free_bytes=found.free_bytes,
         verdict=found.verdict,
-        memory_factor=request.calibration.device_factor,
-        work_factor=request.efficiency.work_factor,
-        launch_factor=request.efficiency.launch_factor,
+        corrections=Corrections(
+            memory_factor=request.calibration.device_factor,
+            work_factor=request.efficiency.work_factor,
+            launch_factor=request.efficiency.launch_factor,
+        ),
         assumptions=tuple(dict.fromkeys(_assumptions(request, found, rates))),
     )
 
 
 def _one_row(request: PlanRequest, hardware: HardwareSettings) -> TrainingSettings:
     """A step with the mean row alone, as evaluation sees it."""
-    alone = replace(hardware, micro_batch_size=1, gradient_accumulation_steps=1)
+    alone = changed(hardware, micro_batch_size=1, gradient_accumulation_steps=1)
     return training_settings(request.learning, alone, row_length(request.dataset))
 
 

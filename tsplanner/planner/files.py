@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from memory_models.settings import paths
+from memory_models.settings.flat import RENAMED
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.plan import SCHEMA_VERSION, Plan
+from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, Plan
+from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.runs import clear_disk_errors, write_text
+
+FLAT_VERSION = 1
+"""Plans of version 0.1 listed all settings in two flat records."""
 
 
 def plan_document(plan: Plan) -> str:
@@ -30,8 +37,6 @@ def read_plan(path: Path) -> Plan:
     Raises:
         TsplannerError: missing, not JSON, of another schema version, or with wrong fields.
     """
-    import msgspec  # 30 ms that writing a plan need not wait for
-
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -41,12 +46,45 @@ def read_plan(path: Path) -> Plan:
     if not isinstance(document, dict) or "schema_version" not in document:
         raise TsplannerError(f"{path} is no plan of tsplanner; make one with tsplanner plan.")
     version = document["schema_version"]
+    if version == FLAT_VERSION:
+        return _converted(path, upgraded(document))
     if version != SCHEMA_VERSION:
         raise TsplannerError(
             f"{path} has schema version {version!r}, this tsplanner reads {SCHEMA_VERSION}: "
             "plan again with this version."
         )
+    return _converted(path, document)
+
+
+def _converted(path: Path, document: dict[str, Any]) -> Plan:
+    import msgspec
+
     try:
         return msgspec.convert(document, Plan)
     except (msgspec.ValidationError, ValueError) as error:
         raise TsplannerError(f"{path} is no valid plan: {error}; plan again.") from error
+
+
+def upgraded(document: dict[str, Any]) -> dict[str, Any]:
+    """A plan's document of version 1 as one of this version."""
+    factors = {name: document[name] for name in paths(Corrections) if name in document}
+    return {
+        **document,
+        "schema_version": SCHEMA_VERSION,
+        "learning": _nested(LearningSettings, document["learning"]),
+        "hardware": _nested(HardwareSettings, document["hardware"]),
+        "corrections": factors,
+    }
+
+
+def _nested(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Values by field name, put where the composed record has them."""
+    tree: dict[str, Any] = {}
+    for given, value in values.items():
+        name = RENAMED.get(given, given)
+        *way, last = paths(kind)[name]
+        branch = tree
+        for step in way:
+            branch = branch.setdefault(step, {})
+        branch[last] = value
+    return tree

@@ -10,7 +10,8 @@ from memory_models.activations.layers import active_layers, passes, recomputed_l
 from memory_models.architecture import Architecture
 from memory_models.settings import TrainingSettings
 from memory_models.units import ceil_div
-from tsplanner.planner.plan import DatasetRef, HardwareSettings, LearningSettings, Plan
+from tsplanner.planner.plan import DatasetRef, Plan
+from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.planner.steps import steps_per_epoch
 from tsplanner.throughput.step_time import StepTime
 
@@ -74,10 +75,12 @@ def batch_length(dataset: DatasetRef, hardware: HardwareSettings) -> int:
     several micro-batches even out with the root of their number.
     """
     quantiles = dataset.length_quantiles or (round(dataset.mean_sequence),)
-    micro, ranks = hardware.micro_batch_size, hardware.world_size
+    micro, ranks = hardware.batch.micro_batch_size, hardware.sharding.world_size
     own = mean_longest(quantiles, micro)
     waits = mean_longest(quantiles, micro * ranks) - own
-    meetings = 1 if hardware.zero_stage >= 2 else hardware.gradient_accumulation_steps
+    meetings = (
+        1 if hardware.sharding.zero_stage >= 2 else hardware.batch.gradient_accumulation_steps
+    )
     length = own + waits / sqrt(meetings)
     return max(1, min(dataset.sequence_length(micro), round(length)))
 
@@ -106,19 +109,19 @@ def forecast(
 
     The last step of an epoch has only as many micro-batches as there are rows left.
     """
-    rows = training_rows(dataset.rows_kept, learning.validation_fraction)
-    together = hardware.world_size * hardware.micro_batch_size
+    rows = training_rows(dataset.rows_kept, learning.data.validation_fraction)
+    together = hardware.sharding.world_size * hardware.batch.micro_batch_size
     steps = steps_per_epoch(
         rows,
-        micro_batch_size=hardware.micro_batch_size,
-        world_size=hardware.world_size,
-        gradient_accumulation_steps=hardware.gradient_accumulation_steps,
+        micro_batch_size=hardware.batch.micro_batch_size,
+        world_size=hardware.sharding.world_size,
+        gradient_accumulation_steps=hardware.batch.gradient_accumulation_steps,
     )
-    micro_batches = ceil_div(rows, together) if rows else hardware.gradient_accumulation_steps
-    once = step.optimizer + (step.communication if hardware.zero_stage < 2 else 0.0)
-    each = (step.seconds - once) / hardware.gradient_accumulation_steps
-    epochs = learning.num_train_epochs
-    evaluated = ceil(max(0, dataset.rows_kept - rows) / hardware.world_size)
+    micro_batches = ceil_div(rows, together) if rows else hardware.batch.gradient_accumulation_steps
+    once = step.optimizer + (step.communication if hardware.sharding.zero_stage < 2 else 0.0)
+    each = (step.seconds - once) / hardware.batch.gradient_accumulation_steps
+    epochs = learning.optimization.num_train_epochs
+    evaluated = ceil(max(0, dataset.rows_kept - rows) / hardware.sharding.world_size)
     return Forecast(
         steps_per_epoch=steps,
         total_steps=steps * epochs,
@@ -133,10 +136,10 @@ def forward_seconds(architecture: Architecture, settings: TrainingSettings, row:
     Of the passes through the blocks (forward, gradients of inputs, of weights where they are
     trained, recomputation) evaluation is the first; gathered or offloaded weights come along.
     """
-    layers, active = architecture.num_hidden_layers, active_layers(architecture, settings)
-    backward = 1 + (not settings.uses_adapter)
+    layers, active = architecture.num_hidden_layers, active_layers(architecture, settings.layer)
+    backward = 1 + (not settings.method.uses_adapter)
     again = recomputed_layers(architecture, settings)
-    moved = row.offload + (row.communication if settings.zero_stage == 3 else 0.0)
+    moved = row.offload + (row.communication if settings.sharding.zero_stage == 3 else 0.0)
     work = row.seconds - row.optimizer - row.communication - row.offload
     blocks = layers + backward * active + again
     return work * layers / blocks + moved / passes(architecture, settings)
@@ -151,7 +154,7 @@ def run_cost(plan: Plan, price_per_hour: float) -> Cost:
     if not plan.dataset.rows_kept:
         steps = SAMPLES_PRICED / plan.hardware.effective_batch_size
         seconds, of = steps * plan.time.step_seconds, f"{SAMPLES_PRICED:,} samples"
-    hours = seconds / 3600 * plan.hardware.world_size
+    hours = seconds / 3600 * plan.hardware.sharding.world_size
     expected, error = hours * price_per_hour, plan.time.relative_error
     return Cost(
         of=of,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,8 +10,9 @@ from memory_models.settings import Attention
 from tsplanner import __version__
 from tsplanner.errors import NoPlanFits, TsplannerError
 from tsplanner.planner.evaluate import Evaluated, evaluate, finish
-from tsplanner.planner.plan import HardwareSettings, Plan, Verdict
+from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.candidates import candidates
 from tsplanner.planner.space.checkpointed_layers import Look, fewest, some_layers
 from tsplanner.planner.space.pareto import front, quality_risk
@@ -118,7 +119,7 @@ def evaluate_all(request: PlanRequest) -> tuple[list[Evaluated], tuple[Refusal, 
     evaluated: list[Evaluated] = []
     refusals: dict[tuple[str, str], Refusal] = {}
     allowed: list[HardwareSettings] = []
-    for hardware in candidates(request):
+    for hardware in _candidates(request):
         refused = refusal(request, hardware)
         if refused is None:
             allowed.append(hardware)
@@ -126,7 +127,7 @@ def evaluate_all(request: PlanRequest) -> tuple[list[Evaluated], tuple[Refusal, 
         refusals.setdefault((refused.rule, refused.reason), refused)
     problems: set[str] = set()
     for quantized in (False, True):
-        wave = [found for found in allowed if (found.quantization is not None) is quantized]
+        wave = [found for found in allowed if (found.base.quantization is not None) is quantized]
         if quantized and any(found.verdict is Verdict.FITS for found in evaluated):
             break
         evaluated += _evaluate(request, wave, problems)
@@ -135,6 +136,14 @@ def evaluate_all(request: PlanRequest) -> tuple[list[Evaluated], tuple[Refusal, 
         raise TsplannerError(f"No plan: {sorted(problems)[0]}.")
     hidden = ("useless-sharding", "useless-offload")
     return evaluated, tuple(found for found in refusals.values() if found.rule not in hidden)
+
+
+def _candidates(request: PlanRequest) -> Iterator[HardwareSettings]:
+    """The space, or one sentence if what is pinned excludes itself."""
+    try:
+        yield from candidates(request)
+    except ValueError as error:
+        raise TsplannerError(f"No plan: {error}.") from error
 
 
 def _evaluate(
@@ -153,10 +162,12 @@ def _why_none(request: PlanRequest, refusals: tuple[Refusal, ...]) -> str:
     if refusals:
         return f"No plan: {refusals[0].reason}."
     pins = request.pins
-    if request.on_cpu and (pins.world_size or pins.zero_stage or pins.offload_param):
+    needs_gpu = ("world_size", "zero_stage", "offload_param")
+    if request.on_cpu and any(pins.get(name) for name in needs_gpu):
         return "No plan: --world-size, --zero-stage and offload need a GPU, and the CPU is used."
+    batch = request.learning.optimization.effective_batch_size
     return (
-        f"No plan keeps the effective batch {request.learning.effective_batch_size} exactly with "
+        f"No plan keeps the effective batch {batch} exactly with "
         "what is pinned; change --effective-batch, --micro-batch-size or --world-size."
     )
 
@@ -219,9 +230,11 @@ def moving_parts(found: Evaluated) -> tuple[int, int, int, int, int]:
     hardware = found.hardware
     return (
         quality_risk(hardware),
-        hardware.zero_stage + hardware.offload_param + hardware.offload_optimizer,
-        hardware.world_size + (hardware.attention is not Attention.SDPA),
-        hardware.gradient_accumulation_steps,
+        hardware.sharding.zero_stage
+        + hardware.sharding.offload_param
+        + hardware.sharding.offload_optimizer,
+        hardware.sharding.world_size + (hardware.kernels.attention is not Attention.SDPA),
+        hardware.batch.gradient_accumulation_steps,
         found.memory.process_bytes.expected,
     )
 
@@ -256,13 +269,13 @@ def _front_row(found: Evaluated, best: Evaluated) -> Alternative:
     words = [describe(hardware)]
     if describe(chosen) == words[0]:
         words = ["the same"]
-    if hardware.micro_batch_size != chosen.micro_batch_size:
-        words.append(f"micro-batch {hardware.micro_batch_size}")
+    if hardware.batch.micro_batch_size != chosen.batch.micro_batch_size:
+        words.append(f"micro-batch {hardware.batch.micro_batch_size}")
     checkpoints = checkpoint_words(hardware)
     if checkpoints != checkpoint_words(chosen):
         words.append(checkpoints)
-    if hardware.loss_kernel != chosen.loss_kernel:
-        words.append(f"{hardware.loss_kernel} loss")
+    if hardware.kernels.loss_kernel != chosen.kernels.loss_kernel:
+        words.append(f"{hardware.kernels.loss_kernel} loss")
     speed = found.samples_per_second / best.samples_per_second
     return Alternative(
         setting=", ".join(words),
@@ -277,7 +290,7 @@ def _lost(found: Evaluated, best: Evaluated, speed: float) -> str:
         return found.reason
     if speed < 1 - SPEED_TIE:
         return f"slower: {found.time.bottleneck}"
-    if found.hardware.quantization and not best.hardware.quantization:
+    if found.hardware.base.quantization and not best.hardware.base.quantization:
         return "quantised: only where the plain base does not fit"
     if quality_risk(found.hardware) > quality_risk(best.hardware):
         return "optimizer states rounded to 8 bits"

@@ -9,8 +9,9 @@ from tsplanner import __version__
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.evaluate import evaluate, finish
-from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.planner.plan import Plan
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.throughput.rates import MEASURED
 
 
@@ -42,11 +43,11 @@ def request_again(
         dataset=plan.dataset,
         machine=plan.machine,
         learning=learning,
-        calibration=replace(calibration, device_factor=plan.memory_factor),
+        calibration=replace(calibration, device_factor=plan.corrections.memory_factor),
         efficiency=replace(
             MEASURED,
-            work_factor=plan.work_factor,
-            launch_factor=plan.launch_factor,
+            work_factor=plan.corrections.work_factor,
+            launch_factor=plan.corrections.launch_factor,
             relative_error=plan.time.relative_error,
             basis=plan.time.basis,
         ),

@@ -2,52 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from memory_models.architecture import Architecture
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Machine
-from memory_models.settings import Attention, Dtype, Kernels, LossKernel, Optimizer, Quantization
-from tsplanner.planner.plan import DatasetRef, HardwareSettings, LearningSettings, ModelRef
+from memory_models.settings import flat, paths
+from tsplanner.planner.plan import DatasetRef, ModelRef
+from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.throughput.rates import MEASURED, Efficiency
 
-NOT_SETTINGS = frozenset({"pinned_quantization", "quantization", "all_layers"})
-"""Pins that are no hardware setting of that name, or not by themselves."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Pins:
-    """Hardware settings that the user fixed; None: the planner chooses.
+    """Hardware settings that the user fixed, by field name; the planner chooses the rest.
 
-    ``quantization`` needs a third state: ``pinned_quantization`` says that None was meant.
+    A field that is absent is open. A field that is None is fixed to None: ``quantization`` to a
+    plain base, ``checkpointed_layers`` to all layers or none.
     """
 
-    world_size: int | None = None
-    micro_batch_size: int | None = None
-    gradient_checkpointing: bool | None = None
-    checkpointed_layers: int | None = None
-    all_layers: bool = False
-    """Checkpoints on all layers or on none."""
-    attention: Attention | None = None
-    loss_kernel: LossKernel | None = None
-    optimizer: Optimizer | None = None
-    kernels: Kernels | None = None
-    model_dtype: Dtype | None = None
-    quantization: Quantization | None = None
-    pinned_quantization: bool = False
-    zero_stage: int | None = None
-    offload_optimizer: bool | None = None
-    offload_param: bool | None = None
+    values: Mapping[str, Any]
+
+    def __init__(self, **values: object) -> None:
+        """Fix these fields.
+
+        Raises:
+            TypeError: a name is no field of the hardware settings.
+        """
+        for name in values:
+            if name not in paths(HardwareSettings):
+                raise TypeError(f"hardware settings have no field {name}")
+        object.__setattr__(self, "values", values)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the user fixed this field."""
+        return name in self.values
+
+    def get(self, name: str, otherwise: Any = None) -> Any:
+        """The value that the user fixed, or ``otherwise``."""
+        return self.values.get(name, otherwise)
+
+    def with_(self, **values: object) -> Pins:
+        """These fields fixed as well, or to other values."""
+        return Pins(**{**self.values, **values})
 
     def allow(self, hardware: HardwareSettings) -> bool:
-        """Whether these settings keep to everything that was pinned."""
-        for pin in fields(self):
-            wanted = getattr(self, pin.name)
-            if pin.name in NOT_SETTINGS or wanted is None:
-                continue
-            if getattr(hardware, pin.name) != wanted:
-                return False
-        return not self.pinned_quantization or hardware.quantization == self.quantization
+        """Whether these settings keep to everything that was fixed."""
+        known = flat(hardware)
+        return all(known[name] == value for name, value in self.values.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

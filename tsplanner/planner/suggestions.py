@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from memory_models.device import Machine
-from memory_models.settings import FinetuningType, Quantization
+from memory_models.settings import FinetuningType, Quantization, changed
 from memory_models.units import GIB
 from tsplanner.hardware.catalog import usable_bytes
 from tsplanner.planner.evaluate import HOST_RESERVE_FRACTION, Evaluated, evaluate, host_budget
-from tsplanner.planner.plan import HardwareSettings
 from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.candidates import candidates
 from tsplanner.planner.space.rules import refusal
 
@@ -41,7 +41,7 @@ def remedies(request: PlanRequest, smallest: Evaluated) -> tuple[Remedy, ...]:
 
 def _changes(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
     """Single changes of the request, least intrusive first."""
-    if request.pins != Pins():
+    if request.pins.values:
         yield "no pinned hardware settings", replace(request, pins=Pins())
     for length in _shorter(request):
         dataset = replace(
@@ -53,10 +53,10 @@ def _changes(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
         )
         yield f"sequences of at most {length} tokens", replace(request, dataset=dataset)
     learning = request.learning
-    if learning.finetuning_type in (FinetuningType.FULL, FinetuningType.FREEZE):
-        lora = replace(learning, finetuning_type=FinetuningType.LORA)
+    if learning.method.finetuning_type in (FinetuningType.FULL, FinetuningType.FREEZE):
+        lora = changed(learning, finetuning_type=FinetuningType.LORA)
         yield "method lora", replace(request, learning=lora)
-        nf4 = replace(Pins(), quantization=Quantization.NF4_DQ, pinned_quantization=True)
+        nf4 = Pins(quantization=Quantization.NF4_DQ)
         yield "method lora on an nf4 base", replace(request, learning=lora, pins=nf4)
     for count in _more_devices(request.machine):
         devices = request.machine.devices + (request.machine.devices[-1],) * (
@@ -78,11 +78,11 @@ def _more_devices(machine: Machine) -> list[int]:
 
 def _fitting(request: PlanRequest, changes: Iterator[tuple[str, PlanRequest]]) -> Iterator[Remedy]:
     done: set[str] = set()
-    for change, changed in changes:
+    for change, other in changes:
         kind = change.rsplit(" ", 3)[0] if "GPUs" not in change else "GPUs"
         if kind in done:
             continue
-        needed = smallest_upper_bytes(changed)
+        needed = smallest_upper_bytes(other)
         if needed is not None and needed[0] <= needed[1]:
             done.add(kind)
             yield Remedy(change=change, needs_bytes=needed[0])
@@ -110,7 +110,7 @@ def _lean_plans(request: PlanRequest) -> Iterator[Evaluated]:
 
 def _lean(hardware: HardwareSettings) -> bool:
     """Only micro-batch 1 with checkpointing can be the leanest."""
-    return hardware.micro_batch_size == 1 and hardware.gradient_checkpointing
+    return hardware.batch.micro_batch_size == 1 and hardware.batch.gradient_checkpointing
 
 
 def _on_host(found: Evaluated) -> int:
@@ -138,7 +138,7 @@ def _more_memory(request: PlanRequest, smallest: Evaluated) -> Iterator[Remedy]:
     upper = found.memory.process_bytes.upper
     for size in CARD_SIZES_GIB:
         if upper <= usable_bytes(size * GIB):
-            word = "a GPU" if found.hardware.world_size == 1 else "GPUs"
+            word = "a GPU" if found.hardware.sharding.world_size == 1 else "GPUs"
             yield Remedy(change=f"{word} of {size} GiB", needs_bytes=upper)
             return
 

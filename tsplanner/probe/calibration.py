@@ -11,7 +11,8 @@ from memory_models.device import Machine
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.devices import used_machine
 from tsplanner.planner.gather.probe_points import CPU_DEVICE, ProbePoint, store
-from tsplanner.planner.plan import Plan, training_settings
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import training_settings
 from tsplanner.throughput.rates import MEASURED, Efficiency, rates_of
 from tsplanner.throughput.step_time import StepTime, step_time
 from tsplanner.training.job import Record
@@ -38,18 +39,20 @@ def probe_point(plan: Plan, record: Record, *, now: float | None = None) -> Prob
         device_name=device_name(plan.machine, hardware.accelerator),
         host_name=plan.machine.name,
         model=plan.model.name,
-        finetuning_type=plan.learning.finetuning_type,
-        quantization=hardware.quantization,
-        zero_stage=hardware.zero_stage,
-        gradient_checkpointing=hardware.gradient_checkpointing,
-        world_size=hardware.world_size,
-        micro_batch_size=hardware.micro_batch_size,
+        finetuning_type=plan.learning.method.finetuning_type,
+        quantization=hardware.base.quantization,
+        zero_stage=hardware.sharding.zero_stage,
+        gradient_checkpointing=hardware.batch.gradient_checkpointing,
+        world_size=hardware.sharding.world_size,
+        micro_batch_size=hardware.batch.micro_batch_size,
         sequence_length=plan.sequence_length,
         parameters_total=plan.model.parameters_total,
         parameters_trainable=plan.model.parameters_trainable,
         predicted_allocated_bytes=memory.peak_allocated_bytes.expected,
         predicted_reserved_bytes=memory.peak_reserved_bytes.expected,
-        predicted_process_bytes=round(memory.process_bytes.expected / plan.memory_factor),
+        predicted_process_bytes=round(
+            memory.process_bytes.expected / plan.corrections.memory_factor
+        ),
         predicted_step_seconds=predicted.seconds,
         bound_by_launch=predicted.bound_by_launch,
         measured_allocated_bytes=record.peak_allocated_bytes,

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from memory_models.device import Device, Machine
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.devices import used_devices
-from tsplanner.planner.plan import HardwareSettings, Plan
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import HardwareSettings
 
 WORKER = "tsplanner.training.worker"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -21,10 +22,10 @@ def worker_command(hardware: HardwareSettings, job_files: Sequence[str]) -> list
     torchrun ends all ranks when one of them ends badly; it never starts them again, for a run
     resumes from its checkpoint instead.
     """
-    if hardware.world_size == 1:
+    if hardware.sharding.world_size == 1:
         return [sys.executable, "-m", WORKER, *job_files]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--max-restarts", "0"]
-    count = ["--nproc-per-node", str(hardware.world_size)]
+    count = ["--nproc-per-node", str(hardware.sharding.world_size)]
     return [sys.executable, *launcher, *count, "-m", WORKER, *job_files]
 
 
@@ -54,7 +55,7 @@ def planned_uuids(plan: Plan) -> list[str]:
 
 def planned_positions(hardware: HardwareSettings) -> tuple[int, ...]:
     """Positions of a plan's GPUs among those that are visible."""
-    return hardware.devices or tuple(range(hardware.world_size))
+    return hardware.devices or tuple(range(hardware.sharding.world_size))
 
 
 def visible_name(position: int, outside: Mapping[str, str] | None = None) -> str:

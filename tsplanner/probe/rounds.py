@@ -12,18 +12,19 @@ from dataclasses import dataclass, replace
 from tsplanner import __version__
 from tsplanner.planner.evaluate import Evaluated, evaluate, finish
 from tsplanner.planner.gather.refine import PROBED_ERROR
-from tsplanner.planner.plan import HardwareSettings, Plan
+from tsplanner.planner.plan import Plan
 from tsplanner.planner.probe_selection.corrected_candidates import fitted, measured_interval
 from tsplanner.planner.probe_selection.optimistic import final, next_round
 from tsplanner.planner.probe_selection.step_corrections import (
-    Corrections,
     Measured,
     Outcome,
+    StepFactors,
     corrections_of,
     probed_time,
     time_ratio,
 )
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.probe.calibration import step_seconds
 from tsplanner.training.job import Record, Status
 
@@ -96,7 +97,7 @@ def search(
 
 
 def probe_seconds(
-    request: PlanRequest, hardware: HardwareSettings, corrections: Corrections
+    request: PlanRequest, hardware: HardwareSettings, corrections: StepFactors
 ) -> float:
     """Expected seconds of a probe's steps."""
     step = corrections.seconds(hardware, probed_time(request, hardware))
@@ -107,7 +108,7 @@ def loop_seconds(hardware: HardwareSettings, step: float | None) -> float:
     """Seconds of a probe's steps at so many seconds a whole step; 0 if none was run."""
     if step is None:
         return 0.0
-    return STEPS * step * min(1.0, MICRO_BATCHES / hardware.gradient_accumulation_steps)
+    return STEPS * step * min(1.0, MICRO_BATCHES / hardware.batch.gradient_accumulation_steps)
 
 
 def _affordable(costs: Sequence[float], left: float) -> int:
@@ -160,7 +161,7 @@ def settled(
     return finish(asked, found, __version__), found
 
 
-def _corrected_request(request: PlanRequest, corrections: Corrections, probes: int) -> PlanRequest:
+def _corrected_request(request: PlanRequest, corrections: StepFactors, probes: int) -> PlanRequest:
     """The request under the factors of the search, for a plan that was not run itself."""
     efficiency, calibration = request.efficiency, request.calibration
     return replace(

@@ -69,7 +69,7 @@ def run_job(
     to the worker's, and goes before what the plan says of GPUs. A plan of several ranks always
     starts cold, for a warm server forks one process.
     """
-    ranks = job.plan.hardware.world_size
+    ranks = job.plan.hardware.sharding.world_size
     prepare(job)
     tail = Tail(Path(job.folder) / METRICS_FILE, on_metrics, skip_existing=job.resume)
 
@@ -117,7 +117,7 @@ def whole_records(jobs: Sequence[Job]) -> list[Record]:
     """The records of the jobs up to the first that left none."""
     found: list[Record] = []
     for job in jobs:
-        record = merged_record(Path(job.folder), job.plan.hardware.world_size)
+        record = merged_record(Path(job.folder), job.plan.hardware.sharding.world_size)
         if record is None:
             break
         found.append(record)
@@ -126,7 +126,7 @@ def whole_records(jobs: Sequence[Job]) -> list[Record]:
 
 def left_after_failure(job: Job, found: Sequence[Record]) -> bool:
     """Whether several ranks ended with a job that failed, before they began the next."""
-    several = job.plan.hardware.world_size > 1
+    several = job.plan.hardware.sharding.world_size > 1
     return several and bool(found) and found[-1].status not in (Status.OK, Status.STOPPED)
 
 
@@ -142,7 +142,7 @@ def prepare(job: Job) -> None:
     """The job's folder with job.json, and nothing of an earlier run that could be mistaken."""
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    remove_records(folder, job.plan.hardware.world_size)
+    remove_records(folder, job.plan.hardware.sharding.world_size)
     (folder / STOP_FILE).unlink(missing_ok=True)
     if not job.resume:
         (folder / METRICS_FILE).unlink(missing_ok=True)
@@ -166,7 +166,7 @@ def start(
         "environment": {**device_environment(plan), **(environment or {})} or None,
     }
     kills = oom_kills()
-    if server is not None and plan.hardware.world_size == 1:
+    if server is not None and plan.hardware.sharding.world_size == 1:
         return Ended(result=server.run(files, **options), kills_before=kills)
     result = run_process(worker_command(plan.hardware, files), **options)
     return Ended(result=result, kills_before=kills)
@@ -198,7 +198,7 @@ class Tail:
 
 def missing_record(job: Job, result: ProcessResult, kills_before: int | None) -> Record:
     """What happened to a worker that could not say it itself."""
-    ranks = job.plan.hardware.world_size
+    ranks = job.plan.hardware.sharding.world_size
     killed = result.stopped_by_signal == signal.SIGKILL or ranks > 1
     if killed and was_out_of_memory(kills_before):
         return ended_badly(

@@ -9,7 +9,8 @@ from typing import Any
 from memory_models.result import Interval
 from memory_models.settings import LossKernel
 from tsplanner.planner.gather.refine import PROBED_ERROR
-from tsplanner.planner.plan import HardwareSettings, Plan
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.rules import checkpoint_words, describe
 from tsplanner.probe.calibration import probed_step_time, step_seconds
 from tsplanner.report.text import gib, off, seconds, table
@@ -37,20 +38,24 @@ def inside_bound(plan: Plan, record: Record) -> bool | None:
 
 def predicted_seconds(plan: Plan) -> float:
     """What the plan expected of the step that a probe runs: the longest batch."""
-    factors = replace(MEASURED, work_factor=plan.work_factor, launch_factor=plan.launch_factor)
+    factors = replace(
+        MEASURED,
+        work_factor=plan.corrections.work_factor,
+        launch_factor=plan.corrections.launch_factor,
+    )
     return probed_step_time(plan, factors).seconds
 
 
 def candidate_words(hardware: HardwareSettings) -> str:
     """A candidate by what the planner sets."""
-    loss = "fused" if hardware.loss_kernel is LossKernel.FUSED else "plain"
+    loss = "fused" if hardware.kernels.loss_kernel is LossKernel.FUSED else "plain"
     return " · ".join(
         [
             describe(hardware),
-            f"micro-batch {hardware.micro_batch_size}",
+            f"micro-batch {hardware.batch.micro_batch_size}",
             checkpoint_words(hardware),
             f"{loss} loss",
-            str(hardware.attention),
+            str(hardware.kernels.attention),
         ]
     )
 
@@ -96,7 +101,7 @@ def gain_line(plan: Plan, record: Record) -> str:
     """What later plans of this model and method have of a probe on this machine."""
     gains = []
     if record.process_bytes:
-        raw = plan.memory.process_bytes.expected / plan.memory_factor
+        raw = plan.memory.process_bytes.expected / plan.corrections.memory_factor
         gains.append(f"bytes x {record.process_bytes / raw:.2f}")
     if step := step_seconds(record):
         gains.append(f"seconds x {step / probed_step_time(plan).seconds:.2f}")

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from memory_models.activations.layers import active_layers, passes, recomputed_layers
 from memory_models.architecture import Architecture
 from memory_models.memory_traffic import traffic
-from memory_models.settings import Attention, FinetuningType, TrainingSettings
+from memory_models.settings import Attention, TrainingSettings
 from memory_models.states.adapters import targets, trainable_parameters
-from memory_models.states.layer_inputs import tokens
 from memory_models.states.optimizer import gradient_bytes, optimizer_state_bytes, trained_tensors
 from memory_models.states.weights import base_weight_bytes, embedding_parameters
 from tsplanner.throughput.rates import Rates
@@ -70,7 +69,7 @@ class StepTime:
 
 def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> StepTime:
     """Seconds of one optimizer step of all its micro-batches, per rank."""
-    micro = settings.gradient_accumulation_steps
+    micro = settings.batch.gradient_accumulation_steps
     made = traffic(architecture, settings)
     hooks = _hooked_modules(architecture, settings) * rates.gather_seconds
     return StepTime(
@@ -92,24 +91,26 @@ def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) ->
     token for LoRA, not 6N. Attention: 2 S HA forward (causal half of 4), twice that backward.
     Source: Kaplan et al. (arXiv 2001.08361), appendix; LoRA counted as by NVIDIA's NeMo.
     """
-    n, layers = tokens(settings), architecture.num_hidden_layers
-    active = active_layers(architecture, settings)
+    n, layers = settings.tokens, architecture.num_hidden_layers
+    active = active_layers(architecture, settings.layer)
     block = sum(
         _active_weights(architecture, linear.weight_count, linear.count)
         for linear in architecture.block
     )
-    trained = settings.finetuning_type is FinetuningType.FULL
-    blocks_trained = active if not settings.uses_adapter else 0
+    trained = settings.method.trains_everything
+    blocks_trained = active if not settings.method.uses_adapter else 0
     recompute = recomputed_layers(architecture, settings)
     weights: float = block * (2 * layers + 2 * active + 2 * blocks_trained + 2 * recompute)
     head = embedding_parameters(architecture) * (6 if trained else 4)
     adapters = 0.0
-    if settings.uses_adapter:  # a token meets its own trial's adapter, filled up to the largest
-        share = max(settings.ranks) / sum(settings.ranks)
-        adapters = 6 * trainable_parameters(architecture, settings) * share
+    if (
+        settings.method.uses_adapter
+    ):  # a token meets its own trial's adapter, filled up to the largest
+        share = max(settings.method.ranks) / sum(settings.method.ranks)
+        adapters = 6 * trainable_parameters(architecture, settings.method) * share
     heads = architecture.num_attention_heads * architecture.head_dim
     pairs = 2.0 * settings.sequence_length * heads
-    if settings.attention is Attention.EAGER:
+    if settings.kernels.attention is Attention.EAGER:
         pairs *= 2
     attention = pairs * (layers + 2 * active + recompute)
     return float(n) * (weights + head + adapters + attention)
@@ -128,11 +129,11 @@ def _hooked_modules(architecture: Architecture, settings: TrainingSettings) -> f
     Linears, norms, and an adapter's two linears each; the hooks run whether or not there is
     anything to gather. Source: DeepSpeed's parameter_offload.py.
     """
-    if settings.zero_stage != 3:
+    if settings.sharding.zero_stage != 3:
         return 0
     layers = architecture.num_hidden_layers
     modules = layers * (len(architecture.block) + architecture.norms_per_layer)
-    modules += 2 * sum(copies for _, copies in targets(architecture, settings))
+    modules += 2 * sum(copies for _, copies in targets(architecture, settings.method))
     return passes(architecture, settings) * modules
 
 
@@ -140,16 +141,16 @@ def _optimizer_seconds(
     architecture: Architecture, settings: TrainingSettings, rates: Rates
 ) -> float:
     """Reading and writing weights, gradients and states once; offloaded ones on the host."""
-    moved: float = 2 * optimizer_state_bytes(architecture, settings)
-    moved += 3 * gradient_bytes(architecture, settings)
-    ranks = settings.world_size if settings.zero_stage else 1
-    if settings.packed_ranks:
-        own = len(settings.packed_ranks) * rates.packed_step_seconds
+    moved: float = 2 * optimizer_state_bytes(architecture, settings.states)
+    moved += 3 * gradient_bytes(architecture, settings.states)
+    ranks = settings.sharding.world_size if settings.sharding.zero_stage else 1
+    if settings.method.adapter_ranks:
+        own = len(settings.method.adapter_ranks) * rates.packed_step_seconds
         return own + moved / rates.memory_bytes
-    if not settings.offload_optimizer:
+    if not settings.sharding.offload_optimizer:
         return rates.step_seconds + moved / ranks / rates.memory_bytes
     # All ranks of a machine share its memory; gradients go there, new weights come back.
-    crossing = 2 * gradient_bytes(architecture, settings) / ranks
+    crossing = 2 * gradient_bytes(architecture, settings.states) / ranks
     return rates.step_seconds + moved / rates.host_adam_bytes + crossing / rates.host_bytes
 
 
@@ -161,25 +162,27 @@ def _communication_seconds(
     Under ZeRO-1 and 2 each gradient passes through DeepSpeed's bucket in every micro-batch, which
     waits for the GPU.
     """
-    ranks = settings.world_size
+    ranks = settings.sharding.world_size
     if ranks == 1:
         return 0.0
     share = (ranks - 1) / ranks
-    moved: float = 2 * share * gradient_bytes(architecture, settings)
-    if settings.zero_stage == 3:
-        weights = base_weight_bytes(architecture, settings) * share
-        moved += passes(architecture, settings) * weights * settings.gradient_accumulation_steps
+    moved: float = 2 * share * gradient_bytes(architecture, settings.states)
+    if settings.sharding.zero_stage == 3:
+        weights = base_weight_bytes(architecture, settings.states) * share
+        moved += (
+            passes(architecture, settings) * weights * settings.batch.gradient_accumulation_steps
+        )
     waits = 0.0
-    if settings.zero_stage in (1, 2):
-        tensors = sum(tensor.copies for tensor in trained_tensors(architecture, settings))
-        waits = settings.gradient_accumulation_steps * tensors * rates.reduce_seconds
+    if settings.sharding.zero_stage in (1, 2):
+        tensors = sum(tensor.copies for tensor in trained_tensors(architecture, settings.method))
+        waits = settings.batch.gradient_accumulation_steps * tensors * rates.reduce_seconds
     return moved / rates.link_bytes + waits
 
 
 def _offload_seconds(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> float:
     """Offloaded parameters cross the host link in every pass; only this rank's shard of them."""
-    if not settings.offload_param:
+    if not settings.sharding.offload_param:
         return 0.0
-    weights = base_weight_bytes(architecture, settings) / settings.world_size
-    crossed = passes(architecture, settings) * weights * settings.gradient_accumulation_steps
+    weights = base_weight_bytes(architecture, settings.states) / settings.sharding.world_size
+    crossed = passes(architecture, settings) * weights * settings.batch.gradient_accumulation_steps
     return crossed / rates.host_bytes

@@ -40,7 +40,11 @@ def require_packages(purpose: str) -> None:
 
 def refuse(settings: TrainingSettings) -> None:
     """Raise TsplannerError for settings that no trace covers."""
-    if settings.world_size > 1 or settings.zero_stage or settings.offload_param:
+    if (
+        settings.sharding.world_size > 1
+        or settings.sharding.zero_stage
+        or settings.sharding.offload_param
+    ):
         raise TsplannerError(
             "A trace covers one GPU: leave out world_size, zero_stage and offload_param, "
             "or estimate them by formula (without --trace)."

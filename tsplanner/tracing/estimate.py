@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from memory_models.allocator.caching_allocator import LARGE_STEP
 from memory_models.bounds.process import by_generation, major_of, process_interval
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Device
 from memory_models.result import Component, Interval, MemoryEstimate
+from memory_models.rounding import LARGE_STEP
 from memory_models.units import round_up
 from tsplanner.tracing.records import Trace
 

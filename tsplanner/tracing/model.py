@@ -11,13 +11,14 @@ from torch import nn
 
 from memory_models.settings import (
     Attention,
-    Kernels,
+    DecoderKernels,
     LossKernel,
     Quantization,
     TrainingSettings,
 )
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.plan import Plan, pinned
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import split_settings
 from tsplanner.tracing.fake_cuda.quantized import (
     QuantisedLinear,
     follow_bitsandbytes,
@@ -43,19 +44,19 @@ def build(subject: Subject, settings: TrainingSettings, total_steps: int) -> Any
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = _base(subject, settings)
-        if settings.loss_kernel is LossKernel.FUSED:
+        if settings.kernels.loss_kernel is LossKernel.FUSED:
             use_fused_loss(model)
         with torch.device("meta"):
             trained = adapters.apply_method(plan_of(settings), model, total_steps)
-        if settings.kernels is Kernels.LEAN:
+        if settings.kernels.decoder_kernels is DecoderKernels.FUSED:
             use_lean_kernels(trained)
         follow_bitsandbytes(trained)
         _train_rank_numbers(trained)
-        if settings.gradient_checkpointing:
+        if settings.batch.gradient_checkpointing:
             trained.gradient_checkpointing_enable(
                 gradient_checkpointing_kwargs={"use_reentrant": False}
             )
-            checkpoint_first(trained, settings.checkpointed_layers)
+            checkpoint_first(trained, settings.batch.checkpointed_layers)
     trained.train()
     return trained
 
@@ -72,7 +73,7 @@ def _train_rank_numbers(model: nn.Module) -> None:
 
 def plan_of(settings: TrainingSettings) -> Plan:
     """As much of a plan as building a model reads."""
-    learning, hardware = pinned(settings)
+    learning, hardware = split_settings(settings)
     found = SimpleNamespace(
         learning=learning, hardware=hardware, sequence_length=settings.sequence_length
     )
@@ -88,30 +89,30 @@ def _base(subject: Subject, settings: TrainingSettings) -> Any:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(
                 config,
-                dtype=DTYPES[settings.model_dtype],
-                attn_implementation=_attention_name(settings.attention),
+                dtype=DTYPES[settings.base.model_dtype],
+                attn_implementation=_attention_name(settings.kernels.attention),
                 trust_remote_code=subject.trust_remote_code,
             )
     except ValueError as error:
         text = str(error).splitlines()[0]
         if "attention implementation" in text:
             raise TsplannerError(
-                f"This model's code in the installed transformers runs no {settings.attention} "
-                "attention: set attention eager."
+                "This model's code in the installed transformers runs no "
+                f"{settings.kernels.attention} attention: set attention eager."
             ) from error
         raise TsplannerError(f"transformers builds no causal model of this: {text}") from error
     model.config.use_cache = False
-    if settings.quantization is not None:
+    if settings.base.quantization is not None:
         use_stand_ins_in_peft()
         quantise(model, settings)
         from peft import prepare_model_for_kbit_training
 
-        four_bit = settings.quantization is not Quantization.INT8
+        four_bit = settings.base.quantization is not Quantization.INT8
         model.is_loaded_in_4bit, model.is_loaded_in_8bit = four_bit, not four_bit
         model.requires_grad_(False)
         model = prepare_model_for_kbit_training(
             model,
-            use_gradient_checkpointing=settings.gradient_checkpointing,
+            use_gradient_checkpointing=settings.batch.gradient_checkpointing,
             gradient_checkpointing_kwargs={"use_reentrant": False},
         )
     return model

@@ -35,7 +35,7 @@ class Step:
 
     def run(self) -> None:
         """Forward and backward of every micro-batch, clip, step, forget the gradients."""
-        count = self.settings.gradient_accumulation_steps
+        count = self.settings.batch.gradient_accumulation_steps
         with self.mode:
             batches = [self._on_device() for _ in range(count)]
             items = sum(batch["labels"].ne(-100).sum() for batch in batches)
@@ -65,7 +65,7 @@ class Step:
         """The loss alone: Trainer drops the other outputs before backward."""
         from accelerate.utils.operations import convert_to_fp32
 
-        dtype = self.settings.autocast
+        dtype = self.settings.base.autocast
         context = torch.autocast("cpu", DTYPES[dtype]) if dtype else nullcontext()
         with context:
             outputs = self.model(**batch, **({} if items is None else self._counted(items)))
@@ -82,7 +82,7 @@ class Step:
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0, foreach=True)
         self.optimizer.step()
-        if self.settings.finetuning_type is FinetuningType.ADALORA:
+        if self.settings.method.finetuning_type is FinetuningType.ADALORA:
             self._note_importance()
 
     def _note_importance(self) -> None:

@@ -75,12 +75,12 @@ def prepared(model: Any, settings: TrainingSettings, mode: TraceMode) -> Step:
         mode.storages.follow(tensor, name, Kind.ADAPTERS if is_adapter(name) else Kind.WEIGHTS)
     batch = longest_batch(
         model.config,
-        micro_batch_size=settings.micro_batch_size,
+        micro_batch_size=settings.batch.micro_batch_size,
         sequence_length=settings.sequence_length,
     )
     return Step(
         model=model,
-        optimizer=optimizer_for(settings.optimizer, model),
+        optimizer=optimizer_for(settings.kernels.optimizer, model),
         settings=settings,
         batch=batch,
         mode=mode,

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from memory_models.settings import ADAPTER_METHODS, ALL_LINEAR, Dtype, FinetuningType
+from memory_models.settings import ALL_LINEAR, Dtype, FinetuningType
 from tsplanner.errors import TsplannerError, did_you_mean
-from tsplanner.planner.plan import LearningSettings, Plan, training_settings
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import LearningSettings, training_settings
 
 ENCODER_MLP = re.compile(r"(?:^|\.)ts_encoder\.mlp\.\d+$")
 ADALORA_WARMUP_SHARE = 0.1
@@ -79,16 +80,16 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
     learning = plan.learning
     common: dict[str, Any] = {
         "task_type": "CAUSAL_LM",
-        "lora_alpha": learning.alpha,
-        "lora_dropout": learning.lora_dropout,
-        "target_modules": target_pattern(model, learning.lora_target),
+        "lora_alpha": learning.method.alpha,
+        "lora_dropout": learning.method.lora_dropout,
+        "target_modules": target_pattern(model, learning.method.lora_target),
         "bias": "none",
     }
-    if learning.finetuning_type is FinetuningType.ADALORA:
+    if learning.method.finetuning_type is FinetuningType.ADALORA:
         sizes = training_settings(learning, plan.hardware, plan.sequence_length)
         return AdaLoraConfig(
-            target_r=learning.lora_rank,
-            init_r=sizes.adapter_rank,
+            target_r=learning.method.lora_rank,
+            init_r=sizes.method.adapter_rank,
             total_step=total_steps,
             tinit=int(ADALORA_WARMUP_SHARE * total_steps),
             tfinal=int(ADALORA_FINAL_SHARE * total_steps),
@@ -96,9 +97,9 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
             **common,
         )
     return LoraConfig(
-        r=learning.lora_rank,
-        use_dora=learning.finetuning_type is FinetuningType.DORA,
-        use_rslora=learning.finetuning_type is FinetuningType.RSLORA,
+        r=learning.method.lora_rank,
+        use_dora=learning.method.finetuning_type is FinetuningType.DORA,
+        use_rslora=learning.method.finetuning_type is FinetuningType.RSLORA,
         **common,
     )
 
@@ -120,8 +121,8 @@ def drawn_once() -> Iterator[None]:
 
 def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
     """Freeze and wrap ``model`` so that just the method's parameters are trained."""
-    method = plan.learning.finetuning_type
-    if method in ADAPTER_METHODS:
+    method = plan.learning.method.finetuning_type
+    if method.uses_adapter:
         from peft import get_peft_model
 
         # DeepSpeed keeps fp32 masters of half-precision adapters; at stage 3 it would leave fp32
@@ -130,7 +131,7 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
             return get_peft_model(
                 model,
                 adapter_config(plan, model, total_steps),
-                autocast_adapter_dtype=not plan.hardware.zero_stage,
+                autocast_adapter_dtype=not plan.hardware.sharding.zero_stage,
             )
     if method is FinetuningType.FREEZE:
         train_last_layers(model, plan.learning)
@@ -144,17 +145,17 @@ def train_last_layers(model: nn.Module, learning: LearningSettings) -> None:
     """Leave only the last ``freeze_trainable_layers`` decoder blocks trainable."""
     model.requires_grad_(False)
     _, layers = decoder_layers(model)
-    for layer in list(layers)[-learning.freeze_trainable_layers :]:
+    for layer in list(layers)[-learning.method.freeze_trainable_layers :]:
         layer.requires_grad_(True)
 
 
 def _refuse_fp16_masters(plan: Plan, model: nn.Module) -> None:
     """The loss scaler cannot unscale fp16 gradients, and fp16 Adam loses small updates."""
     trained_fp16 = any(p.requires_grad and p.dtype == torch.float16 for p in model.parameters())
-    if trained_fp16 and plan.hardware.autocast is Dtype.FP16:
+    if trained_fp16 and plan.hardware.base.autocast is Dtype.FP16:
         raise TsplannerError(
-            f"{plan.learning.finetuning_type} fine-tuning under fp16 needs its weights in fp32: "
-            "use model_dtype fp32, or an adapter method."
+            f"{plan.learning.method.finetuning_type} fine-tuning under fp16 needs its weights in "
+            "fp32: use model_dtype fp32, or an adapter method."
         )
 
 

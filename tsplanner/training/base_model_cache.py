@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from memory_models.settings import ADAPTER_METHODS
 from tsplanner.planner.plan import Plan
 from tsplanner.training.kernels.fused_kernels import use_own_kernels
 from tsplanner.training.model import build_model
@@ -23,16 +22,16 @@ def base_key(plan: Plan) -> str | None:
     Preparing a quantised base for checkpointing leaves hooks on it, so there that counts too.
     """
     hardware = plan.hardware
-    if plan.learning.finetuning_type not in ADAPTER_METHODS or hardware.zero_stage:
+    if not plan.learning.method.finetuning_type.uses_adapter or hardware.sharding.zero_stage:
         return None
-    checkpointed = hardware.gradient_checkpointing if hardware.quantization else None
+    checkpointed = hardware.batch.gradient_checkpointing if hardware.base.quantization else None
     return json.dumps(
         [
             plan.model.config if not plan.model.has_weights else plan.model.path,
-            hardware.model_dtype,
-            hardware.autocast,
-            hardware.quantization,
-            hardware.attention,
+            hardware.base.model_dtype,
+            hardware.base.autocast,
+            hardware.base.quantization,
+            hardware.kernels.attention,
             checkpointed,
         ],
         sort_keys=True,

@@ -55,7 +55,7 @@ def load_rows(plan: Plan, tokenizer: Any | None, config: Any) -> Rows:
 def split_rows(encoded: list[EncodedSample], plan: Plan) -> Rows:
     """Rows trained on and rows held out."""
     learning = plan.learning
-    train, validation = split(encoded, learning.validation_fraction, learning.split_seed)
+    train, validation = split(encoded, learning.data.validation_fraction, learning.data.split_seed)
     return Rows(train=train, validation=validation)
 
 
@@ -79,13 +79,13 @@ def encoded_rows(plan: Plan, tokenizer: Any | None, config: Any) -> list[Encoded
         for sample in samples
         if (
             row := encode_sample(
-                sample, tokenizer, cutoff_len=plan.learning.cutoff_len, style=style
+                sample, tokenizer, cutoff_len=plan.learning.data.cutoff_len, style=style
             )
         )
     ]
     if not encoded:
         raise TsplannerError(
-            f"No row of {plan.dataset.path} is left at cutoff_len {plan.learning.cutoff_len}: "
+            f"No row of {plan.dataset.path} is left at cutoff_len {plan.learning.data.cutoff_len}: "
             "raise --cutoff-len."
         )
     return encoded
@@ -109,9 +109,9 @@ def probe_batches(plan: Plan, config: Any, micro_batches: int) -> list[dict[str,
     """Micro-batches of the plan's longest length, as many as that for every rank."""
     batch = longest_batch(
         config,
-        micro_batch_size=plan.hardware.micro_batch_size,
+        micro_batch_size=plan.hardware.batch.micro_batch_size,
         sequence_length=plan.sequence_length,
         series_patches=plan.dataset.series_patches(plan.sequence_length),
         seed=plan.learning.seed,
     )
-    return [batch] * (micro_batches * plan.hardware.world_size)
+    return [batch] * (micro_batches * plan.hardware.sharding.world_size)

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.plan import HardwareSettings
+from tsplanner.planner.settings import HardwareSettings
 
 T = TypeVar("T")
 
@@ -53,10 +53,11 @@ def is_main() -> bool:
 
 def check_world_size(hardware: HardwareSettings) -> None:
     """Raise TsplannerError if the launcher started another number of ranks than was planned."""
-    if world_size() != hardware.world_size:
+    planned = hardware.sharding.world_size
+    if world_size() != planned:
         raise TsplannerError(
-            f"The plan is for {hardware.world_size} ranks and {world_size()} were started: "
-            f"use torchrun --nproc-per-node {hardware.world_size}, or plan again."
+            f"The plan is for {planned} ranks and {world_size()} were started: "
+            f"use torchrun --nproc-per-node {planned}, or plan again."
         )
 
 

@@ -19,7 +19,7 @@ import msgspec
 import torch
 from transformers import set_seed
 
-from memory_models.settings import Kernels, LossKernel
+from memory_models.settings import DecoderKernels, LossKernel
 from tsplanner.training import adapters, data, distributed, model
 from tsplanner.training.base_model_cache import KeptBase
 from tsplanner.training.batches import collate, pad_token_id, without_mask
@@ -112,7 +112,7 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Statu
     plan = job.plan
     distributed.check_world_size(plan.hardware)
     device = model.training_device(plan.hardware)
-    if plan.hardware.zero_stage:
+    if plan.hardware.sharding.zero_stage:
         join_deepspeed(device)
     limit_allocator(device, job.memory_limit_bytes)
     recorder.device_name = device_name(device)
@@ -175,16 +175,18 @@ def build_trainer(
     steps = total_steps(job, len(train))
     blanks = 0
     if job.kind is not JobKind.PROBE:
-        blanks = blanks_needed(len(train), plan.hardware.micro_batch_size, distributed.world_size())
+        blanks = blanks_needed(
+            len(train), plan.hardware.batch.micro_batch_size, distributed.world_size()
+        )
         train = padded(train, blanks)
     # DeepSpeed's stage 3 must be announced to transformers before the model is built.
     arguments = trainer.training_arguments(job, total_steps=steps, evaluate=bool(validation))
     base = (kept or KeptBase()).take(plan, device)
-    if plan.hardware.loss_kernel is LossKernel.FUSED:
+    if plan.hardware.kernels.loss_kernel is LossKernel.FUSED:
         use_fused_loss(base)
     set_seed(plan.learning.seed)
     trained = adapters.apply_method(plan, base, steps)
-    if plan.hardware.kernels is Kernels.LEAN:
+    if plan.hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
         use_lean_kernels(trained)
     callback = trainer.PlanCallback(job, recorder, stop)
     built = trainer.PlanTrainer(
@@ -195,9 +197,9 @@ def build_trainer(
         train_dataset=train,
         eval_dataset=validation or None,
         data_collator=collator,
-        callbacks=[callback, FirstLayersOnly(plan.hardware.checkpointed_layers)],
+        callbacks=[callback, FirstLayersOnly(plan.hardware.batch.checkpointed_layers)],
     )
-    built.timeseries_lr = plan.learning.timeseries_lr
+    built.timeseries_lr = plan.learning.optimization.timeseries_lr
     callback.trainer = built
     built.plan_callback = callback
     if job.kind is JobKind.PROBE:
@@ -235,7 +237,7 @@ def total_steps(job: Job, rows: int) -> int:
     """Optimizer steps of the whole job."""
     if job.kind is JobKind.PROBE:
         return job.probe_steps
-    return trainer.steps_per_epoch(rows, job.plan) * job.plan.learning.num_train_epochs
+    return trainer.steps_per_epoch(rows, job.plan) * job.plan.learning.optimization.num_train_epochs
 
 
 def save_result(built: Any, job: Job, recorder: Recorder) -> None:

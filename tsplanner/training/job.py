@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import LearningSettings
 
 DIVERGED = "diverged"
 """First word of the message of a run whose loss is no number any more."""

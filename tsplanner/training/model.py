@@ -13,7 +13,8 @@ from torch import nn
 
 from memory_models.settings import Dtype, Quantization
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.plan import HardwareSettings, ModelRef, Plan
+from tsplanner.planner.plan import ModelRef, Plan
+from tsplanner.planner.settings import HardwareSettings
 
 DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
 BASE_SEED = 0
@@ -49,12 +50,12 @@ def build_model(plan: Plan, device: torch.device) -> Any:
     else:
         model = _initialise(plan.hardware, config, device)
     model.config.use_cache = False
-    if plan.hardware.quantization is not None:
+    if plan.hardware.base.quantization is not None:
         from peft import prepare_model_for_kbit_training
 
         model = prepare_model_for_kbit_training(
             model,
-            use_gradient_checkpointing=plan.hardware.gradient_checkpointing,
+            use_gradient_checkpointing=plan.hardware.batch.gradient_checkpointing,
             gradient_checkpointing_kwargs={"use_reentrant": False},
         )
     return model
@@ -101,56 +102,58 @@ def load_tokenizer(model: ModelRef) -> Any | None:
 def _check_packages(hardware: HardwareSettings) -> None:
     from importlib.util import find_spec
 
-    if hardware.quantization is not None and find_spec("bitsandbytes") is None:
+    if hardware.base.quantization is not None and find_spec("bitsandbytes") is None:
         raise TsplannerError(
-            f"Quantisation {hardware.quantization} needs bitsandbytes: "
+            f"Quantisation {hardware.base.quantization} needs bitsandbytes: "
             'install it with pip install "tsplanner[quant]".'
         )
-    if hardware.zero_stage and find_spec("deepspeed") is None:
+    if hardware.sharding.zero_stage and find_spec("deepspeed") is None:
         raise TsplannerError(
-            f"ZeRO stage {hardware.zero_stage} needs deepspeed: "
+            f"ZeRO stage {hardware.sharding.zero_stage} needs deepspeed: "
             'install it with pip install "tsplanner[deepspeed]".'
         )
 
 
 def quantization_config(hardware: HardwareSettings) -> Any | None:
     """The settings of bitsandbytes as transformers reads them."""
-    if hardware.quantization is None:
+    if hardware.base.quantization is None:
         return None
     from transformers import BitsAndBytesConfig
 
-    if hardware.quantization is Quantization.INT8:
+    if hardware.base.quantization is Quantization.INT8:
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=hardware.quantization is Quantization.NF4_DQ,
+        bnb_4bit_use_double_quant=hardware.base.quantization is Quantization.NF4_DQ,
         bnb_4bit_compute_dtype=compute_dtype(hardware),
     )
 
 
 def compute_dtype(hardware: HardwareSettings) -> torch.dtype:
     """Dtype of the matrix products."""
-    return DTYPES[hardware.autocast or hardware.model_dtype]
+    return DTYPES[hardware.base.autocast or hardware.base.model_dtype]
 
 
 def _load(plan: Plan, config: Any, device: torch.device) -> Any:
     from transformers import AutoModelForCausalLM
 
     # Under ZeRO-3 transformers shards the weights as it reads them and refuses a device map.
-    placement: dict[str, Any] = {"device_map": {"": device}} if plan.hardware.zero_stage < 3 else {}
+    placement: dict[str, Any] = (
+        {"device_map": {"": device}} if plan.hardware.sharding.zero_stage < 3 else {}
+    )
     model, info = AutoModelForCausalLM.from_pretrained(
         plan.model.path,
         config=config,
-        dtype=DTYPES[plan.hardware.model_dtype],
-        attn_implementation=plan.hardware.attention.value,
+        dtype=DTYPES[plan.hardware.base.model_dtype],
+        attn_implementation=plan.hardware.kernels.attention.value,
         quantization_config=quantization_config(plan.hardware),
         trust_remote_code=plan.model.trust_remote_code,
         use_safetensors=True,
         output_loading_info=True,
         **placement,
     )
-    if plan.hardware.zero_stage != 3:  # there every rank sees its shards alone
+    if plan.hardware.sharding.zero_stage != 3:  # there every rank sees its shards alone
         refuse_other_keys(info, str(plan.model.path))
     return model
 
@@ -171,9 +174,9 @@ def refuse_other_keys(info: dict[str, Any], folder: str) -> None:
 
 def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -> Any:
     torch.manual_seed(BASE_SEED)
-    if hardware.quantization is None:
+    if hardware.base.quantization is None:
         # ZeRO-3 shards each module as it is built; its context moves the parts to the device.
-        return _from_config(hardware, config, None if hardware.zero_stage == 3 else device)
+        return _from_config(hardware, config, None if hardware.sharding.zero_stage == 3 else device)
     model = _from_config(hardware, config, torch.device("meta"))
     head = model.get_output_embeddings()
     for name, module in list(model.named_modules()):
@@ -182,7 +185,7 @@ def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -
             model.set_submodule(name, _quantised(module, hardware, device))
             module._parameters.clear()  # the list above keeps the module, not its matrix
     model.tie_weights()
-    four_bit = hardware.quantization is not Quantization.INT8
+    four_bit = hardware.base.quantization is not Quantization.INT8
     model.is_loaded_in_4bit, model.is_loaded_in_8bit = four_bit, not four_bit
     model.quantization_method = "bitsandbytes"
     model.requires_grad_(False)
@@ -197,8 +200,8 @@ def _from_config(hardware: HardwareSettings, config: Any, device: torch.device |
     with nullcontext() if device is None else device:
         return AutoModelForCausalLM.from_config(
             config,
-            dtype=DTYPES[hardware.model_dtype],
-            attn_implementation=hardware.attention.value,
+            dtype=DTYPES[hardware.base.model_dtype],
+            attn_implementation=hardware.kernels.attention.value,
         )
 
 
@@ -222,22 +225,22 @@ def _quantised(linear: nn.Linear, hardware: HardwareSettings, device: torch.devi
     with torch.device("meta"):
         layer = (
             bnb.nn.Linear8bitLt(*shape, has_fp16_weights=False)
-            if hardware.quantization is Quantization.INT8
+            if hardware.base.quantization is Quantization.INT8
             else bnb.nn.Linear4bit(
                 *shape,
                 compute_dtype=compute_dtype(hardware),
-                compress_statistics=hardware.quantization is Quantization.NF4_DQ,
+                compress_statistics=hardware.base.quantization is Quantization.NF4_DQ,
                 quant_type="nf4",
             )
         )
     weight = linear.weight.data
-    if hardware.quantization is Quantization.INT8:
+    if hardware.base.quantization is Quantization.INT8:
         packed = bnb.nn.Int8Params(weight.cpu(), requires_grad=False, has_fp16_weights=False)
     else:
         packed = bnb.nn.Params4bit(
             weight,
             requires_grad=False,
-            compress_statistics=hardware.quantization is Quantization.NF4_DQ,
+            compress_statistics=hardware.base.quantization is Quantization.NF4_DQ,
             quant_type="nf4",
         )
     layer.weight = packed.to(device)

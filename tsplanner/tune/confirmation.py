@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tsplanner.planner.plan import LearningSettings
+from memory_models.settings import changed
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.tune.runner.runner import Search
 from tsplanner.tune.search import acquisition
 from tsplanner.tune.search.acquisition import Pair
@@ -116,7 +117,7 @@ def contest_of(study: Study, folder: Path) -> Contest | None:
     best = where.settings(acquisition.challenger([one for _, one in seen], where.grid))
     nearest = min(done, key=lambda number: _apart(where, results[number].learning, best))
     epochs = read_epochs(folder / str(nearest), where.space.epochs)
-    contest = Contest(challenger=replace(best, num_train_epochs=epochs), default=where.default)
+    contest = Contest(challenger=changed(best, num_train_epochs=epochs), default=where.default)
     few = len(read_rows(folder / str(nearest))) < FEWEST_ROWS
     return with_pairs(replace(contest, few_rows=few), study, folder)
 
@@ -243,8 +244,8 @@ def decided(contest: Contest, study: Study) -> Decision:
 def told(learning: LearningSettings) -> str:
     """Settings in a few words."""
     return (
-        f"Rank {learning.lora_rank}, lr {learning.learning_rate:.1e}, "
-        f"{learning.num_train_epochs} epochs"
+        f"Rank {learning.method.lora_rank}, lr {learning.optimization.learning_rate:.1e}, "
+        f"{learning.optimization.num_train_epochs} epochs"
     )
 
 

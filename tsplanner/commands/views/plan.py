@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memory_models.device import Device, Machine
-from memory_models.settings import ADAPTER_METHODS, LossKernel
+from memory_models.settings import LossKernel
 from tsplanner.commands.views.dataset import dataset_lines
 from tsplanner.commands.views.screen import Screen, bar, gib
 from tsplanner.models.source import read_architecture
@@ -164,25 +164,25 @@ def print_verdict(screen: Screen, plan: Plan, cost: Cost | None = None) -> None:
 def settings_line(plan: Plan) -> str:
     """Learning and hardware settings in one line."""
     learning, hardware = plan.learning, plan.hardware
-    method = str(learning.finetuning_type)
-    if learning.finetuning_type in ADAPTER_METHODS:
-        method += f" r={learning.lora_rank}"
+    method = str(learning.method.finetuning_type)
+    if learning.method.finetuning_type.uses_adapter:
+        method += f" r={learning.method.lora_rank}"
     parts = [
         f"{method} on {describe(hardware)}",
-        f"micro-batch {hardware.micro_batch_size} x accumulation "
-        f"{hardware.gradient_accumulation_steps}"
-        + (f" x {hardware.world_size}" if hardware.world_size > 1 else "")
+        f"micro-batch {hardware.batch.micro_batch_size} x accumulation "
+        f"{hardware.batch.gradient_accumulation_steps}"
+        + (f" x {hardware.sharding.world_size}" if hardware.sharding.world_size > 1 else "")
         + f" = effective {hardware.effective_batch_size}",
         checkpoint_words(hardware, _layers(plan)),
-        f"{'fused' if hardware.loss_kernel is LossKernel.FUSED else 'plain'} loss",
-        str(hardware.attention),
+        f"{'fused' if hardware.kernels.loss_kernel is LossKernel.FUSED else 'plain'} loss",
+        str(hardware.kernels.attention),
     ]
     return " · ".join(parts)
 
 
 def _layers(plan: Plan) -> int | None:
     """Decoder layers of the model, where their number is of interest."""
-    if plan.hardware.checkpointed_layers is None:
+    if plan.hardware.batch.checkpointed_layers is None:
         return None
     config = plan.model.config
     return read_architecture(config, name=plan.model.name, source="plan").num_hidden_layers
@@ -192,7 +192,7 @@ def _length(plan: Plan) -> str:
     if not plan.dataset.rows_kept:
         return f"{plan.hardware.effective_batch_size / plan.time.step_seconds:.2g} samples/s"
     return (
-        f"{plan.time.total_steps} steps, {plan.learning.num_train_epochs} epochs, "
+        f"{plan.time.total_steps} steps, {plan.learning.optimization.num_train_epochs} epochs, "
         f"about {duration(plan.time.total_seconds)} "
         f"± {duration(plan.time.total_seconds * plan.time.relative_error)}"
     )
@@ -267,7 +267,7 @@ def print_failure(request: PlanRequest, failure: Failure) -> None:
     needs = smallest.memory.process_bytes
     where = "" if request.on_cpu else " a card"
     screen.line(
-        f"✘ NOTHING FITS   {request.learning.finetuning_type} of "
+        f"✘ NOTHING FITS   {request.learning.method.finetuning_type} of "
         f"{_count(request.model.parameters_total)} needs {gib(needs.expected)} GiB{where} "
         f"(95 %: {gib(needs.upper)}) at its smallest ({describe(smallest.hardware)}); "
         f"{gib(smallest.free_bytes)} are free{'' if not smallest.reason else ': '}"

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.report.text import duration
 from tsplanner.tune.runner.slots import Slots
 from tsplanner.tune.search.acquisition import pairs_of
@@ -157,7 +158,8 @@ def running_line(
     """One trial under way."""
     full = round(progress * BAR_WIDTH)
     bar = "━" * full + "╺" * (BAR_WIDTH - full)
-    epoch = f"epoch {progress * learning.num_train_epochs:.1f}/{learning.num_train_epochs}"
+    epochs = learning.optimization.num_train_epochs
+    epoch = f"epoch {progress * epochs:.1f}/{epochs}"
     loss = "" if newest is None else f"{newest:.4f}"
     return f"{settings(number, learning)}  {loss:>9}  {'':>8}  {bar} {epoch}"
 
@@ -165,8 +167,8 @@ def running_line(
 def settings(number: int, learning: LearningSettings) -> str:
     """The columns that say what a trial tries."""
     return (
-        f"{number:>6}  {learning.lora_rank:>4}  {learning.learning_rate:>8.1e}"
-        f"  {learning.num_train_epochs:>6}"
+        f"{number:>6}  {learning.method.lora_rank:>4}  {learning.optimization.learning_rate:>8.1e}"
+        f"  {learning.optimization.num_train_epochs:>6}"
     )
 
 
@@ -185,8 +187,8 @@ def opening_lines(
     pairs = pairs_of(trials)
     last = f"; {2 * pairs} of them at most for the last word on fresh seeds" if pairs else ""
     return [
-        f"Prior: rank {learning.lora_rank}, lr {learning.learning_rate:.1e}, "
-        f"{learning.num_train_epochs} epochs ({plan.dataset.rows_kept} rows).   "
+        f"Prior: rank {learning.method.lora_rank}, lr {learning.optimization.learning_rate:.1e}, "
+        f"{learning.optimization.num_train_epochs} epochs ({plan.dataset.rows_kept} rows).   "
         f"Space: {ranks}lr {low:.1e} to {high:.1e}; epochs {epochs}, read along the trials.",
         f"{trials} trials{last}; {at_once}.",
     ]

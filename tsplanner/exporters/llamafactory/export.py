@@ -71,7 +71,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         ExportFile("train.sh", script(plan, options, _body(plan, options))),
         ExportFile("requirements.txt", tables.requirements(plan, architecture, liger=liger)),
     ]
-    if plan.hardware.zero_stage:
+    if plan.hardware.sharding.zero_stage:
         text = json.dumps(deepspeed.render(plan), indent=2) + "\n"
         found.append(ExportFile(DEEPSPEED, text))
     return found
@@ -84,19 +84,19 @@ def remarks(plan: Plan, options: ExportOptions) -> list[str]:
 
 def _refuse(plan: Plan) -> None:
     learning, hardware = plan.learning, plan.hardware
-    if learning.finetuning_type not in METHODS:
+    if learning.method.finetuning_type not in METHODS:
         raise TsplannerError(
-            f"LLaMA-Factory has no {learning.finetuning_type}: plan again with --finetuning-type "
-            "lora, dora or rslora, or export torchrun for tsplanner's own worker."
+            f"LLaMA-Factory has no {learning.method.finetuning_type}: plan again with "
+            "--finetuning-type lora, dora or rslora, or export torchrun for tsplanner's own worker."
         )
     if hardware.accelerator == "cpu":
         raise TsplannerError(
             "LLaMA-Factory chooses its precision by the GPU: plan again with --gpus, or export "
             "torchrun for tsplanner's own worker."
         )
-    if hardware.autocast is None and hardware.model_dtype is not Dtype.BF16:
+    if hardware.base.autocast is None and hardware.base.model_dtype is not Dtype.BF16:
         raise TsplannerError(
-            f"LLaMA-Factory does not train in plain {hardware.model_dtype}: plan again with "
+            f"LLaMA-Factory does not train in plain {hardware.base.model_dtype}: plan again with "
             "--model-dtype bf16."
         )
 
@@ -124,7 +124,10 @@ def _notes(plan: Plan, under: Running) -> list[str]:
         found.append("The fused loss is liger's (enable_liger_kernel): sized as ours, unmeasured.")
     if pure_bf16(plan):
         found.append("pure_bf16: trained weights stay in bf16, as planned, without autocast.")
-    if plan.hardware.model_dtype is Dtype.FP32 and plan.learning.finetuning_type in TRAINED_WHOLE:
+    if (
+        plan.hardware.base.model_dtype is Dtype.FP32
+        and plan.learning.method.finetuning_type in TRAINED_WHOLE
+    ):
         found.append("Only what is trained is in fp32; frozen weights are in half precision.")
     if under.architecture.encoder is not None:
         found.append("cutoff_len counts text tokens alone; rows with series that are longer go.")
@@ -133,7 +136,7 @@ def _notes(plan: Plan, under: Running) -> list[str]:
         if under.architecture.rotary_buffer_count:
             size = under.architecture.rotary_buffer_count * 2 / 2**30
             found.append(f"Of it {size:.2f} GiB are rotary caches that its own code keeps.")
-        if plan.hardware.zero_stage == 3:
+        if plan.hardware.sharding.zero_stage == 3:
             found.append("ZeRO-3: ranks wait for ever if one has a batch without any series.")
     found.append("As many rows are held out as planned, but others: it draws them its own way.")
     return found
@@ -145,7 +148,7 @@ def _body(plan: Plan, options: ExportOptions) -> str:
     lines = [f"export NPROC_PER_NODE={ranks}\n"]
     if options.nodes > 1:
         lines.append(SEVERAL_MACHINES.format(nodes=options.nodes))
-    if plan.hardware.world_size > 1 or plan.hardware.zero_stage:
+    if plan.hardware.sharding.world_size > 1 or plan.hardware.sharding.zero_stage:
         lines.append("export FORCE_TORCHRUN=1\n")
     lines.append(trainers.EXPANDABLE)
     return "".join(lines) + f"exec llamafactory-cli train {CONFIG}\n"

@@ -58,19 +58,19 @@ QUANTIZATION: Mapping[Quantization, dict[str, Any]] = {
 def running(plan: Plan, architecture: Architecture) -> Running:
     """LLaMA-Factory's memory: a base in half precision, trained parameters as it casts them."""
     hardware = plan.hardware
-    whole = plan.learning.finetuning_type in TRAINED_WHOLE
-    half = hardware.autocast or Dtype.BF16
+    whole = plan.learning.method.finetuning_type in TRAINED_WHOLE
+    half = hardware.base.autocast or Dtype.BF16
     released = as_released(architecture) if architecture.encoder is not None else architecture
-    if whole and hardware.model_dtype is Dtype.FP32:
+    if whole and hardware.base.model_dtype is Dtype.FP32:
         # It casts parameters alone: caches stay in half precision.
         released = replace(released, rotary_buffer_count=released.rotary_buffer_count // 2)
-    fused = hardware.loss_kernel is LossKernel.FUSED
+    fused = hardware.kernels.loss_kernel is LossKernel.FUSED
     liger = fused and architecture.encoder is None and architecture.model_type in tables.LIGER
     return Running(
         trainer=NAME,
         architecture=released,
-        model_dtype=hardware.model_dtype if whole else half,
-        autocast=None if pure_bf16(plan) else hardware.autocast,
+        model_dtype=hardware.base.model_dtype if whole else half,
+        autocast=None if pure_bf16(plan) else hardware.base.autocast,
         loss_kernel=LossKernel.FUSED if liger else LossKernel.PLAIN,
         upcast_unquantized=False,
         pads_to=8,
@@ -83,10 +83,10 @@ def pure_bf16(plan: Plan) -> bool:
     DeepSpeed has fp32 masters for both, and its JSON must say what ``bf16`` says.
     """
     hardware = plan.hardware
-    if hardware.zero_stage:
+    if hardware.sharding.zero_stage:
         return False
-    whole = plan.learning.finetuning_type in TRAINED_WHOLE
-    return hardware.model_dtype is Dtype.BF16 and (whole or hardware.autocast is None)
+    whole = plan.learning.method.finetuning_type in TRAINED_WHOLE
+    return hardware.base.model_dtype is Dtype.BF16 and (whole or hardware.base.autocast is None)
 
 
 def sections(
@@ -116,14 +116,14 @@ def _model(plan: Plan, options: ExportOptions, architecture: Architecture) -> di
     hardware = plan.hardware
     found: dict[str, Any] = {
         "model_name_or_path": trainers.weights_of(plan, options),
-        "flash_attn": ATTENTION[hardware.attention],
-        "disable_gradient_checkpointing": not hardware.gradient_checkpointing,
+        "flash_attn": ATTENTION[hardware.kernels.attention],
+        "disable_gradient_checkpointing": not hardware.batch.gradient_checkpointing,
         "use_reentrant_gc": False,
     }
     if architecture.encoder is not None:
         found["trust_remote_code"] = True
-    if hardware.quantization is not None:
-        found |= {"quantization_method": "bnb"} | QUANTIZATION[hardware.quantization]
+    if hardware.base.quantization is not None:
+        found |= {"quantization_method": "bnb"} | QUANTIZATION[hardware.base.quantization]
     if running(plan, architecture).loss_kernel is LossKernel.FUSED:
         found["enable_liger_kernel"] = True
     return found
@@ -131,22 +131,22 @@ def _model(plan: Plan, options: ExportOptions, architecture: Architecture) -> di
 
 def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
     learning = plan.learning
-    method = learning.finetuning_type
+    method = learning.method.finetuning_type
     found = {"stage": "sft", "do_train": True} | METHODS[method]
     if method is FinetuningType.FREEZE:
-        found["freeze_trainable_layers"] = learning.freeze_trainable_layers
+        found["freeze_trainable_layers"] = learning.method.freeze_trainable_layers
     elif method is not FinetuningType.FULL:
         found |= {
-            "lora_rank": learning.lora_rank,
+            "lora_rank": learning.method.lora_rank,
             "lora_alpha": trainers.whole_alpha(plan, NAME),
-            "lora_dropout": learning.lora_dropout,
+            "lora_dropout": learning.method.lora_dropout,
             "lora_target": ",".join(trainers.lora_targets(plan, architecture)),
         }
     if architecture.encoder is not None:
         # Freezing matches ".0." and the like, which the encoder's linears are called, too.
         found["train_timeseries_modules"] = method is not FinetuningType.FREEZE
-        if learning.timeseries_lr is not None:
-            found["timeseries_sft_lr"] = learning.timeseries_lr
+        if learning.optimization.timeseries_lr is not None:
+            found["timeseries_sft_lr"] = learning.optimization.timeseries_lr
     return found
 
 
@@ -155,7 +155,7 @@ def _dataset(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         "dataset": tables.dataset_name(plan),
         "dataset_dir": ".",
         "template": tables.template_of(architecture, options.template),
-        "cutoff_len": plan.learning.cutoff_len,
+        "cutoff_len": plan.learning.data.cutoff_len,
         "packing": False,
     }
     if options.rows is not None and options.rows.format in ("sharegpt", "messages"):
@@ -177,15 +177,15 @@ def _output(options: ExportOptions) -> dict[str, Any]:
 def _train(plan: Plan) -> dict[str, Any]:
     learning, hardware = plan.learning, plan.hardware
     return {
-        "per_device_train_batch_size": hardware.micro_batch_size,
-        "gradient_accumulation_steps": hardware.gradient_accumulation_steps,
-        "learning_rate": learning.learning_rate,
-        "num_train_epochs": float(learning.num_train_epochs),
-        "lr_scheduler_type": learning.lr_scheduler_type,
+        "per_device_train_batch_size": hardware.batch.micro_batch_size,
+        "gradient_accumulation_steps": hardware.batch.gradient_accumulation_steps,
+        "learning_rate": learning.optimization.learning_rate,
+        "num_train_epochs": float(learning.optimization.num_train_epochs),
+        "lr_scheduler_type": learning.optimization.lr_scheduler_type,
         "warmup_steps": trainers.warmup_steps(plan),
-        "weight_decay": learning.weight_decay,
-        "max_grad_norm": learning.max_grad_norm,
-        "optim": str(hardware.optimizer),
+        "weight_decay": learning.optimization.weight_decay,
+        "max_grad_norm": learning.optimization.max_grad_norm,
+        "optim": str(hardware.kernels.optimizer),
         "seed": learning.seed,
         "data_seed": learning.seed,
     }
@@ -194,14 +194,14 @@ def _train(plan: Plan) -> dict[str, Any]:
 def _precision(plan: Plan) -> dict[str, Any]:
     if pure_bf16(plan):
         return {"pure_bf16": True}
-    half = plan.hardware.autocast or Dtype.BF16
+    half = plan.hardware.base.autocast or Dtype.BF16
     return {"bf16": half is Dtype.BF16, "fp16": half is Dtype.FP16}
 
 
 def _launch(plan: Plan, architecture: Architecture) -> dict[str, Any]:
-    if plan.hardware.zero_stage:
+    if plan.hardware.sharding.zero_stage:
         return {"deepspeed": DEEPSPEED}
-    if plan.hardware.world_size == 1:
+    if plan.hardware.sharding.world_size == 1:
         return {}
     # A batch without a series leaves the adapters of the encoder unused.
     return {"ddp_find_unused_parameters": architecture.encoder is not None}

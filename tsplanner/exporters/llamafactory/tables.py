@@ -179,11 +179,14 @@ def requirements(plan: Plan, architecture: Architecture, *, liger: bool) -> str:
             FORK_TRANSFORMERS[architecture.model_type],
             *FORK_PACKAGES,
         ]
-    if hardware.zero_stage:
+    if hardware.sharding.zero_stage:
         lines.append("deepspeed>=0.10.0,<=0.16.9" if fork else "deepspeed")
-    if hardware.quantization is not None or hardware.optimizer in BITSANDBYTES_OPTIMIZERS:
+    if (
+        hardware.base.quantization is not None
+        or hardware.kernels.optimizer in BITSANDBYTES_OPTIMIZERS
+    ):
         lines.append("bitsandbytes>=0.43.0")
-    if hardware.attention == "flash_attention_2":
+    if hardware.kernels.attention == "flash_attention_2":
         lines.append("flash-attn")
     if liger:
         lines.append("liger-kernel")

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from memory_models.settings import from_flat, paths
 from tsplanner.errors import TsplannerError, UsageError, did_you_mean
-from tsplanner.planner.plan import DatasetRef, LearningSettings
+from tsplanner.planner.gather.typed import typed_values
+from tsplanner.planner.plan import DatasetRef
 from tsplanner.planner.request import Pins
+from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.planner.steps import Rounding, samples_per_second, steps_per_epoch
 from tsplanner.settings import configs_folder
 
@@ -61,20 +64,20 @@ class Experiment:
     @property
     def settings(self) -> LearningSettings:
         """Learning settings with the defaults for what the record leaves out."""
-        return LearningSettings(**self.learning)
+        return from_flat(LearningSettings, **self.learning)
 
     @property
     def accumulation(self) -> int:
         """Micro-batches a step and card."""
-        together = (self.pins.micro_batch_size or 1) * (self.pins.world_size or 1)
-        return self.settings.effective_batch_size // together
+        together = (self.pins.get("micro_batch_size") or 1) * (self.pins.get("world_size") or 1)
+        return self.settings.optimization.effective_batch_size // together
 
     def total_steps(self, rounding: Rounding) -> int:
         """Steps that the kept rows make under a trainer's rounding."""
-        return self.settings.num_train_epochs * steps_per_epoch(
+        return self.settings.optimization.num_train_epochs * steps_per_epoch(
             self.dataset.rows_kept,
-            micro_batch_size=self.pins.micro_batch_size or 1,
-            world_size=self.pins.world_size or 1,
+            micro_batch_size=self.pins.get("micro_batch_size") or 1,
+            world_size=self.pins.get("world_size") or 1,
             gradient_accumulation_steps=self.accumulation,
             rounding=rounding,
         )
@@ -84,7 +87,7 @@ class Experiment:
 
         The seconds of a step are recorded to a hundredth, so the run's are known to steps / 200.
         """
-        rows, epochs = self.dataset.rows_kept, self.settings.num_train_epochs
+        rows, epochs = self.dataset.rows_kept, self.settings.optimization.num_train_epochs
         found = self.recorded
         slow, fast = (
             samples_per_second(rows, epochs, found.total_steps * (found.seconds_per_step + half))
@@ -160,7 +163,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 _SECTIONS: Mapping[str, Any] = {
     "learning": LearningSettings,
-    "hardware": Pins,
+    "hardware": HardwareSettings,
     "dataset": Rows,
     "recorded": Recorded,
 }
@@ -175,24 +178,35 @@ def _experiment(path: Path, content: dict[str, Any]) -> Experiment:
         values = content.get(section)
         if not isinstance(values, dict):
             raise UsageError(f'experiment {path}: the section "{section}" is missing')
-        _refuse_unknown(path, f"{section}: ", values, {each.name for each in fields(record)})
+        _refuse_unknown(path, f"{section}: ", values, _names(record))
     hardware = dict(content["hardware"])
     if hardware.get("quantization") == "none":
         hardware["quantization"] = None
-    hardware["pinned_quantization"] = "quantization" in hardware
+
+    def read(key: str, kind: Any, otherwise: object = None) -> Any:
+        return msgspec.convert(content.get(key, otherwise), kind)
+
     try:
-        learning = msgspec.convert(content["learning"], LearningSettings)
-        return msgspec.convert(
-            {
-                **{key: value for key, value in content.items() if key != "hardware"},
-                "name": path.stem,
-                "learning": {key: getattr(learning, key) for key in content["learning"]},
-                "pins": hardware,
-            },
-            Experiment,
+        return Experiment(
+            name=path.stem,
+            record=read("record", str),
+            model=read("model", str),
+            machines=read("machines", tuple[str, ...]),
+            learning=typed_values(LearningSettings, content["learning"]),
+            pins=Pins(**typed_values(HardwareSettings, hardware)),
+            dataset=read("dataset", Rows),
+            recorded=read("recorded", Recorded),
+            notes=read("notes", tuple[str, ...], ()),
         )
+    except UsageError as error:
+        raise UsageError(f"experiment {path}: {error}") from error
     except (msgspec.ValidationError, ValueError) as error:
         raise UsageError(f"experiment {path}: {error}") from error
+
+
+def _names(record: type) -> set[str]:
+    composed = record in (LearningSettings, HardwareSettings)
+    return set(paths(record)) if composed else {each.name for each in fields(record)}
 
 
 def _refuse_unknown(path: Path, where: str, values: dict[str, Any], known: set[str]) -> None:

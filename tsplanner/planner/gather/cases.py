@@ -4,60 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from functools import cache
+from typing import Any
 
 from memory_models.architecture import Architecture
 from memory_models.device import Device
-from memory_models.settings import (
-    ALL_LINEAR,
-    Attention,
-    Dtype,
-    FinetuningType,
-    Kernels,
-    LossKernel,
-    Optimizer,
-    Quantization,
-    TrainingSettings,
-)
+from memory_models.settings import TrainingSettings, field_types, from_flat
+from memory_models.settings.flat import RENAMED
 from tsplanner.errors import UsageError, did_you_mean
 from tsplanner.models.source import read_model
+from tsplanner.planner.gather.typed import typed_values
 
-CASE_KEYS: dict[str, type] = {
-    "model": str,
-    "finetuning_type": FinetuningType,
-    "lora_rank": int,
-    "adalora_init_rank": int,
-    "lora_target": tuple,
-    "lora_dropout": float,
-    "freeze_trainable_layers": int,
-    "model_dtype": Dtype,
-    "autocast": Dtype,
-    "quantization": Quantization,
-    "sequence_length": int,
-    "series_patches": int,
-    "micro_batch_size": int,
-    "gradient_accumulation_steps": int,
-    "gradient_checkpointing": bool,
-    "checkpointed_layers": int,
-    "attention": Attention,
-    "loss_kernel": LossKernel,
-    "optimizer": Optimizer,
-    "kernels": Kernels,
-    "expandable_segments": bool,
-    "world_size": int,
-    "zero_stage": int,
-    "offload_optimizer": bool,
-    "offload_param": bool,
-    "device": str,
-}
-"""Keys of a case, and of the verb's flags, with the type of their values."""
+INTERNAL = frozenset({"adapter_ranks", "lora_alpha", "upcast_unquantized"})
+"""Fields of the settings that a case does not set."""
 
-_LARGEST = 10**12
-"""Above every number a run can have; keeps products finite."""
 
-NULLABLE = frozenset(
-    {"autocast", "quantization", "adalora_init_rank", "checkpointed_layers", "device"}
-)
+@cache
+def case_keys() -> dict[str, Any]:
+    """Keys of a case, and of the verb's flags, with the type of their values."""
+    fields = {
+        name: kind for name, kind in field_types(TrainingSettings).items() if name not in INTERNAL
+    }
+    return {"model": str, **fields, "device": str}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +65,10 @@ def model_name(given: Mapping[str, object]) -> str:
     Raises:
         UsageError: an unknown key, or no model.
     """
+    known = case_keys()
     for key in given:
-        if key not in CASE_KEYS:
-            raise UsageError(f'unknown key "{key}".{did_you_mean(key, CASE_KEYS)}')
+        if key not in known and key not in RENAMED:
+            raise UsageError(f'unknown key "{key}".{did_you_mean(key, known)}')
     name = given.get("model")
     if not isinstance(name, str) or not name:
         raise UsageError("model is missing: a folder, a config.json or a preset")
@@ -113,50 +82,8 @@ def case_settings(given: Mapping[str, object]) -> TrainingSettings:
         UsageError: a value of the wrong type.
         ValueError: values that exclude each other.
     """
-    values = {
-        key: _value(key, value) for key, value in given.items() if key not in ("model", "device")
-    }
-    return TrainingSettings(**values)  # type: ignore[arg-type]
-
-
-def _value(key: str, value: object) -> object:
-    """A value in the type of its key."""
-    kind = CASE_KEYS[key]
-    if value is None:
-        if key in NULLABLE:
-            return None
-        raise UsageError(f"{key} must not be null; leave it out for the default")
-    if key == "lora_target":
-        return _targets(value)
-    if issubclass(kind, StrEnum):
-        return _choice(key, kind, value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UsageError(f"{key} must be {_article(kind)}, not {value!r:.80}")
-    if kind is int and isinstance(value, int) and abs(value) > _LARGEST:
-        raise UsageError(f"{key} must be at most {_LARGEST}")
-    return value
-
-
-def _article(kind: type) -> str:
-    return {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a string")
-
-
-def _choice(key: str, kind: type[StrEnum], value: object) -> StrEnum:
-    known = [str(member) for member in kind]
-    if value not in known:
-        hint = did_you_mean(str(value), known)
-        raise UsageError(f"{key} must be one of {', '.join(known)}, not {value!r}.{hint}")
-    return kind(str(value))
-
-
-def _targets(value: object) -> tuple[str, ...] | str:
-    if isinstance(value, str):
-        return value if value == ALL_LINEAR else (value,)
-    if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
-        return tuple(value)
-    raise UsageError(f"lora_target must be a list of module names or {ALL_LINEAR}, not {value!r}")
+    values = {key: value for key, value in given.items() if key not in ("model", "device")}
+    return from_flat(TrainingSettings, **typed_values(TrainingSettings, values))
 
 
 def case_device(given: Mapping[str, object], devices: dict[str, Device]) -> Device | None:

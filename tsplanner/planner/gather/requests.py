@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from memory_models.device import Machine
-from memory_models.settings import FinetuningType
+from memory_models.settings import FinetuningType, changed, from_flat
 from memory_models.states.adapters import check_targets, trainable_parameters
 from memory_models.states.weights import total_parameters
 from tsplanner.datasets.lengths.cache import length_summary
@@ -15,15 +15,11 @@ from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.hardware.detect import machine_for
 from tsplanner.models.source import ModelSource, NoReaderError, read_model
 from tsplanner.planner.advice_defaults import default_learning_rate
-from tsplanner.planner.plan import (
-    DatasetRef,
-    HardwareSettings,
-    LearningSettings,
-    ModelRef,
-    no_dataset,
-    training_settings,
-)
+from tsplanner.planner.plan import DatasetRef, ModelRef, no_dataset
 from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.planner.settings import (
+    LearningSettings,
+)
 from tsplanner.runs import slug
 from tsplanner.settings import calibration_file, configs_folder
 
@@ -105,8 +101,8 @@ def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:
         points,
         Like(
             model=request.model.name,
-            finetuning_type=request.learning.finetuning_type,
-            quantization=request.pins.quantization,
+            finetuning_type=request.learning.method.finetuning_type,
+            quantization=request.pins.get("quantization"),
         ),
         request.calibration,
         request.efficiency,
@@ -120,31 +116,29 @@ def learning_settings(given: dict[str, object], source: ModelSource) -> Learning
     Raises:
         UsageError: values that exclude each other.
     """
-    values = dict(given)
-    method = FinetuningType(str(values.pop("finetuning_type", "lora")))
-    total = total_parameters(source.architecture)
-    rate = default_learning_rate(method, total)
-    defaults = LearningSettings(finetuning_type=method, learning_rate=rate)
-    learning = replace(defaults, **values)  # type: ignore[arg-type]
-    _check_timeseries_lr(learning, source)
     try:
-        settings = training_settings(learning, HardwareSettings(), 16)
-        check_targets(source.architecture, settings)
-        trainable_parameters(source.architecture, settings)
+        learning: LearningSettings = from_flat(LearningSettings, **given)
+        if "learning_rate" not in given:
+            method = learning.method.finetuning_type
+            rate = default_learning_rate(method, total_parameters(source.architecture))
+            learning = changed(learning, learning_rate=rate)
+        check_targets(source.architecture, learning.method)
+        trainable_parameters(source.architecture, learning.method)
     except ValueError as error:
         raise UsageError(f"{error}.") from error
+    _check_timeseries_lr(learning, source)
     return learning
 
 
 def _check_timeseries_lr(learning: LearningSettings, source: ModelSource) -> None:
-    if learning.timeseries_lr is None:
+    if learning.optimization.timeseries_lr is None:
         return
     if source.architecture.encoder is None:
         raise UsageError(
             f"--timeseries-lr is for a time-series encoder, which {source.architecture.name} has "
             "not: leave it out."
         )
-    if learning.finetuning_type is FinetuningType.FREEZE:
+    if learning.method.finetuning_type is FinetuningType.FREEZE:
         raise UsageError(
             "--timeseries-lr has nothing to set: freeze trains the last decoder blocks alone; "
             "leave it out, or take another --finetuning-type."
@@ -166,13 +160,12 @@ def _model_ref(
     named_tokenizer: str | None,
     tokenizer: Path | None,
 ) -> ModelRef:
-    settings = training_settings(learning, HardwareSettings(), 16)
     return ModelRef(
         name=source.architecture.name,
         path=str(source.folder) if source.folder else None,
         model_type=source.architecture.model_type,
         parameters_total=total_parameters(source.architecture),
-        parameters_trainable=trainable_parameters(source.architecture, settings),
+        parameters_trainable=trainable_parameters(source.architecture, learning.method),
         tokenizer=str(tokenizer) if named_tokenizer and tokenizer else None,
         config=source.config,
         has_weights=source.has_weights,
@@ -194,11 +187,11 @@ def _dataset(
     if path is None and subject.model in (None, DEFAULT_MODEL):
         path = sample_dataset()
     if path is None:
-        return no_dataset(learning.cutoff_len)
+        return no_dataset(learning.data.cutoff_len)
     dropped_file = saves / slug(source.architecture.name) / f"dropped-{slug(path.stem)}.txt"
     found = length_summary(
         path,
-        cutoff_len=learning.cutoff_len,
+        cutoff_len=learning.data.cutoff_len,
         encoder=source.architecture.encoder,
         tokenizer_folder=tokenizer,
         on_bad=subject.on_bad_rows,

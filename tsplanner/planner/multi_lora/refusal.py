@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from memory_models.settings import FinetuningType, Quantization
-from tsplanner.planner.plan import HardwareSettings, LearningSettings
+from tsplanner.planner.settings import HardwareSettings, LearningSettings
 
 PACKED_METHODS = frozenset({FinetuningType.LORA, FinetuningType.RSLORA})
 STRANGE_HEADS = ("logit_scale", "logits_scaling", "mup_width_multiplier")
@@ -25,25 +25,25 @@ def packing_refusal(
     over all rows of a batch: there a trial would learn something else in company than alone.
     ``config``: the model's config.json.
     """
-    method, micro = learning.finetuning_type, hardware.micro_batch_size
+    method, micro = learning.method.finetuning_type, hardware.batch.micro_batch_size
+    scheduler = learning.optimization.lr_scheduler_type
+    batch = learning.optimization.effective_batch_size
     strange = [key for key in STRANGE_HEADS if (config or {}).get(key) not in (None, 1, 1.0)]
     dropouts = [key for key in config or () if "drop" in key and _positive((config or {})[key])]
     reasons = {
         f"{method} changes or reads the base's own weights": method not in PACKED_METHODS,
-        f"lora_dropout {learning.lora_dropout:g} draws its masks batch by batch": bool(
-            learning.lora_dropout
+        f"lora_dropout {learning.method.lora_dropout:g} draws its masks batch by batch": bool(
+            learning.method.lora_dropout
         ),
         f"the base has a dropout of its own ({', '.join(dropouts)})": bool(dropouts),
         f"packs take the fused loss, which does not know {', '.join(strange)}": bool(strange),
-        "int8 looks for outliers over all rows of a batch": hardware.quantization
+        "int8 looks for outliers over all rows of a batch": hardware.base.quantization
         is Quantization.INT8,
-        f"the schedule {learning.lr_scheduler_type} follows the loss": learning.lr_scheduler_type
-        in LOSS_DRIVEN,
-        f"it runs on {hardware.world_size} ranks": hardware.world_size > 1,
-        f"ZeRO stage {hardware.zero_stage} shards the base": hardware.zero_stage > 0,
-        f"effective batch {learning.effective_batch_size} is no multiple of micro-batch {micro}": (
-            learning.effective_batch_size % micro != 0
-        ),
+        f"the schedule {scheduler} follows the loss": scheduler in LOSS_DRIVEN,
+        f"it runs on {hardware.sharding.world_size} ranks": hardware.sharding.world_size > 1,
+        f"ZeRO stage {hardware.sharding.zero_stage} shards the base": hardware.sharding.zero_stage
+        > 0,
+        f"effective batch {batch} is no multiple of micro-batch {micro}": (batch % micro != 0),
     }
     found = [reason for reason, holds in reasons.items() if holds]
     return f"This trial runs unpacked: {found[0]}." if found else None

@@ -16,7 +16,7 @@ from memory_models.bounds.cpu import on_cpu as in_host_memory
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Device
 from memory_models.estimate import estimate_memory
-from memory_models.settings import LossKernel, TrainingSettings
+from memory_models.settings import LossKernel, TrainingSettings, changed
 from tsplanner.throughput.rates import Rates
 from tsplanner.throughput.step_time import step_time
 
@@ -101,7 +101,7 @@ def best_packing(
         Candidate(
             settings=settings,
             seconds=(took := seconds(settings)),
-            gain=alone * len(settings.packed_ranks) / took,
+            gain=alone * len(settings.method.adapter_ranks) / took,
             upper=upper,
         )
         for settings in candidates(solo, ranks, exactly)
@@ -121,7 +121,7 @@ def best_packing(
 
 
 def _packed(best: Candidate) -> Packing:
-    count = len(best.settings.packed_ranks)
+    count = len(best.settings.method.adapter_ranks)
     return Packing(
         trials=count,
         settings=best.settings,
@@ -139,7 +139,7 @@ def _why_not(
         return "There is one trial alone."
     if best is None:
         return "No two trials fit beside each other on one base."
-    rows = solo.micro_batch_size * solo.gradient_accumulation_steps
+    rows = solo.batch.micro_batch_size * solo.batch.gradient_accumulation_steps
     tokens = rows * (length or solo.sequence_length)
     return f"A trial's {tokens} tokens a step keep the GPU busy alone ({best.gain:.2f}x packed)."
 
@@ -151,13 +151,16 @@ def candidates(
 
     All with the fused loss, the one whose memory in a pack is known.
     """
-    batch, largest = solo.micro_batch_size * solo.gradient_accumulation_steps, sorted(ranks)
+    batch, largest = (
+        solo.batch.micro_batch_size * solo.batch.gradient_accumulation_steps,
+        sorted(ranks),
+    )
     most = min(len(largest), MOST_TRIALS)
     counts = sorted({*(count for count in COUNTS if count < most), most} - {0, 1})
     for count in counts if exactly is None else (exactly,):
         for micro in (size for size in range(1, batch + 1) if batch % size == 0):
             for checkpointing in (False, True):
-                yield replace(
+                yield changed(
                     solo,
                     packed_ranks=tuple(largest[-count:]),
                     lora_rank=largest[-1],

@@ -11,18 +11,20 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from memory_models.result import Component, Interval
+from memory_models.settings import BatchLayout
 from tsplanner.planner.evaluate import Evaluated, evaluate, host_budget
-from tsplanner.planner.plan import HardwareSettings, Verdict
+from tsplanner.planner.plan import Verdict
 from tsplanner.planner.probe_selection.step_corrections import (
-    Corrections,
     Measured,
     Measurements,
     Outcome,
+    StepFactors,
     corrections_of,
     scaled,
     time_ratio,
 )
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import HardwareSettings
 
 MEASURED_MARGIN = 0.03
 """What a full run may hold beyond its probe, as a share: it brings batches of all lengths.
@@ -92,20 +94,14 @@ def _takes_more(found: Evaluated, other: Evaluated, outcome: Outcome) -> bool:
 
 def recipe(hardware: HardwareSettings) -> HardwareSettings:
     """What two candidates share that differ in their batches and checkpoints alone."""
-    return replace(
-        hardware,
-        micro_batch_size=1,
-        gradient_accumulation_steps=1,
-        gradient_checkpointing=True,
-        checkpointed_layers=None,
-    )
+    return replace(hardware, batch=BatchLayout())
 
 
 def _out(found: Evaluated, reason: str) -> Evaluated:
     return replace(found, verdict=Verdict.DOES_NOT_FIT, reason=reason)
 
 
-def _as_corrected(request: PlanRequest, found: Evaluated, corrections: Corrections) -> Evaluated:
+def _as_corrected(request: PlanRequest, found: Evaluated, corrections: StepFactors) -> Evaluated:
     """A candidate that was not measured."""
     time = corrections.seconds(found.hardware, found.time)
     needs = _times(found.memory.process_bytes, corrections.process_bytes)

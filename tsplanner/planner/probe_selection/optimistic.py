@@ -7,12 +7,11 @@ error that the probes so far have left.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from memory_models.settings import LossKernel
+from memory_models.settings import LossKernel, changed
 from tsplanner.errors import NoPlanFits
 from tsplanner.planner.evaluate import Evaluated
-from tsplanner.planner.plan import HardwareSettings, Verdict
+from tsplanner.planner.plan import Verdict
 from tsplanner.planner.probe_selection.corrected_candidates import corrected
 from tsplanner.planner.probe_selection.step_corrections import (
     Measured,
@@ -22,6 +21,7 @@ from tsplanner.planner.probe_selection.step_corrections import (
 )
 from tsplanner.planner.rank import best_of, moving_parts
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import HardwareSettings
 
 __all__ = ["Measured", "Outcome", "final", "next_round"]
 
@@ -73,7 +73,7 @@ def final(
     """
     now = corrected(request, evaluated, measured)
     proven = [found for found in now if _ran(found, measured) and found.verdict is Verdict.FITS]
-    proven = [found for found in proven if found.hardware.quantization is None] or proven
+    proven = [found for found in proven if found.hardware.base.quantization is None] or proven
     if proven:
         fastest = max(found.samples_per_second for found in proven)
         level = [
@@ -97,7 +97,7 @@ def _ran(found: Evaluated, measured: Measurements) -> bool:
 def _pool(now: list[Evaluated]) -> list[Evaluated]:
     """Who may run; quantised ones only where no plain base may."""
     usable = [found for found in now if found.verdict is not Verdict.DOES_NOT_FIT]
-    return [found for found in usable if found.hardware.quantization is None] or usable
+    return [found for found in usable if found.hardware.base.quantization is None] or usable
 
 
 def _varied(promising: list[Evaluated]) -> list[HardwareSettings]:
@@ -108,7 +108,7 @@ def _varied(promising: list[Evaluated]) -> list[HardwareSettings]:
     first: dict[HardwareSettings, HardwareSettings] = {}
     rest = []
     for found in promising:
-        key = replace(found.hardware, loss_kernel=LossKernel.PLAIN)
+        key = changed(found.hardware, loss_kernel=LossKernel.PLAIN)
         if first.setdefault(key, found.hardware) != found.hardware:
             rest.append(found.hardware)
     return [*first.values(), *rest]

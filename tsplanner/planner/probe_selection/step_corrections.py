@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from memory_models.settings import flat
 from tsplanner.planner.devices import used_machine
 from tsplanner.planner.evaluate import Evaluated
-from tsplanner.planner.plan import HardwareSettings, training_settings
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import HardwareSettings, training_settings
 from tsplanner.throughput.rates import Rates, rates_of
 from tsplanner.throughput.step_time import StepTime, step_time
 
@@ -67,7 +68,7 @@ Measurements = Mapping[HardwareSettings, Measured]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Corrections:
+class StepFactors:
     """What was measured over what was predicted."""
 
     work: float
@@ -113,32 +114,29 @@ def nearest(
 
 def distance(one: HardwareSettings, other: HardwareSettings) -> float:
     """How far two candidates are apart: doublings of the micro-batch, and what else differs."""
-    others: int = sum(
-        getattr(one, field.name) != getattr(other, field.name)
-        for field in fields(HardwareSettings)
-        if field.name not in BATCH_FIELDS
-    )
-    doublings: float = abs(math.log2(one.micro_batch_size / other.micro_batch_size))
+    mine, theirs = flat(one), flat(other)
+    others: int = sum(mine[name] != theirs[name] for name in mine if name not in BATCH_FIELDS)
+    doublings: float = abs(math.log2(one.batch.micro_batch_size / other.batch.micro_batch_size))
     return (
         doublings
         + CHECKPOINTING_DISTANCE * _apart(one, other)
-        + LOSS_KERNEL_DISTANCE * (one.loss_kernel != other.loss_kernel)
+        + LOSS_KERNEL_DISTANCE * (one.kernels.loss_kernel != other.kernels.loss_kernel)
         + OTHER_DISTANCE * others
     )
 
 
 def _apart(one: HardwareSettings, other: HardwareSettings) -> float:
     """By which share of the layers checkpoints differ: some are taken to be half of them."""
-    if one.checkpointed_layers and other.checkpointed_layers:
-        return SOME_APART * (one.checkpointed_layers != other.checkpointed_layers)
-    if one.checkpointed_layers or other.checkpointed_layers:
+    if one.batch.checkpointed_layers and other.batch.checkpointed_layers:
+        return SOME_APART * (one.batch.checkpointed_layers != other.batch.checkpointed_layers)
+    if one.batch.checkpointed_layers or other.batch.checkpointed_layers:
         return 0.5
-    return float(one.gradient_checkpointing != other.gradient_checkpointing)
+    return float(one.batch.gradient_checkpointing != other.batch.gradient_checkpointing)
 
 
 def corrections_of(
     request: PlanRequest, evaluated: Iterable[Evaluated], measured: Measurements
-) -> Corrections:
+) -> StepFactors:
     """What the measurements of this search say; without any, nothing is corrected."""
     ran = [found for found in evaluated if _seen(found, measured) is not None]
     ratios: dict[bool, list[float]] = {False: [], True: []}
@@ -155,7 +153,7 @@ def corrections_of(
         for hardware, seconds, predicted in timed
     ]
     error = rates_for(request, HardwareSettings()).relative_error
-    return Corrections(
+    return StepFactors(
         work=work,
         launch=launch,
         process_bytes=statistics.median([_bytes_ratio(each, measured) for each in ran] or [1.0]),
@@ -194,7 +192,7 @@ def _step(residuals: list[tuple[HardwareSettings, float]], error: float) -> floa
 
 def probed_time(request: PlanRequest, hardware: HardwareSettings) -> StepTime:
     """Predicted seconds of the step that a probe runs: the longest batch."""
-    length = request.dataset.sequence_length(hardware.micro_batch_size)
+    length = request.dataset.sequence_length(hardware.batch.micro_batch_size)
     settings = training_settings(request.learning, hardware, length)
     return step_time(request.architecture, settings, rates_for(request, hardware))
 

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 from memory_models.settings import (
-    ADAPTER_METHODS,
     Attention,
+    BaseStorage,
+    BatchLayout,
+    DecoderKernels,
     Dtype,
     Kernels,
     LossKernel,
     Optimizer,
     Quantization,
+    Sharding,
 )
 from tsplanner.planner.devices import device_groups, positions_for
-from tsplanner.planner.plan import HardwareSettings
 from tsplanner.planner.request import Pins, PlanRequest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sharding:
-    """How ranks share the model."""
-
-    zero_stage: int = 0
-    offload_optimizer: bool = False
-    offload_param: bool = False
-
+from tsplanner.planner.settings import HardwareSettings
 
 SHARDINGS = (
     Sharding(),
@@ -37,11 +31,13 @@ SHARDINGS = (
     Sharding(zero_stage=3, offload_param=True),
     Sharding(zero_stage=3, offload_param=True, offload_optimizer=True),
 )
+"""How several GPUs may share the model; ``world_size`` is filled in for each group of GPUs."""
+LARGEST_MICRO_BATCH = 64
 
 
 def candidates(request: PlanRequest) -> Iterator[HardwareSettings]:
     """All settings of the space that the pins allow, feasible or not."""
-    if request.pins == Pins():
+    if not request.pins.values:
         yield from _all(request)
         return
     for found in _all(request):
@@ -70,9 +66,9 @@ class Group:
 
 def _groups(request: PlanRequest) -> Iterator[Group]:
     """Sets of GPUs by their number; one too large for the machine is left to the rules."""
-    machine, pinned = request.machine, request.pins.world_size
-    for world in [pinned] if pinned is not None else range(1, len(machine.devices) + 1):
-        if request.learning.effective_batch_size % world:
+    machine = request.machine
+    for world in _choices(request.pins, "world_size", range(1, len(machine.devices) + 1)):
+        if request.learning.optimization.effective_batch_size % world:
             continue
         for positions in device_groups(machine, world) or [tuple(range(world))]:
             used = [machine.devices[place] for place in positions if place < len(machine.devices)]
@@ -85,83 +81,110 @@ def _groups(request: PlanRequest) -> Iterator[Group]:
 
 def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
     """Everything that can be set on these GPUs."""
-    pins, autocast = request.pins, _autocast(request, group)
+    autocast = _autocast(request, group)
     options = product(
-        _dtypes(request, autocast),
-        _quantizations(request),
-        [pins.attention] if pins.attention else [Attention.FLASH_ATTENTION_2, _plain(request)],
-        [pins.loss_kernel] if pins.loss_kernel else [LossKernel.FUSED, LossKernel.PLAIN],
-        [pins.optimizer] if pins.optimizer else _optimizers(request),
-        _shardings(request),
-        _checkpoints(pins),
+        _bases(request, autocast), _kernels(request), _shardings(request), _checkpoints(request)
     )
-    sizes = micro_batch_sizes(request.learning.effective_batch_size, group.world_size)
-    for dtype, quantization, attention, loss, optimizer, sharding, checkpoints in options:
-        if _pointless(request, quantization, sharding):
+    sizes = micro_batch_sizes(request.learning.optimization.effective_batch_size, group.world_size)
+    for base, kernels, sharding, checkpoints in options:
+        if _pointless(request, base.quantization, sharding):
             continue
+        shared = replace(sharding, world_size=group.world_size)
+        # ZeRO-3 gathers the weights module by module, so fused kernels cannot read them.
+        usable = kernels
+        if sharding.zero_stage == 3:
+            usable = replace(kernels, decoder_kernels=DecoderKernels.REFERENCE)
         for micro in sizes:
             yield HardwareSettings(
                 accelerator="cuda",
-                world_size=group.world_size,
-                micro_batch_size=micro,
-                gradient_accumulation_steps=_accumulation(request, group.world_size, micro),
-                gradient_checkpointing=checkpoints,
-                checkpointed_layers=pins.checkpointed_layers,
-                attention=attention,
-                loss_kernel=loss,
-                optimizer=optimizer,
-                kernels=_kernels(request, sharding),
-                expandable_segments=True,
-                model_dtype=dtype,
-                autocast=autocast,
-                quantization=quantization,
-                zero_stage=sharding.zero_stage,
-                offload_optimizer=sharding.offload_optimizer,
-                offload_param=sharding.offload_param,
                 devices=group.devices,
+                batch=_batch(request, group.world_size, micro, checkpoints=checkpoints),
+                base=base,
+                kernels=usable,
+                sharding=shared,
             )
 
 
-def _kernels(request: PlanRequest, sharding: Sharding) -> Kernels:
-    """Lean ones, except where ZeRO-3 gathers the weights module by module."""
-    return Kernels.REFERENCE if sharding.zero_stage == 3 else request.pins.kernels or Kernels.LEAN
+def _bases(request: PlanRequest, autocast: Dtype) -> list[BaseStorage]:
+    """Dtypes and quantisations of the base."""
+    quantizations = _choices(request.pins, "quantization", [None, Quantization.NF4_DQ])
+    return [
+        BaseStorage(model_dtype=dtype, autocast=autocast, quantization=quantization)
+        for dtype, quantization in product(_dtypes(request, autocast), quantizations)
+    ]
+
+
+def _kernels(request: PlanRequest) -> list[Kernels]:
+    """Kernels of attention, loss, optimizer and decoder layers on a GPU."""
+    pins = request.pins
+    attentions = [Attention.FLASH_ATTENTION_2, _plain_attention(request)]
+    options = product(
+        _choices(pins, "attention", attentions),
+        _choices(pins, "loss_kernel", [LossKernel.FUSED, LossKernel.PLAIN]),
+        _choices(pins, "optimizer", _optimizers(request)),
+    )
+    return [
+        Kernels(
+            attention=attention,
+            loss_kernel=loss,
+            optimizer=optimizer,
+            decoder_kernels=pins.get("decoder_kernels", DecoderKernels.FUSED),
+            expandable_segments=True,
+        )
+        for attention, loss, optimizer in options
+    ]
 
 
 def _cpu(request: PlanRequest) -> Iterator[HardwareSettings]:
     """One process, fp32, no kernels to choose from."""
     pins = request.pins
-    quantizations = [pins.quantization] if pins.pinned_quantization else [None]
     options = product(
-        quantizations,
-        _checkpoints(pins),
-        [pins.loss_kernel] if pins.loss_kernel else [LossKernel.PLAIN, LossKernel.FUSED],
-        micro_batch_sizes(request.learning.effective_batch_size, 1),
+        _choices(pins, "quantization", [None]),
+        _checkpoints(request),
+        _choices(pins, "loss_kernel", [LossKernel.PLAIN, LossKernel.FUSED]),
+        micro_batch_sizes(request.learning.optimization.effective_batch_size, 1),
     )
     for quantization, checkpoints, loss, micro in options:
         yield HardwareSettings(
             accelerator="cpu",
-            world_size=1,
-            micro_batch_size=micro,
-            gradient_accumulation_steps=_accumulation(request, 1, micro),
-            gradient_checkpointing=checkpoints,
-            checkpointed_layers=pins.checkpointed_layers,
-            attention=pins.attention or _plain(request),
-            loss_kernel=loss,
-            optimizer=pins.optimizer or Optimizer.ADAMW_TORCH_FUSED,
-            model_dtype=pins.model_dtype or Dtype.FP32,
-            autocast=None,
-            quantization=quantization,
+            batch=_batch(request, 1, micro, checkpoints=checkpoints),
+            base=BaseStorage(
+                model_dtype=pins.get("model_dtype", Dtype.FP32),
+                autocast=None,
+                quantization=quantization,
+            ),
+            kernels=Kernels(
+                attention=pins.get("attention", _plain_attention(request)),
+                loss_kernel=loss,
+                optimizer=pins.get("optimizer", Optimizer.ADAMW_TORCH_FUSED),
+            ),
         )
 
 
-def _checkpoints(pins: Pins) -> list[bool]:
-    """Off or on; how many layers is searched for later (``checkpoints.py``) unless it is pinned."""
-    if pins.gradient_checkpointing is not None:
-        return [pins.gradient_checkpointing]
-    return [False, True] if pins.checkpointed_layers is None else [True]
+def _choices(pins: Pins, name: str, otherwise: Any) -> Any:
+    """The value that is pinned alone, or all of ``otherwise``."""
+    return [pins.get(name)] if name in pins else otherwise
 
 
-def _plain(request: PlanRequest) -> Attention:
+def _batch(request: PlanRequest, world_size: int, micro: int, *, checkpoints: bool) -> BatchLayout:
+    whole = request.learning.optimization.effective_batch_size
+    return BatchLayout(
+        micro_batch_size=micro,
+        gradient_accumulation_steps=whole // (world_size * micro),
+        gradient_checkpointing=checkpoints,
+        checkpointed_layers=request.pins.get("checkpointed_layers"),
+    )
+
+
+def _checkpoints(request: PlanRequest) -> list[bool]:
+    """Off or on; ``checkpointed_layers.py`` searches the number of layers unless it is pinned."""
+    pins = request.pins
+    if "gradient_checkpointing" in pins:
+        return [pins.get("gradient_checkpointing")]
+    return [False, True] if pins.get("checkpointed_layers") is None else [True]
+
+
+def _plain_attention(request: PlanRequest) -> Attention:
     """The kernel that needs no package: sdpa, which knows no soft cap (Gemma 2)."""
     capped = request.architecture.attn_logit_softcapping
     return Attention.EAGER if capped else Attention.SDPA
@@ -172,44 +195,36 @@ def micro_batch_sizes(effective_batch: int, world_size: int) -> list[int]:
     if effective_batch % world_size:
         return []
     share = effective_batch // world_size
-    return [size for size in range(1, min(share, 64) + 1) if share % size == 0]
-
-
-def _accumulation(request: PlanRequest, world_size: int, micro: int) -> int:
-    return request.learning.effective_batch_size // (world_size * micro)
+    largest = min(share, LARGEST_MICRO_BATCH)
+    return [size for size in range(1, largest + 1) if share % size == 0]
 
 
 def _autocast(request: PlanRequest, group: Group) -> Dtype:
     """bf16 where every GPU used has it natively, else fp16 with loss scaling."""
-    if request.pins.model_dtype in (Dtype.BF16, Dtype.FP16):
-        return request.pins.model_dtype
+    pinned = request.pins.get("model_dtype")
+    if pinned in (Dtype.BF16, Dtype.FP16):
+        return Dtype(pinned)
     return Dtype.BF16 if group.bf16 else Dtype.FP16
 
 
 def _dtypes(request: PlanRequest, autocast: Dtype) -> list[Dtype]:
     """Trained base weights in fp16 cannot be unscaled by the loss scaler, so they load in fp32."""
-    if request.pins.model_dtype is not None:
-        return [request.pins.model_dtype]
-    trained = request.learning.finetuning_type.value in ("full", "freeze")
+    if "model_dtype" in request.pins:
+        return [request.pins.get("model_dtype")]
+    trained = request.learning.method.trains_base
     return [Dtype.FP32 if trained and autocast is Dtype.FP16 else autocast]
-
-
-def _quantizations(request: PlanRequest) -> list[Quantization | None]:
-    if request.pins.pinned_quantization:
-        return [request.pins.quantization]
-    return [None, Quantization.NF4_DQ]
 
 
 def _optimizers(request: PlanRequest) -> list[Optimizer]:
     """An 8-bit optimizer changes what is learned a little: offered for trained bases only."""
-    if request.learning.finetuning_type.value in ("full", "freeze"):
+    if request.learning.method.trains_base:
         return [Optimizer.ADAMW_TORCH_FUSED, Optimizer.ADAMW_BNB_8BIT]
     return [Optimizer.ADAMW_TORCH_FUSED]
 
 
 def _shardings(request: PlanRequest) -> list[Sharding]:
     """ZeRO-1 saves less than ZeRO-2 at the same traffic: only where it is pinned."""
-    stage = request.pins.zero_stage
+    stage = request.pins.get("zero_stage")
     if stage == 1:
         return [Sharding(zero_stage=1), Sharding(zero_stage=1, offload_optimizer=True)]
     return [found for found in SHARDINGS if stage is None or found.zero_stage == stage]
@@ -222,7 +237,7 @@ def _pointless(request: PlanRequest, quantization: Quantization | None, sharding
     adapter on a plain base ZeRO-2 shards some MiB; on a quantised one DeepSpeed also casts what
     would be left in fp32 (embedding, head, norms), which can be the GiB that is missing.
     """
-    if request.pins.zero_stage is not None:
+    if "zero_stage" in request.pins:
         return False
-    adapter = request.learning.finetuning_type in ADAPTER_METHODS
+    adapter = request.learning.method.uses_adapter
     return sharding.zero_stage == 3 if quantization else adapter and sharding.zero_stage == 2

@@ -9,13 +9,14 @@ be the fastest, to the layer for the one that is chosen.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from itertools import count
 from math import ceil
 
+from memory_models.settings import changed
 from tsplanner.planner.evaluate import Evaluated
-from tsplanner.planner.plan import HardwareSettings, Verdict
+from tsplanner.planner.plan import Verdict
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.rules import refusal
 
 PARTS = 8
@@ -27,9 +28,8 @@ Look = Callable[[HardwareSettings], Evaluated]
 
 def is_open(request: PlanRequest) -> bool:
     """Whether the number is the planner's to choose."""
-    pins = request.pins
-    pinned = pins.gradient_checkpointing is not None or pins.checkpointed_layers is not None
-    return not (pinned or pins.all_layers or request.on_cpu)
+    pinned = "gradient_checkpointing" in request.pins or "checkpointed_layers" in request.pins
+    return not (pinned or request.on_cpu)
 
 
 def some_layers(
@@ -57,9 +57,9 @@ def some_layers(
 def _pairs(evaluated: list[Evaluated]) -> list[tuple[Evaluated, Evaluated]]:
     """Candidates that do not surely fit without checkpoints and may run with; the fastest first."""
     without = {
-        replace(found.hardware, gradient_checkpointing=True): found
+        changed(found.hardware, gradient_checkpointing=True): found
         for found in evaluated
-        if not found.hardware.gradient_checkpointing and not _device_holds(found)
+        if not found.hardware.batch.gradient_checkpointing and not _device_holds(found)
     }
     pairs = [
         (without[found.hardware], found)
@@ -91,14 +91,14 @@ def _eighths(
 def fewest(request: PlanRequest, chosen: Evaluated, look: Look) -> Evaluated:
     """The chosen plan, which fits, with as few checkpoints as surely fit."""
     hardware = chosen.hardware
-    if not is_open(request) or not hardware.gradient_checkpointing:
+    if not is_open(request) or not hardware.batch.gradient_checkpointing:
         return chosen
     if refusal(request, _with(hardware, 1)) is not None:
         return chosen
     low, over, best = 0, look(_with(hardware, 0)), chosen
     if over.verdict is Verdict.FITS:
         return over
-    high = hardware.checkpointed_layers or request.architecture.num_hidden_layers
+    high = hardware.batch.checkpointed_layers or request.architecture.num_hidden_layers
     for guesses in count():
         if high - low == 1:
             return best
@@ -114,7 +114,7 @@ def fewest(request: PlanRequest, chosen: Evaluated, look: Look) -> Evaluated:
 
 def _with(hardware: HardwareSettings, number: int) -> HardwareSettings:
     """The settings with checkpoints on so many layers."""
-    return replace(hardware, gradient_checkpointing=number > 0, checkpointed_layers=number or None)
+    return changed(hardware, gradient_checkpointing=number > 0, checkpointed_layers=number or None)
 
 
 def _share(over: Evaluated, fitting: Evaluated, which: str = "upper") -> float:

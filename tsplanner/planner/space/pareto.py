@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from memory_models.settings import Optimizer, Quantization
 from tsplanner.planner.evaluate import Evaluated
-from tsplanner.planner.plan import HardwareSettings, Verdict
+from tsplanner.planner.plan import Verdict
+from tsplanner.planner.settings import HardwareSettings
 
 BASE_RISK: dict[Quantization | None, int] = {
     None: 0,
@@ -27,7 +28,7 @@ WORTH_SAVING = 0.9
 
 def quality_risk(hardware: HardwareSettings) -> int:
     """0 for settings that learn as they were asked to, more for what rounds weights or states."""
-    return BASE_RISK[hardware.quantization] + OPTIMIZER_RISK.get(hardware.optimizer, 0)
+    return BASE_RISK[hardware.base.quantization] + OPTIMIZER_RISK.get(hardware.kernels.optimizer, 0)
 
 
 def front(evaluated: Iterable[Evaluated]) -> list[Evaluated]:

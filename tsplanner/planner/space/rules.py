@@ -9,15 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from memory_models.settings import (
-    ADAPTER_METHODS,
     Attention,
     Dtype,
     FinetuningType,
     Optimizer,
 )
 from tsplanner.planner.devices import used_devices
-from tsplanner.planner.plan import HardwareSettings
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import HardwareSettings
 
 Rule = Callable[[PlanRequest, HardwareSettings], str | None]
 
@@ -43,8 +42,8 @@ def _weakest(request: PlanRequest, hardware: HardwareSettings) -> tuple[int, int
 
 def _bf16(request: PlanRequest, hardware: HardwareSettings) -> str | None:
     if hardware.accelerator == "cpu" or Dtype.BF16 not in (
-        hardware.autocast,
-        hardware.model_dtype,
+        hardware.base.autocast,
+        hardware.base.model_dtype,
     ):
         return None
     major, minor = _weakest(request, hardware)
@@ -54,7 +53,7 @@ def _bf16(request: PlanRequest, hardware: HardwareSettings) -> str | None:
 
 
 def _flash_capability(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    if hardware.attention is not Attention.FLASH_ATTENTION_2:
+    if hardware.kernels.attention is not Attention.FLASH_ATTENTION_2:
         return None
     if hardware.accelerator == "cpu":
         return "flash_attention_2 needs a GPU"
@@ -65,7 +64,7 @@ def _flash_capability(request: PlanRequest, hardware: HardwareSettings) -> str |
 
 
 def _flash_package(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    if hardware.attention is not Attention.FLASH_ATTENTION_2:
+    if hardware.kernels.attention is not Attention.FLASH_ATTENTION_2:
         return None
     if "flash_attn" in request.machine.packages:
         return None
@@ -73,7 +72,7 @@ def _flash_package(request: PlanRequest, hardware: HardwareSettings) -> str | No
 
 
 def _soft_cap(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    if hardware.attention is not Attention.SDPA:
+    if hardware.kernels.attention is not Attention.SDPA:
         return None
     if not request.architecture.attn_logit_softcapping:
         return None
@@ -81,69 +80,84 @@ def _soft_cap(request: PlanRequest, hardware: HardwareSettings) -> str | None:
 
 
 def _bitsandbytes(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    needs = hardware.quantization is not None or hardware.optimizer in BITSANDBYTES_OPTIMIZERS
+    needs = (
+        hardware.base.quantization is not None
+        or hardware.kernels.optimizer in BITSANDBYTES_OPTIMIZERS
+    )
     if not needs or "bitsandbytes" in request.machine.packages:
         return None
-    what = hardware.quantization or hardware.optimizer
+    what = hardware.base.quantization or hardware.kernels.optimizer
     return f"{what} needs bitsandbytes: pip install 'tsplanner[quant]'"
 
 
 def _deepspeed(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    if hardware.zero_stage == 0 or "deepspeed" in request.machine.packages:
+    if hardware.sharding.zero_stage == 0 or "deepspeed" in request.machine.packages:
         return None
-    return f"ZeRO-{hardware.zero_stage} needs DeepSpeed: pip install 'tsplanner[deepspeed]'"
+    return (
+        f"ZeRO-{hardware.sharding.zero_stage} needs DeepSpeed: pip install 'tsplanner[deepspeed]'"
+    )
 
 
 def _quantized_base(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    method = request.learning.finetuning_type
-    if hardware.quantization is None or method not in (FinetuningType.FULL, FinetuningType.FREEZE):
+    method = request.learning.method.finetuning_type
+    if hardware.base.quantization is None or method not in (
+        FinetuningType.FULL,
+        FinetuningType.FREEZE,
+    ):
         return None
     return f"a quantised base cannot be trained by {method}"
 
 
 def _quantized_sharding(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    if hardware.quantization is None or hardware.zero_stage != 3:
+    quantization = hardware.base.quantization
+    if quantization is None or hardware.sharding.zero_stage != 3:
         return None
-    return (
-        f"{hardware.quantization} weights are not sharded by this worker: take ZeRO-2 or plain bf16"
-    )
+    return f"{quantization} weights are not sharded by this worker: take ZeRO-2 or plain bf16"
 
 
 def _useless_sharding(request: PlanRequest, hardware: HardwareSettings) -> str | None:
     """One rank has nobody to share with: ZeRO there only serves offload, or a pin."""
-    pinned = request.pins.zero_stage is not None
-    offload = hardware.offload_optimizer or hardware.offload_param
-    if hardware.world_size == 1 and hardware.zero_stage and not offload and not pinned:
+    pinned = "zero_stage" in request.pins
+    offload = hardware.sharding.offload_optimizer or hardware.sharding.offload_param
+    if (
+        hardware.sharding.world_size == 1
+        and hardware.sharding.zero_stage
+        and not offload
+        and not pinned
+    ):
         return "ZeRO on one GPU shares with nobody"
     return None
 
 
 def _useless_offload(request: PlanRequest, hardware: HardwareSettings) -> str | None:
     """An adapter's optimizer states are tens of MiB: only a pin asks for their offload."""
-    adapter = request.learning.finetuning_type in ADAPTER_METHODS
-    pinned = request.pins.offload_optimizer is not None
-    if adapter and hardware.offload_optimizer and not pinned:
+    adapter = request.learning.method.finetuning_type.uses_adapter
+    pinned = "offload_optimizer" in request.pins
+    if adapter and hardware.sharding.offload_optimizer and not pinned:
         return "optimizer offload saves almost nothing for an adapter; parameter offload does"
     return None
 
 
 def _adalora_sharding(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    if request.learning.finetuning_type is FinetuningType.ADALORA and hardware.zero_stage == 3:
+    if (
+        request.learning.method.finetuning_type is FinetuningType.ADALORA
+        and hardware.sharding.zero_stage == 3
+    ):
         return "AdaLoRA reallocates ranks, which ZeRO-3's shards do not allow"
     return None
 
 
 def _layer_checkpoints(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    if hardware.checkpointed_layers is None or not request.model.trust_remote_code:
+    if hardware.batch.checkpointed_layers is None or not request.model.trust_remote_code:
         return None
     return "a model's own remote code checkpoints all of its layers or none"
 
 
 def _devices(request: PlanRequest, hardware: HardwareSettings) -> str | None:
     have = len(request.machine.devices)
-    if hardware.accelerator == "cpu" or hardware.world_size <= have:
+    if hardware.accelerator == "cpu" or hardware.sharding.world_size <= have:
         return None
-    return f"{hardware.world_size} GPUs are asked for, the machine has {have}"
+    return f"{hardware.sharding.world_size} GPUs are asked for, the machine has {have}"
 
 
 RULES: dict[str, Rule] = {
@@ -174,32 +188,40 @@ def refusal(request: PlanRequest, hardware: HardwareSettings) -> Refusal | None:
 
 def checkpoint_words(hardware: HardwareSettings, layers: int | None = None) -> str:
     """Which layers are checkpointed; ``layers``: of how many."""
-    if not hardware.gradient_checkpointing:
+    if not hardware.batch.gradient_checkpointing:
         return "checkpointing off"
-    if hardware.checkpointed_layers is None:
+    if hardware.batch.checkpointed_layers is None:
         return "checkpointing on"
     total = "" if layers is None else f" of {layers}"
-    return f"checkpointing {hardware.checkpointed_layers}{total} layers"
+    return f"checkpointing {hardware.batch.checkpointed_layers}{total} layers"
 
 
 def describe(hardware: HardwareSettings) -> str:
     """The settings that set a family of plans apart, in a few words."""
-    words = [str(hardware.quantization) if hardware.quantization else str(hardware.model_dtype)]
+    words = [
+        str(hardware.base.quantization)
+        if hardware.base.quantization
+        else str(hardware.base.model_dtype)
+    ]
     if hardware.accelerator == "cpu":
         words.append("CPU")
-    elif hardware.zero_stage:
+    elif hardware.sharding.zero_stage:
         offload = [
             name
             for name, on in (
-                ("param", hardware.offload_param),
-                ("optimizer", hardware.offload_optimizer),
+                ("param", hardware.sharding.offload_param),
+                ("optimizer", hardware.sharding.offload_optimizer),
             )
             if on
         ]
         tail = f" + {' and '.join(offload)} offload" if offload else ""
-        words.append(f"ZeRO-{hardware.zero_stage} x{hardware.world_size}{tail}")
+        words.append(f"ZeRO-{hardware.sharding.zero_stage} x{hardware.sharding.world_size}{tail}")
     else:
-        words.append(f"DDP x{hardware.world_size}" if hardware.world_size > 1 else "one GPU")
-    if hardware.optimizer in BITSANDBYTES_OPTIMIZERS:
-        words.append(str(hardware.optimizer))
+        words.append(
+            f"DDP x{hardware.sharding.world_size}"
+            if hardware.sharding.world_size > 1
+            else "one GPU"
+        )
+    if hardware.kernels.optimizer in BITSANDBYTES_OPTIMIZERS:
+        words.append(str(hardware.kernels.optimizer))
     return " · ".join(words)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from memory_models.settings import ADAPTER_METHODS
+from memory_models.settings import Sharding
 from tsplanner.errors import TsplannerError
 from tsplanner.hardware.describe import read_machine_file, shipped_machine
 from tsplanner.planner.experiments.recorded import Experiment, experiment_names, read_experiment
-from tsplanner.planner.plan import HardwareSettings
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.report.records.run_record import RunFacts, sharding
 
 
@@ -29,20 +29,22 @@ def recorded_facts(experiment: Experiment) -> RunFacts:
     """What the record says; what it does not say is None."""
     pins, settings, found = experiment.pins, experiment.settings, experiment.recorded
     said = experiment.learning
-    world = pins.world_size or 1
+    world = pins.get("world_size") or 1
     hardware = HardwareSettings(
-        world_size=world,
-        zero_stage=pins.zero_stage or 0,
-        offload_optimizer=bool(pins.offload_optimizer),
-        offload_param=bool(pins.offload_param),
+        sharding=Sharding(
+            world_size=world,
+            zero_stage=pins.get("zero_stage") or 0,
+            offload_optimizer=bool(pins.get("offload_optimizer")),
+            offload_param=bool(pins.get("offload_param")),
+        )
     )
     return RunFacts(
         name=experiment.name,
         model=experiment.model,
         parameters=None,
-        method=str(settings.finetuning_type),
-        quantization=str(pins.quantization) if pins.quantization else None,
-        precision=str(pins.model_dtype or hardware.model_dtype),
+        method=str(settings.method.finetuning_type),
+        quantization=str(pins.get("quantization")) if pins.get("quantization") else None,
+        precision=str(pins.get("model_dtype") or hardware.base.model_dtype),
         device=card_name(experiment.machines[0]),
         gpus=world,
         sharding=sharding(hardware),
@@ -50,14 +52,14 @@ def recorded_facts(experiment: Experiment) -> RunFacts:
         rows_total=experiment.dataset.rows_total,
         rows_kept=experiment.dataset.rows_kept,
         mean_sequence=experiment.dataset.mean_sequence,
-        validation_fraction=settings.validation_fraction,
+        validation_fraction=settings.data.validation_fraction,
         seed=said.get("seed"),
-        effective_batch=settings.effective_batch_size,
-        micro_batch=pins.micro_batch_size or 1,
-        rank=settings.lora_rank if settings.finetuning_type in ADAPTER_METHODS else None,
+        effective_batch=settings.optimization.effective_batch_size,
+        micro_batch=pins.get("micro_batch_size") or 1,
+        rank=settings.method.lora_rank if settings.method.finetuning_type.uses_adapter else None,
         learning_rate=said.get("learning_rate"),
         schedule=said.get("lr_scheduler_type"),
-        epochs=settings.num_train_epochs,
+        epochs=settings.optimization.num_train_epochs,
         steps=found.total_steps,
         seconds=found.total_steps * found.seconds_per_step,
         samples_per_second=found.samples_per_second,

@@ -11,7 +11,8 @@ import msgspec
 from tsplanner import runs
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import read_plan
-from tsplanner.planner.plan import HardwareSettings, Plan
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.report.records.overfitting import CurveVerdict, overfitting, record_points
 from tsplanner.training.job import JobKind, Record, Status
 from tsplanner.tune.search.paired_eval import Rows, read_rows
@@ -182,23 +183,25 @@ def own_run(
         name=name,
         model=plan.model.name,
         parameters=plan.model.parameters_total,
-        method=str(learning.finetuning_type),
-        quantization=str(hardware.quantization) if hardware.quantization else None,
-        precision=str(hardware.model_dtype),
+        method=str(learning.method.finetuning_type),
+        quantization=str(hardware.base.quantization) if hardware.base.quantization else None,
+        precision=str(hardware.base.model_dtype),
         device=device_name(plan, record),
-        gpus=hardware.world_size,
+        gpus=hardware.sharding.world_size,
         sharding=sharding(hardware),
         dataset=plan.dataset.name,
         rows_total=plan.dataset.rows_total,
         rows_kept=plan.dataset.rows_kept,
         mean_sequence=plan.dataset.mean_sequence,
-        validation_fraction=learning.validation_fraction,
+        validation_fraction=learning.data.validation_fraction,
         seed=learning.seed,
         effective_batch=hardware.effective_batch_size,
-        micro_batch=hardware.micro_batch_size,
-        rank=None if learning.finetuning_type in ("full", "freeze") else learning.lora_rank,
-        learning_rate=learning.learning_rate,
-        schedule=learning.lr_scheduler_type,
+        micro_batch=hardware.batch.micro_batch_size,
+        rank=None
+        if learning.method.finetuning_type in ("full", "freeze")
+        else learning.method.lora_rank,
+        learning_rate=learning.optimization.learning_rate,
+        schedule=learning.optimization.lr_scheduler_type,
         epochs=record.epochs,
         steps=record.steps,
         status=str(record.status),
@@ -232,11 +235,16 @@ def device_name(plan: Plan, record: Record) -> str:
 
 def sharding(hardware: HardwareSettings) -> str:
     """What ranks share and what lies on the host: it costs speed, so it sets runs apart."""
-    if not hardware.zero_stage:
+    if not hardware.sharding.zero_stage:
         return "none"
-    offload = ("param", hardware.offload_param), ("optimizer", hardware.offload_optimizer)
+    offload = (
+        ("param", hardware.sharding.offload_param),
+        ("optimizer", hardware.sharding.offload_optimizer),
+    )
     names = [name for name, on in offload if on]
-    return f"ZeRO-{hardware.zero_stage}" + (f" + {' + '.join(names)} offload" if names else "")
+    return f"ZeRO-{hardware.sharding.zero_stage}" + (
+        f" + {' + '.join(names)} offload" if names else ""
+    )
 
 
 def points(lines: list[dict[str, object]], key: str) -> Points:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from tsplanner.planner.plan import HardwareSettings, Plan, Verdict
+from tsplanner.planner.plan import Plan, Verdict
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.rules import describe
 from tsplanner.report.page import (
     Block,
@@ -126,7 +127,11 @@ def _plan(runs: Sequence[RunFacts], run: RunFacts, plan: Plan) -> list[Block]:
         Paragraph(text=verdict, tone=tone),
         Paragraph(text=step),
     ]
-    factors = (plan.memory_factor, plan.work_factor, plan.launch_factor)
+    factors = (
+        plan.corrections.memory_factor,
+        plan.corrections.work_factor,
+        plan.corrections.launch_factor,
+    )
     if factors != (1.0, 1.0, 1.0):
         memory_, work, launch = (number(factor) for factor in factors)
         text = words("plan_corrected", memory=memory_, work=work, launch=launch)
@@ -153,18 +158,18 @@ def learning(run: RunFacts) -> Section | None:
 def settings(hardware: HardwareSettings) -> Text:
     """Hardware settings in a line."""
     checkpoints = "checkpoints_off"
-    if hardware.gradient_checkpointing:
-        some = hardware.checkpointed_layers is not None
+    if hardware.batch.gradient_checkpointing:
+        some = hardware.batch.checkpointed_layers is not None
         checkpoints = "checkpoints_some" if some else "checkpoints_all"
     return words(
         "plan_settings",
         family=describe(hardware),
-        micro=str(hardware.micro_batch_size),
-        accumulation=str(hardware.gradient_accumulation_steps),
+        micro=str(hardware.batch.micro_batch_size),
+        accumulation=str(hardware.batch.gradient_accumulation_steps),
         effective=str(hardware.effective_batch_size),
-        checkpoints=words(checkpoints, layers=str(hardware.checkpointed_layers)),
-        loss=words("loss_fused" if hardware.loss_kernel == "fused" else "loss_plain"),
-        attention=str(hardware.attention),
+        checkpoints=words(checkpoints, layers=str(hardware.batch.checkpointed_layers)),
+        loss=words("loss_fused" if hardware.kernels.loss_kernel == "fused" else "loss_plain"),
+        attention=str(hardware.kernels.attention),
     )
 
 

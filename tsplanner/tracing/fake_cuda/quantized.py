@@ -106,14 +106,14 @@ class _EightBitProduct(torch.autograd.Function):
 def quantise(model: Any, settings: TrainingSettings) -> None:
     """Replace every linear of a model on ``meta`` but the head, as transformers does."""
     head = model.get_output_embeddings()
-    compute = DTYPES[settings.autocast or settings.model_dtype]
+    compute = DTYPES[settings.base.autocast or settings.base.model_dtype]
     for name, module in list(model.named_modules()):
         if not isinstance(module, nn.Linear) or module is head:
             continue
-        if settings.quantization is Quantization.INT8:
+        if settings.base.quantization is Quantization.INT8:
             fresh: QuantisedLinear = _eight_bit(module)
         else:
-            fresh = _four_bit(module, double=settings.quantization is Quantization.NF4_DQ)
+            fresh = _four_bit(module, double=settings.base.quantization is Quantization.NF4_DQ)
             fresh.compute_dtype = compute
         model.set_submodule(name, fresh)
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import set_seed
 
-from memory_models.settings import Kernels
+from memory_models.settings import DecoderKernels
 from tsplanner.planner.plan import Plan
 from tsplanner.training import adapters
 from tsplanner.training.kernels.fused_kernels import use_lean_kernels
@@ -27,7 +27,7 @@ class SharedBase:
         self.wrapped: Any = None
         """PEFT's model, once there is an adapter."""
         base.requires_grad_(False)
-        if plan.hardware.kernels is Kernels.LEAN:
+        if plan.hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
             use_lean_kernels(base)  # before the adapters: those have a forward of the pack's own
 
     def add(self, name: str, plan: Plan, steps: int) -> list[Tensor]:
@@ -52,10 +52,10 @@ class SharedBase:
 
         hardware = self.plan.hardware
         self.wrapped = get_peft_model(self.base, config, adapter_name=name)
-        if hardware.gradient_checkpointing:
+        if hardware.batch.gradient_checkpointing:
             options = {"use_reentrant": False}
             self.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
-            checkpoint_first(self.base, hardware.checkpointed_layers)
+            checkpoint_first(self.base, hardware.batch.checkpointed_layers)
         self.base.train()
 
     def remove(self, name: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memory_models.settings import LossKernel
+from memory_models.settings import LossKernel, changed
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.multi_lora.refusal import packing_refusal
 from tsplanner.training import model
@@ -40,8 +40,8 @@ def trial_job(job: Job, trial: PackedTrial) -> Job:
     The micro-batch stays the pack's; accumulation follows from the trial's own effective batch.
     """
     hardware, learning = job.plan.hardware, trial.learning
-    steps = max(1, learning.effective_batch_size // hardware.micro_batch_size)
-    hardware = replace(hardware, gradient_accumulation_steps=steps)
+    steps = max(1, learning.optimization.effective_batch_size // hardware.batch.micro_batch_size)
+    hardware = changed(hardware, gradient_accumulation_steps=steps)
     plan = replace(job.plan, learning=learning, hardware=hardware)
     evals = trial.evals_per_epoch or job.evals_per_epoch
     own = replace(job, plan=plan, folder=trial.folder, evals_per_epoch=evals)
@@ -54,7 +54,7 @@ class Pack:
     def __init__(self, job: Job, recorder: Recorder, stop: Callable[[], bool], base: Any) -> None:
         self.job, self.recorder, self.stop = job, recorder, stop
         hardware = job.plan.hardware
-        fused = hardware.loss_kernel is LossKernel.FUSED
+        fused = hardware.kernels.loss_kernel is LossKernel.FUSED
         if fused:
             refuse_strange_heads(base)
         self.shared = SharedBase(base, job.plan)
@@ -65,7 +65,9 @@ class Pack:
             self.shared.layout,
             pad_id=0 if tokenizer is None else pad_token_id(tokenizer),
             fused=fused,
-            autocast=None if hardware.autocast is None else model.DTYPES[hardware.autocast],
+            autocast=None
+            if hardware.base.autocast is None
+            else model.DTYPES[hardware.base.autocast],
         )
         self.queue = Queue(job)
         self.places = job.packed_together or max(1, len(job.packed))
@@ -168,7 +170,7 @@ class Pack:
         self._end(trial, Status.OK)
 
     def _evaluate(self, trial: TrialRun) -> None:
-        together = self.places * self.job.plan.hardware.micro_batch_size
+        together = self.places * self.job.plan.hardware.batch.micro_batch_size
         trial.evaluated(self.loss.row_losses(trial.rows.validation, trial.name, together))
 
     def _end_if_asked(self, trial: TrialRun) -> bool:

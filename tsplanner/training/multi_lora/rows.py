@@ -25,7 +25,7 @@ class PackedRows:
         if job.kind is JobKind.PROBE:
             batch = data.probe_batches(plan, self.config, 1)[0]
             return data.Rows(train=samples_of(batch) * job.probe_micro_batches, validation=[])
-        cutoff = plan.learning.cutoff_len
+        cutoff = plan.learning.data.cutoff_len
         if cutoff not in self._encoded:
             self._encoded[cutoff] = data.encoded_rows(plan, self.tokenizer, self.config)
         return data.split_rows(self._encoded[cutoff], plan)

@@ -40,11 +40,11 @@ class MicroBatch(NamedTuple):
 
 def micro_batches(rows: list[EncodedSample], job: Job) -> Iterator[MicroBatch]:
     """The trial's micro-batches in the order in which one process of Trainer draws them."""
-    learning, size = job.plan.learning, job.plan.hardware.micro_batch_size
+    learning, size = job.plan.learning, job.plan.hardware.batch.micro_batch_size
     accumulation = trainer.accumulation(job)
     order = SeedableRandomSampler(range(len(rows)), data_seed=learning.seed)
     probe = job.kind is JobKind.PROBE
-    epochs = job.probe_steps if probe else learning.num_train_epochs
+    epochs = job.probe_steps if probe else learning.optimization.num_train_epochs
     for epoch in range(epochs):
         order.set_epoch(epoch)
         drawn = [rows[index] for index in order]
@@ -73,7 +73,9 @@ class TrialRun:
         self.shared, self.rows = shared, rows
         plan, probe = job.plan, job.kind is JobKind.PROBE
         per_epoch = trainer.steps_per_epoch(len(rows.train), plan)
-        self.steps = job.probe_steps if probe else per_epoch * plan.learning.num_train_epochs
+        self.steps = (
+            job.probe_steps if probe else per_epoch * plan.learning.optimization.num_train_epochs
+        )
         self.step, self.epoch = 0, 0.0
         self.parameters = shared.add(name, plan, self.steps)
         self._make_optimizer()
@@ -90,10 +92,10 @@ class TrialRun:
         plan, learning = self.job.plan, self.job.plan.learning
         arguments = trainer.training_arguments(self.job, total_steps=self.steps, evaluate=False)
         kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments, self.shared.base)
-        groups = [{"params": self.parameters, "weight_decay": learning.weight_decay}]
+        groups = [{"params": self.parameters, "weight_decay": learning.optimization.weight_decay}]
         self.optimizer: Any = kind(groups, **options)
-        if learning.timeseries_lr is not None:
-            use_encoder_rate(self.optimizer, self.shared.base, learning.timeseries_lr)
+        if learning.optimization.timeseries_lr is not None:
+            use_encoder_rate(self.optimizer, self.shared.base, learning.optimization.timeseries_lr)
         self.scheduler = get_scheduler(
             arguments.lr_scheduler_type,
             optimizer=self.optimizer,
@@ -101,7 +103,7 @@ class TrialRun:
             num_training_steps=self.steps,
         )
         self.scaler = None
-        if plan.hardware.autocast is Dtype.FP16:
+        if plan.hardware.base.autocast is Dtype.FP16:
             # As execute.step_from_the_first: a probe's steps must not be skipped.
             scale = 1.0 if self.job.kind is JobKind.PROBE else 2.0**16
             device = self.parameters[0].device.type
@@ -129,7 +131,7 @@ class TrialRun:
         optimizer, scaler, skipped = self.optimizer, self.scaler, False
         if scaler is not None:
             scaler.unscale_(optimizer)
-        most = self.job.plan.learning.max_grad_norm
+        most = self.job.plan.learning.optimization.max_grad_norm
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, most if most > 0 else float("inf"))
         if scaler is None:
             optimizer.step()

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from memory_models.settings import ADAPTER_METHODS
 from tsplanner.planner.plan import Plan
 from tsplanner.training import distributed
 
@@ -15,7 +14,7 @@ CHECKPOINTS = "checkpoints"
 
 def weights_folder(plan: Plan) -> str:
     """Name of the folder the trained weights go to."""
-    return "adapter" if plan.learning.finetuning_type in ADAPTER_METHODS else "model"
+    return "adapter" if plan.learning.method.finetuning_type.uses_adapter else "model"
 
 
 def save_weights(trainer: Any, plan: Plan, folder: Path, name: str | None = None) -> Path:

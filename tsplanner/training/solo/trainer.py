@@ -115,7 +115,7 @@ class PlanCallback(TrainerCallback):
     def on_substep_end(self, args: TrainingArguments, *_: Any, **__: Any) -> None:
         """Note when all micro-batches but the last have ended, where more stand for others."""
         self._substeps += 1
-        missing = self.job.plan.hardware.gradient_accumulation_steps
+        missing = self.job.plan.hardware.batch.gradient_accumulation_steps
         if self._substeps == args.gradient_accumulation_steps - 1 < missing - 1:
             synchronize()
             self._substeps_ended = time.perf_counter()
@@ -126,7 +126,7 @@ class PlanCallback(TrainerCallback):
         PEFT settles the ranks at step ``total_step - tfinal``, so steps count from 1 here: the
         last one must reach ``total_step``.
         """
-        if self.job.plan.learning.finetuning_type is not FinetuningType.ADALORA:
+        if self.job.plan.learning.method.finetuning_type is not FinetuningType.ADALORA:
             return
         trainer = self.trainer
         if trainer is not None and not trainer.accelerator.optimizer_step_was_skipped:
@@ -149,7 +149,7 @@ class PlanCallback(TrainerCallback):
         seconds = now - self._began
         if self._substeps_ended == self._began:
             return seconds
-        left_out = self.job.plan.hardware.gradient_accumulation_steps - self._substeps - 1
+        left_out = self.job.plan.hardware.batch.gradient_accumulation_steps - self._substeps - 1
         return seconds + left_out * (self._substeps_ended - self._began) / self._substeps
 
     def _stop(self, control: TrainerControl, message: str = "stopped on request") -> None:
@@ -212,9 +212,9 @@ def steps_per_epoch(rows: int, plan: Plan) -> int:
     hardware = plan.hardware
     return steps.steps_per_epoch(
         rows,
-        micro_batch_size=hardware.micro_batch_size,
-        world_size=hardware.world_size,
-        gradient_accumulation_steps=hardware.gradient_accumulation_steps,
+        micro_batch_size=hardware.batch.micro_batch_size,
+        world_size=hardware.sharding.world_size,
+        gradient_accumulation_steps=hardware.batch.gradient_accumulation_steps,
     )
 
 
@@ -225,22 +225,22 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
     cuda = hardware.accelerator == "cuda"
     return TrainingArguments(
         output_dir=str(Path(job.folder) / saving.CHECKPOINTS if train else job.folder),
-        per_device_train_batch_size=1 if probe else hardware.micro_batch_size,
+        per_device_train_batch_size=1 if probe else hardware.batch.micro_batch_size,
         per_device_eval_batch_size=1,
         gradient_accumulation_steps=accumulation(job),
-        num_train_epochs=learning.num_train_epochs,
+        num_train_epochs=learning.optimization.num_train_epochs,
         max_steps=job.probe_steps if probe else -1,
-        learning_rate=learning.learning_rate,
-        lr_scheduler_type=learning.lr_scheduler_type,
-        warmup_steps=math.ceil(learning.warmup_ratio * total_steps),
-        weight_decay=learning.weight_decay,
-        max_grad_norm=learning.max_grad_norm,
-        optim=hardware.optimizer.value,
-        bf16=hardware.autocast is Dtype.BF16,
-        fp16=hardware.autocast is Dtype.FP16,
-        gradient_checkpointing=hardware.gradient_checkpointing or None,
+        learning_rate=learning.optimization.learning_rate,
+        lr_scheduler_type=learning.optimization.lr_scheduler_type,
+        warmup_steps=math.ceil(learning.optimization.warmup_ratio * total_steps),
+        weight_decay=learning.optimization.weight_decay,
+        max_grad_norm=learning.optimization.max_grad_norm,
+        optim=hardware.kernels.optimizer.value,
+        bf16=hardware.base.autocast is Dtype.BF16,
+        fp16=hardware.base.autocast is Dtype.FP16,
+        gradient_checkpointing=hardware.batch.gradient_checkpointing or None,
         gradient_checkpointing_kwargs=(
-            {"use_reentrant": False} if hardware.gradient_checkpointing else None
+            {"use_reentrant": False} if hardware.batch.gradient_checkpointing else None
         ),
         seed=learning.seed,
         data_seed=learning.seed,
@@ -258,21 +258,23 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
         remove_unused_columns=False,
         label_names=["labels"],
         # A batch without a series leaves the adapters of the time-series encoder unused.
-        ddp_find_unused_parameters="ts" in plan.model.config if hardware.world_size > 1 else None,
-        ddp_backend=None if cuda or hardware.world_size == 1 else "gloo",
+        ddp_find_unused_parameters="ts" in plan.model.config
+        if hardware.sharding.world_size > 1
+        else None,
+        ddp_backend=None if cuda or hardware.sharding.world_size == 1 else "gloo",
         deepspeed=deepspeed_config(plan),
     )
 
 
 def accumulation(job: Job) -> int:
     """Micro-batches a step that this job runs."""
-    planned = job.plan.hardware.gradient_accumulation_steps
+    planned = job.plan.hardware.batch.gradient_accumulation_steps
     return min(planned, max(2, job.probe_micro_batches)) if job.kind is JobKind.PROBE else planned
 
 
 def deepspeed_config(plan: Plan) -> dict[str, Any] | None:
     """DeepSpeed's settings for a plan with ZeRO; None without."""
-    if plan.hardware.zero_stage == 0:
+    if plan.hardware.sharding.zero_stage == 0:
         return None
     from tsplanner.exporters import deepspeed
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from tsplanner.planner.plan import LearningSettings
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.training.job import Record, record_file
 from tsplanner.tune.budget.schedule import (
     LATE,

@@ -19,18 +19,17 @@ def side_by_side(plan: Plan) -> Plan | None:
     is learned.
     """
     hardware = plan.hardware
-    if hardware.world_size == 1 or hardware.accelerator == "cpu":
+    if hardware.sharding.world_size == 1 or hardware.accelerator == "cpu":
         return None
     pins = Pins(
         world_size=1,
-        model_dtype=hardware.model_dtype,
-        quantization=hardware.quantization,
-        pinned_quantization=True,
-        optimizer=hardware.optimizer,
+        model_dtype=hardware.base.model_dtype,
+        quantization=hardware.base.quantization,
+        optimizer=hardware.kernels.optimizer,
     )
     try:
         alone = choose(replace(request_again(plan, plan.learning), pins=pins)).plan
     except NoPlanFits:
         return None
-    pays = hardware.world_size * plan.time.step_seconds > alone.time.step_seconds
+    pays = hardware.sharding.world_size * plan.time.step_seconds > alone.time.step_seconds
     return alone if pays else None

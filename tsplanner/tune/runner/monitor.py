@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.probe.calibration import note_shortage
 from tsplanner.probe.runner import request_stop
 from tsplanner.training.job import DIVERGED, Record, Status
@@ -57,7 +58,7 @@ class Running:
     @property
     def epochs(self) -> int:
         """Of the whole trial."""
-        return self.proposal.learning.num_train_epochs
+        return self.proposal.learning.optimization.num_train_epochs
 
     @property
     def evals_per_epoch(self) -> int:

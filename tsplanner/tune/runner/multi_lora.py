@@ -8,14 +8,15 @@ from memory_models.bounds.cpu import on_cpu as in_host_memory
 from memory_models.calibration import DEFAULT
 from memory_models.estimate import estimate_memory
 from memory_models.result import MemoryEstimate
-from memory_models.settings import TrainingSettings
+from memory_models.settings import TrainingSettings, changed
 from tsplanner.errors import UsageError
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.devices import used_devices, used_machine
 from tsplanner.planner.forecast import batch_length
 from tsplanner.planner.multi_lora.refusal import packing_refusal
 from tsplanner.planner.multi_lora.speedup import MOST_TRIALS, Packing, Terms, best_packing
-from tsplanner.planner.plan import LearningSettings, Plan, training_settings
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import LearningSettings, training_settings
 from tsplanner.throughput.rates import MEASURED, Rates, rates_of
 from tsplanner.tune.runner.slots import Slots
 
@@ -80,13 +81,13 @@ def choose_packs(
     if found.trials == 1:
         return None, found.reason
     memory = _memory(plan, found.settings)
-    hardware = replace(
+    hardware = changed(
         plan.hardware,
-        micro_batch_size=found.settings.micro_batch_size,
-        gradient_accumulation_steps=found.settings.gradient_accumulation_steps,
-        gradient_checkpointing=found.settings.gradient_checkpointing,
-        checkpointed_layers=found.settings.checkpointed_layers,
-        loss_kernel=found.settings.loss_kernel,
+        micro_batch_size=found.settings.batch.micro_batch_size,
+        gradient_accumulation_steps=found.settings.batch.gradient_accumulation_steps,
+        gradient_checkpointing=found.settings.batch.gradient_checkpointing,
+        checkpointed_layers=found.settings.batch.checkpointed_layers,
+        loss_kernel=found.settings.kernels.loss_kernel,
     )
     packed = replace(plan, learning=largest, hardware=hardware, memory=memory)
     packs = Packs(places=found.trials, plan=packed, gain=found.gain)
@@ -104,11 +105,11 @@ def _packing(
     return best_packing(
         architecture,
         training_settings(largest, plan.hardware, longest, patches),
-        (largest.lora_rank,) * each,
+        (largest.method.lora_rank,) * each,
         _rates(plan),
         min(plan.free_bytes, width.free_bytes or plan.free_bytes) // width.together,
         None if on_cpu else min(devices, key=lambda device: device.free_bytes),
-        replace(DEFAULT, device_factor=plan.memory_factor),
+        replace(DEFAULT, device_factor=plan.corrections.memory_factor),
         Terms(
             length=batch_length(plan.dataset, plan.hardware),
             exactly=None if asked is None else min(asked, each),
@@ -120,8 +121,8 @@ def _packing(
 def _rates(plan: Plan) -> Rates:
     efficiency = replace(
         MEASURED,
-        work_factor=plan.work_factor,
-        launch_factor=plan.launch_factor,
+        work_factor=plan.corrections.work_factor,
+        launch_factor=plan.corrections.launch_factor,
         relative_error=plan.time.relative_error,
     )
     on_cpu = plan.hardware.accelerator == "cpu"
@@ -130,7 +131,7 @@ def _rates(plan: Plan) -> Rates:
 
 def _memory(plan: Plan, settings: TrainingSettings) -> MemoryEstimate:
     architecture = read_architecture(plan.model.config, name=plan.model.name, source="plan")
-    calibration = replace(DEFAULT, device_factor=plan.memory_factor)
+    calibration = replace(DEFAULT, device_factor=plan.corrections.memory_factor)
     if plan.hardware.accelerator == "cpu":
         return in_host_memory(estimate_memory(architecture, settings, None, calibration))
     devices = used_devices(plan.machine, plan.hardware)
@@ -140,8 +141,8 @@ def _memory(plan: Plan, settings: TrainingSettings) -> MemoryEstimate:
 
 def _sentence(packs: Packs, found: Packing) -> str:
     """``3 packed trials a run: 13.4 + 2 x 0.9 GiB``: the first with the base, and each other."""
-    ranks = found.settings.packed_ranks
-    one = _memory(packs.plan, replace(found.settings, packed_ranks=ranks[:1])).process_bytes.upper
+    ranks = found.settings.method.adapter_ranks
+    one = _memory(packs.plan, changed(found.settings, packed_ranks=ranks[:1])).process_bytes.upper
     more = (packs.plan.memory.process_bytes.upper - one) / (packs.places - 1)
     return (
         f"{packs.places} packed trials a run: {one / 2**30:.2f} + {packs.places - 1} x "

@@ -8,7 +8,8 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.probe.runner import Server, run_job
 from tsplanner.training.job import Job, JobKind
 from tsplanner.tune.runner.monitor import Referee, Running, View

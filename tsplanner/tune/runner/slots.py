@@ -49,8 +49,8 @@ def slots(
     """
     here, hardware = here or plan.machine, plan.hardware
     on_cpu, cores = hardware.accelerator == "cpu", plan.machine.host.cpu_count
-    if hardware.world_size > 1:
-        share = max(1, cores // hardware.world_size)
+    if hardware.sharding.world_size > 1:
+        share = max(1, cores // hardware.sharding.world_size)
         return Slots(jobs=1, threads=share if on_cpu else None)
     if on_cpu:
         affordable = free_now(plan, here) // max(1, plan.memory.process_bytes.upper)

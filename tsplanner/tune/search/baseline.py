@@ -8,4 +8,4 @@ from tsplanner.planner.plan import Plan
 
 def prior_learning_rate(plan: Plan) -> float:
     """The learning rate that this method and model size suggest."""
-    return default_learning_rate(plan.learning.finetuning_type, plan.model.parameters_total)
+    return default_learning_rate(plan.learning.method.finetuning_type, plan.model.parameters_total)

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from memory_models.settings import changed
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.advice import Affordable, with_rank
-from tsplanner.planner.plan import LearningSettings
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.tune.search.acquisition import Grid
 from tsplanner.tune.search.space import Space
 from tsplanner.tune.search.surrogate import Point
@@ -28,15 +29,15 @@ class Places:
     def grid(self) -> Grid:
         """What may be proposed."""
         low, high = (self._decades(rate) for rate in self.space.learning_rate)
-        ranks = self.space.lora_ranks or (self.default.lora_rank,)
-        halvings = tuple(self._halvings(r) for r in ranks if r <= self.default.lora_rank)
+        ranks = self.space.lora_ranks or (self.default.method.lora_rank,)
+        halvings = tuple(self._halvings(r) for r in ranks if r <= self.default.method.lora_rank)
         return Grid(default=self.point(self.default), decades=(low, high), halvings=halvings)
 
     def point(self, learning: LearningSettings) -> Point:
         """Where settings lie; epochs are no axis of the belief."""
         return Point(
-            decades=self._decades(learning.learning_rate),
-            halvings=self._halvings(learning.lora_rank),
+            decades=self._decades(learning.optimization.learning_rate),
+            halvings=self._halvings(learning.method.lora_rank),
         )
 
     def settings(self, point: Point) -> LearningSettings:
@@ -47,7 +48,7 @@ class Places:
         low, high = self.space.learning_rate
         # Six digits: a rate that a person can copy, and the same one on every machine.
         rate = min(high, max(low, float(f"{self.centre_rate * 10**point.decades:.6g}")))
-        learning = replace(self.default, learning_rate=rate)
+        learning = changed(self.default, learning_rate=rate)
         if not self.space.lora_ranks:
             return learning
         ranks = self.space.lora_ranks
@@ -58,7 +59,7 @@ class Places:
         return round(math.log10(rate / self.centre_rate), 6)
 
     def _halvings(self, rank: int) -> float:
-        return round(math.log2(self.default.lora_rank / rank), 6) + 0.0
+        return round(math.log2(self.default.method.lora_rank / rank), 6) + 0.0
 
 
 def places(
@@ -68,7 +69,7 @@ def places(
 
     Raises TsplannerError if memory affords none of the ranks.
     """
-    default = replace(space.clamp(planned), num_train_epochs=max(space.epochs))
+    default = changed(space.clamp(planned), num_train_epochs=max(space.epochs))
     if not space.lora_ranks:
         return Places(default=default, space=space, centre_rate=centre_rate)
     fitting = _fitting(default, space.lora_ranks, affordable)

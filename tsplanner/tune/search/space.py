@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from memory_models.settings import ADAPTER_METHODS
+from memory_models.settings import changed
 from tsplanner.errors import UsageError
 from tsplanner.planner.advice import RANKS, epochs_for
-from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import LearningSettings
 
 LEARNING_RATE_BELOW, LEARNING_RATE_ABOVE = 5.0, 3.0
 """How far around the prior to look: the best rate is seldom further, and above it runs diverge."""
@@ -40,26 +41,26 @@ class Space:
     def clamp(self, learning: LearningSettings) -> LearningSettings:
         """The nearest settings inside the space."""
         low, high = self.learning_rate
-        ranks = self.lora_ranks or (learning.lora_rank,)
-        return replace(
+        ranks = self.lora_ranks or (learning.method.lora_rank,)
+        return changed(
             learning,
-            lora_rank=min(ranks, key=lambda rank: abs(rank - learning.lora_rank)),
-            learning_rate=min(high, max(low, learning.learning_rate)),
+            lora_rank=min(ranks, key=lambda rank: abs(rank - learning.method.lora_rank)),
+            learning_rate=min(high, max(low, learning.optimization.learning_rate)),
             num_train_epochs=min(
-                self.epochs, key=lambda epochs: abs(epochs - learning.num_train_epochs)
+                self.epochs, key=lambda epochs: abs(epochs - learning.optimization.num_train_epochs)
             ),
         )
 
 
 def default_space(plan: Plan, prior_learning_rate: float) -> Space:
     """A space for this method and this many rows; the plan's own settings are inside it."""
-    learning, adapter = plan.learning, plan.learning.finetuning_type in ADAPTER_METHODS
-    rates = (prior_learning_rate, learning.learning_rate)
+    learning, adapter = plan.learning, plan.learning.method.finetuning_type.uses_adapter
+    rates = (prior_learning_rate, learning.optimization.learning_rate)
     epochs = epochs_for(plan.dataset.rows_kept)
     return Space(
-        lora_ranks=tuple(sorted({*RANKS, learning.lora_rank})) if adapter else (),
+        lora_ranks=tuple(sorted({*RANKS, learning.method.lora_rank})) if adapter else (),
         learning_rate=(min(rates) / LEARNING_RATE_BELOW, LEARNING_RATE_ABOVE * max(rates)),
-        epochs=tuple(sorted({*epochs, learning.num_train_epochs})),
+        epochs=tuple(sorted({*epochs, learning.optimization.num_train_epochs})),
     )
 
 

@@ -12,13 +12,17 @@ from tsplanner.planner.plan import Plan
 def subject_of(plan: Plan) -> dict[str, str]:
     """What a search is about; results of different subjects cannot be compared."""
     learning = plan.learning
-    fixed = (learning.effective_batch_size, learning.cutoff_len, learning.validation_fraction)
+    fixed = (
+        learning.optimization.effective_batch_size,
+        learning.data.cutoff_len,
+        learning.data.validation_fraction,
+    )
     return {
         "model": f"{plan.model.name} {digest(json.dumps(plan.model.config, sort_keys=True))}",
         "dataset": f"{plan.dataset.name} {dataset_digest(plan)}",
-        "method": str(learning.finetuning_type),
+        "method": str(learning.method.finetuning_type),
         "seed": str(learning.seed),
-        "split seed": str(learning.split_seed),
+        "split seed": str(learning.data.split_seed),
         "batch, cutoff and held-out share": " ".join(str(value) for value in fixed),
     }
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
+from memory_models.settings import changed
 from tsplanner.planner.advice import with_rank
-from tsplanner.planner.plan import LearningSettings
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.tune.search.space import Space
 
 Proposer = Callable[[int], dict[str, Any]]
@@ -31,16 +31,16 @@ def axes(space: Space) -> dict[str, Any]:
 def parameters_for(learning: LearningSettings, names: Iterable[str]) -> dict[str, Any]:
     """Settings as Optuna's parameters."""
     values = {
-        "learning_rate": learning.learning_rate,
-        "num_train_epochs": learning.num_train_epochs,
-        "lora_rank": learning.lora_rank,
+        "learning_rate": learning.optimization.learning_rate,
+        "num_train_epochs": learning.optimization.num_train_epochs,
+        "lora_rank": learning.method.lora_rank,
     }
     return {key: values[key] for key in names}
 
 
 def learning_of(parameters: dict[str, Any], planned: LearningSettings) -> LearningSettings:
     """Optuna's parameters as settings; all else as planned."""
-    learning = replace(
+    learning = changed(
         planned,
         learning_rate=parameters["learning_rate"],
         num_train_epochs=parameters["num_train_epochs"],

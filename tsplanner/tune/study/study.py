@@ -15,7 +15,8 @@ from typing import Any
 
 from tsplanner import runs
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.plan import LearningSettings, Plan
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.tune.search.acquisition import next_point
 from tsplanner.tune.search.encoding import Places
 from tsplanner.tune.search.paired_eval import paired_difference, read_rows

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from tsplanner.planner.plan import LearningSettings
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.training.job import DIVERGED
 
 UNKNOWN_SHARE = 0.5

@@ -1,20 +1,27 @@
-"""``tsplanner plan --experiment``: a recorded run planned again, and its record beside the plan."""
+"""A recorded run planned again, and what it would need of each machine under its own trainer."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from memory_models.estimate import estimate_memory
-from memory_models.settings import Attention, Dtype, Optimizer
+from memory_models.settings import (
+    Attention,
+    BaseStorage,
+    BatchLayout,
+    Dtype,
+    Kernels,
+    Optimizer,
+    Sharding,
+)
 from memory_models.states.chatts_remote_code import as_released
 from memory_models.units import round_up
-from tsplanner.commands.views.screen import Screen, gib
-from tsplanner.planner.experiments.recorded import Experiment, experiment_names, read_experiment
+from tsplanner.planner.experiments.recorded import Experiment, read_experiment
 from tsplanner.planner.gather.requests import Subject, plan_request
-from tsplanner.planner.plan import HardwareSettings, training_settings
-from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import HardwareSettings, training_settings
 from tsplanner.planner.steps import Rounding
 
 BASE_WEIGHTS = "base weights"
@@ -45,20 +52,13 @@ class OnMachine:
 def experiment_subject(experiment: Experiment, given: Subject) -> Subject:
     """The run's settings, with what was typed in place of the record's."""
     described = given.machine is not None or given.gpus is not None or given.cpu
-    typed = {
-        field.name: value
-        for field in fields(Pins)
-        if (value := getattr(given.pins, field.name)) not in (None, False)
-    }
-    if given.pins.pinned_quantization:
-        typed["quantization"] = given.pins.quantization
     return replace(
         given,
         model=given.model or experiment.model,
         machine=given.machine if described else experiment.machines[0],
         rows=None if given.dataset else experiment.dataset_ref(),
         learning={**experiment.learning, **given.learning},
-        pins=replace(experiment.pins, **typed),
+        pins=experiment.pins.with_(**given.pins.values),
     )
 
 
@@ -80,27 +80,38 @@ def as_recorded(experiment: Experiment, request: PlanRequest) -> OnMachine:
     a quantised base in half precision, text padded to a multiple of 8.
     """
     pins = experiment.pins
+    half = pins.get("model_dtype", Dtype.FP16)
     hardware = HardwareSettings(
-        world_size=pins.world_size or 1,
-        micro_batch_size=pins.micro_batch_size or 1,
-        gradient_accumulation_steps=experiment.accumulation,
-        gradient_checkpointing=pins.gradient_checkpointing is not False,
-        attention=pins.attention or Attention.SDPA,
-        optimizer=Optimizer.ADAMW_TORCH,
-        model_dtype=pins.model_dtype or Dtype.FP16,
-        autocast=pins.model_dtype or Dtype.FP16,
-        quantization=pins.quantization,
-        zero_stage=pins.zero_stage or 0,
-        offload_optimizer=bool(pins.offload_optimizer),
-        offload_param=bool(pins.offload_param),
+        batch=BatchLayout(
+            micro_batch_size=pins.get("micro_batch_size", 1),
+            gradient_accumulation_steps=experiment.accumulation,
+            gradient_checkpointing=pins.get("gradient_checkpointing", True),
+        ),
+        base=BaseStorage(
+            model_dtype=half,
+            autocast=half,
+            quantization=pins.get("quantization"),
+            upcast_unquantized=False,
+        ),
+        kernels=Kernels(
+            attention=pins.get("attention", Attention.SDPA), optimizer=Optimizer.ADAMW_TORCH
+        ),
+        sharding=Sharding(
+            world_size=pins.get("world_size", 1),
+            zero_stage=pins.get("zero_stage", 0),
+            offload_optimizer=pins.get("offload_optimizer", False),
+            offload_param=pins.get("offload_param", False),
+        ),
     )
-    length = round_up(request.dataset.sequence_length(hardware.micro_batch_size), PAD_MULTIPLE)
+    length = round_up(
+        request.dataset.sequence_length(hardware.batch.micro_batch_size), PAD_MULTIPLE
+    )
     patches = request.dataset.series_patches(length)
     settings = training_settings(experiment.settings, hardware, length, patches)
     device = min(request.machine.devices, key=lambda found: found.free_bytes)
     memory = estimate_memory(
         as_released(request.architecture),
-        replace(settings, upcast_unquantized=False),
+        settings,
         device,
         request.calibration,
         replay=True,
@@ -150,74 +161,3 @@ class ExperimentRecord:
             "machines": [asdict(row) for row in self.machines],
             "notes": list(found.notes),
         }
-
-
-def print_record(record: ExperimentRecord | None) -> None:
-    """The record, if it is one that was planned, beside what its figures and machines allow."""
-    if record is None:
-        return
-    screen = Screen()
-    screen.line()
-    lines = experiment_lines(record.experiment, record.machines)
-    for number, (words, style) in enumerate(lines):
-        screen.line(f"  {'' if number else 'Record':<9}{words}", style)
-
-
-def experiment_lines(experiment: Experiment, machines: list[OnMachine]) -> list[tuple[str, str]]:
-    """(words, style): figures of the record, whether they agree, each machine, each note."""
-    found, settings = experiment.recorded, experiment.settings
-    loss = "" if found.mean_train_loss is None else f", mean loss {found.mean_train_loss}"
-    lines = [
-        (
-            f"{experiment.record}: {found.total_steps} steps of {found.seconds_per_step} s, "
-            f"{found.samples_per_second} samples/s{loss}",
-            "bold",
-        )
-    ]
-    steps = experiment.total_steps(found.rounding)
-    slow, fast = experiment.samples_per_second()
-    lines += [
-        _agreement(
-            f"{steps} steps: {experiment.dataset.rows_kept} rows, "
-            f"{settings.effective_batch_size} a step, {settings.num_train_epochs} epochs, "
-            f"{TRAINERS[found.rounding]}",
-            experiment.steps_agree,
-        ),
-        _agreement(
-            f"{slow:.4f} to {fast:.4f} samples/s: {experiment.dataset.rows_kept} rows x "
-            f"{settings.num_train_epochs} epochs in {found.total_steps} x "
-            f"{found.seconds_per_step} s",
-            experiment.speed_agrees,
-        ),
-    ]
-    lines += [_on_machine(found_on) for found_on in machines]
-    return lines + [(f"! {note}", "yellow") for note in experiment.notes]
-
-
-def _agreement(words: str, agrees: bool) -> tuple[str, str]:
-    if agrees:
-        return f"✔ {words}", "green"
-    return f"✘ {words}: the record disagrees", "red"
-
-
-def _on_machine(found: OnMachine) -> tuple[str, str]:
-    word = "works" if found.fits else "cannot work"
-    if found.fits and found.upper_bytes > found.free_bytes:
-        word = "may work, tight,"
-    return (
-        f"{'✔' if found.fits else '✘'} {word} on {found.machine}: its trainer needs "
-        f"{gib(found.needs_bytes)} GiB a card (95 %: {gib(found.upper_bytes)}), "
-        f"{gib(found.free_bytes)} are free",
-        "green" if found.fits else "red",
-    )
-
-
-def experiment_list() -> list[str]:
-    """A line for every recorded run."""
-    rows = [(name, read_experiment(name)) for name in experiment_names()]
-    width = max(len(name) for name, _ in rows)
-    return [
-        f"{name:<{width}}  {found.recorded.total_steps:>4} steps  "
-        f"{found.recorded.samples_per_second:.3f} samples/s  {found.record}"
-        for name, found in rows
-    ]

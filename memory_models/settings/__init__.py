@@ -1,0 +1,52 @@
+"""How a model is trained, as far as bytes go: small records, composed.
+
+Field names are the keys of ``tsplanner estimate``.
+"""
+
+from memory_models.settings.choices import (
+    ALL_LINEAR,
+    Attention,
+    DecoderKernels,
+    Dtype,
+    FinetuningType,
+    LossKernel,
+    Optimizer,
+    Quantization,
+)
+from memory_models.settings.flat import changed, field_types, flat, from_flat, paths
+from memory_models.settings.records import BaseStorage, BatchLayout, Kernels, Method, Sharding
+from memory_models.settings.training import (
+    Arithmetic,
+    HeadSettings,
+    LayerSettings,
+    StateSettings,
+    TrainingSettings,
+    effective_settings,
+)
+
+__all__ = [
+    "ALL_LINEAR",
+    "Arithmetic",
+    "Attention",
+    "BaseStorage",
+    "BatchLayout",
+    "DecoderKernels",
+    "Dtype",
+    "FinetuningType",
+    "HeadSettings",
+    "Kernels",
+    "LayerSettings",
+    "LossKernel",
+    "Method",
+    "Optimizer",
+    "Quantization",
+    "Sharding",
+    "StateSettings",
+    "TrainingSettings",
+    "changed",
+    "effective_settings",
+    "field_types",
+    "flat",
+    "from_flat",
+    "paths",
+]

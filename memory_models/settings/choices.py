@@ -1,0 +1,82 @@
+"""The closed choices that training settings are made of."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+ALL_LINEAR = "all-linear"
+"""Every linear of the decoder takes an adapter."""
+
+
+class FinetuningType(StrEnum):
+    """What is trained. QLoRA is ``lora`` on a base with ``quantization``."""
+
+    LORA = "lora"
+    DORA = "dora"
+    RSLORA = "rslora"
+    ADALORA = "adalora"
+    FULL = "full"
+    FREEZE = "freeze"
+
+    @property
+    def uses_adapter(self) -> bool:
+        """The base is frozen and an adapter is trained."""
+        return self not in (FinetuningType.FULL, FinetuningType.FREEZE)
+
+
+class Dtype(StrEnum):
+    """Storage type of a tensor."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class Quantization(StrEnum):
+    """Storage of the frozen base's matrices (bitsandbytes)."""
+
+    INT8 = "int8"
+    NF4 = "nf4"
+    NF4_DQ = "nf4-dq"
+    """NF4 with its constants quantised too (double quantisation)."""
+
+
+class Attention(StrEnum):
+    """Attention kernel, by transformers' names."""
+
+    EAGER = "eager"
+    SDPA = "sdpa"
+    FLASH_ATTENTION_2 = "flash_attention_2"
+
+
+class LossKernel(StrEnum):
+    """``plain`` keeps all logits; ``fused`` computes head and loss in chunks of rows."""
+
+    PLAIN = "plain"
+    FUSED = "fused"
+
+
+class Optimizer(StrEnum):
+    """Hugging Face's ``optim`` names."""
+
+    ADAMW_TORCH = "adamw_torch"
+    ADAMW_TORCH_FUSED = "adamw_torch_fused"
+    ADAMW_BNB_8BIT = "adamw_bnb_8bit"
+    PAGED_ADAMW_8BIT = "paged_adamw_8bit"
+    PAGED_ADAMW_32BIT = "paged_adamw_32bit"
+    ADAFACTOR = "adafactor"
+    SGD = "sgd"
+
+
+class DecoderKernels(StrEnum):
+    """How the norms, gated products and adapters of a decoder layer run."""
+
+    REFERENCE = "reference"
+    """As transformers and PEFT have them."""
+    FUSED = "fused"
+    """With fewer kernels and fewer kept tensors (our worker's)."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> DecoderKernels | None:
+        """Version 0.1 wrote ``lean`` for the fused kernels."""
+        return cls.FUSED if value == "lean" else None

@@ -1,0 +1,111 @@
+"""Composed settings by the names of their fields, whichever record a field stands in.
+
+Flags, cases of ``estimate`` and plans of version 1 name fields without their records. Field names
+are therefore unique within a composed record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
+from typing import Any, TypeVar, get_type_hints
+
+Composed = TypeVar("Composed")
+
+RENAMED = {"kernels": "decoder_kernels", "packed_ranks": "adapter_ranks"}
+"""Names of version 0.1 that stand for another field now."""
+
+
+@cache
+def paths(kind: type) -> Mapping[str, tuple[str, ...]]:
+    """Where each field of a composed record stands: its name to the names on the way to it."""
+    return dict(_paths(kind))
+
+
+def _paths(kind: type) -> Iterator[tuple[str, tuple[str, ...]]]:
+    hints = get_type_hints(kind)
+    for item in fields(kind):
+        part = hints[item.name]
+        if isinstance(part, type) and is_dataclass(part):
+            yield from ((name, (item.name, *path)) for name, path in paths(part).items())
+        else:
+            yield item.name, (item.name,)
+
+
+def field_types(kind: type) -> dict[str, Any]:
+    """The type of each field of a composed record, by its name."""
+    found: dict[str, Any] = {}
+    for name, path in paths(kind).items():
+        owner = kind
+        for step in path[:-1]:
+            owner = get_type_hints(owner)[step]
+        found[name] = get_type_hints(owner)[name]
+    return found
+
+
+def from_flat(kind: type[Composed], **values: object) -> Composed:
+    """A composed record from the values of its fields; what is left out has its default.
+
+    Raises:
+        TypeError: a name is no field of the record.
+        ValueError: values that exclude each other.
+    """
+    return _built(kind, _nested(kind, values))
+
+
+def changed(record: Composed, **values: object) -> Composed:
+    """A copy of a composed record with other values for some of its fields.
+
+    Raises:
+        TypeError: a name is no field of the record.
+        ValueError: values that exclude each other.
+    """
+    return _replaced(record, _nested(type(record), values))
+
+
+def flat(record: object) -> dict[str, Any]:
+    """The values of a composed record by the names of its fields."""
+    found = {}
+    kind: Any = type(record)
+    for name, path in paths(kind).items():
+        value: Any = record
+        for step in path:
+            value = getattr(value, step)
+        found[name] = value
+    return found
+
+
+def _nested(kind: type, values: Mapping[str, object]) -> dict[str, Any]:
+    known, tree = paths(kind), {}  # type: ignore[var-annotated]
+    for given, value in values.items():
+        name = given if given in known else RENAMED.get(given, given)
+        if name not in known:
+            raise TypeError(f"{kind.__name__} has no field {given}")
+        branch = tree
+        for step in known[name][:-1]:
+            branch = branch.setdefault(step, {})
+        branch[name] = value
+    return tree
+
+
+def _built(kind: type[Composed], tree: Mapping[str, Any]) -> Composed:
+    hints = get_type_hints(kind)
+    return kind(
+        **{
+            name: _built(hints[name], value) if _is_branch(hints[name], value) else value
+            for name, value in tree.items()
+        }
+    )
+
+
+def _replaced(record: Composed, tree: Mapping[str, Any]) -> Composed:
+    found = {}
+    for name, value in tree.items():
+        own = getattr(record, name)
+        found[name] = _replaced(own, value) if is_dataclass(own) else value
+    return replace(record, **found)  # type: ignore[type-var]
+
+
+def _is_branch(kind: Any, value: object) -> bool:
+    return isinstance(value, dict) and isinstance(kind, type) and is_dataclass(kind)

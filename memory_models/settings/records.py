@@ -1,0 +1,203 @@
+"""The small records that training settings and hardware settings are composed of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memory_models.settings.choices import (
+    ALL_LINEAR,
+    Attention,
+    DecoderKernels,
+    Dtype,
+    FinetuningType,
+    LossKernel,
+    Optimizer,
+    Quantization,
+)
+
+
+def at_least_one(record: object, *names: str) -> None:
+    """Refuse a field below 1.
+
+    Raises:
+        ValueError: names the field and its value.
+    """
+    for name in names:
+        if getattr(record, name) < 1:
+            raise ValueError(f"{name} must be at least 1, not {getattr(record, name)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """What is trained: an adapter and its shape, the last layers, or everything."""
+
+    finetuning_type: FinetuningType = FinetuningType.LORA
+    lora_rank: int = 8
+    """Rank of every adapter; AdaLoRA's target rank."""
+    lora_alpha: float | None = None
+    """None: twice the rank. It changes no bytes."""
+    lora_dropout: float = 0.0
+    lora_target: tuple[str, ...] | str = ALL_LINEAR
+    """Module names, or ``all-linear``."""
+    adalora_init_rank: int | None = None
+    """Rank AdaLoRA starts with; None: 1.5 times ``lora_rank``."""
+    freeze_trainable_layers: int = 2
+    """Last decoder layers that the ``freeze`` method trains."""
+    adapter_ranks: tuple[int, ...] = ()
+    """multi-LoRA: LoRA ranks of the trials that share the base; empty: one run by ``lora_rank``."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no run can have."""
+        at_least_one(self, "lora_rank", "freeze_trainable_layers")
+        if not 0 <= self.lora_dropout < 1:
+            raise ValueError(f"lora_dropout must be in [0, 1), not {self.lora_dropout}")
+        if self.adalora_init_rank is not None and self.adalora_init_rank < self.lora_rank:
+            raise ValueError(
+                f"adalora_init_rank {self.adalora_init_rank} is below "
+                f"the target rank lora_rank {self.lora_rank}"
+            )
+        if self.adapter_ranks and min(self.adapter_ranks) < 1:
+            raise ValueError(f"adapter_ranks must be at least 1, not {min(self.adapter_ranks)}")
+
+    @property
+    def uses_adapter(self) -> bool:
+        """The base is frozen and an adapter is trained."""
+        return self.finetuning_type.uses_adapter
+
+    @property
+    def trains_base(self) -> bool:
+        """Weights of the decoder layers get gradients themselves."""
+        return not self.uses_adapter
+
+    @property
+    def trains_everything(self) -> bool:
+        """Embedding and head get gradients too."""
+        return self.finetuning_type is FinetuningType.FULL
+
+    @property
+    def is_adalora(self) -> bool:
+        """AdaLoRA: the rank of each adapter is reallocated while it trains."""
+        return self.finetuning_type is FinetuningType.ADALORA
+
+    @property
+    def alpha(self) -> float:
+        """LoRA's scale numerator."""
+        return 2.0 * self.lora_rank if self.lora_alpha is None else self.lora_alpha
+
+    @property
+    def adapter_rank(self) -> int:
+        """LoRA rank of the adapter's matrices in memory."""
+        if self.is_adalora:
+            return self.adalora_init_rank or max(self.lora_rank, int(1.5 * self.lora_rank))
+        return self.lora_rank
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """LoRA rank of each adapter on a linear."""
+        return self.adapter_ranks or (self.adapter_rank,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseStorage:
+    """How the base's weights are kept and multiplied."""
+
+    model_dtype: Dtype = Dtype.BF16
+    """Dtype of the weights as loaded."""
+    autocast: Dtype | None = Dtype.BF16
+    """Dtype of ``torch.autocast``; None: no mixed precision."""
+    quantization: Quantization | None = None
+    upcast_unquantized: bool = True
+    """What bitsandbytes leaves alone of a quantised base is in fp32; LLaMA-Factory keeps it."""
+
+    @property
+    def has_4bit(self) -> bool:
+        """The base's matrices are NF4."""
+        return self.quantization in (Quantization.NF4, Quantization.NF4_DQ)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernels:
+    """Which implementation of each part of a step runs."""
+
+    attention: Attention = Attention.SDPA
+    loss_kernel: LossKernel = LossKernel.PLAIN
+    optimizer: Optimizer = Optimizer.ADAMW_TORCH_FUSED
+    decoder_kernels: DecoderKernels = DecoderKernels.REFERENCE
+    expandable_segments: bool = False
+    """PyTorch's allocator grows its segments instead of taking new ones (our worker's setting)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharding:
+    """How several processes share the model."""
+
+    world_size: int = 1
+    zero_stage: int = 0
+    offload_optimizer: bool = False
+    offload_param: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that no run can have."""
+        at_least_one(self, "world_size")
+        if self.zero_stage not in (0, 1, 2, 3):
+            raise ValueError(f"zero_stage must be 0, 1, 2 or 3, not {self.zero_stage}")
+        if self.offload_param and self.zero_stage != 3:
+            raise ValueError("offload_param needs zero_stage 3")
+        if self.offload_optimizer and self.zero_stage == 0:
+            raise ValueError("offload_optimizer needs zero_stage 1, 2 or 3")
+
+    @property
+    def kind(self) -> str:
+        """What several processes run under, or one with ZeRO: a key of the calibration's tables."""
+        if self.zero_stage == 0:
+            return "ddp" if self.world_size > 1 else "alone"
+        return "zero-3" if self.zero_stage == 3 else "zero"
+
+    @property
+    def one_dtype(self) -> bool:
+        """Every parameter has one dtype: DeepSpeed casts adapters and what nf4 leaves alone.
+
+        Source: deepspeed runtime/engine.py (``_cast_module_mixed_precision``).
+        """
+        return self.zero_stage > 0
+
+    @property
+    def shards_gradients(self) -> bool:
+        """A gradient leaves its parameter as soon as it is there (ZeRO-2 and 3)."""
+        return self.zero_stage >= 2
+
+    @property
+    def gathers(self) -> bool:
+        """ZeRO-3 gathers parameters that are elsewhere: on other ranks or on the host."""
+        return self.zero_stage == 3 and (self.world_size > 1 or self.offload_param)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLayout:
+    """How the rows of an effective batch go through the model."""
+
+    micro_batch_size: int = 1
+    """Sequences of one pass; multi-LoRA: of each trial."""
+    gradient_accumulation_steps: int = 1
+    gradient_checkpointing: bool = True
+    checkpointed_layers: int | None = None
+    """Only this number of decoder layers is checkpointed, the first ones; None: all of them."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no run can have."""
+        at_least_one(self, "micro_batch_size", "gradient_accumulation_steps")
+        layers = self.checkpointed_layers
+        if layers is None:
+            return
+        if not self.gradient_checkpointing:
+            raise ValueError(f"checkpointed_layers {layers} needs gradient_checkpointing")
+        if layers < 1:
+            raise ValueError(
+                f"checkpointed_layers must be at least 1, not {layers}: "
+                "for none, turn gradient_checkpointing off"
+            )
+
+    @property
+    def accumulates(self) -> bool:
+        """A step has more than one micro-batch."""
+        return self.gradient_accumulation_steps > 1

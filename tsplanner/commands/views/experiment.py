@@ -1,0 +1,78 @@
+"""What a person sees of a recorded run: figures, whether they agree, machines, notes."""
+
+from __future__ import annotations
+
+from tsplanner.commands.views.screen import Screen, gib
+from tsplanner.planner.experiments.recorded import Experiment, experiment_names, read_experiment
+from tsplanner.planner.experiments.replayed import TRAINERS, ExperimentRecord, OnMachine
+
+
+def print_record(record: ExperimentRecord | None) -> None:
+    """The record, if it is one that was planned, beside what its figures and machines allow."""
+    if record is None:
+        return
+    screen = Screen()
+    screen.line()
+    lines = experiment_lines(record.experiment, record.machines)
+    for number, (words, style) in enumerate(lines):
+        screen.line(f"  {'' if number else 'Record':<9}{words}", style)
+
+
+def experiment_lines(experiment: Experiment, machines: list[OnMachine]) -> list[tuple[str, str]]:
+    """(words, style): figures of the record, whether they agree, each machine, each note."""
+    found, optimization = experiment.recorded, experiment.settings.optimization
+    loss = "" if found.mean_train_loss is None else f", mean loss {found.mean_train_loss}"
+    lines = [
+        (
+            f"{experiment.record}: {found.total_steps} steps of {found.seconds_per_step} s, "
+            f"{found.samples_per_second} samples/s{loss}",
+            "bold",
+        )
+    ]
+    steps = experiment.total_steps(found.rounding)
+    slow, fast = experiment.samples_per_second()
+    lines += [
+        _agreement(
+            f"{steps} steps: {experiment.dataset.rows_kept} rows, "
+            f"{optimization.effective_batch_size} a step, {optimization.num_train_epochs} epochs, "
+            f"{TRAINERS[found.rounding]}",
+            experiment.steps_agree,
+        ),
+        _agreement(
+            f"{slow:.4f} to {fast:.4f} samples/s: {experiment.dataset.rows_kept} rows x "
+            f"{optimization.num_train_epochs} epochs in {found.total_steps} x "
+            f"{found.seconds_per_step} s",
+            experiment.speed_agrees,
+        ),
+    ]
+    lines += [_on_machine(found_on) for found_on in machines]
+    return lines + [(f"! {note}", "yellow") for note in experiment.notes]
+
+
+def _agreement(words: str, agrees: bool) -> tuple[str, str]:
+    if agrees:
+        return f"✔ {words}", "green"
+    return f"✘ {words}: the record disagrees", "red"
+
+
+def _on_machine(found: OnMachine) -> tuple[str, str]:
+    word = "works" if found.fits else "cannot work"
+    if found.fits and found.upper_bytes > found.free_bytes:
+        word = "may work, tight,"
+    return (
+        f"{'✔' if found.fits else '✘'} {word} on {found.machine}: its trainer needs "
+        f"{gib(found.needs_bytes)} GiB a card (95 %: {gib(found.upper_bytes)}), "
+        f"{gib(found.free_bytes)} are free",
+        "green" if found.fits else "red",
+    )
+
+
+def experiment_list() -> list[str]:
+    """A line for every recorded run."""
+    rows = [(name, read_experiment(name)) for name in experiment_names()]
+    width = max(len(name) for name, _ in rows)
+    return [
+        f"{name:<{width}}  {found.recorded.total_steps:>4} steps  "
+        f"{found.recorded.samples_per_second:.3f} samples/s  {found.record}"
+        for name, found in rows
+    ]

@@ -1,0 +1,81 @@
+"""Values that a person wrote in a file, checked against the types of a record's fields."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Union, get_args, get_origin
+
+from memory_models.settings import ALL_LINEAR, field_types
+from memory_models.settings.flat import RENAMED
+from tsplanner.errors import UsageError, did_you_mean
+
+LARGEST = 10**12
+"""Above every number that a run can have; keeps products finite."""
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
+
+
+def typed_values(kind: type, given: Mapping[str, object]) -> dict[str, Any]:
+    """The values of some fields of a composed record, each in the type of its field.
+
+    Raises:
+        UsageError: names the first field that is unknown or whose value has another type.
+    """
+    known = field_types(kind)
+    found = {}
+    for key, value in given.items():
+        name = _name(key, known)
+        found[name] = typed_value(key, known[name], value)
+    return found
+
+
+def _name(key: str, known: Mapping[str, Any]) -> str:
+    name = key if key in known else RENAMED.get(key, key)
+    if name not in known:
+        raise UsageError(f'unknown key "{key}".{did_you_mean(key, known)}')
+    return name
+
+
+def typed_value(key: str, kind: Any, value: object) -> Any:
+    """``value`` in the type ``kind``.
+
+    Raises:
+        UsageError: names the key, what it takes and what was given.
+    """
+    import msgspec
+
+    if key == "lora_target" and isinstance(value, str) and value != ALL_LINEAR:
+        value = [value]
+    try:
+        found = msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        raise UsageError(_refusal(key, kind, value)) from None
+    if key == "lora_target" and not found:
+        raise UsageError(_refusal(key, kind, value))
+    if isinstance(found, int) and not isinstance(found, bool) and abs(found) > LARGEST:
+        raise UsageError(f"{key} must be at most {LARGEST}")
+    return found
+
+
+def _refusal(key: str, kind: Any, value: object) -> str:
+    """Why a value is refused, in words."""
+    wanted = members(kind)
+    if value is None:
+        return f"{key} must not be null; leave it out for the default"
+    for member in wanted:
+        if isinstance(member, type) and issubclass(member, StrEnum):
+            names = [str(each) for each in member]
+            hint = did_you_mean(str(value), names)
+            return f"{key} must be one of {', '.join(names)}, not {value!r}.{hint}"
+    if key == "lora_target":
+        return f"lora_target must be a list of module names or {ALL_LINEAR}, not {value!r}"
+    words = WORDS.get(wanted[0], "a string")
+    return f"{key} must be {words}, not {value!r:.80}"
+
+
+def members(kind: Any) -> tuple[Any, ...]:
+    """The types that a field takes, None aside."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return tuple(member for member in get_args(kind) if member is not type(None))
+    return (kind,)
