@@ -5,7 +5,7 @@
     python benchmarks/accuracy/memory.py --worst 20         also the cases that miss most
     python benchmarks/accuracy/memory.py --fit              margins to put into Calibration
 
-One GPU; several ranks: sharded_accuracy.py.
+One GPU; several processes: benchmarks/accuracy/sharded.py.
 For each model family the margins are fitted on all other families and judged on this one. Held-out
 cases are judged with the margins that ship. Verdicts: a card is big enough if the process fitted
 into it uncapped, too small if its tensors alone did not; between the two only a run under a cap of
@@ -62,6 +62,12 @@ class Row:
     """Reserved bytes as the simulated allocator has them."""
     scale: int
     """Bytes that margins are shares of."""
+
+
+def measured_files(*, held_out: bool = False) -> list[Path]:
+    """Files with cases of one GPU: the held-out ones, or all others."""
+    found = sorted(FOLDER.glob("memory_*.json"))
+    return [path for path in found if path.name.startswith("memory_held_out_") == held_out]
 
 
 def rows(paths: list[Path]) -> list[Row]:
@@ -246,8 +252,7 @@ def main() -> None:
     parser.add_argument("--fit", action="store_true")
     parser.add_argument("--held-out", action="store_true")
     options = parser.parse_args()
-    pattern = "held_out_*.json" if options.held_out else "memory_*.json"
-    paths = options.files or sorted(FOLDER.glob(pattern))
+    paths = options.files or measured_files(held_out=options.held_out)
     found = rows(paths)
     if not found:
         raise SystemExit(f"No measured cases in {FOLDER}.")

@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--left-out", action="store_true")
     parser.add_argument("--each", action="store_true")
     options = parser.parse_args()
-    pattern = "held_out_h200x*.json" if options.held_out else "memory_*_sharded_*.json"
+    pattern = "sharded_held_out_*.json" if options.held_out else "sharded_[0-9]*.json"
     found = rows(options.files or sorted(FOLDER.glob(pattern)))
     if not found:
         raise SystemExit(f"No measured cases in {FOLDER}.")

@@ -33,7 +33,7 @@ from tsplanner.throughput.rates import MEASURED, Efficiency, rates_of
 from tsplanner.throughput.step_time import StepTime, step_time
 
 FOLDER = Path(__file__).parents[1] / "data" / "measurements"
-CALIBRATION = ("steps_h200*.json", "memory_h200_2*.json")
+CALIBRATION = ("steps_h200_2*.json", "memory_h200_2*.json")
 JUDGED = "regret_h200*.json"
 RANKS = "steps_h200x2_2026-11-23.json"
 RANKS_HELD_OUT = "steps_held_out_h200x2_2026-11-23.json"

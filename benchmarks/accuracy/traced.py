@@ -16,6 +16,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.accuracy.memory import measured_files
 from memory_models.estimate import estimate_memory
 from memory_models.units import MIB
 from tsplanner.commands.estimate_trace import TracedCase, read_traced_case
@@ -24,7 +25,6 @@ from tsplanner.planner.gather.cases import read_case
 from tsplanner.tracing.client import trace_all
 from tsplanner.tracing.records import Outcome, Trace
 
-FOLDER = Path(__file__).parents[1] / "data" / "measurements"
 COUNT = 40
 FINDING = 0.01
 """Share by which a formula must be off the trace to be listed."""
@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=COUNT, help="0: all")
     parser.add_argument("--findings", type=Path)
     options = parser.parse_args()
-    entries = measured_entries(options.files or sorted(FOLDER.glob("memory_h200_*.json")))
+    entries = measured_entries(options.files or measured_files())
     if options.count:
         entries = spread(entries, options.count)
     cases, kept = [], []

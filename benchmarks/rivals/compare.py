@@ -5,7 +5,7 @@
 DIR is a virtual environment of pinned rivals, made if it is not there. Each rival answers all its
 cases in one process (``rivals_calls``). tsplanner's figures are those of ``accuracy.py``: margins
 fitted without the model's family. Prints a table; a run of all rivals over all measurements also
-writes measurements/rivals_<date>.json.
+writes measurements/rivals_cpu_<date>.json.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.memory import FOLDER, Row, left_out, quantile, rows
+from benchmarks.accuracy.memory import FOLDER, Row, left_out, measured_files, quantile, rows
 from benchmarks.rivals.calls.case import Case, Rival
 from benchmarks.rivals.calls.table import ABSENT, EXTRA_REQUIREMENTS, RIVALS
 from benchmarks.rivals.view import view
@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--date", default=datetime.date.today().isoformat())
     options = parser.parse_args()
     python = python_of(options.environment.resolve())
-    paths = options.files or sorted(FOLDER.glob("memory_h200_*.json"))
+    paths = options.files or measured_files()
     found = rows(paths)
     if not found:
         raise SystemExit(f"No measured cases in {FOLDER}.")
@@ -235,7 +235,7 @@ def main() -> None:
     for name, reason in ABSENT.items():
         print(f"not run: {name}: {reason}")
     if options.only == list(RIVALS) and not options.files:
-        target = FOLDER / f"rivals_{options.date}.json"
+        target = FOLDER / f"rivals_cpu_{options.date}.json"
         partial = target.with_suffix(".partial")
         partial.write_text(json.dumps(report, indent=1) + "\n")
         os.replace(partial, target)
