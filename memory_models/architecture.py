@@ -126,6 +126,100 @@ class TimeSeriesEncoder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionShape:
+    """Self-attention of one decoder layer."""
+
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    qk_norm: bool = False
+    """A norm over each query and key head (Qwen3, Gemma 3)."""
+    attn_logit_softcapping: float | None = None
+    sliding_window: int | None = None
+    """Positions that attention of ``sliding_layers`` layers sees; None: all."""
+    sliding_layers: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that no model has."""
+        _positive(self, "num_attention_heads")
+        if self.num_key_value_heads <= 0 or self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_attention_heads {self.num_attention_heads} is not a multiple of "
+                f"num_key_value_heads {self.num_key_value_heads}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MlpShape:
+    """MLP, or mixture of experts, of one decoder layer."""
+
+    intermediate_size: int
+    activation: Activation = Activation.SILU
+    num_experts_per_tok: int = 0
+    """Experts that run for one token; 0 for a dense model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormShape:
+    """The norms of one decoder layer, and the one before the head."""
+
+    kind: Norm = Norm.RMS
+    norm_width_per_layer: int
+    """Sum of the widths of all norms of one layer, q/k norms included; each holds one scale."""
+    norm_scales_in_fp32: bool = False
+    """The norm multiplies by its scale in fp32 (Gemma) instead of in the stream's dtype."""
+    norms_per_layer: int = 2
+    """Norms over the hidden size in one layer (4 in Gemma 2 and 3)."""
+    final_norm: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VocabularyShape:
+    """Embedding, output head and loss."""
+
+    vocab_size: int
+    tie_word_embeddings: bool
+    head_bias: bool = False
+    """The output head has a bias (Phi-2)."""
+    final_logit_softcapping: float | None = None
+    copies_logits: bool = False
+    """The loss reads a shifted fp32 copy of all logits (the released ChatTS-14B's own loss)."""
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that no model has."""
+        _positive(self, "vocab_size")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionShape:
+    """How positions enter the model."""
+
+    max_position_embeddings: int
+    learned_position_count: int = 0
+    """Elements of a learned position table (OPT)."""
+    rotary_buffer_count: int = 0
+    """Elements of non-persistent rotary caches that nothing shards or quantises (ChatTS-14B)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerShape:
+    """One decoder layer."""
+
+    linears: tuple[Linear, ...]
+    """Linears of the layer, in the order they run."""
+    dropouts_per_layer: int = 0
+    """Dropouts on the residual stream of the layer that are on in training (OPT: 2)."""
+    parallel_residual: bool = False
+    """Attention and MLP both read the layer's input (GPT-NeoX)."""
+
+
+def _positive(record: object, *names: str) -> None:
+    for name in names:
+        if getattr(record, name) <= 0:
+            raise ValueError(f"{name} must be positive, not {getattr(record, name)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
     """A decoder-only language model, with a time-series encoder or without."""
 
@@ -134,66 +228,28 @@ class Architecture:
     model_type: str
     """``model_type`` of config.json."""
     hidden_size: int
-    intermediate_size: int
     num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    vocab_size: int
-    max_position_embeddings: int
-    tie_word_embeddings: bool
-    block: tuple[Linear, ...]
-    """Linears of one decoder block, in the order they run."""
-    norm: Norm = Norm.RMS
-    norm_width_per_layer: int
-    """Sum of the widths of all norms of one block, q/k norms included; each holds one scale."""
-    norm_scales_in_fp32: bool = False
-    """The norm multiplies by its scale in fp32 (Gemma) instead of in the stream's dtype."""
-    dropouts_per_layer: int = 0
-    """Dropouts on the residual stream of one block that are on in training (OPT: 2)."""
-    norms_per_layer: int = 2
-    """Norms over the hidden size in one block (4 in Gemma 2 and 3)."""
-    parallel_residual: bool = False
-    """Attention and MLP both read the block's input (GPT-NeoX)."""
-    qk_norm: bool = False
-    """A norm over each query and key head (Qwen3, Gemma 3)."""
-    final_norm: bool = True
-    activation: Activation = Activation.SILU
-    learned_position_count: int = 0
-    """Elements of a learned position table (OPT)."""
-    head_bias: bool = False
-    """The output head has a bias (Phi-2)."""
-    num_experts_per_tok: int = 0
-    """Experts that run for one token; 0 for a dense model."""
-    final_logit_softcapping: float | None = None
-    attn_logit_softcapping: float | None = None
-    sliding_window: int | None = None
-    """Positions that attention of ``sliding_layers`` blocks sees; None: all."""
-    sliding_layers: int = 0
-    rotary_buffer_count: int = 0
-    """Elements of non-persistent rotary caches that nothing shards or quantises (ChatTS-14B)."""
-    copies_logits: bool = False
-    """The loss reads a shifted fp32 copy of all logits (the released ChatTS-14B's own loss)."""
+    attention: AttentionShape
+    mlp: MlpShape
+    norms: NormShape
+    vocabulary: VocabularyShape
+    positions: PositionShape
+    layer: LayerShape
     encoder: TimeSeriesEncoder | None = None
     extra_linears: tuple[Linear, ...] = field(default=())
-    """Projections outside the blocks (OPT-350m's project_in/out); counted, never targeted."""
+    """Projections outside the layers (OPT-350m's project_in/out); counted, never targeted."""
 
     def __post_init__(self) -> None:
         """Refuse shapes that no model has."""
-        for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
-        if self.num_key_value_heads <= 0 or self.num_attention_heads % self.num_key_value_heads:
-            raise ValueError(
-                f"num_attention_heads {self.num_attention_heads} is not a multiple of "
-                f"num_key_value_heads {self.num_key_value_heads}"
-            )
+        _positive(self, "hidden_size", "num_hidden_layers")
 
     def __hash__(self) -> int:
         """Of what tells models apart; caches ask for it all the time."""
-        return hash((self.name, self.hidden_size, self.num_hidden_layers, self.vocab_size))
+        return hash(
+            (self.name, self.hidden_size, self.num_hidden_layers, self.vocabulary.vocab_size)
+        )
 
     @property
     def target_names(self) -> tuple[str, ...]:
         """Names that ``lora_target`` may use, in block order."""
-        return tuple(dict.fromkeys(linear.name for linear in self.block))
+        return tuple(dict.fromkeys(linear.name for linear in self.layer.linears))

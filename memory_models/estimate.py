@@ -42,10 +42,10 @@ def check(
     Raises:
         ValueError: with the field, its value and the limit.
     """
-    if settings.sequence_length > architecture.max_position_embeddings:
+    if settings.sequence_length > architecture.positions.max_position_embeddings:
         raise ValueError(
             f"sequence_length {settings.sequence_length} is above the model's "
-            f"max_position_embeddings {architecture.max_position_embeddings}"
+            f"max_position_embeddings {architecture.positions.max_position_embeddings}"
         )
     _check_checkpointed_layers(architecture, settings)
     _check_dtypes(settings)
@@ -217,14 +217,14 @@ def _recipe_assumptions(
     ranks = settings.sharding.world_size
     if ranks > MEASURED_RANKS:
         yield f"{ranks} ranks: bytes outside the allocator measured on up to two"
-    if architecture.num_experts_per_tok:
+    if architecture.mlp.num_experts_per_tok:
         yield "mixture of experts: tokens spread evenly; not measured"
     if settings.base.quantization is Quantization.INT8:
         yield "int8: outlier columns not counted"
     if paged:
         yield f"{paged // MIB} MiB of paged optimizer states may move to the host"
-    released = as_released(architecture).rotary_buffer_count
-    if released and not architecture.rotary_buffer_count:
+    released = as_released(architecture).positions.rotary_buffer_count
+    if released and not architecture.positions.rotary_buffer_count:
         yield (
             "our own ChatTS code; the released remote code adds "
             f"{2 * released // MIB} MiB of rotary caches"

@@ -111,5 +111,5 @@ def traffic(architecture: Architecture, settings: TrainingSettings) -> Traffic:
         return Traffic(size + tail.bytes(n, 0), tensors + tail.tensors)
     rows = fused_rows(architecture, settings)
     chunks = ceil_div(n, max(1, rows))
-    loss = CHUNK_WRITES * 4 * architecture.vocab_size * n
+    loss = CHUNK_WRITES * 4 * architecture.vocabulary.vocab_size * n
     return Traffic(size + tail.bytes(n, 0) + loss, tensors + tail.tensors + CHUNK_TENSORS * chunks)

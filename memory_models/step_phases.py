@@ -186,13 +186,13 @@ def _passing(architecture: Architecture, tokens: int) -> int:
     Its input, its result, the norm's and the stream in between, in half precision. Without
     gathered parameters forward is no peak under checkpointing.
     """
-    return 2 * tokens * (architecture.intermediate_size + 3 * architecture.hidden_size)
+    return 2 * tokens * (architecture.mlp.intermediate_size + 3 * architecture.hidden_size)
 
 
 def _block_trained(architecture: Architecture, method: Method) -> int:
     """Trained elements inside the blocks."""
     outside = 0
     if method.trains_everything:
-        heads = 1 if architecture.tie_word_embeddings else 2
+        heads = 1 if architecture.vocabulary.tie_word_embeddings else 2
         outside = heads * embedding_parameters(architecture) + encoder_parameters(architecture)
     return trainable_parameters(architecture, method) - outside

@@ -160,11 +160,11 @@ def fits(dice: random.Random, case: dict[str, Any]) -> bool:
 def adapted(case: dict[str, Any]) -> dict[str, Any]:
     """Targets by the names that the family's linears have."""
     found = read_case({"model": case["model"]}, {}).architecture
-    names = {linear.name for linear in found.block}
+    names = {linear.name for linear in found.layer.linears}
     targets = case.get("lora_target")
     if isinstance(targets, list) and not set(targets) <= names:
         case["lora_target"] = [next(iter(sorted(n for n in names if "qkv" in n or "query" in n)))]
-    if found.num_experts_per_tok and targets == "all-linear":
+    if found.mlp.num_experts_per_tok and targets == "all-linear":
         case["lora_target"] = ["q_proj", "k_proj", "v_proj", "o_proj"]
     return case
 

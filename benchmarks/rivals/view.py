@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from benchmarks.accuracy.memory import Row
 from memory_models.architecture import Role
-from memory_models.settings import ALL_LINEAR, Dtype, FinetuningType, Quantization, TrainingSettings
+from memory_models.settings import (
+    ALL_LINEAR,
+    Dtype,
+    FinetuningType,
+    Quantization,
+    TrainingSettings,
+    flat,
+)
 from memory_models.states.weights import total_parameters
 from tsplanner.models.defaults import DEFAULTS
 from tsplanner.models.source import read_model
@@ -70,21 +77,21 @@ def view(row: Row) -> dict[str, object]:
     settings, architecture = row.case.settings, row.case.architecture
     config = read_model(str(row.given["model"])).config
     known = {key: value for key, value in config.items() if value is not None}
-    tied = {"tie_word_embeddings": architecture.tie_word_embeddings}
+    tied = {"tie_word_embeddings": architecture.vocabulary.tie_word_embeddings}
     kind, precision = kind_of(settings), precision_of(settings)
     scope, targets = targets_of(row)
     half = settings.base.autocast if precision == "mixed" else settings.base.model_dtype
-    roles = {linear.role for linear in architecture.block}
+    roles = {linear.role for linear in architecture.layer.linears}
     return {
         "name": architecture.name,
         "model_type": architecture.model_type,
         "config": {**DEFAULTS.get(architecture.model_type, {}), **known, **tied},
-        "shape": {key: getattr(architecture, key) for key in SHAPE},
+        "shape": {key: flat(architecture)[key] for key in SHAPE},
         "parameters": total_parameters(architecture),
-        "positions": architecture.max_position_embeddings,
+        "positions": architecture.positions.max_position_embeddings,
         "gated": bool(roles & {Role.GATE, Role.GATE_UP}),
         "encoder": architecture.encoder is not None,
-        "experts": architecture.num_experts_per_tok > 0,
+        "experts": architecture.mlp.num_experts_per_tok > 0,
         "kind": kind,
         "precision": precision,
         "recipe": f"{kind}/{precision}",

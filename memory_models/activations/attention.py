@@ -18,9 +18,9 @@ def attention(ops: LayerOps, normed: Value) -> Value:
     """From the normed stream to the output projection's result."""
     tape, shape = ops.tape, ops.shape
     query, key, value = _projections(ops, normed)
-    if shape.qk_norm:
+    if shape.attention.qk_norm:
         query, key = _head_norm(ops, query), _head_norm(ops, key)
-    if not shape.learned_position_count:
+    if not shape.positions.learned_position_count:
         turned = _rotary(ops, query), _rotary(ops, key)
         tape.drop(query, key)
         query, key = turned
@@ -37,13 +37,13 @@ def _projections(ops: LayerOps, normed: Value) -> tuple[Value, Value, Value]:
     tape, shape = ops.tape, ops.shape
     if Role.QKV in ops.linears:
         fused = linear(ops, ops.linears[Role.QKV], normed)
-        heads = (shape.num_attention_heads * shape.head_dim, 0, 0)
-        groups = (shape.num_key_value_heads * shape.head_dim, 0, 0)
+        heads = (shape.attention.num_attention_heads * shape.attention.head_dim, 0, 0)
+        groups = (shape.attention.num_key_value_heads * shape.attention.head_dim, 0, 0)
         views = tape.view(fused, heads), tape.view(fused, groups), tape.view(fused, groups)
         tape.drop(fused)
         return views
     query = linear(ops, ops.linears[Role.QUERY], normed)
-    if shape.learned_position_count:  # OPT scales the query at once
+    if shape.positions.learned_position_count:  # OPT scales the query at once
         query = ops.copy(query)
     key = linear(ops, ops.linears[Role.KEY], normed)
     return query, key, linear(ops, ops.linears[Role.VALUE], normed)
@@ -95,7 +95,7 @@ def _fused(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
     Source: FlashAttention (arXiv 2205.14135).
     """
     tape, operand = ops.tape, ops.flow.operand
-    heads, size = ops.shape.num_attention_heads, ops.shape.head_dim
+    heads, size = ops.shape.attention.num_attention_heads, ops.shape.attention.head_dim
     beside = [tape.new((heads, 0, 0), FP32, needs=False)]
     if ops.masked:
         beside.append(tape.new((0, 0, 1), operand, needs=False))
@@ -116,7 +116,7 @@ def _fused(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
 def _math(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
     """Plain products in fp32: scaled query and repeated, scaled key; softmax of the scores."""
     tape = ops.tape
-    width, scores = query.elements, (0, 0, ops.shape.num_attention_heads)
+    width, scores = query.elements, (0, 0, ops.shape.attention.num_attention_heads)
     scaled = tape.op((query,), width, FP32)
     repeated = [tape.op((item,), width, FP32) for item in (key, value)]
     turned = tape.op((repeated[0],), width, FP32)
@@ -147,10 +147,10 @@ def _eager(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
 def _scores(ops: LayerOps, query: Value, key: Value, given: int) -> Value:
     """Scores [B, H, S, S]: product, scale, mask, fp32 softmax, back to ``given`` bytes."""
     tape, operand = ops.tape, ops.flow.operand
-    scores = (0, 0, ops.shape.num_attention_heads)
+    scores = (0, 0, ops.shape.attention.num_attention_heads)
     raw = tape.op((query, key), scores, operand, saves=(query, key))
     scaled = ops.copy(raw)
-    if ops.shape.attn_logit_softcapping:
+    if ops.shape.attention.attn_logit_softcapping:
         ratio = ops.copy(scaled)
         curved = tape.op((ratio,), scores, operand, saves=(None,))
         tape.drop(ratio)

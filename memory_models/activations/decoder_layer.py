@@ -67,7 +67,7 @@ class Program(LayerOps):
     def run(self, stream: Value) -> Value:
         """The block: stream in, stream out."""
         tape = self.tape
-        if self.shape.parallel_residual:
+        if self.shape.layer.parallel_residual:
             return self._parallel(stream)
         attended = self._branch_end(self._attention(stream))
         middle = self.add(stream, attended)
@@ -99,9 +99,9 @@ class Program(LayerOps):
 
     def _branch_end(self, value: Value) -> Value:
         """A branch before it joins the stream: a norm more (Gemma), a dropout (OPT)."""
-        if self.shape.norms_per_layer == 4:
+        if self.shape.norms.norms_per_layer == 4:
             end = norm(self, value)
-        elif self.shape.dropouts_per_layer:
+        elif self.shape.layer.dropouts_per_layer:
             end = self.dropout(value)
         else:
             return value

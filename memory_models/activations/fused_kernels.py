@@ -18,7 +18,7 @@ HALF = 2
 def fused_norm(ops: Ops, value: Value) -> bool:
     """Whether this norm runs as one kernel: RMSNorm whose weight has the stream's dtype."""
     weight_bytes = FP32 if ops.upcast else ops.stored
-    plain = ops.shape.norm is Norm.RMS and not ops.shape.norm_scales_in_fp32
+    plain = ops.shape.norms.kind is Norm.RMS and not ops.shape.norms.norm_scales_in_fp32
     return ops.fused and plain and value.bytes == weight_bytes
 
 
@@ -29,7 +29,7 @@ def row_norm(ops: Ops, value: Value) -> Value:
 
 def fused_product(ops: Ops) -> bool:
     """Whether gate and up are joined by one op: silu, and a linear each."""
-    silu = ops.shape.activation is Activation.SILU
+    silu = ops.shape.mlp.activation is Activation.SILU
     return ops.fused and silu and Role.GATE in ops.linears
 
 

@@ -50,10 +50,10 @@ def masked_layers(architecture: Architecture, settings: TrainingSettings) -> int
 
     Source: transformers masking_utils.py (``_ignore_causal_mask_sdpa``).
     """
-    window = architecture.sliding_window
+    window = architecture.attention.sliding_window
     if window is None or settings.sequence_length < window:
         return 0
-    return architecture.sliding_layers
+    return architecture.attention.sliding_layers
 
 
 def masked_above(architecture: Architecture, settings: TrainingSettings) -> int:
@@ -71,7 +71,9 @@ def mask_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
     cells = settings.scores
     windowed = masked_layers(architecture, settings)
     if settings.kernels.attention is Attention.EAGER:
-        kinds = 2 if 0 < architecture.sliding_layers < architecture.num_hidden_layers else 1
+        kinds = (
+            2 if 0 < architecture.attention.sliding_layers < architecture.num_hidden_layers else 1
+        )
         return kinds * cells * precision(settings.arithmetic).residual
     return cells if windowed and settings.kernels.attention is Attention.SDPA else 0
 

@@ -32,7 +32,7 @@ def tail_memory(architecture: Architecture, settings: HeadSettings) -> TailMemor
     tail = Tail(architecture, settings)
     loss = tail.run()
     forward = moments(tail.tape.levels)
-    accumulates = settings.accumulates and not architecture.tie_word_embeddings
+    accumulates = settings.accumulates and not architecture.vocabulary.tie_word_embeddings
     backward = tail.tape.backward(loss, accumulates=accumulates, recomputed=False)
     return TailMemory(forward=forward, backward=moments(backward))
 
@@ -55,20 +55,20 @@ class Tail(Ops):
         """From the last block's output to the loss."""
         tape, shape = self.tape, self.shape
         stream = tape.new((shape.hidden_size, 0, 0), self.flow.residual)
-        hidden = norm(self, stream) if shape.final_norm else tape.view(stream)
+        hidden = norm(self, stream) if shape.norms.final_norm else tape.view(stream)
         tape.drop(stream)
         fused = self.settings.loss_kernel is LossKernel.FUSED
         return self._fused(hidden) if fused else self._plain(hidden)
 
     def _plain(self, hidden: Value) -> Value:
         """All logits, in fp32 for the loss; the caller drops them before backward."""
-        tape, shape, width = self.tape, self.shape, (self.shape.vocab_size, 0, 0)
+        tape, shape, width = self.tape, self.shape, (self.shape.vocabulary.vocab_size, 0, 0)
         operand = self.flow.operand if self.autocast else self.head_bytes
         source = self.cast(hidden, operand)
         self.head_node = len(tape.nodes)
         logits = self.product(source, width, embedding_parameters(shape), self.head_bytes)
         tape.drop(source)
-        if shape.final_logit_softcapping:
+        if shape.vocabulary.final_logit_softcapping:
             ratio = tape.op((logits,), width, logits.bytes)
             tape.drop(logits)
             curved = tape.op((ratio,), width, logits.bytes, saves=(None,))
@@ -76,7 +76,7 @@ class Tail(Ops):
             logits = tape.op((curved,), width, logits.bytes)
             tape.drop(curved)
         wide = self.cast(logits, FP32)
-        if shape.copies_logits:
+        if shape.vocabulary.copies_logits:
             # The code binds its logits anew in fp32 and keeps them to the end beside the copy.
             tape.drop(logits)
             logits, wide = wide, tape.op((wide,), width, FP32)
@@ -122,7 +122,7 @@ class Tail(Ops):
 
     def _gradients(self, operand: int) -> list[Value]:
         """What is left of a chunk: its rows, and its logits' gradient in fp32 and narrow."""
-        width, hidden = (0, 0, self.shape.vocab_size), (0, 0, self.shape.hidden_size)
+        width, hidden = (0, 0, self.shape.vocabulary.vocab_size), (0, 0, self.shape.hidden_size)
         left = [(hidden, operand), (width, FP32)]
         if operand < FP32:
             left.append((width, operand))
@@ -131,7 +131,7 @@ class Tail(Ops):
     def _chunk(self, operand: int, elements: int) -> None:
         """One chunk's logits, their softmax in fp32, and the products with its gradient."""
         tape, shape = self.tape, self.shape
-        width, hidden = (0, 0, shape.vocab_size), (0, 0, shape.hidden_size)
+        width, hidden = (0, 0, shape.vocabulary.vocab_size), (0, 0, shape.hidden_size)
         states = tape.new(hidden, operand, needs=False)
         logits = tape.new(width, operand, needs=False)
         local = [states]
@@ -141,12 +141,12 @@ class Tail(Ops):
         else:
             wide = logits
         local.append(wide)
-        if shape.final_logit_softcapping:
+        if shape.vocabulary.final_logit_softcapping:
             # The ratio, its tanh and their product; the first goes, the last takes its place.
             curved, capped = tape.new(width, FP32, needs=False), tape.new(width, FP32, needs=False)
             tape.drop(wide)
             local[-1:] = [curved, capped]
-            tape.work((0, 0, 2 * FP32 * shape.vocab_size))
+            tape.work((0, 0, 2 * FP32 * shape.vocabulary.vocab_size))
         if operand < FP32:
             local.append(tape.new(width, operand, needs=False))
         tape.work((0, 0, operand * shape.hidden_size))

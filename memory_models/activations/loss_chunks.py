@@ -14,7 +14,7 @@ def fused_rows(architecture: Architecture, settings: TrainingSettings) -> int:
     So a chunk's logits [rows, V] take about as much as the hidden states [n, D].
     Source: Liger kernel (arXiv 2410.10989), section 3.2.
     """
-    chunks = ceil_div(architecture.vocab_size, architecture.hidden_size)
+    chunks = ceil_div(architecture.vocabulary.vocab_size, architecture.hidden_size)
     own = settings.tokens // len(settings.method.ranks)
     rows = ceil_div(own, chunks)
     return min(own, 1 << (rows - 1).bit_length())

@@ -14,7 +14,7 @@ from memory_models.architecture import Activation, Role
 
 def mlp(ops: LayerOps, normed: Value) -> Value:
     """From the normed stream to the down projection's result."""
-    if ops.shape.num_experts_per_tok:
+    if ops.shape.mlp.num_experts_per_tok:
         return _mixture(ops, normed)
     middle = _middle(ops, normed)
     result = linear(ops, ops.linears[Role.DOWN], middle)
@@ -49,7 +49,7 @@ def _gated(ops: LayerOps, active: Value, up: Value) -> Value:
 
 def _active(ops: LayerOps, value: Value) -> Value:
     """The activation keeps its input; ReLU its result."""
-    saved = None if ops.shape.activation is Activation.RELU else value
+    saved = None if ops.shape.mlp.activation is Activation.RELU else value
     result = ops.tape.op((value,), value.elements, value.bytes, saves=(saved,))
     ops.tape.drop(value)
     return result
@@ -58,7 +58,11 @@ def _active(ops: LayerOps, value: Value) -> Value:
 def _mixture(ops: LayerOps, normed: Value) -> Value:
     """Experts: rows sorted by expert, two grouped products, weighted, put back, summed."""
     tape, down = ops.tape, ops.linears[Role.DOWN]
-    pairs, hidden, middle = ops.shape.num_experts_per_tok, ops.shape.hidden_size, down.in_features
+    pairs, hidden, middle = (
+        ops.shape.mlp.num_experts_per_tok,
+        ops.shape.hidden_size,
+        down.in_features,
+    )
     # Fused experts are no linears: a quantised base holds them whole, cast up.
     stored = FP32 if ops.upcast else ops.stored
     rows: Size = (pairs * hidden, 0, 0)

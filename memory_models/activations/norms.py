@@ -12,7 +12,7 @@ def norm(ops: Ops, value: Value) -> Value:
     """The model's kind of norm."""
     if fused_norm(ops, value):
         return row_norm(ops, value)
-    return layer_norm(ops, value) if ops.shape.norm is Norm.LAYER else rms_norm(ops, value)
+    return layer_norm(ops, value) if ops.shape.norms.kind is Norm.LAYER else rms_norm(ops, value)
 
 
 def layer_norm(ops: Ops, value: Value) -> Value:
@@ -34,7 +34,7 @@ def rms_norm(ops: Ops, value: Value) -> Value:
     tape.drop(square)
     scaled = tape.op((source,), source.elements, FP32, saves=(source,), work=whole)
     tape.drop(source)
-    in_fp32 = ops.shape.norm_scales_in_fp32
+    in_fp32 = ops.shape.norms.norm_scales_in_fp32
     narrow = scaled if in_fp32 else ops.cast(scaled, value.bytes)
     scale = FP32 if ops.upcast else value.bytes
     wide = narrow.bytes if in_fp32 else max(value.bytes, scale)

@@ -37,7 +37,7 @@ class Ops:
         """A quantised base's norms and fused experts are in fp32, unless DeepSpeed cast them."""
         self.fused = arithmetic.decoder_kernels is DecoderKernels.FUSED
         """Norms, gated products and adapters run as fused kernels where these exist."""
-        self.linears = {linear.role: linear for linear in architecture.block}
+        self.linears = {linear.role: linear for linear in architecture.layer.linears}
         self.cached: list[Value] = []
         """Casts of trained weights that autocast holds until its context ends."""
 

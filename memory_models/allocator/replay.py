@@ -235,7 +235,7 @@ class _StepEvents:
         blocks = self._kinds(accumulates=accumulates)
         last = len(blocks) - 1
         rows = fused_rows(shape, self.settings)
-        tied = shape.tie_word_embeddings and self.method.trains_everything
+        tied = shape.vocabulary.tie_word_embeddings and self.method.trains_everything
         tail = tail_events(
             shape,
             self.settings.head,
@@ -289,9 +289,9 @@ class _StepEvents:
         """The embedding's gradient; a tied head's waits for it."""
         if not self.method.trains_everything:
             return
-        size = self.shape.vocab_size * self.shape.hidden_size * self.element
+        size = self.shape.vocabulary.vocab_size * self.shape.hidden_size * self.element
         self.replay.take(size)
-        if not self.shape.tie_word_embeddings:
+        if not self.shape.vocabulary.tie_word_embeddings:
             self.replay.give(size, int(accumulates))
             self.replay.ranks.reduce_embedding()
             return

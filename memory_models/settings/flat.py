@@ -18,13 +18,18 @@ RENAMED = {"kernels": "decoder_kernels", "packed_ranks": "adapter_ranks"}
 
 
 @cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+@cache
 def paths(kind: type) -> Mapping[str, tuple[str, ...]]:
     """Where each field of a composed record stands: its name to the names on the way to it."""
     return dict(_paths(kind))
 
 
 def _paths(kind: type) -> Iterator[tuple[str, tuple[str, ...]]]:
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     for item in fields(kind):
         part = hints[item.name]
         if isinstance(part, type) and is_dataclass(part):
@@ -39,12 +44,12 @@ def field_types(kind: type) -> dict[str, Any]:
     for name, path in paths(kind).items():
         owner = kind
         for step in path[:-1]:
-            owner = get_type_hints(owner)[step]
-        found[name] = get_type_hints(owner)[name]
+            owner = _hints(owner)[step]
+        found[name] = _hints(owner)[name]
     return found
 
 
-def from_flat(kind: type[Composed], **values: object) -> Composed:
+def from_flat(kind: type[Composed], /, **values: object) -> Composed:
     """A composed record from the values of its fields; what is left out has its default.
 
     Raises:
@@ -54,7 +59,7 @@ def from_flat(kind: type[Composed], **values: object) -> Composed:
     return _built(kind, _nested(kind, values))
 
 
-def changed(record: Composed, **values: object) -> Composed:
+def changed(record: Composed, /, **values: object) -> Composed:
     """A copy of a composed record with other values for some of its fields.
 
     Raises:
@@ -90,7 +95,7 @@ def _nested(kind: type, values: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _built(kind: type[Composed], tree: Mapping[str, Any]) -> Composed:
-    hints = get_type_hints(kind)
+    hints: dict[str, Any] = _hints(kind)  # type: ignore[arg-type]
     return kind(
         **{
             name: _built(hints[name], value) if _is_branch(hints[name], value) else value

@@ -114,7 +114,7 @@ def _early(architecture: Architecture, layer: LayerSettings) -> int:
 
     A logged run asks for both sides of a last adapter.
     """
-    linear, smallest = architecture.block[-1], persistent_elements(architecture)
+    linear, smallest = architecture.layer.linears[-1], persistent_elements(architecture)
     sides = (linear.in_features, linear.out_features)
     both = all(layer.method.adapter_rank * side > smallest for side in sides)
     return 2 if both and is_targeted(linear, layer.method) else 1
@@ -137,7 +137,7 @@ def _parameters(
             blocks.append(block)
     elements = embedding_parameters(architecture)
     embedding = Parameter(0, elements, elements * element)
-    tied = architecture.tie_word_embeddings
+    tied = architecture.vocabulary.tie_word_embeddings
     return blocks, embedding, embedding if tied else embedding._replace(number=1)
 
 
@@ -145,7 +145,7 @@ def block_tensors(
     architecture: Architecture, layer: LayerSettings, element: int
 ) -> Iterator[tuple[int, int]]:
     """Elements and bytes of one block's matrices, adapters behind what they sit on."""
-    for linear in architecture.block:
+    for linear in architecture.layer.linears:
         yield _matrix(linear, layer, element)
         if is_targeted(linear, layer.method):
             for side in (linear.in_features, linear.out_features):

@@ -181,14 +181,14 @@ def _outer(architecture: Architecture, settings: StateSettings) -> int:
     if not settings.method.trains_everything:
         return 0
     one = embedding_parameters(architecture) * trained_element_bytes(settings)
-    if not architecture.tie_word_embeddings:
+    if not architecture.vocabulary.tie_word_embeddings:
         return one
     return one * (2 if tied_sum_in_place(settings) else 3)
 
 
 def _untied_head_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of the gradient of a head of its own."""
-    untied = not architecture.tie_word_embeddings
+    untied = not architecture.vocabulary.tie_word_embeddings
     return head_gradient_bytes(architecture, settings) if untied else 0
 
 

@@ -63,7 +63,7 @@ def _beside_parameters(architecture: Architecture, settings: StateSettings, cut:
     there. Source: ATen/native/cuda/Copy.cu (type conversions are performed on the CPU).
     """
     stepped = 0 if settings.sharding.offload_optimizer else MASTER_BYTES * max(cut.shares)
-    if not architecture.tie_word_embeddings:
+    if not architecture.vocabulary.tie_word_embeddings:
         return stepped
     part = ceil_div(embedding_parameters(architecture), settings.sharding.world_size)
     return stepped + pinned_bytes(BYTES[settings.base.model_dtype] * part)

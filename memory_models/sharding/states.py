@@ -118,7 +118,7 @@ def _all_sharded(architecture: Architecture, settings: StateSettings) -> ModelSt
     cut, element = shards(architecture, settings), trained_element_bytes(settings)
     offloads, elsewhere = settings.sharding.offload_optimizer, settings.sharding.offload_param
     gathers = settings.sharding.world_size > 1 or elsewhere
-    rotary = architecture.rotary_buffer_count * BYTES[settings.base.model_dtype]
+    rotary = architecture.positions.rotary_buffer_count * BYTES[settings.base.model_dtype]
     flat = block_bytes(element * cut.share)
     frozen = not settings.method.trains_everything
     base = base_share_bytes(architecture, settings) if frozen else flat
@@ -164,7 +164,7 @@ def base_parts(architecture: Architecture, settings: StateSettings) -> Iterator[
         yield element * ceil_div(elements, ranks), copies
     linears = [
         (linear, architecture.num_hidden_layers)
-        for linear in architecture.block
+        for linear in architecture.layer.linears
         if linear.count == 1
     ]
     if architecture.encoder is not None:
@@ -192,7 +192,7 @@ def constants_bytes(architecture: Architecture, settings: StateSettings) -> int:
     return sum(
         architecture.num_hidden_layers
         * (nf4_bytes(linear.weight_count, double=double) - linear.weight_count // 2)
-        for linear in architecture.block
+        for linear in architecture.layer.linears
         if linear.count == 1
     )
 
@@ -202,7 +202,7 @@ def whole_bytes(architecture: Architecture, settings: StateSettings) -> int:
     element, limit = BYTES[settings.base.model_dtype], persistent_elements(architecture)
     layers = architecture.num_hidden_layers
     found = layers * norm_parameters_per_layer(architecture)
-    for linear in architecture.block:
+    for linear in architecture.layer.linears:
         found += layers * (linear.bias_count if linear.bias_count <= limit else 0)
     if settings.method.uses_adapter:
         for tensor in trained_tensors(architecture, settings.method):

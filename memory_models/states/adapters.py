@@ -62,7 +62,7 @@ def targets(architecture: Architecture, method: Method) -> Iterator[tuple[Linear
 
     Source for the encoder: the ChatTS trainer adds every linear of ``ts_encoder.mlp``.
     """
-    for linear in architecture.block:
+    for linear in architecture.layer.linears:
         if is_targeted(linear, method):
             yield linear, architecture.num_hidden_layers
     if architecture.encoder is not None and method.uses_adapter:

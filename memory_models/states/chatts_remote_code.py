@@ -7,9 +7,8 @@ ChatTS-8B's code uses transformers' Qwen3 decoder and loss.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from memory_models.architecture import Architecture
+from memory_models.settings import changed
 
 OWN_DECODER = frozenset({"chatts"})
 """Model types whose published code is a decoder of its own, not transformers'."""
@@ -22,8 +21,8 @@ def as_released(architecture: Architecture) -> Architecture:
     """
     if architecture.model_type not in OWN_DECODER:
         return architecture
-    caches = 2 * architecture.max_position_embeddings * architecture.head_dim
-    return replace(
+    caches = 2 * architecture.positions.max_position_embeddings * architecture.attention.head_dim
+    return changed(
         architecture,
         rotary_buffer_count=architecture.num_hidden_layers * caches,
         copies_logits=True,

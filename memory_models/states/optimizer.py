@@ -52,7 +52,7 @@ def trained_tensors(architecture: Architecture, method: Method) -> tuple[Tensor,
     full = method.trains_everything
     layers = architecture.num_hidden_layers if full else method.freeze_trainable_layers
     found = []
-    for linear in architecture.block:
+    for linear in architecture.layer.linears:
         # Experts are one fused tensor [E, out, in] a matrix; its rows are E x out.
         found.append(
             Tensor(
@@ -61,8 +61,10 @@ def trained_tensors(architecture: Architecture, method: Method) -> tuple[Tensor,
         )
         if linear.bias:
             found.append(Tensor(rows=1, columns=linear.out_features * linear.count, copies=layers))
-    scales = 2 if architecture.norm is Norm.LAYER else 1
-    found.append(Tensor(rows=1, columns=architecture.norm_width_per_layer * scales, copies=layers))
+    scales = 2 if architecture.norms.kind is Norm.LAYER else 1
+    found.append(
+        Tensor(rows=1, columns=architecture.norms.norm_width_per_layer * scales, copies=layers)
+    )
     if full:
         found += _outer_tensors(architecture)
     return tuple(found)
@@ -84,15 +86,17 @@ def _adapter_tensors(architecture: Architecture, method: Method) -> list[Tensor]
 
 def _outer_tensors(architecture: Architecture) -> list[Tensor]:
     """Embedding, head, final norm, learned positions and encoder."""
-    vocabulary, hidden = architecture.vocab_size, architecture.hidden_size
+    vocabulary, hidden = architecture.vocabulary.vocab_size, architecture.hidden_size
     found = [Tensor(rows=vocabulary, columns=hidden, embedding=True)]
-    if not architecture.tie_word_embeddings:
+    if not architecture.vocabulary.tie_word_embeddings:
         found.append(Tensor(rows=vocabulary, columns=hidden))
-    if architecture.final_norm:
-        scales = 2 if architecture.norm is Norm.LAYER else 1
+    if architecture.norms.final_norm:
+        scales = 2 if architecture.norms.kind is Norm.LAYER else 1
         found.append(Tensor(rows=1, columns=hidden * scales))
-    if architecture.learned_position_count:
-        found.append(Tensor(rows=architecture.learned_position_count // hidden, columns=hidden))
+    if architecture.positions.learned_position_count:
+        found.append(
+            Tensor(rows=architecture.positions.learned_position_count // hidden, columns=hidden)
+        )
     encoder = architecture.encoder
     if encoder is not None:
         for linear in encoder.linears:
@@ -229,7 +233,7 @@ def tied_gradient_bytes(architecture: Architecture, settings: StateSettings) -> 
     """
     if not settings.method.trains_everything:
         return 0
-    if not architecture.tie_word_embeddings:
+    if not architecture.vocabulary.tie_word_embeddings:
         return 0
     return embedding_parameters(architecture) * trained_element_bytes(settings)
 

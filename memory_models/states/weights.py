@@ -22,25 +22,27 @@ def linear_parameters(linear: Linear) -> int:
 
 def norm_parameters_per_layer(architecture: Architecture) -> int:
     """Elements of the norms of one block; a LayerNorm holds a scale and a bias."""
-    per_width = 2 if architecture.norm is Norm.LAYER else 1
-    return per_width * architecture.norm_width_per_layer
+    per_width = 2 if architecture.norms.kind is Norm.LAYER else 1
+    return per_width * architecture.norms.norm_width_per_layer
 
 
 def block_parameters(architecture: Architecture) -> int:
     """Elements of one decoder block."""
-    linears = sum(linear_parameters(linear) for linear in architecture.block)
+    linears = sum(linear_parameters(linear) for linear in architecture.layer.linears)
     return linears + norm_parameters_per_layer(architecture)
 
 
 def embedding_parameters(architecture: Architecture) -> int:
     """Elements of the token embedding, [V, D]."""
-    return architecture.vocab_size * architecture.hidden_size
+    return architecture.vocabulary.vocab_size * architecture.hidden_size
 
 
 def head_parameters(architecture: Architecture) -> int:
     """Elements of the output head beyond the embedding: none when tied."""
-    bias = architecture.vocab_size if architecture.head_bias else 0
-    return bias + (0 if architecture.tie_word_embeddings else embedding_parameters(architecture))
+    bias = architecture.vocabulary.vocab_size if architecture.vocabulary.head_bias else 0
+    return bias + (
+        0 if architecture.vocabulary.tie_word_embeddings else embedding_parameters(architecture)
+    )
 
 
 def encoder_parameters(architecture: Architecture) -> int:
@@ -54,16 +56,16 @@ def encoder_parameters(architecture: Architecture) -> int:
 
 def final_norm_parameters(architecture: Architecture) -> int:
     """Elements of the norm before the head."""
-    if not architecture.final_norm:
+    if not architecture.norms.final_norm:
         return 0
-    return architecture.hidden_size * (2 if architecture.norm is Norm.LAYER else 1)
+    return architecture.hidden_size * (2 if architecture.norms.kind is Norm.LAYER else 1)
 
 
 def total_parameters(architecture: Architecture) -> int:
     """Elements of the whole model."""
     return (
         embedding_parameters(architecture)
-        + architecture.learned_position_count
+        + architecture.positions.learned_position_count
         + architecture.num_hidden_layers * block_parameters(architecture)
         + final_norm_parameters(architecture)
         + head_parameters(architecture)
@@ -78,7 +80,7 @@ def quantized_linears(architecture: Architecture) -> Iterator[tuple[Linear, int]
     transformers quantises every ``nn.Linear`` but the output head. The experts of a mixture are
     held in fused parameters, not ``nn.Linear``, and stay as they were loaded.
     """
-    for linear in architecture.block:
+    for linear in architecture.layer.linears:
         if linear.count == 1:
             yield linear, architecture.num_hidden_layers
     if architecture.encoder is not None:
@@ -111,14 +113,17 @@ def quantized_weight_bytes(linear: Linear, quantization: Quantization) -> int:
 def base_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:
     """Elements of every tensor that bitsandbytes leaves alone if it quantises, and its copies."""
     layers = architecture.num_hidden_layers
-    for linear in architecture.block:
+    for linear in architecture.layer.linears:
         yield linear.bias_count, layers
         if linear.count > 1:
             yield linear.weight_count, layers
     yield norm_parameters_per_layer(architecture), layers
-    yield embedding_parameters(architecture), 1 if architecture.tie_word_embeddings else 2
-    yield architecture.vocab_size if architecture.head_bias else 0, 1
-    yield architecture.learned_position_count, 1
+    yield (
+        embedding_parameters(architecture),
+        1 if architecture.vocabulary.tie_word_embeddings else 2,
+    )
+    yield architecture.vocabulary.vocab_size if architecture.vocabulary.head_bias else 0, 1
+    yield architecture.positions.learned_position_count, 1
     yield final_norm_parameters(architecture), 1
     encoder = architecture.encoder
     if encoder is not None:
@@ -158,7 +163,7 @@ def base_weight_bytes(architecture: Architecture, settings: StateSettings) -> in
     ``prepare_model_for_kbit_training`` casts every half-precision parameter that is not 4-bit to
     fp32: embedding, head, norms and biases. Source: peft/utils/other.py. DeepSpeed casts them back.
     """
-    rotary = architecture.rotary_buffer_count * BYTES[settings.base.model_dtype]
+    rotary = architecture.positions.rotary_buffer_count * BYTES[settings.base.model_dtype]
     dtype, quantization = settings.base.model_dtype, settings.base.quantization
     return weight_bytes(architecture, dtype, quantization, upcast=settings.upcasts_base) + rotary
 

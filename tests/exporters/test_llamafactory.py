@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from memory_models.settings import Attention, Dtype, FinetuningType, LossKernel, Optimizer
+from memory_models.settings import Attention, Dtype, FinetuningType, LossKernel, Optimizer, changed
 from tests.support.golden import CASES, FREEZE, FULL, HALF, Case, case
 from tests.support.sorts import cpu
 from tsplanner.errors import TsplannerError
@@ -215,7 +215,7 @@ def test_every_preset_has_a_template(preset: str) -> None:
 
 def test_an_unknown_family_asks_for_a_template() -> None:
     """Guessing would train on the wrong words."""
-    odd = replace(read_model("llama-2-7b").architecture, vocab_size=77_777)
+    odd = changed(read_model("llama-2-7b").architecture, vocab_size=77_777)
     with pytest.raises(TsplannerError, match="give --template NAME"):
         template_of(odd, None)
     assert template_of(odd, "vicuna") == "vicuna"

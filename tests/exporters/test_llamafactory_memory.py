@@ -27,8 +27,8 @@ def test_memory_is_that_of_the_released_code() -> None:
     """ZeRO-3 on two ranks: caches of 402,653,184 elements, 0.75 GiB on each, beside the shards."""
     plan = CASES["llamafactory"]["chatts_14b_lora_zero3"].plan
     under = running(plan, architecture_of(plan))
-    ours = replace(under, architecture=replace(under.architecture, rotary_buffer_count=0))
-    assert under.architecture.rotary_buffer_count == 402_653_184
+    ours = replace(under, architecture=changed(under.architecture, rotary_buffer_count=0))
+    assert under.architecture.positions.rotary_buffer_count == 402_653_184
     assert base_weights(plan, under) - base_weights(plan, ours) == 0.75 * GIB
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from memory_models.architecture import Linear, Role, TimeSeriesEncoder
+from memory_models.settings import changed
 from tests.support.toy_decoder import EXPERTS, TOY
 
 
@@ -82,11 +81,11 @@ def test_target_names_are_those_of_one_block_in_order() -> None:
 def test_an_empty_shape_is_refused_by_name(name: str) -> None:
     """A model without layers, heads or words is a broken config."""
     with pytest.raises(ValueError, match=f"{name} must be positive, not 0"):
-        replace(TOY, **{name: 0})
+        changed(TOY, **{name: 0})
 
 
 @pytest.mark.parametrize("groups", [0, -1, 3])
 def test_query_heads_must_share_key_heads_evenly(groups: int) -> None:
     """Two query heads cannot share three key heads."""
     with pytest.raises(ValueError, match=f"2 is not a multiple of num_key_value_heads {groups}"):
-        replace(TOY, num_key_value_heads=groups)
+        changed(TOY, num_key_value_heads=groups)

@@ -7,8 +7,6 @@ adapters: 2 bytes of 2 x (in + out) elements each, 512 in all); scores are bytes
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from memory_models.activations.decoder_layer import BlockMemory, block_memory
@@ -32,25 +30,25 @@ LORA = from_flat(
     gradient_checkpointing=False,
 )
 FULL = changed(LORA, finetuning_type=FinetuningType.FULL)
-GEMMA = replace(TOY, norms_per_layer=4, norm_scales_in_fp32=True, activation=Activation.GELU_TANH)
-QWEN3 = replace(TOY, qk_norm=True)
-OPT = replace(LAYER_NORM, dropouts_per_layer=2)
-NEOX = replace(
+GEMMA = changed(TOY, norms_per_layer=4, norm_scales_in_fp32=True, activation=Activation.GELU_TANH)
+QWEN3 = changed(TOY, qk_norm=True)
+OPT = changed(LAYER_NORM, dropouts_per_layer=2)
+NEOX = changed(
     TOY,
-    norm=Norm.LAYER,
+    kind=Norm.LAYER,
     activation=Activation.GELU,
     parallel_residual=True,
     num_key_value_heads=2,
-    block=(
+    linears=(
         Linear(name="query_key_value", role=Role.QKV, in_features=8, out_features=24),
         attention(8, 8, 8)[-1],
         Linear(name="dense_h_to_4h", role=Role.UP, in_features=8, out_features=16),
         Linear(name="dense_4h_to_h", role=Role.DOWN, in_features=16, out_features=8),
     ),
 )
-PHI3 = replace(
+PHI3 = changed(
     TOY,
-    block=(
+    linears=(
         Linear(name="qkv_proj", role=Role.QKV, in_features=8, out_features=16),
         attention(8, 8, 4)[-1],
         Linear(name="gate_up_proj", role=Role.GATE_UP, in_features=8, out_features=32),

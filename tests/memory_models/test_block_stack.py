@@ -31,7 +31,7 @@ from tests.support.toy_decoder import ALL, TOY, WIDE
 SHORT = from_flat(TrainingSettings, sequence_length=10, micro_batch_size=3, lora_rank=2)
 KEPT = changed(SHORT, gradient_checkpointing=False)
 FREEZE = changed(SHORT, finetuning_type=FinetuningType.FREEZE, freeze_trainable_layers=1)
-WINDOWED = replace(TOY, num_hidden_layers=3, sliding_window=8, sliding_layers=2)
+WINDOWED = changed(TOY, num_hidden_layers=3, sliding_window=8, sliding_layers=2)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_masks_are_squares_of_the_length(
 
 def test_windowed_blocks_keep_their_masks() -> None:
     """Two of three blocks keep repeated heads and a mask beside what the third keeps."""
-    plain = replace(WINDOWED, sliding_layers=0)
+    plain = changed(WINDOWED, sliding_layers=0)
     assert stack_of(WINDOWED, KEPT).all_kept > stack_of(plain, KEPT).all_kept
 
 

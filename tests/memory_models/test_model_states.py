@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from memory_models.architecture import Architecture
-from memory_models.settings import Dtype, FinetuningType, Optimizer, TrainingSettings, from_flat
+from memory_models.settings import (
+    Dtype,
+    FinetuningType,
+    Optimizer,
+    TrainingSettings,
+    changed,
+    from_flat,
+)
 from memory_models.states.adapters import trainable_parameters
 from memory_models.states.optimizer import (
     STATE_BYTES,
@@ -91,7 +96,7 @@ def test_paged_states_are_counted_outside_the_allocator() -> None:
 
 
 def _with_vocabulary(words: int) -> Architecture:
-    return replace(TOY, vocab_size=words)
+    return changed(TOY, vocab_size=words)
 
 
 @pytest.mark.parametrize("architecture", ALL, ids=lambda found: found.name)

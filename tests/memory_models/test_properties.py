@@ -113,7 +113,7 @@ def test_bytes_never_fall_when_sequences_get_longer(
     architecture: Architecture, values: TrainingSettings, more: int
 ) -> None:
     """Longer sequences never need less memory."""
-    length = min(architecture.max_position_embeddings, values.sequence_length + more)
+    length = min(architecture.positions.max_position_embeddings, values.sequence_length + more)
     longer = replace(values, sequence_length=length)
     assert_none_falls(estimated(architecture, values), estimated(architecture, longer))
 

@@ -91,7 +91,7 @@ def test_frozen_layers_without_a_checkpoint_keep_less_than_trained_ones() -> Non
 
 def test_windowed_layers_have_their_share_above_the_checkpoints() -> None:
     """Three of six have a window: two of the four that are not checkpointed."""
-    windowed = replace(DEEP, sliding_window=8, sliding_layers=3)
+    windowed = changed(DEEP, sliding_window=8, sliding_layers=3)
     masked = [mask for _, mask in layers_in_turn(windowed, TWO)]
     assert (sum(masked[:2]), sum(masked[2:])) == (1, 2)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from memory_models.activations.lm_head import tail_memory
@@ -20,7 +18,7 @@ from tests.support.toy_decoder import TOY
 PLAIN = TrainingSettings(sequence_length=1)
 FUSED = changed(PLAIN, loss_kernel=LossKernel.FUSED)
 FULL = changed(PLAIN, finetuning_type=FinetuningType.FULL)
-CAPPED = replace(TOY, final_logit_softcapping=30.0)
+CAPPED = changed(TOY, final_logit_softcapping=30.0)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +81,7 @@ def test_a_trained_heads_gradient_is_summed_up_in_fp32_and_cast() -> None:
 def test_a_trained_heads_gradient_stays_unless_it_is_added_to_an_earlier_one() -> None:
     """A tied head's gradient waits for the embedding's in any case."""
     accumulating = changed(FULL, gradient_accumulation_steps=2)
-    tied = replace(TOY, tie_word_embeddings=True)
+    tied = changed(TOY, tie_word_embeddings=True)
     once = tail_memory(TOY, FULL.head).backward
     assert tail_memory(TOY, accumulating.head).backward.bytes(10, 0) <= once.bytes(10, 0)
     assert tail_memory(tied, accumulating.head).backward == tail_memory(tied, FULL.head).backward

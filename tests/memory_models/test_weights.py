@@ -94,27 +94,28 @@ def test_experts_are_not_quantised() -> None:
 
 def test_a_trainer_may_leave_half_precision_beside_quantised_matrices() -> None:
     """Two bytes an element instead of four of what bitsandbytes leaves alone."""
-    large = replace(TOY, vocab_size=TOY.vocab_size * 4096)
+    large = changed(TOY, vocab_size=TOY.vocabulary.vocab_size * 4096)
     fp32 = from_flat(TrainingSettings, quantization=Quantization.NF4)
     kept = changed(fp32, upcast_unquantized=False)
     half = base_weight_bytes(large, fp32.states) - base_weight_bytes(large, kept.states)
-    embeddings = 1 if large.tie_word_embeddings else 2
-    assert half == 2 * embeddings * large.vocab_size * large.hidden_size
+    embeddings = 1 if large.vocabulary.tie_word_embeddings else 2
+    assert half == 2 * embeddings * large.vocabulary.vocab_size * large.hidden_size
 
 
 def test_a_models_own_rotary_caches_come_on_top() -> None:
     """100 cached numbers in half precision are 200 bytes that nothing quantises."""
-    cached = replace(TOY, rotary_buffer_count=100)
+    cached = changed(TOY, rotary_buffer_count=100)
     assert base_weight_bytes(cached, TrainingSettings().states) == 9728 + 200
 
 
 @pytest.mark.parametrize("architecture", [TOY, LAYER_NORM], ids=lambda found: found.name)
 def test_storage_is_ordered_by_bits_where_the_model_is_large(architecture: Architecture) -> None:
     """Of a real-sized model, fewer bits a weight are fewer bytes."""
-    large = replace(
+    large = changed(
         architecture,
-        block=tuple(
-            replace(linear, in_features=4096, out_features=4096) for linear in architecture.block
+        linears=tuple(
+            replace(linear, in_features=4096, out_features=4096)
+            for linear in architecture.layer.linears
         ),
     )
     sizes = [

@@ -18,7 +18,7 @@ CHATTS_14B = read_model("chatts-14b").architecture
 def test_the_released_14b_keeps_rotary_caches_in_every_layer() -> None:
     """48 layers x 2 tables x 32,768 positions x 128: 0.75 GiB in half precision."""
     found = as_released(CHATTS_14B)
-    assert found.rotary_buffer_count == 402_653_184
+    assert found.positions.rotary_buffer_count == 402_653_184
     half = from_flat(TrainingSettings, model_dtype=Dtype.FP16, autocast=Dtype.FP16)
     extra = base_weight_bytes(found, half.states) - base_weight_bytes(CHATTS_14B, half.states)
     assert extra == 0.75 * 2**30

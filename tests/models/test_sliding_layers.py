@@ -49,7 +49,7 @@ def test_windowed_blocks_are_counted_as_the_family_has_them(
     kind: str, values: dict[str, object], layers: int
 ) -> None:
     """A list of layer types, a pattern, or all blocks."""
-    assert read(kind, **values).sliding_layers == layers
+    assert read(kind, **values).attention.sliding_layers == layers
 
 
 def test_a_window_that_the_config_leaves_out_is_the_familys() -> None:
@@ -60,7 +60,7 @@ def test_a_window_that_the_config_leaves_out_is_the_familys() -> None:
         found = read_architecture(
             {**config, "model_type": kind}, name="small", source="config.json"
         )
-        assert found.sliding_window == 4096, kind
+        assert found.attention.sliding_window == 4096, kind
 
 
 @pytest.mark.parametrize(
@@ -70,5 +70,5 @@ def test_gpt_neox_runs_attention_and_mlp_side_by_side_unless_told(
     flag: dict[str, object], parallel: bool
 ) -> None:
     """Pythia's blocks are parallel."""
-    assert read("gpt_neox", **flag).parallel_residual is parallel
-    assert read("llama").parallel_residual is False
+    assert read("gpt_neox", **flag).layer.parallel_residual is parallel
+    assert read("llama").layer.parallel_residual is False

@@ -21,6 +21,7 @@ from memory_models.architecture import (
     Role,
     TimeSeriesEncoder,
 )
+from memory_models.settings import changed, from_flat
 
 ENCODER = TimeSeriesEncoder(patch_size=4, num_layers=2, hidden_size=8)
 
@@ -52,7 +53,8 @@ def gated_mlp(hidden: int, middle: int, *, count: int = 1) -> tuple[Linear, ...]
     )
 
 
-TOY = Architecture(
+TOY = from_flat(
+    Architecture,
     name="toy",
     model_type="llama",
     hidden_size=8,
@@ -64,36 +66,36 @@ TOY = Architecture(
     vocab_size=32,
     max_position_embeddings=64,
     tie_word_embeddings=False,
-    block=attention(8, 8, 4) + gated_mlp(8, 16),
+    linears=attention(8, 8, 4) + gated_mlp(8, 16),
     norm_width_per_layer=16,
 )
-TIED = replace(TOY, name="tied", tie_word_embeddings=True)
+TIED = changed(TOY, name="tied", tie_word_embeddings=True)
 WITH_ENCODER = replace(TOY, name="with encoder", encoder=ENCODER)
-EXPERTS = replace(
+EXPERTS = changed(
     TOY,
     name="experts",
-    block=(
+    linears=(
         *attention(8, 8, 4),
         Linear(name="gate", role=Role.ROUTER, in_features=8, out_features=4),
         *gated_mlp(8, 16, count=4),
     ),
     num_experts_per_tok=2,
 )
-LAYER_NORM = replace(
+LAYER_NORM = changed(
     TOY,
     name="layer norm",
-    norm=Norm.LAYER,
+    kind=Norm.LAYER,
     activation=Activation.RELU,
     num_key_value_heads=2,
     tie_word_embeddings=True,
     learned_position_count=66 * 8,
-    block=(
+    linears=(
         *attention(8, 8, 8, bias=True),
         Linear(name="fc1", role=Role.UP, in_features=8, out_features=16, bias=True),
         Linear(name="fc2", role=Role.DOWN, in_features=16, out_features=8, bias=True),
     ),
 )
-WIDE = replace(
+WIDE = changed(
     TOY,
     name="wide",
     hidden_size=256,
@@ -103,7 +105,7 @@ WIDE = replace(
     num_key_value_heads=2,
     vocab_size=5000,
     max_position_embeddings=4096,
-    block=attention(256, 256, 128) + gated_mlp(256, 512),
+    linears=attention(256, 256, 128) + gated_mlp(256, 512),
     norm_width_per_layer=512,
 )
 ALL = (TOY, TIED, WITH_ENCODER, EXPERTS, LAYER_NORM, WIDE)

@@ -68,7 +68,7 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         expandable_segments=hardware.accelerator == "cuda",
     )
     length = plan.dataset.sequence_length(hardware.batch.micro_batch_size)
-    longest = running.architecture.max_position_embeddings
+    longest = running.architecture.positions.max_position_embeddings
     settings = changed(
         training_settings(plan.learning, under, min(round_up(length, running.pads_to), longest)),
         upcast_unquantized=running.upcast_unquantized,
@@ -174,7 +174,9 @@ def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:
     from memory_models.states.adapters import is_targeted
 
     settings = training_settings(plan.learning, plan.hardware, 1)
-    linears = [linear for linear in architecture.block if is_targeted(linear, settings.method)]
+    linears = [
+        linear for linear in architecture.layer.linears if is_targeted(linear, settings.method)
+    ]
     return list(dict.fromkeys(linear.name for linear in linears))
 
 

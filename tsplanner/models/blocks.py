@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from memory_models.architecture import Activation, Architecture, Linear, Role
+from memory_models.settings import from_flat
 from tsplanner.models.config import Config
 
 ACTIVATIONS = {
@@ -111,13 +112,13 @@ def architecture_of(
         "vocab_size": config.positive("vocab_size"),
         "max_position_embeddings": config.positive("max_position_embeddings", 2048),
         "tie_word_embeddings": config.flag("tie_word_embeddings", default=False),
-        "block": block,
+        "linears": block,
         "norm_width_per_layer": 2 * hidden,
         "activation": activation_of(config),
         "sliding_window": config.optional_positive("sliding_window"),
         "sliding_layers": sliding_layers(config),
     }
-    return Architecture(**{**fields, **traits})  # type: ignore[arg-type]
+    return from_flat(Architecture, **{**fields, **traits})
 
 
 def activation_of(config: Config, key: str = "hidden_act") -> Activation:

@@ -17,6 +17,7 @@ from memory_models.architecture import (
     Role,
     TimeSeriesEncoder,
 )
+from memory_models.settings import changed
 from tsplanner.models.blocks import activation_of, architecture_of, attention, gated_mlp
 from tsplanner.models.config import Config
 
@@ -84,8 +85,8 @@ def _qwen3_moe(name: str, config: Config) -> Architecture:
     bias = config.flag("attention_bias", default=False)
     projections = attention(config, bias=bias, output_bias=bias)
     found = _mixture(name, config, projections, experts=experts, width="moe_intermediate_size")
-    width = 2 * found.hidden_size + 2 * found.head_dim
-    return replace(found, qk_norm=True, norm_width_per_layer=width)
+    width = 2 * found.hidden_size + 2 * found.attention.head_dim
+    return changed(found, qk_norm=True, norm_width_per_layer=width)
 
 
 def _gemma(name: str, config: Config) -> Architecture:
@@ -106,7 +107,7 @@ def _gemma(name: str, config: Config) -> Architecture:
 
 def _gemma2(name: str, config: Config) -> Architecture:
     """Gemma 2: four norms a block, soft-capped logits and attention scores."""
-    return replace(
+    return changed(
         _gemma(name, config),
         norms_per_layer=4,
         norm_width_per_layer=4 * config.positive("hidden_size"),
@@ -118,7 +119,7 @@ def _gemma2(name: str, config: Config) -> Architecture:
 def _gemma3(name: str, config: Config) -> Architecture:
     """Gemma 3 (text): four norms a block and q/k norms, no soft caps."""
     hidden = config.positive("hidden_size")
-    return replace(
+    return changed(
         _gemma(name, config),
         norms_per_layer=4,
         qk_norm=True,
@@ -162,7 +163,7 @@ def _opt(name: str, config: Config) -> Architecture:
         config,
         block,
         intermediate_size=middle,
-        norm=Norm.LAYER,
+        kind=Norm.LAYER,
         activation=activation_of(config, "activation_function")
         if config.has("activation_function")
         else Activation.RELU,
@@ -195,7 +196,7 @@ def _gpt_neox(name: str, config: Config) -> Architecture:
     activation = activation_of(config) if config.has("hidden_act") else Activation.GELU
     parallel = config.flag("use_parallel_residual", default=True)
     return architecture_of(
-        name, config, block, norm=Norm.LAYER, activation=activation, parallel_residual=parallel
+        name, config, block, kind=Norm.LAYER, activation=activation, parallel_residual=parallel
     )
 
 

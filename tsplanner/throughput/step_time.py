@@ -95,7 +95,7 @@ def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) ->
     active = active_layers(architecture, settings.layer)
     block = sum(
         _active_weights(architecture, linear.weight_count, linear.count)
-        for linear in architecture.block
+        for linear in architecture.layer.linears
     )
     trained = settings.method.trains_everything
     blocks_trained = active if not settings.method.uses_adapter else 0
@@ -108,7 +108,7 @@ def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) ->
     ):  # a token meets its own trial's adapter, filled up to the largest
         share = max(settings.method.ranks) / sum(settings.method.ranks)
         adapters = 6 * trainable_parameters(architecture, settings.method) * share
-    heads = architecture.num_attention_heads * architecture.head_dim
+    heads = architecture.attention.num_attention_heads * architecture.attention.head_dim
     pairs = 2.0 * settings.sequence_length * heads
     if settings.kernels.attention is Attention.EAGER:
         pairs *= 2
@@ -120,7 +120,7 @@ def _active_weights(architecture: Architecture, weights: int, copies: int) -> in
     """Weights one token meets: of a mixture only the experts it is sent to."""
     if copies == 1:
         return weights
-    return weights // copies * architecture.num_experts_per_tok
+    return weights // copies * architecture.mlp.num_experts_per_tok
 
 
 def _hooked_modules(architecture: Architecture, settings: TrainingSettings) -> float:
@@ -132,7 +132,7 @@ def _hooked_modules(architecture: Architecture, settings: TrainingSettings) -> f
     if settings.sharding.zero_stage != 3:
         return 0
     layers = architecture.num_hidden_layers
-    modules = layers * (len(architecture.block) + architecture.norms_per_layer)
+    modules = layers * (len(architecture.layer.linears) + architecture.norms.norms_per_layer)
     modules += 2 * sum(copies for _, copies in targets(architecture, settings.method))
     return passes(architecture, settings) * modules
 

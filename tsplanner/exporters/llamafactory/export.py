@@ -133,8 +133,8 @@ def _notes(plan: Plan, under: Running) -> list[str]:
         found.append("cutoff_len counts text tokens alone; rows with series that are longer go.")
         found.append("transformers up to 4.51 leaves out an epoch's last, smaller step.")
         found.append("The weights must keep their model_type, or the encoder gets no LoRA.")
-        if under.architecture.rotary_buffer_count:
-            size = under.architecture.rotary_buffer_count * 2 / 2**30
+        if under.architecture.positions.rotary_buffer_count:
+            size = under.architecture.positions.rotary_buffer_count * 2 / 2**30
             found.append(f"Of it {size:.2f} GiB are rotary caches that its own code keeps.")
         if plan.hardware.sharding.zero_stage == 3:
             found.append("ZeRO-3: ranks wait for ever if one has a batch without any series.")

@@ -7,7 +7,6 @@ own parsers read the golden files (tests/exporters/test_parsers.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from memory_models.architecture import Architecture
@@ -17,6 +16,7 @@ from memory_models.settings import (
     FinetuningType,
     LossKernel,
     Quantization,
+    changed,
 )
 from memory_models.states.chatts_remote_code import as_released
 from tsplanner.errors import TsplannerError
@@ -63,7 +63,9 @@ def running(plan: Plan, architecture: Architecture) -> Running:
     released = as_released(architecture) if architecture.encoder is not None else architecture
     if whole and hardware.base.model_dtype is Dtype.FP32:
         # It casts parameters alone: caches stay in half precision.
-        released = replace(released, rotary_buffer_count=released.rotary_buffer_count // 2)
+        released = changed(
+            released, rotary_buffer_count=released.positions.rotary_buffer_count // 2
+        )
     fused = hardware.kernels.loss_kernel is LossKernel.FUSED
     liger = fused and architecture.encoder is None and architecture.model_type in tables.LIGER
     return Running(

@@ -88,14 +88,14 @@ def template_of(architecture: Architecture, asked: str | None) -> str:
     if architecture.encoder is not None:
         return "chatts"
     model_type = architecture.model_type
-    for vocabulary in (architecture.vocab_size, None):
+    for vocabulary in (architecture.vocabulary.vocab_size, None):
         found = TEMPLATES.get((model_type, vocabulary))
         if found is not None:
             return found
     raise TsplannerError(
         f"LLaMA-Factory's template for {architecture.name} ({model_type}, vocabulary of "
-        f"{architecture.vocab_size}) is not known here: give --template NAME, or leave out the "
-        "guessing with --template default."
+        f"{architecture.vocabulary.vocab_size}) is not known here: give --template NAME, or leave "
+        "out the guessing with --template default."
     )
 
 

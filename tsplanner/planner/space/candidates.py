@@ -186,7 +186,7 @@ def _checkpoints(request: PlanRequest) -> list[bool]:
 
 def _plain_attention(request: PlanRequest) -> Attention:
     """The kernel that needs no package: sdpa, which knows no soft cap (Gemma 2)."""
-    capped = request.architecture.attn_logit_softcapping
+    capped = request.architecture.attention.attn_logit_softcapping
     return Attention.EAGER if capped else Attention.SDPA
 
 

@@ -74,7 +74,7 @@ def _flash_package(request: PlanRequest, hardware: HardwareSettings) -> str | No
 def _soft_cap(request: PlanRequest, hardware: HardwareSettings) -> str | None:
     if hardware.kernels.attention is not Attention.SDPA:
         return None
-    if not request.architecture.attn_logit_softcapping:
+    if not request.architecture.attention.attn_logit_softcapping:
         return None
     return "sdpa cannot soft-cap attention's scores, which this model needs: eager is used"
 
