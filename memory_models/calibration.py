@@ -41,43 +41,64 @@ HOST_RANKS_BYTES: Mapping[str, int] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """Constants that only a measurement gives. Defaults: see ``provenance``."""
+class DeviceConstants:
+    """Bytes on a GPU outside the tensors."""
 
-    provenance: str
     workspace_bytes: Mapping[int, int]
     """cuBLAS workspaces inside the allocator, by major compute capability."""
     context_bytes: Mapping[int, int]
     """Driver's view of a training process minus reserved bytes, by major compute capability."""
     measured_generations: frozenset[int]
     """Major compute capabilities that were measured; others are assumed alike."""
+    context_spread_bytes: int = 16 * MIB
+    """Half-width of the 95 % interval of ``context_bytes``."""
+    ranks_bytes: Mapping[str, Mapping[int, int]] = field(default_factory=lambda: RANKS_BYTES)
+    """NCCL's and DeepSpeed's bytes outside the allocator, beyond ``context_bytes``: by
+    ``Sharding.kind`` and number of processes (3: and more)."""
+    ranks_spread_bytes: Mapping[int, int] = field(default_factory=lambda: RANKS_SPREAD_BYTES)
+    """Half-width of the 95 % interval of ``ranks_bytes``, by number of processes."""
+    unmeasured_widening: float = 1.05
+    """Factor on upper bounds for a GPU generation that was not measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostConstants:
+    """Resident bytes of a training process on the host besides model data."""
+
+    host_runtime_bytes: int = 1700 * MIB
+    """Runtime of one process.
+
+    Cold starts on the H200 took 1.6 to 2.0 GiB. Ignores what reading a checkpoint maps for a while.
+    """
+    host_ranks_bytes: Mapping[str, int] = field(default_factory=lambda: HOST_RANKS_BYTES)
+    """What one of several processes takes beyond ``host_runtime_bytes``, by ``Sharding.kind``."""
+    host_runtime_spread_bytes: int = GIB
+    cpu_runtime_bytes: int = 700 * MIB
+    """Training on the CPU: resident bytes before the model is built."""
+    cpu_activation_upper: float = 1.6
+    """Training on the CPU: upper bound over estimate (resident bytes, allocator of libc)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Margins:
+    """Margins of three predictions, each by a class of recipes."""
+
     allocated: Mapping[str, Margin]
     """Tensors that the formula misses, by recipe class."""
     reserved: Mapping[str, Margin]
     """Fragmentation and rounding beyond the formula's tensors, by recipe class."""
     replayed: Mapping[str, Margin]
     """What the replayed allocator (``replay.py``) misses of the real one, by replay class."""
-    context_spread_bytes: int = 16 * MIB
-    """Half-width of the 95 % interval of ``context_bytes``."""
-    ranks_bytes: Mapping[str, Mapping[int, int]] = field(default_factory=lambda: RANKS_BYTES)
-    """NCCL's and DeepSpeed's bytes outside the allocator, beyond ``context_bytes``: by
-    ``TrainingSettings.sharding`` and ranks (3: and more)."""
-    ranks_spread_bytes: Mapping[int, int] = field(default_factory=lambda: RANKS_SPREAD_BYTES)
-    """Half-width of the 95 % interval of ``ranks_bytes``, by ranks."""
-    host_runtime_bytes: int = 1700 * MIB
-    """Resident bytes of a training process on the host besides model data.
 
-    Cold starts on the H200 took 1.6 to 2.0 GiB. Ignores what reading a checkpoint maps for a while.
-    """
-    host_ranks_bytes: Mapping[str, int] = field(default_factory=lambda: HOST_RANKS_BYTES)
-    """What a rank takes beyond ``host_runtime_bytes``, by ``TrainingSettings.sharding``."""
-    host_runtime_spread_bytes: int = GIB
-    unmeasured_widening: float = 1.05
-    """Factor on upper bounds for a GPU generation that was not measured."""
-    cpu_runtime_bytes: int = 700 * MIB
-    """Resident bytes of a training process on the CPU before the model is built."""
-    cpu_activation_upper: float = 1.6
-    """Upper bound over estimate for training on the CPU (resident bytes, allocator of libc)."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Constants that only a measurement gives. Defaults: see ``provenance``."""
+
+    provenance: str
+    device: DeviceConstants
+    margins: Margins
+    host: HostConstants = field(default_factory=HostConstants)
     device_factor: float = 1.0
     """Measured over estimated process bytes of this machine's own probes."""
     notes: tuple[str, ...] = field(default=())
@@ -85,70 +106,74 @@ class Calibration:
 
 DEFAULT = Calibration(
     provenance="constants measured on one H200, torch 2.11, transformers 5.17 (2026-11-22)",
-    # 7: 8.1 MiB a handle by cuBLAS's documentation, two handles; 9: seen on the H200.
-    workspace_bytes=MappingProxyType({7: 16 * MIB, 8: 17 * MIB, 9: 64 * MIB}),
-    # 9: median of 403 cases; the others are assumed and said to be.
-    context_bytes=MappingProxyType({7: 400 * MIB, 8: 500 * MIB, 9: 758 * MIB}),
-    measured_generations=frozenset({9}),
-    # benchmarks/accuracy/memory.py --fit on benchmarks/data/measurements/memory_*.json
-    allocated=MappingProxyType(
-        {
-            "adapter-plain-checkpointed-fused": Margin(expected=0.0, upper=0.065),
-            "adapter-plain-checkpointed-plain": Margin(expected=0.0, upper=0.052),
-            "adapter-plain-kept-fused": Margin(expected=0.0, upper=0.030),
-            "adapter-plain-kept-plain": Margin(expected=0.0, upper=0.022),
-            "adapter-quantized-checkpointed-fused": Margin(expected=0.0, upper=0.008),
-            "adapter-quantized-checkpointed-plain": Margin(expected=0.0, upper=0.019),
-            "adapter-quantized-kept-plain": Margin(expected=0.0, upper=0.013),
-            "default": Margin(expected=0.0, upper=0.052),
-            "weights-plain-checkpointed-fused": Margin(expected=0.0, upper=0.048),
-            "weights-plain-checkpointed-plain": Margin(expected=0.0, upper=0.062),
-            "weights-plain-kept-fused": Margin(expected=0.0, upper=0.058),
-            "weights-plain-kept-plain": Margin(expected=0.0, upper=0.004),
-        }
+    device=DeviceConstants(
+        # 7: 8.1 MiB a handle by cuBLAS's documentation, two handles; 9: seen on the H200.
+        workspace_bytes=MappingProxyType({7: 16 * MIB, 8: 17 * MIB, 9: 64 * MIB}),
+        # 9: median of 403 cases; the others are assumed and said to be.
+        context_bytes=MappingProxyType({7: 400 * MIB, 8: 500 * MIB, 9: 758 * MIB}),
+        measured_generations=frozenset({9}),
     ),
-    reserved=MappingProxyType(
-        {
-            "adapter-plain-checkpointed-fused": Margin(expected=0.137, upper=0.705),
-            "adapter-plain-checkpointed-plain": Margin(expected=0.212, upper=0.558),
-            "adapter-plain-kept-fused": Margin(expected=0.035, upper=0.135),
-            "adapter-plain-kept-plain": Margin(expected=0.085, upper=0.365),
-            "adapter-quantized-checkpointed-fused": Margin(expected=0.130, upper=0.190),
-            "adapter-quantized-checkpointed-plain": Margin(expected=0.203, upper=0.449),
-            "adapter-quantized-kept-plain": Margin(expected=0.081, upper=0.213),
-            "default": Margin(expected=0.158, upper=0.486),
-            "expandable-adapter-checkpointed": Margin(expected=0.045, upper=0.170),
-            "expandable-adapter-kept": Margin(expected=0.005, upper=0.100),
-            "expandable-weights-checkpointed": Margin(expected=0.045, upper=0.190),
-            "expandable-weights-kept": Margin(expected=0.045, upper=0.100),
-            "expandable-gathered": Margin(expected=0.188, upper=0.30, floor_bytes=1536 * MIB),
-            "expandable-sharded": Margin(expected=0.045, upper=0.190, floor_bytes=GIB),
-            "gathered": Margin(expected=0.188, upper=0.30, floor_bytes=512 * MIB),
-            "sharded-adapter": Margin(expected=0.153, upper=0.220),
-            "sharded-weights": Margin(expected=0.237, upper=0.830),
-            "weights-plain-checkpointed-fused": Margin(expected=0.208, upper=0.508),
-            "weights-plain-checkpointed-plain": Margin(expected=0.183, upper=0.700),
-            "weights-plain-kept-fused": Margin(expected=0.108, upper=0.486),
-            "weights-plain-kept-plain": Margin(expected=0.111, upper=0.270),
-        }
-    ),
-    replayed=MappingProxyType(
-        {
-            "adapter-checkpointed": Margin(expected=0.0, upper=0.162),
-            "adapter-kept": Margin(expected=0.0, upper=0.061),
-            "default": Margin(expected=0.0, upper=0.153),
-            "expandable-adapter-checkpointed": Margin(expected=0.000, upper=0.060),
-            "expandable-adapter-kept": Margin(expected=0.000, upper=0.020),
-            "expandable-weights-checkpointed": Margin(expected=0.000, upper=0.060),
-            "expandable-weights-kept": Margin(expected=0.000, upper=0.020),
-            # Not fitted: three runs of two ranks with growing segments missed by -0.3, +0.7 and,
-            # under ZeRO-3, +1.6 GiB (benchmarks/data/measurements/chatts_h200x2_2026-11-23.json).
-            "expandable-gathered": Margin(expected=0.0, upper=0.12, floor_bytes=1536 * MIB),
-            "expandable-sharded": Margin(expected=0.0, upper=0.060, floor_bytes=GIB),
-            # Holes of gathered parameters: as good as the same in small and large runs.
-            "gathered": Margin(expected=0.0, upper=0.12, floor_bytes=384 * MIB),
-            "weights-checkpointed": Margin(expected=0.0, upper=0.275),
-            "weights-kept": Margin(expected=0.0, upper=0.081),
-        }
+    margins=Margins(
+        # benchmarks/accuracy/memory.py --fit on benchmarks/data/measurements/memory_*.json
+        allocated=MappingProxyType(
+            {
+                "adapter-plain-checkpointed-fused": Margin(expected=0.0, upper=0.065),
+                "adapter-plain-checkpointed-plain": Margin(expected=0.0, upper=0.052),
+                "adapter-plain-kept-fused": Margin(expected=0.0, upper=0.030),
+                "adapter-plain-kept-plain": Margin(expected=0.0, upper=0.022),
+                "adapter-quantized-checkpointed-fused": Margin(expected=0.0, upper=0.008),
+                "adapter-quantized-checkpointed-plain": Margin(expected=0.0, upper=0.019),
+                "adapter-quantized-kept-plain": Margin(expected=0.0, upper=0.013),
+                "default": Margin(expected=0.0, upper=0.052),
+                "weights-plain-checkpointed-fused": Margin(expected=0.0, upper=0.048),
+                "weights-plain-checkpointed-plain": Margin(expected=0.0, upper=0.062),
+                "weights-plain-kept-fused": Margin(expected=0.0, upper=0.058),
+                "weights-plain-kept-plain": Margin(expected=0.0, upper=0.004),
+            }
+        ),
+        reserved=MappingProxyType(
+            {
+                "adapter-plain-checkpointed-fused": Margin(expected=0.137, upper=0.705),
+                "adapter-plain-checkpointed-plain": Margin(expected=0.212, upper=0.558),
+                "adapter-plain-kept-fused": Margin(expected=0.035, upper=0.135),
+                "adapter-plain-kept-plain": Margin(expected=0.085, upper=0.365),
+                "adapter-quantized-checkpointed-fused": Margin(expected=0.130, upper=0.190),
+                "adapter-quantized-checkpointed-plain": Margin(expected=0.203, upper=0.449),
+                "adapter-quantized-kept-plain": Margin(expected=0.081, upper=0.213),
+                "default": Margin(expected=0.158, upper=0.486),
+                "expandable-adapter-checkpointed": Margin(expected=0.045, upper=0.170),
+                "expandable-adapter-kept": Margin(expected=0.005, upper=0.100),
+                "expandable-weights-checkpointed": Margin(expected=0.045, upper=0.190),
+                "expandable-weights-kept": Margin(expected=0.045, upper=0.100),
+                "expandable-gathered": Margin(expected=0.188, upper=0.30, floor_bytes=1536 * MIB),
+                "expandable-sharded": Margin(expected=0.045, upper=0.190, floor_bytes=GIB),
+                "gathered": Margin(expected=0.188, upper=0.30, floor_bytes=512 * MIB),
+                "sharded-adapter": Margin(expected=0.153, upper=0.220),
+                "sharded-weights": Margin(expected=0.237, upper=0.830),
+                "weights-plain-checkpointed-fused": Margin(expected=0.208, upper=0.508),
+                "weights-plain-checkpointed-plain": Margin(expected=0.183, upper=0.700),
+                "weights-plain-kept-fused": Margin(expected=0.108, upper=0.486),
+                "weights-plain-kept-plain": Margin(expected=0.111, upper=0.270),
+            }
+        ),
+        replayed=MappingProxyType(
+            {
+                "adapter-checkpointed": Margin(expected=0.0, upper=0.162),
+                "adapter-kept": Margin(expected=0.0, upper=0.061),
+                "default": Margin(expected=0.0, upper=0.153),
+                "expandable-adapter-checkpointed": Margin(expected=0.000, upper=0.060),
+                "expandable-adapter-kept": Margin(expected=0.000, upper=0.020),
+                "expandable-weights-checkpointed": Margin(expected=0.000, upper=0.060),
+                "expandable-weights-kept": Margin(expected=0.000, upper=0.020),
+                # Not fitted: three runs of two ranks with growing segments missed by -0.3, +0.7
+                # and, under ZeRO-3, +1.6 GiB (measurements/chatts_h200x2_2026-11-23.json).
+                "expandable-gathered": Margin(expected=0.0, upper=0.12, floor_bytes=1536 * MIB),
+                "expandable-sharded": Margin(expected=0.0, upper=0.060, floor_bytes=GIB),
+                # Holes of gathered parameters: as good as the same in small and large runs.
+                "gathered": Margin(expected=0.0, upper=0.12, floor_bytes=384 * MIB),
+                "weights-checkpointed": Margin(expected=0.0, upper=0.275),
+                "weights-kept": Margin(expected=0.0, upper=0.081),
+            }
+        ),
     ),
 )

@@ -113,7 +113,7 @@ def estimate_memory(
     settings, major = effective_settings(settings), major_of(device)
     standing = _standing(architecture, settings.states)
     states = standing.states
-    workspace = by_generation(calibration.workspace_bytes, major)
+    workspace = by_generation(calibration.device.workspace_bytes, major)
     persistent = states.device + workspace
     moments = (*instants(architecture, settings), standing.load)
     peak = max(moments, key=lambda found: found.bytes)
@@ -168,11 +168,11 @@ def _standing(architecture: Architecture, settings: StateSettings) -> _Standing:
 
 def _host(states: ModelStates, settings: TrainingSettings, calibration: Calibration) -> Interval:
     """Resident host bytes of all ranks of one machine: runtime and what is offloaded."""
-    ranks, runtime = settings.sharding.world_size, calibration.host_runtime_bytes
+    ranks, runtime = settings.sharding.world_size, calibration.host.host_runtime_bytes
     expected = ranks * (
-        runtime + calibration.host_ranks_bytes[settings.sharding.kind] + states.host
+        runtime + calibration.host.host_ranks_bytes[settings.sharding.kind] + states.host
     )
-    spread = calibration.host_runtime_spread_bytes + states.host // 10
+    spread = calibration.host.host_runtime_spread_bytes + states.host // 10
     return Interval(expected=expected, upper=expected + ranks * spread)
 
 
@@ -206,7 +206,7 @@ def _assumptions(device: Device | None, calibration: Calibration) -> Iterator[st
     yield from calibration.notes
     if device is None:
         yield "no device named: process bytes as on an H200"
-    elif device.compute_capability[0] not in calibration.measured_generations:
+    elif device.compute_capability[0] not in calibration.device.measured_generations:
         yield f"process overhead and fragmentation not measured on {device.name}"
 
 

@@ -152,9 +152,10 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
 
 def _at_last_block(held: Gradients, stack: Stack, layers: int) -> int:
     """Gradients at the last block's backward, or later where a bucket of blocks is reduced."""
-    if not held.blocks:
+    if held.bucket is None:
         return held.last
-    return max(held.last, held.reduced - held.blocks * (stack.all_kept // layers))
+    freed = held.bucket.layers * (stack.all_kept // layers)
+    return max(held.last, held.bucket.bytes - freed)
 
 
 def _gathered_by_both(

@@ -83,7 +83,7 @@ def main() -> None:
     (folder / "chatts_full_run.json").write_text(json.dumps(document))
     hardware = chosen["hardware"]
     print(
-        f"{options.preset} {' '.join(further)}: {chosen['dataset']['longest_sequence']} positions"
+        f"{options.preset} {' '.join(further)}: {chosen['dataset']['lengths']['longest']} positions"
     )
     print({key: hardware[key] for key in ("micro_batch_size", "gradient_checkpointing")})
     same = before["hardware"] == hardware

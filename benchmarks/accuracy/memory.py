@@ -19,7 +19,7 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -27,7 +27,7 @@ from memory_models.bounds.intervals import recipe_class, replay_class
 from memory_models.calibration import DEFAULT, Calibration, Margin
 from memory_models.estimate import estimate_memory
 from memory_models.result import MemoryEstimate
-from memory_models.settings import TrainingSettings
+from memory_models.settings import TrainingSettings, changed
 from memory_models.units import GIB
 from tsplanner.planner.gather.cases import Case, read_case
 
@@ -38,7 +38,7 @@ COVERAGE = 0.98
 bound does."""
 FEWEST = 8
 """A recipe class with fewer cases falls back to the default margin."""
-RAW = replace(
+RAW = changed(
     DEFAULT,
     allocated=MappingProxyType({"default": Margin(expected=0.0, upper=0.0)}),
     reserved=MappingProxyType({"default": Margin(expected=1.0, upper=1.0)}),
@@ -133,7 +133,7 @@ def centred(found: dict[str, Margin]) -> MappingProxyType[str, Margin]:
 
 def fitted(found: list[Row]) -> Calibration:
     """A calibration from these rows: estimates by the formula alone, bounds from residuals."""
-    return replace(
+    return changed(
         DEFAULT,
         allocated=centred(margins(found, "allocated", "formula", recipe_class)),
         reserved=MappingProxyType(margins(found, "reserved", "formula", recipe_class)),

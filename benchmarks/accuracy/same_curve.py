@@ -99,7 +99,7 @@ def plan_with(request: PlanRequest, changes: dict[str, Any]) -> Plan:
         **precision,
     )
     hardware = changed(base, **changes)
-    return finish(request, evaluate(request, hardware), "benchmark")
+    return finish(request, evaluate(request, hardware))
 
 
 def possible(machine: Machine, hardware: dict[str, Any], *, cpu: bool) -> bool:
@@ -197,7 +197,7 @@ def main() -> int:
     options = parser.parse_args()
     began = time.monotonic()
     request = request_for(cpu=options.cpu, epochs=1)
-    per_epoch = math.ceil(request.dataset.rows_kept / EFFECTIVE_BATCH)
+    per_epoch = math.ceil(request.dataset.lengths.rows_kept / EFFECTIVE_BATCH)
     request = request_for(cpu=options.cpu, epochs=math.ceil(options.steps / per_epoch))
     wanted = {
         name: changes

@@ -22,6 +22,7 @@ from types import MappingProxyType
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.estimate import estimate_memory
 from memory_models.result import MemoryEstimate
+from memory_models.settings import changed
 from memory_models.units import MIB
 from tsplanner.planner.gather.cases import Case, read_case
 
@@ -113,8 +114,10 @@ def left_out(found: list[Row]) -> list[Row]:
 
 
 def _with_floor(floor: int) -> Calibration:
-    margin = replace(DEFAULT.replayed[GATHERED], floor_bytes=floor)
-    return replace(DEFAULT, replayed=MappingProxyType({**DEFAULT.replayed, GATHERED: margin}))
+    margin = replace(DEFAULT.margins.replayed[GATHERED], floor_bytes=floor)
+    return changed(
+        DEFAULT, replayed=MappingProxyType({**DEFAULT.margins.replayed, GATHERED: margin})
+    )
 
 
 def table(found: list[Row]) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 from benchmarks.plan_quality.regret_grids import card, request_of, tables
 from memory_models.architecture import Architecture
 from memory_models.device import LinkType
-from memory_models.settings import TrainingSettings
+from memory_models.settings import TrainingSettings, changed
 from tsplanner.planner.gather.cases import read_case
 from tsplanner.planner.rank import choose
 from tsplanner.throughput.rates import MEASURED, Efficiency, rates_of
@@ -89,7 +89,7 @@ def fit(cases: Sequence[Timed]) -> Efficiency:
     )
     best, least = MEASURED, math.inf
     for matrix, passes, launch, step in grid:
-        tried = replace(
+        tried = changed(
             MEASURED,
             matrix=matrix,
             passes=passes,
@@ -155,8 +155,8 @@ def main() -> None:
     if options.fit:
         best = fit(calibration)
         print(
-            f"matrix={best.matrix:.2f} passes={best.passes:.2f} step={best.step_seconds:.2f} "
-            f"launch_seconds_per_tensor={best.launch_seconds_per_tensor:.1e}"
+            f"matrix={best.matrix:.2f} passes={best.passes:.2f} step={best.host.step_seconds:.2f} "
+            f"launch_seconds_per_tensor={best.host.launch_seconds_per_tensor:.1e}"
         )
         return
     print(line("calibration (fitted on these)", [case.error(MEASURED) for case in calibration]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from memory_models.settings import changed
 from memory_models.states.weights import total_parameters
 from tsplanner.models.source import read_model
 from tsplanner.planner.evaluate import evaluate, finish
@@ -31,9 +32,10 @@ def plan_of(case: Case, given: dict[str, Any], machine: Any) -> Any:
             parameters_total=total_parameters(case.architecture),
             parameters_trainable=0,
             config=source.config,
+            architecture=case.architecture,
         ),
-        dataset=replace(no_dataset(length), most_patches=settings.series_patches),
+        dataset=changed(no_dataset(length), most_patches=settings.series_patches),
         machine=machine,
         learning=learning,
     )
-    return finish(request, evaluate(request, hardware), "benchmark")
+    return finish(request, evaluate(request, hardware))

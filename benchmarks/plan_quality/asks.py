@@ -19,7 +19,6 @@ from memory_models.settings import (
 from memory_models.units import GIB
 from tsplanner.commands.tune import feasible_under
 from tsplanner.errors import TsplannerError
-from tsplanner.models.source import read_architecture
 from tsplanner.planner.advice import with_rank
 from tsplanner.planner.multi_lora.refusal import packing_refusal
 from tsplanner.planner.multi_lora.speedup import candidates
@@ -128,7 +127,7 @@ def asked_pack(ask: Ask, plan: Plan) -> Asked:
         and found.batch.micro_batch_size == ask.micro_batch
         and found.batch.gradient_checkpointing == ask.checkpointing
     )
-    architecture = read_architecture(plan.model.config, name=ask.model, source="plan")
+    architecture = plan.architecture
     upper = estimate_memory(architecture, settings, plan.machine.devices[0]).process_bytes.upper
     hardware = changed(
         plan.hardware,

@@ -89,6 +89,7 @@ def request_of(grid: Grid, cap_gib: int) -> PlanRequest:
             parameters_total=total_parameters(source.architecture),
             parameters_trainable=trainable_parameters(source.architecture, settings.method),
             config=source.config,
+            architecture=source.architecture,
         ),
         dataset=no_dataset(grid.length),
         machine=card(cap_gib),

@@ -61,7 +61,7 @@ def main() -> None:
         each = (cpu_seconds() - used) / options.repeats
         fastest = min(seconds for seconds, _, _ in runs)
         slowest = max(seconds for seconds, _, _ in runs)
-        document = runs[0][2]["plan"]["dataset"]
+        document = runs[0][2]["plan"]["dataset"]["lengths"]
         print(
             f"{counted_by:<10} {path.stat().st_size / fastest / 1e6:6.1f} MB/s at best, "
             f"{path.stat().st_size / slowest / 1e6:.1f} at worst   "

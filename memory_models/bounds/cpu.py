@@ -16,8 +16,8 @@ def on_cpu(estimate: MemoryEstimate, calibration: Calibration = DEFAULT) -> Memo
     """
     parts = [part for part in estimate.components if part.name not in _GPU_ONLY]
     tensors = sum(part.bytes for part in parts)
-    runtime = calibration.cpu_runtime_bytes
-    upper = round(tensors * calibration.cpu_activation_upper) + round(1.25 * runtime)
+    runtime = calibration.host.cpu_runtime_bytes
+    upper = round(tensors * calibration.host.cpu_activation_upper) + round(1.25 * runtime)
     resident = Interval(
         expected=round((tensors + runtime) * calibration.device_factor),
         upper=round(max(upper, tensors + runtime) * calibration.device_factor),

@@ -98,7 +98,9 @@ def allocated_interval(
     ``plain``: of that, what layers keep that are not checkpointed where others are.
     """
     scale = _scale(estimated, dynamic, plain)
-    return _interval(estimated, scale, _margins(calibration.allocated, recipe_class, settings))
+    return _interval(
+        estimated, scale, _margins(calibration.margins.allocated, recipe_class, settings)
+    )
 
 
 def reserved_interval(
@@ -116,10 +118,12 @@ def reserved_interval(
     """
     scale = _scale(estimated, dynamic, plain)
     if replayed is None:
-        usual = _margins(calibration.reserved, recipe_class, settings)
+        usual = _margins(calibration.margins.reserved, recipe_class, settings)
         found = _interval(estimated, scale, usual)
     else:
-        found = _interval(replayed, scale, _margins(calibration.replayed, replay_class, settings))
+        found = _interval(
+            replayed, scale, _margins(calibration.margins.replayed, replay_class, settings)
+        )
     return Interval(
         expected=round_up(max(estimated, found.expected), LARGE_STEP),
         upper=round_up(max(estimated, found.upper), LARGE_STEP),

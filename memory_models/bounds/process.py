@@ -29,11 +29,12 @@ def by_generation(table: Mapping[int, int], major: int) -> int:
 def outside_interval(settings: TrainingSettings, major: int, calibration: Calibration) -> Interval:
     """Bytes of context and libraries, those of several ranks included."""
     ranks = by_generation(
-        calibration.ranks_bytes[settings.sharding.kind], settings.sharding.world_size
+        calibration.device.ranks_bytes[settings.sharding.kind], settings.sharding.world_size
     )
-    spread = by_generation(calibration.ranks_spread_bytes, settings.sharding.world_size)
-    context = by_generation(calibration.context_bytes, major) + ranks
-    return Interval(expected=context, upper=context + calibration.context_spread_bytes + spread)
+    spread = by_generation(calibration.device.ranks_spread_bytes, settings.sharding.world_size)
+    context = by_generation(calibration.device.context_bytes, major) + ranks
+    spread += calibration.device.context_spread_bytes
+    return Interval(expected=context, upper=context + spread)
 
 
 def process_interval(
@@ -43,7 +44,9 @@ def process_interval(
 
     It charges no managed memory to the process, but that may lie on the device: the bound has it.
     """
-    widening = 1.0 if major in calibration.measured_generations else calibration.unmeasured_widening
+    constants = calibration.device
+    measured = major in constants.measured_generations
+    widening = 1.0 if measured else constants.unmeasured_widening
     factor = calibration.device_factor
     return Interval(
         expected=round((reserved.expected + outside.expected) * factor),

@@ -19,6 +19,24 @@ from memory_models.states.optimizer import (
 from memory_models.states.weights import embedding_parameters
 
 
+class FullBucket(NamedTuple):
+    """A bucket of gradients that is full for the first time."""
+
+    bytes: int
+    """Bytes of all gradients then."""
+    layers: int
+    """Layers whose backward has ended by then."""
+
+
+class LayerGradients(NamedTuple):
+    """Gradients that come layer by layer and stay."""
+
+    bytes: int
+    """Bytes of one trained layer's gradients."""
+    layers: int
+    """Layers that have some."""
+
+
 class Gradients(NamedTuple):
     """Bytes of one rank, beside what the programs of blocks and head count themselves."""
 
@@ -40,19 +58,16 @@ class Gradients(NamedTuple):
     """Where the engine is built, beyond what stays: weights before they were cast."""
     head: int = 0
     """Where an untied head's gradient is reduced, before the last block; 0: nowhere."""
-    reduced: int = 0
-    """Where a bucket is full for the first time, after ``blocks`` blocks."""
-    blocks: int = 0
-    own: int = 0
-    """Those of one trained block, where they come one by one and stay."""
-    trained: int = 0
-    """How many blocks have some."""
+    bucket: FullBucket | None = None
+    """Where a bucket is full for the first time; None: the last layer's gradients fill it."""
+    each: LayerGradients | None = None
+    """Where the layers' gradients come one by one and stay; None: nowhere."""
 
     def after(self, blocks: int) -> int:
         """When the last ``blocks`` blocks' backward has ended."""
-        if not self.own:
+        if self.each is None:
             return max(self.last, self.first)
-        return self.last + min(blocks, self.trained) * self.own
+        return self.last + min(blocks, self.each.layers) * self.each.bytes
 
 
 def whole(architecture: Architecture, settings: StateSettings) -> Gradients:
@@ -76,8 +91,7 @@ def whole(architecture: Architecture, settings: StateSettings) -> Gradients:
         end=total + _sums(settings) * one_tied,
         kept=total,
         step=step_transient_bytes(architecture, settings),
-        own=own,
-        trained=trained_blocks(architecture, settings),
+        each=LayerGradients(own, trained_blocks(architecture, settings)) if own else None,
     )
 
 

@@ -7,7 +7,13 @@ from collections.abc import Callable
 from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, Optimizer, StateSettings
 from memory_models.sharding.deepspeed_config import reduce_bucket_elements
-from memory_models.sharding.gradients import Gradients, head_gradient_bytes, trained_blocks, whole
+from memory_models.sharding.gradients import (
+    FullBucket,
+    Gradients,
+    head_gradient_bytes,
+    trained_blocks,
+    whole,
+)
 from memory_models.sharding.partition import Shards, shards
 from memory_models.states.adapters import PARAMETER_BYTES, trainable_parameters
 from memory_models.states.optimizer import (
@@ -83,8 +89,7 @@ def _stage_2(architecture: Architecture, settings: StateSettings) -> Gradients:
         step=_step(settings, cut, part),
         load=_load(architecture, settings),
         head=during + head if head else 0,
-        reduced=during + waiting + tied,
-        blocks=blocks,
+        bucket=FullBucket(during + waiting + tied, blocks) if blocks else None,
     )
 
 

@@ -30,7 +30,7 @@ def test_the_embedded_default_needs_no_argument(tmp_path: Path) -> None:
     assert done.stdout.endswith("Next   tsplanner probe --plan saves/tiny-chatts/plan.json\n")
     found = read_plan(saved)
     assert found.dataset.path is not None
-    assert found.dataset.rows_kept >= 400
+    assert found.dataset.lengths.rows_kept >= 400
     assert [entry.name for entry in saved.parent.iterdir()] == ["plan.json"]
 
 

@@ -124,8 +124,9 @@ def test_every_fault_is_dropped_and_counted_and_nothing_else_is_lost(tmp_path):
 
     assert done.returncode == 0, done.stderr
     dataset = json.loads(done.stdout)["plan"]["dataset"]
-    assert (dataset["rows_total"], dataset["rows_kept"]) == (25, 13)
-    counted = {kind["fault"]: kind["rows"] for kind in dataset["dropped"]}
+    lengths = dataset["lengths"]
+    assert (lengths["rows_total"], lengths["rows_kept"]) == (25, 13)
+    counted = {kind["fault"]: kind["rows"] for kind in lengths["dropped"]}
     assert counted == {
         "field missing": 1,
         "series and <ts><ts/> differ in number": 1,
@@ -160,7 +161,7 @@ def test_dropped_rows_are_named_on_the_screen_and_in_the_plan(tmp_path):
     )
     assert "all rows left out are listed in saves/chatts-8b/dropped-rows.txt\n" in done.stdout
     saved = read_plan(tmp_path / "saves" / "chatts-8b" / "plan.json")
-    assert saved.dataset.dropped[0].first_lines == (2, 4, 6, 8, 10)
+    assert saved.dataset.lengths.dropped[0].first_lines == (2, 4, 6, 8, 10)
     assert saved.time.steps_per_epoch == 1
 
 
@@ -187,8 +188,11 @@ def test_lengths_are_a_line_on_the_screen_and_bars_in_json(tmp_path):
 
     line = next(line for line in words.splitlines() if line.startswith("row lengths "))
     assert "of text and 48 of series" in line  # 1 to 100 patches: 50.5 on average, less 2
-    assert sum(bar["rows"] for bar in document["histogram"]) == 100
-    assert document["histogram"][0]["shortest"] < document["histogram"][-1]["longest"]
+    assert sum(bar["rows"] for bar in document["lengths"]["histogram"]) == 100
+    assert (
+        document["lengths"]["histogram"][0]["shortest"]
+        < document["lengths"]["histogram"][-1]["longest"]
+    )
 
 
 def test_progress_shows_after_a_second_and_only_then():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from memory_models.architecture import TimeSeriesEncoder
+from memory_models.settings import from_flat
 from tsplanner.datasets.lengths.scan import length_stats
 from tsplanner.datasets.lengths.stats import (
     LengthStats,
@@ -56,9 +57,9 @@ def test_length_adds_patches_less_the_two_marks(tmp_path):
         written(tmp_path, [series_row(80)]), cutoff_len=400, encoder=ENCODER, tokenizer_folder=None
     )
 
-    assert long.longest - short.longest == 8
-    assert long.longest_text == short.longest_text
-    assert (short.most_series_positions, long.most_series_positions) == (0, 8)
+    assert long.most.longest - short.most.longest == 8
+    assert long.most.longest_text == short.most.longest_text
+    assert (short.most.most_series_positions, long.most.most_series_positions) == (0, 8)
     assert long.counted_by == "estimate"
 
 
@@ -80,7 +81,7 @@ def test_patches_do_not_count_against_the_cutoff(tmp_path):
     stats = length_stats(path, cutoff_len=130, encoder=ENCODER, tokenizer_folder=None)
 
     assert stats.rows_kept == 1
-    assert stats.longest == stats.longest_text + 98
+    assert stats.most.longest == stats.most.longest_text + 98
 
 
 def test_text_over_the_cutoff_is_cut_to_it(tmp_path):
@@ -89,7 +90,7 @@ def test_text_over_the_cutoff_is_cut_to_it(tmp_path):
 
     stats = length_stats(path, cutoff_len=128, encoder=None, tokenizer_folder=None)
 
-    assert (stats.longest, stats.rows_kept, stats.dropped) == (128, 1, ())
+    assert (stats.most.longest, stats.rows_kept, stats.dropped) == (128, 1, ())
 
 
 def test_no_row_left_says_which_flag_to_raise(tmp_path):
@@ -117,7 +118,8 @@ def test_series_for_a_model_without_encoder_are_refused(tmp_path):
 def stats_with(**changes: int) -> LengthStats:
     """Make statistics with a few figures changed."""
     figures = {"longest": 100, "longest_padded": 104, "longest_text": 90} | changes
-    return LengthStats(
+    return from_flat(
+        LengthStats,
         rows_total=2,
         rows_kept=2,
         mean=90.0,
@@ -138,7 +140,7 @@ def test_quantiles_pad_text_to_eights_and_patches_not(tmp_path):
     """Of one row: its text's next multiple of 8, and 8 positions of patches."""
     path = written(tmp_path, [series_row(80)])
     stats = length_stats(path, cutoff_len=400, encoder=ENCODER, tokenizer_folder=None)
-    assert set(length_quantiles(stats)) == {-(-stats.longest_text // 8) * 8 + 8}
+    assert set(length_quantiles(stats)) == {-(-stats.most.longest_text // 8) * 8 + 8}
 
 
 def test_histogram_has_bars_of_equal_width_that_hold_every_row():
@@ -167,7 +169,7 @@ def test_sample_dataset_is_counted_with_the_tiny_tokenizer():
 
     assert (stats.rows_total, stats.rows_kept) == (440, 440)
     assert stats.counted_by == "tokenizer"
-    assert stats.longest < 220
+    assert stats.most.longest < 220
 
 
 def test_counting_lengths_imports_no_heavy_library():

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tsplanner.datasets.lengths.cache import LengthSummary, length_summary
+from tsplanner.datasets.lengths.cache import length_summary
+from tsplanner.datasets.records import LengthSummary
 from tsplanner.errors import TsplannerError
 
 
@@ -39,7 +40,9 @@ def test_the_second_plan_reads_no_row(tmp_path: Path, state: Path) -> None:
     path = rows(tmp_path / "a.jsonl", "Because.", "Why not?")
     counted = summary(path)
     (file,) = (state / "lengths").iterdir()
-    file.write_text(json.dumps({**json.loads(file.read_text()), "rows_kept": 12345}))
+    noted = json.loads(file.read_text())
+    noted["summary"]["rows_kept"] = 12345
+    file.write_text(json.dumps(noted))
 
     assert counted.rows_kept == 2
     assert len(counted.quantiles) == 33
@@ -65,7 +68,7 @@ def test_a_damaged_memory_is_no_error(tmp_path: Path, state: Path) -> None:
     (file,) = (state / "lengths").iterdir()
     file.write_text("{")
     assert summary(path).rows_kept == 1
-    assert json.loads(file.read_text())["rows_kept"] == 1
+    assert json.loads(file.read_text())["summary"]["rows_kept"] == 1
 
 
 def test_a_refused_dataset_is_refused_again(tmp_path: Path, state: Path) -> None:

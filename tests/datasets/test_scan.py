@@ -270,7 +270,7 @@ def test_mean_row_is_its_text_and_its_patches(tmp_path):
     found = stats(path)
 
     assert found.mean - found.mean_text == 1.0
-    assert found.most_series_positions == 3
+    assert found.most.most_series_positions == 3
 
 
 def test_the_row_with_the_most_patches_is_known(tmp_path: Path) -> None:
@@ -282,4 +282,4 @@ def test_the_row_with_the_most_patches_is_known(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = length_stats(path, cutoff_len=500, encoder=ENCODER, tokenizer_folder=None)
-    assert found.most_patches == 5
+    assert found.most.most_patches == 5

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from memory_models.settings import Dtype, from_flat
-from tsplanner.exporters.deepspeed import DEFAULT_LIVE_ELEMENTS, render
+from tsplanner.exporters.deepspeed import DEFAULT_LIVE_ELEMENTS, render, zero_optimization
+from tsplanner.models.source import read_architecture
 from tsplanner.planner.plan import ModelRef
 from tsplanner.planner.settings import HardwareSettings
 
@@ -35,7 +36,9 @@ class FakePlan:
             parameters_total=1704,
             parameters_trainable=10,
             config=config,
+            architecture=read_architecture(config, name="toy", source="test"),
         )
+        self.architecture = self.model.architecture
 
 
 def zero(config: dict[str, object] | None = None, **hardware: Any) -> dict[str, Any]:
@@ -59,7 +62,7 @@ def test_zero_3_holds_two_blocks_of_the_model_gathered() -> None:
 
 def test_a_model_without_a_reader_keeps_the_limits_of_deepspeed() -> None:
     """A billion elements each."""
-    block = zero({"model_type": "unheard-of"}, zero_stage=3)
+    block = zero_optimization(from_flat(HardwareSettings, zero_stage=3))
     assert block["stage3_max_live_parameters"] == DEFAULT_LIVE_ELEMENTS == 1_000_000_000
 
 

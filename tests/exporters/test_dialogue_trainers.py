@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from memory_models.settings import DecoderKernels, FinetuningType
+from memory_models.settings import DecoderKernels, FinetuningType, changed
 from tests.support.golden import CASES, CHATTS_ROWS, FREEZE, FULL, Case, case
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.launch import ExportFile
@@ -140,7 +140,7 @@ def test_rows_become_dialogues_that_end_with_the_answer(
     rows = [json.dumps({**DATASETS[form], "id": place}) for place in range(10)]
     source.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
     base = case("qwen2.5-7b")
-    plan = replace(base.plan, dataset=replace(base.plan.dataset, path=str(source), rows_kept=10))
+    plan = replace(base.plan, dataset=changed(base.plan.dataset, path=str(source), rows_kept=10))
     (tmp_path / "prepare.py").write_text(text(render(name, plan, base.options), "prepare.py"))
     subprocess.run([sys.executable, str(tmp_path / "prepare.py")], check=True, cwd="/")
     written = {
@@ -166,7 +166,7 @@ def test_what_is_held_out_is_what_our_worker_holds_out(tmp_path: Path) -> None:
     source = tmp_path / "source.json"
     source.write_text(json.dumps([{"input": str(n), "output": "a"} for n in range(40)]))
     base = CASES["trl"]["lora"]
-    plan = replace(base.plan, dataset=replace(base.plan.dataset, path=str(source), rows_kept=40))
+    plan = replace(base.plan, dataset=changed(base.plan.dataset, path=str(source), rows_kept=40))
     (tmp_path / "prepare.py").write_text(text(render("trl", plan, base.options), "prepare.py"))
     subprocess.run([sys.executable, str(tmp_path / "prepare.py")], check=True)
     found = [json.loads(line) for line in (tmp_path / "rows" / "test.jsonl").open()]

@@ -250,7 +250,7 @@ def test_a_plan_of_one_row_holds_out_none() -> None:
     """And two hold out one, said as a share: 1 would be read as all."""
     found = case("qwen2.5-7b")
     for rows, size in ((1, None), (2, 0.25), (40, 4.0)):
-        plan: Plan = replace(found.plan, dataset=replace(found.plan.dataset, rows_kept=rows))
+        plan: Plan = replace(found.plan, dataset=changed(found.plan.dataset, rows_kept=rows))
         assert said(Case(plan, found.options)).get("val_size") == size
 
 

@@ -16,7 +16,7 @@ MIB = 1024**2
 def test_every_name_of_a_gpu_with_its_size_finds_it_and_nothing_else(gpu: Gpu) -> None:
     """No two cards answer to the same name and memory size."""
     for size in (*gpu.memory_gib, *gpu.modified_gib):
-        for name in (*gpu.keys, *gpu.patterns_with_size):
+        for name in (*gpu.keys, *gpu.names.patterns_with_size):
             assert gpu_by_text(f"{name} {size}GiB") == (gpu, size)
     assert gpu_by_text(f"{gpu.name} {gpu.memory_gib[0]}GiB") == (gpu, gpu.memory_gib[0])
 
@@ -28,8 +28,8 @@ def test_every_row_is_complete_and_plausible(gpu: Gpu) -> None:
     assert gpu.source
     assert 20e12 < gpu.matrix_flops_per_second < 3e15
     assert 280e9 <= gpu.memory_bytes_per_second <= 8e12
-    assert gpu.pcie_generation in (3, 4, 5)
-    assert gpu.nvlink_built_in <= (gpu.nvlink_bytes_per_second is not None)
+    assert gpu.links.pcie_generation in (3, 4, 5)
+    assert gpu.links.nvlink_built_in <= (gpu.links.nvlink_bytes_per_second is not None)
 
 
 def test_catalogue_names_are_unique() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -26,7 +25,7 @@ from memory_models.settings import (
 )
 
 MIB = 1024**2
-SHARES = replace(
+SHARES = changed(
     DEFAULT,
     allocated={"default": Margin(expected=0.0, upper=0.5)},
     reserved={"default": Margin(expected=0.25, upper=1.0)},
@@ -73,7 +72,7 @@ def test_a_class_without_a_measurement_takes_the_default_margin() -> None:
         "default": Margin(expected=0.0, upper=2.0),
         recipe_class(sharded): Margin(expected=0.0, upper=3.0),
     }
-    table = replace(DEFAULT, allocated=rows)
+    table = changed(DEFAULT, allocated=rows)
     assert allocated_interval(1000, 1000, PLAIN, table).upper == 1000 + 2200
     assert allocated_interval(1000, 1000, sharded, table).upper == 1000 + 3300
 
@@ -117,7 +116,9 @@ def test_replays_are_measured_apart_by_what_is_trained_and_kept() -> None:
         assert replay_class(changed(PLAIN, **alike)) == replay_class(PLAIN)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("table", [DEFAULT.allocated, DEFAULT.reserved, DEFAULT.replayed])
+@pytest.mark.parametrize(
+    "table", [DEFAULT.margins.allocated, DEFAULT.margins.reserved, DEFAULT.margins.replayed]
+)
 def test_every_measured_bound_is_above_its_median(table: Mapping[str, Margin]) -> None:
     """A calibration with a bound under its own expectation is a slip."""
     assert "default" in table

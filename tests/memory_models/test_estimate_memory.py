@@ -30,7 +30,7 @@ TURING = Device(
 AMPERE = replace(TURING, name="A100", compute_capability=(8, 0))
 FITTING = from_flat(TrainingSettings, lora_rank=2, sequence_length=64)
 FP16 = changed(FITTING, model_dtype=Dtype.FP16, autocast=Dtype.FP16)
-EXACT = replace(
+EXACT = changed(
     DEFAULT,
     workspace_bytes={9: 100},
     context_bytes={9: 1000},
@@ -157,8 +157,8 @@ def test_the_process_is_reserved_bytes_and_what_lies_outside() -> None:
 def test_an_unmeasured_generation_has_a_wider_bound() -> None:
     """The expected value stays; the bound grows by the calibration's widening."""
     hopper = replace(AMPERE, compute_capability=(9, 0))
-    known = estimate_memory(WIDE, FITTING, hopper, replace(EXACT, unmeasured_widening=2.0))
-    other = estimate_memory(WIDE, FITTING, AMPERE, replace(EXACT, unmeasured_widening=2.0))
+    known = estimate_memory(WIDE, FITTING, hopper, changed(EXACT, unmeasured_widening=2.0))
+    other = estimate_memory(WIDE, FITTING, AMPERE, changed(EXACT, unmeasured_widening=2.0))
     assert other.process_bytes.expected == known.process_bytes.expected
     assert other.process_bytes.upper == 2 * known.process_bytes.upper
 
@@ -219,7 +219,7 @@ def test_a_mixtures_even_spread_is_an_assumption() -> None:
 
 def test_on_the_cpu_memory_is_resident_bytes_of_tensors_and_libraries() -> None:
     """No context, workspace or fragmentation; the libraries' 5000 bytes come on top."""
-    calibration = replace(EXACT, cpu_runtime_bytes=5000, cpu_activation_upper=2.0)
+    calibration = changed(EXACT, cpu_runtime_bytes=5000, cpu_activation_upper=2.0)
     on_gpu = estimate_memory(WITH_ENCODER, FITTING, calibration=calibration)
     found = on_cpu(on_gpu, calibration)
     parts = {part.name: part.bytes for part in found.components}

@@ -129,7 +129,7 @@ def test_what_is_written_lies_between_all_and_none_in_proportion() -> None:
 
 def test_the_margin_is_that_of_each_kind_of_layer() -> None:
     """Of a scale of 100 MiB, 40 are what plain layers keep: 60 x 0.5 + 40 x 0.1 on top."""
-    table = replace(
+    table = changed(
         DEFAULT,
         replayed={
             "adapter-checkpointed": Margin(expected=0.0, upper=0.5),

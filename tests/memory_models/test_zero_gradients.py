@@ -64,9 +64,11 @@ def test_zero_3_takes_the_norm_of_a_ranks_part_of_a_gradient() -> None:
 def test_adapters_fill_the_bucket_after_some_blocks() -> None:
     """Rank 1 has 20 + 12 + 12 + 16 + 24 x 3 = 128 elements a block; 64 are full in the first."""
     lora = from_flat(TrainingSettings, lora_rank=1, zero_stage=2, world_size=2)
-    assert gradients(TOY, effective_settings(lora).states).blocks == 0
+    assert gradients(TOY, effective_settings(lora).states).bucket is None
     # 256 x 256 elements hold 16 blocks of 4,096, but there are only two.
-    assert gradients(WIDE, effective_settings(lora).states).blocks == 1
+    full = gradients(WIDE, effective_settings(lora).states).bucket
+    assert full is not None
+    assert full.layers == 1
 
 
 @pytest.mark.parametrize("quantization", [None, Quantization.NF4])

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from memory_models.settings import FinetuningType, from_flat
+from memory_models.settings import FinetuningType, changed, from_flat
 from tsplanner.planner.advice import Suggestion, advice, epochs_for, largest_rank, with_rank
 from tsplanner.planner.plan import DatasetRef, no_dataset
 from tsplanner.planner.settings import LearningSettings
 
-ROWS = replace(no_dataset(1600), rows_kept=414, rows_total=417)
+ROWS = changed(no_dataset(1600), rows_kept=414, rows_total=417)
 
 
 def advised(
@@ -38,7 +36,7 @@ def advised(
 )
 def test_fewer_rows_are_passed_more_often(rows, epochs):
     """Three passes up to 2,000 rows, two up to 20,000, then one; the search tries no more."""
-    found = advised(dataset=replace(ROWS, rows_kept=rows))["num_train_epochs"]
+    found = advised(dataset=changed(ROWS, rows_kept=rows))["num_train_epochs"]
 
     assert found.value == epochs == epochs_for(rows)[-1]
     assert f"{rows:,} rows" in found.rule

@@ -227,5 +227,5 @@ def test_steps_are_whole_batches_of_the_rows_that_are_trained_on(
 ) -> None:
     """The last batch of an epoch may be part filled."""
     asked = request("qwen2.5-0.5b", HOPPER, validation_fraction=fraction)
-    asked = replace(asked, dataset=replace(asked.dataset, rows_kept=rows))
+    asked = replace(asked, dataset=changed(asked.dataset, rows_kept=rows))
     assert choose(asked).plan.time.total_steps == steps

@@ -29,14 +29,15 @@ from tsplanner.planner.rank import choose
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.throughput.step_time import StepTime
 
-ROWS = DatasetRef(
+ROWS = from_flat(
+    DatasetRef,
     name="rows",
     path="rows.jsonl",
     rows_total=100,
     rows_kept=100,
-    longest_sequence=300,
-    mean_sequence=200.0,
-    length_quantiles=(100, 300),
+    longest=300,
+    mean=200.0,
+    quantiles=(100, 300),
     counted_by="tokenizer",
 )
 STEP = StepTime(matrix=4, memory=0, launch=0, optimizer=1, communication=0, offload=0)
@@ -99,7 +100,7 @@ def test_a_batch_is_as_long_as_its_longest_row_and_ranks_wait(
 
 def test_a_dataset_without_a_distribution_is_all_mean() -> None:
     """As plans of earlier versions are."""
-    bare = replace(ROWS, length_quantiles=())
+    bare = changed(ROWS, quantiles=())
     assert batch_length(bare, from_flat(HardwareSettings, micro_batch_size=8)) == 200
 
 
@@ -159,8 +160,8 @@ def test_one_row_is_always_left_to_train_on(rows: int, fraction: float, trained:
 def test_rows_of_many_lengths_take_longer_than_rows_of_their_mean() -> None:
     """Padding is work: the same mean, more seconds, and more so for larger micro-batches."""
     asked = request("qwen2.5-7b", HOPPER, length=2048)
-    even = replace(asked.dataset, length_quantiles=(1024, 1024))
-    spread = replace(asked.dataset, length_quantiles=(128, 1920))
+    even = changed(asked.dataset, quantiles=(1024, 1024))
+    spread = changed(asked.dataset, quantiles=(128, 1920))
 
     def slower(micro: int) -> float:
         hardware = from_flat(
@@ -193,7 +194,7 @@ def test_without_a_dataset_a_thousand_samples_are_priced() -> None:
     plan = choose(request("qwen2.5-0.5b", HOPPER)).plan
     plan = replace(
         plan,
-        dataset=replace(plan.dataset, path=None, rows_kept=0),
+        dataset=changed(plan.dataset, path=None, rows_kept=0),
         time=replace(plan.time, step_seconds=3.6),
     )
     cost = run_cost(plan, 16.0)

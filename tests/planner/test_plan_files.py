@@ -169,9 +169,9 @@ def test_a_plan_from_before_some_layers_could_be_checkpointed_means_all(
 def test_a_plan_knows_the_length_it_was_sized_for() -> None:
     """One sample at a time: the longest; several: the longest batch that can occur."""
     asked = request("qwen2.5-0.5b", HOPPER)
-    dataset = replace(asked.dataset, longest_sequence=100, longest_batch=120)
+    dataset = changed(asked.dataset, longest=100, longest_batch=120)
     assert [dataset.sequence_length(size) for size in (1, 2, 8)] == [100, 120, 120]
-    assert replace(dataset, longest_batch=None).sequence_length(8) == 100
+    assert changed(dataset, longest_batch=None).sequence_length(8) == 100
 
 
 def test_pinned_settings_are_the_training_settings_again() -> None:

@@ -48,7 +48,7 @@ def applied(asked: PlanRequest, change: str) -> PlanRequest:
     if change == "no pinned hardware settings":
         return replace(asked, pins=Pins())
     if change.startswith("sequences of at most"):
-        shorter = replace(asked.dataset, longest_sequence=number, mean_sequence=float(number))
+        shorter = changed(asked.dataset, longest=number, mean=float(number))
         return replace(asked, dataset=shorter)
     if change.startswith("method lora"):
         learning = changed(asked.learning, finetuning_type=FinetuningType.LORA)

@@ -40,17 +40,17 @@ def test_stored_point_comes_back_for_its_machine_only(tmp_path: Path) -> None:
     store(point, path)
     assert load_calibration(plan.machine, path) == [point, point]
     assert load_calibration(replace(plan.machine, name="another"), path) == []
-    assert point.measured_process_bytes == 500
-    assert point.predicted_step_seconds == probed_step_time(plan).seconds
+    assert point.measured.process_bytes == 500
+    assert point.predicted.step_seconds == probed_step_time(plan).seconds
 
 
 def test_prediction_of_a_point_is_that_of_the_step_that_was_probed(tmp_path: Path) -> None:
     """A probe runs the longest batch, whatever the mean is, and the plain model is judged."""
     plan = tiny.plan(tmp_path)
-    longer = replace(plan, dataset=replace(plan.dataset, longest_sequence=128))
+    longer = replace(plan, dataset=changed(plan.dataset, longest=128))
     assert probed_step_time(longer).seconds > probed_step_time(plan).seconds
     corrected = changed(plan, work_factor=3.0)
-    assert probe_point(corrected, RECORD).predicted_step_seconds == probed_step_time(plan).seconds
+    assert probe_point(corrected, RECORD).predicted.step_seconds == probed_step_time(plan).seconds
 
 
 def test_steps_that_wait_for_the_host_do_not_correct_those_that_wait_for_the_gpu(
@@ -58,8 +58,10 @@ def test_steps_that_wait_for_the_host_do_not_correct_those_that_wait_for_the_gpu
 ) -> None:
     """Each kind of step has a factor of its own: 2.0 / 1.0 and 2.0 / 0.5."""
     base = probe_point(tiny.plan(tmp_path), RECORD)
-    work = replace(base, predicted_step_seconds=1.0, bound_by_launch=False)
-    launch = replace(base, predicted_step_seconds=0.5, bound_by_launch=True)
+    work = replace(base, predicted=replace(base.predicted, step_seconds=1.0), bound_by_launch=False)
+    launch = replace(
+        base, predicted=replace(base.predicted, step_seconds=0.5), bound_by_launch=True
+    )
     like = Like(model="tiny", finetuning_type=FinetuningType.LORA)
     _, efficiency = refined([work, launch], like, DEFAULT, MEASURED)
     assert (efficiency.work_factor, efficiency.launch_factor) == (2.0, 4.0)
@@ -70,7 +72,7 @@ def test_steps_that_wait_for_the_host_do_not_correct_those_that_wait_for_the_gpu
 def test_points_of_the_same_model_come_first(tmp_path: Path) -> None:
     """Another model's probe is used only while this one has none."""
     base = probe_point(tiny.plan(tmp_path), RECORD)
-    other = replace(base, model="other", measured_step_seconds=5.0)
+    other = replace(base, model="other", measured=replace(base.measured, step_seconds=5.0))
     like = Like(model="tiny", finetuning_type=FinetuningType.LORA)
     assert most_like([other, base], like) == [base]
     assert most_like([other], like) == [other]

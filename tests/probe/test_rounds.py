@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from memory_models.result import Interval
+from memory_models.settings import changed
 from tests.support import tiny, toy_request
 from tsplanner.errors import NoPlanFits
-from tsplanner.models.source import read_architecture
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.probe_selection.step_corrections import probed_time
 from tsplanner.planner.rank import choose
@@ -31,7 +31,7 @@ def request(folder: Path) -> PlanRequest:
     """20 candidates on a CPU: five micro-batches, checkpoints or none, two loss kernels."""
     plan = tiny.with_learning(tiny.plan(folder), effective_batch_size=16)
     return PlanRequest(
-        architecture=read_architecture(plan.model.config, name="tiny", source="test"),
+        architecture=plan.architecture,
         model=plan.model,
         dataset=plan.dataset,
         machine=plan.machine,
@@ -117,7 +117,7 @@ def test_a_probe_that_hangs_is_stopped_one_probe_after_the_budget(tmp_path: Path
 def test_the_proven_plan_says_what_was_measured(tmp_path: Path) -> None:
     """Seconds and bytes as probed: all rows are as long as the longest. Both with their error."""
     asked = request(tmp_path)
-    level = replace(asked.dataset, mean_sequence=64.0)
+    level = changed(asked.dataset, mean=64.0)
     asked, fake = replace(asked, dataset=level), Fake(slow_checkpoints)
     _, plan = run(asked, fake, 1000)
     assert plan.time.step_seconds == pytest.approx(0.5)
@@ -136,8 +136,8 @@ def test_a_proven_plan_that_is_probed_again_is_judged_by_the_plain_model(tmp_pat
     first = next(each for each in done if each.plan.hardware == plan.hardware)
     record = first.record
     once, twice = probe_point(first.plan, record, now=0.0), probe_point(plan, record, now=0.0)
-    assert twice.predicted_process_bytes == pytest.approx(once.predicted_process_bytes, abs=1)
-    assert twice.predicted_step_seconds == pytest.approx(once.predicted_step_seconds)
+    assert twice.predicted.process_bytes == pytest.approx(once.predicted.process_bytes, abs=1)
+    assert twice.predicted.step_seconds == pytest.approx(once.predicted.step_seconds)
 
 
 def test_a_probe_of_long_rows_does_not_vouch_for_short_ones() -> None:
@@ -147,7 +147,7 @@ def test_a_probe_of_long_rows_does_not_vouch_for_short_ones() -> None:
     asked = replace(asked, pins=pins)
 
     def error_of(mean: float) -> float:
-        rows = replace(asked.dataset, mean_sequence=mean, length_quantiles=(int(mean),))
+        rows = changed(asked.dataset, mean=mean, quantiles=(int(mean),))
         mine = replace(asked, dataset=rows)
         fake = Fake(lambda hardware: probed_time(mine, hardware).seconds)
         return run(mine, fake, 1000)[1].time.relative_error

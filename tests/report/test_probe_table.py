@@ -40,7 +40,7 @@ def test_the_search_is_listed_fastest_first_with_how_each_ended(tmp_path: Path) 
 def test_a_probe_is_compared_with_what_was_expected_of_its_own_step(tmp_path: Path) -> None:
     """A probe runs the longest batch: the plan's mean step is another one."""
     plan = tiny.plan(tmp_path)
-    longer = replace(plan, dataset=replace(plan.dataset, longest_sequence=128))
+    longer = replace(plan, dataset=changed(plan.dataset, longest=128))
     assert predicted_seconds(longer) > predicted_seconds(plan)
     assert predicted_seconds(changed(plan, work_factor=2.0)) > 1.5 * predicted_seconds(plan)
 

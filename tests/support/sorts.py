@@ -73,7 +73,7 @@ def second_card() -> Plan:
 def without_dataset() -> Plan:
     """A plan that was made for lengths alone."""
     plan = on_gpus(1)
-    return replace(plan, dataset=replace(plan.dataset, path=None, counted_by="cutoff_len"))
+    return replace(plan, dataset=changed(plan.dataset, path=None, counted_by="cutoff_len"))
 
 
 SORTS = {

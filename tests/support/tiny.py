@@ -10,6 +10,7 @@ from typing import Any
 from memory_models.device import Host, Machine
 from memory_models.result import Component, Interval, MemoryEstimate
 from memory_models.settings import Dtype, changed, from_flat
+from tsplanner.models.source import read_architecture
 from tsplanner.planner.plan import DatasetRef, ModelRef, Plan, TimeEstimate, Verdict
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 
@@ -77,7 +78,6 @@ def plan(folder: Path, *, rows: int = 20) -> Plan:
     dataset = write_dataset(folder / "rows.jsonl", rows)
     interval = Interval(expected=600 * 2**20, upper=900 * 2**20)
     return Plan(
-        tsplanner_version="0.1.0",
         model=ModelRef(
             name="tiny",
             path=str(model),
@@ -85,14 +85,16 @@ def plan(folder: Path, *, rows: int = 20) -> Plan:
             parameters_total=38_000,
             parameters_trainable=3_000,
             config=CONFIG,
+            architecture=read_architecture(CONFIG, name="tiny", source="test"),
         ),
-        dataset=DatasetRef(
+        dataset=from_flat(
+            DatasetRef,
             name="rows",
             path=str(dataset),
             rows_total=rows,
             rows_kept=rows,
-            longest_sequence=64,
-            mean_sequence=40.0,
+            longest=64,
+            mean=40.0,
             counted_by="tokenizer",
         ),
         machine=machine(),

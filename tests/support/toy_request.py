@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from memory_models.device import Device, Host, LinkType, Machine
-from memory_models.settings import changed
+from memory_models.settings import changed, from_flat
 from memory_models.states.adapters import trainable_parameters
 from memory_models.states.weights import total_parameters
 from tsplanner.models.source import read_model
@@ -75,14 +75,16 @@ def request(
             parameters_total=total_parameters(source.architecture),
             parameters_trainable=trainable_parameters(source.architecture, settings.method),
             config=source.config,
+            architecture=source.architecture,
         ),
-        dataset=DatasetRef(
+        dataset=from_flat(
+            DatasetRef,
             name="rows",
             path="rows.jsonl",
             rows_total=300,
             rows_kept=300,
-            longest_sequence=length,
-            mean_sequence=float(length),
+            longest=length,
+            mean=float(length),
             counted_by="tokenizer",
         ),
         machine=machine(*devices, host=host, packages=packages),

@@ -126,7 +126,7 @@ def test_counted_length_is_the_length_of_the_real_batch(tokenizer, tiny):
     merged = tiny.merged_inputs(batch["input_ids"], timeseries=batch["timeseries"])
 
     assert merged.inputs_embeds.shape[1] == longest_batch_length(stats, 440)
-    assert batch["attention_mask"].sum(dim=1).max() == stats.longest_text
+    assert batch["attention_mask"].sum(dim=1).max() == stats.most.longest_text
 
 
 def test_counted_length_is_the_length_of_every_single_row(tokenizer, tiny):

@@ -38,8 +38,9 @@ def plan(folder: Path, **learning: Any) -> Plan:
             parameters_trainable=1,
             config=source.config,
             has_weights=True,
+            architecture=source.architecture,
         ),
-        dataset=replace(base.dataset, path=str(rows), rows_total=4, rows_kept=4),
+        dataset=changed(base.dataset, path=str(rows), rows_total=4, rows_kept=4),
         learning=changed(
             base.learning,
             **{

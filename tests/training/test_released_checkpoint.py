@@ -105,6 +105,7 @@ def plan_for(folder: Path, tmp_path: Path) -> Plan:
         parameters_trainable=0,
         config=source.config,
         has_weights=source.has_weights,
+        architecture=source.architecture,
     )
     return replace(tiny.plan(tmp_path / "plan"), model=model)
 

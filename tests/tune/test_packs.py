@@ -183,9 +183,9 @@ def test_a_real_out_of_memory_is_a_constraint_and_a_calibration_point(tmp_path: 
     assert [one["memory_bytes_over_in_fact"] for one in told[:4]] == [held - upper] * 4
     assert [one for found in told[4:] for one in found.values()] == [0.0] * 4
     points = load_calibration(tiny.machine())
-    assert [point.measured_process_bytes for point in points] == [held] * len(points)
+    assert [point.measured.process_bytes for point in points] == [held] * len(points)
     assert len(points) == 1
-    assert points[0].measured_step_seconds is None
+    assert points[0].measured.step_seconds is None
 
 
 def test_a_second_out_of_memory_of_the_default_ends_the_search(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_plan_is_inside_its_own_space(tmp_path: Path) -> None:
 def test_large_dataset_is_searched_over_fewer_epochs(tmp_path: Path) -> None:
     """A hundred thousand rows are passed once, or as often as the plan says."""
     plan = tiny.plan(tmp_path)
-    plan = replace(plan, dataset=replace(plan.dataset, rows_kept=100_000))
+    plan = replace(plan, dataset=changed(plan.dataset, rows_kept=100_000))
     assert default_space(plan, 1e-3).epochs == (1, 2)
 
 

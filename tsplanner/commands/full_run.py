@@ -75,7 +75,7 @@ def start_full_run(run: FullRun) -> Record:
         threads=cpu_threads(plan),
     )
     epochs = plan.learning.optimization.num_train_epochs
-    words = f"train  {plan.dataset.rows_kept} rows, {epochs} epochs"
+    words = f"train  {plan.dataset.lengths.rows_kept} rows, {epochs} epochs"
     title = f"{words}, about {duration(plan.time.total_seconds)}"
     with step_bar(title, plan.time.total_steps, shown=run.shown) as on_metrics:
         record = run_job(job, time_limit_seconds=None, on_metrics=on_metrics, server=run.server)

@@ -20,7 +20,7 @@ from tsplanner.planner.advice import Suggestion, advice
 from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.experiments.recorded import experiment_names
 from tsplanner.planner.experiments.replayed import ExperimentRecord
-from tsplanner.planner.files import write_plan
+from tsplanner.planner.files import plan_values, write_plan
 from tsplanner.planner.forecast import Cost, run_cost
 from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import Plan, Verdict
@@ -189,7 +189,7 @@ def _document(
     """One JSON document: the plan, where it was written, what lost and what was refused."""
     return json.dumps(
         {
-            "plan": asdict(choice.plan),
+            "plan": plan_values(choice.plan),
             "path": str(path),
             "cost": None if cost is None else asdict(cost),
             "probes": probes,

@@ -77,3 +77,30 @@ class LengthBin:
     shortest: int
     longest: int
     rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthSummary:
+    """What a plan needs of a dataset's lengths; positions are those of the decoder."""
+
+    rows_total: int
+    rows_kept: int
+    longest: int
+    """Positions of the longest kept sample, patches included."""
+    mean: float
+    """Positions of the mean row."""
+    counted_by: str
+    """``tokenizer``, ``estimate``, ``record`` or ``cutoff_len``."""
+    longest_batch: int | None = None
+    """Positions of the longest batch of several samples; None: as ``longest``."""
+    most_patches: int | None = None
+    """Patches of the sample that has the most; None: taken to be a quarter of its positions."""
+    mean_text: float | None = None
+    """Text tokens of the mean row; what is missing to ``mean`` are patches."""
+    quantiles: tuple[int, ...] = ()
+    """Positions of padded samples at even shares of the rows, shortest to longest; empty: all
+    ``mean``."""
+    histogram: tuple[LengthBin, ...] = ()
+    """Kept rows by their positions."""
+    dropped: tuple[DroppedKind, ...] = ()
+    """Rows left out, by what is wrong with them."""

@@ -11,9 +11,7 @@ from typing import Any
 
 from memory_models.settings import Dtype
 from memory_models.sharding.deepspeed_config import SUB_GROUP_ELEMENTS, live_elements
-from tsplanner.errors import TsplannerError
-from tsplanner.models.source import read_architecture
-from tsplanner.planner.plan import ModelRef, Plan
+from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import HardwareSettings
 
 DEFAULT_LIVE_ELEMENTS = 1_000_000_000
@@ -43,7 +41,7 @@ def render(plan: Plan) -> dict[str, Any]:
             "min_loss_scale": 1,
         },
         "bf16": {"enabled": hardware.base.autocast is Dtype.BF16},
-        "zero_optimization": zero_optimization(hardware, _live_elements(plan.model)),
+        "zero_optimization": zero_optimization(hardware, live_elements(plan.architecture)),
     }
 
 
@@ -77,12 +75,3 @@ def zero_optimization(
     if hardware.sharding.offload_param:
         block["offload_param"] = {"device": "cpu", "pin_memory": True}
     return block
-
-
-def _live_elements(model: ModelRef) -> int:
-    """Elements ZeRO-3 may hold gathered, by the model's shapes if they can be read."""
-    try:
-        found = read_architecture(model.config, name=model.name, source="plan")
-    except TsplannerError:
-        return DEFAULT_LIVE_ELEMENTS
-    return live_elements(found)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from memory_models.settings import changed
+from tsplanner import __version__
 from tsplanner.datasets.rows.first_rows import RowsSeen
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.devices import device_notes, used_devices
@@ -118,7 +119,7 @@ def header(plan: Plan, options: ExportOptions) -> list[str]:
     """Comment lines without their mark: what runs, and what was never tried."""
     hardware = plan.hardware
     lines = [
-        f"tsplanner {plan.tsplanner_version}: {plan.model.name}, "
+        f"tsplanner {__version__}: {plan.model.name}, "
         f"{plan.learning.method.finetuning_type} on {describe(hardware)}",
         f"micro-batch {hardware.batch.micro_batch_size} x accumulation "
         f"{hardware.batch.gradient_accumulation_steps} x {hardware.sharding.world_size} "

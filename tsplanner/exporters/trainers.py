@@ -20,7 +20,6 @@ from memory_models.states.chatts_remote_code import as_released
 from memory_models.units import GIB, round_up
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.launch import ExportOptions
-from tsplanner.models.source import read_architecture
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.forecast import training_rows
 from tsplanner.planner.plan import Plan
@@ -52,7 +51,7 @@ class Running:
 
 def architecture_of(plan: Plan) -> Architecture:
     """The plan's model as tsplanner's readers see it, or as its authors' code runs it."""
-    found = read_architecture(plan.model.config, name=plan.model.name, source="plan")
+    found = plan.architecture
     return as_released(found) if plan.model.trust_remote_code else found
 
 
@@ -197,7 +196,7 @@ def whole_alpha(plan: Plan, trainer: str) -> int:
 
 def held_out_rows(plan: Plan) -> int:
     """Rows that are evaluated on, as our own worker counts them."""
-    kept = plan.dataset.rows_kept
+    kept = plan.dataset.lengths.rows_kept
     return kept - training_rows(kept, plan.learning.data.validation_fraction)
 
 

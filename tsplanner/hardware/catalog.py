@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from memory_models.settings import from_flat
 from memory_models.units import GIB, MIB
 from tsplanner.hardware.links import pcie_bytes_per_second
 
@@ -40,6 +41,28 @@ _SIZE = re.compile(r"(?<![\w.])(\d{1,4}(?:\.\d{1,3})?)\s*g(?:i?b)?\b", re.IGNORE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What a card is called, beside its own name, in the form that ``name_key`` makes."""
+
+    patterns: tuple[str, ...] = field(default=())
+    """Other names."""
+    patterns_with_size: tuple[str, ...] = field(default=())
+    """Names that mean this card only when its memory size is written too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    """How a card reaches the host and other cards."""
+
+    pcie_generation: int
+    pcie_lanes: int = 16
+    nvlink_bytes_per_second: float | None = None
+    """One direction, all links of the card; None: no NVLink."""
+    nvlink_built_in: bool = False
+    """Always wired (SXM boards); False: only with a bridge."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
     """One row of the catalogue."""
 
@@ -50,20 +73,12 @@ class Gpu:
     matrix_flops_per_second: float
     """Dense fp16/bf16 tensor rate, fp32 accumulation."""
     memory_bytes_per_second: float
-    pcie_generation: int
+    links: Links
     source: str
     """The vendor's document, in words."""
-    patterns: tuple[str, ...] = field(default=())
-    """Other names, as ``name_key`` leaves them."""
-    patterns_with_size: tuple[str, ...] = field(default=())
-    """Names that mean this card only when its memory size is written too."""
+    names: Names = field(default_factory=Names)
     modified_gib: tuple[int, ...] = field(default=())
     """Sizes of rebuilt cards: accepted when written, never asked about."""
-    pcie_lanes: int = 16
-    nvlink_bytes_per_second: float | None = None
-    """One direction, all links of the card; None: no NVLink."""
-    nvlink_built_in: bool = False
-    """Always wired (SXM boards); False: only with a bridge."""
     inline_ecc: bool = False
     """Error correction is on as shipped and takes a sixteenth of the memory."""
 
@@ -75,12 +90,12 @@ class Gpu:
     @property
     def keys(self) -> frozenset[str]:
         """Everything that names this card without a question."""
-        return frozenset({name_key(self.name), *self.patterns})
+        return frozenset({name_key(self.name), *self.names.patterns})
 
     @property
     def host_link_bytes_per_second(self) -> float | None:
         """PCIe bandwidth in one direction with every lane wired."""
-        return pcie_bytes_per_second(self.pcie_generation, self.pcie_lanes)
+        return pcie_bytes_per_second(self.links.pcie_generation, self.links.pcie_lanes)
 
     def total_bytes(self, size_gib: int) -> int:
         """Memory that the driver shows for a card sold with ``size_gib``."""
@@ -129,7 +144,8 @@ def _row(
 ) -> Gpu:
     """One card; ``rates`` are TFLOP/s and GB/s, ``nvlink`` is GB/s in one direction."""
     nvlink = more.pop("nvlink", None)
-    return Gpu(
+    return from_flat(
+        Gpu,
         name=name,
         memory_gib=(memory_gib,) if isinstance(memory_gib, int) else memory_gib,
         compute_capability=capability,
@@ -138,7 +154,7 @@ def _row(
         pcie_generation=pcie,
         source=source,
         nvlink_bytes_per_second=nvlink * 1e9 if isinstance(nvlink, (int, float)) else None,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 

@@ -82,14 +82,14 @@ def described_link(
         return None
     rows = [gpu_by_driver_name(device.name, device.total_bytes) for device in devices]
     if kind is None:
-        wired = all(gpu is not None and gpu.nvlink_built_in for gpu in rows)
+        wired = all(gpu is not None and gpu.links.nvlink_built_in for gpu in rows)
         kind = LinkType.NVLINK if wired else LinkType.PCIE
     if bytes_per_second is not None:
         return Link(kind=kind, bytes_per_second=bytes_per_second)
     if kind is LinkType.PCIE:
         rates = [device.host_link_bytes_per_second for device in devices]
     else:
-        rates = [gpu.nvlink_bytes_per_second if gpu else None for gpu in rows]
+        rates = [gpu.links.nvlink_bytes_per_second if gpu else None for gpu in rows]
         without = [d.name for d, rate in zip(devices, rates, strict=True) if rate is None]
         if without:
             raise UsageError(f"link: the {without[0]} has no NVLink; write pcie")

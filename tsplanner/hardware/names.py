@@ -15,7 +15,7 @@ SIZE_MARGIN = 0.08
 def gpu_by_driver_name(name: str, total_bytes: int) -> Gpu | None:
     """Row of a card that is here; None for one that the catalogue does not know."""
     key = name_key(name)
-    rows = [gpu for gpu in CATALOG if key in gpu.keys or key in gpu.patterns_with_size]
+    rows = [gpu for gpu in CATALOG if key in gpu.keys or key in gpu.names.patterns_with_size]
     if len(rows) < 2:
         return rows[0] if rows else None
     # A driver says how much memory the card has, so the questions that a bare name leaves open
@@ -31,7 +31,9 @@ def gpu_by_text(text: str) -> tuple[Gpu, int]:
     size that the card does not come with.
     """
     key, size = name_key(text), size_in(text)
-    rows = [gpu for gpu in CATALOG if key in gpu.keys or (size and key in gpu.patterns_with_size)]
+    rows = [
+        gpu for gpu in CATALOG if key in gpu.keys or (size and key in gpu.names.patterns_with_size)
+    ]
     if not rows:
         raise UsageError(f'unknown GPU "{text.strip()}".{_closest(key)}')
     if size is None:

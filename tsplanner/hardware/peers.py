@@ -57,7 +57,7 @@ def _nvlink_rate(device: Device, count: int) -> float | None:
     if rate is not None:
         return rate
     gpu = gpu_by_driver_name(device.name, device.total_bytes)
-    return gpu.nvlink_bytes_per_second if gpu else None
+    return gpu.links.nvlink_bytes_per_second if gpu else None
 
 
 def _link_ends(nvml: Asks, card: Card) -> list[str]:

@@ -60,7 +60,7 @@ def advice(
 
     ``total_steps``: of the plan's full run. ``affordable``: whether settings fit the memory.
     """
-    found = [_epochs(learning, dataset)] if dataset.rows_kept else []
+    found = [_epochs(learning, dataset)] if dataset.lengths.rows_kept else []
     if learning.method.finetuning_type.uses_adapter:
         found.append(_rank(learning, affordable))
     found.append(_learning_rate(learning, parameters_total, total_steps, dataset))
@@ -73,8 +73,8 @@ def epochs_for(rows: int) -> tuple[int, ...]:
 
 
 def _epochs(learning: LearningSettings, dataset: DatasetRef) -> Suggestion:
-    rows, value = dataset.rows_kept, epochs_for(dataset.rows_kept)[-1]
-    tokens = rows * dataset.mean_sequence / 1e6
+    rows, value = dataset.lengths.rows_kept, epochs_for(dataset.lengths.rows_kept)[-1]
+    tokens = rows * dataset.lengths.mean / 1e6
     return Suggestion(
         setting="num_train_epochs",
         value=value,
@@ -108,7 +108,7 @@ def _learning_rate(
         rule = "a tenth of what adapters of this model take"
     else:
         rule = next(rule for most, rule in RATE_RULES if parameters_total <= most)
-    if dataset.rows_kept and total_steps < SHORT_RUN_STEPS:
+    if dataset.lengths.rows_kept and total_steps < SHORT_RUN_STEPS:
         rule += f"; {total_steps} steps stand up to 1.5 times that"
     return Suggestion(
         setting="learning_rate",

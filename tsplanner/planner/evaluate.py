@@ -125,7 +125,7 @@ def _why(verdict: Verdict, where: str) -> str:
     return f"over {where}"
 
 
-def finish(request: PlanRequest, found: Evaluated, version: str) -> Plan:
+def finish(request: PlanRequest, found: Evaluated) -> Plan:
     """The Plan of an evaluated candidate."""
     rates = _rates(request, found.hardware)
     row = _one_row(request, found.hardware)
@@ -138,7 +138,6 @@ def finish(request: PlanRequest, found: Evaluated, version: str) -> Plan:
         forward_seconds(request.architecture, row, alone),
     )
     return Plan(
-        tsplanner_version=version,
         model=request.model,
         dataset=request.dataset,
         machine=request.machine,
@@ -178,9 +177,9 @@ def _assumptions(request: PlanRequest, found: Evaluated, rates: Rates) -> Iterat
     yield from device_notes(request.machine, found.hardware)
     if not request.model.has_weights:
         yield "no weights beside config.json: whatever runs, runs on random weights"
-    if request.dataset.counted_by == "cutoff_len":
+    if request.dataset.lengths.counted_by == "cutoff_len":
         yield "no dataset given: every sample taken to be cutoff_len long"
-    if request.dataset.counted_by == "estimate":
+    if request.dataset.lengths.counted_by == "estimate":
         yield "no tokenizer: lengths estimated from characters"
     if not request.machine.detected:
         yield "the machine is described, not looked at"

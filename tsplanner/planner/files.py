@@ -9,18 +9,45 @@ from typing import Any
 
 from memory_models.settings import paths
 from memory_models.settings.flat import RENAMED
+from tsplanner import __version__
 from tsplanner.errors import TsplannerError
+from tsplanner.models.source import read_architecture
 from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, Plan
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.runs import clear_disk_errors, write_text
 
+LENGTHS = {
+    "longest_sequence": "longest",
+    "mean_sequence": "mean",
+    "length_quantiles": "quantiles",
+    **{
+        name: name
+        for name in (
+            "rows_total",
+            "rows_kept",
+            "longest_batch",
+            "most_patches",
+            "dropped",
+            "mean_text",
+            "histogram",
+            "counted_by",
+        )
+    },
+}
+"""Fields of the dataset in version 1, and what they are called now."""
 FLAT_VERSION = 1
 """Plans of version 0.1 listed all settings in two flat records."""
 
 
+def plan_values(plan: Plan) -> dict[str, Any]:
+    """The plan as plain values, with the versions that it was written by."""
+    made = {"schema_version": SCHEMA_VERSION, "tsplanner_version": __version__}
+    return made | asdict(plan)
+
+
 def plan_document(plan: Plan) -> str:
     """The plan as indented JSON."""
-    return json.dumps(asdict(plan), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(plan_values(plan), indent=2, ensure_ascii=False) + "\n"
 
 
 def write_plan(plan: Plan, path: Path) -> Path:
@@ -66,11 +93,16 @@ def _converted(path: Path, document: dict[str, Any]) -> Plan:
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:
-    """A plan's document of version 1 as one of this version."""
+    """A plan's document of version 1, whose records were flat, as one of this version."""
+    model, dataset = document["model"], document["dataset"]
+    found = read_architecture(model["config"], name=model["name"], source="plan")
+    lengths = {LENGTHS[key]: value for key, value in dataset.items() if key in LENGTHS}
     factors = {name: document[name] for name in paths(Corrections) if name in document}
     return {
         **document,
         "schema_version": SCHEMA_VERSION,
+        "model": {**model, "architecture": asdict(found)},
+        "dataset": {**dataset, "lengths": lengths},
         "learning": _nested(LearningSettings, document["learning"]),
         "hardware": _nested(HardwareSettings, document["hardware"]),
         "corrections": factors,

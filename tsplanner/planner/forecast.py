@@ -74,7 +74,7 @@ def batch_length(dataset: DatasetRef, hardware: HardwareSettings) -> int:
     under ZeRO-2 and 3, which reduce or gather there, else once a step, where the differences of
     several micro-batches even out with the root of their number.
     """
-    quantiles = dataset.length_quantiles or (round(dataset.mean_sequence),)
+    quantiles = dataset.lengths.quantiles or (round(dataset.lengths.mean),)
     micro, ranks = hardware.batch.micro_batch_size, hardware.sharding.world_size
     own = mean_longest(quantiles, micro)
     waits = mean_longest(quantiles, micro * ranks) - own
@@ -87,8 +87,8 @@ def batch_length(dataset: DatasetRef, hardware: HardwareSettings) -> int:
 
 def row_length(dataset: DatasetRef) -> int:
     """Positions of the mean row alone, as it is evaluated."""
-    quantiles = dataset.length_quantiles or (round(dataset.mean_sequence),)
-    return max(1, min(dataset.longest_sequence, round(mean_longest(quantiles, 1))))
+    quantiles = dataset.lengths.quantiles or (round(dataset.lengths.mean),)
+    return max(1, min(dataset.lengths.longest, round(mean_longest(quantiles, 1))))
 
 
 def training_rows(rows: int, validation_fraction: float) -> int:
@@ -109,7 +109,7 @@ def forecast(
 
     The last step of an epoch has only as many micro-batches as there are rows left.
     """
-    rows = training_rows(dataset.rows_kept, learning.data.validation_fraction)
+    rows = training_rows(dataset.lengths.rows_kept, learning.data.validation_fraction)
     together = hardware.sharding.world_size * hardware.batch.micro_batch_size
     steps = steps_per_epoch(
         rows,
@@ -121,7 +121,7 @@ def forecast(
     once = step.optimizer + (step.communication if hardware.sharding.zero_stage < 2 else 0.0)
     each = (step.seconds - once) / hardware.batch.gradient_accumulation_steps
     epochs = learning.optimization.num_train_epochs
-    evaluated = ceil(max(0, dataset.rows_kept - rows) / hardware.sharding.world_size)
+    evaluated = ceil(max(0, dataset.lengths.rows_kept - rows) / hardware.sharding.world_size)
     return Forecast(
         steps_per_epoch=steps,
         total_steps=steps * epochs,
@@ -151,7 +151,7 @@ def run_cost(plan: Plan, price_per_hour: float) -> Cost:
     A plan without a dataset has no length: then SAMPLES_PRICED samples are priced.
     """
     seconds, of = plan.time.total_seconds, "the full run"
-    if not plan.dataset.rows_kept:
+    if not plan.dataset.lengths.rows_kept:
         steps = SAMPLES_PRICED / plan.hardware.effective_batch_size
         seconds, of = steps * plan.time.step_seconds, f"{SAMPLES_PRICED:,} samples"
     hours = seconds / 3600 * plan.hardware.sharding.world_size

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from memory_models.architecture import Architecture
 from memory_models.device import Machine
 from memory_models.result import MemoryEstimate
-from tsplanner.datasets.records import DroppedKind, LengthBin
+from tsplanner.datasets.records import LengthSummary
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 
 SCHEMA_VERSION = 2
+ASSUMED_POSITIONS_PER_PATCH = 4
+"""Of a sample whose series are not known: one position in four is a patch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,8 @@ class ModelRef:
     """config.json as read: builds a model of random weights where there are no weights."""
     has_weights: bool = False
     trust_remote_code: bool = False
+    architecture: Architecture
+    """The shapes that bytes and seconds are computed from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,54 +43,35 @@ class DatasetRef:
     name: str
     path: str | None
     """None: no dataset given; every sequence is taken to be cutoff_len long."""
-    rows_total: int
-    rows_kept: int
-    longest_sequence: int
-    """Decoder positions of the longest kept sample, patches included."""
-    mean_sequence: float
-    longest_batch: int | None = None
-    """Positions of the longest batch of several samples; None: as ``longest_sequence``."""
-    length_quantiles: tuple[int, ...] = ()
-    """Positions of padded samples at even shares of the rows, shortest to longest; empty: all
-    ``mean_sequence``."""
-    most_patches: int | None = None
-    """Patches of the sample that has the most; None: taken to be a quarter of its positions."""
+    lengths: LengthSummary
     on_bad_rows: str = "refuse"
     """``refuse`` a dataset with bad rows, or ``drop`` them."""
-    dropped: tuple[DroppedKind, ...] = ()
-    """Rows left out, by what is wrong with them."""
     dropped_file: str | None = None
     """Names every row left out, as ``file:line: reason``; None: there is none."""
-    mean_text: float | None = None
-    """Text tokens of the mean row; what is missing to ``mean_sequence`` are patches."""
-    histogram: tuple[LengthBin, ...] = ()
-    """Kept rows by their positions."""
-    counted_by: str
-    """``tokenizer``, ``estimate`` or ``cutoff_len``."""
 
     def sequence_length(self, micro_batch_size: int) -> int:
         """Decoder positions of the longest batch of that many samples."""
-        if micro_batch_size > 1 and self.longest_batch is not None:
-            return self.longest_batch
-        return self.longest_sequence
+        if micro_batch_size > 1 and self.lengths.longest_batch is not None:
+            return self.lengths.longest_batch
+        return self.lengths.longest
 
     def series_patches(self, length: int) -> int:
-        """Patches of a sample of so many positions, for a model with an encoder."""
-        return length // 4 if self.most_patches is None else min(length, self.most_patches)
+        """Patches of a sample of ``length`` positions, for a model with an encoder."""
+        most = self.lengths.most_patches
+        return length // ASSUMED_POSITIONS_PER_PATCH if most is None else min(length, most)
 
 
 def no_dataset(length: int) -> DatasetRef:
     """No rows at hand: every sample is taken to be ``length`` decoder positions long."""
-    return DatasetRef(
-        name="(none)",
-        path=None,
+    lengths = LengthSummary(
         rows_total=0,
         rows_kept=0,
-        longest_sequence=length,
-        mean_sequence=float(length),
-        length_quantiles=(length,),
+        longest=length,
+        mean=float(length),
+        quantiles=(length,),
         counted_by="cutoff_len",
     )
+    return DatasetRef(name="(none)", path=None, lengths=lengths)
 
 
 class Verdict(StrEnum):
@@ -128,8 +114,6 @@ class Corrections:
 class Plan:
     """Learning settings, hardware settings, what they cost, and why that is believed."""
 
-    schema_version: int = SCHEMA_VERSION
-    tsplanner_version: str
     model: ModelRef
     dataset: DatasetRef
     machine: Machine
@@ -142,6 +126,11 @@ class Plan:
     verdict: Verdict
     corrections: Corrections = field(default_factory=Corrections)
     assumptions: tuple[str, ...] = field(default=())
+
+    @property
+    def architecture(self) -> Architecture:
+        """The shapes that bytes and seconds are computed from."""
+        return self.model.architecture
 
     @property
     def sequence_length(self) -> int:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from memory_models.settings import Attention
-from tsplanner import __version__
 from tsplanner.errors import NoPlanFits, TsplannerError
 from tsplanner.planner.evaluate import Evaluated, evaluate, finish
 from tsplanner.planner.plan import Plan, Verdict
@@ -95,7 +94,7 @@ def choose(request: PlanRequest) -> Choice:
     best = _settled(request, usable)
     if all(found.hardware != best.hardware for found in evaluated):
         evaluated.append(best)
-    return explained(finish(request, best, __version__), best, evaluated, refusals)
+    return explained(finish(request, best), best, evaluated, refusals)
 
 
 def explained(

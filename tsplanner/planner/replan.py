@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from memory_models.calibration import DEFAULT, Calibration
-from tsplanner import __version__
 from tsplanner.errors import TsplannerError
-from tsplanner.models.source import read_architecture
 from tsplanner.planner.evaluate import evaluate, finish
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.request import PlanRequest
@@ -28,7 +26,7 @@ def replan(plan: Plan, learning: LearningSettings, calibration: Calibration = DE
         found = evaluate(request, plan.hardware, replay=True)
     except ValueError as error:
         raise TsplannerError(f"These settings cannot run: {error}.") from error
-    planned = finish(request, found, __version__)
+    planned = finish(request, found)
     trained = found.memory.parameters_trainable
     return replace(planned, model=replace(plan.model, parameters_trainable=trained))
 
@@ -38,7 +36,7 @@ def request_again(
 ) -> PlanRequest:
     """What was asked for a plan, with other learning settings and no pins."""
     return PlanRequest(
-        architecture=read_architecture(plan.model.config, name=plan.model.name, source="plan"),
+        architecture=plan.architecture,
         model=plan.model,
         dataset=plan.dataset,
         machine=plan.machine,

@@ -44,12 +44,12 @@ def _changes(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
     if request.pins.values:
         yield "no pinned hardware settings", replace(request, pins=Pins())
     for length in _shorter(request):
-        dataset = replace(
+        dataset = changed(
             request.dataset,
-            longest_sequence=length,
+            longest=length,
             longest_batch=None,
-            mean_sequence=min(request.dataset.mean_sequence, length),
-            length_quantiles=tuple(min(q, length) for q in request.dataset.length_quantiles),
+            mean=min(request.dataset.lengths.mean, length),
+            quantiles=tuple(min(q, length) for q in request.dataset.lengths.quantiles),
         )
         yield f"sequences of at most {length} tokens", replace(request, dataset=dataset)
     learning = request.learning
@@ -67,7 +67,7 @@ def _changes(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
 
 
 def _shorter(request: PlanRequest) -> list[int]:
-    longest = request.dataset.longest_sequence
+    longest = request.dataset.lengths.longest
     return [longest // part for part in (2, 4, 8) if longest // part >= 128]
 
 

@@ -8,9 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from memory_models.device import Machine
-from tsplanner.models.source import read_architecture
 from tsplanner.planner.devices import used_machine
-from tsplanner.planner.gather.probe_points import CPU_DEVICE, ProbePoint, store
+from tsplanner.planner.gather.probe_points import (
+    CPU_DEVICE,
+    ProbedSettings,
+    ProbeFigures,
+    ProbePoint,
+    store,
+)
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import training_settings
 from tsplanner.throughput.rates import MEASURED, Efficiency, rates_of
@@ -39,26 +44,30 @@ def probe_point(plan: Plan, record: Record, *, now: float | None = None) -> Prob
         device_name=device_name(plan.machine, hardware.accelerator),
         host_name=plan.machine.name,
         model=plan.model.name,
-        finetuning_type=plan.learning.method.finetuning_type,
-        quantization=hardware.base.quantization,
-        zero_stage=hardware.sharding.zero_stage,
-        gradient_checkpointing=hardware.batch.gradient_checkpointing,
-        world_size=hardware.sharding.world_size,
-        micro_batch_size=hardware.batch.micro_batch_size,
-        sequence_length=plan.sequence_length,
+        settings=ProbedSettings(
+            finetuning_type=plan.learning.method.finetuning_type,
+            quantization=hardware.base.quantization,
+            zero_stage=hardware.sharding.zero_stage,
+            gradient_checkpointing=hardware.batch.gradient_checkpointing,
+            world_size=hardware.sharding.world_size,
+            micro_batch_size=hardware.batch.micro_batch_size,
+            sequence_length=plan.sequence_length,
+        ),
         parameters_total=plan.model.parameters_total,
         parameters_trainable=plan.model.parameters_trainable,
-        predicted_allocated_bytes=memory.peak_allocated_bytes.expected,
-        predicted_reserved_bytes=memory.peak_reserved_bytes.expected,
-        predicted_process_bytes=round(
-            memory.process_bytes.expected / plan.corrections.memory_factor
+        predicted=ProbeFigures(
+            allocated_bytes=memory.peak_allocated_bytes.expected,
+            reserved_bytes=memory.peak_reserved_bytes.expected,
+            process_bytes=round(memory.process_bytes.expected / plan.corrections.memory_factor),
+            step_seconds=predicted.seconds,
         ),
-        predicted_step_seconds=predicted.seconds,
+        measured=ProbeFigures(
+            allocated_bytes=record.peak_allocated_bytes,
+            reserved_bytes=record.peak_reserved_bytes,
+            process_bytes=record.process_bytes,
+            step_seconds=step_seconds(record),
+        ),
         bound_by_launch=predicted.bound_by_launch,
-        measured_allocated_bytes=record.peak_allocated_bytes,
-        measured_reserved_bytes=record.peak_reserved_bytes,
-        measured_process_bytes=record.process_bytes,
-        measured_step_seconds=step_seconds(record),
         baseline_bytes=record.baseline_bytes,
         versions=record.versions,
         unix_time=time.time() if now is None else now,
@@ -67,12 +76,10 @@ def probe_point(plan: Plan, record: Record, *, now: float | None = None) -> Prob
 
 def probed_step_time(plan: Plan, efficiency: Efficiency = MEASURED) -> StepTime:
     """Predicted seconds of the step that a probe of ``plan`` runs: the longest batch."""
-    config = plan.model.config
-    architecture = read_architecture(config, name=plan.model.name, source="plan")
     settings = training_settings(plan.learning, plan.hardware, plan.sequence_length)
     machine = used_machine(plan.machine, plan.hardware)
     on_cpu = plan.hardware.accelerator == "cpu"
-    return step_time(architecture, settings, rates_of(machine, efficiency, on_cpu=on_cpu))
+    return step_time(plan.architecture, settings, rates_of(machine, efficiency, on_cpu=on_cpu))
 
 
 def note_shortage(plan: Plan, record: Record, path: Path | None = None) -> ProbePoint | None:
@@ -84,6 +91,7 @@ def note_shortage(plan: Plan, record: Record, path: Path | None = None) -> Probe
     """
     if (record.process_bytes or 0) <= plan.memory.process_bytes.expected:
         return None
-    point = replace(probe_point(plan, record), measured_step_seconds=None)
+    point = probe_point(plan, record)
+    point = replace(point, measured=replace(point.measured, step_seconds=None))
     store(point, path)
     return point

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tsplanner import __version__
 from tsplanner.planner.evaluate import Evaluated, evaluate, finish
 from tsplanner.planner.gather.refine import PROBED_ERROR
 from tsplanner.planner.plan import Plan
@@ -124,7 +123,7 @@ def _affordable(costs: Sequence[float], left: float) -> int:
 
 def _plan(request: PlanRequest, hardware: HardwareSettings) -> Plan:
     """The plan to probe, its memory estimated as closely as that of a chosen one."""
-    return finish(request, evaluate(request, hardware, replay=True), __version__)
+    return finish(request, evaluate(request, hardware, replay=True))
 
 
 def measurements(done: Sequence[Probed]) -> Mapping[HardwareSettings, Measured]:
@@ -158,7 +157,7 @@ def settled(
     if any(seen.outcome is Outcome.OK for seen in measured.values()):
         asked = _corrected_request(request, corrections_of(request, evaluated, measured), len(done))
     found = evaluate(asked, found.hardware, replay=True)
-    return finish(asked, found, __version__), found
+    return finish(asked, found), found
 
 
 def _corrected_request(request: PlanRequest, corrections: StepFactors, probes: int) -> PlanRequest:
@@ -215,10 +214,8 @@ def _proven(request: PlanRequest, found: Evaluated, probed: Probed) -> Plan:
     )
     if found.time.bound_by_launch and not probed_time(request, found.hardware).bound_by_launch:
         # The longest batch keeps the GPU busy, the mean one waits for the host: not measured.
-        return finish(
-            replace(asked, efficiency=efficiency), replace(found, memory=memory), __version__
-        )
-    plan = finish(asked, replace(found, memory=memory), __version__)
+        return finish(replace(asked, efficiency=efficiency), replace(found, memory=memory))
+    plan = finish(asked, replace(found, memory=memory))
     # A CPU that is as fast as assumed would pass for one that was never measured.
     time_now = replace(plan.time, relative_error=PROBED_ERROR, basis=BASIS)
     return replace(plan, time=time_now)

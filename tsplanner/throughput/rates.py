@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from memory_models.device import Device, LinkType, Machine
 
@@ -20,6 +20,36 @@ HOST_ADAM_BYTES_PER_SECOND = 10e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostSeconds:
+    """Host time around the work of a GPU, in seconds."""
+
+    launch_seconds_per_tensor: float = 33e-6
+    """Issuing what makes one tensor."""
+    step_seconds: float = 0.050
+    """Around an optimizer step: clipping, scheduler, logging."""
+    packed_step_seconds: float = 0.011
+    """Around one multi-LoRA trial's step, whose loop has no Trainer around it: clip, fused AdamW
+    and zeroing of 504 tensors of 64 elements on one CPU core (2026-11-23); not measured beside a
+    GPU."""
+    gather_seconds: float = 750e-6
+    """ZeRO-3's hooks around one module with weights in one pass: 0.71, 0.77 and 0.86 ms in three
+    runs on two H200s (2026-11-23)."""
+    reduce_seconds: float = 500e-6
+    """ZeRO-1 and 2 for one trained tensor's gradient, which nothing hides: from two runs of one
+    model under ZeRO-2 on two H200s (2026-11-23)."""
+
+    def times(self, factor: float) -> HostSeconds:
+        """All of them on a host that takes ``factor`` times as long."""
+        return HostSeconds(
+            launch_seconds_per_tensor=self.launch_seconds_per_tensor * factor,
+            step_seconds=self.step_seconds * factor,
+            packed_step_seconds=self.packed_step_seconds * factor,
+            gather_seconds=self.gather_seconds * factor,
+            reduce_seconds=self.reduce_seconds * factor,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
     """What one rank does in a second, as a step really sees it."""
 
@@ -33,16 +63,7 @@ class Rates:
     """Between GPUs, one direction."""
     host_bytes: float
     """Between GPU and host, one direction."""
-    launch_seconds_per_tensor: float
-    """Host time to issue what makes one tensor."""
-    step_seconds: float
-    """Host time around an optimizer step: clipping, scheduler, logging."""
-    packed_step_seconds: float
-    """The same around one packed trial's step."""
-    gather_seconds: float
-    """Host time of ZeRO-3's hooks around one module with weights in one pass."""
-    reduce_seconds: float
-    """Time that ZeRO-1 and 2 take for one trained tensor's gradient; nothing hides it."""
+    host: HostSeconds
     host_adam_bytes: float
     """Bytes that an offloaded optimizer steps through on the host."""
     basis: str
@@ -64,17 +85,9 @@ class Efficiency:
     """Times that a tensor's bytes cross memory at the datasheet's bandwidth."""
     memory: float = 0.80
     link: float = 0.70
-    launch_seconds_per_tensor: float = 33e-6
-    step_seconds: float = 0.050
-    packed_step_seconds: float = 0.011
-    """Of one packed trial, whose loop has no Trainer around it: clip, fused AdamW and zeroing of
-    504 tensors of 64 elements on one CPU core (2026-11-23); not measured beside a GPU."""
     host_link: float = 0.40
     """Of the link to the host, where two ranks fetch offloaded weights at once: 25 GB/s each."""
-    gather_seconds: float = 750e-6
-    """0.71, 0.77 and 0.86 ms in three runs under ZeRO-3 on two H200s (2026-11-23)."""
-    reduce_seconds: float = 500e-6
-    """From two runs of one model under ZeRO-2 on two H200s (2026-11-23)."""
+    host: HostSeconds = field(default_factory=HostSeconds)
     work_factor: float = 1.0
     """Measured over predicted seconds of the GPU's work, of this machine's own probes."""
     launch_factor: float = 1.0
@@ -102,11 +115,7 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
         memory_bytes=bandwidth * efficiency.memory,
         link_bytes=link * efficiency.link / work,
         host_bytes=host_link * efficiency.host_link / work,
-        launch_seconds_per_tensor=efficiency.launch_seconds_per_tensor * launch,
-        step_seconds=efficiency.step_seconds * launch,
-        packed_step_seconds=efficiency.packed_step_seconds * launch,
-        gather_seconds=efficiency.gather_seconds * launch,
-        reduce_seconds=efficiency.reduce_seconds * launch,
+        host=efficiency.host.times(launch),
         host_adam_bytes=HOST_ADAM_BYTES_PER_SECOND / work,
         basis=efficiency.basis,
         relative_error=efficiency.relative_error,
@@ -123,11 +132,9 @@ def _cpu_rates(machine: Machine, efficiency: Efficiency) -> Rates:
         memory_bytes=CPU_BYTES_PER_SECOND / slower,
         link_bytes=CPU_BYTES_PER_SECOND,
         host_bytes=CPU_BYTES_PER_SECOND,
-        launch_seconds_per_tensor=CPU_SECONDS_PER_TENSOR * slower,
-        step_seconds=efficiency.step_seconds * slower,
-        packed_step_seconds=efficiency.packed_step_seconds * slower,
-        gather_seconds=efficiency.gather_seconds * slower,
-        reduce_seconds=efficiency.reduce_seconds * slower,
+        host=replace(efficiency.host, launch_seconds_per_tensor=CPU_SECONDS_PER_TENSOR).times(
+            slower
+        ),
         host_adam_bytes=CPU_BYTES_PER_SECOND / slower,
         issue_overlaps=False,
         basis=efficiency.basis if probed else "assumed CPU rates, not measured here",

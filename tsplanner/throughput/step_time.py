@@ -71,11 +71,11 @@ def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
     """Seconds of one optimizer step of all its micro-batches, per rank."""
     micro = settings.batch.gradient_accumulation_steps
     made = traffic(architecture, settings)
-    hooks = _hooked_modules(architecture, settings) * rates.gather_seconds
+    hooks = _hooked_modules(architecture, settings) * rates.host.gather_seconds
     return StepTime(
         matrix=micro * micro_batch_flops(architecture, settings) / rates.matrix_flops,
         memory=micro * made.bytes / rates.written_bytes,
-        launch=micro * (made.tensors * rates.launch_seconds_per_tensor + hooks),
+        launch=micro * (made.tensors * rates.host.launch_seconds_per_tensor + hooks),
         overlaps=rates.issue_overlaps,
         optimizer=_optimizer_seconds(architecture, settings, rates),
         communication=_communication_seconds(architecture, settings, rates),
@@ -145,13 +145,13 @@ def _optimizer_seconds(
     moved += 3 * gradient_bytes(architecture, settings.states)
     ranks = settings.sharding.world_size if settings.sharding.zero_stage else 1
     if settings.method.adapter_ranks:
-        own = len(settings.method.adapter_ranks) * rates.packed_step_seconds
+        own = len(settings.method.adapter_ranks) * rates.host.packed_step_seconds
         return own + moved / rates.memory_bytes
     if not settings.sharding.offload_optimizer:
-        return rates.step_seconds + moved / ranks / rates.memory_bytes
+        return rates.host.step_seconds + moved / ranks / rates.memory_bytes
     # All ranks of a machine share its memory; gradients go there, new weights come back.
     crossing = 2 * gradient_bytes(architecture, settings.states) / ranks
-    return rates.step_seconds + moved / rates.host_adam_bytes + crossing / rates.host_bytes
+    return rates.host.step_seconds + moved / rates.host_adam_bytes + crossing / rates.host_bytes
 
 
 def _communication_seconds(
@@ -175,7 +175,7 @@ def _communication_seconds(
     waits = 0.0
     if settings.sharding.zero_stage in (1, 2):
         tensors = sum(tensor.copies for tensor in trained_tensors(architecture, settings.method))
-        waits = settings.batch.gradient_accumulation_steps * tensors * rates.reduce_seconds
+        waits = settings.batch.gradient_accumulation_steps * tensors * rates.host.reduce_seconds
     return moved / rates.link_bytes + waits
 
 

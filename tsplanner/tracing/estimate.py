@@ -21,7 +21,7 @@ and 0.3 %, reserved 4.5 and 3.7 %), 2026-11-22.
 
 def workspace_bytes(device: Device | None, calibration: Calibration = DEFAULT) -> int:
     """CuBLAS workspaces of a device's generation."""
-    return by_generation(calibration.workspace_bytes, major_of(device))
+    return by_generation(calibration.device.workspace_bytes, major_of(device))
 
 
 def traced_estimate(
@@ -35,8 +35,8 @@ def traced_estimate(
 
     ``paged``: bytes of optimizer states in managed memory, which no storage shows.
     """
-    context = by_generation(calibration.context_bytes, major_of(device))
-    outside = Interval(expected=context, upper=context + calibration.context_spread_bytes)
+    context = by_generation(calibration.device.context_bytes, major_of(device))
+    outside = Interval(expected=context, upper=context + calibration.device.context_spread_bytes)
     allocated = Interval(
         expected=trace.peak_allocated_bytes,
         upper=round(trace.peak_allocated_bytes * (1 + ALLOCATED_MARGIN)),
@@ -51,8 +51,8 @@ def traced_estimate(
         peak_reserved_bytes=reserved,
         process_bytes=process,
         host_bytes=Interval(
-            expected=calibration.host_runtime_bytes,
-            upper=calibration.host_runtime_bytes + calibration.host_runtime_spread_bytes,
+            expected=calibration.host.host_runtime_bytes,
+            upper=calibration.host.host_runtime_bytes + calibration.host.host_runtime_spread_bytes,
         ),
         parameters_total=trace.parameters_total,
         parameters_trainable=trace.parameters_trainable,
@@ -78,6 +78,6 @@ def _assumptions(trace: Trace, device: Device | None, calibration: Calibration) 
     ]
     if device is None:
         found.append("no device named: process bytes as on an H200")
-    elif device.compute_capability[0] not in calibration.measured_generations:
+    elif device.compute_capability[0] not in calibration.device.measured_generations:
         found.append(f"process overhead not measured on {device.name}")
     return tuple(found)

@@ -11,9 +11,9 @@ BARS = " ▁▂▃▄▅▆▇█"
 def dataset_lines(dataset: DatasetRef) -> list[tuple[str, str]]:
     """(words, style) of a line about lengths and one for every kind of row that was left out."""
     lines = []
-    if dataset.histogram:
+    if dataset.lengths.histogram:
         lines.append((lengths_line(dataset), ""))
-    lines += [(dropped_line(kind), "yellow") for kind in dataset.dropped]
+    lines += [(dropped_line(kind), "yellow") for kind in dataset.lengths.dropped]
     if dataset.dropped_file is not None:
         lines.append((f"all rows left out are listed in {dataset.dropped_file}", "dim"))
     return lines
@@ -21,19 +21,19 @@ def dataset_lines(dataset: DatasetRef) -> list[tuple[str, str]]:
 
 def lengths_line(dataset: DatasetRef) -> str:
     """The histogram of the rows' lengths, in one line."""
-    bars = dataset.histogram
-    quantiles = dataset.length_quantiles
-    median = quantiles[len(quantiles) // 2] if quantiles else round(dataset.mean_sequence)
+    bars = dataset.lengths.histogram
+    quantiles = dataset.lengths.quantiles
+    median = quantiles[len(quantiles) // 2] if quantiles else round(dataset.lengths.mean)
     words = (
         f"row lengths {bars[0].shortest:,} {histogram_bars(bars)} {bars[-1].longest:,} tokens, "
         f"median {median:,}"
     )
-    if dataset.mean_text is None or dataset.mean_text >= dataset.mean_sequence:
+    if dataset.lengths.mean_text is None or dataset.lengths.mean_text >= dataset.lengths.mean:
         return words
-    patches = dataset.mean_sequence - dataset.mean_text
-    share = 100 * patches / dataset.mean_sequence
+    patches = dataset.lengths.mean - dataset.lengths.mean_text
+    share = 100 * patches / dataset.lengths.mean
     return (
-        f"{words} · mean {dataset.mean_text:,.0f} of text and {patches:,.0f} of series "
+        f"{words} · mean {dataset.lengths.mean_text:,.0f} of text and {patches:,.0f} of series "
         f"({share:.0f} %)"
     )
 

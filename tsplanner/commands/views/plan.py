@@ -10,7 +10,6 @@ from memory_models.device import Device, Machine
 from memory_models.settings import LossKernel
 from tsplanner.commands.views.dataset import dataset_lines
 from tsplanner.commands.views.screen import Screen, bar, gib
-from tsplanner.models.source import read_architecture
 from tsplanner.planner.advice import Suggestion
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.forecast import Cost
@@ -89,11 +88,11 @@ def print_subject(screen: Screen, request: PlanRequest) -> None:
         f"{_count(model.parameters_total)} parameters "
         f"({_count(model.parameters_trainable)} trained)",
     ]
-    if dataset.rows_kept:
-        parts.append(f"{dataset.rows_kept:,} of {dataset.rows_total:,} rows kept")
+    if dataset.lengths.rows_kept:
+        parts.append(f"{dataset.lengths.rows_kept:,} of {dataset.lengths.rows_total:,} rows kept")
         parts.append(f"longest batch {dataset.sequence_length(2):,} tokens")
     else:
-        parts.append(f"no dataset: samples of {dataset.longest_sequence:,} tokens")
+        parts.append(f"no dataset: samples of {dataset.lengths.longest:,} tokens")
     screen.line()
     screen.line(" · ".join(parts), "bold")
     for words, style in dataset_lines(dataset):
@@ -184,12 +183,11 @@ def _layers(plan: Plan) -> int | None:
     """Decoder layers of the model, where their number is of interest."""
     if plan.hardware.batch.checkpointed_layers is None:
         return None
-    config = plan.model.config
-    return read_architecture(config, name=plan.model.name, source="plan").num_hidden_layers
+    return plan.architecture.num_hidden_layers
 
 
 def _length(plan: Plan) -> str:
-    if not plan.dataset.rows_kept:
+    if not plan.dataset.lengths.rows_kept:
         return f"{plan.hardware.effective_batch_size / plan.time.step_seconds:.2g} samples/s"
     return (
         f"{plan.time.total_steps} steps, {plan.learning.optimization.num_train_epochs} epochs, "

@@ -188,7 +188,7 @@ def opening_lines(
     last = f"; {2 * pairs} of them at most for the last word on fresh seeds" if pairs else ""
     return [
         f"Prior: rank {learning.method.lora_rank}, lr {learning.optimization.learning_rate:.1e}, "
-        f"{learning.optimization.num_train_epochs} epochs ({plan.dataset.rows_kept} rows).   "
+        f"{learning.optimization.num_train_epochs} epochs ({plan.dataset.lengths.rows_kept} rows).   "
         f"Space: {ranks}lr {low:.1e} to {high:.1e}; epochs {epochs}, read along the trials.",
         f"{trials} trials{last}; {at_once}.",
     ]

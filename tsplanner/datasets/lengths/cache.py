@@ -6,46 +6,21 @@ import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from memory_models.architecture import TimeSeriesEncoder
 from tsplanner import __version__
-from tsplanner.datasets.records import DroppedKind, LengthBin
+from tsplanner.datasets.records import DroppedKind, LengthBin, LengthSummary
 from tsplanner.errors import TsplannerError
 from tsplanner.runs import write_text
 from tsplanner.settings import state_folder
 
-SUMMARY_VERSION = 3
+SUMMARY_VERSION = 4
 """Goes up with the fields of LengthSummary: older ones are counted anew."""
 
 Stamp = tuple[str, int, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LengthSummary:
-    """What a plan needs of a dataset's lengths; positions are those of the decoder."""
-
-    rows_total: int
-    rows_kept: int
-    dropped: tuple[DroppedKind, ...]
-    """Rows left out, by what is wrong with them."""
-    dropped_file: Stamp | None
-    """The file that names all of them, as it was when it was written."""
-    longest: int
-    """Positions of the longest batch of one row."""
-    longest_batch: int
-    """Positions of the longest batch of several rows."""
-    most_patches: int
-    """Patches of the row that has the most."""
-    mean: float
-    mean_text: float
-    """Text tokens of the mean row."""
-    quantiles: tuple[int, ...]
-    """Positions of batches of one row, see `length_quantiles`."""
-    histogram: tuple[LengthBin, ...]
-    counted_by: str
 
 
 def length_summary(
@@ -68,8 +43,11 @@ def length_summary(
     key = hashlib.sha256(repr((facts, str(dropped_file))).encode()).hexdigest()[:32]
     file = state_folder() / "lengths" / f"{key}.json"
     with suppress(OSError, ValueError, TypeError, KeyError):
-        known = _summary(json.loads(file.read_text(encoding="utf-8")))
-        if not known.dropped or known.dropped_file == _stamp(dropped_file):
+        noted = json.loads(file.read_text(encoding="utf-8"))
+        known = _summary(noted["summary"])
+        # The file that names the dropped rows must be as it was when it was written.
+        stamp = _stamp(dropped_file)
+        if not known.dropped or noted["dropped_file"] == (None if stamp is None else list(stamp)):
             return known
     from tsplanner.datasets.lengths.scan import length_stats
     from tsplanner.datasets.lengths.stats import (
@@ -91,19 +69,19 @@ def length_summary(
         rows_total=stats.rows_total,
         rows_kept=stats.rows_kept,
         dropped=stats.dropped_kinds,
-        dropped_file=_stamp(dropped_file),
         longest=longest_batch_length(stats, 1),
         longest_batch=longest_batch_length(stats, 2),
-        most_patches=stats.most_patches,
+        most_patches=stats.most.most_patches,
         mean=stats.mean,
         mean_text=stats.mean_text,
         quantiles=length_quantiles(stats),
         histogram=length_histogram(stats.lengths),
         counted_by=stats.counted_by,
     )
+    note = {"summary": asdict(summary), "dropped_file": _stamp(dropped_file)}
     with suppress(OSError, TsplannerError):  # a state folder that cannot be written costs only time
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps(asdict(summary)) + "\n")
+        write_text(file, json.dumps(note) + "\n")
     return summary
 
 
@@ -115,7 +93,6 @@ def _summary(found: dict[str, Any]) -> LengthSummary:
     ]
     records = {
         "dropped": tuple(kinds),
-        "dropped_file": None if found["dropped_file"] is None else tuple(found["dropped_file"]),
         "quantiles": tuple(found["quantiles"]),
         "histogram": tuple(LengthBin(**bar) for bar in found["histogram"]),
     }

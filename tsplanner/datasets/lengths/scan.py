@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from memory_models.architecture import TimeSeriesEncoder
-from tsplanner.datasets.lengths.stats import LengthStats
+from tsplanner.datasets.lengths.stats import LengthStats, Longest
 from tsplanner.datasets.lengths.tally import RowCounter, ScanJob, Tally
 from tsplanner.datasets.lengths.workers import scan_workers, tallies_of_workers
 from tsplanner.datasets.records import DroppedRow, Fault, OnBad
@@ -135,11 +135,13 @@ def _stats(total: Tally, dropped: DropLog, counted_by: str) -> LengthStats:
         rows_kept=rows,
         dropped=tuple(dropped.first),
         dropped_kinds=dropped.kinds(),
-        longest=max(total.lengths),
-        longest_padded=max(total.padded),
-        longest_text=max(total.texts),
-        most_series_positions=total.series_most,
-        most_patches=total.patches_most,
+        most=Longest(
+            longest=max(total.lengths),
+            longest_padded=max(total.padded),
+            longest_text=max(total.texts),
+            most_series_positions=total.series_most,
+            most_patches=total.patches_most,
+        ),
         mean=mean_text + total.series_total / rows,
         mean_text=mean_text,
         lengths=total.lengths,

@@ -22,15 +22,9 @@ BINS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LengthStats:
-    """Lengths of the kept rows. Positions are those of the decoder, tokens are text only."""
+class Longest:
+    """The longest that any kept row is, by several measures; the rows may differ."""
 
-    rows_total: int
-    rows_kept: int
-    dropped: tuple[DroppedRow, ...] = field(default=())
-    """The first of the rows that were left out, in file order."""
-    dropped_kinds: tuple[DroppedKind, ...] = field(default=())
-    """All of them, counted by what is wrong with them."""
     longest: int
     """Positions of the longest row, without padding."""
     longest_padded: int
@@ -41,6 +35,19 @@ class LengthStats:
     """Largest sum over a row's series of (patches - 2); 0 for text."""
     most_patches: int = 0
     """Largest sum over a row's series of their patches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthStats:
+    """Lengths of the kept rows. Positions are those of the decoder, tokens are text only."""
+
+    rows_total: int
+    rows_kept: int
+    dropped: tuple[DroppedRow, ...] = field(default=())
+    """The first of the rows that were left out, in file order."""
+    dropped_kinds: tuple[DroppedKind, ...] = field(default=())
+    """All of them, counted by what is wrong with them."""
+    most: Longest
     mean: float
     """Positions of the mean row."""
     mean_text: float = 0.0
@@ -60,8 +67,8 @@ def longest_batch_length(stats: LengthStats, micro_batch_size: int) -> int:
     both count.
     """
     if micro_batch_size == 1:
-        return stats.longest_padded
-    return padded_tokens(stats.longest_text) + stats.most_series_positions
+        return stats.most.longest_padded
+    return padded_tokens(stats.most.longest_text) + stats.most.most_series_positions
 
 
 def length_quantiles(stats: LengthStats, count: int = QUANTILES) -> tuple[int, ...]:

@@ -214,5 +214,5 @@ def _evaluation(plan: Plan) -> dict[str, Any]:
     if held_out == 0:
         return {}
     # From 2 on it is a number of rows, under 1 a share, of which the next whole row is taken.
-    size = float(held_out) if held_out > 1 else 0.5 / plan.dataset.rows_kept
+    size = float(held_out) if held_out > 1 else 0.5 / plan.dataset.lengths.rows_kept
     return {"val_size": size, "eval_strategy": "epoch", "per_device_eval_batch_size": 1}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from memory_models.settings import from_flat, paths
+from tsplanner.datasets.records import LengthSummary
 from tsplanner.errors import TsplannerError, UsageError, did_you_mean
 from tsplanner.planner.gather.typed import typed_values
 from tsplanner.planner.plan import DatasetRef
@@ -112,12 +113,14 @@ class Experiment:
         return DatasetRef(
             name=self.name,
             path=None,
-            rows_total=self.dataset.rows_total,
-            rows_kept=self.dataset.rows_kept,
-            longest_sequence=self.dataset.longest_sequence,
-            mean_sequence=self.dataset.mean_sequence,
-            most_patches=self.dataset.most_patches,
-            counted_by="record",
+            lengths=LengthSummary(
+                rows_total=self.dataset.rows_total,
+                rows_kept=self.dataset.rows_kept,
+                longest=self.dataset.longest_sequence,
+                mean=self.dataset.mean_sequence,
+                most_patches=self.dataset.most_patches,
+                counted_by="record",
+            ),
         )
 
 

@@ -7,8 +7,9 @@ at once, and a crash can cost at most the last line.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -21,14 +22,9 @@ CPU_DEVICE = "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProbePoint:
-    """One probe: what was predicted and what was measured. Bytes are per rank, None unknown."""
+class ProbedSettings:
+    """Of the settings of a probe what its cost depends on."""
 
-    device_name: str
-    """The GPU as the driver prints it, or ``cpu``."""
-    host_name: str
-    """Name of the machine."""
-    model: str
     finetuning_type: FinetuningType
     quantization: Quantization | None
     zero_stage: int
@@ -36,33 +32,80 @@ class ProbePoint:
     world_size: int
     micro_batch_size: int
     sequence_length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeFigures:
+    """Bytes per process and seconds of the step that was probed; None: not known."""
+
+    allocated_bytes: int | None = None
+    reserved_bytes: int | None = None
+    process_bytes: int | None = None
+    step_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Like:
+    """What is planned, as far as points are chosen by it."""
+
+    model: str
+    finetuning_type: FinetuningType
+    quantization: Quantization | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbePoint:
+    """One probe: what was predicted and what was measured."""
+
+    device_name: str
+    """The GPU as the driver prints it, or ``cpu``."""
+    host_name: str
+    """Name of the machine."""
+    model: str
+    settings: ProbedSettings
     parameters_total: int
     parameters_trainable: int
-    predicted_allocated_bytes: int
-    predicted_reserved_bytes: int
-    predicted_process_bytes: int
-    predicted_step_seconds: float
-    """Of the step that was probed, without the factors of earlier probes."""
+    predicted: ProbeFigures
+    """Without the factors of earlier probes."""
+    measured: ProbeFigures
     bound_by_launch: bool = False
-    """That step waits for the host, by the prediction."""
-    measured_allocated_bytes: int | None = None
-    measured_reserved_bytes: int | None = None
-    measured_process_bytes: int | None = None
-    measured_step_seconds: float | None = None
+    """The probed step waits for the host, by the prediction."""
     baseline_bytes: int | None = None
     """Resident bytes after the imports (CPU)."""
     versions: dict[str, str] = field(default_factory=dict)
     unix_time: float = 0.0
 
     @property
+    def like(self) -> Like:
+        """What a plan is compared by."""
+        return Like(
+            model=self.model,
+            finetuning_type=self.settings.finetuning_type,
+            quantization=self.settings.quantization,
+        )
+
+    @property
     def settings_class(self) -> tuple[FinetuningType, Quantization | None, int, bool]:
         """What decides which terms of the estimate are at work."""
         return (
-            self.finetuning_type,
-            self.quantization,
-            self.zero_stage,
-            self.gradient_checkpointing,
+            self.settings.finetuning_type,
+            self.settings.quantization,
+            self.settings.zero_stage,
+            self.settings.gradient_checkpointing,
         )
+
+
+def nested(row: dict[str, Any]) -> dict[str, Any]:
+    """A line of version 0.1, whose fields were flat, as the fields of a ``ProbePoint``."""
+    if "settings" in row or "finetuning_type" not in row:
+        return row
+    figures = [item.name for item in fields(ProbeFigures)]
+    return {
+        **row,
+        "settings": {item.name: row.get(item.name) for item in fields(ProbedSettings)},
+        "predicted": {name: row.get(f"predicted_{name}") for name in figures},
+        "measured": {name: row.get(f"measured_{name}") for name in figures},
+    }
 
 
 def calibration_path() -> Path:
@@ -88,7 +131,7 @@ def load_calibration(machine: Machine, path: Path | None = None) -> list[ProbePo
     points = []
     for row in runs.read_json_lines(target):
         with contextlib.suppress(msgspec.ValidationError):
-            point = msgspec.convert(row, ProbePoint)
+            point = msgspec.convert(nested(row), ProbePoint)
             on_this_cpu = point.device_name == CPU_DEVICE and point.host_name == machine.name
             if point.device_name in names or on_this_cpu:
                 points.append(point)

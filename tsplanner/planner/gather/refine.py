@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from memory_models.calibration import Calibration
-from memory_models.settings import FinetuningType, Quantization
-from tsplanner.planner.gather.probe_points import ProbePoint
+from tsplanner.planner.gather.probe_points import Like, ProbePoint
 from tsplanner.throughput.rates import Efficiency
 
 NEWEST = 20
@@ -23,15 +22,6 @@ LIKENESS = (
 """What a point should share with a plan, the best first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Like:
-    """What is planned, as far as points are chosen by it."""
-
-    model: str
-    finetuning_type: FinetuningType
-    quantization: Quantization | None = None
-
-
 def refined(
     points: Iterable[ProbePoint], like: Like, calibration: Calibration, efficiency: Efficiency
 ) -> tuple[Calibration, Efficiency]:
@@ -43,9 +33,9 @@ def refined(
     chosen = most_like(list(points)[-NEWEST:], like)
     note = f"corrected by {len(chosen)} probes on this machine"
     bytes_over = [
-        point.measured_process_bytes / point.predicted_process_bytes
+        point.measured.process_bytes / point.predicted.process_bytes
         for point in chosen
-        if point.measured_process_bytes and point.predicted_process_bytes
+        if point.measured.process_bytes and point.predicted.process_bytes
     ]
     if bytes_over:
         calibration = replace(
@@ -69,7 +59,7 @@ def most_like(points: list[ProbePoint], like: Like) -> list[ProbePoint]:
     """Points of the same model, method and base; else of the same method and base; and so on."""
     for keys in LIKENESS:
         wanted = [getattr(like, key) for key in keys]
-        found = [point for point in points if [getattr(point, key) for key in keys] == wanted]
+        found = [point for point in points if [getattr(point.like, key) for key in keys] == wanted]
         if found:
             return found
     return points
@@ -78,9 +68,9 @@ def most_like(points: list[ProbePoint], like: Like) -> list[ProbePoint]:
 def seconds_over(points: Iterable[ProbePoint], *, bound_by_launch: bool) -> list[float]:
     """Measured over predicted seconds of the steps that wait for the host, or for the GPU."""
     return [
-        point.measured_step_seconds / point.predicted_step_seconds
+        point.measured.step_seconds / point.predicted.step_seconds
         for point in points
         if point.bound_by_launch is bound_by_launch
-        and point.measured_step_seconds
-        and point.predicted_step_seconds
+        and point.measured.step_seconds
+        and point.predicted.step_seconds
     ]

@@ -169,6 +169,7 @@ def _model_ref(
         tokenizer=str(tokenizer) if named_tokenizer and tokenizer else None,
         config=source.config,
         has_weights=source.has_weights,
+        architecture=source.architecture,
     )
 
 
@@ -201,17 +202,7 @@ def _dataset(
     return DatasetRef(
         name=path.stem,
         path=str(path.resolve()),
-        rows_total=found.rows_total,
-        rows_kept=found.rows_kept,
-        longest_sequence=found.longest,
-        longest_batch=found.longest_batch,
-        most_patches=found.most_patches,
-        mean_sequence=found.mean,
-        length_quantiles=found.quantiles,
+        lengths=found,
         on_bad_rows=subject.on_bad_rows,
-        dropped=found.dropped,
         dropped_file=str(dropped_file) if found.dropped else None,
-        mean_text=found.mean_text,
-        histogram=found.histogram,
-        counted_by=found.counted_by,
     )

@@ -10,7 +10,6 @@ from memory_models.estimate import estimate_memory
 from memory_models.result import MemoryEstimate
 from memory_models.settings import TrainingSettings, changed
 from tsplanner.errors import UsageError
-from tsplanner.models.source import read_architecture
 from tsplanner.planner.devices import used_devices, used_machine
 from tsplanner.planner.forecast import batch_length
 from tsplanner.planner.multi_lora.refusal import packing_refusal
@@ -97,7 +96,7 @@ def choose_packs(
 def _packing(
     plan: Plan, largest: LearningSettings, width: Slots, each: int, asked: int | None
 ) -> Packing:
-    architecture = read_architecture(plan.model.config, name=plan.model.name, source="plan")
+    architecture = plan.architecture
     longest = plan.dataset.sequence_length(2)  # several rows stand in every pass
     patches = plan.dataset.series_patches(longest) if architecture.encoder else 0
     devices = used_devices(plan.machine, plan.hardware)
@@ -130,7 +129,7 @@ def _rates(plan: Plan) -> Rates:
 
 
 def _memory(plan: Plan, settings: TrainingSettings) -> MemoryEstimate:
-    architecture = read_architecture(plan.model.config, name=plan.model.name, source="plan")
+    architecture = plan.architecture
     calibration = replace(DEFAULT, device_factor=plan.corrections.memory_factor)
     if plan.hardware.accelerator == "cpu":
         return in_host_memory(estimate_memory(architecture, settings, None, calibration))

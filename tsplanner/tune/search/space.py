@@ -56,7 +56,7 @@ def default_space(plan: Plan, prior_learning_rate: float) -> Space:
     """A space for this method and this many rows; the plan's own settings are inside it."""
     learning, adapter = plan.learning, plan.learning.method.finetuning_type.uses_adapter
     rates = (prior_learning_rate, learning.optimization.learning_rate)
-    epochs = epochs_for(plan.dataset.rows_kept)
+    epochs = epochs_for(plan.dataset.lengths.rows_kept)
     return Space(
         lora_ranks=tuple(sorted({*RANKS, learning.method.lora_rank})) if adapter else (),
         learning_rate=(min(rates) / LEARNING_RATE_BELOW, LEARNING_RATE_ABOVE * max(rates)),
