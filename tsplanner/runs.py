@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from memory_models.units import format_gib
 from tsplanner.errors import TsplannerError
 
 SAVES = Path("saves")
@@ -165,8 +166,9 @@ def require_disk_space(folder: Path, needed_bytes: int) -> None:
     free = free_disk_bytes(folder)
     if free < needed_bytes:
         raise TsplannerError(
-            f"{folder} has {free / 2**30:.1f} GiB free and this run writes up to "
-            f"{needed_bytes / 2**30:.1f} GiB: free some space, or save elsewhere with --saves."
+            f"{folder} has {format_gib(free, digits=1)} GiB free and this run writes up to "
+            f"{format_gib(needed_bytes, digits=1)} GiB: free some space, or save elsewhere with "
+            "--saves."
         )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from memory_models.estimate import estimate_memory
 from memory_models.settings import Attention, Dtype, Optimizer
 from memory_models.states.chatts_remote_code import as_released
-from memory_models.units import round_up
-from tsplanner.commands.views.screen import Screen, gib
+from memory_models.units import format_gib, round_up
+from tsplanner.commands.views.screen import Screen
 from tsplanner.planner.experiments.recorded import Experiment, experiment_names, read_experiment
 from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import HardwareSettings, training_settings
@@ -206,8 +206,8 @@ def _on_machine(found: OnMachine) -> tuple[str, str]:
         word = "may work, tight,"
     return (
         f"{'✔' if found.fits else '✘'} {word} on {found.machine}: its trainer needs "
-        f"{gib(found.needs_bytes)} GiB a card (95 %: {gib(found.upper_bytes)}), "
-        f"{gib(found.free_bytes)} are free",
+        f"{format_gib(found.needs_bytes)} GiB a card (95 %: {format_gib(found.upper_bytes)}), "
+        f"{format_gib(found.free_bytes)} are free",
         "green" if found.fits else "red",
     )
 

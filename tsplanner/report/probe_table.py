@@ -8,11 +8,12 @@ from typing import Any
 
 from memory_models.result import Interval
 from memory_models.settings import LossKernel
+from memory_models.units import format_gib
 from tsplanner.planner.gather.refine import PROBED_ERROR
 from tsplanner.planner.plan import HardwareSettings, Plan
 from tsplanner.planner.space.rules import checkpoint_words, describe
 from tsplanner.probe.calibration import probed_step_time, step_seconds
-from tsplanner.report.text import gib, off, seconds, table
+from tsplanner.report.text import off, seconds, table
 from tsplanner.throughput.rates import MEASURED
 from tsplanner.training.job import Record, Status
 
@@ -73,8 +74,8 @@ def search_lines(
                 candidate_words(plan.hardware),
                 f"{predicted_seconds(plan):.3g}",
                 "-" if step is None else f"{step:.3g}",
-                gib(process.expected, unit=False),
-                gib(record.process_bytes, unit=False),
+                format_gib(process.expected),
+                format_gib(record.process_bytes),
             ]
         )
         words = ["chosen"] if plan.hardware == chosen else []
@@ -127,9 +128,9 @@ def probe_lines(plan: Plan, record: Record) -> list[str]:
         rows.append(
             [
                 name,
-                gib(predicted.expected),
-                f"({gib(predicted.upper, unit=False)})",
-                gib(count),
+                format_gib(predicted.expected, unit=True),
+                f"({format_gib(predicted.upper)})",
+                format_gib(count, unit=True),
                 off(predicted.expected, count),
                 remark,
             ]

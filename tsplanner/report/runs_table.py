@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from memory_models.units import format_gib
 from tsplanner.report.records.run_record import RunFacts
-from tsplanner.report.text import gib, loss
+from tsplanner.report.text import loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +92,8 @@ def cells(row: RunRow) -> list[str]:
         loss(row.mean_loss),
         loss(row.eval_loss),
         "-" if rate is None else f"{rate:.3g}",
-        gib(row.predicted_bytes, unit=False),
-        gib(row.measured_bytes, unit=False),
+        format_gib(row.predicted_bytes),
+        format_gib(row.measured_bytes),
     ]
 
 

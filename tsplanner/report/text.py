@@ -2,22 +2,6 @@
 
 from __future__ import annotations
 
-from memory_models.units import GIB
-
-
-def gib(count: int | None, *, unit: bool = True) -> str:
-    """Bytes in GiB with one digit (two under 10); a dash for unknown."""
-    if count is None:
-        return "-"
-    value = count / GIB
-    figure = f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-    return f"{figure} GiB" if unit else figure
-
-
-def size(count: int) -> str:
-    """Bytes in GiB, of less than a tenth in MiB."""
-    return gib(count) if count >= GIB / 10 else f"{count / 2**20:.0f} MiB"
-
 
 def seconds(value: float | None) -> str:
     """Seconds with three significant digits; a dash for unknown."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from html import escape
 
-from memory_models.units import GIB
+from memory_models.units import GIB, format_bytes
 from tsplanner.report.messages import Language, say
 from tsplanner.report.page import BarChart, Chart, Line, LineChart, words
 from tsplanner.report.render.scale import LOG_FROM, Scale, log_ticks, thinned, tick_text, ticks
 from tsplanner.report.render.style import style_sheet
-from tsplanner.report.text import loss, size
+from tsplanner.report.text import loss
 
 WIDTH, HEIGHT = 420, 264
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 38, 40
@@ -156,7 +156,7 @@ def bar_chart(item: BarChart, language: Language) -> str:
         start = 0
         for part in bar.parts:
             left, right = x.place(start / GIB), x.place((start + part.bytes) / GIB)
-            name = f"{say(part.label, language)} {size(part.bytes)}"
+            name = f"{say(part.label, language)} {format_bytes(part.bytes)}"
             body.append(
                 f'<g><title>{escape(name)}</title><rect x="{left:.1f}" y="{top}" '
                 f'width="{right - left:.1f}" height="{BAR_HEIGHT}" class="part c{part.color}"/>'

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
+from memory_models.units import format_bytes
 from tsplanner.report.messages import Language, say
 from tsplanner.report.page import (
     BarChart,
@@ -26,7 +27,6 @@ from tsplanner.report.page import (
 )
 from tsplanner.report.render.charts import STRIPES, chart, drawn_limit, swatch
 from tsplanner.report.render.style import style_sheet
-from tsplanner.report.text import size
 
 WIDE = 4
 """Tables of so many columns fill the page, and turn to cards on a phone."""
@@ -137,18 +137,18 @@ def _parts(item: BarChart, language: Language) -> list[list[str]]:
     """A list for every bar: its sum, its parts, its bound; what was free last."""
     rows = []
     for bar in item.bars:
-        total = size(sum(part.bytes for part in bar.parts))
+        total = format_bytes(sum(part.bytes for part in bar.parts))
         entries = [f"<b>{_inline(bar.label, language)} {total}</b>"]
         if bar.upper is not None:
-            entries.append(escape(say(words("bar_bound", size=size(bar.upper)), language)))
+            entries.append(escape(say(words("bar_bound", size=format_bytes(bar.upper)), language)))
         entries += [
-            f"{swatch(part.color)}{_inline(part.label, language)} {size(part.bytes)}"
+            f"{swatch(part.color)}{_inline(part.label, language)} {format_bytes(part.bytes)}"
             for part in bar.parts
         ]
         rows.append(entries)
     if item.limit:
         key = '<span class="limitkey"></span>' if drawn_limit(item) else ""
-        rows.append([key + escape(say(words("bar_free", size=size(item.limit)), language))])
+        rows.append([key + escape(say(words("bar_free", size=format_bytes(item.limit)), language))])
     return rows
 
 

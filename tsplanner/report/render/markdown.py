@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from memory_models.units import format_bytes
 from tsplanner.report.messages import Language, say
 from tsplanner.report.page import (
     BarChart,
@@ -22,7 +23,7 @@ from tsplanner.report.page import (
     Text,
     words,
 )
-from tsplanner.report.text import loss, number, size
+from tsplanner.report.text import loss, number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,14 +113,16 @@ def _bar_chart(item: BarChart, writer: Writer) -> str:
     """A bullet for every bar, its parts in a row; what was free last."""
     lines = []
     for bar in item.bars:
-        total = size(sum(part.bytes for part in bar.parts))
+        total = format_bytes(sum(part.bytes for part in bar.parts))
         bound = ""
         if bar.upper is not None:
-            bound = f" ({writer.say(words('bar_bound', size=size(bar.upper)))})"
-        parts = ", ".join(f"{writer.say(part.label)} {size(part.bytes)}" for part in bar.parts)
+            bound = f" ({writer.say(words('bar_bound', size=format_bytes(bar.upper)))})"
+        parts = ", ".join(
+            f"{writer.say(part.label)} {format_bytes(part.bytes)}" for part in bar.parts
+        )
         lines.append(f"- **{writer.say(bar.label)} {total}**{bound}: {parts}")
     if item.limit:
-        lines.append(f"- {writer.say(words('bar_free', size=size(item.limit)))}")
+        lines.append(f"- {writer.say(words('bar_free', size=format_bytes(item.limit)))}")
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from memory_models.units import GIB
+from memory_models.units import GIB, format_gib
 from tsplanner.report.page import (
     Block,
     Bullets,
@@ -19,7 +19,7 @@ from tsplanner.report.page import (
     words,
 )
 from tsplanner.report.records.run_record import LeftOut, RunFacts
-from tsplanner.report.text import duration, gib, loss, number, parameters, rate
+from tsplanner.report.text import duration, loss, number, parameters, rate
 from tsplanner.training.job import Status
 
 RESULTS: tuple[tuple[str, bool], ...] = (
@@ -150,8 +150,8 @@ def _result(runs: Sequence[RunFacts], run: RunFacts) -> tuple[Text, ...]:
         loss(run.last_loss),
         loss(run.eval_loss),
         number(run.best_epoch),
-        gib(predicted, unit=False),
-        gib(run.process_bytes, unit=False),
+        format_gib(predicted),
+        format_gib(run.process_bytes),
         "-" if run.seconds is None else duration(run.seconds),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from memory_models.units import format_gib
 from tsplanner.planner.plan import HardwareSettings, Plan, Verdict
 from tsplanner.planner.space.rules import describe
 from tsplanner.report.page import (
@@ -28,7 +29,7 @@ from tsplanner.report.records.overfitting import CurveState, CurveVerdict
 from tsplanner.report.records.run_record import RunFacts
 from tsplanner.report.render.bars import memory_chart
 from tsplanner.report.sections.overview import label
-from tsplanner.report.text import gib, loss, number, percent
+from tsplanner.report.text import loss, number, percent
 
 VERDICTS = {
     Verdict.FITS: ("verdict_fits", Tone.GOOD),
@@ -110,9 +111,9 @@ def _plan(runs: Sequence[RunFacts], run: RunFacts, plan: Plan) -> list[Block]:
     verdict = words(
         key,
         settings=settings(plan.hardware),
-        expected=gib(process.expected),
-        upper=gib(process.upper),
-        free=gib(plan.free_bytes),
+        expected=format_gib(process.expected, unit=True),
+        upper=format_gib(process.upper, unit=True),
+        free=format_gib(plan.free_bytes, unit=True),
     )
     step = words(
         "plan_step_alone" if run.step_seconds is None else "plan_step",
