@@ -10,7 +10,7 @@ from tsplanner.report.build_page import About, build_page
 from tsplanner.report.messages import Language, say
 from tsplanner.report.page import BarChart, Block, Bullets, Charts, LineChart, Page, Table, Tone
 from tsplanner.report.records.run_record import LeftOut, RunFacts, read_runs
-from tsplanner.report.render.bars import measured_parts, memory_chart
+from tsplanner.report.render.memory_bars import measured_parts, memory_chart
 from tsplanner.report.sections.per_run import advice, curve_chart, epoch_ends, plans
 
 EN = Language.EN
@@ -143,7 +143,7 @@ def test_parts_of_every_estimate_have_words_and_colors() -> None:
     """What memory_models names is known here, so that both languages can say it."""
     from memory_models import estimate
     from memory_models.bounds import cpu
-    from tsplanner.report.render.bars import PARTS
+    from tsplanner.report.render.memory_bars import PARTS
 
     source = Path(estimate.__file__).read_text() + Path(cpu.__file__).read_text()
     for name in PARTS:

@@ -27,7 +27,7 @@ from tsplanner.report.page import (
 )
 from tsplanner.report.records.overfitting import CurveState, CurveVerdict
 from tsplanner.report.records.run_record import RunFacts
-from tsplanner.report.render.bars import memory_chart
+from tsplanner.report.render.memory_bars import memory_chart
 from tsplanner.report.sections.overview import label
 from tsplanner.report.text import loss, number, percent
 
