@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.hand_made import HELD_OUT, facts
-from tsplanner.report.messages import WORDS, Language, say
+from tsplanner.report.messages.translate import Language, messages, translate
 from tsplanner.report.page import Bullets, Table
 from tsplanner.report.records.comparable import NEEDED, TOLD, Axis, Subject, groups, pair_of, pairs
 from tsplanner.report.records.facts import FACTS
@@ -102,8 +102,8 @@ def test_mean_and_last_loss_are_different_definitions() -> None:
     mean = facts("a", last_loss=None, eval_loss=None)
     last = facts("b", mean_loss=None, eval_loss=None, device="Card Y")
     (found,) = pair_of(Axis.HARDWARE, LOSS, mean, last).blocking
-    assert (found.fact, say(found.one, Language.EN)) == ("fact_loss", "mean of the run")
-    assert say(found.other, Language.EN) == "last step"
+    assert (found.fact, translate(found.one, Language.EN)) == ("fact_loss", "mean of the run")
+    assert translate(found.other, Language.EN) == "last step"
 
 
 def test_other_data_are_one_reason() -> None:
@@ -123,16 +123,16 @@ def test_the_sentence_names_both_runs_and_what_differs() -> None:
     section = comparison(Axis.QUANTIZATION, runs)
     tables = [block for block in section.blocks if isinstance(block, Table)]
     (refused,) = [block for block in section.blocks if isinstance(block, Bullets)]
-    assert [say(cell, Language.EN) for cell in tables[0].rows[1]] == [
+    assert [translate(cell, Language.EN) for cell in tables[0].rows[1]] == [
         "#2 b (nf4)",
         "1",
         "1.00x",
         "effective batch 16 and 8",
     ]
-    assert say(refused.items[0], Language.EN) == (
+    assert translate(refused.items[0], Language.EN) == (
         "#1 a and #2 b. Loss: steps 78 and 156; effective batch 16 and 8."
     )
-    assert say(refused.items[0], Language.ZH) == (
+    assert translate(refused.items[0], Language.ZH) == (
         "#1 a 与 #2 b。损失：步数 78 与 156；有效批量 16 与 8。"
     )
 
@@ -156,7 +156,7 @@ def test_speed_is_told_by_device_and_against_the_slowest() -> None:
         Axis.HARDWARE, [facts(), facts("b", device="Card Y", gpus=1, samples_per_second=1.5)]
     )
     (speed, losses) = [block for block in section.blocks if isinstance(block, Table)]
-    assert [say(row[0], Language.EN) for row in speed.rows] == [
+    assert [translate(row[0], Language.EN) for row in speed.rows] == [
         "#1 a (2x Card X)",
         "#2 b (1x Card Y)",
     ]
@@ -187,5 +187,5 @@ def test_every_fact_has_words_and_a_use() -> None:
     """A fact that nothing asks for, or that cannot be told, is a mistake."""
     used = {fact for table in (NEEDED, TOLD) for row in table.values() for fact in row}
     assert used == set(FACTS)
-    assert used <= set(WORDS)
+    assert used <= set(messages(Language.EN).templates)
     assert pairs(Axis.HARDWARE, [facts()]) == []

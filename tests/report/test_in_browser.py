@@ -17,7 +17,7 @@ import pytest
 from tests.support.browser import Browser, find_browser
 from tests.support.hand_made import facts, trained
 from tsplanner.report.build_page import About, build_page
-from tsplanner.report.messages import Language
+from tsplanner.report.messages.translate import Language
 from tsplanner.report.records.recorded import recorded_runs
 from tsplanner.report.render.html import html
 

@@ -12,7 +12,7 @@ import pytest
 from tests.support.hand_made import add_run, facts, trained
 from tsplanner.report.build_page import About, build_page
 from tsplanner.report.files import Format, Wanted, write_report, write_run_report
-from tsplanner.report.messages import Language
+from tsplanner.report.messages.translate import Language
 from tsplanner.report.page import Page
 from tsplanner.report.records.recorded import recorded_runs
 from tsplanner.report.records.run_record import Found, read_runs

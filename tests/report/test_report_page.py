@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support.hand_made import GIB, RECORD, add_run, facts, gpu_plan, trained
 from tsplanner.report.build_page import About, build_page
-from tsplanner.report.messages import Language, say
+from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import BarChart, Block, Bullets, Charts, LineChart, Page, Table, Tone
 from tsplanner.report.records.run_record import LeftOut, RunFacts, read_runs
 from tsplanner.report.render.memory_bars import measured_parts, memory_chart
@@ -34,7 +34,7 @@ def test_a_row_says_what_was_run_and_what_came_of_it(tmp_path: Path) -> None:
     page = page_of(trained(tmp_path, model="m-7b", parameters=7_000_000_000), facts("b"))
     (table, *_) = blocks_of(page, "results")
     assert isinstance(table, Table)
-    assert [say(cell, EN) for cell in table.rows[0]] == [
+    assert [translate(cell, EN) for cell in table.rows[0]] == [
         "#1 a",
         "m-7b (7B)",
         "lora",
@@ -54,7 +54,7 @@ def test_a_row_says_what_was_run_and_what_came_of_it(tmp_path: Path) -> None:
         "17.0",
         "2 min",
     ]
-    assert [say(cell, EN) for cell in table.rows[1]][-3:] == ["-", "-", "20 min"]
+    assert [translate(cell, EN) for cell in table.rows[1]][-3:] == ["-", "-", "20 min"]
 
 
 def test_a_page_of_several_runs_has_every_section(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_memory_bars_add_up_to_what_was_predicted_and_measured(tmp_path: Path) -
     chart = memory_chart("a", run, gpu_plan(tmp_path))
     assert isinstance(chart, BarChart)
     predicted, measured = chart.bars
-    assert [(say(part.label, EN), part.bytes / GIB) for part in predicted.parts] == [
+    assert [(translate(part.label, EN), part.bytes / GIB) for part in predicted.parts] == [
         ("base weights", 9.0),
         ("kept activations", 3.0),
         ("block in work", 1.0),
@@ -125,7 +125,7 @@ def test_memory_bars_add_up_to_what_was_predicted_and_measured(tmp_path: Path) -
     ]
     assert predicted.upper == 18 * GIB
     assert chart.limit == 20 * GIB
-    assert [(say(part.label, EN), part.bytes / GIB) for part in measured.parts] == [
+    assert [(translate(part.label, EN), part.bytes / GIB) for part in measured.parts] == [
         ("allocated", 14.0),
         ("reserved besides", 1.0),
         ("process besides", 2.0),
@@ -135,7 +135,7 @@ def test_memory_bars_add_up_to_what_was_predicted_and_measured(tmp_path: Path) -
 def test_a_process_on_the_cpu_is_one_part(tmp_path: Path) -> None:
     """There is no allocator to split it by; a run without measurements has no bar."""
     run = trained(tmp_path, allocated_bytes=None, reserved_bytes=None)
-    assert [say(part.label, EN) for part in measured_parts(run)] == ["process"]
+    assert [translate(part.label, EN) for part in measured_parts(run)] == ["process"]
     assert measured_parts(replace(run, process_bytes=None)) == ()
 
 
@@ -155,7 +155,7 @@ def test_over_fitting_names_the_epoch_to_stop_at(tmp_path: Path) -> None:
     section = advice([trained(tmp_path)])
     assert section is not None
     sentence = section.blocks[1]
-    assert say(sentence.text, EN).endswith("and rose by 0.0300 to the end. Stop at epoch 1.")  # type: ignore[union-attr]
+    assert translate(sentence.text, EN).endswith("and rose by 0.0300 to the end. Stop at epoch 1.")  # type: ignore[union-attr]
     assert sentence.tone is Tone.WARNING  # type: ignore[union-attr]
 
 
@@ -166,7 +166,7 @@ def test_a_plan_is_explained_by_its_verdict_step_and_assumptions(tmp_path: Path)
     plan = replace(run.plan, memory_factor=1.1, assumptions=("every sequence at full length",))
     section = plans([replace(run, plan=plan)])
     assert section is not None
-    said = [say(block.text, EN) for block in section.blocks if hasattr(block, "text")]
+    said = [translate(block.text, EN) for block in section.blocks if hasattr(block, "text")]
     assert said[2] == (
         "Fits: 16.0 GiB expected, 18.0 GiB at most (95 %), of 20.0 GiB that were free. fp32 · one "
         "GPU · micro-batch 2 x accumulation 2, effective 4 · no checkpointing · plain loss · sdpa."
@@ -176,10 +176,10 @@ def test_a_plan_is_explained_by_its_verdict_step_and_assumptions(tmp_path: Path)
     )
     alone = plans([replace(run, step_seconds=None)])
     assert alone is not None
-    assert say(alone.blocks[3].text, EN).endswith("± 50 % (datasheet).")  # type: ignore[union-attr]
+    assert translate(alone.blocks[3].text, EN).endswith("± 50 % (datasheet).")  # type: ignore[union-attr]
     assert said[4].startswith("Earlier probes on the machine corrected the prediction: bytes x 1.1")
     (assumed,) = [block for block in section.blocks if isinstance(block, Bullets)]
-    assert [say(item, EN) for item in assumed.items] == ["every sequence at full length"]
+    assert [translate(item, EN) for item in assumed.items] == ["every sequence at full length"]
 
 
 def test_broken_runs_are_named_and_left_out(tmp_path: Path) -> None:
@@ -204,7 +204,9 @@ def test_broken_runs_are_named_and_left_out(tmp_path: Path) -> None:
     ]
     page = page_of(*found.runs, left_out=found.left_out)
     listed = [block for block in blocks_of(page, "about") if isinstance(block, Bullets)]
-    assert say(listed[0].items[2], EN) == ("tiny/lora/4: no record yet (still running, or killed)")
+    assert translate(listed[0].items[2], EN) == (
+        "tiny/lora/4: no record yet (still running, or killed)"
+    )
 
 
 def test_half_written_metrics_and_endless_losses_do_not_hinder(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_every_block_has_a_macro_of_its_name() -> None:
         .make_module(
             {
                 name: None
-                for name in ("is_foreign", "say", "words", "chart", "hatched", "drawn_limit")
+                for name in ("is_foreign", "translate", "words", "chart", "hatched", "drawn_limit")
             }
         )
     )

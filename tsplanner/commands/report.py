@@ -11,7 +11,7 @@ from pathlib import Path
 from tsplanner import runs
 from tsplanner.errors import EXIT_OK
 from tsplanner.report.files import Format, Wanted, now, write_report
-from tsplanner.report.messages import Language, say
+from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.records.recorded import recorded_runs
 from tsplanner.report.records.run_record import Found, LeftOut, read_runs
 from tsplanner.report.runs_table import documents, markdown, row_of
@@ -87,7 +87,7 @@ def run(
         return EXIT_OK
     print(markdown(rows) if rows else "No finished run yet.\n", end="")
     for left_out in found.left_out:
-        print(f"left out  {say(left_out_words(left_out), Language.EN)}", file=sys.stderr)
+        print(f"left out  {translate(left_out_words(left_out), Language.EN)}", file=sys.stderr)
     print(f"Written to {', '.join(str(path) for path in paths)}")
     return EXIT_OK
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from tsplanner import __version__, runs
 from tsplanner.report.build_page import About, build_page
-from tsplanner.report.messages import Language, say
+from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import LineChart, Page
 from tsplanner.report.records.run_record import Found, RunFacts, read_run
 from tsplanner.report.render.charts import svg_file
@@ -96,7 +96,7 @@ def write_pictures(found: Sequence[RunFacts], saves: Path) -> dict[str, Path]:
         if run.plan is not None and chart is not None:
             path = saves / run.name / CURVE_FILE
             runs.write_text(path, svg_file(chart, Language.EN))
-            paths[say(chart.title, Language.EN)] = path
+            paths[translate(chart.title, Language.EN)] = path
     return paths
 
 
@@ -113,7 +113,7 @@ def write_run_report(folder: Path, saves: Path, remarks: Sequence[str] = ()) -> 
         chart = curve_chart(found.runs, one)
         if chart is not None:
             runs.write_text(folder / CURVE_FILE, svg_file(chart, Language.EN))
-            images[say(chart.title, Language.EN)] = CURVE_FILE
+            images[translate(chart.title, Language.EN)] = CURVE_FILE
     paths = []
     for kind in Format:
         path = folder / file_name(kind, Language.EN)

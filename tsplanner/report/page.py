@@ -9,7 +9,7 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phrase:
-    """Words by their key in `tsplanner.report.messages`, with what stands in their places."""
+    """A message by its key in `tsplanner/report/messages`, with the values that fill its places."""
 
     key: str
     values: Mapping[str, Text | tuple[Text, ...]] = field(default_factory=dict)

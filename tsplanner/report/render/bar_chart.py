@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from memory_models.units import GIB, format_bytes
-from tsplanner.report.messages import Language, say
+from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import Bar, BarChart, words
 from tsplanner.report.render.scale import Scale, tick_text, ticks
 from tsplanner.report.render.svg import (
@@ -42,9 +42,9 @@ def bar_chart(item: BarChart, language: Language) -> str:
         body += _bar(bar, x, TOP + index * (HEIGHT + GAP), language)
     if limit:
         body.append(_upright(x, limit / GIB, bottom, "limit"))
-    unit = say(words("axis_gib"), language)
+    unit = translate(words("axis_gib"), language)
     body.append(text_element(WIDTH - RIGHT, bottom + 29, unit, anchor="end", kind="axis"))
-    return chart_element(bottom + 34, say(item.title, language), body)
+    return chart_element(bottom + 34, translate(item.title, language), body)
 
 
 def longest(item: BarChart) -> int:
@@ -66,12 +66,12 @@ def _upright(x: Scale, gib: float, bottom: float, kind: str) -> str:
 
 def _bar(bar: Bar, x: Scale, top: float, language: Language) -> Iterator[str]:
     """The name of a bar, its parts one after the other, and its bound."""
-    name = say(bar.label, language)
+    name = translate(bar.label, language)
     yield text_element(LEFT - 6, top + HEIGHT / 2 + LABEL_DROP, name, anchor="end")
     start = 0
     for part in bar.parts:
         left, right = x.place(start / GIB), x.place((start + part.bytes) / GIB)
-        said = f"{say(part.label, language)} {format_bytes(part.bytes)}"
+        said = f"{translate(part.label, language)} {format_bytes(part.bytes)}"
         yield (
             f'<g><title>{escape(said)}</title><rect x="{left:.1f}" y="{top}" '
             f'width="{right - left:.1f}" height="{HEIGHT}" class="part c{part.color}"/>'

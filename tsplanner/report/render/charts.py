@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tsplanner.report.messages import Language
+from tsplanner.report.messages.translate import Language
 from tsplanner.report.page import Chart, LineChart
 from tsplanner.report.render.bar_chart import bar_chart
 from tsplanner.report.render.line_chart import line_chart

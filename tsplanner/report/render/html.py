@@ -7,7 +7,7 @@ from functools import partial
 from markupsafe import Markup
 
 from memory_models.units import format_bytes
-from tsplanner.report.messages import Language, say
+from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import Block, Chart, LineChart, Original, Page, Text, words
 from tsplanner.report.render.bar_chart import HATCHED, drawn_limit
 from tsplanner.report.render.charts import chart
@@ -20,7 +20,7 @@ def html(page: Page, language: Language, other: str | None = None) -> str:
         page=page,
         language=language,
         other=other,
-        say=partial(_say, language),
+        translate=partial(_translate, language),
         is_foreign=partial(_is_foreign, language),
         kind=_kind,
         words=words,
@@ -32,8 +32,8 @@ def html(page: Page, language: Language, other: str | None = None) -> str:
     )
 
 
-def _say(language: Language, text: Text) -> str:
-    return say(text, language)
+def _translate(language: Language, text: Text) -> str:
+    return translate(text, language)
 
 
 def _is_foreign(language: Language, text: Text) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tsplanner.report.messages import Language, say
+from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import Curve, Line, LineChart, words
 from tsplanner.report.render.scale import LOG_FROM, Scale, log_ticks, thinned, tick_text, ticks
 from tsplanner.report.render.svg import (
@@ -67,7 +67,7 @@ def line_chart(item: LineChart, language: Language) -> str:
         *_key(item, language),
         line_element((LEFT, PLOT_BOTTOM), (PLOT_RIGHT, PLOT_BOTTOM), "base"),
     ]
-    return chart_element(HEIGHT, say(item.title, language), body)
+    return chart_element(HEIGHT, translate(item.title, language), body)
 
 
 def frame_of(item: LineChart) -> Frame:
@@ -124,7 +124,7 @@ def _epochs(item: LineChart, frame: Frame, language: Language) -> list[str]:
     for index, (step, name) in enumerate(named):
         x = frame.x.place(step)
         found.append(line_element((x, TOP - 6), (x, PLOT_BOTTOM), "epoch"))
-        text = name if index else say(words("mark_epoch", epoch=name), language)
+        text = name if index else translate(words("mark_epoch", epoch=name), language)
         at_end = x > PLOT_RIGHT - LETTER
         anchor = "end" if at_end or not index else "middle"
         found.append(
@@ -138,7 +138,7 @@ def _best(item: LineChart, frame: Frame, language: Language) -> list[str]:
     if item.best is None:
         return []
     x, y = frame.point(*item.best)
-    text = say(words("mark_best", loss=loss(item.best[1])), language)
+    text = translate(words("mark_best", loss=loss(item.best[1])), language)
     left = x > WIDTH / 2
     aside = x + (-RING_GAP if left else RING_GAP)
     above = max(y - RING_GAP, TOP + RING_GAP)
@@ -150,10 +150,10 @@ def _best(item: LineChart, frame: Frame, language: Language) -> list[str]:
 
 def _axis_names(frame: Frame, language: Language) -> list[str]:
     """What the axes count."""
-    loss_axis = say(words("axis_loss_log" if frame.y.log else "axis_loss"), language)
+    loss_axis = translate(words("axis_loss_log" if frame.y.log else "axis_loss"), language)
     middle = (LEFT + PLOT_RIGHT) / 2
     return [
-        text_element(middle, HEIGHT - 6, say(words("axis_steps"), language), kind="axis"),
+        text_element(middle, HEIGHT - 6, translate(words("axis_steps"), language), kind="axis"),
         text_element(4, KEY_LINE, loss_axis, anchor="start", kind="axis"),
     ]
 
@@ -163,7 +163,7 @@ def _key(item: LineChart, language: Language) -> list[str]:
     found = []
     place: float = PLOT_RIGHT
     for curve in reversed(item.curves):
-        name = say(curve.label, language)
+        name = translate(curve.label, language)
         kind = f"key-{LINE_CLASSES[curve.line]}"
         found.append(text_element(place, KEY_LINE, name, anchor="end", kind=kind))
         place -= LETTER * sum(2 if ord(sign) > FIRST_WIDE else 1 for sign in name) + KEY_GAP
