@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tests.support.hand_made import GIB, RECORD, add_run, facts, gpu_plan, trained
+from tests.support.hand_made import GIB, RECORD, add_run, changed, gpu_plan, summary, trained
 from tsplanner.report.build_page import About, build_page
 from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import BarChart, Block, Bullets, Charts, LineChart, Page, Table, Tone
-from tsplanner.report.records.run_record import LeftOut, RunFacts, read_runs
+from tsplanner.report.records.read_runs import read_runs
+from tsplanner.report.records.run_record import LeftOut, RunSummary
 from tsplanner.report.render.memory_bars import measured_parts, memory_chart
 from tsplanner.report.sections.per_run import advice, curve_chart, epoch_ends, plans
 
 EN = Language.EN
 
 
-def page_of(*runs: RunFacts, left_out: tuple[LeftOut, ...] = ()) -> Page:
+def page_of(*runs: RunSummary, left_out: tuple[LeftOut, ...] = ()) -> Page:
     """The page over runs, written at a time that never changes."""
     about = About(
         saves=Path("saves"), when="2026-11-23 04:00 +0000", version="9", left_out=left_out
@@ -31,7 +32,7 @@ def blocks_of(page: Page, name: str) -> tuple[Block, ...]:
 
 def test_a_row_says_what_was_run_and_what_came_of_it(tmp_path: Path) -> None:
     """Eighteen figures, each formatted once: three losses, two peaks in GiB, one time."""
-    page = page_of(trained(tmp_path, model="m-7b", parameters=7_000_000_000), facts("b"))
+    page = page_of(trained(tmp_path, model="m-7b", parameters=7_000_000_000), summary("b"))
     (table, *_) = blocks_of(page, "results")
     assert isinstance(table, Table)
     assert [translate(cell, EN) for cell in table.rows[0]] == [
@@ -59,7 +60,7 @@ def test_a_row_says_what_was_run_and_what_came_of_it(tmp_path: Path) -> None:
 
 def test_a_page_of_several_runs_has_every_section(tmp_path: Path) -> None:
     """In the order of a reader's questions; the machine and the versions come last."""
-    page = page_of(trained(tmp_path), facts("b", remarks=("The record says 24 GB.",)))
+    page = page_of(trained(tmp_path), summary("b", remarks=("The record says 24 GB.",)))
     assert [section.name for section in page.sections] == [
         "results",
         "advice",
@@ -103,7 +104,7 @@ def test_curves_have_both_losses_epochs_and_the_best(tmp_path: Path) -> None:
     ]
     assert chart.epochs == ((5.0, "1"), (10.0, "2"))
     assert chart.best == (5.0, 0.41)
-    assert curve_chart([run], replace(run, training=(), evaluations=((0.0, 2.0),))) is None
+    assert curve_chart([run], changed(run, training=(), evaluations=((0.0, 2.0),))) is None
     assert epoch_ends(7, 0.0) == ()
     assert epoch_ends(10, 2.5) == ((4.0, "1"), (8.0, "2"))
 
@@ -136,7 +137,7 @@ def test_a_process_on_the_cpu_is_one_part(tmp_path: Path) -> None:
     """There is no allocator to split it by; a run without measurements has no bar."""
     run = trained(tmp_path, allocated_bytes=None, reserved_bytes=None)
     assert [translate(part.label, EN) for part in measured_parts(run)] == ["process"]
-    assert measured_parts(replace(run, process_bytes=None)) == ()
+    assert measured_parts(changed(run, process_bytes=None)) == ()
 
 
 def test_parts_of_every_estimate_have_words_and_colors() -> None:
@@ -174,7 +175,7 @@ def test_a_plan_is_explained_by_its_verdict_step_and_assumptions(tmp_path: Path)
     assert said[3] == (
         "A step was expected to take 0.1 s ± 50 % (datasheet); the median step took 0.12 s."
     )
-    alone = plans([replace(run, step_seconds=None)])
+    alone = plans([changed(run, step_seconds=None)])
     assert alone is not None
     assert translate(alone.blocks[3].text, EN).endswith("± 50 % (datasheet).")  # type: ignore[union-attr]
     assert said[4].startswith("Earlier probes on the machine corrected the prediction: bytes x 1.1")
@@ -217,6 +218,6 @@ def test_half_written_metrics_and_endless_losses_do_not_hinder(tmp_path: Path) -
         '{"step": 1, "loss": NaN}\n{"step": 2, "loss": 3.0}\n{"st'
     )
     (run,) = read_runs(saves).runs
-    assert run.training == ((2.0, 3.0),)
+    assert run.curves.training == ((2.0, 3.0),)
     charts = [block for block in blocks_of(page_of(run), "curves") if isinstance(block, Charts)]
     assert len(charts[0].items) == 1

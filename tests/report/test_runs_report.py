@@ -11,7 +11,7 @@ from memory_models.units import format_bytes, format_gib
 from tests.support.hand_made import add_run
 from tsplanner.commands import report
 from tsplanner.errors import TsplannerError, UsageError
-from tsplanner.report.records.run_record import run_name
+from tsplanner.report.records.read_runs import run_name
 from tsplanner.report.runs_table import HEADINGS
 from tsplanner.report.text import duration, number, off, parameters, rate
 

@@ -12,9 +12,11 @@ from tsplanner import runs
 from tsplanner.errors import EXIT_OK
 from tsplanner.report.files import Format, Wanted, now, write_report
 from tsplanner.report.messages.translate import Language, translate
+from tsplanner.report.records.read_runs import read_runs
 from tsplanner.report.records.recorded import recorded_runs
-from tsplanner.report.records.run_record import Found, LeftOut, read_runs
-from tsplanner.report.runs_table import documents, markdown, row_of
+from tsplanner.report.records.run_record import Found, LeftOut
+from tsplanner.report.runs_table import document as run_document
+from tsplanner.report.runs_table import markdown
 from tsplanner.report.sections.comparisons import documents as comparison_documents
 from tsplanner.report.sections.overview import left_out_words
 
@@ -81,11 +83,10 @@ def run(
     """
     found = found_runs(saves, experiments)
     paths = write_report(found, saves, wanted or Wanted(output=saves), when=now())
-    rows = [row_of(each) for each in found.runs]
     if as_json:
         print(json.dumps(document(found, paths), indent=2))
         return EXIT_OK
-    print(markdown(rows) if rows else "No finished run yet.\n", end="")
+    print(markdown(found.runs) if found.runs else "No finished run yet.\n", end="")
     for left_out in found.left_out:
         print(f"left out  {translate(left_out_words(left_out), Language.EN)}", file=sys.stderr)
     print(f"Written to {', '.join(str(path) for path in paths)}")
@@ -108,7 +109,7 @@ def document(found: Found, paths: list[Path]) -> dict[str, object]:
         return asdict(left_out) | {"key": left_out.key.removeprefix("left_out_")}
 
     return {
-        "runs": documents([row_of(each) for each in found.runs]),
+        "runs": [run_document(each) for each in found.runs],
         "left_out": [reason(each) for each in found.left_out],
         "comparisons": comparison_documents(found.runs),
         "report": str(paths[0]),

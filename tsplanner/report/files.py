@@ -14,7 +14,8 @@ from tsplanner import __version__, runs
 from tsplanner.report.build_page import About, build_page
 from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import LineChart, Page
-from tsplanner.report.records.run_record import Found, RunFacts, read_run
+from tsplanner.report.records.read_runs import read_run
+from tsplanner.report.records.run_record import Found, RunSummary
 from tsplanner.report.render.charts import svg_file
 from tsplanner.report.render.html import html
 from tsplanner.report.render.markdown import markdown_page
@@ -88,7 +89,7 @@ def rendered(
     return markdown_page(page, language, images=images, other=other)
 
 
-def write_pictures(found: Sequence[RunFacts], saves: Path) -> dict[str, Path]:
+def write_pictures(found: Sequence[RunSummary], saves: Path) -> dict[str, Path]:
     """loss.svg into every own run's folder; their paths by the charts' titles."""
     paths = {}
     for run in found:
@@ -106,7 +107,7 @@ def write_run_report(folder: Path, saves: Path, remarks: Sequence[str] = ()) -> 
     ``remarks``: what is to be said of it, such as a search's decision.
     """
     run = read_run(folder, saves, tuple(remarks))
-    found = Found(runs=(run,)) if isinstance(run, RunFacts) else Found(runs=())
+    found = Found(runs=(run,)) if isinstance(run, RunSummary) else Found(runs=())
     page = build_page(found.runs, About(saves=saves, when=now(), version=__version__))
     images = {}
     for one in found.runs:

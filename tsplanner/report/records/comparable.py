@@ -14,7 +14,7 @@ from itertools import combinations
 
 from tsplanner.report.page import Text
 from tsplanner.report.records.facts import FACTS
-from tsplanner.report.records.run_record import RunFacts
+from tsplanner.report.records.run_record import RunSummary, SettingsSummary
 from tsplanner.tune.search.paired_eval import paired_difference
 
 
@@ -50,8 +50,8 @@ class Pair:
     """Two runs beside each other in one subject."""
 
     subject: Subject
-    one: RunFacts
-    other: RunFacts
+    one: RunSummary
+    other: RunSummary
     blocking: tuple[Difference, ...]
     """Why they are not compared; empty: they are."""
     remarks: tuple[Difference, ...]
@@ -106,7 +106,7 @@ OF_ONE_RATE = frozenset({Axis.HARDWARE, Axis.QUANTIZATION})
 OF_THE_DATA = ("fact_lengths", "fact_held_out")
 
 
-def differences(one: RunFacts, other: RunFacts, facts: Iterable[str]) -> tuple[Difference, ...]:
+def differences(one: RunSummary, other: RunSummary, facts: Iterable[str]) -> tuple[Difference, ...]:
     """The facts of a list that two runs do not share, in the list's order."""
     found = ((fact, FACTS[fact](one, other)) for fact in facts)
     return tuple(
@@ -116,7 +116,7 @@ def differences(one: RunFacts, other: RunFacts, facts: Iterable[str]) -> tuple[D
     )
 
 
-def pair_of(axis: Axis, subject: Subject, one: RunFacts, other: RunFacts) -> Pair:
+def pair_of(axis: Axis, subject: Subject, one: RunSummary, other: RunSummary) -> Pair:
     """Whether two runs may be compared along an axis, and what else sets them apart."""
     open_facts = ABOUT[axis]
     needed = [fact for fact in NEEDED[subject] if fact not in open_facts]
@@ -137,24 +137,33 @@ def pair_of(axis: Axis, subject: Subject, one: RunFacts, other: RunFacts) -> Pai
     )
 
 
-AXIS_VALUE: dict[Axis, Callable[[RunFacts], object]] = {
-    Axis.HARDWARE: lambda run: run.hardware,
-    Axis.MODEL: lambda run: run.model,
-    Axis.QUANTIZATION: lambda run: run.base,
-    Axis.SETTINGS: lambda run: (run.method, run.rank, run.learning_rate, run.schedule),
+def _learned_with(settings: SettingsSummary) -> tuple[object, ...]:
+    return settings.method, settings.rank, settings.learning_rate, settings.schedule
+
+
+AXIS_VALUE: dict[Axis, Callable[[RunSummary], object]] = {
+    Axis.HARDWARE: lambda run: run.hardware.label,
+    Axis.MODEL: lambda run: run.model.name,
+    Axis.QUANTIZATION: lambda run: run.model.stored_as,
+    Axis.SETTINGS: lambda run: _learned_with(run.settings),
 }
 """What has to differ for two runs to be looked at."""
 
-WITHIN: dict[Axis, Callable[[RunFacts], object]] = {
-    Axis.HARDWARE: lambda run: run.model,
+WITHIN: dict[Axis, Callable[[RunSummary], object]] = {
+    Axis.HARDWARE: lambda run: run.model.name,
     Axis.MODEL: lambda run: None,
-    Axis.QUANTIZATION: lambda run: run.model,
-    Axis.SETTINGS: lambda run: (run.model, run.base, run.hardware, run.sharding),
+    Axis.QUANTIZATION: lambda run: run.model.name,
+    Axis.SETTINGS: lambda run: (
+        run.model.name,
+        run.model.stored_as,
+        run.hardware.label,
+        run.hardware.sharding,
+    ),
 }
 """What has to be the same for that: across models neither hardware nor storage is the question."""
 
 
-def pairs(axis: Axis, runs: Sequence[RunFacts]) -> list[Pair]:
+def pairs(axis: Axis, runs: Sequence[RunSummary]) -> list[Pair]:
     """Speed and loss of any two runs that differ along an axis, in the order of the runs."""
     value, within = AXIS_VALUE[axis], WITHIN[axis]
     return [
@@ -165,9 +174,9 @@ def pairs(axis: Axis, runs: Sequence[RunFacts]) -> list[Pair]:
     ]
 
 
-def groups(axis: Axis, subject: Subject, runs: Sequence[RunFacts]) -> list[list[RunFacts]]:
+def groups(axis: Axis, subject: Subject, runs: Sequence[RunSummary]) -> list[list[RunSummary]]:
     """Runs that may all be compared with each other, and that differ along the axis."""
-    within, found = WITHIN[axis], list[list[RunFacts]]()
+    within, found = WITHIN[axis], list[list[RunSummary]]()
     for run in runs:
         for group in found:
             same = within(group[0]) == within(run)
@@ -181,15 +190,16 @@ def groups(axis: Axis, subject: Subject, runs: Sequence[RunFacts]) -> list[list[
 
 
 def remarks_of(
-    axis: Axis, subject: Subject, one: RunFacts, other: RunFacts
+    axis: Axis, subject: Subject, one: RunSummary, other: RunSummary
 ) -> tuple[Difference, ...]:
     """What else sets two runs of a group apart."""
     return pair_of(axis, subject, one, other).remarks
 
 
-def loss_difference(one: RunFacts, other: RunFacts) -> tuple[float, float | None] | None:
+def loss_difference(one: RunSummary, other: RunSummary) -> tuple[float, float | None] | None:
     """(other's held-out loss minus one's, its standard error if the rows are known); None: none."""
-    if one.eval_loss is None or other.eval_loss is None:
+    mine, theirs = one.losses, other.losses
+    if mine.held_out is None or theirs.held_out is None:
         return None
-    compared = paired_difference(other.held_out, one.held_out)
-    return compared or (other.eval_loss - one.eval_loss, None)
+    compared = paired_difference(theirs.held_out_rows, mine.held_out_rows)
+    return compared or (theirs.held_out - mine.held_out, None)

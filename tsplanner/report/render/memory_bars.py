@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tsplanner.planner.plan import Plan
 from tsplanner.report.page import Bar, BarChart, Part, Text, words
-from tsplanner.report.records.run_record import RunFacts
+from tsplanner.report.records.run_record import RunSummary
 
 PARTS: dict[str, tuple[str, int]] = {
     "base weights": ("part_base_weights", 0),
@@ -31,7 +31,7 @@ SMALLEST_SHARE = 0.01
 """Parts under this share of the peak are drawn as one."""
 
 
-def memory_chart(title: Text, run: RunFacts, plan: Plan) -> BarChart:
+def memory_chart(title: Text, run: RunSummary, plan: Plan) -> BarChart:
     """The bars of one run, with what was free."""
     process = plan.memory.process_bytes
     predicted = Bar(label=words("bar_predicted"), parts=predicted_parts(plan), upper=process.upper)
@@ -58,9 +58,14 @@ def predicted_parts(plan: Plan) -> tuple[Part, ...]:
     return tuple(found)
 
 
-def measured_parts(run: RunFacts) -> tuple[Part, ...]:
+def measured_parts(run: RunSummary) -> tuple[Part, ...]:
     """Allocated, reserved besides, and the process's rest; a CPU's process is one part."""
-    allocated, reserved, process = run.allocated_bytes, run.reserved_bytes, run.process_bytes
+    memory = run.memory
+    allocated, reserved, process = (
+        memory.allocated_bytes,
+        memory.reserved_bytes,
+        memory.process_bytes,
+    )
     found: list[tuple[str, int, int]] = []
     if allocated is not None:
         found.append(("part_allocated", ALLOCATED, allocated))
