@@ -22,7 +22,7 @@ def round_up(value: int, multiple: int) -> int:
     return ceil_div(value, multiple) * multiple
 
 
-def format_gib(count: int | None, *, unit: bool = False, digits: int | None = None) -> str:
+def format_gib(count: float | None, *, unit: bool = False, digits: int | None = None) -> str:
     """Bytes as a figure in GiB; a dash for an unknown size.
 
     ``unit`` adds the word GiB. ``digits`` after the point; None: one, or two under 10 GiB.

@@ -81,7 +81,7 @@ def test_recorded_runs_stand_beside_own_ones(
 
 
 def test_missing_saves_folder_is_one_sentence(tmp_path: Path) -> None:
-    """The message says how to mend it."""
+    """The message says how to fix it."""
     with pytest.raises(TsplannerError, match="train a plan first"):
         report.run(saves=tmp_path / "absent")
 

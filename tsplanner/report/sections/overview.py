@@ -65,7 +65,7 @@ def about(
         ),
     ]
     rows += [(words("about_machine"), found) for found in _machines(own)]
-    rows += [(words("about_stack"), found) for found in _stacks(own)]
+    rows += [(words("about_packages"), found) for found in _package_versions(own)]
     columns = (Column(heading=words("column_what")), Column(heading=words("column_value")))
     blocks: list[Block] = [Table(columns=columns, rows=tuple(rows))]
     if left_out:
@@ -88,7 +88,7 @@ def _machines(runs: Iterable[RunSummary]) -> list[str]:
     return list(found)
 
 
-def _stacks(runs: Iterable[RunSummary]) -> list[str]:
+def _package_versions(runs: Iterable[RunSummary]) -> list[str]:
     lines = (", ".join(f"{name} {value}" for name, value in run.versions.items()) for run in runs)
     return list(dict.fromkeys(line for line in lines if line))
 
