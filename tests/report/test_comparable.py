@@ -9,7 +9,7 @@ import pytest
 from tests.support.hand_made import HELD_OUT, summary
 from tsplanner.report.messages.translate import Language, messages, translate
 from tsplanner.report.page import Bullets, Table
-from tsplanner.report.records.comparable import NEEDED, TOLD, Axis, Subject, groups, pair_of, pairs
+from tsplanner.report.records.comparable import NAMED, NEEDED, Axis, Subject, groups, pair_of, pairs
 from tsplanner.report.records.facts import FACTS
 from tsplanner.report.sections.comparisons import comparison, documents
 
@@ -54,7 +54,7 @@ def blocking(axis: Axis, subject: Subject, **changes: Any) -> list[str]:
 
 
 def test_runs_that_differ_in_the_card_alone_are_compared() -> None:
-    """Hardware moves neither the data nor the steps: loss and speed stand beside each other."""
+    """Hardware moves neither the data nor the steps: loss and speed are both compared."""
     assert blocking(Axis.HARDWARE, LOSS) == []
     assert blocking(Axis.HARDWARE, SPEED) == []
     assert blocking(Axis.HARDWARE, SPEED, gpus=1) == []
@@ -73,8 +73,8 @@ def test_speeds_are_not_compared_over(fact: str, changes: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize(("fact", "changes"), SPEED_ALLOWS)
-def test_speeds_are_compared_over_and_it_is_told(fact: str, changes: dict[str, Any]) -> None:
-    """On the same lengths samples a second do not hang on the batch; it is said all the same."""
+def test_speeds_are_compared_over_and_named(fact: str, changes: dict[str, Any]) -> None:
+    """On the same lengths samples a second do not hang on the batch; the page still says it."""
     other = summary("b", device="Card Y", **changes)
     pair = pair_of(Axis.HARDWARE, SPEED, summary(), other)
     assert pair.blocking == ()
@@ -91,7 +91,7 @@ def test_speeds_of_two_models_need_the_same_card() -> None:
 
 
 def test_models_may_have_rates_of_their_own() -> None:
-    """Each size is tuned to its own learning rate, which is told."""
+    """Each size is tuned to its own learning rate, which is named."""
     pair = pair_of(Axis.MODEL, LOSS, summary(), summary("b", model="m-3b", learning_rate=4e-4))
     assert pair.blocking == ()
     assert [found.fact for found in pair.remarks] == ["fact_learning_rate"]
@@ -107,7 +107,7 @@ def test_mean_and_last_loss_are_different_definitions() -> None:
 
 
 def test_other_data_are_one_reason() -> None:
-    """Other rows have other lengths and other held-out rows: that is not told three times."""
+    """Other rows have other lengths and other held-out rows: the page says that once."""
     changes = {"dataset": "others", "mean_sequence": 50.0, "held_out": HELD_OUT[:3]}
     assert blocking(Axis.HARDWARE, LOSS, **changes) == ["fact_dataset"]
 
@@ -150,7 +150,7 @@ def test_groups_hold_only_runs_that_all_compare() -> None:
     assert [[run.name for run in group] for group in found] == [["a", "b"], ["c", "d"]]
 
 
-def test_speed_is_told_by_device_and_against_the_slowest() -> None:
+def test_speed_is_given_per_device_and_against_the_slowest() -> None:
     """Two cards at 2 samples/s are 1 each: one card alone at 1.5 is 1.5 times as fast."""
     section = comparison(
         Axis.HARDWARE, [summary(), summary("b", device="Card Y", gpus=1, samples_per_second=1.5)]
@@ -164,7 +164,7 @@ def test_speed_is_told_by_device_and_against_the_slowest() -> None:
     assert losses.rows[0][1:4] == ("0.6400", "0.4700", "0.6000")
 
 
-def test_held_out_losses_are_told_with_their_standard_error() -> None:
+def test_held_out_losses_are_shown_with_their_standard_error() -> None:
     """Each row 0.1 lower: the difference is 0.1 without any error."""
     better = [(value - 0.1, count) for value, count in HELD_OUT]
     runs = [summary(), summary("b", device="Card Y", eval_loss=0.5, held_out=better)]
@@ -172,8 +172,8 @@ def test_held_out_losses_are_told_with_their_standard_error() -> None:
     assert [row[4] for row in losses[-1].rows] == ["-", "+0.1000 ± 0.0000"]
 
 
-def test_refusals_nearest_to_a_comparison_are_told_and_the_rest_counted() -> None:
-    """Five runs make ten pairs; eight are told, two are counted, --json has all twenty."""
+def test_refusals_nearest_to_a_comparison_are_named_and_the_rest_counted() -> None:
+    """Five runs make ten pairs; eight are named, two are counted, --json has all twenty."""
     runs = [summary(str(number), device=f"Card {number}", steps=number) for number in range(1, 6)]
     section = comparison(Axis.HARDWARE, runs)
     (refused,) = [block for block in section.blocks if isinstance(block, Bullets)]
@@ -184,8 +184,8 @@ def test_refusals_nearest_to_a_comparison_are_told_and_the_rest_counted() -> Non
 
 
 def test_every_fact_has_words_and_a_use() -> None:
-    """A fact that nothing asks for, or that cannot be told, is a mistake."""
-    used = {fact for table in (NEEDED, TOLD) for row in table.values() for fact in row}
+    """A fact that nothing asks for, or that has no words, is a mistake."""
+    used = {fact for table in (NEEDED, NAMED) for row in table.values() for fact in row}
     assert used == set(FACTS)
     assert used <= set(messages(Language.EN).templates)
     assert pairs(Axis.HARDWARE, [summary()]) == []

@@ -1,4 +1,4 @@
-"""``tsplanner report``: every run under saves/ on one page, and what of them may be compared."""
+"""``tsplanner report``: every run under saves/ on one page, and which of them may be compared."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def run(
 ) -> int:
     """Write the report's files; print the table and where they are.
 
-    ``experiments``: a folder of recorded runs, or the words for those that come with tsplanner.
+    ``experiments`` is a folder of recorded runs; SHIPPED means those that come with tsplanner.
     Raises TsplannerError if ``saves`` does not exist, unless recorded runs are shown.
     """
     found = found_runs(saves, experiments)
@@ -94,7 +94,7 @@ def run(
 
 
 def found_runs(saves: Path, experiments: str | None) -> Found:
-    """Own runs, then recorded ones if they are wanted."""
+    """The runs under ``saves``, then the recorded runs if ``experiments`` asks for them."""
     if experiments is None:
         return read_runs(saves)
     recorded = recorded_runs(None if experiments == SHIPPED else Path(experiments))
@@ -103,7 +103,7 @@ def found_runs(saves: Path, experiments: str | None) -> Found:
 
 
 def document(found: Found, paths: list[Path]) -> dict[str, object]:
-    """The same as plain values."""
+    """The report as plain values, and where its files are."""
 
     def reason(left_out: LeftOut) -> dict[str, str]:
         return asdict(left_out) | {"key": left_out.key.removeprefix("left_out_")}

@@ -24,26 +24,26 @@ ENDS = {
     Status.STOPPED: "stopped",
     Status.CRASHED: "failed",
 }
-"""How a probe ended that did not run to its end."""
+"""The words for a probe that did not finish."""
 FAILURE_WIDTH = 90
-"""Of a failure's message this much is told."""
+"""Characters of a failure's message that the table shows."""
 
 
 def inside_bound(plan: Plan, record: Record) -> bool | None:
-    """Whether the process stayed under the 95 % bound; None if it was not measured."""
+    """Whether the process stayed under the 95 % bound; None without a measurement."""
     if record.process_bytes is None:
         return None
     return record.process_bytes <= plan.memory.process_bytes.upper
 
 
 def predicted_seconds(plan: Plan) -> float:
-    """What the plan expected of the step that a probe runs: the longest batch."""
+    """Seconds that the plan predicts for the step of a probe, which is the longest batch."""
     factors = replace(MEASURED, work_factor=plan.work_factor, launch_factor=plan.launch_factor)
     return probed_step_time(plan, factors).seconds
 
 
 def candidate_words(hardware: HardwareSettings) -> str:
-    """A candidate by what the planner sets."""
+    """A candidate by its hardware settings."""
     loss = "fused" if hardware.loss_kernel is LossKernel.FUSED else "plain"
     return " · ".join(
         [
@@ -59,10 +59,10 @@ def candidate_words(hardware: HardwareSettings) -> str:
 def search_lines(
     probed: Sequence[tuple[Plan, Record]], *, chosen: HardwareSettings, first: HardwareSettings
 ) -> list[str]:
-    """The probes of a plan as a table, fastest first; what failed says why.
+    """The probes of a plan as a table, the fastest first, and why probes failed.
 
-    All steps are of one effective batch, so their seconds compare; ``first`` would have been
-    chosen without probes.
+    Every step is one effective batch, so the seconds can be compared. Without probes ``first``
+    would be chosen.
     """
     rows = [["Probed (the longest batch)", "s/step", "measured", "peak, GiB", "measured"]]
     remarks = [""]
@@ -94,7 +94,7 @@ def search_lines(
 
 
 def gain_line(plan: Plan, record: Record) -> str:
-    """What later plans of this model and method have of a probe on this machine."""
+    """What a probe changes in later plans of this model and method on this machine."""
     gains = []
     if record.process_bytes:
         raw = plan.memory.process_bytes.expected / plan.memory_factor
@@ -108,9 +108,9 @@ def gain_line(plan: Plan, record: Record) -> str:
 
 
 def probe_lines(plan: Plan, record: Record) -> list[str]:
-    """The table as lines, and what it gains; rows that this device does not measure are left out.
+    """The table and its gain as lines, without quantities that this device cannot measure.
 
-    The step is that of the longest batch.
+    The step is the longest batch.
     """
     memory = plan.memory
     rows = [["", "predicted", "(95 %)", "measured", "off", ""]]

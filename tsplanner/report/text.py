@@ -9,7 +9,7 @@ def seconds(value: float | None) -> str:
 
 
 def duration(value: float) -> str:
-    """A time span: seconds, minutes or hours, whichever reads best."""
+    """A duration in seconds, minutes or hours, whichever reads best."""
     if value < 90:
         return f"{value:.0f} s"
     if value < 90 * 60:
@@ -18,7 +18,7 @@ def duration(value: float) -> str:
 
 
 def off(predicted: float, measured: float | None) -> str:
-    """How far the prediction is from the measurement, in percent of the measurement."""
+    """Difference of prediction and measurement in percent of the measurement; a dash for none."""
     return "-" if not measured else f"{100 * (predicted - measured) / measured:+.1f} %"
 
 
@@ -47,7 +47,7 @@ def number(value: float | None) -> str:
 
 
 def rate(value: float | None) -> str:
-    """Samples a second, as exact as trainers log them: four significant digits."""
+    """Samples per second with four significant digits, as trainers log the rate."""
     return "-" if value is None else f"{value:.4g}"
 
 

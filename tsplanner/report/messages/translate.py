@@ -1,4 +1,4 @@
-"""Texts of the page in a language, from the message files beside this module."""
+"""Texts of the page in a language, from the message files in this folder."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Which runs may be compared, in what, and what keeps the others apart. Pure.
+"""Which runs may be compared, in which subject, and why the others may not. Pure.
 
-Two runs are compared along one axis (hardware, model size, quantisation) in one subject (loss,
-speed). Every other fact that the subject depends on has to be the same; what it depends on little
-is told beside the figures.
+Two runs are compared along one axis (such as hardware) in one subject (loss or speed). Every other
+fact that the subject depends on must be the same. Facts that matter little may differ; the table
+then names them next to the figures.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Two runs beside each other in one subject."""
+    """Two runs in one subject."""
 
     subject: Subject
     one: RunSummary
     other: RunSummary
     blocking: tuple[Difference, ...]
-    """Why they are not compared; empty: they are."""
+    """Why the runs are not compared; empty: the runs are compared."""
     remarks: tuple[Difference, ...]
-    """What else differs and matters little."""
+    """Other differences, which matter little."""
 
 
 ABOUT: dict[Axis, frozenset[str]] = {
@@ -64,7 +64,7 @@ ABOUT: dict[Axis, frozenset[str]] = {
     Axis.QUANTIZATION: frozenset({"fact_quantization"}),
     Axis.SETTINGS: frozenset({"fact_method", "fact_rank", "fact_learning_rate", "fact_schedule"}),
 }
-"""Facts that an axis is about: they may differ."""
+"""Facts that may differ, because the axis is about them."""
 
 NEEDED: dict[Subject, tuple[str, ...]] = {
     Subject.LOSS: (
@@ -92,22 +92,22 @@ NEEDED: dict[Subject, tuple[str, ...]] = {
         "fact_method",
     ),
 }
-"""Facts that have to be shared, the weightiest first."""
+"""Facts that must be the same, the most important first."""
 
-TOLD: dict[Subject, tuple[str, ...]] = {
+NAMED: dict[Subject, tuple[str, ...]] = {
     Subject.LOSS: ("fact_learning_rate", "fact_schedule", "fact_seed"),
     Subject.SPEED: ("fact_gpus", "fact_rank", "fact_batch", "fact_micro_batch", "fact_rows"),
 }
-"""Facts that are told where they differ."""
+"""Facts that the table names where they differ."""
 
 OF_ONE_RATE = frozenset({Axis.HARDWARE, Axis.QUANTIZATION})
-"""Where another learning rate makes another run; a larger model is tuned to a rate of its own."""
+"""Axes along which the learning rate must be the same; models of other sizes have other rates."""
 
 OF_THE_DATA = ("fact_lengths", "fact_held_out")
 
 
 def differences(one: RunSummary, other: RunSummary, facts: Iterable[str]) -> tuple[Difference, ...]:
-    """The facts of a list that two runs do not share, in the list's order."""
+    """The facts that two runs do not share, in the order of ``facts``."""
     found = ((fact, FACTS[fact](one, other)) for fact in facts)
     return tuple(
         Difference(fact=fact, one=pair[0], other=pair[1])
@@ -120,20 +120,20 @@ def pair_of(axis: Axis, subject: Subject, one: RunSummary, other: RunSummary) ->
     """Whether two runs may be compared along an axis, and what else sets them apart."""
     open_facts = ABOUT[axis]
     needed = [fact for fact in NEEDED[subject] if fact not in open_facts]
-    told = [fact for fact in TOLD[subject] if fact not in open_facts]
+    named = [fact for fact in NAMED[subject] if fact not in open_facts]
     if subject is Subject.LOSS and axis in OF_ONE_RATE:
         needed.append("fact_learning_rate")
-        told.remove("fact_learning_rate")
+        named.remove("fact_learning_rate")
     blocking = differences(one, other, needed)
     if any(found.fact == "fact_dataset" for found in blocking):
-        # Other data have other lengths and other held-out rows: one reason is enough.
+        # Another dataset also has other lengths and other held-out rows: one reason is enough.
         blocking = tuple(found for found in blocking if found.fact not in OF_THE_DATA)
     return Pair(
         subject=subject,
         one=one,
         other=other,
         blocking=blocking,
-        remarks=differences(one, other, told),
+        remarks=differences(one, other, named),
     )
 
 
@@ -147,7 +147,7 @@ AXIS_VALUE: dict[Axis, Callable[[RunSummary], object]] = {
     Axis.QUANTIZATION: lambda run: run.model.stored_as,
     Axis.SETTINGS: lambda run: _learned_with(run.settings),
 }
-"""What has to differ for two runs to be looked at."""
+"""The value that two runs must not share along an axis."""
 
 WITHIN: dict[Axis, Callable[[RunSummary], object]] = {
     Axis.HARDWARE: lambda run: run.model.name,
@@ -160,7 +160,7 @@ WITHIN: dict[Axis, Callable[[RunSummary], object]] = {
         run.hardware.sharding,
     ),
 }
-"""What has to be the same for that: across models neither hardware nor storage is the question."""
+"""The value that two runs must share along an axis; hardware, for one, is compared per model."""
 
 
 def pairs(axis: Axis, runs: Sequence[RunSummary]) -> list[Pair]:
@@ -197,7 +197,10 @@ def remarks_of(
 
 
 def loss_difference(one: RunSummary, other: RunSummary) -> tuple[float, float | None] | None:
-    """(other's held-out loss minus one's, its standard error if the rows are known); None: none."""
+    """(Held-out loss of ``other`` minus that of ``one``, standard error if the rows are known).
+
+    Without two held-out losses: None.
+    """
     mine, theirs = one.losses, other.losses
     if mine.held_out is None or theirs.held_out is None:
         return None

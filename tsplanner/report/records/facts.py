@@ -1,6 +1,6 @@
-"""Facts of runs that a comparison asks for: shared, or how they read for each. Pure.
+"""Facts that two runs share, or that read differently for each of them. Pure.
 
-To add one: a row in ``FACTS``, its words, and its key in the tables of `comparable`.
+To add a fact, add a row to ``FACTS``, a message, and its key to the tables of `comparable`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from tsplanner.training.job import Status
 from tsplanner.tune.search.paired_eval import Rows
 
 SAME_LENGTH = 0.01
-"""Mean lengths this far apart, as a share, count as the same: seconds grow with them in step."""
+"""Mean lengths that differ by at most this share count as the same."""
 
 Fact = Callable[[RunSummary, RunSummary], tuple[Text, Text] | None]
-"""None: shared; else how it reads for each."""
+"""None: both runs share the fact; otherwise the words for each run."""
 
 
 def losses_of(run: RunSummary) -> tuple[str, ...]:
-    """The definitions of a loss that a run has a figure for."""
+    """The definitions of a loss for which a run has a figure."""
     losses = run.losses
     have = {
         "loss_mean": losses.mean,
@@ -38,7 +38,7 @@ def _some(value: object) -> Text:
 
 
 def _same(value: Callable[[RunSummary], object]) -> Fact:
-    """A fact that has to be equal; two that nobody knows are not."""
+    """A fact that must be equal; two unknown values are not equal."""
 
     def find(one: RunSummary, other: RunSummary) -> tuple[Text, Text] | None:
         mine, theirs = value(one), value(other)
@@ -48,7 +48,7 @@ def _same(value: Callable[[RunSummary], object]) -> Fact:
 
 
 def _rank(one: RunSummary, other: RunSummary) -> tuple[Text, Text] | None:
-    """Methods without adapters have no rank, and then their method is what differs."""
+    """The rank, which two methods without adapters do not have."""
     if one.settings.rank is None and other.settings.rank is None:
         return None
     return _same(lambda run: run.settings.rank)(one, other)
@@ -62,7 +62,7 @@ def _lengths(one: RunSummary, other: RunSummary) -> tuple[Text, Text] | None:
 
 
 def _held_out(one: RunSummary, other: RunSummary) -> tuple[Text, Text] | None:
-    """The same rows held out, in the same tokens: by their tokens if known, else by the split."""
+    """The held-out rows, by their tokens if these are known, otherwise by the split."""
     mine, theirs = one.losses.held_out_rows, other.losses.held_out_rows
     if not mine and not theirs:
         return _same(lambda run: run.dataset.validation_fraction)(one, other)

@@ -1,4 +1,4 @@
-"""Runs that were written down elsewhere (configs/experiments), beside one's own."""
+"""Runs that were recorded elsewhere (configs/experiments), as summaries."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tsplanner.report.records.run_record import (
 
 
 def recorded_runs(folder: Path | None = None) -> tuple[RunSummary, ...]:
-    """The runs of a folder of experiment files; None: those that come with tsplanner.
+    """The runs in a folder of experiment files; None: those that come with tsplanner.
 
-    Raises TsplannerError: no such folder or no file in it; UsageError: a wrong file.
+    Raises TsplannerError for a folder without experiment files, UsageError for a wrong file.
     """
     if folder is None:
         return tuple(recorded_run(read_experiment(name)) for name in experiment_names())
@@ -96,7 +96,7 @@ def _settings(experiment: Experiment) -> SettingsSummary:
 
 
 def card_name(machine: str) -> str:
-    """The card of a machine file that comes with tsplanner; the file's name if it is not there."""
+    """The card in a machine file that comes with tsplanner; the name itself if there is no file."""
     path = shipped_machine(machine)
     devices = read_machine_file(path).devices if path else ()
     return devices[0].name if devices else machine

@@ -1,4 +1,4 @@
-"""Sections that compare runs along an axis, and say of the others why not."""
+"""Sections that compare runs along an axis, and say why other runs are not compared."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tsplanner.report.sections.overview import label
 from tsplanner.report.text import loss, number, rate
 
 SHOWN = 8
-"""Pairs that are refused: those nearest to a comparison are told, the rest are counted."""
+"""Refused pairs that the page names, those nearest to a comparison first; it counts the rest."""
 
 HEADINGS = {
     Axis.HARDWARE: "section_hardware",
@@ -60,7 +60,7 @@ LOSS_COLUMNS = (
 
 
 def comparison(axis: Axis, runs: Sequence[RunSummary]) -> Section:
-    """What may be compared along an axis, as tables; what may not, as sentences."""
+    """Tables of runs that may be compared along an axis, and sentences about the other runs."""
     found = pairs(axis, runs)
     blocks: list[Block] = []
     if not found:
@@ -80,7 +80,7 @@ def _columns(headings: tuple[tuple[str, bool], ...]) -> tuple[Column, ...]:
 
 
 def _named(axis: Axis, runs: Sequence[RunSummary], run: RunSummary) -> Text:
-    """A run with what sets it apart."""
+    """A run with the value that the axis is about."""
     rank = "" if run.settings.rank is None else f" r={run.settings.rank}"
     sets_apart = {
         Axis.HARDWARE: run.hardware.label,
@@ -92,7 +92,7 @@ def _named(axis: Axis, runs: Sequence[RunSummary], run: RunSummary) -> Text:
 
 
 def _speeds(axis: Axis, runs: Sequence[RunSummary], group: list[RunSummary]) -> Table:
-    """Samples a second and device, slowest first, and how many times the slowest."""
+    """Samples per second and device, the slowest first, and the ratio to the slowest."""
     order = sorted(group, key=lambda run: run.samples_per_second_and_gpu or 0.0)
     slowest = order[0]
     base = slowest.samples_per_second_and_gpu or 0.0
@@ -137,7 +137,7 @@ def _behind(best: RunSummary, run: RunSummary) -> str:
 
 
 def remarks(found: tuple[Difference, ...]) -> Text:
-    """What else differs; a dash for nothing."""
+    """The other differences; a dash for none."""
     return words("list", items=tuple(_difference(one) for one in found)) if found else "-"
 
 
@@ -148,7 +148,7 @@ def _difference(found: Difference) -> Text:
 
 
 def _refusals(runs: Sequence[RunSummary], found: list[Pair]) -> list[Block]:
-    """One sentence a pair of runs, those with the fewest reasons first."""
+    """One sentence per pair of runs, the pair with the fewest reasons first."""
     refused: dict[tuple[str, str], list[Pair]] = defaultdict(list)
     for pair in found:
         if pair.blocking:
@@ -187,7 +187,7 @@ def _refusal(runs: Sequence[RunSummary], refused: list[Pair]) -> Text:
 
 
 def documents(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
-    """Every pair along every axis as plain values: what differs by the keys of the facts."""
+    """Every pair along every axis as plain values, with the keys of the facts that differ."""
     return [
         {
             "axis": str(axis),

@@ -1,4 +1,4 @@
-"""Sections about runs: what this is, results, curves, memory, why these plans, advice."""
+"""The first sections: the results of all runs, and what the page is."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RESULTS: tuple[tuple[str, bool], ...] = (
     ("column_measured", True),
     ("column_time", True),
 )
-"""Heading of each column and whether it holds figures."""
+"""Heading of each column, and whether the column holds figures."""
 
 
 def label(runs: Sequence[RunSummary], run: RunSummary) -> str:
@@ -53,7 +53,7 @@ def label(runs: Sequence[RunSummary], run: RunSummary) -> str:
 def about(
     runs: Sequence[RunSummary], left_out: Sequence[LeftOut], saves: Path, *, when: str, version: str
 ) -> Section:
-    """When and by what the page was made, the machines, the versions, and what is not in it."""
+    """When and how the page was made, the machines, the versions, and the runs left out."""
     own = [run for run in runs if run.plan is not None]
     rows: list[tuple[Text, ...]] = [
         (words("about_when"), when),
@@ -99,7 +99,7 @@ def left_out_words(found: LeftOut) -> Text:
 
 
 def results(runs: Sequence[RunSummary]) -> Section:
-    """A run a row; what the losses of a row are, below."""
+    """One row per run, and a sentence about the losses in a row."""
     columns = tuple(Column(heading=words(key), numeric=numeric) for key, numeric in RESULTS)
     rows = tuple(_result(runs, run) for run in runs)
     table = Table(columns=columns, rows=rows) if len(runs) > 1 else _upright(columns, rows)
@@ -120,7 +120,7 @@ def results(runs: Sequence[RunSummary]) -> Section:
 
 
 def _upright(columns: tuple[Column, ...], rows: tuple[tuple[Text, ...], ...]) -> Table:
-    """One run: its row turned on its side."""
+    """The row of a single run, turned into a column."""
     return Table(
         columns=(Column(heading=words("column_what")), Column(heading=words("column_value"))),
         rows=tuple(

@@ -1,4 +1,4 @@
-"""Sections with a part for every run: curves, memory, why these plans, advice, records."""
+"""Sections with a part per run: curves, memory, why these plans, advice, records."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CURVE_WORDS = {
 
 
 def curves(runs: Sequence[RunSummary]) -> Section | None:
-    """One chart a run; runs are not drawn over each other, as that would compare them."""
+    """One chart per run; two runs in one chart would invite a comparison."""
     charts = [chart for run in runs if (chart := curve_chart(runs, run)) is not None]
     if not charts:
         return None
@@ -83,7 +83,7 @@ def epoch_ends(steps: int, epochs: float) -> tuple[tuple[float, str], ...]:
 
 
 def memory(runs: Sequence[RunSummary]) -> Section | None:
-    """Predicted parts over measured ones, a chart a run."""
+    """Predicted parts above measured ones, in one chart per run."""
     charts = [memory_chart(label(runs, run), run, run.plan) for run in runs if run.plan is not None]
     if not charts:
         return None
@@ -95,7 +95,7 @@ def memory(runs: Sequence[RunSummary]) -> Section | None:
 
 
 def plans(runs: Sequence[RunSummary]) -> Section | None:
-    """What each plan was, what it promised, and what it rests on."""
+    """The settings, predictions and assumptions of each plan."""
     blocks: list[Block] = []
     for run in runs:
         if run.plan is not None:
@@ -140,7 +140,7 @@ def _plan(runs: Sequence[RunSummary], run: RunSummary, plan: Plan) -> list[Block
 
 
 def learning(run: RunSummary) -> Section | None:
-    """The learning settings of one run, by the names that plan.json has."""
+    """The learning settings of one run, by their names in plan.json."""
     if run.plan is None:
         return None
     columns = (Column(heading=words("column_what")), Column(heading=words("column_value")))
@@ -153,7 +153,7 @@ def learning(run: RunSummary) -> Section | None:
 
 
 def settings(hardware: HardwareSettings) -> Text:
-    """Hardware settings in a line."""
+    """Hardware settings in one line."""
     checkpoints = "checkpoints_off"
     if hardware.gradient_checkpointing:
         some = hardware.checkpointed_layers is not None
