@@ -9,7 +9,7 @@ from typing import Any
 from memory_models.device import Device, Host, LinkType, Machine
 from memory_models.units import GIB
 from tsplanner.errors import TsplannerError, UsageError, did_you_mean
-from tsplanner.hardware.catalog import usable_bytes
+from tsplanner.hardware.catalog import Gpu, usable_bytes
 from tsplanner.hardware.links import Link
 from tsplanner.hardware.names import gpu_by_driver_name, gpu_by_text
 
@@ -84,8 +84,15 @@ def described_link(
     if kind is None:
         wired = all(gpu is not None and gpu.nvlink_built_in for gpu in rows)
         kind = LinkType.NVLINK if wired else LinkType.PCIE
-    if bytes_per_second is not None:
-        return Link(kind=kind, bytes_per_second=bytes_per_second)
+    if bytes_per_second is None:
+        bytes_per_second = _slowest_rate(devices, rows, kind)
+    return Link(kind=kind, bytes_per_second=bytes_per_second)
+
+
+def _slowest_rate(
+    devices: tuple[Device, ...], rows: list[Gpu | None], kind: LinkType
+) -> float | None:
+    """The lowest rate of the cards in bytes per second; None where one is not known."""
     if kind is LinkType.PCIE:
         rates = [device.host_link_bytes_per_second for device in devices]
     else:
@@ -94,7 +101,7 @@ def described_link(
         if without:
             raise UsageError(f"link: the {without[0]} has no NVLink; write pcie")
     known = [rate for rate in rates if rate is not None]
-    return Link(kind=kind, bytes_per_second=min(known) if len(known) == len(rates) else None)
+    return min(known) if len(known) == len(rates) else None
 
 
 def machine_name(devices: tuple[Device, ...], host: Host) -> str:
