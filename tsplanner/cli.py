@@ -28,7 +28,7 @@ VERBS = {
     "train": "the full run of a plan",
     "export": "a plan as files for torchrun, accelerate, DeepSpeed, Slurm or SkyPilot",
     "report": "every run on one page (HTML, Markdown), compared where they may be",
-    "doctor": "what of the training stack is usable here, and how to mend the rest",
+    "doctor": "which parts of the training environment work here, and how to fix the rest",
 }
 
 EPILOG = """examples:

@@ -1,8 +1,8 @@
-"""Errors a person can mend, and the exit status each ends in.
+"""Errors that a person can fix, and the exit status of each.
 
-TsplannerError (1)     expected failure: one sentence, what, where and how to mend
+TsplannerError (1)     expected failure: one sentence that says what, where and how to fix it
 ├── UsageError (2)     a flag, key or name is wrong
-└── NoPlanFits (4)     nothing feasible; carries what would make it fit
+└── NoPlanFits (4)     no plan fits the machine
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EXIT_INTERRUPTED = 130
 
 
 class TsplannerError(Exception):
-    """An expected failure; its text is one clear sentence for the user."""
+    """An expected failure; the text is one clear sentence for the user."""
 
     exit_status = EXIT_FAILURE
 
@@ -38,12 +38,12 @@ class NoPlanFits(TsplannerError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`` Did you mean "x"?`` for the closest known name, or nothing."""
+    """`` Did you mean "x"?`` for the closest known name; empty if no name is close."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f' Did you mean "{close[0]}"?' if close else ""
 
 
 def without_passwords(text: str) -> str:
-    """A text with the passwords of its URLs left out."""
+    """A text without the passwords of its URLs."""
     text = re.sub(r"(\w://[^/\s:@]*):\S*@", r"\1@", text)
     return re.sub(r"(?i)([?&\s](?:ssl)?password=)[^&\s'\"]*", r"\1***", text)

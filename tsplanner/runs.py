@@ -1,4 +1,4 @@
-"""Run folders saves/<model>/<method>/<YYYYMMDD>-<n>/ and the only safe ways to write into them."""
+"""Run folders saves/<model>/<method>/<YYYYMMDD>-<n>/ and safe ways to write into them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from memory_models.units import format_gib
 from tsplanner.errors import TsplannerError
 
 SAVES = Path("saves")
@@ -33,14 +34,14 @@ PACKAGES = (
 
 
 def slug(name: str) -> str:
-    """A name as one folder name: no separators, no leading dot."""
+    """A name as the name of one folder, without separators or a leading dot."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-.") or "unnamed"
 
 
 def create_run_folder(saves: Path, model: str, method: str, *, now: float | None = None) -> Path:
     """Make the next free saves/<model>/<method>/<YYYYMMDD>-<n> and return it.
 
-    ``mkdir`` refuses a folder that exists, so two processes never get the same one. Raises
+    ``mkdir`` refuses a folder that exists, so two processes never get the same folder. Raises
     TsplannerError if the folder cannot be made.
     """
     parent = saves / slug(model) / slug(method)
@@ -64,12 +65,12 @@ def _run_number(path: Path, day: str) -> int:
 
 
 _NO_FOLDER = frozenset({errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EBUSY, errno.ENAMETOOLONG})
-"""Errors of a path that a person gave and that cannot be what it is used as."""
+"""Errors of a path that cannot be a folder, although a person gave it as one."""
 
 
 @contextlib.contextmanager
 def clear_disk_errors(where: Path) -> Iterator[None]:
-    """Turn a full disk, a read-only or a forbidden folder into one sentence (TsplannerError)."""
+    """Raise TsplannerError with one sentence for a full disk or a folder that is not writable."""
     try:
         yield
     except OSError as error:
@@ -84,14 +85,14 @@ def disk_error_sentence(error: OSError, where: Path) -> str | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk under {where} is full: free some space, or save elsewhere with --saves."
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f"{where} cannot be written: mend its permissions, or save elsewhere with --saves."
+        return f"{where} is not writable: fix its permissions, or save elsewhere with --saves."
     if error.errno in _NO_FOLDER:
-        return f"{where} is no folder that can be written to ({error.strerror}); name another."
+        return f"{where} is not a writable directory ({error.strerror}): name another one."
     return None
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write the whole file or nothing: a temporary name in the same folder, then a rename."""
+    """Write the whole file or nothing, by a temporary file in the same folder and a rename."""
     write_bytes(path, text.encode())
 
 
@@ -128,7 +129,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, object]]:
-    """The objects of a JSON-lines file; a last line cut off by a crash is left out."""
+    """The objects of a JSON-lines file, without a last line that a crash cut off."""
     if not path.is_file():
         return []
     rows = []
@@ -143,7 +144,7 @@ def read_json_lines(path: Path) -> list[dict[str, object]]:
 def latest_plan(saves: Path = SAVES) -> Path:
     """The newest saves/<model>/plan.json; raises TsplannerError if there is none.
 
-    The plans in run folders are what was run, tuned or not; they are started from by name only.
+    A plan in a run folder is what was run, tuned or not; such a plan is used only if it is named.
     """
     plans = list(saves.glob(f"*/{PLAN_FILE}")) if saves.is_dir() else []
     if not plans:
@@ -154,7 +155,7 @@ def latest_plan(saves: Path = SAVES) -> Path:
 
 
 def free_disk_bytes(folder: Path) -> int:
-    """Free bytes on the disk of ``folder`` (or of its nearest parent that exists)."""
+    """Free bytes on the disk of ``folder``, or of its nearest parent that exists."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
@@ -165,13 +166,14 @@ def require_disk_space(folder: Path, needed_bytes: int) -> None:
     free = free_disk_bytes(folder)
     if free < needed_bytes:
         raise TsplannerError(
-            f"{folder} has {free / 2**30:.1f} GiB free and this run writes up to "
-            f"{needed_bytes / 2**30:.1f} GiB: free some space, or save elsewhere with --saves."
+            f"{folder} has {format_gib(free, digits=1)} GiB free and this run writes up to "
+            f"{format_gib(needed_bytes, digits=1)} GiB: free some space, or save elsewhere with "
+            "--saves."
         )
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of every installed package a run depends on."""
+    """Versions of Python and of every installed package that a run depends on."""
     import platform
     from importlib import metadata  # both slow to import, and `plan` never asks
 

@@ -13,15 +13,15 @@ import pytest
 
 from memory_models.device import Host
 from tsplanner.commands.doctor import add_arguments, from_arguments, run
-from tsplanner.hardware.environment import StackFacts
+from tsplanner.hardware.environment import EnvironmentFacts
 from tsplanner.hardware.nvml import NvmlReading
 
 GIB = 1024**3
 
 
-def facts(**versions: str) -> StackFacts:
+def facts(**versions: str) -> EnvironmentFacts:
     """A machine without a GPU and with the given libraries."""
-    return StackFacts(
+    return EnvironmentFacts(
         python=(3, 12, 1),
         reading=NvmlReading(reason="no NVIDIA driver answers"),
         host=Host(
@@ -37,7 +37,7 @@ READY = facts(
 )
 
 
-def test_doctor_prints_one_line_a_check_and_what_to_mend(
+def test_doctor_prints_one_line_per_check_and_how_to_fix_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Missing optional parts are told with their remedy and do not fail."""
@@ -45,7 +45,7 @@ def test_doctor_prints_one_line_a_check_and_what_to_mend(
     out = capsys.readouterr().out
     assert "✔ python         3.12.1\n" in out
     assert "! deepspeed      deepspeed is not installed\n" in out
-    assert 'mend: for ZeRO and offload: pip install "tsplanner[deepspeed]"\n' in out
+    assert 'fix: for ZeRO and offload: pip install "tsplanner[deepspeed]"\n' in out
     assert "Ready: plan, probe, tune and train can run here." in out
     assert "\x1b" not in out
 
@@ -55,7 +55,7 @@ def test_doctor_fails_when_training_here_cannot_run(capsys: pytest.CaptureFixtur
     assert run(json=False, facts=facts(transformers="5.23.0")) == 1
     out = capsys.readouterr().out
     assert "✘ peft           peft is not installed" in out
-    assert "Not ready to train: mend peft, accelerate, optuna, safetensors first." in out
+    assert "Not ready to train: fix peft, accelerate, optuna, safetensors first." in out
 
 
 def test_doctor_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +67,7 @@ def test_doctor_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None
         "name": "python",
         "state": "ok",
         "found": "3.12.1",
-        "mend": None,
+        "fix": None,
         "required": True,
     }
 

@@ -136,7 +136,7 @@ def test_a_command_of_ones_own_needs_no_job(tmp_path: Path, plan: Plan) -> None:
         (("llamafactory", "--command", "x.py"), 2, "llamafactory runs its own trainer"),
         (("llamafactory",), 1, "chooses its precision by the GPU"),
         (("trl",), 1, "give --weights FOLDER"),
-        (("torchrun", "--output", "rows.jsonl"), 1, "rows.jsonl is no folder"),
+        (("torchrun", "--output", "rows.jsonl"), 1, "rows.jsonl is not a writable directory"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )

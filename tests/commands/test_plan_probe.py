@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.support import tiny
-from tsplanner.commands.plan import span
 from tsplanner.commands.plan_probe import groups
 from tsplanner.planner.files import read_plan
 from tsplanner.training.job import Job, JobKind
@@ -31,21 +29,6 @@ def plan(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=220,
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("1.5 h", 5400), ("2M", 120)]
-)
-def test_a_budget_is_a_span_of_time(text: str, seconds: float) -> None:
-    """Seconds, minutes or hours, as people write them."""
-    assert span(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "five", "5d", "0m", "-3s", "1e3", "nan"])
-def test_anything_else_is_refused(text: str) -> None:
-    """With what could be written instead."""
-    with pytest.raises(argparse.ArgumentTypeError, match="write 90s, 5m or 1h"):
-        span(text)
 
 
 def test_a_described_machine_cannot_be_probed(tmp_path: Path) -> None:

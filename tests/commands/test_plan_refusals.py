@@ -34,7 +34,7 @@ from tests.support.planning import plan, sentence
         (("--cpu", "--lora-rank", "900"), 2, "lora_rank 900 is above the smallest side"),
         (("--cpu", "--lora-target", "c_attn"), 2, '"c_attn" is no linear of chatts'),
         (("--cpu", "--effective-batch", "16", "--micro-batch-size", "3"), 1, "effective batch 16"),
-        (("--cpu", "--output", "file/plan.json"), 1, "file is no folder that can be written to"),
+        (("--cpu", "--output", "file/plan.json"), 1, "file is not a writable directory"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
 )

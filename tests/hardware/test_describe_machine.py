@@ -148,7 +148,7 @@ def test_machine_file_may_name_a_bridge(tmp_path: Path) -> None:
         ("gpus: H200\n", '"host_memory_gib" is missing'),
         ("gpus: H200\nhost_memory_gib: lots\n", "host_memory_gib must be a number above 0"),
         ("gpus: H200\nhost_memory_gib: .inf\n", "host_memory_gib must be a number above 0"),
-        ("gpus: H200\nhost_memory_gib: 4\ncpu_count: 1.5\n", "cpu_count must be a whole number"),
+        ("gpus: H200\nhost_memory_gib: 4\ncpu_count: 1.5\n", "cpu_count must be an integer"),
         ("gpus: H200\nhost_memory_gib: 4\nlink: scsi\n", "link must be nvlink or pcie"),
         ("gpus: 2x L4\nhost_memory_gib: 4\nlink: nvlink\n", "the L4 has no NVLink"),
         ("gpus: H200\nhost_memory_gib: 4\npackages: [torch]\n", "packages must be a list of"),
@@ -161,7 +161,7 @@ def test_machine_file_may_name_a_bridge(tmp_path: Path) -> None:
 def test_machine_file_mistakes_are_named_with_the_file(
     tmp_path: Path, text: str, words: str
 ) -> None:
-    """What is wrong, in which file, and how to mend it."""
+    """What is wrong, in which file, and how to fix it."""
     path = write(tmp_path, text)
     with pytest.raises(UsageError, match=words) as refusal:
         read_machine_file(path)

@@ -6,7 +6,7 @@ import pytest
 
 from memory_models.settings import Dtype
 from memory_models.states.storage import BYTES, nf4_bytes
-from memory_models.units import GIB, KIB, MIB, ceil_div, round_up
+from memory_models.units import GIB, KIB, MIB, ceil_div, format_bytes, format_gib, round_up
 
 
 def test_a_gib_is_two_to_the_thirtieth() -> None:
@@ -52,3 +52,18 @@ def test_nf4_with_double_quantisation_takes_about_0_51587_bytes_a_weight() -> No
 def test_nf4_rounds_a_part_block_up() -> None:
     """65 weights need 33 bytes and two scales: 33 + 8, and the code book."""
     assert nf4_bytes(65, double=False) == 41 + 512
+
+
+def test_sizes_are_shown_in_gib_with_three_digits() -> None:
+    """One digit after the point, two under 10 GiB; a dash for an unknown size."""
+    assert format_gib(12 * GIB) == "12.0"
+    assert format_gib(12 * GIB, unit=True) == "12.0 GiB"
+    assert format_gib(GIB // 2) == "0.50"
+    assert format_gib(GIB // 2, digits=1) == "0.5"
+    assert format_gib(None) == format_gib(None, unit=True) == "-"
+
+
+def test_small_sizes_are_shown_in_mib() -> None:
+    """Less than a tenth of a GiB is a count of MiB."""
+    assert format_bytes(GIB // 2) == "0.50 GiB"
+    assert format_bytes(9 * MIB) == "9 MiB"

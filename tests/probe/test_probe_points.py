@@ -10,8 +10,8 @@ import pytest
 from memory_models.calibration import DEFAULT
 from memory_models.settings import FinetuningType, changed
 from tests.support import tiny
-from tsplanner.planner.gather.probe_points import load_calibration, store
-from tsplanner.planner.gather.refine import Like, most_like, refined
+from tsplanner.planner.gather.probe_points import Like, load_calibration, store
+from tsplanner.planner.gather.refine import most_like, refined
 from tsplanner.probe.calibration import probe_point, probed_step_time, step_seconds
 from tsplanner.throughput.rates import MEASURED
 from tsplanner.training.job import JobKind, Record, Status

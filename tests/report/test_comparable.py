@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.hand_made import HELD_OUT, facts
-from tsplanner.report.messages import WORDS, Language, say
+from tests.support.hand_made import HELD_OUT, summary
+from tsplanner.report.messages.translate import Language, messages, translate
 from tsplanner.report.page import Bullets, Table
-from tsplanner.report.records.comparable import NEEDED, TOLD, Axis, Subject, groups, pair_of, pairs
+from tsplanner.report.records.comparable import NAMED, NEEDED, Axis, Subject, groups, pair_of, pairs
 from tsplanner.report.records.facts import FACTS
 from tsplanner.report.sections.comparisons import comparison, documents
 
@@ -49,12 +49,12 @@ SPEED_ALLOWS: list[tuple[str, dict[str, Any]]] = [
 
 def blocking(axis: Axis, subject: Subject, **changes: Any) -> list[str]:
     """Why a changed run on another card is not compared with the plain one."""
-    other = facts("b", **({"device": "Card Y"} | changes))
-    return [found.fact for found in pair_of(axis, subject, facts(), other).blocking]
+    other = summary("b", **({"device": "Card Y"} | changes))
+    return [found.fact for found in pair_of(axis, subject, summary(), other).blocking]
 
 
 def test_runs_that_differ_in_the_card_alone_are_compared() -> None:
-    """Hardware moves neither the data nor the steps: loss and speed stand beside each other."""
+    """Hardware moves neither the data nor the steps: loss and speed are both compared."""
     assert blocking(Axis.HARDWARE, LOSS) == []
     assert blocking(Axis.HARDWARE, SPEED) == []
     assert blocking(Axis.HARDWARE, SPEED, gpus=1) == []
@@ -73,10 +73,10 @@ def test_speeds_are_not_compared_over(fact: str, changes: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize(("fact", "changes"), SPEED_ALLOWS)
-def test_speeds_are_compared_over_and_it_is_told(fact: str, changes: dict[str, Any]) -> None:
-    """On the same lengths samples a second do not hang on the batch; it is said all the same."""
-    other = facts("b", device="Card Y", **changes)
-    pair = pair_of(Axis.HARDWARE, SPEED, facts(), other)
+def test_speeds_are_compared_over_and_named(fact: str, changes: dict[str, Any]) -> None:
+    """On the same lengths samples a second do not hang on the batch; the page still says it."""
+    other = summary("b", device="Card Y", **changes)
+    pair = pair_of(Axis.HARDWARE, SPEED, summary(), other)
     assert pair.blocking == ()
     assert [found.fact for found in pair.remarks] == [fact]
 
@@ -84,30 +84,30 @@ def test_speeds_are_compared_over_and_it_is_told(fact: str, changes: dict[str, A
 def test_speeds_of_two_models_need_the_same_card() -> None:
     """A smaller model that is "1.7 times as fast" on another card says nothing of its size."""
     smaller = {"model": "m-3b", "parameters": 3_000_000_000}
-    other = facts("b", **smaller)
-    assert pair_of(Axis.MODEL, SPEED, facts(), other).blocking == ()
-    moved = pair_of(Axis.MODEL, SPEED, facts(), facts("b", device="Card Y", **smaller))
+    other = summary("b", **smaller)
+    assert pair_of(Axis.MODEL, SPEED, summary(), other).blocking == ()
+    moved = pair_of(Axis.MODEL, SPEED, summary(), summary("b", device="Card Y", **smaller))
     assert [found.fact for found in moved.blocking] == ["fact_device"]
 
 
 def test_models_may_have_rates_of_their_own() -> None:
-    """Each size is tuned to its own learning rate, which is told."""
-    pair = pair_of(Axis.MODEL, LOSS, facts(), facts("b", model="m-3b", learning_rate=4e-4))
+    """Each size is tuned to its own learning rate, which is named."""
+    pair = pair_of(Axis.MODEL, LOSS, summary(), summary("b", model="m-3b", learning_rate=4e-4))
     assert pair.blocking == ()
     assert [found.fact for found in pair.remarks] == ["fact_learning_rate"]
 
 
 def test_mean_and_last_loss_are_different_definitions() -> None:
     """A run known by its mean and one known by its last value have no loss in common."""
-    mean = facts("a", last_loss=None, eval_loss=None)
-    last = facts("b", mean_loss=None, eval_loss=None, device="Card Y")
+    mean = summary("a", last_loss=None, eval_loss=None)
+    last = summary("b", mean_loss=None, eval_loss=None, device="Card Y")
     (found,) = pair_of(Axis.HARDWARE, LOSS, mean, last).blocking
-    assert (found.fact, say(found.one, Language.EN)) == ("fact_loss", "mean of the run")
-    assert say(found.other, Language.EN) == "last step"
+    assert (found.fact, translate(found.one, Language.EN)) == ("fact_loss", "mean of the run")
+    assert translate(found.other, Language.EN) == "last step"
 
 
 def test_other_data_are_one_reason() -> None:
-    """Other rows have other lengths and other held-out rows: that is not told three times."""
+    """Other rows have other lengths and other held-out rows: the page says that once."""
     changes = {"dataset": "others", "mean_sequence": 50.0, "held_out": HELD_OUT[:3]}
     assert blocking(Axis.HARDWARE, LOSS, **changes) == ["fact_dataset"]
 
@@ -119,20 +119,20 @@ def test_lengths_within_a_hundredth_are_the_same() -> None:
 
 def test_the_sentence_names_both_runs_and_what_differs() -> None:
     """A reader sees which pair, in what, and both values."""
-    runs = [facts(), facts("b", quantization="nf4", steps=156, effective_batch=8)]
+    runs = [summary(), summary("b", quantization="nf4", steps=156, effective_batch=8)]
     section = comparison(Axis.QUANTIZATION, runs)
     tables = [block for block in section.blocks if isinstance(block, Table)]
     (refused,) = [block for block in section.blocks if isinstance(block, Bullets)]
-    assert [say(cell, Language.EN) for cell in tables[0].rows[1]] == [
+    assert [translate(cell, Language.EN) for cell in tables[0].rows[1]] == [
         "#2 b (nf4)",
         "1",
         "1.00x",
         "effective batch 16 and 8",
     ]
-    assert say(refused.items[0], Language.EN) == (
+    assert translate(refused.items[0], Language.EN) == (
         "#1 a and #2 b. Loss: steps 78 and 156; effective batch 16 and 8."
     )
-    assert say(refused.items[0], Language.ZH) == (
+    assert translate(refused.items[0], Language.ZH) == (
         "#1 a 与 #2 b。损失：步数 78 与 156；有效批量 16 与 8。"
     )
 
@@ -140,23 +140,23 @@ def test_the_sentence_names_both_runs_and_what_differs() -> None:
 def test_groups_hold_only_runs_that_all_compare() -> None:
     """Two pairs on two cards each are two groups, and what fits nowhere is in none."""
     runs = [
-        facts("a"),
-        facts("b", model="m-3b"),
-        facts("c", device="Card Y"),
-        facts("d", device="Card Y", model="m-3b"),
-        facts("e", device="Card Z"),
+        summary("a"),
+        summary("b", model="m-3b"),
+        summary("c", device="Card Y"),
+        summary("d", device="Card Y", model="m-3b"),
+        summary("e", device="Card Z"),
     ]
     found = groups(Axis.MODEL, SPEED, runs)
     assert [[run.name for run in group] for group in found] == [["a", "b"], ["c", "d"]]
 
 
-def test_speed_is_told_by_device_and_against_the_slowest() -> None:
+def test_speed_is_given_per_device_and_against_the_slowest() -> None:
     """Two cards at 2 samples/s are 1 each: one card alone at 1.5 is 1.5 times as fast."""
     section = comparison(
-        Axis.HARDWARE, [facts(), facts("b", device="Card Y", gpus=1, samples_per_second=1.5)]
+        Axis.HARDWARE, [summary(), summary("b", device="Card Y", gpus=1, samples_per_second=1.5)]
     )
     (speed, losses) = [block for block in section.blocks if isinstance(block, Table)]
-    assert [say(row[0], Language.EN) for row in speed.rows] == [
+    assert [translate(row[0], Language.EN) for row in speed.rows] == [
         "#1 a (2x Card X)",
         "#2 b (1x Card Y)",
     ]
@@ -164,17 +164,17 @@ def test_speed_is_told_by_device_and_against_the_slowest() -> None:
     assert losses.rows[0][1:4] == ("0.6400", "0.4700", "0.6000")
 
 
-def test_held_out_losses_are_told_with_their_standard_error() -> None:
+def test_held_out_losses_are_shown_with_their_standard_error() -> None:
     """Each row 0.1 lower: the difference is 0.1 without any error."""
     better = [(value - 0.1, count) for value, count in HELD_OUT]
-    runs = [facts(), facts("b", device="Card Y", eval_loss=0.5, held_out=better)]
+    runs = [summary(), summary("b", device="Card Y", eval_loss=0.5, held_out=better)]
     losses = [block for block in comparison(Axis.HARDWARE, runs).blocks if isinstance(block, Table)]
     assert [row[4] for row in losses[-1].rows] == ["-", "+0.1000 ± 0.0000"]
 
 
-def test_refusals_nearest_to_a_comparison_are_told_and_the_rest_counted() -> None:
-    """Five runs make ten pairs; eight are told, two are counted, --json has all twenty."""
-    runs = [facts(str(number), device=f"Card {number}", steps=number) for number in range(1, 6)]
+def test_refusals_nearest_to_a_comparison_are_named_and_the_rest_counted() -> None:
+    """Five runs make ten pairs; eight are named, two are counted, --json has all twenty."""
+    runs = [summary(str(number), device=f"Card {number}", steps=number) for number in range(1, 6)]
     section = comparison(Axis.HARDWARE, runs)
     (refused,) = [block for block in section.blocks if isinstance(block, Bullets)]
     assert len(refused.items) == 8
@@ -184,8 +184,8 @@ def test_refusals_nearest_to_a_comparison_are_told_and_the_rest_counted() -> Non
 
 
 def test_every_fact_has_words_and_a_use() -> None:
-    """A fact that nothing asks for, or that cannot be told, is a mistake."""
-    used = {fact for table in (NEEDED, TOLD) for row in table.values() for fact in row}
+    """A fact that nothing asks for, or that has no words, is a mistake."""
+    used = {fact for table in (NEEDED, NAMED) for row in table.values() for fact in row}
     assert used == set(FACTS)
-    assert used <= set(WORDS)
-    assert pairs(Axis.HARDWARE, [facts()]) == []
+    assert used <= set(messages(Language.EN).templates)
+    assert pairs(Axis.HARDWARE, [summary()]) == []

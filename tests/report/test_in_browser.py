@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.browser import Browser, find_browser
-from tests.support.hand_made import facts, trained
+from tests.support.hand_made import summary, trained
 from tsplanner.report.build_page import About, build_page
-from tsplanner.report.messages import Language
+from tsplanner.report.messages.translate import Language
 from tsplanner.report.records.recorded import recorded_runs
 from tsplanner.report.render.html import html
 
@@ -114,7 +114,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[Language, Path]:
     runs = (
         own,
         trained(folder / "plan", name="m/lora/20261123-2", learning_rate=1e-4, eval_loss=0.39),
-        facts("m/qlora/20261123-1", quantization="nf4", status="timeout", message="no time left"),
+        summary("m/qlora/20261123-1", quantization="nf4", status="timeout", message="no time left"),
         *recorded_runs(),
     )
     page = build_page(runs, About(saves=Path("saves"), when="2026-11-23 04:00", version="9"))

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hand_made import add_run, facts, trained
+from tests.support.hand_made import add_run, summary, trained
 from tsplanner.report.build_page import About, build_page
 from tsplanner.report.files import Format, Wanted, write_report, write_run_report
-from tsplanner.report.messages import Language
+from tsplanner.report.messages.translate import Language
 from tsplanner.report.page import Page
+from tsplanner.report.records.read_runs import read_runs
 from tsplanner.report.records.recorded import recorded_runs
-from tsplanner.report.records.run_record import Found, read_runs
+from tsplanner.report.records.run_record import Found
 from tsplanner.report.render.html import html
 from tsplanner.report.render.markdown import markdown_page
 
@@ -52,8 +53,8 @@ def everything(folder: Path) -> Page:
     """A page with every kind of block on it, and names that nobody should give."""
     runs = (
         trained(folder, name=HOSTILE, model=HOSTILE),
-        facts("b", device="Card Y", remarks=(HOSTILE,)),
-        facts("c", quantization="nf4"),
+        summary("b", device="Card Y", remarks=(HOSTILE,)),
+        summary("c", quantization="nf4"),
     )
     return build_page(runs, About(saves=Path(HOSTILE), when="now", version="9"))
 

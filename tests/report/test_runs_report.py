@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from memory_models.units import format_bytes, format_gib
 from tests.support.hand_made import add_run
 from tsplanner.commands import report
 from tsplanner.errors import TsplannerError, UsageError
-from tsplanner.report.records.run_record import run_name
+from tsplanner.report.records.read_runs import run_name
 from tsplanner.report.runs_table import HEADINGS
-from tsplanner.report.text import duration, gib, number, off, parameters, rate, size
+from tsplanner.report.text import duration, number, off, parameters, rate
 
 
 def test_three_losses_are_three_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,18 +81,18 @@ def test_recorded_runs_stand_beside_own_ones(
 
 
 def test_missing_saves_folder_is_one_sentence(tmp_path: Path) -> None:
-    """The message says how to mend it."""
+    """The message says how to fix it."""
     with pytest.raises(TsplannerError, match="train a plan first"):
         report.run(saves=tmp_path / "absent")
 
 
 def test_figures_read_well() -> None:
     """GiB with one or two digits, spans in the unit that fits, errors of the measurement."""
-    assert gib(12 * 2**30) == "12.0 GiB"
-    assert gib(2**29, unit=False) == "0.50"
-    assert gib(None) == "-"
-    assert size(2**29) == "0.50 GiB"
-    assert size(9 * 2**20) == "9 MiB"
+    assert format_gib(12 * 2**30, unit=True) == "12.0 GiB"
+    assert format_gib(2**29) == "0.50"
+    assert format_gib(None) == "-"
+    assert format_bytes(2**29) == "0.50 GiB"
+    assert format_bytes(9 * 2**20) == "9 MiB"
     assert duration(45) == "45 s"
     assert duration(36 * 60) == "36 min"
     assert off(12.0, 12.5) == "-4.0 %"

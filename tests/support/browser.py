@@ -18,7 +18,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 def find_browser() -> str | None:
-    """The program to start; None: there is none here."""
+    """The path of a browser; None: no browser is here."""
     named = os.environ.get("TSPLANNER_BROWSER")
     return named or next((found for name in NAMES if (found := shutil.which(name))), None)
 
@@ -30,7 +30,7 @@ LOADED = """new Promise(done => {
 
 
 class Browser:
-    """One page of one browser; everything it may reach is the file it is shown."""
+    """One page of one browser, which may reach nothing but the file that it shows."""
 
     def __init__(self, program: str) -> None:
         read_theirs, self._write = os.pipe()

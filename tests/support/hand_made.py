@@ -13,47 +13,104 @@ from memory_models.result import Component, Interval
 from tests.support import tiny
 from tsplanner.planner.files import write_plan
 from tsplanner.planner.plan import Plan
-from tsplanner.report.records.run_record import RunFacts, own_run
+from tsplanner.report.records.read_runs import own_run
+from tsplanner.report.records.run_record import (
+    DatasetSummary,
+    HardwareSummary,
+    Losses,
+    ModelSummary,
+    Outcome,
+    RunSummary,
+    SettingsSummary,
+)
 from tsplanner.training.job import Evaluation, JobKind, Record, Status
 
 GIB = 2**30
 HELD_OUT = [(0.5, 10), (0.7, 10), (0.6, 10), (0.4, 10), (0.8, 10)]
 
 
-def facts(name: str = "a", **changes: Any) -> RunFacts:
+PLACES = {
+    "parameters": "model",
+    "quantization": "model",
+    "precision": "model",
+    "device": "hardware",
+    "gpus": "hardware",
+    "sharding": "hardware",
+    "rows_kept": "dataset",
+    "mean_sequence": "dataset",
+    "validation_fraction": "dataset",
+    "method": "settings",
+    "rank": "settings",
+    "learning_rate": "settings",
+    "schedule": "settings",
+    "seed": "settings",
+    "effective_batch": "settings",
+    "micro_batch": "settings",
+    "epochs": "outcome",
+    "steps": "outcome",
+    "status": "outcome",
+    "message": "outcome",
+    "seconds": "outcome",
+    "samples_per_second": "outcome",
+    "step_seconds": "outcome",
+    "process_bytes": "memory",
+    "reserved_bytes": "memory",
+    "allocated_bytes": "memory",
+    "training": "curves",
+    "evaluations": "curves",
+}
+"""The record of a run that holds a field."""
+
+RENAMED = {
+    "model": ("model", "name"),
+    "dataset": ("dataset", "name"),
+    "mean_loss": ("losses", "mean"),
+    "last_loss": ("losses", "last"),
+    "eval_loss": ("losses", "held_out"),
+    "held_out": ("losses", "held_out_rows"),
+}
+"""The record and the field of what has a longer name in a test."""
+
+
+def changed(run: RunSummary, **changes: Any) -> RunSummary:
+    """The run with other values, each by one name whichever record holds the value."""
+    for key, value in changes.items():
+        part, field = RENAMED.get(key, (PLACES.get(key), key))
+        if part is None:
+            run = replace(run, **{field: value})
+        else:
+            run = replace(run, **{part: replace(getattr(run, part), **{field: value})})
+    return run
+
+
+def summary(name: str = "a", **changes: Any) -> RunSummary:
     """A run of a 7B on two cards, unless the changes say otherwise."""
-    base = RunFacts(
+    base = RunSummary(
         name=name,
-        model="m-7b",
-        parameters=7_000_000_000,
-        method="lora",
-        quantization=None,
-        precision="bf16",
-        device="Card X",
-        gpus=2,
-        sharding="none",
-        dataset="rows",
-        rows_total=420,
-        rows_kept=418,
-        mean_sequence=1000.0,
-        validation_fraction=0.1,
-        seed=42,
-        effective_batch=16,
-        micro_batch=2,
-        rank=8,
-        learning_rate=2e-4,
-        schedule="cosine",
-        epochs=3.0,
-        steps=78,
-        seconds=1200.0,
-        samples_per_second=2.0,
-        mean_loss=0.64,
-        last_loss=0.47,
-        eval_loss=0.6,
-        best_epoch=2.0,
-        held_out=HELD_OUT,
+        model=ModelSummary(
+            name="m-7b", parameters=7_000_000_000, quantization=None, precision="bf16"
+        ),
+        hardware=HardwareSummary(device="Card X", gpus=2, on_cpu=False, sharding="none"),
+        dataset=DatasetSummary(
+            name="rows",
+            rows_total=420,
+            rows_kept=418,
+            mean_sequence=1000.0,
+            validation_fraction=0.1,
+        ),
+        settings=SettingsSummary(
+            method="lora",
+            rank=8,
+            learning_rate=2e-4,
+            schedule="cosine",
+            seed=42,
+            effective_batch=16,
+            micro_batch=2,
+        ),
+        outcome=Outcome(epochs=3.0, steps=78, seconds=1200.0, samples_per_second=2.0),
+        losses=Losses(mean=0.64, last=0.47, held_out=0.6, best_epoch=2.0, held_out_rows=HELD_OUT),
     )
-    return replace(base, **changes)
+    return changed(base, **changes)
 
 
 def gpu_plan(folder: Path) -> Plan:
@@ -122,9 +179,9 @@ def add_run(saves: Path, name: str, record: Record = RECORD, plan: Plan | None =
     return folder
 
 
-def trained(folder: Path, name: str = "a", **changes: Any) -> RunFacts:
+def trained(folder: Path, name: str = "a", **changes: Any) -> RunSummary:
     """A run on a card with its plan, its curve and its measured peaks."""
     lines = folder / "lines"
     lines.mkdir(exist_ok=True)
     (lines / "metrics.jsonl").write_text(METRICS)
-    return replace(own_run(name, gpu_plan(folder), RECORD, lines), **changes)
+    return changed(own_run(name, gpu_plan(folder), RECORD, lines), **changes)

@@ -230,7 +230,7 @@ def impatient(study: Study, seconds: float) -> Takes:
 def test_folder_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
     """As is one that cannot be written."""
     (tmp_path / "run").write_text("")
-    with pytest.raises(TsplannerError, match="is no folder that can be written to"):
+    with pytest.raises(TsplannerError, match="is not a writable directory"):
         open_place(tmp_path / "run")
 
 

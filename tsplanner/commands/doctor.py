@@ -1,4 +1,4 @@
-"""``tsplanner doctor``: what works here, what does not, and how to mend it."""
+"""``tsplanner doctor``: which parts of the environment work here, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK
-from tsplanner.hardware.environment import Check, StackFacts, State, read_facts
+from tsplanner.hardware.environment import Check, EnvironmentFacts, State, read_facts
 from tsplanner.hardware.environment_checks import run_checks
 
 HELP = "check Python, driver, libraries and limits of this machine"
@@ -28,10 +28,10 @@ def from_arguments(namespace: argparse.Namespace) -> int:
     return run(json=namespace.json)
 
 
-def run(*, json: bool, facts: StackFacts | None = None) -> int:
-    """Print every check; 0 unless something that training here needs is missing or broken.
+def run(*, json: bool, facts: EnvironmentFacts | None = None) -> int:
+    """Print every check and return 0, or 1 if a part that training needs is missing or broken.
 
-    ``facts`` stand in for this machine's.
+    ``facts`` replace those of this machine.
     """
     checks = run_checks(read_facts(Path()) if facts is None else facts)
     ok = not any(check.fails for check in checks)
@@ -43,36 +43,36 @@ def run(*, json: bool, facts: StackFacts | None = None) -> int:
 
 
 def _document(checks: tuple[Check, ...], ok: bool) -> str:
-    """One JSON document: ``ok`` and the checks."""
+    """The checks as one JSON document, with ``ok`` for all of them."""
     import msgspec
 
     return msgspec.json.format(msgspec.json.encode({"ok": ok, "checks": checks})).decode()
 
 
 def _mark(check: Check) -> tuple[str, str, str]:
-    """Sign, sign for terminals without it, colour."""
+    """The sign of a check, its ASCII substitute, and its color."""
     if check.fails or check.state is State.BROKEN:
         return _FAILURE_MARK
     return _MARKS.get(check.state, _OPTIONAL_MARK)
 
 
 def _print_lines(checks: tuple[Check, ...], ok: bool) -> None:
-    """One line a check, what to do indented below it; colours vanish in a pipe."""
+    """Print one line per check with what to do below it; a pipe gets no colors."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     plain = not console.encoding.lower().startswith("utf")
     for check in checks:
-        sign, substitute, colour = _mark(check)
-        line = Text(substitute if plain else sign, style=colour)
+        sign, substitute, color = _mark(check)
+        line = Text(substitute if plain else sign, style=color)
         line.append(f" {check.name:<{_NAME_WIDTH}}", style="bold").append(check.found, style="")
         console.print(line)
-        if check.mend:
-            console.print(Text(f"  {'':<{_NAME_WIDTH}}mend: {check.mend}", style="dim"))
+        if check.fix:
+            console.print(Text(f"  {'':<{_NAME_WIDTH}}fix: {check.fix}", style="dim"))
     console.print()
     if ok:
         console.print(Text("Ready: plan, probe, tune and train can run here.", style="green"))
     else:
         names = ", ".join(check.name for check in checks if check.fails)
-        console.print(Text(f"Not ready to train: mend {names} first. Plans work.", style="red"))
+        console.print(Text(f"Not ready to train: fix {names} first. Plans work.", style="red"))

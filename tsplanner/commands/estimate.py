@@ -13,9 +13,10 @@ from typing import Any
 
 from memory_models.result import MemoryEstimate
 from memory_models.settings import ALL_LINEAR, DecoderKernels
+from memory_models.units import format_gib
 from tsplanner.commands.estimate_lines import Estimated, Lines, Tracing, formula_of, from_trace
 from tsplanner.commands.values import names, positive, switch, targets
-from tsplanner.commands.views.screen import Screen, gib
+from tsplanner.commands.views.screen import Screen
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
 from tsplanner.planner.gather.cases import case_keys
 from tsplanner.planner.gather.typed import members
@@ -143,9 +144,10 @@ def _print_estimate(name: str, estimate: MemoryEstimate) -> None:
         ("host", estimate.host_bytes),
     ):
         screen.line(
-            f"  {quantity:<28}{gib(interval.expected):>10}{gib(interval.upper):>12}", "bold"
+            f"  {quantity:<28}{format_gib(interval.expected):>10}{format_gib(interval.upper):>12}",
+            "bold",
         )
     for part in estimate.components:
-        screen.line(f"    {part.name:<26}{gib(part.bytes):>10}")
+        screen.line(f"    {part.name:<26}{format_gib(part.bytes):>10}")
     for note in estimate.assumptions:
         screen.line(f"  assumed: {note}", "dim")

@@ -13,10 +13,10 @@ from memory_models.device import Device
 from memory_models.estimate import check, estimate_memory
 from memory_models.result import MemoryEstimate
 from memory_models.states.optimizer import PAGED, paged_state_bytes
+from memory_models.units import format_gib
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import ModelFiles, NoReaderError, find_model, read_architecture
 from tsplanner.planner.gather.cases import case_device, case_settings, model_name
-from tsplanner.report.text import gib
 from tsplanner.tracing.client import refuse, trace_all
 from tsplanner.tracing.estimate import traced_estimate, workspace_bytes
 from tsplanner.tracing.records import Outcome, Subject, Trace, TraceRequest
@@ -147,8 +147,8 @@ def _beside(case: TracedCase, formula: MemoryEstimate | None) -> str:
     if formula is None:
         return "no reader for this model type, so no formula to compare with"
     return (
-        f"by formula: {gib(formula.peak_allocated_bytes.expected)} allocated, "
-        f"{gib(formula.peak_reserved_bytes.expected)} reserved"
+        f"by formula: {format_gib(formula.peak_allocated_bytes.expected, unit=True)} allocated, "
+        f"{format_gib(formula.peak_reserved_bytes.expected, unit=True)} reserved"
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from memory_models.units import format_gib
 from tsplanner import runs
 from tsplanner.commands.probe import failure_lines, step_bar
 from tsplanner.commands.with_plan import cpu_threads
@@ -15,7 +16,7 @@ from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import Server, run_job, to_json
 from tsplanner.report.files import write_run_report
 from tsplanner.report.records.overfitting import overfitting, record_points
-from tsplanner.report.text import duration, gib, loss
+from tsplanner.report.text import duration, loss
 from tsplanner.training.job import Job, JobKind, Record, Status
 
 CHECKPOINTS_AT_ONCE = 3
@@ -96,7 +97,8 @@ def outcome_lines(run: FullRun, record: Record) -> list[str]:
     kept = "adapter" if run.plan.learning.method.finetuning_type.uses_adapter else "model"
     return [
         f"done   {record.steps} steps in {duration(record.seconds)}   {words}"
-        f"peak {gib(record.process_bytes)}, predicted {gib(predicted)}",
+        f"peak {format_gib(record.process_bytes, unit=True)}, "
+        f"predicted {format_gib(predicted, unit=True)}",
         *(f"curve  {words}" for words in overfitting(record_points(record)).sentences),
         f"saved  {run.folder}/   {kept}, plan.json, metrics.jsonl, report.html, report.md",
     ]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from tsplanner.commands.options import add_learning, add_pins, add_subject, learning_values, pins
-from tsplanner.commands.values import positive_float
+from tsplanner.commands.values import duration_seconds, positive_float
 from tsplanner.commands.views.experiment import experiment_list, print_record
 from tsplanner.commands.views.plan import print_choice, print_failure
 from tsplanner.commands.views.scan_bar import scan_bar
@@ -38,8 +37,6 @@ EPILOG = """examples:
 """
 
 PROBE_BUDGET_SECONDS = 300.0
-UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-SPAN = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([smh]?)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,17 +67,11 @@ def add_probe_arguments(parser: argparse.ArgumentParser) -> None:
         "--probe", action="store_true", help="run the best few plans for some steps, then choose"
     )
     group.add_argument(
-        "--probe-budget", type=span, metavar="T", help="time for that, as 90s or 10m [5m]"
+        "--probe-budget",
+        type=duration_seconds,
+        metavar="T",
+        help="time for the probes, such as 90s or 10m [5m]",
     )
-
-
-def span(text: str) -> float:
-    """Seconds from ``90``, ``90s``, ``5m`` or ``1.5h``."""
-    found = SPAN.fullmatch(text.strip().lower())
-    seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
-    if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no span of time: write 90s, 5m or 1h")
-    return seconds
 
 
 def probe_budget(options: argparse.Namespace) -> float | None:

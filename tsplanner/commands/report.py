@@ -1,4 +1,4 @@
-"""``tsplanner report``: every run under saves/ on one page, and what of them may be compared."""
+"""``tsplanner report``: every run under saves/ on one page, and which of them may be compared."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from pathlib import Path
 from tsplanner import runs
 from tsplanner.errors import EXIT_OK
 from tsplanner.report.files import Format, Wanted, now, write_report
-from tsplanner.report.messages import Language, say
+from tsplanner.report.messages.translate import Language, translate
+from tsplanner.report.records.read_runs import read_runs
 from tsplanner.report.records.recorded import recorded_runs
-from tsplanner.report.records.run_record import Found, LeftOut, read_runs
-from tsplanner.report.runs_table import documents, markdown, row_of
+from tsplanner.report.records.run_record import Found, LeftOut
+from tsplanner.report.runs_table import document as run_document
+from tsplanner.report.runs_table import markdown
 from tsplanner.report.sections.comparisons import documents as comparison_documents
 from tsplanner.report.sections.overview import left_out_words
 
@@ -76,24 +78,23 @@ def run(
 ) -> int:
     """Write the report's files; print the table and where they are.
 
-    ``experiments``: a folder of recorded runs, or the words for those that come with tsplanner.
+    ``experiments`` is a folder of recorded runs; SHIPPED means those that come with tsplanner.
     Raises TsplannerError if ``saves`` does not exist, unless recorded runs are shown.
     """
     found = found_runs(saves, experiments)
     paths = write_report(found, saves, wanted or Wanted(output=saves), when=now())
-    rows = [row_of(each) for each in found.runs]
     if as_json:
         print(json.dumps(document(found, paths), indent=2))
         return EXIT_OK
-    print(markdown(rows) if rows else "No finished run yet.\n", end="")
+    print(markdown(found.runs) if found.runs else "No finished run yet.\n", end="")
     for left_out in found.left_out:
-        print(f"left out  {say(left_out_words(left_out), Language.EN)}", file=sys.stderr)
+        print(f"left out  {translate(left_out_words(left_out), Language.EN)}", file=sys.stderr)
     print(f"Written to {', '.join(str(path) for path in paths)}")
     return EXIT_OK
 
 
 def found_runs(saves: Path, experiments: str | None) -> Found:
-    """Own runs, then recorded ones if they are wanted."""
+    """The runs under ``saves``, then the recorded runs if ``experiments`` asks for them."""
     if experiments is None:
         return read_runs(saves)
     recorded = recorded_runs(None if experiments == SHIPPED else Path(experiments))
@@ -102,13 +103,13 @@ def found_runs(saves: Path, experiments: str | None) -> Found:
 
 
 def document(found: Found, paths: list[Path]) -> dict[str, object]:
-    """The same as plain values."""
+    """The report as plain values, and where its files are."""
 
     def reason(left_out: LeftOut) -> dict[str, str]:
         return asdict(left_out) | {"key": left_out.key.removeprefix("left_out_")}
 
     return {
-        "runs": documents([row_of(each) for each in found.runs]),
+        "runs": [run_document(each) for each in found.runs],
         "left_out": [reason(each) for each in found.left_out],
         "comparisons": comparison_documents(found.runs),
         "report": str(paths[0]),

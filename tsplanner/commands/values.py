@@ -1,8 +1,13 @@
-"""Types of the values that flags take: from a person's text, or a sentence about what is wrong."""
+"""Types of the values that flags take.
+
+Each function turns a person's text into a value, or raises argparse.ArgumentTypeError with a
+sentence that says what is wrong and what could be written instead.
+"""
 
 from __future__ import annotations
 
 import argparse
+import re
 
 from memory_models.settings import ALL_LINEAR
 
@@ -10,6 +15,11 @@ NONE = "none"
 ALL = "all"
 _LARGEST = 10**12
 """Above every count a run can have; keeps products finite."""
+
+_UNIT_SECONDS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_AMOUNT = r"\d{1,6}(?:\.\d{1,6})?"
+_DURATION = re.compile("".join(rf"(?:({_AMOUNT}){unit})?" for unit in _UNIT_SECONDS))
+"""Amounts with their units, the longest unit first; each unit at most once."""
 
 
 def names(values: type) -> list[str]:
@@ -28,11 +38,11 @@ def targets(text: str) -> tuple[str, ...] | str:
 
 
 def positive(text: str) -> int:
-    """A whole number above zero."""
+    """An integer above zero."""
     try:
         value = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
     if value > _LARGEST:
@@ -41,7 +51,7 @@ def positive(text: str) -> int:
 
 
 def layers(text: str) -> int | str:
-    """A whole number above zero, or ``all``."""
+    """An integer above zero, or ``all``."""
     return ALL if text == ALL else positive(text)
 
 
@@ -50,7 +60,7 @@ def positive_float(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
     return value
@@ -61,7 +71,7 @@ def fraction(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"must be in [0, 1), not {text}")
     return value
@@ -70,7 +80,7 @@ def fraction(text: str) -> float:
 def switch(text: str) -> bool:
     """``on`` or ``off``."""
     if text.lower() not in ("on", "off", "true", "false"):
-        raise argparse.ArgumentTypeError(f"on or off, not {text!r}")
+        raise argparse.ArgumentTypeError(f"give on or off, not {text!r}")
     return text.lower() in ("on", "true")
 
 
@@ -82,3 +92,17 @@ def cutoff(text: str) -> int:
             f"{value} tokens leave no room for a question and its answer; give at least 16"
         )
     return value
+
+
+def duration_seconds(text: str) -> float:
+    """Seconds from ``90``, ``45s``, ``5m``, ``3h``, ``1h30m`` or ``2d``; above zero."""
+    written = "".join(text.lower().split())
+    if re.fullmatch(_AMOUNT, written):
+        written += "s"
+    found = _DURATION.fullmatch(written)
+    amounts = found.groups() if found else ()
+    pairs = zip(amounts, _UNIT_SECONDS.values(), strict=False)
+    seconds = sum(float(amount) * unit for amount, unit in pairs if amount)
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: write 90s, 5m or 1h30m")
+    return seconds

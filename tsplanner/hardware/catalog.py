@@ -1,11 +1,11 @@
-"""The GPU catalogue: what the datasheets promise, one row a card.
+"""The GPU catalogue: the rates of the datasheets, one row per card.
 
-To add a card, add a row to ``CATALOG``; ``tests/hardware/test_catalog.py`` checks that its names
-find it and nothing else.
+To add a card, add a row to ``CATALOG``; ``tests/hardware/test_gpu_catalog.py`` checks that the
+names of a card find that card and no other.
 
-Rates of the GeForce cards are those with fp32 accumulation, which training uses: half of the fp16
-rate that adverts print. Where a whitepaper leaves that rate out it is tensor cores x boost clock x
-128 FLOP (256 on professional cards), which reproduces the printed ones.
+Rates of GeForce cards are those with fp32 accumulation, which training uses; they are half of the
+advertised fp16 rates. Where a whitepaper omits that rate, the row has tensor cores x boost clock x
+128 FLOP (256 on professional cards), which reproduces the printed rates of other cards.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from tsplanner.hardware.links import pcie_bytes_per_second
 
 FREE_RESERVE_BYTES = 256 * MIB
 FREE_RESERVE_SHARE = 0.0075
-"""What driver and firmware keep on an idle card: an assumed 256 MiB plus 0.75 % of its memory.
-Chosen to lie near what idle cards were seen to leave: 21.6 of 22 GiB, 79.1 of 80, 139.7 of 141."""
+"""Driver and firmware are assumed to keep 256 MiB and 0.75 % of the memory of an idle card. Both
+were chosen to agree with idle cards: 21.6 of 22 GiB, 79.1 of 80 and 139.7 of 141 were free."""
 
 INLINE_ECC_SHARE = 1 / 16
-"""GDDR cards with error correction on keep the check bits in their own memory."""
+"""GDDR cards with error correction store the check bits in this share of their own memory."""
 
 GENERATIONS = {
     (7, 0): "Volta",
@@ -68,55 +68,55 @@ class Gpu:
 
     name: str
     memory_gib: tuple[int, ...]
-    """Sizes on the market; with more than one a bare name is a question."""
+    """Sizes on the market; with several sizes a bare name is ambiguous."""
     compute_capability: tuple[int, int]
     matrix_flops_per_second: float
     """Dense fp16/bf16 tensor rate, fp32 accumulation."""
     memory_bytes_per_second: float
     links: Links
     source: str
-    """The vendor's document, in words."""
+    """The vendor's document."""
     names: Names = field(default_factory=Names)
     modified_gib: tuple[int, ...] = field(default=())
-    """Sizes of rebuilt cards: accepted when written, never asked about."""
+    """Sizes of rebuilt cards; a person may write them, and no message offers them."""
     inline_ecc: bool = False
-    """Error correction is on as shipped and takes a sixteenth of the memory."""
+    """Error correction is on as delivered and takes INLINE_ECC_SHARE of the memory."""
 
     @property
     def generation(self) -> str:
-        """NVIDIA's name of the architecture."""
+        """NVIDIA's name for the architecture."""
         return GENERATIONS[self.compute_capability]
 
     @property
     def keys(self) -> frozenset[str]:
-        """Everything that names this card without a question."""
+        """Every name that means this card unambiguously."""
         return frozenset({name_key(self.name), *self.names.patterns})
 
     @property
     def host_link_bytes_per_second(self) -> float | None:
-        """PCIe bandwidth in one direction with every lane wired."""
+        """PCIe bandwidth in one direction, bytes per second, over all lanes of the card."""
         return pcie_bytes_per_second(self.links.pcie_generation, self.links.pcie_lanes)
 
     def total_bytes(self, size_gib: int) -> int:
-        """Memory that the driver shows for a card sold with ``size_gib``."""
+        """Bytes that the driver reports for a card sold with ``size_gib``."""
         share = 1 - INLINE_ECC_SHARE if self.inline_ecc else 1
         return int(size_gib * GIB * share)
 
 
 def usable_bytes(total_bytes: int) -> int:
-    """Memory that an idle card leaves to programs. Assumed: see ``FREE_RESERVE_BYTES``."""
+    """Bytes that an idle card leaves to programs. Assumed: see ``FREE_RESERVE_BYTES``."""
     reserve = FREE_RESERVE_BYTES + int(total_bytes * FREE_RESERVE_SHARE)
     return max(0, total_bytes - reserve)
 
 
 def size_in(text: str) -> float | None:
-    """Memory size written in a GPU's name, GiB; GB counts as GiB, as on every GPU's box."""
+    """Memory size in a GPU's name, in GiB; GB means GiB here, as vendors write it."""
     found = _SIZE.search(re.sub(r"[-_/]", " ", text))
     return float(found.group(1)) if found else None
 
 
 def name_key(text: str) -> str:
-    """Name without vendor, family, memory size, case and punctuation.
+    """A name without vendor, family, memory size, case and punctuation.
 
     ``NVIDIA GeForce RTX 2080 Ti``, ``RTX2080Ti`` and ``2080 ti 22GiB`` all give ``2080ti``.
     """
@@ -166,7 +166,7 @@ CATALOG: tuple[Gpu, ...] = (
     _row("V100S PCIe", 32, (7, 0), (130, 1134), 3, _VOLTA, patterns=("v100s",)),
     _row("T4", 16, (7, 5), (65, 320), 3, _TESLA_T4, inline_ecc=True),
     _row("RTX 2080", 8, (7, 5), (42.4, 448), 3, _TURING, nvlink=25),
-    # Cards rebuilt with 22 GiB are common enough that the bare name is a question.
+    # Cards rebuilt with 22 GiB are so common that the bare name is ambiguous.
     _row("RTX 2080 Ti", (11, 22), (7, 5), (56.9, 616), 3, _TURING, nvlink=50),
     _row("Quadro RTX 6000", 24, (7, 5), (130.5, 672), 3, _TURING, nvlink=50, patterns=("6000",)),
     _row("Quadro RTX 8000", 48, (7, 5), (130.5, 672), 3, _TURING, nvlink=50, patterns=("8000",)),

@@ -1,7 +1,7 @@
 """Memory and processor limits of control groups, versions 1 and 2.
 
-A container, a batch job or a login session may hold less than the machine: every group from the
-process's own up to the root may set a limit, and the tightest one counts.
+A container, a batch job or a login session may have less memory than the machine: every group from
+that of the process up to the root may set a limit, and the tightest limit counts.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 
 UNLIMITED_BYTES = 2**60
-"""Version 1 says "none" with the largest number of whole pages; no machine has this much."""
+"""Version 1 writes a number above this one for "no limit"; no machine has as much memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CgroupLimits:
-    """What the groups above this process allow, all levels together."""
+    """The limits of all groups above this process together."""
 
     memory_bytes: int | None = None
-    """Tightest limit; None: none is set."""
+    """Tightest limit; None: no group sets one."""
     memory_available_bytes: int | None = None
-    """What is left under the fullest limit, page cache that can be dropped counted as free."""
+    """Smallest remainder under any limit; page cache that can be dropped counts as free."""
     cpus: float | None = None
-    """Tightest quota in cores; None: none is set."""
+    """Tightest quota in cores; None: no group sets one."""
     memory_version: str | None = None
-    """``cgroup v1`` or ``cgroup v2``: where the memory limit stands."""
+    """``cgroup v1`` or ``cgroup v2``, whichever sets the memory limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Version:
-    """File names of one version."""
+    """The file names of one version of control groups."""
 
     name: str
     limit: str
@@ -79,7 +79,7 @@ def read_limits(root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> Cgro
 
 
 def _text(path: Path) -> str:
-    """Text of a small file, or nothing where it cannot be read."""
+    """The text of a small file; empty where the file cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -87,7 +87,7 @@ def _text(path: Path) -> str:
 
 
 def _groups(membership: Path) -> dict[str, tuple[str, str]]:
-    """Hierarchy's folder and group's path by controller; version 2's controller is ``""``."""
+    """(Folder of the hierarchy, path of the group) by controller, which is ``""`` in version 2."""
     groups: dict[str, tuple[str, str]] = {}
     for line in _text(membership).splitlines():
         fields = line.split(":", 2)
@@ -99,10 +99,10 @@ def _groups(membership: Path) -> dict[str, tuple[str, str]]:
 
 
 def _levels(root: Path, groups: dict[str, tuple[str, str]], controller: str) -> Iterator[Path]:
-    """Folders of the groups that hold the process, its own first, the hierarchy's root last.
+    """Folders of the groups that hold the process, from its own group up to the root.
 
-    Inside a container the path may be the host's while the tree is the container's own: folders
-    that are not there are passed over, so that the walk ends at the container's root.
+    Inside a container the path may be that of the host while the tree is that of the container.
+    The walk skips folders that do not exist and so ends at the root of the container.
     """
     if controller not in groups:
         return
@@ -119,12 +119,12 @@ def _levels(root: Path, groups: dict[str, tuple[str, str]], controller: str) -> 
 
 
 def _is_top(folder: Path, controller: str) -> bool:
-    """Whether a hierarchy starts here: version 2 has one telling file, version 1 a folder."""
+    """Whether a hierarchy starts here; version 2 marks a start by a file, version 1 by a folder."""
     return folder.is_dir() if controller else (folder / "cgroup.controllers").is_file()
 
 
 def _limit(version: _Version, level: Path) -> int | None:
-    """Memory limit of one group; None for "max" and for version 1's absurdly large number."""
+    """Memory limit of one group in bytes; None for "max" and for the "no limit" of version 1."""
     text = _text(level / version.limit)
     if not text.isdecimal():
         return None
@@ -132,7 +132,7 @@ def _limit(version: _Version, level: Path) -> int | None:
 
 
 def _used(version: _Version, level: Path) -> int:
-    """Memory of one group that cannot simply be dropped."""
+    """Memory of one group in bytes, without the page cache that can be dropped."""
     usage = _text(level / version.usage)
     if not usage.isdecimal():
         return 0
@@ -144,7 +144,7 @@ def _used(version: _Version, level: Path) -> int:
 
 
 def _quota(quota: str, period: str) -> float | None:
-    """Cores of a quota per period; "max" and -1 mean none."""
+    """Cores that a quota per period allows; None for "max" and -1, which mean no quota."""
     if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:
         return None
     return int(quota) / int(period)

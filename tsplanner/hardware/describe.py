@@ -9,7 +9,7 @@ from typing import Any
 from memory_models.device import Device, Host, LinkType, Machine
 from memory_models.units import GIB
 from tsplanner.errors import TsplannerError, UsageError, did_you_mean
-from tsplanner.hardware.catalog import usable_bytes
+from tsplanner.hardware.catalog import Gpu, usable_bytes
 from tsplanner.hardware.links import Link
 from tsplanner.hardware.names import gpu_by_driver_name, gpu_by_text
 
@@ -17,14 +17,14 @@ MAX_GPUS = 64
 NO_GPUS = frozenset({"cpu", "none"})
 
 DESCRIBED_PACKAGES = ("bitsandbytes", "deepspeed")
-"""Assumed to be installed on a machine that is described and does not name its packages."""
+"""Assumed on a described machine whose description names no packages."""
 KNOWN_PACKAGES = ("bitsandbytes", "deepspeed", "flash_attn", "liger_kernel")
 """Optional training packages that change what can be planned, by module name."""
 
 DESCRIBED_CPU_COUNT = 8
-"""Assumed cores of a described machine that does not name them."""
+"""Assumed cores of a machine whose description names none."""
 HOST_RESERVE_BYTES = 2 * GIB
-"""Assumed to be taken by the system of a described machine, at most a quarter of its memory."""
+"""The system of a described machine is assumed to use this, at most a quarter of the memory."""
 
 _COUNT_FIRST = re.compile(r"\s*(\d{1,4})\s*[x×*]\s*(\S.*)", re.IGNORECASE | re.ASCII)  # noqa: RUF001
 _COUNT_LAST = re.compile(r"(.*\S)\s+[x×*]\s*(\d{1,4})\s*", re.IGNORECASE | re.ASCII)  # noqa: RUF001
@@ -44,7 +44,7 @@ def parse_gpus(text: str) -> tuple[Device, ...]:
 
 
 def _cards(part: str, text: str) -> tuple[Device, ...]:
-    """One kind of card, as often as written."""
+    """The devices of one part of a description, such as ``2x RTX 3090``."""
     if not part.strip():
         raise UsageError(f'"{text}" names no GPU: write for example "2x RTX 3090" or "cpu"')
     count, name = 1, part.strip()
@@ -75,7 +75,7 @@ def described_link(
 ) -> Link | None:
     """Link of a described machine; None for fewer than two GPUs.
 
-    Boards with built-in NVLink have it; cards that need a bridge are taken to go through PCIe
+    Boards with built-in NVLink use NVLink; cards that need a bridge are assumed to use PCIe
     unless ``kind`` says otherwise. Raises UsageError for NVLink on a card that has none.
     """
     if len(devices) < 2:
@@ -84,8 +84,15 @@ def described_link(
     if kind is None:
         wired = all(gpu is not None and gpu.links.nvlink_built_in for gpu in rows)
         kind = LinkType.NVLINK if wired else LinkType.PCIE
-    if bytes_per_second is not None:
-        return Link(kind=kind, bytes_per_second=bytes_per_second)
+    if bytes_per_second is None:
+        bytes_per_second = _slowest_rate(devices, rows, kind)
+    return Link(kind=kind, bytes_per_second=bytes_per_second)
+
+
+def _slowest_rate(
+    devices: tuple[Device, ...], rows: list[Gpu | None], kind: LinkType
+) -> float | None:
+    """The lowest rate of the cards in bytes per second; None where one is not known."""
     if kind is LinkType.PCIE:
         rates = [device.host_link_bytes_per_second for device in devices]
     else:
@@ -94,11 +101,11 @@ def described_link(
         if without:
             raise UsageError(f"link: the {without[0]} has no NVLink; write pcie")
     known = [rate for rate in rates if rate is not None]
-    return Link(kind=kind, bytes_per_second=min(known) if len(known) == len(rates) else None)
+    return min(known) if len(known) == len(rates) else None
 
 
 def machine_name(devices: tuple[Device, ...], host: Host) -> str:
-    """Name a machine for people: ``2x RTX 2080 Ti`` or ``CPU with 16 GiB``."""
+    """The name of a machine for people: ``2x RTX 2080 Ti`` or ``CPU with 16 GiB``."""
     if not devices:
         return f"CPU with {host.total_bytes / GIB:.0f} GiB"
     names = [device.name for device in devices]
@@ -106,7 +113,7 @@ def machine_name(devices: tuple[Device, ...], host: Host) -> str:
 
 
 def shipped_machine(name: str) -> Path | None:
-    """File of a machine that comes with tsplanner, by bare name; None for none of them."""
+    """The file of a machine that comes with tsplanner; None for an unknown name."""
     package = Path(__file__).resolve().parents[1]
     for configs in (package / "_configs", package.parent / "configs"):
         path = configs / "machines" / f"{name}.yaml"
@@ -116,7 +123,7 @@ def shipped_machine(name: str) -> Path | None:
 
 
 def read_machine_file(path: Path) -> Machine:
-    """Machine that a YAML file describes; a bare name finds a machine that is shipped.
+    """The machine in a YAML file; a bare name finds a machine that comes with tsplanner.
 
     Keys: ``gpus`` and ``host_memory_gib`` are required; ``name``, ``cpu_count``, ``disk_free_gib``,
     ``link`` (nvlink or pcie), ``link_gib_per_second`` and ``packages`` may be left out.
@@ -149,7 +156,7 @@ _KEYS: dict[str, tuple[str, Any]] = {
     "name": ("a text", lambda value: isinstance(value, str) and bool(value.strip())),
     "gpus": ('a text such as "2x RTX 3090" or "cpu"', lambda value: isinstance(value, str)),
     "host_memory_gib": ("a number above 0", _number),
-    "cpu_count": ("a whole number above 0", lambda value: _number(value) and value == int(value)),
+    "cpu_count": ("an integer above 0", lambda value: _number(value) and value == int(value)),
     "disk_free_gib": ("a number above 0", _number),
     "link": ("nvlink or pcie", lambda value: value in [*LinkType]),
     "link_gib_per_second": ("a number above 0", _number),
@@ -158,11 +165,11 @@ _KEYS: dict[str, tuple[str, Any]] = {
         lambda value: isinstance(value, list) and all(each in KNOWN_PACKAGES for each in value),
     ),
 }
-"""Key -> (what it must be, in words; whether a value is that)."""
+"""By key: what the value must be, in words, and whether a value is that."""
 
 
 def _checked(content: object) -> dict[str, Any]:
-    """Keys of the file, all known and of the right kind."""
+    """The content of the file, once all keys are known and all values are of the right kind."""
     if not isinstance(content, dict):
         raise UsageError(f"expected keys such as gpus and host_memory_gib, not {content!r:.60}")
     for key, value in content.items():
@@ -178,7 +185,7 @@ def _checked(content: object) -> dict[str, Any]:
 
 
 def _machine(keys: dict[str, Any], stem: str) -> Machine:
-    """Machine of checked keys."""
+    """The machine that checked keys describe."""
     devices = parse_gpus(keys["gpus"])
     rate = keys.get("link_gib_per_second")
     link = described_link(

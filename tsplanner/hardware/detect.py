@@ -1,4 +1,4 @@
-"""The machine a plan stands on: the one here, or one that the user describes."""
+"""The machine that a plan is for: this one, or one that the user describes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tsplanner.hardware.nvml import NvmlReading, read_nvml
 
 
 def detect_machine(folder: Path = Path(), reading: NvmlReading | None = None) -> Machine:
-    """Machine at hand: GPUs as the driver shows them now, the host as this process may use it.
+    """This machine: the GPUs as the driver reports them now, the host as this process may use it.
 
-    ``folder`` is where runs are saved (its disk counts); ``reading`` stands in for the driver.
+    ``folder`` is where runs are saved, so its disk counts; ``reading`` replaces that of the driver.
     Raises nothing and imports no training library.
     """
     reading = read_nvml() if reading is None else reading
@@ -39,11 +39,11 @@ def detect_machine(folder: Path = Path(), reading: NvmlReading | None = None) ->
 
 
 def machine_for(gpus: str | None, machine_file: str | None, folder: Path = Path()) -> Machine:
-    """Machine to plan for: this one, or ``--gpus`` on this host, or a machine file.
+    """The machine to plan for: this one, ``--gpus`` on this host, or a machine file.
 
-    With ``gpus`` the host's memory, cores and disk stay this machine's and the packages are those
-    assumed for any described machine (``DESCRIBED_PACKAGES``). Raises UsageError for both at once
-    and for what ``parse_gpus`` and ``read_machine_file`` refuse.
+    With ``gpus`` the memory, cores and disk are those of this machine, and the packages are those
+    of any described machine (``DESCRIBED_PACKAGES``). Raises UsageError if both are given, and for
+    what ``parse_gpus`` and ``read_machine_file`` refuse.
     """
     if gpus is not None and machine_file is not None:
         raise UsageError("--gpus and --machine describe the same thing: give one of them")
@@ -66,12 +66,12 @@ def machine_for(gpus: str | None, machine_file: str | None, folder: Path = Path(
 
 
 def found_packages() -> tuple[str, ...]:
-    """Names of the optional packages that are installed. They are looked for, never imported."""
+    """Names of the optional packages that are installed; none of them is imported."""
     return tuple(name for name in KNOWN_PACKAGES if is_found(name))
 
 
 def is_found(name: str) -> bool:
-    """Whether a module could be imported; it is not."""
+    """Whether a module could be imported; the module is not imported."""
     if name in sys.modules:
         return sys.modules[name] is not None
     try:

@@ -1,4 +1,4 @@
-"""What is installed here and how this machine is set up: the facts that ``doctor`` judges."""
+"""The environment that ``doctor`` judges: installed libraries, tools and limits of this machine."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tsplanner.hardware.host import read_host
 from tsplanner.hardware.nvml import NvmlReading, read_nvml
 
 REPORT_LIMIT_SECONDS = 120.0
-"""Longest time the training libraries may take to import; a cold disk takes most of it."""
+"""Limit for importing the training libraries; reading a cold disk takes most of that time."""
 REPORT_COMMAND = (sys.executable, "-m", "tsplanner.training.environment_report")
 REPORTED = ("torch", "bitsandbytes", "flash_attn", "triton")
-"""Libraries that are imported, in a child process, because their version says too little."""
+"""Libraries that a child process imports, because their versions say too little."""
 
 DISTRIBUTIONS = (
     "torch",
@@ -42,11 +42,11 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 class State(StrEnum):
-    """What a check found."""
+    """The result of a check."""
 
     OK = "ok"
     WARN = "warn"
-    """Works, with something to know."""
+    """The part works, and there is something to know."""
     MISSING = "missing"
     BROKEN = "broken"
 
@@ -58,41 +58,41 @@ class Check:
     name: str
     state: State
     found: str
-    """What is there, in words."""
-    mend: str | None = None
-    """What to do about it; None where nothing is to be done."""
+    """What the check found, in words."""
+    fix: str | None = None
+    """What to do; None where nothing is to be done."""
     required: bool = False
-    """Training on this machine needs it."""
+    """Training on this machine needs this part."""
 
     @property
     def fails(self) -> bool:
-        """Training cannot run here until this is mended."""
+        """Training cannot run here until this is fixed."""
         return self.required and self.state in (State.MISSING, State.BROKEN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StackFacts:
-    """Everything the checks look at, so that they themselves look at nothing."""
+class EnvironmentFacts:
+    """Everything that the checks judge, so that the checks themselves read nothing."""
 
     python: tuple[int, int, int]
     reading: NvmlReading
     host: Host
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Installed distributions by name; one that is absent has no entry."""
+    """Version of each installed distribution by its name."""
     libraries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Answers of ``tsplanner.training.environment_report`` by module name."""
     tools: Mapping[str, str] = field(default_factory=dict)
-    """Paths of nvcc and g++, those that were found."""
+    """Path of each tool (nvcc, g++) that was found."""
     shared_memory_bytes: int | None = None
     """Size of /dev/shm; None where there is none."""
     ds_build_ops: str | None = None
     """Value of DS_BUILD_OPS; None: not set."""
 
 
-def read_facts(folder: Path = Path()) -> StackFacts:
-    """Look at this machine. Takes as long as ``import torch`` does in the child; raises nothing."""
+def read_facts(folder: Path = Path()) -> EnvironmentFacts:
+    """The facts of this machine; takes as long as ``import torch`` in a child. Raises nothing."""
     tools = {name: shutil.which(name) or _cuda_tool(name) for name in ("nvcc", "g++")}
-    return StackFacts(
+    return EnvironmentFacts(
         python=sys.version_info[:3],
         reading=read_nvml(),
         host=read_host(folder),
@@ -118,10 +118,10 @@ def installed_versions() -> dict[str, str]:
 def library_reports(
     command: tuple[str, ...] = REPORT_COMMAND, limit_seconds: float = REPORT_LIMIT_SECONDS
 ) -> dict[str, dict[str, Any]]:
-    """Answers of the child that imports the libraries.
+    """What the child that imports the libraries reports about each of them.
 
-    One that aborts the child, or hangs, is named by an ``error`` of its own; those after it are
-    asked again without it. Raises nothing.
+    A library that ends the child or hangs gets an ``error``; a second child then imports the
+    libraries that are left. Raises nothing.
     """
     answers: dict[str, dict[str, Any]] = {}
     left = [name for name in REPORTED if _installed(name)]
@@ -137,7 +137,7 @@ def library_reports(
 def _ask(
     command: tuple[str, ...], names: list[str], limit_seconds: float
 ) -> tuple[dict[str, dict[str, Any]], str]:
-    """Answers by library, and how the child ended."""
+    """The reports by library, and how the child ended."""
     try:
         child = subprocess.run(
             [*command, *names],
@@ -166,7 +166,7 @@ def _installed(module: str) -> bool:
 
 
 def _cuda_tool(name: str) -> str | None:
-    """A tool of the CUDA toolkit that is not on the PATH."""
+    """The path of a tool of the CUDA toolkit that is not on the PATH; None where there is none."""
     home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
     return shutil.which(name, path=os.path.join(home, "bin"))
 

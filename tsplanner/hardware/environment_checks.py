@@ -1,12 +1,15 @@
-"""The checks of ``tsplanner doctor``: a table of small functions from facts to one line each."""
+"""The checks of ``tsplanner doctor``: a table of small functions, each from facts to one line."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from memory_models.units import GIB
-from tsplanner.hardware.environment import Check, StackFacts, State
+from memory_models.units import GIB, format_gib
+from tsplanner.hardware.environment import Check, EnvironmentFacts, State
 from tsplanner.hardware.library_checks import LIBRARY_CHECKS, dotted, sm
+
+_gib = partial(format_gib, digits=1)
 
 MINIMUM_PYTHON = (3, 11)
 LOW_MEMORY_BYTES = 4 * GIB
@@ -16,48 +19,48 @@ LOW_SHARED_MEMORY_BYTES = 1 * GIB
 LOW_DISK_BYTES = 20 * GIB
 
 
-def run_checks(facts: StackFacts) -> tuple[Check, ...]:
-    """Every check, in the order they are printed."""
+def run_checks(facts: EnvironmentFacts) -> tuple[Check, ...]:
+    """Every check, in the order of printing."""
     return tuple(check(facts) for check in CHECKS)
 
 
-def _python(facts: StackFacts) -> Check:
+def _python(facts: EnvironmentFacts) -> Check:
     if facts.python[:2] >= MINIMUM_PYTHON:
         return Check(name="python", state=State.OK, found=dotted(facts.python), required=True)
     return Check(
         name="python",
         state=State.BROKEN,
         found=dotted(facts.python),
-        mend=f"use Python {dotted(MINIMUM_PYTHON)} or later",
+        fix=f"use Python {dotted(MINIMUM_PYTHON)} or later",
         required=True,
     )
 
 
-def _driver(facts: StackFacts) -> Check:
+def _driver(facts: EnvironmentFacts) -> Check:
     reading = facts.reading
     if reading.driver_version is None:
         return Check(
             name="nvidia driver",
             state=State.MISSING,
             found=reading.reason or "the driver does not say its version",
-            mend="training here runs on the CPU; for a GPU that is not here, plan with --gpus",
+            fix="training here runs on the CPU; for a GPU that is not here, plan with --gpus",
         )
     cuda = f", runs CUDA up to {reading.cuda_version}" if reading.cuda_version else ""
     return Check(name="nvidia driver", state=State.OK, found=f"{reading.driver_version}{cuda}")
 
 
-def _gpus(facts: StackFacts) -> Check:
+def _gpus(facts: EnvironmentFacts) -> Check:
     devices = facts.reading.devices
     if not devices:
         return Check(name="gpus", state=State.OK, found="none")
     words = [
-        f"{device.name} ({sm(device)}, {device.free_bytes / GIB:.1f} of "
-        f"{device.total_bytes / GIB:.1f} GiB free)"
+        f"{device.name} ({sm(device)}, {_gib(device.free_bytes)} of "
+        f"{_gib(device.total_bytes)} GiB free)"
         for device in devices
     ]
     link = facts.reading.link
     if link is not None:
-        rate = "" if link.bytes_per_second is None else f" {link.bytes_per_second / GIB:.1f} GiB/s"
+        rate = "" if link.bytes_per_second is None else f" {_gib(link.bytes_per_second)} GiB/s"
         words.append(f"joined by {link.kind}{rate}")
     others = [f"{each.name} ({each.pid})" for device in devices for each in device.processes]
     if not others:
@@ -66,11 +69,11 @@ def _gpus(facts: StackFacts) -> Check:
         name="gpus",
         state=State.WARN,
         found=", ".join(words),
-        mend=f"in use by {', '.join(dict.fromkeys(others))}; plans count only what is free now",
+        fix=f"in use by {', '.join(dict.fromkeys(others))}; plans count only what is free now",
     )
 
 
-def _bf16(facts: StackFacts) -> Check:
+def _bf16(facts: EnvironmentFacts) -> Check:
     devices = facts.reading.devices
     without = [device for device in devices if not device.has_bf16]
     if not devices:
@@ -83,46 +86,46 @@ def _bf16(facts: StackFacts) -> Check:
         name="bf16",
         state=State.WARN,
         found=f"not on {without[0].name} ({sm(without[0])}; bf16 needs 8.0){lie}",
-        mend="nothing to do: plans use fp16 with loss scaling here",
+        fix="nothing to do: plans use fp16 with loss scaling here",
     )
 
 
-def _memory(facts: StackFacts) -> Check:
+def _memory(facts: EnvironmentFacts) -> Check:
     host = facts.host
     limit = "" if host.memory_limited_by == "host" else f" ({host.memory_limited_by} limit)"
     found = (
-        f"{host.available_bytes / GIB:.1f} of {host.total_bytes / GIB:.1f} GiB free{limit}, "
+        f"{_gib(host.available_bytes)} of {_gib(host.total_bytes)} GiB free{limit}, "
         f"{host.cpu_count} cores"
     )
     low = host.available_bytes < LOW_MEMORY_BYTES
-    mend = "free some memory or raise the container's limit: imports alone take 1 GiB a process"
-    return _low("memory", found, low, mend)
+    fix = "free some memory or raise the container's limit: imports alone take 1 GiB per process"
+    return _low("memory", found, low, fix)
 
 
-def _shared_memory(facts: StackFacts) -> Check:
+def _shared_memory(facts: EnvironmentFacts) -> Check:
     size = facts.shared_memory_bytes
     if size is None:
         return Check(name="shared memory", state=State.OK, found="no /dev/shm on this system")
-    found = f"{size / GIB:.1f} GiB in /dev/shm"
-    mend = "several GPUs exchange data there: start the container with --shm-size=8g"
-    return _low("shared memory", found, size < LOW_SHARED_MEMORY_BYTES, mend)
+    found = f"{_gib(size)} GiB in /dev/shm"
+    fix = "several GPUs exchange data there: start the container with --shm-size=8g"
+    return _low("shared memory", found, size < LOW_SHARED_MEMORY_BYTES, fix)
 
 
-def _disk(facts: StackFacts) -> Check:
+def _disk(facts: EnvironmentFacts) -> Check:
     free = facts.host.disk_free_bytes
     if free is None:
         return Check(name="disk", state=State.WARN, found="free space not known")
-    mend = "checkpoints of a 14B adapter run take several GiB: free some space"
-    return _low("disk", f"{free / GIB:.1f} GiB free", free < LOW_DISK_BYTES, mend)
+    fix = "checkpoints of a 14B adapter run take several GiB: free some space"
+    return _low("disk", f"{_gib(free)} GiB free", free < LOW_DISK_BYTES, fix)
 
 
-def _low(name: str, found: str, low: bool, mend: str) -> Check:
-    """Fine, or a warning with what to do."""
+def _low(name: str, found: str, low: bool, fix: str) -> Check:
+    """A check that warns with what to do if a resource is low."""
     state = State.WARN if low else State.OK
-    return Check(name=name, state=state, found=found, mend=mend if low else None)
+    return Check(name=name, state=state, found=found, fix=fix if low else None)
 
 
-CHECKS: tuple[Callable[[StackFacts], Check], ...] = (
+CHECKS: tuple[Callable[[EnvironmentFacts], Check], ...] = (
     _python,
     _driver,
     _gpus,

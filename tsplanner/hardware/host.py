@@ -1,4 +1,4 @@
-"""The processor side of this machine, as this process may use it."""
+"""RAM, cores and disk of this machine, as this process may use them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tsplanner.hardware.cgroup import CgroupLimits, read_limits
 
 
 def read_host(folder: Path = Path(), limits: CgroupLimits | None = None) -> Host:
-    """RAM, cores and the free disk space under ``folder``, control-group limits applied.
+    """RAM, cores and the free disk space under ``folder``, within the limits of control groups.
 
-    ``limits`` are read from this system unless given. Raises nothing for a folder that is not
-    there yet: the space is that of the nearest folder above it.
+    ``limits`` are read from this system unless given. A folder that does not exist yet has the
+    space of the nearest folder above it. Raises nothing.
     """
     import psutil
 
@@ -36,7 +36,7 @@ def read_host(folder: Path = Path(), limits: CgroupLimits | None = None) -> Host
 
 
 def disk_free_bytes(folder: Path) -> int | None:
-    """Free space on the disk that holds ``folder``; None where nobody says."""
+    """Free bytes on the disk that holds ``folder``; None where the system does not say."""
     absolute = folder.absolute()
     for level in (absolute, *absolute.parents):
         if level.is_dir():
@@ -48,7 +48,7 @@ def disk_free_bytes(folder: Path) -> int | None:
 
 
 def _cpu_count(quota: float | None) -> int:
-    """Cores that this process may use, at least 1. Affinity exists on Linux alone."""
+    """Cores that this process may use, at least 1; affinity is known on Linux only."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:

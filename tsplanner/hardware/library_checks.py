@@ -1,4 +1,4 @@
-"""The checks of ``tsplanner doctor`` that look at training libraries."""
+"""The checks of ``tsplanner doctor`` that judge training libraries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from memory_models.device import Device
-from tsplanner.hardware.environment import Check, StackFacts, State
+from tsplanner.hardware.environment import Check, EnvironmentFacts, State
 
 REQUIRED = {
     "transformers": (5, 0),
@@ -17,7 +17,7 @@ REQUIRED = {
     "optuna": (5, 0),
     "safetensors": (0, 4),
 }
-"""Oldest versions that are tested; pyproject.toml asks for the same."""
+"""Oldest versions that are tested; pyproject.toml requires the same ones."""
 MINIMUM_TORCH = (2, 4)
 
 INSTALL_TRAIN = 'pip install "tsplanner[train]"'
@@ -30,16 +30,16 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def dotted(version: tuple[int, ...]) -> str:
-    """Version as people write it."""
+    """A version as people write it."""
     return ".".join(map(str, version))
 
 
 def sm(device: Device) -> str:
-    """Compute capability as compilers write it, e.g. ``sm_75``."""
+    """The compute capability of a device as compilers write it, such as ``sm_75``."""
     return "sm_{}{}".format(*device.compute_capability)
 
 
-def _torch(facts: StackFacts) -> Check:
+def _torch(facts: EnvironmentFacts) -> Check:
     answer = facts.libraries.get("torch")
     if answer is None:
         return _absent("torch", "torch", INSTALL_TRAIN, required=True)
@@ -52,11 +52,11 @@ def _torch(facts: StackFacts) -> Check:
     if _version(version) < MINIMUM_TORCH:
         problem = f"install torch {dotted(MINIMUM_TORCH)} or later"
     state = State.BROKEN if problem else State.OK
-    return Check(name="torch", state=state, found=found, mend=problem, required=True)
+    return Check(name="torch", state=state, found=found, fix=problem, required=True)
 
 
 def _torch_problem(answer: Mapping[str, Any], devices: tuple[Device, ...]) -> str | None:
-    """Why this torch cannot use these GPUs, as what to do; None where it can."""
+    """Why this torch cannot use these GPUs, and what to do; None where torch can use them."""
     if not devices:
         return None
     if not answer["cuda"]:
@@ -85,101 +85,105 @@ def _built_for(architectures: list[str], capability: tuple[int, int]) -> bool:
     return False
 
 
-def _library(name: str, facts: StackFacts) -> Check:
-    """A required library of which the version says enough."""
+def _library(name: str, facts: EnvironmentFacts) -> Check:
+    """The check of a required library by its version alone."""
     version, minimum = facts.versions.get(name), REQUIRED[name]
     if version is None:
         return _absent(name, name, INSTALL_TRAIN, required=True)
     if _version(version) < minimum:
-        mend = f"{name} {dotted(minimum)} or later is needed: {INSTALL_TRAIN}"
-        return Check(name=name, state=State.BROKEN, found=version, mend=mend, required=True)
+        fix = f"{name} {dotted(minimum)} or later is needed: {INSTALL_TRAIN}"
+        return Check(name=name, state=State.BROKEN, found=version, fix=fix, required=True)
     return Check(name=name, state=State.OK, found=version, required=True)
 
 
-def _absent(name: str, package: str, mend: str, *, required: bool = False) -> Check:
+def _absent(name: str, package: str, fix: str, *, required: bool = False) -> Check:
     return Check(
         name=name,
         state=State.MISSING,
         found=f"{package} is not installed",
-        mend=mend,
+        fix=fix,
         required=required,
     )
 
 
-def _unusable(name: str, answer: Mapping[str, Any], mend: str, *, required: bool = False) -> Check:
+def _unusable(name: str, answer: Mapping[str, Any], fix: str, *, required: bool = False) -> Check:
     return Check(
         name=name,
         state=State.BROKEN,
         found=f"cannot be imported: {answer['error']}",
-        mend=mend,
+        fix=fix,
         required=required,
     )
 
 
-def _bitsandbytes(facts: StackFacts) -> Check:
+def _bitsandbytes(facts: EnvironmentFacts) -> Check:
     name, answer = "bitsandbytes", facts.libraries.get("bitsandbytes")
     if answer is None:
-        mend = 'for QLoRA and 8-bit optimizers: pip install "tsplanner[quant]"'
-        return _absent(name, name, mend)
+        fix = 'for QLoRA and 8-bit optimizers: pip install "tsplanner[quant]"'
+        return _absent(name, name, fix)
     if "error" in answer:
         return _unusable(name, answer, "reinstall bitsandbytes to match torch's CUDA build")
     library = answer.get("library") or "no native library"
     found = f"{answer['version']}, {library}"
     if "cuda" not in library and facts.reading.devices:
-        mend = "quantised training on the GPU needs its CUDA library: reinstall bitsandbytes"
-        return Check(name=name, state=State.WARN, found=found, mend=mend)
+        fix = "quantised training on the GPU needs its CUDA library: reinstall bitsandbytes"
+        return Check(name=name, state=State.WARN, found=found, fix=fix)
     return Check(name=name, state=State.OK, found=found)
 
 
-def _deepspeed(facts: StackFacts) -> Check:
+def _deepspeed(facts: EnvironmentFacts) -> Check:
     name, version = "deepspeed", facts.versions.get("deepspeed")
     if version is None:
-        mend = 'for ZeRO and offload: pip install "tsplanner[deepspeed]"'
-        return _absent(name, name, mend)
+        fix = 'for ZeRO and offload: pip install "tsplanner[deepspeed]"'
+        return _absent(name, name, fix)
     wanted = ("nvcc", "g++") if facts.reading.devices else ("g++",)
     missing = [tool for tool in wanted if tool not in facts.tools]
     if facts.ds_build_ops == "1":
         version = f"{version}, DS_BUILD_OPS=1"
     if missing:
-        mend = f"optimizer offload then uses torch's AdamW; install {' and '.join(missing)}"
+        fix = f"optimizer offload then uses torch's AdamW; install {' and '.join(missing)}"
         found = f"{version}; its operators cannot be built without {' and '.join(missing)}"
-        return Check(name=name, state=State.WARN, found=found, mend=mend)
+        return Check(name=name, state=State.WARN, found=found, fix=fix)
     return Check(name=name, state=State.OK, found=f"{version}, operators can be built")
 
 
-def _flash_attn(facts: StackFacts) -> Check:
+def _flash_attn(facts: EnvironmentFacts) -> Check:
     name, answer = "flash-attn", facts.libraries.get("flash_attn")
     able = [device for device in facts.reading.devices if device.has_bf16]
     if answer is None and not able:
         found = "not installed, and no GPU here could run it (compute capability 8.0 and later)"
         return Check(name=name, state=State.OK, found=found)
     if answer is None:
-        mend = 'SDPA serves as well in most cases; else pip install "tsplanner[flash]"'
-        return _absent(name, name, mend)
+        fix = 'SDPA is as fast in most cases; otherwise pip install "tsplanner[flash]"'
+        return _absent(name, name, fix)
     if "error" in answer:
-        return _unusable(name, answer, "build it against this torch, or uninstall it; SDPA serves")
+        return _unusable(
+            name, answer, "build it against this torch, or uninstall it; plans then use SDPA"
+        )
     if not able:
         found = f"{answer['version']}, but it needs compute capability 8.0 and no GPU here has it"
-        return Check(name=name, state=State.WARN, found=found, mend="plans use SDPA instead")
+        return Check(name=name, state=State.WARN, found=found, fix="plans use SDPA instead")
     return Check(name=name, state=State.OK, found=str(answer["version"]))
 
 
-def _fused_kernels(facts: StackFacts) -> Check:
+def _fused_kernels(facts: EnvironmentFacts) -> Check:
     name, answer = "fused kernels", facts.libraries.get("triton")
     liger = facts.versions.get("liger-kernel")
     words = f"liger-kernel {liger}" if liger else "liger-kernel not installed"
     if answer is not None and "error" not in answer:
         return Check(name=name, state=State.OK, found=f"triton {answer['version']}, {words}")
     if answer is not None:
-        return _unusable(name, answer, "reinstall triton; the fused loss in torch serves without")
+        return _unusable(
+            name, answer, "reinstall triton; until then the fused loss runs in plain torch"
+        )
     if facts.reading.devices:
-        mend = "the fused loss in torch serves without; triton comes with CUDA builds of torch"
-        return Check(name=name, state=State.MISSING, found=f"no triton, {words}", mend=mend)
-    found = "no triton; the fused loss in torch serves on the CPU"
+        fix = "the fused loss runs in plain torch; triton comes with CUDA builds of torch"
+        return Check(name=name, state=State.MISSING, found=f"no triton, {words}", fix=fix)
+    found = "no triton; the fused loss runs in plain torch on the CPU"
     return Check(name=name, state=State.OK, found=found)
 
 
-LIBRARY_CHECKS: tuple[Callable[[StackFacts], Check], ...] = (
+LIBRARY_CHECKS: tuple[Callable[[EnvironmentFacts], Check], ...] = (
     _torch,
     *(partial(_library, name) for name in REQUIRED),
     _bitsandbytes,
@@ -187,4 +191,4 @@ LIBRARY_CHECKS: tuple[Callable[[StackFacts], Check], ...] = (
     _flash_attn,
     _fused_kernels,
 )
-"""In the order they are printed."""
+"""In the order of printing."""

@@ -1,4 +1,4 @@
-"""Bandwidth of the wires: PCIe by generation and lanes, NVLink by generation of the GPU."""
+"""Bandwidth of links: PCIe by generation and lanes, NVLink by the generation of the GPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from memory_models.device import LinkType
 
-PCIE_BYTES_PER_SECOND_A_LANE = {
+PCIE_BYTES_PER_SECOND_PER_LANE = {
     1: 0.25e9,
     2: 0.5e9,
     3: 0.985e9,
@@ -15,10 +15,10 @@ PCIE_BYTES_PER_SECOND_A_LANE = {
     5: 3.938e9,
     6: 7.563e9,
 }
-"""One direction, after line coding. Source: PCI-SIG base specifications. Ignores: packet headers,
-which take another 5 to 15 %."""
+"""In one direction, after line coding. Source: PCI-SIG base specifications. Ignores: packet
+headers, which take another 5 to 15 %."""
 
-NVLINK_BYTES_PER_SECOND_A_LINK = {
+NVLINK_BYTES_PER_SECOND_PER_LINK = {
     (7, 0): 25e9,
     (7, 5): 25e9,
     (8, 0): 25e9,
@@ -26,37 +26,37 @@ NVLINK_BYTES_PER_SECOND_A_LINK = {
     (9, 0): 25e9,
     (10, 0): 50e9,
 }
-"""One direction, by compute capability. Source: NVIDIA's datasheets (A100: 12 links are 300 GB/s;
-RTX 3090: 4 links are 56.25 GB/s; H100: 18 links are 450 GB/s)."""
+"""In one direction, by compute capability. Source: NVIDIA's datasheets (A100: 12 links are 300
+GB/s; RTX 3090: 4 links are 56.25 GB/s; H100: 18 links are 450 GB/s)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A way from one GPU to another."""
+    """A connection between two GPUs."""
 
     kind: LinkType
     bytes_per_second: float | None
-    """One direction; None: not known."""
+    """In one direction; None: not known."""
 
 
 def pcie_bytes_per_second(generation: int | None, lanes: int | None) -> float | None:
-    """Bandwidth of a PCIe slot in one direction; None where either part is unknown."""
+    """Bandwidth of a PCIe slot in one direction, bytes per second; None where a part is unknown."""
     if not generation or not lanes:
         return None
-    rate = PCIE_BYTES_PER_SECOND_A_LANE.get(generation)
+    rate = PCIE_BYTES_PER_SECOND_PER_LANE.get(generation)
     return None if rate is None else rate * lanes
 
 
 def nvlink_bytes_per_second(compute_capability: tuple[int, int], links: int) -> float | None:
-    """Bandwidth of ``links`` NVLinks in one direction; None for a GPU generation without them."""
-    rate = NVLINK_BYTES_PER_SECOND_A_LINK.get(compute_capability)
+    """Bandwidth of ``links`` NVLinks in one direction; None for a GPU generation without NVLink."""
+    rate = NVLINK_BYTES_PER_SECOND_PER_LINK.get(compute_capability)
     return None if rate is None or links < 1 else rate * links
 
 
 def slowest_link(links: Iterable[Link]) -> Link | None:
-    """Link that a collective over all GPUs waits for; None for fewer than two GPUs.
+    """The link that a collective over all GPUs waits for; None for fewer than two GPUs.
 
-    One PCIe pair makes the whole ring PCIe, whatever the other pairs have.
+    One pair that is joined by PCIe slows the whole ring to PCIe.
     """
     ranked = sorted(
         links,

@@ -1,4 +1,4 @@
-"""From a GPU's name, as a driver prints it or as a person writes it, to its catalogue row."""
+"""The catalogue row of a GPU by its name, as a driver prints it or as a person writes it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from tsplanner.errors import UsageError
 from tsplanner.hardware.catalog import CATALOG, Gpu, name_key, size_in
 
 SIZE_MARGIN = 0.08
-"""How far a size may lie from the one on the box: in-line ECC hides 6.25 %, firmware a little."""
+"""A size may differ from the advertised one by this share: in-line ECC hides 6.25 %, and
+firmware hides a little more."""
 
 
 def gpu_by_driver_name(name: str, total_bytes: int) -> Gpu | None:
-    """Row of a card that is here; None for one that the catalogue does not know."""
+    """The row of a card in this machine; None for a card that is not in the catalogue."""
     key = name_key(name)
     rows = [gpu for gpu in CATALOG if key in gpu.keys or key in gpu.names.patterns_with_size]
     if len(rows) < 2:
         return rows[0] if rows else None
-    # A driver says how much memory the card has, so the questions that a bare name leaves open
-    # are answered here. Of two boards with the same memory the catalogue's first is meant.
+    # A driver also says how much memory the card has, which makes a bare name unambiguous. Of two
+    # boards with the same memory the first in the catalogue is meant.
     size = total_bytes / GIB
     return next((gpu for gpu in rows if _size_of(gpu, size) is not None), None)
 
 
 def gpu_by_text(text: str) -> tuple[Gpu, int]:
-    """Row and memory size (GiB, as on the box) that a person means.
+    """The row and the advertised memory size in GiB that a person means.
 
     Raises UsageError for an unknown name, for a name that several cards share, and for a memory
-    size that the card does not come with.
+    size that the card is not sold with.
     """
     key, size = name_key(text), size_in(text)
     rows = [
@@ -52,7 +53,7 @@ def gpu_by_text(text: str) -> tuple[Gpu, int]:
 
 
 def _size_of(gpu: Gpu, size_gib: float) -> int | None:
-    """Size on the box that ``size_gib`` stands for."""
+    """The advertised size in GiB nearest to ``size_gib``; None if no size is near."""
     for each in (*gpu.memory_gib, *gpu.modified_gib):
         if abs(size_gib - each) <= SIZE_MARGIN * each:
             return each
@@ -60,7 +61,7 @@ def _size_of(gpu: Gpu, size_gib: float) -> int | None:
 
 
 def _closest(key: str) -> str:
-    """`` Did you mean …?`` by keys, so that case and vendor words do not weigh."""
+    """`` Did you mean …?`` by keys, so that case and the name of the vendor do not matter."""
     by_key = {name_key(gpu.name): gpu.name for gpu in CATALOG}
     close = difflib.get_close_matches(key, list(by_key), n=1, cutoff=0.5)
     if close:
@@ -69,12 +70,12 @@ def _closest(key: str) -> str:
 
 
 def _written(choice: tuple[Gpu, int]) -> str:
-    """Name and size as a person would type them, with no question left."""
+    """Name and size as a person would write them unambiguously."""
     gpu, size = choice
     return gpu.name if f"{size}GB" in gpu.name else f"{gpu.name} {size}GiB"
 
 
 def _listed(choices: list[tuple[Gpu, int]]) -> str:
-    """Choices in one phrase."""
+    """The choices in one phrase."""
     words = [_written(choice) for choice in choices]
     return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

@@ -1,7 +1,7 @@
 """The GPUs of this machine through NVML, which asks the driver without touching CUDA.
 
-Any call may be unsupported on some card, driver or container: what is not answered is absent,
-and a machine without a driver simply has no GPUs.
+A card, a driver or a container may not support a call: a value without an answer is None, and a
+machine without a driver has no GPUs.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ MIG_COMPUTE_SLICES = 7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NvmlReading:
-    """What the driver said."""
+    """The answers of the driver."""
 
     devices: tuple[Device, ...] = field(default=())
     link: Link | None = None
-    """Slowest link among the devices; None for fewer than two."""
+    """Slowest link among the devices; None for fewer than two devices."""
     driver_version: str | None = None
     cuda_version: str | None = None
-    """Newest CUDA that the driver runs, e.g. ``13.0``."""
+    """Newest CUDA that the driver runs, such as ``13.0``."""
     reason: str | None = None
-    """Why there are no devices, or why one was left out; None where there is nothing to say."""
+    """Why there are no devices, or why one was left out; None where no device is missing."""
 
 
 class Nvml:
-    """NVML with every unanswered call as None."""
+    """NVML, with None for every call that gets no answer."""
 
     def __init__(self, module: Any) -> None:
-        """Wrap ``pynvml`` or anything with its functions and its ``NVMLError``."""
+        """Wrap ``pynvml``, or another module with its functions and ``NVMLError``."""
         self.module = module
 
     def ask(self, name: str, *arguments: Any) -> Any:
-        """Answer of one NVML function; None where card, driver or library does not know it."""
+        """The answer of an NVML function; None where card, driver or library lacks the function."""
         try:
             return getattr(self.module, name)(*arguments)
         except (AttributeError, self.module.NVMLError):
             return None
 
     def text(self, name: str, *arguments: Any) -> str | None:
-        """Answer as text: old libraries answer bytes."""
+        """The answer as text; old libraries answer in bytes."""
         answer = self.ask(name, *arguments)
         return answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
 
@@ -67,10 +67,10 @@ def read_devices(
 
 
 def read_nvml(nvml: Any = None, environment: Mapping[str, str] | None = None) -> NvmlReading:
-    """Everything that the driver says. ``nvml`` stands in for ``pynvml``. Raises nothing.
+    """Everything that the driver says; ``nvml`` replaces ``pynvml``. Raises nothing.
 
-    Ignores: CUDA's own numbering. By default CUDA puts the fastest card first while NVML goes by
-    slot; on machines with unlike cards set CUDA_DEVICE_ORDER=PCI_BUS_ID to make them agree.
+    Ignores: CUDA's own numbering. By default CUDA puts the fastest card first, while NVML goes by
+    slot; CUDA_DEVICE_ORDER=PCI_BUS_ID makes both agree on machines with different cards.
     """
     environment = os.environ if environment is None else environment
     if nvml is None:
@@ -93,7 +93,7 @@ def read_nvml(nvml: Any = None, environment: Mapping[str, str] | None = None) ->
 
 
 def _driver_library() -> bool:
-    """Whether the driver's library loads; pynvml would find out too, after a slow import."""
+    """Whether the library of the driver loads, found out without the slow import of pynvml."""
     if not sys.platform.startswith("linux"):
         return True
     try:
@@ -104,7 +104,7 @@ def _driver_library() -> bool:
 
 
 def _read(nvml: Nvml, environment: Mapping[str, str]) -> NvmlReading:
-    """Whole reading of a driver that answers."""
+    """The reading of a driver that answers."""
     cards = visible_cards(nvml, environment.get("CUDA_VISIBLE_DEVICES"))
     read = [_device(nvml, card) for card in cards]
     devices = tuple(device for device in read if device is not None)
@@ -120,7 +120,7 @@ def _read(nvml: Nvml, environment: Mapping[str, str]) -> NvmlReading:
 def _reason(
     environment: Mapping[str, str], cards: tuple[Card, ...], devices: tuple[Device, ...]
 ) -> str | None:
-    """Why fewer devices were read than the driver may have."""
+    """Why devices are missing; None where none is."""
     if not cards:
         hidden = environment.get("CUDA_VISIBLE_DEVICES")
         if hidden is not None:
@@ -132,13 +132,13 @@ def _reason(
 
 
 def _cuda_version(nvml: Nvml) -> str | None:
-    """1000 x major + 10 x minor, as people write it."""
+    """The CUDA version as people write it; NVML says 1000 x major + 10 x minor."""
     number = nvml.ask("nvmlSystemGetCudaDriverVersion_v2")
     return f"{number // 1000}.{number % 1000 // 10}" if number else None
 
 
 def _device(nvml: Nvml, card: Card) -> Device | None:
-    """One card or slice; None where the driver does not say its memory (shared-memory boards)."""
+    """A card or a slice; None where the driver does not say its memory (shared-memory boards)."""
     memory = nvml.ask("nvmlDeviceGetMemoryInfo", card.handle)
     if memory is None:
         return None
@@ -169,7 +169,7 @@ def _scaled(rate: float | None, share: float | None) -> float | None:
 
 
 def _shares(nvml: Nvml, card: Card, memory: Any, whole: Any) -> tuple[float | None, float | None]:
-    """Shares that a slice has of its card's compute and memory; 1 and 1 for a whole card."""
+    """The shares of a card's compute and memory that a slice has; 1 and 1 for a whole card."""
     if not card.mig:
         return 1.0, 1.0
     attributes = nvml.ask("nvmlDeviceGetAttributes", card.handle)
@@ -179,10 +179,10 @@ def _shares(nvml: Nvml, card: Card, memory: Any, whole: Any) -> tuple[float | No
 
 
 def _host_link(nvml: Nvml, card: Card, gpu: Gpu | None) -> float | None:
-    """Bandwidth to the host in one direction.
+    """Bandwidth to the host in one direction, bytes per second.
 
-    An idle card falls back to PCIe 1, so the generation is the highest that card and slot agree
-    on; lanes do not fall back, so their number is the present one.
+    An idle card falls back to PCIe 1, so the generation is the highest that both card and slot
+    support; the number of lanes does not fall back, so the present number counts.
     """
     generation = nvml.ask("nvmlDeviceGetMaxPcieLinkGeneration", card.parent) or nvml.ask(
         "nvmlDeviceGetCurrPcieLinkGeneration", card.parent
@@ -195,7 +195,7 @@ def _host_link(nvml: Nvml, card: Card, gpu: Gpu | None) -> float | None:
 
 
 def _processes(nvml: Nvml, card: Card) -> tuple[DeviceProcess, ...]:
-    """Other processes that hold memory on the card; this one is left out."""
+    """Other processes that hold memory on the card."""
     running = nvml.ask("nvmlDeviceGetComputeRunningProcesses", card.handle) or ()
     return tuple(
         DeviceProcess(
@@ -209,7 +209,7 @@ def _processes(nvml: Nvml, card: Card) -> tuple[DeviceProcess, ...]:
 
 
 def _process_name(pid: int) -> str:
-    """Name of a process; ``unknown`` for one outside the container."""
+    """The name of a process; ``unknown`` for a process outside the container."""
     import psutil
 
     try:

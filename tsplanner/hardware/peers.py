@@ -1,4 +1,4 @@
-"""How the cards of one machine reach each other."""
+"""The links between the cards of one machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NVLINK_ENABLED = 1
 NVLINK_TO_SWITCH = 2
 P2P_CAPS_NVLINK = 2
 P2P_OK = 0
-"""Values of nvml.h, which do not change between versions."""
+"""Constants of nvml.h, which do not change between versions."""
 
 _SWITCH = "switch"
 
@@ -23,7 +23,7 @@ _SWITCH = "switch"
 def links_between(
     nvml: Asks, cards: tuple[Card, ...], devices: tuple[Device, ...]
 ) -> Iterator[Link]:
-    """One link for each pair of cards, in both records' order."""
+    """One link per pair of cards, in the order of the cards."""
     if len(cards) < 2:
         return
     ends = [_link_ends(nvml, card) for card in cards]
@@ -38,13 +38,13 @@ def links_between(
 
 
 def _slower_host_link(device: Device, other: Device) -> float | None:
-    """Through the host a pair goes at the pace of the slower slot."""
+    """Bandwidth of a pair through the host: that of the slower slot."""
     rates = (device.host_link_bytes_per_second, other.host_link_bytes_per_second)
     return None if rates[0] is None or rates[1] is None else min(rates[0], rates[1])
 
 
 def _joined(nvml: Asks, card: Card, other: Card, count: int) -> bool:
-    """Whether NVLink joins a pair. Slices reach each other through PCIe alone."""
+    """Whether NVLink joins a pair; slices reach each other through PCIe only."""
     if card.mig or other.mig:
         return False
     status = nvml.ask("nvmlDeviceGetP2PStatus", card.handle, other.handle, P2P_CAPS_NVLINK)
@@ -52,7 +52,7 @@ def _joined(nvml: Asks, card: Card, other: Card, count: int) -> bool:
 
 
 def _nvlink_rate(device: Device, count: int) -> float | None:
-    """Bandwidth of so many links; the datasheet's for the whole card where none was counted."""
+    """Bandwidth of ``count`` links; that of the datasheet for all links where none was counted."""
     rate = nvlink_bytes_per_second(device.compute_capability, count)
     if rate is not None:
         return rate
@@ -76,7 +76,7 @@ def _link_ends(nvml: Asks, card: Card) -> list[str]:
 
 
 def _bus(info: object) -> str | None:
-    """PCI address in one spelling: some answers are bytes, some leave zeros of the domain out."""
+    """A PCI address in one spelling; some answers are bytes, and some omit zeros of the domain."""
     address = getattr(info, "busId", None)
     if isinstance(address, bytes):
         address = address.decode("ascii", "replace")

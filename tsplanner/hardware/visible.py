@@ -1,4 +1,4 @@
-"""Which cards a CUDA program would see: CUDA_VISIBLE_DEVICES and MIG slices."""
+"""The cards that a CUDA program would see, by CUDA_VISIBLE_DEVICES and MIG slices."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, Protocol
 
 
 class Asks(Protocol):
-    """What answers NVML questions, None for those it cannot."""
+    """Answers NVML functions, with None for those without an answer."""
 
     def ask(self, name: str, *arguments: Any) -> Any:
-        """Answer of one NVML function."""
+        """The answer of an NVML function."""
 
     def text(self, name: str, *arguments: Any) -> str | None:
-        """Answer of one NVML function as text."""
+        """The answer of an NVML function as text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,16 +23,16 @@ class Card:
 
     handle: Any
     parent: Any
-    """Handle of the GPU itself; ``handle`` again for a whole one."""
+    """Handle of the GPU; the same as ``handle`` for a whole GPU."""
     mig: bool = False
 
 
 def visible_cards(nvml: Asks, visible: str | None) -> tuple[Card, ...]:
-    """Cards and slices in the order CUDA would number them.
+    """Cards and slices in the order of CUDA's numbers.
 
-    ``visible`` is the value of CUDA_VISIBLE_DEVICES (None: not set). Indices, UUIDs and unique
-    beginnings of UUIDs count, and as in CUDA the list ends at the first entry that names nothing:
-    so the empty text and ``-1`` hide everything. A GPU in MIG mode stands for all its slices.
+    ``visible`` is the value of CUDA_VISIBLE_DEVICES (None: not set). Its entries are indices, UUIDs
+    or unique beginnings of UUIDs. As in CUDA the list ends at the first entry that names nothing:
+    the empty text and ``-1`` hide everything. A GPU in MIG mode means all its slices.
 
     Source: CUDA C++ Programming Guide, "CUDA Environment Variables".
     """
@@ -53,7 +53,7 @@ def visible_cards(nvml: Asks, visible: str | None) -> tuple[Card, ...]:
 
 
 def _slices(nvml: Asks, gpu: Any) -> Iterator[Card]:
-    """Card itself, or its slices where MIG mode is on (they alone can then run anything)."""
+    """The card, or its slices in MIG mode, where only slices can run a program."""
     mode = nvml.ask("nvmlDeviceGetMigMode", gpu)
     if not mode or mode[0] != 1:
         yield Card(handle=gpu, parent=gpu)
@@ -65,7 +65,7 @@ def _slices(nvml: Asks, gpu: Any) -> Iterator[Card]:
 
 
 def _named(nvml: Asks, gpus: list[tuple[Card, ...]], entry: str) -> tuple[Card, ...]:
-    """Cards that one entry of the list names; none for an unknown or ambiguous one."""
+    """The cards that one entry of the list names; empty for an unknown or ambiguous entry."""
     if entry.isascii() and entry.isdecimal():
         return gpus[int(entry[:6])] if int(entry[:6]) < len(gpus) else ()
     if not entry:

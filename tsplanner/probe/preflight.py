@@ -6,14 +6,18 @@ have filled a GPU, or the host's limit may be another; a sentence now is better 
 
 from __future__ import annotations
 
+from functools import partial
+
 from memory_models.device import Device, Machine
 from memory_models.result import Interval
+from memory_models.units import format_gib
 from tsplanner.errors import TsplannerError
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.launch import planned_positions, worker_devices
 
 ADVICE = "make another plan with tsplanner plan, or go on all the same with --force"
+_gib = partial(format_gib, digits=1)
 
 
 def require_room(plan: Plan, here: Machine | None = None, *, force: bool = False) -> Machine:
@@ -50,8 +54,8 @@ def device_shortage(plan: Plan, here: Machine) -> str | None:
         if device.free_bytes < needed:
             number = planned_positions(plan.hardware)[place]
             return (
-                f"GPU {number} ({device.name}) has {gib(device.free_bytes)} GiB free and the plan "
-                f"needs {gib(needed)} (it was made with {gib(plan.free_bytes)} free): end what "
+                f"GPU {number} ({device.name}) has {_gib(device.free_bytes)} GiB free and the plan "
+                f"needs {_gib(needed)} (it was made with {_gib(plan.free_bytes)} free): end what "
                 f"uses it{holders(device)}, {ADVICE}."
             )
     return None
@@ -70,8 +74,8 @@ def host_shortage(plan: Plan, here: Machine) -> str | None:
         return None
     limit = "" if host.memory_limited_by == "host" else f", limited by {host.memory_limited_by}"
     return (
-        f"The machine has {gib(host.available_bytes)} of {gib(host.total_bytes)} GiB of RAM "
-        f"free{limit}, and the plan needs {gib(wanted)} (it was made with {gib(then)} free): end "
+        f"The machine has {_gib(host.available_bytes)} of {_gib(host.total_bytes)} GiB of RAM "
+        f"free{limit}, and the plan needs {_gib(wanted)} (it was made with {_gib(then)} free): end "
         f"what uses it, {ADVICE}."
     )
 
@@ -81,12 +85,7 @@ def holders(device: Device) -> str:
     ranked = sorted(device.processes, key=lambda process: -(process.used_bytes or 0))
     words = [
         f"{process.name} {process.pid}"
-        + (f": {gib(process.used_bytes)} GiB" if process.used_bytes else "")
+        + (f": {_gib(process.used_bytes)} GiB" if process.used_bytes else "")
         for process in ranked[:3]
     ]
     return f" ({', '.join(words)})" if words else ""
-
-
-def gib(size: int) -> str:
-    """GiB with one digit."""
-    return f"{size / 2**30:.1f}"

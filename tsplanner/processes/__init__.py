@@ -1,4 +1,4 @@
-"""Child processes that always end. A leaf: it knows nothing of jobs or plans."""
+"""Child processes that end for sure. A leaf package that knows nothing of jobs or plans."""
 
 from tsplanner.processes.run import ProcessResult, run_process
 from tsplanner.processes.warm import SERVER_COMMAND, WarmServer

@@ -1,4 +1,4 @@
-"""Child processes that always end: at a time limit, on Ctrl-C, on an error, with their parent."""
+"""Child processes that end for sure: at a time limit, on Ctrl-C, on an error, with the parent."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class ProcessResult:
     """How a child ended."""
 
     exit_status: int | None
-    """None for one that a signal ended."""
+    """None for a child that a signal ended."""
     timed_out: bool
-    """It reached its time limit and was ended for it."""
+    """The child was ended because it reached its time limit."""
     stopped_by_signal: int | None
-    """Number of the signal that ended it; None for one that exited."""
+    """Number of the signal that ended the child; None for a child that exited."""
     seconds: float
-    """Wall time from start to end."""
+    """Wall time of the child."""
 
     @property
     def ok(self) -> bool:
@@ -35,7 +35,7 @@ class ProcessResult:
 
 
 def process_result(code: int, *, timed_out: bool, seconds: float) -> ProcessResult:
-    """Result of a return code in Python's convention: ``-n`` for signal n."""
+    """The result for a return code in Python's convention: ``-n`` for signal n."""
     return ProcessResult(
         exit_status=code if code >= 0 else None,
         timed_out=timed_out,
@@ -56,11 +56,11 @@ def run_process(
 ) -> ProcessResult:
     """Run a command in a session of its own and wait for it; output is appended to the log.
 
-    ``poll`` is called every ``poll_seconds``; what it raises ends the child and is raised on.
-    ``environment`` is added to this process's own. The child and everything it started are ended
-    at the time limit (None: none), on KeyboardInterrupt, on any exception, and should this process
-    be killed; ``grace_seconds`` lie between TERM and KILL. Raises OSError for a command that
-    cannot be started.
+    ``poll`` is called every ``poll_seconds``; an exception in it ends the child and is raised.
+    ``environment`` is added to that of this process. The child and its descendants are ended at
+    the time limit (None: no limit), on KeyboardInterrupt, on any exception, and when this process
+    is killed; ``grace_seconds`` is the time between TERM and KILL. Raises OSError for a command
+    that cannot be started.
     """
     start = time.monotonic()
     child = _start(command, log_path, environment)
@@ -73,7 +73,7 @@ def run_process(
             poll_seconds=poll_seconds,
         )
     finally:
-        # Also reached by KeyboardInterrupt and by whatever poll raises.
+        # KeyboardInterrupt and exceptions in poll lead here, too.
         if child.poll() is None:
             kill_tree(child.pid, grace_seconds, ended=lambda: child.poll() is not None)
         code = child.wait()
@@ -91,7 +91,7 @@ def wait_until(
 ) -> bool:
     """Wait for an end, polling; True where the time limit came first.
 
-    ``ended_within`` waits up to so many seconds and says whether the end came.
+    ``ended_within`` waits up to a number of seconds and says whether the end came.
     """
     deadline = None if time_limit_seconds is None else time.monotonic() + time_limit_seconds
     while True:

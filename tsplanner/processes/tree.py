@@ -1,9 +1,9 @@
-"""Ends processes with everything they started, and outlives a parent that is killed.
+"""Ends processes together with their descendants, even after the parent was killed.
 
-Run as a program it is the guard: it reads ``+pid`` and ``-pid`` lines from a pipe whose other end
-only the parent holds. When the parent is gone, however it went, the pipe closes and the guard ends
-what is still on its list. A pipe works where a death signal would not: for grandchildren in
-sessions of their own (torchrun's ranks), for threads that start children, and off Linux.
+Run as a program, this module is the guard. The guard reads ``+pid`` and ``-pid`` lines from a pipe
+whose other end only the parent holds. However the parent ends, the pipe closes, and the guard ends
+the processes that are still on its list. A death signal would not reach grandchildren in sessions
+of their own (torchrun's ranks), fails for children of threads, and exists on Linux only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 GRACE_SECONDS = 5.0
-"""Between asking a tree to end and killing it."""
+"""Time between TERM and KILL."""
 
 
 def kill_tree(
@@ -29,8 +29,8 @@ def kill_tree(
 ) -> None:
     """End a process group leader and all its descendants: TERM, then KILL after the grace.
 
-    ``ended`` says whether the leader itself is gone, for whoever has to reap it. Raises nothing
-    for processes that are gone. Ignores: descendants that left both the group and the family.
+    ``ended`` says whether the leader has ended, for a caller that reaps it. Raises nothing for
+    processes that have ended. Ignores: descendants that left both the group and the tree.
     """
     tree = _tree(pid)
     _signal_group(pid, hard=False)
@@ -41,14 +41,14 @@ def kill_tree(
         if (ended is None or ended()) and not any(_alive(process) for process in tree):
             break
         time.sleep(0.02)
-    # What was started while the others were ending is caught here.
+    # The tree is read again, because a process may have started others while it was ending.
     for process in {*tree, *_tree(pid)}:
         _end(process, hard=True)
     _signal_group(pid, hard=True)
 
 
 def kill_group_remains(pid: int) -> None:
-    """Kill what an ended group leader left running in its group. Raises nothing."""
+    """Kill the processes that an ended group leader left in its group. Raises nothing."""
     _signal_group(pid, hard=True)
 
 
@@ -64,7 +64,7 @@ def _tree(pid: int) -> list[Any]:
 
 
 def _alive(process: Any) -> bool:
-    """Whether a process still runs; one that only waits to be reaped does not."""
+    """Whether a process still runs; a zombie does not."""
     import psutil
 
     try:
@@ -84,21 +84,21 @@ def _end(process: Any, *, hard: bool) -> None:
 
 
 def _signal_group(pid: int, *, hard: bool) -> None:
-    """Signal a process group; on Windows, which has none, the tree has to do."""
+    """Signal a process group; Windows has no groups, and there this does nothing."""
     if sys.platform != "win32":
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL if hard else signal.SIGTERM)
 
 
 class Guard:
-    """Handle to this process's guard program, started when the first child is."""
+    """Handle to the guard program of this process, which starts with the first child."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._program: subprocess.Popen[bytes] | None = None
 
     def watch(self, pid: int) -> None:
-        """End this process's tree if the parent goes away first."""
+        """End the tree of ``pid`` if the parent ends first."""
         self._write(f"+{pid}\n")
 
     def release(self, pid: int) -> None:
@@ -113,7 +113,7 @@ class Guard:
                 self._program = self._start()
             pipe = self._program.stdin
             if pipe is not None:
-                # A guard that somebody killed must not take a training run with it.
+                # A guard that was killed must not end a training run.
                 with suppress(OSError):
                     pipe.write(line.encode())
                     pipe.flush()
@@ -132,11 +132,11 @@ class Guard:
 
 
 GUARD = Guard()
-"""One for the whole program."""
+"""The one guard of the whole program."""
 
 
 def guard() -> None:
-    """Read the list until the parent is gone, then end what is on it."""
+    """Read the list until the parent has ended, then end the processes on it."""
     watched: set[int] = set()
     for line in sys.stdin:
         sign, pid = line[:1], int(line[1:])

@@ -1,6 +1,6 @@
 """One process that has imported the training libraries already, and forks a child per request.
 
-Importing torch, transformers and PEFT takes about 12 s; a search of eight trials pays that once.
+Importing torch, transformers and PEFT takes about 12 s; a search imports them once for all trials.
 The protocol is one JSON line each way, on the server's stdin and stdout:
 
     {"ready": true} or {"error": "why it cannot fork"}
@@ -37,16 +37,16 @@ SERVER_COMMAND = (sys.executable, "-m", "tsplanner.training.server")
 WORKER_COMMAND = (sys.executable, "-m", "tsplanner.training.worker")
 
 START_LIMIT_SECONDS = 180.0
-"""Longest time the imports may take; then children are started the slow way."""
+"""Limit for the imports; after that children are started as ordinary processes."""
 
 _KILLED = -9
 
 
 class WarmServer:
-    """Runs workers in forks of a warm process; where forking is not safe, as ordinary processes.
+    """Runs workers as forks of a warm process, or as ordinary processes where a fork is not safe.
 
-    A context manager. ``run`` may be called from several threads at once. Leaving the context, or
-    the death of this process, ends the server and every child.
+    This is a context manager. Several threads may call ``run`` at the same time. Leaving the
+    context, or the death of this process, ends the server and every child.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class WarmServer:
         cold_command: Sequence[str] = WORKER_COMMAND,
         log_path: Path | None = None,
     ) -> None:
-        """``log_path`` takes what the imports print; by default that is dropped."""
+        """``log_path`` gets the output of the imports; by default the output is dropped."""
         self._command = tuple(command)
         self._cold_command = tuple(cold_command)
         self._log_path = log_path
@@ -71,8 +71,8 @@ class WarmServer:
         self._reader: threading.Thread | None = None
 
     def __enter__(self) -> WarmServer:
-        """Start importing; this does not wait."""
-        # Forking a process with Apple's or Windows' frameworks loaded is not possible.
+        """Start the server, which begins to import, and return at once."""
+        # Windows cannot fork, and a fork is not safe once Apple's frameworks are loaded.
         if not sys.platform.startswith("linux"):
             return self
         with self._log() as log:
@@ -126,10 +126,10 @@ class WarmServer:
         poll_seconds: float = POLL_SECONDS,
         environment: Mapping[str, str] | None = None,
     ) -> ProcessResult:
-        """Run the worker with ``arguments``; as ``run_process``, which also says what it raises.
+        """Run the worker with ``arguments``; see ``run_process`` for parameters and errors.
 
-        The time limit and the reported seconds begin when the child does, not while the server
-        still imports. Raises RuntimeError once the server is closed.
+        The time limit and the reported seconds begin with the child, not while the server still
+        imports. Raises RuntimeError once the server is closed.
         """
         request = next(self._ids)
         pid = (
@@ -138,7 +138,7 @@ class WarmServer:
             else self._fork(request, arguments, log_path, environment, poll, poll_seconds)
         )
         if self._closed:
-            # Another thread's next trial must not start after Ctrl-C has closed the server.
+            # After Ctrl-C has closed the server, no thread may start another trial.
             raise RuntimeError("the warm server is closed")
         if pid is None:
             return run_process(
@@ -177,7 +177,7 @@ class WarmServer:
         poll: Callable[[], None] | None,
         poll_seconds: float,
     ) -> int | None:
-        """Process id of the fork; None where there is no warm server to make one."""
+        """Process id of the fork; None where no warm server could make it."""
         log_path.parent.mkdir(parents=True, exist_ok=True)
         line = {
             "id": request,
@@ -205,7 +205,7 @@ class WarmServer:
         return int(pid) if pid is not None else None
 
     def _cancel(self, request: int) -> None:
-        """End a fork that nobody waits for any more, now or as soon as it is made."""
+        """End a fork without a caller, now or as soon as the server has made it."""
         with self._changed:
             self._cancelled.add(request)
             pid = self._answers.get(request, {}).get("pid")
@@ -213,7 +213,7 @@ class WarmServer:
             kill_tree(pid, grace_seconds=0.0)
 
     def _send(self, line: dict[str, Any]) -> bool:
-        """Write one request whole; False where the server is gone."""
+        """Write one whole request; False where the server has ended."""
         with self._changed:
             pipe = self._server.stdin if self._server is not None else None
             if pipe is None:
@@ -226,12 +226,12 @@ class WarmServer:
             return True
 
     def _wait(self, happened: Callable[[], bool], seconds: float) -> bool:
-        """Wait up to so many seconds for something that an answer brings."""
+        """Wait up to ``seconds`` until an answer makes ``happened`` true; whether it did."""
         with self._changed:
             return self._changed.wait_for(happened, timeout=seconds)
 
     def _exit_code(self, request: int, seconds: float) -> int | None:
-        """Return code of a fork; None while it runs. With the server gone it counts as killed."""
+        """Return code of a fork; None while it runs. Without a server the fork counts as killed."""
 
         def happened() -> bool:
             return self._state == "off" or "exit" in self._answers[request]
@@ -241,12 +241,12 @@ class WarmServer:
         code = self._answers[request].get("exit")
         if code is not None:
             return int(code)
-        # Nobody is left to reap the fork or to say how it ended.
+        # The server would have reaped the fork and reported how it ended.
         kill_tree(self._answers[request]["pid"], grace_seconds=0.0)
         return _KILLED
 
     def _read(self, server: subprocess.Popen[bytes]) -> None:
-        """Take answers until the server closes its end."""
+        """Read answers until the server closes its end of the pipe."""
         for raw in server.stdout or ():
             with contextlib.suppress(ValueError), self._changed:
                 self._take(json.loads(raw))
@@ -268,7 +268,7 @@ class WarmServer:
                     kill_tree(answer["pid"], grace_seconds=0.0)
 
     def _log(self) -> IO[bytes]:
-        """Where the server's own words go."""
+        """The file for the output of the server."""
         if self._log_path is None:
             return open(os.devnull, "wb")
         self._log_path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tsplanner.report.page import Page, Paragraph, Section, words
 from tsplanner.report.records.comparable import Axis
-from tsplanner.report.records.run_record import LeftOut, RunFacts
+from tsplanner.report.records.run_record import LeftOut, RunSummary
 from tsplanner.report.sections import overview
 from tsplanner.report.sections import per_run as of_runs
 from tsplanner.report.sections.comparisons import comparison
@@ -24,7 +24,7 @@ class About:
     left_out: tuple[LeftOut, ...] = ()
 
 
-def build_page(runs: Sequence[RunFacts], about: About) -> Page:
+def build_page(runs: Sequence[RunSummary], about: About) -> Page:
     """The page over any number of runs; of one alone there is nothing to compare."""
     first = overview.about(
         runs, about.left_out, about.saves, when=about.when, version=about.version

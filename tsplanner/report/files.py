@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 from tsplanner import __version__, runs
 from tsplanner.report.build_page import About, build_page
-from tsplanner.report.messages import Language, say
+from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import LineChart, Page
-from tsplanner.report.records.run_record import Found, RunFacts, read_run
+from tsplanner.report.records.read_runs import read_run
+from tsplanner.report.records.run_record import Found, RunSummary
 from tsplanner.report.render.charts import svg_file
 from tsplanner.report.render.html import html
 from tsplanner.report.render.markdown import markdown_page
@@ -25,7 +26,7 @@ CURVE_FILE = "loss.svg"
 
 
 class Format(StrEnum):
-    """What a report is written as."""
+    """A format of the report."""
 
     HTML = "html"
     MARKDOWN = "md"
@@ -33,13 +34,13 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Where a report goes and in what forms."""
+    """Where to write a report, and in which formats and languages."""
 
     output: Path
     formats: tuple[Format, ...] = tuple(Format)
     languages: tuple[Language, ...] = tuple(Language)
     pictures: bool = True
-    """Also write each own run's curve beside its metrics, for Markdown to show."""
+    """Also write the curve of each run into its folder, which Markdown needs."""
 
 
 def file_name(kind: Format, language: Language) -> str:
@@ -49,12 +50,12 @@ def file_name(kind: Format, language: Language) -> str:
 
 
 def now() -> str:
-    """The time with its zone."""
+    """The present time with its zone."""
     return time.strftime("%Y-%m-%d %H:%M %z")
 
 
 def write_report(found: Found, saves: Path, wanted: Wanted, *, when: str) -> list[Path]:
-    """Write every file; returns their paths. Raises TsplannerError if the disk refuses."""
+    """Write every file and return the paths. Raises TsplannerError for an error of the disk."""
     about = About(saves=saves, when=when, version=__version__, left_out=found.left_out)
     page = build_page(found.runs, about)
     with runs.clear_disk_errors(wanted.output):
@@ -88,32 +89,32 @@ def rendered(
     return markdown_page(page, language, images=images, other=other)
 
 
-def write_pictures(found: Sequence[RunFacts], saves: Path) -> dict[str, Path]:
-    """loss.svg into every own run's folder; their paths by the charts' titles."""
+def write_pictures(found: Sequence[RunSummary], saves: Path) -> dict[str, Path]:
+    """Write loss.svg for every run with a plan; the paths by the titles of the charts."""
     paths = {}
     for run in found:
         chart: LineChart | None = curve_chart(found, run)
         if run.plan is not None and chart is not None:
             path = saves / run.name / CURVE_FILE
             runs.write_text(path, svg_file(chart, Language.EN))
-            paths[say(chart.title, Language.EN)] = path
+            paths[translate(chart.title, Language.EN)] = path
     return paths
 
 
 def write_run_report(folder: Path, saves: Path, remarks: Sequence[str] = ()) -> list[Path]:
     """report.html, report.md and loss.svg of one run, into its own folder, in English.
 
-    ``remarks``: what is to be said of it, such as a search's decision.
+    ``remarks`` are sentences about the run, such as the decision of a search.
     """
     run = read_run(folder, saves, tuple(remarks))
-    found = Found(runs=(run,)) if isinstance(run, RunFacts) else Found(runs=())
+    found = Found(runs=(run,)) if isinstance(run, RunSummary) else Found(runs=())
     page = build_page(found.runs, About(saves=saves, when=now(), version=__version__))
     images = {}
     for one in found.runs:
         chart = curve_chart(found.runs, one)
         if chart is not None:
             runs.write_text(folder / CURVE_FILE, svg_file(chart, Language.EN))
-            images[say(chart.title, Language.EN)] = CURVE_FILE
+            images[translate(chart.title, Language.EN)] = CURVE_FILE
     paths = []
     for kind in Format:
         path = folder / file_name(kind, Language.EN)

@@ -9,16 +9,16 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phrase:
-    """Words by their key in `tsplanner.report.messages`, with what stands in their places."""
+    """A message by its key in `tsplanner/report/messages`, with the values that fill its places."""
 
     key: str
     values: Mapping[str, Text | tuple[Text, ...]] = field(default_factory=dict)
-    """A tuple is a list of things; each language joins it in its own way."""
+    """A tuple is a list; each language joins the items in its own way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Original:
-    """A sentence that exists in English alone: of a plan, a record or a file."""
+    """A sentence that exists only in English, such as one of a plan or a record."""
 
     text: str
 
@@ -28,12 +28,12 @@ Text = str | Phrase | Original
 
 
 def words(key: str, **values: Text | tuple[Text, ...]) -> Phrase:
-    """A phrase, shorter to write."""
+    """A phrase of a message, in fewer letters."""
     return Phrase(key=key, values=values)
 
 
 class Tone(StrEnum):
-    """What a sentence is: said, good news, a warning, a refusal, or small print."""
+    """The tone of a sentence: plain, good news, a warning, a refusal, or small print."""
 
     PLAIN = "plain"
     GOOD = "good"
@@ -44,7 +44,7 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paragraph:
-    """One sentence or a few."""
+    """One or a few sentences."""
 
     text: Text
     tone: Tone = Tone.PLAIN
@@ -52,14 +52,14 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heading:
-    """Over a part of a section."""
+    """The heading of a part of a section."""
 
     text: Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bullets:
-    """Sentences of one kind."""
+    """A list of sentences of one tone."""
 
     items: tuple[Text, ...]
     tone: Tone = Tone.PLAIN
@@ -67,7 +67,7 @@ class Bullets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A table's column."""
+    """A column of a table."""
 
     heading: Text
     numeric: bool = False
@@ -82,7 +82,7 @@ class Table:
 
 
 class Line(StrEnum):
-    """Which loss a line is."""
+    """The loss that a line shows."""
 
     TRAINING = "training"
     HELD_OUT = "held-out"
@@ -90,7 +90,7 @@ class Line(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One line of a chart: (step, nats a token) in order."""
+    """One line of a chart: (step, nats per token) in order of the steps."""
 
     line: Line
     label: Text
@@ -111,17 +111,17 @@ class LineChart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A piece of a bar."""
+    """A part of a bar, in bytes."""
 
     label: Text
     color: int
-    """Position in the renderer's palette."""
+    """Number of the color in the style sheet."""
     bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """Parts one after the other; ``upper``: a 95 % bound of their sum, in bytes."""
+    """Parts one after the other; ``upper`` is a 95 % bound of their sum in bytes."""
 
     label: Text
     parts: tuple[Part, ...]
@@ -163,7 +163,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Everything that is said, once, for every format and language."""
+    """The whole report, once, for every format and language."""
 
     title: Text
     sections: tuple[Section, ...]

@@ -8,12 +8,13 @@ from typing import Any
 
 from memory_models.result import Interval
 from memory_models.settings import LossKernel
+from memory_models.units import format_gib
 from tsplanner.planner.gather.refine import PROBED_ERROR
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.rules import checkpoint_words, describe
 from tsplanner.probe.calibration import probed_step_time, step_seconds
-from tsplanner.report.text import gib, off, seconds, table
+from tsplanner.report.text import off, seconds, table
 from tsplanner.throughput.rates import MEASURED
 from tsplanner.training.job import Record, Status
 
@@ -24,20 +25,20 @@ ENDS = {
     Status.STOPPED: "stopped",
     Status.CRASHED: "failed",
 }
-"""How a probe ended that did not run to its end."""
+"""The words for a probe that did not finish."""
 FAILURE_WIDTH = 90
-"""Of a failure's message this much is told."""
+"""Characters of a failure's message that the table shows."""
 
 
 def inside_bound(plan: Plan, record: Record) -> bool | None:
-    """Whether the process stayed under the 95 % bound; None if it was not measured."""
+    """Whether the process stayed under the 95 % bound; None without a measurement."""
     if record.process_bytes is None:
         return None
     return record.process_bytes <= plan.memory.process_bytes.upper
 
 
 def predicted_seconds(plan: Plan) -> float:
-    """What the plan expected of the step that a probe runs: the longest batch."""
+    """Seconds that the plan predicts for the step of a probe, which is the longest batch."""
     factors = replace(
         MEASURED,
         work_factor=plan.corrections.work_factor,
@@ -47,7 +48,7 @@ def predicted_seconds(plan: Plan) -> float:
 
 
 def candidate_words(hardware: HardwareSettings) -> str:
-    """A candidate by what the planner sets."""
+    """A candidate by its hardware settings."""
     loss = "fused" if hardware.kernels.loss_kernel is LossKernel.FUSED else "plain"
     return " · ".join(
         [
@@ -63,10 +64,10 @@ def candidate_words(hardware: HardwareSettings) -> str:
 def search_lines(
     probed: Sequence[tuple[Plan, Record]], *, chosen: HardwareSettings, first: HardwareSettings
 ) -> list[str]:
-    """The probes of a plan as a table, fastest first; what failed says why.
+    """The probes of a plan as a table, the fastest first, and why probes failed.
 
-    All steps are of one effective batch, so their seconds compare; ``first`` would have been
-    chosen without probes.
+    Every step is one effective batch, so the seconds can be compared. Without probes ``first``
+    would be chosen.
     """
     rows = [["Probed (the longest batch)", "s/step", "measured", "peak, GiB", "measured"]]
     remarks = [""]
@@ -78,8 +79,8 @@ def search_lines(
                 candidate_words(plan.hardware),
                 f"{predicted_seconds(plan):.3g}",
                 "-" if step is None else f"{step:.3g}",
-                gib(process.expected, unit=False),
-                gib(record.process_bytes, unit=False),
+                format_gib(process.expected),
+                format_gib(record.process_bytes),
             ]
         )
         words = ["chosen"] if plan.hardware == chosen else []
@@ -98,7 +99,7 @@ def search_lines(
 
 
 def gain_line(plan: Plan, record: Record) -> str:
-    """What later plans of this model and method have of a probe on this machine."""
+    """What a probe changes in later plans of this model and method on this machine."""
     gains = []
     if record.process_bytes:
         raw = plan.memory.process_bytes.expected / plan.corrections.memory_factor
@@ -112,9 +113,9 @@ def gain_line(plan: Plan, record: Record) -> str:
 
 
 def probe_lines(plan: Plan, record: Record) -> list[str]:
-    """The table as lines, and what it gains; rows that this device does not measure are left out.
+    """The table and its gain as lines, without quantities that this device cannot measure.
 
-    The step is that of the longest batch.
+    The step is the longest batch.
     """
     memory = plan.memory
     rows = [["", "predicted", "(95 %)", "measured", "off", ""]]
@@ -132,9 +133,9 @@ def probe_lines(plan: Plan, record: Record) -> list[str]:
         rows.append(
             [
                 name,
-                gib(predicted.expected),
-                f"({gib(predicted.upper, unit=False)})",
-                gib(count),
+                format_gib(predicted.expected, unit=True),
+                f"({format_gib(predicted.upper)})",
+                format_gib(count, unit=True),
                 off(predicted.expected, count),
                 remark,
             ]

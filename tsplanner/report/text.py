@@ -2,22 +2,6 @@
 
 from __future__ import annotations
 
-from memory_models.units import GIB
-
-
-def gib(count: int | None, *, unit: bool = True) -> str:
-    """Bytes in GiB with one digit (two under 10); a dash for unknown."""
-    if count is None:
-        return "-"
-    value = count / GIB
-    figure = f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-    return f"{figure} GiB" if unit else figure
-
-
-def size(count: int) -> str:
-    """Bytes in GiB, of less than a tenth in MiB."""
-    return gib(count) if count >= GIB / 10 else f"{count / 2**20:.0f} MiB"
-
 
 def seconds(value: float | None) -> str:
     """Seconds with three significant digits; a dash for unknown."""
@@ -25,7 +9,7 @@ def seconds(value: float | None) -> str:
 
 
 def duration(value: float) -> str:
-    """A time span: seconds, minutes or hours, whichever reads best."""
+    """A duration in seconds, minutes or hours, whichever reads best."""
     if value < 90:
         return f"{value:.0f} s"
     if value < 90 * 60:
@@ -34,7 +18,7 @@ def duration(value: float) -> str:
 
 
 def off(predicted: float, measured: float | None) -> str:
-    """How far the prediction is from the measurement, in percent of the measurement."""
+    """Difference of prediction and measurement in percent of the measurement; a dash for none."""
     return "-" if not measured else f"{100 * (predicted - measured) / measured:+.1f} %"
 
 
@@ -63,7 +47,7 @@ def number(value: float | None) -> str:
 
 
 def rate(value: float | None) -> str:
-    """Samples a second, as exact as trainers log them: four significant digits."""
+    """Samples per second with four significant digits, as trainers log the rate."""
     return "-" if value is None else f"{value:.4g}"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tsplanner.commands.views.screen import Screen, gib
+from memory_models.units import format_gib
+from tsplanner.commands.views.screen import Screen
 from tsplanner.planner.experiments.recorded import Experiment, experiment_names, read_experiment
 from tsplanner.planner.experiments.replayed import TRAINERS, ExperimentRecord, OnMachine
 
@@ -61,8 +62,8 @@ def _on_machine(found: OnMachine) -> tuple[str, str]:
         word = "may work, tight,"
     return (
         f"{'✔' if found.fits else '✘'} {word} on {found.machine}: its trainer needs "
-        f"{gib(found.needs_bytes)} GiB a card (95 %: {gib(found.upper_bytes)}), "
-        f"{gib(found.free_bytes)} are free",
+        f"{format_gib(found.needs_bytes)} GiB a card (95 %: {format_gib(found.upper_bytes)}), "
+        f"{format_gib(found.free_bytes)} are free",
         "green" if found.fits else "red",
     )
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from memory_models.device import Device, Machine
 from memory_models.settings import LossKernel
+from memory_models.units import format_gib
 from tsplanner.commands.views.dataset import dataset_lines
-from tsplanner.commands.views.screen import Screen, bar, gib
+from tsplanner.commands.views.screen import Screen, bar
 from tsplanner.planner.advice import Suggestion
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.forecast import Cost
@@ -106,7 +107,7 @@ def machine_lines(machine: Machine, *, on_cpu: bool) -> list[str]:
     """The machine in one line, and one for every GPU that others use."""
     host = machine.host
     limit = f" ({host.memory_limited_by} limit)" if host.memory_limited_by != "host" else ""
-    ram = f"{gib(host.total_bytes)} GiB RAM{limit}, {gib(host.available_bytes)} free"
+    ram = f"{format_gib(host.total_bytes)} GiB RAM{limit}, {format_gib(host.available_bytes)} free"
     if on_cpu:
         word = "no GPU: the CPU" if not machine.devices else "the CPU, as asked"
         return [f"{word} · {host.cpu_count} cores · {ram}"]
@@ -119,7 +120,8 @@ def machine_lines(machine: Machine, *, on_cpu: bool) -> list[str]:
         parts.append("MIG slice")
     others = [
         f"  {process.name} (pid {process.pid}) holds "
-        f"{gib(process.used_bytes) + ' GiB' if process.used_bytes else 'memory'} on {found.name}"
+        + (format_gib(process.used_bytes, unit=True) if process.used_bytes else "memory")
+        + f" on {found.name}"
         for found in machine.devices
         for process in found.processes
     ]
@@ -138,7 +140,7 @@ def _cards(machine: Machine) -> list[str]:
         precision = "bf16" if cards[0].has_bf16 else "fp16, no FlashAttention-2"
         parts += [
             f"{len(cards)}x {name}",
-            f"{gib(cards[0].total_bytes)} GiB each, {gib(free)} free",
+            f"{format_gib(cards[0].total_bytes)} GiB each, {format_gib(free)} free",
             f"sm_{major}{minor}: {precision}",
         ]
     return parts
@@ -152,7 +154,8 @@ def print_verdict(screen: Screen, plan: Plan, cost: Cost | None = None) -> None:
     error = plan.time.step_seconds * plan.time.relative_error
     where = "" if plan.hardware.accelerator == "cpu" else " a card"
     screen.line(
-        f"         peak {gib(process.expected)} GiB{where} (95 %: {gib(process.upper)})   ·   "
+        f"         peak {format_gib(process.expected)} GiB{where} "
+        f"(95 %: {format_gib(process.upper)})   ·   "
         f"{seconds(plan.time.step_seconds)}/step ± {seconds(error)}   ·   {_length(plan)}"
     )
     if cost is not None:
@@ -229,7 +232,7 @@ def print_memory(screen: Screen, plan: Plan) -> None:
 
 
 def _row(screen: Screen, name: str, size: int, free: int) -> str:
-    text = f"  {name:<32}{gib(size):>9}"
+    text = f"  {name:<32}{format_gib(size):>9}"
     return f"{text}  {bar(size / max(free, 1), BAR_WIDTH)}" if screen.is_terminal else text
 
 
@@ -243,7 +246,7 @@ def _print_alternatives(screen: Screen, choice: Choice) -> None:
     rows = [["Also possible", "peak (95 %), GiB", "speed", "why not first"]]
     for row in shown:
         needs = row.evaluated.memory.process_bytes
-        peak = f"{gib(needs.expected)} ({gib(needs.upper)})"
+        peak = f"{format_gib(needs.expected)} ({format_gib(needs.upper)})"
         rows.append([row.setting, peak, f"{row.relative_speed:.2f}x", row.reason])
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for number, (setting, peak, speed, reason) in enumerate(rows if shown else []):
@@ -266,15 +269,15 @@ def print_failure(request: PlanRequest, failure: Failure) -> None:
     where = "" if request.on_cpu else " a card"
     screen.line(
         f"✘ NOTHING FITS   {request.learning.method.finetuning_type} of "
-        f"{_count(request.model.parameters_total)} needs {gib(needs.expected)} GiB{where} "
-        f"(95 %: {gib(needs.upper)}) at its smallest ({describe(smallest.hardware)}); "
-        f"{gib(smallest.free_bytes)} are free{'' if not smallest.reason else ': '}"
+        f"{_count(request.model.parameters_total)} needs {format_gib(needs.expected)} GiB{where} "
+        f"(95 %: {format_gib(needs.upper)}) at its smallest ({describe(smallest.hardware)}); "
+        f"{format_gib(smallest.free_bytes)} are free{'' if not smallest.reason else ': '}"
         f"{smallest.reason}",
         "bold red",
     )
     for number, remedy in enumerate(failure.remedies):
         word = "  What would make it fit" if number == 0 else " " * 24
-        screen.line(f"{word}   {remedy.change} (needs {gib(remedy.needs_bytes)} GiB)")
+        screen.line(f"{word}   {remedy.change} (needs {format_gib(remedy.needs_bytes)} GiB)")
     if not failure.remedies:
         screen.line("  No single change would make it fit.")
     for refused in failure.refusals:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from tsplanner.report import text
-
 
 class Screen:
     """Lines on stdout. rich colours them on a terminal; a pipe gets them plain."""
@@ -24,11 +22,6 @@ class Screen:
             print(words)
         else:
             self._console.print(words, style=style or None, markup=False)
-
-
-def gib(size: int | None) -> str:
-    """Bytes as GiB, the unit left to the heading."""
-    return text.gib(size, unit=False)
 
 
 def bar(share: float, width: int) -> str:

@@ -89,8 +89,8 @@ def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:
     """The request with what earlier probes on this machine measured, if there were any."""
     if not machine.detected or not calibration_file().is_file():
         return request
-    from tsplanner.planner.gather.probe_points import CPU_DEVICE, load_calibration
-    from tsplanner.planner.gather.refine import Like, refined
+    from tsplanner.planner.gather.probe_points import CPU_DEVICE, Like, load_calibration
+    from tsplanner.planner.gather.refine import refined
 
     points = [
         point

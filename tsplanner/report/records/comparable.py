@@ -1,8 +1,8 @@
-"""Which runs may be compared, in what, and what keeps the others apart. Pure.
+"""Which runs may be compared, in which subject, and why the others may not. Pure.
 
-Two runs are compared along one axis (hardware, model size, quantisation) in one subject (loss,
-speed). Every other fact that the subject depends on has to be the same; what it depends on little
-is told beside the figures.
+Two runs are compared along one axis (such as hardware) in one subject (loss or speed). Every other
+fact that the subject depends on must be the same. Facts that matter little may differ; the table
+then names them next to the figures.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import combinations
 
 from tsplanner.report.page import Text
 from tsplanner.report.records.facts import FACTS
-from tsplanner.report.records.run_record import RunFacts
+from tsplanner.report.records.run_record import RunSummary, SettingsSummary
 from tsplanner.tune.search.paired_eval import paired_difference
 
 
@@ -47,15 +47,15 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Two runs beside each other in one subject."""
+    """Two runs in one subject."""
 
     subject: Subject
-    one: RunFacts
-    other: RunFacts
+    one: RunSummary
+    other: RunSummary
     blocking: tuple[Difference, ...]
-    """Why they are not compared; empty: they are."""
+    """Why the runs are not compared; empty: the runs are compared."""
     remarks: tuple[Difference, ...]
-    """What else differs and matters little."""
+    """Other differences, which matter little."""
 
 
 ABOUT: dict[Axis, frozenset[str]] = {
@@ -64,7 +64,7 @@ ABOUT: dict[Axis, frozenset[str]] = {
     Axis.QUANTIZATION: frozenset({"fact_quantization"}),
     Axis.SETTINGS: frozenset({"fact_method", "fact_rank", "fact_learning_rate", "fact_schedule"}),
 }
-"""Facts that an axis is about: they may differ."""
+"""Facts that may differ, because the axis is about them."""
 
 NEEDED: dict[Subject, tuple[str, ...]] = {
     Subject.LOSS: (
@@ -92,22 +92,22 @@ NEEDED: dict[Subject, tuple[str, ...]] = {
         "fact_method",
     ),
 }
-"""Facts that have to be shared, the weightiest first."""
+"""Facts that must be the same, the most important first."""
 
-TOLD: dict[Subject, tuple[str, ...]] = {
+NAMED: dict[Subject, tuple[str, ...]] = {
     Subject.LOSS: ("fact_learning_rate", "fact_schedule", "fact_seed"),
     Subject.SPEED: ("fact_gpus", "fact_rank", "fact_batch", "fact_micro_batch", "fact_rows"),
 }
-"""Facts that are told where they differ."""
+"""Facts that the table names where they differ."""
 
 OF_ONE_RATE = frozenset({Axis.HARDWARE, Axis.QUANTIZATION})
-"""Where another learning rate makes another run; a larger model is tuned to a rate of its own."""
+"""Axes along which the learning rate must be the same; models of other sizes have other rates."""
 
 OF_THE_DATA = ("fact_lengths", "fact_held_out")
 
 
-def differences(one: RunFacts, other: RunFacts, facts: Iterable[str]) -> tuple[Difference, ...]:
-    """The facts of a list that two runs do not share, in the list's order."""
+def differences(one: RunSummary, other: RunSummary, facts: Iterable[str]) -> tuple[Difference, ...]:
+    """The facts that two runs do not share, in the order of ``facts``."""
     found = ((fact, FACTS[fact](one, other)) for fact in facts)
     return tuple(
         Difference(fact=fact, one=pair[0], other=pair[1])
@@ -116,45 +116,54 @@ def differences(one: RunFacts, other: RunFacts, facts: Iterable[str]) -> tuple[D
     )
 
 
-def pair_of(axis: Axis, subject: Subject, one: RunFacts, other: RunFacts) -> Pair:
+def pair_of(axis: Axis, subject: Subject, one: RunSummary, other: RunSummary) -> Pair:
     """Whether two runs may be compared along an axis, and what else sets them apart."""
     open_facts = ABOUT[axis]
     needed = [fact for fact in NEEDED[subject] if fact not in open_facts]
-    told = [fact for fact in TOLD[subject] if fact not in open_facts]
+    named = [fact for fact in NAMED[subject] if fact not in open_facts]
     if subject is Subject.LOSS and axis in OF_ONE_RATE:
         needed.append("fact_learning_rate")
-        told.remove("fact_learning_rate")
+        named.remove("fact_learning_rate")
     blocking = differences(one, other, needed)
     if any(found.fact == "fact_dataset" for found in blocking):
-        # Other data have other lengths and other held-out rows: one reason is enough.
+        # Another dataset also has other lengths and other held-out rows: one reason is enough.
         blocking = tuple(found for found in blocking if found.fact not in OF_THE_DATA)
     return Pair(
         subject=subject,
         one=one,
         other=other,
         blocking=blocking,
-        remarks=differences(one, other, told),
+        remarks=differences(one, other, named),
     )
 
 
-AXIS_VALUE: dict[Axis, Callable[[RunFacts], object]] = {
-    Axis.HARDWARE: lambda run: run.hardware,
-    Axis.MODEL: lambda run: run.model,
-    Axis.QUANTIZATION: lambda run: run.base,
-    Axis.SETTINGS: lambda run: (run.method, run.rank, run.learning_rate, run.schedule),
-}
-"""What has to differ for two runs to be looked at."""
+def _learned_with(settings: SettingsSummary) -> tuple[object, ...]:
+    return settings.method, settings.rank, settings.learning_rate, settings.schedule
 
-WITHIN: dict[Axis, Callable[[RunFacts], object]] = {
-    Axis.HARDWARE: lambda run: run.model,
+
+AXIS_VALUE: dict[Axis, Callable[[RunSummary], object]] = {
+    Axis.HARDWARE: lambda run: run.hardware.label,
+    Axis.MODEL: lambda run: run.model.name,
+    Axis.QUANTIZATION: lambda run: run.model.stored_as,
+    Axis.SETTINGS: lambda run: _learned_with(run.settings),
+}
+"""The value that two runs must not share along an axis."""
+
+WITHIN: dict[Axis, Callable[[RunSummary], object]] = {
+    Axis.HARDWARE: lambda run: run.model.name,
     Axis.MODEL: lambda run: None,
-    Axis.QUANTIZATION: lambda run: run.model,
-    Axis.SETTINGS: lambda run: (run.model, run.base, run.hardware, run.sharding),
+    Axis.QUANTIZATION: lambda run: run.model.name,
+    Axis.SETTINGS: lambda run: (
+        run.model.name,
+        run.model.stored_as,
+        run.hardware.label,
+        run.hardware.sharding,
+    ),
 }
-"""What has to be the same for that: across models neither hardware nor storage is the question."""
+"""The value that two runs must share along an axis; hardware, for one, is compared per model."""
 
 
-def pairs(axis: Axis, runs: Sequence[RunFacts]) -> list[Pair]:
+def pairs(axis: Axis, runs: Sequence[RunSummary]) -> list[Pair]:
     """Speed and loss of any two runs that differ along an axis, in the order of the runs."""
     value, within = AXIS_VALUE[axis], WITHIN[axis]
     return [
@@ -165,9 +174,9 @@ def pairs(axis: Axis, runs: Sequence[RunFacts]) -> list[Pair]:
     ]
 
 
-def groups(axis: Axis, subject: Subject, runs: Sequence[RunFacts]) -> list[list[RunFacts]]:
+def groups(axis: Axis, subject: Subject, runs: Sequence[RunSummary]) -> list[list[RunSummary]]:
     """Runs that may all be compared with each other, and that differ along the axis."""
-    within, found = WITHIN[axis], list[list[RunFacts]]()
+    within, found = WITHIN[axis], list[list[RunSummary]]()
     for run in runs:
         for group in found:
             same = within(group[0]) == within(run)
@@ -181,15 +190,19 @@ def groups(axis: Axis, subject: Subject, runs: Sequence[RunFacts]) -> list[list[
 
 
 def remarks_of(
-    axis: Axis, subject: Subject, one: RunFacts, other: RunFacts
+    axis: Axis, subject: Subject, one: RunSummary, other: RunSummary
 ) -> tuple[Difference, ...]:
     """What else sets two runs of a group apart."""
     return pair_of(axis, subject, one, other).remarks
 
 
-def loss_difference(one: RunFacts, other: RunFacts) -> tuple[float, float | None] | None:
-    """(other's held-out loss minus one's, its standard error if the rows are known); None: none."""
-    if one.eval_loss is None or other.eval_loss is None:
+def loss_difference(one: RunSummary, other: RunSummary) -> tuple[float, float | None] | None:
+    """(Held-out loss of ``other`` minus that of ``one``, standard error if the rows are known).
+
+    Without two held-out losses: None.
+    """
+    mine, theirs = one.losses, other.losses
+    if mine.held_out is None or theirs.held_out is None:
         return None
-    compared = paired_difference(other.held_out, one.held_out)
-    return compared or (other.eval_loss - one.eval_loss, None)
+    compared = paired_difference(theirs.held_out_rows, mine.held_out_rows)
+    return compared or (theirs.held_out - mine.held_out, None)

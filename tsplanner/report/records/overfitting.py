@@ -1,4 +1,4 @@
-"""What a curve of held-out losses says: the best epoch, a rise after it, oscillation. Pure."""
+"""The verdict on a curve of held-out losses: best epoch, over-fitting, oscillation. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from itertools import pairwise
 from tsplanner.training.job import Record
 
 EVEN = 0.01
-"""Changes of the loss under this share of its best value are noise, unless a standard error says
-otherwise. On 40 held-out answers of 50 tokens one standard error is about 1 %."""
+"""Without a standard error, changes under this share of the best loss count as noise. On 40
+held-out answers of 50 tokens one standard error is about 1 %."""
 FEWEST = 3
-"""Evaluations under which a curve says nothing."""
+"""A curve of fewer evaluations has no trend."""
 REVERSALS = 2
-"""Turns up and down, each larger than the noise, that make an oscillation."""
+"""This number of turns, each larger than the noise, is an oscillation."""
 
 
 class CurveState(StrEnum):
-    """What a held-out loss did."""
+    """How a held-out loss developed."""
 
     TOO_FEW = "too few evaluations"
     FALLING = "still falling"
@@ -35,29 +35,29 @@ class EvalPoint:
 
     epoch: float
     loss: float
-    """Nats a token."""
+    """In nats per token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurveVerdict:
-    """What to make of a run's held-out losses."""
+    """The verdict on the held-out losses of a run."""
 
     state: CurveState
     best_epoch: float | None
-    """Where the loss was lowest: the epoch to stop at. None: nothing was evaluated."""
+    """Epoch with the lowest loss, at which to stop; None: nothing was evaluated."""
     best_loss: float | None
     last_epoch: float | None
     rise: float
-    """Last loss minus the best, nats; 0 where the last is the best."""
+    """Last loss minus the best in nats per token; 0 where the last is the best."""
     reversals: int
-    """Turns larger than the noise."""
+    """Number of turns that are larger than the noise."""
     swing: float
-    """Largest change against the turn before it, nats; 0 without reversals."""
+    """Largest change since the previous turn in nats per token; 0 without reversals."""
     sentences: tuple[str, ...]
 
     @property
     def overfits(self) -> bool:
-        """The loss rose for good after its best epoch."""
+        """Whether the loss rose after its best epoch and stayed higher."""
         return self.state is CurveState.OVERFITTING
 
 
@@ -74,7 +74,7 @@ def eval_points(rows: Iterable[Mapping[str, object]]) -> list[EvalPoint]:
 
 
 def record_points(record: Record) -> list[EvalPoint]:
-    """Evaluations of a run's record, the one before its first step included."""
+    """Evaluations in the record of a run, with the one before the first step."""
     start = record.start_eval_loss
     first = [] if start is None else [EvalPoint(epoch=0.0, loss=start)]
     return first + [EvalPoint(epoch=each.epoch, loss=each.loss) for each in record.evaluations]
@@ -83,10 +83,10 @@ def record_points(record: Record) -> list[EvalPoint]:
 def overfitting(points: Sequence[EvalPoint], standard_error: float | None = None) -> CurveVerdict:
     """The verdict on evaluations in the order they were made.
 
-    ``standard_error``: of one evaluation's loss, nats; None: EVEN times the best loss. A curve
-    over-fits where the last loss, and the mean of all after the best, are more than that above the
-    best. It oscillates where it turns at least twice by more than that and does not over-fit
-    without turning back.
+    ``standard_error`` is that of one evaluation in nats per token; None: EVEN times the best loss.
+    A curve over-fits where the last loss, and the mean of all losses after the best one, are higher
+    than the best loss by more than that. A curve oscillates where it turns at least REVERSALS times
+    by more than that.
     """
     if not points:
         return _verdict(CurveState.TOO_FEW, None, points, 0, 0.0)
@@ -114,9 +114,9 @@ def _rose(points: Sequence[EvalPoint], best: EvalPoint, noise: float) -> bool:
 
 
 def _turns(losses: Sequence[float], noise: float) -> tuple[int, float]:
-    """(turns, the largest): from the last extreme back by more than the noise.
+    """(Number of turns, the largest turn); a turn leaves the last extreme by more than the noise.
 
-    The first descent is no turn: a run starts high.
+    The first descent does not count, because a run starts high.
     """
     extreme, falling, turns, largest = losses[0], True, 0, 0.0
     for before, loss in pairwise(losses):
@@ -155,7 +155,7 @@ def _sentences(
     rise: float,
     swing: float,
 ) -> tuple[str, ...]:
-    """What a person reads; the epoch to stop at is always named where there is one."""
+    """What a person reads, with the epoch to stop at where there is one."""
     if best is None:
         return ("Nothing was evaluated, so over-fitting cannot be seen.",)
     best_words = f"The held-out loss was lowest, {best.loss:.4f}, after epoch {best.epoch:.3g}"

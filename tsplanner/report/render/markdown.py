@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tsplanner.report.messages import Language, say
+from memory_models.units import format_bytes
+from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import (
     BarChart,
     Block,
@@ -22,7 +23,7 @@ from tsplanner.report.page import (
     Text,
     words,
 )
-from tsplanner.report.text import loss, number, size
+from tsplanner.report.text import loss, number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +33,9 @@ class Writer:
     language: Language
     images: Mapping[str, str] = field(default_factory=dict)
 
-    def say(self, text: Text) -> str:
+    def escaped(self, text: Text) -> str:
         """Words that Markdown leaves as they are."""
-        said = say(text, self.language)
+        said = translate(text, self.language)
         for sign in "\\`*_|<>#":
             said = said.replace(sign, f"\\{sign}")
         return said
@@ -52,41 +53,41 @@ def markdown_page(
     ``other``: the file with the other language, to link to.
     """
     writer = Writer(language=language, images=images or {})
-    parts = [f"# {writer.say(page.title)}"]
+    parts = [f"# {writer.escaped(page.title)}"]
     if other:
-        parts.append(f"[{writer.say(words('other_language'))}]({other})")
+        parts.append(f"[{writer.escaped(words('other_language'))}]({other})")
     parts += [_section(section, writer) for section in page.sections]
     return "\n\n".join(parts) + "\n"
 
 
 def _section(section: Section, writer: Writer) -> str:
     blocks = [_RENDERERS[type(block)](block, writer) for block in section.blocks]
-    return "\n\n".join([f"## {writer.say(section.heading)}", *blocks])
+    return "\n\n".join([f"## {writer.escaped(section.heading)}", *blocks])
 
 
 def _paragraph(block: Paragraph, writer: Writer) -> str:
-    return writer.say(block.text)
+    return writer.escaped(block.text)
 
 
 def _heading(block: Heading, writer: Writer) -> str:
-    return f"### {writer.say(block.text)}"
+    return f"### {writer.escaped(block.text)}"
 
 
 def _bullets(block: Bullets, writer: Writer) -> str:
-    return "\n".join(f"- {writer.say(item)}" for item in block.items)
+    return "\n".join(f"- {writer.escaped(item)}" for item in block.items)
 
 
 def _table(block: Table, writer: Writer) -> str:
-    head = [writer.say(column.heading) for column in block.columns]
+    head = [writer.escaped(column.heading) for column in block.columns]
     rule = ["---:" if column.numeric else "---" for column in block.columns]
-    rows = [[writer.say(cell) for cell in row] for row in block.rows]
+    rows = [[writer.escaped(cell) for cell in row] for row in block.rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
 
 
 def _charts(block: Charts, writer: Writer) -> str:
     parts = []
     for item in block.items:
-        parts.append(f"### {writer.say(item.title)}")
+        parts.append(f"### {writer.escaped(item.title)}")
         if isinstance(item, LineChart):
             parts.append(_line_chart(item, writer))
         else:
@@ -96,13 +97,13 @@ def _charts(block: Charts, writer: Writer) -> str:
 
 def _line_chart(item: LineChart, writer: Writer) -> str:
     """The picture where there is one, and the evaluations as a table."""
-    title = say(item.title, writer.language)
+    title = translate(item.title, writer.language)
     found = writer.images.get(title)
-    parts = [f"![{writer.say(item.title)}]({found.replace(' ', '%20')})"] if found else []
+    parts = [f"![{writer.escaped(item.title)}]({found.replace(' ', '%20')})"] if found else []
     for curve in item.curves:
         if curve.line is Line.HELD_OUT:
             rows = [(number(step), loss(value)) for step, value in curve.points]
-            head = (writer.say(words("axis_steps")), writer.say(curve.label))
+            head = (writer.escaped(words("axis_steps")), writer.escaped(curve.label))
             lines = [head, ("---:", "---:"), *rows]
             parts.append("\n".join(f"| {' | '.join(row)} |" for row in lines))
     return "\n\n".join(parts)
@@ -112,14 +113,16 @@ def _bar_chart(item: BarChart, writer: Writer) -> str:
     """A bullet for every bar, its parts in a row; what was free last."""
     lines = []
     for bar in item.bars:
-        total = size(sum(part.bytes for part in bar.parts))
+        total = format_bytes(sum(part.bytes for part in bar.parts))
         bound = ""
         if bar.upper is not None:
-            bound = f" ({writer.say(words('bar_bound', size=size(bar.upper)))})"
-        parts = ", ".join(f"{writer.say(part.label)} {size(part.bytes)}" for part in bar.parts)
-        lines.append(f"- **{writer.say(bar.label)} {total}**{bound}: {parts}")
+            bound = f" ({writer.escaped(words('bar_bound', size=format_bytes(bar.upper)))})"
+        parts = ", ".join(
+            f"{writer.escaped(part.label)} {format_bytes(part.bytes)}" for part in bar.parts
+        )
+        lines.append(f"- **{writer.escaped(bar.label)} {total}**{bound}: {parts}")
     if item.limit:
-        lines.append(f"- {writer.say(words('bar_free', size=size(item.limit)))}")
+        lines.append(f"- {writer.escaped(words('bar_free', size=format_bytes(item.limit)))}")
     return "\n".join(lines)
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from tsplanner.report.text import number
 
 LOG_FROM = 4.0
-"""A highest value so many times the lowest is drawn on a log scale: the low end is what matters."""
+"""A highest value of this many times the lowest gets a logarithmic scale: the low end matters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """A map from values to places on a page, straight or by logarithms."""
+    """A map from values to places on a page, linear or logarithmic."""
 
     low: float
     high: float
@@ -33,7 +33,7 @@ class Scale:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """At most ``count`` + 2 round values (1, 2 or 5 times a power of ten apart) that hold both."""
+    """At most ``count`` + 2 round values, 1, 2 or 5 times a power of ten apart, around both."""
     if not high > low:
         high = low + (abs(low) or 1.0)
     rough = (high - low) / count
@@ -44,7 +44,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten that hold both; both are above 0."""
+    """1, 2 and 5 times powers of ten around both values, which are above 0."""
     powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
     steps = [round(factor * 10.0**power, 12) for power in powers for factor in (1, 2, 5)]
     first = max(index for index, step in enumerate(steps) if step <= low * (1 + 1e-9))
@@ -58,7 +58,7 @@ def tick_text(value: float) -> str:
 
 
 def thinned(points: tuple[tuple[float, float], ...], most: int) -> tuple[tuple[float, float], ...]:
-    """The mean of neighbours where there are more than ``most`` points."""
+    """At most ``most`` points: means of neighbors where there are more."""
     if len(points) <= most:
         return points
     size = math.ceil(len(points) / most)

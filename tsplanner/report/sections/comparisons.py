@@ -1,4 +1,4 @@
-"""Sections that compare runs along an axis, and say of the others why not."""
+"""Sections that compare runs along an axis, and say why other runs are not compared."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from tsplanner.report.records.comparable import (
     pairs,
     remarks_of,
 )
-from tsplanner.report.records.run_record import RunFacts
+from tsplanner.report.records.run_record import RunSummary
 from tsplanner.report.sections.overview import label
 from tsplanner.report.text import loss, number, rate
 
 SHOWN = 8
-"""Pairs that are refused: those nearest to a comparison are told, the rest are counted."""
+"""Refused pairs that the page names, those nearest to a comparison first; it counts the rest."""
 
 HEADINGS = {
     Axis.HARDWARE: "section_hardware",
@@ -59,8 +59,8 @@ LOSS_COLUMNS = (
 )
 
 
-def comparison(axis: Axis, runs: Sequence[RunFacts]) -> Section:
-    """What may be compared along an axis, as tables; what may not, as sentences."""
+def comparison(axis: Axis, runs: Sequence[RunSummary]) -> Section:
+    """Tables of runs that may be compared along an axis, and sentences about the other runs."""
     found = pairs(axis, runs)
     blocks: list[Block] = []
     if not found:
@@ -79,20 +79,20 @@ def _columns(headings: tuple[tuple[str, bool], ...]) -> tuple[Column, ...]:
     return tuple(Column(heading=words(key), numeric=numeric) for key, numeric in headings)
 
 
-def _named(axis: Axis, runs: Sequence[RunFacts], run: RunFacts) -> Text:
-    """A run with what sets it apart."""
-    rank = "" if run.rank is None else f" r={run.rank}"
+def _named(axis: Axis, runs: Sequence[RunSummary], run: RunSummary) -> Text:
+    """A run with the value that the axis is about."""
+    rank = "" if run.settings.rank is None else f" r={run.settings.rank}"
     sets_apart = {
-        Axis.HARDWARE: run.hardware,
-        Axis.MODEL: run.model,
-        Axis.QUANTIZATION: run.base,
-        Axis.SETTINGS: f"{run.method}{rank}, lr {number(run.learning_rate)}",
+        Axis.HARDWARE: run.hardware.label,
+        Axis.MODEL: run.model.name,
+        Axis.QUANTIZATION: run.model.stored_as,
+        Axis.SETTINGS: f"{run.settings.method}{rank}, lr {number(run.settings.learning_rate)}",
     }
     return words("run_and_value", run=label(runs, run), value=sets_apart[axis])
 
 
-def _speeds(axis: Axis, runs: Sequence[RunFacts], group: list[RunFacts]) -> Table:
-    """Samples a second and device, slowest first, and how many times the slowest."""
+def _speeds(axis: Axis, runs: Sequence[RunSummary], group: list[RunSummary]) -> Table:
+    """Samples per second and device, the slowest first, and the ratio to the slowest."""
     order = sorted(group, key=lambda run: run.samples_per_second_and_gpu or 0.0)
     slowest = order[0]
     base = slowest.samples_per_second_and_gpu or 0.0
@@ -105,21 +105,21 @@ def _speeds(axis: Axis, runs: Sequence[RunFacts], group: list[RunFacts]) -> Tabl
     return Table(columns=_columns(SPEED_COLUMNS), rows=tuple(rows))
 
 
-def _losses(axis: Axis, runs: Sequence[RunFacts], group: list[RunFacts]) -> Table:
+def _losses(axis: Axis, runs: Sequence[RunSummary], group: list[RunSummary]) -> Table:
     """Losses of a group, the best first, and the held-out difference from the best."""
 
-    def rank(run: RunFacts) -> tuple[float, ...]:
+    def rank(run: RunSummary) -> tuple[float, ...]:
         return tuple(
-            math.inf if value is None else value for value in (run.eval_loss, run.mean_loss)
+            math.inf if value is None else value for value in (run.losses.held_out, run.losses.mean)
         )
 
     order = sorted(group, key=rank)
     rows = tuple(
         (
             _named(axis, runs, run),
-            loss(run.mean_loss),
-            loss(run.last_loss),
-            loss(run.eval_loss),
+            loss(run.losses.mean),
+            loss(run.losses.last),
+            loss(run.losses.held_out),
             _behind(order[0], run),
             remarks(remarks_of(axis, Subject.LOSS, order[0], run)),
         )
@@ -128,7 +128,7 @@ def _losses(axis: Axis, runs: Sequence[RunFacts], group: list[RunFacts]) -> Tabl
     return Table(columns=_columns(LOSS_COLUMNS), rows=rows)
 
 
-def _behind(best: RunFacts, run: RunFacts) -> str:
+def _behind(best: RunSummary, run: RunSummary) -> str:
     compared = None if run is best else loss_difference(best, run)
     if compared is None:
         return "-"
@@ -137,7 +137,7 @@ def _behind(best: RunFacts, run: RunFacts) -> str:
 
 
 def remarks(found: tuple[Difference, ...]) -> Text:
-    """What else differs; a dash for nothing."""
+    """The other differences; a dash for none."""
     return words("list", items=tuple(_difference(one) for one in found)) if found else "-"
 
 
@@ -147,8 +147,8 @@ def _difference(found: Difference) -> Text:
     return words("difference", fact=words(found.fact), one=found.one, other=found.other)
 
 
-def _refusals(runs: Sequence[RunFacts], found: list[Pair]) -> list[Block]:
-    """One sentence a pair of runs, those with the fewest reasons first."""
+def _refusals(runs: Sequence[RunSummary], found: list[Pair]) -> list[Block]:
+    """One sentence per pair of runs, the pair with the fewest reasons first."""
     refused: dict[tuple[str, str], list[Pair]] = defaultdict(list)
     for pair in found:
         if pair.blocking:
@@ -169,7 +169,7 @@ def _refusals(runs: Sequence[RunFacts], found: list[Pair]) -> list[Block]:
 SUBJECTS = {Subject.SPEED: "refused_speed", Subject.LOSS: "refused_loss"}
 
 
-def _refusal(runs: Sequence[RunFacts], refused: list[Pair]) -> Text:
+def _refusal(runs: Sequence[RunSummary], refused: list[Pair]) -> Text:
     first = refused[0]
     reasons = tuple(
         words(
@@ -186,8 +186,8 @@ def _refusal(runs: Sequence[RunFacts], refused: list[Pair]) -> Text:
     )
 
 
-def documents(runs: Sequence[RunFacts]) -> list[dict[str, Any]]:
-    """Every pair along every axis as plain values: what differs by the keys of the facts."""
+def documents(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
+    """Every pair along every axis as plain values, with the keys of the facts that differ."""
     return [
         {
             "axis": str(axis),

@@ -1,11 +1,11 @@
-"""Sections about runs: what this is, results, curves, memory, why these plans, advice."""
+"""The first sections: the results of all runs, and what the page is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from memory_models.units import GIB
+from memory_models.units import GIB, format_gib
 from tsplanner.report.page import (
     Block,
     Bullets,
@@ -18,8 +18,8 @@ from tsplanner.report.page import (
     Tone,
     words,
 )
-from tsplanner.report.records.run_record import LeftOut, RunFacts
-from tsplanner.report.text import duration, gib, loss, number, parameters, rate
+from tsplanner.report.records.run_record import LeftOut, RunSummary
+from tsplanner.report.text import duration, loss, number, parameters, rate
 from tsplanner.training.job import Status
 
 RESULTS: tuple[tuple[str, bool], ...] = (
@@ -42,18 +42,18 @@ RESULTS: tuple[tuple[str, bool], ...] = (
     ("column_measured", True),
     ("column_time", True),
 )
-"""Heading of each column and whether it holds figures."""
+"""Heading of each column, and whether the column holds figures."""
 
 
-def label(runs: Sequence[RunFacts], run: RunFacts) -> str:
+def label(runs: Sequence[RunSummary], run: RunSummary) -> str:
     """A run by its number in the results table and its name."""
     return run.name if len(runs) == 1 else f"#{runs.index(run) + 1} {run.name}"
 
 
 def about(
-    runs: Sequence[RunFacts], left_out: Sequence[LeftOut], saves: Path, *, when: str, version: str
+    runs: Sequence[RunSummary], left_out: Sequence[LeftOut], saves: Path, *, when: str, version: str
 ) -> Section:
-    """When and by what the page was made, the machines, the versions, and what is not in it."""
+    """When and how the page was made, the machines, the versions, and the runs left out."""
     own = [run for run in runs if run.plan is not None]
     rows: list[tuple[Text, ...]] = [
         (words("about_when"), when),
@@ -65,7 +65,7 @@ def about(
         ),
     ]
     rows += [(words("about_machine"), found) for found in _machines(own)]
-    rows += [(words("about_stack"), found) for found in _stacks(own)]
+    rows += [(words("about_packages"), found) for found in _package_versions(own)]
     columns = (Column(heading=words("column_what")), Column(heading=words("column_value")))
     blocks: list[Block] = [Table(columns=columns, rows=tuple(rows))]
     if left_out:
@@ -74,13 +74,13 @@ def about(
     return Section(name="about", heading=words("section_about"), blocks=tuple(blocks))
 
 
-def _machines(runs: Iterable[RunFacts]) -> list[str]:
+def _machines(runs: Iterable[RunSummary]) -> list[str]:
     found: dict[str, None] = {}
     for run in runs:
         if run.plan is None:
             continue
         host = run.plan.machine.host
-        words_ = [run.hardware, f"{host.total_bytes / GIB:.0f} GiB RAM"]
+        words_ = [run.hardware.label, f"{host.total_bytes / GIB:.0f} GiB RAM"]
         devices = run.plan.machine.devices
         if devices:
             words_.insert(1, f"{devices[0].total_bytes / GIB:.0f} GiB")
@@ -88,7 +88,7 @@ def _machines(runs: Iterable[RunFacts]) -> list[str]:
     return list(found)
 
 
-def _stacks(runs: Iterable[RunFacts]) -> list[str]:
+def _package_versions(runs: Iterable[RunSummary]) -> list[str]:
     lines = (", ".join(f"{name} {value}" for name, value in run.versions.items()) for run in runs)
     return list(dict.fromkeys(line for line in lines if line))
 
@@ -98,20 +98,20 @@ def left_out_words(found: LeftOut) -> Text:
     return words(found.key, run=found.run, detail=Original(text=found.detail))
 
 
-def results(runs: Sequence[RunFacts]) -> Section:
-    """A run a row; what the losses of a row are, below."""
+def results(runs: Sequence[RunSummary]) -> Section:
+    """One row per run, and a sentence about the losses in a row."""
     columns = tuple(Column(heading=words(key), numeric=numeric) for key, numeric in RESULTS)
     rows = tuple(_result(runs, run) for run in runs)
     table = Table(columns=columns, rows=rows) if len(runs) > 1 else _upright(columns, rows)
     blocks: list[Block] = [table, Paragraph(text=words("results_losses"), tone=Tone.SMALL)]
-    ended = [run for run in runs if run.status != Status.OK]
+    ended = [run for run in runs if run.outcome.status != Status.OK]
     if ended:
         items = tuple(
             words(
                 "run_ended",
                 run=label(runs, run),
-                status=run.status,
-                message=Original(text=run.message),
+                status=run.outcome.status,
+                message=Original(text=run.outcome.message),
             )
             for run in ended
         )
@@ -120,7 +120,7 @@ def results(runs: Sequence[RunFacts]) -> Section:
 
 
 def _upright(columns: tuple[Column, ...], rows: tuple[tuple[Text, ...], ...]) -> Table:
-    """One run: its row turned on its side."""
+    """The row of a single run, turned into a column."""
     return Table(
         columns=(Column(heading=words("column_what")), Column(heading=words("column_value"))),
         rows=tuple(
@@ -131,30 +131,26 @@ def _upright(columns: tuple[Column, ...], rows: tuple[tuple[Text, ...], ...]) ->
     )
 
 
-def _result(runs: Sequence[RunFacts], run: RunFacts) -> tuple[Text, ...]:
-    total = run.parameters
+def _result(runs: Sequence[RunSummary], run: RunSummary) -> tuple[Text, ...]:
+    total = run.model.parameters
     predicted = run.plan.memory.process_bytes.expected if run.plan else None
     return (
         label(runs, run),
-        run.model if total is None else f"{run.model} ({parameters(total)})",
-        run.method,
-        run.base,
-        words("on_cpu", device=run.device) if _on_cpu(run) else run.hardware,
-        number(run.effective_batch),
-        number(run.rank),
-        number(run.learning_rate),
-        number(run.epochs),
-        f"{run.steps:,}",
-        rate(run.samples_per_second),
-        loss(run.mean_loss),
-        loss(run.last_loss),
-        loss(run.eval_loss),
-        number(run.best_epoch),
-        gib(predicted, unit=False),
-        gib(run.process_bytes, unit=False),
-        "-" if run.seconds is None else duration(run.seconds),
+        run.model.name if total is None else f"{run.model.name} ({parameters(total)})",
+        run.settings.method,
+        run.model.stored_as,
+        words("on_cpu", device=run.hardware.device) if run.hardware.on_cpu else run.hardware.label,
+        number(run.settings.effective_batch),
+        number(run.settings.rank),
+        number(run.settings.learning_rate),
+        number(run.outcome.epochs),
+        f"{run.outcome.steps:,}",
+        rate(run.outcome.samples_per_second),
+        loss(run.losses.mean),
+        loss(run.losses.last),
+        loss(run.losses.held_out),
+        number(run.losses.best_epoch),
+        format_gib(predicted),
+        format_gib(run.memory.process_bytes),
+        "-" if run.outcome.seconds is None else duration(run.outcome.seconds),
     )
-
-
-def _on_cpu(run: RunFacts) -> bool:
-    return run.plan is not None and run.plan.hardware.accelerator == "cpu"

@@ -1,10 +1,11 @@
-"""Sections with a part for every run: curves, memory, why these plans, advice, records."""
+"""Sections with a part per run: curves, memory, why these plans, advice, records."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from memory_models.units import format_gib
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.rules import describe
@@ -26,10 +27,10 @@ from tsplanner.report.page import (
     words,
 )
 from tsplanner.report.records.overfitting import CurveState, CurveVerdict
-from tsplanner.report.records.run_record import RunFacts
-from tsplanner.report.render.bars import memory_chart
+from tsplanner.report.records.run_record import RunSummary
+from tsplanner.report.render.memory_bars import memory_chart
 from tsplanner.report.sections.overview import label
-from tsplanner.report.text import gib, loss, number, percent
+from tsplanner.report.text import loss, number, percent
 
 VERDICTS = {
     Verdict.FITS: ("verdict_fits", Tone.GOOD),
@@ -46,8 +47,8 @@ CURVE_WORDS = {
 }
 
 
-def curves(runs: Sequence[RunFacts]) -> Section | None:
-    """One chart a run; runs are not drawn over each other, as that would compare them."""
+def curves(runs: Sequence[RunSummary]) -> Section | None:
+    """One chart per run; two runs in one chart would invite a comparison."""
     charts = [chart for run in runs if (chart := curve_chart(runs, run)) is not None]
     if not charts:
         return None
@@ -58,17 +59,18 @@ def curves(runs: Sequence[RunFacts]) -> Section | None:
     return Section(name="curves", heading=words("section_curves"), blocks=blocks)
 
 
-def curve_chart(runs: Sequence[RunFacts], run: RunFacts) -> LineChart | None:
+def curve_chart(runs: Sequence[RunSummary], run: RunSummary) -> LineChart | None:
     """The losses of one run over its steps; None if none were written."""
-    if not any(step > 0 for step, _ in (*run.training, *run.evaluations)):
+    losses, evaluations = run.curves.training, run.curves.evaluations
+    if not any(step > 0 for step, _ in (*losses, *evaluations)):
         return None
-    held_out = Curve(line=Line.HELD_OUT, label=words("line_held_out"), points=run.evaluations)
-    training = Curve(line=Line.TRAINING, label=words("line_training"), points=run.training)
-    trained = [point for point in run.evaluations if point[0] > 0]
+    held_out = Curve(line=Line.HELD_OUT, label=words("line_held_out"), points=evaluations)
+    training = Curve(line=Line.TRAINING, label=words("line_training"), points=losses)
+    trained = [point for point in evaluations if point[0] > 0]
     return LineChart(
         title=label(runs, run),
         curves=tuple(curve for curve in (training, held_out) if curve.points),
-        epochs=epoch_ends(run.steps, run.epochs),
+        epochs=epoch_ends(run.outcome.steps, run.outcome.epochs),
         best=min(trained, key=lambda point: point[1], default=None),
     )
 
@@ -81,8 +83,8 @@ def epoch_ends(steps: int, epochs: float) -> tuple[tuple[float, str], ...]:
     return tuple((steps * number / epochs, str(number)) for number in range(1, whole + 1))
 
 
-def memory(runs: Sequence[RunFacts]) -> Section | None:
-    """Predicted parts over measured ones, a chart a run."""
+def memory(runs: Sequence[RunSummary]) -> Section | None:
+    """Predicted parts above measured ones, in one chart per run."""
     charts = [memory_chart(label(runs, run), run, run.plan) for run in runs if run.plan is not None]
     if not charts:
         return None
@@ -93,8 +95,8 @@ def memory(runs: Sequence[RunFacts]) -> Section | None:
     return Section(name="memory", heading=words("section_memory"), blocks=blocks)
 
 
-def plans(runs: Sequence[RunFacts]) -> Section | None:
-    """What each plan was, what it promised, and what it rests on."""
+def plans(runs: Sequence[RunSummary]) -> Section | None:
+    """The settings, predictions and assumptions of each plan."""
     blocks: list[Block] = []
     for run in runs:
         if run.plan is not None:
@@ -105,22 +107,22 @@ def plans(runs: Sequence[RunFacts]) -> Section | None:
     return Section(name="plans", heading=words("section_plans"), blocks=tuple(blocks))
 
 
-def _plan(runs: Sequence[RunFacts], run: RunFacts, plan: Plan) -> list[Block]:
+def _plan(runs: Sequence[RunSummary], run: RunSummary, plan: Plan) -> list[Block]:
     key, tone = VERDICTS[plan.verdict]
     process, time = plan.memory.process_bytes, plan.time
     verdict = words(
         key,
         settings=settings(plan.hardware),
-        expected=gib(process.expected),
-        upper=gib(process.upper),
-        free=gib(plan.free_bytes),
+        expected=format_gib(process.expected, unit=True),
+        upper=format_gib(process.upper, unit=True),
+        free=format_gib(plan.free_bytes, unit=True),
     )
     step = words(
-        "plan_step_alone" if run.step_seconds is None else "plan_step",
+        "plan_step_alone" if run.outcome.step_seconds is None else "plan_step",
         predicted=number(time.step_seconds),
         error=percent(time.relative_error),
         basis=Original(text=time.basis),
-        measured=number(run.step_seconds),
+        measured=number(run.outcome.step_seconds),
     )
     found: list[Block] = [
         Heading(text=label(runs, run)),
@@ -142,8 +144,8 @@ def _plan(runs: Sequence[RunFacts], run: RunFacts, plan: Plan) -> list[Block]:
     return found
 
 
-def learning(run: RunFacts) -> Section | None:
-    """The learning settings of one run, by the names that plan.json has."""
+def learning(run: RunSummary) -> Section | None:
+    """The learning settings of one run, by their names in plan.json."""
     if run.plan is None:
         return None
     columns = (Column(heading=words("column_what")), Column(heading=words("column_value")))
@@ -156,7 +158,7 @@ def learning(run: RunFacts) -> Section | None:
 
 
 def settings(hardware: HardwareSettings) -> Text:
-    """Hardware settings in a line."""
+    """Hardware settings in one line."""
     checkpoints = "checkpoints_off"
     if hardware.batch.gradient_checkpointing:
         some = hardware.batch.checkpointed_layers is not None
@@ -173,13 +175,13 @@ def settings(hardware: HardwareSettings) -> Text:
     )
 
 
-def advice(runs: Sequence[RunFacts]) -> Section | None:
+def advice(runs: Sequence[RunSummary]) -> Section | None:
     """Where each run should have stopped, and what a search before it decided."""
     blocks: list[Block] = []
     for run in runs:
         if run.plan is None:
             continue
-        said = [curve_sentence(run.curve)] if run.curve else []
+        said = [curve_sentence(run.curves.verdict)] if run.curves.verdict else []
         blocks += [Heading(text=label(runs, run)), *said]
         if run.remarks:
             blocks.append(Bullets(items=tuple(Original(text=remark) for remark in run.remarks)))
@@ -188,7 +190,7 @@ def advice(runs: Sequence[RunFacts]) -> Section | None:
     return Section(name="advice", heading=words("section_advice"), blocks=tuple(blocks))
 
 
-def records(runs: Sequence[RunFacts]) -> Section | None:
+def records(runs: Sequence[RunSummary]) -> Section | None:
     """Where the records of runs elsewhere contradict arithmetic or themselves."""
     blocks: list[Block] = []
     for run in runs:

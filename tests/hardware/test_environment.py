@@ -11,7 +11,7 @@ import pytest
 
 from memory_models.device import Device, DeviceProcess, Host
 from tsplanner.hardware.describe import parse_gpus
-from tsplanner.hardware.environment import Check, StackFacts, State, library_reports
+from tsplanner.hardware.environment import Check, EnvironmentFacts, State, library_reports
 from tsplanner.hardware.environment_checks import run_checks
 from tsplanner.hardware.nvml import NvmlReading
 
@@ -35,7 +35,7 @@ CPU_TORCH = {**CUDA_TORCH, "version": "2.13.0+cpu", "cuda": None, "architectures
 HOST = Host(total_bytes=64 * GIB, available_bytes=60 * GIB, cpu_count=16, disk_free_bytes=500 * GIB)
 
 
-def facts(*, devices: tuple[Device, ...] = (), **more: Any) -> StackFacts:
+def facts(*, devices: tuple[Device, ...] = (), **more: Any) -> EnvironmentFacts:
     """A machine on which everything required is in order."""
     reading = NvmlReading(
         devices=devices,
@@ -43,7 +43,7 @@ def facts(*, devices: tuple[Device, ...] = (), **more: Any) -> StackFacts:
         cuda_version="13.0" if devices else None,
         reason=None if devices else "no NVIDIA driver answers",
     )
-    base = StackFacts(
+    base = EnvironmentFacts(
         python=(3, 11, 7),
         reading=reading,
         host=HOST,
@@ -54,7 +54,7 @@ def facts(*, devices: tuple[Device, ...] = (), **more: Any) -> StackFacts:
     return replace(base, **more)
 
 
-def check(name: str, given: StackFacts) -> Check:
+def check(name: str, given: EnvironmentFacts) -> Check:
     """The check of that name."""
     return next(each for each in run_checks(given) if each.name == name)
 
@@ -69,9 +69,9 @@ def test_a_cpu_machine_with_the_libraries_is_ready() -> None:
 
 def test_everything_that_is_not_ok_says_what_to_do() -> None:
     """A finding without a remedy helps nobody."""
-    bare = StackFacts(python=(3, 9, 1), reading=NvmlReading(reason="none"), host=HOST)
+    bare = EnvironmentFacts(python=(3, 9, 1), reading=NvmlReading(reason="none"), host=HOST)
     for each in run_checks(bare):
-        assert each.state is State.OK or each.mend
+        assert each.state is State.OK or each.fix
 
 
 @pytest.mark.parametrize("name", ["torch", *list(VERSIONS)[1:]])
@@ -81,14 +81,14 @@ def test_a_missing_required_library_fails(name: str) -> None:
     libraries = {} if name == "torch" else {"torch": CPU_TORCH}
     found = check(name, facts(versions=versions, libraries=libraries))
     assert found.fails
-    assert found.mend == 'pip install "tsplanner[train]"'
+    assert found.fix == 'pip install "tsplanner[train]"'
 
 
 def test_an_old_library_fails() -> None:
     """Versions below the tested ones are named with the one that is needed."""
     found = check("transformers", facts(versions={**VERSIONS, "transformers": "4.57.3"}))
     assert found.fails
-    assert "5.0 or later" in str(found.mend)
+    assert "5.0 or later" in str(found.fix)
 
 
 def test_an_old_python_fails() -> None:
@@ -100,7 +100,7 @@ def test_a_cpu_build_of_torch_on_a_gpu_machine_fails() -> None:
     """The most common slip: the GPUs would idle while the CPU trains."""
     found = check("torch", facts(devices=parse_gpus("H200"), libraries={"torch": CPU_TORCH}))
     assert found.fails
-    assert "install a CUDA build" in str(found.mend)
+    assert "install a CUDA build" in str(found.fix)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_driver_too_old_for_torch_fails() -> None:
     torch = {**CUDA_TORCH, "cuda_available": False}
     found = check("torch", facts(devices=parse_gpus("H200"), libraries={"torch": torch}))
     assert found.fails
-    assert "driver is older than CUDA 13.0" in str(found.mend)
+    assert "driver is older than CUDA 13.0" in str(found.fix)
 
 
 def test_turing_has_no_bf16_whatever_torch_says() -> None:
@@ -135,7 +135,7 @@ def test_turing_has_no_bf16_whatever_torch_says() -> None:
     assert found.state is State.WARN
     assert "sm_75" in found.found
     assert "emulation" in found.found
-    assert "fp16" in str(found.mend)
+    assert "fp16" in str(found.fix)
     assert check("bf16", facts(devices=parse_gpus("RTX 3090"))).state is State.OK
 
 
@@ -186,7 +186,7 @@ def test_a_gpu_in_use_is_told_with_its_user() -> None:
     user = DeviceProcess(pid=77, name="python", used_bytes=None)
     found = check("gpus", facts(devices=(replace(device, processes=(user,)),)))
     assert found.state is State.WARN
-    assert "python (77)" in str(found.mend)
+    assert "python (77)" in str(found.fix)
 
 
 def test_small_limits_are_warnings() -> None:

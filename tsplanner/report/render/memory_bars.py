@@ -1,10 +1,10 @@
-"""A run's memory as two bars: what was predicted, part by part, and what was measured."""
+"""The memory of a run as two bars: the predicted parts and the measured ones."""
 
 from __future__ import annotations
 
 from tsplanner.planner.plan import Plan
 from tsplanner.report.page import Bar, BarChart, Part, Text, words
-from tsplanner.report.records.run_record import RunFacts
+from tsplanner.report.records.run_record import RunSummary
 
 PARTS: dict[str, tuple[str, int]] = {
     "base weights": ("part_base_weights", 0),
@@ -22,17 +22,17 @@ PARTS: dict[str, tuple[str, int]] = {
     "context and libraries": ("part_context", 7),
     "libraries": ("part_libraries", 7),
 }
-"""The estimate's parts: their words and their color, the same on every page."""
+"""Message and color of each part of an estimate, the same on every page."""
 
 ALLOCATED, CACHED, OUTSIDE, OTHER = 14, 12, 7, 13
-"""Colors: all tensors, what the allocator holds besides, what is outside of it; small parts."""
+"""Colors of the tensors, of other reserved memory, of memory outside PyTorch, of small parts."""
 
 SMALLEST_SHARE = 0.01
-"""Parts under this share of the peak are drawn as one."""
+"""Parts under this share of the peak are drawn as one part."""
 
 
-def memory_chart(title: Text, run: RunFacts, plan: Plan) -> BarChart:
-    """The bars of one run, with what was free."""
+def memory_chart(title: Text, run: RunSummary, plan: Plan) -> BarChart:
+    """The bars of one run, and the memory that was free."""
     process = plan.memory.process_bytes
     predicted = Bar(label=words("bar_predicted"), parts=predicted_parts(plan), upper=process.upper)
     measured = measured_parts(run)
@@ -43,7 +43,7 @@ def memory_chart(title: Text, run: RunFacts, plan: Plan) -> BarChart:
 
 
 def predicted_parts(plan: Plan) -> tuple[Part, ...]:
-    """The parts of the expected peak; small ones as one. A negative rest is left out."""
+    """The parts of the expected peak, with small parts as one and without negative ones."""
     whole = plan.memory.process_bytes.expected
     found, small = [], 0
     for component in plan.memory.components:
@@ -58,9 +58,14 @@ def predicted_parts(plan: Plan) -> tuple[Part, ...]:
     return tuple(found)
 
 
-def measured_parts(run: RunFacts) -> tuple[Part, ...]:
-    """Allocated, reserved besides, and the process's rest; a CPU's process is one part."""
-    allocated, reserved, process = run.allocated_bytes, run.reserved_bytes, run.process_bytes
+def measured_parts(run: RunSummary) -> tuple[Part, ...]:
+    """Allocated, other reserved and other memory of the process; on a CPU all is one part."""
+    memory = run.memory
+    allocated, reserved, process = (
+        memory.allocated_bytes,
+        memory.reserved_bytes,
+        memory.process_bytes,
+    )
     found: list[tuple[str, int, int]] = []
     if allocated is not None:
         found.append(("part_allocated", ALLOCATED, allocated))

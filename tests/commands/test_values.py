@@ -1,0 +1,47 @@
+"""Values of flags as people write them."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from tsplanner.commands.values import duration_seconds, fraction, positive, positive_float
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        *[("90", 90), ("90s", 90), ("5m", 300), ("1.5 h", 5400), ("2M", 120)],
+        *[("3h", 10_800), ("90m", 5400), ("1h30m", 5400), ("5400s", 5400), ("1.5H", 5400)],
+        *[("45s", 45), ("2d", 172_800), ("1d 2h 3m 4s", 93_784)],
+    ],
+)
+def test_a_duration_is_read_in_every_unit(text: str, seconds: float) -> None:
+    """Days, hours, minutes and seconds, together or alone; a bare number is seconds."""
+    assert duration_seconds(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "five", "5w", "0m", "-3s", "1e3", "nan", "soon", "3x", "0h", "-1h"]
+)
+def test_text_that_is_not_a_duration_is_refused(text: str) -> None:
+    """The message says what could be written instead; zero is not a duration either."""
+    with pytest.raises(argparse.ArgumentTypeError, match="write 90s, 5m or 1h"):
+        duration_seconds(text)
+
+
+@pytest.mark.parametrize("text", ["30m1h", "1h30", "5m5m", "1234567s"])
+def test_units_stand_in_order_and_once(text: str) -> None:
+    """Each amount has a unit of its own, the longest unit comes first, six digits are enough."""
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a duration"):
+        duration_seconds(text)
+
+
+def test_wrong_values_are_named_in_plain_english() -> None:
+    """The sentence names what was written and what kind of value it is not."""
+    with pytest.raises(argparse.ArgumentTypeError, match=r"'1\.5' is not an integer"):
+        positive("1.5")
+    for kind in (positive_float, fraction):
+        with pytest.raises(argparse.ArgumentTypeError, match="'half' is not a number"):
+            kind("half")

@@ -1,0 +1,233 @@
+"""Run folders as summaries: a plan, a record, and the lines written while the run went on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+
+from tsplanner import runs
+from tsplanner.errors import TsplannerError
+from tsplanner.planner.files import read_plan
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.settings import HardwareSettings
+from tsplanner.report.records.overfitting import overfitting, record_points
+from tsplanner.report.records.run_record import (
+    Curves,
+    DatasetSummary,
+    Found,
+    HardwareSummary,
+    LeftOut,
+    Losses,
+    ModelSummary,
+    Outcome,
+    PeakMemory,
+    Points,
+    RunSummary,
+    SettingsSummary,
+)
+from tsplanner.training.job import JobKind, Record
+from tsplanner.tune.search.paired_eval import read_rows
+
+LONGEST_DETAIL = 200
+"""Characters of an error message that the report shows."""
+
+
+def read_runs(saves: Path) -> Found:
+    """Every full run under ``saves`` in order of the names; what cannot be read is left out.
+
+    Raises TsplannerError if ``saves`` does not exist.
+    """
+    if not saves.is_dir():
+        raise TsplannerError(
+            f"{saves} is not a directory: train a plan first, or name it with --saves."
+        )
+    folders = {path.parent for name in ("job", "record") for path in saves.rglob(f"{name}.json")}
+    found: list[RunSummary] = []
+    left_out: list[LeftOut] = []
+    for folder in sorted(folders):
+        if "trials" in folder.relative_to(saves).parts:
+            continue
+        run = read_run(folder, saves)
+        if isinstance(run, RunSummary):
+            found.append(run)
+        elif run is not None:
+            left_out.append(run)
+    return Found(runs=tuple(found), left_out=tuple(left_out))
+
+
+def run_name(folder: Path, saves: Path) -> str:
+    """A run's place under the saves folder; its whole path where it lies elsewhere."""
+    inside, saves = folder.resolve(), saves.resolve()
+    return str(inside.relative_to(saves) if inside.is_relative_to(saves) else folder)
+
+
+def read_run(
+    folder: Path, saves: Path, remarks: tuple[str, ...] = ()
+) -> RunSummary | LeftOut | None:
+    """One run folder; None if the folder holds something else than a full run."""
+    name = run_name(folder, saves)
+    try:
+        record = msgspec.json.decode((folder / "record.json").read_bytes(), type=Record)
+    except FileNotFoundError:
+        return LeftOut(run=name, key="left_out_unfinished")
+    except (OSError, msgspec.MsgspecError, ValueError) as error:
+        return LeftOut(run=name, key="left_out_record", detail=_first_line(error))
+    if record.kind is not JobKind.TRAIN:
+        return None
+    try:
+        plan = read_plan(folder / runs.PLAN_FILE)
+    except TsplannerError as error:
+        return LeftOut(run=name, key="left_out_plan", detail=_first_line(error))
+    return own_run(name, plan, record, folder, remarks or search_remarks(folder))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:LONGEST_DETAIL]
+
+
+def search_remarks(folder: Path) -> tuple[str, ...]:
+    """What a search before the run decided, and why; empty without a search."""
+    try:
+        content = json.loads((folder / "tune.json").read_text(encoding="utf-8"))
+        return (str(content["decision"]["sentence"]),)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def own_run(
+    name: str, plan: Plan, record: Record, folder: Path, remarks: tuple[str, ...] = ()
+) -> RunSummary:
+    """The summary of a plan, its record and the lines in the run's folder."""
+    return RunSummary(
+        name=name,
+        model=_model(plan),
+        hardware=_hardware(plan, record),
+        dataset=_dataset(plan),
+        settings=_settings(plan),
+        outcome=_outcome(record),
+        losses=_losses(record, folder),
+        memory=_memory(record),
+        curves=_curves(record, folder),
+        plan=plan,
+        remarks=remarks,
+        versions=dict(record.versions),
+    )
+
+
+def _model(plan: Plan) -> ModelSummary:
+    hardware = plan.hardware
+    return ModelSummary(
+        name=plan.model.name,
+        parameters=plan.model.parameters_total,
+        quantization=str(hardware.base.quantization) if hardware.base.quantization else None,
+        precision=str(hardware.base.model_dtype),
+    )
+
+
+def _hardware(plan: Plan, record: Record) -> HardwareSummary:
+    return HardwareSummary(
+        device=device_name(plan, record),
+        gpus=plan.hardware.sharding.world_size,
+        on_cpu=plan.hardware.accelerator == "cpu",
+        sharding=sharding_label(plan.hardware),
+    )
+
+
+def _dataset(plan: Plan) -> DatasetSummary:
+    return DatasetSummary(
+        name=plan.dataset.name,
+        rows_total=plan.dataset.lengths.rows_total,
+        rows_kept=plan.dataset.lengths.rows_kept,
+        mean_sequence=plan.dataset.lengths.mean,
+        validation_fraction=plan.learning.data.validation_fraction,
+    )
+
+
+def _settings(plan: Plan) -> SettingsSummary:
+    learning, hardware = plan.learning, plan.hardware
+    return SettingsSummary(
+        method=str(learning.method.finetuning_type),
+        rank=None
+        if learning.method.finetuning_type in ("full", "freeze")
+        else learning.method.lora_rank,
+        learning_rate=learning.optimization.learning_rate,
+        schedule=learning.optimization.lr_scheduler_type,
+        seed=learning.seed,
+        effective_batch=hardware.effective_batch_size,
+        micro_batch=hardware.batch.micro_batch_size,
+    )
+
+
+def _outcome(record: Record) -> Outcome:
+    timed = sorted(record.step_seconds)
+    return Outcome(
+        epochs=record.epochs,
+        steps=record.steps,
+        status=str(record.status),
+        message=record.message,
+        seconds=record.seconds,
+        samples_per_second=record.samples_per_second,
+        step_seconds=timed[len(timed) // 2] if timed else None,
+    )
+
+
+def _losses(record: Record, folder: Path) -> Losses:
+    best = min(record.evaluations, key=lambda item: item.loss, default=None)
+    return Losses(
+        mean=record.mean_loss,
+        last=record.last_loss,
+        held_out=best.loss if best else None,
+        best_epoch=best.epoch if best else None,
+        held_out_rows=read_rows(folder),
+    )
+
+
+def _memory(record: Record) -> PeakMemory:
+    return PeakMemory(
+        process_bytes=record.process_bytes,
+        reserved_bytes=record.peak_reserved_bytes,
+        allocated_bytes=record.peak_allocated_bytes,
+    )
+
+
+def _curves(record: Record, folder: Path) -> Curves:
+    lines = runs.read_json_lines(folder / "metrics.jsonl")
+    return Curves(
+        training=points(lines, "loss"),
+        evaluations=points(lines, "eval_loss"),
+        verdict=overfitting(record_points(record)),
+    )
+
+
+def device_name(plan: Plan, record: Record) -> str:
+    """The name of one GPU; the CPU with its cores."""
+    if plan.hardware.accelerator == "cpu":
+        return f"CPU, {plan.machine.host.cpu_count} cores"
+    return record.device_name or (plan.machine.devices[0].name if plan.machine.devices else "GPU")
+
+
+def sharding_label(hardware: HardwareSettings) -> str:
+    """The ZeRO stage and what is offloaded to the host; both cost speed, so they set runs apart."""
+    if not hardware.sharding.zero_stage:
+        return "none"
+    offload = (
+        ("param", hardware.sharding.offload_param),
+        ("optimizer", hardware.sharding.offload_optimizer),
+    )
+    names = [name for name, on in offload if on]
+    return f"ZeRO-{hardware.sharding.zero_stage}" + (
+        f" + {' + '.join(names)} offload" if names else ""
+    )
+
+
+def points(lines: list[dict[str, object]], key: str) -> Points:
+    """(step, value) of every line that has a finite number for the key."""
+    return tuple(
+        (float(step), float(value))
+        for line in lines
+        if isinstance(step := line.get("step"), int | float)
+        and isinstance(value := line.get(key), int | float)
+        and abs(value) < float("inf")
+    )
