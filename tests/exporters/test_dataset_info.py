@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.golden import CHATTS_ROWS, case
-from tsplanner.datasets.rows.first_rows import RowsSeen, rows_seen
+from tsplanner.datasets.rows.first_rows import RowsSeen
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.llamafactory.tables import dataset_info
 
@@ -42,19 +41,3 @@ def test_speakers_go_by_the_names_they_have() -> None:
     )
     with pytest.raises(TsplannerError, match="both human and user"):
         described(replace(rows, speakers=("gpt", "human", "user")))
-
-
-def test_first_rows_tell_format_columns_and_speakers(tmp_path: Path) -> None:
-    """Of a JSON array as of lines; a broken row is the reader's business."""
-    turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
-    lines = tmp_path / "rows.jsonl"
-    lines.write_text(
-        f"{json.dumps({'conversations': turns})}\n{{broken\n"
-        f"{json.dumps({'conversations': turns, 'system': 's'})}\n"
-    )
-    assert rows_seen(lines) == RowsSeen(
-        format="sharegpt", columns=("conversations", "system"), speakers=("gpt", "human")
-    )
-    array = tmp_path / "rows.json"
-    array.write_text(json.dumps([{"input": "a", "output": "b", "timeseries": []}]))
-    assert rows_seen(array) == CHATTS_ROWS
