@@ -7,8 +7,8 @@ import pytest
 from memory_models.settings import TrainingSettings, from_flat
 from tsplanner.errors import TsplannerError
 from tsplanner.tracing.client import refuse
-from tsplanner.tracing.estimate import traced_estimate, workspace_bytes
 from tsplanner.tracing.records import Trace
+from tsplanner.tracing.traced_estimate import traced_estimate, workspace_bytes
 
 MIB = 2**20
 TRACE = Trace(

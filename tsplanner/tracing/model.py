@@ -27,7 +27,7 @@ from tsplanner.tracing.fake_cuda.quantized import (
 )
 from tsplanner.tracing.records import Subject
 from tsplanner.training import adapters
-from tsplanner.training.kernels.fused_kernels import use_lean_kernels
+from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.model import DTYPES, register_own_models
 from tsplanner.training.solo.checkpointed_layers import checkpoint_first
@@ -49,7 +49,7 @@ def build(subject: Subject, settings: TrainingSettings, total_steps: int) -> Any
         with torch.device("meta"):
             trained = adapters.apply_method(plan_of(settings), model, total_steps)
         if settings.kernels.decoder_kernels is DecoderKernels.FUSED:
-            use_lean_kernels(trained)
+            use_fused_kernels(trained)
         follow_bitsandbytes(trained)
         _train_rank_numbers(trained)
         if settings.batch.gradient_checkpointing:
