@@ -32,8 +32,12 @@ from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.model import DTYPES, register_own_models
 from tsplanner.training.solo.checkpointed_layers import checkpoint_first
 
-FLASH = "flash_traced"
-"""Name of the attention that stands in for flash-attn, which needs a GPU to be imported."""
+FLASH = "traced_attention"
+"""Name of the attention that stands in for flash-attn, which needs a GPU to be imported.
+
+The name must not contain "flash": transformers (utils/generic.py, is_flash_attention_requested)
+looks for that word and would load a kernel of this name from the hub.
+"""
 
 RANK_NUMBER = ".ranknum."
 """Part of the name of AdaLoRA's divisors, one element each; they are in no count."""
