@@ -15,7 +15,7 @@ from tsplanner.commands.tune import feasible_under
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.advice import with_rank
-from tsplanner.planner.multi_lora.refusal import packing_refusal
+from tsplanner.planner.multi_lora.refusal import sharing_refusal
 from tsplanner.planner.multi_lora.speedup import candidates
 from tsplanner.planner.plan import Plan, training_settings
 from tsplanner.planner.rank import choose
@@ -163,7 +163,7 @@ def drawn(dice: random.Random) -> Iterator[Asked]:
             plan = base_plan(first)
         except (TsplannerError, ValueError):
             continue
-        if dice.random() < PACK_SHARE and not packing_refusal(
+        if dice.random() < PACK_SHARE and not sharing_refusal(
             plan.learning, plan.hardware, plan.model.config
         ):
             first = packed(dice, first)

@@ -25,8 +25,9 @@ from typing import Any
 
 import psutil
 
-from tsplanner.tune.study.queue import COUNTED, RETRY_OF, SEED, STATE, WORKER, parameters_of
+from tsplanner.tune.study.queue import RETRY_OF, SEED, STATE, WORKER, parameters_of, told_state
 from tsplanner.tune.study.storage import open_place
+from tsplanner.tune.study.trial_result import TrialState
 
 ROWS = 48
 LIMIT_SECONDS = 420
@@ -245,7 +246,7 @@ class Round:
             complain("settings were run twice to their end")
         pairs = self.options.trials // 4
         searched = [one for one in ended if one.user_attrs.get(SEED) is None]
-        counted = [one for one in searched if one.user_attrs[STATE] in COUNTED]
+        counted = [one for one in searched if told_state(one) is not TrialState.REJECTED]
         if (
             len(counted) != self.options.trials - 2 * pairs
             or len(ended) - len(searched) > 2 * pairs

@@ -15,7 +15,7 @@ from memory_models.settings import (
 )
 from tsplanner.hardware.describe import read_machine_file, shipped_machine
 from tsplanner.models.source import read_model
-from tsplanner.planner.multi_lora.refusal import packing_refusal
+from tsplanner.planner.multi_lora.refusal import Obstacle, sharing_refusal
 from tsplanner.planner.multi_lora.speedup import Packing, best_packing
 from tsplanner.planner.plan import HardwareSettings, LearningSettings
 from tsplanner.throughput.rates import rates_of
@@ -83,34 +83,42 @@ def test_lora_and_rslora_pack_and_qlora_too() -> None:
         for quantization in (None, Quantization.NF4, Quantization.NF4_DQ):
             hardware = HardwareSettings(quantization=quantization)
             learning = LearningSettings(finetuning_type=method)
-            assert packing_refusal(learning, hardware, {"attention_dropout": 0.0}) is None
+            assert sharing_refusal(learning, hardware, {"attention_dropout": 0.0}) is None
 
 
-REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-    ({"finetuning_type": FinetuningType.DORA}, {}, "dora changes or reads"),
-    ({"lora_dropout": 0.05}, {}, "lora_dropout 0.05 draws"),
-    ({"lr_scheduler_type": "reduce_lr_on_plateau"}, {}, "follows the loss"),
-    ({}, {"quantization": Quantization.INT8}, "int8 looks for outliers"),
-    ({}, {"world_size": 2}, "runs on 2 ranks"),
-    ({}, {"zero_stage": 2}, "ZeRO stage 2 shards"),
-    ({"effective_batch_size": 6}, {"micro_batch_size": 4}, "no multiple of micro-batch 4"),
+REFUSED: list[tuple[dict[str, Any], dict[str, Any], Obstacle, str]] = [
+    ({"finetuning_type": FinetuningType.DORA}, {}, Obstacle.METHOD, "dora changes or reads"),
+    ({"lora_dropout": 0.05}, {}, Obstacle.LORA_DROPOUT, "lora_dropout 0.05 draws"),
+    ({"lr_scheduler_type": "reduce_lr_on_plateau"}, {}, Obstacle.SCHEDULE, "follows the loss"),
+    ({}, {"quantization": Quantization.INT8}, Obstacle.INT8, "int8 looks for outliers"),
+    ({}, {"world_size": 2}, Obstacle.WORLD_SIZE, "runs on 2 ranks"),
+    ({}, {"zero_stage": 2}, Obstacle.ZERO, "ZeRO stage 2 shards"),
+    (
+        {"effective_batch_size": 6},
+        {"micro_batch_size": 4},
+        Obstacle.BATCH_SIZE,
+        "no multiple of micro-batch 4",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("learning", "hardware", "words"), REFUSED)
+@pytest.mark.parametrize(("learning", "hardware", "obstacle", "words"), REFUSED)
 def test_what_does_not_pack_is_refused_in_one_sentence(
-    learning: dict[str, Any], hardware: dict[str, Any], words: str
+    learning: dict[str, Any], hardware: dict[str, Any], obstacle: Obstacle, words: str
 ) -> None:
     """With the reason in it."""
-    refusal = packing_refusal(LearningSettings(**learning), HardwareSettings(**hardware))
+    refusal = sharing_refusal(LearningSettings(**learning), HardwareSettings(**hardware))
     assert refusal is not None
-    assert refusal.startswith("This trial runs unpacked: ")
-    assert words in refusal
-    assert refusal.count(". ") == 0
+    assert refusal.obstacle is obstacle
+    sentence = refusal.sentence()
+    assert sentence.startswith("This trial runs alone: ")
+    assert words in sentence
+    assert sentence.count(". ") == 0
 
 
 def test_a_base_with_dropout_does_not_pack() -> None:
     """Its masks are drawn for the whole batch."""
-    refusal = packing_refusal(LearningSettings(), HardwareSettings(), {"attention_dropout": 0.1})
+    refusal = sharing_refusal(LearningSettings(), HardwareSettings(), {"attention_dropout": 0.1})
     assert refusal is not None
-    assert "(attention_dropout)" in refusal
+    assert refusal.obstacle is Obstacle.BASE_DROPOUT
+    assert "(attention_dropout)" in refusal.sentence()

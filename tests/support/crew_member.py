@@ -16,6 +16,7 @@ from tsplanner.planner.plan import LearningSettings
 from tsplanner.tune.search.encoding import places
 from tsplanner.tune.search.space import Space
 from tsplanner.tune.study.study import Result, Study
+from tsplanner.tune.study.trial_result import TrialState
 
 SPACE = Space(lora_ranks=(4, 8, 16), learning_rate=(1e-4, 1e-2), epochs=(1, 2, 3))
 
@@ -31,7 +32,7 @@ def ended(number: int, learning: LearningSettings, seed: int | None = None) -> R
     return Result(
         number=number,
         learning=replace(learning, seed=42),
-        state="done",
+        state=TrialState.COMPLETED,
         eval_loss=1 + learning.learning_rate,
         message="",
         seed=seed,

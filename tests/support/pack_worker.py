@@ -138,7 +138,7 @@ class PackWorker:
         sentence = self.refused(trial.learning)
         if sentence is None:
             return [member]
-        member.end(Status.CRASHED, sentence)
+        member.end(Status.CANNOT_SHARE, sentence)
         return []
 
     @staticmethod

@@ -160,7 +160,7 @@ def test_a_trial_that_diverges_leaves_its_neighbours_alone(tmp_path: Path) -> No
     learning = packs.trials(plan, (packs.UNLIKE[0], wild, packs.UNLIKE[2]))
     assert packs.run_here(packs.packed_job(plan, tmp_path / "pack", learning)).status is Status.OK
     lost = packs.record_in(tmp_path / "pack" / "1")
-    assert lost.status is Status.CRASHED
+    assert lost.status is Status.DIVERGED
     assert lost.message.startswith("diverged: the loss is ")
     for number in (0, 2):
         solo = packs.alone(plan, learning[number], tmp_path / f"solo-{number}")
@@ -226,5 +226,6 @@ def test_trials_that_cannot_be_packed_say_so_and_the_others_train(tmp_path: Path
     assert packs.record_in(tmp_path / "pack" / "0").status is Status.OK
     for number, words in enumerate(REFUSED, start=1):
         record = packs.record_in(tmp_path / "pack" / str(number))
-        assert record.status is Status.CRASHED
+        wrong_target = "q_porj" in words  # such a trial would not train alone either
+        assert record.status is (Status.CRASHED if wrong_target else Status.CANNOT_SHARE)
         assert words in record.message

@@ -50,7 +50,7 @@ def test_what_does_not_pack_runs_unpacked_and_says_so() -> None:
     plan = gpu_plan(effective_batch_size=2, finetuning_type=FinetuningType.DORA)
     packs, line = choose_packs(plan, plan.learning, ONE_GPU, trials=4, asked=3)
     assert packs is None
-    assert line == "Trials run unpacked: dora changes or reads the base's own weights."
+    assert line == "Trials run alone: dora changes or reads the base's own weights."
 
 
 def test_trials_are_shared_by_the_packs_of_several_gpus() -> None:

@@ -18,6 +18,7 @@ from tests.tune.test_packs import Lost, packed_search
 from tsplanner.tune.runner.runner import Search
 from tsplanner.tune.runner.slots import Slots
 from tsplanner.tune.study.study import Study
+from tsplanner.tune.study.trial_result import TrialState
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +38,7 @@ def test_packed_trials_tell_the_losses_of_their_solo_runs(tmp_path: Path) -> Non
     assert len(results) == 5
     workers = [path.parent.name for path in (tmp_path / "run" / "packs").glob("*/worker.log")]
     assert workers == ["0"]
-    done = [result for result in results if result.state == "done"]
+    done = [result for result in results if result.state is TrialState.COMPLETED]
     assert len(done) >= 2
     assert search.packs is not None
     for result in done:
@@ -70,5 +71,5 @@ def test_a_killed_worker_costs_what_was_in_flight_alone(tmp_path: Path) -> None:
     assert 2 in lost
     results = study.results()
     assert len(results) == 4
-    assert {result.state for result in results} <= {"done", "stopped"}
+    assert {result.state for result in results} <= {TrialState.COMPLETED, TrialState.PRUNED}
     assert not set(lost) & {result.number for result in results}

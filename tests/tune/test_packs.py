@@ -21,6 +21,7 @@ from tsplanner.tune.runner.runner import Search
 from tsplanner.tune.runner.slots import Slots
 from tsplanner.tune.search.encoding import places
 from tsplanner.tune.study.study import Study
+from tsplanner.tune.study.trial_result import TrialState
 
 ONE_GPU = Slots(jobs=1)
 
@@ -85,7 +86,7 @@ def test_places_are_refilled_in_one_worker(tmp_path: Path) -> None:
     search.run(7)
     assert (len(worker.packs), worker.most, worker.alone) == (1, [3], [])
     assert worker.begun == [["0", "1", "2", "3", "4", "5", "6"]]
-    assert [result.state for result in study.results()] == ["done"] * 7
+    assert [result.state for result in study.results()] == [TrialState.COMPLETED] * 7
     assert sorted(view.begun) == [0, 1, 2, 3, 4, 5, 6]
     assert [result.eval_loss for result in study.results()] == [1.0] * 7
 
@@ -117,7 +118,7 @@ def test_a_hopeless_trials_place_is_refilled(tmp_path: Path) -> None:
     search.run(4)
     assert len(worker.packs) == 1
     third = study.results()[2]
-    assert third.state == "stopped"
+    assert third.state is TrialState.PRUNED
     assert "against trial " in third.message
     assert len(study.results()) == 4
 
@@ -128,7 +129,7 @@ def test_a_hopeless_trial_that_is_read_first_stops_as_well(tmp_path: Path) -> No
     search, study, _ = packed_search(tmp_path, worker, at_once=4)
     search.run(4)
     second = study.results()[1]
-    assert second.state == "stopped"
+    assert second.state is TrialState.PRUNED
     assert second.message.startswith("stopped at epoch 1: +89.0000")
 
 
@@ -155,7 +156,7 @@ def test_a_killed_pack_keeps_what_had_ended_and_tries_the_others_once_more(tmp_p
     assert worker.begun[1] == ["6", "7"]
     results = study.results()
     assert [one.number for one in results] == [0, 1, 2, 3, 6, 7]
-    assert {one.state for one in results} == {"done"}
+    assert {one.state for one in results} == {TrialState.COMPLETED}
 
 
 def test_trials_run_alone_after_packs_have_died_twice(tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_trials_run_alone_after_packs_have_died_twice(tmp_path: Path) -> None:
     search.run(4)
     assert len(worker.packs) == 2
     assert len(worker.alone) == 4
-    assert [one.state for one in study.results()] == ["done"] * 4
+    assert [one.state for one in study.results()] == [TrialState.COMPLETED] * 4
 
 
 def test_a_real_out_of_memory_is_a_constraint_and_a_calibration_point(tmp_path: Path) -> None:
@@ -199,14 +200,14 @@ def test_a_trial_that_the_pack_refuses_runs_alone(tmp_path: Path) -> None:
 
     def refused(learning: LearningSettings) -> str | None:
         low = learning.learning_rate < 2e-3
-        return "This trial runs unpacked: it says so." if low else None
+        return "This trial runs alone: the record says so." if low else None
 
     worker = PackWorker(alike, refused=refused)
     search, study, _ = packed_search(tmp_path, worker)
     search.run(4)
     assert len(worker.packs) == 1
     assert [Path(job.folder).name for job in worker.alone] == ["2"]
-    assert [one.state for one in study.results()] == ["done"] * 4
+    assert [one.state for one in study.results()] == [TrialState.COMPLETED] * 4
 
 
 def test_two_slots_have_a_pack_each(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tsplanner.tune.runner.slots import Slots, slots
 from tsplanner.tune.search.encoding import places
 from tsplanner.tune.search.space import Space
 from tsplanner.tune.study.study import Result, Study
+from tsplanner.tune.study.trial_result import TrialState
 
 SPACE = Space(lora_ranks=(4, 8, 16), learning_rate=(1e-4, 1e-2), epochs=(1, 2, 3))
 
@@ -167,7 +168,7 @@ def test_bad_trial_is_stopped_early(tmp_path: Path) -> None:
     built.run(4)
     last = study.results()[-1]
     assert last.number == 3
-    assert last.state == "stopped"
+    assert last.state is TrialState.PRUNED
     assert "against trial 0 there" in last.message
     assert seen.count(3) == 2  # the first third is never judged
 
@@ -189,7 +190,7 @@ def test_helper_on_a_broken_machine_leaves_its_first_trial_to_the_others(tmp_pat
     assert study.results() == []
     sound, study, _ = search(tmp_path / "run", plan, Worker(by_rank))
     sound.run(3)
-    assert [one.state for one in study.results()] == ["done"] * 3
+    assert [one.state for one in study.results()] == [TrialState.COMPLETED] * 3
 
 
 def test_two_at_once_run_as_many_as_were_asked_for(tmp_path: Path) -> None:
@@ -219,10 +220,12 @@ def test_diverged_trial_of_several_ranks_is_a_failed_one(tmp_path: Path) -> None
     """The rank's number before the message does not make it a crash of the plan."""
     plan = tiny.plan(tmp_path)
     built, study, _ = search(
-        tmp_path / "run", plan, Worker(by_rank, Status.CRASHED, "rank 1: diverged: the loss is nan")
+        tmp_path / "run",
+        plan,
+        Worker(by_rank, Status.DIVERGED, "rank 1: diverged: the loss is nan"),
     )
     built.run(2)
-    assert [found.state for found in study.results()] == ["failed", "failed"]
+    assert [found.state for found in study.results()] == [TrialState.FAILED, TrialState.FAILED]
 
 
 def test_interrupted_trial_is_queued_again(tmp_path: Path) -> None:

@@ -20,11 +20,13 @@ from tests.support import tiny
 from tests.support.crew_member import ended, opened
 from tests.support.verb import run_folder, tune
 from tsplanner.errors import TsplannerError, UsageError, without_passwords
+from tsplanner.tune.search.early_stopping import Behind
 from tsplanner.tune.study.locks import FileLock
 from tsplanner.tune.study.queue import StorageGone, Takes
 from tsplanner.tune.study.remote import packed_rows, unpack_rows
 from tsplanner.tune.study.storage import check_place, holds_study, open_place
 from tsplanner.tune.study.study import Study
+from tsplanner.tune.study.trial_result import TrialState
 
 NOBODY = "postgresql://me:secret@127.0.0.1:1/studies"
 """No server listens on port 1."""
@@ -268,3 +270,32 @@ def test_other_held_out_rows_are_another_search(folder: Path) -> None:
     plan = tiny.with_learning(tiny.plan(folder.parent), split_seed=7)
     with pytest.raises(TsplannerError, match=r"another split seed \(42, now 7\)"):
         Study(folder, plan, None)
+
+
+def test_journal_of_the_version_before_goes_on(folder: Path) -> None:
+    """Its words for how trials ended are read by one table, and its number of trials is kept."""
+    study = opened(folder)
+    told = (
+        {"state": "done", "eval_loss": 1.5, "ends as": "COMPLETE"},
+        {"state": "stopped", "eval_loss": 1.9, "behind": [0, 0.4, 0.1], "ends as": "PRUNED"},
+        {"state": "failed", "eval_loss": None, "ends as": "PRUNED"},
+        {"state": "failed", "eval_loss": None, "ends as": "FAIL"},
+        {"state": "not started", "eval_loss": None, "ends as": "PRUNED"},
+    )
+    for outcome in told:
+        study._takes.finish(study.ask().handle, {"message": "", "behind": None, **outcome})
+    after = opened(folder)
+    results = after.results()
+    assert [one.state for one in results] == [
+        TrialState.COMPLETED,
+        TrialState.PRUNED,
+        TrialState.FAILED,
+        TrialState.FAILED,
+        TrialState.REJECTED,
+    ]
+    assert [one.diverged for one in results] == [False, False, True, False, False]
+    assert results[1].behind == Behind(rival=0, difference=0.4, error=0.1)
+    after.want(1)
+    assert after.wanted == 5
+    assert after.take() is not None
+    assert after.take() is None

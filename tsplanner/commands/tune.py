@@ -49,6 +49,7 @@ from tsplanner.tune.search.acquisition import pairs_of
 from tsplanner.tune.search.baseline import prior_learning_rate
 from tsplanner.tune.search.encoding import places
 from tsplanner.tune.study.study import Study
+from tsplanner.tune.study.trial_result import TrialState
 
 EPILOG = """examples:
   tsplanner tune --trials 8
@@ -60,8 +61,6 @@ EPILOG = """examples:
 TRIALS = 8
 MOST_IN_FLIGHT = 8
 """On one GPU in a search by time: a search that has all trials at work learns nothing from any."""
-COUNTED = ("done", "stopped", "failed")
-"""States of trials that were started."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -256,7 +255,7 @@ def tune(
 def decide(trials: int, study: Study, search: Search) -> Decision | None:
     """Search and last word by a number of trials; None if no trial finished."""
     pairs, earlier = pairs_of(trials), study.results()
-    ran = sum(one.state in COUNTED and one.seed is None for one in earlier)
+    ran = sum(one.state is not TrialState.REJECTED and one.seed is None for one in earlier)
     search.run(trials - 2 * pairs - ran)
     return last_word(study, search, pairs)
 

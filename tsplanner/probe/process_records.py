@@ -8,16 +8,21 @@ from pathlib import Path
 
 import msgspec
 
-from tsplanner.training.job import LOST_RANKS, RankMemory, Record, Status, record_file
+from tsplanner.training.job import RankMemory, Record, Status, record_file
 
 WORST_FIRST = (
     Status.DEVICE_OOM,
     Status.HOST_OOM,
     Status.CRASHED,
+    Status.CANNOT_SHARE,
+    Status.KILLED,
+    Status.DIVERGED,
+    Status.PEER_LOST,
     Status.TIMEOUT,
     Status.STOPPED,
     Status.OK,
 )
+"""Statuses from the worst to the best; a cause comes before what follows from it."""
 
 
 def read_record(folder: Path, rank: int = 0) -> Record | None:
@@ -66,15 +71,14 @@ def merged_record(folder: Path, world_size: int) -> Record | None:
     )
 
 
-def severity(record: Record) -> tuple[int, bool]:
-    """Sorts the records of one run's ranks: the worst first, causes before what follows of them."""
-    return WORST_FIRST.index(record.status), not tells_why(record)
+def severity(record: Record) -> int:
+    """Position of a record among those of its run, the worst first."""
+    return WORST_FIRST.index(record.status)
 
 
 def tells_why(record: Record) -> bool:
-    """Whether a record names a cause of its own, not that another rank was gone."""
-    ended = record.status in (Status.OK, Status.STOPPED)
-    return not ended and not record.message.startswith(LOST_RANKS)
+    """Whether a record names a cause of its own, not that another process was gone."""
+    return record.status not in (Status.OK, Status.STOPPED, Status.PEER_LOST)
 
 
 def missing_ranks(folder: Path, world_size: int) -> list[int]:

@@ -25,6 +25,7 @@ from tsplanner.tune.search.paired_eval import (
     read_rows,
 )
 from tsplanner.tune.study.study import Result, Study
+from tsplanner.tune.study.trial_result import TrialState
 
 SEED_STEP = 1
 """Fresh seeds follow the plan's."""
@@ -110,7 +111,7 @@ def contest_of(study: Study, folder: Path) -> Contest | None:
     """Who meets whom; None if no trial of the search finished. Pairs of earlier runs count."""
     seen, where = study.seen(), study.where
     results = {one.number: one for one in study.results()}
-    done = [number for number, _ in seen if results[number].state == "done"]
+    done = [number for number, _ in seen if results[number].state is TrialState.COMPLETED]
     if not done:
         return None
     best = where.settings(acquisition.challenger([one for _, one in seen], where.grid))

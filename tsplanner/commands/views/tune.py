@@ -12,12 +12,18 @@ from tsplanner.report.text import duration
 from tsplanner.tune.runner.slots import Slots
 from tsplanner.tune.search.acquisition import pairs_of
 from tsplanner.tune.search.encoding import Places
-from tsplanner.tune.study.study import Result
+from tsplanner.tune.study.trial_result import Result, TrialState
 
 HEADING = (
     f"{'trial':>6}  {'rank':>4}  {'lr':>8}  {'epochs':>6}  {'eval loss':>9}  {'vs prior':>8}  state"
 )
 BAR_WIDTH = 20
+STATE_WORDS = {
+    TrialState.COMPLETED: "done",
+    TrialState.PRUNED: "stopped",
+    TrialState.FAILED: "failed",
+    TrialState.REJECTED: "not started",
+}
 
 
 @dataclass(slots=True)
@@ -128,7 +134,7 @@ class LiveView(QuietView):
         return Text("\n".join([HEADING, *lines, self._foot()]))
 
     def _foot(self) -> str:
-        ended = len([result for result in self.results if result.state != "not started"])
+        ended = len([result for result in self.results if result.state is not TrialState.REJECTED])
         part = sum(progress for _, progress, _ in self.running.values())
         elapsed = time.monotonic() - self.began
         if self.trials is None:
@@ -146,7 +152,7 @@ def result_line(result: Result, prior_loss: float | None) -> str:
     fresh = result.seed is not None
     if result.number and not fresh and result.eval_loss is not None and prior_loss is not None:
         against = f"{result.eval_loss - prior_loss:+.4f}"
-    words = result.message or result.state
+    words = result.message or STATE_WORDS[result.state]
     remark = "      prior" if result.number == 0 else f"      seed {result.seed}" if fresh else ""
     return f"{settings(result.number, result.learning)}  {loss:>9}  {against:>8}  {words}{remark}"
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tsplanner.errors import TsplannerError
+from tsplanner.training.multi_lora.refused import CannotShareBaseError
 
 
 class Segment(NamedTuple):
@@ -45,14 +45,14 @@ class Layout:
         """Whose the equal parts of a first dimension of ``length`` are; one if all are the same's.
 
         Mixtures of experts flatten rows and positions: there a row is several entries.
-        Raises TsplannerError for a tensor that has no equal parts.
+        Raises CannotShareBaseError for a tensor that has no equal parts.
         """
         if self.alone is not None:
             return (self.alone,)
         if length % max(1, len(self.segments)):
-            raise TsplannerError(
+            raise CannotShareBaseError(
                 f"A linear reads {length} entries of a batch of {len(self.segments)} trials, so "
-                "they cannot be told apart in it: run them unpacked."
+                "they cannot be told apart in it: run them alone."
             )
         names = tuple(segment.trial for segment in self.segments)
         return names[:1] if len(set(names)) == 1 else names
@@ -76,7 +76,7 @@ class Layout:
 def use_packed_adapters(model: nn.Module, layout: Layout) -> None:
     """Route rows through their trial's adapters; called again once adapters were added.
 
-    Raises TsplannerError for an adapted module that is neither a plain nor a 4-bit linear.
+    Raises CannotShareBaseError for an adapted module that is neither a plain nor a 4-bit linear.
     """
     from peft.tuners.lora import LoraLayer
 
@@ -97,9 +97,9 @@ def _check(name: str, module: nn.Module) -> None:
 
         known.append(Linear4bit)
     if type(module) not in known:
-        raise TsplannerError(
-            f"{name} has an adapter of the kind {type(module).__name__}, which does not pack: "
-            "run its trials unpacked."
+        raise CannotShareBaseError(
+            f"{name} has an adapter of the kind {type(module).__name__}, which cannot share "
+            "its base: run its trials alone."
         )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from memory_models.settings import LossKernel
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.multi_lora.refusal import packing_refusal
+from tsplanner.planner.multi_lora.refusal import sharing_refusal
 from tsplanner.training import model
 from tsplanner.training.batches import pad_token_id
 from tsplanner.training.job import Job, JobKind, PackedTrial, Status
@@ -24,6 +24,7 @@ from tsplanner.training.memory import Unmetered
 from tsplanner.training.multi_lora.base import SharedBase
 from tsplanner.training.multi_lora.loss import PackedLoss
 from tsplanner.training.multi_lora.queue import Queue
+from tsplanner.training.multi_lora.refused import CannotShareBaseError
 from tsplanner.training.multi_lora.rows import PackedRows
 from tsplanner.training.multi_lora.trial import MicroBatch, TrialRun
 from tsplanner.training.outcome import outcome_of
@@ -108,8 +109,8 @@ class Pack:
 
     def _start(self, job: Job, recorder: Recorder) -> None:
         plan = job.plan
-        if refusal := packing_refusal(plan.learning, plan.hardware, plan.model.config):
-            raise TsplannerError(refusal)
+        if refusal := sharing_refusal(plan.learning, plan.hardware, plan.model.config):
+            raise CannotShareBaseError(refusal.sentence())
         recorder.device_name = self.recorder.device_name
         self._started += 1
         name = f"trial{self._started}"

@@ -28,6 +28,7 @@ from tsplanner.tune.confirmation import Decision, last_word, untried
 from tsplanner.tune.runner.monitor import View
 from tsplanner.tune.runner.runner import Search
 from tsplanner.tune.study.study import Result, Study
+from tsplanner.tune.study.trial_result import TrialState
 
 NOTABLE = 0.03
 """Of the promise: less than that is no news."""
@@ -109,7 +110,7 @@ class Clock:
     def ended(self, result: Result) -> None:
         """A trial is over: what it took tells what the others will take."""
         with self._lock:
-            if result.state != "done" or result.number not in self._starts:
+            if result.state is not TrialState.COMPLETED or result.number not in self._starts:
                 return
             self._learn(result.number, self.now())
             if self._first:
@@ -168,7 +169,7 @@ class Clock:
             self.fresh = sum(one.seed is not None for one in study.results())
 
     def _searched(self, results: list[Result]) -> int:
-        return sum(one.seed is None and one.state != "not started" for one in results)
+        return sum(one.seed is None and one.state is not TrialState.REJECTED for one in results)
 
 
 def inside_seconds(folder: Path) -> float | None:

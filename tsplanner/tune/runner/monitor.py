@@ -13,11 +13,12 @@ from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import LearningSettings, Plan
 from tsplanner.probe.calibration import note_shortage
 from tsplanner.probe.runner import request_stop
-from tsplanner.training.job import DIVERGED, Record, Status
+from tsplanner.training.job import Record, Status
 from tsplanner.tune.search.early_stopping import Behind, Course, hopeless
 from tsplanner.tune.search.paired_eval import Rows, read_marks
 from tsplanner.tune.study.queue import StorageGone
 from tsplanner.tune.study.study import Proposal, Result, Study
+from tsplanner.tune.study.trial_result import TrialState
 
 EVALUATIONS = 3
 """Of a whole trial, about: ends of epochs, and thirds of a run of one."""
@@ -119,7 +120,7 @@ class Referee:
         rows = read_marks(trial.folder).get(step, (0.0, []))[1]
         last = round(step / trial.progress)
         results = self.study.results()
-        final = {one.number: one.eval_loss for one in results if one.state == "done"}
+        final = {one.number: one.eval_loss for one in results if one.state is TrialState.COMPLETED}
         with self.lock:
             self._marks.setdefault(trial.proposal.number, {})[step] = rows
             self._at_work[trial.proposal.number] = trial
@@ -150,16 +151,16 @@ class Referee:
         losses = [evaluation.loss for evaluation in record.evaluations]
         best = min(losses, default=None)
         if record.status is Status.OK and best is not None and math.isfinite(best):
-            self.end(trial.proposal, "done", best, "")
+            self.end(trial.proposal, TrialState.COMPLETED, best, "")
         elif trial.stopped and record.status is Status.STOPPED:
             epoch, behind = trial.stopped
             message = (
                 f"stopped at epoch {epoch:.2g}: {behind.difference:+.4f} ± {behind.error:.4f} "
                 f"against trial {behind.rival} there"
             )
-            self.end(trial.proposal, "stopped", best, message, behind)
-        elif f"{DIVERGED}: " in record.message:  # of several ranks, behind the rank's number
-            self.end(trial.proposal, "failed", None, record.message)
+            self.end(trial.proposal, TrialState.PRUNED, best, message, behind)
+        elif record.status is Status.DIVERGED:
+            self.end(trial.proposal, TrialState.FAILED, None, record.message, diverged=True)
         elif record.status is Status.OK:
             raise TsplannerError(
                 "The trials need held-out rows to be compared by: plan with --validation-fraction "
@@ -169,7 +170,7 @@ class Referee:
             self._failed(trial, record)
 
     def _failed(self, trial: Running, record: Record) -> None:
-        if was_killed(record) and self.give_back(trial.proposal, record.message):
+        if record.status is Status.KILLED and self.give_back(trial.proposal, record.message):
             return
         if self.doubtful and self.give_back(trial.proposal, record.message):
             raise TsplannerError(
@@ -178,7 +179,7 @@ class Referee:
         if record.status in OUT_OF_MEMORY:
             note_shortage(trial.plan, record)
             self.ran_out(trial, record, trial.plan)
-        self.end(trial.proposal, "failed", None, f"{record.status}: {record.message}")
+        self.end(trial.proposal, TrialState.FAILED, None, f"{record.status}: {record.message}")
         where = self.study.where
         if trial.proposal.seed is None and trial.proposal.learning == where.default:
             raise TsplannerError(f"The plan's own settings failed: {record.message}")
@@ -194,10 +195,12 @@ class Referee:
     def end(
         self,
         proposal: Proposal,
-        state: str,
+        state: TrialState,
         eval_loss: float | None,
         message: str,
         behind: Behind | None = None,
+        *,
+        diverged: bool = False,
     ) -> None:
         """Record a trial's end in the study, and show it."""
         result = Result(
@@ -207,9 +210,10 @@ class Referee:
             eval_loss=eval_loss,
             message=message,
             seed=proposal.seed,
-            behind=None if behind is None else (behind.rival, behind.difference, behind.error),
+            behind=behind,
+            diverged=diverged,
         )
-        self.doubtful = self.doubtful and state not in ("done", "stopped")
+        self.doubtful = self.doubtful and state not in (TrialState.COMPLETED, TrialState.PRUNED)
         with self.lock:
             self._known.add(proposal.number)
             self._at_work.pop(proposal.number, None)
@@ -225,11 +229,3 @@ class Referee:
             self._at_work.pop(proposal.number, None)
             self.view.given_back(proposal.number, message)
         return True
-
-
-def was_killed(record: Record) -> bool:
-    """Whether a worker was ended from outside, and not for memory: an accident, not the settings.
-
-    A rank's number may stand before the words.
-    """
-    return record.status is Status.CRASHED and "was ended by SIGKILL" in record.message

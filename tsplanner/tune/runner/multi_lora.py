@@ -13,7 +13,7 @@ from tsplanner.errors import UsageError
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.devices import used_devices, used_machine
 from tsplanner.planner.forecast import batch_length
-from tsplanner.planner.multi_lora.refusal import packing_refusal
+from tsplanner.planner.multi_lora.refusal import sharing_refusal
 from tsplanner.planner.multi_lora.speedup import MOST_TRIALS, Packing, Terms, best_packing
 from tsplanner.planner.plan import LearningSettings, Plan, training_settings
 from tsplanner.throughput.rates import MEASURED, Rates, rates_of
@@ -49,8 +49,8 @@ def places_asked(text: str) -> int | None:
 
 def refusal(plan: Plan) -> str | None:
     """Why no trial of this plan packs, as a sentence; None: they do."""
-    reason = packing_refusal(plan.learning, plan.hardware, plan.model.config)
-    return None if reason is None else reason.replace("This trial runs", "Trials run")
+    found = sharing_refusal(plan.learning, plan.hardware, plan.model.config)
+    return None if found is None else found.sentence("Trials run")
 
 
 def packs_on_cpu(plan: Plan, asked: int | None) -> bool:

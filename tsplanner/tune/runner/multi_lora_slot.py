@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsplanner.planner.multi_lora.refusal import packing_refusal
+from tsplanner.planner.multi_lora.refusal import SharingRefusal, sharing_refusal
 from tsplanner.probe.calibration import note_shortage
 from tsplanner.probe.multi_lora import PackRecords, clear_trial, run_pack
-from tsplanner.training.job import DIVERGED, Job, JobKind, PackedTrial, Record, Status
+from tsplanner.training.job import Job, JobKind, PackedTrial, Record, Status
 from tsplanner.training.multi_lora.queue import close, offer
 from tsplanner.tune.runner.monitor import OUT_OF_MEMORY, Running
 from tsplanner.tune.runner.multi_lora import Packs
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 PACKS_FOLDER = "packs"
 ABOUT_TO_END = 0.97
 """Progress from which on a trial's result is worth waiting for before the next is asked for."""
-UNPACKED = "unpacked"
-"""In every sentence by which a pack refuses a trial."""
 ENDED = (Status.OK, Status.STOPPED)
 PACKS = 2
 """Packs of a slot that may die: the second has half the places, and after it trials run alone."""
@@ -79,9 +77,9 @@ class PackSlot:
                 return trial
             self._alone.append(trial)
 
-    def _refusal(self, trial: Running) -> str | None:
+    def _refusal(self, trial: Running) -> SharingRefusal | None:
         plan = self.packs.plan
-        return packing_refusal(trial.proposal.learning, plan.hardware, plan.model.config)
+        return sharing_refusal(trial.proposal.learning, plan.hardware, plan.model.config)
 
     def _pack(self, first: list[Running]) -> None:
         """One worker from its start to its end."""
@@ -117,7 +115,7 @@ class PackSlot:
         trial = self._running.pop(folder, None)
         if trial is None:
             return
-        if record.status in ENDED or f"{DIVERGED}: " in record.message:
+        if record.status in ENDED or record.status is Status.DIVERGED:
             self.search.referee.judge(trial, record)
         else:
             self._ill.append((trial, record))
@@ -148,7 +146,7 @@ class PackSlot:
         died = pack.status not in ENDED
         if died or any(record.status in OUT_OF_MEMORY for _, record in self._ill):
             self._died += 1
-            self.places = 1 if UNPACKED in pack.message else max(1, self.places // 2)
+            self.places = 1 if pack.status is Status.CANNOT_SHARE else max(1, self.places // 2)
         if pack.status in OUT_OF_MEMORY:
             note_shortage(self.packs.plan, pack)
         ill, self._ill = self._ill, []
@@ -164,7 +162,7 @@ class PackSlot:
 
     def _judge_ill(self, trial: Running, record: Record, cause: Record) -> None:
         """Run alone what does not pack; try again what an accident ended; tell the others."""
-        if UNPACKED in record.message:
+        if record.status is Status.CANNOT_SHARE:
             self._alone.append(trial)
             return
         accident = cause is not record or record.status in OUT_OF_MEMORY

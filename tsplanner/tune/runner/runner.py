@@ -17,6 +17,7 @@ from tsplanner.tune.runner.multi_lora_slot import PackSlot
 from tsplanner.tune.runner.slots import Slots
 from tsplanner.tune.study.queue import StorageGone
 from tsplanner.tune.study.study import Study
+from tsplanner.tune.study.trial_result import TrialState
 
 WAIT_SECONDS = 0.2
 IDLE_SECONDS = 1.0
@@ -126,7 +127,7 @@ class Search:
                         return referee.running(proposal, plan)
             if proposal is not None:
                 message = f"{over / 2**30:.2f} GiB over the free memory"
-                referee.end(proposal, "not started", None, message)
+                referee.end(proposal, TrialState.REJECTED, None, message)
             elif not (wait and self._more_may_come()):
                 return None
             else:

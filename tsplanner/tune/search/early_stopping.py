@@ -49,8 +49,8 @@ class Behind:
     difference: float
     error: float
     """Standard error of the difference over the held-out rows."""
-    step: int
-    """Where it was judged."""
+    step: int = 0
+    """Optimizer step at which it was judged; 0 where an earlier version did not note it."""
 
 
 def hopeless(

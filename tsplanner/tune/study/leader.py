@@ -5,12 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from threading import Event
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from tsplanner.tune.study.queue import COUNTED, OVER, TOTAL, WANTED, WORKER, Takes, started
-
-if TYPE_CHECKING:
-    from tsplanner.tune.study.trial_result import Result
+from tsplanner.tune.study.queue import OVER, TOTAL, WANTED, WORKER, Takes, started
+from tsplanner.tune.study.trial_result import Result, TrialState
 
 
 class Leading(ABC):
@@ -85,7 +83,11 @@ class Leading(ABC):
         """So many more trials of the search than have ended, of all workers together."""
 
         def note() -> None:
-            told = [one for one in self.results() if one.seed is None and one.state in COUNTED]
+            told = [
+                one
+                for one in self.results()
+                if one.seed is None and one.state is not TrialState.REJECTED
+            ]
             self._study.set_user_attr(WANTED, len(told) + trials)
 
         self._takes.steadily(note)

@@ -17,6 +17,7 @@ from tsplanner import runs
 from tsplanner.errors import TsplannerError
 from tsplanner.tune.study.heartbeat import Crew
 from tsplanner.tune.study.storage import Place, reason
+from tsplanner.tune.study.trial_result import TrialState, state_of
 
 SEED = "seed"
 """Attribute of a trial of the last word: the fresh seed it runs on."""
@@ -34,8 +35,6 @@ OVER = "over"
 """Attribute of the study: the leader has decided, and wants no more trials."""
 TOTAL = "trials"
 """Attribute of the study: how many that are with those of the last word."""
-COUNTED = ("done", "stopped", "failed")
-"""States of trials that were started."""
 ASKS_PER_TRIAL = 4
 """Proposals that memory may refuse, for each trial that is wanted, before the search gives up."""
 OUTCOME_FILE = "outcome.json"
@@ -171,7 +170,7 @@ class Takes:
         trials = self.trials()
         if not any(trial.state.name == "WAITING" for trial in trials) and wanted is not None:
             search = [trial for trial in trials if SEED not in trial.user_attrs]
-            refused = [one for one in search if one.user_attrs.get(STATE) == "not started"]
+            refused = [one for one in search if told_state(one) is TrialState.REJECTED]
             if len(started(trials)) >= wanted or len(refused) >= (ASKS_PER_TRIAL - 1) * wanted:
                 return None
         # Between these two lines a trial has no worker: whoever has the lock next takes that for
@@ -278,10 +277,16 @@ def started(trials: list[Any]) -> list[Any]:
         for trial in trials
         if SEED not in trial.user_attrs
         and (
-            trial.user_attrs.get(STATE) in COUNTED
-            or (not trial.state.is_finished() and trial.user_attrs.get(STATE) is None)
+            told_state(trial) not in (None, TrialState.REJECTED)
+            or (not trial.state.is_finished() and told_state(trial) is None)
         )
     ]
+
+
+def told_state(trial: Any) -> TrialState | None:
+    """The state that was told of a trial; None if it has not ended."""
+    word = trial.user_attrs.get(STATE)
+    return None if word is None else state_of(word)
 
 
 def parameters_of(trial: Any) -> dict[str, Any]:

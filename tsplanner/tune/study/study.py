@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,14 @@ from tsplanner.tune.study.queue import (
 from tsplanner.tune.study.remote import packed_rows, unpack_rows
 from tsplanner.tune.study.sampler import axes, learning_of, parameters_for, proposing_sampler
 from tsplanner.tune.study.storage import open_place
-from tsplanner.tune.study.trial_result import Result, told_loss, triple
+from tsplanner.tune.study.trial_result import (
+    Result,
+    TrialState,
+    is_diverged,
+    state_of,
+    stored_deficit,
+    told_loss,
+)
 
 __all__ = ["Proposal", "Result", "Study"]
 
@@ -176,9 +183,9 @@ class Study(Leading):
         outcome = {
             "message": result.message,
             "eval_loss": result.eval_loss,
-            "behind": result.behind,
-            "ends as": result.ends_as,
-            STATE: result.state,
+            "behind": None if result.behind is None else asdict(result.behind),
+            "ends as": result.optuna_state,
+            STATE: str(result.state),
         }
         folder = self._trials / str(result.number)
         if self.place.apart:
@@ -206,11 +213,12 @@ class Study(Leading):
             Result(
                 number=trial.number,
                 learning=self._learning(trial.params),
-                state=trial.user_attrs[STATE],
+                state=state_of(trial.user_attrs[STATE]),
                 eval_loss=trial.user_attrs.get("eval_loss"),
                 message=trial.user_attrs.get("message", ""),
                 seed=trial.user_attrs.get(SEED),
-                behind=triple(trial.user_attrs.get("behind")),
+                behind=stored_deficit(trial.user_attrs.get("behind")),
+                diverged=is_diverged(trial.user_attrs[STATE], trial.state.name),
             )
             for trial in trials
         ]
@@ -218,7 +226,7 @@ class Study(Leading):
     def seen(self) -> list[tuple[int, Seen]]:
         """What the search's trials say, by number; of those cut short what they suggest."""
         results = [one for one in self.results() if one.seed is None]
-        final = {one.number: one.eval_loss for one in results if one.state == "done"}
+        final = {one.number: one.eval_loss for one in results if one.state is TrialState.COMPLETED}
         default = next((one.number for one in results if self.is_default(one)), None)
         found = []
         for one in results:
@@ -233,7 +241,7 @@ class Study(Leading):
     def is_default(self, result: Result) -> bool:
         """Whether this is the default's own trial, finished."""
         same = result.seed is None and result.learning == self.where.default
-        return same and result.state == "done"
+        return same and result.state is TrialState.COMPLETED
 
     def _rows_error(self, number: int, default: int | None) -> float:
         """Standard error of a trial against the default, of the held-out rows; 0 if unknown."""
