@@ -11,7 +11,6 @@ from memory_models.device import Machine
 from memory_models.estimate import estimate_memory
 from memory_models.settings import FinetuningType, LossKernel, Quantization, TrainingSettings
 from memory_models.units import GIB
-from tsplanner.commands.tune import feasible_under
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.advice import with_rank
@@ -20,6 +19,7 @@ from tsplanner.planner.multi_lora.speedup import candidates
 from tsplanner.planner.plan import Plan, training_settings
 from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins
+from tsplanner.tune.runner.feasible import feasible_under
 from tsplanner.tune.runner.slots import Slots
 
 MODELS = (

@@ -19,11 +19,11 @@ from pathlib import Path
 from benchmarks.tune.search_offline import Game, play
 from benchmarks.tune.search_surfaces import SHAPES, Surface, fitted, learnt, surfaces
 from tsplanner.tune.search import acquisition
-from tsplanner.tune.search.surrogate import Evidence
+from tsplanner.tune.search.surrogate import SurrogatePrior
 
 
 def covering(
-    game: Game, scale: float, trials: int, evidence: Evidence
+    game: Game, scale: float, trials: int, evidence: SurrogatePrior
 ) -> tuple[bool, float] | None:
     """Whether the interval covers, and its half width over the exact one's; None: no pair ran."""
     found = play(game, trials, evidence, scale)
@@ -66,7 +66,7 @@ def games(
     surface: Surface,
     noise: float,
     scale: float,
-    evidence: Evidence,
+    evidence: SurrogatePrior,
     options: argparse.Namespace,
     first: int,
 ) -> list[tuple[bool, float]]:

@@ -31,7 +31,6 @@ from typing import Any
 import msgspec
 
 from benchmarks.tune.real_study_view import half_width, summary
-from tsplanner.commands.tune import server_for
 from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import LearningSettings, Plan
 from tsplanner.planner.replan import replan
@@ -39,9 +38,9 @@ from tsplanner.probe.runner import Server, run_job
 from tsplanner.runs import versions, write_json
 from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.tune.runner.monitor import EVALUATIONS
-from tsplanner.tune.search.baseline import prior_learning_rate
-from tsplanner.tune.search.paired_eval import paired_difference, read_rows
-from tsplanner.tune.search.space import default_space
+from tsplanner.tune.runner.server import server_for
+from tsplanner.tune.search.paired_eval import paired_difference, read_example_losses
+from tsplanner.tune.search.space import default_space, suggested_learning_rate
 
 FRESH_SEED = 9001
 """First of the seeds that no study uses."""
@@ -173,7 +172,7 @@ class Bench:
         self.train(plan, [side for pair in sides for side in pair], server)
         differences, errors = [], []
         for ours, theirs in sides:
-            rows = (read_rows(self.place(side)) for side in (ours, theirs))
+            rows = (read_example_losses(self.place(side)) for side in (ours, theirs))
             told = paired_difference(*rows)
             difference, error = told or (self.loss(ours) - self.loss(theirs), 0.0)
             differences.append(difference)
@@ -224,7 +223,7 @@ class Bench:
         from tsplanner.planner.advice import with_rank
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        space = default_space(plan, prior_learning_rate(plan))
+        space = default_space(plan, suggested_learning_rate(plan))
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
         tried: list[tuple[float, LearningSettings]] = []
         for _ in range(self.options.trials):

@@ -16,7 +16,7 @@ from memory_models.settings import (
 from tsplanner.hardware.describe import read_machine_file, shipped_machine
 from tsplanner.models.source import read_model
 from tsplanner.planner.multi_lora.refusal import Obstacle, sharing_refusal
-from tsplanner.planner.multi_lora.speedup import Packing, best_packing
+from tsplanner.planner.multi_lora.speedup import Sharing, best_sharing
 from tsplanner.planner.plan import HardwareSettings, LearningSettings
 from tsplanner.throughput.rates import rates_of
 
@@ -24,7 +24,7 @@ RANKS = (8, 16, 24, 32, 40, 48, 56, 64)
 GIB = 2**30
 
 
-def packing(batch: int, length: int = 512, *, free: int = 139 * GIB, ranks: Any = RANKS) -> Packing:
+def packing(batch: int, length: int = 512, *, free: int = 139 * GIB, ranks: Any = RANKS) -> Sharing:
     """Eight trials of Qwen3-8B on one H200."""
     file = shipped_machine("1x-h200-141gib")
     assert file is not None
@@ -39,7 +39,7 @@ def packing(batch: int, length: int = 512, *, free: int = 139 * GIB, ranks: Any 
         expandable_segments=True,
     )
     architecture = read_model("qwen3-8b").architecture
-    return best_packing(architecture, solo, ranks, rates_of(machine), free, machine.devices[0])
+    return best_sharing(architecture, solo, ranks, rates_of(machine), free, machine.devices[0])
 
 
 def test_two_short_rows_a_step_leave_room_for_all_eight_trials() -> None:
@@ -54,7 +54,7 @@ def test_packing_does_not_pay_where_a_trial_fills_the_gpu() -> None:
     """16 rows of 512 tokens: the trials run one after the other, by the best solo settings."""
     found = packing(16)
     assert (found.trials, found.gain, found.settings.packed_ranks) == (1, 1.0, ())
-    assert "8192 tokens a step keep the GPU busy alone" in found.reason
+    assert "8192 tokens per step keep the GPU busy alone" in found.reason
 
 
 def test_less_memory_means_fewer_trials_or_more_checkpoints_within_it() -> None:

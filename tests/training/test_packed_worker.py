@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import packs, tiny
 from tests.training.test_worker import start, wait_for_lines
-from tsplanner.probe.multi_lora import run_pack
+from tsplanner.probe.multi_lora import run_multi_lora
 from tsplanner.training.job import PackedTrial, Status
 from tsplanner.training.multi_lora.queue import close, offer
 
@@ -80,7 +80,7 @@ def test_an_open_pack_takes_trials_that_come_later(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=propose)
     thread.start()
-    records = run_pack(job, time_limit_seconds=120)
+    records = run_multi_lora(job, time_limit_seconds=120)
     thread.join()
     assert records.pack.status is Status.OK
     assert [records.trials[str(folder / name)].steps for name in ("0", "1")] == [5, 10]
@@ -92,6 +92,6 @@ def test_a_pack_that_dies_blames_the_trials_at_work_alone(tmp_path: Path) -> Non
     folder = tmp_path / "pack"
     learning = packs.trials(plan, ({"num_train_epochs": 1}, LONG, LONG))
     job = packs.packed_job(plan, folder, learning, packed_together=1, threads=1)
-    records = run_pack(job, time_limit_seconds=8)
+    records = run_multi_lora(job, time_limit_seconds=8)
     assert records.pack.status is Status.TIMEOUT
     assert str(folder / "2") not in records.trials

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from memory_models.settings import ALL_LINEAR
 
@@ -10,6 +11,8 @@ NONE = "none"
 ALL = "all"
 _LARGEST = 10**12
 """Above every count a run can have; keeps products finite."""
+BUDGET = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+UNIT_SECONDS = (3600, 60, 1)
 
 
 def names(values: type) -> list[str]:
@@ -82,3 +85,16 @@ def cutoff(text: str) -> int:
             f"{value} tokens leave no room for a question and its answer; give at least 16"
         )
     return value
+
+
+def budget_span(text: str) -> float:
+    """Seconds from ``3h``, ``90m``, ``1h30m`` or ``5400s``; a unit is needed."""
+    words = text.strip().lower().replace(" ", "")
+    found = BUDGET.fullmatch(words)
+    if words.replace(".", "", 1).isdigit():
+        raise argparse.ArgumentTypeError(f"{text} of what? Write {text}s, {text}m or {text}h")
+    parts = [float(part or 0) for part in found.groups()] if found else [0.0]
+    seconds = sum(part * unit for part, unit in zip(parts, UNIT_SECONDS, strict=False))
+    if not words or seconds <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no span of time: write 3h, 90m or 1h30m")
+    return seconds

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import SCHEMA_VERSION, Plan
-from tsplanner.runs import clear_disk_errors, write_text
+from tsplanner.runs import clear_disk_errors, latest_plan, write_text
 
 
 def plan_document(plan: Plan) -> str:
@@ -50,3 +50,18 @@ def read_plan(path: Path) -> Plan:
         return msgspec.convert(document, Plan)
     except (msgspec.ValidationError, ValueError) as error:
         raise TsplannerError(f"{path} is no valid plan: {error}; plan again.") from error
+
+
+def find_plan(path: Path | None, saves: Path) -> tuple[Plan, Path]:
+    """The plan named, or the newest one, and the file it came from.
+
+    A folder stands for the plan.json in it. Raises TsplannerError if there is none.
+    """
+    file = latest_plan(saves) if path is None else path / "plan.json" if path.is_dir() else path
+    return read_plan(file), file
+
+
+def method_name(plan: Plan) -> str:
+    """The method's folder under saves/: qlora for LoRA on a quantised base."""
+    quantised = plan.hardware.quantization is not None
+    return f"{'q' if quantised else ''}{plan.learning.finetuning_type}"

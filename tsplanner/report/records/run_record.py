@@ -14,7 +14,7 @@ from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import HardwareSettings, Plan
 from tsplanner.report.records.overfitting import CurveVerdict, overfitting, record_points
 from tsplanner.training.job import JobKind, Record, Status
-from tsplanner.tune.search.paired_eval import Rows, read_rows
+from tsplanner.tune.search.paired_eval import PerExampleLosses, read_example_losses
 
 Points = tuple[tuple[float, float], ...]
 """(step, value)."""
@@ -61,7 +61,7 @@ class RunFacts:
     eval_loss: float | None = None
     """Lowest on the held-out rows."""
     best_epoch: float | None = None
-    held_out: Rows = field(default_factory=list)
+    held_out: PerExampleLosses = field(default_factory=list)
     """Loss and tokens of every held-out row at the best evaluation; empty: not known."""
     process_bytes: int | None = None
     reserved_bytes: int | None = None
@@ -209,7 +209,7 @@ def own_run(
         last_loss=record.last_loss,
         eval_loss=best.loss if best else None,
         best_epoch=best.epoch if best else None,
-        held_out=read_rows(folder),
+        held_out=read_example_losses(folder),
         process_bytes=record.process_bytes,
         reserved_bytes=record.peak_reserved_bytes,
         allocated_bytes=record.peak_allocated_bytes,

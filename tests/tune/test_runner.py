@@ -1,4 +1,4 @@
-"""The search with stand-in workers: proposals, memory, pruning, interruption, resuming."""
+"""The search with stand-in workers: proposals, memory, early stopping, interruption, resuming."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tsplanner.planner.plan import LearningSettings, Plan
 from tsplanner.processes import ProcessResult
 from tsplanner.training.job import Evaluation, Job, JobKind, Record, Status
 from tsplanner.tune.runner.runner import Search
-from tsplanner.tune.runner.slots import Slots, slots
-from tsplanner.tune.search.encoding import places
+from tsplanner.tune.runner.slots import Slots, choose_slots
+from tsplanner.tune.search.encoding import encode_space
 from tsplanner.tune.search.space import Space
 from tsplanner.tune.study.study import Result, Study
 from tsplanner.tune.study.trial_result import TrialState
@@ -44,7 +44,7 @@ class View:
         """A trial is over."""
         self.results.append(result)
 
-    def given_back(self, number: int, message: str) -> None:
+    def released(self, number: int, message: str) -> None:
         """A trial waits to be run again."""
 
 
@@ -122,15 +122,15 @@ def search(
     def feasible(learning: LearningSettings) -> tuple[int, Plan]:
         return (learning.lora_rank - most_rank) * 2**30, replace(plan, learning=learning)
 
-    where = places(plan.learning, SPACE, 3e-3, lambda found: feasible(found)[0] <= 0)
-    study = Study(folder, plan, where)
-    study.recover()
-    width = Slots(jobs=jobs, devices=devices)
-    built = Search(study, feasible, folder / "trials", slots=width, server=worker, view=view)
+    encoding = encode_space(plan.learning, SPACE, 3e-3, lambda found: feasible(found)[0] <= 0)
+    study = Study(folder, plan, encoding)
+    study.workers.lead()
+    slots = Slots(jobs=jobs, devices=devices)
+    built = Search(study, feasible, folder / "trials", slots=slots, server=worker, listeners=[view])
     return built, study, view
 
 
-def test_first_trial_is_the_prior_and_the_ladder_follows(tmp_path: Path) -> None:
+def test_first_trial_is_the_baseline_and_the_ladder_follows(tmp_path: Path) -> None:
     """Trial 0 trains the plan's rate at the largest rank; then three times it and a third."""
     plan, worker = tiny.plan(tmp_path), Worker(by_rank)
     built, _, view = search(tmp_path / "run", plan, worker)
@@ -173,7 +173,7 @@ def test_bad_trial_is_stopped_early(tmp_path: Path) -> None:
     assert seen.count(3) == 2  # the first third is never judged
 
 
-def test_default_that_crashes_ends_the_search(tmp_path: Path) -> None:
+def test_baseline_that_crashes_ends_the_search(tmp_path: Path) -> None:
     """If the plan itself cannot be trained no trial can."""
     built, _, _ = search(tmp_path / "run", tiny.plan(tmp_path), Worker(by_rank, Status.CRASHED))
     with pytest.raises(TsplannerError, match="boom"):
@@ -184,7 +184,7 @@ def test_helper_on_a_broken_machine_leaves_its_first_trial_to_the_others(tmp_pat
     """One node without a working stack must not use up the trials of all."""
     plan = tiny.plan(tmp_path)
     broken, study, _ = search(tmp_path / "run", plan, Worker(by_rank, Status.CRASHED))
-    study.want(3)
+    study.workers.want(3)
     with pytest.raises(TsplannerError, match="failed, and is left to others: boom"):
         broken.help()
     assert study.results() == []
@@ -236,7 +236,7 @@ def test_interrupted_trial_is_queued_again(tmp_path: Path) -> None:
     worker = Worker(by_rank)
     built, again, _ = search(tmp_path / "run", plan, worker)
     built.run(5)
-    assert lost.learning == again.where.default
+    assert lost.learning == again.encoding.baseline
     assert [job.plan.learning for job in worker.jobs].count(lost.learning) == 1
     assert lost.number not in [found.number for found in again.results()]
     assert len(again.results()) == 5
@@ -265,6 +265,6 @@ def test_damaged_journal_is_one_sentence_and_stays(tmp_path: Path) -> None:
 def test_cpu_runs_as_many_trials_as_cores_and_memory_allow(tmp_path: Path) -> None:
     """Two cores: two trials of one thread; memory for one: one trial with both."""
     plan = tiny.plan(tmp_path)
-    assert slots(plan, trials=8) == Slots(jobs=2, threads=1)
-    assert slots(plan, trials=1) == Slots(jobs=1, threads=2)
-    assert slots(replace(plan, free_bytes=2**30), trials=8) == Slots(jobs=1, threads=2)
+    assert choose_slots(plan, trials=8) == Slots(jobs=2, threads=1)
+    assert choose_slots(plan, trials=1) == Slots(jobs=1, threads=2)
+    assert choose_slots(replace(plan, free_bytes=2**30), trials=8) == Slots(jobs=1, threads=2)

@@ -14,7 +14,7 @@ import pytest
 from memory_models.settings import LossKernel
 from tests.support import packs as solo
 from tests.support import tiny
-from tests.tune.test_packs import Lost, packed_search
+from tests.tune.test_multi_lora_slot import Lost, shared_search
 from tsplanner.tune.runner.runner import Search
 from tsplanner.tune.runner.slots import Slots
 from tsplanner.tune.study.study import Study
@@ -23,33 +23,33 @@ from tsplanner.tune.study.trial_result import TrialState
 pytestmark = pytest.mark.slow
 
 
-def really_packed(folder: Path, *, at_once: int) -> tuple[Search, Study, Lost]:
+def real_search(folder: Path, *, at_once: int) -> tuple[Search, Study, Lost]:
     """A search of LoRA trials of the tiny model on 40 rows, 8 of them held out."""
     plan = tiny.with_learning(tiny.plan(folder, rows=40), validation_fraction=0.2)
     plan = tiny.with_hardware(plan, loss_kernel=LossKernel.FUSED)
-    return packed_search(folder, None, at_once=at_once, slots=Slots(jobs=1, threads=1), plan=plan)
+    return shared_search(folder, None, at_once=at_once, slots=Slots(jobs=1, threads=1), plan=plan)
 
 
 def test_packed_trials_tell_the_losses_of_their_solo_runs(tmp_path: Path) -> None:
     """Five trials through three places of one worker, within 1e-5 of five runs alone."""
-    search, study, _ = really_packed(tmp_path, at_once=3)
+    search, study, _ = real_search(tmp_path, at_once=3)
     search.run(5)
     results = study.results()
     assert len(results) == 5
-    workers = [path.parent.name for path in (tmp_path / "run" / "packs").glob("*/worker.log")]
+    workers = [path.parent.name for path in (tmp_path / "run" / "multi-lora").glob("*/worker.log")]
     assert workers == ["0"]
     done = [result for result in results if result.state is TrialState.COMPLETED]
     assert len(done) >= 2
-    assert search.packs is not None
+    assert search.multi_lora is not None
     for result in done:
-        alone = solo.alone(search.packs.plan, result.learning, tmp_path / f"s{result.number}")
+        alone = solo.alone(search.multi_lora.plan, result.learning, tmp_path / f"s{result.number}")
         best = min(evaluation.loss for evaluation in alone.evaluations)
         assert result.eval_loss == pytest.approx(best, abs=1e-5)
 
 
 def test_a_killed_worker_costs_what_was_in_flight_alone(tmp_path: Path) -> None:
     """After kill -9 the trials that had ended stay; the others run again in a new worker."""
-    search, study, view = really_packed(tmp_path, at_once=2)
+    search, study, view = real_search(tmp_path, at_once=2)
     killed: list[int] = []
 
     def kill() -> None:

@@ -11,9 +11,8 @@ from memory_models.settings import FinetuningType
 from tests.support import tiny
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.planner.advice import largest_rank, with_rank
-from tsplanner.tune.search.baseline import prior_learning_rate
-from tsplanner.tune.search.encoding import places
-from tsplanner.tune.search.space import Space, default_space, narrowed
+from tsplanner.tune.search.encoding import encode_space
+from tsplanner.tune.search.space import Space, default_space, narrowed, suggested_learning_rate
 from tsplanner.tune.search.surrogate import Point
 
 SPACE = Space(lora_ranks=(4, 8, 16), learning_rate=(1e-4, 1e-2), epochs=(1, 2, 3))
@@ -22,7 +21,7 @@ SPACE = Space(lora_ranks=(4, 8, 16), learning_rate=(1e-4, 1e-2), epochs=(1, 2, 3
 def test_plan_is_inside_its_own_space(tmp_path: Path) -> None:
     """Rank 4, the plan's rate and its 2 epochs can be proposed."""
     plan = tiny.plan(tmp_path)
-    space = default_space(plan, prior_learning_rate(plan))
+    space = default_space(plan, suggested_learning_rate(plan))
     assert space.clamp(plan.learning) == plan.learning
     assert space.lora_ranks == (4, 8, 16, 32)
     assert space.epochs == (1, 2, 3)
@@ -55,7 +54,7 @@ def test_ranges_of_the_user_replace_the_defaults() -> None:
     ("flags", "words"),
     [
         ({"learning_rate": "fast"}, "range like"),
-        ({"learning_rate": "1e-3..1e-5"}, "no range"),
+        ({"learning_rate": "1e-3..1e-5"}, "not a range"),
         ({"lora_ranks": "four"}, "whole numbers"),
         ({"epochs": "0,1"}, "at least 1"),
     ],
@@ -66,15 +65,15 @@ def test_range_that_is_none_is_refused_by_name(flags: dict[str, str], words: str
         narrowed(SPACE, **flags)
 
 
-def test_default_is_the_plans_rate_at_the_largest_rank_that_fits(tmp_path: Path) -> None:
+def test_baseline_is_the_plans_rate_at_the_largest_rank_that_fits(tmp_path: Path) -> None:
     """Rank 16 of 4, 8 and 16, or 8 if memory ends there; as many epochs as the range has."""
     plan = tiny.plan(tmp_path)
-    where = places(plan.learning, SPACE, 3e-3, lambda _: True)
-    assert where.default.lora_rank == 16
-    assert where.default.learning_rate == plan.learning.learning_rate
-    assert where.default.num_train_epochs == 3
-    tight = places(plan.learning, SPACE, 3e-3, lambda learning: learning.lora_rank <= 8)
-    assert tight.default.lora_rank == 8
+    where = encode_space(plan.learning, SPACE, 3e-3, lambda _: True)
+    assert where.baseline.lora_rank == 16
+    assert where.baseline.learning_rate == plan.learning.learning_rate
+    assert where.baseline.num_train_epochs == 3
+    tight = encode_space(plan.learning, SPACE, 3e-3, lambda learning: learning.lora_rank <= 8)
+    assert tight.baseline.lora_rank == 8
     assert tight.space.lora_ranks == (4, 8)
     assert largest_rank(plan.learning, SPACE.lora_ranks, lambda _: False) == 4
 
@@ -82,20 +81,20 @@ def test_default_is_the_plans_rate_at_the_largest_rank_that_fits(tmp_path: Path)
 def test_settings_are_points_and_back(tmp_path: Path) -> None:
     """A tenth of the centre's rate is one decade below, a quarter of the rank two halvings."""
     plan = tiny.plan(tmp_path)
-    where = places(plan.learning, SPACE, 1e-2, lambda _: True)
-    found = where.settings(Point(decades=-1.0, halvings=2.0))
+    where = encode_space(plan.learning, SPACE, 1e-2, lambda _: True)
+    found = where.settings(Point(log10_lr_offset=-1.0, log2_rank_offset=-2.0))
     assert found.learning_rate == pytest.approx(1e-3)
     assert found.lora_rank == 4
     assert found.alpha == 2 * found.lora_rank
-    assert where.point(found) == Point(decades=-1.0, halvings=2.0)
-    assert where.settings(where.grid.default) == where.default
+    assert where.point(found) == Point(log10_lr_offset=-1.0, log2_rank_offset=-2.0)
+    assert where.settings(where.grid.baseline) == where.baseline
 
 
 def test_rank_list_that_cannot_fit_is_one_sentence(tmp_path: Path) -> None:
     """The ranks and the flag are named."""
     plan = tiny.plan(tmp_path)
     with pytest.raises(TsplannerError, match=r"ranks to search \(4, 8, 16\) none fits"):
-        places(plan.learning, SPACE, 1e-2, lambda _: False)
+        encode_space(plan.learning, SPACE, 1e-2, lambda _: False)
 
 
 def test_alpha_follows_the_rank(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A worker of a study as a process of its own: takes trials, waits, tells a loss, prints numbers.
 
-crew_member.py FOLDER (lead|join|hang) [TRIALS] [URL]
+study_worker.py FOLDER (lead|join|hang) [TRIALS] [URL]
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.support import tiny
 from tsplanner.planner.plan import LearningSettings
-from tsplanner.tune.search.encoding import places
+from tsplanner.tune.search.encoding import encode_space
 from tsplanner.tune.search.space import Space
 from tsplanner.tune.study.study import Result, Study
 from tsplanner.tune.study.trial_result import TrialState
@@ -24,7 +24,7 @@ SPACE = Space(lora_ranks=(4, 8, 16), learning_rate=(1e-4, 1e-2), epochs=(1, 2, 3
 def opened(folder: Path, storage: str | None = None) -> Study:
     """The study of the tiny plan, whose data lie beside the run folder."""
     plan = tiny.plan(folder.parent)
-    return Study(folder, plan, places(plan.learning, SPACE, 3e-3, lambda _: True), storage)
+    return Study(folder, plan, encode_space(plan.learning, SPACE, 3e-3, lambda _: True), storage)
 
 
 def ended(number: int, learning: LearningSettings, seed: int | None = None) -> Result:
@@ -50,12 +50,12 @@ def main() -> None:
     folder, role = Path(sys.argv[1]), sys.argv[2]
     study = opened(folder, sys.argv[4] if len(sys.argv) > 4 else None)
     if role == "lead":
-        study.recover()
-        study.want(int(sys.argv[3]))
-    say(f"ready {study.name}")
+        study.workers.lead()
+        study.workers.want(int(sys.argv[3]))
+    say(f"ready {study.workers.name}")
     sys.stdin.readline()
     while True:
-        proposal = study.take()
+        proposal = study.claim()
         if proposal is None:
             if not study.busy_elsewhere():
                 return

@@ -8,32 +8,26 @@ from pathlib import Path
 import pytest
 
 from tests.support import tiny
-from tsplanner.commands.tune_budget import (
-    budget_span,
-    costs_of,
-    promise_words,
-    refuse_what_is_too_short,
-    remember,
-    remembered,
-    span_words,
-    start_clock,
-)
+from tsplanner.commands.values import budget_span
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
-from tsplanner.tune.budget.controller import Clock
-from tsplanner.tune.budget.schedule import Costs, Schedule
+from tsplanner.tune.budget.costs import Costs, Evaluations, Overheads
+from tsplanner.tune.budget.history import (
+    append_history,
+    expected_costs,
+    history_path,
+    read_history,
+)
+from tsplanner.tune.budget.schedule import Schedule
+from tsplanner.tune.budget.words import refuse_too_short, schedule_words, span_words
 
 COSTS = Costs(
-    startup_seconds=8.0,
     load_seconds=60.0,
     step_seconds=10.0,
     steps=120,
-    evaluation_seconds=0.0,
-    trial_evaluations=4,
-    full_evaluations=3,
-    overhead_seconds=0.0,
-    ending_seconds=0.0,
-    places=2,
+    evaluations=Evaluations(seconds=0.0, per_trial=4, per_full_run=3),
+    overheads=Overheads(startup_seconds=8.0, trial_seconds=0.0, ending_seconds=0.0),
+    max_concurrent_trials=2,
     gain=2.0,
 )
 """A trial and the full run take 21 min each."""
@@ -72,11 +66,11 @@ def test_spans_are_told_in_the_words_that_people_use() -> None:
     ]
 
 
-def test_promise_names_trials_last_word_full_run_and_the_whole() -> None:
+def test_schedule_names_trials_confirmation_full_run_and_the_whole() -> None:
     """One line says all that a person plans the evening by."""
     planned = Schedule(searched=7, pairs=2, seconds=10_080)
-    assert promise_words(planned, COSTS, 10_800) == (
-        "3 h: 11 trials, 4 of them for the last word, 2 at once; full run 21 min; about "
+    assert schedule_words(planned, COSTS, 10_800) == (
+        "3 h: 11 trials, 4 of them for the confirmation, 2 at once; full run 21 min; about "
         "2 h 48 min in all"
     )
 
@@ -84,23 +78,21 @@ def test_promise_names_trials_last_word_full_run_and_the_whole() -> None:
 def test_budget_below_the_full_run_is_refused_with_the_least_that_works() -> None:
     """21 min and the start: 22 minutes."""
     with pytest.raises(TsplannerError, match=r"5 min is too short.*give at least 22m"):
-        refuse_what_is_too_short(COSTS, 300)
+        refuse_too_short(COSTS, 300)
 
 
-def clock_of(plan: Plan, folder: Path) -> Clock:
-    """A day's budget for a search one by one."""
-    return start_clock(
-        plan, 86_400, 8, places=1, gain=1.0, folder=folder, began=0.0, say=lambda words: None
-    )
+def costs_of(plan: Plan) -> tuple[Costs, bool]:
+    """Costs of a search one by one, and whether earlier ones taught them."""
+    return expected_costs(plan, max_concurrent_trials=1, gain=1.0)
 
 
 def test_forecast_counts_the_evaluations_of_trials_and_of_the_full_run(tmp_path: Path) -> None:
     """Of three epochs: one before the first step, and one at each end."""
     plan = tiny.plan(tmp_path)
-    costs, taught = costs_of(plan, places=1, gain=1.0)
+    costs, taught = costs_of(plan)
     assert not taught
     assert costs.steps == plan.time.total_steps
-    assert costs.full_evaluations == plan.learning.num_train_epochs + 1
+    assert costs.evaluations.per_full_run == plan.learning.num_train_epochs + 1
 
 
 def test_next_search_starts_from_what_the_last_one_took(
@@ -109,14 +101,12 @@ def test_next_search_starts_from_what_the_last_one_took(
     """A trial that took twice its forecast, and a full run that took twice that again."""
     monkeypatch.setenv("TSPLANNER_STATE", str(tmp_path / "state"))
     plan = tiny.plan(tmp_path)
-    clock = clock_of(plan, tmp_path)
-    clock.costs = clock.costs.measured(2 * clock.costs.inside_seconds, 0.5)
-    clock.startup_seconds = 4.0
-    costs = clock.costs
-    fixed = costs.overhead_seconds + costs.ending_seconds
-    remember(plan, clock, fixed + 2 * (costs.full_seconds - fixed))
-    assert len(remembered()) == 1
-    again, taught = costs_of(plan, places=1, gain=1.0)
+    costs, _ = costs_of(plan)
+    costs = costs.measured(2 * costs.inside_seconds, 0.5).started(4.0)
+    fixed = costs.overheads.trial_seconds + costs.overheads.ending_seconds
+    append_history(plan, costs, fixed + 2 * (costs.full_seconds - fixed))
+    assert len(read_history()) == 1
+    again, taught = costs_of(plan)
     assert taught
     assert again.trial_factor == pytest.approx(2.0)
     assert again.full_factor == pytest.approx(2.0)
@@ -129,7 +119,20 @@ def test_search_of_another_kind_teaches_nothing(
     """Four at once share the machine otherwise than one alone."""
     monkeypatch.setenv("TSPLANNER_STATE", str(tmp_path / "state"))
     plan = tiny.plan(tmp_path)
-    clock = clock_of(plan, tmp_path)
-    clock.startup_seconds = 4.0
-    remember(plan, clock, None)
-    assert not costs_of(plan, places=4, gain=4.0)[1]
+    append_history(plan, costs_of(plan)[0].started(4.0), None)
+    assert costs_of(plan)[1]
+    assert not expected_costs(plan, max_concurrent_trials=4, gain=4.0)[1]
+
+
+def test_line_of_the_version_before_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It called the number of trials at once by another name."""
+    monkeypatch.setenv("TSPLANNER_STATE", str(tmp_path / "state"))
+    plan = tiny.plan(tmp_path)
+    append_history(plan, costs_of(plan)[0].started(4.0), None)
+    path = history_path()
+    path.write_text(path.read_text().replace('"max_concurrent_trials"', '"places"'))
+    again, taught = costs_of(plan)
+    assert taught
+    assert again.startup_seconds == 4.0

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from tsplanner.tune.budget.costs import Costs, Evaluations, Overheads
 from tsplanner.tune.budget.schedule import (
-    Costs,
     least_seconds,
     room_for_pairs,
     room_for_trial,
@@ -15,22 +15,18 @@ from tsplanner.tune.budget.schedule import (
 )
 
 COSTS = Costs(
-    startup_seconds=10.0,
     load_seconds=5.0,
     step_seconds=1.0,
     steps=80,
-    evaluation_seconds=4.0,
-    trial_evaluations=4,
-    full_evaluations=3,
-    overhead_seconds=1.0,
-    ending_seconds=2.0,
-    places=1,
+    evaluations=Evaluations(seconds=4.0, per_trial=4, per_full_run=3),
+    overheads=Overheads(startup_seconds=10.0, trial_seconds=1.0, ending_seconds=2.0),
+    max_concurrent_trials=1,
     gain=1.0,
 )
 """A trial takes 5 + 80 + 16 + 1 = 102 s, the full run 5 + 80 + 12 + 1 + 2 = 100 s."""
 
 
-def test_trial_and_full_run_are_told_from_their_steps_and_evaluations() -> None:
+def test_trial_and_full_run_are_predicted_from_their_steps_and_evaluations() -> None:
     """Load, 80 steps of a second, evaluations of four, and what surrounds them."""
     assert COSTS.trial_seconds == 102
     assert COSTS.full_seconds == 100
@@ -45,15 +41,15 @@ def test_eight_trials_need_eight_rounds_and_the_full_run() -> None:
 
 
 def test_two_at_once_halve_the_rounds() -> None:
-    """Each of two places is as fast as one alone: two rounds of the search, two of pairs."""
-    planned = schedule(replace(COSTS, places=2, gain=2.0), 930, 8)
+    """Each of two trials is as fast as one alone: two rounds of the search, two of pairs."""
+    planned = schedule(replace(COSTS, max_concurrent_trials=2, gain=2.0), 930, 8)
     assert planned.trials == 8
     assert planned.seconds == 4 * 102 + 110
 
 
-def test_places_that_share_a_device_take_longer_each() -> None:
-    """Four in a pack that makes twice the steps: each works for 96 s alone, 192 s there."""
-    shared = replace(COSTS, places=4, gain=2.0)
+def test_trials_that_share_a_device_take_longer_each() -> None:
+    """Four on one base that make twice the steps: each works for 96 s alone, 192 s there."""
+    shared = replace(COSTS, max_concurrent_trials=4, gain=2.0)
     assert shared.trial_seconds == 5 + 2 * 96 + 1
     assert shared.full_seconds == 100
 
@@ -64,7 +60,7 @@ def test_number_of_trials_is_the_least_of_budget_and_flag() -> None:
     assert schedule(COSTS, 86_400, 32).trials == 32
 
 
-def test_small_budget_gives_up_the_last_word_before_the_search() -> None:
+def test_small_budget_gives_up_the_confirmation_before_the_search() -> None:
     """Three rounds fit: three trials without a pair, for a pair and two trials need four."""
     planned = schedule(COSTS, 110 + 3 * 102 + 50, 32)
     assert (planned.searched, planned.pairs) == (3, 0)

@@ -1,4 +1,4 @@
-"""A stand-in for the worker of a pack: real files, a real queue, no training."""
+"""A stand-in for a worker whose trials share a base: real files, a real queue, no training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Loss = Callable[[LearningSettings], float]
 
 
 @dataclass(slots=True)
-class Member:
+class Trial:
     """One trial at work, or a job of its own."""
 
     folder: Path
@@ -60,7 +60,7 @@ class Member:
 
 @dataclass(slots=True)
 class Trouble:
-    """What befalls a pack after so many rounds."""
+    """What befalls a worker after some rounds."""
 
     rounds: int
     status: Status | None = None
@@ -68,8 +68,8 @@ class Trouble:
     process_bytes: int | None = None
 
 
-class PackWorker:
-    """Runs packs round by round, and trials that come alone; remembers what it was given."""
+class MultiLoraWorker:
+    """Runs trials that share a base round by round, and trials alone; remembers its jobs."""
 
     def __init__(
         self,
@@ -78,12 +78,12 @@ class PackWorker:
         refused: Callable[[LearningSettings], str | None] = lambda _: None,
     ) -> None:
         self.loss, self.troubles, self.refused = loss, list(troubles), refused
-        self.packs: list[Job] = []
+        self.shared: list[Job] = []
         self.alone: list[Job] = []
         self.begun: list[list[str]] = []
-        """Names of the trials' folders that each pack began, in order."""
+        """Names of the folders of the trials that each worker began, in order."""
         self.most: list[int] = []
-        """Most trials at once of each pack."""
+        """Largest number of trials at once of each worker."""
 
     def run(
         self,
@@ -98,23 +98,23 @@ class PackWorker:
         job = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=Job)
         look = poll or (lambda: None)
         if job.packed:
-            return self._pack(job, look)
+            return self._run_shared(job, look)
         self.alone.append(job)
         learning = job.plan.learning
-        member = Member(Path(job.folder), learning, self.loss(learning))
+        member = Trial(Path(job.folder), learning, self.loss(learning))
         for _ in range(MARKS):
             member.advance()
             look()
         member.end(Status.OK)
         return over()
 
-    def _pack(self, job: Job, poll: Callable[[], None]) -> ProcessResult:
-        self.packs.append(job)
+    def _run_shared(self, job: Job, poll: Callable[[], None]) -> ProcessResult:
+        self.shared.append(job)
         self.begun.append([])
         self.most.append(0)
         trouble = self.troubles.pop(0) if self.troubles else None
-        queue, active, round_ = Queue(job), list[Member](), 0
-        whole = Member(Path(job.folder), job.plan.learning, 0.0)
+        queue, active, round_ = Queue(job), list[Trial](), 0
+        whole = Trial(Path(job.folder), job.plan.learning, 0.0)
         while not (queue.ended and not active):
             while len(active) < (job.packed_together or 99) and (trial := queue.next()):
                 active += self._begin(trial)
@@ -132,9 +132,9 @@ class PackWorker:
         whole.end(Status.OK)
         return over()
 
-    def _begin(self, trial: PackedTrial) -> list[Member]:
+    def _begin(self, trial: PackedTrial) -> list[Trial]:
         self.begun[-1].append(Path(trial.folder).name)
-        member = Member(Path(trial.folder), trial.learning, self.loss(trial.learning))
+        member = Trial(Path(trial.folder), trial.learning, self.loss(trial.learning))
         sentence = self.refused(trial.learning)
         if sentence is None:
             return [member]
@@ -142,7 +142,7 @@ class PackWorker:
         return []
 
     @staticmethod
-    def _broken(whole: Member, active: list[Member], trouble: Trouble) -> ProcessResult:
+    def _broken(whole: Trial, active: list[Trial], trouble: Trouble) -> ProcessResult:
         if trouble.status is None:
             return over(signal=9)
         for member in active:
