@@ -7,7 +7,7 @@ nn/modules.py, torch/amp/autocast_mode.py.
 from __future__ import annotations
 
 from memory_models.activations.fused_kernels import adapted_linear, lean_adapter
-from memory_models.activations.multi_lora import packed_linear
+from memory_models.activations.multi_lora import multi_lora_linear
 from memory_models.activations.ops import FP32, Ops
 from memory_models.activations.tape import Value, Weight, times
 from memory_models.architecture import Linear
@@ -19,7 +19,7 @@ def linear(ops: Ops, layer: Linear, value: Value) -> Value:
     """A linear with its adapter, if it has one."""
     targeted = is_targeted(layer, ops.settings)
     if targeted and ops.settings.packed_ranks:
-        return packed_linear(ops, layer, value, base_product)
+        return multi_lora_linear(ops, layer, value, base_product)
     if targeted and lean_adapter(ops, value):
         return adapted_linear(ops, layer, value)
     base = base_product(ops, layer, value)

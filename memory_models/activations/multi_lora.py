@@ -1,7 +1,7 @@
-"""Several trials on one base: the adapted linear of a pack as a program.
+"""Several trials on one base: the adapted linear of multi-LoRA as a program.
 
-It stands for ``tsplanner/training/multi_lora/linears.py`` (``PackedLinear``). All trials have the
-same number of rows in a pass, and thin products as wide as the largest rank.
+It stands for ``tsplanner/training/multi_lora/linears.py`` (``MultiLoraLinear``). All trials have
+the same number of rows in a pass, and thin products as wide as the largest rank.
 Ignores: the gradients of the trials' hidden states before they are joined.
 """
 
@@ -16,11 +16,11 @@ from memory_models.architecture import Linear
 BaseProduct = Callable[[Ops, Linear, Value], Value]
 
 
-def packed_linear(ops: Ops, layer: Linear, value: Value, base_product: BaseProduct) -> Value:
-    """The base's product, with every trial's adapter added on its rows.
+def multi_lora_linear(ops: Ops, layer: Linear, value: Value, base_product: BaseProduct) -> Value:
+    """The product of the base, with the adapter of every trial added on the trial's rows.
 
     A plain weight in the products' dtype is multiplied here and the adapters are added in place;
-    of any other base the product is copied first. The matrices are stacked.
+    the product of any other base is copied first. The matrices are stacked.
     """
     tape, ranks = ops.tape, ops.settings.packed_ranks
     width = ops.flow.operand if ops.autocast else value.bytes

@@ -1,4 +1,4 @@
-"""``tune --budget``: how a span is written, what is promised, and what is remembered."""
+"""``tune --budget``: how a span is written, what is estimated, and what is remembered."""
 
 from __future__ import annotations
 

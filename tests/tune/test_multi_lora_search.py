@@ -1,4 +1,4 @@
-"""Packed searches with real workers and a tiny model."""
+"""Searches on shared bases with real workers and a tiny model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from memory_models.settings import LossKernel
-from tests.support import packs as solo
+from tests.support import multi_lora as solo
 from tests.support import tiny
 from tests.tune.test_multi_lora_slot import Lost, shared_search
 from tsplanner.tune.runner.runner import Search
@@ -30,7 +30,7 @@ def real_search(folder: Path, *, at_once: int) -> tuple[Search, Study, Lost]:
     return shared_search(folder, None, at_once=at_once, slots=Slots(jobs=1, threads=1), plan=plan)
 
 
-def test_packed_trials_tell_the_losses_of_their_solo_runs(tmp_path: Path) -> None:
+def test_trials_on_one_base_tell_the_losses_of_their_solo_runs(tmp_path: Path) -> None:
     """Five trials through three places of one worker, within 1e-5 of five runs alone."""
     search, study, _ = real_search(tmp_path, at_once=3)
     search.run(5)

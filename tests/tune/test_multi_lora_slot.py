@@ -1,4 +1,4 @@
-"""Packs in a search: places refilled, accidents. The worker is a stand-in."""
+"""A slot whose trials share a base: refilling, accidents. The worker is a stand-in."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def shared_search(
     slots: Slots = ONE_GPU,
     plan: Plan | None = None,
 ) -> tuple[Search, Study, Lost]:
-    """A search with so many places in each of its slots; ``worker`` None: real ones."""
+    """A search with ``at_once`` trials in each of its slots; ``worker`` None: real workers."""
     shared = tiny.plan(folder) if plan is None else plan
     (folder / "run").mkdir()
 
@@ -77,11 +77,11 @@ def shared_search(
 
 
 def alike(_: LearningSettings) -> float:
-    """None is hopeless."""
+    """No trial is a loser."""
     return 1.0
 
 
-def test_places_are_refilled_in_one_worker(tmp_path: Path) -> None:
+def test_free_places_are_refilled_in_one_worker(tmp_path: Path) -> None:
     """Seven trials on three places start one process, and no more than three train at once."""
     worker = MultiLoraWorker(alike)
     search, study, view = shared_search(tmp_path, worker)
@@ -113,7 +113,7 @@ def test_results_are_known_before_the_next_is_asked_for(tmp_path: Path) -> None:
     assert order[:7] == ["ask"] * 3 + ["tell"] * 3 + ["ask"]
 
 
-def test_a_hopeless_trials_place_is_refilled(tmp_path: Path) -> None:
+def test_a_losers_place_is_refilled(tmp_path: Path) -> None:
     """The third is far behind: it stops, and the next takes its place while the others train."""
     worker = MultiLoraWorker(lambda one: 90.0 if one.learning_rate < 4e-3 else 1.0)
     search, study, _ = shared_search(tmp_path, worker)
@@ -125,7 +125,7 @@ def test_a_hopeless_trials_place_is_refilled(tmp_path: Path) -> None:
     assert len(study.results()) == 4
 
 
-def test_a_hopeless_trial_that_is_read_first_stops_as_well(tmp_path: Path) -> None:
+def test_a_loser_that_is_read_first_stops_as_well(tmp_path: Path) -> None:
     """The second's rivals reach the step after it in the same pass."""
     worker = MultiLoraWorker(lambda one: 90.0 if one.learning_rate > 8e-3 else 1.0)
     search, study, _ = shared_search(tmp_path, worker, at_once=4)
@@ -135,7 +135,7 @@ def test_a_hopeless_trial_that_is_read_first_stops_as_well(tmp_path: Path) -> No
     assert second.message.startswith("stopped at epoch 1: +89.0000")
 
 
-def test_the_last_words_pairs_run_packed(tmp_path: Path) -> None:
+def test_the_pairs_of_the_confirmation_share_a_base(tmp_path: Path) -> None:
     """Both sides of two pairs share one worker, each on its seed."""
     worker = MultiLoraWorker(alike)
     search, study, _ = shared_search(tmp_path, worker, at_once=4)
@@ -147,7 +147,9 @@ def test_the_last_words_pairs_run_packed(tmp_path: Path) -> None:
     assert [result.seed for result in study.results()] == [43, 43, 44, 44]
 
 
-def test_a_killed_pack_keeps_what_had_ended_and_tries_the_others_once_more(tmp_path: Path) -> None:
+def test_a_killed_worker_keeps_what_had_ended_and_tries_the_others_once_more(
+    tmp_path: Path,
+) -> None:
     """Two had ended when kill -9 came; the two at work run again, half as many at once."""
     worker = MultiLoraWorker(alike, [Trouble(rounds=8)])
     search, study, view = shared_search(tmp_path, worker, at_once=4)
@@ -161,8 +163,8 @@ def test_a_killed_pack_keeps_what_had_ended_and_tries_the_others_once_more(tmp_p
     assert {one.state for one in results} == {TrialState.COMPLETED}
 
 
-def test_trials_run_alone_after_packs_have_died_twice(tmp_path: Path) -> None:
-    """Nothing that was wanted is lost to an environment in which packs do not live."""
+def test_trials_run_alone_after_two_workers_died(tmp_path: Path) -> None:
+    """Nothing that was wanted is lost to an environment in which such workers do not live."""
     worker = MultiLoraWorker(alike, [Trouble(rounds=0), Trouble(rounds=0)])
     search, study, _ = shared_search(tmp_path, worker, at_once=4)
     search.run(4)
@@ -191,7 +193,7 @@ def test_a_real_out_of_memory_is_a_constraint_and_a_calibration_point(tmp_path: 
     assert points[0].measured_step_seconds is None
 
 
-def test_a_second_out_of_memory_of_the_default_ends_the_search(tmp_path: Path) -> None:
+def test_a_second_out_of_memory_of_the_baseline_ends_the_search(tmp_path: Path) -> None:
     """It had its second chance."""
     oom = [Trouble(rounds=2, status=Status.DEVICE_OOM), Trouble(rounds=2, status=Status.DEVICE_OOM)]
     search, _, _ = shared_search(tmp_path, MultiLoraWorker(alike, oom), at_once=4)
@@ -199,8 +201,8 @@ def test_a_second_out_of_memory_of_the_default_ends_the_search(tmp_path: Path) -
         search.run(4)
 
 
-def test_a_trial_that_the_pack_refuses_runs_alone(tmp_path: Path) -> None:
-    """The others stay packed."""
+def test_a_trial_that_the_worker_refuses_runs_alone(tmp_path: Path) -> None:
+    """The others share the base."""
 
     def refused(learning: LearningSettings) -> str | None:
         low = learning.learning_rate < 2e-3
@@ -214,8 +216,8 @@ def test_a_trial_that_the_pack_refuses_runs_alone(tmp_path: Path) -> None:
     assert [one.state for one in study.results()] == [TrialState.COMPLETED] * 4
 
 
-def test_two_slots_have_a_pack_each(tmp_path: Path) -> None:
-    """Four trials on two GPUs: two and two, though a pack had room for four."""
+def test_two_slots_have_a_base_each(tmp_path: Path) -> None:
+    """Four trials on two GPUs: two and two, though each base had room for four."""
     worker = MultiLoraWorker(alike)
     search, study, _ = shared_search(tmp_path, worker, at_once=4, slots=Slots(jobs=2))
     search.run(4)

@@ -1,4 +1,4 @@
-"""Of several ranks' records the run's one: the worst end, the highest peaks, all host bytes."""
+"""One record for a run of several processes: the worst end, the highest peaks, all host bytes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORST_FIRST = (
 
 
 def read_record(folder: Path, rank: int = 0) -> Record | None:
-    """A rank's record; None if it wrote none (or not a whole one)."""
+    """The record of one process; None if the process wrote none, or not a whole one."""
     try:
         return msgspec.json.decode(record_file(folder, rank).read_bytes(), type=Record)
     except (OSError, msgspec.MsgspecError):
@@ -34,16 +34,16 @@ def read_record(folder: Path, rank: int = 0) -> Record | None:
 
 
 def remove_records(folder: Path, world_size: int) -> None:
-    """Forget what an earlier run left."""
+    """Remove the records that an earlier run left."""
     for rank in range(world_size):
         record_file(folder, rank).unlink(missing_ok=True)
 
 
 def merged_record(folder: Path, world_size: int) -> Record | None:
-    """The record of all ranks; None if a rank left none and no other says why.
+    """The record of all processes; None if one process left none and no other one says why.
 
-    A rank that ran out of memory takes the others with it: they were ended, or lost the
-    connection, so its word counts.
+    A process that ran out of memory takes the others with it: they were ended, or lost the
+    connection, so its status counts.
     """
     found = [read_record(folder, rank) for rank in range(world_size)]
     records = [record for record in found if record is not None]
@@ -82,12 +82,12 @@ def tells_why(record: Record) -> bool:
 
 
 def missing_ranks(folder: Path, world_size: int) -> list[int]:
-    """Ranks that left no record."""
+    """Numbers of the processes that left no record."""
     return [rank for rank in range(world_size) if read_record(folder, rank) is None]
 
 
 def rank_memory(record: Record) -> RankMemory:
-    """One rank's peaks."""
+    """The peaks of one process."""
     return RankMemory(
         rank=record.rank,
         allocated=record.peak_allocated_bytes,
@@ -99,11 +99,11 @@ def rank_memory(record: Record) -> RankMemory:
 
 
 def most(values: Iterable[int | None]) -> int | None:
-    """The largest of what is known."""
+    """The largest of the known values; None if none is known."""
     return max((value for value in values if value is not None), default=None)
 
 
 def total(values: Iterable[int | None]) -> int | None:
-    """The sum of what is known; None if nothing is."""
+    """The sum of the known values; None if none is known."""
     known = [value for value in values if value is not None]
     return sum(known) if known else None

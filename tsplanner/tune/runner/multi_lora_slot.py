@@ -18,8 +18,7 @@ ABOUT_TO_END = 0.97
 """Progress from which on a trial's result is worth waiting for before the next is claimed."""
 ENDED_WELL = (Status.OK, Status.STOPPED)
 MAX_DEATHS = 2
-"""Workers of a slot that may die: the second runs half as many trials, and after it each is
-alone."""
+"""Workers of a slot that may die; the second takes half the trials, and then each runs alone."""
 
 
 class MultiLoraSlot:

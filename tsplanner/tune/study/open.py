@@ -16,8 +16,7 @@ from tsplanner.tune.study.remote import PLAN, carry_plan
 from tsplanner.tune.study.storage import StudyStorage, reason
 
 FORMAT = 2
-"""Version of what a study keeps of a trial; version 1 drew the held-out examples by another
-seed."""
+"""Version of what a study keeps; version 1 drew the held-out examples by another seed."""
 SUBJECT = "subject"
 """Attribute of a study: the fingerprint of its search."""
 ENCODING = "places"

@@ -1,4 +1,4 @@
-"""Solo runs and packs of the same trials, in this process."""
+"""Trials alone and on a shared base, in this process."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def trials(plan: Plan, changes: tuple[dict[str, Any], ...] = UNLIKE) -> list[Lea
     return [replace(plan.learning, **change) for change in changes]
 
 
-def packed_job(plan: Plan, folder: Path, learning: list[LearningSettings], **options: Any) -> Job:
-    """A pack with a folder for each trial in its own."""
+def shared_job(plan: Plan, folder: Path, learning: list[LearningSettings], **options: Any) -> Job:
+    """A worker's job, with a folder for each trial in its own."""
     own = tuple(
         PackedTrial(learning=each, folder=str(folder / str(number)))
         for number, each in enumerate(learning)

@@ -1,4 +1,4 @@
-"""What a pack's blocks keep against what autograd really keeps."""
+"""What the layers of a shared base keep against what autograd really keeps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from memory_models.settings import Dtype, Kernels, LossKernel, TrainingSettings
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS
 from tsplanner.training.kernels.fused_kernels import use_lean_kernels
-from tsplanner.training.multi_lora.linears import Layout, Segment, use_packed_adapters
+from tsplanner.training.multi_lora.linears import BatchLayout, TrialRows, use_multi_lora_adapters
 
 RANKS, LENGTH, MICRO = (2, 4, 9), 128, 2
 CONFIG: dict[str, Any] = {
@@ -32,7 +32,7 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def packed(dtype: torch.dtype, *, lean: bool) -> tuple[Any, Layout]:
+def packed(dtype: torch.dtype, *, lean: bool) -> tuple[Any, BatchLayout]:
     """A decoder with three adapters on every linear, and the layout of a pass."""
     from peft import get_peft_model
 
@@ -50,9 +50,9 @@ def packed(dtype: torch.dtype, *, lean: bool) -> tuple[Any, Layout]:
             wrapped.add_adapter(f"t{number}", config)
     for name, parameter in base.named_parameters():
         parameter.requires_grad_("lora_" in name)
-    layout = Layout()
-    layout.segments = tuple(Segment(f"t{number}") for number in range(len(RANKS)))
-    use_packed_adapters(base, layout)
+    layout = BatchLayout()
+    layout.segments = tuple(TrialRows(f"t{number}") for number in range(len(RANKS)))
+    use_multi_lora_adapters(base, layout)
     return base, layout
 
 

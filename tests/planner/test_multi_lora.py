@@ -1,4 +1,4 @@
-"""When packing pays on an H200, how many trials share a base, and which trials may."""
+"""When sharing a base pays on an H200, how many trials share a base, and which trials may."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RANKS = (8, 16, 24, 32, 40, 48, 56, 64)
 GIB = 2**30
 
 
-def packing(batch: int, length: int = 512, *, free: int = 139 * GIB, ranks: Any = RANKS) -> Sharing:
+def sharing(batch: int, length: int = 512, *, free: int = 139 * GIB, ranks: Any = RANKS) -> Sharing:
     """Eight trials of Qwen3-8B on one H200."""
     file = shipped_machine("1x-h200-141gib")
     assert file is not None
@@ -44,40 +44,40 @@ def packing(batch: int, length: int = 512, *, free: int = 139 * GIB, ranks: Any 
 
 def test_two_short_rows_a_step_leave_room_for_all_eight_trials() -> None:
     """1,024 tokens do not fill the GPU: eight such trials in a pass make twice the steps."""
-    found = packing(2)
+    found = sharing(2)
     assert found.trials == 8
     assert found.gain > 2.0
     assert found.settings.packed_ranks == RANKS
 
 
-def test_packing_does_not_pay_where_a_trial_fills_the_gpu() -> None:
+def test_sharing_does_not_pay_where_a_trial_fills_the_gpu() -> None:
     """16 rows of 512 tokens: the trials run one after the other, by the best solo settings."""
-    found = packing(16)
+    found = sharing(16)
     assert (found.trials, found.gain, found.settings.packed_ranks) == (1, 1.0, ())
     assert "8192 tokens per step keep the GPU busy alone" in found.reason
 
 
 def test_less_memory_means_fewer_trials_or_more_checkpoints_within_it() -> None:
     """The upper bound stays under what is free."""
-    whole, less = packing(2), packing(2, free=40 * GIB)
+    whole, less = sharing(2), sharing(2, free=40 * GIB)
     assert less.process_bytes <= 40 * GIB
     assert less.gain < whole.gain
-    assert packing(2, free=21 * GIB).reason == "No two trials fit beside each other on one base."
+    assert sharing(2, free=21 * GIB).reason == "No two trials fit beside each other on one base."
 
 
 @pytest.mark.parametrize("batch", [1, 2, 6, 8, 16])
-def test_packing_never_moves_the_effective_batch(batch: int) -> None:
-    """Micro-batch times accumulation is the trial's batch, packed or not."""
-    settings = packing(batch, free=48 * GIB).settings
+def test_sharing_never_moves_the_effective_batch(batch: int) -> None:
+    """Micro-batch times accumulation is the trial's batch, alone or not."""
+    settings = sharing(batch, free=48 * GIB).settings
     assert settings.micro_batch_size * settings.gradient_accumulation_steps == batch
 
 
-def test_one_trial_is_no_pack() -> None:
+def test_one_trial_shares_with_none() -> None:
     """There is nothing to put beside it."""
-    assert packing(2, ranks=(8,)).reason == "There is one trial alone."
+    assert sharing(2, ranks=(8,)).reason == "There is one trial alone."
 
 
-def test_lora_and_rslora_pack_and_qlora_too() -> None:
+def test_lora_and_rslora_share_and_qlora_too() -> None:
     """On half-precision and 4-bit bases."""
     for method in (FinetuningType.LORA, FinetuningType.RSLORA):
         for quantization in (None, Quantization.NF4, Quantization.NF4_DQ):
@@ -103,7 +103,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], Obstacle, str]] = [
 
 
 @pytest.mark.parametrize(("learning", "hardware", "obstacle", "words"), REFUSED)
-def test_what_does_not_pack_is_refused_in_one_sentence(
+def test_what_cannot_share_is_refused_in_one_sentence(
     learning: dict[str, Any], hardware: dict[str, Any], obstacle: Obstacle, words: str
 ) -> None:
     """With the reason in it."""
@@ -116,7 +116,7 @@ def test_what_does_not_pack_is_refused_in_one_sentence(
     assert sentence.count(". ") == 0
 
 
-def test_a_base_with_dropout_does_not_pack() -> None:
+def test_a_base_with_dropout_is_not_shared() -> None:
     """Its masks are drawn for the whole batch."""
     refusal = sharing_refusal(LearningSettings(), HardwareSettings(), {"attention_dropout": 0.1})
     assert refusal is not None

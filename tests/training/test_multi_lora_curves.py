@@ -1,4 +1,4 @@
-"""Each trial of a pack learns what it learns alone."""
+"""Each trial on a shared base learns what it learns alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from memory_models.settings import Dtype, FinetuningType, Kernels, LossKernel, Quantization
-from tests.support import packs, tiny
+from tests.support import multi_lora, tiny
 from tests.training.test_encoder_rate import plan as chatts_plan
 from tsplanner.planner.plan import LearningSettings, Plan
 from tsplanner.training.job import JobKind, Status
@@ -22,14 +22,14 @@ NORMS = ("grad_norm",)
 
 def compare(plan: Plan, learning: list[LearningSettings], folder: Path, within: float) -> None:
     """Every line of every trial's metrics.jsonl, packed and alone."""
-    record = packs.run_here(packs.packed_job(plan, folder / "pack", learning))
+    record = multi_lora.run_here(multi_lora.shared_job(plan, folder / "pack", learning))
     assert record.status is Status.OK, record.message
     for number, settings in enumerate(learning):
-        solo = packs.alone(plan, settings, folder / f"solo-{number}")
-        own = packs.record_in(folder / "pack" / str(number))
+        solo = multi_lora.alone(plan, settings, folder / f"solo-{number}")
+        own = multi_lora.record_in(folder / "pack" / str(number))
         assert (own.status, own.steps, own.epochs) == (Status.OK, solo.steps, solo.epochs)
-        lines = packs.lines_in(folder / "pack" / str(number))
-        expected = packs.lines_in(folder / f"solo-{number}")
+        lines = multi_lora.lines_in(folder / "pack" / str(number))
+        expected = multi_lora.lines_in(folder / f"solo-{number}")
         assert [list(line) for line in lines] == [list(line) for line in expected]
         assert values(lines, VALUES) == pytest.approx(values(expected, VALUES), abs=within)
         # A norm is a sum over all weights, of any size: fp32 rounds it in proportion.
@@ -56,14 +56,14 @@ def test_three_unlike_trials_have_their_solo_curves(
 ) -> None:
     """Ranks 2, 4 and 8 with schedules, clips, targets and seeds of their own, in fp32."""
     plan = tiny.with_hardware(tiny.plan(tmp_path), **hardware)
-    compare(plan, packs.trials(plan), tmp_path, 1e-5)
+    compare(plan, multi_lora.trials(plan), tmp_path, 1e-5)
 
 
 def test_a_quantised_base_packs_by_the_same_code(tmp_path: Path) -> None:
     """NF4 weights under QLoRA."""
     pytest.importorskip("bitsandbytes")
     plan = tiny.with_hardware(tiny.plan(tmp_path), quantization=Quantization.NF4)
-    compare(plan, packs.trials(plan), tmp_path, 1e-5)
+    compare(plan, multi_lora.trials(plan), tmp_path, 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_half_precision_packs_agree_within_their_rounding(
     """Under autocast; in fp16 each trial has a loss scaler of its own."""
     half = {"model_dtype": dtype, "autocast": dtype, "kernels": kernels}
     plan = tiny.with_hardware(tiny.plan(tmp_path), **half)
-    learning = packs.trials(plan)
-    packs.run_here(packs.packed_job(plan, tmp_path / "pack", learning))
+    learning = multi_lora.trials(plan)
+    multi_lora.run_here(multi_lora.shared_job(plan, tmp_path / "shared", learning))
     for number, settings in enumerate(learning):
-        packs.alone(plan, settings, tmp_path / f"solo-{number}")
+        multi_lora.alone(plan, settings, tmp_path / f"solo-{number}")
         losses = [
-            [line["loss"] for line in packs.lines_in(folder) if "loss" in line]
-            for folder in (tmp_path / "pack" / str(number), tmp_path / f"solo-{number}")
+            [line["loss"] for line in multi_lora.lines_in(folder) if "loss" in line]
+            for folder in (tmp_path / "shared" / str(number), tmp_path / f"solo-{number}")
         ]
         assert losses[0] == pytest.approx(losses[1], abs=2e-2)
 
@@ -96,7 +96,7 @@ def test_series_of_many_lengths_belong_to_their_trials(tmp_path: Path, kernel: L
     """ChatTS with its encoder: each trial's rows are padded to the longest of all trials'."""
     learning = {"validation_fraction": 0.25, "max_grad_norm": 1.0, "timeseries_lr": 0.02}
     plan = tiny.with_hardware(chatts_plan(tmp_path, **learning), loss_kernel=kernel)
-    compare(plan, packs.trials(plan), tmp_path, 1e-5)
+    compare(plan, multi_lora.trials(plan), tmp_path, 1e-5)
 
 
 def test_an_encoder_that_looks_at_the_longest_series_sees_its_own_trials_alone(
@@ -111,7 +111,7 @@ def test_an_encoder_that_looks_at_the_longest_series_sees_its_own_trials_alone(
     }
     model = replace(plan.model, config={**plan.model.config, "ts": ts}, has_weights=False)
     plan = replace(plan, model=replace(model, path=None, tokenizer=plan.model.path))
-    compare(plan, packs.trials(plan), tmp_path, 1e-5)
+    compare(plan, multi_lora.trials(plan), tmp_path, 1e-5)
 
 
 def test_a_mixture_of_experts_tells_rows_apart_where_it_flattens_them(tmp_path: Path) -> None:
@@ -130,18 +130,20 @@ def test_a_mixture_of_experts_tells_rows_apart_where_it_flattens_them(tmp_path: 
     config = {**tiny.CONFIG, **shape}
     model = replace(plan.model, model_type="qwen2_moe", config=config, path=None)
     plan = replace(plan, model=replace(model, tokenizer=plan.model.path))
-    compare(plan, packs.trials(plan, packs.UNLIKE[:2]), tmp_path, 1e-5)
+    compare(plan, multi_lora.trials(plan, multi_lora.UNLIKE[:2]), tmp_path, 1e-5)
 
 
 def test_a_place_that_gets_free_is_refilled_without_a_trace(tmp_path: Path) -> None:
     """Five trials on two places; those that come later draw the adapters they would draw alone."""
     plan = tiny.plan(tmp_path)
-    learning = packs.trials(plan, (*packs.UNLIKE, {"seed": 4, "lora_rank": 3}, {"seed": 5}))
-    job = packs.packed_job(plan, tmp_path / "pack", learning, packed_together=2)
-    assert packs.run_here(job).status is Status.OK
+    learning = multi_lora.trials(
+        plan, (*multi_lora.UNLIKE, {"seed": 4, "lora_rank": 3}, {"seed": 5})
+    )
+    job = multi_lora.shared_job(plan, tmp_path / "shared", learning, packed_together=2)
+    assert multi_lora.run_here(job).status is Status.OK
     for number in (3, 4):
-        solo = packs.alone(plan, learning[number], tmp_path / f"solo-{number}")
-        own = packs.record_in(tmp_path / "pack" / str(number))
+        solo = multi_lora.alone(plan, learning[number], tmp_path / f"solo-{number}")
+        own = multi_lora.record_in(tmp_path / "shared" / str(number))
         assert own.evaluations[-1].loss == pytest.approx(solo.evaluations[-1].loss, abs=1e-5)
         assert own.last_loss == pytest.approx(solo.last_loss, abs=1e-5)
 
@@ -150,21 +152,24 @@ def test_effective_batches_stay_each_trials_own(tmp_path: Path) -> None:
     """Batches of 2, 4 and 8 rows on one micro-batch of 2: accumulation follows, rows do not."""
     plan = tiny.plan(tmp_path)
     batches = tuple({"effective_batch_size": size, "seed": size} for size in (2, 4, 8))
-    compare(plan, packs.trials(plan, batches), tmp_path, 1e-5)
+    compare(plan, multi_lora.trials(plan, batches), tmp_path, 1e-5)
 
 
 def test_a_trial_that_diverges_leaves_its_neighbours_alone(tmp_path: Path) -> None:
     """NaN in one trial's rows reaches no other trial, and its record says what happened."""
     plan = tiny.plan(tmp_path)
     wild = {"learning_rate": 1e30, "max_grad_norm": 0.0, "lr_scheduler_type": "constant"}
-    learning = packs.trials(plan, (packs.UNLIKE[0], wild, packs.UNLIKE[2]))
-    assert packs.run_here(packs.packed_job(plan, tmp_path / "pack", learning)).status is Status.OK
-    lost = packs.record_in(tmp_path / "pack" / "1")
+    learning = multi_lora.trials(plan, (multi_lora.UNLIKE[0], wild, multi_lora.UNLIKE[2]))
+    assert (
+        multi_lora.run_here(multi_lora.shared_job(plan, tmp_path / "shared", learning)).status
+        is Status.OK
+    )
+    lost = multi_lora.record_in(tmp_path / "shared" / "1")
     assert lost.status is Status.DIVERGED
     assert lost.message.startswith("diverged: the loss is ")
     for number in (0, 2):
-        solo = packs.alone(plan, learning[number], tmp_path / f"solo-{number}")
-        own = packs.record_in(tmp_path / "pack" / str(number))
+        solo = multi_lora.alone(plan, learning[number], tmp_path / f"solo-{number}")
+        own = multi_lora.record_in(tmp_path / "shared" / str(number))
         assert own.evaluations[-1].loss == pytest.approx(solo.evaluations[-1].loss, abs=1e-5)
 
 
@@ -177,13 +182,13 @@ def test_saved_adapters_are_ordinary_ones(tmp_path: Path) -> None:
     from tsplanner.training.model import build_model, load_tokenizer, model_config
 
     plan = tiny.plan(tmp_path)
-    learning = packs.trials(plan)
-    job = packs.packed_job(plan, tmp_path / "pack", learning, kind=JobKind.TRAIN)
-    assert packs.run_here(job).status is Status.OK
+    learning = multi_lora.trials(plan)
+    job = multi_lora.shared_job(plan, tmp_path / "shared", learning, kind=JobKind.TRAIN)
+    assert multi_lora.run_here(job).status is Status.OK
     for number, settings in enumerate(learning):
         own = replace(plan, learning=settings)
         rows = load_rows(own, load_tokenizer(own.model), model_config(own.model)).validation
-        folder = tmp_path / "pack" / str(number) / "adapter"
+        folder = tmp_path / "shared" / str(number) / "adapter"
         assert sorted(path.name for path in folder.iterdir()) == [
             "README.md",
             "adapter_config.json",
@@ -199,12 +204,12 @@ def test_saved_adapters_are_ordinary_ones(tmp_path: Path) -> None:
                 )
                 for row in rows
             ]
-        noted = packs.read_rows(tmp_path / "pack" / str(number))
+        noted = multi_lora.read_rows(tmp_path / "shared" / str(number))
         assert losses == pytest.approx(noted, abs=1e-5)
-        packs.alone(plan, settings, tmp_path / f"solo-{number}", kind=JobKind.TRAIN)
+        multi_lora.alone(plan, settings, tmp_path / f"solo-{number}", kind=JobKind.TRAIN)
         assert (
-            packs.tensors_in(folder).keys()
-            == packs.tensors_in(tmp_path / f"solo-{number}" / "adapter").keys()
+            multi_lora.tensors_in(folder).keys()
+            == multi_lora.tensors_in(tmp_path / f"solo-{number}" / "adapter").keys()
         )
 
 
@@ -218,14 +223,17 @@ REFUSED: dict[str, dict[str, Any]] = {
 }
 
 
-def test_trials_that_cannot_be_packed_say_so_and_the_others_train(tmp_path: Path) -> None:
+def test_trials_that_cannot_share_say_so_and_the_others_train(tmp_path: Path) -> None:
     """Each refused trial leaves a record with one sentence."""
     plan = tiny.plan(tmp_path)
-    learning = packs.trials(plan, ({"num_train_epochs": 1}, *REFUSED.values()))
-    assert packs.run_here(packs.packed_job(plan, tmp_path / "pack", learning)).status is Status.OK
-    assert packs.record_in(tmp_path / "pack" / "0").status is Status.OK
+    learning = multi_lora.trials(plan, ({"num_train_epochs": 1}, *REFUSED.values()))
+    assert (
+        multi_lora.run_here(multi_lora.shared_job(plan, tmp_path / "shared", learning)).status
+        is Status.OK
+    )
+    assert multi_lora.record_in(tmp_path / "shared" / "0").status is Status.OK
     for number, words in enumerate(REFUSED, start=1):
-        record = packs.record_in(tmp_path / "pack" / str(number))
+        record = multi_lora.record_in(tmp_path / "shared" / str(number))
         wrong_target = "q_porj" in words  # such a trial would not train alone either
         assert record.status is (Status.CRASHED if wrong_target else Status.CANNOT_SHARE)
         assert words in record.message
