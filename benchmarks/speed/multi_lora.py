@@ -50,7 +50,7 @@ from memory_models.settings import TrainingSettings
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.models.source import read_model
 from tsplanner.planner.gather.cases import Case
-from tsplanner.planner.multi_lora.speedup import best_sharing
+from tsplanner.planner.multi_lora.speedup import Room, best_sharing
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.multi_lora import run_multi_lora
 from tsplanner.probe.runner import request_stop, run_job
@@ -209,8 +209,7 @@ class Bench:
             solo,
             bar.ranks,
             rates,
-            free,
-            devices[0] if devices else None,
+            Room(free_bytes=free, device=devices[0] if devices else None),
         )
         ways = {name: run() for name, run in self.ways(bar, solo, found.settings).items()}
         spans = {name: self.makespan(way, len(bar.ranks)) for name, way in ways.items()}

@@ -16,7 +16,7 @@ from memory_models.settings import (
 from tsplanner.hardware.describe import read_machine_file, shipped_machine
 from tsplanner.models.source import read_model
 from tsplanner.planner.multi_lora.refusal import Obstacle, sharing_refusal
-from tsplanner.planner.multi_lora.speedup import Sharing, best_sharing
+from tsplanner.planner.multi_lora.speedup import AloneReason, Room, Sharing, best_sharing
 from tsplanner.planner.plan import HardwareSettings, LearningSettings
 from tsplanner.throughput.rates import rates_of
 
@@ -39,7 +39,8 @@ def sharing(batch: int, length: int = 512, *, free: int = 139 * GIB, ranks: Any 
         expandable_segments=True,
     )
     architecture = read_model("qwen3-8b").architecture
-    return best_sharing(architecture, solo, ranks, rates_of(machine), free, machine.devices[0])
+    room = Room(free_bytes=free, device=machine.devices[0])
+    return best_sharing(architecture, solo, ranks, rates_of(machine), room)
 
 
 def test_two_short_rows_a_step_leave_room_for_all_eight_trials() -> None:
@@ -54,6 +55,7 @@ def test_sharing_does_not_pay_where_a_trial_fills_the_gpu() -> None:
     """16 rows of 512 tokens: the trials run one after the other, by the best solo settings."""
     found = sharing(16)
     assert (found.trials, found.gain, found.settings.packed_ranks) == (1, 1.0, ())
+    assert found.alone_reason is AloneReason.GPU_BUSY
     assert "8192 tokens per step keep the GPU busy alone" in found.reason
 
 

@@ -108,8 +108,8 @@ def test_next_search_starts_from_what_the_last_one_took(
     assert len(read_history()) == 1
     again, taught = costs_of(plan)
     assert taught
-    assert again.trial_factor == pytest.approx(2.0)
-    assert again.full_factor == pytest.approx(2.0)
+    assert again.factors.trial == pytest.approx(2.0)
+    assert again.factors.full == pytest.approx(2.0)
     assert again.startup_seconds == 4.0
 
 

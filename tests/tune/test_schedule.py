@@ -81,7 +81,7 @@ def test_measured_trials_move_trials_and_full_run_alike() -> None:
 
 def test_what_is_measured_twice_is_not_multiplied_twice() -> None:
     """The factor is of the forecast, not of the last measurement."""
-    assert COSTS.measured(202.0, 1.0).measured(202.0, 1.0).trial_factor == pytest.approx(2.0)
+    assert COSTS.measured(202.0, 1.0).measured(202.0, 1.0).factors.trial == pytest.approx(2.0)
 
 
 def test_full_run_is_never_given_up_for_a_trial_or_a_pair() -> None:

@@ -1,4 +1,4 @@
-"""How a run that raised ended: a status, and one sentence for the user."""
+"""The status and the sentence of a run that raised an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tsplanner.training.solo import trainer
 
 
 def guarded(work: Callable[[], Status], folder: Path) -> tuple[Status, str]:
-    """Do the work; turn whatever it raises into a status and one sentence."""
+    """Do the work; turn whatever the work raises into a status and one sentence."""
     try:
         return work(), ""
     except Exception as error:
@@ -26,7 +26,7 @@ def guarded(work: Callable[[], Status], folder: Path) -> tuple[Status, str]:
 
 
 def outcome_of(error: Exception, folder: Path) -> tuple[Status, str]:
-    """The status an exception stands for, and what to tell the user."""
+    """The status that an exception stands for, and one sentence for the user."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, torch.OutOfMemoryError):
         return Status.DEVICE_OOM, f"The GPU ran out of memory: {text}"
@@ -55,5 +55,5 @@ def failure_of(error: Exception, text: str, folder: Path) -> tuple[Status, str]:
 
 
 def out_of_device_memory(words: str) -> bool:
-    """Whether CUDA or NCCL says that the device's memory is gone, outside PyTorch's allocator."""
+    """Whether CUDA or NCCL ran out of memory outside PyTorch's allocator; they raise no type."""
     return "CUDA error: out of memory" in words or "'out of memory'" in words

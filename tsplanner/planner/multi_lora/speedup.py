@@ -80,17 +80,27 @@ class Sharing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What the choice goes by besides the trials and the device."""
+    """What the choice goes by besides the trials and the memory."""
 
     length: int | None = None
     """Positions of the mean batch, by which time is predicted; None: those of the longest."""
     exactly: int | None = None
     """The number of trials, whatever the gain; None: the number that pays most."""
-    on_cpu: bool = False
-    """Memory is that of the host."""
 
 
 USUAL = Terms()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """The memory that trials on one base may take."""
+
+    free_bytes: int
+    device: Device | None = None
+    """None: the memory of the host, or of a device whose context is not counted."""
+    calibration: Calibration = DEFAULT
+    on_cpu: bool = False
+    """The memory is that of the host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,21 +120,17 @@ def best_sharing(
     solo: TrainingSettings,
     ranks: Sequence[int],
     rates: Rates,
-    free_bytes: int,
-    device: Device | None = None,
-    calibration: Calibration = DEFAULT,
+    room: Room,
     terms: Terms = USUAL,
 ) -> Sharing:
-    """The number of trials that makes most trial steps per second within ``free_bytes``.
+    """The number of trials that makes most trial steps per second within the ``room``.
 
     ``solo``: the best settings of one trial, whose effective batch is kept. ``ranks``: LoRA ranks
     of all trials; any of them may share, so k trials are sized by the k largest. The caller has
     asked ``sharing_refusal`` for each trial.
     """
     length, exactly = terms.length, terms.exactly
-    sized = partial(
-        _upper, architecture, device=device, calibration=calibration, on_cpu=terms.on_cpu
-    )
+    sized = partial(_upper, architecture, room)
 
     def seconds(settings: TrainingSettings) -> float:
         mean = settings if length is None else replace(settings, sequence_length=length)
@@ -139,7 +145,7 @@ def best_sharing(
             upper=upper,
         )
         for settings in candidates(solo, ranks, exactly)
-        if (upper := sized(settings)) <= free_bytes
+        if (upper := sized(settings)) <= room.free_bytes
     ]
     best = max(found, key=lambda one: (one.gain, -one.upper), default=None)
     if best is not None and (exactly is not None or best.gain >= MIN_GAIN):
@@ -200,15 +206,8 @@ def candidates(
                 )
 
 
-def _upper(
-    architecture: Architecture,
-    settings: TrainingSettings,
-    *,
-    device: Device | None,
-    calibration: Calibration,
-    on_cpu: bool,
-) -> int:
-    estimate = estimate_memory(architecture, settings, device, calibration)
-    if on_cpu:
-        estimate = in_host_memory(estimate, calibration)
+def _upper(architecture: Architecture, room: Room, settings: TrainingSettings) -> int:
+    estimate = estimate_memory(architecture, settings, room.device, room.calibration)
+    if room.on_cpu:
+        estimate = in_host_memory(estimate, room.calibration)
     return estimate.process_bytes.upper

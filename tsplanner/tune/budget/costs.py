@@ -41,6 +41,16 @@ class Overheads:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TimeFactors:
+    """Measured over predicted times."""
+
+    trial: float = 1.0
+    """Measured / predicted time of trials."""
+    full: float = 1.0
+    """Measured / predicted time of the full run, after trial timings were applied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
     """What the parts of a search take."""
 
@@ -55,10 +65,7 @@ class Costs:
     gain: float
     """Trial steps per second of all trials at once, over those of one trial alone."""
     overheads: Overheads = field(default_factory=Overheads)
-    trial_factor: float = 1.0
-    """Measured / predicted time of trials."""
-    full_factor: float = 1.0
-    """Measured / predicted time of the full run, after trial timings were applied."""
+    factors: TimeFactors = field(default_factory=TimeFactors)
 
     @property
     def startup_seconds(self) -> float:
@@ -71,7 +78,7 @@ class Costs:
         work = self.steps * self.step_seconds
         work += self.evaluations.per_trial * self.evaluations.seconds
         slowdown = self.max_concurrent_trials / self.gain
-        return self.trial_factor * (self.load_seconds + work * slowdown)
+        return self.factors.trial * (self.load_seconds + work * slowdown)
 
     @property
     def trial_seconds(self) -> float:
@@ -83,14 +90,14 @@ class Costs:
         """Seconds of the full run and its report."""
         work = self.steps * self.step_seconds
         work += self.evaluations.per_full_run * self.evaluations.seconds
-        inside = self.trial_factor * self.full_factor * (self.load_seconds + work)
+        inside = self.factors.trial * self.factors.full * (self.load_seconds + work)
         return inside + self.overheads.trial_seconds + self.overheads.ending_seconds
 
     def measured(self, inside_seconds: float, overhead_seconds: float) -> Costs:
         """These costs once trials have shown what they take, seconds."""
-        factor = inside_seconds / (self.inside_seconds / self.trial_factor)
+        factor = inside_seconds / (self.inside_seconds / self.factors.trial)
         overheads = replace(self.overheads, trial_seconds=overhead_seconds)
-        return replace(self, trial_factor=factor, overheads=overheads)
+        return replace(self, factors=replace(self.factors, trial=factor), overheads=overheads)
 
     def started(self, startup_seconds: float) -> Costs:
         """These costs once the first trial has shown when it began to load, seconds."""
@@ -99,8 +106,9 @@ class Costs:
     def full_run_took(self, seconds: float) -> Costs:
         """These costs once a full run of the same steps has taken ``seconds``."""
         fixed = self.overheads.trial_seconds + self.overheads.ending_seconds
-        predicted = (self.full_seconds - fixed) / self.full_factor
-        return replace(self, full_factor=max(LEAST_FULL_SECONDS, seconds - fixed) / predicted)
+        predicted = (self.full_seconds - fixed) / self.factors.full
+        factor = max(LEAST_FULL_SECONDS, seconds - fixed) / predicted
+        return replace(self, factors=replace(self.factors, full=factor))
 
     def pairs_seconds(self, pairs: int) -> float:
         """Seconds of ``pairs`` pairs: each round is judged before the next one begins."""

@@ -14,7 +14,7 @@ from tsplanner import runs
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.calibration import device_name
 from tsplanner.settings import state_folder
-from tsplanner.tune.budget.costs import Costs, predicted_costs
+from tsplanner.tune.budget.costs import Costs, TimeFactors, predicted_costs
 
 HISTORY_FILE = "tune_times.jsonl"
 REMEMBERED = 3
@@ -81,8 +81,8 @@ def append_history(plan: Plan, costs: Costs, full_seconds: float | None) -> None
         costs = costs.full_run_took(full_seconds)
     times = SearchTimes(
         kind=kind_of(plan, costs.max_concurrent_trials),
-        trial_factor=costs.trial_factor,
-        full_factor=costs.full_factor,
+        trial_factor=costs.factors.trial,
+        full_factor=costs.factors.full,
         startup_seconds=costs.startup_seconds,
         overhead_seconds=costs.overheads.trial_seconds,
         unix_time=time.time(),
@@ -108,10 +108,8 @@ def expected_costs(plan: Plan, *, max_concurrent_trials: int, gain: float) -> tu
         startup_seconds=statistics.median(one.startup_seconds for one in known),
         trial_seconds=statistics.median(one.overhead_seconds for one in known),
     )
-    taught = replace(
-        costs,
-        overheads=overheads,
-        trial_factor=statistics.median(one.trial_factor for one in known),
-        full_factor=statistics.median(one.full_factor for one in known),
+    factors = TimeFactors(
+        trial=statistics.median(one.trial_factor for one in known),
+        full=statistics.median(one.full_factor for one in known),
     )
-    return taught, True
+    return replace(costs, overheads=overheads, factors=factors), True

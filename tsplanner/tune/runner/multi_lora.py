@@ -15,7 +15,7 @@ from tsplanner.models.source import read_architecture
 from tsplanner.planner.devices import used_devices, used_machine
 from tsplanner.planner.forecast import batch_length
 from tsplanner.planner.multi_lora.refusal import sharing_refusal
-from tsplanner.planner.multi_lora.speedup import MAX_TRIALS, Sharing, Terms, best_sharing
+from tsplanner.planner.multi_lora.speedup import MAX_TRIALS, Room, Sharing, Terms, best_sharing
 from tsplanner.planner.plan import LearningSettings, Plan, training_settings
 from tsplanner.throughput.rates import MEASURED, Rates, rates_of
 from tsplanner.tune.runner.slots import Slots
@@ -126,18 +126,21 @@ def _best_sharing(
     patches = plan.dataset.series_patches(longest) if architecture.encoder else 0
     devices = used_devices(plan.machine, plan.hardware)
     on_cpu = plan.hardware.accelerator == "cpu"
+    free = min(plan.free_bytes, slots.free_bytes or plan.free_bytes)
     return best_sharing(
         architecture,
         training_settings(largest, plan.hardware, longest, patches),
         (largest.lora_rank,) * per_slot,
         _rates(plan),
-        min(plan.free_bytes, slots.free_bytes or plan.free_bytes) // slots.trials_per_device,
-        None if on_cpu else min(devices, key=lambda device: device.free_bytes),
-        replace(DEFAULT, device_factor=plan.memory_factor),
+        Room(
+            free_bytes=free // slots.trials_per_device,
+            device=None if on_cpu else min(devices, key=lambda device: device.free_bytes),
+            calibration=replace(DEFAULT, device_factor=plan.memory_factor),
+            on_cpu=on_cpu,
+        ),
         Terms(
             length=batch_length(plan.dataset, plan.hardware),
             exactly=None if asked is None else min(asked, per_slot),
-            on_cpu=on_cpu,
         ),
     )
 
