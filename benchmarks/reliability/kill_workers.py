@@ -53,7 +53,7 @@ def main() -> None:
         print(told(number, rounds[-1]), flush=True)
         document = {
             "storage": "postgresql" if options.storage else "journal",
-            "pack": options.pack,
+            "concurrent_loras": options.concurrent_loras,
             "trials": options.trials,
             "passed": sum(not one["complaints"] for one in rounds),
             "of": len(rounds),

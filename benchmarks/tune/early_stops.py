@@ -3,10 +3,10 @@
     python benchmarks/tune/early_stops.py measure --output DIR [--model FOLDER --dataset FILE]
     python benchmarks/tune/early_stops.py report FILE...
 
-``measure`` trains ten settings of one plan to their ends in one pack, on the same held-out rows,
+``measure`` trains ten settings of one plan to their ends on one base, on the same held-out rows,
 for each seed: rates from a ninth to five times the plan's at its rank, and two at half of it.
 ``report`` plays the search's rule (tsplanner/tune/search/early_stopping.py) on draws of eight of them, all at
-once as a pack runs them, and prints how many were at work in each part of the run and by how much
+once as they run on one base, and prints how many were at work in each part of the run and by how much
 the best trial that was left is worse than the best of all.
 """
 
@@ -112,7 +112,7 @@ def played(trials: list[dict[str, Any]]) -> tuple[list[int], float]:
         at_work.append(len(alive))
         for number in sorted(alive):
             if step in marks[number]:
-                rows = {**known[number].marks, step: marks[number][step]}
+                rows = {**known[number].checkpoints, step: marks[number][step]}
                 final = mean_loss(marks[number][step]) if step == last else None
                 known[number] = LearningCurve(checkpoints=rows, final=final)
         gone = losers(known, alive - {0}, len(trials), last)
@@ -169,7 +169,7 @@ def main(arguments: list[str]) -> None:
     first.add_argument("--model", type=Path)
     first.add_argument("--dataset", type=Path)
     first.add_argument("--seeds", type=int, default=3)
-    first.add_argument("--limit", type=float, default=300.0, help="seconds a pack may take")
+    first.add_argument("--limit", type=float, default=300.0, help="seconds a seed may take")
     first.add_argument("--one-gpu", action="store_true")
     first.set_defaults(call=measure)
     second = verbs.add_parser("report")

@@ -1,15 +1,15 @@
-"""Real studies: is what ``tsplanner tune`` recommends better than the prior on seeds it never saw?
+"""Real studies: is what ``tsplanner tune`` recommends better than the baseline on seeds it never saw?
 
     python benchmarks/tune/real_study.py --model tiny-chatts --output DIR
     python benchmarks/tune/real_study.py --model FOLDER --dataset FILE.jsonl --output DIR --baselines
 
-Of each seed: the real command, ``tune --trials N`` of a plan with that seed. Then challenger and
-prior are trained once more on fresh seeds that no study used, the same ones for all, on the same
-rows held out. Reported are the difference of what ``tune`` chose to the prior (0 where it keeps the
-default), and whether the interval that it printed covers the challenger's difference on the fresh
+Of each seed: the real command, ``tune --trials N`` of a plan with that seed. Then candidate and
+baseline are trained once more on fresh seeds that no study used, the same ones for all, on the same
+rows held out. Reported are the difference of what ``tune`` chose to the baseline (0 where it keeps the
+baseline), and whether the interval that it printed covers the candidate's difference on the fresh
 seeds. With --baselines a cold Optuna TPE gets as many trials in the same space and its best is
 judged on the same fresh seeds. Studies and trials that are done already are not run again. Writes
-DIR/real_study.json after each piece; status 1 if a study was worse than the prior.
+DIR/real_study.json after each piece; status 1 if a study was worse than the baseline.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from tsplanner.tune.search.space import default_space, suggested_learning_rate
 FRESH_SEED = 9001
 """First of the seeds that no study uses."""
 STUDY_SEEDS = 100
-"""Studies are so far apart, so that no last word meets another study's seed."""
+"""Studies are so far apart, so that no confirmation meets another study's seed."""
 GRACE_SECONDS = 20.0
 
 
