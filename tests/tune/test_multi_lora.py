@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from memory_models.settings import FinetuningType
 from tests.support import tiny
 from tests.support.toy_request import GIB, HOPPER, request
+from tsplanner.cli import build_parser
+from tsplanner.commands.tune import add_arguments
 from tsplanner.errors import UsageError
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import choose
@@ -101,3 +104,15 @@ def test_flag_takes_two_words_or_a_number() -> None:
             UsageError, match="--concurrent-loras takes auto, off or a number of 1 to 32"
         ):
             concurrent_loras(word)
+
+
+def test_flag_of_before_is_a_hidden_name_of_the_new_one() -> None:
+    """``--pack`` works for one more release, and the help names ``--concurrent-loras`` alone."""
+    parser = build_parser("tune")
+    assert parser.parse_args(["tune"]).concurrent_loras == "auto"
+    assert parser.parse_args(["tune", "--pack", "3"]).concurrent_loras == "3"
+    assert parser.parse_args(["tune", "--concurrent-loras", "3"]).concurrent_loras == "3"
+    own = argparse.ArgumentParser()
+    add_arguments(own)
+    assert "--concurrent-loras" in own.format_help()
+    assert "--pack" not in own.format_help()

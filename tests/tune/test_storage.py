@@ -313,3 +313,12 @@ def test_journal_of_the_version_before_goes_on(folder: Path) -> None:
     assert after.workers.wanted == 5
     assert after.claim() is not None
     assert after.claim() is None
+
+
+def test_encoding_of_the_version_before_is_read(folder: Path) -> None:
+    """It called the baseline by another name."""
+    study = opened(folder)
+    stored = dict(study.access.study.user_attrs["places"])
+    stored["default"] = stored.pop("baseline")
+    study.access.study.set_user_attr("places", stored)
+    assert Study(folder, tiny.plan(folder.parent), None).encoding == study.encoding

@@ -241,6 +241,14 @@ def test_silent_worker_of_another_host_is_gone_after_the_limit() -> None:
     assert not looks.is_gone("far:7")
 
 
+def test_worker_of_the_version_before_is_known() -> None:
+    """It called the heartbeat by another name."""
+    stored = asdict(Worker(name="far:7", host="elsewhere", pid=7, started="1", heartbeat=3))
+    stored["beat"] = stored.pop("heartbeat")
+    looks = registry({f"{KEY}far:7": stored})
+    assert looks.workers()["far:7"].heartbeat == 3
+
+
 def test_two_hosts_of_one_name_and_number_are_told_apart() -> None:
     """Containers often share both; the second worker gets a name of its own."""
     me = this_process()

@@ -8,8 +8,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 LOCK_SECONDS = 60
 """Longest wait for a lock, which is held for fractions of a second."""
 POLL_SECONDS = 0.005
@@ -20,6 +18,8 @@ class FileLock:
     """A lock on a file: one thread of one process holds it, and may take it again meanwhile."""
 
     def __init__(self, path: Path, seconds: float = LOCK_SECONDS) -> None:
+        import filelock  # installed with [train], and the help of a verb needs none of that
+
         self._path, self._seconds = path, seconds
         self._lock = filelock.FileLock(path)
 
@@ -27,7 +27,7 @@ class FileLock:
         """Wait for the lock; raises TimeoutError, or OSError for a folder that is not writable."""
         try:
             self._lock.acquire(timeout=self._seconds, poll_interval=POLL_SECONDS)
-        except filelock.Timeout:
+        except TimeoutError:
             raise TimeoutError(
                 f"another process has held {self._path} for {self._seconds:.0f} s"
             ) from None
