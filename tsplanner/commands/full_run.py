@@ -41,12 +41,6 @@ class FullRun:
     """Sentences for the run's report."""
 
 
-def method_name(plan: Plan) -> str:
-    """The method's folder under saves/: qlora for LoRA on a quantised base."""
-    quantised = plan.hardware.base.quantization is not None
-    return f"{'q' if quantised else ''}{plan.learning.method.finetuning_type}"
-
-
 def disk_bytes(plan: Plan) -> int:
     """Bytes a full run may write: checkpoints, and the best and last weights."""
     trained = plan.model.parameters_trainable

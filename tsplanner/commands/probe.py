@@ -17,10 +17,10 @@ from tsplanner.commands.with_plan import (
     add_force_argument,
     add_plan_argument,
     cpu_threads,
-    find_plan,
     interactive,
 )
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK
+from tsplanner.planner.files import find_plan
 from tsplanner.planner.gather.probe_points import store
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.space.rules import describe

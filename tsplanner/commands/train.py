@@ -10,7 +10,6 @@ from memory_models.device import Machine
 from tsplanner import runs
 from tsplanner.commands.full_run import (
     FullRun,
-    method_name,
     outcome_lines,
     run_document,
     start_full_run,
@@ -18,12 +17,11 @@ from tsplanner.commands.full_run import (
 from tsplanner.commands.with_plan import (
     add_force_argument,
     add_plan_argument,
-    find_plan,
-    refuse_what_has_no_room,
 )
 from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
-from tsplanner.planner.files import read_plan
+from tsplanner.planner.files import find_plan, method_name, read_plan
 from tsplanner.planner.plan import Plan
+from tsplanner.probe.preflight import refuse_what_has_no_room
 from tsplanner.training.job import Status
 
 EPILOG = """examples:
