@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tsplanner import runs
+from tsplanner.commands.options import add_plan_argument
 from tsplanner.commands.values import positive, positive_float
 from tsplanner.commands.views.screen import Screen
-from tsplanner.commands.with_plan import add_plan_argument
 from tsplanner.datasets.rows.first_rows import rows_seen
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
 from tsplanner.exporters.launch import JOB_FILE, WORKER, ExportFile, ExportOptions, spread

@@ -167,21 +167,24 @@ def run(
             print_failure(request, error.failure)
             _print_record(record)
         return EXIT_NO_PLAN
-    proof = None
+    tested: list[dict[str, Any]] = []
+    lines: list[str] = []
     if probe_seconds is not None:
-        from tsplanner.commands.plan_probe import proven  # starts processes: not for a bare plan
+        from tsplanner.commands.views.bars import step_bars
+        from tsplanner.commands.views.probe import proof_lines, proof_rows
+        from tsplanner.probe.proof import proven  # starts processes: not for a bare plan
 
-        proof = proven(request, choice, probe_seconds, shown=not json)
-        choice = proof.choice
+        shown = not json
+        proof = proven(request, choice, probe_seconds, lambda jobs: step_bars(jobs, shown=shown))
+        choice, tested, lines = proof.choice, proof_rows(proof), proof_lines(proof)
     path = output or saves / slug(choice.plan.model.name) / "plan.json"
     write_plan(choice.plan, path)
     cost = None if price_per_hour is None else run_cost(choice.plan, price_per_hour)
     advised = advice_for(request, choice.plan)
     if json:
-        print(_document(choice, path, cost, [] if proof is None else proof.rows(), record, advised))
+        print(_document(choice, path, cost, tested, record, advised))
     else:
-        probes = [] if proof is None else proof.lines()
-        print_choice(request, choice, path, cost, probes=probes, advised=advised)
+        print_choice(request, choice, path, cost, probes=lines, advised=advised)
         _print_record(record)
     return EXIT_OK
 

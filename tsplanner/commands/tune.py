@@ -11,10 +11,11 @@ from pathlib import Path
 
 from memory_models.device import Machine
 from tsplanner import runs
-from tsplanner.commands.full_run import FullRun, outcome_lines, run_document, start_full_run
+from tsplanner.commands.options import add_force_argument, add_plan_argument
+from tsplanner.commands.train import FullRun, start_full_run
 from tsplanner.commands.values import budget_seconds, positive
+from tsplanner.commands.views.run import outcome_lines, run_document
 from tsplanner.commands.views.tune import SearchView, helping_line, opening_lines, view_for
-from tsplanner.commands.with_plan import add_force_argument, add_plan_argument
 from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.probe.runner import Server
@@ -177,14 +178,14 @@ def train_best(
         print(f"\n{sentence}", flush=True)
     record = flow.train(prepared, decision, full.plan, lambda: start_full_run(full))
     controller = prepared.controller
-    document = run_document(full, record)
+    document = run_document(folder, record)
     document |= {"decision": decision_document(decision), "packing": prepared.sharing.sentence}
     document |= {} if controller is None else budget_document(controller)
     runs.write_json(folder / "tune.json", document)
     if as_json:
         print(json.dumps(document, indent=2))
     else:
-        print("\n".join(outcome_lines(full, record)))
+        print("\n".join(outcome_lines(full.plan, folder, record)))
         if controller is not None:
             print(took_words(controller))
     return EXIT_OK if record.status is Status.OK else EXIT_FAILURE

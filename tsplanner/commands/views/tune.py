@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from memory_models.units import GIB
-from tsplanner.commands.with_plan import interactive
+from tsplanner.commands.views.screen import interactive
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.report.text import duration
 from tsplanner.tune.budget.words import schedule_words

@@ -1,12 +1,9 @@
-"""``tsplanner estimate --trace``: the same document from running the model without values."""
+"""Cases of ``tsplanner estimate`` that are traced: the real model run without values."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
 
 from memory_models.architecture import Architecture
 from memory_models.device import Device
@@ -104,24 +101,27 @@ def _architecture(files: ModelFiles) -> tuple[Architecture | None, str]:
 
 
 def run_traces(
-    cases: Sequence[TracedCase], on_result: Callable[[Traced | TsplannerError], None]
+    cases: Sequence[TracedCase],
+    on_result: Callable[[Traced | TsplannerError], None],
+    on_case: Callable[[int, int], None] = lambda done, count: None,
 ) -> None:
-    """Trace all cases in one process; results come in order. A person sees which is at work.
+    """Trace all cases in one process; results come in order.
+
+    ``on_case`` is told the number of cases that are done, and of all, before each case.
 
     Raises:
         TsplannerError: packages are missing, or the process died.
     """
     waiting = list(cases)
-    with _status() as status:
 
-        def take(outcome: Outcome) -> None:
-            case = waiting.pop(0)
-            on_result(_result(case, outcome))
-            if waiting:
-                status.update(_words(len(cases) - len(waiting), len(cases)))
+    def take(outcome: Outcome) -> None:
+        case = waiting.pop(0)
+        on_result(_result(case, outcome))
+        if waiting:
+            on_case(len(cases) - len(waiting), len(cases))
 
-        status.update(_words(0, len(cases)))
-        trace_all([case.request for case in cases], take)
+    on_case(0, len(cases))
+    trace_all([case.request for case in cases], take)
 
 
 def _result(case: TracedCase, outcome: Outcome) -> Traced | TsplannerError:
@@ -158,23 +158,3 @@ def largest_tensors(trace: Trace) -> list[dict[str, object]]:
         {"kind": row.kind, "origin": row.origin, "count": row.count, "bytes": row.bytes}
         for row in trace.alive
     ]
-
-
-class _Quiet:
-    """Says nothing: for pipes."""
-
-    def update(self, words: str) -> None:
-        """Nobody reads."""
-
-
-def _status() -> Any:
-    """A spinner on stderr for a person, nothing in a pipe."""
-    if not sys.stderr.isatty():
-        return nullcontext(_Quiet())
-    from rich.console import Console
-
-    return Console(stderr=True).status("")
-
-
-def _words(done: int, count: int) -> str:
-    return "tracing" if count == 1 else f"tracing {done + 1} of {count}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
@@ -16,7 +16,7 @@ from tsplanner.models.source import ModelFiles, NoReaderError
 from tsplanner.planner.gather.cases import read_case
 
 if TYPE_CHECKING:  # only a trace needs these: an estimate by formula starts without them
-    from tsplanner.commands.estimate_trace import Traced, TracedCase
+    from tsplanner.tracing.cases import Traced, TracedCase
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Tracing:
         self, given: Mapping[str, object], files: dict[str, ModelFiles], devices: dict[str, Device]
     ) -> TracedCase:
         """A case to trace; raises as ``read_traced_case``."""
-        from tsplanner.commands.estimate_trace import read_traced_case
+        from tsplanner.tracing.cases import read_traced_case
 
         return read_traced_case(given, files, devices, trust_remote_code=self.trust_remote_code)
 
@@ -68,7 +68,7 @@ def from_trace(result: Traced | TsplannerError) -> Estimated | TsplannerError:
     """A finished trace as a document, the formulas' figures beside it; errors as they are."""
     if isinstance(result, TsplannerError):
         return result
-    from tsplanner.commands.estimate_trace import largest_tensors
+    from tsplanner.tracing.cases import largest_tensors
 
     formula = result.formula
     extra = {
@@ -79,6 +79,9 @@ def from_trace(result: Traced | TsplannerError) -> Estimated | TsplannerError:
     return Estimated(result.case.name, estimate, {**document(estimate), **extra})
 
 
+RunTraces = Callable[["Sequence[TracedCase]", "Callable[[Traced | TsplannerError], None]"], None]
+
+
 class Lines:
     """Cases of a file: each line's estimate or error, in order; models are read once.
 
@@ -86,8 +89,14 @@ class Lines:
     process that traces them all.
     """
 
-    def __init__(self, out: TextIO, tracing: Tracing) -> None:
-        self.out, self.tracing = out, tracing
+    def __init__(
+        self,
+        out: TextIO,
+        tracing: Tracing,
+        run_traces: RunTraces,
+    ) -> None:
+        """``run_traces`` traces all cases that need it, in order."""
+        self.out, self.tracing, self.run_traces = out, tracing, run_traces
         self.models: dict[str, Architecture] = {}
         self.files: dict[str, ModelFiles] = {}
         self.devices: dict[str, Device] = {}
@@ -101,9 +110,7 @@ class Lines:
                 self._write_ready()
         cases = [found for _, found in self.waiting if not isinstance(found, dict)]
         if cases:
-            from tsplanner.commands.estimate_trace import run_traces
-
-            run_traces(cases, self._take)
+            self.run_traces(cases, self._take)
 
     def _take(self, result: Traced | TsplannerError) -> None:
         """The outcome of the first line that waits for one."""
