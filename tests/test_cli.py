@@ -37,8 +37,8 @@ FLAGS = {
     "--freeze-trainable-layers --gradient-accumulation-steps --json --lora-dropout --lora-rank "
     "--lora-target --model --sequence-length --series-patches --trace --trust-remote-code",
     "probe": "--force --json --plan --saves --steps --time-limit",
-    "tune": "--budget --epochs --force --jobs --join --json --learning-rate --lora-rank --pack "
-    "--plan --resume --run-folder --saves --storage --trials",
+    "tune": "--budget --concurrent-loras --epochs --force --jobs --join --json --learning-rate "
+    "--lora-rank --pack --plan --resume --run-folder --saves --storage --trials",
     "train": "--force --json --plan --resume --run-folder --saves",
     "export": "--command --force --json --nodes --output --plan --run-folder --saves --template "
     "--time-limit --weights",

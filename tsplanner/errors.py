@@ -7,7 +7,6 @@ TsplannerError (1)     expected failure: one sentence that says what, where and 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
@@ -39,6 +38,8 @@ class NoPlanFits(TsplannerError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` Did you mean "x"?`` for the closest known name; empty if no name is close."""
+    import difflib  # only a mistyped word needs it
+
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f' Did you mean "{close[0]}"?' if close else ""
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from memory_models.estimate import estimate_memory
 from memory_models.units import MIB
-from tsplanner.commands.estimate_trace import TracedCase, read_traced_case
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.gather.cases import read_case
+from tsplanner.tracing.cases import TracedCase, read_traced_case
 from tsplanner.tracing.client import trace_all
 from tsplanner.tracing.records import Trace, TraceOutcome
 

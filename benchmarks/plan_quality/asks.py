@@ -17,15 +17,15 @@ from memory_models.settings import (
     changed,
 )
 from memory_models.units import GIB
-from tsplanner.commands.tune import feasible_under
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.advice import with_rank
-from tsplanner.planner.multi_lora.refusal import packing_refusal
+from tsplanner.planner.multi_lora.refusal import sharing_refusal
 from tsplanner.planner.multi_lora.speedup import candidates
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import training_settings
+from tsplanner.tune.runner.feasible import feasible_under
 from tsplanner.tune.runner.slots import Slots
 
 MODELS = (
@@ -169,7 +169,7 @@ def drawn(dice: random.Random) -> Iterator[Asked]:
             plan = base_plan(first)
         except (TsplannerError, ValueError):
             continue
-        if dice.random() < PACK_SHARE and not packing_refusal(
+        if dice.random() < PACK_SHARE and not sharing_refusal(
             plan.learning, plan.hardware, plan.model.config
         ):
             first = packed(dice, first)

@@ -7,7 +7,7 @@
 An ask is what a trial of ``tune`` may be: the settings that ``plan`` picks for a model, method,
 length and batch on a card of 16, 24 or 48 GiB, with another rank, rate and epochs; or several such
 trials packed on one base. Whether it is admitted says what the search itself asks:
-``feasible_under``, and of a pack the bound that ``best_packing`` keeps. All of them, the refused
+``feasible_under``, and of a pack the bound that ``best_sharing`` keeps. All of them, the refused
 ones too, are run for three steps of the longest samples on one H200 with the allocator capped to
 what such a card has beside the context. Writes DIR/random_asks.json; status 1 over the bars: no
 admitted ask may run out of memory, and of those that ran at most 5 % may have been refused.

@@ -1,6 +1,6 @@
 """Kill -9 workers of real searches at random moments, and check that nothing was lost or repeated.
 
-    python benchmarks/reliability/kill_workers.py [--rounds 20] [--storage URL] [--pack K] [--output FILE]
+    python benchmarks/reliability/kill_workers.py [--rounds 20] [--storage URL] [--concurrent-loras K] [--output FILE]
 
 Each round is a search of the embedded model on a few rows, led by one process and joined by one or
 two more. At a random moment a random victim gets SIGKILL: the leader or another worker, alone or
@@ -25,8 +25,9 @@ from typing import Any
 
 import psutil
 
-from tsplanner.tune.study.queue import COUNTED, RETRY_OF, SEED, STATE, WORKER, parameters_of
-from tsplanner.tune.study.storage import open_place
+from tsplanner.tune.study.queue import RETRY_OF, SEED, STATE, WORKER, parameters_of, told_state
+from tsplanner.tune.study.storage import open_storage
+from tsplanner.tune.study.trial_result import TrialState
 
 ROWS = 48
 LIMIT_SECONDS = 420
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--storage", metavar="URL", help="[a journal]; the password in PGPASSWORD")
-    parser.add_argument("--pack", metavar="K", help="as tune's --pack")
+    parser.add_argument("--concurrent-loras", metavar="K", help="as tune's --concurrent-loras")
     parser.add_argument("--output", type=Path, metavar="FILE")
     options = parser.parse_args()
     chance = random.Random(options.seed)
@@ -52,7 +53,7 @@ def main() -> None:
         print(told(number, rounds[-1]), flush=True)
         document = {
             "storage": "postgresql" if options.storage else "journal",
-            "pack": options.pack,
+            "concurrent_loras": options.concurrent_loras,
             "trials": options.trials,
             "passed": sum(not one["complaints"] for one in rounds),
             "of": len(rounds),
@@ -83,7 +84,7 @@ class Round:
     ) -> None:
         self.folder, self.options, self.chance, self.victim = folder, options, chance, victim
         self.run_folder = folder / "run"
-        self.extra = ["--pack", options.pack] if options.pack else []
+        self.extra = ["--concurrent-loras", given] if (given := options.concurrent_loras) else []
         self.started: list[subprocess.Popen[bytes]] = []
         self.complaints: list[str] = []
         self.killed_trials = 0
@@ -138,7 +139,7 @@ class Round:
         return self.tune("--run-folder", "run", *trials, *ranges, *words)
 
     def tune(self, *words: str) -> subprocess.Popen[bytes]:
-        """A process that runs one trial at a time (with --pack: one pack)."""
+        """A process that runs one trial at a time (with --concurrent-loras: several on one base)."""
         return self.call("tune", "--jobs", "1", *self.extra, *words)
 
     def call(self, *words: str) -> subprocess.Popen[bytes]:
@@ -161,7 +162,7 @@ class Round:
 
         if not list(self.run_folder.glob("study.j*")):
             return []
-        place = open_place(self.run_folder)
+        place = open_storage(self.run_folder)
         try:
             return optuna.load_study(study_name=place.name, storage=place.storage).get_trials()
         except KeyError:
@@ -245,7 +246,7 @@ class Round:
             complain("settings were run twice to their end")
         pairs = self.options.trials // 4
         searched = [one for one in ended if one.user_attrs.get(SEED) is None]
-        counted = [one for one in searched if one.user_attrs[STATE] in COUNTED]
+        counted = [one for one in searched if told_state(one) is not TrialState.REJECTED]
         if (
             len(counted) != self.options.trials - 2 * pairs
             or len(ended) - len(searched) > 2 * pairs

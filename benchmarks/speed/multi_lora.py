@@ -6,7 +6,7 @@
 Of each case three ways are timed, each in a process of its own, at the case's full length:
 ``usual`` (Hugging Face's loop as most run it: micro-batch 1, checkpointing, plain loss, reference
 kernels), ``solo`` (what ``plan`` picks: the whole batch at once, no checkpoints, fused loss, lean
-kernels) and ``packed`` (as many trials at once as ``best_packing`` says; not where it says none).
+kernels) and ``packed`` (as many trials at once as ``best_sharing`` says; not where it says none).
 A makespan is all that the processes take: start, load and steps of all trials; one after the other
 each starts and loads again, ``solo`` and ``packed`` from the warm server that tune keeps. The pack
 also runs on with 6, 4, 2 and 1 of its trials; with ``--early FILE`` (of benchmarks/tune/early_stops.py)
@@ -47,17 +47,17 @@ from benchmarks.speed.multi_lora_cases import (
 from benchmarks.tune.early_stops import mean_at_work, played_draws
 from memory_models.estimate import estimate_memory
 from memory_models.settings import TrainingSettings, changed
-from tsplanner.commands.tune import server_for
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.models.source import read_model
 from tsplanner.planner.gather.cases import Case
-from tsplanner.planner.multi_lora.speedup import best_packing
+from tsplanner.planner.multi_lora.speedup import Room, best_sharing
 from tsplanner.planner.plan import Plan
-from tsplanner.probe.multi_lora import run_pack
+from tsplanner.probe.multi_lora import run_multi_lora
 from tsplanner.probe.runner import request_stop, run_job
 from tsplanner.runs import versions, write_json
 from tsplanner.throughput.rates import rates_of
 from tsplanner.training.job import Job, JobKind, PackedTrial, Record, Status
+from tsplanner.tune.runner.server import server_for
 
 WAYS = ("packed", "solo", "usual")
 
@@ -136,13 +136,13 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         with server_for(plan, folder) as server:
-            found = run_pack(
+            found = run_multi_lora(
                 job, time_limit_seconds=self.limit, on_metrics=stop_later, server=server
             )
-        way = self._told(found.pack, settings, bar, time.monotonic() - began)
+        way = self._told(found.worker, settings, bar, time.monotonic() - began)
         ran = [found.trials[trial.folder].steps for trial in trials if trial.folder in found.trials]
         by_count = seconds_by_count(
-            found.pack.step_seconds, ran, settings.batch.gradient_accumulation_steps
+            found.worker.step_seconds, ran, settings.batch.gradient_accumulation_steps
         )
         return way | {
             "step_seconds": by_count.get(count),
@@ -204,13 +204,12 @@ class Bench:
         devices, host = self.machine.devices, self.machine.host
         free = devices[0].free_bytes if devices else host.available_bytes
         rates = rates_of(self.machine)
-        found = best_packing(
+        found = best_sharing(
             read_model(bar.model).architecture,
             solo,
             bar.ranks,
             rates,
-            free,
-            devices[0] if devices else None,
+            Room(free_bytes=free, device=devices[0] if devices else None),
         )
         ways = {name: run() for name, run in self.ways(bar, solo, found.settings).items()}
         spans = {name: self.makespan(way, len(bar.ranks)) for name, way in ways.items()}

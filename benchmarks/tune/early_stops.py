@@ -3,10 +3,10 @@
     python benchmarks/tune/early_stops.py measure --output DIR [--model FOLDER --dataset FILE]
     python benchmarks/tune/early_stops.py report FILE...
 
-``measure`` trains ten settings of one plan to their ends in one pack, on the same held-out rows,
+``measure`` trains ten settings of one plan to their ends on one base, on the same held-out rows,
 for each seed: rates from a ninth to five times the plan's at its rank, and two at half of it.
 ``report`` plays the search's rule (tsplanner/tune/search/early_stopping.py) on draws of eight of them, all at
-once as a pack runs them, and prints how many were at work in each part of the run and by how much
+once as they run on one base, and prints how many were at work in each part of the run and by how much
 the best trial that was left is worse than the best of all.
 """
 
@@ -26,11 +26,11 @@ from memory_models.settings import changed
 from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
-from tsplanner.probe.multi_lora import run_pack
+from tsplanner.probe.multi_lora import run_multi_lora
 from tsplanner.runs import versions, write_json
 from tsplanner.training.job import Job, JobKind, PackedTrial
-from tsplanner.tune.search.early_stopping import Course, hopeless
-from tsplanner.tune.search.paired_eval import mean_loss, read_marks
+from tsplanner.tune.search.early_stopping import LearningCurve, losers
+from tsplanner.tune.search.paired_eval import mean_loss, read_eval_checkpoints
 
 STEPS = range(-4, 4)
 """Rates, in half steps of a factor of three from the plan's."""
@@ -76,11 +76,13 @@ def measure(options: argparse.Namespace) -> None:
             for place, each in enumerate(chosen)
         )
         job = Job(kind=JobKind.TRIAL, plan=plan, folder=str(own), packed=trials)
-        found = run_pack(job, time_limit_seconds=options.limit)
-        seeds.append({"seed": seed, "seconds": found.pack.seconds, "trials": told(own, chosen)})
+        found = run_multi_lora(job, time_limit_seconds=options.limit)
+        seeds.append({"seed": seed, "seconds": found.worker.seconds, "trials": told(own, chosen)})
         document = {"model": plan.model.name, "versions": versions(), "seeds": seeds}
         write_json(folder / "early_stops.json", document)
-        print(f"seed {seed}: {found.pack.status} {found.pack.message} {found.pack.seconds:.0f} s")
+        print(
+            f"seed {seed}: {found.worker.status} {found.worker.message} {found.worker.seconds:.0f} s"
+        )
 
 
 def told(folder: Path, chosen: list[LearningSettings]) -> list[dict[str, Any]]:
@@ -91,7 +93,7 @@ def told(folder: Path, chosen: list[LearningSettings]) -> list[dict[str, Any]]:
             "learning_rate": each.optimization.learning_rate,
             "marks": {
                 str(step): {"epoch": epoch, "rows": rows}
-                for step, (epoch, rows) in read_marks(folder / str(place)).items()
+                for step, (epoch, rows) in read_eval_checkpoints(folder / str(place)).items()
             },
         }
         for place, each in enumerate(chosen)
@@ -106,15 +108,15 @@ def played(trials: list[dict[str, Any]]) -> tuple[list[int], float]:
     marks = [{int(step): mark["rows"] for step, mark in trial["marks"].items()} for trial in trials]
     ends = sorted({step for own in marks for step in own if step})
     last, at_work, alive = max(ends), [], set(range(len(trials)))
-    known: dict[int, Course] = {number: Course(marks={}) for number in alive}
+    known: dict[int, LearningCurve] = {number: LearningCurve(checkpoints={}) for number in alive}
     for step in ends:
         at_work.append(len(alive))
         for number in sorted(alive):
             if step in marks[number]:
-                rows = {**known[number].marks, step: marks[number][step]}
+                rows = {**known[number].checkpoints, step: marks[number][step]}
                 final = mean_loss(marks[number][step]) if step == last else None
-                known[number] = Course(marks=rows, final=final)
-        gone = hopeless(known, alive - {0}, len(trials), last)
+                known[number] = LearningCurve(checkpoints=rows, final=final)
+        gone = losers(known, alive - {0}, len(trials), last)
         alive -= set(gone)
         alive = {number for number in alive if step in marks[number]}  # the others diverged
     best = min(mean_loss(own[last]) for own in marks if last in own)
@@ -168,7 +170,7 @@ def main(arguments: list[str]) -> None:
     first.add_argument("--model", type=Path)
     first.add_argument("--dataset", type=Path)
     first.add_argument("--seeds", type=int, default=3)
-    first.add_argument("--limit", type=float, default=300.0, help="seconds a pack may take")
+    first.add_argument("--limit", type=float, default=300.0, help="seconds a seed may take")
     first.add_argument("--one-gpu", action="store_true")
     first.set_defaults(call=measure)
     second = verbs.add_parser("report")

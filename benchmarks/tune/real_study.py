@@ -1,15 +1,15 @@
-"""Real studies: is what ``tsplanner tune`` recommends better than the prior on seeds it never saw?
+"""Real studies: is what ``tsplanner tune`` recommends better than the baseline on seeds it never saw?
 
     python benchmarks/tune/real_study.py --model tiny-chatts --output DIR
     python benchmarks/tune/real_study.py --model FOLDER --dataset FILE.jsonl --output DIR --baselines
 
-Of each seed: the real command, ``tune --trials N`` of a plan with that seed. Then challenger and
-prior are trained once more on fresh seeds that no study used, the same ones for all, on the same
-rows held out. Reported are the difference of what ``tune`` chose to the prior (0 where it keeps the
-default), and whether the interval that it printed covers the challenger's difference on the fresh
+Of each seed: the real command, ``tune --trials N`` of a plan with that seed. Then candidate and
+baseline are trained once more on fresh seeds that no study used, the same ones for all, on the same
+rows held out. Reported are the difference of what ``tune`` chose to the baseline (0 where it keeps the
+baseline), and whether the interval that it printed covers the candidate's difference on the fresh
 seeds. With --baselines a cold Optuna TPE gets as many trials in the same space and its best is
 judged on the same fresh seeds. Studies and trials that are done already are not run again. Writes
-DIR/real_study.json after each piece; status 1 if a study was worse than the prior.
+DIR/real_study.json after each piece; status 1 if a study was worse than the baseline.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ import msgspec
 
 from benchmarks.tune.real_study_view import half_width, summary
 from memory_models.settings import changed
-from tsplanner.commands.tune import server_for
 from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.replan import replan
@@ -41,14 +40,14 @@ from tsplanner.probe.runner import Server, run_job
 from tsplanner.runs import versions, write_json
 from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.tune.runner.monitor import EVALUATIONS
-from tsplanner.tune.search.baseline import prior_learning_rate
-from tsplanner.tune.search.paired_eval import paired_difference, read_rows
-from tsplanner.tune.search.space import default_space
+from tsplanner.tune.runner.server import server_for
+from tsplanner.tune.search.paired_eval import paired_difference, read_example_losses
+from tsplanner.tune.search.space import default_space, suggested_learning_rate
 
 FRESH_SEED = 9001
 """First of the seeds that no study uses."""
 STUDY_SEEDS = 100
-"""Studies are so far apart, so that no last word meets another study's seed."""
+"""Studies are so far apart, so that no confirmation meets another study's seed."""
 GRACE_SECONDS = 20.0
 
 
@@ -175,7 +174,7 @@ class Bench:
         self.train(plan, [side for pair in sides for side in pair], server)
         differences, errors = [], []
         for ours, theirs in sides:
-            rows = (read_rows(self.place(side)) for side in (ours, theirs))
+            rows = (read_example_losses(self.place(side)) for side in (ours, theirs))
             told = paired_difference(*rows)
             difference, error = told or (self.loss(ours) - self.loss(theirs), 0.0)
             differences.append(difference)
@@ -226,7 +225,7 @@ class Bench:
         from tsplanner.planner.advice import with_rank
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        space = default_space(plan, prior_learning_rate(plan))
+        space = default_space(plan, suggested_learning_rate(plan))
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
         tried: list[tuple[float, LearningSettings]] = []
         for _ in range(self.options.trials):

@@ -36,12 +36,12 @@ def summary(document: dict[str, Any]) -> tuple[list[str], int]:
             interval = f"{tune['difference']:+.4f} ± {tune['half_width']:.4f}"
             seen = f"{contest['mean']:+.4f}{around(contest['half_width'])}"
             side = "covers" if study["covered"] else "MISSES"
-            words += f"; report {interval} {side} the challenger's {seen}"
+            words += f"; report {interval} {side} the candidate's {seen}"
         if "cold_tpe" in study:
             best = study["cold_tpe"]
             words += f"; cold TPE {settings(best['learning'])} {best['mean']:+.4f}"
         lines.append(f"seed {seed}: {words}   ({tune['seconds']:.0f} s)")
-    lines.append(f"worse than the prior: {worse}; intervals that cover: {covered} of {told}")
+    lines.append(f"worse than the baseline: {worse}; intervals that cover: {covered} of {told}")
     return lines, worse
 
 

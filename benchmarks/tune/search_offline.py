@@ -3,9 +3,9 @@
     python benchmarks/tune/search_offline.py --surfaces SWEEP.csv [--trials 8] [--noise 0.003]
     ... --only ours --at-once 4      # trials of the search that are asked for before one has ended
 
-Every run, those of the last word included, adds normal noise to the surface's loss and counts as a
-trial. Regret is the surface's noiseless loss, nats a token, at the settings that a strategy
-recommends in the end (ours: after the last word, so the default where nothing proved better) minus
+Every run, those of the confirmation included, adds normal noise to the surface's loss and counts as a
+trial. Regret is the surface's noiseless loss, nats per token, at the settings that a strategy
+recommends in the end (ours: after the confirmation, so the baseline where nothing proved better) minus
 the lowest loss measured on that surface; median / 90th percentile / mean over models and seeds.
 Ours learns its constants from the other models each time. ``complete`` are the models with all of
 4e-5, 1e-4, 3e-4 and 1e-3 at three ranks or more, on which the bars stand. Ends with status 1 if
@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.tune.search_surfaces import SHAPES, Surface, fitted, learnt, surfaces
 from tsplanner.tune.search import acquisition
-from tsplanner.tune.search.surrogate import Evidence, Point, Seen
+from tsplanner.tune.search.surrogate import Observation, Point, SurrogatePrior
 
 RATES = (1e-5, 3e-3)
 BAR = (0.0011, 0.0059)
@@ -52,21 +52,21 @@ class Game:
         return self.surface.loss(rate, rank, self.shape)
 
 
-Strategy = Callable[[Game, int, Evidence], float]
+Strategy = Callable[[Game, int, SurrogatePrior], float]
 """Plays so many trials; returns the true loss of what it recommends."""
 
 
-def prior_alone(game: Game, trials: int, evidence: Evidence) -> float:
+def prior_alone(game: Game, trials: int, prior: SurrogatePrior) -> float:
     """The model-size-aware rate at the largest rank; no trial."""
     return game.true(game.surface.prior_rate, game.surface.rank)
 
 
-def plain_rate(game: Game, trials: int, evidence: Evidence) -> float:
+def plain_rate(game: Game, trials: int, prior: SurrogatePrior) -> float:
     """3e-4 for every model; no trial."""
     return game.true(3e-4, game.surface.rank)
 
 
-def random_search(game: Game, trials: int, evidence: Evidence) -> float:
+def random_search(game: Game, trials: int, prior: SurrogatePrior) -> float:
     """Log-uniform rates, any rank; the best result is recommended."""
     ranks = sorted(game.surface.lines)
     low, high = np.log(RATES)
@@ -97,22 +97,22 @@ def optuna_search(
     return game.true(study.best_params["rate"], study.best_params["rank"])
 
 
-def cold_tpe(game: Game, trials: int, evidence: Evidence) -> float:
+def cold_tpe(game: Game, trials: int, prior: SurrogatePrior) -> float:
     """Optuna's TPE as it comes: ten trials at random first."""
     import optuna
 
     return optuna_search(game, trials, optuna.samplers.TPESampler(seed=game.seed), RATES, [])
 
 
-def cold_gp(game: Game, trials: int, evidence: Evidence) -> float:
+def cold_gp(game: Game, trials: int, prior: SurrogatePrior) -> float:
     """Optuna's Gaussian process as it comes: ten trials at random first."""
     import optuna
 
     return optuna_search(game, trials, optuna.samplers.GPSampler(seed=game.seed), RATES, [])
 
 
-def before(game: Game, trials: int, evidence: Evidence) -> float:
-    """What tune did before: prior and ladder enqueued, TPE with 3 at random, the best wins."""
+def before(game: Game, trials: int, prior: SurrogatePrior) -> float:
+    """What tune did before: baseline and ladder enqueued, TPE with 3 at random, the best wins."""
     import optuna
 
     rate, rank = game.surface.prior_rate, game.surface.rank
@@ -126,60 +126,62 @@ def before(game: Game, trials: int, evidence: Evidence) -> float:
 class Played:
     """A search of ours up to its verdict."""
 
-    seen: list[Seen]
+    seen: list[Observation]
     pairs: list[acquisition.Pair]
     best: Point
-    default: Point
+    baseline: Point
     truth: Callable[[Point], float]
     """Loss of a point without noise, scaled."""
 
 
-def play(game: Game, trials: int, evidence: Evidence, scale: float = 1.0) -> Played:
-    """tsplanner/tune/search/acquisition.py: prior, ladder, belief, last word; losses times ``scale``."""
-    prior, largest = game.surface.prior_rate, game.surface.rank
-    default = Point(decades=0.0)
+def play(game: Game, trials: int, prior: SurrogatePrior, scale: float = 1.0) -> Played:
+    """tsplanner/tune/search/acquisition.py: baseline, ladder, surrogate, confirmation; losses times ``scale``."""
+    suggested, largest = game.surface.prior_rate, game.surface.rank
+    baseline = Point(log10_lr_offset=0.0)
     grid = acquisition.Grid(
-        default=default,
-        decades=(math.log10(RATES[0] / prior), math.log10(RATES[1] / prior)),
-        halvings=tuple(float(h) for h in range(int(math.log2(largest)) + 1)),
+        baseline=baseline,
+        log10_lr_range=(math.log10(RATES[0] / suggested), math.log10(RATES[1] / suggested)),
+        log2_rank_offsets=tuple(-float(h) for h in range(int(math.log2(largest)) + 1)),
     )
 
     def place(point: Point) -> tuple[float, float]:
-        return prior * 10**point.decades, largest / 2**point.halvings
+        return suggested * 10**point.log10_lr_offset, largest * 2**point.log2_rank_offset
 
     def run(point: Point) -> float:
         return scale * game.run(*place(point))
 
-    seen: list[Seen] = []
+    seen: list[Observation] = []
     pairs: list[acquisition.Pair] = []
     searched = trials - 2 * acquisition.pairs_of(trials)
     while len(seen) < searched:
         pending: list[Point] = []
         while len(pending) < min(game.at_once, searched - len(seen)):
-            pending.append(acquisition.next_point(seen, pending, grid, evidence))
-        seen += [Seen(point=point, loss=run(point)) for point in pending]
-    best = acquisition.challenger(seen, grid, evidence)
-    while best != default and len(pairs) < acquisition.pairs_of(trials):
-        if not acquisition.wanted(acquisition.chance(seen, pairs, best, default, evidence), pairs):
+            pending.append(acquisition.suggest(seen, pending, grid, prior))
+        seen += [Observation(point=point, loss=run(point)) for point in pending]
+    best = acquisition.candidate(seen, grid, prior)
+    while best != baseline and len(pairs) < acquisition.pairs_of(trials):
+        if not acquisition.another_pair_pays(
+            acquisition.chance(seen, pairs, best, baseline, prior), pairs
+        ):
             break
-        pairs.append(acquisition.Pair(difference=run(best) - run(default)))
+        pairs.append(acquisition.Pair(difference=run(best) - run(baseline)))
     return Played(
         seen=seen,
         pairs=pairs,
         best=best,
-        default=default,
+        baseline=baseline,
         truth=lambda point: scale * game.true(*place(point)),
     )
 
 
-def ours(game: Game, trials: int, evidence: Evidence) -> float:
-    """What tsplanner recommends after its last word."""
-    found = play(game, trials, evidence)
-    if found.best == found.default:
-        return found.truth(found.default)
-    likely = acquisition.chance(found.seen, found.pairs, found.best, found.default, evidence)
+def ours(game: Game, trials: int, prior: SurrogatePrior) -> float:
+    """What tsplanner recommends after its confirmation."""
+    found = play(game, trials, prior)
+    if found.best == found.baseline:
+        return found.truth(found.baseline)
+    likely = acquisition.chance(found.seen, found.pairs, found.best, found.baseline, prior)
     better = acquisition.proven(likely, found.pairs)
-    return found.truth(found.best if better else found.default)
+    return found.truth(found.best if better else found.baseline)
 
 
 STRATEGIES: dict[str, Strategy] = {

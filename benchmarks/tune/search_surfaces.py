@@ -26,7 +26,7 @@ from scipy.interpolate import PchipInterpolator
 
 from memory_models.settings import FinetuningType
 from tsplanner.planner.advice_defaults import default_learning_rate
-from tsplanner.tune.search.surrogate import Evidence, valley
+from tsplanner.tune.search.surrogate import SurrogatePrior, valley
 
 GRID = (4e-5, 1e-4, 3e-4, 1e-3)
 CLIFF = ((1e-3, 0.05), (3e-3, 0.1))
@@ -138,10 +138,10 @@ def fitted(one: Surface) -> tuple[float, float, float, float]:
     return offset, scale, lean, float(rank)
 
 
-def learnt(fits: Sequence[tuple[float, float, float, float]]) -> Evidence:
+def learnt(fits: Sequence[tuple[float, float, float, float]]) -> SurrogatePrior:
     """What surfaces have in common; never shown the one that is played on."""
     offsets, scales, leans, ranks = (np.array(column) for column in zip(*fits, strict=True))
-    return Evidence(
+    return SurrogatePrior(
         offset_mean=float(np.median(offsets)),
         offset_spread=max(OFFSET_SPREAD_AT_LEAST, float(offsets.std())),
         scale_median=float(np.median(scales)),

@@ -1,7 +1,7 @@
-"""Several trials on one base: the adapted linear of a pack as a program.
+"""Several trials on one base: the adapted linear of multi-LoRA as a program.
 
-It stands for ``tsplanner/training/multi_lora/linears.py`` (``PackedLinear``). All trials have the
-same number of rows in a pass, and thin products as wide as the largest rank.
+It stands for ``tsplanner/training/multi_lora/linears.py`` (``MultiLoraLinear``). All trials have
+the same number of rows in a pass, and thin products as wide as the largest rank.
 Ignores: the gradients of the trials' hidden states before they are joined.
 """
 
@@ -22,7 +22,7 @@ def multi_lora_linear(
     """The base's product, with every trial's adapter added on its rows.
 
     A plain weight in the products' dtype is multiplied here and the adapters are added in place;
-    of any other base the product is copied first. The matrices are stacked.
+    the product of any other base is copied first. The matrices are stacked.
     """
     tape, ranks = ops.tape, ops.method.adapter_ranks
     width = ops.flow.operand if ops.autocast else value.bytes

@@ -81,6 +81,24 @@ def flat(record: object) -> dict[str, Any]:
     return found
 
 
+def nested_values(kind: type, values: Mapping[str, object]) -> dict[str, Any]:
+    """Plain values by field name, put where the composed record has them; nested ones stay.
+
+    Files of version 0.1 list the fields of all records in one flat mapping.
+
+    Raises:
+        TypeError: a name is neither a field nor a record of the composed record.
+    """
+    records = {path[0] for path in paths(kind).values() if len(path) > 1}
+    whole = {key: value for key, value in values.items() if key in records and _is_mapping(value)}
+    rest = {key: value for key, value in values.items() if key not in whole}
+    return whole | _nested(kind, rest)
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
 def _nested(kind: type, values: Mapping[str, object]) -> dict[str, Any]:
     known, tree = paths(kind), {}  # type: ignore[var-annotated]
     for given, value in values.items():

@@ -45,7 +45,7 @@ def test_a_choice_that_is_worse_on_fresh_seeds_is_counted() -> None:
     lines, count = summary({"studies": {"100": study(), "200": worse}})
     assert count == 1
     assert "MISSES" in lines[1]
-    assert lines[-1] == "worse than the prior: 1; intervals that cover: 1 of 2"
+    assert lines[-1] == "worse than the baseline: 1; intervals that cover: 1 of 2"
 
 
 def test_a_study_cut_off_is_told_and_not_counted() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import tiny
-from tsplanner.commands.plan_probe import groups
 from tsplanner.planner.files import read_plan
+from tsplanner.probe.proof import groups
 from tsplanner.training.job import Job, JobKind
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from memory_models.settings import TrainingSettings, changed, from_flat
+from memory_models.settings import TrainingSettings, changed, flat, from_flat
 from tests.support.toy_request import HOPPER, TURING, request
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import plan_document, read_plan, write_plan
-from tsplanner.planner.plan import SCHEMA_VERSION, Plan
+from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, Plan
 from tsplanner.planner.rank import choose
 from tsplanner.planner.settings import split_settings, training_settings
 
@@ -164,6 +165,40 @@ def test_a_plan_from_before_some_layers_could_be_checkpointed_means_all(
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     assert read_plan(path) == plan
+
+
+def as_version_1(plan: Plan) -> dict[str, Any]:
+    """The document that version 0.1 would have written: flat records, other names."""
+    document = json.loads(plan_document(plan))
+    renamed = {
+        "longest": "longest_sequence",
+        "mean": "mean_sequence",
+        "quantiles": "length_quantiles",
+    }
+    lengths = document["dataset"].pop("lengths")
+    learning, hardware = flat(plan.learning), flat(plan.hardware)
+    del learning["adapter_ranks"], hardware["upcast_unquantized"]
+    kernels = hardware.pop("decoder_kernels")
+    del document["model"]["architecture"]
+    return {
+        **document,
+        **document.pop("corrections"),
+        "schema_version": 1,
+        "learning": learning,
+        "hardware": {**hardware, "kernels": "lean" if kernels == "fused" else kernels},
+        "dataset": {
+            **document["dataset"],
+            **{renamed.get(key, key): value for key, value in lengths.items()},
+        },
+    }
+
+
+def test_a_plan_of_version_1_is_read_as_the_same_plan(plan: Plan, tmp_path: Path) -> None:
+    """Run folders of the release before stay readable: records were flat, kernels were lean."""
+    corrected = replace(plan, corrections=Corrections(memory_factor=1.1, launch_factor=0.9))
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(as_version_1(corrected)), encoding="utf-8")
+    assert read_plan(path) == corrected
 
 
 def test_a_plan_knows_the_length_it_was_sized_for() -> None:

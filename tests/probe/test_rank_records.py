@@ -17,7 +17,7 @@ from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.probe.launch import device_environment, worker_command, worker_devices
 from tsplanner.probe.process_records import merged_record, missing_ranks, remove_records
-from tsplanner.training.job import LOST_RANKS, JobKind, RankMemory, Record, Status, record_file
+from tsplanner.training.job import JobKind, RankMemory, Record, Status, record_file
 
 OK = Record(
     status=Status.OK,
@@ -76,6 +76,9 @@ WORST = [
     ((Status.STOPPED, Status.CRASHED), Status.CRASHED),
     ((Status.CRASHED, Status.DEVICE_OOM), Status.DEVICE_OOM),
     ((Status.HOST_OOM, Status.CRASHED), Status.HOST_OOM),
+    ((Status.PEER_LOST, Status.CRASHED), Status.CRASHED),
+    ((Status.PEER_LOST, Status.DIVERGED), Status.DIVERGED),
+    ((Status.STOPPED, Status.PEER_LOST), Status.PEER_LOST),
     ((Status.OK, Status.OK), Status.OK),
 ]
 
@@ -92,7 +95,7 @@ def test_worst_end_of_all_ranks_is_the_run_s(
 
 def test_cause_is_named_with_its_rank_and_not_what_followed_of_it(tmp_path: Path) -> None:
     """The rank that broke the connection is told of before the one that lost it."""
-    lost = ended(Status.CRASHED, f"{LOST_RANKS}: RuntimeError: Connection closed by peer")
+    lost = ended(Status.PEER_LOST, "lost the other ranks: RuntimeError: Connection closed by peer")
     found = merged(tmp_path, lost, ended(Status.CRASHED, "KeyError: 'x'"))
     assert found is not None
     assert (found.rank, found.message) == (1, "rank 1: KeyError: 'x'")
@@ -107,7 +110,7 @@ def test_rank_without_a_record_is_named_beside_the_cause(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "record",
-    [OK, ended(Status.STOPPED), ended(Status.CRASHED, f"{LOST_RANKS}: it is gone")],
+    [OK, ended(Status.STOPPED), ended(Status.PEER_LOST, "lost the other ranks: it is gone")],
     ids=["ok", "stopped", "lost"],
 )
 def test_run_that_lost_a_rank_has_no_record_of_its_own(tmp_path: Path, record: Record) -> None:

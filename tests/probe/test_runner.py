@@ -91,7 +91,7 @@ def test_kill_with_memory_to_spare_is_no_out_of_memory(tmp_path: Path) -> None:
     """SIGKILL alone says nothing; only the kernel's counter or full memory does."""
     code = "import os; os.kill(os.getpid(), 9)"
     found = run_job(job(tmp_path), time_limit_seconds=30, server=Script(code))
-    assert found.status is Status.CRASHED
+    assert found.status is Status.KILLED
     assert "SIGKILL" in found.message
     assert was_out_of_memory(None, used_share=0.99)
     assert not was_out_of_memory(None, used_share=0.5)

@@ -24,7 +24,7 @@ OUTCOMES = [
     (MemoryError(), Status.HOST_OOM, "machine"),
     (RuntimeError("DefaultCPUAllocator: can't allocate memory"), Status.HOST_OOM, "machine"),
     (OSError(errno.ENOSPC, "No space left on device"), Status.CRASHED, "disk under run is full"),
-    (DivergedError("the loss is nan at step 3"), Status.CRASHED, "diverged: the loss is nan"),
+    (DivergedError("the loss is nan at step 3"), Status.DIVERGED, "diverged: the loss is nan"),
     (TsplannerError("No such target."), Status.CRASHED, "No such target."),
     (KeyError("x"), Status.CRASHED, "KeyError: 'x'"),
 ]

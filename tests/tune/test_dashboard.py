@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.support import tiny
-from tests.support.crew_member import ended, opened
+from tests.support.study_worker import ended, opened
 
 PROGRAM = os.environ.get("DASHBOARD") or shutil.which("optuna-dashboard")
 pytestmark = [
@@ -83,4 +83,4 @@ def test_dashboard_shows_trials_parameters_and_evaluations(tmp_path: Path, datab
         (4, 2.5),
         (8, 2.25),
     ]
-    assert {"key": "worker", "value": study.name} in trials[0]["user_attrs"]
+    assert {"key": "worker", "value": study.workers.name} in trials[0]["user_attrs"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import tiny
-from tests.support.crew_member import opened
+from tests.support.study_worker import opened
 from tests.support.verb import run_folder, tune
 from tsplanner.planner.files import write_plan
 

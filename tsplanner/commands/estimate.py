@@ -6,20 +6,23 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memory_models.result import MemoryEstimate
 from memory_models.settings import ALL_LINEAR, DecoderKernels
 from memory_models.units import format_gib
-from tsplanner.commands.estimate_lines import Estimated, Lines, Tracing, formula_of, from_trace
 from tsplanner.commands.values import names, positive, switch, targets
-from tsplanner.commands.views.screen import Screen
+from tsplanner.commands.views.screen import Screen, trace_status
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
 from tsplanner.planner.gather.cases import case_keys
 from tsplanner.planner.gather.typed import members
+from tsplanner.tracing.estimates import Estimated, Lines, Tracing, formula_of, from_trace
+
+if TYPE_CHECKING:  # only a trace needs these
+    from tsplanner.tracing.cases import Traced, TracedCase
 
 EPILOG = """examples:
   tsplanner estimate --model qwen2.5-14b --sequence-length 4096 --lora-target q_proj,k_proj,v_proj
@@ -97,9 +100,7 @@ def run_one(given: Mapping[str, object], tracing: Tracing, *, as_json: bool) -> 
         raise UsageError(f"{error}.") from error
     results: list[Estimated | TsplannerError] = [] if found is None else [found]
     if traced_case is not None:
-        from tsplanner.commands.estimate_trace import run_traces
-
-        run_traces([traced_case], lambda result: results.append(from_trace(result)))
+        _run_traces([traced_case], lambda found: results.append(from_trace(found)))
     (result,) = results
     if isinstance(result, TsplannerError):
         raise result
@@ -125,8 +126,17 @@ def run_cases(name: str, tracing: Tracing) -> int:
         except OSError as error:
             raise UsageError(f"--cases {name} cannot be read: {error.strerror}.") from error
     with source as lines:
-        Lines(sys.stdout, tracing).run(lines)
+        Lines(sys.stdout, tracing, _run_traces).run(lines)
     return EXIT_OK
+
+
+def _run_traces(
+    cases: Sequence[TracedCase], on_result: Callable[[Traced | TsplannerError], None]
+) -> None:
+    from tsplanner.tracing.cases import run_traces
+
+    with trace_status() as on_case:
+        run_traces(cases, on_result, on_case)
 
 
 def _print_estimate(name: str, estimate: MemoryEstimate) -> None:

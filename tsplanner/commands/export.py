@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tsplanner import runs
+from tsplanner.commands.options import add_plan_argument
 from tsplanner.commands.values import positive, positive_float
 from tsplanner.commands.views.screen import Screen
-from tsplanner.commands.with_plan import add_plan_argument, find_plan, refuse_what_cannot_fit
 from tsplanner.datasets.rows.first_rows import rows_seen
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
 from tsplanner.exporters.launch import JOB_FILE, WORKER, ExportFile, ExportOptions, spread
 from tsplanner.exporters.registry import EXPORTERS, exporter, render
+from tsplanner.planner.files import find_plan
 from tsplanner.planner.plan import Plan
+from tsplanner.probe.preflight import refuse_what_cannot_fit
 from tsplanner.training.job import Job, JobKind
 
 EPILOG = """examples:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from memory_models.settings import (
@@ -30,6 +31,7 @@ from tsplanner.commands.values import (
 )
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import LearningSettings
+from tsplanner.runs import SAVES
 
 
 def add_subject(parser: argparse.ArgumentParser) -> None:
@@ -150,3 +152,29 @@ def pins(options: argparse.Namespace) -> Pins:
         if given is not None:
             found[name] = None if given in (NONE, ALL) else kind(given)
     return Pins(**found)
+
+
+def add_plan_argument(parser: argparse.ArgumentParser) -> None:
+    """--plan and --saves."""
+    parser.add_argument(
+        "--plan",
+        type=Path,
+        metavar="FILE",
+        help="plan.json to start from (default: the newest under the saves folder)",
+    )
+    parser.add_argument(
+        "--saves",
+        type=Path,
+        default=SAVES,
+        metavar="FOLDER",
+        help="folder of all runs (default: %(default)s)",
+    )
+
+
+def add_force_argument(parser: argparse.ArgumentParser) -> None:
+    """--force, for what starts a worker."""
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="start even where less memory is free than the plan needs",
+    )

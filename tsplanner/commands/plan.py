@@ -7,18 +7,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tsplanner.commands.options import add_learning, add_pins, add_subject, learning_values, pins
 from tsplanner.commands.values import duration_seconds, positive_float
-from tsplanner.commands.views.experiment import experiment_list, print_record
 from tsplanner.commands.views.plan import print_choice, print_failure
 from tsplanner.commands.views.scan_bar import scan_bar
 from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
 from tsplanner.planner.advice import Suggestion, advice
 from tsplanner.planner.evaluate import evaluate
-from tsplanner.planner.experiments.recorded import experiment_names
-from tsplanner.planner.experiments.replayed import ExperimentRecord
 from tsplanner.planner.files import plan_values, write_plan
 from tsplanner.planner.forecast import Cost, run_cost
 from tsplanner.planner.gather.requests import Subject, plan_request
@@ -28,6 +25,9 @@ from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.planner.space.pareto import quality_risk
 from tsplanner.runs import slug
+
+if TYPE_CHECKING:  # only a recorded run needs it
+    from tsplanner.planner.experiments.replayed import ExperimentRecord
 
 EPILOG = """examples:
   tsplanner plan
@@ -100,9 +100,7 @@ def from_arguments(options: argparse.Namespace) -> int:
     """Run the verb from parsed flags."""
     output = Path(options.output) if options.output else None
     if options.experiment == "":
-        names = experiment_names()
-        print(json.dumps({"experiments": names}) if options.json else "\n".join(experiment_list()))
-        return EXIT_OK
+        return list_experiments(as_json=options.json)
     return run(
         subject_from(options),
         saves=Path(options.saves),
@@ -112,6 +110,23 @@ def from_arguments(options: argparse.Namespace) -> int:
         experiment=options.experiment,
         json=options.json,
     )
+
+
+def list_experiments(*, as_json: bool) -> int:
+    """Print the names of the recorded runs, for people with their figures."""
+    from tsplanner.commands.views.experiment import experiment_list
+    from tsplanner.planner.experiments.recorded import experiment_names
+
+    names = experiment_names()
+    print(json.dumps({"experiments": names}) if as_json else "\n".join(experiment_list()))
+    return EXIT_OK
+
+
+def _print_record(record: ExperimentRecord | None) -> None:
+    if record is not None:
+        from tsplanner.commands.views.experiment import print_record
+
+        print_record(record)
 
 
 def run(
@@ -131,6 +146,8 @@ def run(
     """
     record = None
     if experiment is not None:
+        from tsplanner.planner.experiments.replayed import ExperimentRecord
+
         record = ExperimentRecord.of(experiment, subject, saves)
         subject = record.subject
         output = output or saves / slug(experiment) / "plan.json"
@@ -148,24 +165,27 @@ def run(
             print(_failure_document(error, record))
         else:
             print_failure(request, error.failure)
-            print_record(record)
+            _print_record(record)
         return EXIT_NO_PLAN
-    proof = None
+    tested: list[dict[str, Any]] = []
+    lines: list[str] = []
     if probe_seconds is not None:
-        from tsplanner.commands.plan_probe import proven  # starts processes: not for a bare plan
+        from tsplanner.commands.views.bars import step_bars
+        from tsplanner.commands.views.probe import proof_lines, proof_rows
+        from tsplanner.probe.proof import proven  # starts processes: not for a bare plan
 
-        proof = proven(request, choice, probe_seconds, shown=not json)
-        choice = proof.choice
+        shown = not json
+        proof = proven(request, choice, probe_seconds, lambda jobs: step_bars(jobs, shown=shown))
+        choice, tested, lines = proof.choice, proof_rows(proof), proof_lines(proof)
     path = output or saves / slug(choice.plan.model.name) / "plan.json"
     write_plan(choice.plan, path)
     cost = None if price_per_hour is None else run_cost(choice.plan, price_per_hour)
     advised = advice_for(request, choice.plan)
     if json:
-        print(_document(choice, path, cost, [] if proof is None else proof.rows(), record, advised))
+        print(_document(choice, path, cost, tested, record, advised))
     else:
-        probes = [] if proof is None else proof.lines()
-        print_choice(request, choice, path, cost, probes=probes, advised=advised)
-        print_record(record)
+        print_choice(request, choice, path, cost, probes=lines, advised=advised)
+        _print_record(record)
     return EXIT_OK
 
 

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from memory_models.device import Machine
 from tsplanner import runs
-from tsplanner.commands.with_plan import (
-    add_force_argument,
-    add_plan_argument,
-    cpu_threads,
-    find_plan,
-    interactive,
-)
+from tsplanner.commands.options import add_force_argument, add_plan_argument
+from tsplanner.commands.views.bars import step_bar
+from tsplanner.commands.views.probe import result_lines
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK
+from tsplanner.planner.files import find_plan
 from tsplanner.planner.gather.probe_points import store
-from tsplanner.planner.plan import Plan
 from tsplanner.planner.space.rules import describe
 from tsplanner.probe.calibration import probe_point
+from tsplanner.probe.launch import cpu_threads
 from tsplanner.probe.preflight import require_room
 from tsplanner.probe.runner import run_job
-from tsplanner.report.probe_table import probe_document, probe_lines
-from tsplanner.training.job import Job, JobKind, Record, Status
+from tsplanner.report.probe_table import probe_document
+from tsplanner.training.job import Job, JobKind, Status
 
 EPILOG = """examples:
   tsplanner probe
@@ -96,61 +89,3 @@ def run(
     else:
         print("\n".join(result_lines(plan, record, path)))
     return EXIT_OK if record.status is Status.OK else EXIT_FAILURE
-
-
-def result_lines(plan: Plan, record: Record, path: Path) -> list[str]:
-    """What a person reads after the bar."""
-    if record.status is not Status.OK:
-        return [*failure_lines(plan, record), f"Next   tsplanner plan --model {plan.model.name}"]
-    return [
-        *probe_lines(plan, record),
-        "Stored: later plans on this machine use it. Plan unchanged.",
-        f"Next   tsplanner tune --plan {path} --trials 8",
-    ]
-
-
-def failure_lines(plan: Plan, record: Record) -> list[str]:
-    """What went wrong, and what the estimate had said."""
-    words = {
-        Status.DEVICE_OOM: "OUT OF GPU MEMORY",
-        Status.HOST_OOM: "OUT OF MEMORY",
-        Status.TIMEOUT: "TIME LIMIT",
-        Status.STOPPED: "STOPPED",
-    }
-    head = f"✘ {words.get(record.status, 'CRASHED')}   {record.message}"
-    expected = plan.memory.process_bytes
-    return [
-        head,
-        f"  The plan expected {expected.expected / 2**30:.2f} GiB "
-        f"(95 %: {expected.upper / 2**30:.2f}), free were {plan.free_bytes / 2**30:.2f}.",
-    ]
-
-
-@contextmanager
-def step_bar(
-    title: str, total: int, *, shown: bool
-) -> Iterator[Callable[[dict[str, Any]], None] | None]:
-    """A progress bar over optimizer steps for a person, one line in a pipe, nothing for JSON."""
-    if not shown:
-        yield None
-        return
-    if not interactive():
-        print(f"{title}  {total} steps", flush=True)
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} steps {task.fields[note]}"),
-    )
-    with Progress(*columns, console=Console(file=sys.stdout)) as progress:
-        task = progress.add_task(title, total=total, note="")
-
-        def on_metrics(row: dict[str, Any]) -> None:
-            note = "" if row.get("eval_loss") is None else f"eval {row['eval_loss']:.3f}"
-            progress.update(task, completed=float(row.get("step") or 0), note=note)
-
-        yield on_metrics

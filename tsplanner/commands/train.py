@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from memory_models.device import Machine
+from memory_models.units import MIB
 from tsplanner import runs
-from tsplanner.commands.full_run import (
-    FullRun,
-    method_name,
-    outcome_lines,
-    run_document,
-    start_full_run,
-)
-from tsplanner.commands.with_plan import (
-    add_force_argument,
-    add_plan_argument,
-    find_plan,
-    refuse_what_has_no_room,
-)
+from tsplanner.commands.options import add_force_argument, add_plan_argument
+from tsplanner.commands.views.bars import step_bar
+from tsplanner.commands.views.run import outcome_lines, run_document
 from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
-from tsplanner.planner.files import read_plan
+from tsplanner.planner.files import find_plan, method_name, read_plan, write_plan
 from tsplanner.planner.plan import Plan
-from tsplanner.training.job import Status
+from tsplanner.probe.launch import cpu_threads
+from tsplanner.probe.preflight import refuse_what_has_no_room
+from tsplanner.probe.runner import Server, run_job
+from tsplanner.report.files import write_run_report
+from tsplanner.report.text import duration
+from tsplanner.training.job import Job, JobKind, Record, Status
 
 EPILOG = """examples:
   tsplanner train --plan saves/tiny-chatts/plan.json
   tsplanner train --run-folder saves/tiny-chatts/lora/20261122-1 --resume
 """
+CHECKPOINTS_AT_ONCE = 3
+"""Two kept and one being written."""
+BYTES_PER_TRAINED_PARAMETER = 12
+"""fp32 weight and Adam's two moments; the gradient is not saved."""
+SMALL_FILES_BYTES = 64 * MIB
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,9 +92,9 @@ def run(
         print(f"\nInterrupted. Go on with  tsplanner train --run-folder {folder} --resume")
         return EXIT_INTERRUPTED
     if as_json:
-        print(json.dumps(run_document(full, record), indent=2))
+        print(json.dumps(run_document(folder, record), indent=2))
     else:
-        print("\n".join(outcome_lines(full, record)))
+        print("\n".join(outcome_lines(plan, folder, record)))
     return EXIT_OK if record.status is Status.OK else EXIT_FAILURE
 
 
@@ -129,3 +132,57 @@ def newest_run(plan_path: Path | None, saves: Path) -> Path:
     if not started:
         raise TsplannerError(f"No run under {parent} to resume: leave out --resume.")
     return max(started, key=lambda path: path.stat().st_mtime_ns).parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullRun:
+    """What is trained, where to, and how it is started."""
+
+    plan: Plan
+    folder: Path
+    saves: Path
+    resume: bool = False
+    shown: bool = True
+    """Draw a bar (or say so in a pipe)."""
+    server: Server | None = None
+    remarks: list[str] = field(default_factory=list)
+    """Sentences for the run's report."""
+
+
+def disk_bytes(plan: Plan) -> int:
+    """Bytes a full run may write: checkpoints, and the best and last weights."""
+    trained = plan.model.parameters_trainable
+    checkpoints = CHECKPOINTS_AT_ONCE * BYTES_PER_TRAINED_PARAMETER * trained
+    weights = (
+        trained
+        if plan.learning.method.finetuning_type.uses_adapter
+        else (plan.model.parameters_total)
+    )
+    return checkpoints + 2 * 4 * weights + SMALL_FILES_BYTES
+
+
+def start_full_run(run: FullRun) -> Record:
+    """Train, and leave plan.json, versions.json and the report next to the weights.
+
+    Raises TsplannerError before anything is started if the disk has no room for it.
+    """
+    plan, folder = run.plan, run.folder
+    runs.require_disk_space(folder, disk_bytes(plan))
+    write_plan(plan, folder / runs.PLAN_FILE)
+    runs.write_versions(folder)
+    job = Job(
+        kind=JobKind.TRAIN,
+        plan=plan,
+        folder=str(folder),
+        resume=run.resume,
+        threads=cpu_threads(plan),
+    )
+    epochs = plan.learning.optimization.num_train_epochs
+    words = f"train  {plan.dataset.lengths.rows_kept} rows, {epochs} epochs"
+    title = f"{words}, about {duration(plan.time.total_seconds)}"
+    with step_bar(title, plan.time.total_steps, shown=run.shown) as on_metrics:
+        record = run_job(job, time_limit_seconds=None, on_metrics=on_metrics, server=run.server)
+    if record.status is Status.OK:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    write_run_report(folder, run.saves, run.remarks)
+    return record

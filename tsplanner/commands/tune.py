@@ -3,53 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 import time
-from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 from memory_models.device import Machine
-from tsplanner.commands.tune_budget import (
-    budget_span,
-    promise_words,
-    start_clock,
-)
-from tsplanner.commands.tune_finish import train_best
-from tsplanner.commands.tune_start import (
-    SERVER_LOG,
-    TuneOptions,
-    forget,
-    plan_and_folder,
-    refuse_other_ranges,
-    search_space,
-)
-from tsplanner.commands.values import positive
-from tsplanner.commands.views.tune import LiveView, PlainView, QuietView, opening_lines
-from tsplanner.commands.with_plan import (
-    add_force_argument,
-    add_plan_argument,
-    interactive,
-)
-from tsplanner.errors import EXIT_INTERRUPTED, TsplannerError
+from tsplanner import runs
+from tsplanner.commands.options import add_force_argument, add_plan_argument
+from tsplanner.commands.train import FullRun, start_full_run
+from tsplanner.commands.values import budget_seconds, positive
+from tsplanner.commands.views.run import outcome_lines, run_document
+from tsplanner.commands.views.tune import SearchView, helping_line, opening_lines, view_for
+from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
 from tsplanner.hardware.detect import detect_machine
-from tsplanner.planner.plan import Plan
-from tsplanner.planner.replan import replan
-from tsplanner.planner.settings import LearningSettings
-from tsplanner.planner.space.rules import BITSANDBYTES_OPTIMIZERS
-from tsplanner.probe.preflight import free_now
-from tsplanner.processes import SERVER_COMMAND, WarmServer
-from tsplanner.tune.budget.controller import Clock, TimedView
-from tsplanner.tune.budget.schedule import MOST_TRIALS, searched_at_most
-from tsplanner.tune.confirmation import Decision, last_word
-from tsplanner.tune.runner.gpus_per_trial import side_by_side
-from tsplanner.tune.runner.multi_lora import AUTO, choose_packs, packs_on_cpu, places_asked
-from tsplanner.tune.runner.runner import Feasible, Search
-from tsplanner.tune.runner.slots import Slots, slots
-from tsplanner.tune.search.acquisition import pairs_of
-from tsplanner.tune.search.baseline import prior_learning_rate
-from tsplanner.tune.search.encoding import places
-from tsplanner.tune.study.study import Study
+from tsplanner.probe.runner import Server
+from tsplanner.training.job import Status
+from tsplanner.tune import flow, joining
+from tsplanner.tune.budget.words import budget_document, renewal_words, took_words
+from tsplanner.tune.confirmation import Decision
+from tsplanner.tune.options import TRIALS, SearchLocation, SpaceOptions, TuneOptions
+from tsplanner.tune.run_folder import forget
+from tsplanner.tune.runner.multi_lora import (
+    AUTO,
+    FLAG,
+    concurrent_loras,
+)
+from tsplanner.tune.runner.server import server_for
+from tsplanner.tune.sentences import decision_document, decision_sentence
 
 EPILOG = """examples:
   tsplanner tune --trials 8
@@ -58,15 +40,10 @@ EPILOG = """examples:
   tsplanner tune --resume
   tsplanner tune --join saves/chatts-14b/lora/20261123-1      a second GPU, on the same search
 """
-TRIALS = 8
-MOST_IN_FLIGHT = 8
-"""On one GPU in a search by time: a search that has all trials at work learns nothing from any."""
-COUNTED = ("done", "stopped", "failed")
-"""States of trials that were started."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of the verb."""
+    """Add the flags of the verb."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     add_plan_argument(parser)
@@ -75,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--budget",
-        type=budget_span,
+        type=budget_seconds,
         metavar="T",
         help="time for everything, the full run included, as 3h, 90m or 1h30m",
     )
@@ -83,11 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with a search cut off")
     parser.add_argument("--jobs", type=positive, metavar="N", help="at once [by the machine]")
     parser.add_argument(
-        "--pack",
+        FLAG,
         default=AUTO,
         metavar="auto|off|K",
-        help="trials that share one base [%(default)s]",
+        help="LoRA trials that share one base [%(default)s]",
     )
+    # The flag's name before; to be removed one release after 0.1.
+    hidden = argparse.SUPPRESS
+    parser.add_argument("--pack", dest="concurrent_loras", default=hidden, help=hidden)
     parser.add_argument(
         "--join", type=Path, metavar="FOLDER|NAME", help="help a search that another leads"
     )
@@ -105,52 +85,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def from_arguments(namespace: argparse.Namespace) -> int:
-    """Call `run` with what was parsed."""
-    return run(
-        TuneOptions(
+    """Call `run` or `join` with the parsed flags."""
+    options = TuneOptions(
+        location=SearchLocation(
             plan_path=namespace.plan,
             saves=namespace.saves,
             run_folder=namespace.run_folder,
             resume=namespace.resume,
-            join=namespace.join,
             storage=namespace.storage,
-            trials_given=namespace.trials is not None,
-            trials=namespace.trials or (MOST_TRIALS if namespace.budget else TRIALS),
-            budget_seconds=namespace.budget,
-            jobs=namespace.jobs,
-            pack=places_asked(namespace.pack),
+        ),
+        space=SpaceOptions(
             lora_rank=namespace.lora_rank,
             learning_rate=namespace.learning_rate,
             epochs=namespace.epochs,
-            force=namespace.force,
-            as_json=namespace.json,
-        )
+        ),
+        trials=namespace.trials,
+        budget_seconds=namespace.budget,
+        jobs=namespace.jobs,
+        concurrent_loras=concurrent_loras(namespace.concurrent_loras),
+        force=namespace.force,
     )
+    if namespace.join is not None:
+        return join(namespace.join, options, as_json=namespace.json)
+    return run(options, as_json=namespace.json)
 
 
-def run(options: TuneOptions, here: Machine | None = None) -> int:
+def run(options: TuneOptions, *, as_json: bool = False, here: Machine | None = None) -> int:
     """Search, decide, train; 0 if the full run finished, 130 if interrupted.
 
-    ``here`` stands in for this machine.
+    ``here`` stands in for this machine. Raises TsplannerError for a search that cannot be run.
     """
     began = time.monotonic()
-    here = detect_machine() if here is None else here
-    if options.join is not None:
-        from tsplanner.commands.tune_join import join
-
-        return join(options, here)
-    plan, folder = plan_and_folder(options, here)
-    plan = replace(plan, free_bytes=free_now(plan, here))
-    # Of several GPUs a budget makes more trials, where that is faster than more ranks.
-    alone = None if options.budget_seconds is None else side_by_side(plan)
-    trial = plan if alone is None else alone
-    packed = packs_on_cpu(trial, options.pack)
-    width = slots(trial, here=here, jobs=options.jobs, trials=options.trials, packed=packed)
+    opened = flow.open_search(options, here or detect_machine(), began)
+    folder = opened.folder
     try:
-        with server_for(trial, folder) as server:
-            return tune(options, plan, trial, folder, server, width, began)
+        with server_for(opened.trial_plan, folder) as server:
+            return search_and_train(opened, server, as_json=as_json)
     except TsplannerError:
-        if not options.resume:
+        if not options.location.resume:
             forget(folder)
         raise
     except KeyboardInterrupt:
@@ -158,134 +130,98 @@ def run(options: TuneOptions, here: Machine | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-def server_for(plan: Plan, folder: Path) -> WarmServer | nullcontext[None]:
-    """A warm server for trials of one process; trials of several ranks are started by torchrun."""
-    if plan.hardware.sharding.world_size > 1:
-        return nullcontext()
-    return WarmServer(server_command(plan), log_path=folder / SERVER_LOG)
+def search_and_train(opened: flow.OpenedSearch, server: Server | None, *, as_json: bool) -> int:
+    """Search and full run on a server that is up, where there is one; 0 if the run finished."""
+    prepared = flow.prepare(opened)
+    budgeted = prepared.controller is not None
+    view = view_for(None if budgeted else prepared.trials, as_json=as_json)
+    say_what_comes(prepared, view, as_json=as_json)
+    with view:
+        view.recall(prepared.study.results())
+        decision = flow.search_and_confirm(prepared, server, [view])
+    return train_best(prepared, decision, server, as_json=as_json)
 
 
-def server_command(plan: Plan) -> tuple[str, ...]:
-    """The warm server's command; it hides what starts CUDA when imported, unless the plan needs it.
+def say_what_comes(prepared: flow.PreparedSearch, view: SearchView, *, as_json: bool) -> None:
+    """Print how the search is kept and what it will do; let the view tell of new schedules."""
+    storage, controller = prepared.study.storage, prepared.controller
+    if not storage.is_shared:
+        print(f"{storage.display_name} is for one process: no --join.", file=sys.stderr)
+    if controller is not None:
+        seconds = controller.budget.seconds
+        controller.on_renewal = lambda planned, costs: view.say(
+            renewal_words(planned, costs, seconds)
+        )
+    if as_json:
+        return
+    if storage.is_remote:
+        words = f"tsplanner tune --join {storage.name} --storage {storage.display_name}"
+        print(f"Help from elsewhere:  {words}", flush=True)
+    print("\n".join(opening_lines(prepared)), flush=True)
 
-    With such a library in sight every trial pays for its own imports.
-    """
-    hardware = plan.hardware
-    bitsandbytes = (
-        hardware.base.quantization or hardware.kernels.optimizer in BITSANDBYTES_OPTIMIZERS
-    )
-    if hardware.accelerator == "cpu" or bitsandbytes or hardware.sharding.zero_stage:
-        return SERVER_COMMAND
-    return (*SERVER_COMMAND, "--without", "bitsandbytes,deepspeed")
 
-
-def tune(
-    options: TuneOptions,
-    plan: Plan,
-    trial: Plan,
-    folder: Path,
-    server: WarmServer | None,
-    width: Slots,
-    began: float,
+def train_best(
+    prepared: flow.PreparedSearch, decision: Decision, server: Server | None, *, as_json: bool
 ) -> int:
-    """Search and full run, on a server that is up where there is one.
-
-    ``trial``: the plan that trials run by, ``plan``: that of the full run; ``began``: when the
-    budget began.
-    """
-    feasible = feasible_under(trial, width)
-    where = places(
-        trial.learning,
-        search_space(options, trial),
-        prior_learning_rate(trial),
-        lambda learning: feasible(learning)[0] <= 0,
+    """Run the full run with the settings decided on; 0 if it finished."""
+    folder, sentence = prepared.opened.folder, decision_sentence(decision)
+    full = FullRun(
+        plan=flow.final_plan(prepared, decision),
+        folder=folder,
+        saves=prepared.opened.options.location.saves,
+        resume=(folder / "job.json").is_file(),
+        shown=not as_json,
+        server=server,
+        remarks=[sentence],
     )
-    study = Study(folder, trial, where, options.storage)
-    where = study.where
-    refuse_other_ranges(options, where.space)
-    if study.place.apart and not options.as_json:
-        name, shown = study.place.name, study.place.shown
-        print(f"Help from elsewhere:  tsplanner tune --join {name} --storage {shown}", flush=True)
-    if not study.place.shared:
-        print(f"{study.place.shown} is for one process: no --join.", file=sys.stderr)
-    study.recover()
-    if options.budget_seconds is None:
-        total = study.total(options.trials, given=options.trials_given)
-        options = replace(options, trials=total)
-    view = view_for(options)
-    in_flight = searched_at_most(options.trials)
-    if options.budget_seconds is not None:
-        in_flight = min(in_flight, MOST_IN_FLIGHT * width.jobs)
-    packs, packing = choose_packs(trial, where.default, width, trials=in_flight, asked=options.pack)
-    clock: Clock | None = None
-    if options.budget_seconds is not None:
-        clock = start_clock(
-            feasible(where.default)[1],
-            options.budget_seconds,
-            options.trials,
-            places=width.jobs * (1 if packs is None else packs.places),
-            gain=width.jobs * (1.0 if packs is None else packs.gain),
-            folder=folder / "trials",
-            began=began,
-            say=view.say,
-        )
-    if not options.as_json:
-        together = 1 if packs is None else packs.places
-        lines = opening_lines(trial, where, width, options.trials, together)
-        if clock is not None:
-            lines[-1] = f"{promise_words(clock.schedule, clock.costs, clock.budget)}."
-        print("\n".join([*lines, *([packing] if packing else [])]), flush=True)
-    with study, view:
-        view.recall(study.results())
-        search = Search(
-            study,
-            feasible,
-            folder / "trials",
-            slots=width,
-            server=server,
-            view=view if clock is None else TimedView(view, clock),
-            packs=packs,
-        )
-        if clock is None:
-            decision = decide(options.trials, study, search)
-        else:
-            decision = clock.decide(study, search)
-        study.finish()
-    if decision is None:
-        raise TsplannerError(f"No trial finished: see the logs under {folder / 'trials'}.")
-    return train_best(options, plan, folder, decision, server, clock, packing=packing)
+    if not as_json:
+        print(f"\n{sentence}", flush=True)
+    record = flow.train(prepared, decision, full.plan, lambda: start_full_run(full))
+    controller = prepared.controller
+    document = run_document(folder, record)
+    document |= {"decision": decision_document(decision), "packing": prepared.sharing.sentence}
+    document |= {} if controller is None else budget_document(controller)
+    runs.write_json(folder / "tune.json", document)
+    if as_json:
+        print(json.dumps(document, indent=2))
+    else:
+        print("\n".join(outcome_lines(full.plan, folder, record)))
+        if controller is not None:
+            print(took_words(controller))
+    return EXIT_OK if record.status is Status.OK else EXIT_FAILURE
 
 
-def decide(trials: int, study: Study, search: Search) -> Decision | None:
-    """Search and last word by a number of trials; None if no trial finished."""
-    pairs, earlier = pairs_of(trials), study.results()
-    ran = sum(one.state in COUNTED and one.seed is None for one in earlier)
-    search.run(trials - 2 * pairs - ran)
-    return last_word(study, search, pairs)
+def join(
+    target: Path, options: TuneOptions, *, as_json: bool = False, here: Machine | None = None
+) -> int:
+    """Help until no trial is left; 0 if the leader has decided by then, 130 if interrupted.
 
-
-def feasible_under(plan: Plan, width: Slots) -> Feasible:
-    """How far over the free memory a trial is, with its neighbours running beside it.
-
-    A plan that is tight by its 95 % bound was accepted as it is; only what needs more is refused.
+    ``target`` is a run folder, or a study's name in the database. Raises TsplannerError if there is
+    nothing to help with, or if the leader goes away.
     """
-    together = width.together
-    allowed = max(plan.free_bytes, together * plan.memory.process_bytes.upper)
+    here = here or detect_machine()
+    try:
+        with joining.open_joined(target, options, here) as study:
+            joined = joining.prepare_to_help(study, options, here)
+            if not as_json:
+                print(helping_line(joined), flush=True)
+            number = None if options.budget_seconds else options.trials or TRIALS
+            view = view_for(number, as_json=as_json)
+            log = f"server-{os.getpid()}.log"
+            with server_for(study.plan, study.folder, log) as server, view:
+                ended = joining.help_search(joined, server, [view])
+            return say_what_was_done(joined, ended, as_json=as_json)
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was under way here is left to the others.")
+        return EXIT_INTERRUPTED
 
-    def feasible(learning: LearningSettings) -> tuple[int, Plan]:
-        try:
-            planned = replan(plan, learning)
-        except (TsplannerError, ValueError):
-            return plan.free_bytes, plan
-        planned = replace(planned, free_bytes=plan.free_bytes)
-        return together * planned.memory.process_bytes.upper - allowed, planned
 
-    return feasible
-
-
-def view_for(options: TuneOptions) -> QuietView:
-    """A live table, plain lines, or nothing."""
-    if options.as_json:
-        return QuietView()
-    trials = None if options.budget_seconds else options.trials
-    return LiveView(trials) if interactive() else PlainView()
+def say_what_was_done(joined: joining.JoinedSearch, ended: list[int], *, as_json: bool) -> int:
+    """Print which trials ended here."""
+    leader = joined.leader
+    if as_json:
+        worker = joined.study.workers.name
+        print(json.dumps({"worker": worker, "leader": leader, "trials": ended}))
+    else:
+        print(f"No more trials are wanted; {len(ended)} ended here. {leader} decides and trains.")
+    return EXIT_OK

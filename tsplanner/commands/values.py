@@ -15,6 +15,8 @@ NONE = "none"
 ALL = "all"
 _LARGEST = 10**12
 """Above every count a run can have; keeps products finite."""
+BUDGET = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+UNIT_SECONDS = (3600, 60, 1)
 
 _UNIT_SECONDS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _AMOUNT = r"\d{1,6}(?:\.\d{1,6})?"
@@ -92,6 +94,16 @@ def cutoff(text: str) -> int:
             f"{value} tokens leave no room for a question and its answer; give at least 16"
         )
     return value
+
+
+def budget_seconds(text: str) -> float:
+    """As ``duration_seconds``, with a unit: nobody should wait 90 hours for 90 seconds."""
+    number = text.strip()
+    if re.fullmatch(_AMOUNT, number):
+        raise argparse.ArgumentTypeError(
+            f"{number} of what? Write {number}s, {number}m or {number}h"
+        )
+    return duration_seconds(text)
 
 
 def duration_seconds(text: str) -> float:

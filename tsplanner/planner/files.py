@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from memory_models.settings import paths
-from memory_models.settings.flat import RENAMED
+from memory_models.settings.flat import nested_values
 from tsplanner import __version__
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, Plan
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
-from tsplanner.runs import clear_disk_errors, write_text
+from tsplanner.runs import clear_disk_errors, latest_plan, write_text
 
 LENGTHS = {
     "longest_sequence": "longest",
@@ -103,20 +103,22 @@ def upgraded(document: dict[str, Any]) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "model": {**model, "architecture": asdict(found)},
         "dataset": {**dataset, "lengths": lengths},
-        "learning": _nested(LearningSettings, document["learning"]),
-        "hardware": _nested(HardwareSettings, document["hardware"]),
+        "learning": nested_values(LearningSettings, document["learning"]),
+        "hardware": nested_values(HardwareSettings, document["hardware"]),
         "corrections": factors,
     }
 
 
-def _nested(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    """Values by field name, put where the composed record has them."""
-    tree: dict[str, Any] = {}
-    for given, value in values.items():
-        name = RENAMED.get(given, given)
-        *way, last = paths(kind)[name]
-        branch = tree
-        for step in way:
-            branch = branch.setdefault(step, {})
-        branch[last] = value
-    return tree
+def find_plan(path: Path | None, saves: Path) -> tuple[Plan, Path]:
+    """The plan named, or the newest one, and the file it came from.
+
+    A folder stands for the plan.json in it. Raises TsplannerError if there is none.
+    """
+    file = latest_plan(saves) if path is None else path / "plan.json" if path.is_dir() else path
+    return read_plan(file), file
+
+
+def method_name(plan: Plan) -> str:
+    """The method's folder under saves/: qlora for LoRA on a quantised base."""
+    quantised = plan.hardware.base.quantization is not None
+    return f"{'q' if quantised else ''}{plan.learning.method.finetuning_type}"

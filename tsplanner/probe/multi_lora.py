@@ -1,4 +1,4 @@
-"""Start the worker of a pack and come back with a record for each trial that began."""
+"""Start a worker whose trials share a base; come back with a record of each trial that began."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ OnRecord = Callable[[str, Record], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PackRecords:
-    """How a pack ended, and how each of its trials did."""
+class MultiLoraRecords:
+    """How a worker ended, and how each of its trials ended."""
 
-    pack: Record
+    worker: Record
     trials: dict[str, Record]
-    """By the trial's folder; a trial that never began is not among them."""
+    """Records by the trial's folder; a trial that never began has none."""
 
 
 class Metrics:
-    """Hands on the lines that the trials' metrics.jsonl gain, and their records."""
+    """Hands on new lines of the trials' metrics.jsonl, and the trials' records."""
 
     def __init__(
         self, job: Job, on_metrics: OnTrial | None, on_record: OnRecord | None = None
@@ -46,9 +46,9 @@ class Metrics:
         self.ended: set[str] = set()
 
     def read(self) -> None:
-        """What is new since the last call, trial by trial; a record comes after all lines."""
+        """Hand on what is new since the last call; a record comes after all lines of its trial."""
         under_way = [trial for trial in trials_of(self.job) if trial.folder not in self.ended]
-        # Records first: behind one that is there no line will follow.
+        # Records are read first: no line follows a record that is there.
         records = {trial.folder: read_record(trial) for trial in under_way}
         self._read_lines(under_way)
         for folder, record in records.items():
@@ -70,7 +70,7 @@ class Metrics:
             self.seen[trial.folder] = len(rows)
 
 
-def run_pack(
+def run_multi_lora(
     job: Job,
     *,
     time_limit_seconds: float | None,
@@ -79,13 +79,13 @@ def run_pack(
     server: Server | None = None,
     check: Callable[[], None] | None = None,
     environment: dict[str, str] | None = None,
-) -> PackRecords:
-    """Run a pack to its end.
+) -> MultiLoraRecords:
+    """Run a worker whose trials share a base to its end.
 
-    ``on_metrics`` gets each line of a trial's metrics.jsonl as it appears, after the trial's
-    folder, and ``on_record`` the record of a trial that has ended, while the others go on;
-    ``check`` is called while waiting. A trial that was at work when the worker died gets a record
-    that says how the worker ended.
+    ``on_metrics`` gets the trial's folder and each line of its metrics.jsonl as the line appears,
+    and ``on_record`` the record of a trial that has ended, while the others go on; ``check`` is
+    called while waiting. A trial that was at work when the worker died gets a record that says how
+    the worker ended.
     """
     _clear(job)
     metrics = Metrics(job, on_metrics, on_record)
@@ -95,7 +95,7 @@ def run_pack(
         if check is not None:
             check()
 
-    pack = run_job(
+    worker = run_job(
         job,
         time_limit_seconds=time_limit_seconds,
         server=server,
@@ -103,21 +103,21 @@ def run_pack(
         environment=environment,
     )
     metrics.read()
-    found = {trial.folder: _record(job, trial, pack) for trial in trials_of(job)}
-    return PackRecords(
-        pack=pack, trials={folder: record for folder, record in found.items() if record}
+    found = {trial.folder: _record(job, trial, worker) for trial in trials_of(job)}
+    return MultiLoraRecords(
+        worker=worker, trials={folder: record for folder, record in found.items() if record}
     )
 
 
 def _clear(job: Job) -> None:
-    """Nothing of an earlier pack that could be mistaken."""
+    """Remove what an earlier worker left and could be mistaken for this one's."""
     shutil.rmtree(Path(job.folder) / QUEUE, ignore_errors=True)
     for trial in job.packed:
         clear_trial(trial)
 
 
 def clear_trial(trial: PackedTrial) -> None:
-    """Nothing of an earlier run in a trial's folder that could be mistaken."""
+    """Remove what an earlier run left in a trial's folder and could be mistaken for this one's."""
     for path in (record_file(Path(trial.folder), 0), *_left(trial)):
         path.unlink(missing_ok=True)
 
@@ -127,7 +127,7 @@ def _left(trial: PackedTrial) -> tuple[Path, ...]:
 
 
 def trials_of(job: Job) -> list[PackedTrial]:
-    """The trials of the job and those that its queue has brought so far."""
+    """The trials of the job and the trials that its queue has brought so far."""
     late = sorted((Path(job.folder) / QUEUE).glob("*.json")) if job.packed_open else []
     return [
         *job.packed,
@@ -135,19 +135,19 @@ def trials_of(job: Job) -> list[PackedTrial]:
     ]
 
 
-def _record(job: Job, trial: PackedTrial, pack: Record) -> Record | None:
-    """The record a trial left, one made from how the worker ended, or None if it never began."""
+def _record(job: Job, trial: PackedTrial, worker: Record) -> Record | None:
+    """The record of a trial, else one made from how the worker ended; None if it never began."""
     if (left := read_record(trial)) is not None:
         return left
     began = (Path(trial.folder) / METRICS_FILE).exists()
-    if not began or pack.status in (Status.OK, Status.STOPPED):
+    if not began or worker.status in (Status.OK, Status.STOPPED):
         return None
     own = replace(job, folder=trial.folder, packed=())
-    return ended_badly(own, pack.status, pack.message)
+    return ended_badly(own, worker.status, worker.message)
 
 
 def read_record(trial: PackedTrial) -> Record | None:
-    """The record that a trial has left; None if there is none yet."""
+    """The record that a trial has left; None if the trial has left none yet."""
     path = record_file(Path(trial.folder), 0)
     with contextlib.suppress(OSError, msgspec.DecodeError):
         return msgspec.json.decode(path.read_bytes(), type=Record)

@@ -13,7 +13,7 @@ from memory_models.result import Interval
 from memory_models.units import format_gib
 from tsplanner.errors import TsplannerError
 from tsplanner.hardware.detect import detect_machine
-from tsplanner.planner.plan import Plan
+from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.probe.launch import planned_positions, worker_devices
 
 ADVICE = "make another plan with tsplanner plan, or go on all the same with --force"
@@ -32,6 +32,28 @@ def require_room(plan: Plan, here: Machine | None = None, *, force: bool = False
     if shortage and not force:
         raise TsplannerError(shortage)
     return here
+
+
+def refuse_what_cannot_fit(plan: Plan) -> None:
+    """Raise TsplannerError for a plan whose verdict is that it does not fit."""
+    if plan.verdict is Verdict.DOES_NOT_FIT:
+        raise TsplannerError(
+            f"The plan needs {plan.memory.process_bytes.expected / 2**30:.1f} GiB and "
+            f"{plan.free_bytes / 2**30:.1f} GiB are free: make another with tsplanner plan."
+        )
+
+
+def refuse_what_has_no_room(
+    plan: Plan, here: Machine | None = None, *, force: bool = False
+) -> Machine:
+    """This machine as it is now; ``here`` stands in for it.
+
+    Raises TsplannerError for a plan that does not fit, or would not fit now because another process
+    holds the memory. With ``force`` too little memory is no reason to stop.
+    """
+    if not force:
+        refuse_what_cannot_fit(plan)
+    return require_room(plan, here, force=force)
 
 
 def free_now(plan: Plan, here: Machine) -> int:

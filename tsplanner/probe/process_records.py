@@ -1,4 +1,4 @@
-"""Of several ranks' records the run's one: the worst end, the highest peaks, all host bytes."""
+"""One record for a run of several processes: the worst end, the highest peaks, all host bytes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from pathlib import Path
 
 import msgspec
 
-from tsplanner.training.job import LOST_RANKS, RankMemory, Record, Status, record_file
+from tsplanner.training.job import RankMemory, Record, Status, record_file
 
 WORST_FIRST = (
     Status.DEVICE_OOM,
     Status.HOST_OOM,
     Status.CRASHED,
+    Status.CANNOT_SHARE,
+    Status.KILLED,
+    Status.DIVERGED,
+    Status.PEER_LOST,
     Status.TIMEOUT,
     Status.STOPPED,
     Status.OK,
 )
+"""Statuses from the worst to the best; a cause comes before what follows from it."""
 
 
 def read_record(folder: Path, rank: int = 0) -> Record | None:
-    """A rank's record; None if it wrote none (or not a whole one)."""
+    """The record of one process; None if the process wrote none, or not a whole one."""
     try:
         return msgspec.json.decode(record_file(folder, rank).read_bytes(), type=Record)
     except (OSError, msgspec.MsgspecError):
@@ -29,16 +34,16 @@ def read_record(folder: Path, rank: int = 0) -> Record | None:
 
 
 def remove_records(folder: Path, world_size: int) -> None:
-    """Forget what an earlier run left."""
+    """Remove the records that an earlier run left."""
     for rank in range(world_size):
         record_file(folder, rank).unlink(missing_ok=True)
 
 
 def merged_record(folder: Path, world_size: int) -> Record | None:
-    """The record of all ranks; None if a rank left none and no other says why.
+    """The record of all processes; None if one process left none and no other one says why.
 
-    A rank that ran out of memory takes the others with it: they were ended, or lost the
-    connection, so its word counts.
+    A process that ran out of memory takes the others with it: they were ended, or lost the
+    connection, so its status counts.
     """
     found = [read_record(folder, rank) for rank in range(world_size)]
     records = [record for record in found if record is not None]
@@ -66,24 +71,23 @@ def merged_record(folder: Path, world_size: int) -> Record | None:
     )
 
 
-def severity(record: Record) -> tuple[int, bool]:
-    """Sorts the records of one run's ranks: the worst first, causes before what follows of them."""
-    return WORST_FIRST.index(record.status), not tells_why(record)
+def severity(record: Record) -> int:
+    """Position of a record among those of its run, the worst first."""
+    return WORST_FIRST.index(record.status)
 
 
 def tells_why(record: Record) -> bool:
-    """Whether a record names a cause of its own, not that another rank was gone."""
-    ended = record.status in (Status.OK, Status.STOPPED)
-    return not ended and not record.message.startswith(LOST_RANKS)
+    """Whether a record names a cause of its own, not that another process was gone."""
+    return record.status not in (Status.OK, Status.STOPPED, Status.PEER_LOST)
 
 
 def missing_ranks(folder: Path, world_size: int) -> list[int]:
-    """Ranks that left no record."""
+    """Numbers of the processes that left no record."""
     return [rank for rank in range(world_size) if read_record(folder, rank) is None]
 
 
 def rank_memory(record: Record) -> RankMemory:
-    """One rank's peaks."""
+    """The peaks of one process."""
     return RankMemory(
         rank=record.rank,
         allocated=record.peak_allocated_bytes,
@@ -95,11 +99,11 @@ def rank_memory(record: Record) -> RankMemory:
 
 
 def most(values: Iterable[int | None]) -> int | None:
-    """The largest of what is known."""
+    """The largest of the known values; None if none is known."""
     return max((value for value in values if value is not None), default=None)
 
 
 def total(values: Iterable[int | None]) -> int | None:
-    """The sum of what is known; None if nothing is."""
+    """The sum of the known values; None if none is known."""
     known = [value for value in values if value is not None]
     return sum(known) if known else None

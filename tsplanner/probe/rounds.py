@@ -25,7 +25,7 @@ from tsplanner.planner.probe_selection.step_corrections import (
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.probe.calibration import step_seconds
-from tsplanner.training.job import Record, Status
+from tsplanner.training.job import FAILURES, Record, Status
 
 ROUND = 3
 """Candidates between two looks at what was measured."""
@@ -43,7 +43,7 @@ OUTCOMES = {
     Status.OK: Outcome.OK,
     Status.DEVICE_OOM: Outcome.OOM,
     Status.HOST_OOM: Outcome.HOST_OOM,
-    Status.CRASHED: Outcome.FAILED,
+    **dict.fromkeys(FAILURES, Outcome.FAILED),
 }
 """What a probe that came to its own end says; one that was stopped says nothing."""
 

@@ -220,7 +220,8 @@ def missing_record(job: Job, result: ProcessResult, kills_before: int | None) ->
         how = f"lost {which}, which left no record, and all ranks were ended"
         lines = log_tail(log, 1)  # the launcher's last line is how the first one to go went
     said = f": {' | '.join(lines)}" if lines else ""
-    return ended_badly(job, Status.CRASHED, f"the worker {how}{said}")
+    status = Status.KILLED if result.stopped_by_signal == signal.SIGKILL else Status.CRASHED
+    return ended_badly(job, status, f"the worker {how}{said}")
 
 
 def ended_badly(job: Job, status: Status, message: str) -> Record:

@@ -16,14 +16,14 @@ from tsplanner.planner.space.rules import checkpoint_words, describe
 from tsplanner.probe.calibration import probed_step_time, step_seconds
 from tsplanner.report.text import off, seconds, table
 from tsplanner.throughput.rates import MEASURED
-from tsplanner.training.job import Record, Status
+from tsplanner.training.job import FAILURES, Record, Status
 
 ENDS = {
     Status.DEVICE_OOM: "out of GPU memory",
     Status.HOST_OOM: "out of memory",
     Status.TIMEOUT: "stopped: no time left",
     Status.STOPPED: "stopped",
-    Status.CRASHED: "failed",
+    **dict.fromkeys(FAILURES, "failed"),
 }
 """The words for a probe that did not finish."""
 FAILURE_WIDTH = 90
@@ -93,7 +93,7 @@ def search_lines(
     failures = {
         record.message[:FAILURE_WIDTH]
         for _, record in order
-        if record.status is Status.CRASHED and record.message
+        if record.status.is_failure and record.message
     }
     return [*lines, *(f"    failed: {message}" for message in sorted(failures))]
 

@@ -1,6 +1,7 @@
-"""What the ranks of one run tell each other; a run of one process has nothing to tell.
+"""Agreement between the processes of one run; a run of one process has nothing to agree on.
 
-The launcher (torchrun) sets RANK, LOCAL_RANK and WORLD_SIZE; without one there is rank 0 of 1.
+The launcher (torchrun) sets RANK, LOCAL_RANK and WORLD_SIZE; without a launcher the process has
+rank 0 in a world of size 1.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tsplanner.planner.settings import HardwareSettings
 T = TypeVar("T")
 
 END_SECONDS = 3.0
-"""A rank that was told to end may wait in a collective that nobody will answer: it then leaves."""
+"""A process that was told to end may wait in a collective without an answer: then it exits."""
 LOST_SIGNS = (
     "connection closed by peer",
     "connection reset by peer",
@@ -33,36 +34,36 @@ LOST_SIGNS = (
     "remote process exited",
     "communicator was aborted",
 )
-"""What gloo and NCCL say on the ranks that are left when one is gone."""
+"""Words of gloo and NCCL in the processes that are left when one is gone; they raise no type."""
 
 
 def rank() -> int:
-    """This process's number among all of the run."""
+    """The rank of this process among the processes of the run."""
     return int(os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
-    """Processes of the run."""
+    """Number of processes of the run."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main() -> bool:
-    """Whether this process writes what is written once."""
+    """Whether this process writes the files that are written once."""
     return rank() == 0
 
 
 def check_world_size(hardware: HardwareSettings) -> None:
-    """Raise TsplannerError if the launcher started another number of ranks than was planned."""
+    """Raise TsplannerError if the launcher started another number of processes than was planned."""
     planned = hardware.sharding.world_size
     if world_size() != planned:
         raise TsplannerError(
-            f"The plan is for {planned} ranks and {world_size()} were started: "
+            f"The plan is for {planned} processes and {world_size()} were started: "
             f"use torchrun --nproc-per-node {planned}, or plan again."
         )
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether any rank says so; every rank must ask at the same point."""
+    """Whether ``flag`` is true in any process; every process must ask at the same point."""
     if world_size() == 1 or not dist.is_initialized():
         return flag
     found = torch.tensor([int(flag)], dtype=torch.int32, device=_device())
@@ -71,9 +72,10 @@ def any_rank(flag: bool) -> bool:
 
 
 def interleaved(rows: list[T], count: int) -> list[T]:
-    """The first ``count`` of all ranks' rows, where row i went to rank i mod world size.
+    """The first ``count`` rows of all processes, where row i went to process i mod world size.
 
-    The sampler hands some rows out twice so that all ranks get as many; those come last.
+    The sampler hands some rows out twice, so that all processes get equally many; those rows come
+    last.
     """
     if world_size() == 1 or not dist.is_initialized():
         return rows
@@ -84,13 +86,13 @@ def interleaved(rows: list[T], count: int) -> list[T]:
 
 
 def barrier() -> None:
-    """Wait for all ranks."""
+    """Wait for all processes of the run."""
     if world_size() > 1 and dist.is_initialized():
         dist.barrier()
 
 
 def leave(status: int) -> None:
-    """End this process; with several ranks at once, for the others may wait in a collective."""
+    """End this process; one of several exits at once, for the others may wait in a collective."""
     if world_size() == 1:
         return
     if status == 0 and dist.is_initialized():
@@ -101,10 +103,10 @@ def leave(status: int) -> None:
 
 
 def on_signals(called: Callable[[], object]) -> None:
-    """Call from a thread when a signal with a handler arrives.
+    """Call ``called`` from a thread when a signal with a handler arrives.
 
-    The handler itself runs once the main thread is back in Python, which a rank that waits in a
-    collective may never be; the byte on this pipe is written at once.
+    The handler itself runs once the main thread is back in Python, which may never happen while the
+    process waits in a collective; the byte on this pipe is written at once.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -118,20 +120,21 @@ def on_signals(called: Callable[[], object]) -> None:
 
 
 def leave_soon(status: int, last_words: Callable[[], object], agreed: Callable[[], bool]) -> None:
-    """Leave even if this rank never comes back from where it is.
+    """Exit even if this process never comes back from where it waits.
 
-    Ranks that ``agreed`` to stop are all alive: they have the time that their launcher gives them.
+    Processes that ``agreed`` to stop are all alive: they have the time that the launcher gives
+    them.
     """
     time.sleep(END_SECONDS)
     if agreed():
         return
-    with contextlib.suppress(Exception):  # it leaves, whether or not it could say why
+    with contextlib.suppress(Exception):  # the process exits, whether or not it could say why
         last_words()
     os._exit(status)
 
 
 def lost_connection(error: BaseException) -> bool:
-    """Whether a collective failed because another rank was gone."""
+    """Whether a collective failed because another process was gone."""
     if world_size() == 1:
         return False
     words = str(error).lower()

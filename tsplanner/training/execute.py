@@ -117,7 +117,7 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Statu
     limit_allocator(device, job.memory_limit_bytes)
     recorder.device_name = device_name(device)
     if job.packed or job.packed_open:
-        return run_pack(job, recorder, device, stop, base)
+        return run_multi_lora(job, recorder, device, stop, base)
     built = build_trainer(job, recorder, device, stop, base)
     recorder.meter.end_of_load(from_file=plan.model.has_weights)
     recorder.load_seconds = time.monotonic() - began
@@ -130,17 +130,17 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Statu
     return Status.STOPPED if built.plan_callback.stopped else Status.OK
 
 
-def run_pack(
+def run_multi_lora(
     job: Job, recorder: Recorder, device: torch.device, stop: StopSwitch, base: KeptBase
 ) -> Status:
     """Train several trials on one base."""
     began = time.monotonic()
     set_seed(job.plan.learning.seed)
-    pack = loop.Pack(job, recorder, stop, base.take(job.plan, device))
+    trials = loop.MultiLoraLoop(job, recorder, stop, base.take(job.plan, device))
     recorder.meter.end_of_load(from_file=job.plan.model.has_weights)
     recorder.load_seconds = time.monotonic() - began
     recorder.begin(0)
-    return pack.run()
+    return trials.run()
 
 
 def join_deepspeed(device: torch.device) -> None:

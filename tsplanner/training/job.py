@@ -9,11 +9,6 @@ from pathlib import Path
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
 
-DIVERGED = "diverged"
-"""First word of the message of a run whose loss is no number any more."""
-LOST_RANKS = "lost the other ranks"
-"""First words of the message of a rank that could not reach another: the cause is the other's."""
-
 
 def record_file(folder: Path, rank: int) -> Path:
     """Where a rank leaves its record: the first one's is the run's, the others' are numbered."""
@@ -32,15 +27,34 @@ class JobKind(StrEnum):
 
 
 class Status(StrEnum):
-    """How the worker ended."""
+    """How the worker ended. Decisions read the status; a message is for people alone."""
 
     OK = "ok"
     STOPPED = "stopped"
-    """Ended early on request (a pruned trial)."""
+    """The worker ended early on request (a pruned trial)."""
     DEVICE_OOM = "device_oom"
     HOST_OOM = "host_oom"
     TIMEOUT = "timeout"
     CRASHED = "crashed"
+    """The worker raised an error, or ended without a record, for a cause not named below."""
+    DIVERGED = "diverged"
+    """The training loss became NaN or infinite."""
+    KILLED = "killed"
+    """SIGKILL ended the worker from outside, and memory had not run out."""
+    PEER_LOST = "peer_lost"
+    """The process lost the connection to another one of its run: the cause is the other's."""
+    CANNOT_SHARE = "cannot_share"
+    """The trial cannot share its base with other trials; it may still run alone."""
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the run failed by a fault that is neither a lack of memory nor one of time."""
+        return self in FAILURES
+
+
+FAILURES = frozenset(
+    {Status.CRASHED, Status.DIVERGED, Status.KILLED, Status.PEER_LOST, Status.CANNOT_SHARE}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

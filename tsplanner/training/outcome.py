@@ -1,4 +1,4 @@
-"""How a run that raised ended: a status, and one sentence for the user."""
+"""The status and the sentence of a run that raised an error."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import torch
 from tsplanner.errors import TsplannerError
 from tsplanner.runs import disk_error_sentence
 from tsplanner.training import distributed
-from tsplanner.training.job import DIVERGED, LOST_RANKS, Status
+from tsplanner.training.job import Status
+from tsplanner.training.multi_lora.refused import CannotShareBaseError
 from tsplanner.training.solo import trainer
 
 
 def guarded(work: Callable[[], Status], folder: Path) -> tuple[Status, str]:
-    """Do the work; turn whatever it raises into a status and one sentence."""
+    """Do the work; turn whatever the work raises into a status and one sentence."""
     try:
         return work(), ""
     except Exception as error:
@@ -25,7 +26,7 @@ def guarded(work: Callable[[], Status], folder: Path) -> tuple[Status, str]:
 
 
 def outcome_of(error: Exception, folder: Path) -> tuple[Status, str]:
-    """The status an exception stands for, and what to tell the user."""
+    """The status that an exception stands for, and one sentence for the user."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, torch.OutOfMemoryError):
         return Status.DEVICE_OOM, f"The GPU ran out of memory: {text}"
@@ -33,24 +34,26 @@ def outcome_of(error: Exception, folder: Path) -> tuple[Status, str]:
         return Status.HOST_OOM, "The machine ran out of memory."
     if isinstance(error, RuntimeError) and out_of_device_memory(str(error)):
         return Status.DEVICE_OOM, "The GPU ran out of memory outside PyTorch's allocator."
-    return Status.CRASHED, crash_message(error, text, folder)
+    return failure_of(error, text, folder)
 
 
-def crash_message(error: Exception, text: str, folder: Path) -> str:
-    """One sentence on an error that is not about memory; ``text`` is its first line."""
+def failure_of(error: Exception, text: str, folder: Path) -> tuple[Status, str]:
+    """Status and sentence of an error that is not about memory; ``text`` is its first line."""
     if distributed.lost_connection(error):
-        return f"{LOST_RANKS}: {type(error).__name__}: {text}"
+        return Status.PEER_LOST, f"lost the other ranks: {type(error).__name__}: {text}"
     if isinstance(error, OSError) and (sentence := disk_error_sentence(error, folder)):
-        return sentence
-    if "No space left on device" in str(error):  # safetensors' own writer
-        return f"The disk under {folder} is full: free some space."
+        return Status.CRASHED, sentence
+    if "No space left on device" in str(error):  # safetensors' own writer raises no OSError
+        return Status.CRASHED, f"The disk under {folder} is full: free some space."
     if isinstance(error, trainer.DivergedError):
-        return f"{DIVERGED}: {text}"
+        return Status.DIVERGED, f"diverged: {text}"
+    if isinstance(error, CannotShareBaseError):
+        return Status.CANNOT_SHARE, text
     if isinstance(error, TsplannerError):
-        return text
-    return f"{type(error).__name__}: {text}"
+        return Status.CRASHED, text
+    return Status.CRASHED, f"{type(error).__name__}: {text}"
 
 
 def out_of_device_memory(words: str) -> bool:
-    """Whether CUDA or NCCL says that the device's memory is gone, outside PyTorch's allocator."""
+    """Whether CUDA or NCCL ran out of memory outside PyTorch's allocator; they raise no type."""
     return "CUDA error: out of memory" in words or "'out of memory'" in words

@@ -1,8 +1,8 @@
-"""The last word: is the challenger better than the default, or was it only luckier?
+"""The confirmation: is the candidate better than the baseline, or was it only luckier?
 
 The best of several noisy results is too good on average. So the settings that the search expects to
-be best run again beside the default on fresh seeds, with the same rows held out. The default stays
-unless the challenger wins there and all that was seen gives it nine chances in ten.
+be best run again beside the baseline on fresh seeds, with the same held-out examples. The baseline
+stays unless the candidate wins there and all trials together give it nine chances in ten.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 from memory_models.settings import changed
@@ -17,139 +18,188 @@ from tsplanner.planner.settings import LearningSettings
 from tsplanner.tune.runner.runner import Search
 from tsplanner.tune.search import acquisition
 from tsplanner.tune.search.acquisition import Pair
-from tsplanner.tune.search.encoding import Places
+from tsplanner.tune.search.encoding import SearchSpaceEncoding
 from tsplanner.tune.search.paired_eval import (
-    FEWEST_ROWS,
+    MIN_EXAMPLES,
     mean_loss,
     paired_difference,
-    read_marks,
-    read_rows,
+    read_eval_checkpoints,
+    read_example_losses,
 )
-from tsplanner.tune.study.study import Result, Study
+from tsplanner.tune.study.study import Study
+from tsplanner.tune.study.trial_result import Result, TrialState
 
 SEED_STEP = 1
-"""Fresh seeds follow the plan's."""
+"""Distance of fresh seeds, which follow the plan's."""
+FEWER_EPOCHS_CHANCE = 0.6
+"""Chance that fewer epochs of the baseline are better before a pair ran: they were lower along one
+run, which is worth a pair and proves nothing."""
+EPOCH_TOLERANCE = 0.01
+"""An evaluation this close to the end of an epoch counts as at the end, epochs."""
+LEAST_DEVIATION = 1e-12
+"""Keeps a normal distribution from having no width, nats per token."""
+
+
+class Reason(StrEnum):
+    """Why a decision is what it is."""
+
+    NO_TIME = "no_time"
+    FEW_EXAMPLES = "few_examples"
+    BASELINE_EXPECTED_BEST = "baseline_expected_best"
+    CANDIDATE_FAILED = "candidate_failed"
+    BASELINE_FAILED = "baseline_failed"
+    TRIALS_ALONE = "trials_alone"
+    """No pair ran: the trials of the search decide."""
+    PAIRS = "pairs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What speaks for the candidate."""
+
+    difference: float | None = None
+    """Held-out loss of the candidate minus that of the baseline, mean over the fresh seeds, nats
+    per token; None: no pair ran."""
+    half_width: float | None = None
+    """Half the width of the 95 % interval of the difference, over examples and seeds."""
+    fresh_seeds: int = 0
+    chance: float | None = None
+    """Probability that the candidate is better, by all trials; None: there was no candidate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """Which settings the full run uses, and why."""
 
-    learning: LearningSettings
-    is_default: bool
-    difference: float | None
-    """Challenger's held-out loss minus the default's, mean over the fresh seeds; None: no pair."""
-    half_width: float | None
-    """Of the 95 % interval of that, rows and seeds together."""
-    fresh_seeds: int
-    chance: float | None
-    """That the challenger is better, by all trials; None if there was none."""
-    sentence: str
-    challenger: LearningSettings
-    """What was expected to be best; the default itself if nothing was."""
-    default: LearningSettings
+    reason: Reason
+    keeps_baseline: bool
+    candidate: LearningSettings
+    """The settings that were expected to be best; the baseline itself if no others were."""
+    baseline: LearningSettings
+    evidence: Evidence = Evidence()
+
+    @property
+    def learning(self) -> LearningSettings:
+        """The settings that the full run uses."""
+        return self.baseline if self.keeps_baseline else self.candidate
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the candidate was proven on fresh seeds."""
+        return not self.keeps_baseline and self.evidence.fresh_seeds > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contest:
-    """Challenger against default."""
+class Comparison:
+    """Candidate against baseline."""
 
-    challenger: LearningSettings
-    default: LearningSettings
+    candidate: LearningSettings
+    baseline: LearningSettings
     pairs: tuple[Pair, ...] = ()
-    lost: bool = False
-    """The challenger failed or diverged on a fresh seed."""
-    few_rows: bool = False
-    """The held-out rows are too few to tell anything from noise."""
+    candidate_failed: bool = False
+    """The candidate failed or diverged on a fresh seed."""
+    few_examples: bool = False
+    """The held-out examples are too few to tell anything from noise."""
 
 
-def last_word(
+def confirm(
     study: Study,
     search: Search,
-    most_pairs: int,
+    max_pairs: int,
     affords: Callable[[int], bool] | None = None,
 ) -> Decision | None:
-    """Run pairs on fresh seeds until it is clear or ``most_pairs`` are spent; None: nothing ran.
+    """Run pairs on fresh seeds until it is clear or ``max_pairs`` are spent; None: no trial ran.
 
-    ``affords`` says whether there is time for so many pairs. Where time is kept for them, a winner
-    runs all of them: what is over after that is nothing but time.
+    ``affords`` says whether there is time for a number of pairs. Where time is kept for them, a
+    winner runs all of them: what is left over after that is nothing but time.
     """
-    contest = contest_of(study, search.folder)
-    if contest is None:
+    comparison = compare(study, search.folder)
+    if comparison is None:
         return None
-    if contest.few_rows:
-        words = f"Fewer than {FEWEST_ROWS} held-out rows tell nothing from noise: "
-        return _kept(contest, f"{words}keeping the default.")
-    if contest.challenger == contest.default:
-        return _kept(contest, "No settings are expected to beat the default: keeping it.")
-    while len(contest.pairs) < most_pairs and not contest.lost:
-        spends = affords is not None and bool(contest.pairs) and acquisition.won(contest.pairs)
-        if not (spends or acquisition.wanted(chance_of(contest, study), contest.pairs)):
+    if comparison.few_examples:
+        return _kept(comparison, Reason.FEW_EXAMPLES)
+    if comparison.candidate == comparison.baseline:
+        return _kept(comparison, Reason.BASELINE_EXPECTED_BEST)
+    while len(comparison.pairs) < max_pairs and not comparison.candidate_failed:
+        if not _another_pair_pays(comparison, study, spends_all=affords is not None):
             break
-        # The first pairs fill all places; each is judged before the next ones begin.
-        at_once = max(1, search.at_once // 2)
-        first = len(contest.pairs)
-        count = min(at_once, most_pairs - first)
+        # The first pairs fill all places; each round is judged before the next one begins.
+        first = len(comparison.pairs)
+        count = min(max(1, search.max_concurrent_trials // 2), max_pairs - first)
         if affords is not None and not affords(count):
             break
-        seeds = [fresh(study, first + n) for n in range(count)]
-        search.again(missing(study, contest, seeds))
-        after = with_pairs(contest, study, search.folder)
-        if len(after.pairs) == len(contest.pairs):
-            break  # a pair was lost otherwise than by the challenger: no more of them
-        contest = after
-    return decided(contest, study)
+        seeds = [fresh_seed(study, first + n) for n in range(count)]
+        search.run_again(missing_runs(study, comparison, seeds))
+        after = with_pairs(comparison, study, search.folder)
+        if len(after.pairs) == len(comparison.pairs):
+            break  # a pair was lost otherwise than by the candidate: no further pair is run
+        comparison = after
+    return decide(comparison, study)
 
 
-def untried(default: LearningSettings) -> Decision:
-    """What to train where there was no time for a trial."""
-    contest = Contest(challenger=default, default=default)
-    return _kept(contest, "The budget has room for the full run alone: keeping the default.")
+def _another_pair_pays(comparison: Comparison, study: Study, *, spends_all: bool) -> bool:
+    pairs = comparison.pairs
+    if spends_all and pairs and acquisition.candidate_leads(pairs):
+        return True
+    return acquisition.another_pair_pays(chance_of(comparison, study), pairs)
 
 
-def contest_of(study: Study, folder: Path) -> Contest | None:
-    """Who meets whom; None if no trial of the search finished. Pairs of earlier runs count."""
-    seen, where = study.seen(), study.where
+def without_trials(baseline: LearningSettings) -> Decision:
+    """The decision where there was no time for a trial."""
+    return _kept(Comparison(candidate=baseline, baseline=baseline), Reason.NO_TIME)
+
+
+def compare(study: Study, folder: Path) -> Comparison | None:
+    """Candidate and baseline with the pairs that ran already; None if no trial completed."""
+    seen, encoding = study.observations(), study.encoding
     results = {one.number: one for one in study.results()}
-    done = [number for number, _ in seen if results[number].state == "done"]
-    if not done:
+    completed = [number for number, _ in seen if results[number].state is TrialState.COMPLETED]
+    if not completed:
         return None
-    best = where.settings(acquisition.challenger([one for _, one in seen], where.grid))
-    nearest = min(done, key=lambda number: _apart(where, results[number].learning, best))
-    epochs = read_epochs(folder / str(nearest), where.space.epochs)
-    contest = Contest(challenger=changed(best, num_train_epochs=epochs), default=where.default)
-    few = len(read_rows(folder / str(nearest))) < FEWEST_ROWS
-    return with_pairs(replace(contest, few_rows=few), study, folder)
+    best = encoding.settings(acquisition.candidate([one for _, one in seen], encoding.grid))
+    nearest = min(completed, key=lambda n: _distance(encoding, results[n].learning, best))
+    epochs = best_epochs(folder / str(nearest), encoding.space.epochs)
+    comparison = Comparison(
+        candidate=changed(best, num_train_epochs=epochs),
+        baseline=encoding.baseline,
+        few_examples=len(read_example_losses(folder / str(nearest))) < MIN_EXAMPLES,
+    )
+    return with_pairs(comparison, study, folder)
 
 
-def _apart(where: Places, one: LearningSettings, other: LearningSettings) -> float:
-    a, b = where.point(one), where.point(other)
-    return abs(a.decades - b.decades) + abs(a.halvings - b.halvings)
+def _distance(
+    encoding: SearchSpaceEncoding, one: LearningSettings, other: LearningSettings
+) -> float:
+    a, b = encoding.point(one), encoding.point(other)
+    rates = abs(a.log10_lr_offset - b.log10_lr_offset)
+    return rates + abs(a.log2_rank_offset - b.log2_rank_offset)
 
 
-def read_epochs(trial: Path, epochs: Sequence[int]) -> int:
-    """The epochs of a range at whose end a trial's held-out loss was lowest; the most if unknown.
+def best_epochs(trial: Path, epochs: Sequence[int]) -> int:
+    """The number of ``epochs`` at whose end a trial's held-out loss was lowest.
 
-    A mark before the end was not annealed, so one that is lowest nevertheless is so for a reason.
+    Gives the largest number if the trial left no evaluation. The rate had not been annealed at an
+    evaluation before the end, so one that is lowest nevertheless is lowest for a reason.
     """
     found = {
-        round(epoch): mean_loss(rows)
-        for epoch, rows in read_marks(trial).values()
-        if abs(epoch - round(epoch)) < 0.01 and round(epoch) in epochs
+        round(epoch): mean_loss(losses)
+        for epoch, losses in read_eval_checkpoints(trial).values()
+        if abs(epoch - round(epoch)) < EPOCH_TOLERANCE and round(epoch) in epochs
     }
     return min(found, key=lambda epoch: (found[epoch], epoch)) if found else max(epochs)
 
 
-def fresh(study: Study, number: int) -> int:
-    """The seed of the pair of that number."""
+def fresh_seed(study: Study, number: int) -> int:
+    """The seed of the pair with the number."""
     return study.plan.learning.seed + SEED_STEP * (number + 1)
 
 
-def missing(
-    study: Study, contest: Contest, seeds: Sequence[int]
+def missing_runs(
+    study: Study, comparison: Comparison, seeds: Sequence[int]
 ) -> list[tuple[LearningSettings, int]]:
-    """What of these pairs has not been run."""
-    wanted = [(side, seed) for seed in seeds for side in (contest.challenger, contest.default)]
+    """The runs of these pairs that have not ended: settings and seed."""
+    sides = (comparison.candidate, comparison.baseline)
+    wanted = [(side, seed) for seed in seeds for side in sides]
     return [(side, seed) for side, seed in wanted if _run_of(study, side, seed) is None]
 
 
@@ -158,106 +208,75 @@ def _run_of(study: Study, side: LearningSettings, seed: int) -> Result | None:
     return next((one for one in study.results() if one.seed == seed and one.learning == same), None)
 
 
-def with_pairs(contest: Contest, study: Study, folder: Path) -> Contest:
-    """The contest with every pair whose two runs have ended."""
+def with_pairs(comparison: Comparison, study: Study, folder: Path) -> Comparison:
+    """The comparison with every pair whose two runs have ended."""
     pairs: list[Pair] = []
-    number = 0
     while True:
-        seed = fresh(study, number)
-        one, other = (_run_of(study, s, seed) for s in (contest.challenger, contest.default))
+        seed = fresh_seed(study, len(pairs))
+        one = _run_of(study, comparison.candidate, seed)
+        other = _run_of(study, comparison.baseline, seed)
         if one is None or other is None or other.eval_loss is None:
-            return replace(contest, pairs=tuple(pairs))
+            return replace(comparison, pairs=tuple(pairs))
         if one.eval_loss is None:
-            return replace(contest, pairs=tuple(pairs), lost=True)
+            return replace(comparison, pairs=tuple(pairs), candidate_failed=True)
         compared = paired_difference(
-            read_rows(folder / str(one.number)), read_rows(folder / str(other.number))
+            read_example_losses(folder / str(one.number)),
+            read_example_losses(folder / str(other.number)),
         )
         difference, error = compared or (one.eval_loss - other.eval_loss, 0.0)
         pairs.append(Pair(difference=difference, error=error))
-        number += 1
 
 
-def chance_of(contest: Contest, study: Study) -> float:
-    """Probability that the challenger is better, by all trials."""
-    where = study.where
-    one, default = where.point(contest.challenger), where.point(contest.default)
-    seen = [one for _, one in study.seen()]
-    if one != default:
-        return acquisition.chance(seen, contest.pairs, one, default)
-    if not contest.pairs:
-        return 0.6  # seen to be lower along one run: worth a pair, and no proof
-    # Only the epochs differ, about which the belief says nothing: the pairs alone.
-    mean, half = interval(contest, study)
-    return statistics.NormalDist(mean, half / acquisition.NORMAL_95 + 1e-12).cdf(0.0)
+def chance_of(comparison: Comparison, study: Study) -> float:
+    """Probability that the candidate is better, by all trials."""
+    encoding = study.encoding
+    one, baseline = encoding.point(comparison.candidate), encoding.point(comparison.baseline)
+    seen = [one for _, one in study.observations()]
+    if one != baseline:
+        return acquisition.chance(seen, comparison.pairs, one, baseline)
+    if not comparison.pairs:
+        return FEWER_EPOCHS_CHANCE
+    # Only the epochs differ, about which the surrogate says nothing: the pairs decide alone.
+    mean, half = interval(comparison, study)
+    deviation = half / acquisition.NORMAL_95 + LEAST_DEVIATION
+    return statistics.NormalDist(mean, deviation).cdf(0.0)
 
 
-def interval(contest: Contest, study: Study) -> tuple[float, float]:
-    """Mean difference over the fresh seeds and half of its 95 % interval."""
-    where = study.where
-    seen = [one for _, one in study.seen()]
-    one, default = where.point(contest.challenger), where.point(contest.default)
-    noise = acquisition.noise(seen, contest.pairs if one != default else (), one, default)
-    return acquisition.interval(contest.pairs, noise)
+def interval(comparison: Comparison, study: Study) -> tuple[float, float]:
+    """Mean difference over the fresh seeds, and half the width of its 95 % interval."""
+    encoding = study.encoding
+    seen = [one for _, one in study.observations()]
+    one, baseline = encoding.point(comparison.candidate), encoding.point(comparison.baseline)
+    pairs = comparison.pairs if one != baseline else ()
+    noise = acquisition.noise(seen, pairs, one, baseline)
+    return acquisition.interval(comparison.pairs, noise)
 
 
-def decided(contest: Contest, study: Study) -> Decision:
-    """The verdict on what was run."""
-    name = told(contest.challenger)
-    if contest.lost:
-        words = f"{name} did not finish on a fresh seed: keeping the default."
-        return _kept(contest, words)
-    if not any(study.is_default(one) for one in study.results()):
-        return replace(
-            _kept(contest, f"The default did not finish: using {name}."),
-            learning=contest.challenger,
-            is_default=False,
-        )
-    chance = chance_of(contest, study)
-    better = acquisition.proven(chance, contest.pairs)
-    verdict = "using it" if better else "no proof that it is better: keeping the default"
-    if not contest.pairs:
-        words = (
-            f"The trials give {name} {chance:.0%} to beat the default, not run again: {verdict}."
-        )
-        chosen = contest.challenger if better else contest.default
-        kept = _kept(contest, words)
-        return replace(kept, learning=chosen, is_default=not better, chance=chance)
-    mean, half = interval(contest, study)
-    seeds = f"{len(contest.pairs)} fresh seed{'s' if len(contest.pairs) > 1 else ''}"
-    words = (
-        f"{name} run again beside the default on {seeds}: {mean:+.4f} ± {half:.4f} (95 %); all "
-        f"trials give it {chance:.0%} to be better: {verdict}."
-    )
+def decide(comparison: Comparison, study: Study) -> Decision:
+    """The decision on what was run."""
+    if comparison.candidate_failed:
+        return _kept(comparison, Reason.CANDIDATE_FAILED)
+    if not any(study.is_baseline(one) for one in study.results()):
+        return replace(_kept(comparison, Reason.BASELINE_FAILED), keeps_baseline=False)
+    chance = chance_of(comparison, study)
+    evidence = Evidence(fresh_seeds=len(comparison.pairs), chance=chance)
+    if comparison.pairs:
+        mean, half = interval(comparison, study)
+        evidence = replace(evidence, difference=mean, half_width=half)
     return Decision(
-        learning=contest.challenger if better else contest.default,
-        is_default=not better,
-        difference=mean,
-        half_width=half,
-        fresh_seeds=len(contest.pairs),
-        chance=chance,
-        sentence=words,
-        challenger=contest.challenger,
-        default=contest.default,
+        reason=Reason.PAIRS if comparison.pairs else Reason.TRIALS_ALONE,
+        keeps_baseline=not acquisition.proven(chance, comparison.pairs),
+        candidate=comparison.candidate,
+        baseline=comparison.baseline,
+        evidence=evidence,
     )
 
 
-def told(learning: LearningSettings) -> str:
-    """Settings in a few words."""
-    return (
-        f"Rank {learning.method.lora_rank}, lr {learning.optimization.learning_rate:.1e}, "
-        f"{learning.optimization.num_train_epochs} epochs"
-    )
-
-
-def _kept(contest: Contest, sentence: str) -> Decision:
+def _kept(comparison: Comparison, reason: Reason) -> Decision:
     return Decision(
-        learning=contest.default,
-        is_default=True,
-        difference=None,
-        half_width=None,
-        fresh_seeds=len(contest.pairs),
-        chance=None,
-        sentence=sentence,
-        challenger=contest.challenger,
-        default=contest.default,
+        reason=reason,
+        keeps_baseline=True,
+        candidate=comparison.candidate,
+        baseline=comparison.baseline,
+        evidence=Evidence(fresh_seeds=len(comparison.pairs)),
     )

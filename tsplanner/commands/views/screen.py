@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class Screen:
@@ -24,7 +26,26 @@ class Screen:
             self._console.print(words, style=style or None, markup=False)
 
 
+def interactive() -> bool:
+    """Whether a person watches stdout (bars and colour), not a pipe."""
+    return sys.stdout.isatty()
+
+
 def bar(share: float, width: int) -> str:
     """A bar of ``share`` (0..1) of ``width`` characters, in eighths."""
     eighths = round(max(0.0, min(1.0, share)) * width * 8)
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+@contextmanager
+def trace_status() -> Iterator[Callable[[int, int], None]]:
+    """A spinner on stderr for a person, nothing in a pipe; told how many traces are done."""
+    if not sys.stderr.isatty():
+        yield lambda done, count: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as status:
+        yield lambda done, count: status.update(
+            "tracing" if count == 1 else f"tracing {done + 1} of {count}"
+        )

@@ -1,31 +1,40 @@
-"""How a search looks: a live table for a person, a line a trial in a pipe, nothing for --json."""
+"""How a search looks: a live table for a person, a line per trial in a pipe, nothing for --json."""
 
 from __future__ import annotations
 
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from tsplanner.planner.plan import Plan
+from memory_models.units import GIB
+from tsplanner.commands.views.screen import interactive
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.report.text import duration
-from tsplanner.tune.runner.slots import Slots
+from tsplanner.tune.budget.words import schedule_words
+from tsplanner.tune.flow import PreparedSearch
+from tsplanner.tune.joining import JoinedSearch
 from tsplanner.tune.search.acquisition import pairs_of
-from tsplanner.tune.search.encoding import Places
-from tsplanner.tune.study.study import Result
+from tsplanner.tune.study.trial_result import Result, TrialState
 
-HEADING = (
-    f"{'trial':>6}  {'rank':>4}  {'lr':>8}  {'epochs':>6}  {'eval loss':>9}  {'vs prior':>8}  state"
-)
+AGAINST = "vs baseline"
+HEADING = f"{'trial':>6}  {'rank':>4}  {'lr':>8}  {'epochs':>6}  {'eval loss':>9}  {AGAINST}  state"
 BAR_WIDTH = 20
+STATE_WORDS = {
+    TrialState.COMPLETED: "done",
+    TrialState.PRUNED: "stopped",
+    TrialState.FAILED: "failed",
+    TrialState.REJECTED: "not started",
+}
+NO_FORECAST = 0.5
+"""Trials that must have run before the time that is left is told."""
 
 
 @dataclass(slots=True)
-class QuietView:
-    """Keeps what it is told and shows nothing."""
+class SearchView:
+    """Keeps what it hears of a search and shows nothing; a listener of the search."""
 
-    prior_loss: float | None = None
+    baseline_loss: float | None = None
     running: dict[int, tuple[LearningSettings, float, float | None]] = field(default_factory=dict)
     """Settings, progress and newest evaluation of the trials under way."""
     results: list[Result] = field(default_factory=list)
@@ -33,7 +42,7 @@ class QuietView:
     """Lines on trials that an accident ended."""
     began: float = field(default_factory=time.monotonic)
 
-    def __enter__(self) -> QuietView:
+    def __enter__(self) -> Self:
         """Begin."""
         return self
 
@@ -41,39 +50,40 @@ class QuietView:
         """End."""
 
     def recall(self, results: list[Result]) -> None:
-        """Trials of an earlier part of this search."""
+        """Show trials of an earlier part of this search."""
         for result in results:
             self.ended(result)
 
     def started(self, number: int, learning: LearningSettings) -> None:
-        """A trial has begun."""
+        """Note that a trial has begun."""
         self.running[number] = (learning, 0.0, None)
 
     def progressed(self, number: int, progress: float, eval_loss: float | None) -> None:
-        """A trial moved on."""
+        """Note the progress of a trial."""
         learning, _, newest = self.running[number]
         self.running[number] = (learning, progress, newest if eval_loss is None else eval_loss)
 
-    def given_back(self, number: int, message: str) -> None:
-        """A trial waits to be run again under another number."""
+    def released(self, number: int, message: str) -> None:
+        """Note that a trial waits to be run again under another number."""
         learning, _, _ = self.running.pop(number)
-        self.lost.append(f"{settings(number, learning)}  {'':>9}  {'':>8}  tried again: {message}")
+        columns = f"{settings_columns(number, learning)}  {'':>9}  {'':>{len(AGAINST)}}"
+        self.lost.append(f"{columns}  tried again: {message}")
 
     def ended(self, result: Result) -> None:
-        """A trial is over."""
+        """Note that a trial has ended."""
         self.running.pop(result.number, None)
         if result.number == 0:
-            self.prior_loss = result.eval_loss
+            self.baseline_loss = result.eval_loss
         self.results.append(result)
 
     def say(self, words: str) -> None:
-        """A sentence between the trials."""
+        """Show a sentence between the trials."""
 
 
-class PlainView(QuietView):
-    """One line a trial, when it is over."""
+class PlainView(SearchView):
+    """One line per trial, when it has ended."""
 
-    def __enter__(self) -> PlainView:
+    def __enter__(self) -> Self:
         """Print the heading."""
         print(HEADING, flush=True)
         return self
@@ -81,28 +91,28 @@ class PlainView(QuietView):
     def ended(self, result: Result) -> None:
         """Print the trial's line."""
         super().ended(result)
-        print(result_line(result, self.prior_loss), flush=True)
+        print(result_line(result, self.baseline_loss), flush=True)
 
-    def given_back(self, number: int, message: str) -> None:
-        """Print why it is run again."""
-        super().given_back(number, message)
+    def released(self, number: int, message: str) -> None:
+        """Print why the trial is run again."""
+        super().released(number, message)
         print(self.lost[-1], flush=True)
 
     def say(self, words: str) -> None:
-        """Print it."""
+        """Print the sentence."""
         print(words, flush=True)
 
 
-class LiveView(QuietView):
+class LiveView(SearchView):
     """The whole table, redrawn as it changes."""
 
     def __init__(self, trials: int | None) -> None:
-        """``trials``: how many there will be; None: by the time."""
+        """``trials`` is the number there will be; None: the time decides."""
         super().__init__()
         self.trials = trials
         self._live: Any = None
 
-    def __enter__(self) -> LiveView:
+    def __enter__(self) -> Self:
         """Take over the lower part of the terminal."""
         from rich.console import Console
         from rich.live import Live
@@ -117,78 +127,112 @@ class LiveView(QuietView):
         self._live.__exit__(*details)
 
     def say(self, words: str) -> None:
-        """Above the table."""
+        """Print the sentence above the table."""
         self._live.console.print(words)
 
     def _table(self) -> Any:
         from rich.text import Text
 
         done = sorted(self.results, key=lambda result: result.number)
-        lines = [*self.lost, *(result_line(result, self.prior_loss) for result in done)]
+        lines = [*self.lost, *(result_line(result, self.baseline_loss) for result in done)]
         lines += [running_line(number, *state) for number, state in sorted(self.running.items())]
         return Text("\n".join([HEADING, *lines, self._foot()]))
 
     def _foot(self) -> str:
-        ended = len([result for result in self.results if result.state != "not started"])
+        ended = sum(result.state is not TrialState.REJECTED for result in self.results)
         part = sum(progress for _, progress, _ in self.running.values())
         elapsed = time.monotonic() - self.began
         if self.trials is None:
             return f"{ended} trials, {duration(elapsed)}"
         words = f"{ended} of {self.trials} trials, {duration(elapsed)}"
-        if ended + part > 0.5:
+        if ended + part > NO_FORECAST:
             words += f", about {duration(elapsed * (self.trials / (ended + part) - 1))} left"
         return words
 
 
-def result_line(result: Result, prior_loss: float | None) -> str:
-    """One trial that is over."""
+def view_for(trials: int | None, *, as_json: bool) -> SearchView:
+    """A live table, plain lines, or nothing; ``trials`` None: the time decides their number."""
+    if as_json:
+        return SearchView()
+    return LiveView(trials) if interactive() else PlainView()
+
+
+def result_line(result: Result, baseline_loss: float | None) -> str:
+    """The line of a trial that has ended."""
     loss = "" if result.eval_loss is None else f"{result.eval_loss:.4f}"
     against = ""
     fresh = result.seed is not None
-    if result.number and not fresh and result.eval_loss is not None and prior_loss is not None:
-        against = f"{result.eval_loss - prior_loss:+.4f}"
-    words = result.message or result.state
-    remark = "      prior" if result.number == 0 else f"      seed {result.seed}" if fresh else ""
-    return f"{settings(result.number, result.learning)}  {loss:>9}  {against:>8}  {words}{remark}"
+    if result.number and not fresh and result.eval_loss is not None and baseline_loss is not None:
+        against = f"{result.eval_loss - baseline_loss:+.4f}"
+    words = result.message or STATE_WORDS[result.state]
+    remark = f"      seed {result.seed}" if fresh else ""
+    remark = "      baseline" if result.number == 0 else remark
+    columns = settings_columns(result.number, result.learning)
+    return f"{columns}  {loss:>9}  {against:>{len(AGAINST)}}  {words}{remark}"
 
 
 def running_line(
     number: int, learning: LearningSettings, progress: float, newest: float | None
 ) -> str:
-    """One trial under way."""
+    """The line of a trial under way."""
     full = round(progress * BAR_WIDTH)
     bar = "━" * full + "╺" * (BAR_WIDTH - full)
     epochs = learning.optimization.num_train_epochs
     epoch = f"epoch {progress * epochs:.1f}/{epochs}"
     loss = "" if newest is None else f"{newest:.4f}"
-    return f"{settings(number, learning)}  {loss:>9}  {'':>8}  {bar} {epoch}"
+    columns = settings_columns(number, learning)
+    return f"{columns}  {loss:>9}  {'':>{len(AGAINST)}}  {bar} {epoch}"
 
 
-def settings(number: int, learning: LearningSettings) -> str:
-    """The columns that say what a trial tries."""
+def settings_columns(number: int, learning: LearningSettings) -> str:
+    """The columns with the settings of a trial."""
     return (
         f"{number:>6}  {learning.method.lora_rank:>4}  {learning.optimization.learning_rate:>8.1e}"
         f"  {learning.optimization.num_train_epochs:>6}"
     )
 
 
-def opening_lines(
-    plan: Plan, where: Places, width: Slots, trials: int, together: int = 1
-) -> list[str]:
-    """What is searched and how; ``together``: trials that share a base."""
-    low, high = where.space.learning_rate
-    found, learning = where.space.lora_ranks, where.default
+def opening_lines(prepared: PreparedSearch) -> list[str]:
+    """What is searched, and how."""
+    lines = [space_line(prepared), f"{extent_words(prepared)}."]
+    return [*lines, prepared.sharing.sentence] if prepared.sharing.sentence else lines
+
+
+def space_line(prepared: PreparedSearch) -> str:
+    """The baseline and the search space."""
+    encoding = prepared.study.encoding
+    low, high = encoding.space.learning_rate
+    found, learning = encoding.space.lora_ranks, encoding.baseline
     ranks = f"rank {', '.join(map(str, found))}; " if found else ""
-    epochs = ", ".join(map(str, where.space.epochs))
-    memory = plan.memory.process_bytes.upper / 2**30
-    count = width.jobs * together
-    at_once = f"{count} at once" if count > 1 else "one at a time"
+    epochs = ", ".join(map(str, encoding.space.epochs))
+    rate, most = learning.optimization.learning_rate, learning.optimization.num_train_epochs
+    return (
+        f"Baseline: rank {learning.method.lora_rank}, lr {rate:.1e}, {most} epochs "
+        f"({prepared.opened.trial_plan.dataset.lengths.rows_kept} rows).   "
+        f"Space: {ranks}lr {low:.1e} to {high:.1e}; epochs {epochs}, read along the trials."
+    )
+
+
+def extent_words(prepared: PreparedSearch) -> str:
+    """How many trials run, and how many at once."""
+    controller, shared = prepared.controller, prepared.sharing.multi_lora
+    if controller is not None:
+        return schedule_words(controller.schedule, controller.costs, controller.budget.seconds)
+    together = 1 if shared is None else shared.max_concurrent_trials
+    memory = prepared.opened.trial_plan.memory.process_bytes.upper / GIB
+    at_once = at_once_words(prepared.opened.slots.jobs * together)
     at_once += f", up to {memory:.2f} GiB each" if together == 1 else ""
-    pairs = pairs_of(trials)
-    last = f"; {2 * pairs} of them at most for the last word on fresh seeds" if pairs else ""
-    return [
-        f"Prior: rank {learning.method.lora_rank}, lr {learning.optimization.learning_rate:.1e}, "
-        f"{learning.optimization.num_train_epochs} epochs ({plan.dataset.lengths.rows_kept} rows).   "
-        f"Space: {ranks}lr {low:.1e} to {high:.1e}; epochs {epochs}, read along the trials.",
-        f"{trials} trials{last}; {at_once}.",
-    ]
+    pairs = pairs_of(prepared.trials)
+    last = f"; {2 * pairs} of them at most for the confirmation on fresh seeds" if pairs else ""
+    return f"{prepared.trials} trials{last}; {at_once}"
+
+
+def at_once_words(count: int) -> str:
+    """How many trials run at once."""
+    return f"{count} at once" if count > 1 else "one at a time"
+
+
+def helping_line(joined: JoinedSearch) -> str:
+    """Whom this process helps, and how many trials it runs at once."""
+    words = joined.sharing.sentence or f"{at_once_words(joined.slots.jobs)}."
+    return f"Helping {joined.leader} with the search in {joined.study.folder}; {words}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,6 +36,8 @@ def length_summary(
 
     Raises TsplannerError: as `length_stats` does; what was refused is never remembered.
     """
+    import hashlib  # only a plan with a dataset needs it
+
     tokenizer = tokenizer_folder / "tokenizer.json" if tokenizer_folder else None
     made_by = (__version__, SUMMARY_VERSION)
     facts = (made_by, _stamp(path), _stamp(tokenizer), cutoff_len, str(encoder), on_bad)

@@ -1,14 +1,15 @@
-"""Does packing trials on one base pay, and how many of them? Pure: shapes, rates and bytes in.
+"""Whether it pays that trials share one base, and how many of them should. Pure functions.
 
-It pays where one trial's micro-batch is too small for the GPU: a pass costs about as much for one
-trial's few tokens as for several trials'. Where a trial alone keeps the GPU busy, it only moves
-work.
+Sharing pays where the micro-batch of one trial is too small for the GPU: a pass takes about as long
+for the few tokens of one trial as for those of several. Where a trial alone keeps the GPU busy,
+sharing only moves work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import partial
 
 from memory_models.architecture import Architecture
@@ -20,77 +21,116 @@ from memory_models.settings import LossKernel, TrainingSettings, changed
 from tsplanner.throughput.rates import Rates
 from tsplanner.throughput.step_time import step_time
 
-LEAST_GAIN = 1.1
-"""Below it packing is not chosen: less than what two forecasts of one machine may differ by."""
-MOST_TRIALS = 32
+MIN_GAIN = 1.1
+"""Below this gain trials do not share: two forecasts of one machine may differ by as much."""
+MAX_TRIALS = 32
 COUNTS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32)
-"""Trials at once that are looked at, besides all of them: beyond eight a few more change little."""
+"""Numbers of trials at once that are tried, besides all: beyond eight a few more change little."""
+
+
+class AloneReason(StrEnum):
+    """Why trials do not share a base though they could."""
+
+    ONE_TRIAL = "one_trial"
+    NO_ROOM = "no_room"
+    GPU_BUSY = "gpu_busy"
+
+
+SENTENCES = {
+    AloneReason.ONE_TRIAL: "There is one trial alone.",
+    AloneReason.NO_ROOM: "No two trials fit beside each other on one base.",
+    AloneReason.GPU_BUSY: (
+        "A trial's {tokens} tokens per step keep the GPU busy alone ({gain:.2f}x on a shared base)."
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Packing:
+class Sharing:
     """How many trials share the base, and why."""
 
     trials: int
-    """At once; 1: they run one after the other, or one a GPU."""
+    """Trials at once; 1: trials run one after the other, or one per GPU."""
     settings: TrainingSettings
-    """Of the pass; the micro-batch is each trial's."""
+    """Settings of a pass; the micro-batch is that of each trial."""
     step_seconds: float
-    """Until every trial of the pack has made one optimizer step."""
+    """Seconds until every trial on the base has made one optimizer step."""
     gain: float
-    """Trial steps a second over those of one trial by its own best settings."""
+    """Trial steps per second over those of one trial by its own best settings."""
     process_bytes: int
-    """Upper bound."""
-    reason: str
+    """Upper bound of the bytes of the process."""
+    alone_reason: AloneReason | None = None
+    """Why trials do not share; None: trials share."""
+    tokens_per_step: int = 0
+    """Tokens per optimizer step of one trial."""
+    best_gain: float = 1.0
+    """Largest gain of any number of trials that fits."""
+
+    @property
+    def reason(self) -> str:
+        """One sentence for a person."""
+        if self.alone_reason is None:
+            return (
+                f"{self.trials} trials in one pass make {self.gain:.1f}x as many steps per second "
+                "as one."
+            )
+        words = SENTENCES[self.alone_reason]
+        return words.format(tokens=self.tokens_per_step, gain=self.best_gain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a packing has to go by besides the trials and the device."""
+    """What the choice goes by besides the trials and the memory."""
 
     length: int | None = None
-    """Positions of the mean batch, by which time goes; None: as memory, by the longest."""
+    """Positions of the mean batch, by which time is predicted; None: those of the longest."""
     exactly: int | None = None
-    """So many trials, whatever they gain; None: as many as pay."""
-    on_cpu: bool = False
-    """Sized for host memory."""
+    """The number of trials, whatever the gain; None: the number that pays most."""
 
 
 USUAL = Terms()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """The memory that trials on one base may take."""
+
+    free_bytes: int
+    device: Device | None = None
+    """None: the memory of the host, or of a device whose context is not counted."""
+    calibration: Calibration = DEFAULT
+    on_cpu: bool = False
+    """The memory is that of the host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One way to pack, sized."""
+    """One way to share, sized."""
 
     settings: TrainingSettings
     seconds: float
-    """Of one optimizer step of all its trials."""
+    """Seconds of one optimizer step of all its trials."""
     gain: float
     upper: int
-    """Bytes of the process."""
+    """Upper bound of the bytes of the process."""
 
 
-def best_packing(
+def best_sharing(
     architecture: Architecture,
     solo: TrainingSettings,
     ranks: Sequence[int],
     rates: Rates,
-    free_bytes: int,
-    device: Device | None = None,
-    calibration: Calibration = DEFAULT,
+    room: Room,
     terms: Terms = USUAL,
-) -> Packing:
-    """The packing that makes most trial steps a second within ``free_bytes``.
+) -> Sharing:
+    """The number of trials that makes most trial steps per second within the ``room``.
 
-    ``solo``: the best settings of one trial; its effective batch is kept. ``ranks``: of all trials;
-    any of them may stand together, so k trials are sized by the k largest. The caller has asked
-    ``packing_refusal`` for each trial.
+    ``solo``: the best settings of one trial, whose effective batch is kept. ``ranks``: LoRA ranks
+    of all trials; any of them may share, so k trials are sized by the k largest. The caller has
+    asked ``sharing_refusal`` for each trial.
     """
     length, exactly = terms.length, terms.exactly
-    sized = partial(
-        _upper, architecture, device=device, calibration=calibration, on_cpu=terms.on_cpu
-    )
+    sized = partial(_upper, architecture, room)
 
     def seconds(settings: TrainingSettings) -> float:
         mean = settings if length is None else replace(settings, sequence_length=length)
@@ -105,57 +145,54 @@ def best_packing(
             upper=upper,
         )
         for settings in candidates(solo, ranks, exactly)
-        if (upper := sized(settings)) <= free_bytes
+        if (upper := sized(settings)) <= room.free_bytes
     ]
     best = max(found, key=lambda one: (one.gain, -one.upper), default=None)
-    if best is not None and (exactly is not None or best.gain >= LEAST_GAIN):
-        return _packed(best)
-    return Packing(
+    if best is not None and (exactly is not None or best.gain >= MIN_GAIN):
+        return _shared(best)
+    return Sharing(
         trials=1,
         settings=solo,
         step_seconds=alone,
         gain=1.0,
         process_bytes=sized(solo),
-        reason=_why_not(best, solo, len(ranks), length),
+        alone_reason=_why_alone(best, len(ranks)),
+        tokens_per_step=solo.batch.micro_batch_size
+        * solo.batch.gradient_accumulation_steps
+        * (length or solo.sequence_length),
+        best_gain=1.0 if best is None else best.gain,
     )
 
 
-def _packed(best: Candidate) -> Packing:
+def _shared(best: Candidate) -> Sharing:
     count = len(best.settings.method.adapter_ranks)
-    return Packing(
+    return Sharing(
         trials=count,
         settings=best.settings,
         step_seconds=best.seconds,
         gain=best.gain,
         process_bytes=best.upper,
-        reason=f"{count} trials in one pass make {best.gain:.1f}x as many steps a second as one.",
     )
 
 
-def _why_not(
-    best: Candidate | None, solo: TrainingSettings, trials: int, length: int | None
-) -> str:
+def _why_alone(best: Candidate | None, trials: int) -> AloneReason:
     if trials < 2:
-        return "There is one trial alone."
-    if best is None:
-        return "No two trials fit beside each other on one base."
-    rows = solo.batch.micro_batch_size * solo.batch.gradient_accumulation_steps
-    tokens = rows * (length or solo.sequence_length)
-    return f"A trial's {tokens} tokens a step keep the GPU busy alone ({best.gain:.2f}x packed)."
+        return AloneReason.ONE_TRIAL
+    return AloneReason.NO_ROOM if best is None else AloneReason.GPU_BUSY
 
 
 def candidates(
     solo: TrainingSettings, ranks: Sequence[int], exactly: int | None = None
 ) -> Iterator[TrainingSettings]:
-    """Packs of two and more, or of ``exactly`` so many, by every micro-batch that divides a batch.
+    """Two trials and more, or ``exactly`` that number, by every micro-batch that divides a batch.
 
-    All with the fused loss, the one whose memory in a pack is known.
+    All take the fused loss, whose memory on a shared base is known.
     """
     batch, largest = (
         solo.batch.micro_batch_size * solo.batch.gradient_accumulation_steps,
         sorted(ranks),
     )
-    most = min(len(largest), MOST_TRIALS)
+    most = min(len(largest), MAX_TRIALS)
     counts = sorted({*(count for count in COUNTS if count < most), most} - {0, 1})
     for count in counts if exactly is None else (exactly,):
         for micro in (size for size in range(1, batch + 1) if batch % size == 0):
@@ -172,15 +209,8 @@ def candidates(
                 )
 
 
-def _upper(
-    architecture: Architecture,
-    settings: TrainingSettings,
-    *,
-    device: Device | None,
-    calibration: Calibration,
-    on_cpu: bool,
-) -> int:
-    estimate = estimate_memory(architecture, settings, device, calibration)
-    if on_cpu:
-        estimate = in_host_memory(estimate, calibration)
+def _upper(architecture: Architecture, room: Room, settings: TrainingSettings) -> int:
+    estimate = estimate_memory(architecture, settings, room.device, room.calibration)
+    if room.on_cpu:
+        estimate = in_host_memory(estimate, room.calibration)
     return estimate.process_bytes.upper

@@ -11,7 +11,7 @@ from tsplanner.report.page import Text, words
 from tsplanner.report.records.run_record import RunSummary
 from tsplanner.report.text import number
 from tsplanner.training.job import Status
-from tsplanner.tune.search.paired_eval import Rows
+from tsplanner.tune.search.paired_eval import PerExampleLosses
 
 SAME_LENGTH = 0.01
 """Mean lengths that differ by at most this share count as the same."""
@@ -71,7 +71,7 @@ def _held_out(one: RunSummary, other: RunSummary) -> tuple[Text, Text] | None:
     return _rows(mine), _rows(theirs)
 
 
-def _rows(rows: Rows) -> Text:
+def _rows(rows: PerExampleLosses) -> Text:
     if not rows:
         return words("not_known")
     tokens = sum(count for _, count in rows)

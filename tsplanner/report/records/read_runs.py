@@ -28,7 +28,7 @@ from tsplanner.report.records.run_record import (
     SettingsSummary,
 )
 from tsplanner.training.job import JobKind, Record
-from tsplanner.tune.search.paired_eval import read_rows
+from tsplanner.tune.search.paired_eval import read_example_losses
 
 LONGEST_DETAIL = 200
 """Characters of an error message that the report shows."""
@@ -180,7 +180,7 @@ def _losses(record: Record, folder: Path) -> Losses:
         last=record.last_loss,
         held_out=best.loss if best else None,
         best_epoch=best.epoch if best else None,
-        held_out_rows=read_rows(folder),
+        held_out_rows=read_example_losses(folder),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tsplanner.planner.plan import Plan
 from tsplanner.report.records.overfitting import CurveVerdict
 from tsplanner.training.job import Status
-from tsplanner.tune.search.paired_eval import Rows
+from tsplanner.tune.search.paired_eval import PerExampleLosses
 
 Points = tuple[tuple[float, float], ...]
 """(step, value) in order of the steps."""
@@ -104,7 +104,7 @@ class Losses:
     """Lowest on the held-out rows."""
     best_epoch: float | None = None
     """Epoch after which the held-out loss was lowest."""
-    held_out_rows: Rows = field(default_factory=list)
+    held_out_rows: PerExampleLosses = field(default_factory=list)
     """(loss, tokens) of each held-out row at the best evaluation; empty: not known."""
 
 

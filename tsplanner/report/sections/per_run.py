@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
+from memory_models.settings import flat
 from memory_models.units import format_gib
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.settings import HardwareSettings
@@ -149,7 +149,9 @@ def learning(run: RunSummary) -> Section | None:
     if run.plan is None:
         return None
     columns = (Column(heading=words("column_what")), Column(heading=words("column_value")))
-    rows = tuple((key, str(value)) for key, value in asdict(run.plan.learning).items())
+    values = flat(run.plan.learning)
+    del values["adapter_ranks"]  # of a worker that several trials share, not of what was learned
+    rows = tuple((key, str(value)) for key, value in values.items())
     return Section(
         name="learning",
         heading=words("section_learning"),

@@ -1,4 +1,4 @@
-"""The frozen base of a pack, with the adapters that are on it now."""
+"""The frozen base that several trials share, with the adapters that are on it now."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memory_models.settings import DecoderKernels
 from tsplanner.planner.plan import Plan
 from tsplanner.training import adapters
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
-from tsplanner.training.multi_lora.linears import Layout, use_packed_adapters
+from tsplanner.training.multi_lora.linears import BatchLayout, use_multi_lora_adapters
 from tsplanner.training.solo.checkpointed_layers import checkpoint_first
 
 
@@ -21,17 +21,17 @@ class SharedBase:
 
     def __init__(self, base: Any, plan: Plan) -> None:
         self.base, self.plan = base, plan
-        self.layout = Layout()
+        self.layout = BatchLayout()
         self.names: list[str] = []
-        """Of the adapters that are being trained."""
+        """Names of the adapters that are being trained."""
         self.wrapped: Any = None
         """PEFT's model, once there is an adapter."""
         base.requires_grad_(False)
         if plan.hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
-            use_fused_kernels(base)  # before the adapters: those have a forward of the pack's own
+            use_fused_kernels(base)  # before the adapters, whose forward multi-LoRA replaces
 
     def add(self, name: str, plan: Plan, steps: int) -> list[Tensor]:
-        """Add an adapter with the weights that a run of its own would draw; its parameters.
+        """Add an adapter with the weights that a run of its own would draw; returns its parameters.
 
         Raises TsplannerError for a target the model does not have.
         """
@@ -42,7 +42,7 @@ class SharedBase:
                 self._wrap(name, config)
             else:
                 self.wrapped.add_adapter(name, config)
-        use_packed_adapters(self.base, self.layout)
+        use_multi_lora_adapters(self.base, self.layout)
         self.names.append(name)
         self._train_all()
         return adapter_parameters(self.base, name)
@@ -67,7 +67,7 @@ class SharedBase:
         self._train_all()
 
     def save(self, name: str, path: Path) -> None:
-        """Write one adapter as PEFT does, which puts a named one into a folder of its name."""
+        """Write one adapter as PEFT does, which puts a named adapter into a folder of its name."""
         self._activate(name)  # the model card is made from the active one
         self.wrapped.save_pretrained(str(path), selected_adapters=[name])
         self._train_all()

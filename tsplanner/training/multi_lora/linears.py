@@ -1,10 +1,10 @@
-"""Several adapters on one frozen base: each row of a batch goes through its own trial's adapter.
+"""Several adapters on one frozen base: each row of a batch goes through the adapter of its trial.
 
-One pass of the base serves all trials; whose rows stand where is in one ``Layout`` that every
-adapted linear reads. All trials have the same number of rows in a pass, so that their thin products
-are one batched product, of matrices that are filled up with zeros to the largest rank. A row never
-meets another trial's matrices: nothing is masked out by a zero, so that a trial that diverged (NaN)
-cannot reach its neighbours.
+One pass of the base serves all trials; one ``BatchLayout``, which every adapted linear reads, says
+which rows belong to which trial. All trials have the same number of rows in a pass, so that their
+thin products are one batched product, of matrices that are filled up with zeros to the largest
+rank. A row never meets the matrices of another trial: nothing is masked out by a zero, so that a
+trial that diverged (NaN) cannot reach its neighbours.
 Shapes: x [k n, in] with the n rows of each of k trials together, weight [out, in], a [r, in],
 b [out, r].
 """
@@ -19,53 +19,53 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tsplanner.errors import TsplannerError
+from tsplanner.training.multi_lora.refused import CannotShareBaseError
 
 
-class Segment(NamedTuple):
+class TrialRows(NamedTuple):
     """Rows of a batch that stand together and belong to one trial."""
 
     trial: str
-    """Name of its adapter."""
+    """Name of the trial's adapter."""
     series: int = 0
-    """Time series of these rows."""
+    """Number of time series in these rows."""
 
 
-class Layout:
-    """Whose rows stand where in the batch at work; set before forward, kept until backward ends."""
+class BatchLayout:
+    """Which rows of the batch at work belong to which trial; kept until backward ends."""
 
     def __init__(self) -> None:
-        self.segments: tuple[Segment, ...] = ()
-        """Of as many rows each."""
+        self.segments: tuple[TrialRows, ...] = ()
+        """Equally long parts of the batch."""
         self.alone: str | None = None
-        """While the encoder reads one segment's series: all rows are this trial's."""
+        """The trial that all rows belong to while the encoder reads the series of one segment."""
         self._scales: dict[tuple[float, ...], Tensor] = {}
 
     def trials(self, length: int) -> tuple[str, ...]:
-        """Whose the equal parts of a first dimension of ``length`` are; one if all are the same's.
+        """The trials of the equal parts of a first dimension; one if all parts are of one trial.
 
-        Mixtures of experts flatten rows and positions: there a row is several entries.
-        Raises TsplannerError for a tensor that has no equal parts.
+        Mixtures of experts flatten rows and positions, so that a row is several entries there.
+        Raises CannotShareBaseError for a tensor that has no equal parts.
         """
         if self.alone is not None:
             return (self.alone,)
         if length % max(1, len(self.segments)):
-            raise TsplannerError(
+            raise CannotShareBaseError(
                 f"A linear reads {length} entries of a batch of {len(self.segments)} trials, so "
-                "they cannot be told apart in it: run them unpacked."
+                "they cannot be told apart in it: run them alone."
             )
         names = tuple(segment.trial for segment in self.segments)
         return names[:1] if len(set(names)) == 1 else names
 
     def scales(self, values: tuple[float, ...], like: Tensor) -> Tensor:
-        """The adapters' scales [k, 1, 1]; made once, for a copy to the device waits for it."""
+        """Scales of the adapters [k, 1, 1]; made once, for the device waits for each copy."""
         if values not in self._scales:
             self._scales[values] = like.new_tensor(values).reshape(-1, 1, 1)
         return self._scales[values]
 
     @contextlib.contextmanager
     def only(self, trial: str) -> Iterator[None]:
-        """Everything read inside belongs to one trial."""
+        """Everything that is read inside belongs to one trial."""
         self.alone = trial
         try:
             yield
@@ -73,10 +73,10 @@ class Layout:
             self.alone = None
 
 
-def use_packed_adapters(model: nn.Module, layout: Layout) -> None:
-    """Route rows through their trial's adapters; called again once adapters were added.
+def use_multi_lora_adapters(model: nn.Module, layout: BatchLayout) -> None:
+    """Route rows through the adapters of their trial; call again once adapters were added.
 
-    Raises TsplannerError for an adapted module that is neither a plain nor a 4-bit linear.
+    Raises CannotShareBaseError for an adapted module that is neither a plain nor a 4-bit linear.
     """
     from peft.tuners.lora import LoraLayer
 
@@ -97,44 +97,46 @@ def _check(name: str, module: nn.Module) -> None:
 
         known.append(Linear4bit)
     if type(module) not in known:
-        raise TsplannerError(
-            f"{name} has an adapter of the kind {type(module).__name__}, which does not pack: "
-            "run its trials unpacked."
+        raise CannotShareBaseError(
+            f"{name} has an adapter of the kind {type(module).__name__}, which cannot share "
+            "its base: run its trials alone."
         )
 
 
-def _linear(layout: Layout) -> Callable[..., Tensor]:
+def _linear(layout: BatchLayout) -> Callable[..., Tensor]:
     def forward(self: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
         base, trials = self.base_layer, layout.trials(x.shape[0])
-        places = tuple(place for place, trial in enumerate(trials) if trial in self.lora_A)
-        if not places:
+        positions = tuple(position for position, trial in enumerate(trials) if trial in self.lora_A)
+        if not positions:
             result: Tensor = base(x, *args, **options)
             return result
         dtype = _compute_dtype(x)
-        found = [trials[place] for place in places]
+        found = [trials[position] for position in positions]
         # A trial that does not adapt this linear takes part with matrices of zeros.
         factors = tuple(float(self.scaling.get(trial, 0.0)) for trial in trials)
         scales = layout.scales(factors, x.new_empty(0, dtype=dtype))
         matrices = [self.lora_A[trial].weight for trial in found]
         matrices += [self.lora_B[trial].weight for trial in found]
         if type(base) is nn.Linear and base.weight.dtype == dtype:
-            result = PackedLinear.apply(x, None, base.weight, base.bias, scales, places, *matrices)
+            result = MultiLoraLinear.apply(
+                x, None, base.weight, base.bias, scales, positions, *matrices
+            )
         else:
             product = base(x, *args, **options)
-            result = PackedLinear.apply(x, product, None, None, scales, places, *matrices)
+            result = MultiLoraLinear.apply(x, product, None, None, scales, positions, *matrices)
         return result
 
     return forward
 
 
 def _compute_dtype(x: Tensor) -> torch.dtype:
-    """Dtype of the thin products."""
+    """The dtype of the thin products."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
-def _encoder(layout: Layout, plain: Callable[..., Any]) -> Callable[..., Any]:
-    """The encoder, trial by trial: its features may depend on the longest series of a batch."""
+def _encoder(layout: BatchLayout, plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Runs the encoder trial by trial: its features may depend on the longest series of a batch."""
 
     def forward(self: Any, timeseries: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         found: list[tuple[Tensor, Tensor]] = []
@@ -150,13 +152,13 @@ def _encoder(layout: Layout, plain: Callable[..., Any]) -> Callable[..., Any]:
     return forward
 
 
-class PackedLinear(torch.autograd.Function):
+class MultiLoraLinear(torch.autograd.Function):
     """base(x) + s_i (x_i a_i^T) b_i^T on the rows x_i of each of k trials; the base is frozen.
 
     With ``weight`` the base's product is made here, and backward adds the adapters to its gradient
     in place; else ``product`` is the base's, of a quantised or cast weight. ``scales`` [k, 1, 1]
-    are in the dtype of the thin products; ``places`` says whose the matrices are: first all a, then
-    all b.
+    are in the dtype of the thin products; ``positions`` says which trials the matrices belong to:
+    first all a, then all b.
     """
 
     @staticmethod
@@ -167,7 +169,7 @@ class PackedLinear(torch.autograd.Function):
         weight: Tensor | None,
         bias: Tensor | None,
         scales: Tensor,
-        places: tuple[int, ...],
+        positions: tuple[int, ...],
         *matrices: Tensor,
     ) -> Tensor:
         """Keeps x, s_i x_i a_i^T [k, N, r] and the stacked matrices, all in the scales' dtype."""
@@ -177,14 +179,14 @@ class PackedLinear(torch.autograd.Function):
             result = nn.functional.linear(source, weight, bias)
         else:
             result = product.clone(memory_format=torch.contiguous_format)
-        all_a, all_b = matrices[: len(places)], matrices[len(places) :]
-        a = _stacked(all_a, places, scales)
-        b = _stacked([matrix.t() for matrix in all_b], places, scales)
+        all_a, all_b = matrices[: len(positions)], matrices[len(positions) :]
+        a = _stacked(all_a, positions, scales)
+        b = _stacked([matrix.t() for matrix in all_b], positions, scales)
         count = len(scales)
         low = torch.bmm(_parts(source, count), a.transpose(1, 2)).mul_(scales)
         _add_product(_parts(result, count), low, b)
         ctx.save_for_backward(source, weight, low, a, b, scales)
-        ctx.places, ctx.dtypes = places, (x.dtype, matrices[0].dtype)
+        ctx.positions, ctx.dtypes = positions, (x.dtype, matrices[0].dtype)
         ctx.ranks = [matrix.shape[0] for matrix in all_a]
         return result
 
@@ -203,26 +205,28 @@ class PackedLinear(torch.autograd.Function):
             of_x = source.new_zeros(source.shape) if weight is None else gradient @ weight
             _parts(of_x, count).baddbmm_(of_low, a)
             of_x = of_x.to(ctx.dtypes[0])
-        own_a = _own(of_a, ctx.places, ctx.ranks)
-        own_b = [each.t() for each in _own(of_b, ctx.places, ctx.ranks)]
+        own_a = _own(of_a, ctx.positions, ctx.ranks)
+        own_b = [each.t() for each in _own(of_b, ctx.positions, ctx.ranks)]
         of_product = outputs[0] if weight is None else None
         return (of_x, of_product, None, None, None, None, *own_a, *own_b)
 
 
-def _stacked(found: Sequence[Tensor], places: Sequence[int], like: Tensor) -> Tensor:
-    """Matrices [r_i, width] as [k, r, width] of the largest rank, zeros where there is less."""
+def _stacked(found: Sequence[Tensor], positions: Sequence[int], like: Tensor) -> Tensor:
+    """Matrices [r_i, width] stacked as [k, r, width] of the largest rank, filled up with zeros."""
     rank, width = max(matrix.shape[0] for matrix in found), found[0].shape[1]
     stack = like.new_zeros(len(like), rank, width)
     parts = stack.unbind()
-    targets = [parts[place][: len(each)] for place, each in zip(places, found, strict=True)]
+    targets = [
+        parts[position][: len(each)] for position, each in zip(positions, found, strict=True)
+    ]
     torch._foreach_copy_(targets, list(found))
     return stack
 
 
-def _own(stack: Tensor, places: Sequence[int], ranks: Sequence[int]) -> list[Tensor]:
-    """Each trial's matrix out of a stack, copied: a view would keep the others' alive."""
+def _own(stack: Tensor, positions: Sequence[int], ranks: Sequence[int]) -> list[Tensor]:
+    """The matrix of each trial out of a stack, copied: a view would keep the whole stack alive."""
     parts = stack.unbind()
-    found = [parts[place][:rank] for place, rank in zip(places, ranks, strict=True)]
+    found = [parts[position][:rank] for position, rank in zip(positions, ranks, strict=True)]
     return list(torch._foreach_mul(found, 1.0))
 
 

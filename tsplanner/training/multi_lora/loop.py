@@ -1,4 +1,4 @@
-"""Several trials in one process over one frozen base: fill places, pass, step, end, refill."""
+"""Several trials in one process over one frozen base: fill, pass, step, end, refill."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ from torch import Tensor
 
 from memory_models.settings import LossKernel, changed
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.multi_lora.refusal import packing_refusal
+from tsplanner.planner.multi_lora.refusal import sharing_refusal
 from tsplanner.training import model
 from tsplanner.training.batches import pad_token_id
 from tsplanner.training.job import Job, JobKind, PackedTrial, Status
 from tsplanner.training.kernels.fused_loss import refuse_strange_heads
 from tsplanner.training.memory import Unmetered
 from tsplanner.training.multi_lora.base import SharedBase
-from tsplanner.training.multi_lora.loss import PackedLoss
+from tsplanner.training.multi_lora.loss import MultiLoraLoss
 from tsplanner.training.multi_lora.queue import Queue
-from tsplanner.training.multi_lora.rows import PackedRows
+from tsplanner.training.multi_lora.refused import CannotShareBaseError
+from tsplanner.training.multi_lora.rows import MultiLoraRows
 from tsplanner.training.multi_lora.trial import MicroBatch, TrialRun
 from tsplanner.training.outcome import outcome_of
 from tsplanner.training.solo import trainer
 from tsplanner.training.solo.recorder import Recorder
 
 IDLE_SECONDS = 0.05
-"""How often an open pack without a trial looks for one."""
+"""Time between two looks for a trial where none is at work and the queue is open."""
 
 
 def trial_job(job: Job, trial: PackedTrial) -> Job:
-    """The job that this trial alone would be.
+    """The job that this trial would be if it ran alone.
 
-    The micro-batch stays the pack's; accumulation follows from the trial's own effective batch.
+    The micro-batch stays that of the shared base; accumulation follows from the trial's own
+    effective batch.
     """
     hardware, learning = job.plan.hardware, trial.learning
     steps = max(1, learning.optimization.effective_batch_size // hardware.batch.micro_batch_size)
@@ -48,8 +50,8 @@ def trial_job(job: Job, trial: PackedTrial) -> Job:
     return replace(own, packed=(), packed_open=False)
 
 
-class Pack:
-    """The trials at work, and those that wait for a place."""
+class MultiLoraLoop:
+    """The trials at work on a base, and the trials that wait."""
 
     def __init__(self, job: Job, recorder: Recorder, stop: Callable[[], bool], base: Any) -> None:
         self.job, self.recorder, self.stop = job, recorder, stop
@@ -59,8 +61,8 @@ class Pack:
             refuse_strange_heads(base)
         self.shared = SharedBase(base, job.plan)
         tokenizer = None if job.kind is JobKind.PROBE else model.load_tokenizer(job.plan.model)
-        self.data = PackedRows(job.plan.model, tokenizer)
-        self.loss = PackedLoss(
+        self.data = MultiLoraRows(job.plan.model, tokenizer)
+        self.loss = MultiLoraLoss(
             base,
             self.shared.layout,
             pad_id=0 if tokenizer is None else pad_token_id(tokenizer),
@@ -70,13 +72,13 @@ class Pack:
             else model.DTYPES[hardware.base.autocast],
         )
         self.queue = Queue(job)
-        self.places = job.packed_together or max(1, len(job.packed))
+        self.max_concurrent_trials = job.packed_together or max(1, len(job.packed))
         self.active: list[TrialRun] = []
         self._started = 0
         recorder.rows = 0
 
     def run(self) -> Status:
-        """Train all trials to their ends; STOPPED if the pack as a whole was asked to end."""
+        """Train all trials to their ends; STOPPED if the worker as a whole was asked to end."""
         try:
             while not self.stop():
                 self._fill()
@@ -95,11 +97,14 @@ class Pack:
         return Status.STOPPED
 
     def _fill(self) -> None:
-        """Give free places to trials that wait; one that cannot start leaves a record that says so.
+        """Start trials that wait while there is room; a trial that cannot start leaves a record.
 
-        The evaluation before a trial's first step comes here, as in a run of its own.
+        The evaluation before the first step of a trial comes here, as in a run of its own.
         """
-        while len(self.active) < self.places and (waiting := self.queue.next()) is not None:
+        while (
+            len(self.active) < self.max_concurrent_trials
+            and (waiting := self.queue.next()) is not None
+        ):
             job = trial_job(self.job, waiting)
             Path(job.folder).mkdir(parents=True, exist_ok=True)
             recorder = Recorder(job, Unmetered())
@@ -110,8 +115,8 @@ class Pack:
 
     def _start(self, job: Job, recorder: Recorder) -> None:
         plan = job.plan
-        if refusal := packing_refusal(plan.learning, plan.hardware, plan.model.config):
-            raise TsplannerError(refusal)
+        if refusal := sharing_refusal(plan.learning, plan.hardware, plan.model.config):
+            raise CannotShareBaseError(refusal.sentence())
         recorder.device_name = self.recorder.device_name
         self._started += 1
         name = f"trial{self._started}"
@@ -147,7 +152,7 @@ class Pack:
 
     @staticmethod
     def _log(found: list[tuple[TrialRun, MicroBatch, tuple[Tensor, Tensor, float]]]) -> None:
-        """Write the steps' lines; all their values are fetched from the device at once."""
+        """Write the lines of the steps; all their values are fetched from the device at once."""
         if not found:
             return
         pairs = [torch.stack([loss.float(), norm.float()]) for _, _, (loss, norm, _) in found]
@@ -156,7 +161,7 @@ class Pack:
             trial.logged(loss=loss, norm=norm, rate=rate, epoch=batch.epoch)
 
     def _after_step(self, trial: TrialRun) -> None:
-        """End a trial that diverged, was asked to stop or is through; evaluate where it is due."""
+        """End a trial that diverged, was asked to stop or is done; evaluate where it is due."""
         if not math.isfinite(trial.last_loss):
             diverged = trainer.diverged(trial.last_loss, trial.step)
             self._end(trial, *outcome_of(diverged, trial.folder))
@@ -170,11 +175,11 @@ class Pack:
         self._end(trial, Status.OK)
 
     def _evaluate(self, trial: TrialRun) -> None:
-        together = self.places * self.job.plan.hardware.batch.micro_batch_size
+        together = self.max_concurrent_trials * self.job.plan.hardware.batch.micro_batch_size
         trial.evaluated(self.loss.row_losses(trial.rows.validation, trial.name, together))
 
     def _end_if_asked(self, trial: TrialRun) -> bool:
-        """Whether its stop file is there; it has ended then."""
+        """Whether the stop file of a trial is there; the trial has ended then."""
         asked = (trial.folder / trainer.STOP_FILE).exists()
         if asked:
             self._end(trial, Status.STOPPED, "stopped on request")
@@ -186,4 +191,4 @@ class Pack:
         self.shared.remove(trial.name)
         trial.recorder.finish(status, message)
         del trial
-        gc.collect()  # what it held stays in the allocator for the trial that comes
+        gc.collect()  # the allocator keeps what the trial held for the next one

@@ -1,4 +1,4 @@
-"""One pass of the base over several trials' rows: a loss for each segment of the batch."""
+"""One pass of the base over the rows of several trials: a loss for each part of the batch."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from torch import Tensor
 
 from tsplanner.training.batches import EncodedSample, collate, without_mask
 from tsplanner.training.kernels.fused_loss import IGNORED, fused_cross_entropy, hidden_states
-from tsplanner.training.multi_lora.linears import Layout, Segment
+from tsplanner.training.multi_lora.linears import BatchLayout, TrialRows
 
 Losses = Callable[[Tensor, Tensor, int | None], Tensor]
 
 
-class PackedLoss:
-    """The base, what its rows are padded with, and how head and loss run."""
+class MultiLoraLoss:
+    """Runs the base with its head and loss over rows that are padded to one length."""
 
     def __init__(
-        self, model: Any, layout: Layout, *, pad_id: int, fused: bool, autocast: torch.dtype | None
+        self,
+        model: Any,
+        layout: BatchLayout,
+        *,
+        pad_id: int,
+        fused: bool,
+        autocast: torch.dtype | None,
     ) -> None:
         self.model, self.layout = model, layout
         self.pad_id, self.fused, self.autocast = pad_id, fused, autocast
@@ -37,7 +43,7 @@ class PackedLoss:
         at the end of an epoch, are filled up with empty ones. The layout stays set for backward.
         """
         self.layout.segments = tuple(
-            Segment(trial, sum(len(row.series) for row in group))
+            TrialRows(trial, sum(len(row.series) for row in group))
             for trial, group in zip(trials, rows, strict=True)
         )
         most = max(len(group) for group in rows)
@@ -87,7 +93,7 @@ class PackedLoss:
     def row_losses(
         self, rows: Sequence[EncodedSample], trial: str, together: int
     ) -> list[tuple[float, int]]:
-        """Mean loss and labels of every row by one trial's adapter, ``together`` rows a pass."""
+        """Mean loss and labels of every row by one trial's adapter, ``together`` rows per pass."""
         self.model.eval()
         found: list[Tensor] = []
         for start in range(0, len(rows), together):
@@ -99,5 +105,5 @@ class PackedLoss:
 
 
 def label_count(row: EncodedSample) -> int:
-    """Labels that count: the first position has nothing before it to predict it from."""
+    """Number of labels that count: nothing before the first position predicts it."""
     return sum(label != IGNORED for label in row.labels[1:])

@@ -1,4 +1,4 @@
-"""The trials that wait for a place in a pack: those of the job, then those that files bring."""
+"""The trials that wait for a shared base: those of the job, then those that files bring."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tsplanner.training.job import Job, PackedTrial
 
 QUEUE = "queue"
 CLOSED = "closed"
-"""A file of this name says that no more trials come."""
+"""A file of this name in the queue says that no more trials come."""
 
 
-def offer(pack: Path, number: int, trial: PackedTrial) -> None:
-    """Queue one more trial of an open pack; ``number`` gives the order."""
-    (pack / QUEUE).mkdir(parents=True, exist_ok=True)
-    path = pack / QUEUE / f"{number:06d}.json"
+def offer(worker: Path, number: int, trial: PackedTrial) -> None:
+    """Queue one more trial for the worker of a folder; ``number`` gives the order."""
+    (worker / QUEUE).mkdir(parents=True, exist_ok=True)
+    path = worker / QUEUE / f"{number:06d}.json"
     runs.write_bytes(path, msgspec.json.format(msgspec.json.encode(trial)))
 
 
-def close(pack: Path) -> None:
-    """Say that no more trials come."""
-    (pack / QUEUE).mkdir(parents=True, exist_ok=True)
-    (pack / QUEUE / CLOSED).touch()
+def close(worker: Path) -> None:
+    """Tell the worker of a folder that no more trials come."""
+    (worker / QUEUE).mkdir(parents=True, exist_ok=True)
+    (worker / QUEUE / CLOSED).touch()
 
 
 class Queue:
@@ -43,12 +43,14 @@ class Queue:
 
     @property
     def ended(self) -> bool:
-        """No trial waits, and none will come."""
+        """Whether no trial waits and none will come."""
         if self.waiting:
             return False
         if self.folder is None:
             return True
-        closed = (self.folder / CLOSED).exists()  # asked first: what came before it is seen below
+        closed = (
+            self.folder / CLOSED
+        ).exists()  # asked first, so that the look below sees all that came before
         self._look()
         return closed and not self.waiting
 

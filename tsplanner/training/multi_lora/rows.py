@@ -1,4 +1,4 @@
-"""The rows of a pack's trials: read and encoded once, split by each trial's own seed."""
+"""The rows of trials that share a base: encoded once, split by the seed of each trial."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tsplanner.training.batches import EncodedSample
 from tsplanner.training.job import Job, JobKind
 
 
-class PackedRows:
-    """Rows by what they depend on."""
+class MultiLoraRows:
+    """Encoded rows, kept by the cutoff length that they depend on."""
 
     def __init__(self, ref: ModelRef, tokenizer: Any | None) -> None:
         self.config, self.tokenizer = model.model_config(ref), tokenizer
@@ -32,7 +32,7 @@ class PackedRows:
 
 
 def samples_of(batch: dict[str, Tensor]) -> list[EncodedSample]:
-    """The rows of a probe's batch, which has as many series as rows, or none."""
+    """The rows of a probe's batch, which has one series per row, or none."""
     ids, labels = batch["input_ids"].tolist(), batch["labels"].tolist()
     series: list[tuple[tuple[float, ...], ...]] = [()] * len(ids)
     if "timeseries" in batch:

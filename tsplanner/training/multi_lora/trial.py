@@ -1,7 +1,8 @@
-"""One trial of a pack: its adapter, data order, optimizer, schedule, clip, and what it noted.
+"""One trial on a shared base: adapter, data order, optimizer, schedule, clip, and its record.
 
-Everything a Trainer run of the same settings has, so that its curve is that run's: the same draws
-of the adapter's weights, the same sampler, the same optimizer and schedule by transformers' names.
+The trial has everything that a Trainer run of its settings has, so that both curves are one: the
+same draws of the adapter's weights, the same sampler, the same optimizer and schedule by
+transformers' names.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from tsplanner.training.solo.recorder import Recorder
 
 
 class MicroBatch(NamedTuple):
-    """What a trial puts into one pass."""
+    """The rows that a trial puts into one pass."""
 
     rows: list[EncodedSample]
     items: int
-    """Labels of the whole optimizer step: what its losses are divided by."""
+    """Number of labels of the whole optimizer step, which its losses are divided by."""
     ends_step: bool
     epoch: float
-    """Epochs done once it is through."""
+    """Epochs that are done once the micro-batch has passed."""
 
 
 def micro_batches(rows: list[EncodedSample], job: Job) -> Iterator[MicroBatch]:
@@ -63,7 +64,7 @@ def micro_batches(rows: list[EncodedSample], job: Job) -> Iterator[MicroBatch]:
 
 
 class TrialRun:
-    """A trial at work; ``name`` is its adapter's in the shared model."""
+    """A trial at work; ``name`` is that of its adapter in the shared model."""
 
     def __init__(
         self, name: str, job: Job, rows: Rows, shared: SharedBase, recorder: Recorder
@@ -111,7 +112,7 @@ class TrialRun:
 
     @property
     def ended(self) -> bool:
-        """All steps are done."""
+        """Whether all steps are done."""
         return self.step >= self.steps
 
     def next(self) -> MicroBatch:
@@ -119,7 +120,7 @@ class TrialRun:
         return next(self._batches)
 
     def scaled(self, loss: Tensor) -> Tensor:
-        """What backward starts from."""
+        """The loss that backward starts from, scaled where fp16 asks for it."""
         return loss if self.scaler is None else self.scaler.scale(loss)
 
     def note(self, loss: Tensor) -> None:
@@ -149,7 +150,7 @@ class TrialRun:
         return loss, norm, rate
 
     def logged(self, *, loss: float, norm: float, rate: float, epoch: float) -> None:
-        """One optimizer step is done."""
+        """Note that one optimizer step is done."""
         now = time.perf_counter()
         self.step, self.epoch, self.last_loss = self.step + 1, epoch, loss
         self.recorder.step_seconds.append(now - self._began)
@@ -158,7 +159,7 @@ class TrialRun:
         self.recorder.step(step=self.step, epoch=epoch, logs=logs)
 
     def evaluated(self, rows: list[tuple[float, int]]) -> None:
-        """The held-out rows' losses; a full run keeps the weights of the best ones."""
+        """Note the losses of the held-out rows; a full run keeps the weights of the best ones."""
         self.recorder.evaluation(step=self.step, epoch=self.epoch, rows=rows)
         best = self.recorder.best_evaluation
         train = self.job.kind is JobKind.TRAIN

@@ -1,4 +1,4 @@
-"""Keeps a search to its promise: times its trials, and says what still has room."""
+"""Keeps a search to its estimated time: times its trials, and says what still has room."""
 
 from __future__ import annotations
 
@@ -7,109 +7,126 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.training.job import Record, record_file
+from tsplanner.tune.budget.costs import Costs
 from tsplanner.tune.budget.schedule import (
-    LATE,
-    Costs,
+    OVERRUN,
     Schedule,
+    max_searched,
     pairs_for,
     room_for_pairs,
     room_for_trial,
     schedule,
-    searched_at_most,
 )
-from tsplanner.tune.confirmation import Decision, last_word, untried
-from tsplanner.tune.runner.monitor import View
+from tsplanner.tune.confirmation import Decision, confirm, without_trials
 from tsplanner.tune.runner.runner import Search
-from tsplanner.tune.study.study import Result, Study
+from tsplanner.tune.study.study import Study
+from tsplanner.tune.study.trial_result import Result, TrialState
 
 NOTABLE = 0.03
-"""Of the promise: less than that is no news."""
+"""Relative change of the estimated time below which a new estimate is no news."""
 
 
-class Clock:
-    """One budget. Called from the search's threads; ``now`` stands in for the clock."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a search may take."""
+
+    seconds: float
+    """Seconds of everything, the full run included."""
+    max_trials: int
+    """Largest number of trials of search and confirmation."""
+    began: float
+    """The moment that the budget counts from, by the clock that the controller reads."""
+
+
+class BudgetController:
+    """Spends one budget, as a listener of its search. The threads of the search call it."""
 
     def __init__(
         self,
         costs: Costs,
-        budget_seconds: float,
-        most_trials: int,
+        budget: Budget,
         *,
         trials_folder: Path,
-        began: float,
-        renew: bool,
-        told: Callable[[Schedule, Costs], None] = lambda schedule, costs: None,
+        always_renews: bool,
+        on_renewal: Callable[[Schedule, Costs], None] = lambda schedule, costs: None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``renew``: the costs are a forecast, so the first trial renews the promise in any case;
-        else only if the machine is faster or slower than it was.
+        """``always_renews``: the costs are a prediction, so the first trial renews the schedule in
+        any case; else the first trial renews it only if the machine turns out faster or slower.
 
-        ``told`` hears of that. ``began`` is the moment, by ``now``, that the budget counts from.
+        ``on_renewal`` hears of a new schedule; ``now`` reads the clock.
         """
-        self.costs, self.budget, self.most = costs, budget_seconds, most_trials
-        self.folder, self.began, self.now = trials_folder, began, now
+        self.costs, self.budget, self.folder, self.now = costs, budget, trials_folder, now
         self.inside: Callable[[Path], float | None] = inside_seconds
-        """What a trial's own clock showed."""
-        self.schedule = schedule(costs, budget_seconds, most_trials)
-        self.first_promise = self.schedule.seconds
-        self.searching = True
-        """Not in the last word."""
-        self.fresh: int | None = None
-        """Trials on fresh seeds, once there was a last word and the search goes on."""
+        """Reads what the own clock of a trial in a folder showed."""
+        self.schedule = schedule(costs, budget.seconds, budget.max_trials)
+        self.first_estimate_seconds = self.schedule.seconds
+        self.on_renewal = on_renewal
         self.startup_seconds: float | None = None
-        """Until the first trial began to load, once that is known."""
-        self._always, self._told, self._first = renew, told, True
+        """Seconds until the first trial began to load, once that is known."""
+        self._searching = True
+        """False while the confirmation runs."""
+        self._confirmed_trials: int | None = None
+        """Trials on fresh seeds, once there was a confirmation and the search goes on."""
+        self._always_renews, self._first = always_renews, True
         self._starts: dict[int, float] = {}
         self._firsts: set[int] = set()
+        """Trials of the first round, which waited for the imports."""
         self._inside: list[float] = []
         self._overheads: list[float] = []
         self._lock = threading.Lock()
 
     @property
-    def promised(self) -> float:
-        """Seconds of the whole command, as last told."""
+    def estimate_seconds(self) -> float:
+        """Seconds of the whole command, as last estimated."""
         return self.schedule.seconds
 
     def took(self) -> float:
         """Seconds since the budget began."""
-        return self.now() - self.began
+        return self.now() - self.budget.began
 
     def left(self) -> float:
         """Seconds until what is planned has to give way."""
-        return min(self.budget, LATE * self.promised) - self.took()
+        return min(self.budget.seconds, OVERRUN * self.estimate_seconds) - self.took()
 
     def wanted(self, started: int) -> int:
-        """Trials that the search should want in all, if so many were started."""
+        """Number of trials that the search should want in all if ``started`` were started."""
         with self._lock:
-            pairs, most = pairs_for(started + 1, self.most), searched_at_most(self.most)
-            pairs = pairs if self.schedule.pairs else 0
-            if self.fresh is not None:  # what the first last word left over
-                pairs, most = min(1, pairs), self.most - self.fresh - 2
+            pairs = pairs_for(started + 1, self.budget.max_trials) if self.schedule.pairs else 0
+            most = max_searched(self.budget.max_trials)
+            if self._confirmed_trials is not None:  # what the first confirmation left over
+                pairs, most = min(1, pairs), self.budget.max_trials - self._confirmed_trials - 2
             room = room_for_trial(self.costs, self.left(), pairs)
-            return most if self.searching and room and started < most else started
+            return most if self._searching and room and started < most else started
 
-    def another_pair(self, pairs: int) -> bool:
-        """Whether so many pairs of the last word may start."""
+    def affords_pairs(self, pairs: int) -> bool:
+        """Whether ``pairs`` pairs of the confirmation may start."""
         return room_for_pairs(self.costs, self.left(), pairs)
 
-    def started(self, number: int) -> None:
-        """A trial has begun."""
+    def started(self, number: int, learning: LearningSettings) -> None:
+        """Note when a trial began."""
         with self._lock:
-            if len(self._starts) < self.costs.places:
+            if len(self._starts) < self.costs.max_concurrent_trials:
                 self._firsts.add(number)
             self._starts[number] = self.now()
 
+    def progressed(self, number: int, progress: float, eval_loss: float | None) -> None:
+        """Ignore the progress of a trial."""
+
+    def released(self, number: int, message: str) -> None:
+        """Ignore a trial that will be run again."""
+
     def ended(self, result: Result) -> None:
-        """A trial is over: what it took tells what the others will take."""
+        """Learn from what a completed trial took."""
         with self._lock:
-            if result.state != "done" or result.number not in self._starts:
+            if result.state is not TrialState.COMPLETED or result.number not in self._starts:
                 return
             self._learn(result.number, self.now())
             if self._first:
@@ -117,88 +134,70 @@ class Clock:
                 self._renew()
 
     def _renew(self) -> None:
-        """The promise by what the first trial took, told if that changes it."""
-        renewed, begun = schedule(self.costs, self.budget, self.most), len(self._starts)
-        if renewed.searched < begun:  # so slow that these would not have been begun
+        """Estimate anew by what the first trial took, and tell if that changes the schedule."""
+        begun = len(self._starts)
+        renewed = schedule(self.costs, self.budget.seconds, self.budget.max_trials)
+        if renewed.searched < begun:  # trials are so slow that these would not have been begun
             whole = self.took() + self.costs.full_seconds
             renewed = Schedule(searched=begun, pairs=0, seconds=whole)
-        if self._always or abs(renewed.seconds / self.promised - 1) > NOTABLE:
+        change = abs(renewed.seconds / self.estimate_seconds - 1)
+        if self._always_renews or change > NOTABLE:
             self.schedule = renewed
-            self._told(renewed, self.costs)
+            self.on_renewal(renewed, self.costs)
 
     def _learn(self, number: int, ended: float) -> None:
         wall = ended - self._starts[number]
         inside = min(wall, self.inside(self.folder / str(number)) or wall)
         self._inside.append(inside)
-        overhead = self.costs.overhead_seconds
-        if number in self._firsts:  # these waited for the imports
-            startup = max(0.0, ended - inside - overhead - self.began)
+        overhead = self.costs.overheads.trial_seconds
+        if number in self._firsts:
+            startup = max(0.0, ended - inside - overhead - self.budget.began)
             known = self.startup_seconds
             self.startup_seconds = startup if known is None else min(known, startup)
-            self.costs = replace(self.costs, startup_seconds=self.startup_seconds)
+            self.costs = self.costs.started(self.startup_seconds)
         else:
             self._overheads.append(wall - inside)
             overhead = statistics.fmean(self._overheads)
         self.costs = self.costs.measured(statistics.fmean(self._inside), overhead)
 
     def decide(self, study: Study, search: Search) -> Decision | None:
-        """Search and last word within the budget; None if no trial finished.
+        """Search and confirm within the budget; None if no trial completed.
 
-        A last word that needs less time than was kept for it leaves the rest to further trials;
+        A confirmation that needs less time than was kept for it leaves the rest to further trials;
         what it has proven stays, unless other settings are proven on fresh seeds after it.
         """
         if not self.schedule.searched:
-            return untried(study.where.default)
-        search.rethink = lambda: study.rethink(self.wanted)
+            return without_trials(study.encoding.baseline)
+        search.source.before_claim = lambda: study.workers.update_wanted(self.wanted)
         known, proven = -1, None
         while True:
-            self.searching = True
-            # How many there are says `wanted`; this is how many share a pack.
-            search.run(max(1, self.schedule.searched - self._searched(study.results())))
-            self.searching = False
-            results = study.results()
-            decision = last_word(
-                study, search, pairs_for(self._searched(results), self.most), self.another_pair
-            )
-            if decision is not None and not decision.is_default and decision.fresh_seeds:
+            decision, searched = self._round(study, search)
+            if decision is not None and decision.is_confirmed:
                 proven = decision
-            if decision is None or known == self._searched(results):
+            if decision is None or known == searched:
                 return proven or decision
-            known = self._searched(results)
-            self.fresh = sum(one.seed is not None for one in study.results())
+            known = searched
+            self._confirmed_trials = sum(one.seed is not None for one in study.results())
 
-    def _searched(self, results: list[Result]) -> int:
-        return sum(one.seed is None and one.state != "not started" for one in results)
+    def _round(self, study: Study, search: Search) -> tuple[Decision | None, int]:
+        """One search and one confirmation: the decision, and the number of searched trials."""
+        self._searching = True
+        # `wanted` says how many trials there are; this number says how many share a base.
+        search.run(max(1, self.schedule.searched - _searched(study.results())))
+        self._searching = False
+        searched = _searched(study.results())
+        pairs = pairs_for(searched, self.budget.max_trials)
+        return confirm(study, search, pairs, self.affords_pairs), searched
+
+
+def _searched(results: list[Result]) -> int:
+    """Number of trials of the search that were started."""
+    return sum(one.seed is None and one.state is not TrialState.REJECTED for one in results)
 
 
 def inside_seconds(folder: Path) -> float | None:
-    """Load and training of a trial by its own clock; None if it left no record."""
+    """Seconds of loading and training by a trial's own clock; None if it left no record."""
     with contextlib.suppress(OSError, msgspec.DecodeError):
         record = msgspec.json.decode(record_file(folder, 0).read_bytes(), type=Record)
         return (record.load_seconds or 0.0) + record.seconds
     return None
-
-
-class TimedView:
-    """A view that lets a clock hear what it is told."""
-
-    def __init__(self, view: View, clock: Clock) -> None:
-        self._view, self._clock = view, clock
-
-    def started(self, number: int, learning: LearningSettings) -> None:
-        """A trial has begun."""
-        self._clock.started(number)
-        self._view.started(number, learning)
-
-    def progressed(self, number: int, progress: float, eval_loss: float | None) -> None:
-        """A trial moved on."""
-        self._view.progressed(number, progress, eval_loss)
-
-    def given_back(self, number: int, message: str) -> None:
-        """A trial waits to be run again."""
-        self._view.given_back(number, message)
-
-    def ended(self, result: Result) -> None:
-        """A trial is over."""
-        self._clock.ended(result)
-        self._view.ended(result)

@@ -1,4 +1,4 @@
-"""Do several GPUs mean more trials, or more ranks a trial? By trial steps a second, forecast."""
+"""Whether several GPUs mean more trials or more processes per trial, by predicted step times."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tsplanner.planner.replan import request_again
 from tsplanner.planner.request import Pins
 
 
-def side_by_side(plan: Plan) -> Plan | None:
-    """The plan of trials that take one GPU each, if they make more steps a second in all.
+def one_gpu_per_trial(plan: Plan) -> Plan | None:
+    """The plan of trials that take one GPU each, if they make more steps per second in all.
 
-    None if the plan takes one GPU already, if a trial does not fit one, or if all GPUs together
+    None if the plan takes one GPU already, if a trial does not fit one GPU, or if all GPUs together
     train one trial after another faster. Base and precision stay the plan's, for they change what
     is learned.
     """

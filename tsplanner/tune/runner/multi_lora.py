@@ -1,4 +1,4 @@
-"""How many trials of a search share one base, on what settings, and one line that says so."""
+"""How many trials of a search share one base, on what settings, and one sentence about it."""
 
 from __future__ import annotations
 
@@ -9,110 +9,144 @@ from memory_models.calibration import DEFAULT
 from memory_models.estimate import estimate_memory
 from memory_models.result import MemoryEstimate
 from memory_models.settings import TrainingSettings, changed
+from memory_models.units import GIB
 from tsplanner.errors import UsageError
 from tsplanner.planner.devices import used_devices, used_machine
 from tsplanner.planner.forecast import batch_length
-from tsplanner.planner.multi_lora.refusal import packing_refusal
-from tsplanner.planner.multi_lora.speedup import MOST_TRIALS, Packing, Terms, best_packing
+from tsplanner.planner.multi_lora.refusal import sharing_refusal
+from tsplanner.planner.multi_lora.speedup import (
+    MAX_TRIALS,
+    Room,
+    Sharing,
+    Terms,
+    best_sharing,
+)
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings, training_settings
 from tsplanner.throughput.rates import MEASURED, Rates, rates_of
 from tsplanner.tune.runner.slots import Slots
 
 AUTO, OFF = "auto", "off"
+FLAG = "--concurrent-loras"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Packs:
-    """Trials that share a base."""
+class MultiLora:
+    """Trials that share one base in each worker."""
 
-    places: int
-    """Trials at once in a worker."""
+    max_concurrent_trials: int
+    """Trials at once per worker."""
     plan: Plan
-    """Of the worker: hardware settings of its passes, and its memory."""
+    """The plan of a worker: hardware settings of its passes, and its memory."""
     gain: float
-    """Trial steps a second over those of trials one by one, forecast."""
+    """Predicted trial steps per second, over those of trials one by one."""
 
 
-def places_asked(text: str) -> int | None:
-    """``auto`` as None, ``off`` as 1, else a number; raises UsageError for another word."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharingChoice:
+    """Whether trials share a base, and what to say about it."""
+
+    multi_lora: MultiLora | None = None
+    """None: each trial has a process of its own."""
+    sentence: str = ""
+    """One sentence for a person; empty where sharing was not considered."""
+
+
+EACH_ALONE = SharingChoice()
+
+
+def concurrent_loras(text: str) -> int | None:
+    """Trials per base: ``auto`` as None, ``off`` as 1, else a number.
+
+    Raises UsageError for other text.
+    """
     if text in (AUTO, OFF):
         return None if text == AUTO else 1
     try:
         count = int(text)
     except ValueError:
         count = 0
-    if not 1 <= count <= MOST_TRIALS:
-        raise UsageError(f'--pack takes auto, off or a number of 1 to {MOST_TRIALS}, not "{text}"')
+    if not 1 <= count <= MAX_TRIALS:
+        raise UsageError(f'{FLAG} takes auto, off or a number of 1 to {MAX_TRIALS}, not "{text}"')
     return count
 
 
-def refusal(plan: Plan) -> str | None:
-    """Why no trial of this plan packs, as a sentence; None: they do."""
-    reason = packing_refusal(plan.learning, plan.hardware, plan.model.config)
-    return None if reason is None else reason.replace("This trial runs", "Trials run")
+def refusal_sentence(plan: Plan) -> str | None:
+    """Why no trial of this plan can share its base, as a sentence; None: trials can."""
+    found = sharing_refusal(plan.learning, plan.hardware, plan.model.config)
+    return None if found is None else found.sentence("Trials run")
 
 
-def packs_on_cpu(plan: Plan, asked: int | None) -> bool:
-    """Whether a CPU, asked to pack, will: then the pack has all its cores."""
-    return asked not in (None, 1) and refusal(plan) is None
+def shares_cpu(plan: Plan, asked: int | None) -> bool:
+    """Whether trials on a CPU will share a base, as asked; then they have all its cores."""
+    return asked not in (None, 1) and refusal_sentence(plan) is None
 
 
-def choose_packs(
-    plan: Plan, largest: LearningSettings, width: Slots, *, trials: int, asked: int | None
-) -> tuple[Packs | None, str]:
-    """How trials are packed, None for not at all, and the sentence on it.
+def choose_sharing(
+    plan: Plan, largest: LearningSettings, slots: Slots, *, trials: int, asked: int | None
+) -> SharingChoice:
+    """Whether and how trials share a base.
 
-    ``largest``: the settings of the search that take most memory; ``trials``: that the search has
-    in flight if all run at once; ``asked``: as `places_asked` says. On a CPU nothing is packed
-    unless it is asked for: a CPU is busy with one trial (docs/decisions/0012). Raises UsageError
-    if as many as were asked for do not fit.
+    ``largest``: the settings of the search that take most memory; ``trials``: number of trials in
+    flight if all run at once; ``asked``: as `concurrent_loras` says. On a CPU trials share only if
+    they are asked to: one trial keeps a CPU busy (docs/decisions/0012). Raises UsageError if the
+    number that was asked for does not fit.
     """
-    each = -(-trials // max(1, width.jobs))
+    per_slot = -(-trials // max(1, slots.jobs))
     on_cpu = plan.hardware.accelerator == "cpu"
-    if asked == 1 or each < 2 or (asked is None and on_cpu):
-        return None, ""
-    if (reason := refusal(plan)) is not None:
-        return None, reason
-    found = _packing(plan, largest, width, each, asked)
+    if asked == 1 or per_slot < 2 or (asked is None and on_cpu):
+        return EACH_ALONE
+    if (refusal := refusal_sentence(plan)) is not None:
+        return SharingChoice(sentence=refusal)
+    found = _best_sharing(plan, largest, slots, per_slot, asked)
     if found.trials == 1 and asked is not None:
-        raise UsageError(f"--pack {asked}: so many trials do not fit on one base: ask for fewer")
+        raise UsageError(f"{FLAG} {asked}: that number does not fit on one base: ask for fewer")
     if found.trials == 1:
-        return None, found.reason
-    memory = _memory(plan, found.settings)
+        return SharingChoice(sentence=found.reason)
+    multi_lora = MultiLora(
+        max_concurrent_trials=found.trials,
+        plan=worker_plan(plan, largest, found.settings),
+        gain=found.gain,
+    )
+    return SharingChoice(multi_lora=multi_lora, sentence=sharing_sentence(multi_lora, found))
+
+
+def worker_plan(plan: Plan, largest: LearningSettings, settings: TrainingSettings) -> Plan:
+    """The plan of a worker whose trials share a base."""
     hardware = changed(
         plan.hardware,
-        micro_batch_size=found.settings.batch.micro_batch_size,
-        gradient_accumulation_steps=found.settings.batch.gradient_accumulation_steps,
-        gradient_checkpointing=found.settings.batch.gradient_checkpointing,
-        checkpointed_layers=found.settings.batch.checkpointed_layers,
-        loss_kernel=found.settings.kernels.loss_kernel,
+        micro_batch_size=settings.batch.micro_batch_size,
+        gradient_accumulation_steps=settings.batch.gradient_accumulation_steps,
+        gradient_checkpointing=settings.batch.gradient_checkpointing,
+        checkpointed_layers=settings.batch.checkpointed_layers,
+        loss_kernel=settings.kernels.loss_kernel,
     )
-    packed = replace(plan, learning=largest, hardware=hardware, memory=memory)
-    packs = Packs(places=found.trials, plan=packed, gain=found.gain)
-    return packs, _sentence(packs, found)
+    return replace(plan, learning=largest, hardware=hardware, memory=_memory(plan, settings))
 
 
-def _packing(
-    plan: Plan, largest: LearningSettings, width: Slots, each: int, asked: int | None
-) -> Packing:
+def _best_sharing(
+    plan: Plan, largest: LearningSettings, slots: Slots, per_slot: int, asked: int | None
+) -> Sharing:
     architecture = plan.architecture
     longest = plan.dataset.sequence_length(2)  # several rows stand in every pass
     patches = plan.dataset.series_patches(longest) if architecture.encoder else 0
     devices = used_devices(plan.machine, plan.hardware)
     on_cpu = plan.hardware.accelerator == "cpu"
-    return best_packing(
+    free = min(plan.free_bytes, slots.free_bytes or plan.free_bytes)
+    return best_sharing(
         architecture,
         training_settings(largest, plan.hardware, longest, patches),
-        (largest.method.lora_rank,) * each,
+        (largest.method.lora_rank,) * per_slot,
         _rates(plan),
-        min(plan.free_bytes, width.free_bytes or plan.free_bytes) // width.together,
-        None if on_cpu else min(devices, key=lambda device: device.free_bytes),
-        replace(DEFAULT, device_factor=plan.corrections.memory_factor),
+        Room(
+            free_bytes=free // slots.trials_per_device,
+            device=None if on_cpu else min(devices, key=lambda device: device.free_bytes),
+            calibration=replace(DEFAULT, device_factor=plan.corrections.memory_factor),
+            on_cpu=on_cpu,
+        ),
         Terms(
             length=batch_length(plan.dataset, plan.hardware),
-            exactly=None if asked is None else min(asked, each),
-            on_cpu=on_cpu,
+            exactly=None if asked is None else min(asked, per_slot),
         ),
     )
 
@@ -138,12 +172,18 @@ def _memory(plan: Plan, settings: TrainingSettings) -> MemoryEstimate:
     return estimate_memory(architecture, settings, device, calibration)
 
 
-def _sentence(packs: Packs, found: Packing) -> str:
-    """``3 packed trials a run: 13.4 + 2 x 0.9 GiB``: the first with the base, and each other."""
+def sharing_sentence(multi_lora: MultiLora, found: Sharing) -> str:
+    """What sharing takes and gives: memory of the base with one trial, and of each further one.
+
+    For example ``3 LoRA trials share each base: 13.40 + 2 x 0.90 GiB, …``.
+    """
     ranks = found.settings.method.adapter_ranks
-    one = _memory(packs.plan, changed(found.settings, packed_ranks=ranks[:1])).process_bytes.upper
-    more = (packs.plan.memory.process_bytes.upper - one) / (packs.places - 1)
+    first_alone = changed(found.settings, packed_ranks=ranks[:1])
+    one = _memory(multi_lora.plan, first_alone).process_bytes.upper
+    others = multi_lora.max_concurrent_trials - 1
+    more = (multi_lora.plan.memory.process_bytes.upper - one) / others
     return (
-        f"{packs.places} packed trials a run: {one / 2**30:.2f} + {packs.places - 1} x "
-        f"{more / 2**30:.2f} GiB, {packs.gain:.1f}x the steps a second of trials one by one."
+        f"{multi_lora.max_concurrent_trials} LoRA trials share each base: {one / GIB:.2f} + "
+        f"{others} x {more / GIB:.2f} GiB, {multi_lora.gain:.1f}x the steps per second of trials "
+        "one by one."
     )

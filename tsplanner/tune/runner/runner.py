@@ -1,33 +1,31 @@
-"""Runs the trials of a study: each in a process of its own, or several packed on one base."""
+"""Runs the trials of a study in all slots of this process."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
 
-from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
-from tsplanner.probe.runner import Server, run_job
-from tsplanner.training.job import Job, JobKind
-from tsplanner.tune.runner.monitor import Referee, Running, View
-from tsplanner.tune.runner.multi_lora import Packs
-from tsplanner.tune.runner.multi_lora_slot import PackSlot
+from tsplanner.probe.runner import Server
+from tsplanner.tune.runner.events import SearchListener
+from tsplanner.tune.runner.feasible import Feasible
+from tsplanner.tune.runner.monitor import TrialMonitor
+from tsplanner.tune.runner.multi_lora import MultiLora
+from tsplanner.tune.runner.multi_lora_slot import MultiLoraSlot
 from tsplanner.tune.runner.slots import Slots
-from tsplanner.tune.study.queue import StorageGone
+from tsplanner.tune.runner.source import StudySource
+from tsplanner.tune.runner.trial_runner import Cancelled, TrialRunner
+from tsplanner.tune.study.access import StorageGone
 from tsplanner.tune.study.study import Study
 
 WAIT_SECONDS = 0.2
-IDLE_SECONDS = 1.0
-"""Between two looks whether another worker has left a trial, or the leader has decided."""
-Feasible = Callable[[LearningSettings], tuple[int, Plan]]
-"""Bytes over the free memory (0 or less fits), and the plan under these settings."""
+"""Length of one wait for the slots, so that Ctrl-C is seen at once."""
 
 
 class Search:
-    """Runs trials of the search by number, and those of the last word by their settings."""
+    """Runs trials of the search by number, and trials of the confirmation by their settings."""
 
     def __init__(
         self,
@@ -37,54 +35,58 @@ class Search:
         *,
         slots: Slots,
         server: Server | None,
-        view: View,
-        packs: Packs | None = None,
+        listeners: Sequence[SearchListener],
+        multi_lora: MultiLora | None = None,
     ) -> None:
-        """``folder`` takes one folder a trial; ``packs``: how trials share a base; None: not."""
-        self.study, self.feasible, self.folder = study, feasible, folder
-        self.slots, self.server, self.packs = slots, server, packs
-        self.referee = Referee(study, folder, view)
+        """``folder`` takes one folder per trial; ``multi_lora`` None: each trial has a process."""
+        self.study, self.folder, self.slots, self.multi_lora = study, folder, slots, multi_lora
         self.cancelled = threading.Event()
-        self.rethink: Callable[[], None] = lambda: None
-        """Called before each trial is taken: may change how many the study wants."""
-        self._helps = False
+        self.monitor = TrialMonitor(study, folder, listeners)
+        self.source = StudySource(study, feasible, self.monitor, self.cancelled)
+        self.runner = TrialRunner(
+            self.monitor, slots=slots, server=server, cancelled=self.cancelled
+        )
 
     @property
-    def at_once(self) -> int:
-        """Trials that run beside each other."""
-        return self.slots.jobs * (1 if self.packs is None else self.packs.places)
+    def max_concurrent_trials(self) -> int:
+        """Largest number of trials that run side by side."""
+        per_slot = 1 if self.multi_lora is None else self.multi_lora.max_concurrent_trials
+        return self.slots.jobs * per_slot
 
     def run(self, trials: int) -> None:
         """Start ``trials`` trials of the search and wait for them.
 
-        KeyboardInterrupt ends the children and is raised on; their trials stay in the journal as
-        running, to be queued again by a resumed search. Raises TsplannerError if the default
-        settings themselves cannot be trained.
+        KeyboardInterrupt ends the children and is raised on; their trials stay in the study as
+        running, and a resumed search queues them again. Raises TsplannerError if the baseline
+        itself cannot be trained.
         """
-        self.study.want(trials)
+        self.study.workers.want(trials)
         if trials > 0:
             self._work(trials)
 
-    def again(self, wanted: list[tuple[LearningSettings, int]]) -> None:
-        """Run settings on fresh seeds, to the end; raises as `run`."""
-        self.study.queue(wanted)
+    def run_again(self, wanted: list[tuple[LearningSettings, int]]) -> None:
+        """Run settings on fresh seeds, to the end; raises as `run` does."""
+        self.study.enqueue(wanted)
         if wanted:
             self._work(len(wanted))
 
     def help(self) -> None:
-        """Run trials of a search that another process leads, until it wants no more; as `run`."""
-        self._helps = self.referee.doubtful = True
-        self._work(self.at_once)
+        """Run trials of a search that another process leads, until it wants none; raises as
+        `run`.
+        """
+        self.source.helps = self.monitor.is_unproven = True
+        self._work(self.max_concurrent_trials)
 
     def _work(self, trials: int) -> None:
-        """Keep all slots busy until no trial is left; packs share ``trials`` evenly."""
-        places = -(-trials // self.slots.jobs)
+        """Keep all slots busy until no trial is left; slots share ``trials`` evenly."""
+        per_slot = -(-trials // self.slots.jobs)
         with ThreadPoolExecutor(self.slots.jobs, thread_name_prefix="trial") as pool:
-            futures = [pool.submit(self._slot, index, places) for index in range(self.slots.jobs)]
+            futures = [
+                pool.submit(self._run_slot, index, per_slot) for index in range(self.slots.jobs)
+            ]
             try:
                 pending = set(futures)
                 while pending:
-                    # In slices, so that Ctrl-C is seen at once.
                     done, pending = wait(pending, WAIT_SECONDS, return_when=FIRST_EXCEPTION)
                     errors = [future.exception() for future in done]
                     # With the storage away the trials under way may still end well.
@@ -93,7 +95,7 @@ class Search:
                 if pending:
                     self._cancel()
             except BaseException:
-                # Also on Ctrl-C: the slots' polls see it and end their children.
+                # On Ctrl-C as well: the polls of the slots see it and end their children.
                 self._cancel()
                 raise
         for future in futures:
@@ -103,73 +105,12 @@ class Search:
 
     def _cancel(self) -> None:
         self.cancelled.set()
-        self.study.stop.set()
+        self.study.access.stop.set()
 
-    def _slot(self, index: int, places: int) -> None:
-        if self.packs is not None:
-            PackSlot(self, self.packs, index, places).run()
-        while (found := self.take()) is not None:
-            self.run_alone(found, index)
-
-    def take(self, *, wait: bool = True) -> Running | None:
-        """The next proposal that memory affords; None when there is none (left, if ``wait``)."""
-        referee = self.referee
-        while not self.cancelled.is_set():
-            with referee.lock:
-                self.rethink()
-                proposal = self.study.take()
-                referee.see_others()
-                if proposal is not None:
-                    over, plan = self.feasible(proposal.learning)
-                    self.study.set_memory(proposal, over)
-                    if over <= 0:
-                        referee.view.started(proposal.number, proposal.learning)
-                        return referee.running(proposal, plan)
-            if proposal is not None:
-                message = f"{over / 2**30:.2f} GiB over the free memory"
-                referee.end(proposal, "not started", None, message)
-            elif not (wait and self._more_may_come()):
-                return None
-            else:
-                self.cancelled.wait(IDLE_SECONDS)
-        return None
-
-    def _more_may_come(self) -> bool:
-        """Whether another worker's trial may come back, or its leader may want another."""
-        if not self._helps:
-            return self.study.busy_elsewhere()
-        return not self.study.over and (
-            self.study.leader is not None or self.study.busy_elsewhere()
-        )
-
-    def run_alone(self, trial: Running, slot: int) -> None:
-        """Run a trial in a process of its own and tell how it ended."""
-        job = Job(
-            kind=JobKind.TRIAL,
-            plan=trial.plan,
-            folder=str(trial.folder),
-            evals_per_epoch=trial.evals_per_epoch,
-            threads=self.slots.threads,
-        )
-
-        def on_metrics(row: dict[str, Any]) -> None:
-            self.referee.row(trial, row)
-
-        record = run_job(
-            job,
-            time_limit_seconds=None,
-            on_metrics=on_metrics,
-            server=self.server,
-            check=self.check,
-            environment=self.slots.environment(slot),
-        )
-        self.referee.judge(trial, record)
-
-    def check(self) -> None:
-        """Raise Cancelled once the search was interrupted."""
-        if self.cancelled.is_set():
-            raise Cancelled
-
-
-class Cancelled(Exception):
-    """The search was interrupted; raised inside the slots to end their children."""
+    def _run_slot(self, index: int, max_concurrent_trials: int) -> None:
+        if self.multi_lora is not None:
+            MultiLoraSlot(
+                self.source, self.runner, self.multi_lora, index, max_concurrent_trials
+            ).run()
+        while (trial := self.source.claim()) is not None:
+            self.runner.run_alone(trial, index)

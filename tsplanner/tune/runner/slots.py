@@ -1,4 +1,4 @@
-"""How many trials of a search run at once, and on which GPUs."""
+"""How many workers run trials at once, and on which GPUs."""
 
 from __future__ import annotations
 
@@ -12,40 +12,41 @@ from tsplanner.probe.preflight import free_now, promised
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slots:
-    """How many trials run at once, and on what."""
+    """Places for workers that run side by side; each runs one trial, or several on one base."""
 
     jobs: int
+    """Number of slots."""
     threads: int | None = None
-    """CPU threads of each rank of a trial; None: torch's own choice."""
+    """CPU threads of each process of a trial; None: torch's own choice."""
     devices: tuple[str, ...] = ()
-    """GPUs to spread the trials over, as CUDA_VISIBLE_DEVICES names them; empty: the plan's own."""
+    """GPUs to spread the slots over, as CUDA_VISIBLE_DEVICES names them; empty: the plan's own."""
     free_bytes: int | None = field(default=None, compare=False)
-    """Of the fullest of these GPUs; None: as the plan says."""
+    """Free bytes of the fullest of these GPUs; None: as the plan says."""
 
     @property
-    def together(self) -> int:
-        """Most trials that share one GPU (or the CPU's memory)."""
+    def trials_per_device(self) -> int:
+        """Largest number of slots that share one GPU (or the CPU's memory)."""
         return -(-self.jobs // max(1, len(self.devices)))
 
     def environment(self, slot: int) -> dict[str, str] | None:
-        """Which GPU a slot's trials see; None: the plan's own."""
+        """Environment that shows a slot its GPU; None: the plan's own."""
         if not self.devices:
             return None
         return {VISIBLE: self.devices[slot % len(self.devices)]}
 
 
-def slots(
+def choose_slots(
     plan: Plan,
     *,
     here: Machine | None = None,
     jobs: int | None = None,
     trials: int,
-    packed: bool = False,
+    shares_base: bool = False,
 ) -> Slots:
-    """One trial a GPU; on a CPU one a core, as far as memory goes, with equal shares of threads.
+    """One slot per GPU; on a CPU one per core, as far as memory goes, with equal threads.
 
-    A trial that takes several ranks has the machine to itself, and so has a pack (``packed``) on a
-    CPU. ``here`` is the machine as it is now (None: as it was planned for).
+    A trial of several processes has the machine to itself, and so have trials that share a base
+    (``shares_base``) on a CPU. ``here`` is the machine as it is now (None: as it was planned for).
     """
     here, hardware = here or plan.machine, plan.hardware
     on_cpu, cores = hardware.accelerator == "cpu", plan.machine.host.cpu_count
@@ -54,7 +55,7 @@ def slots(
         return Slots(jobs=1, threads=share if on_cpu else None)
     if on_cpu:
         affordable = free_now(plan, here) // max(1, plan.memory.process_bytes.upper)
-        count = jobs or (1 if packed else min(cores, trials, max(1, affordable)))
+        count = jobs or (1 if shares_base else min(cores, trials, max(1, affordable)))
         return Slots(jobs=count, threads=max(1, cores // count))
     gpus = alike(plan, here)
     affordable = here.host.available_bytes // max(1, plan.memory.host_bytes.upper)
@@ -73,12 +74,12 @@ def alike(plan: Plan, here: Machine) -> tuple[str, ...]:
         return ()
     first, needed = planned[0], promised(plan.memory.process_bytes, plan.free_bytes)
     others = [
-        place
-        for place, device in enumerate(here.devices)
+        position
+        for position, device in enumerate(here.devices)
         if device is not first and _kind(device) == _kind(first) and device.free_bytes >= needed
     ]
-    places = [next(i for i, device in enumerate(here.devices) if device is first), *others]
-    return tuple(here.devices[place].uuid or visible_name(place) for place in places)
+    positions = [next(i for i, device in enumerate(here.devices) if device is first), *others]
+    return tuple(here.devices[i].uuid or visible_name(i) for i in positions)
 
 
 def _kind(device: Device) -> tuple[object, ...]:

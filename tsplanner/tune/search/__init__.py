@@ -1,1 +1,1 @@
-"""What to try next: the space, the surrogate, early stopping. Pure."""
+"""What to try next: the search space, the surrogate and early stopping. Pure functions."""

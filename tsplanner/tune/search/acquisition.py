@@ -1,9 +1,9 @@
-"""Which settings to try next, which to put to the last word, and whether to believe them. Pure.
+"""Which settings to try next, which to confirm, and whether to trust them. Pure functions.
 
-Trial 0 is the prior, the next two stand on a ladder around it, then each trial goes where the
-belief expects the lowest loss. A quarter of the trials is kept for the last word: pairs of the
-challenger and the default on fresh seeds. Figures: benchmarks/tune/search_offline.py; why so:
-docs/decisions/0013-a-belief-instead-of-a-sampler.md.
+Trial 0 is the baseline, the next two stand on a ladder around it, then each trial goes where the
+surrogate expects the lowest loss. A quarter of the trials is kept for the confirmation: pairs of
+the candidate and the baseline on fresh seeds. Figures: benchmarks/tune/search_offline.py; reasons:
+docs/decisions/0013-a-surrogate-instead-of-a-sampler.md.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tsplanner.tune.search.surrogate import Belief, Evidence, Point, Seen
+from tsplanner.tune.search.surrogate import Observation, Point, Surrogate, SurrogatePrior
 
 STEP = math.log10(3) / 4
-"""Decades between two rates that may be proposed."""
+"""Decades between two learning rates that may be suggested."""
 LADDER = (4, -4)
-"""Steps from the default that trials 1 and 2 are at: three times its rate, and a third."""
+"""Steps from the baseline to trials 1 and 2: three times its rate, and a third of it."""
 NORMAL_95 = 1.96
 PROOF = 0.9
-"""Chance of being better than the default that a challenger needs."""
-HOPELESS, SETTLED = 0.5, 0.97
-"""Chance of being better that the first pair needs, and beyond which no further one is run."""
+"""Chance of being better than the baseline that a candidate needs."""
+MIN_CHANCE, SETTLED = 0.5, 0.97
+"""Chance of being better that the first pair needs, and beyond which no further pair is run."""
 RANK_TRIAL = 5
-"""Every so many trials of the search one asks whether half the rank is enough."""
+"""One of five trials of the search asks whether half the rank is enough."""
+TRIALS_PER_PAIR = 4
+"""A pair of the confirmation takes two trials, and half of all trials at most are for pairs."""
 
-SWEEP = Evidence(
+SWEEP = SurrogatePrior(
     offset_mean=0.05,
     offset_spread=0.40,
     scale_median=0.0153,
@@ -42,138 +44,155 @@ SWEEP = Evidence(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """The points that may be proposed; decades are over the rate that the evidence is about."""
+    """The points that may be suggested."""
 
-    default: Point
-    decades: tuple[float, float]
-    """Lowest and highest."""
-    halvings: tuple[float, ...] = (0.0,)
-    """Of the ranks on offer that memory affords."""
+    baseline: Point
+    log10_lr_range: tuple[float, float]
+    """Lowest and highest offset of the learning rate, decades."""
+    log2_rank_offsets: tuple[float, ...] = (0.0,)
+    """Offsets of the ranks that memory affords."""
 
     def points(self) -> list[Point]:
-        """All of them: steps from the default's rate, and the two ends."""
-        low, high = self.decades
-        centre = self.default.decades
+        """All points: steps from the baseline's rate, and the two ends of the range."""
+        low, high = self.log10_lr_range
+        centre = self.baseline.log10_lr_offset
         steps = range(math.ceil((low - centre) / STEP), math.floor((high - centre) / STEP) + 1)
         rates = {round(centre + step * STEP, 6) for step in steps} | {low, high}
-        return [Point(decades=rate, halvings=h) for h in self.halvings for rate in sorted(rates)]
+        return [
+            Point(log10_lr_offset=rate, log2_rank_offset=rank)
+            for rank in self.log2_rank_offsets
+            for rate in sorted(rates)
+        ]
 
     def step(self, steps: int) -> Point:
-        """So many steps from the default, inside the range."""
-        low, high = self.decades
-        rate = self.default.decades + steps * STEP
-        return Point(decades=min(high, max(low, rate)), halvings=min(self.halvings))
+        """The point ``steps`` steps from the baseline at the largest rank, inside the range."""
+        low, high = self.log10_lr_range
+        rate = self.baseline.log10_lr_offset + steps * STEP
+        rank = max(self.log2_rank_offsets)
+        return Point(log10_lr_offset=min(high, max(low, rate)), log2_rank_offset=rank)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Challenger and default on one fresh seed."""
+    """Candidate and baseline on one fresh seed."""
 
     difference: float
-    """Held-out loss of the challenger minus that of the default."""
+    """Held-out loss of the candidate minus that of the baseline, nats per token."""
     error: float = 0.0
-    """Standard error of it, from its spread over the held-out rows."""
+    """Standard error of the difference, from its spread over the held-out examples."""
 
 
 def pairs_of(trials: int) -> int:
-    """Pairs of the last word that a budget of so many trials has room for."""
-    return trials // 4
+    """Pairs of the confirmation that a budget of ``trials`` trials has room for."""
+    return trials // TRIALS_PER_PAIR
 
 
-def next_point(
-    seen: Sequence[Seen], pending: Sequence[Point], grid: Grid, evidence: Evidence = SWEEP
+def suggest(
+    seen: Sequence[Observation],
+    pending: Sequence[Point],
+    grid: Grid,
+    prior: SurrogatePrior = SWEEP,
 ) -> Point:
-    """The next trial of the search; ``pending`` are under way, or were refused."""
+    """The next trial of the search; ``pending`` points are under way, or were rejected."""
     tried = [*(one.point for one in seen), *pending]
-    for wanted in (grid.default, *(grid.step(steps) for steps in LADDER)):
-        if not _among(wanted, tried):
-            return wanted
-    belief = Belief(evidence, seen)
+    for first in (grid.baseline, *(grid.step(steps) for steps in LADDER)):
+        if not _among(first, tried):
+            return first
+    surrogate = Surrogate(prior, seen)
     free = [point for point in grid.points() if not _among(point, tried)] or grid.points()
     if len(tried) % RANK_TRIAL == 0:
-        best = _lowest(belief, grid.points())
-        halved = [p for p in free if p.halvings == best.halvings + 1 and _near(p, best)]
+        best = _lowest(surrogate, grid.points())
+        halved = [point for point in free if _halves_the_rank(point, best)]
         free = halved or free
-    return _lowest(belief, free)
+    return _lowest(surrogate, free)
 
 
-def challenger(seen: Sequence[Seen], grid: Grid, evidence: Evidence = SWEEP) -> Point:
-    """The settings expected to be best of all, tried or not; the default wins ties."""
-    belief = Belief(evidence, seen)
-    points = [grid.default, *grid.points()]
-    return _lowest(belief, points)
+def candidate(seen: Sequence[Observation], grid: Grid, prior: SurrogatePrior = SWEEP) -> Point:
+    """The point that is expected to be best, tried or not; the baseline wins ties."""
+    return _lowest(Surrogate(prior, seen), [grid.baseline, *grid.points()])
 
 
 def chance(
-    seen: Sequence[Seen],
+    seen: Sequence[Observation],
     pairs: Sequence[Pair],
     one: Point,
-    default: Point,
-    evidence: Evidence = SWEEP,
+    baseline: Point,
+    prior: SurrogatePrior = SWEEP,
 ) -> float:
-    """Probability that ``one`` beats the default, by all trials and the pairs of the last word."""
-    return _after(seen, pairs, one, default, evidence).chance_better(one, default)
+    """Probability that ``one`` beats the baseline, by all trials and the confirmation's pairs."""
+    return _after(seen, pairs, one, baseline, prior).chance_better(one, baseline)
 
 
 def noise(
-    seen: Sequence[Seen],
+    seen: Sequence[Observation],
     pairs: Sequence[Pair],
     one: Point,
-    default: Point,
-    evidence: Evidence = SWEEP,
+    baseline: Point,
+    prior: SurrogatePrior = SWEEP,
 ) -> float:
-    """Standard deviation of a trial's loss between seeds, nats."""
-    return _after(seen, pairs, one, default, evidence).noise_expected()
+    """Standard deviation of a trial's loss between seeds, nats per token."""
+    return _after(seen, pairs, one, baseline, prior).noise_expected()
 
 
 def interval(pairs: Sequence[Pair], noise_between_seeds: float) -> tuple[float, float]:
-    """Mean difference of the pairs, and half of its 95 % interval.
+    """Mean difference of the pairs, and half the width of its 95 % interval.
 
-    The error has two parts: the held-out rows', and that of two trials' own noise between seeds,
-    taken from the belief after all trials (`noise`), for one or two pairs cannot tell their own.
+    The error has two parts: that of the held-out examples, and the noise of two trials between
+    seeds, taken from the surrogate after all trials (`noise`), for one or two pairs cannot tell
+    their own.
     """
-    rows = statistics.fmean(pair.error**2 for pair in pairs)
-    half = NORMAL_95 * math.sqrt((rows + 2 * noise_between_seeds**2) / len(pairs))
+    examples = statistics.fmean(pair.error**2 for pair in pairs)
+    half = NORMAL_95 * math.sqrt((examples + 2 * noise_between_seeds**2) / len(pairs))
     return statistics.fmean(pair.difference for pair in pairs), half
 
 
-def wanted(chance_better: float, pairs: Sequence[Pair]) -> bool:
-    """Whether another pair is worth its two trials; a winner has at least one."""
+def another_pair_pays(chance_better: float, pairs: Sequence[Pair]) -> bool:
+    """Whether another pair is worth its two trials; a winner has at least one pair."""
     if not pairs:
-        return chance_better > HOPELESS
-    return won(pairs) and chance_better < SETTLED
+        return chance_better > MIN_CHANCE
+    return candidate_leads(pairs) and chance_better < SETTLED
 
 
-def won(pairs: Sequence[Pair]) -> bool:
-    """Whether the challenger was the better one on the fresh seeds, all taken together."""
+def candidate_leads(pairs: Sequence[Pair]) -> bool:
+    """Whether the candidate was better on the fresh seeds, all of them taken together."""
     return sum(pair.difference for pair in pairs) < 0
 
 
 def proven(chance_better: float, pairs: Sequence[Pair]) -> bool:
-    """Whether the challenger replaces the default: by all trials, and not against the fresh ones.
+    """Whether the candidate replaces the baseline, by all trials and not against the fresh ones.
 
-    The belief alone would forgive a pair that is lost by a little if the search's own difference
-    was large; that one was chosen for being large.
+    The surrogate alone would forgive a pair that is lost by a little if the difference in the
+    search was large; but that difference was chosen for being large.
     """
-    return chance_better > PROOF and (not pairs or won(pairs))
+    return chance_better > PROOF and (not pairs or candidate_leads(pairs))
 
 
 def _after(
-    seen: Sequence[Seen], pairs: Sequence[Pair], one: Point, default: Point, evidence: Evidence
-) -> Belief:
-    belief = Belief(evidence, seen)
+    seen: Sequence[Observation],
+    pairs: Sequence[Pair],
+    one: Point,
+    baseline: Point,
+    prior: SurrogatePrior,
+) -> Surrogate:
+    surrogate = Surrogate(prior, seen)
     for pair in pairs:
-        belief.add_difference(one, default, pair.difference, pair.error)
-    return belief
+        surrogate.add_difference(one, baseline, pair.difference, pair.error)
+    return surrogate
 
 
-def _lowest(belief: Belief, points: Sequence[Point]) -> Point:
-    return points[int(belief.risks(points).argmin())]
+def _lowest(surrogate: Surrogate, points: Sequence[Point]) -> Point:
+    return points[int(surrogate.risks(points).argmin())]
+
+
+def _halves_the_rank(point: Point, best: Point) -> bool:
+    return point.log2_rank_offset == best.log2_rank_offset - 1 and _near(point, best)
 
 
 def _near(one: Point, other: Point) -> bool:
-    return abs(one.decades - other.decades) < STEP / 4
+    return abs(one.log10_lr_offset - other.log10_lr_offset) < STEP / 4
 
 
 def _among(point: Point, tried: Sequence[Point]) -> bool:
-    return any(_near(point, other) and point.halvings == other.halvings for other in tried)
+    return any(
+        _near(point, other) and point.log2_rank_offset == other.log2_rank_offset for other in tried
+    )

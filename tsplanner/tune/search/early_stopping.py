@@ -1,10 +1,10 @@
-"""When a trial is hopeless: compared at the same step with its rivals, row by row. Pure.
+"""Which trials to prune: a trial is compared with its rivals at the same step. Pure functions.
 
-Successive halving, sized for the trials that there really are: at a third of a run half of them may
-go on, at two thirds a quarter. But a place is not enough to be stopped by, for neighbours differ by
-noise: a trial stops if as many rivals as may go on are *clearly* better, or if it cannot catch up
-with one that has finished. So it does not matter in which order trials arrive.
-Figures: benchmarks/tune/early_stops.py.
+The rule is successive halving, sized for the few trials that there really are: at a third of a run
+half of the trials may go on, at two thirds a quarter. A place in the ranking is not enough to prune
+a trial, for neighbours differ by noise: a trial stops if at least that number of rivals is
+*clearly* better, or if the trial cannot catch up with one that has finished. So the order in which
+trials arrive does not matter. Figures: benchmarks/tune/early_stops.py.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from tsplanner.tune.search.paired_eval import Rows, mean_loss, paired_difference
+from tsplanner.tune.search.paired_eval import PerExampleLosses, mean_loss, paired_difference
 
 RUNGS = ((1 / 3, 1 / 2), (2 / 3, 1 / 4))
 """Share of a run at which trials are judged, and share of the trials that may go on."""
-FEWEST_KEPT = 2
+MIN_KEPT = 2
 """Trials that may go on in any case: with one alone the best of three or four was lost in 1 to 3 %
 of the draws from those curves, by up to 0.005 nats."""
 CLEARLY = 2.0
@@ -26,75 +26,85 @@ CLEARLY = 2.0
 leaves 8, 5.5 and 5.3."""
 CATCH_UP = 0.5
 """Share of what a rival still gained after a step that a trial may make good."""
-EARLY = 1e-6
-"""Marks stand on whole steps: a share of a run may come out a little low."""
+ROUNDING = 1e-6
+"""Evaluations stand on whole steps: a share of a run may come out a little low."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
-    """What a trial has shown so far."""
+class LearningCurve:
+    """The evaluations of a trial."""
 
-    marks: Mapping[int, Rows]
-    """Held-out losses row by row, by optimizer step."""
+    checkpoints: Mapping[int, PerExampleLosses]
+    """Held-out losses per example, by optimizer step."""
     final: float | None = None
-    """Its lowest held-out loss, once it has finished."""
+    """Lowest held-out loss of a trial that has finished, nats per token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Behind:
-    """Why a trial stops."""
+class Deficit:
+    """How far a trial was behind a rival at one step."""
 
     rival: int
     """Number of the best trial at that step."""
     difference: float
+    """Held-out loss minus that of the rival, nats per token."""
     error: float
-    """Standard error of the difference over the held-out rows."""
-    step: int
-    """Where it was judged."""
+    """Standard error of the difference over the held-out examples."""
+    step: int = 0
+    """Optimizer step at which the trial was judged; 0 where an earlier version did not note it."""
 
 
-def hopeless(
-    courses: Mapping[int, Course], at_work: Collection[int], trials: int, last: int
-) -> dict[int, Behind]:
-    """Which of the trials ``at_work`` should stop now, and how far behind they are.
+def losers(
+    curves: Mapping[int, LearningCurve], at_work: Collection[int], trials: int, last: int
+) -> dict[int, Deficit]:
+    """The trials ``at_work`` that should stop now, and how far behind each of them is.
 
-    ``trials``: of the whole search; ``last``: steps of a run. Each is judged at its newest mark.
+    ``trials`` counts the whole search, ``last`` is the last step of a run. Each trial is judged at
+    its newest evaluation.
     """
-    found = {number: _judged(number, courses, trials, last) for number in sorted(at_work)}
-    return {number: behind for number, behind in found.items() if behind is not None}
+    found = {number: _judged(number, curves, trials, last) for number in sorted(at_work)}
+    return {number: deficit for number, deficit in found.items() if deficit is not None}
 
 
-def _judged(number: int, courses: Mapping[int, Course], trials: int, last: int) -> Behind | None:
-    marks = courses[number].marks
-    step = max(marks, default=0)
+def _judged(
+    number: int, curves: Mapping[int, LearningCurve], trials: int, last: int
+) -> Deficit | None:
+    own = curves[number].checkpoints
+    step = max(own, default=0)
     kept = _kept(step / last, trials)
     if kept is None or step >= last:
         return None
-    better: dict[int, Behind] = {}
-    for rival, course in courses.items():
-        compared = (
-            paired_difference(marks[step], course.marks.get(step, [])) if rival != number else None
-        )
-        if compared is not None and compared[0] > CLEARLY * compared[1]:
-            better[rival] = Behind(
-                rival=rival, difference=compared[0], error=compared[1], step=step
-            )
+    better = {
+        rival: deficit
+        for rival, curve in curves.items()
+        if rival != number and (deficit := _clear_deficit(own[step], rival, curve, step))
+    }
     if not better:
         return None
-    best = min(better, key=lambda rival: mean_loss(courses[rival].marks[step]))
-    lost = len(better) >= kept or _too_far(better[best], courses[best])
+    best = min(better, key=lambda rival: mean_loss(curves[rival].checkpoints[step]))
+    lost = len(better) >= kept or _too_far(better[best], curves[best])
     return better[best] if lost else None
 
 
+def _clear_deficit(
+    own: PerExampleLosses, rival: int, curve: LearningCurve, step: int
+) -> Deficit | None:
+    """The deficit against one rival; None if it is not clear or cannot be told."""
+    compared = paired_difference(own, curve.checkpoints.get(step, []))
+    if compared is not None and compared[0] > CLEARLY * compared[1]:
+        return Deficit(rival=rival, difference=compared[0], error=compared[1], step=step)
+    return None
+
+
 def _kept(share: float, trials: int) -> int | None:
-    """How many trials may go on from here; None before the first rung."""
-    passed = [kept for rung, kept in RUNGS if share >= rung - EARLY]
-    return max(FEWEST_KEPT, math.ceil(trials * passed[-1])) if passed else None
+    """Number of trials that may go on from here; None before the first rung."""
+    passed = [kept for rung, kept in RUNGS if share >= rung - ROUNDING]
+    return max(MIN_KEPT, math.ceil(trials * passed[-1])) if passed else None
 
 
-def _too_far(behind: Behind, rival: Course) -> bool:
+def _too_far(deficit: Deficit, rival: LearningCurve) -> bool:
     """Whether a trial cannot catch up with a rival that has finished."""
     if rival.final is None:
         return False
-    gained = max(0.0, mean_loss(rival.marks[behind.step]) - rival.final)
-    return behind.difference > CATCH_UP * gained
+    gained = max(0.0, mean_loss(rival.checkpoints[deficit.step]) - rival.final)
+    return deficit.difference > CATCH_UP * gained

@@ -1,4 +1,4 @@
-"""Settings as points of the belief, and back."""
+"""Learning settings as points of the surrogate, and points as settings."""
 
 from __future__ import annotations
 
@@ -16,71 +16,79 @@ from tsplanner.tune.search.surrogate import Point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """The affordable part of a space, around the settings that the search must beat."""
+class SearchSpaceEncoding:
+    """The affordable part of a search space, around the baseline that the search must beat."""
 
-    default: LearningSettings
-    """The prior: the plan's rate, the largest rank that memory affords, the most epochs."""
+    baseline: LearningSettings
+    """The plan's rate, the largest rank that memory affords, and the most epochs of the space."""
     space: Space
     centre_rate: float
-    """The rate that the evidence is about."""
+    """The suggested learning rate, which the prior of the surrogate is about."""
 
     @property
     def grid(self) -> Grid:
-        """What may be proposed."""
-        low, high = (self._decades(rate) for rate in self.space.learning_rate)
-        ranks = self.space.lora_ranks or (self.default.method.lora_rank,)
-        halvings = tuple(self._halvings(r) for r in ranks if r <= self.default.method.lora_rank)
-        return Grid(default=self.point(self.default), decades=(low, high), halvings=halvings)
+        """The points that may be suggested."""
+        low, high = (self._log10_lr_offset(rate) for rate in self.space.learning_rate)
+        ranks = self.space.lora_ranks or (self.baseline.method.lora_rank,)
+        offsets = tuple(
+            self._log2_rank_offset(r) for r in ranks if r <= self.baseline.method.lora_rank
+        )
+        return Grid(
+            baseline=self.point(self.baseline),
+            log10_lr_range=(low, high),
+            log2_rank_offsets=offsets,
+        )
 
     def point(self, learning: LearningSettings) -> Point:
-        """Where settings lie; epochs are no axis of the belief."""
+        """The point of some settings; epochs are no axis of the surrogate."""
         return Point(
-            decades=self._decades(learning.optimization.learning_rate),
-            halvings=self._halvings(learning.method.lora_rank),
+            log10_lr_offset=self._log10_lr_offset(learning.optimization.learning_rate),
+            log2_rank_offset=self._log2_rank_offset(learning.method.lora_rank),
         )
 
     def settings(self, point: Point) -> LearningSettings:
-        """The settings of a point; the default's own where it is the default's."""
+        """The settings of a point; the point of the baseline gives the baseline itself."""
         grid = self.grid
-        if point == grid.default:
-            return self.default
+        if point == grid.baseline:
+            return self.baseline
         low, high = self.space.learning_rate
-        # Six digits: a rate that a person can copy, and the same one on every machine.
-        rate = min(high, max(low, float(f"{self.centre_rate * 10**point.decades:.6g}")))
-        learning = changed(self.default, learning_rate=rate)
+        # Six digits give a rate that a person can copy, and the same one on every machine.
+        rate = min(high, max(low, float(f"{self.centre_rate * 10**point.log10_lr_offset:.6g}")))
+        learning = changed(self.baseline, learning_rate=rate)
         if not self.space.lora_ranks:
             return learning
-        ranks = self.space.lora_ranks
-        rank = min(ranks, key=lambda rank: abs(self._halvings(rank) - point.halvings))
+        wanted = point.log2_rank_offset
+        rank = min(
+            self.space.lora_ranks, key=lambda rank: abs(self._log2_rank_offset(rank) - wanted)
+        )
         return with_rank(learning, rank)
 
-    def _decades(self, rate: float) -> float:
+    def _log10_lr_offset(self, rate: float) -> float:
         return round(math.log10(rate / self.centre_rate), 6)
 
-    def _halvings(self, rank: int) -> float:
-        return round(math.log2(self.default.method.lora_rank / rank), 6) + 0.0
+    def _log2_rank_offset(self, rank: int) -> float:
+        return round(math.log2(rank / self.baseline.method.lora_rank), 6) + 0.0
 
 
-def places(
+def encode_space(
     planned: LearningSettings, space: Space, centre_rate: float, affordable: Affordable
-) -> Places:
-    """The prior inside ``space``: the plan's rate at the largest rank that memory affords.
+) -> SearchSpaceEncoding:
+    """The baseline inside ``space``: the plan's rate at the largest rank that memory affords.
 
     Raises TsplannerError if memory affords none of the ranks.
     """
-    default = changed(space.clamp(planned), num_train_epochs=max(space.epochs))
+    baseline = changed(space.clamp(planned), num_train_epochs=max(space.epochs))
     if not space.lora_ranks:
-        return Places(default=default, space=space, centre_rate=centre_rate)
-    fitting = _fitting(default, space.lora_ranks, affordable)
+        return SearchSpaceEncoding(baseline=baseline, space=space, centre_rate=centre_rate)
+    fitting = _fitting(baseline, space.lora_ranks, affordable)
     if not fitting:
         ranks = ", ".join(map(str, space.lora_ranks))
         raise TsplannerError(
             f"Of the ranks to search ({ranks}) none fits this model and the memory that is free: "
             "give --lora-rank smaller ones."
         )
-    return Places(
-        default=with_rank(default, max(fitting)),
+    return SearchSpaceEncoding(
+        baseline=with_rank(baseline, max(fitting)),
         space=replace(space, lora_ranks=tuple(sorted(fitting))),
         centre_rate=centre_rate,
     )

@@ -1,4 +1,4 @@
-"""Held-out losses row by row: what two trials on the same rows are compared by."""
+"""Held-out losses per example: two trials are compared on the same examples."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from typing import Any
 
 from tsplanner import runs
 
-EVAL_ROWS_FILE = "eval_rows.json"
-EVAL_MARKS_FILE = "eval_rows.jsonl"
-FEWEST_ROWS = 5
-"""Fewer held-out rows than this say nothing about their spread."""
+EXAMPLE_LOSSES_FILE = "eval_rows.json"
+"""In a run's folder: losses per held-out example at the best evaluation."""
+EVAL_CHECKPOINTS_FILE = "eval_rows.jsonl"
+"""In a run's folder: losses per held-out example, one line per evaluation."""
+MIN_EXAMPLES = 5
+"""Fewer held-out examples than this say nothing about their spread."""
 
-Rows = list[tuple[float, int]]
-"""Mean loss and labelled tokens of each held-out row."""
+PerExampleLosses = list[tuple[float, int]]
+"""Mean loss per token and number of labelled tokens of each held-out example."""
 
 
-def paired_difference(one: Rows, other: Rows) -> tuple[float, float] | None:
-    """(mean difference a token, its standard error); None for too few rows or unequal ones.
+def paired_difference(one: PerExampleLosses, other: PerExampleLosses) -> tuple[float, float] | None:
+    """(mean difference per token, its standard error); None for too few or unequal examples.
 
     The loss of a set is a ratio of sums, sum(n_i x_i) / sum(n_i); its standard error is that of
     the linearised mean of n_i (d_i - d) / mean(n).
     """
     same = len(one) == len(other) and all(a[1] == b[1] for a, b in zip(one, other, strict=False))
-    if not same or len(one) < FEWEST_ROWS:
+    if not same or len(one) < MIN_EXAMPLES:
         return None
     tokens = [count for _, count in one]
     deltas = [a[0] - b[0] for a, b in zip(one, other, strict=True)]
@@ -38,29 +40,29 @@ def paired_difference(one: Rows, other: Rows) -> tuple[float, float] | None:
     return difference, math.sqrt(variance / len(residuals))
 
 
-def mean_loss(rows: Rows) -> float:
-    """Mean loss a token; infinite if a row's is no number."""
-    total = sum(mean * count for mean, count in rows) / max(1, sum(count for _, count in rows))
+def mean_loss(losses: PerExampleLosses) -> float:
+    """Mean loss per token; infinite if the loss of an example is not a finite number."""
+    total = sum(mean * count for mean, count in losses) / max(1, sum(count for _, count in losses))
     return total if math.isfinite(total) else math.inf
 
 
-def read_marks(folder: Path) -> dict[int, tuple[float, Rows]]:
-    """Epoch and rows of each evaluation of a trial, by step; empty if it left none."""
-    found: dict[int, tuple[float, Rows]] = {}
-    for read in runs.read_json_lines(folder / EVAL_MARKS_FILE):
+def read_eval_checkpoints(folder: Path) -> dict[int, tuple[float, PerExampleLosses]]:
+    """Epoch and losses of each evaluation of a trial, by step; empty if the trial left none."""
+    found: dict[int, tuple[float, PerExampleLosses]] = {}
+    for read in runs.read_json_lines(folder / EVAL_CHECKPOINTS_FILE):
         line: dict[str, Any] = read
         try:
-            rows = [(float(mean), int(count)) for mean, count in line["rows"]]
-            found[int(line["step"])] = float(line["epoch"]), rows
+            losses = [(float(mean), int(count)) for mean, count in line["rows"]]
+            found[int(line["step"])] = float(line["epoch"]), losses
         except (KeyError, TypeError, ValueError):
             continue
     return found
 
 
-def read_rows(folder: Path) -> Rows:
-    """The held-out rows' losses at a run's best evaluation; empty if it left none."""
+def read_example_losses(folder: Path) -> PerExampleLosses:
+    """Losses per held-out example at a run's best evaluation; empty if the run left none."""
     try:
-        value = json.loads((folder / EVAL_ROWS_FILE).read_text(encoding="utf-8"))
+        value = json.loads((folder / EXAMPLE_LOSSES_FILE).read_text(encoding="utf-8"))
         return [(float(mean), int(count)) for mean, count in value["rows"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -13,27 +13,30 @@ from dataclasses import dataclass, replace
 from memory_models.settings import changed
 from tsplanner.errors import UsageError
 from tsplanner.planner.advice import RANKS, epochs_for
+from tsplanner.planner.advice_defaults import default_learning_rate
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
 
 LEARNING_RATE_BELOW, LEARNING_RATE_ABOVE = 5.0, 3.0
-"""How far around the prior to look: the best rate is seldom further, and above it runs diverge."""
+"""Factors below and above the suggested rate that the search looks at: the best rate is seldom
+further away, and runs diverge above it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
-    """What a trial may choose from."""
+    """The settings that a trial may choose from."""
 
     lora_ranks: tuple[int, ...]
-    """Empty for methods without an adapter."""
+    """LoRA ranks; empty for methods without an adapter."""
     learning_rate: tuple[float, float]
+    """Lowest and highest learning rate."""
     epochs: tuple[int, ...]
 
     def __post_init__(self) -> None:
         """Refuse an empty or reversed range."""
         low, high = self.learning_rate
         if not 0 < low <= high < math.inf:
-            raise UsageError(f"--learning-rate {low:g}..{high:g} is no range above 0")
+            raise UsageError(f"--learning-rate {low:g}..{high:g} is not a range above 0")
         for flag, values in (("--lora-rank", self.lora_ranks), ("--epochs", self.epochs)):
             if any(value < 1 for value in values):
                 raise UsageError(f"{flag} must be whole numbers of at least 1")
@@ -52,10 +55,15 @@ class Space:
         )
 
 
-def default_space(plan: Plan, prior_learning_rate: float) -> Space:
-    """A space for this method and this many rows; the plan's own settings are inside it."""
+def suggested_learning_rate(plan: Plan) -> float:
+    """The learning rate that public evidence suggests for this method and model size."""
+    return default_learning_rate(plan.learning.method.finetuning_type, plan.model.parameters_total)
+
+
+def default_space(plan: Plan, suggested_rate: float) -> Space:
+    """The space for this method and number of rows; the plan's own settings are inside it."""
     learning, adapter = plan.learning, plan.learning.method.finetuning_type.uses_adapter
-    rates = (prior_learning_rate, learning.optimization.learning_rate)
+    rates = (suggested_rate, learning.optimization.learning_rate)
     epochs = epochs_for(plan.dataset.lengths.rows_kept)
     return Space(
         lora_ranks=tuple(sorted({*RANKS, learning.method.lora_rank})) if adapter else (),
@@ -71,7 +79,7 @@ def narrowed(
     learning_rate: str | None = None,
     epochs: str | None = None,
 ) -> Space:
-    """The space with the user's own ranges; raises UsageError for text that is none."""
+    """The space with the user's own ranges; raises UsageError for text that is not a range."""
     if lora_ranks is not None:
         if not space.lora_ranks:
             raise UsageError("--lora-rank: this method has no adapter, so no rank to search")
@@ -84,7 +92,7 @@ def narrowed(
 
 
 def whole_numbers(text: str, flag: str) -> tuple[int, ...]:
-    """``4,8,16`` as numbers, ascending."""
+    """The numbers of a text like ``4,8,16``, ascending; raises UsageError for other text."""
     try:
         return tuple(sorted({int(part) for part in text.split(",")}))
     except ValueError:
@@ -92,7 +100,10 @@ def whole_numbers(text: str, flag: str) -> tuple[int, ...]:
 
 
 def rate_range(text: str) -> tuple[float, float]:
-    """``1e-5..1e-3`` as its two ends; one number fixes the rate."""
+    """The two ends of a text like ``1e-5..1e-3``; one number fixes the rate.
+
+    Raises UsageError for other text.
+    """
     low, dots, high = text.partition("..")
     try:
         return float(low), float(high if dots else low)

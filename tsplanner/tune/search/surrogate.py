@@ -1,12 +1,12 @@
-"""What a few noisy trials say about the best learning rate and rank: Bayes on a small grid.
+"""A Bayesian surrogate of the held-out loss over learning rate and LoRA rank, on a small grid.
 
-Held-out loss as a function of the decimal logarithm x of the learning rate is a valley:
-``loss = a + s (g(x - x0) + r q)``, where ``g`` rises like a hyperbola to the left of the best rate
-x0 and k times as steeply to the right, and q doublings of rank below the largest cost r each. How
-far x0 lies from the prior's rate, how deep valleys are and how they lean is learnt from a public
-sweep (35 models); depth and noise are left wide, because datasets differ in them. All unknowns but
-a lie on a grid, and a is integrated out. A winner that is only lucky is so shrunk towards the
-prior, and the cliff above the best rate counts as what it costs.
+Held-out loss as a function of the decimal logarithm x of the learning rate is a valley: ``loss = a
++ s (g(x - x0) + r q)``, where ``g`` rises like a hyperbola to the left of the best rate x0 and k
+times as steeply to the right, and q halvings of the rank from the largest cost r each. How far x0
+lies from the suggested rate, how deep valleys are and how they lean is learnt from a public sweep
+of 35 models; the priors of depth and noise are wide, because datasets differ in both. All unknowns
+but ``a`` lie on a grid, and ``a`` is integrated out. A trial that was only lucky is thereby shrunk
+towards the baseline, and the cliff above the best rate counts as what it costs.
 """
 
 from __future__ import annotations
@@ -19,95 +19,102 @@ from typing import Any
 import numpy as np
 
 BEND = 0.3
-"""Decades from the best rate after which the valley's wall is nearly straight."""
+"""Decades from the best rate after which the wall of the valley is nearly straight."""
 MISFIT = 0.1
-"""Real valleys leave the shape by so much of their height, one standard deviation."""
+"""Standard deviation by which real valleys leave the shape, as a share of their height."""
 OFFSETS = np.linspace(-1.2, 1.2, 33)
 LEANS = np.array([1.0, 2.5, 6.0])
 NOISES = np.geomspace(0.01, 1.0, 6)
 NOISE_MEDIAN, NOISE_SPREAD = 0.1, 1.2
-"""A trial's own noise as a share of the scale; between 0.01 and 1 of it anything may be."""
+"""Prior of a trial's own noise as a share of the scale; values from 0.01 to 1 are on the grid."""
 SCALES = np.geomspace(0.002, 5.0, 16)
+RANK_COST_STEPS = np.array([-1.2, 0.0, 1.2])
+"""Grid of the cost of a halved rank, in standard deviations of its prior."""
+PRIOR_CUT, POSTERIOR_CUT = 12.0, 9.0
+"""Cells whose logarithm of probability is this far below the highest are dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What other models' sweeps say before the first trial."""
+class SurrogatePrior:
+    """What sweeps of other models say before the first trial."""
 
     offset_mean: float
-    """Of the decimal logarithm of best rate over the prior's."""
+    """Mean of the decimal logarithm of the best rate over the suggested one."""
     offset_spread: float
     scale_median: float
-    """Rise of the held-out loss one decade below the best rate, nats."""
+    """Rise of the held-out loss one decade below the best rate, nats per token."""
     scale_spread: float
-    """Standard deviation of its natural logarithm."""
+    """Standard deviation of the natural logarithm of the scale."""
     lean_median: float
-    """How much steeper the side of the higher rates is."""
+    """How many times steeper the side of the higher rates is."""
     lean_spread: float
     rank_mean: float
-    """Loss that halving the rank costs, as a share of the scale."""
+    """Loss that one halving of the rank costs, as a share of the scale."""
     rank_spread: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A place in the search space, relative to the prior."""
+    """A point of the search space."""
 
-    decades: float
-    """Decimal logarithm of the learning rate over the prior's."""
-    halvings: float = 0.0
-    """How often the rank was halved from the largest."""
+    log10_lr_offset: float
+    """Decimal logarithm of the learning rate over the suggested one."""
+    log2_rank_offset: float = 0.0
+    """Binary logarithm of the LoRA rank over the largest one: 0 or less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """One result."""
+class Observation:
+    """The result of one trial."""
 
     point: Point
     loss: float
+    """Held-out loss, nats per token."""
     error: float = 0.0
-    """Standard deviation of what is not the trial's own noise: of a trial that was cut short."""
+    """Standard deviation of what is not the trial's own noise, as of a trial that was pruned."""
 
 
 def valley(offset: Any, lean: Any) -> Any:
-    """Loss over the best, in units of the rise one decade below it."""
+    """Loss over the best one, in units of the rise one decade below the best rate."""
     wall = np.sqrt(1.0 + np.square(offset / BEND)) - 1.0
     return np.where(offset > 0, lean, 1.0) * wall / (math.sqrt(1.0 + BEND**-2) - 1.0)
 
 
-class Belief:
-    """The posterior after some results; ``seen`` may be empty."""
+class Surrogate:
+    """The posterior after some observations; there may be none."""
 
-    def __init__(self, evidence: Evidence, seen: Sequence[Seen] = ()) -> None:
-        ranks = evidence.rank_mean + evidence.rank_spread * np.array([-1.2, 0.0, 1.2])
-        mesh = np.meshgrid(OFFSETS, SCALES, LEANS, ranks, NOISES, indexing="ij")
-        self.offset, self.scale, self.lean, self.rank, share = (axis.ravel() for axis in mesh)
+    def __init__(self, prior: SurrogatePrior, observations: Sequence[Observation] = ()) -> None:
+        rank_costs = prior.rank_mean + prior.rank_spread * RANK_COST_STEPS
+        mesh = np.meshgrid(OFFSETS, SCALES, LEANS, rank_costs, NOISES, indexing="ij")
+        cells = np.stack([axis.ravel() for axis in mesh])
+        weights = _log_prior(prior, *cells[[0, 1, 2, 4]])
+        keep = weights > weights.max() - PRIOR_CUT
+        self.offset, self.scale, self.lean, self.rank_cost, share = cells[:, keep]
         self.noise = share * self.scale
-        self._weights = _prior(evidence, self.offset, self.scale, self.lean, share)
-        keep = self._weights > self._weights.max() - 12.0
-        self._narrow(keep)
-        # Sums for the weighted mean that integrates the level out.
+        self._weights = weights[keep]
+        # The precision-weighted mean of the level integrates the level out.
         self._precision = np.zeros_like(self.offset)
         self._level = np.zeros_like(self.offset)
-        for one in seen:
+        for one in observations:
             self._add(one)
-        self._narrow(self._weights > self._weights.max() - 9.0)
+        self._drop_unlikely_cells()
 
-    def _narrow(self, keep: Any) -> None:
-        names = ("offset", "scale", "lean", "rank", "noise", "_weights", "_precision", "_level")
-        for name in names:
-            if hasattr(self, name):
-                setattr(self, name, getattr(self, name)[keep])
+    def _drop_unlikely_cells(self) -> None:
+        keep = self._weights > self._weights.max() - POSTERIOR_CUT
+        self.offset, self.scale, self.lean = self.offset[keep], self.scale[keep], self.lean[keep]
+        self.rank_cost, self.noise = self.rank_cost[keep], self.noise[keep]
+        self._weights = self._weights[keep]
+        self._precision, self._level = self._precision[keep], self._level[keep]
 
     def _height(self, point: Point) -> Any:
-        """Loss over the best of all, in each cell of the grid."""
-        shape = valley(point.decades - self.offset, self.lean) + self.rank * point.halvings
-        return self.scale * shape
+        """Loss over the best of all points, in each cell of the grid."""
+        shape = valley(point.log10_lr_offset - self.offset, self.lean)
+        return self.scale * (shape - self.rank_cost * point.log2_rank_offset)
 
     def _variance(self, height: Any, error: float) -> Any:
         return np.square(self.noise) + np.square(MISFIT * height) + error**2
 
-    def _add(self, one: Seen) -> None:
+    def _add(self, one: Observation) -> None:
         height = self._height(one.point)
         variance = self._variance(height, one.error)
         value = one.loss - height
@@ -120,7 +127,7 @@ class Belief:
         self._precision = total
 
     def add_difference(self, one: Point, other: Point, difference: float, error: float) -> None:
-        """A pair of trials on a seed of their own: only their difference is comparable."""
+        """Add a pair of trials on a seed of its own, of which only the difference is comparable."""
         heights = self._height(one), self._height(other)
         variance = self._variance(heights[0], 0.0) + self._variance(heights[1], error)
         value = difference - (heights[0] - heights[1])
@@ -133,7 +140,7 @@ class Belief:
         return weights / weights.sum()
 
     def risks(self, points: Sequence[Point]) -> Any:
-        """Expected loss over the best, nats, at each point."""
+        """Expected loss over the best of all points, nats per token, at each given point."""
         return np.array([self._height(point) for point in points]) @ self.shares
 
     def chance_better(self, one: Point, other: Point) -> float:
@@ -141,16 +148,16 @@ class Belief:
         return float(self.shares @ (self._height(one) < self._height(other)))
 
     def noise_expected(self) -> float:
-        """Standard deviation of a trial's own noise, nats."""
+        """Standard deviation of a trial's own noise, nats per token."""
         return math.sqrt(float(self.shares @ np.square(self.noise)))
 
 
-def _prior(evidence: Evidence, offset: Any, scale: Any, lean: Any, share: Any) -> Any:
-    """Logarithm of each cell's prior probability."""
+def _log_prior(prior: SurrogatePrior, offset: Any, scale: Any, lean: Any, share: Any) -> Any:
+    """Logarithm of the prior probability of each cell."""
     scores = (
-        (offset - evidence.offset_mean) / evidence.offset_spread,
-        np.log(scale / evidence.scale_median) / evidence.scale_spread,
-        np.log(lean / evidence.lean_median) / evidence.lean_spread,
+        (offset - prior.offset_mean) / prior.offset_spread,
+        np.log(scale / prior.scale_median) / prior.scale_spread,
+        np.log(lean / prior.lean_median) / prior.lean_spread,
         np.log(share / NOISE_MEDIAN) / NOISE_SPREAD,
     )
     total: Any = -0.5 * sum(np.square(score) for score in scores)

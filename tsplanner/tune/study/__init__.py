@@ -1,1 +1,1 @@
-"""Optuna's study, shared by several worker processes."""
+"""Optuna's study, which several worker processes may share."""

@@ -1,4 +1,4 @@
-"""What a search is about: model, data and method that all its trials share."""
+"""The fingerprint of a search: model, data and method, which all its trials share."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from tsplanner.planner.plan import Plan
 
 
-def subject_of(plan: Plan) -> dict[str, str]:
-    """What a search is about; results of different subjects cannot be compared."""
+def fingerprint(plan: Plan) -> dict[str, str]:
+    """What all trials of a search share; results of unequal fingerprints cannot be compared."""
     learning = plan.learning
     fixed = (
         learning.optimization.effective_batch_size,
@@ -36,5 +36,5 @@ def dataset_digest(plan: Plan) -> str:
 
 
 def digest(text: str) -> str:
-    """Twelve hexadecimal digits of a text's SHA-256."""
+    """The first twelve hexadecimal digits of a text's SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]

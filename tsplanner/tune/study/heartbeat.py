@@ -1,9 +1,10 @@
-"""Who works on a study, and who of them is gone.
+"""The workers of a study, and which of them are gone.
 
-Each process puts its name on the trials it takes and says every BEAT_SECONDS that it lives. One of
-the same host is gone when its process is; one of another host when its beat has not changed for
-GONE_SECONDS of the observer's own clock, so that clocks need not agree. A trial of one that is gone
-goes back to the queue, exactly once, by whoever sees it first.
+Each process writes its name on the trials it claims and gives a heartbeat every HEARTBEAT_SECONDS.
+A worker of the same host is gone when its process is gone; a worker of another host is gone when
+its heartbeat has not changed for GONE_SECONDS of the observer's own clock, so that clocks need not
+agree. The trial of a worker that is gone is queued again, exactly once, by the first worker that
+notices.
 """
 
 from __future__ import annotations
@@ -20,35 +21,38 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-BEAT_SECONDS = 10.0
+HEARTBEAT_SECONDS = 10.0
 GONE_SECONDS = 60.0
 KEY = "worker "
-"""Of a worker's study attribute, before its name."""
+"""First part of the study attribute of a worker; the worker's name follows."""
+EARLIER_FIELDS = {"beat": "heartbeat"}
+"""Fields as an earlier version wrote them into studies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Worker:
     """A process that works on a study."""
 
     name: str
-    """``host:pid``; ``#2`` behind it where another host of that name had the number before."""
+    """``host:pid``; ``#2`` follows where another host of that name used the number before."""
     host: str
-    """Which kernel and process namespace the number is of."""
+    """The kernel and process namespace that the process id belongs to."""
     pid: int
     started: str
     """When the process began, as its system says."""
-    beat: int = 0
+    heartbeat: int = 0
+    """A count that grows while the process lives."""
     left: bool = False
-    """It ended in good order."""
+    """The process ended in good order."""
 
-    def same(self, other: Member) -> bool:
-        """Whether both are one process."""
+    def is_same_process(self, other: Worker) -> bool:
+        """Whether both records are of one process."""
         return (self.host, self.pid, self.started) == (other.host, other.pid, other.started)
 
 
 @functools.cache
 def host_identity() -> str:
-    """This host as far as process ids go: name, boot and process namespace."""
+    """Identity of this host as far as process ids go: name, boot and process namespace."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
@@ -57,7 +61,7 @@ def host_identity() -> str:
 
 
 def started_at(pid: int) -> str | None:
-    """When a process of this host began; None for one that is gone or waits to be reaped."""
+    """When a process of this host began; None if it is gone or waits to be reaped."""
     if sys.platform.startswith("linux"):
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -73,10 +77,10 @@ def started_at(pid: int) -> str | None:
         return None
 
 
-def this_process() -> Member:
-    """The process that asks."""
+def this_process() -> Worker:
+    """The process that asks, as a worker."""
     pid = os.getpid()
-    return Member(
+    return Worker(
         name=f"{socket.gethostname()}:{pid}",
         host=host_identity(),
         pid=pid,
@@ -84,8 +88,8 @@ def this_process() -> Member:
     )
 
 
-class Crew:
-    """The workers of one study, as its attributes tell."""
+class WorkerRegistry:
+    """The workers of one study, as the study's attributes list them."""
 
     def __init__(
         self,
@@ -96,64 +100,67 @@ class Crew:
     ) -> None:
         """``read`` gives the study's attributes and ``write`` sets one of them."""
         self._read, self._write, self.gone_seconds = read, write, gone_seconds
-        self._beats: dict[str, tuple[int, float]] = {}
-        """Newest beat seen of each worker, and when it was first seen."""
+        self._heartbeats: dict[str, tuple[int, float]] = {}
+        """Newest heartbeat of each worker, and when this process first saw it."""
         self._stop = threading.Event()
         self._entered = False
         self.me = this_process()
 
     def enter(self) -> None:
-        """Make this process known; once. To be called under the study's lock."""
+        """Make this process known, once. The caller holds the study's lock."""
         if self._entered:
             return
         base, number = self.me.name, 1
-        known = self.members()
-        while (other := known.get(self.me.name)) is not None and not other.same(self.me):
+        known = self.workers()
+        while (other := known.get(self.me.name)) and not other.is_same_process(self.me):
             number += 1
             self.me = replace(self.me, name=f"{base}#{number}")
-        self._say()
+        self._write_me()
         self._entered = True
-        threading.Thread(target=self._beating, name="beat", daemon=True).start()
+        threading.Thread(target=self._give_heartbeats, name="heartbeat", daemon=True).start()
 
     def leave(self) -> None:
-        """Say that this process is done; never raises."""
+        """Note that this process is done; never raises."""
         self._stop.set()
         if self._entered:
             self._entered = False
             self.me = replace(self.me, left=True)
-            with contextlib.suppress(Exception):  # the others will see the process gone
-                self._say()
+            with contextlib.suppress(Exception):  # the other workers will see the process gone
+                self._write_me()
 
-    def members(self) -> dict[str, Member]:
+    def workers(self) -> dict[str, Worker]:
         """Every worker that ever entered, by name."""
         found = (value for key, value in self._read().items() if key.startswith(KEY))
-        return {member.name: member for member in (Member(**value) for value in found)}
+        return {worker.name: worker for worker in map(_worker, found)}
 
-    def gone(self, name: str | None) -> bool:
-        """Whether a worker will not come back."""
-        member = None if name is None else self.members().get(name)
-        if member is None or member.left:
+    def is_gone(self, name: str | None) -> bool:
+        """Whether a worker will not come back; an unknown worker will not."""
+        worker = None if name is None else self.workers().get(name)
+        if worker is None or worker.left:
             return True
-        if member.host == self.me.host:
-            return started_at(member.pid) != member.started
+        if worker.host == self.me.host:
+            return started_at(worker.pid) != worker.started
         now = time.monotonic()
-        beat, since = self._beats.get(member.name, (-1, now))
-        if beat != member.beat:
-            self._beats[member.name] = member.beat, now
+        heartbeat, since = self._heartbeats.get(worker.name, (-1, now))
+        if heartbeat != worker.heartbeat:
+            self._heartbeats[worker.name] = worker.heartbeat, now
             return False
         return now - since > self.gone_seconds
 
-    def forget_beats(self) -> None:
-        """Count silence anew: the study itself could not be reached."""
-        self._beats.clear()
+    def forget_heartbeats(self) -> None:
+        """Start to count silence anew, because the study itself could not be reached."""
+        self._heartbeats.clear()
 
-    def _beating(self) -> None:
-        while not self._stop.wait(BEAT_SECONDS):
-            self.me = replace(self.me, beat=self.me.beat + 1)
-            with contextlib.suppress(
-                Exception
-            ):  # the search itself tells of a storage that is gone
-                self._say()
+    def _give_heartbeats(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            self.me = replace(self.me, heartbeat=self.me.heartbeat + 1)
+            # The search itself reports a storage that is away.
+            with contextlib.suppress(Exception):
+                self._write_me()
 
-    def _say(self) -> None:
+    def _write_me(self) -> None:
         self._write(f"{KEY}{self.me.name}", asdict(self.me))
+
+
+def _worker(stored: dict[str, Any]) -> Worker:
+    return Worker(**{EARLIER_FIELDS.get(key, key): value for key, value in stored.items()})

@@ -1,76 +1,108 @@
-"""Who leads a study, and how many trials its workers are to run."""
+"""The workers of one study: which of them leads, and how many trials they run together."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from threading import Event
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
 
-from tsplanner.tune.study.queue import COUNTED, OVER, TOTAL, WANTED, WORKER, Takes, started
+from tsplanner.errors import TsplannerError
+from tsplanner.tune.study.access import StudyAccess
+from tsplanner.tune.study.queue import SEED, WORKER, TrialQueue, started, told_state
+from tsplanner.tune.study.trial_result import TrialState
 
-if TYPE_CHECKING:
-    from tsplanner.tune.study.trial_result import Result
+WANTED = "trials of the search"
+"""Attribute of the study: number of trials of the search that all workers run together."""
+LEADER = "leader"
+"""Attribute of the study: the worker that decides in the end."""
+OVER = "over"
+"""Attribute of the study: the leader has decided, and wants no more trials."""
+TOTAL = "trials"
+"""Attribute of the study: number of trials of search and confirmation together."""
+LEADER_CHECK_SECONDS = 1.0
+"""Time between two looks at the heartbeat of a leader on another host."""
 
 
-class Leading(ABC):
-    """The part of a study that is about its workers."""
+class WorkerPool:
+    """Coordinates this process with the other workers of its study."""
 
-    _study: Any
-    _takes: Takes
-    stop: Event
-
-    @abstractmethod
-    def results(self) -> list[Result]:
-        """Every trial that was told, by number."""
-
-    def recover(self) -> int:
-        """Lead the study, and queue again what was in flight with workers that are gone; how many.
-
-        Raises TsplannerError if another process leads it.
-        """
-        self._takes.await_leader()
-        return self._takes.steadily(self._takes.lead)
-
-    @property
-    def leader(self) -> str | None:
-        """The worker that decides in the end; None: it is gone."""
-        return self._takes.steadily(self._takes.leader)
+    def __init__(self, access: StudyAccess, queue: TrialQueue, folder: Path) -> None:
+        """``folder`` is the run's."""
+        self._access, self._queue, self._folder = access, queue, folder
+        self._study, self._registry = access.study, queue.registry
 
     @property
     def name(self) -> str:
         """This process as a worker: host and process id."""
-        return self._takes.crew.me.name
+        return self._registry.me.name
 
     @property
-    def over(self) -> bool:
+    def leader(self) -> str | None:
+        """The worker that decides in the end; None if it is gone."""
+        return self._access.locked(self._leader)
+
+    def _leader(self) -> str | None:
+        name = self._study.user_attrs.get(LEADER)
+        return None if self._registry.is_gone(name) else str(name)
+
+    def lead(self) -> int:
+        """Lead the study, and queue again what was in flight with workers that are gone.
+
+        Returns the number of trials that were queued again. Raises TsplannerError if another
+        process leads the study.
+        """
+        self._await_leader()
+        return self._access.locked(self._take_lead)
+
+    def _await_leader(self) -> None:
+        """Wait until a leader on another host is known to live, or to be gone."""
+        first: int | None = None
+        while (name := self.leader) is not None:
+            worker = self._access.locked(self._registry.workers)[name]
+            if worker.host == self._registry.me.host or first not in (None, worker.heartbeat):
+                return
+            first = worker.heartbeat
+            if self._access.stop.wait(LEADER_CHECK_SECONDS):
+                return
+
+    def _take_lead(self) -> int:
+        self._registry.enter()
+        leader, me = self._leader(), self.name
+        if leader is not None and leader != me:
+            raise TsplannerError(
+                f"{leader} leads the search in {self._folder}: help it with  tsplanner tune --join "
+                f"{self._folder}, or end it first (on another machine it counts as gone after "
+                f"{self._registry.gone_seconds:.0f} s without a sign)."
+            )
+        self._study.set_user_attr(LEADER, me)
+        self._study.set_user_attr(OVER, False)
+        return self._queue.requeue_lost()
+
+    @property
+    def is_over(self) -> bool:
         """Whether the leader has decided, and wants no more trials."""
-        return bool(self._takes.steadily(lambda: self._study.user_attrs.get(OVER)))
+        return bool(self._access.locked(lambda: self._study.user_attrs.get(OVER)))
 
     def finish(self) -> None:
-        """The leader has decided."""
-        self._takes.steadily(lambda: self._study.set_user_attr(OVER, True))
+        """Note that the leader has decided."""
+        self._access.locked(lambda: self._study.set_user_attr(OVER, True))
 
-    def run_here(self) -> list[int]:
+    def leave(self) -> None:
+        """Claim no more trials here, and leave what is in flight to the others. Never raises."""
+        self._access.stop.set()
+        self._registry.leave()
+
+    def trials_run_here(self) -> list[int]:
         """Numbers of the trials that ended in this process."""
-        mine = {
+        return [
             trial.number
-            for trial in self._takes.steadily(self._takes.trials)
+            for trial in self._access.locked(self._queue.trials)
             if trial.user_attrs.get(WORKER) == self.name
-        }
-        return [one.number for one in self.results() if one.number in mine]
-
-    def __enter__(self) -> Self:
-        """Work on it."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """This process takes no more trials; what it has in flight is the others'. Never raises."""
-        self.stop.set()
-        self._takes.crew.leave()
+            and told_state(trial) is not None
+            and trial.state.is_finished()
+        ]
 
     def total(self, trials: int, *, given: bool) -> int:
-        """Trials of the search and the last word together: as ``given`` now, else as noted."""
+        """Number of trials of search and confirmation: ``trials`` if ``given``, else as noted."""
 
         def note() -> int:
             known = self._study.user_attrs.get(TOTAL)
@@ -79,28 +111,34 @@ class Leading(ABC):
             self._study.set_user_attr(TOTAL, trials)
             return trials
 
-        return self._takes.steadily(note)
+        return self._access.locked(note)
 
     def want(self, trials: int) -> None:
-        """So many more trials of the search than have ended, of all workers together."""
+        """Want ``trials`` more trials of the search than have ended, of all workers together."""
 
         def note() -> None:
-            told = [one for one in self.results() if one.seed is None and one.state in COUNTED]
+            told = [
+                trial
+                for trial in self._queue.trials()
+                if SEED not in trial.user_attrs
+                and trial.state.is_finished()
+                and told_state(trial) not in (None, TrialState.REJECTED)
+            ]
             self._study.set_user_attr(WANTED, len(told) + trials)
 
-        self._takes.steadily(note)
+        self._access.locked(note)
 
     @property
     def wanted(self) -> int:
-        """Trials of the search that are wanted of all workers together."""
-        return int(self._takes.steadily(lambda: self._study.user_attrs.get(WANTED, 0)))
+        """Number of trials of the search that are wanted of all workers together."""
+        return int(self._access.locked(lambda: self._study.user_attrs.get(WANTED, 0)))
 
-    def rethink(self, wanted: Callable[[int], int]) -> None:
-        """Let the number of the search's trials follow from how many were started."""
+    def update_wanted(self, wanted: Callable[[int], int]) -> None:
+        """Let the number of wanted trials follow from the number of started ones."""
 
         def note() -> None:
-            number = wanted(len(started(self._takes.trials())))
+            number = wanted(len(started(self._queue.trials())))
             if number != self._study.user_attrs.get(WANTED):
                 self._study.set_user_attr(WANTED, number)
 
-        self._takes.steadily(note)
+        self._access.locked(note)

@@ -1,83 +1,50 @@
-"""Locks of which the system frees those that a dead process held."""
+"""Locks that the system frees when their holder dies."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 LOCK_SECONDS = 60
 """Longest wait for a lock, which is held for fractions of a second."""
+POLL_SECONDS = 0.005
+"""Time between two attempts at a lock."""
 
 
 class FileLock:
-    """One process at a time; its threads come one by one as well. The system frees a dead one's."""
+    """A lock on a file: one thread of one process holds it, and may take it again meanwhile."""
 
     def __init__(self, path: Path, seconds: float = LOCK_SECONDS) -> None:
+        import filelock  # installed with [train], and the help of a verb needs none of that
+
         self._path, self._seconds = path, seconds
-        self._threads = threading.RLock()
-        self._depth = 0
-        self._handle = -1
+        self._lock = filelock.FileLock(path)
 
     def __enter__(self) -> FileLock:
-        """Wait for it; raises TimeoutError, or OSError for a folder that cannot be written."""
-        self._threads.acquire()
+        """Wait for the lock; raises TimeoutError, or OSError for a folder that is not writable."""
         try:
-            if self._depth == 0:
-                self._handle = self._locked()
-            self._depth += 1
-        except BaseException:
-            self._threads.release()
-            raise
+            self._lock.acquire(timeout=self._seconds, poll_interval=POLL_SECONDS)
+        except TimeoutError:
+            raise TimeoutError(
+                f"another process has held {self._path} for {self._seconds:.0f} s"
+            ) from None
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Free it."""
-        self._depth -= 1
-        if self._depth == 0:
-            os.close(self._handle)
-        self._threads.release()
+        """Free the lock."""
+        self._lock.release()
 
     def acquire(self) -> bool:
-        """As Optuna's journal asks for it."""
+        """Take the lock, as Optuna's journal asks for it."""
         self.__enter__()
         return True
 
     def release(self) -> None:
-        """As Optuna's journal gives it back."""
+        """Free the lock, as Optuna's journal asks for it."""
         self.__exit__()
-
-    def _locked(self) -> int:
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        deadline = time.monotonic() + self._seconds
-        while not _try_lock(handle):
-            if time.monotonic() > deadline:
-                os.close(handle)
-                raise TimeoutError(
-                    f"another process has held {self._path} for {self._seconds:.0f} s"
-                )
-            time.sleep(0.005)
-        return handle
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
 
 
 class DatabaseLock:
@@ -91,7 +58,7 @@ class DatabaseLock:
         self._connection: Any = None
 
     def __enter__(self) -> DatabaseLock:
-        """Wait for it; raises SQLAlchemy's error when the database is away."""
+        """Wait for the lock; raises SQLAlchemy's error when the database is away."""
         from sqlalchemy import text
 
         self._threads.acquire()
@@ -109,13 +76,13 @@ class DatabaseLock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Free it."""
+        """Free the lock."""
         from sqlalchemy import text
 
         self._depth -= 1
         try:
             if self._depth == 0:
-                with contextlib.suppress(Exception):  # with its connection the lock is gone too
+                with contextlib.suppress(Exception):  # without its connection the lock is free too
                     self._connection.execute(
                         text("SELECT pg_advisory_unlock(:key)"), {"key": self._key}
                     )
@@ -126,7 +93,7 @@ class DatabaseLock:
             self._threads.release()
 
     def _drop(self) -> None:
-        """Close a connection whose state is not known, and with it the lock."""
+        """Close a connection whose state is not known, and the lock with it."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(Exception):

@@ -10,8 +10,8 @@ from tsplanner.planner.advice import with_rank
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.tune.search.space import Space
 
-Proposer = Callable[[int], dict[str, Any]]
-"""Parameters of the trial of that number."""
+Suggest = Callable[[int], dict[str, Any]]
+"""Gives the parameters of the trial with the number."""
 
 
 def axes(space: Space) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def axes(space: Space) -> dict[str, Any]:
 
 
 def parameters_for(learning: LearningSettings, names: Iterable[str]) -> dict[str, Any]:
-    """Settings as Optuna's parameters."""
+    """Learning settings as Optuna's parameters."""
     values = {
         "learning_rate": learning.optimization.learning_rate,
         "num_train_epochs": learning.optimization.num_train_epochs,
@@ -39,7 +39,7 @@ def parameters_for(learning: LearningSettings, names: Iterable[str]) -> dict[str
 
 
 def learning_of(parameters: dict[str, Any], planned: LearningSettings) -> LearningSettings:
-    """Optuna's parameters as settings; all else as planned."""
+    """Optuna's parameters as learning settings; all other settings are as planned."""
     learning = changed(
         planned,
         learning_rate=parameters["learning_rate"],
@@ -49,24 +49,24 @@ def learning_of(parameters: dict[str, Any], planned: LearningSettings) -> Learni
     return learning if rank is None else with_rank(learning, int(rank))
 
 
-def proposing_sampler(propose: Proposer, distributions: Callable[[], dict[str, Any]]) -> Any:
-    """An optuna.samplers.BaseSampler that asks ``propose`` for all parameters at once."""
+def suggesting_sampler(suggest: Suggest, distributions: dict[str, Any]) -> Any:
+    """An optuna.samplers.BaseSampler that asks ``suggest`` for all parameters at once."""
     from optuna.samplers import BaseSampler, RandomSampler
 
-    class ProposingSampler(BaseSampler):  # type: ignore[misc]
-        """Nothing of its own."""
+    class SuggestingSampler(BaseSampler):  # type: ignore[misc]
+        """A sampler without a state of its own."""
 
         def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
             """All parameters belong together."""
-            return distributions()
+            return distributions
 
         def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
-            """What the strategy wants next; nothing where the settings are given."""
+            """The suggested parameters; none where the settings are given."""
             fixed = trial.system_attrs.get("fixed_params", {})
-            return {} if set(search_space) <= set(fixed) else propose(trial.number)
+            return {} if set(search_space) <= set(fixed) else suggest(trial.number)
 
         def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> Any:
-            """Of a parameter that nobody proposed."""
+            """A random value of a parameter that was not suggested."""
             return RandomSampler().sample_independent(study, trial, name, distribution)
 
-    return ProposingSampler()
+    return SuggestingSampler()

@@ -1,8 +1,9 @@
-"""Where a study is kept: a journal in the run folder, or a database by its URL.
+"""The storage of a study: a journal in the run folder, or a database named by its URL.
 
-A journal may be shared by all processes that see its folder; so may PostgreSQL by all that reach
-it. Whoever takes a trial or gives one back holds the study's lock meanwhile, which the system frees
-at once when its holder dies: a lock on a file, or PostgreSQL's own. Passwords are never written.
+All processes that see its folder may share a journal; all that reach PostgreSQL may share a study
+there. A process that claims or releases a trial holds the study's lock meanwhile, which the system
+frees at once when its holder dies: a lock on a file, or PostgreSQL's own. Passwords are never
+written.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tsplanner.tune.study.locks import DatabaseLock, FileLock
 
 JOURNAL_FILE = "study.journal"
 DATABASE_FILE = "study.json"
-"""Names the database of a study that is in one."""
+"""Names the database of a study that a database keeps."""
 LOCK_FILE = "study.lock"
 STUDY_NAME = "tsplanner"
 KEEPALIVE = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
@@ -32,21 +33,21 @@ FORMS = "postgresql://user@host/database or sqlite:///file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A study's place, open."""
+class StudyStorage:
+    """The storage of a study, open."""
 
     storage: Any
-    """Optuna's."""
+    """Optuna's storage."""
     lock: AbstractContextManager[Any]
-    """Held by one process of all that share the study."""
+    """A lock that one process at a time holds, of all that share the study."""
     name: str
-    """The study's name in it."""
-    shown: str
-    """For a person: a file, or a URL without its password."""
-    shared: bool = True
-    """Whether several processes may use it at once."""
-    apart: bool = False
-    """Whether they may do so without seeing one folder."""
+    """The study's name in the storage."""
+    display_name: str
+    """The storage for a person: a file, or a URL without its password."""
+    is_shared: bool = True
+    """Whether several processes may use the storage at once."""
+    is_remote: bool = False
+    """Whether processes may share the storage without sharing a folder."""
 
 
 def holds_study(folder: Path) -> bool:
@@ -54,11 +55,11 @@ def holds_study(folder: Path) -> bool:
     return (folder / JOURNAL_FILE).is_file() or (folder / DATABASE_FILE).is_file()
 
 
-def open_place(folder: Path, url: str | None = None) -> Place:
-    """Open the journal or database of a run folder, or make it; ``url`` None: as it was.
+def open_storage(folder: Path, url: str | None = None) -> StudyStorage:
+    """Open the journal or database of a run folder, or make it; ``url`` None: as noted there.
 
     Raises UsageError for a URL of another kind, and TsplannerError, with nothing changed, if the
-    place cannot be used.
+    storage cannot be used.
     """
     known = _known_database(folder)
     if url is None and known is None:
@@ -68,15 +69,15 @@ def open_place(folder: Path, url: str | None = None) -> Place:
     return _database(folder, url or (known or {})["storage"], known)
 
 
-def check_place(url: str) -> None:
-    """Raise UsageError or TsplannerError, before a run folder is made, for a useless URL."""
+def check_storage_url(url: str) -> None:
+    """Raise UsageError or TsplannerError for a URL that is of no use; no run folder is made."""
     parsed = _parsed(url)
     plain = _plain(parsed)
     with _one_sentence(plain, Path(), parsed.password):
         _rdb(parsed, parsed.get_backend_name() == "postgresql")
 
 
-def _journal(folder: Path) -> Place:
+def _journal(folder: Path) -> StudyStorage:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -108,11 +109,11 @@ def _journal(folder: Path) -> Place:
                 f"{path} cannot be opened as a search ({type(error).__name__}: {reason(error)}): "
                 "it is left as it is; search in a new run folder."
             ) from error
-    return Place(storage=storage, lock=lock, name=STUDY_NAME, shown=str(path))
+    return StudyStorage(storage=storage, lock=lock, name=STUDY_NAME, display_name=str(path))
 
 
 def _whole_end(file: Any) -> int:
-    """Where the last whole line of a file ends."""
+    """Byte position at which the last whole line of a file ends."""
     size: int = file.seek(0, os.SEEK_END)
     end = size
     while end > 0:
@@ -165,8 +166,8 @@ def _plain(parsed: Any) -> str:
     return str(plain.render_as_string(hide_password=False))
 
 
-def _database(folder: Path, url: str, known: dict[str, str] | None) -> Place:
-    """A study in a database, under the name that the run folder notes for it."""
+def _database(folder: Path, url: str, known: dict[str, str] | None) -> StudyStorage:
+    """A study in a database, under the name that the run folder notes."""
     parsed = _parsed(url)
     plain, postgres = _plain(parsed), parsed.get_backend_name() == "postgresql"
     if known is not None and known["storage"] != plain:
@@ -182,13 +183,21 @@ def _database(folder: Path, url: str, known: dict[str, str] | None) -> Place:
     else:
         name = known["study"]
     lock = DatabaseLock(storage.engine, name) if postgres else FileLock(folder / LOCK_FILE)
-    return Place(
-        storage=storage, lock=lock, name=name, shown=plain, shared=postgres, apart=postgres
+    return StudyStorage(
+        storage=storage,
+        lock=lock,
+        name=name,
+        display_name=plain,
+        is_shared=postgres,
+        is_remote=postgres,
     )
 
 
 def database_study(url: str, name: str) -> Any:
-    """Optuna's study of that name, to be read; raises as `open_place`, and if there is none."""
+    """Optuna's study of that name, to be read.
+
+    Raises UsageError or TsplannerError as `open_storage` does, and if there is no such study.
+    """
     import optuna
 
     parsed = _parsed(url)
@@ -201,7 +210,7 @@ def database_study(url: str, name: str) -> Any:
 
 
 def note_database(folder: Path, url: str, name: str) -> None:
-    """Let a run folder name the database and study it belongs to."""
+    """Note in a run folder which database and study it belongs to."""
     runs.write_json(folder / DATABASE_FILE, {"storage": _plain(_parsed(url)), "study": name})
 
 
@@ -215,31 +224,32 @@ def _rdb(parsed: Any, postgres: bool) -> Any:
 
 
 @contextlib.contextmanager
-def _one_sentence(shown: str, folder: Path, password: Any = None) -> Iterator[None]:
-    """Turn whatever a place that cannot be used raises into one sentence."""
+def _one_sentence(display_name: str, folder: Path, password: Any = None) -> Iterator[None]:
+    """Turn whatever a storage that cannot be used raises into one sentence."""
     try:
         yield
     except ImportError as error:
         raise TsplannerError(
-            f"{shown} needs a driver that is not installed: pip install 'tsplanner[postgres]'."
+            f"{display_name} needs a driver that is not installed: pip install "
+            "'tsplanner[postgres]'."
         ) from error
     except TsplannerError:
         raise
     except OSError as error:
         sentence = runs.disk_error_sentence(error, folder)
-        raise TsplannerError(sentence or f"{shown} cannot be used: {error}.") from error
-    except Exception as error:  # of the driver, of SQLAlchemy, of Optuna
+        raise TsplannerError(sentence or f"{display_name} cannot be used: {error}.") from error
+    except Exception as error:  # from the driver, SQLAlchemy or Optuna
         words = reason(error)
         if password:
             words = words.replace(str(password), "***")
         raise TsplannerError(
-            f"{shown} cannot be used ({words}): nothing was changed; see to it, or leave out "
-            "--storage to keep the search in its run folder."
+            f"{display_name} cannot be used ({words}): nothing was changed; see to it, or leave "
+            "out --storage to keep the search in its run folder."
         ) from None
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what is behind an error."""
+    """The first line of the error behind an error."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(getattr(error, "orig", None) or error).splitlines()]

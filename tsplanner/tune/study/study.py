@@ -1,7 +1,8 @@
-"""The Optuna study: a journal or a database, our strategy as sampler, memory as a bound.
+"""The Optuna study of a search: a journal or a database, with the surrogate as its sampler.
 
 Optuna is asked and told; it runs nothing. What it keeps survives a kill at any point, and several
-processes may work on it: takes.py has how trials are taken and given back.
+processes may work on it: queue.py has how trials are claimed and released, leader.py how the
+workers agree.
 """
 
 from __future__ import annotations
@@ -9,36 +10,38 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tsplanner import runs
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
-from tsplanner.tune.search.acquisition import next_point
-from tsplanner.tune.search.encoding import Places
-from tsplanner.tune.search.paired_eval import paired_difference, read_rows
-from tsplanner.tune.search.surrogate import Seen
-from tsplanner.tune.study.leader import Leading
+from tsplanner.tune.search.acquisition import suggest
+from tsplanner.tune.search.encoding import SearchSpaceEncoding
+from tsplanner.tune.search.paired_eval import paired_difference, read_example_losses
+from tsplanner.tune.search.surrogate import Observation
+from tsplanner.tune.study.access import StudyAccess, is_transient
+from tsplanner.tune.study.leader import WANTED, WorkerPool
 from tsplanner.tune.study.open import open_study
-from tsplanner.tune.study.queue import (
-    OUTCOME_FILE,
-    SEED,
-    STATE,
-    WANTED,
-    Takes,
-    is_transient,
+from tsplanner.tune.study.queue import OPTUNA_STATE, OUTCOME_FILE, SEED, STATE, TrialQueue
+from tsplanner.tune.study.remote import carried_losses, write_carried_losses
+from tsplanner.tune.study.sampler import axes, learning_of, parameters_for, suggesting_sampler
+from tsplanner.tune.study.storage import open_storage
+from tsplanner.tune.study.trial_result import (
+    Result,
+    TrialState,
+    is_diverged,
+    observed_loss,
+    state_of,
+    stored_deficit,
 )
-from tsplanner.tune.study.remote import packed_rows, unpack_rows
-from tsplanner.tune.study.sampler import axes, learning_of, parameters_for, proposing_sampler
-from tsplanner.tune.study.storage import open_place
-from tsplanner.tune.study.trial_result import Result, told_loss, triple
 
 __all__ = ["Proposal", "Result", "Study"]
 
 TRIALS_FOLDER = "trials"
+"""In a run's folder: one folder per trial."""
 CONSTRAINT = "memory_bytes_over"
 RAN_OUT = "memory_bytes_over_in_fact"
 """Constraint of a trial that ran out of memory in spite of the estimate; Optuna keeps the first
@@ -47,48 +50,62 @@ value of a name, and that is the estimate's."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """One trial that the sampler asks for."""
+    """One trial that is to be run."""
 
     number: int
     learning: LearningSettings
     seed: int | None = None
-    """Of a trial of the last word; None: a trial of the search, on the plan's seed."""
+    """Fresh seed of a trial of the confirmation; None: a trial of the search, on the plan's."""
     handle: Any
     """Optuna's trial."""
 
 
-class Study(Leading):
+class Study:
     """Ask and tell, safe from several threads and processes."""
 
     def __init__(
-        self, folder: Path, plan: Plan, where: Places | None, storage: str | None = None
+        self,
+        folder: Path,
+        plan: Plan,
+        encoding: SearchSpaceEncoding | None,
+        storage: str | None = None,
     ) -> None:
         """Open or make the study of ``folder``, in a journal there or at the URL ``storage``.
 
-        ``where`` is what a new study searches; one that exists keeps its own (None: it must
-        exist). Raises TsplannerError, with nothing changed, if the place cannot be used or holds
+        ``encoding`` is of a new study; an existing one keeps its own (None: the study must
+        exist). Raises TsplannerError, with nothing changed, if the storage cannot be used or holds
         a search of another model, dataset or method.
         """
         self.plan, self.folder = plan, folder
         self._trials = folder / TRIALS_FOLDER
-        self.place = open_place(folder, storage)
-        sampler = proposing_sampler(self._propose, lambda: self._distributions)
-        self._study, self.where = open_study(folder, plan, where, self.place, sampler)
-        self._distributions = axes(self.where.space)
-        self._takes = Takes(self._study, self.place, folder)
-        self.stop = self._takes.stop
-        """Set to end any waiting for a storage that is away."""
+        self.storage = open_storage(folder, storage)
+        opened, self.encoding = open_study(folder, plan, encoding, self.storage)
+        self._distributions = axes(self.encoding.space)
+        self.access = StudyAccess(opened, self.storage, folder)
+        self.queue = TrialQueue(self.access, self._trials)
+        self.workers = WorkerPool(self.access, self.queue, folder)
         self._unsent: list[tuple[Any, float, int]] = []
+        # Last of all, for the sampler reads everything above.
+        opened.sampler = suggesting_sampler(self._suggest, self._distributions)
 
-    def _parameters(self, learning: LearningSettings) -> dict[str, Any]:
+    def __enter__(self) -> Self:
+        """Work on the study."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the study to its other workers; never raises."""
+        self.workers.leave()
+
+    def parameters(self, learning: LearningSettings) -> dict[str, Any]:
+        """Learning settings as this study's parameters."""
         return parameters_for(learning, self._distributions)
 
-    def _propose(self, number: int) -> dict[str, Any]:
+    def _suggest(self, number: int) -> dict[str, Any]:
         """Parameters of the next trial of the search."""
-        seen, trials = self.seen(), self._takes.trials()
+        seen, trials = self.observations(), self.queue.trials()
         settled = {id_ for id_, _ in seen}
         pending = [
-            self.where.point(self._learning(trial.params))
+            self.encoding.point(self._learning(trial.params))
             for trial in trials
             if trial.params
             and SEED not in trial.user_attrs
@@ -96,25 +113,26 @@ class Study(Leading):
             and trial.number not in settled
             and (STATE in trial.user_attrs or not trial.state.is_finished())
         ]
-        point = next_point([one for _, one in seen], pending, self.where.grid)
-        return self._parameters(self.where.settings(point))
+        point = suggest([one for _, one in seen], pending, self.encoding.grid)
+        return self.parameters(self.encoding.settings(point))
 
     def ask(self) -> Proposal:
-        """The next trial that waits, or a new one of the search, however many are wanted."""
+        """The next trial that waits, or a new one of the search, whatever number is wanted."""
         return self._proposal(
-            self._takes.steadily(lambda: self._takes.next(self._distributions, None))
+            self.access.locked(lambda: self.queue.claim(self._distributions, None))
         )
 
-    def take(self) -> Proposal | None:
-        """The next trial for this process: one that waits, or one of the search while such are
-        wanted; None: there is none now.
+    def claim(self) -> Proposal | None:
+        """The next trial for this process; None: there is none now.
+
+        That is a trial that waits, or a new one of the search while such trials are wanted.
         """
 
         def next_trial() -> Any:
-            wanted = self._study.user_attrs.get(WANTED, 0)
-            return self._takes.next(self._distributions, wanted)
+            wanted = self.access.study.user_attrs.get(WANTED, 0)
+            return self.queue.claim(self._distributions, wanted)
 
-        trial = self._takes.steadily(next_trial)
+        trial = self.access.locked(next_trial)
         return None if trial is None else self._proposal(trial)
 
     def _proposal(self, trial: Any) -> Proposal:
@@ -126,37 +144,37 @@ class Study(Leading):
             handle=trial,
         )
 
-    def queue(self, wanted: list[tuple[LearningSettings, int]]) -> None:
-        """Let trials of the last word wait for whoever takes them: settings and fresh seeds."""
+    def enqueue(self, wanted: list[tuple[LearningSettings, int]]) -> None:
+        """Let trials of the confirmation wait for any worker: settings and fresh seeds."""
 
         def note() -> None:
             for learning, seed in wanted:
-                self._takes.queue(self._parameters(learning), {SEED: seed})
+                self.queue.enqueue(self.parameters(learning), {SEED: seed})
 
-        self._takes.steadily(note)
+        self.access.locked(note)
 
     def busy_elsewhere(self) -> bool:
         """Whether trials wait, or run in other processes that live."""
-        return self._takes.steadily(self._takes.busy_elsewhere)
+        return self.access.locked(self.queue.busy_elsewhere)
 
-    def give_back(self, proposal: Proposal) -> bool:
+    def release(self, proposal: Proposal) -> bool:
         """Queue a trial again that ended by an accident; False if that was done once before."""
-        return self._takes.steadily(lambda: self._takes.give_back(proposal.number))
+        return self.access.locked(lambda: self.queue.release(proposal.number))
 
     def set_memory(self, proposal: Proposal, bytes_over: int) -> None:
-        """Tell the sampler how far over the free memory the estimate is (0 or less fits)."""
-        self._takes.steadily(lambda: proposal.handle.set_constraint(CONSTRAINT, float(bytes_over)))
+        """Tell Optuna how far over the free memory the estimate is; 0 or less fits."""
+        self.access.locked(lambda: proposal.handle.set_constraint(CONSTRAINT, float(bytes_over)))
 
     def ran_out(self, proposal: Proposal, bytes_over: int) -> None:
         """Note that a trial ran out of memory, and how far over the estimate's upper bound."""
         over = float(max(1, bytes_over))
-        self._takes.steadily(lambda: proposal.handle.set_constraint(RAN_OUT, over))
+        self.access.locked(lambda: proposal.handle.set_constraint(RAN_OUT, over))
 
     def report(self, proposal: Proposal, eval_loss: float, step: int) -> None:
-        """Note an evaluation, for the dashboard; one that cannot be noted now is kept for later."""
+        """Note an evaluation for the dashboard; one that cannot be noted now is kept for later."""
         self._unsent.append((proposal.handle, eval_loss, step))
         with contextlib.suppress(Exception):
-            self._takes.quietly(self._send)
+            self.access.in_turn(self._send)
 
     def _send(self) -> None:
         from optuna.exceptions import UpdateFinishedTrialError
@@ -177,71 +195,73 @@ class Study(Leading):
         outcome = {
             "message": result.message,
             "eval_loss": result.eval_loss,
-            "behind": result.behind,
-            "ends as": result.ends_as,
-            STATE: result.state,
+            "behind": None if result.deficit is None else asdict(result.deficit),
+            OPTUNA_STATE: result.optuna_state,
+            STATE: str(result.state),
         }
         folder = self._trials / str(result.number)
-        if self.place.apart:
-            outcome = packed_rows(folder) | outcome
+        if self.storage.is_remote:
+            outcome = carried_losses(folder) | outcome
         with contextlib.suppress(OSError, TsplannerError):  # the study is told all the same
             folder.mkdir(parents=True, exist_ok=True)
             runs.write_text(folder / OUTCOME_FILE, json.dumps(outcome) + "\n")
 
         def note() -> None:
             self._send()
-            self._takes.finish(proposal.handle, outcome)
+            self.queue.finish(proposal.handle, outcome)
 
-        self._takes.steadily(note)
+        self.access.locked(note)
 
     def results(self) -> list[Result]:
-        """Every trial that was told, by number."""
+        """Every trial that has ended, by number."""
         trials = [
             trial
-            for trial in self._takes.steadily(self._takes.trials)
+            for trial in self.access.locked(self.queue.trials)
             if STATE in trial.user_attrs and trial.state.is_finished()
         ]
-        if self.place.apart:
-            unpack_rows(trials, self._trials)
-        return [
-            Result(
-                number=trial.number,
-                learning=self._learning(trial.params),
-                state=trial.user_attrs[STATE],
-                eval_loss=trial.user_attrs.get("eval_loss"),
-                message=trial.user_attrs.get("message", ""),
-                seed=trial.user_attrs.get(SEED),
-                behind=triple(trial.user_attrs.get("behind")),
-            )
-            for trial in trials
-        ]
+        if self.storage.is_remote:
+            write_carried_losses(trials, self._trials)
+        return [self._result(trial) for trial in trials]
 
-    def seen(self) -> list[tuple[int, Seen]]:
-        """What the search's trials say, by number; of those cut short what they suggest."""
+    def _result(self, trial: Any) -> Result:
+        attributes = trial.user_attrs
+        return Result(
+            number=trial.number,
+            learning=self._learning(trial.params),
+            state=state_of(attributes[STATE]),
+            eval_loss=attributes.get("eval_loss"),
+            message=attributes.get("message", ""),
+            seed=attributes.get(SEED),
+            deficit=stored_deficit(attributes.get("behind")),
+            diverged=is_diverged(attributes[STATE], trial.state.name),
+        )
+
+    def observations(self) -> list[tuple[int, Observation]]:
+        """What the trials of the search say, by number; pruned trials say what they suggest."""
         results = [one for one in self.results() if one.seed is None]
-        final = {one.number: one.eval_loss for one in results if one.state == "done"}
-        default = next((one.number for one in results if self.is_default(one)), None)
+        final = {one.number: one.eval_loss for one in results if one.state is TrialState.COMPLETED}
+        baseline = next((one.number for one in results if self.is_baseline(one)), None)
         found = []
         for one in results:
-            told = told_loss(one, final)
+            told = observed_loss(one, final)
             if told is not None:
                 loss, error = told
-                error = math.hypot(error, self._rows_error(one.number, default))
-                point = self.where.point(one.learning)
-                found.append((one.number, Seen(point=point, loss=loss, error=error)))
+                error = math.hypot(error, self._paired_error(one.number, baseline))
+                point = self.encoding.point(one.learning)
+                found.append((one.number, Observation(point=point, loss=loss, error=error)))
         return found
 
-    def is_default(self, result: Result) -> bool:
-        """Whether this is the default's own trial, finished."""
-        same = result.seed is None and result.learning == self.where.default
-        return same and result.state == "done"
+    def is_baseline(self, result: Result) -> bool:
+        """Whether a result is of the baseline's own trial, completed."""
+        same = result.seed is None and result.learning == self.encoding.baseline
+        return same and result.state is TrialState.COMPLETED
 
-    def _rows_error(self, number: int, default: int | None) -> float:
-        """Standard error of a trial against the default, of the held-out rows; 0 if unknown."""
-        if default is None or number == default:
+    def _paired_error(self, number: int, baseline: int | None) -> float:
+        """Standard error of a trial against the baseline over the examples; 0 if unknown."""
+        if baseline is None or number == baseline:
             return 0.0
-        rows = (read_rows(self._trials / str(one)) for one in (number, default))
-        compared = paired_difference(*rows)
+        losses = (read_example_losses(self._trials / str(one)) for one in (number, baseline))
+        compared = paired_difference(*losses)
         return 0.0 if compared is None else compared[1]
 
     def _learning(self, parameters: dict[str, Any]) -> LearningSettings:

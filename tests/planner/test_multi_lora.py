@@ -1,0 +1,130 @@
+"""When sharing a base pays on an H200, how many trials share a base, and which trials may."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from memory_models.settings import (
+    DecoderKernels,
+    FinetuningType,
+    LossKernel,
+    Quantization,
+    TrainingSettings,
+    from_flat,
+)
+from tsplanner.hardware.describe import read_machine_file, shipped_machine
+from tsplanner.models.source import read_model
+from tsplanner.planner.multi_lora.refusal import Obstacle, sharing_refusal
+from tsplanner.planner.multi_lora.speedup import AloneReason, Room, Sharing, best_sharing
+from tsplanner.planner.settings import HardwareSettings, LearningSettings
+from tsplanner.throughput.rates import rates_of
+
+RANKS = (8, 16, 24, 32, 40, 48, 56, 64)
+GIB = 2**30
+
+
+def sharing(batch: int, length: int = 512, *, free: int = 139 * GIB, ranks: Any = RANKS) -> Sharing:
+    """Eight trials of Qwen3-8B on one H200."""
+    file = shipped_machine("1x-h200-141gib")
+    assert file is not None
+    machine = read_machine_file(file)
+    solo = from_flat(
+        TrainingSettings,
+        lora_rank=max(ranks),
+        sequence_length=length,
+        micro_batch_size=batch,
+        gradient_checkpointing=False,
+        loss_kernel=LossKernel.FUSED,
+        decoder_kernels=DecoderKernels.FUSED,
+        expandable_segments=True,
+    )
+    architecture = read_model("qwen3-8b").architecture
+    room = Room(free_bytes=free, device=machine.devices[0])
+    return best_sharing(architecture, solo, ranks, rates_of(machine), room)
+
+
+def test_two_short_rows_a_step_leave_room_for_all_eight_trials() -> None:
+    """1,024 tokens do not fill the GPU: eight such trials in a pass make twice the steps."""
+    found = sharing(2)
+    assert found.trials == 8
+    assert found.gain > 2.0
+    assert found.settings.method.adapter_ranks == RANKS
+
+
+def test_sharing_does_not_pay_where_a_trial_fills_the_gpu() -> None:
+    """16 rows of 512 tokens: the trials run one after the other, by the best solo settings."""
+    found = sharing(16)
+    assert (found.trials, found.gain, found.settings.method.adapter_ranks) == (1, 1.0, ())
+    assert found.alone_reason is AloneReason.GPU_BUSY
+    assert "8192 tokens per step keep the GPU busy alone" in found.reason
+
+
+def test_less_memory_means_fewer_trials_or_more_checkpoints_within_it() -> None:
+    """The upper bound stays under what is free."""
+    whole, less = sharing(2), sharing(2, free=40 * GIB)
+    assert less.process_bytes <= 40 * GIB
+    assert less.gain < whole.gain
+    assert sharing(2, free=21 * GIB).reason == "No two trials fit beside each other on one base."
+
+
+@pytest.mark.parametrize("batch", [1, 2, 6, 8, 16])
+def test_sharing_never_moves_the_effective_batch(batch: int) -> None:
+    """Micro-batch times accumulation is the trial's batch, alone or not."""
+    settings = sharing(batch, free=48 * GIB).settings
+    assert settings.batch.micro_batch_size * settings.batch.gradient_accumulation_steps == batch
+
+
+def test_one_trial_shares_with_none() -> None:
+    """There is nothing to put beside it."""
+    assert sharing(2, ranks=(8,)).reason == "There is one trial alone."
+
+
+def test_lora_and_rslora_share_and_qlora_too() -> None:
+    """On half-precision and 4-bit bases."""
+    for method in (FinetuningType.LORA, FinetuningType.RSLORA):
+        for quantization in (None, Quantization.NF4, Quantization.NF4_DQ):
+            hardware = from_flat(HardwareSettings, quantization=quantization)
+            learning = from_flat(LearningSettings, finetuning_type=method)
+            assert sharing_refusal(learning, hardware, {"attention_dropout": 0.0}) is None
+
+
+REFUSED: list[tuple[dict[str, Any], dict[str, Any], Obstacle, str]] = [
+    ({"finetuning_type": FinetuningType.DORA}, {}, Obstacle.METHOD, "dora changes or reads"),
+    ({"lora_dropout": 0.05}, {}, Obstacle.LORA_DROPOUT, "lora_dropout 0.05 draws"),
+    ({"lr_scheduler_type": "reduce_lr_on_plateau"}, {}, Obstacle.SCHEDULE, "follows the loss"),
+    ({}, {"quantization": Quantization.INT8}, Obstacle.INT8, "int8 looks for outliers"),
+    ({}, {"world_size": 2}, Obstacle.WORLD_SIZE, "runs on 2 ranks"),
+    ({}, {"zero_stage": 2}, Obstacle.ZERO, "ZeRO stage 2 shards"),
+    (
+        {"effective_batch_size": 6},
+        {"micro_batch_size": 4},
+        Obstacle.BATCH_SIZE,
+        "no multiple of micro-batch 4",
+    ),
+]
+
+
+@pytest.mark.parametrize(("learning", "hardware", "obstacle", "words"), REFUSED)
+def test_what_cannot_share_is_refused_in_one_sentence(
+    learning: dict[str, Any], hardware: dict[str, Any], obstacle: Obstacle, words: str
+) -> None:
+    """With the reason in it."""
+    refusal = sharing_refusal(
+        from_flat(LearningSettings, **learning), from_flat(HardwareSettings, **hardware)
+    )
+    assert refusal is not None
+    assert refusal.obstacle is obstacle
+    sentence = refusal.sentence()
+    assert sentence.startswith("This trial runs alone: ")
+    assert words in sentence
+    assert sentence.count(". ") == 0
+
+
+def test_a_base_with_dropout_is_not_shared() -> None:
+    """Its masks are drawn for the whole batch."""
+    refusal = sharing_refusal(LearningSettings(), HardwareSettings(), {"attention_dropout": 0.1})
+    assert refusal is not None
+    assert refusal.obstacle is Obstacle.BASE_DROPOUT
+    assert "(attention_dropout)" in refusal.sentence()

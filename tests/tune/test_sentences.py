@@ -1,0 +1,90 @@
+"""The sentences of decisions, and the tables that words are read from and written by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from memory_models.settings import changed
+from tests.support import tiny
+from tsplanner.commands.views.tune import STATE_WORDS
+from tsplanner.planner.multi_lora.refusal import REASONS, Obstacle
+from tsplanner.planner.multi_lora.speedup import SENTENCES, AloneReason
+from tsplanner.probe.process_records import WORST_FIRST
+from tsplanner.training.job import FAILURES, Status
+from tsplanner.tune.confirmation import Decision, Evidence, Reason
+from tsplanner.tune.sentences import decision_document, decision_sentence
+from tsplanner.tune.study.trial_result import OPTUNA_STATES, TrialState, state_of
+
+EVIDENCE = Evidence(difference=-0.25, half_width=0.125, fresh_seeds=2, chance=0.98)
+
+
+def decision(folder: Path, reason: Reason, *, keeps_baseline: bool) -> Decision:
+    """A decision on a candidate of three times the rate."""
+    baseline = changed(tiny.plan(folder).learning, learning_rate=1e-3, lora_rank=8)
+    return Decision(
+        reason=reason,
+        keeps_baseline=keeps_baseline,
+        candidate=changed(baseline, learning_rate=3e-3),
+        baseline=baseline,
+        evidence=EVIDENCE,
+    )
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_is_one_sentence_that_names_the_outcome(
+    tmp_path: Path, reason: Reason
+) -> None:
+    """Whatever the reason is, a person reads which settings are used."""
+    for keeps in (True, False):
+        sentence = decision_sentence(decision(tmp_path, reason, keeps_baseline=keeps))
+        assert "keeping" in sentence or "using" in sentence
+        assert sentence.endswith(".")
+        assert ". " not in sentence
+
+
+def test_pairs_are_told_with_their_interval(tmp_path: Path) -> None:
+    """Mean difference, half the width of its interval, seeds and chance."""
+    found = decision_sentence(decision(tmp_path, Reason.PAIRS, keeps_baseline=False))
+    assert found == (
+        "Rank 8, lr 3.0e-03, 2 epochs run again beside the baseline on 2 fresh seeds: -0.2500 ± "
+        "0.1250 (95 %); all trials give it 98% to be better: using it."
+    )
+
+
+def test_document_keeps_the_keys_that_people_read(tmp_path: Path) -> None:
+    """tune.json has the keys it always had, and the reason as a word."""
+    found = decision_document(decision(tmp_path, Reason.PAIRS, keeps_baseline=False))
+    assert found["learning"] == found["challenger"]
+    assert found["default"]["learning_rate"] == 1e-3
+    assert (found["is_default"], found["difference"], found["half_width"]) == (False, -0.25, 0.125)
+    assert (found["fresh_seeds"], found["chance"], found["reason"]) == (2, 0.98, "pairs")
+    assert found["sentence"].endswith("using it.")
+
+
+def test_tables_have_every_state_status_and_reason() -> None:
+    """A new member without a row fails here, not in a search."""
+    assert set(OPTUNA_STATES) == set(STATE_WORDS) == set(TrialState)
+    assert set(WORST_FIRST) == set(Status)
+    assert set(REASONS) == set(Obstacle)
+    assert set(SENTENCES) == set(AloneReason)
+
+
+def test_failures_are_what_is_neither_memory_nor_time() -> None:
+    """A probe that failed refutes its candidate, whatever ended it."""
+    others = {Status.OK, Status.STOPPED, Status.DEVICE_OOM, Status.HOST_OOM, Status.TIMEOUT}
+    assert set(Status) - others == FAILURES
+    assert {status for status in Status if status.is_failure} == FAILURES
+
+
+@pytest.mark.parametrize("state", list(TrialState))
+def test_state_is_read_back_as_it_was_written(state: TrialState) -> None:
+    """Words of this version stand for themselves."""
+    assert state_of(str(state)) is state
+
+
+def test_unknown_state_is_an_error() -> None:
+    """A word of a later version is not guessed at."""
+    with pytest.raises(ValueError, match="asleep"):
+        state_of("asleep")

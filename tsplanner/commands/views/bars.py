@@ -1,0 +1,108 @@
+"""Progress of steps and traces: bars for a person, a line in a pipe, nothing for JSON."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tsplanner.commands.views.screen import interactive
+from tsplanner.probe.runner import METRICS_FILE, Tail
+from tsplanner.report.probe_table import candidate_words
+from tsplanner.training.job import Job
+
+LOOK_SECONDS = 0.2
+"""How often the bars are brought up to date."""
+
+
+@contextmanager
+def step_bar(
+    title: str, total: int, *, shown: bool
+) -> Iterator[Callable[[dict[str, Any]], None] | None]:
+    """A progress bar over optimizer steps for a person, one line in a pipe, nothing for JSON."""
+    if not shown:
+        yield None
+        return
+    if not interactive():
+        print(f"{title}  {total} steps", flush=True)
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} steps {task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(file=sys.stdout)) as progress:
+        task = progress.add_task(title, total=total, note="")
+
+        def on_metrics(row: dict[str, Any]) -> None:
+            note = "" if row.get("eval_loss") is None else f"eval {row['eval_loss']:.3f}"
+            progress.update(task, completed=float(row.get("step") or 0), note=note)
+
+        yield on_metrics
+
+
+@contextmanager
+def step_bars(jobs: Sequence[Job], *, shown: bool) -> Iterator[None]:
+    """A bar a probe for a person, a line each in a pipe, nothing for JSON."""
+    if not shown:
+        yield
+        return
+    steps = jobs[0].probe_steps
+    titles = {job.folder: f"probe {Path(job.folder).name}  {title(job)}" for job in jobs}
+    if not interactive():
+        for words in titles.values():
+            print(f"{words}  {steps} steps", flush=True)
+        yield
+        return
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+    )
+    with Progress(*columns) as progress:
+
+        def follower(words: str) -> Callable[[dict[str, Any]], None]:
+            task = progress.add_task(words, total=steps)
+            return lambda row: progress.update(task, completed=float(row.get("step") or 0))
+
+        tails = [
+            Tail(Path(folder) / METRICS_FILE, follower(words), skip_existing=False)
+            for folder, words in titles.items()
+        ]
+        with followed(tails):
+            yield
+
+
+def title(job: Job) -> str:
+    """A candidate by what is set for it."""
+    return f"{job.plan.learning.method.finetuning_type} · {candidate_words(job.plan.hardware)}"
+
+
+@contextmanager
+def followed(tails: Sequence[Tail]) -> Iterator[None]:
+    """Read these files beside the work: a worker of several jobs is waited for as one."""
+    over = threading.Event()
+
+    def follow() -> None:
+        while not over.wait(LOOK_SECONDS):
+            for tail in tails:
+                tail.read()
+
+    thread = threading.Thread(target=follow, daemon=True, name="probe-bars")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        for tail in tails:
+            tail.read()

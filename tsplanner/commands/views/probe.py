@@ -1,0 +1,66 @@
+"""What a person sees of probes: prediction against measurement, or what went wrong."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tsplanner.planner.plan import Plan
+from tsplanner.probe.calibration import step_seconds
+from tsplanner.probe.proof import Proof
+from tsplanner.report.probe_table import predicted_seconds, probe_lines, search_lines
+from tsplanner.training.job import Record, Status
+
+FAILURES = {
+    Status.DEVICE_OOM: "OUT OF GPU MEMORY",
+    Status.HOST_OOM: "OUT OF MEMORY",
+    Status.TIMEOUT: "TIME LIMIT",
+    Status.STOPPED: "STOPPED",
+}
+
+
+def proof_lines(proof: Proof) -> list[str]:
+    """What was probed, as a table."""
+    rows = [(each.plan, each.record) for each in proof.probed]
+    return search_lines(rows, chosen=proof.choice.plan.hardware, first=proof.first)
+
+
+def proof_rows(proof: Proof) -> list[dict[str, Any]]:
+    """What was probed, as plain values in the order of the probes."""
+    return [
+        {
+            "hardware": asdict(each.plan.hardware),
+            "status": each.record.status,
+            "message": each.record.message,
+            "predicted_step_seconds": predicted_seconds(each.plan),
+            "step_seconds": step_seconds(each.record),
+            "predicted_process_bytes": asdict(each.plan.memory.process_bytes),
+            "process_bytes": each.record.process_bytes,
+            "host_bytes": each.record.host_bytes,
+            "chosen": each.plan.hardware == proof.choice.plan.hardware,
+        }
+        for each in proof.probed
+    ]
+
+
+def result_lines(plan: Plan, record: Record, path: Path) -> list[str]:
+    """What a person reads after the bar."""
+    if record.status is not Status.OK:
+        return [*failure_lines(plan, record), f"Next   tsplanner plan --model {plan.model.name}"]
+    return [
+        *probe_lines(plan, record),
+        "Stored: later plans on this machine use it. Plan unchanged.",
+        f"Next   tsplanner tune --plan {path} --trials 8",
+    ]
+
+
+def failure_lines(plan: Plan, record: Record) -> list[str]:
+    """What went wrong, and what the estimate had said."""
+    head = f"✘ {FAILURES.get(record.status, 'CRASHED')}   {record.message}"
+    expected = plan.memory.process_bytes
+    return [
+        head,
+        f"  The plan expected {expected.expected / 2**30:.2f} GiB "
+        f"(95 %: {expected.upper / 2**30:.2f}), free were {plan.free_bytes / 2**30:.2f}.",
+    ]

@@ -1,0 +1,39 @@
+"""What a person sees of a full run at its end."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from memory_models.units import format_gib
+from tsplanner.commands.views.probe import failure_lines
+from tsplanner.planner.plan import Plan
+from tsplanner.probe.runner import to_json
+from tsplanner.report.records.overfitting import overfitting, record_points
+from tsplanner.report.text import duration, loss
+from tsplanner.training.job import Record, Status
+
+
+def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
+    """What a person reads at the end."""
+    if record.status is not Status.OK:
+        again = f"tsplanner train --run-folder {folder} --resume"
+        return [*failure_lines(plan, record), f"Next   {again}"]
+    best = min(record.evaluations, key=lambda item: item.loss, default=None)
+    words = f"eval {loss(best.loss)}   best epoch {best.epoch:.3g}   " if best else ""
+    predicted = plan.memory.process_bytes.expected
+    kept = "adapter" if plan.learning.method.finetuning_type.uses_adapter else "model"
+    return [
+        f"done   {record.steps} steps in {duration(record.seconds)}   {words}"
+        f"peak {format_gib(record.process_bytes, unit=True)}, "
+        f"predicted {format_gib(predicted, unit=True)}",
+        *(f"curve  {words}" for words in overfitting(record_points(record)).sentences),
+        f"saved  {folder}/   {kept}, plan.json, metrics.jsonl, report.html, report.md",
+    ]
+
+
+def run_document(folder: Path, record: Record) -> dict[str, Any]:
+    """A full run as plain values."""
+    curve = asdict(overfitting(record_points(record)))
+    return {"run_folder": str(folder), "record": to_json(record), "curve": curve}

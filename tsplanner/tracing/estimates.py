@@ -1,0 +1,175 @@
+"""Estimates as documents: by formula where there is a reader, else (or if asked) by a trace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from memory_models.architecture import Architecture
+from memory_models.device import Device
+from memory_models.estimate import estimate_memory
+from memory_models.result import Interval, MemoryEstimate
+from tsplanner.errors import TsplannerError
+from tsplanner.models.source import ModelFiles, NoReaderError
+from tsplanner.planner.gather.cases import read_case
+
+if TYPE_CHECKING:  # only a trace needs these: an estimate by formula starts without them
+    from tsplanner.tracing.cases import Traced, TracedCase
+
+
+@dataclass(frozen=True, slots=True)
+class Tracing:
+    """When to trace, and whose code a trace may run."""
+
+    always: bool = False
+    trust_remote_code: bool = False
+
+    def case(
+        self, given: Mapping[str, object], files: dict[str, ModelFiles], devices: dict[str, Device]
+    ) -> TracedCase:
+        """A case to trace; raises as ``read_traced_case``."""
+        from tsplanner.tracing.cases import read_traced_case
+
+        return read_traced_case(given, files, devices, trust_remote_code=self.trust_remote_code)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """One finished case."""
+
+    name: str
+    estimate: MemoryEstimate
+    document: dict[str, object]
+
+
+def formula_of(
+    given: Mapping[str, object],
+    models: dict[str, Architecture],
+    devices: dict[str, Device],
+    tracing: Tracing,
+) -> Estimated | None:
+    """The formulas' estimate; None where a trace is asked for or is the only way."""
+    if tracing.always:
+        return None
+    try:
+        case = read_case(given, models, devices)
+    except NoReaderError as error:
+        from tsplanner.tracing.client import require_packages
+
+        require_packages(f"{error} Tracing it instead")
+        return None
+    estimate = estimate_memory(case.architecture, case.settings, case.device, replay=True)
+    return Estimated(case.architecture.name, estimate, document(estimate))
+
+
+def from_trace(result: Traced | TsplannerError) -> Estimated | TsplannerError:
+    """A finished trace as a document, the formulas' figures beside it; errors as they are."""
+    if isinstance(result, TsplannerError):
+        return result
+    from tsplanner.tracing.cases import largest_tensors
+
+    formula = result.formula
+    extra = {
+        "formula": None if formula is None else _quantities(formula),
+        "alive_at_peak": largest_tensors(result.trace),
+    }
+    estimate = result.estimate
+    return Estimated(result.case.name, estimate, {**document(estimate), **extra})
+
+
+RunTraces = Callable[["Sequence[TracedCase]", "Callable[[Traced | TsplannerError], None]"], None]
+
+
+class Lines:
+    """Cases of a file: each line's estimate or error, in order; models are read once.
+
+    Formulas answer line by line. From the first line that needs a trace on, lines wait for the one
+    process that traces them all.
+    """
+
+    def __init__(
+        self,
+        out: TextIO,
+        tracing: Tracing,
+        run_traces: RunTraces,
+    ) -> None:
+        """``run_traces`` traces all cases that need it, in order."""
+        self.out, self.tracing, self.run_traces = out, tracing, run_traces
+        self.models: dict[str, Architecture] = {}
+        self.files: dict[str, ModelFiles] = {}
+        self.devices: dict[str, Device] = {}
+        self.waiting: list[tuple[object, dict[str, object] | TracedCase]] = []
+
+    def run(self, lines: Iterable[str]) -> None:
+        """Write one document a line."""
+        for line in lines:
+            if line.strip():
+                self.waiting.append(self._read(line))
+                self._write_ready()
+        cases = [found for _, found in self.waiting if not isinstance(found, dict)]
+        if cases:
+            self.run_traces(cases, self._take)
+
+    def _take(self, result: Traced | TsplannerError) -> None:
+        """The outcome of the first line that waits for one."""
+        given, _ = self.waiting[0]
+        outcome = from_trace(result)
+        if isinstance(outcome, TsplannerError):
+            self.waiting[0] = (given, {"error": str(outcome)})
+        else:
+            self.waiting[0] = (given, outcome.document)
+        self._write_ready()
+
+    def _write_ready(self) -> None:
+        while self.waiting and isinstance(found := self.waiting[0][1], dict):
+            given, _ = self.waiting.pop(0)
+            self.out.write(json.dumps({"case": given, **found}) + "\n")
+
+    def _read(self, line: str) -> tuple[object, dict[str, object] | TracedCase]:
+        try:
+            given = json.loads(line, parse_constant=_no_number)
+        except (ValueError, RecursionError) as error:
+            return line.strip()[:2000], {"error": f"not valid JSON: {error}"}
+        if not isinstance(given, dict):
+            return given, {"error": "a case must be a JSON object"}
+        try:
+            found = formula_of(given, self.models, self.devices, self.tracing)
+            if found is not None:
+                return given, found.document
+            return given, self.tracing.case(given, self.files, self.devices)
+        except (TsplannerError, ValueError, OverflowError) as error:
+            return given, {"error": str(error)}
+
+
+def _no_number(word: str) -> float:
+    """NaN and Infinity are not JSON: echoing them would break the reader of our output."""
+    raise ValueError(f"{word} is no JSON value")
+
+
+def document(estimate: MemoryEstimate) -> dict[str, object]:
+    """An estimate as plain values, by the names that scripts rely on."""
+    return {
+        **_quantities(estimate),
+        "parameters": {
+            "total": estimate.parameters_total,
+            "trainable": estimate.parameters_trainable,
+        },
+        "components": {part.name: part.bytes for part in estimate.components},
+        "peak_instant": estimate.peak_instant,
+        "assumptions": list(estimate.assumptions),
+    }
+
+
+def _quantities(estimate: MemoryEstimate) -> dict[str, object]:
+    return {
+        "peak_allocated_bytes": _interval(estimate.peak_allocated_bytes),
+        "peak_reserved_bytes": _interval(estimate.peak_reserved_bytes),
+        "process_bytes": _interval(estimate.process_bytes),
+        "host_bytes": _interval(estimate.host_bytes),
+    }
+
+
+def _interval(interval: Interval) -> dict[str, int]:
+    return {"expected": interval.expected, "upper": interval.upper}

@@ -1,0 +1,74 @@
+"""The sentences that a search ends with, for the screen, tune.json and the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from memory_models.settings import flat
+from tsplanner.planner.settings import LearningSettings
+from tsplanner.tune.confirmation import Decision, Reason
+from tsplanner.tune.search.paired_eval import MIN_EXAMPLES
+
+
+def decision_sentence(decision: Decision) -> str:
+    """Why the full run uses the settings it uses, as one sentence."""
+    name, evidence = settings_words(decision.candidate), decision.evidence
+    verdict = (
+        "no proof that it is better: keeping the baseline"
+        if decision.keeps_baseline
+        else "using it"
+    )
+    match decision.reason:
+        case Reason.NO_TIME:
+            return "The budget has room for the full run alone: keeping the baseline."
+        case Reason.FEW_EXAMPLES:
+            few = f"Fewer than {MIN_EXAMPLES} held-out rows"
+            return f"{few} tell nothing from noise: keeping the baseline."
+        case Reason.BASELINE_EXPECTED_BEST:
+            return "No settings are expected to beat the baseline: keeping it."
+        case Reason.CANDIDATE_FAILED:
+            return f"{name} did not finish on a fresh seed: keeping the baseline."
+        case Reason.BASELINE_FAILED:
+            return f"The baseline did not finish: using {name}."
+        case Reason.TRIALS_ALONE:
+            return (
+                f"The trials give {name} {evidence.chance:.0%} to beat the baseline, not run "
+                f"again: {verdict}."
+            )
+        case Reason.PAIRS:
+            seeds = f"{evidence.fresh_seeds} fresh seed{'s' if evidence.fresh_seeds > 1 else ''}"
+            return (
+                f"{name} run again beside the baseline on {seeds}: {evidence.difference:+.4f} ± "
+                f"{evidence.half_width:.4f} (95 %); all trials give it {evidence.chance:.0%} to "
+                f"be better: {verdict}."
+            )
+
+
+def decision_document(decision: Decision) -> dict[str, Any]:
+    """The decision as plain values, under the keys that tune.json has always had."""
+    return {
+        "learning": _plain(decision.learning),
+        "is_default": decision.keeps_baseline,
+        **msgspec.to_builtins(decision.evidence),
+        "reason": str(decision.reason),
+        "sentence": decision_sentence(decision),
+        "challenger": _plain(decision.candidate),
+        "default": _plain(decision.baseline),
+    }
+
+
+def settings_words(learning: LearningSettings) -> str:
+    """Learning settings in a few words."""
+    return (
+        f"Rank {learning.method.lora_rank}, lr {learning.optimization.learning_rate:.1e}, "
+        f"{learning.optimization.num_train_epochs} epochs"
+    )
+
+
+def _plain(learning: LearningSettings) -> dict[str, Any]:
+    """Learning settings by the names of their fields, as plain values."""
+    found = flat(learning)
+    del found["adapter_ranks"]  # of the worker that several trials share, not of what was learned
+    return dict(msgspec.to_builtins(found))
