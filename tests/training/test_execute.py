@@ -1,4 +1,4 @@
-"""How the worker names what went wrong, splits rows and lays out evaluations."""
+"""How the worker names what went wrong, and the first step of a probe."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.support import tiny
 from tsplanner.errors import TsplannerError
-from tsplanner.training.data import held_out_count, split
+from tsplanner.training import execute
 from tsplanner.training.execute import step_from_the_first
-from tsplanner.training.job import Status
+from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.model import load_tokenizer, model_config
 from tsplanner.training.outcome import guarded, outcome_of
-from tsplanner.training.solo.saving import latest_checkpoint
-from tsplanner.training.solo.trainer import DivergedError, eval_steps
+from tsplanner.training.solo.trainer import DivergedError
 
 FOLDER = Path("run")
 OUTCOMES = [
@@ -49,43 +50,6 @@ def test_work_that_raises_does_not_escape(capsys: pytest.CaptureFixture[str]) ->
     assert "OutOfMemoryError" in capsys.readouterr().err
 
 
-def test_held_out_rows_are_a_share_but_never_all() -> None:
-    """10 % of 414 rows is 41; two rows leave one to train on; one row is never held out."""
-    assert held_out_count(414, 0.1) == 41
-    assert held_out_count(5, 0.1) == 1
-    assert held_out_count(2, 0.9) == 1
-    assert held_out_count(1, 0.5) == 0
-    assert held_out_count(100, 0.0) == 0
-
-
-def test_split_is_the_same_for_the_same_seed_and_loses_no_row() -> None:
-    """Every row is either trained on or held out, by the seed alone."""
-    train, held_out = split(range(50), 0.2, seed=3)
-    assert sorted([*train, *held_out]) == list(range(50))
-    assert len(held_out) == 10
-    assert split(range(50), 0.2, seed=3) == (train, held_out)
-    assert split(range(50), 0.2, seed=4) != (train, held_out)
-
-
-def test_evaluations_are_spread_evenly_and_end_each_epoch() -> None:
-    """Two epochs of 5 steps with two evaluations each: steps 2, 5, 7 and 10."""
-    assert sorted(eval_steps(10, 5, 2)) == [2, 5, 7, 10]
-    assert sorted(eval_steps(3, 3, 1)) == [3]
-    assert sorted(eval_steps(1, 1, 6)) == [1]
-
-
-def test_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path: Path) -> None:
-    """Only a checkpoint whose last file was written counts."""
-    for step, whole in ((9, True), (100, True), (110, False)):
-        folder = tmp_path / "checkpoints" / f"checkpoint-{step}"
-        folder.mkdir(parents=True)
-        if whole:
-            (folder / "trainer_state.json").write_text("{}")
-    found = latest_checkpoint(tmp_path)
-    assert found is not None
-    assert found.name == "checkpoint-100"
-
-
 def test_a_probe_in_fp16_takes_its_first_step() -> None:
     """From the usual scale of 65,536 the first steps may overflow, and no state is made."""
     device = torch.device("cpu")
@@ -97,3 +61,66 @@ def test_a_probe_in_fp16_takes_its_first_step() -> None:
     plain = SimpleNamespace(scaler=None, device=device)
     step_from_the_first(plain)
     assert plain.scaler is None
+
+
+def test_a_job_has_the_steps_of_its_epochs_or_of_its_probe(tmp_path: Path) -> None:
+    """18 rows of 4 are 5 steps, twice; a probe is told its own number."""
+    plan = tiny.plan(tmp_path)
+    trial = Job(kind=JobKind.TRIAL, plan=plan, folder=str(tmp_path))
+    assert execute.total_steps(trial, 18) == 10
+    probe = Job(kind=JobKind.PROBE, plan=plan, folder=str(tmp_path), probe_steps=3)
+    assert execute.total_steps(probe, 18) == 3
+    assert execute.device_name(torch.device("cpu")) == "cpu"
+
+
+def test_a_stop_file_or_a_signal_ends_a_run(tmp_path: Path) -> None:
+    """Nothing stops it before."""
+    stop = execute.StopSwitch()
+    assert not stop()
+    stop.file = tmp_path / "stop"
+    assert not stop()
+    stop.file.touch()
+    assert stop()
+    other = execute.StopSwitch()
+    other._on_signal(15, None)
+    assert other()
+    assert other.agreed
+
+
+def test_the_last_weights_have_a_name_of_their_own_after_a_better_evaluation(
+    tmp_path: Path,
+) -> None:
+    """Without any evaluation the last weights are the result; the best are saved already."""
+    job = Job(kind=JobKind.TRAIN, plan=tiny.plan(tmp_path), folder=str(tmp_path / "run"))
+    (tmp_path / "run").mkdir()
+
+    class Built:
+        """A Trainer at its tenth step."""
+
+        state = SimpleNamespace(global_step=10)
+
+        def save_model(self, folder: str) -> None:
+            """Make the folder."""
+            Path(folder).mkdir()
+
+    for best, name in ((None, "adapter"), (5, "adapter-last"), (10, None)):
+        recorder = SimpleNamespace(best_evaluation=best and SimpleNamespace(step=best))
+        execute.save_result(Built(), job, recorder)  # type: ignore[arg-type]
+        found = [path.name for path in (tmp_path / "run").iterdir()]
+        assert found == ([] if name is None else [name])
+        for path in (tmp_path / "run").iterdir():
+            path.rmdir()
+
+
+def test_a_probe_and_a_run_get_their_own_rows_and_batches(tmp_path: Path) -> None:
+    """A probe's items are whole micro-batches; a run's are rows, two of which make one."""
+    plan = tiny.plan(tmp_path)
+    config, tokenizer = model_config(plan.model), load_tokenizer(plan.model)
+    probe = Job(kind=JobKind.PROBE, plan=plan, folder=str(tmp_path), probe_steps=3)
+    batches, held_out, collate = execute.job_data(probe, config, tokenizer)
+    assert (len(batches), held_out) == (3 * 2, [])
+    assert collate(batches[:1])["input_ids"].shape == (2, plan.sequence_length)
+    run = Job(kind=JobKind.TRAIN, plan=plan, folder=str(tmp_path))
+    train, validation, collate = execute.job_data(run, config, tokenizer)
+    assert (len(train), len(validation)) == (18, 2)
+    assert set(collate(train[:2])) == {"input_ids", "labels"}
