@@ -1,0 +1,48 @@
+"""Errors that a person can fix."""
+
+from __future__ import annotations
+
+import pytest
+
+from tsplanner.errors import (
+    NoPlanFits,
+    TsplannerError,
+    UsageError,
+    did_you_mean,
+    without_passwords,
+)
+
+
+def test_each_error_has_an_exit_status_of_its_own() -> None:
+    """1 for an expected failure, 2 for a wrong call, 4 for a machine that is too small."""
+    statuses = [error.exit_status for error in (TsplannerError, UsageError, NoPlanFits)]
+    assert statuses == [1, 2, 4]
+    assert issubclass(UsageError, TsplannerError)
+    assert issubclass(NoPlanFits, TsplannerError)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("qlroa", ' Did you mean "qlora"?'), ("zzz", ""), ("", "")],
+)
+def test_a_close_name_is_offered_and_a_far_one_is_not(word: str, expected: str) -> None:
+    """It stands after a sentence, so it begins with a space."""
+    assert did_you_mean(word, ["lora", "qlora", "full"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "postgresql://me:secret@host/db is down",
+            "postgresql://me@host/db is down",
+        ),
+        ("postgresql://me:a@b:c@host/db", "postgresql://me@host/db"),
+        ("x?sslpassword=abc&user=me", "x?sslpassword=***&user=me"),
+        ("host=h password=abc", "host=h password=***"),
+        ("sqlite:///study.db", "sqlite:///study.db"),
+    ],
+)
+def test_passwords_are_taken_out_of_a_text(text: str, expected: str) -> None:
+    """Of URLs and of connection strings; what holds none stays as it is."""
+    assert without_passwords(text) == expected
