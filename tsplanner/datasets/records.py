@@ -1,4 +1,4 @@
-"""What a dataset is made of, whatever its format."""
+"""Records of datasets, whatever the format of the file."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ class Sample:
     input: str
     """Text of the question; each ``<ts><ts/>`` in it stands for one series."""
     output: str
-    """Text of the answer, the only part that is trained on."""
+    """Text of the answer; only the answer is trained on."""
     timeseries: tuple[tuple[float, ...], ...] = field(default=())
-    """Raw values, one tuple a placeholder, in the order of the placeholders."""
+    """Raw values, one tuple per placeholder, in the order of the placeholders."""
     line: int
     """Line of the file where the row starts, counted from 1."""
 
 
 class Fault(StrEnum):
-    """What can be wrong with a row; rows left out are counted by it."""
+    """What can be wrong with a row; dropped rows are counted by fault."""
 
     NOT_UTF8 = "not UTF-8"
     NOT_JSON = "not JSON"
@@ -42,7 +42,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DroppedRow:
-    """A row that is not trained on, and why."""
+    """A row that is not trained on, and the reason."""
 
     line: int
     fault: Fault
@@ -55,19 +55,19 @@ class OnBad(StrEnum):
     REFUSE = "refuse"
     """Stop with an error that names the row."""
     DROP = "drop"
-    """Leave the row out and count it."""
+    """Leave the row out and count the row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DroppedKind:
-    """Rows that one thing is wrong with."""
+    """Dropped rows with the same fault."""
 
     fault: str
     rows: int
     first_lines: tuple[int, ...]
-    """Lines of the first few, counted from 1."""
+    """Lines of the first few of these rows, counted from 1."""
     example: str
-    """The reason of the first."""
+    """The reason of the first of these rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +92,15 @@ class LengthSummary:
     counted_by: str
     """``tokenizer``, ``estimate``, ``record`` or ``cutoff_len``."""
     longest_batch: int | None = None
-    """Positions of the longest batch of several samples; None: as ``longest``."""
+    """Positions of the longest batch of several samples; None: the same number as ``longest``."""
     most_patches: int | None = None
-    """Patches of the sample that has the most; None: taken to be a quarter of its positions."""
+    """Most patches of any sample; None: a quarter of its positions is assumed."""
     mean_text: float | None = None
-    """Text tokens of the mean row; what is missing to ``mean`` are patches."""
+    """Text tokens of the mean row; the rest of ``mean`` are patches."""
     quantiles: tuple[int, ...] = ()
-    """Positions of padded samples at even shares of the rows, shortest to longest; empty: all
-    ``mean``."""
+    """Positions of padded samples at even shares of the rows, shortest to longest; empty: every row
+    has ``mean`` positions."""
     histogram: tuple[LengthBin, ...] = ()
-    """Kept rows by their positions."""
+    """Number of kept rows by their positions."""
     dropped: tuple[DroppedKind, ...] = ()
-    """Rows left out, by what is wrong with them."""
+    """Dropped rows by fault."""

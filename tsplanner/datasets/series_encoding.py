@@ -1,4 +1,4 @@
-"""How ChatTS turns series into numbers for its encoder and into text for its decoder. Pure Python.
+"""The encoding of series by ChatTS: numbers for its encoder, text for its decoder. Pure Python.
 
 Source: the value-preserving ("sp") encoding and the chat template published with ChatTS
 (August 2025 and later, patch size 8); older releases print a shorter prefix.
@@ -14,7 +14,7 @@ from tsplanner.datasets.records import Sample
 from tsplanner.datasets.rows.checks import PLACEHOLDER
 
 NORMALISED_LIMIT = 3.0
-"""Largest distance from the mean after normalisation; series within it keep their scale."""
+"""Largest distance from the mean after normalisation; a series within it keeps its scale."""
 
 _PROMPT_START = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
 _PROMPT_END = "<|im_end|>\n<|im_start|>assistant\n"
@@ -23,7 +23,7 @@ _ANSWER_END = "<|im_end|>\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesFigures:
-    """What the prefix of a series tells, and its normalisation takes away."""
+    """Figures that the normalisation removes from a series and the prefix states in text."""
 
     points: int
     mean: float
@@ -36,10 +36,10 @@ class SeriesFigures:
 
 
 def series_figures(series: tuple[float, ...]) -> SeriesFigures:
-    """Figures of a series that is not empty; the sum is exact, whatever the order.
+    """Figures of a series that is not empty; `math.fsum` makes the sum exact in any order.
 
-    The largest distance from the mean is that of the largest or of the smallest value: rounding
-    keeps the order of differences, so the other values need not be looked at.
+    The value that is furthest from the mean is the largest or the smallest value, because rounding
+    keeps the order of differences.
     """
     mean = math.fsum(series) / len(series)
     largest, smallest = max(series), min(series)
@@ -56,13 +56,13 @@ def series_figures(series: tuple[float, ...]) -> SeriesFigures:
 
 
 def normalised_series(series: tuple[float, ...]) -> tuple[float, ...]:
-    """(value - mean) / scale: within 3 of zero, unless the series was so from the start."""
+    """The values of (value - mean) / scale, each at most 3 from zero."""
     figures = series_figures(series)
     return tuple((value - figures.mean) / figures.scale for value in series)
 
 
 def series_prefix(series: tuple[float, ...]) -> str:
-    """The text before a placeholder: what the normalisation takes away, in plain figures.
+    """The text before a placeholder, with the figures that the normalisation removes.
 
     ``offset`` is minus the mean.
     """
@@ -75,7 +75,7 @@ def series_prefix(series: tuple[float, ...]) -> str:
 
 
 def input_text(sample: Sample) -> str:
-    """The question with a prefix before every placeholder; the placeholders stay."""
+    """The question with a prefix before every placeholder."""
     pieces = sample.input.split(PLACEHOLDER)
     text = pieces[0]
     for series, piece in zip(sample.timeseries, pieces[1:], strict=True):
@@ -84,12 +84,12 @@ def input_text(sample: Sample) -> str:
 
 
 def chatts_prompt(sample: Sample) -> str:
-    """Everything the model reads before it answers: system text, question, turn marks."""
+    """The text that the model reads before it answers: system text, question, turn marks."""
     return _PROMPT_START + input_text(sample) + _PROMPT_END
 
 
 def chatts_answer(sample: Sample) -> str:
-    """What the model is trained to write."""
+    """The text that the model is trained to write, with the mark that ends a turn."""
     return sample.output + _ANSWER_END
 
 

@@ -1,1 +1,1 @@
-"""Plan to text for other launchers."""
+"""From a plan to the files of other launchers and trainers."""

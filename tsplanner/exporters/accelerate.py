@@ -1,4 +1,4 @@
-"""accelerate: its configuration file and the line that launches with it."""
+"""accelerate: its configuration file and the command that launches with the file."""
 
 from __future__ import annotations
 
@@ -58,9 +58,10 @@ def _distributed_type(plan: Plan) -> str:
 
 
 def _deepspeed_config(plan: Plan) -> dict[str, Any]:
-    """Names of accelerate's own for what `deepspeed.render` says.
+    """The settings of `deepspeed.render` under accelerate's keys.
 
-    Naming the JSON file instead would make accelerate refuse mixed precision beside it.
+    With the JSON file instead, accelerate (utils/dataclasses.py, DeepSpeedPlugin) would refuse the
+    key mixed_precision.
     """
     zero = deepspeed.render(plan)["zero_optimization"]
     found = {

@@ -1,4 +1,4 @@
-"""axolotl: its YAML, the rows as dialogues, and the line that starts it under torchrun.
+"""axolotl: its YAML, the rows as dialogues, and the command that starts it under torchrun.
 
 Source of every key: utils/schemas/*.py of axolotl 0.19, whose own schema reads the golden files
 (tests/exporters/test_parsers.py).
@@ -53,9 +53,10 @@ QUANTIZATION: Mapping[Quantization, dict[str, Any]] = {
     },
 }
 NO_KERNELS = {"lora_mlp_kernel": False, "lora_qkv_kernel": False, "lora_o_kernel": False}
-"""Without these words it takes LoRA kernels of its own where it can, as a lean plan does."""
+"""Keys that turn off axolotl's LoRA kernels, which it otherwise uses where it can; a plan with
+fused kernels leaves them on."""
 TEMPLATE = "tokenizer_default_fallback_chatml"
-"""The tokenizer's own chat template; ChatML for base models without one."""
+"""axolotl's name for the tokenizer's chat template, or ChatML for a base model without one."""
 RENDEZVOUS = (
     ' --rdzv-backend c10d --rdzv-id "${RDZV_ID:-tsplanner}" --rdzv-endpoint '
     '"${RDZV_ENDPOINT:?name host:port of the first machine, the same on every machine}"'
@@ -107,7 +108,10 @@ def _refuse(plan: Plan) -> None:
 
 
 def _launch(plan: Plan, options: ExportOptions) -> str:
-    """One process without torchrun where one GPU shards nothing: DDP would hold gradients twice."""
+    """The launch command; a plan for one GPU without ZeRO runs without torchrun.
+
+    Under torchrun DDP would wrap the model, and its buckets hold the gradients a second time.
+    """
     line = f"axolotl train {CONFIG} --launcher"
     if plan.hardware.sharding.world_size == 1 and not plan.hardware.sharding.zero_stage:
         return f"{line} python"
@@ -116,7 +120,7 @@ def _launch(plan: Plan, options: ExportOptions) -> str:
 
 
 def running(plan: Plan, architecture: Architecture) -> Running:
-    """Memory under axolotl: PEFT's preparation of quantised bases, transformers' own loss."""
+    """How axolotl runs the plan: with PEFT's preparation of quantised bases and the plain loss."""
     return Running(
         trainer=NAME,
         architecture=architecture,
@@ -129,7 +133,7 @@ def running(plan: Plan, architecture: Architecture) -> Running:
 
 
 def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> dict[str, Any]:
-    """The YAML's content.
+    """The content of the YAML.
 
     Raises:
         TsplannerError: the weights are not known.
@@ -181,9 +185,10 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
 
 
 def _rows(split: str, template: str) -> dict[str, Any]:
-    """A file of dialogues, of which the turns marked so are learned.
+    """The entry for a file of dialogues; axolotl learns the turns that have ``train`` set.
 
-    Without a template of its own it would take the tokenizer's, whatever the file's end says.
+    The entry names the template again: by default an entry uses the tokenizer's template, not the
+    template of the run.
     """
     return {
         "path": f"{prepare.FOLDER}/{split}.jsonl",

@@ -1,8 +1,8 @@
-"""DeepSpeed's JSON configuration of a plan, for Trainer, accelerate or LLaMA-Factory alike.
+"""DeepSpeed's JSON configuration of a plan, for Trainer, accelerate and LLaMA-Factory.
 
-Bucket sizes are ``auto``: transformers then takes hidden_size squared, where DeepSpeed's own
-default allocates 5e8 elements a rank even if only an adapter is trained. No
-``allgather_bucket_size``: DeepSpeed gathers in place, whatever it says.
+Bucket sizes are ``auto``, for which transformers takes hidden_size squared. DeepSpeed's default
+would allocate 5e8 elements per process even if only an adapter is trained. There is no
+``allgather_bucket_size``, because DeepSpeed gathers in place and ignores it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import HardwareSettings
 
 DEFAULT_LIVE_ELEMENTS = 1_000_000_000
-"""DeepSpeed's own limit, for a model whose blocks are not known."""
+"""DeepSpeed's default limit, for a model whose decoder layers are not known."""
 
 
 def render(plan: Plan) -> dict[str, Any]:
@@ -29,8 +29,8 @@ def render(plan: Plan) -> dict[str, Any]:
         "gradient_accumulation_steps": "auto",
         "gradient_clipping": "auto",
         "zero_allow_untested_optimizer": True,
-        # The CPU optimizer is compiled at its first use; the plan's own optimizer is as good for
-        # the few parameters of an adapter.
+        # DeepSpeed compiles its CPU optimizer at the first use, which needs a compiler. For the few
+        # parameters of an adapter the plan's own optimizer is fast enough.
         "zero_force_ds_cpu_optimizer": False,
         "fp16": {
             "enabled": hardware.base.autocast is Dtype.FP16,
@@ -48,10 +48,11 @@ def render(plan: Plan) -> dict[str, Any]:
 def zero_optimization(
     hardware: HardwareSettings, live: int = DEFAULT_LIVE_ELEMENTS
 ) -> dict[str, Any]:
-    """The block that says what is sharded and what lies in host memory.
+    """The section ``zero_optimization``: what is sharded, and what lies in host memory.
 
-    ``live``: elements that ZeRO-3 may hold gathered. Its all-gathers overlap with computation
-    without ``overlap_comm`` (NCCL has streams of its own), which would keep buckets twice.
+    ``live``: elements that ZeRO-3 may hold gathered. ``overlap_comm`` is off, because it would keep
+    every bucket twice; ZeRO-3's all-gathers overlap with computation anyway (NCCL has its own
+    streams).
     """
     block: dict[str, Any] = {
         "stage": hardware.sharding.zero_stage,

@@ -1,6 +1,6 @@
-"""DeepSpeed's JSON for a trainer of your own, beside the torchrun line that starts it.
+"""DeepSpeed's JSON for a user's own trainer, and the torchrun command that starts the trainer.
 
-tsplanner's own worker needs no such file: it renders the same configuration from its job.
+tsplanner's own worker does not need the file, because it renders the same configuration.
 """
 
 from __future__ import annotations

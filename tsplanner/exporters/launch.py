@@ -1,4 +1,4 @@
-"""What every launcher is told of a plan: machines, ranks, and the words that start one rank."""
+"""The part of a plan that every launcher needs: machines, processes and the launch command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tsplanner.planner.space.rules import describe
 JOB_FILE = "job.json"
 WORKER = ("-m", "tsplanner.training.worker", JOB_FILE)
 TRIED_GPUS = 2
-"""Most GPUs that tsplanner itself was run on at once."""
+"""Largest number of GPUs on which tsplanner itself was run."""
 
 
 class ExportFile(NamedTuple):
@@ -30,24 +30,24 @@ class ExportFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
-    """What a launcher is asked for beside the plan."""
+    """Options of an export that are not part of the plan."""
 
     nodes: int = 1
-    """Machines like the plan's; the effective batch stays as planned."""
+    """Number of machines like the plan's; the effective batch stays as planned."""
     time_limit_seconds: float | None = None
-    """Wall time to ask a queue for; None: from the plan's forecast."""
+    """Wall time to ask a queue for; None: the plan's forecast decides."""
     command: tuple[str, ...] = WORKER
-    """Words that torchrun starts on each rank."""
+    """Command that torchrun starts in each process."""
     weights: str | None = None
-    """Folder or hub id of the weights, where the plan's model has none beside its config."""
+    """Folder or hub id of the weights, for a plan whose model has none next to its config."""
     rows: RowsSeen | None = None
-    """What the plan's dataset looks like; None: it names none."""
+    """Format and columns of the plan's dataset; None: the plan names no dataset."""
     template: str | None = None
-    """Chat template by the trainer's own name; None: by the model's family."""
+    """Chat template by the trainer's name for it; None: the model's family decides."""
     output_dir: str = "output"
-    """Where another project's trainer writes."""
+    """Folder that another project's trainer writes to."""
     force: bool = False
-    """Export for another project's trainer what would not fit under it."""
+    """Export for another project's trainer even if the plan does not fit there."""
 
 
 Render = Callable[[Plan, ExportOptions], list[ExportFile]]
@@ -55,35 +55,36 @@ Notes = Callable[[Plan, ExportOptions], list[str]]
 
 
 def no_notes(plan: Plan, options: ExportOptions) -> list[str]:
-    """Nothing to say beside the files."""
+    """No notes: an empty list for exporters that have nothing to add."""
     return []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exporter:
-    """One launcher."""
+    """One launcher or trainer."""
 
     summary: str
     files: Render
-    """Takes a plan as `spread` leaves it: its ranks are those of all machines together."""
+    """Renders the files of a plan that `spread` returned: its world size counts all machines."""
     start: str
-    """Command that starts what was written; ``{folder}`` stands for the quoted folder."""
+    """Command that starts the written files; ``{folder}`` stands for the quoted folder."""
     by_hand: str = ""
-    """Set before it where each of several machines is started by hand."""
+    """Variables in front of the command if each of several machines is started by hand."""
     trains: bool = False
-    """Another project's trainer runs the plan: no job of ours, no command of the user's."""
+    """Whether another project's trainer runs the plan, without our job or a user's command."""
     notes: Notes = no_notes
-    """What a person should know before starting it."""
+    """Notes for a person before the start."""
 
 
 def spread(plan: Plan, nodes: int) -> Plan:
-    """The same learning settings on ``nodes`` machines like the plan's.
+    """The plan with the same learning settings on ``nodes`` machines like the plan's.
 
-    Accumulation shrinks so that the effective batch stays; where it does not divide, micro-batches
-    shrink too, which needs no more memory. ``world_size`` counts the ranks of all machines.
+    Accumulation shrinks so that the effective batch stays. If accumulation does not divide, the
+    micro-batch shrinks too, which needs no more memory. ``world_size`` counts the processes of all
+    machines.
 
     Raises:
-        TsplannerError: the effective batch cannot be shared out, or the plan is for a CPU.
+        TsplannerError: the effective batch does not divide, or the plan is for a CPU.
     """
     if nodes == 1:
         return plan
@@ -111,12 +112,12 @@ def spread(plan: Plan, nodes: int) -> Plan:
 
 
 def processes_per_node(plan: Plan, options: ExportOptions) -> int:
-    """Ranks of each machine."""
+    """Number of processes on each machine."""
     return plan.hardware.sharding.world_size // options.nodes
 
 
 def header(plan: Plan, options: ExportOptions) -> list[str]:
-    """Comment lines without their mark: what runs, and what was never tried."""
+    """Comment lines without ``#`` that say what runs and what was never tried."""
     hardware = plan.hardware
     lines = [
         f"tsplanner {__version__}: {plan.model.name}, "
@@ -136,7 +137,7 @@ def header(plan: Plan, options: ExportOptions) -> list[str]:
 
 
 def one_line(lines: list[str]) -> list[str]:
-    """Each on one line: a line break in a name from a folder or a file would end its comment."""
+    """The lines without line breaks, since a break in a name would end the comment."""
     return [" ".join(line.split()) for line in lines]
 
 
@@ -148,7 +149,7 @@ def comments(lines: list[str]) -> str:
 def torchrun_words(plan: Plan, options: ExportOptions, *, rendezvous: str | None = None) -> str:
     """The torchrun command of one machine.
 
-    ``rendezvous``: further words for several machines, quoted for the shell already.
+    ``rendezvous``: further options for several machines, already quoted for the shell.
     """
     where = "--standalone" if rendezvous is None else f"--nnodes {options.nodes} {rendezvous}"
     ranks = processes_per_node(plan, options)
@@ -168,9 +169,10 @@ def script(plan: Plan, options: ExportOptions, body: str) -> str:
 
 
 def _visible(plan: Plan, options: ExportOptions) -> str:
-    """Show torch only the GPUs of the plan, unless the caller chose others.
+    """Shell lines that show torch only the plan's GPUs, unless the caller has chosen others.
 
-    Positions mean the same on every machine of a kind, a card's own number only on this one.
+    A UUID names a card of this machine alone. Several machines get positions, which are the same on
+    every machine of one kind.
     """
     hardware = plan.hardware
     if not hardware.devices:
@@ -186,7 +188,7 @@ def _visible(plan: Plan, options: ExportOptions) -> str:
 
 
 def torchrun_script(plan: Plan, options: ExportOptions) -> ExportFile:
-    """run.sh: all ranks of this machine; of several machines, to be started on each."""
+    """run.sh, which starts all processes of one machine; a person starts it on each machine."""
     if options.nodes == 1:
         body = f"exec {torchrun_words(plan, options)}\n"
         return ExportFile("run.sh", script(plan, options, body))

@@ -1,7 +1,7 @@
-"""prepare.py: a script of the standard library that turns rows into dialogues and splits them.
+"""prepare.py: a script without dependencies that turns rows into dialogues and splits them.
 
-axolotl and TRL read neither alpaca's nor ChatTS's columns as a chat. The rows held out are those
-that our own worker holds out of a dataset without bad rows.
+axolotl and TRL read neither alpaca's nor ChatTS's columns as a chat. For a dataset without bad rows
+the script holds out the same rows as our own worker.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ def script(plan: Plan, options: ExportOptions, shape: str) -> ExportFile:
 
 
 def text_only(plan: Plan, trainer: str) -> Architecture:
-    """The plan's architecture, if it is one of text alone.
+    """The plan's architecture, if the model reads only text.
 
     Raises:
-        TsplannerError: it reads series.
+        TsplannerError: the model reads series.
     """
     found = trainers.architecture_of(plan)
     if found.encoder is not None:

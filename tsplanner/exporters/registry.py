@@ -66,7 +66,7 @@ def exporter(name: str) -> Exporter:
     """The exporter of that name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no exporter has that name.
     """
     found = EXPORTERS.get(name)
     if found is None:

@@ -18,13 +18,13 @@ from tsplanner.planner.plan import Plan
 from tsplanner.runs import slug
 
 CPUS_PER_PROCESS = 4
-"""Cores to ask for: a rank's Python, its autograd thread and its loader each want one."""
+"""Cores to ask for per process, which runs Python, the autograd thread and the data loader."""
 LOAD_SECONDS = 1800
-"""Allowance for what the forecast leaves out: imports, and weights from a network disk."""
+"""Allowance for time that is not in the forecast: imports, and weights from a network disk."""
 ROUNDING_SECONDS = 600
 SUBMIT = "Submit with sbatch --chdir and this file's folder, which all machines must share."
 RENDEZVOUS = '--rdzv-backend c10d --rdzv-id "$SLURM_JOB_ID" --rdzv-endpoint "${hosts[0]}:$port"'
-# Two jobs may share a machine: their numbers keep their ports apart.
+# Two jobs may share a machine, so the port depends on the job's number.
 HEAD = """mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 port=$((29000 + SLURM_JOB_ID % 1000))
 """
@@ -49,7 +49,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
 
 
 def directives(plan: Plan, options: ExportOptions) -> dict[str, str | int]:
-    """What the queue is asked for, a machine each where Slurm says so."""
+    """The ``#SBATCH`` options; gpus, tasks, cores and memory are per machine."""
     ranks = processes_per_node(plan, options)
     found: dict[str, str | int] = {
         "job-name": slug(plan.model.name),
@@ -66,7 +66,7 @@ def directives(plan: Plan, options: ExportOptions) -> dict[str, str | int]:
 
 
 def _host_bytes(plan: Plan) -> int:
-    """Upper bound of what all ranks of a machine hold in RAM; the plan's is that of one machine."""
+    """Upper bound of the bytes in RAM of all processes on one machine, from the plan."""
     memory = plan.memory
     cpu = plan.hardware.accelerator == "cpu"
     return (memory.process_bytes if cpu else memory.host_bytes).upper
@@ -75,7 +75,7 @@ def _host_bytes(plan: Plan) -> int:
 def limit_seconds(plan: Plan, options: ExportOptions) -> float:
     """Seconds to ask for: the forecast's upper bound and an allowance for loading.
 
-    More machines shorten nothing here: traffic between them is not in the forecast.
+    More machines do not shorten the limit, because their traffic is not in the forecast.
 
     Raises:
         TsplannerError: without a dataset the length of the run is not known.
@@ -91,7 +91,7 @@ def limit_seconds(plan: Plan, options: ExportOptions) -> float:
 
 
 def slurm_time(seconds: float) -> str:
-    """D-HH:MM:SS, rounded up to ten minutes."""
+    """A time in Slurm's form D-HH:MM:SS, rounded up to ten minutes."""
     minutes = ceil(seconds / ROUNDING_SECONDS) * ROUNDING_SECONDS // 60
     hours, minutes = divmod(minutes, 60)
     return f"{hours // 24}-{hours % 24:02}:{minutes:02}:00"

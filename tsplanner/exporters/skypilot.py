@@ -1,4 +1,4 @@
-"""SkyPilot: a task file that rents machines by the card's name and starts torchrun on each."""
+"""SkyPilot: a task file that rents machines by the name of the card and starts torchrun on each."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ ACCELERATORS = {
     ("RTX 5090", 32): "RTX5090",
     ("RTX PRO 6000 Blackwell", 96): "RTXPRO6000",
 }
-"""Catalogue name and GiB -> the name SkyPilot rents it by. Source: SkyPilot's catalogues."""
+"""Name and GiB of our catalogue -> SkyPilot's name. Source: SkyPilot's catalogues."""
 
 MASTER_PORT = 29500
 RENDEZVOUS = (
@@ -79,11 +79,11 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
 
 
 def _yaml(content: dict[str, Any]) -> str:
-    """YAML with scripts as blocks, so that a person can read them."""
+    """YAML in which scripts of several lines are literal blocks, so that a person can read them."""
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        """Safe, with one more style."""
+        """A safe dumper with literal blocks."""
 
     def block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
         style = "|" if "\n" in text else None
@@ -114,7 +114,7 @@ def task(plan: Plan, options: ExportOptions) -> dict[str, Any]:
 
 
 def _task_name(model: str) -> str:
-    """A name that clouds accept: lower-case letters, digits and dashes, a letter first."""
+    """A task name that clouds accept: a letter, then lower-case letters, digits and dashes."""
     words = re.sub(r"[^a-z0-9]+", "-", slug(model).lower()).strip("-")
     return f"tsplanner-{words or 'run'}"
 
@@ -126,7 +126,7 @@ def _resources(plan: Plan, options: ExportOptions) -> dict[str, str | int]:
 
 
 def _accelerator(plan: Plan) -> str:
-    """The card's name at SkyPilot."""
+    """SkyPilot's name for the plan's card."""
     used = used_devices(plan.machine, plan.hardware)
     names = {device.name for device in used}
     if len(names) > 1:
@@ -146,13 +146,13 @@ def _accelerator(plan: Plan) -> str:
 
 
 def _size_gib(gpu: Gpu, total_bytes: int) -> int:
-    """The size on the box that is next to what the driver shows."""
+    """The catalogue size that is closest to the bytes that the driver reports."""
     sizes = (*gpu.memory_gib, *gpu.modified_gib)
     return min(sizes, key=lambda size: abs(size * GIB - total_bytes))
 
 
 def _mounts(plan: Plan) -> dict[str, str]:
-    """Dataset, model and tokenizer, to the same paths there as here: job.json names them."""
+    """Mounts of dataset, model and tokenizer under their local paths, which job.json names."""
     paths = (plan.dataset.path, plan.model.path, plan.model.tokenizer)
     return {path: path for path in paths if path is not None}
 

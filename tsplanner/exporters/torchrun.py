@@ -1,4 +1,4 @@
-"""torchrun: one script that starts every rank of a machine."""
+"""torchrun: one script that starts every process of a machine."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from tsplanner.planner.plan import Plan
 
 
 def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
-    """run.sh; with several machines it is started on each, with RDZV_ENDPOINT set."""
+    """run.sh; a person starts it on each of several machines, with RDZV_ENDPOINT set."""
     return [torchrun_script(plan, options)]

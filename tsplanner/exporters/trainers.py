@@ -1,7 +1,7 @@
-"""Another project's trainer: what a plan costs under it, and the files all of them need.
+"""Another project's trainer: the memory of a plan under it, and figures that all trainers need.
 
-It runs without what is our worker's own (lean kernels, our fused loss), so the plan's memory is
-estimated anew with its settings.
+Such a trainer has neither our fused kernels nor our fused loss, so the memory of the plan is
+estimated again with the trainer's settings.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ from tsplanner.planner.settings import HardwareSettings, training_settings
 TRAINED_WHOLE = frozenset({FinetuningType.FULL, FinetuningType.FREEZE})
 
 EXPANDABLE = "export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True\n"
-"""For the shell: what the estimates of `memory_under` count on."""
+"""Shell line for the allocator's expandable segments, which `memory_under` assumes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """How a trainer runs a plan, as far as bytes go."""
+    """How a trainer runs a plan, as far as memory is concerned."""
 
     trainer: str
-    """Its name, for people."""
+    """Name of the trainer, for messages."""
     architecture: Architecture
     model_dtype: Dtype
     autocast: Dtype | None
     loss_kernel: LossKernel = LossKernel.PLAIN
     upcast_unquantized: bool = True
-    """It prepares quantised bases as PEFT does."""
+    """Whether the trainer upcasts the unquantised weights of a quantised base, as PEFT does."""
     pads_to: int = 1
-    """Batches are padded to a multiple of so many tokens."""
+    """Batches are padded to a multiple of this number of tokens."""
     takes_tokenizer: bool = False
-    """A tokenizer that is not beside the weights can be named."""
+    """Whether the trainer takes a tokenizer from another folder than the weights."""
 
 
 def architecture_of(plan: Plan) -> Architecture:
-    """The plan's model as tsplanner's readers see it, or as its authors' code runs it."""
+    """The plan's architecture under our own code or, with remote code, under the authors' code."""
     found = plan.architecture
     return as_released(found) if plan.model.trust_remote_code else found
 
 
 def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> MemoryEstimate:
-    """Memory of these hardware settings under that trainer."""
+    """Memory of these hardware settings under another trainer."""
     under = changed(
         hardware,
         model_dtype=running.model_dtype,
@@ -82,10 +82,11 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
 
 
 def require_room(plan: Plan, running: Running, options: ExportOptions) -> list[str]:
-    """Sentences on the memory the plan takes under that trainer.
+    """Sentences about the memory of the plan under another trainer.
 
     Raises:
-        TsplannerError: more than is free, and not forced; names what would fit.
+        TsplannerError: the plan needs more than is free, without force; the text has a plan that
+            fits.
     """
     memory = memory_under(plan, running, plan.hardware)
     needed, free = memory.process_bytes, plan.free_bytes
@@ -106,7 +107,7 @@ def require_room(plan: Plan, running: Running, options: ExportOptions) -> list[s
 
 
 def _remedy(plan: Plan, running: Running) -> str:
-    """Words for the smallest change that fits under that trainer."""
+    """Flags of the smallest change that fits under another trainer."""
     for words, hardware in _smaller(plan.hardware):
         if memory_under(plan, running, hardware).process_bytes.expected <= plan.free_bytes:
             return f"with {words}"
@@ -114,7 +115,7 @@ def _remedy(plan: Plan, running: Running) -> str:
 
 
 def _smaller(hardware: HardwareSettings) -> Iterator[tuple[str, HardwareSettings]]:
-    """Settings of the same effective batch that need less, nearest first."""
+    """Settings of the same effective batch that need less memory, the smallest change first."""
     share = hardware.batch.micro_batch_size * hardware.batch.gradient_accumulation_steps
     sizes = [size for size in range(hardware.batch.micro_batch_size, 0, -1) if share % size == 0]
     for checkpointing, size in product((hardware.batch.gradient_checkpointing, True), sizes):
@@ -136,10 +137,10 @@ def _smaller(hardware: HardwareSettings) -> Iterator[tuple[str, HardwareSettings
 
 
 def weights_of(plan: Plan, options: ExportOptions) -> str:
-    """Folder or hub id to load the model from.
+    """Folder or hub id of the weights.
 
     Raises:
-        TsplannerError: there are no weights, and none were named.
+        TsplannerError: the plan has no weights, and the user named none.
     """
     if options.weights is not None:
         return options.weights
@@ -155,7 +156,7 @@ def dataset_of(plan: Plan) -> str:
     """Path of the dataset.
 
     Raises:
-        TsplannerError: the plan names none.
+        TsplannerError: the plan names no dataset.
     """
     if plan.dataset.path is None:
         raise TsplannerError(
@@ -166,7 +167,7 @@ def dataset_of(plan: Plan) -> str:
 
 
 def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:
-    """Names of the decoder's linears that take an adapter, in the order they run.
+    """Names of the decoder's linears that get an adapter, in the order in which they run.
 
     Source: ``memory_models.states.adapters.is_targeted``.
     """
@@ -183,7 +184,7 @@ def whole_alpha(plan: Plan, trainer: str) -> int:
     """LoRA's alpha as a whole number.
 
     Raises:
-        TsplannerError: it is none.
+        TsplannerError: alpha is not a whole number.
     """
     alpha = plan.learning.method.alpha
     if alpha != int(alpha):
@@ -195,18 +196,21 @@ def whole_alpha(plan: Plan, trainer: str) -> int:
 
 
 def held_out_rows(plan: Plan) -> int:
-    """Rows that are evaluated on, as our own worker counts them."""
+    """Number of held-out rows, as our own worker counts them."""
     kept = plan.dataset.lengths.rows_kept
     return kept - training_rows(kept, plan.learning.data.validation_fraction)
 
 
 def warmup_steps(plan: Plan) -> int:
-    """Steps of warm-up, as our own worker counts them; a share of them reads alike nowhere."""
+    """Number of warm-up steps, as our own worker counts them.
+
+    A number is exported because each trainer rounds a share of the steps in another way.
+    """
     return -int(-plan.learning.optimization.warmup_ratio * plan.time.total_steps // 1)
 
 
 def differences(plan: Plan, running: Running) -> list[str]:
-    """What that trainer does otherwise than planned; none of it changes what is learned."""
+    """Differences between the trainer's run and the plan that do not change what is learned."""
     hardware, found = plan.hardware, []
     if hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
         found.append("tsplanner's lean kernels are its own: the reference kernels run instead.")

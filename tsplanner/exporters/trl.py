@@ -1,4 +1,4 @@
-"""TRL: the YAML of ``trl sft``, accelerate's configuration beside it, and the rows as dialogues.
+"""TRL: the YAML of ``trl sft``, accelerate's configuration, and the rows as dialogues.
 
 Source of every key: ScriptArguments, SFTConfig and ModelConfig of trl 1.16, whose TrlParser reads
 the golden files (tests/exporters/test_parsers.py).
@@ -87,7 +87,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
 
 
 def running(plan: Plan, architecture: Architecture) -> Running:
-    """TRL's memory: no base prepared for k-bit training, a loss in chunks."""
+    """How TRL runs the plan: without an upcast of a quantised base, and with a loss in chunks."""
     return Running(
         trainer=NAME,
         architecture=architecture,
@@ -99,7 +99,7 @@ def running(plan: Plan, architecture: Architecture) -> Running:
 
 
 def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> dict[str, Any]:
-    """The YAML's content.
+    """The content of the YAML.
 
     Raises:
         TsplannerError: the weights are not known.

@@ -1,1 +1,1 @@
-"""config.json to Architecture, one reader a family."""
+"""From a config.json to an Architecture, with one reader per family."""

@@ -1,4 +1,4 @@
-"""Checked access to a decoded config.json: a wrong value names its key and its file."""
+"""Checked access to a decoded config.json; an error names the key and the file."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from tsplanner.errors import TsplannerError
 
 _LARGEST = 2**40
-"""Above every number of a real config.json; products of such numbers stay finite as floats."""
+"""A limit above every number of a real config.json, so that products stay finite as floats."""
 
 
 class Config:
-    """A config.json (or a section of it) with typed look-ups."""
+    """A config.json, or a section of one, with typed look-ups."""
 
     def __init__(self, values: Mapping[str, object], source: str) -> None:
         self._values = values
@@ -28,11 +28,11 @@ class Config:
         return self._source
 
     def error(self, key: str, problem: str) -> TsplannerError:
-        """An error that says where the config is wrong."""
+        """An error that names the file, the key and the problem."""
         return TsplannerError(f"{self._source}: {key} {problem}")
 
     def has(self, key: str) -> bool:
-        """Whether the key is there with a value."""
+        """Whether the key is present and not null."""
         return self._values.get(key) is not None
 
     def optional(self, key: str) -> object | None:
@@ -43,7 +43,7 @@ class Config:
         """A whole number above zero.
 
         Raises:
-            TsplannerError: the key is missing without a default, or is no such number.
+            TsplannerError: the key is missing and has no default, or its value is another one.
         """
         value = self._values.get(key)
         if value is None:
@@ -57,11 +57,11 @@ class Config:
         return value
 
     def optional_positive(self, key: str) -> int | None:
-        """A whole number above zero, or None where the config is silent."""
+        """A whole number above zero, or None if the config does not have the key."""
         return self.positive(key) if self.has(key) else None
 
     def number(self, key: str, default: float) -> float | None:
-        """A number; None where the config says null."""
+        """A number; None if the config has null."""
         value = self._values.get(key, default)
         if value is None:
             return None
@@ -94,17 +94,17 @@ class Config:
 
     @property
     def heads(self) -> int:
-        """Query heads."""
+        """Number of query heads."""
         return self.positive("num_attention_heads")
 
     @property
     def key_value_heads(self) -> int:
-        """Key/value heads; as many as query heads where the config is silent."""
+        """Number of key/value heads; by default the number of query heads."""
         return self.positive("num_key_value_heads", self.heads)
 
     @property
     def head_dim(self) -> int:
-        """Width of a head: given, or the hidden size over the heads, which must divide."""
+        """Width of a head: the config's, or the hidden size divided by the number of heads."""
         if self.has("head_dim"):
             return self.positive("head_dim")
         hidden = self.positive("hidden_size")

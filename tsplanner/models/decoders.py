@@ -1,7 +1,7 @@
-"""config.json to Architecture: one reader a family, a table of them at the end.
+"""From a config.json to an Architecture: one reader per family, and a table of the readers.
 
-A reader is a pure function of the decoded config. Defaults are those of transformers'
-configuration classes, used where a config.json leaves a key out.
+A reader is a pure function of the decoded config. Where a config.json leaves a key out, the default
+of transformers' configuration class is used.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ Reader = Callable[[str, Config], Architecture]
 
 
 def _llama(name: str, config: Config) -> Architecture:
-    """Llama and Mistral: SwiGLU, grouped queries, RMSNorm, biases only if the config says so."""
+    """Llama and Mistral: SwiGLU, grouped queries, RMSNorm, biases only if the config has them."""
     bias = config.flag("attention_bias", default=False)
-    block = attention(config, bias=bias, output_bias=bias) + gated_mlp(
+    linears = attention(config, bias=bias, output_bias=bias) + gated_mlp(
         config.positive("hidden_size"),
         config.positive("intermediate_size"),
         bias=config.flag("mlp_bias", default=False),
     )
-    return architecture_of(name, config, block)
+    return architecture_of(name, config, linears)
 
 
 def _qwen2(name: str, config: Config) -> Architecture:
     """Qwen2 and 2.5: as Llama with biases on q, k and v."""
-    block = attention(config, bias=True) + gated_mlp(
+    linears = attention(config, bias=True) + gated_mlp(
         config.positive("hidden_size"), config.positive("intermediate_size")
     )
-    return architecture_of(name, config, block)
+    return architecture_of(name, config, linears)
 
 
 def _qwen3(name: str, config: Config) -> Architecture:
     """Qwen3: as Llama with a norm over every query and key head."""
     bias = config.flag("attention_bias", default=False)
-    block = attention(config, bias=bias, output_bias=bias) + gated_mlp(
+    linears = attention(config, bias=bias, output_bias=bias) + gated_mlp(
         config.positive("hidden_size"), config.positive("intermediate_size")
     )
     width = 2 * config.positive("hidden_size") + 2 * config.head_dim
-    return architecture_of(name, config, block, qk_norm=True, norm_width_per_layer=width)
+    return architecture_of(name, config, linears, qk_norm=True, norm_width_per_layer=width)
 
 
 def _mixture(
@@ -59,11 +59,11 @@ def _mixture(
     """A decoder whose MLP is a router and ``experts`` gated MLPs of size ``width``."""
     hidden, count = config.positive("hidden_size"), config.positive(experts)
     router = Linear(name="gate", role=Role.ROUTER, in_features=hidden, out_features=count)
-    block = (*projections, router, *gated_mlp(hidden, config.positive(width), count=count))
+    linears = (*projections, router, *gated_mlp(hidden, config.positive(width), count=count))
     return architecture_of(
         name,
         config,
-        block,
+        linears,
         intermediate_size=config.positive(width),
         num_experts_per_tok=config.positive("num_experts_per_tok", 2),
     )
@@ -80,7 +80,7 @@ def _qwen3_moe(name: str, config: Config) -> Architecture:
     """Qwen3 mixtures: q/k norms, every layer sparse (``decoder_sparse_step`` 1)."""
     if config.positive("decoder_sparse_step", 1) != 1 or config.optional("mlp_only_layers"):
         raise config.error("mlp_only_layers", "mixes dense and sparse layers, which has no reader")
-    # Newer transformers write Mixtral's name of the same number.
+    # Newer versions of transformers write this number under Mixtral's key.
     experts = "num_experts" if config.has("num_experts") else "num_local_experts"
     bias = config.flag("attention_bias", default=False)
     projections = attention(config, bias=bias, output_bias=bias)
@@ -92,13 +92,13 @@ def _qwen3_moe(name: str, config: Config) -> Architecture:
 def _gemma(name: str, config: Config) -> Architecture:
     """Gemma 1: as Llama, GeGLU, tied head."""
     bias = config.flag("attention_bias", default=False)
-    block = attention(config, bias=bias, output_bias=bias) + gated_mlp(
+    linears = attention(config, bias=bias, output_bias=bias) + gated_mlp(
         config.positive("hidden_size"), config.positive("intermediate_size")
     )
     return architecture_of(
         name,
         config,
-        block,
+        linears,
         activation=Activation.GELU_TANH,
         norm_scales_in_fp32=True,
         tie_word_embeddings=config.flag("tie_word_embeddings", default=True),
@@ -106,7 +106,7 @@ def _gemma(name: str, config: Config) -> Architecture:
 
 
 def _gemma2(name: str, config: Config) -> Architecture:
-    """Gemma 2: four norms a block, soft-capped logits and attention scores."""
+    """Gemma 2: four norms per layer, soft-capped logits and attention scores."""
     return changed(
         _gemma(name, config),
         norms_per_layer=4,
@@ -117,7 +117,7 @@ def _gemma2(name: str, config: Config) -> Architecture:
 
 
 def _gemma3(name: str, config: Config) -> Architecture:
-    """Gemma 3 (text): four norms a block and q/k norms, no soft caps."""
+    """Gemma 3 (text): four norms per layer and q/k norms, no soft caps."""
     hidden = config.positive("hidden_size")
     return changed(
         _gemma(name, config),
@@ -132,24 +132,24 @@ def _phi3(name: str, config: Config) -> Architecture:
     hidden, middle = config.positive("hidden_size"), config.positive("intermediate_size")
     query = config.heads * config.head_dim
     fused = query + 2 * config.key_value_heads * config.head_dim
-    block = (
+    linears = (
         Linear(name="qkv_proj", role=Role.QKV, in_features=hidden, out_features=fused),
         Linear(name="o_proj", role=Role.OUTPUT, in_features=query, out_features=hidden),
         Linear(name="gate_up_proj", role=Role.GATE_UP, in_features=hidden, out_features=2 * middle),
         Linear(name="down_proj", role=Role.DOWN, in_features=middle, out_features=hidden),
     )
-    return architecture_of(name, config, block)
+    return architecture_of(name, config, linears)
 
 
 def _opt(name: str, config: Config) -> Architecture:
-    """OPT: LayerNorm, ReLU, biases everywhere, learned positions (two rows more than positions)."""
+    """OPT: LayerNorm, ReLU, biases, a learned position table with two more rows than positions."""
     hidden, middle = config.positive("hidden_size"), config.positive("ffn_dim")
     if config.positive("word_embed_proj_dim", hidden) != hidden:
         raise config.error("word_embed_proj_dim", f"differs from hidden_size {hidden}: no reader")
     query = Linear(
         name="q_proj", role=Role.QUERY, in_features=hidden, out_features=hidden, bias=True
     )
-    block = (
+    linears = (
         query,
         replace(query, name="k_proj", role=Role.KEY),
         replace(query, name="v_proj", role=Role.VALUE),
@@ -161,7 +161,7 @@ def _opt(name: str, config: Config) -> Architecture:
     return architecture_of(
         name,
         config,
-        block,
+        linears,
         intermediate_size=middle,
         kind=Norm.LAYER,
         activation=activation_of(config, "activation_function")
@@ -177,7 +177,7 @@ def _gpt_neox(name: str, config: Config) -> Architecture:
     """GPT-NeoX (Pythia): LayerNorm, GELU, fused qkv, biases, untied head."""
     hidden, middle = config.positive("hidden_size"), config.positive("intermediate_size")
     bias = config.flag("attention_bias", default=True)
-    block = (
+    linears = (
         Linear(
             name="query_key_value",
             role=Role.QKV,
@@ -196,12 +196,15 @@ def _gpt_neox(name: str, config: Config) -> Architecture:
     activation = activation_of(config) if config.has("hidden_act") else Activation.GELU
     parallel = config.flag("use_parallel_residual", default=True)
     return architecture_of(
-        name, config, block, kind=Norm.LAYER, activation=activation, parallel_residual=parallel
+        name, config, linears, kind=Norm.LAYER, activation=activation, parallel_residual=parallel
     )
 
 
 def _encoder(config: Config) -> TimeSeriesEncoder:
-    """``config.ts`` of a ChatTS checkpoint; older releases say ``max_length``."""
+    """The encoder from ``config.ts`` of a ChatTS checkpoint.
+
+    Older releases call the longest series ``max_length``.
+    """
     ts = config.section("ts")
     return TimeSeriesEncoder(
         patch_size=ts.positive("patch_size"),
@@ -216,8 +219,9 @@ def _encoder(config: Config) -> TimeSeriesEncoder:
 
 
 def _chatts(name: str, config: Config) -> Architecture:
-    """ChatTS on Qwen2, as our own code runs it; for the authors' see
-    memory_models/states/chatts_remote_code.py.
+    """ChatTS on Qwen2, as our own code runs it.
+
+    For the authors' code see memory_models/states/chatts_remote_code.py.
     """
     return replace(_qwen2(name, config), encoder=_encoder(config))
 
@@ -245,4 +249,4 @@ READERS: Mapping[str, Reader] = {
 }
 
 WITH_SERIES: Mapping[str, str] = {"qwen2": "chatts", "qwen3": "qwen3ts"}
-"""Type of a decoder's config.json, and its type where it has a time-series encoder."""
+"""Model type of a decoder -> model type of the same decoder with a time-series encoder."""

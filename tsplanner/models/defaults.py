@@ -1,6 +1,6 @@
-"""What a config.json may leave out: the family's own defaults where they cannot be derived.
+"""Defaults of a family for keys that a config.json leaves out and nothing else implies.
 
-Source: transformers' configuration classes. Published Gemma 3 configs rely on them.
+Source: transformers' configuration classes. Published Gemma 3 configs rely on these defaults.
 """
 
 from __future__ import annotations
@@ -53,4 +53,4 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = {
 }
 
 NULL_IS_NONE = frozenset({"sliding_window"})
-"""Keys whose null is an answer (no window), not a value left to the default."""
+"""Keys for which null is a value of its own (no window) and does not mean the default."""

@@ -1,4 +1,4 @@
-"""Parts that the readers of several families share."""
+"""Parts of a decoder layer that the readers of several families share."""
 
 from __future__ import annotations
 
@@ -68,15 +68,15 @@ def gated_mlp(
 
 
 EVERY_LAYER = frozenset({"mistral", "mixtral", "phi3"})
-"""Families whose window, if they have one, is on every layer."""
+"""Families whose sliding window, if the config has one, applies to every layer."""
 
 
 def sliding_layers(config: Config) -> int:
-    """Decoder blocks whose attention sees a window only, if the config has one.
+    """Number of decoder layers whose attention is limited to a sliding window.
 
-    ``layer_types`` says it; older configs give a pattern: every block but each p-th (Gemma 2: 2,
-    Gemma 3: 6), or blocks from ``max_window_layers`` on (Qwen, with ``use_sliding_window``).
-    Source: transformers' configuration classes.
+    ``layer_types`` lists these layers. An older config has a pattern instead: all layers except
+    every p-th (Gemma 2: p = 2, Gemma 3: p = 6), or the layers from ``max_window_layers`` on (Qwen,
+    with ``use_sliding_window``). Source: transformers' configuration classes.
     """
     kind, layers = config.text("model_type"), config.positive("num_hidden_layers")
     types = config.optional("layer_types")
@@ -95,9 +95,9 @@ def sliding_layers(config: Config) -> int:
 
 
 def architecture_of(
-    name: str, config: Config, block: tuple[Linear, ...], **traits: object
+    name: str, config: Config, linears: tuple[Linear, ...], **traits: object
 ) -> Architecture:
-    """An Architecture from the keys that all families share; ``traits`` override."""
+    """An Architecture from the keys that all families share; ``traits`` override these keys."""
     hidden = config.positive("hidden_size")
     fields: dict[str, object] = {
         "name": name,
@@ -112,7 +112,7 @@ def architecture_of(
         "vocab_size": config.positive("vocab_size"),
         "max_position_embeddings": config.positive("max_position_embeddings", 2048),
         "tie_word_embeddings": config.flag("tie_word_embeddings", default=False),
-        "linears": block,
+        "linears": linears,
         "norm_width_per_layer": 2 * hidden,
         "activation": activation_of(config),
         "sliding_window": config.optional_positive("sliding_window"),
@@ -122,7 +122,7 @@ def architecture_of(
 
 
 def activation_of(config: Config, key: str = "hidden_act") -> Activation:
-    """The MLP's non-linearity by its config name."""
+    """The activation of the MLP by its name in the config."""
     found = config.text(key, "silu")
     if found not in ACTIVATIONS:
         raise config.error(key, f"has the unknown activation {found!r}")

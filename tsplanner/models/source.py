@@ -1,4 +1,4 @@
-"""Where a model comes from: a folder, a config.json, a preset of configs/models, a hub id."""
+"""Sources of a model: a folder, a config.json, a preset of configs/models or a hub id."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _MOST_CONFIG_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
-    """A model as found: its shapes, and where its files lie."""
+    """A model that was found: its architecture, and the folders of its files."""
 
     architecture: Architecture
     config: dict[str, object]
     folder: Path | None
-    """Folder of config.json; None if only a file was given."""
+    """Folder of config.json; None if a bare file was given."""
     has_weights: bool
     tokenizer: Path | None
-    """Folder with tokenizer.json, if the model has one beside its config."""
+    """Folder with tokenizer.json, if the model has a tokenizer next to its config."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFiles:
-    """Where a model's files lie, and its decoded config.json; no reader has looked at it yet."""
+    """The folder of a model's files and its decoded config.json, before a reader reads it."""
 
     name: str
     path: Path
@@ -41,7 +41,7 @@ class ModelFiles:
 
 
 class NoReaderError(TsplannerError):
-    """The config's ``model_type`` is one that no reader knows."""
+    """No reader knows the config's ``model_type``."""
 
 
 def preset_names() -> tuple[str, ...]:
@@ -54,8 +54,8 @@ def read_model(name: str, *, cache_hub: bool = True) -> ModelSource:
     """Read the model that ``name`` stands for: path first, then preset, then hub id.
 
     Raises:
-        UsageError: nothing of that name.
-        NoReaderError: of an unknown model type.
+        UsageError: no model has that name.
+        NoReaderError: the model type is unknown.
         TsplannerError: its config.json is broken.
     """
     return _source(find_model(name, cache_hub=cache_hub))
@@ -65,7 +65,7 @@ def find_model(name: str, *, cache_hub: bool = True) -> ModelFiles:
     """The files of the model that ``name`` stands for: path first, then preset, then hub id.
 
     Raises:
-        UsageError: nothing of that name.
+        UsageError: no model has that name.
         TsplannerError: its config.json is broken.
     """
     try:
@@ -89,7 +89,7 @@ def find_model(name: str, *, cache_hub: bool = True) -> ModelFiles:
 
 
 def _may_be_hub_id(name: str) -> bool:
-    """owner/name, and no path whose folder is here or that names a file."""
+    """Whether a name has the form owner/name and is not a path on this machine."""
     path = Path(name)
     local = name.startswith((".", "/", "~")) or path.suffix == ".json" or path.parent.is_dir()
     return name.count("/") == 1 and not local
@@ -143,9 +143,9 @@ def read_config(path: Path) -> dict[str, object]:
 
 
 def with_own_type(values: dict[str, object]) -> dict[str, object]:
-    """The config under the type of its series-reading class.
+    """The config under the model type of its class that reads series.
 
-    Some ChatTS releases call themselves by their decoder's type and differ by a ``ts`` section.
+    Some ChatTS releases have their decoder's type and differ from it only by a ``ts`` section.
     """
     found = WITH_SERIES.get(str(values.get("model_type")))
     if found is None or not isinstance(values.get("ts"), dict):
@@ -154,11 +154,11 @@ def with_own_type(values: dict[str, object]) -> dict[str, object]:
 
 
 def read_architecture(values: dict[str, object], *, name: str, source: str) -> Architecture:
-    """The architecture a decoded config describes.
+    """The architecture that a decoded config describes.
 
     Raises:
-        NoReaderError: unknown ``model_type``.
-        TsplannerError: shapes that cannot be.
+        NoReaderError: the ``model_type`` is unknown.
+        TsplannerError: the shapes are impossible.
     """
     config = Config(values, source)
     model_type = config.text("model_type", "")

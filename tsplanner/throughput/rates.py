@@ -1,4 +1,4 @@
-"""Rates of a machine: what share of the datasheet a real step reaches, with provenance."""
+"""Rates of a machine: the share of the datasheet that real steps reach, with provenance."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from memory_models.device import Device, LinkType, Machine
 
 CPU_FLOPS_PER_CORE = 25e9
-"""fp32 multiply-adds of one core in eager PyTorch, assumed; a probe replaces it."""
+"""Assumed fp32 operations per second of one core in eager PyTorch; a probe corrects them."""
 CPU_BYTES_PER_SECOND = 10e9
 CPU_SECONDS_PER_TENSOR = 20e-6
-"""Python and dispatch around one operation of a small model, assumed."""
+"""Assumed time of Python and dispatch around one operation of a small model."""
 DEFAULT_FLOPS = 100e12
 DEFAULT_BANDWIDTH = 500e9
 LINK_BYTES_PER_SECOND = {LinkType.NVLINK: 200e9, LinkType.PCIE: 12e9}
 HOST_LINK_BYTES_PER_SECOND = 12e9
 HOST_ADAM_BYTES_PER_SECOND = 10e9
-"""Weights, gradients and states that a host steps through in a second, assumed."""
+"""Assumed bytes of weights, gradients and states that a host's optimizer handles per second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,22 +24,21 @@ class HostSeconds:
     """Host time around the work of a GPU, in seconds."""
 
     launch_seconds_per_tensor: float = 33e-6
-    """Issuing what makes one tensor."""
+    """To issue the kernels that make one tensor."""
     step_seconds: float = 0.050
-    """Around an optimizer step: clipping, scheduler, logging."""
+    """Per optimizer step: clipping, scheduler, logging."""
     packed_step_seconds: float = 0.011
-    """Around one multi-LoRA trial's step, whose loop has no Trainer around it: clip, fused AdamW
-    and zeroing of 504 tensors of 64 elements on one CPU core (2026-11-23); not measured beside a
-    GPU."""
+    """Per step of one multi-LoRA trial, whose loop runs without Trainer: clipping, fused AdamW and
+    zeroing of 504 tensors of 64 elements on one CPU core (2026-11-23); not measured with a GPU."""
     gather_seconds: float = 750e-6
-    """ZeRO-3's hooks around one module with weights in one pass: 0.71, 0.77 and 0.86 ms in three
-    runs on two H200s (2026-11-23)."""
+    """Of ZeRO-3's hooks per module with weights and per pass: 0.71, 0.77 and 0.86 ms in three runs
+    on two H200s (2026-11-23)."""
     reduce_seconds: float = 500e-6
-    """ZeRO-1 and 2 for one trained tensor's gradient, which nothing hides: from two runs of one
+    """Of ZeRO-1 and ZeRO-2 per trained tensor, which overlaps with nothing: from two runs of one
     model under ZeRO-2 on two H200s (2026-11-23)."""
 
     def times(self, factor: float) -> HostSeconds:
-        """All of them on a host that takes ``factor`` times as long."""
+        """The times of a host that takes ``factor`` times as long."""
         return HostSeconds(
             launch_seconds_per_tensor=self.launch_seconds_per_tensor * factor,
             step_seconds=self.step_seconds * factor,
@@ -51,25 +50,25 @@ class HostSeconds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What one rank does in a second, as a step really sees it."""
+    """Work of one process per second, as measured in training steps."""
 
     matrix_flops: float
-    """Half-precision (GPU) or fp32 (CPU) matrix products."""
+    """Operations per second of half-precision (GPU) or fp32 (CPU) matrix products."""
     written_bytes: float
-    """Bytes of tensors made in a second, their being read included."""
+    """Bytes of new tensors per second; the time to read them later is included."""
     memory_bytes: float
-    """Bytes read or written in a second by work that only moves them (the optimizer's step)."""
+    """Bytes per second that the optimizer's step reads or writes."""
     link_bytes: float
-    """Between GPUs, one direction."""
+    """Bytes per second between GPUs, in one direction."""
     host_bytes: float
-    """Between GPU and host, one direction."""
+    """Bytes per second between GPU and host, in one direction."""
     host: HostSeconds
     host_adam_bytes: float
-    """Bytes that an offloaded optimizer steps through on the host."""
+    """Bytes per second that an offloaded optimizer handles on the host."""
     basis: str
     relative_error: float
     issue_overlaps: bool = True
-    """A GPU works while the host issues the next kernels; a CPU does both itself."""
+    """Whether work overlaps with issuing: a GPU works while the host issues; a CPU does both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,18 +79,18 @@ class Efficiency:
     """
 
     matrix: float = 0.56
-    """Of the dense datasheet rate."""
+    """Share of the dense datasheet rate."""
     passes: float = 3.03
-    """Times that a tensor's bytes cross memory at the datasheet's bandwidth."""
+    """Number of times that a tensor's bytes cross memory at the datasheet's bandwidth."""
     memory: float = 0.80
     link: float = 0.70
     host_link: float = 0.40
-    """Of the link to the host, where two ranks fetch offloaded weights at once: 25 GB/s each."""
+    """Share of the link to the host while two processes fetch offloaded weights: 25 GB/s each."""
     host: HostSeconds = field(default_factory=HostSeconds)
     work_factor: float = 1.0
-    """Measured over predicted seconds of the GPU's work, of this machine's own probes."""
+    """Measured / predicted seconds of the GPU's work, from this machine's own probes."""
     launch_factor: float = 1.0
-    """The same of steps that are bound by the host's issuing."""
+    """Measured / predicted seconds of steps that wait for the host to issue kernels."""
     relative_error: float = 0.35
     """Half-width of the 95 % interval before any probe."""
     basis: str = "datasheet rates, efficiencies fitted on 36 steps of one H200 (2026-11-23)"

@@ -1,7 +1,7 @@
-"""Seconds of one optimizer step: operations, bytes moved, kernels issued, traffic between places.
+"""Seconds of one optimizer step: operations, bytes moved, kernels issued, traffic between devices.
 
-A step takes about as long as the GPU works or as the host issues its work, whichever is longer;
-what does not overlap comes on top. Notation as in memory_models.
+A step takes about as long as the GPU works or as the host issues kernels, whichever is longer. Work
+that does not overlap is added. The notation is that of memory_models.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from memory_models.states.weights import base_weight_bytes, embedding_parameters
 from tsplanner.throughput.rates import Rates
 
 TOGETHER = 8.0
-"""Work and issuing join as (a^p + b^p)^(1/p): the longer counts, and where both are as long each
-waits for the other now and then."""
+"""Power p of (a^p + b^p)^(1/p), which joins the times of work and of issuing kernels. The longer
+time dominates; where both are about equal, each waits for the other from time to time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTime:
-    """Seconds of one optimizer step, by what they go to."""
+    """Seconds of one optimizer step, by kind of work."""
 
     matrix: float
     memory: float
     launch: float
-    """Host time to issue kernels; hides behind a GPU's work unless it is longer."""
+    """Host time to issue kernels; a GPU's work hides this time unless it is longer."""
     overlaps: bool = True
-    """Whether issuing hides behind the work (on a GPU)."""
+    """Whether issuing overlaps with the work (on a GPU)."""
     optimizer: float
     communication: float
     offload: float
 
     @property
     def work(self) -> float:
-        """What the GPU does of the micro-batches."""
+        """Seconds of the GPU's work on the micro-batches."""
         return self.matrix + self.memory
 
     @property
     def bound_by_launch(self) -> bool:
-        """The GPU waits for the host."""
+        """Whether the GPU waits for the host to issue kernels."""
         return self.overlaps and self.launch > self.work
 
     @property
     def seconds(self) -> float:
-        """The whole step: the GPU's work and its issuing, then what does not overlap."""
+        """Seconds of the whole step: work joined with issuing, plus what does not overlap."""
         power = TOGETHER if self.overlaps else 1.0
         both: float = (self.work**power + self.launch**power) ** (1 / power)
         return both + self.optimizer + self.communication + self.offload
 
     @property
     def bottleneck(self) -> str:
-        """What takes the longest, in words."""
+        """Name of the part that takes the longest."""
         parts = {
             "matrix products": self.matrix,
             "memory traffic": self.memory,
@@ -68,7 +68,7 @@ class StepTime:
 
 
 def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> StepTime:
-    """Seconds of one optimizer step of all its micro-batches, per rank."""
+    """Seconds of one optimizer step with all its micro-batches, per process."""
     micro = settings.batch.gradient_accumulation_steps
     made = traffic(architecture, settings)
     hooks = _hooked_modules(architecture, settings) * rates.host.gather_seconds
@@ -86,26 +86,26 @@ def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
 def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) -> float:
     """Matrix operations of one micro-batch, forward and backward.
 
-    2 a weight and token forward, 2 for the input's gradient, 2 for the weight's where it is
-    trained, 2 more where forward is recomputed. Frozen weights have no weight gradient: 4N a
-    token for LoRA, not 6N. Attention: 2 S HA forward (causal half of 4), twice that backward.
-    Source: Kaplan et al. (arXiv 2001.08361), appendix; LoRA counted as by NVIDIA's NeMo.
+    Per weight and token there are 2 operations forward, 2 for the gradient of the input, 2 for the
+    gradient of the weight if the weight is trained, and 2 more if forward is recomputed. A frozen
+    weight has no gradient, so LoRA takes 4N per token and not 6N. Attention takes 2 S HA forward
+    (the causal half of 4) and twice that backward. Source: Kaplan et al. (arXiv 2001.08361),
+    appendix; LoRA is counted as in NVIDIA's NeMo.
     """
     n, layers = settings.tokens, architecture.num_hidden_layers
     active = active_layers(architecture, settings.layer)
-    block = sum(
+    layer_weights = sum(
         _active_weights(architecture, linear.weight_count, linear.count)
         for linear in architecture.layer.linears
     )
     trained = settings.method.trains_everything
-    blocks_trained = active if not settings.method.uses_adapter else 0
+    layers_trained = active if not settings.method.uses_adapter else 0
     recompute = recomputed_layers(architecture, settings)
-    weights: float = block * (2 * layers + 2 * active + 2 * blocks_trained + 2 * recompute)
+    weights: float = layer_weights * (2 * layers + 2 * active + 2 * layers_trained + 2 * recompute)
     head = embedding_parameters(architecture) * (6 if trained else 4)
     adapters = 0.0
-    if (
-        settings.method.uses_adapter
-    ):  # a token meets its own trial's adapter, filled up to the largest
+    if settings.method.uses_adapter:
+        # A token meets the adapter of its own trial, which is padded to the largest rank.
         share = max(settings.method.ranks) / sum(settings.method.ranks)
         adapters = 6 * trainable_parameters(architecture, settings.method) * share
     heads = architecture.attention.num_attention_heads * architecture.attention.head_dim
@@ -117,17 +117,17 @@ def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) ->
 
 
 def _active_weights(architecture: Architecture, weights: int, copies: int) -> int:
-    """Weights one token meets: of a mixture only the experts it is sent to."""
+    """Weights that one token meets; of a mixture only the experts that the router chooses."""
     if copies == 1:
         return weights
     return weights // copies * architecture.mlp.num_experts_per_tok
 
 
 def _hooked_modules(architecture: Architecture, settings: TrainingSettings) -> float:
-    """Modules around which ZeRO-3's hooks run in one micro-batch, once a pass.
+    """Number of modules around which ZeRO-3's hooks run in one micro-batch, once per pass.
 
-    Linears, norms, and an adapter's two linears each; the hooks run whether or not there is
-    anything to gather. Source: DeepSpeed's parameter_offload.py.
+    These are the linears, the norms and the two linears of each adapter. The hooks run even if
+    there is nothing to gather. Source: DeepSpeed's parameter_offload.py.
     """
     if settings.sharding.zero_stage != 3:
         return 0
@@ -140,7 +140,7 @@ def _hooked_modules(architecture: Architecture, settings: TrainingSettings) -> f
 def _optimizer_seconds(
     architecture: Architecture, settings: TrainingSettings, rates: Rates
 ) -> float:
-    """Reading and writing weights, gradients and states once; offloaded ones on the host."""
+    """Seconds to read and write weights, gradients and states once, on the device or the host."""
     moved: float = 2 * optimizer_state_bytes(architecture, settings.states)
     moved += 3 * gradient_bytes(architecture, settings.states)
     ranks = settings.sharding.world_size if settings.sharding.zero_stage else 1
@@ -149,7 +149,8 @@ def _optimizer_seconds(
         return own + moved / rates.memory_bytes
     if not settings.sharding.offload_optimizer:
         return rates.host.step_seconds + moved / ranks / rates.memory_bytes
-    # All ranks of a machine share its memory; gradients go there, new weights come back.
+    # All processes of a machine share the host's memory bandwidth, so ``moved`` is not divided.
+    # Each process sends its gradients there and fetches its new weights.
     crossing = 2 * gradient_bytes(architecture, settings.states) / ranks
     return rates.host.step_seconds + moved / rates.host_adam_bytes + crossing / rates.host_bytes
 
@@ -157,10 +158,10 @@ def _optimizer_seconds(
 def _communication_seconds(
     architecture: Architecture, settings: TrainingSettings, rates: Rates
 ) -> float:
-    """Ring all-reduce of gradients a step; under ZeRO-3 also gathers of all weights a pass.
+    """Seconds of a ring all-reduce of the gradients per step, and of gathers under ZeRO-3.
 
-    Under ZeRO-1 and 2 each gradient passes through DeepSpeed's bucket in every micro-batch, which
-    waits for the GPU.
+    ZeRO-3 gathers all weights once per pass. Under ZeRO-1 and ZeRO-2 each gradient passes through
+    DeepSpeed's bucket in every micro-batch, and the copy waits for the GPU.
     """
     ranks = settings.sharding.world_size
     if ranks == 1:
@@ -180,7 +181,7 @@ def _communication_seconds(
 
 
 def _offload_seconds(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> float:
-    """Offloaded parameters cross the host link in every pass; only this rank's shard of them."""
+    """Seconds in which this process's shard of offloaded parameters crosses the host link."""
     if not settings.sharding.offload_param:
         return 0.0
     weights = base_weight_bytes(architecture, settings.states) / settings.sharding.world_size

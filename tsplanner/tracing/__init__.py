@@ -1,1 +1,1 @@
-"""The memory of a training step by running the real model on fake tensors: no weights, no GPU."""
+"""Memory of a training step from a run of the real model on fake tensors: no weights, no GPU."""

@@ -28,16 +28,16 @@ class TracedCase:
 
     name: str
     architecture: Architecture | None
-    """None where the model type has no reader."""
+    """None if the model type has no reader."""
     no_reader: str
-    """Why there is none."""
+    """Why there is no reader; empty if there is one."""
     device: Device | None
     request: TraceRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traced:
-    """A traced case: the estimate, and the formulas' where there is a reader."""
+    """A traced case: its estimate, and the formulas' estimate if the model type has a reader."""
 
     case: TracedCase
     trace: Trace
@@ -52,7 +52,7 @@ def read_traced_case(
     *,
     trust_remote_code: bool,
 ) -> TracedCase:
-    """Check a case's keys and values; ``files`` and ``devices`` cache what was read already.
+    """Check a case's keys and values; ``files`` and ``devices`` cache models and GPUs.
 
     Raises:
         UsageError, TsplannerError, ValueError: as ``read_case``; settings that no trace covers.
@@ -85,7 +85,7 @@ def read_traced_case(
 
 
 def _check_length(config: Mapping[str, object], sequence_length: int) -> None:
-    """What ``check`` asks of a length, of a config that no reader knows."""
+    """Check a sequence length against a config that no reader knows."""
     most = config.get("max_position_embeddings")
     if isinstance(most, int) and sequence_length > most:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Starts the tracer's process and reads what it found. No torch in here."""
+"""The parent's side of tracing: starts the worker process and reads its results without torch."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ LAST_WORDS = 300
 
 
 def missing_packages() -> list[str]:
-    """What tracing needs and is not installed."""
+    """Names of the packages that tracing needs and that are not installed."""
     return [name for name in NEEDED if find_spec(name) is None]
 
 
 def require_packages(purpose: str) -> None:
-    """Raise TsplannerError, which says how to get them, if packages are missing."""
+    """Raise TsplannerError with the command that installs the missing packages, if any."""
     missing = missing_packages()
     if missing:
         raise TsplannerError(
@@ -52,7 +52,7 @@ def refuse(settings: TrainingSettings) -> None:
 
 
 def trace_all(requests: Sequence[TraceRequest], on_outcome: Callable[[TraceOutcome], None]) -> None:
-    """Trace all requests in one worker process; outcomes come in order, as they are done.
+    """Trace all requests in one worker process, and hand on each outcome as it is finished.
 
     Raises:
         TsplannerError: packages are missing, or the worker died.
@@ -82,14 +82,14 @@ def trace_all(requests: Sequence[TraceRequest], on_outcome: Callable[[TraceOutco
 
 
 class _Reader:
-    """Hands on whole lines of a growing file."""
+    """Hands on the whole lines of a growing file."""
 
     def __init__(self, path: Path, on_outcome: Callable[[TraceOutcome], None]) -> None:
         self.path, self.on_outcome = path, on_outcome
         self.position = self.count = 0
 
     def read(self) -> None:
-        """Everything that was finished since the last time."""
+        """Hand on the lines that were finished since the last call."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Estimates as documents: by formula where there is a reader, else (or if asked) by a trace."""
+"""Estimates as documents: by formula if the model has a reader, otherwise or on demand by trace."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def formula_of(
     devices: dict[str, Device],
     tracing: Tracing,
 ) -> Estimated | None:
-    """The formulas' estimate; None where a trace is asked for or is the only way."""
+    """The formulas' estimate; None if a trace is wanted or is the only way."""
     if tracing.always:
         return None
     try:
@@ -65,7 +65,7 @@ def formula_of(
 
 
 def from_trace(result: Traced | TsplannerError) -> Estimated | TsplannerError:
-    """A finished trace as a document, the formulas' figures beside it; errors as they are."""
+    """A finished trace as a document with the formulas' figures; an error is returned as it is."""
     if isinstance(result, TsplannerError):
         return result
     from tsplanner.tracing.cases import largest_tensors
@@ -83,10 +83,10 @@ RunTraces = Callable[["Sequence[TracedCase]", "Callable[[Traced | TsplannerError
 
 
 class Lines:
-    """Cases of a file: each line's estimate or error, in order; models are read once.
+    """Writes the estimate or the error of each line of a file, in order; each model is read once.
 
-    Formulas answer line by line. From the first line that needs a trace on, lines wait for the one
-    process that traces them all.
+    Formulas answer line by line. From the first line that needs a trace, all lines wait for the
+    single process that traces every case.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Lines:
         self.waiting: list[tuple[object, dict[str, object] | TracedCase]] = []
 
     def run(self, lines: Iterable[str]) -> None:
-        """Write one document a line."""
+        """Write one document per line."""
         for line in lines:
             if line.strip():
                 self.waiting.append(self._read(line))
@@ -144,7 +144,7 @@ class Lines:
 
 
 def _no_number(word: str) -> float:
-    """NaN and Infinity are not JSON: echoing them would break the reader of our output."""
+    """Refuse NaN and Infinity, which are not JSON: they would break a reader of our output."""
     raise ValueError(f"{word} is no JSON value")
 
 

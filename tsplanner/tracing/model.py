@@ -1,4 +1,4 @@
-"""The real model of a case, built without memory: on ``meta``, then turned into fake tensors."""
+"""The real model of a case, built on ``meta`` without memory; a trace makes its tensors fake."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ looks for that word and would load a kernel of this name from the hub.
 """
 
 RANK_NUMBER = ".ranknum."
-"""Part of the name of AdaLoRA's divisors, one element each; they are in no count."""
+"""Part of the name of AdaLoRA's divisors of one element each, which no count includes."""
 
 
 def build(subject: Subject, settings: TrainingSettings, total_steps: int) -> Any:
-    """The model on ``meta``, frozen and wrapped as the worker does it."""
+    """The model on ``meta``, frozen and wrapped as in a training worker."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = _base(subject, settings)
@@ -66,9 +66,11 @@ def build(subject: Subject, settings: TrainingSettings, total_steps: int) -> Any
 
 
 def _train_rank_numbers(model: nn.Module) -> None:
-    """Off ``meta``, moving them to the device makes AdaLoRA's divisors trained parameters.
+    """Make AdaLoRA's divisors trained parameters, as a real run does.
 
-    So the products that they divide are kept for backward.
+    PEFT makes them without a gradient (tuners/adalora/layer.py). But off ``meta`` it moves them to
+    the base's device (tuners_utils.py, _move_adapter_to_device_of_base_layer), and the entry of the
+    ParameterDict becomes a new, trained parameter. Backward then keeps the products they divide.
     """
     for name, parameter in model.named_parameters():
         if RANK_NUMBER in name:
@@ -76,7 +78,7 @@ def _train_rank_numbers(model: nn.Module) -> None:
 
 
 def plan_of(settings: TrainingSettings) -> Plan:
-    """As much of a plan as building a model reads."""
+    """The part of a plan that building a model reads."""
     learning, hardware = split_settings(settings)
     found = SimpleNamespace(
         learning=learning, hardware=hardware, sequence_length=settings.sequence_length
@@ -157,7 +159,7 @@ def _attention_name(attention: Attention) -> str:
 
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:
-    """Elements of the base model, and those that are trained (adapters are not in the first)."""
+    """Number of elements of the base model without adapters, and of the trained elements."""
     total = sum(p.numel() for name, p in model.named_parameters() if not is_adapter(name))
     for module in model.modules():
         if isinstance(module, QuantisedLinear):
@@ -171,5 +173,5 @@ def parameter_counts(model: nn.Module) -> tuple[int, int]:
 
 
 def is_adapter(name: str) -> bool:
-    """Whether a parameter's name is one that PEFT gives."""
+    """Whether PEFT gave a parameter its name."""
     return "lora_" in name or RANK_NUMBER in name

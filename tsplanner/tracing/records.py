@@ -1,4 +1,4 @@
-"""What a trace asks for and what it says. No torch in here: the parent process reads these."""
+"""Requests and results of a trace. The parent process reads them, so nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from memory_models.settings import TrainingSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Which model: its decoded config.json, and where it lies if its own code is to be run."""
+    """A model: its decoded config.json, and its folder if the code that it ships may run."""
 
     config: dict[str, object]
     folder: str | None = None
@@ -23,35 +23,35 @@ class TraceRequest:
     subject: Subject
     settings: TrainingSettings
     workspace_bytes: int = 0
-    """cuBLAS workspaces, which live in the allocator from the first product on."""
+    """Bytes of the cuBLAS workspaces, which the allocator holds from the first product on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alive:
-    """Tensors of one kind, operator, shape and dtype that are alive at the peak."""
+    """A group of tensors of one kind, operator, shape and dtype that are alive at the peak."""
 
     kind: str
     origin: str
     count: int
     bytes: int
-    """All of them together."""
+    """Bytes of the whole group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """Memory of a training step, as a GPU's allocator would see it. Bytes of one rank."""
+    """Memory of a training step, as a GPU's allocator would see it, in bytes of one process."""
 
     parameters_total: int
-    """Elements of the base model."""
+    """Number of elements of the base model."""
     parameters_trainable: int
     persistent_bytes: int
     """Weights, adapters, optimizer states, buffers and workspaces, from the second step on."""
     peak_allocated_bytes: int
-    """Blocks in use at their highest, in the steady state."""
+    """Highest sum of the blocks in use, in the steady state."""
     peak_reserved_bytes: int
-    """Segments at their highest, by replaying the steps through a simulated caching allocator."""
+    """Highest sum of the segments, from a replay of the steps by a simulated caching allocator."""
     peak_instant: str
-    """forward, backward or step."""
+    """Phase of the peak: forward, backward or step."""
     components: dict[str, int]
     """Bytes at the peak, by kind."""
     alive: tuple[Alive, ...] = field(default=())
@@ -62,7 +62,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceOutcome:
-    """A trace, or one sentence about why there is none."""
+    """A trace, or one sentence that says why there is no trace."""
 
     trace: Trace | None = None
     error: str = ""

@@ -1,4 +1,4 @@
-"""From one traced step to the peaks of a run of several."""
+"""From one traced step to the events and peaks of several steps."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from tsplanner.tracing.fake_cuda.storages import Phase, TracedStorage
 from tsplanner.tracing.records import Alive
 
 STEPS = 3
-"""From the second on, steps are alike; the third shows what reserving more has come to."""
+"""Steps to replay. The second and later steps allocate alike; the third one shows the reserved
+bytes once the allocator has the segments of a whole step."""
 LISTED = 16
-"""Groups of tensors that are named."""
+"""Number of groups of tensors in a trace."""
 
 
 def several_steps(loading: list[Event], step: list[Event], offset: int) -> list[Event]:
-    """Events of ``STEPS`` steps from those of the first one; numbers of each grow by ``offset``.
+    """Events of ``STEPS`` steps from those of the first; each step adds ``offset`` to the numbers.
 
-    What survives the first step are the optimizer's states, made in it; later steps find them.
+    The storages that survive the first step are the optimizer's states. Later steps find them and
+    do not make them again.
     """
     births = {number for number, size in step if size}
     survivors = births - {number for number, size in step if not size}
-    # Not what the first step frees for good either: an int8 bias that is cast once.
+    # Only storages that the step both makes and frees come again. A storage of the loading that the
+    # first step frees does not: an int8 linear casts its bias once (bitsandbytes nn/modules.py).
     passing = births - survivors
     again = [event for event in step if event[0] in passing]
     events = [*loading, *step]
@@ -42,7 +45,7 @@ def alive_at(events: list[Event], index: int) -> dict[int, int]:
 
 
 def by_kind(found: list[tuple[TracedStorage, int]]) -> dict[str, int]:
-    """Bytes by what they are for."""
+    """Bytes by the kind of storage, largest first."""
     total: Counter[str] = Counter()
     for storage, size in found:
         total[storage.label.value] += size
@@ -50,7 +53,7 @@ def by_kind(found: list[tuple[TracedStorage, int]]) -> dict[str, int]:
 
 
 def largest(found: list[tuple[TracedStorage, int]]) -> tuple[Alive, ...]:
-    """The largest groups of like tensors."""
+    """The largest groups of tensors that have the same kind, operator, shape and dtype."""
     sizes: Counter[tuple[str, str]] = Counter()
     counts: Counter[tuple[str, str]] = Counter()
     for storage, size in found:

@@ -15,12 +15,12 @@ from tsplanner.tracing.fake_cuda.tensors import TraceMode
 from tsplanner.training.model import DTYPES
 
 TRACED_MICRO_BATCHES = 2
-"""From the third on they repeat the second."""
+"""Micro-batches to run; the third and later ones repeat the events of the second."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Step:
-    """What a step needs."""
+    """A model, its optimizer and a batch, ready for one optimizer step."""
 
     model: Any
     optimizer: Any
@@ -30,11 +30,11 @@ class Step:
 
     @property
     def storages(self) -> StorageLog:
-        """Where births and deaths are noted."""
+        """The log of births and deaths."""
         return self.mode.storages
 
     def run(self) -> None:
-        """Forward and backward of every micro-batch, clip, step, forget the gradients."""
+        """Run forward and backward of the micro-batches, clip, step, and drop the gradients."""
         count = self.settings.batch.gradient_accumulation_steps
         with self.mode:
             batches = [self._on_device() for _ in range(count)]
@@ -62,7 +62,7 @@ class Step:
         self.storages.name(gradients, Kind.GRADIENTS)
 
     def _loss(self, batch: dict[str, Tensor], items: Any) -> Tensor:
-        """The loss alone: Trainer drops the other outputs before backward."""
+        """The loss without the other outputs, which Trainer frees before backward."""
         from accelerate.utils.operations import convert_to_fp32
 
         dtype = self.settings.base.autocast
@@ -75,7 +75,7 @@ class Step:
         return loss
 
     def _counted(self, items: Any) -> dict[str, Any]:
-        """Trainer hands the count of labels to models that can take it."""
+        """Arguments of forward: Trainer hands the count of labels to models that take one."""
         return {"num_items_in_batch": items} if takes_loss_arguments(self.model) else {}
 
     def _update(self) -> None:
@@ -86,7 +86,10 @@ class Step:
             self._note_importance()
 
     def _note_importance(self) -> None:
-        """AdaLoRA's three averages; which ranks it then masks depends on values."""
+        """Let AdaLoRA make its three running averages.
+
+        The masking of ranks that follows in a real run depends on values, so a trace leaves it out.
+        """
         allocator = self.model.base_model.rankallocator
         allocator.update_ipt(self.model.base_model.model)
 

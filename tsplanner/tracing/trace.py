@@ -1,4 +1,4 @@
-"""The memory of a training step by running it without values."""
+"""Memory of a training step from a run without values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tsplanner.tracing.step import Step
 from tsplanner.training.batches import longest_batch
 
 PROBE_STEPS = 3
-"""Length of the run that AdaLoRA's schedule is told of; memory does not depend on it."""
+"""Steps of the run, for AdaLoRA's schedule; the memory does not depend on this number."""
 NAMED_PACKAGES = ("torch", "transformers", "peft", "accelerate")
 
 
@@ -88,9 +88,9 @@ def prepared(model: Any, settings: TrainingSettings, mode: TraceMode) -> Step:
 
 
 def run_once(step: Step) -> int:
-    """Run one step; bytes of what is left after it."""
+    """Run one step, and return the bytes that are alive after it."""
     storages = step.storages
-    # Cycles are collected at no fixed time, so a run cannot count on it.
+    # The garbage collector frees cycles at no fixed time, so a real run cannot rely on it either.
     gc.disable()
     try:
         with cuda_attention(), cuda_dropout(), cuda_norm(), cuda_autocast_answers():

@@ -1,4 +1,4 @@
-"""From a trace to an estimate: the same document as the formulas give."""
+"""From a trace to a MemoryEstimate, the same record that the formulas give."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tsplanner.tracing.records import Trace
 
 ALLOCATED_MARGIN = 0.01
 RESERVED_MARGIN = 0.05
-"""Shares of a trace's peaks that bounds lie above them.
+"""Shares of a trace's peaks by which the upper bounds lie above the peaks.
 
 Provenance: benchmarks/accuracy/traced.py on 40 runs and on 56 held-out ones (allocated worst 0.4
 and 0.3 %, reserved 4.5 and 3.7 %), 2026-11-22.
@@ -20,7 +20,7 @@ and 0.3 %, reserved 4.5 and 3.7 %), 2026-11-22.
 
 
 def workspace_bytes(device: Device | None, calibration: Calibration = DEFAULT) -> int:
-    """CuBLAS workspaces of a device's generation."""
+    """Bytes of the cuBLAS workspaces, by the generation of the device."""
     return by_generation(calibration.device.workspace_bytes, major_of(device))
 
 
@@ -31,9 +31,10 @@ def traced_estimate(
     *,
     paged: int = 0,
 ) -> MemoryEstimate:
-    """The four quantities of one rank from a trace; process and host bytes as the formulas add.
+    """The four quantities of one process from a trace.
 
-    ``paged``: bytes of optimizer states in managed memory, which no storage shows.
+    Context, libraries and host bytes are added as in the formulas. ``paged``: bytes of optimizer
+    states in managed memory, which are no tensor storage and so are not in the trace.
     """
     context = by_generation(calibration.device.context_bytes, major_of(device))
     outside = Interval(expected=context, upper=context + calibration.device.context_spread_bytes)
@@ -63,7 +64,7 @@ def traced_estimate(
 
 
 def _components(trace: Trace, process: int, outside: int) -> tuple[Component, ...]:
-    """Parts of the process's bytes at the traced peak; they add up."""
+    """Parts of the process's bytes at the traced peak, which add up to ``process``."""
     parts = [*trace.components.items(), ("context and libraries", outside)]
     parts.append(("fragmentation", process - sum(size for _, size in parts)))
     return tuple(Component(name=name, bytes=size) for name, size in parts if size)

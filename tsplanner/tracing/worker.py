@@ -1,7 +1,7 @@
-"""The tracer's own process: ``python -m tsplanner.tracing.worker REQUESTS.json RESULTS.jsonl``.
+"""The tracing process: ``python -m tsplanner.tracing.worker REQUESTS.json RESULTS.jsonl``.
 
-Reads a list of requests, writes one line a request as it is done: a trace, or why there is none.
-The parent never imports torch.
+It reads a list of requests and writes one line per finished request: a trace, or the reason why
+there is none. The parent never imports torch.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tsplanner.tracing.records import TraceOutcome, TraceRequest
 from tsplanner.training import environment_variables
 
 THREADS = 1
-"""No numbers are computed, so there is nothing to share out."""
+"""Threads of torch: a trace computes no values, so more threads would only wait."""
 
 
 def main(arguments: list[str]) -> int:
-    """Trace every request of a file; 0 even where some could not be traced."""
+    """Trace every request of a file; the exit status is 0 even if some traces fail."""
     requests = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=list[TraceRequest])
     environment_variables.set_defaults()
     import torch
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
 
 
 def outcome(request: TraceRequest) -> TraceOutcome:
-    """The trace of one request, or one sentence about why it failed."""
+    """The trace of one request, or one sentence that says why it failed."""
     from tsplanner.tracing.trace import trace_memory
 
     try:

@@ -1,1 +1,4 @@
-"""The worker: one code path for probe, trial and full run. The only torch importer here."""
+"""The training worker, with one path for probe, trial and full run and a loop for multi-LoRA.
+
+Only this package and ``tracing`` import torch.
+"""

@@ -1,4 +1,4 @@
-"""What of the model is trained: adapters by PEFT, the last layers, or everything."""
+"""The trained part of a model: PEFT's adapters, the last layers, or all weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ADALORA_WARMUP_SHARE = 0.1
 ADALORA_FINAL_SHARE = 0.3
 """Share of the steps after the ranks are settled."""
 ADALORA_ORTHOGONALITY = 0.5
-"""PEFT's default weight of the orthogonality term, a whole optimizer step's worth."""
+"""PEFT's default weight of the orthogonality term, for a whole optimizer step."""
 
 
 def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
@@ -38,10 +38,11 @@ def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
 
 
 def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
-    """Regular expression of the full names that get an adapter.
+    """Regular expression for the full names of the linears that get an adapter.
 
-    Full names, because the encoder's linears are called 0, 2, 4, ... and a bare "0" would also
-    match the first decoder block. Raises TsplannerError for a target that no linear has.
+    PEFT would also match the last part of a name alone. But the encoder's linears are called 0, 2,
+    4, ..., and "0" is the name of the first decoder layer, too. Raises TsplannerError for a target
+    that no linear has.
     """
     prefix, _ = decoder_layers(model)
     linears = linear_names(model)
@@ -61,7 +62,7 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
 
 
 def linear_names(model: nn.Module) -> list[str]:
-    """Full names of the linears, with or without adapters on them already."""
+    """Full names of the linears, whether or not they have adapters already."""
     return [
         name.removesuffix(".base_layer")
         for name, module in model.named_modules()
@@ -106,10 +107,10 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
 
 @contextlib.contextmanager
 def drawn_once() -> Iterator[None]:
-    """Let PEFT alone draw an adapter's first weights.
+    """Keep ``nn.Linear`` from drawing weights that PEFT draws again.
 
-    ``nn.Linear`` draws both matrices before PEFT draws them again: two thirds of the random
-    numbers, a second for every adapter on an 8B model.
+    A new linear draws its matrix, and PEFT (tuners/lora/layer.py, reset_lora_parameters) overwrites
+    it. That is two thirds of all random numbers, and a second per adapter on an 8B model.
     """
     plain = nn.Linear.reset_parameters
     nn.Linear.reset_parameters = lambda _: None
@@ -120,13 +121,14 @@ def drawn_once() -> Iterator[None]:
 
 
 def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
-    """Freeze and wrap ``model`` so that just the method's parameters are trained."""
+    """Freeze and wrap ``model`` so that only the method's parameters are trained."""
     method = plan.learning.method.finetuning_type
     if method.uses_adapter:
         from peft import get_peft_model
 
-        # DeepSpeed keeps fp32 masters of half-precision adapters; at stage 3 it would leave fp32
-        # ones as they are, and every adapter would read an fp32 copy of its input.
+        # Without ZeRO, PEFT upcasts the adapters to fp32, which keeps small updates. DeepSpeed
+        # keeps fp32 masters of half-precision adapters itself; at stage 3 it would leave fp32
+        # adapters as they are, and each would read an fp32 copy of its input.
         with drawn_once():
             return get_peft_model(
                 model,
@@ -150,7 +152,10 @@ def train_last_layers(model: nn.Module, learning: LearningSettings) -> None:
 
 
 def _refuse_fp16_masters(plan: Plan, model: nn.Module) -> None:
-    """The loss scaler cannot unscale fp16 gradients, and fp16 Adam loses small updates."""
+    """Refuse to train fp16 weights under fp16 autocast.
+
+    torch's GradScaler cannot unscale fp16 gradients, and Adam loses small updates in fp16.
+    """
     trained_fp16 = any(p.requires_grad and p.dtype == torch.float16 for p in model.parameters())
     if trained_fp16 and plan.hardware.base.autocast is Dtype.FP16:
         raise TsplannerError(
@@ -160,5 +165,5 @@ def _refuse_fp16_masters(plan: Plan, model: nn.Module) -> None:
 
 
 def trainable_count(model: nn.Module) -> int:
-    """Elements that get a gradient."""
+    """Number of elements that get a gradient."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,6 +1,6 @@
-"""One base model for several probes in a row: loading it takes longer than probing it.
+"""A cache of one base model for several probes in a row, since loading takes longer than probing.
 
-Only adapters on an unsharded base can be taken off again; every other job builds its own.
+Only adapters on an unsharded base can be removed again; every other job builds its own base.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from tsplanner.training.model import build_model
 
 
 def base_key(plan: Plan) -> str | None:
-    """What two plans must share to stand on one base; None: the base cannot be shared.
+    """The settings that plans with a common base must share; None: the base cannot be shared.
 
-    Preparing a quantised base for checkpointing leaves hooks on it, so there that counts too.
+    For a quantised base they include checkpointing, because PEFT's preparation
+    (prepare_model_for_kbit_training) leaves hooks on the base if checkpointing is on.
     """
     hardware = plan.hardware
     if not plan.learning.method.finetuning_type.uses_adapter or hardware.sharding.zero_stage:
@@ -39,14 +40,14 @@ def base_key(plan: Plan) -> str | None:
 
 
 class KeptBase:
-    """The base of the last job, as long as the next one can use it."""
+    """Keeps the base of the last job while the next job can use it."""
 
     def __init__(self) -> None:
         self.key: str | None = None
         self.model: Any = None
 
     def take(self, plan: Plan, device: torch.device) -> Any:
-        """The base of a plan, built unless it is at hand."""
+        """The base of a plan, which is built unless the kept base fits."""
         key = base_key(plan)
         if self.model is None or key is None or key != self.key:
             self.drop()
@@ -54,7 +55,7 @@ class KeptBase:
         return self.model
 
     def clear(self) -> None:
-        """Take off what the last job put on the base, or let go of a base that cannot be kept."""
+        """Restore the bare base after a job, or free a base that cannot be shared."""
         if self.key is None:
             self.model = None
         if self.model is not None:
@@ -62,7 +63,7 @@ class KeptBase:
         release()
 
     def _undress(self) -> None:
-        """The bare base again: no adapter, no fused loss, no checkpointing, no gradient."""
+        """Remove adapters, fused kernels, the fused loss and checkpointing from the base."""
         from peft.tuners.tuners_utils import BaseTunerLayer
 
         model = self.model
@@ -70,17 +71,17 @@ class KeptBase:
             if isinstance(module, BaseTunerLayer):
                 model.set_submodule(name, module.get_base_layer())
         model.__dict__.pop("peft_config", None)
-        use_own_kernels(model)  # the fused loss's forward, too
+        use_own_kernels(model)  # this also removes the forward of the fused loss
         model.gradient_checkpointing_disable()
 
     def drop(self) -> None:
-        """Let go of the base."""
+        """Free the base."""
         self.key = self.model = None
         release()
 
 
 def release() -> None:
-    """Give back what nothing holds any more."""
+    """Free objects in reference cycles, and return unused segments to the driver."""
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

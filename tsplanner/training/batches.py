@@ -1,4 +1,4 @@
-"""From samples to tensors: one encoding and one collator for every model and dataset."""
+"""From samples to tensors, with one encoding and one collator for all models and datasets."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ IGNORED_LABEL = -100
 
 
 class Style(StrEnum):
-    """How a sample becomes text."""
+    """The ways in which a sample becomes text."""
 
     CHATTS = "chatts"
     """ChatTS's fixed chat template, with a prefix before every series."""
     CHAT_TEMPLATE = "chat_template"
     """The tokenizer's own chat template."""
     PLAIN = "plain"
-    """Headings, for base models without a template."""
+    """Plain headings, for base models without a template."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedSample:
-    """One row as token ids; the answer alone carries labels."""
+    """One row as token ids; only the answer has labels."""
 
     input_ids: list[int]
     labels: list[int]
     series: tuple[tuple[float, ...], ...] = field(default=())
-    """Normalised values, one tuple a ``<ts><ts/>`` pair."""
+    """Normalised values, one tuple per ``<ts><ts/>`` pair."""
 
 
 def text_style(tokenizer: Any, *, has_encoder: bool) -> Style:
-    """The style that fits a model: ChatTS's if it reads series, else the tokenizer's."""
+    """The style of a model: ChatTS's if the model reads series, otherwise the tokenizer's."""
     if has_encoder:
         return Style.CHATTS
     return Style.CHAT_TEMPLATE if getattr(tokenizer, "chat_template", None) else Style.PLAIN
@@ -50,8 +50,8 @@ def encode_sample(
 ) -> EncodedSample | None:
     """Token ids of one row; None for a row with series whose text is over ``cutoff_len``.
 
-    Text without series is cut to ``cutoff_len`` from the end of the question first, so that some
-    of the answer is left to learn from.
+    Text without series is cut to ``cutoff_len``. The end of the question is cut first, so that a
+    part of the answer stays to be learned.
     """
     prompt, answer = _prompt_and_answer(sample, tokenizer, Style(style))
     if len(prompt) + len(answer) > cutoff_len:
@@ -74,7 +74,8 @@ def _prompt_and_answer(sample: Sample, tokenizer: Any, style: Style) -> tuple[li
         dialogue = [*question, {"role": "assistant", "content": sample.output}]
         prompt = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
         whole = tokenizer.apply_chat_template(dialogue, tokenize=False)
-        # A template may write the finished turn otherwise than the opened one (empty thoughts).
+        # Some templates write a finished turn in another way than an opened one: Qwen3's adds an
+        # empty block of thoughts. The answer then is the plain text and the end of the turn.
         ends = _turn_end(whole, sample.output)
         answer = whole[len(prompt) :] if whole.startswith(prompt) else sample.output + ends
     else:
@@ -84,7 +85,7 @@ def _prompt_and_answer(sample: Sample, tokenizer: Any, style: Style) -> tuple[li
 
 
 def _turn_end(dialogue: str, output: str) -> str:
-    """What the template writes after the answer."""
+    """The text that the template writes after the answer."""
     stripped = output.strip()
     return dialogue[dialogue.rfind(stripped) + len(stripped) :] if stripped in dialogue else ""
 
@@ -96,8 +97,9 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 def without_mask(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The batch of a causal model without its attention mask.
 
-    Padding stands on the right, where no token before it can see it and no label counts it. With a
-    mask sdpa could not use the flash kernel, and would look at the mask's values in every step.
+    All padding is on the right, where no earlier token attends to it and no label counts it. With a
+    mask sdpa could not use the flash kernel, and transformers (masking_utils.py) would read the
+    values of the mask in every step, which makes the host wait for the GPU.
     """
     return {name: tensor for name, tensor in batch.items() if name != "attention_mask"}
 
@@ -105,8 +107,8 @@ def without_mask(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def collate(encoded: Sequence[EncodedSample], pad_id: int) -> dict[str, torch.Tensor]:
     """One batch, padded on the right to a multiple of 8 tokens.
 
-    ``timeseries`` is there only if a row has series: [K, 2N, 1], (value, 1.0) pairs, zeros after
-    the end of a shorter series.
+    The batch has ``timeseries`` only if a row has series: [K, 2N, 1], pairs (value, 1.0), zeros
+    after the end of a shorter series.
     """
     width = padded_tokens(max(len(row.input_ids) for row in encoded))
     input_ids = torch.full((len(encoded), width), pad_id, dtype=torch.long)
@@ -124,7 +126,7 @@ def collate(encoded: Sequence[EncodedSample], pad_id: int) -> dict[str, torch.Te
 
 
 def series_tensor(series: Sequence[Sequence[float]]) -> torch.Tensor:
-    """[K, 2N, 1]: each value followed by 1.0, zeros to the longest series' end."""
+    """Series as a tensor [K, 2N, 1]: each value followed by 1.0, zeros after a shorter series."""
     points = torch.zeros(len(series), max(len(values) for values in series), 2)
     for index, values in enumerate(series):
         points[index, : len(values), 0] = torch.tensor(values)
@@ -135,7 +137,7 @@ def series_tensor(series: Sequence[Sequence[float]]) -> torch.Tensor:
 def chatts_batch(
     samples: Sequence[Sample], tokenizer: Any, *, cutoff_len: int, style: Style | str = Style.CHATTS
 ) -> dict[str, torch.Tensor]:
-    """Encode and collate in one call; rows over ``cutoff_len`` are left out.
+    """Encode and collate rows in one call, without rows over ``cutoff_len``.
 
     Raises ValueError if no row is left.
     """
@@ -147,12 +149,12 @@ def chatts_batch(
 
 
 def pad_token_id(tokenizer: Any) -> int:
-    """The padding token, or the end token for tokenizers that have none."""
+    """Id of the padding token, or of the end token for a tokenizer without a padding token."""
     return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
 
 def series_token_ids(tokenizer: Any) -> tuple[int, int]:
-    """Ids of ``<ts>`` and ``<ts/>`` in this vocabulary."""
+    """Ids of ``<ts>`` and ``<ts/>`` in the tokenizer's vocabulary."""
     start, end = tokenizer.convert_tokens_to_ids([TS_START, TS_END])
     return int(start), int(end)
 
@@ -167,8 +169,9 @@ def longest_batch(
 ) -> dict[str, torch.Tensor]:
     """A batch of random ids in which every row takes ``sequence_length`` decoder positions.
 
-    All text is labelled, so no shorter answer can hide part of the loss. For a config with
-    ``ts`` each row holds one series of ``series_patches`` patches; None: a quarter of them.
+    All text has labels, because a short answer would hide a part of the memory of the loss. For a
+    config with ``ts`` each row has one series of ``series_patches`` patches; None: a quarter of the
+    positions.
     """
     generator = torch.Generator().manual_seed(seed)
     ts = getattr(config, "ts", None)
@@ -181,7 +184,7 @@ def longest_batch(
     batch = {"attention_mask": torch.ones_like(ids)}
     if ts is not None:
         start, end = config.ts_token_start_index, config.ts_token_end_index
-        # Marks drawn by chance would be pairs without a series.
+        # A mark among the random ids would be a pair without a series.
         ids[(ids == start) | (ids == end)] = min({0, 1, 2} - {start, end})
         ids[:, 0], ids[:, 1] = start, end
         points = patches * ts["patch_size"]
@@ -194,5 +197,5 @@ def longest_batch(
 
 
 def _most_patches(ts: dict[str, Any]) -> int:
-    """Patches of the longest series the encoder takes."""
+    """Patches of the longest series that the encoder takes."""
     return int(ts.get("max_sequence_length", ts.get("max_length", 32768))) // int(ts["patch_size"])

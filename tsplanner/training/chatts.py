@@ -1,7 +1,7 @@
-"""ChatTS for transformers 5: a Qwen decoder that reads patches of series between its words.
+"""ChatTS for transformers 5: a Qwen decoder that reads patches of series between its tokens.
 
-Parameter names are the checkpoints' own, so published weights load without a map. Only the names
-and the shapes follow ChatTS; there is no remote code.
+The parameters have the names of the published checkpoints, so their weights load without a map.
+The code is our own and follows ChatTS only in names and shapes; no remote code runs.
 
 Notation: B rows, T text tokens of the longest row, K series of all rows, N points of the longest
 series, P patches of all series together, S positions after merging, D hidden size.
@@ -36,24 +36,24 @@ class ChatTSConfig(Qwen2Config):
 
 
 class Qwen3TSConfig(Qwen3Config):
-    """The same on Qwen3."""
+    """A Qwen3 config with ``ts``, ``ts_token_start_index`` and ``ts_token_end_index``."""
 
     model_type = "qwen3ts"
 
 
 class Merged(NamedTuple):
-    """A batch after its series took the places of their token pairs."""
+    """A batch in which patches have replaced the token pairs of their series."""
 
     inputs_embeds: torch.Tensor
     """[B, S, D]"""
     attention_mask: torch.Tensor
-    """[B, S], 1 on text and patches, 0 on padding."""
+    """[B, S]; 1 on text and patches, 0 on padding."""
     labels: torch.Tensor | None
-    """[B, S], -100 on patches and padding."""
+    """[B, S]; -100 on patches and padding."""
 
 
 class TimeSeriesEmbedding(nn.Module):
-    """One decoder position per patch of a series: an MLP over values and point positions."""
+    """An MLP over values and point positions, which makes one decoder position per patch."""
 
     def __init__(self, ts: dict[str, Any]) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class TimeSeriesEmbedding(nn.Module):
         width, embedding_dim = self.patch_size, ts.get("embedding_dim", 16)
         self.position_embedding: nn.Embedding | None = None
         if ts.get("use_position_embedding", False):
-            # The last row stands for points that only fill up a patch.
+            # The last row of the table is for points that only fill the last patch of a series.
             self.position_embedding = nn.Embedding(self.max_sequence_length + 1, embedding_dim)
             width += self.patch_size * embedding_dim
         elif self.use_position_idx:
@@ -75,7 +75,9 @@ class TimeSeriesEmbedding(nn.Module):
         if ts.get("use_layer_norm", False):
             layers.append(nn.LayerNorm(ts["hidden_size"]))
         self.mlp = nn.Sequential(*layers)
-        # transformers initialises leaf by leaf and skips modules without parameters of their own.
+        # transformers (modeling_utils.py, _initialize_weights) initialises modules one by one, and
+        # a linear does not know its parent. So each part carries the mark that `_init_weights`
+        # looks for.
         for module in self.modules():
             module.encodes_series = True
 
@@ -84,11 +86,11 @@ class TimeSeriesEmbedding(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Embed every patch of every series.
 
-        ``timeseries``: [K, 2N, 1], (value, 1.0) pairs, zeros after a series' end.
+        ``timeseries``: [K, 2N, 1], pairs (value, 1.0), zeros after the end of a series.
         Returns [P, D] in ``dtype``, series after series, and the patches of each series [K].
         """
         points = timeseries.reshape(timeseries.shape[0], -1, self.num_features)
-        # Counted before any cast: bf16 cannot sum more than 256 ones.
+        # The points are counted before any cast, because bf16 cannot add up more than 256 ones.
         lengths = points[..., -1].long().sum(dim=1)
         patches = (lengths + self.patch_size - 1) // self.patch_size
         position, series = self._point_grid(lengths, patches)
@@ -100,7 +102,7 @@ class TimeSeriesEmbedding(nn.Module):
     def _point_grid(
         self, lengths: torch.Tensor, patches: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Position in its series of each point of each patch [P, patch], and the series [P]."""
+        """Position of each point in its series [P, patch], and the series of each patch [P]."""
         series = torch.repeat_interleave(
             torch.arange(lengths.shape[0], device=lengths.device), patches
         )
@@ -116,7 +118,7 @@ class TimeSeriesEmbedding(nn.Module):
         lengths: torch.Tensor,
         series: torch.Tensor,
     ) -> torch.Tensor:
-        """What the MLP reads of each patch: [P, width]."""
+        """Input of the MLP for each patch: [P, width]."""
         beyond = position >= lengths[series, None]
         if self.position_embedding is not None:
             rows = position.masked_fill(beyond, self.max_sequence_length)
@@ -130,7 +132,7 @@ class TimeSeriesEmbedding(nn.Module):
 
 
 class _ReadsSeries:
-    """What both decoders gain: the encoder, the merge, and a forward that takes series."""
+    """Adds to a decoder the encoder, the merge of patches, and a forward that takes series."""
 
     def _add_encoder(self, config: Any) -> None:
         self.ts_encoder = TimeSeriesEmbedding(config.ts)
@@ -139,8 +141,8 @@ class _ReadsSeries:
         super()._init_weights(module)  # type: ignore[misc]
         if not getattr(module, "encodes_series", False):
             return
-        # The decoder's 0.02 would shrink a signal to nothing over five GELU layers; positions stay
-        # below the values, which reach 3.
+        # With the decoder's standard deviation of 0.02 a signal would vanish over five GELU layers.
+        # The position table starts smaller than the normalised values, which reach 3.
         if isinstance(module, nn.Linear):
             nn.init.xavier_normal_(module.weight)
         elif isinstance(module, nn.Embedding):
@@ -153,12 +155,12 @@ class _ReadsSeries:
         timeseries: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
     ) -> Merged:
-        """Put the patches of each series in the place of its ``<ts><ts/>`` pair.
+        """Replace each ``<ts><ts/>`` pair by the patches of its series.
 
         ``input_ids``: [B, T], padded on the right; ``timeseries``: [K, 2N, 1], rows in order.
-        Generation starts from these too: ``generate(inputs_embeds=..., attention_mask=...)``.
+        Generation starts from the result: ``generate(inputs_embeds=..., attention_mask=...)``.
 
-        Raises ValueError if the pairs are not as many as the series.
+        Raises ValueError if the number of pairs is not the number of series.
         """
         text = self.get_input_embeddings()(input_ids)  # type: ignore[attr-defined]
         if attention_mask is None:
@@ -197,7 +199,7 @@ class _ReadsSeries:
         timeseries: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The decoder's output [B, S, D] and the labels [B, S], for a loss that owns the head."""
+        """The decoder's output [B, S, D] and labels [B, S], for a loss that applies the head."""
         merged = self.merged_inputs(input_ids, attention_mask, timeseries, labels)
         outputs = self.model(  # type: ignore[attr-defined]
             inputs_embeds=merged.inputs_embeds,
@@ -215,7 +217,7 @@ class _ReadsSeries:
         labels: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits over text and patches [B, S, V]; with ``labels`` also their loss."""
+        """Logits over text and patches [B, S, V], and with ``labels`` the loss."""
         if timeseries is not None and input_ids is not None:
             inputs_embeds, attention_mask, labels = self.merged_inputs(
                 input_ids, attention_mask, timeseries, labels
@@ -234,9 +236,10 @@ class _ReadsSeries:
 
 
 def needed_mask(mask: torch.Tensor | None) -> torch.Tensor | None:
-    """The mask [B, S], or None where all padding is on the right.
+    """The mask [B, S], or None if all padding is on the right.
 
-    There causal attention hides it from every position that counts, by a kernel that needs no mask.
+    In that case causal attention hides the padding from every position that counts, and attention
+    can use a kernel without a mask.
     """
     if mask is None or bool((mask[:, 1:] <= mask[:, :-1]).all()):
         return None
@@ -244,7 +247,7 @@ def needed_mask(mask: torch.Tensor | None) -> torch.Tensor | None:
 
 
 def _check_pairs(opens: torch.Tensor, closes: torch.Tensor, series: int) -> None:
-    """Each start is followed by its end, and there are as many pairs as series."""
+    """Raise ValueError unless each start is followed by an end and each series has one pair."""
     paired = torch.equal(opens[:, :-1], closes[:, 1:]) and not bool(closes[:, 0].any())
     if not paired or int(opens.sum()) != series:
         raise ValueError(
@@ -255,7 +258,7 @@ def _check_pairs(opens: torch.Tensor, closes: torch.Tensor, series: int) -> None
 def _patch_places(
     opens: torch.Tensor, starts: torch.Tensor, counts: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row and position of every patch [P]; nonzero walks the pairs in the order of the series."""
+    """Row and position of every patch [P]; ``nonzero`` returns pairs in the order of the series."""
     row, token = torch.nonzero(opens, as_tuple=True)
     first = torch.repeat_interleave(starts[row, token], counts)
     before = torch.repeat_interleave(torch.cumsum(counts, dim=0) - counts, counts)
@@ -292,7 +295,7 @@ class Qwen3TSForCausalLM(_ReadsSeries, Qwen3ForCausalLM):
 
 
 def register() -> None:
-    """Teach the Auto classes the model types ``chatts`` and ``qwen3ts``; may be called twice."""
+    """Register ``chatts`` and ``qwen3ts`` with the Auto classes; a second call changes nothing."""
     AutoConfig.register("chatts", ChatTSConfig, exist_ok=True)
     AutoConfig.register("qwen3ts", Qwen3TSConfig, exist_ok=True)
     AutoModelForCausalLM.register(ChatTSConfig, Qwen2TSForCausalLM, exist_ok=True)

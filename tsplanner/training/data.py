@@ -1,4 +1,4 @@
-"""The rows of a plan, split into those trained on and those held out."""
+"""The rows of a plan, split into training rows and held-out rows."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Rows:
 
 
 def held_out_count(rows: int, fraction: float) -> int:
-    """Rows held out of ``rows``: the nearest whole number, at least one, and one left to train."""
+    """Number of held-out rows: the nearest whole number, at least one, but never all rows."""
     if fraction <= 0 or rows < 2:
         return 0
     return min(rows - 1, max(1, int(rows * fraction + 0.5)))
 
 
 def split(rows: Sequence[T], fraction: float, seed: int) -> tuple[list[T], list[T]]:
-    """(trained on, held out), each in file order; the draw depends on the seed alone."""
+    """Training rows and held-out rows, each in file order; the draw depends only on the seed."""
     count = held_out_count(len(rows), fraction)
     held_out = set(random.Random(seed).sample(range(len(rows)), count))
     train = [row for index, row in enumerate(rows) if index not in held_out]
@@ -53,7 +53,7 @@ def load_rows(plan: Plan, tokenizer: Any | None, config: Any) -> Rows:
 
 
 def split_rows(encoded: list[EncodedSample], plan: Plan) -> Rows:
-    """Rows trained on and rows held out."""
+    """Split encoded rows by the plan's fraction and seed."""
     learning = plan.learning
     train, validation = split(encoded, learning.data.validation_fraction, learning.data.split_seed)
     return Rows(train=train, validation=validation)
@@ -92,7 +92,7 @@ def encoded_rows(plan: Plan, tokenizer: Any | None, config: Any) -> list[Encoded
 
 
 def series_encoder(config: Any) -> TimeSeriesEncoder | None:
-    """The shape of a model's time-series encoder, as the dataset's checks need it."""
+    """The shape of a model's time-series encoder for the checks of the dataset."""
     ts = getattr(config, "ts", None)
     if ts is None:
         return None
@@ -106,7 +106,7 @@ def series_encoder(config: Any) -> TimeSeriesEncoder | None:
 
 
 def probe_batches(plan: Plan, config: Any, micro_batches: int) -> list[dict[str, Tensor]]:
-    """Micro-batches of the plan's longest length, as many as that for every rank."""
+    """``micro_batches`` micro-batches of the plan's longest length for every process."""
     batch = longest_batch(
         config,
         micro_batch_size=plan.hardware.batch.micro_batch_size,

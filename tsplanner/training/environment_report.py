@@ -1,8 +1,8 @@
-"""What only the training libraries can say about themselves: one JSON line a library on stdout.
+"""Facts that need an import of the training libraries: one JSON line per library on stdout.
 
-``tsplanner doctor`` runs this in a process of its own, so that a library that cannot be imported,
-aborts or starts CUDA harms nobody. Each line says what was ``asked`` and either what it found or
-``error``; a library that takes the process with it has no line, nor have those after it.
+``tsplanner doctor`` runs this module in a separate process, because a library may fail to import,
+abort the process or start CUDA. Each line has the library in ``asked`` and either facts or an
+``error``. A library that ends the process has no line, and neither have the libraries after it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 
 def torch_report() -> dict[str, Any]:
-    """Version, CUDA build and what it was built for."""
+    """Version of torch, its CUDA build and the architectures of its kernels."""
     import torch
 
     cuda = torch.version.cuda
@@ -32,13 +32,13 @@ def torch_report() -> dict[str, Any]:
 
 
 def bitsandbytes_report() -> dict[str, Any]:
-    """Version and the native library it loaded."""
+    """Version of bitsandbytes and name of the native library that it loaded."""
     import bitsandbytes
     from bitsandbytes import cextension
 
     library = getattr(cextension, "lib", None)
     if type(library).__name__.startswith("ErrorHandler"):
-        # The package imports, and every call into it raises.
+        # The import succeeds (bitsandbytes/cextension.py), but every call then raises an error.
         return {"error": "its native library does not load"}
     path = getattr(getattr(library, "_lib", None), "_name", None)
     name = os.path.basename(path) if isinstance(path, str) else None
@@ -46,14 +46,14 @@ def bitsandbytes_report() -> dict[str, Any]:
 
 
 def flash_attn_report() -> dict[str, Any]:
-    """Version, where the package can be imported."""
+    """Version of flash-attn, whose native module is imported too."""
     module = importlib.import_module("flash_attn")
     importlib.import_module("flash_attn.flash_attn_interface")
     return {"version": getattr(module, "__version__", None)}
 
 
 def triton_report() -> dict[str, Any]:
-    """Version of the compiler that fused kernels need."""
+    """Version of Triton, the compiler of fused kernels."""
     module = importlib.import_module("triton")
     return {"version": getattr(module, "__version__", None)}
 
@@ -67,7 +67,7 @@ REPORTS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def report(name: str) -> dict[str, Any] | None:
-    """Answer of one library; None for one that is not installed."""
+    """The facts or the error of one library; None if the library is not installed."""
     if importlib.util.find_spec(name) is None:
         return None
     try:
@@ -79,7 +79,7 @@ def report(name: str) -> dict[str, Any] | None:
 
 
 def main(arguments: list[str]) -> int:
-    """Report on the libraries named, or on all. What the imports print goes to stderr."""
+    """Report on the named libraries, or on all; output of the imports goes to stderr."""
     for name in arguments or list(REPORTS):
         answer = report(name)
         if answer is not None:

@@ -42,7 +42,7 @@ SINGLE_PROCESS = {
     "MASTER_ADDR": "127.0.0.1",
     "MASTER_PORT": "29500",
 }
-"""What DeepSpeed reads from a launcher; without one it would ask for MPI."""
+"""Variables that DeepSpeed reads from a launcher; without them DeepSpeed would look for MPI."""
 
 
 class StopSwitch:
@@ -52,12 +52,12 @@ class StopSwitch:
         self.file: Path | None = None
         self.signalled = False
         self.agreed = False
-        """All ranks have said that they stop."""
+        """Whether all processes have agreed to stop."""
         self.last_words: Callable[[], object] = lambda: None
-        """Writes the record of a rank that does not come back."""
+        """Writes the record of a process that will not return from a collective."""
 
     def install(self) -> None:
-        """Let the two signals end the run after the step at hand."""
+        """Let SIGTERM and SIGINT end the run after the current step."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         if distributed.world_size() > 1:
@@ -69,7 +69,7 @@ class StopSwitch:
         self.signalled = True
 
     def __call__(self) -> bool:
-        """Whether the run should end; all ranks ask together and get one answer."""
+        """Whether the run should end; all processes ask together and get the same answer."""
         asked = self.file is not None and self.file.exists()
         self.agreed = distributed.any_rank(self.signalled or asked)
         return self.agreed
@@ -78,8 +78,9 @@ class StopSwitch:
 def execute(paths: Sequence[Path]) -> int:
     """Run the jobs of some job.json, one after another.
 
-    0 if all ended well (or were stopped), 1 otherwise. Probes of one base share it. Several ranks
-    end with the first job that fails on one of them: the others may wait for it in a collective.
+    The exit status is 0 if all jobs succeeded or were stopped, and 1 otherwise. Probes of one base
+    share the base. A run of several processes ends with the first job that fails in any of them,
+    because the others may wait for the failed one in a collective.
     """
     _die_with_parent()
     stop, base, status = StopSwitch(), KeptBase(), 0
@@ -94,7 +95,7 @@ def execute(paths: Sequence[Path]) -> int:
 
 
 def execute_one(path: Path, stop: StopSwitch, base: KeptBase) -> int:
-    """Run one job and write its record; 0 if it ended well or was stopped."""
+    """Run one job and write its record; 0 if the job succeeded or was stopped, 1 otherwise."""
     job = msgspec.json.decode(path.read_bytes(), type=Job)
     stop.file = Path(job.folder) / trainer.STOP_FILE
     if job.threads is not None:
@@ -107,7 +108,7 @@ def execute_one(path: Path, stop: StopSwitch, base: KeptBase) -> int:
 
 
 def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Status:
-    """Load, train, save; raises whatever goes wrong."""
+    """Load, train and save; every error is raised to the caller."""
     began = time.monotonic()
     plan = job.plan
     distributed.check_world_size(plan.hardware)
@@ -144,9 +145,10 @@ def run_multi_lora(
 
 
 def join_deepspeed(device: torch.device) -> None:
-    """Let DeepSpeed find the other ranks before Trainer asks it how many there are.
+    """Connect DeepSpeed's processes before Trainer asks DeepSpeed for their number.
 
-    A run of one process needs no port of the machine, so any number may run side by side.
+    A run of one process gets a group without a port of the machine, so that any number of such runs
+    can train on one machine at the same time.
     """
     if distributed.world_size() == 1 and not torch.distributed.is_initialized():
         for key, value in SINGLE_PROCESS.items():
@@ -166,7 +168,7 @@ def build_trainer(
     stop: Callable[[], bool],
     kept: KeptBase | None = None,
 ) -> Any:
-    """The Trainer of a job, with model, data and callback in place."""
+    """The Trainer of a job, with its model, data and callbacks."""
     plan = job.plan
     model.register_own_models()
     config = model.model_config(plan.model)
@@ -179,7 +181,9 @@ def build_trainer(
             len(train), plan.hardware.batch.micro_batch_size, distributed.world_size()
         )
         train = padded(train, padding_samples)
-    # DeepSpeed's stage 3 must be announced to transformers before the model is built.
+    # TrainingArguments with ZeRO-3 register the DeepSpeed config with transformers
+    # (integrations/deepspeed.py), which then shards the model while it is built. So the arguments
+    # come before the model.
     arguments = trainer.training_arguments(job, total_steps=steps, evaluate=bool(validation))
     base = (kept or KeptBase()).take(plan, device)
     if plan.hardware.kernels.loss_kernel is LossKernel.FUSED:
@@ -210,8 +214,8 @@ def build_trainer(
 def step_from_the_first(accelerator: Any) -> None:
     """Start fp16's loss scale at 1 instead of 65,536.
 
-    That one overflows in the first steps, which are then skipped: a probe would end before the
-    optimizer has made its states, and so before the peak.
+    The usual scale overflows in the first steps, and the GradScaler skips these steps. A probe
+    would end before the optimizer has made its states, and so before the peak.
     """
     if getattr(accelerator, "scaler", None) is not None:
         accelerator.scaler = torch.amp.GradScaler(accelerator.device.type, init_scale=1.0)
@@ -220,11 +224,11 @@ def step_from_the_first(accelerator: Any) -> None:
 def job_data(
     job: Job, config: Any, tokenizer: Any | None
 ) -> tuple[list[Any], list[Any], Callable[[list[Any]], Any]]:
-    """Rows to train on, rows held out, and what makes a batch of them."""
-    # Merging series into the text needs to know where the text ends.
+    """Training rows, held-out rows, and the collator that makes a batch of rows."""
+    # The merge of series needs the mask, which says where the text of a row ends.
     shown = (lambda batch: batch) if getattr(config, "ts", None) is not None else without_mask
     if job.kind is JobKind.PROBE:
-        # Each item is a whole micro-batch already.
+        # Each item of a probe is a whole micro-batch already.
         micro_batches = job.probe_steps * trainer.accumulation(job)
         batches = data.probe_batches(job.plan, config, micro_batches)
         return batches, [], lambda items: shown(items[0])
@@ -241,7 +245,7 @@ def total_steps(job: Job, rows: int) -> int:
 
 
 def save_result(built: Any, job: Job, recorder: Recorder) -> None:
-    """Keep the last weights, under their own name if an earlier evaluation was better."""
+    """Save the last weights, under another name if an earlier evaluation was better."""
     folder, best = Path(job.folder), recorder.best_evaluation
     if best is None:
         saving.save_weights(built, job.plan, folder)
@@ -256,7 +260,7 @@ def device_name(device: torch.device) -> str:
 
 
 def _die_with_parent() -> None:
-    """End this process when the one that started it is gone: nobody would read the result."""
+    """End this process when its parent has ended, since nobody would read the result."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""Peaks of memory as the allocator, the driver and the kernel saw them."""
+"""Peaks of memory, as reported by the allocator, the driver and the kernel."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import torch
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
 RESET_PEAK = "5"
-"""Linux: writing this sets the peak of resident bytes back to what is resident now."""
+"""Text that on Linux resets the peak of resident bytes to the current value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peaks:
-    """Bytes of this process at their peak; the device's are None on the CPU."""
+    """Peak bytes of this process; those of a device are None on the CPU."""
 
     allocated: int | None
     reserved: int | None
@@ -30,12 +30,12 @@ class Peaks:
 
 
 def resident_bytes() -> int:
-    """Resident bytes of this process now."""
+    """Current resident bytes of this process."""
     return int(psutil.Process().memory_info().rss)
 
 
 def peak_resident_bytes() -> int:
-    """Most resident bytes since the last reset (Linux), or what is resident now elsewhere."""
+    """Most resident bytes since the last reset on Linux; elsewhere the current resident bytes."""
     with contextlib.suppress(OSError):
         for line in STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -44,7 +44,7 @@ def peak_resident_bytes() -> int:
 
 
 def pinned_bytes() -> int | None:
-    """Most bytes of page-locked host memory that PyTorch held; None where it does not say."""
+    """Most bytes of page-locked host memory that PyTorch held; None if PyTorch does not say."""
     try:
         return int(torch.cuda.host_memory_stats()["allocated_bytes.peak"])
     except (AttributeError, KeyError, RuntimeError):
@@ -52,9 +52,10 @@ def pinned_bytes() -> int | None:
 
 
 class MemoryMeter:
-    """Follows the peaks of one job; load and training are both part of it.
+    """Follows the peaks of one job, over loading and training.
 
-    Made before CUDA starts, so that the growth of the device's used memory holds the context.
+    The meter must be made before CUDA starts, so that the growth of the device's used memory
+    includes the CUDA context.
     """
 
     def __init__(self, *, cuda: bool) -> None:
@@ -65,10 +66,10 @@ class MemoryMeter:
         self.baseline_bytes = resident_bytes()
 
     def end_of_load(self, *, from_file: bool = True) -> None:
-        """Keep the load's peaks and start counting those of training.
+        """Keep the peaks of loading, and start to count the peaks of training.
 
-        Random weights are not how anybody trains: for a moment they hold a tied head twice, so
-        the peaks of building them are not kept.
+        Peaks of building random weights are not kept. Real runs load weights from a file, and
+        random weights hold a tied head twice for a moment.
         """
         if self.cuda:
             if from_file:
@@ -77,7 +78,7 @@ class MemoryMeter:
             torch.cuda.reset_peak_memory_stats()
 
     def peaks(self) -> Peaks:
-        """The peaks so far, the larger of load and training."""
+        """The peaks so far, the larger ones of loading and training."""
         host = peak_resident_bytes()
         if not self.cuda:
             return Peaks(
@@ -103,11 +104,11 @@ class MemoryMeter:
         return int(torch.cuda.max_memory_allocated()), int(torch.cuda.max_memory_reserved())
 
     def _process_bytes(self) -> int:
-        """Bytes the driver charges to this process now.
+        """Current bytes that the driver charges to this process.
 
-        NVML knows them by pid, except in containers with their own pid namespace; there the
-        growth of the device's used memory since the start stands in (other processes' changes
-        would be counted too).
+        NVML reports them by process id, except in a container with its own pid namespace. There the
+        growth of the device's used memory since the start is used, which also counts changes by
+        other processes.
         """
         used, own = driver_bytes()
         if own is not None:
@@ -119,26 +120,26 @@ class MemoryMeter:
 
 
 class Unmetered(MemoryMeter):
-    """For one of several trials in a process: its share of the peaks cannot be told."""
+    """The meter of one of several trials in a process, whose share of the peaks is not known."""
 
     def __init__(self) -> None:
-        self.cuda = True  # so that no resident bytes are reported either
+        self.cuda = True  # with False the recorder would report resident bytes
 
     def peaks(self) -> Peaks:
-        """Nothing is known."""
+        """Peaks without any value."""
         return Peaks(allocated=None, reserved=None, process=None, host=None, pinned=None, retries=0)
 
 
 def driver_bytes() -> tuple[int | None, int | None]:
-    """Used bytes of this rank's device, and of this process on it; None where not to be had.
+    """Used bytes of this process's device, and the part of this process; None if not available.
 
-    Read through NVML, which starts no CUDA context.
+    They are read through NVML, which does not start a CUDA context.
     """
     try:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # no driver, no library: the answer is the same
+    except Exception:  # without a driver or without the library there is no answer
         return None, None
     try:
         handle = _handle(pynvml)
@@ -153,7 +154,10 @@ def driver_bytes() -> tuple[int | None, int | None]:
 
 
 def _handle(pynvml: Any) -> Any:
-    """NVML's handle of CUDA device LOCAL_RANK; CUDA_VISIBLE_DEVICES holds indices or UUIDs."""
+    """NVML's handle of the CUDA device LOCAL_RANK.
+
+    CUDA_VISIBLE_DEVICES may hold indices or UUIDs; NVML ignores it.
+    """
     rank = int(os.environ.get("LOCAL_RANK", "0"))
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     name = visible[rank] if rank < len(visible) else str(rank)
@@ -163,13 +167,13 @@ def _handle(pynvml: Any) -> Any:
 
 
 def reset_resident_peak() -> None:
-    """Forget the imports' peak, where the kernel lets us."""
+    """Forget the peak of the imports, if the kernel allows a reset."""
     with contextlib.suppress(OSError):
         CLEAR_REFS.write_text(RESET_PEAK)
 
 
 def limit_allocator(device: torch.device, limit_bytes: int | None) -> None:
-    """Make the CUDA allocator refuse more than ``limit_bytes``, as a smaller card would."""
+    """Make the CUDA allocator refuse more than ``limit_bytes``, as on a smaller card."""
     if limit_bytes is None or device.type != "cuda":
         return
     total = torch.cuda.get_device_properties(device).total_memory

@@ -1,7 +1,7 @@
-"""Build the model of a plan: from a folder of weights, or with random ones straight on the device.
+"""Build the model of a plan, from a folder of weights or with random weights on the device.
 
-Random weights serve probes and demonstrations: speed and memory do not depend on their values.
-They come from a fixed seed, so an adapter trained on them can be loaded onto the same base again.
+Random weights serve probes and demonstrations, because speed and memory do not depend on values.
+They come from a fixed seed, so that an adapter can be loaded onto the base that it was trained on.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tsplanner.planner.settings import HardwareSettings
 
 DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
 BASE_SEED = 0
-"""Seed of random base weights; the plan's own seed is for the adapter and the data."""
+"""Seed of random base weights; the plan's seed is for the adapter and the data."""
 
 
 def training_device(hardware: HardwareSettings) -> torch.device:
-    """The device this rank trains on; raises TsplannerError if the plan's GPU is not here."""
+    """The device of this process; raises TsplannerError if the plan's GPU is not here."""
     if hardware.accelerator == "cpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
@@ -40,7 +40,7 @@ def training_device(hardware: HardwareSettings) -> torch.device:
 def build_model(plan: Plan, device: torch.device) -> Any:
     """The base model in ``model_dtype`` (quantised if the plan says so) on ``device``.
 
-    Raises TsplannerError where a needed package or the folder is missing.
+    Raises TsplannerError: a package is missing, or the checkpoint does not fit its config.
     """
     register_own_models()
     _check_packages(plan.hardware)
@@ -62,7 +62,7 @@ def build_model(plan: Plan, device: torch.device) -> Any:
 
 
 def register_own_models() -> None:
-    """Teach transformers' Auto classes the models that ship with tsplanner."""
+    """Register the models that ship with tsplanner with transformers' Auto classes."""
     from tsplanner.training import chatts
 
     chatts.register()
@@ -81,7 +81,7 @@ def model_config(model: ModelRef) -> Any:
 
 
 def load_tokenizer(model: ModelRef) -> Any | None:
-    """The model's tokenizer with a padding token, or None where the plan names no folder."""
+    """The model's tokenizer with a padding token; None if the plan names no folder."""
     folder = model.tokenizer or model.path
     if folder is None:
         return None
@@ -115,7 +115,7 @@ def _check_packages(hardware: HardwareSettings) -> None:
 
 
 def quantization_config(hardware: HardwareSettings) -> Any | None:
-    """The settings of bitsandbytes as transformers reads them."""
+    """The settings of bitsandbytes for transformers; None without quantisation."""
     if hardware.base.quantization is None:
         return None
     from transformers import BitsAndBytesConfig
@@ -153,15 +153,16 @@ def _load(plan: Plan, config: Any, device: torch.device) -> Any:
         output_loading_info=True,
         **placement,
     )
-    if plan.hardware.sharding.zero_stage != 3:  # there every rank sees its shards alone
+    if plan.hardware.sharding.zero_stage != 3:  # under ZeRO-3 each process loads only its shards
         refuse_other_keys(info, str(plan.model.path))
     return model
 
 
 def refuse_other_keys(info: dict[str, Any], folder: str) -> None:
-    """Refuse a checkpoint that lacks weights of the model, or holds others.
+    """Refuse a checkpoint that lacks weights of the model or has weights that the model lacks.
 
-    Raises TsplannerError with the first key of each sort.
+    transformers only logs a warning and fills missing weights with random values. Raises
+    TsplannerError with the first key.
     """
     for sort, words in (("missing_keys", "lacks"), ("unexpected_keys", "holds, unread,")):
         if keys := sorted(info[sort]):
@@ -175,7 +176,8 @@ def refuse_other_keys(info: dict[str, Any], folder: str) -> None:
 def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -> Any:
     torch.manual_seed(BASE_SEED)
     if hardware.base.quantization is None:
-        # ZeRO-3 shards each module as it is built; its context moves the parts to the device.
+        # ZeRO-3 shards each module while it is built, and its context moves the shards to the
+        # device.
         return _from_config(hardware, config, None if hardware.sharding.zero_stage == 3 else device)
     model = _from_config(hardware, config, torch.device("meta"))
     head = model.get_output_embeddings()
@@ -183,7 +185,9 @@ def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -
         _materialise(model, module, device)
         if isinstance(module, nn.Linear) and module is not head:
             model.set_submodule(name, _quantised(module, hardware, device))
-            module._parameters.clear()  # the list above keeps the module, not its matrix
+            # The list of the loop keeps the module alive, so its matrix is freed here: all matrices
+            # together may not fit.
+            module._parameters.clear()
     model.tie_weights()
     four_bit = hardware.base.quantization is not Quantization.INT8
     model.is_loaded_in_4bit, model.is_loaded_in_8bit = four_bit, not four_bit
@@ -206,7 +210,7 @@ def _from_config(hardware: HardwareSettings, config: Any, device: torch.device |
 
 
 def _materialise(model: Any, module: nn.Module, device: torch.device) -> None:
-    """Give one module's own tensors memory on the device and their initial values."""
+    """Give the direct tensors of one module memory on the device and initial values."""
     tensors = [*module._parameters.values(), *module._buffers.values()]
     if all(tensor is None or not tensor.is_meta for tensor in tensors):
         return
@@ -218,7 +222,7 @@ def _materialise(model: Any, module: nn.Module, device: torch.device) -> None:
 
 
 def _quantised(linear: nn.Linear, hardware: HardwareSettings, device: torch.device) -> nn.Module:
-    """The bitsandbytes layer that stores ``linear``; the full matrix is freed by the caller."""
+    """The bitsandbytes layer with the weight of ``linear``; the caller frees the full matrix."""
     import bitsandbytes as bnb
 
     shape = (linear.in_features, linear.out_features, linear.bias is not None)

@@ -1,8 +1,8 @@
 """The warm server: imports the training libraries once, then forks one worker per request.
 
-The protocol stands in ``tsplanner/processes/warm.py``. CUDA must not be touched before a fork: a
-child of a process that has started CUDA cannot use it. Whether some import did (bitsandbytes and
-DeepSpeed may) is tried out once with a throw-away fork, and the server says so and ends.
+``tsplanner/processes/warm.py`` describes the protocol. No import may start CUDA before a fork,
+because a child of a process that has started CUDA cannot use it. bitsandbytes and DeepSpeed may
+start CUDA. The server tests this once in a fork; if the test fails, it reports an error and ends.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from tsplanner.training import environment_variables
 WARM_IMPORTS = ("torch", "peft", "transformers.trainer", "tsplanner.training.execute")
 ENTRY = "tsplanner.training.worker:main"
 REAP_SECONDS = 0.05
-"""How often ended children are looked for."""
+"""Interval at which the server looks for children that have ended."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Server:
-    """Requests in, forks out."""
+    """Reads requests and forks one worker for each."""
 
     answers: int
-    """File descriptor that answers go to."""
+    """File descriptor of the answers."""
     entry: str
     """``module:function``; called with the request's arguments, returns the exit status."""
     children: dict[int, int] = field(default_factory=dict)
-    """Process id -> request."""
+    """Process id -> number of the request."""
     pending: bytes = b""
-    """Start of a line that has not come whole."""
+    """Beginning of a line whose end has not been read yet."""
 
     def answer(self, **content: object) -> None:
         """Write one line."""
         os.write(self.answers, json.dumps(content).encode() + b"\n")
 
     def serve(self) -> None:
-        """Work until the parent closes its end, then kill what is left."""
+        """Serve requests until the parent closes its end of the pipe, then kill all workers."""
         while True:
             readable, _, _ = select.select([0], [], [], REAP_SECONDS if self.children else None)
             if readable:
@@ -63,25 +63,26 @@ class Server:
                 os.killpg(pid, signal.SIGKILL)
 
     def start(self, request: dict[str, object]) -> None:
-        """Fork one worker and say its process id."""
+        """Fork one worker and answer with its process id."""
         pid = os.fork()
         if pid == 0:
             os._exit(self.child(request))
-        # The child does the same: whoever comes first, its group is there before the answer is.
+        # The child makes the same call. Whichever comes first, the group exists before the parent
+        # gets the answer and may signal the group.
         with suppress(ProcessLookupError, PermissionError):
             os.setpgid(pid, pid)
         self.children[pid] = int(str(request["id"]))
         self.answer(id=request["id"], pid=pid)
 
     def reap(self) -> None:
-        """Say how ended children ended."""
+        """Answer with the exit status of every child that has ended."""
         for pid in list(self.children):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 self.answer(id=self.children.pop(pid), exit=os.waitstatus_to_exitcode(status))
 
     def child(self, request: dict[str, object]) -> int:
-        """Run the worker in a process group and a log of its own; its exit status."""
+        """Run the worker with its own process group and log, and return its exit status."""
         status = 1
         try:
             os.setpgid(0, 0)
@@ -102,7 +103,7 @@ class Server:
 
 
 def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> int:
-    """Exit status of the worker, as the interpreter itself would give it."""
+    """Exit status of the worker, as the Python interpreter would set it."""
     try:
         return int(main(arguments) or 0)
     except SystemExit as error:
@@ -115,14 +116,14 @@ def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> i
 
 
 def _resolve(entry: str) -> Callable[[list[str]], int | None]:
-    """Function that ``module:function`` names."""
+    """The function that ``module:function`` names."""
     module, _, name = entry.partition(":")
     function: Callable[[list[str]], int | None] = getattr(importlib.import_module(module), name)
     return function
 
 
 def _redirect(path: str, flags: int, *descriptors: int) -> None:
-    """Open a file on the given descriptors."""
+    """Open a file and put it on the given descriptors."""
     opened = os.open(path, flags, 0o644)
     for descriptor in descriptors:
         os.dup2(opened, descriptor)
@@ -130,7 +131,7 @@ def _redirect(path: str, flags: int, *descriptors: int) -> None:
 
 
 def cuda_works_after_fork() -> bool:
-    """Whether a fork of this process could start CUDA; True where there is no driver at all."""
+    """Whether a fork of this process can start CUDA; True if there is no driver."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -141,21 +142,22 @@ def cuda_works_after_fork() -> bool:
 
 
 _NOT_INITIALIZED = 3
-"""CUDA_ERROR_NOT_INITIALIZED: what cuInit answers in the child of a process that used CUDA."""
+"""CUDA_ERROR_NOT_INITIALIZED: the result of cuInit in the child of a process that used CUDA."""
 
 
 def main(arguments: list[str]) -> int:
-    """Import, say ready, serve."""
+    """Import the libraries, answer ``ready`` and serve requests."""
     parser = argparse.ArgumentParser(prog="python -m tsplanner.training.server")
     parser.add_argument("--imports", default=",".join(WARM_IMPORTS))
     parser.add_argument("--entry", default=ENTRY)
     parser.add_argument("--without", default="", help="modules to hide: importing them starts CUDA")
     options = parser.parse_args(arguments)
-    # Imports may print: the protocol keeps the real stdout for itself.
+    # Imports may print, so stdout is redirected and only the protocol uses the original stdout.
     server = Server(answers=os.dup(1), entry=options.entry)
     os.set_inheritable(server.answers, False)
     os.dup2(2, 1)
-    # NVML instead of CUDA for torch.cuda.is_available(), which imports ask.
+    # Some imports call torch.cuda.is_available(), which starts CUDA unless it may ask NVML
+    # (torch/cuda/__init__.py).
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     environment_variables.set_defaults()
     warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)

@@ -9,7 +9,7 @@ from tsplanner.training import environment_variables
 
 
 def main(arguments: list[str]) -> int:
-    """Run the jobs of some job.json; 0 if all ended well (or were stopped), 1 otherwise."""
+    """Run the jobs of some job.json; 0 if all succeeded or were stopped, 1 otherwise."""
     environment_variables.set_defaults()
     from tsplanner.training.execute import execute  # imports torch
 

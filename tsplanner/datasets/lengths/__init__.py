@@ -1,1 +1,1 @@
-"""How long the rows of a dataset are, counted in tokens."""
+"""Lengths of a dataset's rows, in tokens and decoder positions."""

@@ -1,4 +1,4 @@
-"""Lengths of a dataset, counted once: an unchanged file is not read again for the next plan."""
+"""A cache of dataset lengths: the next plan does not read an unchanged file again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tsplanner.runs import write_text
 from tsplanner.settings import state_folder
 
 SUMMARY_VERSION = 4
-"""Goes up with the fields of LengthSummary: older ones are counted anew."""
+"""Version of the fields of LengthSummary; a summary of an older version is counted anew."""
 
 Stamp = tuple[str, int, int]
 
@@ -32,9 +32,9 @@ def length_summary(
     dropped_file: Path | None = None,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> LengthSummary:
-    """Summary of `length_stats`, from the state folder where file and settings are unchanged.
+    """Summary of `length_stats`, from the state folder if the file and the settings are unchanged.
 
-    Raises TsplannerError: as `length_stats` does; what was refused is never remembered.
+    Raises TsplannerError: as `length_stats` does; a refusal is never cached.
     """
     import hashlib  # only a plan with a dataset needs it
 
@@ -46,7 +46,7 @@ def length_summary(
     with suppress(OSError, ValueError, TypeError, KeyError):
         noted = json.loads(file.read_text(encoding="utf-8"))
         known = _summary(noted["summary"])
-        # The file that names the dropped rows must be as it was when it was written.
+        # A person may have edited or deleted the list of dropped rows, which the plan names.
         stamp = _stamp(dropped_file)
         if not known.dropped or noted["dropped_file"] == (None if stamp is None else list(stamp)):
             return known
@@ -86,7 +86,7 @@ def length_summary(
 
 
 def _summary(found: dict[str, Any]) -> LengthSummary:
-    """Back from JSON, which knows neither tuples nor records."""
+    """The summary from JSON, which has neither tuples nor records."""
     kinds = [
         DroppedKind(**{**kind, "first_lines": tuple(kind["first_lines"])})
         for kind in found["dropped"]
@@ -100,7 +100,7 @@ def _summary(found: dict[str, Any]) -> LengthSummary:
 
 
 def _stamp(path: Path | None) -> Stamp | None:
-    """What changes when a file does: its place, size and time; None if it is not there."""
+    """Path, size and time of a file, which change when the file does; None for a missing file."""
     try:
         if path is None:
             return None

@@ -1,4 +1,4 @@
-"""The one pass over a dataset: rows, lengths, faults; in worker processes where it is large."""
+"""One pass over a dataset counts rows, lengths and faults; worker processes read large files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tsplanner.datasets.rows.readers import WAY_OUT, dataset_format, refuse_empt
 from tsplanner.errors import TsplannerError
 
 SPAN_BYTES = 4 << 20
-"""What is read between two looks at the progress; a worker holds one row of it at a time."""
+"""Bytes that are read between two reports of progress; a worker holds one row at a time."""
 
 PARALLEL_BYTES = 32 << 20
-"""Files from this size on are worth the start of worker processes, about 0.05 s."""
+"""Smallest file for which worker processes save more time than their start takes (0.05 s)."""
 
 Progress = Callable[[int, int, int], None]
-"""Told bytes done, bytes in all, and rows so far."""
+"""Called with the bytes done, the bytes of the file and the rows so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def length_stats(
 def _tallies(
     counter: RowCounter, size: int, workers: int | None
 ) -> Generator[tuple[int, Tally], None, None]:
-    """(Byte that is done, counts since the last), in file order."""
+    """Pairs in file order: the byte where a span ends, and the counts of that span."""
     path = Path(counter.job.path)
     if is_array(path):
         yield size, counter.rows(array_rows(path))
@@ -112,7 +112,7 @@ def _tallies(
 
 
 def _refuse_bad(path: Path, dropped: DropLog, file: Path | None) -> None:
-    """End where rows are to be mended: the first by its line, all of them by number."""
+    """Refuse a dataset with bad rows; the message has the first line and the number of bad rows."""
     first = dropped.first_bad
     if first is None:
         return

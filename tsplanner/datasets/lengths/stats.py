@@ -23,18 +23,18 @@ BINS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Longest:
-    """The longest that any kept row is, by several measures; the rows may differ."""
+    """The largest lengths of the kept rows, by several measures; each may be of another row."""
 
     longest: int
     """Positions of the longest row, without padding."""
     longest_padded: int
     """Positions of the longest row with its text padded to a multiple of 8."""
     longest_text: int
-    """Text tokens of the row with the most."""
+    """Text tokens of the row that has the most of them."""
     most_series_positions: int
     """Largest sum over a row's series of (patches - 2); 0 for text."""
     most_patches: int = 0
-    """Largest sum over a row's series of their patches."""
+    """Largest sum over a row's series of the number of patches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +44,18 @@ class LengthStats:
     rows_total: int
     rows_kept: int
     dropped: tuple[DroppedRow, ...] = field(default=())
-    """The first of the rows that were left out, in file order."""
+    """The first rows that were dropped, in file order."""
     dropped_kinds: tuple[DroppedKind, ...] = field(default=())
-    """All of them, counted by what is wrong with them."""
+    """All rows that were dropped, counted by fault."""
     most: Longest
     mean: float
     """Positions of the mean row."""
     mean_text: float = 0.0
     """Text tokens of the mean row; the rest of ``mean`` are patches."""
     lengths: Mapping[int, int]
-    """Rows by their positions."""
+    """Number of rows for each number of positions."""
     padded_lengths: Mapping[int, int]
-    """The same with each row's text padded to a multiple of 8."""
+    """Number of rows for each number of positions, the text padded to a multiple of 8."""
     counted_by: str
     """``tokenizer`` or ``estimate``."""
 
@@ -63,8 +63,8 @@ class LengthStats:
 def longest_batch_length(stats: LengthStats, micro_batch_size: int) -> int:
     """Decoder positions of the longest batch that ``micro_batch_size`` rows can make.
 
-    With several rows the longest text and the most patches may come from different rows, and
-    both count.
+    In a batch of several rows the longest text and the most patches may come from different rows;
+    the collator pads the text first, so both lengths count.
     """
     if micro_batch_size == 1:
         return stats.most.longest_padded
@@ -87,18 +87,18 @@ class _Ordered:
         self.rows = self._rows_to[-1]
 
     def at(self, row: int) -> int:
-        """Length of the row at a place, counted from 0."""
+        """Length of a row by its place in ascending order, counted from 0."""
         return self._lengths[bisect_right(self._rows_to, row)]
 
     def between(self, place: float) -> int:
-        """The length at a place between two rows, on the straight line that joins them."""
+        """Length at a fractional place, interpolated between the two rows around it."""
         below = int(place)
         low, high = self.at(below), self.at(min(below + 1, self.rows - 1))
         return round(low + (place - below) * (high - low))
 
 
 def length_histogram(counts: Mapping[int, int], bins: int = BINS) -> tuple[LengthBin, ...]:
-    """Bars of equal width over all lengths, in order; fewer where there are fewer lengths."""
+    """Bars of equal width over all lengths, shortest first; at most ``bins`` bars."""
     shortest, longest = min(counts), max(counts)
     width = -(-(longest - shortest + 1) // bins)
     rows = [0] * -(-(longest - shortest + 1) // width)

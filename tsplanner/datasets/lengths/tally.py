@@ -1,4 +1,4 @@
-"""Counting the lengths of rows: of a whole file, or of spans of it whose counts add up."""
+"""Counts of row lengths: of a whole file, or of spans of a file whose counts add up."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from tsplanner.datasets.rows.parsing import RowParser
 from tsplanner.datasets.rows.raw import RawRow, SpanRows
 from tsplanner.datasets.series_encoding import chatts_answer, chatts_prompt, series_positions
 
-# What the chat templates of Qwen, Llama 3, Gemma and Mistral put around one question and its
-# answer is 8 to 45 tokens; a longer built-in system text is not seen here.
 CHAT_TEMPLATE_TOKENS = 45
+"""Tokens that a chat template adds to one question and its answer.
+
+Source: the templates of Qwen, Llama 3, Gemma and Mistral, which add 8 to 45 tokens. Ignores: a
+longer built-in system text.
+"""
 
 PAD_MULTIPLE = 8
 """Text of a batch is padded to a multiple of this many tokens."""
 
 _ROWS_TOGETHER = 64
-"""Rows whose texts are tokenised in one call; their series are gone by then."""
+"""Rows whose texts are tokenised in one call; their series are freed before that."""
 
 
 def padded_tokens(tokens: int) -> int:
@@ -33,7 +36,7 @@ def padded_tokens(tokens: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanJob:
-    """What is counted, in plain values: a worker process is told the same."""
+    """What a scan counts, in plain values that can be sent to a worker process."""
 
     path: str
     format_number: int
@@ -45,20 +48,20 @@ class ScanJob:
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """Rows by length; keys are tokens or decoder positions, values are rows."""
+    """Number of rows by length; the keys are tokens or decoder positions."""
 
     lines: int = 0
     texts: dict[int, int] = field(default_factory=dict)
     lengths: dict[int, int] = field(default_factory=dict)
     padded: dict[int, int] = field(default_factory=dict)
     series_total: int = 0
-    """Positions that series add to their text, all rows together."""
+    """Positions that series add to the text, summed over all rows."""
     series_most: int = 0
     patches_most: int = 0
     dropped: list[DroppedRow] = field(default_factory=list)
 
     def count(self, tokens: int, extra: int, series: int = 0) -> None:
-        """One more row of ``tokens`` of text and ``extra`` positions of so many series."""
+        """Count a row: its text tokens, the positions its series add, and its number of series."""
         _add(self.texts, tokens, 1)
         _add(self.lengths, tokens + extra, 1)
         _add(self.padded, padded_tokens(tokens) + extra, 1)
@@ -67,7 +70,10 @@ class Tally:
         self.patches_most = max(self.patches_most, extra + 2 * series)
 
     def add(self, other: Tally) -> None:
-        """The lengths of the next span; what it dropped stays with it."""
+        """Add the counts of the next span, but not its dropped rows.
+
+        The scan renumbers the lines of dropped rows and hands them to the drop log.
+        """
         for mine, found in (
             (self.texts, other.texts),
             (self.lengths, other.lengths),
@@ -82,7 +88,7 @@ class Tally:
 
     @property
     def rows(self) -> int:
-        """Rows counted."""
+        """Number of rows that were counted."""
         return sum(self.lengths.values())
 
 
@@ -103,14 +109,14 @@ class RowCounter:
         self._parser = RowParser(FORMATS[job.format_number], job.encoder)
 
     def span(self, start: int, end: int) -> Tally:
-        """The lines that begin at bytes ``start`` to ``end``; lines are numbered within it."""
+        """Count the lines that begin at bytes ``start`` to ``end``, numbered within the span."""
         rows = SpanRows(Path(self.job.path), start, end)
         tally = self.rows(rows)
         tally.lines = rows.lines
         return tally
 
     def rows(self, raws: Iterable[RawRow]) -> Tally:
-        """Any rows."""
+        """Count any rows."""
         tally = Tally()
         iterator = iter(raws)
         while read := [self._read(raw) for raw in islice(iterator, _ROWS_TOGETHER)]:
@@ -122,7 +128,7 @@ class RowCounter:
         return tally
 
     def _read(self, raw: RawRow) -> _Texts | DroppedRow:
-        """What is left of a row once its series are text: they take most of the memory."""
+        """The texts of a row without its series, which take most of the memory."""
         row, encoder = self._parser.parsed(raw), self.job.encoder
         if isinstance(row, DroppedRow):
             return row
@@ -132,14 +138,14 @@ class RowCounter:
         return _Texts(row.line, chatts_prompt(row), chatts_answer(row), 0, extra, series)
 
     def _text_tokens(self, rows: list[_Texts]) -> Iterator[int]:
-        """Text tokens of each row; question and answer are tokenised apart, as for training."""
+        """Text tokens of each row; training tokenises question and answer separately, too."""
         prompts = self._tokens([row.prompt for row in rows])
         answers = self._tokens([row.answer for row in rows])
         for row, question, answer in zip(rows, prompts, answers, strict=True):
             yield question + answer + row.template
 
     def _count(self, tally: Tally, row: _Texts, tokens: int) -> None:
-        """Count a row, or note that it is dropped: a series' text cannot be cut."""
+        """Count a row, or drop it, since the text of a series cannot be cut."""
         cutoff = self.job.cutoff_len
         if tokens > cutoff and row.series:
             reason = f"{tokens} tokens of text, more than cutoff_len {cutoff}"
@@ -156,6 +162,6 @@ class _Texts:
     prompt: str
     answer: str
     template: int
-    """Tokens of the template around them."""
+    """Tokens of the template around prompt and answer."""
     extra: int
     series: int

@@ -1,4 +1,4 @@
-"""How many tokens texts have: by a tokenizer.json, or from their characters alone."""
+"""The number of tokens of texts, by a tokenizer.json or estimated from the characters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 
 from tsplanner.errors import TsplannerError
 
-# English prose takes 4.2-4.7 characters a token with the Qwen and Llama vocabularies; 4.0 errs on
+# English prose takes 4.2-4.7 characters per token with the Qwen and Llama vocabularies; 4.0 errs on
 # the long side. Digits and characters outside ASCII are counted as one token each: Qwen splits
 # numbers into digits, and one CJK character takes between half a token and two.
 CHARACTERS_PER_TOKEN = 4.0
@@ -24,7 +24,7 @@ TokenCounter = Callable[[list[str]], list[int]]
 
 
 def estimated_tokens(text: str) -> int:
-    """Tokens of a text, from its characters alone."""
+    """Tokens of a text, estimated from its characters."""
     plain = text.encode("ascii", "ignore").translate(None, _DIGITS)
     return len(text) - len(plain) + math.ceil(len(plain) / CHARACTERS_PER_TOKEN)
 
@@ -63,7 +63,7 @@ def tokenizer_counter(folder: Path | None) -> TokenCounter | None:
     return PieceCounter(count) if alone else count
 
 
-# Patterns under which every digit is a token of its own: of Qwen 2 to 3 (and so of ChatTS), and of
+# Under these patterns every digit is a token: those of Qwen 2 to 3 (and of ChatTS), and the one of
 # tiny-chatts.
 _ALONE = frozenset(
     {
@@ -74,11 +74,11 @@ _ALONE = frozenset(
 )
 _DIGITS_RUN = re.compile("[0-9]+")
 _MOST_CHARACTERS = 2_000_000
-"""Of the pieces whose counts are remembered; then remembering starts anew."""
+"""Characters of all pieces in the cache of counts; a full cache is emptied."""
 
 
 class _TokenizerFile(msgspec.Struct):
-    """What matters of a tokenizer.json; its vocabulary, most of the file, is passed over."""
+    """The fields of a tokenizer.json that are read; the decoder skips the large vocabulary."""
 
     pre_tokenizer: dict[str, Any] | None = None
     normalizer: dict[str, Any] | None = None
@@ -88,9 +88,9 @@ class _TokenizerFile(msgspec.Struct):
 def digits_stand_alone(file: Path) -> bool:
     """Whether a text may be cut at its digits and counted piece by piece, by a tokenizer.json.
 
-    It may where the pattern is known to set
-    every digit apart, nothing comes before it but composition (NFC, which joins nothing with a
-    digit), and no added token, which is looked for before all that, holds a digit.
+    Three conditions must hold: the pattern makes every digit a token; nothing runs before the
+    pattern except NFC, which joins no character with a digit; and no added token holds a digit,
+    because the tokenizer looks for added tokens first.
     """
     try:
         found = msgspec.json.decode(file.read_bytes(), type=_TokenizerFile)
@@ -111,10 +111,10 @@ def digits_stand_alone(file: Path) -> bool:
 
 
 class PieceCounter:
-    """Counts the text between digits once: prefixes of series are alike but for their figures.
+    """Counts each piece of text between digits once: prefixes of series differ only in digits.
 
-    A piece is counted with a digit beside it wherever the text has one there, since how white
-    space is cut depends on what follows; the digits themselves are one token each.
+    A piece is counted together with a neighbouring digit, because what follows white space decides
+    how the tokenizer cuts it. Each digit is one token.
     """
 
     def __init__(self, count: TokenCounter) -> None:

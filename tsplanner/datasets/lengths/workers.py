@@ -1,8 +1,9 @@
-"""Processes that count spans of a dataset side by side.
+"""Worker processes that count spans of a dataset at the same time.
 
-They are forked, so that a tokenizer is loaded once and its pages are shared, and dealt the spans in
-turn, so that their answers come back in file order. A worker whose parent is gone ends at its next
-answer, which nobody takes. Where there is no safe fork one process does it all.
+The workers are forked, so that they share the pages of a tokenizer that is loaded once. The spans
+are dealt in turn, so that the answers come back in file order. A worker whose parent has ended
+fails to write its next answer and ends. Without a safe fork (only Linux has one) a single process
+does all the work.
 """
 
 from __future__ import annotations
@@ -23,17 +24,18 @@ from tsplanner.datasets.lengths.tally import RowCounter, Tally
 from tsplanner.errors import TsplannerError
 
 MOST_WORKERS = 2
-"""Two read 75 to 110 MB/s, at 25 to 90 MiB each; more cost more memory than they save time."""
+"""Two workers read 75 to 110 MB/s and take 25 to 90 MiB each; more workers save too little time
+for their memory."""
 
 Span = tuple[int, int]
 
 
 class _Answer(msgspec.Struct):
-    """What a worker says to one span."""
+    """A worker's answer for one span."""
 
     tally: Tally | None = None
     error: str | None = None
-    """Of a TsplannerError: the file has changed or cannot be read any more."""
+    """Text of a TsplannerError: the file has changed or cannot be read any more."""
 
 
 @dataclass(slots=True)
@@ -43,7 +45,7 @@ class _Worker:
 
 
 def scan_workers() -> int:
-    """Processes that a large file is worth: one a core, up to MOST_WORKERS."""
+    """Number of workers for a large file: one per core, up to MOST_WORKERS."""
     if sys.platform != "linux":
         return 1
     return max(1, min(len(os.sched_getaffinity(0)), MOST_WORKERS))
@@ -52,7 +54,7 @@ def scan_workers() -> int:
 def tallies_of_workers(counter: RowCounter, spans: Sequence[Span], count: int) -> Iterator[Tally]:
     """Counts of every span, in order.
 
-    Raises TsplannerError: what a worker raised, or that one was killed.
+    Raises TsplannerError: a worker raised it, or a worker was killed.
     """
     _give_back_memory()
     workers: list[_Worker] = []
@@ -83,7 +85,8 @@ def _forked(counter: RowCounter, spans: Sequence[Span], elder: list[_Worker]) ->
     process = os.fork()
     if process == 0:
         os.close(reading)
-        for worker in elder:  # else an elder would outlive the parent: its pipe would stay open
+        # An older worker notices the end of its parent by a closed pipe: no copy may stay open.
+        for worker in elder:
             os.close(worker.answers.fileno())
         _work(counter, spans, writing)
     os.close(writing)
@@ -94,7 +97,7 @@ def _work(counter: RowCounter, spans: Sequence[Span], writing: int) -> NoReturn:
     """Count the spans that were dealt to this process; never returns to the caller's code."""
     status = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C
         gc.disable()  # rows hold no cycles, and looking through them takes time
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         with os.fdopen(writing, "wb") as answers:
@@ -117,7 +120,7 @@ def _answered(counter: RowCounter, start: int, end: int) -> bytes:
 
 
 def _end(worker: _Worker) -> None:
-    """End a worker that may still be at work, and leave no zombie."""
+    """Kill a worker that may still be running, and reap it so that no zombie stays."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(worker.process, signal.SIGKILL)
     worker.answers.close()
@@ -126,6 +129,9 @@ def _end(worker: _Worker) -> None:
 
 
 def _give_back_memory() -> None:
-    """Loading a tokenizer leaves freed memory with the allocator, for every worker to hold."""
+    """Return freed memory to the system before the fork.
+
+    Loading a tokenizer leaves freed pages with the allocator, and every worker would hold them.
+    """
     with contextlib.suppress(OSError, AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""Faults of a row, each a short reason a person can act on; None means the row is good."""
+"""Checks of a row: each gives a short reason that a person can act on, or None for a good row."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ TS_END = "<ts/>"
 PLACEHOLDER = TS_START + TS_END
 
 LARGEST_VALUE = 1e100
-"""Values beyond it, either way, overflow the sums of the normalisation; no measurement reaches it.
-The decoder of the rows holds every value to it, so no check here has to look at single values."""
+"""Largest absolute value of a series. Beyond it the sums of the normalisation overflow; no
+measurement is that large. The decoder of the rows checks it, so no check here reads the values."""
 
 Check = Callable[[Sample], str | None]
 
@@ -65,7 +65,7 @@ def sample_fault(
     """Why this row cannot be trained on; None if it can.
 
     The checks on series apply to rows of a format with series, and to every row of a model with
-    an encoder: there the markers are tokens with a meaning, elsewhere they are plain text.
+    an encoder, whose tokenizer gives the markers a meaning. For other models they are plain text.
     """
     checks = TEXT_CHECKS
     if holds_series or encoder is not None:

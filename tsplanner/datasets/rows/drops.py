@@ -1,4 +1,4 @@
-"""Rows that are left out: counted by what is wrong, the first of them kept, all of them on disk."""
+"""The log of dropped rows: it counts them by fault, keeps the first and writes all to a file."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tsplanner.datasets.records import DroppedKind, DroppedRow, Fault
 from tsplanner.runs import clear_disk_errors
 
 FIRST_LINES = 5
-"""Lines named of each kind."""
+"""Lines that are named for each fault."""
 FIRST_ROWS = 100
-"""Dropped rows kept with their reasons."""
+"""Dropped rows that are kept with their reasons."""
 
 
 class DropLog(AbstractContextManager["DropLog"]):
-    """Takes dropped rows one by one; holds a few, writes every one as ``file:line: reason``."""
+    """Takes dropped rows one by one, keeps a few, and writes each as ``file:line: reason``."""
 
     def __init__(self, dataset: Path, target: Path | None) -> None:
-        """``target``: the file for all of them, written whole or not at all; None: no file."""
+        """``target``: the file for all dropped rows, written whole or not at all; None: no file."""
         self.first: list[DroppedRow] = []
         self.rows = 0
         self.bad_rows = 0
-        """Those of them that the dataset's owner has to mend; text over cutoff_len is no fault."""
+        """Dropped rows that the dataset's owner has to fix; text over cutoff_len is no fault."""
         self.first_bad: DroppedRow | None = None
         self._lines: dict[Fault, list[int]] = {}
         self._counts: dict[Fault, int] = {}
@@ -34,7 +34,7 @@ class DropLog(AbstractContextManager["DropLog"]):
         self._file: IO[str] | None = None
 
     def add(self, row: DroppedRow) -> None:
-        """One more, in file order."""
+        """Note a dropped row; rows come in file order."""
         self.rows += 1
         if row.fault is not Fault.OVER_CUTOFF:
             self.bad_rows += 1
@@ -64,7 +64,7 @@ class DropLog(AbstractContextManager["DropLog"]):
         return self._file
 
     def kinds(self) -> tuple[DroppedKind, ...]:
-        """Counts by what is wrong, most first."""
+        """Number of dropped rows by fault, the most frequent first."""
         return tuple(
             DroppedKind(
                 fault=str(fault),
@@ -76,7 +76,7 @@ class DropLog(AbstractContextManager["DropLog"]):
         )
 
     def __exit__(self, *_: object) -> None:
-        """Give the file its name; one of an earlier scan goes where nothing was dropped now."""
+        """Give the file its name, or delete the file of an earlier scan if no row was dropped."""
         if self._target is None:
             return
         if self._file is None:

@@ -1,4 +1,4 @@
-"""What the first rows of a dataset look like, for trainers that must be told its columns."""
+"""Format, columns and speakers of a dataset's first rows, for trainers that must be told them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tsplanner.datasets.rows.readers import dataset_format
 from tsplanner.errors import TsplannerError
 
 LOOKED_AT = 1000
-"""Rows; a column that only later ones have is not seen."""
+"""Rows that are read; a column that only later rows have is not found."""
 TURNS = ("conversations", "messages")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowsSeen:
-    """The format of a dataset, and what of it its rows use."""
+    """The format of a dataset, and the columns and speakers that its rows use."""
 
     format: str
     """``chatts``, ``alpaca``, ``sharegpt`` or ``messages``."""
     columns: tuple[str, ...]
-    """Names of their fields, sorted."""
+    """Names of the rows' fields, sorted."""
     speakers: tuple[str, ...] = ()
-    """Who speaks in dialogues, sorted."""
+    """Names of the speakers in dialogues, sorted."""
 
 
 def rows_seen(path: Path) -> RowsSeen:
@@ -49,7 +49,7 @@ def rows_seen(path: Path) -> RowsSeen:
 
 
 def _objects(path: Path) -> Iterator[dict[str, object]]:
-    """The rows that are JSON objects; others are the reader's business."""
+    """The rows that are JSON objects; `readers` reports the other rows."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as stream:
             start = stream.read(4096).lstrip()

@@ -1,4 +1,4 @@
-"""The formats a dataset may come in: how each is recognised, and how one row becomes a Sample."""
+"""Formats of a dataset: how each is recognised, and how one row becomes a Sample."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tsplanner.datasets.records import Sample
 from tsplanner.datasets.rows.checks import LARGEST_VALUE
 
 Value: TypeAlias = Annotated[float, msgspec.Meta(ge=-LARGEST_VALUE, le=LARGEST_VALUE)]
-"""A value of a series, held to its range as it is decoded: a loop over the values costs more than
-everything else that is done with a row."""
+"""A value of a series. msgspec checks its range while decoding: a loop over the values would
+take more time than all other work on a row."""
 
 
 class _ChatTSRow(msgspec.Struct):
@@ -49,7 +49,7 @@ class _MessagesRow(msgspec.Struct):
 
 
 class RowError(ValueError):
-    """A row that has the format's fields but not its sense; the text is the reason."""
+    """A row that has the fields of its format but no usable dialogue; the text is the reason."""
 
 
 Turn: TypeAlias = _ShareGPTTurn | _MessagesTurn
@@ -76,9 +76,9 @@ def _alpaca_sample(row: _AlpacaRow, line: int) -> Sample:
 
 
 def _dialogue_sample(turns: list[Turn], system: str, line: int) -> Sample:
-    """The last answer is trained on; everything before it is the question.
+    """A sample whose answer is the last answer of the dialogue, and whose question is the rest.
 
-    A lone question stays as it is. Earlier turns are named by role, so that nothing is lost.
+    A single question stays as it is. Several earlier turns are joined, each behind its role.
     """
     roles = []
     for turn in turns:
@@ -108,17 +108,17 @@ def _messages_sample(row: _MessagesRow, line: int) -> Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowFormat:
-    """One format: the field that betrays it, the row's type and the way to a Sample."""
+    """One format: the fields that identify it, the type of a row and the way to a Sample."""
 
     name: str
     sign: frozenset[str]
-    """Fields that a first row of this format has."""
+    """Fields that the first row of this format has."""
     row_type: type[msgspec.Struct]
     to_sample: Callable[..., Sample]
     holds_series: bool = False
 
 
-# In the order of detection: ChatTS first, since its ``input`` and ``output`` are alpaca's too.
+# The order is that of detection: ChatTS comes first, since alpaca has ``input`` and ``output`` too.
 FORMATS: tuple[RowFormat, ...] = (
     RowFormat(
         name="chatts",
@@ -156,9 +156,10 @@ FORMATS: tuple[RowFormat, ...] = (
 
 
 def format_of(fields: frozenset[str]) -> RowFormat | None:
-    """The format whose sign these field names carry; None if there is none.
+    """The format that these field names identify; None for an unknown format.
 
-    A ChatTS file whose first row lacks ``output`` is still one: ``timeseries`` is its alone.
+    A ChatTS file is recognised even if its first row lacks ``output``, because no other format has
+    ``timeseries``.
     """
     for candidate in FORMATS:
         if candidate.sign <= fields:

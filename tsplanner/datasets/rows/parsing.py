@@ -1,4 +1,4 @@
-"""One row's bytes to a checked Sample, or to the reason why it cannot be one."""
+"""From the bytes of one row to a checked Sample, or to the reason why the row is bad."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FOUND = re.compile(r"got `(\w+)`")
 
 
 def detected_format(path: Path, raw: RawRow) -> RowFormat | None:
-    """The format of a row that is a JSON object; None of one that is not.
+    """The format of a row that is a JSON object; None for any other row.
 
     Raises TsplannerError: an object of no known format.
     """
@@ -50,7 +50,7 @@ class RowParser:
         self._decoder = msgspec.json.Decoder(row_format.row_type)
 
     def parsed(self, raw: RawRow) -> Sample | DroppedRow:
-        """The row as a Sample, or why it is none."""
+        """The row as a Sample, or as a DroppedRow with the reason."""
         try:
             sample = self._format.to_sample(self._decoder.decode(raw.data), raw.line)
         except RowError as error:
@@ -68,7 +68,7 @@ def _dropped(raw: RawRow, found: tuple[Fault, str]) -> DroppedRow:
 
 
 def _type_fault(message: str, raw: RawRow) -> tuple[Fault, str]:
-    """What the decoder found, in the words of a dataset."""
+    """The decoder's message in the words of a dataset."""
     if (missing := _MISSING_FIELD.search(message)) is not None:
         return Fault.MISSING_FIELD, f'field "{missing.group(1)}" is missing'
     place = _IN_SERIES.search(message)
@@ -89,7 +89,7 @@ def _type_fault(message: str, raw: RawRow) -> tuple[Fault, str]:
 
 
 def _value_at(raw: RawRow, series: int, point: int) -> str:
-    """The value that the decoder did not take, as Python writes it."""
+    """The value that the decoder refused, as Python writes it."""
     try:
         return _shortened(repr(json.loads(raw.data)["timeseries"][series][point]), 40)
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -97,7 +97,7 @@ def _value_at(raw: RawRow, series: int, point: int) -> str:
 
 
 class _NotFiniteError(ValueError):
-    """NaN, Infinity or -Infinity, which JSON does not know but Python writes."""
+    """NaN, Infinity or -Infinity, which Python writes although JSON has no such values."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -105,7 +105,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def json_fault(raw: RawRow) -> tuple[Fault, str]:
-    """Why these bytes are no JSON; slow, so only asked of rows already known to be bad."""
+    """Why these bytes are not a row; slow, so it is called only for rows known to be bad."""
     try:
         json.loads(raw.data.decode("utf-8"), parse_constant=_refuse_constant)
     except _NotFiniteError as error:

@@ -1,7 +1,7 @@
-"""Bytes of a dataset file cut into rows; nothing is decoded but the brackets of a JSON array.
+"""A dataset file as the bytes of its rows; only the brackets of a JSON array are decoded.
 
-A JSONL file is read line by line and never held whole, and may be read in spans by several
-processes. A JSON array is held as text, since its rows have no other boundary.
+A JSONL file is read line by line and never held whole, and several processes may read spans of it.
+A JSON array is held as text, since only a parser finds the boundaries of its rows.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _BYTE = re.compile(r"\(byte (\d+)\)")
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """Bytes of one row, and where it starts."""
+    """Bytes of one row, and the line where it starts."""
 
     line: int
     data: bytes
     complete: bool = True
-    """False for a last line without its line end: it may have been cut off."""
+    """False for a last line without a line end, which may have been cut off."""
 
 
 def raw_rows(path: Path) -> Iterator[RawRow]:
@@ -42,7 +42,7 @@ def raw_rows(path: Path) -> Iterator[RawRow]:
 
 
 def file_bytes(path: Path) -> int:
-    """Size of a file. Raises TsplannerError: it is not there."""
+    """Size of a file. Raises TsplannerError: the file is missing."""
     try:
         return path.stat().st_size
     except OSError as error:
@@ -50,7 +50,7 @@ def file_bytes(path: Path) -> int:
 
 
 def is_array(path: Path) -> bool:
-    """Whether a file starts like a JSON array. Raises TsplannerError: it cannot be read."""
+    """Whether a file starts like a JSON array. Raises TsplannerError: the file cannot be read."""
     try:
         with path.open("rb") as stream:
             start = stream.read(4096)
@@ -78,7 +78,8 @@ class SpanRows:
     def _rows(self, stream: BinaryIO) -> Iterator[RawRow]:
         position = self.start
         if position:
-            # A line belongs to the span it begins in: one that began earlier is passed over.
+            # A line belongs to the span where it begins, so this span skips the rest of an earlier
+            # line. Reading from one byte before ``start`` keeps a line that begins right at it.
             stream.seek(position - 1)
             position += len(stream.readline()) - 1
         while position < self.end and (data := stream.readline()):
@@ -90,7 +91,7 @@ class SpanRows:
 
 
 def array_rows(path: Path) -> Iterator[RawRow]:
-    """Rows of one JSON array, with the line each starts on.
+    """Rows of one JSON array, each with the line where it starts.
 
     Raises TsplannerError: file not readable, or no array.
     """

@@ -1,4 +1,4 @@
-"""Streaming readers: a file in, checked samples out, each unusable row named by line and reason."""
+"""Streaming readers from a file to checked samples; a bad row is named by line and reason."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def read_rows(
 ) -> Iterator[Sample | DroppedRow]:
     """The rows of a dataset in file order, each a Sample or a DroppedRow.
 
-    The format is that of the first row that is a JSON object. With ``encoder`` series longer
-    than its position table are bad rows too.
+    The first row that is a JSON object decides the format. With ``encoder`` a row is also bad if a
+    series is longer than the encoder's position table.
 
     Raises TsplannerError: file missing, not readable, empty or of no known format; with
     ``on_bad`` "refuse" also at the first bad row, with its line and reason.
@@ -75,12 +75,12 @@ def dataset_format(path: Path) -> RowFormat:
 
 
 def refuse(path: Path, row: DroppedRow) -> NoReturn:
-    """End at a bad row; raises TsplannerError."""
+    """Raise TsplannerError for a bad row."""
     raise TsplannerError(f"{path}:{row.line}: {row.reason}; fix the row or {WAY_OUT}")
 
 
 def refuse_empty(path: Path, first_fault: DroppedRow | None) -> NoReturn:
-    """End for want of rows; raises TsplannerError."""
+    """Raise TsplannerError for a dataset without a usable row."""
     if first_fault is None:
         raise TsplannerError(f"dataset {path} is empty; give a file with at least one row")
     raise TsplannerError(

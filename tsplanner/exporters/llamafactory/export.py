@@ -1,6 +1,6 @@
 """LLaMA-Factory: its YAML, dataset_info.json, DeepSpeed's JSON and the script that starts it.
 
-ChatTS models get the form of the fork that trains them; which one is the model's own choice.
+A ChatTS model gets the form of the fork that trains such models; any other model that of upstream.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
     ]
     path, liger = trainers.dataset_of(plan), under.loss_kernel is LossKernel.FUSED
     series = architecture.encoder is not None
-    assert options.rows is not None  # `sections` has asked
+    assert options.rows is not None  # `sections` raises without rows
     found = [
         ExportFile(CONFIG, comments(one_line(notes)) + _text(said)),
         ExportFile(DATASETS, tables.dataset_info(plan, options.rows, path, series=series)),
@@ -78,7 +78,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
 
 
 def remarks(plan: Plan, options: ExportOptions) -> list[str]:
-    """What a person should know before starting it."""
+    """Notes for a person before the start of training."""
     return [REMOTE_CODE] if trainers.architecture_of(plan).encoder is not None else []
 
 
@@ -118,7 +118,7 @@ def _limits(architecture: Architecture) -> list[str]:
 
 
 def _notes(plan: Plan, under: Running) -> list[str]:
-    """What runs otherwise than planned."""
+    """Differences between the run and the plan."""
     found = trainers.differences(plan, under)
     if under.loss_kernel is LossKernel.FUSED:
         found.append("The fused loss is liger's (enable_liger_kernel): sized as ours, unmeasured.")
@@ -143,7 +143,10 @@ def _notes(plan: Plan, under: Running) -> list[str]:
 
 
 def _body(plan: Plan, options: ExportOptions) -> str:
-    """One process without torchrun where one GPU shards nothing: DDP would hold gradients twice."""
+    """The body of train.sh; a plan for one GPU without ZeRO runs without torchrun.
+
+    Under torchrun DDP would wrap the model, and its buckets hold the gradients a second time.
+    """
     ranks = processes_per_node(plan, options)
     lines = [f"export NPROC_PER_NODE={ranks}\n"]
     if options.nodes > 1:

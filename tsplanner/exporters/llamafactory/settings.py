@@ -1,4 +1,4 @@
-"""A plan's settings in LLaMA-Factory's words, and what it makes of them in memory.
+"""A plan's settings under LLaMA-Factory's keys, and the memory that LLaMA-Factory takes for them.
 
 Source of every key: hparams/*.py and model/adapter.py of llamafactory 0.9.5 and of the fork, whose
 own parsers read the golden files (tests/exporters/test_parsers.py).
@@ -56,13 +56,13 @@ QUANTIZATION: Mapping[Quantization, dict[str, Any]] = {
 
 
 def running(plan: Plan, architecture: Architecture) -> Running:
-    """LLaMA-Factory's memory: a base in half precision, trained parameters as it casts them."""
+    """How LLaMA-Factory runs the plan: a base in half precision, trained parameters as cast."""
     hardware = plan.hardware
     whole = plan.learning.method.finetuning_type in TRAINED_WHOLE
     half = hardware.base.autocast or Dtype.BF16
     released = as_released(architecture) if architecture.encoder is not None else architecture
     if whole and hardware.base.model_dtype is Dtype.FP32:
-        # It casts parameters alone: caches stay in half precision.
+        # LLaMA-Factory casts only parameters (model/adapter.py), so caches stay in half precision.
         released = changed(
             released, rotary_buffer_count=released.positions.rotary_buffer_count // 2
         )
@@ -80,9 +80,9 @@ def running(plan: Plan, architecture: Architecture) -> Running:
 
 
 def pure_bf16(plan: Plan) -> bool:
-    """Trained weights stay in bf16, as our worker trains a bf16 model without an adapter.
+    """Whether trained weights stay in bf16, as our worker trains a bf16 model without an adapter.
 
-    DeepSpeed has fp32 masters for both, and its JSON must say what ``bf16`` says.
+    DeepSpeed has fp32 masters in both cases, and its JSON must agree with the key ``bf16``.
     """
     hardware = plan.hardware
     if hardware.sharding.zero_stage:
@@ -94,7 +94,7 @@ def pure_bf16(plan: Plan) -> bool:
 def sections(
     plan: Plan, options: ExportOptions, architecture: Architecture
 ) -> dict[str, dict[str, Any]]:
-    """The YAML's content by headings.
+    """The content of the YAML by headings.
 
     Raises:
         TsplannerError: weights, dataset or template are not known.
@@ -145,7 +145,7 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
             "lora_target": ",".join(trainers.lora_targets(plan, architecture)),
         }
     if architecture.encoder is not None:
-        # Freezing matches ".0." and the like, which the encoder's linears are called, too.
+        # LLaMA-Factory freezes by names such as ".0.", which the encoder's linears have, too.
         found["train_timeseries_modules"] = method is not FinetuningType.FREEZE
         if learning.optimization.timeseries_lr is not None:
             found["timeseries_sft_lr"] = learning.optimization.timeseries_lr
@@ -161,7 +161,7 @@ def _dataset(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         "packing": False,
     }
     if options.rows is not None and options.rows.format in ("sharegpt", "messages"):
-        found["mask_history"] = True  # our worker trains on the last answer alone
+        found["mask_history"] = True  # our worker trains only on the last answer
     return found
 
 
@@ -205,7 +205,8 @@ def _launch(plan: Plan, architecture: Architecture) -> dict[str, Any]:
         return {"deepspeed": DEEPSPEED}
     if plan.hardware.sharding.world_size == 1:
         return {}
-    # A batch without a series leaves the adapters of the encoder unused.
+    # A batch without a series does not use the encoder, and DDP waits for gradients that never come
+    # unless it looks for unused parameters.
     return {"ddp_find_unused_parameters": architecture.encoder is not None}
 
 
@@ -213,6 +214,7 @@ def _evaluation(plan: Plan) -> dict[str, Any]:
     held_out = trainers.held_out_rows(plan)
     if held_out == 0:
         return {}
-    # From 2 on it is a number of rows, under 1 a share, of which the next whole row is taken.
+    # LLaMA-Factory reads a value from 2 on as a number of rows, and a value below 1 as a share that
+    # it rounds up to rows. A single row is therefore written as the share of half a row.
     size = float(held_out) if held_out > 1 else 0.5 / plan.dataset.lengths.rows_kept
     return {"val_size": size, "eval_strategy": "epoch", "per_device_eval_batch_size": 1}

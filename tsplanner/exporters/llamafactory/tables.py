@@ -1,7 +1,7 @@
-"""LLaMA-Factory's own words: templates, dataset descriptions, versions.
+"""Tables of LLaMA-Factory: templates, dataset descriptions, versions.
 
-Upstream is the package llamafactory 0.9.5; ChatTS models train with the fork ChatTS-Training (a
-LLaMA-Factory 0.9.4.dev0) alone. Sources: data/template.py, data/parser.py, extras/misc.py and
+Upstream is the package llamafactory 0.9.5. ChatTS models train only with the fork ChatTS-Training
+(a LLaMA-Factory 0.9.4.dev0). Sources: data/template.py, data/parser.py, extras/misc.py and
 requirements.txt of both.
 """
 
@@ -40,9 +40,9 @@ TEMPLATES: Mapping[tuple[str, int | None], str] = {
     ("opt", None): "default",
     ("gpt_neox", None): "default",
 }
-"""Model type and rows of its vocabulary (None: any) -> template.
+"""Model type and vocabulary size (None: any) -> template.
 
-Base models have none of their own: ``default`` heads questions and answers with plain words.
+Base models have no chat template; ``default`` puts plain words in front of questions and answers.
 """
 
 LIGER = frozenset(
@@ -65,7 +65,8 @@ FORK_TRANSFORMERS = {
     "chatts": "transformers>=4.49.0,<=4.52.4,!=4.52.0",
     "qwen3ts": "transformers>=4.52.1,<=4.52.4",
 }
-"""The 8B's own code needs 4.52. Source: modeling_qwen3_ts.py imports ``auto_docstring``."""
+"""Model type -> versions of transformers. The code of the 8B needs 4.52: modeling_qwen3_ts.py
+imports ``auto_docstring``."""
 FORK_PACKAGES = (
     "torch>=2.4",
     "peft>=0.14.0,<=0.15.2",
@@ -78,10 +79,10 @@ FORK_PACKAGES = (
 
 
 def template_of(architecture: Architecture, asked: str | None) -> str:
-    """The template asked for, or the model family's.
+    """The template that the user asked for, or the template of the model's family.
 
     Raises:
-        TsplannerError: the family has no template here.
+        TsplannerError: the table has no template for the family.
     """
     if asked is not None:
         return asked
@@ -100,9 +101,9 @@ def template_of(architecture: Architecture, asked: str | None) -> str:
 
 
 def dataset_info(plan: Plan, rows: RowsSeen, path: str, *, series: bool) -> str:
-    """dataset_info.json: where the rows lie and what their columns mean.
+    """dataset_info.json: the path of the rows and the meaning of their columns.
 
-    A column that no row has would stop the trainer, so only those seen are named.
+    A column that no row has would stop the trainer, so the file names only columns that were found.
     """
     entry: dict[str, Any] = {"file_name": path}
     entry |= _DESCRIBED[rows.format](rows)
@@ -112,7 +113,7 @@ def dataset_info(plan: Plan, rows: RowsSeen, path: str, *, series: bool) -> str:
 
 
 def dataset_name(plan: Plan) -> str:
-    """The dataset's name without commas, which would part it in two."""
+    """The dataset's name without commas, at which LLaMA-Factory splits a list of names."""
     return plan.dataset.name.replace(",", "_").strip() or "rows"
 
 
@@ -142,7 +143,10 @@ def _messages(rows: RowsSeen) -> dict[str, Any]:
 def _dialogue(
     rows: RowsSeen, columns: dict[str, str], *, role: str, content: str
 ) -> dict[str, Any]:
-    """Each role may go by one name alone: the one that the rows use."""
+    """The description of dialogues, in which each role has the name that the rows use.
+
+    Raises TsplannerError: the rows use two names for one role, of which LLaMA-Factory takes one.
+    """
     tags = {"role_tag": role, "content_tag": content}
     for tag, names in (
         ("user_tag", ("human", "user")),
@@ -169,7 +173,7 @@ _DESCRIBED = {
 
 
 def requirements(plan: Plan, architecture: Architecture, *, liger: bool) -> str:
-    """requirements.txt of an environment that can run the export."""
+    """The requirements.txt of an environment that can run the export."""
     hardware = plan.hardware
     fork = architecture.encoder is not None
     lines = ["llamafactory==0.9.5"]

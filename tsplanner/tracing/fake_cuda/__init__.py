@@ -1,1 +1,1 @@
-"""Tensors without values that allocate as CUDA does."""
+"""Tensors without values whose operators allocate memory as on CUDA."""

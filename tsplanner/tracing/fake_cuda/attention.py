@@ -1,7 +1,7 @@
 """Scaled dot-product attention as CUDA allocates it.
 
-PyTorch's own choice of a kernel looks at the device, and the CPU's kernels keep other tensors. This
-stand-in chooses as CUDA does and makes the tensors that the chosen kernel makes.
+PyTorch chooses a kernel by the device, and the CPU's kernels keep other tensors for backward. This
+stand-in makes the choice that CUDA makes, and allocates the tensors that the chosen kernel makes.
 
 Notation: B rows, S queries, K keys, H query heads, G key/value heads, A head size.
 Source: aten/src/ATen/native/transformers/cuda/{sdp_utils.cpp, attention.cu, attention_backward.cu}.
@@ -25,7 +25,7 @@ EFFICIENT_ROWS = 32
 
 
 class Kernel(StrEnum):
-    """What CUDA has for attention."""
+    """The kernels that CUDA has for attention."""
 
     FLASH = "flash"
     EFFICIENT = "efficient"
@@ -33,7 +33,10 @@ class Kernel(StrEnum):
 
 
 def chosen_kernel(query: Tensor, key: Tensor, mask: Tensor | None) -> Kernel:
-    """The kernel that CUDA takes: flash knows no masks, memory-efficient no grouped heads."""
+    """The kernel that CUDA chooses.
+
+    Flash takes no mask, and the memory-efficient kernel takes no grouped heads.
+    """
     narrow = query.dtype in (torch.float16, torch.bfloat16)
     if narrow and mask is None and query.shape[-1] <= LARGEST_FLASH_HEAD:
         return Kernel.FLASH
@@ -64,7 +67,7 @@ def attention(
     if kernel is Kernel.MATH:
         return _by_operators(query, key, value, attn_mask, is_causal)
     if attn_mask is not None and attn_mask.dtype == torch.bool:
-        # Every layer turns it into a mask to be added, and keeps that for its backward.
+        # Every layer makes an additive mask of it and keeps the copy for backward.
         attn_mask = torch.empty(attn_mask.shape, dtype=query.dtype)
     result: Tensor = _Fused.apply(query, key, value, attn_mask, kernel is Kernel.FLASH)
     return result
@@ -73,7 +76,7 @@ def attention(
 def _by_operators(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
 ) -> Tensor:
-    """Attention by plain products: half precision is widened, all scores [B, H, S, K] exist.
+    """Attention by plain products in fp32, with all scores [B, H, S, K] in memory.
 
     Source: aten/src/ATen/native/transformers/attention.cpp (_scaled_dot_product_attention_math).
     """
@@ -93,14 +96,15 @@ def _by_operators(
 
 
 class _Fused(torch.autograd.Function):
-    """One kernel: the output [B, S, H, A] and the fp32 log-sum-exp [B, H, S] are kept."""
+    """One kernel, which keeps the output [B, S, H, A] and the fp32 log-sum-exp [B, H, S]."""
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, flash: bool
     ) -> Tensor:
         rows, heads, length, _ = query.shape
-        # Flash lays its output out as the queries are: [B, H, S, A] ones cost models a copy.
+        # Flash gives its output the layout of the queries. Models that hand over [B, H, S, A] then
+        # copy the output when they transpose it, and the trace must see that copy.
         alike = flash and query.shape == (*query.shape[:3], value.shape[-1])
         out = torch.empty_like(query) if alike else _dense(query, value.shape[-1])
         kept = length if flash else _up(length, EFFICIENT_ROWS)
@@ -123,13 +127,13 @@ class _Fused(torch.autograd.Function):
 
 
 def _dense(item: Tensor, size: int) -> Tensor:
-    """Made as [B, S, H, A], seen as [B, H, S, A]."""
+    """A new tensor that is stored as [B, S, H, A] and viewed as [B, H, S, A]."""
     rows, heads, length, _ = item.shape
     return item.new_empty(rows, length, heads, size).transpose(1, 2)
 
 
 def _flash_workspace(query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
-    """Accumulator of the query's gradient in fp32; gradients of grouped heads before their sum."""
+    """The fp32 accumulator of the query's gradient, and gradients of grouped heads."""
     rows, heads, length, size = query.shape
     tall, wide = _up(length, FLASH_ROWS), _up(size, 32)
     found = [
@@ -143,7 +147,7 @@ def _flash_workspace(query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
 
 
 def _efficient_workspace(query: Tensor) -> list[Tensor]:
-    """Row sums, and the accumulator of the query's gradient where that is not fp32 itself."""
+    """The row sums, and an fp32 accumulator if the query's gradient is in half precision."""
     rows, heads, length, size = query.shape
     found = [query.new_empty(rows, heads, length, dtype=torch.float32)]
     if query.dtype != torch.float32:
@@ -157,7 +161,7 @@ def _up(value: int, step: int) -> int:
 
 @contextmanager
 def cuda_attention() -> Iterator[None]:
-    """Let models call the stand-in inside the context."""
+    """Replace torch's attention by the stand-in inside the context."""
     # torch's stub also allows ``scale`` by position, which its C++ binding refuses.
     stand_in: Any = attention
     original = functional.scaled_dot_product_attention

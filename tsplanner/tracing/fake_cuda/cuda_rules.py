@@ -1,4 +1,4 @@
-"""What CUDA does otherwise than the CPU: the casts of autocast, and dropout's mask.
+"""Rules of CUDA that differ from the CPU's: the casts of autocast, dropout's mask, the fused norm.
 
 Sources: aten/src/ATen/autocast_mode.h (AT_FORALL_FP32 and its siblings), native/Dropout.cpp.
 """
@@ -65,20 +65,20 @@ RESULT_IN_FP32 = [
     "linalg_vector_norm",
     "sum",
 ]
-"""Operators that take a ``dtype``: fp32 where the caller named none."""
+"""Operators with an argument ``dtype``, which is fp32 if the caller gives none."""
 HALF = (torch.float16, torch.bfloat16)
 _WITHOUT_AUTOCAST = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
 _library: list[Any] = []
 
 
 def use_cuda_casts() -> None:
-    """Give the CPU's autocast the lists of CUDA's, for the rest of this process."""
+    """Give the CPU's autocast the lists of CUDA's autocast, for the rest of this process."""
     if _library:
         return
     library = torch.library.Library("aten", "IMPL")
     _library.append(library)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says that kernels are replaced
+        warnings.simplefilter("ignore")  # torch.library warns that kernels are replaced
         for name in IN_FP32:
             _register(library, name, _widened)
         for name in RESULT_IN_FP32:
@@ -129,10 +129,11 @@ def _wide(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def cuda_autocast_answers() -> Iterator[None]:
-    """Answer questions about CUDA's autocast with the CPU's.
+    """Answer questions about CUDA's autocast with the state of the CPU's.
 
-    ``torch.is_autocast_enabled()`` asks for CUDA's. Setting that too would not do: checkpointing
-    restores the state of the device it sees alone.
+    Models call ``torch.is_autocast_enabled()``, which asks about CUDA. Enabling CUDA's autocast as
+    well would not help: checkpointing (torch/utils/checkpoint.py) restores the state of the one
+    device that the tensors are on.
     """
     enabled, dtype = torch.is_autocast_enabled, torch.get_autocast_dtype
     torch.is_autocast_enabled = lambda device_type="cpu": enabled("cpu")
@@ -145,7 +146,7 @@ def cuda_autocast_answers() -> Iterator[None]:
 
 @contextmanager
 def cuda_dropout() -> Iterator[None]:
-    """Dropout that keeps one byte an element, as CUDA's fused kernel does."""
+    """Replace dropout by one that keeps one byte per element, as CUDA's fused kernel does."""
     original = functional.dropout
 
     def dropout(
@@ -165,7 +166,7 @@ def cuda_dropout() -> Iterator[None]:
 
 @contextmanager
 def cuda_norm() -> Iterator[None]:
-    """The lean norm as CUDA's one kernel: what goes in and what comes out, nothing between."""
+    """Replace the fused norm by one that allocates its results alone, as CUDA's kernel does."""
     forward, backward = fused_kernels.normed, fused_kernels.normed_backward
 
     def normed(x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The optimizers of Trainer on fake parameters; bitsandbytes' ones as states of the right size."""
+"""Trainer's optimizers on fake parameters; those of bitsandbytes only make states of their size."""
 
 from __future__ import annotations
 
@@ -15,24 +15,27 @@ RATE = 1e-4
 
 
 def optimizer_for(name: Optimizer, model: nn.Module) -> Any:
-    """The optimizer that Trainer makes for a model, with its two groups of parameters."""
+    """The optimizer that Trainer makes for a model, with two groups of parameters."""
     return _MAKERS[name](parameter_groups(model), embeddings(model))
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Matrices decay; norms and biases do not. Source: Trainer.create_optimizer."""
+    """Two groups: matrices, which decay, and norms and biases, which do not.
+
+    Source: Trainer.create_optimizer.
+    """
     trained = [item for item in model.parameters() if item.requires_grad]
     groups = ([p for p in trained if p.dim() > 1], [p for p in trained if p.dim() <= 1])
     return [{"params": group, "weight_decay": 0.0} for group in groups if group]
 
 
 def embeddings(model: nn.Module) -> frozenset[int]:
-    """Identities of embedding weights: 8-bit optimizers keep their states in fp32."""
+    """Identities of embedding weights, whose states 8-bit optimizers keep in fp32."""
     return frozenset(id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding))
 
 
 class StatesOnly:
-    """A bitsandbytes optimizer as far as memory goes: two states a parameter, a step in place."""
+    """The memory of a bitsandbytes optimizer: two states per parameter, and a step in place."""
 
     def __init__(
         self, groups: Iterable[dict[str, Any]], wide: frozenset[int], *, bits: int, paged: bool
@@ -42,7 +45,7 @@ class StatesOnly:
         self.state: dict[int, list[Tensor]] = {}
 
     def step(self) -> None:
-        """Make the states that are not there yet."""
+        """Make the states of parameters that have none."""
         for parameter in self.parameters:
             if parameter.grad is not None and id(parameter) not in self.state:
                 self.state[id(parameter)] = self._states(parameter)
@@ -67,7 +70,7 @@ def _adafactor(groups: Any, wide: frozenset[int]) -> Any:
 
 
 _MAKERS: dict[Optimizer, Callable[[Any, frozenset[int]], Any]] = {
-    # Both default to their batched form where all parameters are on a GPU.
+    # torch/optim chooses the foreach form if all parameters are on a GPU, which it cannot see here.
     Optimizer.ADAMW_TORCH: lambda groups, wide: _adamw(groups, wide, foreach=True),
     Optimizer.ADAMW_TORCH_FUSED: lambda groups, wide: _adamw(groups, wide, fused=True),
     Optimizer.SGD: lambda groups, wide: torch.optim.SGD(groups, lr=RATE, foreach=True),

@@ -1,4 +1,4 @@
-"""Stand-ins for bitsandbytes: storage of the right size, and the tensors that products make.
+"""Stand-ins for bitsandbytes' linears: their storage, and the tensors that their products make.
 
 Source: bitsandbytes nn/modules.py (Linear4bit, Linear8bitLt) and autograd/_functions.py.
 """
@@ -22,16 +22,16 @@ CODE_OF_SCALES = 256
 
 
 class QuantisedLinear(nn.Linear):
-    """What 4-bit and 8-bit linears have in common: a packed weight and its constants."""
+    """The common part of 4-bit and 8-bit linears: a packed weight and its constants."""
 
     adapted = False
-    """Whether an adapter sits on it."""
+    """Whether the linear has an adapter."""
 
     def __init__(self, original: nn.Linear, packed: Tensor, constants: dict[str, Tensor]) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = original.in_features, original.out_features
         self.weight = nn.Parameter(packed, requires_grad=False)
-        # Packed storage has fewer elements than the matrix.
+        # Packed storage has fewer elements than the matrix, which counts of parameters need.
         self.elements = original.in_features * original.out_features
         self.bias = original.bias
         for name, tensor in constants.items():
@@ -39,12 +39,12 @@ class QuantisedLinear(nn.Linear):
 
 
 class FourBitLinear(QuantisedLinear):
-    """Linear4bit: two elements a byte."""
+    """Linear4bit, with two elements per byte."""
 
     compute_dtype: torch.dtype
 
     def forward(self, x: Tensor) -> Tensor:
-        """De-quantise, multiply; an adapter's code then clones the result."""
+        """De-quantise and multiply; PEFT's layer clones the result of a linear with an adapter."""
         out = self._product(x)
         return out.clone() if self.adapted else out
 
@@ -71,7 +71,7 @@ class _FourBitProduct(torch.autograd.Function):
 
 
 class EightBitLinear(QuantisedLinear):
-    """Linear8bitLt: a byte an element, a scale a row; its product holds on to its input."""
+    """Linear8bitLt, with a byte per element and a scale per row; its product keeps its input."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Quantise the input, multiply in int8."""
@@ -91,7 +91,7 @@ class _EightBitProduct(torch.autograd.Function):
         product = flat.new_empty(flat.shape[0], packed.shape[0], dtype=torch.int32)
         out = product.to(x.dtype)
         del product, narrow
-        # An attribute, not a saved tensor: checkpointing cannot drop it.
+        # bitsandbytes keeps this tensor as an attribute, so checkpointing cannot drop it.
         ctx.held, ctx.packed, ctx.shape = flat, packed, x.shape
         return out.view(*x.shape[:-1], packed.shape[0])
 
@@ -104,7 +104,7 @@ class _EightBitProduct(torch.autograd.Function):
 
 
 def quantise(model: Any, settings: TrainingSettings) -> None:
-    """Replace every linear of a model on ``meta`` but the head, as transformers does."""
+    """Replace every linear of a model on ``meta`` except the head, as transformers does."""
     head = model.get_output_embeddings()
     compute = DTYPES[settings.base.autocast or settings.base.model_dtype]
     for name, module in list(model.named_modules()):
@@ -119,9 +119,9 @@ def quantise(model: Any, settings: TrainingSettings) -> None:
 
 
 def follow_bitsandbytes(model: nn.Module) -> None:
-    """Let adapters on quantised linears read their input uncast under autocast.
+    """Let adapters on quantised linears read their input without a cast under autocast.
 
-    PEFT has layers of their own for bitsandbytes, which cast only without autocast.
+    PEFT has separate layers for bitsandbytes, which cast the input only without autocast.
     Source: peft/tuners/lora/bnb.py (Linear4bit.forward, ``requires_conversion``).
     """
     for module in model.modules():
@@ -136,7 +136,7 @@ def _cast_without_autocast(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def use_stand_ins_in_peft() -> None:
-    """Let DoRA de-quantise stand-ins, for the rest of this process."""
+    """Let PEFT's DoRA de-quantise the stand-ins, for the rest of this process."""
     from peft.tuners.lora import dora
 
     original = dora.dequantize_module_weight

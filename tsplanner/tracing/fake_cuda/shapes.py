@@ -1,8 +1,8 @@
-"""Tensors that have a shape and a dtype, and no values: on ``meta`` inside, on the CPU to the eye.
+"""Tensors that have a shape and a dtype but no values; they are stored on ``meta`` and say "cpu".
 
-torch's FakeTensor is the same idea, but spends 0.2 ms on an operator; a step of a 14B model has a
-hundred thousand. What it does beyond this (symbolic shapes, several devices, constants, a cache of
-results) is not needed here.
+torch's FakeTensor is the same idea, but takes 0.2 ms per operator, and a step of a 14B model has a
+hundred thousand operators. The tracer does not need its other features (symbolic shapes, several
+devices, constants, a cache of results).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ CPU = torch.device("cpu")
 META = torch.device("meta")
 _GROUPED = torch.ops.aten._grouped_mm.default if hasattr(torch.ops.aten, "_grouped_mm") else None
 _DEVICE_OF = torch.ops.prim.device.default
-"""How C++ asks a tensor subclass for its device."""
+"""The operator by which C++ asks a tensor subclass for its device."""
 _VALUE_OF = torch.ops.aten._local_scalar_dense.default
 """What ``item`` and ``bool`` call; its meta kernel raises a bare RuntimeError."""
 
 
 class _Kernel:
-    """Whether a meta kernel is at work, which must see ``meta`` tensors."""
+    """Whether a kernel of ``meta`` is running, which must see tensors on ``meta``."""
 
     running = False
 
@@ -55,7 +55,7 @@ class ShapeTensor(Tensor):
 
 
 def run_on_shapes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run an operator on shapes alone; real tensors among the arguments lend theirs.
+    """Run an operator on shapes alone; a real tensor among the arguments lends its shape.
 
     Raises:
         TsplannerError: the operator needs values, or cannot be run without a device.
@@ -92,7 +92,7 @@ def _needs_values(func: Any) -> TsplannerError:
 
 
 def _grouped_product(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Products of a mixture's experts; the kernel of ``meta`` takes bf16 alone, CUDA's any."""
+    """Products of a mixture's experts, run in bf16: the kernel of ``meta`` takes no other dtype."""
     narrow = [without_values(item, torch.bfloat16) for item in args[:2]]
     result = run_on_shapes(func, (*narrow, *args[2:]), kwargs)
     return without_values(result, args[0].dtype)
@@ -127,7 +127,7 @@ def _shape_of(item: Any) -> Any:
 
 
 def without_values(tensor: Tensor, dtype: torch.dtype | None = None) -> ShapeTensor:
-    """A tensor of the same shape, strides and (unless given) dtype, with a storage of its own."""
+    """A tensor without values of the same shape and strides; ``dtype`` replaces the dtype."""
     with torch._C._DisableTorchDispatch():
         made = torch.empty_strided(
             tensor.shape, tensor.stride(), dtype=dtype or tensor.dtype, device=META
@@ -136,7 +136,7 @@ def without_values(tensor: Tensor, dtype: torch.dtype | None = None) -> ShapeTen
 
 
 def drop_values(module: nn.Module) -> None:
-    """Turn the parameters and buffers of a module on ``meta`` into tensors of the CPU."""
+    """Turn the parameters and buffers of a module on ``meta`` into tensors that say "cpu"."""
     made: dict[int, tuple[Tensor, Tensor]] = {}
     for owner in module.modules():
         for table in (owner._parameters, owner._buffers):

@@ -1,7 +1,7 @@
-"""Lifetimes of storages: which bytes are taken and given back, in order.
+"""Lifetimes of storages: the allocations and frees of a trace, in order.
 
-A storage's birth and death are all that the allocator of a GPU sees. Its Python object lives as
-long as the memory does, so a weak reference tells the death.
+The allocator of a GPU sees only the birth and the death of a storage. The storage's Python object
+lives as long as its memory, so a weak reference reports the death.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from memory_models.allocator.caching_allocator import Event
 
 
 class Phase(StrEnum):
-    """Where in a step something happens."""
+    """Phases of a training run."""
 
     LOAD = "load"
     FORWARD = "forward"
@@ -27,7 +27,7 @@ class Phase(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a storage is for."""
+    """Purposes of a storage."""
 
     WEIGHTS = "base weights"
     ADAPTERS = "adapters"
@@ -54,14 +54,14 @@ class TracedStorage:
 
     bytes: int
     origin: str
-    """Operator that made it, and the shape and dtype it made."""
+    """Operator that made the storage, and shape and dtype of its first tensor."""
     phase: Phase
     kind: Kind | None = None
-    """None: by its phase."""
+    """None: the kind follows from the phase."""
 
     @property
     def label(self) -> Kind:
-        """What it is for."""
+        """The kind that was given, or the kind of the phase."""
         return self.kind or _KIND_OF_PHASE[self.phase]
 
 
@@ -73,19 +73,19 @@ class StorageLog:
     events: list[Event] = field(default_factory=list)
     phase: Phase = Phase.LOAD
     _alive: dict[int, tuple[int, Any]] = field(default_factory=dict)
-    """Address of a storage -> (its number, the weak reference that watches it)."""
+    """Address of a storage -> (number of the storage, weak reference to the storage)."""
     _new_address: int = 0
     """Address of the storage that was born last."""
     _candidate: tuple[int, int] | None = None
-    """(new, old): the sum of two gradients, and the one that a real run would add into."""
+    """(new, old): the sum of two gradients, and the gradient that a real run would add to."""
 
     def number_of(self, tensor: Tensor) -> int | None:
-        """Number of a tensor's storage, if it is followed."""
+        """Number of a tensor's storage; None if the log does not follow the storage."""
         found = self._alive.get(tensor.untyped_storage()._cdata)
         return found[0] if found else None
 
     def follow(self, tensor: Tensor, origin: str = "", kind: Kind | None = None) -> int | None:
-        """Note the birth of a tensor's storage unless it is known; its number if it was born."""
+        """Note the birth of a tensor's storage; returns its number, None for a known storage."""
         storage = tensor.untyped_storage()
         address = storage._cdata
         size = storage.nbytes()
@@ -101,14 +101,14 @@ class StorageLog:
         return number
 
     def take_forever(self, size: int, kind: Kind) -> None:
-        """Memory that no tensor owns and nothing gives back."""
+        """Note an allocation that no tensor owns and that is never freed."""
         if size:
             self._candidate = None
             self.events.append((len(self.known), size))
             self.known.append(TracedStorage(size, "", self.phase, kind))
 
     def take(self, sizes: Iterable[int], origin: str) -> list[int]:
-        """Memory that a kernel takes for itself while it runs; ``give_back`` its numbers."""
+        """Note allocations of a kernel while it runs; returns the numbers for ``give_back``."""
         self._candidate = None
         taken = []
         for size in sizes:
@@ -118,7 +118,7 @@ class StorageLog:
         return taken
 
     def give_back(self, taken: list[int]) -> None:
-        """The kernel is done."""
+        """Note that a kernel frees its allocations."""
         self.events += [(number, 0) for number in taken]
 
     def _died(self, address: int) -> None:
@@ -130,11 +130,11 @@ class StorageLog:
         self.events.append((number, 0))
 
     def may_add_in_place(self, total: Tensor, summand: Tensor) -> None:
-        """``total`` was just made by adding to ``summand``, with gradients off.
+        """Note that ``total`` was just made by adding to ``summand``, with gradients off.
 
-        Autograd sums gradients in place where it holds the last reference (a view's base is
-        another one), but never those of a tensor subclass. If ``summand`` dies before anything
-        else happens, it was the last reference.
+        Autograd adds gradients in place if it holds the last reference (the base of a view counts
+        as one), but never for a tensor subclass such as ours. If ``summand`` dies before any other
+        event, autograd held the last reference, and a real run would have added in place.
         Source: torch/csrc/autograd/input_buffer.cpp (can_accumulate_inplace).
         """
         new, old = self.number_of(total), self.number_of(summand)
@@ -145,25 +145,25 @@ class StorageLog:
             self._candidate = (new, old)
 
     def _added_in_place(self, old: int) -> None:
-        """The sum takes over the memory of its summand."""
+        """Give the sum the memory of its summand."""
         self.events.pop()
         _, reference = self._alive[self._new_address]
         self._alive[self._new_address] = (old, reference)
 
     def name(self, tensors: Iterable[Tensor], kind: Kind) -> None:
-        """Say what the storages of some tensors are for."""
+        """Set the kind of the storages of some tensors."""
         for tensor in tensors:
             number = self.number_of(tensor)
             if number is not None:
                 self.known[number].kind = kind
 
     def name_survivors(self, kind: Kind) -> None:
-        """Say what those are for that were made in a step and are alive after it."""
+        """Set the kind of the storages that a step made and that are alive after the step."""
         for number, _ in self._alive.values():
             storage = self.known[number]
             if storage.phase is not Phase.LOAD and storage.kind is None:
                 storage.kind = kind
 
     def alive_bytes(self) -> int:
-        """Bytes of everything that was born and has not died."""
+        """Bytes of all storages that are alive."""
         return sum(size or -self.known[number].bytes for number, size in self.events)

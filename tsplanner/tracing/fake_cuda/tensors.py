@@ -1,7 +1,7 @@
-"""How operators run while tracing: whole numbers for real, everything else as shapes.
+"""Operators in a trace: whole numbers are computed, and all other tensors have only shapes.
 
-Token ids, masks and positions are small and decide shapes (how many positions carry a label, how
-long a merged sequence is), so they are computed. Weights and activations have no values.
+Token ids, masks and positions are small and decide shapes (the number of positions with a label,
+the length of a merged sequence), so they are computed. Weights and activations have no values.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tsplanner.tracing.fake_cuda.storages import Kind, Phase, StorageLog
 from tsplanner.tracing.fake_cuda.workspaces import WORKSPACES, Workspace
 
 LARGEST_REAL_ELEMENTS = 4 * 1024 * 1024
-"""Real floating-point tensors above this lose their values."""
+"""Real floating-point tensors with more elements lose their values."""
 IN_PLACE_SUMS = frozenset(
     {
         torch.ops.aten.add.Tensor,
@@ -35,7 +35,7 @@ INDEXED = frozenset(
         torch.ops.aten._index_put_impl_.default,
     }
 )
-"""Operators that a mask may index: the mask's values decide how long the result is."""
+"""Operators whose index may be a mask; the values of the mask decide the length of the result."""
 
 PRODUCTS = frozenset(
     {
@@ -49,20 +49,20 @@ PRODUCTS = frozenset(
 
 
 class TraceMode(TorchDispatchMode):
-    """Runs every operator without values and tells ``storages`` what it makes."""
+    """Runs every operator without values and logs the storages that the operator makes."""
 
     def __init__(self, storages: StorageLog, workspace_bytes: int = 0) -> None:
-        """``workspace_bytes``: of cuBLAS, both threads together."""
+        """``workspace_bytes``: the cuBLAS workspaces of both threads together."""
         super().__init__()
         self.storages = storages
         self._workspace_bytes = workspace_bytes // 2
         self._without_workspace = {Phase.FORWARD, Phase.BACKWARD}
         self._makes: dict[Any, bool] = {}
-        """Whether an operator makes new storages, by operator."""
+        """Operator -> whether it makes new storages."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Tell torch not to wrap every call for its compiler's sake."""
+        """Tell torch not to wrap every call for its compiler."""
         return False
 
     def __torch_dispatch__(
@@ -100,7 +100,7 @@ class TraceMode(TorchDispatchMode):
         return result
 
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """An operator's result: a real one if all that goes in is real, else its shape."""
+        """An operator's result: real if all arguments are real, otherwise without values."""
         shapes, real = _tensors_in(args, kwargs)
         if shapes and func in INDEXED:
             args = (args[0], _numbered(args[1]), *args[2:])
@@ -115,10 +115,11 @@ class TraceMode(TorchDispatchMode):
         return result
 
     def _take_workspace(self) -> None:
-        """Autograd's thread has a cuBLAS handle of its own, and each handle a workspace.
+        """Allocate a cuBLAS workspace for this phase.
 
-        Backward's first product comes when the logits are freed: its workspace settles in there,
-        and the next step's logits need a segment of their own.
+        Autograd's thread has a separate cuBLAS handle, and each handle has a workspace. The first
+        product of backward comes right after the logits are freed, so its workspace lands in their
+        segment, and the logits of the next step need another segment.
         """
         self._without_workspace.discard(self.storages.phase)
         self.storages.take_forever(self._workspace_bytes, Kind.WORKSPACE)
@@ -132,7 +133,7 @@ class TraceMode(TorchDispatchMode):
 
 
 def _numbered(indices: Any) -> list[Any]:
-    """Indices with real masks replaced by the numbers of what they choose."""
+    """Indices in which the positions of a real mask's true values replace the mask."""
     found: list[Any] = []
     for index in indices:
         is_mask = isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8)
@@ -144,7 +145,7 @@ def _numbered(indices: Any) -> list[Any]:
 
 
 def _tensors_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, bool]:
-    """Whether there are tensors without values among the arguments, and whether real ones."""
+    """Whether the arguments hold tensors without values, and whether they hold real tensors."""
     real = False
     for item in (*args, *kwargs.values()) if kwargs else args:
         if isinstance(item, ShapeTensor):
@@ -160,7 +161,7 @@ def _tensors_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, bo
 
 
 def _makes_without_values(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether an operator without tensors makes one whose values nobody needs."""
+    """Whether an operator without tensor arguments makes a tensor whose values are not needed."""
     if all(argument.name != "device" for argument in func._schema.arguments):
         return False
     dtype = kwargs.get("dtype")

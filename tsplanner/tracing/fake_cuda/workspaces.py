@@ -1,6 +1,7 @@
-"""Memory that CUDA takes inside one operator, where it is as large as the operator's result.
+"""Memory that a CUDA operator allocates and frees inside, if it is as large as the result.
 
-What an operator returns is followed as it is born; this is what it makes and frees in between.
+The trace follows the tensors that an operator returns. It cannot see those that the operator makes
+and frees before it returns, so this table lists them.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Blocks that live while an operator runs."""
+    """Tensors that live only while an operator runs."""
 
     sizes: Callable[..., tuple[int, ...]]
-    """Their bytes, from the operator's arguments."""
+    """Bytes of each tensor, computed from the operator's arguments."""
     before_result: bool
-    """Taken before the result is, or after."""
+    """Whether the tensors are allocated before the result."""
 
 
 def _softmax_gradient(gradient: Tensor, *_: Any) -> tuple[int, ...]:
-    """The product of gradient and output.
+    """Bytes of the product of gradient and output.
 
     Source: aten/src/ATen/native/cuda/SoftMax.cu (softmax_backward_cuda_out).
     """
@@ -32,7 +33,7 @@ def _softmax_gradient(gradient: Tensor, *_: Any) -> tuple[int, ...]:
 
 
 def _safe_softmax(scores: Tensor, *_: Any) -> tuple[int, ...]:
-    """The plain softmax, and which scores are masked.
+    """Bytes of the plain softmax, and of the flags of masked scores.
 
     Source: aten/src/ATen/native/transformers/attention.cpp (_safe_softmax).
     """

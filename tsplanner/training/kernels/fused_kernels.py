@@ -1,15 +1,15 @@
-"""The same training step with fewer kernels and fewer kept tensors (``kernels: lean``).
+"""The same training step with fewer kernels and fewer kept tensors (``kernels: fused``).
 
-Three pieces of a decoder are replaced where they are what they are expected to be; anything else
-keeps its own forward:
+Three pieces of a decoder get another forward if they have exactly the expected form; any other
+module keeps its own forward:
 
-- RMSNorm as one kernel, which keeps its input and a number a row instead of fp32 copies;
-- the gated product silu(gate) * up keeps gate and up alone and computes silu again in backward;
-- a LoRA adapter on a plain half-precision linear adds to the linear's result in place, and reads
+- RMSNorm runs as one kernel, which keeps its input and one number per row instead of fp32 copies;
+- the gated product silu(gate) * up keeps only gate and up, and computes silu again in backward;
+- a LoRA adapter on a plain half-precision linear adds to the linear's result in place and reads
   the linear's own input. PEFT makes an fp32 copy of the input, which autocast casts back.
 
-The values are those of the plain forward but for rounding: sums stay in fp32 where the plain
-forward rounds each term. ``memory_models`` holds the same three pieces as programs.
+The values are those of the plain forward except for rounding: sums stay in fp32 where the plain
+forward rounds each term. ``memory_models`` has a memory model of the same three pieces.
 Shapes: x [..., in], weight [out, in], a [r, in], b [out, r]; N rows in all.
 """
 
@@ -28,9 +28,10 @@ HALF = (torch.bfloat16, torch.float16)
 
 
 def use_fused_kernels(model: nn.Module) -> None:
-    """Replace the forward of every piece that is known.
+    """Replace the forward of every module that has the expected form.
 
-    Not for ZeRO-3, whose weights are whole only inside their own module's forward.
+    ZeRO-3 cannot use these kernels, because it gathers a weight only around the forward of the
+    weight's own module.
 
     Raises TsplannerError on a GPU whose PyTorch has no fused norm (before 2.9).
     """
@@ -62,13 +63,16 @@ def _replacement(module: nn.Module) -> Callable[..., Tensor] | None:
 
 
 def is_plain_norm(module: nn.Module) -> bool:
-    """An RMSNorm that multiplies by its weight in the stream's dtype (not Gemma's)."""
+    """Whether a module is an RMSNorm that multiplies by its weight in the dtype of its input.
+
+    Gemma's norm multiplies by one plus its weight in fp32.
+    """
     names = ("weight", "variance_epsilon")
     return type(module).__name__.endswith("RMSNorm") and all(hasattr(module, n) for n in names)
 
 
 def is_gated_mlp(module: nn.Module) -> bool:
-    """down(silu(gate(x)) * up(x)) of three linears, with nothing between them."""
+    """Whether a module computes down(silu(gate(x)) * up(x)) with three linears and nothing else."""
     names = {name for name, _ in module.named_children()}
     if names != {"gate_proj", "up_proj", "down_proj", "act_fn"}:
         return False
@@ -76,7 +80,10 @@ def is_gated_mlp(module: nn.Module) -> bool:
 
 
 def is_plain_lora(module: nn.Module) -> bool:
-    """PEFT's LoRA on a half-precision ``nn.Linear``: no dropout, no DoRA, one adapter."""
+    """Whether a module is PEFT's LoRA on a half-precision linear, with one plain adapter.
+
+    The adapter has neither dropout nor DoRA nor a bias.
+    """
     from peft.tuners.lora.layer import Linear
 
     if type(module) is not Linear or type(module.base_layer) is not nn.Linear:
@@ -128,18 +135,18 @@ def _lora(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 class RowNorm(torch.autograd.Function):
-    """x / rms(x) * weight over the last dimension."""
+    """The function x / rms(x) * weight over the last dimension."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        """Keeps x and 1 / rms a row."""
+        """Return the product [..., D], and keep x and 1 / rms per row."""
         output, scale = normed(x, weight, epsilon)
         ctx.save_for_backward(x, weight, scale)
         return output
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x and, if it is trained, of the weight."""
+        """Return the gradients of x and, if the weight is trained, of the weight."""
         x, weight, scale = ctx.saved_tensors
         need_x, need_weight = ctx.needs_input_grad[:2]
         of_x, of_weight = normed_backward(outputs[0], x, weight, scale, need_weight=need_weight)
@@ -159,7 +166,7 @@ def normed(x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
 def normed_backward(
     gradient: Tensor, x: Tensor, weight: Tensor, scale: Tensor, *, need_weight: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Gradients of x and of the weight."""
+    """Gradients of x and, if needed, of the weight."""
     if x.device.type == "cuda":
         of_x, of_weight = torch.ops.aten._fused_rms_norm_backward(
             gradient.contiguous(), x, [x.shape[-1]], scale, weight, [True, need_weight]
@@ -173,17 +180,17 @@ def normed_backward(
 
 
 class GatedProduct(torch.autograd.Function):
-    """silu(gate) * up, both [..., F]."""
+    """The function silu(gate) * up of two tensors [..., F]."""
 
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
-        """Keeps gate and up."""
+        """Return the product, and keep gate and up."""
         ctx.save_for_backward(gate, up)
         return nn.functional.silu(gate).mul_(up)
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """The gate is activated once more."""
+        """Return the gradients of gate and up; silu(gate) is computed again."""
         gate, up = ctx.saved_tensors
         of_up = nn.functional.silu(gate).mul_(outputs[0])
         of_gate = torch.ops.aten.silu_backward(outputs[0] * up, gate)
@@ -191,13 +198,13 @@ class GatedProduct(torch.autograd.Function):
 
 
 class AdaptedLinear(torch.autograd.Function):
-    """x weight^T + bias + s (x a^T) b^T with a frozen weight."""
+    """The function x weight^T + bias + s (x a^T) b^T with a frozen weight."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, s: float
     ) -> Tensor:
-        """Keeps x, x a^T [N, r] and a and b in x's dtype."""
+        """Return the sum, and keep x, x a^T [N, r] and a and b in the dtype of x."""
         rows = x.reshape(-1, x.shape[-1])
         narrow_a, narrow_b = a.to(x.dtype), b.to(x.dtype)
         result = nn.functional.linear(rows, weight, bias)
@@ -209,7 +216,7 @@ class AdaptedLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, a and b."""
+        """Return the gradients of x, a and b."""
         x, weight, low, a, b = ctx.saved_tensors
         gradient = outputs[0].reshape(-1, outputs[0].shape[-1])
         of_low = (gradient @ b).mul_(ctx.scale)

@@ -1,10 +1,10 @@
 """Output head and cross-entropy in chunks of rows, so that the logits never exist whole.
 
-Notation: N rows (positions with a label), D hidden size, V vocabulary, C rows a chunk.
+Notation: N rows (positions with a label), D hidden size, V vocabulary, C rows per chunk.
 
-The gradient of the hidden states is computed in the forward pass, while a chunk's probabilities
-are at hand, as Liger Kernel's fused linear cross-entropy does (arXiv 2410.10989). Positions
-without a label are dropped before the head: they add nothing to the loss or to any gradient.
+The forward pass already computes the gradient of the hidden states, while the probabilities of a
+chunk exist, as Liger Kernel's fused linear cross-entropy does (arXiv 2410.10989). Positions without
+a label are dropped before the head, because they add nothing to the loss or to any gradient.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ IGNORED = -100
 
 
 def chunk_rows(positions: int, hidden_size: int, vocab_size: int) -> int:
-    """Rows whose logits exist at once, so that they take about as much as the hidden states.
+    """Rows per chunk, so that the logits of a chunk take about the memory of the hidden states.
 
-    Positions over (V / D), up to a power of two: Liger Kernel's rule, and the memory model's.
+    The number is positions / (V / D), rounded up to a power of two. This is the rule of Liger
+    Kernel and of the memory model.
     """
     rows = max(1, math.ceil(positions / math.ceil(vocab_size / hidden_size)))
     return 1 << (rows - 1).bit_length()
@@ -45,7 +46,7 @@ class ChunkSettings(NamedTuple):
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
-    """Sum of cross-entropies of ``hidden @ weight.T + bias`` against ``labels`` (all kept)."""
+    """Sum of the cross-entropies of ``hidden @ weight.T + bias``; every row has a label."""
 
     @staticmethod
     def forward(
@@ -56,7 +57,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         labels: Tensor,
         chunks: ChunkSettings,
     ) -> Tensor:
-        """Return the fp32 sum [] and keep the gradients of hidden [N, D] (and of the head)."""
+        """Return the fp32 sum [] and keep the gradients of hidden [N, D] and of a trained head."""
         head = weight.to(chunks.compute_dtype)
         need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
@@ -83,10 +84,10 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
-        """Scale what forward kept.
+        """Scale the gradients that forward kept.
 
-        The scale (1 / tokens, times the loss scaler's under fp16) comes in only here: a gradient
-        already divided by the token count would underflow in fp16.
+        The scale is 1 / tokens, times the loss scaler's factor under fp16. Forward must not divide
+        by the number of tokens, because the gradient would underflow in fp16.
         """
         (scale,) = outputs
         scaled = tuple(
@@ -100,7 +101,11 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 def _chunk_loss(
     states: Tensor, head: Tensor, bias: Tensor | None, labels: Tensor, softcap: float | None
 ) -> tuple[Tensor, Tensor]:
-    """Loss sum [] and the gradient of the logits [C, V] in fp32, all but one buffer in place."""
+    """Sum of the losses [] and gradient of the logits [C, V] in fp32, computed in one buffer.
+
+    A soft cap needs a second buffer. The largest logit is subtracted so that no exponential
+    overflows.
+    """
     logits = nn.functional.linear(states, head, None if bias is None else bias.to(head.dtype))
     logits = logits.float()
     capped = None
@@ -130,8 +135,8 @@ def fused_cross_entropy(
 ) -> Tensor:
     """Mean cross-entropy of the next token: hidden [B, S, D], labels [B, S] as Trainer gives them.
 
-    Divides by ``num_items_in_batch`` if given, else by the labels of this batch, as
-    transformers' ForCausalLMLoss does.
+    The sum is divided by ``num_items_in_batch`` or, without it, by the number of labels of this
+    batch, as in transformers' ForCausalLMLoss.
     """
     kept = labels[:, 1:] != IGNORED
     rows = hidden[:, :-1][kept]
@@ -154,7 +159,7 @@ def fused_cross_entropy(
 
 
 def _as_forward(head: nn.Linear, work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """Do the work as the head's own forward: ZeRO-3 gathers its weight in the hooks around that."""
+    """Run ``work`` as the head's own forward, around which ZeRO-3's hooks gather the weight."""
     own = head.__dict__.get("forward")
     head.forward = work
     try:
@@ -167,17 +172,17 @@ def _as_forward(head: nn.Linear, work: Callable[[Tensor], Tensor], rows: Tensor)
 
 
 def use_fused_loss(model: Any) -> None:
-    """Replace the forward of this one model by a version with the fused loss.
+    """Replace the forward of one model object by a version with the fused loss.
 
-    A call without labels still goes to the model's own forward. Raises TsplannerError for a
-    model whose logits are changed after the head in a way the kernel does not know.
+    A call without labels still goes to the model's own forward. Raises TsplannerError for a model
+    that changes its logits after the head in a way that the kernel does not have.
     """
     refuse_strange_heads(model)
     model.forward = types.MethodType(_forward(type(model).forward), model)
 
 
 def refuse_strange_heads(model: Any) -> None:
-    """Raise TsplannerError for a model whose logits change in a way the kernel does not know."""
+    """Raise TsplannerError for a model that changes its logits in a way the kernel cannot."""
     config = model.config
     strange = [key for key in STRANGE_HEADS if getattr(config, key, None) not in (None, 1, 1.0)]
     if strange:
@@ -198,7 +203,8 @@ def _forward(original: Any) -> Any:
     ) -> Any:
         if labels is None:
             return original(self, input_ids=input_ids, attention_mask=attention_mask, **inputs)
-        # PEFT passes every argument it knows of, mostly as None.
+        # PEFT (peft_model.py, PeftModelForCausalLM.forward) passes all of its arguments, most of
+        # them as None.
         inputs = {key: value for key, value in inputs.items() if value is not None}
         hidden, merged_labels = hidden_states(
             self, input_ids=input_ids, attention_mask=attention_mask, labels=labels, **inputs
@@ -216,7 +222,7 @@ def _forward(original: Any) -> Any:
 
 
 def hidden_states(model: Any, *, labels: Tensor, **inputs: Any) -> tuple[Tensor, Tensor]:
-    """Last hidden states and the labels that match them, series merged where there are any."""
+    """Last hidden states and matching labels; a model that reads series merges the series first."""
     if hasattr(model, "merged_hidden_states"):
         return model.merged_hidden_states(labels=labels, **inputs)
     body = getattr(model, model.base_model_prefix)

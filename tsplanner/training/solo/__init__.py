@@ -1,1 +1,1 @@
-"""One run in one process group, by Hugging Face's Trainer."""
+"""A run of one plan by Hugging Face's Trainer, in one or several processes."""

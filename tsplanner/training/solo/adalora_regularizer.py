@@ -1,4 +1,4 @@
-"""AdaLoRA's orthogonality term, which PEFT adds to every loss that its forward returns."""
+"""AdaLoRA's orthogonality term, which PEFT (tuners/adalora/model.py) adds to every loss."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class without_orthogonality:  # noqa: N801 - reads as the context manager it is
-    """Leave AdaLoRA's orthogonality term out of the loss: held-out loss is cross-entropy alone."""
+    """Leaves AdaLoRA's orthogonality term out, so that a held-out loss is only cross-entropy."""
 
     def __init__(self, model: Any) -> None:
         self.configs = orthogonality_configs(model)
@@ -18,12 +18,12 @@ class without_orthogonality:  # noqa: N801 - reads as the context manager it is
             config.orth_reg_weight = 0.0
 
     def __exit__(self, *_: object) -> None:
-        """Switch it on again."""
+        """Restore the weights of the term."""
         for config, weight in zip(self.configs, self.weights, strict=True):
             config.orth_reg_weight = weight
 
 
 def orthogonality_configs(model: Any) -> list[Any]:
-    """AdaLoRA's configurations among a model's adapters."""
+    """The AdaLoRA configurations among the adapters of a model."""
     configs = getattr(model, "peft_config", {}).values()
     return [item for item in configs if hasattr(item, "orth_reg_weight")]

@@ -1,4 +1,4 @@
-"""Checkpoints of the first decoder layers only (``checkpointed_layers``)."""
+"""Activation checkpointing of only the first decoder layers (``checkpointed_layers``)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tsplanner.training.adapters import decoder_layers
 
 
 class FirstLayersOnly(TrainerCallback):
-    """Has ``checkpoint_first`` done once Trainer has switched on the checkpoints of all layers."""
+    """Calls ``checkpoint_first`` after Trainer has enabled checkpointing in all layers."""
 
     def __init__(self, count: int | None) -> None:
         self.count = count
@@ -20,22 +20,23 @@ class FirstLayersOnly(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
     ) -> None:
-        """Trainer hands the model over."""
+        """Turn checkpointing off in the later layers of Trainer's model."""
         checkpoint_first(parts["model"], self.count)
 
 
 def checkpoint_first(model: nn.Module, count: int | None) -> None:
-    """Take the checkpoints off all decoder layers but the first ``count``; None: leave all.
+    """Turn checkpointing off in all decoder layers except the first ``count``; None: in no layer.
 
-    For a model whose checkpointing was enabled already: that sets the flag of every layer.
+    Checkpointing must be enabled before, because enabling it sets the flag of every layer.
 
-    Raises TsplannerError for a model whose layers have no flag of their own.
+    Raises TsplannerError for a model whose layers have no separate flag.
     """
     if count is None:
         return
     _, layers = decoder_layers(model)
     for place, layer in enumerate(layers):
-        # Older and remote code asks the whole decoder's flag, so a layer's would be ignored.
+        # transformers' GradientCheckpointingLayer (modeling_layers.py) reads a flag per layer.
+        # Older and remote code reads the flag of the whole decoder and would ignore the layer's.
         if not hasattr(type(layer), "gradient_checkpointing"):
             raise TsplannerError(
                 f"{type(layer).__name__} has no checkpointing of its own: "

@@ -1,4 +1,4 @@
-"""A learning rate of its own for the time-series encoder: parameter groups of an optimizer."""
+"""A separate learning rate for the time-series encoder, by parameter groups of the optimizer."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ ENCODER = "ts_encoder"
 
 
 def use_encoder_rate(optimizer: Any, model: nn.Module, rate: float) -> None:
-    """Move what is trained of the encoder to groups that learn by ``rate``; done once.
+    """Move the trained parameters of the encoder to groups with the learning rate ``rate``.
 
-    Each group is split, so that weight decay stays as it was. A scheduler made later starts from
-    every group's own rate and scales all of them alike.
+    Each group is split, so that weight decay stays as it was. A second call changes nothing. A
+    scheduler that is made later starts from each group's rate and scales all rates alike.
     """
     inside = {
         id(parameter)
@@ -32,13 +32,13 @@ def use_encoder_rate(optimizer: Any, model: nn.Module, rate: float) -> None:
 
 
 class EncoderRateTrainer(Trainer):
-    """Trainer whose optimizer trains the encoder by ``timeseries_lr``."""
+    """Trainer whose optimizer trains the encoder with ``timeseries_lr``."""
 
     timeseries_lr: float | None = None
-    """None: by the rate of everything else."""
+    """Learning rate of the encoder; None: the rate of all other parameters."""
 
     def create_optimizer(self, *args: Any, **options: Any) -> Any:
-        """The optimizer, with groups of the encoder's own where it has a rate of its own."""
+        """The optimizer, with separate groups for an encoder that has a separate rate."""
         optimizer = super().create_optimizer(*args, **options)
         if self.timeseries_lr is not None:
             use_encoder_rate(optimizer, self.model, self.timeseries_lr)

@@ -1,4 +1,4 @@
-"""What a run saw: metrics.jsonl line by line while it lasts, record.json once at its end."""
+"""Figures of a run: metrics.jsonl line by line during the run, record.json at its end."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tsplanner.training.memory import MemoryMeter
 
 METRICS_FILE = "metrics.jsonl"
 EVAL_ROWS_FILE = "eval_rows.json"
-"""Losses of every held-out row at the best evaluation: what two runs are compared by."""
+"""File of the losses of every held-out row at the best evaluation, for comparisons of runs."""
 EVAL_MARKS_FILE = "eval_rows.jsonl"
-"""The same at every evaluation of a trial, a line each: what stops a hopeless one."""
+"""File of these losses at every evaluation of a trial, one line each, for early stopping."""
 PROBE_WARMUP_STEPS = 2
-"""Steps with one-off costs: kernels chosen, optimizer states made, allocator filled."""
+"""Steps with one-time costs: kernels are chosen, optimizer states made, segments reserved."""
 
 
 class Recorder:
-    """Collects the figures of one job and writes them; of several ranks the first writes lines."""
+    """Collects and writes the figures of one job; only the first process writes lines."""
 
     def __init__(self, job: Job, meter: MemoryMeter) -> None:
         self.job = job
@@ -41,7 +41,7 @@ class Recorder:
         self.seconds = 0.0
         self.step_seconds: list[float] = []
         self.rows: int | None = None
-        """Rows of all steps together; None: each has the plan's effective batch."""
+        """Number of rows of all steps; None: each step has the plan's effective batch."""
         self.losses: list[float] = []
         self.start_eval_loss: float | None = None
         self.evaluations: list[Evaluation] = []
@@ -49,7 +49,10 @@ class Recorder:
         self._seconds_before = 0.0
 
     def begin(self, step: int) -> None:
-        """Start the clock; on a resumed run keep what was written up to ``step``."""
+        """Start the clock; a resumed run keeps the lines up to ``step``.
+
+        Later lines are of work that the crash lost and that the run repeats.
+        """
         rows = runs.read_json_lines(self.folder / METRICS_FILE) if step else []
         kept = [row for row in rows if int(_number(row, "step") or 0) <= step]
         text = "".join(json.dumps(row) + "\n" for row in kept)
@@ -63,7 +66,7 @@ class Recorder:
         self._began = time.monotonic()
 
     def step(self, *, step: int, epoch: float, logs: dict[str, Any]) -> None:
-        """One logged optimizer step."""
+        """Write the line of one optimizer step."""
         self._write(
             {
                 "step": step,
@@ -75,14 +78,15 @@ class Recorder:
         )
 
     def evaluation(self, *, step: int, epoch: float, rows: Sequence[tuple[float, int]]) -> float:
-        """One pass over the held-out rows, each (mean loss, tokens); returns the mean a token."""
+        """Write one evaluation of held-out rows (mean loss, tokens); returns the loss per token."""
         tokens = sum(count for _, count in rows)
         loss = sum(mean * count for mean, count in rows) / max(1, tokens)
         best = self.best_evaluation
         better = step and math.isfinite(loss) and (best is None or loss < best.loss)
         value = {"step": step, "rows": [[mean, count] for mean, count in rows]}
         if self.job.kind is JobKind.TRIAL and distributed.is_main():
-            # Before the metrics line: who reads that line looks here for the rows.
+            # These losses are written before the line in metrics.jsonl: the search reads that line
+            # first and then looks here for the losses.
             line = {**value, "epoch": round(epoch, 6)}
             runs.append_line(self.folder / EVAL_MARKS_FILE, json.dumps(line))
         self._write({"step": step, "epoch": round(epoch, 6), "eval_loss": _finite(loss)})
@@ -92,7 +96,7 @@ class Recorder:
 
     @property
     def best_evaluation(self) -> Evaluation | None:
-        """The evaluation with the lowest loss so far, the start left out."""
+        """The evaluation with the lowest loss so far, without the one before the first step."""
         return min(self.evaluations, key=lambda item: item.loss, default=None)
 
     def _write(self, row: dict[str, Any]) -> None:
@@ -150,13 +154,13 @@ class Recorder:
         return record
 
     def _samples_per_second(self, probe: bool) -> float | None:
-        """Rows a second over the optimizer steps, evaluations and warm-up left out."""
+        """Rows per second of the optimizer steps, without evaluations and warm-up."""
         timed = self.step_seconds[PROBE_WARMUP_STEPS:] if probe else self.step_seconds
         if not timed:
             return None
         if self.rows is not None:
             return self.rows / sum(self.step_seconds)
-        # The typical step, because the last one of an epoch may hold fewer rows.
+        # The median step counts, because the last step of an epoch may have fewer rows.
         return self.job.plan.hardware.effective_batch_size / statistics.median(timed)
 
 
@@ -167,7 +171,7 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def _finite(value: Any) -> float | None:
-    """A float JSON can hold; NaN and infinity become null."""
+    """A float that JSON can hold; NaN and infinity become None."""
     return float(value) if value is not None and math.isfinite(float(value)) else None
 
 

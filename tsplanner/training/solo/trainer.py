@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer with a plan's settings; the loop stays Trainer's own."""
+"""Hugging Face's Trainer with the settings of a plan; the training loop is Trainer's own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tsplanner.training.solo.padding_samples import PaddingLast
 from tsplanner.training.solo.recorder import Recorder
 
 KEPT_CHECKPOINTS = 2
-"""The newest two: a crash while one is written leaves the other."""
+"""Number of checkpoints to keep: a crash while one is written leaves the other."""
 STOP_FILE = "stop"
 
 
@@ -58,23 +58,28 @@ class PlanTrainer(EncoderRateTrainer):
         )
 
     def training_step(self, *args: Any, **options: Any) -> Any:
-        """Count AdaLoRA's orthogonality term once a step, where PEFT adds it once a micro-batch."""
+        """Divide AdaLoRA's orthogonality term by the number of micro-batches.
+
+        PEFT adds the term once per micro-batch. It should count once per optimizer step, whatever
+        the accumulation.
+        """
         weight = ADALORA_ORTHOGONALITY / self.current_gradient_accumulation_steps
         for config in orthogonality_configs(self.model):
             config.orth_reg_weight = weight
         return super().training_step(*args, **options)
 
     def prediction_step(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
-        """Also note the row's mean loss and its number of labels (batches hold one row)."""
+        """Also note the mean loss and the number of labels of the batch, which has one row."""
         result = super().prediction_step(model, inputs, *args, **options)
         labels = int((inputs["labels"][:, 1:] != -100).sum())
         self.held_out.append((float(result[0]), labels))
         return result
 
     def evaluation_loop(self, *args: Any, **options: Any) -> Any:
-        """Report the mean loss a token over all rows, not the mean of the rows' means."""
+        """Report the mean loss per token over all rows, and not the mean of the rows' means."""
         self.held_out = []
-        # A row's mean is over its own labels, not over those of all ranks' rows.
+        # The mean of a row must be over its own labels; Trainer would divide by the labels of all
+        # processes.
         average = self.args.average_tokens_across_devices
         self.args.average_tokens_across_devices = False
         with without_orthogonality(self.model):
@@ -89,7 +94,7 @@ class PlanTrainer(EncoderRateTrainer):
 
 
 class PlanCallback(TrainerCallback):
-    """Times steps, writes metrics, stops on request or on a loss that is no number."""
+    """Times steps, writes metrics, and stops on request or when the loss is not finite."""
 
     def __init__(self, job: Job, recorder: Recorder, stop_wanted: Callable[[], bool]) -> None:
         self.job = job
@@ -105,19 +110,19 @@ class PlanCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Start the clock and lay out the evaluations."""
+        """Start the clock and choose the steps of the evaluations."""
         self.recorder.begin(state.global_step)
         if self.job.kind is not JobKind.PROBE:
             per_epoch = max(1, round(state.max_steps / max(1, args.num_train_epochs)))
             self.eval_steps = eval_steps(state.max_steps, per_epoch, self.job.evals_per_epoch)
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Note when the step's first forward begins."""
+        """Note the time at which the first forward of the step begins."""
         self._began = self._substeps_ended = time.perf_counter()
         self._substeps = 0
 
     def on_substep_end(self, args: TrainingArguments, *_: Any, **__: Any) -> None:
-        """Note when all micro-batches but the last have ended, where more stand for others."""
+        """Note the time after all micro-batches except the last, if a probe leaves some out."""
         self._substeps += 1
         missing = self.job.plan.hardware.batch.gradient_accumulation_steps
         if self._substeps == args.gradient_accumulation_steps - 1 < missing - 1:
@@ -125,10 +130,10 @@ class PlanCallback(TrainerCallback):
             self._substeps_ended = time.perf_counter()
 
     def on_optimizer_step(self, args: Any, state: TrainerState, *_: Any, **options: Any) -> None:
-        """Let AdaLoRA re-allocate its ranks, while the gradients are still there.
+        """Let AdaLoRA re-allocate its ranks before the gradients are freed.
 
-        PEFT settles the ranks at step ``total_step - tfinal``, so steps count from 1 here: the
-        last one must reach ``total_step``.
+        PEFT (tuners/adalora/layer.py, RankAllocator) settles the ranks at step ``total_step -
+        tfinal``. Its steps count from 1, so that the last step is ``total_step``.
         """
         if self.job.plan.learning.method.finetuning_type is not FinetuningType.ADALORA:
             return
@@ -139,7 +144,7 @@ class PlanCallback(TrainerCallback):
     def on_step_end(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Time the step; ask for an evaluation or an end where one is due."""
+        """Time the step, and ask for an evaluation or for the end if one is due."""
         synchronize()
         self.recorder.step_seconds.append(self._whole_step(time.perf_counter()))
         trainer = self.trainer
@@ -149,7 +154,7 @@ class PlanCallback(TrainerCallback):
             self._stop(control)
 
     def _whole_step(self, now: float) -> float:
-        """Seconds of the plan's step: those that ran, and the micro-batches that were left out."""
+        """Seconds of the plan's step; micro-batches left out count at the rate of the others."""
         seconds = now - self._began
         if self._substeps_ended == self._began:
             return seconds
@@ -165,7 +170,7 @@ class PlanCallback(TrainerCallback):
     def on_log(
         self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
     ) -> None:
-        """Write the step's line; a loss that is no number ends the run."""
+        """Write the line of the step; a loss that is not finite ends the run."""
         if not logs or "loss" not in logs:
             return
         self.recorder.step(step=state.global_step, epoch=float(state.epoch or 0.0), logs=logs)
@@ -175,7 +180,7 @@ class PlanCallback(TrainerCallback):
     def on_evaluate(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Keep the weights of the best evaluation; a pruned trial ends here."""
+        """Save the weights of the best evaluation, and end a trial that the search has pruned."""
         best = self.recorder.best_evaluation
         if self.job.kind is JobKind.TRAIN and best and best.step == state.global_step:
             saving.save_weights(self.trainer, self.job.plan, Path(self.job.folder))
@@ -184,7 +189,7 @@ class PlanCallback(TrainerCallback):
 
 
 def synchronize() -> None:
-    """Wait for the GPU, if there is one at work."""
+    """Wait for the GPU, if the process uses one, so that times are those of finished work."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
 
@@ -194,14 +199,14 @@ class DivergedError(Exception):
 
 
 def diverged(loss: float, step: int) -> DivergedError:
-    """The error of a loss that is no number at a step, with how to mend it."""
+    """The error for a loss that is not finite at a step, with a way to fix it."""
     return DivergedError(
         f"the loss is {loss} at step {step}; lower the learning rate, or use a wider precision."
     )
 
 
 def eval_steps(max_steps: int, steps_per_epoch: int, evals_per_epoch: int) -> frozenset[int]:
-    """Optimizer steps after which to evaluate: evenly spread, always at an epoch's end."""
+    """Optimizer steps after which to evaluate: evenly spread, and always the end of an epoch."""
     epochs = math.ceil(max_steps / steps_per_epoch)
     wanted = {
         min(max_steps, epoch * steps_per_epoch + round(part * steps_per_epoch / evals_per_epoch))
@@ -212,7 +217,7 @@ def eval_steps(max_steps: int, steps_per_epoch: int, evals_per_epoch: int) -> fr
 
 
 def steps_per_epoch(rows: int, plan: Plan) -> int:
-    """Optimizer steps of one pass over ``rows``, as the plan forecast them."""
+    """Optimizer steps of one pass over ``rows``, as in the plan's forecast."""
     hardware = plan.hardware
     return steps.steps_per_epoch(
         rows,
@@ -223,7 +228,7 @@ def steps_per_epoch(rows: int, plan: Plan) -> int:
 
 
 def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> TrainingArguments:
-    """Trainer's settings for a job; every value comes from the plan."""
+    """Trainer's arguments for a job, with the plan's values."""
     plan, probe, train = job.plan, job.kind is JobKind.PROBE, job.kind is JobKind.TRAIN
     learning, hardware = plan.learning, plan.hardware
     cuda = hardware.accelerator == "cuda"
@@ -254,14 +259,15 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
         save_strategy="epoch" if train else "no",
         save_total_limit=KEPT_CHECKPOINTS,
         logging_steps=1,
-        logging_nan_inf_filter=False,  # a NaN loss is to be seen, not averaged away
+        logging_nan_inf_filter=False,  # by default Trainer replaces a NaN loss by the mean loss
         disable_tqdm=True,
         report_to="none",
         use_cpu=not cuda,
         dataloader_pin_memory=cuda,
         remove_unused_columns=False,
         label_names=["labels"],
-        # A batch without a series leaves the adapters of the time-series encoder unused.
+        # A batch without a series does not use the encoder's adapters, and DDP would wait for their
+        # gradients for ever.
         ddp_find_unused_parameters="ts" in plan.model.config
         if hardware.sharding.world_size > 1
         else None,
@@ -271,13 +277,13 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
 
 
 def accumulation(job: Job) -> int:
-    """Micro-batches a step that this job runs."""
+    """Micro-batches per step that this job runs; a probe runs a few of the plan's."""
     planned = job.plan.hardware.batch.gradient_accumulation_steps
     return min(planned, max(2, job.probe_micro_batches)) if job.kind is JobKind.PROBE else planned
 
 
 def deepspeed_config(plan: Plan) -> dict[str, Any] | None:
-    """DeepSpeed's settings for a plan with ZeRO; None without."""
+    """DeepSpeed's settings for a plan with ZeRO; None for a plan without ZeRO."""
     if plan.hardware.sharding.zero_stage == 0:
         return None
     from tsplanner.exporters import deepspeed
