@@ -81,7 +81,7 @@ def clear_disk_errors(where: Path) -> Iterator[None]:
 
 
 def disk_error_sentence(error: OSError, where: Path) -> str | None:
-    """What a person can do about a disk error; None for an error of another kind."""
+    """A sentence with a way to fix a disk error; None for an error of another kind."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk under {where} is full: free some space, or save elsewhere with --saves."
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
@@ -130,7 +130,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, object]]:
-    """The objects of a JSON-lines file, without a last line that a crash cut off."""
+    """The objects of a JSON-lines file; lines that a crash cut off are left out."""
     if not path.is_file():
         return []
     rows = []
@@ -145,7 +145,7 @@ def read_json_lines(path: Path) -> list[dict[str, object]]:
 def latest_plan(saves: Path = SAVES) -> Path:
     """The newest saves/<model>/plan.json; raises TsplannerError if there is none.
 
-    A plan in a run folder is what was run, tuned or not; such a plan is used only if it is named.
+    Plans in run folders do not count: such a plan is used only if the user names it.
     """
     plans = list(saves.glob(f"*/{PLAN_FILE}")) if saves.is_dir() else []
     if not plans:

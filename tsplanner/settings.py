@@ -1,4 +1,4 @@
-"""Where things lie: the configs that ship with the package, the state of this machine."""
+"""Paths of the configs that ship with the package and of the state of this machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def configs_folder() -> Path:
 
 
 def calibration_file() -> Path:
-    """What probes measured on this machine."""
+    """The file of the factors that probes measured on this machine."""
     return state_folder() / "calibration.jsonl"
 
 
 def state_folder() -> Path:
-    """Where measurements of this machine are kept: $TSPLANNER_STATE or the user's state folder."""
+    """The folder for measurements of this machine: $TSPLANNER_STATE or the user's state folder."""
     given = os.environ.get("TSPLANNER_STATE")
     if given:
         return Path(given).expanduser()

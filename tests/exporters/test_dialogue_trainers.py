@@ -19,7 +19,7 @@ BOTH = pytest.mark.parametrize("name", ["axolotl", "trl"])
 @BOTH
 def test_time_series_are_refused(name: str) -> None:
     """And the way that takes them is named."""
-    with pytest.raises(TsplannerError, match="knows no time series: export llamafactory"):
+    with pytest.raises(TsplannerError, match="does not read time series: export llamafactory"):
         said(case("chatts-8b", rows=CHATTS_ROWS), name)
 
 

@@ -52,8 +52,8 @@ def test_machines_share_the_effective_batch(
 
 @pytest.mark.parametrize(("ranks", "nodes"), [(1, 3), (8, 8)])
 def test_machines_that_cannot_share_the_batch_are_refused(ranks: int, nodes: int) -> None:
-    """32 rows are not shared by 3 ranks, nor by 64."""
-    with pytest.raises(TsplannerError, match=rf"cannot be shared by {ranks * nodes} ranks"):
+    """32 rows cannot be shared by 3 processes, nor by 64."""
+    with pytest.raises(TsplannerError, match=rf"cannot be shared by {ranks * nodes} processes"):
         spread(on_gpus(ranks), nodes)
 
 

@@ -93,5 +93,5 @@ def test_a_model_that_reads_series_is_no_model_of_text() -> None:
     """The architecture of a text model is handed on."""
     text = case("qwen2.5-7b").plan
     assert text_only(text, "TRL") == text.architecture
-    with pytest.raises(TsplannerError, match="TRL knows no time series"):
+    with pytest.raises(TsplannerError, match="TRL does not read time series"):
         text_only(case("chatts-8b", rows=CHATTS_ROWS).plan, "TRL")

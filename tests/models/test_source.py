@@ -185,7 +185,7 @@ def test_a_file_over_8_mib_is_no_config(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     with path.open("wb") as file:
         file.truncate(8 * 1024 * 1024 + 1)
-    assert "is over 8 MiB: that is no model's config.json" in refusal(path)
+    assert "is over 8 MiB, which is too large for a config.json" in refusal(path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

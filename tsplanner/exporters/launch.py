@@ -91,19 +91,20 @@ def spread(plan: Plan, nodes: int) -> Plan:
     hardware = plan.hardware
     if hardware.accelerator == "cpu":
         raise TsplannerError("A plan for the CPU runs in one process: leave out --nodes.")
-    ranks = nodes * hardware.sharding.world_size
-    share, rest = divmod(hardware.effective_batch_size, ranks)
+    processes = nodes * hardware.sharding.world_size
+    share, rest = divmod(hardware.effective_batch_size, processes)
     if rest or not share:
         raise TsplannerError(
-            f"An effective batch of {hardware.effective_batch_size} cannot be shared by {ranks} "
-            f"ranks: give other --nodes, or plan again with another --effective-batch."
+            f"An effective batch of {hardware.effective_batch_size} cannot be shared by "
+            f"{processes} processes: give other --nodes, or plan again with another "
+            "--effective-batch."
         )
     micro = max(size for size in range(1, hardware.batch.micro_batch_size + 1) if share % size == 0)
     return replace(
         plan,
         hardware=changed(
             hardware,
-            world_size=ranks,
+            world_size=processes,
             micro_batch_size=micro,
             gradient_accumulation_steps=share // micro,
         ),
@@ -152,8 +153,8 @@ def torchrun_words(plan: Plan, options: ExportOptions, *, rendezvous: str | None
     ``rendezvous``: further options for several machines, already quoted for the shell.
     """
     where = "--standalone" if rendezvous is None else f"--nnodes {options.nodes} {rendezvous}"
-    ranks = processes_per_node(plan, options)
-    return f"torchrun {where} --nproc-per-node {ranks} {shlex.join(options.command)}"
+    processes = processes_per_node(plan, options)
+    return f"torchrun {where} --nproc-per-node {processes} {shlex.join(options.command)}"
 
 
 def script(plan: Plan, options: ExportOptions, body: str) -> str:

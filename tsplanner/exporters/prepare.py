@@ -102,7 +102,7 @@ def text_only(plan: Plan, trainer: str) -> Architecture:
     found = trainers.architecture_of(plan)
     if found.encoder is not None:
         raise TsplannerError(
-            f"{trainer} knows no time series: export llamafactory, whose ChatTS fork does, or plan "
-            "again with a text model."
+            f"{trainer} does not read time series: export llamafactory, whose ChatTS fork does, or "
+            "plan again with a text model."
         )
     return found

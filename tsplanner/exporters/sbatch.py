@@ -50,18 +50,18 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
 
 def directives(plan: Plan, options: ExportOptions) -> dict[str, str | int]:
     """The ``#SBATCH`` options; gpus, tasks, cores and memory are per machine."""
-    ranks = processes_per_node(plan, options)
+    processes = processes_per_node(plan, options)
     found: dict[str, str | int] = {
         "job-name": slug(plan.model.name),
         "nodes": options.nodes,
         "ntasks-per-node": 1,
-        "cpus-per-task": CPUS_PER_PROCESS * ranks,
+        "cpus-per-task": CPUS_PER_PROCESS * processes,
         "mem": f"{ceil(_host_bytes(plan) / GIB)}G",
         "time": slurm_time(limit_seconds(plan, options)),
         "output": "slurm-%j.log",
     }
     if plan.hardware.accelerator == "cuda":
-        found["gpus-per-node"] = ranks
+        found["gpus-per-node"] = processes
     return found
 
 

@@ -83,7 +83,7 @@ def find_model(name: str, *, cache_hub: bool = True) -> ModelFiles:
     if cache_hub and _may_be_hub_id(name):
         return _files_in(_hub_folder(name))
     raise UsageError(
-        f'No model "{name}": it is no folder, no config.json and no preset.'
+        f'No model "{name}": it is neither a folder nor a config.json nor a preset.'
         f"{did_you_mean(name, preset_names())} Presets: {', '.join(preset_names())}."
     )
 
@@ -129,7 +129,7 @@ def read_config(path: Path) -> dict[str, object]:
     """
     try:
         if path.stat().st_size > _MOST_CONFIG_BYTES:
-            raise TsplannerError(f"{path} is over 8 MiB: that is no model's config.json.")
+            raise TsplannerError(f"{path} is over 8 MiB, which is too large for a config.json.")
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise TsplannerError(f"{path} cannot be read: {error.strerror}.") from error

@@ -27,7 +27,7 @@ class HostSeconds:
     """To issue the kernels that make one tensor."""
     step_seconds: float = 0.050
     """Per optimizer step: clipping, scheduler, logging."""
-    packed_step_seconds: float = 0.011
+    multi_lora_step_seconds: float = 0.011
     """Per step of one multi-LoRA trial, whose loop runs without Trainer: clipping, fused AdamW and
     zeroing of 504 tensors of 64 elements on one CPU core (2026-11-23); not measured with a GPU."""
     gather_seconds: float = 750e-6
@@ -42,7 +42,7 @@ class HostSeconds:
         return HostSeconds(
             launch_seconds_per_tensor=self.launch_seconds_per_tensor * factor,
             step_seconds=self.step_seconds * factor,
-            packed_step_seconds=self.packed_step_seconds * factor,
+            multi_lora_step_seconds=self.multi_lora_step_seconds * factor,
             gather_seconds=self.gather_seconds * factor,
             reduce_seconds=self.reduce_seconds * factor,
         )

@@ -143,15 +143,15 @@ def _optimizer_seconds(
     """Seconds to read and write weights, gradients and states once, on the device or the host."""
     moved: float = 2 * optimizer_state_bytes(architecture, settings.states)
     moved += 3 * gradient_bytes(architecture, settings.states)
-    ranks = settings.sharding.world_size if settings.sharding.zero_stage else 1
+    processes = settings.sharding.world_size if settings.sharding.zero_stage else 1
     if settings.method.adapter_ranks:
-        own = len(settings.method.adapter_ranks) * rates.host.packed_step_seconds
+        own = len(settings.method.adapter_ranks) * rates.host.multi_lora_step_seconds
         return own + moved / rates.memory_bytes
     if not settings.sharding.offload_optimizer:
-        return rates.host.step_seconds + moved / ranks / rates.memory_bytes
+        return rates.host.step_seconds + moved / processes / rates.memory_bytes
     # All processes of a machine share the host's memory bandwidth, so ``moved`` is not divided.
     # Each process sends its gradients there and fetches its new weights.
-    crossing = 2 * gradient_bytes(architecture, settings.states) / ranks
+    crossing = 2 * gradient_bytes(architecture, settings.states) / processes
     return rates.host.step_seconds + moved / rates.host_adam_bytes + crossing / rates.host_bytes
 
 
@@ -163,10 +163,10 @@ def _communication_seconds(
     ZeRO-3 gathers all weights once per pass. Under ZeRO-1 and ZeRO-2 each gradient passes through
     DeepSpeed's bucket in every micro-batch, and the copy waits for the GPU.
     """
-    ranks = settings.sharding.world_size
-    if ranks == 1:
+    processes = settings.sharding.world_size
+    if processes == 1:
         return 0.0
-    share = (ranks - 1) / ranks
+    share = (processes - 1) / processes
     moved: float = 2 * share * gradient_bytes(architecture, settings.states)
     if settings.sharding.zero_stage == 3:
         weights = base_weight_bytes(architecture, settings.states) * share

@@ -145,7 +145,7 @@ class Lines:
 
 def _no_number(word: str) -> float:
     """Refuse NaN and Infinity, which are not JSON: they would break a reader of our output."""
-    raise ValueError(f"{word} is no JSON value")
+    raise ValueError(f"{word} is not a JSON value")
 
 
 def document(estimate: MemoryEstimate) -> dict[str, object]:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class SplitRows:
     """Encoded rows; ``validation`` is never trained on."""
 
     train: list[EncodedSample]
@@ -47,16 +47,16 @@ def split(rows: Sequence[T], fraction: float, seed: int) -> tuple[list[T], list[
     return train, [rows[index] for index in sorted(held_out)]
 
 
-def load_rows(plan: Plan, tokenizer: Any | None, config: Any) -> Rows:
+def load_rows(plan: Plan, tokenizer: Any | None, config: Any) -> SplitRows:
     """Read, encode and split the plan's dataset; raises TsplannerError as ``encoded_rows``."""
     return split_rows(encoded_rows(plan, tokenizer, config), plan)
 
 
-def split_rows(encoded: list[EncodedSample], plan: Plan) -> Rows:
+def split_rows(encoded: list[EncodedSample], plan: Plan) -> SplitRows:
     """Split encoded rows by the plan's fraction and seed."""
     learning = plan.learning
     train, validation = split(encoded, learning.data.validation_fraction, learning.data.split_seed)
-    return Rows(train=train, validation=validation)
+    return SplitRows(train=train, validation=validation)
 
 
 def encoded_rows(plan: Plan, tokenizer: Any | None, config: Any) -> list[EncodedSample]:

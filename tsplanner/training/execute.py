@@ -101,7 +101,7 @@ def execute_one(path: Path, stop: StopSwitch, base: KeptBase) -> int:
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     recorder = Recorder(job, MemoryMeter(cuda=job.plan.hardware.accelerator == "cuda"))
-    stop.last_words = lambda: recorder.finish(Status.STOPPED, "ended with the other ranks")
+    stop.last_words = lambda: recorder.finish(Status.STOPPED, "ended with the other processes")
     status, message = guarded(lambda: run(job, recorder, stop, base), Path(job.folder))
     recorder.finish(status, message)
     return 0 if status in (Status.OK, Status.STOPPED) else 1

@@ -37,7 +37,7 @@ class ScanOptions:
     progress: Progress | None = None
     """Called after every span."""
     workers: int | None = None
-    """Number of processes; None: as many as make the scan faster."""
+    """Number of processes; None: one for a small file, `scan_workers` for a large one."""
 
 
 def length_stats(

@@ -147,8 +147,8 @@ def _body(plan: Plan, options: ExportOptions) -> str:
 
     Under torchrun DDP would wrap the model, and its buckets hold the gradients a second time.
     """
-    ranks = processes_per_node(plan, options)
-    lines = [f"export NPROC_PER_NODE={ranks}\n"]
+    processes = processes_per_node(plan, options)
+    lines = [f"export NPROC_PER_NODE={processes}\n"]
     if options.nodes > 1:
         lines.append(SEVERAL_MACHINES.format(nodes=options.nodes))
     if plan.hardware.sharding.world_size > 1 or plan.hardware.sharding.zero_stage:

@@ -101,7 +101,9 @@ def sections(
     """
     trainers.dataset_of(plan)
     if options.rows is None:
-        raise TsplannerError("The dataset was not looked at: plan again with --dataset FILE.")
+        raise TsplannerError(
+            "The rows of the dataset were not read: plan again with --dataset FILE."
+        )
     return {
         "model": _model(plan, options, architecture),
         "method": _method(plan, architecture),

@@ -19,12 +19,12 @@ class MultiLoraRows:
         self.config, self.tokenizer = model.model_config(ref), tokenizer
         self._encoded: dict[int, list[EncodedSample]] = {}
 
-    def rows(self, job: Job) -> data.Rows:
+    def rows(self, job: Job) -> data.SplitRows:
         """Rows to train on and rows held out, as the trial alone would have them."""
         plan = job.plan
         if job.kind is JobKind.PROBE:
             batch = data.probe_batches(plan, self.config, 1)[0]
-            return data.Rows(train=samples_of(batch) * job.probe_micro_batches, validation=[])
+            return data.SplitRows(train=samples_of(batch) * job.probe_micro_batches, validation=[])
         cutoff = plan.learning.data.cutoff_len
         if cutoff not in self._encoded:
             self._encoded[cutoff] = data.encoded_rows(plan, self.tokenizer, self.config)

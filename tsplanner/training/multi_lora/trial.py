@@ -19,7 +19,7 @@ from transformers import Trainer, get_scheduler
 
 from memory_models.settings import Dtype
 from tsplanner.training.batches import EncodedSample
-from tsplanner.training.data import Rows
+from tsplanner.training.data import SplitRows
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.multi_lora.base import SharedBase
 from tsplanner.training.multi_lora.loss import label_count
@@ -67,7 +67,7 @@ class TrialRun:
     """A trial at work; ``name`` is that of its adapter in the shared model."""
 
     def __init__(
-        self, name: str, job: Job, rows: Rows, shared: SharedBase, recorder: Recorder
+        self, name: str, job: Job, rows: SplitRows, shared: SharedBase, recorder: Recorder
     ) -> None:
         self.name, self.job, self.recorder = name, job, recorder
         self.folder = Path(job.folder)
