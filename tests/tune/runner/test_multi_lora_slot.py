@@ -12,7 +12,7 @@ from memory_models.settings import changed
 from tests.support import tiny
 from tests.support.multi_lora_worker import MultiLoraWorker, Trouble
 from tests.support.toy_request import GIB
-from tests.tune.test_runner import SPACE, View
+from tests.tune.runner.test_runner import SPACE, View
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.gather.probe_points import load_calibration
 from tsplanner.planner.plan import Plan

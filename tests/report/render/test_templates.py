@@ -12,7 +12,7 @@ from tsplanner.report.page import Block
 from tsplanner.report.render.memory_bars import ALLOCATED, CACHED, OTHER, OUTSIDE, PARTS
 from tsplanner.report.render.templates import FOLDER, environment, style_sheet
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_every_block_has_a_macro_of_its_name() -> None:
