@@ -22,7 +22,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.planner.gather.cases import read_case
 from tsplanner.tracing.cases import TracedCase, read_traced_case
 from tsplanner.tracing.client import trace_all
-from tsplanner.tracing.records import Outcome, Trace
+from tsplanner.tracing.records import Trace, TraceOutcome
 
 FOLDER = Path(__file__).parents[1] / "data" / "measurements"
 COUNT = 40
@@ -162,7 +162,7 @@ def main() -> None:
     rows: list[Row] = []
     waiting = list(zip(kept, cases, strict=True))
 
-    def take(outcome: Outcome) -> None:
+    def take(outcome: TraceOutcome) -> None:
         entry, case = waiting.pop(0)
         if outcome.trace is None:
             print(f"failed: {outcome.error}  {json.dumps(entry['case'])}", flush=True)

@@ -32,7 +32,7 @@ from tsplanner.planner.plan import Plan
 from tsplanner.probe.launch import worker_command
 from tsplanner.probe.process_records import merged_record
 from tsplanner.runs import versions, write_json
-from tsplanner.training import environment
+from tsplanner.training import environment_variables
 from tsplanner.training.job import Job, JobKind
 
 
@@ -231,7 +231,7 @@ def main() -> None:
     given = [json.loads(line) for path in options.cases for line in path.open() if line.strip()]
     began = time.monotonic()
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    environment.prepare()
+    environment_variables.set_defaults()
     sys.modules["bitsandbytes"] = sys.modules["deepspeed"] = None  # type: ignore[assignment]
     import tsplanner.training.execute  # noqa: F401  imports once, before any fork
 

@@ -186,9 +186,9 @@ def run(options: argparse.Namespace) -> int:
     """Run the asks and judge; 0 if the bars are kept."""
     sys.modules["bitsandbytes"] = sys.modules["deepspeed"] = None  # type: ignore[assignment]
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    from tsplanner.training import environment
+    from tsplanner.training import environment_variables
 
-    environment.prepare()
+    environment_variables.set_defaults()
     import tsplanner.training.execute  # noqa: F401  imports once, before any fork
 
     began = time.monotonic()

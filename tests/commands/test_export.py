@@ -143,7 +143,7 @@ def test_a_command_of_ones_own_needs_no_job(tmp_path: Path, plan: Plan) -> None:
 def test_what_cannot_be_exported_ends_in_one_sentence(
     words: tuple[str, ...], status: int, says: str, tmp_path: Path, plan: Plan
 ) -> None:
-    """What, where and how to mend it; nothing is written."""
+    """What, where and how to fix it; nothing is written."""
     done = export(tmp_path, *words)
     assert done.returncode == status, done.stderr
     assert says in done.stderr

@@ -111,7 +111,7 @@ def test_bad_row_is_refused_with_file_line_and_reason(tmp_path, name):
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"tsplanner: rows.jsonl:3: {reason}")
-    assert done.stderr.endswith("mend the row or leave such rows out with --on-bad-rows drop\n")
+    assert done.stderr.endswith("fix the row or leave such rows out with --on-bad-rows drop\n")
 
 
 def test_every_fault_is_dropped_and_counted_and_nothing_else_is_lost(tmp_path):

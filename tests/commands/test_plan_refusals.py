@@ -41,7 +41,7 @@ from tests.support.planning import plan, sentence
 def test_a_wrong_word_ends_in_one_sentence(
     words: tuple[str, ...], status: int, says: str, tmp_path: Path
 ) -> None:
-    """What, where and how to mend it; nothing but the state folder is written."""
+    """What, where and how to fix it; nothing but the state folder is written."""
     (tmp_path / "file").touch()
     assert says in sentence(plan(tmp_path, *words), status)
     assert {entry.name for entry in tmp_path.iterdir()} - {"state"} == {"file"}

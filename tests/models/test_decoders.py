@@ -217,3 +217,14 @@ def peft_count(model_type: str, method: FinetuningType) -> int:
                 ),
             )
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize(
+    ("flag", "parallel"), [({}, True), ({"use_parallel_residual": False}, False)]
+)
+def test_gpt_neox_runs_attention_and_mlp_side_by_side_unless_told(
+    flag: dict[str, object], parallel: bool
+) -> None:
+    """Pythia's blocks are parallel."""
+    assert architecture_of(config_of("gpt_neox", **flag)).layer.parallel_residual is parallel
+    assert architecture_of(config_of("llama")).layer.parallel_residual is False

@@ -24,7 +24,7 @@ from memory_models.settings import (
     from_flat,
 )
 from tsplanner.tracing.fake_cuda.optimizers import optimizer_for
-from tsplanner.tracing.fake_cuda.storages import Storages
+from tsplanner.tracing.fake_cuda.storages import StorageLog
 from tsplanner.tracing.fake_cuda.tensors import TraceMode
 from tsplanner.tracing.model import build
 from tsplanner.tracing.records import Subject
@@ -48,7 +48,7 @@ CONFIG = {
 class NoMode(nullcontext[None]):
     """Lets a step run as it is; what it notes goes nowhere."""
 
-    storages = Storages()
+    storages = StorageLog()
 
 
 def settings_of(changes: dict[str, Any]) -> TrainingSettings:
@@ -79,7 +79,7 @@ def highest(changes: list[int]) -> tuple[int, int]:
 
 def traced(subject: Subject, settings: TrainingSettings) -> tuple[int, int]:
     """What the trace says of it."""
-    storages = Storages()
+    storages = StorageLog()
     step = prepared(build(subject, settings, 3), settings, TraceMode(storages))
     loaded = len(storages.events)
     run_once(step)

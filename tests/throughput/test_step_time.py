@@ -107,13 +107,6 @@ def test_one_rank_talks_to_nobody() -> None:
     assert alone == 0 < pair < sharded
 
 
-def test_the_slowest_card_sets_the_pace_and_a_cpu_has_its_own() -> None:
-    """Mixed cards run at the slower one's rates."""
-    assert rates_of(machine(HOPPER, TURING)).matrix_flops == rates_of(machine(TURING)).matrix_flops
-    assert rates_of(machine()) == rates_of(machine(HOPPER), on_cpu=True)
-    assert rates_of(machine()).matrix_flops < rates_of(machine(TURING)).matrix_flops
-
-
 def test_a_fused_loss_moves_about_as_much_as_a_plain_one() -> None:
     """It saves memory and costs hardly any traffic."""
     rates = rates_of(machine(HOPPER))

@@ -22,8 +22,8 @@ from memory_models.settings import (
 from tests.support.small_models import CONFIGS
 from tsplanner.models.source import read_architecture
 from tsplanner.tracing.client import missing_packages, trace_all
-from tsplanner.tracing.estimate import workspace_bytes
-from tsplanner.tracing.records import Outcome, Subject, TraceRequest
+from tsplanner.tracing.records import Subject, TraceOutcome, TraceRequest
+from tsplanner.tracing.traced_estimate import workspace_bytes
 
 pytestmark = pytest.mark.skipif(bool(missing_packages()), reason="needs the training libraries")
 
@@ -130,9 +130,9 @@ SLOW = [
 ]
 
 
-def traced(cases: list[GridCase]) -> dict[str, Outcome]:
+def traced(cases: list[GridCase]) -> dict[str, TraceOutcome]:
     """Outcomes of all cases, from one worker."""
-    outcomes: list[Outcome] = []
+    outcomes: list[TraceOutcome] = []
     requests = [
         TraceRequest(
             subject=Subject(config=CONFIGS[case.family]),
@@ -146,18 +146,18 @@ def traced(cases: list[GridCase]) -> dict[str, Outcome]:
 
 
 @pytest.fixture(scope="module")
-def default_traces() -> dict[str, Outcome]:
+def default_traces() -> dict[str, TraceOutcome]:
     """The dozen of every test run."""
     return traced(DEFAULT)
 
 
 @pytest.fixture(scope="module")
-def slow_traces() -> dict[str, Outcome]:
+def slow_traces() -> dict[str, TraceOutcome]:
     """All others."""
     return traced(SLOW)
 
 
-def agree(case: GridCase, outcome: Outcome) -> None:
+def agree(case: GridCase, outcome: TraceOutcome) -> None:
     """Counts are equal; peaks lie within the tolerance."""
     trace = outcome.trace
     assert trace is not None, outcome.error
@@ -171,13 +171,15 @@ def agree(case: GridCase, outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("case", DEFAULT, ids=lambda case: case.name)
-def test_formula_and_trace_agree(case: GridCase, default_traces: dict[str, Outcome]) -> None:
+def test_formula_and_trace_agree(case: GridCase, default_traces: dict[str, TraceOutcome]) -> None:
     """A dozen recipes over eight families give the same bytes by formula and by trace."""
     agree(case, default_traces[case.name])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", SLOW, ids=lambda case: case.name)
-def test_formula_and_trace_agree_on_more(case: GridCase, slow_traces: dict[str, Outcome]) -> None:
+def test_formula_and_trace_agree_on_more(
+    case: GridCase, slow_traces: dict[str, TraceOutcome]
+) -> None:
     """So do methods, optimizers, precisions and kernels that few people use."""
     agree(case, slow_traces[case.name])

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
-from memory_models.settings import TrainingSettings, from_flat
-from tsplanner.errors import TsplannerError
-from tsplanner.tracing.client import refuse
-from tsplanner.tracing.estimate import traced_estimate, workspace_bytes
 from tsplanner.tracing.records import Trace
+from tsplanner.tracing.traced_estimate import traced_estimate, workspace_bytes
 
 MIB = 2**20
 TRACE = Trace(
@@ -48,9 +43,3 @@ def test_traced_estimate_says_what_it_was_traced_with() -> None:
 def test_workspace_bytes_are_those_of_the_generation_measured() -> None:
     """Two handles of 32 MiB on Hopper."""
     assert workspace_bytes(None) == 64 * MIB
-
-
-def test_refuse_names_what_a_trace_does_not_cover() -> None:
-    """Several ranks are left to the formulas."""
-    with pytest.raises(TsplannerError, match="A trace covers one GPU"):
-        refuse(from_flat(TrainingSettings, world_size=2))

@@ -21,7 +21,7 @@ from memory_models.settings import (
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS
 from tsplanner.training.chatts import ChatTSConfig, Qwen2TSForCausalLM
-from tsplanner.training.kernels.fused_kernels import use_lean_kernels
+from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 
 PATCHES, HIDDEN = 512, 64
 CONFIG: dict[str, Any] = {
@@ -89,7 +89,7 @@ def test_what_the_encoder_keeps_is_what_the_formula_says(
             if "lora_" in name:
                 parameter.data = parameter.data.float()
     if kernels is DecoderKernels.FUSED:
-        use_lean_kernels(model)
+        use_fused_kernels(model)
     settings = from_flat(
         TrainingSettings,
         finetuning_type=method,

@@ -16,7 +16,7 @@ from tsplanner.training.kernels.fused_kernels import (
     RowNorm,
     is_gated_mlp,
     is_plain_norm,
-    use_lean_kernels,
+    use_fused_kernels,
     use_own_kernels,
 )
 
@@ -87,7 +87,7 @@ def test_lean_model_learns_the_same(model_type: str) -> None:
     """Loss and adapter gradients agree within bf16's rounding, and undoing restores them."""
     model = adapted(model_type)
     loss, gradient = loss_and_gradient(model)
-    use_lean_kernels(model)
+    use_fused_kernels(model)
     lean_loss, lean_gradient = loss_and_gradient(model)
     assert lean_loss == pytest.approx(loss, rel=2e-3)
     cosine = nn.functional.cosine_similarity(gradient, lean_gradient, dim=0)
@@ -104,7 +104,7 @@ def replaced(model: Any) -> set[str]:
 def test_only_known_pieces_are_replaced() -> None:
     """Gemma's norm multiplies by one plus its weight in fp32, and its MLP has no silu."""
     model = adapted("gemma")
-    use_lean_kernels(model)
+    use_fused_kernels(model)
     assert replaced(model) == {"Linear"}
 
 
@@ -112,7 +112,7 @@ def test_only_known_pieces_are_replaced() -> None:
 def test_other_adapters_keep_their_own_forward(lora: dict[str, Any]) -> None:
     """Dropout, DoRA and a bias of the adapter are PEFT's own business."""
     model = adapted(**lora)
-    use_lean_kernels(model)
+    use_fused_kernels(model)
     assert "Linear" not in replaced(model)
     assert any(is_plain_norm(module) for module in model.modules())
     assert any(is_gated_mlp(module) for module in model.modules())

@@ -21,7 +21,7 @@ from memory_models.settings import (
 )
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS
-from tsplanner.training.kernels.fused_kernels import use_lean_kernels
+from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.multi_lora.linears import BatchLayout, TrialRows, use_multi_lora_adapters
 
 RANKS, LENGTH, MICRO = (2, 4, 9), 128, 2
@@ -46,7 +46,7 @@ def packed(dtype: torch.dtype, *, lean: bool) -> tuple[Any, BatchLayout]:
     keys = {key: value for key, value in CONFIG.items() if key != "model_type"}
     base = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", **keys), dtype=dtype)
     if lean:
-        use_lean_kernels(base)
+        use_fused_kernels(base)
     wrapped: Any = None
     for number, rank in enumerate(RANKS):
         config = LoraConfig(r=rank, target_modules=r".*_proj", task_type="CAUSAL_LM")

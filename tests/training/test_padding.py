@@ -5,15 +5,15 @@ from __future__ import annotations
 from accelerate.data_loader import SeedableRandomSampler
 
 from tsplanner.training.batches import EncodedSample
-from tsplanner.training.solo.padding_samples import BlanksLast, blanks_needed, padded
+from tsplanner.training.solo.padding_samples import PaddingLast, padded, padding_needed
 
 
-def test_blanks_fill_the_last_micro_batches_of_all_ranks() -> None:
-    """18 rows in micro-batches of 2 on 2 ranks: 9 micro-batches, so one of 2 blanks is missing."""
-    assert blanks_needed(18, 2, 2) == 2
-    assert blanks_needed(18, 1, 2) == 0
-    assert blanks_needed(17, 1, 4) == 3
-    assert blanks_needed(17, 2, 1) == 0
+def test_padding_samples_fill_the_last_micro_batches_of_all_processes() -> None:
+    """18 rows in micro-batches of 2 on 2 processes are 9: one of 2 padding samples is missing."""
+    assert padding_needed(18, 2, 2) == 2
+    assert padding_needed(18, 1, 2) == 0
+    assert padding_needed(17, 1, 4) == 3
+    assert padding_needed(17, 2, 1) == 0
 
 
 def test_blank_row_is_a_short_one_that_nothing_is_learned_from() -> None:
@@ -30,7 +30,7 @@ def test_blank_row_is_a_short_one_that_nothing_is_learned_from() -> None:
 def test_rows_come_in_the_order_of_one_process_and_blanks_at_the_end() -> None:
     """The order depends on seed and epoch, not on how many rows fill up."""
     alone = SeedableRandomSampler(range(7), data_seed=3)
-    filled = BlanksLast(7, 2, seed=3)
+    filled = PaddingLast(7, 2, seed=3)
     assert len(filled) == 9
     first, second = list(filled), list(filled)
     assert first == [*alone, 7, 8]

@@ -20,7 +20,7 @@ from tsplanner.exporters.launch import (
     comments,
     header,
     one_line,
-    ranks_a_node,
+    processes_per_node,
 )
 from tsplanner.exporters.launch import script as bash_script
 from tsplanner.exporters.trainers import TRAINED_WHOLE, Running
@@ -112,7 +112,7 @@ def _launch(plan: Plan, options: ExportOptions) -> str:
     if plan.hardware.sharding.world_size == 1 and not plan.hardware.sharding.zero_stage:
         return f"{line} python"
     where = " --standalone" if options.nodes == 1 else f" --nnodes {options.nodes}{RENDEZVOUS}"
-    return f"{line} torchrun --{where} --nproc-per-node {ranks_a_node(plan, options)}"
+    return f"{line} torchrun --{where} --nproc-per-node {processes_per_node(plan, options)}"
 
 
 def running(plan: Plan, architecture: Architecture) -> Running:

@@ -17,7 +17,7 @@ from tsplanner.planner.space.rules import describe
 
 JOB_FILE = "job.json"
 WORKER = ("-m", "tsplanner.training.worker", JOB_FILE)
-TRIED_RANKS = 2
+TRIED_GPUS = 2
 """Most GPUs that tsplanner itself was run on at once."""
 
 
@@ -110,7 +110,7 @@ def spread(plan: Plan, nodes: int) -> Plan:
     )
 
 
-def ranks_a_node(plan: Plan, options: ExportOptions) -> int:
+def processes_per_node(plan: Plan, options: ExportOptions) -> int:
     """Ranks of each machine."""
     return plan.hardware.sharding.world_size // options.nodes
 
@@ -126,9 +126,9 @@ def header(plan: Plan, options: ExportOptions) -> list[str]:
         f"rank{'s' if hardware.sharding.world_size > 1 else ''} = effective batch "
         f"{hardware.effective_batch_size}",
     ]
-    if options.nodes > 1 or hardware.sharding.world_size > TRIED_RANKS:
+    if options.nodes > 1 or hardware.sharding.world_size > TRIED_GPUS:
         lines.append(
-            f"Planned by formula: tsplanner itself was run on at most {TRIED_RANKS} GPUs of one "
+            f"Planned by formula: tsplanner itself was run on at most {TRIED_GPUS} GPUs of one "
             "machine."
         )
     lines += device_notes(plan.machine, hardware)
@@ -151,7 +151,7 @@ def torchrun_words(plan: Plan, options: ExportOptions, *, rendezvous: str | None
     ``rendezvous``: further words for several machines, quoted for the shell already.
     """
     where = "--standalone" if rendezvous is None else f"--nnodes {options.nodes} {rendezvous}"
-    ranks = ranks_a_node(plan, options)
+    ranks = processes_per_node(plan, options)
     return f"torchrun {where} --nproc-per-node {ranks} {shlex.join(options.command)}"
 
 

@@ -11,13 +11,13 @@ from tsplanner.exporters.launch import (
     ExportOptions,
     comments,
     header,
-    ranks_a_node,
+    processes_per_node,
     torchrun_words,
 )
 from tsplanner.planner.plan import Plan
 from tsplanner.runs import slug
 
-CPUS_A_RANK = 4
+CPUS_PER_PROCESS = 4
 """Cores to ask for: a rank's Python, its autograd thread and its loader each want one."""
 LOAD_SECONDS = 1800
 """Allowance for what the forecast leaves out: imports, and weights from a network disk."""
@@ -50,12 +50,12 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
 
 def directives(plan: Plan, options: ExportOptions) -> dict[str, str | int]:
     """What the queue is asked for, a machine each where Slurm says so."""
-    ranks = ranks_a_node(plan, options)
+    ranks = processes_per_node(plan, options)
     found: dict[str, str | int] = {
         "job-name": slug(plan.model.name),
         "nodes": options.nodes,
         "ntasks-per-node": 1,
-        "cpus-per-task": CPUS_A_RANK * ranks,
+        "cpus-per-task": CPUS_PER_PROCESS * ranks,
         "mem": f"{ceil(_host_bytes(plan) / GIB)}G",
         "time": slurm_time(limit_seconds(plan, options)),
         "output": "slurm-%j.log",

@@ -13,7 +13,7 @@ from tsplanner.exporters.launch import (
     ExportOptions,
     comments,
     header,
-    ranks_a_node,
+    processes_per_node,
     torchrun_words,
 )
 from tsplanner.hardware.catalog import Gpu
@@ -122,7 +122,7 @@ def _task_name(model: str) -> str:
 def _resources(plan: Plan, options: ExportOptions) -> dict[str, str | int]:
     if plan.hardware.accelerator == "cpu":
         return {"cpus": f"{plan.machine.host.cpu_count}+"}
-    return {"accelerators": f"{_accelerator(plan)}:{ranks_a_node(plan, options)}"}
+    return {"accelerators": f"{_accelerator(plan)}:{processes_per_node(plan, options)}"}
 
 
 def _accelerator(plan: Plan) -> str:

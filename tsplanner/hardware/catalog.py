@@ -1,6 +1,6 @@
 """The GPU catalogue: the rates of the datasheets, one row per card.
 
-To add a card, add a row to ``CATALOG``; ``tests/hardware/test_gpu_catalog.py`` checks that the
+To add a card, add a row to ``CATALOG``; ``tests/hardware/test_names.py`` checks that the
 names of a card find that card and no other.
 
 Rates of GeForce cards are those with fp32 accumulation, which training uses; they are half of the

@@ -18,8 +18,8 @@ from memory_models.architecture import (
     TimeSeriesEncoder,
 )
 from memory_models.settings import changed
-from tsplanner.models.blocks import activation_of, architecture_of, attention, gated_mlp
 from tsplanner.models.config import Config
+from tsplanner.models.layer_parts import activation_of, architecture_of, attention, gated_mlp
 
 Reader = Callable[[str, Config], Architecture]
 

@@ -135,7 +135,7 @@ def read_config(path: Path) -> dict[str, object]:
         raise TsplannerError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise TsplannerError(
-            f"{path} is not valid JSON ({error}); fetch it again or mend it there."
+            f"{path} is not valid JSON ({error}); fetch it again or fix it there."
         ) from error
     if not isinstance(values, dict):
         raise TsplannerError(f"{path} must hold a JSON object, not {type(values).__name__}.")

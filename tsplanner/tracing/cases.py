@@ -15,8 +15,8 @@ from tsplanner.errors import TsplannerError
 from tsplanner.models.source import ModelFiles, NoReaderError, find_model, read_architecture
 from tsplanner.planner.gather.cases import case_device, case_settings, model_name
 from tsplanner.tracing.client import refuse, trace_all
-from tsplanner.tracing.estimate import traced_estimate, workspace_bytes
-from tsplanner.tracing.records import Outcome, Subject, Trace, TraceRequest
+from tsplanner.tracing.records import Subject, Trace, TraceOutcome, TraceRequest
+from tsplanner.tracing.traced_estimate import traced_estimate, workspace_bytes
 
 MOST_STATE_BYTES = 8
 """Bytes of two fp32 moments of a trained element: the most that an optimizer pages."""
@@ -114,7 +114,7 @@ def run_traces(
     """
     waiting = list(cases)
 
-    def take(outcome: Outcome) -> None:
+    def take(outcome: TraceOutcome) -> None:
         case = waiting.pop(0)
         on_result(_result(case, outcome))
         if waiting:
@@ -124,7 +124,7 @@ def run_traces(
     trace_all([case.request for case in cases], take)
 
 
-def _result(case: TracedCase, outcome: Outcome) -> Traced | TsplannerError:
+def _result(case: TracedCase, outcome: TraceOutcome) -> Traced | TsplannerError:
     if outcome.trace is None:
         return TsplannerError(outcome.error)
     settings = case.request.settings

@@ -13,7 +13,7 @@ import msgspec
 from memory_models.settings import TrainingSettings
 from tsplanner.errors import TsplannerError
 from tsplanner.processes import run_process
-from tsplanner.tracing.records import Outcome, TraceRequest
+from tsplanner.tracing.records import TraceOutcome, TraceRequest
 
 NEEDED = ("torch", "transformers", "peft", "accelerate")
 WORKER = (sys.executable, "-m", "tsplanner.tracing.worker")
@@ -51,7 +51,7 @@ def refuse(settings: TrainingSettings) -> None:
         )
 
 
-def trace_all(requests: Sequence[TraceRequest], on_outcome: Callable[[Outcome], None]) -> None:
+def trace_all(requests: Sequence[TraceRequest], on_outcome: Callable[[TraceOutcome], None]) -> None:
     """Trace all requests in one worker process; outcomes come in order, as they are done.
 
     Raises:
@@ -84,7 +84,7 @@ def trace_all(requests: Sequence[TraceRequest], on_outcome: Callable[[Outcome], 
 class _Reader:
     """Hands on whole lines of a growing file."""
 
-    def __init__(self, path: Path, on_outcome: Callable[[Outcome], None]) -> None:
+    def __init__(self, path: Path, on_outcome: Callable[[TraceOutcome], None]) -> None:
         self.path, self.on_outcome = path, on_outcome
         self.position = self.count = 0
 
@@ -99,4 +99,4 @@ class _Reader:
                     return
                 self.position += len(line)
                 self.count += 1
-                self.on_outcome(msgspec.json.decode(line, type=Outcome))
+                self.on_outcome(msgspec.json.decode(line, type=TraceOutcome))

@@ -27,13 +27,17 @@ from tsplanner.tracing.fake_cuda.quantized import (
 )
 from tsplanner.tracing.records import Subject
 from tsplanner.training import adapters
-from tsplanner.training.kernels.fused_kernels import use_lean_kernels
+from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.model import DTYPES, register_own_models
 from tsplanner.training.solo.checkpointed_layers import checkpoint_first
 
-FLASH = "flash_traced"
-"""Name of the attention that stands in for flash-attn, which needs a GPU to be imported."""
+FLASH = "traced_attention"
+"""Name of the attention that stands in for flash-attn, which needs a GPU to be imported.
+
+The name must not contain "flash": transformers (utils/generic.py, is_flash_attention_requested)
+looks for that word and would load a kernel of this name from the hub.
+"""
 
 RANK_NUMBER = ".ranknum."
 """Part of the name of AdaLoRA's divisors, one element each; they are in no count."""
@@ -49,7 +53,7 @@ def build(subject: Subject, settings: TrainingSettings, total_steps: int) -> Any
         with torch.device("meta"):
             trained = adapters.apply_method(plan_of(settings), model, total_steps)
         if settings.kernels.decoder_kernels is DecoderKernels.FUSED:
-            use_lean_kernels(trained)
+            use_fused_kernels(trained)
         follow_bitsandbytes(trained)
         _train_rank_numbers(trained)
         if settings.batch.gradient_checkpointing:

@@ -61,7 +61,7 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class TraceOutcome:
     """A trace, or one sentence about why there is none."""
 
     trace: Trace | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from memory_models.allocator.caching_allocator import Event
-from tsplanner.tracing.fake_cuda.storages import Phase, Storage
+from tsplanner.tracing.fake_cuda.storages import Phase, TracedStorage
 from tsplanner.tracing.records import Alive
 
 STEPS = 3
@@ -41,7 +41,7 @@ def alive_at(events: list[Event], index: int) -> dict[int, int]:
     return alive
 
 
-def by_kind(found: list[tuple[Storage, int]]) -> dict[str, int]:
+def by_kind(found: list[tuple[TracedStorage, int]]) -> dict[str, int]:
     """Bytes by what they are for."""
     total: Counter[str] = Counter()
     for storage, size in found:
@@ -49,7 +49,7 @@ def by_kind(found: list[tuple[Storage, int]]) -> dict[str, int]:
     return dict(total.most_common())
 
 
-def largest(found: list[tuple[Storage, int]]) -> tuple[Alive, ...]:
+def largest(found: list[tuple[TracedStorage, int]]) -> tuple[Alive, ...]:
     """The largest groups of like tensors."""
     sizes: Counter[tuple[str, str]] = Counter()
     counts: Counter[tuple[str, str]] = Counter()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from memory_models.settings import FinetuningType, TrainingSettings
-from tsplanner.tracing.fake_cuda.storages import Kind, Phase, Storages
+from tsplanner.tracing.fake_cuda.storages import Kind, Phase, StorageLog
 from tsplanner.tracing.fake_cuda.tensors import TraceMode
 from tsplanner.training.model import DTYPES
 
@@ -29,7 +29,7 @@ class Step:
     mode: TraceMode
 
     @property
-    def storages(self) -> Storages:
+    def storages(self) -> StorageLog:
         """Where births and deaths are noted."""
         return self.mode.storages
 

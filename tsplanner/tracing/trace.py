@@ -19,7 +19,7 @@ from tsplanner.tracing.fake_cuda.cuda_rules import (
 )
 from tsplanner.tracing.fake_cuda.optimizers import optimizer_for
 from tsplanner.tracing.fake_cuda.shapes import drop_values
-from tsplanner.tracing.fake_cuda.storages import Kind, Storages
+from tsplanner.tracing.fake_cuda.storages import Kind, StorageLog
 from tsplanner.tracing.fake_cuda.tensors import TraceMode
 from tsplanner.tracing.model import build, is_adapter, parameter_counts
 from tsplanner.tracing.records import Trace, TraceRequest
@@ -44,7 +44,7 @@ def trace_memory(request: TraceRequest) -> Trace:
     use_cuda_casts()
     model = build(request.subject, settings, PROBE_STEPS)
     total, trained = parameter_counts(model)
-    storages = Storages()
+    storages = StorageLog()
     step = prepared(model, settings, TraceMode(storages, request.workspace_bytes))
     loaded = len(storages.events)
     persistent = run_once(step)

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from tsplanner.errors import TsplannerError
-from tsplanner.tracing.records import Outcome, TraceRequest
-from tsplanner.training import environment
+from tsplanner.tracing.records import TraceOutcome, TraceRequest
+from tsplanner.training import environment_variables
 
 THREADS = 1
 """No numbers are computed, so there is nothing to share out."""
@@ -23,7 +23,7 @@ THREADS = 1
 def main(arguments: list[str]) -> int:
     """Trace every request of a file; 0 even where some could not be traced."""
     requests = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=list[TraceRequest])
-    environment.prepare()
+    environment_variables.set_defaults()
     import torch
 
     torch.set_num_threads(THREADS)
@@ -34,18 +34,18 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def outcome(request: TraceRequest) -> Outcome:
+def outcome(request: TraceRequest) -> TraceOutcome:
     """The trace of one request, or one sentence about why it failed."""
     from tsplanner.tracing.trace import trace_memory
 
     try:
-        return Outcome(trace=trace_memory(request))
+        return TraceOutcome(trace=trace_memory(request))
     except TsplannerError as error:
-        return Outcome(error=str(error))
+        return TraceOutcome(error=str(error))
     except Exception as error:
         traceback.print_exc()
         text = (str(error).strip() or "no message").splitlines()[0]
-        return Outcome(error=f"The trace failed ({type(error).__name__}: {text[:300]}).")
+        return TraceOutcome(error=f"The trace failed ({type(error).__name__}: {text[:300]}).")
 
 
 if __name__ == "__main__":

@@ -24,14 +24,14 @@ from tsplanner.training import adapters, data, distributed, model
 from tsplanner.training.base_model_cache import KeptBase
 from tsplanner.training.batches import collate, pad_token_id, without_mask
 from tsplanner.training.job import Job, JobKind, Status
-from tsplanner.training.kernels.fused_kernels import use_lean_kernels
+from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.memory import MemoryMeter, limit_allocator
 from tsplanner.training.multi_lora import loop
 from tsplanner.training.outcome import guarded
 from tsplanner.training.solo import saving, trainer
 from tsplanner.training.solo.checkpointed_layers import FirstLayersOnly
-from tsplanner.training.solo.padding_samples import blanks_needed, padded
+from tsplanner.training.solo.padding_samples import padded, padding_needed
 from tsplanner.training.solo.recorder import Recorder
 
 PARENT_CHECK_SECONDS = 1.0
@@ -173,12 +173,12 @@ def build_trainer(
     tokenizer = None if job.kind is JobKind.PROBE else model.load_tokenizer(plan.model)
     train, validation, collator = job_data(job, config, tokenizer)
     steps = total_steps(job, len(train))
-    blanks = 0
+    padding_samples = 0
     if job.kind is not JobKind.PROBE:
-        blanks = blanks_needed(
+        padding_samples = padding_needed(
             len(train), plan.hardware.batch.micro_batch_size, distributed.world_size()
         )
-        train = padded(train, blanks)
+        train = padded(train, padding_samples)
     # DeepSpeed's stage 3 must be announced to transformers before the model is built.
     arguments = trainer.training_arguments(job, total_steps=steps, evaluate=bool(validation))
     base = (kept or KeptBase()).take(plan, device)
@@ -187,11 +187,11 @@ def build_trainer(
     set_seed(plan.learning.seed)
     trained = adapters.apply_method(plan, base, steps)
     if plan.hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
-        use_lean_kernels(trained)
+        use_fused_kernels(trained)
     callback = trainer.PlanCallback(job, recorder, stop)
     built = trainer.PlanTrainer(
         recorder=recorder,
-        blanks=blanks,
+        padding_samples=padding_samples,
         model=trained,
         args=arguments,
         train_dataset=train,

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tsplanner.training import environment
+from tsplanner.training import environment_variables
 
 WARM_IMPORTS = ("torch", "peft", "transformers.trainer", "tsplanner.training.execute")
 ENTRY = "tsplanner.training.worker:main"
@@ -157,7 +157,7 @@ def main(arguments: list[str]) -> int:
     os.dup2(2, 1)
     # NVML instead of CUDA for torch.cuda.is_available(), which imports ask.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    environment.prepare()
+    environment_variables.set_defaults()
     warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
     for name in filter(None, options.without.split(",")):
         sys.modules[name] = None  # type: ignore[assignment]

@@ -50,7 +50,7 @@ def length_summary(
         stamp = _stamp(dropped_file)
         if not known.dropped or noted["dropped_file"] == (None if stamp is None else list(stamp)):
             return known
-    from tsplanner.datasets.lengths.scan import length_stats
+    from tsplanner.datasets.lengths.scan import ScanOptions, length_stats
     from tsplanner.datasets.lengths.stats import (
         length_histogram,
         length_quantiles,
@@ -63,8 +63,7 @@ def length_summary(
         encoder=encoder,
         tokenizer_folder=tokenizer_folder,
         on_bad=on_bad,
-        dropped_file=dropped_file,
-        progress=progress,
+        options=ScanOptions(dropped_file=dropped_file, progress=progress),
     )
     summary = LengthSummary(
         rows_total=stats.rows_total,

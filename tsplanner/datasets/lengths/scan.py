@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from memory_models.architecture import TimeSeriesEncoder
@@ -27,6 +28,18 @@ Progress = Callable[[int, int, int], None]
 """Told bytes done, bytes in all, and rows so far."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanOptions:
+    """How a dataset is scanned; none of it changes the lengths."""
+
+    dropped_file: Path | None = None
+    """File that gets every dropped row as ``file:line: reason``; None: no file is written."""
+    progress: Progress | None = None
+    """Called after every span."""
+    workers: int | None = None
+    """Number of processes; None: as many as make the scan faster."""
+
+
 def length_stats(
     path: Path,
     *,
@@ -34,20 +47,16 @@ def length_stats(
     encoder: TimeSeriesEncoder | None,
     tokenizer_folder: Path | None,
     on_bad: OnBad | str = OnBad.REFUSE,
-    dropped_file: Path | None = None,
-    progress: Progress | None = None,
-    workers: int | None = None,
+    options: ScanOptions = ScanOptions(),
 ) -> LengthStats:
-    """Lengths of a dataset as a model will see them, and the rows it will not see.
+    """Lengths of a dataset as a model will see them, and the rows that the model will not see.
 
     Rows with series whose text is longer than ``cutoff_len`` are dropped, whatever ``on_bad``
     says: cutting them would cut a series' text. Rows without series are cut to ``cutoff_len``.
-    ``dropped_file`` gets every row that was left out as ``file:line: reason``; ``workers`` is
-    the number of processes (None: as many as pay).
 
     Raises TsplannerError: see `read_rows`; also if the rows hold series but the model has no
     encoder, if tokenizer.json is damaged, and if no row is left. With ``on_bad`` "refuse" the
-    whole file is looked at first, so that one message tells of all bad rows.
+    whole file is scanned first, so that one message names the number of all bad rows.
     """
     row_format = dataset_format(path)
     if encoder is None and row_format.holds_series:
@@ -64,16 +73,19 @@ def length_stats(
     )
     counter = RowCounter(job)
     total, size = Tally(), file_bytes(path)
-    with DropLog(path, dropped_file) as dropped, closing(_tallies(counter, size, workers)) as found:
+    with (
+        DropLog(path, options.dropped_file) as dropped,
+        closing(_tallies(counter, size, options.workers)) as found,
+    ):
         for end, tally in found:
             for row in tally.dropped:
                 line = row.line + total.lines
                 dropped.add(DroppedRow(line=line, fault=row.fault, reason=row.reason))
             total.add(tally)
-            if progress is not None:
-                progress(end, size, total.rows + dropped.rows)
+            if options.progress is not None:
+                options.progress(end, size, total.rows + dropped.rows)
     if OnBad(on_bad) is OnBad.REFUSE:
-        _refuse_bad(path, dropped, dropped_file)
+        _refuse_bad(path, dropped, options.dropped_file)
     if not total.lengths:
         _refuse_none_left(path, dropped, cutoff_len)
     return _stats(total, dropped, counter.counted_by)
@@ -106,14 +118,14 @@ def _refuse_bad(path: Path, dropped: DropLog, file: Path | None) -> None:
         return
     count = dropped.bad_rows
     if count == 1:
-        raise TsplannerError(f"{path}:{first.line}: {first.reason}; mend the row or {WAY_OUT}")
+        raise TsplannerError(f"{path}:{first.line}: {first.reason}; fix the row or {WAY_OUT}")
     kinds = ", ".join(
         f"{kind.rows} {kind.fault}" for kind in dropped.kinds() if kind.fault != Fault.OVER_CUTOFF
     )
     where = f"; all are listed in {file}" if file is not None else ""
     raise TsplannerError(
         f"{path}:{first.line}: {first.reason}, the first of {count} bad rows ({kinds}){where}; "
-        f"mend them or {WAY_OUT}"
+        f"fix them or {WAY_OUT}"
     )
 
 

@@ -105,7 +105,7 @@ def array_rows(path: Path) -> Iterator[RawRow]:
         line = 1 + data[: int(found.group(1))].count(b"\n") if found else 1 + data.count(b"\n")
         raise TsplannerError(
             f"{path}:{line}: starts like a JSON array but is not one ({error}); "
-            "mend the file or write one row a line (.jsonl)"
+            "fix the file or write one row per line (.jsonl)"
         ) from error
     line, position = 1, 0
     for row in rows:

@@ -76,7 +76,7 @@ def dataset_format(path: Path) -> RowFormat:
 
 def refuse(path: Path, row: DroppedRow) -> NoReturn:
     """End at a bad row; raises TsplannerError."""
-    raise TsplannerError(f"{path}:{row.line}: {row.reason}; mend the row or {WAY_OUT}")
+    raise TsplannerError(f"{path}:{row.line}: {row.reason}; fix the row or {WAY_OUT}")
 
 
 def refuse_empty(path: Path, first_fault: DroppedRow | None) -> NoReturn:

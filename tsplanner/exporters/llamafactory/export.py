@@ -19,7 +19,7 @@ from tsplanner.exporters.launch import (
     comments,
     header,
     one_line,
-    ranks_a_node,
+    processes_per_node,
     script,
 )
 from tsplanner.exporters.llamafactory import tables
@@ -144,7 +144,7 @@ def _notes(plan: Plan, under: Running) -> list[str]:
 
 def _body(plan: Plan, options: ExportOptions) -> str:
     """One process without torchrun where one GPU shards nothing: DDP would hold gradients twice."""
-    ranks = ranks_a_node(plan, options)
+    ranks = processes_per_node(plan, options)
     lines = [f"export NPROC_PER_NODE={ranks}\n"]
     if options.nodes > 1:
         lines.append(SEVERAL_MACHINES.format(nodes=options.nodes))

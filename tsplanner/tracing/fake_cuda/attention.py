@@ -49,10 +49,12 @@ def attention(
     attn_mask: Tensor | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
+    **_: Any,
 ) -> Tensor:
-    """Stands in for ``torch.nn.functional.scaled_dot_product_attention``."""
+    """Stand in for ``torch.nn.functional.scaled_dot_product_attention``.
+
+    torch takes ``scale`` and ``enable_gqa`` by name alone; neither changes what is allocated.
+    """
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         query, key, value = (item.to(dtype) for item in (query, key, value))
@@ -156,8 +158,10 @@ def _up(value: int, step: int) -> int:
 @contextmanager
 def cuda_attention() -> Iterator[None]:
     """Let models call the stand-in inside the context."""
+    # torch's stub also allows ``scale`` by position, which its C++ binding refuses.
+    stand_in: Any = attention
     original = functional.scaled_dot_product_attention
-    functional.scaled_dot_product_attention = attention
+    functional.scaled_dot_product_attention = stand_in
     try:
         yield
     finally:

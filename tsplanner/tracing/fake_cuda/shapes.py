@@ -19,6 +19,8 @@ META = torch.device("meta")
 _GROUPED = torch.ops.aten._grouped_mm.default if hasattr(torch.ops.aten, "_grouped_mm") else None
 _DEVICE_OF = torch.ops.prim.device.default
 """How C++ asks a tensor subclass for its device."""
+_VALUE_OF = torch.ops.aten._local_scalar_dense.default
+"""What ``item`` and ``bool`` call; its meta kernel raises a bare RuntimeError."""
 
 
 class _Kernel:
@@ -67,6 +69,8 @@ def run_on_shapes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
         kwargs["device"] = META
     if _Kernel.running:
         raise RuntimeError(f"{func} calls back into tracing")
+    if func is _VALUE_OF:
+        raise _needs_values(func)
     try:
         with torch._C._DisableTorchDispatch():
             _Kernel.running = True
@@ -77,10 +81,14 @@ def run_on_shapes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
                 _Kernel.running = False
                 torch._C._set_meta_in_tls_dispatch_include(False)
     except NotImplementedError as error:
-        raise TsplannerError(
-            f"The trace cannot follow {func}: the model's code looks at values of tensors."
-        ) from error
+        raise _needs_values(func) from error
     return _wrapped(result)
+
+
+def _needs_values(func: Any) -> TsplannerError:
+    return TsplannerError(
+        f"The trace cannot follow {func}: the model's code looks at values of tensors."
+    )
 
 
 def _grouped_product(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

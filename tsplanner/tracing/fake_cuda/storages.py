@@ -49,7 +49,7 @@ _KIND_OF_PHASE = {
 
 
 @dataclass(slots=True)
-class Storage:
+class TracedStorage:
     """One piece of memory, dead or alive."""
 
     bytes: int
@@ -66,10 +66,10 @@ class Storage:
 
 
 @dataclass(slots=True)
-class Storages:
+class StorageLog:
     """All storages of a trace and the order of their births and deaths."""
 
-    known: list[Storage] = field(default_factory=list)
+    known: list[TracedStorage] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     phase: Phase = Phase.LOAD
     _alive: dict[int, tuple[int, Any]] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class Storages:
             return None
         number = len(self.known)
         shape = f"{origin} {tuple(tensor.shape)} {tensor.dtype}".replace("torch.", "")
-        self.known.append(Storage(size, shape, self.phase, kind))
+        self.known.append(TracedStorage(size, shape, self.phase, kind))
         self._alive[address] = (number, weakref.ref(storage, lambda _: self._died(address)))
         self._new_address = address
         self._candidate = None
@@ -105,7 +105,7 @@ class Storages:
         if size:
             self._candidate = None
             self.events.append((len(self.known), size))
-            self.known.append(Storage(size, "", self.phase, kind))
+            self.known.append(TracedStorage(size, "", self.phase, kind))
 
     def take(self, sizes: Iterable[int], origin: str) -> list[int]:
         """Memory that a kernel takes for itself while it runs; ``give_back`` its numbers."""
@@ -114,7 +114,7 @@ class Storages:
         for size in sizes:
             taken.append(len(self.known))
             self.events.append((taken[-1], size))
-            self.known.append(Storage(size, origin, self.phase))
+            self.known.append(TracedStorage(size, origin, self.phase))
         return taken
 
     def give_back(self, taken: list[int]) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tsplanner.tracing.fake_cuda.shapes import ShapeTensor, run_on_shapes, without_values
-from tsplanner.tracing.fake_cuda.storages import Kind, Phase, Storages
+from tsplanner.tracing.fake_cuda.storages import Kind, Phase, StorageLog
 from tsplanner.tracing.fake_cuda.workspaces import WORKSPACES, Workspace
 
 LARGEST_REAL_ELEMENTS = 4 * 1024 * 1024
@@ -51,7 +51,7 @@ PRODUCTS = frozenset(
 class TraceMode(TorchDispatchMode):
     """Runs every operator without values and tells ``storages`` what it makes."""
 
-    def __init__(self, storages: Storages, workspace_bytes: int = 0) -> None:
+    def __init__(self, storages: StorageLog, workspace_bytes: int = 0) -> None:
         """``workspace_bytes``: of cuBLAS, both threads together."""
         super().__init__()
         self.storages = storages

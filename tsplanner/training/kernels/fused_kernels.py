@@ -27,7 +27,7 @@ from tsplanner.errors import TsplannerError
 HALF = (torch.bfloat16, torch.float16)
 
 
-def use_lean_kernels(model: nn.Module) -> None:
+def use_fused_kernels(model: nn.Module) -> None:
     """Replace the forward of every piece that is known.
 
     Not for ZeRO-3, whose weights are whole only inside their own module's forward.
@@ -46,7 +46,7 @@ def use_lean_kernels(model: nn.Module) -> None:
 
 
 def use_own_kernels(model: nn.Module) -> None:
-    """Undo ``use_lean_kernels``."""
+    """Undo ``use_fused_kernels``."""
     for module in model.modules():
         module.__dict__.pop("forward", None)
 

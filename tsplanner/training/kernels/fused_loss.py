@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,17 @@ def chunk_rows(positions: int, hidden_size: int, vocab_size: int) -> int:
     return 1 << (rows - 1).bit_length()
 
 
+class ChunkSettings(NamedTuple):
+    """How the logits are computed, chunk by chunk."""
+
+    rows: int
+    """Rows whose logits exist at once."""
+    softcap: float | None
+    """Bound of ``softcap * tanh(logits / softcap)``; None: the logits are not capped."""
+    compute_dtype: torch.dtype
+    """Dtype of the matrix products."""
+
+
 class ChunkedCrossEntropy(torch.autograd.Function):
     """Sum of cross-entropies of ``hidden @ weight.T + bias`` against ``labels`` (all kept)."""
 
@@ -43,27 +54,25 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         labels: Tensor,
-        softcap: float | None,
-        compute_dtype: torch.dtype,
-        chunk: int,
+        chunks: ChunkSettings,
     ) -> Tensor:
         """Return the fp32 sum [] and keep the gradients of hidden [N, D] (and of the head)."""
-        head = weight.to(compute_dtype)
+        head = weight.to(chunks.compute_dtype)
         need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if need_bias else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        for start in range(0, hidden.shape[0], chunk):
-            rows = slice(start, start + chunk)
-            states = hidden[rows].to(compute_dtype)
-            loss, grad = _chunk_loss(states, head, bias, labels[rows], softcap)
+        for start in range(0, hidden.shape[0], chunks.rows):
+            rows = slice(start, start + chunks.rows)
+            states = hidden[rows].to(chunks.compute_dtype)
+            loss, grad = _chunk_loss(states, head, bias, labels[rows], chunks.softcap)
             total += loss
             if not (need_hidden or need_weight or need_bias):
                 continue
             if grad_bias is not None:
                 grad_bias += grad.sum(0)
-            narrow = grad.to(compute_dtype)
+            narrow = grad.to(chunks.compute_dtype)
             if grad_hidden is not None:
                 grad_hidden[rows] = narrow @ head
             if grad_weight is not None:
@@ -85,7 +94,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             for gradient, dtype in zip(ctx.gradients, ctx.dtypes, strict=True)
         )
         ctx.gradients = (None, None, None)
-        return (*scaled, None, None, None, None)
+        return (*scaled, None, None)
 
 
 def _chunk_loss(
@@ -132,9 +141,8 @@ def fused_cross_entropy(
 
     def summed(states: Tensor) -> Tensor:
         chunk = chunk_rows(labels.numel(), states.shape[-1], head.weight.shape[0])
-        total: Tensor = ChunkedCrossEntropy.apply(
-            states, head.weight, head.bias, targets, softcap, dtype, chunk
-        )
+        chunks = ChunkSettings(rows=chunk, softcap=softcap, compute_dtype=dtype)
+        total: Tensor = ChunkedCrossEntropy.apply(states, head.weight, head.bias, targets, chunks)
         return total
 
     with torch.autocast(device, enabled=False):

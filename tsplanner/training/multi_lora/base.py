@@ -11,7 +11,7 @@ from transformers import set_seed
 from memory_models.settings import DecoderKernels
 from tsplanner.planner.plan import Plan
 from tsplanner.training import adapters
-from tsplanner.training.kernels.fused_kernels import use_lean_kernels
+from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.multi_lora.linears import BatchLayout, use_multi_lora_adapters
 from tsplanner.training.solo.checkpointed_layers import checkpoint_first
 
@@ -28,7 +28,7 @@ class SharedBase:
         """PEFT's model, once there is an adapter."""
         base.requires_grad_(False)
         if plan.hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
-            use_lean_kernels(base)  # before the adapters, whose forward multi-LoRA replaces
+            use_fused_kernels(base)  # before the adapters, whose forward multi-LoRA replaces
 
     def add(self, name: str, plan: Plan, steps: int) -> list[Tensor]:
         """Add an adapter with the weights that a run of its own would draw; returns its parameters.

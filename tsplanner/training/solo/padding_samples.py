@@ -1,8 +1,9 @@
-"""Blank rows that give every rank as many micro-batches, without a row being learned twice.
+"""Padding samples that give every process the same number of micro-batches.
 
-A library that shards batches over ranks fills the last ones up with rows from the start of the
-epoch. Those rows then weigh double, and the loss curve depends on the number of ranks. Rows without
-a label fill up as well, and add nothing to the loss or to any gradient.
+accelerate's sharded batch sampler (data_loader.py, BatchSamplerShard) fills the last batches with
+rows from the start of the epoch. Those rows would count twice, and the loss curve would depend on
+the number of processes. A row without labels fills the batch too, and adds nothing to the loss or
+to any gradient.
 """
 
 from __future__ import annotations
@@ -16,34 +17,38 @@ from torch.utils.data import Sampler
 from tsplanner.training.batches import IGNORED_LABEL, EncodedSample
 
 
-def blanks_needed(rows: int, micro_batch_size: int, world_size: int) -> int:
-    """Rows missing to whole micro-batches on all ranks; one process takes a short one as it is."""
+def padding_needed(rows: int, micro_batch_size: int, world_size: int) -> int:
+    """Rows that the last micro-batches of all processes lack; 0 for one process.
+
+    A single process trains on a short last batch as it is.
+    """
     return 0 if world_size == 1 else -rows % (micro_batch_size * world_size)
 
 
-def padded(rows: Sequence[EncodedSample], blanks: int) -> list[EncodedSample]:
-    """The rows and so many blank ones behind them: copies of the shortest without a label."""
+def padded(rows: Sequence[EncodedSample], padding_samples: int) -> list[EncodedSample]:
+    """The rows, followed by ``padding_samples`` copies of the shortest row without labels."""
+    # The shortest row adds the least padding and the fewest patches to its batch.
     shortest = min(rows, key=lambda row: len(row.input_ids))
-    blank = replace(shortest, labels=[IGNORED_LABEL] * len(shortest.labels))
-    return [*rows, *[blank] * blanks]
+    unlabelled = replace(shortest, labels=[IGNORED_LABEL] * len(shortest.labels))
+    return [*rows, *[unlabelled] * padding_samples]
 
 
-class BlanksLast(Sampler[int]):
-    """Positions of the rows as one process would draw them, and then those of the blanks."""
+class PaddingLast(Sampler[int]):
+    """Draws the rows in the order of a single process, and then the padding samples."""
 
-    def __init__(self, rows: int, blanks: int, seed: int) -> None:
+    def __init__(self, rows: int, padding_samples: int, seed: int) -> None:
         self.order = SeedableRandomSampler(range(rows), data_seed=seed)
-        self.blanks = range(rows, rows + blanks)
+        self.padding_samples = range(rows, rows + padding_samples)
 
     def __iter__(self) -> Iterator[int]:
-        """One epoch."""
+        """Yield the positions of one epoch."""
         yield from self.order
-        yield from self.blanks
+        yield from self.padding_samples
 
     def __len__(self) -> int:
-        """Rows and blanks."""
-        return len(self.order) + len(self.blanks)
+        """Number of rows and padding samples."""
+        return len(self.order) + len(self.padding_samples)
 
     def set_epoch(self, epoch: int) -> None:
-        """Every epoch has an order of its own."""
+        """Draw the order of another epoch."""
         self.order.set_epoch(epoch)

@@ -26,7 +26,7 @@ from tsplanner.training.job import Job, JobKind
 from tsplanner.training.solo import saving
 from tsplanner.training.solo.adalora_regularizer import orthogonality_configs, without_orthogonality
 from tsplanner.training.solo.encoder_rate import EncoderRateTrainer
-from tsplanner.training.solo.padding_samples import BlanksLast
+from tsplanner.training.solo.padding_samples import PaddingLast
 from tsplanner.training.solo.recorder import Recorder
 
 KEPT_CHECKPOINTS = 2
@@ -37,21 +37,25 @@ STOP_FILE = "stop"
 class PlanTrainer(EncoderRateTrainer):
     """Trainer that evaluates row by row and weighs the rows by their answer tokens.
 
-    ``blanks``: how many of the rows to train on, the last ones, only fill up the last step.
+    ``padding_samples``: number of rows at the end of the training set that only fill the last step.
     """
 
-    def __init__(self, *, recorder: Recorder, blanks: int = 0, **options: Any) -> None:
+    def __init__(self, *, recorder: Recorder, padding_samples: int = 0, **options: Any) -> None:
         super().__init__(**options)
         self.recorder = recorder
-        self.blanks = blanks
+        self.padding_samples = padding_samples
         self.held_out: list[tuple[float, int]] = []
         self.remove_callback(PrinterCallback)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Rows in the order of one process, blanks at the end."""
-        if not self.blanks:
+        """Rows in the order of a single process, padding samples at the end."""
+        if not self.padding_samples:
             return super()._get_train_sampler(train_dataset)
-        return BlanksLast(len(self.train_dataset) - self.blanks, self.blanks, self.args.data_seed)
+        return PaddingLast(
+            len(self.train_dataset) - self.padding_samples,
+            self.padding_samples,
+            self.args.data_seed,
+        )
 
     def training_step(self, *args: Any, **options: Any) -> Any:
         """Count AdaLoRA's orthogonality term once a step, where PEFT adds it once a micro-batch."""

@@ -19,7 +19,7 @@ DEFAULTS = {
 }
 
 
-def prepare() -> None:
+def set_defaults() -> None:
     """Set what the user has not set; call this before importing torch."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)

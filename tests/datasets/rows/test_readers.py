@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memory_models.architecture import TimeSeriesEncoder
-from tsplanner.datasets.records import DroppedRow, Fault, Sample
+from tests.support.rows import written_bytes
+from tsplanner.datasets.records import DroppedRow, Sample
 from tsplanner.datasets.rows.readers import read_rows, read_samples
 from tsplanner.errors import TsplannerError
 
@@ -18,16 +18,9 @@ GOOD = {"input": "See <ts><ts/>", "output": "Up.", "timeseries": [[1, 2.5, 3]]}
 GOOD_LINE = json.dumps(GOOD).encode()
 
 
-def written(folder: Path, content: bytes, name: str = "rows.jsonl") -> Path:
-    """Write bytes under a name."""
-    path = folder / name
-    path.write_bytes(content)
-    return path
-
-
 def test_chatts_row_is_read_with_its_line(tmp_path):
     """Integers and floats of a series are read alike; blank lines count as lines."""
-    path = written(tmp_path, b"\n" + GOOD_LINE + b"\n")
+    path = written_bytes(tmp_path, b"\n" + GOOD_LINE + b"\n")
 
     assert [
         Sample(input="See <ts><ts/>", output="Up.", timeseries=((1.0, 2.5, 3.0),), line=2)
@@ -36,7 +29,7 @@ def test_chatts_row_is_read_with_its_line(tmp_path):
 
 def test_alpaca_list_is_read_with_the_line_of_each_row(tmp_path):
     """A .json file holds one list; instruction and input make the question."""
-    path = written(
+    path = written_bytes(
         tmp_path,
         b'[\n {"instruction": "Add", "input": "1+1", "output": "2"},\n'
         b' {"instruction": "Name a fish", "output": "Pike"}\n]',
@@ -47,36 +40,6 @@ def test_alpaca_list_is_read_with_the_line_of_each_row(tmp_path):
         Sample(input="Add\n1+1", output="2", line=2),
         Sample(input="Name a fish", output="Pike", line=3),
     ] == list(read_samples(path))
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]},
-        {
-            "messages": [
-                {"role": "user", "content": "Hi"},
-                {"role": "assistant", "content": "Hello"},
-            ]
-        },
-    ],
-)
-def test_dialogue_of_one_turn_is_question_and_answer(tmp_path, row):
-    """Both spellings of a dialogue give the same sample."""
-    path = written(tmp_path, json.dumps(row).encode())
-
-    assert [Sample(input="Hi", output="Hello", line=1)] == list(read_samples(path))
-
-
-def test_dialogue_of_several_turns_keeps_what_came_before(tmp_path):
-    """The last answer is trained on, the rest is named by role."""
-    turns = ["user", "assistant", "user", "assistant"]
-    row = {"messages": [{"role": r, "content": f"t{i}"} for i, r in enumerate(turns)]}
-    path = written(tmp_path, json.dumps(row).encode())
-
-    assert [Sample(input="user: t0\nassistant: t1\nuser: t2", output="t3", line=1)] == list(
-        read_samples(path)
-    )
 
 
 BAD_ROWS = {
@@ -110,7 +73,7 @@ ENCODER = TimeSeriesEncoder(
 def test_bad_row_is_dropped_with_its_line_and_reason(tmp_path, name):
     """With --on-bad-rows drop the rows around a bad one are kept."""
     row, reason = BAD_ROWS[name]
-    path = written(tmp_path, b"\n".join([GOOD_LINE, json.dumps(row).encode(), GOOD_LINE]))
+    path = written_bytes(tmp_path, b"\n".join([GOOD_LINE, json.dumps(row).encode(), GOOD_LINE]))
 
     first, bad, last = read_rows(path, encoder=ENCODER, on_bad="drop")
 
@@ -124,31 +87,13 @@ def test_bad_row_is_dropped_with_its_line_and_reason(tmp_path, name):
 def test_bad_row_is_refused_by_default(tmp_path, name):
     """Without it the error names file, line, reason and the way out."""
     row, reason = BAD_ROWS[name]
-    path = written(tmp_path, GOOD_LINE + b"\n" + json.dumps(row).encode() + b"\n")
+    path = written_bytes(tmp_path, GOOD_LINE + b"\n" + json.dumps(row).encode() + b"\n")
 
     with pytest.raises(TsplannerError) as caught:
         list(read_rows(path, encoder=ENCODER))
 
     assert str(caught.value).startswith(f"{path}:2: {reason}")
     assert str(caught.value).endswith("--on-bad-rows drop")
-
-
-def test_bytes_that_are_not_utf8_name_the_byte(tmp_path):
-    """A Latin-1 file is recognised as such."""
-    path = written(tmp_path, GOOD_LINE + b'\n{"input": "caf\xe9"}\n')
-
-    assert DroppedRow(
-        line=2, fault=Fault.NOT_UTF8, reason="is not UTF-8 (byte 15 of the row)"
-    ) in read_rows(path, on_bad="drop")
-
-
-def test_last_line_cut_off_is_called_so(tmp_path):
-    """An interrupted download shows as a row that ends too soon."""
-    path = written(tmp_path, GOOD_LINE + b"\n" + GOOD_LINE[:-20])
-
-    assert DroppedRow(
-        line=2, fault=Fault.CUT_OFF, reason="is cut off: the last line ends before its JSON does"
-    ) in read_rows(path, on_bad="drop")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +109,7 @@ def test_last_line_cut_off_is_called_so(tmp_path):
 )
 def test_file_without_rows_is_one_clear_sentence(tmp_path, content, sentence):
     """Empty, unknown or broken: the message says which."""
-    path = written(tmp_path, content)
+    path = written_bytes(tmp_path, content)
 
     with pytest.raises(TsplannerError, match=sentence):
         list(read_rows(path))
@@ -178,7 +123,7 @@ def test_missing_file_names_the_flag(tmp_path):
 
 def test_file_of_bad_rows_only_is_refused_even_if_rows_may_be_dropped(tmp_path):
     """Dropping everything would train on nothing."""
-    path = written(tmp_path, json.dumps(GOOD | {"timeseries": []}).encode())
+    path = written_bytes(tmp_path, json.dumps(GOOD | {"timeseries": []}).encode())
 
     with pytest.raises(TsplannerError, match="has no usable row: line 1: 1 <ts><ts/>"):
         list(read_rows(path, on_bad="drop"))
@@ -207,7 +152,7 @@ LINES = st.lists(ROW_LIKE | st.just(GOOD_LINE) | st.binary(max_size=40), max_siz
 def test_no_bytes_raise_anything_but_one_clear_error(tmp_path, lines, array, on_bad):
     """Whatever is in the file, people see rows or a TsplannerError, never a traceback."""
     content = b"[" + b",".join(lines) + b"]" if array else b"\n".join(lines)
-    path = written(tmp_path, content)
+    path = written_bytes(tmp_path, content)
 
     try:
         rows = list(read_rows(path, on_bad=on_bad))

@@ -9,13 +9,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tsplanner.datasets.lengths.tokens import PieceCounter, digits_stand_alone, tokenizer_counter
+from tsplanner.datasets.lengths.tokens import (
+    PieceCounter,
+    digits_stand_alone,
+    estimated_tokens,
+    tokenizer_counter,
+)
 from tsplanner.datasets.records import Sample
 from tsplanner.datasets.series_encoding import chatts_prompt
 
 tokenizers = pytest.importorskip("tokenizers")
 
-TINY = Path(__file__).resolve().parents[2] / "configs" / "models" / "tiny-chatts"
+TINY = Path(__file__).resolve().parents[3] / "configs" / "models" / "tiny-chatts"
 QWEN_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -107,3 +112,11 @@ def test_pieces_are_forgotten_before_they_fill_memory(monkeypatch):
 
     assert counter(["1 abcdefghijklmnop 2"]) == [20]
     assert counter(["1 abcdefghijklmnop 2", "x"]) == [20, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("", 0), ("abcd", 1), ("abcde", 2), ("12.5", 4), ("日本", 2)]
+)
+def test_estimated_tokens_counts_digits_and_foreign_letters_singly(text, tokens):
+    """Four characters of English are one token, a digit or a Chinese character is one each."""
+    assert tokens == estimated_tokens(text)

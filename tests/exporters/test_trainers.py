@@ -1,0 +1,117 @@
+"""A plan under another project's trainer: its weights and its memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from memory_models.settings import (
+    DecoderKernels,
+    LossKernel,
+    changed,
+)
+from memory_models.units import GIB
+from tests.support.exports import said, written
+from tests.support.golden import Case, case
+from tests.support.sorts import H200, without_dataset
+from tsplanner.errors import TsplannerError
+from tsplanner.exporters import trainers
+from tsplanner.exporters.axolotl import running
+
+
+def test_a_model_without_weights_asks_for_them() -> None:
+    """A preset is a config.json; its trainer needs more."""
+    found = case("qwen2.5-7b")
+    bare = replace(found.plan, model=replace(found.plan.model, has_weights=False))
+    with pytest.raises(TsplannerError, match="give --weights FOLDER"):
+        written(Case(bare, found.options))
+    named = replace(found.options, weights="Qwen/Qwen2.5-7B-Instruct")
+    assert said(Case(bare, named))["model_name_or_path"] == "Qwen/Qwen2.5-7B-Instruct"
+
+
+def short_of_memory(gib: float) -> Case:
+    """A micro-batch of 16 on a card with so much free."""
+    found = case("qwen2.5-7b", micro_batch_size=16, gradient_checkpointing=True)
+    device = replace(H200, free_bytes=int(gib * GIB))
+    machine = replace(found.plan.machine, devices=(device,))
+    return Case(replace(found.plan, machine=machine, free_bytes=device.free_bytes), found.options)
+
+
+def test_what_no_longer_fits_is_refused_with_what_would() -> None:
+    """With figures, the setting, and the way to insist."""
+    with pytest.raises(TsplannerError) as caught:
+        written(short_of_memory(26))
+    sentence = str(caught.value)
+    assert "26.0 GiB free" in sentence
+    assert "plan again with --micro-batch-size" in sentence
+    assert sentence.endswith("or give --force.")
+    size = int(sentence.split("--micro-batch-size ")[1].split(",", maxsplit=1)[0])
+    smaller = short_of_memory(26)
+    hardware = changed(
+        smaller.plan.hardware, micro_batch_size=size, gradient_accumulation_steps=32 // size
+    )
+    assert written(Case(replace(smaller.plan, hardware=hardware), smaller.options))
+
+
+def test_force_exports_what_is_not_expected_to_fit() -> None:
+    """And says so in the file."""
+    short = short_of_memory(26)
+    forced = Case(short.plan, replace(short.options, force=True))
+    assert "It is not expected to fit" in written(forced)["train.yaml"]
+
+
+def test_figures_of_a_plan_are_those_that_its_worker_counts() -> None:
+    """414 rows, a tenth held out: 41; 373 rows in batches of 32 are 12 steps, twice, 3 % of it."""
+    plan = case("qwen2.5-7b").plan
+    assert trainers.held_out_rows(plan) == 41
+    assert trainers.warmup_steps(plan) == 1
+    assert trainers.whole_alpha(plan, "TRL") == 8
+    assert trainers.dataset_of(plan) == "/data/alerts.jsonl"
+
+
+def test_lora_targets_are_the_linears_of_a_decoder_layer_in_order() -> None:
+    """All of them, or those that the plan names, whatever the order it names them in."""
+    every = case("qwen2.5-7b")
+    assert trainers.lora_targets(every.plan, every.plan.architecture) == [
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    ]
+    two = case("qwen2.5-7b", learning={"lora_target": ("v_proj", "q_proj")})
+    assert trainers.lora_targets(two.plan, two.plan.architecture) == ["q_proj", "v_proj"]
+
+
+def test_an_alpha_that_is_no_whole_number_is_refused_by_name() -> None:
+    """LoRA scales by alpha / rank; those trainers take integers."""
+    half = case("qwen2.5-7b", learning={"lora_alpha": 4.5}).plan
+    with pytest.raises(TsplannerError, match=r"TRL takes whole numbers for lora_alpha, not 4\.5"):
+        trainers.whole_alpha(half, "TRL")
+
+
+def test_a_plan_without_dataset_has_nothing_to_train_on() -> None:
+    """The sentence ends with the flag."""
+    with pytest.raises(TsplannerError, match="plan again with --dataset"):
+        trainers.dataset_of(without_dataset())
+
+
+def test_differences_are_those_kernels_and_switches_that_a_trainer_lacks() -> None:
+    """A plan on reference kernels with all logits runs there as planned."""
+    plain = case("qwen2.5-7b").plan
+    under = running(plain, plain.architecture)
+    assert trainers.differences(plain, under) == []
+    fused = case(
+        "qwen2.5-7b",
+        loss_kernel=LossKernel.FUSED,
+        kernels=DecoderKernels.FUSED,
+        gradient_checkpointing=True,
+        checkpointed_layers=4,
+    ).plan
+    found = trainers.differences(fused, replace(under, loss_kernel=LossKernel.PLAIN))
+    assert len(found) == 3
+    assert found[1] == "tsplanner's fused loss is its own: all logits are kept instead."
+    assert found[2].endswith("all are checkpointed.")

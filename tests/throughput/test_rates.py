@@ -1,0 +1,82 @@
+"""Rates of a machine, from datasheets or from what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from memory_models.device import Device, Host, LinkType, Machine
+from tsplanner.throughput.rates import MEASURED, HostSeconds, rates_of
+
+GIB = 1024**3
+
+
+TURING = Device(
+    name="RTX 2080 Ti",
+    total_bytes=22 * GIB,
+    free_bytes=21 * GIB,
+    compute_capability=(7, 5),
+    matrix_flops_per_second=54e12,
+    memory_bytes_per_second=616e9,
+    host_link_bytes_per_second=12e9,
+)
+
+
+HOPPER = replace(
+    TURING, name="H200", matrix_flops_per_second=989e12, memory_bytes_per_second=4.8e12
+)
+
+
+def machine(*devices: Device) -> Machine:
+    """A rig of these cards."""
+    host = Host(total_bytes=64 * GIB, available_bytes=60 * GIB, cpu_count=8)
+    link = LinkType.PCIE if len(devices) > 1 else None
+    return Machine(name="rig", devices=devices, host=host, link=link)
+
+
+def test_the_slowest_card_sets_the_pace_and_a_cpu_has_its_own() -> None:
+    """Mixed cards run at the slower one's rates."""
+    assert rates_of(machine(HOPPER, TURING)).matrix_flops == rates_of(machine(TURING)).matrix_flops
+    assert rates_of(machine()) == rates_of(machine(HOPPER), on_cpu=True)
+    assert rates_of(machine()).matrix_flops < rates_of(machine(TURING)).matrix_flops
+
+
+def test_a_datasheet_rate_counts_by_the_share_that_steps_reached() -> None:
+    """56 % of 989 TFLOPS, 80 % of 4.8 TB/s, 4.8 TB/s over 3.03 crossings, 40 % of 12 GB/s."""
+    found = rates_of(machine(HOPPER))
+    assert found.matrix_flops == pytest.approx(0.56 * 989e12)
+    assert found.memory_bytes == pytest.approx(0.80 * 4.8e12)
+    assert found.written_bytes == pytest.approx(4.8e12 / 3.03)
+    assert found.host_bytes == pytest.approx(0.40 * 12e9)
+    assert found.link_bytes == pytest.approx(0.70 * 12e9)
+    assert found.issue_overlaps
+
+
+def test_a_probe_slows_the_work_and_the_issuing_apart() -> None:
+    """Work that took twice as long halves every rate of the GPU; launches have their own factor."""
+    slow = replace(MEASURED, work_factor=2.0, launch_factor=3.0, basis="probed")
+    found, plain = rates_of(machine(HOPPER), slow), rates_of(machine(HOPPER))
+    assert found.matrix_flops == plain.matrix_flops / 2
+    assert found.memory_bytes == plain.memory_bytes / 2
+    assert found.host.step_seconds == pytest.approx(3 * 0.050)
+    assert found.basis == "probed"
+
+
+def test_host_times_are_scaled_together() -> None:
+    """Every time of a host is multiplied by the same factor."""
+    twice = HostSeconds().times(2.0)
+    assert twice.launch_seconds_per_tensor == pytest.approx(66e-6)
+    assert twice.step_seconds == pytest.approx(0.1)
+    assert twice.gather_seconds == pytest.approx(1.5e-3)
+    assert HostSeconds().times(1.0) == HostSeconds()
+
+
+def test_a_cpu_is_assumed_until_it_was_probed() -> None:
+    """8 cores of 25 GFLOPS; a probe gives a basis and a narrower interval."""
+    assumed = rates_of(machine())
+    assert assumed.matrix_flops == 8 * 25e9
+    assert (assumed.basis, assumed.relative_error) == ("assumed CPU rates, not measured here", 0.7)
+    assert not assumed.issue_overlaps
+    probed = rates_of(machine(), replace(MEASURED, work_factor=2.0, relative_error=0.1))
+    assert (probed.matrix_flops, probed.relative_error) == (4 * 25e9, 0.1)

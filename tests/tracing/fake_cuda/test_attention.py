@@ -1,0 +1,64 @@
+"""The kernel that CUDA would take for attention, and what the kernel makes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from tsplanner.tracing.fake_cuda.attention import Kernel, attention, chosen_kernel, cuda_attention
+
+
+def heads(count: int, size: int = 8, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    """[B, H, S, A] of one row of 5 positions."""
+    return torch.zeros(1, count, 5, size, dtype=dtype, requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("query", "key", "masked", "kernel"),
+    [
+        (heads(4), heads(2), False, Kernel.FLASH),
+        (heads(4), heads(4), True, Kernel.EFFICIENT),
+        (heads(4), heads(2), True, Kernel.MATH),
+        (heads(4, dtype=torch.float32), heads(4, dtype=torch.float32), False, Kernel.EFFICIENT),
+        (heads(4, 264), heads(4, 264), False, Kernel.EFFICIENT),
+        (heads(4, 264), heads(2, 264), False, Kernel.MATH),
+    ],
+)
+def test_a_kernel_is_chosen_as_cuda_chooses(
+    query: torch.Tensor, key: torch.Tensor, masked: bool, kernel: Kernel
+) -> None:
+    """Flash knows no mask, no fp32 and no head over 256; memory-efficient no grouped heads."""
+    mask = torch.zeros(5, 5) if masked else None
+    assert chosen_kernel(query, key, mask) is kernel
+
+
+@pytest.mark.parametrize(("key_heads", "masked"), [(2, False), (4, True), (2, True)])
+def test_every_kernel_gives_an_output_and_gradients_of_the_right_shapes(
+    key_heads: int, masked: bool
+) -> None:
+    """One per head and position, in the queries' dtype."""
+    query, key, value = heads(4), heads(key_heads), heads(key_heads)
+    mask = torch.ones(5, 5, dtype=torch.bool) if masked else None
+    out = attention(query, key, value, mask, is_causal=not masked, scale=0.5, enable_gqa=True)
+    assert (out.shape, out.dtype) == (query.shape, query.dtype)
+    out.sum().backward()
+    for item in (query, key, value):
+        assert item.grad is not None
+        assert item.grad.shape == item.shape
+
+
+def test_models_call_the_stand_in_inside_the_context_alone() -> None:
+    """Also where an error ends it."""
+    original = functional.scaled_dot_product_attention
+    seen = []
+
+    def fail() -> None:
+        with cuda_attention():
+            seen.append(functional.scaled_dot_product_attention)
+            raise ValueError("end")
+
+    with pytest.raises(ValueError, match="end"):
+        fail()
+    assert seen == [attention]
+    assert functional.scaled_dot_product_attention is original
