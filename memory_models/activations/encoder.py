@@ -1,7 +1,7 @@
 """The time-series encoder as a program on the tape; its token is a patch.
 
 What it keeps stays from before the first block's forward until after its backward: checkpointing
-wraps the blocks alone. Stands for tsplanner/training/chatts.py (``TimeSeriesEmbedding``).
+wraps the blocks alone. Stands for tsplanner/training/chatts/encoder.py (``TimeSeriesEmbedding``).
 Ignores: the points of the series, the merge's index tensors, both under 1 % of what is kept.
 """
 

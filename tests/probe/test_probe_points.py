@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 from memory_models.calibration import DEFAULT
-from memory_models.settings import FinetuningType, changed
+from memory_models.settings import FinetuningType, changed, from_flat
 from tests.support import tiny
 from tsplanner.planner.gather.probe_points import Like, load_calibration, store
 from tsplanner.planner.gather.refine import most_like, refined
 from tsplanner.probe.calibration import probe_point, probed_step_time, step_seconds
 from tsplanner.throughput.rates import MEASURED
-from tsplanner.training.job import JobKind, Record, Status
+from tsplanner.training.job import JobKind, Status
+from tsplanner.training.record import Record
 
-RECORD = Record(
+RECORD = from_flat(
+    Record,
     status=Status.OK,
     kind=JobKind.PROBE,
     process_bytes=500,
@@ -28,7 +30,7 @@ RECORD = Record(
 def test_step_time_leaves_the_warm_up_out() -> None:
     """The median of 1, 3 and 2 seconds is 2; the first two steps do not count."""
     assert step_seconds(RECORD) == 2.0
-    assert step_seconds(replace(RECORD, step_seconds=())) is None
+    assert step_seconds(changed(RECORD, step_seconds=())) is None
 
 
 def test_stored_point_comes_back_for_its_machine_only(tmp_path: Path) -> None:

@@ -10,16 +10,18 @@ import msgspec
 import pytest
 
 from memory_models.device import Device, Machine
-from memory_models.settings import from_flat
+from memory_models.settings import changed, from_flat
 from tests.support import tiny
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.probe.launch import device_environment, worker_command, worker_devices
 from tsplanner.probe.process_records import merged_record, missing_ranks, remove_records
-from tsplanner.training.job import JobKind, RankMemory, Record, Status, record_file
+from tsplanner.training.job import JobKind, Status
+from tsplanner.training.record import MeasuredMemory, ProcessMemory, Record, record_file
 
-OK = Record(
+OK = from_flat(
+    Record,
     status=Status.OK,
     kind=JobKind.PROBE,
     peak_allocated_bytes=70,
@@ -33,7 +35,7 @@ OK = Record(
 def leave(folder: Path, rank: int, record: Record) -> None:
     """Write a rank's record as that rank does."""
     path = record_file(folder, rank)
-    path.write_bytes(msgspec.json.encode(replace(record, rank=rank)))
+    path.write_bytes(msgspec.json.encode(replace(record, process=rank)))
 
 
 def merged(folder: Path, *records: Record | None) -> Record | None:
@@ -51,24 +53,33 @@ def ended(status: Status, message: str = "") -> Record:
 
 def test_merged_record_has_the_highest_peaks_and_the_sum_of_host_bytes(tmp_path: Path) -> None:
     """GPUs are filled one by one, the host's memory by all ranks together."""
-    other = replace(OK, peak_allocated_bytes=75, process_bytes=85, host_bytes=1200, pinned_bytes=7)
+    other = changed(OK, peak_allocated_bytes=75, process_bytes=85, host_bytes=1200, pinned_bytes=7)
     found = merged(tmp_path, OK, other)
     assert found is not None
     assert found.status is Status.OK
     assert found.message == ""
-    assert (found.peak_allocated_bytes, found.peak_reserved_bytes) == (75, 80)
-    assert (found.process_bytes, found.host_bytes, found.pinned_bytes) == (90, 2200, 12)
-    assert found.ranks[1] == RankMemory(
-        rank=1, allocated=75, reserved=80, process=85, host=1200, pinned=7
+    assert (found.memory.peak_allocated_bytes, found.memory.peak_reserved_bytes) == (75, 80)
+    memory = found.memory
+    assert (memory.process_bytes, memory.host_bytes, memory.pinned_bytes) == (90, 2200, 12)
+    assert found.processes[1] == ProcessMemory(
+        process=1,
+        memory=MeasuredMemory(
+            peak_allocated_bytes=75,
+            peak_reserved_bytes=80,
+            process_bytes=85,
+            host_bytes=1200,
+            pinned_bytes=7,
+        ),
     )
 
 
 def test_merged_record_passes_over_what_a_rank_does_not_know(tmp_path: Path) -> None:
     """One rank's known bytes are better than none; nobody's stay unknown."""
-    silent = replace(OK, process_bytes=None, host_bytes=None, pinned_bytes=None)
-    found = merged(tmp_path, replace(OK, pinned_bytes=None), silent)
+    silent = changed(OK, process_bytes=None, host_bytes=None, pinned_bytes=None)
+    found = merged(tmp_path, changed(OK, pinned_bytes=None), silent)
     assert found is not None
-    assert (found.process_bytes, found.host_bytes, found.pinned_bytes) == (90, 1000, None)
+    memory = found.memory
+    assert (memory.process_bytes, memory.host_bytes, memory.pinned_bytes) == (90, 1000, None)
 
 
 WORST = [
@@ -98,7 +109,7 @@ def test_cause_is_named_with_its_rank_and_not_what_followed_of_it(tmp_path: Path
     lost = ended(Status.PEER_LOST, "lost the other ranks: RuntimeError: Connection closed by peer")
     found = merged(tmp_path, lost, ended(Status.CRASHED, "KeyError: 'x'"))
     assert found is not None
-    assert (found.rank, found.message) == (1, "rank 1: KeyError: 'x'")
+    assert (found.process, found.message) == (1, "rank 1: KeyError: 'x'")
 
 
 def test_rank_without_a_record_is_named_beside_the_cause(tmp_path: Path) -> None:

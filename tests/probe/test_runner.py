@@ -13,7 +13,8 @@ import pytest
 from tests.support import tiny
 from tsplanner.probe.runner import Tail, log_tail, oom_kills, run_job, was_out_of_memory
 from tsplanner.processes import ProcessResult, run_process
-from tsplanner.training.job import Job, JobKind, Record, Status
+from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.record import Record
 
 
 class Script:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from memory_models.settings import changed as changed_record
 from tests.support.hand_made import GIB, RECORD, add_run, changed, gpu_plan, summary, trained
 from tsplanner.planner.plan import Corrections
 from tsplanner.report.build_page import About, build_page
@@ -218,7 +219,7 @@ def test_broken_runs_are_named_and_left_out(tmp_path: Path) -> None:
 def test_half_written_metrics_and_endless_losses_do_not_hinder(tmp_path: Path) -> None:
     """A last line cut off, a loss that is no number: what is left is drawn."""
     saves = tmp_path / "saves"
-    folder = add_run(saves, "1", replace(RECORD, evaluations=(), last_loss=None))
+    folder = add_run(saves, "1", changed_record(RECORD, evaluations=(), last_loss=None))
     (folder / "metrics.jsonl").write_text(
         '{"step": 1, "loss": NaN}\n{"step": 2, "loss": 3.0}\n{"st'
     )

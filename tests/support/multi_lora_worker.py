@@ -9,10 +9,13 @@ from pathlib import Path
 
 import msgspec
 
+from memory_models.settings import from_flat
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.processes import ProcessResult
-from tsplanner.training.job import Evaluation, Job, JobKind, PackedTrial, Record, Status
+from tsplanner.training.job import Job, JobKind, MultiLoraTrial, Status
+from tsplanner.training.multi_lora.loop import max_concurrent_trials
 from tsplanner.training.multi_lora.queue import Queue
+from tsplanner.training.record import Evaluation, Record
 
 MARKS = 6
 Loss = Callable[[LearningSettings], float]
@@ -45,7 +48,8 @@ class Trial:
 
     def end(self, status: Status, message: str = "", process_bytes: int | None = None) -> None:
         """Leave the record."""
-        record = Record(
+        record = from_flat(
+            Record,
             status=status,
             kind=JobKind.TRIAL,
             message=message,
@@ -97,7 +101,7 @@ class MultiLoraWorker:
         """Do a job's work, calling ``poll`` after every round."""
         job = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=Job)
         look = poll or (lambda: None)
-        if job.packed:
+        if job.shared is not None:
             return self._run_shared(job, look)
         self.alone.append(job)
         learning = job.plan.learning
@@ -116,7 +120,7 @@ class MultiLoraWorker:
         queue, active, round_ = Queue(job), list[Trial](), 0
         whole = Trial(Path(job.folder), job.plan.learning, 0.0)
         while not (queue.ended and not active):
-            while len(active) < (job.packed_together or 99) and (trial := queue.next()):
+            while len(active) < max_concurrent_trials(job) and (trial := queue.next()):
                 active += self._begin(trial)
             self.most[-1] = max(self.most[-1], len(active))
             if trouble is not None and round_ == trouble.rounds:
@@ -132,7 +136,7 @@ class MultiLoraWorker:
         whole.end(Status.OK)
         return over()
 
-    def _begin(self, trial: PackedTrial) -> list[Trial]:
+    def _begin(self, trial: MultiLoraTrial) -> list[Trial]:
         self.begun[-1].append(Path(trial.folder).name)
         member = Trial(Path(trial.folder), trial.learning, self.loss(trial.learning))
         sentence = self.refused(trial.learning)

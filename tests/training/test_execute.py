@@ -11,11 +11,11 @@ import torch
 
 from tsplanner.errors import TsplannerError
 from tsplanner.training.data import held_out_count, split
-from tsplanner.training.execute import step_from_the_first
 from tsplanner.training.job import Status
-from tsplanner.training.outcome import guarded, outcome_of
 from tsplanner.training.solo.saving import latest_checkpoint
 from tsplanner.training.solo.trainer import DivergedError, eval_steps
+from tsplanner.training.worker.execute import step_from_the_first
+from tsplanner.training.worker.outcome import guarded, outcome_of
 
 FOLDER = Path("run")
 OUTCOMES = [

@@ -146,13 +146,15 @@ def test_a_place_that_gets_free_is_refilled_without_a_trace(tmp_path: Path) -> N
     learning = multi_lora.trials(
         plan, (*multi_lora.UNLIKE, {"seed": 4, "lora_rank": 3}, {"seed": 5})
     )
-    job = multi_lora.shared_job(plan, tmp_path / "shared", learning, packed_together=2)
+    job = multi_lora.shared_job(plan, tmp_path / "shared", learning, max_concurrent_trials=2)
     assert multi_lora.run_here(job).status is Status.OK
     for number in (3, 4):
         solo = multi_lora.alone(plan, learning[number], tmp_path / f"solo-{number}")
         own = multi_lora.record_in(tmp_path / "shared" / str(number))
-        assert own.evaluations[-1].loss == pytest.approx(solo.evaluations[-1].loss, abs=1e-5)
-        assert own.last_loss == pytest.approx(solo.last_loss, abs=1e-5)
+        assert own.losses.evaluations[-1].loss == pytest.approx(
+            solo.losses.evaluations[-1].loss, abs=1e-5
+        )
+        assert own.losses.last_loss == pytest.approx(solo.losses.last_loss, abs=1e-5)
 
 
 def test_effective_batches_stay_each_trials_own(tmp_path: Path) -> None:
@@ -177,7 +179,9 @@ def test_a_trial_that_diverges_leaves_its_neighbours_alone(tmp_path: Path) -> No
     for number in (0, 2):
         solo = multi_lora.alone(plan, learning[number], tmp_path / f"solo-{number}")
         own = multi_lora.record_in(tmp_path / "shared" / str(number))
-        assert own.evaluations[-1].loss == pytest.approx(solo.evaluations[-1].loss, abs=1e-5)
+        assert own.losses.evaluations[-1].loss == pytest.approx(
+            solo.losses.evaluations[-1].loss, abs=1e-5
+        )
 
 
 def test_saved_adapters_are_ordinary_ones(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.support import multi_lora, tiny
 from tests.training.test_worker import start, wait_for_lines
 from tsplanner.probe.multi_lora import run_multi_lora
-from tsplanner.training.job import PackedTrial, Status
+from tsplanner.training.job import MultiLoraTrial, Status
 from tsplanner.training.multi_lora.queue import close, offer
 
 pytestmark = pytest.mark.slow
@@ -55,7 +55,9 @@ def test_a_killed_worker_keeps_the_records_of_trials_that_had_ended(tmp_path: Pa
     plan = tiny.plan(tmp_path)
     folder = tmp_path / "shared"
     learning = multi_lora.trials(plan, ({"num_train_epochs": 1}, LONG, LONG))
-    process = start(multi_lora.shared_job(plan, folder, learning, packed_together=2, threads=1))
+    process = start(
+        multi_lora.shared_job(plan, folder, learning, max_concurrent_trials=2, threads=1)
+    )
     wait_for_record(folder / "0")
     wait_for_lines(folder / "2", 2)
     process.send_signal(signal.SIGKILL)
@@ -71,11 +73,11 @@ def test_an_open_queue_takes_trials_that_come_later(tmp_path: Path) -> None:
     plan = tiny.plan(tmp_path)
     folder = tmp_path / "shared"
     first, second = multi_lora.trials(plan, ({"num_train_epochs": 1}, {"seed": 7}))
-    job = multi_lora.shared_job(plan, folder, [first], packed_open=True, threads=1)
+    job = multi_lora.shared_job(plan, folder, [first], open=True, threads=1)
 
     def propose() -> None:
         wait_for_record(folder / "0")
-        offer(folder, 1, PackedTrial(learning=second, folder=str(folder / "1")))
+        offer(folder, 1, MultiLoraTrial(learning=second, folder=str(folder / "1")))
         close(folder)
 
     thread = threading.Thread(target=propose)
@@ -91,7 +93,7 @@ def test_a_worker_that_dies_blames_the_trials_at_work_alone(tmp_path: Path) -> N
     plan = tiny.plan(tmp_path)
     folder = tmp_path / "shared"
     learning = multi_lora.trials(plan, ({"num_train_epochs": 1}, LONG, LONG))
-    job = multi_lora.shared_job(plan, folder, learning, packed_together=1, threads=1)
+    job = multi_lora.shared_job(plan, folder, learning, max_concurrent_trials=1, threads=1)
     records = run_multi_lora(job, time_limit_seconds=8)
     assert records.worker.status is Status.TIMEOUT
     assert str(folder / "2") not in records.trials

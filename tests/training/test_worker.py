@@ -16,7 +16,8 @@ import pytest
 from memory_models.settings import FinetuningType, LossKernel, Quantization
 from tests.support import tiny
 from tsplanner.planner.plan import Plan
-from tsplanner.training.job import Job, JobKind, Record, Status
+from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.record import Record, parse_record
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +41,7 @@ def finish(job: Job) -> Record:
 
 def record_of(folder: Path) -> Record:
     """The record a worker left."""
-    return msgspec.json.decode((folder / "record.json").read_bytes(), type=Record)
+    return parse_record((folder / "record.json").read_bytes())
 
 
 def rows_of(folder: Path) -> list[dict[str, float]]:
@@ -69,14 +70,14 @@ def test_full_run_writes_metrics_record_checkpoints_and_an_adapter_peft_can_load
     assert record.status is Status.OK, record.message
     # 18 rows of 4 a step: 5 steps an epoch, 2 epochs, one evaluation each and one at the start.
     assert record.steps == 10
-    assert [evaluation.step for evaluation in record.evaluations] == [5, 10]
-    assert record.start_eval_loss is not None
-    assert record.evaluations[-1].loss < record.start_eval_loss
+    assert [evaluation.step for evaluation in record.losses.evaluations] == [5, 10]
+    assert record.losses.start_eval_loss is not None
+    assert record.losses.evaluations[-1].loss < record.losses.start_eval_loss
     steps = [row["step"] for row in rows_of(folder) if "loss" in row]
     assert steps == list(range(1, 11))
-    assert record.process_bytes is not None
-    assert record.baseline_bytes is not None
-    assert record.process_bytes >= record.baseline_bytes
+    assert record.memory.process_bytes is not None
+    assert record.memory.baseline_bytes is not None
+    assert record.memory.process_bytes >= record.memory.baseline_bytes
     assert (folder / "checkpoints" / "checkpoint-10" / "trainer_state.json").is_file()
     assert not list((folder / "adapter").glob("*.bin"))
     assert adapter_parameters(plan, folder / "adapter") == adapter_parameter_count()
@@ -113,7 +114,9 @@ def test_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     resumed = finish(Job(kind=JobKind.TRAIN, plan=plan, folder=str(folder), threads=1, resume=True))
     assert resumed.status is Status.OK, resumed.message
     assert resumed.steps == whole.steps == 40
-    assert resumed.evaluations[-1].loss == pytest.approx(whole.evaluations[-1].loss, abs=1e-5)
+    assert resumed.losses.evaluations[-1].loss == pytest.approx(
+        whole.losses.evaluations[-1].loss, abs=1e-5
+    )
     steps = [row["step"] for row in rows_of(folder) if "loss" in row]
     assert steps == list(range(1, 41))
 
@@ -222,7 +225,7 @@ def test_every_method_trains_three_steps_on_the_cpu(tmp_path: Path, name: str) -
     record = finish(Job(kind=JobKind.TRAIN, plan=plan, folder=str(folder), threads=1))
     assert record.status is Status.OK, record.message
     assert record.steps == 3  # 18 rows of 8
-    assert record.start_eval_loss is not None
+    assert record.losses.start_eval_loss is not None
     kept = "model" if name in ("full", "freeze") else "adapter"
     weights = list((folder / kept).glob("*.safetensors"))
     assert len(weights) == 1
@@ -237,7 +240,7 @@ def test_probe_leaves_no_weights_and_marks_its_warm_up(tmp_path: Path) -> None:
         Job(kind=JobKind.PROBE, plan=plan, folder=str(folder), probe_steps=5, threads=1)
     )
     assert record.status is Status.OK, record.message
-    assert len(record.step_seconds) == 5
-    assert record.warmup_steps == 2
+    assert len(record.timing.step_seconds) == 5
+    assert record.timing.warmup_steps == 2
     assert not (folder / "checkpoints").exists()
     assert not (folder / "adapter").exists()

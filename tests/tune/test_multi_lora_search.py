@@ -43,7 +43,7 @@ def test_trials_on_one_base_tell_the_losses_of_their_solo_runs(tmp_path: Path) -
     assert search.multi_lora is not None
     for result in done:
         alone = solo.alone(search.multi_lora.plan, result.learning, tmp_path / f"s{result.number}")
-        best = min(evaluation.loss for evaluation in alone.evaluations)
+        best = min(evaluation.loss for evaluation in alone.losses.evaluations)
         assert result.eval_loss == pytest.approx(best, abs=1e-5)
 
 

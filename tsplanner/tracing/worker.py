@@ -14,7 +14,7 @@ import msgspec
 
 from tsplanner.errors import TsplannerError
 from tsplanner.tracing.records import TraceOutcome, TraceRequest
-from tsplanner.training import environment_variables
+from tsplanner.training.worker import environment_variables
 
 THREADS = 1
 """No numbers are computed, so there is nothing to share out."""

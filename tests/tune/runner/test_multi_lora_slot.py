@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from memory_models.result import Interval
-from memory_models.settings import changed
+from memory_models.settings import changed, from_flat
 from tests.support import tiny
 from tests.support.multi_lora_worker import MultiLoraWorker, Trouble
 from tests.support.toy_request import GIB
@@ -145,7 +145,7 @@ def test_the_pairs_of_the_confirmation_share_a_base(tmp_path: Path) -> None:
     other = changed(default, learning_rate=7e-3)
     search.run_again([(side, seed) for seed in (43, 44) for side in (other, default)])
     assert len(worker.shared) == 1
-    assert [trial.learning.seed for trial in worker.shared[0].packed] == [43, 43, 44, 44]
+    assert [trial.learning.seed for trial in worker.shared[0].shared.trials] == [43, 43, 44, 44]
     assert [result.seed for result in study.results()] == [43, 43, 44, 44]
 
 
@@ -158,7 +158,7 @@ def test_a_killed_worker_keeps_what_had_ended_and_tries_the_others_once_more(
     search.run(6)
     assert [number for number, _ in view.lost] == [4, 5]
     assert all("ended by SIGKILL" in words for _, words in view.lost)
-    assert [job.packed_together for job in worker.shared] == [4, 2]
+    assert [job.shared.max_concurrent_trials for job in worker.shared] == [4, 2]
     assert worker.begun[1] == ["6", "7"]
     results = study.results()
     assert [one.number for one in results] == [0, 1, 2, 3, 6, 7]
@@ -184,7 +184,7 @@ def test_a_real_out_of_memory_is_a_constraint_and_a_calibration_point(tmp_path: 
     search, study, view = shared_search(tmp_path, worker, at_once=4)
     search.run(4)
     assert [number for number, _ in view.lost] == [0, 1, 2, 3]
-    assert [job.packed_together for job in worker.shared] == [4, 2]
+    assert [job.shared.max_concurrent_trials for job in worker.shared] == [4, 2]
     told = [trial.constraints for trial in study.queue.trials()]
     upper = search.multi_lora.plan.memory.process_bytes.upper if search.multi_lora else 0
     assert [one["memory_bytes_over_in_fact"] for one in told[:4]] == [held - upper] * 4
@@ -223,18 +223,19 @@ def test_two_slots_have_a_base_each(tmp_path: Path) -> None:
     worker = MultiLoraWorker(alike)
     search, study, _ = shared_search(tmp_path, worker, at_once=4, slots=Slots(jobs=2))
     search.run(4)
-    assert sorted(job.packed_together or 0 for job in worker.shared) == [2, 2]
+    assert sorted(job.shared.max_concurrent_trials or 0 for job in worker.shared) == [2, 2]
     assert len(study.results()) == 4
 
 
 def test_what_is_held_below_the_forecast_teaches_nothing(tmp_path: Path) -> None:
     """Then another process had the memory."""
     from tsplanner.probe.calibration import note_shortage
-    from tsplanner.training.job import JobKind, Record
+    from tsplanner.training.job import JobKind
+    from tsplanner.training.record import Record
 
     plan = tiny.plan(tmp_path)
     memory = replace(plan.memory, process_bytes=Interval(expected=2 * GIB, upper=3 * GIB))
-    record = Record(status=Status.DEVICE_OOM, kind=JobKind.TRIAL, process_bytes=GIB)
+    record = from_flat(Record, status=Status.DEVICE_OOM, kind=JobKind.TRIAL, process_bytes=GIB)
     path = tmp_path / "points.jsonl"
     assert note_shortage(replace(plan, memory=memory), record, path) is None
     assert not path.exists()

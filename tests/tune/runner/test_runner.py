@@ -11,12 +11,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from memory_models.settings import from_flat
 from tests.support import tiny
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.processes import ProcessResult
-from tsplanner.training.job import Evaluation, Job, JobKind, Record, Status
+from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.record import Evaluation, Record
 from tsplanner.tune.runner.runner import Search
 from tsplanner.tune.runner.slots import Slots, choose_slots
 from tsplanner.tune.search.encoding import encode_space
@@ -92,7 +94,8 @@ class Worker:
             if (folder / "stop").exists():
                 status = Status.STOPPED
                 break
-        record = Record(
+        record = from_flat(
+            Record,
             status=status,
             kind=JobKind.TRIAL,
             message=self.message,

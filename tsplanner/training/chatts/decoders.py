@@ -9,7 +9,7 @@ series, P patches of all series together, S positions after merging, D hidden si
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,8 +25,14 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-IGNORED_LABEL = -100
-"""Label of a position that is not trained on."""
+from tsplanner.training.chatts.encoder import TimeSeriesEmbedding
+from tsplanner.training.chatts.merging import (
+    IGNORED_LABEL,
+    Merged,
+    check_pairs,
+    needed_mask,
+    patch_places,
+)
 
 
 class ChatTSConfig(Qwen2Config):
@@ -39,94 +45,6 @@ class Qwen3TSConfig(Qwen3Config):
     """The same on Qwen3."""
 
     model_type = "qwen3ts"
-
-
-class Merged(NamedTuple):
-    """A batch after its series took the places of their token pairs."""
-
-    inputs_embeds: torch.Tensor
-    """[B, S, D]"""
-    attention_mask: torch.Tensor
-    """[B, S], 1 on text and patches, 0 on padding."""
-    labels: torch.Tensor | None
-    """[B, S], -100 on patches and padding."""
-
-
-class TimeSeriesEmbedding(nn.Module):
-    """One decoder position per patch of a series: an MLP over values and point positions."""
-
-    def __init__(self, ts: dict[str, Any]) -> None:
-        super().__init__()
-        self.patch_size: int = ts["patch_size"]
-        self.num_features: int = ts.get("num_features", 2)
-        self.max_sequence_length: int = ts.get("max_sequence_length", ts.get("max_length", 32768))
-        self.use_position_idx = bool(ts.get("use_position_idx", False))
-        width, embedding_dim = self.patch_size, ts.get("embedding_dim", 16)
-        self.position_embedding: nn.Embedding | None = None
-        if ts.get("use_position_embedding", False):
-            # The last row stands for points that only fill up a patch.
-            self.position_embedding = nn.Embedding(self.max_sequence_length + 1, embedding_dim)
-            width += self.patch_size * embedding_dim
-        elif self.use_position_idx:
-            width += self.patch_size
-        layers: list[nn.Module] = [nn.Linear(width, ts["hidden_size"])]
-        for _ in range(ts["num_layers"] - 1):
-            layers += [nn.GELU(), nn.Linear(ts["hidden_size"], ts["hidden_size"])]
-        if ts.get("use_layer_norm", False):
-            layers.append(nn.LayerNorm(ts["hidden_size"]))
-        self.mlp = nn.Sequential(*layers)
-        # transformers initialises leaf by leaf and skips modules without parameters of their own.
-        for module in self.modules():
-            module.encodes_series = True
-
-    def forward(
-        self, timeseries: torch.Tensor, dtype: torch.dtype
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embed every patch of every series.
-
-        ``timeseries``: [K, 2N, 1], (value, 1.0) pairs, zeros after a series' end.
-        Returns [P, D] in ``dtype``, series after series, and the patches of each series [K].
-        """
-        points = timeseries.reshape(timeseries.shape[0], -1, self.num_features)
-        # Counted before any cast: bf16 cannot sum more than 256 ones.
-        lengths = points[..., -1].long().sum(dim=1)
-        patches = (lengths + self.patch_size - 1) // self.patch_size
-        position, series = self._point_grid(lengths, patches)
-        filled = torch.minimum(position, lengths[series, None] - 1)
-        values = points[series[:, None], filled, 0].to(dtype)
-        features = self._features(values, position, lengths, series)
-        return self.mlp(features).to(dtype), patches
-
-    def _point_grid(
-        self, lengths: torch.Tensor, patches: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Position in its series of each point of each patch [P, patch], and the series [P]."""
-        series = torch.repeat_interleave(
-            torch.arange(lengths.shape[0], device=lengths.device), patches
-        )
-        first_patch = torch.cumsum(patches, dim=0) - patches
-        patch = torch.arange(series.shape[0], device=lengths.device) - first_patch[series]
-        within = torch.arange(self.patch_size, device=lengths.device)
-        return patch[:, None] * self.patch_size + within, series
-
-    def _features(
-        self,
-        values: torch.Tensor,
-        position: torch.Tensor,
-        lengths: torch.Tensor,
-        series: torch.Tensor,
-    ) -> torch.Tensor:
-        """What the MLP reads of each patch: [P, width]."""
-        beyond = position >= lengths[series, None]
-        if self.position_embedding is not None:
-            rows = position.masked_fill(beyond, self.max_sequence_length)
-            located = self.position_embedding(rows).flatten(1).to(values.dtype)
-            return torch.cat([values, located], dim=1)
-        if self.use_position_idx:
-            share = position / (lengths.max() - 1).clamp(min=1)
-            share = share.masked_fill(beyond, -1.0).to(values.dtype)
-            return torch.stack([values, share], dim=-1).flatten(1)
-        return values
 
 
 class _ReadsSeries:
@@ -169,7 +87,7 @@ class _ReadsSeries:
         config = self.config  # type: ignore[attr-defined]
         opens = input_ids == config.ts_token_start_index
         closes = input_ids == config.ts_token_end_index
-        _check_pairs(opens, closes, len(counts))
+        check_pairs(opens, closes, len(counts))
         widths = torch.ones_like(input_ids)
         widths[closes] = 0
         widths[opens] = counts
@@ -177,7 +95,7 @@ class _ReadsSeries:
         starts, length = ends - widths, int(ends[:, -1].max())
         row, token = torch.nonzero(~(opens | closes), as_tuple=True)
         place = starts[row, token]
-        patch_row, patch_place = _patch_places(opens, starts, counts)
+        patch_row, patch_place = patch_places(opens, starts, counts)
         embeds = text.new_zeros(text.shape[0], length, text.shape[2])
         embeds = embeds.index_put((row, place), text[row, token])
         embeds = embeds.index_put((patch_row, patch_place), patches)
@@ -231,36 +149,6 @@ class _ReadsSeries:
             labels=labels,
             **kwargs,
         )
-
-
-def needed_mask(mask: torch.Tensor | None) -> torch.Tensor | None:
-    """The mask [B, S], or None where all padding is on the right.
-
-    There causal attention hides it from every position that counts, by a kernel that needs no mask.
-    """
-    if mask is None or bool((mask[:, 1:] <= mask[:, :-1]).all()):
-        return None
-    return mask
-
-
-def _check_pairs(opens: torch.Tensor, closes: torch.Tensor, series: int) -> None:
-    """Each start is followed by its end, and there are as many pairs as series."""
-    paired = torch.equal(opens[:, :-1], closes[:, 1:]) and not bool(closes[:, 0].any())
-    if not paired or int(opens.sum()) != series:
-        raise ValueError(
-            f"{int(opens.sum())} <ts> and {int(closes.sum())} <ts/> tokens for {series} series"
-        )
-
-
-def _patch_places(
-    opens: torch.Tensor, starts: torch.Tensor, counts: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row and position of every patch [P]; nonzero walks the pairs in the order of the series."""
-    row, token = torch.nonzero(opens, as_tuple=True)
-    first = torch.repeat_interleave(starts[row, token], counts)
-    before = torch.repeat_interleave(torch.cumsum(counts, dim=0) - counts, counts)
-    within = torch.arange(first.shape[0], device=first.device) - before
-    return torch.repeat_interleave(row, counts), first + within
 
 
 class Qwen2TSForCausalLM(_ReadsSeries, Qwen2ForCausalLM):

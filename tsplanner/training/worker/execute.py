@@ -21,18 +21,18 @@ from transformers import set_seed
 
 from memory_models.settings import DecoderKernels, LossKernel
 from tsplanner.training import adapters, data, distributed, model
-from tsplanner.training.base_model_cache import KeptBase
 from tsplanner.training.batches import collate, pad_token_id, without_mask
 from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.memory import MemoryMeter, limit_allocator
 from tsplanner.training.multi_lora import loop
-from tsplanner.training.outcome import guarded
 from tsplanner.training.solo import saving, trainer
 from tsplanner.training.solo.checkpointed_layers import FirstLayersOnly
 from tsplanner.training.solo.padding_samples import padded, padding_needed
 from tsplanner.training.solo.recorder import Recorder
+from tsplanner.training.worker.base_model_cache import KeptBase
+from tsplanner.training.worker.outcome import guarded
 
 PARENT_CHECK_SECONDS = 1.0
 SINGLE_PROCESS = {
@@ -116,7 +116,7 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Statu
         join_deepspeed(device)
     limit_allocator(device, job.memory_limit_bytes)
     recorder.device_name = device_name(device)
-    if job.packed or job.packed_open:
+    if job.shared is not None:
         return run_multi_lora(job, recorder, device, stop, base)
     built = build_trainer(job, recorder, device, stop, base)
     recorder.meter.end_of_load(from_file=plan.model.has_weights)

@@ -21,10 +21,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tsplanner.training import environment_variables
+from tsplanner.training.worker import environment_variables
 
-WARM_IMPORTS = ("torch", "peft", "transformers.trainer", "tsplanner.training.execute")
-ENTRY = "tsplanner.training.worker:main"
+WARM_IMPORTS = ("torch", "peft", "transformers.trainer", "tsplanner.training.worker.execute")
+ENTRY = "tsplanner.training.worker.entry:main"
 REAP_SECONDS = 0.05
 """How often ended children are looked for."""
 
@@ -146,7 +146,7 @@ _NOT_INITIALIZED = 3
 
 def main(arguments: list[str]) -> int:
     """Import, say ready, serve."""
-    parser = argparse.ArgumentParser(prog="python -m tsplanner.training.server")
+    parser = argparse.ArgumentParser(prog="python -m tsplanner.training.worker.server")
     parser.add_argument("--imports", default=",".join(WARM_IMPORTS))
     parser.add_argument("--entry", default=ENTRY)
     parser.add_argument("--without", default="", help="modules to hide: importing them starts CUDA")
