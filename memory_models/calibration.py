@@ -21,7 +21,7 @@ class Margin:
     """Bytes that the bound adds besides, whatever the scale."""
 
 
-RANKS_BYTES: Mapping[str, Mapping[int, int]] = MappingProxyType(
+DISTRIBUTED_BYTES: Mapping[str, Mapping[int, int]] = MappingProxyType(
     {
         "alone": MappingProxyType({1: 0}),
         "ddp": MappingProxyType({2: 846 * MIB, 3: 1066 * MIB}),
@@ -32,9 +32,9 @@ RANKS_BYTES: Mapping[str, Mapping[int, int]] = MappingProxyType(
 """One and two ranks: the driver's view minus reserved bytes minus ``context_bytes``, measured (29
 runs, 2 MiB apart). More: a tree needs a second child's connection, taken as 24 channels of 9.2 MiB
 (4 MiB, 4.7 and 0.5: NCCL's ``NCCL_BUFFSIZE``, ``NCCL_LL128_BUFFSIZE``, ``NCCL_LL_BUFFSIZE``)."""
-RANKS_SPREAD_BYTES: Mapping[int, int] = MappingProxyType({1: 0, 2: 0, 3: 512 * MIB})
+DISTRIBUTED_SPREAD_BYTES: Mapping[int, int] = MappingProxyType({1: 0, 2: 0, 3: 512 * MIB})
 """More than two ranks were not measured; NVLink multicast's buffers are some hundred MiB."""
-HOST_RANKS_BYTES: Mapping[str, int] = MappingProxyType(
+HOST_DISTRIBUTED_BYTES: Mapping[str, int] = MappingProxyType(
     {"alone": 0, "ddp": 300 * MIB, "zero": 500 * MIB, "zero-3": 385 * MIB}
 )
 """Measured: 1.83 to 1.98 GiB a rank under DDP, 2.11 to 2.23 under ZeRO-1 and 2, 2.03 under 3."""
@@ -52,11 +52,15 @@ class DeviceConstants:
     """Major compute capabilities that were measured; others are assumed alike."""
     context_spread_bytes: int = 16 * MIB
     """Half-width of the 95 % interval of ``context_bytes``."""
-    ranks_bytes: Mapping[str, Mapping[int, int]] = field(default_factory=lambda: RANKS_BYTES)
+    distributed_bytes: Mapping[str, Mapping[int, int]] = field(
+        default_factory=lambda: DISTRIBUTED_BYTES
+    )
     """NCCL's and DeepSpeed's bytes outside the allocator, beyond ``context_bytes``: by
     ``Sharding.kind`` and number of processes (3: and more)."""
-    ranks_spread_bytes: Mapping[int, int] = field(default_factory=lambda: RANKS_SPREAD_BYTES)
-    """Half-width of the 95 % interval of ``ranks_bytes``, by number of processes."""
+    distributed_spread_bytes: Mapping[int, int] = field(
+        default_factory=lambda: DISTRIBUTED_SPREAD_BYTES
+    )
+    """Half-width of the 95 % interval of ``distributed_bytes``, by number of processes."""
     unmeasured_widening: float = 1.05
     """Factor on upper bounds for a GPU generation that was not measured."""
 
@@ -70,7 +74,9 @@ class HostConstants:
 
     Cold starts on the H200 took 1.6 to 2.0 GiB. Ignores what reading a checkpoint maps for a while.
     """
-    host_ranks_bytes: Mapping[str, int] = field(default_factory=lambda: HOST_RANKS_BYTES)
+    host_distributed_bytes: Mapping[str, int] = field(
+        default_factory=lambda: HOST_DISTRIBUTED_BYTES
+    )
     """What one of several processes takes beyond ``host_runtime_bytes``, by ``Sharding.kind``."""
     host_runtime_spread_bytes: int = GIB
     cpu_runtime_bytes: int = 700 * MIB

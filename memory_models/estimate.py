@@ -1,4 +1,4 @@
-"""The memory estimate: persistent bytes plus the maximum over instants, never the sum of all."""
+"""The memory estimate: persistent bytes plus the maximum over phase_peaks, never the sum of all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from typing import NamedTuple
 from memory_models.allocator.replay import reserved_bytes
 from memory_models.architecture import Architecture
 from memory_models.bounds.intervals import allocated_interval, reserved_interval
-from memory_models.bounds.process import by_generation, major_of, outside_interval, process_interval
+from memory_models.bounds.process import (
+    by_generation,
+    major_of,
+    non_torch_interval,
+    process_interval,
+)
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Device
 from memory_models.result import Component, Interval, MemoryEstimate
@@ -21,14 +26,14 @@ from memory_models.settings import (
     TrainingSettings,
     effective_settings,
 )
-from memory_models.sharding.states import ModelStates, shard
+from memory_models.sharding.states import ModelStates, model_states
 from memory_models.states.adapters import check_targets, trainable_parameters
 from memory_models.states.chatts_remote_code import as_released
 from memory_models.states.weights import total_parameters
-from memory_models.step_phases import Instant, instants, load
+from memory_models.step_phases import PhasePeak, load, phase_peaks
 from memory_models.units import MIB
 
-MEASURED_RANKS = 2
+MEASURED_PROCESSES = 2
 """Most ranks of the runs behind the calibration."""
 
 __all__ = ["Component", "Interval", "MemoryEstimate", "check", "estimate_memory"]
@@ -115,7 +120,7 @@ def estimate_memory(
     states = standing.states
     workspace = by_generation(calibration.device.workspace_bytes, major)
     persistent = states.device + workspace
-    moments = (*instants(architecture, settings), standing.load)
+    moments = (*phase_peaks(architecture, settings), standing.load)
     peak = max(moments, key=lambda found: found.bytes)
     estimated = persistent + peak.bytes
     allocated = allocated_interval(estimated, peak.bytes, settings, calibration, plain=peak.plain)
@@ -123,7 +128,7 @@ def estimate_memory(
     reserved = reserved_interval(
         estimated, peak.bytes, settings, calibration, replayed, plain=peak.plain
     )
-    outside = outside_interval(settings, major, calibration)
+    outside = non_torch_interval(settings, major, calibration)
     process = process_interval(reserved, outside, states.paged, major, calibration)
     return MemoryEstimate(
         peak_allocated_bytes=allocated,
@@ -142,7 +147,7 @@ class _Standing(NamedTuple):
     """What lengths and batches do not change, per rank."""
 
     states: ModelStates
-    load: Instant
+    load: PhasePeak
     parameters_total: int
     parameters_trainable: int
     assumptions: tuple[str, ...]
@@ -156,7 +161,7 @@ def _standing(architecture: Architecture, settings: StateSettings) -> _Standing:
         ValueError: they cannot run at any length.
     """
     check_targets(architecture, settings.method)
-    states = shard(architecture, settings)
+    states = model_states(architecture, settings)
     return _Standing(
         states=states,
         load=load(architecture, settings, states.states + states.buffers),
@@ -170,14 +175,14 @@ def _host(states: ModelStates, settings: TrainingSettings, calibration: Calibrat
     """Resident host bytes of all ranks of one machine: runtime and what is offloaded."""
     ranks, runtime = settings.sharding.world_size, calibration.host.host_runtime_bytes
     expected = ranks * (
-        runtime + calibration.host.host_ranks_bytes[settings.sharding.kind] + states.host
+        runtime + calibration.host.host_distributed_bytes[settings.sharding.kind] + states.host
     )
     spread = calibration.host.host_runtime_spread_bytes + states.host // 10
     return Interval(expected=expected, upper=expected + ranks * spread)
 
 
 def _components(
-    states: ModelStates, peak: Instant, workspace: int, process: Interval, outside: int
+    states: ModelStates, peak: PhasePeak, workspace: int, process: Interval, outside: int
 ) -> tuple[Component, ...]:
     """Parts of the process's bytes at the peak; they add up to ``process.expected``."""
     parts = [
@@ -215,7 +220,7 @@ def _recipe_assumptions(
 ) -> Iterator[str]:
     """What the reader should know about the recipe."""
     ranks = settings.sharding.world_size
-    if ranks > MEASURED_RANKS:
+    if ranks > MEASURED_PROCESSES:
         yield f"{ranks} ranks: bytes outside the allocator measured on up to two"
     if architecture.mlp.num_experts_per_tok:
         yield "mixture of experts: tokens spread evenly; not measured"

@@ -6,8 +6,13 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from memory_models.activations.encoder import encoder_bytes
-from memory_models.activations.layers import Stack, mask_bytes, recomputed_layers, stack_of
-from memory_models.activations.lm_head import TailMemory, tail_memory
+from memory_models.activations.layers import (
+    LayerTotals,
+    layer_totals,
+    mask_bytes,
+    recomputed_layers,
+)
+from memory_models.activations.lm_head import LmHeadMemory, lm_head_memory
 from memory_models.activations.loss_chunks import fused_rows
 from memory_models.architecture import Architecture
 from memory_models.settings import (
@@ -17,7 +22,7 @@ from memory_models.settings import (
     StateSettings,
     TrainingSettings,
 )
-from memory_models.sharding.all_gather import Gathered, gathered
+from memory_models.sharding.all_gather import GatheredPeaks, gathered_peaks
 from memory_models.sharding.gradients import Gradients
 from memory_models.sharding.held_gradients import gradients
 from memory_models.states.adapters import trainable_parameters
@@ -25,7 +30,7 @@ from memory_models.states.layer_inputs import autocast_cache_bytes
 from memory_models.states.weights import embedding_parameters, encoder_parameters
 
 
-class Instant(NamedTuple):
+class PhasePeak(NamedTuple):
     """A moment of a step: what is alive then besides the persistent bytes, per rank."""
 
     name: str
@@ -53,9 +58,9 @@ class Instant(NamedTuple):
 class _Fixed(NamedTuple):
     """What lengths and batches do not change, in bytes."""
 
-    tail: TailMemory
+    tail: LmHeadMemory
     gradients: Gradients
-    gathered: Gathered
+    gathered: GatheredPeaks
     cache: int
     """Casts of trained weights that autocast holds beside checkpoints until forward has ended."""
 
@@ -70,25 +75,25 @@ def _fixed(
     """``layer``: settings of the layers whose parameters are gathered; None: none are."""
     cache = 0
     if states.checkpointed:
-        cache = autocast_cache_bytes(_block_trained(architecture, states.method), states)
+        cache = autocast_cache_bytes(_trained_in_layers(architecture, states.method), states)
     return _Fixed(
-        tail=tail_memory(architecture, head),
+        tail=lm_head_memory(architecture, head),
         gradients=gradients(architecture, states),
-        gathered=Gathered() if layer is None else gathered(architecture, layer),
+        gathered=GatheredPeaks() if layer is None else gathered_peaks(architecture, layer),
         cache=cache,
     )
 
 
-def load(architecture: Architecture, states: StateSettings, later: int) -> Instant:
+def load(architecture: Architecture, states: StateSettings, later: int) -> PhasePeak:
     """The moment at which DeepSpeed's engine is built; ``later``: persistent bytes to come."""
-    return Instant(name="load", step=gradients(architecture, states).load - later)
+    return PhasePeak(name="load", step=gradients(architecture, states).load - later)
 
 
-def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[Instant, ...]:
+def phase_peaks(architecture: Architecture, settings: TrainingSettings) -> tuple[PhasePeak, ...]:
     """Candidate moments of one optimizer step; ``settings``: those of ``effective_settings``."""
     layer = settings.layer if settings.sharding.gathers else None
     fixed = _fixed(architecture, settings.states, settings.head, layer)
-    stack = stack_of(architecture, settings)
+    stack = layer_totals(architecture, settings)
     n, rows = settings.tokens, fused_rows(architecture, settings)
     masks, series = mask_bytes(architecture, settings), encoder_bytes(architecture, settings)
     held, whole, cache = fixed.gradients, fixed.gathered, fixed.cache
@@ -99,20 +104,20 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
     passing = (
         _passing(architecture, n) if whole.forward and settings.batch.gradient_checkpointing else 0
     )
-    loss = Instant(
+    loss = PhasePeak(
         name="loss",
         checkpoints=series + stack.all_kept,
-        plain=stack.plain,
+        plain=stack.unrecomputed,
         block=masks,
         loss=fixed.tail.backward.bytes(n, rows),
         gradients=held.loss,
         gathered=whole.loss,
     )
-    found: tuple[Instant, ...] = (
-        Instant(
+    found: tuple[PhasePeak, ...] = (
+        PhasePeak(
             name="forward",
             checkpoints=series + stack.all_kept - stack.last_kept,
-            plain=max(0, stack.plain - stack.last_kept),
+            plain=max(0, stack.unrecomputed - stack.last_kept),
             block=max(stack.forward, passing) + masks + (cache if selective else 0),
             gradients=held.early,
             gathered=whole.forward,
@@ -123,23 +128,23 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
             gradients=held.early,
         ),
         loss,
-        Instant(
+        PhasePeak(
             name="backward, last block",
             checkpoints=series + stack.all_kept - stack.last_kept + stack.boundary,
-            plain=max(0, stack.plain - stack.last_kept),
+            plain=max(0, stack.unrecomputed - stack.last_kept),
             block=stack.backward + masks,
             gradients=_at_last_block(held, stack, architecture.num_hidden_layers),
             gathered=whole.last,
         ),
-        Instant(
+        PhasePeak(
             name="backward, first block",
             checkpoints=series + stack.below_trained + stack.boundary,
             block=stack.first_backward + masks,
             gradients=held.first,
             gathered=whole.first,
         ),
-        Instant(name="backward, embedding", gradients=held.end, gathered=whole.end),
-        Instant(name="step", gradients=held.kept, step=held.step),
+        PhasePeak(name="backward, embedding", gradients=held.end, gathered=whole.end),
+        PhasePeak(name="step", gradients=held.kept, step=held.step),
     )
     if selective:
         above = architecture.num_hidden_layers - recomputed_layers(architecture, settings)
@@ -150,7 +155,7 @@ def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[In
     return (*found, loss._replace(name="backward, head", loss=0, gradients=held.head))
 
 
-def _at_last_block(held: Gradients, stack: Stack, layers: int) -> int:
+def _at_last_block(held: Gradients, stack: LayerTotals, layers: int) -> int:
     """Gradients at the last block's backward, or later where a bucket of blocks is reduced."""
     if held.bucket is None:
         return held.last
@@ -159,22 +164,22 @@ def _at_last_block(held: Gradients, stack: Stack, layers: int) -> int:
 
 
 def _gathered_by_both(
-    architecture: Architecture, settings: TrainingSettings, whole: Gathered
-) -> Gathered:
+    architecture: Architecture, settings: TrainingSettings, whole: GatheredPeaks
+) -> GatheredPeaks:
     """The most that blocks with and without a checkpoint have gathered."""
     if not whole.loss:
         return whole
-    other = gathered(architecture, settings.layer.without_checkpoint)
-    return Gathered(*map(max, whole, other))
+    other = gathered_peaks(architecture, settings.layer.without_checkpoint)
+    return GatheredPeaks(*map(max, whole, other))
 
 
 def _last_checkpoint(
-    stack: Stack, held: Gradients, whole: Gathered, masks: int, last: int
-) -> Instant:
+    stack: LayerTotals, held: Gradients, whole: GatheredPeaks, masks: int, last: int
+) -> PhasePeak:
     """The last checkpointed block runs again; ``last``: blocks above it, which are done."""
-    return Instant(
+    return PhasePeak(
         name="backward, last checkpoint",
-        checkpoints=stack.below_plain,
+        checkpoints=stack.below_unrecomputed,
         block=stack.again + masks,
         gradients=held.after(last),
         gathered=max(whole.last, whole.first),
@@ -190,7 +195,7 @@ def _passing(architecture: Architecture, tokens: int) -> int:
     return 2 * tokens * (architecture.mlp.intermediate_size + 3 * architecture.hidden_size)
 
 
-def _block_trained(architecture: Architecture, method: Method) -> int:
+def _trained_in_layers(architecture: Architecture, method: Method) -> int:
     """Trained elements inside the blocks."""
     outside = 0
     if method.trains_everything:

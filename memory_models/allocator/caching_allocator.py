@@ -192,13 +192,13 @@ class CachingAllocator:
     def _reserve(self, size: int) -> None:
         if self.cap is not None and self.reserved + size > self.cap:
             self.retries += 1
-            self.give_back_cached()
+            self.release_cached_blocks()
             if self.reserved + size > self.cap:
                 raise _OutOfMemory
         self.reserved += size
         self.peak_reserved = max(self.peak_reserved, self.reserved)
 
-    def give_back_cached(self) -> None:
+    def release_cached_blocks(self) -> None:
         """Return free segments to the driver: whole ones, or (expandable) free whole pages."""
         for pool in (self._small, self._large):
             for block in list(pool.blocks.values()):

@@ -26,12 +26,16 @@ def by_generation(table: Mapping[int, int], major: int) -> int:
     return table[max(known)]
 
 
-def outside_interval(settings: TrainingSettings, major: int, calibration: Calibration) -> Interval:
+def non_torch_interval(
+    settings: TrainingSettings, major: int, calibration: Calibration
+) -> Interval:
     """Bytes of context and libraries, those of several ranks included."""
     ranks = by_generation(
-        calibration.device.ranks_bytes[settings.sharding.kind], settings.sharding.world_size
+        calibration.device.distributed_bytes[settings.sharding.kind], settings.sharding.world_size
     )
-    spread = by_generation(calibration.device.ranks_spread_bytes, settings.sharding.world_size)
+    spread = by_generation(
+        calibration.device.distributed_spread_bytes, settings.sharding.world_size
+    )
     context = by_generation(calibration.device.context_bytes, major) + ranks
     spread += calibration.device.context_spread_bytes
     return Interval(expected=context, upper=context + spread)

@@ -25,7 +25,7 @@ from memory_models.states.adapters import is_targeted
 from memory_models.states.storage import BYTES
 from memory_models.states.weights import embedding_parameters, is_quantized, packed_bytes
 
-TRACED_BLOCKS = 6
+TRACED_LAYERS = 6
 """Blocks of the trace: two at either end differ from those in the middle."""
 ROUNDS = 2
 """Modules without parameters beside each one with some: they fetch ahead, too."""
@@ -50,7 +50,7 @@ class Visit(NamedTuple):
     """Parameters that go with it: frozen ones are not kept from recomputation for backward."""
 
 
-class Gathered(NamedTuple):
+class GatheredPeaks(NamedTuple):
     """Most bytes gathered at each instant of a step, on one rank."""
 
     forward: int = 0
@@ -62,11 +62,11 @@ class Gathered(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def gathered(architecture: Architecture, layer: LayerSettings) -> Gathered:
+def gathered_peaks(architecture: Architecture, layer: LayerSettings) -> GatheredPeaks:
     """What a step has gathered; ``layer``: settings with lengths, batches and ranks left out."""
     coordinator = _Coordinator(architecture, tuple(_trace(architecture, layer)))
     found = coordinator.run()
-    return Gathered(
+    return GatheredPeaks(
         forward=found.get("forward", 0),
         loss=found.get("loss", 0),
         last=found.get("last", 0),
@@ -127,9 +127,9 @@ def _parameters(
     smallest, element = persistent_elements(architecture), BYTES[layer.arithmetic.base.model_dtype]
     blocks: list[list[Parameter]] = []
     number = 2
-    for _ in range(min(TRACED_BLOCKS, architecture.num_hidden_layers)):
+    for _ in range(min(TRACED_LAYERS, architecture.num_hidden_layers)):
         block = []
-        for elements, size in block_tensors(architecture, layer, element):
+        for elements, size in layer_tensors(architecture, layer, element):
             if elements > smallest:
                 block.append(Parameter(number, elements, size))
                 number += 1
@@ -141,7 +141,7 @@ def _parameters(
     return blocks, embedding, embedding if tied else embedding._replace(number=1)
 
 
-def block_tensors(
+def layer_tensors(
     architecture: Architecture, layer: LayerSettings, element: int
 ) -> Iterator[tuple[int, int]]:
     """Elements and bytes of one block's matrices, adapters behind what they sit on."""

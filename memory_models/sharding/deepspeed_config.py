@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from memory_models.architecture import Architecture
-from memory_models.states.weights import block_parameters
+from memory_models.states.weights import layer_parameters
 
-LIVE_BLOCKS = 2
+LIVE_LAYERS = 2
 """Blocks whose parameters ZeRO-3 may have gathered: the one at work and the one fetched ahead."""
 SUB_GROUP_ELEMENTS = 100_000_000
 """Elements of a shard that ZeRO-3 steps at once (``sub_group_size``).
@@ -22,7 +22,7 @@ def live_elements(architecture: Architecture) -> int:
     nothing is gathered twice in a row. DeepSpeed's default, a billion of each, gathers models of up
     to that size whole.
     """
-    return LIVE_BLOCKS * block_parameters(architecture)
+    return LIVE_LAYERS * layer_parameters(architecture)
 
 
 def reduce_bucket_elements(architecture: Architecture) -> int:

@@ -91,11 +91,11 @@ def whole(architecture: Architecture, settings: StateSettings) -> Gradients:
         end=total + _sums(settings) * one_tied,
         kept=total,
         step=step_transient_bytes(architecture, settings),
-        each=LayerGradients(own, trained_blocks(architecture, settings)) if own else None,
+        each=LayerGradients(own, trained_layers(architecture, settings)) if own else None,
     )
 
 
-def trained_blocks(architecture: Architecture, settings: StateSettings) -> int:
+def trained_layers(architecture: Architecture, settings: StateSettings) -> int:
     """Blocks whose parameters are trained."""
     if settings.method.finetuning_type is FinetuningType.FREEZE:
         return settings.method.freeze_trainable_layers
@@ -106,7 +106,7 @@ def trained_blocks(architecture: Architecture, settings: StateSettings) -> int:
 def _own_gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of the gradients of the first block's parameters, which its program counts."""
     element = trained_element_bytes(settings)
-    layers = trained_blocks(architecture, settings)
+    layers = trained_layers(architecture, settings)
     return sum(
         tensor.copies // layers * block_bytes(tensor.elements * element)
         for tensor in trained_tensors(architecture, settings.method)

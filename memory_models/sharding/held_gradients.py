@@ -11,10 +11,10 @@ from memory_models.sharding.gradients import (
     FullBucket,
     Gradients,
     head_gradient_bytes,
-    trained_blocks,
+    trained_layers,
     whole,
 )
-from memory_models.sharding.partition import Shards, shards
+from memory_models.sharding.partition import Partition, partition_of
 from memory_models.states.adapters import PARAMETER_BYTES, trainable_parameters
 from memory_models.states.optimizer import (
     tied_gradient_bytes,
@@ -42,18 +42,22 @@ def _stage_1(architecture: Architecture, settings: StateSettings) -> Gradients:
 
     The bucket is there in every backward.
     """
-    found, cut = whole(architecture, settings), shards(architecture, settings)
+    found, partition = whole(architecture, settings), partition_of(architecture, settings)
     element = trained_element_bytes(settings)
     bucket = element * reduce_bucket_elements(architecture)
-    part = 0 if settings.sharding.offload_optimizer else element * cut.touched
-    beside = NORM_BYTES * cut.piece if settings.sharding.offload_optimizer else part
-    reduced = element * cut.total + bucket + (beside if element * cut.total > bucket else 0)
+    part = 0 if settings.sharding.offload_optimizer else element * partition.overlapping_elements
+    beside = (
+        NORM_BYTES * partition.largest_partition if settings.sharding.offload_optimizer else part
+    )
+    reduced = (
+        element * partition.total + bucket + (beside if element * partition.total > bucket else 0)
+    )
     return found._replace(
         last=found.last + bucket,
         first=found.first + bucket,
         end=max(found.end + bucket, reduced),
-        kept=_kept(settings, cut, part),
-        step=_step(settings, cut, part),
+        kept=_kept(settings, partition, part),
+        step=_step(settings, partition, part),
         load=_load(architecture, settings),
     )
 
@@ -68,16 +72,16 @@ def _stage_2(architecture: Architecture, settings: StateSettings) -> Gradients:
     """
     if settings.sharding.offload_optimizer:
         return _stage_2_offloaded(architecture, settings)
-    cut, element = shards(architecture, settings), trained_element_bytes(settings)
+    partition, element = partition_of(architecture, settings), trained_element_bytes(settings)
     bucket = element * reduce_bucket_elements(architecture)
-    part = element * cut.touched
+    part = element * partition.overlapping_elements
     early = part if settings.accumulates else 0
-    several = element * cut.total > bucket
-    copy = _copy(architecture, settings, cut)
+    several = element * partition.total > bucket
+    copy = _copy(architecture, settings, partition)
     during = early + bucket + copy + (part if several else 0)
-    waiting = element * cut.total if settings.method.is_adalora else 0
+    waiting = element * partition.total if settings.method.is_adalora else 0
     outer, tied = _outer(architecture, settings), tied_gradient_bytes(architecture, settings)
-    blocks = _blocks_to_fill(architecture, settings)
+    blocks = _layers_to_fill(architecture, settings)
     head = _untied_head_bytes(architecture, settings)
     return Gradients(
         early=early,
@@ -85,8 +89,8 @@ def _stage_2(architecture: Architecture, settings: StateSettings) -> Gradients:
         last=(early + bucket if blocks else during) + waiting + tied,
         first=during + tied,
         end=early + bucket + outer + (part + copy if several else max(part, copy)),
-        kept=_kept(settings, cut, part),
-        step=_step(settings, cut, part),
+        kept=_kept(settings, partition, part),
+        step=_step(settings, partition, part),
         load=_load(architecture, settings),
         head=during + head if head else 0,
         bucket=FullBucket(during + waiting + tied, blocks) if blocks else None,
@@ -101,23 +105,23 @@ def _stage_2_offloaded(architecture: Architecture, settings: StateSettings) -> G
     Source: deepspeed runtime/zero/stage_1_and_2.py (``copy_grads_in_partition``,
     ``async_accumulate_grad_in_cpu_via_gpu``, ``set_norm_for_param_grad_in_gpu``).
     """
-    cut, element = shards(architecture, settings), trained_element_bytes(settings)
+    partition, element = partition_of(architecture, settings), trained_element_bytes(settings)
     bucket = element * reduce_bucket_elements(architecture)
     limit = reduce_bucket_elements(architecture)
-    inner = cut.largest_inner if cut.largest_inner > limit else 0
-    held = element * cut.wider if settings.accumulates else 0
+    inner = partition.largest_in_layers if partition.largest_in_layers > limit else 0
+    held = element * partition.over_bucket_elements if settings.accumulates else 0
     head, outer = _untied_head_bytes(architecture, settings), _outer(architecture, settings)
     if held:
         held_outer = head
         cloned = element * inner if settings.sharding.world_size > 1 else 0
     else:
         held_outer = cloned = 0
-    copy = _copy(architecture, settings, cut)
-    normed = (element + NORM_BYTES) * min(inner, cut.piece)
-    waiting = element * cut.total if settings.method.is_adalora else 0
+    copy = _copy(architecture, settings, partition)
+    normed = (element + NORM_BYTES) * min(inner, partition.largest_partition)
+    waiting = element * partition.total if settings.method.is_adalora else 0
     tied = tied_gradient_bytes(architecture, settings)
     one = embedding_parameters(architecture) * element if outer else 0
-    block = held // trained_blocks(architecture, settings)
+    block = held // trained_layers(architecture, settings)
     return Gradients(
         early=0,
         loss=waiting,
@@ -126,13 +130,13 @@ def _stage_2_offloaded(architecture: Architecture, settings: StateSettings) -> G
         end=bucket
         + max(
             copy + outer,
-            one + NORM_BYTES * cut.piece if outer else normed,
+            one + NORM_BYTES * partition.largest_partition if outer else normed,
             held + held_outer + max(outer, 2 * one),
         ),
         kept=0,
         step=0,
         load=_load(architecture, settings),
-        head=bucket + head + NORM_BYTES * cut.piece if head else 0,
+        head=bucket + head + NORM_BYTES * partition.largest_partition if head else 0,
     )
 
 
@@ -141,15 +145,15 @@ def _stage_3(architecture: Architecture, settings: StateSettings) -> Gradients:
 
     Source: deepspeed runtime/zero/stage3.py (``__add_grad_to_ipg_bucket``, ``partition_grads``).
     """
-    cut, element = shards(architecture, settings), trained_element_bytes(settings)
-    copy = _copy(architecture, settings, cut)
-    waiting = element * cut.total if settings.method.is_adalora else 0
+    partition, element = partition_of(architecture, settings), trained_element_bytes(settings)
+    copy = _copy(architecture, settings, partition)
+    waiting = element * partition.total if settings.method.is_adalora else 0
     tied = tied_gradient_bytes(architecture, settings)
     normed = outer_normed = 0
     if settings.sharding.offload_optimizer:
-        inner = ceil_div(cut.largest_inner, settings.sharding.world_size)
+        inner = ceil_div(partition.largest_in_layers, settings.sharding.world_size)
         normed = NORM_BYTES * min(NORM_ELEMENTS, inner)
-        outer_normed = NORM_BYTES * min(NORM_ELEMENTS, cut.piece)
+        outer_normed = NORM_BYTES * min(NORM_ELEMENTS, partition.largest_partition)
     return Gradients(
         early=0,
         loss=waiting,
@@ -157,7 +161,7 @@ def _stage_3(architecture: Architecture, settings: StateSettings) -> Gradients:
         first=copy + normed + tied,
         end=copy + max(outer_normed, _outer(architecture, settings)),
         kept=0,
-        step=_step(settings, cut, 0),
+        step=_step(settings, partition, 0),
     )
 
 
@@ -169,15 +173,15 @@ BY_STAGE: dict[int, Callable[[Architecture, StateSettings], Gradients]] = {
 }
 
 
-def _copy(architecture: Architecture, settings: StateSettings, cut: Shards) -> int:
+def _copy(architecture: Architecture, settings: StateSettings, partition: Partition) -> int:
     """Bytes beside the bucket: its flat copy on the way to all ranks, or one larger gradient."""
     element, limit = trained_element_bytes(settings), reduce_bucket_elements(architecture)
     flat = (
-        min(limit, cut.total)
+        min(limit, partition.total)
         if settings.sharding.world_size > 1 or settings.sharding.zero_stage == 3
         else 0
     )
-    larger = cut.largest_inner if cut.largest_inner > limit else 0
+    larger = partition.largest_in_layers if partition.largest_in_layers > limit else 0
     return element * max(flat, larger)
 
 
@@ -197,29 +201,33 @@ def _untied_head_bytes(architecture: Architecture, settings: StateSettings) -> i
     return head_gradient_bytes(architecture, settings) if untied else 0
 
 
-def _blocks_to_fill(architecture: Architecture, settings: StateSettings) -> int:
+def _layers_to_fill(architecture: Architecture, settings: StateSettings) -> int:
     """Blocks whose gradients fit into the bucket together; 0: the last block's fill it."""
     if not settings.method.uses_adapter:
         return 0
-    blocks = trained_blocks(architecture, settings)
+    blocks = trained_layers(architecture, settings)
     one = trainable_parameters(architecture, settings.method) // blocks
     return min(blocks - 1, reduce_bucket_elements(architecture) // max(1, one))
 
 
-def _kept(settings: StateSettings, cut: Shards, part: int) -> int:
+def _kept(settings: StateSettings, partition: Partition, part: int) -> int:
     """The flat part lives while a group is stepped if another group has a place in it."""
-    return part if len(cut.shares) > 1 and not settings.sharding.offload_optimizer else 0
+    return part if len(partition.shares) > 1 and not settings.sharding.offload_optimizer else 0
 
 
-def _step(settings: StateSettings, cut: Shards, part: int) -> int:
+def _step(settings: StateSettings, partition: Partition, part: int) -> int:
     """The norm; the largest group's gradient flat and in fp32; that and the optimizer's work."""
     if settings.sharding.offload_optimizer:
         return 0
-    element, largest = trained_element_bytes(settings), max(cut.shares)
+    element, largest = trained_element_bytes(settings), max(partition.shares)
     flat = element * largest + (MASTER_BYTES * largest if element < MASTER_BYTES else 0)
-    alone = part if len(cut.shares) == 1 else 0
+    alone = part if len(partition.shares) == 1 else 0
     work = TEMPORARIES.get(settings.optimizer, 0) * largest
-    return max(alone + NORM_BYTES * cut.piece, alone + flat, MASTER_BYTES * largest + work)
+    return max(
+        alone + NORM_BYTES * partition.largest_partition,
+        alone + flat,
+        MASTER_BYTES * largest + work,
+    )
 
 
 TEMPORARIES = {Optimizer.ADAMW_TORCH: 4, Optimizer.ADAFACTOR: 8}

@@ -20,28 +20,28 @@ from memory_models.units import ceil_div, round_up
 ALIGNMENT = 2
 """A flat group is padded to this many elements a rank (NCCL's 4-byte alignment of halves)."""
 
-MOST_RANKS = 1024
+MOST_PROCESSES = 1024
 """Beyond as many ranks a rank's tensors are not told one by one."""
 
 
-class Shards(NamedTuple):
+class Partition(NamedTuple):
     """Elements of the trained tensors, and of what the fullest rank has of them."""
 
     total: int
     """All of them, padded (stages 1 and 2)."""
     shares: tuple[int, ...]
     """This rank's part of every flat group or, in stage 3, of every sub-group stepped at once."""
-    touched: int
+    overlapping_elements: int
     """Whole tensors that reach into this rank's part: what it holds gradients of (stages 1, 2)."""
     largest: int
     """The largest tensor."""
-    largest_inner: int
+    largest_in_layers: int
     """The largest inside the blocks."""
     sizes: tuple[int, ...]
     """Every tensor in the order of the model."""
-    piece: int
+    largest_partition: int
     """What one rank has of the largest tensor: its gradient's norm is taken in fp64 at once."""
-    wider: int
+    over_bucket_elements: int
     """Of the tensors inside the blocks that are counted as touched, those that no bucket holds."""
 
     @property
@@ -63,9 +63,9 @@ def in_order(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
 
 
 @lru_cache(maxsize=4096)
-def shards(architecture: Architecture, settings: StateSettings) -> Shards:
-    """How these settings cut the trained tensors; ``settings``: lengths and batches left out."""
-    return _cut(
+def partition_of(architecture: Architecture, settings: StateSettings) -> Partition:
+    """How these settings partition the trained tensors; ``settings``: lengths and batches left out."""
+    return _partition(
         trained_tensors(architecture, settings.method),
         reduce_bucket_elements(architecture),
         settings.sharding.world_size,
@@ -75,10 +75,10 @@ def shards(architecture: Architecture, settings: StateSettings) -> Shards:
 
 
 @lru_cache(maxsize=1024)
-def _cut(
+def _partition(
     tensors: tuple[Tensor, ...], bucket: int, ranks: int, *, adapters: bool, every: bool
-) -> Shards:
-    """What few settings decide, once; ``every``: tensors are cut one by one."""
+) -> Partition:
+    """What few settings decide, once; ``every``: tensors are partition one by one."""
     layers = max(tensor.copies for tensor in tensors)
     ordered = list(in_order(tensors))
     groups = _groups(ordered, adapters=adapters)
@@ -90,15 +90,15 @@ def _cut(
     largest = max(tensor.elements for tensor in tensors)
     inner = max(tensor.elements for tensor in tensors if tensor.copies == layers)
     wide = range(bucket + 1, inner + 1)
-    return Shards(
+    return Partition(
         total=sum(padded),
         shares=shares,
-        touched=_touched(groups, padded, ranks),
+        overlapping_elements=_overlapping_elements(groups, padded, ranks),
         largest=largest,
-        largest_inner=inner,
+        largest_in_layers=inner,
         sizes=tuple(tensor.elements for tensor in ordered),
-        piece=ceil_div(largest, ranks) if every else min(largest, max(shares)),
-        wider=_touched(groups, padded, ranks, wide) if wide else 0,
+        largest_partition=ceil_div(largest, ranks) if every else min(largest, max(shares)),
+        over_bucket_elements=_overlapping_elements(groups, padded, ranks, wide) if wide else 0,
     )
 
 
@@ -123,7 +123,7 @@ def _sub_groups(sizes: Sequence[int], ranks: int) -> Iterator[int]:
         yield total
 
 
-def _touched(
+def _overlapping_elements(
     groups: Sequence[Sequence[int]],
     padded: Sequence[int],
     ranks: int,
@@ -134,7 +134,7 @@ def _touched(
     Tensors are dealt out in turns (``round_robin_gradients``), then laid end to end. ``counted``:
     only tensors of as many elements.
     """
-    if ranks > MOST_RANKS:
+    if ranks > MOST_PROCESSES:
         kept = [[size for size in group if counted is None or size in counted] for group in groups]
         return sum(sum(group) // ranks + max(group) for group in kept if group)
     found = [0] * ranks

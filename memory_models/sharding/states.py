@@ -16,7 +16,7 @@ from memory_models.settings import Quantization, StateSettings
 from memory_models.sharding.deepspeed_config import persistent_elements, reduce_bucket_elements
 from memory_models.sharding.held_gradients import MASTER_BYTES
 from memory_models.sharding.offload import host_bytes
-from memory_models.sharding.partition import shards
+from memory_models.sharding.partition import partition_of
 from memory_models.states.adapters import trainable_parameters
 from memory_models.states.optimizer import (
     PAGED,
@@ -64,7 +64,7 @@ class ModelStates:
         return self.weights + self.trained + self.states + self.buffers
 
 
-def shard(architecture: Architecture, settings: StateSettings) -> ModelStates:
+def model_states(architecture: Architecture, settings: StateSettings) -> ModelStates:
     """What one rank holds; ``settings``: those of ``effective_settings``."""
     if settings.sharding.zero_stage == 0:
         return _unsharded(architecture, settings)
@@ -97,15 +97,15 @@ def _states_sharded(architecture: Architecture, settings: StateSettings) -> Mode
 
     With optimizer offload a gradient passes through a buffer of the largest one's size.
     """
-    cut, element = shards(architecture, settings), trained_element_bytes(settings)
+    partition, element = partition_of(architecture, settings), trained_element_bytes(settings)
     offloads = settings.sharding.offload_optimizer
     return ModelStates(
         weights=base_weight_bytes(architecture, settings),
-        trained=block_bytes(element * cut.total) if settings.method.uses_adapter else 0,
-        states=0 if offloads else _state_bytes(settings, cut.shares),
-        buffers=block_bytes(element * cut.largest) if offloads else 0,
+        trained=block_bytes(element * partition.total) if settings.method.uses_adapter else 0,
+        states=0 if offloads else _state_bytes(settings, partition.shares),
+        buffers=block_bytes(element * partition.largest) if offloads else 0,
         host=host_bytes(architecture, settings),
-        paged=0 if offloads else _paged_bytes(settings, cut.shares),
+        paged=0 if offloads else _paged_bytes(settings, partition.shares),
     )
 
 
@@ -115,22 +115,22 @@ def _all_sharded(architecture: Architecture, settings: StateSettings) -> ModelSt
     A bucket and the flat gradients of this rank's part are there from the start. Small parameters
     stay gathered. One rank alone has no copy of them but where parameters are on the host.
     """
-    cut, element = shards(architecture, settings), trained_element_bytes(settings)
+    partition, element = partition_of(architecture, settings), trained_element_bytes(settings)
     offloads, elsewhere = settings.sharding.offload_optimizer, settings.sharding.offload_param
     gathers = settings.sharding.world_size > 1 or elsewhere
     rotary = architecture.positions.rotary_buffer_count * BYTES[settings.base.model_dtype]
-    flat = block_bytes(element * cut.share)
+    flat = block_bytes(element * partition.share)
     frozen = not settings.method.trains_everything
-    base = base_share_bytes(architecture, settings) if frozen else flat
+    base = base_partition_bytes(architecture, settings) if frozen else flat
     return ModelStates(
         weights=rotary + (constants_bytes(architecture, settings) if elsewhere else base),
         trained=flat if settings.method.uses_adapter and not elsewhere else 0,
-        states=0 if offloads else _state_bytes(settings, cut.shares),
+        states=0 if offloads else _state_bytes(settings, partition.shares),
         buffers=block_bytes(element * reduce_bucket_elements(architecture))
         + (0 if offloads else flat)
-        + (whole_bytes(architecture, settings) if gathers else 0),
-        host=host_bytes(architecture, settings, lambda: base_parts(architecture, settings)),
-        paged=0 if offloads else _paged_bytes(settings, cut.shares),
+        + (persistent_parameter_bytes(architecture, settings) if gathers else 0),
+        host=host_bytes(architecture, settings, lambda: base_partitions(architecture, settings)),
+        paged=0 if offloads else _paged_bytes(settings, partition.shares),
     )
 
 
@@ -157,7 +157,9 @@ def _paged_bytes(settings: StateSettings, shares: tuple[int, ...]) -> int:
     )
 
 
-def base_parts(architecture: Architecture, settings: StateSettings) -> Iterator[tuple[int, int]]:
+def base_partitions(
+    architecture: Architecture, settings: StateSettings
+) -> Iterator[tuple[int, int]]:
     """Bytes of one rank's part of every base parameter, and its copies."""
     element, ranks = BYTES[settings.base.model_dtype], settings.sharding.world_size
     for elements, copies in base_tensors(architecture):
@@ -176,9 +178,9 @@ def base_parts(architecture: Architecture, settings: StateSettings) -> Iterator[
             yield element * ceil_div(linear.weight_count, ranks), copies
 
 
-def base_share_bytes(architecture: Architecture, settings: StateSettings) -> int:
+def base_partition_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Device bytes of one rank's parts of the base model."""
-    parts = base_parts(architecture, settings)
+    parts = base_partitions(architecture, settings)
     return sum(copies * block_bytes(size) for size, copies in parts) + constants_bytes(
         architecture, settings
     )
@@ -197,7 +199,7 @@ def constants_bytes(architecture: Architecture, settings: StateSettings) -> int:
     )
 
 
-def whole_bytes(architecture: Architecture, settings: StateSettings) -> int:
+def persistent_parameter_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Parameters too small to shard: norms, biases, the short sides of adapters."""
     element, limit = BYTES[settings.base.model_dtype], persistent_elements(architecture)
     layers = architecture.num_hidden_layers

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from memory_models.architecture import Architecture, Linear, Role
 from memory_models.settings import ALL_LINEAR, FinetuningType, Method
 from memory_models.states.weights import (
-    block_parameters,
+    layer_parameters,
     total_parameters,
 )
 
@@ -109,4 +109,4 @@ def trainable_parameters(architecture: Architecture, method: Method) -> int:
             f"freeze_trainable_layers {layers} is above the model's "
             f"{architecture.num_hidden_layers} layers"
         )
-    return layers * block_parameters(architecture)
+    return layers * layer_parameters(architecture)

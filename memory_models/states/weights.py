@@ -26,7 +26,7 @@ def norm_parameters_per_layer(architecture: Architecture) -> int:
     return per_width * architecture.norms.norm_width_per_layer
 
 
-def block_parameters(architecture: Architecture) -> int:
+def layer_parameters(architecture: Architecture) -> int:
     """Elements of one decoder block."""
     linears = sum(linear_parameters(linear) for linear in architecture.layer.linears)
     return linears + norm_parameters_per_layer(architecture)
@@ -66,7 +66,7 @@ def total_parameters(architecture: Architecture) -> int:
     return (
         embedding_parameters(architecture)
         + architecture.positions.learned_position_count
-        + architecture.num_hidden_layers * block_parameters(architecture)
+        + architecture.num_hidden_layers * layer_parameters(architecture)
         + final_norm_parameters(architecture)
         + head_parameters(architecture)
         + encoder_parameters(architecture)

@@ -9,9 +9,9 @@ import pytest
 from memory_models.activations.layers import (
     active_layers,
     kept_bytes,
+    layer_totals,
     mask_bytes,
     masked_layers,
-    stack_of,
 )
 from memory_models.architecture import Architecture
 from memory_models.settings import (
@@ -52,14 +52,14 @@ def test_blocks_below_the_first_trained_one_keep_nothing(
 
 def test_checkpointing_keeps_one_boundary_a_block() -> None:
     """[30, 8] at two bytes are 480, a block of 512 bytes; two of them."""
-    stack = stack_of(TOY, SHORT)
+    stack = layer_totals(TOY, SHORT)
     assert (stack.boundary, stack.last_kept, stack.all_kept) == (512, 512, 1024)
 
 
 def test_checkpoints_of_frozen_blocks_outlast_backward() -> None:
     """One of two blocks is trained: the other's checkpoint is there to the end."""
-    assert stack_of(TOY, FREEZE).below_trained == 512
-    assert stack_of(TOY, SHORT).below_trained == 0
+    assert layer_totals(TOY, FREEZE).below_trained == 512
+    assert layer_totals(TOY, SHORT).below_trained == 0
 
 
 def test_without_checkpointing_every_block_keeps_its_tensors_rounded_up() -> None:
@@ -67,7 +67,7 @@ def test_without_checkpointing_every_block_keeps_its_tensors_rounded_up() -> Non
 
     At 30 tokens, 32 bytes a token are two of the allocator's blocks, 16 and less are one.
     """
-    stack = stack_of(TOY, KEPT)
+    stack = layer_totals(TOY, KEPT)
     assert stack.boundary == 0
     assert stack.last_kept == kept_bytes(TOY, KEPT, trained=False)
     assert stack.all_kept == 2 * stack.last_kept - 1024
@@ -84,7 +84,7 @@ def test_a_blocks_kept_bytes_are_whole_blocks_of_the_allocator() -> None:
 def test_int8_inputs_are_held_by_every_block() -> None:
     """144 bytes a token and block, checkpointed or not."""
     held = changed(SHORT, quantization=Quantization.INT8)
-    assert stack_of(TOY, held).all_kept == 2 * (1024 + 30 * 144)
+    assert layer_totals(TOY, held).all_kept == 2 * (1024 + 30 * 144)
 
 
 @pytest.mark.parametrize(("length", "layers"), [(7, 0), (8, 2), (9, 2)])
@@ -115,7 +115,7 @@ def test_masks_are_squares_of_the_length(
 def test_windowed_blocks_keep_their_masks() -> None:
     """Two of three blocks keep repeated heads and a mask beside what the third keeps."""
     plain = changed(WINDOWED, sliding_layers=0)
-    assert stack_of(WINDOWED, KEPT).all_kept > stack_of(plain, KEPT).all_kept
+    assert layer_totals(WINDOWED, KEPT).all_kept > layer_totals(plain, KEPT).all_kept
 
 
 def test_eager_attention_grows_with_the_square_of_the_length() -> None:

@@ -14,7 +14,7 @@ from memory_models.settings import (
     effective_settings,
     from_flat,
 )
-from memory_models.sharding.all_gather import Gathered, gathered
+from memory_models.sharding.all_gather import GatheredPeaks, gathered_peaks
 from memory_models.sharding.deepspeed_config import live_elements
 from tests.support.toy_decoder import WIDE
 
@@ -31,9 +31,9 @@ DEEP = replace(WIDE, num_hidden_layers=6)
 """With two layers the embedding would be fetched ahead in the last block's backward already."""
 
 
-def whole(settings: TrainingSettings) -> Gathered:
+def whole(settings: TrainingSettings) -> GatheredPeaks:
     """Bytes gathered by the wide toy with six layers."""
-    return gathered(DEEP, effective_settings(settings).layer)
+    return gathered_peaks(DEEP, effective_settings(settings).layer)
 
 
 def test_two_blocks_are_the_limit() -> None:

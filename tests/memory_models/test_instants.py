@@ -12,7 +12,7 @@ from memory_models.settings import (
     effective_settings,
     from_flat,
 )
-from memory_models.step_phases import Instant, instants
+from memory_models.step_phases import PhasePeak, phase_peaks
 from tests.support.toy_decoder import TIED, TOY
 
 SHORT = from_flat(TrainingSettings, sequence_length=10, micro_batch_size=3, lora_rank=2)
@@ -21,9 +21,9 @@ GRADIENTS = 2 * 14 * 512
 """Fourteen adapter matrices a block, each in a block of 512 bytes."""
 
 
-def moments(settings: TrainingSettings, architecture: Architecture = TOY) -> dict[str, Instant]:
+def moments(settings: TrainingSettings, architecture: Architecture = TOY) -> dict[str, PhasePeak]:
     """The moments of a step by name."""
-    found = instants(architecture, effective_settings(settings))
+    found = phase_peaks(architecture, effective_settings(settings))
     assert len({moment.name for moment in found}) == len(found)
     return {moment.name: moment for moment in found}
 
@@ -43,7 +43,7 @@ def test_forward_loss_backward_and_step_may_each_be_the_peak() -> None:
 
 def test_a_moments_bytes_are_the_sum_of_its_parts() -> None:
     """1 + 2 + 3 + 4 + 5 + 6."""
-    moment = Instant(name="any", checkpoints=1, block=2, loss=3, gradients=4, step=5, gathered=6)
+    moment = PhasePeak(name="any", checkpoints=1, block=2, loss=3, gradients=4, step=5, gathered=6)
     assert moment.bytes == 21
 
 

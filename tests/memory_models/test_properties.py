@@ -25,7 +25,7 @@ from memory_models.settings import (
     effective_settings,
     from_flat,
 )
-from memory_models.sharding.states import ModelStates, shard
+from memory_models.sharding.states import ModelStates, model_states
 from tests.support.toy_decoder import ALL, WIDE
 
 quick = settings(
@@ -229,7 +229,7 @@ def held(architecture: Architecture, values: TrainingSettings) -> ModelStates:
         check(architecture, values)
     except ValueError:
         assume(False)
-    return shard(architecture, values.states)
+    return model_states(architecture, values.states)
 
 
 SLACK = 512 * 64

@@ -19,7 +19,7 @@ def tokens(levels: list[Size]) -> list[int]:
 
 def chain(tape: Tape, *, saves: bool) -> tuple[Value, Value]:
     """Two ops in a row, the local variable in between gone; the second may keep its input."""
-    source = tape.outside(TEN, 1)
+    source = tape.uncounted(TEN, 1)
     middle = tape.op((source,), TEN, 1)
     output = tape.op((middle,), TEN, 1, saves=(middle,) if saves else ())
     tape.drop(middle)
@@ -68,7 +68,7 @@ def test_a_view_holds_its_storage_and_takes_nothing() -> None:
 def test_what_needs_no_gradient_saves_nothing() -> None:
     """An op on constants leaves no node behind."""
     tape = Tape()
-    constant = tape.outside(TEN, 1, needs=False)
+    constant = tape.uncounted(TEN, 1, needs=False)
     result = tape.op((constant,), TEN, 1, saves=(constant,))
     assert not result.needs
     assert tape.nodes == []
@@ -89,7 +89,7 @@ def test_backward_goes_from_kept_tensors_to_one_gradient_after_another() -> None
 def test_backward_takes_an_ops_work_for_its_time() -> None:
     """Gradient 10, work 7 more, the input's gradient 10 more; then both but the last go."""
     tape = Tape()
-    output = tape.op((tape.outside(TEN, 1),), TEN, 1, work=(7, 0, 0))
+    output = tape.op((tape.uncounted(TEN, 1),), TEN, 1, work=(7, 0, 0))
     tape.drop(output)
     assert tokens(tape.backward(output, accumulates=False, recomputed=False)) == [10, 17, 27]
     assert tape.level == TEN
@@ -98,7 +98,7 @@ def test_backward_takes_an_ops_work_for_its_time() -> None:
 def added(*, passes: bool, between: bool) -> tuple[list[int], Size]:
     """Levels of backward of a residual sum; ``between``: an op on the second branch."""
     tape = Tape()
-    stream = tape.outside(TEN, 1)
+    stream = tape.uncounted(TEN, 1)
     branch = tape.op((stream,), TEN, 1) if between else tape.view(stream)
     output = tape.op((stream, branch), TEN, 1, passes=passes)
     tape.drop(branch, output)
@@ -108,7 +108,7 @@ def added(*, passes: bool, between: bool) -> tuple[list[int], Size]:
 def test_a_sum_passes_its_gradient_on_and_takes_nothing() -> None:
     """Both terms have the incoming gradient itself: the view's joins the stream's for nothing."""
     tape = Tape()
-    left, right = tape.outside(TEN, 1), tape.outside(TEN, 1)
+    left, right = tape.uncounted(TEN, 1), tape.uncounted(TEN, 1)
     output = tape.op((left, right), TEN, 1, passes=True)
     tape.drop(output)
     assert tokens(tape.backward(output, accumulates=False, recomputed=False)) == [10, 10]
@@ -118,7 +118,7 @@ def test_a_sum_passes_its_gradient_on_and_takes_nothing() -> None:
 def test_a_gradient_is_not_passed_on_through_a_change_of_dtype() -> None:
     """The narrow term of a wide sum gets a gradient of its own: 20 and 10 more."""
     tape = Tape()
-    wide, narrow = tape.outside(TEN, 2), tape.outside(TEN, 1)
+    wide, narrow = tape.uncounted(TEN, 2), tape.uncounted(TEN, 1)
     output = tape.op((wide, narrow), TEN, 2, passes=True)
     tape.drop(output)
     assert max(tokens(tape.backward(output, accumulates=False, recomputed=False))) == 30
@@ -127,7 +127,7 @@ def test_a_gradient_is_not_passed_on_through_a_change_of_dtype() -> None:
 def test_a_second_gradient_is_added_in_place_where_the_first_is_nobody_elses() -> None:
     """Two ops read the stream: the second's gradient joins the first's, three are there at most."""
     tape = Tape()
-    stream = tape.outside(TEN, 1)
+    stream = tape.uncounted(TEN, 1)
     branches = [tape.op((stream,), TEN, 1) for _ in range(2)]
     output = tape.op(branches, TEN, 1, passes=True)
     tape.drop(*branches, output)
@@ -149,7 +149,7 @@ def test_a_second_gradient_makes_a_third_tensor_where_the_first_is_shared() -> N
 def test_a_trained_weight_gets_its_gradient_in_its_own_dtype() -> None:
     """100 elements: 200 bytes as the product gives them, 400 more as stored; then 200 go."""
     tape = Tape()
-    source = tape.outside(TEN, 1, needs=False)
+    source = tape.uncounted(TEN, 1, needs=False)
     output = tape.op((source,), TEN, 1, weights=(Weight(100, 2, 4),))
     tape.drop(output)
     levels = tape.backward(output, accumulates=False, recomputed=False)
@@ -163,7 +163,7 @@ def test_with_accumulation_a_weights_gradient_is_added_to_the_one_that_is_there(
 ) -> None:
     """The fresh gradient is there for a moment only."""
     tape = Tape()
-    source = tape.outside(TEN, 1, needs=False)
+    source = tape.uncounted(TEN, 1, needs=False)
     output = tape.op((source,), TEN, 1, weights=(Weight(100, 2, stored),))
     tape.drop(output)
     assert (10, 200, 0) in tape.backward(output, accumulates=True, recomputed=False)

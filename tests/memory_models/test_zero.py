@@ -17,7 +17,7 @@ from memory_models.settings import (
     from_flat,
 )
 from memory_models.sharding.offload import pinned_bytes
-from memory_models.sharding.states import ModelStates, shard
+from memory_models.sharding.states import ModelStates, model_states
 from tests.support.toy_decoder import TIED, TOY, WIDE
 
 LORA = from_flat(TrainingSettings, lora_rank=2)
@@ -28,7 +28,7 @@ FULL = changed(LORA, finetuning_type=FinetuningType.FULL)
 def on_ranks(settings: TrainingSettings, ranks: int, stage: int, **offload: Any) -> ModelStates:
     """The toy as one of the ranks holds it."""
     asked = changed(settings, world_size=ranks, zero_stage=stage, **offload)
-    return shard(TOY, effective_settings(asked).states)
+    return model_states(TOY, effective_settings(asked).states)
 
 
 def test_one_rank_without_zero_holds_everything_and_no_buffer() -> None:
@@ -82,7 +82,7 @@ def test_the_base_shrinks_with_the_ranks() -> None:
     """4-bit matrices halve; their constants are no parameters and stay."""
     nf4 = from_flat(TrainingSettings, quantization=Quantization.NF4, zero_stage=3)
     one, two, four = (
-        shard(WIDE, effective_settings(changed(nf4, world_size=ranks)).states).weights
+        model_states(WIDE, effective_settings(changed(nf4, world_size=ranks)).states).weights
         for ranks in (1, 2, 4)
     )
     assert one > two > four > one // 4
@@ -97,7 +97,7 @@ def test_paged_moments_of_a_flat_share_are_managed_memory() -> None:
         zero_stage=2,
         lora_target=("q_proj",),
     )
-    found = shard(WIDE, effective_settings(asked).states)
+    found = model_states(WIDE, effective_settings(asked).states)
     # q_proj: 64 x (256 + 256) elements on two layers.
     assert found.paged == 8 * 65_536 or found.states == 12 * 65_536
 
@@ -150,7 +150,9 @@ def test_a_tied_heads_part_was_pinned_before_it_was_tied() -> None:
     Without a head of its own (256 pinned bytes less) it takes as much as the plain toy.
     """
     asked = changed(LORA, world_size=2, zero_stage=3, offload_param=True)
-    plain, tied = (shard(shape, effective_settings(asked).states).host for shape in (TOY, TIED))
+    plain, tied = (
+        model_states(shape, effective_settings(asked).states).host for shape in (TOY, TIED)
+    )
     assert tied == plain
 
 
@@ -160,4 +162,4 @@ def test_a_trained_part_passes_through_the_host_under_zero_3() -> None:
     asked = changed(FULL, world_size=2, zero_stage=3)
     # 24,000 blocks of 590,336 elements, embedding, head and last norm; each tensor halved.
     elements = 24_000 * 590_336 + 2 * 1_280_000 + 256
-    assert shard(huge, effective_settings(asked).states).host == elements - 512 * 2**20
+    assert model_states(huge, effective_settings(asked).states).host == elements - 512 * 2**20
