@@ -134,7 +134,7 @@ def _math(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
 
 
 def _eager(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
-    """Keys and values repeated for every query head, both products, and the softmax between them."""
+    """Keys and values repeated for every query head, both products, and the softmax."""
     tape, operand = ops.tape, ops.flow.operand
     width = query.elements
     repeated = []

@@ -101,7 +101,7 @@ class LayerProgram(LayerOps):
         return made
 
     def _branch_end(self, value: Value) -> Value:
-        """The end of a branch before it joins the stream: a second norm (Gemma) or a dropout (OPT)."""
+        """The end of a branch before the residual sum: a second norm (Gemma) or a dropout (OPT)."""
         if self.shape.norms.norms_per_layer == 4:
             end = norm(self, value)
         elif self.shape.layer.dropouts_per_layer:

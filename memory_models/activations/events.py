@@ -65,7 +65,7 @@ def _without_saving(
     stream = program.stream()
     program.run(stream)
     end = len(program.tape.events) - len(program.cached)
-    # The program frees its input, but a checkpoint keeps that input: one allocation undoes the free.
+    # The program frees its input, but the checkpoint keeps it: an allocation undoes the free.
     return [*program.tape.events[:end], (ALLOC, stream.size)], program.tape.events[end:]
 
 

@@ -69,8 +69,8 @@ def masked_above(architecture: Architecture, settings: TrainingSettings) -> int:
 def mask_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
     """Bytes of the attention masks [B, 1, S, S] of a step; flash and causal sdpa need none.
 
-    Eager attention adds masks of the stream's dtype, one for each kind of layer; sdpa reads booleans
-    in windowed layers. Source: transformers masking_utils.py.
+    Eager attention adds masks of the stream's dtype, one for each kind of layer; sdpa reads
+    booleans in windowed layers. Source: transformers masking_utils.py.
     """
     cells = settings.scores
     windowed = masked_layers(architecture, settings)

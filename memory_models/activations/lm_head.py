@@ -78,7 +78,7 @@ class LmHead(Ops):
             tape.drop(curved)
         wide = self.cast(logits, FP32)
         if shape.vocabulary.copies_logits:
-            # The authors' code rebinds its logits in fp32 and holds them to the end beside the copy.
+            # The authors' code rebinds its logits in fp32 and holds them beside the copy.
             tape.drop(logits)
             logits, wide = wide, tape.op((wide,), width, FP32)
         probabilities = tape.op((wide,), width, FP32, saves=(None,))
@@ -124,7 +124,7 @@ class LmHead(Ops):
         return loss
 
     def _gradients(self, operand: int) -> list[Value]:
-        """Tensors of the previous chunk: its rows, and its logits' gradient in fp32 and as operand."""
+        """Tensors of the previous chunk: rows, and the gradient of the logits in both dtypes."""
         width, hidden = (
             Size(per_unit=self.shape.vocabulary.vocab_size),
             Size(per_unit=self.shape.hidden_size),

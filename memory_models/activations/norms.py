@@ -26,7 +26,7 @@ def layer_norm(ops: Ops, value: Value) -> Value:
 def rms_norm(ops: Ops, value: Value) -> Value:
     """An fp32 copy, its square, the normalised copy, a cast to the dtype, and the weight.
 
-    The gradient of the mean flows back through the square: two fp32 temporaries of the input's size.
+    The gradient of the mean flows back through the square: two fp32 temporaries [n, D].
     """
     tape, whole = ops.tape, times(value.elements, FP32)
     source = ops.cast(value, FP32)

@@ -35,7 +35,7 @@ class Ops:
         self.adapter = self.stored if arithmetic.one_dtype else FP32
         """Bytes per element of an adapter's matrices."""
         self.upcast = arithmetic.upcasts_base
-        """The norms and fused experts of a quantised base are in fp32, unless DeepSpeed cast them."""
+        """Norms and fused experts of a quantised base are in fp32, unless DeepSpeed cast them."""
         self.fused = arithmetic.decoder_kernels is DecoderKernels.FUSED
         """Norms, gated products and adapters run as fused kernels where these exist."""
         self.linears = {linear.role: linear for linear in architecture.layer.linears}
@@ -71,7 +71,7 @@ class Ops:
         return result
 
     def product(self, source: Value, out: Size, elements: int, stored: int) -> Value:
-        """A product with a weight of ``stored`` bytes per element; autocast casts an fp32 weight."""
+        """A product with a weight of ``stored`` bytes per element; autocast casts fp32 weights."""
         cast = None
         if self.autocast and stored == FP32:
             cast = self.tape.new(Size(constant=elements), self.flow.operand, needs=False)

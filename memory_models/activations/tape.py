@@ -136,12 +136,14 @@ class Tape:
         """The base if there is one, and the running sum after every allocation."""
         found = [] if self.base == ZERO else [self.base]
         per_token, constant, per_unit = self.base
-        for sign, size in self.events:
-            per_token += sign * size.per_token
-            constant += sign * size.constant
-            per_unit += sign * size.per_unit
+        for sign, (tokens, fixed, units) in self.events:
             if sign == ALLOC:
+                per_token, constant = per_token + tokens, constant + fixed
+                per_unit += units
                 found.append(Size(per_token, constant, per_unit))
+            else:
+                per_token, constant = per_token - tokens, constant - fixed
+                per_unit -= units
         return found
 
     @property
@@ -337,7 +339,7 @@ class Tape:
         """Run one node: gradients come in, gradients go out, saved tensors go."""
         incoming = [gradients.pop(id(value)) for value in node.outputs if id(value) in gradients]
         if incoming:
-            work = self._pieces(node.work)
+            work = [node.work] if self.pieces == 1 else self._pieces(node.work)
             for size in work:
                 self._alloc(size)
             self._pass_on(node, incoming[0], gradients)
@@ -353,8 +355,6 @@ class Tape:
             self._finish(node.weights, accumulates=accumulates)
 
     def _pieces(self, work: Size) -> list[Size]:
-        if self.pieces == 1:
-            return [work]
         return [Size(*(part // self.pieces for part in work))] * self.pieces
 
     def _pass_on(self, node: Node, incoming: Storage, gradients: dict[int, Storage]) -> None:

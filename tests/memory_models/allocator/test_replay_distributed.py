@@ -107,7 +107,7 @@ def test_ddp_takes_its_buckets_before_the_first_step() -> None:
 def test_zero_3_has_two_blocks_gathered_at_a_time() -> None:
     """Frozen matrices and adapters too large to stay whole, in bf16."""
     memory, rank = ranks(zero_stage=3)
-    one = sum(rank.block)
+    one = sum(rank.layer_parameters)
     for place in (0, 1):
         rank.enter(place, 2, 1)
         rank.leave()

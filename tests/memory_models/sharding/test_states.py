@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,9 +15,8 @@ from memory_models.settings import (
     effective_settings,
     from_flat,
 )
-from memory_models.sharding.offload import pinned_bytes
 from memory_models.sharding.states import ModelStates, model_states
-from tests.support.toy_decoder import TIED, TOY, WIDE
+from tests.support.toy_decoder import TOY, WIDE
 
 LORA = from_flat(TrainingSettings, lora_rank=2)
 """28 matrices, 512 elements; each takes a block of 512 bytes where it is alone."""
@@ -102,11 +100,6 @@ def test_paged_moments_of_a_flat_share_are_managed_memory() -> None:
     assert found.paged == 8 * 65_536 or found.states == 12 * 65_536
 
 
-def test_pinned_memory_comes_in_powers_of_two() -> None:
-    """PyTorch's host allocator rounds up."""
-    assert [pinned_bytes(size) for size in (0, 1, 3, 512, 513)] == [0, 1, 4, 512, 1024]
-
-
 def test_offloaded_states_leave_a_buffer_of_the_largest_gradient() -> None:
     """Masters, gradients and states are on the host: nothing of them stays here.
 
@@ -116,20 +109,6 @@ def test_offloaded_states_leave_a_buffer_of_the_largest_gradient() -> None:
     assert (found.states, found.buffers) == (0, 512)
     # Pinned: 2 x 1024 of masters and gradients, 512 of halves, 64; pageable moments 2 x 1024.
     assert found.host == 2 * 1024 + 512 + 64 + 2 * 1024
-
-
-def test_accumulated_gradients_are_pinned_one_by_one() -> None:
-    """Those that reach into the rank's part: half of 512 elements, at two bytes, and a border."""
-    twice = changed(LORA, gradient_accumulation_steps=2)
-    once = on_ranks(LORA, 2, 2, offload_optimizer=True).host
-    assert on_ranks(twice, 2, 2, offload_optimizer=True).host - once in range(512, 512 + 128)
-
-
-def test_zero_3_offload_pins_gradients_and_no_masters() -> None:
-    """Shares of 256 elements: masters pageable and fp32 gradients pinned, 1024 each; the flat
-    gradients 512; moments 2 x 1024.
-    """
-    assert on_ranks(LORA, 2, 3, offload_optimizer=True).host == 1024 + 1024 + 512 + 2 * 1024
 
 
 def test_offloaded_parameters_leave_only_what_is_whole_on_every_rank() -> None:
@@ -142,24 +121,3 @@ def test_offloaded_parameters_leave_only_what_is_whole_on_every_rank() -> None:
     # Adapter matrices, halved, at two bytes: as many as their elements, then flat once more.
     # What is stepped here, 256 elements, reaches the host in fp32.
     assert found.host == base + 512 + 512 + 4 * 256
-
-
-def test_a_tied_heads_part_was_pinned_before_it_was_tied() -> None:
-    """TIED's embedding, 256 elements, halved, in bf16: PyTorch keeps what was pinned once.
-
-    Without a head of its own (256 pinned bytes less) it takes as much as the plain toy.
-    """
-    asked = changed(LORA, world_size=2, zero_stage=3, offload_param=True)
-    plain, tied = (
-        model_states(shape, effective_settings(asked).states).host for shape in (TOY, TIED)
-    )
-    assert tied == plain
-
-
-def test_a_trained_part_passes_through_the_host_under_zero_3() -> None:
-    """A 14-billion share of two ranks is put in one piece there, 13 GiB less what comes later."""
-    huge = replace(WIDE, num_hidden_layers=24_000)
-    asked = changed(FULL, world_size=2, zero_stage=3)
-    # 24,000 blocks of 590,336 elements, embedding, head and last norm; each tensor halved.
-    elements = 24_000 * 590_336 + 2 * 1_280_000 + 256
-    assert model_states(huge, effective_settings(asked).states).host == elements - 512 * 2**20

@@ -46,7 +46,7 @@ def test_offload_takes_the_embeddings_norm_in_fp64() -> None:
 def test_a_head_of_its_own_is_normed_before_the_last_block() -> None:
     """The same bytes, while every block's activations are there; a moment of its own."""
     assert held().head == BUCKET + EMBEDDING + 8 * 256
-    assert phase_peaks(TOY, effective_settings(FULL))[-1].name == "backward, head"
+    assert phase_peaks(TOY, effective_settings(FULL))[3].phase == "backward, head"
 
 
 def test_offload_keeps_wide_gradients_of_all_micro_batches_but_the_last() -> None:

@@ -16,14 +16,10 @@ from memory_models.activations.layers import (
 from memory_models.architecture import Architecture
 from memory_models.settings import (
     Attention,
-    Dtype,
     FinetuningType,
-    LossKernel,
-    Optimizer,
     Quantization,
     TrainingSettings,
     changed,
-    effective_settings,
     from_flat,
 )
 from tests.support.toy_decoder import ALL, TOY, WIDE
@@ -139,38 +135,3 @@ def test_a_dropout_never_keeps_less(architecture: Architecture) -> None:
     dropped = changed(plain, lora_dropout=0.1)
     kept = kept_bytes(architecture, plain, trained=False)
     assert kept_bytes(architecture, dropped, trained=False) > kept
-
-
-def test_a_recipe_is_what_programs_depend_on() -> None:
-    """Neither lengths nor ranks nor the optimizer make another program; accumulation does once."""
-    other = changed(
-        SHORT, sequence_length=64, micro_batch_size=7, optimizer=Optimizer.SGD, world_size=2
-    )
-    assert other.layer == SHORT.layer
-    assert changed(SHORT, attention=Attention.EAGER).layer != SHORT.layer
-    assert changed(SHORT, loss_kernel=LossKernel.FUSED).head != SHORT.head
-    twice, often = (changed(SHORT, gradient_accumulation_steps=steps) for steps in (2, 9))
-    assert twice.layer == often.layer
-    assert twice.layer != SHORT.layer
-
-
-def test_under_deepspeed_nothing_is_cast() -> None:
-    """The model is in half precision and there is no autocast; ZeRO-1 to 3 run one program."""
-    one, two, three = (changed(SHORT, zero_stage=stage) for stage in (1, 2, 3))
-    assert (effective_settings(one).base.model_dtype, effective_settings(one).base.autocast) == (
-        Dtype.BF16,
-        None,
-    )
-    assert effective_settings(SHORT) is SHORT
-    assert two.layer == three.layer
-    assert one.layer != SHORT.layer
-    # Gradients that leave at once are to a program what gradients added to earlier ones are.
-    assert two.layer == changed(one, gradient_accumulation_steps=2).layer
-
-
-def test_standing_settings_differ_by_all_but_lengths_and_batches() -> None:
-    """Model states depend on the optimizer and on ranks."""
-    longer = changed(SHORT, sequence_length=64, micro_batch_size=7)
-    assert longer.states == SHORT.states
-    assert longer.states == changed(longer, sequence_length=1, micro_batch_size=1).states
-    assert changed(SHORT, optimizer=Optimizer.SGD).states != SHORT.states
