@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from memory_models.activations.layers import stack_of
+from memory_models.activations.layers import layer_totals
 from memory_models.rounding import block_bytes
 from memory_models.settings import (
     DecoderKernels,
@@ -101,7 +101,7 @@ def test_what_a_pack_keeps_is_what_the_program_says(kernels: DecoderKernels) -> 
         autocast=Dtype.BF16,
     )
     architecture = READERS["qwen2"]("x", Config(CONFIG, "config.json"))
-    said = stack_of(architecture, settings).all_kept
+    said = layer_totals(architecture, settings).all_kept
     assert said == pytest.approx(kept_by_blocks(base, autocast=True), rel=0.03)
 
 

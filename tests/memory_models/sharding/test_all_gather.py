@@ -14,8 +14,7 @@ from memory_models.settings import (
     effective_settings,
     from_flat,
 )
-from memory_models.sharding.all_gather import Gathered, gathered
-from memory_models.sharding.deepspeed_config import live_elements
+from memory_models.sharding.all_gather import GatheredPeaks, gathered_peaks
 from tests.support.toy_decoder import WIDE
 
 LORA = from_flat(TrainingSettings, world_size=2, zero_stage=3)
@@ -31,14 +30,9 @@ DEEP = replace(WIDE, num_hidden_layers=6)
 """With two layers the embedding would be fetched ahead in the last block's backward already."""
 
 
-def whole(settings: TrainingSettings) -> Gathered:
+def whole(settings: TrainingSettings) -> GatheredPeaks:
     """Bytes gathered by the wide toy with six layers."""
-    return gathered(DEEP, effective_settings(settings).layer)
-
-
-def test_two_blocks_are_the_limit() -> None:
-    """Norms included: 2 x 590,336 elements."""
-    assert live_elements(WIDE) == 2 * (BLOCK + 512)
+    return gathered_peaks(DEEP, effective_settings(settings).layer)
 
 
 @pytest.mark.parametrize("kernel", list(LossKernel))

@@ -17,15 +17,9 @@ from memory_models.states.layer_inputs import (
     boundary_bytes,
     int8_input_bytes,
 )
-from memory_models.states.precision import precision
 from tests.support.toy_decoder import TOY
 
 SHORT = from_flat(TrainingSettings, sequence_length=10, micro_batch_size=3)
-
-
-def test_tokens_are_sequences_times_their_length() -> None:
-    """Three sequences of ten positions."""
-    assert SHORT.tokens == 30
 
 
 @pytest.mark.parametrize(
@@ -44,12 +38,6 @@ def test_a_checkpoint_is_the_stream_in_its_own_dtype(values: dict[str, object], 
     """[30, 8] elements; a quantised or fp32 base has an fp32 stream, autocast or not."""
     settings = changed(SHORT, **values)  # type: ignore[arg-type]
     assert boundary_bytes(TOY, settings) == size
-
-
-def test_an_fp32_model_without_autocast_computes_in_fp32() -> None:
-    """Operands, stream and outputs are four bytes wide and nothing is cast."""
-    flow = precision(from_flat(TrainingSettings, model_dtype=Dtype.FP32, autocast=None).arithmetic)
-    assert (flow.operand, flow.residual, flow.projected, flow.casts_input) == (4, 4, 4, False)
 
 
 def test_int8_products_hold_what_they_read() -> None:

@@ -10,9 +10,9 @@ from memory_models.architecture import Architecture, Linear, Role
 from memory_models.settings import Dtype, Quantization, TrainingSettings, changed, from_flat
 from memory_models.states.weights import (
     base_weight_bytes,
-    block_parameters,
     encoder_parameters,
     largest_quantized_weight,
+    layer_parameters,
     quantized_weight_bytes,
     total_parameters,
 )
@@ -38,7 +38,7 @@ from tests.support.toy_decoder import ENCODER, EXPERTS, LAYER_NORM, TIED, TOY, W
 )
 def test_parameters_are_counted_exactly(architecture: Architecture, block: int, total: int) -> None:
     """Every matrix, bias and norm of a toy model, added by hand."""
-    assert block_parameters(architecture) == block
+    assert layer_parameters(architecture) == block
     assert total_parameters(architecture) == total
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from memory_models.activations.layers import layers_in_turn, recomputed_layers, stack_of
+from memory_models.activations.layers import layer_totals, layers_in_turn, recomputed_layers
 from memory_models.allocator.replay import reserved_bytes
 from memory_models.architecture import Architecture
 from memory_models.bounds.intervals import reserved_interval
@@ -23,11 +23,11 @@ from memory_models.settings import (
     effective_settings,
     from_flat,
 )
-from memory_models.sharding.all_gather import Gathered, gathered
+from memory_models.sharding.all_gather import GatheredPeaks, gathered_peaks
 from memory_models.states.layer_inputs import boundary_bytes, int8_input_bytes
-from memory_models.step_phases import instants
+from memory_models.step_phases import phase_peaks
 from memory_models.units import MIB
-from tests.memory_models.test_properties import any_settings, intervals
+from tests.support.drawn_settings import any_settings, intervals
 from tests.support.toy_decoder import ALL, TOY
 
 DEEP = replace(TOY, name="deep", num_hidden_layers=6)
@@ -35,7 +35,7 @@ SHORT = from_flat(TrainingSettings, sequence_length=10, micro_batch_size=3, lora
 TWO = changed(SHORT, checkpointed_layers=2)
 NONE = changed(SHORT, gradient_checkpointing=False)
 KEPT = 6 * 1024 + 32 * 512
-"""What one block of the toy keeps (test_block_stack.py)."""
+"""What one block of the toy keeps (activations/test_layers.py)."""
 
 
 @pytest.mark.parametrize(
@@ -70,23 +70,23 @@ def test_the_first_layers_are_the_ones_that_run_again() -> None:
 
 def test_a_stack_keeps_checkpoints_below_and_tensors_above() -> None:
     """Two checkpoints of 512 bytes and four blocks; when a checkpoint is needed they are gone."""
-    stack = stack_of(DEEP, TWO)
-    assert (stack.all_kept, stack.last_kept, stack.plain) == (2 * 512 + 4 * KEPT, KEPT, 4 * KEPT)
-    assert (stack.below_plain, stack.below_trained, stack.boundary) == (2 * 512, 512, 0)
-    assert stack.again == stack_of(DEEP, SHORT).backward
-    assert stack.backward == stack_of(DEEP, NONE).backward
+    stack = layer_totals(DEEP, TWO)
+    assert (stack.all_kept, stack.last_kept, stack.unrecomputed) == (2 * 512 + 4 * KEPT, KEPT, 4 * KEPT)
+    assert (stack.below_unrecomputed, stack.below_trained, stack.boundary) == (2 * 512, 512, 0)
+    assert stack.again == layer_totals(DEEP, SHORT).backward
+    assert stack.backward == layer_totals(DEEP, NONE).backward
 
 
 def test_frozen_layers_without_a_checkpoint_keep_less_than_trained_ones() -> None:
     """One of six is trained, so its weights' gradients need inputs that the other three lack."""
     freeze = changed(TWO, finetuning_type=FinetuningType.FREEZE, freeze_trainable_layers=1)
-    stack = stack_of(DEEP, freeze)
-    frozen = (stack.plain - stack.last_kept) // 3
+    stack = layer_totals(DEEP, freeze)
+    frozen = (stack.unrecomputed - stack.last_kept) // 3
     assert 0 < frozen < stack.last_kept
     assert stack.below_trained == 2 * 512 + 3 * frozen
     assert stack.first_backward == stack.backward
     several = changed(freeze, freeze_trainable_layers=5)
-    assert stack_of(DEEP, several).below_trained == 2 * 512
+    assert layer_totals(DEEP, several).below_trained == 2 * 512
 
 
 def test_windowed_layers_have_their_share_above_the_checkpoints() -> None:
@@ -96,26 +96,26 @@ def test_windowed_layers_have_their_share_above_the_checkpoints() -> None:
     assert (sum(masked[:2]), sum(masked[2:])) == (1, 2)
 
 
-def test_the_last_checkpoint_is_an_instant_of_its_own() -> None:
+def test_the_last_checkpoint_is_a_phase_of_its_own() -> None:
     """Gradients of the four blocks above are there, what they kept is gone."""
     full = changed(TWO, finetuning_type=FinetuningType.FULL)
-    found = {instant.name: instant for instant in instants(DEEP, full)}
+    found = {peak.phase: peak for peak in phase_peaks(DEEP, full)}
     last, here = found["backward, last block"], found["backward, last checkpoint"]
     assert here.checkpoints == 2 * 512
     # Seven matrices and the norms, which count as one, of at most 512 bytes each.
     assert here.gradients - last.gradients == 4 * 8 * 512
-    whole = instants(DEEP, changed(full, checkpointed_layers=None))
-    assert "backward, last checkpoint" not in {instant.name for instant in whole}
+    whole = phase_peaks(DEEP, changed(full, checkpointed_layers=None))
+    assert "backward, last checkpoint" not in {peak.phase for peak in whole}
 
 
 def test_gathered_parameters_are_those_of_either_kind_of_layer() -> None:
     """Under ZeRO-3 no instant has less than a stack of one kind."""
     sharded = effective_settings(changed(TWO, zero_stage=3, world_size=2))
-    kinds = [gathered(DEEP, changed(sharded, checkpointed_layers=None).layer)]
+    kinds = [gathered_peaks(DEEP, changed(sharded, checkpointed_layers=None).layer)]
     off = changed(sharded, checkpointed_layers=None, gradient_checkpointing=False)
-    kinds.append(gathered(DEEP, off.layer))
-    most = Gathered(*map(max, *kinds))
-    found = {instant.name: instant.gathered for instant in instants(DEEP, sharded)}
+    kinds.append(gathered_peaks(DEEP, off.layer))
+    most = GatheredPeaks(*map(max, *kinds))
+    found = {peak.phase: peak.gathered for peak in phase_peaks(DEEP, sharded)}
     assert found["backward, last block"] == most.last
     assert found["backward, first block"] == most.first
 
@@ -136,7 +136,7 @@ def test_the_margin_is_that_of_each_kind_of_layer() -> None:
             "adapter-kept": Margin(expected=0.0, upper=0.1),
         },
     )
-    found = reserved_interval(100 * MIB, 90 * MIB, TWO, table, 100 * MIB, plain=40 * MIB)
+    found = reserved_interval(100 * MIB, 90 * MIB, TWO, table, 100 * MIB, unrecomputed=40 * MIB)
     assert (found.expected, found.upper) == (100 * MIB, 134 * MIB)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from memory_models.activations.decoder_layer import BlockMemory, block_memory
+from memory_models.activations.decoder_layer import LayerMemory, layer_memory
 from memory_models.architecture import Activation, Architecture, Linear, Norm, Role
 from memory_models.settings import (
     Attention,
@@ -57,7 +57,7 @@ PHI3 = changed(
 )
 
 
-def kept(block: BlockMemory) -> tuple[int, int, int]:
+def kept(block: LayerMemory) -> tuple[int, int, int]:
     """All kept tensors: bytes a token, fixed, and an attention score."""
     sums = [sum(size[unit] * count for size, count in block.kept) for unit in range(3)]
     return sums[0], sums[1], sums[2]
@@ -68,7 +68,7 @@ def of(
 ) -> tuple[int, int, int]:
     """What one block keeps; its own weights are trained where no adapter is."""
     trained = not settings.method.uses_adapter
-    return kept(block_memory(architecture, settings.layer, trained=trained, masked=masked))
+    return kept(layer_memory(architecture, settings.layer, trained=trained, masked=masked))
 
 
 def test_a_llama_block_with_lora_keeps_its_hand_counted_bytes() -> None:
@@ -165,7 +165,7 @@ def test_a_windowed_block_repeats_its_heads_and_keeps_a_mask() -> None:
 
 def test_what_is_below_the_first_adapter_keeps_nothing_that_only_the_input_needs() -> None:
     """Where the block's input needs no gradient, its first norm keeps nothing: 32 less."""
-    first = block_memory(TOY, LORA.layer, trained=False, first=True)
+    first = layer_memory(TOY, LORA.layer, trained=False, first=True)
     assert kept(first) == (372 - 32, 512, 0)
 
 
@@ -176,14 +176,14 @@ def test_backward_of_a_recomputed_block_has_all_of_it_at_once(
 ) -> None:
     """Its peak is above what the block keeps, and above forward's."""
     settings = changed(LORA, finetuning_type=method, gradient_checkpointing=True)
-    block = block_memory(architecture, settings.layer, trained=not settings.method.uses_adapter)
+    block = layer_memory(architecture, settings.layer, trained=not settings.method.uses_adapter)
     width, fixed, _ = kept(block)
     assert block.backward.bytes(64, 0) >= max(64 * width + fixed, block.forward.bytes(64, 0))
 
 
 def test_trained_weights_leave_their_gradients() -> None:
     """576 elements at two bytes; with accumulation a gradient of 128 is there for a moment only."""
-    early = block_memory(TOY, FULL.layer, trained=True).backward.bytes(0, 0)
+    early = layer_memory(TOY, FULL.layer, trained=True).backward.bytes(0, 0)
     later = changed(FULL, gradient_accumulation_steps=2)
     assert early == 2 * 576
-    assert block_memory(TOY, later.layer, trained=True).backward.bytes(0, 0) == 2 * 128
+    assert layer_memory(TOY, later.layer, trained=True).backward.bytes(0, 0) == 2 * 128

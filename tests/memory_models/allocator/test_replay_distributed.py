@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from memory_models.allocator.replay import reserved_bytes
-from memory_models.allocator.replay_distributed import Ranks
+from memory_models.allocator.replay_distributed import Processes
 from memory_models.settings import (
     FinetuningType,
     TrainingSettings,
@@ -32,24 +32,24 @@ class FakeMemory:
         self.there: Counter[int] = Counter()
         self.most = 0
 
-    def take(self, size: int, copies: int = 1) -> None:
+    def alloc(self, size: int, copies: int = 1) -> None:
         """Tensors come."""
         self.there[size] += copies
         self.most = max(self.most, sum(size * count for size, count in self.there.items()))
 
-    def give(self, size: int, copies: int = 1) -> None:
+    def free(self, size: int, copies: int = 1) -> None:
         """Tensors go."""
         self.there[size] -= copies
         assert self.there[size] >= 0
 
-    def empty(self) -> None:
+    def empty_cache(self) -> None:
         """Nothing is cached."""
 
 
-def ranks(**changes: Any) -> tuple[FakeMemory, Ranks]:
+def ranks(**changes: Any) -> tuple[FakeMemory, Processes]:
     """A fake memory and what a rank does to it."""
     memory = FakeMemory()
-    return memory, Ranks(memory, WIDE, effective_settings(changed(LORA, **changes)))
+    return memory, Processes(memory, WIDE, effective_settings(changed(LORA, **changes)))
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
@@ -69,7 +69,7 @@ def test_a_step_gives_back_all_but_optimizer_states(stage: int, offload: bool) -
         rank.backward_ends()
     if stage == 1:
         for tensor in trained_tensors(WIDE, rank.settings.method):
-            memory.take(2 * tensor.elements, tensor.copies)
+            memory.alloc(2 * tensor.elements, tensor.copies)
     if stage:
         rank.step(first=False)
     assert not +memory.there
@@ -83,14 +83,14 @@ def test_offload_keeps_wide_gradients_until_the_last_micro_batch() -> None:
     memory, rank = ranks(**full)
     rank.backward_begins()
     rank.boundary = False
-    rank.reduce_block(outer=True)
+    rank.reduce_layer(outer=True)
     bucket = 2 * 256 * 256
     assert sum(size * count for size, count in memory.there.items()) == bucket + 4 * 512 * 256
     rank.backward_ends()
     assert not +memory.there
     memory.most = 0
     rank.boundary = True
-    rank.reduce_block(outer=True)
+    rank.reduce_layer(outer=True)
     assert memory.most == (2 + 8) * 512 * 256
 
 
@@ -107,7 +107,7 @@ def test_ddp_takes_its_buckets_before_the_first_step() -> None:
 def test_zero_3_has_two_blocks_gathered_at_a_time() -> None:
     """Frozen matrices and adapters too large to stay whole, in bf16."""
     memory, rank = ranks(zero_stage=3)
-    one = sum(rank.block)
+    one = sum(rank.layer_parameters)
     for place in (0, 1):
         rank.enter(place, 2, 1)
         rank.leave()

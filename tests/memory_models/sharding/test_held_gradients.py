@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from memory_models.activations.decoder_layer import block_memory
+from memory_models.activations.decoder_layer import layer_memory
 from memory_models.settings import (
     FinetuningType,
     LayerSettings,
@@ -18,7 +18,7 @@ from memory_models.settings import (
 )
 from memory_models.sharding.gradients import Gradients
 from memory_models.sharding.held_gradients import gradients
-from memory_models.step_phases import instants
+from memory_models.step_phases import phase_peaks
 from tests.support.toy_decoder import TOY, WIDE
 
 FULL = from_flat(
@@ -46,7 +46,7 @@ def test_offload_takes_the_embeddings_norm_in_fp64() -> None:
 def test_a_head_of_its_own_is_normed_before_the_last_block() -> None:
     """The same bytes, while every block's activations are there; a moment of its own."""
     assert held().head == BUCKET + EMBEDDING + 8 * 256
-    assert instants(TOY, effective_settings(FULL))[-1].name == "backward, head"
+    assert phase_peaks(TOY, effective_settings(FULL))[3].phase == "backward, head"
 
 
 def test_offload_keeps_wide_gradients_of_all_micro_batches_but_the_last() -> None:
@@ -83,7 +83,7 @@ def test_norms_of_a_4_bit_base_are_in_half_precision_under_deepspeed(
     alone = changed(plain, zero_stage=0, quantization=Quantization.NF4).layer
 
     def kept(settings: LayerSettings) -> int:
-        found = block_memory(WIDE, settings, trained=False)
+        found = layer_memory(WIDE, settings, trained=False)
         return sum(count * size[0] for size, count in found.kept)
 
     assert kept(recipe) == kept(effective_settings(plain).layer)

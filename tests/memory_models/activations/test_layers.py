@@ -9,21 +9,17 @@ import pytest
 from memory_models.activations.layers import (
     active_layers,
     kept_bytes,
+    layer_totals,
     mask_bytes,
     masked_layers,
-    stack_of,
 )
 from memory_models.architecture import Architecture
 from memory_models.settings import (
     Attention,
-    Dtype,
     FinetuningType,
-    LossKernel,
-    Optimizer,
     Quantization,
     TrainingSettings,
     changed,
-    effective_settings,
     from_flat,
 )
 from tests.support.toy_decoder import ALL, TOY, WIDE
@@ -52,14 +48,14 @@ def test_blocks_below_the_first_trained_one_keep_nothing(
 
 def test_checkpointing_keeps_one_boundary_a_block() -> None:
     """[30, 8] at two bytes are 480, a block of 512 bytes; two of them."""
-    stack = stack_of(TOY, SHORT)
+    stack = layer_totals(TOY, SHORT)
     assert (stack.boundary, stack.last_kept, stack.all_kept) == (512, 512, 1024)
 
 
 def test_checkpoints_of_frozen_blocks_outlast_backward() -> None:
     """One of two blocks is trained: the other's checkpoint is there to the end."""
-    assert stack_of(TOY, FREEZE).below_trained == 512
-    assert stack_of(TOY, SHORT).below_trained == 0
+    assert layer_totals(TOY, FREEZE).below_trained == 512
+    assert layer_totals(TOY, SHORT).below_trained == 0
 
 
 def test_without_checkpointing_every_block_keeps_its_tensors_rounded_up() -> None:
@@ -67,7 +63,7 @@ def test_without_checkpointing_every_block_keeps_its_tensors_rounded_up() -> Non
 
     At 30 tokens, 32 bytes a token are two of the allocator's blocks, 16 and less are one.
     """
-    stack = stack_of(TOY, KEPT)
+    stack = layer_totals(TOY, KEPT)
     assert stack.boundary == 0
     assert stack.last_kept == kept_bytes(TOY, KEPT, trained=False)
     assert stack.all_kept == 2 * stack.last_kept - 1024
@@ -84,7 +80,7 @@ def test_a_blocks_kept_bytes_are_whole_blocks_of_the_allocator() -> None:
 def test_int8_inputs_are_held_by_every_block() -> None:
     """144 bytes a token and block, checkpointed or not."""
     held = changed(SHORT, quantization=Quantization.INT8)
-    assert stack_of(TOY, held).all_kept == 2 * (1024 + 30 * 144)
+    assert layer_totals(TOY, held).all_kept == 2 * (1024 + 30 * 144)
 
 
 @pytest.mark.parametrize(("length", "layers"), [(7, 0), (8, 2), (9, 2)])
@@ -115,7 +111,7 @@ def test_masks_are_squares_of_the_length(
 def test_windowed_blocks_keep_their_masks() -> None:
     """Two of three blocks keep repeated heads and a mask beside what the third keeps."""
     plain = changed(WINDOWED, sliding_layers=0)
-    assert stack_of(WINDOWED, KEPT).all_kept > stack_of(plain, KEPT).all_kept
+    assert layer_totals(WINDOWED, KEPT).all_kept > layer_totals(plain, KEPT).all_kept
 
 
 def test_eager_attention_grows_with_the_square_of_the_length() -> None:
@@ -139,38 +135,3 @@ def test_a_dropout_never_keeps_less(architecture: Architecture) -> None:
     dropped = changed(plain, lora_dropout=0.1)
     kept = kept_bytes(architecture, plain, trained=False)
     assert kept_bytes(architecture, dropped, trained=False) > kept
-
-
-def test_a_recipe_is_what_programs_depend_on() -> None:
-    """Neither lengths nor ranks nor the optimizer make another program; accumulation does once."""
-    other = changed(
-        SHORT, sequence_length=64, micro_batch_size=7, optimizer=Optimizer.SGD, world_size=2
-    )
-    assert other.layer == SHORT.layer
-    assert changed(SHORT, attention=Attention.EAGER).layer != SHORT.layer
-    assert changed(SHORT, loss_kernel=LossKernel.FUSED).head != SHORT.head
-    twice, often = (changed(SHORT, gradient_accumulation_steps=steps) for steps in (2, 9))
-    assert twice.layer == often.layer
-    assert twice.layer != SHORT.layer
-
-
-def test_under_deepspeed_nothing_is_cast() -> None:
-    """The model is in half precision and there is no autocast; ZeRO-1 to 3 run one program."""
-    one, two, three = (changed(SHORT, zero_stage=stage) for stage in (1, 2, 3))
-    assert (effective_settings(one).base.model_dtype, effective_settings(one).base.autocast) == (
-        Dtype.BF16,
-        None,
-    )
-    assert effective_settings(SHORT) is SHORT
-    assert two.layer == three.layer
-    assert one.layer != SHORT.layer
-    # Gradients that leave at once are to a program what gradients added to earlier ones are.
-    assert two.layer == changed(one, gradient_accumulation_steps=2).layer
-
-
-def test_standing_settings_differ_by_all_but_lengths_and_batches() -> None:
-    """Model states depend on the optimizer and on ranks."""
-    longer = changed(SHORT, sequence_length=64, micro_batch_size=7)
-    assert longer.states == SHORT.states
-    assert longer.states == changed(longer, sequence_length=1, micro_batch_size=1).states
-    assert changed(SHORT, optimizer=Optimizer.SGD).states != SHORT.states

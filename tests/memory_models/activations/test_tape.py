@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from memory_models.activations.peaks import moments
 from memory_models.activations.tape import ZERO, Size, Tape, Value, Weight
 
-TEN: Size = (10, 0, 0)
+TEN = Size(per_token=10)
 """Ten elements a token; at one byte each, ten bytes a token."""
 
 
 def tokens(levels: list[Size]) -> list[int]:
-    """The bytes a token of every level."""
-    assert all(fixed == third == 0 for _, fixed, third in levels)
-    return [level for level, _, _ in levels]
+    """The bytes per token of every level."""
+    assert all(level.constant == level.per_unit == 0 for level in levels)
+    return [level.per_token for level in levels]
+
+
+def backward(
+    tape: Tape, output: Value, *, accumulates: bool = False, recomputed: bool = False
+) -> list[Size]:
+    """The levels of backward."""
+    tape.backward(output, accumulates=accumulates, recomputed=recomputed)
+    return tape.levels
 
 
 def chain(tape: Tape, *, saves: bool) -> tuple[Value, Value]:
     """Two ops in a row, the local variable in between gone; the second may keep its input."""
-    source = tape.outside(TEN, 1)
+    source = tape.uncounted(TEN, 1)
     middle = tape.op((source,), TEN, 1)
     output = tape.op((middle,), TEN, 1, saves=(middle,) if saves else ())
     tape.drop(middle)
@@ -57,7 +64,7 @@ def test_a_view_holds_its_storage_and_takes_nothing() -> None:
     """The whole goes when its last view does."""
     tape = Tape()
     whole = tape.new(TEN, 1)
-    half = tape.view(whole, (5, 0, 0))
+    half = tape.view(whole, Size(per_token=5))
     tape.drop(whole)
     assert tape.level == TEN
     tape.drop(half)
@@ -68,7 +75,7 @@ def test_a_view_holds_its_storage_and_takes_nothing() -> None:
 def test_what_needs_no_gradient_saves_nothing() -> None:
     """An op on constants leaves no node behind."""
     tape = Tape()
-    constant = tape.outside(TEN, 1, needs=False)
+    constant = tape.uncounted(TEN, 1, needs=False)
     result = tape.op((constant,), TEN, 1, saves=(constant,))
     assert not result.needs
     assert tape.nodes == []
@@ -81,7 +88,7 @@ def test_backward_goes_from_kept_tensors_to_one_gradient_after_another() -> None
     tape = Tape()
     _, output = chain(tape, saves=True)
     tape.drop(output)
-    levels = tape.backward(output, accumulates=False, recomputed=False)
+    levels = backward(tape, output)
     assert tokens(levels) == [20, 20, 30, 10, 20]
     assert tape.level == TEN
 
@@ -89,49 +96,49 @@ def test_backward_goes_from_kept_tensors_to_one_gradient_after_another() -> None
 def test_backward_takes_an_ops_work_for_its_time() -> None:
     """Gradient 10, work 7 more, the input's gradient 10 more; then both but the last go."""
     tape = Tape()
-    output = tape.op((tape.outside(TEN, 1),), TEN, 1, work=(7, 0, 0))
+    output = tape.op((tape.uncounted(TEN, 1),), TEN, 1, work=Size(per_token=7))
     tape.drop(output)
-    assert tokens(tape.backward(output, accumulates=False, recomputed=False)) == [10, 17, 27]
+    assert tokens(backward(tape, output)) == [10, 17, 27]
     assert tape.level == TEN
 
 
 def added(*, passes: bool, between: bool) -> tuple[list[int], Size]:
     """Levels of backward of a residual sum; ``between``: an op on the second branch."""
     tape = Tape()
-    stream = tape.outside(TEN, 1)
+    stream = tape.uncounted(TEN, 1)
     branch = tape.op((stream,), TEN, 1) if between else tape.view(stream)
     output = tape.op((stream, branch), TEN, 1, passes=passes)
     tape.drop(branch, output)
-    return tokens(tape.backward(output, accumulates=False, recomputed=False)), tape.level
+    return tokens(backward(tape, output)), tape.level
 
 
 def test_a_sum_passes_its_gradient_on_and_takes_nothing() -> None:
     """Both terms have the incoming gradient itself: the view's joins the stream's for nothing."""
     tape = Tape()
-    left, right = tape.outside(TEN, 1), tape.outside(TEN, 1)
+    left, right = tape.uncounted(TEN, 1), tape.uncounted(TEN, 1)
     output = tape.op((left, right), TEN, 1, passes=True)
     tape.drop(output)
-    assert tokens(tape.backward(output, accumulates=False, recomputed=False)) == [10, 10]
+    assert tokens(backward(tape, output)) == [10, 10]
     assert tape.level == TEN
 
 
 def test_a_gradient_is_not_passed_on_through_a_change_of_dtype() -> None:
     """The narrow term of a wide sum gets a gradient of its own: 20 and 10 more."""
     tape = Tape()
-    wide, narrow = tape.outside(TEN, 2), tape.outside(TEN, 1)
+    wide, narrow = tape.uncounted(TEN, 2), tape.uncounted(TEN, 1)
     output = tape.op((wide, narrow), TEN, 2, passes=True)
     tape.drop(output)
-    assert max(tokens(tape.backward(output, accumulates=False, recomputed=False))) == 30
+    assert max(tokens(backward(tape, output))) == 30
 
 
 def test_a_second_gradient_is_added_in_place_where_the_first_is_nobody_elses() -> None:
     """Two ops read the stream: the second's gradient joins the first's, three are there at most."""
     tape = Tape()
-    stream = tape.outside(TEN, 1)
+    stream = tape.uncounted(TEN, 1)
     branches = [tape.op((stream,), TEN, 1) for _ in range(2)]
     output = tape.op(branches, TEN, 1, passes=True)
     tape.drop(*branches, output)
-    levels = tokens(tape.backward(output, accumulates=False, recomputed=False))
+    levels = tokens(backward(tape, output))
     # The sum's gradient is both branches'; each makes one for the stream.
     assert max(levels) == 30
     assert tape.level == TEN
@@ -149,10 +156,10 @@ def test_a_second_gradient_makes_a_third_tensor_where_the_first_is_shared() -> N
 def test_a_trained_weight_gets_its_gradient_in_its_own_dtype() -> None:
     """100 elements: 200 bytes as the product gives them, 400 more as stored; then 200 go."""
     tape = Tape()
-    source = tape.outside(TEN, 1, needs=False)
+    source = tape.uncounted(TEN, 1, needs=False)
     output = tape.op((source,), TEN, 1, weights=(Weight(100, 2, 4),))
     tape.drop(output)
-    levels = tape.backward(output, accumulates=False, recomputed=False)
+    levels = backward(tape, output)
     assert levels[-2:] == [(10, 200, 0), (0, 600, 0)]
     assert tape.level == (0, 400, 0)
 
@@ -163,10 +170,10 @@ def test_with_accumulation_a_weights_gradient_is_added_to_the_one_that_is_there(
 ) -> None:
     """The fresh gradient is there for a moment only."""
     tape = Tape()
-    source = tape.outside(TEN, 1, needs=False)
+    source = tape.uncounted(TEN, 1, needs=False)
     output = tape.op((source,), TEN, 1, weights=(Weight(100, 2, stored),))
     tape.drop(output)
-    assert (10, 200, 0) in tape.backward(output, accumulates=True, recomputed=False)
+    assert (10, 200, 0) in backward(tape, output, accumulates=True)
     assert tape.level == ZERO
 
 
@@ -178,32 +185,19 @@ def test_recomputation_runs_forward_again_beside_the_gradient() -> None:
     tape = Tape()
     _, output = chain(tape, saves=True)
     tape.drop(output)
-    levels = tokens(tape.backward(output, accumulates=False, recomputed=True))
+    levels = tokens(backward(tape, output, recomputed=True))
     assert levels[0] == 10
     assert max(levels) == 30
     assert levels.count(30) == 1
 
 
-def test_a_tensor_may_be_kept_until_backward_has_ended() -> None:
-    """It outlives its variable and every node."""
+def test_a_tensor_may_be_kept_beyond_backward() -> None:
+    """The tensor outlives its variable and every node, until the caller frees it."""
     tape = Tape()
-    extra = tape.new((7, 0, 0), 1, needs=False)
+    extra = tape.new(Size(per_token=7), 1, needs=False)
     _, output = chain(tape, saves=False)
     tape.keep(extra)
     tape.drop(extra, output)
-    levels = tokens(tape.backward(output, accumulates=False, recomputed=False))
+    levels = tokens(backward(tape, output))
     assert levels[0] == 17
-    assert tape.level == TEN
-
-
-def test_moments_below_others_in_every_unit_are_left_out() -> None:
-    """(1, 1, 0) is below (2, 1, 0); neither of the others is below the other."""
-    found = moments([(1, 1, 0), (2, 1, 0), (0, 9, 0)])
-    assert set(found.sizes) == {(2, 1, 0), (0, 9, 0)}
-    assert found.bytes(1, 0) == 9
-    assert found.bytes(100, 0) == 201
-
-
-def test_without_levels_nothing_is_taken() -> None:
-    """An empty program peaks at nothing."""
-    assert moments([]).bytes(1000, 1000) == 0
+    assert tape.level == Size(per_token=17)

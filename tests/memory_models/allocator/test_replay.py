@@ -22,7 +22,7 @@ from tsplanner.planner.gather.cases import read_case
 
 MIB = 1024**2
 SMALL = read_model("qwen2.5-0.5b").architecture
-MEASUREMENTS = Path(__file__).parents[2] / "benchmarks" / "data" / "measurements"
+MEASUREMENTS = Path(__file__).parents[3] / "benchmarks" / "data" / "measurements"
 USUAL = from_flat(TrainingSettings, sequence_length=1024, micro_batch_size=2)
 
 
