@@ -14,6 +14,7 @@ from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import NothingFits, choose, evaluate_all
 from tsplanner.planner.replan import replan
 from tsplanner.planner.request import Pins
+from tsplanner.planner.sentences import explanation_sentence
 
 
 def test_the_choice_is_deterministic() -> None:
@@ -129,7 +130,7 @@ def test_offload_is_judged_by_the_hosts_memory_too() -> None:
     )
     assert {found.verdict for found in evaluated} == {Verdict.DOES_NOT_FIT}
     lean = min(evaluated, key=lambda found: found.memory.process_bytes.expected)
-    assert lean.reason == "over the host's memory"
+    assert explanation_sentence(lean.explanation) == "over the host's memory"
 
 
 def test_the_plan_is_the_fastest_of_those_that_fit() -> None:
@@ -187,7 +188,7 @@ def test_what_lost_says_why() -> None:
     order = [Verdict.FITS, Verdict.TIGHT, Verdict.DOES_NOT_FIT]
     ranks = [order.index(row.evaluated.verdict) for row in choice.alternatives]
     assert ranks == sorted(ranks)
-    assert all(row.reason and row.relative_speed > 0 for row in choice.alternatives)
+    assert all(row.explanation and row.relative_speed > 0 for row in choice.alternatives)
     assert choice.considered > len(choice.alternatives)
 
 

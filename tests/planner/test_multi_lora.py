@@ -16,8 +16,9 @@ from memory_models.settings import (
 )
 from tsplanner.hardware.describe import read_machine_file, shipped_machine
 from tsplanner.models.source import read_model
-from tsplanner.planner.multi_lora.refusal import Obstacle, sharing_refusal
-from tsplanner.planner.multi_lora.speedup import AloneReason, Room, Sharing, best_sharing
+from tsplanner.planner.multi_lora.refusal import sharing_refusal
+from tsplanner.planner.multi_lora.speedup import Room, Sharing, best_sharing
+from tsplanner.planner.reasons import AloneReason, Obstacle
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.throughput.rates import rates_of
 

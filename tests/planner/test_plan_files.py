@@ -180,6 +180,7 @@ def as_version_1(plan: Plan) -> dict[str, Any]:
     del learning["adapter_ranks"], hardware["upcast_unquantized"]
     kernels = hardware.pop("decoder_kernels")
     del document["model"]["architecture"]
+    del document["alternatives"]
     return {
         **document,
         **document.pop("corrections"),
@@ -195,7 +196,9 @@ def as_version_1(plan: Plan) -> dict[str, Any]:
 
 def test_a_plan_of_version_1_is_read_as_the_same_plan(plan: Plan, tmp_path: Path) -> None:
     """Run folders of the release before stay readable: records were flat, kernels were lean."""
-    corrected = replace(plan, corrections=Corrections(memory_factor=1.1, launch_factor=0.9))
+    corrected = replace(
+        plan, corrections=Corrections(memory_factor=1.1, launch_factor=0.9), alternatives=()
+    )
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(as_version_1(corrected)), encoding="utf-8")
     assert read_plan(path) == corrected

@@ -14,7 +14,12 @@ from tsplanner.errors import NoPlanFits
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.probe_selection.corrected_candidates import corrected, fitted
-from tsplanner.planner.probe_selection.optimistic import Measured, Outcome, final, next_round
+from tsplanner.planner.probe_selection.optimistic import (
+    Measured,
+    Outcome,
+    best_after_probes,
+    next_round,
+)
 from tsplanner.planner.probe_selection.step_corrections import probed_time
 from tsplanner.planner.rank import choose, evaluate_all
 from tsplanner.planner.request import PlanRequest
@@ -73,7 +78,7 @@ def test_the_fastest_plan_is_found_though_the_rates_are_off(work: float, launch:
     truth = as_predicted(asked, work=work, launch=launch)
     evaluated, measured = searched(asked, truth)
     fastest = max(true_speed(asked, found, truth) for found in evaluated)
-    chosen = final(asked, evaluated, measured)
+    chosen = best_after_probes(asked, evaluated, measured)
     assert true_speed(asked, chosen, truth) >= 0.99 * fastest
     assert len(measured) < len(evaluated)
     assert chosen.samples_per_second == pytest.approx(true_speed(asked, chosen, truth))
@@ -84,7 +89,7 @@ def test_plans_that_run_out_of_memory_are_survived_and_refute_larger_ones() -> N
     asked = request("qwen2.5-0.5b", with_free(TURING, 6))
     truth = as_predicted(asked, process=1.33)
     evaluated, measured = searched(asked, truth)
-    chosen = final(asked, evaluated, measured)
+    chosen = best_after_probes(asked, evaluated, measured)
     runs = [found for found in evaluated if truth(found).outcome is Outcome.OK]
     best = max(true_speed(asked, found, truth) for found in runs)
     assert chosen.samples_per_second >= 0.97 * best
@@ -99,7 +104,7 @@ def test_a_plan_that_was_not_sure_but_runs_is_chosen() -> None:
         asked = request("qwen2.5-0.5b", with_free(HOPPER, tenths / 10), packages=())
         evaluated, measured = searched(asked, as_predicted(asked, process=0.9))
         before = {found.hardware: found.verdict for found in evaluated}
-        chosen = final(asked, evaluated, measured)
+        chosen = best_after_probes(asked, evaluated, measured)
         assert chosen.verdict is Verdict.FITS
         unsure += before[chosen.hardware] is not Verdict.FITS
     assert unsure
@@ -110,7 +115,7 @@ def test_if_everything_runs_out_of_memory_no_plan_is_left() -> None:
     asked = request("qwen2.5-0.5b", TURING)
     evaluated, measured = searched(asked, lambda found: Measured(outcome=Outcome.OOM), rounds=99)
     with pytest.raises(NoPlanFits, match=r"^No plan ran: every candidate failed its probe"):
-        final(asked, evaluated, measured)
+        best_after_probes(asked, evaluated, measured)
 
 
 def test_if_nothing_ran_yet_a_smaller_plan_than_those_that_did_not_is_named() -> None:
@@ -119,7 +124,7 @@ def test_if_nothing_ran_yet_a_smaller_plan_than_those_that_did_not_is_named() ->
     evaluated, _ = evaluate_all(asked)
     chosen = next_round(asked, evaluated, {}, 3)
     measured = dict.fromkeys(chosen, Measured(outcome=Outcome.OOM))
-    left = final(asked, evaluated, measured)
+    left = best_after_probes(asked, evaluated, measured)
     assert left.hardware not in measured
     assert left.verdict is Verdict.FITS
 
@@ -137,7 +142,10 @@ def test_a_crash_is_passed_over_and_a_recipe_that_crashes_twice_is_left() -> Non
     evaluated, measured = searched(asked, truth)
     failed = [hardware for hardware, seen in measured.items() if seen.outcome is Outcome.FAILED]
     assert 1 <= len(failed) <= 4
-    assert final(asked, evaluated, measured).hardware.kernels.loss_kernel is LossKernel.PLAIN
+    assert (
+        best_after_probes(asked, evaluated, measured).hardware.kernels.loss_kernel
+        is LossKernel.PLAIN
+    )
 
 
 def test_the_first_round_begins_with_the_plan_chosen_without_probes() -> None:
@@ -154,7 +162,7 @@ def test_a_quantised_plan_is_not_probed_while_a_plain_one_may_run() -> None:
     """Quantisation changes what is learned; measured speed is no reason for it."""
     asked = request("qwen2.5-14b", TURING, packages=("bitsandbytes",))
     evaluated, measured = searched(asked, as_predicted(asked))
-    chosen = final(asked, evaluated, measured)
+    chosen = best_after_probes(asked, evaluated, measured)
     assert chosen.hardware.base.quantization is not None
     assert all(hardware.base.quantization for hardware in measured)
 

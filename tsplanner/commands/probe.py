@@ -23,7 +23,7 @@ from tsplanner.errors import EXIT_FAILURE, EXIT_OK
 from tsplanner.planner.files import find_plan
 from tsplanner.planner.gather.probe_points import store
 from tsplanner.planner.plan import Plan
-from tsplanner.planner.space.rules import describe
+from tsplanner.planner.sentences import describe
 from tsplanner.probe.calibration import probe_point
 from tsplanner.probe.preflight import require_room
 from tsplanner.probe.runner import run_job
