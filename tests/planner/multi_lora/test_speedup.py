@@ -8,18 +8,14 @@ import pytest
 
 from memory_models.settings import (
     DecoderKernels,
-    FinetuningType,
     LossKernel,
-    Quantization,
     TrainingSettings,
     from_flat,
 )
 from tsplanner.hardware.describe import read_machine_file, shipped_machine
 from tsplanner.models.source import read_model
-from tsplanner.planner.multi_lora.refusal import sharing_refusal
 from tsplanner.planner.multi_lora.speedup import Room, Sharing, best_sharing
-from tsplanner.planner.reasons import AloneReason, Obstacle
-from tsplanner.planner.settings import HardwareSettings, LearningSettings
+from tsplanner.planner.reasons import AloneReason
 from tsplanner.throughput.rates import rates_of
 
 RANKS = (8, 16, 24, 32, 40, 48, 56, 64)
@@ -80,52 +76,3 @@ def test_sharing_never_moves_the_effective_batch(batch: int) -> None:
 def test_one_trial_shares_with_none() -> None:
     """There is nothing to put beside it."""
     assert sharing(2, ranks=(8,)).reason == "There is one trial alone."
-
-
-def test_lora_and_rslora_share_and_qlora_too() -> None:
-    """On half-precision and 4-bit bases."""
-    for method in (FinetuningType.LORA, FinetuningType.RSLORA):
-        for quantization in (None, Quantization.NF4, Quantization.NF4_DQ):
-            hardware = from_flat(HardwareSettings, quantization=quantization)
-            learning = from_flat(LearningSettings, finetuning_type=method)
-            assert sharing_refusal(learning, hardware, {"attention_dropout": 0.0}) is None
-
-
-REFUSED: list[tuple[dict[str, Any], dict[str, Any], Obstacle, str]] = [
-    ({"finetuning_type": FinetuningType.DORA}, {}, Obstacle.METHOD, "dora changes or reads"),
-    ({"lora_dropout": 0.05}, {}, Obstacle.LORA_DROPOUT, "lora_dropout 0.05 draws"),
-    ({"lr_scheduler_type": "reduce_lr_on_plateau"}, {}, Obstacle.SCHEDULE, "follows the loss"),
-    ({}, {"quantization": Quantization.INT8}, Obstacle.INT8, "int8 looks for outliers"),
-    ({}, {"world_size": 2}, Obstacle.WORLD_SIZE, "runs on 2 ranks"),
-    ({}, {"zero_stage": 2}, Obstacle.ZERO, "ZeRO stage 2 shards"),
-    (
-        {"effective_batch_size": 6},
-        {"micro_batch_size": 4},
-        Obstacle.BATCH_SIZE,
-        "no multiple of micro-batch 4",
-    ),
-]
-
-
-@pytest.mark.parametrize(("learning", "hardware", "obstacle", "words"), REFUSED)
-def test_what_cannot_share_is_refused_in_one_sentence(
-    learning: dict[str, Any], hardware: dict[str, Any], obstacle: Obstacle, words: str
-) -> None:
-    """With the reason in it."""
-    refusal = sharing_refusal(
-        from_flat(LearningSettings, **learning), from_flat(HardwareSettings, **hardware)
-    )
-    assert refusal is not None
-    assert refusal.obstacle is obstacle
-    sentence = refusal.sentence()
-    assert sentence.startswith("This trial runs alone: ")
-    assert words in sentence
-    assert sentence.count(". ") == 0
-
-
-def test_a_base_with_dropout_is_not_shared() -> None:
-    """Its masks are drawn for the whole batch."""
-    refusal = sharing_refusal(LearningSettings(), HardwareSettings(), {"attention_dropout": 0.1})
-    assert refusal is not None
-    assert refusal.obstacle is Obstacle.BASE_DROPOUT
-    assert "(attention_dropout)" in refusal.sentence()

@@ -11,9 +11,7 @@ from memory_models.settings import FinetuningType, Optimizer, Quantization, chan
 from tests.support.toy_request import EVERY_PACKAGE, HOPPER, TURING, request
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.plan import Verdict
-from tsplanner.planner.rank import choose, evaluate_all
-from tsplanner.planner.reasons import Reason
-from tsplanner.planner.sentences import explanation_sentence
+from tsplanner.planner.rank import evaluate_all
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.pareto import pareto_front, quality_risk, spread
 
@@ -123,20 +121,3 @@ def test_a_reader_sees_rows_that_differ() -> None:
     assert spread([near, lean, risky], chosen, 5) == [lean, risky]
     rows = [found(8 / 2**step, 4) for step in range(7)]
     assert spread(rows, chosen, 3) == [rows[0], rows[3], rows[6]]
-
-
-def test_a_choice_carries_the_front_with_the_chosen_plan_on_it() -> None:
-    """Fastest first; each says why it was not chosen."""
-    choice = choose(request("qwen2.5-7b", HOPPER))
-    rows = [row for row in choice.front if row.explanation.reason is Reason.CHOSEN]
-    assert len(rows) <= 1
-    assert len(choice.front) > 3
-    speeds = [row.relative_speed for row in choice.front]
-    assert speeds == sorted(speeds, reverse=True)
-    assert all(explanation_sentence(row.explanation) for row in choice.front)
-
-
-def test_states_are_not_rounded_for_a_speed_that_nobody_would_notice() -> None:
-    """Full fine-tuning of 7B on two H200: AdamW in 8 bits is no more than 2 % faster."""
-    plan = choose(request("qwen2.5-7b", HOPPER, HOPPER, finetuning_type=FinetuningType.FULL)).plan
-    assert plan.hardware.kernels.optimizer is Optimizer.ADAMW_TORCH_FUSED

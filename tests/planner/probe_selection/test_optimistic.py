@@ -7,13 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from memory_models.result import Interval
 from memory_models.settings import LossKernel, changed
 from tests.support.toy_request import HOPPER, TURING, request, with_free
 from tsplanner.errors import NoPlanFits
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.plan import Verdict
-from tsplanner.planner.probe_selection.corrected_candidates import corrected, fitted
 from tsplanner.planner.probe_selection.optimistic import (
     Measured,
     Outcome,
@@ -165,24 +163,3 @@ def test_a_quantised_plan_is_not_probed_while_a_plain_one_may_run() -> None:
     chosen = best_after_probes(asked, evaluated, measured)
     assert chosen.hardware.base.quantization is not None
     assert all(hardware.base.quantization for hardware in measured)
-
-
-def test_a_measured_candidate_has_its_own_seconds_and_bytes() -> None:
-    """Twice the predicted time halves its speed, and its bytes are those that were seen."""
-    asked = request("qwen2.5-0.5b", TURING)
-    evaluated, _ = evaluate_all(asked)
-    found = next(each for each in evaluated if each.verdict is Verdict.FITS)
-    seconds = 2 * probed_time(asked, found.hardware).seconds
-    seen = Measured(outcome=Outcome.OK, step_seconds=seconds, process_bytes=10**9)
-    (now,) = corrected(asked, [found], {found.hardware: seen})
-    assert now.samples_per_second == pytest.approx(found.samples_per_second / 2)
-    assert now.memory.process_bytes == Interval(expected=10**9, upper=1_030_000_000)
-    assert sum(part.bytes for part in now.memory.components) == 10**9
-
-
-def test_without_probes_candidates_are_as_predicted() -> None:
-    """No measurement, no correction, but nobody is called sure who was not."""
-    asked = request("qwen2.5-0.5b", TURING)
-    evaluated, _ = evaluate_all(asked)
-    assert corrected(asked, evaluated, {}) == evaluated
-    assert fitted((), 5) == ()
