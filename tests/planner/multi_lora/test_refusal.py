@@ -11,8 +11,9 @@ from memory_models.settings import (
     Quantization,
     from_flat,
 )
-from tsplanner.planner.multi_lora.refusal import sharing_refusal
+from tsplanner.planner.multi_lora.refusal import STRANGE_HEADS, sharing_refusal
 from tsplanner.planner.reasons import Obstacle
+from tsplanner.planner.sentences import CHINESE
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 
 
@@ -63,3 +64,23 @@ def test_a_base_with_dropout_is_not_shared() -> None:
     assert refusal is not None
     assert refusal.obstacle is Obstacle.BASE_DROPOUT
     assert "(attention_dropout)" in refusal.sentence()
+
+
+def test_a_refusal_is_told_of_one_trial_or_of_all_in_both_languages() -> None:
+    """The subject changes, the reason stays."""
+    refusal = sharing_refusal(LearningSettings(), from_flat(HardwareSettings, zero_stage=2))
+    assert refusal is not None
+    assert refusal.sentence() == "This trial runs alone: ZeRO stage 2 shards the base."
+    assert refusal.sentence(every_trial=True) == "Trials run alone: ZeRO stage 2 shards the base."
+    chinese = refusal.sentence(every_trial=True, language=CHINESE)
+    assert chinese == "各试验单独运行：ZeRO 第 2 阶段会切分基座。"
+
+
+@pytest.mark.parametrize("key", STRANGE_HEADS)
+def test_a_head_that_scales_its_logits_is_not_shared(key: str) -> None:
+    """The fused loss would leave the factor out; a factor of one changes nothing."""
+    refusal = sharing_refusal(LearningSettings(), HardwareSettings(), {key: 0.5})
+    assert refusal is not None
+    assert refusal.obstacle is Obstacle.LM_HEAD
+    assert key in refusal.sentence()
+    assert sharing_refusal(LearningSettings(), HardwareSettings(), {key: 1.0}) is None

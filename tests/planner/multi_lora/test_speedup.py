@@ -1,4 +1,4 @@
-"""When sharing a base pays on an H200, how many trials share a base, and which trials may."""
+"""When sharing a base pays on an H200, and how many trials share one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from memory_models.settings import (
 )
 from tsplanner.hardware.describe import read_machine_file, shipped_machine
 from tsplanner.models.source import read_model
-from tsplanner.planner.multi_lora.speedup import Room, Sharing, best_sharing
+from tsplanner.planner.multi_lora.speedup import Room, Sharing, best_sharing, sharing_candidates
 from tsplanner.planner.reasons import AloneReason
+from tsplanner.planner.sentences import CHINESE
 from tsplanner.throughput.rates import rates_of
 
 RANKS = (8, 16, 24, 32, 40, 48, 56, 64)
@@ -76,3 +77,25 @@ def test_sharing_never_moves_the_effective_batch(batch: int) -> None:
 def test_one_trial_shares_with_none() -> None:
     """There is nothing to put beside it."""
     assert sharing(2, ranks=(8,)).reason == "There is one trial alone."
+
+
+def test_sharing_is_told_in_both_languages() -> None:
+    """The number of trials and their gain, or the reason why each trial runs alone."""
+    found = sharing(2)
+    gain = f"{found.gain:.1f}"
+    assert found.reason == (f"8 trials in one pass make {gain}x as many steps per second as one.")
+    assert gain in found.in_words(CHINESE)
+    assert sharing(2, ranks=(8,)).in_words(CHINESE) == "只有一个试验。"
+
+
+def test_passes_hold_the_largest_ranks_and_keep_each_trials_batch() -> None:
+    """Any of the trials may share, so two trials are sized by the two largest of three ranks."""
+    solo = from_flat(TrainingSettings, micro_batch_size=2, gradient_accumulation_steps=2)
+    found = list(sharing_candidates(solo, (16, 8, 32), exactly=2))
+    assert {settings.method.adapter_ranks for settings in found} == {(16, 32)}
+    assert {settings.batch.micro_batch_size for settings in found} == {1, 2, 4}
+    for settings in found:
+        batch = settings.batch
+        assert batch.micro_batch_size * batch.gradient_accumulation_steps == 4
+    tried = {len(each.method.adapter_ranks) for each in sharing_candidates(solo, (16, 8, 32))}
+    assert tried == {2, 3}
