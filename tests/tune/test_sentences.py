@@ -9,8 +9,8 @@ import pytest
 from memory_models.settings import changed
 from tests.support import tiny
 from tsplanner.commands.views.tune import STATE_WORDS
-from tsplanner.planner.multi_lora.refusal import REASONS, Obstacle
-from tsplanner.planner.multi_lora.speedup import SENTENCES, AloneReason
+from tsplanner.planner.reasons import AloneReason, Obstacle
+from tsplanner.planner.templates import OBSTACLES, TRIALS_ALONE
 from tsplanner.probe.process_records import WORST_FIRST
 from tsplanner.training.job import FAILURES, Status
 from tsplanner.tune.confirmation import Decision, Evidence, Reason
@@ -67,8 +67,8 @@ def test_tables_have_every_state_status_and_reason() -> None:
     """A new member without a row fails here, not in a search."""
     assert set(OPTUNA_STATES) == set(STATE_WORDS) == set(TrialState)
     assert set(WORST_FIRST) == set(Status)
-    assert set(REASONS) == set(Obstacle)
-    assert set(SENTENCES) == set(AloneReason)
+    assert set(OBSTACLES) == set(Obstacle)
+    assert set(TRIALS_ALONE) == set(AloneReason)
 
 
 def test_failures_are_what_is_neither_memory_nor_time() -> None:

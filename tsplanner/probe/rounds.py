@@ -13,7 +13,7 @@ from tsplanner.planner.evaluate import Evaluated, evaluate, finish
 from tsplanner.planner.gather.refine import PROBED_ERROR
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.probe_selection.corrected_candidates import fitted, measured_interval
-from tsplanner.planner.probe_selection.optimistic import final, next_round
+from tsplanner.planner.probe_selection.optimistic import best_after_probes, next_round
 from tsplanner.planner.probe_selection.step_corrections import (
     Measured,
     Outcome,
@@ -150,7 +150,7 @@ def settled(
         NoPlanFits: probes refute every candidate.
     """
     measured = measurements(done)
-    found = final(request, evaluated, measured)
+    found = best_after_probes(request, evaluated, measured)
     for each in done:
         if each.plan.hardware == found.hardware and each.record.status is Status.OK:
             return _proven(request, found, each), found

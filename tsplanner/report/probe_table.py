@@ -11,8 +11,8 @@ from memory_models.settings import LossKernel
 from memory_models.units import format_gib
 from tsplanner.planner.gather.refine import PROBED_ERROR
 from tsplanner.planner.plan import Plan
+from tsplanner.planner.sentences import checkpoint_words, describe
 from tsplanner.planner.settings import HardwareSettings
-from tsplanner.planner.space.rules import checkpoint_words, describe
 from tsplanner.probe.calibration import probed_step_time, step_seconds
 from tsplanner.report.text import off, seconds, table
 from tsplanner.throughput.rates import MEASURED

@@ -7,6 +7,7 @@ what does not overlap comes on top. Notation as in memory_models.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from memory_models.activations.layers import active_layers, passes, recomputed_layers
 from memory_models.architecture import Architecture
@@ -20,6 +21,17 @@ from tsplanner.throughput.rates import Rates
 TOGETHER = 8.0
 """Work and issuing join as (a^p + b^p)^(1/p): the longer counts, and where both are as long each
 waits for the other now and then."""
+
+
+class Bottleneck(StrEnum):
+    """Parts of a step, by the words for them."""
+
+    MATRIX = "matrix products"
+    MEMORY = "memory traffic"
+    LAUNCH = "kernel launches of small batches"
+    OPTIMIZER = "optimizer step"
+    COMMUNICATION = "traffic between GPUs"
+    OFFLOAD = "traffic to the host"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +66,15 @@ class StepTime:
         return both + self.optimizer + self.communication + self.offload
 
     @property
-    def bottleneck(self) -> str:
-        """What takes the longest, in words."""
+    def bottleneck(self) -> Bottleneck:
+        """What takes the longest."""
         parts = {
-            "matrix products": self.matrix,
-            "memory traffic": self.memory,
-            "kernel launches of small batches": self.launch,
-            "optimizer step": self.optimizer,
-            "traffic between GPUs": self.communication,
-            "traffic to the host": self.offload,
+            Bottleneck.MATRIX: self.matrix,
+            Bottleneck.MEMORY: self.memory,
+            Bottleneck.LAUNCH: self.launch,
+            Bottleneck.OPTIMIZER: self.optimizer,
+            Bottleneck.COMMUNICATION: self.communication,
+            Bottleneck.OFFLOAD: self.offload,
         }
         return max(parts, key=lambda name: parts[name])
 

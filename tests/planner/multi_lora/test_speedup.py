@@ -1,4 +1,4 @@
-"""When sharing a base pays on an H200, how many trials share a base, and which trials may."""
+"""When sharing a base pays on an H200, and how many trials share one."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ import pytest
 
 from memory_models.settings import (
     DecoderKernels,
-    FinetuningType,
     LossKernel,
-    Quantization,
     TrainingSettings,
     from_flat,
 )
 from tsplanner.hardware.describe import read_machine_file, shipped_machine
 from tsplanner.models.source import read_model
-from tsplanner.planner.multi_lora.refusal import Obstacle, sharing_refusal
-from tsplanner.planner.multi_lora.speedup import AloneReason, Room, Sharing, best_sharing
-from tsplanner.planner.settings import HardwareSettings, LearningSettings
+from tsplanner.planner.multi_lora.speedup import Room, Sharing, best_sharing, sharing_candidates
+from tsplanner.planner.reasons import AloneReason
+from tsplanner.planner.sentences import CHINESE
 from tsplanner.throughput.rates import rates_of
 
 RANKS = (8, 16, 24, 32, 40, 48, 56, 64)
@@ -81,50 +79,23 @@ def test_one_trial_shares_with_none() -> None:
     assert sharing(2, ranks=(8,)).reason == "There is one trial alone."
 
 
-def test_lora_and_rslora_share_and_qlora_too() -> None:
-    """On half-precision and 4-bit bases."""
-    for method in (FinetuningType.LORA, FinetuningType.RSLORA):
-        for quantization in (None, Quantization.NF4, Quantization.NF4_DQ):
-            hardware = from_flat(HardwareSettings, quantization=quantization)
-            learning = from_flat(LearningSettings, finetuning_type=method)
-            assert sharing_refusal(learning, hardware, {"attention_dropout": 0.0}) is None
+def test_sharing_is_told_in_both_languages() -> None:
+    """The number of trials and their gain, or the reason why each trial runs alone."""
+    found = sharing(2)
+    gain = f"{found.gain:.1f}"
+    assert found.reason == (f"8 trials in one pass make {gain}x as many steps per second as one.")
+    assert gain in found.in_words(CHINESE)
+    assert sharing(2, ranks=(8,)).in_words(CHINESE) == "只有一个试验。"
 
 
-REFUSED: list[tuple[dict[str, Any], dict[str, Any], Obstacle, str]] = [
-    ({"finetuning_type": FinetuningType.DORA}, {}, Obstacle.METHOD, "dora changes or reads"),
-    ({"lora_dropout": 0.05}, {}, Obstacle.LORA_DROPOUT, "lora_dropout 0.05 draws"),
-    ({"lr_scheduler_type": "reduce_lr_on_plateau"}, {}, Obstacle.SCHEDULE, "follows the loss"),
-    ({}, {"quantization": Quantization.INT8}, Obstacle.INT8, "int8 looks for outliers"),
-    ({}, {"world_size": 2}, Obstacle.WORLD_SIZE, "runs on 2 ranks"),
-    ({}, {"zero_stage": 2}, Obstacle.ZERO, "ZeRO stage 2 shards"),
-    (
-        {"effective_batch_size": 6},
-        {"micro_batch_size": 4},
-        Obstacle.BATCH_SIZE,
-        "no multiple of micro-batch 4",
-    ),
-]
-
-
-@pytest.mark.parametrize(("learning", "hardware", "obstacle", "words"), REFUSED)
-def test_what_cannot_share_is_refused_in_one_sentence(
-    learning: dict[str, Any], hardware: dict[str, Any], obstacle: Obstacle, words: str
-) -> None:
-    """With the reason in it."""
-    refusal = sharing_refusal(
-        from_flat(LearningSettings, **learning), from_flat(HardwareSettings, **hardware)
-    )
-    assert refusal is not None
-    assert refusal.obstacle is obstacle
-    sentence = refusal.sentence()
-    assert sentence.startswith("This trial runs alone: ")
-    assert words in sentence
-    assert sentence.count(". ") == 0
-
-
-def test_a_base_with_dropout_is_not_shared() -> None:
-    """Its masks are drawn for the whole batch."""
-    refusal = sharing_refusal(LearningSettings(), HardwareSettings(), {"attention_dropout": 0.1})
-    assert refusal is not None
-    assert refusal.obstacle is Obstacle.BASE_DROPOUT
-    assert "(attention_dropout)" in refusal.sentence()
+def test_passes_hold_the_largest_ranks_and_keep_each_trials_batch() -> None:
+    """Any of the trials may share, so two trials are sized by the two largest of three ranks."""
+    solo = from_flat(TrainingSettings, micro_batch_size=2, gradient_accumulation_steps=2)
+    found = list(sharing_candidates(solo, (16, 8, 32), exactly=2))
+    assert {settings.method.adapter_ranks for settings in found} == {(16, 32)}
+    assert {settings.batch.micro_batch_size for settings in found} == {1, 2, 4}
+    for settings in found:
+        batch = settings.batch
+        assert batch.micro_batch_size * batch.gradient_accumulation_steps == 4
+    tried = {len(each.method.adapter_ranks) for each in sharing_candidates(solo, (16, 8, 32))}
+    assert tried == {2, 3}

@@ -7,14 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from memory_models.result import Interval
 from memory_models.settings import LossKernel, changed
 from tests.support.toy_request import HOPPER, TURING, request, with_free
 from tsplanner.errors import NoPlanFits
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.plan import Verdict
-from tsplanner.planner.probe_selection.corrected_candidates import corrected, fitted
-from tsplanner.planner.probe_selection.optimistic import Measured, Outcome, final, next_round
+from tsplanner.planner.probe_selection.optimistic import (
+    Measured,
+    Outcome,
+    best_after_probes,
+    next_round,
+)
 from tsplanner.planner.probe_selection.step_corrections import probed_time
 from tsplanner.planner.rank import choose, evaluate_all
 from tsplanner.planner.request import PlanRequest
@@ -73,7 +76,7 @@ def test_the_fastest_plan_is_found_though_the_rates_are_off(work: float, launch:
     truth = as_predicted(asked, work=work, launch=launch)
     evaluated, measured = searched(asked, truth)
     fastest = max(true_speed(asked, found, truth) for found in evaluated)
-    chosen = final(asked, evaluated, measured)
+    chosen = best_after_probes(asked, evaluated, measured)
     assert true_speed(asked, chosen, truth) >= 0.99 * fastest
     assert len(measured) < len(evaluated)
     assert chosen.samples_per_second == pytest.approx(true_speed(asked, chosen, truth))
@@ -84,7 +87,7 @@ def test_plans_that_run_out_of_memory_are_survived_and_refute_larger_ones() -> N
     asked = request("qwen2.5-0.5b", with_free(TURING, 6))
     truth = as_predicted(asked, process=1.33)
     evaluated, measured = searched(asked, truth)
-    chosen = final(asked, evaluated, measured)
+    chosen = best_after_probes(asked, evaluated, measured)
     runs = [found for found in evaluated if truth(found).outcome is Outcome.OK]
     best = max(true_speed(asked, found, truth) for found in runs)
     assert chosen.samples_per_second >= 0.97 * best
@@ -99,7 +102,7 @@ def test_a_plan_that_was_not_sure_but_runs_is_chosen() -> None:
         asked = request("qwen2.5-0.5b", with_free(HOPPER, tenths / 10), packages=())
         evaluated, measured = searched(asked, as_predicted(asked, process=0.9))
         before = {found.hardware: found.verdict for found in evaluated}
-        chosen = final(asked, evaluated, measured)
+        chosen = best_after_probes(asked, evaluated, measured)
         assert chosen.verdict is Verdict.FITS
         unsure += before[chosen.hardware] is not Verdict.FITS
     assert unsure
@@ -110,7 +113,7 @@ def test_if_everything_runs_out_of_memory_no_plan_is_left() -> None:
     asked = request("qwen2.5-0.5b", TURING)
     evaluated, measured = searched(asked, lambda found: Measured(outcome=Outcome.OOM), rounds=99)
     with pytest.raises(NoPlanFits, match=r"^No plan ran: every candidate failed its probe"):
-        final(asked, evaluated, measured)
+        best_after_probes(asked, evaluated, measured)
 
 
 def test_if_nothing_ran_yet_a_smaller_plan_than_those_that_did_not_is_named() -> None:
@@ -119,7 +122,7 @@ def test_if_nothing_ran_yet_a_smaller_plan_than_those_that_did_not_is_named() ->
     evaluated, _ = evaluate_all(asked)
     chosen = next_round(asked, evaluated, {}, 3)
     measured = dict.fromkeys(chosen, Measured(outcome=Outcome.OOM))
-    left = final(asked, evaluated, measured)
+    left = best_after_probes(asked, evaluated, measured)
     assert left.hardware not in measured
     assert left.verdict is Verdict.FITS
 
@@ -137,7 +140,10 @@ def test_a_crash_is_passed_over_and_a_recipe_that_crashes_twice_is_left() -> Non
     evaluated, measured = searched(asked, truth)
     failed = [hardware for hardware, seen in measured.items() if seen.outcome is Outcome.FAILED]
     assert 1 <= len(failed) <= 4
-    assert final(asked, evaluated, measured).hardware.kernels.loss_kernel is LossKernel.PLAIN
+    assert (
+        best_after_probes(asked, evaluated, measured).hardware.kernels.loss_kernel
+        is LossKernel.PLAIN
+    )
 
 
 def test_the_first_round_begins_with_the_plan_chosen_without_probes() -> None:
@@ -154,27 +160,6 @@ def test_a_quantised_plan_is_not_probed_while_a_plain_one_may_run() -> None:
     """Quantisation changes what is learned; measured speed is no reason for it."""
     asked = request("qwen2.5-14b", TURING, packages=("bitsandbytes",))
     evaluated, measured = searched(asked, as_predicted(asked))
-    chosen = final(asked, evaluated, measured)
+    chosen = best_after_probes(asked, evaluated, measured)
     assert chosen.hardware.base.quantization is not None
     assert all(hardware.base.quantization for hardware in measured)
-
-
-def test_a_measured_candidate_has_its_own_seconds_and_bytes() -> None:
-    """Twice the predicted time halves its speed, and its bytes are those that were seen."""
-    asked = request("qwen2.5-0.5b", TURING)
-    evaluated, _ = evaluate_all(asked)
-    found = next(each for each in evaluated if each.verdict is Verdict.FITS)
-    seconds = 2 * probed_time(asked, found.hardware).seconds
-    seen = Measured(outcome=Outcome.OK, step_seconds=seconds, process_bytes=10**9)
-    (now,) = corrected(asked, [found], {found.hardware: seen})
-    assert now.samples_per_second == pytest.approx(found.samples_per_second / 2)
-    assert now.memory.process_bytes == Interval(expected=10**9, upper=1_030_000_000)
-    assert sum(part.bytes for part in now.memory.components) == 10**9
-
-
-def test_without_probes_candidates_are_as_predicted() -> None:
-    """No measurement, no correction, but nobody is called sure who was not."""
-    asked = request("qwen2.5-0.5b", TURING)
-    evaluated, _ = evaluate_all(asked)
-    assert corrected(asked, evaluated, {}) == evaluated
-    assert fitted((), 5) == ()

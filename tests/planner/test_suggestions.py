@@ -14,6 +14,8 @@ from tsplanner.hardware.catalog import usable_bytes
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import NothingFits, choose
 from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.planner.sentences import sentence
+from tsplanner.planner.suggestions import FitSuggestion
 
 FULL = FinetuningType.FULL
 SMALL_HOST = Host(total_bytes=64 * GIB, available_bytes=12 * GIB, cpu_count=8)
@@ -42,8 +44,13 @@ def failure_of(asked: PlanRequest) -> NothingFits:
     return caught.value
 
 
+def in_words(suggested: FitSuggestion) -> str:
+    """The change as a person reads it."""
+    return sentence(suggested.change, suggested.data)
+
+
 def applied(asked: PlanRequest, change: str) -> PlanRequest:
-    """The request after a remedy, read from the words a person sees."""
+    """The request after a change, read from the words a person sees."""
     number = int(found.group()) if (found := re.search(r"\d+", change)) else 0
     if change == "no pinned hardware settings":
         return replace(asked, pins=Pins())
@@ -77,13 +84,14 @@ def applied(asked: PlanRequest, change: str) -> PlanRequest:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_remedy_makes_a_plan_fit(name: str) -> None:
+def test_every_suggestion_makes_a_plan_fit(name: str) -> None:
     """What a person is told to change works, and carries the bytes that it needs."""
     asked = CASES[name]
-    for remedy in failure_of(asked).failure.remedies:
-        assert remedy.needs_bytes > GIB // 2, remedy.change
-        plan = choose(applied(asked, remedy.change)).plan
-        assert plan.verdict is Verdict.FITS, remedy.change
+    for suggested in failure_of(asked).failure.suggestions:
+        change = in_words(suggested)
+        assert suggested.needs_bytes > GIB // 2, change
+        plan = choose(applied(asked, change)).plan
+        assert plan.verdict is Verdict.FITS, change
 
 
 @pytest.mark.parametrize(
@@ -101,11 +109,11 @@ def test_every_remedy_makes_a_plan_fit(name: str) -> None:
 )
 def test_the_obvious_change_is_offered(name: str, word: str) -> None:
     """Shorter sequences, another method, more cards, more memory, fewer pins."""
-    changes = [remedy.change for remedy in failure_of(CASES[name]).failure.remedies]
+    changes = [in_words(found) for found in failure_of(CASES[name]).failure.suggestions]
     assert any(word in change for change in changes), changes
 
 
 def test_a_larger_card_is_not_offered_where_the_host_is_too_small() -> None:
     """Offloaded parameters do not care for the card."""
-    changes = [found.change for found in failure_of(CASES["host too small"]).failure.remedies]
+    changes = [in_words(found) for found in failure_of(CASES["host too small"]).failure.suggestions]
     assert not any("GPU of" in change for change in changes)

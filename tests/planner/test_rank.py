@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from memory_models.device import Host
-from memory_models.settings import Attention, Dtype, FinetuningType, Quantization, changed
+from memory_models.settings import (
+    Attention,
+    Dtype,
+    FinetuningType,
+    Optimizer,
+    Quantization,
+)
 from tests.support.toy_request import EVERY_PACKAGE, GIB, HOPPER, TURING, request, with_free
 from tsplanner.errors import EXIT_NO_PLAN, TsplannerError
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import NothingFits, choose, evaluate_all
-from tsplanner.planner.replan import replan
+from tsplanner.planner.reasons import Reason
 from tsplanner.planner.request import Pins
+from tsplanner.planner.sentences import explanation_sentence
 
 
 def test_the_choice_is_deterministic() -> None:
@@ -116,22 +120,6 @@ def test_of_two_cards_the_fuller_one_counts() -> None:
     assert alone.free_bytes == 139 * GIB
 
 
-def test_offload_is_judged_by_the_hosts_memory_too() -> None:
-    """A host of 4 GiB takes no offloaded parameters, however empty the card."""
-    small = Host(total_bytes=4 * GIB, available_bytes=4 * GIB, cpu_count=4)
-    evaluated, _ = evaluate_all(
-        request(
-            "qwen2.5-7b",
-            HOPPER,
-            host=small,
-            pins=Pins(offload_param=True, quantization=None),
-        )
-    )
-    assert {found.verdict for found in evaluated} == {Verdict.DOES_NOT_FIT}
-    lean = min(evaluated, key=lambda found: found.memory.process_bytes.expected)
-    assert lean.reason == "over the host's memory"
-
-
 def test_the_plan_is_the_fastest_of_those_that_fit() -> None:
     """Within two hundredths, which fewer moving parts decide."""
     asked = request("qwen2.5-0.5b", HOPPER)
@@ -187,45 +175,22 @@ def test_what_lost_says_why() -> None:
     order = [Verdict.FITS, Verdict.TIGHT, Verdict.DOES_NOT_FIT]
     ranks = [order.index(row.evaluated.verdict) for row in choice.alternatives]
     assert ranks == sorted(ranks)
-    assert all(row.reason and row.relative_speed > 0 for row in choice.alternatives)
+    assert all(row.explanation and row.relative_speed > 0 for row in choice.alternatives)
     assert choice.considered > len(choice.alternatives)
 
 
-def test_replanning_keeps_the_hardware_and_estimates_anew() -> None:
-    """The search changes what is learned; the machine's settings stay as planned."""
-    plan = choose(request("qwen2.5-0.5b", HOPPER)).plan
-    learning = changed(plan.learning, lora_rank=64, num_train_epochs=1)
-    found = replan(plan, learning)
-    assert found.hardware == plan.hardware
-    assert found.learning == learning
-    assert found.model.parameters_trainable == 8 * plan.model.parameters_trainable
-    assert found.memory.process_bytes.expected > plan.memory.process_bytes.expected
-    assert found.time.total_steps * 3 == plan.time.total_steps
+def test_a_choice_carries_the_front_with_the_chosen_plan_on_it() -> None:
+    """Fastest first; each says why it was not chosen."""
+    choice = choose(request("qwen2.5-7b", HOPPER))
+    rows = [row for row in choice.front if row.explanation.reason is Reason.CHOSEN]
+    assert len(rows) <= 1
+    assert len(choice.front) > 3
+    speeds = [row.relative_speed for row in choice.front]
+    assert speeds == sorted(speeds, reverse=True)
+    assert all(explanation_sentence(row.explanation) for row in choice.front)
 
 
-def test_replanning_to_a_rank_the_model_cannot_have_says_so() -> None:
-    """Qwen2.5-0.5B's keys are 128 wide."""
-    plan = choose(request("qwen2.5-0.5b", HOPPER)).plan
-    with pytest.raises(TsplannerError, match="These settings cannot run: lora_rank 129 is above"):
-        replan(plan, changed(plan.learning, lora_rank=129))
-
-
-@pytest.mark.parametrize(
-    ("rows", "fraction", "steps"),
-    [
-        # 300 rows less 30 held out: 270 / 16 -> 17 steps an epoch, 3 epochs
-        (300, 0.1, 51),
-        # nothing held out: 300 / 16 -> 19
-        (300, 0.0, 57),
-        # one of two rows is trained on: one step an epoch
-        (2, 0.5, 3),
-        (1, 0.5, 3),
-    ],
-)
-def test_steps_are_whole_batches_of_the_rows_that_are_trained_on(
-    rows: int, fraction: float, steps: int
-) -> None:
-    """The last batch of an epoch may be part filled."""
-    asked = request("qwen2.5-0.5b", HOPPER, validation_fraction=fraction)
-    asked = replace(asked, dataset=changed(asked.dataset, rows_kept=rows))
-    assert choose(asked).plan.time.total_steps == steps
+def test_states_are_not_rounded_for_a_speed_that_nobody_would_notice() -> None:
+    """Full fine-tuning of 7B on two H200: AdamW in 8 bits is no more than 2 % faster."""
+    plan = choose(request("qwen2.5-7b", HOPPER, HOPPER, finetuning_type=FinetuningType.FULL)).plan
+    assert plan.hardware.kernels.optimizer is Optimizer.ADAMW_TORCH_FUSED

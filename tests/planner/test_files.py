@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from memory_models.settings import TrainingSettings, changed, flat, from_flat
-from tests.support.toy_request import HOPPER, TURING, request
+from memory_models.settings import changed, flat
+from tests.support.toy_request import TURING, request
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import plan_document, read_plan, write_plan
 from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, Plan
 from tsplanner.planner.rank import choose
-from tsplanner.planner.settings import split_settings, training_settings
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +179,7 @@ def as_version_1(plan: Plan) -> dict[str, Any]:
     del learning["adapter_ranks"], hardware["upcast_unquantized"]
     kernels = hardware.pop("decoder_kernels")
     del document["model"]["architecture"]
+    del document["alternatives"]
     return {
         **document,
         **document.pop("corrections"),
@@ -195,34 +195,9 @@ def as_version_1(plan: Plan) -> dict[str, Any]:
 
 def test_a_plan_of_version_1_is_read_as_the_same_plan(plan: Plan, tmp_path: Path) -> None:
     """Run folders of the release before stay readable: records were flat, kernels were lean."""
-    corrected = replace(plan, corrections=Corrections(memory_factor=1.1, launch_factor=0.9))
+    corrected = replace(
+        plan, corrections=Corrections(memory_factor=1.1, launch_factor=0.9), alternatives=()
+    )
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(as_version_1(corrected)), encoding="utf-8")
     assert read_plan(path) == corrected
-
-
-def test_a_plan_knows_the_length_it_was_sized_for() -> None:
-    """One sample at a time: the longest; several: the longest batch that can occur."""
-    asked = request("qwen2.5-0.5b", HOPPER)
-    dataset = changed(asked.dataset, longest=100, longest_batch=120)
-    assert [dataset.sequence_length(size) for size in (1, 2, 8)] == [100, 120, 120]
-    assert changed(dataset, longest_batch=None).sequence_length(8) == 100
-
-
-def test_pinned_settings_are_the_training_settings_again() -> None:
-    """There and back: 2 GPUs x micro-batch 3 x accumulation 4 are an effective batch of 24."""
-    wanted = from_flat(
-        TrainingSettings,
-        lora_rank=5,
-        lora_target=("q_proj",),
-        lora_dropout=0.25,
-        sequence_length=777,
-        micro_batch_size=3,
-        gradient_accumulation_steps=4,
-        world_size=2,
-        zero_stage=2,
-        checkpointed_layers=11,
-    )
-    learning, hardware = split_settings(wanted)
-    assert learning.optimization.effective_batch_size == 24
-    assert training_settings(learning, hardware, 777) == wanted
