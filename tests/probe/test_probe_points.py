@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from memory_models.calibration import DEFAULT
-from memory_models.settings import FinetuningType, changed
+from memory_models.settings import FinetuningType
 from tests.support import tiny
 from tsplanner.planner.gather.probe_points import Like, load_calibration, store
 from tsplanner.planner.gather.refine import most_like, refined
-from tsplanner.probe.calibration import probe_point, probed_step_time, step_seconds
+from tsplanner.probe.calibration import probe_point, probed_step_time
 from tsplanner.throughput.rates import MEASURED
 from tsplanner.training.job import JobKind, Record, Status
 
@@ -23,12 +21,6 @@ RECORD = Record(
     step_seconds=(9.0, 8.0, 1.0, 3.0, 2.0),
     warmup_steps=2,
 )
-
-
-def test_step_time_leaves_the_warm_up_out() -> None:
-    """The median of 1, 3 and 2 seconds is 2; the first two steps do not count."""
-    assert step_seconds(RECORD) == 2.0
-    assert step_seconds(replace(RECORD, step_seconds=())) is None
 
 
 def test_stored_point_comes_back_for_its_machine_only(tmp_path: Path) -> None:
@@ -42,15 +34,6 @@ def test_stored_point_comes_back_for_its_machine_only(tmp_path: Path) -> None:
     assert load_calibration(replace(plan.machine, name="another"), path) == []
     assert point.measured.process_bytes == 500
     assert point.predicted.step_seconds == probed_step_time(plan).seconds
-
-
-def test_prediction_of_a_point_is_that_of_the_step_that_was_probed(tmp_path: Path) -> None:
-    """A probe runs the longest batch, whatever the mean is, and the plain model is judged."""
-    plan = tiny.plan(tmp_path)
-    longer = replace(plan, dataset=changed(plan.dataset, longest=128))
-    assert probed_step_time(longer).seconds > probed_step_time(plan).seconds
-    corrected = changed(plan, work_factor=3.0)
-    assert probe_point(corrected, RECORD).predicted.step_seconds == probed_step_time(plan).seconds
 
 
 def test_steps_that_wait_for_the_host_do_not_correct_those_that_wait_for_the_gpu(
@@ -91,11 +74,3 @@ def test_unreadable_lines_are_passed_over(tmp_path: Path) -> None:
 def test_no_file_means_no_points(tmp_path: Path) -> None:
     """A machine that was never probed has no calibration."""
     assert load_calibration(tiny.machine(), tmp_path / "absent.jsonl") == []
-
-
-def test_state_folder_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """$TSPLANNER_STATE says where points are kept."""
-    monkeypatch.setenv("TSPLANNER_STATE", str(tmp_path / "here"))
-    stored = store(probe_point(tiny.plan(tmp_path), RECORD))
-    assert stored == tmp_path / "here" / "calibration.jsonl"
-    assert stored.is_file()
