@@ -35,6 +35,7 @@ PLACES = {
     "precision": "model",
     "device": "hardware",
     "gpus": "hardware",
+    "on_cpu": "hardware",
     "sharding": "hardware",
     "rows_kept": "dataset",
     "mean_sequence": "dataset",

@@ -7,13 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hand_made import RECORD, add_run
+from memory_models.settings import from_flat
+from tests.support import tiny
+from tests.support.hand_made import RECORD, add_run, gpu_plan
 from tests.support.pages import blocks_of, page_of
 from tsplanner.commands import report
 from tsplanner.errors import TsplannerError
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import Bullets, Charts
-from tsplanner.report.records.read_runs import read_runs, run_name
+from tsplanner.report.records.read_runs import (
+    device_name,
+    points,
+    read_run,
+    read_runs,
+    run_name,
+    search_remarks,
+    sharding_label,
+)
+from tsplanner.training.job import JobKind
 
 EN = Language.EN
 
@@ -69,3 +81,50 @@ def test_half_written_metrics_and_endless_losses_do_not_hinder(tmp_path: Path) -
     assert run.curves.training == ((2.0, 3.0),)
     charts = [block for block in blocks_of(page_of(run), "curves") if isinstance(block, Charts)]
     assert len(charts[0].items) == 1
+
+
+def test_a_search_before_the_run_is_remarked_on(tmp_path: Path) -> None:
+    """Its decision is read from tune.json; a folder without one has no remark."""
+    assert search_remarks(tmp_path) == ()
+    (tmp_path / "tune.json").write_text('{"decision": {"sentence": "Trial 2 is better."}}')
+    assert search_remarks(tmp_path) == ("Trial 2 is better.",)
+    (tmp_path / "tune.json").write_text('{"decision": null}')
+    assert search_remarks(tmp_path) == ()
+
+
+def test_probes_and_trials_are_no_runs(tmp_path: Path) -> None:
+    """Only a full run has a row, and a probe is not counted as left out."""
+    folder = add_run(tmp_path, "1", replace(RECORD, kind=JobKind.PROBE))
+    assert read_run(folder, tmp_path) is None
+    assert read_runs(tmp_path).left_out == ()
+
+
+def test_a_device_is_named_by_the_record_then_by_the_plan(tmp_path: Path) -> None:
+    """What trained is known better than what was planned; a CPU is named by its cores."""
+    plan = gpu_plan(tmp_path)
+    assert device_name(plan, RECORD) == "Card X"
+    assert device_name(plan, replace(RECORD, device_name="Card Y")) == "Card Y"
+    assert device_name(plan, replace(RECORD, device_name="")) == "Card X"
+    assert device_name(tiny.plan(tmp_path), RECORD) == "CPU, 2 cores"
+
+
+def test_sharding_is_named_with_what_it_offloads() -> None:
+    """Both cost speed, so runs that differ in them are set apart by the label."""
+    assert sharding_label(HardwareSettings()) == "none"
+    three = from_flat(HardwareSettings, zero_stage=3, offload_param=True, offload_optimizer=True)
+    assert sharding_label(three) == "ZeRO-3 + param + optimizer offload"
+    assert sharding_label(from_flat(HardwareSettings, zero_stage=2)) == "ZeRO-2"
+
+
+def test_points_are_finite_numbers_with_a_step() -> None:
+    """A line without a step, a NaN and a text are no points."""
+    lines: list[dict[str, object]] = [
+        {"step": 1, "loss": 2},
+        {"loss": 1.0},
+        {"step": 2, "loss": float("nan")},
+        {"step": 3, "loss": float("inf")},
+        {"step": 4, "loss": "low"},
+        {"step": 5, "eval_loss": 0.5},
+    ]
+    assert points(lines, "loss") == ((1.0, 2.0),)
+    assert points(lines, "eval_loss") == ((5.0, 0.5),)

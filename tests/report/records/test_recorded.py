@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from tsplanner.errors import TsplannerError
 from tsplanner.report.build_page import About, build_page
 from tsplanner.report.messages.translate import Language
-from tsplanner.report.records.recorded import recorded_runs
+from tsplanner.report.records.recorded import card_name, recorded_runs
 from tsplanner.report.records.run_record import Found
 from tsplanner.report.render.markdown import markdown_page
 
@@ -28,3 +31,27 @@ def test_recorded_runs_are_shown_and_what_does_not_compare_is_refused() -> None:
     hardware = text.partition("## Compared by hardware")[2].partition("\n## ")[0]
     assert "|" not in hardware
     assert Found(runs=runs).left_out == ()
+
+
+def test_what_a_record_does_not_say_is_none() -> None:
+    """Every recorded run has a speed and a mean loss, and no plan, peak or held-out loss."""
+    for run in recorded_runs():
+        assert run.plan is None
+        assert run.memory.process_bytes is None
+        assert run.losses.held_out is None
+        assert run.outcome.seconds == pytest.approx(
+            run.outcome.steps * (run.outcome.step_seconds or 0.0)
+        )
+
+
+def test_a_card_is_named_by_its_machine_file_or_by_the_name_given() -> None:
+    """A machine that no file describes keeps its own name."""
+    assert card_name("a machine of nobody") == "a machine of nobody"
+    cards = {run.hardware.device for run in recorded_runs()}
+    assert "RTX 2080 Ti" in " ".join(cards)
+
+
+def test_folder_without_experiment_files_is_an_error(tmp_path: Path) -> None:
+    """The sentence asks for another folder."""
+    with pytest.raises(TsplannerError, match="holds no experiment files"):
+        recorded_runs(tmp_path)
