@@ -37,6 +37,7 @@ PLACES = {
     "precision": "model",
     "device": "hardware",
     "gpus": "hardware",
+    "on_cpu": "hardware",
     "sharding": "hardware",
     "rows_kept": "dataset",
     "mean_sequence": "dataset",

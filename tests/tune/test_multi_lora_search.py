@@ -14,7 +14,7 @@ import pytest
 from memory_models.settings import LossKernel
 from tests.support import multi_lora as solo
 from tests.support import tiny
-from tests.tune.runner.test_multi_lora_slot import Lost, shared_search
+from tests.support.searching import Lost, shared_search
 from tsplanner.tune.runner.runner import Search
 from tsplanner.tune.runner.slots import Slots
 from tsplanner.tune.study.study import Study

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from memory_models.settings import from_flat
 from tests.support import tiny
 from tsplanner.planner.gather.probe_points import load_calibration, store
 from tsplanner.probe.calibration import probe_point, probed_step_time
-from tsplanner.training.job import JobKind, Record, Status
+from tsplanner.training.job import JobKind, Status
+from tsplanner.training.record import Record
 
-RECORD = Record(
+RECORD = from_flat(
+    Record,
     status=Status.OK,
     kind=JobKind.PROBE,
     process_bytes=500,

@@ -6,15 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from memory_models.calibration import DEFAULT
-from memory_models.settings import FinetuningType
+from memory_models.settings import FinetuningType, from_flat
 from tests.support import tiny
 from tsplanner.planner.gather.probe_points import Like
 from tsplanner.planner.gather.refine import most_like, refined
 from tsplanner.probe.calibration import probe_point
 from tsplanner.throughput.rates import MEASURED
-from tsplanner.training.job import JobKind, Record, Status
+from tsplanner.training.job import JobKind, Status
+from tsplanner.training.record import Record
 
-RECORD = Record(
+RECORD = from_flat(
+    Record,
     status=Status.OK,
     kind=JobKind.PROBE,
     process_bytes=500,

@@ -1,124 +1,46 @@
-"""Charts as SVG: what is drawn, where, and in which class."""
+"""A chart as SVG text, in the page or as a file of its own."""
 
 from __future__ import annotations
 
-import re
 import xml.dom.minidom
-from dataclasses import replace
 
 import pytest
 
 from memory_models.units import GIB
 from tsplanner.report.messages.translate import Language
-from tsplanner.report.page import Bar, BarChart, Curve, Line, LineChart, Part, words
-from tsplanner.report.render.bar_chart import bar_chart, drawn_limit, longest
-from tsplanner.report.render.line_chart import MOST_EPOCHS, MOST_POINTS, frame_of, line_chart
+from tsplanner.report.page import Bar, BarChart, Chart, Curve, Line, LineChart, Part
+from tsplanner.report.render.bar_chart import bar_chart
+from tsplanner.report.render.charts import chart, svg_file
+from tsplanner.report.render.line_chart import line_chart
 
 EN = Language.EN
-TRAINING = Curve(
-    line=Line.TRAINING,
-    label=words("line_training"),
-    points=((1.0, 2.1), (5.0, 0.6), (10.0, 0.18)),
-)
-HELD_OUT = Curve(
-    line=Line.HELD_OUT,
-    label=words("line_held_out"),
-    points=((0.0, 2.0), (5.0, 0.41), (10.0, 0.44)),
-)
 LOSSES = LineChart(
-    title="<run>",
-    curves=(TRAINING, HELD_OUT),
-    epochs=((5.0, "1"), (10.0, "2")),
-    best=(5.0, 0.41),
+    title="a run",
+    curves=(Curve(line=Line.TRAINING, label="training", points=((1.0, 2.0), (4.0, 1.0))),),
 )
 BARS = BarChart(
-    title="run",
-    bars=(
-        Bar(
-            label=words("bar_predicted"),
-            parts=(
-                Part(label="weights", color=0, bytes=9 * GIB),
-                Part(label="pieces", color=12, bytes=GIB),
-            ),
-            upper=12 * GIB,
-        ),
-        Bar(label=words("bar_measured"), parts=(Part(label="process", color=7, bytes=11 * GIB),)),
-    ),
-    limit=15 * GIB,
+    title="its memory",
+    bars=(Bar(label="measured", parts=(Part(label="process", color=7, bytes=GIB),)),),
 )
 
 
-def test_a_line_chart_has_a_line_per_curve_and_a_dot_per_evaluation() -> None:
-    """Two lines, three dots, a ring around the best evaluation with its loss."""
-    text = line_chart(LOSSES, EN)
-    assert re.findall(r'<polyline points="[^"]*" class="(\w+)"', text) == ["training", "heldout"]
-    assert text.count('class="dot"') == 3
-    assert text.count('class="ring"') == 1
-    assert ">best 0.4100</text>" in text
-    assert ">epoch 1</text>" in text
-    assert text.count('class="epoch"') == 2
-    assert "&lt;run&gt;" in text
-    xml.dom.minidom.parseString(text)
+def test_each_kind_of_chart_is_drawn_by_its_own_module() -> None:
+    """A page asks for a chart and need not know which kind it is."""
+    assert chart(LOSSES, EN) == line_chart(LOSSES, EN)
+    assert chart(BARS, EN) == bar_chart(BARS, EN)
 
 
-def test_the_scale_is_logarithmic_only_for_losses_far_apart() -> None:
-    """0.18 to 2.1 is more than fourfold; 1.0 to 2.0 is not; a loss of zero has no logarithm."""
-    assert frame_of(LOSSES).y.log
-    assert "log scale" in line_chart(LOSSES, EN)
-    for points in (((0.0, 2.0), (9.0, 1.0)), ((0.0, 2.0), (9.0, 0.0))):
-        near = replace(LOSSES, curves=(replace(TRAINING, points=points),), best=None)
-        assert not frame_of(near).y.log
-        assert "log scale" not in line_chart(near, EN)
+@pytest.mark.parametrize("item", [LOSSES, BARS], ids=["losses", "bars"])
+def test_a_file_of_its_own_has_a_namespace_a_size_and_its_colors(item: Chart) -> None:
+    """An image viewer knows no page around the chart, so the file has the style sheet in it."""
+    root = xml.dom.minidom.parseString(svg_file(item, EN)).documentElement
+    assert root is not None
+    assert (root.tagName, root.getAttribute("width")) == ("svg", "840")
+    assert root.getAttribute("xmlns") == "http://www.w3.org/2000/svg"
+    (style,) = root.getElementsByTagName("style")
+    assert "--c7:" in style.firstChild.nodeValue  # type: ignore[union-attr]
 
 
-def test_every_point_lies_inside_the_frame() -> None:
-    """The axes hold all curves, and the last tick in steps is not beyond the last step."""
-    frame = frame_of(LOSSES)
-    for curve in LOSSES.curves:
-        for step, value in curve.points:
-            x, y = frame.point(step, value)
-            assert frame.x.start <= x <= frame.x.end
-            assert frame.y.end <= y <= frame.y.start
-    assert max(frame.across) == 10.0
-
-
-def test_long_runs_have_fewer_points_and_fewer_marks() -> None:
-    """1,000 steps are drawn by at most 300 points, 30 epochs by at most 12 marks."""
-    points = tuple((float(step), 9.0 / step) for step in range(1, 1001))
-    epochs = tuple((step * 1000 / 30, str(step)) for step in range(1, 31))
-    long = LineChart(title="", curves=(replace(TRAINING, points=points),), epochs=epochs)
-    text = line_chart(long, EN)
-    (path,) = re.findall(r'<polyline points="([^"]*)"', text)
-    assert len(path.split()) <= MOST_POINTS
-    assert text.count('class="epoch"') <= MOST_EPOCHS
-    assert 'class="ring"' not in text
-
-
-@pytest.mark.parametrize("language", Language)
-def test_a_bar_chart_has_a_rectangle_per_part(language: Language) -> None:
-    """Three parts, stripes over the color that needs them, a bracket, and the free memory."""
-    text = bar_chart(BARS, language)
-    xml.dom.minidom.parseString(text)
-    assert re.findall(r'class="part (c\d+)"', text) == ["c0", "c12", "c7"]
-    assert text.count("url(#stripes)") == 1
-    assert text.count('class="bound"') == 2
-    assert text.count('class="limit"') == 1
-    assert "<title>weights 9.00 GiB</title>" in text
-
-
-def test_parts_stand_end_to_end() -> None:
-    """The second part of a bar begins where the first one ends."""
-    found = re.findall(
-        r'<rect x="([\d.]+)" y="20" width="([\d.]+)" height="26" class="part', bar_chart(BARS, EN)
-    )
-    (first, width), (second, _) = ((float(x), float(w)) for x, w in found)
-    assert second == pytest.approx(first + width, abs=0.11)
-
-
-def test_memory_that_is_far_off_is_not_drawn() -> None:
-    """Up to 1.6 times the longest bar (12 GiB with its bound) free memory gets a line."""
-    assert longest(BARS) == 12 * GIB
-    assert drawn_limit(BARS) == 15 * GIB
-    far = replace(BARS, limit=20 * GIB)
-    assert drawn_limit(far) is None
-    assert 'class="limit"' not in bar_chart(far, EN)
+def test_a_file_is_light_whatever_the_reader_prefers() -> None:
+    """A picture in a document stands on white paper, so no dark scheme applies."""
+    assert "prefers-color-scheme" not in svg_file(BARS, EN)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import tiny
-from tests.tune.budget.test_schedule import COSTS
-from tests.tune.runner.test_runner import Worker, search
+from tests.support.costs import COSTS
+from tests.support.searching import Worker, search
 from tsplanner.tune.budget.controller import Budget, BudgetController
 from tsplanner.tune.budget.costs import Costs
 from tsplanner.tune.budget.schedule import Schedule

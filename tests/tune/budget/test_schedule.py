@@ -4,33 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
-from tsplanner.tune.budget.costs import Costs, Evaluations, Overheads
+from tests.support.costs import COSTS
 from tsplanner.tune.budget.schedule import (
-    least_seconds,
     room_for_pairs,
     room_for_trial,
     schedule,
 )
-
-COSTS = Costs(
-    load_seconds=5.0,
-    step_seconds=1.0,
-    steps=80,
-    evaluations=Evaluations(seconds=4.0, per_trial=4, per_full_run=3),
-    overheads=Overheads(startup_seconds=10.0, trial_seconds=1.0, ending_seconds=2.0),
-    max_concurrent_trials=1,
-    gain=1.0,
-)
-"""A trial takes 5 + 80 + 16 + 1 = 102 s, the full run 5 + 80 + 12 + 1 + 2 = 100 s."""
-
-
-def test_trial_and_full_run_are_predicted_from_their_steps_and_evaluations() -> None:
-    """Load, 80 steps of a second, evaluations of four, and what surrounds them."""
-    assert COSTS.trial_seconds == 102
-    assert COSTS.full_seconds == 100
-    assert least_seconds(COSTS) == 110
 
 
 def test_eight_trials_need_eight_rounds_and_the_full_run() -> None:
@@ -45,13 +24,6 @@ def test_two_at_once_halve_the_rounds() -> None:
     planned = schedule(replace(COSTS, max_concurrent_trials=2, gain=2.0), 930, 8)
     assert planned.trials == 8
     assert planned.seconds == 4 * 102 + 110
-
-
-def test_trials_that_share_a_device_take_longer_each() -> None:
-    """Four on one base that make twice the steps: each works for 96 s alone, 192 s there."""
-    shared = replace(COSTS, max_concurrent_trials=4, gain=2.0)
-    assert shared.trial_seconds == 5 + 2 * 96 + 1
-    assert shared.full_seconds == 100
 
 
 def test_number_of_trials_is_the_least_of_budget_and_flag() -> None:
@@ -70,18 +42,6 @@ def test_budget_for_the_full_run_alone_searches_nothing() -> None:
     """One trial tells nothing that the full run does not."""
     planned = schedule(COSTS, 110 + 102, 32)
     assert (planned.trials, planned.seconds) == (0, 110)
-
-
-def test_measured_trials_move_trials_and_full_run_alike() -> None:
-    """Trials that show 202 s inside instead of 101 s: the full run doubles as well."""
-    slower = COSTS.measured(202.0, 2.0)
-    assert slower.trial_seconds == 204
-    assert slower.full_seconds == 2 * 97 + 2 + 2
-
-
-def test_what_is_measured_twice_is_not_multiplied_twice() -> None:
-    """The factor is of the forecast, not of the last measurement."""
-    assert COSTS.measured(202.0, 1.0).measured(202.0, 1.0).factors.trial == pytest.approx(2.0)
 
 
 def test_full_run_is_never_given_up_for_a_trial_or_a_pair() -> None:

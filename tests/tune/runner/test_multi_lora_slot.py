@@ -2,85 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from memory_models.result import Interval
-from memory_models.settings import changed, from_flat
+from memory_models.settings import changed
 from tests.support import tiny
 from tests.support.multi_lora_worker import MultiLoraWorker, Trouble
+from tests.support.searching import alike, shared_search
 from tests.support.toy_request import GIB
-from tests.tune.runner.test_runner import SPACE, View
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.gather.probe_points import load_calibration
-from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.training.job import Status
-from tsplanner.tune.runner.multi_lora import MultiLora
-from tsplanner.tune.runner.runner import Search
 from tsplanner.tune.runner.slots import Slots
-from tsplanner.tune.search.encoding import encode_space
-from tsplanner.tune.study.study import Study
 from tsplanner.tune.study.trial_result import TrialState
-
-ONE_GPU = Slots(jobs=1)
-
-
-@pytest.fixture(autouse=True)
-def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Points measured in tests stay in them."""
-    monkeypatch.setenv("TSPLANNER_STATE", str(tmp_path / "state"))
-
-
-class Lost(View):
-    """Remembers trials that were given back, too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lost: list[tuple[int, str]] = []
-
-    def released(self, number: int, message: str) -> None:
-        """A trial waits to be run again."""
-        self.lost.append((number, message))
-
-
-def shared_search(
-    folder: Path,
-    worker: MultiLoraWorker | None,
-    *,
-    at_once: int = 3,
-    slots: Slots = ONE_GPU,
-    plan: Plan | None = None,
-) -> tuple[Search, Study, Lost]:
-    """A search with ``at_once`` trials in each of its slots; ``worker`` None: real workers."""
-    shared = tiny.plan(folder) if plan is None else plan
-    (folder / "run").mkdir()
-
-    def feasible(learning: LearningSettings) -> tuple[int, Plan]:
-        return 0, replace(shared, learning=learning)
-
-    study = Study(
-        folder / "run", shared, encode_space(shared.learning, SPACE, 3e-3, lambda _: True)
-    )
-    study.workers.lead()
-    view = Lost()
-    search = Search(
-        study,
-        feasible,
-        folder / "run" / "trials",
-        slots=slots,
-        server=worker,
-        listeners=[view],
-        multi_lora=MultiLora(max_concurrent_trials=at_once, plan=shared, gain=2.0),
-    )
-    return search, study, view
-
-
-def alike(_: LearningSettings) -> float:
-    """No trial is a loser."""
-    return 1.0
 
 
 def test_free_places_are_refilled_in_one_worker(tmp_path: Path) -> None:
@@ -225,17 +161,3 @@ def test_two_slots_have_a_base_each(tmp_path: Path) -> None:
     search.run(4)
     assert sorted(job.shared.max_concurrent_trials or 0 for job in worker.shared) == [2, 2]
     assert len(study.results()) == 4
-
-
-def test_what_is_held_below_the_forecast_teaches_nothing(tmp_path: Path) -> None:
-    """Then another process had the memory."""
-    from tsplanner.probe.calibration import note_shortage
-    from tsplanner.training.job import JobKind
-    from tsplanner.training.record import Record
-
-    plan = tiny.plan(tmp_path)
-    memory = replace(plan.memory, process_bytes=Interval(expected=2 * GIB, upper=3 * GIB))
-    record = from_flat(Record, status=Status.DEVICE_OOM, kind=JobKind.TRIAL, process_bytes=GIB)
-    path = tmp_path / "points.jsonl"
-    assert note_shortage(replace(plan, memory=memory), record, path) is None
-    assert not path.exists()

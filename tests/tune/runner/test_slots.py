@@ -98,3 +98,11 @@ def test_cpu_runs_as_many_trials_as_memory_affords_now(tmp_path: Path) -> None:
     on_cpu = tiny.plan(tmp_path)
     assert choose_slots(on_cpu, here=machine(host_gib=1), trials=8) == Slots(jobs=1, threads=2)
     assert choose_slots(on_cpu, here=machine(host_gib=2), trials=8) == Slots(jobs=2, threads=1)
+
+
+def test_cpu_runs_as_many_trials_as_cores_and_memory_allow(tmp_path: Path) -> None:
+    """Two cores: two trials of one thread; memory for one: one trial with both."""
+    plan = tiny.plan(tmp_path)
+    assert choose_slots(plan, trials=8) == Slots(jobs=2, threads=1)
+    assert choose_slots(plan, trials=1) == Slots(jobs=1, threads=2)
+    assert choose_slots(replace(plan, free_bytes=2**30), trials=8) == Slots(jobs=1, threads=2)

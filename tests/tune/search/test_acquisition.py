@@ -7,7 +7,6 @@ import math
 import pytest
 
 from tsplanner.tune.search.acquisition import (
-    SWEEP,
     Grid,
     Pair,
     another_pair_pays,
@@ -17,7 +16,7 @@ from tsplanner.tune.search.acquisition import (
     proven,
     suggest,
 )
-from tsplanner.tune.search.surrogate import Observation, Point, Surrogate, valley
+from tsplanner.tune.search.surrogate import Observation, Point
 
 BASELINE = Point(log10_lr_offset=0.0)
 THREE = math.log10(3)
@@ -27,13 +26,6 @@ GRID = Grid(baseline=BASELINE, log10_lr_range=(-1.5, 1.0), log2_rank_offsets=(0.
 def seen(*points: tuple[float, float]) -> list[Observation]:
     """Results at decades over the suggested rate."""
     return [Observation(point=Point(log10_lr_offset=rate), loss=loss) for rate, loss in points]
-
-
-def test_valley_is_lowest_at_its_rate_and_leans() -> None:
-    """Nothing at the best rate, one unit a decade below it, three of them a decade above."""
-    assert valley(0.0, 3.0) == 0.0
-    assert valley(-1.0, 3.0) == pytest.approx(1.0)
-    assert valley(1.0, 3.0) == pytest.approx(3.0)
 
 
 def test_search_starts_with_the_baseline_and_a_ladder() -> None:
@@ -118,10 +110,3 @@ def test_pair_is_run_while_it_may_decide() -> None:
     assert proven(0.95, better)
     assert not proven(0.95, worse)
     assert not proven(0.85, better)
-
-
-def test_smaller_rank_costs_what_the_sweep_says() -> None:
-    """Before any trial half the rank is expected to be worse, and two halvings worse still."""
-    points = [Point(log10_lr_offset=0.0, log2_rank_offset=-float(halved)) for halved in range(3)]
-    risks = Surrogate(SWEEP).risks(points)
-    assert risks[0] < risks[1] < risks[2]

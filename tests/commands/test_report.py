@@ -7,13 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from memory_models.units import format_bytes, format_gib
 from tests.support.hand_made import add_run
 from tsplanner.commands import report
 from tsplanner.errors import TsplannerError, UsageError
-from tsplanner.report.records.read_runs import run_name
 from tsplanner.report.runs_table import HEADINGS
-from tsplanner.report.text import duration, number, off, parameters, rate
 
 
 def test_three_losses_are_three_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,36 +75,3 @@ def test_recorded_runs_stand_beside_own_ones(
     (tmp_path / "one.yaml").write_text("model: chatts-8b\n")
     with pytest.raises(UsageError, match=r"one\.yaml"):
         report.run(saves=saves, experiments=str(tmp_path))
-
-
-def test_missing_saves_folder_is_one_sentence(tmp_path: Path) -> None:
-    """The message says how to fix it."""
-    with pytest.raises(TsplannerError, match="train a plan first"):
-        report.run(saves=tmp_path / "absent")
-
-
-def test_figures_read_well() -> None:
-    """GiB with one or two digits, spans in the unit that fits, errors of the measurement."""
-    assert format_gib(12 * 2**30, unit=True) == "12.0 GiB"
-    assert format_gib(2**29) == "0.50"
-    assert format_gib(None) == "-"
-    assert format_bytes(2**29) == "0.50 GiB"
-    assert format_bytes(9 * 2**20) == "9 MiB"
-    assert duration(45) == "45 s"
-    assert duration(36 * 60) == "36 min"
-    assert off(12.0, 12.5) == "-4.0 %"
-    assert [number(value) for value in (0.0002, 3.0, 1589.0, None)] == ["0.0002", "3", "1,589", "-"]
-    assert [rate(value) for value in (1.718, 31.861, None)] == ["1.718", "31.86", "-"]
-    assert [parameters(count) for count in (14_876_137_488, 2_307_472, 900, None)] == [
-        "14.9B",
-        "2.31M",
-        "900",
-        "-",
-    ]
-
-
-def test_run_outside_the_saves_folder_is_named_by_its_path(tmp_path: Path) -> None:
-    """A run folder of the user's own, given by its whole path, gets its report, too."""
-    inside = tmp_path / "saves" / "tiny" / "lora" / "1"
-    assert run_name(inside, tmp_path / "saves") == "tiny/lora/1"
-    assert run_name(tmp_path / "mine", tmp_path / "saves") == str(tmp_path / "mine")

@@ -90,3 +90,15 @@ def test_lists_are_joined_as_a_language_does() -> None:
     text = words("list", items=("1", words("not_known"), Original(text="as it is")))
     assert translate(text, Language.EN) == "1; not known; as it is"
     assert translate(text, Language.ZH) == "1；未知；as it is"
+
+
+def test_a_phrase_without_a_message_is_an_error() -> None:
+    """A key that no file has would otherwise stand on the page."""
+    with pytest.raises(KeyError, match="no_such_message"):
+        translate(words("no_such_message"), Language.EN)
+
+
+def test_figures_and_names_are_the_same_in_every_language() -> None:
+    """Plain text is not looked up, even where a message has that name."""
+    for language in Language:
+        assert translate("not_known", language) == "not_known"
