@@ -1,15 +1,46 @@
-"""Errors as sentences for a person, without what nobody should read."""
+"""Errors that a person can fix."""
 
 from __future__ import annotations
 
 import pytest
 
-from tsplanner.errors import without_passwords
+from tsplanner.errors import (
+    NoPlanFits,
+    TsplannerError,
+    UsageError,
+    did_you_mean,
+    without_passwords,
+)
+
+
+def test_each_error_has_an_exit_status_of_its_own() -> None:
+    """1 for an expected failure, 2 for a wrong call, 4 for a machine that is too small."""
+    statuses = [error.exit_status for error in (TsplannerError, UsageError, NoPlanFits)]
+    assert statuses == [1, 2, 4]
+    assert issubclass(UsageError, TsplannerError)
+    assert issubclass(NoPlanFits, TsplannerError)
 
 
 @pytest.mark.parametrize(
-    ("text", "hidden"),
+    ("word", "expected"),
+    [("qlroa", ' Did you mean "qlora"?'), ("zzz", ""), ("", "")],
+)
+def test_a_close_name_is_offered_and_a_far_one_is_not(word: str, expected: str) -> None:
+    """It stands after a sentence, so it begins with a space."""
+    assert did_you_mean(word, ["lora", "qlora", "full"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
     [
+        (
+            "postgresql://me:secret@host/db is down",
+            "postgresql://me@host/db is down",
+        ),
+        ("postgresql://me:a@b:c@host/db", "postgresql://me@host/db"),
+        ("x?sslpassword=abc&user=me", "x?sslpassword=***&user=me"),
+        ("host=h password=abc", "host=h password=***"),
+        ("sqlite:///study.db", "sqlite:///study.db"),
         ("postgresql://me:a/b@c@host:5/db", "postgresql://me@host:5/db"),
         ("to postgresql+psycopg://me:x@h/d here", "to postgresql+psycopg://me@h/d here"),
         ("postgresql://h/d?user=me&password=x&a=1", "postgresql://h/d?user=me&password=***&a=1"),
@@ -19,6 +50,6 @@ from tsplanner.errors import without_passwords
         ),
     ],
 )
-def test_passwords_are_left_out_of_texts(text: str, hidden: str) -> None:
-    """Wherever a URL may be printed or logged."""
-    assert without_passwords(text) == hidden
+def test_passwords_are_taken_out_of_a_text(text: str, expected: str) -> None:
+    """Of URLs and of connection strings; what holds none stays as it is."""
+    assert without_passwords(text) == expected

@@ -9,7 +9,8 @@ from memory_models.settings import Dtype, Quantization, TrainingSettings, from_f
 from memory_models.sharding.states import model_states
 from memory_models.states.chatts_remote_code import as_released
 from memory_models.states.weights import base_weight_bytes
-from memory_models.step_phases import StepPhase, phase_peaks
+from memory_models.step_order import StepPhase
+from memory_models.step_phases import phase_peaks
 from tsplanner.models.source import read_model
 
 CHATTS_14B = read_model("chatts-14b").architecture

@@ -127,7 +127,7 @@ def test_two_ranks_learn_what_one_process_learns(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_lean_kernels_learn_what_the_reference_learns_on_two_ranks(tmp_path: Path) -> None:
+def test_fused_kernels_learn_what_the_reference_learns_on_two_ranks(tmp_path: Path) -> None:
     """What plans run by default on GPUs stays within what bf16 rounds off."""
     base = tiny.with_hardware(tiny.plan(tmp_path), **HALF)
     expected, record = curve(base, tmp_path / "base")

@@ -25,7 +25,7 @@ ADALORA_ORTHOGONALITY = 0.5
 
 
 def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """Name and list of the decoder blocks; raises TsplannerError if the model has none."""
+    """Name and list of the decoder layers; raises TsplannerError if the model has none."""
     count = model.config.num_hidden_layers
     found = [
         (name, module)
@@ -33,7 +33,7 @@ def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
         if isinstance(module, nn.ModuleList) and len(module) == count and "ts_encoder" not in name
     ]
     if not found:
-        raise TsplannerError(f"{type(model).__name__} has no list of {count} decoder blocks.")
+        raise TsplannerError(f"{type(model).__name__} has no list of {count} decoder layers.")
     return min(found, key=lambda item: item[0].count("."))
 
 
@@ -142,7 +142,7 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
 
 
 def train_last_layers(model: nn.Module, learning: LearningSettings) -> None:
-    """Leave only the last ``freeze_trainable_layers`` decoder blocks trainable."""
+    """Leave only the last ``freeze_trainable_layers`` decoder layers trainable."""
     model.requires_grad_(False)
     _, layers = decoder_layers(model)
     for layer in list(layers)[-learning.method.freeze_trainable_layers :]:

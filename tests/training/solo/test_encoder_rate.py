@@ -9,59 +9,12 @@ from typing import Any
 
 import pytest
 
-from memory_models.settings import FinetuningType, Optimizer, changed
-from tests.support import tiny
-from tsplanner.models.source import read_model
-from tsplanner.planner.plan import ModelRef, Plan
+from memory_models.settings import FinetuningType, changed
+from tests.support.chatts_plan import ENCODER_RATE, RATE, plan
+from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import METRICS_FILE, run_job
 from tsplanner.runs import read_json_lines
-from tsplanner.settings import configs_folder
 from tsplanner.training.job import Job, JobKind, Status
-
-RATE, ENCODER_RATE = 0.01, 0.5
-
-
-def plan(folder: Path, **learning: Any) -> Plan:
-    """Two epochs of two steps on four rows of the sample, by plain SGD at a constant rate."""
-    sample = (configs_folder() / "datasets" / "sample" / "sample.jsonl").read_text().splitlines()
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = folder / "four.jsonl"
-    rows.write_text("".join(f"{line}\n" for line in sorted(sample, key=len)[:4]))
-    base, source = tiny.plan(folder), read_model("tiny-chatts")
-    return replace(
-        base,
-        model=ModelRef(
-            name="tiny-chatts",
-            path=str(source.folder),
-            model_type="chatts",
-            parameters_total=1,
-            parameters_trainable=1,
-            config=source.config,
-            has_weights=True,
-            architecture=source.architecture,
-        ),
-        dataset=changed(base.dataset, path=str(rows), rows_total=4, rows_kept=4),
-        learning=changed(
-            base.learning,
-            **{
-                "learning_rate": RATE,
-                "timeseries_lr": ENCODER_RATE,
-                "lr_scheduler_type": "constant",
-                "warmup_ratio": 0.0,
-                "max_grad_norm": 0.0,
-                "effective_batch_size": 2,
-                "cutoff_len": 1000,
-                "validation_fraction": 0.0,
-                **learning,
-            },
-        ),
-        hardware=changed(
-            base.hardware,
-            optimizer=Optimizer.SGD,
-            micro_batch_size=1,
-            gradient_accumulation_steps=2,
-        ),
-    )
 
 
 def built(plan: Plan, folder: Path, kind: JobKind = JobKind.TRIAL) -> Any:

@@ -16,7 +16,7 @@ from memory_models.settings import (
     Quantization,
 )
 from tests.support import multi_lora, tiny
-from tests.training.test_encoder_rate import plan as chatts_plan
+from tests.support.chatts_plan import plan as chatts_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.training.job import JobKind, Status

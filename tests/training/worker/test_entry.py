@@ -184,7 +184,7 @@ def test_loss_that_is_no_number_is_reported(tmp_path: Path) -> None:
         max_grad_norm=0.0,
     )
     record = finish(Job(kind=JobKind.TRIAL, plan=plan, folder=str(tmp_path / "run"), threads=1))
-    assert record.status is Status.CRASHED
+    assert record.status is Status.DIVERGED
     assert "lower the learning rate" in record.message
     assert msgspec.json.decode((tmp_path / "run" / "record.json").read_bytes())
 

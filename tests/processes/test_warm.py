@@ -1,4 +1,4 @@
-"""Children that succeed, fail, hang, breed and lose their parent: real ones."""
+"""The warm server: forks that succeed, fail, hang and lose their parent."""
 
 from __future__ import annotations
 
@@ -8,167 +8,14 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tsplanner.processes import ProcessResult, WarmServer, run_process
-
-SLEEP = "import time; time.sleep(60)"
-BREED = f"""
-import subprocess, sys, pathlib
-child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}], start_new_session=SESSION)
-pathlib.Path(sys.argv[1]).write_text(str(child.pid))
-child.wait()
-"""
-
-
-def run(code: str, folder: Path, *arguments: str, **more: object) -> ProcessResult:
-    """Run a line of Python as a child with a log in ``folder``."""
-    more.setdefault("time_limit_seconds", 30.0)
-    return run_process(
-        [sys.executable, "-c", code, *arguments],
-        log_path=folder / "child.log",
-        poll_seconds=0.05,
-        **more,  # type: ignore[arg-type]
-    )
-
-
-def wait_for(happened: Callable[[], bool], seconds: float = 15.0) -> bool:
-    """Whether something happens within so many seconds."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if happened():
-            return True
-        time.sleep(0.02)
-    return happened()
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended, reaped or not."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def number_in(path: Path) -> int:
-    """Process id that a child wrote down."""
-    assert wait_for(lambda: path.is_file() and path.read_text() != "")
-    return int(path.read_text())
-
-
-def test_run_process_reports_success_and_keeps_output_in_the_log(tmp_path: Path) -> None:
-    """A child's words, stdout and stderr, end up behind what the log held before."""
-    (tmp_path / "child.log").write_text("before\n")
-    result = run("import sys; print('out', flush=True); print('err', file=sys.stderr)", tmp_path)
-    assert result.ok
-    assert (result.exit_status, result.timed_out, result.stopped_by_signal) == (0, False, None)
-    assert (tmp_path / "child.log").read_text() == "before\nout\nerr\n"
-
-
-def test_run_process_reports_an_exception_as_status_1(tmp_path: Path) -> None:
-    """A child that raises leaves its traceback in the log and status 1."""
-    result = run("raise ValueError('bad row')", tmp_path)
-    assert (result.exit_status, result.ok) == (1, False)
-    assert "ValueError: bad row" in (tmp_path / "child.log").read_text()
-
-
-def test_run_process_passes_on_added_environment(tmp_path: Path) -> None:
-    """Variables given are added to the ones there are."""
-    code = "import os; raise SystemExit(int(os.environ['RANKS']) + ('PATH' in os.environ))"
-    assert run(code, tmp_path, environment={"RANKS": "6"}).exit_status == 7
-
-
-def test_run_process_ends_a_child_at_its_time_limit(tmp_path: Path) -> None:
-    """A child that hangs is ended at the limit, long before it would end."""
-    result = run(SLEEP, tmp_path, time_limit_seconds=0.5)
-    assert result.timed_out
-    assert not result.ok
-    assert 0.5 <= result.seconds < 10
-
-
-def test_run_process_kills_a_child_that_ignores_being_asked(tmp_path: Path) -> None:
-    """A child deaf to SIGTERM is killed after the grace."""
-    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
-    result = run(deaf, tmp_path, time_limit_seconds=1.0, grace_seconds=0.5)
-    assert result.timed_out
-    assert result.stopped_by_signal == signal.SIGKILL
-
-
-def test_run_process_names_the_signal_that_ended_a_child(tmp_path: Path) -> None:
-    """A child killed from outside, as by the out-of-memory killer, is told from a failed one."""
-    result = run("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", tmp_path)
-    assert result.exit_status is None
-    assert result.stopped_by_signal == signal.SIGKILL
-    assert not result.timed_out
-
-
-@pytest.mark.parametrize("session", [False, True])
-def test_run_process_ends_grandchildren_at_the_limit(tmp_path: Path, session: bool) -> None:
-    """Ranks started by a launcher end with it, also in sessions of their own as torchrun's."""
-    pid_file = tmp_path / "pid"
-    result = run(
-        BREED.replace("SESSION", str(session)), tmp_path, str(pid_file), time_limit_seconds=2.0
-    )
-    assert result.timed_out
-    assert wait_for(lambda: gone(number_in(pid_file)))
-
-
-def test_run_process_leaves_nobody_behind_a_child_that_ends(tmp_path: Path) -> None:
-    """What a child forgot to end does not outlive it."""
-    code = BREED.replace("SESSION", "False").replace("child.wait()", "")
-    assert run(code, tmp_path, str(tmp_path / "pid")).ok
-    assert wait_for(lambda: gone(number_in(tmp_path / "pid")))
-
-
-def test_run_process_ends_the_child_when_poll_raises(tmp_path: Path) -> None:
-    """An error in the caller's poll ends the child and reaches the caller."""
-    pid_file = tmp_path / "pid"
-
-    def poll() -> None:
-        if pid_file.is_file() and pid_file.read_text():
-            raise RuntimeError("stop")
-
-    code = "import os, sys, pathlib; pathlib.Path(sys.argv[1]).write_text(str(os.getpid()));"
-    with pytest.raises(RuntimeError, match="stop"):
-        run(code + SLEEP, tmp_path, str(pid_file), poll=poll)
-    assert gone(number_in(pid_file))
-
-
-PARENT = """
-import pathlib, sys
-from tsplanner.processes import run_process
-code = "import os, sys, time, pathlib; pathlib.Path(sys.argv[1]).write_text(str(os.getpid()));"
-try:
-    run_process([sys.executable, "-c", code + "time.sleep(60)", sys.argv[1]],
-                log_path=pathlib.Path(sys.argv[1] + ".log"), time_limit_seconds=60)
-except KeyboardInterrupt:
-    raise SystemExit(130)
-"""
-
-
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGKILL, -9)]
-)
-def test_a_child_ends_with_its_parent(tmp_path: Path, number: int, status: int) -> None:
-    """Ctrl-C, a scheduler's TERM and a KILL of the program all end the training it started."""
-    pid_file = tmp_path / "pid"
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(pid_file)])
-    try:
-        child = number_in(pid_file)
-        parent.send_signal(number)
-        assert parent.wait(timeout=20) == status
-        assert wait_for(lambda: gone(child))
-    finally:
-        parent.kill()
-        parent.wait()
-
-
-# -- the warm server ------------------------------------------------------------------------------
+from tests.support.children import gone, wait_for
+from tsplanner.processes import WarmServer
 
 TOY = """
 import os, signal, sys, time

@@ -16,18 +16,18 @@ def test_padding_samples_fill_the_last_micro_batches_of_all_processes() -> None:
     assert padding_needed(17, 2, 1) == 0
 
 
-def test_blank_row_is_a_short_one_that_nothing_is_learned_from() -> None:
+def test_a_padding_sample_is_a_short_row_that_nothing_is_learned_from() -> None:
     """It costs as little as can be, and has no label."""
     rows = [
         EncodedSample(input_ids=[5, 6, 7], labels=[-100, 6, 7]),
         EncodedSample(input_ids=[8, 9], labels=[-100, 9], series=((1.0,),)),
     ]
-    blank = EncodedSample(input_ids=[8, 9], labels=[-100, -100], series=((1.0,),))
-    assert padded(rows, 2) == [*rows, blank, blank]
+    padding = EncodedSample(input_ids=[8, 9], labels=[-100, -100], series=((1.0,),))
+    assert padded(rows, 2) == [*rows, padding, padding]
     assert padded(rows, 0) == rows
 
 
-def test_rows_come_in_the_order_of_one_process_and_blanks_at_the_end() -> None:
+def test_rows_come_in_the_order_of_one_process_and_padding_at_the_end() -> None:
     """The order depends on seed and epoch, not on how many rows fill up."""
     alone = SeedableRandomSampler(range(7), data_seed=3)
     filled = PaddingLast(7, 2, seed=3)

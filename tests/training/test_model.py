@@ -10,10 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from memory_models.settings import Dtype, Quantization
 from tests.support import tiny
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import read_model
 from tsplanner.planner.plan import ModelRef, Plan
+from tsplanner.training import model
 from tsplanner.training.model import build_model, model_config
 
 HIDDEN, MIDDLE, KEYS, LAYERS, WORDS, PATCH = 32, 48, 16, 2, 70, 8
@@ -146,3 +148,65 @@ def test_a_text_models_config_is_its_own(tmp_path: Path) -> None:
     """Without a ``ts`` section qwen2 stays qwen2."""
     plan = tiny.plan(tmp_path)
     assert model_config(plan.model).model_type == "qwen2"
+
+
+def test_random_weights_are_the_same_every_time(tmp_path: Path) -> None:
+    """An adapter that was trained on them finds its base again, whatever the plan's own seed."""
+    plan = tiny.plan(tmp_path)
+    first = build_model(plan, torch.device("cpu")).state_dict()
+    second = build_model(tiny.with_learning(plan, seed=7), torch.device("cpu")).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "expected"),
+    [
+        (None, None),
+        (Quantization.INT8, (True, False, False)),
+        (Quantization.NF4, (False, True, False)),
+        (Quantization.NF4_DQ, (False, True, True)),
+    ],
+)
+def test_bitsandbytes_is_told_bits_and_double_quantisation(
+    tmp_path: Path, quantization: Quantization | None, expected: tuple[bool, bool, bool] | None
+) -> None:
+    """Products run in the dtype of autocast, or of the weights without it."""
+    plan = tiny.with_hardware(tiny.plan(tmp_path), quantization=quantization)
+    found = model.quantization_config(plan.hardware)
+    if expected is None:
+        assert found is None
+    else:
+        double = found.load_in_4bit and found.bnb_4bit_use_double_quant
+        assert (found.load_in_8bit, found.load_in_4bit, double) == expected
+    assert model.compute_dtype(plan.hardware) is torch.float32
+    half = tiny.with_hardware(plan, autocast=Dtype.BF16)
+    assert model.compute_dtype(half.hardware) is torch.bfloat16
+
+
+def test_a_tokenizer_pads_with_its_end_where_it_has_no_padding(tmp_path: Path) -> None:
+    """Without a folder there is none, and a folder without one is named."""
+    plan = tiny.plan(tmp_path)
+    found = model.load_tokenizer(plan.model)
+    assert found.pad_token == "<pad>"
+    assert model.load_tokenizer(replace(plan.model, path=None)) is None
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(TsplannerError, match=r"No tokenizer could be read from .*empty: put"):
+        model.load_tokenizer(replace(plan.model, tokenizer=str(empty)))
+
+
+def test_a_plan_for_a_gpu_needs_one_here(tmp_path: Path) -> None:
+    """The sentence says how to plan for this machine."""
+    plan = tiny.plan(tmp_path)
+    assert model.training_device(plan.hardware) == torch.device("cpu")
+    if not torch.cuda.is_available():
+        on_gpu = tiny.with_hardware(plan, accelerator="cuda")
+        with pytest.raises(TsplannerError, match=r"PyTorch sees none here: .*--cpu"):
+            model.training_device(on_gpu.hardware)
+
+
+def test_keys_that_are_left_over_or_missing_are_counted() -> None:
+    """The first of them is named."""
+    model.refuse_other_keys({"missing_keys": [], "unexpected_keys": []}, "f")
+    with pytest.raises(TsplannerError, match="in f lacks a and 1 more"):
+        model.refuse_other_keys({"missing_keys": ["b", "a"], "unexpected_keys": []}, "f")

@@ -1,4 +1,4 @@
-"""The lean kernels give what the plain modules give, and touch only what they know."""
+"""The fused kernels give what the plain modules give, and touch only what they know."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def loss_and_gradient(model: Any) -> tuple[float, torch.Tensor]:
 
 
 @pytest.mark.parametrize("model_type", ["qwen2", "qwen3", "llama", "gemma"])
-def test_lean_model_learns_the_same(model_type: str) -> None:
+def test_a_model_with_fused_kernels_learns_the_same(model_type: str) -> None:
     """Loss and adapter gradients agree within bf16's rounding, and undoing restores them."""
     model = adapted(model_type)
     loss, gradient = loss_and_gradient(model)
     use_fused_kernels(model)
-    lean_loss, lean_gradient = loss_and_gradient(model)
-    assert lean_loss == pytest.approx(loss, rel=2e-3)
-    cosine = nn.functional.cosine_similarity(gradient, lean_gradient, dim=0)
+    fused_loss, fused_gradient = loss_and_gradient(model)
+    assert fused_loss == pytest.approx(loss, rel=2e-3)
+    cosine = nn.functional.cosine_similarity(gradient, fused_gradient, dim=0)
     assert float(cosine) > 0.999
     use_own_kernels(model)
     assert loss_and_gradient(model)[0] == loss

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import multi_lora, tiny
-from tests.training.test_worker import start, wait_for_lines
+from tests.training.worker.test_entry import start, wait_for_lines
 from tsplanner.probe.multi_lora import run_multi_lora
 from tsplanner.training.job import MultiLoraTrial, Status
 from tsplanner.training.multi_lora.queue import close, offer

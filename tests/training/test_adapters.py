@@ -1,0 +1,117 @@
+"""What of a model is trained."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from memory_models.settings import Dtype, FinetuningType
+from tests.support import tiny
+from tsplanner.errors import TsplannerError
+from tsplanner.training import adapters
+from tsplanner.training.model import build_model
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Any:
+    """The tiny Qwen2 of three layers."""
+    return build_model(tiny.plan(tmp_path / "base"), torch.device("cpu"))
+
+
+def test_decoder_layers_are_the_list_of_the_configs_length(model: Any) -> None:
+    """Three of them; a model without such a list is refused."""
+    name, layers = adapters.decoder_layers(model)
+    assert (name, len(layers)) == ("model.layers", 3)
+    bare = nn.Module()
+    bare.config = type("Config", (), {"num_hidden_layers": 2})()  # type: ignore[assignment]
+    with pytest.raises(TsplannerError, match="has no list of 2 decoder layers"):
+        adapters.decoder_layers(bare)
+
+
+def test_targets_are_full_names_inside_the_decoder(model: Any) -> None:
+    """The head is a linear too, and is none of them."""
+    pattern = adapters.target_pattern(model, ("q_proj", "v_proj"))
+    hit = [name for name in adapters.linear_names(model) if re.fullmatch(pattern, name)]
+    assert len(hit) == 2 * 3
+    assert {name.rsplit(".", 1)[1] for name in hit} == {"q_proj", "v_proj"}
+    every = adapters.target_pattern(model, "all-linear")
+    names = [name for name in adapters.linear_names(model) if re.fullmatch(every, name)]
+    assert len(names) == 7 * 3
+    assert "lm_head" not in names
+
+
+def test_an_unknown_target_is_named_with_those_there_are(model: Any) -> None:
+    """A typing error gets the name that was meant."""
+    with pytest.raises(TsplannerError, match=r'"q_porj" is no linear .* Did you mean "q_proj"\?'):
+        adapters.target_pattern(model, ("q_porj",))
+
+
+@pytest.mark.parametrize(
+    ("method", "flags"),
+    [
+        (FinetuningType.LORA, (False, False)),
+        (FinetuningType.DORA, (True, False)),
+        (FinetuningType.RSLORA, (False, True)),
+    ],
+)
+def test_a_method_is_a_flag_of_lora(
+    tmp_path: Path, model: Any, method: FinetuningType, flags: tuple[bool, bool]
+) -> None:
+    """Rank, alpha and dropout are the plan's."""
+    plan = tiny.with_learning(tiny.plan(tmp_path), finetuning_type=method, lora_dropout=0.1)
+    found = adapters.adapter_config(plan, model, 100)
+    assert (found.use_dora, found.use_rslora) == flags
+    assert (found.r, found.lora_dropout, found.bias) == (4, 0.1, "none")
+    assert found.lora_alpha == plan.learning.method.alpha
+
+
+def test_adalora_starts_wider_and_prunes_between_two_shares_of_the_run(
+    tmp_path: Path, model: Any
+) -> None:
+    """Rank 4 starts at 6; of 100 steps the first 10 warm up and the last 30 are settled."""
+    plan = tiny.with_learning(tiny.plan(tmp_path), finetuning_type=FinetuningType.ADALORA)
+    found = adapters.adapter_config(plan, model, 100)
+    assert (found.target_r, found.init_r) == (4, 6)
+    assert (found.tinit, found.tfinal, found.total_step) == (10, 30, 100)
+
+
+def test_lora_on_a_tiny_model_trains_the_adapters_alone(tmp_path: Path, model: Any) -> None:
+    """Rank 4 on q of 3 layers: 4 x (32 + 32) elements each."""
+    plan = tiny.with_learning(tiny.plan(tmp_path), lora_target=("q_proj",))
+    found = adapters.apply_method(plan, model, 10)
+    assert adapters.trainable_count(found) == 3 * 4 * (32 + 32)
+
+
+def test_freezing_leaves_the_last_layers(tmp_path: Path, model: Any) -> None:
+    """One of three: its own elements and no other's."""
+    plan = tiny.with_learning(
+        tiny.plan(tmp_path), finetuning_type=FinetuningType.FREEZE, freeze_trainable_layers=1
+    )
+    found = adapters.apply_method(plan, model, 10)
+    names = {name for name, item in found.named_parameters() if item.requires_grad}
+    assert names
+    assert all(name.startswith("model.layers.2.") for name in names)
+
+
+def test_trained_fp16_weights_are_refused_under_fp16(tmp_path: Path, model: Any) -> None:
+    """Their gradients cannot be unscaled."""
+    plan = tiny.with_learning(tiny.plan(tmp_path), finetuning_type=FinetuningType.FULL)
+    plan = tiny.with_hardware(plan, model_dtype=Dtype.FP16, autocast=Dtype.FP16)
+    with pytest.raises(TsplannerError, match="full fine-tuning under fp16 needs its weights in"):
+        adapters.apply_method(plan, model.half(), 10)
+
+
+def test_a_linear_draws_nothing_while_peft_draws_its_weights() -> None:
+    """Afterwards it draws as before."""
+    with adapters.drawn_once():
+        nn.Linear(2, 2).reset_parameters()
+        state = torch.get_rng_state()
+        nn.Linear(2, 2)
+        assert torch.equal(torch.get_rng_state(), state)
+    nn.Linear(2, 2)
+    assert not torch.equal(torch.get_rng_state(), state)

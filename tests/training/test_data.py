@@ -1,0 +1,81 @@
+"""The rows of a plan: read, encoded and split."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from memory_models.settings import changed
+from tests.support import tiny
+from tsplanner.errors import TsplannerError
+from tsplanner.training import data
+from tsplanner.training.data import held_out_count, split
+from tsplanner.training.model import load_tokenizer, model_config
+
+
+def test_held_out_rows_are_a_share_but_never_all() -> None:
+    """10 % of 414 rows is 41; two rows leave one to train on; one row is never held out."""
+    assert held_out_count(414, 0.1) == 41
+    assert held_out_count(5, 0.1) == 1
+    assert held_out_count(2, 0.9) == 1
+    assert held_out_count(1, 0.5) == 0
+    assert held_out_count(100, 0.0) == 0
+
+
+def test_split_is_the_same_for_the_same_seed_and_loses_no_row() -> None:
+    """Every row is either trained on or held out, by the seed alone."""
+    train, held_out = split(range(50), 0.2, seed=3)
+    assert sorted([*train, *held_out]) == list(range(50))
+    assert len(held_out) == 10
+    assert split(range(50), 0.2, seed=3) == (train, held_out)
+    assert split(range(50), 0.2, seed=4) != (train, held_out)
+
+
+def test_rows_of_a_plan_are_encoded_and_split(tmp_path: Path) -> None:
+    """20 rows, a tenth held out; the draw of the held-out rows is the plan's own."""
+    asked = tiny.plan(tmp_path)
+    tokenizer, config = load_tokenizer(asked.model), model_config(asked.model)
+    encoded = data.encoded_rows(asked, tokenizer, config)
+    rows = data.load_rows(asked, tokenizer, config)
+    assert len(encoded) == 20
+    assert (len(rows.train), len(rows.validation)) == (18, 2)
+    assert rows == data.split_rows(encoded, asked)
+    assert all(row in encoded for row in (*rows.train, *rows.validation))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [({"path": None}, "names no dataset"), ({}, "has no tokenizer: make the plan again")],
+)
+def test_a_plan_without_rows_or_words_is_refused(
+    tmp_path: Path, changes: dict[str, None], says: str
+) -> None:
+    """The sentence names the flag."""
+    asked = tiny.plan(tmp_path)
+    asked = replace(asked, dataset=changed(asked.dataset, **changes))
+    with pytest.raises(TsplannerError, match=says):
+        data.encoded_rows(asked, None, model_config(asked.model))
+
+
+def test_an_encoder_is_read_from_the_models_config() -> None:
+    """Older releases call the longest series ``max_length``."""
+    ts = {"patch_size": 8, "num_layers": 5, "hidden_size": 64}
+    assert data.series_encoder(SimpleNamespace()) is None
+    plain = data.series_encoder(SimpleNamespace(ts=ts))
+    assert plain is not None
+    assert (plain.patch_size, plain.max_sequence_length) == (8, 32768)
+    assert not plain.use_position_embedding
+    old = data.series_encoder(SimpleNamespace(ts={**ts, "max_length": 64}))
+    assert old is not None
+    assert old.max_sequence_length == 64
+
+
+def test_a_probe_trains_on_the_longest_batch_alone(tmp_path: Path) -> None:
+    """Three micro-batches for each of two processes, every row of the plan's full length."""
+    asked = tiny.with_hardware(tiny.plan(tmp_path), world_size=2)
+    batches = data.probe_batches(asked, model_config(asked.model), 3)
+    assert len(batches) == 6
+    assert batches[0]["input_ids"].shape == (2, asked.sequence_length)
