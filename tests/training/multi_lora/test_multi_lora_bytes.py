@@ -22,7 +22,7 @@ from memory_models.settings import (
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
-from tsplanner.training.multi_lora.linears import BatchLayout, TrialRows, use_multi_lora_adapters
+from tsplanner.training.multi_lora.linears import TrialLayout, TrialRows, use_multi_lora_adapters
 
 RANKS, LENGTH, MICRO = (2, 4, 9), 128, 2
 CONFIG: dict[str, Any] = {
@@ -38,14 +38,14 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def packed(dtype: torch.dtype, *, lean: bool) -> tuple[Any, BatchLayout]:
+def shared_base(dtype: torch.dtype, *, fused: bool) -> tuple[Any, TrialLayout]:
     """A decoder with three adapters on every linear, and the layout of a pass."""
     from peft import get_peft_model
 
     torch.manual_seed(0)
     keys = {key: value for key, value in CONFIG.items() if key != "model_type"}
     base = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", **keys), dtype=dtype)
-    if lean:
+    if fused:
         use_fused_kernels(base)
     wrapped: Any = None
     for number, rank in enumerate(RANKS):
@@ -56,14 +56,14 @@ def packed(dtype: torch.dtype, *, lean: bool) -> tuple[Any, BatchLayout]:
             wrapped.add_adapter(f"t{number}", config)
     for name, parameter in base.named_parameters():
         parameter.requires_grad_("lora_" in name)
-    layout = BatchLayout()
+    layout = TrialLayout()
     layout.segments = tuple(TrialRows(f"t{number}") for number in range(len(RANKS)))
     use_multi_lora_adapters(base, layout)
     return base, layout
 
 
-def kept_by_blocks(base: Any, *, autocast: bool) -> int:
-    """Bytes of the distinct storages that the two blocks save; parameters left out."""
+def kept_by_layers(base: Any, *, autocast: bool) -> int:
+    """Bytes of the distinct storages that the two layers save; parameters left out."""
     own = {parameter.untyped_storage().data_ptr() for parameter in base.parameters()}
     found: dict[int, torch.UntypedStorage] = {}
     inside = [False]
@@ -86,9 +86,9 @@ def kept_by_blocks(base: Any, *, autocast: bool) -> int:
 
 
 @pytest.mark.parametrize("kernels", [DecoderKernels.REFERENCE, DecoderKernels.FUSED])
-def test_what_a_pack_keeps_is_what_the_program_says(kernels: DecoderKernels) -> None:
+def test_what_trials_on_one_base_keep_is_what_the_program_says(kernels: DecoderKernels) -> None:
     """Three trials of ranks 2, 4 and 9 on a bf16 base under autocast, within 3 %."""
-    base, _ = packed(torch.bfloat16, lean=kernels is DecoderKernels.FUSED)
+    base, _ = shared_base(torch.bfloat16, fused=kernels is DecoderKernels.FUSED)
     settings = from_flat(
         TrainingSettings,
         adapter_ranks=RANKS,
@@ -102,10 +102,10 @@ def test_what_a_pack_keeps_is_what_the_program_says(kernels: DecoderKernels) -> 
     )
     architecture = READERS["qwen2"]("x", Config(CONFIG, "config.json"))
     said = layer_totals(architecture, settings).all_kept
-    assert said == pytest.approx(kept_by_blocks(base, autocast=True), rel=0.03)
+    assert said == pytest.approx(kept_by_layers(base, autocast=True), rel=0.03)
 
 
-def test_a_pack_of_one_takes_what_the_lean_run_takes() -> None:
+def test_one_trial_on_a_base_takes_what_a_fused_run_takes() -> None:
     """And k trials have k times its adapters, gradients and states on one base."""
     from memory_models.estimate import estimate_memory
 
@@ -119,11 +119,11 @@ def test_a_pack_of_one_takes_what_the_lean_run_takes() -> None:
         gradient_checkpointing=False,
     )
     solo = estimate_memory(architecture, alone)
-    one = estimate_memory(architecture, changed(alone, packed_ranks=(4,)))
-    three = estimate_memory(architecture, changed(alone, packed_ranks=(4, 4, 4)))
+    one = estimate_memory(architecture, changed(alone, adapter_ranks=(4,)))
+    three = estimate_memory(architecture, changed(alone, adapter_ranks=(4, 4, 4)))
     assert one.peak_allocated_bytes == solo.peak_allocated_bytes
     parts = {part.name: part.bytes for part in solo.components}
-    packed_parts = {part.name: part.bytes for part in three.components}
-    assert packed_parts["base weights"] == parts["base weights"]
-    assert packed_parts["optimizer states"] == 3 * parts["optimizer states"]
+    shared_parts = {part.name: part.bytes for part in three.components}
+    assert shared_parts["base weights"] == parts["base weights"]
+    assert shared_parts["optimizer states"] == 3 * parts["optimizer states"]
     assert three.parameters_trainable == 3 * solo.parameters_trainable

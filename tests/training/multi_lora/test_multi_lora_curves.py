@@ -28,14 +28,14 @@ NORMS = ("grad_norm",)
 
 
 def compare(plan: Plan, learning: list[LearningSettings], folder: Path, within: float) -> None:
-    """Every line of every trial's metrics.jsonl, packed and alone."""
-    record = multi_lora.run_here(multi_lora.shared_job(plan, folder / "pack", learning))
+    """Every line of every trial's metrics.jsonl, on a shared base and alone."""
+    record = multi_lora.run_here(multi_lora.shared_job(plan, folder / "shared", learning))
     assert record.status is Status.OK, record.message
     for number, settings in enumerate(learning):
         solo = multi_lora.alone(plan, settings, folder / f"solo-{number}")
-        own = multi_lora.record_in(folder / "pack" / str(number))
+        own = multi_lora.record_in(folder / "shared" / str(number))
         assert (own.status, own.steps, own.epochs) == (Status.OK, solo.steps, solo.epochs)
-        lines = multi_lora.lines_in(folder / "pack" / str(number))
+        lines = multi_lora.lines_in(folder / "shared" / str(number))
         expected = multi_lora.lines_in(folder / f"solo-{number}")
         assert [list(line) for line in lines] == [list(line) for line in expected]
         assert values(lines, VALUES) == pytest.approx(values(expected, VALUES), abs=within)
@@ -66,7 +66,7 @@ def test_three_unlike_trials_have_their_solo_curves(
     compare(plan, multi_lora.trials(plan), tmp_path, 1e-5)
 
 
-def test_a_quantised_base_packs_by_the_same_code(tmp_path: Path) -> None:
+def test_a_quantised_base_is_shared_by_the_same_code(tmp_path: Path) -> None:
     """NF4 weights under QLoRA."""
     pytest.importorskip("bitsandbytes")
     plan = tiny.with_hardware(tiny.plan(tmp_path), quantization=Quantization.NF4)
@@ -81,7 +81,7 @@ def test_a_quantised_base_packs_by_the_same_code(tmp_path: Path) -> None:
         (Dtype.FP16, DecoderKernels.REFERENCE),
     ],
 )
-def test_half_precision_packs_agree_within_their_rounding(
+def test_half_precision_runs_agree_within_their_rounding(
     tmp_path: Path, dtype: Dtype, kernels: DecoderKernels
 ) -> None:
     """Under autocast; in fp16 each trial has a loss scaler of its own."""

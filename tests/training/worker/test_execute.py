@@ -1,53 +1,17 @@
-"""How the worker names what went wrong, and the first step of a probe."""
+"""Steps, rows and ends of a job, and the first step of a probe."""
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
 import torch
 
 from tests.support import tiny
-from tsplanner.errors import TsplannerError
-from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.job import Job, JobKind
 from tsplanner.training.model import load_tokenizer, model_config
-from tsplanner.training.solo.trainer import DivergedError
 from tsplanner.training.worker import execute
 from tsplanner.training.worker.execute import step_from_the_first
-from tsplanner.training.worker.outcome import guarded, outcome_of
-
-FOLDER = Path("run")
-OUTCOMES = [
-    (torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB"), Status.DEVICE_OOM, "Tried 2 GiB"),
-    (RuntimeError("CUDA error: out of memory"), Status.DEVICE_OOM, "outside"),
-    (MemoryError(), Status.HOST_OOM, "machine"),
-    (RuntimeError("DefaultCPUAllocator: can't allocate memory"), Status.HOST_OOM, "machine"),
-    (OSError(errno.ENOSPC, "No space left on device"), Status.CRASHED, "disk under run is full"),
-    (DivergedError("the loss is nan at step 3"), Status.DIVERGED, "diverged: the loss is nan"),
-    (TsplannerError("No such target."), Status.CRASHED, "No such target."),
-    (KeyError("x"), Status.CRASHED, "KeyError: 'x'"),
-]
-
-
-@pytest.mark.parametrize(("error", "status", "words"), OUTCOMES)
-def test_failure_gets_a_status_and_a_sentence(error: Exception, status: Status, words: str) -> None:
-    """Each way to fail has its own status, told in one line."""
-    found, message = outcome_of(error, FOLDER)
-    assert found is status
-    assert words in message
-    assert "\n" not in message
-
-
-def test_work_that_raises_does_not_escape(capsys: pytest.CaptureFixture[str]) -> None:
-    """The worker's record is written even after an unforeseen error."""
-
-    def work() -> Status:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    assert guarded(work, FOLDER)[0] is Status.DEVICE_OOM
-    assert "OutOfMemoryError" in capsys.readouterr().err
 
 
 def test_a_probe_in_fp16_takes_its_first_step() -> None:
