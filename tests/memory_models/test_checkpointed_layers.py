@@ -71,7 +71,11 @@ def test_the_first_layers_are_the_ones_that_run_again() -> None:
 def test_a_stack_keeps_checkpoints_below_and_tensors_above() -> None:
     """Two checkpoints of 512 bytes and four blocks; when a checkpoint is needed they are gone."""
     stack = layer_totals(DEEP, TWO)
-    assert (stack.all_kept, stack.last_kept, stack.unrecomputed) == (2 * 512 + 4 * KEPT, KEPT, 4 * KEPT)
+    assert (stack.all_kept, stack.last_kept, stack.unrecomputed) == (
+        2 * 512 + 4 * KEPT,
+        KEPT,
+        4 * KEPT,
+    )
     assert (stack.below_unrecomputed, stack.below_trained, stack.boundary) == (2 * 512, 512, 0)
     assert stack.again == layer_totals(DEEP, SHORT).backward
     assert stack.backward == layer_totals(DEEP, NONE).backward
