@@ -46,7 +46,7 @@ def test_the_released_14b_copies_its_logits() -> None:
     """While the loss is made: a copy in fp32, less bf16 logits that go: 2 B x 1000 x 152,064."""
     settings = TrainingSettings(sequence_length=1000)
     ours, theirs = (
-        max(found.bytes for found in phase_peaks(model, settings) if found.name == "forward, loss")
+        max(found.bytes for found in phase_peaks(model, settings) if found.phase == "forward, loss")
         for model in (CHATTS_14B, as_released(CHATTS_14B))
     )
     assert theirs - ours == 304_128_000
