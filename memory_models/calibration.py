@@ -173,7 +173,7 @@ DEFAULT = Calibration(
                 "expandable-adapter-kept": Margin(expected=0.000, upper=0.020),
                 "expandable-weights-checkpointed": Margin(expected=0.000, upper=0.060),
                 "expandable-weights-kept": Margin(expected=0.000, upper=0.020),
-                # Not fitted: three runs of two ranks with growing segments missed by -0.3, +0.7
+                # Not fitted: three runs of two processes with growing segments missed by -0.3, +0.7
                 # and, under ZeRO-3, +1.6 GiB (measurements/chatts_h200x2_2026-11-23.json).
                 "expandable-gathered": Margin(expected=0.0, upper=0.12, floor_bytes=1536 * MIB),
                 "expandable-sharded": Margin(expected=0.0, upper=0.060, floor_bytes=GIB),

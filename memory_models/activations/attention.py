@@ -39,6 +39,7 @@ def _projections(ops: LayerOps, normed: Value) -> tuple[Value, Value, Value]:
         fused = linear(ops, ops.linears[Role.QKV], normed)
         heads = Size(per_token=shape.attention.num_attention_heads * shape.attention.head_dim)
         groups = Size(per_token=shape.attention.num_key_value_heads * shape.attention.head_dim)
+        # The three views keep the whole product alive as long as one of them is needed.
         views = tape.view(fused, heads), tape.view(fused, groups), tape.view(fused, groups)
         tape.drop(fused)
         return views
@@ -86,6 +87,7 @@ def _sdpa(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
         repeated = [tape.op((item,), query.elements, operand) for item in narrow[1:]]
         tape.drop(*narrow[1:])
         narrow[1:] = repeated
+    # Grouped heads in fp32 leave no fused kernel: flash lacks fp32, memory-efficient the groups.
     plain = operand == FP32 and grouped and not ops.masked
     result = (_math if plain else _fused)(ops, *narrow)
     tape.drop(*narrow)
@@ -103,6 +105,7 @@ def _fused(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
     beside = [tape.new(Size(per_token=heads), FP32, needs=False)]
     if ops.masked:
         beside.append(tape.new(Size(per_unit=1), operand, needs=False))
+    # Backward kernels write one gradient per query head; summing them over a group comes after.
     expanded = 2 * heads * size * operand if key.elements != query.elements else 0
     sides = (query, key, value)
     result = tape.op(

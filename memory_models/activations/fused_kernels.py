@@ -58,6 +58,7 @@ def adapted_linear(ops: LayerOps, layer: Linear, value: Value) -> Value:
         for elements in matrices
         if ops.adapter != width
     ]
+    # The op casts A and B itself and saves the casts, outside autocast's cache.
     local.append(tape.new(Size(per_token=rank), width, needs=False))
     result = tape.op(
         (value,),

@@ -77,6 +77,7 @@ def mask_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
     if settings.kernels.attention is Attention.EAGER:
         sliding = architecture.attention.sliding_layers
         kinds = 2 if 0 < sliding < architecture.num_hidden_layers else 1
+        # transformers builds one mask per kind of layer and shares it among the layers.
         return kinds * cells * precision(settings.arithmetic).residual
     return cells if windowed and settings.kernels.attention is Attention.SDPA else 0
 
@@ -119,6 +120,7 @@ def programs(architecture: Architecture, settings: LayerSettings, masked: int) -
     first = kinds[-1][0]
     method = settings.method
     below = trains_encoder(architecture, method) or method.trains_everything
+    # With a checkpoint, or with trained weights below, the first layer's input needs a gradient.
     if not settings.checkpointed and not below:
         first = layer_memory(architecture, settings, trained=trained, first=True, masked=masked > 0)
     return LayerPrograms(kinds=kinds, first=first)

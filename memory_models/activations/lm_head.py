@@ -34,6 +34,7 @@ def lm_head_memory(architecture: Architecture, settings: HeadSettings) -> LmHead
     stream = tape.new(Size(per_token=architecture.hidden_size), head.flow.residual)
     loss = head.run(stream)
     forward = pareto_peaks(tape.levels)
+    # A tied lm_head's gradient waits for the embedding's, so backward adds nothing to it here.
     accumulates = settings.accumulates and not architecture.vocabulary.tie_word_embeddings
     tape.backward(loss, accumulates=accumulates, recomputed=False)
     return LmHeadMemory(forward=forward, backward=pareto_peaks(tape.levels))
@@ -81,6 +82,7 @@ class LmHead(Ops):
             # The authors' code rebinds its logits in fp32 and holds them beside the copy.
             tape.drop(logits)
             logits, wide = wide, tape.op((wide,), width, FP32)
+        # log_softmax keeps its result, and nll_loss keeps its input, which is that result.
         probabilities = tape.op((wide,), width, FP32, saves=(None,))
         tape.drop(wide)
         loss = tape.op((probabilities,), ZERO, FP32, saves=(probabilities,))
@@ -94,6 +96,7 @@ class LmHead(Ops):
     def _fused(self, hidden: Value) -> Value:
         """Chunks of rows; forward computes the gradients of hidden states and lm_head."""
         tape, shape, flow = self.tape, self.shape, self.flow
+        # Without autocast the fused loss multiplies in the dtype of the lm_head's weight.
         operand = flow.operand if self.autocast else self.head_bytes
         elements = embedding_parameters(shape)
         rows = tape.op((hidden,), hidden.elements, hidden.bytes)
@@ -114,6 +117,8 @@ class LmHead(Ops):
         saves = []
         if head_gradient is not None:
             tape.drop(head_gradient)
+            # Forward accumulates the lm_head's gradient in fp32. For an fp32 weight that tensor is
+            # the gradient itself and stays; a half-precision weight gets a cast in backward.
             if self.head_bytes == FP32:
                 tape.keep(head_gradient)
             else:
@@ -125,10 +130,8 @@ class LmHead(Ops):
 
     def _gradients(self, operand: int) -> list[Value]:
         """Tensors of the previous chunk: rows, and the gradient of the logits in both dtypes."""
-        width, hidden = (
-            Size(per_unit=self.shape.vocabulary.vocab_size),
-            Size(per_unit=self.shape.hidden_size),
-        )
+        width = Size(per_unit=self.shape.vocabulary.vocab_size)
+        hidden = Size(per_unit=self.shape.hidden_size)
         left = [(hidden, operand), (width, FP32)]
         if operand < FP32:
             left.append((width, operand))

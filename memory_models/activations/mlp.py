@@ -58,11 +58,9 @@ def _active(ops: LayerOps, value: Value) -> Value:
 def _mixture(ops: LayerOps, normed: Value) -> Value:
     """Experts: sort rows by expert, two grouped products, weight rows, restore the order, sum."""
     tape, down = ops.tape, ops.linears[Role.DOWN]
-    pairs, hidden, middle = (
-        ops.shape.mlp.num_experts_per_tok,
-        ops.shape.hidden_size,
-        down.in_features,
-    )
+    # Every token occurs once per expert that it runs through, so rows are pairs of the two.
+    pairs, hidden = ops.shape.mlp.num_experts_per_tok, ops.shape.hidden_size
+    middle = down.in_features
     # Fused experts are parameters, not nn.Linear: bitsandbytes does not quantise them, and PEFT's
     # preparation casts them to fp32.
     stored = FP32 if ops.upcast else ops.stored
@@ -79,6 +77,7 @@ def _mixture(ops: LayerOps, normed: Value) -> Value:
     weighted = tape.op((result,), rows, stored, saves=(result,), work=result.size)
     ordered = tape.op((weighted,), rows, stored)
     tape.drop(result, weighted)
+    # The local variables of the experts' forward live until it returns.
     summed = tape.op((ordered,), Size(per_token=hidden), normed.bytes)
     tape.drop(ordered, picked)
     return summed

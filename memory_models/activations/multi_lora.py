@@ -27,6 +27,7 @@ def multi_lora_linear(
     """
     tape, ranks = ops.tape, ops.method.adapter_ranks
     width = ops.flow.operand if ops.autocast else value.bytes
+    # In-place addition needs a result that this op has just made, in the dtype of the adapters.
     whole = ops.quantization is None and ops.stored == width
     product = None if whole else base_product(ops, layer, value)
     source = ops.cast(value, width)

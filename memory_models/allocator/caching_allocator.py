@@ -192,6 +192,7 @@ class CachingAllocator:
         return block
 
     def _reserve(self, size: int) -> None:
+        # PyTorch empties its cache only after the driver refused a segment; then it retries.
         if self.cap is not None and self.reserved + size > self.cap:
             self.retries += 1
             self.release_cached_blocks()

@@ -148,6 +148,7 @@ def _load(replay: Replayed) -> None:
 def _load_whole(replay: Replayed) -> None:
     shape, settings = replay.shape, replay.settings
     quantization = settings.base.quantization
+    # PEFT casts the unquantised parts of a quantised base to fp32.
     element = BYTES[Dtype.FP32 if quantization is not None else settings.base.model_dtype]
     for elements, copies in base_tensors(shape):
         replay.alloc(elements * element, copies)
@@ -262,6 +263,7 @@ class StepEvents:
 
     def _forward(self, batch: _MicroBatch) -> None:
         replay, processes = self.replay, self.replay.processes
+        # Masks are made before the layers and passed to all of them, so they live to the end.
         replay.alloc(self.masks)
         processes.embedding_begins()
         for size, copies in encoder_tensors(self.shape, self.settings):
@@ -278,6 +280,7 @@ class StepEvents:
     def _forward_loss(self, batch: _MicroBatch) -> None:
         self.replay.processes.loss_begins()
         self.replay.play(batch.head_forward, self.rows)
+        # Autocast's context ends after the loss, and with it the cache of casts.
         for layer in batch.layers:
             self.replay.play(layer.cached)
 
@@ -343,6 +346,7 @@ class StepEvents:
         if self.settings.sharding.zero_stage:
             self.replay.processes.step(first=first)
             return
+        # Optimizers make their states lazily, in the first step, when most memory is free.
         if first:
             for tensor in in_order(self.tensors):
                 self._optimizer_states(tensor)

@@ -177,9 +177,11 @@ class Processes:
                 memory.free(MASTER_BYTES * elements, copies)
         ordered = list(in_order(trained_tensors(self.shape, self.method)))
         for number, share in enumerate(self.partition.shares):
+            # DeepSpeed calls empty_cache before each group, which resets the fragmentation so far.
             memory.empty_cache()
             memory.alloc(self.element * share * self.sharding.world_size)
             for tensor in ordered:
+                # Norms and biases are the second group; adapters form one group only.
                 vector = tensor.rows == 1 and not self.method.uses_adapter
                 if vector == (number == 1):
                     memory.free(self.element * tensor.elements)
@@ -211,6 +213,7 @@ class Processes:
 
     def enter(self, place: int, count: int, step: int) -> None:
         """A layer begins: its parameters are available, and the next layer's are prefetched."""
+        # No layer came before the first one of a pass, so nothing prefetched its parameters.
         if place in (0, count - 1) and place - step not in range(count):
             self._gather_layer()
         if place + step in range(count):
@@ -261,10 +264,12 @@ class Processes:
             flat = self.element * min(reduce_bucket_elements(self.shape), self.partition.total)
             self.memory.alloc(flat)
             self.memory.free(flat)
+        # DeepSpeed drops the references to kept gradients only when backward has ended.
         while self.held:
             self.memory.free(self.held.pop())
         if self.embedding:
             self.memory.free(self.embedding)
+        # The part of this micro-batch is added to the earlier one and freed.
         if self.parts > 1:
             self.memory.free(self.part)
             self.parts -= 1
@@ -288,6 +293,7 @@ class Processes:
             memory.alloc(self.element * share)
             memory.alloc(MASTER_BYTES * share)
             memory.free(self.element * share)
+            # The flat part is a view of all groups' gradients: it lives until the last group.
             if number == len(groups):
                 memory.free(self.part, self.parts)
                 self.parts = 0
@@ -310,6 +316,7 @@ class Processes:
             tensor = Tensor(rows=1, columns=share)
             paged = settings.kernels.optimizer in PAGED
             states = STATE_BYTES[settings.kernels.optimizer](tensor, MASTER_BYTES, paged=paged)
+            # Two moments of equal size; separate tensors find separate holes.
             memory.alloc(states // 2, 2)
         work = TEMPORARIES.get(settings.kernels.optimizer, 0) * share
         memory.alloc(work)

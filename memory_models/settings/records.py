@@ -15,6 +15,11 @@ from memory_models.settings.choices import (
     Quantization,
 )
 
+ALPHA_FACTOR = 2.0
+"""LoRA's alpha over its rank if no alpha is given."""
+ADALORA_INIT_FACTOR = 1.5
+"""AdaLoRA's initial rank over its target rank if no initial rank is given."""
+
 
 def at_least_one(record: object, *names: str) -> None:
     """Refuse a field below 1.
@@ -82,13 +87,15 @@ class Method:
     @property
     def alpha(self) -> float:
         """The numerator of LoRA's scale."""
-        return 2.0 * self.lora_rank if self.lora_alpha is None else self.lora_alpha
+        return ALPHA_FACTOR * self.lora_rank if self.lora_alpha is None else self.lora_alpha
 
     @property
     def adapter_rank(self) -> int:
         """LoRA rank of the adapter's matrices in memory."""
         if self.is_adalora:
-            return self.adalora_init_rank or max(self.lora_rank, int(1.5 * self.lora_rank))
+            return self.adalora_init_rank or max(
+                self.lora_rank, int(ADALORA_INIT_FACTOR * self.lora_rank)
+            )
         return self.lora_rank
 
     @property

@@ -84,6 +84,7 @@ def _trace(architecture: Architecture, layer: LayerSettings) -> Iterator[Visit]:
         name = "forward" if parameters is layers[-1] else "begin"
         for parameter in parameters:
             yield Visit(parameter, name)
+    # Forward and backward of the lm_head follow each other, with nothing in between.
     yield Visit(head, "loss")
     yield Visit(head, "loss")
     last, early = len(layers) - 1, _early(architecture, layer)
@@ -102,6 +103,8 @@ def _backward(
         for parameter in reversed(parameters):
             yield Visit(parameter, name)
         return
+    # Under checkpointing the backward hook of a module runs before its recomputation. The module's
+    # visit therefore lasts as long as the forward of the whole layer.
     frozen = tuple(parameters) if layer.method.uses_adapter else ()
     yield Visit(parameters[-1], name, within=len(parameters) + early - 1, frozen=frozen)
     if early > 1:
@@ -138,6 +141,7 @@ def _parameters(
             layers.append(parameters)
     elements = embedding_parameters(architecture)
     embedding = Parameter(0, elements, elements * element)
+    # A tied lm_head is the embedding's own parameter, so both visits share its number.
     tied = architecture.vocabulary.tie_word_embeddings
     return layers, embedding, embedding if tied else embedding._replace(number=1)
 
@@ -207,6 +211,7 @@ class _Coordinator:
 
     def _all_gather(self, group: tuple[Parameter, ...]) -> None:
         for parameter in group:
+            # DeepSpeed counts a parameter as available as soon as its all-gather is launched.
             self.inflight[parameter.number] = group
             self.available_elements += parameter.elements
             self.available_bytes += parameter.bytes
@@ -226,6 +231,7 @@ class _Coordinator:
             self._all_gather((visit.parameter,))
         if number in self.inflight:
             self._wait(number, visit.phase)
+        # A parameter that was not prefetched moves the prefetch position behind its own module.
         if self.last_requested_step.get(number, -1) < place:
             self.prefetch_position = place + 1
             self.last_requested_step[number] = place
@@ -235,10 +241,9 @@ class _Coordinator:
 
     def _prefetch(self) -> None:
         """Request one bucket of parameters; the last parameter may exceed the bucket."""
-        room, total = (
-            min(self.max_live_parameters - self.available_elements, self.prefetch_bucket_elements),
-            0,
-        )
+        # The limit is checked before a parameter is added, so the last one may exceed it.
+        live_room = self.max_live_parameters - self.available_elements
+        room, total = min(live_room, self.prefetch_bucket_elements), 0
         group: list[Parameter] = []
         while self.prefetch_position < len(self.trace) and total < room:
             parameter = self.trace[self.prefetch_position].parameter
@@ -256,6 +261,7 @@ class _Coordinator:
         number = parameter.number
         if self.last_requested_step.get(number, -1) >= place:
             return
+        # ``max_reuse_distance`` has the same value as ``max_live_parameters`` in our configuration.
         passed = 0
         for visit in self.trace[place:]:
             if passed >= self.max_live_parameters:

@@ -43,19 +43,16 @@ def _stage_1(architecture: Architecture, settings: StateSettings) -> Gradients:
     DeepSpeed reduces the gradients after the backward of the last micro-batch. The bucket exists
     in every backward.
     """
-    found, partition = (
-        unsharded_gradients(architecture, settings),
-        partition_of(architecture, settings),
-    )
-    element = trained_element_bytes(settings)
+    found = unsharded_gradients(architecture, settings)
+    partition = partition_of(architecture, settings)
+    element, offloads = trained_element_bytes(settings), settings.sharding.offload_optimizer
     bucket = element * reduce_bucket_elements(architecture)
-    part = 0 if settings.sharding.offload_optimizer else element * partition.overlapping_elements
-    beside = (
-        NORM_BYTES * partition.largest_partition if settings.sharding.offload_optimizer else part
-    )
-    reduced = (
-        element * partition.total + bucket + (beside if element * partition.total > bucket else 0)
-    )
+    part = 0 if offloads else element * partition.overlapping_elements
+    # What the reduction of a full bucket adds: a flat part, or with offload the norm's fp64 copy.
+    # Gradients that fit the bucket together are reduced in one go, after backward.
+    added = NORM_BYTES * partition.largest_partition if offloads else part
+    whole = element * partition.total
+    reduced = whole + bucket + (added if whole > bucket else 0)
     return found._replace(
         last=found.last + bucket,
         first=found.first + bucket,
@@ -80,6 +77,7 @@ def _stage_2(architecture: Architecture, settings: StateSettings) -> Gradients:
     bucket = element * reduce_bucket_elements(architecture)
     part = element * partition.overlapping_elements
     early = part if settings.accumulates else 0
+    # Gradients that fit one bucket together are reduced at the end of backward, not during it.
     several = element * partition.total > bucket
     copy = _copy(architecture, settings, partition)
     during = early + bucket + copy + (part if several else 0)
@@ -115,6 +113,7 @@ def _stage_2_offloaded(architecture: Architecture, settings: StateSettings) -> G
     inner = partition.largest_in_layers if partition.largest_in_layers > limit else 0
     held = element * partition.over_bucket_elements if settings.accumulates else 0
     head, outer = _untied_head_bytes(architecture, settings), _outer(architecture, settings)
+    # Only a gradient that exceeds the bucket is kept, so nothing is kept unless some layer has one.
     if held:
         held_outer = head
         cloned = element * inner if settings.sharding.world_size > 1 else 0
@@ -154,6 +153,7 @@ def _stage_3(architecture: Architecture, settings: StateSettings) -> Gradients:
     waiting = element * partition.total if settings.method.is_adalora else 0
     tied = tied_gradient_bytes(architecture, settings)
     normed = outer_normed = 0
+    # With offload the norm is taken gradient by gradient in backward, not in the step.
     if settings.sharding.offload_optimizer:
         inner = ceil_div(partition.largest_in_layers, settings.sharding.world_size)
         normed = NORM_BYTES * min(NORM_ELEMENTS, inner)
@@ -180,11 +180,9 @@ BY_STAGE: dict[int, Callable[[Architecture, StateSettings], Gradients]] = {
 def _copy(architecture: Architecture, settings: StateSettings, partition: Partition) -> int:
     """Bytes beside the bucket: the bucket's flat copy in the reduction, or one larger gradient."""
     element, limit = trained_element_bytes(settings), reduce_bucket_elements(architecture)
-    flat = (
-        min(limit, partition.total)
-        if settings.sharding.world_size > 1 or settings.sharding.zero_stage == 3
-        else 0
-    )
+    # One process of ZeRO-1 or 2 has nothing to reduce, so it needs no flat copy.
+    reduces = settings.sharding.world_size > 1 or settings.sharding.zero_stage == 3
+    flat = min(limit, partition.total) if reduces else 0
     larger = partition.largest_in_layers if partition.largest_in_layers > limit else 0
     return element * max(flat, larger)
 
@@ -210,6 +208,7 @@ def _layers_to_fill(architecture: Architecture, settings: StateSettings) -> int:
     if not settings.method.uses_adapter:
         return 0
     layers = trained_layers(architecture, settings)
+    # A full model's layer exceeds D x D elements by itself; only adapters need several layers.
     one = trainable_parameters(architecture, settings.method) // layers
     return min(layers - 1, reduce_bucket_elements(architecture) // max(1, one))
 
@@ -224,7 +223,9 @@ def _step(settings: StateSettings, partition: Partition, part: int) -> int:
     if settings.sharding.offload_optimizer:
         return 0
     element, largest = trained_element_bytes(settings), max(partition.shares)
+    # Only a half-precision gradient needs an fp32 copy for the masters.
     flat = element * largest + (MASTER_BYTES * largest if element < MASTER_BYTES else 0)
+    # DeepSpeed frees the flat part after it has copied the last group out of it.
     alone = part if len(partition.shares) == 1 else 0
     work = TEMPORARIES.get(settings.optimizer, 0) * largest
     return max(

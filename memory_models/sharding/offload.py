@@ -55,6 +55,8 @@ def host_bytes(
         total += pinned_bytes(element * partition.share)
         total += _with_offloaded_parameters(architecture, settings, partition)
     elif settings.sharding.zero_stage == 3:
+        # Joining the trained partition passes through the host, before the process's own runtime
+        # has reached its final size: only the excess over that later growth counts.
         total = max(total, element * partition.share - LATER_BYTES)
     return total
 
@@ -93,6 +95,7 @@ def _optimizer_2(settings: StateSettings, partition: Partition, element: int) ->
     for share in partition.shares:
         total += 2 * pinned_bytes(MASTER_BYTES * share) + pinned_bytes(element * share)
     if settings.accumulates:
+        # Which tensors overlap is not kept one by one: their share of all tensors stands for them.
         every = sum(pinned_bytes(element * size) for size in partition.sizes)
         total += every * partition.overlapping_elements // sum(partition.sizes)
     return total

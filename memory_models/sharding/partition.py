@@ -89,6 +89,8 @@ def _partition(
         shares = tuple(share for group in groups for share in _sub_groups(group, world_size))
     else:
         shares = tuple(size // world_size for size in padded)
+    # The norm of a gradient is taken of the elements that this process owns. Stages 1 and 2 deal
+    # out whole tensors, so one process may own the largest tensor as far as its share reaches.
     largest = max(tensor.elements for tensor in tensors)
     inner = max(tensor.elements for tensor in tensors if tensor.copies == layers)
     wide = range(bucket + 1, inner + 1)
@@ -106,6 +108,7 @@ def _partition(
 
 def _groups(ordered: Sequence[Tensor], *, adapters: bool) -> list[list[int]]:
     """Elements of the tensors by group of the optimizer: matrices, then norms and biases."""
+    # The Trainer decays every adapter matrix, so adapters form one group.
     if adapters:
         return [[tensor.elements for tensor in ordered]]
     matrices = [tensor.elements for tensor in ordered if tensor.rows > 1]
@@ -137,12 +140,14 @@ def _overlapping_elements(
     ``counted``: only tensors whose number of elements is in this range count.
     """
     if world_size > MOST_PROCESSES:
+        # An even share plus one whole tensor at the border is an upper bound, and cheap to count.
         kept = [[size for size in group if counted is None or size in counted] for group in groups]
         return sum(sum(group) // world_size + max(group) for group in kept if group)
     found = [0] * world_size
     for group, total in zip(groups, padded, strict=True):
         share, place = total // world_size, 0
         for turn in range(min(world_size, len(group))):
+            # Round-robin: process 0 gets tensors 0, N, 2N and so on, process 1 gets 1, N + 1, ...
             for size in group[turn::world_size]:
                 if counted is None or size in counted:
                     for process in range(place // share, (place + size - 1) // share + 1):

@@ -76,11 +76,10 @@ def model_states(architecture: Architecture, settings: StateSettings) -> ModelSt
 
 def _unsharded(architecture: Architecture, settings: StateSettings) -> ModelStates:
     """Every process holds all states; the buckets of DDP hold a second copy of all gradients."""
-    element, trained = (
-        trained_element_bytes(settings),
-        trainable_parameters(architecture, settings.method),
-    )
+    element = trained_element_bytes(settings)
+    trained = trainable_parameters(architecture, settings.method)
     buckets = 0
+    # torch's DDP copies gradients into its buckets (gradient_as_bucket_view is off in the Trainer).
     if settings.sharding.world_size > 1:
         whole, rest = divmod(gradient_bytes(architecture, settings), DDP_BUCKET_BYTES)
         buckets = whole * block_bytes(DDP_BUCKET_BYTES) + block_bytes(rest)
@@ -120,6 +119,7 @@ def _all_sharded(architecture: Architecture, settings: StateSettings) -> ModelSt
     partition, element = partition_of(architecture, settings), trained_element_bytes(settings)
     offloads = settings.sharding.offload_optimizer
     offloads_parameters = settings.sharding.offload_param
+    # A single process on the device uses its partitions as the parameters themselves.
     gathers = settings.sharding.world_size > 1 or offloads_parameters
     rotary = architecture.positions.rotary_buffer_count * BYTES[settings.base.model_dtype]
     flat = block_bytes(element * partition.share)

@@ -134,6 +134,7 @@ def _eight_bit(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
     """
     if tensor.embedding:
         return _paged_32bit(tensor, element_bytes, paged=True) if paged else 8 * tensor.elements
+    # Quantised states are not worth their error on small tensors, so bitsandbytes keeps fp32.
     if tensor.elements < SMALLEST_8BIT:
         return 2 * 4 * tensor.elements
     scales = 2 * 4 * (-(-tensor.elements // BLOCK_8BIT))

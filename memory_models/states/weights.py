@@ -6,13 +6,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from memory_models.architecture import Architecture, Linear, Norm
-from memory_models.rounding import block_bytes
+from memory_models.rounding import BLOCK_BYTES, block_bytes
 from memory_models.settings import Dtype, Quantization, StateSettings
 from memory_models.states.storage import BYTES, nf4_bytes
 from memory_models.units import ceil_div, round_up
-
-ALLOCATION_BYTES = 512
-"""Smallest block of PyTorch's CUDA allocator. Source: kMinBlockSize, CUDACachingAllocator.cpp."""
 
 
 def linear_parameters(linear: Linear) -> int:
@@ -106,7 +103,7 @@ def quantized_weight_bytes(linear: Linear, quantization: Quantization) -> int:
     Source: bitsandbytes, nn/modules.py (Linear8bitLt, Linear4bit).
     """
     if quantization is Quantization.INT8:
-        return linear.weight_count + round_up(4 * linear.out_features, ALLOCATION_BYTES)
+        return linear.weight_count + round_up(BYTES[Dtype.FP32] * linear.out_features, BLOCK_BYTES)
     return nf4_bytes(linear.weight_count, double=quantization is Quantization.NF4_DQ)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memory_models.activations.tape import ZERO, Size, Tape, Value, Weight
+from memory_models.activations.tape import ALLOC, FREE, ZERO, Size, Tape, Value, Weight
 
 TEN = Size(per_token=10)
 """Ten elements a token; at one byte each, ten bytes a token."""
@@ -201,3 +201,36 @@ def test_a_tensor_may_be_kept_beyond_backward() -> None:
     levels = tokens(backward(tape, output))
     assert levels[0] == 17
     assert tape.level == Size(per_token=17)
+
+
+def test_the_work_of_a_node_may_be_several_equal_tensors() -> None:
+    """Eight bytes per token in four pieces: the levels rise by two, then the gradient comes."""
+    tape = Tape(pieces=4)
+    output = tape.op((tape.uncounted(TEN, 1),), TEN, 1, work=Size(per_token=8))
+    tape.drop(output)
+    assert tokens(backward(tape, output)) == [10, 12, 14, 16, 18, 28]
+    assert tape.level == TEN
+
+
+def test_without_saving_forward_leaves_no_node() -> None:
+    """As under ``no_grad``: the middle goes with its variable."""
+    tape = Tape(saves=False)
+    chain(tape, saves=True)
+    assert tape.nodes == []
+    assert tape.level == TEN
+
+
+def test_a_given_tensor_is_freed_by_the_program_alone() -> None:
+    """The caller has allocated it, so the running sum falls below zero."""
+    tape = Tape()
+    tape.drop(tape.given(TEN, 1))
+    assert tape.events == [(FREE, TEN)]
+    assert tape.level == Size(per_token=-10)
+
+
+def test_levels_are_the_running_sum_of_the_events() -> None:
+    """One level after every allocation; frees show in the next level."""
+    tape = Tape()
+    chain(tape, saves=False)
+    assert [sign for sign, _ in tape.events] == [ALLOC, ALLOC, FREE]
+    assert tokens(tape.levels) == [10, 20]
