@@ -1,4 +1,4 @@
-"""What a model is, as far as bytes and seconds go: shapes only, no weights.
+"""A model as far as bytes and seconds depend on it: shapes only, no weights.
 
 Notation: D hidden size, F MLP size, H query heads, K key/value heads, A head size, V vocabulary,
 L layers, E experts.
@@ -11,27 +11,27 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a linear layer does in its block; decides which activations it keeps."""
+    """The part that a linear plays in its layer; it decides which activations backward keeps."""
 
     QUERY = "query"
     KEY = "key"
     VALUE = "value"
     QKV = "qkv"
-    """Query, key and value fused in one matrix (Phi-3, GPT-NeoX)."""
+    """Query, key and value in one fused matrix (Phi-3, GPT-NeoX)."""
     OUTPUT = "output"
     GATE = "gate"
     UP = "up"
     GATE_UP = "gate_up"
-    """Gate and up fused in one matrix (Phi-3)."""
+    """Gate and up in one fused matrix (Phi-3)."""
     DOWN = "down"
     ROUTER = "router"
-    """Scores of a mixture of experts."""
+    """The linear that scores the experts of a mixture."""
     ENCODER = "encoder"
-    """A linear of the time-series encoder, outside the decoder blocks."""
+    """A linear of the time-series encoder, outside the decoder layers."""
 
 
 class Activation(StrEnum):
-    """Non-linearity of the MLP."""
+    """The activation function of the MLP."""
 
     SILU = "silu"
     GELU = "gelu"
@@ -40,7 +40,7 @@ class Activation(StrEnum):
 
 
 class Norm(StrEnum):
-    """Normalisation layer; LayerNorm runs as one fused kernel, RMSNorm as several small ones."""
+    """The kind of norm: LayerNorm runs as one fused kernel, RMSNorm as several small ones."""
 
     RMS = "rms"
     LAYER = "layer"
@@ -48,7 +48,7 @@ class Norm(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Linear:
-    """One matrix of a decoder block (or of the encoder), by the name PEFT would target."""
+    """One linear of a decoder layer (or of the encoder), by the name that PEFT targets."""
 
     name: str
     """Last component of the module's name, e.g. ``q_proj``."""
@@ -57,45 +57,45 @@ class Linear:
     out_features: int
     bias: bool = False
     count: int = 1
-    """Copies per block: the number of experts for expert matrices, else 1."""
+    """Copies per layer: the number of experts for expert matrices, else 1."""
 
     @property
     def weight_count(self) -> int:
-        """Elements of the weight matrices, all copies, biases left out."""
+        """Elements of the weight matrices of all copies, without biases."""
         return self.in_features * self.out_features * self.count
 
     @property
     def bias_count(self) -> int:
-        """Elements of the biases, all copies."""
+        """Elements of the biases of all copies."""
         return self.out_features * self.count if self.bias else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeSeriesEncoder:
-    """Patch encoder of a ChatTS-style model: an MLP over patches, one decoder position a patch."""
+    """Patch encoder of a ChatTS-style model: an MLP over patches; one patch is one position."""
 
     patch_size: int
-    """Points of a series per decoder position."""
+    """Points of a series per patch, that is per decoder position."""
     num_layers: int
     hidden_size: int
     embedding_dim: int = 16
-    """Width of the position embedding of one point; used with ``use_position_embedding``."""
+    """Width of the position embedding per point; it counts only with ``use_position_embedding``."""
     max_sequence_length: int = 32768
-    """Points of the longest series the position embedding covers."""
+    """Points of the longest series that the position embedding covers."""
     use_position_embedding: bool = False
     use_position_idx: bool = False
     use_layer_norm: bool = False
 
     @property
     def input_size(self) -> int:
-        """Features of one patch as the MLP reads it."""
+        """Features per patch that the MLP reads."""
         if self.use_position_embedding:
             return self.patch_size * (1 + self.embedding_dim)
         return self.patch_size * (2 if self.use_position_idx else 1)
 
     @property
     def linears(self) -> tuple[Linear, ...]:
-        """The MLP's linears; named by their index as in the checkpoint (0, 2, 4, ...)."""
+        """The linears of the MLP, named by their index in the checkpoint (0, 2, 4, ...)."""
         widths = [self.input_size, *([self.hidden_size] * self.num_layers)]
         return tuple(
             Linear(
@@ -110,7 +110,7 @@ class TimeSeriesEncoder:
 
     @property
     def embedding_count(self) -> int:
-        """Elements of the position embedding (one row more than positions: the padding row)."""
+        """Elements of the position embedding, its padding row included."""
         if not self.use_position_embedding:
             return 0
         return (self.max_sequence_length + 1) * self.embedding_dim
@@ -121,7 +121,7 @@ class TimeSeriesEncoder:
         return 2 * self.hidden_size if self.use_layer_norm else 0
 
     def patches(self, points: int) -> int:
-        """Decoder positions that a series of ``points`` values takes."""
+        """Decoder positions of a series with ``points`` values."""
         return -(-points // self.patch_size)
 
 
@@ -136,7 +136,7 @@ class AttentionShape:
     """A norm over each query and key head (Qwen3, Gemma 3)."""
     attn_logit_softcapping: float | None = None
     sliding_window: int | None = None
-    """Positions that attention of ``sliding_layers`` layers sees; None: all."""
+    """Positions that attention sees in ``sliding_layers`` layers; None: all positions."""
     sliding_layers: int = 0
 
     def __post_init__(self) -> None:
@@ -156,7 +156,7 @@ class MlpShape:
     intermediate_size: int
     activation: Activation = Activation.SILU
     num_experts_per_tok: int = 0
-    """Experts that run for one token; 0 for a dense model."""
+    """Experts that run per token; 0 for a dense model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,11 +165,11 @@ class NormShape:
 
     kind: Norm = Norm.RMS
     norm_width_per_layer: int
-    """Sum of the widths of all norms of one layer, q/k norms included; each holds one scale."""
+    """Sum of the widths of all norms of one layer, q/k norms included: elements of their scales."""
     norm_scales_in_fp32: bool = False
-    """The norm multiplies by its scale in fp32 (Gemma) instead of in the stream's dtype."""
+    """The norm multiplies by its scale in fp32 (Gemma), not in the stream's dtype."""
     norms_per_layer: int = 2
-    """Norms over the hidden size in one layer (4 in Gemma 2 and 3)."""
+    """Norms over the hidden size per layer (4 in Gemma 2 and 3)."""
     final_norm: bool = True
 
 
@@ -192,13 +192,13 @@ class VocabularyShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionShape:
-    """How positions enter the model."""
+    """How the model encodes positions."""
 
     max_position_embeddings: int
     learned_position_count: int = 0
     """Elements of a learned position table (OPT)."""
     rotary_buffer_count: int = 0
-    """Elements of non-persistent rotary caches that nothing shards or quantises (ChatTS-14B)."""
+    """Elements of rotary buffers that no method shards or quantises (ChatTS-14B)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,11 +206,11 @@ class LayerShape:
     """One decoder layer."""
 
     linears: tuple[Linear, ...]
-    """Linears of the layer, in the order they run."""
+    """Linears of the layer in the order in which they run."""
     dropouts_per_layer: int = 0
-    """Dropouts on the residual stream of the layer that are on in training (OPT: 2)."""
+    """Dropouts on the residual stream that are active in training (OPT: 2)."""
     parallel_residual: bool = False
-    """Attention and MLP both read the layer's input (GPT-NeoX)."""
+    """Attention and MLP both read the input of the layer (GPT-NeoX)."""
 
 
 def _positive(record: object, *names: str) -> None:
@@ -221,10 +221,10 @@ def _positive(record: object, *names: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """A decoder-only language model, with a time-series encoder or without."""
+    """A decoder-only language model, with or without a time-series encoder."""
 
     name: str
-    """For people: a preset's or folder's name."""
+    """A name for people: that of a preset or of a folder."""
     model_type: str
     """``model_type`` of config.json."""
     hidden_size: int
@@ -237,19 +237,21 @@ class Architecture:
     layer: LayerShape
     encoder: TimeSeriesEncoder | None = None
     extra_linears: tuple[Linear, ...] = field(default=())
-    """Projections outside the layers (OPT-350m's project_in/out); counted, never targeted."""
+    """Projections outside the layers (project_in and project_out of OPT-350m). Their parameters
+    count, but no adapter targets them."""
 
     def __post_init__(self) -> None:
         """Refuse shapes that no model has."""
         _positive(self, "hidden_size", "num_hidden_layers")
 
     def __hash__(self) -> int:
-        """Of what tells models apart; caches ask for it all the time."""
+        """A cheap hash of the fields that differ between models."""
+        # Every cached figure is looked up by its architecture, thousands of times per second.
         return hash(
             (self.name, self.hidden_size, self.num_hidden_layers, self.vocabulary.vocab_size)
         )
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        """Names that ``lora_target`` may use, in block order."""
+        """Names that ``lora_target`` may use, in the order of the layer."""
         return tuple(dict.fromkeys(linear.name for linear in self.layer.linears))

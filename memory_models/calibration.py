@@ -1,4 +1,4 @@
-"""Measured constants, in one record with their provenance. Nothing measured stands elsewhere."""
+"""Measured constants, in one record with their provenance; no other file holds a measured one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Margin:
     upper: float
     """Conformal upper share: 95 % of cases stay under it."""
     floor_bytes: int = 0
-    """Bytes that the bound adds besides, whatever the scale."""
+    """Bytes that the bound adds at any scale."""
 
 
-RANKS_BYTES: Mapping[str, Mapping[int, int]] = MappingProxyType(
+DISTRIBUTED_BYTES: Mapping[str, Mapping[int, int]] = MappingProxyType(
     {
         "alone": MappingProxyType({1: 0}),
         "ddp": MappingProxyType({2: 846 * MIB, 3: 1066 * MIB}),
@@ -29,15 +29,17 @@ RANKS_BYTES: Mapping[str, Mapping[int, int]] = MappingProxyType(
         "zero-3": MappingProxyType({1: 558 * MIB, 2: 1044 * MIB, 3: 1264 * MIB}),
     }
 )
-"""One and two ranks: the driver's view minus reserved bytes minus ``context_bytes``, measured (29
-runs, 2 MiB apart). More: a tree needs a second child's connection, taken as 24 channels of 9.2 MiB
-(4 MiB, 4.7 and 0.5: NCCL's ``NCCL_BUFFSIZE``, ``NCCL_LL128_BUFFSIZE``, ``NCCL_LL_BUFFSIZE``)."""
-RANKS_SPREAD_BYTES: Mapping[int, int] = MappingProxyType({1: 0, 2: 0, 3: 512 * MIB})
-"""More than two ranks were not measured; NVLink multicast's buffers are some hundred MiB."""
-HOST_RANKS_BYTES: Mapping[str, int] = MappingProxyType(
+"""Process bytes minus reserved bytes minus ``context_bytes``, by number of processes. One and two
+processes: measured (29 runs, 2 MiB apart). Three and more: NCCL's tree needs a connection to a
+second child, assumed as 24 channels of 9.2 MiB (4 MiB, 4.7 and 0.5: ``NCCL_BUFFSIZE``,
+``NCCL_LL128_BUFFSIZE``, ``NCCL_LL_BUFFSIZE``)."""
+DISTRIBUTED_SPREAD_BYTES: Mapping[int, int] = MappingProxyType({1: 0, 2: 0, 3: 512 * MIB})
+"""More than two processes were not measured; NVLink multicast's buffers are some hundred MiB."""
+HOST_DISTRIBUTED_BYTES: Mapping[str, int] = MappingProxyType(
     {"alone": 0, "ddp": 300 * MIB, "zero": 500 * MIB, "zero-3": 385 * MIB}
 )
-"""Measured: 1.83 to 1.98 GiB a rank under DDP, 2.11 to 2.23 under ZeRO-1 and 2, 2.03 under 3."""
+"""Beyond one process alone. Measured host bytes per process: 1.83 to 1.98 GiB under DDP, 2.11 to
+2.23 under ZeRO-1 and 2, 2.03 under ZeRO-3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +49,20 @@ class DeviceConstants:
     workspace_bytes: Mapping[int, int]
     """cuBLAS workspaces inside the allocator, by major compute capability."""
     context_bytes: Mapping[int, int]
-    """Driver's view of a training process minus reserved bytes, by major compute capability."""
+    """Process bytes minus reserved bytes of one process, by major compute capability."""
     measured_generations: frozenset[int]
-    """Major compute capabilities that were measured; others are assumed alike."""
+    """Major compute capabilities that were measured; the other ones are assumed."""
     context_spread_bytes: int = 16 * MIB
     """Half-width of the 95 % interval of ``context_bytes``."""
-    ranks_bytes: Mapping[str, Mapping[int, int]] = field(default_factory=lambda: RANKS_BYTES)
-    """NCCL's and DeepSpeed's bytes outside the allocator, beyond ``context_bytes``: by
-    ``Sharding.kind`` and number of processes (3: and more)."""
-    ranks_spread_bytes: Mapping[int, int] = field(default_factory=lambda: RANKS_SPREAD_BYTES)
-    """Half-width of the 95 % interval of ``ranks_bytes``, by number of processes."""
+    distributed_bytes: Mapping[str, Mapping[int, int]] = field(
+        default_factory=lambda: DISTRIBUTED_BYTES
+    )
+    """Bytes of NCCL and DeepSpeed outside the allocator, beyond ``context_bytes``, by
+    ``Sharding.kind`` and number of processes (3: three and more)."""
+    distributed_spread_bytes: Mapping[int, int] = field(
+        default_factory=lambda: DISTRIBUTED_SPREAD_BYTES
+    )
+    """Half-width of the 95 % interval of ``distributed_bytes``, by number of processes."""
     unmeasured_widening: float = 1.05
     """Factor on upper bounds for a GPU generation that was not measured."""
 
@@ -66,41 +72,43 @@ class HostConstants:
     """Resident bytes of a training process on the host besides model data."""
 
     host_runtime_bytes: int = 1700 * MIB
-    """Runtime of one process.
+    """Resident bytes of one process without model data.
 
-    Cold starts on the H200 took 1.6 to 2.0 GiB. Ignores what reading a checkpoint maps for a while.
+    Cold starts on the H200 took 1.6 to 2.0 GiB. Ignores: pages that reading a checkpoint maps.
     """
-    host_ranks_bytes: Mapping[str, int] = field(default_factory=lambda: HOST_RANKS_BYTES)
-    """What one of several processes takes beyond ``host_runtime_bytes``, by ``Sharding.kind``."""
+    host_distributed_bytes: Mapping[str, int] = field(
+        default_factory=lambda: HOST_DISTRIBUTED_BYTES
+    )
+    """Bytes of one of several processes beyond ``host_runtime_bytes``, by ``Sharding.kind``."""
     host_runtime_spread_bytes: int = GIB
     cpu_runtime_bytes: int = 700 * MIB
     """Training on the CPU: resident bytes before the model is built."""
     cpu_activation_upper: float = 1.6
-    """Training on the CPU: upper bound over estimate (resident bytes, allocator of libc)."""
+    """Training on the CPU: upper bound over estimate of the tensors' resident bytes under libc."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Margins:
-    """Margins of three predictions, each by a class of recipes."""
+    """Margins of three predictions, each by recipe class."""
 
     allocated: Mapping[str, Margin]
-    """Tensors that the formula misses, by recipe class."""
+    """Allocated bytes that the formula misses, by recipe class."""
     reserved: Mapping[str, Margin]
-    """Fragmentation and rounding beyond the formula's tensors, by recipe class."""
+    """Fragmentation and rounding beyond allocated bytes, by recipe class."""
     replayed: Mapping[str, Margin]
-    """What the replayed allocator (``replay.py``) misses of the real one, by replay class."""
+    """Reserved bytes that the replay (``allocator/replay.py``) misses, by replay class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """Constants that only a measurement gives. Defaults: see ``provenance``."""
+    """Constants that only a measurement gives; ``provenance`` names the measurement."""
 
     provenance: str
     device: DeviceConstants
     margins: Margins
     host: HostConstants = field(default_factory=HostConstants)
     device_factor: float = 1.0
-    """Measured over estimated process bytes of this machine's own probes."""
+    """Measured over estimated process bytes in probes on this machine."""
     notes: tuple[str, ...] = field(default=())
 
 
@@ -165,11 +173,12 @@ DEFAULT = Calibration(
                 "expandable-adapter-kept": Margin(expected=0.000, upper=0.020),
                 "expandable-weights-checkpointed": Margin(expected=0.000, upper=0.060),
                 "expandable-weights-kept": Margin(expected=0.000, upper=0.020),
-                # Not fitted: three runs of two ranks with growing segments missed by -0.3, +0.7
+                # Not fitted: three runs of two processes with growing segments missed by -0.3, +0.7
                 # and, under ZeRO-3, +1.6 GiB (measurements/chatts_h200x2_2026-11-23.json).
                 "expandable-gathered": Margin(expected=0.0, upper=0.12, floor_bytes=1536 * MIB),
                 "expandable-sharded": Margin(expected=0.0, upper=0.060, floor_bytes=GIB),
-                # Holes of gathered parameters: as good as the same in small and large runs.
+                # Gathered parameters leave holes of nearly the same bytes in small and large runs,
+                # so most of this margin is a floor.
                 "gathered": Margin(expected=0.0, upper=0.12, floor_bytes=384 * MIB),
                 "weights-checkpointed": Margin(expected=0.0, upper=0.275),
                 "weights-kept": Margin(expected=0.0, upper=0.081),

@@ -1,4 +1,4 @@
-"""What a machine is: its GPUs, the links between them, its host."""
+"""A machine: its GPUs, the links between them, and its host."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class LinkType(StrEnum):
-    """How two GPUs of one machine reach each other."""
+    """The link between two GPUs of one machine."""
 
     NVLINK = "nvlink"
     PCIE = "pcie"
@@ -20,65 +20,65 @@ class DeviceProcess:
     pid: int
     name: str
     used_bytes: int | None
-    """None where the driver does not say (containers)."""
+    """None: the driver does not report it (containers)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """One GPU (or one MIG slice of it)."""
+    """One GPU, or one MIG slice of a GPU."""
 
     name: str
-    """As the driver prints it, e.g. ``NVIDIA H200``."""
+    """The driver's name of the GPU, e.g. ``NVIDIA H200``."""
     total_bytes: int
-    """Memory that the driver shows."""
+    """Bytes of memory that the driver reports."""
     free_bytes: int
-    """Memory that is free now; for a GPU that is not here, what an idle one leaves."""
+    """Bytes that are free now; for a described GPU, the bytes that are free on an idle one."""
     compute_capability: tuple[int, int]
     matrix_flops_per_second: float | None = None
-    """Dense fp16/bf16 tensor rate with fp32 accumulation, datasheet; None: not known."""
+    """Datasheet rate of dense fp16 and bf16 products in fp32 accumulation; None: unknown."""
     memory_bytes_per_second: float | None = None
     """Datasheet memory bandwidth; None: not known."""
     host_link_bytes_per_second: float | None = None
-    """PCIe (or C2C) bandwidth to the host, one direction."""
+    """Bandwidth of PCIe (or C2C) to the host in one direction."""
     mig: bool = False
     processes: tuple[DeviceProcess, ...] = field(default=())
     uuid: str | None = None
 
     @property
     def has_bf16(self) -> bool:
-        """Native bf16 arithmetic: compute capability 8.0 and later (Turing only emulates it)."""
+        """Whether bf16 arithmetic is native: compute capability 8.0 (Turing emulates bf16)."""
         return self.compute_capability >= (8, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """The machine's processor side, as this process may use it (cgroup limits applied)."""
+    """CPU, RAM and disk of the machine as far as this process may use them (cgroup limits)."""
 
     total_bytes: int
-    """RAM, or the cgroup's limit if that is lower."""
+    """Bytes of RAM, or the cgroup's limit if it is lower."""
     available_bytes: int
-    """RAM that can be had now without swapping, within the cgroup's limit."""
+    """Bytes of RAM that are available now without swapping, within the cgroup's limit."""
     cpu_count: int
     """Cores that may be used, rounded down from the cgroup's quota, at least 1."""
     disk_free_bytes: int | None = None
-    """Free space where runs are saved; None: not looked at."""
+    """Free bytes on the disk that runs are saved to; None: not measured."""
     memory_limited_by: str = "host"
     """``host``, ``cgroup v1`` or ``cgroup v2``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What a plan stands on."""
+    """The machine that a plan is made for."""
 
     name: str
     devices: tuple[Device, ...]
-    """GPUs; empty on a machine without one (training runs on the CPU)."""
+    """GPUs; an empty tuple means that training runs on the CPU."""
     host: Host
     link: LinkType | None = None
     """Slowest link among the GPUs; None for fewer than two."""
     link_bytes_per_second: float | None = None
-    """Bandwidth of that link, one direction."""
+    """Bandwidth of that link in one direction."""
     packages: tuple[str, ...] = field(default=())
-    """Optional training packages found here (bitsandbytes, deepspeed, flash_attn)."""
+    """Optional training packages that are installed (bitsandbytes, deepspeed, flash_attn)."""
     detected: bool = True
-    """False: described by the user, not looked at."""
+    """False: the user described the machine, and nothing was measured."""

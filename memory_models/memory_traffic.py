@@ -1,8 +1,8 @@
-"""What a micro-batch writes: the bytes and the number of the tensors that it makes.
+"""What a micro-batch writes: the bytes and the number of the tensors that it allocates.
 
-Element-wise work is bound by memory: its time goes with the bytes it moves, and that of small
-batches with the number of kernels. Both are read off the same tapes as the memory: every tensor
-is written once by one kernel, and read again a constant few times.
+Element-wise work is bound by memory: its time grows with the bytes that it moves, and the time of
+small batches grows with the number of kernels. Both numbers come from the same tapes as the memory:
+one kernel writes each tensor once, and later kernels read it a constant number of times.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from memory_models.activations.events import Event, block_events, tail_events
+from memory_models.activations.events import Events, layer_events, lm_head_events
 from memory_models.activations.layers import (
     active_layers,
     masked_above,
@@ -18,64 +18,65 @@ from memory_models.activations.layers import (
     recomputed_layers,
 )
 from memory_models.activations.loss_chunks import fused_rows
-from memory_models.activations.tape import Size
+from memory_models.activations.tape import ALLOC, Size, total
 from memory_models.architecture import Architecture
 from memory_models.settings import HeadSettings, LayerSettings, LossKernel, TrainingSettings
 from memory_models.units import ceil_div
 
+FP32_BYTES = 4
 CHUNK_WRITES = 8
-"""Tensors [rows, V] in fp32 that one chunk of the fused loss writes, those in place included."""
+"""Tensors [rows, V] in fp32 that one chunk of the fused loss writes, in-place writes included."""
 CHUNK_TENSORS = 3
-"""What issuing one chunk costs, in tensors: a dozen kernels, but none of them recorded."""
+"""Cost of launching one chunk, in tensors: it is a dozen kernels, but autograd records none."""
 
 
-class Written(NamedTuple):
-    """Tensors made, and their bytes a token, fixed, and a third unit (see ``tape``)."""
+class BytesWritten(NamedTuple):
+    """The tensors that a program allocates."""
 
     size: Size
+    """Sum of their bytes."""
     tensors: int
 
-    def bytes(self, n: int, third: int) -> int:
-        """Bytes for so many tokens and units."""
-        return self.size[0] * n + self.size[1] + self.size[2] * third
+    def bytes(self, n: int, units: int) -> int:
+        """Bytes for numbers of tokens and of the third unit (see ``Size``)."""
+        return self.size.per_token * n + self.size.constant + self.size.per_unit * units
 
 
 class Traffic(NamedTuple):
-    """One micro-batch, forward and backward."""
+    """One micro-batch of one process, forward and backward."""
 
     bytes: int
     tensors: int
 
 
-def _written(*events: tuple[Event, ...]) -> Written:
-    made = [size for some in events for sign, size in some if sign > 0]
-    a, b, c = (sum(size[place] for size in made) for place in range(3))
-    return Written(size=(a, b, c), tensors=len(made))
+def _written(*events: Events) -> BytesWritten:
+    made = [size for some in events for sign, size in some if sign == ALLOC]
+    return BytesWritten(size=total(made), tensors=len(made))
 
 
 @lru_cache(maxsize=4096)
-def block_written(
+def layer_written(
     architecture: Architecture, settings: LayerSettings, *, trained: bool, masked: bool
-) -> tuple[Written, Written]:
-    """Forward of one block, and its backward with the recomputation."""
+) -> tuple[BytesWritten, BytesWritten]:
+    """What one layer writes in forward, and in backward with the recomputation."""
     accumulates = settings.accumulates
-    found = block_events(
+    found = layer_events(
         architecture, settings, trained=trained, masked=masked, accumulates=accumulates
     )
     return _written(found.forward), _written(found.backward)
 
 
 @lru_cache(maxsize=4096)
-def tail_written(architecture: Architecture, settings: HeadSettings) -> Written:
-    """Last norm, head and loss."""
-    forward, backward = tail_events(architecture, settings, accumulates=False, first=False)
+def lm_head_written(architecture: Architecture, settings: HeadSettings) -> BytesWritten:
+    """What last norm, lm_head and loss write."""
+    forward, backward = lm_head_events(architecture, settings, accumulates=False, first=False)
     return _written(forward, backward)
 
 
-def _blocks(
+def _layers(
     architecture: Architecture, settings: TrainingSettings
 ) -> list[tuple[LayerSettings, bool, int]]:
-    """Settings, mask or none, and number of all blocks."""
+    """Kinds of layers: their settings, whether they need a mask, and their number."""
     layer = settings.layer
     layers, masked = architecture.num_hidden_layers, masked_layers(architecture, settings)
     if settings.batch.checkpointed_layers is None:
@@ -91,7 +92,7 @@ def _blocks(
 
 
 def traffic(architecture: Architecture, settings: TrainingSettings) -> Traffic:
-    """Bytes written and tensors made by one micro-batch of one rank.
+    """Bytes written and tensors allocated by one micro-batch of one process.
 
     Ignores: the embedding, the time-series encoder, rotary tables.
     """
@@ -99,17 +100,18 @@ def traffic(architecture: Architecture, settings: TrainingSettings) -> Traffic:
     trained = settings.method.trains_base
     layers, active = architecture.num_hidden_layers, active_layers(architecture, settings.layer)
     size = tensors = 0
-    for layer, is_masked, count in _blocks(architecture, settings):
+    for layer, is_masked, count in _layers(architecture, settings):
         if count == 0:
             continue
-        forward, backward = block_written(architecture, layer, trained=trained, masked=is_masked)
+        forward, backward = layer_written(architecture, layer, trained=trained, masked=is_masked)
         working = count * active // layers
         size += count * forward.bytes(n, scores) + working * backward.bytes(n, scores)
         tensors += count * forward.tensors + working * backward.tensors
-    tail = tail_written(architecture, settings.head)
+    head = lm_head_written(architecture, settings.head)
     if settings.kernels.loss_kernel is LossKernel.PLAIN:
-        return Traffic(size + tail.bytes(n, 0), tensors + tail.tensors)
+        return Traffic(size + head.bytes(n, 0), tensors + head.tensors)
     rows = fused_rows(architecture, settings)
     chunks = ceil_div(n, max(1, rows))
-    loss = CHUNK_WRITES * 4 * architecture.vocabulary.vocab_size * n
-    return Traffic(size + tail.bytes(n, 0) + loss, tensors + tail.tensors + CHUNK_TENSORS * chunks)
+    # The program holds the tensors of one chunk, so the traffic of all chunks is added here.
+    loss = CHUNK_WRITES * FP32_BYTES * architecture.vocabulary.vocab_size * n
+    return Traffic(size + head.bytes(n, 0) + loss, tensors + head.tensors + CHUNK_TENSORS * chunks)

@@ -1,4 +1,4 @@
-"""What an estimate says: the four quantities, their parts and their assumptions."""
+"""The result of an estimate: the four quantities, their parts and their assumptions."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Component:
 
     name: str
     bytes: int
-    """Bytes per rank at the instant of the peak."""
+    """Bytes of one process at the peak."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryEstimate:
-    """The four quantities, per rank (host bytes: per machine), and what they are made of."""
+    """The four quantities of one process (host bytes: of the machine) and the peak's parts."""
 
     peak_allocated_bytes: Interval
     peak_reserved_bytes: Interval
@@ -33,7 +33,7 @@ class MemoryEstimate:
     parameters_total: int
     parameters_trainable: int
     components: tuple[Component, ...]
-    """Parts of process_bytes.expected; they add up to it."""
+    """Parts of ``process_bytes.expected``; the sum of the parts is that value."""
     peak_instant: str
-    """Where the peak is: load, forward, loss, backward or step."""
+    """The phase of the step at which memory peaks, a value of ``StepPhase``."""
     assumptions: tuple[str, ...] = field(default=())

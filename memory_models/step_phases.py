@@ -1,13 +1,19 @@
-"""The moments at which a step may peak; the peak is persistent bytes plus the largest of them."""
+"""Bytes of each phase of a step; the peak is the persistent bytes plus the largest phase."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from memory_models.activations.encoder import encoder_bytes
-from memory_models.activations.layers import Stack, mask_bytes, recomputed_layers, stack_of
-from memory_models.activations.lm_head import TailMemory, tail_memory
+from memory_models.activations.layers import (
+    LayerTotals,
+    layer_totals,
+    mask_bytes,
+    recomputed_layers,
+)
+from memory_models.activations.lm_head import LmHeadMemory, lm_head_memory
 from memory_models.activations.loss_chunks import fused_rows
 from memory_models.architecture import Architecture
 from memory_models.settings import (
@@ -17,181 +23,271 @@ from memory_models.settings import (
     StateSettings,
     TrainingSettings,
 )
-from memory_models.sharding.all_gather import Gathered, gathered
+from memory_models.sharding.all_gather import GatheredPeaks, gathered_peaks
 from memory_models.sharding.gradients import Gradients
 from memory_models.sharding.held_gradients import gradients
 from memory_models.states.adapters import trainable_parameters
 from memory_models.states.layer_inputs import autocast_cache_bytes
 from memory_models.states.weights import embedding_parameters, encoder_parameters
+from memory_models.step_order import StepPhase, step_order
+
+HALF_BYTES = 2
+STREAM_TENSORS = 3
+"""Tensors [n, D] that are alive at the last product of a layer: its result, the norm's result and
+the residual stream between attention and MLP."""
 
 
-class Instant(NamedTuple):
-    """A moment of a step: what is alive then besides the persistent bytes, per rank."""
+class PhasePeak(NamedTuple):
+    """Bytes that one process holds in a phase of a step, besides the persistent bytes."""
 
-    name: str
+    phase: StepPhase
     checkpoints: int = 0
-    """What the blocks keep for backward."""
-    plain: int = 0
-    """Of it what blocks keep that are not checkpointed where others are."""
-    block: int = 0
-    """The one block at work."""
+    """Tensors that the layers keep for backward."""
+    unrecomputed: int = 0
+    """Share of ``checkpoints`` of layers without a checkpoint, if other layers have one."""
+    layer: int = 0
+    """The one layer that runs."""
     loss: int = 0
-    """Head and loss."""
+    """Last norm, lm_head and loss."""
     gradients: int = 0
-    """With the buckets that reduce them."""
+    """Gradients, and the buckets that reduce them."""
     step: int = 0
+    """Temporaries of the optimizer's step."""
     gathered: int = 0
-    """Whole parameters, of which a rank owns a part."""
+    """Whole parameters of which this process owns a part."""
 
     @property
     def bytes(self) -> int:
-        """All of it."""
-        alive = self.checkpoints + self.block + self.loss + self.gathered
+        """The sum of the phase's parts."""
+        alive = self.checkpoints + self.layer + self.loss + self.gathered
         return alive + self.gradients + self.step
 
 
-class _Fixed(NamedTuple):
-    """What lengths and batches do not change, in bytes."""
+class _Static(NamedTuple):
+    """Bytes that depend on neither lengths nor batches."""
 
-    tail: TailMemory
-    gradients: Gradients
-    gathered: Gathered
-    cache: int
+    lm_head: LmHeadMemory
+    held: Gradients
+    gathered: GatheredPeaks
+    casts: int
     """Casts of trained weights that autocast holds beside checkpoints until forward has ended."""
 
 
 @lru_cache(maxsize=4096)
-def _fixed(
+def _static(
     architecture: Architecture,
     states: StateSettings,
     head: HeadSettings,
     layer: LayerSettings | None,
-) -> _Fixed:
-    """``layer``: settings of the layers whose parameters are gathered; None: none are."""
-    cache = 0
+) -> _Static:
+    """``layer``: settings of the layers whose parameters ZeRO-3 gathers; None: it gathers none."""
+    casts = 0
     if states.checkpointed:
-        cache = autocast_cache_bytes(_block_trained(architecture, states.method), states)
-    return _Fixed(
-        tail=tail_memory(architecture, head),
-        gradients=gradients(architecture, states),
-        gathered=Gathered() if layer is None else gathered(architecture, layer),
-        cache=cache,
+        casts = autocast_cache_bytes(_trained_in_layers(architecture, states.method), states)
+    return _Static(
+        lm_head=lm_head_memory(architecture, head),
+        held=gradients(architecture, states),
+        gathered=GatheredPeaks() if layer is None else gathered_peaks(architecture, layer),
+        casts=casts,
     )
 
 
-def load(architecture: Architecture, states: StateSettings, later: int) -> Instant:
-    """The moment at which DeepSpeed's engine is built; ``later``: persistent bytes to come."""
-    return Instant(name="load", step=gradients(architecture, states).load - later)
+class _Step(NamedTuple):
+    """The parts that the phases of one step consist of, in bytes of one process."""
+
+    totals: LayerTotals
+    held: Gradients
+    gathered: GatheredPeaks
+    loss_forward: int
+    loss_backward: int
+    masks: int
+    series: int
+    """Tensors that the time-series encoder keeps."""
+    casts: int
+    """See ``_Static``; of checkpointed layers only."""
+    passing: int
+    """See ``_last_product``."""
+    layers: int
+    """Number of layers."""
+    above: int
+    """Number of layers without a checkpoint, if other layers have one."""
+    mixed: bool
+    """Only the first layers are checkpointed."""
 
 
-def instants(architecture: Architecture, settings: TrainingSettings) -> tuple[Instant, ...]:
-    """Candidate moments of one optimizer step; ``settings``: those of ``effective_settings``."""
+def phase_peaks(architecture: Architecture, settings: TrainingSettings) -> tuple[PhasePeak, ...]:
+    """Bytes of each phase of one step, in order; takes what ``effective_settings`` returns."""
+    step = _parts(architecture, settings)
+    return tuple([peak(step) for peak in _in_order(step.mixed, step.held.head > 0)])
+
+
+@cache
+def _in_order(mixed: bool, reduces_head: bool) -> tuple[Callable[[_Step], PhasePeak], ...]:
+    """The functions of the phases; thousands of estimates per second share these few orders."""
+    order = step_order(mixed=mixed, reduces_head=reduces_head)
+    return tuple(BY_PHASE[phase] for phase in order)
+
+
+def load(architecture: Architecture, states: StateSettings, later: int) -> PhasePeak:
+    """Bytes while DeepSpeed builds its engine; ``later``: persistent bytes allocated afterwards."""
+    return PhasePeak(StepPhase.LOAD, step=gradients(architecture, states).load - later)
+
+
+def _parts(architecture: Architecture, settings: TrainingSettings) -> _Step:
     layer = settings.layer if settings.sharding.gathers else None
-    fixed = _fixed(architecture, settings.states, settings.head, layer)
-    stack = stack_of(architecture, settings)
+    static = _static(architecture, settings.states, settings.head, layer)
     n, rows = settings.tokens, fused_rows(architecture, settings)
-    masks, series = mask_bytes(architecture, settings), encoder_bytes(architecture, settings)
-    held, whole, cache = fixed.gradients, fixed.gathered, fixed.cache
-    selective = settings.batch.checkpointed_layers is not None
-    if selective:
-        cache = cache * recomputed_layers(architecture, settings) // architecture.num_hidden_layers
-        whole = _gathered_by_both(architecture, settings, whole)
-    passing = (
-        _passing(architecture, n) if whole.forward and settings.batch.gradient_checkpointing else 0
+    casts, gathered, layers = static.casts, static.gathered, architecture.num_hidden_layers
+    mixed = settings.batch.checkpointed_layers is not None
+    above = 0
+    if mixed:
+        recomputed = recomputed_layers(architecture, settings)
+        above, casts = layers - recomputed, casts * recomputed // layers
+        gathered = _gathered_by_both(architecture, settings, gathered)
+    checkpointing = settings.batch.gradient_checkpointing
+    return _Step(
+        totals=layer_totals(architecture, settings),
+        held=static.held,
+        gathered=gathered,
+        loss_forward=static.lm_head.forward.bytes(n, rows),
+        loss_backward=static.lm_head.backward.bytes(n, rows),
+        masks=mask_bytes(architecture, settings),
+        series=encoder_bytes(architecture, settings),
+        casts=casts,
+        passing=_last_product(architecture, n) if gathered.forward and checkpointing else 0,
+        layers=layers,
+        above=above,
+        mixed=mixed,
     )
-    loss = Instant(
-        name="loss",
-        checkpoints=series + stack.all_kept,
-        plain=stack.plain,
-        block=masks,
-        loss=fixed.tail.backward.bytes(n, rows),
-        gradients=held.loss,
-        gathered=whole.loss,
-    )
-    found: tuple[Instant, ...] = (
-        Instant(
-            name="forward",
-            checkpoints=series + stack.all_kept - stack.last_kept,
-            plain=max(0, stack.plain - stack.last_kept),
-            block=max(stack.forward, passing) + masks + (cache if selective else 0),
-            gradients=held.early,
-            gathered=whole.forward,
-        ),
-        loss._replace(
-            name="forward, loss",
-            loss=cache + fixed.tail.forward.bytes(n, rows),
-            gradients=held.early,
-        ),
-        loss,
-        Instant(
-            name="backward, last block",
-            checkpoints=series + stack.all_kept - stack.last_kept + stack.boundary,
-            plain=max(0, stack.plain - stack.last_kept),
-            block=stack.backward + masks,
-            gradients=_at_last_block(held, stack, architecture.num_hidden_layers),
-            gathered=whole.last,
-        ),
-        Instant(
-            name="backward, first block",
-            checkpoints=series + stack.below_trained + stack.boundary,
-            block=stack.first_backward + masks,
-            gradients=held.first,
-            gathered=whole.first,
-        ),
-        Instant(name="backward, embedding", gradients=held.end, gathered=whole.end),
-        Instant(name="step", gradients=held.kept, step=held.step),
-    )
-    if selective:
-        above = architecture.num_hidden_layers - recomputed_layers(architecture, settings)
-        again = _last_checkpoint(stack, held, whole, masks, above)
-        found = (*found, again._replace(checkpoints=series + again.checkpoints))
-    if not held.head:
-        return found
-    return (*found, loss._replace(name="backward, head", loss=0, gradients=held.head))
 
 
-def _at_last_block(held: Gradients, stack: Stack, layers: int) -> int:
-    """Gradients at the last block's backward, or later where a bucket of blocks is reduced."""
+def _forward(step: _Step) -> PhasePeak:
+    totals = step.totals
+    return PhasePeak(
+        StepPhase.FORWARD,
+        checkpoints=step.series + totals.all_kept - totals.last_kept,
+        unrecomputed=max(0, totals.unrecomputed - totals.last_kept),
+        layer=max(totals.forward, step.passing) + step.masks + (step.casts if step.mixed else 0),
+        gradients=step.held.early,
+        gathered=step.gathered.forward,
+    )
+
+
+def _forward_loss(step: _Step) -> PhasePeak:
+    return PhasePeak(
+        StepPhase.FORWARD_LOSS,
+        checkpoints=step.series + step.totals.all_kept,
+        unrecomputed=step.totals.unrecomputed,
+        layer=step.masks,
+        loss=step.casts + step.loss_forward,
+        gradients=step.held.early,
+        gathered=step.gathered.loss,
+    )
+
+
+def _loss(step: _Step) -> PhasePeak:
+    return PhasePeak(
+        StepPhase.LOSS,
+        checkpoints=step.series + step.totals.all_kept,
+        unrecomputed=step.totals.unrecomputed,
+        layer=step.masks,
+        loss=step.loss_backward,
+        gradients=step.held.loss,
+        gathered=step.gathered.loss,
+    )
+
+
+def _head(step: _Step) -> PhasePeak:
+    return _loss(step)._replace(phase=StepPhase.HEAD, loss=0, gradients=step.held.head)
+
+
+def _last_layer(step: _Step) -> PhasePeak:
+    totals = step.totals
+    return PhasePeak(
+        StepPhase.LAST_LAYER,
+        checkpoints=step.series + totals.all_kept - totals.last_kept + totals.boundary,
+        unrecomputed=max(0, totals.unrecomputed - totals.last_kept),
+        layer=totals.backward + step.masks,
+        gradients=_at_last_layer(step),
+        gathered=step.gathered.last,
+    )
+
+
+def _at_last_layer(step: _Step) -> int:
+    """Gradients at the last layer's backward, or later, when a bucket of several layers is full.
+
+    Backward has then freed what the layers above kept, so their bytes are taken off.
+    """
+    held = step.held
     if held.bucket is None:
         return held.last
-    freed = held.bucket.layers * (stack.all_kept // layers)
+    freed = held.bucket.layers * (step.totals.all_kept // step.layers)
     return max(held.last, held.bucket.bytes - freed)
 
 
-def _gathered_by_both(
-    architecture: Architecture, settings: TrainingSettings, whole: Gathered
-) -> Gathered:
-    """The most that blocks with and without a checkpoint have gathered."""
-    if not whole.loss:
-        return whole
-    other = gathered(architecture, settings.layer.without_checkpoint)
-    return Gathered(*map(max, whole, other))
-
-
-def _last_checkpoint(
-    stack: Stack, held: Gradients, whole: Gathered, masks: int, last: int
-) -> Instant:
-    """The last checkpointed block runs again; ``last``: blocks above it, which are done."""
-    return Instant(
-        name="backward, last checkpoint",
-        checkpoints=stack.below_plain,
-        block=stack.again + masks,
-        gradients=held.after(last),
-        gathered=max(whole.last, whole.first),
+def _last_checkpoint(step: _Step) -> PhasePeak:
+    return PhasePeak(
+        StepPhase.LAST_CHECKPOINT,
+        checkpoints=step.series + step.totals.below_unrecomputed,
+        layer=step.totals.again + step.masks,
+        gradients=step.held.after(step.above),
+        gathered=max(step.gathered.last, step.gathered.first),
     )
 
 
-def _passing(architecture: Architecture, tokens: int) -> int:
-    """What a block's last product has around it where the head is gathered in forward already.
+def _first_layer(step: _Step) -> PhasePeak:
+    return PhasePeak(
+        StepPhase.FIRST_LAYER,
+        checkpoints=step.series + step.totals.below_trained + step.totals.boundary,
+        layer=step.totals.first_backward + step.masks,
+        gradients=step.held.first,
+        gathered=step.gathered.first,
+    )
 
-    Its input, its result, the norm's and the stream in between, in half precision. Without
-    gathered parameters forward is no peak under checkpointing.
+
+def _embedding(step: _Step) -> PhasePeak:
+    return PhasePeak(StepPhase.EMBEDDING, gradients=step.held.end, gathered=step.gathered.end)
+
+
+def _optimizer(step: _Step) -> PhasePeak:
+    return PhasePeak(StepPhase.STEP, gradients=step.held.kept, step=step.held.step)
+
+
+BY_PHASE: Mapping[StepPhase, Callable[[_Step], PhasePeak]] = {
+    StepPhase.FORWARD: _forward,
+    StepPhase.FORWARD_LOSS: _forward_loss,
+    StepPhase.LOSS: _loss,
+    StepPhase.HEAD: _head,
+    StepPhase.LAST_LAYER: _last_layer,
+    StepPhase.LAST_CHECKPOINT: _last_checkpoint,
+    StepPhase.FIRST_LAYER: _first_layer,
+    StepPhase.EMBEDDING: _embedding,
+    StepPhase.STEP: _optimizer,
+}
+
+
+def _gathered_by_both(
+    architecture: Architecture, settings: TrainingSettings, gathered: GatheredPeaks
+) -> GatheredPeaks:
+    """The larger peak, at each phase, of layers with and of layers without a checkpoint."""
+    if not gathered.loss:
+        return gathered
+    other = gathered_peaks(architecture, settings.layer.without_checkpoint)
+    return GatheredPeaks(*map(max, gathered, other))
+
+
+def _last_product(architecture: Architecture, tokens: int) -> int:
+    """Bytes of the activations at the last MLP product, while ZeRO-3 gathers the lm_head already.
+
+    The product's input [n, F] and ``STREAM_TENSORS`` tensors [n, D] are alive, in half precision.
+    Without gathered parameters, forward under checkpointing is never the peak.
     """
-    return 2 * tokens * (architecture.mlp.intermediate_size + 3 * architecture.hidden_size)
+    widths = architecture.mlp.intermediate_size + STREAM_TENSORS * architecture.hidden_size
+    return HALF_BYTES * tokens * widths
 
 
-def _block_trained(architecture: Architecture, method: Method) -> int:
-    """Trained elements inside the blocks."""
+def _trained_in_layers(architecture: Architecture, method: Method) -> int:
+    """Trained elements inside the decoder layers."""
     outside = 0
     if method.trains_everything:
         heads = 1 if architecture.vocabulary.tie_word_embeddings else 2

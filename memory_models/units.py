@@ -1,4 +1,4 @@
-"""Units: sizes are bytes in the code, and GiB (2**30 bytes) for people."""
+"""Units: the code counts bytes, and people read GiB (2**30 bytes)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ MIB = 1024**2
 GIB = 1024**3
 
 TWO_DIGITS_BELOW = 10
-"""GiB under which a size is shown with two digits after the point, so that it keeps three."""
+"""Sizes below this number of GiB are shown with two digits after the point, three in all."""
 MIB_BELOW = GIB / 10
-"""Bytes under which a size reads better in MiB."""
+"""Sizes below this number of bytes are shown in MiB."""
 
 
 def ceil_div(numerator: int, denominator: int) -> int:
@@ -23,9 +23,9 @@ def round_up(value: int, multiple: int) -> int:
 
 
 def format_gib(count: float | None, *, unit: bool = False, digits: int | None = None) -> str:
-    """Bytes as a figure in GiB; a dash for an unknown size.
+    """A number of bytes in GiB as text; a dash for an unknown size.
 
-    ``unit`` adds the word GiB. ``digits`` after the point; None: one, or two under 10 GiB.
+    ``unit`` adds the word GiB. ``digits``: digits after the point; None: one, or two below 10 GiB.
     """
     if count is None:
         return "-"
@@ -36,5 +36,5 @@ def format_gib(count: float | None, *, unit: bool = False, digits: int | None = 
 
 
 def format_bytes(count: int) -> str:
-    """Bytes with the unit that reads best: GiB, or MiB for less than a tenth of a GiB."""
+    """A number of bytes as text with its unit: GiB, or MiB below a tenth of a GiB."""
     return format_gib(count, unit=True) if count >= MIB_BELOW else f"{count / MIB:.0f} MiB"

@@ -41,6 +41,13 @@ def test_a_close_name_is_offered_and_a_far_one_is_not(word: str, expected: str) 
         ("x?sslpassword=abc&user=me", "x?sslpassword=***&user=me"),
         ("host=h password=abc", "host=h password=***"),
         ("sqlite:///study.db", "sqlite:///study.db"),
+        ("postgresql://me:a/b@c@host:5/db", "postgresql://me@host:5/db"),
+        ("to postgresql+psycopg://me:x@h/d here", "to postgresql+psycopg://me@h/d here"),
+        ("postgresql://h/d?user=me&password=x&a=1", "postgresql://h/d?user=me&password=***&a=1"),
+        (
+            "postgresql://me@host:5432/db sqlite:///a.db",
+            "postgresql://me@host:5432/db sqlite:///a.db",
+        ),
     ],
 )
 def test_passwords_are_taken_out_of_a_text(text: str, expected: str) -> None:

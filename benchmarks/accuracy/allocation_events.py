@@ -36,7 +36,7 @@ def record(given: dict[str, Any], output: Path, index: int, steps: int) -> None:
     """Run one case in this process and write what its allocator did."""
     import torch
 
-    from tsplanner.training.worker import main
+    from tsplanner.training.worker.entry import main
 
     case = read_case(given, {})
     folder = output / f"run-{index}"
@@ -137,7 +137,7 @@ def main() -> None:
         record(given[options.only], options.output, options.only, options.steps)
         return
     sys.modules["bitsandbytes"] = sys.modules["deepspeed"] = None  # type: ignore[assignment]
-    import tsplanner.training.worker  # noqa: F401  imports once, before any fork
+    import tsplanner.training.worker.entry  # noqa: F401  imports once, before any fork
 
     running: set[int] = set()
     for index, case in enumerate(given):

@@ -78,22 +78,23 @@ def main() -> None:
     done = run(["train"], folder)
     record_file = max(folder.glob("saves/**/record.json"), key=lambda path: path.stat().st_mtime)
     record = json.loads(record_file.read_text())
-    steps = sorted(record["step_seconds"])
+    timing, process = record["timing"], record["memory"]["process_bytes"] / GIB
+    steps = sorted(timing["step_seconds"])
     document = {"before": before, "after": after, "train": done, "record": record}
     (folder / "chatts_full_run.json").write_text(json.dumps(document))
     hardware = chosen["hardware"]
     print(
         f"{options.preset} {' '.join(further)}: {chosen['dataset']['lengths']['longest']} positions"
     )
-    print({key: hardware[key] for key in ("micro_batch_size", "gradient_checkpointing")})
+    print(hardware["batch"], hardware["kernels"])
     same = before["hardware"] == hardware
     print(f"plan before its probes chose {'the same' if same else 'other settings'}")
     bound = chosen["memory"]["process_bytes"]
-    print(shown("process, probe", bound["expected"] / GIB, record["process_bytes"] / GIB, "GiB"))
-    print(shown("process, bound", bound["upper"] / GIB, record["process_bytes"] / GIB, "GiB"))
+    print(shown("process, probe", bound["expected"] / GIB, process, "GiB"))
+    print(shown("process, bound", bound["upper"] / GIB, process, "GiB"))
     middle = steps[len(steps) // 2]
     print(shown("step", chosen["time"]["step_seconds"], middle, "s"))
-    print(shown("whole run", chosen["time"]["total_seconds"], record["seconds"], "s"))
+    print(shown("whole run", chosen["time"]["total_seconds"], timing["seconds"], "s"))
 
 
 if __name__ == "__main__":

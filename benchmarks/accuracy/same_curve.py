@@ -34,7 +34,8 @@ from tsplanner.planner.settings import HardwareSettings
 from tsplanner.probe.launch import VISIBLE, visible_name
 from tsplanner.probe.runner import METRICS_FILE, request_stop, run_job
 from tsplanner.runs import read_json_lines, versions, write_json
-from tsplanner.training.job import Job, JobKind, Record, Status
+from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.record import Record
 
 EFFECTIVE_BATCH = 8
 TIME_LIMIT_SECONDS = 400.0

@@ -151,7 +151,7 @@ def _child(folder: Path, hardware: HardwareSettings, *, cold: bool) -> None:
         os.execv(sys.executable, command)
     status = 1
     try:
-        from tsplanner.training.worker import main
+        from tsplanner.training.worker.entry import main
 
         status = main([str(folder / "job.json")])
     finally:
@@ -259,7 +259,7 @@ def main() -> None:
     # The reference recipe runs under PyTorch's default allocator.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:False")
     sys.modules["bitsandbytes"] = sys.modules["deepspeed"] = None  # type: ignore[assignment]
-    import tsplanner.training.worker  # noqa: F401  imports once, before any fork
+    import tsplanner.training.worker.entry  # noqa: F401  imports once, before any fork
 
     print(f"imports {time.monotonic() - began:.1f} s", flush=True)
     board = Board(

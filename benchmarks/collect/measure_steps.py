@@ -32,8 +32,8 @@ from tsplanner.planner.plan import Plan
 from tsplanner.probe.launch import worker_command
 from tsplanner.probe.process_records import merged_record
 from tsplanner.runs import versions, write_json
-from tsplanner.training import environment_variables
 from tsplanner.training.job import Job, JobKind
+from tsplanner.training.worker import environment_variables
 
 
 @dataclass(slots=True)
@@ -112,7 +112,7 @@ def expected_seconds(bench: Bench, group: Group) -> float:
 
 def key_of(bench: Bench, index: int) -> str:
     """Which worker a case goes to; empty for one that the estimator refuses."""
-    from tsplanner.training.base_model_cache import base_key
+    from tsplanner.training.worker.base_model_cache import base_key
 
     try:
         plan = plan_at(bench, index)
@@ -159,7 +159,7 @@ def run(group: Group) -> None:
         os.execv(sys.executable, worker_command(hardware, group.jobs))
     status = 1
     try:
-        from tsplanner.training.worker import main
+        from tsplanner.training.worker.entry import main
 
         status = main(group.jobs)
     finally:
@@ -233,7 +233,7 @@ def main() -> None:
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     environment_variables.set_defaults()
     sys.modules["bitsandbytes"] = sys.modules["deepspeed"] = None  # type: ignore[assignment]
-    import tsplanner.training.execute  # noqa: F401  imports once, before any fork
+    import tsplanner.training.worker.execute  # noqa: F401  imports once, before any fork
 
     print(f"imports {time.monotonic() - began:.1f} s", flush=True)
     bench = Bench(

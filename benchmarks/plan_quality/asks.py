@@ -20,7 +20,7 @@ from memory_models.units import GIB
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.advice import with_rank
 from tsplanner.planner.multi_lora.refusal import sharing_refusal
-from tsplanner.planner.multi_lora.speedup import candidates
+from tsplanner.planner.multi_lora.speedup import sharing_candidates
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import choose
 from tsplanner.planner.request import Pins
@@ -122,7 +122,7 @@ def asked_pack(ask: Ask, plan: Plan) -> Asked:
     """The same of several trials in one process, by the bound that the search keeps."""
     settings = next(
         found
-        for found in candidates(solo_settings(plan), ask.packed_ranks)
+        for found in sharing_candidates(solo_settings(plan), ask.packed_ranks)
         if len(found.method.adapter_ranks) == len(ask.packed_ranks)
         and found.batch.micro_batch_size == ask.micro_batch
         and found.batch.gradient_checkpointing == ask.checkpointing

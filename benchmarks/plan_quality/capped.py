@@ -46,7 +46,7 @@ from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import choose, evaluate_all
 from tsplanner.planner.settings import HardwareSettings, split_settings
 from tsplanner.probe.rounds import search, settled
-from tsplanner.training.job import Record
+from tsplanner.training.record import Record
 
 FOLDER = Path(__file__).parents[1] / "data" / "measurements"
 GRID_FILES = [FOLDER / "regret_h200_2026-11-23.json", FOLDER / "steps_h200_2026-11-23.json"]

@@ -37,7 +37,8 @@ from tsplanner.hardware.detect import detect_machine
 from tsplanner.planner.advice import with_rank
 from tsplanner.probe.launch import worker_command
 from tsplanner.runs import versions, write_json
-from tsplanner.training.job import Job, JobKind, PackedTrial, Record, Status
+from tsplanner.training.job import Job, JobKind, MultiLoraTrial, SharedTrials, Status
+from tsplanner.training.record import parse_record
 
 STEPS, LIMIT_SECONDS = 3, 120.0
 GPU_BYTES = 130 * GIB
@@ -55,7 +56,7 @@ def start(one: Asked, folder: Path, *, gpu: bool) -> int:
     """Fork the ask's worker; its process id."""
     folder.mkdir(parents=True, exist_ok=True)
     trials = tuple(
-        PackedTrial(learning=with_rank(one.plan.learning, rank), folder=str(folder / str(place)))
+        MultiLoraTrial(learning=with_rank(one.plan.learning, rank), folder=str(folder / str(place)))
         for place, rank in enumerate(one.ask.packed_ranks)
     )
     job = Job(
@@ -65,7 +66,7 @@ def start(one: Asked, folder: Path, *, gpu: bool) -> int:
         probe_steps=STEPS,
         memory_limit_bytes=one.ask.cap_gib * GIB - OUTSIDE_BYTES if gpu else None,
         threads=2,
-        packed=trials,
+        shared=SharedTrials(trials=trials) if trials else None,
     )
     for name in ("record.json", "metrics.jsonl"):
         (folder / name).unlink(missing_ok=True)
@@ -84,7 +85,7 @@ def start(one: Asked, folder: Path, *, gpu: bool) -> int:
         os.execv(sys.executable, worker_command(one.plan.hardware, [str(folder / "job.json")]))
     status = 1
     try:
-        from tsplanner.training.worker import main
+        from tsplanner.training.worker.entry import main
 
         status = main([str(folder / "job.json")])
     finally:
@@ -125,7 +126,7 @@ def run_all(
 def outcome(folder: Path) -> dict[str, Any]:
     """How an ask's worker ended."""
     try:
-        record = msgspec.json.decode((folder / "record.json").read_bytes(), type=Record)
+        record = parse_record((folder / "record.json").read_bytes())
     except (OSError, msgspec.DecodeError):
         log = folder / "log"
         tail = log.read_text(errors="replace")[-400:] if log.is_file() else ""
@@ -133,9 +134,9 @@ def outcome(folder: Path) -> dict[str, Any]:
     return {
         "status": str(record.status),
         "message": record.message[-300:],
-        "process_bytes": record.process_bytes,
-        "peak_allocated_bytes": record.peak_allocated_bytes,
-        "peak_reserved_bytes": record.peak_reserved_bytes,
+        "process_bytes": record.memory.process_bytes,
+        "peak_allocated_bytes": record.memory.peak_allocated_bytes,
+        "peak_reserved_bytes": record.memory.peak_reserved_bytes,
     }
 
 
@@ -186,10 +187,10 @@ def run(options: argparse.Namespace) -> int:
     """Run the asks and judge; 0 if the bars are kept."""
     sys.modules["bitsandbytes"] = sys.modules["deepspeed"] = None  # type: ignore[assignment]
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    from tsplanner.training import environment_variables
+    from tsplanner.training.worker import environment_variables
 
     environment_variables.set_defaults()
-    import tsplanner.training.execute  # noqa: F401  imports once, before any fork
+    import tsplanner.training.worker.execute  # noqa: F401  imports once, before any fork
 
     began = time.monotonic()
     if options.dry_run:

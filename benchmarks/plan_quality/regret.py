@@ -32,13 +32,15 @@ from benchmarks.plan_quality.regret_grids import (
     tables,
     worth_running,
 )
+from memory_models.settings import from_flat
 from memory_models.units import GIB
 from tsplanner.errors import NoPlanFits
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import choose, evaluate_all
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.probe.rounds import search, settled
-from tsplanner.training.job import JobKind, Record, Status
+from tsplanner.training.job import JobKind, Status
+from tsplanner.training.record import Record
 
 BUDGET_SECONDS = 300.0
 
@@ -110,7 +112,8 @@ def record_of(row: dict[str, Any] | None, cap_gib: int) -> Record:
         return Record(status=Status.CRASHED, kind=JobKind.PROBE, message="not in the grid")
     if not fits(row, cap_gib):
         return Record(status=Status.DEVICE_OOM, kind=JobKind.PROBE)
-    return Record(
+    return from_flat(
+        Record,
         status=Status.OK,
         kind=JobKind.PROBE,
         process_bytes=row["process_bytes"],

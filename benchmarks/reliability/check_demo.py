@@ -26,8 +26,8 @@ def main() -> None:
         raise SystemExit(f"no finished search under {saves}")
     folder = found[-1].parent
     record = json.loads((folder / "record.json").read_text())
-    start = record["start_eval_loss"]
-    best = min(row["loss"] for row in record["evaluations"])
+    start = record["losses"]["start_eval_loss"]
+    best = min(row["loss"] for row in record["losses"]["evaluations"])
     decision = json.loads(found[-1].read_text())["decision"]
     print(f"run                {folder}")
     print(f"held-out loss      {start:.3f} before, {best:.3f} at best ({best / start:.2f} of it)")

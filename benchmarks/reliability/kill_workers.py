@@ -271,7 +271,7 @@ def worker_of(trial: Any) -> str | None:
 def is_trial(process: psutil.Process) -> bool:
     """Whether a process is a trial: a fork of the warm server, itself a child of tune."""
     with suppress(psutil.Error):
-        return "tsplanner.training.server" in " ".join(process.parent().cmdline())
+        return "tsplanner.training.worker.server" in " ".join(process.parent().cmdline())
     return False
 
 

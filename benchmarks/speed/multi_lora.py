@@ -56,7 +56,8 @@ from tsplanner.probe.multi_lora import run_multi_lora
 from tsplanner.probe.runner import request_stop, run_job
 from tsplanner.runs import versions, write_json
 from tsplanner.throughput.rates import rates_of
-from tsplanner.training.job import Job, JobKind, PackedTrial, Record, Status
+from tsplanner.training.job import Job, JobKind, MultiLoraTrial, SharedTrials, Status
+from tsplanner.training.record import Record
 from tsplanner.tune.runner.server import server_for
 
 WAYS = ("packed", "solo", "usual")
@@ -103,7 +104,7 @@ class Bench:
                 record = run_job(job, time_limit_seconds=self.limit, server=server)
                 ways.append(self._told(record, settings, bar, time.monotonic() - began))
                 began = time.monotonic()
-        timed = record.step_seconds[2:] or record.step_seconds
+        timed = record.timing.step_seconds[2:] or record.timing.step_seconds
         return ways[0] | {
             "step_seconds": statistics.median(timed) if timed else None,
             "overhead_again_seconds": ways[-1]["overhead_seconds"],
@@ -113,7 +114,7 @@ class Bench:
         """Seconds until each trial has made one step, by the number of trials at work."""
         plan, folder = self.plan(bar, settings), self.folder / bar.name / "packed"
         trials = tuple(
-            PackedTrial(
+            MultiLoraTrial(
                 learning=changed(plan.learning, lora_rank=rank), folder=str(folder / str(place))
             )
             for place, rank in enumerate(settings.method.adapter_ranks)
@@ -129,7 +130,7 @@ class Bench:
             kind=JobKind.PROBE,
             plan=plan,
             folder=str(folder),
-            packed=trials,
+            shared=SharedTrials(trials=trials),
             probe_steps=stop_step(1),
             probe_micro_batches=settings.batch.gradient_accumulation_steps,
         )
@@ -142,7 +143,7 @@ class Bench:
         way = self._told(found.worker, settings, bar, time.monotonic() - began)
         ran = [found.trials[trial.folder].steps for trial in trials if trial.folder in found.trials]
         by_count = seconds_by_count(
-            found.worker.step_seconds, ran, settings.batch.gradient_accumulation_steps
+            found.worker.timing.step_seconds, ran, settings.batch.gradient_accumulation_steps
         )
         return way | {
             "step_seconds": by_count.get(count),
@@ -158,11 +159,11 @@ class Bench:
         return {
             "status": record.status,
             "message": record.message,
-            "load_seconds": record.load_seconds,
-            "overhead_seconds": wall_seconds - sum(record.step_seconds),
-            "peak_allocated_bytes": record.peak_allocated_bytes,
-            "peak_reserved_bytes": record.peak_reserved_bytes,
-            "process_bytes": record.process_bytes,
+            "load_seconds": record.timing.load_seconds,
+            "overhead_seconds": wall_seconds - sum(record.timing.step_seconds),
+            "peak_allocated_bytes": record.memory.peak_allocated_bytes,
+            "peak_reserved_bytes": record.memory.peak_reserved_bytes,
+            "process_bytes": record.memory.process_bytes,
             "estimated_peak_bytes": asdict(said.peak_allocated_bytes),
             "trials": max(1, len(settings.method.adapter_ranks)),
             "micro_batch_size": settings.batch.micro_batch_size,

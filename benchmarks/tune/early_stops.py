@@ -28,7 +28,7 @@ from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.probe.multi_lora import run_multi_lora
 from tsplanner.runs import versions, write_json
-from tsplanner.training.job import Job, JobKind, PackedTrial
+from tsplanner.training.job import Job, JobKind, MultiLoraTrial, SharedTrials
 from tsplanner.tune.search.early_stopping import LearningCurve, losers
 from tsplanner.tune.search.paired_eval import mean_loss, read_eval_checkpoints
 
@@ -72,16 +72,20 @@ def measure(options: argparse.Namespace) -> None:
         own = folder / f"seed-{seed}"
         chosen = settings(plan, seed)
         trials = tuple(
-            PackedTrial(learning=each, folder=str(own / str(place)))
+            MultiLoraTrial(learning=each, folder=str(own / str(place)))
             for place, each in enumerate(chosen)
         )
-        job = Job(kind=JobKind.TRIAL, plan=plan, folder=str(own), packed=trials)
+        job = Job(
+            kind=JobKind.TRIAL, plan=plan, folder=str(own), shared=SharedTrials(trials=trials)
+        )
         found = run_multi_lora(job, time_limit_seconds=options.limit)
-        seeds.append({"seed": seed, "seconds": found.worker.seconds, "trials": told(own, chosen)})
+        seeds.append(
+            {"seed": seed, "seconds": found.worker.timing.seconds, "trials": told(own, chosen)}
+        )
         document = {"model": plan.model.name, "versions": versions(), "seeds": seeds}
         write_json(folder / "early_stops.json", document)
         print(
-            f"seed {seed}: {found.worker.status} {found.worker.message} {found.worker.seconds:.0f} s"
+            f"seed {seed}: {found.worker.status} {found.worker.message} {found.worker.timing.seconds:.0f} s"
         )
 
 

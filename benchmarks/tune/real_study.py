@@ -39,6 +39,7 @@ from tsplanner.planner.settings import LearningSettings
 from tsplanner.probe.runner import Server, run_job
 from tsplanner.runs import versions, write_json
 from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.record import parse_record
 from tsplanner.tune.runner.monitor import EVALUATIONS
 from tsplanner.tune.runner.server import server_for
 from tsplanner.tune.search.paired_eval import paired_difference, read_example_losses
@@ -158,9 +159,9 @@ class Bench:
 
     def loss(self, learning: LearningSettings) -> float:
         """Lowest held-out loss of a trial that was trained; infinite if it did not end well."""
-        record = json.loads((self.place(learning) / "record.json").read_text())
-        found = [one["loss"] for one in record["evaluations"]]
-        fine = record["status"] == Status.OK and found
+        record = parse_record((self.place(learning) / "record.json").read_bytes())
+        found = [one.loss for one in record.losses.evaluations]
+        fine = record.status is Status.OK and found
         return min(found) if fine else math.inf
 
     def fresh(

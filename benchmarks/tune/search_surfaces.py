@@ -25,7 +25,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from memory_models.settings import FinetuningType
-from tsplanner.planner.advice_defaults import default_learning_rate
+from tsplanner.planner.advice import default_learning_rate
 from tsplanner.tune.search.surrogate import SurrogatePrior, valley
 
 GRID = (4e-5, 1e-4, 3e-4, 1e-3)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from memory_models.activations.linears import linear
 from memory_models.activations.norms import norm
 from memory_models.activations.ops import FP32, LayerOps
-from memory_models.activations.tape import Value, times
+from memory_models.activations.tape import Size, Value, times
 from memory_models.architecture import Role
 from memory_models.settings import Attention, Dtype
 
 
 def attention(ops: LayerOps, normed: Value) -> Value:
-    """From the normed stream to the output projection's result."""
+    """From the normed stream to the result of the output projection."""
     tape, shape = ops.tape, ops.shape
     query, key, value = _projections(ops, normed)
     if shape.attention.qk_norm:
@@ -33,17 +33,18 @@ def attention(ops: LayerOps, normed: Value) -> Value:
 
 
 def _projections(ops: LayerOps, normed: Value) -> tuple[Value, Value, Value]:
-    """Query, key and value: three products, or views of one."""
+    """Query, key and value: three products, or three views of one product."""
     tape, shape = ops.tape, ops.shape
     if Role.QKV in ops.linears:
         fused = linear(ops, ops.linears[Role.QKV], normed)
-        heads = (shape.attention.num_attention_heads * shape.attention.head_dim, 0, 0)
-        groups = (shape.attention.num_key_value_heads * shape.attention.head_dim, 0, 0)
+        heads = Size(per_token=shape.attention.num_attention_heads * shape.attention.head_dim)
+        groups = Size(per_token=shape.attention.num_key_value_heads * shape.attention.head_dim)
+        # The three views keep the whole product alive as long as one of them is needed.
         views = tape.view(fused, heads), tape.view(fused, groups), tape.view(fused, groups)
         tape.drop(fused)
         return views
     query = linear(ops, ops.linears[Role.QUERY], normed)
-    if shape.positions.learned_position_count:  # OPT scales the query at once
+    if shape.positions.learned_position_count:  # OPT scales the query before the key is made
         query = ops.copy(query)
     key = linear(ops, ops.linears[Role.KEY], normed)
     return query, key, linear(ops, ops.linears[Role.VALUE], normed)
@@ -56,25 +57,28 @@ def _head_norm(ops: LayerOps, value: Value) -> Value:
 
 
 def _rotary(ops: LayerOps, value: Value) -> Value:
-    """Times the cosine, plus its turned half times the sine; backward takes as many again."""
+    """The value times the cosine, plus its rotated half times the sine."""
     tape = ops.tape
     wide = max(value.bytes, ops.flow.residual)
     size = value.elements
     straight = tape.op((value,), size, wide)
-    negative = tape.new((size[0] // 2, 0, 0), value.bytes, needs=False)
+    # rotate_half negates one half and concatenates; the backward of that slice pads with zeros.
+    negative = tape.new(Size(per_token=size.per_token // 2), value.bytes, needs=False)
     turned = tape.op((value,), size, value.bytes, work=value.size)
     tape.drop(negative)
     crossed = tape.op((turned,), size, wide)
     tape.drop(turned)
     total = ops.add(straight, crossed)
     tape.drop(straight, crossed)
-    # Partial rotary models join both parts anew.
+    # Partial rotary models concatenate the rotated and the untouched part into a new tensor.
     return ops.copy(total) if Role.QKV in ops.linears else total
 
 
 def _sdpa(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
-    """The kernel that CUDA takes: flash knows no masks and no fp32, and memory-efficient
-    attention no grouped heads, which are repeated where there is a mask.
+    """The kernel that CUDA selects for scaled dot-product attention.
+
+    Flash attention supports neither masks nor fp32. Memory-efficient attention supports no grouped
+    heads, so transformers repeats keys and values where there is a mask.
     """
     tape, operand = ops.tape, ops.flow.operand
     narrow = [ops.cast(item, operand) for item in (query, key, value)]
@@ -83,6 +87,7 @@ def _sdpa(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
         repeated = [tape.op((item,), query.elements, operand) for item in narrow[1:]]
         tape.drop(*narrow[1:])
         narrow[1:] = repeated
+    # Grouped heads in fp32 leave no fused kernel: flash lacks fp32, memory-efficient the groups.
     plain = operand == FP32 and grouped and not ops.masked
     result = (_math if plain else _fused)(ops, *narrow)
     tape.drop(*narrow)
@@ -90,15 +95,17 @@ def _sdpa(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
 
 
 def _fused(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
-    """Flash or memory-efficient: the result and the fp32 log-sum-exp stay, dq is summed up in
-    fp32, gradients of grouped keys and values are made for every head. A mask stays, too.
-    Source: FlashAttention (arXiv 2205.14135).
+    """Flash or memory-efficient attention: backward keeps the result and the fp32 log-sum-exp.
+
+    Backward accumulates the query's gradient in fp32 and makes gradients of grouped keys and values
+    for every query head. A mask is kept too. Source: FlashAttention (arXiv 2205.14135).
     """
     tape, operand = ops.tape, ops.flow.operand
     heads, size = ops.shape.attention.num_attention_heads, ops.shape.attention.head_dim
-    beside = [tape.new((heads, 0, 0), FP32, needs=False)]
+    beside = [tape.new(Size(per_token=heads), FP32, needs=False)]
     if ops.masked:
-        beside.append(tape.new((0, 0, 1), operand, needs=False))
+        beside.append(tape.new(Size(per_unit=1), operand, needs=False))
+    # Backward kernels write one gradient per query head; summing them over a group comes after.
     expanded = 2 * heads * size * operand if key.elements != query.elements else 0
     sides = (query, key, value)
     result = tape.op(
@@ -106,30 +113,31 @@ def _fused(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
         query.elements,
         operand,
         saves=(*sides, *beside, None),
-        work=(heads * FP32 + heads * size * FP32 + expanded, 0, 0),
+        work=Size(per_token=heads * FP32 + heads * size * FP32 + expanded),
     )
     tape.drop(*beside)
-    # Flash lays its result out as the query; partial rotary has joined that head by head.
+    # Flash returns the layout of the query. Partial rotary built the query head by head, so the
+    # reshape before the output projection has to copy.
     return ops.copy(result) if Role.QKV in ops.linears and not ops.masked else result
 
 
 def _math(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
-    """Plain products in fp32: scaled query and repeated, scaled key; softmax of the scores."""
+    """Unfused products in fp32: scaled query, repeated and scaled key, softmax of the scores."""
     tape = ops.tape
-    width, scores = query.elements, (0, 0, ops.shape.attention.num_attention_heads)
+    width, scores = query.elements, Size(per_unit=ops.shape.attention.num_attention_heads)
     scaled = tape.op((query,), width, FP32)
     repeated = [tape.op((item,), width, FP32) for item in (key, value)]
     turned = tape.op((repeated[0],), width, FP32)
     raw = tape.op((scaled, turned), scores, FP32, saves=(scaled, turned))
-    chances = tape.op((raw,), scores, FP32, saves=(None,), work=times(scores, FP32))
+    probabilities = tape.op((raw,), scores, FP32, saves=(None,), work=times(scores, FP32))
     tape.drop(raw)
-    mixed = tape.op((chances, repeated[1]), width, FP32, saves=(chances, repeated[1]))
-    tape.drop(scaled, turned, chances, *repeated)
+    mixed = tape.op((probabilities, repeated[1]), width, FP32, saves=(probabilities, repeated[1]))
+    tape.drop(scaled, turned, probabilities, *repeated)
     return ops.copy(mixed)
 
 
 def _eager(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
-    """Keys and values repeated to all heads, their products with the query and the softmax."""
+    """Keys and values repeated for every query head, both products, and the softmax."""
     tape, operand = ops.tape, ops.flow.operand
     width = query.elements
     repeated = []
@@ -145,9 +153,9 @@ def _eager(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
 
 
 def _scores(ops: LayerOps, query: Value, key: Value, given: int) -> Value:
-    """Scores [B, H, S, S]: product, scale, mask, fp32 softmax, back to ``given`` bytes."""
+    """Scores [B, H, S, S]: product, scale, mask, fp32 softmax, cast to ``given`` bytes."""
     tape, operand = ops.tape, ops.flow.operand
-    scores = (0, 0, ops.shape.attention.num_attention_heads)
+    scores = Size(per_unit=ops.shape.attention.num_attention_heads)
     raw = tape.op((query, key), scores, operand, saves=(query, key))
     scaled = ops.copy(raw)
     if ops.shape.attention.attn_logit_softcapping:
@@ -155,16 +163,16 @@ def _scores(ops: LayerOps, query: Value, key: Value, given: int) -> Value:
         curved = tape.op((ratio,), scores, operand, saves=(None,))
         tape.drop(ratio)
         scaled = ops.copy(curved)
-    # The mask has the stream's dtype, and so has the sum if that is wider.
+    # The mask has the stream's dtype, so the sum has the wider one of both dtypes.
     masked = tape.op((scaled,), scores, max(operand, ops.flow.residual), passes=True)
     tape.drop(scaled)
-    # fp16 scores are read as they are, bf16 ones copied to fp32 first (aten SoftMax.cpp). CUDA's
-    # backward makes the product of gradient and result before its own result.
+    # softmax(dtype=fp32) reads fp16 scores directly and copies bf16 scores to fp32 first (aten
+    # SoftMax.cpp). Its backward on CUDA allocates gradient x result before the input's gradient.
     fp16 = Dtype.FP16 in (ops.arithmetic.base.autocast, ops.arithmetic.base.model_dtype)
     wide = tape.view(masked) if fp16 else ops.cast(masked, FP32)
-    chances = tape.op((wide,), scores, FP32, saves=(None,), work=times(scores, FP32))
-    narrow = ops.cast(chances, given)
-    tape.drop(masked, wide, chances)
+    probabilities = tape.op((wide,), scores, FP32, saves=(None,), work=times(scores, FP32))
+    narrow = ops.cast(probabilities, given)
+    tape.drop(masked, wide, probabilities)
     weights = ops.cast(narrow, operand)
     tape.drop(narrow)
     return weights

@@ -1,8 +1,8 @@
-"""One decoder block as a program on the tape: every tensor that transformers and PEFT make.
+"""One decoder layer as a program on the tape: every tensor that transformers and PEFT allocate.
 
 Notation: D hidden, F MLP, H query heads, K key/value heads, A head size, R adapter rank. Widths are
-elements a token. The modules stand in norms.py, attention.py, mlp.py and linears.py.
-Ignores: rotary tables, single numbers a row.
+elements per token. The modules are in norms.py, attention.py, mlp.py and linears.py.
+Ignores: rotary tables, tensors of one number per row.
 """
 
 from __future__ import annotations
@@ -15,57 +15,60 @@ from memory_models.activations.attention import attention
 from memory_models.activations.mlp import mlp
 from memory_models.activations.norms import norm
 from memory_models.activations.ops import LayerOps
-from memory_models.activations.peaks import Moments, moments
+from memory_models.activations.peaks import Peaks, pareto_peaks
 from memory_models.activations.tape import Size, Value
 from memory_models.architecture import Architecture
 from memory_models.settings import LayerSettings
 
 
-class BlockMemory(NamedTuple):
-    """What a block takes, as sizes of tokens, fixed bytes and attention scores."""
+class LayerMemory(NamedTuple):
+    """Bytes of one layer; the third unit of each size is one attention score of one head."""
 
     kept: tuple[tuple[Size, int], ...]
-    """Tensors held for backward when not checkpointed, each size with its number of tensors; the
-    block's input is among them where it is saved."""
-    forward: Moments
-    """Peaks of forward above what was there before it."""
-    backward: Moments
-    """Peaks of backward (and recomputation) above what other blocks hold; own kept included."""
+    """Sizes of the tensors that the layer holds for backward, each with its number of tensors. The
+    layer's input is one of them if the layer saves it."""
+    forward: Peaks
+    """Peaks of forward, above the bytes that were there before the layer."""
+    backward: Peaks
+    """Peaks of backward and recomputation, above the bytes that other layers hold. The kept tensors
+    of this layer are included."""
 
 
 @lru_cache(maxsize=4096)
-def block_memory(
+def layer_memory(
     architecture: Architecture,
     settings: LayerSettings,
     *,
     trained: bool,
     first: bool = False,
     masked: bool = False,
-) -> BlockMemory:
-    """Memory of one block.
+) -> LayerMemory:
+    """Bytes of one layer.
 
-    ``trained``: its own weights get gradients. ``first``: its input needs no gradient.
-    ``masked``: a sliding window shorter than the sequence, so that attention needs a mask.
+    ``trained``: the layer's own weights get gradients. ``first``: the layer's input needs no
+    gradient. ``masked``: a sliding window is shorter than the sequence, so attention needs a mask.
     """
-    block = Program(architecture, settings, trained=trained, masked=masked)
-    tape = block.tape
+    layer = LayerProgram(architecture, settings, trained=trained, masked=masked)
+    tape = layer.tape
     checkpointed = settings.checkpointed
-    width = (architecture.hidden_size, 0, 0)
-    make = tape.outside if checkpointed else tape.new
-    stream = make(width, block.flow.residual, needs=not first or checkpointed)
-    output = block.run(stream)
-    forward = moments(tape.levels)
+    width = Size(per_token=architecture.hidden_size)
+    # A checkpointed layer's input is the checkpoint, which the totals of all layers count.
+    make = tape.uncounted if checkpointed else tape.new
+    stream = make(width, layer.flow.residual, needs=not first or checkpointed)
+    output = layer.run(stream)
+    forward = pareto_peaks(tape.levels)
     kept = Counter(tape.saved())
-    accumulates = settings.accumulates
-    backward = tape.backward(output, accumulates=accumulates, recomputed=checkpointed)
-    return BlockMemory(kept=tuple(kept.items()), forward=forward, backward=moments(backward))
+    tape.backward(output, accumulates=settings.accumulates, recomputed=checkpointed)
+    return LayerMemory(
+        kept=tuple(kept.items()), forward=forward, backward=pareto_peaks(tape.levels)
+    )
 
 
-class Program(LayerOps):
-    """The block's own ``forward``; its modules are functions of these ops."""
+class LayerProgram(LayerOps):
+    """The layer's own ``forward``; the layer's modules are functions of these ops."""
 
     def run(self, stream: Value) -> Value:
-        """The block: stream in, stream out."""
+        """The layer: the residual stream comes in and goes out."""
         tape = self.tape
         if self.shape.layer.parallel_residual:
             return self._parallel(stream)
@@ -78,7 +81,7 @@ class Program(LayerOps):
         return output
 
     def _parallel(self, stream: Value) -> Value:
-        """GPT-NeoX: attention and MLP read the same stream."""
+        """GPT-NeoX: attention and MLP both read the layer's input."""
         attended, made = self._attention(stream), self._mlp(stream)
         both = self.add(made, attended)
         output = self.add(both, stream)
@@ -98,7 +101,7 @@ class Program(LayerOps):
         return made
 
     def _branch_end(self, value: Value) -> Value:
-        """A branch before it joins the stream: a norm more (Gemma), a dropout (OPT)."""
+        """The end of a branch before the residual sum: a second norm (Gemma) or a dropout (OPT)."""
         if self.shape.norms.norms_per_layer == 4:
             end = norm(self, value)
         elif self.shape.layer.dropouts_per_layer:

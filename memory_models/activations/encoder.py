@@ -1,8 +1,10 @@
-"""The time-series encoder as a program on the tape; its token is a patch.
+"""The time-series encoder as a program on the tape; a token of this program is one patch.
 
-What it keeps stays from before the first block's forward until after its backward: checkpointing
-wraps the blocks alone. Stands for tsplanner/training/chatts.py (``TimeSeriesEmbedding``).
-Ignores: the points of the series, the merge's index tensors, both under 1 % of what is kept.
+The tensors that the encoder keeps stay from before the first layer's forward until after that
+layer's backward, because checkpointing wraps decoder layers alone. The program models
+tsplanner/training/chatts (``TimeSeriesEmbedding``).
+Ignores: the points of the series and the index tensors of the merge, both under 1 % of the kept
+bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from memory_models.settings import FinetuningType, LayerSettings, Method, Traini
 
 
 def trains_encoder(architecture: Architecture, method: Method) -> bool:
-    """Whether gradients flow into the encoder: by its adapters, or in full fine-tuning."""
+    """Whether gradients flow into the encoder: its adapters or its weights are trained."""
     frozen = method.finetuning_type is FinetuningType.FREEZE
     return architecture.encoder is not None and not frozen
 
@@ -33,12 +35,12 @@ def patches(settings: TrainingSettings) -> int:
 def encoder_tensors(
     architecture: Architecture, settings: TrainingSettings
 ) -> Iterator[tuple[int, int]]:
-    """(bytes, copies) of the tensors that the encoder keeps for backward."""
+    """Bytes and number of copies of the tensors that the encoder keeps for backward."""
     count = patches(settings)
     if not count or not trains_encoder(architecture, settings.method):
         return
-    for (a, b, _), copies in _kept(architecture, settings.layer):
-        yield a * count + b, copies
+    for size, copies in _kept(architecture, settings.layer):
+        yield size.per_token * count + size.constant, copies
 
 
 def encoder_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
@@ -49,14 +51,14 @@ def encoder_bytes(architecture: Architecture, settings: TrainingSettings) -> int
 
 @lru_cache(maxsize=1024)
 def _kept(architecture: Architecture, settings: LayerSettings) -> tuple[tuple[Size, int], ...]:
-    """Tensors kept of one patch, and how many of each size."""
+    """Sizes of the kept tensors with a patch as the token, each with its number of tensors."""
     encoder = architecture.encoder
     if encoder is None:
         return ()
     trained = settings.method.trains_everything
     ops = LayerOps(architecture, settings, trained=trained)
     tape = ops.tape
-    width, learned = (encoder.input_size, 0, 0), trained and encoder.use_position_embedding
+    width, learned = Size(per_token=encoder.input_size), trained and encoder.use_position_embedding
     value = tape.new(width, ops.flow.residual, needs=learned)
     for index, layer in enumerate(encoder.linears):
         if index:

@@ -1,13 +1,13 @@
-"""The stack of blocks: what it keeps for backward, and what the one block at work takes."""
+"""All decoder layers together: what they keep for backward, and what the running layer takes."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import NamedTuple
 
-from memory_models.activations.decoder_layer import BlockMemory, block_memory
+from memory_models.activations.decoder_layer import LayerMemory, layer_memory
 from memory_models.activations.encoder import trains_encoder
-from memory_models.activations.peaks import Moments
+from memory_models.activations.peaks import Peaks
 from memory_models.architecture import Architecture
 from memory_models.rounding import block_bytes
 from memory_models.settings import (
@@ -20,11 +20,14 @@ from memory_models.settings import (
 from memory_models.states.layer_inputs import boundary_bytes, int8_input_bytes
 from memory_models.states.precision import precision
 
+PASSES_WITHOUT_RECOMPUTATION = 2
+"""Forward and backward."""
+
 
 def active_layers(architecture: Architecture, settings: LayerSettings) -> int:
-    """Blocks that keep anything for backward: those at and above the first trained one.
+    """Number of layers that keep anything for backward: the first trained layer and those above it.
 
-    Checkpointing makes the embedding's output require a gradient, and so every block.
+    Checkpointing makes the embedding's output require a gradient, so every layer takes part.
     Source: transformers ``gradient_checkpointing_enable`` (``enable_input_require_grads``).
     """
     method = settings.method
@@ -34,19 +37,20 @@ def active_layers(architecture: Architecture, settings: LayerSettings) -> int:
 
 
 def recomputed_layers(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Blocks whose forward runs once more in backward: the first ones of those that are active."""
+    """Number of layers whose forward runs again in backward: the first of the active ones."""
     if not settings.batch.gradient_checkpointing:
         return 0
     return settings.batch.checkpointed_layers or active_layers(architecture, settings.layer)
 
 
 def passes(architecture: Architecture, settings: TrainingSettings) -> float:
-    """Times a micro-batch goes through a block: forward, backward, and once more."""
-    return 2 + recomputed_layers(architecture, settings) / architecture.num_hidden_layers
+    """Passes of a micro-batch through an average layer: forward, backward, and recomputation."""
+    recomputed = recomputed_layers(architecture, settings)
+    return PASSES_WITHOUT_RECOMPUTATION + recomputed / architecture.num_hidden_layers
 
 
 def masked_layers(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Blocks whose window is not longer than the sequence: their attention needs a mask.
+    """Number of layers whose window is not longer than the sequence: their attention needs a mask.
 
     Source: transformers masking_utils.py (``_ignore_causal_mask_sdpa``).
     """
@@ -57,23 +61,23 @@ def masked_layers(architecture: Architecture, settings: TrainingSettings) -> int
 
 
 def masked_above(architecture: Architecture, settings: TrainingSettings) -> int:
-    """The share of them that lies above the checkpointed blocks."""
+    """Number of masked layers above the checkpointed ones, if masks are spread evenly."""
     above = architecture.num_hidden_layers - recomputed_layers(architecture, settings)
     return masked_layers(architecture, settings) * above // architecture.num_hidden_layers
 
 
 def mask_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Bytes of attention masks [B, 1, S, S] that a step holds; flash and causal sdpa need none.
+    """Bytes of the attention masks [B, 1, S, S] of a step; flash and causal sdpa need none.
 
-    Eager attention adds masks of the stream's dtype, one for each kind of block; sdpa has truth
-    values for windowed blocks. Source: transformers masking_utils.py.
+    Eager attention adds masks of the stream's dtype, one for each kind of layer; sdpa reads
+    booleans in windowed layers. Source: transformers masking_utils.py.
     """
     cells = settings.scores
     windowed = masked_layers(architecture, settings)
     if settings.kernels.attention is Attention.EAGER:
-        kinds = (
-            2 if 0 < architecture.attention.sliding_layers < architecture.num_hidden_layers else 1
-        )
+        sliding = architecture.attention.sliding_layers
+        kinds = 2 if 0 < sliding < architecture.num_hidden_layers else 1
+        # transformers builds one mask per kind of layer and shares it among the layers.
         return kinds * cells * precision(settings.arithmetic).residual
     return cells if windowed and settings.kernels.attention is Attention.SDPA else 0
 
@@ -81,7 +85,7 @@ def mask_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
 def layers_in_turn(
     architecture: Architecture, settings: TrainingSettings
 ) -> list[tuple[LayerSettings, bool]]:
-    """Of every block in backward, from the first: its settings, and whether it needs a mask."""
+    """Settings of each layer that takes part in backward, from the first; True: it needs a mask."""
     layer = settings.layer
     layers = active_layers(architecture, layer)
     masked = min(layers, masked_layers(architecture, settings))
@@ -93,75 +97,77 @@ def layers_in_turn(
     return lower + [(plain, place < above) for place in range(layers - first)]
 
 
-class Programs(NamedTuple):
-    """The programs of the blocks that take part in backward."""
+class LayerPrograms(NamedTuple):
+    """The programs of the layers that take part in backward."""
 
-    kinds: tuple[tuple[BlockMemory, int], ...]
-    """Blocks without a mask, then with one, and how many there are of each."""
-    first: BlockMemory
-    """The first of them; its input needs no gradient where nothing below it is trained."""
+    kinds: tuple[tuple[LayerMemory, int], ...]
+    """Layers without a mask, then layers with one, each with the number of such layers."""
+    first: LayerMemory
+    """The first layer; its input needs no gradient if nothing below it is trained."""
 
 
 @lru_cache(maxsize=4096)
-def programs(architecture: Architecture, settings: LayerSettings, masked: int) -> Programs:
-    """Programs of all blocks, ``masked`` of them with a mask."""
+def programs(architecture: Architecture, settings: LayerSettings, masked: int) -> LayerPrograms:
+    """Programs of all layers; ``masked`` is the number of layers with a mask."""
     trained = settings.method.trains_base
     layers = active_layers(architecture, settings)
     masked = min(layers, masked)
     kinds = tuple(
-        (block_memory(architecture, settings, trained=trained, masked=is_masked), count)
+        (layer_memory(architecture, settings, trained=trained, masked=is_masked), count)
         for is_masked, count in ((False, layers - masked), (True, masked))
         if count
     )
     first = kinds[-1][0]
     method = settings.method
     below = trains_encoder(architecture, method) or method.trains_everything
+    # With a checkpoint, or with trained weights below, the first layer's input needs a gradient.
     if not settings.checkpointed and not below:
-        first = block_memory(architecture, settings, trained=trained, first=True, masked=masked > 0)
-    return Programs(kinds=kinds, first=first)
+        first = layer_memory(architecture, settings, trained=trained, first=True, masked=masked > 0)
+    return LayerPrograms(kinds=kinds, first=first)
 
 
-class Stack(NamedTuple):
-    """Bytes of the blocks for a step's tokens and attention scores."""
+class LayerTotals(NamedTuple):
+    """Bytes of all layers for the tokens and attention scores of a step."""
 
     boundary: int
-    """The last block's checkpoint; without one a block's input is part of what it keeps."""
+    """The last layer's checkpoint; 0 without checkpoints, where kept tensors include the input."""
     all_kept: int
-    """What all blocks keep."""
+    """The kept tensors of all layers."""
     last_kept: int
-    """What the last block keeps of it."""
+    """The last layer's share of ``all_kept``."""
     below_trained: int
-    """Checkpoints of frozen blocks below the first trained one, and its own beside ``boundary``."""
+    """Checkpoints of frozen layers below the first trained layer, and that layer's own checkpoint
+    beyond ``boundary``."""
     forward: int
-    """Peak of one block in forward."""
+    """Peak of one layer in forward."""
     backward: int
-    """Peak of one block in backward, recomputation and its own kept bytes included."""
+    """Peak of one layer in backward; recomputation and the layer's own kept bytes are included."""
     first_backward: int
-    """The same of the first block."""
-    plain: int = 0
-    """Of ``all_kept`` what blocks keep that are not checkpointed where others are."""
-    below_plain: int = 0
-    """Checkpoints that are there when the last checkpointed one of such a stack runs again."""
+    """Peak of the first layer in backward, counted as ``backward``."""
+    unrecomputed: int = 0
+    """Share of ``all_kept`` of layers without a checkpoint, if other layers have one."""
+    below_unrecomputed: int = 0
+    """Checkpoints that are left when the last checkpointed layer of a mixed model runs again."""
     again: int = 0
-    """Peak of that block in backward; 0: all blocks are alike."""
+    """Peak of that layer in backward; 0: all layers have a checkpoint, or none has one."""
 
 
-def stack_of(architecture: Architecture, settings: TrainingSettings) -> Stack:
-    """The stack of blocks of one step."""
+def layer_totals(architecture: Architecture, settings: TrainingSettings) -> LayerTotals:
+    """Bytes of all layers in one step."""
     n, scores = settings.tokens, settings.scores
     int8 = int8_input_bytes(architecture, settings)
     found = programs(architecture, settings.layer, masked_layers(architecture, settings))
 
-    def peak(moments: Moments) -> int:
-        return moments.bytes(n, scores) + int8
+    def peak(peaks: Peaks) -> int:
+        return peaks.bytes(n, scores) + int8
 
     backward = max([peak(kind.backward) for kind, _ in found.kinds])
     first_backward = peak(found.first.backward)
     if settings.batch.checkpointed_layers is not None:
-        return _selective(architecture, settings, max(backward, first_backward))
+        return _mixed_totals(architecture, settings, max(backward, first_backward))
     if settings.batch.gradient_checkpointing:
         boundary = block_bytes(boundary_bytes(architecture, settings))
-        return Stack(
+        return LayerTotals(
             boundary=boundary,
             all_kept=active_layers(architecture, settings.layer) * (boundary + int8),
             last_kept=boundary + int8,
@@ -172,8 +178,9 @@ def stack_of(architecture: Architecture, settings: TrainingSettings) -> Stack:
         )
     kept = [_kept(kind, n, scores) + int8 for kind, _ in found.kinds]
     total = sum([count * size for (_, count), size in zip(found.kinds, kept, strict=True)])
-    return Stack(
+    return LayerTotals(
         boundary=0,
+        # The first layer's program may keep less than the others of its kind.
         all_kept=total - kept[-1] + _kept(found.first, n, scores) + int8,
         last_kept=max(kept),
         below_trained=0,
@@ -183,17 +190,19 @@ def stack_of(architecture: Architecture, settings: TrainingSettings) -> Stack:
     )
 
 
-class _Plain(NamedTuple):
-    """Blocks that keep everything above checkpointed ones."""
+class _Unrecomputed(NamedTuple):
+    """Layers without a checkpoint above layers with one."""
 
-    memory: BlockMemory
+    memory: LayerMemory
     number: int
     frozen: bool
-    """Below the first trained one."""
+    """The layers are below the first trained one."""
 
 
-def _plain_blocks(architecture: Architecture, settings: TrainingSettings) -> list[_Plain]:
-    """Their kinds; blocks with a mask have their share of them."""
+def _unrecomputed_layers(
+    architecture: Architecture, settings: TrainingSettings
+) -> list[_Unrecomputed]:
+    """The kinds of layers without a checkpoint; masked layers are spread evenly over them."""
     total = architecture.num_hidden_layers
     layers = total - recomputed_layers(architecture, settings)
     layer = settings.layer.without_checkpoint
@@ -208,8 +217,8 @@ def _plain_blocks(architecture: Architecture, settings: TrainingSettings) -> lis
     )
     trained = settings.method.trains_base
     return [
-        _Plain(
-            memory=block_memory(
+        _Unrecomputed(
+            memory=layer_memory(
                 architecture, layer, trained=trained and not is_frozen, masked=is_masked
             ),
             number=count,
@@ -220,37 +229,37 @@ def _plain_blocks(architecture: Architecture, settings: TrainingSettings) -> lis
     ]
 
 
-def _selective(architecture: Architecture, settings: TrainingSettings, again: int) -> Stack:
-    """A stack whose first blocks are checkpointed; ``again``: peak of one of them in backward.
+def _mixed_totals(
+    architecture: Architecture, settings: TrainingSettings, again: int
+) -> LayerTotals:
+    """Totals if the first layers have a checkpoint; ``again``: peak of one of them in backward.
 
-    At the loss it does not matter which ones are. When the first ones run again, what the others
-    kept is gone already.
+    The loss does not depend on which layers are checkpointed. When the first layers run again, the
+    tensors that the other layers kept are already freed.
     """
     n, scores = settings.tokens, settings.scores
     int8 = int8_input_bytes(architecture, settings)
     boundary = block_bytes(boundary_bytes(architecture, settings))
-    first, below = (
-        recomputed_layers(architecture, settings),
-        _frozen_below(architecture, settings.method),
-    )
-    plain = _plain_blocks(architecture, settings)
-    sizes = [_kept(blocks.memory, n, scores) + int8 for blocks in plain]
-    totals = [blocks.number * size for blocks, size in zip(plain, sizes, strict=True)]
-    backward = int8 + max([blocks.memory.backward.bytes(n, scores) for blocks in plain])
+    first = recomputed_layers(architecture, settings)
+    below = _frozen_below(architecture, settings.method)
+    others = _unrecomputed_layers(architecture, settings)
+    sizes = [_kept(layers.memory, n, scores) + int8 for layers in others]
+    totals = [layers.number * size for layers, size in zip(others, sizes, strict=True)]
+    backward = int8 + max([layers.memory.backward.bytes(n, scores) for layers in others])
     below_trained, first_backward = (below + 1) * boundary, again
     if below >= first:
-        frozen = [total for blocks, total in zip(plain, totals, strict=True) if blocks.frozen]
+        frozen = [total for layers, total in zip(others, totals, strict=True) if layers.frozen]
         below_trained, first_backward = first * boundary + sum(frozen), backward
-    return Stack(
+    return LayerTotals(
         boundary=0,
         all_kept=first * (boundary + int8) + sum(totals),
         last_kept=max(sizes),
         below_trained=below_trained,
-        forward=int8 + max([blocks.memory.forward.bytes(n, scores) for blocks in plain]),
+        forward=int8 + max([layers.memory.forward.bytes(n, scores) for layers in others]),
         backward=backward,
         first_backward=first_backward,
-        plain=sum(totals),
-        below_plain=first * boundary + (first - 1) * int8,
+        unrecomputed=sum(totals),
+        below_unrecomputed=first * boundary + (first - 1) * int8,
         again=again,
     )
 
@@ -261,16 +270,21 @@ def _frozen_below(architecture: Architecture, method: Method) -> int:
     return architecture.num_hidden_layers - method.freeze_trainable_layers
 
 
-def _kept(block: BlockMemory, n: int, scores: int) -> int:
-    """Bytes of the tensors that one block keeps, each as the allocator rounds it."""
-    return sum([count * block_bytes(a * n + b + c * scores) for (a, b, c), count in block.kept])
+def _kept(layer: LayerMemory, n: int, scores: int) -> int:
+    """Bytes of the tensors that one layer keeps, each as the allocator rounds it."""
+    return sum(
+        [
+            count * block_bytes(per_token * n + constant + per_unit * scores)
+            for (per_token, constant, per_unit), count in layer.kept
+        ]
+    )
 
 
 def kept_bytes(architecture: Architecture, settings: TrainingSettings, *, trained: bool) -> int:
-    """Bytes that one block has for backward, kept or recomputed; ``trained``: its own weights too.
+    """Bytes that one layer keeps for backward; ``trained``: the layer's weights get gradients.
 
     Ignores: masks of sliding windows.
     """
     n, scores = settings.tokens, settings.scores
-    block = block_memory(architecture, settings.layer, trained=trained)
-    return _kept(block, n, scores) + int8_input_bytes(architecture, settings)
+    layer = layer_memory(architecture, settings.layer, trained=trained)
+    return _kept(layer, n, scores) + int8_input_bytes(architecture, settings)

@@ -1,4 +1,4 @@
-"""Linears as programs: the base's product, and the adapter on it.
+"""Linears as programs: the product with the base weight, and the adapter.
 
 Sources: peft/tuners/lora/{layer,bnb,dora}.py, peft/tuners/adalora/layer.py, bitsandbytes
 nn/modules.py, torch/amp/autocast_mode.py.
@@ -9,14 +9,14 @@ from __future__ import annotations
 from memory_models.activations.fused_kernels import adapted_linear, fused_adapter
 from memory_models.activations.multi_lora import multi_lora_linear
 from memory_models.activations.ops import FP32, LayerOps
-from memory_models.activations.tape import Value, Weight, times
+from memory_models.activations.tape import Size, Value, Weight, times
 from memory_models.architecture import Linear
 from memory_models.settings import FinetuningType, Quantization
 from memory_models.states.adapters import is_targeted
 
 
 def linear(ops: LayerOps, layer: Linear, value: Value) -> Value:
-    """A linear with its adapter, if it has one."""
+    """The result of a linear, the adapter's share included if the linear has one."""
     targeted = is_targeted(layer, ops.method)
     if targeted and ops.method.adapter_ranks:
         return multi_lora_linear(ops, layer, value, base_product)
@@ -27,23 +27,26 @@ def linear(ops: LayerOps, layer: Linear, value: Value) -> Value:
         return base
     quantization = ops.quantization
     if quantization in (Quantization.NF4, Quantization.NF4_DQ):
+        # PEFT clones a 4-bit result: adding to a view in place breaks autograd (peft lora/bnb.py).
         clone = ops.tape.op((base,), base.elements, base.bytes, passes=True)
         ops.tape.drop(base)
         base = clone
-    # Quantised layers leave the cast to autocast; the others cast to the adapter's dtype.
+    # PEFT's quantised layers leave the cast to autocast; its other layers cast their input to the
+    # adapter's dtype themselves.
     left_alone = quantization is not None and ops.autocast
     source = ops.tape.view(value) if left_alone else ops.cast(value, ops.adapter)
     return ADAPTED[ops.method.finetuning_type](ops, layer, source, base)
 
 
 def base_product(ops: LayerOps, layer: Linear, value: Value) -> Value:
-    """The frozen or trained product; autocast casts what is fp32, bitsandbytes casts back."""
-    tape, operand, out = ops.tape, ops.flow.operand, (layer.out_features, 0, 0)
+    """The product with a frozen or trained weight; bitsandbytes casts its result back."""
+    tape, operand, out = ops.tape, ops.flow.operand, Size(per_token=layer.out_features)
     source = ops.cast(value, operand) if value.bytes > operand else value
     elements = layer.weight_count
     quantized = ops.quantization is not None
     if quantized:
-        whole = (0, elements * operand, 0)
+        # bitsandbytes de-quantises the whole matrix for a product, and again in backward.
+        whole = Size(constant=elements * operand)
         tape.work(whole)
         result = tape.op((source,), out, operand, work=whole)
     else:
@@ -64,22 +67,22 @@ def adapter_product(ops: LayerOps, source: Value, width: int, out: int) -> Value
     narrow = ops.cast(source, operand)
     saves = [narrow]
     if ops.autocast:
-        cast = tape.new((0, width * out, 0), operand, needs=False)
+        cast = tape.new(Size(constant=width * out), operand, needs=False)
         ops.cached.append(cast)
         saves.append(cast)
     weights = (Weight(width * out, operand, ops.adapter),)
-    result = tape.op((narrow,), (out, 0, 0), operand, saves=saves, weights=weights)
+    result = tape.op((narrow,), Size(per_token=out), operand, saves=saves, weights=weights)
     tape.drop(narrow)
     return result
 
 
 def _read(ops: LayerOps, source: Value) -> Value:
-    """What A reads: the input, dropped out where the adapter has a dropout."""
+    """The tensor that A reads: the input, after the adapter's dropout if there is one."""
     return ops.dropout(source) if ops.method.lora_dropout else ops.tape.view(source)
 
 
 def _through(ops: LayerOps, layer: Linear, read: Value) -> Value:
-    """B after A."""
+    """The product with A, then the product with B."""
     rank = ops.method.adapter_rank
     low = adapter_product(ops, read, layer.in_features, rank)
     ops.tape.drop(read)
@@ -89,7 +92,7 @@ def _through(ops: LayerOps, layer: Linear, read: Value) -> Value:
 
 
 def _joined(ops: LayerOps, base: Value, extra: Value) -> Value:
-    """The base's result plus the adapter's, in the base's dtype."""
+    """The base's result plus the adapter's result, in the dtype of the base's result."""
     total = ops.add(base, extra)
     back = ops.cast(total, base.bytes)
     ops.tape.drop(base, total)
@@ -104,12 +107,15 @@ def _lora(ops: LayerOps, layer: Linear, source: Value, base: Value) -> Value:
 
 
 def _adalora(ops: LayerOps, layer: Linear, source: Value, base: Value) -> Value:
-    """The result is added in place; what is divided by the rank is kept."""
+    """AdaLoRA adds its result in place; backward keeps the tensor that is divided by the rank."""
     tape, wide = ops.tape, ops.adapter
     read = _read(ops, source)
-    scaled_a = tape.new((0, ops.method.adapter_rank * layer.in_features, 0), wide, needs=False)
+    scaled_a = tape.new(
+        Size(constant=ops.method.adapter_rank * layer.in_features), wide, needs=False
+    )
     scaled = ops.copy(_through(ops, layer, read))
-    # The divisor gets a gradient too, first: four temporaries in the adapter's dtype.
+    # The divisor requires a gradient as well, and autograd computes that gradient first: four
+    # temporaries in the adapter's dtype.
     work = times(scaled.elements, 4 * wide - scaled.bytes)
     divided = tape.op((scaled,), scaled.elements, wide, saves=(scaled, scaled_a), work=work)
     tape.drop(scaled, scaled_a, source)
@@ -120,7 +126,7 @@ def _adalora(ops: LayerOps, layer: Linear, source: Value, base: Value) -> Value:
 
 
 def _dora(ops: LayerOps, layer: Linear, source: Value, base: Value) -> Value:
-    """The adapter's result with the weight's norm at hand, then both results scaled in fp32."""
+    """DoRA computes the norm of W + BA, then scales both results by magnitude over norm in fp32."""
     tape = ops.tape
     read = _read(ops, source)
     local = _weight_norm(ops, layer, source.bytes)
@@ -147,25 +153,29 @@ def _dora(ops: LayerOps, layer: Linear, source: Value, base: Value) -> Value:
 
 
 def _with_dropped_input(ops: LayerOps, layer: Linear, read: Value, local: list[Value]) -> Value:
-    """The base's product once more, with the dropped-out input; a copied weight is kept for it."""
-    out, wide = (layer.out_features, 0, 0), read.bytes
+    """A second product of the base, with the input after dropout; it keeps a copied weight."""
+    out, wide = Size(per_token=layer.out_features), read.bytes
     if not _copies_weight(ops, wide) or (ops.autocast and wide == FP32):
         return ops.product(read, out, layer.weight_count, wide)
     return ops.tape.op((read,), out, wide, saves=(local[-1],))
 
 
 def _copies_weight(ops: LayerOps, wide: int) -> bool:
-    """Whether DoRA reads a copy of the weight: de-quantised, or in its input's dtype."""
+    """Whether DoRA reads a copy of the weight: a de-quantised one, or one in its input's dtype."""
     return ops.quantization is not None or wide != ops.stored
 
 
 def _weight_norm(ops: LayerOps, layer: Linear, wide: int) -> list[Value]:
-    """BA through an identity matrix [in, in], the weight plus that; local variables are left."""
+    """The norm of W + BA; the local variables that are left.
+
+    PEFT computes BA as the adapter's result for an identity matrix [in, in].
+    Source: peft/tuners/lora/dora.py.
+    """
     operand = ops.flow.operand if ops.autocast else ops.adapter
     side, elements = layer.in_features, layer.weight_count
 
     def fresh(count: int, bytes: int) -> Value:
-        return ops.tape.new((0, count, 0), bytes, needs=False)
+        return ops.tape.new(Size(constant=count), bytes, needs=False)
 
     eye = fresh(side * side, ops.adapter)
     read = fresh(side * side, operand) if operand < ops.adapter else eye
@@ -184,7 +194,7 @@ def _weight_norm(ops: LayerOps, layer: Linear, wide: int) -> list[Value]:
 
 
 def _magnified(ops: LayerOps, value: Value) -> Value:
-    """Times the magnitude, whose gradient takes a product in its dtype before it is summed up."""
+    """The value times the magnitude; the magnitude's gradient is a full product before its sum."""
     wide = max(value.bytes, ops.adapter)
     work = times(value.elements, wide)
     return ops.tape.op((value,), value.elements, wide, saves=(value,), work=work)

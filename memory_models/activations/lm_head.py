@@ -1,6 +1,6 @@
-"""What follows the last block, as a program on the tape: last norm, output head, loss.
+"""Last norm, lm_head and loss as a program on the tape.
 
-Notation: D hidden, V vocabulary. Widths are elements a token; the third unit of a size is one row
+Notation: D hidden, V vocabulary. Widths are elements per token; the third unit of a size is one row
 of the fused loss's chunk. Sources: transformers loss/loss_utils.py (``ForCausalLMLoss``) and torch
 ``cross_entropy`` for the plain loss; tsplanner/training/kernels/fused_loss.py for the fused one.
 """
@@ -12,57 +12,59 @@ from typing import NamedTuple
 
 from memory_models.activations.norms import norm
 from memory_models.activations.ops import FP32, Ops
-from memory_models.activations.peaks import Moments, moments
-from memory_models.activations.tape import Value, Weight
+from memory_models.activations.peaks import Peaks, pareto_peaks
+from memory_models.activations.tape import ZERO, Size, Value, Weight
 from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, HeadSettings, LossKernel
 from memory_models.states.weights import embedding_parameters
 
 
-class TailMemory(NamedTuple):
-    """Peaks above what the blocks hold; the last block's output is part of them."""
+class LmHeadMemory(NamedTuple):
+    """Peaks above the bytes that the layers hold; the output of the last layer is included."""
 
-    forward: Moments
-    backward: Moments
+    forward: Peaks
+    backward: Peaks
 
 
 @lru_cache(maxsize=4096)
-def tail_memory(architecture: Architecture, settings: HeadSettings) -> TailMemory:
-    """Memory of head and loss; ``settings``: what it depends on."""
-    tail = Tail(architecture, settings)
-    loss = tail.run()
-    forward = moments(tail.tape.levels)
+def lm_head_memory(architecture: Architecture, settings: HeadSettings) -> LmHeadMemory:
+    """Bytes of last norm, lm_head and loss."""
+    head = LmHead(architecture, settings)
+    tape = head.tape
+    stream = tape.new(Size(per_token=architecture.hidden_size), head.flow.residual)
+    loss = head.run(stream)
+    forward = pareto_peaks(tape.levels)
+    # A tied lm_head's gradient waits for the embedding's, so backward adds nothing to it here.
     accumulates = settings.accumulates and not architecture.vocabulary.tie_word_embeddings
-    backward = tail.tape.backward(loss, accumulates=accumulates, recomputed=False)
-    return TailMemory(forward=forward, backward=moments(backward))
+    tape.backward(loss, accumulates=accumulates, recomputed=False)
+    return LmHeadMemory(forward=forward, backward=pareto_peaks(tape.levels))
 
 
-class Tail(Ops):
-    """The program; the loss is a value without bytes."""
+class LmHead(Ops):
+    """The program from the last layer's output to the loss, which is a value without bytes."""
 
     def __init__(self, architecture: Architecture, settings: HeadSettings) -> None:
         super().__init__(architecture, settings.arithmetic, trained=settings.trained)
         self.settings = settings
         self.head_node: int | None = None
-        """Index of the head's product among the tape's nodes; None in the fused loss."""
+        """Index of the lm_head's product among the tape's nodes; None in the fused loss."""
         self.head_bytes = FP32 if self._fp32_head() else 2
-        """Bytes an element of the head's weight as stored."""
+        """Bytes per element of the lm_head's weight as stored."""
 
     def _fp32_head(self) -> bool:
         return self.upcast or self.arithmetic.base.model_dtype is Dtype.FP32
 
-    def run(self) -> Value:
-        """From the last block's output to the loss."""
+    def run(self, stream: Value) -> Value:
+        """From the output of the last layer to the loss."""
         tape, shape = self.tape, self.shape
-        stream = tape.new((shape.hidden_size, 0, 0), self.flow.residual)
         hidden = norm(self, stream) if shape.norms.final_norm else tape.view(stream)
         tape.drop(stream)
         fused = self.settings.loss_kernel is LossKernel.FUSED
         return self._fused(hidden) if fused else self._plain(hidden)
 
     def _plain(self, hidden: Value) -> Value:
-        """All logits, in fp32 for the loss; the caller drops them before backward."""
-        tape, shape, width = self.tape, self.shape, (self.shape.vocabulary.vocab_size, 0, 0)
+        """All logits, in fp32 for the loss; the Trainer drops them before backward."""
+        tape, shape, width = self.tape, self.shape, Size(per_token=self.shape.vocabulary.vocab_size)
         operand = self.flow.operand if self.autocast else self.head_bytes
         source = self.cast(hidden, operand)
         self.head_node = len(tape.nodes)
@@ -77,13 +79,14 @@ class Tail(Ops):
             tape.drop(curved)
         wide = self.cast(logits, FP32)
         if shape.vocabulary.copies_logits:
-            # The code binds its logits anew in fp32 and keeps them to the end beside the copy.
+            # The authors' code rebinds its logits in fp32 and holds them beside the copy.
             tape.drop(logits)
             logits, wide = wide, tape.op((wide,), width, FP32)
-        chances = tape.op((wide,), width, FP32, saves=(None,))
+        # log_softmax keeps its result, and nll_loss keeps its input, which is that result.
+        probabilities = tape.op((wide,), width, FP32, saves=(None,))
         tape.drop(wide)
-        loss = tape.op((chances,), (0, 0, 0), FP32, saves=(chances,))
-        tape.drop(chances, hidden)
+        loss = tape.op((probabilities,), ZERO, FP32, saves=(probabilities,))
+        tape.drop(probabilities, hidden)
         if self.autocast and logits.bytes < FP32:
             # Accelerate casts a model's outputs to fp32, and Trainer drops them.
             tape.drop(tape.new(width, FP32, needs=False))
@@ -91,26 +94,31 @@ class Tail(Ops):
         return loss
 
     def _fused(self, hidden: Value) -> Value:
-        """Chunks of rows; gradients of hidden states and head are made in forward."""
+        """Chunks of rows; forward computes the gradients of hidden states and lm_head."""
         tape, shape, flow = self.tape, self.shape, self.flow
+        # Without autocast the fused loss multiplies in the dtype of the lm_head's weight.
         operand = flow.operand if self.autocast else self.head_bytes
         elements = embedding_parameters(shape)
         rows = tape.op((hidden,), hidden.elements, hidden.bytes)
         cast = []
         if self.head_bytes != operand:
-            cast.append(tape.new((0, elements, 0), operand, needs=False))
+            cast.append(tape.new(Size(constant=elements), operand, needs=False))
         gradient = tape.new(hidden.elements, hidden.bytes, needs=False)
-        head_gradient = tape.new((0, elements, 0), FP32, needs=False) if self.trained else None
-        # The loop's variables hold one chunk's gradient while the next chunk's logits are made.
+        head_gradient = (
+            tape.new(Size(constant=elements), FP32, needs=False) if self.trained else None
+        )
+        # The loop's variables hold one chunk's gradients while the next chunk's logits are made.
         earlier = self._gradients(operand)
         self._chunk(operand, elements)
         tape.drop(*earlier)
-        # Its gradient is what forward made: backward only scales it, and casts the head's.
-        loss = tape.outside(hidden.elements, hidden.bytes)
+        # Forward has made the gradient: backward only scales it, and casts the lm_head's gradient.
+        loss = tape.uncounted(hidden.elements, hidden.bytes)
         weights: tuple[Weight, ...] = ()
         saves = []
         if head_gradient is not None:
             tape.drop(head_gradient)
+            # Forward accumulates the lm_head's gradient in fp32. For an fp32 weight that tensor is
+            # the gradient itself and stays; a half-precision weight gets a cast in backward.
             if self.head_bytes == FP32:
                 tape.keep(head_gradient)
             else:
@@ -121,17 +129,18 @@ class Tail(Ops):
         return loss
 
     def _gradients(self, operand: int) -> list[Value]:
-        """What is left of a chunk: its rows, and its logits' gradient in fp32 and narrow."""
-        width, hidden = (0, 0, self.shape.vocabulary.vocab_size), (0, 0, self.shape.hidden_size)
+        """Tensors of the previous chunk: rows, and the gradient of the logits in both dtypes."""
+        width = Size(per_unit=self.shape.vocabulary.vocab_size)
+        hidden = Size(per_unit=self.shape.hidden_size)
         left = [(hidden, operand), (width, FP32)]
         if operand < FP32:
             left.append((width, operand))
         return [self.tape.new(size, bytes, needs=False) for size, bytes in left]
 
     def _chunk(self, operand: int, elements: int) -> None:
-        """One chunk's logits, their softmax in fp32, and the products with its gradient."""
+        """The logits of one chunk, their softmax in fp32, and the products with their gradient."""
         tape, shape = self.tape, self.shape
-        width, hidden = (0, 0, shape.vocabulary.vocab_size), (0, 0, shape.hidden_size)
+        width, hidden = Size(per_unit=shape.vocabulary.vocab_size), Size(per_unit=shape.hidden_size)
         states = tape.new(hidden, operand, needs=False)
         logits = tape.new(width, operand, needs=False)
         local = [states]
@@ -142,14 +151,15 @@ class Tail(Ops):
             wide = logits
         local.append(wide)
         if shape.vocabulary.final_logit_softcapping:
-            # The ratio, its tanh and their product; the first goes, the last takes its place.
+            # Soft-capping makes the ratio, its tanh and the scaled tanh. The logits go, and the
+            # scaled tanh takes their place.
             curved, capped = tape.new(width, FP32, needs=False), tape.new(width, FP32, needs=False)
             tape.drop(wide)
             local[-1:] = [curved, capped]
-            tape.work((0, 0, 2 * FP32 * shape.vocabulary.vocab_size))
+            tape.work(Size(per_unit=2 * FP32 * shape.vocabulary.vocab_size))
         if operand < FP32:
             local.append(tape.new(width, operand, needs=False))
-        tape.work((0, 0, operand * shape.hidden_size))
+        tape.work(Size(per_unit=operand * shape.hidden_size))
         if self.trained:
-            tape.work((0, operand * elements, 0))
+            tape.work(Size(constant=operand * elements))
         tape.drop(*local)

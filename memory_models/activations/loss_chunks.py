@@ -1,4 +1,4 @@
-"""Chunks of the fused loss; its program and the plain loss's stand in tail.py."""
+"""Chunks of the fused loss; the programs of both losses are in lm_head.py."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from memory_models.units import ceil_div
 
 
 def fused_rows(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Rows of a chunk: tokens over (V / D), rounded up to a power of two.
+    """Rows of one chunk: tokens over (V / D), rounded up to a power of two.
 
-    multi-LoRA trials have losses, and so chunks, of their own.
-    So a chunk's logits [rows, V] take about as much as the hidden states [n, D].
+    The logits of a chunk [rows, V] then take about as many bytes as the hidden states [n, D]. Each
+    trial of a multi-LoRA run has its own loss, and so its own chunks.
     Source: Liger kernel (arXiv 2410.10989), section 3.2.
     """
     chunks = ceil_div(architecture.vocabulary.vocab_size, architecture.hidden_size)

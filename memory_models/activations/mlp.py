@@ -1,4 +1,4 @@
-"""The MLP of a block as a program: gated, plain, or a mixture of experts.
+"""The MLP of a decoder layer as a program: gated, plain, or a mixture of experts.
 
 Sources: transformers' modeling files, integrations/moe.py.
 """
@@ -13,7 +13,7 @@ from memory_models.architecture import Activation, Role
 
 
 def mlp(ops: LayerOps, normed: Value) -> Value:
-    """From the normed stream to the down projection's result."""
+    """From the normed stream to the result of the down projection."""
     if ops.shape.mlp.num_experts_per_tok:
         return _mixture(ops, normed)
     middle = _middle(ops, normed)
@@ -23,11 +23,11 @@ def mlp(ops: LayerOps, normed: Value) -> Value:
 
 
 def _middle(ops: LayerOps, normed: Value) -> Value:
-    """What the down projection reads."""
+    """The tensor that the down projection reads."""
     tape, linears = ops.tape, ops.linears
     if Role.GATE_UP in linears:
         both = linear(ops, linears[Role.GATE_UP], normed)
-        half = (both.elements[0] // 2, 0, 0)
+        half = Size(per_token=both.elements.per_token // 2)
         gate, up = tape.split(both, (half, half))
         tape.drop(both)
         return _gated(ops, _active(ops, gate), up)
@@ -41,14 +41,14 @@ def _middle(ops: LayerOps, normed: Value) -> Value:
 
 
 def _gated(ops: LayerOps, active: Value, up: Value) -> Value:
-    """The product of both, which keeps both."""
+    """The product of both factors; backward keeps both factors."""
     middle = ops.tape.op((active, up), up.elements, up.bytes, saves=(active, up))
     ops.tape.drop(active, up)
     return middle
 
 
 def _active(ops: LayerOps, value: Value) -> Value:
-    """The activation keeps its input; ReLU its result."""
+    """The activation; backward keeps the input, or the result of ReLU."""
     saved = None if ops.shape.mlp.activation is Activation.RELU else value
     result = ops.tape.op((value,), value.elements, value.bytes, saves=(saved,))
     ops.tape.drop(value)
@@ -56,17 +56,16 @@ def _active(ops: LayerOps, value: Value) -> Value:
 
 
 def _mixture(ops: LayerOps, normed: Value) -> Value:
-    """Experts: rows sorted by expert, two grouped products, weighted, put back, summed."""
+    """Experts: sort rows by expert, two grouped products, weight rows, restore the order, sum."""
     tape, down = ops.tape, ops.linears[Role.DOWN]
-    pairs, hidden, middle = (
-        ops.shape.mlp.num_experts_per_tok,
-        ops.shape.hidden_size,
-        down.in_features,
-    )
-    # Fused experts are no linears: a quantised base holds them whole, cast up.
+    # Every token occurs once per expert that it runs through, so rows are pairs of the two.
+    pairs, hidden = ops.shape.mlp.num_experts_per_tok, ops.shape.hidden_size
+    middle = down.in_features
+    # Fused experts are parameters, not nn.Linear: bitsandbytes does not quantise them, and PEFT's
+    # preparation casts them to fp32.
     stored = FP32 if ops.upcast else ops.stored
-    rows: Size = (pairs * hidden, 0, 0)
-    half: Size = (pairs * middle, 0, 0)
+    rows = Size(per_token=pairs * hidden)
+    half = Size(per_token=pairs * middle)
     matrix = down.count * middle * hidden
     picked = tape.op((normed,), rows, normed.bytes)
     both = _grouped(ops, picked, times(half, 2), 2 * matrix, stored)
@@ -78,13 +77,14 @@ def _mixture(ops: LayerOps, normed: Value) -> Value:
     weighted = tape.op((result,), rows, stored, saves=(result,), work=result.size)
     ordered = tape.op((weighted,), rows, stored)
     tape.drop(result, weighted)
-    summed = tape.op((ordered,), (hidden, 0, 0), normed.bytes)
+    # The local variables of the experts' forward live until it returns.
+    summed = tape.op((ordered,), Size(per_token=hidden), normed.bytes)
     tape.drop(ordered, picked)
     return summed
 
 
 def _grouped(ops: LayerOps, value: Value, out: Size, elements: int, stored: int) -> Value:
-    """A product of every row with its expert, in the weight's dtype: no autocast here."""
+    """A product of every row with its expert, in the weight's dtype: autocast does not cast it."""
     source = ops.cast(value, stored)
     weights = (Weight(elements, stored, stored),) if ops.trained else ()
     saves = (source,) if ops.trained else ()

@@ -1,7 +1,7 @@
-"""Several trials on one base: the adapted linear of multi-LoRA as a program.
+"""Several LoRA trials on one base: the adapted linear of a multi-LoRA run as a program.
 
-It stands for ``tsplanner/training/multi_lora/linears.py`` (``MultiLoraLinear``). All trials have
-the same number of rows in a pass, and thin products as wide as the largest rank.
+This program models ``tsplanner/training/multi_lora/linears.py``. All trials have the same number of
+rows in a pass, and every thin product is as wide as the largest LoRA rank.
 Ignores: the gradients of the trials' hidden states before they are joined.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from memory_models.activations.ops import LayerOps
-from memory_models.activations.tape import Value, Weight
+from memory_models.activations.tape import Size, Value, Weight
 from memory_models.architecture import Linear
 
 BaseProduct = Callable[[LayerOps, Linear, Value], Value]
@@ -19,29 +19,34 @@ BaseProduct = Callable[[LayerOps, Linear, Value], Value]
 def multi_lora_linear(
     ops: LayerOps, layer: Linear, value: Value, base_product: BaseProduct
 ) -> Value:
-    """The base's product, with every trial's adapter added on its rows.
+    """The base's product, with every trial's adapter added to that trial's rows.
 
-    A plain weight in the products' dtype is multiplied here and the adapters are added in place;
-    the product of any other base is copied first. The matrices are stacked.
+    If the weight is unquantised and in the dtype of the products, this op multiplies by it and adds
+    the adapters in place. The product of any other base is copied first. The adapters' matrices are
+    stacked, one stack per side.
     """
     tape, ranks = ops.tape, ops.method.adapter_ranks
     width = ops.flow.operand if ops.autocast else value.bytes
+    # In-place addition needs a result that this op has just made, in the dtype of the adapters.
     whole = ops.quantization is None and ops.stored == width
     product = None if whole else base_product(ops, layer, value)
     source = ops.cast(value, width)
     count, rank = len(ranks), max(ranks)
     sides = (layer.in_features, layer.out_features)
-    stacks = [tape.new((0, count * rank * side, 0), width, needs=False) for side in sides]
-    low = tape.new((rank, 0, 0), width, needs=False)
+    stacks = [tape.new(Size(constant=count * rank * side), width, needs=False) for side in sides]
+    low = tape.new(Size(per_token=rank), width, needs=False)
     result = tape.new(
-        (layer.out_features, 0, 0), width if product is None else product.bytes, needs=True
+        Size(per_token=layer.out_features), width if product is None else product.bytes, needs=True
     )
     inputs = ((source, False),) if product is None else ((product, True), (source, False))
     tape.record(
         (result,),
         inputs,
         saves=(source, low, *stacks),
-        work=(low.size[0], ops.adapter * sum(stack.elements[1] for stack in stacks), 0),
+        work=Size(
+            per_token=low.size.per_token,
+            constant=ops.adapter * sum(stack.elements.constant for stack in stacks),
+        ),
         weights=tuple(Weight(own * side, width, ops.adapter) for own in ranks for side in sides),
     )
     tape.drop(source, low, *stacks)

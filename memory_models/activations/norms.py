@@ -9,14 +9,14 @@ from memory_models.architecture import Norm
 
 
 def norm(ops: Ops, value: Value) -> Value:
-    """The model's kind of norm."""
+    """The model's kind of norm, as one fused kernel where there is one."""
     if fused_norm(ops, value):
         return row_norm(ops, value)
     return layer_norm(ops, value) if ops.shape.norms.kind is Norm.LAYER else rms_norm(ops, value)
 
 
 def layer_norm(ops: Ops, value: Value) -> Value:
-    """One kernel, which keeps its input; under autocast in fp32."""
+    """One kernel; backward keeps the input. Under autocast the kernel runs in fp32."""
     source = ops.cast(value, FP32 if ops.autocast else value.bytes)
     result = ops.tape.op((source,), source.elements, source.bytes, saves=(source,))
     ops.tape.drop(source)
@@ -24,9 +24,9 @@ def layer_norm(ops: Ops, value: Value) -> Value:
 
 
 def rms_norm(ops: Ops, value: Value) -> Value:
-    """fp32 copy, its square, the scaled copy, back to the dtype, times the weight.
+    """An fp32 copy, its square, the normalised copy, a cast to the dtype, and the weight.
 
-    The mean's gradient comes back through the square: two fp32 temporaries of the source.
+    The gradient of the mean flows back through the square: two fp32 temporaries [n, D].
     """
     tape, whole = ops.tape, times(value.elements, FP32)
     source = ops.cast(value, FP32)
@@ -43,6 +43,7 @@ def rms_norm(ops: Ops, value: Value) -> Value:
     result = tape.op((narrow,), narrow.elements, wide, saves=saves, work=work)
     tape.drop(narrow)
     if not in_fp32:
+        # The local variable of LlamaRMSNorm.forward holds the fp32 result until the norm returns.
         tape.drop(scaled)
         return result
     output = ops.cast(result, value.bytes)

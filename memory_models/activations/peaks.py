@@ -1,4 +1,4 @@
-"""Moments at which bytes may peak, as linear functions of a step's tokens."""
+"""Levels of memory that may be the peak, as linear functions of a step's tokens."""
 
 from __future__ import annotations
 
@@ -8,24 +8,29 @@ from typing import NamedTuple
 from memory_models.activations.tape import ZERO, Size
 
 
-class Moments(NamedTuple):
-    """Sizes of which the largest is a peak: none of them is below another in all three units."""
+class Peaks(NamedTuple):
+    """Pareto maxima of the levels: no size here is below another one in all three parts."""
 
     sizes: tuple[Size, ...]
 
-    def bytes(self, tokens: int, third: int) -> int:
-        """The peak for a number of tokens and of the third unit."""
-        return max([a * tokens + b + c * third for a, b, c in self.sizes])
+    def bytes(self, tokens: int, units: int) -> int:
+        """The peak in bytes for numbers of tokens and of the third unit (see ``Size``)."""
+        return max(
+            [
+                per_token * tokens + constant + per_unit * units
+                for per_token, constant, per_unit in self.sizes
+            ]
+        )
 
 
-def moments(levels: Iterable[Size]) -> Moments:
-    """Leave out levels that another one is above in every unit."""
+def pareto_peaks(levels: Iterable[Size]) -> Peaks:
+    """The levels that no other level exceeds or equals in every part."""
     kept: list[Size] = []
+    # In descending order of bytes per token, only an earlier level can exceed a later one.
     for level in sorted(set(levels), reverse=True):
-        _, fixed, third = level
         for above in kept:
-            if above[1] >= fixed and above[2] >= third:
+            if above.constant >= level.constant and above.per_unit >= level.per_unit:
                 break
         else:
             kept.append(level)
-    return Moments(tuple(kept) or (ZERO,))
+    return Peaks(tuple(kept) or (ZERO,))

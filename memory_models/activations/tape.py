@@ -1,33 +1,57 @@
-"""A tape of allocations: what eager PyTorch with autograd takes and gives back, op by op.
+"""A tape of allocations: what eager PyTorch with autograd allocates and frees, op by op.
 
-A program of ops on values with symbolic sizes is run once; the levels that memory goes through,
-forward and backward, are linear functions of the tokens. Source of the rules: torch/csrc/autograd
-(a node's saved tensors go after it has run; a second gradient is added in place if the first is
-held by nobody else, input_buffer.cpp) and Python (a local variable holds its tensor until it is
-rebound or its function returns).
+A program of ops runs once on values that have symbolic sizes and no contents. The tape records each
+allocation and each free as an event. The levels of memory, forward and backward, are the running
+sums of the events, so levels and replayed events cannot disagree. Source of the rules:
+torch/csrc/autograd (a node frees its saved tensors after it has run; autograd adds a second
+gradient in place if nothing else holds the first one, input_buffer.cpp) and Python (a local
+variable holds its tensor until the variable is rebound or its function returns).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-Size = tuple[int, int, int]
-"""Bytes (or elements) a token, fixed, and a third unit (attention scores, or rows of a chunk)."""
-ZERO: Size = (0, 0, 0)
+
+class Size(NamedTuple):
+    """Bytes, or elements, as a linear function of the tokens and of one more unit."""
+
+    per_token: int = 0
+    constant: int = 0
+    per_unit: int = 0
+    """Share per third unit. In a decoder layer the unit is one attention score of one head (B x S x
+    S units); in the fused loss the unit is one row of the loss's chunk."""
+
+
+ZERO = Size()
+
+ALLOC, FREE = 1, -1
+Event = tuple[int, Size]
+"""``ALLOC`` or ``FREE``, and the size of the tensor."""
+WORKSPACE: Event = (0, ZERO)
+"""The thread of backward multiplies for the first time: cuBLAS allocates a workspace for good."""
 
 
 def times(size: Size, factor: int) -> Size:
     """A multiple of a size."""
-    return size[0] * factor, size[1] * factor, size[2] * factor
+    per_token, constant, per_unit = size
+    return Size(per_token * factor, constant * factor, per_unit * factor)
 
 
-def _sum(left: Size, right: Size) -> Size:
-    return left[0] + right[0], left[1] + right[1], left[2] + right[2]
+def total(sizes: Iterable[Size]) -> Size:
+    """The sum of sizes."""
+    per_token = constant = per_unit = 0
+    for size in sizes:
+        per_token += size.per_token
+        constant += size.constant
+        per_unit += size.per_unit
+    return Size(per_token, constant, per_unit)
 
 
 class Storage:
-    """Memory with the number of holders it has."""
+    """Memory, with the number of variables, nodes and gradients that hold it."""
 
     __slots__ = ("holders", "size")
 
@@ -37,7 +61,10 @@ class Storage:
 
 
 class Value:
-    """A tensor: a storage, its own elements, their bytes, and whether it needs a gradient."""
+    """A tensor: its storage, its elements, the bytes per element, and whether it needs a gradient.
+
+    Several values may share one storage: a view has fewer elements than its storage holds.
+    """
 
     __slots__ = ("bytes", "elements", "needs", "storage")
 
@@ -49,7 +76,7 @@ class Value:
 
     @property
     def size(self) -> Size:
-        """Bytes of its elements, and so of its gradient."""
+        """Bytes of the value's elements, and of the value's gradient."""
         return times(self.elements, self.bytes)
 
 
@@ -58,19 +85,19 @@ class Weight(NamedTuple):
 
     elements: int
     operand: int
-    """Bytes an element of the gradient as the product gives it."""
+    """Bytes per element of the gradient that the product returns."""
     stored: int
-    """Bytes an element of the parameter and its final gradient."""
+    """Bytes per element of the parameter and of its final gradient."""
 
     @property
     def fresh(self) -> Size:
-        """Its gradient as the product gives it."""
-        return 0, self.elements * self.operand, 0
+        """Bytes of the gradient that the product returns."""
+        return Size(constant=self.elements * self.operand)
 
     @property
     def final(self) -> Size:
-        """Its gradient in the parameter's dtype."""
-        return 0, self.elements * self.stored, 0
+        """Bytes of the gradient in the parameter's dtype."""
+        return Size(constant=self.elements * self.stored)
 
 
 class Node(NamedTuple):
@@ -78,45 +105,75 @@ class Node(NamedTuple):
 
     outputs: tuple[Value, ...]
     inputs: tuple[tuple[Value, bool], ...]
-    """Inputs with a gradient; True: the incoming gradient itself is passed on."""
+    """Inputs that need a gradient; True: the input gets the incoming gradient tensor itself."""
     saved: tuple[Storage, ...]
     work: Size
-    """Bytes for the time of the op, in backward."""
+    """Bytes that the op's backward holds while it runs."""
     weights: tuple[Weight, ...]
 
 
 class Tape:
-    """Records forward, then plays backward."""
+    """Records the events of forward, then those of backward.
 
-    def __init__(self) -> None:
-        self.level: Size = ZERO
-        self.levels: list[Size] = []
-        """Every level after something was taken."""
+    ``saves`` off: the program runs under ``no_grad``. ``pieces``: number of equal tensors that the
+    work of each node consists of.
+    """
+
+    def __init__(self, *, saves: bool = True, pieces: int = 1) -> None:
+        self.saves, self.pieces = saves, pieces
+        self.base: Size = ZERO
+        """Bytes that were there before the first event."""
+        self.events: list[Event] = []
         self.nodes: list[Node] = []
+        self.beyond: list[Storage] = []
+        """Tensors that stay after backward."""
+        self.allocations = 0
         self.last_save = 0
-        """Number of levels when something was saved for the last time."""
+        """Number of allocations before the op that saved something for the last time ended."""
 
-    def _take(self, size: Size) -> None:
-        now = self.level
-        self.level = (now[0] + size[0], now[1] + size[1], now[2] + size[2])
-        self.levels.append(self.level)
+    @property
+    def levels(self) -> list[Size]:
+        """The base if there is one, and the running sum after every allocation."""
+        found = [] if self.base == ZERO else [self.base]
+        per_token, constant, per_unit = self.base
+        for sign, (tokens, fixed, units) in self.events:
+            if sign == ALLOC:
+                per_token, constant = per_token + tokens, constant + fixed
+                per_unit += units
+                found.append(Size(per_token, constant, per_unit))
+            else:
+                per_token, constant = per_token - tokens, constant - fixed
+                per_unit -= units
+        return found
 
-    def _give(self, size: Size) -> None:
-        now = self.level
-        self.level = (now[0] - size[0], now[1] - size[1], now[2] - size[2])
+    @property
+    def level(self) -> Size:
+        """The running sum after the last event."""
+        return total((self.base, *(times(size, sign) for sign, size in self.events)))
+
+    def _alloc(self, size: Size) -> None:
+        self.allocations += 1
+        self.events.append((ALLOC, size))
+
+    def _free(self, size: Size) -> None:
+        self.events.append((FREE, size))
 
     def _release(self, storage: Storage) -> None:
         storage.holders -= 1
         if storage.holders == 0:
-            self._give(storage.size)
+            self._free(storage.size)
 
     def new(self, elements: Size, bytes: int, *, needs: bool = True) -> Value:
-        """A fresh tensor, held by one local variable."""
-        storage = Storage(times(elements, bytes))
-        self._take(storage.size)
-        return Value(storage, elements, bytes, needs=needs)
+        """A fresh tensor that one local variable holds."""
+        value = self.given(elements, bytes, needs=needs)
+        self._alloc(value.storage.size)
+        return value
 
-    def outside(self, elements: Size, bytes: int, *, needs: bool = True) -> Value:
+    def given(self, elements: Size, bytes: int, *, needs: bool = True) -> Value:
+        """A tensor that the caller has allocated and that the program frees."""
+        return Value(Storage(times(elements, bytes)), elements, bytes, needs=needs)
+
+    def uncounted(self, elements: Size, bytes: int, *, needs: bool = True) -> Value:
         """A tensor whose bytes are counted elsewhere."""
         return Value(Storage(ZERO), elements, bytes, needs=needs)
 
@@ -126,9 +183,9 @@ class Tape:
             self._release(value.storage)
 
     def work(self, size: Size) -> None:
-        """Bytes for a moment."""
-        self._take(size)
-        self._give(size)
+        """Bytes that are allocated and freed at once."""
+        self._alloc(size)
+        self._free(size)
 
     def view(self, value: Value, elements: Size | None = None) -> Value:
         """A tensor on the same storage, held by a variable of its own."""
@@ -138,7 +195,7 @@ class Tape:
         return seen
 
     def split(self, value: Value, elements: Sequence[Size]) -> tuple[Value, ...]:
-        """Views of the parts of a tensor; their gradients are joined in one tensor."""
+        """Views of the parts of a tensor; backward joins their gradients in one tensor."""
         value.storage.holders += len(elements)
         parts = tuple(
             Value(value.storage, size, value.bytes, needs=value.needs) for size in elements
@@ -157,13 +214,13 @@ class Tape:
         work: Size = ZERO,
         weights: tuple[Weight, ...] = (),
     ) -> Value:
-        """An op with a fresh result; ``saves`` (None: the result) stay for backward.
+        """The fresh result of an op; the values in ``saves`` (None: the result) stay for backward.
 
-        ``passes``: inputs get the incoming gradient itself. ``work``: bytes backward takes for the
-        op's time. ``weights`` get gradients too.
+        ``passes``: inputs of the result's dtype get the incoming gradient tensor itself. ``work``:
+        bytes that the op's backward holds while it runs. ``weights`` get gradients too.
         """
         needs = bool(weights) or any(value.needs for value in inputs)
-        before = len(self.levels)
+        before = self.allocations
         result = self.new(elements, bytes, needs=needs)
         if needs:
             self.record(
@@ -174,7 +231,9 @@ class Tape:
                 weights=weights,
             )
             if saves and None not in saves:
-                self.last_save = before  # inputs are saved before the result is there
+                # Autograd saves inputs before the op runs. Recomputation stops at the last save,
+                # so it does not make this result again.
+                self.last_save = before
         return result
 
     def record(
@@ -186,54 +245,86 @@ class Tape:
         work: Size = ZERO,
         weights: tuple[Weight, ...] = (),
     ) -> None:
-        """Note a node for backward."""
+        """Record a node for backward, unless nothing is saved."""
+        if not self.saves:
+            return
         for value in saves:
             value.storage.holders += 1
         if saves:
-            self.last_save = len(self.levels)
+            self.last_save = self.allocations
         given = tuple(item for item in inputs if item[0].needs)
         saved = tuple(value.storage for value in saves)
         self.nodes.append(Node(outputs, given, saved, work, weights))
 
     def keep(self, value: Value) -> None:
-        """A tensor that stays until backward has ended."""
+        """A tensor that stays after backward: a gradient that forward made."""
         value.storage.holders += 1
-        self.nodes.insert(0, Node((), (), (value.storage,), ZERO, ()))
+        self.beyond.append(value.storage)
 
     def saved(self) -> tuple[Size, ...]:
-        """Sizes of the tensors that backward needs, once all local variables are gone."""
-        found = {id(storage): storage.size for node in self.nodes for storage in node.saved}
+        """Sizes of the tensors that are there between forward and backward, without variables."""
+        storages = [storage for node in self.nodes for storage in node.saved]
+        found = {id(storage): storage.size for storage in (*storages, *self.beyond)}
         return tuple(size for size in found.values() if size != ZERO)
 
     def kept(self) -> Size:
-        """Their sum."""
-        total = ZERO
-        for size in self.saved():
-            total = _sum(total, size)
-        return total
+        """The sum of the sizes in ``saved``."""
+        return total(self.saved())
 
-    def backward(self, output: Value, *, accumulates: bool, recomputed: bool) -> list[Size]:
-        """Levels of backward above what was there before the block, its own kept bytes included.
+    def unsaved(self, events: Iterable[Event]) -> list[Event]:
+        """The frees (and allocations) that leave only what is saved, after ``events``."""
+        live: Counter[Size] = Counter()
+        for sign, size in events:
+            live[size] += sign
+        live.subtract(Counter(self.saved()))
+        return [
+            (FREE if count > 0 else ALLOC, size)
+            for size, count in live.items()
+            for _ in range(abs(count))
+            if size != ZERO
+        ]
 
-        ``recomputed``: the block runs again when the first saved tensor is asked for, up to the
-        last one it saved, with the gradients so far waiting. ``accumulates``: gradients of
-        parameters are there already.
+    def backward(
+        self, output: Value, *, accumulates: bool, recomputed: bool, product: int | None = None
+    ) -> list[Event]:
+        """Record backward in place of forward; the gradient of ``output`` is there already.
+
+        ``recomputed``: forward runs again when backward needs the first saved tensor, up to the
+        last save, while the gradients so far wait. ``accumulates``: parameters have gradients
+        already. ``product``: index of the node whose product is the first one in backward's thread;
+        ``WORKSPACE`` stands where that node runs.
         """
-        forward, own = self.levels[: self.last_save], self.kept()
+        again = self._recomputation() if recomputed else []
+        self.base = total((output.size, ZERO if recomputed else self.kept()))
         self._hold_saved_only()
-        self.levels, self.level = [], ZERO if recomputed else own
-        gradient = Storage(output.size)
-        self._take(gradient.size)
-        found = {id(output): gradient}
+        self.events = []
+        gradients = {id(output): Storage(output.size)}
         waiting = recomputed
-        for node in reversed(self.nodes):
-            if waiting and node.saved and any(id(value) in found for value in node.outputs):
-                base, waiting = self.level, False
-                self.levels += [_sum(base, level) for level in forward]
-                self.level = _sum(base, own)
-                self.levels.append(self.level)
-            self._play(node, found, accumulates=accumulates)
-        return self.levels
+        for place, node in self._reversed_nodes():
+            if waiting and node.saved and any(id(value) in gradients for value in node.outputs):
+                waiting = False
+                self.events += again
+            if place == product:
+                self.events.append(WORKSPACE)
+            self._play(node, gradients, accumulates=accumulates)
+        return self.events
+
+    def _reversed_nodes(self) -> Iterator[tuple[int, Node]]:
+        for place in range(len(self.nodes) - 1, -1, -1):
+            yield place, self.nodes[place]
+
+    def _recomputation(self) -> list[Event]:
+        """Events of forward up to the last save, and the frees that leave only what is saved."""
+        again = self._until_last_save()
+        return again + self.unsaved(again)
+
+    def _until_last_save(self) -> list[Event]:
+        allocated = 0
+        for place, (sign, _) in enumerate(self.events):
+            allocated += sign == ALLOC
+            if allocated > self.last_save:
+                return self.events[:place]
+        return list(self.events)
 
     def _hold_saved_only(self) -> None:
         """Local variables are gone: only what backward needs holds its storage."""
@@ -244,15 +335,18 @@ class Tape:
             for storage in node.saved:
                 storage.holders += 1
 
-    def _play(self, node: Node, found: dict[int, Storage], *, accumulates: bool) -> None:
-        """Run one node: gradients in, gradients out, saved tensors back."""
-        incoming = [found.pop(id(value)) for value in node.outputs if id(value) in found]
+    def _play(self, node: Node, gradients: dict[int, Storage], *, accumulates: bool) -> None:
+        """Run one node: gradients come in, gradients go out, saved tensors go."""
+        incoming = [gradients.pop(id(value)) for value in node.outputs if id(value) in gradients]
         if incoming:
-            self._take(node.work)
-            self._pass_on(node, incoming[0], found)
+            work = [node.work] if self.pieces == 1 else self._pieces(node.work)
+            for size in work:
+                self._alloc(size)
+            self._pass_on(node, incoming[0], gradients)
             for weight in node.weights:
-                self._take(weight.fresh)
-            self._give(node.work)
+                self._alloc(weight.fresh)
+            for size in work:
+                self._free(size)
         for storage in incoming:
             self._release(storage)
         for storage in node.saved:
@@ -260,7 +354,10 @@ class Tape:
         if incoming:
             self._finish(node.weights, accumulates=accumulates)
 
-    def _pass_on(self, node: Node, incoming: Storage, found: dict[int, Storage]) -> None:
+    def _pieces(self, work: Size) -> list[Size]:
+        return [Size(*(part // self.pieces for part in work))] * self.pieces
+
+    def _pass_on(self, node: Node, incoming: Storage, gradients: dict[int, Storage]) -> None:
         """Gradients of a node's inputs."""
         for value, passed in node.inputs:
             if passed:
@@ -268,28 +365,29 @@ class Tape:
                 gradient.holders += 1
             else:
                 gradient = Storage(value.size)
-                self._take(gradient.size)
-            self._add(found, id(value), gradient)
+                self._alloc(gradient.size)
+            self._add(gradients, id(value), gradient)
 
     def _finish(self, weights: tuple[Weight, ...], *, accumulates: bool) -> None:
-        """Gradients of parameters: cast to their dtype, added to what is there already."""
+        """Gradients of parameters: cast to their dtype, then added to what is there already."""
         for weight in weights:
             if weight.stored != weight.operand:
-                self._take(weight.final)
-                self._give(weight.fresh)
+                self._alloc(weight.final)
+                self._free(weight.fresh)
             if accumulates:
-                self._give(weight.final)
+                self._free(weight.final)
 
-    def _add(self, found: dict[int, Storage], key: int, gradient: Storage) -> None:
-        """A value's gradient, or one more part of it."""
-        earlier = found.get(key)
+    def _add(self, gradients: dict[int, Storage], key: int, gradient: Storage) -> None:
+        """Give a value its gradient, or add to the gradient that it has."""
+        earlier = gradients.get(key)
         if earlier is None:
-            found[key] = gradient
+            gradients[key] = gradient
         elif earlier.holders == 1:
+            # Nothing else holds the first gradient, so autograd adds the second one in place.
             self._release(gradient)
         else:
-            total = Storage(gradient.size)
-            self._take(total.size)
-            found[key] = total
+            summed = Storage(gradient.size)
+            self._alloc(summed.size)
+            gradients[key] = summed
             self._release(earlier)
             self._release(gradient)

@@ -1,14 +1,15 @@
 """A simulator of PyTorch's CUDA caching allocator: from tensors' lifetimes to reserved bytes.
 
-Requests are rounded to 512 bytes. Up to 1 MiB they come from segments of 2 MiB, below 10 MiB from
-segments of 20 MiB, above from segments of their own in steps of 2 MiB. The smallest free block that
-is large enough is taken, of equal ones the lowest; a remainder is split off if it is worth it.
-Freed blocks merge with free neighbours of their segment and stay reserved.
+The allocator rounds requests to 512 bytes. Requests up to 1 MiB share segments of 2 MiB, requests
+below 10 MiB share segments of 20 MiB, and larger requests get segments of their own in steps of
+2 MiB. A request gets the smallest free block that is large enough; of equal blocks it gets the one
+with the lowest address. The allocator splits a large enough remainder off. Freed blocks merge with
+free neighbours in their segment and stay reserved.
 
 Source: c10/cuda/CUDACachingAllocator.cpp (round_size, get_free_block, should_split, malloc,
 free_block, try_merge_blocks, release_cached_blocks).
-Ignores: several streams, max_split_size_mb, garbage collection, roundup_power2_divisions, where the
-driver places segments (taken to be in order).
+Ignores: several streams, max_split_size_mb, garbage collection, roundup_power2_divisions, the
+addresses of segments (assumed to ascend).
 """
 
 from __future__ import annotations
@@ -30,27 +31,27 @@ from memory_models.rounding import (
 from memory_models.units import round_up
 
 Event = tuple[int, int]
-"""(number of a tensor, its bytes at birth), or (number, 0) at its death."""
+"""Number of a tensor and its bytes when it is allocated; number and 0 when it is freed."""
 
 
 class Replay(NamedTuple):
-    """What replaying the events gave."""
+    """The result of a replay."""
 
     peak_allocated: int
-    """Bytes of blocks in use at their highest, rounding included."""
+    """Peak of the bytes of blocks in use, rounding included."""
     peak_reserved: int
-    """Bytes of segments at their highest."""
+    """Peak of the bytes of segments."""
     peak_event: int
-    """Index of the event at which ``peak_allocated`` was first reached."""
+    """Index of the event that first reached ``peak_allocated``."""
     fitted: bool = True
-    """False: a request did not fit under the cap; the peaks are those until then."""
+    """False: a request did not fit under the cap, and the replay ended there."""
     retries: int = 0
-    """How often cached segments had to be given back first."""
+    """Number of requests before which cached segments had to be released."""
 
 
 @dataclass(slots=True, eq=False)
 class _Block:
-    """A piece of a segment; neighbours are linked within the segment."""
+    """A part of a segment, linked with its neighbours in the segment."""
 
     address: int
     size: int
@@ -66,14 +67,14 @@ class _Block:
 
 @dataclass(slots=True, eq=False)
 class _Pool:
-    """Free blocks of one pool in order of (size, address)."""
+    """Free blocks of one pool, in order of size and address."""
 
     small: bool
     free: list[tuple[int, int]] = field(default_factory=list)
     blocks: dict[int, _Block] = field(default_factory=dict)
     """Free blocks by address."""
     tail: _Block | None = None
-    """Last block of the one growing segment (expandable segments)."""
+    """Last block of the one segment that grows (expandable segments)."""
 
     def add(self, block: _Block) -> None:
         insort(self.free, block.key)
@@ -93,7 +94,7 @@ class _OutOfMemory(Exception):
 
 
 class CachingAllocator:
-    """The allocator's state; ``allocate`` and ``release`` move it."""
+    """The state of the allocator, which ``allocate`` and ``release`` change."""
 
     def __init__(self, *, cap: int | None = None, expandable: bool = False) -> None:
         self.cap, self.expandable = cap, expandable
@@ -104,7 +105,7 @@ class CachingAllocator:
         self._next_address = 0
 
     def allocate(self, number: int, size: int) -> bool:
-        """Give memory to tensor ``number``; False where it does not fit under the cap."""
+        """Allocate ``size`` bytes for tensor ``number``; False: they do not fit under the cap."""
         wanted = max(BLOCK_BYTES, round_up(size, BLOCK_BYTES))
         pool = self._small if wanted <= SMALL_REQUEST else self._large
         block = pool.best(wanted)
@@ -122,7 +123,7 @@ class CachingAllocator:
         return True
 
     def release(self, number: int) -> None:
-        """Take the memory of tensor ``number`` back into its pool."""
+        """Return the memory of tensor ``number`` to its pool."""
         block = self._in_use.pop(number)
         self.allocated -= block.size
         block.allocated = False
@@ -134,6 +135,7 @@ class CachingAllocator:
 
     def _split(self, block: _Block, wanted: int) -> None:
         rest = block.size - wanted
+        # In the small pool and in segments that grow, PyTorch splits off any remainder.
         fine = block.pool.small or self.expandable
         if rest < BLOCK_BYTES if fine else rest <= LARGE_REMAINDER:
             return
@@ -157,7 +159,7 @@ class CachingAllocator:
         return first
 
     def _grown(self, pool: _Pool, wanted: int) -> _Block:
-        """A free block of a new segment, or of the one that grows."""
+        """A free block of a new segment, or of the segment that grows."""
         if self.expandable:
             return self._stretched(pool, wanted)
         size = _segment_bytes(wanted)
@@ -168,7 +170,7 @@ class CachingAllocator:
         return block
 
     def _stretched(self, pool: _Pool, wanted: int) -> _Block:
-        """Map more pages behind the last block; a free last block is the new one's beginning."""
+        """Map more pages after the last block; the new block starts with a free last block."""
         page = SMALL_SEGMENT if pool.small else LARGE_SEGMENT
         last = pool.tail
         start = last if last is not None and not last.allocated else None
@@ -180,7 +182,7 @@ class CachingAllocator:
             pool.add(start)
             return start
         last = pool.tail
-        # The two pools' address ranges never meet: the small one lies below zero.
+        # The address ranges of the two pools never meet: the small pool lies below zero.
         base = last.address + last.size if last else (-(2**62) if pool.small else 0)
         block = _Block(base, size, pool, before=last)
         if last is not None:
@@ -190,16 +192,17 @@ class CachingAllocator:
         return block
 
     def _reserve(self, size: int) -> None:
+        # PyTorch empties its cache only after the driver refused a segment; then it retries.
         if self.cap is not None and self.reserved + size > self.cap:
             self.retries += 1
-            self.give_back_cached()
+            self.release_cached_blocks()
             if self.reserved + size > self.cap:
                 raise _OutOfMemory
         self.reserved += size
         self.peak_reserved = max(self.peak_reserved, self.reserved)
 
-    def give_back_cached(self) -> None:
-        """Return free segments to the driver: whole ones, or (expandable) free whole pages."""
+    def release_cached_blocks(self) -> None:
+        """Return free segments to the driver, or free pages of segments that grow."""
         for pool in (self._small, self._large):
             for block in list(pool.blocks.values()):
                 if self.expandable:
@@ -209,9 +212,9 @@ class CachingAllocator:
                     self.reserved -= block.size
 
     def _unmap(self, pool: _Pool, block: _Block) -> None:
-        """Give back the whole pages at the end of the growing segment.
+        """Return the free pages at the end of the segment that grows.
 
-        Ignores: pages in the middle, which PyTorch unmaps too.
+        Ignores: free pages in the middle, which PyTorch unmaps too.
         """
         if block is not pool.tail:
             return
@@ -241,9 +244,9 @@ def _segment_bytes(wanted: int) -> int:
 def simulate(
     events: Iterable[Event], cap: int | None = None, *, expandable: bool = False
 ) -> Replay:
-    """Replay births and deaths of tensors.
+    """Replay allocations and frees of tensors.
 
-    ``cap``: bytes that may be reserved at most (None: no limit). ``expandable``: as with
+    ``cap``: most bytes that may be reserved; None: no limit. ``expandable``: the replay models
     ``expandable_segments:True``.
     """
     allocator = CachingAllocator(cap=cap, expandable=expandable)

@@ -1,37 +1,41 @@
 """Reserved bytes: the events of two optimizer steps, replayed through the caching allocator.
 
-The tapes say in which order tensors come and go; the allocator's rules (``caching_allocator.py``)
-say what that leaves reserved. Blocks in the middle of the model come and go with what they keep
-only: their temporaries find the holes that the outer blocks made.
-Ignores: tensors of at most 1 MiB one by one (their pool is summed up), the order of loading.
+The tapes give the order of allocations and frees; the allocator's rules (``caching_allocator.py``)
+give the segments that this order leaves reserved. Of layers in the middle of the model only the
+kept tensors are replayed, because their temporaries fit the holes that the outer layers made.
+Ignores: single tensors of at most 1 MiB (the replay sums up their pool), the order of loading.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from memory_models.activations.encoder import encoder_tensors
 from memory_models.activations.events import (
-    WORKSPACE,
-    BlockEvents,
     Events,
-    block_events,
-    tail_events,
+    LayerEvents,
+    layer_events,
+    lm_head_events,
 )
 from memory_models.activations.layers import layers_in_turn, mask_bytes, recomputed_layers
 from memory_models.activations.loss_chunks import fused_rows
+from memory_models.activations.tape import ALLOC, WORKSPACE
 from memory_models.allocator.caching_allocator import CachingAllocator
-from memory_models.allocator.replay_distributed import Ranks
+from memory_models.allocator.replay_distributed import Processes
 from memory_models.architecture import Architecture
 from memory_models.rounding import BLOCK_BYTES, SMALL_REQUEST, SMALL_SEGMENT
 from memory_models.settings import Dtype, FinetuningType, Optimizer, TrainingSettings
-from memory_models.sharding.gradients import trained_blocks
+from memory_models.sharding.gradients import trained_layers
+from memory_models.sharding.held_gradients import gradients
 from memory_models.sharding.partition import in_order
 from memory_models.states.layer_inputs import boundary_bytes, int8_input_bytes
 from memory_models.states.optimizer import (
     ADALORA_IMPORTANCE_BYTES,
     PAGED,
     STATE_BYTES,
+    Tensor,
     step_transient_bytes,
     tied_sum_in_place,
     trained_element_bytes,
@@ -39,17 +43,24 @@ from memory_models.states.optimizer import (
 )
 from memory_models.states.storage import BYTES
 from memory_models.states.weights import base_tensors, quantized_linears, quantized_weight_bytes
+from memory_models.step_order import StepPhase, step_order
 from memory_models.units import MIB, round_up
 
 STEPS = 2
-OUTER_BLOCKS = 2
-"""Blocks at either end of the model whose temporaries are replayed."""
+"""The second step sees the optimizer's states, and the cuBLAS workspace where the logits lay."""
+MICRO_BATCHES = 2
+"""The second micro-batch sees gradients of the first; later ones repeat it."""
+OUTER_LAYERS = 2
+"""Layers at either end of the model whose temporaries are replayed."""
 INT8_GROUPS = 4
-"""Tensors that one block's int8 products hold."""
+"""Tensors that the int8 products of one layer hold."""
+MOMENTS = 2
+"""State tensors of an optimizer per trained tensor."""
+FP32_BYTES = 4
 
 
-class _Replay:
-    """The allocator, with tensors told apart by their size only (last come, first gone)."""
+class Replayed:
+    """The simulated allocator; tensors of one size are freed in reverse order of allocation."""
 
     def __init__(
         self, architecture: Architecture, settings: TrainingSettings, workspace: int
@@ -63,10 +74,10 @@ class _Replay:
         self.states = settings.states
         self.tokens = settings.tokens
         self.scores = settings.scores
-        self.ranks = Ranks(self, architecture, settings)
+        self.processes = Processes(self, architecture, settings)
 
-    def take(self, size: int, copies: int = 1) -> None:
-        """Tensors come."""
+    def alloc(self, size: int, copies: int = 1) -> None:
+        """Allocate tensors of one size."""
         if size <= SMALL_REQUEST:
             self.small += small_share(size) * copies
             self.most_small = max(self.small, self.most_small)
@@ -76,8 +87,8 @@ class _Replay:
             self.live[size].append(self.number)
             self.number += 1
 
-    def give(self, size: int, copies: int = 1) -> None:
-        """Tensors go."""
+    def free(self, size: int, copies: int = 1) -> None:
+        """Free tensors of one size."""
         if size <= SMALL_REQUEST:
             self.small -= small_share(size) * copies
             return
@@ -85,78 +96,94 @@ class _Replay:
         for _ in range(min(copies, len(held))):
             self.allocator.release(held.pop())
 
-    def empty(self) -> None:
-        """Free segments go back to the driver; DeepSpeed counts the peak from there on."""
-        self.allocator.give_back_cached()
+    def empty_cache(self) -> None:
+        """Return free segments to the driver; the peak is counted from there on."""
+        self.allocator.release_cached_blocks()
         self.allocator.peak_reserved = self.allocator.reserved
 
-    def play(self, events: Events, third: int | None = None) -> None:
-        """Symbolic events, for the step's tokens."""
-        unit = self.scores if third is None else third
-        count = self.tokens
+    def play(self, events: Events, units: int | None = None) -> None:
+        """Play symbolic events for the step's tokens; ``units``: the third unit, None: scores."""
+        tokens, units = self.tokens, self.scores if units is None else units
         for event in events:
             if event is WORKSPACE:
-                self.take(self.workspace)
+                self.alloc(self.workspace)
                 continue
-            sign, (a, b, c) = event
-            (self.take if sign > 0 else self.give)(a * count + b + c * unit)
+            sign, (per_token, constant, per_unit) = event
+            bytes = per_token * tokens + constant + per_unit * units
+            (self.alloc if sign == ALLOC else self.free)(bytes)
 
 
 def reserved_bytes(
     architecture: Architecture, settings: TrainingSettings, workspace: int = 32 * MIB
 ) -> int:
-    """Peak of reserved bytes of one rank, in whole segments; settings as ``effective_settings``.
+    """Peak of the reserved bytes of one process, in whole segments.
 
-    ``workspace``: bytes of a cuBLAS workspace; forward's and backward's threads have one each. The
-    second settles into the logits that are free by then, so the next step's need a new segment.
+    Takes what ``effective_settings`` returns. ``workspace``: bytes of one cuBLAS workspace; the
+    threads of forward and backward have one each. The second workspace lands in the freed logits
+    for good, so the logits of the next step need a new segment.
     """
-    replay = _Replay(architecture, settings, workspace)
+    replay = Replayed(architecture, settings, workspace)
     _load(replay)
-    step = _StepEvents(replay)
+    step = StepEvents(replay)
     for number in range(STEPS):
         step.run(first=number == 0)
     return replay.allocator.peak_reserved + round_up(replay.most_small, SMALL_SEGMENT)
 
 
 def small_share(size: int) -> int:
-    """Bytes of a small segment that one of many equal tensors takes, its part of the rest too."""
+    """Bytes of a small segment per tensor if many equal tensors share it, the rest included."""
     return SMALL_SEGMENT // max(1, SMALL_SEGMENT // max(size, BLOCK_BYTES))
 
 
-def _load(replay: _Replay) -> None:
-    """Weights and adapters, block by block, then what several ranks build on them."""
+def _load(replay: Replayed) -> None:
+    """Weights and adapters, layer by layer, then the buffers that several processes build."""
     if replay.settings.sharding.zero_stage == 3:
-        replay.ranks.load_sharded()
+        replay.processes.load_sharded()
     else:
         _load_whole(replay)
-    replay.take(replay.workspace)
-    replay.ranks.loaded()
+    replay.alloc(replay.workspace)
+    replay.processes.loaded()
 
 
-def _load_whole(replay: _Replay) -> None:
+def _load_whole(replay: Replayed) -> None:
     shape, settings = replay.shape, replay.settings
     quantization = settings.base.quantization
+    # PEFT casts the unquantised parts of a quantised base to fp32.
     element = BYTES[Dtype.FP32 if quantization is not None else settings.base.model_dtype]
     for elements, copies in base_tensors(shape):
-        replay.take(elements * element, copies)
+        replay.alloc(elements * element, copies)
     linears = list(quantized_linears(shape))
     for _ in range(shape.num_hidden_layers):
         for linear, copies in linears:
             if copies == 1:
                 continue
             if quantization is None:
-                replay.take(linear.weight_count * element)
+                replay.alloc(linear.weight_count * element)
             else:
-                replay.take(quantized_weight_bytes(linear, quantization))
+                replay.alloc(quantized_weight_bytes(linear, quantization))
     if settings.method.uses_adapter:
         for tensor in in_order(trained_tensors(shape, settings.method)):
-            replay.take(tensor.elements * trained_element_bytes(replay.states))
+            replay.alloc(tensor.elements * trained_element_bytes(replay.states))
 
 
-class _StepEvents:
-    """One optimizer step after another."""
+class _MicroBatch(NamedTuple):
+    """The events of one micro-batch."""
 
-    def __init__(self, replay: _Replay) -> None:
+    layers: tuple[LayerEvents, ...]
+    """Of every layer that takes part in backward, from the first to the last."""
+    head_forward: Events
+    """Of last norm, lm_head and loss."""
+    head_backward: Events
+    accumulates: bool
+    """Parameters have gradients before backward."""
+    regularised: bool
+    """AdaLoRA's regularizer leaves a gradient of every adapter before backward."""
+
+
+class StepEvents:
+    """The events of one optimizer step after another, phase by phase."""
+
+    def __init__(self, replay: Replayed) -> None:
         self.replay, self.shape, self.settings = replay, replay.shape, replay.settings
         self.states, self.method = replay.states, self.settings.method
         self.element = trained_element_bytes(self.states)
@@ -164,139 +191,186 @@ class _StepEvents:
         self.boundary = boundary_bytes(self.shape, self.settings)
         self.masks = mask_bytes(self.shape, self.settings)
         self.held = int8_input_bytes(self.shape, self.settings) // INT8_GROUPS
-        self.trained_blocks = trained_blocks(self.shape, self.states)
-        self.again = recomputed_layers(self.shape, self.settings)
-        self.multiplied = False
-        """Backward's thread has its workspace."""
+        self.trained_layers = trained_layers(self.shape, self.states)
+        self.recomputed = recomputed_layers(self.shape, self.settings)
+        self.mixed = self.settings.batch.checkpointed_layers is not None
+        self.rows = fused_rows(self.shape, self.settings)
+        self.handlers: dict[StepPhase, Callable[[_MicroBatch], None]] = {
+            StepPhase.FORWARD: self._forward,
+            StepPhase.FORWARD_LOSS: self._forward_loss,
+            StepPhase.LOSS: self._loss,
+            StepPhase.HEAD: self._head,
+            StepPhase.LAST_LAYER: self._last_layer,
+            StepPhase.LAST_CHECKPOINT: self._last_checkpoint,
+            StepPhase.FIRST_LAYER: self._first_layer,
+            StepPhase.EMBEDDING: self._embedding,
+        }
+        """What each phase of a micro-batch allocates and frees."""
 
     def run(self, *, first: bool) -> None:
-        """Micro-batches, then the optimizer."""
-        settings, replay = self.settings, self.replay
+        """Replay the micro-batches and the optimizer's step; ``first``: of the whole training."""
+        number = min(MICRO_BATCHES, self.settings.batch.gradient_accumulation_steps)
+        batches = iter(self._micro_batches(number, first=first))
+        reduces_head = gradients(self.shape, self.states).head > 0
+        batch: _MicroBatch | None = None
+        for phase in step_order(mixed=self.mixed, reduces_head=reduces_head, micro_batches=number):
+            if phase is StepPhase.STEP:
+                self._step(first=first)
+                continue
+            if phase is StepPhase.FORWARD or batch is None:
+                batch = next(batches)
+            self.handlers[phase](batch)
+
+    def _micro_batches(self, number: int, *, first: bool) -> Iterator[_MicroBatch]:
+        """The events of each micro-batch, made when that micro-batch begins."""
         adalora = self.method.is_adalora
-        micro_batches = min(2, settings.batch.gradient_accumulation_steps)
-        for micro in range(micro_batches):
-            replay.ranks.boundary = micro == micro_batches - 1
-            self._micro_batch(accumulates=micro > 0 or adalora, regularised=adalora and micro == 0)
-        if settings.sharding.zero_stage:
-            replay.ranks.step(first=first)
-            return
-        if first:
-            for tensor in in_order(self.tensors):
-                states = STATE_BYTES[settings.kernels.optimizer](
-                    tensor, self.element, paged=settings.kernels.optimizer in PAGED
-                )
-                replay.take(states // 2, 2)
-                if adalora:
-                    replay.take(tensor.elements * 4, ADALORA_IMPORTANCE_BYTES // 4)
-        self._optimizer()
-        self._drop_gradients()
-
-    def _drop_gradients(self) -> None:
-        for tensor in self.tensors:
-            self.replay.give(tensor.elements * self.element, tensor.copies)
-
-    def _optimizer(self) -> None:
-        """Temporaries of the optimizer: all at once where it works on all tensors at once."""
-        transient = step_transient_bytes(self.shape, self.states)
-        if self.settings.kernels.optimizer is Optimizer.ADAFACTOR:
-            largest = max(tensor.elements for tensor in self.tensors)
-            self.replay.take(4 * largest, transient // (4 * largest))
-            self.replay.give(4 * largest, transient // (4 * largest))
-            return
-        for tensor in self.tensors if transient else ():
-            self.replay.take(tensor.elements * self.element, tensor.copies)
-        for tensor in self.tensors if transient else ():
-            self.replay.give(tensor.elements * self.element, tensor.copies)
-
-    def _kinds(self, *, accumulates: bool) -> list[BlockEvents]:
-        """Events of every block that takes part in backward, from the first to the last."""
-        turns = layers_in_turn(self.shape, self.settings)
-        trained = [self.method.trains_base] * len(turns)
-        if self.method.finetuning_type is FinetuningType.FREEZE:
-            frozen = len(turns) - self.method.freeze_trainable_layers
-            trained = [place >= frozen for place in range(len(turns))]
-        return [
-            block_events(
-                self.shape, layer, trained=is_trained, masked=masked, accumulates=accumulates
+        tied = self.shape.vocabulary.tie_word_embeddings and self.method.trains_everything
+        for micro in range(number):
+            self.replay.processes.boundary = micro == number - 1
+            # AdaLoRA's regularizer leaves gradients before backward, as an earlier batch does.
+            accumulates = micro > 0 or adalora or self.settings.sharding.shards_gradients
+            forward, backward = lm_head_events(
+                self.shape,
+                self.settings.head,
+                accumulates=accumulates and not tied,
+                first=first and micro == 0,
             )
-            for (layer, masked), is_trained in zip(turns, trained, strict=True)
-        ]
+            yield _MicroBatch(
+                layers=tuple(self._layers(accumulates=accumulates)),
+                head_forward=forward,
+                head_backward=backward,
+                accumulates=accumulates,
+                regularised=adalora and micro == 0,
+            )
 
-    def _outer(self, place: int, last: int) -> bool:
-        """Whether a block's temporaries are replayed: at either end, and where checkpoints end."""
-        if place < OUTER_BLOCKS or place > last - OUTER_BLOCKS:
+    def _layers(self, *, accumulates: bool) -> Iterator[LayerEvents]:
+        """Events of every layer that takes part in backward, from the first to the last."""
+        turns = layers_in_turn(self.shape, self.settings)
+        freezes = self.method.finetuning_type is FinetuningType.FREEZE
+        frozen = len(turns) - self.method.freeze_trainable_layers if freezes else 0
+        for place, (layer, masked) in enumerate(turns):
+            trained = self.method.trains_base and place >= frozen
+            yield layer_events(
+                self.shape, layer, trained=trained, masked=masked, accumulates=accumulates
+            )
+
+    def _is_outer(self, place: int, last: int) -> bool:
+        """Whether a layer's temporaries are replayed: at either end, and where checkpoints end."""
+        if place < OUTER_LAYERS or place > last - OUTER_LAYERS:
             return True
         turn = self.settings.batch.checkpointed_layers
-        return turn is not None and turn - OUTER_BLOCKS < place <= turn
+        return turn is not None and turn - OUTER_LAYERS < place <= turn
 
-    def _micro_batch(self, *, accumulates: bool, regularised: bool) -> None:
-        replay, shape, ranks = self.replay, self.shape, self.replay.ranks
-        accumulates = accumulates or self.settings.sharding.shards_gradients
-        blocks = self._kinds(accumulates=accumulates)
-        last = len(blocks) - 1
-        rows = fused_rows(shape, self.settings)
-        tied = shape.vocabulary.tie_word_embeddings and self.method.trains_everything
-        tail = tail_events(
-            shape,
-            self.settings.head,
-            accumulates=accumulates and not tied,
-            first=not self.multiplied,
-        )
-        self.multiplied = True
-        replay.take(self.masks)
-        ranks.embedding_begins()
-        for size, copies in encoder_tensors(shape, self.settings):
-            replay.take(size, copies)
-        replay.take(self.boundary)
-        ranks.embedding_ends()
-        for place, block in enumerate(blocks):
-            ranks.enter(place, last + 1, 1)
-            replay.play(block.forward if self._outer(place, last) else block.kept)
-            replay.take(self.held, INT8_GROUPS)
-            ranks.leave()
-        ranks.loss_begins()
-        replay.play(tail[0], rows)
-        for block in blocks:
-            replay.play(block.cached)
-        if regularised:
-            for tensor in self.tensors:
-                replay.take(tensor.elements * self.element, tensor.copies)
-        replay.play(tail[1], rows)
-        ranks.loss_ends()
-        ranks.backward_begins()
-        self._backward(blocks, accumulates=accumulates)
-
-    def _backward(self, blocks: list[BlockEvents], *, accumulates: bool) -> None:
-        replay, last, ranks = self.replay, len(blocks) - 1, self.replay.ranks
-        for place in range(last, -1, -1):
-            ranks.enter(place, last + 1, -1)
-            outer = self._outer(place, last)
-            replay.play(blocks[place].backward if outer else blocks[place].left)
-            replay.give(self.held, INT8_GROUPS)
-            if place < self.again:
-                replay.give(self.boundary)
-            if last - place < self.trained_blocks:
-                ranks.reduce_block(outer=outer)
-            ranks.leave()
-        replay.give(self.boundary)
+    def _forward(self, batch: _MicroBatch) -> None:
+        replay, processes = self.replay, self.replay.processes
+        # Masks are made before the layers and passed to all of them, so they live to the end.
+        replay.alloc(self.masks)
+        processes.embedding_begins()
         for size, copies in encoder_tensors(self.shape, self.settings):
-            replay.give(size, copies)
-        self._embedding(accumulates=accumulates)
-        ranks.backward_ends()
-        replay.give(self.masks)
+            replay.alloc(size, copies)
+        replay.alloc(self.boundary)
+        processes.embedding_ends()
+        last = len(batch.layers) - 1
+        for place, layer in enumerate(batch.layers):
+            processes.enter(place, last + 1, 1)
+            replay.play(layer.forward if self._is_outer(place, last) else layer.kept)
+            replay.alloc(self.held, INT8_GROUPS)
+            processes.leave()
 
-    def _embedding(self, *, accumulates: bool) -> None:
-        """The embedding's gradient; a tied head's waits for it."""
-        if not self.method.trains_everything:
-            return
+    def _forward_loss(self, batch: _MicroBatch) -> None:
+        self.replay.processes.loss_begins()
+        self.replay.play(batch.head_forward, self.rows)
+        # Autocast's context ends after the loss, and with it the cache of casts.
+        for layer in batch.layers:
+            self.replay.play(layer.cached)
+
+    def _loss(self, batch: _MicroBatch) -> None:
+        if batch.regularised:
+            for tensor in self.tensors:
+                self.replay.alloc(tensor.elements * self.element, tensor.copies)
+        self.replay.play(batch.head_backward, self.rows)
+        self.replay.processes.loss_ends()
+
+    def _head(self, batch: _MicroBatch) -> None:
+        """Replay nothing: the events of the lm_head end with the gradient that is reduced here."""
+
+    def _last_layer(self, batch: _MicroBatch) -> None:
+        self.replay.processes.backward_begins()
+        stop = self.recomputed if self.mixed else 1
+        self._backward(batch, range(len(batch.layers) - 1, stop - 1, -1))
+
+    def _last_checkpoint(self, batch: _MicroBatch) -> None:
+        self._backward(batch, range(self.recomputed - 1, 0, -1))
+
+    def _first_layer(self, batch: _MicroBatch) -> None:
+        self._backward(batch, range(1))
+        self.replay.free(self.boundary)
+        for size, copies in encoder_tensors(self.shape, self.settings):
+            self.replay.free(size, copies)
+
+    def _backward(self, batch: _MicroBatch, places: range) -> None:
+        """The backward of some layers, from above to below."""
+        replay, processes, last = self.replay, self.replay.processes, len(batch.layers) - 1
+        for place in places:
+            processes.enter(place, last + 1, -1)
+            outer = self._is_outer(place, last)
+            replay.play(batch.layers[place].backward if outer else batch.layers[place].left)
+            replay.free(self.held, INT8_GROUPS)
+            if place < self.recomputed:
+                replay.free(self.boundary)
+            if last - place < self.trained_layers:
+                processes.reduce_layer(outer=outer)
+            processes.leave()
+
+    def _embedding(self, batch: _MicroBatch) -> None:
+        if self.method.trains_everything:
+            self._embedding_gradient(accumulates=batch.accumulates)
+        self.replay.processes.backward_ends()
+        self.replay.free(self.masks)
+
+    def _embedding_gradient(self, *, accumulates: bool) -> None:
+        """The embedding's gradient; the gradient of a tied lm_head waits for it."""
         size = self.shape.vocabulary.vocab_size * self.shape.hidden_size * self.element
-        self.replay.take(size)
+        self.replay.alloc(size)
         if not self.shape.vocabulary.tie_word_embeddings:
-            self.replay.give(size, int(accumulates))
-            self.replay.ranks.reduce_embedding()
+            self.replay.free(size, int(accumulates))
+            self.replay.processes.reduce_embedding()
             return
         if not tied_sum_in_place(self.states):
-            self.replay.take(size)
-            self.replay.give(size)
-        self.replay.give(size, 1 + int(accumulates))
-        self.replay.ranks.reduce_embedding()
+            self.replay.alloc(size)
+            self.replay.free(size)
+        self.replay.free(size, 1 + int(accumulates))
+        self.replay.processes.reduce_embedding()
+
+    def _step(self, *, first: bool) -> None:
+        if self.settings.sharding.zero_stage:
+            self.replay.processes.step(first=first)
+            return
+        # Optimizers make their states lazily, in the first step, when most memory is free.
+        if first:
+            for tensor in in_order(self.tensors):
+                self._optimizer_states(tensor)
+        self._optimizer()
+        for tensor in self.tensors:
+            self.replay.free(tensor.elements * self.element, tensor.copies)
+
+    def _optimizer_states(self, tensor: Tensor) -> None:
+        """The states of one tensor: two moments, and AdaLoRA's importance in three fp32 tensors."""
+        optimizer = self.settings.kernels.optimizer
+        states = STATE_BYTES[optimizer](tensor, self.element, paged=optimizer in PAGED)
+        self.replay.alloc(states // MOMENTS, MOMENTS)
+        if self.method.is_adalora:
+            self.replay.alloc(tensor.elements * FP32_BYTES, ADALORA_IMPORTANCE_BYTES // FP32_BYTES)
+
+    def _optimizer(self) -> None:
+        """Temporaries of the optimizer: all at once if it steps all tensors at once."""
+        transient = step_transient_bytes(self.shape, self.states)
+        if self.settings.kernels.optimizer is Optimizer.ADAFACTOR:
+            largest = FP32_BYTES * max(tensor.elements for tensor in self.tensors)
+            self.replay.alloc(largest, transient // largest)
+            self.replay.free(largest, transient // largest)
+            return
+        for tensor in self.tensors if transient else ():
+            self.replay.alloc(tensor.elements * self.element, tensor.copies)
+        for tensor in self.tensors if transient else ():
+            self.replay.free(tensor.elements * self.element, tensor.copies)

@@ -1,8 +1,9 @@
-"""Events that several ranks add to a replayed step: flat groups, buckets, gathered parameters.
+"""Events that several processes add to a replayed step: flat groups, buckets, gathered parameters.
 
-Sources: those of zero.py, gradients.py and gathered.py. Under ZeRO-3 two blocks' parameters are
-there at any time, so what comes and goes between activations is what fragments memory.
-Ignores: flat copies of several small parameters; modules that gather one by one.
+Sources: those of sharding/{states,gradients,held_gradients,all_gather}.py. Under ZeRO-3 the
+parameters of two layers are available at any time. They are allocated and freed between
+activations, and that fragments memory.
+Ignores: flat copies of several small parameters; modules that gather their parameters alone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Protocol
 
 from memory_models.architecture import Architecture
 from memory_models.settings import TrainingSettings
-from memory_models.sharding.all_gather import block_tensors
+from memory_models.sharding.all_gather import layer_tensors
 from memory_models.sharding.deepspeed_config import persistent_elements, reduce_bucket_elements
 from memory_models.sharding.held_gradients import (
     MASTER_BYTES,
@@ -20,8 +21,12 @@ from memory_models.sharding.held_gradients import (
     NORM_ELEMENTS,
     TEMPORARIES,
 )
-from memory_models.sharding.partition import in_order, shards
-from memory_models.sharding.states import DDP_BUCKET_BYTES, base_parts, whole_bytes
+from memory_models.sharding.partition import in_order, partition_of
+from memory_models.sharding.states import (
+    DDP_BUCKET_BYTES,
+    base_partitions,
+    persistent_parameter_bytes,
+)
 from memory_models.states.optimizer import (
     PAGED,
     STATE_BYTES,
@@ -37,18 +42,21 @@ from memory_models.states.weights import base_tensors, embedding_parameters
 class Memory(Protocol):
     """The replayed allocator."""
 
-    def take(self, size: int, copies: int = 1) -> None:
-        """Tensors come."""
+    def alloc(self, size: int, copies: int = 1) -> None:
+        """Allocate tensors of one size."""
 
-    def give(self, size: int, copies: int = 1) -> None:
-        """Tensors go."""
+    def free(self, size: int, copies: int = 1) -> None:
+        """Free tensors of one size."""
 
-    def empty(self) -> None:
-        """Free segments go."""
+    def empty_cache(self) -> None:
+        """Return free segments to the driver."""
 
 
-class Ranks:
-    """What one of several ranks takes and gives beside the programs; alone, nothing."""
+class Processes:
+    """What one of several processes allocates and frees beside the programs of layers and lm_head.
+
+    A process alone without ZeRO does nothing here.
+    """
 
     def __init__(self, memory: Memory, shape: Architecture, settings: TrainingSettings) -> None:
         self.memory, self.shape, self.settings = memory, shape, settings
@@ -60,245 +68,256 @@ class Ranks:
         self.stage = self.sharding.zero_stage
         self.element = trained_element_bytes(self.states)
         self.half = BYTES[settings.base.model_dtype]
-        self.cut = shards(shape, self.states)
+        self.partition = partition_of(shape, self.states)
         self.bucket = self.element * reduce_bucket_elements(shape) if self.stage in (1, 2) else 0
         owns = self.stage in (1, 2) and not self.sharding.offload_optimizer
-        self.part = self.element * self.cut.touched if owns else 0
+        self.part = self.element * self.partition.overlapping_elements if owns else 0
         self.parts = 0
-        """Flat parts of this rank's gradients that are there."""
+        """Number of flat parts of this process's gradients that exist."""
         gathers = self.sharding.gathers
-        self.block = tuple(self._block()) if gathers else ()
-        self.wide = (
-            tuple(self._wide()) if self.stage == 2 and self.sharding.offload_optimizer else ()
+        self.layer_parameters = tuple(self._layer_parameters()) if gathers else ()
+        self.over_bucket = (
+            tuple(self._over_bucket())
+            if self.stage == 2 and self.sharding.offload_optimizer
+            else ()
         )
         self.boundary = True
-        """The micro-batch is the step's last."""
+        """The micro-batch is the last one of the step (``is_gradient_accumulation_boundary``)."""
         self.held: list[int] = []
-        """Gradients that offload keeps until backward has ended."""
+        """Bytes of the gradients that offload keeps until backward has ended."""
         self.head = self.half * embedding_parameters(shape) if gathers else 0
         self.flat = self.head if self.method.uses_adapter else 0
-        """Beside adapters an embedding is gathered in one piece with them, then copied apart."""
+        """Beside adapters DeepSpeed gathers the lm_head into a flat buffer, then copies it out."""
         again = self.method.trains_everything or settings.batch.gradient_checkpointing
-        self.last = self.head if again else 0
-        """The embedding's own backward gathers it once more."""
+        self.embedding = self.head if again else 0
+        """Bytes of the embedding if its own backward gathers it again."""
 
-    def _block(self) -> Iterator[int]:
-        """Bytes of one block's shared-out parameters."""
+    def _layer_parameters(self) -> Iterator[int]:
+        """Bytes of the partitioned parameters of one layer."""
         layer, smallest = self.settings.layer, persistent_elements(self.shape)
-        for elements, size in block_tensors(self.shape, layer, self.half):
+        for elements, size in layer_tensors(self.shape, layer, self.half):
             if elements > smallest:
                 yield size
 
-    def _wide(self) -> Iterator[int]:
-        """Elements of this rank's gradients of one block that no bucket holds."""
-        limit, ranks = reduce_bucket_elements(self.shape), self.sharding.world_size
+    def _over_bucket(self) -> Iterator[int]:
+        """Elements of this process's gradients of one layer that exceed the bucket."""
+        limit, world_size = reduce_bucket_elements(self.shape), self.sharding.world_size
         tensors = trained_tensors(self.shape, self.method)
         layers = max(tensor.copies for tensor in tensors)
-        wide = [t.elements for t in tensors if t.copies == layers and t.elements > limit]
-        yield from wide[::ranks]
+        found = [t.elements for t in tensors if t.copies == layers and t.elements > limit]
+        yield from found[::world_size]
 
-    def reduce_block(self, *, outer: bool) -> None:
-        """Offload reduces a block's large gradients; ``outer``: what that takes is replayed."""
-        for elements in self.wide:
+    def reduce_layer(self, *, outer: bool) -> None:
+        """Offload reduces the large gradients of one layer; ``outer``: temporaries are replayed."""
+        for elements in self.over_bucket:
             self.reduce(elements, elements, outer=outer)
 
     def reduce_embedding(self) -> None:
-        """The same of an embedding or a head."""
-        if self.wide:
-            self.reduce(embedding_parameters(self.shape), self.cut.piece)
+        """Offload reduces the gradient of an embedding or an lm_head."""
+        if self.over_bucket:
+            self.reduce(embedding_parameters(self.shape), self.partition.largest_partition)
         elif self.stage == 3 and self.sharding.offload_optimizer and self.boundary:
             for size in (NORM_BYTES, MASTER_BYTES):
-                self.memory.take(size * min(NORM_ELEMENTS, self.cut.piece))
-                self.memory.give(size * min(NORM_ELEMENTS, self.cut.piece))
+                self.memory.alloc(size * min(NORM_ELEMENTS, self.partition.largest_partition))
+                self.memory.free(size * min(NORM_ELEMENTS, self.partition.largest_partition))
 
-    def reduce(self, elements: int, piece: int, *, outer: bool = True) -> None:
-        """A gradient's clone stays, or its norm is taken and it goes to the host in fp32."""
+    def reduce(self, elements: int, partition: int, *, outer: bool = True) -> None:
+        """DeepSpeed keeps a clone of a gradient, or takes its norm and copies it to the host."""
         memory = self.memory
         if not self.boundary:
-            memory.take(self.element * elements)
+            memory.alloc(self.element * elements)
             self.held.append(self.element * elements)
         elif outer:
-            memory.take(self.element * elements)
+            memory.alloc(self.element * elements)
             for bytes_each in (NORM_BYTES, MASTER_BYTES):
-                memory.take(bytes_each * piece)
-                memory.give(bytes_each * piece)
-            memory.give(self.element * elements)
+                memory.alloc(bytes_each * partition)
+                memory.free(bytes_each * partition)
+            memory.free(self.element * elements)
 
     def load_sharded(self) -> None:
-        """ZeRO-3's weights: every part by itself, trained ones flat."""
+        """Load the weights of ZeRO-3: every frozen partition by itself, trained partitions flat."""
         memory = self.memory
         if not self.method.trains_everything and not self.sharding.offload_param:
-            for size, copies in base_parts(self.shape, self.states):
-                memory.take(size, copies)
+            for size, copies in base_partitions(self.shape, self.states):
+                memory.alloc(size, copies)
         if not self.sharding.offload_param:
-            memory.take(self.element * self.cut.share)
+            memory.alloc(self.element * self.partition.share)
         self._masters()
-        memory.take(self.element * reduce_bucket_elements(self.shape))
+        memory.alloc(self.element * reduce_bucket_elements(self.shape))
         if not self.sharding.offload_optimizer:
-            memory.take(self.element * self.cut.share)
-        if self.block:
-            memory.take(whole_bytes(self.shape, self.states))
+            memory.alloc(self.element * self.partition.share)
+        if self.layer_parameters:
+            memory.alloc(persistent_parameter_bytes(self.shape, self.states))
 
     def loaded(self) -> None:
-        """What is built once the weights are there."""
+        """Build what needs the weights: DDP's buckets, or the flat groups of ZeRO-1 and 2."""
         if self.stage == 0:
             self._ddp_buckets()
         elif self.stage < 3:
             self._flatten()
             if self.sharding.offload_optimizer:
-                self.memory.take(self.element * self.cut.largest)
+                self.memory.alloc(self.element * self.partition.largest)
 
     def _ddp_buckets(self) -> None:
         if self.sharding.world_size > 1:
             whole, rest = divmod(gradient_bytes(self.shape, self.states), DDP_BUCKET_BYTES)
-            self.memory.take(DDP_BUCKET_BYTES, whole)
-            self.memory.take(rest)
+            self.memory.alloc(DDP_BUCKET_BYTES, whole)
+            self.memory.alloc(rest)
 
     def _flatten(self) -> None:
-        """Casts of what was in fp32; group by group a flat copy of trained tensors, which go, and
-        their masters. Before each group, and so behind the one before, the cache is emptied.
+        """Cast the fp32 parts of the base, then build the flat group and the masters of each group.
+
+        DeepSpeed empties the cache before each group, frees the trained tensors after the copy,
+        and allocates the masters.
         """
         memory, settings = self.memory, self.settings
         if settings.base.quantization is not None:
             for elements, copies in base_tensors(self.shape):
-                memory.take(self.half * elements, copies)
-                memory.give(MASTER_BYTES * elements, copies)
+                memory.alloc(self.half * elements, copies)
+                memory.free(MASTER_BYTES * elements, copies)
         ordered = list(in_order(trained_tensors(self.shape, self.method)))
-        for number, share in enumerate(self.cut.shares):
-            memory.empty()
-            memory.take(self.element * share * self.sharding.world_size)
+        for number, share in enumerate(self.partition.shares):
+            # DeepSpeed calls empty_cache before each group, which resets the fragmentation so far.
+            memory.empty_cache()
+            memory.alloc(self.element * share * self.sharding.world_size)
             for tensor in ordered:
+                # Norms and biases are the second group; adapters form one group only.
                 vector = tensor.rows == 1 and not self.method.uses_adapter
                 if vector == (number == 1):
-                    memory.give(self.element * tensor.elements)
+                    memory.free(self.element * tensor.elements)
             if not self.sharding.offload_optimizer:
-                memory.take(self.element * share)
-                memory.take(MASTER_BYTES * share)
-                memory.give(self.element * share)
-        self._show(self.cut.shares)
+                memory.alloc(self.element * share)
+                memory.alloc(MASTER_BYTES * share)
+                memory.free(self.element * share)
+        self._empty_gradients(self.partition.shares)
 
     def _masters(self) -> None:
-        """Stage 3: fp32 masters by way of a copy that stays until the next one is made."""
+        """Stage 3 makes each fp32 master from a copy that stays until the next copy is made."""
         if self.sharding.offload_optimizer:
             return
         memory, earlier = self.memory, 0
-        for share in self.cut.shares:
-            memory.take(MASTER_BYTES * share)
-            memory.give(earlier)
-            memory.take(MASTER_BYTES * share)
+        for share in self.partition.shares:
+            memory.alloc(MASTER_BYTES * share)
+            memory.free(earlier)
+            memory.alloc(MASTER_BYTES * share)
             earlier = MASTER_BYTES * share
-        memory.give(earlier)
-        self._show((max(self.cut.shares),))
+        memory.free(earlier)
+        self._empty_gradients((max(self.partition.shares),))
 
-    def _show(self, shares: tuple[int, ...]) -> None:
-        """Gradients that the optimizer is shown before there are any."""
+    def _empty_gradients(self, shares: tuple[int, ...]) -> None:
+        """DeepSpeed initialises the optimizer's states with empty fp32 gradients."""
         for share in () if self.sharding.offload_optimizer else shares:
-            self.memory.take(MASTER_BYTES * share)
+            self.memory.alloc(MASTER_BYTES * share)
         for share in () if self.sharding.offload_optimizer else shares:
-            self.memory.give(MASTER_BYTES * share)
+            self.memory.free(MASTER_BYTES * share)
 
     def enter(self, place: int, count: int, step: int) -> None:
-        """A block is due: its parameters are there already, the next one's are fetched."""
+        """A layer begins: its parameters are available, and the next layer's are prefetched."""
+        # No layer came before the first one of a pass, so nothing prefetched its parameters.
         if place in (0, count - 1) and place - step not in range(count):
-            self._take_block()
+            self._gather_layer()
         if place + step in range(count):
-            self._take_block()
-        if place == 0 and step < 0 and self.last:
+            self._gather_layer()
+        if place == 0 and step < 0 and self.embedding:
             self._gather_embedding()
 
-    def _take_block(self) -> None:
-        for size in self.block:
-            self.memory.take(size)
+    def _gather_layer(self) -> None:
+        for size in self.layer_parameters:
+            self.memory.alloc(size)
 
     def leave(self) -> None:
-        """A block is done."""
-        for size in self.block:
-            self.memory.give(size)
+        """A layer ends: its parameters are released."""
+        for size in self.layer_parameters:
+            self.memory.free(size)
 
     def embedding_begins(self) -> None:
-        """The embedding is gathered."""
-        self.memory.take(self.head)
+        """The embedding begins: its weight is gathered."""
+        self.memory.alloc(self.head)
 
     def embedding_ends(self) -> None:
-        """It goes: its next use is many blocks away."""
-        self.memory.give(self.head)
+        """The embedding ends: its weight is released, because its next use is many layers away."""
+        self.memory.free(self.head)
 
     def loss_begins(self) -> None:
-        """The head is gathered."""
+        """The loss begins: the lm_head's weight is gathered."""
         self._gather_embedding()
 
     def _gather_embedding(self) -> None:
-        self.memory.take(self.flat)
-        self.memory.take(self.head)
-        self.memory.give(self.flat)
+        self.memory.alloc(self.flat)
+        self.memory.alloc(self.head)
+        self.memory.free(self.flat)
 
     def loss_ends(self) -> None:
-        """The head was there in the loss's backward, too."""
-        self.memory.give(self.head)
+        """The backward of the loss ends: the lm_head's weight is released."""
+        self.memory.free(self.head)
 
     def backward_begins(self) -> None:
-        """The bucket and a part for what comes out of it."""
-        self.memory.take(self.bucket)
+        """Backward begins: the bucket, and in stage 2 a flat part for reduced gradients."""
+        self.memory.alloc(self.bucket)
         if self.stage == 2 and self.part:
-            self.memory.take(self.part)
+            self.memory.alloc(self.part)
             self.parts += 1
 
     def backward_ends(self) -> None:
-        """A flat copy on the way to all ranks; parts of several micro-batches are summed up."""
+        """Backward ends: the last bucket's flat copy; parts of several micro-batches are summed."""
         if self.stage:
-            flat = self.element * min(reduce_bucket_elements(self.shape), self.cut.total)
-            self.memory.take(flat)
-            self.memory.give(flat)
+            flat = self.element * min(reduce_bucket_elements(self.shape), self.partition.total)
+            self.memory.alloc(flat)
+            self.memory.free(flat)
+        # DeepSpeed drops the references to kept gradients only when backward has ended.
         while self.held:
-            self.memory.give(self.held.pop())
-        if self.last:
-            self.memory.give(self.last)
+            self.memory.free(self.held.pop())
+        if self.embedding:
+            self.memory.free(self.embedding)
+        # The part of this micro-batch is added to the earlier one and freed.
         if self.parts > 1:
-            self.memory.give(self.part)
+            self.memory.free(self.part)
             self.parts -= 1
-        self.memory.give(self.bucket)
+        self.memory.free(self.bucket)
 
     def step(self, *, first: bool) -> None:
-        """DeepSpeed's step: the norm; a group's gradient flat, then in fp32; the optimizer."""
+        """DeepSpeed's step: the norm, then each group's flat and fp32 gradient and its step."""
         memory = self.memory
         if self.stage == 1:
             if self.part:
-                memory.take(self.part)
+                memory.alloc(self.part)
                 self.parts = 1
-            self._drop(own=True)
+            self._free_gradients(own=True)
         if not self.sharding.offload_optimizer:
-            memory.take(NORM_BYTES * self.cut.piece)
-            memory.give(NORM_BYTES * self.cut.piece)
+            memory.alloc(NORM_BYTES * self.partition.largest_partition)
+            memory.free(NORM_BYTES * self.partition.largest_partition)
         if self.stage == 1:
-            self._drop(own=False)
-        groups = () if self.sharding.offload_optimizer else self.cut.shares
+            self._free_gradients(own=False)
+        groups = () if self.sharding.offload_optimizer else self.partition.shares
         for number, share in enumerate(groups, start=1):
-            memory.take(self.element * share)
-            memory.take(MASTER_BYTES * share)
-            memory.give(self.element * share)
+            memory.alloc(self.element * share)
+            memory.alloc(MASTER_BYTES * share)
+            memory.free(self.element * share)
+            # The flat part is a view of all groups' gradients: it lives until the last group.
             if number == len(groups):
-                memory.give(self.part, self.parts)
+                memory.free(self.part, self.parts)
                 self.parts = 0
             self._optimize(share, first=first)
-            memory.give(MASTER_BYTES * share)
+            memory.free(MASTER_BYTES * share)
         self.parts = 0
 
-    def _drop(self, *, own: bool) -> None:
-        """Stage 1 lets go of gradients: its own once they are flat, the others before the step."""
-        ranks = self.sharding.world_size
+    def _free_gradients(self, *, own: bool) -> None:
+        """Stage 1 frees its own gradients after the flat copy, and the others before the step."""
+        world_size = self.sharding.world_size
         tensors = in_order(trained_tensors(self.shape, self.method))
         for number, tensor in enumerate(tensors):
-            if (number % ranks == 0) == own:
-                self.memory.give(self.element * tensor.elements)
+            if (number % world_size == 0) == own:
+                self.memory.free(self.element * tensor.elements)
 
     def _optimize(self, share: int, *, first: bool) -> None:
-        """The optimizer on one flat share; its states are made at its first step."""
+        """The optimizer steps one flat share; the first step allocates the states."""
         memory, settings = self.memory, self.settings
         if first:
             tensor = Tensor(rows=1, columns=share)
             paged = settings.kernels.optimizer in PAGED
             states = STATE_BYTES[settings.kernels.optimizer](tensor, MASTER_BYTES, paged=paged)
-            memory.take(states // 2, 2)
+            # Two moments of equal size; separate tensors find separate holes.
+            memory.alloc(states // 2, 2)
         work = TEMPORARIES.get(settings.kernels.optimizer, 0) * share
-        memory.take(work)
-        memory.give(work)
+        memory.alloc(work)
+        memory.free(work)

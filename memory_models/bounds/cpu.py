@@ -1,4 +1,4 @@
-"""Training on the CPU: the device is the host, and memory is resident bytes."""
+"""Training on the CPU: the device is the host, and the memory is resident bytes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from dataclasses import replace
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.result import Component, Interval, MemoryEstimate
 
+RUNTIME_UPPER = 1.25
+"""Upper bound over expected value of the libraries' resident bytes."""
 _GPU_ONLY = frozenset({"cuBLAS workspace", "context and libraries", "fragmentation"})
 
 
 def on_cpu(estimate: MemoryEstimate, calibration: Calibration = DEFAULT) -> MemoryEstimate:
-    """The same tensors in host memory: no context, no workspace, libc instead of the caching
-    allocator, and the libraries' own resident bytes on top.
+    """The estimate with the same tensors in host memory.
+
+    There is no CUDA context and no workspace. libc takes the place of the caching allocator, and
+    the libraries' own resident bytes are added.
     """
     parts = [part for part in estimate.components if part.name not in _GPU_ONLY]
     tensors = sum(part.bytes for part in parts)
     runtime = calibration.host.cpu_runtime_bytes
-    upper = round(tensors * calibration.host.cpu_activation_upper) + round(1.25 * runtime)
+    upper = round(tensors * calibration.host.cpu_activation_upper) + round(RUNTIME_UPPER * runtime)
     resident = Interval(
         expected=round((tensors + runtime) * calibration.device_factor),
         upper=round(max(upper, tensors + runtime) * calibration.device_factor),

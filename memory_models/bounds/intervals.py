@@ -1,6 +1,6 @@
-"""From tensors to what the allocator reserves and the driver sees, with bounds.
+"""Bounds of allocated and reserved bytes.
 
-Margins come from measured residuals by recipe class; see ``Calibration``.
+Margins come from measured residuals, by recipe class; see ``Calibration``.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ PERSISTENT_SHARE = 0.1
 
 
 class RecipeClass(Protocol):
-    """The class of a configuration whose layers are all checkpointed, or none of them."""
+    """Gives the class of a configuration; ``checkpointed`` overrides the configuration's own."""
 
     def __call__(self, settings: TrainingSettings, *, checkpointed: bool | None = None) -> str:
-        """Key of a table of margins."""
+        """The key in a table of margins."""
 
 
 def recipe_class(settings: TrainingSettings, *, checkpointed: bool | None = None) -> str:
     """The class whose residuals bound this recipe.
 
-    What is trained, on what base, whether activations are kept, and by which loss kernel: freed
-    logits of the plain loss are the holes that nothing else fits into. Segments that grow leave
-    few holes, so there fewer classes do. Several ranks: by what is trained.
+    The class names what is trained, the storage of the base, whether activations are kept, and the
+    loss kernel, because the freed logits of the plain loss leave holes that no other tensor fits.
+    Growing segments leave few holes, so these recipes need fewer classes. The class of several
+    processes names only what is trained.
     """
     if settings.kernels.expandable_segments or settings.sharding.zero_stage == 3:
         return replay_class(settings, checkpointed=checkpointed)
@@ -45,9 +46,9 @@ def recipe_class(settings: TrainingSettings, *, checkpointed: bool | None = None
 def replay_class(settings: TrainingSettings, *, checkpointed: bool | None = None) -> str:
     """The class whose residuals bound a replay: what is trained, and whether activations are kept.
 
-    The replay sees the rest itself, so fewer and larger classes give the narrower bound. ZeRO-3,
-    whose gathered parameters come and go in between, is a class of its own; so are several ranks
-    where segments grow, which few runs had.
+    The replay models the other differences itself, so fewer and larger classes give a narrower
+    bound. ZeRO-3 is a class of its own, because gathered parameters are allocated between
+    activations. Several processes with growing segments are a class too, measured in few runs.
     """
     segments = "expandable-" if settings.kernels.expandable_segments else ""
     if settings.sharding.zero_stage == 3:
@@ -59,7 +60,7 @@ def replay_class(settings: TrainingSettings, *, checkpointed: bool | None = None
 
 
 def _activations(settings: TrainingSettings, checkpointed: bool | None) -> str:
-    """Whether activations are kept; ``checkpointed``: of layers that differ from the settings."""
+    """The word for kept or checkpointed activations; ``checkpointed`` overrides the settings."""
     found = settings.batch.gradient_checkpointing if checkpointed is None else checkpointed
     return "checkpointed" if found else "kept"
 
@@ -67,7 +68,8 @@ def _activations(settings: TrainingSettings, checkpointed: bool | None) -> str:
 def margin_scale(estimated: int, dynamic: int) -> float:
     """Bytes that margins are shares of; ``dynamic``: the part of the peak that is not persistent.
 
-    Holes come from what moves, and to a small part from how what stays was packed.
+    Most holes come from tensors that are freed and allocated in a step; a few come from the packing
+    of persistent tensors.
     """
     return dynamic + PERSISTENT_SHARE * estimated
 
@@ -76,13 +78,14 @@ class Scale(NamedTuple):
     """Bytes that margins are shares of."""
 
     usual: float
-    """By the class of the recipe."""
-    plain: float = 0.0
-    """What layers keep that are not checkpointed where others are: by the class of such layers."""
+    """Bytes whose margin is that of the recipe's own class."""
+    unrecomputed: float = 0.0
+    """Bytes kept by layers without a checkpoint, if other layers have one: their margin is that of
+    kept activations."""
 
 
-def _scale(estimated: int, dynamic: int, plain: int) -> Scale:
-    return Scale(margin_scale(estimated, dynamic) - plain, plain)
+def _scale(estimated: int, dynamic: int, unrecomputed: int) -> Scale:
+    return Scale(margin_scale(estimated, dynamic) - unrecomputed, unrecomputed)
 
 
 def allocated_interval(
@@ -91,13 +94,14 @@ def allocated_interval(
     settings: TrainingSettings,
     calibration: Calibration,
     *,
-    plain: int = 0,
+    unrecomputed: int = 0,
 ) -> Interval:
     """Peak of allocated bytes; ``dynamic``: the part of ``estimated`` that is not persistent.
 
-    ``plain``: of that, what layers keep that are not checkpointed where others are.
+    ``unrecomputed``: the share of ``dynamic`` that layers without a checkpoint keep, if other
+    layers have one.
     """
-    scale = _scale(estimated, dynamic, plain)
+    scale = _scale(estimated, dynamic, unrecomputed)
     return _interval(
         estimated, scale, _margins(calibration.margins.allocated, recipe_class, settings)
     )
@@ -110,13 +114,14 @@ def reserved_interval(
     calibration: Calibration,
     replayed: int | None = None,
     *,
-    plain: int = 0,
+    unrecomputed: int = 0,
 ) -> Interval:
-    """Peak of reserved bytes in whole segments: as ``replayed``, or tensors and a usual share.
+    """Peak of reserved bytes in whole segments.
 
-    ``plain``: as for ``allocated_interval``.
+    The expected value is ``replayed``, or ``estimated`` plus a measured share if nothing was
+    replayed. ``unrecomputed``: see ``allocated_interval``.
     """
-    scale = _scale(estimated, dynamic, plain)
+    scale = _scale(estimated, dynamic, unrecomputed)
     if replayed is None:
         usual = _margins(calibration.margins.reserved, recipe_class, settings)
         found = _interval(estimated, scale, usual)
@@ -135,7 +140,7 @@ def _margins(
     class_of: RecipeClass,
     settings: TrainingSettings,
 ) -> tuple[Margin, Margin]:
-    """The margin of the recipe, and of layers that keep everything in the same."""
+    """The margin of the recipe, and that of the recipe's layers without a checkpoint."""
     usual = _margin(table, class_of(settings))
     if settings.batch.checkpointed_layers is None:
         return usual, usual
@@ -147,10 +152,10 @@ def _margin(table: Mapping[str, Margin], name: str) -> Margin:
 
 
 def _interval(base: int, scale: Scale, margins: tuple[Margin, Margin]) -> Interval:
-    usual, plain = margins
+    usual, kept = margins
     return Interval(
-        expected=base + round(usual.expected * scale.usual + plain.expected * scale.plain),
+        expected=base + round(usual.expected * scale.usual + kept.expected * scale.unrecomputed),
         upper=base
-        + round(usual.upper * scale.usual + plain.upper * scale.plain)
+        + round(usual.upper * scale.usual + kept.upper * scale.unrecomputed)
         + usual.floor_bytes,
     )

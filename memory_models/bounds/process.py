@@ -1,4 +1,4 @@
-"""From reserved bytes to what the driver charges to the process, by GPU generation."""
+"""Bounds of process bytes: reserved bytes plus what the driver charges beyond PyTorch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from memory_models.result import Interval
 from memory_models.settings import TrainingSettings
 
 DEFAULT_MAJOR = 9
-"""Generation assumed where no device is named: the one that was measured."""
+"""Compute capability that is assumed without a named device: the measured generation."""
 
 
 def major_of(device: Device | None) -> int:
@@ -19,36 +19,41 @@ def major_of(device: Device | None) -> int:
 
 
 def by_generation(table: Mapping[int, int], major: int) -> int:
-    """The entry of a compute capability's major number (or a count), or of the nearest below it."""
+    """The entry of a major number (or a count of processes), or of the nearest smaller key."""
     if major in table:
         return table[major]
     known = [key for key in table if key <= major] or [min(table)]
     return table[max(known)]
 
 
-def outside_interval(settings: TrainingSettings, major: int, calibration: Calibration) -> Interval:
-    """Bytes of context and libraries, those of several ranks included."""
-    ranks = by_generation(
-        calibration.device.ranks_bytes[settings.sharding.kind], settings.sharding.world_size
+def non_torch_interval(
+    settings: TrainingSettings, major: int, calibration: Calibration
+) -> Interval:
+    """Bytes on the GPU outside PyTorch's allocator: CUDA context, libraries, NCCL, DeepSpeed."""
+    distributed = by_generation(
+        calibration.device.distributed_bytes[settings.sharding.kind], settings.sharding.world_size
     )
-    spread = by_generation(calibration.device.ranks_spread_bytes, settings.sharding.world_size)
-    context = by_generation(calibration.device.context_bytes, major) + ranks
+    spread = by_generation(
+        calibration.device.distributed_spread_bytes, settings.sharding.world_size
+    )
+    context = by_generation(calibration.device.context_bytes, major) + distributed
     spread += calibration.device.context_spread_bytes
     return Interval(expected=context, upper=context + spread)
 
 
 def process_interval(
-    reserved: Interval, outside: Interval, paged: int, major: int, calibration: Calibration
+    reserved: Interval, non_torch: Interval, paged: int, major: int, calibration: Calibration
 ) -> Interval:
-    """What the driver sees: reserved bytes, context and libraries.
+    """Bytes that the driver charges to the process.
 
-    It charges no managed memory to the process, but that may lie on the device: the bound has it.
+    The driver does not charge managed memory (``paged``) to the process, but managed memory may lie
+    on the device, so the bound includes it.
     """
     constants = calibration.device
     measured = major in constants.measured_generations
     widening = 1.0 if measured else constants.unmeasured_widening
     factor = calibration.device_factor
     return Interval(
-        expected=round((reserved.expected + outside.expected) * factor),
-        upper=round((reserved.upper + outside.upper + paged) * widening * factor),
+        expected=round((reserved.expected + non_torch.expected) * factor),
+        upper=round((reserved.upper + non_torch.upper + paged) * widening * factor),
     )

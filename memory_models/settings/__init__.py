@@ -1,4 +1,4 @@
-"""How a model is trained, as far as bytes go: small records, composed.
+"""The settings that bytes depend on, as small composed records.
 
 Field names are the keys of ``tsplanner estimate``.
 """

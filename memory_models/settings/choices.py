@@ -5,11 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 
 ALL_LINEAR = "all-linear"
-"""Every linear of the decoder takes an adapter."""
+"""Value of ``lora_target``: every linear of the decoder takes an adapter."""
 
 
 class FinetuningType(StrEnum):
-    """What is trained. QLoRA is ``lora`` on a base with ``quantization``."""
+    """Which weights are trained; QLoRA is ``lora`` on a base with ``quantization``."""
 
     LORA = "lora"
     DORA = "dora"
@@ -20,12 +20,12 @@ class FinetuningType(StrEnum):
 
     @property
     def uses_adapter(self) -> bool:
-        """The base is frozen and an adapter is trained."""
+        """Whether the base is frozen and an adapter is trained."""
         return self not in (FinetuningType.FULL, FinetuningType.FREEZE)
 
 
 class Dtype(StrEnum):
-    """Storage type of a tensor."""
+    """The dtype of a tensor."""
 
     FP32 = "fp32"
     BF16 = "bf16"
@@ -33,16 +33,16 @@ class Dtype(StrEnum):
 
 
 class Quantization(StrEnum):
-    """Storage of the frozen base's matrices (bitsandbytes)."""
+    """The storage of the matrices of a frozen base (bitsandbytes)."""
 
     INT8 = "int8"
     NF4 = "nf4"
     NF4_DQ = "nf4-dq"
-    """NF4 with its constants quantised too (double quantisation)."""
+    """NF4 with quantised scales (double quantisation)."""
 
 
 class Attention(StrEnum):
-    """Attention kernel, by transformers' names."""
+    """The attention kernel, by transformers' names."""
 
     EAGER = "eager"
     SDPA = "sdpa"
@@ -50,14 +50,14 @@ class Attention(StrEnum):
 
 
 class LossKernel(StrEnum):
-    """``plain`` keeps all logits; ``fused`` computes head and loss in chunks of rows."""
+    """``plain`` keeps all logits; ``fused`` computes lm_head and loss in chunks of rows."""
 
     PLAIN = "plain"
     FUSED = "fused"
 
 
 class Optimizer(StrEnum):
-    """Hugging Face's ``optim`` names."""
+    """The optimizer, by Hugging Face's ``optim`` names."""
 
     ADAMW_TORCH = "adamw_torch"
     ADAMW_TORCH_FUSED = "adamw_torch_fused"
@@ -69,12 +69,12 @@ class Optimizer(StrEnum):
 
 
 class DecoderKernels(StrEnum):
-    """How the norms, gated products and adapters of a decoder layer run."""
+    """The kernels of the norms, gated products and adapters of a decoder layer."""
 
     REFERENCE = "reference"
-    """As transformers and PEFT have them."""
+    """The kernels of transformers and PEFT."""
     FUSED = "fused"
-    """With fewer kernels and fewer kept tensors (our worker's)."""
+    """Our worker's kernels: fewer launches and fewer kept tensors."""
 
     @classmethod
     def _missing_(cls, value: object) -> DecoderKernels | None:

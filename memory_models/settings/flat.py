@@ -1,4 +1,4 @@
-"""Composed settings by the names of their fields, whichever record a field stands in.
+"""Reads and writes composed settings by field names, without the names of the inner records.
 
 Flags, cases of ``estimate`` and plans of version 1 name fields without their records. Field names
 are therefore unique within a composed record.
@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_type_hints
 Composed = TypeVar("Composed")
 
 RENAMED = {"kernels": "decoder_kernels", "packed_ranks": "adapter_ranks"}
-"""Names of version 0.1 that stand for another field now."""
+"""Field names of version 0.1, each with the name of the field that replaced it."""
 
 
 @cache
@@ -24,7 +24,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 @cache
 def paths(kind: type) -> Mapping[str, tuple[str, ...]]:
-    """Where each field of a composed record stands: its name to the names on the way to it."""
+    """The path to each field of a composed record, by the name of the field."""
     return dict(_paths(kind))
 
 
@@ -39,7 +39,7 @@ def _paths(kind: type) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def field_types(kind: type) -> dict[str, Any]:
-    """The type of each field of a composed record, by its name."""
+    """The type of each field of a composed record, by the name of the field."""
     found: dict[str, Any] = {}
     for name, path in paths(kind).items():
         owner = kind
@@ -50,11 +50,11 @@ def field_types(kind: type) -> dict[str, Any]:
 
 
 def from_flat(kind: type[Composed], /, **values: object) -> Composed:
-    """A composed record from the values of its fields; what is left out has its default.
+    """A composed record from the values of its fields; missing fields have their default.
 
     Raises:
-        TypeError: a name is no field of the record.
-        ValueError: values that exclude each other.
+        TypeError: a name is not a field of the record.
+        ValueError: values exclude each other.
     """
     return _built(kind, _nested(kind, values))
 
@@ -63,8 +63,8 @@ def changed(record: Composed, /, **values: object) -> Composed:
     """A copy of a composed record with other values for some of its fields.
 
     Raises:
-        TypeError: a name is no field of the record.
-        ValueError: values that exclude each other.
+        TypeError: a name is not a field of the record.
+        ValueError: values exclude each other.
     """
     return _replaced(record, _nested(type(record), values))
 

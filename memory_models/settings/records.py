@@ -15,6 +15,11 @@ from memory_models.settings.choices import (
     Quantization,
 )
 
+ALPHA_FACTOR = 2.0
+"""LoRA's alpha over its rank if no alpha is given."""
+ADALORA_INIT_FACTOR = 1.5
+"""AdaLoRA's initial rank over its target rank if no initial rank is given."""
+
 
 def at_least_one(record: object, *names: str) -> None:
     """Refuse a field below 1.
@@ -29,22 +34,22 @@ def at_least_one(record: object, *names: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """What is trained: an adapter and its shape, the last layers, or everything."""
+    """Which weights are trained: an adapter of some shape, the last layers, or all weights."""
 
     finetuning_type: FinetuningType = FinetuningType.LORA
     lora_rank: int = 8
-    """Rank of every adapter; AdaLoRA's target rank."""
+    """LoRA rank of every adapter; the target rank of AdaLoRA."""
     lora_alpha: float | None = None
-    """None: twice the rank. It changes no bytes."""
+    """Numerator of LoRA's scale; None: twice the rank. The value changes no bytes."""
     lora_dropout: float = 0.0
     lora_target: tuple[str, ...] | str = ALL_LINEAR
     """Module names, or ``all-linear``."""
     adalora_init_rank: int | None = None
-    """Rank AdaLoRA starts with; None: 1.5 times ``lora_rank``."""
+    """LoRA rank that AdaLoRA starts with; None: 1.5 times ``lora_rank``."""
     freeze_trainable_layers: int = 2
-    """Last decoder layers that the ``freeze`` method trains."""
+    """Number of last decoder layers that the ``freeze`` method trains."""
     adapter_ranks: tuple[int, ...] = ()
-    """multi-LoRA: LoRA ranks of the trials that share the base; empty: one run by ``lora_rank``."""
+    """multi-LoRA: LoRA rank of each trial on the shared base; empty: one run with ``lora_rank``."""
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have."""
@@ -61,34 +66,36 @@ class Method:
 
     @property
     def uses_adapter(self) -> bool:
-        """The base is frozen and an adapter is trained."""
+        """Whether the base is frozen and an adapter is trained."""
         return self.finetuning_type.uses_adapter
 
     @property
     def trains_base(self) -> bool:
-        """Weights of the decoder layers get gradients themselves."""
+        """Whether weights of the decoder layers get gradients."""
         return not self.uses_adapter
 
     @property
     def trains_everything(self) -> bool:
-        """Embedding and head get gradients too."""
+        """Whether embedding and lm_head get gradients too."""
         return self.finetuning_type is FinetuningType.FULL
 
     @property
     def is_adalora(self) -> bool:
-        """AdaLoRA: the rank of each adapter is reallocated while it trains."""
+        """Whether training reallocates the LoRA rank of each adapter."""
         return self.finetuning_type is FinetuningType.ADALORA
 
     @property
     def alpha(self) -> float:
-        """LoRA's scale numerator."""
-        return 2.0 * self.lora_rank if self.lora_alpha is None else self.lora_alpha
+        """The numerator of LoRA's scale."""
+        return ALPHA_FACTOR * self.lora_rank if self.lora_alpha is None else self.lora_alpha
 
     @property
     def adapter_rank(self) -> int:
         """LoRA rank of the adapter's matrices in memory."""
         if self.is_adalora:
-            return self.adalora_init_rank or max(self.lora_rank, int(1.5 * self.lora_rank))
+            return self.adalora_init_rank or max(
+                self.lora_rank, int(ADALORA_INIT_FACTOR * self.lora_rank)
+            )
         return self.lora_rank
 
     @property
@@ -99,7 +106,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseStorage:
-    """How the base's weights are kept and multiplied."""
+    """How the weights of the base are stored and multiplied."""
 
     model_dtype: Dtype = Dtype.BF16
     """Dtype of the weights as loaded."""
@@ -107,24 +114,24 @@ class BaseStorage:
     """Dtype of ``torch.autocast``; None: no mixed precision."""
     quantization: Quantization | None = None
     upcast_unquantized: bool = True
-    """What bitsandbytes leaves alone of a quantised base is in fp32; LLaMA-Factory keeps it."""
+    """The unquantised parts of a quantised base are cast to fp32 (PEFT does, LLaMA-Factory not)."""
 
     @property
     def has_4bit(self) -> bool:
-        """The base's matrices are NF4."""
+        """Whether the matrices of the base are NF4."""
         return self.quantization in (Quantization.NF4, Quantization.NF4_DQ)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernels:
-    """Which implementation of each part of a step runs."""
+    """The implementation of each part of a step."""
 
     attention: Attention = Attention.SDPA
     loss_kernel: LossKernel = LossKernel.PLAIN
     optimizer: Optimizer = Optimizer.ADAMW_TORCH_FUSED
     decoder_kernels: DecoderKernels = DecoderKernels.REFERENCE
     expandable_segments: bool = False
-    """PyTorch's allocator grows its segments instead of taking new ones (our worker's setting)."""
+    """PyTorch's allocator grows its segments instead of adding new ones (our worker's setting)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,14 +155,14 @@ class Sharding:
 
     @property
     def kind(self) -> str:
-        """What several processes run under, or one with ZeRO: a key of the calibration's tables."""
+        """The kind of distribution, a key in the tables of the calibration."""
         if self.zero_stage == 0:
             return "ddp" if self.world_size > 1 else "alone"
         return "zero-3" if self.zero_stage == 3 else "zero"
 
     @property
     def one_dtype(self) -> bool:
-        """Every parameter has one dtype: DeepSpeed casts adapters and what nf4 leaves alone.
+        """Whether all parameters have one dtype, because DeepSpeed casts adapters and norms too.
 
         Source: deepspeed runtime/engine.py (``_cast_module_mixed_precision``).
         """
@@ -163,12 +170,12 @@ class Sharding:
 
     @property
     def shards_gradients(self) -> bool:
-        """A gradient leaves its parameter as soon as it is there (ZeRO-2 and 3)."""
+        """Whether a gradient leaves its parameter at once (ZeRO-2 and 3)."""
         return self.zero_stage >= 2
 
     @property
     def gathers(self) -> bool:
-        """ZeRO-3 gathers parameters that are elsewhere: on other ranks or on the host."""
+        """Whether ZeRO-3 gathers parameters from other processes or from the host."""
         return self.zero_stage == 3 and (self.world_size > 1 or self.offload_param)
 
 
@@ -177,11 +184,11 @@ class BatchLayout:
     """How the rows of an effective batch go through the model."""
 
     micro_batch_size: int = 1
-    """Sequences of one pass; multi-LoRA: of each trial."""
+    """Sequences per pass; with multi-LoRA, sequences per pass and trial."""
     gradient_accumulation_steps: int = 1
     gradient_checkpointing: bool = True
     checkpointed_layers: int | None = None
-    """Only this number of decoder layers is checkpointed, the first ones; None: all of them."""
+    """Number of first decoder layers that are checkpointed; None: all layers are."""
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have."""
@@ -199,5 +206,5 @@ class BatchLayout:
 
     @property
     def accumulates(self) -> bool:
-        """A step has more than one micro-batch."""
+        """Whether a step has more than one micro-batch."""
         return self.gradient_accumulation_steps > 1

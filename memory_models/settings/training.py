@@ -1,4 +1,4 @@
-"""One training configuration, and the parts of it that the programs of the estimate depend on."""
+"""One training configuration, and its parts that the programs of the estimate depend on."""
 
 from __future__ import annotations
 
@@ -24,59 +24,59 @@ from memory_models.settings.records import (
 )
 
 MULTI_LORA_METHODS = frozenset({FinetuningType.LORA, FinetuningType.RSLORA})
-"""Methods whose adapters our worker can train beside others on one base."""
+"""Methods of which our worker can train several adapters on one base."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arithmetic:
-    """What decides in which dtypes values flow and by which kernels."""
+    """The settings that decide the dtypes of values and the kernels of a layer."""
 
     base: BaseStorage
     one_dtype: bool
-    """DeepSpeed cast every parameter to one dtype."""
+    """DeepSpeed casts every parameter to one dtype."""
     decoder_kernels: DecoderKernels
 
     @property
     def upcasts_base(self) -> bool:
-        """Embedding, head and norms of a quantised base are in fp32, as is its stream."""
+        """Whether embedding, lm_head, norms and stream of a quantised base are in fp32."""
         prepared = self.base.quantization is not None and self.base.upcast_unquantized
         return prepared and not self.one_dtype
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerSettings:
-    """What the program of a decoder layer depends on: no lengths, no batches, no processes."""
+    """The settings that the program of a decoder layer depends on."""
 
     arithmetic: Arithmetic
     method: Method
     attention: Attention
     accumulates: bool
-    """Gradients of parameters are there already, or leave as soon as they are made."""
+    """Parameters have gradients before backward, or gradients leave their parameters at once."""
     checkpointed: bool
 
     @property
     def without_checkpoint(self) -> LayerSettings:
-        """The layers that keep everything where the first ones are checkpointed."""
+        """The settings of layers without a checkpoint, if other layers have one."""
         return replace(self, checkpointed=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadSettings:
-    """What the program of last norm, head and loss depends on."""
+    """The settings that the program of last norm, lm_head and loss depends on."""
 
     arithmetic: Arithmetic
     loss_kernel: LossKernel
     trained: bool
-    """The head gets a gradient."""
+    """The lm_head gets a gradient."""
     adalora: bool
-    """AdaLoRA's regularizer runs before the loss's backward."""
+    """AdaLoRA's regularizer runs before the backward of the loss."""
     accumulates: bool
-    """As in ``LayerSettings``."""
+    """See ``LayerSettings.accumulates``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateSettings:
-    """What model states and gradients depend on: no lengths and no micro-batches."""
+    """The settings that model states and gradients depend on."""
 
     method: Method
     base: BaseStorage
@@ -89,18 +89,18 @@ class StateSettings:
 
     @property
     def upcasts_base(self) -> bool:
-        """As ``Arithmetic.upcasts_base``."""
+        """See ``Arithmetic.upcasts_base``."""
         prepared = self.base.quantization is not None and self.base.upcast_unquantized
         return prepared and not self.sharding.one_dtype
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSettings:
-    """One configuration to estimate: the reference recipe unless a field says otherwise.
+    """One configuration to estimate: the reference recipe, unless a field differs from it.
 
-    The reference recipe is what Hugging Face users run: Trainer and PEFT defaults, non-reentrant
-    checkpointing, quantised bases through ``prepare_model_for_kbit_training``, trained base
-    weights kept in the dtype they were loaded in, every sequence at full length.
+    The reference recipe is that of most Hugging Face users: defaults of Trainer and PEFT,
+    non-reentrant checkpointing, quantised bases through ``prepare_model_for_kbit_training``,
+    trained base weights in the dtype that they were loaded in, every sequence at full length.
     """
 
     method: Method = field(default_factory=Method)
@@ -109,12 +109,12 @@ class TrainingSettings:
     sharding: Sharding = field(default_factory=Sharding)
     batch: BatchLayout = field(default_factory=BatchLayout)
     sequence_length: int = 2048
-    """Decoder positions of every sequence, time-series patches included."""
+    """Decoder positions per sequence, time-series patches included."""
     series_patches: int = 0
-    """Patches of series among these positions; counts only for models with an encoder."""
+    """Positions of a sequence that are patches; they count only for models with an encoder."""
 
     def __post_init__(self) -> None:
-        """Refuse records that exclude each other.
+        """Refuse settings that exclude each other.
 
         Raises:
             ValueError: names the fields.
@@ -136,7 +136,7 @@ class TrainingSettings:
             )
 
     def _check_multi_lora(self) -> None:
-        """Refuse what the worker does not train side by side; the planner says why."""
+        """Refuse adapters that the worker cannot train on one base; the planner explains why."""
         able = self.method.finetuning_type in MULTI_LORA_METHODS and not self.method.lora_dropout
         alone = self.sharding.world_size == 1 and self.sharding.zero_stage == 0
         if not able or not alone or self.base.quantization is Quantization.INT8:
@@ -148,22 +148,22 @@ class TrainingSettings:
 
     @property
     def rows(self) -> int:
-        """Sequences of one pass of the base, all trials together."""
+        """Sequences per pass of the base, of all trials together."""
         return self.batch.micro_batch_size * max(1, len(self.method.adapter_ranks))
 
     @property
     def tokens(self) -> int:
-        """Decoder positions of one micro-batch, n = B x S."""
+        """Decoder positions per micro-batch, n = B x S."""
         return self.rows * self.sequence_length
 
     @property
     def scores(self) -> int:
-        """Attention scores of one head in one micro-batch, B x S x S."""
+        """Attention scores per head and micro-batch, B x S x S."""
         return self.rows * self.sequence_length**2
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """What decides dtypes and kernels."""
+        """The settings that decide dtypes and kernels."""
         return Arithmetic(
             base=self.base,
             one_dtype=self.sharding.one_dtype,
@@ -172,7 +172,7 @@ class TrainingSettings:
 
     @property
     def layer(self) -> LayerSettings:
-        """What the program of a decoder layer depends on."""
+        """The settings that the program of a decoder layer depends on."""
         return LayerSettings(
             arithmetic=self.arithmetic,
             method=self.method,
@@ -183,7 +183,7 @@ class TrainingSettings:
 
     @property
     def head(self) -> HeadSettings:
-        """What the program of head and loss depends on."""
+        """The settings that the program of lm_head and loss depends on."""
         return HeadSettings(
             arithmetic=self.arithmetic,
             loss_kernel=self.kernels.loss_kernel,
@@ -194,7 +194,7 @@ class TrainingSettings:
 
     @property
     def states(self) -> StateSettings:
-        """What model states and gradients depend on."""
+        """The settings that model states and gradients depend on."""
         return StateSettings(
             method=self.method,
             base=self.base,
@@ -207,12 +207,12 @@ class TrainingSettings:
 
     @property
     def _adds_gradients(self) -> bool:
-        # A gradient that leaves at once is to a program what one added to an earlier one is.
+        # In both cases backward frees a gradient as soon as the gradient is complete.
         return self.batch.accumulates or self.sharding.shards_gradients
 
 
 def effective_settings(settings: TrainingSettings) -> TrainingSettings:
-    """The settings as the training loop has them.
+    """The settings that the training loop runs under.
 
     DeepSpeed casts the model to half precision and runs it without autocast.
     Source: accelerate accelerator.py (``_prepare_deepspeed`` wraps no forward in autocast).

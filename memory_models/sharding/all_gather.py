@@ -1,11 +1,12 @@
-"""Parameters that ZeRO-3 holds gathered, by the rules of DeepSpeed's own coordinator.
+"""Parameters that ZeRO-3 has gathered, by the rules of DeepSpeed's own coordinator.
 
-The modules of a step form a trace: forward, then backward with blocks recomputed. Where a module
-is due its parameters are gathered, then those of the next ones as long as fewer than a limit are;
-where it is done they go, unless they are due again within as many elements.
+The modules of a step form a trace: forward, then backward with recomputed layers. Before a module
+runs, the coordinator gathers the module's parameters, then prefetches those of the next modules
+until ``max_live_parameters`` elements are available. After the module it releases the parameters,
+unless a module within the reuse distance needs them again. Names here are DeepSpeed's own.
 Source: deepspeed runtime/zero/partitioned_param_coordinator.py; partition_parameters.py
-(``all_gather_coalesced`` gathers several parameters flat and copies them apart).
-Ignores: the first micro-batch, which only records the trace and gathers less.
+(``all_gather_coalesced`` gathers several parameters into one flat buffer and copies them out).
+Ignores: the first micro-batch, in which DeepSpeed records the trace and gathers less.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from memory_models.states.adapters import is_targeted
 from memory_models.states.storage import BYTES
 from memory_models.states.weights import embedding_parameters, is_quantized, packed_bytes
 
-TRACED_BLOCKS = 6
-"""Blocks of the trace: two at either end differ from those in the middle."""
+TRACED_LAYERS = 6
+"""Layers of the trace: two at either end differ from those in the middle."""
 ROUNDS = 2
-"""Modules without parameters beside each one with some: they fetch ahead, too."""
+"""Fetches per visited module: a module without parameters (an activation) prefetches too."""
 
 
 class Parameter(NamedTuple):
-    """A sharded parameter: which, its elements, and the bytes of it whole."""
+    """A partitioned parameter: its number, its elements, and the bytes of the whole parameter."""
 
     number: int
     elements: int
@@ -40,33 +41,33 @@ class Parameter(NamedTuple):
 
 
 class Visit(NamedTuple):
-    """A module at work: its parameter, and at which instant of the step."""
+    """A module that runs: its parameter, and the phase of the step."""
 
     parameter: Parameter
-    instant: str
+    phase: str
     within: int = 0
-    """Visits that begin and end while this one lasts: the block recomputed for its backward."""
+    """Number of later visits that begin and end during this one: the recomputation of its layer."""
     frozen: tuple[Parameter, ...] = ()
-    """Parameters that go with it: frozen ones are not kept from recomputation for backward."""
+    """Frozen parameters that are released with this one: backward does not reuse them."""
 
 
-class Gathered(NamedTuple):
-    """Most bytes gathered at each instant of a step, on one rank."""
+class GatheredPeaks(NamedTuple):
+    """Peak bytes of gathered parameters at each phase of a step, on one process."""
 
     forward: int = 0
     loss: int = 0
-    """Forward and backward: the fused loss runs as the head's own forward, too."""
+    """Forward and backward of the loss: the fused loss runs as the lm_head's own forward."""
     last: int = 0
     first: int = 0
     end: int = 0
 
 
 @lru_cache(maxsize=1024)
-def gathered(architecture: Architecture, layer: LayerSettings) -> Gathered:
-    """What a step has gathered; ``layer``: settings with lengths, batches and ranks left out."""
+def gathered_peaks(architecture: Architecture, layer: LayerSettings) -> GatheredPeaks:
+    """Peaks of gathered parameters in one step, for any length, batch and number of processes."""
     coordinator = _Coordinator(architecture, tuple(_trace(architecture, layer)))
     found = coordinator.run()
-    return Gathered(
+    return GatheredPeaks(
         forward=found.get("forward", 0),
         loss=found.get("loss", 0),
         last=found.get("last", 0),
@@ -76,43 +77,46 @@ def gathered(architecture: Architecture, layer: LayerSettings) -> Gathered:
 
 
 def _trace(architecture: Architecture, layer: LayerSettings) -> Iterator[Visit]:
-    """Modules in the order of a step."""
-    blocks, outer, head = _parameters(architecture, layer)
+    """The modules in the order of a step."""
+    layers, outer, head = _parameters(architecture, layer)
     yield Visit(outer, "begin")
-    for block in blocks:
-        name = "forward" if block is blocks[-1] else "begin"
-        for parameter in block:
+    for parameters in layers:
+        name = "forward" if parameters is layers[-1] else "begin"
+        for parameter in parameters:
             yield Visit(parameter, name)
+    # Forward and backward of the lm_head follow each other, with nothing in between.
     yield Visit(head, "loss")
     yield Visit(head, "loss")
-    last, early = len(blocks) - 1, _early(architecture, layer)
+    last, early = len(layers) - 1, _early(architecture, layer)
     for place in range(last, -1, -1):
         name = {last: "last", 0: "first"}.get(place, "middle")
-        yield from _backward(blocks[place], name, layer, early)
+        yield from _backward(layers[place], name, layer, early)
     if layer.method.trains_everything or layer.checkpointed:
         yield Visit(outer, "end")
 
 
 def _backward(
-    block: list[Parameter], name: str, layer: LayerSettings, early: int
+    parameters: list[Parameter], name: str, layer: LayerSettings, early: int
 ) -> Iterator[Visit]:
-    """A block's backward; of its last module ``early`` parameters are there as it runs again."""
+    """One layer's backward; DeepSpeed fetches ``early`` parameters before the recomputation."""
     if not layer.checkpointed:
-        for parameter in reversed(block):
+        for parameter in reversed(parameters):
             yield Visit(parameter, name)
         return
-    frozen = tuple(block) if layer.method.uses_adapter else ()
-    yield Visit(block[-1], name, within=len(block) + early - 1, frozen=frozen)
+    # Under checkpointing the backward hook of a module runs before its recomputation. The module's
+    # visit therefore lasts as long as the forward of the whole layer.
+    frozen = tuple(parameters) if layer.method.uses_adapter else ()
+    yield Visit(parameters[-1], name, within=len(parameters) + early - 1, frozen=frozen)
     if early > 1:
-        yield Visit(block[-2], name)
-    yield from (Visit(parameter, name) for parameter in block)
-    yield from (Visit(parameter, name) for parameter in reversed(block[:-1]))
+        yield Visit(parameters[-2], name)
+    yield from (Visit(parameter, name) for parameter in parameters)
+    yield from (Visit(parameter, name) for parameter in reversed(parameters[:-1]))
 
 
 def _early(architecture: Architecture, layer: LayerSettings) -> int:
-    """Sharded parameters that are asked for before a block runs again: those of its last module.
+    """Number of parameters of a layer's last module that are fetched before the layer runs again.
 
-    A logged run asks for both sides of a last adapter.
+    In a logged run DeepSpeed fetched both sides of the last adapter.
     """
     linear, smallest = architecture.layer.linears[-1], persistent_elements(architecture)
     sides = (linear.in_features, linear.out_features)
@@ -123,28 +127,29 @@ def _early(architecture: Architecture, layer: LayerSettings) -> int:
 def _parameters(
     architecture: Architecture, layer: LayerSettings
 ) -> tuple[list[list[Parameter]], Parameter, Parameter]:
-    """Parameters of the blocks, the embedding and the head; those that stay whole are left out."""
+    """Partitioned parameters of the layers, the embedding and the lm_head."""
     smallest, element = persistent_elements(architecture), BYTES[layer.arithmetic.base.model_dtype]
-    blocks: list[list[Parameter]] = []
+    layers: list[list[Parameter]] = []
     number = 2
-    for _ in range(min(TRACED_BLOCKS, architecture.num_hidden_layers)):
-        block = []
-        for elements, size in block_tensors(architecture, layer, element):
+    for _ in range(min(TRACED_LAYERS, architecture.num_hidden_layers)):
+        parameters = []
+        for elements, size in layer_tensors(architecture, layer, element):
             if elements > smallest:
-                block.append(Parameter(number, elements, size))
+                parameters.append(Parameter(number, elements, size))
                 number += 1
-        if block:
-            blocks.append(block)
+        if parameters:
+            layers.append(parameters)
     elements = embedding_parameters(architecture)
     embedding = Parameter(0, elements, elements * element)
+    # A tied lm_head is the embedding's own parameter, so both visits share its number.
     tied = architecture.vocabulary.tie_word_embeddings
-    return blocks, embedding, embedding if tied else embedding._replace(number=1)
+    return layers, embedding, embedding if tied else embedding._replace(number=1)
 
 
-def block_tensors(
+def layer_tensors(
     architecture: Architecture, layer: LayerSettings, element: int
 ) -> Iterator[tuple[int, int]]:
-    """Elements and bytes of one block's matrices, adapters behind what they sit on."""
+    """Elements and bytes of the matrices of one layer, each adapter after the linear it adapts."""
     for linear in architecture.layer.linears:
         yield _matrix(linear, layer, element)
         if is_targeted(linear, layer.method):
@@ -154,7 +159,7 @@ def block_tensors(
 
 
 def _matrix(linear: Linear, layer: LayerSettings, element: int) -> tuple[int, int]:
-    """A matrix; a byte of a quantised one, two 4-bit numbers, is an element of it."""
+    """Elements and bytes of a matrix; an element of a quantised matrix is one byte of it."""
     if is_quantized(linear, layer.arithmetic.base.quantization):
         packed = packed_bytes(linear, layer.arithmetic.base.quantization)
         return packed, packed
@@ -166,103 +171,108 @@ class _Coordinator:
 
     def __init__(self, architecture: Architecture, trace: tuple[Visit, ...]) -> None:
         self.trace = trace
-        self.limit = live_elements(architecture)
-        self.bucket = prefetch_elements(architecture)
-        self.queue = 0
-        """Place in the trace up to which parameters were asked for."""
-        self.counted = self.bytes = 0
-        """Elements gathered or on their way, and their bytes."""
-        self.there: set[int] = set()
-        self.coming: dict[int, tuple[Parameter, ...]] = {}
-        self.asked_for: dict[int, int] = {}
-        """Place of the last use that a parameter was asked for."""
-        self.active: int | None = None
-        """A parameter that is at work all the while."""
-        self.most: dict[str, int] = {}
+        self.max_live_parameters = live_elements(architecture)
+        self.prefetch_bucket_elements = prefetch_elements(architecture)
+        self.prefetch_position = 0
+        """Step of the trace up to which parameters were requested."""
+        self.available_elements = self.available_bytes = 0
+        """Elements that are available or in flight, and their bytes."""
+        self.available: set[int] = set()
+        self.inflight: dict[int, tuple[Parameter, ...]] = {}
+        self.last_requested_step: dict[int, int] = {}
+        """Last step of the trace that each parameter was requested for."""
+        self.active_parameter: int | None = None
+        """A parameter in use during the recomputation of its layer."""
+        self.peaks: dict[str, int] = {}
 
     def run(self) -> dict[str, int]:
-        """Most bytes by instant."""
+        """Peak bytes by phase."""
         waiting: list[tuple[int, Visit]] = []
         for place, visit in enumerate(self.trace):
-            self._fetch(place, visit)
+            self._fetch_module(place, visit)
             if visit.within:
-                self.active = visit.parameter.number
+                self.active_parameter = visit.parameter.number
                 waiting.append((place + visit.within, visit))
                 continue
-            self._release(place + 1, visit.parameter)
+            self._release_module(place + 1, visit.parameter)
             if waiting and waiting[-1][0] == place:
                 self._finish(place + 1, waiting.pop()[1])
-        return self.most
+        return self.peaks
 
     def _finish(self, place: int, visit: Visit) -> None:
-        """A module that the block was recomputed for is done."""
-        self.active = None
-        self._release(place, visit.parameter)
+        """The module whose backward waited for the recomputation has ended."""
+        self.active_parameter = None
+        self._release_module(place, visit.parameter)
         for parameter in visit.frozen:
-            self._drop(parameter)
+            self._release_parameter(parameter)
 
-    def _note(self, instant: str, extra: int = 0) -> None:
-        self.most[instant] = max(self.most.get(instant, 0), self.bytes + extra)
+    def _record_peak(self, phase: str, extra: int = 0) -> None:
+        self.peaks[phase] = max(self.peaks.get(phase, 0), self.available_bytes + extra)
 
-    def _gather(self, group: tuple[Parameter, ...]) -> None:
+    def _all_gather(self, group: tuple[Parameter, ...]) -> None:
         for parameter in group:
-            self.coming[parameter.number] = group
-            self.counted += parameter.elements
-            self.bytes += parameter.bytes
+            # DeepSpeed counts a parameter as available as soon as its all-gather is launched.
+            self.inflight[parameter.number] = group
+            self.available_elements += parameter.elements
+            self.available_bytes += parameter.bytes
 
-    def _arrive(self, number: int, instant: str) -> None:
-        """A group is there; several parameters were gathered flat and are copied apart."""
-        group = self.coming[number]
+    def _wait(self, number: int, phase: str) -> None:
+        """Wait for a group; several parameters arrive in a flat buffer and are copied out."""
+        group = self.inflight[number]
         copies = sum(parameter.bytes for parameter in group) if len(group) > 1 else 0
-        self._note(instant, copies)
+        self._record_peak(phase, copies)
         for parameter in group:
-            del self.coming[parameter.number]
-            self.there.add(parameter.number)
+            del self.inflight[parameter.number]
+            self.available.add(parameter.number)
 
-    def _fetch(self, place: int, visit: Visit) -> None:
+    def _fetch_module(self, place: int, visit: Visit) -> None:
         number = visit.parameter.number
-        if number not in self.there and number not in self.coming:
-            self._gather((visit.parameter,))
-        if number in self.coming:
-            self._arrive(number, visit.instant)
-        if self.asked_for.get(number, -1) < place:
-            self.queue = place + 1
-            self.asked_for[number] = place
+        if number not in self.available and number not in self.inflight:
+            self._all_gather((visit.parameter,))
+        if number in self.inflight:
+            self._wait(number, visit.phase)
+        # A parameter that was not prefetched moves the prefetch position behind its own module.
+        if self.last_requested_step.get(number, -1) < place:
+            self.prefetch_position = place + 1
+            self.last_requested_step[number] = place
         for _ in range(ROUNDS):
-            self._fetch_ahead()
-        self._note(visit.instant)
+            self._prefetch()
+        self._record_peak(visit.phase)
 
-    def _fetch_ahead(self) -> None:
-        """One bucket of parameters, the last of which may exceed it."""
-        room, total = min(self.limit - self.counted, self.bucket), 0
+    def _prefetch(self) -> None:
+        """Request one bucket of parameters; the last parameter may exceed the bucket."""
+        # The limit is checked before a parameter is added, so the last one may exceed it.
+        live_room = self.max_live_parameters - self.available_elements
+        room, total = min(live_room, self.prefetch_bucket_elements), 0
         group: list[Parameter] = []
-        while self.queue < len(self.trace) and total < room:
-            parameter = self.trace[self.queue].parameter
-            self.asked_for[parameter.number] = self.queue
-            self.queue += 1
-            known = parameter.number in self.there or parameter.number in self.coming
+        while self.prefetch_position < len(self.trace) and total < room:
+            parameter = self.trace[self.prefetch_position].parameter
+            self.last_requested_step[parameter.number] = self.prefetch_position
+            self.prefetch_position += 1
+            known = parameter.number in self.available or parameter.number in self.inflight
             if not known and parameter not in group:
                 group.append(parameter)
                 total += parameter.elements
         if group:
-            self._gather(tuple(group))
+            self._all_gather(tuple(group))
 
-    def _release(self, place: int, parameter: Parameter) -> None:
-        """A parameter goes unless it is due again soon, or is counted on to be there."""
+    def _release_module(self, place: int, parameter: Parameter) -> None:
+        """Release a parameter, unless it is requested for a later step or reused soon."""
         number = parameter.number
-        if self.asked_for.get(number, -1) >= place:
+        if self.last_requested_step.get(number, -1) >= place:
             return
+        # ``max_reuse_distance`` has the same value as ``max_live_parameters`` in our configuration.
         passed = 0
         for visit in self.trace[place:]:
-            if passed >= self.limit:
+            if passed >= self.max_live_parameters:
                 break
             if visit.parameter.number == number:
                 return
             passed += visit.parameter.elements
-        self._drop(parameter)
+        self._release_parameter(parameter)
 
-    def _drop(self, parameter: Parameter) -> None:
-        if parameter.number in self.there and parameter.number != self.active:
-            self.there.discard(parameter.number)
-            self.counted -= parameter.elements
-            self.bytes -= parameter.bytes
+    def _release_parameter(self, parameter: Parameter) -> None:
+        if parameter.number in self.available and parameter.number != self.active_parameter:
+            self.available.discard(parameter.number)
+            self.available_elements -= parameter.elements
+            self.available_bytes -= parameter.bytes

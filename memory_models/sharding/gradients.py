@@ -1,4 +1,4 @@
-"""Gradients in time: what they, their buckets and their copies take at each instant of a step."""
+"""Gradients in time: bytes of gradients, buckets and copies at each phase of a step."""
 
 from __future__ import annotations
 
@@ -20,61 +20,61 @@ from memory_models.states.weights import embedding_parameters
 
 
 class FullBucket(NamedTuple):
-    """A bucket of gradients that is full for the first time."""
+    """The first time that a bucket of gradients is full."""
 
     bytes: int
-    """Bytes of all gradients then."""
+    """Bytes of all gradients at that time."""
     layers: int
-    """Layers whose backward has ended by then."""
+    """Number of layers whose backward has ended by that time."""
 
 
 class LayerGradients(NamedTuple):
-    """Gradients that come layer by layer and stay."""
+    """Gradients that backward adds layer by layer and that stay until the step."""
 
     bytes: int
     """Bytes of one trained layer's gradients."""
     layers: int
-    """Layers that have some."""
+    """Number of trained layers."""
 
 
 class Gradients(NamedTuple):
-    """Bytes of one rank, beside what the programs of blocks and head count themselves."""
+    """Bytes of one process, beyond the gradients that the programs of layers and lm_head count."""
 
     early: int
-    """In forward: those of earlier micro-batches."""
+    """In forward: the gradients of earlier micro-batches."""
     loss: int
-    """In the loss's backward."""
+    """In the backward of the loss."""
     last: int
-    """In the last block's backward."""
+    """In the backward of the last layer."""
     first: int
-    """In the first block's backward."""
+    """In the backward of the first layer."""
     end: int
-    """When all are there."""
+    """At the end of backward, when all gradients exist."""
     kept: int
     """In the optimizer's step."""
     step: int
-    """The step's temporaries."""
+    """Temporaries of the optimizer's step."""
     load: int = 0
-    """Where the engine is built, beyond what stays: weights before they were cast."""
+    """While the engine is built, beyond persistent bytes: weights before their cast."""
     head: int = 0
-    """Where an untied head's gradient is reduced, before the last block; 0: nowhere."""
+    """When an untied lm_head's gradient is reduced, before the last layer; 0: it is not."""
     bucket: FullBucket | None = None
-    """Where a bucket is full for the first time; None: the last layer's gradients fill it."""
+    """None: the gradients of the last layer fill the bucket."""
     each: LayerGradients | None = None
-    """Where the layers' gradients come one by one and stay; None: nowhere."""
+    """None: the gradients of the layers do not stay, or the programs count all of them."""
 
-    def after(self, blocks: int) -> int:
-        """When the last ``blocks`` blocks' backward has ended."""
+    def after(self, layers: int) -> int:
+        """Bytes when the backward of the last ``layers`` layers has ended."""
         if self.each is None:
             return max(self.last, self.first)
-        return self.last + min(blocks, self.each.layers) * self.each.bytes
+        return self.last + min(layers, self.each.layers) * self.each.bytes
 
 
-def whole(architecture: Architecture, settings: StateSettings) -> Gradients:
-    """Every gradient stays with its parameter until the step, on one rank or under DDP.
+def unsharded_gradients(architecture: Architecture, settings: StateSettings) -> Gradients:
+    """One process alone or DDP: every gradient stays with its parameter until the step.
 
-    With accumulation, gradients of earlier micro-batches are there from the start. AdaLoRA's
-    orthogonality term comes last in forward, so its gradients come first in backward.
+    With accumulation, gradients of earlier micro-batches exist from the start. Forward ends with
+    AdaLoRA's orthogonality term, so backward begins with that term's gradients of all adapters.
     """
     total = gradient_bytes(architecture, settings)
     early = total if settings.accumulates else 0
@@ -91,12 +91,12 @@ def whole(architecture: Architecture, settings: StateSettings) -> Gradients:
         end=total + _sums(settings) * one_tied,
         kept=total,
         step=step_transient_bytes(architecture, settings),
-        each=LayerGradients(own, trained_blocks(architecture, settings)) if own else None,
+        each=LayerGradients(own, trained_layers(architecture, settings)) if own else None,
     )
 
 
-def trained_blocks(architecture: Architecture, settings: StateSettings) -> int:
-    """Blocks whose parameters are trained."""
+def trained_layers(architecture: Architecture, settings: StateSettings) -> int:
+    """Number of layers whose parameters are trained."""
     if settings.method.finetuning_type is FinetuningType.FREEZE:
         return settings.method.freeze_trainable_layers
     return architecture.num_hidden_layers
@@ -104,9 +104,9 @@ def trained_blocks(architecture: Architecture, settings: StateSettings) -> int:
 
 @lru_cache(maxsize=4096)
 def _own_gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
-    """Bytes of the gradients of the first block's parameters, which its program counts."""
+    """Bytes of the gradients of one layer, which the program of the first layer counts itself."""
     element = trained_element_bytes(settings)
-    layers = trained_blocks(architecture, settings)
+    layers = trained_layers(architecture, settings)
     return sum(
         tensor.copies // layers * block_bytes(tensor.elements * element)
         for tensor in trained_tensors(architecture, settings.method)
@@ -114,17 +114,17 @@ def _own_gradient_bytes(architecture: Architecture, settings: StateSettings) -> 
 
 
 def _sums(settings: StateSettings) -> int:
-    """Tensors beside one gradient of a tied embedding, once both its gradients are there.
+    """Tensors beyond one gradient of a tied embedding, when both gradients of it exist.
 
-    The head's gradient waits for the embedding's; their sum is a tensor more if it is not made in
-    place. With accumulation the sum of earlier micro-batches is there as well.
+    The lm_head's gradient waits for the embedding's. Their sum is a third tensor if autograd does
+    not add in place. With accumulation, the sum of earlier micro-batches exists as well.
     """
     earlier = 1 if settings.accumulates else 0
     return 1 + (0 if tied_sum_in_place(settings) else 1) + earlier
 
 
 def head_gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
-    """Bytes of the head's gradient, the first of all to be there (full fine-tuning only)."""
+    """Bytes of the lm_head's gradient, the first one of backward (full fine-tuning only)."""
     if not settings.method.trains_everything:
         return 0
     return embedding_parameters(architecture) * trained_element_bytes(settings)

@@ -11,10 +11,10 @@ from memory_models.sharding.gradients import (
     FullBucket,
     Gradients,
     head_gradient_bytes,
-    trained_blocks,
-    whole,
+    trained_layers,
+    unsharded_gradients,
 )
-from memory_models.sharding.partition import Shards, shards
+from memory_models.sharding.partition import Partition, partition_of
 from memory_models.states.adapters import PARAMETER_BYTES, trainable_parameters
 from memory_models.states.optimizer import (
     tied_gradient_bytes,
@@ -25,131 +25,139 @@ from memory_models.states.weights import base_weight_bytes, embedding_parameters
 from memory_models.units import ceil_div
 
 MASTER_BYTES = 4
-"""DeepSpeed keeps and steps an fp32 copy of every trained parameter."""
+"""Bytes per element of the fp32 copy of every trained parameter that DeepSpeed steps."""
 NORM_BYTES = 8
-"""It takes a gradient's norm of an fp64 copy (deepspeed runtime/zero/utils.py)."""
+"""Bytes per element of the fp64 copy that DeepSpeed takes a norm of (runtime/zero/utils.py)."""
 NORM_ELEMENTS = 250_000_000
-"""Elements that ZeRO-3 copies for that at once (stage3.py, ``_constant_buffered_norm2``)."""
+"""Elements that ZeRO-3 copies to fp64 at once (stage3.py, ``_constant_buffered_norm2``)."""
 
 
-def gradients(architecture: Architecture, standing: StateSettings) -> Gradients:
-    """The gradients' bytes in time; ``standing``: settings with lengths and batches left out."""
-    return BY_STAGE[standing.sharding.zero_stage](architecture, standing)
+def gradients(architecture: Architecture, settings: StateSettings) -> Gradients:
+    """Bytes of gradients at each phase of a step, by the ZeRO stage of the settings."""
+    return BY_STAGE[settings.sharding.zero_stage](architecture, settings)
 
 
 def _stage_1(architecture: Architecture, settings: StateSettings) -> Gradients:
-    """Whole gradients, reduced after the last micro-batch's backward, then a rank's part of them.
+    """Whole gradients until the last micro-batch's backward, then one process's part of them.
 
-    The bucket is there in every backward.
+    DeepSpeed reduces the gradients after the backward of the last micro-batch. The bucket exists
+    in every backward.
     """
-    found, cut = whole(architecture, settings), shards(architecture, settings)
-    element = trained_element_bytes(settings)
+    found = unsharded_gradients(architecture, settings)
+    partition = partition_of(architecture, settings)
+    element, offloads = trained_element_bytes(settings), settings.sharding.offload_optimizer
     bucket = element * reduce_bucket_elements(architecture)
-    part = 0 if settings.sharding.offload_optimizer else element * cut.touched
-    beside = NORM_BYTES * cut.piece if settings.sharding.offload_optimizer else part
-    reduced = element * cut.total + bucket + (beside if element * cut.total > bucket else 0)
+    part = 0 if offloads else element * partition.overlapping_elements
+    # What the reduction of a full bucket adds: a flat part, or with offload the norm's fp64 copy.
+    # Gradients that fit the bucket together are reduced in one go, after backward.
+    added = NORM_BYTES * partition.largest_partition if offloads else part
+    whole = element * partition.total
+    reduced = whole + bucket + (added if whole > bucket else 0)
     return found._replace(
         last=found.last + bucket,
         first=found.first + bucket,
         end=max(found.end + bucket, reduced),
-        kept=_kept(settings, cut, part),
-        step=_step(settings, cut, part),
+        kept=_kept(settings, partition, part),
+        step=_step(settings, partition, part),
         load=_load(architecture, settings),
     )
 
 
 def _stage_2(architecture: Architecture, settings: StateSettings) -> Gradients:
-    """A gradient goes to the bucket, and what of it is this rank's from there to a flat part.
+    """A gradient goes to the bucket, and this process's elements go on to a flat part.
 
-    A bucket is reduced as a flat copy; a gradient larger than it waits for the next one to come.
-    Earlier micro-batches' part is there beside the new one. The flat part is taken when the first
-    bucket is full, which adapters fill after some blocks.
+    DeepSpeed reduces a flat copy of the bucket; a gradient larger than the bucket waits for the
+    next gradient. The part of earlier micro-batches exists beside the new part. DeepSpeed allocates
+    the flat part when the first bucket is full; adapters fill it after some layers.
     Source: deepspeed runtime/zero/stage_1_and_2.py (``reduce_ipg_grads``, ``setup_buckets``).
     """
     if settings.sharding.offload_optimizer:
         return _stage_2_offloaded(architecture, settings)
-    cut, element = shards(architecture, settings), trained_element_bytes(settings)
+    partition, element = partition_of(architecture, settings), trained_element_bytes(settings)
     bucket = element * reduce_bucket_elements(architecture)
-    part = element * cut.touched
+    part = element * partition.overlapping_elements
     early = part if settings.accumulates else 0
-    several = element * cut.total > bucket
-    copy = _copy(architecture, settings, cut)
+    # Gradients that fit one bucket together are reduced at the end of backward, not during it.
+    several = element * partition.total > bucket
+    copy = _copy(architecture, settings, partition)
     during = early + bucket + copy + (part if several else 0)
-    waiting = element * cut.total if settings.method.is_adalora else 0
+    waiting = element * partition.total if settings.method.is_adalora else 0
     outer, tied = _outer(architecture, settings), tied_gradient_bytes(architecture, settings)
-    blocks = _blocks_to_fill(architecture, settings)
+    layers = _layers_to_fill(architecture, settings)
     head = _untied_head_bytes(architecture, settings)
     return Gradients(
         early=early,
         loss=early + waiting,
-        last=(early + bucket if blocks else during) + waiting + tied,
+        last=(early + bucket if layers else during) + waiting + tied,
         first=during + tied,
         end=early + bucket + outer + (part + copy if several else max(part, copy)),
-        kept=_kept(settings, cut, part),
-        step=_step(settings, cut, part),
+        kept=_kept(settings, partition, part),
+        step=_step(settings, partition, part),
         load=_load(architecture, settings),
         head=during + head if head else 0,
-        bucket=FullBucket(during + waiting + tied, blocks) if blocks else None,
+        bucket=FullBucket(during + waiting + tied, layers) if layers else None,
     )
 
 
 def _stage_2_offloaded(architecture: Architecture, settings: StateSettings) -> Gradients:
-    """Offloaded gradients go to the host as they are reduced, each after its norm was taken.
+    """Each reduced gradient goes to the host after DeepSpeed took its norm.
 
-    In all micro-batches but the last, gradients that no bucket holds stay until backward has
-    ended: DeepSpeed copies them to the host and does not let go of them. It clones each of them.
+    In all micro-batches but the last one, gradients that exceed the bucket stay until backward has
+    ended: DeepSpeed clones each of them, copies it to the host and keeps the reference.
     Source: deepspeed runtime/zero/stage_1_and_2.py (``copy_grads_in_partition``,
     ``async_accumulate_grad_in_cpu_via_gpu``, ``set_norm_for_param_grad_in_gpu``).
     """
-    cut, element = shards(architecture, settings), trained_element_bytes(settings)
+    partition, element = partition_of(architecture, settings), trained_element_bytes(settings)
     bucket = element * reduce_bucket_elements(architecture)
     limit = reduce_bucket_elements(architecture)
-    inner = cut.largest_inner if cut.largest_inner > limit else 0
-    held = element * cut.wider if settings.accumulates else 0
+    inner = partition.largest_in_layers if partition.largest_in_layers > limit else 0
+    held = element * partition.over_bucket_elements if settings.accumulates else 0
     head, outer = _untied_head_bytes(architecture, settings), _outer(architecture, settings)
+    # Only a gradient that exceeds the bucket is kept, so nothing is kept unless some layer has one.
     if held:
         held_outer = head
         cloned = element * inner if settings.sharding.world_size > 1 else 0
     else:
         held_outer = cloned = 0
-    copy = _copy(architecture, settings, cut)
-    normed = (element + NORM_BYTES) * min(inner, cut.piece)
-    waiting = element * cut.total if settings.method.is_adalora else 0
+    copy = _copy(architecture, settings, partition)
+    normed = (element + NORM_BYTES) * min(inner, partition.largest_partition)
+    waiting = element * partition.total if settings.method.is_adalora else 0
     tied = tied_gradient_bytes(architecture, settings)
     one = embedding_parameters(architecture) * element if outer else 0
-    block = held // trained_blocks(architecture, settings)
+    of_one_layer = held // trained_layers(architecture, settings)
     return Gradients(
         early=0,
         loss=waiting,
-        last=bucket + max(copy, normed, held_outer + block + cloned) + waiting + tied,
+        last=bucket + max(copy, normed, held_outer + of_one_layer + cloned) + waiting + tied,
         first=bucket + max(copy, normed, held_outer + held + cloned) + tied,
         end=bucket
         + max(
             copy + outer,
-            one + NORM_BYTES * cut.piece if outer else normed,
+            one + NORM_BYTES * partition.largest_partition if outer else normed,
             held + held_outer + max(outer, 2 * one),
         ),
         kept=0,
         step=0,
         load=_load(architecture, settings),
-        head=bucket + head + NORM_BYTES * cut.piece if head else 0,
+        head=bucket + head + NORM_BYTES * partition.largest_partition if head else 0,
     )
 
 
 def _stage_3(architecture: Architecture, settings: StateSettings) -> Gradients:
-    """As stage 2, but the bucket and the flat part stay and count as buffers.
+    """As stage 2, but the bucket and the flat part are persistent and count as buffers.
 
     Source: deepspeed runtime/zero/stage3.py (``__add_grad_to_ipg_bucket``, ``partition_grads``).
     """
-    cut, element = shards(architecture, settings), trained_element_bytes(settings)
-    copy = _copy(architecture, settings, cut)
-    waiting = element * cut.total if settings.method.is_adalora else 0
+    partition, element = partition_of(architecture, settings), trained_element_bytes(settings)
+    copy = _copy(architecture, settings, partition)
+    waiting = element * partition.total if settings.method.is_adalora else 0
     tied = tied_gradient_bytes(architecture, settings)
     normed = outer_normed = 0
+    # With offload the norm is taken gradient by gradient in backward, not in the step.
     if settings.sharding.offload_optimizer:
-        inner = ceil_div(cut.largest_inner, settings.sharding.world_size)
+        inner = ceil_div(partition.largest_in_layers, settings.sharding.world_size)
         normed = NORM_BYTES * min(NORM_ELEMENTS, inner)
-        outer_normed = NORM_BYTES * min(NORM_ELEMENTS, cut.piece)
+        outer_normed = NORM_BYTES * min(NORM_ELEMENTS, partition.largest_partition)
     return Gradients(
         early=0,
         loss=waiting,
@@ -157,32 +165,30 @@ def _stage_3(architecture: Architecture, settings: StateSettings) -> Gradients:
         first=copy + normed + tied,
         end=copy + max(outer_normed, _outer(architecture, settings)),
         kept=0,
-        step=_step(settings, cut, 0),
+        step=_step(settings, partition, 0),
     )
 
 
 BY_STAGE: dict[int, Callable[[Architecture, StateSettings], Gradients]] = {
-    0: whole,
+    0: unsharded_gradients,
     1: _stage_1,
     2: _stage_2,
     3: _stage_3,
 }
 
 
-def _copy(architecture: Architecture, settings: StateSettings, cut: Shards) -> int:
-    """Bytes beside the bucket: its flat copy on the way to all ranks, or one larger gradient."""
+def _copy(architecture: Architecture, settings: StateSettings, partition: Partition) -> int:
+    """Bytes beside the bucket: the bucket's flat copy in the reduction, or one larger gradient."""
     element, limit = trained_element_bytes(settings), reduce_bucket_elements(architecture)
-    flat = (
-        min(limit, cut.total)
-        if settings.sharding.world_size > 1 or settings.sharding.zero_stage == 3
-        else 0
-    )
-    larger = cut.largest_inner if cut.largest_inner > limit else 0
+    # One process of ZeRO-1 or 2 has nothing to reduce, so it needs no flat copy.
+    reduces = settings.sharding.world_size > 1 or settings.sharding.zero_stage == 3
+    flat = min(limit, partition.total) if reduces else 0
+    larger = partition.largest_in_layers if partition.largest_in_layers > limit else 0
     return element * max(flat, larger)
 
 
 def _outer(architecture: Architecture, settings: StateSettings) -> int:
-    """The embedding's gradient, and a tied head's that waits for it and their sum."""
+    """Bytes of the embedding's gradient, of a tied lm_head's waiting one, and of their sum."""
     if not settings.method.trains_everything:
         return 0
     one = embedding_parameters(architecture) * trained_element_bytes(settings)
@@ -192,45 +198,52 @@ def _outer(architecture: Architecture, settings: StateSettings) -> int:
 
 
 def _untied_head_bytes(architecture: Architecture, settings: StateSettings) -> int:
-    """Bytes of the gradient of a head of its own."""
+    """Bytes of the gradient of an untied lm_head."""
     untied = not architecture.vocabulary.tie_word_embeddings
     return head_gradient_bytes(architecture, settings) if untied else 0
 
 
-def _blocks_to_fill(architecture: Architecture, settings: StateSettings) -> int:
-    """Blocks whose gradients fit into the bucket together; 0: the last block's fill it."""
+def _layers_to_fill(architecture: Architecture, settings: StateSettings) -> int:
+    """Number of layers whose gradients fit the bucket; 0: the last layer alone fills it."""
     if not settings.method.uses_adapter:
         return 0
-    blocks = trained_blocks(architecture, settings)
-    one = trainable_parameters(architecture, settings.method) // blocks
-    return min(blocks - 1, reduce_bucket_elements(architecture) // max(1, one))
+    layers = trained_layers(architecture, settings)
+    # A full model's layer exceeds D x D elements by itself; only adapters need several layers.
+    one = trainable_parameters(architecture, settings.method) // layers
+    return min(layers - 1, reduce_bucket_elements(architecture) // max(1, one))
 
 
-def _kept(settings: StateSettings, cut: Shards, part: int) -> int:
-    """The flat part lives while a group is stepped if another group has a place in it."""
-    return part if len(cut.shares) > 1 and not settings.sharding.offload_optimizer else 0
+def _kept(settings: StateSettings, partition: Partition, part: int) -> int:
+    """Bytes of the flat part during a group's step, if another group is still in the part."""
+    return part if len(partition.shares) > 1 and not settings.sharding.offload_optimizer else 0
 
 
-def _step(settings: StateSettings, cut: Shards, part: int) -> int:
-    """The norm; the largest group's gradient flat and in fp32; that and the optimizer's work."""
+def _step(settings: StateSettings, partition: Partition, part: int) -> int:
+    """The largest of: the norm's copy; a group's flat and fp32 gradient; the optimizer's work."""
     if settings.sharding.offload_optimizer:
         return 0
-    element, largest = trained_element_bytes(settings), max(cut.shares)
+    element, largest = trained_element_bytes(settings), max(partition.shares)
+    # Only a half-precision gradient needs an fp32 copy for the masters.
     flat = element * largest + (MASTER_BYTES * largest if element < MASTER_BYTES else 0)
-    alone = part if len(cut.shares) == 1 else 0
+    # DeepSpeed frees the flat part after it has copied the last group out of it.
+    alone = part if len(partition.shares) == 1 else 0
     work = TEMPORARIES.get(settings.optimizer, 0) * largest
-    return max(alone + NORM_BYTES * cut.piece, alone + flat, MASTER_BYTES * largest + work)
+    return max(
+        alone + NORM_BYTES * partition.largest_partition,
+        alone + flat,
+        MASTER_BYTES * largest + work,
+    )
 
 
 TEMPORARIES = {Optimizer.ADAMW_TORCH: 4, Optimizer.ADAFACTOR: 8}
-"""Bytes an element of a flat fp32 share that the optimizer's step takes for itself."""
+"""Bytes per element of a flat fp32 share that the optimizer's step allocates."""
 
 
 def _load(architecture: Architecture, settings: StateSettings) -> int:
-    """Beyond the weights: what of a quantised base was in fp32 before the cast.
+    """Bytes of a quantised base's fp32 parts and of fp32 adapters before DeepSpeed's cast.
 
-    The flat copy of trained weights is made on the host where the device has no room for it
-    (stage_1_and_2.py, ``flatten_on_accelerator``), so it decides nothing.
+    DeepSpeed makes the flat copy of trained weights on the host if the device has no room for it
+    (stage_1_and_2.py, ``flatten_on_accelerator``), so that copy is never the peak.
     """
     element = trained_element_bytes(settings)
     if settings.base.quantization is None:

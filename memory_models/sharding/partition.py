@@ -1,7 +1,7 @@
-"""Trained tensors as DeepSpeed cuts them: flat groups, shares of a rank, steps of a share.
+"""How DeepSpeed partitions the trained tensors: flat groups, shares of a process, sub-groups.
 
-Sources: transformers trainer_pt_utils.py (``get_parameter_names``: norms and biases have a group
-without weight decay); deepspeed runtime/zero/stage_1_and_2.py (``_round_robin_reorder``,
+Sources: transformers trainer_pt_utils.py (``get_parameter_names``: norms and biases form a
+group without weight decay); deepspeed runtime/zero/stage_1_and_2.py (``_round_robin_reorder``,
 ``get_partition_info``), stage3.py (``_create_fp16_sub_groups``).
 """
 
@@ -18,54 +18,56 @@ from memory_models.states.optimizer import Tensor, trained_tensors
 from memory_models.units import ceil_div, round_up
 
 ALIGNMENT = 2
-"""A flat group is padded to this many elements a rank (NCCL's 4-byte alignment of halves)."""
+"""DeepSpeed pads a flat group to a multiple of this number of elements per process: NCCL aligns
+half-precision elements to 4 bytes."""
 
-MOST_RANKS = 1024
-"""Beyond as many ranks a rank's tensors are not told one by one."""
+MOST_PROCESSES = 1024
+"""Above this number of processes the overlapping tensors are estimated, not counted."""
 
 
-class Shards(NamedTuple):
-    """Elements of the trained tensors, and of what the fullest rank has of them."""
+class Partition(NamedTuple):
+    """Elements of the trained tensors, and of the fullest process's partition of them."""
 
     total: int
-    """All of them, padded (stages 1 and 2)."""
+    """Elements of all trained tensors, padded (stages 1 and 2)."""
     shares: tuple[int, ...]
-    """This rank's part of every flat group or, in stage 3, of every sub-group stepped at once."""
-    touched: int
-    """Whole tensors that reach into this rank's part: what it holds gradients of (stages 1, 2)."""
+    """Elements of this process in every flat group or, in stage 3, in every sub-group."""
+    overlapping_elements: int
+    """Elements of all tensors that overlap this process's partition. In stages 1 and 2 the process
+    holds whole gradients of these tensors."""
     largest: int
-    """The largest tensor."""
-    largest_inner: int
-    """The largest inside the blocks."""
+    """Elements of the largest tensor."""
+    largest_in_layers: int
+    """Elements of the largest tensor inside the decoder layers."""
     sizes: tuple[int, ...]
-    """Every tensor in the order of the model."""
-    piece: int
-    """What one rank has of the largest tensor: its gradient's norm is taken in fp64 at once."""
-    wider: int
-    """Of the tensors inside the blocks that are counted as touched, those that no bucket holds."""
+    """Elements of every tensor, in the order of the model."""
+    largest_partition: int
+    """Elements of one process in the largest tensor; DeepSpeed copies them to fp64 for the norm."""
+    over_bucket_elements: int
+    """The share of ``overlapping_elements`` in tensors of the layers that exceed the bucket."""
 
     @property
     def share(self) -> int:
-        """This rank's part of all groups."""
+        """Elements of this process in all groups."""
         return sum(self.shares)
 
 
 def in_order(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Every copy of the trained tensors in the order of the model: block by block."""
+    """Every copy of the trained tensors in the order of the model: layer by layer."""
     layers = max(tensor.copies for tensor in tensors)
-    blocks = [tensor for tensor in tensors if tensor.copies == layers]
+    inner = [tensor for tensor in tensors if tensor.copies == layers]
     yield from (tensor for tensor in tensors if tensor.copies != layers and tensor.embedding)
     for _ in range(layers):
-        yield from blocks
+        yield from inner
     for tensor in tensors:
         if tensor.copies != layers and not tensor.embedding:
             yield from [tensor] * tensor.copies
 
 
 @lru_cache(maxsize=4096)
-def shards(architecture: Architecture, settings: StateSettings) -> Shards:
-    """How these settings cut the trained tensors; ``settings``: lengths and batches left out."""
-    return _cut(
+def partition_of(architecture: Architecture, settings: StateSettings) -> Partition:
+    """The partition of the trained tensors under these settings."""
+    return _partition(
         trained_tensors(architecture, settings.method),
         reduce_bucket_elements(architecture),
         settings.sharding.world_size,
@@ -75,35 +77,38 @@ def shards(architecture: Architecture, settings: StateSettings) -> Shards:
 
 
 @lru_cache(maxsize=1024)
-def _cut(
-    tensors: tuple[Tensor, ...], bucket: int, ranks: int, *, adapters: bool, every: bool
-) -> Shards:
-    """What few settings decide, once; ``every``: tensors are cut one by one."""
+def _partition(
+    tensors: tuple[Tensor, ...], bucket: int, world_size: int, *, adapters: bool, every: bool
+) -> Partition:
+    """The partition by the few facts that decide it; ``every``: each tensor is partitioned."""
     layers = max(tensor.copies for tensor in tensors)
     ordered = list(in_order(tensors))
     groups = _groups(ordered, adapters=adapters)
-    padded = [round_up(sum(group), ALIGNMENT * ranks) for group in groups]
+    padded = [round_up(sum(group), ALIGNMENT * world_size) for group in groups]
     if every:
-        shares = tuple(share for group in groups for share in _sub_groups(group, ranks))
+        shares = tuple(share for group in groups for share in _sub_groups(group, world_size))
     else:
-        shares = tuple(size // ranks for size in padded)
+        shares = tuple(size // world_size for size in padded)
+    # The norm of a gradient is taken of the elements that this process owns. Stages 1 and 2 deal
+    # out whole tensors, so one process may own the largest tensor as far as its share reaches.
     largest = max(tensor.elements for tensor in tensors)
     inner = max(tensor.elements for tensor in tensors if tensor.copies == layers)
     wide = range(bucket + 1, inner + 1)
-    return Shards(
+    return Partition(
         total=sum(padded),
         shares=shares,
-        touched=_touched(groups, padded, ranks),
+        overlapping_elements=_overlapping_elements(groups, padded, world_size),
         largest=largest,
-        largest_inner=inner,
+        largest_in_layers=inner,
         sizes=tuple(tensor.elements for tensor in ordered),
-        piece=ceil_div(largest, ranks) if every else min(largest, max(shares)),
-        wider=_touched(groups, padded, ranks, wide) if wide else 0,
+        largest_partition=ceil_div(largest, world_size) if every else min(largest, max(shares)),
+        over_bucket_elements=_overlapping_elements(groups, padded, world_size, wide) if wide else 0,
     )
 
 
 def _groups(ordered: Sequence[Tensor], *, adapters: bool) -> list[list[int]]:
-    """Elements by group of the optimizer: matrices, then norms and biases."""
+    """Elements of the tensors by group of the optimizer: matrices, then norms and biases."""
+    # The Trainer decays every adapter matrix, so adapters form one group.
     if adapters:
         return [[tensor.elements for tensor in ordered]]
     matrices = [tensor.elements for tensor in ordered if tensor.rows > 1]
@@ -111,11 +116,11 @@ def _groups(ordered: Sequence[Tensor], *, adapters: bool) -> list[list[int]]:
     return [group for group in (matrices, vectors) if group]
 
 
-def _sub_groups(sizes: Sequence[int], ranks: int) -> Iterator[int]:
-    """Elements of one rank's shares, closed as soon as they reach the limit."""
+def _sub_groups(sizes: Sequence[int], world_size: int) -> Iterator[int]:
+    """Elements of one process in each sub-group; a sub-group ends when it reaches the limit."""
     total = 0
     for size in sizes:
-        total += ceil_div(size, ranks)
+        total += ceil_div(size, world_size)
         if total >= SUB_GROUP_ELEMENTS:
             yield total
             total = 0
@@ -123,27 +128,29 @@ def _sub_groups(sizes: Sequence[int], ranks: int) -> Iterator[int]:
         yield total
 
 
-def _touched(
+def _overlapping_elements(
     groups: Sequence[Sequence[int]],
     padded: Sequence[int],
-    ranks: int,
+    world_size: int,
     counted: range | None = None,
 ) -> int:
-    """Elements of the tensors that reach into the part of the rank that has most of them.
+    """Elements of the tensors that overlap the partition of one process, at the process with most.
 
-    Tensors are dealt out in turns (``round_robin_gradients``), then laid end to end. ``counted``:
-    only tensors of as many elements.
+    DeepSpeed deals the tensors out in turns (``round_robin_gradients``), then lays them end to end.
+    ``counted``: only tensors whose number of elements is in this range count.
     """
-    if ranks > MOST_RANKS:
+    if world_size > MOST_PROCESSES:
+        # An even share plus one whole tensor at the border is an upper bound, and cheap to count.
         kept = [[size for size in group if counted is None or size in counted] for group in groups]
-        return sum(sum(group) // ranks + max(group) for group in kept if group)
-    found = [0] * ranks
+        return sum(sum(group) // world_size + max(group) for group in kept if group)
+    found = [0] * world_size
     for group, total in zip(groups, padded, strict=True):
-        share, place = total // ranks, 0
-        for turn in range(min(ranks, len(group))):
-            for size in group[turn::ranks]:
+        share, place = total // world_size, 0
+        for turn in range(min(world_size, len(group))):
+            # Round-robin: process 0 gets tensors 0, N, 2N and so on, process 1 gets 1, N + 1, ...
+            for size in group[turn::world_size]:
                 if counted is None or size in counted:
-                    for rank in range(place // share, (place + size - 1) // share + 1):
-                        found[rank] += size
+                    for process in range(place // share, (place + size - 1) // share + 1):
+                        found[process] += size
                 place += size
     return max(found)

@@ -1,8 +1,8 @@
-"""What stays on a rank from step to step: alone, under DDP, and under ZeRO.
+"""Bytes that stay on one process from step to step: alone, under DDP, and under ZeRO.
 
 Sources: ZeRO (arXiv 1910.02054); torch DDP reducer.cpp; deepspeed 0.19 runtime/zero/
-stage_1_and_2.py, stage3.py, partition_parameters.py. What comes and goes within a step stands in
-gradients.py and gathered.py, what lies on the host in host_states.py.
+stage_1_and_2.py, stage3.py, partition_parameters.py. Bytes that a step allocates and frees are
+in gradients.py, held_gradients.py and all_gather.py; bytes on the host are in offload.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from memory_models.settings import Quantization, StateSettings
 from memory_models.sharding.deepspeed_config import persistent_elements, reduce_bucket_elements
 from memory_models.sharding.held_gradients import MASTER_BYTES
 from memory_models.sharding.offload import host_bytes
-from memory_models.sharding.partition import shards
+from memory_models.sharding.partition import partition_of
 from memory_models.states.adapters import trainable_parameters
 from memory_models.states.optimizer import (
     PAGED,
@@ -39,33 +39,34 @@ from memory_models.states.weights import (
 from memory_models.units import MIB, ceil_div
 
 DDP_BUCKET_BYTES = 25 * MIB
-"""DDP's buckets (the first, of 1 MiB, aside)."""
+"""Bytes of one gradient bucket of DDP (the first bucket, of 1 MiB, is ignored)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStates:
-    """Model states of one rank, in bytes, on the device and on the host."""
+    """Bytes of the model states of one process, on the device and on the host."""
 
     weights: int
+    """The base model."""
     trained: int
-    """Adapters."""
+    """The adapters."""
     states: int
     """Optimizer states, and fp32 masters of trained parameters."""
     buffers: int
-    """Communication buckets, flat gradients, small parameters that are whole on every rank."""
+    """Communication buckets, flat gradients, and persistent parameters (whole on every process)."""
     host: int = 0
-    """Host bytes of this rank: offloaded parameters and states."""
+    """Offloaded parameters and states of this process, on the host."""
     paged: int = 0
-    """Bytes of optimizer states in managed memory."""
+    """Optimizer states in managed memory."""
 
     @property
     def device(self) -> int:
-        """All that stays on the device."""
+        """Bytes of all model states on the device."""
         return self.weights + self.trained + self.states + self.buffers
 
 
-def shard(architecture: Architecture, settings: StateSettings) -> ModelStates:
-    """What one rank holds; ``settings``: those of ``effective_settings``."""
+def model_states(architecture: Architecture, settings: StateSettings) -> ModelStates:
+    """Bytes that one process holds; takes what ``effective_settings`` returns."""
     if settings.sharding.zero_stage == 0:
         return _unsharded(architecture, settings)
     if settings.sharding.zero_stage == 3:
@@ -74,12 +75,11 @@ def shard(architecture: Architecture, settings: StateSettings) -> ModelStates:
 
 
 def _unsharded(architecture: Architecture, settings: StateSettings) -> ModelStates:
-    """Everything on every rank; DDP has all gradients once more in its buckets."""
-    element, trained = (
-        trained_element_bytes(settings),
-        trainable_parameters(architecture, settings.method),
-    )
+    """Every process holds all states; the buckets of DDP hold a second copy of all gradients."""
+    element = trained_element_bytes(settings)
+    trained = trainable_parameters(architecture, settings.method)
     buckets = 0
+    # torch's DDP copies gradients into its buckets (gradient_as_bucket_view is off in the Trainer).
     if settings.sharding.world_size > 1:
         whole, rest = divmod(gradient_bytes(architecture, settings), DDP_BUCKET_BYTES)
         buckets = whole * block_bytes(DDP_BUCKET_BYTES) + block_bytes(rest)
@@ -93,49 +93,52 @@ def _unsharded(architecture: Architecture, settings: StateSettings) -> ModelStat
 
 
 def _states_sharded(architecture: Architecture, settings: StateSettings) -> ModelStates:
-    """Stages 1 and 2: trained parameters flat and whole, their masters and states in parts.
+    """Stages 1 and 2: trained parameters are flat and whole; masters and states are partitioned.
 
-    With optimizer offload a gradient passes through a buffer of the largest one's size.
+    With optimizer offload, gradients pass through a buffer of the largest gradient's size.
     """
-    cut, element = shards(architecture, settings), trained_element_bytes(settings)
+    partition, element = partition_of(architecture, settings), trained_element_bytes(settings)
     offloads = settings.sharding.offload_optimizer
     return ModelStates(
         weights=base_weight_bytes(architecture, settings),
-        trained=block_bytes(element * cut.total) if settings.method.uses_adapter else 0,
-        states=0 if offloads else _state_bytes(settings, cut.shares),
-        buffers=block_bytes(element * cut.largest) if offloads else 0,
+        trained=block_bytes(element * partition.total) if settings.method.uses_adapter else 0,
+        states=0 if offloads else _state_bytes(settings, partition.shares),
+        buffers=block_bytes(element * partition.largest) if offloads else 0,
         host=host_bytes(architecture, settings),
-        paged=0 if offloads else _paged_bytes(settings, cut.shares),
+        paged=0 if offloads else _paged_bytes(settings, partition.shares),
     )
 
 
 def _all_sharded(architecture: Architecture, settings: StateSettings) -> ModelStates:
-    """Stage 3: every parameter in parts, frozen ones one by one, trained ones flat.
+    """Stage 3: every parameter is partitioned, frozen ones one by one, trained ones flat.
 
-    A bucket and the flat gradients of this rank's part are there from the start. Small parameters
-    stay gathered. One rank alone has no copy of them but where parameters are on the host.
+    The bucket and the flat gradients of this process's partition exist from the start. Persistent
+    parameters (small ones) stay gathered. A process alone holds no second copy of them, unless its
+    parameters are offloaded.
     """
-    cut, element = shards(architecture, settings), trained_element_bytes(settings)
-    offloads, elsewhere = settings.sharding.offload_optimizer, settings.sharding.offload_param
-    gathers = settings.sharding.world_size > 1 or elsewhere
+    partition, element = partition_of(architecture, settings), trained_element_bytes(settings)
+    offloads = settings.sharding.offload_optimizer
+    offloads_parameters = settings.sharding.offload_param
+    # A single process on the device uses its partitions as the parameters themselves.
+    gathers = settings.sharding.world_size > 1 or offloads_parameters
     rotary = architecture.positions.rotary_buffer_count * BYTES[settings.base.model_dtype]
-    flat = block_bytes(element * cut.share)
+    flat = block_bytes(element * partition.share)
     frozen = not settings.method.trains_everything
-    base = base_share_bytes(architecture, settings) if frozen else flat
+    base = base_partition_bytes(architecture, settings) if frozen else flat
     return ModelStates(
-        weights=rotary + (constants_bytes(architecture, settings) if elsewhere else base),
-        trained=flat if settings.method.uses_adapter and not elsewhere else 0,
-        states=0 if offloads else _state_bytes(settings, cut.shares),
+        weights=rotary + (constants_bytes(architecture, settings) if offloads_parameters else base),
+        trained=flat if settings.method.uses_adapter and not offloads_parameters else 0,
+        states=0 if offloads else _state_bytes(settings, partition.shares),
         buffers=block_bytes(element * reduce_bucket_elements(architecture))
         + (0 if offloads else flat)
-        + (whole_bytes(architecture, settings) if gathers else 0),
-        host=host_bytes(architecture, settings, lambda: base_parts(architecture, settings)),
-        paged=0 if offloads else _paged_bytes(settings, cut.shares),
+        + (persistent_parameter_bytes(architecture, settings) if gathers else 0),
+        host=host_bytes(architecture, settings, lambda: base_partitions(architecture, settings)),
+        paged=0 if offloads else _paged_bytes(settings, partition.shares),
     )
 
 
 def _state_bytes(settings: StateSettings, shares: tuple[int, ...]) -> int:
-    """fp32 masters of flat shares and the optimizer's states on them."""
+    """Bytes of the fp32 masters of flat shares, and of the optimizer's states for them."""
     state_bytes, paged = STATE_BYTES[settings.optimizer], settings.optimizer in PAGED
     return sum(
         block_bytes(MASTER_BYTES * share)
@@ -145,7 +148,7 @@ def _state_bytes(settings: StateSettings, shares: tuple[int, ...]) -> int:
 
 
 def _paged_bytes(settings: StateSettings, shares: tuple[int, ...]) -> int:
-    """States on flat shares in managed memory."""
+    """Bytes of the optimizer's states for flat shares in managed memory."""
     if settings.optimizer not in PAGED:
         return 0
     state_bytes = STATE_BYTES[settings.optimizer]
@@ -157,11 +160,13 @@ def _paged_bytes(settings: StateSettings, shares: tuple[int, ...]) -> int:
     )
 
 
-def base_parts(architecture: Architecture, settings: StateSettings) -> Iterator[tuple[int, int]]:
-    """Bytes of one rank's part of every base parameter, and its copies."""
-    element, ranks = BYTES[settings.base.model_dtype], settings.sharding.world_size
+def base_partitions(
+    architecture: Architecture, settings: StateSettings
+) -> Iterator[tuple[int, int]]:
+    """Bytes of one process's partition of every base parameter, and the parameter's copies."""
+    element, world_size = BYTES[settings.base.model_dtype], settings.sharding.world_size
     for elements, copies in base_tensors(architecture):
-        yield element * ceil_div(elements, ranks), copies
+        yield element * ceil_div(elements, world_size), copies
     linears = [
         (linear, architecture.num_hidden_layers)
         for linear in architecture.layer.linears
@@ -171,21 +176,24 @@ def base_parts(architecture: Architecture, settings: StateSettings) -> Iterator[
         linears += [(linear, 1) for linear in architecture.encoder.linears]
     for linear, copies in linears:
         if is_quantized(linear, settings.base.quantization):
-            yield ceil_div(packed_bytes(linear, settings.base.quantization), ranks), copies
+            yield ceil_div(packed_bytes(linear, settings.base.quantization), world_size), copies
         else:
-            yield element * ceil_div(linear.weight_count, ranks), copies
+            yield element * ceil_div(linear.weight_count, world_size), copies
 
 
-def base_share_bytes(architecture: Architecture, settings: StateSettings) -> int:
-    """Device bytes of one rank's parts of the base model."""
-    parts = base_parts(architecture, settings)
+def base_partition_bytes(architecture: Architecture, settings: StateSettings) -> int:
+    """Bytes of one process's partitions of the base model on the device."""
+    parts = base_partitions(architecture, settings)
     return sum(copies * block_bytes(size) for size, copies in parts) + constants_bytes(
         architecture, settings
     )
 
 
 def constants_bytes(architecture: Architecture, settings: StateSettings) -> int:
-    """Constants of 4-bit matrices: no parameters, so they are whole on every rank."""
+    """Bytes of the constants of 4-bit matrices.
+
+    The constants are not parameters, so ZeRO-3 leaves them whole on every process.
+    """
     if settings.base.quantization not in (Quantization.NF4, Quantization.NF4_DQ):
         return 0
     double = settings.base.quantization is Quantization.NF4_DQ
@@ -197,8 +205,8 @@ def constants_bytes(architecture: Architecture, settings: StateSettings) -> int:
     )
 
 
-def whole_bytes(architecture: Architecture, settings: StateSettings) -> int:
-    """Parameters too small to shard: norms, biases, the short sides of adapters."""
+def persistent_parameter_bytes(architecture: Architecture, settings: StateSettings) -> int:
+    """Bytes of the parameters that stay whole: norms, biases, short sides of adapters."""
     element, limit = BYTES[settings.base.model_dtype], persistent_elements(architecture)
     layers = architecture.num_hidden_layers
     found = layers * norm_parameters_per_layer(architecture)

@@ -1,4 +1,4 @@
-"""Adapters: which linears they sit on, how many parameters they have, what they hold beside."""
+"""Adapters: the linears that they sit on, and the number of trained parameters."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Iterator
 from memory_models.architecture import Architecture, Linear, Role
 from memory_models.settings import ALL_LINEAR, FinetuningType, Method
 from memory_models.states.weights import (
-    block_parameters,
+    layer_parameters,
     total_parameters,
 )
 
 PARAMETER_BYTES = 4
-"""PEFT keeps adapters of a half-precision base in fp32 (``autocast_adapter_dtype``)."""
+"""Bytes per element: PEFT keeps adapters of a half-precision base in fp32
+(``autocast_adapter_dtype``)."""
 
 
 def is_targeted(linear: Linear, method: Method) -> bool:
-    """Whether an adapter sits on this linear: on the encoder's always.
+    """Whether an adapter sits on this linear; linears of the encoder always have one.
 
-    Fused experts and their router are no ``nn.Linear`` and take no adapter.
+    Fused experts and their router are not ``nn.Linear``, so they take no adapter.
     """
     if not method.uses_adapter or linear.count > 1 or linear.role is Role.ROUTER:
         return False
@@ -28,10 +29,10 @@ def is_targeted(linear: Linear, method: Method) -> bool:
 
 
 def check_targets(architecture: Architecture, method: Method) -> None:
-    """Refuse target names that the model does not have, and ranks above a target's matrix.
+    """Refuse target names that the model does not have, and LoRA ranks above a target's matrix.
 
     Raises:
-        ValueError: naming the target or the rank.
+        ValueError: names the target or the rank.
     """
     if not method.uses_adapter:
         return
@@ -58,7 +59,7 @@ def check_targets(architecture: Architecture, method: Method) -> None:
 
 
 def targets(architecture: Architecture, method: Method) -> Iterator[tuple[Linear, int]]:
-    """Adapted linears and how often each stands in the model; the encoder's MLP is always adapted.
+    """Adapted linears, each with its number of copies; the encoder's MLP is always adapted.
 
     Source for the encoder: the ChatTS trainer adds every linear of ``ts_encoder.mlp``.
     """
@@ -73,7 +74,7 @@ def targets(architecture: Architecture, method: Method) -> Iterator[tuple[Linear
 def adapter_parameters_on(linear: Linear, method: Method) -> int:
     """Trained elements of the adapter on one linear.
 
-    LoRA: A [R, in] and B [out, R]. DoRA: a magnitude [out] more. AdaLoRA: singular values [R].
+    LoRA has A [R, in] and B [out, R]. DoRA adds a magnitude [out], AdaLoRA singular values [R].
     Source: peft/tuners/lora/layer.py, adalora/layer.py.
     """
     rank = sum(method.ranks)
@@ -94,10 +95,10 @@ def adapter_parameters(architecture: Architecture, method: Method) -> int:
 
 
 def trainable_parameters(architecture: Architecture, method: Method) -> int:
-    """Elements that receive a gradient, by method.
+    """Elements that get a gradient, by method.
 
     Raises:
-        ValueError: more layers to train than the model has.
+        ValueError: the settings train more layers than the model has.
     """
     if method.uses_adapter:
         return adapter_parameters(architecture, method)
@@ -109,4 +110,4 @@ def trainable_parameters(architecture: Architecture, method: Method) -> int:
             f"freeze_trainable_layers {layers} is above the model's "
             f"{architecture.num_hidden_layers} layers"
         )
-    return layers * block_parameters(architecture)
+    return layers * layer_parameters(architecture)

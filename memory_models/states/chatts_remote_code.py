@@ -1,7 +1,7 @@
-"""Models whose published code holds more than ours does: what ``trust_remote_code`` runs.
+"""Models whose published code (``trust_remote_code``) holds more memory than our own code.
 
 Source: modeling_qwen2.py beside the weights of ChatTS-14B (every attention layer builds its own
-rotary embedding; the loss turns all logits to fp32 and copies them without their last position).
+rotary embedding; the loss casts all logits to fp32 and copies them without the last position).
 ChatTS-8B's code uses transformers' Qwen3 decoder and loss.
 """
 
@@ -11,13 +11,13 @@ from memory_models.architecture import Architecture
 from memory_models.settings import changed
 
 OWN_DECODER = frozenset({"chatts"})
-"""Model types whose published code is a decoder of its own, not transformers'."""
+"""Model types whose published code has a decoder of its own instead of transformers' one."""
 
 
 def as_released(architecture: Architecture) -> Architecture:
-    """The architecture as the authors' code runs it; most models: unchanged.
+    """The architecture as the authors' code runs it; most architectures do not change.
 
-    Cosines and sines of every position, in every layer: L x 2 x positions x A elements.
+    Every layer caches cosines and sines of every position: L x 2 x positions x A elements.
     """
     if architecture.model_type not in OWN_DECODER:
         return architecture

@@ -1,4 +1,4 @@
-"""What a step holds of its activations outside the programs of blocks and head, per rank.
+"""Activations outside the programs of layers and lm_head, in bytes of one process.
 
 Notation: B micro batch, S tokens, n = B x S, D hidden, F MLP, H query heads, A head size.
 """
@@ -14,15 +14,16 @@ READS_MLP_INPUT = frozenset({Role.GATE, Role.UP, Role.GATE_UP})
 
 
 def boundary_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Bytes of one block's input [B, S, D], in the stream's dtype: one checkpoint."""
+    """Bytes of one layer's input [B, S, D] in the stream's dtype: one checkpoint."""
     return settings.tokens * architecture.hidden_size * precision(settings.arithmetic).residual
 
 
 def int8_input_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
-    """Bytes of the inputs that one block's int8 linears hold, checkpointed or not.
+    """Bytes of the inputs that the int8 linears of one layer hold, checkpointed or not.
 
-    bitsandbytes keeps them as attributes of the product, out of checkpointing's reach: the norms'
-    outputs [n, D] in the stream's dtype, attention's [n, HA], and the MLP's product [n, F].
+    bitsandbytes keeps the inputs as attributes of the product, so checkpointing does not free them:
+    the outputs of the norms [n, D] in the stream's dtype, the output of attention [n, HA], and the
+    product in the MLP [n, F].
     Source: bitsandbytes autograd/_functions.py (MatMul8bitLt, ``ctx.tensors``).
     """
     if settings.base.quantization is not Quantization.INT8:
@@ -35,7 +36,7 @@ def int8_input_bytes(architecture: Architecture, settings: TrainingSettings) -> 
 
 
 def _input_group(linear: Linear) -> str:
-    """Linears of one group read the same tensor."""
+    """The name of the tensor that the linear reads; linears of one group share it."""
     if linear.role in READS_STREAM:
         return "attention"
     if linear.role in READS_MLP_INPUT:
@@ -44,7 +45,7 @@ def _input_group(linear: Linear) -> str:
 
 
 def autocast_cache_bytes(trained_elements: int, settings: StateSettings) -> int:
-    """Bytes of the half-precision copies of trained fp32 weights, cached during forward.
+    """Bytes of the half-precision casts of trained fp32 weights, which forward caches.
 
     Source: torch autocast caches casts of leaf weights that require a gradient.
     """

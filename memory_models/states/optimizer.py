@@ -1,4 +1,4 @@
-"""Gradients and optimizer states, and what the optimizer's step takes for a moment."""
+"""Gradients, optimizer states, and the temporaries of the optimizer's step, in bytes."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ SMALLEST_PAGED = 100_000
 """Tensors with fewer elements are not paged. Source: bitsandbytes ``get_state_buffer``."""
 
 ADALORA_IMPORTANCE_BYTES = 12
+"""Bytes per trained element: importance, its average and its spread in fp32."""
 
 
 class Tensor(NamedTuple):
-    """A trained tensor: its shape as [rows, columns] and how often it stands in the model."""
+    """A trained tensor: its shape [rows, columns], and its number of copies in the model."""
 
     rows: int
     columns: int
     copies: int = 1
     embedding: bool = False
-    """An ``nn.Embedding``: 8-bit optimizers keep its states in fp32."""
+    """The tensor is an ``nn.Embedding``: 8-bit optimizers keep its states in fp32."""
 
     @property
     def elements(self) -> int:
@@ -46,14 +47,14 @@ class Tensor(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def trained_tensors(architecture: Architecture, method: Method) -> tuple[Tensor, ...]:
-    """Every trained tensor, grouped by shape; elements add up to ``trainable_parameters``."""
+    """Every trained tensor, grouped by shape; their elements sum to ``trainable_parameters``."""
     if method.uses_adapter:
         return tuple(_adapter_tensors(architecture, method))
     full = method.trains_everything
     layers = architecture.num_hidden_layers if full else method.freeze_trainable_layers
     found = []
     for linear in architecture.layer.linears:
-        # Experts are one fused tensor [E, out, in] a matrix; its rows are E x out.
+        # The experts' matrices are one fused tensor [E, out, in], which has E x out rows.
         found.append(
             Tensor(
                 rows=linear.out_features * linear.count, columns=linear.in_features, copies=layers
@@ -111,14 +112,14 @@ def _outer_tensors(architecture: Architecture) -> list[Tensor]:
 
 
 def trained_element_bytes(settings: StateSettings) -> int:
-    """Bytes of one trained element and of its gradient: fp32 adapters, else as loaded."""
+    """Bytes of one trained element and of its gradient: fp32 for adapters, else as loaded."""
     if settings.method.uses_adapter and not settings.sharding.one_dtype:
         return PARAMETER_BYTES
     return BYTES[settings.base.model_dtype]
 
 
 def gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
-    """Bytes of all gradients, each in its parameter's dtype, on one unsharded rank."""
+    """Bytes of all gradients, each in its parameter's dtype, on one unsharded process."""
     element = trained_element_bytes(settings)
     return sum(
         tensor.copies * block_bytes(tensor.elements * element)
@@ -127,12 +128,13 @@ def gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
 
 
 def _eight_bit(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
-    """Device bytes of one tensor's two 8-bit moments; small tensors and embeddings stay fp32.
+    """Device bytes of one tensor's two 8-bit moments; small tensors and embeddings have fp32.
 
     Source: transformers' Trainer registers every nn.Embedding for 32-bit states.
     """
     if tensor.embedding:
         return _paged_32bit(tensor, element_bytes, paged=True) if paged else 8 * tensor.elements
+    # Quantised states are not worth their error on small tensors, so bitsandbytes keeps fp32.
     if tensor.elements < SMALLEST_8BIT:
         return 2 * 4 * tensor.elements
     scales = 2 * 4 * (-(-tensor.elements // BLOCK_8BIT))
@@ -147,19 +149,19 @@ def _paged_32bit(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
 
 
 def _adam(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
-    """Two moments in the parameter's own dtype. Source: torch/optim/adam.py (zeros_like)."""
+    """Bytes of two moments in the parameter's dtype. Source: torch/optim/adam.py (zeros_like)."""
     return 2 * block_bytes(element_bytes * tensor.elements)
 
 
 def _factored(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
-    """Adafactor: fp32 row and column sums of a matrix, a full second moment of a vector."""
+    """Bytes of Adafactor's fp32 row and column sums of a matrix, or second moment of a vector."""
     if tensor.rows == 1:
         return 4 * tensor.elements
     return 4 * (tensor.rows + tensor.columns)
 
 
 def _none(tensor: Tensor, element_bytes: int, *, paged: bool) -> int:
-    """Plain SGD keeps nothing."""
+    """Plain SGD has no states."""
     return 0
 
 
@@ -177,9 +179,9 @@ PAGED = frozenset({Optimizer.PAGED_ADAMW_8BIT, Optimizer.PAGED_ADAMW_32BIT})
 
 
 def optimizer_state_bytes(architecture: Architecture, settings: StateSettings) -> int:
-    """Device bytes of the optimizer's states on one unsharded rank, after the first step.
+    """Device bytes of the optimizer's states on one unsharded process, after the first step.
 
-    AdaLoRA keeps an importance, its average and its spread for every trained element beside them.
+    AdaLoRA also keeps an importance, its average and its spread for every trained element.
     Source: peft/tuners/adalora/model.py (RankAllocator.update_ipt).
     """
     state_bytes = STATE_BYTES[settings.optimizer]
@@ -194,7 +196,7 @@ def optimizer_state_bytes(architecture: Architecture, settings: StateSettings) -
 
 
 def paged_state_bytes(architecture: Architecture, settings: StateSettings) -> int:
-    """Bytes of states in managed memory: outside the allocator, able to leave the device."""
+    """Bytes of states in managed memory: outside the allocator, and free to leave the device."""
     if settings.optimizer not in PAGED:
         return 0
     eight_bit = settings.optimizer is Optimizer.PAGED_ADAMW_8BIT
@@ -206,12 +208,12 @@ def paged_state_bytes(architecture: Architecture, settings: StateSettings) -> in
 
 
 def step_transient_bytes(architecture: Architecture, settings: StateSettings) -> int:
-    """Bytes that the optimizer's step takes on top of weights, gradients and states.
+    """Bytes that the optimizer's step allocates beyond weights, gradients and states.
 
-    ``adamw_torch`` runs foreach on a GPU: the square roots of all second moments at once, in the
-    parameter's dtype. Fused, 8-bit and SGD steps take nothing worth counting. Adafactor works
-    tensor by tensor in fp32: the update, its factored approximation, and copies of gradient and
-    parameter where they are half precision.
+    ``adamw_torch`` runs foreach on a GPU: it makes the square roots of all second moments at once,
+    in the parameter's dtype. Fused, 8-bit and SGD steps allocate next to nothing. Adafactor steps
+    one tensor at a time in fp32: the update, its factored approximation, and copies of gradient
+    and parameter if these are in half precision.
     Source: torch/optim/adam.py (_multi_tensor_adam); transformers/optimization.py (Adafactor).
     """
     element = trained_element_bytes(settings)
@@ -225,10 +227,10 @@ def step_transient_bytes(architecture: Architecture, settings: StateSettings) ->
 
 
 def tied_gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
-    """Bytes of one gradient [V, D] of a tied embedding; 0 where it is untied or frozen.
+    """Bytes of one gradient [V, D] of a tied embedding; 0 for an untied or frozen one.
 
-    In backward the head's gradient waits for the embedding's, and their sum is a third tensor;
-    with accumulation the sum of earlier micro-batches is there as well.
+    In backward the lm_head's gradient waits for the embedding's, and their sum is a third tensor.
+    With accumulation, the sum of earlier micro-batches exists as well.
     Source: torch/csrc/autograd/input_buffer.cpp.
     """
     if not settings.method.trains_everything:
@@ -239,10 +241,11 @@ def tied_gradient_bytes(architecture: Architecture, settings: StateSettings) -> 
 
 
 def tied_sum_in_place(settings: StateSettings) -> bool:
-    """Whether the head's gradient of a tied embedding takes the sum with the embedding's in place.
+    """Whether autograd adds the embedding's gradient to a tied lm_head's gradient in place.
 
-    A fresh one does (cast by autocast, or made by the fused loss); a product's is a view, and the
-    sum is a tensor more. Source: torch/csrc/autograd/input_buffer.cpp.
+    Autograd adds in place to a fresh tensor (a cast by autocast, or a gradient of the fused loss).
+    The gradient of a plain product is a view, so the sum is a third tensor.
+    Source: torch/csrc/autograd/input_buffer.cpp.
     """
     cast = settings.base.autocast is not None and settings.base.model_dtype is Dtype.FP32
     return cast or settings.loss_kernel is LossKernel.FUSED

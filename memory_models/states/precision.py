@@ -1,4 +1,4 @@
-"""Which dtype flows where: the residual stream, matrix operands, outputs of linears."""
+"""Dtypes of the residual stream, of matrix operands, and of the outputs of linears."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from memory_models.states.storage import BYTES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precision:
-    """Bytes an element of what flows through a decoder block."""
+    """Bytes per element of the tensors that flow through a decoder layer."""
 
     operand: int
     """Operands of matrix products and attention."""
     residual: int
-    """The residual stream, and so every checkpoint at a block's boundary."""
+    """The residual stream, and every checkpoint."""
     projected: int
     """Outputs of linears that read the residual stream (q, k, v, gate, up)."""
     casts_input: bool
-    """A linear makes its own half-precision copy of what it reads (autocast of an fp32 stream)."""
+    """Each linear makes a half-precision copy of its input (autocast of an fp32 stream)."""
 
 
 def precision(arithmetic: Arithmetic) -> Precision:
     """Dtypes under the reference recipe.
 
-    A half-precision model flows in its own dtype, under autocast or not. An fp32 model under
-    autocast keeps an fp32 stream around half-precision products. A quantised base has fp32
+    A half-precision model has a stream of its own dtype, under autocast or not. An fp32 model under
+    autocast has an fp32 stream around half-precision products. A quantised base has fp32
     embeddings and norms (``prepare_model_for_kbit_training``), so its stream is fp32, and
     bitsandbytes returns a linear's output in its input's dtype.
-    Under DeepSpeed everything has one dtype and nothing is cast (``effective_settings``).
+    Under DeepSpeed all tensors have one dtype, and nothing is cast (``effective_settings``).
     Source: torch/amp/autocast_mode.py; bitsandbytes nn/modules.py (Linear4bit.forward).
     """
     base = arithmetic.base

@@ -1,4 +1,4 @@
-"""Bytes an element, and the storage of 4-bit weights."""
+"""Bytes per element, and the storage of 4-bit weights."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ NF4_BLOCK = 64
 NF4_NESTED_BLOCK = 256
 """Scales that share one second-level scale under double quantisation."""
 NF4_CODE_BYTES = 2 * 512
-"""The 16-entry code book and the (double-quantisation) 256-entry one, as the allocator rounds."""
+"""The code books of 16 entries and (double quantisation) 256 entries, one 512-byte block each."""
 
 
 def nf4_bytes(elements: int, *, double: bool) -> int:
-    """Bytes of ``elements`` weights in NF4: half a byte each, and a scale a block.
+    """Bytes of ``elements`` weights in NF4: half a byte per weight, and one scale per block.
 
-    Plain: an fp32 scale a block. Double: an 8-bit scale a block, and an fp32 one for each 256.
+    A plain scale is fp32. A double-quantised scale has 8 bits, and 256 of them share an fp32 one.
     Source: QLoRA (arXiv 2305.14314), section 3; bitsandbytes, functional.py (QuantState).
     """
     blocks = ceil_div(elements, NF4_BLOCK)

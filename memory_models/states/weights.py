@@ -1,4 +1,4 @@
-"""Parameters of the base model, counted exactly from its shapes, and the bytes that hold them."""
+"""Parameters of the base model, counted exactly from the shapes, and their bytes."""
 
 from __future__ import annotations
 
@@ -6,28 +6,25 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from memory_models.architecture import Architecture, Linear, Norm
-from memory_models.rounding import block_bytes
+from memory_models.rounding import BLOCK_BYTES, block_bytes
 from memory_models.settings import Dtype, Quantization, StateSettings
 from memory_models.states.storage import BYTES, nf4_bytes
 from memory_models.units import ceil_div, round_up
 
-ALLOCATION_BYTES = 512
-"""Smallest block of PyTorch's CUDA allocator. Source: kMinBlockSize, CUDACachingAllocator.cpp."""
-
 
 def linear_parameters(linear: Linear) -> int:
-    """Elements of one linear of a block, all its copies, bias included."""
+    """Elements of one linear of a layer, all copies and the bias included."""
     return linear.weight_count + linear.bias_count
 
 
 def norm_parameters_per_layer(architecture: Architecture) -> int:
-    """Elements of the norms of one block; a LayerNorm holds a scale and a bias."""
+    """Elements of the norms of one layer; a LayerNorm has a scale and a bias."""
     per_width = 2 if architecture.norms.kind is Norm.LAYER else 1
     return per_width * architecture.norms.norm_width_per_layer
 
 
-def block_parameters(architecture: Architecture) -> int:
-    """Elements of one decoder block."""
+def layer_parameters(architecture: Architecture) -> int:
+    """Elements of one decoder layer."""
     linears = sum(linear_parameters(linear) for linear in architecture.layer.linears)
     return linears + norm_parameters_per_layer(architecture)
 
@@ -38,7 +35,7 @@ def embedding_parameters(architecture: Architecture) -> int:
 
 
 def head_parameters(architecture: Architecture) -> int:
-    """Elements of the output head beyond the embedding: none when tied."""
+    """Elements of the lm_head beyond the embedding: none if the two are tied."""
     bias = architecture.vocabulary.vocab_size if architecture.vocabulary.head_bias else 0
     return bias + (
         0 if architecture.vocabulary.tie_word_embeddings else embedding_parameters(architecture)
@@ -55,7 +52,7 @@ def encoder_parameters(architecture: Architecture) -> int:
 
 
 def final_norm_parameters(architecture: Architecture) -> int:
-    """Elements of the norm before the head."""
+    """Elements of the norm before the lm_head."""
     if not architecture.norms.final_norm:
         return 0
     return architecture.hidden_size * (2 if architecture.norms.kind is Norm.LAYER else 1)
@@ -66,7 +63,7 @@ def total_parameters(architecture: Architecture) -> int:
     return (
         embedding_parameters(architecture)
         + architecture.positions.learned_position_count
-        + architecture.num_hidden_layers * block_parameters(architecture)
+        + architecture.num_hidden_layers * layer_parameters(architecture)
         + final_norm_parameters(architecture)
         + head_parameters(architecture)
         + encoder_parameters(architecture)
@@ -75,10 +72,10 @@ def total_parameters(architecture: Architecture) -> int:
 
 
 def quantized_linears(architecture: Architecture) -> Iterator[tuple[Linear, int]]:
-    """Linears that bitsandbytes replaces, with how often each stands in the model.
+    """Linears that bitsandbytes replaces, each with its number of copies in the model.
 
-    transformers quantises every ``nn.Linear`` but the output head. The experts of a mixture are
-    held in fused parameters, not ``nn.Linear``, and stay as they were loaded.
+    transformers quantises every ``nn.Linear`` but the lm_head. The experts of a mixture are fused
+    parameters, not ``nn.Linear``, and stay in the dtype that they were loaded in.
     """
     for linear in architecture.layer.linears:
         if linear.count == 1:
@@ -89,12 +86,12 @@ def quantized_linears(architecture: Architecture) -> Iterator[tuple[Linear, int]
 
 
 def is_quantized(linear: Linear, quantization: Quantization | None) -> bool:
-    """Whether bitsandbytes replaces this linear of a block."""
+    """Whether bitsandbytes replaces this linear of a layer."""
     return quantization is not None and linear.count == 1
 
 
 def packed_bytes(linear: Linear, quantization: Quantization | None) -> int:
-    """Bytes of one quantised matrix without its constants."""
+    """Bytes of one quantised matrix without the matrix's constants."""
     eight_bit = quantization is Quantization.INT8
     return linear.weight_count if eight_bit else ceil_div(linear.weight_count, 2)
 
@@ -102,16 +99,16 @@ def packed_bytes(linear: Linear, quantization: Quantization | None) -> int:
 def quantized_weight_bytes(linear: Linear, quantization: Quantization) -> int:
     """Bytes of one matrix in quantised storage, constants included.
 
-    int8: one byte an element and an fp32 scale a row. NF4: see ``nf4_bytes``.
+    int8 takes one byte per element and an fp32 scale per row. NF4: see ``nf4_bytes``.
     Source: bitsandbytes, nn/modules.py (Linear8bitLt, Linear4bit).
     """
     if quantization is Quantization.INT8:
-        return linear.weight_count + round_up(4 * linear.out_features, ALLOCATION_BYTES)
+        return linear.weight_count + round_up(BYTES[Dtype.FP32] * linear.out_features, BLOCK_BYTES)
     return nf4_bytes(linear.weight_count, double=quantization is Quantization.NF4_DQ)
 
 
 def base_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:
-    """Elements of every tensor that bitsandbytes leaves alone if it quantises, and its copies."""
+    """Elements and copies of every tensor that bitsandbytes does not quantise."""
     layers = architecture.num_hidden_layers
     for linear in architecture.layer.linears:
         yield linear.bias_count, layers
@@ -141,9 +138,9 @@ def weight_bytes(
     *,
     upcast: bool = True,
 ) -> int:
-    """Bytes of the base model's parameters as the allocator holds them; ``dtype`` as loaded.
+    """Bytes of the base model's parameters as the allocator rounds them; ``dtype`` as loaded.
 
-    ``upcast``: what is left unquantised in a quantised base is in fp32.
+    ``upcast``: the unquantised parts of a quantised base are in fp32.
     """
     element = BYTES[Dtype.FP32 if quantization is not None and upcast else dtype]
     total = sum(
@@ -158,7 +155,7 @@ def weight_bytes(
 
 
 def base_weight_bytes(architecture: Architecture, settings: StateSettings) -> int:
-    """Bytes of the base model's parameters and buffers on one unsharded rank.
+    """Bytes of the base model's parameters and buffers on one unsharded process.
 
     ``prepare_model_for_kbit_training`` casts every half-precision parameter that is not 4-bit to
     fp32: embedding, head, norms and biases. Source: peft/utils/other.py. DeepSpeed casts them back.
@@ -169,5 +166,5 @@ def base_weight_bytes(architecture: Architecture, settings: StateSettings) -> in
 
 
 def largest_quantized_weight(architecture: Architecture) -> int:
-    """Elements of the largest quantised matrix: what one de-quantised copy takes."""
+    """Elements of the largest quantised matrix, and so of the largest de-quantised copy."""
     return max((linear.weight_count for linear, _ in quantized_linears(architecture)), default=0)

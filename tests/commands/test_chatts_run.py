@@ -67,9 +67,9 @@ def test_two_epochs_of_series_leave_an_adapter_that_answers_alike(tmp_path: Path
     done = json.loads(run(tmp_path, "-m", "tsplanner", "train", "--json").stdout)
     folder = next(tmp_path.glob("saves/tiny-chatts/lora/*/record.json")).parent
 
-    record = json.loads((folder / "record.json").read_text())
-    assert [evaluation["epoch"] for evaluation in record["evaluations"]] == [1.0, 2.0]
-    assert record["evaluations"][-1]["loss"] < 0.5 * record["start_eval_loss"]
+    losses = json.loads((folder / "record.json").read_text())["losses"]
+    assert [evaluation["epoch"] for evaluation in losses["evaluations"]] == [1.0, 2.0]
+    assert losses["evaluations"][-1]["loss"] < 0.5 * losses["start_eval_loss"]
     assert done
 
     trained = json.loads((folder / "eval_rows.json").read_text())["rows"]

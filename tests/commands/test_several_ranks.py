@@ -16,7 +16,8 @@ import pytest
 
 from tests.support import tiny
 from tsplanner.planner.files import write_plan
-from tsplanner.training.job import Job, JobKind, Record, Status
+from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.record import parse_record
 
 pytestmark = pytest.mark.slow
 
@@ -119,7 +120,7 @@ def test_search_of_trials_of_two_ranks_ends_with_an_adapter(tmp_path: Path) -> N
     assert "2 trials; one at a time" in said
     (folder,) = (tmp_path / "saves" / "tiny" / "lora").iterdir()
     records = [json.loads(path.read_text()) for path in folder.rglob("record.json")]
-    assert [len(record["ranks"]) for record in records] == [2, 2, 2]
+    assert [len(record["processes"]) for record in records] == [2, 2, 2]
     assert {record["status"] for record in records} == {"ok"}
     assert not (folder / "server.log").exists()
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
@@ -143,7 +144,7 @@ def test_launcher_with_another_number_of_ranks_is_told_so(
     assert done.returncode == 1
     # The rank that says so first takes the others with it, maybe before they have begun.
     said = next(folder.glob("record*.json"))
-    record = msgspec.json.decode(said.read_bytes(), type=Record)
+    record = parse_record(said.read_bytes())
     assert record.status is Status.CRASHED
     assert record.message == (
         f"The plan is for {planned_ranks} ranks and {started} were started: use torchrun "

@@ -6,7 +6,13 @@ import argparse
 
 import pytest
 
-from tsplanner.commands.values import duration_seconds, fraction, positive, positive_float
+from tsplanner.commands.values import (
+    budget_seconds,
+    duration_seconds,
+    fraction,
+    positive,
+    positive_float,
+)
 
 
 @pytest.mark.parametrize(
@@ -45,3 +51,25 @@ def test_wrong_values_are_named_in_plain_english() -> None:
     for kind in (positive_float, fraction):
         with pytest.raises(argparse.ArgumentTypeError, match="'half' is not a number"):
             kind("half")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("3h", 10_800), ("90m", 5400), ("1h30m", 5400), ("5400s", 5400), ("1.5H", 5400)],
+)
+def test_span_is_read_in_every_unit(text: str, seconds: float) -> None:
+    """Hours, minutes and seconds, together or alone."""
+    assert budget_seconds(text) == seconds
+
+
+def test_number_without_a_unit_is_refused_with_a_hint() -> None:
+    """Nobody should wait 90 hours for what was meant as 90 seconds."""
+    with pytest.raises(argparse.ArgumentTypeError, match="90 of what\\? Write 90s, 90m or 90h"):
+        budget_seconds("90")
+
+
+@pytest.mark.parametrize("text", ["", "soon", "3x", "0h", "-1h"])
+def test_text_that_is_no_span_is_refused(text: str) -> None:
+    """Zero is none either."""
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a duration"):
+        budget_seconds(text)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,12 +27,7 @@ from memory_models.states.weights import (
     quantized_linears,
     total_parameters,
 )
-from tsplanner.errors import UsageError
 from tsplanner.models.source import read_model
-from tsplanner.planner.experiments.recorded import Experiment, experiment_names, read_experiment
-from tsplanner.planner.experiments.replayed import as_recorded, experiment_subject
-from tsplanner.planner.gather.requests import Subject, plan_request
-from tsplanner.planner.steps import Rounding
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 2**30
@@ -48,87 +42,6 @@ SIX = {
 CHATTS_14B = read_model("chatts-14b").architecture
 CHATTS_8B = read_model("chatts-8b").architecture
 QKV = ("q_proj", "k_proj", "v_proj")
-
-
-def on(experiment: Experiment, machine: str, folder: Path):
-    """Estimate a run under its own trainer on a shipped machine."""
-    subject = experiment_subject(experiment, Subject(machine=machine))
-    return as_recorded(experiment, plan_request(subject, folder))
-
-
-def test_all_six_runs_are_shipped():
-    """And no other."""
-    assert set(experiment_names()) == set(SIX)
-
-
-@pytest.mark.parametrize("name", SIX)
-def test_steps_and_speed_of_the_record_follow_from_its_rows(name):
-    """Kept rows, effective batch and rounding give the recorded figures to the last digit."""
-    steps, speed = SIX[name]
-    found = read_experiment(name)
-
-    assert found.recorded.total_steps == steps
-    assert found.recorded.samples_per_second == speed
-    assert found.total_steps(found.recorded.rounding) == steps
-    slow, fast = found.samples_per_second()
-    assert slow - 0.0005 < speed < fast + 0.0005
-    assert fast - slow < 0.0012
-
-
-@pytest.mark.parametrize("name", SIX)
-def test_five_rows_more_would_be_another_speed(name):
-    """The figures are no coincidence: they tell the rows that were kept."""
-    found = read_experiment(name)
-    for rows in (found.dataset.rows_kept - 5, found.dataset.rows_kept + 5):
-        other = replace(found, dataset=replace(found.dataset, rows_kept=rows))
-        assert not other.speed_agrees
-
-
-def test_the_other_rounding_would_be_other_steps_where_rows_are_left():
-    """70 and 65 steps rounded up where 65 and 60 are recorded; 78 become 75 rounded down."""
-    up = [read_experiment(name).total_steps(Rounding.CEIL) for name in list(SIX)[:2]]
-    down = [read_experiment(name).total_steps(Rounding.FLOOR) for name in list(SIX)[2:]]
-
-    assert up == [70, 65]
-    assert down == [75, 39, 153, 75]
-
-
-@pytest.mark.parametrize("name", list(SIX)[:2])
-def test_14b_in_fp16_under_ddp_cannot_be_on_24_gib_cards(name, tmp_path):
-    """27.85 GiB of weights and 0.75 of rotary caches stand on each card: it needs 48 GiB ones."""
-    found = read_experiment(name)
-    small = on(found, "2x-quadro-rtx-6000-24gib", tmp_path)
-    large = on(found, "2x-rtx-6000-ada-48gib", tmp_path)
-
-    assert small.weight_bytes / GIB == pytest.approx(28.60, abs=0.005)
-    assert small.needs_bytes > 24 * GIB
-    assert (small.fits, large.fits) == (False, True)
-    assert large.upper_bytes < large.free_bytes
-
-
-@pytest.mark.parametrize("name", [name for name in SIX if "qlora" in name])
-def test_two_2080_ti_work_with_22_gib_and_not_with_11(name, tmp_path):
-    """Rebuilt cards hold the 4-bit base and all logits, those as sold do not."""
-    found = read_experiment(name)
-
-    assert on(found, "2x-rtx-2080-ti-22gib", tmp_path).fits
-    assert not on(found, "2x-rtx-2080-ti-11gib", tmp_path).fits
-
-
-def test_parameter_offload_is_what_makes_room_and_optimizer_offload_is_not(tmp_path):
-    """ZeRO-3 of 14B on two 2080 Ti: 0.1 GB by the optimizer's states, over 10 GiB by parameters."""
-    found = read_experiment("chatts-14b_rtx-2080-ti_lora-r8-zero3")
-    neither = replace(found, pins=found.pins.with_(offload_param=False, offload_optimizer=False))
-    optimizer = replace(found, pins=found.pins.with_(offload_param=False))
-    param = replace(found, pins=found.pins.with_(offload_optimizer=False))
-    needs = {
-        key: on(run, "2x-rtx-2080-ti-22gib", tmp_path).needs_bytes
-        for key, run in (("none", neither), ("optimizer", optimizer), ("param", param))
-    }
-
-    assert abs(needs["none"] - needs["optimizer"]) < 0.15e9
-    assert needs["none"] - needs["param"] > 10 * GIB
-    assert not on(neither, "2x-rtx-2080-ti-11gib", tmp_path).fits
 
 
 def test_qlora_holds_9_30_gib_of_14b_and_not_7():
@@ -276,24 +189,3 @@ def test_without_a_name_the_runs_are_listed(tmp_path):
     assert [line.split()[0] for line in listed.splitlines()] == sorted(SIX)
     assert wrong.returncode == 2
     assert 'Did you mean "chatts-8b_rtx-6000_lora-r8"?' in wrong.stderr
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (("model:", "modell:"), 'unknown key "modell". Did you mean "model"?'),
-        (("lora_rank: 16", "lora_rnak: 16"), 'learning: unknown key "lora_rnak"'),
-        (("zero_stage: 0", "zero_stage: [0]"), "zero_stage must be a whole number"),
-        (("recorded:", "recorded: 3\nx:"), "unknown key"),
-    ],
-)
-def test_a_file_with_a_wrong_key_is_one_sentence(tmp_path, change, says):
-    """One's own records are read as strictly as the shipped ones."""
-    shipped = ROOT / "configs" / "experiments" / "chatts-14b_rtx-6000_lora-r16.yaml"
-    path = tmp_path / "mine.yaml"
-    path.write_text(shipped.read_text().replace(*change))
-
-    with pytest.raises(UsageError) as caught:
-        read_experiment(str(path))
-
-    assert says in str(caught.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ from memory_models.architecture import Architecture
 from memory_models.bounds.cpu import on_cpu
 from memory_models.device import Device
 from memory_models.estimate import check, estimate_memory
-from memory_models.result import Interval, MemoryEstimate
+from memory_models.result import MemoryEstimate
 from memory_models.settings import (
     Attention,
     Dtype,
@@ -25,7 +25,8 @@ from memory_models.settings import (
     effective_settings,
     from_flat,
 )
-from memory_models.sharding.states import ModelStates, shard
+from memory_models.sharding.states import ModelStates, model_states
+from tests.support.drawn_settings import any_settings, intervals
 from tests.support.toy_decoder import ALL, WIDE
 
 quick = settings(
@@ -35,36 +36,6 @@ SCALED_BY_SIZE = frozenset(
     {Optimizer.ADAMW_BNB_8BIT, Optimizer.PAGED_ADAMW_8BIT, Optimizer.PAGED_ADAMW_32BIT}
 )
 """These store a tensor in fewer bytes once it is large enough, so a higher rank may take less."""
-
-
-@st.composite
-def any_settings(draw: st.DrawFn) -> TrainingSettings:
-    """Settings that can be built; not all of them can run on every model."""
-    method = draw(st.sampled_from(FinetuningType))
-    adapter = method.uses_adapter
-    stage = draw(st.sampled_from([0, 0, 1, 2, 3]))
-    return from_flat(
-        TrainingSettings,
-        finetuning_type=method,
-        lora_rank=draw(st.integers(1, 4)),
-        lora_target=draw(st.sampled_from(["all-linear", ("q_proj", "k_proj", "v_proj")])),
-        lora_dropout=draw(st.sampled_from([0.0, 0.1])),
-        freeze_trainable_layers=draw(st.integers(1, 2)),
-        model_dtype=draw(st.sampled_from(Dtype)),
-        autocast=draw(st.sampled_from([None, Dtype.BF16, Dtype.FP16])),
-        quantization=draw(st.sampled_from([None, *Quantization])) if adapter else None,
-        sequence_length=draw(st.integers(1, 64)),
-        micro_batch_size=draw(st.integers(1, 64)),
-        gradient_accumulation_steps=draw(st.integers(1, 4)),
-        gradient_checkpointing=draw(st.booleans()),
-        attention=draw(st.sampled_from(Attention)),
-        loss_kernel=draw(st.sampled_from(LossKernel)),
-        optimizer=draw(st.sampled_from(Optimizer)),
-        world_size=draw(st.integers(1, 8)),
-        zero_stage=stage,
-        offload_optimizer=stage > 0 and draw(st.booleans()),
-        offload_param=stage == 3 and draw(st.booleans()),
-    )
 
 
 architectures = st.sampled_from(ALL)
@@ -77,15 +48,6 @@ def estimated(architecture: Architecture, values: TrainingSettings) -> MemoryEst
     except ValueError:
         assume(False)
         raise
-
-
-def intervals(estimate: MemoryEstimate) -> dict[str, Interval]:
-    """The four quantities by name."""
-    return {
-        field.name: getattr(estimate, field.name)
-        for field in fields(MemoryEstimate)
-        if field.name.endswith("_bytes")
-    }
 
 
 def assert_none_falls(less: MemoryEstimate, more: MemoryEstimate) -> None:
@@ -229,7 +191,7 @@ def held(architecture: Architecture, values: TrainingSettings) -> ModelStates:
         check(architecture, values)
     except ValueError:
         assume(False)
-    return shard(architecture, values.states)
+    return model_states(architecture, values.states)
 
 
 SLACK = 512 * 64

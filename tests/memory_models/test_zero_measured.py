@@ -18,7 +18,7 @@ from memory_models.settings import (
     effective_settings,
     from_flat,
 )
-from memory_models.sharding.states import shard
+from memory_models.sharding.states import model_states
 from tests.support.sharded_model import CONFIG
 from tsplanner.models.source import read_architecture
 
@@ -69,5 +69,5 @@ def test_what_stays_on_a_rank_is_what_deepspeed_holds(
         optimizer=Optimizer.ADAMW_TORCH,
     )
     architecture = read_architecture(dict(CONFIG), name="tiny", source="tiny")
-    expected = shard(architecture, effective_settings(settings).states).device
+    expected = model_states(architecture, effective_settings(settings).states).device
     assert live_bytes(stage, method, tmp_path) == pytest.approx(expected, rel=0.01)

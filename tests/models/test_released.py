@@ -6,10 +6,11 @@ import pytest
 
 from memory_models.estimate import estimate_memory
 from memory_models.settings import Dtype, Quantization, TrainingSettings, from_flat
-from memory_models.sharding.states import shard
+from memory_models.sharding.states import model_states
 from memory_models.states.chatts_remote_code import as_released
 from memory_models.states.weights import base_weight_bytes
-from memory_models.step_phases import instants
+from memory_models.step_order import StepPhase
+from memory_models.step_phases import phase_peaks
 from tsplanner.models.source import read_model
 
 CHATTS_14B = read_model("chatts-14b").architecture
@@ -37,7 +38,7 @@ def test_the_released_14b_keeps_rotary_caches_in_every_layer() -> None:
 def test_nothing_shrinks_the_caches(settings: TrainingSettings) -> None:
     """They are buffers: neither sharded, nor quantised, nor offloaded."""
     ours, theirs = (
-        shard(model, settings.states) for model in (CHATTS_14B, as_released(CHATTS_14B))
+        model_states(model, settings.states) for model in (CHATTS_14B, as_released(CHATTS_14B))
     )
     assert theirs.weights - ours.weights == 805_306_368
 
@@ -46,7 +47,11 @@ def test_the_released_14b_copies_its_logits() -> None:
     """While the loss is made: a copy in fp32, less bf16 logits that go: 2 B x 1000 x 152,064."""
     settings = TrainingSettings(sequence_length=1000)
     ours, theirs = (
-        max(found.bytes for found in instants(model, settings) if found.name == "forward, loss")
+        max(
+            peak.bytes
+            for peak in phase_peaks(model, settings)
+            if peak.phase is StepPhase.FORWARD_LOSS
+        )
         for model in (CHATTS_14B, as_released(CHATTS_14B))
     )
     assert theirs - ours == 304_128_000

@@ -7,6 +7,7 @@ import pytest
 from memory_models.settings import FinetuningType, changed, from_flat
 from tsplanner.planner.advice import Suggestion, advice, epochs_for, largest_rank, with_rank
 from tsplanner.planner.plan import DatasetRef, no_dataset
+from tsplanner.planner.sentences import advice_sentence
 from tsplanner.planner.settings import LearningSettings
 
 ROWS = changed(no_dataset(1600), rows_kept=414, rows_total=417)
@@ -39,8 +40,9 @@ def test_fewer_rows_are_passed_more_often(rows, epochs):
     found = advised(dataset=changed(ROWS, rows_kept=rows))["num_train_epochs"]
 
     assert found.value == epochs == epochs_for(rows)[-1]
-    assert f"{rows:,} rows" in found.rule
-    assert f"{epochs * rows:,} samples" in found.rule
+    rule = advice_sentence(found.rules)
+    assert f"{rows:,} rows" in rule
+    assert f"{epochs * rows:,} samples" in rule
     assert "2407.13906" in found.source
 
 
@@ -50,7 +52,7 @@ def test_the_largest_rank_that_fits_is_advised(most, rank):
     found = advised(most=most)["lora_rank"]
 
     assert (found.value, found.planned) == (rank, 8)
-    assert "31 of 35 models" in found.rule
+    assert "31 of 35 models" in advice_sentence(found.rules)
 
 
 def test_a_plans_own_larger_rank_is_not_taken_down():
@@ -77,8 +79,8 @@ def test_learning_rate_goes_by_method_and_model_size(method, parameters, rate):
 
 def test_a_very_short_run_may_take_a_higher_rate():
     """15 times full fine-tuning's rate instead of 10, under 100 steps."""
-    assert "78 steps stand up to 1.5 times" in advised()["learning_rate"].rule
-    assert "stand up" not in advised(steps=100)["learning_rate"].rule
+    assert "78 steps stand up to 1.5 times" in advice_sentence(advised()["learning_rate"].rules)
+    assert "stand up" not in advice_sentence(advised(steps=100)["learning_rate"].rules)
 
 
 def test_without_a_dataset_nothing_is_said_of_epochs():

@@ -11,7 +11,8 @@ import pytest
 
 from tests.support import two_ranks
 from tsplanner.probe.runner import request_stop, run_job, run_jobs
-from tsplanner.training.job import JobKind, Record, Status
+from tsplanner.training.job import JobKind, Status
+from tsplanner.training.record import Record
 
 pytestmark = pytest.mark.slow
 
@@ -64,9 +65,9 @@ def test_rank_out_of_memory_ends_all_with_one_record_that_names_it(tmp_path: Pat
         environment=two_ranks.breaking(tmp_path, what),
     )
     assert record.status is Status.DEVICE_OOM
-    assert record.rank == 1
+    assert record.process == 1
     assert record.message.startswith("rank 1: The GPU ran out of memory: CUDA out of memory.")
-    assert len(record.ranks) == 2
+    assert len(record.processes) == 2
     assert time.monotonic() - began < 60
 
 
@@ -136,7 +137,9 @@ def test_resumed_run_of_two_ranks_ends_with_the_loss_it_would_have_had(tmp_path:
     again = two_ranks.job(tmp_path / "cut", JobKind.TRAIN, epochs=8, resume=True)
     resumed = finished(run_job(again, time_limit_seconds=200))
     assert resumed.steps == expected.steps == 40
-    assert resumed.evaluations[-1].loss == pytest.approx(expected.evaluations[-1].loss, abs=1e-5)
+    assert resumed.losses.evaluations[-1].loss == pytest.approx(
+        expected.losses.evaluations[-1].loss, abs=1e-5
+    )
     rows = (tmp_path / "cut" / "run" / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(row)["step"] for row in rows if "learning_rate" in row]
     assert steps == list(range(1, 41))

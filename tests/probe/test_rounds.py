@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from memory_models.result import Interval
-from memory_models.settings import changed
+from memory_models.settings import changed, from_flat
 from tests.support import tiny, toy_request
 from tsplanner.errors import NoPlanFits
 from tsplanner.planner.plan import Plan, Verdict
@@ -20,7 +20,8 @@ from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.probe.calibration import probe_point
 from tsplanner.probe.rounds import BASIS, Probed, loop_seconds, search, settled
-from tsplanner.training.job import JobKind, Record, Status
+from tsplanner.training.job import JobKind, Status
+from tsplanner.training.record import Record
 
 START = 4.0
 """Seconds that the fake's probes take beside their steps."""
@@ -67,8 +68,12 @@ class Fake:
             return Record(status=Status.TIMEOUT, kind=JobKind.PROBE)
         if step is None:
             return Record(status=self.status, kind=JobKind.PROBE, message="as told")
-        return Record(
-            status=Status.OK, kind=JobKind.PROBE, process_bytes=PROCESS, step_seconds=(step,) * 6
+        return from_flat(
+            Record,
+            status=Status.OK,
+            kind=JobKind.PROBE,
+            process_bytes=PROCESS,
+            step_seconds=(step,) * 6,
         )
 
 

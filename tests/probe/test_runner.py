@@ -4,41 +4,34 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from tests.support import tiny
+from tests.support.stand_in import Call, StandIn
 from tsplanner.probe.runner import Tail, log_tail, oom_kills, run_job, was_out_of_memory
 from tsplanner.processes import ProcessResult, run_process
-from tsplanner.training.job import Job, JobKind, Record, Status
+from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.record import Record
 
 
-class Script:
+class Script(StandIn):
     """Runs a line of Python instead of the worker."""
 
     def __init__(self, code: str) -> None:
         self.code = code
 
-    def run(
-        self,
-        arguments: Sequence[str],
-        *,
-        log_path: Path,
-        time_limit_seconds: float | None,
-        poll: Callable[[], None] | None = None,
-        environment: Mapping[str, str] | None = None,
-    ) -> ProcessResult:
+    def answer(self, call: Call) -> ProcessResult:
         """Start Python with the job's path as its argument."""
         return run_process(
-            [sys.executable, "-c", self.code, *arguments],
-            log_path=log_path,
-            time_limit_seconds=time_limit_seconds,
-            poll=poll,
+            [sys.executable, "-c", self.code, *call.arguments],
+            log_path=call.log_path,
+            time_limit_seconds=call.time_limit_seconds,
+            poll=call.poll,
             poll_seconds=0.02,
-            environment=environment,
+            environment=call.environment,
         )
 
 

@@ -47,7 +47,7 @@ def toy(tmp_path: Path) -> tuple[str, ...]:
     start = textwrap.dedent(f"""
         import sys
         sys.path.insert(0, {str(tmp_path)!r})
-        from tsplanner.training.server import main
+        from tsplanner.training.worker.server import main
         main(["--imports", "toy_worker", "--entry", "toy_worker:main"])
     """)
     return (sys.executable, "-c", start)

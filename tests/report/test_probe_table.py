@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from memory_models.settings import changed
+from memory_models.settings import changed, from_flat
 from tests.support import tiny
 from tsplanner.report.probe_table import gain_line, predicted_seconds, probe_lines, search_lines
-from tsplanner.training.job import JobKind, Record, Status
+from tsplanner.training.job import JobKind, Status
+from tsplanner.training.record import Record
 
-RAN = Record(
+RAN = from_flat(
+    Record,
     status=Status.OK,
     kind=JobKind.PROBE,
     process_bytes=660 * 2**20,

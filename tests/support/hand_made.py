@@ -10,6 +10,7 @@ import msgspec
 
 from memory_models.device import Device
 from memory_models.result import Component, Interval
+from memory_models.settings import from_flat
 from tests.support import tiny
 from tsplanner.planner.files import write_plan
 from tsplanner.planner.plan import Plan
@@ -23,7 +24,8 @@ from tsplanner.report.records.run_record import (
     RunSummary,
     SettingsSummary,
 )
-from tsplanner.training.job import Evaluation, JobKind, Record, Status
+from tsplanner.training.job import JobKind, Status
+from tsplanner.training.record import Evaluation, Record
 
 GIB = 2**30
 HELD_OUT = [(0.5, 10), (0.7, 10), (0.6, 10), (0.4, 10), (0.8, 10)]
@@ -35,6 +37,7 @@ PLACES = {
     "precision": "model",
     "device": "hardware",
     "gpus": "hardware",
+    "on_cpu": "hardware",
     "sharding": "hardware",
     "rows_kept": "dataset",
     "mean_sequence": "dataset",
@@ -143,7 +146,8 @@ def gpu_plan(folder: Path) -> Plan:
     )
 
 
-RECORD = Record(
+RECORD = from_flat(
+    Record,
     status=Status.OK,
     kind=JobKind.TRAIN,
     device_name="Card X",

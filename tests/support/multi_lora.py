@@ -11,7 +11,8 @@ import msgspec
 from memory_models.settings import FinetuningType, changed
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
-from tsplanner.training.job import Job, JobKind, PackedTrial, Record, Status
+from tsplanner.training.job import Job, JobKind, MultiLoraTrial, SharedTrials, Status
+from tsplanner.training.record import Record, parse_record
 
 UNLIKE: tuple[dict[str, Any], ...] = (
     {"lora_rank": 2, "learning_rate": 5e-3, "seed": 1},
@@ -43,21 +44,30 @@ def trials(plan: Plan, changes: tuple[dict[str, Any], ...] = UNLIKE) -> list[Lea
     return [changed(plan.learning, **change) for change in changes]
 
 
-def shared_job(plan: Plan, folder: Path, learning: list[LearningSettings], **options: Any) -> Job:
+def shared_job(
+    plan: Plan,
+    folder: Path,
+    learning: list[LearningSettings],
+    *,
+    max_concurrent_trials: int | None = None,
+    open: bool = False,
+    **options: Any,
+) -> Job:
     """A worker's job, with a folder for each trial in its own."""
     own = tuple(
-        PackedTrial(learning=each, folder=str(folder / str(number)))
+        MultiLoraTrial(learning=each, folder=str(folder / str(number)))
         for number, each in enumerate(learning)
     )
+    shared = SharedTrials(trials=own, max_concurrent_trials=max_concurrent_trials, open=open)
     return Job(
-        **{"kind": JobKind.TRIAL, "plan": plan, "folder": str(folder), "packed": own, **options}
+        **{"kind": JobKind.TRIAL, "plan": plan, "folder": str(folder), "shared": shared, **options}
     )
 
 
 def run_here(job: Job) -> Record:
     """Run a job as the worker does, in this process; its record."""
-    from tsplanner.training.base_model_cache import KeptBase
-    from tsplanner.training.execute import StopSwitch, execute_one
+    from tsplanner.training.worker.base_model_cache import KeptBase
+    from tsplanner.training.worker.execute import StopSwitch, execute_one
 
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +78,7 @@ def run_here(job: Job) -> Record:
 
 def record_in(folder: Path) -> Record:
     """The record that a run left."""
-    return msgspec.json.decode((folder / "record.json").read_bytes(), type=Record)
+    return parse_record((folder / "record.json").read_bytes())
 
 
 def lines_in(folder: Path) -> list[dict[str, Any]]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
+from memory_models.settings import from_flat
+from tests.support.stand_in import Call, StandIn, over
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.processes import ProcessResult
-from tsplanner.training.job import Evaluation, Job, JobKind, PackedTrial, Record, Status
+from tsplanner.training.job import Job, JobKind, MultiLoraTrial, Status
+from tsplanner.training.multi_lora.loop import max_concurrent_trials
 from tsplanner.training.multi_lora.queue import Queue
+from tsplanner.training.record import Evaluation, Record
 
 MARKS = 6
 Loss = Callable[[LearningSettings], float]
@@ -45,7 +49,8 @@ class Trial:
 
     def end(self, status: Status, message: str = "", process_bytes: int | None = None) -> None:
         """Leave the record."""
-        record = Record(
+        record = from_flat(
+            Record,
             status=status,
             kind=JobKind.TRIAL,
             message=message,
@@ -68,7 +73,7 @@ class Trouble:
     process_bytes: int | None = None
 
 
-class MultiLoraWorker:
+class MultiLoraWorker(StandIn):
     """Runs trials that share a base round by round, and trials alone; remembers its jobs."""
 
     def __init__(
@@ -85,26 +90,17 @@ class MultiLoraWorker:
         self.most: list[int] = []
         """Largest number of trials at once of each worker."""
 
-    def run(
-        self,
-        arguments: Sequence[str],
-        *,
-        log_path: Path,
-        time_limit_seconds: float | None,
-        poll: Callable[[], None] | None = None,
-        environment: Mapping[str, str] | None = None,
-    ) -> ProcessResult:
+    def answer(self, call: Call) -> ProcessResult:
         """Do a job's work, calling ``poll`` after every round."""
-        job = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=Job)
-        look = poll or (lambda: None)
-        if job.packed:
-            return self._run_shared(job, look)
+        job = call.job
+        if job.shared:
+            return self._run_shared(job, call.poll)
         self.alone.append(job)
         learning = job.plan.learning
         member = Trial(Path(job.folder), learning, self.loss(learning))
         for _ in range(MARKS):
             member.advance()
-            look()
+            call.poll()
         member.end(Status.OK)
         return over()
 
@@ -116,7 +112,7 @@ class MultiLoraWorker:
         queue, active, round_ = Queue(job), list[Trial](), 0
         whole = Trial(Path(job.folder), job.plan.learning, 0.0)
         while not (queue.ended and not active):
-            while len(active) < (job.packed_together or 99) and (trial := queue.next()):
+            while len(active) < max_concurrent_trials(job) and (trial := queue.next()):
                 active += self._begin(trial)
             self.most[-1] = max(self.most[-1], len(active))
             if trouble is not None and round_ == trouble.rounds:
@@ -132,7 +128,7 @@ class MultiLoraWorker:
         whole.end(Status.OK)
         return over()
 
-    def _begin(self, trial: PackedTrial) -> list[Trial]:
+    def _begin(self, trial: MultiLoraTrial) -> list[Trial]:
         self.begun[-1].append(Path(trial.folder).name)
         member = Trial(Path(trial.folder), trial.learning, self.loss(trial.learning))
         sentence = self.refused(trial.learning)
@@ -149,9 +145,3 @@ class MultiLoraWorker:
             member.end(trouble.status, "The GPU ran out of memory.")
         whole.end(trouble.status, "The GPU ran out of memory.", trouble.process_bytes)
         return over()
-
-
-def over(signal: int | None = None) -> ProcessResult:
-    """How the process ended."""
-    status = 0 if signal is None else None
-    return ProcessResult(exit_status=status, timed_out=False, stopped_by_signal=signal, seconds=0.0)

@@ -12,13 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.support import tiny
+from tests.support.searching import SPACE
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.tune.search.encoding import encode_space
-from tsplanner.tune.search.space import Space
 from tsplanner.tune.study.study import Result, Study
 from tsplanner.tune.study.trial_result import TrialState
-
-SPACE = Space(lora_ranks=(4, 8, 16), learning_rate=(1e-4, 1e-2), epochs=(1, 2, 3))
 
 
 def opened(folder: Path, storage: str | None = None) -> Study:

@@ -13,7 +13,7 @@ from memory_models.settings import TrainingSettings, from_flat
 from tests.support.shrunk import config_of
 from tsplanner.tracing.records import Subject, TraceOutcome, TraceRequest
 from tsplanner.tracing.worker import main, outcome
-from tsplanner.training import environment_variables
+from tsplanner.training.worker import environment_variables
 
 
 def request(config: dict[str, object], **changes: object) -> TraceRequest:

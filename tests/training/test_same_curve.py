@@ -14,7 +14,8 @@ from tests.support import tiny
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import METRICS_FILE, run_job
 from tsplanner.runs import read_json_lines
-from tsplanner.training.job import Job, JobKind, Record, Status
+from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.record import Record
 
 if TYPE_CHECKING:
     from tsplanner.training.solo.recorder import Recorder
@@ -55,19 +56,19 @@ def launched(plan: Plan, folder: Path) -> tuple[list[float], list[float]]:
     job = Job(kind=JobKind.TRIAL, plan=plan, folder=str(folder), threads=1)
     record = run_job(job, time_limit_seconds=200)
     assert record.status is Status.OK, record.message
-    assert len(record.ranks) == (2 if plan.hardware.sharding.world_size == 2 else 0)
+    assert len(record.processes) == (2 if plan.hardware.sharding.world_size == 2 else 0)
     rows = read_json_lines(folder / METRICS_FILE)
     losses = [float(str(row["loss"])) for row in rows if "loss" in row]
-    return losses, [evaluation.loss for evaluation in record.evaluations]
+    return losses, [evaluation.loss for evaluation in record.losses.evaluations]
 
 
 def trained(plan: Plan, folder: Path) -> tuple[Any, Recorder]:
     """The Trainer of a plan after training in this process, and what it noted."""
     from tsplanner.training.data import load_rows
-    from tsplanner.training.execute import build_trainer
     from tsplanner.training.memory import MemoryMeter
     from tsplanner.training.model import load_tokenizer, model_config, training_device
     from tsplanner.training.solo.recorder import Recorder
+    from tsplanner.training.worker.execute import build_trainer
 
     folder.mkdir()
     job = Job(kind=JobKind.TRIAL, plan=plan, folder=str(folder))
@@ -106,8 +107,8 @@ def test_hardware_settings_do_not_change_the_loss_curve(
     for name, changes in HARDWARE.items():
         losses, other = curve(tiny.with_hardware(base, **changes), tmp_path / name)
         assert losses == pytest.approx(expected, abs=2e-4), name
-        assert [e.loss for e in other.evaluations] == pytest.approx(
-            [e.loss for e in record.evaluations], abs=2e-4
+        assert [e.loss for e in other.losses.evaluations] == pytest.approx(
+            [e.loss for e in record.losses.evaluations], abs=2e-4
         ), name
 
 
@@ -120,7 +121,9 @@ def test_two_ranks_learn_what_one_process_learns(tmp_path: Path) -> None:
         plan = tiny.with_hardware(base, world_size=2, **changes)
         losses, held_out = launched(plan, tmp_path / name)
         assert losses == pytest.approx(expected, abs=2e-4), name
-        assert held_out == pytest.approx([e.loss for e in record.evaluations], abs=2e-4), name
+        assert held_out == pytest.approx([e.loss for e in record.losses.evaluations], abs=2e-4), (
+            name
+        )
 
 
 @pytest.mark.slow
@@ -132,7 +135,7 @@ def test_fused_kernels_learn_what_the_reference_learns_on_two_ranks(tmp_path: Pa
     plan = tiny.with_hardware(base, kernels=DecoderKernels.FUSED, **two)
     losses, held_out = launched(plan, tmp_path / "lean")
     assert losses == pytest.approx(expected, abs=2e-2)
-    assert held_out == pytest.approx([e.loss for e in record.evaluations], abs=2e-2)
+    assert held_out == pytest.approx([e.loss for e in record.losses.evaluations], abs=2e-2)
 
 
 @pytest.mark.slow
@@ -149,7 +152,7 @@ def test_zero_learns_what_one_process_learns_in_its_precision(
     plan = tiny.with_hardware(base, zero_stage=stage, **two)
     losses, held_out = launched(plan, tmp_path / "zero")
     assert losses == pytest.approx(expected, abs=2e-2)
-    assert held_out == pytest.approx([e.loss for e in record.evaluations], abs=2e-2)
+    assert held_out == pytest.approx([e.loss for e in record.losses.evaluations], abs=2e-2)
 
 
 @pytest.mark.slow

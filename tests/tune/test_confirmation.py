@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import tiny
-from tests.tune.test_runner import SPACE, Worker, search
+from tests.support.searching import SPACE, Worker, search
 from tsplanner.training.job import Job
 from tsplanner.tune.confirmation import Decision, best_epochs, confirm
 from tsplanner.tune.sentences import decision_sentence

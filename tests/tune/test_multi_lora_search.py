@@ -14,7 +14,7 @@ import pytest
 from memory_models.settings import LossKernel
 from tests.support import multi_lora as solo
 from tests.support import tiny
-from tests.tune.test_multi_lora_slot import Lost, shared_search
+from tests.support.searching import Lost, shared_search
 from tsplanner.tune.runner.runner import Search
 from tsplanner.tune.runner.slots import Slots
 from tsplanner.tune.study.study import Study
@@ -43,7 +43,7 @@ def test_trials_on_one_base_tell_the_losses_of_their_solo_runs(tmp_path: Path) -
     assert search.multi_lora is not None
     for result in done:
         alone = solo.alone(search.multi_lora.plan, result.learning, tmp_path / f"s{result.number}")
-        best = min(evaluation.loss for evaluation in alone.evaluations)
+        best = min(evaluation.loss for evaluation in alone.losses.evaluations)
         assert result.eval_loss == pytest.approx(best, abs=1e-5)
 
 

@@ -9,13 +9,13 @@ import pytest
 from memory_models.settings import changed
 from tests.support import tiny
 from tsplanner.commands.views.tune import STATE_WORDS
-from tsplanner.planner.multi_lora.refusal import REASONS, Obstacle
-from tsplanner.planner.multi_lora.speedup import SENTENCES, AloneReason
+from tsplanner.planner.reasons import AloneReason, Obstacle
+from tsplanner.planner.templates import OBSTACLES, TRIALS_ALONE
 from tsplanner.probe.process_records import WORST_FIRST
 from tsplanner.training.job import FAILURES, Status
 from tsplanner.tune.confirmation import Decision, Evidence, Reason
 from tsplanner.tune.sentences import decision_document, decision_sentence
-from tsplanner.tune.study.trial_result import OPTUNA_STATES, TrialState, state_of
+from tsplanner.tune.study.trial_result import OPTUNA_STATES, TrialState
 
 EVIDENCE = Evidence(difference=-0.25, half_width=0.125, fresh_seeds=2, chance=0.98)
 
@@ -67,8 +67,8 @@ def test_tables_have_every_state_status_and_reason() -> None:
     """A new member without a row fails here, not in a search."""
     assert set(OPTUNA_STATES) == set(STATE_WORDS) == set(TrialState)
     assert set(WORST_FIRST) == set(Status)
-    assert set(REASONS) == set(Obstacle)
-    assert set(SENTENCES) == set(AloneReason)
+    assert set(OBSTACLES) == set(Obstacle)
+    assert set(TRIALS_ALONE) == set(AloneReason)
 
 
 def test_failures_are_what_is_neither_memory_nor_time() -> None:
@@ -76,15 +76,3 @@ def test_failures_are_what_is_neither_memory_nor_time() -> None:
     others = {Status.OK, Status.STOPPED, Status.DEVICE_OOM, Status.HOST_OOM, Status.TIMEOUT}
     assert set(Status) - others == FAILURES
     assert {status for status in Status if status.is_failure} == FAILURES
-
-
-@pytest.mark.parametrize("state", list(TrialState))
-def test_state_is_read_back_as_it_was_written(state: TrialState) -> None:
-    """Words of this version stand for themselves."""
-    assert state_of(str(state)) is state
-
-
-def test_unknown_state_is_an_error() -> None:
-    """A word of a later version is not guessed at."""
-    with pytest.raises(ValueError, match="asleep"):
-        state_of("asleep")

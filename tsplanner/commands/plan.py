@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from tsplanner.commands.options import add_learning, add_pins, add_subject, learning_values, pins
 from tsplanner.commands.values import duration_seconds, positive_float
-from tsplanner.commands.views.plan import print_choice, print_failure
+from tsplanner.commands.views.plan import (
+    advice_values,
+    choice_values,
+    failure_values,
+    print_choice,
+    print_failure,
+)
 from tsplanner.commands.views.scan_bar import scan_bar
 from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
 from tsplanner.planner.advice import Suggestion, advice
@@ -20,10 +26,9 @@ from tsplanner.planner.files import plan_values, write_plan
 from tsplanner.planner.forecast import Cost, run_cost
 from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import Plan, Verdict
-from tsplanner.planner.rank import Alternative, Choice, NothingFits, choose
+from tsplanner.planner.rank import Choice, NothingFits, choose
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import LearningSettings
-from tsplanner.planner.space.pareto import quality_risk
 from tsplanner.runs import slug
 
 if TYPE_CHECKING:  # only a recorded run needs it
@@ -204,11 +209,8 @@ def _document(
             "path": str(path),
             "cost": None if cost is None else asdict(cost),
             "probes": probes,
-            "front": [_row(row) for row in choice.front],
-            "alternatives": [_row(row) for row in choice.alternatives],
-            "refusals": [asdict(row) for row in choice.refusals],
-            "considered": choice.considered,
-            "advice": [asdict(row) for row in advised],
+            **choice_values(choice),
+            "advice": [advice_values(row) for row in advised],
             **({} if record is None else {"experiment": record.document()}),
         }
     )
@@ -228,33 +230,12 @@ def advice_for(request: PlanRequest, plan: Plan) -> tuple[Suggestion, ...]:
     return advice(request.learning, request.dataset, total, plan.time.total_steps, fits)
 
 
-def _row(row: Alternative) -> dict[str, object]:
-    found = row.evaluated
-    return {
-        "setting": row.setting,
-        "hardware": asdict(found.hardware),
-        "verdict": found.verdict,
-        "process_bytes": asdict(found.memory.process_bytes),
-        "samples_per_second": found.samples_per_second,
-        "relative_speed": row.relative_speed,
-        "quality_risk": quality_risk(found.hardware),
-        "reason": row.reason,
-    }
-
-
 def _failure_document(error: NothingFits, record: ExperimentRecord | None) -> str:
-    smallest = error.failure.smallest
     return json.dumps(
         {
             "error": str(error),
             "exit_status": EXIT_NO_PLAN,
-            "smallest": {
-                "hardware": asdict(smallest.hardware),
-                "process_bytes": asdict(smallest.memory.process_bytes),
-                "free_bytes": smallest.free_bytes,
-            },
-            "remedies": [asdict(row) for row in error.failure.remedies],
-            "refusals": [asdict(row) for row in error.failure.refusals],
+            **failure_values(error.failure),
             **({} if record is None else {"experiment": record.document()}),
         }
     )

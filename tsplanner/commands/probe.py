@@ -15,7 +15,7 @@ from tsplanner.commands.views.probe import result_lines
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK
 from tsplanner.planner.files import find_plan
 from tsplanner.planner.gather.probe_points import store
-from tsplanner.planner.space.rules import describe
+from tsplanner.planner.sentences import describe
 from tsplanner.probe.calibration import probe_point
 from tsplanner.probe.launch import cpu_threads
 from tsplanner.probe.preflight import require_room

@@ -22,7 +22,8 @@ from tsplanner.probe.preflight import refuse_what_has_no_room
 from tsplanner.probe.runner import Server, run_job
 from tsplanner.report.files import write_run_report
 from tsplanner.report.text import duration
-from tsplanner.training.job import Job, JobKind, Record, Status
+from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.record import Record
 
 EPILOG = """examples:
   tsplanner train --plan saves/tiny-chatts/plan.json

@@ -13,7 +13,7 @@ from tsplanner.datasets.rows.first_rows import RowsSeen
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.devices import device_notes, used_devices
 from tsplanner.planner.plan import Plan
-from tsplanner.planner.space.rules import describe
+from tsplanner.planner.sentences import describe
 
 JOB_FILE = "job.json"
 WORKER = ("-m", "tsplanner.training.worker", JOB_FILE)

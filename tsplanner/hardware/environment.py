@@ -20,7 +20,7 @@ from tsplanner.hardware.nvml import NvmlReading, read_nvml
 
 REPORT_LIMIT_SECONDS = 120.0
 """Limit for importing the training libraries; reading a cold disk takes most of that time."""
-REPORT_COMMAND = (sys.executable, "-m", "tsplanner.training.environment_report")
+REPORT_COMMAND = (sys.executable, "-m", "tsplanner.training.worker.environment_report")
 REPORTED = ("torch", "bitsandbytes", "flash_attn", "triton")
 """Libraries that a child process imports, because their versions say too little."""
 
@@ -80,7 +80,7 @@ class EnvironmentFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
     """Version of each installed distribution by its name."""
     libraries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Answers of ``tsplanner.training.environment_report`` by module name."""
+    """Answers of ``tsplanner.training.worker.environment_report`` by module name."""
     tools: Mapping[str, str] = field(default_factory=dict)
     """Path of each tool (nvcc, g++) that was found."""
     shared_memory_bytes: int | None = None

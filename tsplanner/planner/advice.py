@@ -1,6 +1,6 @@
 """Epochs, rank and learning rate that public evidence suggests, each with its rule. Pure.
 
-``tune`` starts from the same values: what is advised is what the search is centred on.
+``tune`` starts from the same values: a search is centred on what is advised here.
 """
 
 from __future__ import annotations
@@ -9,24 +9,37 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from memory_models.settings import changed
-from tsplanner.planner.advice_defaults import default_learning_rate
+from memory_models.settings import FinetuningType, changed
 from tsplanner.planner.plan import DatasetRef
+from tsplanner.planner.reasons import AdviceRule, AppliedRule
 from tsplanner.planner.settings import LearningSettings
 
 RANKS = (4, 8, 16, 32)
-"""What is searched, and advised from."""
+"""Ranks that are searched, and that advice is chosen from."""
 EPOCHS = ((2_000, (1, 2, 3)), (20_000, (1, 2)))
-"""Rows up to which these epochs are tried; beyond, one epoch is plenty of steps."""
+"""The epochs that are tried up to a number of rows; beyond, one epoch has enough steps."""
+SATURATED_SAMPLES = 6_500
+"""Samples after which one task of a public study no longer improved (``OLIVER_WANG``)."""
 SHORT_RUN_STEPS = 100
 """Optimizer steps under which a run counts as very short."""
 
-RATE_RULES = (
-    (100_000_000, "the trend of larger models continued, beyond what was measured"),
-    (4_500_000_000, "models up to 4B did best at 1e-3, at any rank"),
-    (math.inf, "3e-4 came within 0.0051 nats of the best for nine of ten models, at any rank"),
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateTier:
+    """The learning rate of adapters for models up to a size."""
+
+    most_parameters: float
+    rate: float
+    rule: AdviceRule
+
+
+ADAPTER_RATES = (
+    RateTier(most_parameters=100_000_000, rate=3e-3, rule=AdviceRule.RATE_EXTRAPOLATED),
+    RateTier(most_parameters=4_500_000_000, rate=1e-3, rule=AdviceRule.RATE_SMALL_MODEL),
+    RateTier(most_parameters=math.inf, rate=3e-4, rule=AdviceRule.RATE_LARGE_MODEL),
 )
-"""Why an adapter's rate is what it is, by parameters; see ``default_learning_rate``."""
+FULL_OVER_ADAPTER = 0.1
+"""Learning rate of full and freeze over that of an adapter on the same model."""
 
 SWEEP = "public LoRA sweep of tinker-cookbook: 35 models, 482 runs, one dataset, batch 128"
 WITHOUT_REGRET = "LoRA Without Regret (Schulman et al., 2025)"
@@ -37,16 +50,16 @@ Affordable = Callable[[LearningSettings], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
-    """One setting, why, and who says so."""
+    """A value for one learning setting, with its rules of thumb and their source."""
 
     setting: str
-    """Field of LearningSettings."""
+    """Name of the field of LearningSettings."""
     value: float
     planned: float
-    """What the plan has."""
-    rule: str
-    """One sentence."""
+    """The value that the plan has."""
+    rules: tuple[AppliedRule, ...]
     source: str
+    """The publication that the rules rest on."""
 
 
 def advice(
@@ -68,21 +81,27 @@ def advice(
 
 
 def epochs_for(rows: int) -> tuple[int, ...]:
-    """Epochs worth trying for so many rows; the last is the one advised."""
+    """Epochs worth trying for a dataset of this number of rows; the last is the one advised."""
     return next((choices for most, choices in EPOCHS if rows <= most), (1,))
 
 
 def _epochs(learning: LearningSettings, dataset: DatasetRef) -> Suggestion:
     rows, value = dataset.lengths.rows_kept, epochs_for(dataset.lengths.rows_kept)[-1]
-    tokens = rows * dataset.lengths.mean / 1e6
+    applied = AppliedRule(
+        rule=AdviceRule.EPOCHS_BY_ROWS,
+        data={
+            "rows": rows,
+            "tokens": rows * dataset.lengths.mean / 1e6,
+            "epochs": value,
+            "samples": value * rows,
+            "saturated": SATURATED_SAMPLES,
+        },
+    )
     return Suggestion(
         setting="num_train_epochs",
         value=value,
         planned=learning.optimization.num_train_epochs,
-        rule=(
-            f"{rows:,} rows ({tokens:.3g} M tokens) x {value} are {value * rows:,} samples; one "
-            "task saturated near 6,500"
-        ),
+        rules=(applied,),
         source=OLIVER_WANG,
     )
 
@@ -92,10 +111,7 @@ def _rank(learning: LearningSettings, affordable: Affordable) -> Suggestion:
         setting="lora_rank",
         value=largest_rank(learning, {*RANKS, learning.method.lora_rank}, affordable),
         planned=learning.method.lora_rank,
-        rule=(
-            "the largest that fits, as it was best for 31 of 35 models; ranks differ by 0.006 nats "
-            "at the median"
-        ),
+        rules=(AppliedRule(rule=AdviceRule.LARGEST_RANK),),
         source=SWEEP,
     )
 
@@ -103,20 +119,35 @@ def _rank(learning: LearningSettings, affordable: Affordable) -> Suggestion:
 def _learning_rate(
     learning: LearningSettings, parameters_total: int, total_steps: int, dataset: DatasetRef
 ) -> Suggestion:
-    value = default_learning_rate(learning.method.finetuning_type, parameters_total)
-    if not learning.method.finetuning_type.uses_adapter:
-        rule = "a tenth of what adapters of this model take"
-    else:
-        rule = next(rule for most, rule in RATE_RULES if parameters_total <= most)
+    adapter = learning.method.finetuning_type.uses_adapter
+    rule = _tier(parameters_total).rule if adapter else AdviceRule.RATE_WITHOUT_ADAPTER
+    rules = [AppliedRule(rule=rule)]
     if dataset.lengths.rows_kept and total_steps < SHORT_RUN_STEPS:
-        rule += f"; {total_steps} steps stand up to 1.5 times that"
+        rules.append(AppliedRule(rule=AdviceRule.RATE_SHORT_RUN, data={"steps": total_steps}))
     return Suggestion(
         setting="learning_rate",
-        value=value,
+        value=default_learning_rate(learning.method.finetuning_type, parameters_total),
         planned=learning.optimization.learning_rate,
-        rule=rule,
+        rules=tuple(rules),
         source=f"{SWEEP}; {WITHOUT_REGRET}",
     )
+
+
+def _tier(parameters_total: int) -> RateTier:
+    return next(tier for tier in ADAPTER_RATES if parameters_total <= tier.most_parameters)
+
+
+def default_learning_rate(method: FinetuningType, parameters_total: int) -> float:
+    """Learning rate to start from: the baseline of every search, and the default of ``plan``.
+
+    Adapters: 3e-4, which is the best or next to it for most of 31 models of a public sweep
+    (regret median 0.0000, 90th percentile 0.0051 nats), and 1e-3 up to about 4B parameters, where
+    the same sweep prefers it. Below 100M that trend is continued, beyond what the sweep covers.
+    Full and freeze: a tenth of that.
+    Source: tinker-cookbook's public LoRA sweep; LoRA Without Regret (Schulman et al., 2025).
+    """
+    rate = _tier(parameters_total).rate
+    return rate if method.uses_adapter else FULL_OVER_ADAPTER * rate
 
 
 def with_rank(learning: LearningSettings, rank: int) -> LearningSettings:

@@ -13,6 +13,7 @@ from memory_models.settings import TrainingSettings, changed
 from tsplanner.planner.devices import device_notes, used_devices, used_machine
 from tsplanner.planner.forecast import batch_length, forecast, forward_seconds, row_length
 from tsplanner.planner.plan import Corrections, Plan, TimeEstimate, Verdict
+from tsplanner.planner.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, training_settings
 from tsplanner.throughput.rates import Rates, rates_of
@@ -20,6 +21,8 @@ from tsplanner.throughput.step_time import StepTime, step_time
 
 HOST_RESERVE_FRACTION = 0.05
 """Share of the host's available memory that a plan leaves alone."""
+VERDICTS = tuple(Verdict)
+"""Verdicts from the best to the worst."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +35,8 @@ class Evaluated:
     """One optimizer step of the mean padded batch."""
     verdict: Verdict
     free_bytes: int
-    reason: str = ""
-    """Why it is tight or does not fit."""
+    explanation: Explanation | None = None
+    """Why the plan is tight or does not fit; None: it fits."""
 
     @property
     def samples_per_second(self) -> float:
@@ -65,7 +68,7 @@ def evaluate(
     if request.on_cpu:
         memory = on_cpu(memory, request.calibration)
     free = device.free_bytes if device else host_budget(request)
-    verdict, reason = _judge(request, memory, free, on_cpu=device is None)
+    verdict, explanation = _judge(request, memory, free, on_cpu=device is None)
     length = batch_length(request.dataset, hardware)
     at_mean = settings
     if length != longest:
@@ -76,7 +79,7 @@ def evaluate(
         time=step_time(request.architecture, at_mean, _rates(request, hardware)),
         verdict=verdict,
         free_bytes=free,
-        reason=reason,
+        explanation=explanation,
     )
 
 
@@ -99,16 +102,15 @@ def host_budget(request: PlanRequest) -> int:
 
 def _judge(
     request: PlanRequest, memory: MemoryEstimate, free: int, *, on_cpu: bool
-) -> tuple[Verdict, str]:
-    """Three states, by the device and (under a GPU) by the host as well."""
+) -> tuple[Verdict, Explanation | None]:
+    """The verdict by the memory of the device and, under a GPU, by that of the host as well."""
     device = _state(memory.process_bytes, free)
     if on_cpu:
-        return device, _why(device, "the host's memory")
+        return device, _why(device, MemoryKind.HOST)
     host = _state(memory.host_bytes, host_budget(request))
-    order = [Verdict.FITS, Verdict.TIGHT, Verdict.DOES_NOT_FIT]
-    if order.index(host) > order.index(device):
-        return host, _why(host, "the host's memory")
-    return device, _why(device, "the GPU's free memory")
+    if VERDICTS.index(host) > VERDICTS.index(device):
+        return host, _why(host, MemoryKind.HOST)
+    return device, _why(device, MemoryKind.GPU)
 
 
 def _state(needed: Interval, free: int) -> Verdict:
@@ -117,12 +119,11 @@ def _state(needed: Interval, free: int) -> Verdict:
     return Verdict.TIGHT if needed.expected <= free else Verdict.DOES_NOT_FIT
 
 
-def _why(verdict: Verdict, where: str) -> str:
+def _why(verdict: Verdict, memory: MemoryKind) -> Explanation | None:
     if verdict is Verdict.FITS:
-        return ""
-    if verdict is Verdict.TIGHT:
-        return f"tight: the 95 % bound is over {where}"
-    return f"over {where}"
+        return None
+    reason = Reason.TIGHT if verdict is Verdict.TIGHT else Reason.OVER
+    return Explanation(reason=reason, data={"memory": memory})
 
 
 def finish(request: PlanRequest, found: Evaluated) -> Plan:

@@ -7,8 +7,9 @@ from enum import StrEnum
 
 from memory_models.architecture import Architecture
 from memory_models.device import Machine
-from memory_models.result import MemoryEstimate
+from memory_models.result import Interval, MemoryEstimate
 from tsplanner.datasets.records import LengthSummary
+from tsplanner.planner.reasons import Explanation
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 
 SCHEMA_VERSION = 2
@@ -111,6 +112,20 @@ class Corrections:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """Other hardware settings that were weighed against those of the plan."""
+
+    hardware: HardwareSettings
+    verdict: Verdict
+    process_bytes: Interval
+    """Bytes per process, as the driver sees them."""
+    relative_speed: float
+    """Samples per second over those of the plan."""
+    explanation: Explanation
+    """Why these settings are not the plan's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Learning settings, hardware settings, what they cost, and why that is believed."""
 
@@ -126,6 +141,8 @@ class Plan:
     verdict: Verdict
     corrections: Corrections = field(default_factory=Corrections)
     assumptions: tuple[str, ...] = field(default=())
+    alternatives: tuple[Alternative, ...] = field(default=())
+    """The best of what was not chosen, as far as a person is shown it; empty: not known."""
 
     @property
     def architecture(self) -> Architecture:

@@ -1,4 +1,4 @@
-"""What would make a plan fit, each change alone and with its number."""
+"""Changes that would make a plan fit, each alone and with the bytes that it then needs."""
 
 from __future__ import annotations
 
@@ -12,80 +12,114 @@ from memory_models.settings import FinetuningType, Quantization, changed
 from memory_models.units import GIB
 from tsplanner.hardware.catalog import usable_bytes
 from tsplanner.planner.evaluate import HOST_RESERVE_FRACTION, Evaluated, evaluate, host_budget
+from tsplanner.planner.plan import DatasetRef
+from tsplanner.planner.reasons import ChangeKind, Data
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.candidates import candidates
 from tsplanner.planner.space.rules import refusal
 
 CARD_SIZES_GIB = (8, 11, 12, 16, 22, 24, 32, 40, 48, 80, 96, 141, 180, 288)
-LARGEST_MACHINE = 8
+"""Memory of cards on the market."""
+MACHINE_SIZES = (2, 4, 8)
+"""GPUs of usual machines."""
+SHARES = (2, 4, 8)
+"""Parts of the longest sequence that are tried."""
+SHORTEST_TOKENS = 128
+"""Shorter sequences are not worth suggesting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remedy:
-    """One change and what the smallest plan then needs."""
+class FitSuggestion:
+    """One change of the request, and what the smallest plan then needs."""
 
-    change: str
+    change: ChangeKind
+    number: int | None = None
+    """Tokens, GPUs or GiB, as the kind of change says; None: the change has no number."""
     needs_bytes: int
-    """Upper bound per GPU after the change; for more RAM: of the host."""
+    """Upper bound per GPU after the change; of the host where RAM is added."""
+
+    @property
+    def data(self) -> Data:
+        """The number as the sentence of the change names it."""
+        return {} if self.number is None else {"number": self.number}
 
 
-def remedies(request: PlanRequest, smallest: Evaluated) -> tuple[Remedy, ...]:
-    """Changes that make a plan fit, smallest first; those that would not are left out."""
-    found = [
-        *_fitting(request, _changes(request)),
-        *_more_memory(request, smallest),
-    ]
-    return tuple(found)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A request with one thing changed."""
+
+    kind: ChangeKind
+    number: int | None = None
+    request: PlanRequest
 
 
-def _changes(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
-    """Single changes of the request, least intrusive first."""
+def fit_suggestions(request: PlanRequest, smallest: Evaluated) -> tuple[FitSuggestion, ...]:
+    """Single changes that make a plan fit, the least intrusive first."""
+    return (*_fitting(_changes(request)), *_more_memory(request, smallest))
+
+
+def _changes(request: PlanRequest) -> Iterator[Change]:
+    """Single changes of the request, the least intrusive first."""
     if request.pins.values:
-        yield "no pinned hardware settings", replace(request, pins=Pins())
+        yield Change(kind=ChangeKind.NO_PINS, request=replace(request, pins=Pins()))
     for length in _shorter(request):
-        dataset = changed(
-            request.dataset,
-            longest=length,
-            longest_batch=None,
-            mean=min(request.dataset.lengths.mean, length),
-            quantiles=tuple(min(q, length) for q in request.dataset.lengths.quantiles),
+        yield Change(
+            kind=ChangeKind.SHORTER_SEQUENCES,
+            number=length,
+            request=replace(request, dataset=_cut(request.dataset, length)),
         )
-        yield f"sequences of at most {length} tokens", replace(request, dataset=dataset)
-    learning = request.learning
-    if learning.method.finetuning_type in (FinetuningType.FULL, FinetuningType.FREEZE):
-        lora = changed(learning, finetuning_type=FinetuningType.LORA)
-        yield "method lora", replace(request, learning=lora)
-        nf4 = Pins(quantization=Quantization.NF4_DQ)
-        yield "method lora on an nf4 base", replace(request, learning=lora, pins=nf4)
+    if request.learning.method.trains_base:
+        yield from _adapters(request)
     for count in _more_devices(request.machine):
-        devices = request.machine.devices + (request.machine.devices[-1],) * (
-            count - len(request.machine.devices)
-        )
+        devices = request.machine.devices
+        devices += (devices[-1],) * (count - len(devices))
         machine = replace(request.machine, devices=devices)
-        yield f"{count} such GPUs", replace(request, machine=machine)
+        yield Change(
+            kind=ChangeKind.MORE_GPUS, number=count, request=replace(request, machine=machine)
+        )
+
+
+def _cut(dataset: DatasetRef, length: int) -> DatasetRef:
+    """The dataset with its rows cut at ``length`` positions."""
+    lengths = dataset.lengths
+    return changed(
+        dataset,
+        longest=length,
+        longest_batch=None,
+        mean=min(lengths.mean, length),
+        quantiles=tuple(min(quantile, length) for quantile in lengths.quantiles),
+    )
+
+
+def _adapters(request: PlanRequest) -> Iterator[Change]:
+    """An adapter instead of trained weights: on the plain base, then on a quantised one."""
+    lora = replace(request, learning=changed(request.learning, finetuning_type=FinetuningType.LORA))
+    yield Change(kind=ChangeKind.LORA, request=lora)
+    nf4 = replace(lora, pins=Pins(quantization=Quantization.NF4_DQ))
+    yield Change(kind=ChangeKind.LORA_ON_NF4, request=nf4)
 
 
 def _shorter(request: PlanRequest) -> list[int]:
     longest = request.dataset.lengths.longest
-    return [longest // part for part in (2, 4, 8) if longest // part >= 128]
+    return [longest // part for part in SHARES if longest // part >= SHORTEST_TOKENS]
 
 
 def _more_devices(machine: Machine) -> list[int]:
     have = len(machine.devices)
-    return [count for count in (2, 4, 8) if have and have < count <= LARGEST_MACHINE]
+    return [count for count in MACHINE_SIZES if 0 < have < count]
 
 
-def _fitting(request: PlanRequest, changes: Iterator[tuple[str, PlanRequest]]) -> Iterator[Remedy]:
-    done: set[str] = set()
-    for change, other in changes:
-        kind = change.rsplit(" ", 3)[0] if "GPUs" not in change else "GPUs"
-        if kind in done:
+def _fitting(changes: Iterator[Change]) -> Iterator[FitSuggestion]:
+    """Of every kind of change the first that makes a plan fit."""
+    done: set[ChangeKind] = set()
+    for change in changes:
+        if change.kind in done:
             continue
-        needed = smallest_upper_bytes(other)
+        needed = smallest_upper_bytes(change.request)
         if needed is not None and needed[0] <= needed[1]:
-            done.add(kind)
-            yield Remedy(change=change, needs_bytes=needed[0])
+            done.add(change.kind)
+            yield FitSuggestion(change=change.kind, number=change.number, needs_bytes=needed[0])
 
 
 def smallest_upper_bytes(request: PlanRequest) -> tuple[int, int] | None:
@@ -118,11 +152,10 @@ def _on_host(found: Evaluated) -> int:
     return 0 if found.hardware.accelerator == "cpu" else found.memory.host_bytes.upper
 
 
-def _more_memory(request: PlanRequest, smallest: Evaluated) -> Iterator[Remedy]:
+def _more_memory(request: PlanRequest, smallest: Evaluated) -> Iterator[FitSuggestion]:
     """More RAM, or the smallest card on the market that holds the leanest plan's upper bound."""
     if request.on_cpu:
-        upper = smallest.memory.process_bytes.upper
-        yield Remedy(change=f"{_missing_gib(request, upper)} GiB more RAM", needs_bytes=upper)
+        yield _more_ram(request, ChangeKind.MORE_RAM, smallest.memory.process_bytes.upper)
         return
     hosts = [
         _on_host(found)
@@ -130,17 +163,20 @@ def _more_memory(request: PlanRequest, smallest: Evaluated) -> Iterator[Remedy]:
         if found.memory.process_bytes.upper <= found.free_bytes
     ]
     if hosts and min(hosts) > host_budget(request):
-        change = f"{_missing_gib(request, min(hosts))} GiB more host RAM"
-        yield Remedy(change=change, needs_bytes=min(hosts))
+        yield _more_ram(request, ChangeKind.MORE_HOST_RAM, min(hosts))
     found = _leanest(request)
     if found is None:
         return
     upper = found.memory.process_bytes.upper
-    for size in CARD_SIZES_GIB:
-        if upper <= usable_bytes(size * GIB):
-            word = "a GPU" if found.hardware.sharding.world_size == 1 else "GPUs"
-            yield Remedy(change=f"{word} of {size} GiB", needs_bytes=upper)
-            return
+    alone = found.hardware.sharding.world_size == 1
+    sizes = [size for size in CARD_SIZES_GIB if upper <= usable_bytes(size * GIB)]
+    for size in sizes[:1]:
+        kind = ChangeKind.LARGER_GPU if alone else ChangeKind.LARGER_GPUS
+        yield FitSuggestion(change=kind, number=size, needs_bytes=upper)
+
+
+def _more_ram(request: PlanRequest, kind: ChangeKind, needed: int) -> FitSuggestion:
+    return FitSuggestion(change=kind, number=_missing_gib(request, needed), needs_bytes=needed)
 
 
 def _missing_gib(request: PlanRequest, needed: int) -> int:

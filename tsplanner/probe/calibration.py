@@ -20,7 +20,7 @@ from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import training_settings
 from tsplanner.throughput.rates import MEASURED, Efficiency, rates_of
 from tsplanner.throughput.step_time import StepTime, step_time
-from tsplanner.training.job import Record
+from tsplanner.training.record import Record
 
 
 def device_name(machine: Machine, accelerator: str) -> str:
@@ -32,7 +32,7 @@ def device_name(machine: Machine, accelerator: str) -> str:
 
 def step_seconds(record: Record) -> float | None:
     """Median optimizer step after the warm-up; None if there was none."""
-    timed = record.step_seconds[record.warmup_steps :]
+    timed = record.timing.step_seconds[record.timing.warmup_steps :]
     return statistics.median(timed) if timed else None
 
 
@@ -62,13 +62,13 @@ def probe_point(plan: Plan, record: Record, *, now: float | None = None) -> Prob
             step_seconds=predicted.seconds,
         ),
         measured=ProbeFigures(
-            allocated_bytes=record.peak_allocated_bytes,
-            reserved_bytes=record.peak_reserved_bytes,
-            process_bytes=record.process_bytes,
+            allocated_bytes=record.memory.peak_allocated_bytes,
+            reserved_bytes=record.memory.peak_reserved_bytes,
+            process_bytes=record.memory.process_bytes,
             step_seconds=step_seconds(record),
         ),
         bound_by_launch=predicted.bound_by_launch,
-        baseline_bytes=record.baseline_bytes,
+        baseline_bytes=record.memory.baseline_bytes,
         versions=record.versions,
         unix_time=time.time() if now is None else now,
     )
@@ -89,7 +89,7 @@ def note_shortage(plan: Plan, record: Record, path: Path | None = None) -> Probe
     held less had its memory taken by others and says nothing about the plan. Steps of a trial are
     no probe's steps, so their seconds are left out.
     """
-    if (record.process_bytes or 0) <= plan.memory.process_bytes.expected:
+    if (record.memory.process_bytes or 0) <= plan.memory.process_bytes.expected:
         return None
     point = probe_point(plan, record)
     point = replace(point, measured=replace(point.measured, step_seconds=None))

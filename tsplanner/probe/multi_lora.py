@@ -19,8 +19,9 @@ from tsplanner.probe.runner import (
     run_job,
 )
 from tsplanner.runs import read_json_lines
-from tsplanner.training.job import Job, PackedTrial, Record, Status, record_file
+from tsplanner.training.job import Job, MultiLoraTrial, Status
 from tsplanner.training.multi_lora.queue import QUEUE
+from tsplanner.training.record import Record, parse_record, record_file
 
 OnTrial = Callable[[str, dict[str, object]], None]
 OnRecord = Callable[[str, Record], None]
@@ -57,7 +58,7 @@ class Metrics:
                 if self.on_record is not None:
                     self.on_record(folder, record)
 
-    def _read_lines(self, trials: list[PackedTrial]) -> None:
+    def _read_lines(self, trials: list[MultiLoraTrial]) -> None:
         if self.on_metrics is None:
             return
         for trial in trials:
@@ -112,43 +113,48 @@ def run_multi_lora(
 def _clear(job: Job) -> None:
     """Remove what an earlier worker left and could be mistaken for this one's."""
     shutil.rmtree(Path(job.folder) / QUEUE, ignore_errors=True)
-    for trial in job.packed:
+    for trial in first_trials(job):
         clear_trial(trial)
 
 
-def clear_trial(trial: PackedTrial) -> None:
+def clear_trial(trial: MultiLoraTrial) -> None:
     """Remove what an earlier run left in a trial's folder and could be mistaken for this one's."""
     for path in (record_file(Path(trial.folder), 0), *_left(trial)):
         path.unlink(missing_ok=True)
 
 
-def _left(trial: PackedTrial) -> tuple[Path, ...]:
+def _left(trial: MultiLoraTrial) -> tuple[Path, ...]:
     return tuple(Path(trial.folder) / name for name in (METRICS_FILE, STOP_FILE, JOB_FILE))
 
 
-def trials_of(job: Job) -> list[PackedTrial]:
+def first_trials(job: Job) -> tuple[MultiLoraTrial, ...]:
+    """The trials that a job began with."""
+    return job.shared.trials if job.shared is not None else ()
+
+
+def trials_of(job: Job) -> list[MultiLoraTrial]:
     """The trials of the job and the trials that its queue has brought so far."""
-    late = sorted((Path(job.folder) / QUEUE).glob("*.json")) if job.packed_open else []
+    late = sorted((Path(job.folder) / QUEUE).glob("*.json"))
     return [
-        *job.packed,
-        *(msgspec.json.decode(path.read_bytes(), type=PackedTrial) for path in late),
+        *first_trials(job),
+        *(msgspec.json.decode(path.read_bytes(), type=MultiLoraTrial) for path in late),
     ]
 
 
-def _record(job: Job, trial: PackedTrial, worker: Record) -> Record | None:
+def _record(job: Job, trial: MultiLoraTrial, worker: Record) -> Record | None:
     """The record of a trial, else one made from how the worker ended; None if it never began."""
     if (left := read_record(trial)) is not None:
         return left
     began = (Path(trial.folder) / METRICS_FILE).exists()
     if not began or worker.status in (Status.OK, Status.STOPPED):
         return None
-    own = replace(job, folder=trial.folder, packed=())
+    own = replace(job, folder=trial.folder, shared=None)
     return ended_badly(own, worker.status, worker.message)
 
 
-def read_record(trial: PackedTrial) -> Record | None:
+def read_record(trial: MultiLoraTrial) -> Record | None:
     """The record that a trial has left; None if the trial has left none yet."""
     path = record_file(Path(trial.folder), 0)
     with contextlib.suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode(path.read_bytes(), type=Record)
+        return parse_record(path.read_bytes())
     return None

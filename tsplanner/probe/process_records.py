@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from tsplanner.training.job import RankMemory, Record, Status, record_file
+from tsplanner.training.job import Status
+from tsplanner.training.record import (
+    MeasuredMemory,
+    ProcessMemory,
+    Record,
+    parse_record,
+    record_file,
+)
 
 WORST_FIRST = (
     Status.DEVICE_OOM,
@@ -28,7 +35,7 @@ WORST_FIRST = (
 def read_record(folder: Path, rank: int = 0) -> Record | None:
     """The record of one process; None if the process wrote none, or not a whole one."""
     try:
-        return msgspec.json.decode(record_file(folder, rank).read_bytes(), type=Record)
+        return parse_record(record_file(folder, rank).read_bytes())
     except (OSError, msgspec.MsgspecError):
         return None
 
@@ -54,20 +61,30 @@ def merged_record(folder: Path, world_size: int) -> Record | None:
     if world_size == 1:
         return worst
     first = found[0] or worst
-    where = f"rank {worst.rank}: " if worst.message and worst.status is not Status.OK else ""
+    where = f"rank {worst.process}: " if worst.message and worst.status is not Status.OK else ""
     silent = [str(rank) for rank, record in enumerate(found) if record is None]
     lost = f" (rank {', '.join(silent)} left no record)" if silent else ""
     return replace(
         first,
         status=worst.status,
         message=f"{where}{worst.message}{lost}",
-        rank=worst.rank,
-        peak_allocated_bytes=most(record.peak_allocated_bytes for record in records),
-        peak_reserved_bytes=most(record.peak_reserved_bytes for record in records),
-        process_bytes=most(record.process_bytes for record in records),
-        host_bytes=total(record.host_bytes for record in records),
-        pinned_bytes=total(record.pinned_bytes for record in records),
-        ranks=tuple(rank_memory(record) for record in records),
+        process=worst.process,
+        memory=merged_memory([record.memory for record in records], first.memory),
+        processes=tuple(
+            ProcessMemory(process=record.process, memory=record.memory) for record in records
+        ),
+    )
+
+
+def merged_memory(found: Sequence[MeasuredMemory], first: MeasuredMemory) -> MeasuredMemory:
+    """The highest peaks of a device, and the host bytes of all processes together."""
+    return replace(
+        first,
+        peak_allocated_bytes=most(one.peak_allocated_bytes for one in found),
+        peak_reserved_bytes=most(one.peak_reserved_bytes for one in found),
+        process_bytes=most(one.process_bytes for one in found),
+        host_bytes=total(one.host_bytes for one in found),
+        pinned_bytes=total(one.pinned_bytes for one in found),
     )
 
 
@@ -84,18 +101,6 @@ def tells_why(record: Record) -> bool:
 def missing_ranks(folder: Path, world_size: int) -> list[int]:
     """Numbers of the processes that left no record."""
     return [rank for rank in range(world_size) if read_record(folder, rank) is None]
-
-
-def rank_memory(record: Record) -> RankMemory:
-    """The peaks of one process."""
-    return RankMemory(
-        rank=record.rank,
-        allocated=record.peak_allocated_bytes,
-        reserved=record.peak_reserved_bytes,
-        process=record.process_bytes,
-        host=record.host_bytes,
-        pinned=record.pinned_bytes,
-    )
 
 
 def most(values: Iterable[int | None]) -> int | None:

@@ -19,7 +19,8 @@ from tsplanner.probe.calibration import probe_point
 from tsplanner.probe.launch import cpu_threads
 from tsplanner.probe.rounds import MICRO_BATCHES, STEPS, Probed, measurements, search, settled
 from tsplanner.probe.runner import run_job, run_jobs
-from tsplanner.training.job import Job, JobKind, Record, Status
+from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.record import Record
 
 LEAST_SECONDS = 1.0
 """Given to a worker whose turn comes when the time is over: it ends in a record, not an error."""

@@ -13,7 +13,7 @@ from tsplanner.planner.evaluate import Evaluated, evaluate, finish
 from tsplanner.planner.gather.refine import PROBED_ERROR
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.probe_selection.corrected_candidates import fitted, measured_interval
-from tsplanner.planner.probe_selection.optimistic import final, next_round
+from tsplanner.planner.probe_selection.optimistic import best_after_probes, next_round
 from tsplanner.planner.probe_selection.step_corrections import (
     Measured,
     Outcome,
@@ -25,7 +25,8 @@ from tsplanner.planner.probe_selection.step_corrections import (
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.probe.calibration import step_seconds
-from tsplanner.training.job import FAILURES, Record, Status
+from tsplanner.training.job import FAILURES, Status
+from tsplanner.training.record import Record
 
 ROUND = 3
 """Candidates between two looks at what was measured."""
@@ -132,8 +133,8 @@ def measurements(done: Sequence[Probed]) -> Mapping[HardwareSettings, Measured]:
         each.plan.hardware: Measured(
             outcome=OUTCOMES[each.record.status],
             step_seconds=step_seconds(each.record),
-            process_bytes=each.record.process_bytes,
-            host_bytes=each.record.host_bytes,
+            process_bytes=each.record.memory.process_bytes,
+            host_bytes=each.record.memory.host_bytes,
         )
         for each in done
         if each.record.status in OUTCOMES
@@ -149,7 +150,7 @@ def settled(
         NoPlanFits: probes refute every candidate.
     """
     measured = measurements(done)
-    found = final(request, evaluated, measured)
+    found = best_after_probes(request, evaluated, measured)
     for each in done:
         if each.plan.hardware == found.hardware and each.record.status is Status.OK:
             return _proven(request, found, each), found
@@ -201,8 +202,8 @@ def _proven(request: PlanRequest, found: Evaluated, probed: Probed) -> Plan:
         calibration=replace(calibration, device_factor=calibration.device_factor * factor),
     )
     process = found.memory.process_bytes
-    allocated = measured_interval(record.peak_allocated_bytes)
-    reserved = measured_interval(record.peak_reserved_bytes)
+    allocated = measured_interval(record.memory.peak_allocated_bytes)
+    reserved = measured_interval(record.memory.peak_reserved_bytes)
     memory = replace(
         predicted,
         peak_allocated_bytes=allocated or predicted.peak_allocated_bytes,

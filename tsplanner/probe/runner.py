@@ -17,7 +17,8 @@ from tsplanner import runs
 from tsplanner.probe.launch import device_environment, worker_command
 from tsplanner.probe.process_records import merged_record, missing_ranks, remove_records
 from tsplanner.processes import ProcessResult, run_process
-from tsplanner.training.job import Job, Record, Status, record_file
+from tsplanner.training.job import Job, Status
+from tsplanner.training.record import Record, record_file
 
 JOB_FILE = "job.json"
 LOG_FILE = "worker.log"

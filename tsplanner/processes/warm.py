@@ -33,7 +33,7 @@ from tsplanner.processes.run import (
 )
 from tsplanner.processes.tree import GUARD, kill_group_remains, kill_tree
 
-SERVER_COMMAND = (sys.executable, "-m", "tsplanner.training.server")
+SERVER_COMMAND = (sys.executable, "-m", "tsplanner.training.worker.server")
 WORKER_COMMAND = (sys.executable, "-m", "tsplanner.training.worker")
 
 START_LIMIT_SECONDS = 180.0

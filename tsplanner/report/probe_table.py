@@ -11,12 +11,13 @@ from memory_models.settings import LossKernel
 from memory_models.units import format_gib
 from tsplanner.planner.gather.refine import PROBED_ERROR
 from tsplanner.planner.plan import Plan
+from tsplanner.planner.sentences import checkpoint_words, describe
 from tsplanner.planner.settings import HardwareSettings
-from tsplanner.planner.space.rules import checkpoint_words, describe
 from tsplanner.probe.calibration import probed_step_time, step_seconds
 from tsplanner.report.text import off, seconds, table
 from tsplanner.throughput.rates import MEASURED
-from tsplanner.training.job import FAILURES, Record, Status
+from tsplanner.training.job import FAILURES, Status
+from tsplanner.training.record import Record
 
 ENDS = {
     Status.DEVICE_OOM: "out of GPU memory",
@@ -32,9 +33,9 @@ FAILURE_WIDTH = 90
 
 def inside_bound(plan: Plan, record: Record) -> bool | None:
     """Whether the process stayed under the 95 % bound; None without a measurement."""
-    if record.process_bytes is None:
+    if record.memory.process_bytes is None:
         return None
-    return record.process_bytes <= plan.memory.process_bytes.upper
+    return record.memory.process_bytes <= plan.memory.process_bytes.upper
 
 
 def predicted_seconds(plan: Plan) -> float:
@@ -80,7 +81,7 @@ def search_lines(
                 f"{predicted_seconds(plan):.3g}",
                 "-" if step is None else f"{step:.3g}",
                 format_gib(process.expected),
-                format_gib(record.process_bytes),
+                format_gib(record.memory.process_bytes),
             ]
         )
         words = ["chosen"] if plan.hardware == chosen else []
@@ -101,9 +102,9 @@ def search_lines(
 def gain_line(plan: Plan, record: Record) -> str:
     """What a probe changes in later plans of this model and method on this machine."""
     gains = []
-    if record.process_bytes:
+    if record.memory.process_bytes:
         raw = plan.memory.process_bytes.expected / plan.corrections.memory_factor
-        gains.append(f"bytes x {record.process_bytes / raw:.2f}")
+        gains.append(f"bytes x {record.memory.process_bytes / raw:.2f}")
     if step := step_seconds(record):
         gains.append(f"seconds x {step / probed_step_time(plan).seconds:.2f}")
     if step and plan.time.relative_error > PROBED_ERROR:
@@ -120,9 +121,9 @@ def probe_lines(plan: Plan, record: Record) -> list[str]:
     memory = plan.memory
     rows = [["", "predicted", "(95 %)", "measured", "off", ""]]
     measured: tuple[tuple[str, Interval, int | None], ...] = (
-        ("allocated", memory.peak_allocated_bytes, record.peak_allocated_bytes),
-        ("reserved", memory.peak_reserved_bytes, record.peak_reserved_bytes),
-        ("process", memory.process_bytes, record.process_bytes),
+        ("allocated", memory.peak_allocated_bytes, record.memory.peak_allocated_bytes),
+        ("reserved", memory.peak_reserved_bytes, record.memory.peak_reserved_bytes),
+        ("process", memory.process_bytes, record.memory.process_bytes),
     )
     for name, predicted, count in measured:
         if count is None:
@@ -161,17 +162,19 @@ def probe_document(plan: Plan, record: Record, stored_in: str | None) -> dict[st
         "status": str(record.status),
         "message": record.message,
         "device_name": record.device_name,
-        "peak_allocated_bytes": pair(memory.peak_allocated_bytes, record.peak_allocated_bytes),
-        "peak_reserved_bytes": pair(memory.peak_reserved_bytes, record.peak_reserved_bytes),
-        "process_bytes": pair(memory.process_bytes, record.process_bytes),
+        "peak_allocated_bytes": pair(
+            memory.peak_allocated_bytes, record.memory.peak_allocated_bytes
+        ),
+        "peak_reserved_bytes": pair(memory.peak_reserved_bytes, record.memory.peak_reserved_bytes),
+        "process_bytes": pair(memory.process_bytes, record.memory.process_bytes),
         "step_seconds": {
             "predicted": predicted_seconds(plan),
             "relative_error": plan.time.relative_error,
             "measured": step_seconds(record),
         },
         "inside_bound": inside_bound(plan, record),
-        "host_bytes": record.host_bytes,
-        "baseline_bytes": record.baseline_bytes,
-        "allocation_retries": record.allocation_retries,
+        "host_bytes": record.memory.host_bytes,
+        "baseline_bytes": record.memory.baseline_bytes,
+        "allocation_retries": record.memory.allocation_retries,
         "stored_in": stored_in,
     }

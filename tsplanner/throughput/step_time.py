@@ -7,6 +7,7 @@ that does not overlap is added. The notation is that of memory_models.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from memory_models.activations.layers import active_layers, passes, recomputed_layers
 from memory_models.architecture import Architecture
@@ -20,6 +21,17 @@ from tsplanner.throughput.rates import Rates
 TOGETHER = 8.0
 """Power p of (a^p + b^p)^(1/p), which joins the times of work and of issuing kernels. The longer
 time dominates; where both are about equal, each waits for the other from time to time."""
+
+
+class Bottleneck(StrEnum):
+    """Parts of a step; the values are the names that a person reads."""
+
+    MATRIX = "matrix products"
+    MEMORY = "memory traffic"
+    LAUNCH = "kernel launches of small batches"
+    OPTIMIZER = "optimizer step"
+    COMMUNICATION = "traffic between GPUs"
+    OFFLOAD = "traffic to the host"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +66,15 @@ class StepTime:
         return both + self.optimizer + self.communication + self.offload
 
     @property
-    def bottleneck(self) -> str:
-        """Name of the part that takes the longest."""
+    def bottleneck(self) -> Bottleneck:
+        """The part that takes the longest."""
         parts = {
-            "matrix products": self.matrix,
-            "memory traffic": self.memory,
-            "kernel launches of small batches": self.launch,
-            "optimizer step": self.optimizer,
-            "traffic between GPUs": self.communication,
-            "traffic to the host": self.offload,
+            Bottleneck.MATRIX: self.matrix,
+            Bottleneck.MEMORY: self.memory,
+            Bottleneck.LAUNCH: self.launch,
+            Bottleneck.OPTIMIZER: self.optimizer,
+            Bottleneck.COMMUNICATION: self.communication,
+            Bottleneck.OFFLOAD: self.offload,
         }
         return max(parts, key=lambda name: parts[name])
 

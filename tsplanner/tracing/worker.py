@@ -14,7 +14,7 @@ import msgspec
 
 from tsplanner.errors import TsplannerError
 from tsplanner.tracing.records import TraceOutcome, TraceRequest
-from tsplanner.training import environment_variables
+from tsplanner.training.worker import environment_variables
 
 THREADS = 1
 """Threads of torch: a trace computes no values, so more threads would only wait."""

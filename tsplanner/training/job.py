@@ -1,18 +1,12 @@
-"""What the parent asks of the worker, and the one record it gets back. No torch in here."""
+"""What the parent asks of the worker, and how the work can end. No torch in here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
-
-
-def record_file(folder: Path, rank: int) -> Path:
-    """Where a rank leaves its record: the first one's is the run's, the others' are numbered."""
-    return folder / ("record.json" if rank == 0 else f"record-{rank}.json")
 
 
 class JobKind(StrEnum):
@@ -58,7 +52,7 @@ FAILURES = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PackedTrial:
+class MultiLoraTrial:
     """One of several trials on one base: what it learns, and the folder that is its own."""
 
     learning: LearningSettings
@@ -67,6 +61,18 @@ class PackedTrial:
     this trial alone."""
     evals_per_epoch: int | None = None
     """None: the job's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedTrials:
+    """The trials of a job that share one base."""
+
+    trials: tuple[MultiLoraTrial, ...] = ()
+    """In the order in which they start."""
+    max_concurrent_trials: int | None = None
+    """Most trials that train at once; the place of one that ends goes to the next. None: all."""
+    open: bool = False
+    """More trials may come: files in the folder ``queue``, until one named ``closed`` is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,78 +93,5 @@ class Job:
     """Cap on the CUDA allocator, to stand in for a smaller card; None: none."""
     threads: int | None = None
     """CPU threads of torch; None: torch's own choice."""
-    packed: tuple[PackedTrial, ...] = ()
-    """Trials that share the base, in this order; empty: the plan's own learning settings."""
-    packed_together: int | None = None
-    """Most trials that train at once; the place of one that ends goes to the next. None: all."""
-    packed_open: bool = False
-    """More trials may come: files in the folder ``queue``, until one named ``closed`` is there."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """One pass over the held-out rows."""
-
-    epoch: float
-    step: int
-    loss: float
-    """Mean cross-entropy per answer token, nats."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankMemory:
-    """Peaks of one rank, in bytes; None: not known."""
-
-    rank: int
-    allocated: int | None
-    reserved: int | None
-    process: int | None
-    host: int | None
-    pinned: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """What the worker saw. Written once, whole, as record.json."""
-
-    status: Status
-    kind: JobKind
-    message: str = ""
-    """One sentence for a failure; empty for a success."""
-    rank: int = 0
-    device_name: str = ""
-    peak_allocated_bytes: int | None = None
-    """CUDA allocator; None on the CPU."""
-    peak_reserved_bytes: int | None = None
-    process_bytes: int | None = None
-    """What the driver sees for this process at its peak; on the CPU the peak resident bytes."""
-    host_bytes: int | None = None
-    """Peak resident bytes of the process; of a run of several ranks, of all of them."""
-    pinned_bytes: int | None = None
-    """Page-locked host bytes at their peak, as PyTorch's host allocator holds them."""
-    ranks: tuple[RankMemory, ...] = field(default=())
-    """Of a run of several ranks: each one's peaks."""
-    baseline_bytes: int | None = None
-    """Resident bytes once the libraries were imported, before the model was built (CPU)."""
-    allocation_retries: int = 0
-    load_seconds: float | None = None
-    step_seconds: tuple[float, ...] = field(default=())
-    """Optimizer steps in order, warm-up included; of a pack its passes of the base.
-
-    A probe may run fewer micro-batches a step than the plan; these are seconds of whole steps.
-    """
-    warmup_steps: int = 0
-    """How many of them to leave out."""
-    steps: int = 0
-    epochs: float = 0.0
-    seconds: float = 0.0
-    """Wall time of the training loop."""
-    samples_per_second: float | None = None
-    first_loss: float | None = None
-    last_loss: float | None = None
-    mean_loss: float | None = None
-    """Mean training loss over the run."""
-    start_eval_loss: float | None = None
-    """Held-out loss before the first step."""
-    evaluations: tuple[Evaluation, ...] = field(default=())
-    versions: dict[str, str] = field(default_factory=dict)
+    shared: SharedTrials | None = None
+    """Trials that share the base; None: the plan's own learning settings alone."""

@@ -13,7 +13,8 @@ from tsplanner.planner.plan import Plan
 from tsplanner.planner.replan import replan
 from tsplanner.probe.preflight import free_now
 from tsplanner.probe.runner import Server
-from tsplanner.training.job import Record, Status
+from tsplanner.training.job import Status
+from tsplanner.training.record import Record
 from tsplanner.tune.budget.controller import Budget, BudgetController
 from tsplanner.tune.budget.history import append_history, expected_costs
 from tsplanner.tune.budget.schedule import MAX_TRIALS, max_searched

@@ -19,10 +19,10 @@ from tsplanner.training.job import Job, JobKind, Status
 
 def built(plan: Plan, folder: Path, kind: JobKind = JobKind.TRIAL) -> Any:
     """The Trainer of the plan, in this process."""
-    from tsplanner.training.execute import build_trainer
     from tsplanner.training.memory import MemoryMeter
     from tsplanner.training.model import training_device
     from tsplanner.training.solo.recorder import Recorder
+    from tsplanner.training.worker.execute import build_trainer
 
     folder.mkdir(exist_ok=True)
     job = Job(kind=kind, plan=plan, folder=str(folder))

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from tests.support import tiny
 from tsplanner.runs import read_json_lines
-from tsplanner.training.job import Job, JobKind, Record, Status
+from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.training.memory import MemoryMeter
+from tsplanner.training.record import parse_record
 from tsplanner.training.solo.recorder import (
     EVAL_MARKS_FILE,
     EVAL_ROWS_FILE,
@@ -97,8 +97,8 @@ def test_samples_per_second_are_those_of_a_typical_step(
     found.begin(0)
     found.step_seconds, found.rows = seconds, rows
     record = found.finish(Status.OK)
-    assert record.samples_per_second == expected
-    assert record.warmup_steps == (2 if kind is JobKind.PROBE else 0)
+    assert record.timing.samples_per_second == expected
+    assert record.timing.warmup_steps == (2 if kind is JobKind.PROBE else 0)
 
 
 def test_a_record_is_written_whole_and_reads_back(tmp_path: Path) -> None:
@@ -110,10 +110,14 @@ def test_a_record_is_written_whole_and_reads_back(tmp_path: Path) -> None:
         found.step(step=step, epoch=1.0, logs={"loss": loss})
     record = found.finish(Status.STOPPED)
     path = tmp_path / "run" / "record.json"
-    assert msgspec.json.decode(path.read_bytes(), type=Record) == record
-    assert (record.first_loss, record.last_loss, record.mean_loss) == (4.0, 2.0, 3.0)
+    assert parse_record(path.read_bytes()) == record
+    assert (record.losses.first_loss, record.losses.last_loss, record.losses.mean_loss) == (
+        4.0,
+        2.0,
+        3.0,
+    )
     assert record.message == "stopped on request"
-    assert record.host_bytes is not None
-    assert record.peak_allocated_bytes is None
+    assert record.memory.host_bytes is not None
+    assert record.memory.peak_allocated_bytes is None
     write_record(tmp_path / "run", replace(record, steps=9))
-    assert msgspec.json.decode(path.read_bytes(), type=Record).steps == 9
+    assert parse_record(path.read_bytes()).steps == 9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from memory_models.device import Device, Machine
@@ -15,10 +16,20 @@ from tsplanner.planner.advice import Suggestion
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.forecast import Cost
 from tsplanner.planner.plan import Plan, Verdict
-from tsplanner.planner.rank import Choice, Failure
+from tsplanner.planner.rank import Choice, Failure, RankedCandidate
+from tsplanner.planner.reasons import Refusal
 from tsplanner.planner.request import PlanRequest
-from tsplanner.planner.space.pareto import apart
-from tsplanner.planner.space.rules import checkpoint_words, describe
+from tsplanner.planner.sentences import (
+    advice_sentence,
+    checkpoint_words,
+    describe,
+    difference_words,
+    explanation_sentence,
+    refusal_sentence,
+    sentence,
+)
+from tsplanner.planner.space.pareto import quality_risk
+from tsplanner.planner.suggestions import FitSuggestion
 from tsplanner.report.text import duration
 
 VERDICTS = {
@@ -27,7 +38,6 @@ VERDICTS = {
     Verdict.DOES_NOT_FIT: ("✘ DOES NOT FIT", "bold red"),
 }
 BAR_WIDTH = 40
-ROWS_SHOWN = 5
 SMALLEST_SHARE = 0.004
 """Components under this share of the peak are summed up as "other"."""
 
@@ -71,7 +81,7 @@ def advice_lines(advised: Sequence[Suggestion]) -> list[str]:
         + ("" if row.value == row.planned else f" (planned: {row.planned:g})")
         for row in advised
     ]
-    rules = [f"{SHORT_NAMES[row.setting]}: {row.rule}" for row in advised]
+    rules = [f"{SHORT_NAMES[row.setting]}: {advice_sentence(row.rules)}" for row in advised]
     return [" · ".join(values) + "   (sources: --json)", *rules]
 
 
@@ -237,27 +247,31 @@ def _row(screen: Screen, name: str, size: int, free: int) -> str:
 
 
 def _print_alternatives(screen: Screen, choice: Choice) -> None:
-    """Rows of the front that are far enough from each other to be a choice."""
-    others = [row for row in choice.front if row.evaluated.hardware != choice.plan.hardware]
-    by_hardware = {row.evaluated.hardware: row for row in choice.front}
-    evaluated = [row.evaluated for row in others]
-    picked = apart(evaluated, choice.best, ROWS_SHOWN)
-    shown = [by_hardware[found.hardware] for found in picked]
+    """The alternatives that the planner picked for a person, and what was refused."""
     rows = [["Also possible", "peak (95 %), GiB", "speed", "why not first"]]
-    for row in shown:
-        needs = row.evaluated.memory.process_bytes
-        peak = f"{format_gib(needs.expected)} ({format_gib(needs.upper)})"
-        rows.append([row.setting, peak, f"{row.relative_speed:.2f}x", row.reason])
+    rows += [_alternative_row(row, choice) for row in choice.shown]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for number, (setting, peak, speed, reason) in enumerate(rows if shown else []):
+    for number, (setting, peak, speed, reason) in enumerate(rows if choice.shown else []):
         words = f"  {setting:<{widths[0]}}  {peak:>{widths[1]}}  {speed:>{widths[2]}}  {reason}"
         screen.line(words, "" if number else "bold")
-    hidden = len(others) + len(choice.alternatives) - len(shown)
+    others = [row for row in choice.front if row.evaluated.hardware != choice.plan.hardware]
+    hidden = len(others) + len(choice.alternatives) - len(choice.shown)
     if hidden > 0:
-        screen.line(f"  … {hidden} {'more' if shown else 'others'} (--json lists all)", "dim")
+        word = "more" if choice.shown else "others"
+        screen.line(f"  … {hidden} {word} (--json lists all)", "dim")
     for number, refused in enumerate(choice.refusals):
         word = "Refused" if number == 0 else "       "
-        screen.line(f"  {word}   {refused.reason}  [{refused.rule}]", "yellow")
+        screen.line(f"  {word}   {refusal_sentence(refused)}  [{refused.rule}]", "yellow")
+
+
+def _alternative_row(row: RankedCandidate, choice: Choice) -> list[str]:
+    needs = row.evaluated.memory.process_bytes
+    return [
+        difference_words(row.evaluated.hardware, choice.plan.hardware),
+        f"{format_gib(needs.expected)} ({format_gib(needs.upper)})",
+        f"{row.relative_speed:.2f}x",
+        explanation_sentence(row.explanation),
+    ]
 
 
 def print_failure(request: PlanRequest, failure: Failure) -> None:
@@ -265,23 +279,94 @@ def print_failure(request: PlanRequest, failure: Failure) -> None:
     screen = Screen()
     print_subject(screen, request)
     smallest: Evaluated = failure.smallest
-    needs = smallest.memory.process_bytes
+    needs, why = smallest.memory.process_bytes, explanation_sentence(smallest.explanation)
     where = "" if request.on_cpu else " a card"
     screen.line(
         f"✘ NOTHING FITS   {request.learning.method.finetuning_type} of "
         f"{_count(request.model.parameters_total)} needs {format_gib(needs.expected)} GiB{where} "
         f"(95 %: {format_gib(needs.upper)}) at its smallest ({describe(smallest.hardware)}); "
-        f"{format_gib(smallest.free_bytes)} are free{'' if not smallest.reason else ': '}"
-        f"{smallest.reason}",
+        f"{format_gib(smallest.free_bytes)} are free{': ' if why else ''}{why}",
         "bold red",
     )
-    for number, remedy in enumerate(failure.remedies):
+    for number, suggested in enumerate(failure.suggestions):
         word = "  What would make it fit" if number == 0 else " " * 24
-        screen.line(f"{word}   {remedy.change} (needs {format_gib(remedy.needs_bytes)} GiB)")
-    if not failure.remedies:
+        change = sentence(suggested.change, suggested.data)
+        screen.line(f"{word}   {change} (needs {format_gib(suggested.needs_bytes)} GiB)")
+    if not failure.suggestions:
         screen.line("  No single change would make it fit.")
     for refused in failure.refusals:
-        screen.line(f"  Refused   {refused.reason}  [{refused.rule}]", "yellow")
+        screen.line(f"  Refused   {refusal_sentence(refused)}  [{refused.rule}]", "yellow")
+
+
+def refusal_values(refused: Refusal) -> dict[str, str]:
+    """A refusal for ``--json``."""
+    return {
+        "rule": refused.rule,
+        "setting": describe(refused.hardware),
+        "reason": refusal_sentence(refused),
+    }
+
+
+def suggestion_values(suggested: FitSuggestion) -> dict[str, object]:
+    """A change that would make a plan fit, for ``--json``."""
+    change = sentence(suggested.change, suggested.data)
+    return {"change": change, "needs_bytes": suggested.needs_bytes}
+
+
+def advice_values(row: Suggestion) -> dict[str, object]:
+    """A suggested learning setting for ``--json``."""
+    return {
+        "setting": row.setting,
+        "value": row.value,
+        "planned": row.planned,
+        "rule": advice_sentence(row.rules),
+        "source": row.source,
+    }
+
+
+def candidate_values(row: RankedCandidate, setting: str) -> dict[str, object]:
+    """A candidate that lost, for ``--json``; ``setting``: the words that tell it from others."""
+    found = row.evaluated
+    return {
+        "setting": setting,
+        "hardware": asdict(found.hardware),
+        "verdict": found.verdict,
+        "process_bytes": asdict(found.memory.process_bytes),
+        "samples_per_second": found.samples_per_second,
+        "relative_speed": row.relative_speed,
+        "quality_risk": quality_risk(found.hardware),
+        "reason": explanation_sentence(row.explanation),
+    }
+
+
+def choice_values(choice: Choice) -> dict[str, object]:
+    """What lost to the plan and what was refused, for ``--json``."""
+    chosen = choice.plan.hardware
+    return {
+        "front": [
+            candidate_values(row, difference_words(row.evaluated.hardware, chosen))
+            for row in choice.front
+        ],
+        "alternatives": [
+            candidate_values(row, describe(row.evaluated.hardware)) for row in choice.alternatives
+        ],
+        "refusals": [refusal_values(row) for row in choice.refusals],
+        "considered": choice.considered,
+    }
+
+
+def failure_values(failure: Failure) -> dict[str, object]:
+    """The smallest plan and what would make one fit, for ``--json``."""
+    smallest = failure.smallest
+    return {
+        "smallest": {
+            "hardware": asdict(smallest.hardware),
+            "process_bytes": asdict(smallest.memory.process_bytes),
+            "free_bytes": smallest.free_bytes,
+        },
+        "remedies": [suggestion_values(row) for row in failure.suggestions],
+        "refusals": [refusal_values(row) for row in failure.refusals],
+    }
 
 
 def seconds(value: float) -> str:

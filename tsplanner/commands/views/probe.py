@@ -10,7 +10,8 @@ from tsplanner.planner.plan import Plan
 from tsplanner.probe.calibration import step_seconds
 from tsplanner.probe.proof import Proof
 from tsplanner.report.probe_table import predicted_seconds, probe_lines, search_lines
-from tsplanner.training.job import Record, Status
+from tsplanner.training.job import Status
+from tsplanner.training.record import Record
 
 FAILURES = {
     Status.DEVICE_OOM: "OUT OF GPU MEMORY",
@@ -36,8 +37,8 @@ def proof_rows(proof: Proof) -> list[dict[str, Any]]:
             "predicted_step_seconds": predicted_seconds(each.plan),
             "step_seconds": step_seconds(each.record),
             "predicted_process_bytes": asdict(each.plan.memory.process_bytes),
-            "process_bytes": each.record.process_bytes,
-            "host_bytes": each.record.host_bytes,
+            "process_bytes": each.record.memory.process_bytes,
+            "host_bytes": each.record.memory.host_bytes,
             "chosen": each.plan.hardware == proof.choice.plan.hardware,
         }
         for each in proof.probed

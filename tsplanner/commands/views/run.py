@@ -12,7 +12,8 @@ from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import to_json
 from tsplanner.report.records.overfitting import overfitting, record_points
 from tsplanner.report.text import duration, loss
-from tsplanner.training.job import Record, Status
+from tsplanner.training.job import Status
+from tsplanner.training.record import Record
 
 
 def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
@@ -20,13 +21,13 @@ def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
     if record.status is not Status.OK:
         again = f"tsplanner train --run-folder {folder} --resume"
         return [*failure_lines(plan, record), f"Next   {again}"]
-    best = min(record.evaluations, key=lambda item: item.loss, default=None)
+    best = min(record.losses.evaluations, key=lambda item: item.loss, default=None)
     words = f"eval {loss(best.loss)}   best epoch {best.epoch:.3g}   " if best else ""
     predicted = plan.memory.process_bytes.expected
     kept = "adapter" if plan.learning.method.finetuning_type.uses_adapter else "model"
     return [
-        f"done   {record.steps} steps in {duration(record.seconds)}   {words}"
-        f"peak {format_gib(record.process_bytes, unit=True)}, "
+        f"done   {record.steps} steps in {duration(record.timing.seconds)}   {words}"
+        f"peak {format_gib(record.memory.process_bytes, unit=True)}, "
         f"predicted {format_gib(predicted, unit=True)}",
         *(f"curve  {words}" for words in overfitting(record_points(record)).sentences),
         f"saved  {folder}/   {kept}, plan.json, metrics.jsonl, report.html, report.md",

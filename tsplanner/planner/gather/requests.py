@@ -14,7 +14,7 @@ from tsplanner.datasets.lengths.cache import length_summary
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.hardware.detect import machine_for
 from tsplanner.models.source import ModelSource, NoReaderError, read_model
-from tsplanner.planner.advice_defaults import default_learning_rate
+from tsplanner.planner.advice import default_learning_rate
 from tsplanner.planner.plan import DatasetRef, ModelRef, no_dataset
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import (

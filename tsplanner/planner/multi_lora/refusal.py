@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from memory_models.settings import FinetuningType, Quantization
+from tsplanner.planner.reasons import Data, Obstacle
+from tsplanner.planner.sentences import ENGLISH, sentence
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
+from tsplanner.planner.templates import Phrase
 
 SHARING_METHODS = frozenset({FinetuningType.LORA, FinetuningType.RSLORA})
 STRANGE_HEADS = ("logit_scale", "logits_scaling", "mup_width_multiplier")
@@ -16,45 +18,19 @@ LOSS_DRIVEN = frozenset({"reduce_lr_on_plateau", "greedy"})
 """Learning-rate schedules that ask for a loss at every step."""
 
 
-class Obstacle(StrEnum):
-    """What keeps a trial from sharing its base with other trials."""
-
-    METHOD = "method"
-    LORA_DROPOUT = "lora_dropout"
-    BASE_DROPOUT = "base_dropout"
-    LM_HEAD = "lm_head"
-    INT8 = "int8"
-    SCHEDULE = "schedule"
-    WORLD_SIZE = "world_size"
-    ZERO = "zero"
-    BATCH_SIZE = "batch_size"
-
-
-REASONS = {
-    Obstacle.METHOD: "{detail} changes or reads the base's own weights",
-    Obstacle.LORA_DROPOUT: "lora_dropout {detail} draws its masks batch by batch",
-    Obstacle.BASE_DROPOUT: "the base has a dropout of its own ({detail})",
-    Obstacle.LM_HEAD: "multi-LoRA takes the fused loss, which does not know {detail}",
-    Obstacle.INT8: "{detail} looks for outliers over all rows of a batch",
-    Obstacle.SCHEDULE: "the schedule {detail} follows the loss",
-    Obstacle.WORLD_SIZE: "it runs on {detail} ranks",
-    Obstacle.ZERO: "ZeRO stage {detail} shards the base",
-    Obstacle.BATCH_SIZE: "effective batch {detail}",
-}
-"""The reason of each obstacle as a clause; ``detail`` names the setting at fault."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharingRefusal:
     """Why a trial cannot share its base."""
 
     obstacle: Obstacle
-    detail: str
-    """The value of the setting at fault, as a person reads it."""
+    data: Data
+    """The value of the setting at fault, as ``detail``."""
 
-    def sentence(self, subject: str = "This trial runs") -> str:
-        """One sentence for a person, on one trial or on all."""
-        return f"{subject} alone: {REASONS[self.obstacle].format(detail=self.detail)}."
+    def sentence(self, *, every_trial: bool = False, language: str = ENGLISH) -> str:
+        """One sentence for a person, about one trial or about all of them."""
+        phrase = Phrase.EVERY_TRIAL_ALONE if every_trial else Phrase.THIS_TRIAL_ALONE
+        why = sentence(self.obstacle, self.data, language)
+        return sentence(phrase, {"why": why}, language)
 
 
 def sharing_refusal(
@@ -64,8 +40,8 @@ def sharing_refusal(
 ) -> SharingRefusal | None:
     """The first obstacle that keeps a trial from sharing its base; None: it can share.
 
-    What is refused either trains the base, draws random numbers in the middle of a step, or looks
-    over all rows of a batch: there a trial would learn something else in company than alone.
+    Every refused setting trains the base, draws random numbers in the middle of a step, or looks
+    over all rows of a batch: with it a trial would learn something else in company than alone.
     ``config``: the model's config.json.
     """
     return next(_refusals(learning, hardware, config or {}), None)
@@ -74,35 +50,26 @@ def sharing_refusal(
 def _refusals(
     learning: LearningSettings, hardware: HardwareSettings, config: Mapping[str, object]
 ) -> Iterator[SharingRefusal]:
+    method, schedule = learning.method, str(learning.optimization.lr_scheduler_type)
     batch, micro = learning.optimization.effective_batch_size, hardware.batch.micro_batch_size
     dropouts = [key for key, value in config.items() if "drop" in key and _positive(value)]
     strange = [key for key in STRANGE_HEADS if config.get(key) not in (None, 1, 1.0)]
-    checks = (
-        (
-            Obstacle.METHOD,
-            learning.method.finetuning_type not in SHARING_METHODS,
-            str(learning.method.finetuning_type),
-        ),
-        (
-            Obstacle.LORA_DROPOUT,
-            bool(learning.method.lora_dropout),
-            f"{learning.method.lora_dropout:g}",
-        ),
+    int8, sharding = Quantization.INT8, hardware.sharding
+    shares = method.finetuning_type in SHARING_METHODS
+    checks: tuple[tuple[Obstacle, bool, str | int], ...] = (
+        (Obstacle.METHOD, not shares, str(method.finetuning_type)),
+        (Obstacle.LORA_DROPOUT, bool(method.lora_dropout), f"{method.lora_dropout:g}"),
         (Obstacle.BASE_DROPOUT, bool(dropouts), ", ".join(dropouts)),
         (Obstacle.LM_HEAD, bool(strange), ", ".join(strange)),
-        (Obstacle.INT8, hardware.base.quantization is Quantization.INT8, "int8"),
-        (
-            Obstacle.SCHEDULE,
-            learning.optimization.lr_scheduler_type in LOSS_DRIVEN,
-            str(learning.optimization.lr_scheduler_type),
-        ),
-        (Obstacle.WORLD_SIZE, hardware.sharding.world_size > 1, str(hardware.sharding.world_size)),
-        (Obstacle.ZERO, hardware.sharding.zero_stage > 0, f"{hardware.sharding.zero_stage}"),
-        (Obstacle.BATCH_SIZE, batch % micro != 0, f"{batch} is no multiple of micro-batch {micro}"),
+        (Obstacle.INT8, hardware.base.quantization is int8, str(int8)),
+        (Obstacle.SCHEDULE, schedule in LOSS_DRIVEN, schedule),
+        (Obstacle.WORLD_SIZE, sharding.world_size > 1, sharding.world_size),
+        (Obstacle.ZERO, sharding.zero_stage > 0, sharding.zero_stage),
+        (Obstacle.BATCH_SIZE, batch % micro != 0, batch),
     )
     for obstacle, holds, detail in checks:
         if holds:
-            yield SharingRefusal(obstacle=obstacle, detail=detail)
+            yield SharingRefusal(obstacle=obstacle, data={"detail": detail, "micro_batch": micro})
 
 
 def _positive(value: object) -> bool:

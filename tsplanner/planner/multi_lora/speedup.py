@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import partial
 
 from memory_models.architecture import Architecture
@@ -18,31 +17,17 @@ from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Device
 from memory_models.estimate import estimate_memory
 from memory_models.settings import LossKernel, TrainingSettings, changed
+from tsplanner.planner.reasons import AloneReason, Data
+from tsplanner.planner.sentences import ENGLISH, sentence
+from tsplanner.planner.templates import Phrase
 from tsplanner.throughput.rates import Rates
 from tsplanner.throughput.step_time import step_time
 
 MIN_GAIN = 1.1
-"""Below this gain trials do not share: two forecasts of one machine may differ by as much."""
+"""Trials share only from this gain on: two forecasts of one machine may differ by a tenth."""
 MAX_TRIALS = 32
 COUNTS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32)
-"""Numbers of trials at once that are tried, besides all: beyond eight a few more change little."""
-
-
-class AloneReason(StrEnum):
-    """Why trials do not share a base though they could."""
-
-    ONE_TRIAL = "one_trial"
-    NO_ROOM = "no_room"
-    GPU_BUSY = "gpu_busy"
-
-
-SENTENCES = {
-    AloneReason.ONE_TRIAL: "There is one trial alone.",
-    AloneReason.NO_ROOM: "No two trials fit beside each other on one base.",
-    AloneReason.GPU_BUSY: (
-        "A trial's {tokens} tokens per step keep the GPU busy alone ({gain:.2f}x on a shared base)."
-    ),
-}
+"""Numbers of trials that are tried, besides all trials: beyond eight, one more changes little."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,19 +53,21 @@ class Sharing:
 
     @property
     def reason(self) -> str:
-        """One sentence for a person."""
+        """One English sentence for a person."""
+        return self.in_words()
+
+    def in_words(self, language: str = ENGLISH) -> str:
+        """How many trials share the base, or why none do."""
         if self.alone_reason is None:
-            return (
-                f"{self.trials} trials in one pass make {self.gain:.1f}x as many steps per second "
-                "as one."
-            )
-        words = SENTENCES[self.alone_reason]
-        return words.format(tokens=self.tokens_per_step, gain=self.best_gain)
+            data: Data = {"trials": self.trials, "gain": self.gain}
+            return sentence(Phrase.TRIALS_SHARE, data, language)
+        alone: Data = {"tokens": self.tokens_per_step, "gain": self.best_gain}
+        return sentence(self.alone_reason, alone, language)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What the choice goes by besides the trials and the memory."""
+class SharingOptions:
+    """How the number of trials is chosen."""
 
     length: int | None = None
     """Positions of the mean batch, by which time is predicted; None: those of the longest."""
@@ -88,7 +75,7 @@ class Terms:
     """The number of trials, whatever the gain; None: the number that pays most."""
 
 
-USUAL = Terms()
+USUAL_OPTIONS = SharingOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +91,14 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class SizedSharing:
     """One way to share, sized."""
 
     settings: TrainingSettings
     seconds: float
     """Seconds of one optimizer step of all its trials."""
     gain: float
-    upper: int
+    upper_bytes: int
     """Upper bound of the bytes of the process."""
 
 
@@ -121,7 +108,7 @@ def best_sharing(
     ranks: Sequence[int],
     rates: Rates,
     room: Room,
-    terms: Terms = USUAL,
+    options: SharingOptions = USUAL_OPTIONS,
 ) -> Sharing:
     """The number of trials that makes most trial steps per second within the ``room``.
 
@@ -129,7 +116,7 @@ def best_sharing(
     of all trials; any of them may share, so k trials are sized by the k largest. The caller has
     asked ``sharing_refusal`` for each trial.
     """
-    length, exactly = terms.length, terms.exactly
+    length, exactly = options.length, options.exactly
     sized = partial(_upper, architecture, room)
 
     def seconds(settings: TrainingSettings) -> float:
@@ -138,16 +125,16 @@ def best_sharing(
 
     alone = seconds(solo)
     found = [
-        Candidate(
+        SizedSharing(
             settings=settings,
             seconds=(took := seconds(settings)),
             gain=alone * len(settings.method.adapter_ranks) / took,
-            upper=upper,
+            upper_bytes=upper,
         )
-        for settings in candidates(solo, ranks, exactly)
+        for settings in sharing_candidates(solo, ranks, exactly)
         if (upper := sized(settings)) <= room.free_bytes
     ]
-    best = max(found, key=lambda one: (one.gain, -one.upper), default=None)
+    best = max(found, key=lambda one: (one.gain, -one.upper_bytes), default=None)
     if best is not None and (exactly is not None or best.gain >= MIN_GAIN):
         return _shared(best)
     return Sharing(
@@ -164,34 +151,33 @@ def best_sharing(
     )
 
 
-def _shared(best: Candidate) -> Sharing:
+def _shared(best: SizedSharing) -> Sharing:
     count = len(best.settings.method.adapter_ranks)
     return Sharing(
         trials=count,
         settings=best.settings,
         step_seconds=best.seconds,
         gain=best.gain,
-        process_bytes=best.upper,
+        process_bytes=best.upper_bytes,
     )
 
 
-def _why_alone(best: Candidate | None, trials: int) -> AloneReason:
+def _why_alone(best: SizedSharing | None, trials: int) -> AloneReason:
     if trials < 2:
         return AloneReason.ONE_TRIAL
     return AloneReason.NO_ROOM if best is None else AloneReason.GPU_BUSY
 
 
-def candidates(
+def sharing_candidates(
     solo: TrainingSettings, ranks: Sequence[int], exactly: int | None = None
 ) -> Iterator[TrainingSettings]:
-    """Two trials and more, or ``exactly`` that number, by every micro-batch that divides a batch.
+    """Passes of two or more trials, by every micro-batch that divides a trial's batch.
 
-    All take the fused loss, whose memory on a shared base is known.
+    ``exactly``: that number of trials alone. Every pass uses the fused loss, the only loss whose
+    memory on a shared base is modelled.
     """
-    batch, largest = (
-        solo.batch.micro_batch_size * solo.batch.gradient_accumulation_steps,
-        sorted(ranks),
-    )
+    batch = solo.batch.micro_batch_size * solo.batch.gradient_accumulation_steps
+    largest = sorted(ranks)
     most = min(len(largest), MAX_TRIALS)
     counts = sorted({*(count for count in COUNTS if count < most), most} - {0, 1})
     for count in counts if exactly is None else (exactly,):

@@ -1,6 +1,7 @@
-"""Candidates as they look after some probes: measured ones by what they did, others corrected.
+"""Candidates as they look after some probes: measured ones as they ran, the others corrected. Pure.
 
-Memory: who ran is believed, who ran out of memory refutes all that should take more. Pure.
+A candidate that ran is judged by its measurement. One that ran out of memory rules out every
+candidate that is predicted to need at least as much.
 """
 
 from __future__ import annotations
@@ -23,16 +24,24 @@ from tsplanner.planner.probe_selection.step_corrections import (
     scaled,
     time_ratio,
 )
+from tsplanner.planner.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 
 MEASURED_MARGIN = 0.03
-"""What a full run may hold beyond its probe, as a share: it brings batches of all lengths.
+"""Bytes that a full run may hold beyond its probe, as a share: it meets batches of all lengths.
 
 Source: two full runs on an H200 (README.md) held 2.2 and 2.6 % more than their probes had led to
 expect."""
-FAILURES = 2
-"""Failed probes of one recipe after which the recipe itself is taken to be at fault."""
+MOST_FAILURES = 2
+"""Failed probes of similar candidates after which the settings they share are taken to be at fault.
+"""
+PROBE_REASONS = {
+    Outcome.OOM: Reason.OUT_OF_MEMORY,
+    Outcome.HOST_OOM: Reason.OUT_OF_HOST_MEMORY,
+    Outcome.FAILED: Reason.PROBE_FAILED,
+}
+"""Why a candidate whose probe ended so is not the plan."""
 
 
 def corrected(
@@ -40,29 +49,29 @@ def corrected(
 ) -> list[Evaluated]:
     """The candidates as they look after the probes.
 
-    A measured one has its own seconds and bytes, the others what the corrections make of their
-    prediction. Who failed, and whoever should take more than one that ran out of memory, does not
-    fit.
+    A measured candidate has its own seconds and bytes; the others have their prediction with the
+    corrections applied. A candidate does not fit if its probe failed, or if it should take more
+    memory than one that ran out of it.
     """
     evaluated = list(evaluated)
     corrections = corrections_of(request, evaluated, measured)
-    refuted = _Refuted(evaluated, measured)
+    failures = _Failures(evaluated, measured)
     now = []
     for found in evaluated:
         seen = measured.get(found.hardware)
         if seen is not None and seen.outcome is Outcome.OK:
             now.append(_as_measured(request, found, seen))
         elif seen is not None:
-            now.append(_out(found, f"{seen.outcome} when it was probed"))
-        elif reason := refuted.why(found):
-            now.append(_out(found, reason))
+            now.append(_ruled_out(found, Explanation(reason=PROBE_REASONS[seen.outcome])))
+        elif explanation := failures.explanation(found):
+            now.append(_ruled_out(found, explanation))
         else:
             now.append(_as_corrected(request, found, corrections))
     return now
 
 
-class _Refuted:
-    """What the probes that did not run say about others."""
+class _Failures:
+    """Probes that did not run, and what they say about other candidates."""
 
     def __init__(self, evaluated: list[Evaluated], measured: Measurements) -> None:
         seen = [(found, measured.get(found.hardware)) for found in evaluated]
@@ -71,34 +80,37 @@ class _Refuted:
             for outcome in (Outcome.OOM, Outcome.HOST_OOM)
         }
         self.failed = Counter(
-            recipe(found.hardware) for found, one in seen if one and one.outcome is Outcome.FAILED
+            without_batch(found.hardware)
+            for found, one in seen
+            if one and one.outcome is Outcome.FAILED
         )
 
-    def why(self, found: Evaluated) -> str:
-        """Why a candidate need not be tried; empty if it may."""
-        for outcome, larger in self.too_large.items():
-            if any(_takes_more(found, other, outcome) for other in larger):
-                return "should take more than one that ran out of memory"
-        failed = self.failed[recipe(found.hardware)] >= FAILURES
-        return f"{FAILURES} others of its kind failed" if failed else ""
+    def explanation(self, found: Evaluated) -> Explanation | None:
+        """Why a candidate need not be tried; None: it may be."""
+        for outcome, failed in self.too_large.items():
+            if any(_takes_more(found, other, outcome) for other in failed):
+                return Explanation(reason=Reason.LARGER_THAN_FAILED)
+        if self.failed[without_batch(found.hardware)] >= MOST_FAILURES:
+            return Explanation(reason=Reason.SIMILAR_FAILED, data={"count": MOST_FAILURES})
+        return None
 
 
 def _takes_more(found: Evaluated, other: Evaluated, outcome: Outcome) -> bool:
-    """Whether a candidate should need at least as much of what another ran out of."""
-    if recipe(found.hardware) != recipe(other.hardware):
+    """Whether a candidate should need at least as much of the memory that another ran out of."""
+    if without_batch(found.hardware) != without_batch(other.hardware):
         return False
     if outcome is Outcome.HOST_OOM:
         return found.memory.host_bytes.expected >= other.memory.host_bytes.expected
     return found.memory.process_bytes.expected >= other.memory.process_bytes.expected
 
 
-def recipe(hardware: HardwareSettings) -> HardwareSettings:
-    """What two candidates share that differ in their batches and checkpoints alone."""
+def without_batch(hardware: HardwareSettings) -> HardwareSettings:
+    """The settings that two candidates share if only their batches and checkpoints differ."""
     return replace(hardware, batch=BatchLayout())
 
 
-def _out(found: Evaluated, reason: str) -> Evaluated:
-    return replace(found, verdict=Verdict.DOES_NOT_FIT, reason=reason)
+def _ruled_out(found: Evaluated, explanation: Explanation) -> Evaluated:
+    return replace(found, verdict=Verdict.DOES_NOT_FIT, explanation=explanation)
 
 
 def _as_corrected(request: PlanRequest, found: Evaluated, corrections: StepFactors) -> Evaluated:
@@ -107,15 +119,24 @@ def _as_corrected(request: PlanRequest, found: Evaluated, corrections: StepFacto
     needs = _times(found.memory.process_bytes, corrections.process_bytes)
     if needs == found.memory.process_bytes:
         return replace(found, time=time)
-    verdict, reason = Verdict.FITS, ""
-    if needs.expected > found.free_bytes:
-        verdict, reason = Verdict.DOES_NOT_FIT, "over the free memory, by the probes"
-    elif found.memory.host_bytes.expected > host_budget(request):
-        verdict, reason = found.verdict, found.reason
-    elif max(needs.upper, found.memory.process_bytes.upper) > found.free_bytes:
-        verdict, reason = Verdict.TIGHT, "tight: the 95 % bound is over the free memory"
+    verdict, explanation = _judged_again(request, found, needs)
     memory = replace(found.memory, process_bytes=needs)
-    return replace(found, memory=memory, time=time, verdict=verdict, reason=reason)
+    return replace(found, memory=memory, time=time, verdict=verdict, explanation=explanation)
+
+
+def _judged_again(
+    request: PlanRequest, found: Evaluated, needs: Interval
+) -> tuple[Verdict, Explanation | None]:
+    """The verdict on a candidate by corrected bytes; the host is judged as it was predicted."""
+    if needs.expected > found.free_bytes:
+        return Verdict.DOES_NOT_FIT, Explanation(reason=Reason.OVER_AS_PROBED)
+    if found.memory.host_bytes.expected > host_budget(request):
+        return found.verdict, found.explanation
+    # Probes of other candidates may not narrow a bound, so the wider of the two decides.
+    if max(needs.upper, found.memory.process_bytes.upper) > found.free_bytes:
+        tight = Explanation(reason=Reason.TIGHT, data={"memory": MemoryKind.DEVICE})
+        return Verdict.TIGHT, tight
+    return Verdict.FITS, None
 
 
 def _as_measured(request: PlanRequest, found: Evaluated, seen: Measured) -> Evaluated:
@@ -135,14 +156,14 @@ def _as_measured(request: PlanRequest, found: Evaluated, seen: Measured) -> Eval
         memory=memory,
         time=scaled(found.time, ratio, ratio),
         verdict=Verdict.FITS if fits else Verdict.TIGHT,
-        reason="" if fits else "tight: ran, but hardly within the free memory",
+        explanation=None if fits else Explanation(reason=Reason.TIGHT_AS_MEASURED),
     )
 
 
 def _within_bound(request: PlanRequest, found: Evaluated, needs: Interval) -> Interval:
-    """Measured bytes with a bound no wider than the estimate's own, where that holds them.
+    """Measured bytes with a bound no wider than that of the estimate, where the estimate's holds.
 
-    The estimate's bound is of the same longest batch, so a measurement can only narrow it.
+    The estimate bounds the same longest batch, so a measurement can only narrow its bound.
     """
     if needs.upper <= found.free_bytes:
         return needs
@@ -151,14 +172,14 @@ def _within_bound(request: PlanRequest, found: Evaluated, needs: Interval) -> In
 
 
 def measured_interval(size: int | None) -> Interval | None:
-    """Bytes that were measured, and what a full run may make of them."""
+    """Bytes that were measured, with the most that a full run may hold; None: not measured."""
     if size is None:
         return None
     return Interval(expected=size, upper=math.ceil(size * (1 + MEASURED_MARGIN)))
 
 
 def fitted(parts: tuple[Component, ...], total: int) -> tuple[Component, ...]:
-    """The parts of an estimate in their proportions, as parts of what was measured."""
+    """The parts of an estimate, in their proportions, scaled to ``total`` measured bytes."""
     estimated = sum(part.bytes for part in parts)
     if not parts or not estimated:
         return parts

@@ -1,7 +1,7 @@
-"""Whom to probe next, and whom to believe: optimistic search over the candidates of a plan. Pure.
+"""Which candidates to probe next, and which to choose in the end: optimistic search. Pure.
 
-A probe is worth its time on whoever could be faster than the fastest measured candidate within the
-error that the probes so far have left.
+A probe is worth its time on every candidate that could be faster than the fastest measured one,
+within the error that the probes so far have left.
 """
 
 from __future__ import annotations
@@ -19,28 +19,30 @@ from tsplanner.planner.probe_selection.step_corrections import (
     Outcome,
     corrections_of,
 )
-from tsplanner.planner.rank import best_of, moving_parts
+from tsplanner.planner.rank import best_of, complexity_key
+from tsplanner.planner.reasons import NoPlan
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.sentences import sentence
 from tsplanner.planner.settings import HardwareSettings
 
-__all__ = ["Measured", "Outcome", "final", "next_round"]
+__all__ = ["Measured", "Outcome", "best_after_probes", "next_round"]
 
 WORTH_A_PROBE = 0.01
-"""Nobody is probed who cannot be faster than the best measured plan by more than this."""
+"""A candidate is probed only if it could be faster than the best measured plan by this share."""
 MEASURED_TIE = 0.005
-"""Measured speeds closer than this are one: a few steps do not repeat more closely."""
+"""Measured speeds closer than this share count as equal: a few steps do not repeat more closely."""
 
 
 def next_round(
     request: PlanRequest, evaluated: Sequence[Evaluated], measured: Measurements, size: int
 ) -> list[HardwareSettings]:
-    """The candidates to probe next, the most promising first; empty when nobody can win any more.
+    """The candidates to probe next, the most promising first; empty when no other can win.
 
-    Tight ones are welcome: memory is what a probe proves. The first round begins with the plan
-    that would be chosen without one, so that a short budget proves something.
+    Tight candidates are welcome: a probe is what proves memory. The first round begins with the
+    plan that would be chosen without probes, so that even a short budget proves something.
     """
     corrections = corrections_of(request, evaluated, measured)
-    pool = _pool(corrected(request, evaluated, measured))
+    pool = _allowed(corrected(request, evaluated, measured))
     best = max(
         (found.samples_per_second for found in pool if _ran(found, measured)),
         default=0.0,
@@ -52,7 +54,7 @@ def next_round(
         and found.samples_per_second * (1 + corrections.margin(found.hardware, found.time))
         > (1 + WORTH_A_PROBE) * best
     ]
-    promising.sort(key=lambda found: (-found.samples_per_second, moving_parts(found)))
+    promising.sort(key=lambda found: (-found.samples_per_second, complexity_key(found)))
     usable = [found for found in evaluated if found.verdict is not Verdict.DOES_NOT_FIT]
     if not measured and usable:
         first = best_of(usable).hardware
@@ -60,16 +62,16 @@ def next_round(
     return _varied(promising)[:size]
 
 
-def final(
+def best_after_probes(
     request: PlanRequest, evaluated: Sequence[Evaluated], measured: Measurements
 ) -> Evaluated:
-    """The fastest candidate that was seen to run within the free memory, with what was measured.
+    """The fastest candidate that was seen to run within the free memory, as it was measured.
 
-    A plain base comes before a quantised one. If nobody was, the best by the corrected model of
-    those that no probe refutes.
+    A plain base comes before a quantised one. If no candidate ran, this is the best of those that
+    no probe rules out, by the corrected predictions.
 
     Raises:
-        NoPlanFits: probes refute every candidate.
+        NoPlanFits: the probes rule out every candidate.
     """
     now = corrected(request, evaluated, measured)
     proven = [found for found in now if _ran(found, measured) and found.verdict is Verdict.FITS]
@@ -79,13 +81,10 @@ def final(
         level = [
             found for found in proven if found.samples_per_second >= (1 - MEASURED_TIE) * fastest
         ]
-        return min(level, key=moving_parts)
+        return min(level, key=complexity_key)
     left = [found for found in now if found.verdict is not Verdict.DOES_NOT_FIT]
     if not left:
-        raise NoPlanFits(
-            "No plan ran: every candidate failed its probe, or is larger than one that ran out of "
-            "memory; see what else uses the memory, or plan with a smaller --cutoff-len."
-        )
+        raise NoPlanFits(sentence(NoPlan.ALL_PROBES_FAILED))
     return best_of(left)
 
 
@@ -94,16 +93,17 @@ def _ran(found: Evaluated, measured: Measurements) -> bool:
     return seen is not None and seen.outcome is Outcome.OK
 
 
-def _pool(now: list[Evaluated]) -> list[Evaluated]:
-    """Who may run; quantised ones only where no plain base may."""
+def _allowed(now: list[Evaluated]) -> list[Evaluated]:
+    """Candidates that may run; quantised ones only where no plain base may."""
     usable = [found for found in now if found.verdict is not Verdict.DOES_NOT_FIT]
     return [found for found in usable if found.hardware.base.quantization is None] or usable
 
 
 def _varied(promising: list[Evaluated]) -> list[HardwareSettings]:
-    """In order, but who differs from a better one in the loss kernel alone comes after all others.
+    """The candidates in order, with near copies of a better one at the end.
 
-    Two such are fast and slow together: another micro-batch or other checkpoints teach more.
+    A near copy differs in the loss kernel alone. The two are fast and slow together, so another
+    micro-batch or other checkpoints teach more.
     """
     first: dict[HardwareSettings, HardwareSettings] = {}
     rest = []

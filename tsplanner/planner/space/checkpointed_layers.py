@@ -23,7 +23,7 @@ PARTS = 8
 STRAIGHT_GUESSES = 2
 """Guesses along the line; if they do not settle it, the line is none and halves are taken."""
 
-Look = Callable[[HardwareSettings], Evaluated]
+Estimate = Callable[[HardwareSettings], Evaluated]
 
 
 def is_open(request: PlanRequest) -> bool:
@@ -33,7 +33,7 @@ def is_open(request: PlanRequest) -> bool:
 
 
 def some_layers(
-    request: PlanRequest, evaluated: Iterable[Evaluated], look: Look
+    request: PlanRequest, evaluated: Iterable[Evaluated], estimate: Estimate
 ) -> list[Evaluated]:
     """Candidates with checkpoints of some layers that may run and be faster than all that fit."""
     if not is_open(request):
@@ -46,7 +46,7 @@ def some_layers(
         # No number of checkpoints is faster than none.
         if none.samples_per_second <= best:
             break
-        for found in _eighths(request, none, every, look):
+        for found in _eighths(request, none, every, estimate):
             if found.verdict is Verdict.FITS:
                 best = max(best, found.samples_per_second)
             if found.verdict is not Verdict.DOES_NOT_FIT:
@@ -74,7 +74,7 @@ def _device_holds(found: Evaluated) -> bool:
 
 
 def _eighths(
-    request: PlanRequest, none: Evaluated, every: Evaluated, look: Look
+    request: PlanRequest, none: Evaluated, every: Evaluated, estimate: Estimate
 ) -> list[Evaluated]:
     """With the fewest eighths of the layers that may fit, and the fewest that surely do."""
     layers, found = request.architecture.num_hidden_layers, []
@@ -84,18 +84,18 @@ def _eighths(
         if 0 < number < layers:
             hardware = _with(every.hardware, number)
             if refusal(request, hardware) is None:
-                found.append(look(hardware))
+                found.append(estimate(hardware))
     return found
 
 
-def fewest(request: PlanRequest, chosen: Evaluated, look: Look) -> Evaluated:
+def fewest(request: PlanRequest, chosen: Evaluated, estimate: Estimate) -> Evaluated:
     """The chosen plan, which fits, with as few checkpoints as surely fit."""
     hardware = chosen.hardware
     if not is_open(request) or not hardware.batch.gradient_checkpointing:
         return chosen
     if refusal(request, _with(hardware, 1)) is not None:
         return chosen
-    low, over, best = 0, look(_with(hardware, 0)), chosen
+    low, over, best = 0, estimate(_with(hardware, 0)), chosen
     if over.verdict is Verdict.FITS:
         return over
     high = hardware.batch.checkpointed_layers or request.architecture.num_hidden_layers
@@ -104,7 +104,7 @@ def fewest(request: PlanRequest, chosen: Evaluated, look: Look) -> Evaluated:
             return best
         share = _share(over, best) if guesses < STRAIGHT_GUESSES else 0.5
         number = min(low + max(1, ceil((high - low) * share)), high - 1)
-        found = look(_with(hardware, number))
+        found = estimate(_with(hardware, number))
         if found.verdict is Verdict.FITS:
             best, high = found, number
         else:

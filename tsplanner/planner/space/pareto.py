@@ -1,4 +1,4 @@
-"""The plans that no other beats in memory, speed and risk at once."""
+"""The plans that no other plan beats in memory, speed and risk at once."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ BASE_RISK: dict[Quantization | None, int] = {
     Quantization.NF4: 2,
     Quantization.NF4_DQ: 2,
 }
-"""How far the frozen base is from what was trained: only the order counts."""
+"""How far the frozen base is from the weights that were trained: only the order counts."""
 OPTIMIZER_RISK: dict[Optimizer, int] = {
     Optimizer.ADAMW_BNB_8BIT: 1,
     Optimizer.PAGED_ADAMW_8BIT: 1,
 }
-"""States rounded to 8 bits; every other optimizer keeps them whole."""
+"""Optimizers that round their states to 8 bits; every other optimizer keeps them whole."""
 
 WORTH_SAVING = 0.9
-"""Bounds nearer to each other than this are one to a reader."""
+"""Two plans differ to a reader if the smaller bound is at most this share of the larger one."""
 
 
 def quality_risk(hardware: HardwareSettings) -> int:
@@ -31,11 +31,11 @@ def quality_risk(hardware: HardwareSettings) -> int:
     return BASE_RISK[hardware.base.quantization] + OPTIMIZER_RISK.get(hardware.kernels.optimizer, 0)
 
 
-def front(evaluated: Iterable[Evaluated]) -> list[Evaluated]:
-    """Of the plans that may run, those that none beats, fastest first.
+def pareto_front(evaluated: Iterable[Evaluated]) -> list[Evaluated]:
+    """The plans that may run and that no other plan beats, fastest first.
 
     One plan beats another if it has no larger memory bound, no lower speed and no more risk; of
-    two that are equal in all three the first stays.
+    two plans that are equal in all three the first stays.
     """
     usable = [found for found in evaluated if found.verdict is not Verdict.DOES_NOT_FIT]
     usable.sort(
@@ -55,11 +55,12 @@ def front(evaluated: Iterable[Evaluated]) -> list[Evaluated]:
     return sorted(kept, key=lambda found: -found.samples_per_second)
 
 
-def apart(rows: Sequence[Evaluated], first: Evaluated, most: int) -> list[Evaluated]:
-    """At most ``most`` of the rows that tell a reader something beside ``first``.
+def spread(rows: Sequence[Evaluated], first: Evaluated, most: int) -> list[Evaluated]:
+    """At most ``most`` of the rows, chosen so that each tells a reader something beside ``first``.
 
-    A row does so if its memory bound is a tenth from that of every row before it, or its risk is
-    another. Where too many do, they are taken at even steps, the first and the last among them.
+    A row does so if its memory bound differs by a tenth from that of every row kept before it, or
+    if its risk differs. Where too many rows do, rows at even steps are taken, with the first and
+    the last among them.
     """
     kept = [first]
     for row in rows:

@@ -1,6 +1,6 @@
 """Rules: what cannot run is refused by name before anything is estimated.
 
-To add one: a function from request and candidate to a reason or None, and a row in ``RULES``.
+To add one: a name in ``RuleName``, its words in ``sentences.py``, a check, and a row in ``RULES``.
 """
 
 from __future__ import annotations
@@ -15,213 +15,154 @@ from memory_models.settings import (
     Optimizer,
 )
 from tsplanner.planner.devices import used_devices
+from tsplanner.planner.reasons import Data, Refusal, RuleName
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 
-Rule = Callable[[PlanRequest, HardwareSettings], str | None]
+Check = Callable[[PlanRequest, HardwareSettings], Data | None]
+"""None: the settings pass; else what the rule found, as its sentence names it."""
 
 BITSANDBYTES_OPTIMIZERS = frozenset(
     {Optimizer.ADAMW_BNB_8BIT, Optimizer.PAGED_ADAMW_8BIT, Optimizer.PAGED_ADAMW_32BIT}
 )
+BF16_CAPABILITY = (8, 0)
+"""Compute capability from which a GPU computes in bf16 and runs FlashAttention-2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """One rule's no: which setting, by which rule, why."""
+class Rule:
+    """One thing that cannot run, or that serves nothing."""
 
-    rule: str
-    setting: str
-    reason: str
+    name: RuleName
+    check: Check
+    shown: bool = True
+    """False: the planner's own pruning, which nobody asked for and nobody has to read."""
 
 
-def _weakest(request: PlanRequest, hardware: HardwareSettings) -> tuple[int, int]:
-    """Compute capability that all GPUs used have."""
+def _capability(request: PlanRequest, hardware: HardwareSettings) -> tuple[int, int]:
+    """The compute capability that all GPUs used have."""
     used = used_devices(request.machine, hardware)
     return min(device.compute_capability for device in used)
 
 
-def _bf16(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+def _too_old(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    major, minor = _capability(request, hardware)
+    return None if (major, minor) >= BF16_CAPABILITY else {"capability": f"{major}.{minor}"}
+
+
+def _bf16(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     if hardware.accelerator == "cpu" or Dtype.BF16 not in (
         hardware.base.autocast,
         hardware.base.model_dtype,
     ):
         return None
-    major, minor = _weakest(request, hardware)
-    if (major, minor) >= (8, 0):
-        return None
-    return f"bf16 needs compute capability 8.0, the GPU has {major}.{minor}"
+    return _too_old(request, hardware)
 
 
-def _flash_capability(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+def _flash_capability(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     if hardware.kernels.attention is not Attention.FLASH_ATTENTION_2:
         return None
-    if hardware.accelerator == "cpu":
-        return "flash_attention_2 needs a GPU"
-    major, minor = _weakest(request, hardware)
-    if (major, minor) >= (8, 0):
-        return None
-    return f"flash_attention_2 needs compute capability 8.0, the GPU has {major}.{minor}"
+    return {} if hardware.accelerator == "cpu" else _too_old(request, hardware)
 
 
-def _flash_package(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    if hardware.kernels.attention is not Attention.FLASH_ATTENTION_2:
-        return None
-    if "flash_attn" in request.machine.packages:
-        return None
-    return "flash_attention_2 needs the package flash-attn, which is not installed: sdpa is used"
+def _flash_package(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    wanted = hardware.kernels.attention is Attention.FLASH_ATTENTION_2
+    return {} if wanted and "flash_attn" not in request.machine.packages else None
 
 
-def _soft_cap(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    if hardware.kernels.attention is not Attention.SDPA:
-        return None
-    if not request.architecture.attention.attn_logit_softcapping:
-        return None
-    return "sdpa cannot soft-cap attention's scores, which this model needs: eager is used"
+def _soft_cap(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    capped = request.architecture.attention.attn_logit_softcapping
+    return {} if capped and hardware.kernels.attention is Attention.SDPA else None
 
 
-def _bitsandbytes(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    needs = (
-        hardware.base.quantization is not None
-        or hardware.kernels.optimizer in BITSANDBYTES_OPTIMIZERS
+def _bitsandbytes(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    optimizer = hardware.kernels.optimizer
+    needed = hardware.base.quantization or (
+        optimizer if optimizer in BITSANDBYTES_OPTIMIZERS else None
     )
-    if not needs or "bitsandbytes" in request.machine.packages:
+    if needed is None or "bitsandbytes" in request.machine.packages:
         return None
-    what = hardware.base.quantization or hardware.kernels.optimizer
-    return f"{what} needs bitsandbytes: pip install 'tsplanner[quant]'"
+    return {"setting": needed}
 
 
-def _deepspeed(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    if hardware.sharding.zero_stage == 0 or "deepspeed" in request.machine.packages:
+def _deepspeed(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    stage = hardware.sharding.zero_stage
+    if stage == 0 or "deepspeed" in request.machine.packages:
         return None
-    return (
-        f"ZeRO-{hardware.sharding.zero_stage} needs DeepSpeed: pip install 'tsplanner[deepspeed]'"
-    )
+    return {"stage": stage}
 
 
-def _quantized_base(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    method = request.learning.method.finetuning_type
-    if hardware.base.quantization is None or method not in (
-        FinetuningType.FULL,
-        FinetuningType.FREEZE,
-    ):
+def _quantized_base(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    method = request.learning.method
+    if hardware.base.quantization is None or not method.trains_base:
         return None
-    return f"a quantised base cannot be trained by {method}"
+    return {"method": method.finetuning_type}
 
 
-def _quantized_sharding(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+def _quantized_sharding(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     quantization = hardware.base.quantization
     if quantization is None or hardware.sharding.zero_stage != 3:
         return None
-    return f"{quantization} weights are not sharded by this worker: take ZeRO-2 or plain bf16"
+    return {"quantization": quantization}
 
 
-def _useless_sharding(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    """One rank has nobody to share with: ZeRO there only serves offload, or a pin."""
-    pinned = "zero_stage" in request.pins
-    offload = hardware.sharding.offload_optimizer or hardware.sharding.offload_param
-    if (
-        hardware.sharding.world_size == 1
-        and hardware.sharding.zero_stage
-        and not offload
-        and not pinned
-    ):
-        return "ZeRO on one GPU shares with nobody"
-    return None
+def _useless_sharding(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    """ZeRO on one GPU has no other GPU to share with: there it serves only offload, or a pin."""
+    sharding = hardware.sharding
+    offload = sharding.offload_optimizer or sharding.offload_param
+    alone = sharding.world_size == 1 and sharding.zero_stage > 0
+    return {} if alone and not offload and "zero_stage" not in request.pins else None
 
 
-def _useless_offload(request: PlanRequest, hardware: HardwareSettings) -> str | None:
+def _useless_offload(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     """An adapter's optimizer states are tens of MiB: only a pin asks for their offload."""
-    adapter = request.learning.method.finetuning_type.uses_adapter
+    adapter = request.learning.method.uses_adapter
     pinned = "offload_optimizer" in request.pins
-    if adapter and hardware.sharding.offload_optimizer and not pinned:
-        return "optimizer offload saves almost nothing for an adapter; parameter offload does"
-    return None
+    return {} if adapter and hardware.sharding.offload_optimizer and not pinned else None
 
 
-def _adalora_sharding(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    if (
-        request.learning.method.finetuning_type is FinetuningType.ADALORA
-        and hardware.sharding.zero_stage == 3
-    ):
-        return "AdaLoRA reallocates ranks, which ZeRO-3's shards do not allow"
-    return None
+def _adalora_sharding(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    adalora = request.learning.method.finetuning_type is FinetuningType.ADALORA
+    return {} if adalora and hardware.sharding.zero_stage == 3 else None
 
 
-def _layer_checkpoints(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    if hardware.batch.checkpointed_layers is None or not request.model.trust_remote_code:
+def _layer_checkpoints(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    some = hardware.batch.checkpointed_layers is not None
+    return {} if some and request.model.trust_remote_code else None
+
+
+def _devices(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    have, wanted = len(request.machine.devices), hardware.sharding.world_size
+    if hardware.accelerator == "cpu" or wanted <= have:
         return None
-    return "a model's own remote code checkpoints all of its layers or none"
+    return {"wanted": wanted, "have": have}
 
 
-def _devices(request: PlanRequest, hardware: HardwareSettings) -> str | None:
-    have = len(request.machine.devices)
-    if hardware.accelerator == "cpu" or hardware.sharding.world_size <= have:
-        return None
-    return f"{hardware.sharding.world_size} GPUs are asked for, the machine has {have}"
-
-
-RULES: dict[str, Rule] = {
-    "devices": _devices,
-    "bf16": _bf16,
-    "flash-attention-capability": _flash_capability,
-    "flash-attention-package": _flash_package,
-    "attention-soft-cap": _soft_cap,
-    "bitsandbytes": _bitsandbytes,
-    "deepspeed": _deepspeed,
-    "quantized-base": _quantized_base,
-    "quantized-sharding": _quantized_sharding,
-    "useless-sharding": _useless_sharding,
-    "useless-offload": _useless_offload,
-    "adalora-sharding": _adalora_sharding,
-    "layer-checkpoints": _layer_checkpoints,
-}
+# The order counts: of several rules that refuse the same settings the first is named, and those
+# after ``devices`` may look at the GPUs that the settings use.
+RULES = (
+    Rule(name=RuleName.DEVICES, check=_devices),
+    Rule(name=RuleName.BF16, check=_bf16),
+    Rule(name=RuleName.FLASH_ATTENTION_CAPABILITY, check=_flash_capability),
+    Rule(name=RuleName.FLASH_ATTENTION_PACKAGE, check=_flash_package),
+    Rule(name=RuleName.ATTENTION_SOFT_CAP, check=_soft_cap),
+    Rule(name=RuleName.BITSANDBYTES, check=_bitsandbytes),
+    Rule(name=RuleName.DEEPSPEED, check=_deepspeed),
+    Rule(name=RuleName.QUANTIZED_BASE, check=_quantized_base),
+    Rule(name=RuleName.QUANTIZED_SHARDING, check=_quantized_sharding),
+    Rule(name=RuleName.USELESS_SHARDING, check=_useless_sharding, shown=False),
+    Rule(name=RuleName.USELESS_OFFLOAD, check=_useless_offload, shown=False),
+    Rule(name=RuleName.ADALORA_SHARDING, check=_adalora_sharding),
+    Rule(name=RuleName.LAYER_CHECKPOINTS, check=_layer_checkpoints),
+)
+SHOWN = frozenset(rule.name for rule in RULES if rule.shown)
+"""Rules whose refusals a person reads."""
 
 
 def refusal(request: PlanRequest, hardware: HardwareSettings) -> Refusal | None:
-    """The first rule that refuses these settings, or None."""
-    for name, rule in RULES.items():
-        reason = rule(request, hardware)
-        if reason is not None:
-            return Refusal(rule=name, setting=describe(hardware), reason=reason)
+    """The refusal by the first rule that refuses these settings; None: no rule does."""
+    for rule in RULES:
+        data = rule.check(request, hardware)
+        if data is not None:
+            return Refusal(rule=rule.name, hardware=hardware, data=data)
     return None
-
-
-def checkpoint_words(hardware: HardwareSettings, layers: int | None = None) -> str:
-    """Which layers are checkpointed; ``layers``: of how many."""
-    if not hardware.batch.gradient_checkpointing:
-        return "checkpointing off"
-    if hardware.batch.checkpointed_layers is None:
-        return "checkpointing on"
-    total = "" if layers is None else f" of {layers}"
-    return f"checkpointing {hardware.batch.checkpointed_layers}{total} layers"
-
-
-def describe(hardware: HardwareSettings) -> str:
-    """The settings that set a family of plans apart, in a few words."""
-    words = [
-        str(hardware.base.quantization)
-        if hardware.base.quantization
-        else str(hardware.base.model_dtype)
-    ]
-    if hardware.accelerator == "cpu":
-        words.append("CPU")
-    elif hardware.sharding.zero_stage:
-        offload = [
-            name
-            for name, on in (
-                ("param", hardware.sharding.offload_param),
-                ("optimizer", hardware.sharding.offload_optimizer),
-            )
-            if on
-        ]
-        tail = f" + {' and '.join(offload)} offload" if offload else ""
-        words.append(f"ZeRO-{hardware.sharding.zero_stage} x{hardware.sharding.world_size}{tail}")
-    else:
-        words.append(
-            f"DDP x{hardware.sharding.world_size}"
-            if hardware.sharding.world_size > 1
-            else "one GPU"
-        )
-    if hardware.kernels.optimizer in BITSANDBYTES_OPTIMIZERS:
-        words.append(str(hardware.kernels.optimizer))
-    return " · ".join(words)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from tsplanner.training.job import Record
+from tsplanner.training.record import Record
 
 EVEN = 0.01
 """Without a standard error, changes under this share of the best loss count as noise. On 40
@@ -75,9 +75,11 @@ def eval_points(rows: Iterable[Mapping[str, object]]) -> list[EvalPoint]:
 
 def record_points(record: Record) -> list[EvalPoint]:
     """Evaluations in the record of a run, with the one before the first step."""
-    start = record.start_eval_loss
+    start = record.losses.start_eval_loss
     first = [] if start is None else [EvalPoint(epoch=0.0, loss=start)]
-    return first + [EvalPoint(epoch=each.epoch, loss=each.loss) for each in record.evaluations]
+    return first + [
+        EvalPoint(epoch=each.epoch, loss=each.loss) for each in record.losses.evaluations
+    ]
 
 
 def overfitting(points: Sequence[EvalPoint], standard_error: float | None = None) -> CurveVerdict:

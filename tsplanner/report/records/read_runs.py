@@ -27,7 +27,8 @@ from tsplanner.report.records.run_record import (
     RunSummary,
     SettingsSummary,
 )
-from tsplanner.training.job import JobKind, Record
+from tsplanner.training.job import JobKind
+from tsplanner.training.record import Record, parse_record
 from tsplanner.tune.search.paired_eval import read_example_losses
 
 LONGEST_DETAIL = 200
@@ -69,7 +70,7 @@ def read_run(
     """One run folder; None if the folder holds something else than a full run."""
     name = run_name(folder, saves)
     try:
-        record = msgspec.json.decode((folder / "record.json").read_bytes(), type=Record)
+        record = parse_record((folder / "record.json").read_bytes())
     except FileNotFoundError:
         return LeftOut(run=name, key="left_out_unfinished")
     except (OSError, msgspec.MsgspecError, ValueError) as error:
@@ -161,23 +162,23 @@ def _settings(plan: Plan) -> SettingsSummary:
 
 
 def _outcome(record: Record) -> Outcome:
-    timed = sorted(record.step_seconds)
+    timed = sorted(record.timing.step_seconds)
     return Outcome(
         epochs=record.epochs,
         steps=record.steps,
         status=str(record.status),
         message=record.message,
-        seconds=record.seconds,
-        samples_per_second=record.samples_per_second,
+        seconds=record.timing.seconds,
+        samples_per_second=record.timing.samples_per_second,
         step_seconds=timed[len(timed) // 2] if timed else None,
     )
 
 
 def _losses(record: Record, folder: Path) -> Losses:
-    best = min(record.evaluations, key=lambda item: item.loss, default=None)
+    best = min(record.losses.evaluations, key=lambda item: item.loss, default=None)
     return Losses(
-        mean=record.mean_loss,
-        last=record.last_loss,
+        mean=record.losses.mean_loss,
+        last=record.losses.last_loss,
         held_out=best.loss if best else None,
         best_epoch=best.epoch if best else None,
         held_out_rows=read_example_losses(folder),
@@ -186,9 +187,9 @@ def _losses(record: Record, folder: Path) -> Losses:
 
 def _memory(record: Record) -> PeakMemory:
     return PeakMemory(
-        process_bytes=record.process_bytes,
-        reserved_bytes=record.peak_reserved_bytes,
-        allocated_bytes=record.peak_allocated_bytes,
+        process_bytes=record.memory.process_bytes,
+        reserved_bytes=record.memory.peak_reserved_bytes,
+        allocated_bytes=record.memory.peak_allocated_bytes,
     )
 
 

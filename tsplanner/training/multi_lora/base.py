@@ -12,7 +12,7 @@ from memory_models.settings import DecoderKernels
 from tsplanner.planner.plan import Plan
 from tsplanner.training import adapters
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
-from tsplanner.training.multi_lora.linears import BatchLayout, use_multi_lora_adapters
+from tsplanner.training.multi_lora.linears import TrialLayout, use_multi_lora_adapters
 from tsplanner.training.solo.checkpointed_layers import checkpoint_first
 
 
@@ -21,7 +21,7 @@ class SharedBase:
 
     def __init__(self, base: Any, plan: Plan) -> None:
         self.base, self.plan = base, plan
-        self.layout = BatchLayout()
+        self.layout = TrialLayout()
         self.names: list[str] = []
         """Names of the adapters that are being trained."""
         self.wrapped: Any = None

@@ -1,6 +1,6 @@
 """Several adapters on one frozen base: each row of a batch goes through the adapter of its trial.
 
-One pass of the base serves all trials; one ``BatchLayout``, which every adapted linear reads, says
+One pass of the base serves all trials; one ``TrialLayout``, which every adapted linear reads, says
 which rows belong to which trial. All trials have the same number of rows in a pass, so that their
 thin products are one batched product, of matrices that are filled up with zeros to the largest
 rank. A row never meets the matrices of another trial: nothing is masked out by a zero, so that a
@@ -31,7 +31,7 @@ class TrialRows(NamedTuple):
     """Number of time series in these rows."""
 
 
-class BatchLayout:
+class TrialLayout:
     """Which rows of the batch at work belong to which trial; kept until backward ends."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class BatchLayout:
             self.alone = None
 
 
-def use_multi_lora_adapters(model: nn.Module, layout: BatchLayout) -> None:
+def use_multi_lora_adapters(model: nn.Module, layout: TrialLayout) -> None:
     """Route rows through the adapters of their trial; call again once adapters were added.
 
     Raises CannotShareBaseError for an adapted module that is neither a plain nor a 4-bit linear.
@@ -103,7 +103,7 @@ def _check(name: str, module: nn.Module) -> None:
         )
 
 
-def _linear(layout: BatchLayout) -> Callable[..., Tensor]:
+def _linear(layout: TrialLayout) -> Callable[..., Tensor]:
     def forward(self: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
         base, trials = self.base_layer, layout.trials(x.shape[0])
         positions = tuple(position for position, trial in enumerate(trials) if trial in self.lora_A)
@@ -135,7 +135,7 @@ def _compute_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
-def _encoder(layout: BatchLayout, plain: Callable[..., Any]) -> Callable[..., Any]:
+def _encoder(layout: TrialLayout, plain: Callable[..., Any]) -> Callable[..., Any]:
     """Runs the encoder trial by trial: its features may depend on the longest series of a batch."""
 
     def forward(self: Any, timeseries: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.planner.multi_lora.refusal import sharing_refusal
 from tsplanner.training import model
 from tsplanner.training.batches import pad_token_id
-from tsplanner.training.job import Job, JobKind, PackedTrial, Status
+from tsplanner.training.job import Job, JobKind, MultiLoraTrial, SharedTrials, Status
 from tsplanner.training.kernels.fused_loss import refuse_strange_heads
 from tsplanner.training.memory import Unmetered
 from tsplanner.training.multi_lora.base import SharedBase
@@ -27,15 +27,15 @@ from tsplanner.training.multi_lora.queue import Queue
 from tsplanner.training.multi_lora.refused import CannotShareBaseError
 from tsplanner.training.multi_lora.rows import MultiLoraRows
 from tsplanner.training.multi_lora.trial import MicroBatch, TrialRun
-from tsplanner.training.outcome import outcome_of
 from tsplanner.training.solo import trainer
 from tsplanner.training.solo.recorder import Recorder
+from tsplanner.training.worker.outcome import outcome_of
 
 IDLE_SECONDS = 0.05
 """Time between two looks for a trial where none is at work and the queue is open."""
 
 
-def trial_job(job: Job, trial: PackedTrial) -> Job:
+def trial_job(job: Job, trial: MultiLoraTrial) -> Job:
     """The job that this trial would be if it ran alone.
 
     The micro-batch stays that of the shared base; accumulation follows from the trial's own
@@ -47,7 +47,13 @@ def trial_job(job: Job, trial: PackedTrial) -> Job:
     plan = replace(job.plan, learning=learning, hardware=hardware)
     evals = trial.evals_per_epoch or job.evals_per_epoch
     own = replace(job, plan=plan, folder=trial.folder, evals_per_epoch=evals)
-    return replace(own, packed=(), packed_open=False)
+    return replace(own, shared=None)
+
+
+def max_concurrent_trials(job: Job) -> int:
+    """Most trials of a job that train at once."""
+    shared = job.shared or SharedTrials()
+    return shared.max_concurrent_trials or max(1, len(shared.trials))
 
 
 class MultiLoraLoop:
@@ -72,7 +78,7 @@ class MultiLoraLoop:
             else model.DTYPES[hardware.base.autocast],
         )
         self.queue = Queue(job)
-        self.max_concurrent_trials = job.packed_together or max(1, len(job.packed))
+        self.max_concurrent_trials = max_concurrent_trials(job)
         self.active: list[TrialRun] = []
         self._started = 0
         recorder.rows = 0

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tsplanner.training.batches import EncodedSample, collate, without_mask
 from tsplanner.training.kernels.fused_loss import IGNORED, fused_cross_entropy, hidden_states
-from tsplanner.training.multi_lora.linears import BatchLayout, TrialRows
+from tsplanner.training.multi_lora.linears import TrialLayout, TrialRows
 
 Losses = Callable[[Tensor, Tensor, int | None], Tensor]
 
@@ -21,7 +21,7 @@ class MultiLoraLoss:
     def __init__(
         self,
         model: Any,
-        layout: BatchLayout,
+        layout: TrialLayout,
         *,
         pad_id: int,
         fused: bool,

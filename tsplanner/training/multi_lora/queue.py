@@ -7,14 +7,14 @@ from pathlib import Path
 import msgspec
 
 from tsplanner import runs
-from tsplanner.training.job import Job, PackedTrial
+from tsplanner.training.job import Job, MultiLoraTrial, SharedTrials
 
 QUEUE = "queue"
 CLOSED = "closed"
 """A file of this name in the queue says that no more trials come."""
 
 
-def offer(worker: Path, number: int, trial: PackedTrial) -> None:
+def offer(worker: Path, number: int, trial: MultiLoraTrial) -> None:
     """Queue one more trial for the worker of a folder; ``number`` gives the order."""
     (worker / QUEUE).mkdir(parents=True, exist_ok=True)
     path = worker / QUEUE / f"{number:06d}.json"
@@ -31,11 +31,12 @@ class Queue:
     """Hands out each trial once."""
 
     def __init__(self, job: Job) -> None:
-        self.waiting = list(job.packed)
-        self.folder = Path(job.folder) / QUEUE if job.packed_open else None
+        shared = job.shared or SharedTrials()
+        self.waiting = list(shared.trials)
+        self.folder = Path(job.folder) / QUEUE if shared.open else None
         self._seen: set[str] = set()
 
-    def next(self) -> PackedTrial | None:
+    def next(self) -> MultiLoraTrial | None:
         """The next trial, or None if none waits now."""
         if not self.waiting:
             self._look()
@@ -60,4 +61,4 @@ class Queue:
         for path in sorted(self.folder.glob("*.json")):
             if path.name not in self._seen:
                 self._seen.add(path.name)
-                self.waiting.append(msgspec.json.decode(path.read_bytes(), type=PackedTrial))
+                self.waiting.append(msgspec.json.decode(path.read_bytes(), type=MultiLoraTrial))

@@ -14,8 +14,16 @@ import msgspec
 
 from tsplanner import runs
 from tsplanner.training import distributed
-from tsplanner.training.job import Evaluation, Job, JobKind, Record, Status, record_file
+from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.training.memory import MemoryMeter
+from tsplanner.training.record import (
+    Evaluation,
+    MeasuredLosses,
+    MeasuredMemory,
+    MeasuredTime,
+    Record,
+    record_file,
+)
 
 METRICS_FILE = "metrics.jsonl"
 EVAL_ROWS_FILE = "eval_rows.json"
@@ -121,37 +129,37 @@ class Recorder:
 
     def finish(self, status: Status, message: str = "") -> Record:
         """Write record.json, whole, and return it."""
-        peaks = self.meter.peaks()
         probe = self.job.kind is JobKind.PROBE
         record = Record(
             status=status,
             kind=self.job.kind,
             message=message or self.message,
-            rank=distributed.rank(),
+            process=distributed.rank(),
             device_name=self.device_name,
-            peak_allocated_bytes=peaks.allocated,
-            peak_reserved_bytes=peaks.reserved,
-            process_bytes=peaks.process,
-            host_bytes=peaks.host,
-            pinned_bytes=peaks.pinned,
-            baseline_bytes=None if self.meter.cuda else self.meter.baseline_bytes,
-            allocation_retries=peaks.retries,
-            load_seconds=self.load_seconds,
-            step_seconds=tuple(self.step_seconds),
-            warmup_steps=min(PROBE_WARMUP_STEPS, len(self.step_seconds)) if probe else 0,
             steps=self.steps,
             epochs=self.epochs,
-            seconds=self.seconds,
-            samples_per_second=self._samples_per_second(probe),
+            memory=measured_memory(self.meter),
+            timing=MeasuredTime(
+                load_seconds=self.load_seconds,
+                step_seconds=tuple(self.step_seconds),
+                warmup_steps=min(PROBE_WARMUP_STEPS, len(self.step_seconds)) if probe else 0,
+                seconds=self.seconds,
+                samples_per_second=self._samples_per_second(probe),
+            ),
+            losses=self._measured_losses(),
+            versions=runs.versions(),
+        )
+        write_record(self.folder, record)
+        return record
+
+    def _measured_losses(self) -> MeasuredLosses:
+        return MeasuredLosses(
             first_loss=self.losses[0] if self.losses else None,
             last_loss=self.losses[-1] if self.losses else None,
             mean_loss=statistics.fmean(self.losses) if self.losses else None,
             start_eval_loss=self.start_eval_loss,
             evaluations=tuple(self.evaluations),
-            versions=runs.versions(),
         )
-        write_record(self.folder, record)
-        return record
 
     def _samples_per_second(self, probe: bool) -> float | None:
         """Rows per second of the optimizer steps, without evaluations and warm-up."""
@@ -164,9 +172,23 @@ class Recorder:
         return self.job.plan.hardware.effective_batch_size / statistics.median(timed)
 
 
+def measured_memory(meter: MemoryMeter) -> MeasuredMemory:
+    """What the meter has seen so far."""
+    peaks = meter.peaks()
+    return MeasuredMemory(
+        peak_allocated_bytes=peaks.allocated,
+        peak_reserved_bytes=peaks.reserved,
+        process_bytes=peaks.process,
+        host_bytes=peaks.host,
+        pinned_bytes=peaks.pinned,
+        baseline_bytes=None if meter.cuda else meter.baseline_bytes,
+        allocation_retries=peaks.retries,
+    )
+
+
 def write_record(folder: Path, record: Record) -> None:
     """Write record.json, whole or not at all."""
-    path = record_file(folder, record.rank)
+    path = record_file(folder, record.process)
     runs.write_bytes(path, msgspec.json.format(msgspec.json.encode(record)))
 
 

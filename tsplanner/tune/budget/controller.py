@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from tsplanner.planner.settings import LearningSettings
-from tsplanner.training.job import Record, record_file
+from tsplanner.training.record import parse_record, record_file
 from tsplanner.tune.budget.costs import Costs
 from tsplanner.tune.budget.schedule import (
     OVERRUN,
@@ -198,6 +198,6 @@ def _searched(results: list[Result]) -> int:
 def inside_seconds(folder: Path) -> float | None:
     """Seconds of loading and training by a trial's own clock; None if it left no record."""
     with contextlib.suppress(OSError, msgspec.DecodeError):
-        record = msgspec.json.decode(record_file(folder, 0).read_bytes(), type=Record)
-        return (record.load_seconds or 0.0) + record.seconds
+        record = parse_record(record_file(folder, 0).read_bytes())
+        return (record.timing.load_seconds or 0.0) + record.timing.seconds
     return None

@@ -14,7 +14,8 @@ from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.calibration import note_shortage
 from tsplanner.probe.runner import request_stop
-from tsplanner.training.job import Record, Status
+from tsplanner.training.job import Status
+from tsplanner.training.record import Record
 from tsplanner.tune.runner.events import SearchListener
 from tsplanner.tune.search.early_stopping import Deficit, LearningCurve, losers
 from tsplanner.tune.search.paired_eval import PerExampleLosses, read_eval_checkpoints
@@ -142,7 +143,7 @@ class TrialMonitor:
         Raises TsplannerError if the baseline itself cannot be trained, or if there are no held-out
         examples to compare by.
         """
-        losses = [evaluation.loss for evaluation in record.evaluations]
+        losses = [evaluation.loss for evaluation in record.losses.evaluations]
         best = min(losses, default=None)
         if record.status is Status.OK and best is not None and math.isfinite(best):
             self.end(trial.proposal, TrialState.COMPLETED, eval_loss=best)
@@ -187,7 +188,7 @@ class TrialMonitor:
         if trial.ran_out:
             return
         trial.ran_out = True
-        over = (record.process_bytes or 0) - plan.memory.process_bytes.upper
+        over = (record.memory.process_bytes or 0) - plan.memory.process_bytes.upper
         self.study.ran_out(trial.proposal, over)
 
     def end(

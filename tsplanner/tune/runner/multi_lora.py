@@ -18,7 +18,7 @@ from tsplanner.planner.multi_lora.speedup import (
     MAX_TRIALS,
     Room,
     Sharing,
-    Terms,
+    SharingOptions,
     best_sharing,
 )
 from tsplanner.planner.plan import Plan
@@ -74,7 +74,7 @@ def concurrent_loras(text: str) -> int | None:
 def refusal_sentence(plan: Plan) -> str | None:
     """Why no trial of this plan can share its base, as a sentence; None: trials can."""
     found = sharing_refusal(plan.learning, plan.hardware, plan.model.config)
-    return None if found is None else found.sentence("Trials run")
+    return None if found is None else found.sentence(every_trial=True)
 
 
 def shares_cpu(plan: Plan, asked: int | None) -> bool:
@@ -144,7 +144,7 @@ def _best_sharing(
             calibration=replace(DEFAULT, device_factor=plan.corrections.memory_factor),
             on_cpu=on_cpu,
         ),
-        Terms(
+        SharingOptions(
             length=batch_length(plan.dataset, plan.hardware),
             exactly=None if asked is None else min(asked, per_slot),
         ),

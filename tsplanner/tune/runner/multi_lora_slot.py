@@ -7,8 +7,9 @@ from pathlib import Path
 from tsplanner.planner.multi_lora.refusal import SharingRefusal, sharing_refusal
 from tsplanner.probe.calibration import note_shortage
 from tsplanner.probe.multi_lora import MultiLoraRecords, clear_trial
-from tsplanner.training.job import Job, Record, Status
+from tsplanner.training.job import Job, Status
 from tsplanner.training.multi_lora.queue import close, offer
+from tsplanner.training.record import Record
 from tsplanner.tune.runner.monitor import OUT_OF_MEMORY, RunningTrial
 from tsplanner.tune.runner.multi_lora import MultiLora
 from tsplanner.tune.runner.source import TrialSource

@@ -7,7 +7,7 @@ from typing import Any
 
 from tsplanner.probe.multi_lora import MultiLoraRecords, OnRecord, OnTrial, run_multi_lora
 from tsplanner.probe.runner import Server, run_job
-from tsplanner.training.job import Job, JobKind, PackedTrial
+from tsplanner.training.job import Job, JobKind, MultiLoraTrial, SharedTrials
 from tsplanner.tune.runner.monitor import RunningTrial, TrialMonitor
 from tsplanner.tune.runner.multi_lora import MultiLora
 from tsplanner.tune.runner.slots import Slots
@@ -69,9 +69,11 @@ class TrialRunner:
             plan=multi_lora.plan,
             folder=str(self.monitor.folder.parent / MULTI_LORA_FOLDER / str(number)),
             threads=self.slots.threads,
-            packed=tuple(trial_on_base(trial) for trial in first),
-            packed_together=together,
-            packed_open=True,
+            shared=SharedTrials(
+                trials=tuple(trial_on_base(trial) for trial in first),
+                max_concurrent_trials=together,
+                open=True,
+            ),
         )
 
     def run_shared(
@@ -94,9 +96,9 @@ class TrialRunner:
             raise Cancelled
 
 
-def trial_on_base(trial: RunningTrial) -> PackedTrial:
+def trial_on_base(trial: RunningTrial) -> MultiLoraTrial:
     """A trial as a worker gets it that several trials share."""
-    return PackedTrial(
+    return MultiLoraTrial(
         learning=trial.proposal.learning,
         folder=str(trial.folder),
         evals_per_epoch=trial.evals_per_epoch,

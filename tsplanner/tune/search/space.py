@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 
 from memory_models.settings import changed
 from tsplanner.errors import UsageError
-from tsplanner.planner.advice import RANKS, epochs_for
-from tsplanner.planner.advice_defaults import default_learning_rate
+from tsplanner.planner.advice import RANKS, default_learning_rate, epochs_for
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
 

@@ -1,0 +1,50 @@
+"""The MLP as a program: 16 middle elements per token; its linears are frozen and unadapted."""
+
+from __future__ import annotations
+
+import pytest
+
+from memory_models.activations.mlp import mlp
+from memory_models.activations.tape import Size
+from memory_models.architecture import Architecture, Linear, Role
+from memory_models.settings import DecoderKernels, changed
+from tests.support.toy_decoder import EXPERTS, LAYER_NORM, TOY, attention
+from tests.support.toy_programs import layer_ops, uncounted
+
+FUSED_MATRIX = changed(
+    TOY,
+    linears=(
+        *attention(8, 8, 4),
+        Linear(name="gate_up_proj", role=Role.GATE_UP, in_features=8, out_features=32),
+        Linear(name="down_proj", role=Role.DOWN, in_features=16, out_features=8),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kept"),
+    [
+        # gate, its activation and up, 16 elements in bf16 each
+        (TOY, 96),
+        # gate and up in one tensor 64, the activation 32
+        (FUSED_MATRIX, 96),
+        # ReLU keeps its result
+        (LAYER_NORM, 32),
+        # two experts per token: gate and up 128, the activation 64, what the weights multiply 32
+        (EXPERTS, 224),
+    ],
+    ids=["gated", "fused matrix", "plain", "experts"],
+)
+def test_an_mlp_keeps_its_hand_counted_bytes(architecture: Architecture, kept: int) -> None:
+    """Only q_proj has an adapter, so the linears here keep nothing."""
+    ops = layer_ops(architecture, lora_target=("q_proj",))
+    result = mlp(ops, uncounted(ops, 8))
+    assert ops.tape.kept() == Size(per_token=kept)
+    assert result.elements == Size(per_token=8)
+
+
+def test_a_fused_product_does_not_keep_the_activation() -> None:
+    """Gate and up remain."""
+    ops = layer_ops(lora_target=("q_proj",), decoder_kernels=DecoderKernels.FUSED)
+    mlp(ops, uncounted(ops, 8))
+    assert ops.tape.kept() == Size(per_token=64)

@@ -1,0 +1,53 @@
+"""Norms as programs; the toy's stream has 8 elements per token."""
+
+from __future__ import annotations
+
+from memory_models.activations.norms import layer_norm, norm, rms_norm
+from memory_models.activations.tape import ZERO, Size
+from memory_models.settings import DecoderKernels, changed
+from tests.support.toy_decoder import LAYER_NORM, TOY
+from tests.support.toy_programs import layer_ops, uncounted
+
+GEMMA = changed(TOY, norm_scales_in_fp32=True)
+
+
+def test_a_frozen_rms_norm_keeps_the_fp32_copy_of_its_input() -> None:
+    """Eight elements of four bytes."""
+    ops = layer_ops()
+    rms_norm(ops, uncounted(ops, 8))
+    assert ops.tape.kept() == Size(per_token=32)
+
+
+def test_a_trained_rms_norm_keeps_what_its_scale_multiplies_as_well() -> None:
+    """The normalised copy in bf16: eight elements of two bytes."""
+    ops = layer_ops(trained=True)
+    rms_norm(ops, uncounted(ops, 8))
+    assert ops.tape.kept() == Size(per_token=32 + 16)
+
+
+def test_a_scale_in_fp32_gives_the_streams_dtype_back() -> None:
+    """Gemma multiplies in fp32 and casts the product to bf16."""
+    ops = layer_ops(GEMMA)
+    assert rms_norm(ops, uncounted(ops, 8)).bytes == 2
+
+
+def test_a_layer_norm_runs_in_fp32_under_autocast_alone() -> None:
+    """Under autocast it keeps the fp32 cast; without autocast it keeps its input itself."""
+    ops = layer_ops(LAYER_NORM)
+    assert layer_norm(ops, uncounted(ops, 8)).bytes == 4
+    assert ops.tape.kept() == Size(per_token=32)
+    plain = layer_ops(LAYER_NORM, autocast=None)
+    assert layer_norm(plain, uncounted(plain, 8)).bytes == 2
+    assert plain.tape.kept() == ZERO
+
+
+def test_the_kind_of_norm_is_the_models_or_a_fused_kernel() -> None:
+    """A fused kernel keeps its input and makes the result, 16 bytes per token, and nothing else."""
+    for architecture, kept in ((TOY, 32), (LAYER_NORM, 32)):
+        ops = layer_ops(architecture)
+        norm(ops, uncounted(ops, 8))
+        assert ops.tape.kept() == Size(per_token=kept)
+    fused = layer_ops(decoder_kernels=DecoderKernels.FUSED)
+    norm(fused, uncounted(fused, 8))
+    assert fused.tape.kept() == ZERO
+    assert fused.tape.levels == [Size(per_token=16)]

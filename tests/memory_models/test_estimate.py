@@ -1,0 +1,215 @@
+"""The whole estimate: refusals, structure, the CPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from memory_models.calibration import DEFAULT
+from memory_models.device import Device
+from memory_models.estimate import check, estimate_memory
+from memory_models.settings import (
+    Attention,
+    Dtype,
+    FinetuningType,
+    Optimizer,
+    Quantization,
+    TrainingSettings,
+    changed,
+    from_flat,
+)
+from memory_models.states.optimizer import paged_state_bytes
+from tests.support.toy_decoder import EXPERTS, TOY, WIDE
+
+GIB = 1024**3
+TURING = Device(
+    name="RTX 2080 Ti", total_bytes=22 * GIB, free_bytes=21 * GIB, compute_capability=(7, 5)
+)
+AMPERE = replace(TURING, name="A100", compute_capability=(8, 0))
+FITTING = from_flat(TrainingSettings, lora_rank=2, sequence_length=64)
+FP16 = changed(FITTING, model_dtype=Dtype.FP16, autocast=Dtype.FP16)
+EXACT = changed(
+    DEFAULT,
+    workspace_bytes={9: 100},
+    context_bytes={9: 1000},
+    context_spread_bytes=10,
+    distributed_bytes={
+        "alone": {1: 0},
+        "ddp": {2: 500},
+        "zero": {1: 300, 2: 600},
+        "zero-3": {1: 200},
+    },
+    distributed_spread_bytes={1: 0, 3: 70},
+    host_distributed_bytes={"alone": 0, "ddp": 40, "zero": 50, "zero-3": 60},
+    host_runtime_bytes=7000,
+    host_runtime_spread_bytes=100,
+    measured_generations=frozenset({9}),
+)
+"""Round numbers for what a driver and libraries take."""
+
+
+def test_a_sequence_beyond_the_models_positions_is_refused() -> None:
+    """64 positions pass, 65 are above the limit, which is named."""
+    check(TOY, FITTING)
+    with pytest.raises(
+        ValueError, match="sequence_length 65 is above the model's max_position_embeddings 64"
+    ):
+        check(TOY, changed(FITTING, sequence_length=65))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lora_rank": 5}, "lora_rank 5 is above the smallest side, 4"),
+        ({"lora_target": ("c_attn",)}, '"c_attn" is no linear'),
+        (
+            {
+                "attention": Attention.FLASH_ATTENTION_2,
+                "model_dtype": Dtype.FP32,
+                "autocast": None,
+            },
+            "flash_attention_2 needs fp16 or bf16",
+        ),
+        ({"autocast": Dtype.FP32}, "autocast must be bf16, fp16 or null"),
+        (
+            {"finetuning_type": FinetuningType.FREEZE, "freeze_trainable_layers": 3},
+            "above the model's 2 layers",
+        ),
+    ],
+)
+def test_what_cannot_run_is_refused_before_it_is_estimated(
+    values: dict[str, object], message: str
+) -> None:
+    """The sentence names the field and the limit."""
+    with pytest.raises(ValueError, match=message):
+        estimate_memory(TOY, changed(FITTING, **values))  # type: ignore[arg-type]
+
+
+def test_flash_attention_runs_on_an_fp32_model_under_autocast() -> None:
+    """Its operands are half precision then."""
+    settings = changed(FITTING, attention=Attention.FLASH_ATTENTION_2, model_dtype=Dtype.FP32)
+    check(TOY, settings, AMPERE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (FITTING, "bf16 needs compute capability 8.0; RTX 2080 Ti has 7.5: use fp16"),
+        (changed(FP16, model_dtype=Dtype.BF16), "bf16 needs"),
+        (changed(FP16, autocast=Dtype.BF16), "bf16 needs"),
+        (
+            changed(FP16, attention=Attention.FLASH_ATTENTION_2),
+            "flash_attention_2 needs compute capability 8.0; RTX 2080 Ti has 7.5: use sdpa",
+        ),
+    ],
+)
+def test_turing_has_neither_bf16_nor_flash_attention(
+    settings: TrainingSettings, message: str
+) -> None:
+    """What Turing only emulates is refused there and passes from 8.0 on."""
+    with pytest.raises(ValueError, match=message):
+        check(TOY, settings, TURING)
+    check(TOY, settings, AMPERE)
+
+
+def test_fp16_runs_on_turing() -> None:
+    """An estimate comes back, and says that this generation was not measured."""
+    found = estimate_memory(TOY, FP16, TURING)
+    assert any("not measured on RTX 2080 Ti" in note for note in found.assumptions)
+
+
+def test_components_add_up_to_the_process_and_parameters_are_told() -> None:
+    """The toy has 1704 parameters and, at r = 2, 512 trained ones."""
+    found = estimate_memory(TOY, FITTING, calibration=EXACT)
+    assert sum(part.bytes for part in found.components) == found.process_bytes.expected
+    assert (found.parameters_total, found.parameters_trainable) == (1704, 512)
+
+
+def test_known_parts_carry_their_hand_counted_bytes() -> None:
+    """19 tensors of the base in blocks of 512 bytes, 512 fp32 adapter elements, their states."""
+    found = estimate_memory(TOY, FITTING, calibration=EXACT)
+    parts = {part.name: part.bytes for part in found.components}
+    assert parts["base weights"] == 19 * 512
+    assert parts["adapters"] == 2048
+    assert parts["optimizer states"] == 28 * 1024
+    assert parts["cuBLAS workspace"] == 100
+    assert parts["context and libraries"] == 1000
+
+
+def test_the_process_is_reserved_bytes_and_what_lies_outside() -> None:
+    """Context 1000 of spread 10; two ranks add 500 of NCCL; the host holds 7000 a rank, 40 more
+    under DDP. Three ranks' bound is wider by 70.
+    """
+    one = estimate_memory(TOY, FITTING, calibration=EXACT)
+    assert one.process_bytes.expected == one.peak_reserved_bytes.expected + 1000
+    assert one.process_bytes.upper == one.peak_reserved_bytes.upper + 1010
+    assert (one.host_bytes.expected, one.host_bytes.upper) == (7000, 7100)
+    two = estimate_memory(TOY, changed(FITTING, world_size=2), calibration=EXACT)
+    assert two.process_bytes.expected == two.peak_reserved_bytes.expected + 1500
+    assert (two.host_bytes.expected, two.host_bytes.upper) == (14_080, 14_280)
+    three = estimate_memory(TOY, changed(FITTING, world_size=3), calibration=EXACT)
+    assert three.process_bytes.upper == three.peak_reserved_bytes.upper + 1500 + 10 + 70
+
+
+def test_an_unmeasured_generation_has_a_wider_bound() -> None:
+    """The expected value stays; the bound grows by the calibration's widening."""
+    hopper = replace(AMPERE, compute_capability=(9, 0))
+    known = estimate_memory(WIDE, FITTING, hopper, changed(EXACT, unmeasured_widening=2.0))
+    other = estimate_memory(WIDE, FITTING, AMPERE, changed(EXACT, unmeasured_widening=2.0))
+    assert other.process_bytes.expected == known.process_bytes.expected
+    assert other.process_bytes.upper == 2 * known.process_bytes.upper
+
+
+def test_a_machines_own_probes_scale_the_process() -> None:
+    """Probes a tenth over the estimate move the estimate by a tenth."""
+    plain = estimate_memory(WIDE, FITTING, calibration=EXACT)
+    probed = estimate_memory(WIDE, FITTING, calibration=replace(EXACT, device_factor=1.1))
+    assert probed.process_bytes.expected == round(1.1 * plain.process_bytes.expected)
+    assert sum(part.bytes for part in probed.components) == probed.process_bytes.expected
+
+
+def test_offloaded_states_show_on_the_host() -> None:
+    """Two ranks at r = 2: 512 adapter elements, 256 of them on each.
+
+    Masters and gradients 1024 bytes each and bf16 copies 512, all pinned; a buffer of the largest
+    matrix, 2 x 16 elements of two bytes; Adam's two states of 1024.
+    """
+    settings = changed(FITTING, world_size=2, zero_stage=2, offload_optimizer=True)
+    found = estimate_memory(TOY, settings, calibration=EXACT)
+    assert found.host_bytes.expected == 2 * (7050 + 2 * 1024 + 512 + 64 + 2 * 1024)
+
+
+def test_paged_states_are_in_the_bound_and_are_told() -> None:
+    """The driver charges managed memory to nobody, but it may lie on the device."""
+    settings = changed(
+        FITTING, finetuning_type=FinetuningType.FULL, optimizer=Optimizer.PAGED_ADAMW_8BIT
+    )
+    found = estimate_memory(WIDE, settings, calibration=EXACT)
+    plain = changed(settings, optimizer=Optimizer.ADAMW_BNB_8BIT)
+    resident = estimate_memory(WIDE, plain, calibration=EXACT)
+    paged = paged_state_bytes(WIDE, settings.states)
+    assert paged > 1_000_000
+    assert found.process_bytes.expected < resident.process_bytes.expected
+    assert found.process_bytes.upper - found.peak_reserved_bytes.upper >= paged
+    assert any("paged optimizer states" in note for note in found.assumptions)
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"world_size": 3}, "3 processes"),
+        ({"quantization": Quantization.INT8}, "int8"),
+        ({}, "full length"),
+    ],
+)
+def test_what_rests_on_an_assumption_says_so(values: dict[str, object], word: str) -> None:
+    """The estimate tells what it leaves out."""
+    found = estimate_memory(TOY, changed(FITTING, **values))  # type: ignore[arg-type]
+    assert any(word in note for note in found.assumptions)
+
+
+def test_a_mixtures_even_spread_is_an_assumption() -> None:
+    """Tokens may crowd one expert; the estimate says that it takes them as spread."""
+    found = estimate_memory(EXPERTS, FITTING)
+    assert any("mixture of experts" in note for note in found.assumptions)

@@ -1,0 +1,222 @@
+"""Rules: each refuses what cannot run, by name, and lets the rest pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from memory_models.device import Device
+from memory_models.settings import (
+    Attention,
+    Dtype,
+    FinetuningType,
+    Optimizer,
+    Quantization,
+    from_flat,
+)
+from tests.support.toy_request import EVERY_PACKAGE, HOPPER, TURING, request
+from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.planner.sentences import refusal_sentence
+from tsplanner.planner.settings import HardwareSettings
+from tsplanner.planner.space.rules import RULES, refusal
+
+FLASH = Attention.FLASH_ATTENTION_2
+FP16 = {"model_dtype": Dtype.FP16, "autocast": Dtype.FP16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Settings on a machine, and what is said of them."""
+
+    rule: str
+    model: str = "qwen2.5-0.5b"
+    hardware: dict[str, object] = field(default_factory=dict)
+    devices: tuple[Device, ...] = (HOPPER,)
+    packages: tuple[str, ...] = EVERY_PACKAGE
+    remote: bool = False
+    """The model brings its own code."""
+    method: FinetuningType = FinetuningType.LORA
+    pins: Pins = field(default_factory=Pins)
+    says: str = ""
+
+
+REFUSED = [
+    Row(
+        rule="layer-checkpoints",
+        says="all of its layers or none",
+        hardware={"checkpointed_layers": 2},
+        remote=True,
+    ),
+    Row(
+        rule="attention-soft-cap",
+        model="gemma-2-2b",
+        says="sdpa cannot soft-cap attention's scores",
+    ),
+    Row(
+        rule="devices",
+        hardware={"world_size": 2},
+        says="2 GPUs are asked for, the machine has 1",
+    ),
+    Row(
+        rule="bf16",
+        devices=(TURING,),
+        says="bf16 needs compute capability 8.0, the GPU has 7.5",
+    ),
+    Row(
+        rule="bf16",
+        hardware={"model_dtype": Dtype.FP16, "world_size": 2},
+        devices=(HOPPER, TURING),
+    ),
+    Row(rule="bf16", hardware={"autocast": Dtype.FP16}, devices=(TURING,)),
+    Row(
+        rule="flash-attention-capability",
+        hardware={"attention": FLASH, **FP16},
+        devices=(TURING,),
+        says="flash_attention_2 needs compute capability 8.0, the GPU has 7.5",
+    ),
+    Row(
+        rule="flash-attention-capability",
+        hardware={"attention": FLASH, "accelerator": "cpu"},
+        devices=(),
+        says="needs a GPU",
+    ),
+    Row(
+        rule="flash-attention-package",
+        hardware={"attention": FLASH},
+        packages=(),
+        says="needs the package flash-attn, which is not installed",
+    ),
+    Row(
+        rule="bitsandbytes",
+        hardware={"quantization": Quantization.NF4},
+        packages=(),
+        says="nf4 needs bitsandbytes: pip install",
+    ),
+    Row(
+        rule="bitsandbytes",
+        hardware={"optimizer": Optimizer.ADAMW_BNB_8BIT},
+        packages=(),
+        says="adamw_bnb_8bit needs bitsandbytes",
+    ),
+    Row(rule="deepspeed", hardware={"zero_stage": 2}, packages=(), says="ZeRO-2 needs DeepSpeed"),
+    Row(
+        rule="quantized-base",
+        hardware={"quantization": Quantization.NF4},
+        method=FinetuningType.FULL,
+        says="a quantised base cannot be trained by full",
+    ),
+    Row(
+        rule="quantized-base",
+        hardware={"quantization": Quantization.INT8},
+        method=FinetuningType.FREEZE,
+    ),
+    Row(
+        rule="quantized-sharding",
+        hardware={"quantization": Quantization.INT8, "zero_stage": 3, "world_size": 2},
+        devices=(HOPPER, HOPPER),
+    ),
+    Row(
+        rule="quantized-sharding",
+        hardware={"quantization": Quantization.NF4, "zero_stage": 3, "world_size": 2},
+        devices=(HOPPER, HOPPER),
+        says="nf4 weights are not sharded by this worker",
+    ),
+    Row(rule="useless-sharding", hardware={"zero_stage": 2}, says="shares with nobody"),
+    Row(
+        rule="useless-offload",
+        hardware={"zero_stage": 2, "world_size": 2, "offload_optimizer": True},
+        devices=(HOPPER, HOPPER),
+        says="optimizer offload saves almost nothing for an adapter",
+    ),
+    Row(
+        rule="adalora-sharding",
+        hardware={"zero_stage": 3, "world_size": 2},
+        devices=(HOPPER, HOPPER),
+        method=FinetuningType.ADALORA,
+    ),
+]
+PASSED = [
+    Row(rule="layer-checkpoints", hardware={"checkpointed_layers": 2}),
+    Row(rule="layer-checkpoints", remote=True),
+    Row(
+        rule="attention-soft-cap",
+        model="gemma-2-2b",
+        hardware={"attention": Attention.EAGER},
+    ),
+    Row(rule="attention-soft-cap"),
+    Row(rule="devices", hardware={"world_size": 2}, devices=(HOPPER, HOPPER)),
+    Row(rule="devices", hardware={"accelerator": "cpu"}, devices=()),
+    Row(rule="bf16"),
+    Row(rule="bf16", hardware=FP16, devices=(TURING,)),
+    Row(rule="bf16", hardware={"accelerator": "cpu"}, devices=()),
+    Row(rule="flash-attention-capability", hardware={"attention": FLASH}),
+    Row(rule="flash-attention-package", hardware={"attention": Attention.SDPA}, packages=()),
+    Row(rule="bitsandbytes", hardware={"quantization": Quantization.NF4}),
+    Row(rule="bitsandbytes", packages=()),
+    Row(rule="deepspeed", hardware={"world_size": 2}, devices=(HOPPER, HOPPER), packages=()),
+    Row(rule="quantized-base", method=FinetuningType.FULL),
+    Row(rule="quantized-base", hardware={"quantization": Quantization.INT8}),
+    Row(
+        rule="quantized-sharding",
+        hardware={"quantization": Quantization.NF4, "zero_stage": 2, "world_size": 2},
+        devices=(HOPPER, HOPPER),
+    ),
+    Row(
+        rule="useless-sharding",
+        hardware={"zero_stage": 2, "offload_optimizer": True},
+        method=FinetuningType.FULL,
+    ),
+    Row(
+        rule="useless-offload",
+        hardware={"zero_stage": 2, "world_size": 2, "offload_optimizer": True},
+        devices=(HOPPER, HOPPER),
+        method=FinetuningType.FULL,
+    ),
+    Row(
+        rule="useless-offload",
+        hardware={"zero_stage": 2, "offload_optimizer": True},
+        pins=Pins(zero_stage=2, offload_optimizer=True),
+    ),
+    Row(rule="useless-sharding", hardware={"zero_stage": 2}, pins=Pins(zero_stage=2)),
+    Row(
+        rule="adalora-sharding",
+        hardware={"zero_stage": 2, "world_size": 2},
+        devices=(HOPPER, HOPPER),
+        method=FinetuningType.ADALORA,
+    ),
+]
+
+
+def asked(row: Row) -> tuple[PlanRequest, HardwareSettings]:
+    """The request and the candidate of a row."""
+    made = request(
+        row.model,
+        *row.devices,
+        packages=row.packages,
+        pins=row.pins,
+        finetuning_type=row.method,
+    )
+    made = replace(made, model=replace(made.model, trust_remote_code=row.remote))
+    return made, from_flat(HardwareSettings, **row.hardware)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=lambda row: row.rule)
+def test_a_rule_refuses_by_its_name_with_a_reason(row: Row) -> None:
+    """The first rule that says no is named, and says what is needed."""
+    found = refusal(*asked(row))
+    assert found is not None
+    assert found.rule == row.rule
+    assert row.says in refusal_sentence(found)
+
+
+@pytest.mark.parametrize("row", PASSED, ids=lambda row: row.rule)
+def test_a_rule_lets_pass_what_can_run(row: Row) -> None:
+    """What the rule is not about, no rule refuses."""
+    assert refusal(*asked(row)) is None
+
+
+def test_every_rule_is_tested_both_ways() -> None:
+    """A new rule comes with a row that it refuses and one that passes."""
+    assert {row.rule for row in REFUSED} == {rule.name for rule in RULES}
+    assert {row.rule for row in PASSED} == {rule.name for rule in RULES}

@@ -1,0 +1,203 @@
+"""plan.json: what was planned comes back, anything else is refused in a sentence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memory_models.settings import changed, flat
+from tests.support.toy_request import TURING, request
+from tsplanner.errors import TsplannerError
+from tsplanner.planner.files import plan_document, read_plan, write_plan
+from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, Plan
+from tsplanner.planner.rank import choose
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    """A plan with a quantised base and several cards in it."""
+    return choose(request("qwen2.5-14b", TURING, TURING)).plan
+
+
+def refusal(path: Path) -> str:
+    """The sentence that reading ends in."""
+    with pytest.raises(TsplannerError) as caught:
+        read_plan(path)
+    return str(caught.value)
+
+
+def test_a_plan_comes_back_as_it_was_written(plan: Plan, tmp_path: Path) -> None:
+    """Every field, tuples and choices included, into a folder that did not exist."""
+    path = write_plan(plan, tmp_path / "saves" / "model" / "plan.json")
+    assert read_plan(path) == plan
+    assert [found.name for found in path.parent.iterdir()] == ["plan.json"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lora_target": ("q_proj", "v_proj")},
+        {"lora_alpha": 7.5, "adalora_init_rank": 12},
+        {"lora_dropout": 0.25, "seed": -1},
+    ],
+)
+def test_learning_settings_of_every_kind_come_back(
+    changes: dict[str, object], plan: Plan, tmp_path: Path
+) -> None:
+    """Names or the word for all of them, numbers and their absence."""
+    other = replace(plan, learning=changed(plan.learning, **changes))  # type: ignore[arg-type]
+    assert read_plan(write_plan(other, tmp_path / "plan.json")) == other
+
+
+def test_a_plan_for_the_cpu_comes_back(tmp_path: Path) -> None:
+    """No device, no autocast."""
+    plan = choose(request("qwen2.5-0.5b")).plan
+    assert read_plan(write_plan(plan, tmp_path / "plan.json")) == plan
+
+
+def test_writing_replaces_an_earlier_plan_whole(plan: Plan, tmp_path: Path) -> None:
+    """The old text is gone, and no temporary file is left."""
+    path = tmp_path / "plan.json"
+    path.write_text("x" * 1_000_000, encoding="utf-8")
+    write_plan(plan, path)
+    assert read_plan(path) == plan
+    assert [found.name for found in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_a_missing_plan_says_how_to_make_one(tmp_path: Path) -> None:
+    """The verb is named."""
+    assert "is missing; make one with tsplanner plan" in refusal(tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1, "1.0", None])
+def test_a_plan_of_another_version_is_refused_with_both_versions(
+    version: object, plan: Plan, tmp_path: Path
+) -> None:
+    """Nothing is guessed from a record of another shape."""
+    path = tmp_path / "plan.json"
+    document = {**json.loads(plan_document(plan)), "schema_version": version}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    sentence = refusal(path)
+    assert f"has schema version {version!r}, this tsplanner reads {SCHEMA_VERSION}" in sentence
+    assert "plan again" in sentence
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
+def test_a_truncated_plan_is_refused(share: float, plan: Plan, tmp_path: Path) -> None:
+    """A copy that was cut short is no plan."""
+    path = tmp_path / "plan.json"
+    text = plan_document(plan)
+    path.write_text(text[: int(share * len(text)) - 2], encoding="utf-8")
+    if share == 0.0:
+        path.write_text("", encoding="utf-8")
+    assert f"{path} is no readable plan" in refusal(path)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3", '{"model": "qwen"}', "null", '"plan"'])
+def test_foreign_json_is_refused(text: str, tmp_path: Path) -> None:
+    """Somebody else's JSON."""
+    path = tmp_path / "plan.json"
+    path.write_text(text, encoding="utf-8")
+    assert "is no plan of tsplanner" in refusal(path)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"[" * 100_000])
+def test_what_is_no_text_or_no_end_is_refused(content: bytes, tmp_path: Path) -> None:
+    """Binary files and endless brackets end in a sentence too."""
+    path = tmp_path / "plan.json"
+    path.write_bytes(content)
+    assert "is no readable plan" in refusal(path)
+
+
+def test_a_folder_is_no_plan(tmp_path: Path) -> None:
+    """The run folder given instead of the file in it."""
+    assert "is no readable plan" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "says"),
+    [
+        (("hardware", "kernels", "attention"), "magic", "magic"),
+        (("hardware", "sharding", "world_size"), "two", "Expected `int`"),
+        (("learning",), None, "learning"),
+        (("learning", "method", "lora_target"), 5, "lora_target"),
+        (("memory", "components"), {}, "components"),
+        (("machine", "devices"), [1], "devices"),
+    ],
+)
+def test_a_wrong_field_is_named(
+    where: tuple[str, ...], value: object, says: str, plan: Plan, tmp_path: Path
+) -> None:
+    """The path of the field is in the sentence."""
+    document = json.loads(plan_document(plan))
+    inner = document
+    for key in where[:-1]:
+        inner = inner[key]
+    inner[where[-1]] = value
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    sentence = refusal(path)
+    assert "is no valid plan" in sentence
+    assert says in sentence
+
+
+def test_a_missing_field_is_named(plan: Plan, tmp_path: Path) -> None:
+    """A plan without its hardware is no plan."""
+    document = json.loads(plan_document(plan))
+    del document["hardware"]
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert "missing required field `hardware`" in refusal(path)
+
+
+def test_a_plan_from_before_some_layers_could_be_checkpointed_means_all(
+    plan: Plan, tmp_path: Path
+) -> None:
+    """Its hardware settings say nothing of a number."""
+    plan = replace(plan, hardware=changed(plan.hardware, checkpointed_layers=None))
+    document = json.loads(plan_document(plan))
+    assert document["hardware"]["batch"].pop("checkpointed_layers") is None
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert read_plan(path) == plan
+
+
+def as_version_1(plan: Plan) -> dict[str, Any]:
+    """The document that version 0.1 would have written: flat records, other names."""
+    document = json.loads(plan_document(plan))
+    renamed = {
+        "longest": "longest_sequence",
+        "mean": "mean_sequence",
+        "quantiles": "length_quantiles",
+    }
+    lengths = document["dataset"].pop("lengths")
+    learning, hardware = flat(plan.learning), flat(plan.hardware)
+    del learning["adapter_ranks"], hardware["upcast_unquantized"]
+    kernels = hardware.pop("decoder_kernels")
+    del document["model"]["architecture"]
+    del document["alternatives"]
+    return {
+        **document,
+        **document.pop("corrections"),
+        "schema_version": 1,
+        "learning": learning,
+        "hardware": {**hardware, "kernels": "lean" if kernels == "fused" else kernels},
+        "dataset": {
+            **document["dataset"],
+            **{renamed.get(key, key): value for key, value in lengths.items()},
+        },
+    }
+
+
+def test_a_plan_of_version_1_is_read_as_the_same_plan(plan: Plan, tmp_path: Path) -> None:
+    """Run folders of the release before stay readable: records were flat, kernels were lean."""
+    corrected = replace(
+        plan, corrections=Corrections(memory_factor=1.1, launch_factor=0.9), alternatives=()
+    )
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(as_version_1(corrected)), encoding="utf-8")
+    assert read_plan(path) == corrected

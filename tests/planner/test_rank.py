@@ -1,0 +1,196 @@
+"""Choosing: the fastest plan that fits, and why the others lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from memory_models.settings import (
+    Attention,
+    Dtype,
+    FinetuningType,
+    Optimizer,
+    Quantization,
+)
+from tests.support.toy_request import EVERY_PACKAGE, GIB, HOPPER, TURING, request, with_free
+from tsplanner.errors import EXIT_NO_PLAN, TsplannerError
+from tsplanner.planner.plan import Verdict
+from tsplanner.planner.rank import NothingFits, choose, evaluate_all
+from tsplanner.planner.reasons import Reason
+from tsplanner.planner.request import Pins
+from tsplanner.planner.sentences import explanation_sentence
+
+
+def test_the_choice_is_deterministic() -> None:
+    """The same question has the same answer, alternatives and refusals included."""
+    asked = request("qwen2.5-7b", TURING, TURING)
+    assert choose(asked) == choose(asked)
+
+
+def test_turing_trains_in_fp16_with_sdpa() -> None:
+    """bf16 and FlashAttention-2 need compute capability 8.0, installed or not."""
+    choice = choose(request("qwen2.5-0.5b", TURING, packages=EVERY_PACKAGE))
+    hardware = choice.plan.hardware
+    assert (hardware.base.model_dtype, hardware.base.autocast) == (Dtype.FP16, Dtype.FP16)
+    assert hardware.kernels.attention is Attention.SDPA
+    assert [found.rule for found in choice.refusals] == ["flash-attention-capability"]
+
+
+@pytest.mark.parametrize(
+    ("packages", "attention"),
+    [(EVERY_PACKAGE, {Attention.FLASH_ATTENTION_2, Attention.SDPA}), ((), {Attention.SDPA})],
+)
+def test_flash_attention_is_considered_only_where_it_can_be_imported(
+    packages: tuple[str, ...], attention: set[Attention]
+) -> None:
+    """On a Hopper card the package alone decides."""
+    evaluated, _ = evaluate_all(request("qwen2.5-0.5b", HOPPER, packages=packages))
+    assert {found.hardware.kernels.attention for found in evaluated} == attention
+
+
+def test_bf16_pinned_on_turing_is_refused_with_the_reason() -> None:
+    """A pin does not overrule the hardware."""
+    asked = request("qwen2.5-0.5b", TURING, pins=Pins(model_dtype=Dtype.BF16))
+    with pytest.raises(TsplannerError, match=r"^No plan: bf16 needs compute capability 8\.0"):
+        choose(asked)
+
+
+def test_a_plain_base_that_fits_is_not_quantised() -> None:
+    """Quantisation changes what is learned: it is not even looked at."""
+    evaluated, _ = evaluate_all(request("qwen2.5-7b", HOPPER))
+    assert {found.hardware.base.quantization for found in evaluated} == {None}
+
+
+def test_a_base_that_does_not_fit_is_quantised() -> None:
+    """28 GiB of 14B weights on a 22-GiB card: NF4."""
+    choice = choose(request("qwen2.5-14b", TURING, packages=("bitsandbytes",)))
+    assert choice.plan.hardware.base.quantization is Quantization.NF4_DQ
+    assert choice.plan.verdict is Verdict.FITS
+
+
+@pytest.mark.parametrize("pinned", Quantization)
+def test_a_pinned_quantisation_is_used_where_the_plain_base_fits(pinned: Quantization) -> None:
+    """The user asked for it."""
+    pins = Pins(quantization=pinned)
+    choice = choose(request("qwen2.5-0.5b", HOPPER, pins=pins))
+    assert choice.plan.hardware.base.quantization is pinned
+
+
+def test_no_quantisation_can_be_pinned_too() -> None:
+    """Then a base that does not fit is an answer, not a reason to quantise."""
+    asked = request("qwen2.5-14b", TURING, packages=("bitsandbytes",), pins=Pins(quantization=None))
+    with pytest.raises(NothingFits):
+        choose(asked)
+
+
+def test_a_plan_that_fits_wins_over_a_faster_tight_one() -> None:
+    """At some free memory the fastest plan is tight: the chosen one is slower and sure."""
+    passed_over = 0
+    for tenths in range(30, 120, 3):
+        asked = request("qwen2.5-0.5b", with_free(HOPPER, tenths / 10), packages=())
+        evaluated, _ = evaluate_all(asked)
+        sure = [found for found in evaluated if found.verdict is Verdict.FITS]
+        if not sure:
+            continue
+        plan = choose(asked).plan
+        assert plan.verdict is Verdict.FITS
+        speed = max(found.samples_per_second for found in sure)
+        tight = [found for found in evaluated if found.verdict is Verdict.TIGHT]
+        passed_over += any(found.samples_per_second > speed for found in tight)
+    assert passed_over
+
+
+def test_free_memory_decides_and_not_the_cards_name() -> None:
+    """The same 141-GiB card with 4 GiB left holds a smaller plan, with 1 GiB none."""
+    roomy = choose(request("qwen2.5-0.5b", HOPPER, packages=())).plan
+    full = choose(request("qwen2.5-0.5b", with_free(HOPPER, 4), packages=())).plan
+    assert full.machine.devices[0].total_bytes == roomy.machine.devices[0].total_bytes
+    assert full.memory.process_bytes.upper <= 4 * GIB < roomy.memory.process_bytes.upper
+    with pytest.raises(NothingFits):
+        choose(request("qwen2.5-0.5b", with_free(HOPPER, 1), packages=()))
+
+
+def test_of_two_cards_the_fuller_one_counts() -> None:
+    """A rank does not move memory to its neighbour."""
+    pins = Pins(world_size=2)
+    plan = choose(request("qwen2.5-0.5b", HOPPER, with_free(HOPPER, 8), pins=pins)).plan
+    assert plan.free_bytes == 8 * GIB
+    alone = choose(
+        request("qwen2.5-0.5b", with_free(HOPPER, 8), HOPPER, pins=Pins(world_size=1))
+    ).plan
+    assert alone.free_bytes == 139 * GIB
+
+
+def test_the_plan_is_the_fastest_of_those_that_fit() -> None:
+    """Within two hundredths, which fewer moving parts decide."""
+    asked = request("qwen2.5-0.5b", HOPPER)
+    evaluated, _ = evaluate_all(asked)
+    sure = [found for found in evaluated if found.verdict is Verdict.FITS]
+    chosen = next(found for found in sure if found.hardware == choose(asked).plan.hardware)
+    fastest = max(found.samples_per_second for found in sure)
+    assert chosen.samples_per_second >= 0.98 * fastest
+    assert (chosen.hardware.sharding.zero_stage, chosen.hardware.base.quantization) == (0, None)
+
+
+def test_the_effective_batch_is_kept_whatever_is_chosen() -> None:
+    """12 on one, two or three cards stays 12."""
+    for cards in (1, 2, 3):
+        plan = choose(request("qwen2.5-0.5b", *[HOPPER] * cards, effective_batch_size=12)).plan
+        assert plan.hardware.effective_batch_size == 12
+
+
+def test_an_effective_batch_that_cannot_be_made_says_what_to_change() -> None:
+    """16 is not 3 x 5."""
+    asked = request("qwen2.5-0.5b", HOPPER, HOPPER, HOPPER, pins=Pins(world_size=3))
+    with pytest.raises(TsplannerError, match="keeps the effective batch 16 exactly"):
+        choose(asked)
+
+
+def test_settings_that_no_candidate_can_run_are_told_once() -> None:
+    """A sequence beyond the model's positions is no matter of memory."""
+    asked = request("qwen2.5-0.5b", HOPPER, length=40_000)
+    with pytest.raises(TsplannerError, match="sequence_length 40000 is above") as caught:
+        choose(asked)
+    assert not isinstance(caught.value, NothingFits)
+
+
+def test_nothing_fits_carries_its_numbers() -> None:
+    """The smallest plan, what is free, what would help; the status is 4."""
+    asked = request(
+        "qwen2.5-72b", with_free(TURING, 10), finetuning_type=FinetuningType.FULL, packages=()
+    )
+    with pytest.raises(NothingFits, match=r"needs \d+\.\d GiB, 10\.0 GiB are free") as caught:
+        choose(asked)
+    assert caught.value.exit_status == EXIT_NO_PLAN
+    failure = caught.value.failure
+    assert failure.smallest.free_bytes == 10 * GIB
+    assert failure.smallest.memory.process_bytes.expected > 100 * GIB
+    assert failure.smallest.verdict is Verdict.DOES_NOT_FIT
+    assert {found.rule for found in failure.refusals} >= {"bitsandbytes", "deepspeed"}
+
+
+def test_what_lost_says_why() -> None:
+    """Every alternative has a speed and a reason; those that fit come first."""
+    choice = choose(request("qwen2.5-7b", TURING, TURING))
+    assert choice.alternatives
+    order = [Verdict.FITS, Verdict.TIGHT, Verdict.DOES_NOT_FIT]
+    ranks = [order.index(row.evaluated.verdict) for row in choice.alternatives]
+    assert ranks == sorted(ranks)
+    assert all(row.explanation and row.relative_speed > 0 for row in choice.alternatives)
+    assert choice.considered > len(choice.alternatives)
+
+
+def test_a_choice_carries_the_front_with_the_chosen_plan_on_it() -> None:
+    """Fastest first; each says why it was not chosen."""
+    choice = choose(request("qwen2.5-7b", HOPPER))
+    rows = [row for row in choice.front if row.explanation.reason is Reason.CHOSEN]
+    assert len(rows) <= 1
+    assert len(choice.front) > 3
+    speeds = [row.relative_speed for row in choice.front]
+    assert speeds == sorted(speeds, reverse=True)
+    assert all(explanation_sentence(row.explanation) for row in choice.front)
+
+
+def test_states_are_not_rounded_for_a_speed_that_nobody_would_notice() -> None:
+    """Full fine-tuning of 7B on two H200: AdamW in 8 bits is no more than 2 % faster."""
+    plan = choose(request("qwen2.5-7b", HOPPER, HOPPER, finetuning_type=FinetuningType.FULL)).plan
+    assert plan.hardware.kernels.optimizer is Optimizer.ADAMW_TORCH_FUSED

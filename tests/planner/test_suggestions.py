@@ -1,0 +1,119 @@
+"""When nothing fits: each change that is offered makes a plan fit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from memory_models.device import Host
+from memory_models.settings import FinetuningType, Quantization, changed
+from tests.support.toy_request import GIB, HOPPER, TURING, request, with_free
+from tsplanner.hardware.catalog import usable_bytes
+from tsplanner.planner.plan import Verdict
+from tsplanner.planner.rank import NothingFits, choose
+from tsplanner.planner.request import Pins, PlanRequest
+from tsplanner.planner.sentences import sentence
+from tsplanner.planner.suggestions import FitSuggestion
+
+FULL = FinetuningType.FULL
+SMALL_HOST = Host(total_bytes=64 * GIB, available_bytes=12 * GIB, cpu_count=8)
+MIDDLE_HOST = Host(total_bytes=128 * GIB, available_bytes=100 * GIB, cpu_count=8)
+CASES = {
+    "too long": request("qwen2.5-3b", with_free(TURING, 12), length=32_768, packages=()),
+    "full on one card": request("qwen2.5-32b", HOPPER, host=MIDDLE_HOST, finetuning_type=FULL),
+    "full on a small card": request("qwen2.5-1.5b", TURING, finetuning_type=FULL, packages=()),
+    "sharded": request("qwen2.5-72b", HOPPER, HOPPER, host=SMALL_HOST, finetuning_type=FULL),
+    "host too small": request(
+        "qwen2.5-7b",
+        HOPPER,
+        host=SMALL_HOST,
+        pins=Pins(offload_param=True, quantization=None),
+    ),
+    "pinned": request("qwen2.5-14b", TURING, pins=Pins(quantization=None, zero_stage=0)),
+    "on the cpu": request("qwen2.5-7b", host=SMALL_HOST),
+    "a full card": request("qwen2.5-0.5b", with_free(HOPPER, 0.5)),
+}
+
+
+def failure_of(asked: PlanRequest) -> NothingFits:
+    """The answer that nothing fits."""
+    with pytest.raises(NothingFits) as caught:
+        choose(asked)
+    return caught.value
+
+
+def in_words(suggested: FitSuggestion) -> str:
+    """The change as a person reads it."""
+    return sentence(suggested.change, suggested.data)
+
+
+def applied(asked: PlanRequest, change: str) -> PlanRequest:
+    """The request after a change, read from the words a person sees."""
+    number = int(found.group()) if (found := re.search(r"\d+", change)) else 0
+    if change == "no pinned hardware settings":
+        return replace(asked, pins=Pins())
+    if change.startswith("sequences of at most"):
+        shorter = changed(asked.dataset, longest=number, mean=float(number))
+        return replace(asked, dataset=shorter)
+    if change.startswith("method lora"):
+        learning = changed(asked.learning, finetuning_type=FinetuningType.LORA)
+        pins = asked.pins
+        if change.endswith("nf4 base"):
+            pins = Pins(quantization=Quantization.NF4_DQ)
+        return replace(asked, learning=learning, pins=pins)
+    machine = asked.machine
+    if change.endswith("such GPUs"):
+        devices = (machine.devices * number)[:number]
+    elif "more" in change:
+        host = replace(
+            machine.host,
+            total_bytes=machine.host.total_bytes + number * GIB,
+            available_bytes=machine.host.available_bytes + number * GIB,
+        )
+        return replace(asked, machine=replace(machine, host=host))
+    else:
+        assert change.endswith("GiB")
+        size = number * GIB
+        devices = tuple(
+            replace(card, total_bytes=size, free_bytes=usable_bytes(size))
+            for card in machine.devices
+        )
+    return replace(asked, machine=replace(machine, devices=devices))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_suggestion_makes_a_plan_fit(name: str) -> None:
+    """What a person is told to change works, and carries the bytes that it needs."""
+    asked = CASES[name]
+    for suggested in failure_of(asked).failure.suggestions:
+        change = in_words(suggested)
+        assert suggested.needs_bytes > GIB // 2, change
+        plan = choose(applied(asked, change)).plan
+        assert plan.verdict is Verdict.FITS, change
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("too long", "sequences of at most"),
+        ("full on one card", "method lora"),
+        ("full on one card", "such GPUs"),
+        ("full on a small card", "a GPU of"),
+        ("host too small", "GiB more host RAM"),
+        ("pinned", "no pinned hardware settings"),
+        ("on the cpu", "GiB more RAM"),
+        ("a full card", "a GPU of 8 GiB"),
+    ],
+)
+def test_the_obvious_change_is_offered(name: str, word: str) -> None:
+    """Shorter sequences, another method, more cards, more memory, fewer pins."""
+    changes = [in_words(found) for found in failure_of(CASES[name]).failure.suggestions]
+    assert any(word in change for change in changes), changes
+
+
+def test_a_larger_card_is_not_offered_where_the_host_is_too_small() -> None:
+    """Offloaded parameters do not care for the card."""
+    changes = [in_words(found) for found in failure_of(CASES["host too small"]).failure.suggestions]
+    assert not any("GPU of" in change for change in changes)

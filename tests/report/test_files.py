@@ -1,0 +1,74 @@
+"""HTML and Markdown as files."""
+
+from __future__ import annotations
+
+import xml.dom.minidom
+from pathlib import Path
+
+from tests.support.hand_made import add_run
+from tsplanner.report.files import Format, Wanted, write_report, write_run_report
+from tsplanner.report.messages.translate import Language
+from tsplanner.report.records.read_runs import read_runs
+
+
+def test_both_formats_in_both_languages_link_to_each_other(tmp_path: Path) -> None:
+    """Four files; each names the other language's of its own format."""
+    saves = tmp_path / "saves"
+    add_run(saves, "1")
+    output = tmp_path / "handed on"
+    paths = write_report(read_runs(saves), saves, Wanted(output=output), when="now")
+    assert [path.name for path in paths] == [
+        "report.html",
+        "report.zh-CN.html",
+        "report.md",
+        "report.zh-CN.md",
+    ]
+    texts = {path.name: path.read_text(encoding="utf-8") for path in paths}
+    assert 'href="report.zh-CN.html">中文</a>' in texts["report.html"]
+    assert 'href="report.html">English</a>' in texts["report.zh-CN.html"]
+    assert "[中文](report.zh-CN.md)" in texts["report.md"]
+    assert "](../saves/tiny/lora/1/loss.svg)" in texts["report.md"]
+
+
+def test_one_format_in_one_language_is_one_file(tmp_path: Path) -> None:
+    """And no link to a file that is not written, no picture that was not wanted."""
+    saves = tmp_path / "saves"
+    folder = add_run(saves, "1")
+    wanted = Wanted(output=saves, formats=(Format.HTML,), languages=(Language.ZH,), pictures=False)
+    (path,) = write_report(read_runs(saves), saves, wanted, when="now")
+    assert path.name == "report.zh-CN.html"
+    assert "report.html" not in path.read_text(encoding="utf-8")
+    assert not (folder / "loss.svg").exists()
+
+
+def test_a_curve_is_a_picture_of_its_own(tmp_path: Path) -> None:
+    """loss.svg stands beside the metrics, is well-formed and has its colors with it."""
+    saves = tmp_path / "saves"
+    folder = add_run(saves, "1")
+    write_report(read_runs(saves), saves, Wanted(output=saves), when="now")
+    text = (folder / "loss.svg").read_text(encoding="utf-8")
+    root = xml.dom.minidom.parseString(text).documentElement
+    assert root is not None
+    assert root.tagName == "svg"
+    assert root.getAttribute("xmlns") == "http://www.w3.org/2000/svg"
+    assert ".heldout{stroke:var(--heldout)" in text
+
+
+def test_a_run_folder_gets_its_own_page(tmp_path: Path) -> None:
+    """In English, with what a search decided; the HTML needs nothing beside it."""
+    saves = tmp_path / "saves"
+    folder = add_run(saves, "1")
+    paths = write_run_report(folder, saves, ["Trial 2 is the best."])
+    assert [path.name for path in paths] == ["report.html", "report.md"]
+    for path in paths:
+        assert "Trial 2 is the best." in path.read_text(encoding="utf-8")
+    assert "](loss.svg)" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_run_without_a_record_gets_a_page_that_says_so(tmp_path: Path) -> None:
+    """A worker that left nothing behind is no reason to fail."""
+    saves = tmp_path / "saves"
+    folder = add_run(saves, "1")
+    (folder / "record.json").write_text("{")
+    write_run_report(folder, saves)
+    assert "No finished run yet." in (folder / "report.html").read_text(encoding="utf-8")

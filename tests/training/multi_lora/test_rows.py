@@ -1,0 +1,52 @@
+"""Rows of the trials on a base: encoded once, split by the seed of each trial."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from memory_models.settings import changed
+from tests.support import tiny
+from tsplanner.training.job import Job, JobKind
+from tsplanner.training.model import load_tokenizer
+from tsplanner.training.multi_lora.rows import MultiLoraRows, samples_of
+
+
+def test_trials_of_one_cutoff_share_the_encoded_rows(tmp_path: Path) -> None:
+    """20 rows, 2 held out: another seed holds others out, of the same encoded rows."""
+    plan = tiny.plan(tmp_path)
+    rows = MultiLoraRows(plan.model, load_tokenizer(plan.model))
+    job = Job(kind=JobKind.TRIAL, plan=plan, folder=str(tmp_path))
+    first = rows.rows(job)
+    second = rows.rows(replace(job, plan=replace(plan, learning=replace(plan.learning, seed=7))))
+    assert [len(part) for part in (first.train, first.validation)] == [18, 2]
+    assert {id(row) for row in first.train + first.validation} == {
+        id(row) for row in second.train + second.validation
+    }
+    shorter = changed(plan, cutoff_len=48)
+    third = rows.rows(replace(job, plan=shorter))
+    assert max(len(row.input_ids) for row in third.train) <= 48
+
+
+def test_a_probe_gets_its_longest_batch_for_every_micro_batch(tmp_path: Path) -> None:
+    """Two rows of 64 tokens, three times, and none held out."""
+    plan = tiny.plan(tmp_path)
+    job = Job(kind=JobKind.PROBE, plan=plan, folder=str(tmp_path), probe_micro_batches=3)
+    found = MultiLoraRows(plan.model, None).rows(job)
+    assert [len(row.input_ids) for row in found.train] == [64] * 6
+    assert found.validation == []
+
+
+def test_a_probe_s_series_are_read_back_without_their_marks() -> None:
+    """Values stand beside ones: (value, 1.0) pairs."""
+    pairs = torch.tensor([[0.5, 1.0, 0.25, 1.0], [2.0, 1.0, 3.0, 1.0]]).unsqueeze(-1)
+    batch = {
+        "input_ids": torch.tensor([[1, 2], [3, 4]]),
+        "labels": torch.tensor([[-100, 2], [-100, 4]]),
+        "timeseries": pairs,
+    }
+    found = samples_of(batch)
+    assert [row.input_ids for row in found] == [[1, 2], [3, 4]]
+    assert [row.series for row in found] == [((0.5, 0.25),), ((2.0, 3.0),)]

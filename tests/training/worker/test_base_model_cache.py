@@ -1,0 +1,69 @@
+"""One base for several jobs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from memory_models.settings import Attention, FinetuningType, Quantization
+from tests.support import tiny
+from tsplanner.training import adapters
+from tsplanner.training.kernels.fused_loss import use_fused_loss
+from tsplanner.training.worker.base_model_cache import KeptBase, base_key
+
+CPU = torch.device("cpu")
+
+
+def test_only_adapters_on_an_unsharded_base_share_it(tmp_path: Path) -> None:
+    """What an adapter learns is no part of the key; how the base is kept is."""
+    plan = tiny.plan(tmp_path)
+    assert base_key(plan) == base_key(tiny.with_learning(plan, lora_rank=64, learning_rate=1.0))
+    assert base_key(tiny.with_learning(plan, finetuning_type=FinetuningType.FULL)) is None
+    assert base_key(tiny.with_hardware(plan, zero_stage=2)) is None
+    others = [
+        tiny.with_hardware(plan, attention=Attention.EAGER),
+        tiny.with_hardware(plan, quantization=Quantization.NF4),
+        replace(plan, model=replace(plan.model, config={**plan.model.config, "vocab_size": 130})),
+    ]
+    keys = {base_key(each) for each in (plan, *others)}
+    assert len(keys) == 4
+
+
+def test_checkpointing_counts_where_the_base_is_quantised(tmp_path: Path) -> None:
+    """Its preparation leaves hooks."""
+    plan = tiny.plan(tmp_path)
+    on = tiny.with_hardware(plan, gradient_checkpointing=True)
+    assert base_key(plan) == base_key(on)
+    quantised = [tiny.with_hardware(each, quantization=Quantization.NF4) for each in (plan, on)]
+    assert base_key(quantised[0]) != base_key(quantised[1])
+
+
+def test_a_kept_base_is_bare_again_for_the_next_job(tmp_path: Path) -> None:
+    """No adapter, no fused loss, no checkpointing, the same object and the same weights."""
+    plan, kept = tiny.plan(tmp_path), KeptBase()
+    base = kept.take(plan, CPU)
+    names = {name for name, _ in base.named_parameters()}
+    before = base.lm_head.weight.clone()
+    use_fused_loss(base)
+    adapters.apply_method(plan, base, 10)
+    base.gradient_checkpointing_enable()
+    kept.clear()
+    assert kept.take(plan, CPU) is base
+    assert {name for name, _ in base.named_parameters()} == names
+    assert "forward" not in base.__dict__
+    assert not base.is_gradient_checkpointing
+    assert torch.equal(base.lm_head.weight, before)
+
+
+def test_another_base_takes_the_place_of_the_one_that_is_kept(tmp_path: Path) -> None:
+    """And a base that cannot be shared is let go."""
+    plan, kept = tiny.plan(tmp_path), KeptBase()
+    base = kept.take(plan, CPU)
+    other = kept.take(tiny.with_hardware(plan, attention=Attention.EAGER), CPU)
+    assert other is not base
+    full = tiny.with_learning(plan, finetuning_type=FinetuningType.FULL)
+    kept.take(full, CPU)
+    kept.clear()
+    assert kept.model is None

@@ -1,0 +1,147 @@
+"""Reasons of the planner as data: enums, and the values that belong to them.
+
+The planner decides by these, plan.json holds them, and ``sentences.py`` turns them into words.
+Nothing here is a sentence, so nothing in the planner ever has to read one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tsplanner.planner.settings import HardwareSettings
+
+Data = dict[str, str | int | float]
+"""The values that a sentence names, by the names of its placeholders."""
+
+
+class MemoryKind(StrEnum):
+    """Which memory a plan is too large for."""
+
+    GPU = "gpu"
+    HOST = "host"
+    DEVICE = "device"
+    """The memory that the plan was judged by: a GPU's, or the host's on a CPU."""
+
+
+class Reason(StrEnum):
+    """Why a candidate is tight, does not fit, or is not the first."""
+
+    CHOSEN = "chosen"
+    TIGHT = "tight"
+    TIGHT_AS_MEASURED = "tight_as_measured"
+    OVER = "over"
+    OVER_AS_PROBED = "over_as_probed"
+    OUT_OF_MEMORY = "out_of_memory"
+    OUT_OF_HOST_MEMORY = "out_of_host_memory"
+    PROBE_FAILED = "probe_failed"
+    LARGER_THAN_FAILED = "larger_than_failed"
+    SIMILAR_FAILED = "similar_failed"
+    SLOWER = "slower"
+    QUANTIZED = "quantized"
+    ROUNDED_STATES = "rounded_states"
+    MORE_MEMORY = "more_memory"
+    MORE_COMPLEX = "more_complex"
+
+
+class RuleName(StrEnum):
+    """Names of the rules that refuse what cannot run; people read the names beside the reasons."""
+
+    DEVICES = "devices"
+    BF16 = "bf16"
+    FLASH_ATTENTION_CAPABILITY = "flash-attention-capability"
+    FLASH_ATTENTION_PACKAGE = "flash-attention-package"
+    ATTENTION_SOFT_CAP = "attention-soft-cap"
+    BITSANDBYTES = "bitsandbytes"
+    DEEPSPEED = "deepspeed"
+    QUANTIZED_BASE = "quantized-base"
+    QUANTIZED_SHARDING = "quantized-sharding"
+    USELESS_SHARDING = "useless-sharding"
+    USELESS_OFFLOAD = "useless-offload"
+    ADALORA_SHARDING = "adalora-sharding"
+    LAYER_CHECKPOINTS = "layer-checkpoints"
+
+
+class ChangeKind(StrEnum):
+    """Single changes of a request that can make a plan fit."""
+
+    NO_PINS = "no_pins"
+    SHORTER_SEQUENCES = "shorter_sequences"
+    LORA = "lora"
+    LORA_ON_NF4 = "lora_on_nf4"
+    MORE_GPUS = "more_gpus"
+    MORE_RAM = "more_ram"
+    MORE_HOST_RAM = "more_host_ram"
+    LARGER_GPU = "larger_gpu"
+    LARGER_GPUS = "larger_gpus"
+
+
+class AdviceRule(StrEnum):
+    """Rules of thumb behind suggested learning settings."""
+
+    EPOCHS_BY_ROWS = "epochs_by_rows"
+    LARGEST_RANK = "largest_rank"
+    RATE_EXTRAPOLATED = "rate_extrapolated"
+    RATE_SMALL_MODEL = "rate_small_model"
+    RATE_LARGE_MODEL = "rate_large_model"
+    RATE_WITHOUT_ADAPTER = "rate_without_adapter"
+    RATE_SHORT_RUN = "rate_short_run"
+
+
+class NoPlan(StrEnum):
+    """Why there is no plan at all."""
+
+    REFUSED = "refused"
+    CANNOT_RUN = "cannot_run"
+    NEEDS_GPU = "needs_gpu"
+    EFFECTIVE_BATCH = "effective_batch"
+    NOTHING_FITS = "nothing_fits"
+    ALL_PROBES_FAILED = "all_probes_failed"
+
+
+class Obstacle(StrEnum):
+    """What keeps a trial from sharing its base with other trials."""
+
+    METHOD = "method"
+    LORA_DROPOUT = "lora_dropout"
+    BASE_DROPOUT = "base_dropout"
+    LM_HEAD = "lm_head"
+    INT8 = "int8"
+    SCHEDULE = "schedule"
+    WORLD_SIZE = "world_size"
+    ZERO = "zero"
+    BATCH_SIZE = "batch_size"
+
+
+class AloneReason(StrEnum):
+    """Why trials do not share a base though they could."""
+
+    ONE_TRIAL = "one_trial"
+    NO_ROOM = "no_room"
+    GPU_BUSY = "gpu_busy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why a candidate is not the chosen plan, or why the plan is tight."""
+
+    reason: Reason
+    data: Data = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Hardware settings that a rule refuses."""
+
+    rule: RuleName
+    hardware: HardwareSettings
+    data: Data = field(default_factory=dict)
+    """What the rule found, as its sentence names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedRule:
+    """A rule of thumb with the values that it was applied to."""
+
+    rule: AdviceRule
+    data: Data = field(default_factory=dict)

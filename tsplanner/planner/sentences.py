@@ -1,0 +1,146 @@
+"""The words of the planner: every reason as a sentence, in English or in Chinese."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from memory_models.settings import LossKernel
+from memory_models.units import GIB
+from tsplanner.planner.reasons import AppliedRule, Data, Explanation, NoPlan, Refusal
+from tsplanner.planner.settings import HardwareSettings
+from tsplanner.planner.space.rules import BITSANDBYTES_OPTIMIZERS
+from tsplanner.planner.templates import (
+    COMMA,
+    CPU_RULES,
+    SEMICOLON,
+    TABLES,
+    VALUES,
+    Phrase,
+    Words,
+)
+
+ENGLISH = "en"
+CHINESE = "zh-CN"
+LANGUAGES = (ENGLISH, CHINESE)
+"""Codes of the languages, in the order of the columns of every table of templates."""
+
+
+def sentence(kind: StrEnum, data: Data | None = None, language: str = ENGLISH) -> str:
+    """The words of an enum's member, with the data in the places of its template.
+
+    Raises:
+        KeyError: a member of an enum without a table, or data that lack a name of the template.
+    """
+    return filled(TABLES[type(kind)][kind], data or {}, language)
+
+
+def filled(words: Words, data: Data, language: str = ENGLISH) -> str:
+    """A template in a language, with the data in its places."""
+    column = LANGUAGES.index(language)
+    values = {name: _in_words(name, value, column) for name, value in data.items()}
+    return words[column].format(**values)
+
+
+def _in_words(name: str, value: str | int | float, column: int) -> str | int | float:
+    # Values that were read from JSON are plain strings, which equal the members of a StrEnum.
+    words = VALUES.get(name, {})
+    return words[value][column] if value in words else value
+
+
+def explanation_sentence(explanation: Explanation | None, language: str = ENGLISH) -> str:
+    """Why a candidate is not the plan; empty where there is nothing to explain."""
+    if explanation is None:
+        return ""
+    return sentence(explanation.reason, explanation.data, language)
+
+
+def refusal_sentence(refusal: Refusal, language: str = ENGLISH) -> str:
+    """Why a rule refuses settings."""
+    on_cpu = refusal.hardware.accelerator == "cpu"
+    if on_cpu and refusal.rule in CPU_RULES:
+        return filled(CPU_RULES[refusal.rule], refusal.data, language)
+    return sentence(refusal.rule, refusal.data, language)
+
+
+def advice_sentence(rules: Iterable[AppliedRule], language: str = ENGLISH) -> str:
+    """The rules of thumb behind a suggested setting, one after the other."""
+    words = [sentence(applied.rule, applied.data, language) for applied in rules]
+    return SEMICOLON[LANGUAGES.index(language)].join(words)
+
+
+def nothing_fits_sentence(
+    hardware: HardwareSettings, needs_bytes: int, free_bytes: int, language: str = ENGLISH
+) -> str:
+    """What the smallest plan needs, beside what is free; ``free_bytes``: of the same memory."""
+    data: Data = {
+        "setting": describe(hardware, language),
+        "needs": needs_bytes / GIB,
+        "free": free_bytes / GIB,
+    }
+    return sentence(NoPlan.NOTHING_FITS, data, language)
+
+
+def describe(hardware: HardwareSettings, language: str = ENGLISH) -> str:
+    """The settings that set a family of plans apart, in a few words."""
+    words = [str(hardware.base.quantization or hardware.base.model_dtype)]
+    words.append(_placement(hardware, language))
+    if hardware.kernels.optimizer in BITSANDBYTES_OPTIMIZERS:
+        words.append(str(hardware.kernels.optimizer))
+    return " · ".join(words)
+
+
+def _placement(hardware: HardwareSettings, language: str) -> str:
+    """Where the model is trained, and how several GPUs share it."""
+    sharding = hardware.sharding
+    if hardware.accelerator == "cpu":
+        return sentence(Phrase.CPU, None, language)
+    if sharding.zero_stage:
+        data: Data = {"stage": sharding.zero_stage, "world_size": sharding.world_size}
+        return sentence(Phrase.ZERO, data, language) + _offload(hardware, language)
+    if sharding.world_size > 1:
+        return sentence(Phrase.DDP, {"world_size": sharding.world_size}, language)
+    return sentence(Phrase.ONE_GPU, None, language)
+
+
+def _offload(hardware: HardwareSettings, language: str) -> str:
+    param, optimizer = hardware.sharding.offload_param, hardware.sharding.offload_optimizer
+    if not (param or optimizer):
+        return ""
+    if param and optimizer:
+        return sentence(Phrase.BOTH_OFFLOADS, None, language)
+    return sentence(Phrase.PARAM_OFFLOAD if param else Phrase.OPTIMIZER_OFFLOAD, None, language)
+
+
+def checkpoint_words(
+    hardware: HardwareSettings, layers: int | None = None, language: str = ENGLISH
+) -> str:
+    """Which layers are checkpointed; ``layers``: the number of layers of the model."""
+    batch = hardware.batch
+    if not batch.gradient_checkpointing:
+        return sentence(Phrase.CHECKPOINTING_OFF, None, language)
+    if batch.checkpointed_layers is None:
+        return sentence(Phrase.CHECKPOINTING_ON, None, language)
+    data: Data = {"layers": batch.checkpointed_layers}
+    if layers is None:
+        return sentence(Phrase.CHECKPOINTED_LAYERS, data, language)
+    return sentence(Phrase.CHECKPOINTED_LAYERS_OF, data | {"total": layers}, language)
+
+
+def difference_words(
+    hardware: HardwareSettings, chosen: HardwareSettings, language: str = ENGLISH
+) -> str:
+    """What sets hardware settings apart from those of the chosen plan, in a few words."""
+    words = [describe(hardware, language)]
+    if words[0] == describe(chosen, language):
+        words = [sentence(Phrase.THE_SAME, None, language)]
+    if hardware.batch.micro_batch_size != chosen.batch.micro_batch_size:
+        data: Data = {"size": hardware.batch.micro_batch_size}
+        words.append(sentence(Phrase.MICRO_BATCH, data, language))
+    checkpoints = checkpoint_words(hardware, None, language)
+    if checkpoints != checkpoint_words(chosen, None, language):
+        words.append(checkpoints)
+    if hardware.kernels.loss_kernel != chosen.kernels.loss_kernel:
+        fused = hardware.kernels.loss_kernel is LossKernel.FUSED
+        words.append(sentence(Phrase.FUSED_LOSS if fused else Phrase.PLAIN_LOSS, None, language))
+    return COMMA[LANGUAGES.index(language)].join(words)

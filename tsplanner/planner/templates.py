@@ -1,0 +1,320 @@
+"""The templates of the planner's sentences, in English and in Chinese.
+
+A table holds both languages of an enum side by side, so that a new member without words, or with
+words in one language alone, is found by a test. Names in braces are filled from the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from tsplanner.planner.reasons import (
+    AdviceRule,
+    AloneReason,
+    ChangeKind,
+    MemoryKind,
+    NoPlan,
+    Obstacle,
+    Reason,
+    RuleName,
+)
+from tsplanner.throughput.step_time import Bottleneck
+
+Words = tuple[str, str]
+"""A template in English and in Chinese."""
+
+REASONS: dict[Reason, Words] = {
+    Reason.CHOSEN: ("chosen", "已选用"),
+    Reason.TIGHT: ("tight: the 95 % bound is over {memory}", "偏紧：95 % 上界超过{memory}"),
+    Reason.TIGHT_AS_MEASURED: (
+        "tight: ran, but hardly within the free memory",
+        "偏紧：可以运行，但几乎占满可用内存",
+    ),
+    Reason.OVER: ("over {memory}", "超过{memory}"),
+    Reason.OVER_AS_PROBED: ("over the free memory, by the probes", "按探测结果，超过可用内存"),
+    Reason.OUT_OF_MEMORY: ("out of memory when it was probed", "探测时显存不足"),
+    Reason.OUT_OF_HOST_MEMORY: ("out of host memory when it was probed", "探测时主机内存不足"),
+    Reason.PROBE_FAILED: ("failed when it was probed", "探测时失败"),
+    Reason.LARGER_THAN_FAILED: (
+        "should take more than one that ran out of memory",
+        "所需内存应多于一个已内存不足的方案",
+    ),
+    Reason.SIMILAR_FAILED: ("{count} others of its kind failed", "同类方案已有 {count} 个失败"),
+    Reason.SLOWER: ("slower: {bottleneck}", "更慢：{bottleneck}"),
+    Reason.QUANTIZED: (
+        "quantised: only where the plain base does not fit",
+        "量化：仅在未量化的基座放不下时使用",
+    ),
+    Reason.ROUNDED_STATES: ("optimizer states rounded to 8 bits", "优化器状态舍入为 8 位"),
+    Reason.MORE_MEMORY: ("as fast, more memory", "速度相同，内存更多"),
+    Reason.MORE_COMPLEX: ("as fast, in more pieces", "速度相同，但更复杂"),
+}
+"""Why a candidate is tight, does not fit, or is not the first."""
+
+MEMORIES: dict[MemoryKind, Words] = {
+    MemoryKind.GPU: ("the GPU's free memory", "GPU 的可用显存"),
+    MemoryKind.HOST: ("the host's memory", "主机内存"),
+    MemoryKind.DEVICE: ("the free memory", "可用内存"),
+}
+BOTTLENECKS: dict[Bottleneck, Words] = {
+    Bottleneck.MATRIX: ("matrix products", "矩阵乘法"),
+    Bottleneck.MEMORY: ("memory traffic", "显存读写"),
+    Bottleneck.LAUNCH: ("kernel launches of small batches", "小批次的内核启动"),
+    Bottleneck.OPTIMIZER: ("optimizer step", "优化器步"),
+    Bottleneck.COMMUNICATION: ("traffic between GPUs", "GPU 之间的通信"),
+    Bottleneck.OFFLOAD: ("traffic to the host", "与主机之间的传输"),
+}
+
+RULES: dict[RuleName, Words] = {
+    RuleName.DEVICES: (
+        "{wanted} GPUs are asked for, the machine has {have}",
+        "要求 {wanted} 块 GPU，本机有 {have} 块",
+    ),
+    RuleName.BF16: (
+        "bf16 needs compute capability 8.0, the GPU has {capability}",
+        "bf16 需要计算能力 8.0，该 GPU 为 {capability}",
+    ),
+    RuleName.FLASH_ATTENTION_CAPABILITY: (
+        "flash_attention_2 needs compute capability 8.0, the GPU has {capability}",
+        "flash_attention_2 需要计算能力 8.0，该 GPU 为 {capability}",
+    ),
+    RuleName.FLASH_ATTENTION_PACKAGE: (
+        "flash_attention_2 needs the package flash-attn, which is not installed: sdpa is used",
+        "flash_attention_2 需要 flash-attn 包，该包未安装：改用 sdpa",
+    ),
+    RuleName.ATTENTION_SOFT_CAP: (
+        "sdpa cannot soft-cap attention's scores, which this model needs: eager is used",
+        "sdpa 无法对注意力分数做 soft cap，而该模型需要：改用 eager",
+    ),
+    RuleName.BITSANDBYTES: (
+        "{setting} needs bitsandbytes: pip install 'tsplanner[quant]'",
+        "{setting} 需要 bitsandbytes：pip install 'tsplanner[quant]'",
+    ),
+    RuleName.DEEPSPEED: (
+        "ZeRO-{stage} needs DeepSpeed: pip install 'tsplanner[deepspeed]'",
+        "ZeRO-{stage} 需要 DeepSpeed：pip install 'tsplanner[deepspeed]'",
+    ),
+    RuleName.QUANTIZED_BASE: (
+        "a quantised base cannot be trained by {method}",
+        "量化的基座不能用 {method} 训练",
+    ),
+    RuleName.QUANTIZED_SHARDING: (
+        "{quantization} weights are not sharded by this worker: take ZeRO-2 or plain bf16",
+        "本工具不切分 {quantization} 权重：请用 ZeRO-2 或未量化的 bf16",
+    ),
+    RuleName.USELESS_SHARDING: (
+        "ZeRO on one GPU shares with nobody",
+        "单块 GPU 上的 ZeRO 没有切分对象",
+    ),
+    RuleName.USELESS_OFFLOAD: (
+        "optimizer offload saves almost nothing for an adapter; parameter offload does",
+        "对适配器，优化器卸载几乎不省显存；参数卸载才有效",
+    ),
+    RuleName.ADALORA_SHARDING: (
+        "AdaLoRA reallocates ranks, which ZeRO-3's shards do not allow",
+        "AdaLoRA 会重新分配秩，ZeRO-3 的切分不允许",
+    ),
+    RuleName.LAYER_CHECKPOINTS: (
+        "a model's own remote code checkpoints all of its layers or none",
+        "模型自带的远程代码只能对全部层做检查点，或都不做",
+    ),
+}
+"""Why a rule refuses settings."""
+CPU_RULES: dict[RuleName, Words] = {
+    RuleName.FLASH_ATTENTION_CAPABILITY: (
+        "flash_attention_2 needs a GPU",
+        "flash_attention_2 需要 GPU",
+    ),
+}
+"""The same for settings of a CPU, where a rule has something else to say."""
+
+CHANGES: dict[ChangeKind, Words] = {
+    ChangeKind.NO_PINS: ("no pinned hardware settings", "不固定硬件设置"),
+    ChangeKind.SHORTER_SEQUENCES: (
+        "sequences of at most {number} tokens",
+        "序列不超过 {number} 词元",
+    ),
+    ChangeKind.LORA: ("method lora", "改用 lora"),
+    ChangeKind.LORA_ON_NF4: ("method lora on an nf4 base", "改用 nf4 基座上的 lora"),
+    ChangeKind.MORE_GPUS: ("{number} such GPUs", "{number} 块同样的 GPU"),
+    ChangeKind.MORE_RAM: ("{number} GiB more RAM", "再加 {number} GiB 内存"),
+    ChangeKind.MORE_HOST_RAM: ("{number} GiB more host RAM", "再加 {number} GiB 主机内存"),
+    ChangeKind.LARGER_GPU: ("a GPU of {number} GiB", "一块 {number} GiB 的 GPU"),
+    ChangeKind.LARGER_GPUS: ("GPUs of {number} GiB", "{number} GiB 的 GPU"),
+}
+"""What would make a plan fit."""
+
+ADVICE: dict[AdviceRule, Words] = {
+    AdviceRule.EPOCHS_BY_ROWS: (
+        "{rows:,} rows ({tokens:.3g} M tokens) x {epochs} are {samples:,} samples; one task "
+        "saturated near {saturated:,}",
+        "{rows:,} 行（{tokens:.3g} M 词元）x {epochs} 共 {samples:,} 个样本；曾有任务在约 "
+        "{saturated:,} 个时饱和",
+    ),
+    AdviceRule.LARGEST_RANK: (
+        "the largest that fits, as it was best for 31 of 35 models; ranks differ by 0.006 nats at "
+        "the median",
+        "取放得下的最大值：35 个模型中有 31 个以它最好；各秩之差的中位数为 0.006 nats",
+    ),
+    AdviceRule.RATE_EXTRAPOLATED: (
+        "the trend of larger models continued, beyond what was measured",
+        "沿用更大模型的趋势，超出实测范围",
+    ),
+    AdviceRule.RATE_SMALL_MODEL: (
+        "models up to 4B did best at 1e-3, at any rank",
+        "不超过 4B 的模型在 1e-3 最好，与秩无关",
+    ),
+    AdviceRule.RATE_LARGE_MODEL: (
+        "3e-4 came within 0.0051 nats of the best for nine of ten models, at any rank",
+        "十个模型中有九个在 3e-4 时距最好值不超过 0.0051 nats，与秩无关",
+    ),
+    AdviceRule.RATE_WITHOUT_ADAPTER: (
+        "a tenth of what adapters of this model take",
+        "该模型适配器所用学习率的十分之一",
+    ),
+    AdviceRule.RATE_SHORT_RUN: (
+        "{steps} steps stand up to 1.5 times that",
+        "{steps} 步可承受其 1.5 倍",
+    ),
+}
+"""Rules of thumb behind suggested learning settings."""
+
+NO_PLANS: dict[NoPlan, Words] = {
+    NoPlan.REFUSED: ("No plan: {why}.", "没有方案：{why}。"),
+    NoPlan.CANNOT_RUN: ("No plan: {why}.", "没有方案：{why}。"),
+    NoPlan.NEEDS_GPU: (
+        "No plan: --world-size, --zero-stage and offload need a GPU, and the CPU is used.",
+        "没有方案：--world-size、--zero-stage 与卸载需要 GPU，而现在用的是 CPU。",
+    ),
+    NoPlan.EFFECTIVE_BATCH: (
+        "No plan keeps the effective batch {batch} exactly with what is pinned; change "
+        "--effective-batch, --micro-batch-size or --world-size.",
+        "在固定的设置下，没有方案能恰好保持有效批次 {batch}；请改 --effective-batch、"
+        "--micro-batch-size 或 --world-size。",
+    ),
+    NoPlan.NOTHING_FITS: (
+        "Nothing fits: the smallest plan ({setting}) needs {needs:.1f} GiB, {free:.1f} GiB are "
+        "free",
+        "都放不下：最小的方案（{setting}）需要 {needs:.1f} GiB，可用 {free:.1f} GiB",
+    ),
+    NoPlan.ALL_PROBES_FAILED: (
+        "No plan ran: every candidate failed its probe, or is larger than one that ran out of "
+        "memory; see what else uses the memory, or plan with a smaller --cutoff-len.",
+        "没有方案跑通：每个候选要么探测失败，要么大于已内存不足的候选；请查看还有什么占用内存，"
+        "或用更小的 --cutoff-len 重新规划。",
+    ),
+}
+"""Why there is no plan at all."""
+
+OBSTACLES: dict[Obstacle, Words] = {
+    Obstacle.METHOD: (
+        "{detail} changes or reads the base's own weights",
+        "{detail} 会改动或读取基座自身的权重",
+    ),
+    Obstacle.LORA_DROPOUT: (
+        "lora_dropout {detail} draws its masks batch by batch",
+        "lora_dropout {detail} 逐批抽取掩码",
+    ),
+    Obstacle.BASE_DROPOUT: (
+        "the base has a dropout of its own ({detail})",
+        "基座自带 dropout（{detail}）",
+    ),
+    Obstacle.LM_HEAD: (
+        "multi-LoRA takes the fused loss, which does not know {detail}",
+        "multi-LoRA 使用融合损失，它不支持 {detail}",
+    ),
+    Obstacle.INT8: (
+        "{detail} looks for outliers over all rows of a batch",
+        "{detail} 在整批的所有行中寻找离群值",
+    ),
+    Obstacle.SCHEDULE: ("the schedule {detail} follows the loss", "学习率计划 {detail} 取决于损失"),
+    Obstacle.WORLD_SIZE: ("it runs on {detail} ranks", "它在 {detail} 个进程上运行"),
+    Obstacle.ZERO: ("ZeRO stage {detail} shards the base", "ZeRO 第 {detail} 阶段会切分基座"),
+    Obstacle.BATCH_SIZE: (
+        "effective batch {detail} is no multiple of micro-batch {micro_batch}",
+        "有效批次 {detail} 不是微批次 {micro_batch} 的倍数",
+    ),
+}
+"""What keeps a trial from sharing its base; ``detail`` is the value of the setting at fault."""
+TRIALS_ALONE: dict[AloneReason, Words] = {
+    AloneReason.ONE_TRIAL: ("There is one trial alone.", "只有一个试验。"),
+    AloneReason.NO_ROOM: (
+        "No two trials fit beside each other on one base.",
+        "一个基座上放不下两个试验。",
+    ),
+    AloneReason.GPU_BUSY: (
+        "A trial's {tokens} tokens per step keep the GPU busy alone ({gain:.2f}x on a shared "
+        "base).",
+        "单个试验每步的 {tokens} 词元已让 GPU 满载（共享基座为 {gain:.2f} 倍）。",
+    ),
+}
+"""Why trials do not share a base though they could."""
+
+
+class Phrase(StrEnum):
+    """Parts of the words for hardware settings and for trials on one base."""
+
+    CPU = "cpu"
+    ONE_GPU = "one_gpu"
+    DDP = "ddp"
+    ZERO = "zero"
+    PARAM_OFFLOAD = "param_offload"
+    OPTIMIZER_OFFLOAD = "optimizer_offload"
+    BOTH_OFFLOADS = "both_offloads"
+    CHECKPOINTING_OFF = "checkpointing_off"
+    CHECKPOINTING_ON = "checkpointing_on"
+    CHECKPOINTED_LAYERS = "checkpointed_layers"
+    CHECKPOINTED_LAYERS_OF = "checkpointed_layers_of"
+    THIS_TRIAL_ALONE = "this_trial_alone"
+    EVERY_TRIAL_ALONE = "every_trial_alone"
+    TRIALS_SHARE = "trials_share"
+    THE_SAME = "the_same"
+    MICRO_BATCH = "micro_batch"
+    FUSED_LOSS = "fused_loss"
+    PLAIN_LOSS = "plain_loss"
+
+
+PHRASES: dict[Phrase, Words] = {
+    Phrase.CPU: ("CPU", "CPU"),
+    Phrase.ONE_GPU: ("one GPU", "单块 GPU"),
+    Phrase.DDP: ("DDP x{world_size}", "DDP x{world_size}"),
+    Phrase.ZERO: ("ZeRO-{stage} x{world_size}", "ZeRO-{stage} x{world_size}"),
+    Phrase.PARAM_OFFLOAD: (" + param offload", " + 参数卸载"),
+    Phrase.OPTIMIZER_OFFLOAD: (" + optimizer offload", " + 优化器卸载"),
+    Phrase.BOTH_OFFLOADS: (" + param and optimizer offload", " + 参数与优化器卸载"),
+    Phrase.CHECKPOINTING_OFF: ("checkpointing off", "检查点关闭"),
+    Phrase.CHECKPOINTING_ON: ("checkpointing on", "检查点开启"),
+    Phrase.CHECKPOINTED_LAYERS: ("checkpointing {layers} layers", "检查点 {layers} 层"),
+    Phrase.CHECKPOINTED_LAYERS_OF: (
+        "checkpointing {layers} of {total} layers",
+        "检查点 {layers} 层（共 {total} 层）",
+    ),
+    Phrase.THIS_TRIAL_ALONE: ("This trial runs alone: {why}.", "该试验单独运行：{why}。"),
+    Phrase.EVERY_TRIAL_ALONE: ("Trials run alone: {why}.", "各试验单独运行：{why}。"),
+    Phrase.TRIALS_SHARE: (
+        "{trials} trials in one pass make {gain:.1f}x as many steps per second as one.",
+        "{trials} 个试验同时前向，每秒步数为单个的 {gain:.1f} 倍。",
+    ),
+    Phrase.THE_SAME: ("the same", "其余相同"),
+    Phrase.MICRO_BATCH: ("micro-batch {size}", "微批次 {size}"),
+    Phrase.FUSED_LOSS: ("fused loss", "融合损失"),
+    Phrase.PLAIN_LOSS: ("plain loss", "普通损失"),
+}
+COMMA: Words = (", ", "，")
+SEMICOLON: Words = ("; ", "；")
+
+TABLES: dict[type[StrEnum], Mapping[Any, Words]] = {
+    Reason: REASONS,
+    RuleName: RULES,
+    ChangeKind: CHANGES,
+    AdviceRule: ADVICE,
+    NoPlan: NO_PLANS,
+    Obstacle: OBSTACLES,
+    AloneReason: TRIALS_ALONE,
+    Phrase: PHRASES,
+}
+"""The table of every enum that has words of its own."""
+VALUES: dict[str, Mapping[Any, Words]] = {"memory": MEMORIES, "bottleneck": BOTTLENECKS}
+"""Tables of the values that are words as well, by the name of their placeholder."""

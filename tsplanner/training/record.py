@@ -1,0 +1,147 @@
+"""What a worker saw, as record.json holds it. No torch in here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from memory_models.settings.flat import nested_values
+from tsplanner.training.job import JobKind, Status
+
+
+def record_file(folder: Path, process: int = 0) -> Path:
+    """Where a process leaves its record: the first one's is the run's, the others' are numbered."""
+    return folder / ("record.json" if process == 0 else f"record-{process}.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """One pass over the held-out rows."""
+
+    epoch: float
+    step: int
+    loss: float
+    """Mean cross-entropy per answer token, nats."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredMemory:
+    """Peaks in bytes; None: not known."""
+
+    peak_allocated_bytes: int | None = None
+    """CUDA allocator; None on the CPU."""
+    peak_reserved_bytes: int | None = None
+    process_bytes: int | None = None
+    """What the driver sees for this process at its peak; on the CPU the peak resident bytes."""
+    host_bytes: int | None = None
+    """Peak resident bytes of the process; of a run of several processes, of all of them."""
+    pinned_bytes: int | None = None
+    """Page-locked host bytes at their peak, as PyTorch's host allocator holds them."""
+    baseline_bytes: int | None = None
+    """Resident bytes once the libraries were imported, before the model was built (CPU)."""
+    allocation_retries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredTime:
+    """Seconds of loading and of the optimizer steps."""
+
+    load_seconds: float | None = None
+    step_seconds: tuple[float, ...] = ()
+    """Optimizer steps in order, warm-up included; with multi-LoRA, passes of the base.
+
+    A probe may run fewer micro-batches per step than the plan; these are seconds of whole steps.
+    """
+    warmup_steps: int = 0
+    """How many of them to leave out."""
+    seconds: float = 0.0
+    """Wall time of the training loop."""
+    samples_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredLosses:
+    """Mean cross-entropy per answer token, nats; None: not measured."""
+
+    first_loss: float | None = None
+    last_loss: float | None = None
+    mean_loss: float | None = None
+    """Mean training loss over the run."""
+    start_eval_loss: float | None = None
+    """Held-out loss before the first step."""
+    evaluations: tuple[Evaluation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessMemory:
+    """Peaks of one process of a run of several."""
+
+    process: int
+    memory: MeasuredMemory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What the worker saw. Written once, whole, as record.json."""
+
+    status: Status
+    kind: JobKind
+    message: str = ""
+    """One sentence for a failure; empty for a success."""
+    process: int = 0
+    """Which process of the run wrote the record; of a merged record, whose end it tells."""
+    device_name: str = ""
+    steps: int = 0
+    epochs: float = 0.0
+    memory: MeasuredMemory = field(default_factory=MeasuredMemory)
+    timing: MeasuredTime = field(default_factory=MeasuredTime)
+    losses: MeasuredLosses = field(default_factory=MeasuredLosses)
+    processes: tuple[ProcessMemory, ...] = ()
+    """Of a run of several processes: each one's peaks."""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def parse_record(document: bytes) -> Record:
+    """The record in a record.json, also one of version 0.1, which listed all fields side by side.
+
+    Raises:
+        msgspec.MsgspecError: it is no JSON, or no record.
+    """
+    values = msgspec.json.decode(document)
+    if isinstance(values, dict) and not MEASURED & set(values):
+        values = upgraded(values)
+    return msgspec.convert(values, Record)
+
+
+MEASURED = {"memory", "timing", "losses"}
+"""Names that a record of version 0.1 has none of."""
+RENAMED = {"rank": "process", "ranks": "processes"}
+"""Fields of version 0.1 that have another name now."""
+
+
+def upgraded(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a record of version 0.1, put where this version has them.
+
+    Raises:
+        msgspec.ValidationError: they are no values of a record.
+    """
+    renamed = {
+        {"rank": "process", "ranks": "processes"}.get(key, key): values[key] for key in values
+    }
+    try:
+        renamed["processes"] = [_one_process(each) for each in renamed.get("processes", ())]
+        return nested_values(Record, renamed)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise msgspec.ValidationError(f"no record: {error}") from error
+
+
+def _one_process(old: dict[str, Any]) -> dict[str, Any]:
+    memory = {
+        "peak_allocated_bytes": old["allocated"],
+        "peak_reserved_bytes": old["reserved"],
+        **{f"{name}_bytes": old[name] for name in ("process", "host", "pinned")},
+    }
+    return {"process": old["rank"], "memory": memory}

@@ -1,0 +1,1 @@
+"""The process that trains: its entry, its jobs, and what it leaves when it ends."""

@@ -1,0 +1,271 @@
+"""Jobs from job.json to record.json, inside a worker process.
+
+Probe, trial and full run are this one path; they differ in their data, their evaluations and in
+what they keep. Whatever happens, one record.json says how it ended, unless the process was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+import torch
+from transformers import set_seed
+
+from memory_models.settings import DecoderKernels, LossKernel
+from tsplanner.training import adapters, data, distributed, model
+from tsplanner.training.batches import collate, pad_token_id, without_mask
+from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.kernels.fused_kernels import use_fused_kernels
+from tsplanner.training.kernels.fused_loss import use_fused_loss
+from tsplanner.training.memory import MemoryMeter, limit_allocator
+from tsplanner.training.multi_lora import loop
+from tsplanner.training.solo import saving, trainer
+from tsplanner.training.solo.checkpointed_layers import FirstLayersOnly
+from tsplanner.training.solo.padding_samples import padded, padding_needed
+from tsplanner.training.solo.recorder import Recorder
+from tsplanner.training.worker.base_model_cache import KeptBase
+from tsplanner.training.worker.outcome import guarded
+
+PARENT_CHECK_SECONDS = 1.0
+SINGLE_PROCESS = {
+    "RANK": "0",
+    "LOCAL_RANK": "0",
+    "WORLD_SIZE": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29500",
+}
+"""Variables that DeepSpeed reads from a launcher; without them DeepSpeed would look for MPI."""
+
+
+class StopSwitch:
+    """Set by SIGTERM, SIGINT or a file named stop in the job's folder."""
+
+    def __init__(self) -> None:
+        self.file: Path | None = None
+        self.signalled = False
+        self.agreed = False
+        """Whether all processes have agreed to stop."""
+        self.last_words: Callable[[], object] = lambda: None
+        """Writes the record of a process that will not return from a collective."""
+
+    def install(self) -> None:
+        """Let SIGTERM and SIGINT end the run after the current step."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        if distributed.world_size() > 1:
+            distributed.on_signals(
+                lambda: distributed.leave_soon(1, self.last_words, lambda: self.agreed)
+            )
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.signalled = True
+
+    def __call__(self) -> bool:
+        """Whether the run should end; all processes ask together and get the same answer."""
+        asked = self.file is not None and self.file.exists()
+        self.agreed = distributed.any_rank(self.signalled or asked)
+        return self.agreed
+
+
+def execute(paths: Sequence[Path]) -> int:
+    """Run the jobs of some job.json, one after another.
+
+    The exit status is 0 if all jobs succeeded or were stopped, and 1 otherwise. Probes of one base
+    share the base. A run of several processes ends with the first job that fails in any of them,
+    because the others may wait for the failed one in a collective.
+    """
+    _die_with_parent()
+    stop, base, status = StopSwitch(), KeptBase(), 0
+    stop.install()
+    for path in paths:
+        if stop.signalled or (status and distributed.world_size() > 1):
+            break
+        status = max(status, execute_one(path, stop, base))
+        base.clear()
+    distributed.leave(status)
+    return status
+
+
+def execute_one(path: Path, stop: StopSwitch, base: KeptBase) -> int:
+    """Run one job and write its record; 0 if the job succeeded or was stopped, 1 otherwise."""
+    job = msgspec.json.decode(path.read_bytes(), type=Job)
+    stop.file = Path(job.folder) / trainer.STOP_FILE
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    recorder = Recorder(job, MemoryMeter(cuda=job.plan.hardware.accelerator == "cuda"))
+    stop.last_words = lambda: recorder.finish(Status.STOPPED, "ended with the other processes")
+    status, message = guarded(lambda: run(job, recorder, stop, base), Path(job.folder))
+    recorder.finish(status, message)
+    return 0 if status in (Status.OK, Status.STOPPED) else 1
+
+
+def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Status:
+    """Load, train and save; every error is raised to the caller."""
+    began = time.monotonic()
+    plan = job.plan
+    distributed.check_world_size(plan.hardware)
+    device = model.training_device(plan.hardware)
+    if plan.hardware.sharding.zero_stage:
+        join_deepspeed(device)
+    limit_allocator(device, job.memory_limit_bytes)
+    recorder.device_name = device_name(device)
+    if job.shared is not None:
+        return run_multi_lora(job, recorder, device, stop, base)
+    built = build_trainer(job, recorder, device, stop, base)
+    recorder.meter.end_of_load(from_file=plan.model.has_weights)
+    recorder.load_seconds = time.monotonic() - began
+    if stop():
+        return Status.STOPPED
+    checkpoint = saving.latest_checkpoint(Path(job.folder)) if job.resume else None
+    built.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if job.kind is JobKind.TRAIN:
+        save_result(built, job, recorder)
+    return Status.STOPPED if built.plan_callback.stopped else Status.OK
+
+
+def run_multi_lora(
+    job: Job, recorder: Recorder, device: torch.device, stop: StopSwitch, base: KeptBase
+) -> Status:
+    """Train several trials on one base."""
+    began = time.monotonic()
+    set_seed(job.plan.learning.seed)
+    trials = loop.MultiLoraLoop(job, recorder, stop, base.take(job.plan, device))
+    recorder.meter.end_of_load(from_file=job.plan.model.has_weights)
+    recorder.load_seconds = time.monotonic() - began
+    recorder.begin(0)
+    return trials.run()
+
+
+def join_deepspeed(device: torch.device) -> None:
+    """Connect DeepSpeed's processes before Trainer asks DeepSpeed for their number.
+
+    A run of one process gets a group without a port of the machine, so that any number of such runs
+    can train on one machine at the same time.
+    """
+    if distributed.world_size() == 1 and not torch.distributed.is_initialized():
+        for key, value in SINGLE_PROCESS.items():
+            os.environ.setdefault(key, value)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        store = torch.distributed.HashStore()
+        torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
+    import deepspeed
+
+    deepspeed.init_distributed()
+
+
+def build_trainer(
+    job: Job,
+    recorder: Recorder,
+    device: torch.device,
+    stop: Callable[[], bool],
+    kept: KeptBase | None = None,
+) -> Any:
+    """The Trainer of a job, with its model, data and callbacks."""
+    plan = job.plan
+    model.register_own_models()
+    config = model.model_config(plan.model)
+    tokenizer = None if job.kind is JobKind.PROBE else model.load_tokenizer(plan.model)
+    train, validation, collator = job_data(job, config, tokenizer)
+    steps = total_steps(job, len(train))
+    padding_samples = 0
+    if job.kind is not JobKind.PROBE:
+        padding_samples = padding_needed(
+            len(train), plan.hardware.batch.micro_batch_size, distributed.world_size()
+        )
+        train = padded(train, padding_samples)
+    # TrainingArguments with ZeRO-3 register the DeepSpeed config with transformers
+    # (integrations/deepspeed.py), which then shards the model while it is built. So the arguments
+    # come before the model.
+    arguments = trainer.training_arguments(job, total_steps=steps, evaluate=bool(validation))
+    base = (kept or KeptBase()).take(plan, device)
+    if plan.hardware.kernels.loss_kernel is LossKernel.FUSED:
+        use_fused_loss(base)
+    set_seed(plan.learning.seed)
+    trained = adapters.apply_method(plan, base, steps)
+    if plan.hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
+        use_fused_kernels(trained)
+    callback = trainer.PlanCallback(job, recorder, stop)
+    built = trainer.PlanTrainer(
+        recorder=recorder,
+        padding_samples=padding_samples,
+        model=trained,
+        args=arguments,
+        train_dataset=train,
+        eval_dataset=validation or None,
+        data_collator=collator,
+        callbacks=[callback, FirstLayersOnly(plan.hardware.batch.checkpointed_layers)],
+    )
+    built.timeseries_lr = plan.learning.optimization.timeseries_lr
+    callback.trainer = built
+    built.plan_callback = callback
+    if job.kind is JobKind.PROBE:
+        step_from_the_first(built.accelerator)
+    return built
+
+
+def step_from_the_first(accelerator: Any) -> None:
+    """Start fp16's loss scale at 1 instead of 65,536.
+
+    The usual scale overflows in the first steps, and the GradScaler skips these steps. A probe
+    would end before the optimizer has made its states, and so before the peak.
+    """
+    if getattr(accelerator, "scaler", None) is not None:
+        accelerator.scaler = torch.amp.GradScaler(accelerator.device.type, init_scale=1.0)
+
+
+def job_data(
+    job: Job, config: Any, tokenizer: Any | None
+) -> tuple[list[Any], list[Any], Callable[[list[Any]], Any]]:
+    """Training rows, held-out rows, and the collator that makes a batch of rows."""
+    # The merge of series needs the mask, which says where the text of a row ends.
+    shown = (lambda batch: batch) if getattr(config, "ts", None) is not None else without_mask
+    if job.kind is JobKind.PROBE:
+        # Each item of a probe is a whole micro-batch already.
+        micro_batches = job.probe_steps * trainer.accumulation(job)
+        batches = data.probe_batches(job.plan, config, micro_batches)
+        return batches, [], lambda items: shown(items[0])
+    rows = data.load_rows(job.plan, tokenizer, config)
+    pad_id = pad_token_id(tokenizer)
+    return rows.train, rows.validation, lambda items: shown(collate(items, pad_id))
+
+
+def total_steps(job: Job, rows: int) -> int:
+    """Optimizer steps of the whole job."""
+    if job.kind is JobKind.PROBE:
+        return job.probe_steps
+    return trainer.steps_per_epoch(rows, job.plan) * job.plan.learning.optimization.num_train_epochs
+
+
+def save_result(built: Any, job: Job, recorder: Recorder) -> None:
+    """Save the last weights, under another name if an earlier evaluation was better."""
+    folder, best = Path(job.folder), recorder.best_evaluation
+    if best is None:
+        saving.save_weights(built, job.plan, folder)
+    elif best.step != built.state.global_step:
+        last = f"{saving.weights_folder(job.plan)}-last"
+        saving.save_weights(built, job.plan, folder, last)
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or ``cpu``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _die_with_parent() -> None:
+    """End this process when its parent has ended, since nobody would read the result."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
