@@ -102,7 +102,7 @@ def test_a_truncated_plan_is_refused(share: float, plan: Plan, tmp_path: Path) -
     path.write_text(text[: int(share * len(text)) - 2], encoding="utf-8")
     if share == 0.0:
         path.write_text("", encoding="utf-8")
-    assert f"{path} is no readable plan" in refusal(path)
+    assert f"{path} is not a readable plan" in refusal(path)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "3", '{"model": "qwen"}', "null", '"plan"'])
@@ -110,7 +110,7 @@ def test_foreign_json_is_refused(text: str, tmp_path: Path) -> None:
     """Somebody else's JSON."""
     path = tmp_path / "plan.json"
     path.write_text(text, encoding="utf-8")
-    assert "is no plan of tsplanner" in refusal(path)
+    assert "is not a plan of tsplanner" in refusal(path)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"[" * 100_000])
@@ -118,12 +118,12 @@ def test_what_is_no_text_or_no_end_is_refused(content: bytes, tmp_path: Path) ->
     """Binary files and endless brackets end in a sentence too."""
     path = tmp_path / "plan.json"
     path.write_bytes(content)
-    assert "is no readable plan" in refusal(path)
+    assert "is not a readable plan" in refusal(path)
 
 
 def test_a_folder_is_no_plan(tmp_path: Path) -> None:
     """The run folder given instead of the file in it."""
-    assert "is no readable plan" in refusal(tmp_path)
+    assert "is not a readable plan" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_wrong_field_is_named(
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     sentence = refusal(path)
-    assert "is no valid plan" in sentence
+    assert "is not a valid plan" in sentence
     assert says in sentence
 
 

@@ -8,25 +8,19 @@ from memory_models.settings import (
     Attention,
     Dtype,
     FinetuningType,
-    Optimizer,
     Quantization,
 )
 from tests.support.toy_request import EVERY_PACKAGE, GIB, HOPPER, TURING, request, with_free
 from tsplanner.errors import EXIT_NO_PLAN, TsplannerError
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import (
-    MOST_ALTERNATIVES,
-    MOST_SHOWN,
     NothingFits,
     choose,
     evaluate_all,
-    family_key,
 )
 from tsplanner.planner.reasons import Reason, RuleName
 from tsplanner.planner.request import Pins
-from tsplanner.planner.sentences import describe, explanation_sentence, refusal_sentence
-from tsplanner.planner.space.candidates import candidates
-from tsplanner.planner.space.pareto import quality_risk
+from tsplanner.planner.sentences import explanation_sentence, refusal_sentence
 
 
 def test_the_choice_is_deterministic() -> None:
@@ -197,65 +191,6 @@ def test_a_choice_carries_the_front_with_the_chosen_plan_on_it() -> None:
     speeds = [row.relative_speed for row in choice.front]
     assert speeds == sorted(speeds, reverse=True)
     assert all(explanation_sentence(row.explanation) for row in choice.front)
-
-
-def test_states_are_not_rounded_for_a_speed_that_nobody_would_notice() -> None:
-    """Full fine-tuning of 7B on two H200: AdamW in 8 bits is no more than 2 % faster."""
-    plan = choose(request("qwen2.5-7b", HOPPER, HOPPER, finetuning_type=FinetuningType.FULL)).plan
-    assert plan.hardware.kernels.optimizer is Optimizer.ADAMW_TORCH_FUSED
-
-
-def test_the_plan_carries_what_it_was_chosen_from() -> None:
-    """First the alternatives that are shown, then other families; the plan itself is not one."""
-    choice = choose(request("qwen2.5-7b", HOPPER, HOPPER, finetuning_type=FinetuningType.FULL))
-    carried = choice.plan.alternatives
-    shown = [row.evaluated.hardware for row in choice.shown]
-    assert [row.hardware for row in carried[: len(shown)]] == shown
-    assert len(shown) < len(carried) <= MOST_ALTERNATIVES
-    hardware = [row.hardware for row in carried]
-    assert len(set(hardware)) == len(hardware)
-    assert choice.plan.hardware not in hardware
-    families = {row.evaluated.hardware for row in choice.alternatives}
-    assert set(hardware) <= families | set(shown)
-
-
-def test_an_alternative_is_the_candidate_in_few_words() -> None:
-    """Its bytes, its speed and its reason are those that the choice was made by."""
-    choice = choose(request("qwen2.5-7b", HOPPER))
-    for row, carried in zip(choice.shown, choice.plan.alternatives, strict=False):
-        assert carried.process_bytes == row.evaluated.memory.process_bytes
-        assert carried.verdict is row.evaluated.verdict
-        speed = row.evaluated.samples_per_second / choice.best.samples_per_second
-        assert carried.relative_speed == pytest.approx(speed)
-        assert carried.explanation == row.explanation
-        assert carried.explanation.reason is not Reason.CHOSEN
-
-
-def test_what_is_shown_is_on_the_front_and_differs_by_a_tenth_or_in_risk() -> None:
-    """At most five rows, none of them the chosen plan, and no two that tell the same."""
-    choice = choose(request("qwen2.5-7b", HOPPER, HOPPER, finetuning_type=FinetuningType.FULL))
-    assert 0 < len(choice.shown) <= MOST_SHOWN
-    rows = [choice.best, *(row.evaluated for row in choice.shown)]
-    assert all(row in choice.front for row in choice.shown)
-    for place, row in enumerate(rows):
-        for other in rows[:place]:
-            bounds = sorted(each.memory.process_bytes.upper for each in (row, other))
-            risks = {quality_risk(each.hardware) for each in (row, other)}
-            assert len(risks) == 2 or bounds[0] <= 0.9 * bounds[1]
-
-
-@pytest.mark.parametrize("cards", [0, 1, 2])
-def test_plans_of_one_family_are_those_with_the_same_words(cards: int) -> None:
-    """The planner groups by settings; a person, who sees the words, must see the same groups."""
-    found = [
-        hardware
-        for method in (FinetuningType.LORA, FinetuningType.FULL)
-        for hardware in candidates(
-            request("qwen2.5-0.5b", *[HOPPER] * cards, finetuning_type=method)
-        )
-    ]
-    pairs = {(family_key(hardware), describe(hardware)) for hardware in found}
-    assert len({key for key, _ in pairs}) == len({words for _, words in pairs}) == len(pairs)
 
 
 def test_rules_that_only_prune_the_space_are_not_told() -> None:

@@ -30,7 +30,7 @@ def on_machine(needs: int, upper: int, free: int) -> OnMachine:
 @pytest.mark.parametrize(
     ("machine", "start", "style"),
     [
-        (on_machine(18, 20, 22), "✔ works on rig: its trainer needs 18.0 GiB a card", "green"),
+        (on_machine(18, 20, 22), "✔ works on rig: its trainer needs 18.0 GiB per card", "green"),
         (on_machine(18, 23, 22), "✔ may work, tight, on rig: its trainer needs 18.0", "green"),
         (on_machine(23, 25, 22), "✘ cannot work on rig: its trainer needs 23.0 GiB", "red"),
     ],
@@ -49,7 +49,7 @@ def test_figures_that_agree_are_ticked_and_others_are_crossed() -> None:
     assert all(words.startswith("✔ ") for words in agreed)
     other = replace(RUN, recorded=replace(RUN.recorded, total_steps=77))
     crossed = experiment_lines(other, [])[1]
-    assert crossed[0].startswith("✘ 78 steps: 414 rows, 16 a step, 3 epochs")
+    assert crossed[0].startswith("✘ 78 steps: 414 rows, 16 per step, 3 epochs")
     assert crossed[0].endswith(": the record disagrees")
     assert crossed[1] == "red"
 

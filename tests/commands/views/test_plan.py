@@ -185,7 +185,7 @@ def test_where_nothing_fits_the_smallest_plan_and_every_change_are_told(
     print_failure(asked, found)
     printed = capsys.readouterr().out
     needs = found.smallest.memory.process_bytes
-    assert f"needs {format_gib(needs.expected)} GiB a card" in printed
+    assert f"needs {format_gib(needs.expected)} GiB per card" in printed
     assert "21.0 are free: over the GPU's free memory\n" in printed
     assert printed.count("What would make it fit") == 1
     for suggested in found.suggestions:
