@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +14,6 @@ from memory_models.units import format_gib
 from tests.support.toy_request import GIB, HOPPER, TURING, machine, request, with_free
 from tsplanner.commands.views.plan import (
     advice_lines,
-    advice_values,
-    choice_values,
-    failure_values,
     machine_lines,
     money,
     next_command,
@@ -25,9 +21,12 @@ from tsplanner.commands.views.plan import (
     print_failure,
     print_memory,
     print_verdict,
-    refusal_values,
     seconds,
     settings_line,
+)
+from tsplanner.commands.views.plan_json import (
+    failure_values,
+    refusal_values,
     suggestion_values,
 )
 from tsplanner.commands.views.screen import Screen
@@ -35,9 +34,8 @@ from tsplanner.planner.advice import Suggestion
 from tsplanner.planner.forecast import Cost
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.rank import Choice, Failure, NothingFits, choose
-from tsplanner.planner.reasons import AdviceRule, AppliedRule, ChangeKind, Refusal, RuleName
+from tsplanner.planner.reasons import AdviceRule, AppliedRule
 from tsplanner.planner.request import PlanRequest
-from tsplanner.planner.suggestions import FitSuggestion
 
 ASKED = request("qwen2.5-7b", HOPPER, HOPPER, finetuning_type=FinetuningType.FULL)
 RANK = Suggestion(
@@ -129,51 +127,6 @@ def test_advice_is_one_line_of_values_and_a_line_per_rule() -> None:
         "78 steps stand up to 1.5 times that",
     ]
     assert advice_lines([]) == []
-
-
-def test_advice_for_a_program_has_its_rule_in_words_and_its_source() -> None:
-    """The keys that --json has always had."""
-    assert advice_values(RATE) == {
-        "setting": "learning_rate",
-        "value": 3e-4,
-        "planned": 3e-4,
-        "rule": "3e-4 came within 0.0051 nats of the best for nine of ten models, at any rank; "
-        "78 steps stand up to 1.5 times that",
-        "source": "a sweep",
-    }
-
-
-def test_a_refusal_for_a_program_has_rule_setting_and_reason(choice: Choice) -> None:
-    """The keys that --json has always had."""
-    refused = Refusal(
-        rule=RuleName.DEVICES, hardware=choice.plan.hardware, data={"wanted": 2, "have": 1}
-    )
-    assert refusal_values(refused) == {
-        "rule": "devices",
-        "setting": "bf16 · DDP x2",
-        "reason": "2 GPUs are asked for, the machine has 1",
-    }
-
-
-def test_a_suggestion_for_a_program_is_its_words_and_its_bytes() -> None:
-    """The keys that --json has always had."""
-    found = FitSuggestion(change=ChangeKind.MORE_GPUS, number=4, needs_bytes=5)
-    assert suggestion_values(found) == {"change": "4 such GPUs", "needs_bytes": 5}
-
-
-def test_a_choice_for_a_program_lists_everything_that_lost(choice: Choice) -> None:
-    """Rows of the front by their difference, families by their name, and all of it is JSON."""
-    found = json.loads(json.dumps(choice_values(choice)))
-    assert list(found) == ["front", "alternatives", "refusals", "considered"]
-    assert len(found["front"]) == len(choice.front)
-    assert len(found["alternatives"]) == len(choice.alternatives)
-    assert found["considered"] == len(choice.evaluated)
-    names = [row["setting"] for row in found["alternatives"]]
-    assert len(set(names)) == len(names)
-    assert "the same" not in {name.partition(",")[0] for name in names}
-    keys = ["setting", "hardware", "verdict", "process_bytes", "samples_per_second"]
-    keys += ["relative_speed", "quality_risk", "reason"]
-    assert all(list(row) == keys for row in found["front"] + found["alternatives"])
 
 
 def test_where_nothing_fits_the_smallest_plan_and_every_change_are_told(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from memory_models.device import Device, Machine
@@ -18,7 +17,6 @@ from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.forecast import Cost
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.rank import Choice, Failure
-from tsplanner.planner.reasons import Refusal
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.sentences import (
     advice_sentence,
@@ -29,8 +27,6 @@ from tsplanner.planner.sentences import (
     refusal_sentence,
     sentence,
 )
-from tsplanner.planner.space.pareto import quality_risk
-from tsplanner.planner.suggestions import FitSuggestion
 from tsplanner.report.text import duration
 
 VERDICTS = {
@@ -297,77 +293,6 @@ def print_failure(request: PlanRequest, failure: Failure) -> None:
         screen.line("  No single change would make it fit.")
     for refused in failure.refusals:
         screen.line(f"  Refused   {refusal_sentence(refused)}  [{refused.rule}]", "yellow")
-
-
-def refusal_values(refused: Refusal) -> dict[str, str]:
-    """A refusal for ``--json``."""
-    return {
-        "rule": refused.rule,
-        "setting": describe(refused.hardware),
-        "reason": refusal_sentence(refused),
-    }
-
-
-def suggestion_values(suggested: FitSuggestion) -> dict[str, object]:
-    """A change that would make a plan fit, for ``--json``."""
-    change = sentence(suggested.change, suggested.data)
-    return {"change": change, "needs_bytes": suggested.needs_bytes}
-
-
-def advice_values(row: Suggestion) -> dict[str, object]:
-    """A suggested learning setting for ``--json``."""
-    return {
-        "setting": row.setting,
-        "value": row.value,
-        "planned": row.planned,
-        "rule": advice_sentence(row.rules),
-        "source": row.source,
-    }
-
-
-def candidate_values(row: RankedCandidate, setting: str) -> dict[str, object]:
-    """A candidate that lost, for ``--json``; ``setting``: the words that tell it from others."""
-    found = row.evaluated
-    return {
-        "setting": setting,
-        "hardware": asdict(found.hardware),
-        "verdict": found.verdict,
-        "process_bytes": asdict(found.memory.process_bytes),
-        "samples_per_second": found.samples_per_second,
-        "relative_speed": row.relative_speed,
-        "quality_risk": quality_risk(found.hardware),
-        "reason": explanation_sentence(row.explanation),
-    }
-
-
-def choice_values(choice: Choice) -> dict[str, object]:
-    """What lost to the plan and what was refused, for ``--json``."""
-    chosen = choice.plan.hardware
-    return {
-        "front": [
-            candidate_values(row, difference_words(row.evaluated.hardware, chosen))
-            for row in choice.front
-        ],
-        "alternatives": [
-            candidate_values(row, describe(row.evaluated.hardware)) for row in choice.alternatives
-        ],
-        "refusals": [refusal_values(row) for row in choice.refusals],
-        "considered": choice.considered,
-    }
-
-
-def failure_values(failure: Failure) -> dict[str, object]:
-    """The smallest plan and what would make one fit, for ``--json``."""
-    smallest = failure.smallest
-    return {
-        "smallest": {
-            "hardware": asdict(smallest.hardware),
-            "process_bytes": asdict(smallest.memory.process_bytes),
-            "free_bytes": smallest.free_bytes,
-        },
-        "remedies": [suggestion_values(row) for row in failure.suggestions],
-        "refusals": [refusal_values(row) for row in failure.refusals],
-    }
 
 
 def seconds(value: float) -> str:

@@ -45,7 +45,7 @@ class ProbeFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Like:
+class PlanFeatures:
     """The features of a plan that its points are chosen by."""
 
     model: str
@@ -76,9 +76,9 @@ class ProbePoint:
     unix_time: float = 0.0
 
     @property
-    def like(self) -> Like:
+    def features(self) -> PlanFeatures:
         """The features that a plan is compared by."""
-        return Like(
+        return PlanFeatures(
             model=self.model,
             finetuning_type=self.settings.finetuning_type,
             quantization=self.settings.quantization,

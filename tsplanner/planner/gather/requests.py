@@ -86,7 +86,7 @@ def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:
     """The request corrected by earlier probes on this machine, if there were any."""
     if not machine.detected or not calibration_file().is_file():
         return request
-    from tsplanner.planner.gather.probe_points import CPU_DEVICE, Like, load_calibration
+    from tsplanner.planner.gather.probe_points import CPU_DEVICE, PlanFeatures, load_calibration
     from tsplanner.planner.gather.refine import refined
 
     points = [
@@ -96,7 +96,7 @@ def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:
     ]
     calibration, efficiency = refined(
         points,
-        Like(
+        PlanFeatures(
             model=request.model.name,
             finetuning_type=request.learning.method.finetuning_type,
             quantization=request.pins.get("quantization"),
@@ -132,12 +132,12 @@ def _check_timeseries_lr(learning: LearningSettings, source: ModelSource) -> Non
         return
     if source.architecture.encoder is None:
         raise UsageError(
-            f"--timeseries-lr is for a time-series encoder, which {source.architecture.name} has "
-            "not: leave it out."
+            f"--timeseries-lr is for a time-series encoder, which {source.architecture.name} does "
+            "not have: leave it out."
         )
     if learning.method.finetuning_type is FinetuningType.FREEZE:
         raise UsageError(
-            "--timeseries-lr has nothing to set: freeze trains the last decoder blocks alone; "
+            "--timeseries-lr has nothing to set: freeze trains the last decoder layers alone; "
             "leave it out, or take another --finetuning-type."
         )
 
