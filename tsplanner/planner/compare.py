@@ -23,7 +23,7 @@ MOST_ALTERNATIVES = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankedCandidate:
-    """A candidate by its distance to the chosen plan."""
+    """A candidate beside the chosen plan: its relative speed, and why it was not chosen."""
 
     evaluated: Evaluated
     relative_speed: float
@@ -43,7 +43,7 @@ class RankedCandidate:
 
 
 def best_of(usable: list[Evaluated]) -> Evaluated:
-    """Plans that fit before tight ones, then by speed, then by risk and complexity."""
+    """The best plan: one that fits before a tight one, then the fastest, then the least complex."""
     sure = [found for found in usable if found.verdict is Verdict.FITS] or usable
     fastest = max(found.samples_per_second for found in sure)
     level = [found for found in sure if found.samples_per_second >= (1 - SPEED_TIE) * fastest]
