@@ -131,7 +131,7 @@ def test_plan_says_of_a_run_what_cannot_have_been(tmp_path):
     assert done.returncode == 4
     assert "NOTHING FITS" in done.stdout
     assert "Record   rtx6000_tune: 65 steps of 18.72 s, 1.718 samples/s" in done.stdout
-    assert "✔ 65 steps: 418 rows, 32 a step, 5 epochs, rounded down" in done.stdout
+    assert "✔ 65 steps: 418 rows, 32 per step, 5 epochs, rounded down" in done.stdout
     assert "✘ cannot work on 2x Quadro RTX 6000" in done.stdout
     assert "✔ works on 2x RTX 6000 Ada" in done.stdout
     assert "27.7 GiB of fp16 weights alone" in done.stdout

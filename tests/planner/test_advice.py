@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from memory_models.settings import FinetuningType, changed, from_flat
-from tsplanner.planner.advice import Suggestion, advice, epochs_for, largest_rank, with_rank
+from tsplanner.planner.advice import (
+    Suggestion,
+    advice,
+    default_learning_rate,
+    epochs_for,
+    largest_rank,
+    with_rank,
+)
 from tsplanner.planner.plan import DatasetRef, no_dataset
 from tsplanner.planner.sentences import advice_sentence
 from tsplanner.planner.settings import LearningSettings
@@ -94,3 +103,25 @@ def test_another_rank_keeps_alphas_ratio():
 
     assert with_rank(learning, 32).method.lora_alpha == 64.0
     assert largest_rank(learning, (8, 16, 32), lambda found: found.method.lora_alpha <= 32) == 16
+
+
+@given(st.integers(1, 10**12))
+def test_full_and_freeze_start_at_a_tenth_of_an_adapters_rate(parameters: int) -> None:
+    """Whatever the size of the model is."""
+    adapter = default_learning_rate(FinetuningType.LORA, parameters)
+    for method in (FinetuningType.FULL, FinetuningType.FREEZE):
+        assert default_learning_rate(method, parameters) == pytest.approx(adapter / 10)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "rate"),
+    [
+        (100_000_000, 3e-3),
+        (100_000_001, 1e-3),
+        (4_500_000_000, 1e-3),
+        (4_500_000_001, 3e-4),
+    ],
+)
+def test_rates_change_above_the_sizes_that_they_are_given_for(parameters: int, rate: float) -> None:
+    """A model of exactly that size still takes the smaller models' rate."""
+    assert default_learning_rate(FinetuningType.DORA, parameters) == rate

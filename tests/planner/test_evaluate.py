@@ -7,12 +7,15 @@ from dataclasses import replace
 import pytest
 
 from memory_models.device import Host
-from memory_models.settings import changed
+from memory_models.settings import Dtype, changed, from_flat
 from tests.support.toy_request import GIB, HOPPER, request
+from tsplanner.planner.evaluate import evaluate, finish, host_budget
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import choose, evaluate_all
+from tsplanner.planner.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.request import Pins
 from tsplanner.planner.sentences import explanation_sentence
+from tsplanner.planner.settings import HardwareSettings
 
 
 def test_offload_is_judged_by_the_hosts_memory_too() -> None:
@@ -50,3 +53,62 @@ def test_steps_are_whole_batches_of_the_rows_that_are_trained_on(
     asked = request("qwen2.5-0.5b", HOPPER, validation_fraction=fraction)
     asked = replace(asked, dataset=changed(asked.dataset, rows_kept=rows))
     assert choose(asked).plan.time.total_steps == steps
+
+
+@pytest.mark.parametrize(
+    ("free_share", "verdict", "reason"),
+    [
+        (1.0, Verdict.FITS, None),
+        (0.999, Verdict.TIGHT, Reason.TIGHT),
+        (0.5, Verdict.DOES_NOT_FIT, Reason.OVER),
+    ],
+)
+def test_the_verdict_goes_by_the_bound_and_the_expected_bytes(
+    free_share: float, verdict: Verdict, reason: Reason | None
+) -> None:
+    """As much free as the bound: fits; less than the bound: tight; less than expected: not."""
+    hardware = from_flat(HardwareSettings, gradient_accumulation_steps=16)
+    asked = request("qwen2.5-0.5b", HOPPER)
+    bound = evaluate(asked, hardware).memory.process_bytes.upper
+    card = replace(HOPPER, free_bytes=int(free_share * bound))
+    found = evaluate(request("qwen2.5-0.5b", card), hardware)
+    assert found.verdict is verdict
+    assert (None if found.explanation is None else found.explanation.reason) is reason
+    if found.explanation is not None:
+        assert found.explanation.data == {"memory": MemoryKind.GPU}
+
+
+def test_the_host_keeps_a_twentieth_of_its_free_memory() -> None:
+    """95 of 100 GiB may be planned with."""
+    host = Host(total_bytes=128 * GIB, available_bytes=100 * GIB, cpu_count=8)
+    assert host_budget(request("qwen2.5-0.5b", host=host)) == 95 * GIB
+
+
+def test_on_a_cpu_the_host_decides() -> None:
+    """The process is judged by what the host leaves to a plan."""
+    small = Host(total_bytes=2 * GIB, available_bytes=GIB, cpu_count=2)
+    asked = request("qwen2.5-0.5b", host=small)
+    hardware = from_flat(
+        HardwareSettings,
+        accelerator="cpu",
+        model_dtype=Dtype.FP32,
+        autocast=None,
+        gradient_accumulation_steps=16,
+    )
+    found = evaluate(asked, hardware)
+    assert found.free_bytes == host_budget(asked)
+    assert found.explanation == Explanation(reason=Reason.OVER, data={"memory": MemoryKind.HOST})
+
+
+def test_a_finished_plan_says_what_it_assumes() -> None:
+    """Once each: bare presets have no weights, and a described machine was not looked at."""
+    asked = request("qwen2.5-0.5b", HOPPER)
+    hardware = from_flat(HardwareSettings, gradient_accumulation_steps=16)
+    plan = finish(asked, evaluate(asked, hardware))
+    assert len(set(plan.assumptions)) == len(plan.assumptions)
+    assert (
+        "no weights beside config.json: whatever runs, runs on random weights" in plan.assumptions
+    )
+    assert "the machine is described, not looked at" in plan.assumptions
+    assert plan.hardware == hardware
+    assert plan.alternatives == ()

@@ -9,17 +9,25 @@ from typing import Any
 
 import pytest
 
-from memory_models.settings import changed, flat
+from memory_models.settings import Quantization, changed, flat
 from tests.support.toy_request import TURING, request
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.files import plan_document, read_plan, write_plan
+from tsplanner.planner.files import (
+    find_plan,
+    method_name,
+    plan_document,
+    read_plan,
+    write_plan,
+)
 from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, Plan
 from tsplanner.planner.rank import choose
+from tsplanner.planner.reasons import Reason
+from tsplanner.planner.sentences import explanation_sentence
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    """A plan with a quantised base and several cards in it."""
+    """A plan with several cards in it."""
     return choose(request("qwen2.5-14b", TURING, TURING)).plan
 
 
@@ -94,7 +102,7 @@ def test_a_truncated_plan_is_refused(share: float, plan: Plan, tmp_path: Path) -
     path.write_text(text[: int(share * len(text)) - 2], encoding="utf-8")
     if share == 0.0:
         path.write_text("", encoding="utf-8")
-    assert f"{path} is no readable plan" in refusal(path)
+    assert f"{path} is not a readable plan" in refusal(path)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "3", '{"model": "qwen"}', "null", '"plan"'])
@@ -102,7 +110,7 @@ def test_foreign_json_is_refused(text: str, tmp_path: Path) -> None:
     """Somebody else's JSON."""
     path = tmp_path / "plan.json"
     path.write_text(text, encoding="utf-8")
-    assert "is no plan of tsplanner" in refusal(path)
+    assert "is not a plan of tsplanner" in refusal(path)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"[" * 100_000])
@@ -110,12 +118,12 @@ def test_what_is_no_text_or_no_end_is_refused(content: bytes, tmp_path: Path) ->
     """Binary files and endless brackets end in a sentence too."""
     path = tmp_path / "plan.json"
     path.write_bytes(content)
-    assert "is no readable plan" in refusal(path)
+    assert "is not a readable plan" in refusal(path)
 
 
 def test_a_folder_is_no_plan(tmp_path: Path) -> None:
     """The run folder given instead of the file in it."""
-    assert "is no readable plan" in refusal(tmp_path)
+    assert "is not a readable plan" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +149,7 @@ def test_a_wrong_field_is_named(
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     sentence = refusal(path)
-    assert "is no valid plan" in sentence
+    assert "is not a valid plan" in sentence
     assert says in sentence
 
 
@@ -201,3 +209,38 @@ def test_a_plan_of_version_1_is_read_as_the_same_plan(plan: Plan, tmp_path: Path
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(as_version_1(corrected)), encoding="utf-8")
     assert read_plan(path) == corrected
+
+
+def test_alternatives_come_back_with_reasons_that_can_be_told(plan: Plan, tmp_path: Path) -> None:
+    """Every reason of the file is a member again, and its data fill its sentence."""
+    found = read_plan(write_plan(plan, tmp_path / "plan.json"))
+    assert found.alternatives == plan.alternatives
+    assert len(found.alternatives) > 0
+    for row in found.alternatives:
+        assert isinstance(row.explanation.reason, Reason)
+        assert "{" not in explanation_sentence(row.explanation)
+
+
+def test_a_plan_from_before_alternatives_were_kept_has_none(plan: Plan, tmp_path: Path) -> None:
+    """The same version without the key is a whole plan."""
+    document = json.loads(plan_document(plan))
+    del document["alternatives"]
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert read_plan(path) == replace(plan, alternatives=())
+
+
+def test_the_newest_plan_is_found_where_none_is_named(plan: Plan, tmp_path: Path) -> None:
+    """A folder stands for the plan.json in it."""
+    path = write_plan(plan, tmp_path / "saves" / "model" / "plan.json")
+    assert find_plan(None, tmp_path / "saves") == (plan, path)
+    assert find_plan(path.parent, tmp_path) == find_plan(path, tmp_path) == (plan, path)
+    with pytest.raises(TsplannerError):
+        find_plan(None, tmp_path / "empty")
+
+
+def test_the_method_folder_tells_a_quantised_base(plan: Plan) -> None:
+    """LoRA on 4 bits is qlora; on a plain base it is lora."""
+    for quantization, name in ((Quantization.NF4, "qlora"), (None, "lora")):
+        hardware = changed(plan.hardware, quantization=quantization)
+        assert method_name(replace(plan, hardware=hardware)) == name

@@ -8,16 +8,19 @@ from memory_models.settings import (
     Attention,
     Dtype,
     FinetuningType,
-    Optimizer,
     Quantization,
 )
 from tests.support.toy_request import EVERY_PACKAGE, GIB, HOPPER, TURING, request, with_free
 from tsplanner.errors import EXIT_NO_PLAN, TsplannerError
 from tsplanner.planner.plan import Verdict
-from tsplanner.planner.rank import NothingFits, choose, evaluate_all
-from tsplanner.planner.reasons import Reason
+from tsplanner.planner.rank import (
+    NothingFits,
+    choose,
+    evaluate_all,
+)
+from tsplanner.planner.reasons import Reason, RuleName
 from tsplanner.planner.request import Pins
-from tsplanner.planner.sentences import explanation_sentence
+from tsplanner.planner.sentences import explanation_sentence, refusal_sentence
 
 
 def test_the_choice_is_deterministic() -> None:
@@ -190,7 +193,23 @@ def test_a_choice_carries_the_front_with_the_chosen_plan_on_it() -> None:
     assert all(explanation_sentence(row.explanation) for row in choice.front)
 
 
-def test_states_are_not_rounded_for_a_speed_that_nobody_would_notice() -> None:
-    """Full fine-tuning of 7B on two H200: AdamW in 8 bits is no more than 2 % faster."""
-    plan = choose(request("qwen2.5-7b", HOPPER, HOPPER, finetuning_type=FinetuningType.FULL)).plan
-    assert plan.hardware.kernels.optimizer is Optimizer.ADAMW_TORCH_FUSED
+def test_rules_that_only_prune_the_space_are_not_told() -> None:
+    """Nobody asked for ZeRO on one GPU; a package that is missing is worth a word."""
+    _, refusals = evaluate_all(request("qwen2.5-0.5b", HOPPER, packages=("deepspeed",)))
+    rules = {found.rule for found in refusals}
+    assert RuleName.FLASH_ATTENTION_PACKAGE in rules
+    assert not rules & {RuleName.USELESS_SHARDING, RuleName.USELESS_OFFLOAD}
+
+
+def test_one_refusal_is_told_per_rule_and_finding() -> None:
+    """Hundreds of candidates want bf16 or FlashAttention; the reasons are a handful."""
+    _, refusals = evaluate_all(request("qwen2.5-0.5b", HOPPER, TURING, packages=()))
+    words = [(found.rule, refusal_sentence(found)) for found in refusals]
+    assert len(set(words)) == len(words)
+    assert "bitsandbytes" in {found.rule for found in refusals}
+
+
+def test_sharding_is_nothing_to_pin_on_a_cpu() -> None:
+    """The flags are named, and what is used instead of a GPU."""
+    with pytest.raises(TsplannerError, match="need a GPU, and the CPU is used"):
+        choose(request("qwen2.5-0.5b", pins=Pins(world_size=2)))

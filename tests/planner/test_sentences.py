@@ -147,7 +147,7 @@ def test_nothing_to_explain_is_no_sentence() -> None:
     """A plan that fits has no reason against it."""
     assert explanation_sentence(None) == ""
     found = Explanation(reason=Reason.SIMILAR_FAILED, data={"count": 2})
-    assert explanation_sentence(found) == "2 others of its kind failed"
+    assert explanation_sentence(found) == "2 other plans of its kind failed"
 
 
 @pytest.mark.parametrize(

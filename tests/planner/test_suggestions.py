@@ -13,6 +13,7 @@ from tests.support.toy_request import GIB, HOPPER, TURING, request, with_free
 from tsplanner.hardware.catalog import usable_bytes
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import NothingFits, choose
+from tsplanner.planner.reasons import ChangeKind
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.sentences import sentence
 from tsplanner.planner.suggestions import FitSuggestion
@@ -117,3 +118,19 @@ def test_a_larger_card_is_not_offered_where_the_host_is_too_small() -> None:
     """Offloaded parameters do not care for the card."""
     changes = [in_words(found) for found in failure_of(CASES["host too small"]).failure.suggestions]
     assert not any("GPU of" in change for change in changes)
+
+
+def test_of_every_kind_of_change_only_the_first_that_helps_is_offered() -> None:
+    """Half the length is enough: a quarter is not offered as well."""
+    for asked in CASES.values():
+        kinds = [found.change for found in failure_of(asked).failure.suggestions]
+        assert len(set(kinds)) == len(kinds)
+
+
+def test_a_change_without_a_number_names_none() -> None:
+    """Pins and methods are changed as a whole."""
+    for asked in CASES.values():
+        for found in failure_of(asked).failure.suggestions:
+            bare = found.change in (ChangeKind.NO_PINS, ChangeKind.LORA, ChangeKind.LORA_ON_NF4)
+            assert (found.number is None) is bare
+            assert found.data == ({} if bare else {"number": found.number})

@@ -11,13 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tsplanner.commands.options import add_learning, add_pins, add_subject, learning_values, pins
 from tsplanner.commands.values import duration_seconds, positive_float
-from tsplanner.commands.views.plan import (
-    advice_values,
-    choice_values,
-    failure_values,
-    print_choice,
-    print_failure,
-)
+from tsplanner.commands.views.plan import print_choice, print_failure
+from tsplanner.commands.views.plan_json import advice_values, choice_values, failure_values
 from tsplanner.commands.views.scan_bar import scan_bar
 from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
 from tsplanner.planner.advice import Suggestion, advice

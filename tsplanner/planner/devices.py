@@ -1,4 +1,7 @@
-"""Which GPUs of a machine a plan uses: ranks wait for the slowest, the fullest sets the limit."""
+"""Which GPUs of a machine a plan uses.
+
+The processes of a plan wait for the slowest GPU, and the fullest GPU sets the memory limit.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ TRAITS: tuple[Trait, ...] = (
     lambda device: device.host_link_bytes_per_second or 0.0,
     lambda device: float(device.has_bf16),
 )
-"""What the weakest of the GPUs used sets for all of them, beside its free memory."""
+"""Traits that the weakest of the GPUs used sets for all of them, besides free memory."""
 
 
 def used_devices(machine: Machine, hardware: HardwareSettings) -> tuple[Device, ...]:
@@ -32,8 +35,8 @@ def used_devices(machine: Machine, hardware: HardwareSettings) -> tuple[Device, 
 def used_machine(machine: Machine, hardware: HardwareSettings) -> Machine:
     """The machine with only the GPUs that are used.
 
-    Without NVLink they reach each other through PCIe, at the pace of the slowest slot, unless the
-    machine's own figure says otherwise.
+    Without NVLink the GPUs reach each other through PCIe at the pace of the slowest slot, unless
+    the machine has a figure of its own.
     """
     devices = used_devices(machine, hardware)
     rate = machine.link_bytes_per_second
@@ -43,12 +46,12 @@ def used_machine(machine: Machine, hardware: HardwareSettings) -> Machine:
     return replace(machine, devices=devices, link_bytes_per_second=rate)
 
 
-def device_groups(machine: Machine, ranks: int) -> list[tuple[int, ...]]:
-    """Sets of ``ranks`` GPUs that can be best, as positions; of like cards the emptiest.
+def device_groups(machine: Machine, world_size: int) -> list[tuple[int, ...]]:
+    """Sets of ``world_size`` GPUs that can be best, as positions; of equal cards the emptiest.
 
-    A set counts by its worst in each trait and by its least free memory. For every combination of
-    worst values the set with the most free memory is the emptiest of the cards that are at least
-    that good, so no other set can beat all of these.
+    A set is judged by its worst card in each trait and by its least free memory. For every
+    combination of worst values, the set with the most free memory consists of the emptiest cards
+    that are at least that good. So no other set can beat all of the sets returned.
     """
     positions = range(len(machine.devices))
     found: dict[tuple[int, ...], None] = {}
@@ -57,13 +60,13 @@ def device_groups(machine: Machine, ranks: int) -> list[tuple[int, ...]]:
             (place for place in positions if pool(machine.devices[place])),
             key=lambda place: (-machine.devices[place].free_bytes, place),
         )
-        if len(emptiest) >= ranks:
-            found[tuple(sorted(emptiest[:ranks]))] = None
+        if len(emptiest) >= world_size:
+            found[tuple(sorted(emptiest[:world_size]))] = None
     return list(found)
 
 
 def _pools(machine: Machine) -> Iterator[Callable[[Device], bool]]:
-    """For every combination of lower limits, whether a card is within them; the strictest last."""
+    """A test of a card for every combination of lower limits on its traits, the strictest last."""
     levels = [sorted({trait(device) for device in machine.devices}) for trait in TRAITS]
     for limits in product(*levels):
         yield lambda device, limits=limits: all(  # type: ignore[misc]
@@ -72,12 +75,12 @@ def _pools(machine: Machine) -> Iterator[Callable[[Device], bool]]:
 
 
 def positions_for(group: tuple[int, ...]) -> tuple[int, ...]:
-    """How settings name a group: the first GPUs of a machine are the default, and named by none."""
+    """The group as settings name it: empty for the first GPUs of a machine, the default."""
     return () if group == tuple(range(len(group))) else group
 
 
 def device_notes(machine: Machine, hardware: HardwareSettings) -> list[str]:
-    """What to know where the GPUs used differ, or are not all that there are."""
+    """Notes for a plan whose GPUs differ, or that leaves GPUs of the machine unused."""
     used = used_devices(machine, hardware)
     notes = []
     if len({device.name for device in machine.devices}) > 1 and len(used) < len(machine.devices):
@@ -99,6 +102,6 @@ def _differ(devices: tuple[Device, ...]) -> bool:
 
 
 def _counted(devices: tuple[Device, ...]) -> str:
-    """``2x H200 + 1x RTX 3090``."""
+    """The GPUs by name, for example ``2x H200 + 1x RTX 3090``."""
     names = [device.name for device in devices]
     return " + ".join(f"{names.count(name)}x {name}" for name in dict.fromkeys(names))

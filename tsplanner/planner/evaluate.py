@@ -27,7 +27,7 @@ VERDICTS = tuple(Verdict)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
-    """A candidate with what it costs."""
+    """A candidate with its memory, its time and the verdict on it."""
 
     hardware: HardwareSettings
     memory: MemoryEstimate
@@ -35,6 +35,7 @@ class Evaluated:
     """One optimizer step of the mean padded batch."""
     verdict: Verdict
     free_bytes: int
+    """Bytes that are free on the fullest GPU used; on a CPU, bytes of the host that may be used."""
     explanation: Explanation | None = None
     """Why the plan is tight or does not fit; None: it fits."""
 
@@ -47,9 +48,10 @@ class Evaluated:
 def evaluate(
     request: PlanRequest, hardware: HardwareSettings, *, replay: bool = False
 ) -> Evaluated:
-    """Estimate a candidate; memory by the longest batch, time by the mean padded one.
+    """Estimate a candidate: memory by the longest batch, time by the mean padded batch.
 
-    ``replay``: reserved bytes by replaying the step (see ``estimate_memory``): slower, narrower.
+    ``replay``: find reserved bytes by replaying the step, which is slower and gives a narrower
+    bound (see ``estimate_memory``).
 
     Raises:
         ValueError: the configuration cannot run at all.
@@ -84,19 +86,19 @@ def evaluate(
 
 
 def _fullest(request: PlanRequest, hardware: HardwareSettings) -> Device:
-    """Of the GPUs that the plan would use, the one with least free memory."""
+    """The GPU with the least free memory of those that the plan would use."""
     used = used_devices(request.machine, hardware)
     return min(used, key=lambda device: device.free_bytes)
 
 
 def _rates(request: PlanRequest, hardware: HardwareSettings) -> Rates:
-    """Rates of the slowest of the GPUs used."""
+    """The rates of the slowest GPU used."""
     machine = used_machine(request.machine, hardware)
     return rates_of(machine, request.efficiency, on_cpu=request.on_cpu)
 
 
 def host_budget(request: PlanRequest) -> int:
-    """Host bytes that a plan may take."""
+    """Bytes of the host's memory that a plan may take."""
     return int(request.machine.host.available_bytes * (1 - HOST_RESERVE_FRACTION))
 
 
@@ -166,13 +168,13 @@ def finish(request: PlanRequest, found: Evaluated) -> Plan:
 
 
 def _one_row(request: PlanRequest, hardware: HardwareSettings) -> TrainingSettings:
-    """A step with the mean row alone, as evaluation sees it."""
+    """Training settings of a step with the mean row alone, which is what an evaluation runs."""
     alone = changed(hardware, micro_batch_size=1, gradient_accumulation_steps=1)
     return training_settings(request.learning, alone, row_length(request.dataset))
 
 
 def _assumptions(request: PlanRequest, found: Evaluated, rates: Rates) -> Iterator[str]:
-    """What the reader should know before believing the plan."""
+    """Assumptions that the plan rests on, for its reader."""
     yield from found.memory.assumptions
     yield f"speed: {rates.basis}"
     yield from device_notes(request.machine, found.hardware)

@@ -1,4 +1,4 @@
-"""plan.json: written whole or not at all, read strictly."""
+"""plan.json: it is written whole or not at all, and read strictly."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ LENGTHS = {
         )
     },
 }
-"""Fields of the dataset in version 1, and what they are called now."""
+"""Fields of the dataset in version 1, with their names of today."""
 FLAT_VERSION = 1
-"""Plans of version 0.1 listed all settings in two flat records."""
+"""Schema version of plans by tsplanner 0.1, which listed all settings in two flat records."""
 
 
 def plan_values(plan: Plan) -> dict[str, Any]:
-    """The plan as plain values, with the versions that it was written by."""
+    """The plan as plain values, with the versions of the schema and of the program."""
     made = {"schema_version": SCHEMA_VERSION, "tsplanner_version": __version__}
     return made | asdict(plan)
 
@@ -51,7 +51,7 @@ def plan_document(plan: Plan) -> str:
 
 
 def write_plan(plan: Plan, path: Path) -> Path:
-    """Write ``plan`` to ``path`` through a temporary name; returns the path."""
+    """Write the plan to ``path`` through a temporary name, and return the path."""
     with clear_disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, plan_document(plan))
@@ -62,16 +62,16 @@ def read_plan(path: Path) -> Plan:
     """Read a plan.json.
 
     Raises:
-        TsplannerError: missing, not JSON, of another schema version, or with wrong fields.
+        TsplannerError: the file is missing, is not JSON, or has another version or wrong fields.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TsplannerError(f"{path} is missing; make one with tsplanner plan.") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise TsplannerError(f"{path} is no readable plan ({error}); plan again.") from error
+        raise TsplannerError(f"{path} is not a readable plan ({error}); plan again.") from error
     if not isinstance(document, dict) or "schema_version" not in document:
-        raise TsplannerError(f"{path} is no plan of tsplanner; make one with tsplanner plan.")
+        raise TsplannerError(f"{path} is not a plan of tsplanner; make one with tsplanner plan.")
     version = document["schema_version"]
     if version == FLAT_VERSION:
         return _converted(path, upgraded(document))
@@ -89,11 +89,11 @@ def _converted(path: Path, document: dict[str, Any]) -> Plan:
     try:
         return msgspec.convert(document, Plan)
     except (msgspec.ValidationError, ValueError) as error:
-        raise TsplannerError(f"{path} is no valid plan: {error}; plan again.") from error
+        raise TsplannerError(f"{path} is not a valid plan: {error}; plan again.") from error
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:
-    """A plan's document of version 1, whose records were flat, as one of this version."""
+    """A document of version 1, whose records were flat, as a document of this version."""
     model, dataset = document["model"], document["dataset"]
     found = read_architecture(model["config"], name=model["name"], source="plan")
     lengths = {LENGTHS[key]: value for key, value in dataset.items() if key in LENGTHS}
@@ -110,15 +110,18 @@ def upgraded(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_plan(path: Path | None, saves: Path) -> tuple[Plan, Path]:
-    """The plan named, or the newest one, and the file it came from.
+    """The plan at ``path``, or the newest one under ``saves``, and the file that it came from.
 
-    A folder stands for the plan.json in it. Raises TsplannerError if there is none.
+    A folder stands for the plan.json in it.
+
+    Raises:
+        TsplannerError: there is no plan, or it cannot be read.
     """
     file = latest_plan(saves) if path is None else path / "plan.json" if path.is_dir() else path
     return read_plan(file), file
 
 
 def method_name(plan: Plan) -> str:
-    """The method's folder under saves/: qlora for LoRA on a quantised base."""
+    """Name of the method's folder under saves/: ``qlora`` stands for LoRA on a quantised base."""
     quantised = plan.hardware.base.quantization is not None
     return f"{'q' if quantised else ''}{plan.learning.method.finetuning_type}"

@@ -1,4 +1,4 @@
-"""How long a run takes and what it costs, from the lengths of the rows it trains on. Pure."""
+"""The time and the cost of a full run, from the lengths of its rows. Pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from tsplanner.planner.steps import steps_per_epoch
 from tsplanner.throughput.step_time import StepTime
 
 EVALUATIONS_PER_EPOCH = 1
-"""As the full run does; one more before the first step."""
+"""Evaluations of the full run after its first, which comes before the first step."""
+SECONDS_PER_HOUR = 3600
 SAMPLES_PRICED = 1000
-"""Where the length of a run is not known, this many samples are priced."""
+"""Samples that are priced where the length of a run is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """A full run; start and load are not in it."""
+    """A full run, without the start of its process and the loading of the model."""
 
     steps_per_epoch: int
     total_steps: int
@@ -32,7 +33,7 @@ class Forecast:
 
     @property
     def total_seconds(self) -> float:
-        """Training and evaluations."""
+        """Seconds of training and evaluations together."""
         return self.training_seconds + self.evaluation_seconds
 
 
@@ -41,7 +42,7 @@ class Cost:
     """A price with its error bar, in the currency of the price that was given."""
 
     of: str
-    """What is paid for: the full run, or so many samples where its length is not known."""
+    """What the price is for: the full run, or a number of samples if its length is not known."""
     gpu_hours: float
     price_per_hour: float
     expected: float
@@ -51,12 +52,12 @@ class Cost:
 
 @lru_cache(maxsize=4096)
 def mean_longest(quantiles: tuple[int, ...], draws: int) -> float:
-    """Mean of the longest of ``draws`` rows, positions.
+    """Mean length of the longest of ``draws`` rows, in positions.
 
-    With Q(u) the length under which the share u of the rows lies, the longest of n draws has the
-    mean of n u^(n-1) Q(u) over u. Q is taken as straight between the quantiles, which gives
+    Let Q(u) be the length below which the share u of the rows lies. The longest of n draws then
+    has the mean of n u^(n-1) Q(u) over u. Q is taken as straight between the quantiles, which gives
     Q(1) - sum of slope (b^(n+1) - a^(n+1)) / (n + 1) over the pieces [a, b].
-    Ignores: that an epoch draws no row twice.
+    Ignores: an epoch draws no row twice.
     """
     pieces = len(quantiles) - 1
     missing = 0.0
@@ -68,16 +69,17 @@ def mean_longest(quantiles: tuple[int, ...], draws: int) -> float:
 
 
 def batch_length(dataset: DatasetRef, hardware: HardwareSettings) -> int:
-    """Positions of the micro-batch that a step's time goes by.
+    """Length of the micro-batch that decides the time of a step, in positions.
 
-    A micro-batch is padded to its longest row, and ranks wait for each other: in every micro-batch
-    under ZeRO-2 and 3, which reduce or gather there, else once a step, where the differences of
-    several micro-batches even out with the root of their number.
+    A micro-batch is padded to its longest row, and processes wait for each other. Under ZeRO-2 and
+    3, which reduce or gather in every micro-batch, they wait in every micro-batch; otherwise they
+    wait once per step, where the differences of several micro-batches even out with the square root
+    of their number.
     """
     quantiles = dataset.lengths.quantiles or (round(dataset.lengths.mean),)
-    micro, ranks = hardware.batch.micro_batch_size, hardware.sharding.world_size
+    micro, world_size = hardware.batch.micro_batch_size, hardware.sharding.world_size
     own = mean_longest(quantiles, micro)
-    waits = mean_longest(quantiles, micro * ranks) - own
+    waits = mean_longest(quantiles, micro * world_size) - own
     meetings = (
         1 if hardware.sharding.zero_stage >= 2 else hardware.batch.gradient_accumulation_steps
     )
@@ -86,13 +88,13 @@ def batch_length(dataset: DatasetRef, hardware: HardwareSettings) -> int:
 
 
 def row_length(dataset: DatasetRef) -> int:
-    """Positions of the mean row alone, as it is evaluated."""
+    """Length of the mean row alone, which is what an evaluation sees, in positions."""
     quantiles = dataset.lengths.quantiles or (round(dataset.lengths.mean),)
     return max(1, min(dataset.lengths.longest, round(mean_longest(quantiles, 1))))
 
 
 def training_rows(rows: int, validation_fraction: float) -> int:
-    """Rows that are trained on; at least one is held out if the fraction is above zero."""
+    """Number of rows that are trained on; a fraction above zero holds out at least one row."""
     if rows < 2 or validation_fraction <= 0:
         return rows
     return rows - min(rows - 1, max(1, int(rows * validation_fraction + 0.5)))
@@ -105,9 +107,9 @@ def forecast(
     step: StepTime,
     forward_seconds: float,
 ) -> Forecast:
-    """The full run of one step's and one evaluated row's seconds.
+    """The full run, from the seconds of one step and of one evaluated row.
 
-    The last step of an epoch has only as many micro-batches as there are rows left.
+    The last step of an epoch has fewer micro-batches where the rows do not fill it.
     """
     rows = training_rows(dataset.lengths.rows_kept, learning.data.validation_fraction)
     together = hardware.sharding.world_size * hardware.batch.micro_batch_size
@@ -131,30 +133,31 @@ def forecast(
 
 
 def forward_seconds(architecture: Architecture, settings: TrainingSettings, row: StepTime) -> float:
-    """Seconds to evaluate one row, of the seconds ``row`` of a step with that row alone.
+    """Seconds to evaluate one row; ``row``: the seconds of a training step with that row alone.
 
-    Of the passes through the blocks (forward, gradients of inputs, of weights where they are
-    trained, recomputation) evaluation is the first; gathered or offloaded weights come along.
+    A training step passes through the decoder layers up to four times: forward, gradients of the
+    inputs, gradients of trained weights, recomputation. An evaluation is the first of these passes,
+    with the weights that are gathered or offloaded for it.
     """
     layers, active = architecture.num_hidden_layers, active_layers(architecture, settings.layer)
     backward = 1 + (not settings.method.uses_adapter)
     again = recomputed_layers(architecture, settings)
     moved = row.offload + (row.communication if settings.sharding.zero_stage == 3 else 0.0)
     work = row.seconds - row.optimizer - row.communication - row.offload
-    blocks = layers + backward * active + again
-    return work * layers / blocks + moved / passes(architecture, settings)
+    layer_passes = layers + backward * active + again
+    return work * layers / layer_passes + moved / passes(architecture, settings)
 
 
 def run_cost(plan: Plan, price_per_hour: float) -> Cost:
-    """What the full run costs at a price per GPU-hour (on a CPU: per machine-hour).
+    """The cost of the full run at a price per GPU-hour (on a CPU: per machine-hour).
 
-    A plan without a dataset has no length: then SAMPLES_PRICED samples are priced.
+    A plan without a dataset has no length, so SAMPLES_PRICED samples are priced instead.
     """
     seconds, of = plan.time.total_seconds, "the full run"
     if not plan.dataset.lengths.rows_kept:
         steps = SAMPLES_PRICED / plan.hardware.effective_batch_size
         seconds, of = steps * plan.time.step_seconds, f"{SAMPLES_PRICED:,} samples"
-    hours = seconds / 3600 * plan.hardware.sharding.world_size
+    hours = seconds / SECONDS_PER_HOUR * plan.hardware.sharding.world_size
     expected, error = hours * price_per_hour, plan.time.relative_error
     return Cost(
         of=of,

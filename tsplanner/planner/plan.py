@@ -1,4 +1,4 @@
-"""The Plan: one frozen record that every later step reads, and every run folder holds."""
+"""The Plan: one frozen record that every later step reads and every run folder holds."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from tsplanner.planner.settings import HardwareSettings, LearningSettings
 
 SCHEMA_VERSION = 2
 ASSUMED_POSITIONS_PER_PATCH = 4
-"""Of a sample whose series are not known: one position in four is a patch."""
+"""A sample whose series are not known is taken to have one patch in four positions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRef:
-    """Where the model is and what it is called."""
+    """Where the model is, its name and its shapes."""
 
     name: str
     path: str | None
-    """Folder with config.json (and weights, if there are any); None for a bare preset."""
+    """Folder with config.json (and weights, if there are any); None: a bare preset."""
     model_type: str
     parameters_total: int
     parameters_trainable: int
     tokenizer: str | None = None
-    """Folder with the tokenizer if it is not the model's own."""
+    """Folder of a tokenizer that replaces the model's own; None: the model's own is used."""
     config: dict[str, object] = field(default_factory=dict)
-    """config.json as read: builds a model of random weights where there are no weights."""
+    """config.json as it was read; it builds a model of random weights where there are none."""
     has_weights: bool = False
     trust_remote_code: bool = False
     architecture: Architecture
@@ -39,19 +39,19 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetRef:
-    """What is trained on, and how long it is."""
+    """The dataset that is trained on, with the lengths of its rows."""
 
     name: str
     path: str | None
-    """None: no dataset given; every sequence is taken to be cutoff_len long."""
+    """None: no dataset was given, and every sequence is taken to be cutoff_len long."""
     lengths: LengthSummary
     on_bad_rows: str = "refuse"
-    """``refuse`` a dataset with bad rows, or ``drop`` them."""
+    """``refuse``: a bad row is an error; ``drop``: bad rows are left out."""
     dropped_file: str | None = None
-    """Names every row left out, as ``file:line: reason``; None: there is none."""
+    """File that names every row left out, as ``file:line: reason``; None: no row was left out."""
 
     def sequence_length(self, micro_batch_size: int) -> int:
-        """Decoder positions of the longest batch of that many samples."""
+        """Decoder positions of the longest micro-batch of this size."""
         if micro_batch_size > 1 and self.lengths.longest_batch is not None:
             return self.lengths.longest_batch
         return self.lengths.longest
@@ -63,7 +63,7 @@ class DatasetRef:
 
 
 def no_dataset(length: int) -> DatasetRef:
-    """No rows at hand: every sample is taken to be ``length`` decoder positions long."""
+    """A dataset without rows, whose samples are taken to be ``length`` decoder positions long."""
     lengths = LengthSummary(
         rows_total=0,
         rows_kept=0,
@@ -76,7 +76,7 @@ def no_dataset(length: int) -> DatasetRef:
 
 
 class Verdict(StrEnum):
-    """Three states: the upper bound fits, only the expected value does, or neither."""
+    """Whether a plan fits: the upper bound does, only the expected value does, or neither does."""
 
     FITS = "fits"
     TIGHT = "tight"
@@ -85,23 +85,24 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeEstimate:
-    """Seconds, with the half-width of a 95 % interval as a share of the value."""
+    """Seconds of a step and of the full run, with their relative error."""
 
     step_seconds: float
     relative_error: float
+    """Half-width of the 95 % interval, as a share of the value."""
     steps_per_epoch: int
     total_steps: int
     total_seconds: float
-    """Steps and evaluations; without start and load."""
+    """Seconds of steps and evaluations, without the start of the process and loading."""
     evaluation_seconds: float = 0.0
-    """What of it goes to evaluations."""
+    """Part of ``total_seconds`` that goes to evaluations."""
     basis: str
-    """What the rates come from: ``datasheet``, ``measured`` or ``probe on this machine``."""
+    """Source of the rates: ``datasheet``, ``measured`` or ``probe on this machine``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corrections:
-    """Factors that earlier probes on this machine put on predictions."""
+    """Factors by which earlier probes on this machine correct predictions."""
 
     memory_factor: float = 1.0
     """Measured over predicted process bytes."""
@@ -127,7 +128,7 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Learning settings, hardware settings, what they cost, and why that is believed."""
+    """Learning and hardware settings, their predicted cost, and the grounds of the prediction."""
 
     model: ModelRef
     dataset: DatasetRef

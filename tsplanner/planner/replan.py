@@ -1,4 +1,4 @@
-"""A plan under other learning settings."""
+"""A plan with other learning settings."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tsplanner.throughput.rates import MEASURED
 
 
 def replan(plan: Plan, learning: LearningSettings, calibration: Calibration = DEFAULT) -> Plan:
-    """The same hardware settings under other learning settings, estimated anew.
+    """A new estimate of the plan's hardware settings with other learning settings.
 
-    The verdict may be "does not fit": the search asks this before it starts a trial.
+    The verdict may be "does not fit": a search asks for it before it starts a trial.
 
     Raises:
-        TsplannerError: the settings cannot run on this model (a rank above its matrices, say).
+        TsplannerError: the settings cannot run on this model, such as a rank above its matrices.
     """
     request = request_again(plan, learning, calibration)
     try:
@@ -34,7 +34,7 @@ def replan(plan: Plan, learning: LearningSettings, calibration: Calibration = DE
 def request_again(
     plan: Plan, learning: LearningSettings, calibration: Calibration = DEFAULT
 ) -> PlanRequest:
-    """What was asked for a plan, with other learning settings and no pins."""
+    """The request that a plan came from, with other learning settings and no pins."""
     return PlanRequest(
         architecture=plan.architecture,
         model=plan.model,

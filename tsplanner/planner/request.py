@@ -1,4 +1,4 @@
-"""What the planner is asked: facts about model, data and machine, and what the user pinned."""
+"""The planner's input: facts about model, data and machine, and the settings the user pinned."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tsplanner.throughput.rates import MEASURED, Efficiency
 class Pins:
     """Hardware settings that the user fixed, by field name; the planner chooses the rest.
 
-    A field that is absent is open. A field that is None is fixed to None: ``quantization`` to a
-    plain base, ``checkpointed_layers`` to all layers or none.
+    A field that is absent is open. A field that is None is fixed to None, which means a plain base
+    for ``quantization``, and all layers or none for ``checkpointed_layers``.
     """
 
     values: Mapping[str, Any]
@@ -29,7 +29,7 @@ class Pins:
         """Fix these fields.
 
         Raises:
-            TypeError: a name is no field of the hardware settings.
+            TypeError: a name is not a field of the hardware settings.
         """
         for name in values:
             if name not in paths(HardwareSettings):
@@ -45,18 +45,18 @@ class Pins:
         return self.values.get(name, otherwise)
 
     def with_(self, **values: object) -> Pins:
-        """These fields fixed as well, or to other values."""
+        """A copy in which these fields are fixed as well, or to other values."""
         return Pins(**{**self.values, **values})
 
     def allow(self, hardware: HardwareSettings) -> bool:
-        """Whether these settings keep to everything that was fixed."""
+        """Whether these settings have the fixed value in every fixed field."""
         known = flat(hardware)
         return all(known[name] == value for name, value in self.values.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
-    """Everything a plan is made from."""
+    """Everything that a plan is made from."""
 
     architecture: Architecture
     model: ModelRef
@@ -71,5 +71,5 @@ class PlanRequest:
 
     @property
     def on_cpu(self) -> bool:
-        """The device is the CPU."""
+        """Whether the plan is for the CPU."""
         return self.forced_cpu or not self.machine.devices

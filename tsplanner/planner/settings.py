@@ -1,4 +1,4 @@
-"""The two kinds of settings of a plan: what is learned, and how fast and how big."""
+"""The two kinds of settings of a plan: learning settings and hardware settings."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ DEFAULT_EFFECTIVE_BATCH = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimization:
-    """How far and how fast weights move."""
+    """Settings of the optimizer and of the length of the run."""
 
     learning_rate: float = 2e-4
     timeseries_lr: float | None = None
-    """Learning rate of what is trained in the time-series encoder; None: ``learning_rate``."""
+    """Learning rate of the trained parts of the time-series encoder; None: ``learning_rate``."""
     lr_scheduler_type: str = "cosine"
     warmup_ratio: float = 0.03
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     num_train_epochs: int = 3
     effective_batch_size: int = DEFAULT_EFFECTIVE_BATCH
-    """Sequences per optimizer step, all GPUs and accumulation steps together."""
+    """Sequences per optimizer step, over all GPUs and accumulation steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSettings:
-    """What of the rows is trained on, and what is held out."""
+    """How much of every row is trained on, and how many rows are held out."""
 
     cutoff_len: int = 2048
     """Longest text of a sample in tokens; time-series patches come on top."""
     validation_fraction: float = 0.1
     """Share of the kept rows held out for evaluation."""
     split_seed: int = 42
-    """Seed of the draw of the held-out rows, which stay the same whatever ``seed`` is."""
+    """Seed that draws the held-out rows; they do not depend on the ``seed`` of training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearningSettings:
-    """What is learned. The user or the search chooses it; memory never changes it."""
+    """What is learned. The user or the search chooses these settings; memory never changes them."""
 
     method: Method = field(default_factory=Method)
     optimization: Optimization = field(default_factory=Optimization)
     data: DataSettings = field(default_factory=DataSettings)
     seed: int = 42
-    """Seed of the adapter's first weights and of the order of rows."""
+    """Seed of the adapter's initial weights and of the order of rows."""
 
 
 def _default_batch() -> BatchLayout:
@@ -61,7 +61,7 @@ def _default_batch() -> BatchLayout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardwareSettings:
-    """How fast and how big. The planner alone moves it; it never changes what is learned."""
+    """How fast and how large a run is. The planner chooses; what is learned does not change."""
 
     accelerator: str = "cuda"
     """``cuda`` or ``cpu``."""
@@ -74,7 +74,7 @@ class HardwareSettings:
 
     @property
     def effective_batch_size(self) -> int:
-        """Sequences per optimizer step that these settings give."""
+        """Sequences per optimizer step with these settings."""
         return (
             self.sharding.world_size
             * self.batch.micro_batch_size
@@ -83,7 +83,7 @@ class HardwareSettings:
 
 
 def split_settings(settings: TrainingSettings) -> tuple[LearningSettings, HardwareSettings]:
-    """Learning and hardware settings of exactly these training settings."""
+    """Training settings as learning and hardware settings."""
     hardware = HardwareSettings(
         batch=settings.batch,
         base=settings.base,
@@ -104,7 +104,10 @@ def training_settings(
     sequence_length: int,
     series_patches: int = 0,
 ) -> TrainingSettings:
-    """The estimator's view of a plan at one sequence length (decoder positions)."""
+    """The settings that memory and time of a plan are estimated by.
+
+    ``sequence_length``: decoder positions of a row; ``series_patches``: patches of a row.
+    """
     return TrainingSettings(
         method=learning.method,
         base=hardware.base,

@@ -1,4 +1,4 @@
-"""Optimizer steps of a run, by the rounding of the trainer that runs it. Pure."""
+"""Number of optimizer steps of a run, which depends on the rounding of its trainer. Pure."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ class Rounding(StrEnum):
     """What a trainer does with the micro-batches that are left at the end of an epoch."""
 
     FLOOR = "floor"
-    """They make no step of their own."""
+    """The micro-batches that are left make no step."""
     CEIL = "ceil"
-    """They make a last, smaller step. Our own trainer's way: it is transformers 5's."""
+    """The micro-batches that are left make a last, smaller step, as in transformers 5 and here."""
 
 
 def rounding_of(transformers: str) -> Rounding:
     """The rounding of transformers' Trainer by its version, as ``4.51.3``.
 
     Source: ``Trainer._inner_training_loop`` and ``set_initial_training_values`` of the wheels
-    4.48.3 to 4.51.3 (floor) and 4.52.4 to 4.57.3 (ceil). The change came with 4.52, of which 4.52.0
-    to 4.52.3 were not looked at.
-    Raises ValueError: no version.
+    4.48.3 to 4.51.3 (floor) and 4.52.4 to 4.57.3 (ceil). The change came with 4.52; the wheels
+    4.52.0 to 4.52.3 were not read.
+
+    Raises:
+        ValueError: the text is not a version.
     """
     major, minor = (int(part) for part in transformers.split(".")[:2])
     return Rounding.CEIL if (major, minor) >= (4, 52) else Rounding.FLOOR
@@ -36,11 +38,11 @@ def steps_per_epoch(
     gradient_accumulation_steps: int,
     rounding: Rounding = Rounding.CEIL,
 ) -> int:
-    """Optimizer steps of one pass over ``rows``, at least one.
+    """Number of optimizer steps of one pass over ``rows``, at least one.
 
-    A rank sees ceil(ceil(rows / micro-batch) / ranks) micro-batches: accelerate deals whole
-    micro-batches out and fills the last round up. Divided by the accumulation, that is rounded by
-    ``rounding``.
+    A process sees ceil(ceil(rows / micro-batch) / world size) micro-batches: accelerate deals out
+    whole micro-batches and fills up the last round. Their number divided by the accumulation is
+    rounded by ``rounding``.
     Source: transformers' Trainer, see `rounding_of`; accelerate's BatchSamplerShard.
     """
     micro_batches = ceil_div(ceil_div(rows, micro_batch_size), world_size)
@@ -50,9 +52,9 @@ def steps_per_epoch(
 
 
 def samples_per_second(rows: int, epochs: int, seconds: float) -> float:
-    """What transformers logs as ``train_samples_per_second``: rows x epochs over the run's time.
+    """Rows x epochs over the run's time, which transformers logs as ``train_samples_per_second``.
 
     Source: ``speed_metrics`` of transformers' trainer_utils with ``num_samples`` = ``num_examples``
-    x epochs. Rows that the rounding leaves out count, too.
+    x epochs. Rows that the rounding leaves out are counted as well.
     """
     return rows * epochs / seconds

@@ -38,10 +38,13 @@ REASONS: dict[Reason, Words] = {
     Reason.OUT_OF_HOST_MEMORY: ("out of host memory when it was probed", "探测时主机内存不足"),
     Reason.PROBE_FAILED: ("failed when it was probed", "探测时失败"),
     Reason.LARGER_THAN_FAILED: (
-        "should take more than one that ran out of memory",
+        "should take more memory than a plan that ran out of it",
         "所需内存应多于一个已内存不足的方案",
     ),
-    Reason.SIMILAR_FAILED: ("{count} others of its kind failed", "同类方案已有 {count} 个失败"),
+    Reason.SIMILAR_FAILED: (
+        "{count} other plans of its kind failed",
+        "同类方案已有 {count} 个失败",
+    ),
     Reason.SLOWER: ("slower: {bottleneck}", "更慢：{bottleneck}"),
     Reason.QUANTIZED: (
         "quantised: only where the plain base does not fit",
@@ -49,7 +52,7 @@ REASONS: dict[Reason, Words] = {
     ),
     Reason.ROUNDED_STATES: ("optimizer states rounded to 8 bits", "优化器状态舍入为 8 位"),
     Reason.MORE_MEMORY: ("as fast, more memory", "速度相同，内存更多"),
-    Reason.MORE_COMPLEX: ("as fast, in more pieces", "速度相同，但更复杂"),
+    Reason.MORE_COMPLEX: ("as fast, with more moving parts", "速度相同，但环节更多"),
 }
 """Why a candidate is tight, does not fit, or is not the first."""
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from memory_models.calibration import DEFAULT
 from memory_models.settings import FinetuningType, from_flat
 from tests.support import tiny
-from tsplanner.planner.gather.probe_points import Like
-from tsplanner.planner.gather.refine import most_like, refined
+from tsplanner.planner.gather.probe_points import PlanFeatures
+from tsplanner.planner.gather.refine import most_similar, refined
 from tsplanner.probe.calibration import probe_point
 from tsplanner.throughput.rates import MEASURED
 from tsplanner.training.job import JobKind, Status
@@ -34,10 +34,10 @@ def test_steps_that_wait_for_the_host_do_not_correct_those_that_wait_for_the_gpu
     launch = replace(
         base, predicted=replace(base.predicted, step_seconds=0.5), bound_by_launch=True
     )
-    like = Like(model="tiny", finetuning_type=FinetuningType.LORA)
-    _, efficiency = refined([work, launch], like, DEFAULT, MEASURED)
+    features = PlanFeatures(model="tiny", finetuning_type=FinetuningType.LORA)
+    _, efficiency = refined([work, launch], features, DEFAULT, MEASURED)
     assert (efficiency.work_factor, efficiency.launch_factor) == (2.0, 4.0)
-    _, efficiency = refined([launch], like, DEFAULT, MEASURED)
+    _, efficiency = refined([launch], features, DEFAULT, MEASURED)
     assert (efficiency.work_factor, efficiency.launch_factor) == (1.0, 4.0)
 
 
@@ -45,6 +45,6 @@ def test_points_of_the_same_model_come_first(tmp_path: Path) -> None:
     """Another model's probe is used only while this one has none."""
     base = probe_point(tiny.plan(tmp_path), RECORD)
     other = replace(base, model="other", measured=replace(base.measured, step_seconds=5.0))
-    like = Like(model="tiny", finetuning_type=FinetuningType.LORA)
-    assert most_like([other, base], like) == [base]
-    assert most_like([other], like) == [other]
+    features = PlanFeatures(model="tiny", finetuning_type=FinetuningType.LORA)
+    assert most_similar([other, base], features) == [base]
+    assert most_similar([other], features) == [other]

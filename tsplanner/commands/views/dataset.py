@@ -1,4 +1,4 @@
-"""What a person sees of a dataset: how long its rows are, and which were left out and why."""
+"""A dataset on the screen: the lengths of its rows, and the rows that were left out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 
 def dataset_lines(dataset: DatasetRef) -> list[tuple[str, str]]:
-    """(words, style) of a line about lengths and one for every kind of row that was left out."""
+    """Pairs of words and style: a line about lengths, and a line for every fault of rows."""
     lines = []
     if dataset.lengths.histogram:
         lines.append((lengths_line(dataset), ""))
@@ -20,7 +20,7 @@ def dataset_lines(dataset: DatasetRef) -> list[tuple[str, str]]:
 
 
 def lengths_line(dataset: DatasetRef) -> str:
-    """The histogram of the rows' lengths, in one line."""
+    """The histogram of the lengths of rows, in one line."""
     bars = dataset.lengths.histogram
     quantiles = dataset.lengths.quantiles
     median = quantiles[len(quantiles) // 2] if quantiles else round(dataset.lengths.mean)
@@ -39,14 +39,14 @@ def lengths_line(dataset: DatasetRef) -> str:
 
 
 def histogram_bars(bars: tuple[LengthBin, ...]) -> str:
-    """A bar of one character for each; one that holds any row is never blank."""
+    """A character for each bin; a bin that holds any row is never blank."""
     most = max(bar.rows for bar in bars)
     top = len(BARS) - 1
     return "".join(BARS[-(-bar.rows * top // most)] for bar in bars)
 
 
 def dropped_line(kind: DroppedKind) -> str:
-    """How many rows one thing is wrong with, and where the first of them are."""
+    """The number of rows with one fault, and the lines of the first of them."""
     lines = ", ".join(f"{line:,}" for line in kind.first_lines)
     more = ", …" if kind.rows > len(kind.first_lines) else ""
     word = "line" if kind.rows == 1 else "lines"

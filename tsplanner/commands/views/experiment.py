@@ -1,4 +1,4 @@
-"""What a person sees of a recorded run: figures, whether they agree, machines, notes."""
+"""A recorded run on the screen: its figures, whether they agree, its machines and notes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tsplanner.planner.experiments.replayed import TRAINERS, ExperimentRecord, O
 
 
 def print_record(record: ExperimentRecord | None) -> None:
-    """The record, if it is one that was planned, beside what its figures and machines allow."""
+    """Print the record of a planned run, if there is one."""
     if record is None:
         return
     screen = Screen()
@@ -20,7 +20,7 @@ def print_record(record: ExperimentRecord | None) -> None:
 
 
 def experiment_lines(experiment: Experiment, machines: list[OnMachine]) -> list[tuple[str, str]]:
-    """(words, style): figures of the record, whether they agree, each machine, each note."""
+    """Pairs of words and style: figures, whether they agree, each machine, each note."""
     found, optimization = experiment.recorded, experiment.settings.optimization
     loss = "" if found.mean_train_loss is None else f", mean loss {found.mean_train_loss}"
     lines = [
@@ -35,8 +35,8 @@ def experiment_lines(experiment: Experiment, machines: list[OnMachine]) -> list[
     lines += [
         _agreement(
             f"{steps} steps: {experiment.dataset.rows_kept} rows, "
-            f"{optimization.effective_batch_size} a step, {optimization.num_train_epochs} epochs, "
-            f"{TRAINERS[found.rounding]}",
+            f"{optimization.effective_batch_size} per step, "
+            f"{optimization.num_train_epochs} epochs, {TRAINERS[found.rounding]}",
             experiment.steps_agree,
         ),
         _agreement(
@@ -62,14 +62,14 @@ def _on_machine(found: OnMachine) -> tuple[str, str]:
         word = "may work, tight,"
     return (
         f"{'✔' if found.fits else '✘'} {word} on {found.machine}: its trainer needs "
-        f"{format_gib(found.needs_bytes)} GiB a card (95 %: {format_gib(found.upper_bytes)}), "
+        f"{format_gib(found.needs_bytes)} GiB per card (95 %: {format_gib(found.upper_bytes)}), "
         f"{format_gib(found.free_bytes)} are free",
         "green" if found.fits else "red",
     )
 
 
 def experiment_list() -> list[str]:
-    """A line for every recorded run."""
+    """Every recorded run in a line: name, steps, speed and the record's own name."""
     rows = [(name, read_experiment(name)) for name in experiment_names()]
     width = max(len(name) for name, _ in rows)
     return [

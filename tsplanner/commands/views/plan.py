@@ -1,10 +1,9 @@
-"""What a person sees of a plan: the answer, the reason, the next command."""
+"""A plan on the screen and as JSON: the answer, the reasons, the next command."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from memory_models.device import Device, Machine
@@ -13,11 +12,11 @@ from memory_models.units import format_gib
 from tsplanner.commands.views.dataset import dataset_lines
 from tsplanner.commands.views.screen import Screen, bar
 from tsplanner.planner.advice import Suggestion
+from tsplanner.planner.compare import RankedCandidate
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.forecast import Cost
 from tsplanner.planner.plan import Plan, Verdict
-from tsplanner.planner.rank import Choice, Failure, RankedCandidate
-from tsplanner.planner.reasons import Refusal
+from tsplanner.planner.rank import Choice, Failure
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.sentences import (
     advice_sentence,
@@ -28,8 +27,6 @@ from tsplanner.planner.sentences import (
     refusal_sentence,
     sentence,
 )
-from tsplanner.planner.space.pareto import quality_risk
-from tsplanner.planner.suggestions import FitSuggestion
 from tsplanner.report.text import duration
 
 VERDICTS = {
@@ -39,7 +36,7 @@ VERDICTS = {
 }
 BAR_WIDTH = 40
 SMALLEST_SHARE = 0.004
-"""Components under this share of the peak are summed up as "other"."""
+"""Components below this share of the peak are summed up as "other"."""
 
 
 def print_choice(
@@ -51,7 +48,7 @@ def print_choice(
     probes: Sequence[str] = (),
     advised: Sequence[Suggestion] = (),
 ) -> None:
-    """The whole screen of ``tsplanner plan``; ``probes``: a table of those that were made."""
+    """Print the whole screen of ``tsplanner plan``; ``probes``: the lines of a table of probes."""
     screen = Screen()
     print_subject(screen, request)
     print_verdict(screen, choice.plan, cost)
@@ -73,7 +70,7 @@ SHORT_NAMES = {"num_train_epochs": "epochs", "lora_rank": "rank", "learning_rate
 
 
 def advice_lines(advised: Sequence[Suggestion]) -> list[str]:
-    """What is suggested beside what is planned, and the rules behind it."""
+    """Suggested learning settings in one line, and the rules behind them, a line each."""
     if not advised:
         return []
     values = [
@@ -92,7 +89,7 @@ def next_command(path: Path, *, probed: bool = False) -> str:
 
 
 def print_subject(screen: Screen, request: PlanRequest) -> None:
-    """Model, data and machine, a line each."""
+    """Print the model, the data and the machine, a line each."""
     model, dataset = request.model, request.dataset
     parts = [
         model.name,
@@ -114,7 +111,7 @@ def print_subject(screen: Screen, request: PlanRequest) -> None:
 
 
 def machine_lines(machine: Machine, *, on_cpu: bool) -> list[str]:
-    """The machine in one line, and one for every GPU that others use."""
+    """The machine in one line, and a line for every process that holds memory on a GPU."""
     host = machine.host
     limit = f" ({host.memory_limited_by} limit)" if host.memory_limited_by != "host" else ""
     ram = f"{format_gib(host.total_bytes)} GiB RAM{limit}, {format_gib(host.available_bytes)} free"
@@ -139,7 +136,7 @@ def machine_lines(machine: Machine, *, on_cpu: bool) -> list[str]:
 
 
 def _cards(machine: Machine) -> list[str]:
-    """Each kind of card with its memory and what it computes in."""
+    """Each kind of card with its memory and its precision."""
     kinds: dict[str, list[Device]] = {}
     for device in machine.devices:
         kinds.setdefault(device.name, []).append(device)
@@ -157,12 +154,12 @@ def _cards(machine: Machine) -> list[str]:
 
 
 def print_verdict(screen: Screen, plan: Plan, cost: Cost | None = None) -> None:
-    """The answer: verdict, settings, peak, speed, price."""
+    """Print the answer: verdict, settings, peak, speed and price."""
     word, style = VERDICTS[plan.verdict]
     screen.line(f"{word:<9}{settings_line(plan)}", style)
     process = plan.memory.process_bytes
     error = plan.time.step_seconds * plan.time.relative_error
-    where = "" if plan.hardware.accelerator == "cpu" else " a card"
+    where = "" if plan.hardware.accelerator == "cpu" else " per card"
     screen.line(
         f"         peak {format_gib(process.expected)} GiB{where} "
         f"(95 %: {format_gib(process.upper)})   ·   "
@@ -193,7 +190,7 @@ def settings_line(plan: Plan) -> str:
 
 
 def _layers(plan: Plan) -> int | None:
-    """Decoder layers of the model, where their number is of interest."""
+    """Number of the model's decoder layers; None: no number of layers is checkpointed."""
     if plan.hardware.batch.checkpointed_layers is None:
         return None
     return plan.architecture.num_hidden_layers
@@ -210,7 +207,7 @@ def _length(plan: Plan) -> str:
 
 
 def _price(cost: Cost) -> str:
-    """What the run costs; the currency is the one that the price was given in."""
+    """The cost of the run, in the currency of the price."""
     return (
         f"cost of {cost.of} about {money(cost.expected)} (95 %: {money(cost.lower)} to "
         f"{money(cost.upper)}): {cost.gpu_hours:.3g} GPU-hours at {money(cost.price_per_hour)}"
@@ -218,12 +215,12 @@ def _price(cost: Cost) -> str:
 
 
 def money(value: float) -> str:
-    """Two digits after the point, or two that count for less than a hundredth."""
+    """An amount with two digits after the point, or two significant digits below a hundredth."""
     return f"{value:,.2f}" if value >= 0.01 else f"{value:.2g}"
 
 
 def print_memory(screen: Screen, plan: Plan) -> None:
-    """Memory by component, with bars on a terminal."""
+    """Print the memory by component, with bars on a terminal."""
     free = plan.free_bytes
     expected, upper = plan.memory.process_bytes.expected, plan.memory.process_bytes.upper
     screen.line(f"  Memory at the peak ({plan.memory.peak_instant})        GiB", "bold")
@@ -247,7 +244,7 @@ def _row(screen: Screen, name: str, size: int, free: int) -> str:
 
 
 def _print_alternatives(screen: Screen, choice: Choice) -> None:
-    """The alternatives that the planner picked for a person, and what was refused."""
+    """Print the alternatives that the planner picked for a person, and the refusals."""
     rows = [["Also possible", "peak (95 %), GiB", "speed", "why not first"]]
     rows += [_alternative_row(row, choice) for row in choice.shown]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -275,12 +272,12 @@ def _alternative_row(row: RankedCandidate, choice: Choice) -> list[str]:
 
 
 def print_failure(request: PlanRequest, failure: Failure) -> None:
-    """Nothing fits: by how much, and what would help."""
+    """Print by how much the smallest plan does not fit, and the changes that would help."""
     screen = Screen()
     print_subject(screen, request)
     smallest: Evaluated = failure.smallest
     needs, why = smallest.memory.process_bytes, explanation_sentence(smallest.explanation)
-    where = "" if request.on_cpu else " a card"
+    where = "" if request.on_cpu else " per card"
     screen.line(
         f"✘ NOTHING FITS   {request.learning.method.finetuning_type} of "
         f"{_count(request.model.parameters_total)} needs {format_gib(needs.expected)} GiB{where} "
@@ -296,77 +293,6 @@ def print_failure(request: PlanRequest, failure: Failure) -> None:
         screen.line("  No single change would make it fit.")
     for refused in failure.refusals:
         screen.line(f"  Refused   {refusal_sentence(refused)}  [{refused.rule}]", "yellow")
-
-
-def refusal_values(refused: Refusal) -> dict[str, str]:
-    """A refusal for ``--json``."""
-    return {
-        "rule": refused.rule,
-        "setting": describe(refused.hardware),
-        "reason": refusal_sentence(refused),
-    }
-
-
-def suggestion_values(suggested: FitSuggestion) -> dict[str, object]:
-    """A change that would make a plan fit, for ``--json``."""
-    change = sentence(suggested.change, suggested.data)
-    return {"change": change, "needs_bytes": suggested.needs_bytes}
-
-
-def advice_values(row: Suggestion) -> dict[str, object]:
-    """A suggested learning setting for ``--json``."""
-    return {
-        "setting": row.setting,
-        "value": row.value,
-        "planned": row.planned,
-        "rule": advice_sentence(row.rules),
-        "source": row.source,
-    }
-
-
-def candidate_values(row: RankedCandidate, setting: str) -> dict[str, object]:
-    """A candidate that lost, for ``--json``; ``setting``: the words that tell it from others."""
-    found = row.evaluated
-    return {
-        "setting": setting,
-        "hardware": asdict(found.hardware),
-        "verdict": found.verdict,
-        "process_bytes": asdict(found.memory.process_bytes),
-        "samples_per_second": found.samples_per_second,
-        "relative_speed": row.relative_speed,
-        "quality_risk": quality_risk(found.hardware),
-        "reason": explanation_sentence(row.explanation),
-    }
-
-
-def choice_values(choice: Choice) -> dict[str, object]:
-    """What lost to the plan and what was refused, for ``--json``."""
-    chosen = choice.plan.hardware
-    return {
-        "front": [
-            candidate_values(row, difference_words(row.evaluated.hardware, chosen))
-            for row in choice.front
-        ],
-        "alternatives": [
-            candidate_values(row, describe(row.evaluated.hardware)) for row in choice.alternatives
-        ],
-        "refusals": [refusal_values(row) for row in choice.refusals],
-        "considered": choice.considered,
-    }
-
-
-def failure_values(failure: Failure) -> dict[str, object]:
-    """The smallest plan and what would make one fit, for ``--json``."""
-    smallest = failure.smallest
-    return {
-        "smallest": {
-            "hardware": asdict(smallest.hardware),
-            "process_bytes": asdict(smallest.memory.process_bytes),
-            "free_bytes": smallest.free_bytes,
-        },
-        "remedies": [suggestion_values(row) for row in failure.suggestions],
-        "refusals": [refusal_values(row) for row in failure.refusals],
-    }
 
 
 def seconds(value: float) -> str:

@@ -1,1 +1,1 @@
-"""Recorded runs and what is planned for them."""
+"""Recorded runs, and the plans that are made for them."""

@@ -1,4 +1,4 @@
-"""Recorded runs (configs/experiments): their settings, their figures, and what arithmetic says."""
+"""Recorded runs (configs/experiments): their settings and figures, checked by arithmetic."""
 
 from __future__ import annotations
 
@@ -17,25 +17,30 @@ from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.planner.steps import Rounding, samples_per_second, steps_per_epoch
 from tsplanner.settings import configs_folder
 
+SECONDS_ROUNDING = 0.005
+"""Half of the last digit of recorded seconds per step."""
+SPEED_ROUNDING = 0.0005
+"""Half of the last digit of recorded samples per second."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """Figures that were written down."""
+    """The figures of a run that were written down."""
 
     rounding: Rounding
-    """Of the trainer that ran it."""
+    """Rounding of the trainer that ran it."""
     total_steps: int
     seconds_per_step: float
-    """Two digits after the point, as recorded."""
+    """Seconds with two digits after the point, as they were recorded."""
     samples_per_second: float
-    """Three digits, as transformers logs them."""
+    """Samples with three digits after the point, as transformers logs them."""
     mean_train_loss: float | None = None
-    """Mean over the run, as transformers logs it; None: not known."""
+    """Mean loss over the run, as transformers logs it; None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """What is known of the data; positions are those of the decoder."""
+    """What is known of the data; lengths are in positions of the decoder."""
 
     rows_total: int
     rows_kept: int
@@ -50,31 +55,31 @@ class Experiment:
 
     name: str
     record: str
-    """What the record calls it."""
+    """The name that the record gives to the run."""
     model: str
     machines: tuple[str, ...]
-    """Machine files: the one recorded first, then those it is compared with."""
+    """Machine files: the recorded machine first, then those that it is compared with."""
     learning: dict[str, Any]
     """Learning settings by field name."""
     pins: Pins
     dataset: Rows
     recorded: Recorded
     notes: tuple[str, ...] = field(default=())
-    """Where the record contradicts arithmetic or itself."""
+    """Contradictions of the record to arithmetic or to itself."""
 
     @property
     def settings(self) -> LearningSettings:
-        """Learning settings with the defaults for what the record leaves out."""
+        """Learning settings, with defaults for those that the record leaves out."""
         return from_flat(LearningSettings, **self.learning)
 
     @property
     def accumulation(self) -> int:
-        """Micro-batches a step and card."""
+        """Micro-batches per optimizer step and GPU."""
         together = (self.pins.get("micro_batch_size") or 1) * (self.pins.get("world_size") or 1)
         return self.settings.optimization.effective_batch_size // together
 
     def total_steps(self, rounding: Rounding) -> int:
-        """Steps that the kept rows make under a trainer's rounding."""
+        """Number of optimizer steps that the kept rows make under a trainer's rounding."""
         return self.settings.optimization.num_train_epochs * steps_per_epoch(
             self.dataset.rows_kept,
             micro_batch_size=self.pins.get("micro_batch_size") or 1,
@@ -84,32 +89,33 @@ class Experiment:
         )
 
     def samples_per_second(self) -> tuple[float, float]:
-        """Lowest and highest speed that the kept rows and the recorded seconds can mean.
+        """Lowest and highest speed that agree with the kept rows and the recorded seconds.
 
-        The seconds of a step are recorded to a hundredth, so the run's are known to steps / 200.
+        The seconds per step are recorded to a hundredth, so those of the run are known to
+        steps / 200.
         """
         rows, epochs = self.dataset.rows_kept, self.settings.optimization.num_train_epochs
         found = self.recorded
         slow, fast = (
             samples_per_second(rows, epochs, found.total_steps * (found.seconds_per_step + half))
-            for half in (0.005, -0.005)
+            for half in (SECONDS_ROUNDING, -SECONDS_ROUNDING)
         )
         return slow, fast
 
     @property
     def steps_agree(self) -> bool:
-        """The recorded steps are those of the kept rows."""
+        """Whether the recorded number of steps follows from the kept rows."""
         return self.total_steps(self.recorded.rounding) == self.recorded.total_steps
 
     @property
     def speed_agrees(self) -> bool:
-        """The recorded samples a second are those of the kept rows, to the last digit."""
+        """Whether the recorded speed follows from the kept rows, to its last digit."""
         slow, fast = self.samples_per_second()
         said = self.recorded.samples_per_second
-        return slow < said + 0.0005 and fast > said - 0.0005
+        return slow < said + SPEED_ROUNDING and fast > said - SPEED_ROUNDING
 
     def dataset_ref(self) -> DatasetRef:
-        """The data as a plan wants it; there is no file."""
+        """The data as a plan needs them; there is no file."""
         return DatasetRef(
             name=self.name,
             path=None,
@@ -132,8 +138,9 @@ def experiment_names() -> tuple[str, ...]:
 def read_experiment(name: str) -> Experiment:
     """A recorded run by its name, or by the path of a file like those of configs/experiments.
 
-    Raises UsageError: no such run, or a file with wrong keys or values; TsplannerError: a file
-    that cannot be read.
+    Raises:
+        UsageError: there is no such run, or the file has wrong keys or values.
+        TsplannerError: the file cannot be read.
     """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):

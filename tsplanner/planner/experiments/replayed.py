@@ -1,4 +1,4 @@
-"""A recorded run planned again, and what it would need of each machine under its own trainer."""
+"""A recorded run planned again, and the memory that its own trainer needs on each machine."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from tsplanner.planner.settings import HardwareSettings, training_settings
 from tsplanner.planner.steps import Rounding
 
 BASE_WEIGHTS = "base weights"
-"""The estimate's name of the frozen base."""
+"""The name that the estimate gives to the frozen base."""
 PAD_MULTIPLE = 8
+"""Texts are padded to a multiple of this number of tokens."""
 
 TRAINERS = {
     Rounding.FLOOR: "rounded down, as transformers up to 4.51 does",
@@ -36,21 +37,22 @@ TRAINERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnMachine:
-    """What a recorded run would need of one machine."""
+    """The memory that a recorded run would need on one machine."""
 
     machine: str
     needs_bytes: int
-    """Process bytes a card, expected."""
+    """Expected bytes per process."""
     upper_bytes: int
+    """Upper bound of the bytes per process."""
     weight_bytes: int
-    """What of it is the frozen base."""
+    """Part of ``needs_bytes`` that is the frozen base."""
     free_bytes: int
     fits: bool
-    """The expected need is no more than what is free."""
+    """Whether the expected bytes are no more than the free bytes."""
 
 
 def experiment_subject(experiment: Experiment, given: Subject) -> Subject:
-    """The run's settings, with what was typed in place of the record's."""
+    """The settings of the run, replaced by those that a person typed."""
     described = given.machine is not None or given.gpus is not None or given.cpu
     return replace(
         given,
@@ -63,7 +65,7 @@ def experiment_subject(experiment: Experiment, given: Subject) -> Subject:
 
 
 def on_machines(experiment: Experiment, given: Subject, saves: Path) -> list[OnMachine]:
-    """The run under its own trainer on every machine of its record; on one named, if one was."""
+    """The run under its own trainer, on the machine that was named or on those of its record."""
     named = given.machine is not None or given.gpus is not None
     subjects = [given] if named else [replace(given, machine=name) for name in experiment.machines]
     requests = (
@@ -72,16 +74,11 @@ def on_machines(experiment: Experiment, given: Subject, saves: Path) -> list[OnM
     return [as_recorded(experiment, request) for request in requests if not request.on_cpu]
 
 
-def as_recorded(experiment: Experiment, request: PlanRequest) -> OnMachine:
-    """What the run would need of a machine under the trainer that made it.
-
-    That is LLaMA-Factory's fork with the code released with the models: fp32 adapters on a base in
-    half precision, all logits kept, rotary caches where that code has them, embedding and head of
-    a quantised base in half precision, text padded to a multiple of 8.
-    """
+def recorded_hardware(experiment: Experiment) -> HardwareSettings:
+    """The hardware settings of the run under its own trainer, with that trainer's defaults."""
     pins = experiment.pins
     half = pins.get("model_dtype", Dtype.FP16)
-    hardware = HardwareSettings(
+    return HardwareSettings(
         batch=BatchLayout(
             micro_batch_size=pins.get("micro_batch_size", 1),
             gradient_accumulation_steps=experiment.accumulation,
@@ -103,6 +100,17 @@ def as_recorded(experiment: Experiment, request: PlanRequest) -> OnMachine:
             offload_param=pins.get("offload_param", False),
         ),
     )
+
+
+def as_recorded(experiment: Experiment, request: PlanRequest) -> OnMachine:
+    """The memory that the run would need on a machine under the trainer that made it.
+
+    That trainer is LLaMA-Factory's fork with the code released with the models. It has fp32
+    adapters on a base in half precision, keeps all logits, has the rotary caches of that code,
+    holds embedding and head of a quantised base in half precision, and pads text to a multiple of
+    8 tokens.
+    """
+    hardware = recorded_hardware(experiment)
     length = round_up(
         request.dataset.sequence_length(hardware.batch.micro_batch_size), PAD_MULTIPLE
     )
@@ -128,7 +136,7 @@ def as_recorded(experiment: Experiment, request: PlanRequest) -> OnMachine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentRecord:
-    """A recorded run, what is planned for it, and what it would need of each machine."""
+    """A recorded run, the subject to plan for it, and the memory that it would need per machine."""
 
     experiment: Experiment
     subject: Subject
@@ -136,9 +144,11 @@ class ExperimentRecord:
 
     @classmethod
     def of(cls, name: str, given: Subject, saves: Path) -> ExperimentRecord:
-        """The run of this name; ``given``: what was typed beside it.
+        """The run of this name; ``given``: the settings that were typed beside the name.
 
-        Raises UsageError: no such run; also what planning for its machines raises.
+        Raises:
+            UsageError: there is no such run.
+            TsplannerError: its model or a machine cannot be read.
         """
         experiment = read_experiment(name)
         return cls(
@@ -148,7 +158,7 @@ class ExperimentRecord:
         )
 
     def document(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """The record as plain values, for ``--json``."""
         found = self.experiment
         slow, fast = found.samples_per_second()
         return {

@@ -16,12 +16,12 @@ from tsplanner.models.source import read_model
 from tsplanner.planner.gather.typed import typed_values
 
 INTERNAL = frozenset({"adapter_ranks", "lora_alpha", "upcast_unquantized"})
-"""Fields of the settings that a case does not set."""
+"""Fields of the settings that a case cannot set."""
 
 
 @cache
 def case_keys() -> dict[str, Any]:
-    """Keys of a case, and of the verb's flags, with the type of their values."""
+    """The keys of a case, which are the verb's flags as well, with the types of their values."""
     fields = {
         name: kind for name, kind in field_types(TrainingSettings).items() if name not in INTERNAL
     }
@@ -30,7 +30,7 @@ def case_keys() -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One configuration, read."""
+    """One configuration with its records."""
 
     architecture: Architecture
     settings: TrainingSettings
@@ -42,12 +42,12 @@ def read_case(
     models: dict[str, Architecture],
     devices: dict[str, Device] | None = None,
 ) -> Case:
-    """Check a case's keys and values; ``models`` and ``devices`` cache what was read already.
+    """The case's records; ``models`` and ``devices`` cache what earlier cases have read.
 
     Raises:
-        UsageError: an unknown key, a value of the wrong type, an unknown model or GPU.
-        TsplannerError: a broken model.
-        ValueError: values that exclude each other.
+        UsageError: a key, the model or the GPU is unknown, or a value has the wrong type.
+        TsplannerError: the model cannot be read.
+        ValueError: values exclude each other.
     """
     name = model_name(given)
     if name not in models:
@@ -60,10 +60,10 @@ def read_case(
 
 
 def model_name(given: Mapping[str, object]) -> str:
-    """The case's model, once all its keys are known ones.
+    """The name of the case's model, after a check of all keys.
 
     Raises:
-        UsageError: an unknown key, or no model.
+        UsageError: a key is unknown, or there is no model.
     """
     known = case_keys()
     for key in given:
@@ -76,21 +76,21 @@ def model_name(given: Mapping[str, object]) -> str:
 
 
 def case_settings(given: Mapping[str, object]) -> TrainingSettings:
-    """How the case trains.
+    """The training settings of the case.
 
     Raises:
-        UsageError: a value of the wrong type.
-        ValueError: values that exclude each other.
+        UsageError: a value has the wrong type.
+        ValueError: values exclude each other.
     """
     values = {key: value for key, value in given.items() if key not in ("model", "device")}
     return from_flat(TrainingSettings, **typed_values(TrainingSettings, values))
 
 
 def case_device(given: Mapping[str, object], devices: dict[str, Device]) -> Device | None:
-    """The GPU that the case names; ``devices`` caches what was read already.
+    """The GPU that the case names, or None; ``devices`` caches GPUs that were read before.
 
     Raises:
-        UsageError: an unknown GPU.
+        UsageError: the GPU is unknown.
     """
     name = given.get("device")
     if name is None:

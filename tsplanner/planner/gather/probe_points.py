@@ -1,7 +1,7 @@
 """Points that probes measured on this machine, kept from plan to plan.
 
-One JSON line per probe in <state>/calibration.jsonl, appended in one write: several probes may run
-at once, and a crash can cost at most the last line.
+Every probe is one JSON line in <state>/calibration.jsonl. A line is appended in one write, because
+several probes may run at once, and so that a crash costs at most the last line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CPU_DEVICE = "cpu"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbedSettings:
-    """Of the settings of a probe what its cost depends on."""
+    """The settings of a probe that its cost depends on."""
 
     finetuning_type: FinetuningType
     quantization: Quantization | None
@@ -36,7 +36,7 @@ class ProbedSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeFigures:
-    """Bytes per process and seconds of the step that was probed; None: not known."""
+    """Bytes per process, and seconds of the probed step; None: not known."""
 
     allocated_bytes: int | None = None
     reserved_bytes: int | None = None
@@ -45,8 +45,8 @@ class ProbeFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Like:
-    """What is planned, as far as points are chosen by it."""
+class PlanFeatures:
+    """The features of a plan that its points are chosen by."""
 
     model: str
     finetuning_type: FinetuningType
@@ -55,7 +55,7 @@ class Like:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbePoint:
-    """One probe: what was predicted and what was measured."""
+    """One probe: predicted and measured figures of the same settings."""
 
     device_name: str
     """The GPU as the driver prints it, or ``cpu``."""
@@ -66,19 +66,19 @@ class ProbePoint:
     parameters_total: int
     parameters_trainable: int
     predicted: ProbeFigures
-    """Without the factors of earlier probes."""
+    """Figures without the factors of earlier probes."""
     measured: ProbeFigures
     bound_by_launch: bool = False
-    """The probed step waits for the host, by the prediction."""
+    """Whether the probed step waits for the host, by the prediction."""
     baseline_bytes: int | None = None
     """Resident bytes after the imports (CPU)."""
     versions: dict[str, str] = field(default_factory=dict)
     unix_time: float = 0.0
 
     @property
-    def like(self) -> Like:
-        """What a plan is compared by."""
-        return Like(
+    def features(self) -> PlanFeatures:
+        """The features that a plan is compared by."""
+        return PlanFeatures(
             model=self.model,
             finetuning_type=self.settings.finetuning_type,
             quantization=self.settings.quantization,
@@ -86,7 +86,7 @@ class ProbePoint:
 
     @property
     def settings_class(self) -> tuple[FinetuningType, Quantization | None, int, bool]:
-        """What decides which terms of the estimate are at work."""
+        """The settings that decide which terms of the estimate apply."""
         return (
             self.settings.finetuning_type,
             self.settings.quantization,
@@ -96,7 +96,7 @@ class ProbePoint:
 
 
 def nested(row: dict[str, Any]) -> dict[str, Any]:
-    """A line of version 0.1, whose fields were flat, as the fields of a ``ProbePoint``."""
+    """A line as the fields of a ``ProbePoint``; the fields of version 0.1 were flat."""
     if "settings" in row or "finetuning_type" not in row:
         return row
     figures = [item.name for item in fields(ProbeFigures)]
@@ -109,12 +109,12 @@ def nested(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def calibration_path() -> Path:
-    """Where this machine's points lie."""
+    """The file of this machine's points."""
     return calibration_file()
 
 
 def store(point: ProbePoint, path: Path | None = None) -> Path:
-    """Append one point; returns the file."""
+    """Append one point, and return the file."""
     target = calibration_path() if path is None else path
     runs.append_line(target, msgspec.json.encode(point).decode())
     return target
@@ -123,8 +123,8 @@ def store(point: ProbePoint, path: Path | None = None) -> Path:
 def load_calibration(machine: Machine, path: Path | None = None) -> list[ProbePoint]:
     """The points measured on this kind of device, oldest first.
 
-    A GPU's points hold for every card of that name; a CPU's only for the machine they came from.
-    Lines that cannot be read (of another version, or cut off) are passed over.
+    Points of a GPU hold for every card of its name; points of a CPU hold only for the machine that
+    they came from. Lines that cannot be read (of another version, or cut off) are skipped.
     """
     target = calibration_path() if path is None else path
     names = {device.name for device in machine.devices}

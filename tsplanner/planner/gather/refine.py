@@ -1,4 +1,4 @@
-"""Earlier probes on this machine correct the next plan: a factor for bytes, two for seconds."""
+"""Corrections of a plan by earlier probes on this machine: one for bytes, two for seconds."""
 
 from __future__ import annotations
 
@@ -7,30 +7,33 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from memory_models.calibration import Calibration
-from tsplanner.planner.gather.probe_points import Like, ProbePoint
+from tsplanner.planner.gather.probe_points import PlanFeatures, ProbePoint
 from tsplanner.throughput.rates import Efficiency
 
 NEWEST = 20
-"""Older points are of older drivers and libraries."""
+"""Newest points that are used; older ones come from older drivers and libraries."""
 PROBED_ERROR = 0.15
 """Half-width of the 95 % interval of step time after a probe, assumed until measured."""
-LIKENESS = (
+SHARED_FEATURES = (
     ("model", "finetuning_type", "quantization"),
     ("finetuning_type", "quantization"),
     ("finetuning_type",),
 )
-"""What a point should share with a plan, the best first."""
+"""Features that a point should share with a plan, the best set first."""
 
 
 def refined(
-    points: Iterable[ProbePoint], like: Like, calibration: Calibration, efficiency: Efficiency
+    points: Iterable[ProbePoint],
+    features: PlanFeatures,
+    calibration: Calibration,
+    efficiency: Efficiency,
 ) -> tuple[Calibration, Efficiency]:
-    """Calibration and efficiency with the medians of measured over predicted.
+    """Calibration and efficiency with the medians of measured over predicted values.
 
-    The points most like what is planned count, if there are any, else all of this device. Steps
-    that wait for the host and steps that wait for the GPU have factors of their own.
+    The points that are most similar to the plan are used, or all points of this device if none is
+    similar. Steps that wait for the host and steps that wait for the GPU have separate factors.
     """
-    chosen = most_like(list(points)[-NEWEST:], like)
+    chosen = most_similar(list(points)[-NEWEST:], features)
     note = f"corrected by {len(chosen)} probes on this machine"
     bytes_over = [
         point.measured.process_bytes / point.predicted.process_bytes
@@ -55,11 +58,17 @@ def refined(
     return calibration, efficiency
 
 
-def most_like(points: list[ProbePoint], like: Like) -> list[ProbePoint]:
-    """Points of the same model, method and base; else of the same method and base; and so on."""
-    for keys in LIKENESS:
-        wanted = [getattr(like, key) for key in keys]
-        found = [point for point in points if [getattr(point.like, key) for key in keys] == wanted]
+def most_similar(points: list[ProbePoint], features: PlanFeatures) -> list[ProbePoint]:
+    """The points that share the most features with a plan; all points if none shares any.
+
+    Points of its model, method and base come first, then points of its method and base, then points
+    of its method.
+    """
+    for keys in SHARED_FEATURES:
+        wanted = [getattr(features, key) for key in keys]
+        found = [
+            point for point in points if [getattr(point.features, key) for key in keys] == wanted
+        ]
         if found:
             return found
     return points

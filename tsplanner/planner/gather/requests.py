@@ -1,4 +1,4 @@
-"""From what a person typed to a PlanRequest: read the model, the data and the machine."""
+"""From what a person typed to a PlanRequest: reads the model, the data and the machine."""
 
 from __future__ import annotations
 
@@ -17,19 +17,16 @@ from tsplanner.models.source import ModelSource, NoReaderError, read_model
 from tsplanner.planner.advice import default_learning_rate
 from tsplanner.planner.plan import DatasetRef, ModelRef, no_dataset
 from tsplanner.planner.request import Pins, PlanRequest
-from tsplanner.planner.settings import (
-    LearningSettings,
-)
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.runs import slug
 from tsplanner.settings import calibration_file, configs_folder
 
 DEFAULT_MODEL = "tiny-chatts"
-DEFAULT_EFFECTIVE_BATCH = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Model, data and machine by the names a person gave."""
+    """Model, data and machine, by the names that a person gave."""
 
     model: str | None = None
     dataset: str | None = None
@@ -39,24 +36,24 @@ class Subject:
     machine: str | None = None
     cpu: bool = False
     rows: DatasetRef | None = None
-    """What is known of a dataset that is not here."""
+    """Description of a dataset that is not on this machine; None: there is no such dataset."""
     learning: dict[str, object] = field(default_factory=dict)
-    """Learning settings that were given; the rest are defaults."""
+    """Learning settings that were given; the others have their defaults."""
     pins: Pins = field(default_factory=Pins)
 
 
 def sample_dataset() -> Path:
-    """The dataset that ships with tiny-chatts."""
+    """Path of the dataset that ships with tiny-chatts."""
     return configs_folder() / "datasets" / "sample" / "sample.jsonl"
 
 
 def plan_request(
     subject: Subject, saves: Path, progress: Callable[[int, int, int], None] | None = None
 ) -> PlanRequest:
-    """Read everything that a plan needs; ``progress`` is told how far the dataset is read.
+    """The request for a plan; ``progress`` is called while the dataset is read.
 
     Raises:
-        UsageError, TsplannerError: as the readers of model, dataset and machine say.
+        UsageError, TsplannerError: the model, the dataset or the machine cannot be read.
     """
     source = _source(subject.model or DEFAULT_MODEL)
     learning = learning_settings(subject.learning, source)
@@ -76,7 +73,7 @@ def plan_request(
 
 
 def _source(name: str) -> ModelSource:
-    """The model; one without a reader is left to ``estimate``, which can trace it."""
+    """The model; only ``estimate`` can size a model without a reader, by a trace."""
     try:
         return read_model(name)
     except NoReaderError as error:
@@ -86,10 +83,10 @@ def _source(name: str) -> ModelSource:
 
 
 def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:
-    """The request with what earlier probes on this machine measured, if there were any."""
+    """The request corrected by earlier probes on this machine, if there were any."""
     if not machine.detected or not calibration_file().is_file():
         return request
-    from tsplanner.planner.gather.probe_points import CPU_DEVICE, Like, load_calibration
+    from tsplanner.planner.gather.probe_points import CPU_DEVICE, PlanFeatures, load_calibration
     from tsplanner.planner.gather.refine import refined
 
     points = [
@@ -99,7 +96,7 @@ def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:
     ]
     calibration, efficiency = refined(
         points,
-        Like(
+        PlanFeatures(
             model=request.model.name,
             finetuning_type=request.learning.method.finetuning_type,
             quantization=request.pins.get("quantization"),
@@ -111,10 +108,10 @@ def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:
 
 
 def learning_settings(given: dict[str, object], source: ModelSource) -> LearningSettings:
-    """Learning settings from what was given; the learning rate by method and model size.
+    """Learning settings from those given; the default learning rate follows method and model size.
 
     Raises:
-        UsageError: values that exclude each other.
+        UsageError: values exclude each other, or the model cannot have them.
     """
     try:
         learning: LearningSettings = from_flat(LearningSettings, **given)
@@ -135,12 +132,12 @@ def _check_timeseries_lr(learning: LearningSettings, source: ModelSource) -> Non
         return
     if source.architecture.encoder is None:
         raise UsageError(
-            f"--timeseries-lr is for a time-series encoder, which {source.architecture.name} has "
-            "not: leave it out."
+            f"--timeseries-lr is for a time-series encoder, which {source.architecture.name} does "
+            "not have: leave it out."
         )
     if learning.method.finetuning_type is FinetuningType.FREEZE:
         raise UsageError(
-            "--timeseries-lr has nothing to set: freeze trains the last decoder blocks alone; "
+            "--timeseries-lr has nothing to set: freeze trains the last decoder layers alone; "
             "leave it out, or take another --finetuning-type."
         )
 
@@ -181,7 +178,7 @@ def _dataset(
     saves: Path,
     progress: Callable[[int, int, int], None] | None,
 ) -> DatasetRef:
-    """Lengths of the dataset; without one, every sample is taken to be cutoff_len long."""
+    """The dataset with its lengths; without a dataset, every sample is cutoff_len long."""
     if subject.rows is not None:
         return subject.rows
     path = Path(subject.dataset) if subject.dataset else None

@@ -12,15 +12,15 @@ from memory_models.settings.flat import RENAMED
 from tsplanner.errors import UsageError, did_you_mean
 
 LARGEST = 10**12
-"""Above every number that a run can have; keeps products finite."""
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
+"""Largest number that is read: above every number of a real run, and products stay finite."""
+TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
 
 
 def typed_values(kind: type, given: Mapping[str, object]) -> dict[str, Any]:
     """The values of some fields of a composed record, each in the type of its field.
 
     Raises:
-        UsageError: names the first field that is unknown or whose value has another type.
+        UsageError: a field is unknown or its value has another type; the first is named.
     """
     known = field_types(kind)
     found = {}
@@ -38,10 +38,10 @@ def _name(key: str, known: Mapping[str, Any]) -> str:
 
 
 def typed_value(key: str, kind: Any, value: object) -> Any:
-    """``value`` in the type ``kind``.
+    """``value`` as a value of the type ``kind``.
 
     Raises:
-        UsageError: names the key, what it takes and what was given.
+        UsageError: the value has another type, or is too large.
     """
     import msgspec
 
@@ -59,7 +59,7 @@ def typed_value(key: str, kind: Any, value: object) -> Any:
 
 
 def _refusal(key: str, kind: Any, value: object) -> str:
-    """Why a value is refused, in words."""
+    """The sentence that refuses a value: the key, what it takes and what was given."""
     wanted = members(kind)
     if value is None:
         return f"{key} must not be null; leave it out for the default"
@@ -70,12 +70,12 @@ def _refusal(key: str, kind: Any, value: object) -> str:
             return f"{key} must be one of {', '.join(names)}, not {value!r}.{hint}"
     if key == "lora_target":
         return f"lora_target must be a list of module names or {ALL_LINEAR}, not {value!r}"
-    words = WORDS.get(wanted[0], "a string")
+    words = TYPE_WORDS.get(wanted[0], "a string")
     return f"{key} must be {words}, not {value!r:.80}"
 
 
 def members(kind: Any) -> tuple[Any, ...]:
-    """The types that a field takes, None aside."""
+    """The types that a field takes, without None."""
     if get_origin(kind) in (Union, types.UnionType):
         return tuple(member for member in get_args(kind) if member is not type(None))
     return (kind,)

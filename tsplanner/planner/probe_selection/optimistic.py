@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from memory_models.settings import LossKernel, changed
 from tsplanner.errors import NoPlanFits
+from tsplanner.planner.compare import best_of, complexity_key
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.probe_selection.corrected_candidates import corrected
@@ -19,7 +20,6 @@ from tsplanner.planner.probe_selection.step_corrections import (
     Outcome,
     corrections_of,
 )
-from tsplanner.planner.rank import best_of, complexity_key
 from tsplanner.planner.reasons import NoPlan
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.sentences import sentence

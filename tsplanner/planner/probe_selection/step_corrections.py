@@ -1,9 +1,9 @@
-"""What some probes say about the step times of all candidates. Pure.
+"""Corrections of the step times of all candidates, from the probes of some. Pure.
 
-Two medians of measured over predicted, of steps that wait for the GPU and of those that wait for
-the host, correct every prediction. What they leave is alike among neighbours: a candidate takes
-the residual of the nearest measured one, and its error grows with the root of the distance, as a
-random walk's does.
+Two medians of measured over predicted time correct every prediction: one of steps that wait for
+the GPU, one of steps that wait for the host. The residuals that remain are similar among
+neighbours: a candidate takes the residual of the nearest measured candidate, and its error grows
+with the square root of the distance, as that of a random walk does.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ from tsplanner.planner.settings import HardwareSettings, training_settings
 from tsplanner.throughput.rates import Rates, rates_of
 from tsplanner.throughput.step_time import StepTime, step_time
 
-STEP_SHARE = 0.15
-"""Of the rates' 95 % error: by how much neighbours differ (one deviation), assumed: 5 % of 35 %."""
-STEP_WEIGHT = 2
-"""Measured differences that this assumption counts for."""
+NEIGHBOUR_SHARE = 0.15
+"""Standard deviation between neighbours over the rates' 95 % error, assumed: 5 over 35 %."""
+NEIGHBOUR_WEIGHT = 2
+"""Number of measured differences that the assumption above counts for."""
 LOSS_KERNEL_DISTANCE = 0.5
+"""Distance of two loss kernels; a doubled micro-batch is at distance 1."""
 CHECKPOINTING_DISTANCE = 1.0
-"""As far as twice the micro-batch."""
-SOME_APART = 0.25
-"""Of it, two numbers of checkpointed layers: usually neighbours of the search."""
+"""Distance of checkpoints on all layers from none."""
+SOME_LAYERS_SHARE = 0.5
+"""Share of that distance from some checkpointed layers to all or none."""
+LAYER_NUMBERS_SHARE = 0.25
+"""Share of that distance between two numbers of layers, which are usually close to each other."""
 OTHER_DISTANCE = 2.0
-"""Of every other setting: ranks, sharding, kernels, precision."""
+"""Distance for every other setting that differs: GPUs, sharding, kernels, precision."""
 BATCH_FIELDS = frozenset(
     {
         "micro_batch_size",
@@ -55,11 +58,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What a probe says of a candidate. Bytes are per rank (host: per machine), None unknown."""
+    """A probe's result. Bytes are per process (of the host: per machine); None: not known."""
 
     outcome: Outcome
     step_seconds: float | None = None
-    """Of the step that was probed: the longest batch."""
+    """Seconds of the probed step, which is that of the longest batch."""
     process_bytes: int | None = None
     host_bytes: int | None = None
 
@@ -69,22 +72,22 @@ Measurements = Mapping[HardwareSettings, Measured]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFactors:
-    """What was measured over what was predicted."""
+    """Measured over predicted values, and the residuals that remain."""
 
     work: float
     """Median factor of steps that wait for the GPU."""
     launch: float
-    """Of steps that wait for the host."""
+    """Median factor of steps that wait for the host."""
     process_bytes: float
-    """Of bytes."""
+    """Median factor of process bytes."""
     kinds: frozenset[bool]
-    """Kinds of steps that were measured: whether they wait for the host."""
+    """Kinds of steps that were measured; True: steps that wait for the host."""
     residuals: tuple[tuple[HardwareSettings, float], ...]
-    """Logarithms of what the medians leave, by measured candidate."""
-    step: float
-    """Deviation of the residuals of two candidates at distance 1."""
+    """Logarithm of measured over corrected seconds, for every measured candidate."""
+    deviation: float
+    """Standard deviation between the residuals of two candidates at distance 1."""
     error: float
-    """Half-width of the 95 % interval of a step of a kind that was not measured, as a share."""
+    """Half-width of the 95 % interval for kinds of steps that were not measured, as a share."""
 
     def seconds(self, hardware: HardwareSettings, time: StepTime) -> StepTime:
         """The corrected prediction of a candidate's step."""
@@ -92,10 +95,10 @@ class StepFactors:
         return scaled(time, self.work * near, self.launch * near)
 
     def margin(self, hardware: HardwareSettings, time: StepTime) -> float:
-        """Half-width of the 95 % interval of that, as a share."""
+        """Half-width of the 95 % interval of the corrected prediction, as a share."""
         if time.bound_by_launch not in self.kinds:
             return self.error
-        return min(self.error, 2 * self.step * math.sqrt(self._nearest(hardware)[0]))
+        return min(self.error, 2 * self.deviation * math.sqrt(self._nearest(hardware)[0]))
 
     def _nearest(self, hardware: HardwareSettings) -> tuple[float, float]:
         return nearest(hardware, self.residuals)
@@ -104,7 +107,7 @@ class StepFactors:
 def nearest(
     hardware: HardwareSettings, residuals: Iterable[tuple[HardwareSettings, float]]
 ) -> tuple[float, float]:
-    """Distance to the nearest of these, and its residual: the mean of those as near as it."""
+    """Distance to the nearest measured candidate, and the mean residual of all at that distance."""
     near = [(distance(hardware, other), residual) for other, residual in residuals]
     if not near:
         return math.inf, 0.0
@@ -113,31 +116,33 @@ def nearest(
 
 
 def distance(one: HardwareSettings, other: HardwareSettings) -> float:
-    """How far two candidates are apart: doublings of the micro-batch, and what else differs."""
+    """Distance of two candidates: doublings of the micro-batch, and the settings that differ."""
     mine, theirs = flat(one), flat(other)
     others: int = sum(mine[name] != theirs[name] for name in mine if name not in BATCH_FIELDS)
     doublings: float = abs(math.log2(one.batch.micro_batch_size / other.batch.micro_batch_size))
     return (
         doublings
-        + CHECKPOINTING_DISTANCE * _apart(one, other)
+        + CHECKPOINTING_DISTANCE * _checkpoint_share(one, other)
         + LOSS_KERNEL_DISTANCE * (one.kernels.loss_kernel != other.kernels.loss_kernel)
         + OTHER_DISTANCE * others
     )
 
 
-def _apart(one: HardwareSettings, other: HardwareSettings) -> float:
-    """By which share of the layers checkpoints differ: some are taken to be half of them."""
+def _checkpoint_share(one: HardwareSettings, other: HardwareSettings) -> float:
+    """The checkpoints of two candidates, as a share of the distance from all layers to none."""
     if one.batch.checkpointed_layers and other.batch.checkpointed_layers:
-        return SOME_APART * (one.batch.checkpointed_layers != other.batch.checkpointed_layers)
+        return LAYER_NUMBERS_SHARE * (
+            one.batch.checkpointed_layers != other.batch.checkpointed_layers
+        )
     if one.batch.checkpointed_layers or other.batch.checkpointed_layers:
-        return 0.5
+        return SOME_LAYERS_SHARE
     return float(one.batch.gradient_checkpointing != other.batch.gradient_checkpointing)
 
 
 def corrections_of(
     request: PlanRequest, evaluated: Iterable[Evaluated], measured: Measurements
 ) -> StepFactors:
-    """What the measurements of this search say; without any, nothing is corrected."""
+    """The corrections from the measurements of this search; without any, nothing is corrected."""
     ran = [found for found in evaluated if _seen(found, measured) is not None]
     ratios: dict[bool, list[float]] = {False: [], True: []}
     timed: list[tuple[HardwareSettings, float, StepTime]] = []
@@ -159,13 +164,13 @@ def corrections_of(
         process_bytes=statistics.median([_bytes_ratio(each, measured) for each in ran] or [1.0]),
         kinds=frozenset(kind for kind, found in ratios.items() if found),
         residuals=tuple(residuals),
-        step=_step(residuals, error),
+        deviation=_deviation(residuals, error),
         error=error,
     )
 
 
 def _seen(found: Evaluated, measured: Measurements) -> Measured | None:
-    """What a candidate that ran did."""
+    """The measurement of a candidate that ran; None: it was not probed, or did not run."""
     seen = measured.get(found.hardware)
     return seen if seen is not None and seen.outcome is Outcome.OK else None
 
@@ -175,45 +180,46 @@ def _bytes_ratio(found: Evaluated, measured: Measurements) -> float:
     return (measured[found.hardware].process_bytes or predicted) / predicted
 
 
-def _step(residuals: list[tuple[HardwareSettings, float]], error: float) -> float:
-    """How much neighbours differ: each measured candidate from its nearest, the assumed mixed in.
+def _deviation(residuals: list[tuple[HardwareSettings, float]], error: float) -> float:
+    """How much neighbours differ: the assumed deviation, mixed with the measured differences.
 
-    The variance of a random walk grows with the distance, so squares are taken a unit of it.
+    The variance of a random walk grows with the distance, so squares are taken per unit of it.
     """
-    squares = STEP_WEIGHT * (STEP_SHARE * error) ** 2
+    squares = NEIGHBOUR_WEIGHT * (NEIGHBOUR_SHARE * error) ** 2
     pairs = 0
     for hardware, residual in residuals:
         far, near = nearest(hardware, [each for each in residuals if each[0] != hardware])
         if math.isfinite(far):
             squares += (residual - near) ** 2 / far
             pairs += 1
-    return math.sqrt(squares / (STEP_WEIGHT + pairs))
+    return math.sqrt(squares / (NEIGHBOUR_WEIGHT + pairs))
 
 
 def probed_time(request: PlanRequest, hardware: HardwareSettings) -> StepTime:
-    """Predicted seconds of the step that a probe runs: the longest batch."""
+    """Predicted seconds of the step that a probe runs, which is that of the longest batch."""
     length = request.dataset.sequence_length(hardware.batch.micro_batch_size)
     settings = training_settings(request.learning, hardware, length)
     return step_time(request.architecture, settings, rates_for(request, hardware))
 
 
 def rates_for(request: PlanRequest, hardware: HardwareSettings) -> Rates:
-    """Rates of the slowest of the GPUs used."""
+    """The rates of the slowest GPU used."""
     machine = used_machine(request.machine, hardware)
     return rates_of(machine, request.efficiency, on_cpu=request.on_cpu)
 
 
 def time_ratio(request: PlanRequest, hardware: HardwareSettings, seen: Measured) -> float | None:
-    """Measured over predicted seconds of a candidate's probed step; None if none was timed."""
+    """Measured over predicted seconds of a candidate's probed step; None: no step was timed."""
     if not seen.step_seconds:
         return None
     return seen.step_seconds / probed_time(request, hardware).seconds
 
 
 def scaled(time: StepTime, work: float, launch: float) -> StepTime:
-    """Seconds with the GPU's work and the host's issuing multiplied.
+    """The step's seconds with the GPU's work and the host's launches multiplied by factors.
 
-    What overlaps with neither goes with the kind of step; a CPU issues its work itself.
+    Parts that overlap with neither take the factor of the kind of step. A CPU issues its own work,
+    so all of its parts take the factor of the work.
     """
     launch = launch if time.overlaps else work
     rest = launch if time.bound_by_launch else work

@@ -1,4 +1,4 @@
-"""The space: every hardware setting that keeps the effective batch exactly."""
+"""The search space: all hardware settings that keep the effective batch exactly."""
 
 from __future__ import annotations
 
@@ -31,12 +31,17 @@ SHARDINGS = (
     Sharding(zero_stage=3, offload_param=True),
     Sharding(zero_stage=3, offload_param=True, offload_optimizer=True),
 )
-"""How several GPUs may share the model; ``world_size`` is filled in for each group of GPUs."""
+"""Ways in which GPUs may share the model; each group of GPUs fills in its ``world_size``."""
 LARGEST_MICRO_BATCH = 64
+"""Rows; beyond, a larger micro-batch fills no GPU any better."""
 
 
 def candidates(request: PlanRequest) -> Iterator[HardwareSettings]:
-    """All settings of the space that the pins allow, feasible or not."""
+    """All settings of the space that the pins allow, whether they can run or not.
+
+    Raises:
+        ValueError: pinned settings exclude each other.
+    """
     if not request.pins.values:
         yield from _all(request)
         return
@@ -59,13 +64,13 @@ class Group:
 
     world_size: int
     devices: tuple[int, ...]
-    """As `HardwareSettings.devices`."""
+    """Positions of the GPUs, as in `HardwareSettings.devices`."""
     bf16: bool
-    """Every one of them computes in bf16."""
+    """Whether every GPU of the group computes in bf16."""
 
 
 def _groups(request: PlanRequest) -> Iterator[Group]:
-    """Sets of GPUs by their number; one too large for the machine is left to the rules."""
+    """Groups of every size; a rule refuses a group that is too large for the machine."""
     machine = request.machine
     for world in _choices(request.pins, "world_size", range(1, len(machine.devices) + 1)):
         if request.learning.optimization.effective_batch_size % world:
@@ -80,7 +85,7 @@ def _groups(request: PlanRequest) -> Iterator[Group]:
 
 
 def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
-    """Everything that can be set on these GPUs."""
+    """All settings that are possible on these GPUs."""
     autocast = _autocast(request, group)
     options = product(
         _bases(request, autocast), _kernels(request), _shardings(request), _checkpoints(request)
@@ -106,7 +111,7 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
 
 
 def _bases(request: PlanRequest, autocast: Dtype) -> list[BaseStorage]:
-    """Dtypes and quantisations of the base."""
+    """The dtypes and quantisations that the base may have."""
     quantizations = _choices(request.pins, "quantization", [None, Quantization.NF4_DQ])
     return [
         BaseStorage(model_dtype=dtype, autocast=autocast, quantization=quantization)
@@ -115,7 +120,7 @@ def _bases(request: PlanRequest, autocast: Dtype) -> list[BaseStorage]:
 
 
 def _kernels(request: PlanRequest) -> list[Kernels]:
-    """Kernels of attention, loss, optimizer and decoder layers on a GPU."""
+    """The kernels of attention, loss, optimizer and decoder layers that a GPU may use."""
     pins = request.pins
     attentions = [Attention.FLASH_ATTENTION_2, _plain_attention(request)]
     options = product(
@@ -136,7 +141,7 @@ def _kernels(request: PlanRequest) -> list[Kernels]:
 
 
 def _cpu(request: PlanRequest) -> Iterator[HardwareSettings]:
-    """One process, fp32, no kernels to choose from."""
+    """Settings of one process in fp32, where only the loss kernel is a choice."""
     pins = request.pins
     options = product(
         _choices(pins, "quantization", [None]),
@@ -162,7 +167,7 @@ def _cpu(request: PlanRequest) -> Iterator[HardwareSettings]:
 
 
 def _choices(pins: Pins, name: str, otherwise: Any) -> Any:
-    """The value that is pinned alone, or all of ``otherwise``."""
+    """The pinned value alone, or all values of ``otherwise`` if none is pinned."""
     return [pins.get(name)] if name in pins else otherwise
 
 
@@ -177,7 +182,7 @@ def _batch(request: PlanRequest, world_size: int, micro: int, *, checkpoints: bo
 
 
 def _checkpoints(request: PlanRequest) -> list[bool]:
-    """Off or on; ``checkpointed_layers.py`` searches the number of layers unless it is pinned."""
+    """Checkpointing off and on; ``checkpointed_layers.py`` searches for the number of layers."""
     pins = request.pins
     if "gradient_checkpointing" in pins:
         return [pins.get("gradient_checkpointing")]
@@ -185,13 +190,13 @@ def _checkpoints(request: PlanRequest) -> list[bool]:
 
 
 def _plain_attention(request: PlanRequest) -> Attention:
-    """The kernel that needs no package: sdpa, which knows no soft cap (Gemma 2)."""
+    """The kernel that needs no package: sdpa, or eager where scores have a soft cap (Gemma 2)."""
     capped = request.architecture.attention.attn_logit_softcapping
     return Attention.EAGER if capped else Attention.SDPA
 
 
 def micro_batch_sizes(effective_batch: int, world_size: int) -> list[int]:
-    """Micro-batches that divide a rank's share of the effective batch exactly."""
+    """Micro-batch sizes that divide a process's share of the effective batch exactly."""
     if effective_batch % world_size:
         return []
     share = effective_batch // world_size
@@ -200,7 +205,7 @@ def micro_batch_sizes(effective_batch: int, world_size: int) -> list[int]:
 
 
 def _autocast(request: PlanRequest, group: Group) -> Dtype:
-    """bf16 where every GPU used has it natively, else fp16 with loss scaling."""
+    """bf16 where every GPU of the group has it natively, else fp16 with loss scaling."""
     pinned = request.pins.get("model_dtype")
     if pinned in (Dtype.BF16, Dtype.FP16):
         return Dtype(pinned)
@@ -208,7 +213,7 @@ def _autocast(request: PlanRequest, group: Group) -> Dtype:
 
 
 def _dtypes(request: PlanRequest, autocast: Dtype) -> list[Dtype]:
-    """Trained base weights in fp16 cannot be unscaled by the loss scaler, so they load in fp32."""
+    """Dtypes of the base; weights trained under fp16 take fp32, as their gradients are unscaled."""
     if "model_dtype" in request.pins:
         return [request.pins.get("model_dtype")]
     trained = request.learning.method.trains_base
@@ -216,14 +221,14 @@ def _dtypes(request: PlanRequest, autocast: Dtype) -> list[Dtype]:
 
 
 def _optimizers(request: PlanRequest) -> list[Optimizer]:
-    """An 8-bit optimizer changes what is learned a little: offered for trained bases only."""
+    """Optimizers. One in 8 bits changes what is learned a little: only a trained base gets it."""
     if request.learning.method.trains_base:
         return [Optimizer.ADAMW_TORCH_FUSED, Optimizer.ADAMW_BNB_8BIT]
     return [Optimizer.ADAMW_TORCH_FUSED]
 
 
 def _shardings(request: PlanRequest) -> list[Sharding]:
-    """ZeRO-1 saves less than ZeRO-2 at the same traffic: only where it is pinned."""
+    """Ways to shard. ZeRO-1 saves less than ZeRO-2 at equal traffic, so it has to be pinned."""
     stage = request.pins.get("zero_stage")
     if stage == 1:
         return [Sharding(zero_stage=1), Sharding(zero_stage=1, offload_optimizer=True)]
@@ -231,11 +236,12 @@ def _shardings(request: PlanRequest) -> list[Sharding]:
 
 
 def _pointless(request: PlanRequest, quantization: Quantization | None, sharding: Sharding) -> bool:
-    """Sharding that is left to who pins it.
+    """Whether sharding serves nothing here, so that only users who pin it get it.
 
-    A rule refuses a quantised base under ZeRO-3, and has to say so only to who asks for it. Of an
-    adapter on a plain base ZeRO-2 shards some MiB; on a quantised one DeepSpeed also casts what
-    would be left in fp32 (embedding, head, norms), which can be the GiB that is missing.
+    A rule refuses a quantised base under ZeRO-3; only a user who asks for the two has to read
+    that. With an adapter on a plain base ZeRO-2 shards a few MiB. With an adapter on a quantised
+    base DeepSpeed also casts the weights that would stay in fp32 (embedding, head, norms), which
+    can free the GiB that are missing.
     """
     if "zero_stage" in request.pins:
         return False

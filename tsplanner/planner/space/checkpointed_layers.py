@@ -1,9 +1,9 @@
 """How many layers to checkpoint: as few as fit.
 
-Memory falls and time rises with each layer, so between no checkpoints, which do not fit, and all of
-them, which do, the best number is the smallest that fits. Bytes are nearly a straight line over it,
-so two estimates say where that is: to an eighth of the layers for every candidate that could still
-be the fastest, to the layer for the one that is chosen.
+Memory falls and time rises with each checkpointed layer. Where no checkpoints do not fit and all
+of them do, the best number is therefore the smallest that fits. Bytes are nearly a straight line
+over that number, so two estimates find it: to an eighth of the layers for every candidate that
+could still be the fastest, and to the layer for the chosen candidate.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.rules import refusal
 
 PARTS = 8
+"""Parts of the layers that are tried for candidates that are not chosen yet."""
 STRAIGHT_GUESSES = 2
-"""Guesses along the line; if they do not settle it, the line is none and halves are taken."""
+"""Guesses along the line; if they do not suffice, bytes are not on a line: the range is halved."""
+HALF = 0.5
+
 
 Estimate = Callable[[HardwareSettings], Evaluated]
+"""Estimates one candidate."""
 
 
 def is_open(request: PlanRequest) -> bool:
-    """Whether the number is the planner's to choose."""
+    """Whether the planner chooses the number of checkpointed layers."""
     pinned = "gradient_checkpointing" in request.pins or "checkpointed_layers" in request.pins
     return not (pinned or request.on_cpu)
 
@@ -35,7 +39,7 @@ def is_open(request: PlanRequest) -> bool:
 def some_layers(
     request: PlanRequest, evaluated: Iterable[Evaluated], estimate: Estimate
 ) -> list[Evaluated]:
-    """Candidates with checkpoints of some layers that may run and be faster than all that fit."""
+    """Candidates with some layers checkpointed that may run and be faster than all that fit."""
     if not is_open(request):
         return []
     evaluated = list(evaluated)
@@ -55,7 +59,10 @@ def some_layers(
 
 
 def _pairs(evaluated: list[Evaluated]) -> list[tuple[Evaluated, Evaluated]]:
-    """Candidates that do not surely fit without checkpoints and may run with; the fastest first."""
+    """Pairs of candidates without and with checkpoints, the fastest first.
+
+    The first of a pair does not surely fit, and the second may run.
+    """
     without = {
         changed(found.hardware, gradient_checkpointing=True): found
         for found in evaluated
@@ -76,7 +83,7 @@ def _device_holds(found: Evaluated) -> bool:
 def _eighths(
     request: PlanRequest, none: Evaluated, every: Evaluated, estimate: Estimate
 ) -> list[Evaluated]:
-    """With the fewest eighths of the layers that may fit, and the fewest that surely do."""
+    """The candidate with the fewest eighths of the layers that may fit, and that surely fit."""
     layers, found = request.architecture.num_hidden_layers, []
     wanted = {ceil(PARTS * _share(none, every, which)) for which in ("expected", "upper")}
     for part in sorted(min(max(part, 1), PARTS) for part in wanted):
@@ -89,7 +96,7 @@ def _eighths(
 
 
 def fewest(request: PlanRequest, chosen: Evaluated, estimate: Estimate) -> Evaluated:
-    """The chosen plan, which fits, with as few checkpoints as surely fit."""
+    """The chosen candidate, which fits, with the fewest checkpoints that surely fit."""
     hardware = chosen.hardware
     if not is_open(request) or not hardware.batch.gradient_checkpointing:
         return chosen
@@ -102,7 +109,7 @@ def fewest(request: PlanRequest, chosen: Evaluated, estimate: Estimate) -> Evalu
     for guesses in count():
         if high - low == 1:
             return best
-        share = _share(over, best) if guesses < STRAIGHT_GUESSES else 0.5
+        share = _share(over, best) if guesses < STRAIGHT_GUESSES else HALF
         number = min(low + max(1, ceil((high - low) * share)), high - 1)
         found = estimate(_with(hardware, number))
         if found.verdict is Verdict.FITS:
@@ -113,12 +120,15 @@ def fewest(request: PlanRequest, chosen: Evaluated, estimate: Estimate) -> Evalu
 
 
 def _with(hardware: HardwareSettings, number: int) -> HardwareSettings:
-    """The settings with checkpoints on so many layers."""
+    """The settings with ``number`` layers checkpointed."""
     return changed(hardware, gradient_checkpointing=number > 0, checkpointed_layers=number or None)
 
 
 def _share(over: Evaluated, fitting: Evaluated, which: str = "upper") -> float:
-    """Where between two plans the free memory lies; at the second where that takes more, too."""
+    """Where the free memory lies between the bytes of two plans, as a share of the way.
+
+    1 if the plan with checkpoints needs no less.
+    """
     most: int = getattr(over.memory.process_bytes, which)
     least: int = getattr(fitting.memory.process_bytes, which)
     if most <= least:

@@ -1,0 +1,122 @@
+"""From names that a person gave to a request: model, rows, machine, learning settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memory_models.settings import FinetuningType
+from tests.support import tiny
+from tsplanner.errors import UsageError
+from tsplanner.models.source import ModelSource, read_model
+from tsplanner.planner.gather.requests import (
+    Subject,
+    calibrated,
+    learning_settings,
+    plan_request,
+    sample_dataset,
+)
+from tsplanner.planner.plan import no_dataset
+
+
+@pytest.fixture(scope="module")
+def source() -> ModelSource:
+    """A model without an encoder."""
+    return read_model("qwen2.5-0.5b")
+
+
+def test_without_a_word_the_sample_of_the_tiny_model_is_planned(tmp_path: Path) -> None:
+    """A newcomer needs neither a model nor a dataset."""
+    request = plan_request(Subject(gpus="H200"), tmp_path)
+    assert request.model.name == "tiny-chatts"
+    assert request.dataset.path == str(sample_dataset().resolve())
+    assert request.dataset.lengths.rows_kept > 0
+    assert not request.on_cpu
+
+
+def test_a_model_without_a_dataset_is_planned_at_full_length(tmp_path: Path) -> None:
+    """Nothing is known of the rows, so the cutoff stands for each."""
+    subject = Subject(model="qwen2.5-0.5b", gpus="2x H200", learning={"cutoff_len": 777})
+    request = plan_request(subject, tmp_path)
+    assert request.dataset == no_dataset(777)
+    assert len(request.machine.devices) == 2
+    assert request.learning.data.cutoff_len == 777
+
+
+def test_rows_that_are_not_here_can_be_described(tmp_path: Path) -> None:
+    """A recorded run brings the lengths of rows that nobody has any more."""
+    rows = no_dataset(99)
+    assert plan_request(Subject(gpus="H200", rows=rows), tmp_path).dataset is rows
+
+
+def test_a_dataset_is_read_and_told_by_its_name(tmp_path: Path) -> None:
+    """The rows are counted by the model's own tokenizer."""
+    model = tiny.write_model(tmp_path / "model")
+    path = tiny.write_dataset(tmp_path / "rows.jsonl", rows=20)
+    request = plan_request(
+        Subject(model=str(model), dataset=str(path), gpus="H200"), tmp_path / "saves"
+    )
+    assert request.dataset.name == "rows"
+    assert request.dataset.lengths.rows_kept == 20
+    assert request.dataset.lengths.counted_by == "tokenizer"
+    assert request.dataset.dropped_file is None
+    assert not request.model.has_weights
+
+
+@pytest.mark.parametrize(
+    ("method", "rate"), [(FinetuningType.LORA, 1e-3), (FinetuningType.FULL, 1e-4)]
+)
+def test_the_learning_rate_follows_the_method_unless_it_is_given(
+    source: ModelSource, method: FinetuningType, rate: float
+) -> None:
+    """A 0.5B takes 1e-3 for adapters and a tenth of it for its own weights."""
+    given: dict[str, object] = {"finetuning_type": method}
+    found = learning_settings(given, source)
+    assert found.optimization.learning_rate == pytest.approx(rate)
+    asked = learning_settings(given | {"learning_rate": 5e-5}, source)
+    assert asked.optimization.learning_rate == 5e-5
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"lora_rank": 900}, "lora_rank 900 is above the smallest side"),
+        ({"lora_target": ("c_attn",)}, '"c_attn" is no linear of qwen2'),
+        ({"timeseries_lr": 1e-4}, "--timeseries-lr is for a time-series encoder"),
+    ],
+)
+def test_learning_settings_that_the_model_cannot_have_are_refused(
+    source: ModelSource, given: dict[str, Any], says: str
+) -> None:
+    """Before anything is planned."""
+    with pytest.raises(UsageError) as caught:
+        learning_settings(given, source)
+    assert says in str(caught.value)
+
+
+def test_an_encoders_rate_needs_a_method_that_trains_the_encoder() -> None:
+    """Freeze trains the last decoder layers alone."""
+    chatts = read_model("tiny-chatts")
+    assert learning_settings({"timeseries_lr": 1e-4}, chatts).optimization.timeseries_lr == 1e-4
+    given: dict[str, object] = {
+        "timeseries_lr": 1e-4,
+        "finetuning_type": FinetuningType.FREEZE,
+        "freeze_trainable_layers": 1,
+    }
+    with pytest.raises(UsageError, match="freeze trains the last decoder"):
+        learning_settings(given, chatts)
+
+
+def test_a_tokenizer_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    """The missing file is named."""
+    subject = Subject(gpus="H200", tokenizer=str(tmp_path))
+    with pytest.raises(UsageError, match=r"has no tokenizer\.json"):
+        plan_request(subject, tmp_path)
+
+
+def test_a_described_machine_takes_no_correction_from_probes_of_this_one(tmp_path: Path) -> None:
+    """What was measured here says nothing of cards that are elsewhere."""
+    request = plan_request(Subject(gpus="H200"), tmp_path)
+    assert calibrated(request, request.machine) is request

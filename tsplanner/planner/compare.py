@@ -1,0 +1,144 @@
+"""How candidates are compared: which one is best, and why each of the others is not. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memory_models.settings import Attention
+from tsplanner.planner.evaluate import VERDICTS, Evaluated
+from tsplanner.planner.plan import Alternative, Verdict
+from tsplanner.planner.reasons import Explanation, Reason
+from tsplanner.planner.settings import HardwareSettings
+from tsplanner.planner.space.pareto import quality_risk, spread
+from tsplanner.planner.space.rules import BITSANDBYTES_OPTIMIZERS
+
+SPEED_TIE = 0.02
+"""Plans whose predicted speeds are closer than this are ranked by complexity, then by memory."""
+MOST_SHOWN = 5
+"""Plans of the Pareto front that a person is shown beside the chosen one."""
+MOST_ALTERNATIVES = 12
+"""Alternatives that a plan carries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedCandidate:
+    """A candidate beside the chosen plan: its relative speed, and why it was not chosen."""
+
+    evaluated: Evaluated
+    relative_speed: float
+    """Samples per second over those of the chosen plan."""
+    explanation: Explanation
+
+    @property
+    def alternative(self) -> Alternative:
+        """The candidate as the plan carries it."""
+        return Alternative(
+            hardware=self.evaluated.hardware,
+            verdict=self.evaluated.verdict,
+            process_bytes=self.evaluated.memory.process_bytes,
+            relative_speed=self.relative_speed,
+            explanation=self.explanation,
+        )
+
+
+def best_of(usable: list[Evaluated]) -> Evaluated:
+    """The best plan: one that fits before a tight one, then the fastest, then the least complex."""
+    sure = [found for found in usable if found.verdict is Verdict.FITS] or usable
+    fastest = max(found.samples_per_second for found in sure)
+    level = [found for found in sure if found.samples_per_second >= (1 - SPEED_TIE) * fastest]
+    return min(level, key=complexity_key)
+
+
+def complexity_key(found: Evaluated) -> tuple[int, int, int, int, int]:
+    """The order of plans that are as fast as each other: the least risk and complexity first.
+
+    Larger micro-batches come before smaller ones: a slow host forgives fewer launches.
+    """
+    hardware = found.hardware
+    return (
+        quality_risk(hardware),
+        hardware.sharding.zero_stage
+        + hardware.sharding.offload_param
+        + hardware.sharding.offload_optimizer,
+        hardware.sharding.world_size + (hardware.kernels.attention is not Attention.SDPA),
+        hardware.batch.gradient_accumulation_steps,
+        found.memory.process_bytes.expected,
+    )
+
+
+def family_key(hardware: HardwareSettings) -> tuple[object, ...]:
+    """What plans of one family share: storage, sharding, offload and the kind of optimizer."""
+    sharding, optimizer = hardware.sharding, hardware.kernels.optimizer
+    on_cpu = hardware.accelerator == "cpu"
+    sharded = sharding.zero_stage > 0
+    return (
+        hardware.base.quantization or hardware.base.model_dtype,
+        on_cpu,
+        None if on_cpu else (sharding.zero_stage, sharding.world_size),
+        sharded and not on_cpu and (sharding.offload_param, sharding.offload_optimizer),
+        optimizer if optimizer in BITSANDBYTES_OPTIMIZERS else None,
+    )
+
+
+def best_by_family(best: Evaluated, evaluated: Sequence[Evaluated]) -> tuple[RankedCandidate, ...]:
+    """The best member of every other family, fastest first; those that do not fit at the end."""
+    families: dict[tuple[object, ...], list[Evaluated]] = {}
+    for found in evaluated:
+        families.setdefault(family_key(found.hardware), []).append(found)
+    families.pop(family_key(best.hardware), None)
+    rows = [ranked(_best_member(members), best) for members in families.values()]
+    rows.sort(key=lambda row: (VERDICTS.index(row.evaluated.verdict), -row.relative_speed))
+    return tuple(rows)
+
+
+def _best_member(members: list[Evaluated]) -> Evaluated:
+    usable = [found for found in members if found.verdict is not Verdict.DOES_NOT_FIT]
+    if usable:
+        return best_of(usable)
+    return min(members, key=lambda member: member.memory.process_bytes.expected)
+
+
+def ranked(found: Evaluated, best: Evaluated) -> RankedCandidate:
+    """A candidate by its speed over that of the best one, and the reason why it is not the best."""
+    speed = found.samples_per_second / best.samples_per_second
+    chosen = found.hardware == best.hardware
+    return RankedCandidate(
+        evaluated=found,
+        relative_speed=speed,
+        explanation=Explanation(reason=Reason.CHOSEN) if chosen else _lost(found, best, speed),
+    )
+
+
+def _lost(found: Evaluated, best: Evaluated, speed: float) -> Explanation:
+    """Why a candidate is not the first: the weightiest of the differences alone."""
+    if found.verdict is not Verdict.FITS and best.verdict is Verdict.FITS and found.explanation:
+        return found.explanation
+    if speed < 1 - SPEED_TIE:
+        return Explanation(reason=Reason.SLOWER, data={"bottleneck": found.time.bottleneck})
+    return Explanation(reason=_lost_at_same_speed(found, best))
+
+
+def _lost_at_same_speed(found: Evaluated, best: Evaluated) -> Reason:
+    if found.hardware.base.quantization and not best.hardware.base.quantization:
+        return Reason.QUANTIZED
+    if quality_risk(found.hardware) > quality_risk(best.hardware):
+        return Reason.ROUNDED_STATES
+    same = complexity_key(found)[:-1] == complexity_key(best)[:-1]
+    return Reason.MORE_MEMORY if same else Reason.MORE_COMPLEX
+
+
+def worth_showing(front: Sequence[RankedCandidate], best: Evaluated) -> tuple[RankedCandidate, ...]:
+    """Rows of the front that are far enough from the plan and from each other to be a choice."""
+    rows = {row.evaluated.hardware: row for row in front}
+    others = [row.evaluated for row in front if row.evaluated.hardware != best.hardware]
+    return tuple(rows[found.hardware] for found in spread(others, best, MOST_SHOWN))
+
+
+def carried(
+    shown: Sequence[RankedCandidate], families: Sequence[RankedCandidate]
+) -> tuple[Alternative, ...]:
+    """The alternatives that the plan carries: those that are shown, then other families."""
+    rows = {row.evaluated.hardware: row.alternative for row in families}
+    first = {row.evaluated.hardware: row.alternative for row in shown}
+    return tuple((first | rows).values())[:MOST_ALTERNATIVES]
