@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from memory_models.calibration import DEFAULT
 from memory_models.settings import FinetuningType
 from tests.support import tiny
@@ -74,3 +76,11 @@ def test_unreadable_lines_are_passed_over(tmp_path: Path) -> None:
 def test_no_file_means_no_points(tmp_path: Path) -> None:
     """A machine that was never probed has no calibration."""
     assert load_calibration(tiny.machine(), tmp_path / "absent.jsonl") == []
+
+
+def test_state_folder_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """$TSPLANNER_STATE says where points are kept."""
+    monkeypatch.setenv("TSPLANNER_STATE", str(tmp_path / "here"))
+    stored = store(probe_point(tiny.plan(tmp_path), RECORD))
+    assert stored == tmp_path / "here" / "calibration.jsonl"
+    assert stored.is_file()
