@@ -11,7 +11,6 @@ import pytest
 from tests.support import tiny
 from tsplanner.planner.gather.probe_points import load_calibration
 from tsplanner.planner.rank import choose
-from tsplanner.planner.request import PlanRequest
 from tsplanner.probe import proof
 from tsplanner.probe.proof import groups
 from tsplanner.training.job import Job, JobKind, Record, Status
@@ -105,14 +104,7 @@ def test_a_proven_plan_names_what_would_have_been_chosen_without(
     tmp_path: Path, groups_run: list[list[Job]]
 ) -> None:
     """Micro-batches above 2 do not run here: the plan has at most 2, and is a measured one."""
-    plan = tiny.with_learning(tiny.plan(tmp_path), effective_batch_size=16)
-    request = PlanRequest(
-        architecture=plan.architecture,
-        model=plan.model,
-        dataset=plan.dataset,
-        machine=plan.machine,
-        learning=plan.learning,
-    )
+    request = tiny.request(tiny.with_learning(tiny.plan(tmp_path), effective_batch_size=16))
     choice = choose(request)
     found = proof.proven(request, choice, 60.0, unwatched)
     assert found.first == choice.plan.hardware
