@@ -15,6 +15,7 @@ import statistics
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from memory_models.estimate import estimate_memory
 from memory_models.units import MIB
@@ -67,7 +68,7 @@ class Row:
         return self.formula / self.trace.peak_allocated_bytes - 1
 
 
-def measured_entries(paths: list[Path]) -> list[dict[str, object]]:
+def measured_entries(paths: list[Path]) -> list[dict[str, Any]]:
     """Cases that ran on one rank without ZeRO."""
     found = []
     for path in paths:
@@ -78,13 +79,13 @@ def measured_entries(paths: list[Path]) -> list[dict[str, object]]:
     return found
 
 
-def spread(entries: list[dict[str, object]], count: int) -> list[dict[str, object]]:
+def spread(entries: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     """``count`` entries, one a recipe in turn; of a recipe other models each time."""
-    groups: dict[str, list[dict[str, object]]] = defaultdict(list)
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for entry in entries:
         case = entry["case"]
         groups[json.dumps([case.get(key) for key in RECIPE_KEYS])].append(entry)
-    chosen: list[dict[str, object]] = []
+    chosen: list[dict[str, Any]] = []
     for turn in range(max(len(group) for group in groups.values())):
         for shift, group in enumerate(groups.values()):
             if turn < len(group) and len(chosen) < count:
@@ -92,7 +93,7 @@ def spread(entries: list[dict[str, object]], count: int) -> list[dict[str, objec
     return chosen
 
 
-def row_of(entry: dict[str, object], case: TracedCase, trace: Trace) -> Row:
+def row_of(entry: dict[str, Any], case: TracedCase, trace: Trace) -> Row:
     given, measured = entry["case"], entry["measured"]
     read = read_case(given, {})
     formula = estimate_memory(read.architecture, read.settings, read.device)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.hand_made import add_run
+from tsplanner.cli import build_parser
 from tsplanner.commands import report
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.report.runs_table import HEADINGS
@@ -75,3 +76,39 @@ def test_recorded_runs_stand_beside_own_ones(
     (tmp_path / "one.yaml").write_text("model: chatts-8b\n")
     with pytest.raises(UsageError, match=r"one\.yaml"):
         report.run(saves=saves, experiments=str(tmp_path))
+
+
+def test_missing_saves_folder_is_one_sentence(tmp_path: Path) -> None:
+    """The message says how to fix it."""
+    with pytest.raises(TsplannerError, match="train a plan first"):
+        report.run(saves=tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ((), {"report.html", "report.zh-CN.html", "report.md", "report.zh-CN.md"}),
+        (("--format", "html"), {"report.html", "report.zh-CN.html"}),
+        (("--format", "md", "--language", "zh"), {"report.zh-CN.md"}),
+        (("--language", "en"), {"report.html", "report.md"}),
+    ],
+)
+def test_flags_choose_formats_and_languages(
+    tmp_path: Path, words: tuple[str, ...], names: set[str]
+) -> None:
+    """--output takes the files elsewhere, and the runs keep their folders as they were."""
+    folder = add_run(tmp_path / "saves", "1")
+    line = ["report", "--saves", str(tmp_path / "saves"), "--output", str(tmp_path / "out")]
+    given = build_parser("report").parse_args([*line, "--no-plots", *words])
+    assert report.from_arguments(given) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    assert not (folder / "loss.svg").exists()
+    assert not (tmp_path / "saves" / "report.html").exists()
+
+
+def test_a_saves_folder_without_a_run_is_a_page_that_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing to show is no failure."""
+    assert report.run(saves=tmp_path) == 0
+    assert capsys.readouterr().out.startswith("No finished run yet.\nWritten to ")

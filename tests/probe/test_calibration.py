@@ -8,8 +8,15 @@ from pathlib import Path
 from memory_models.result import Interval
 from memory_models.settings import changed, from_flat
 from tests.support import tiny
-from tests.support.toy_request import GIB
-from tsplanner.probe.calibration import probe_point, probed_step_time, step_seconds
+from tests.support.toy_request import GIB, HOPPER, TURING, machine
+from tsplanner.planner.gather.probe_points import load_calibration
+from tsplanner.probe.calibration import (
+    device_name,
+    note_shortage,
+    probe_point,
+    probed_step_time,
+    step_seconds,
+)
 from tsplanner.training.job import JobKind, Status
 from tsplanner.training.record import Record
 
@@ -50,3 +57,32 @@ def test_what_is_held_below_the_forecast_teaches_nothing(tmp_path: Path) -> None
     path = tmp_path / "points.jsonl"
     assert note_shortage(replace(plan, memory=memory), record, path) is None
     assert not path.exists()
+
+
+def test_points_are_filed_under_the_first_card_or_the_cpu(tmp_path: Path) -> None:
+    """A CPU plan on a machine with cards says nothing of the cards."""
+    plan = tiny.plan(tmp_path)
+    assert device_name(plan.machine, "cpu") == device_name(plan.machine, "cuda")
+    cards = machine(HOPPER, TURING)
+    assert device_name(cards, "cuda") == "H200"
+    assert device_name(cards, "cpu") == device_name(plan.machine, "cpu")
+
+
+def test_shortage_keeps_the_bytes_and_no_seconds(tmp_path: Path) -> None:
+    """A worker that held more than was predicted raises later estimates; a trial is no probe."""
+    plan, path = tiny.plan(tmp_path), tmp_path / "points.jsonl"
+    held = plan.memory.process_bytes.expected + 1
+    record = changed(RECORD, status=Status.DEVICE_OOM, process_bytes=held)
+    point = note_shortage(plan, record, path)
+    assert point is not None
+    assert (point.measured.process_bytes, point.measured.step_seconds) == (held, None)
+    assert load_calibration(plan.machine, path) == [point]
+
+
+def test_the_raw_prediction_is_kept_whatever_corrections_the_plan_has(tmp_path: Path) -> None:
+    """600 MiB of a plan corrected by 1.2 were 500 MiB of the plain model."""
+    plan = changed(tiny.plan(tmp_path), memory_factor=1.2)
+    point = probe_point(plan, RECORD, now=1.0)
+    assert point.predicted.process_bytes == 500 * 2**20
+    assert point.measured.step_seconds == 2.0
+    assert point.unix_time == 1.0

@@ -14,7 +14,7 @@ from tests.support import tiny
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import HardwareSettings
-from tsplanner.probe.launch import device_environment, worker_command, worker_devices
+from tsplanner.probe.launch import cpu_threads, device_environment, worker_command, worker_devices
 
 
 def test_one_process_is_started_as_it_is_and_several_under_torchrun() -> None:
@@ -99,3 +99,13 @@ def test_gpus_of_the_ranks_are_found_on_the_machine_of_now(tmp_path: Path) -> No
     with pytest.raises(TsplannerError, match=r"uses GPU 1 .*and 1 are visible"):
         worker_devices(everything, gpus(1))
     assert worker_devices(everything, gpus(0)) == ()
+
+
+def test_a_small_model_has_one_thread_and_a_large_one_shares_the_cores(tmp_path: Path) -> None:
+    """Two cores for a model of 0.1 M parameters: one; for 1 B: two, or one per process of two."""
+    plan = tiny.plan(tmp_path)
+    assert cpu_threads(plan) == 1
+    large = replace(plan, model=replace(plan.model, parameters_total=1_000_000_000))
+    assert cpu_threads(large) == 2
+    assert cpu_threads(tiny.with_hardware(large, world_size=2)) == 1
+    assert cpu_threads(tiny.with_hardware(large, accelerator="cuda")) is None

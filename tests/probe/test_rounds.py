@@ -30,14 +30,7 @@ PROCESS = 700 * 2**20
 
 def request(folder: Path) -> PlanRequest:
     """20 candidates on a CPU: five micro-batches, checkpoints or none, two loss kernels."""
-    plan = tiny.with_learning(tiny.plan(folder), effective_batch_size=16)
-    return PlanRequest(
-        architecture=plan.architecture,
-        model=plan.model,
-        dataset=plan.dataset,
-        machine=plan.machine,
-        learning=plan.learning,
-    )
+    return tiny.request(tiny.with_learning(tiny.plan(folder), effective_batch_size=16))
 
 
 @dataclass

@@ -30,6 +30,7 @@ class Trial:
     learning: LearningSettings
     loss: float
     evaluations: list[Evaluation] = field(default_factory=list)
+    kind: JobKind = JobKind.TRIAL
 
     def advance(self) -> None:
         """One more evaluation of six; the loss falls by one each time."""
@@ -52,7 +53,7 @@ class Trial:
         record = from_flat(
             Record,
             status=status,
-            kind=JobKind.TRIAL,
+            kind=self.kind,
             message=message,
             process_bytes=process_bytes,
             evaluations=tuple(self.evaluations),

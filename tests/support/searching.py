@@ -60,7 +60,7 @@ class Worker(StandIn):
         job, status = call.job, self.status
         self.jobs.append(job)
         self.visible.add(call.environment.get("CUDA_VISIBLE_DEVICES"))
-        trial = Trial(Path(job.folder), job.plan.learning, 0.0)
+        trial = Trial(Path(job.folder), job.plan.learning, 0.0, kind=job.kind)
         for _ in range(MARKS) if status is Status.OK else ():
             trial.loss = self.loss(job)
             trial.advance()

@@ -12,6 +12,7 @@ from memory_models.result import Component, Interval, MemoryEstimate
 from memory_models.settings import Dtype, changed, from_flat
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.plan import DatasetRef, ModelRef, Plan, TimeEstimate, Verdict
+from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 
 CONFIG: dict[str, object] = {
@@ -147,3 +148,14 @@ def with_learning(plan: Plan, **changes: Any) -> Plan:
 def with_hardware(plan: Plan, **changes: Any) -> Plan:
     """The plan with other hardware settings."""
     return replace(plan, hardware=changed(plan.hardware, **changes))
+
+
+def request(plan: Plan) -> PlanRequest:
+    """What such a plan is made from: its model, rows, machine and learning settings."""
+    return PlanRequest(
+        architecture=plan.architecture,
+        model=plan.model,
+        dataset=plan.dataset,
+        machine=plan.machine,
+        learning=plan.learning,
+    )

@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from memory_models.settings import changed, from_flat
 from tests.support import tiny
 from tests.support.hand_made import RECORD, add_run, gpu_plan
 from tests.support.pages import blocks_of, page_of
-from tsplanner.commands import report
-from tsplanner.errors import TsplannerError
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import Bullets, Charts
@@ -35,12 +31,6 @@ def test_run_outside_the_saves_folder_is_named_by_its_path(tmp_path: Path) -> No
     inside = tmp_path / "saves" / "tiny" / "lora" / "1"
     assert run_name(inside, tmp_path / "saves") == "tiny/lora/1"
     assert run_name(tmp_path / "mine", tmp_path / "saves") == str(tmp_path / "mine")
-
-
-def test_missing_saves_folder_is_one_sentence(tmp_path: Path) -> None:
-    """The message says how to fix it."""
-    with pytest.raises(TsplannerError, match="train a plan first"):
-        report.run(saves=tmp_path / "absent")
 
 
 def test_broken_runs_are_named_and_left_out(tmp_path: Path) -> None:

@@ -117,6 +117,25 @@ def test_budget_for_the_full_run_alone_keeps_the_baseline(tmp_path: Path) -> Non
     assert "full run alone" in decision_sentence(decision)
 
 
+def test_budget_that_the_start_used_up_trains_the_baseline(tmp_path: Path) -> None:
+    """800 of 930 s have passed before the first trial, which would take 102 of the last 130 s."""
+    worker = Worker(better)
+    built, study, _ = search(tmp_path / "run", tiny.plan(tmp_path), worker)
+    controller = BudgetController(
+        COSTS,
+        Budget(seconds=930.0, max_trials=32, began=0.0),
+        trials_folder=built.folder,
+        always_renews=True,
+        now=lambda: 800.0,
+    )
+    assert controller.schedule.searched == 4
+    decision = controller.decide(study, built)
+    assert worker.jobs == []
+    assert decision is not None
+    assert decision.keeps_baseline
+    assert "full run alone" in decision_sentence(decision)
+
+
 def test_costs_learn_from_measured_trials_only(tmp_path: Path) -> None:
     """A controller without a trial keeps its forecast."""
     controller = BudgetController(

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import tiny
 from tests.support.costs import COSTS
+from tsplanner.tune.budget.costs import load_seconds, rounds
 from tsplanner.tune.budget.history import expected_costs
 from tsplanner.tune.budget.schedule import (
     least_seconds,
@@ -48,3 +49,46 @@ def test_measured_trials_move_trials_and_full_run_alike() -> None:
 def test_what_is_measured_twice_is_not_multiplied_twice() -> None:
     """The factor is of the forecast, not of the last measurement."""
     assert COSTS.measured(202.0, 1.0).measured(202.0, 1.0).factors.trial == pytest.approx(2.0)
+
+
+def test_a_full_run_that_took_longer_moves_the_full_run_alone() -> None:
+    """100 s were predicted, 3 of them fixed: 197 s are twice the other 97."""
+    slower = COSTS.full_run_took(197.0)
+    assert slower.factors.full == pytest.approx(2.0)
+    assert slower.full_seconds == pytest.approx(197.0)
+    assert slower.trial_seconds == COSTS.trial_seconds
+    assert slower.full_run_took(197.0).factors.full == pytest.approx(2.0)
+
+
+def test_a_full_run_shorter_than_its_overhead_still_counts() -> None:
+    """A factor of 0 would make every later prediction 0."""
+    assert COSTS.full_run_took(1.0).factors.full == pytest.approx(0.1 / 97)
+
+
+def test_rounds_are_judged_one_after_the_other() -> None:
+    """Three pairs two at a time: one pair per round is three rounds of one trial's time."""
+    assert [rounds(count, 4) for count in (0, 1, 4, 5)] == [0, 1, 1, 2]
+    two = replace(COSTS, max_concurrent_trials=2, gain=2.0)
+    assert two.pairs_seconds(3) == 3 * 102
+    assert COSTS.pairs_seconds(3) == 6 * 102
+    four = replace(COSTS, max_concurrent_trials=4, gain=4.0)
+    assert four.pairs_seconds(3) == 2 * 102
+
+
+def test_the_start_is_known_once_the_first_trial_has_begun() -> None:
+    """Nothing else changes with it."""
+    started = COSTS.started(25.0)
+    assert started.startup_seconds == 25.0
+    assert started.trial_seconds == COSTS.trial_seconds
+
+
+def test_a_base_is_read_from_a_warm_disk(tmp_path: Path) -> None:
+    """7e9 parameters of two bytes at 1e9 bytes per second: 14 s and one second beside.
+
+    Weights that are drawn at random are read from nowhere.
+    """
+    plan = tiny.plan(tmp_path)
+    large = replace(plan.model, parameters_total=7_000_000_000, has_weights=True)
+    assert load_seconds(replace(plan, model=large)) == 15.0
+    drawn = replace(large, has_weights=False)
+    assert load_seconds(replace(plan, model=drawn)) == 1.0

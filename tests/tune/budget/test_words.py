@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tsplanner.errors import TsplannerError
+from tsplanner.tune.budget.controller import Budget, BudgetController
 from tsplanner.tune.budget.costs import Costs, Evaluations, Overheads
 from tsplanner.tune.budget.schedule import Schedule
-from tsplanner.tune.budget.words import refuse_too_short, schedule_words, span_words
+from tsplanner.tune.budget.words import (
+    budget_document,
+    refuse_too_short,
+    renewal_words,
+    schedule_words,
+    span_words,
+    took_words,
+)
 
 COSTS = Costs(
     load_seconds=60.0,
@@ -45,3 +55,48 @@ def test_budget_below_the_full_run_is_refused_with_the_least_that_works() -> Non
     """21 min and the start: 22 minutes."""
     with pytest.raises(TsplannerError, match=r"5 min is too short.*give at least 22m"):
         refuse_too_short(COSTS, 300)
+
+
+def controller(folder: Path) -> BudgetController:
+    """A search of three hours that has taken 12.5 min."""
+    return BudgetController(
+        COSTS,
+        Budget(seconds=10_800.0, max_trials=8, began=0.0),
+        trials_folder=folder,
+        always_renews=True,
+        now=lambda: 750.0,
+    )
+
+
+def test_a_renewed_schedule_begins_with_what_a_trial_takes() -> None:
+    """A person sees why the number of trials changed."""
+    planned = Schedule(searched=2, pairs=0, seconds=3600)
+    assert renewal_words(planned, COSTS, 10_800) == (
+        "A trial takes 21 min. 3 h: 2 trials, 2 at once; full run 21 min; about 1 h in all."
+    )
+
+
+def test_a_schedule_without_trials_says_so() -> None:
+    """The budget has room for the full run alone."""
+    planned = Schedule(searched=0, pairs=0, seconds=1300)
+    assert schedule_words(planned, COSTS, 1500) == (
+        "25 min: no room for trials beside the full run; full run 21 min; about 21 min 40 s in all"
+    )
+
+
+def test_the_end_says_what_was_taken_of_what(tmp_path: Path) -> None:
+    """Seconds since the start, of the budget, beside the estimate."""
+    found = controller(tmp_path)
+    told = span_words(found.estimate_seconds)
+    assert took_words(found) == f"took 12 min 30 s of 3 h, estimated {told}"
+
+
+def test_the_document_keeps_the_keys_that_programs_read(tmp_path: Path) -> None:
+    """tune.json has had these keys since the first budget."""
+    found = controller(tmp_path)
+    assert budget_document(found) == {
+        "budget_seconds": 10_800.0,
+        "first_promised_seconds": found.first_estimate_seconds,
+        "promised_seconds": found.estimate_seconds,
+        "took_seconds": 750.0,
+    }

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from memory_models.settings import changed, from_flat
 from tests.support import tiny
 from tests.support.searching import Worker, by_rank, search
+from tests.support.study_worker import ended
 from tsplanner.errors import TsplannerError
-from tsplanner.training.job import Job, Status
+from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.record import Evaluation, Record
+from tsplanner.tune.runner.monitor import RunningTrial
+from tsplanner.tune.runner.runner import Search
 from tsplanner.tune.study.trial_result import TrialState
 
 
@@ -62,3 +67,71 @@ def test_diverged_trial_of_several_ranks_is_a_failed_one(tmp_path: Path) -> None
     )
     built.run(2)
     assert [found.state for found in study.results()] == [TrialState.FAILED, TrialState.FAILED]
+
+
+def claimed(built: Search) -> RunningTrial:
+    """The first trial of a search."""
+    built.study.workers.want(2)
+    trial = built.source.claim()
+    assert trial is not None
+    return trial
+
+
+def test_trials_without_held_out_rows_end_the_search(tmp_path: Path) -> None:
+    """There is nothing to compare them by, and the sentence says what to change."""
+    built, _, _ = search(tmp_path / "run", tiny.plan(tmp_path), Worker(by_rank))
+    record = Record(status=Status.OK, kind=JobKind.TRIAL)
+    with pytest.raises(TsplannerError, match="need held-out rows to be compared by"):
+        built.monitor.judge(claimed(built), record)
+
+
+def test_a_trial_is_judged_by_its_lowest_loss(tmp_path: Path) -> None:
+    """Over-fitting after it does not count against the settings."""
+    built, study, _ = search(tmp_path / "run", tiny.plan(tmp_path), Worker(by_rank))
+    losses = [Evaluation(epoch=one, step=one, loss=loss) for one, loss in ((1, 2.0), (2, 1.5))]
+    worse = Evaluation(epoch=3, step=3, loss=1.75)
+    record = from_flat(Record, status=Status.OK, kind=JobKind.TRIAL, evaluations=(*losses, worse))
+    built.monitor.judge(claimed(built), record)
+    assert [(one.state, one.eval_loss) for one in study.results()] == [(TrialState.COMPLETED, 1.5)]
+
+
+def test_an_out_of_memory_is_told_to_the_study_once(tmp_path: Path) -> None:
+    """900 MiB were the bound and 1,000 were held: 100 MiB over it."""
+    built, study, _ = search(tmp_path / "run", tiny.plan(tmp_path), Worker(by_rank))
+    trial = claimed(built)
+    record = from_flat(
+        Record,
+        status=Status.HOST_OOM,
+        kind=JobKind.TRIAL,
+        process_bytes=1000 * 2**20,
+        message="full",
+    )
+    built.monitor.ran_out(trial, record, trial.plan)
+    built.monitor.ran_out(trial, changed(record, process_bytes=2**40), trial.plan)
+    (told,) = [one.constraints for one in study.queue.trials()]
+    assert told["memory_bytes_over_in_fact"] == 100 * 2**20
+    with pytest.raises(TsplannerError, match="own settings failed: full"):
+        built.monitor.judge(trial, record)
+    assert [(one.state, one.message) for one in study.results()] == [
+        (TrialState.FAILED, "host_oom: full")
+    ]
+
+
+def test_what_ended_elsewhere_is_told_once(tmp_path: Path) -> None:
+    """Another process tells the study; this one's listeners hear of it at their next look."""
+    built, study, view = search(tmp_path / "run", tiny.plan(tmp_path), Worker(by_rank))
+    proposal = study.ask()
+    study.tell(proposal, ended(0, proposal.learning))
+    for _ in range(2):
+        built.monitor.see_others()
+    assert [one.number for one in view.results] == [0]
+
+
+def test_progress_is_a_share_of_all_epochs(tmp_path: Path) -> None:
+    """1.5 of 3 epochs are half; a line without an epoch is the start."""
+    built, _, _ = search(tmp_path / "run", tiny.plan(tmp_path), Worker(by_rank))
+    trial = claimed(built)
+    built.monitor.see_metrics(trial, {"step": 5, "epoch": 1.5, "loss": 1.0})
+    assert trial.progress == 0.5
+    built.monitor.see_metrics(trial, {"step": 0})
+    assert trial.progress == 0.0

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from memory_models.settings import changed
 from tests.support import tiny
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.advice import largest_rank, with_rank
+from tsplanner.planner.settings import LearningSettings
 from tsplanner.tune.search.encoding import encode_space
 from tsplanner.tune.search.space import Space
 from tsplanner.tune.search.surrogate import Point
@@ -56,3 +59,37 @@ def test_alpha_follows_the_rank(tmp_path: Path) -> None:
     learning = changed(tiny.plan(tmp_path).learning, lora_rank=4, lora_alpha=12.0)
     assert with_rank(learning, 8).method.alpha == 24.0
     assert with_rank(changed(learning, lora_alpha=None), 8).method.alpha == 16.0
+
+
+@given(
+    st.floats(-3, 3),
+    st.sampled_from([0.0, -1.0, -2.0]),
+)
+def test_any_point_gives_settings_inside_the_space(offset: float, halvings: float) -> None:
+    """A rate beyond the range is the end of the range; alpha follows the rank."""
+    where = encode_space(LearningSettings(), SPACE, 1e-3, lambda _: True)
+    found = where.settings(Point(log10_lr_offset=offset, log2_rank_offset=halvings))
+    assert SPACE.clamp(found) == found
+    assert where.point(found).log2_rank_offset == halvings
+    assert found.method.lora_rank == 16 * 2**halvings
+
+
+@given(st.floats(-1, 1))
+def test_a_rate_is_kept_to_six_digits(offset: float) -> None:
+    """A person can copy the rate, and another machine computes the same one."""
+    where = encode_space(LearningSettings(), SPACE, 1e-3, lambda _: True)
+    rate = where.settings(
+        Point(log10_lr_offset=offset, log2_rank_offset=0.0)
+    ).optimization.learning_rate
+    assert rate == float(f"{rate:.6g}")
+    assert where.point(where.settings(where.grid.baseline)) == where.grid.baseline
+
+
+def test_a_method_without_a_rank_is_searched_over_rates_alone() -> None:
+    """The grid has one rank, and settings keep the rank that they had."""
+    space = Space(lora_ranks=(), learning_rate=(1e-5, 1e-3), epochs=(1, 2))
+    where = encode_space(LearningSettings(), space, 1e-4, lambda _: False)
+    assert where.grid.log2_rank_offsets == (0.0,)
+    found = where.settings(Point(log10_lr_offset=-0.5))
+    assert found.method == where.baseline.method
+    assert found.optimization.num_train_epochs == 2

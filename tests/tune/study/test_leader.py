@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.study_processes import worker
-from tests.support.study_worker import opened
+from tests.support.study_worker import ended, opened
 from tsplanner.errors import TsplannerError
 
 
@@ -30,3 +30,54 @@ def test_resumed_search_keeps_its_number_of_trials(folder: Path) -> None:
     assert opened(folder).workers.total(8, given=False) == 6
     assert opened(folder).workers.total(12, given=True) == 12
     assert opened(folder).workers.total(8, given=False) == 12
+
+
+def test_a_study_is_led_by_the_process_that_said_so_last(folder: Path) -> None:
+    """Nobody leads a new study; leaving it in good order leaves it without a leader."""
+    study = opened(folder)
+    assert study.workers.leader is None
+    assert study.workers.lead() == 0
+    assert study.workers.leader == study.workers.name
+    study.workers.leave()
+    assert opened(folder).workers.leader is None
+
+
+def test_leading_queues_again_what_was_lost(folder: Path) -> None:
+    """Two trials were in flight with a worker that is gone: both are counted."""
+    lost = opened(folder)
+    lost.ask()
+    lost.ask()
+    assert opened(folder).workers.lead() == 2
+
+
+def test_wanted_trials_are_counted_from_those_that_ended(folder: Path) -> None:
+    """One has ended and two more are wanted: three in all; a fresh seed does not count."""
+    study = opened(folder)
+    study.workers.want(2)
+    assert study.workers.wanted == 2
+    first = study.ask()
+    study.tell(first, ended(first.number, first.learning))
+    study.enqueue([(study.encoding.baseline, 43)])
+    again = study.ask()
+    study.tell(again, ended(again.number, again.learning, again.seed))
+    study.workers.want(2)
+    assert study.workers.wanted == 3
+    assert study.workers.trials_run_here() == [0, 1]
+
+
+def test_wanted_trials_may_follow_from_the_started_ones(folder: Path) -> None:
+    """A budget renews the number while trials run."""
+    study = opened(folder)
+    study.ask()
+    study.workers.update_wanted(lambda started: started + 4)
+    assert study.workers.wanted == 5
+
+
+def test_a_search_is_over_once_its_leader_has_decided(folder: Path) -> None:
+    """A new leader wants trials again."""
+    study = opened(folder)
+    assert not study.workers.is_over
+    study.workers.finish()
+    assert opened(folder).workers.is_over
+    study.workers.lead()
+    assert not study.workers.is_over

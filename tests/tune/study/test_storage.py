@@ -13,7 +13,7 @@ import pytest
 from tests.support import tiny
 from tests.support.study_worker import ended, opened
 from tests.support.verb import tune
-from tsplanner.errors import TsplannerError, UsageError
+from tsplanner.errors import TsplannerError, UsageError, without_passwords
 from tsplanner.tune.study.storage import check_storage_url, holds_study, open_storage
 from tsplanner.tune.study.study import Study
 
@@ -103,3 +103,20 @@ def test_folder_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(TsplannerError, match="is not a writable directory"):
         open_storage(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("postgresql://me:a/b@c@host:5/db", "postgresql://me@host:5/db"),
+        ("to postgresql+psycopg://me:x@h/d here", "to postgresql+psycopg://me@h/d here"),
+        ("postgresql://h/d?user=me&password=x&a=1", "postgresql://h/d?user=me&password=***&a=1"),
+        (
+            "postgresql://me@host:5432/db sqlite:///a.db",
+            "postgresql://me@host:5432/db sqlite:///a.db",
+        ),
+    ],
+)
+def test_passwords_are_left_out_of_texts(text: str, hidden: str) -> None:
+    """Wherever a URL may be printed or logged."""
+    assert without_passwords(text) == hidden

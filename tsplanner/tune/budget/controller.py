@@ -161,7 +161,7 @@ class BudgetController:
         self.costs = self.costs.measured(statistics.fmean(self._inside), overhead)
 
     def decide(self, study: Study, search: Search) -> Decision | None:
-        """Search and confirm within the budget; None if no trial completed.
+        """Search and confirm within the budget; None if trials ended and none of them completed.
 
         A confirmation that needs less time than was kept for it leaves the rest to further trials;
         what it has proven stays, unless other settings are proven on fresh seeds after it.
@@ -172,6 +172,9 @@ class BudgetController:
         known, proven = -1, None
         while True:
             decision, searched = self._round(study, search)
+            if decision is None and not study.results():
+                # The start took the time of the first trial: what is left is for the full run.
+                return without_trials(study.encoding.baseline)
             if decision is not None and decision.is_confirmed:
                 proven = decision
             if decision is None or known == searched:

@@ -1,0 +1,51 @@
+"""What a person and a program see of a full run at its end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from memory_models.settings import FinetuningType, changed
+from tests.support import tiny
+from tests.support.hand_made import RECORD
+from tsplanner.commands.views.run import outcome_lines, run_document
+from tsplanner.training.job import Status
+
+FOLDER = Path("saves/tiny/lora/1")
+
+
+def test_a_run_ends_with_its_loss_its_peak_and_where_it_lies(tmp_path: Path) -> None:
+    """The best of two evaluations is after epoch 1, and the loss rose by 0.03 after it."""
+    lines = outcome_lines(tiny.plan(tmp_path), FOLDER, RECORD)
+    assert lines == [
+        "done   10 steps in 2 min   eval 0.4100   best epoch 1   peak 17.0 GiB, predicted 0.59 GiB",
+        "curve  The held-out loss was lowest, 0.4100, after epoch 1, and rose by 0.0300 to the "
+        "end: stop at epoch 1.",
+        "saved  saves/tiny/lora/1/   adapter, plan.json, metrics.jsonl, report.html, report.md",
+    ]
+
+
+def test_without_held_out_rows_there_is_no_best_epoch(tmp_path: Path) -> None:
+    """A full fine-tune saves the whole model."""
+    plan = tiny.with_learning(tiny.plan(tmp_path), finetuning_type=FinetuningType.FULL)
+    lines = outcome_lines(plan, FOLDER, changed(RECORD, evaluations=(), start_eval_loss=None))
+    assert lines[0].startswith("done   10 steps in 2 min   peak 17.0 GiB")
+    assert lines[-1].startswith("saved  saves/tiny/lora/1/   model, plan.json")
+
+
+def test_a_run_that_failed_says_how_to_go_on(tmp_path: Path) -> None:
+    """The folder keeps the checkpoints that --resume starts from."""
+    failed = replace(RECORD, status=Status.DEVICE_OOM, message="the GPU is full")
+    lines = outcome_lines(tiny.plan(tmp_path), FOLDER, failed)
+    assert lines[0] == "✘ OUT OF GPU MEMORY   the GPU is full"
+    assert lines[-1] == "Next   tsplanner train --run-folder saves/tiny/lora/1 --resume"
+
+
+def test_a_run_is_plain_values_for_a_program() -> None:
+    """The record as it was written, and what its curve says."""
+    document = json.loads(json.dumps(run_document(FOLDER, RECORD)))
+    assert document["run_folder"] == "saves/tiny/lora/1"
+    assert document["record"]["status"] == "ok"
+    assert document["record"]["last_loss"] == 0.18
+    assert (document["curve"]["state"], document["curve"]["best_epoch"]) == ("over-fitting", 1.0)
