@@ -159,7 +159,7 @@ def _peak(phases: Sequence[PhasePeak]) -> PhasePeak:
 
 
 class _Static(NamedTuple):
-    """What depends on neither lengths nor batches, for one process."""
+    """Facts of one process that depend on neither lengths nor batches."""
 
     states: ModelStates
     load: PhasePeak

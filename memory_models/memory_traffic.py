@@ -1,4 +1,4 @@
-"""What a micro-batch writes: the bytes and the number of the tensors that it allocates.
+"""The memory traffic of a micro-batch: bytes and number of the tensors that it allocates.
 
 Element-wise work is bound by memory: its time grows with the bytes that it moves, and the time of
 small batches grows with the number of kernels. Both numbers come from the same tapes as the memory:
@@ -58,7 +58,7 @@ def _written(*events: Events) -> BytesWritten:
 def layer_written(
     architecture: Architecture, settings: LayerSettings, *, trained: bool, masked: bool
 ) -> tuple[BytesWritten, BytesWritten]:
-    """What one layer writes in forward, and in backward with the recomputation."""
+    """Tensors that one layer writes in forward, and in backward with the recomputation."""
     accumulates = settings.accumulates
     found = layer_events(
         architecture, settings, trained=trained, masked=masked, accumulates=accumulates
@@ -68,7 +68,7 @@ def layer_written(
 
 @lru_cache(maxsize=4096)
 def lm_head_written(architecture: Architecture, settings: HeadSettings) -> BytesWritten:
-    """What last norm, lm_head and loss write."""
+    """Tensors that last norm, lm_head and loss write."""
     forward, backward = lm_head_events(architecture, settings, accumulates=False, first=False)
     return _written(forward, backward)
 

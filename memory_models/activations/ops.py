@@ -1,4 +1,4 @@
-"""What every module of a program shares: the tape, the shapes, the dtypes and the common ops."""
+"""The parts that all modules of a program share: tape, shapes, dtypes and common ops."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class Weight(NamedTuple):
 
 
 class Node(NamedTuple):
-    """What backward does for one op."""
+    """One op as backward sees it."""
 
     outputs: tuple[Value, ...]
     inputs: tuple[tuple[Value, bool], ...]

@@ -170,10 +170,11 @@ class _MicroBatch(NamedTuple):
     """The events of one micro-batch."""
 
     layers: tuple[LayerEvents, ...]
-    """Of every layer that takes part in backward, from the first to the last."""
+    """Events of every layer that takes part in backward, from the first to the last."""
     head_forward: Events
-    """Of last norm, lm_head and loss."""
+    """Events of last norm, lm_head and loss in forward."""
     head_backward: Events
+    """Events of last norm, lm_head and loss in backward."""
     accumulates: bool
     """Parameters have gradients before backward."""
     regularised: bool
@@ -205,7 +206,7 @@ class StepEvents:
             StepPhase.FIRST_LAYER: self._first_layer,
             StepPhase.EMBEDDING: self._embedding,
         }
-        """What each phase of a micro-batch allocates and frees."""
+        """The function that replays each phase of a micro-batch."""
 
     def run(self, *, first: bool) -> None:
         """Replay the micro-batches and the optimizer's step; ``first``: of the whole training."""

@@ -53,7 +53,7 @@ class Memory(Protocol):
 
 
 class Processes:
-    """What one of several processes allocates and frees beside the programs of layers and lm_head.
+    """Allocations and frees of one of several processes, beyond the programs of layers and lm_head.
 
     A process alone without ZeRO does nothing here.
     """

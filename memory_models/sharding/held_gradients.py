@@ -144,7 +144,7 @@ def _stage_2_offloaded(architecture: Architecture, settings: StateSettings) -> G
 
 
 def _stage_3(architecture: Architecture, settings: StateSettings) -> Gradients:
-    """As stage 2, but the bucket and the flat part are persistent and count as buffers.
+    """Stage 3 works as stage 2, but bucket and flat part are persistent and count as buffers.
 
     Source: deepspeed runtime/zero/stage3.py (``__add_grad_to_ipg_bucket``, ``partition_grads``).
     """
