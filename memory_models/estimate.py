@@ -151,11 +151,13 @@ def estimate_memory(
 
 def _peak(phases: Sequence[PhasePeak]) -> PhasePeak:
     """The largest phase; of equal phases, the first one that every configuration has."""
-    sizes = [found.bytes for found in phases]
-    largest = max(sizes)
-    equal = [found for found, size in zip(phases, sizes, strict=True) if size == largest]
-    # If one layer alone is checkpointed, it is both the last checkpoint and the first layer.
-    return equal[0] if len(equal) == 1 else min(equal, key=lambda found: found.phase in OPTIONAL)
+    peak, largest = phases[0], phases[0].bytes
+    for found in phases[1:]:
+        size = found.bytes
+        # If one layer alone is checkpointed, it is both the last checkpoint and the first layer.
+        if size > largest or (size == largest and peak.phase in OPTIONAL):
+            peak, largest = found, size
+    return peak
 
 
 class _Static(NamedTuple):

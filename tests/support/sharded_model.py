@@ -1,4 +1,4 @@
-"""The model that two real ranks are held against."""
+"""The model that two real processes are compared with."""
 
 from __future__ import annotations
 

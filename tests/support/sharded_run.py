@@ -1,4 +1,4 @@
-"""One of several ranks that trains a tiny model on the CPU; prints the bytes of live tensors."""
+"""One of several processes that train a tiny model on the CPU; prints the bytes of live tensors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 
 class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """Enough rows for two steps."""
+    """Sixteen rows, enough for two steps."""
 
     def __len__(self) -> int:
         return 16
@@ -36,7 +36,7 @@ class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
 
 
 def live_bytes() -> int:
-    """Bytes of all storages that some tensor has, each once."""
+    """Bytes of all storages that live tensors use, each counted once."""
     gc.collect()
     found = {}
     for item in gc.get_objects():
@@ -47,7 +47,7 @@ def live_bytes() -> int:
 
 
 def arguments(stage: int) -> TrainingArguments:
-    """Two steps under the configuration that tsplanner writes."""
+    """Arguments for two steps under the configuration that tsplanner writes."""
     live = live_elements(read_architecture(dict(CONFIG), name="tiny", source="tiny"))
     hardware: Any = SimpleNamespace(zero_stage=stage, offload_optimizer=False, offload_param=False)
     auto = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
@@ -72,7 +72,7 @@ def arguments(stage: int) -> TrainingArguments:
 
 
 def main() -> None:
-    """Train, then count."""
+    """Train two steps, then print the live bytes."""
     torch.set_num_threads(1)
     stage, method = int(sys.argv[1]), sys.argv[2]
     deepspeed.init_distributed(dist_backend="gloo")
