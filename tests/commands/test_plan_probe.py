@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support import tiny
+from tests.support.planning import plan
 from tsplanner.planner.files import read_plan
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def plan(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the verb in ``folder``, its points kept there."""
-    return subprocess.run(
-        [sys.executable, "-m", "tsplanner", "plan", *words],
-        check=False,
-        cwd=folder,
-        env={**os.environ, "TSPLANNER_STATE": str(folder / "state"), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=220,
-    )
 
 
 def test_a_described_machine_cannot_be_probed(tmp_path: Path) -> None:
@@ -55,7 +38,9 @@ def test_the_probed_plan_is_the_fastest_that_was_measured(tmp_path: Path) -> Non
     assert len(points) == len(ran)
     (chosen,) = [row for row in ran if row["chosen"]]
     written = read_plan(tmp_path / document["path"])
-    assert written.hardware.batch.micro_batch_size == chosen["hardware"]["micro_batch_size"]
+    assert (
+        written.hardware.batch.micro_batch_size == chosen["hardware"]["batch"]["micro_batch_size"]
+    )
     assert written.memory.process_bytes.expected == chosen["process_bytes"]
     assert written.time.basis == "measured: probe on this machine"
     assert written.time.relative_error == 0.15

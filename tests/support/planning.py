@@ -29,7 +29,7 @@ def plan(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         env=environment(folder),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=220,
     )
 
 
