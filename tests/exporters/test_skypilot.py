@@ -15,7 +15,7 @@ from tsplanner.exporters.registry import render
 
 
 def test_skypilot_rents_the_plans_cards() -> None:
-    """By the catalogue's name, as many a machine as ranks, with what the plan needs installed."""
+    """By the catalogue's name, one per process, with everything installed that the plan needs."""
     task = yaml.safe_load(only("skypilot", on_gpus(8), "task.yaml", nodes=2))
     assert task["resources"] == {"accelerators": "H200:8"}
     assert task["num_nodes"] == 2

@@ -34,7 +34,7 @@ def run(code: str, folder: Path, *arguments: str, **more: object) -> ProcessResu
 
 
 def wait_for(happened: Callable[[], bool], seconds: float = 15.0) -> bool:
-    """Whether something happens within so many seconds."""
+    """Whether something happens within a number of seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if happened():

@@ -56,7 +56,7 @@ def case(
     nodes: int = 1,
     **hardware: Any,
 ) -> Case:
-    """A plan for a preset on so many H200 (none: the CPU), 414 rows, effective batch 32."""
+    """A plan for a preset on ``gpus`` H200 (0: the CPU), 414 rows, effective batch 32."""
     dtypes = {name: hardware.pop(name) for name in ("model_dtype", "autocast") if name in hardware}
     base = on_gpus(gpus, **hardware) if gpus else cpu()
     source = read_model(preset)

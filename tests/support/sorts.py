@@ -31,7 +31,7 @@ def cpu() -> Plan:
 
 
 def on_gpus(count: int, **hardware: Any) -> Plan:
-    """A plan for so many H200, effective batch 32, micro-batch 2 unless said otherwise."""
+    """A plan for ``count`` H200, effective batch 32, micro-batch 2 unless said otherwise."""
     micro = hardware.pop("micro_batch_size", 2)
     base = cpu()
     settings = changed(

@@ -76,7 +76,7 @@ def test_a_step_ends_with_states_and_without_gradients() -> None:
 
 
 def test_micro_batches_from_the_third_on_are_not_run() -> None:
-    """They repeat the second: three take as many events as two, but for their inputs."""
+    """They repeat the second: except for the inputs, three take the same events as two."""
     counts = []
     for accumulation in (2, 3):
         step = step_of(accumulation)

@@ -147,7 +147,7 @@ def test_counted_length_is_the_length_of_every_single_row(tokenizer, tiny):
 
 @pytest.mark.parametrize(("patches", "length"), [(None, 96), (5, 96), (2, 2), (1, 40)])
 def test_longest_batch_has_exactly_the_length_asked_for(tiny, patches, length):
-    """Whatever share the series take, the decoder sees as many positions as were planned."""
+    """Whatever share the series take, the decoder sees the planned number of positions."""
     batch = longest_batch(
         tiny.config, micro_batch_size=3, sequence_length=length, series_patches=patches
     )

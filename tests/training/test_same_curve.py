@@ -133,7 +133,7 @@ def test_fused_kernels_learn_what_the_reference_learns_on_two_ranks(tmp_path: Pa
     expected, record = curve(base, tmp_path / "base")
     two = {"world_size": 2, "micro_batch_size": 1, "gradient_accumulation_steps": 2}
     plan = tiny.with_hardware(base, kernels=DecoderKernels.FUSED, **two)
-    losses, held_out = launched(plan, tmp_path / "lean")
+    losses, held_out = launched(plan, tmp_path / "fused")
     assert losses == pytest.approx(expected, abs=2e-2)
     assert held_out == pytest.approx([e.loss for e in record.losses.evaluations], abs=2e-2)
 

@@ -1,4 +1,4 @@
-"""What a worker saw, as record.json holds it. No torch in here."""
+"""The record of a run, which a worker writes as record.json. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tsplanner.training.job import JobKind, Status
 
 
 def record_file(folder: Path, process: int = 0) -> Path:
-    """Where a process leaves its record: the first one's is the run's, the others' are numbered."""
+    """The file of a process's record: record.json for the first process, numbered for others."""
     return folder / ("record.json" if process == 0 else f"record-{process}.json")
 
 
@@ -32,14 +32,14 @@ class MeasuredMemory:
     """Peaks in bytes; None: not known."""
 
     peak_allocated_bytes: int | None = None
-    """CUDA allocator; None on the CPU."""
+    """Peak of the CUDA allocator; None on the CPU."""
     peak_reserved_bytes: int | None = None
     process_bytes: int | None = None
-    """What the driver sees for this process at its peak; on the CPU the peak resident bytes."""
+    """Peak bytes that the driver charges to this process; on the CPU the peak resident bytes."""
     host_bytes: int | None = None
-    """Peak resident bytes of the process; of a run of several processes, of all of them."""
+    """Peak resident bytes of the process, or of all processes together in a merged record."""
     pinned_bytes: int | None = None
-    """Page-locked host bytes at their peak, as PyTorch's host allocator holds them."""
+    """Peak of the page-locked host bytes that PyTorch's host allocator holds."""
     baseline_bytes: int | None = None
     """Resident bytes once the libraries were imported, before the model was built (CPU)."""
     allocation_retries: int = 0
@@ -51,12 +51,12 @@ class MeasuredTime:
 
     load_seconds: float | None = None
     step_seconds: tuple[float, ...] = ()
-    """Optimizer steps in order, warm-up included; with multi-LoRA, passes of the base.
+    """Seconds of each optimizer step with warm-up, or of each pass of the base with multi-LoRA.
 
     A probe may run fewer micro-batches per step than the plan; these are seconds of whole steps.
     """
     warmup_steps: int = 0
-    """How many of them to leave out."""
+    """Number of first steps to leave out."""
     seconds: float = 0.0
     """Wall time of the training loop."""
     samples_per_second: float | None = None
@@ -85,7 +85,7 @@ class ProcessMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What the worker saw. Written once, whole, as record.json."""
+    """The record of a run, written once and whole as record.json."""
 
     status: Status
     kind: JobKind
@@ -100,15 +100,15 @@ class Record:
     timing: MeasuredTime = field(default_factory=MeasuredTime)
     losses: MeasuredLosses = field(default_factory=MeasuredLosses)
     processes: tuple[ProcessMemory, ...] = ()
-    """Of a run of several processes: each one's peaks."""
+    """Peaks of each process, for a run of several processes."""
     versions: dict[str, str] = field(default_factory=dict)
 
 
 def parse_record(document: bytes) -> Record:
-    """The record in a record.json, also one of version 0.1, which listed all fields side by side.
+    """The record in a record.json, also of version 0.1, which listed all fields in one object.
 
     Raises:
-        msgspec.MsgspecError: it is no JSON, or no record.
+        msgspec.MsgspecError: the document is not JSON or not a record.
     """
     values = msgspec.json.decode(document)
     if isinstance(values, dict) and not MEASURED & set(values):
@@ -117,16 +117,16 @@ def parse_record(document: bytes) -> Record:
 
 
 MEASURED = {"memory", "timing", "losses"}
-"""Names that a record of version 0.1 has none of."""
+"""Names that no record of version 0.1 has."""
 RENAMED = {"rank": "process", "ranks": "processes"}
-"""Fields of version 0.1 that have another name now."""
+"""Field of version 0.1 -> its name now."""
 
 
 def upgraded(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a record of version 0.1, put where this version has them.
+    """The values of a record of version 0.1 under the names of this version.
 
     Raises:
-        msgspec.ValidationError: they are no values of a record.
+        msgspec.ValidationError: the values are not those of a record.
     """
     renamed = {
         {"rank": "process", "ranks": "processes"}.get(key, key): values[key] for key in values

@@ -1,4 +1,4 @@
-"""What ``python -m tsplanner.training.worker JOB.json …`` does."""
+"""The function behind ``python -m tsplanner.training.worker JOB.json …``."""
 
 from __future__ import annotations
 
