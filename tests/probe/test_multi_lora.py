@@ -16,6 +16,7 @@ from tsplanner.probe.multi_lora import (
     Metrics,
     MultiLoraRecords,
     clear_trial,
+    first_trials,
     read_record,
     run_multi_lora,
     trials_of,
@@ -79,11 +80,11 @@ def test_trials_that_a_killed_worker_had_at_work_are_told_how_it_ended(tmp_path:
 def test_what_an_earlier_run_left_is_not_mistaken_for_this_ones(tmp_path: Path) -> None:
     """Lines, a stop and a record of before are removed; the worker's own queue is, too."""
     job = two_trials(tmp_path, open=True)
-    for trial in job.shared:
+    for trial in first_trials(job):
         Path(trial.folder).mkdir(parents=True)
         for name in ("record.json", "metrics.jsonl", "stop", "job.json"):
             (Path(trial.folder) / name).write_text("{}")
-    offer(Path(job.folder), 7, job.shared[0])
+    offer(Path(job.folder), 7, first_trials(job)[0])
     heard: list[str] = []
 
     def check() -> None:
@@ -92,8 +93,8 @@ def test_what_an_earlier_run_left_is_not_mistaken_for_this_ones(tmp_path: Path) 
     found = run(job, on_metrics=lambda folder, _: heard.append(folder), check=check)
     assert len(heard) == 2 * MARKS
     assert names(found.trials) == {"0": Status.OK, "1": Status.OK}
-    clear_trial(job.shared[0])
-    assert read_record(job.shared[0]) is None
+    clear_trial(first_trials(job)[0])
+    assert read_record(first_trials(job)[0]) is None
 
 
 def test_trials_that_come_later_are_followed_as_well(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_half_a_record_is_read_again_later(tmp_path: Path) -> None:
     job = two_trials(tmp_path)
     ended: list[str] = []
     metrics = Metrics(job, None, lambda folder, _: ended.append(Path(folder).name))
-    own = Path(job.shared[0].folder)
+    own = Path(first_trials(job)[0].folder)
     own.mkdir(parents=True)
     (own / "record.json").write_text('{"status": "ok", "ki')
     metrics.read()

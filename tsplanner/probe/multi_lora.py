@@ -134,7 +134,8 @@ def first_trials(job: Job) -> tuple[MultiLoraTrial, ...]:
 
 def trials_of(job: Job) -> list[MultiLoraTrial]:
     """The trials of the job and the trials that its queue has brought so far."""
-    late = sorted((Path(job.folder) / QUEUE).glob("*.json"))
+    is_open = job.shared is not None and job.shared.open
+    late = sorted((Path(job.folder) / QUEUE).glob("*.json")) if is_open else []
     return [
         *first_trials(job),
         *(msgspec.json.decode(path.read_bytes(), type=MultiLoraTrial) for path in late),

@@ -47,5 +47,5 @@ def test_a_run_is_plain_values_for_a_program() -> None:
     document = json.loads(json.dumps(run_document(FOLDER, RECORD)))
     assert document["run_folder"] == "saves/tiny/lora/1"
     assert document["record"]["status"] == "ok"
-    assert document["record"]["last_loss"] == 0.18
+    assert document["record"]["losses"]["last_loss"] == 0.18
     assert (document["curve"]["state"], document["curve"]["best_epoch"]) == ("over-fitting", 1.0)
