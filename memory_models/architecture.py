@@ -6,8 +6,10 @@ L layers, E experts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from memory_models.frozen import frozen
 
 
 class Role(StrEnum):
@@ -46,7 +48,7 @@ class Norm(StrEnum):
     LAYER = "layer"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Linear:
     """One linear of a decoder layer (or of the encoder), by the name that PEFT targets."""
 
@@ -70,7 +72,7 @@ class Linear:
         return self.out_features * self.count if self.bias else 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TimeSeriesEncoder:
     """Patch encoder of a ChatTS-style model: an MLP over patches; one patch is one position."""
 
@@ -125,7 +127,7 @@ class TimeSeriesEncoder:
         return -(-points // self.patch_size)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AttentionShape:
     """Self-attention of one decoder layer."""
 
@@ -149,7 +151,7 @@ class AttentionShape:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MlpShape:
     """MLP, or mixture of experts, of one decoder layer."""
 
@@ -159,7 +161,7 @@ class MlpShape:
     """Experts that run per token; 0 for a dense model."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class NormShape:
     """The norms of one decoder layer, and the one before the head."""
 
@@ -173,7 +175,7 @@ class NormShape:
     final_norm: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class VocabularyShape:
     """Embedding, output head and loss."""
 
@@ -190,7 +192,7 @@ class VocabularyShape:
         _positive(self, "vocab_size")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PositionShape:
     """How the model encodes positions."""
 
@@ -201,7 +203,7 @@ class PositionShape:
     """Elements of rotary buffers that no method shards or quantises (ChatTS-14B)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LayerShape:
     """One decoder layer."""
 
@@ -219,7 +221,7 @@ def _positive(record: object, *names: str) -> None:
             raise ValueError(f"{name} must be positive, not {getattr(record, name)}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Architecture:
     """A decoder-only language model, with or without a time-series encoder."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 
+from memory_models.frozen import frozen
 from memory_models.units import GIB, MIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Margin:
     """Bytes beyond an estimate for one recipe class, as a share of ``allocator.margin_scale``."""
 
@@ -42,7 +43,7 @@ HOST_DISTRIBUTED_BYTES: Mapping[str, int] = MappingProxyType(
 2.23 under ZeRO-1 and 2, 2.03 under ZeRO-3."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DeviceConstants:
     """Bytes on a GPU outside the tensors."""
 
@@ -67,7 +68,7 @@ class DeviceConstants:
     """Factor on upper bounds for a GPU generation that was not measured."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HostConstants:
     """Resident bytes of a training process on the host besides model data."""
 
@@ -87,7 +88,7 @@ class HostConstants:
     """Training on the CPU: upper bound over estimate of the tensors' resident bytes under libc."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Margins:
     """Margins of three predictions, each by recipe class."""
 
@@ -99,7 +100,7 @@ class Margins:
     """Reserved bytes that the replay (``allocator/replay.py``) misses, by replay class."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Calibration:
     """Constants that only a measurement gives; ``provenance`` names the measurement."""
 

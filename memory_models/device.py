@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from memory_models.frozen import frozen
 
 
 class LinkType(StrEnum):
@@ -13,7 +15,7 @@ class LinkType(StrEnum):
     PCIE = "pcie"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DeviceProcess:
     """A process that holds memory on a GPU."""
 
@@ -23,7 +25,7 @@ class DeviceProcess:
     """None: the driver does not report it (containers)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Device:
     """One GPU, or one MIG slice of a GPU."""
 
@@ -50,7 +52,7 @@ class Device:
         return self.compute_capability >= (8, 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Host:
     """CPU, RAM and disk of the machine as far as this process may use them (cgroup limits)."""
 
@@ -66,7 +68,7 @@ class Host:
     """``host``, ``cgroup v1`` or ``cgroup v2``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Machine:
     """The machine that a plan is made for."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from memory_models.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Interval:
     """An expected value and its 95 % upper bound, in bytes."""
 
@@ -13,7 +15,7 @@ class Interval:
     upper: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Component:
     """One named part of the peak."""
 
@@ -22,7 +24,7 @@ class Component:
     """Bytes of one process at the peak."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MemoryEstimate:
     """The four quantities of one process (host bytes: of the machine) and the peak's parts."""
 

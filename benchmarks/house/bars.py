@@ -75,7 +75,7 @@ def widest_folder() -> Measure:
 def is_record(node: ast.ClassDef) -> bool:
     """Whether a class is a dataclass, a record or a NamedTuple."""
     marks = [ast.unparse(each) for each in (*node.decorator_list, *node.bases)]
-    return any(re.search(r"\bdataclass|\brecord\b|NamedTuple", mark) for mark in marks)
+    return any(re.search(r"\bdataclass|\bfrozen\b|NamedTuple", mark) for mark in marks)
 
 
 def widest_record() -> Measure:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from memory_models.activations.encoder import encoder_tensors
@@ -69,6 +70,8 @@ class Replayed:
         self.workspace = workspace
         self.allocator = CachingAllocator(expandable=settings.kernels.expandable_segments)
         self.live: dict[int, list[int]] = defaultdict(list)
+        self.sized: dict[tuple[int, int], tuple[Events, tuple[tuple[bool, int], ...]]] = {}
+        """Events that were played, and their bytes: the layers of a model repeat a few programs."""
         self.number = 0
         self.small = self.most_small = 0
         self.states = settings.states
@@ -103,14 +106,20 @@ class Replayed:
 
     def play(self, events: Events, units: int | None = None) -> None:
         """Play symbolic events for the step's tokens; ``units``: the third unit, None: scores."""
-        tokens, units = self.tokens, self.scores if units is None else units
+        units = self.scores if units is None else units
+        known = self.sized.get((id(events), units))
+        if known is None:
+            known = self.sized[id(events), units] = (events, tuple(self._sized(events, units)))
+        for allocates, size in known[1]:
+            (self.alloc if allocates else self.free)(size)
+
+    def _sized(self, events: Events, units: int) -> Iterator[tuple[bool, int]]:
         for event in events:
             if event is WORKSPACE:
-                self.alloc(self.workspace)
+                yield True, self.workspace
                 continue
             sign, (per_token, constant, per_unit) = event
-            bytes = per_token * tokens + constant + per_unit * units
-            (self.alloc if sign == ALLOC else self.free)(bytes)
+            yield sign == ALLOC, per_token * self.tokens + constant + per_unit * units
 
 
 def reserved_bytes(
@@ -130,6 +139,7 @@ def reserved_bytes(
     return replay.allocator.peak_reserved + round_up(replay.most_small, SMALL_SEGMENT)
 
 
+@lru_cache(maxsize=4096)
 def small_share(size: int) -> int:
     """Bytes of a small segment per tensor if many equal tensors share it, the rest included."""
     return SMALL_SEGMENT // max(1, SMALL_SEGMENT // max(size, BLOCK_BYTES))

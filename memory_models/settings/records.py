@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from memory_models.frozen import frozen
 from memory_models.settings.choices import (
     ALL_LINEAR,
     Attention,
@@ -32,7 +31,7 @@ def at_least_one(record: object, *names: str) -> None:
             raise ValueError(f"{name} must be at least 1, not {getattr(record, name)}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Method:
     """Which weights are trained: an adapter of some shape, the last layers, or all weights."""
 
@@ -104,7 +103,7 @@ class Method:
         return self.adapter_ranks or (self.adapter_rank,)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BaseStorage:
     """How the weights of the base are stored and multiplied."""
 
@@ -122,7 +121,7 @@ class BaseStorage:
         return self.quantization in (Quantization.NF4, Quantization.NF4_DQ)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Kernels:
     """The implementation of each part of a step."""
 
@@ -134,7 +133,7 @@ class Kernels:
     """PyTorch's allocator grows its segments instead of adding new ones (our worker's setting)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sharding:
     """How several processes share the model."""
 
@@ -179,7 +178,7 @@ class Sharding:
         return self.zero_stage == 3 and (self.world_size > 1 or self.offload_param)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BatchLayout:
     """How the rows of an effective batch go through the model."""
 

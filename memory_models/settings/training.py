@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 
+from memory_models.frozen import frozen
 from memory_models.settings.choices import (
     Attention,
     DecoderKernels,
@@ -27,7 +28,7 @@ MULTI_LORA_METHODS = frozenset({FinetuningType.LORA, FinetuningType.RSLORA})
 """Methods of which our worker can train several adapters on one base."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Arithmetic:
     """The settings that decide the dtypes of values and the kernels of a layer."""
 
@@ -43,7 +44,7 @@ class Arithmetic:
         return prepared and not self.one_dtype
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LayerSettings:
     """The settings that the program of a decoder layer depends on."""
 
@@ -60,7 +61,7 @@ class LayerSettings:
         return replace(self, checkpointed=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HeadSettings:
     """The settings that the program of last norm, lm_head and loss depends on."""
 
@@ -74,7 +75,7 @@ class HeadSettings:
     """See ``LayerSettings.accumulates``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StateSettings:
     """The settings that model states and gradients depend on."""
 
@@ -94,7 +95,7 @@ class StateSettings:
         return prepared and not self.sharding.one_dtype
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TrainingSettings:
     """One configuration to estimate: the reference recipe, unless a field differs from it.
 

@@ -8,9 +8,9 @@ in gradients.py, held_gradients.py and all_gather.py; bytes on the host are in o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from memory_models.architecture import Architecture
+from memory_models.frozen import frozen
 from memory_models.rounding import block_bytes
 from memory_models.settings import Quantization, StateSettings
 from memory_models.sharding.deepspeed_config import persistent_elements, reduce_bucket_elements
@@ -42,7 +42,7 @@ DDP_BUCKET_BYTES = 25 * MIB
 """Bytes of one gradient bucket of DDP (the first bucket, of 1 MiB, is ignored)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ModelStates:
     """Bytes of the model states of one process, on the device and on the host."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from memory_models.frozen import frozen
 from memory_models.settings import Arithmetic, Dtype
 from memory_models.states.storage import BYTES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Precision:
     """Bytes per element of the tensors that flow through a decoder layer."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from tsplanner.hardware.cgroup import CgroupLimits
-from tsplanner.hardware.host import disk_free_bytes, read_host
+from tsplanner.hardware.host import disk_free_bytes, read_host, system_memory
 
 MIB = 1024**2
 
@@ -54,3 +54,15 @@ def test_disk_of_a_folder_that_is_not_there_yet_is_its_parents(tmp_path: Path) -
     free = disk_free_bytes(tmp_path / "saves" / "model")
     assert free is not None
     assert free > 0
+
+
+def test_memory_is_what_the_system_says(tmp_path: Path) -> None:
+    """Kibibytes in Linux's file; where there is no such file, psutil asks the system."""
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:  2048 kB\nMemFree:  1 kB\nMemAvailable:  512 kB\nHugePages: 0\n")
+    assert system_memory(meminfo) == (2048 * 1024, 512 * 1024)
+    total = psutil.virtual_memory().total
+    for text in ("", "MemTotal: 5 kB\n", "MemTotal:\nMemAvailable:\n", "what is this"):
+        meminfo.write_text(text)
+        assert system_memory(meminfo)[0] == total
+    assert system_memory(tmp_path / "absent")[0] == total

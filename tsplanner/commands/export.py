@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from memory_models.frozen import frozen
 from tsplanner import runs
 from tsplanner.commands.options import add_plan_argument
 from tsplanner.commands.values import positive, positive_float
@@ -28,7 +29,7 @@ EPILOG = """examples:
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Request:
     """What was typed, as plain values."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from memory_models.device import Machine
+from memory_models.frozen import frozen
 from memory_models.units import MIB
 from tsplanner import runs
 from tsplanner.commands.options import add_force_argument, add_plan_argument
@@ -135,7 +136,7 @@ def newest_run(plan_path: Path | None, saves: Path) -> Path:
     return max(started, key=lambda path: path.stat().st_mtime_ns).parent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FullRun:
     """What is trained, where to, and how it is started."""
 

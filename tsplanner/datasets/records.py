@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from memory_models.frozen import frozen
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@frozen
 class Sample:
     """One training row: a question, its answer and the series the question speaks of."""
 
@@ -40,7 +42,7 @@ class Fault(StrEnum):
     OVER_CUTOFF = "text over cutoff_len"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DroppedRow:
     """A row that is not trained on, and the reason."""
 
@@ -58,7 +60,7 @@ class OnBad(StrEnum):
     """Leave the row out and count the row."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DroppedKind:
     """Dropped rows with the same fault."""
 
@@ -70,7 +72,7 @@ class DroppedKind:
     """The reason of the first of these rows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LengthBin:
     """One bar of a histogram: rows from ``shortest`` to ``longest`` positions, both included."""
 
@@ -79,7 +81,7 @@ class LengthBin:
     rows: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LengthSummary:
     """What a plan needs of a dataset's lengths; positions are those of the decoder."""
 

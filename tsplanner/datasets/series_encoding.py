@@ -7,9 +7,9 @@ Source: the value-preserving ("sp") encoding and the chat template published wit
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from memory_models.architecture import TimeSeriesEncoder
+from memory_models.frozen import frozen
 from tsplanner.datasets.records import Sample
 from tsplanner.datasets.rows.checks import PLACEHOLDER
 
@@ -21,7 +21,7 @@ _PROMPT_END = "<|im_end|>\n<|im_start|>assistant\n"
 _ANSWER_END = "<|im_end|>\n"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SeriesFigures:
     """Figures that the normalisation removes from a series and the prefix states in text."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
+from memory_models.frozen import frozen
 from memory_models.settings import changed
 from tsplanner import __version__
 from tsplanner.datasets.rows.first_rows import RowsSeen
@@ -28,7 +29,7 @@ class ExportFile(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ExportOptions:
     """Options of an export that are not part of the plan."""
 
@@ -59,7 +60,7 @@ def no_notes(plan: Plan, options: ExportOptions) -> list[str]:
     return []
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Exporter:
     """One launcher or trainer."""
 

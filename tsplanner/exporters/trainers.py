@@ -7,13 +7,14 @@ estimated again with the trainer's settings.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 
 from memory_models.architecture import Architecture
 from memory_models.bounds.cpu import on_cpu
 from memory_models.calibration import DEFAULT
 from memory_models.estimate import estimate_memory
+from memory_models.frozen import frozen
 from memory_models.result import MemoryEstimate
 from memory_models.settings import DecoderKernels, Dtype, FinetuningType, LossKernel, changed
 from memory_models.states.chatts_remote_code import as_released
@@ -31,7 +32,7 @@ EXPANDABLE = "export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True\n"
 """Shell line for the allocator's expandable segments, which `memory_under` assumes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Running:
     """How a trainer runs a plan, as far as memory is concerned."""
 

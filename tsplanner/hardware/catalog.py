@@ -11,8 +11,9 @@ advertised fp16 rates. Where a whitepaper omits that rate, the row has tensor co
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from memory_models.frozen import frozen
 from memory_models.settings import from_flat
 from memory_models.units import GIB, MIB
 from tsplanner.hardware.links import pcie_bytes_per_second
@@ -40,7 +41,7 @@ _NOISE = re.compile(r"\b(?:nvidia|geforce|tesla|rtx|generation|edition|gpu|graph
 _SIZE = re.compile(r"(?<![\w.])(\d{1,4}(?:\.\d{1,3})?)\s*g(?:i?b)?\b", re.IGNORECASE | re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Names:
     """What a card is called, beside its own name, in the form that ``name_key`` makes."""
 
@@ -50,7 +51,7 @@ class Names:
     """Names that mean this card only when its memory size is written too."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Links:
     """How a card reaches the host and other cards."""
 
@@ -62,7 +63,7 @@ class Links:
     """Always wired (SXM boards); False: only with a bridge."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Gpu:
     """One row of the catalogue."""
 

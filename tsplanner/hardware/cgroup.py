@@ -7,8 +7,9 @@ that of the process up to the root may set a limit, and the tightest limit count
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from memory_models.frozen import frozen
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
@@ -17,7 +18,7 @@ UNLIMITED_BYTES = 2**60
 """Version 1 writes a number above this one for "no limit"; no machine has as much memory."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CgroupLimits:
     """The limits of all groups above this process together."""
 
@@ -31,7 +32,7 @@ class CgroupLimits:
     """``cgroup v1`` or ``cgroup v2``, whichever sets the memory limit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Version:
     """The file names of one version of control groups."""
 

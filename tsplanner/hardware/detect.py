@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memory_models.device import Machine
 from tsplanner.errors import UsageError
@@ -17,7 +18,9 @@ from tsplanner.hardware.describe import (
     read_machine_file,
 )
 from tsplanner.hardware.host import read_host
-from tsplanner.hardware.nvml import NvmlReading, read_nvml
+
+if TYPE_CHECKING:
+    from tsplanner.hardware.nvml import NvmlReading
 
 
 def detect_machine(folder: Path = Path(), reading: NvmlReading | None = None) -> Machine:
@@ -26,7 +29,10 @@ def detect_machine(folder: Path = Path(), reading: NvmlReading | None = None) ->
     ``folder`` is where runs are saved, so its disk counts; ``reading`` replaces that of the driver.
     Raises nothing and imports no training library.
     """
-    reading = read_nvml() if reading is None else reading
+    if reading is None:
+        from tsplanner.hardware.nvml import read_nvml  # a described machine needs no driver
+
+        reading = read_nvml()
     host = read_host(folder)
     return Machine(
         name=machine_name(reading.devices, host),

@@ -9,12 +9,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from memory_models.device import Host
+from memory_models.frozen import frozen
 from tsplanner.hardware.host import read_host
 from tsplanner.hardware.nvml import NvmlReading, read_nvml
 
@@ -51,7 +52,7 @@ class State(StrEnum):
     BROKEN = "broken"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Check:
     """One line of ``tsplanner doctor``."""
 
@@ -70,7 +71,7 @@ class Check:
         return self.required and self.state in (State.MISSING, State.BROKEN)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class EnvironmentFacts:
     """Everything that the checks judge, so that the checks themselves read nothing."""
 

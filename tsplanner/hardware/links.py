@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from memory_models.device import LinkType
+from memory_models.frozen import frozen
 
 PCIE_BYTES_PER_SECOND_PER_LANE = {
     1: 0.25e9,
@@ -30,7 +30,7 @@ NVLINK_BYTES_PER_SECOND_PER_LINK = {
 GB/s; RTX 3090: 4 links are 56.25 GB/s; H100: 18 links are 450 GB/s)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Link:
     """A connection between two GPUs."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 from memory_models.units import GIB
 from tsplanner.errors import UsageError
 from tsplanner.hardware.catalog import CATALOG, Gpu, name_key, size_in
@@ -62,6 +60,8 @@ def _size_of(gpu: Gpu, size_gib: float) -> int | None:
 
 def _closest(key: str) -> str:
     """`` Did you mean …?`` by keys, so that case and the name of the vendor do not matter."""
+    import difflib  # only a mistyped name needs it
+
     by_key = {name_key(gpu.name): gpu.name for gpu in CATALOG}
     close = difflib.get_close_matches(key, list(by_key), n=1, cutoff=0.5)
     if close:

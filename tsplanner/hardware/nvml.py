@@ -11,10 +11,11 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from memory_models.device import Device, DeviceProcess
+from memory_models.frozen import frozen
 from tsplanner.hardware.catalog import Gpu
 from tsplanner.hardware.links import Link, pcie_bytes_per_second, slowest_link
 from tsplanner.hardware.names import gpu_by_driver_name
@@ -25,7 +26,7 @@ MIG_COMPUTE_SLICES = 7
 """A GPU that can be sliced has seven compute slices."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class NvmlReading:
     """The answers of the driver."""
 

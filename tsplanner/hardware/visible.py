@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from memory_models.frozen import frozen
 
 
 class Asks(Protocol):
@@ -17,7 +18,7 @@ class Asks(Protocol):
         """The answer of an NVML function as text."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Card:
     """A handle to a GPU or to a MIG slice of one."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from memory_models.architecture import Architecture
+from memory_models.frozen import frozen
 from tsplanner.errors import TsplannerError, UsageError, did_you_mean
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS, WITH_SERIES
@@ -16,7 +16,7 @@ from tsplanner.settings import configs_folder
 _MOST_CONFIG_BYTES = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ModelSource:
     """A model that was found: its architecture, and the folders of its files."""
 
@@ -29,7 +29,7 @@ class ModelSource:
     """Folder with tokenizer.json, if the model has a tokenizer next to its config."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ModelFiles:
     """The folder of a model's files and its decoded config.json, before a reader reads it."""
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from memory_models.frozen import frozen
 from memory_models.settings import FinetuningType, changed
 from tsplanner.planner.plan import DatasetRef
 from tsplanner.planner.reasons import AdviceRule, AppliedRule
@@ -24,7 +24,7 @@ SHORT_RUN_STEPS = 100
 """Optimizer steps under which a run counts as very short."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RateTier:
     """The learning rate of adapters for models up to a size."""
 
@@ -48,7 +48,7 @@ OLIVER_WANG = "Oliver and Wang, arXiv 2407.13906"
 Affordable = Callable[[LearningSettings], bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Suggestion:
     """A value for one learning setting, with its rules of thumb and their source."""
 

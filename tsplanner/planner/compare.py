@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from memory_models.frozen import frozen
 from memory_models.settings import Attention
 from tsplanner.planner.evaluate import VERDICTS, Evaluated
 from tsplanner.planner.plan import Alternative, Verdict
@@ -21,7 +21,7 @@ MOST_ALTERNATIVES = 12
 """Alternatives that a plan carries."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RankedCandidate:
     """A candidate beside the chosen plan: its relative speed, and why it was not chosen."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from memory_models.bounds.cpu import on_cpu
 from memory_models.device import Device
 from memory_models.estimate import estimate_memory
+from memory_models.frozen import frozen
 from memory_models.result import Interval, MemoryEstimate
 from memory_models.settings import TrainingSettings, changed
 from tsplanner.planner.devices import device_notes, used_devices, used_machine
@@ -25,7 +25,7 @@ VERDICTS = tuple(Verdict)
 """Verdicts from the best to the worst."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Evaluated:
     """A candidate with its memory, its time and the verdict on it."""
 

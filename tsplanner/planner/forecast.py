@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, sqrt
 
 from memory_models.activations.layers import active_layers, passes, recomputed_layers
 from memory_models.architecture import Architecture
+from memory_models.frozen import frozen
 from memory_models.settings import TrainingSettings
 from memory_models.units import ceil_div
 from tsplanner.planner.plan import DatasetRef, Plan
@@ -22,7 +22,7 @@ SAMPLES_PRICED = 1000
 """Samples that are priced where the length of a run is not known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Forecast:
     """A full run, without the start of its process and the loading of the model."""
 
@@ -37,7 +37,7 @@ class Forecast:
         return self.training_seconds + self.evaluation_seconds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Cost:
     """A price with its error bar, in the currency of the price that was given."""
 

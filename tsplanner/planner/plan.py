@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from memory_models.architecture import Architecture
 from memory_models.device import Machine
+from memory_models.frozen import frozen
 from memory_models.result import Interval, MemoryEstimate
 from tsplanner.datasets.records import LengthSummary
 from tsplanner.planner.reasons import Explanation
@@ -17,7 +18,7 @@ ASSUMED_POSITIONS_PER_PATCH = 4
 """A sample whose series are not known is taken to have one patch in four positions."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ModelRef:
     """Where the model is, its name and its shapes."""
 
@@ -37,7 +38,7 @@ class ModelRef:
     """The shapes that bytes and seconds are computed from."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DatasetRef:
     """The dataset that is trained on, with the lengths of its rows."""
 
@@ -83,7 +84,7 @@ class Verdict(StrEnum):
     DOES_NOT_FIT = "does not fit"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TimeEstimate:
     """Seconds of a step and of the full run, with their relative error."""
 
@@ -100,7 +101,7 @@ class TimeEstimate:
     """Source of the rates: ``datasheet``, ``measured`` or ``probe on this machine``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Corrections:
     """Factors by which earlier probes on this machine correct predictions."""
 
@@ -112,7 +113,7 @@ class Corrections:
     """Measured over predicted seconds in which the host issues that work."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Alternative:
     """Other hardware settings that were weighed against those of the plan."""
 
@@ -126,7 +127,7 @@ class Alternative:
     """Why these settings are not the plan's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Plan:
     """Learning and hardware settings, their predicted cost, and the grounds of the prediction."""
 

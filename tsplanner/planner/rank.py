@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
+from memory_models.frozen import frozen
 from tsplanner.errors import NoPlanFits, TsplannerError
 from tsplanner.planner.compare import (
     SPEED_TIE,
@@ -34,7 +35,7 @@ NEEDS_GPU = ("world_size", "zero_stage", "offload_param")
 """Settings that mean nothing on a CPU."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Choice:
     """The chosen plan, the candidates that lost to it, and what was refused."""
 
@@ -56,7 +57,7 @@ class Choice:
         return len(self.evaluated)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Failure:
     """Nothing fits: the smallest plan there is, and changes that would make one fit."""
 

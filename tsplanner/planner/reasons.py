@@ -6,9 +6,10 @@ Nothing here is a sentence, so nothing in the planner ever has to read one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from memory_models.frozen import frozen
 from tsplanner.planner.settings import HardwareSettings
 
 Data = dict[str, str | int | float]
@@ -121,7 +122,7 @@ class AloneReason(StrEnum):
     GPU_BUSY = "gpu_busy"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Explanation:
     """Why a candidate is not the chosen plan, or why the plan is tight."""
 
@@ -129,7 +130,7 @@ class Explanation:
     data: Data = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Refusal:
     """Hardware settings that a rule refuses."""
 
@@ -139,7 +140,7 @@ class Refusal:
     """What the rule found, as its sentence names it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AppliedRule:
     """A rule of thumb with the values that it was applied to."""
 

@@ -9,6 +9,7 @@ from typing import Any
 from memory_models.architecture import Architecture
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Machine
+from memory_models.frozen import frozen
 from memory_models.settings import flat, paths
 from tsplanner.planner.plan import DatasetRef, ModelRef
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
@@ -54,7 +55,7 @@ class Pins:
         return all(known[name] == value for name, value in self.values.items())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PlanRequest:
     """Everything that a plan is made from."""
 

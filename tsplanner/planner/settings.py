@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from memory_models.frozen import frozen
 from memory_models.settings import (
     BaseStorage,
     BatchLayout,
@@ -16,7 +17,7 @@ from memory_models.settings import (
 DEFAULT_EFFECTIVE_BATCH = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Optimization:
     """Settings of the optimizer and of the length of the run."""
 
@@ -32,7 +33,7 @@ class Optimization:
     """Sequences per optimizer step, over all GPUs and accumulation steps."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DataSettings:
     """How much of every row is trained on, and how many rows are held out."""
 
@@ -44,7 +45,7 @@ class DataSettings:
     """Seed that draws the held-out rows; they do not depend on the ``seed`` of training."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LearningSettings:
     """What is learned. The user or the search chooses these settings; memory never changes them."""
 
@@ -59,7 +60,7 @@ def _default_batch() -> BatchLayout:
     return BatchLayout(gradient_accumulation_steps=DEFAULT_EFFECTIVE_BATCH)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HardwareSettings:
     """How fast and how large a run is. The planner chooses; what is learned does not change."""
 

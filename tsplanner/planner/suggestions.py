@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
 
 from memory_models.device import Machine
+from memory_models.frozen import frozen
 from memory_models.settings import FinetuningType, Quantization, changed
 from memory_models.units import GIB
 from tsplanner.hardware.catalog import usable_bytes
@@ -29,7 +30,7 @@ SHORTEST_TOKENS = 128
 """Shorter sequences are not worth suggesting."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FitSuggestion:
     """One change of the request, and what the smallest plan then needs."""
 
@@ -45,7 +46,7 @@ class FitSuggestion:
         return {} if self.number is None else {"number": self.number}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Change:
     """A request with one thing changed."""
 

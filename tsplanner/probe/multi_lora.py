@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
+from memory_models.frozen import frozen
 from tsplanner.probe.runner import (
     JOB_FILE,
     METRICS_FILE,
@@ -27,7 +28,7 @@ OnTrial = Callable[[str, dict[str, object]], None]
 OnRecord = Callable[[str, Record], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MultiLoraRecords:
     """How a worker ended, and how each of its trials ended."""
 

@@ -6,9 +6,9 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
+from memory_models.frozen import frozen
 from tsplanner.planner.gather.probe_points import store
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.probe_selection.corrected_candidates import corrected
@@ -26,7 +26,7 @@ LEAST_SECONDS = 1.0
 """Given to a worker whose turn comes when the time is over: it ends in a record, not an error."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Proof:
     """What the probes of a plan showed."""
 

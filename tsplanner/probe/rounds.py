@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from memory_models.frozen import frozen
 from tsplanner.planner.evaluate import Evaluated, evaluate, finish
 from tsplanner.planner.gather.refine import PROBED_ERROR
 from tsplanner.planner.plan import Plan
@@ -52,7 +53,7 @@ Prober = Callable[[Sequence[Plan], float], list[Record]]
 """Runs plans within so many seconds; one record a plan, in their order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Probed:
     """A candidate that was run."""
 

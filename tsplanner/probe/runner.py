@@ -7,12 +7,12 @@ import json
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
+from memory_models.frozen import frozen
 from tsplanner import runs
 from tsplanner.probe.launch import device_environment, worker_command
 from tsplanner.probe.process_records import merged_record, missing_ranks, remove_records
@@ -131,7 +131,7 @@ def left_after_failure(job: Job, found: Sequence[Record]) -> bool:
     return several and bool(found) and found[-1].status not in (Status.OK, Status.STOPPED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Ended:
     """A worker that is over, and how many processes the kernel had killed before it."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from memory_models.frozen import frozen
 from tsplanner.report.page import Page, Paragraph, Section, words
 from tsplanner.report.records.comparable import Axis
 from tsplanner.report.records.run_record import LeftOut, RunSummary
@@ -14,7 +14,7 @@ from tsplanner.report.sections import per_run as of_runs
 from tsplanner.report.sections.comparisons import comparison
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class About:
     """What a page says of itself."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
 
+from memory_models.frozen import frozen
 from tsplanner import __version__, runs
 from tsplanner.report.build_page import About, build_page
 from tsplanner.report.messages.translate import Language, translate
@@ -32,7 +32,7 @@ class Format(StrEnum):
     MARKDOWN = "md"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Wanted:
     """Where to write a report, and in which formats and languages."""
 

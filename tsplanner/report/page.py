@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from memory_models.frozen import frozen
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@frozen
 class Phrase:
     """A message by its key in `tsplanner/report/messages`, with the values that fill its places."""
 
@@ -16,7 +18,7 @@ class Phrase:
     """A tuple is a list; each language joins the items in its own way."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Original:
     """A sentence that exists only in English, such as one of a plan or a record."""
 
@@ -42,7 +44,7 @@ class Tone(StrEnum):
     SMALL = "small"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Paragraph:
     """One or a few sentences."""
 
@@ -50,14 +52,14 @@ class Paragraph:
     tone: Tone = Tone.PLAIN
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Heading:
     """The heading of a part of a section."""
 
     text: Text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Bullets:
     """A list of sentences of one tone."""
 
@@ -65,7 +67,7 @@ class Bullets:
     tone: Tone = Tone.PLAIN
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Column:
     """A column of a table."""
 
@@ -73,7 +75,7 @@ class Column:
     numeric: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Table:
     """Rows of cells; the first cell of a row names it."""
 
@@ -88,7 +90,7 @@ class Line(StrEnum):
     HELD_OUT = "held-out"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Curve:
     """One line of a chart: (step, nats per token) in order of the steps."""
 
@@ -97,7 +99,7 @@ class Curve:
     points: tuple[tuple[float, float], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LineChart:
     """Losses over steps."""
 
@@ -109,7 +111,7 @@ class LineChart:
     """The evaluation with the lowest loss."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Part:
     """A part of a bar, in bytes."""
 
@@ -119,7 +121,7 @@ class Part:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Bar:
     """Parts one after the other; ``upper`` is a 95 % bound of their sum in bytes."""
 
@@ -128,7 +130,7 @@ class Bar:
     upper: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BarChart:
     """Stacked bars of bytes, one under the other."""
 
@@ -141,7 +143,7 @@ class BarChart:
 Chart = LineChart | BarChart
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Charts:
     """Charts of one kind side by side."""
 
@@ -151,7 +153,7 @@ class Charts:
 Block = Paragraph | Heading | Bullets | Table | Charts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Section:
     """A part of the page."""
 
@@ -161,7 +163,7 @@ class Section:
     blocks: tuple[Block, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Page:
     """The whole report, once, for every format and language."""
 

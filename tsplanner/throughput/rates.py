@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from memory_models.device import Device, LinkType, Machine
+from memory_models.frozen import frozen
 
 CPU_FLOPS_PER_CORE = 25e9
 """Assumed fp32 operations per second of one core in eager PyTorch; a probe corrects them."""
@@ -19,7 +20,7 @@ HOST_ADAM_BYTES_PER_SECOND = 10e9
 """Assumed bytes of weights, gradients and states that a host's optimizer handles per second."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HostSeconds:
     """Host time around the work of a GPU, in seconds."""
 
@@ -48,7 +49,7 @@ class HostSeconds:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Rates:
     """Work of one process per second, as measured in training steps."""
 
@@ -71,7 +72,7 @@ class Rates:
     """Whether work overlaps with issuing: a GPU works while the host issues; a CPU does both."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Efficiency:
     """Shares of datasheet rates that training steps reached.
 

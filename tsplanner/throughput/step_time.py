@@ -6,11 +6,11 @@ that does not overlap is added. The notation is that of memory_models.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from memory_models.activations.layers import active_layers, passes, recomputed_layers
 from memory_models.architecture import Architecture
+from memory_models.frozen import frozen
 from memory_models.memory_traffic import traffic
 from memory_models.settings import Attention, TrainingSettings
 from memory_models.states.adapters import targets, trainable_parameters
@@ -34,7 +34,7 @@ class Bottleneck(StrEnum):
     OFFLOAD = "traffic to the host"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StepTime:
     """Seconds of one optimizer step, by kind of work."""
 

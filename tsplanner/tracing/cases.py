@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from memory_models.architecture import Architecture
 from memory_models.device import Device
 from memory_models.estimate import check, estimate_memory
+from memory_models.frozen import frozen
 from memory_models.result import MemoryEstimate
 from memory_models.states.optimizer import PAGED, paged_state_bytes
 from memory_models.units import format_gib
@@ -22,7 +23,7 @@ MOST_STATE_BYTES = 8
 """Bytes of two fp32 moments of a trained element: the most that an optimizer pages."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TracedCase:
     """One configuration to trace."""
 
@@ -35,7 +36,7 @@ class TracedCase:
     request: TraceRequest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Traced:
     """A traced case: its estimate, and the formulas' estimate if the model type has a reader."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from memory_models.frozen import frozen
 from memory_models.settings import TrainingSettings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Subject:
     """A model: its decoded config.json, and its folder if the code that it ships may run."""
 
@@ -16,7 +17,7 @@ class Subject:
     trust_remote_code: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TraceRequest:
     """One case to trace."""
 
@@ -26,7 +27,7 @@ class TraceRequest:
     """Bytes of the cuBLAS workspaces, which the allocator holds from the first product on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Alive:
     """A group of tensors of one kind, operator, shape and dtype that are alive at the peak."""
 
@@ -37,7 +38,7 @@ class Alive:
     """Bytes of the whole group."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Trace:
     """Memory of a training step, as a GPU's allocator would see it, in bytes of one process."""
 
@@ -60,7 +61,7 @@ class Trace:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TraceOutcome:
     """A trace, or one sentence that says why there is no trace."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
 import torch
 
+from memory_models.frozen import frozen
 from tsplanner.datasets.lengths.tally import padded_tokens
 from tsplanner.datasets.records import Sample
 from tsplanner.datasets.rows.checks import TS_END, TS_START
@@ -28,7 +29,7 @@ class Style(StrEnum):
     """Plain headings, for base models without a template."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class EncodedSample:
     """One row as token ids; only the answer has labels."""
 

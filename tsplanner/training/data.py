@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor
 
 from memory_models.architecture import TimeSeriesEncoder
+from memory_models.frozen import frozen
 from tsplanner.datasets.rows.readers import read_samples
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
@@ -24,7 +24,7 @@ from tsplanner.training.batches import (
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SplitRows:
     """Encoded rows; ``validation`` is never trained on."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from memory_models.frozen import frozen
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
 
@@ -51,7 +51,7 @@ FAILURES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MultiLoraTrial:
     """One of several trials on one base: what it learns, and the folder that is its own."""
 
@@ -63,7 +63,7 @@ class MultiLoraTrial:
     """None: the job's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SharedTrials:
     """The trials of a job that share one base."""
 
@@ -75,7 +75,7 @@ class SharedTrials:
     """More trials may come: files in the folder ``queue``, until one named ``closed`` is there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Job:
     """One piece of work for one worker process. Written as job.json in ``folder``."""
 

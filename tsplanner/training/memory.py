@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+
+from memory_models.frozen import frozen
 
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -17,7 +18,7 @@ RESET_PEAK = "5"
 """Text that on Linux resets the peak of resident bytes to the current value."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Peaks:
     """Peak bytes of this process; those of a device are None on the CPU."""
 

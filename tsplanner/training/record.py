@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from memory_models.frozen import frozen
 from memory_models.settings.flat import nested_values
 from tsplanner.training.job import JobKind, Status
 
@@ -17,7 +18,7 @@ def record_file(folder: Path, process: int = 0) -> Path:
     return folder / ("record.json" if process == 0 else f"record-{process}.json")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Evaluation:
     """One pass over the held-out rows."""
 
@@ -27,7 +28,7 @@ class Evaluation:
     """Mean cross-entropy per answer token, nats."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MeasuredMemory:
     """Peaks in bytes; None: not known."""
 
@@ -45,7 +46,7 @@ class MeasuredMemory:
     allocation_retries: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MeasuredTime:
     """Seconds of loading and of the optimizer steps."""
 
@@ -62,7 +63,7 @@ class MeasuredTime:
     samples_per_second: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MeasuredLosses:
     """Mean cross-entropy per answer token, nats; None: not measured."""
 
@@ -75,7 +76,7 @@ class MeasuredLosses:
     evaluations: tuple[Evaluation, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ProcessMemory:
     """Peaks of one process of a run of several."""
 
@@ -83,7 +84,7 @@ class ProcessMemory:
     memory: MeasuredMemory
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Record:
     """The record of a run, written once and whole as record.json."""
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
+from memory_models.frozen import frozen
 from memory_models.settings import changed
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.tune.runner.runner import Search
@@ -53,7 +54,7 @@ class Reason(StrEnum):
     PAIRS = "pairs"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Evidence:
     """What speaks for the candidate."""
 
@@ -67,7 +68,7 @@ class Evidence:
     """Probability that the candidate is better, by all trials; None: there was no candidate."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Decision:
     """Which settings the full run uses, and why."""
 
@@ -89,7 +90,7 @@ class Decision:
         return not self.keeps_baseline and self.evidence.fresh_seeds > 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Comparison:
     """Candidate against baseline."""
 

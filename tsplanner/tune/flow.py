@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from memory_models.device import Machine
+from memory_models.frozen import frozen
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.replan import replan
@@ -38,7 +39,7 @@ MAX_IN_FLIGHT = 8
 """Trials at once per slot in a search by time: a search with all trials at work learns nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class OpenedSearch:
     """A run folder, and the plans of its search."""
 
@@ -53,7 +54,7 @@ class OpenedSearch:
     """The moment that a budget counts from, by the monotonic clock."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PreparedSearch:
     """A search that is ready to run."""
 

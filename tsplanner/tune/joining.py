@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from memory_models.device import Machine
+from memory_models.frozen import frozen
 from memory_models.units import GIB
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.planner.files import read_plan
@@ -28,7 +29,7 @@ MANY_TRIALS = 64
 """More trials than any machine runs at once: the number that is left is not known beforehand."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class JoinedSearch:
     """A search of another process that this one is ready to help with."""
 

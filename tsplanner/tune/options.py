@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from memory_models.frozen import frozen
 from tsplanner.runs import SAVES
 
 TRIALS = 8
 """Number of trials of a search that has neither a number nor a budget."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SpaceOptions:
     """Ranges of the search space as text; None: by method, model and rows."""
 
@@ -20,7 +21,7 @@ class SpaceOptions:
     epochs: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SearchLocation:
     """Where a search starts from, and where it is kept."""
 
@@ -35,7 +36,7 @@ class SearchLocation:
     """URL of the database that keeps the study; None: a journal in the run folder."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TuneOptions:
     """What a person asks of a search."""
 

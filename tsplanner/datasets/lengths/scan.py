@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from memory_models.architecture import TimeSeriesEncoder
+from memory_models.frozen import frozen
 from tsplanner.datasets.lengths.stats import LengthStats, Longest
 from tsplanner.datasets.lengths.tally import RowCounter, ScanJob, Tally
 from tsplanner.datasets.lengths.workers import scan_workers, tallies_of_workers
@@ -28,7 +28,7 @@ Progress = Callable[[int, int, int], None]
 """Called with the bytes done, the bytes of the file and the rows so far."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ScanOptions:
     """How a dataset is scanned; none of it changes the lengths."""
 
@@ -40,6 +40,9 @@ class ScanOptions:
     """Number of processes; None: one for a small file, `scan_workers` for a large one."""
 
 
+DEFAULT_OPTIONS = ScanOptions()
+
+
 def length_stats(
     path: Path,
     *,
@@ -47,7 +50,7 @@ def length_stats(
     encoder: TimeSeriesEncoder | None,
     tokenizer_folder: Path | None,
     on_bad: OnBad | str = OnBad.REFUSE,
-    options: ScanOptions = ScanOptions(),
+    options: ScanOptions = DEFAULT_OPTIONS,
 ) -> LengthStats:
     """Lengths of a dataset as a model will see them, and the rows that the model will not see.
 

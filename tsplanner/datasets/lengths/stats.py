@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import accumulate
 
+from memory_models.frozen import frozen
 from tsplanner.datasets.lengths.tally import padded_tokens
 from tsplanner.datasets.records import DroppedKind, DroppedRow, LengthBin
 
@@ -21,7 +22,7 @@ BINS = 16
 """Bars of the histogram that a plan shows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Longest:
     """The largest lengths of the kept rows, by several measures; each may be of another row."""
 
@@ -37,7 +38,7 @@ class Longest:
     """Largest sum over a row's series of the number of patches."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LengthStats:
     """Lengths of the kept rows. Positions are those of the decoder, tokens are text only."""
 

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from memory_models.architecture import TimeSeriesEncoder
+from memory_models.frozen import frozen
 from tsplanner.datasets.lengths.tokens import TokenCounter, estimated_counter, tokenizer_counter
 from tsplanner.datasets.records import DroppedRow, Fault
 from tsplanner.datasets.rows.formats import FORMATS
@@ -34,7 +35,7 @@ def padded_tokens(tokens: int) -> int:
     return -(-tokens // PAD_MULTIPLE) * PAD_MULTIPLE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ScanJob:
     """What a scan counts, in plain values that can be sent to a worker process."""
 

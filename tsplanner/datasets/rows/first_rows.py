@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from memory_models.frozen import frozen
 from tsplanner.datasets.rows.readers import dataset_format
 from tsplanner.errors import TsplannerError
 
@@ -16,7 +16,7 @@ LOOKED_AT = 1000
 TURNS = ("conversations", "messages")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RowsSeen:
     """The format of a dataset, and the columns and speakers that its rows use."""
 

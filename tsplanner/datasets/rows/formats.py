@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
 import msgspec
 
+from memory_models.frozen import frozen
 from tsplanner.datasets.records import Sample
 from tsplanner.datasets.rows.checks import LARGEST_VALUE
 
@@ -106,7 +106,7 @@ def _messages_sample(row: _MessagesRow, line: int) -> Sample:
     return _dialogue_sample(list(row.messages), "", line)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RowFormat:
     """One format: the fields that identify it, the type of a row and the way to a Sample."""
 

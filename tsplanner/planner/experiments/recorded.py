@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
 
+from memory_models.frozen import frozen
 from memory_models.settings import from_flat, paths
 from tsplanner.datasets.records import LengthSummary
 from tsplanner.errors import TsplannerError, UsageError, did_you_mean
@@ -23,7 +24,7 @@ SPEED_ROUNDING = 0.0005
 """Half of the last digit of recorded samples per second."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Recorded:
     """The figures of a run that were written down."""
 
@@ -38,7 +39,7 @@ class Recorded:
     """Mean loss over the run, as transformers logs it; None: not known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Rows:
     """What is known of the data; lengths are in positions of the decoder."""
 
@@ -49,7 +50,7 @@ class Rows:
     most_patches: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Experiment:
     """One recorded run."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from memory_models.estimate import estimate_memory
+from memory_models.frozen import frozen
 from memory_models.settings import (
     Attention,
     BaseStorage,
@@ -35,7 +36,7 @@ TRAINERS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class OnMachine:
     """The memory that a recorded run would need on one machine."""
 
@@ -134,7 +135,7 @@ def as_recorded(experiment: Experiment, request: PlanRequest) -> OnMachine:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ExperimentRecord:
     """A recorded run, the subject to plan for it, and the memory that it would need per machine."""
 

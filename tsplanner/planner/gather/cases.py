@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from memory_models.architecture import Architecture
 from memory_models.device import Device
+from memory_models.frozen import frozen
 from memory_models.settings import TrainingSettings, field_types, from_flat
 from memory_models.settings.flat import RENAMED
 from tsplanner.errors import UsageError, did_you_mean
@@ -28,7 +28,7 @@ def case_keys() -> dict[str, Any]:
     return {"model": str, **fields, "device": str}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Case:
     """One configuration with its records."""
 

@@ -7,13 +7,14 @@ several probes may run at once, and so that a crash costs at most the last line.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from memory_models.device import Machine
+from memory_models.frozen import frozen
 from memory_models.settings import FinetuningType, Quantization
 from tsplanner import runs
 from tsplanner.settings import calibration_file
@@ -21,7 +22,7 @@ from tsplanner.settings import calibration_file
 CPU_DEVICE = "cpu"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ProbedSettings:
     """The settings of a probe that its cost depends on."""
 
@@ -34,7 +35,7 @@ class ProbedSettings:
     sequence_length: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ProbeFigures:
     """Bytes per process, and seconds of the probed step; None: not known."""
 
@@ -44,7 +45,7 @@ class ProbeFigures:
     step_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PlanFeatures:
     """The features of a plan that its points are chosen by."""
 
@@ -53,7 +54,7 @@ class PlanFeatures:
     quantization: Quantization | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ProbePoint:
     """One probe: predicted and measured figures of the same settings."""
 

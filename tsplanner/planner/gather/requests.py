@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from memory_models.device import Machine
+from memory_models.frozen import frozen
 from memory_models.settings import FinetuningType, changed, from_flat
 from memory_models.states.adapters import check_targets, trainable_parameters
 from memory_models.states.weights import total_parameters
@@ -24,7 +25,7 @@ from tsplanner.settings import calibration_file, configs_folder
 DEFAULT_MODEL = "tiny-chatts"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Subject:
     """Model, data and machine, by the names that a person gave."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from memory_models.frozen import frozen
 from memory_models.settings import FinetuningType, Quantization
 from tsplanner.planner.reasons import Data, Obstacle
 from tsplanner.planner.sentences import ENGLISH, sentence
@@ -18,7 +18,7 @@ LOSS_DRIVEN = frozenset({"reduce_lr_on_plateau", "greedy"})
 """Learning-rate schedules that ask for a loss at every step."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SharingRefusal:
     """Why a trial cannot share its base."""
 

@@ -8,7 +8,7 @@ sharing only moves work.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from memory_models.architecture import Architecture
@@ -16,6 +16,7 @@ from memory_models.bounds.cpu import on_cpu as in_host_memory
 from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Device
 from memory_models.estimate import estimate_memory
+from memory_models.frozen import frozen
 from memory_models.settings import LossKernel, TrainingSettings, changed
 from tsplanner.planner.reasons import AloneReason, Data
 from tsplanner.planner.sentences import ENGLISH, sentence
@@ -30,7 +31,7 @@ COUNTS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32)
 """Numbers of trials that are tried, besides all trials: beyond eight, one more changes little."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sharing:
     """How many trials share the base, and why."""
 
@@ -65,7 +66,7 @@ class Sharing:
         return sentence(self.alone_reason, alone, language)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SharingOptions:
     """How the number of trials is chosen."""
 
@@ -78,7 +79,7 @@ class SharingOptions:
 USUAL_OPTIONS = SharingOptions()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Room:
     """The memory that trials on one base may take."""
 
@@ -90,7 +91,7 @@ class Room:
     """The memory is that of the host."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SizedSharing:
     """One way to share, sized."""
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
+from memory_models.frozen import frozen
 from memory_models.settings import flat
 from tsplanner.planner.devices import used_machine
 from tsplanner.planner.evaluate import Evaluated
@@ -56,7 +57,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Measured:
     """A probe's result. Bytes are per process (of the host: per machine); None: not known."""
 
@@ -70,7 +71,7 @@ class Measured:
 Measurements = Mapping[HardwareSettings, Measured]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StepFactors:
     """Measured over predicted values, and the residuals that remain."""
 

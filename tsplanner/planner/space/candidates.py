@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
+from memory_models.frozen import frozen
 from memory_models.settings import (
     Attention,
     BaseStorage,
@@ -58,7 +59,7 @@ def _all(request: PlanRequest) -> Iterator[HardwareSettings]:
         yield from _on_group(request, group)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Group:
     """GPUs that are used together."""
 

@@ -6,8 +6,8 @@ To add one: a name in ``RuleName``, its words in ``sentences.py``, a check, and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from memory_models.frozen import frozen
 from memory_models.settings import (
     Attention,
     Dtype,
@@ -29,7 +29,7 @@ BF16_CAPABILITY = (8, 0)
 """Compute capability from which a GPU computes in bf16 and runs FlashAttention-2."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Rule:
     """One thing that cannot run, or that serves nothing."""
 

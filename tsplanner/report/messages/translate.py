@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
+from memory_models.frozen import frozen
 from tsplanner.report.page import Original, Text
 
 
@@ -21,7 +21,7 @@ class Language(StrEnum):
 FILES = {Language.EN: "en.toml", Language.ZH: "zh.toml"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Messages:
     """Everything that the report can say in one language."""
 

@@ -8,10 +8,10 @@ then names them next to the figures.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
 
+from memory_models.frozen import frozen
 from tsplanner.report.page import Text
 from tsplanner.report.records.facts import FACTS
 from tsplanner.report.records.run_record import RunSummary, SettingsSummary
@@ -35,7 +35,7 @@ class Subject(StrEnum):
     SPEED = "speed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Difference:
     """One fact that two runs do not share, as it reads for each."""
 
@@ -45,7 +45,7 @@ class Difference:
     other: Text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Pair:
     """Two runs in one subject."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
+from memory_models.frozen import frozen
 from tsplanner.training.record import Record
 
 EVEN = 0.01
@@ -29,7 +29,7 @@ class CurveState(StrEnum):
     OSCILLATING = "oscillating"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class EvalPoint:
     """One evaluation on the held-out rows."""
 
@@ -38,7 +38,7 @@ class EvalPoint:
     """In nats per token."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CurveVerdict:
     """The verdict on the held-out losses of a run."""
 

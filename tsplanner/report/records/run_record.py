@@ -5,8 +5,9 @@ None stands for a value that is not known. Bytes are per rank.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from memory_models.frozen import frozen
 from tsplanner.planner.plan import Plan
 from tsplanner.report.records.overfitting import CurveVerdict
 from tsplanner.training.job import Status
@@ -16,7 +17,7 @@ Points = tuple[tuple[float, float], ...]
 """(step, value) in order of the steps."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ModelSummary:
     """The base model and how its weights were stored."""
 
@@ -33,7 +34,7 @@ class ModelSummary:
         return self.quantization or self.precision
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HardwareSummary:
     """What a run used."""
 
@@ -51,7 +52,7 @@ class HardwareSummary:
         return self.device if self.on_cpu else f"{self.gpus}x {self.device}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DatasetSummary:
     """The rows that a run was given."""
 
@@ -63,7 +64,7 @@ class DatasetSummary:
     validation_fraction: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SettingsSummary:
     """What a run was told to learn with."""
 
@@ -77,7 +78,7 @@ class SettingsSummary:
     micro_batch: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Outcome:
     """How a run ended and how fast it was."""
 
@@ -92,7 +93,7 @@ class Outcome:
     """Median over the optimizer steps."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Losses:
     """Losses in nats per token."""
 
@@ -108,7 +109,7 @@ class Losses:
     """(loss, tokens) of each held-out row at the best evaluation; empty: not known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PeakMemory:
     """Measured peaks in bytes per rank."""
 
@@ -117,7 +118,7 @@ class PeakMemory:
     allocated_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Curves:
     """Losses over the steps of a run."""
 
@@ -126,7 +127,7 @@ class Curves:
     verdict: CurveVerdict | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunSummary:
     """One run."""
 
@@ -153,7 +154,7 @@ class RunSummary:
         return None if rate is None else rate / self.hardware.gpus
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LeftOut:
     """A run folder that has no row in the report, and why."""
 
@@ -163,7 +164,7 @@ class LeftOut:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Found:
     """The runs under a saves folder."""
 

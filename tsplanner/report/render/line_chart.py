@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from memory_models.frozen import frozen
 from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import Curve, Line, LineChart, words
 from tsplanner.report.render.scale import LOG_FROM, Scale, log_ticks, thinned, tick_text, ticks
@@ -39,7 +38,7 @@ DOT_RADIUS, RING_RADIUS, RING_GAP = 3.2, 7, 10
 LINE_CLASSES = {Line.TRAINING: "training", Line.HELD_OUT: "heldout"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Frame:
     """Both axes of a chart, with their ticks."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from memory_models.frozen import frozen
 from memory_models.units import format_bytes
 from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import (
@@ -26,7 +27,7 @@ from tsplanner.report.page import (
 from tsplanner.report.text import loss, number
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Writer:
     """A language, and the picture of each chart by its title."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from memory_models.frozen import frozen
 from tsplanner.report.text import number
 
 LOG_FROM = 4.0
 """A highest value of this many times the lowest gets a logarithmic scale: the low end matters."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Scale:
     """A map from values to places on a page, linear or logarithmic."""
 

@@ -7,11 +7,11 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from memory_models.frozen import frozen
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.training.record import parse_record, record_file
 from tsplanner.tune.budget.costs import Costs
@@ -33,7 +33,7 @@ NOTABLE = 0.03
 """Relative change of the estimated time below which a new estimate is no news."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Budget:
     """What a search may take."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from memory_models.frozen import frozen
 from tsplanner.planner.forecast import EVALUATIONS_PER_EPOCH
 from tsplanner.planner.plan import Plan
 from tsplanner.tune.runner.monitor import EVALUATIONS
@@ -18,7 +19,7 @@ LEAST_FULL_SECONDS = 0.1
 """A full run that took less than its overhead counts as this long."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Evaluations:
     """Passes over the held-out examples."""
 
@@ -28,7 +29,7 @@ class Evaluations:
     per_full_run: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Overheads:
     """What surrounds training; the defaults hold until this machine has shown its own."""
 
@@ -40,7 +41,7 @@ class Overheads:
     """Seconds after the full run: the report."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TimeFactors:
     """Measured over predicted times."""
 
@@ -50,7 +51,7 @@ class TimeFactors:
     """Measured / predicted time of the full run, after trial timings were applied."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Costs:
     """What the parts of a search take."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
+from memory_models.frozen import frozen
 from tsplanner import runs
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.calibration import device_name
@@ -23,7 +24,7 @@ EARLIER_FIELDS = {"places": "max_concurrent_trials"}
 """Fields as an earlier version wrote them into the file."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SearchKind:
     """Searches whose times can be compared."""
 
@@ -35,7 +36,7 @@ class SearchKind:
     max_concurrent_trials: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SearchTimes:
     """What one search took against its prediction; a line of the file."""
 

@@ -8,8 +8,7 @@ before it, pairs of the confirmation for half of the search's trials; what is le
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from memory_models.frozen import frozen
 from tsplanner.tune.budget.costs import Costs, rounds
 from tsplanner.tune.search.acquisition import pairs_of
 
@@ -21,7 +20,7 @@ OVERRUN = 1.08
 """Overrun factor: past 1.08 x the estimated time, what was planned is dropped."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Schedule:
     """What a budget is spent on."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from memory_models.bounds.cpu import on_cpu as in_host_memory
 from memory_models.calibration import DEFAULT
 from memory_models.estimate import estimate_memory
+from memory_models.frozen import frozen
 from memory_models.result import MemoryEstimate
 from memory_models.settings import TrainingSettings, changed
 from memory_models.units import GIB
@@ -30,7 +31,7 @@ AUTO, OFF = "auto", "off"
 FLAG = "--concurrent-loras"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MultiLora:
     """Trials that share one base in each worker."""
 
@@ -42,7 +43,7 @@ class MultiLora:
     """Predicted trial steps per second, over those of trials one by one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SharingChoice:
     """Whether trials share a base, and what to say about it."""
 

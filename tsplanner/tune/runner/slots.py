@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from memory_models.device import Device, Machine
+from memory_models.frozen import frozen
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.launch import VISIBLE, visible_name, worker_devices
 from tsplanner.probe.preflight import free_now, promised
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Slots:
     """Places for workers that run side by side; each runs one trial, or several on one base."""
 

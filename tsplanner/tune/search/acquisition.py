@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from memory_models.frozen import frozen
 from tsplanner.tune.search.surrogate import Observation, Point, Surrogate, SurrogatePrior
 
 STEP = math.log10(3) / 4
@@ -42,7 +42,7 @@ SWEEP = SurrogatePrior(
 """Learnt from all models of the public sweep by benchmarks/tune/search_surfaces.py."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Grid:
     """The points that may be suggested."""
 
@@ -72,7 +72,7 @@ class Grid:
         return Point(log10_lr_offset=min(high, max(low, rate)), log2_rank_offset=rank)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Pair:
     """Candidate and baseline on one fresh seed."""
 

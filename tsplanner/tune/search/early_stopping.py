@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
+from memory_models.frozen import frozen
 from tsplanner.tune.search.paired_eval import PerExampleLosses, mean_loss, paired_difference
 
 RUNGS = ((1 / 3, 1 / 2), (2 / 3, 1 / 4))
@@ -30,7 +30,7 @@ ROUNDING = 1e-6
 """Evaluations stand on whole steps: a share of a run may come out a little low."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LearningCurve:
     """The evaluations of a trial."""
 
@@ -40,7 +40,7 @@ class LearningCurve:
     """Lowest held-out loss of a trial that has finished, nats per token."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Deficit:
     """How far a trial was behind a rival at one step."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from memory_models.frozen import frozen
 from memory_models.settings import changed
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.advice import Affordable, with_rank
@@ -15,7 +16,7 @@ from tsplanner.tune.search.space import Space
 from tsplanner.tune.search.surrogate import Point
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SearchSpaceEncoding:
     """The affordable part of a search space, around the baseline that the search must beat."""
 

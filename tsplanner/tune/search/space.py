@@ -8,8 +8,9 @@ setting that memory must never move, and tuned variants of LoRA end within 1-2 %
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from memory_models.frozen import frozen
 from memory_models.settings import changed
 from tsplanner.errors import UsageError
 from tsplanner.planner.advice import RANKS, default_learning_rate, epochs_for
@@ -21,7 +22,7 @@ LEARNING_RATE_BELOW, LEARNING_RATE_ABOVE = 5.0, 3.0
 further away, and runs diverge above it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Space:
     """The settings that a trial may choose from."""
 

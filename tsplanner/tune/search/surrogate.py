@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from memory_models.frozen import frozen
 
 BEND = 0.3
 """Decades from the best rate after which the wall of the valley is nearly straight."""
@@ -34,7 +35,7 @@ PRIOR_CUT, POSTERIOR_CUT = 12.0, 9.0
 """Cells whose logarithm of probability is this far below the highest are dropped."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SurrogatePrior:
     """What sweeps of other models say before the first trial."""
 
@@ -53,7 +54,7 @@ class SurrogatePrior:
     rank_spread: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Point:
     """A point of the search space."""
 
@@ -63,7 +64,7 @@ class Point:
     """Binary logarithm of the LoRA rank over the largest one: 0 or less."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Observation:
     """The result of one trial."""
 

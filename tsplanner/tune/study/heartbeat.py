@@ -17,9 +17,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+from memory_models.frozen import frozen
 
 HEARTBEAT_SECONDS = 10.0
 GONE_SECONDS = 60.0
@@ -29,7 +31,7 @@ EARLIER_FIELDS = {"beat": "heartbeat"}
 """Fields as an earlier version wrote them into studies."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Worker:
     """A process that works on a study."""
 

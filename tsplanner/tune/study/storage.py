@@ -14,10 +14,10 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from memory_models.frozen import frozen
 from tsplanner import runs
 from tsplanner.errors import TsplannerError, UsageError, without_passwords
 from tsplanner.tune.study.locks import DatabaseLock, FileLock
@@ -32,7 +32,7 @@ KEEPALIVE = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepa
 FORMS = "postgresql://user@host/database or sqlite:///file"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StudyStorage:
     """The storage of a study, open."""
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
+from memory_models.frozen import frozen
 from tsplanner import runs
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
@@ -48,7 +49,7 @@ RAN_OUT = "memory_bytes_over_in_fact"
 value of a name, and that is the estimate's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Proposal:
     """One trial that is to be run."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from memory_models.frozen import frozen
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.tune.search.early_stopping import Deficit
 
@@ -52,7 +52,7 @@ def is_diverged(word: str, optuna_state: str) -> bool:
     return state_of(word) is TrialState.FAILED and optuna_state == "PRUNED"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Result:
     """One trial that has ended."""
 
