@@ -1,69 +1,89 @@
 """Frozen records, as ``dataclass(frozen=True, slots=True, kw_only=True)`` makes them, made faster.
 
 The standard decorator writes and compiles six methods for each class; a plan needs some hundred
-classes, and making them took a third of its time. ``frozen`` compiles ``__init__`` alone and shares
-the other methods. ``fields``, ``replace``, ``asdict``, msgspec and mypy see a dataclass.
+classes, and making them took a third of its time. ``frozen`` compiles ``__init__`` alone, and only
+once it is called; the other methods are shared. ``fields``, ``replace``, ``asdict``, msgspec and
+mypy see a dataclass.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import MISSING, Field, FrozenInstanceError
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field
 from operator import attrgetter
 from typing import Any, TypeVar, dataclass_transform
 
 Made = TypeVar("Made")
 
 
-@dataclass_transform(
-    kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,)
-)
+class _LazyFields:
+    """``__dataclass_fields__``, made by the standard library once somebody asks for it."""
+
+    def __get__(self, record: object, kind: Any) -> dict[str, Field[Any]]:
+        plain = type(kind.__name__, (), {**kind._declared, "__module__": kind.__module__})
+        made: Any = dataclass(init=False, repr=False, eq=False, match_args=False)(plain)
+        found: dict[str, Field[Any]] = made.__dataclass_fields__
+        kind.__dataclass_fields__ = found
+        return found
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 def frozen(cls: type[Made]) -> type[Made]:
     """Make a class a frozen dataclass with slots, whose fields are given by name.
 
-    Records are equal if they are of one class and their fields are. A record has no base class
-    and uses no ``super()``, for the class with slots is made anew.
+    Records are equal if they are of one class and their fields are. A record has neither a base
+    class nor a ``ClassVar`` and uses no ``super()``, for the class with slots is made anew.
 
     Raises:
-        ValueError: the default of a field is mutable.
+        ValueError: the default of a field is mutable; ``field(default_factory=…)`` makes a new one.
     """
-    plain: Any = dataclasses.dataclass(init=False, repr=False, eq=False, match_args=False)(cls)
-    found: dict[str, Field[Any]] = plain.__dataclass_fields__
-    space = {name: value for name, value in vars(plain).items() if name not in found}
-    space.pop("__dict__", None)
-    space.pop("__weakref__", None)
+    hints = cls.__annotations__
+    space = {key: value for key, value in vars(cls).items() if key not in MADE_ANEW}
+    defaults = {name: space.pop(name) for name in hints if name in space}
+    for name, default in defaults.items():
+        if default.__class__.__hash__ is None:
+            raise ValueError(f"mutable default for field {name}: use default_factory")
+    declared = {name: each for name, each in defaults.items() if isinstance(each, Field)}
+    compared = [name for name in hints if name not in declared or declared[name].compare]
     metaclass: Any = type(cls)
-    made: Any = metaclass(
-        cls.__name__,
-        cls.__bases__,
-        {
-            **SHARED,
-            **space,
-            "__slots__": tuple(found),
-            "__init__": _init(found, "__post_init__" in space),
-            "_compared": staticmethod(
-                _getter([item.name for item in found.values() if item.compare])
-            ),
-        },
-    )
+    own = {
+        "__slots__": tuple(hints),
+        "__init__": _first_init,
+        "__dataclass_fields__": _LazyFields(),
+        "_declared": {"__annotations__": hints, **defaults},
+        "_compared": staticmethod(attrgetter(*compared) if compared else lambda _: ()),
+    }
+    made: Any = metaclass(cls.__name__, cls.__bases__, {**SHARED, **space, **own})
     made.__qualname__ = cls.__qualname__
     return made  # type: ignore[no-any-return]
 
 
-def _init(found: dict[str, Field[Any]], checks: bool) -> Callable[..., None]:
+MADE_ANEW = frozenset({"__dict__", "__weakref__"})
+"""What a class with slots has none of."""
+
+
+def _first_init(self: Any, **values: object) -> None:
+    """Compile ``__init__`` for the first record of a class: most classes have none in a run."""
+    kind = type(self)
+    kind.__init__ = _init(kind.__slots__, kind._declared, hasattr(kind, "__post_init__"))
+    kind.__init__(self, **values)
+
+
+def _init(names: tuple[str, ...], declared: dict[str, Any], checks: bool) -> Callable[..., None]:
     """``__init__`` with the fields' names as keywords."""
     scope: dict[str, Any] = {"_set": object.__setattr__, "_missing": MISSING}
-    given, lines = ["self", "*"] if found else ["self"], []
-    for name, item in found.items():
-        value = name
-        if item.default is not MISSING:
-            scope[f"_default_{name}"] = item.default
-            given.append(f"{name}=_default_{name}")
-        elif item.default_factory is not MISSING:
-            scope[f"_make_{name}"] = item.default_factory
+    given, lines = ["self", "*"] if names else ["self"], []
+    for name in names:
+        value, default, factory = name, declared.get(name, MISSING), MISSING
+        if isinstance(default, Field):
+            default, factory = default.default, default.default_factory  # type: ignore[union-attr]
+        if factory is not MISSING:
+            scope[f"_make_{name}"] = factory
             given.append(f"{name}=_missing")
             value = f"_make_{name}() if {name} is _missing else {name}"
+        elif default is not MISSING:
+            scope[f"_default_{name}"] = default
+            given.append(f"{name}=_default_{name}")
         else:
             given.append(name)
         lines.append(f" _set(self, {name!r}, {value})")
@@ -72,13 +92,6 @@ def _init(found: dict[str, Field[Any]], checks: bool) -> Callable[..., None]:
     exec(f"def __init__({', '.join(given)}):\n" + ("\n".join(lines) or " pass"), scope)
     made: Callable[..., None] = scope["__init__"]
     return made
-
-
-def _getter(names: list[str]) -> Callable[[Any], Any]:
-    """The values of some fields."""
-    if not names:
-        return lambda _: ()
-    return attrgetter(*names)
 
 
 def _eq(self: Any, other: Any) -> bool:

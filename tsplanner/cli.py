@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import threading
+from functools import cache
 from typing import NoReturn
 
 from tsplanner import __version__
@@ -43,6 +44,24 @@ exit status: 0 done, 1 expected failure, 2 usage, 3 bug, 4 no plan fits, 130 int
 """
 
 
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal, whose width is asked for once and not for every option."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_terminal_columns() - 2)
+
+
+@cache
+def _terminal_columns() -> int:
+    with contextlib.suppress(ValueError):
+        if (columns := int(os.environ.get("COLUMNS", "0"))) > 0:
+            return columns
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        if (columns := os.get_terminal_size(sys.__stdout__.fileno()).columns) > 0:  # type: ignore[union-attr]
+            return columns
+    return 80
+
+
 class Parser(argparse.ArgumentParser):
     """argparse that says what was probably meant."""
 
@@ -61,7 +80,7 @@ def build_parser(verb: str | None) -> Parser:
         prog="tsplanner",
         description="Plan, probe, tune and launch fine-tuning on the machine you have.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"tsplanner {__version__}")
@@ -73,7 +92,7 @@ def build_parser(verb: str | None) -> Parser:
             name,
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}.",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=Help,
             allow_abbrev=False,
         )
         if name == verb:

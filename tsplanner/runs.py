@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import re
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -159,6 +158,8 @@ def free_disk_bytes(folder: Path) -> int:
     """Free bytes on the disk of ``folder``, or of its nearest parent that exists."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
+    import shutil  # it brings every compression library along, and plan needs none
+
     return shutil.disk_usage(folder).free
 
 

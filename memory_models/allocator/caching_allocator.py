@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from memory_models.rounding import (
@@ -49,44 +48,50 @@ class Replay(NamedTuple):
     """Number of requests before which cached segments had to be released."""
 
 
-@dataclass(slots=True, eq=False)
 class _Block:
     """A part of a segment, linked with its neighbours in the segment."""
 
-    address: int
-    size: int
-    pool: _Pool
-    allocated: bool = False
-    before: _Block | None = None
-    after: _Block | None = None
+    __slots__ = ("address", "after", "allocated", "before", "pool", "size")
 
-    @property
-    def key(self) -> tuple[int, int]:
-        return self.size, self.address
+    def __init__(
+        self,
+        address: int,
+        size: int,
+        pool: _Pool,
+        *,
+        before: _Block | None = None,
+        after: _Block | None = None,
+    ) -> None:
+        self.address, self.size, self.pool = address, size, pool
+        self.before, self.after = before, after
+        self.allocated = False
 
 
-@dataclass(slots=True, eq=False)
 class _Pool:
     """Free blocks of one pool, in order of size and address."""
 
-    small: bool
-    free: list[tuple[int, int]] = field(default_factory=list)
-    blocks: dict[int, _Block] = field(default_factory=dict)
-    """Free blocks by address."""
-    tail: _Block | None = None
-    """Last block of the one segment that grows (expandable segments)."""
+    def __init__(self, *, small: bool) -> None:
+        self.small = small
+        self.free: list[tuple[int, int]] = []
+        self.blocks: dict[int, _Block] = {}
+        """Free blocks by address."""
+        self.tail: _Block | None = None
+        """Last block of the one segment that grows (expandable segments)."""
 
     def add(self, block: _Block) -> None:
-        insort(self.free, block.key)
+        insort(self.free, (block.size, block.address))
         self.blocks[block.address] = block
 
     def remove(self, block: _Block) -> None:
-        del self.free[bisect_left(self.free, block.key)]
+        del self.free[bisect_left(self.free, (block.size, block.address))]
         del self.blocks[block.address]
 
-    def best(self, size: int) -> _Block | None:
+    def take(self, size: int) -> _Block | None:
+        """The smallest block of at least ``size``, no longer free; None if there is none."""
         index = bisect_left(self.free, (size, 0))
-        return self.blocks[self.free[index][1]] if index < len(self.free) else None
+        if index == len(self.free):
+            return None
+        return self.blocks.pop(self.free.pop(index)[1])
 
 
 class _OutOfMemory(Exception):
@@ -106,15 +111,15 @@ class CachingAllocator:
 
     def allocate(self, number: int, size: int) -> bool:
         """Allocate ``size`` bytes for tensor ``number``; False: they do not fit under the cap."""
-        wanted = max(BLOCK_BYTES, round_up(size, BLOCK_BYTES))
+        wanted = -(-max(size, 1) // BLOCK_BYTES) * BLOCK_BYTES
         pool = self._small if wanted <= SMALL_REQUEST else self._large
-        block = pool.best(wanted)
+        block = pool.take(wanted)
         if block is None:
             try:
                 block = self._grown(pool, wanted)
             except _OutOfMemory:
                 return False
-        pool.remove(block)
+            pool.remove(block)
         self._split(block, wanted)
         block.allocated = True
         self._in_use[number] = block

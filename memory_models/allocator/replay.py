@@ -60,6 +60,17 @@ MOMENTS = 2
 FP32_BYTES = 4
 
 
+class _Sized(NamedTuple):
+    """Bytes of one large tensor, or of a run of small ones."""
+
+    large: int
+    """Allocated bytes; negative: freed bytes."""
+    small: int = 0
+    """What a run of small tensors adds to the small pool."""
+    most_small: int = 0
+    """The peak of that run above its start."""
+
+
 class Replayed:
     """The simulated allocator; tensors of one size are freed in reverse order of allocation."""
 
@@ -70,7 +81,7 @@ class Replayed:
         self.workspace = workspace
         self.allocator = CachingAllocator(expandable=settings.kernels.expandable_segments)
         self.live: dict[int, list[int]] = defaultdict(list)
-        self.sized: dict[tuple[int, int], tuple[Events, tuple[tuple[bool, int], ...]]] = {}
+        self.sized: dict[tuple[int, int], tuple[Events, tuple[_Sized, ...]]] = {}
         """Events that were played, and their bytes: the layers of a model repeat a few programs."""
         self.number = 0
         self.small = self.most_small = 0
@@ -110,16 +121,32 @@ class Replayed:
         known = self.sized.get((id(events), units))
         if known is None:
             known = self.sized[id(events), units] = (events, tuple(self._sized(events, units)))
-        for allocates, size in known[1]:
-            (self.alloc if allocates else self.free)(size)
+        for large, small, most_small in known[1]:
+            if large > 0:
+                self.alloc(large)
+            elif large < 0:
+                self.free(-large)
+            else:
+                self.most_small = max(self.most_small, self.small + most_small)
+                self.small += small
 
-    def _sized(self, events: Events, units: int) -> Iterator[tuple[bool, int]]:
+    def _sized(self, events: Events, units: int) -> Iterator[_Sized]:
+        """The bytes of events; neighbouring small tensors are summed up."""
+        small = most_small = 0
         for event in events:
-            if event is WORKSPACE:
-                yield True, self.workspace
+            sign, size = ALLOC, self.workspace
+            if event is not WORKSPACE:
+                sign, (per_token, constant, per_unit) = event
+                size = per_token * self.tokens + constant + per_unit * units
+            if size <= SMALL_REQUEST:
+                small += sign * small_share(size)
+                most_small = max(most_small, small)
                 continue
-            sign, (per_token, constant, per_unit) = event
-            yield sign == ALLOC, per_token * self.tokens + constant + per_unit * units
+            if small or most_small:
+                yield _Sized(0, small, most_small)
+                small = most_small = 0
+            yield _Sized(sign * size)
+        yield _Sized(0, small, most_small)
 
 
 def reserved_bytes(

@@ -31,7 +31,6 @@ EPILOG = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     add_plan_argument(parser)
     parser.add_argument("--steps", type=int, default=6, help="optimizer steps (default: 6)")

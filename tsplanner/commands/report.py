@@ -33,7 +33,6 @@ SHIPPED = "configs/experiments"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     parser.add_argument(
         "--saves", type=Path, default=runs.SAVES, metavar="FOLDER", help="[%(default)s]"

@@ -39,7 +39,6 @@ SMALL_FILES_BYTES = 64 * MIB
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     add_plan_argument(parser)
     parser.add_argument(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from memory_models.device import Host
@@ -55,10 +54,19 @@ def disk_free_bytes(folder: Path) -> int | None:
     for level in (absolute, *absolute.parents):
         if level.is_dir():
             try:
-                return shutil.disk_usage(level).free
+                return _free_bytes(level)
             except OSError:
                 return None
     return None
+
+
+def _free_bytes(folder: Path) -> int:
+    if hasattr(os, "statvfs"):
+        found = os.statvfs(folder)
+        return found.f_bavail * found.f_frsize
+    import shutil  # for Windows; it brings every compression library along
+
+    return shutil.disk_usage(folder).free
 
 
 def _cpu_count(quota: float | None) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from memory_models.architecture import Architecture
 from memory_models.device import Device
 from memory_models.estimate import estimate_memory
+from memory_models.frozen import frozen
 from memory_models.result import Interval, MemoryEstimate
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import ModelFiles, NoReaderError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # only a trace needs these: an estimate by formula starts wit
     from tsplanner.tracing.cases import Traced, TracedCase
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tracing:
     """When to trace, and whose code a trace may run."""
 
@@ -35,7 +35,7 @@ class Tracing:
         return read_traced_case(given, files, devices, trust_remote_code=self.trust_remote_code)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Estimated:
     """One finished case."""
 
@@ -61,7 +61,7 @@ def formula_of(
         require_packages(f"{error} Tracing it instead")
         return None
     estimate = estimate_memory(case.architecture, case.settings, case.device, replay=True)
-    return Estimated(case.architecture.name, estimate, document(estimate))
+    return Estimated(name=case.architecture.name, estimate=estimate, document=document(estimate))
 
 
 def from_trace(result: Traced | TsplannerError) -> Estimated | TsplannerError:
@@ -76,7 +76,9 @@ def from_trace(result: Traced | TsplannerError) -> Estimated | TsplannerError:
         "alive_at_peak": largest_tensors(result.trace),
     }
     estimate = result.estimate
-    return Estimated(result.case.name, estimate, {**document(estimate), **extra})
+    return Estimated(
+        name=result.case.name, estimate=estimate, document={**document(estimate), **extra}
+    )
 
 
 RunTraces = Callable[["Sequence[TracedCase]", "Callable[[Traced | TsplannerError], None]"], None]
