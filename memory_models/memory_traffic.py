@@ -17,7 +17,7 @@ from memory_models.activations.layers import (
     masked_layers,
     recomputed_layers,
 )
-from memory_models.activations.loss_chunks import fused_rows
+from memory_models.activations.lm_head import fused_rows
 from memory_models.activations.tape import ALLOC, Size, total
 from memory_models.architecture import Architecture
 from memory_models.settings import HeadSettings, LayerSettings, LossKernel, TrainingSettings

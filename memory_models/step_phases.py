@@ -13,8 +13,7 @@ from memory_models.activations.layers import (
     mask_bytes,
     recomputed_layers,
 )
-from memory_models.activations.lm_head import LmHeadMemory, lm_head_memory
-from memory_models.activations.loss_chunks import fused_rows
+from memory_models.activations.lm_head import LmHeadMemory, fused_rows, lm_head_memory
 from memory_models.architecture import Architecture
 from memory_models.settings import (
     HeadSettings,

@@ -65,12 +65,8 @@ def _terminal_columns() -> int:
 class Parser(argparse.ArgumentParser):
     """argparse that says what was probably meant."""
 
-    def error(self, message: str) -> NoReturn:
+    def error(self, message: str, hint: str = "") -> NoReturn:
         """Print usage hint and end with status 2."""
-        hint = ""
-        if message.startswith("unrecognized arguments:"):
-            word = message.partition(":")[2].split()[0].partition("=")[0]
-            hint = did_you_mean(word, self._option_string_actions)
         self.exit(EXIT_USAGE, f"{self.prog}: {message}.{hint} See {self.prog} --help.\n")
 
 
@@ -130,7 +126,8 @@ def _unknown(parser: Parser, verb: str | None, unknown: list[str]) -> NoReturn:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction) and verb in action.choices:
             target = action.choices[verb]
-    target.error(f"unrecognized arguments: {' '.join(unknown)}")
+    hint = did_you_mean(unknown[0].partition("=")[0], target._option_string_actions)
+    target.error(f"unrecognized arguments: {' '.join(unknown)}", hint)
 
 
 def _guarded(options: argparse.Namespace) -> int:

@@ -15,8 +15,9 @@ from memory_models.activations.ops import FP32, Ops
 from memory_models.activations.peaks import Peaks, pareto_peaks
 from memory_models.activations.tape import ZERO, Size, Value, Weight
 from memory_models.architecture import Architecture
-from memory_models.settings import Dtype, HeadSettings, LossKernel
+from memory_models.settings import Dtype, HeadSettings, LossKernel, TrainingSettings
 from memory_models.states.weights import embedding_parameters
+from memory_models.units import ceil_div
 
 
 class LmHeadMemory(NamedTuple):
@@ -163,3 +164,16 @@ class LmHead(Ops):
         if self.trained:
             tape.work(Size(constant=operand * elements))
         tape.drop(*local)
+
+
+def fused_rows(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Rows of one chunk: tokens over (V / D), rounded up to a power of two.
+
+    The logits of a chunk [rows, V] then take about as many bytes as the hidden states [n, D]. Each
+    trial of a multi-LoRA run has its own loss, and so its own chunks.
+    Source: Liger kernel (arXiv 2410.10989), section 3.2.
+    """
+    chunks = ceil_div(architecture.vocabulary.vocab_size, architecture.hidden_size)
+    own = settings.tokens // len(settings.method.ranks)
+    rows = ceil_div(own, chunks)
+    return min(own, 1 << (rows - 1).bit_length())

@@ -21,7 +21,7 @@ from memory_models.activations.events import (
     lm_head_events,
 )
 from memory_models.activations.layers import layers_in_turn, mask_bytes, recomputed_layers
-from memory_models.activations.loss_chunks import fused_rows
+from memory_models.activations.lm_head import fused_rows
 from memory_models.activations.tape import ALLOC, WORKSPACE
 from memory_models.allocator.caching_allocator import CachingAllocator
 from memory_models.allocator.replay_distributed import Processes

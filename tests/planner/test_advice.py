@@ -15,8 +15,8 @@ from tsplanner.planner.advice import (
     largest_rank,
     with_rank,
 )
+from tsplanner.planner.explain.sentences import advice_sentence
 from tsplanner.planner.plan import DatasetRef, no_dataset
-from tsplanner.planner.sentences import advice_sentence
 from tsplanner.planner.settings import LearningSettings
 
 ROWS = changed(no_dataset(1600), rows_kept=414, rows_total=417)

@@ -24,10 +24,10 @@ from tsplanner.planner.compare import (
     ranked,
 )
 from tsplanner.planner.evaluate import Evaluated, evaluate
+from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
+from tsplanner.planner.explain.sentences import describe
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import choose
-from tsplanner.planner.reasons import Explanation, MemoryKind, Reason
-from tsplanner.planner.sentences import describe
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.candidates import candidates
 from tsplanner.planner.space.pareto import quality_risk

@@ -10,11 +10,11 @@ from memory_models.device import Host
 from memory_models.settings import Dtype, changed, from_flat
 from tests.support.toy_request import GIB, HOPPER, request
 from tsplanner.planner.evaluate import evaluate, finish, host_budget
+from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
+from tsplanner.planner.explain.sentences import explanation_sentence
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import choose, evaluate_all
-from tsplanner.planner.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.request import Pins
-from tsplanner.planner.sentences import explanation_sentence
 from tsplanner.planner.settings import HardwareSettings
 
 

@@ -12,6 +12,8 @@ import pytest
 from memory_models.settings import Quantization, changed, flat
 from tests.support.toy_request import TURING, request
 from tsplanner.errors import TsplannerError
+from tsplanner.planner.explain.reasons import Reason
+from tsplanner.planner.explain.sentences import explanation_sentence
 from tsplanner.planner.files import (
     find_plan,
     method_name,
@@ -21,8 +23,6 @@ from tsplanner.planner.files import (
 )
 from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, Plan
 from tsplanner.planner.rank import choose
-from tsplanner.planner.reasons import Reason
-from tsplanner.planner.sentences import explanation_sentence
 
 
 @pytest.fixture(scope="module")

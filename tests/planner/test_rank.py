@@ -12,15 +12,15 @@ from memory_models.settings import (
 )
 from tests.support.toy_request import EVERY_PACKAGE, GIB, HOPPER, TURING, request, with_free
 from tsplanner.errors import EXIT_NO_PLAN, TsplannerError
+from tsplanner.planner.explain.reasons import Reason, RuleName
+from tsplanner.planner.explain.sentences import explanation_sentence, refusal_sentence
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import (
     NothingFits,
     choose,
     evaluate_all,
 )
-from tsplanner.planner.reasons import Reason, RuleName
 from tsplanner.planner.request import Pins
-from tsplanner.planner.sentences import explanation_sentence, refusal_sentence
 
 
 def test_the_choice_is_deterministic() -> None:

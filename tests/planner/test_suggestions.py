@@ -11,11 +11,11 @@ from memory_models.device import Host
 from memory_models.settings import FinetuningType, Quantization, changed
 from tests.support.toy_request import GIB, HOPPER, TURING, request, with_free
 from tsplanner.hardware.catalog import usable_bytes
+from tsplanner.planner.explain.reasons import ChangeKind
+from tsplanner.planner.explain.sentences import sentence
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import NothingFits, choose
-from tsplanner.planner.reasons import ChangeKind
 from tsplanner.planner.request import Pins, PlanRequest
-from tsplanner.planner.sentences import sentence
 from tsplanner.planner.suggestions import FitSuggestion
 
 FULL = FinetuningType.FULL

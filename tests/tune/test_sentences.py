@@ -9,8 +9,8 @@ import pytest
 from memory_models.settings import changed
 from tests.support import tiny
 from tsplanner.commands.views.tune import STATE_WORDS
-from tsplanner.planner.reasons import AloneReason, Obstacle
-from tsplanner.planner.templates import OBSTACLES, TRIALS_ALONE
+from tsplanner.planner.explain.reasons import AloneReason, Obstacle
+from tsplanner.planner.explain.templates import OBSTACLES, TRIALS_ALONE
 from tsplanner.probe.process_records import WORST_FIRST
 from tsplanner.training.job import FAILURES, Status
 from tsplanner.tune.confirmation import Decision, Evidence, Reason

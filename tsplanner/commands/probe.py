@@ -13,9 +13,9 @@ from tsplanner.commands.options import add_force_argument, add_plan_argument
 from tsplanner.commands.views.bars import step_bar
 from tsplanner.commands.views.probe import result_lines
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK
+from tsplanner.planner.explain.sentences import describe
 from tsplanner.planner.files import find_plan
 from tsplanner.planner.gather.probe_points import store
-from tsplanner.planner.sentences import describe
 from tsplanner.probe.calibration import probe_point
 from tsplanner.probe.launch import cpu_threads
 from tsplanner.probe.preflight import require_room

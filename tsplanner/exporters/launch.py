@@ -13,8 +13,8 @@ from tsplanner import __version__
 from tsplanner.datasets.rows.first_rows import RowsSeen
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.devices import device_notes, used_devices
+from tsplanner.planner.explain.sentences import describe
 from tsplanner.planner.plan import Plan
-from tsplanner.planner.sentences import describe
 
 JOB_FILE = "job.json"
 WORKER = ("-m", "tsplanner.training.worker", JOB_FILE)

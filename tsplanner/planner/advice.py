@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 
 from memory_models.frozen import frozen
 from memory_models.settings import FinetuningType, changed
+from tsplanner.planner.explain.reasons import AdviceRule, AppliedRule
 from tsplanner.planner.plan import DatasetRef
-from tsplanner.planner.reasons import AdviceRule, AppliedRule
 from tsplanner.planner.settings import LearningSettings
 
 RANKS = (4, 8, 16, 32)

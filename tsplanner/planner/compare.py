@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from memory_models.frozen import frozen
 from memory_models.settings import Attention
 from tsplanner.planner.evaluate import VERDICTS, Evaluated
+from tsplanner.planner.explain.reasons import Explanation, Reason
 from tsplanner.planner.plan import Alternative, Verdict
-from tsplanner.planner.reasons import Explanation, Reason
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.pareto import quality_risk, spread
 from tsplanner.planner.space.rules import BITSANDBYTES_OPTIMIZERS

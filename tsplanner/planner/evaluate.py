@@ -11,9 +11,9 @@ from memory_models.frozen import frozen
 from memory_models.result import Interval, MemoryEstimate
 from memory_models.settings import TrainingSettings, changed
 from tsplanner.planner.devices import device_notes, used_devices, used_machine
+from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.forecast import batch_length, forecast, forward_seconds, row_length
 from tsplanner.planner.plan import Corrections, Plan, TimeEstimate, Verdict
-from tsplanner.planner.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, training_settings
 from tsplanner.throughput.rates import Rates, rates_of

@@ -10,7 +10,7 @@ from memory_models.device import Machine
 from memory_models.frozen import frozen
 from memory_models.result import Interval, MemoryEstimate
 from tsplanner.datasets.records import LengthSummary
-from tsplanner.planner.reasons import Explanation
+from tsplanner.planner.explain.reasons import Explanation
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 
 SCHEMA_VERSION = 2

@@ -18,10 +18,10 @@ from tsplanner.planner.compare import (
     worth_showing,
 )
 from tsplanner.planner.evaluate import Evaluated, evaluate, finish
+from tsplanner.planner.explain.reasons import NoPlan, Refusal
+from tsplanner.planner.explain.sentences import nothing_fits_sentence, refusal_sentence, sentence
 from tsplanner.planner.plan import Plan, Verdict
-from tsplanner.planner.reasons import NoPlan, Refusal
 from tsplanner.planner.request import PlanRequest
-from tsplanner.planner.sentences import nothing_fits_sentence, refusal_sentence, sentence
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.candidates import candidates
 from tsplanner.planner.space.checkpointed_layers import Estimate, fewest, some_layers

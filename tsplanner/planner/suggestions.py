@@ -13,8 +13,8 @@ from memory_models.settings import FinetuningType, Quantization, changed
 from memory_models.units import GIB
 from tsplanner.hardware.catalog import usable_bytes
 from tsplanner.planner.evaluate import HOST_RESERVE_FRACTION, Evaluated, evaluate, host_budget
+from tsplanner.planner.explain.reasons import ChangeKind, Data
 from tsplanner.planner.plan import DatasetRef
-from tsplanner.planner.reasons import ChangeKind, Data
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.candidates import candidates

@@ -9,9 +9,9 @@ from typing import Any
 from memory_models.result import Interval
 from memory_models.settings import LossKernel
 from memory_models.units import format_gib
+from tsplanner.planner.explain.sentences import checkpoint_words, describe
 from tsplanner.planner.gather.refine import PROBED_ERROR
 from tsplanner.planner.plan import Plan
-from tsplanner.planner.sentences import checkpoint_words, describe
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.probe.calibration import probed_step_time, step_seconds
 from tsplanner.report.text import off, seconds, table

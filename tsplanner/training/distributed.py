@@ -20,21 +20,12 @@ import torch.distributed as dist
 
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.training.worker.untyped_errors import UntypedError, untyped_error
 
 T = TypeVar("T")
 
 END_SECONDS = 3.0
 """A process that was told to end may wait in a collective without an answer: then it exits."""
-LOST_SIGNS = (
-    "connection closed by peer",
-    "connection reset by peer",
-    "broken pipe",
-    "connection refused",
-    "ncclremoteerror",
-    "remote process exited",
-    "communicator was aborted",
-)
-"""Words of gloo and NCCL in the processes that are left when one is gone; they raise no type."""
 
 
 def rank() -> int:
@@ -135,11 +126,7 @@ def leave_soon(status: int, last_words: Callable[[], object], agreed: Callable[[
 
 def lost_connection(error: BaseException) -> bool:
     """Whether a collective failed because another process was gone."""
-    if world_size() == 1:
-        return False
-    words = str(error).lower()
-    known = isinstance(error, dist.DistNetworkError | dist.DistBackendError)
-    return (known or isinstance(error, RuntimeError)) and any(sign in words for sign in LOST_SIGNS)
+    return world_size() > 1 and untyped_error(error) is UntypedError.LOST_CONNECTION
 
 
 def _device() -> torch.device:

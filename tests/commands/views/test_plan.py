@@ -31,10 +31,10 @@ from tsplanner.commands.views.plan_json import (
 )
 from tsplanner.commands.views.screen import Screen
 from tsplanner.planner.advice import Suggestion
+from tsplanner.planner.explain.reasons import AdviceRule, AppliedRule
 from tsplanner.planner.forecast import Cost
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.rank import Choice, Failure, NothingFits, choose
-from tsplanner.planner.reasons import AdviceRule, AppliedRule
 from tsplanner.planner.request import PlanRequest
 
 ASKED = request("qwen2.5-7b", HOPPER, HOPPER, finetuning_type=FinetuningType.FULL)

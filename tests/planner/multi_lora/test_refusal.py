@@ -11,9 +11,9 @@ from memory_models.settings import (
     Quantization,
     from_flat,
 )
+from tsplanner.planner.explain.reasons import Obstacle
+from tsplanner.planner.explain.sentences import CHINESE
 from tsplanner.planner.multi_lora.refusal import STRANGE_HEADS, sharing_refusal
-from tsplanner.planner.reasons import Obstacle
-from tsplanner.planner.sentences import CHINESE
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 
 

@@ -14,9 +14,9 @@ from memory_models.settings import (
 )
 from tsplanner.hardware.describe import read_machine_file, shipped_machine
 from tsplanner.models.source import read_model
+from tsplanner.planner.explain.reasons import AloneReason
+from tsplanner.planner.explain.sentences import CHINESE
 from tsplanner.planner.multi_lora.speedup import Room, Sharing, best_sharing, sharing_candidates
-from tsplanner.planner.reasons import AloneReason
-from tsplanner.planner.sentences import CHINESE
 from tsplanner.throughput.rates import rates_of
 
 RANKS = (8, 16, 24, 32, 40, 48, 56, 64)

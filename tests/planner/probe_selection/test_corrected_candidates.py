@@ -10,6 +10,7 @@ from memory_models.result import Component, Interval
 from memory_models.settings import changed, from_flat
 from tests.support.toy_request import HOPPER, TURING, request
 from tsplanner.planner.evaluate import evaluate
+from tsplanner.planner.explain.reasons import Reason
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.probe_selection.corrected_candidates import (
     PROBE_REASONS,
@@ -20,7 +21,6 @@ from tsplanner.planner.probe_selection.corrected_candidates import (
 )
 from tsplanner.planner.probe_selection.step_corrections import Measured, Outcome, probed_time
 from tsplanner.planner.rank import evaluate_all
-from tsplanner.planner.reasons import Reason
 from tsplanner.planner.settings import HardwareSettings
 
 

@@ -16,8 +16,8 @@ from memory_models.settings import (
     from_flat,
 )
 from tests.support.toy_request import EVERY_PACKAGE, HOPPER, TURING, request
+from tsplanner.planner.explain.sentences import refusal_sentence
 from tsplanner.planner.request import Pins, PlanRequest
-from tsplanner.planner.sentences import refusal_sentence
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.rules import RULES, refusal
 

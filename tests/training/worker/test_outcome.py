@@ -11,7 +11,7 @@ import torch
 from tsplanner.errors import TsplannerError
 from tsplanner.training.job import Status
 from tsplanner.training.solo.trainer import DivergedError
-from tsplanner.training.worker.outcome import guarded, out_of_device_memory, outcome_of
+from tsplanner.training.worker.outcome import guarded, outcome_of
 
 FOLDER = Path("run")
 OUTCOMES = [
@@ -64,16 +64,3 @@ def test_a_lost_connection_is_the_end_of_another_process(monkeypatch: pytest.Mon
     assert outcome_of(error, FOLDER)[0] is Status.CRASHED
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert outcome_of(error, FOLDER)[0] is Status.PEER_LOST
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("CUDA error: out of memory", True),
-        ("NCCL: Cuda failure 2 'out of memory'", True),
-        ("CUDA error: an illegal memory access was encountered", False),
-    ],
-)
-def test_memory_outside_the_allocator_is_recognised(words: str, expected: bool) -> None:
-    """CUDA and NCCL raise a RuntimeError of no type of its own."""
-    assert out_of_device_memory(words) is expected

@@ -14,11 +14,7 @@ from tsplanner.commands.views.screen import Screen, bar
 from tsplanner.planner.advice import Suggestion
 from tsplanner.planner.compare import RankedCandidate
 from tsplanner.planner.evaluate import Evaluated
-from tsplanner.planner.forecast import Cost
-from tsplanner.planner.plan import Plan, Verdict
-from tsplanner.planner.rank import Choice, Failure
-from tsplanner.planner.request import PlanRequest
-from tsplanner.planner.sentences import (
+from tsplanner.planner.explain.sentences import (
     advice_sentence,
     checkpoint_words,
     describe,
@@ -27,6 +23,10 @@ from tsplanner.planner.sentences import (
     refusal_sentence,
     sentence,
 )
+from tsplanner.planner.forecast import Cost
+from tsplanner.planner.plan import Plan, Verdict
+from tsplanner.planner.rank import Choice, Failure
+from tsplanner.planner.request import PlanRequest
 from tsplanner.report.text import duration
 
 VERDICTS = {

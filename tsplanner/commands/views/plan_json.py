@@ -6,9 +6,8 @@ from dataclasses import asdict
 
 from tsplanner.planner.advice import Suggestion
 from tsplanner.planner.compare import RankedCandidate
-from tsplanner.planner.rank import Choice, Failure
-from tsplanner.planner.reasons import Refusal
-from tsplanner.planner.sentences import (
+from tsplanner.planner.explain.reasons import Refusal
+from tsplanner.planner.explain.sentences import (
     advice_sentence,
     describe,
     difference_words,
@@ -16,6 +15,7 @@ from tsplanner.planner.sentences import (
     refusal_sentence,
     sentence,
 )
+from tsplanner.planner.rank import Choice, Failure
 from tsplanner.planner.space.pareto import quality_risk
 from tsplanner.planner.suggestions import FitSuggestion
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from memory_models.frozen import frozen
 from memory_models.settings import FinetuningType, Quantization
-from tsplanner.planner.reasons import Data, Obstacle
-from tsplanner.planner.sentences import ENGLISH, sentence
+from tsplanner.planner.explain.reasons import Data, Obstacle
+from tsplanner.planner.explain.sentences import ENGLISH, sentence
+from tsplanner.planner.explain.templates import Phrase
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
-from tsplanner.planner.templates import Phrase
 
 SHARING_METHODS = frozenset({FinetuningType.LORA, FinetuningType.RSLORA})
 STRANGE_HEADS = ("logit_scale", "logits_scaling", "mup_width_multiplier")

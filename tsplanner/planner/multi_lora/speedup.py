@@ -18,9 +18,9 @@ from memory_models.device import Device
 from memory_models.estimate import estimate_memory
 from memory_models.frozen import frozen
 from memory_models.settings import LossKernel, TrainingSettings, changed
-from tsplanner.planner.reasons import AloneReason, Data
-from tsplanner.planner.sentences import ENGLISH, sentence
-from tsplanner.planner.templates import Phrase
+from tsplanner.planner.explain.reasons import AloneReason, Data
+from tsplanner.planner.explain.sentences import ENGLISH, sentence
+from tsplanner.planner.explain.templates import Phrase
 from tsplanner.throughput.rates import Rates
 from tsplanner.throughput.step_time import step_time
 

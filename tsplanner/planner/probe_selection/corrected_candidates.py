@@ -14,6 +14,7 @@ from dataclasses import replace
 from memory_models.result import Component, Interval
 from memory_models.settings import BatchLayout
 from tsplanner.planner.evaluate import Evaluated, evaluate, host_budget
+from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.probe_selection.step_corrections import (
     Measured,
@@ -24,7 +25,6 @@ from tsplanner.planner.probe_selection.step_corrections import (
     scaled,
     time_ratio,
 )
-from tsplanner.planner.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 

@@ -12,6 +12,8 @@ from memory_models.settings import LossKernel, changed
 from tsplanner.errors import NoPlanFits
 from tsplanner.planner.compare import best_of, complexity_key
 from tsplanner.planner.evaluate import Evaluated
+from tsplanner.planner.explain.reasons import NoPlan
+from tsplanner.planner.explain.sentences import sentence
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.probe_selection.corrected_candidates import corrected
 from tsplanner.planner.probe_selection.step_corrections import (
@@ -20,9 +22,7 @@ from tsplanner.planner.probe_selection.step_corrections import (
     Outcome,
     corrections_of,
 )
-from tsplanner.planner.reasons import NoPlan
 from tsplanner.planner.request import PlanRequest
-from tsplanner.planner.sentences import sentence
 from tsplanner.planner.settings import HardwareSettings
 
 __all__ = ["Measured", "Outcome", "best_after_probes", "next_round"]

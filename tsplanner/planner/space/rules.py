@@ -15,7 +15,7 @@ from memory_models.settings import (
     Optimizer,
 )
 from tsplanner.planner.devices import used_devices
-from tsplanner.planner.reasons import Data, Refusal, RuleName
+from tsplanner.planner.explain.reasons import Data, Refusal, RuleName
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 

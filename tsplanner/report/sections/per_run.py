@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from memory_models.settings import flat
 from memory_models.units import format_gib
+from tsplanner.planner.explain.sentences import describe
 from tsplanner.planner.plan import Plan, Verdict
-from tsplanner.planner.sentences import describe
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.report.page import (
     Block,

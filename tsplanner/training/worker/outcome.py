@@ -14,6 +14,7 @@ from tsplanner.training import distributed
 from tsplanner.training.job import Status
 from tsplanner.training.multi_lora.refused import CannotShareBaseError
 from tsplanner.training.solo import trainer
+from tsplanner.training.worker.untyped_errors import UntypedError, untyped_error
 
 
 def guarded(work: Callable[[], Status], folder: Path) -> tuple[Status, str]:
@@ -30,9 +31,10 @@ def outcome_of(error: Exception, folder: Path) -> tuple[Status, str]:
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, torch.OutOfMemoryError):
         return Status.DEVICE_OOM, f"The GPU ran out of memory: {text}"
-    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+    untyped = untyped_error(error)
+    if isinstance(error, MemoryError) or untyped is UntypedError.HOST_MEMORY:
         return Status.HOST_OOM, "The machine ran out of memory."
-    if isinstance(error, RuntimeError) and out_of_device_memory(str(error)):
+    if untyped is UntypedError.DEVICE_MEMORY:
         return Status.DEVICE_OOM, "The GPU ran out of memory outside PyTorch's allocator."
     return failure_of(error, text, folder)
 
@@ -40,10 +42,10 @@ def outcome_of(error: Exception, folder: Path) -> tuple[Status, str]:
 def failure_of(error: Exception, text: str, folder: Path) -> tuple[Status, str]:
     """Status and sentence of an error that is not about memory; ``text`` is its first line."""
     if distributed.lost_connection(error):
-        return Status.PEER_LOST, f"lost the other ranks: {type(error).__name__}: {text}"
+        return Status.PEER_LOST, f"lost the other processes: {type(error).__name__}: {text}"
     if isinstance(error, OSError) and (sentence := disk_error_sentence(error, folder)):
         return Status.CRASHED, sentence
-    if "No space left on device" in str(error):  # safetensors' own writer raises no OSError
+    if untyped_error(error) is UntypedError.FULL_DISK:
         return Status.CRASHED, f"The disk under {folder} is full: free some space."
     if isinstance(error, trainer.DivergedError):
         return Status.DIVERGED, f"diverged: {text}"
@@ -52,8 +54,3 @@ def failure_of(error: Exception, text: str, folder: Path) -> tuple[Status, str]:
     if isinstance(error, TsplannerError):
         return Status.CRASHED, text
     return Status.CRASHED, f"{type(error).__name__}: {text}"
-
-
-def out_of_device_memory(words: str) -> bool:
-    """Whether CUDA or NCCL ran out of memory outside PyTorch's allocator; they raise no type."""
-    return "CUDA error: out of memory" in words or "'out of memory'" in words

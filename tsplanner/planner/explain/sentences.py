@@ -7,10 +7,8 @@ from enum import StrEnum
 
 from memory_models.settings import LossKernel
 from memory_models.units import GIB
-from tsplanner.planner.reasons import AppliedRule, Data, Explanation, NoPlan, Refusal
-from tsplanner.planner.settings import HardwareSettings
-from tsplanner.planner.space.rules import BITSANDBYTES_OPTIMIZERS
-from tsplanner.planner.templates import (
+from tsplanner.planner.explain.reasons import AppliedRule, Data, Explanation, NoPlan, Refusal
+from tsplanner.planner.explain.templates import (
     COMMA,
     CPU_RULES,
     SEMICOLON,
@@ -19,6 +17,8 @@ from tsplanner.planner.templates import (
     Phrase,
     Words,
 )
+from tsplanner.planner.settings import HardwareSettings
+from tsplanner.planner.space.rules import BITSANDBYTES_OPTIMIZERS
 
 ENGLISH = "en"
 CHINESE = "zh-CN"

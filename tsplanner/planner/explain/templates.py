@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from tsplanner.planner.reasons import (
+from tsplanner.planner.explain.reasons import (
     AdviceRule,
     AloneReason,
     ChangeKind,

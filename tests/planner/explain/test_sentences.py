@@ -16,8 +16,8 @@ from memory_models.settings import (
     changed,
     from_flat,
 )
-from tsplanner.planner import reasons
-from tsplanner.planner.reasons import (
+from tsplanner.planner.explain import reasons
+from tsplanner.planner.explain.reasons import (
     AdviceRule,
     AppliedRule,
     ChangeKind,
@@ -27,7 +27,7 @@ from tsplanner.planner.reasons import (
     Refusal,
     RuleName,
 )
-from tsplanner.planner.sentences import (
+from tsplanner.planner.explain.sentences import (
     CHINESE,
     LANGUAGES,
     advice_sentence,
@@ -39,8 +39,8 @@ from tsplanner.planner.sentences import (
     refusal_sentence,
     sentence,
 )
+from tsplanner.planner.explain.templates import CPU_RULES, TABLES, VALUES, Phrase
 from tsplanner.planner.settings import HardwareSettings
-from tsplanner.planner.templates import CPU_RULES, TABLES, VALUES, Phrase
 from tsplanner.throughput.step_time import Bottleneck
 
 
