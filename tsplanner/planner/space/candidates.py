@@ -19,6 +19,7 @@ from memory_models.settings import (
     Optimizer,
     Quantization,
     Sharding,
+    changed,
 )
 from tsplanner.planner.devices import device_groups, positions_for
 from tsplanner.planner.request import Pins, PlanRequest
@@ -33,6 +34,8 @@ SHARDINGS = (
     Sharding(zero_stage=3, offload_param=True, offload_optimizer=True),
 )
 """Ways in which GPUs may share the model; each group of GPUs fills in its ``world_size``."""
+ONLY_PINNED: frozenset[str] = frozenset()
+"""Settings that the space never chooses: candidates have the pinned value, or the default."""
 LARGEST_MICRO_BATCH = 64
 """Rows; beyond, a larger micro-batch fills no GPU any better."""
 
@@ -46,9 +49,11 @@ def candidates(request: PlanRequest) -> Iterator[HardwareSettings]:
     if not request.pins.values:
         yield from _all(request)
         return
+    given = {name: value for name, value in request.pins.values.items() if name in ONLY_PINNED}
     for found in _all(request):
-        if request.pins.allow(found):
-            yield found
+        settings = changed(found, **given) if given else found
+        if request.pins.allow(settings):
+            yield settings
 
 
 def _all(request: PlanRequest) -> Iterator[HardwareSettings]:
