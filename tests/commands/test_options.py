@@ -80,7 +80,7 @@ def test_every_hardware_flag_pins_its_field() -> None:
         "--world-size 2 --micro-batch-size 4 --gradient-checkpointing on --checkpointed-layers 5 "
         "--attention eager --loss-kernel fused --optimizer adamw_torch --kernels fused "
         "--model-dtype fp32 --quantization nf4 --zero-stage 3 --offload-optimizer on "
-        "--offload-param off"
+        "--offload-param off --cpu-threads 3"
     )
     found = pins(parsed(*words.split()))
     assert found == Pins(
@@ -97,6 +97,7 @@ def test_every_hardware_flag_pins_its_field() -> None:
         zero_stage=3,
         offload_optimizer=True,
         offload_param=False,
+        cpu_threads=3,
     )
     assert set(found.values) == set(PINNED)
 

@@ -109,3 +109,10 @@ def test_a_small_model_has_one_thread_and_a_large_one_shares_the_cores(tmp_path:
     assert cpu_threads(large) == 2
     assert cpu_threads(tiny.with_hardware(large, world_size=2)) == 1
     assert cpu_threads(tiny.with_hardware(large, accelerator="cuda")) is None
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "cuda"])
+def test_threads_that_the_plan_names_are_used(tmp_path: Path, accelerator: str) -> None:
+    """Whatever the size of the model."""
+    plan = tiny.with_hardware(tiny.plan(tmp_path), accelerator=accelerator, cpu_threads=5)
+    assert cpu_threads(plan) == 5

@@ -185,7 +185,12 @@ def job_file(plan: Plan, request: Request) -> ExportFile:
             "--dataset FILE, or give --command for a trainer of your own."
         )
     folder = "." if request.run_folder is None else str(request.run_folder.resolve())
-    job = Job(kind=JobKind.TRAIN, plan=spread(plan, request.options.nodes), folder=folder)
+    job = Job(
+        kind=JobKind.TRAIN,
+        plan=spread(plan, request.options.nodes),
+        folder=folder,
+        threads=plan.hardware.cpu_threads,
+    )
     text = msgspec.json.format(msgspec.json.encode(job)).decode()
     return ExportFile(JOB_FILE, text + "\n")
 

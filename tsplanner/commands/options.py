@@ -111,6 +111,9 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--zero-stage", type=int, choices=[0, 1, 2, 3])
     group.add_argument("--offload-optimizer", type=switch, metavar="on|off")
     group.add_argument("--offload-param", type=switch, metavar="on|off")
+    group.add_argument(
+        "--cpu-threads", type=positive, metavar="N", help="CPU threads per training process"
+    )
 
 
 PINNED: dict[str, Callable[[Any], object]] = {
@@ -127,6 +130,7 @@ PINNED: dict[str, Callable[[Any], object]] = {
     "zero_stage": int,
     "offload_optimizer": bool,
     "offload_param": bool,
+    "cpu_threads": int,
 }
 """Hardware settings that a flag pins, with what makes the flag's value one of the setting."""
 

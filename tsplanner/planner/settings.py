@@ -72,6 +72,9 @@ class HardwareSettings:
     base: BaseStorage = field(default_factory=BaseStorage)
     kernels: Kernels = field(default_factory=Kernels)
     sharding: Sharding = field(default_factory=Sharding)
+    cpu_threads: int | None = None
+    """CPU threads of each training process; None: by the size of the model on a CPU, else torch's
+    own choice."""
 
     @property
     def effective_batch_size(self) -> int:

@@ -96,7 +96,12 @@ takes 1.6 s with two threads and 1.2 s with one."""
 
 
 def cpu_threads(plan: Plan) -> int | None:
-    """Threads of each rank of a CPU run that has the machine to itself; None on a GPU: torch's."""
+    """Threads of each process of a run that has the machine to itself; None: torch's own choice.
+
+    What the plan says counts; without a word of it, the cores of a CPU run are shared out.
+    """
+    if plan.hardware.cpu_threads is not None:
+        return plan.hardware.cpu_threads
     if plan.hardware.accelerator != "cpu":
         return None
     small = plan.model.parameters_total < SMALL_MODEL_PARAMETERS

@@ -66,6 +66,7 @@ def test_every_candidate_keeps_the_effective_batch_exactly(effective: int, cards
         Pins(offload_optimizer=True),
         Pins(offload_param=True),
         Pins(quantization=None),
+        Pins(cpu_threads=3),
     ],
 )
 def test_a_pinned_setting_is_kept_by_every_candidate(pins: Pins) -> None:

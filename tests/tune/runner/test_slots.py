@@ -106,3 +106,12 @@ def test_cpu_runs_as_many_trials_as_cores_and_memory_allow(tmp_path: Path) -> No
     assert choose_slots(plan, trials=8) == Slots(jobs=2, threads=1)
     assert choose_slots(plan, trials=1) == Slots(jobs=1, threads=2)
     assert choose_slots(replace(plan, free_bytes=2**30), trials=8) == Slots(jobs=1, threads=2)
+
+
+def test_trials_have_the_threads_that_the_plan_names(tmp_path: Path) -> None:
+    """Two cores: one trial of two threads, unless more trials are asked for."""
+    plan = tiny.with_hardware(tiny.plan(tmp_path), cpu_threads=2)
+    assert choose_slots(plan, trials=8) == Slots(jobs=1, threads=2)
+    assert choose_slots(plan, trials=8, jobs=2) == Slots(jobs=2, threads=2)
+    several = tiny.with_hardware(plan, world_size=2)
+    assert choose_slots(several, trials=8) == Slots(jobs=1, threads=2)

@@ -44,28 +44,31 @@ def choose_slots(
     trials: int,
     shares_base: bool = False,
 ) -> Slots:
-    """One slot per GPU; on a CPU one per core, as far as memory goes, with equal threads.
+    """One slot per GPU; on a CPU one per core, as far as memory goes, with equal threads,
+    unless the plan says how many threads a process has.
 
     A trial of several processes has the machine to itself, and so have trials that share a base
     (``shares_base``) on a CPU. ``here`` is the machine as it is now (None: as it was planned for).
     """
     here, hardware = here or plan.machine, plan.hardware
     on_cpu, cores = hardware.accelerator == "cpu", plan.machine.host.cpu_count
+    given = hardware.cpu_threads
     if hardware.sharding.world_size > 1:
         share = max(1, cores // hardware.sharding.world_size)
-        return Slots(jobs=1, threads=share if on_cpu else None)
+        return Slots(jobs=1, threads=given or (share if on_cpu else None))
     if on_cpu:
         affordable = free_now(plan, here) // max(1, plan.memory.process_bytes.upper)
-        count = jobs or (1 if shares_base else min(cores, trials, max(1, affordable)))
-        return Slots(jobs=count, threads=max(1, cores // count))
+        most = min(max(1, cores // (given or 1)), trials, max(1, affordable))
+        count = jobs or (1 if shares_base else most)
+        return Slots(jobs=count, threads=given or max(1, cores // count))
     gpus = alike(plan, here)
     affordable = here.host.available_bytes // max(1, plan.memory.host_bytes.upper)
     count = jobs or min(max(1, len(gpus)), max(1, affordable))
     if len(gpus) < 2:
-        return Slots(jobs=min(count, trials))
+        return Slots(jobs=min(count, trials), threads=given)
     used = [device for device in here.devices if device.uuid in gpus] or here.devices
     least = min(device.free_bytes for device in used)
-    return Slots(jobs=min(count, trials), devices=gpus, free_bytes=least)
+    return Slots(jobs=min(count, trials), threads=given, devices=gpus, free_bytes=least)
 
 
 def alike(plan: Plan, here: Machine) -> tuple[str, ...]:
