@@ -59,8 +59,8 @@ def test_out_of_memory_is_a_result(tmp_path: Path) -> None:
     run(tmp_path, "plan", "--model", "qwen2.5-0.5b", "--cutoff-len", "512")
     file = tmp_path / "saves/qwen2.5-0.5b/plan.json"
     plan = json.loads(file.read_text())
-    plan["hardware"] |= {"micro_batch_size": 65536, "gradient_checkpointing": False}
-    plan["hardware"]["loss_kernel"] = "plain"
+    plan["hardware"]["batch"] |= {"micro_batch_size": 65536, "gradient_checkpointing": False}
+    plan["hardware"]["kernels"]["loss_kernel"] = "plain"
     file.write_text(json.dumps(plan))
     done = subprocess.run(
         [sys.executable, "-m", "tsplanner", "probe", "--steps", "3", "--json"],

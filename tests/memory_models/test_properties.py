@@ -215,11 +215,17 @@ def test_shares_of_all_ranks_are_at_least_the_whole(
 def test_more_ranks_never_hold_more_states_each(
     architecture: Architecture, values: TrainingSettings, ranks: int
 ) -> None:
-    """A rank's share shrinks."""
+    """A process's share shrinks.
+
+    A paged optimizer keeps small state tensors on the device, and a smaller share may become one:
+    there the device and the pages shrink together.
+    """
     few, many = (
         held(architecture, changed(values, world_size=number)) for number in (ranks, ranks + 1)
     )
-    assert many.device <= few.device + SLACK
+    assert many.device + many.paged <= few.device + few.paged + SLACK
+    if not few.paged:
+        assert many.device <= few.device + SLACK
 
 
 @quick
