@@ -16,15 +16,31 @@ from typing import Any, TypeVar, dataclass_transform
 Made = TypeVar("Made")
 
 
-class _LazyFields:
-    """``__dataclass_fields__``, made by the standard library once somebody asks for it."""
+class _Fields:
+    """``__dataclass_fields__``, made once somebody asks for it."""
 
     def __get__(self, record: object, kind: Any) -> dict[str, Field[Any]]:
-        plain = type(kind.__name__, (), {**kind._declared, "__module__": kind.__module__})
-        made: Any = dataclass(init=False, repr=False, eq=False, match_args=False)(plain)
-        found: dict[str, Field[Any]] = made.__dataclass_fields__
+        found: dict[str, Field[Any]] = {}
+        for name, hint in kind._hints.items():
+            default = kind._defaults.get(name, MISSING)
+            item: Any = default if isinstance(default, Field) else field(default=default)
+            item.name, item.type, item.kw_only = name, hint, True
+            item._field_type = REGULAR
+            found[name] = item
         kind.__dataclass_fields__ = found
         return found
+
+
+@dataclass
+class _Plain:
+    value: int
+
+
+REGULAR = _Plain.__dataclass_fields__["value"]._field_type  # type: ignore[attr-defined]
+"""How the standard library marks a field that is neither a ``ClassVar`` nor an ``InitVar``."""
+COMPILED_AFTER = 16
+"""Records of one class after which its ``__init__`` is compiled, which takes as long as some forty
+calls of one that is not."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
@@ -49,8 +65,10 @@ def frozen(cls: type[Made]) -> type[Made]:
     own = {
         "__slots__": tuple(hints),
         "__init__": _first_init,
-        "__dataclass_fields__": _LazyFields(),
-        "_declared": {"__annotations__": hints, **defaults},
+        "__dataclass_fields__": _Fields(),
+        "_hints": hints,
+        "_defaults": defaults,
+        "_made": 0,
         "_compared": staticmethod(attrgetter(*compared) if compared else lambda _: ()),
     }
     made: Any = metaclass(cls.__name__, cls.__bases__, {**SHARED, **space, **own})
@@ -62,11 +80,35 @@ MADE_ANEW = frozenset({"__dict__", "__weakref__"})
 """What a class with slots has none of."""
 
 
-def _first_init(self: Any, **values: object) -> None:
-    """Compile ``__init__`` for the first record of a class: most classes have none in a run."""
+def _first_init(self: Any, **values: Any) -> None:
+    """Fill the first records of a class field by field: most classes have few in a run."""
     kind = type(self)
-    kind.__init__ = _init(kind.__slots__, kind._declared, hasattr(kind, "__post_init__"))
-    kind.__init__(self, **values)
+    kind._made += 1
+    if kind._made > COMPILED_AFTER:
+        kind.__init__ = _init(kind.__slots__, kind._defaults, hasattr(kind, "__post_init__"))
+    defaults = kind._defaults
+    for name in kind.__slots__:
+        if name in values:
+            value = values.pop(name)
+        elif name not in defaults:
+            raise TypeError(f"{kind.__name__} is missing the field {name}")
+        else:
+            value = _default(defaults[name])
+        object.__setattr__(self, name, value)
+    if values:
+        raise TypeError(f"{kind.__name__} has no field {', '.join(values)}")
+    if hasattr(kind, "__post_init__"):
+        self.__post_init__()
+
+
+def _default(declared: Any) -> Any:
+    if not isinstance(declared, Field):
+        return declared
+    if declared.default_factory is not MISSING:
+        return declared.default_factory()
+    if declared.default is MISSING:
+        raise TypeError("a field is missing")
+    return declared.default
 
 
 def _init(names: tuple[str, ...], declared: dict[str, Any], checks: bool) -> Callable[..., None]:

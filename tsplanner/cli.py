@@ -10,7 +10,6 @@ import importlib
 import json
 import os
 import sys
-import threading
 from functools import cache
 from typing import NoReturn
 
@@ -187,7 +186,8 @@ def leave(status: int) -> NoReturn:
     and gives the system nothing that it would not take back anyway. So after the exit functions and
     the streams have had their turn, the process leaves at once; unless another thread still works.
     """
-    if threading.active_count() > 1:
+    threading = sys.modules.get("threading")  # a verb without threads never imports it
+    if threading is not None and threading.active_count() > 1:
         sys.exit(status)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

@@ -97,17 +97,24 @@ class Replayed:
             self.most_small = max(self.small, self.most_small)
             return
         for _ in range(copies):
-            self.allocator.allocate(self.number, size)
-            self.live[size].append(self.number)
-            self.number += 1
+            self._alloc_large(size)
+
+    def _alloc_large(self, size: int) -> None:
+        number = self.number
+        self.allocator.allocate(number, size)
+        self.live[size].append(number)
+        self.number = number + 1
 
     def free(self, size: int, copies: int = 1) -> None:
         """Free tensors of one size."""
         if size <= SMALL_REQUEST:
             self.small -= small_share(size) * copies
             return
-        held = self.live[size]
-        for _ in range(min(copies, len(held))):
+        for _ in range(copies):
+            self._free_large(size)
+
+    def _free_large(self, size: int) -> None:
+        if held := self.live[size]:
             self.allocator.release(held.pop())
 
     def empty_cache(self) -> None:
@@ -123,9 +130,9 @@ class Replayed:
             known = self.sized[id(events), units] = (events, tuple(self._sized(events, units)))
         for large, small, most_small in known[1]:
             if large > 0:
-                self.alloc(large)
+                self._alloc_large(large)
             elif large < 0:
-                self.free(-large)
+                self._free_large(-large)
             else:
                 self.most_small = max(self.most_small, self.small + most_small)
                 self.small += small
