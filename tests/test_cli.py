@@ -26,7 +26,7 @@ LEARNING = (
 )
 PINS = (
     "--attention --checkpointed-layers --gradient-checkpointing --kernels --loss-kernel "
-    "--micro-batch-size --model-dtype --offload-optimizer --offload-param --optimizer "
+    "--micro-batch-size --model-dtype --offload-optimizer --offload-param --cpu-threads --optimizer "
     "--quantization --world-size --zero-stage"
 )
 FLAGS = {
