@@ -26,11 +26,11 @@ LEARNING = (
 )
 PINS = (
     "--attention --checkpointed-layers --gradient-checkpointing --kernels --loss-kernel "
-    "--micro-batch-size --model-dtype --offload-optimizer --offload-param --cpu-threads --optimizer "
+    "--micro-batch-size --model-dtype --offload-optimizer --offload-param --optimizer "
     "--quantization --world-size --zero-stage"
 )
 FLAGS = {
-    "plan": f"{SUBJECT} {LEARNING} {PINS} --experiment --json --output --price-per-hour --probe "
+    "plan": f"{SUBJECT} {LEARNING} {PINS} --cpu-threads --experiment --json --output --price-per-hour --probe "
     "--probe-budget --saves",
     "estimate": f"{PINS} --adalora-init-rank --autocast --cases --device --expandable-segments "
     "--finetuning-type "
