@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tsplanner 0.1.0: mistral-7b, rslora on bf16 · ZeRO-2 x4
+# tsplanner 0.2.0: mistral-7b, rslora on bf16 · ZeRO-2 x4
 # micro-batch 2 x accumulation 4 x 4 ranks = effective batch 32
 # Planned by formula: tsplanner itself was run on at most 2 GPUs of one machine.
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tsplanner 0.1.0: smollm2-135m, lora on fp32 · CPU
+# tsplanner 0.2.0: smollm2-135m, lora on fp32 · CPU
 # micro-batch 2 x accumulation 2 x 1 rank = effective batch 4
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tsplanner 0.1.0: qwen2.5-7b, full on bf16 · ZeRO-3 x8
+# tsplanner 0.2.0: qwen2.5-7b, full on bf16 · ZeRO-3 x8
 # micro-batch 1 x accumulation 4 x 8 ranks = effective batch 32
 # Planned by formula: tsplanner itself was run on at most 2 GPUs of one machine.
 set -euo pipefail
