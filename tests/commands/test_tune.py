@@ -128,7 +128,7 @@ def test_what_was_decided_lies_in_tune_json_and_in_the_report(
     folder = tmp_path / "run"
     assert document == json.loads((folder / "tune.json").read_text())
     assert document["record"]["status"] == "ok"
-    assert document["packing"] == ""
+    assert document["multi_lora"] == ""
     assert "budget_seconds" not in document
     assert document["decision"]["sentence"] in (folder / "report.md").read_text()
     trained = read_plan(folder / "plan.json").learning

@@ -178,7 +178,7 @@ def train_best(
     record = flow.train(prepared, decision, full.plan, lambda: start_full_run(full))
     controller = prepared.controller
     document = run_document(folder, record)
-    document |= {"decision": decision_document(decision), "packing": prepared.sharing.sentence}
+    document |= {"decision": decision_document(decision), "multi_lora": prepared.sharing.sentence}
     document |= {} if controller is None else budget_document(controller)
     runs.write_json(folder / "tune.json", document)
     if as_json:

@@ -214,7 +214,7 @@ def differences(plan: Plan, running: Running) -> list[str]:
     """Differences between the trainer's run and the plan that do not change what is learned."""
     hardware, found = plan.hardware, []
     if hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
-        found.append("tsplanner's lean kernels are its own: the reference kernels run instead.")
+        found.append("tsplanner's fused kernels are its own: the reference kernels run instead.")
     if hardware.kernels.loss_kernel is LossKernel.FUSED and running.loss_kernel is LossKernel.PLAIN:
         found.append("tsplanner's fused loss is its own: all logits are kept instead.")
     if hardware.batch.checkpointed_layers is not None:

@@ -83,11 +83,11 @@ def probed_step_time(plan: Plan, efficiency: Efficiency = MEASURED) -> StepTime:
 
 
 def note_shortage(plan: Plan, record: Record, path: Path | None = None) -> ProbePoint | None:
-    """Keep what a worker held when it ran out of memory, if that is more than was foretold.
+    """Keep what a worker held when it ran out of memory, if that is more than was predicted.
 
-    What it would have needed is more still, so the point can only raise a later estimate; one that
-    held less had its memory taken by others and says nothing about the plan. Steps of a trial are
-    no probe's steps, so their seconds are left out.
+    The worker would have needed more still, so the point can only raise a later estimate. A worker
+    that held less lost its memory to other processes, and says nothing about the plan. The seconds
+    are left out, because the steps of a trial are not the steps of a probe.
     """
     if (record.memory.process_bytes or 0) <= plan.memory.process_bytes.expected:
         return None
