@@ -48,8 +48,9 @@ def test_pairs_are_told_with_their_interval(tmp_path: Path) -> None:
     """Mean difference, half the width of its interval, seeds and chance."""
     found = decision_sentence(decision(tmp_path, Reason.PAIRS, keeps_baseline=False))
     assert found == (
-        "Rank 8, lr 3.0e-03, 2 epochs run again beside the baseline on 2 fresh seeds: -0.2500 ± "
-        "0.1250 (95 %); all trials give it 98% to be better: using it."
+        "On 2 fresh seeds the held-out loss of rank 8, rate 3.0e-03, 2 epochs differs from the "
+        "baseline's by -0.2500 ± 0.1250 (95 %), and by all trials the chance to be better is 98%: "
+        "using it."
     )
 
 

@@ -16,9 +16,7 @@ def decision_sentence(decision: Decision) -> str:
     """Why the full run uses the settings it uses, as one sentence."""
     name, evidence = settings_words(decision.candidate), decision.evidence
     verdict = (
-        "no proof that it is better: keeping the baseline"
-        if decision.keeps_baseline
-        else "using it"
+        ", which is no proof: keeping the baseline" if decision.keeps_baseline else ": using it"
     )
     match decision.reason:
         case Reason.NO_TIME:
@@ -29,20 +27,20 @@ def decision_sentence(decision: Decision) -> str:
         case Reason.BASELINE_EXPECTED_BEST:
             return "No settings are expected to beat the baseline: keeping it."
         case Reason.CANDIDATE_FAILED:
-            return f"{name} did not finish on a fresh seed: keeping the baseline."
+            return f"On a fresh seed {name} did not finish: keeping the baseline."
         case Reason.BASELINE_FAILED:
             return f"The baseline did not finish: using {name}."
         case Reason.TRIALS_ALONE:
             return (
-                f"The trials give {name} {evidence.chance:.0%} to beat the baseline, not run "
-                f"again: {verdict}."
+                f"By the trials alone, {name} beat the baseline with a chance of "
+                f"{evidence.chance:.0%}{verdict}."
             )
         case Reason.PAIRS:
             seeds = f"{evidence.fresh_seeds} fresh seed{'s' if evidence.fresh_seeds > 1 else ''}"
             return (
-                f"{name} run again beside the baseline on {seeds}: {evidence.difference:+.4f} ± "
-                f"{evidence.half_width:.4f} (95 %); all trials give it {evidence.chance:.0%} to "
-                f"be better: {verdict}."
+                f"On {seeds} the held-out loss of {name} differs from the baseline's by "
+                f"{evidence.difference:+.4f} ± {evidence.half_width:.4f} (95 %), and by all trials "
+                f"the chance to be better is {evidence.chance:.0%}{verdict}."
             )
 
 
@@ -62,7 +60,7 @@ def decision_document(decision: Decision) -> dict[str, Any]:
 def settings_words(learning: LearningSettings) -> str:
     """Learning settings in a few words."""
     return (
-        f"Rank {learning.method.lora_rank}, lr {learning.optimization.learning_rate:.1e}, "
+        f"rank {learning.method.lora_rank}, rate {learning.optimization.learning_rate:.1e}, "
         f"{learning.optimization.num_train_epochs} epochs"
     )
 
