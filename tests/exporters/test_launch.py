@@ -98,7 +98,7 @@ def test_a_header_says_what_runs_and_what_was_never_tried() -> None:
     """Two GPUs were tried; more, or several machines, were not."""
     plan = on_gpus(2)
     tried = header(plan, ExportOptions())
-    assert tried[1] == "micro-batch 2 x accumulation 8 x 2 ranks = effective batch 32"
+    assert tried[1] == "micro-batch 2 x accumulation 8 x 2 processes = effective batch 32"
     assert not any(line.startswith("Planned by formula") for line in tried)
     for untried in (header(on_gpus(4), ExportOptions()), header(plan, ExportOptions(nodes=2))):
         assert any(line.startswith("Planned by formula") for line in untried)

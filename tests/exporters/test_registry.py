@@ -28,6 +28,6 @@ def test_every_exporter_says_how_to_start_what_it_wrote(name: str) -> None:
 def test_a_plan_is_spread_before_it_is_rendered() -> None:
     """Two machines with two cards each: world size 4, two processes on each."""
     (file,) = render("torchrun", on_gpus(2), ExportOptions(nodes=2))
-    assert "x 4 ranks = effective batch 32" in file.text
+    assert "x 4 processes = effective batch 32" in file.text
     assert "--nnodes 2" in file.text
     assert "--nproc-per-node 2" in file.text

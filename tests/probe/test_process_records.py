@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from memory_models.settings import changed, from_flat
-from tsplanner.probe.process_records import merged_record, missing_ranks, remove_records
+from tsplanner.probe.process_records import merged_record, missing_processes, remove_records
 from tsplanner.training.job import JobKind, Status
 from tsplanner.training.record import MeasuredMemory, ProcessMemory, Record, record_file
 
@@ -99,28 +99,30 @@ def test_worst_end_of_all_ranks_is_the_run_s(
 
 def test_cause_is_named_with_its_rank_and_not_what_followed_of_it(tmp_path: Path) -> None:
     """The rank that broke the connection is told of before the one that lost it."""
-    lost = ended(Status.PEER_LOST, "lost the other ranks: RuntimeError: Connection closed by peer")
+    lost = ended(
+        Status.PEER_LOST, "lost the other processes: RuntimeError: Connection closed by peer"
+    )
     found = merged(tmp_path, lost, ended(Status.CRASHED, "KeyError: 'x'"))
     assert found is not None
-    assert (found.process, found.message) == (1, "rank 1: KeyError: 'x'")
+    assert (found.process, found.message) == (1, "process 1: KeyError: 'x'")
 
 
 def test_rank_without_a_record_is_named_beside_the_cause(tmp_path: Path) -> None:
     """What a dead rank took with it is told along with the reason that another gave."""
     found = merged(tmp_path, None, ended(Status.DEVICE_OOM, "The GPU ran out of memory."))
     assert found is not None
-    assert found.message == "rank 1: The GPU ran out of memory. (rank 0 left no record)"
+    assert found.message == "process 1: The GPU ran out of memory. (process 0 left no record)"
 
 
 @pytest.mark.parametrize(
     "record",
-    [OK, ended(Status.STOPPED), ended(Status.PEER_LOST, "lost the other ranks: it is gone")],
+    [OK, ended(Status.STOPPED), ended(Status.PEER_LOST, "lost the other processes: it is gone")],
     ids=["ok", "stopped", "lost"],
 )
 def test_run_that_lost_a_rank_has_no_record_of_its_own(tmp_path: Path, record: Record) -> None:
     """Without the lost rank's word, how its process ended decides, not the others' records."""
     assert merged(tmp_path, record, None) is None
-    assert missing_ranks(tmp_path, 2) == [1]
+    assert missing_processes(tmp_path, 2) == [1]
 
 
 def test_half_a_record_counts_as_none(tmp_path: Path) -> None:
@@ -129,7 +131,7 @@ def test_half_a_record_counts_as_none(tmp_path: Path) -> None:
     record_file(tmp_path, 1).write_text('{"status": "ok", "kin')
     assert merged_record(tmp_path, 2) is None
     remove_records(tmp_path, 2)
-    assert missing_ranks(tmp_path, 2) == [0, 1]
+    assert missing_processes(tmp_path, 2) == [0, 1]
 
 
 def test_one_rank_s_record_is_the_run_s_as_it_is(tmp_path: Path) -> None:

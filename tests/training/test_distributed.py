@@ -25,7 +25,7 @@ def test_a_process_without_a_launcher_is_alone(monkeypatch: pytest.MonkeyPatch) 
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
-    assert [distributed.any_rank(flag) for flag in (True, False)] == [True, False]
+    assert [distributed.any_process(flag) for flag in (True, False)] == [True, False]
     assert distributed.interleaved([3, 1, 2], 2) == [3, 1, 2]
     distributed.barrier()
     distributed.leave(1)  # one process ends in its own time

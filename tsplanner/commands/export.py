@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--time-limit", type=positive_float, metavar="S", help="to ask a queue for [forecast]"
     )
     parser.add_argument(
-        "--command", metavar="WORDS", help="what each rank runs [tsplanner's own worker]"
+        "--command", metavar="WORDS", help="what each process runs [tsplanner's own worker]"
     )
     group = parser.add_argument_group("for another project's trainer")
     group.add_argument("--weights", metavar="NAME", help="folder or hub id [the model's folder]")

@@ -126,7 +126,7 @@ def header(plan: Plan, options: ExportOptions) -> list[str]:
         f"{plan.learning.method.finetuning_type} on {describe(hardware)}",
         f"micro-batch {hardware.batch.micro_batch_size} x accumulation "
         f"{hardware.batch.gradient_accumulation_steps} x {hardware.sharding.world_size} "
-        f"rank{'s' if hardware.sharding.world_size > 1 else ''} = effective batch "
+        f"process{'es' if hardware.sharding.world_size > 1 else ''} = effective batch "
         f"{hardware.effective_batch_size}",
     ]
     if options.nodes > 1 or hardware.sharding.world_size > TRIED_GPUS:

@@ -32,18 +32,18 @@ WORST_FIRST = (
 """Statuses from the worst to the best; a cause comes before what follows from it."""
 
 
-def read_record(folder: Path, rank: int = 0) -> Record | None:
+def read_record(folder: Path, process: int = 0) -> Record | None:
     """The record of one process; None if the process wrote none, or not a whole one."""
     try:
-        return parse_record(record_file(folder, rank).read_bytes())
+        return parse_record(record_file(folder, process).read_bytes())
     except (OSError, msgspec.MsgspecError):
         return None
 
 
 def remove_records(folder: Path, world_size: int) -> None:
     """Remove the records that an earlier run left."""
-    for rank in range(world_size):
-        record_file(folder, rank).unlink(missing_ok=True)
+    for process in range(world_size):
+        record_file(folder, process).unlink(missing_ok=True)
 
 
 def merged_record(folder: Path, world_size: int) -> Record | None:
@@ -52,7 +52,7 @@ def merged_record(folder: Path, world_size: int) -> Record | None:
     A process that ran out of memory takes the others with it: they were ended, or lost the
     connection, so its status counts.
     """
-    found = [read_record(folder, rank) for rank in range(world_size)]
+    found = [read_record(folder, process) for process in range(world_size)]
     records = [record for record in found if record is not None]
     worst = min(records, key=severity, default=None)
     missing = len(records) < world_size
@@ -61,9 +61,9 @@ def merged_record(folder: Path, world_size: int) -> Record | None:
     if world_size == 1:
         return worst
     first = found[0] or worst
-    where = f"rank {worst.process}: " if worst.message and worst.status is not Status.OK else ""
-    silent = [str(rank) for rank, record in enumerate(found) if record is None]
-    lost = f" (rank {', '.join(silent)} left no record)" if silent else ""
+    where = f"process {worst.process}: " if worst.message and worst.status is not Status.OK else ""
+    silent = [str(process) for process, record in enumerate(found) if record is None]
+    lost = f" (process {', '.join(silent)} left no record)" if silent else ""
     return replace(
         first,
         status=worst.status,
@@ -98,9 +98,9 @@ def tells_why(record: Record) -> bool:
     return record.status not in (Status.OK, Status.STOPPED, Status.PEER_LOST)
 
 
-def missing_ranks(folder: Path, world_size: int) -> list[int]:
+def missing_processes(folder: Path, world_size: int) -> list[int]:
     """Numbers of the processes that left no record."""
-    return [rank for rank in range(world_size) if read_record(folder, rank) is None]
+    return [process for process in range(world_size) if read_record(folder, process) is None]
 
 
 def most(values: Iterable[int | None]) -> int | None:

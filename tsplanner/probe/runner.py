@@ -15,7 +15,7 @@ import msgspec
 from memory_models.frozen import frozen
 from tsplanner import runs
 from tsplanner.probe.launch import device_environment, worker_command
-from tsplanner.probe.process_records import merged_record, missing_ranks, remove_records
+from tsplanner.probe.process_records import merged_record, missing_processes, remove_records
 from tsplanner.processes import ProcessResult, run_process
 from tsplanner.training.job import Job, Status
 from tsplanner.training.record import Record, record_file
@@ -213,12 +213,12 @@ def missing_record(job: Job, result: ProcessResult, kills_before: int | None) ->
         if result.stopped_by_signal
         else f"ended with status {result.exit_status} and left no record"
     )
-    gone = missing_ranks(Path(job.folder), ranks)
+    gone = missing_processes(Path(job.folder), ranks)
     log = Path(job.folder) / LOG_FILE
     lines = log_tail(log) if ranks == 1 else log_tail(log, until=LAUNCHER)
     if ranks > 1 and 0 < len(gone) < ranks:
-        which = f"rank {gone[0]}" if len(gone) == 1 else f"ranks {', '.join(map(str, gone))}"
-        how = f"lost {which}, which left no record, and all ranks were ended"
+        which = f"process{'es' if len(gone) > 1 else ''} {', '.join(map(str, gone))}"
+        how = f"lost {which}, which left no record, and all processes were ended"
         lines = log_tail(log, 1)  # the launcher's last line is how the first one to go went
     said = f": {' | '.join(lines)}" if lines else ""
     status = Status.KILLED if result.stopped_by_signal == signal.SIGKILL else Status.CRASHED

@@ -53,7 +53,7 @@ def check_world_size(hardware: HardwareSettings) -> None:
         )
 
 
-def any_rank(flag: bool) -> bool:
+def any_process(flag: bool) -> bool:
     """Whether ``flag`` is true in any process; every process must ask at the same point."""
     if world_size() == 1 or not dist.is_initialized():
         return flag

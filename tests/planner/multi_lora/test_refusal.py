@@ -31,7 +31,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], Obstacle, str]] = [
     ({"lora_dropout": 0.05}, {}, Obstacle.LORA_DROPOUT, "lora_dropout 0.05 draws"),
     ({"lr_scheduler_type": "reduce_lr_on_plateau"}, {}, Obstacle.SCHEDULE, "follows the loss"),
     ({}, {"quantization": Quantization.INT8}, Obstacle.INT8, "int8 looks for outliers"),
-    ({}, {"world_size": 2}, Obstacle.WORLD_SIZE, "runs on 2 ranks"),
+    ({}, {"world_size": 2}, Obstacle.WORLD_SIZE, "runs on 2 processes"),
     ({}, {"zero_stage": 2}, Obstacle.ZERO, "ZeRO stage 2 shards"),
     (
         {"effective_batch_size": 6},

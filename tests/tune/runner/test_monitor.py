@@ -63,7 +63,7 @@ def test_diverged_trial_of_several_ranks_is_a_failed_one(tmp_path: Path) -> None
     built, study, _ = search(
         tmp_path / "run",
         plan,
-        Worker(by_rank, Status.DIVERGED, "rank 1: diverged: the loss is nan"),
+        Worker(by_rank, Status.DIVERGED, "process 1: diverged: the loss is nan"),
     )
     built.run(2)
     assert [found.state for found in study.results()] == [TrialState.FAILED, TrialState.FAILED]

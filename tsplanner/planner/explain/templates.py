@@ -233,7 +233,7 @@ OBSTACLES: dict[Obstacle, Words] = {
         "{detail} 在整批的所有行中寻找离群值",
     ),
     Obstacle.SCHEDULE: ("the schedule {detail} follows the loss", "学习率计划 {detail} 取决于损失"),
-    Obstacle.WORLD_SIZE: ("it runs on {detail} ranks", "它在 {detail} 个进程上运行"),
+    Obstacle.WORLD_SIZE: ("it runs on {detail} processes", "它在 {detail} 个进程上运行"),
     Obstacle.ZERO: ("ZeRO stage {detail} shards the base", "ZeRO 第 {detail} 阶段会切分基座"),
     Obstacle.BATCH_SIZE: (
         "effective batch {detail} is no multiple of micro-batch {micro_batch}",

@@ -71,7 +71,7 @@ class StopSwitch:
     def __call__(self) -> bool:
         """Whether the run should end; all processes ask together and get the same answer."""
         asked = self.file is not None and self.file.exists()
-        self.agreed = distributed.any_rank(self.signalled or asked)
+        self.agreed = distributed.any_process(self.signalled or asked)
         return self.agreed
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # tsplanner 0.2.0: chatts-14b, freeze on bf16 · one GPU
-# micro-batch 2 x accumulation 16 x 1 rank = effective batch 32
+# micro-batch 2 x accumulation 16 x 1 process = effective batch 32
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 export NPROC_PER_NODE=1

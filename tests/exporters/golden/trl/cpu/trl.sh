@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # tsplanner 0.2.0: smollm2-135m, lora on fp32 · CPU
-# micro-batch 2 x accumulation 2 x 1 rank = effective batch 4
+# micro-batch 2 x accumulation 2 x 1 process = effective batch 4
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 python3 prepare.py

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # tsplanner 0.2.0: llama-3.1-8b, dora on bf16 · DDP x2
-# micro-batch 2 x accumulation 8 x 2 ranks = effective batch 32
+# micro-batch 2 x accumulation 8 x 2 processes = effective batch 32
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True

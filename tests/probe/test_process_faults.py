@@ -41,7 +41,7 @@ def test_killed_rank_ends_the_run_and_is_named(tmp_path: Path, rank: int) -> Non
     record = run_job(job, time_limit_seconds=120, on_metrics=two_ranks.at_step(3, kill))
     assert time.monotonic() - killed[0] < 15
     assert record.status is Status.CRASHED
-    assert f"lost rank {rank}," in record.message
+    assert f"lost process {rank}," in record.message
     assert two_ranks.all_gone([one for one in family if "worker" in cmdline(one)], 1)
     stored = json.loads((tmp_path / "run" / "record.json").read_text())
     assert stored["message"] == record.message
@@ -66,7 +66,7 @@ def test_rank_out_of_memory_ends_all_with_one_record_that_names_it(tmp_path: Pat
     )
     assert record.status is Status.DEVICE_OOM
     assert record.process == 1
-    assert record.message.startswith("rank 1: The GPU ran out of memory: CUDA out of memory.")
+    assert record.message.startswith("process 1: The GPU ran out of memory: CUDA out of memory.")
     assert len(record.processes) == 2
     assert time.monotonic() - began < 60
 
@@ -81,7 +81,7 @@ def test_job_that_fails_on_one_rank_leaves_the_next_to_a_new_worker(tmp_path: Pa
         outside.setenv("PYTHONPATH", place)
         records = run_jobs(jobs, time_limit_seconds=150)
     assert [record.status for record in records] == [Status.OK, Status.CRASHED, Status.OK]
-    assert records[1].message == "rank 1: KeyError: 'x'"
+    assert records[1].message == "process 1: KeyError: 'x'"
 
 
 def test_rank_that_raises_is_named_with_its_own_words(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_rank_that_raises_is_named_with_its_own_words(tmp_path: Path) -> None:
         environment=two_ranks.breaking(tmp_path, "raise KeyError('x')"),
     )
     assert record.status is Status.CRASHED
-    assert record.message == "rank 1: KeyError: 'x'"
+    assert record.message == "process 1: KeyError: 'x'"
 
 
 def test_stop_file_ends_all_ranks_after_the_same_step(tmp_path: Path) -> None:
