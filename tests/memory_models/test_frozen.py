@@ -107,13 +107,17 @@ def test_a_mutable_default_is_refused() -> None:
 
         @frozen
         class Shared:
+            """It cannot be."""
+
             tags: list[str] = []  # noqa: RUF012
 
 
 def test_a_record_without_fields_has_one_value() -> None:
+    """Two of them are equal."""
+
     @frozen
     class Nothing:
-        pass
+        """No field."""
 
     assert Nothing() == Nothing()
     assert repr(Nothing()).endswith("Nothing()")

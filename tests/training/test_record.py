@@ -45,6 +45,7 @@ OLD = b"""{"status": "ok", "kind": "train", "message": "", "rank": 0, "device_na
 
 
 def test_what_is_written_is_read() -> None:
+    """Every field comes back, also those of inner records."""
     assert parse_record(msgspec.json.encode(WHOLE)) == WHOLE
 
 
@@ -59,10 +60,12 @@ def test_a_record_of_version_0_1_says_the_same() -> None:
      b'{"status": "ok", "kind": "train", "unheard_of": 1}'],
 )  # fmt: skip
 def test_what_is_no_record_is_refused_by_one_kind_of_error(document: bytes) -> None:
+    """No JSON, no mapping, fields that are missing, wrong or unknown."""
     with pytest.raises(msgspec.MsgspecError):
         parse_record(document)
 
 
 def test_each_process_has_a_file_of_its_own() -> None:
+    """The first one's is the run's."""
     assert record_file(Path("run")) == Path("run/record.json")
     assert record_file(Path("run"), 3) == Path("run/record-3.json")

@@ -49,7 +49,7 @@ def test_a_full_disk_is_named_where_a_library_raises_its_own_error() -> None:
     """Safetensors raises no OSError."""
 
     class SafetensorError(Exception):
-        pass
+        """As that library's: no OSError."""
 
     error = SafetensorError("I/O error: No space left on device (os error 28)")
     assert outcome_of(error, FOLDER) == (
