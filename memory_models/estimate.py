@@ -57,6 +57,7 @@ def check(
         )
     _check_checkpointed_layers(architecture, settings)
     _check_dtypes(settings)
+    # This call is for its refusals; the record is cached, so the estimate makes no second one.
     _static(architecture, effective_settings(settings).states)
     if device is not None:
         _check_device(settings, device)
@@ -130,6 +131,8 @@ def estimate_memory(
     allocated = allocated_interval(
         estimated, peak.bytes, settings, calibration, unrecomputed=peak.unrecomputed
     )
+    # Forward's thread and backward's thread have a cuBLAS workspace each; the second one settles in
+    # the middle of backward, so the replay places each by itself.
     replayed = reserved_bytes(architecture, settings, workspace // 2) if replay else None
     reserved = reserved_interval(
         estimated, peak.bytes, settings, calibration, replayed, unrecomputed=peak.unrecomputed
@@ -209,6 +212,7 @@ def _components(
         ("gradients", peak.gradients),
         ("gathered parameters", peak.gathered),
         ("kept activations", peak.checkpoints),
+        # The word ``block`` stays, because written plans hold these names.
         ("block in work", peak.layer),
         ("head and loss", peak.loss),
         ("optimizer step", peak.step),

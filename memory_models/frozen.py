@@ -57,6 +57,7 @@ def frozen(cls: type[Made]) -> type[Made]:
     space = {key: value for key, value in vars(cls).items() if key not in MADE_ANEW}
     defaults = {name: space.pop(name) for name in hints if name in space}
     for name, default in defaults.items():
+        # The standard decorator takes the same sign for a mutable default.
         if default.__class__.__hash__ is None:
             raise ValueError(f"mutable default for field {name}: use default_factory")
     declared = {name: each for name, each in defaults.items() if isinstance(each, Field)}
@@ -155,6 +156,7 @@ def _refuse(self: object, name: str, *_: object) -> None:
     raise FrozenInstanceError(f"cannot assign to field {name!r}")
 
 
+# Pickle fills slots by ``setattr``, which a frozen record refuses, so both ways are written here.
 def _getstate(self: Any) -> list[Any]:
     return [getattr(self, name) for name in self.__slots__]
 

@@ -21,6 +21,7 @@ class StepPhase(StrEnum):
     """The backward of loss and lm_head."""
     HEAD = "backward, head"
     """DeepSpeed reduces the gradient of an untied lm_head before the last layer's backward."""
+    # The word ``block`` stays, because plans and ``estimate --json`` hold these values.
     LAST_LAYER = "backward, last block"
     """The backward of the last layer, and of the layers below it as far as no phase follows."""
     LAST_CHECKPOINT = "backward, last checkpoint"

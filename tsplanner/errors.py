@@ -46,5 +46,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def without_passwords(text: str) -> str:
     """A text without the passwords of its URLs."""
+    # The pattern reaches to the last @, because a password may hold one.
     text = re.sub(r"(\w://[^/\s:@]*):\S*@", r"\1@", text)
     return re.sub(r"(?i)([?&\s](?:ssl)?password=)[^&\s'\"]*", r"\1***", text)

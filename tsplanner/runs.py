@@ -110,6 +110,8 @@ def write_bytes(path: Path, content: bytes) -> None:
             with temporary.open("wb") as file:
                 file.write(content)
                 file.flush()
+                # A rename may reach the disk before the content does, and a power cut
+                # would then leave an empty file.
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
@@ -179,6 +181,7 @@ def versions() -> dict[str, str]:
     import platform
     from importlib import metadata  # both slow to import, and `plan` never asks
 
+    # The packages' metadata is read because an import of torch takes seconds.
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):

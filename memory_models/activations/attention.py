@@ -59,6 +59,7 @@ def _head_norm(ops: LayerOps, value: Value) -> Value:
 def _rotary(ops: LayerOps, value: Value) -> Value:
     """The value times the cosine, plus its rotated half times the sine."""
     tape = ops.tape
+    # Cosine and sine have the stream's dtype, so a product has the wider one of both dtypes.
     wide = max(value.bytes, ops.flow.residual)
     size = value.elements
     straight = tape.op((value,), size, wide)

@@ -23,6 +23,7 @@ from memory_models.settings import FinetuningType, LayerSettings, Method, Traini
 
 def trains_encoder(architecture: Architecture, method: Method) -> bool:
     """Whether gradients flow into the encoder: its adapters or its weights are trained."""
+    # ``freeze`` trains the last decoder layers alone; every other method trains the encoder too.
     frozen = method.finetuning_type is FinetuningType.FREEZE
     return architecture.encoder is not None and not frozen
 
@@ -59,6 +60,7 @@ def _kept(architecture: Architecture, settings: LayerSettings) -> tuple[tuple[Si
     ops = LayerOps(architecture, settings, trained=trained)
     tape = ops.tape
     width, learned = Size(per_token=encoder.input_size), trained and encoder.use_position_embedding
+    # The points of a series need no gradient; only a trained position embedding beside them does.
     value = tape.new(width, ops.flow.residual, needs=learned)
     for index, layer in enumerate(encoder.linears):
         if index:

@@ -44,6 +44,7 @@ def _net(events: Sequence[Event]) -> Events:
     order: dict[Size, None] = {}
     for sign, size in events:
         total[size] += sign
+        # The order of first appearance stays: which hole a tensor finds depends on it.
         order[size] = None
     return tuple(
         (ALLOC if total[size] > 0 else FREE, size)

@@ -181,6 +181,7 @@ class CachingAllocator:
         start = last if last is not None and not last.allocated else None
         size = round_up(wanted - (start.size if start else 0), page)
         self._reserve(size)
+        # Near the cap ``_reserve`` may have emptied the cache, and with it the last block.
         if start is not None and start is pool.tail and start.address in pool.blocks:
             pool.remove(start)
             start.size += size

@@ -36,6 +36,7 @@ def on_cpu(estimate: MemoryEstimate, calibration: Calibration = DEFAULT) -> Memo
         components=named,
         assumptions=(
             "training on the CPU: memory is resident bytes, estimated roughly",
+            # Notes that name the H200 speak of GPU constants, which have no part in these figures.
             *(note for note in estimate.assumptions if "H200" not in note),
         ),
     )

@@ -130,6 +130,7 @@ def reserved_interval(
             replayed, scale, _margins(calibration.margins.replayed, replay_class, settings)
         )
     return Interval(
+        # The allocator never reserves less than is allocated, whatever a replay or a margin says.
         expected=round_up(max(estimated, found.expected), LARGE_STEP),
         upper=round_up(max(estimated, found.upper), LARGE_STEP),
     )

@@ -90,6 +90,7 @@ def nested_values(kind: type, values: Mapping[str, object]) -> dict[str, Any]:
         TypeError: a name is neither a field nor a record of the composed record.
     """
     records = {path[0] for path in paths(kind).values() if len(path) > 1}
+    # ``kernels`` was a field of version 0.1 and is a record today: only a mapping is the record.
     whole = {key: value for key, value in values.items() if key in records and _is_mapping(value)}
     rest = {key: value for key, value in values.items() if key not in whole}
     return whole | _nested(kind, rest)

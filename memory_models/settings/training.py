@@ -144,6 +144,7 @@ class TrainingSettings:
             raise ValueError(
                 "adapter_ranks needs lora or rslora without dropout on one GPU, and no int8 base"
             )
+        # The memory of several trials on one base is modelled with the fused loss alone.
         if self.kernels.loss_kernel is not LossKernel.FUSED:
             raise ValueError("adapter_ranks needs loss_kernel fused")
 

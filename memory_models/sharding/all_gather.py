@@ -130,6 +130,7 @@ def _parameters(
     """Partitioned parameters of the layers, the embedding and the lm_head."""
     smallest, element = persistent_elements(architecture), BYTES[layer.arithmetic.base.model_dtype]
     layers: list[list[Parameter]] = []
+    # Number 0 is the embedding and number 1 an untied lm_head.
     number = 2
     for _ in range(min(TRACED_LAYERS, architecture.num_hidden_layers)):
         parameters = []

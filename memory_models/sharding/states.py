@@ -121,6 +121,7 @@ def _all_sharded(architecture: Architecture, settings: StateSettings) -> ModelSt
     offloads_parameters = settings.sharding.offload_param
     # A single process on the device uses its partitions as the parameters themselves.
     gathers = settings.sharding.world_size > 1 or offloads_parameters
+    # Rotary caches are buffers and no parameters, so ZeRO-3 leaves them whole on every process.
     rotary = architecture.positions.rotary_buffer_count * BYTES[settings.base.model_dtype]
     flat = block_bytes(element * partition.share)
     frozen = not settings.method.trains_everything

@@ -30,6 +30,7 @@ def int8_input_bytes(architecture: Architecture, settings: TrainingSettings) -> 
         return 0
     flow = precision(settings.arithmetic)
     widths = {"attention": flow.residual, "mlp": flow.residual, Role.OUTPUT.value: flow.operand}
+    # Linears that read one tensor hold it together, so it counts once per group.
     groups = {_input_group(linear): linear.in_features for linear in architecture.layer.linears}
     held = sum(width * widths.get(group, flow.projected) for group, width in groups.items())
     return settings.tokens * held

@@ -130,7 +130,7 @@ def test_search_of_trials_of_two_ranks_ends_with_an_adapter(tmp_path: Path) -> N
 def test_launcher_with_another_number_of_ranks_is_told_so(
     tmp_path: Path, planned_ranks: int, started: int
 ) -> None:
-    """A plan for 2 ranks started with 1 would learn with half the batch: it does not start."""
+    """A plan for 2 processes started with 1 would learn with half the batch: it does not start."""
     plan = tiny.with_hardware(tiny.plan(tmp_path), world_size=planned_ranks)
     folder = tmp_path / "run"
     folder.mkdir()
@@ -147,7 +147,7 @@ def test_launcher_with_another_number_of_ranks_is_told_so(
     record = parse_record(said.read_bytes())
     assert record.status is Status.CRASHED
     assert record.message == (
-        f"The plan is for {planned_ranks} ranks and {started} were started: use torchrun "
+        f"The plan is for {planned_ranks} processes and {started} were started: use torchrun "
         f"--nproc-per-node {planned_ranks}, or plan again."
     )
 

@@ -153,6 +153,13 @@ def test_a_wrong_field_is_named(
     assert says in sentence
 
 
+def test_half_a_plan_of_version_0_1_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """What is missing is named, and nothing escapes as a bare error."""
+    path = tmp_path / "plan.json"
+    path.write_text('{"schema_version": 1}', encoding="utf-8")
+    assert "is not a valid plan: KeyError('model'); plan again." in refusal(path)
+
+
 def test_a_missing_field_is_named(plan: Plan, tmp_path: Path) -> None:
     """A plan without its hardware is no plan."""
     document = json.loads(plan_document(plan))

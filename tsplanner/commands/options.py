@@ -154,6 +154,8 @@ def pins(options: argparse.Namespace) -> Pins:
     for name, kind in PINNED.items():
         given = getattr(options, name)
         if given is not None:
+            # A pin of None fixes the setting to None; the planner chooses a
+            # setting that has no pin.
             found[name] = None if given in (NONE, ALL) else kind(given)
     return Pins(**found)
 

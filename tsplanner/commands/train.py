@@ -83,6 +83,7 @@ def run(
     ``here`` stands in for this machine.
     """
     plan, found = plan_and_folder(plan_path, saves, run_folder, resume=resume)
+    # A run that is refused must leave no folder, so this comes before one is made.
     refuse_what_has_no_room(plan, here, force=force)
     folder = found or runs.create_run_folder(saves, plan.model.name, method_name(plan))
     folder.mkdir(parents=True, exist_ok=True)
@@ -184,6 +185,7 @@ def start_full_run(run: FullRun) -> Record:
     with step_bar(title, plan.time.total_steps, shown=run.shown) as on_metrics:
         record = run_job(job, time_limit_seconds=None, on_metrics=on_metrics, server=run.server)
     if record.status is Status.OK:
+        # A run that ended otherwise is resumed from its checkpoints.
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     write_run_report(folder, run.saves, run.remarks)
     return record

@@ -118,9 +118,11 @@ def run(options: TuneOptions, *, as_json: bool = False, here: Machine | None = N
     opened = flow.open_search(options, here or detect_machine(), began)
     folder = opened.folder
     try:
+        # The server is started first, so that it imports while the study is opened.
         with server_for(opened.trial_plan, folder) as server:
             return search_and_train(opened, server, as_json=as_json)
     except TsplannerError:
+        # A resumed folder holds an earlier search, which a refusal must not cost.
         if not options.location.resume:
             forget(folder)
         raise
@@ -168,6 +170,7 @@ def train_best(
         plan=flow.final_plan(prepared, decision),
         folder=folder,
         saves=prepared.opened.options.location.saves,
+        # A search may have been cut off during its full run, which then goes on.
         resume=(folder / "job.json").is_file(),
         shown=not as_json,
         server=server,
@@ -206,6 +209,7 @@ def join(
                 print(helping_line(joined), flush=True)
             number = None if options.budget_seconds else options.trials or TRIALS
             view = view_for(number, as_json=as_json)
+            # Several helpers may share the folder, which also holds the log of the leader's server.
             log = f"server-{os.getpid()}.log"
             with server_for(study.plan, study.folder, log) as server, view:
                 ended = joining.help_search(joined, server, [view])

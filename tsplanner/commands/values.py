@@ -15,8 +15,6 @@ NONE = "none"
 ALL = "all"
 _LARGEST = 10**12
 """Above every count a run can have; keeps products finite."""
-BUDGET = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
-UNIT_SECONDS = (3600, 60, 1)
 
 _UNIT_SECONDS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _AMOUNT = r"\d{1,6}(?:\.\d{1,6})?"

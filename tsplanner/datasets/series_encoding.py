@@ -78,6 +78,7 @@ def input_text(sample: Sample) -> str:
     """The question with a prefix before every placeholder."""
     pieces = sample.input.split(PLACEHOLDER)
     text = pieces[0]
+    # The checks of a row have dropped every row with another number of placeholders than series.
     for series, piece in zip(sample.timeseries, pieces[1:], strict=True):
         text += series_prefix(series) + PLACEHOLDER + piece
     return text

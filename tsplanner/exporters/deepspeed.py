@@ -67,6 +67,7 @@ def zero_optimization(
             "sub_group_size": SUB_GROUP_ELEMENTS,
             "stage3_prefetch_bucket_size": "auto",
             "stage3_param_persistence_threshold": "auto",
+            # DeepSpeed's limit of a billion elements would keep a small model gathered whole.
             "stage3_max_live_parameters": live,
             "stage3_max_reuse_distance": live,
             "stage3_gather_16bit_weights_on_model_save": True,

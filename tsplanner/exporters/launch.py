@@ -182,6 +182,7 @@ def _visible(plan: Plan, options: ExportOptions) -> str:
     names = [device.uuid for device in used_devices(plan.machine, hardware)]
     if options.nodes > 1 or not all(names):
         names = [str(place) for place in hardware.devices]
+    # The plan counts cards as NVML does, and CUDA does so only in this order.
     return (
         "export CUDA_DEVICE_ORDER=PCI_BUS_ID\n"
         f"planned={shlex.quote(','.join(name for name in names if name))}\n"

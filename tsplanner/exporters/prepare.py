@@ -14,6 +14,7 @@ from tsplanner.planner.plan import Plan
 
 FILE = "prepare.py"
 FOLDER = "rows"
+# The draw of the held-out rows repeats `split` of training/data.py; both change together.
 SCRIPT = '''"""Write rows/train.jsonl and rows/test.jsonl: dialogues, learned by their end."""
 
 import json

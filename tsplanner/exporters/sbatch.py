@@ -43,6 +43,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         + comments([*header(plan, options), SUBMIT])
         + "set -euo pipefail\n"
         + HEAD
+        # When one machine fails, the others may wait for it in a collective until the time limit.
         + f"srun --kill-on-bad-exit=1 {words}\n"
     )
     return [ExportFile("train.sbatch", text)]

@@ -82,6 +82,7 @@ def _yaml(content: dict[str, Any]) -> str:
     """YAML in which scripts of several lines are literal blocks, so that a person can read them."""
     import yaml
 
+    # A representer added to SafeDumper itself would change every YAML file of this program.
     class Dumper(yaml.SafeDumper):
         """A safe dumper with literal blocks."""
 

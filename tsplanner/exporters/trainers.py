@@ -64,6 +64,7 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         autocast=running.autocast,
         loss_kernel=running.loss_kernel,
         kernels=DecoderKernels.REFERENCE,
+        # No other trainer can be told to checkpoint some layers: all of them are checkpointed.
         checkpointed_layers=None,
         expandable_segments=hardware.accelerator == "cuda",
     )
@@ -78,7 +79,9 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
     if not used:
         found = estimate_memory(running.architecture, settings, None, calibration)
         return on_cpu(found, calibration)
+    # Every process holds as much as the others, so the card with the least free memory decides.
     device = min(used, key=lambda each: each.free_bytes)
+    # Few settings are tried here, so each can have a replay, which takes some 20 ms.
     return estimate_memory(running.architecture, settings, device, calibration, replay=True)
 
 

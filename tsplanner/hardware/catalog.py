@@ -122,6 +122,7 @@ def name_key(text: str) -> str:
     ``NVIDIA GeForce RTX 2080 Ti``, ``RTX2080Ti`` and ``2080 ti 22GiB`` all give ``2080ti``.
     """
     words = _SIZE.sub(" ", re.sub(r"[-_/]", " ", text.lower()))
+    # In ``RTX2080`` no word ends behind RTX, so the pattern of noise words would leave it in.
     words = re.sub(r"\brtx(?=\w)", " ", words)
     return re.sub(r"[^a-z0-9]", "", _NOISE.sub(" ", words))
 

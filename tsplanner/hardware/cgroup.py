@@ -56,6 +56,7 @@ _V2 = _Version(
 def read_limits(root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> CgroupLimits:
     """Limits on this process; empty where there are no control groups. Raises nothing."""
     groups = _groups(membership)
+    # A system may mount both versions at once, and either may set the limit.
     memory = [
         *((_V1, level) for level in _levels(root, groups, "memory")),
         *((_V2, level) for level in _levels(root, groups, "")),
@@ -70,6 +71,7 @@ def read_limits(root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> Cgro
     tightest = min(limits, key=lambda each: each[0], default=None)
     return CgroupLimits(
         memory_bytes=tightest[0] if tightest else None,
+        # The fullest group need not be the one with the tightest limit: a parent also holds others.
         memory_available_bytes=min(
             (max(0, limit - _used(version, level)) for limit, version, level in limits),
             default=None,
@@ -91,6 +93,7 @@ def _groups(membership: Path) -> dict[str, tuple[str, str]]:
     """(Folder of the hierarchy, path of the group) by controller, which is ``""`` in version 2."""
     groups: dict[str, tuple[str, str]] = {}
     for line in _text(membership).splitlines():
+        # The path of a group may hold colons itself.
         fields = line.split(":", 2)
         if len(fields) != 3:
             continue
@@ -108,6 +111,7 @@ def _levels(root: Path, groups: dict[str, tuple[str, str]], controller: str) -> 
     if controller not in groups:
         return
     hierarchy, path = groups[controller]
+    # Version 1 may mount several controllers together, in a folder named after all of them.
     tops = [root, root / "unified"] if not controller else [root / controller, root / hierarchy]
     top = next((each for each in tops if _is_top(each, controller)), None)
     if top is None:

@@ -79,6 +79,7 @@ def found_packages() -> tuple[str, ...]:
 def is_found(name: str) -> bool:
     """Whether a module could be imported; the module is not imported."""
     if name in sys.modules:
+        # ``find_spec`` raises ValueError for a loaded module without a spec; None blocks a module.
         return sys.modules[name] is not None
     try:
         return find_spec(name) is not None

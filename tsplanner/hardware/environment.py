@@ -131,6 +131,7 @@ def library_reports(
         answers.update({name: line for name, line in lines.items() if name in left})
         left = [name for name in left if name not in answers]
         if left:
+            # The child keeps the order of the list: the first library without a line ended it.
             answers[left.pop(0)] = {"error": ending}
     return answers
 
@@ -154,6 +155,7 @@ def _ask(
         output, ending = b"", f"no child process: {error.strerror}"
     answers = {}
     for line in output.decode("utf-8", "replace").splitlines():
+        # A library may print while it is imported, so only lines of the report's form are read.
         if line.startswith('{"asked"'):
             answer = json.loads(line)
             answers[answer.pop("asked")] = answer

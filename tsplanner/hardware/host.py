@@ -63,6 +63,7 @@ def disk_free_bytes(folder: Path) -> int | None:
 def _free_bytes(folder: Path) -> int:
     if hasattr(os, "statvfs"):
         found = os.statvfs(folder)
+        # ``f_bfree`` would count the blocks that the system keeps for root.
         return found.f_bavail * found.f_frsize
     import shutil  # for Windows; it brings every compression library along
 

@@ -18,6 +18,7 @@ REQUIRED = {
     "safetensors": (0, 4),
 }
 """Oldest versions that are tested; pyproject.toml requires the same ones."""
+# torch is no row of REQUIRED, because a version says too little of its build: a child imports it.
 MINIMUM_TORCH = (2, 4)
 
 INSTALL_TRAIN = 'pip install "tsplanner[train]"'

@@ -111,6 +111,7 @@ def _read(nvml: Nvml, environment: Mapping[str, str]) -> NvmlReading:
     devices = tuple(device for device in read if device is not None)
     return NvmlReading(
         devices=devices,
+        # Cards and devices go in pairs, so one card left out would shift the devices behind it.
         link=slowest_link(links_between(nvml, cards, devices)) if None not in read else None,
         driver_version=nvml.text("nvmlSystemGetDriverVersion"),
         cuda_version=_cuda_version(nvml),
@@ -144,6 +145,7 @@ def _device(nvml: Nvml, card: Card) -> Device | None:
     if memory is None:
         return None
     name = nvml.text("nvmlDeviceGetName", card.handle) or "unknown NVIDIA GPU"
+    # The catalogue knows whole cards, so a slice is looked up by its parent's name and memory.
     whole = nvml.ask("nvmlDeviceGetMemoryInfo", card.parent) if card.mig else memory
     parent_name = nvml.text("nvmlDeviceGetName", card.parent) or name
     gpu = gpu_by_driver_name(parent_name, int(whole.total)) if whole else None

@@ -30,6 +30,7 @@ def links_between(
     for first, second in combinations(range(len(cards)), 2):
         pair = (devices[first], devices[second])
         bus = _bus(nvml.ask("nvmlDeviceGetPciInfo", cards[second].handle))
+        # A switch joins a card with every other one, so each link to it counts for every pair.
         count = sum(end in (_SWITCH, bus) for end in ends[first])
         if _joined(nvml, cards[first], cards[second], count):
             yield Link(kind=LinkType.NVLINK, bytes_per_second=_nvlink_rate(pair[0], count))
@@ -48,6 +49,7 @@ def _joined(nvml: Asks, card: Card, other: Card, count: int) -> bool:
     if card.mig or other.mig:
         return False
     status = nvml.ask("nvmlDeviceGetP2PStatus", card.handle, other.handle, P2P_CAPS_NVLINK)
+    # A driver may not say where links end and only that NVLink works between the two cards.
     return count > 0 or status == P2P_OK
 
 

@@ -68,6 +68,7 @@ def _slices(nvml: Asks, gpu: Any) -> Iterator[Card]:
 def _named(nvml: Asks, gpus: list[tuple[Card, ...]], entry: str) -> tuple[Card, ...]:
     """The cards that one entry of the list names; empty for an unknown or ambiguous entry."""
     if entry.isascii() and entry.isdecimal():
+        # No machine has a million GPUs, and Python refuses to convert a number of many digits.
         return gpus[int(entry[:6])] if int(entry[:6]) < len(gpus) else ()
     if not entry:
         return ()

@@ -50,6 +50,7 @@ class Config:
             if default is None:
                 raise self.error(key, "is missing; is this the model's own config.json?")
             return default
+        # A bool is an int to Python, but ``true`` in a config is no number.
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise self.error(key, f"must be a whole number above 0, not {value!r:.80}")
         if value > _LARGEST:

@@ -37,6 +37,7 @@ def _llama(name: str, config: Config) -> Architecture:
 
 def _qwen2(name: str, config: Config) -> Architecture:
     """Qwen2 and 2.5: as Llama with biases on q, k and v."""
+    # transformers writes these biases into Qwen2's code, so no key of the config is asked.
     linears = attention(config, bias=True) + gated_mlp(
         config.positive("hidden_size"), config.positive("intermediate_size")
     )
@@ -186,6 +187,7 @@ def _gpt_neox(name: str, config: Config) -> Architecture:
             bias=bias,
         ),
         Linear(name="dense", role=Role.OUTPUT, in_features=hidden, out_features=hidden, bias=bias),
+        # ``attention_bias`` does not reach the MLP, whose linears always have a bias.
         Linear(
             name="dense_h_to_4h", role=Role.UP, in_features=hidden, out_features=middle, bias=True
         ),

@@ -103,6 +103,7 @@ def architecture_of(
         "name": name,
         "model_type": config.text("model_type"),
         "hidden_size": hidden,
+        # OPT's config lacks this key, so the key is read only where no trait is given.
         "intermediate_size": traits.get("intermediate_size")
         or config.positive("intermediate_size"),
         "num_hidden_layers": config.positive("num_hidden_layers"),

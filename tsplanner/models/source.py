@@ -71,6 +71,7 @@ def find_model(name: str, *, cache_hub: bool = True) -> ModelFiles:
     try:
         path = Path(name).expanduser()
         is_folder, is_file = path.is_dir(), path.is_file()
+    # ``~nobody`` raises RuntimeError, and a name that is too long OSError: both are wrong names.
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f'Model "{name[:80]}" cannot be looked up: {error!s:.160}.') from error
     if is_folder:
@@ -116,6 +117,7 @@ def _source(files: ModelFiles) -> ModelSource:
         architecture=read_architecture(files.config, name=files.name, source=str(files.path)),
         config=files.config,
         folder=folder.resolve(),
+        # Weights beside a config of another name may belong to another model.
         has_weights=weights and files.path.name == "config.json",
         tokenizer=folder.resolve() if (folder / "tokenizer.json").is_file() else None,
     )
@@ -164,6 +166,7 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
     model_type = config.text("model_type", "")
     nested = values.get("text_config")
     if model_type not in READERS and isinstance(nested, dict):
+        # A section without a type of its own is the text part of the outer type, as in Gemma 3.
         config = Config({"model_type": f"{model_type}_text", **nested}, f"{source}: text_config")
         model_type = config.text("model_type")
     reader = READERS.get(model_type)
@@ -172,6 +175,8 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
             f'{source}: model_type "{model_type}" has no reader.'
             f"{did_you_mean(model_type, READERS)} Known: {', '.join(sorted(READERS))}."
         )
+    # A null key means the family's default, so the key must not hide that default; only a null
+    # window is a value of its own.
     known = {
         key: value
         for key, value in config.values.items()

@@ -109,6 +109,7 @@ def _epochs(learning: LearningSettings, dataset: DatasetRef) -> Suggestion:
 def _rank(learning: LearningSettings, affordable: Affordable) -> Suggestion:
     return Suggestion(
         setting="lora_rank",
+        # The plan's own rank is a choice too, so that a larger one is not advised away.
         value=largest_rank(learning, {*RANKS, learning.method.lora_rank}, affordable),
         planned=learning.method.lora_rank,
         rules=(AppliedRule(rule=AdviceRule.LARGEST_RANK),),

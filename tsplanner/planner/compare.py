@@ -57,6 +57,7 @@ def complexity_key(found: Evaluated) -> tuple[int, int, int, int, int]:
     """
     hardware = found.hardware
     return (
+        # Weights and states are not rounded for a speed that nobody would notice.
         quality_risk(hardware),
         hardware.sharding.zero_stage
         + hardware.sharding.offload_param

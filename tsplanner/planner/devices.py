@@ -58,6 +58,7 @@ def device_groups(machine: Machine, world_size: int) -> list[tuple[int, ...]]:
     for pool in _pools(machine):
         emptiest = sorted(
             (place for place in positions if pool(machine.devices[place])),
+            # The position decides between equally empty cards, so that plans are deterministic.
             key=lambda place: (-machine.devices[place].free_bytes, place),
         )
         if len(emptiest) >= world_size:

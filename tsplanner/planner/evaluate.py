@@ -65,6 +65,7 @@ def evaluate(
         settings,
         device,
         request.calibration,
+        # On a CPU libc takes the place of the caching allocator, so nothing can be replayed.
         replay=replay and device is not None,
     )
     if request.on_cpu:
@@ -72,6 +73,7 @@ def evaluate(
     free = device.free_bytes if device else host_budget(request)
     verdict, explanation = _judge(request, memory, free, on_cpu=device is None)
     length = batch_length(request.dataset, hardware)
+    # The step time ignores the encoder's own work, so it needs no number of patches.
     at_mean = settings
     if length != longest:
         at_mean = training_settings(request.learning, hardware, length)

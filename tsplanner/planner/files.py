@@ -74,7 +74,11 @@ def read_plan(path: Path) -> Plan:
         raise TsplannerError(f"{path} is not a plan of tsplanner; make one with tsplanner plan.")
     version = document["schema_version"]
     if version == FLAT_VERSION:
-        return _converted(path, upgraded(document))
+        try:
+            document = upgraded(document)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise TsplannerError(f"{path} is not a valid plan: {error!r}; plan again.") from error
+        return _converted(path, document)
     if version != SCHEMA_VERSION:
         raise TsplannerError(
             f"{path} has schema version {version!r}, this tsplanner reads {SCHEMA_VERSION}: "
@@ -95,6 +99,7 @@ def _converted(path: Path, document: dict[str, Any]) -> Plan:
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:
     """A document of version 1, whose records were flat, as a document of this version."""
     model, dataset = document["model"], document["dataset"]
+    # Plans of version 1 held no architecture, only the config that it is read from.
     found = read_architecture(model["config"], name=model["name"], source="plan")
     lengths = {LENGTHS[key]: value for key, value in dataset.items() if key in LENGTHS}
     factors = {name: document[name] for name in paths(Corrections) if name in document}

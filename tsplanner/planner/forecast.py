@@ -97,6 +97,7 @@ def training_rows(rows: int, validation_fraction: float) -> int:
     """Number of rows that are trained on; a fraction above zero holds out at least one row."""
     if rows < 2 or validation_fraction <= 0:
         return rows
+    # The worker holds out as many rows (training/data.py): ``round`` would not round up a half.
     return rows - min(rows - 1, max(1, int(rows * validation_fraction + 0.5)))
 
 
@@ -120,6 +121,7 @@ def forecast(
         gradient_accumulation_steps=hardware.batch.gradient_accumulation_steps,
     )
     micro_batches = ceil_div(rows, together) if rows else hardware.batch.gradient_accumulation_steps
+    # ZeRO-2 and 3 reduce or gather in every micro-batch; all others communicate once per step.
     once = step.optimizer + (step.communication if hardware.sharding.zero_stage < 2 else 0.0)
     each = (step.seconds - once) / hardware.batch.gradient_accumulation_steps
     epochs = learning.optimization.num_train_epochs

@@ -91,6 +91,7 @@ def choose(request: PlanRequest) -> Choice:
     if not usable:
         raise _nothing_fits(request, evaluated, refusals)
     best = _settled(request, usable)
+    # Replays may settle on a number of checkpointed layers that was not among the candidates.
     if all(found.hardware != best.hardware for found in evaluated):
         evaluated.append(best)
     return explained(finish(request, best), best, evaluated, refusals)
@@ -208,6 +209,8 @@ def _tight(best: Evaluated, replayed: Estimate, by_speed: list[Evaluated]) -> Ev
         return settled
     size = best.memory.process_bytes.expected
     over = settled.memory.process_bytes.expected - settled.free_bytes
+    # The quick estimate fell short by about ``over``, so only plans that are smaller by as much by
+    # the same quick estimate are worth a replay.
     smaller = [other for other in by_speed if other.memory.process_bytes.expected <= size - over]
     for other in smaller[:MOST_REPLAYED]:
         found = replayed(other.hardware)

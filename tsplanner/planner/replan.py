@@ -27,6 +27,7 @@ def replan(plan: Plan, learning: LearningSettings, calibration: Calibration = DE
     except ValueError as error:
         raise TsplannerError(f"These settings cannot run: {error}.") from error
     planned = finish(request, found)
+    # Another rank trains another number of parameters than the plan's model says.
     trained = found.memory.parameters_trainable
     return replace(planned, model=replace(plan.model, parameters_trainable=trained))
 

@@ -16,6 +16,7 @@ from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.throughput.rates import MEASURED, Efficiency
 
 
+# ``frozen`` makes an ``__init__`` of its own, while ``Pins`` takes the names of fields as keywords.
 @dataclass(frozen=True, slots=True, init=False)
 class Pins:
     """Hardware settings that the user fixed, by field name; the planner chooses the rest.

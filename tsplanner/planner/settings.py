@@ -57,6 +57,7 @@ class LearningSettings:
 
 
 def _default_batch() -> BatchLayout:
+    # The defaults of hardware and learning settings must make the same effective batch.
     return BatchLayout(gradient_accumulation_steps=DEFAULT_EFFECTIVE_BATCH)
 
 

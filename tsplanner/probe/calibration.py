@@ -58,6 +58,7 @@ def probe_point(plan: Plan, record: Record, *, now: float | None = None) -> Prob
         predicted=ProbeFigures(
             allocated_bytes=memory.peak_allocated_bytes.expected,
             reserved_bytes=memory.peak_reserved_bytes.expected,
+            # The point keeps the plain prediction, or the next correction would multiply this one.
             process_bytes=round(memory.process_bytes.expected / plan.corrections.memory_factor),
             step_seconds=predicted.seconds,
         ),

@@ -60,6 +60,7 @@ def planned_positions(hardware: HardwareSettings) -> tuple[int, ...]:
 
 def visible_name(position: int, outside: Mapping[str, str] | None = None) -> str:
     """How CUDA_VISIBLE_DEVICES names the GPU at a position among those visible from outside."""
+    # A plan counts the GPUs that it saw, but a child's variable counts all GPUs of the host.
     value = (os.environ if outside is None else outside).get(VISIBLE)
     names = [name.strip() for name in value.split(",")] if value else []
     return names[position] if position < len(names) else str(position)

@@ -114,6 +114,7 @@ def run_multi_lora(
 def _clear(job: Job) -> None:
     """Remove what an earlier worker left and could be mistaken for this one's."""
     shutil.rmtree(Path(job.folder) / QUEUE, ignore_errors=True)
+    # Trials that come later are cleared by whoever offers them.
     for trial in first_trials(job):
         clear_trial(trial)
 
@@ -150,6 +151,7 @@ def _record(job: Job, trial: MultiLoraTrial, worker: Record) -> Record | None:
     began = (Path(trial.folder) / METRICS_FILE).exists()
     if not began or worker.status in (Status.OK, Status.STOPPED):
         return None
+    # `ended_badly` writes the record into the folder of its job, and this one is the trial's.
     own = replace(job, folder=trial.folder, shared=None)
     return ended_badly(own, worker.status, worker.message)
 

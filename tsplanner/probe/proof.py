@@ -105,6 +105,7 @@ def groups(jobs: Sequence[Job]) -> list[list[Job]]:
         alone = hardware.sharding.world_size > 1 or hardware.sharding.zero_stage > 0
         key = (job.folder,) if alone else hardware.devices
         shared.setdefault(key, []).append(job)
+    # A worker keeps its base for the next job, so jobs of one base have to follow each other.
     return [sorted(found, key=_base) for found in shared.values()]
 
 

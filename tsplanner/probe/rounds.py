@@ -90,6 +90,7 @@ def search(
             Probed(plan=plan, record=record) for plan, record in zip(plans, records, strict=True)
         ]
         done += found
+        # A probe is stopped only after the budget is spent, so no further round can begin.
         if any(each.record.status not in OUTCOMES for each in found):
             break
         stepped = sum(loop_seconds(each.plan.hardware, step_seconds(each.record)) for each in found)

@@ -86,6 +86,7 @@ def run_job(
     record = merged_record(Path(job.folder), ranks)
     if record is None:
         return missing_record(job, ended.result, ended.kills_before)
+    # Later readers look at record.json alone, and until here that is the record of process 0.
     if ranks > 1:
         write(job, record)
     return record
@@ -166,6 +167,7 @@ def start(
         "poll": poll,
         "environment": {**device_environment(plan), **(environment or {})} or None,
     }
+    # The kernel's counter is of the whole cgroup and never falls: only its rise says something.
     kills = oom_kills()
     if server is not None and plan.hardware.sharding.world_size == 1:
         return Ended(result=server.run(files, **options), kills_before=kills)
@@ -200,6 +202,7 @@ class Tail:
 def missing_record(job: Job, result: ProcessResult, kills_before: int | None) -> Record:
     """What happened to a worker that could not say it itself."""
     ranks = job.plan.hardware.sharding.world_size
+    # Under torchrun the process that ended is the launcher, which hides the worker's signal.
     killed = result.stopped_by_signal == signal.SIGKILL or ranks > 1
     if killed and was_out_of_memory(kills_before):
         return ended_badly(
@@ -248,6 +251,7 @@ def log_tail(path: Path, lines: int = LOG_TAIL_LINES, until: str | None = None) 
     if until is not None and until in text:
         text = text[: text.index(until)].rpartition("\n")[0]
     said = [line.strip() for line in text.splitlines()]
+    # torchrun frames its report with lines of = and -.
     return [line for line in said if line.strip("=-")][-lines:]
 
 

@@ -65,6 +65,7 @@ def run_process(
     start = time.monotonic()
     child = _start(command, log_path, environment)
     try:
+        # This call is inside the try, so that Ctrl-C during the call ends the child, too.
         GUARD.watch(child.pid)
         timed_out = wait_until(
             lambda seconds: _ended_within(child, seconds),
@@ -77,6 +78,7 @@ def run_process(
         if child.poll() is None:
             kill_tree(child.pid, grace_seconds, ended=lambda: child.poll() is not None)
         code = child.wait()
+        # A child that ended by itself may leave others in its group, which nobody else would end.
         kill_group_remains(child.pid)
         GUARD.release(child.pid)
     return process_result(code, timed_out=timed_out, seconds=time.monotonic() - start)
@@ -96,6 +98,7 @@ def wait_until(
     deadline = None if time_limit_seconds is None else time.monotonic() + time_limit_seconds
     while True:
         left = poll_seconds if deadline is None else deadline - time.monotonic()
+        # The end is asked for before the limit: a child that ends in the last moment is in time.
         if ended_within(max(0.0, min(poll_seconds, left))):
             return False
         if deadline is not None and time.monotonic() >= deadline:

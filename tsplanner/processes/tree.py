@@ -32,8 +32,10 @@ def kill_tree(
     ``ended`` says whether the leader has ended, for a caller that reaps it. Raises nothing for
     processes that have ended. Ignores: descendants that left both the group and the tree.
     """
+    # The tree is read before the first signal: a child whose parent has ended is not in it.
     tree = _tree(pid)
     _signal_group(pid, hard=False)
+    # A descendant may lead a group of its own, which the signal above misses (torchrun's do).
     for process in tree:
         _end(process, hard=False)
     deadline = time.monotonic() + grace_seconds
@@ -122,10 +124,12 @@ class Guard:
     def _start() -> subprocess.Popen[bytes]:
         flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
         return subprocess.Popen(
+            # Without -P, imports would be looked for in this folder before the standard library.
             [sys.executable, "-P", os.path.abspath(__file__)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            # The guard has to outlive a signal to the parent's group, such as Ctrl-C.
             start_new_session=True,
             creationflags=flags,
         )
@@ -144,6 +148,7 @@ def guard() -> None:
             watched.add(pid)
         else:
             watched.discard(pid)
+    # One after another, each tree could use up its grace before the next tree is asked to end.
     threads = [threading.Thread(target=kill_tree, args=(pid,)) for pid in watched]
     for thread in threads:
         thread.start()

@@ -81,6 +81,7 @@ class WarmServer:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                # `kill_tree` and the guard signal a whole group, so the server has to lead one.
                 start_new_session=True,
             )
         self._state = "starting"
@@ -96,6 +97,7 @@ class WarmServer:
         trace: TracebackType | None,
     ) -> None:
         """End the server and its children."""
+        # A thread that waits for its fork would else take the server for lost and start cold.
         self._closed = True
         server = self._server
         if server is None:
@@ -105,6 +107,7 @@ class WarmServer:
         server.wait()
         with self._changed:
             running = [a["pid"] for a in self._answers.values() if "pid" in a and "exit" not in a]
+        # A fork that was made while the tree was read is in no list but this one.
         for pid in running:
             kill_tree(pid, grace_seconds=0.0)
             GUARD.release(pid)
@@ -160,6 +163,7 @@ class WarmServer:
         finally:
             if self._exit_code(request, 0.0) is None:
                 kill_tree(pid, ended=lambda: self._exit_code(request, 0.0) is not None)
+            # The server reaps the fork, so its answer comes a moment after the kill.
             code = self._exit_code(request, 5.0)
             kill_group_remains(pid)
             GUARD.release(pid)
@@ -185,6 +189,7 @@ class WarmServer:
             "log": str(log_path.absolute()),
             "environment": dict(environment or {}),
         }
+        # A server that still imports is sent the request, too: the line waits in the pipe.
         if self._state == "off" or not self._send(line):
             return None
         try:
@@ -197,10 +202,12 @@ class WarmServer:
                 poll_seconds=poll_seconds,
             )
         except BaseException:
+            # `poll` raises to give a trial up, and the fork that was asked for may not exist yet.
             self._cancel(request)
             raise
         pid = self._answers.get(request, {}).get("pid")
         if pid is None and late and self._server is not None:
+            # A server that is only late would fork this request after all, beside the cold start.
             kill_tree(self._server.pid, grace_seconds=0.0)
         return int(pid) if pid is not None else None
 
@@ -248,6 +255,7 @@ class WarmServer:
     def _read(self, server: subprocess.Popen[bytes]) -> None:
         """Read answers until the server closes its end of the pipe."""
         for raw in server.stdout or ():
+            # A server that was killed may leave half a line.
             with contextlib.suppress(ValueError), self._changed:
                 self._take(json.loads(raw))
                 self._changed.notify_all()
@@ -263,6 +271,7 @@ class WarmServer:
         elif "id" in answer:
             self._answers.setdefault(answer["id"], {}).update(answer)
             if "pid" in answer and "exit" not in answer:
+                # The reading thread tells the guard, since a caller that gave up would never do so.
                 GUARD.watch(answer["pid"])
                 if answer["id"] in self._cancelled:
                     kill_tree(answer["pid"], grace_seconds=0.0)

@@ -103,6 +103,7 @@ def gain_line(plan: Plan, record: Record) -> str:
     """What a probe changes in later plans of this model and method on this machine."""
     gains = []
     if record.memory.process_bytes:
+        # Later plans correct the plain model, so this plan's own correction is taken out.
         raw = plan.memory.process_bytes.expected / plan.corrections.memory_factor
         gains.append(f"bytes x {record.memory.process_bytes / raw:.2f}")
     if step := step_seconds(record):

@@ -61,6 +61,7 @@ class StepTime:
     @property
     def seconds(self) -> float:
         """Seconds of the whole step: work joined with issuing, plus what does not overlap."""
+        # A CPU both issues and computes, so there the two times add up.
         power = TOGETHER if self.overlaps else 1.0
         both: float = (self.work**power + self.launch**power) ** (1 / power)
         return both + self.optimizer + self.communication + self.offload
@@ -83,6 +84,7 @@ def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
     """Seconds of one optimizer step with all its micro-batches, per process."""
     micro = settings.batch.gradient_accumulation_steps
     made = traffic(architecture, settings)
+    # The hooks run on the host between kernels, so they count as issuing and not as traffic.
     hooks = _hooked_modules(architecture, settings) * rates.host.gather_seconds
     return StepTime(
         matrix=micro * micro_batch_flops(architecture, settings) / rates.matrix_flops,
@@ -114,6 +116,8 @@ def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) ->
     layers_trained = active if not settings.method.uses_adapter else 0
     recompute = recomputed_layers(architecture, settings)
     weights: float = layer_weights * (2 * layers + 2 * active + 2 * layers_trained + 2 * recompute)
+    # A frozen lm_head still passes the gradient on. Checkpoints wrap decoder layers alone, so the
+    # lm_head never runs again.
     head = embedding_parameters(architecture) * (6 if trained else 4)
     adapters = 0.0
     if settings.method.uses_adapter:
@@ -122,6 +126,7 @@ def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) ->
         adapters = 6 * trainable_parameters(architecture, settings.method) * share
     heads = architecture.attention.num_attention_heads * architecture.attention.head_dim
     pairs = 2.0 * settings.sequence_length * heads
+    # Eager attention also multiplies the half of the scores that the causal mask hides.
     if settings.kernels.attention is Attention.EAGER:
         pairs *= 2
     attention = pairs * (layers + 2 * active + recompute)
@@ -155,8 +160,10 @@ def _optimizer_seconds(
     """Seconds to read and write weights, gradients and states once, on the device or the host."""
     moved: float = 2 * optimizer_state_bytes(architecture, settings.states)
     moved += 3 * gradient_bytes(architecture, settings.states)
+    # Under DDP every process steps all trained weights; only ZeRO shares them out.
     processes = settings.sharding.world_size if settings.sharding.zero_stage else 1
     if settings.method.adapter_ranks:
+        # Every trial has an optimizer of its own, so the host's part of a step is paid per trial.
         own = len(settings.method.adapter_ranks) * rates.host.multi_lora_step_seconds
         return own + moved / rates.memory_bytes
     if not settings.sharding.offload_optimizer:

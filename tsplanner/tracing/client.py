@@ -70,6 +70,7 @@ def trace_all(requests: Sequence[TraceRequest], on_outcome: Callable[[TraceOutco
             poll=reader.read,
             poll_seconds=POLL_SECONDS,
         )
+        # The worker may have written its last lines after the last poll.
         reader.read()
         if reader.count < len(requests):
             words = log.read_text(encoding="utf-8", errors="replace").strip()[-LAST_WORDS:]

@@ -37,6 +37,8 @@ class Step:
         """Run forward and backward of the micro-batches, clip, step, and drop the gradients."""
         count = self.settings.batch.gradient_accumulation_steps
         with self.mode:
+            # Trainer fetches all micro-batches of a step before the first forward, because their
+            # labels are counted to divide the loss.
             batches = [self._on_device() for _ in range(count)]
             items = sum(batch["labels"].ne(-100).sum() for batch in batches)
             for batch in batches[:TRACED_MICRO_BATCHES]:
@@ -70,6 +72,7 @@ class Step:
         with context:
             outputs = self.model(**batch, **({} if items is None else self._counted(items)))
         if dtype is not None:
+            # accelerate wraps the forward of a model under autocast in this cast.
             outputs = convert_to_fp32(outputs)
         loss: Tensor = outputs["loss"]
         return loss
@@ -80,6 +83,7 @@ class Step:
 
     def _update(self) -> None:
         parameters = [p for p in self.model.parameters() if p.grad is not None]
+        # On a GPU torch would choose the foreach form by itself; it sees a CPU here.
         torch.nn.utils.clip_grad_norm_(parameters, 1.0, foreach=True)
         self.optimizer.step()
         if self.settings.method.finetuning_type is FinetuningType.ADALORA:

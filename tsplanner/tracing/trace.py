@@ -52,6 +52,7 @@ def trace_memory(request: TraceRequest) -> Trace:
     events = several_steps(storages.events[:loaded], storages.events[loaded:], count)
     found = simulate(events)
     alive = alive_at(events, found.peak_event)
+    # Later steps repeat the numbers of the first step, moved on by multiples of `count`.
     at_peak = [(storages.known[number % count], size) for number, size in alive.items()]
     last = storages.known[events[found.peak_event][0] % count]
     return Trace(

@@ -56,6 +56,7 @@ def encode_sample(
     """
     prompt, answer = _prompt_and_answer(sample, tokenizer, Style(style))
     if len(prompt) + len(answer) > cutoff_len:
+        # A cut could take the marks of a series; ChatTS's own training leaves such rows out.
         if sample.timeseries:
             return None
         answer = answer[: max(cutoff_len // 2, cutoff_len - len(prompt))]
@@ -82,6 +83,7 @@ def _prompt_and_answer(sample: Sample, tokenizer: Any, style: Style) -> tuple[li
     else:
         prompt = f"### Question:\n{sample.input}\n\n### Answer:\n"
         answer = sample.output + (tokenizer.eos_token or "")
+    # Question and answer are encoded apart, so that no token spans the place where labels begin.
     return _ids(tokenizer, prompt), _ids(tokenizer, answer)
 
 
@@ -111,6 +113,7 @@ def collate(encoded: Sequence[EncodedSample], pad_id: int) -> dict[str, torch.Te
     The batch has ``timeseries`` only if a row has series: [K, 2N, 1], pairs (value, 1.0), zeros
     after the end of a shorter series.
     """
+    # The planner's length counts round by this function, so they are those of the real batch.
     width = padded_tokens(max(len(row.input_ids) for row in encoded))
     input_ids = torch.full((len(encoded), width), pad_id, dtype=torch.long)
     labels = torch.full((len(encoded), width), IGNORED_LABEL, dtype=torch.long)
@@ -180,6 +183,7 @@ def longest_batch(
     if ts is not None:
         patches = sequence_length // 4 if series_patches is None else series_patches
         patches = max(1, min(patches, sequence_length, _most_patches(ts)))
+        # The patches take the places of the two marks of the series.
         text = sequence_length - (patches - 2)
     ids = torch.randint(0, config.vocab_size, (micro_batch_size, text), generator=generator)
     batch = {"attention_mask": torch.ones_like(ids)}

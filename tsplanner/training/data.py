@@ -36,12 +36,15 @@ def held_out_count(rows: int, fraction: float) -> int:
     """Number of held-out rows: the nearest whole number, at least one, but never all rows."""
     if fraction <= 0 or rows < 2:
         return 0
+    # `round` takes a half to the even number, and the forecast (`training_rows`) does not.
     return min(rows - 1, max(1, int(rows * fraction + 0.5)))
 
 
 def split(rows: Sequence[T], fraction: float, seed: int) -> tuple[list[T], list[T]]:
     """Training rows and held-out rows, each in file order; the draw depends only on the seed."""
     count = held_out_count(len(rows), fraction)
+    # The script in exporters/prepare.py repeats this draw, so that other trainers hold out the same
+    # rows; both change together.
     held_out = set(random.Random(seed).sample(range(len(rows)), count))
     train = [row for index, row in enumerate(rows) if index not in held_out]
     return train, [rows[index] for index in sorted(held_out)]

@@ -100,6 +100,7 @@ def on_signals(called: Callable[[], object]) -> None:
     process waits in a collective; the byte on this pipe is written at once.
     """
     reader, writer = os.pipe()
+    # Python refuses a blocking descriptor for the wake-up.
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 

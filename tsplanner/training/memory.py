@@ -75,6 +75,7 @@ class MemoryMeter:
         if self.cuda:
             if from_file:
                 self._load = self._allocator()
+            # Segments that only loading needed would else stay reserved and count for training.
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
 
@@ -91,6 +92,7 @@ class MemoryMeter:
             )
         allocated, reserved = self._allocator()
         reserved = max(reserved, self._load[1])
+        # NVML knows no peak, so what lies outside now is added to the peak of the allocator.
         outside = max(0, self._process_bytes() - torch.cuda.memory_reserved())
         return Peaks(
             allocated=max(allocated, self._load[0]),

@@ -149,6 +149,7 @@ def _load(plan: Plan, config: Any, device: torch.device) -> Any:
         attn_implementation=plan.hardware.kernels.attention.value,
         quantization_config=quantization_config(plan.hardware),
         trust_remote_code=plan.model.trust_remote_code,
+        # A pickle can run code while it is read.
         use_safetensors=True,
         output_loading_info=True,
         **placement,
@@ -183,6 +184,7 @@ def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -
     head = model.get_output_embeddings()
     for name, module in list(model.named_modules()):
         _materialise(model, module, device)
+        # The head stays as it is, because transformers does not quantise the head of a checkpoint.
         if isinstance(module, nn.Linear) and module is not head:
             model.set_submodule(name, _quantised(module, hardware, device))
             # The list of the loop keeps the module alive, so its matrix is freed here: all matrices
@@ -190,6 +192,7 @@ def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -
             module._parameters.clear()
     model.tie_weights()
     four_bit = hardware.base.quantization is not Quantization.INT8
+    # PEFT and transformers ask these flags, which `from_pretrained` would have set.
     model.is_loaded_in_4bit, model.is_loaded_in_8bit = four_bit, not four_bit
     model.quantization_method = "bitsandbytes"
     model.requires_grad_(False)
@@ -216,6 +219,7 @@ def _materialise(model: Any, module: nn.Module, device: torch.device) -> None:
         return
     module.to_empty(device=device, recurse=False)
     for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+        # transformers' initialisers (initialization.py) pass over a tensor with this mark set.
         tensor._is_hf_initialized = False
     module._is_hf_initialized = False
     model._init_weights(module)
@@ -239,6 +243,7 @@ def _quantised(linear: nn.Linear, hardware: HardwareSettings, device: torch.devi
         )
     weight = linear.weight.data
     if hardware.base.quantization is Quantization.INT8:
+        # bitsandbytes quantises a matrix on its way to the device, int8 only from the CPU.
         packed = bnb.nn.Int8Params(weight.cpu(), requires_grad=False, has_fp16_weights=False)
     else:
         packed = bnb.nn.Params4bit(

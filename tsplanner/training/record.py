@@ -129,10 +129,8 @@ def upgraded(values: dict[str, Any]) -> dict[str, Any]:
     Raises:
         msgspec.ValidationError: the values are not those of a record.
     """
-    renamed = {
-        {"rank": "process", "ranks": "processes"}.get(key, key): values[key] for key in values
-    }
     try:
+        renamed = {RENAMED.get(key, key): value for key, value in values.items()}
         renamed["processes"] = [_one_process(each) for each in renamed.get("processes", ())]
         return nested_values(Record, renamed)
     except (TypeError, KeyError, AttributeError) as error:

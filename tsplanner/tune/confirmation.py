@@ -158,6 +158,8 @@ def compare(study: Study, folder: Path) -> Comparison | None:
     if not completed:
         return None
     best = encoding.settings(acquisition.candidate([one for _, one in seen], encoding.grid))
+    # The candidate may never have run: the surrogate expects it to be best. Its epochs are read
+    # along the completed trial that is nearest.
     nearest = min(completed, key=lambda n: _distance(encoding, results[n].learning, best))
     epochs = best_epochs(folder / str(nearest), encoding.space.epochs)
     comparison = Comparison(
@@ -205,6 +207,7 @@ def missing_runs(
 
 
 def _run_of(study: Study, side: LearningSettings, seed: int) -> Result | None:
+    # Results have the plan's seed in their settings, and the fresh seed beside them.
     same = replace(side, seed=study.plan.learning.seed)
     return next((one for one in study.results() if one.seed == seed and one.learning == same), None)
 
@@ -248,6 +251,8 @@ def interval(comparison: Comparison, study: Study) -> tuple[float, float]:
     encoding = study.encoding
     seen = [one for _, one in study.observations()]
     one, baseline = encoding.point(comparison.candidate), encoding.point(comparison.baseline)
+    # Settings that differ in epochs alone are one point to the surrogate, which would take
+    # the gain of the epochs for noise.
     pairs = comparison.pairs if one != baseline else ()
     noise = acquisition.noise(seen, pairs, one, baseline)
     return acquisition.interval(comparison.pairs, noise)

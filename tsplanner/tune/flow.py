@@ -189,6 +189,8 @@ def search_and_confirm(
             decision = decide_by_number(prepared.trials, study, search)
         else:
             decision = controller.decide(study, search)
+        # No `finally` stands here: a search that was cut off is not over, and
+        # its helpers must see so.
         study.workers.finish()
     if decision is None:
         raise TsplannerError(f"No trial finished: see the logs under {folder}.")
@@ -217,6 +219,8 @@ def train(
     controller = prepared.controller
     if controller is not None and controller.startup_seconds is not None:
         epochs = decision.baseline.optimization.num_train_epochs
+        # The costs are those of the baseline's epochs, so a run of fewer
+        # would teach a wrong factor.
         same = record.status is Status.OK and plan.learning.optimization.num_train_epochs == epochs
         took = time.monotonic() - began if same else None
         append_history(prepared.opened.plan, controller.costs, took)

@@ -51,6 +51,7 @@ def open_joined(target: Path, options: TuneOptions, here: Machine) -> Study:
         folder = folder_of(str(target), location.storage, location.saves, SEARCH_PLAN)
     plan = _plan_of(options, folder)
     refuse_what_has_no_room(plan, here, force=options.force)
+    # The space stays the leader's, but which of its trials fit depends on this machine's memory.
     plan = replace(plan, free_bytes=free_now(plan, here))
     return Study(folder, plan, None, location.storage)
 

@@ -103,6 +103,7 @@ def followed(tails: Sequence[Tail]) -> Iterator[None]:
         yield
     finally:
         over.set()
+        # A Tail counts lines for one thread at a time, so the last look waits for the thread.
         thread.join()
         for tail in tails:
             tail.read()

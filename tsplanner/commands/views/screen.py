@@ -23,6 +23,7 @@ class Screen:
         if self._console is None:
             print(words)
         else:
+            # Names may hold brackets, which rich would take for markup.
             self._console.print(words, style=style or None, markup=False)
 
 

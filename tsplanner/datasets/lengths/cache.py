@@ -43,6 +43,7 @@ def length_summary(
     facts = (made_by, _stamp(path), _stamp(tokenizer), cutoff_len, str(encoder), on_bad)
     key = hashlib.sha256(repr((facts, str(dropped_file))).encode()).hexdigest()[:32]
     file = state_folder() / "lengths" / f"{key}.json"
+    # A damaged note is no error: the rows are counted anew, and a new note takes its place.
     with suppress(OSError, ValueError, TypeError, KeyError):
         noted = json.loads(file.read_text(encoding="utf-8"))
         known = _summary(noted["summary"])
@@ -50,6 +51,7 @@ def length_summary(
         stamp = _stamp(dropped_file)
         if not known.dropped or noted["dropped_file"] == (None if stamp is None else list(stamp)):
             return known
+    # The readers are imported only here: a plan whose lengths are known does not wait for them.
     from tsplanner.datasets.lengths.scan import ScanOptions, length_stats
     from tsplanner.datasets.lengths.stats import (
         length_histogram,

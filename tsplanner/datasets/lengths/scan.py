@@ -78,10 +78,12 @@ def length_stats(
     total, size = Tally(), file_bytes(path)
     with (
         DropLog(path, options.dropped_file) as dropped,
+        # An exception between two spans must leave no worker process behind: closing ends them.
         closing(_tallies(counter, size, options.workers)) as found,
     ):
         for end, tally in found:
             for row in tally.dropped:
+                # A worker numbers lines from 1: how many lie before its span it cannot know.
                 line = row.line + total.lines
                 dropped.add(DroppedRow(line=line, fault=row.fault, reason=row.reason))
             total.add(tally)
@@ -99,6 +101,7 @@ def _tallies(
 ) -> Generator[tuple[int, Tally], None, None]:
     """Pairs in file order: the byte where a span ends, and the counts of that span."""
     path = Path(counter.job.path)
+    # Only a parser finds where the rows of an array end, so an array is never cut into spans.
     if is_array(path):
         yield size, counter.rows(array_rows(path))
         return

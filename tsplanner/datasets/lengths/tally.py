@@ -68,6 +68,7 @@ class Tally:
         _add(self.padded, padded_tokens(tokens) + extra, 1)
         self.series_total += extra
         self.series_most = max(self.series_most, extra)
+        # ``extra`` lacks two positions per series, because the patches take the place of two marks.
         self.patches_most = max(self.patches_most, extra + 2 * series)
 
     def add(self, other: Tally) -> None:
@@ -125,6 +126,8 @@ class RowCounter:
             tally.dropped.extend(row for row in read if isinstance(row, DroppedRow))
             for row, tokens in zip(kept, self._text_tokens(kept), strict=True):
                 self._count(tally, row, tokens)
+        # A row over the cutoff is known only after its group is tokenised, so it comes behind bad
+        # rows of later lines; the log of drops relies on the order of the file.
         tally.dropped.sort(key=lambda row: row.line)
         return tally
 
@@ -135,6 +138,7 @@ class RowCounter:
             return row
         if encoder is None:
             return _Texts(row.line, row.input, row.output, CHAT_TEMPLATE_TOKENS, 0, 0)
+        # ChatTS has one fixed template, which the texts contain, so no allowance is added.
         extra, series = series_positions(row, encoder), len(row.timeseries)
         return _Texts(row.line, chatts_prompt(row), chatts_answer(row), 0, extra, series)
 

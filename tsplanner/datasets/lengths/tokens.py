@@ -51,6 +51,7 @@ def tokenizer_counter(folder: Path | None) -> TokenCounter | None:
         raise TsplannerError(
             f"{folder / 'tokenizer.json'} cannot be read ({error}); fetch the file again"
         ) from error
+    # A tokenizer.json may ask for truncation and padding, which would hide the rows' own lengths.
     tokenizer.no_truncation()
     tokenizer.no_padding()
 
@@ -58,6 +59,7 @@ def tokenizer_counter(folder: Path | None) -> TokenCounter | None:
         # The fast form keeps no offsets into the text; only the count is wanted.
         return [len(e.ids) for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
+    # The count by pieces takes one token for each digit, so the vocabulary must have all ten.
     digits_known = all(tokenizer.token_to_id(digit) is not None for digit in "0123456789")
     alone = digits_known and digits_stand_alone(folder / "tokenizer.json")
     return PieceCounter(count) if alone else count
@@ -138,6 +140,8 @@ class PieceCounter:
         for text, pieces in zip(texts, cut, strict=True):
             total = next(counts)
             if len(pieces) > 1:
+                # The first and the last piece were counted with one digit each. What the pieces
+                # lack of the text are its digits, each one token.
                 total += next(counts) - 2 + len(text) - sum(map(len, pieces))
                 total += sum(map(known.__getitem__, pieces[1:-1]))
             totals.append(total)

@@ -57,6 +57,8 @@ def tallies_of_workers(counter: RowCounter, spans: Sequence[Span], count: int) -
     Raises TsplannerError: a worker raised it, or a worker was killed.
     """
     _give_back_memory()
+    # ProcessPoolExecutor reads as fast, but its workers wait on after their parent was killed
+    # (docs/decisions/0016); these workers end at their next answer.
     workers: list[_Worker] = []
     decoder = msgspec.json.Decoder(_Answer)
     try:
@@ -64,6 +66,7 @@ def tallies_of_workers(counter: RowCounter, spans: Sequence[Span], count: int) -
             workers.append(_forked(counter, spans[number::count], workers))
         for number in range(len(spans)):
             line = workers[number % count].answers.readline()
+            # Every answer ends with a line end: a line without one means that the worker died.
             if not line.endswith(b"\n"):
                 raise TsplannerError(
                     f"a process that was reading {counter.job.path} ended too soon: it was killed, "
@@ -108,6 +111,7 @@ def _work(counter: RowCounter, spans: Sequence[Span], writing: int) -> NoReturn:
     except BrokenPipeError:
         pass  # nobody listens any more
     finally:
+        # ``sys.exit`` would unwind into the parent's own code, of which this process is a copy.
         os._exit(status)
 
 

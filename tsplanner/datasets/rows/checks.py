@@ -50,6 +50,7 @@ def _empty_answer_fault(sample: Sample) -> str | None:
     return None if sample.output.strip() else "the output is empty"
 
 
+# The order counts: of several faults of one row the first is named, and only that one is counted.
 TEXT_CHECKS: tuple[tuple[Fault, Check], ...] = ((Fault.EMPTY_ANSWER, _empty_answer_fault),)
 SERIES_CHECKS: tuple[tuple[Fault, Check], ...] = (
     (Fault.EMPTY_SERIES, _empty_series_fault),
@@ -78,6 +79,7 @@ def sample_fault(
 
 
 def _length_fault(sample: Sample, encoder: TimeSeriesEncoder) -> str | None:
+    # Only a position table has an end: without one a series may have any length.
     if not encoder.use_position_embedding:
         return None
     for number, series in enumerate(sample.timeseries, start=1):

@@ -53,6 +53,8 @@ class DropLog(AbstractContextManager["DropLog"]):
         if self._file is None:
             with clear_disk_errors(target.parent):
                 target.parent.mkdir(parents=True, exist_ok=True)
+                # A rename replaces a file at once within one file system only, so the file lies
+                # beside its target. A path may hold surrogates, which UTF-8 cannot write.
                 self._file = NamedTemporaryFile(  # noqa: SIM115 closed when the log is
                     "w",
                     dir=target.parent,

@@ -51,6 +51,7 @@ def rows_seen(path: Path) -> RowsSeen:
 def _objects(path: Path) -> Iterator[dict[str, object]]:
     """The rows that are JSON objects; `readers` reports the other rows."""
     try:
+        # ``readers`` refuses bytes that are no UTF-8; here only the names of fields count.
         with path.open(encoding="utf-8-sig", errors="replace") as stream:
             start = stream.read(4096).lstrip()
             stream.seek(0)

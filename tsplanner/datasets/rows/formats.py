@@ -145,6 +145,7 @@ FORMATS: tuple[RowFormat, ...] = (
         row_type=_AlpacaRow,
         to_sample=_alpaca_sample,
     ),
+    # Rows of this sign may be alpaca's as well, so it is tried after alpaca's.
     RowFormat(
         name="chatts",
         sign=frozenset({"input", "output"}),

@@ -27,6 +27,7 @@ def detected_format(path: Path, raw: RawRow) -> RowFormat | None:
     Raises TsplannerError: an object of no known format.
     """
     try:
+        # Only the names of the fields are wanted, so the values, among them series, stay undecoded.
         row = msgspec.json.decode(raw.data, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return None
@@ -57,6 +58,7 @@ class RowParser:
             return DroppedRow(line=raw.line, fault=Fault.NO_DIALOGUE, reason=str(error))
         except msgspec.ValidationError as error:
             return _dropped(raw, _type_fault(str(error), raw))
+        # Deep nesting and bytes that are no UTF-8 raise errors that are not msgspec's own.
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             return _dropped(raw, json_fault(raw))
         found = sample_fault(sample, encoder=self._encoder, holds_series=self._format.holds_series)
@@ -117,6 +119,7 @@ def json_fault(raw: RawRow) -> tuple[Fault, str]:
         if not raw.complete and data.startswith(b"{") and not data.endswith(b"}"):
             return Fault.CUT_OFF, "is cut off: the last line ends before its JSON does"
         return Fault.NOT_JSON, f"is not JSON ({_shortened(str(error))})"
+    # Python's parser takes what msgspec refused, so the bytes are JSON but not such a row.
     return Fault.WRONG_TYPE, "is not a JSON object with numbers in range"
 
 

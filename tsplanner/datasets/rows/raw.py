@@ -111,6 +111,8 @@ def array_rows(path: Path) -> Iterator[RawRow]:
     line, position = 1, 0
     for row in rows:
         content = bytes(row)
+        # The decoder gives the bytes of a row without their place. Rows come in order, with nothing
+        # but white space and commas between them, so the next occurrence is the row itself.
         start = data.find(content, position)
         line += data.count(b"\n", position, start)
         yield RawRow(line, content)

@@ -144,6 +144,7 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
             "lora_rank": learning.method.lora_rank,
             "lora_alpha": trainers.whole_alpha(plan, NAME),
             "lora_dropout": learning.method.lora_dropout,
+            # With `all`, the numbers that name the encoder's linears would match decoder layers.
             "lora_target": ",".join(trainers.lora_targets(plan, architecture)),
         }
     if architecture.encoder is not None:

@@ -32,6 +32,7 @@ def sentence(kind: StrEnum, data: Data | None = None, language: str = ENGLISH) -
     Raises:
         KeyError: a member of an enum without a table, or data that lack a name of the template.
     """
+    # Members of two enums are equal if their values are, so every enum has a table of its own.
     return filled(TABLES[type(kind)][kind], data or {}, language)
 
 

@@ -85,6 +85,7 @@ def _source(name: str) -> ModelSource:
 
 def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:
     """The request corrected by earlier probes on this machine, if there were any."""
+    # Probes ran on this machine, so they say nothing of one that was only described.
     if not machine.detected or not calibration_file().is_file():
         return request
     from tsplanner.planner.gather.probe_points import CPU_DEVICE, PlanFeatures, load_calibration
@@ -120,6 +121,7 @@ def learning_settings(given: dict[str, object], source: ModelSource) -> Learning
             method = learning.method.finetuning_type
             rate = default_learning_rate(method, total_parameters(source.architecture))
             learning = changed(learning, learning_rate=rate)
+        # Both calls are for what they refuse: targets, ranks and layers that the model lacks.
         check_targets(source.architecture, learning.method)
         trainable_parameters(source.architecture, learning.method)
     except ValueError as error:

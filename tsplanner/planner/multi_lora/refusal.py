@@ -52,6 +52,7 @@ def _refusals(
 ) -> Iterator[SharingRefusal]:
     method, schedule = learning.method, str(learning.optimization.lr_scheduler_type)
     batch, micro = learning.optimization.effective_batch_size, hardware.batch.micro_batch_size
+    # Families name their dropouts differently (``attn_pdrop``, ``hidden_dropout``).
     dropouts = [key for key, value in config.items() if "drop" in key and _positive(value)]
     strange = [key for key in STRANGE_HEADS if config.get(key) not in (None, 1, 1.0)]
     int8, sharding = Quantization.INT8, hardware.sharding

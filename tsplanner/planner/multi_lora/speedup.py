@@ -186,7 +186,7 @@ def sharing_candidates(
             for checkpointing in (False, True):
                 yield changed(
                     solo,
-                    packed_ranks=tuple(largest[-count:]),
+                    adapter_ranks=tuple(largest[-count:]),
                     lora_rank=largest[-1],
                     micro_batch_size=micro,
                     gradient_accumulation_steps=batch // micro,

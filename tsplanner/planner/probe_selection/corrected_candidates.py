@@ -184,6 +184,7 @@ def fitted(parts: tuple[Component, ...], total: int) -> tuple[Component, ...]:
     if not parts or not estimated:
         return parts
     sizes = [part.bytes * total // estimated for part in parts]
+    # Whole division drops some bytes. The largest part takes them, so that the sum is exact.
     largest = sizes.index(max(sizes))
     sizes[largest] += total - sum(sizes)
     return tuple(replace(part, bytes=size) for part, size in zip(parts, sizes, strict=True))

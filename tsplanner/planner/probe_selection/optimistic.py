@@ -58,6 +58,7 @@ def next_round(
     usable = [found for found in evaluated if found.verdict is not Verdict.DOES_NOT_FIT]
     if not measured and usable:
         first = best_of(usable).hardware
+        # The sort is stable: only the plan moves to the front, the others stay in order of speed.
         promising.sort(key=lambda found: found.hardware != first)
     return _varied(promising)[:size]
 

@@ -37,6 +37,7 @@ LAYER_NUMBERS_SHARE = 0.25
 """Share of that distance between two numbers of layers, which are usually close to each other."""
 OTHER_DISTANCE = 2.0
 """Distance for every other setting that differs: GPUs, sharding, kernels, precision."""
+# The accumulation follows from the micro-batch at a fixed effective batch, so it adds no distance.
 BATCH_FIELDS = frozenset(
     {
         "micro_batch_size",
@@ -149,6 +150,7 @@ def corrections_of(
     timed: list[tuple[HardwareSettings, float, StepTime]] = []
     for found in ran:
         seconds = measured[found.hardware].step_seconds
+        # A probe runs the longest batch, while ``found.time`` is that of the mean one.
         predicted = probed_time(request, found.hardware)
         if seconds:
             timed.append((found.hardware, seconds, predicted))

@@ -46,6 +46,7 @@ def candidates(request: PlanRequest) -> Iterator[HardwareSettings]:
     Raises:
         ValueError: pinned settings exclude each other.
     """
+    # The comparison with the pins costs time per candidate, so it is left out where there are none.
     if not request.pins.values:
         yield from _all(request)
         return
@@ -140,6 +141,7 @@ def _kernels(request: PlanRequest) -> list[Kernels]:
             loss_kernel=loss,
             optimizer=optimizer,
             decoder_kernels=pins.get("decoder_kernels", DecoderKernels.FUSED),
+            # The worker runs PyTorch's allocator this way, so memory is sized for it.
             expandable_segments=True,
         )
         for attention, loss, optimizer in options

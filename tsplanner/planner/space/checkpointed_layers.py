@@ -77,6 +77,7 @@ def _pairs(evaluated: list[Evaluated]) -> list[tuple[Evaluated, Evaluated]]:
 
 
 def _device_holds(found: Evaluated) -> bool:
+    # Checkpoints free memory of the device alone, so they cannot help where the host is short.
     return found.memory.process_bytes.upper <= found.free_bytes
 
 
@@ -100,9 +101,11 @@ def fewest(request: PlanRequest, chosen: Evaluated, estimate: Estimate) -> Evalu
     hardware = chosen.hardware
     if not is_open(request) or not hardware.batch.gradient_checkpointing:
         return chosen
+    # A model's own remote code may have one flag for all layers: then every number is refused.
     if refusal(request, _with(hardware, 1)) is not None:
         return chosen
     low, over, best = 0, estimate(_with(hardware, 0)), chosen
+    # A replay has a narrower bound than the quick estimate, so no checkpoint may be needed at all.
     if over.verdict is Verdict.FITS:
         return over
     high = hardware.batch.checkpointed_layers or request.architecture.num_hidden_layers

@@ -45,6 +45,7 @@ def pareto_front(evaluated: Iterable[Evaluated]) -> list[Evaluated]:
             quality_risk(found.hardware),
         )
     )
+    # In ascending order of bytes only earlier plans take less: speed and risk are left to compare.
     fastest: dict[int, float] = {}
     kept = []
     for found in usable:

@@ -71,6 +71,7 @@ def _flash_package(request: PlanRequest, hardware: HardwareSettings) -> Data | N
 
 
 def _soft_cap(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    # sdpa has no place for a soft cap of the scores, so it would leave the cap out.
     capped = request.architecture.attention.attn_logit_softcapping
     return {} if capped and hardware.kernels.attention is Attention.SDPA else None
 
@@ -122,6 +123,7 @@ def _useless_offload(request: PlanRequest, hardware: HardwareSettings) -> Data |
 
 
 def _adalora_sharding(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    # AdaLoRA reallocates LoRA ranks during training, which the fixed shards of ZeRO-3 do not allow.
     adalora = request.learning.method.finetuning_type is FinetuningType.ADALORA
     return {} if adalora and hardware.sharding.zero_stage == 3 else None
 

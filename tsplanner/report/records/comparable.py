@@ -179,6 +179,8 @@ def groups(axis: Axis, subject: Subject, runs: Sequence[RunSummary]) -> list[lis
     within, found = WITHIN[axis], list[list[RunSummary]]()
     for run in runs:
         for group in found:
+            # That two runs may be compared is not transitive (mean lengths may differ by 1 %), so a
+            # run is held against every member of the group.
             same = within(group[0]) == within(run)
             if same and not any(pair_of(axis, subject, one, run).blocking for one in group):
                 group.append(run)

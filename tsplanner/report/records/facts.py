@@ -117,6 +117,7 @@ FACTS: dict[str, Fact] = {
     "fact_batch": _same(lambda run: run.settings.effective_batch),
     "fact_micro_batch": _same(lambda run: run.settings.micro_batch),
     "fact_steps": _same(lambda run: run.outcome.steps),
+    # Epochs are fractions that come from steps, so they are compared as they are printed.
     "fact_epochs": _same(lambda run: number(run.outcome.epochs)),
     "fact_learning_rate": _same(lambda run: run.settings.learning_rate),
     "fact_schedule": _same(lambda run: run.settings.schedule),

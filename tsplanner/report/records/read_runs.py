@@ -44,10 +44,12 @@ def read_runs(saves: Path) -> Found:
         raise TsplannerError(
             f"{saves} is not a directory: train a plan first, or name it with --saves."
         )
+    # A run that was cut off has a job and no record, and is named among those left out.
     folders = {path.parent for name in ("job", "record") for path in saves.rglob(f"{name}.json")}
     found: list[RunSummary] = []
     left_out: list[LeftOut] = []
     for folder in sorted(folders):
+        # A trial without a record would pass for an unfinished run.
         if "trials" in folder.relative_to(saves).parts:
             continue
         run = read_run(folder, saves)
@@ -230,5 +232,6 @@ def points(lines: list[dict[str, object]], key: str) -> Points:
         for line in lines
         if isinstance(step := line.get("step"), int | float)
         and isinstance(value := line.get(key), int | float)
+        # NaN fails this comparison as well.
         and abs(value) < float("inf")
     )

@@ -18,6 +18,7 @@ def chart(item: Chart, language: Language) -> str:
 
 def svg_file(item: Chart, language: Language) -> str:
     """One chart as a file of its own, in light colors whatever page shows the file."""
+    # Within HTML an svg needs no namespace and takes the width of its box; a file needs both.
     head = '<svg xmlns="http://www.w3.org/2000/svg" width="840" '
     found = chart(item, language).replace("<svg ", head, 1)
     return found.replace("</title>", f"</title><style>{style_sheet(dark=False)}</style>", 1) + "\n"

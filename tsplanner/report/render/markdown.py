@@ -37,6 +37,7 @@ class Writer:
     def escaped(self, text: Text) -> str:
         """Words that Markdown leaves as they are."""
         said = translate(text, self.language)
+        # The backslash comes first, or it would double those that the other signs bring.
         for sign in "\\`*_|<>#":
             said = said.replace(sign, f"\\{sign}")
         return said

@@ -16,6 +16,7 @@ def environment() -> Environment:
     return Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
+        # A misspelt name is an error, where jinja2 would otherwise leave a hole in the page.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -66,6 +66,7 @@ def curve_chart(runs: Sequence[RunSummary], run: RunSummary) -> LineChart | None
         return None
     held_out = Curve(line=Line.HELD_OUT, label=words("line_held_out"), points=evaluations)
     training = Curve(line=Line.TRAINING, label=words("line_training"), points=losses)
+    # The evaluation before the first step is of the untrained model, which is no epoch to stop at.
     trained = [point for point in evaluations if point[0] > 0]
     return LineChart(
         title=label(runs, run),
@@ -79,6 +80,7 @@ def epoch_ends(steps: int, epochs: float) -> tuple[tuple[float, str], ...]:
     """(step, number) at which each whole epoch ended."""
     if epochs <= 0:
         return ()
+    # The epochs of a finished run may come out a little low.
     whole = int(epochs + 1e-6)
     return tuple((steps * number / epochs, str(number)) for number in range(1, whole + 1))
 

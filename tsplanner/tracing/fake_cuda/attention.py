@@ -81,6 +81,7 @@ def _by_operators(
     Source: aten/src/ATen/native/transformers/attention.cpp (_scaled_dot_product_attention_math).
     """
     dtype = query.dtype
+    # Any factor will do here and below: only the tensor that the product makes counts.
     query = query.float() * 0.5
     key, value = key.float(), value.float()
     if is_causal:
@@ -122,6 +123,7 @@ class _Fused(torch.autograd.Function):
         else:
             gradients = [_dense(item, item.shape[-1]) for item in (query, key, value)]
             taken = _efficient_workspace(query)
+        # The workspace is held up to here, because a kernel frees it after its gradients exist.
         del taken
         return (*gradients, None, None)
 

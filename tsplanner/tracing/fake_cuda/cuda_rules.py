@@ -76,6 +76,7 @@ def use_cuda_casts() -> None:
     if _library:
         return
     library = torch.library.Library("aten", "IMPL")
+    # torch takes the registration back when the library object is freed.
     _library.append(library)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.library warns that kernels are replaced

@@ -52,6 +52,7 @@ class StatesOnly:
 
     def _states(self, parameter: Tensor) -> list[Tensor]:
         count = parameter.numel()
+        # Paged states are managed memory, which no allocator of torch sees.
         on_device = not (self.paged and count >= SMALLEST_PAGED)
         if self.bits == 32 or id(parameter) in self.wide or count < SMALLEST_8BIT:
             return [torch.empty(count) for _ in range(2 * on_device)]

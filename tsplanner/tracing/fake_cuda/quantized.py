@@ -153,6 +153,7 @@ def use_stand_ins_in_peft() -> None:
             return module.weight.to(torch.float16)
         return original(module)
 
+    # A second case in this process must not wrap the wrapper again.
     if original.__name__ != dequantised.__name__:
         dora.dequantize_module_weight = dequantised
 

@@ -74,6 +74,7 @@ def run_on_shapes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     try:
         with torch._C._DisableTorchDispatch():
             _Kernel.running = True
+            # Our tensors carry the keys of the CPU, so the key of `meta` is put in by hand.
             torch._C._set_meta_in_tls_dispatch_include(True)
             try:
                 result = func(*args, **kwargs)
@@ -147,5 +148,6 @@ def drop_values(module: nn.Module) -> None:
                     fresh: Tensor = without_values(tensor)
                     if isinstance(tensor, nn.Parameter):
                         fresh = nn.Parameter(fresh, requires_grad=tensor.requires_grad)
+                    # The old tensor is kept as well: the identity of a freed one may come again.
                     made[id(tensor)] = (tensor, fresh)
                 table[name] = made[id(tensor)][1]

@@ -146,6 +146,7 @@ class StorageLog:
 
     def _added_in_place(self, old: int) -> None:
         """Give the sum the memory of its summand."""
+        # A real run would have had neither the birth of the sum nor the death of its summand.
         self.events.pop()
         _, reference = self._alive[self._new_address]
         self._alive[self._new_address] = (old, reference)

@@ -73,6 +73,7 @@ class TraceMode(TorchDispatchMode):
         if workspace is not None:
             return self._run_with(workspace, func, args, kwargs)
         result = self.compute(func, args, kwargs)
+        # A step may have a hundred thousand calls, so a schema is read once per operator.
         makes = self._makes.get(func)
         if makes is None:
             makes = self._makes[func] = any(
@@ -82,6 +83,8 @@ class TraceMode(TorchDispatchMode):
             self._follow(func, result)
             if func in PRODUCTS and self.storages.phase in self._without_workspace:
                 self._take_workspace()
+            # Backward runs with gradients off, which tells autograd's sums from those of the model;
+            # the base of a view has one more reference, so autograd would not add to it.
             if func in IN_PLACE_SUMS and not torch.is_grad_enabled() and not args[0]._is_view():
                 self.storages.may_add_in_place(result, args[0])
         return result

@@ -141,6 +141,7 @@ class _ReadsSeries:
             input_ids = None
         if labels is not None:
             kwargs.setdefault("use_cache", False)
+            # Only training drops the mask; a generation goes on from the mask that it is given.
             attention_mask = needed_mask(attention_mask)
         return super().forward(  # type: ignore[misc]
             input_ids=input_ids,
@@ -157,6 +158,7 @@ class Qwen2TSForCausalLM(_ReadsSeries, Qwen2ForCausalLM):
     config_class = ChatTSConfig
 
     def __init__(self, config: ChatTSConfig) -> None:
+        # The parent's own constructor would call `post_init` before the encoder exists.
         super(Qwen2ForCausalLM, self).__init__(config)
         self.model = Qwen2Model(config)
         self.vocab_size = config.vocab_size

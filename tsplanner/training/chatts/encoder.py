@@ -85,6 +85,7 @@ class TimeSeriesEmbedding(nn.Module):
             located = self.position_embedding(rows).flatten(1).to(values.dtype)
             return torch.cat([values, located], dim=1)
         if self.use_position_idx:
+            # The share is of the longest series of the batch, so multi-LoRA encodes trial by trial.
             share = position / (lengths.max() - 1).clamp(min=1)
             share = share.masked_fill(beyond, -1.0).to(values.dtype)
             return torch.stack([values, share], dim=-1).flatten(1)

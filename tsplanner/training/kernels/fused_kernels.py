@@ -40,6 +40,8 @@ def use_fused_kernels(model: nn.Module) -> None:
             f"PyTorch {torch.__version__} has no fused RMSNorm: "
             "install 2.9 or newer, or plan again with --kernels reference."
         )
+    # Compiled layers would be faster, but a compiler takes its time for each new length and decides
+    # by itself what is kept, so that memory could not be foretold.
     for module in model.modules():
         replacement = _replacement(module)
         if replacement is not None:

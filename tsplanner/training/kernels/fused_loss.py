@@ -78,6 +78,8 @@ class ChunkedCrossEntropy(torch.autograd.Function):
                 grad_hidden[rows] = narrow @ head
             if grad_weight is not None:
                 grad_weight += narrow.t() @ states
+        # These are neither inputs nor outputs, and backward scales them in place, so that
+        # `save_for_backward` is not the place for them.
         ctx.gradients = (grad_hidden, grad_weight, grad_bias)
         ctx.dtypes = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
         return total
@@ -94,6 +96,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             None if gradient is None else (gradient.mul_(scale)).to(dtype)
             for gradient, dtype in zip(ctx.gradients, ctx.dtypes, strict=True)
         )
+        # The gradients were scaled in place, so a second backward must not find them.
         ctx.gradients = (None, None, None)
         return (*scaled, None, None)
 
@@ -113,6 +116,7 @@ def _chunk_loss(
         capped = torch.tanh(logits / softcap)
         logits = capped * softcap
     index = labels.unsqueeze(1)
+    # The label's logit is read before the exponentials overwrite the buffer.
     chosen = logits.gather(1, index)
     largest = logits.amax(dim=1, keepdim=True)
     exponentials = logits.sub_(largest).exp_()

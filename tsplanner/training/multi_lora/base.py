@@ -56,6 +56,8 @@ class SharedBase:
             options = {"use_reentrant": False}
             self.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
             checkpoint_first(self.base, hardware.batch.checkpointed_layers)
+        # A loaded model is in eval mode, in which layers ignore their flag for checkpointing
+        # (transformers, modeling_layers.py).
         self.base.train()
 
     def remove(self, name: str) -> None:
@@ -91,5 +93,6 @@ def adapter_parameters(model: nn.Module, name: str) -> list[Tensor]:
     return [
         parameter
         for key, parameter in model.named_parameters()
+        # Whole parts of a name are compared, because trial1 is also the beginning of trial10.
         if "lora_" in key and name in key.split(".")
     ]

@@ -55,6 +55,7 @@ class TrialLayout:
                 "they cannot be told apart in it: run them alone."
             )
         names = tuple(segment.trial for segment in self.segments)
+        # In an evaluation all segments are of one trial, so one thin product serves them all.
         return names[:1] if len(set(names)) == 1 else names
 
     def scales(self, values: tuple[float, ...], like: Tensor) -> Tensor:
@@ -117,6 +118,7 @@ def _linear(layout: TrialLayout) -> Callable[..., Tensor]:
         scales = layout.scales(factors, x.new_empty(0, dtype=dtype))
         matrices = [self.lora_A[trial].weight for trial in found]
         matrices += [self.lora_B[trial].weight for trial in found]
+        # bitsandbytes' linears are subclasses of nn.Linear, so the type itself is compared.
         if type(base) is nn.Linear and base.weight.dtype == dtype:
             result = MultiLoraLinear.apply(
                 x, None, base.weight, base.bias, scales, positions, *matrices
@@ -178,6 +180,7 @@ class MultiLoraLinear(torch.autograd.Function):
             assert weight is not None
             result = nn.functional.linear(source, weight, bias)
         else:
+            # The product is the output of another node, so the adapters are added to a copy of it.
             result = product.clone(memory_format=torch.contiguous_format)
         all_a, all_b = matrices[: len(positions)], matrices[len(positions) :]
         a = _stacked(all_a, positions, scales)
@@ -202,6 +205,7 @@ class MultiLoraLinear(torch.autograd.Function):
         of_a = torch.bmm(of_low.transpose(1, 2), _parts(source, count)).to(ctx.dtypes[1])
         of_x: Tensor | None = None
         if ctx.needs_input_grad[0]:
+            # Without a weight this is the adapters' part alone; the base's own node adds the rest.
             of_x = source.new_zeros(source.shape) if weight is None else gradient @ weight
             _parts(of_x, count).baddbmm_(of_low, a)
             of_x = of_x.to(ctx.dtypes[0])
@@ -227,6 +231,7 @@ def _own(stack: Tensor, positions: Sequence[int], ranks: Sequence[int]) -> list[
     """The matrix of each trial out of a stack, copied: a view would keep the whole stack alive."""
     parts = stack.unbind()
     found = [parts[position][:rank] for position, rank in zip(positions, ranks, strict=True)]
+    # Multiplying by one copies the matrices of all trials in one call.
     return list(torch._foreach_mul(found, 1.0))
 
 

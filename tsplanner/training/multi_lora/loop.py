@@ -95,6 +95,7 @@ class MultiLoraLoop:
                 else:
                     time.sleep(IDLE_SECONDS)
         except Exception as error:
+            # The error gets into the records of the trials at work alone, not of those that wait.
             for trial in self.active:
                 trial.recorder.finish(*outcome_of(error, trial.folder))
             raise
@@ -143,6 +144,7 @@ class MultiLoraLoop:
             [batch.items for batch in batches],
         )
         scaled = [trial.scaled(loss) for trial, loss in zip(trials, losses, strict=True)]
+        # One backward of all losses goes through the shared base once.
         torch.autograd.backward(scaled)
         found: list[tuple[TrialRun, MicroBatch, tuple[Tensor, Tensor, float]]] = []
         for trial, batch, loss in zip(trials, batches, losses, strict=True):
@@ -181,6 +183,7 @@ class MultiLoraLoop:
         self._end(trial, Status.OK)
 
     def _evaluate(self, trial: TrialRun) -> None:
+        # An evaluation passes no more rows at once than training, so it fits where training fits.
         together = self.max_concurrent_trials * self.job.plan.hardware.batch.micro_batch_size
         trial.evaluated(self.loss.row_losses(trial.rows.validation, trial.name, together))
 

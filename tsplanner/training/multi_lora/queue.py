@@ -18,6 +18,7 @@ def offer(worker: Path, number: int, trial: MultiLoraTrial) -> None:
     """Queue one more trial for the worker of a folder; ``number`` gives the order."""
     (worker / QUEUE).mkdir(parents=True, exist_ok=True)
     path = worker / QUEUE / f"{number:06d}.json"
+    # The worker may look at any moment, so the file appears whole, by a rename.
     runs.write_bytes(path, msgspec.json.format(msgspec.json.encode(trial)))
 
 

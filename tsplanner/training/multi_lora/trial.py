@@ -93,8 +93,10 @@ class TrialRun:
         plan, learning = self.job.plan, self.job.plan.learning
         arguments = trainer.training_arguments(self.job, total_steps=self.steps, evaluate=False)
         kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments, self.shared.base)
+        # LoRA trains matrices alone: Trainer's second group (norms, biases) would be empty.
         groups = [{"params": self.parameters, "weight_decay": learning.optimization.weight_decay}]
         self.optimizer: Any = kind(groups, **options)
+        # This comes before the scheduler, which starts from each group's rate.
         if learning.optimization.timeseries_lr is not None:
             use_encoder_rate(self.optimizer, self.shared.base, learning.optimization.timeseries_lr)
         self.scheduler = get_scheduler(
@@ -133,6 +135,7 @@ class TrialRun:
         if scaler is not None:
             scaler.unscale_(optimizer)
         most = self.job.plan.learning.optimization.max_grad_norm
+        # The norm is logged even where nothing is clipped.
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, most if most > 0 else float("inf"))
         if scaler is None:
             optimizer.step()
@@ -142,6 +145,7 @@ class TrialRun:
             scaler.update()
             skipped = scaler.get_scale() < before
         rate = float(self.scheduler.get_last_lr()[0])
+        # accelerate's scheduler (scheduler.py) stands still, too, when the scaler skips a step.
         if not skipped:
             self.scheduler.step()
         optimizer.zero_grad(set_to_none=True)

@@ -42,4 +42,5 @@ def checkpoint_first(model: nn.Module, count: int | None) -> None:
                 f"{type(layer).__name__} has no checkpointing of its own: "
                 "plan again with --checkpointed-layers all."
             )
+        # The first layers are chosen, because when they run again, what the others kept is freed.
         layer.gradient_checkpointing = place < count

@@ -17,6 +17,7 @@ def use_encoder_rate(optimizer: Any, model: nn.Module, rate: float) -> None:
     scheduler that is made later starts from each group's rate and scales all rates alike.
     """
     inside = {
+        # Identities are compared, because `in` would compare tensors element by element.
         id(parameter)
         for name, parameter in model.named_parameters()
         if ENCODER in name.split(".") and parameter.requires_grad

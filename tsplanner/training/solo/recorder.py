@@ -90,6 +90,7 @@ class Recorder:
         tokens = sum(count for _, count in rows)
         loss = sum(mean * count for mean, count in rows) / max(1, tokens)
         best = self.best_evaluation
+        # This is asked before `_write`, which adds this evaluation to those that are compared.
         better = step and math.isfinite(loss) and (best is None or loss < best.loss)
         value = {"step": step, "rows": [[mean, count] for mean, count in rows]}
         if self.job.kind is JobKind.TRIAL and distributed.is_main():

@@ -27,6 +27,7 @@ def save_weights(trainer: Any, plan: Plan, folder: Path, name: str | None = None
     if distributed.is_main():
         for leftover in (fresh, old):
             shutil.rmtree(leftover, ignore_errors=True)
+    # No process may write into the new folder before the leftovers are gone.
     distributed.barrier()
     trainer.save_model(str(fresh))  # all processes take part, because ZeRO-3 gathers the shards
     distributed.barrier()
@@ -34,6 +35,7 @@ def save_weights(trainer: Any, plan: Plan, folder: Path, name: str | None = None
         # Trainer writes its arguments as a pickle, which can run code; plan.json has all settings.
         (fresh / "training_args.bin").unlink(missing_ok=True)
         if final.exists():
+            # A folder cannot be renamed onto one that holds files, so the old one is moved first.
             final.rename(old)
         fresh.rename(final)
         shutil.rmtree(old, ignore_errors=True)

@@ -50,6 +50,7 @@ class KeptBase:
         """The base of a plan, which is built unless the kept base fits."""
         key = base_key(plan)
         if self.model is None or key is None or key != self.key:
+            # The old base goes first, because two bases may not fit beside each other.
             self.drop()
             self.model, self.key = build_model(plan, device), key
         return self.model
@@ -70,6 +71,7 @@ class KeptBase:
         for name, module in list(model.named_modules()):
             if isinstance(module, BaseTunerLayer):
                 model.set_submodule(name, module.get_base_layer())
+        # PEFT (tuners_utils.py) would else count the next adapter as a second one.
         model.__dict__.pop("peft_config", None)
         use_own_kernels(model)  # this also removes the forward of the fused loss
         model.gradient_checkpointing_disable()

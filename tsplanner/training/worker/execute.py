@@ -100,6 +100,7 @@ def execute_one(path: Path, stop: StopSwitch, base: KeptBase) -> int:
     stop.file = Path(job.folder) / trainer.STOP_FILE
     if job.threads is not None:
         torch.set_num_threads(job.threads)
+    # The meter has to exist before CUDA starts, so it is made before anything is loaded.
     recorder = Recorder(job, MemoryMeter(cuda=job.plan.hardware.accelerator == "cuda"))
     stop.last_words = lambda: recorder.finish(Status.STOPPED, "ended with the other processes")
     status, message = guarded(lambda: run(job, recorder, stop, base), Path(job.folder))
@@ -186,8 +187,11 @@ def build_trainer(
     # come before the model.
     arguments = trainer.training_arguments(job, total_steps=steps, evaluate=bool(validation))
     base = (kept or KeptBase()).take(plan, device)
+    # The loss replaces the forward of the base, which PEFT's wrapper calls; the kernels replace
+    # forwards of PEFT's linears, so they come after the adapters.
     if plan.hardware.kernels.loss_kernel is LossKernel.FUSED:
         use_fused_loss(base)
+    # The base drew from a seed of its own or was kept, so the adapter's draws begin anew here.
     set_seed(plan.learning.seed)
     trained = adapters.apply_method(plan, base, steps)
     if plan.hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
@@ -264,6 +268,7 @@ def _die_with_parent() -> None:
     parent = os.getppid()
 
     def watch() -> None:
+        # The kernel's death signal is no help here: it fails for a child that a thread has started.
         while os.getppid() == parent:
             time.sleep(PARENT_CHECK_SECONDS)
         os._exit(1)

@@ -23,8 +23,10 @@ from dataclasses import dataclass, field
 
 from tsplanner.training.worker import environment_variables
 
+# transformers loads its parts at their first use, so the trainer is named by itself.
 WARM_IMPORTS = ("torch", "peft", "transformers.trainer", "tsplanner.training.worker.execute")
 ENTRY = "tsplanner.training.worker.entry:main"
+# A handler of SIGCHLD would report an end 50 ms sooner; trials take seconds at least.
 REAP_SECONDS = 0.05
 """Interval at which the server looks for children that have ended."""
 
@@ -51,6 +53,7 @@ class Server:
         while True:
             readable, _, _ = select.select([0], [], [], REAP_SECONDS if self.children else None)
             if readable:
+                # A buffered stdin could hold a whole request that `select` does not see.
                 chunk = os.read(0, 65536)
                 if not chunk:
                     break
@@ -66,6 +69,7 @@ class Server:
         """Fork one worker and answer with its process id."""
         pid = os.fork()
         if pid == 0:
+            # The fork must neither return into the loop of the server nor run its exit handlers.
             os._exit(self.child(request))
         # The child makes the same call. Whichever comes first, the group exists before the parent
         # gets the answer and may signal the group.
@@ -86,7 +90,10 @@ class Server:
         status = 1
         try:
             os.setpgid(0, 0)
+            # The parent learns of the server's death by the end of this pipe, which a fork that
+            # kept the pipe open would hide.
             os.close(self.answers)
+            # A fork that reads its stdin would take requests from the server.
             _redirect(os.devnull, os.O_RDONLY, 0)
             _redirect(str(request["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 1, 2)
             environment = request.get("environment")
@@ -96,6 +103,7 @@ class Server:
             status = _guarded(_resolve(self.entry), list(arguments))  # type: ignore[call-overload]
         except BaseException:
             traceback.print_exc()
+        # `os._exit` follows, which drops what is still in the buffers.
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
@@ -135,6 +143,7 @@ def cuda_works_after_fork() -> bool:
     pid = os.fork()
     if pid == 0:
         try:
+            # The question is asked in a fork, because cuInit would start CUDA in the server itself.
             os._exit(1 if ctypes.CDLL("libcuda.so.1").cuInit(0) == _NOT_INITIALIZED else 0)
         except OSError:
             os._exit(0)
@@ -160,6 +169,7 @@ def main(arguments: list[str]) -> int:
     # (torch/cuda/__init__.py).
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     environment_variables.set_defaults()
+    # Python from 3.12 on warns when a process with threads forks.
     warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
     for name in filter(None, options.without.split(",")):
         sys.modules[name] = None  # type: ignore[assignment]

@@ -47,6 +47,7 @@ def untyped_error(error: BaseException) -> UntypedError | None:
     """Which of these errors ``error`` is; None: another one."""
     said = str(error).lower()
     for kind, signs in SIGNS.items():
+        # safetensors raises a type of its own, which `RAISED_AS` does not list.
         fitting = kind is UntypedError.FULL_DISK or isinstance(error, RAISED_AS)
         if fitting and any(sign in said for sign in signs):
             return kind

@@ -102,6 +102,7 @@ class BudgetController:
             pairs = pairs_for(started + 1, self.budget.max_trials) if self.schedule.pairs else 0
             most = max_searched(self.budget.max_trials)
             if self._confirmed_trials is not None:  # what the first confirmation left over
+                # Two of the trials that are left are kept for one more pair.
                 pairs, most = min(1, pairs), self.budget.max_trials - self._confirmed_trials - 2
             room = room_for_trial(self.costs, self.left(), pairs)
             return most if self._searching and room and started < most else started
@@ -126,6 +127,8 @@ class BudgetController:
     def ended(self, result: Result) -> None:
         """Learn from what a completed trial took."""
         with self._lock:
+            # A pruned trial took less than a whole one, and another process's
+            # trial was not timed here.
             if result.state is not TrialState.COMPLETED or result.number not in self._starts:
                 return
             self._learn(result.number, self.now())
@@ -168,6 +171,7 @@ class BudgetController:
         """
         if not self.schedule.searched:
             return without_trials(study.encoding.baseline)
+        # Each trial that ends changes what there is room for, so the number follows at each claim.
         search.source.before_claim = lambda: study.workers.update_wanted(self.wanted)
         known, proven = -1, None
         while True:
@@ -177,6 +181,7 @@ class BudgetController:
                 return without_trials(study.encoding.baseline)
             if decision is not None and decision.is_confirmed:
                 proven = decision
+            # A round without a further trial of the search has nothing new to confirm.
             if decision is None or known == searched:
                 return proven or decision
             known = searched

@@ -96,6 +96,7 @@ class Costs:
 
     def measured(self, inside_seconds: float, overhead_seconds: float) -> Costs:
         """These costs once trials have shown what they take, seconds."""
+        # The present factor is taken out first, or every measurement would multiply the one before.
         factor = inside_seconds / (self.inside_seconds / self.factors.trial)
         overheads = replace(self.overheads, trial_seconds=overhead_seconds)
         return replace(self, factors=replace(self.factors, trial=factor), overheads=overheads)

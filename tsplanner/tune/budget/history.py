@@ -70,6 +70,7 @@ def read_history() -> list[SearchTimes]:
     """Times of earlier searches, oldest first; a line that cannot be read is passed over."""
     found = []
     for row in runs.read_json_lines(history_path()):
+        # A line of the file is flat, while the record holds the kind as a part of its own.
         fields = {EARLIER_FIELDS.get(key, key): value for key, value in row.items()}
         with contextlib.suppress(msgspec.ValidationError):
             found.append(msgspec.convert(fields | {"kind": fields}, SearchTimes))

@@ -50,6 +50,8 @@ def schedule(costs: Costs, seconds: float, max_trials: int) -> Schedule:
     most = max_searched(max_trials)
     counts = range(most, min(MIN_TRIALS, most) - 1, -1)
     plans = [(searched, pairs_for(searched, max_trials)) for searched in counts]
+    # Few trials with their pairs go before more trials without pairs: a winner that was not
+    # confirmed may only have been luckier.
     for searched, pairs in (*plans, *((count, 0) for count in counts)):
         taken = least_seconds(costs) + costs.pairs_seconds(pairs)
         taken += rounds(searched, costs.max_concurrent_trials) * costs.trial_seconds

@@ -28,6 +28,7 @@ def feasible_under(plan: Plan, slots: Slots) -> Feasible:
         try:
             planned = replan(plan, learning)
         except (TsplannerError, ValueError):
+            # Settings that cannot run have no estimate; any number above 0 rejects them.
             return plan.free_bytes, plan
         planned = replace(planned, free_bytes=plan.free_bytes)
         return together * planned.memory.process_bytes.upper - allowed, planned

@@ -114,6 +114,7 @@ class TrialMonitor:
     def _stop_losers(self, trial: RunningTrial, step: int) -> None:
         """Judge all trials at work by a new evaluation of one; the baseline never stops early."""
         losses = read_eval_checkpoints(trial.folder).get(step, (0.0, []))[1]
+        # No line of metrics names the number of all steps, so it follows from step and progress.
         last = round(step / trial.progress)
         results = self.study.results()
         final = {one.number: one.eval_loss for one in results if one.state is TrialState.COMPLETED}
@@ -124,6 +125,8 @@ class TrialMonitor:
                 number: LearningCurve(checkpoints=dict(own), final=final.get(number))
                 for number, own in self._checkpoints.items()
             }
+            # All trials at work are judged: the loser's own evaluation may have been read
+            # before that of a better rival.
             may_stop = {number: one for number, one in self._at_work.items() if self._may_stop(one)}
             for number, deficit in losers(curves, may_stop, self._trials(), last).items():
                 stopping = may_stop[number]
@@ -131,6 +134,7 @@ class TrialMonitor:
                 request_stop(stopping.folder)
 
     def _may_stop(self, trial: RunningTrial) -> bool:
+        # The other trials and the confirmation are compared with a baseline that completed.
         return trial.stopped is None and trial.proposal.learning != self.study.encoding.baseline
 
     def _trials(self) -> int:
@@ -169,6 +173,7 @@ class TrialMonitor:
         self.end(proposal, TrialState.PRUNED, message, eval_loss=best, deficit=deficit)
 
     def _failed(self, trial: RunningTrial, record: Record) -> None:
+        # A kill that was not for memory says nothing of the settings, so the trial runs once more.
         if record.status is Status.KILLED and self.release(trial.proposal, record.message):
             return
         if self.is_unproven and self.release(trial.proposal, record.message):
@@ -185,6 +190,7 @@ class TrialMonitor:
 
     def ran_out(self, trial: RunningTrial, record: Record, plan: Plan) -> None:
         """Let the study know of a real out-of-memory; ``plan`` is that of the worker."""
+        # Where trials share a base, the slot has told the study already, with the worker's plan.
         if trial.ran_out:
             return
         trial.ran_out = True
@@ -215,6 +221,8 @@ class TrialMonitor:
         if state in (TrialState.COMPLETED, TrialState.PRUNED):
             self.is_unproven = False
         with self.lock:
+            # This precedes `tell`: another slot may read the study in between and would
+            # report the trial a second time.
             self._known.add(proposal.number)
             self._at_work.pop(proposal.number, None)
         self.study.tell(proposal, result)

@@ -68,6 +68,7 @@ class MultiLoraSlot:
         """Trials to fill the base, as far as there are any now; at least one if any is left."""
         found: list[RunningTrial] = []
         while len(found) < self.max_concurrent_trials:
+            # A slot waits only where it has nothing to run meanwhile, neither shared nor alone.
             trial = self._next(wait=not found and not self._alone)
             if trial is None:
                 break
@@ -122,16 +123,21 @@ class MultiLoraSlot:
             return
         if any(trial.progress >= ABOUT_TO_END for trial in self._running.values()):
             return  # the next trial is claimed once their losses are known, too
+        # After an out-of-memory this worker gets no further trial; the next
+        # worker gets half as many.
         while not self._ran_out() and len(self._running) < self.max_concurrent_trials:
             trial = self._next()
             if trial is None:
                 break
             offered = trial_on_base(trial)
+            # The folder is cleared before the offer, because the worker may
+            # write there right after it.
             clear_trial(offered)
             self._running[offered.folder] = trial
             offer(Path(job.folder), trial.proposal.number, offered)
         if len(self._running) < self.max_concurrent_trials:
             self._closed = True
+            # A worker never ends while its queue is open.
             close(Path(job.folder))
 
     def _ran_out(self) -> bool:

@@ -100,11 +100,13 @@ class Search:
                 raise
         for future in futures:
             error = future.exception()
+            # Cancelled only says that the error of another slot ended this one.
             if error is not None and not isinstance(error, Cancelled):
                 raise error
 
     def _cancel(self) -> None:
         self.cancelled.set()
+        # A slot may be waiting for a storage that is away.
         self.study.access.stop.set()
 
     def _run_slot(self, index: int, max_concurrent_trials: int) -> None:
@@ -112,5 +114,6 @@ class Search:
             MultiLoraSlot(
                 self.source, self.runner, self.multi_lora, index, max_concurrent_trials
             ).run()
+        # Where sharing has shown not to work, the slot comes back with trials left to claim.
         while (trial := self.source.claim()) is not None:
             self.runner.run_alone(trial, index)

@@ -58,6 +58,8 @@ def choose_slots(
         return Slots(jobs=1, threads=given or (share if on_cpu else None))
     if on_cpu:
         affordable = free_now(plan, here) // max(1, plan.memory.process_bytes.upper)
+        # At least one trial runs: preflight asked for the plan's room before,
+        # and --force overrules it.
         most = min(max(1, cores // (given or 1)), trials, max(1, affordable))
         count = jobs or (1 if shares_base else most)
         return Slots(jobs=count, threads=given or max(1, cores // count))

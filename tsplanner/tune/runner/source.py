@@ -56,6 +56,8 @@ class StudySource:
                     if over <= 0:
                         return self.monitor.begin(proposal, plan)
             if proposal is not None:
+                # The `with` has ended here, because `end` takes the monitor's
+                # lock, which is not reentrant.
                 message = f"{over / GIB:.2f} GiB over the free memory"
                 self.monitor.end(proposal, TrialState.REJECTED, message)
             elif not (wait and self._more_may_come()):

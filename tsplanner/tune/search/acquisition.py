@@ -99,6 +99,7 @@ def suggest(
         if not _among(first, tried):
             return first
     surrogate = Surrogate(prior, seen)
+    # A narrow range may have fewer points than there are trials: then points are run again.
     free = [point for point in grid.points() if not _among(point, tried)] or grid.points()
     if len(tried) % RANK_TRIAL == 0:
         best = _lowest(surrogate, grid.points())
@@ -109,6 +110,7 @@ def suggest(
 
 def candidate(seen: Sequence[Observation], grid: Grid, prior: SurrogatePrior = SWEEP) -> Point:
     """The point that is expected to be best, tried or not; the baseline wins ties."""
+    # `argmin` takes the first of equal risks, so the baseline must stand in front.
     return _lowest(Surrogate(prior, seen), [grid.baseline, *grid.points()])
 
 
@@ -189,6 +191,7 @@ def _halves_the_rank(point: Point, best: Point) -> bool:
 
 
 def _near(one: Point, other: Point) -> bool:
+    # Rates are rounded on the way to settings and back, so the same point differs by a little.
     return abs(one.log10_lr_offset - other.log10_lr_offset) < STEP / 4
 
 

@@ -72,6 +72,7 @@ def _judged(
     own = curves[number].checkpoints
     step = max(own, default=0)
     kept = _kept(step / last, trials)
+    # A stop at the last step would save nothing.
     if kept is None or step >= last:
         return None
     better = {

@@ -31,6 +31,7 @@ class SearchSpaceEncoding:
         """The points that may be suggested."""
         low, high = (self._log10_lr_offset(rate) for rate in self.space.learning_rate)
         ranks = self.space.lora_ranks or (self.baseline.method.lora_rank,)
+        # The surrogate counts halvings from the largest rank, so it knows none above it.
         offsets = tuple(
             self._log2_rank_offset(r) for r in ranks if r <= self.baseline.method.lora_rank
         )
@@ -50,6 +51,8 @@ class SearchSpaceEncoding:
     def settings(self, point: Point) -> LearningSettings:
         """The settings of a point; the point of the baseline gives the baseline itself."""
         grid = self.grid
+        # A rate that goes through a point is rounded, and later code compares settings
+        # with the baseline for equality.
         if point == grid.baseline:
             return self.baseline
         low, high = self.space.learning_rate

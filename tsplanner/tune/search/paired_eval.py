@@ -26,6 +26,7 @@ def paired_difference(one: PerExampleLosses, other: PerExampleLosses) -> tuple[f
     The loss of a set is a ratio of sums, sum(n_i x_i) / sum(n_i); its standard error is that of
     the linearised mean of n_i (d_i - d) / mean(n).
     """
+    # Examples carry no name: equal numbers of tokens in the same order stand for the same examples.
     same = len(one) == len(other) and all(a[1] == b[1] for a, b in zip(one, other, strict=False))
     if not same or len(one) < MIN_EXAMPLES:
         return None

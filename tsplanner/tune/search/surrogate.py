@@ -119,6 +119,8 @@ class Surrogate:
         height = self._height(one.point)
         variance = self._variance(height, one.error)
         value = one.loss - height
+        # The first loss only places the level, which is not known beforehand: one result says
+        # nothing of where the valley lies, so it moves no weights.
         first = self._precision == 0
         spread = variance + np.where(first, 0.0, 1.0 / np.where(first, 1.0, self._precision))
         density = -0.5 * (np.square(value - self._level) / spread + np.log(spread))
@@ -130,6 +132,7 @@ class Surrogate:
     def add_difference(self, one: Point, other: Point, difference: float, error: float) -> None:
         """Add a pair of trials on a seed of its own, of which only the difference is comparable."""
         heights = self._height(one), self._height(other)
+        # Each trial adds noise of its own; the error is that of the difference and counts once.
         variance = self._variance(heights[0], 0.0) + self._variance(heights[1], error)
         value = difference - (heights[0] - heights[1])
         self._weights = self._weights - 0.5 * (np.square(value) / variance + np.log(variance))

@@ -43,6 +43,8 @@ class StudyAccess:
         """Called after each attempt that found the storage away."""
         self.stop = threading.Event()
         """Set to end any wait for a storage that is away."""
+        # The lock is reentrant, because `ask` inside `locked` calls the sampler, which reads the
+        # results and so enters `locked` again.
         self._threads = threading.RLock()
         self._away = False
         self._inside: int | None = None
@@ -55,6 +57,7 @@ class StudyAccess:
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute of the study."""
+        # Each worker writes its own key alone, so a heartbeat needs no lock of the study.
         self.in_turn(lambda: self.study.set_user_attr(key, value))
 
     def locked(self, operation: Callable[[], Answer]) -> Answer:
@@ -73,6 +76,8 @@ class StudyAccess:
                     told = True
                     self._report(error)
                 self.on_outage()
+                # Once one call has spent the patience, every later call tries only once: otherwise
+                # each slot would wait for the whole patience in its turn.
                 tired = time.monotonic() - began > (0 if self._away else self.patience)
                 pause = min(LONGEST_PAUSE_SECONDS, self.patience / PAUSES)
                 if tired or self.stop.wait(pause):

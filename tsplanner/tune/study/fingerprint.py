@@ -12,6 +12,8 @@ from tsplanner.planner.plan import Plan
 def fingerprint(plan: Plan) -> dict[str, str]:
     """What all trials of a search share; results of unequal fingerprints cannot be compared."""
     learning = plan.learning
+    # Rate, LoRA rank and epochs are left out because trials differ in them, and hardware
+    # settings because no loss depends on them.
     fixed = (
         learning.optimization.effective_batch_size,
         learning.data.cutoff_len,

@@ -66,6 +66,8 @@ def started_at(pid: int) -> str | None:
     """When a process of this host began; None if it is gone or waits to be reaped."""
     if sys.platform.startswith("linux"):
         try:
+            # The process's name stands in brackets before these fields, and the name itself
+            # may hold blanks and brackets.
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             return None
@@ -114,6 +116,8 @@ class WorkerRegistry:
             return
         base, number = self.me.name, 1
         known = self.workers()
+        # A trial notes the name alone, so two processes of one name would take each
+        # other's trials for their own.
         while (other := known.get(self.me.name)) and not other.is_same_process(self.me):
             number += 1
             self.me = replace(self.me, name=f"{base}#{number}")
@@ -141,8 +145,10 @@ class WorkerRegistry:
         if worker is None or worker.left:
             return True
         if worker.host == self.me.host:
+            # The system may have given a dead worker's number to a new process, which began later.
             return started_at(worker.pid) != worker.started
         now = time.monotonic()
+        # No worker has the heartbeat -1, so the first look at a worker only starts the count.
         heartbeat, since = self._heartbeats.get(worker.name, (-1, now))
         if heartbeat != worker.heartbeat:
             self._heartbeats[worker.name] = worker.heartbeat, now

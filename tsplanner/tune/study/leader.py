@@ -56,6 +56,8 @@ class WorkerPool:
     def _await_leader(self) -> None:
         """Wait until a leader on another host is known to live, or to be gone."""
         first: int | None = None
+        # This process has seen no heartbeat yet, so to it a leader on another host lives until that
+        # leader has been silent for `gone_seconds`.
         while (name := self.leader) is not None:
             worker = self._access.locked(self._registry.workers)[name]
             if worker.host == self._registry.me.host or first not in (None, worker.heartbeat):
@@ -74,6 +76,7 @@ class WorkerPool:
                 f"{self._registry.gone_seconds:.0f} s without a sign)."
             )
         self._study.set_user_attr(LEADER, me)
+        # An earlier leader may have ended the search, and helpers leave as soon as they read that.
         self._study.set_user_attr(OVER, False)
         return self._queue.requeue_lost()
 
@@ -124,6 +127,8 @@ class WorkerPool:
                 and trial.state.is_finished()
                 and told_state(trial) not in (None, TrialState.REJECTED)
             ]
+            # A rejected trial cost nothing, and a finished one without a state was queued again as
+            # a copy: neither uses up a wanted trial.
             self._study.set_user_attr(WANTED, len(told) + trials)
 
         self._access.locked(note)

@@ -21,6 +21,7 @@ class FileLock:
         import filelock  # installed with [train], and the help of a verb needs none of that
 
         self._path, self._seconds = path, seconds
+        # The lock is free as soon as this object is collected, so the storage has to keep it.
         self._lock = filelock.FileLock(path)
 
     def __enter__(self) -> FileLock:
@@ -52,6 +53,7 @@ class DatabaseLock:
 
     def __init__(self, engine: Any, name: str) -> None:
         self._engine = engine
+        # PostgreSQL names an advisory lock by a signed number of 64 bits.
         self._key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
         self._threads = threading.RLock()
         self._depth = 0
@@ -64,8 +66,11 @@ class DatabaseLock:
         self._threads.acquire()
         try:
             if self._depth == 0:
+                # The lock belongs to the session, so it needs no transaction
+                # that stays open meanwhile.
                 connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
                 self._connection = connection
+                # PostgreSQL's SET takes no bound parameters, so the seconds stand in the text.
                 connection.execute(text(f"SET lock_timeout = '{LOCK_SECONDS}s'"))
                 connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": self._key})
             self._depth += 1

@@ -39,6 +39,7 @@ def open_study(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
+        # Without the lock, two processes that start together could both find no study and make one.
         with storage.lock:
             study = _found(optuna, storage, may_make=encoding is not None)
             _check(study, plan, folder)
@@ -74,6 +75,8 @@ def _check(study: Any, plan: Plan, folder: Path) -> None:
     """Refuse a study of another search, or of a version whose trials cannot be compared."""
     own, attributes = fingerprint(plan), study.user_attrs
     known = attributes.get(SUBJECT)
+    # A study without trials and subject is new, or the process that made it was killed before the
+    # subject was written: in both cases the search can begin.
     if known is None and not study.get_trials(deepcopy=False):
         study.set_user_attr("format", FORMAT)
         study.set_user_attr(SUBJECT, own)
@@ -98,6 +101,7 @@ def _settled(
     known = study.user_attrs.get(ENCODING)
     if known is not None:
         fields = {EARLIER_FIELDS.get(key, key): value for key, value in known.items()}
+        # Studies of version 0.1 list all settings in one flat mapping.
         fields["baseline"] = nested_values(LearningSettings, fields["baseline"])
         return msgspec.convert(fields, SearchSpaceEncoding)
     if encoding is None:

@@ -43,6 +43,7 @@ class TrialQueue:
         self.registry = WorkerRegistry(
             lambda: access.in_turn(lambda: dict(access.study.user_attrs)), access.set_attribute
         )
+        # While the study is away no heartbeat can be read, and every living worker would look gone.
         access.on_outage = self.registry.forget_heartbeats
 
     def trials(self) -> list[Any]:
@@ -59,6 +60,7 @@ class TrialQueue:
         self.requeue_lost()
         trials = self.trials()
         waits = any(trial.state.name == "WAITING" for trial in trials)
+        # A waiting trial was counted when it was queued, so the number limits new trials alone.
         if not waits and wanted is not None and _has_enough(trials, wanted):
             return None
         # Between these two lines a trial has no worker: the next process that holds the lock takes
@@ -71,6 +73,8 @@ class TrialQueue:
     def enqueue(self, parameters: dict[str, Any], attributes: dict[str, Any]) -> None:
         """Let a trial with these parameters wait, unless one waits or runs already."""
         for trial in self.trials():
+            # The call may come twice: `locked` repeats it after an outage, and a
+            # resumed search asks again.
             is_open = trial.state.name in ("WAITING", "RUNNING")
             alike = all(trial.user_attrs.get(key) == value for key, value in attributes.items())
             if is_open and alike and parameters_of(trial) == parameters:
@@ -88,6 +92,7 @@ class TrialQueue:
     def _is_lost(self, trial: Any) -> bool:
         worker = trial.user_attrs.get(WORKER)
         if worker == self.registry.me.name:
+            # An outage during `claim` leaves a trial under this worker's name that no slot runs.
             return trial.number not in self._mine
         return self.registry.is_gone(worker)
 
@@ -132,9 +137,14 @@ class TrialQueue:
         handle = self._trial(number)
         if handle.state.is_finished():
             return  # told before the storage went away, or taken from this process for dead
+        # An outcome that was read back from the trial's attributes holds these keys as well,
+        # and they must stay as they are.
         keys = [key for key in outcome if key not in (STATE, WORKER, RETRY_OF, SEED)]
+        # Optuna's public methods set attributes only on a trial that this process asked for, and a
+        # worker that is gone may have asked for this trial.
         storage, id_ = self._study._storage, handle._trial_id
         try:
+            # The state is written last, because `_outcome` takes a trial that has one for complete.
             for key in (*keys, STATE):
                 storage.set_trial_user_attr(id_, key, outcome[key])
             loss, ended = outcome.get("eval_loss"), _optuna_state(outcome[OPTUNA_STATE])
@@ -176,6 +186,7 @@ def started(trials: list[Any]) -> list[Any]:
         for trial in trials
         if SEED not in trial.user_attrs
         and (
+            # A finished trial without a state was queued again, and its copy counts instead.
             told_state(trial) not in (None, TrialState.REJECTED)
             or (not trial.state.is_finished() and told_state(trial) is None)
         )

@@ -55,6 +55,7 @@ def folder_of(name: str, url: str, saves: Path, plan_file: str) -> Path:
     folder = saves / JOINED_FOLDER / runs.slug(name)
     for trial in study.get_trials(deepcopy=False):
         here = (folder / "trials" / str(trial.number) / EXAMPLE_LOSSES_FILE).is_file()
+        # Null stands for losses that were too large; a trial without the attribute has not ended.
         if trial.user_attrs.get(LOSSES, {}) is None and not here:
             raise TsplannerError(
                 f"The held-out losses of {name} are over {MAX_CARRIED_BYTES // 1000} kB per trial: "

@@ -19,6 +19,8 @@ def axes(space: Space) -> dict[str, Any]:
     from optuna.distributions import FloatDistribution, IntDistribution
 
     low, high = space.learning_rate
+    # These ranges may be wider than the lists of the space: nothing is drawn from them as long as
+    # the sampler suggests all parameters at once.
     found: dict[str, Any] = {
         "learning_rate": FloatDistribution(low, high, log=True),
         "num_train_epochs": IntDistribution(1, max(space.epochs)),
@@ -62,6 +64,7 @@ def suggesting_sampler(suggest: Suggest, distributions: dict[str, Any]) -> Any:
 
         def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
             """The suggested parameters; none where the settings are given."""
+            # Optuna lets fixed parameters win, so a queued trial needs no answer of the surrogate.
             fixed = trial.system_attrs.get("fixed_params", {})
             return {} if set(search_space) <= set(fixed) else suggest(trial.number)
 

@@ -114,6 +114,7 @@ def _journal(folder: Path) -> StudyStorage:
 
 def _whole_end(file: Any) -> int:
     """Byte position at which the last whole line of a file ends."""
+    # Every append looks for this place, so the file is read from its end.
     size: int = file.seek(0, os.SEEK_END)
     end = size
     while end > 0:
@@ -155,6 +156,8 @@ def _plain(parsed: Any) -> str:
     """A URL without its password."""
     from sqlalchemy import URL
 
+    # `hide_password=True` would write *** in the password's place, and a resumed search
+    # would take *** for the password.
     plain = URL.create(
         parsed.get_backend_name(),
         username=parsed.username,
@@ -178,6 +181,7 @@ def _database(folder: Path, url: str, known: dict[str, str] | None) -> StudyStor
     with _one_sentence(plain, folder, parsed.password):
         storage = _rdb(parsed, postgres)
     if known is None:
+        # One database keeps the studies of many machines, whose run folders may have equal names.
         name = f"{runs.slug(folder.name)}-{os.urandom(4).hex()}"
         note_database(folder, url, name)
     else:
@@ -217,6 +221,7 @@ def note_database(folder: Path, url: str, name: str) -> None:
 def _rdb(parsed: Any, postgres: bool) -> Any:
     from optuna.storages import RDBStorage
 
+    # Where a database was restarted, its pooled connections are dead and have to be replaced first.
     options: dict[str, Any] = {"pool_pre_ping": True}
     if postgres:
         options["connect_args"] = {"connect_timeout": 10, "options": KEEPALIVE}
@@ -239,6 +244,7 @@ def _one_sentence(display_name: str, folder: Path, password: Any = None) -> Iter
         sentence = runs.disk_error_sentence(error, folder)
         raise TsplannerError(sentence or f"{display_name} cannot be used: {error}.") from error
     except Exception as error:  # from the driver, SQLAlchemy or Optuna
+        # The cause is not chained below, because its text may hold the password.
         words = reason(error)
         if password:
             words = words.replace(str(password), "***")

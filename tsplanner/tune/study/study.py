@@ -112,6 +112,7 @@ class Study:
             and SEED not in trial.user_attrs
             and trial.number != number
             and trial.number not in settled
+            # A finished trial without a state was queued again, and its copy stands for it.
             and (STATE in trial.user_attrs or not trial.state.is_finished())
         ]
         point = suggest([one for _, one in seen], pending, self.encoding.grid)
@@ -130,6 +131,8 @@ class Study:
         """
 
         def next_trial() -> Any:
+            # The number is read under the lock, or two workers could both
+            # claim the last wanted trial.
             wanted = self.access.study.user_attrs.get(WANTED, 0)
             return self.queue.claim(self._distributions, wanted)
 
@@ -173,6 +176,7 @@ class Study:
 
     def report(self, proposal: Proposal, eval_loss: float, step: int) -> None:
         """Note an evaluation for the dashboard; one that cannot be noted now is kept for later."""
+        # Only the dashboard reads these evaluations, so no trial ends because one cannot be noted.
         self._unsent.append((proposal.handle, eval_loss, step))
         with contextlib.suppress(Exception):
             self.access.in_turn(self._send)
@@ -187,6 +191,7 @@ class Study:
             except UpdateFinishedTrialError:
                 pass
             except Exception as error:
+                # A report that can never be noted is dropped, for it would hold up all later ones.
                 if is_transient(error):
                     raise
             self._unsent.pop(0)
@@ -247,6 +252,8 @@ class Study:
             told = observed_loss(one, final)
             if told is not None:
                 loss, error = told
+                # Trials are compared on the same examples, so what counts is the scatter of the
+                # difference, not that of a loss.
                 error = math.hypot(error, self._paired_error(one.number, baseline))
                 point = self.encoding.point(one.learning)
                 found.append((one.number, Observation(point=point, loss=loss, error=error)))
@@ -254,6 +261,7 @@ class Study:
 
     def is_baseline(self, result: Result) -> bool:
         """Whether a result is of the baseline's own trial, completed."""
+        # The number 0 would not do: a baseline whose worker died runs again under another number.
         same = result.seed is None and result.learning == self.encoding.baseline
         return same and result.state is TrialState.COMPLETED
 

@@ -94,6 +94,7 @@ def observed_loss(one: Result, final: dict[int, float | None]) -> tuple[float, f
         return one.eval_loss, 0.0
     if one.deficit is not None:
         reached = final.get(one.deficit.rival)
+        # A rival that never completed has no final loss that the deficit could be added to.
         if reached is None:
             return None
         difference = one.deficit.difference
