@@ -18,9 +18,9 @@ from memory_models.activations.layers import (
     recomputed_layers,
 )
 from memory_models.activations.lm_head import fused_rows
-from memory_models.activations.tape import ALLOC, Size, total
 from memory_models.architecture import Architecture
 from memory_models.settings import HeadSettings, LayerSettings, LossKernel, TrainingSettings
+from memory_models.symbolic import ALLOC, Size, total
 from memory_models.units import ceil_div
 
 FP32_BYTES = 4

@@ -9,9 +9,9 @@ from __future__ import annotations
 from memory_models.activations.linears import linear
 from memory_models.activations.norms import norm
 from memory_models.activations.ops import FP32, LayerOps
-from memory_models.activations.tape import Size, Value, times
 from memory_models.architecture import Role
 from memory_models.settings import Attention, Dtype
+from memory_models.symbolic import Size, Value, times
 
 
 def attention(ops: LayerOps, normed: Value) -> Value:

@@ -16,9 +16,9 @@ from memory_models.activations.mlp import mlp
 from memory_models.activations.norms import norm
 from memory_models.activations.ops import LayerOps
 from memory_models.activations.peaks import Peaks, pareto_peaks
-from memory_models.activations.tape import Size, Value
 from memory_models.architecture import Architecture
 from memory_models.settings import LayerSettings
+from memory_models.symbolic import Size, Value
 
 
 class LayerMemory(NamedTuple):

@@ -15,10 +15,10 @@ from functools import lru_cache
 
 from memory_models.activations.linears import linear
 from memory_models.activations.ops import LayerOps
-from memory_models.activations.tape import Size
 from memory_models.architecture import Architecture
 from memory_models.rounding import block_bytes
 from memory_models.settings import FinetuningType, LayerSettings, Method, TrainingSettings
+from memory_models.symbolic import Size
 
 
 def trains_encoder(architecture: Architecture, method: Method) -> bool:

@@ -9,17 +9,10 @@ from typing import NamedTuple
 
 from memory_models.activations.decoder_layer import LayerProgram
 from memory_models.activations.lm_head import LmHead
-from memory_models.activations.tape import (
-    ALLOC,
-    FREE,
-    WORKSPACE,
-    ZERO,
-    Event,
-    Size,
-    Tape,
-)
+from memory_models.activations.tape import Tape
 from memory_models.architecture import Architecture
 from memory_models.settings import HeadSettings, LayerSettings
+from memory_models.symbolic import ALLOC, FREE, WORKSPACE, ZERO, Event, Size
 
 Events = tuple[Event, ...]
 ADALORA_PIECES = 4

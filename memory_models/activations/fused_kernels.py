@@ -8,9 +8,9 @@ Ignores: one number per row that the norm keeps.
 from __future__ import annotations
 
 from memory_models.activations.ops import FP32, LayerOps, Ops
-from memory_models.activations.tape import Size, Value, Weight
 from memory_models.architecture import Activation, Linear, Norm, Role
 from memory_models.settings import FinetuningType
+from memory_models.symbolic import Size, Value, Weight
 
 HALF = 2
 """Bytes per element in half precision."""

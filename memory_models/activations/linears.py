@@ -9,10 +9,10 @@ from __future__ import annotations
 from memory_models.activations.fused_kernels import adapted_linear, fused_adapter
 from memory_models.activations.multi_lora import multi_lora_linear
 from memory_models.activations.ops import FP32, LayerOps
-from memory_models.activations.tape import Size, Value, Weight, times
 from memory_models.architecture import Linear
 from memory_models.settings import FinetuningType, Quantization
 from memory_models.states.adapters import is_targeted
+from memory_models.symbolic import Size, Value, Weight, times
 
 
 def linear(ops: LayerOps, layer: Linear, value: Value) -> Value:

@@ -13,10 +13,10 @@ from typing import NamedTuple
 from memory_models.activations.norms import norm
 from memory_models.activations.ops import FP32, Ops
 from memory_models.activations.peaks import Peaks, pareto_peaks
-from memory_models.activations.tape import ZERO, Size, Value, Weight
 from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, HeadSettings, LossKernel, TrainingSettings
 from memory_models.states.weights import embedding_parameters
+from memory_models.symbolic import ZERO, Size, Value, Weight
 from memory_models.units import ceil_div
 
 

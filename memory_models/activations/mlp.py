@@ -8,8 +8,8 @@ from __future__ import annotations
 from memory_models.activations.fused_kernels import fused_product, gated_product
 from memory_models.activations.linears import linear
 from memory_models.activations.ops import FP32, LayerOps
-from memory_models.activations.tape import Size, Value, Weight, times
 from memory_models.architecture import Activation, Role
+from memory_models.symbolic import Size, Value, Weight, times
 
 
 def mlp(ops: LayerOps, normed: Value) -> Value:

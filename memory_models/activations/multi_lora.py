@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from memory_models.activations.ops import LayerOps
-from memory_models.activations.tape import Size, Value, Weight
 from memory_models.architecture import Linear
+from memory_models.symbolic import Size, Value, Weight
 
 BaseProduct = Callable[[LayerOps, Linear, Value], Value]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from memory_models.activations.tape import Size, Tape, Value, Weight
+from memory_models.activations.tape import Tape
 from memory_models.architecture import Architecture
 from memory_models.settings import Arithmetic, DecoderKernels, Dtype, LayerSettings
 from memory_models.states.precision import Precision, precision
+from memory_models.symbolic import Size, Value, Weight
 
 FP32 = 4
 

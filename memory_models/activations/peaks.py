@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from memory_models.activations.tape import ZERO, Size
+from memory_models.symbolic import ZERO, Size
 
 
 class Peaks(NamedTuple):

@@ -8,20 +8,19 @@ Ignores: flat copies of several small parameters; modules that gather their para
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from memory_models.architecture import Architecture
 from memory_models.settings import TrainingSettings
-from memory_models.sharding.all_gather import layer_tensors
-from memory_models.sharding.deepspeed_config import persistent_elements, reduce_bucket_elements
+from memory_models.sharding.all_gather import layer_parameter_bytes
+from memory_models.sharding.deepspeed_config import reduce_bucket_elements
 from memory_models.sharding.held_gradients import (
     MASTER_BYTES,
     NORM_BYTES,
     NORM_ELEMENTS,
     TEMPORARIES,
 )
-from memory_models.sharding.partition import in_order, partition_of
+from memory_models.sharding.partition import elements_over_bucket, in_order, partition_of
 from memory_models.sharding.states import (
     DDP_BUCKET_BYTES,
     base_partitions,
@@ -38,18 +37,8 @@ from memory_models.states.optimizer import (
 from memory_models.states.storage import BYTES
 from memory_models.states.weights import base_tensors, embedding_parameters
 
-
-class Memory(Protocol):
-    """The replayed allocator."""
-
-    def alloc(self, size: int, copies: int = 1) -> None:
-        """Allocate tensors of one size."""
-
-    def free(self, size: int, copies: int = 1) -> None:
-        """Free tensors of one size."""
-
-    def empty_cache(self) -> None:
-        """Return free segments to the driver."""
+if TYPE_CHECKING:
+    from memory_models.allocator.event_player import Replayed
 
 
 class Processes:
@@ -58,7 +47,7 @@ class Processes:
     A process alone without ZeRO does nothing here.
     """
 
-    def __init__(self, memory: Memory, shape: Architecture, settings: TrainingSettings) -> None:
+    def __init__(self, memory: Replayed, shape: Architecture, settings: TrainingSettings) -> None:
         self.memory, self.shape, self.settings = memory, shape, settings
         self.states, self.sharding, self.method = (
             settings.states,
@@ -75,9 +64,9 @@ class Processes:
         self.parts = 0
         """Number of flat parts of this process's gradients that exist."""
         gathers = self.sharding.gathers
-        self.layer_parameters = tuple(self._layer_parameters()) if gathers else ()
+        self.layer_parameters = tuple(layer_parameter_bytes(shape, settings)) if gathers else ()
         self.over_bucket = (
-            tuple(self._over_bucket())
+            tuple(elements_over_bucket(shape, settings))
             if self.stage == 2 and self.sharding.offload_optimizer
             else ()
         )
@@ -91,21 +80,6 @@ class Processes:
         again = self.method.trains_everything or settings.batch.gradient_checkpointing
         self.embedding = self.head if again else 0
         """Bytes of the embedding if its own backward gathers it again."""
-
-    def _layer_parameters(self) -> Iterator[int]:
-        """Bytes of the partitioned parameters of one layer."""
-        layer, smallest = self.settings.layer, persistent_elements(self.shape)
-        for elements, size in layer_tensors(self.shape, layer, self.half):
-            if elements > smallest:
-                yield size
-
-    def _over_bucket(self) -> Iterator[int]:
-        """Elements of this process's gradients of one layer that exceed the bucket."""
-        limit, world_size = reduce_bucket_elements(self.shape), self.sharding.world_size
-        tensors = trained_tensors(self.shape, self.method)
-        layers = max(tensor.copies for tensor in tensors)
-        found = [t.elements for t in tensors if t.copies == layers and t.elements > limit]
-        yield from found[::world_size]
 
     def reduce_layer(self, *, outer: bool) -> None:
         """Offload reduces the large gradients of one layer; ``outer``: temporaries are replayed."""

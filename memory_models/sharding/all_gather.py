@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from memory_models.architecture import Architecture, Linear
-from memory_models.settings import LayerSettings
+from memory_models.settings import LayerSettings, TrainingSettings
 from memory_models.sharding.deepspeed_config import (
     live_elements,
     persistent_elements,
@@ -277,3 +277,12 @@ class _Coordinator:
             self.available.discard(parameter.number)
             self.available_elements -= parameter.elements
             self.available_bytes -= parameter.bytes
+
+
+def layer_parameter_bytes(architecture: Architecture, settings: TrainingSettings) -> Iterator[int]:
+    """Bytes of the partitioned parameters of one layer, one after the other."""
+    smallest = persistent_elements(architecture)
+    element = BYTES[settings.base.model_dtype]
+    for elements, size in layer_tensors(architecture, settings.layer, element):
+        if elements > smallest:
+            yield size

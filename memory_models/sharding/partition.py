@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from memory_models.architecture import Architecture
-from memory_models.settings import StateSettings
+from memory_models.settings import StateSettings, TrainingSettings
 from memory_models.sharding.deepspeed_config import SUB_GROUP_ELEMENTS, reduce_bucket_elements
 from memory_models.states.optimizer import Tensor, trained_tensors
 from memory_models.units import ceil_div, round_up
@@ -154,3 +154,12 @@ def _overlapping_elements(
                         found[process] += size
                 place += size
     return max(found)
+
+
+def elements_over_bucket(architecture: Architecture, settings: TrainingSettings) -> Iterator[int]:
+    """Elements of one process's gradients of one layer that exceed the bucket."""
+    limit, world_size = reduce_bucket_elements(architecture), settings.sharding.world_size
+    tensors = trained_tensors(architecture, settings.method)
+    layers = max(tensor.copies for tensor in tensors)
+    found = [t.elements for t in tensors if t.copies == layers and t.elements > limit]
+    yield from found[::world_size]

@@ -8,7 +8,8 @@ from typing import Any
 
 from hypothesis import assume, given, settings
 
-from memory_models.allocator.replay import Replayed, StepEvents
+from memory_models.allocator.event_player import Replayed
+from memory_models.allocator.replay import StepEvents
 from memory_models.estimate import check
 from memory_models.settings import TrainingSettings, changed, effective_settings
 from memory_models.step_order import OPTIONAL, StepPhase, micro_batch_phases, step_order

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from memory_models.activations.ops import LayerOps
-from memory_models.activations.tape import Size, Value
 from memory_models.architecture import Architecture, Linear
 from memory_models.settings import TrainingSettings, from_flat
+from memory_models.symbolic import Size, Value
 from tests.support.toy_decoder import TOY
 
 HALF = 2

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from memory_models.device import DeviceProcess, Host
 from memory_models.result import Component, Interval
 from memory_models.settings import FinetuningType, LossKernel, changed
 from memory_models.units import format_gib
-from tests.support.toy_request import GIB, HOPPER, TURING, machine, request, with_free
+from tests.support.toy_request import GIB, HOPPER, TURING, request
 from tsplanner.commands.views.plan import (
     advice_lines,
-    machine_lines,
     money,
     next_command,
     print_choice,
@@ -230,31 +228,6 @@ def test_small_parts_of_memory_are_summed_up(
         "95 % upper bound 11.0",
         "free now 20.0",
     ]
-
-
-def test_a_machine_is_told_by_its_cards_and_by_who_uses_them() -> None:
-    """Every kind of card, the RAM, and a line for each process of others."""
-    process = DeviceProcess(pid=7, name="python", used_bytes=3 * GIB)
-    busy = replace(with_free(TURING, 18), processes=(process,))
-    host = Host(total_bytes=64 * GIB, available_bytes=32 * GIB, cpu_count=8)
-    first, second = machine_lines(machine(HOPPER, busy, host=host), on_cpu=False)
-    assert first == (
-        "1x H200 · 141.0 GiB each, 139.0 free · sm_90: bf16 · 1x RTX 2080 Ti · 22.0 GiB each, "
-        "18.0 free · sm_75: fp16, no FlashAttention-2 · pcie · 64.0 GiB RAM, 32.0 free"
-    )
-    assert second == "  python (pid 7) holds 3.00 GiB on RTX 2080 Ti"
-
-
-def test_a_cpu_is_told_as_the_lack_of_a_gpu_or_as_a_wish() -> None:
-    """And what limits its memory, if something does."""
-    host = Host(
-        total_bytes=8 * GIB, available_bytes=4 * GIB, cpu_count=2, memory_limited_by="cgroup v2"
-    )
-    assert machine_lines(machine(host=host), on_cpu=True) == [
-        "no GPU: the CPU · 2 cores · 8.00 GiB RAM (cgroup v2 limit), 4.00 free"
-    ]
-    (words,) = machine_lines(machine(HOPPER, host=host), on_cpu=True)
-    assert words.startswith("the CPU, as asked · ")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from memory_models.activations.attention import attention
-from memory_models.activations.tape import Size
 from memory_models.settings import Attention, Dtype, changed
+from memory_models.symbolic import Size
 from tests.support.toy_decoder import TOY
 from tests.support.toy_programs import layer_ops, uncounted
 

@@ -8,7 +8,6 @@ import pytest
 
 from memory_models.activations.decoder_layer import LayerProgram, layer_memory
 from memory_models.activations.events import Events, LayerEvents, layer_events, lm_head_events
-from memory_models.activations.tape import ALLOC, WORKSPACE, Event, Size, times, total
 from memory_models.settings import (
     FinetuningType,
     LossKernel,
@@ -16,6 +15,7 @@ from memory_models.settings import (
     changed,
     from_flat,
 )
+from memory_models.symbolic import ALLOC, WORKSPACE, Event, Size, times, total
 from tests.support.toy_decoder import TOY
 
 KEPT = from_flat(TrainingSettings, lora_rank=2, gradient_checkpointing=False)

@@ -12,9 +12,9 @@ from memory_models.activations.fused_kernels import (
     gated_product,
     row_norm,
 )
-from memory_models.activations.tape import ZERO, Size
 from memory_models.architecture import Activation
 from memory_models.settings import DecoderKernels, Dtype, FinetuningType, Quantization, changed
+from memory_models.symbolic import ZERO, Size
 from tests.support.toy_decoder import LAYER_NORM, TOY
 from tests.support.toy_programs import layer_ops, named, uncounted
 

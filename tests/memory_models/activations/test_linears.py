@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from memory_models.activations.linears import ADAPTED, adapter_product, base_product, linear
-from memory_models.activations.tape import ZERO, Size
 from memory_models.settings import Dtype, FinetuningType, Quantization
+from memory_models.symbolic import ZERO, Size
 from tests.support.toy_programs import layer_ops, named, uncounted
 
 QUERY = named("q_proj")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from memory_models.activations.mlp import mlp
-from memory_models.activations.tape import Size
 from memory_models.architecture import Architecture, Linear, Role
 from memory_models.settings import DecoderKernels, changed
+from memory_models.symbolic import Size
 from tests.support.toy_decoder import EXPERTS, LAYER_NORM, TOY, attention
 from tests.support.toy_programs import layer_ops, uncounted
 

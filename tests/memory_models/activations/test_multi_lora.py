@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from memory_models.activations.linears import base_product
 from memory_models.activations.multi_lora import multi_lora_linear
-from memory_models.activations.tape import Size
 from memory_models.settings import LossKernel, Quantization
+from memory_models.symbolic import Size
 from tests.support.toy_programs import layer_ops, named, uncounted
 
 TRIALS = {"adapter_ranks": (2, 4), "loss_kernel": LossKernel.FUSED}

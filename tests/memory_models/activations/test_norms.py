@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from memory_models.activations.norms import layer_norm, norm, rms_norm
-from memory_models.activations.tape import ZERO, Size
 from memory_models.settings import DecoderKernels, changed
+from memory_models.symbolic import ZERO, Size
 from tests.support.toy_decoder import LAYER_NORM, TOY
 from tests.support.toy_programs import layer_ops, uncounted
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from memory_models.activations.tape import ZERO, Size
 from memory_models.settings import DecoderKernels, Dtype, FinetuningType, Quantization
+from memory_models.symbolic import ZERO, Size
 from tests.support.toy_programs import layer_ops, uncounted
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memory_models.activations.peaks import pareto_peaks
-from memory_models.activations.tape import Size
+from memory_models.symbolic import Size
 
 
 def test_levels_below_others_in_every_unit_are_left_out() -> None:

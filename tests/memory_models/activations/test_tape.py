@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from memory_models.activations.tape import ALLOC, FREE, ZERO, Size, Tape, Value, Weight
+from memory_models.activations.tape import Tape
+from memory_models.symbolic import ALLOC, FREE, ZERO, Size, Value, Weight
 
 TEN = Size(per_token=10)
 """Ten elements a token; at one byte each, ten bytes a token."""

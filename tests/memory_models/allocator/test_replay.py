@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from memory_models.allocator.replay import reserved_bytes, small_share
+from memory_models.allocator.replay import reserved_bytes
 from memory_models.estimate import estimate_memory
 from memory_models.settings import (
     FinetuningType,
@@ -81,15 +81,6 @@ def test_longer_accumulation_reserves_nothing_more_than_two_micro_batches() -> N
     two = changed(USUAL, gradient_accumulation_steps=2)
     many = changed(USUAL, gradient_accumulation_steps=16)
     assert reserved_bytes(SMALL, two) == reserved_bytes(SMALL, many)
-
-
-@pytest.mark.parametrize(
-    ("size", "share"),
-    [(MIB, MIB), (768 * 1024, MIB), (600 * 1024, 2 * MIB // 3), (1024, 1024), (8, 512)],
-)
-def test_small_tensors_share_segments_of_two_mebibytes(size: int, share: int) -> None:
-    """Two of 768 KiB leave a quarter of a segment that no third one fits into."""
-    assert small_share(size) == share
 
 
 def test_ddp_reserves_about_what_one_gpu_does() -> None:

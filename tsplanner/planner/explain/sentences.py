@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from memory_models.settings import LossKernel
 from memory_models.units import GIB
+from tsplanner.planner.explain.multi_lora_templates import Words
 from tsplanner.planner.explain.reasons import AppliedRule, Data, Explanation, NoPlan, Refusal
 from tsplanner.planner.explain.templates import (
     COMMA,
@@ -15,7 +16,6 @@ from tsplanner.planner.explain.templates import (
     TABLES,
     VALUES,
     Phrase,
-    Words,
 )
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.rules import BITSANDBYTES_OPTIMIZERS

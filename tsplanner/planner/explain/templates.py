@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from tsplanner.planner.explain.multi_lora_templates import OBSTACLES, TRIALS_ALONE, Words
 from tsplanner.planner.explain.reasons import (
     AdviceRule,
     AloneReason,
@@ -21,9 +22,6 @@ from tsplanner.planner.explain.reasons import (
     RuleName,
 )
 from tsplanner.throughput.step_time import Bottleneck
-
-Words = tuple[str, str]
-"""A template in English and in Chinese."""
 
 REASONS: dict[Reason, Words] = {
     Reason.CHOSEN: ("chosen", "已选用"),
@@ -210,50 +208,6 @@ NO_PLANS: dict[NoPlan, Words] = {
     ),
 }
 """Why there is no plan at all."""
-
-OBSTACLES: dict[Obstacle, Words] = {
-    Obstacle.METHOD: (
-        "{detail} changes or reads the base's own weights",
-        "{detail} 会改动或读取基座自身的权重",
-    ),
-    Obstacle.LORA_DROPOUT: (
-        "lora_dropout {detail} draws its masks batch by batch",
-        "lora_dropout {detail} 逐批抽取掩码",
-    ),
-    Obstacle.BASE_DROPOUT: (
-        "the base has a dropout of its own ({detail})",
-        "基座自带 dropout（{detail}）",
-    ),
-    Obstacle.LM_HEAD: (
-        "multi-LoRA takes the fused loss, which does not know {detail}",
-        "multi-LoRA 使用融合损失，它不支持 {detail}",
-    ),
-    Obstacle.INT8: (
-        "{detail} looks for outliers over all rows of a batch",
-        "{detail} 在整批的所有行中寻找离群值",
-    ),
-    Obstacle.SCHEDULE: ("the schedule {detail} follows the loss", "学习率计划 {detail} 取决于损失"),
-    Obstacle.WORLD_SIZE: ("it runs on {detail} processes", "它在 {detail} 个进程上运行"),
-    Obstacle.ZERO: ("ZeRO stage {detail} shards the base", "ZeRO 第 {detail} 阶段会切分基座"),
-    Obstacle.BATCH_SIZE: (
-        "effective batch {detail} is no multiple of micro-batch {micro_batch}",
-        "有效批次 {detail} 不是微批次 {micro_batch} 的倍数",
-    ),
-}
-"""What keeps a trial from sharing its base; ``detail`` is the value of the setting at fault."""
-TRIALS_ALONE: dict[AloneReason, Words] = {
-    AloneReason.ONE_TRIAL: ("There is one trial alone.", "只有一个试验。"),
-    AloneReason.NO_ROOM: (
-        "No two trials fit beside each other on one base.",
-        "一个基座上放不下两个试验。",
-    ),
-    AloneReason.GPU_BUSY: (
-        "A trial's {tokens} tokens per step keep the GPU busy alone ({gain:.2f}x on a shared "
-        "base).",
-        "单个试验每步的 {tokens} 词元已让 GPU 满载（共享基座为 {gain:.2f} 倍）。",
-    ),
-}
-"""Why trials do not share a base though they could."""
 
 
 class Phrase(StrEnum):
