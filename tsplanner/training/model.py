@@ -254,4 +254,7 @@ def _quantised(linear: nn.Linear, hardware: HardwareSettings, device: torch.devi
         )
     layer.weight = packed.to(device)
     layer.bias = linear.bias
+    # On a CPU with AVX512-BF16 bitsandbytes repacks a 4-bit weight for inference as soon as it is
+    # evaluated. Training goes on after an evaluation, and then fails on the repacked weight.
+    layer.support_avx512bf16_for_cpu = False
     return layer
