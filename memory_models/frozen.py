@@ -31,7 +31,7 @@ class _Fields:
         return found
 
 
-@dataclass
+@dataclass(init=False, repr=False, eq=False)
 class _Plain:
     value: int
 
