@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from memory_models.calibration import DEFAULT
 from memory_models.device import Device
 from memory_models.estimate import check, estimate_memory
 from memory_models.settings import (
@@ -17,9 +16,9 @@ from memory_models.settings import (
     Quantization,
     TrainingSettings,
     changed,
-    from_flat,
 )
 from memory_models.states.optimizer import paged_state_bytes
+from tests.support.exact import EXACT, FITTING
 from tests.support.toy_decoder import EXPERTS, TOY, WIDE
 
 GIB = 1024**3
@@ -27,26 +26,7 @@ TURING = Device(
     name="RTX 2080 Ti", total_bytes=22 * GIB, free_bytes=21 * GIB, compute_capability=(7, 5)
 )
 AMPERE = replace(TURING, name="A100", compute_capability=(8, 0))
-FITTING = from_flat(TrainingSettings, lora_rank=2, sequence_length=64)
 FP16 = changed(FITTING, model_dtype=Dtype.FP16, autocast=Dtype.FP16)
-EXACT = changed(
-    DEFAULT,
-    workspace_bytes={9: 100},
-    context_bytes={9: 1000},
-    context_spread_bytes=10,
-    distributed_bytes={
-        "alone": {1: 0},
-        "ddp": {2: 500},
-        "zero": {1: 300, 2: 600},
-        "zero-3": {1: 200},
-    },
-    distributed_spread_bytes={1: 0, 3: 70},
-    host_distributed_bytes={"alone": 0, "ddp": 40, "zero": 50, "zero-3": 60},
-    host_runtime_bytes=7000,
-    host_runtime_spread_bytes=100,
-    measured_generations=frozenset({9}),
-)
-"""Round numbers for what a driver and libraries take."""
 
 
 def test_a_sequence_beyond_the_models_positions_is_refused() -> None:

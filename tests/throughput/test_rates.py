@@ -6,33 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from memory_models.device import Device, Host, LinkType, Machine
+from tests.support.rig import HOPPER, TURING, machine
 from tsplanner.throughput.rates import MEASURED, HostSeconds, rates_of
-
-GIB = 1024**3
-
-
-TURING = Device(
-    name="RTX 2080 Ti",
-    total_bytes=22 * GIB,
-    free_bytes=21 * GIB,
-    compute_capability=(7, 5),
-    matrix_flops_per_second=54e12,
-    memory_bytes_per_second=616e9,
-    host_link_bytes_per_second=12e9,
-)
-
-
-HOPPER = replace(
-    TURING, name="H200", matrix_flops_per_second=989e12, memory_bytes_per_second=4.8e12
-)
-
-
-def machine(*devices: Device) -> Machine:
-    """A rig of these cards."""
-    host = Host(total_bytes=64 * GIB, available_bytes=60 * GIB, cpu_count=8)
-    link = LinkType.PCIE if len(devices) > 1 else None
-    return Machine(name="rig", devices=devices, host=host, link=link)
 
 
 def test_the_slowest_card_sets_the_pace_and_a_cpu_has_its_own() -> None:

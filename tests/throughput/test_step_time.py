@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from memory_models.device import Device, Host, LinkType, Machine
 from memory_models.settings import (
     FinetuningType,
     LossKernel,
@@ -15,32 +14,13 @@ from memory_models.settings import (
     changed,
     from_flat,
 )
+from tests.support.rig import HOPPER, TURING, machine
 from tsplanner.models.source import read_model
 from tsplanner.throughput.rates import rates_of
 from tsplanner.throughput.step_time import StepTime, micro_batch_flops, step_time
 
-GIB = 1024**3
 MODEL = read_model("qwen2.5-7b").architecture
 PLAIN = from_flat(TrainingSettings, sequence_length=2048, gradient_checkpointing=False)
-TURING = Device(
-    name="RTX 2080 Ti",
-    total_bytes=22 * GIB,
-    free_bytes=21 * GIB,
-    compute_capability=(7, 5),
-    matrix_flops_per_second=54e12,
-    memory_bytes_per_second=616e9,
-    host_link_bytes_per_second=12e9,
-)
-HOPPER = replace(
-    TURING, name="H200", matrix_flops_per_second=989e12, memory_bytes_per_second=4.8e12
-)
-
-
-def machine(*devices: Device) -> Machine:
-    """A rig of these cards."""
-    host = Host(total_bytes=64 * GIB, available_bytes=60 * GIB, cpu_count=8)
-    link = LinkType.PCIE if len(devices) > 1 else None
-    return Machine(name="rig", devices=devices, host=host, link=link)
 
 
 def test_a_step_is_work_or_its_issuing_and_then_what_does_not_overlap() -> None:
