@@ -14,6 +14,7 @@ from pathlib import Path
 
 from memory_models.units import format_gib
 from tsplanner.errors import TsplannerError
+from tsplanner.reading import decoded
 
 SAVES = Path("saves")
 PLAN_FILE = "plan.json"
@@ -131,13 +132,16 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, object]]:
-    """The objects of a JSON-lines file; lines that a crash cut off are left out."""
+    """The objects of a JSON-lines file; damaged lines, and one that a crash cut off, are left out.
+
+    Only a line feed ends a line: a text may hold the other signs that Python takes for line ends.
+    """
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            row = json.loads(line)
+    for line in path.read_bytes().split(b"\n"):
+        with contextlib.suppress(ValueError):
+            row = decoded(line.decode())
             if isinstance(row, dict):
                 rows.append(row)
     return rows

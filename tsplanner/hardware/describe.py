@@ -12,6 +12,7 @@ from tsplanner.errors import TsplannerError, UsageError, did_you_mean
 from tsplanner.hardware.catalog import Gpu, usable_bytes
 from tsplanner.hardware.links import Link
 from tsplanner.hardware.names import gpu_by_driver_name, gpu_by_text
+from tsplanner.reading import named, read_yaml, shown
 
 MAX_GPUS = 64
 NO_GPUS = frozenset({"cpu", "none"})
@@ -132,15 +133,11 @@ def read_machine_file(path: Path) -> Machine:
     """
     found = path if path.is_file() else shipped_machine(str(path)) or path
     try:
-        import yaml
-
-        content = yaml.safe_load(found.read_text(encoding="utf-8"))
+        content = read_yaml(found)
     except OSError as error:
         raise TsplannerError(f"cannot read machine file {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        place = getattr(error, "problem_mark", None)
-        line = f", line {place.line + 1}" if place else ""
-        raise UsageError(f"machine file {path}{line} is not valid YAML") from error
+    except ValueError as error:
+        raise UsageError(f"machine file {path}: {error}") from error
     try:
         return _machine(_checked(content), found.stem)
     except UsageError as error:
@@ -171,13 +168,13 @@ _KEYS: dict[str, tuple[str, Any]] = {
 def _checked(content: object) -> dict[str, Any]:
     """The content of the file, once all keys are known and all values are of the right kind."""
     if not isinstance(content, dict):
-        raise UsageError(f"expected keys such as gpus and host_memory_gib, not {content!r:.60}")
+        raise UsageError(f"expected keys such as gpus and host_memory_gib, not {shown(content)}")
     for key, value in content.items():
         if key not in _KEYS:
-            raise UsageError(f'unknown key "{key}".{did_you_mean(str(key), _KEYS)}')
+            raise UsageError(f"unknown key {named(key)}.{did_you_mean(str(key)[:80], _KEYS)}")
         wanted, accepts = _KEYS[key]
         if not accepts(value):
-            raise UsageError(f"{key} must be {wanted}, not {value!r:.60}")
+            raise UsageError(f"{key} must be {wanted}, not {shown(value)}")
     for key in ("gpus", "host_memory_gib"):
         if key not in content:
             raise UsageError(f'the key "{key}" is missing: it must be {_KEYS[key][0]}')

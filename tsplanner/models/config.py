@@ -5,9 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tsplanner.errors import TsplannerError
+from tsplanner.reading import shown
 
 _LARGEST = 2**40
-"""A limit above every number of a real config.json, so that products stay finite as floats."""
+"""A limit above every other number of a real config.json; products stay finite as floats."""
+LIMITS: Mapping[str, int] = {
+    "num_hidden_layers": 2048,  # Llama 3.1 405B has 126; research went to 1,000
+    "num_layers": 1024,  # of a time-series encoder; ChatTS has 5
+    "hidden_size": 2**20,  # Llama 3.1 405B has 16,384
+    "intermediate_size": 2**22,  # four times a hidden size; Llama 3.1 405B has 53,248
+    "ffn_dim": 2**22,
+    "moe_intermediate_size": 2**22,
+    "word_embed_proj_dim": 2**20,
+    "vocab_size": 2**24,  # Gemma 3 has 262,208
+    "num_attention_heads": 2**13,  # Llama 3.1 405B has 128
+    "num_key_value_heads": 2**13,
+    "head_dim": 2**13,  # Gemma has 256
+    "num_local_experts": 2**14,  # the widest published mixtures have some 2,000
+    "num_experts": 2**14,
+    "num_experts_per_tok": 2**14,
+    "max_position_embeddings": 2**30,  # Llama 4 Scout has ten million
+    "patch_size": 2**16,  # ChatTS has 8
+    "embedding_dim": 2**16,
+    "max_sequence_length": 2**30,
+    "max_length": 2**30,
+}
+"""The largest value of each size: a power of two far above every published model. Beyond it a
+config.json is damaged, and its estimate would be a figure that no machine has."""
 
 
 class Config:
@@ -52,9 +76,12 @@ class Config:
             return default
         # A bool is an int to Python, but ``true`` in a config is no number.
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self.error(key, f"must be a whole number above 0, not {value!r:.80}")
-        if value > _LARGEST:
-            raise self.error(key, f"must be at most {_LARGEST}: no model is that large")
+            raise self.error(key, f"must be a whole number above 0, not {shown(value)}")
+        most = LIMITS.get(key, _LARGEST)
+        if value > most:
+            raise self.error(
+                key, f"must be at most {most}, not {shown(value)}: no model is that large"
+            )
         return value
 
     def optional_positive(self, key: str) -> int | None:
@@ -67,7 +94,7 @@ class Config:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.error(key, f"must be a number, not {value!r}")
+            raise self.error(key, f"must be a number, not {shown(value)}")
         return float(value)
 
     def flag(self, key: str, *, default: bool) -> bool:
@@ -76,21 +103,21 @@ class Config:
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise self.error(key, f"must be true or false, not {value!r}")
+            raise self.error(key, f"must be true or false, not {shown(value)}")
         return value
 
     def text(self, key: str, default: str | None = None) -> str:
         """A string."""
         value = self._values.get(key, default)
         if not isinstance(value, str):
-            raise self.error(key, f"must be a string, not {value!r}")
+            raise self.error(key, f"must be a string, not {shown(value)}")
         return value
 
     def section(self, key: str) -> Config:
         """A nested object."""
         value = self._values.get(key)
         if not isinstance(value, dict):
-            raise self.error(key, f"must be an object, not {value!r}")
+            raise self.error(key, f"must be an object, not {shown(value)}")
         return Config(value, f"{self._source}: {key}")
 
     @property

@@ -11,6 +11,7 @@ from tsplanner.errors import TsplannerError, UsageError, did_you_mean
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, NULL_IS_NONE
+from tsplanner.reading import decoded, named, read_text
 from tsplanner.settings import configs_folder
 
 _MOST_CONFIG_BYTES = 8 * 1024 * 1024
@@ -73,7 +74,7 @@ def find_model(name: str, *, cache_hub: bool = True) -> ModelFiles:
         is_folder, is_file = path.is_dir(), path.is_file()
     # ``~nobody`` raises RuntimeError, and a name that is too long OSError: both are wrong names.
     except (OSError, RuntimeError, ValueError) as error:
-        raise UsageError(f'Model "{name[:80]}" cannot be looked up: {error!s:.160}.') from error
+        raise UsageError(f"Model {named(name)} cannot be looked up: {error!s:.160}.") from error
     if is_folder:
         return _files_in(path)
     if is_file:
@@ -84,7 +85,7 @@ def find_model(name: str, *, cache_hub: bool = True) -> ModelFiles:
     if cache_hub and _may_be_hub_id(name):
         return _files_in(_hub_folder(name))
     raise UsageError(
-        f'No model "{name}": it is neither a folder nor a config.json nor a preset.'
+        f"No model {named(name)}: it is neither a folder nor a config.json nor a preset."
         f"{did_you_mean(name, preset_names())} Presets: {', '.join(preset_names())}."
     )
 
@@ -132,10 +133,10 @@ def read_config(path: Path) -> dict[str, object]:
     try:
         if path.stat().st_size > _MOST_CONFIG_BYTES:
             raise TsplannerError(f"{path} is over 8 MiB, which is too large for a config.json.")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = decoded(read_text(path), finite=False)
     except OSError as error:
         raise TsplannerError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise TsplannerError(
             f"{path} is not valid JSON ({error}); fetch it again or fix it there."
         ) from error
@@ -172,9 +173,10 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
     reader = READERS.get(model_type)
     if reader is None:
         raise NoReaderError(
-            f'{source}: model_type "{model_type}" has no reader.'
+            f"{source}: model_type {named(model_type)} has no reader."
             f"{did_you_mean(model_type, READERS)} Known: {', '.join(sorted(READERS))}."
         )
+    _refuse_infinite(config)
     # A null key means the family's default, so the key must not hide that default; only a null
     # window is a value of its own.
     known = {
@@ -187,6 +189,16 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
         return reader(name, config)
     except (ValueError, OverflowError) as error:
         raise TsplannerError(f"{source}: {error}") from error
+
+
+def _refuse_infinite(config: Config) -> None:
+    """Refuse NaN and Infinity, which a plan could not be written with."""
+    try:
+        json.dumps(config.values, allow_nan=False)
+    except ValueError as error:
+        raise TsplannerError(
+            f"{config.source} holds NaN or Infinity, which JSON has not: write null or a number."
+        ) from error
 
 
 def _hub_folder(name: str) -> Path:

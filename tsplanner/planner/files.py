@@ -14,6 +14,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, Plan
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
+from tsplanner.reading import decoded, read_text, shown
 from tsplanner.runs import clear_disk_errors, latest_plan, write_text
 
 LENGTHS = {
@@ -65,10 +66,10 @@ def read_plan(path: Path) -> Plan:
         TsplannerError: the file is missing, is not JSON, or has another version or wrong fields.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = decoded(read_text(path))
     except FileNotFoundError as error:
         raise TsplannerError(f"{path} is missing; make one with tsplanner plan.") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise TsplannerError(f"{path} is not a readable plan ({error}); plan again.") from error
     if not isinstance(document, dict) or "schema_version" not in document:
         raise TsplannerError(f"{path} is not a plan of tsplanner; make one with tsplanner plan.")
@@ -81,7 +82,7 @@ def read_plan(path: Path) -> Plan:
         return _converted(path, document)
     if version != SCHEMA_VERSION:
         raise TsplannerError(
-            f"{path} has schema version {version!r}, this tsplanner reads {SCHEMA_VERSION}: "
+            f"{path} has schema version {shown(version)}, this tsplanner reads {SCHEMA_VERSION}: "
             "plan again with this version."
         )
     return _converted(path, document)

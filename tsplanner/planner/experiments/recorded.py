@@ -16,6 +16,7 @@ from tsplanner.planner.plan import DatasetRef
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.planner.steps import Rounding, samples_per_second, steps_per_epoch
+from tsplanner.reading import named, read_yaml
 from tsplanner.settings import configs_folder
 
 SECONDS_ROUNDING = 0.005
@@ -159,14 +160,12 @@ def _folder() -> Path:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except OSError as error:
         raise TsplannerError(f"cannot read experiment {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"experiment {path} is not valid YAML") from error
+    except ValueError as error:
+        raise UsageError(f"experiment {path}: {error}") from error
     if not isinstance(content, dict):
         raise UsageError(f"experiment {path}: expected keys such as model and machines")
     return content
@@ -223,5 +222,5 @@ def _names(record: type) -> set[str]:
 def _refuse_unknown(path: Path, where: str, values: dict[str, Any], known: set[str]) -> None:
     for key in values:
         if key not in known:
-            hint = did_you_mean(str(key), known)
-            raise UsageError(f'experiment {path}: {where}unknown key "{key}".{hint}')
+            hint = did_you_mean(str(key)[:80], known)
+            raise UsageError(f"experiment {path}: {where}unknown key {named(key)}.{hint}")

@@ -14,6 +14,7 @@ from memory_models.settings.flat import RENAMED
 from tsplanner.errors import UsageError, did_you_mean
 from tsplanner.models.source import read_model
 from tsplanner.planner.gather.typed import typed_values
+from tsplanner.reading import named, shown
 
 INTERNAL = frozenset({"adapter_ranks", "lora_alpha", "upcast_unquantized"})
 """Fields of the settings that a case cannot set."""
@@ -68,7 +69,7 @@ def model_name(given: Mapping[str, object]) -> str:
     known = case_keys()
     for key in given:
         if key not in known and key not in RENAMED:
-            raise UsageError(f'unknown key "{key}".{did_you_mean(key, known)}')
+            raise UsageError(f"unknown key {named(key)}.{did_you_mean(key[:80], known)}")
     name = given.get("model")
     if not isinstance(name, str) or not name:
         raise UsageError("model is missing: a folder, a config.json or a preset")
@@ -96,9 +97,15 @@ def case_device(given: Mapping[str, object], devices: dict[str, Device]) -> Devi
     if name is None:
         return None
     if not isinstance(name, str):
-        raise UsageError(f"device must be the name of a GPU, not {name!r}")
+        raise UsageError(f"device must be the name of a GPU, not {shown(name)}")
     if name not in devices:
         from tsplanner.hardware.describe import parse_gpus
 
-        devices[name] = parse_gpus(name)[0]
+        found = parse_gpus(name)
+        if not found:
+            raise UsageError(
+                f"device {named(name)} is no GPU, and the figures are a GPU's: leave it out, or "
+                "plan for the CPU by  tsplanner plan --cpu"
+            )
+        devices[name] = found[0]
     return devices[name]

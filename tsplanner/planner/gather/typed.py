@@ -10,6 +10,7 @@ from typing import Any, Union, get_args, get_origin
 from memory_models.settings import ALL_LINEAR, field_types
 from memory_models.settings.flat import RENAMED
 from tsplanner.errors import UsageError, did_you_mean
+from tsplanner.reading import named, shown
 
 LARGEST = 10**12
 """Largest number that is read: above every number of a real run, and products stay finite."""
@@ -33,7 +34,7 @@ def typed_values(kind: type, given: Mapping[str, object]) -> dict[str, Any]:
 def _name(key: str, known: Mapping[str, Any]) -> str:
     name = key if key in known else RENAMED.get(key, key)
     if name not in known:
-        raise UsageError(f'unknown key "{key}".{did_you_mean(key, known)}')
+        raise UsageError(f"unknown key {named(key)}.{did_you_mean(key[:80], known)}")
     return name
 
 
@@ -66,12 +67,12 @@ def _refusal(key: str, kind: Any, value: object) -> str:
     for member in wanted:
         if isinstance(member, type) and issubclass(member, StrEnum):
             names = [str(each) for each in member]
-            hint = did_you_mean(str(value), names)
-            return f"{key} must be one of {', '.join(names)}, not {value!r}.{hint}"
+            hint = did_you_mean(str(value)[:80], names) if isinstance(value, str) else ""
+            return f"{key} must be one of {', '.join(names)}, not {shown(value)}.{hint}"
     if key == "lora_target":
-        return f"lora_target must be a list of module names or {ALL_LINEAR}, not {value!r}"
+        return f"lora_target must be a list of module names or {ALL_LINEAR}, not {shown(value)}"
     words = TYPE_WORDS.get(wanted[0], "a string")
-    return f"{key} must be {words}, not {value!r:.80}"
+    return f"{key} must be {words}, not {shown(value)}"
 
 
 def members(kind: Any) -> tuple[Any, ...]:
