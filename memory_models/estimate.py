@@ -39,6 +39,9 @@ MEASURED_PROCESSES = 2
 HOST_SPREAD_DIVISOR = 10
 """One tenth: the worst measured run missed its host bytes by 9.8 % (docs/memory-model.md)."""
 
+MOST_BYTES = 1 << 50
+"""A PiB: no process holds as much, so a setting that needs it is a slip of the pen."""
+
 __all__ = ["Component", "Interval", "MemoryEstimate", "check", "estimate_memory"]
 
 
@@ -139,11 +142,14 @@ def estimate_memory(
     )
     non_torch = non_torch_interval(settings, major, calibration)
     process = process_interval(reserved, non_torch, states.paged, major, calibration)
+    host = _host(states, settings, calibration)
+    if max(process.upper, host.upper) >= MOST_BYTES:
+        raise ValueError("these settings need over 1 PiB: look for a number that is too large")
     return MemoryEstimate(
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=reserved,
         process_bytes=process,
-        host_bytes=_host(states, settings, calibration),
+        host_bytes=host,
         parameters_total=static.parameters_total,
         parameters_trainable=static.parameters_trainable,
         components=_components(states, peak, workspace, process, non_torch.expected),

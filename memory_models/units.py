@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from math import isqrt
+
 KIB = 1024
 MIB = 1024**2
 GIB = 1024**3
@@ -20,6 +23,17 @@ def ceil_div(numerator: int, denominator: int) -> int:
 def round_up(value: int, multiple: int) -> int:
     """Smallest multiple of ``multiple`` that is not below ``value``."""
     return ceil_div(value, multiple) * multiple
+
+
+@lru_cache(maxsize=1024)
+def divisors(number: int, most: int) -> tuple[int, ...]:
+    """The divisors of a positive number up to ``most``, ascending."""
+    found: set[int] = set()
+    # Each divisor above the square root has its other half below it.
+    for small in range(1, min(most, isqrt(number)) + 1):
+        if number % small == 0:
+            found |= {small, number // small}
+    return tuple(sorted(each for each in found if each <= most))
 
 
 def format_gib(count: float | None, *, unit: bool = False, digits: int | None = None) -> str:

@@ -78,7 +78,7 @@ def read_yaml(path: Path) -> Any:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is too large, its text is no YAML, with the line where that is known, or is nested too deep.
+        ValueError: it is too large, nested too deep, or no YAML, with the line where it is known.
     """
     import yaml  # only files that a person wrote are YAML
 
@@ -103,7 +103,6 @@ class _Shown(reprlib.Repr):
         super().__init__()
         self.maxlevel = 2
         self.maxstring = self.maxother = self.maxlong = SHOWN_CHARACTERS
-
 
     def repr_int(self, number: int, _: int) -> str:
         """A number; Python writes none of thousands of digits in decimals."""

@@ -10,6 +10,9 @@ Source: c10/cuda/CUDACachingAllocator.cpp (round_size, get_free_block, should_sp
 free_block, try_merge_blocks, release_cached_blocks).
 Ignores: several streams, max_split_size_mb, garbage collection, roundup_power2_divisions, the
 addresses of segments (assumed to ascend).
+
+A training step makes thousands of requests, so blocks are no objects: a free block is one number in
+a sorted list, and a neighbour is found by the address where it ends or begins.
 """
 
 from __future__ import annotations
@@ -48,54 +51,57 @@ class Replay(NamedTuple):
     """Number of requests before which cached segments had to be released."""
 
 
-class _Block:
-    """A part of a segment, linked with its neighbours in the segment."""
-
-    __slots__ = ("address", "after", "allocated", "before", "pool", "size")
-
-    def __init__(
-        self,
-        address: int,
-        size: int,
-        pool: _Pool,
-        *,
-        before: _Block | None = None,
-        after: _Block | None = None,
-    ) -> None:
-        self.address, self.size, self.pool = address, size, pool
-        self.before, self.after = before, after
-        self.allocated = False
+ADDRESS_BITS = 62
+"""A free block is written as its size above and its address within this number of bits, so that the
+order of the numbers is that of sizes and, among equal sizes, that of addresses."""
+ADDRESS = (1 << ADDRESS_BITS) - 1
 
 
 class _Pool:
-    """Free blocks of one pool, in order of size and address."""
+    """Blocks of one pool; free ones in order of size and address."""
 
-    def __init__(self, *, small: bool) -> None:
-        self.small = small
-        self.free: list[tuple[int, int]] = []
-        self.blocks: dict[int, _Block] = {}
-        """Free blocks by address."""
-        self.tail: _Block | None = None
-        """Last block of the one segment that grows (expandable segments)."""
+    __slots__ = ("ends", "free", "keeps", "mapped", "page", "segments", "starts", "used")
 
-    def add(self, block: _Block) -> None:
-        insort(self.free, (block.size, block.address))
-        self.blocks[block.address] = block
+    def __init__(self, *, small: bool, expandable: bool) -> None:
+        self.page = SMALL_SEGMENT if small else LARGE_SEGMENT
+        # In the small pool and in segments that grow, PyTorch splits off any remainder.
+        self.keeps = 0 if small or expandable else LARGE_REMAINDER
+        """The largest remainder that is not split off."""
+        self.free: list[int] = []
+        self.starts: dict[int, int] = {}
+        """Size of each free block by the address where it begins."""
+        self.ends: dict[int, int] = {}
+        """Where each free block begins, by the address where it ends."""
+        self.used: dict[int, int] = {}
+        """Size of each block in use by its address."""
+        self.segments: dict[int, int] = {}
+        """Size of each segment by its address."""
+        self.mapped = 0
+        """Bytes of the one segment that grows (expandable segments)."""
 
-    def remove(self, block: _Block) -> None:
-        del self.free[bisect_left(self.free, (block.size, block.address))]
-        del self.blocks[block.address]
+    def add(self, address: int, size: int) -> None:
+        """A block is free from now on."""
+        insort(self.free, size << ADDRESS_BITS | address)
+        self.starts[address], self.ends[address + size] = size, address
 
-    def take(self, size: int) -> _Block | None:
-        """The smallest block of at least ``size``, no longer free; None if there is none."""
-        index = bisect_left(self.free, (size, 0))
-        if index == len(self.free):
-            return None
-        return self.blocks.pop(self.free.pop(index)[1])
+    def remove(self, address: int) -> int:
+        """A free block is no longer free; its size."""
+        size = self.starts.pop(address)
+        del self.ends[address + size]
+        del self.free[bisect_left(self.free, size << ADDRESS_BITS | address)]
+        return size
+
+    def copy(self) -> _Pool:
+        """A pool of its own in the same state."""
+        found = _Pool.__new__(_Pool)
+        found.page, found.keeps, found.mapped = self.page, self.keeps, self.mapped
+        found.free, found.starts, found.ends = self.free[:], self.starts.copy(), self.ends.copy()
+        found.used, found.segments = self.used.copy(), self.segments.copy()
+        return found
 
 
-class _OutOfMemory(Exception):
-    pass
+class OutOfMemoryError(Exception):
+    """A request does not fit under the cap."""
 
 
 class CachingAllocator:
@@ -105,138 +111,146 @@ class CachingAllocator:
         self.cap, self.expandable = cap, expandable
         self.allocated = self.reserved = self.retries = 0
         self.peak_allocated = self.peak_reserved = 0
-        self._small, self._large = _Pool(small=True), _Pool(small=False)
-        self._in_use: dict[int, _Block] = {}
+        self._small = _Pool(small=True, expandable=expandable)
+        self._large = _Pool(small=False, expandable=expandable)
         self._next_address = 0
 
-    def allocate(self, number: int, size: int) -> bool:
-        """Allocate ``size`` bytes for tensor ``number``; False: they do not fit under the cap."""
-        wanted = -(-max(size, 1) // BLOCK_BYTES) * BLOCK_BYTES
+    def copy(self) -> CachingAllocator:
+        """An allocator of its own in the same state."""
+        found = CachingAllocator(cap=self.cap, expandable=self.expandable)
+        found.allocated, found.reserved, found.retries = self.allocated, self.reserved, self.retries
+        found.peak_allocated, found.peak_reserved = self.peak_allocated, self.peak_reserved
+        found._small, found._large = self._small.copy(), self._large.copy()
+        found._next_address = self._next_address
+        return found
+
+    def allocate(self, size: int) -> int:
+        """The address of ``size`` bytes.
+
+        Raises:
+            OutOfMemoryError: they do not fit under the cap.
+        """
+        wanted = -(-size // BLOCK_BYTES) * BLOCK_BYTES or BLOCK_BYTES
         pool = self._small if wanted <= SMALL_REQUEST else self._large
-        block = pool.take(wanted)
-        if block is None:
-            try:
-                block = self._grown(pool, wanted)
-            except _OutOfMemory:
-                return False
-            pool.remove(block)
-        self._split(block, wanted)
-        block.allocated = True
-        self._in_use[number] = block
-        self.allocated += block.size
+        index = bisect_left(pool.free, wanted << ADDRESS_BITS)
+        if index < len(pool.free):
+            block = pool.free.pop(index)
+            address, width = block & ADDRESS, block >> ADDRESS_BITS
+            del pool.starts[address], pool.ends[address + width]
+        else:
+            address, width = self._grown(pool, wanted)
+        rest = width - wanted
+        if rest > pool.keeps:
+            pool.add(address + wanted, rest)
+            width = wanted
+        pool.used[address] = width
+        self.allocated += width
         self.peak_allocated = max(self.peak_allocated, self.allocated)
-        return True
+        return address
 
-    def release(self, number: int) -> None:
-        """Return the memory of tensor ``number`` to its pool."""
-        block = self._in_use.pop(number)
-        self.allocated -= block.size
-        block.allocated = False
-        for neighbour in (block.before, block.after):
-            if neighbour is not None and not neighbour.allocated:
-                block.pool.remove(neighbour)
-                block = self._merged(block, neighbour)
-        block.pool.add(block)
+    def release(self, address: int, size: int) -> None:
+        """Return the ``size`` bytes that were asked for to their pool."""
+        pool = self._small if size <= SMALL_REQUEST else self._large
+        starts, ends, free = pool.starts, pool.ends, pool.free
+        width = pool.used.pop(address)
+        self.allocated -= width
+        end = address + width
+        if (before := ends.pop(address, None)) is not None:
+            earlier = starts.pop(before)
+            del free[bisect_left(free, earlier << ADDRESS_BITS | before)]
+            address, width = before, width + earlier
+        if (later := starts.pop(end, None)) is not None:
+            del free[bisect_left(free, later << ADDRESS_BITS | end)]
+            end, width = end + later, width + later
+        insort(free, width << ADDRESS_BITS | address)
+        starts[address], ends[end] = width, address
 
-    def _split(self, block: _Block, wanted: int) -> None:
-        rest = block.size - wanted
-        # In the small pool and in segments that grow, PyTorch splits off any remainder.
-        fine = block.pool.small or self.expandable
-        if rest < BLOCK_BYTES if fine else rest <= LARGE_REMAINDER:
-            return
-        tail = _Block(block.address + wanted, rest, block.pool, before=block, after=block.after)
-        if block.after is not None:
-            block.after.before = tail
-        if block.pool.tail is block:
-            block.pool.tail = tail
-        block.after, block.size = tail, wanted
-        block.pool.add(tail)
+    def touch(self, size: int) -> None:
+        """Allocate ``size`` bytes and release them at once, which changes no other block."""
+        wanted = -(-size // BLOCK_BYTES) * BLOCK_BYTES or BLOCK_BYTES
+        pool = self._small if wanted <= SMALL_REQUEST else self._large
+        index = bisect_left(pool.free, wanted << ADDRESS_BITS)
+        if index < len(pool.free):
+            width = pool.free[index] >> ADDRESS_BITS
+        else:
+            address, width = self._grown(pool, wanted)
+            pool.add(address, width)
+        taken = wanted if width - wanted > pool.keeps else width
+        self.peak_allocated = max(self.peak_allocated, self.allocated + taken)
 
-    @staticmethod
-    def _merged(one: _Block, other: _Block) -> _Block:
-        first, second = (one, other) if one.address < other.address else (other, one)
-        first.size += second.size
-        first.after = second.after
-        if second.after is not None:
-            second.after.before = first
-        if first.pool.tail is second:
-            first.pool.tail = first
-        return first
-
-    def _grown(self, pool: _Pool, wanted: int) -> _Block:
-        """A free block of a new segment, or of the segment that grows."""
+    def _grown(self, pool: _Pool, wanted: int) -> tuple[int, int]:
+        """Address and size of a block of a new segment, or of the segment that grows."""
         if self.expandable:
             return self._stretched(pool, wanted)
         size = _segment_bytes(wanted)
+        if not self._has_room(size):
+            self._retry()
         self._reserve(size)
-        block = _Block(self._next_address, size, pool)
-        self._next_address += size
-        pool.add(block)
-        return block
+        address = self._next_address
+        # Segments never touch, or blocks of two of them would merge.
+        self._next_address = address + size + BLOCK_BYTES
+        pool.segments[address] = size
+        return address, size
 
-    def _stretched(self, pool: _Pool, wanted: int) -> _Block:
+    def _stretched(self, pool: _Pool, wanted: int) -> tuple[int, int]:
         """Map more pages after the last block; the new block starts with a free last block."""
-        page = SMALL_SEGMENT if pool.small else LARGE_SEGMENT
-        last = pool.tail
-        start = last if last is not None and not last.allocated else None
-        size = round_up(wanted - (start.size if start else 0), page)
+        start, size = self._missing(pool, wanted)
+        if not self._has_room(size):
+            self._retry()
+            # What was released may have been the last block.
+            start, size = self._missing(pool, wanted)
         self._reserve(size)
-        # Near the cap ``_reserve`` may have emptied the cache, and with it the last block.
-        if start is not None and start is pool.tail and start.address in pool.blocks:
+        if start < pool.mapped:
             pool.remove(start)
-            start.size += size
-            pool.add(start)
-            return start
-        last = pool.tail
-        # The address ranges of the two pools never meet: the small pool lies below zero.
-        base = last.address + last.size if last else (-(2**62) if pool.small else 0)
-        block = _Block(base, size, pool, before=last)
-        if last is not None:
-            last.after = block
-        pool.tail = block
-        pool.add(block)
-        return block
+        pool.mapped += size
+        return start, pool.mapped - start
+
+    @staticmethod
+    def _missing(pool: _Pool, wanted: int) -> tuple[int, int]:
+        """Where a block at the end of the segment would begin, and the bytes to map for it."""
+        start = pool.ends.get(pool.mapped, pool.mapped)
+        return start, round_up(wanted - (pool.mapped - start), pool.page)
+
+    def _has_room(self, size: int) -> bool:
+        return self.cap is None or self.reserved + size <= self.cap
 
     def _reserve(self, size: int) -> None:
-        # PyTorch empties its cache only after the driver refused a segment; then it retries.
-        if self.cap is not None and self.reserved + size > self.cap:
-            self.retries += 1
-            self.release_cached_blocks()
-            if self.reserved + size > self.cap:
-                raise _OutOfMemory
+        if not self._has_room(size):
+            raise OutOfMemoryError
         self.reserved += size
         self.peak_reserved = max(self.peak_reserved, self.reserved)
+
+    def _retry(self) -> None:
+        # PyTorch empties its cache only after the driver refused a segment; then it retries.
+        self.retries += 1
+        self.release_cached_blocks()
 
     def release_cached_blocks(self) -> None:
         """Return free segments to the driver, or free pages of segments that grow."""
         for pool in (self._small, self._large):
-            for block in list(pool.blocks.values()):
-                if self.expandable:
-                    self._unmap(pool, block)
-                elif block.before is None and block.after is None:
-                    pool.remove(block)
-                    self.reserved -= block.size
+            if self.expandable:
+                self._unmap(pool)
+                continue
+            for address, size in list(pool.starts.items()):
+                if pool.segments.get(address) == size:
+                    pool.remove(address)
+                    del pool.segments[address]
+                    self.reserved -= size
 
-    def _unmap(self, pool: _Pool, block: _Block) -> None:
+    def _unmap(self, pool: _Pool) -> None:
         """Return the free pages at the end of the segment that grows.
 
         Ignores: free pages in the middle, which PyTorch unmaps too.
         """
-        if block is not pool.tail:
-            return
-        page = SMALL_SEGMENT if pool.small else LARGE_SEGMENT
-        given = block.size // page * page
+        start = pool.ends.get(pool.mapped, pool.mapped)
+        given = (pool.mapped - start) // pool.page * pool.page
         if not given:
             return
-        pool.remove(block)
+        size = pool.remove(start)
         self.reserved -= given
-        block.size -= given
-        if block.size:
-            pool.add(block)
-        else:
-            pool.tail = block.before
-            if block.before is not None:
-                block.before.after = None
+        pool.mapped -= given
+        if size > given:
+            pool.add(start, size - given)
 
 
 def _segment_bytes(wanted: int) -> int:
@@ -256,12 +270,15 @@ def simulate(
     ``expandable_segments:True``.
     """
     allocator = CachingAllocator(cap=cap, expandable=expandable)
+    held: dict[int, tuple[int, int]] = {}
     peak_event, highest, fitted = 0, 0, True
     for index, (number, size) in enumerate(events):
         if size == 0:
-            allocator.release(number)
+            allocator.release(*held.pop(number))
             continue
-        if not allocator.allocate(number, size):
+        try:
+            held[number] = allocator.allocate(size), size
+        except OutOfMemoryError:
             fitted = False
             break
         if allocator.allocated > highest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,55 +13,43 @@ from memory_models.allocator.caching_allocator import CachingAllocator
 from memory_models.allocator.replay_distributed import Processes
 from memory_models.architecture import Architecture
 from memory_models.rounding import BLOCK_BYTES, SMALL_REQUEST, SMALL_SEGMENT
-from memory_models.settings import Dtype, TrainingSettings
+from memory_models.settings import Dtype, StateSettings, TrainingSettings
 from memory_models.sharding.partition import in_order
 from memory_models.states.optimizer import trained_element_bytes, trained_tensors
 from memory_models.states.storage import BYTES
 from memory_models.states.weights import base_tensors, quantized_linears, quantized_weight_bytes
-from memory_models.symbolic import ALLOC, WORKSPACE
-
-STEPS = 2
-"""The second step sees the optimizer's states, and the cuBLAS workspace where the logits lay."""
-MICRO_BATCHES = 2
-"""The second micro-batch sees gradients of the first; later ones repeat it."""
-OUTER_LAYERS = 2
-"""Layers at either end of the model whose temporaries are replayed."""
-INT8_GROUPS = 4
-"""Tensors that the int8 products of one layer hold."""
-MOMENTS = 2
-"""State tensors of an optimizer per trained tensor."""
-FP32_BYTES = 4
+from memory_models.symbolic import ALLOC, FREE, WORKSPACE
 
 
-class _Sized(NamedTuple):
-    """Bytes of one large tensor, or of a run of small ones."""
+class Sized(NamedTuple):
+    """Events in bytes. Small tensors have a pool of their own, so only their sum counts."""
 
-    large: int
-    """Allocated bytes; negative: freed bytes."""
+    large: tuple[tuple[int, int], ...]
+    """``ALLOC``, ``FREE`` or ``TOUCH`` with the bytes of one large tensor, in order."""
     small: int = 0
-    """What a run of small tensors adds to the small pool."""
+    """What the small tensors add to the small pool."""
     most_small: int = 0
-    """The peak of that run above its start."""
+    """The peak of the small tensors above their start."""
 
 
-class Replayed:
+TOUCH = 0
+"""A tensor that is freed right after its allocation, as half of all are."""
+
+
+class TensorMemory:
     """The simulated allocator; tensors of one size are freed in reverse order of allocation."""
 
-    def __init__(
-        self, architecture: Architecture, settings: TrainingSettings, workspace: int
-    ) -> None:
-        self.shape, self.settings = architecture, settings
-        self.workspace = workspace
-        self.allocator = CachingAllocator(expandable=settings.kernels.expandable_segments)
+    def __init__(self, *, expandable: bool) -> None:
+        self.allocator = CachingAllocator(expandable=expandable)
         self.live: dict[int, list[int]] = defaultdict(list)
-        self.sized: dict[tuple[int, int], tuple[Events, tuple[_Sized, ...]]] = {}
-        """Events that were played, and their bytes: the layers of a model repeat a few programs."""
-        self.number = 0
+        """Addresses of the tensors of each size, in order of allocation."""
         self.small = self.most_small = 0
-        self.states = settings.states
-        self.tokens = settings.tokens
-        self.scores = settings.scores
-        self.processes = Processes(self, architecture, settings)
+
+    def start_from(self, other: TensorMemory) -> None:
+        """Take over the state of another memory, which stays as it is."""
+        self.allocator = other.allocator.copy()
+        self.live = defaultdict(list, {size: held[:] for size, held in other.live.items()})
+        self.small, self.most_small = other.small, other.most_small
 
     def alloc(self, size: int, copies: int = 1) -> None:
         """Allocate tensors of one size."""
@@ -74,10 +61,7 @@ class Replayed:
             self._alloc_large(size)
 
     def _alloc_large(self, size: int) -> None:
-        number = self.number
-        self.allocator.allocate(number, size)
-        self.live[size].append(number)
-        self.number = number + 1
+        self.live[size].append(self.allocator.allocate(size))
 
     def free(self, size: int, copies: int = 1) -> None:
         """Free tensors of one size."""
@@ -89,45 +73,69 @@ class Replayed:
 
     def _free_large(self, size: int) -> None:
         if held := self.live[size]:
-            self.allocator.release(held.pop())
+            self.allocator.release(held.pop(), size)
+
+    def play_sized(self, events: Sized) -> None:
+        """Allocate and free tensors in order."""
+        allocator, live = self.allocator, self.live
+        for kind, size in events.large:
+            if kind == TOUCH:
+                allocator.touch(size)
+            elif kind == ALLOC:
+                live[size].append(allocator.allocate(size))
+            elif held := live[size]:
+                allocator.release(held.pop(), size)
+        self.most_small = max(self.most_small, self.small + events.most_small)
+        self.small += events.small
 
     def empty_cache(self) -> None:
         """Return free segments to the driver; the peak is counted from there on."""
         self.allocator.release_cached_blocks()
         self.allocator.peak_reserved = self.allocator.reserved
 
+
+class Replayed(TensorMemory):
+    """The memory of one training step, on which symbolic events are played."""
+
+    def __init__(
+        self, architecture: Architecture, settings: TrainingSettings, workspace: int
+    ) -> None:
+        super().__init__(expandable=settings.kernels.expandable_segments)
+        self.shape, self.settings = architecture, settings
+        self.workspace = workspace
+        self.sized: dict[tuple[int, int], tuple[Events, Sized]] = {}
+        """Events that were played, and their bytes: the layers of a model repeat a few programs."""
+        self.states = settings.states
+        self.tokens = settings.tokens
+        self.scores = settings.scores
+        self.processes = Processes(self, architecture, settings)
+
     def play(self, events: Events, units: int | None = None) -> None:
         """Play symbolic events for the step's tokens; ``units``: the third unit, None: scores."""
         units = self.scores if units is None else units
         known = self.sized.get((id(events), units))
         if known is None:
-            known = self.sized[id(events), units] = (events, tuple(self._sized(events, units)))
-        for large, small, most_small in known[1]:
-            if large > 0:
-                self._alloc_large(large)
-            elif large < 0:
-                self._free_large(-large)
-            else:
-                self.most_small = max(self.most_small, self.small + most_small)
-                self.small += small
+            known = self.sized[id(events), units] = (events, self._sized(events, units))
+        self.play_sized(known[1])
 
-    def _sized(self, events: Events, units: int) -> Iterator[_Sized]:
-        """The bytes of events; neighbouring small tensors are summed up."""
+    def _sized(self, events: Events, units: int) -> Sized:
+        """The events in bytes."""
+        large: list[tuple[int, int]] = []
         small = most_small = 0
+        tokens = self.tokens
         for event in events:
             sign, size = ALLOC, self.workspace
             if event is not WORKSPACE:
                 sign, (per_token, constant, per_unit) = event
-                size = per_token * self.tokens + constant + per_unit * units
+                size = per_token * tokens + constant + per_unit * units
             if size <= SMALL_REQUEST:
                 small += sign * small_share(size)
                 most_small = max(most_small, small)
-                continue
-            if small or most_small:
-                yield _Sized(0, small, most_small)
-                small = most_small = 0
-            yield _Sized(sign * size)
-        yield _Sized(0, small, most_small)
+            elif sign == FREE and large and large[-1] == (ALLOC, size):
+                large[-1] = (TOUCH, size)
+            else:
+                large.append((sign, size))
+        return Sized(tuple(large), small, most_small)
 
 
 @lru_cache(maxsize=4096)
@@ -141,27 +149,31 @@ def load_model(replay: Replayed) -> None:
     if replay.settings.sharding.zero_stage == 3:
         replay.processes.load_sharded()
     else:
-        _load_whole(replay)
+        expandable = replay.settings.kernels.expandable_segments
+        replay.start_from(_loaded(replay.shape, replay.states, expandable))
     replay.alloc(replay.workspace)
     replay.processes.loaded()
 
 
-def _load_whole(replay: Replayed) -> None:
-    shape, settings = replay.shape, replay.settings
-    quantization = settings.base.quantization
+@lru_cache(maxsize=64)
+def _loaded(shape: Architecture, states: StateSettings, expandable: bool) -> TensorMemory:
+    """The memory after loading, which no length and no batch changes."""
+    memory, quantization = TensorMemory(expandable=expandable), states.base.quantization
     # PEFT casts the unquantised parts of a quantised base to fp32.
-    element = BYTES[Dtype.FP32 if quantization is not None else settings.base.model_dtype]
+    element = BYTES[Dtype.FP32 if quantization is not None else states.base.model_dtype]
     for elements, copies in base_tensors(shape):
-        replay.alloc(elements * element, copies)
+        memory.alloc(elements * element, copies)
     linears = list(quantized_linears(shape))
     for _ in range(shape.num_hidden_layers):
         for linear, copies in linears:
             if copies == 1:
                 continue
             if quantization is None:
-                replay.alloc(linear.weight_count * element)
+                memory.alloc(linear.weight_count * element)
             else:
-                replay.alloc(quantized_weight_bytes(linear, quantization))
-    if settings.method.uses_adapter:
-        for tensor in in_order(trained_tensors(shape, settings.method)):
-            replay.alloc(tensor.elements * trained_element_bytes(replay.states))
+                memory.alloc(quantized_weight_bytes(linear, quantization))
+    if states.method.uses_adapter:
+        adapter_element = trained_element_bytes(states)
+        for tensor in in_order(trained_tensors(shape, states.method)):
+            memory.alloc(tensor.elements * adapter_element)
+    return memory

@@ -9,6 +9,7 @@ Ignores: single tensors of at most 1 MiB (the replay sums up their pool), the or
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from memory_models.activations.encoder import encoder_tensors
@@ -20,10 +21,10 @@ from memory_models.activations.events import (
 )
 from memory_models.activations.layers import layers_in_turn, mask_bytes, recomputed_layers
 from memory_models.activations.lm_head import fused_rows
-from memory_models.allocator.event_player import Replayed, load_model
+from memory_models.allocator.event_player import Replayed, Sized, load_model, small_share
 from memory_models.architecture import Architecture
-from memory_models.rounding import SMALL_SEGMENT
-from memory_models.settings import FinetuningType, Optimizer, TrainingSettings
+from memory_models.rounding import SMALL_REQUEST, SMALL_SEGMENT
+from memory_models.settings import FinetuningType, Optimizer, StateSettings, TrainingSettings
 from memory_models.sharding.gradients import trained_layers
 from memory_models.sharding.held_gradients import gradients
 from memory_models.sharding.partition import in_order
@@ -32,13 +33,13 @@ from memory_models.states.optimizer import (
     ADALORA_IMPORTANCE_BYTES,
     PAGED,
     STATE_BYTES,
-    Tensor,
     step_transient_bytes,
     tied_sum_in_place,
     trained_element_bytes,
     trained_tensors,
 )
 from memory_models.step_order import StepPhase, step_order
+from memory_models.symbolic import ALLOC
 from memory_models.units import MIB, round_up
 
 STEPS = 2
@@ -154,11 +155,16 @@ class StepEvents:
         turns = layers_in_turn(self.shape, self.settings)
         freezes = self.method.finetuning_type is FinetuningType.FREEZE
         frozen = len(turns) - self.method.freeze_trainable_layers if freezes else 0
+        # The layers of a model repeat a few programs, and to look one up compares whole records.
+        known: dict[tuple[int, bool, bool], LayerEvents] = {}
         for place, (layer, masked) in enumerate(turns):
             trained = self.method.trains_base and place >= frozen
-            yield layer_events(
-                self.shape, layer, trained=trained, masked=masked, accumulates=accumulates
-            )
+            found = known.get((id(layer), trained, masked))
+            if found is None:
+                found = known[id(layer), trained, masked] = layer_events(
+                    self.shape, layer, trained=trained, masked=masked, accumulates=accumulates
+                )
+            yield found
 
     def _is_outer(self, place: int, last: int) -> bool:
         """Whether a layer's temporaries are replayed: at either end, and where checkpoints end."""
@@ -254,19 +260,10 @@ class StepEvents:
             return
         # Optimizers make their states lazily, in the first step, when most memory is free.
         if first:
-            for tensor in in_order(self.tensors):
-                self._optimizer_states(tensor)
+            self.replay.play_sized(_optimizer_states(self.shape, self.states))
         self._optimizer()
         for tensor in self.tensors:
             self.replay.free(tensor.elements * self.element, tensor.copies)
-
-    def _optimizer_states(self, tensor: Tensor) -> None:
-        """The states of one tensor: two moments, and AdaLoRA's importance in three fp32 tensors."""
-        optimizer = self.settings.kernels.optimizer
-        states = STATE_BYTES[optimizer](tensor, self.element, paged=optimizer in PAGED)
-        self.replay.alloc(states // MOMENTS, MOMENTS)
-        if self.method.is_adalora:
-            self.replay.alloc(tensor.elements * FP32_BYTES, ADALORA_IMPORTANCE_BYTES // FP32_BYTES)
 
     def _optimizer(self) -> None:
         """Temporaries of the optimizer: all at once if it steps all tensors at once."""
@@ -280,3 +277,21 @@ class StepEvents:
             self.replay.alloc(tensor.elements * self.element, tensor.copies)
         for tensor in self.tensors if transient else ():
             self.replay.free(tensor.elements * self.element, tensor.copies)
+
+
+@lru_cache(maxsize=256)
+def _optimizer_states(shape: Architecture, states: StateSettings) -> Sized:
+    """The states of every trained tensor, in order, which no length and no batch changes.
+
+    A tensor has two moments; AdaLoRA's importance takes three more in fp32.
+    """
+    large: list[tuple[int, int]] = []
+    small, element = 0, trained_element_bytes(states)
+    for tensor in in_order(trained_tensors(shape, states.method)):
+        bytes_all = STATE_BYTES[states.optimizer](tensor, element, paged=states.optimizer in PAGED)
+        sizes = [bytes_all // MOMENTS] * MOMENTS
+        if states.method.is_adalora:
+            sizes += [tensor.elements * FP32_BYTES] * (ADALORA_IMPORTANCE_BYTES // FP32_BYTES)
+        large += [(ALLOC, size) for size in sizes if size > SMALL_REQUEST]
+        small += sum(small_share(size) for size in sizes if size <= SMALL_REQUEST)
+    return Sized(tuple(large), small, small)

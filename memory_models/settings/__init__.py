@@ -14,7 +14,14 @@ from memory_models.settings.choices import (
     Quantization,
 )
 from memory_models.settings.flat import changed, field_types, flat, from_flat, paths
-from memory_models.settings.records import BaseStorage, BatchLayout, Kernels, Method, Sharding
+from memory_models.settings.records import (
+    BaseStorage,
+    BatchLayout,
+    Kernels,
+    Method,
+    Sharding,
+    at_least_one,
+)
 from memory_models.settings.training import (
     Arithmetic,
     HeadSettings,
@@ -43,6 +50,7 @@ __all__ = [
     "Sharding",
     "StateSettings",
     "TrainingSettings",
+    "at_least_one",
     "changed",
     "effective_settings",
     "field_types",

@@ -20,15 +20,23 @@ ADALORA_INIT_FACTOR = 1.5
 """AdaLoRA's initial rank over its target rank if no initial rank is given."""
 
 
+LARGEST_COUNT = 2**24
+"""Most rows, steps or processes that one setting may count: far above every run, and small enough
+that what is tried for each of its divisors takes no time."""
+
+
 def at_least_one(record: object, *names: str) -> None:
-    """Refuse a field below 1.
+    """Refuse a field below 1, or above what a run can count.
 
     Raises:
         ValueError: names the field and its value.
     """
     for name in names:
-        if getattr(record, name) < 1:
-            raise ValueError(f"{name} must be at least 1, not {getattr(record, name)}")
+        value = getattr(record, name)
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+        if value > LARGEST_COUNT:
+            raise ValueError(f"{name} must be at most {LARGEST_COUNT}, not {value}")
 
 
 @frozen

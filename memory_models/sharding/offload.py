@@ -7,6 +7,7 @@ runtime/zero/stage_1_and_2.py and stage3.py (``get_accelerator().pin_memory``).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from memory_models.architecture import Architecture
@@ -50,7 +51,8 @@ def host_bytes(
         if settings.method.uses_adapter:
             half, world_size = BYTES[settings.base.model_dtype], settings.sharding.world_size
             total += sum(
-                pinned_bytes(half * ceil_div(size, world_size)) for size in partition.sizes
+                copies * pinned_bytes(half * ceil_div(size, world_size))
+                for size, copies in Counter(partition.sizes).items()
             )
         total += pinned_bytes(element * partition.share)
         total += _with_offloaded_parameters(architecture, settings, partition)

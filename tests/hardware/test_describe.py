@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from memory_models.device import LinkType
 from tsplanner.errors import TsplannerError, UsageError
-from tsplanner.hardware.describe import described_link, parse_gpus, read_machine_file
+from tsplanner.hardware.describe import MAX_GPUS, described_link, parse_gpus, read_machine_file
 
 GIB = 1024**3
 CONFIGS = Path(__file__).parents[2] / "configs" / "machines"
@@ -54,8 +54,8 @@ def test_a_described_gpu_carries_datasheet_rates_and_what_an_idle_card_leaves() 
         ("", "names no GPU"),
         ("2x", "unknown GPU"),
         ("H200 +", "names no GPU"),
-        ("0x H200", "must be 1 to 64"),
-        ("900x H200", "must be 1 to 64"),
+        ("0x H200", "must be 1 to 4096"),
+        ("9000x H200", "must be 1 to 4096"),
         ("60x H200 + 60x H200", "are 120 GPUs"),
         ("2x RTX 6000", "can be Quadro RTX 6000 24GiB"),
         ("2x RTX 2080Tee 22GiB", 'Did you mean "RTX 2080 Ti"'),
@@ -82,7 +82,7 @@ def test_parse_gpus_raises_nothing_but_usage_errors(text: str) -> None:
     devices = ()
     with suppress(UsageError):
         devices = parse_gpus(text)
-    assert len(devices) <= 64
+    assert len(devices) <= MAX_GPUS
     assert all(0 < device.free_bytes < device.total_bytes for device in devices)
 
 

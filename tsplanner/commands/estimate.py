@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from memory_models.result import MemoryEstimate
 from memory_models.settings import ALL_LINEAR, DecoderKernels
 from memory_models.units import format_gib
-from tsplanner.commands.values import names, positive, switch, targets
+from tsplanner.commands.values import names, path_text, positive, switch, targets
 from tsplanner.commands.views.screen import Screen, trace_status
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
 from tsplanner.planner.gather.cases import case_keys
@@ -37,7 +37,9 @@ FLAGS = {"decoder_kernels": "kernels"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb: the keys of a case."""
-    parser.add_argument("--cases", metavar="FILE", help="JSON lines, one case each; - for stdin")
+    parser.add_argument(
+        "--cases", type=path_text, metavar="FILE", help="JSON lines, one case each; - for stdin"
+    )
     for key, kind in case_keys().items():
         flag = f"--{FLAGS.get(key, key).replace('_', '-')}"
         parser.add_argument(flag, dest=key, **_flag(key, kind))  # type: ignore[arg-type]

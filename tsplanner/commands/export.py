@@ -11,7 +11,7 @@ from pathlib import Path
 from memory_models.frozen import frozen
 from tsplanner import runs
 from tsplanner.commands.options import add_plan_argument
-from tsplanner.commands.values import positive, positive_float
+from tsplanner.commands.values import path, positive, positive_float
 from tsplanner.commands.views.screen import Screen
 from tsplanner.datasets.rows.first_rows import rows_seen
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
@@ -50,13 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_plan_argument(parser)
     parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="[saves/<model>/export/<NAME>]"
+        "--output", type=path, metavar="FOLDER", help="[saves/<model>/export/<NAME>]"
     )
     parser.add_argument(
         "--nodes", type=positive, default=1, metavar="N", help="machines like the plan's [1]"
     )
     parser.add_argument(
-        "--run-folder", type=Path, metavar="FOLDER", help="where training writes [the output]"
+        "--run-folder", type=path, metavar="FOLDER", help="where training writes [the output]"
     )
     parser.add_argument(
         "--time-limit", type=positive_float, metavar="S", help="to ask a queue for [forecast]"
@@ -136,8 +136,8 @@ def run(request: Request, *, as_json: bool = False) -> int:
         print(json.dumps(document | ({"notes": notes} if notes else {})))
         return EXIT_OK
     screen = Screen()
-    for path in paths:
-        screen.line(f"wrote  {path}")
+    for written in paths:
+        screen.line(f"wrote  {written}")
     for note in notes:
         screen.line(f"note   {note}")
     screen.line()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from memory_models.settings import (
@@ -24,6 +23,8 @@ from tsplanner.commands.values import (
     fraction,
     layers,
     names,
+    path,
+    path_text,
     positive,
     positive_float,
     switch,
@@ -40,13 +41,17 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model", metavar="NAME", help="folder, config.json, preset or hub id [tiny-chatts]"
     )
-    group.add_argument("--dataset", metavar="FILE", help="training rows; tiny-chatts has a sample")
-    group.add_argument("--tokenizer", metavar="FOLDER", help="if the model's folder has none")
+    group.add_argument(
+        "--dataset", type=path_text, metavar="FILE", help="training rows; tiny-chatts has a sample"
+    )
+    group.add_argument(
+        "--tokenizer", type=path_text, metavar="FOLDER", help="if the model's folder has none"
+    )
     group.add_argument(
         "--on-bad-rows", choices=["refuse", "drop"], default="refuse", help="[%(default)s]"
     )
     group.add_argument("--gpus", metavar="TEXT", help="plan for these, e.g. '2x RTX 3090'")
-    group.add_argument("--machine", metavar="FILE", help="plan for a machine file")
+    group.add_argument("--machine", type=path_text, metavar="FILE", help="plan for a machine file")
     group.add_argument("--cpu", action="store_true", help="plan for the CPU despite the GPUs")
 
 
@@ -164,13 +169,13 @@ def add_plan_argument(parser: argparse.ArgumentParser) -> None:
     """--plan and --saves."""
     parser.add_argument(
         "--plan",
-        type=Path,
+        type=path,
         metavar="FILE",
         help="plan.json to start from (default: the newest under the saves folder)",
     )
     parser.add_argument(
         "--saves",
-        type=Path,
+        type=path,
         default=SAVES,
         metavar="FOLDER",
         help="folder of all runs (default: %(default)s)",

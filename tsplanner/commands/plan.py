@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsplanner.commands.options import add_learning, add_pins, add_subject, learning_values, pins
-from tsplanner.commands.values import duration_seconds, positive_float
+from tsplanner.commands.values import duration_seconds, path, positive_float
 from tsplanner.commands.views.plan import print_choice, print_failure
 from tsplanner.commands.views.plan_json import advice_values, choice_values, failure_values
 from tsplanner.commands.views.scan_bar import scan_bar
@@ -52,8 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="plan a recorded run; without a name: list them",
     )
-    parser.add_argument("--output", metavar="FILE", help="[saves/<model>/plan.json]")
-    parser.add_argument("--saves", default="saves", metavar="FOLDER", help="[%(default)s]")
+    parser.add_argument("--output", type=path, metavar="FILE", help="[saves/<model>/plan.json]")
+    parser.add_argument(
+        "--saves", type=path, default="saves", metavar="FOLDER", help="[%(default)s]"
+    )
     parser.add_argument(
         "--price-per-hour", type=positive_float, metavar="X", help="of one GPU: print the cost"
     )

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tsplanner import runs
+from tsplanner.commands.values import path
 from tsplanner.errors import EXIT_OK
 from tsplanner.report.files import Format, Wanted, now, write_report
 from tsplanner.report.messages.translate import Language, translate
@@ -35,12 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
     parser.epilog = EPILOG
     parser.add_argument(
-        "--saves", type=Path, default=runs.SAVES, metavar="FOLDER", help="[%(default)s]"
+        "--saves", type=path, default=runs.SAVES, metavar="FOLDER", help="[%(default)s]"
     )
     parser.add_argument("--format", choices=FORMATS, default="both", help="[%(default)s]")
     parser.add_argument("--language", choices=LANGUAGES, default="both", help="[%(default)s]")
     parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="where the files go [the saves folder]"
+        "--output", type=path, metavar="FOLDER", help="where the files go [the saves folder]"
     )
     parser.add_argument(
         "--experiments",

@@ -13,6 +13,7 @@ from memory_models.frozen import frozen
 from memory_models.units import MIB
 from tsplanner import runs
 from tsplanner.commands.options import add_force_argument, add_plan_argument
+from tsplanner.commands.values import path
 from tsplanner.commands.views.bars import step_bar
 from tsplanner.commands.views.run import outcome_lines, run_document
 from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_plan_argument(parser)
     parser.add_argument(
         "--run-folder",
-        type=Path,
+        type=path,
         metavar="FOLDER",
         help="where to train [a new folder saves/<model>/<method>/<date>-<n>]",
     )
@@ -86,7 +87,8 @@ def run(
     # A run that is refused must leave no folder, so this comes before one is made.
     refuse_what_has_no_room(plan, here, force=force)
     folder = found or runs.create_run_folder(saves, plan.model.name, method_name(plan))
-    folder.mkdir(parents=True, exist_ok=True)
+    with runs.clear_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     full = FullRun(plan=plan, folder=folder, saves=saves, resume=resume, shown=not as_json)
     try:
         record = start_full_run(full)

@@ -13,7 +13,7 @@ from memory_models.device import Machine
 from tsplanner import runs
 from tsplanner.commands.options import add_force_argument, add_plan_argument
 from tsplanner.commands.train import FullRun, start_full_run
-from tsplanner.commands.values import budget_seconds, positive
+from tsplanner.commands.values import budget_seconds, path, positive
 from tsplanner.commands.views.run import outcome_lines, run_document
 from tsplanner.commands.views.tune import SearchView, helping_line, opening_lines, view_for
 from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="time for everything, the full run included, as 3h, 90m or 1h30m",
     )
-    parser.add_argument("--run-folder", type=Path, metavar="FOLDER", help="[a new one]")
+    parser.add_argument("--run-folder", type=path, metavar="FOLDER", help="[a new one]")
     parser.add_argument("--resume", action="store_true", help="go on with a search cut off")
     parser.add_argument("--jobs", type=positive, metavar="N", help="at once [by the machine]")
     parser.add_argument(
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hidden = argparse.SUPPRESS
     parser.add_argument("--pack", dest="concurrent_loras", default=hidden, help=hidden)
     parser.add_argument(
-        "--join", type=Path, metavar="FOLDER|NAME", help="help a search that another leads"
+        "--join", type=path, metavar="FOLDER|NAME", help="help a search that another leads"
     )
     parser.add_argument(
         "--storage",

@@ -7,9 +7,13 @@ sentence that says what is wrong and what could be written instead.
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import re
+from pathlib import Path
 
 from memory_models.settings import ALL_LINEAR
+from tsplanner.reading import shown
 
 NONE = "none"
 ALL = "all"
@@ -42,12 +46,30 @@ def positive(text: str) -> int:
     try:
         value = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not an integer") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
     if value > _LARGEST:
         raise argparse.ArgumentTypeError(f"must be at most {_LARGEST}")
     return value
+
+
+def path(text: str) -> Path:
+    """A path that the system can look up, whether something is there or not."""
+    return Path(path_text(text))
+
+
+def path_text(text: str) -> str:
+    """As ``path``, for a flag that may also be a name."""
+    try:
+        os.lstat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{shown(text)} holds a null byte") from None
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            reason = f"{shown(text)} cannot be a path: {error.strerror}"
+            raise argparse.ArgumentTypeError(reason) from None
+    return text
 
 
 def layers(text: str) -> int | str:
@@ -60,9 +82,9 @@ def positive_float(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not a number") from None
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+        raise argparse.ArgumentTypeError(f"must be above 0, not {shown(text)}")
     return value
 
 
@@ -71,16 +93,16 @@ def fraction(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not a number") from None
     if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"must be in [0, 1), not {text}")
+        raise argparse.ArgumentTypeError(f"must be in [0, 1), not {shown(text)}")
     return value
 
 
 def switch(text: str) -> bool:
     """``on`` or ``off``."""
     if text.lower() not in ("on", "off", "true", "false"):
-        raise argparse.ArgumentTypeError(f"give on or off, not {text!r}")
+        raise argparse.ArgumentTypeError(f"give on or off, not {shown(text)}")
     return text.lower() in ("on", "true")
 
 
@@ -114,5 +136,5 @@ def duration_seconds(text: str) -> float:
     pairs = zip(amounts, _UNIT_SECONDS.values(), strict=False)
     seconds = sum(float(amount) * unit for amount, unit in pairs if amount)
     if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: write 90s, 5m or 1h30m")
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not a duration: write 90s, 5m or 1h30m")
     return seconds

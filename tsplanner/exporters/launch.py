@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from memory_models.frozen import frozen
 from memory_models.settings import changed
+from memory_models.units import divisors
 from tsplanner import __version__
 from tsplanner.datasets.rows.first_rows import RowsSeen
 from tsplanner.errors import TsplannerError
@@ -100,7 +101,7 @@ def spread(plan: Plan, nodes: int) -> Plan:
             f"{processes} processes: give other --nodes, or plan again with another "
             "--effective-batch."
         )
-    micro = max(size for size in range(1, hardware.batch.micro_batch_size + 1) if share % size == 0)
+    micro = max(divisors(share, hardware.batch.micro_batch_size))
     return replace(
         plan,
         hardware=changed(

@@ -18,7 +18,7 @@ from memory_models.frozen import frozen
 from memory_models.result import MemoryEstimate
 from memory_models.settings import DecoderKernels, Dtype, FinetuningType, LossKernel, changed
 from memory_models.states.chatts_remote_code import as_released
-from memory_models.units import GIB, round_up
+from memory_models.units import GIB, divisors, round_up
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.launch import ExportOptions
 from tsplanner.planner.devices import used_devices
@@ -121,7 +121,7 @@ def _remedy(plan: Plan, running: Running) -> str:
 def _smaller(hardware: HardwareSettings) -> Iterator[tuple[str, HardwareSettings]]:
     """Settings of the same effective batch that need less memory, the smallest change first."""
     share = hardware.batch.micro_batch_size * hardware.batch.gradient_accumulation_steps
-    sizes = [size for size in range(hardware.batch.micro_batch_size, 0, -1) if share % size == 0]
+    sizes = sorted(divisors(share, hardware.batch.micro_batch_size), reverse=True)
     for checkpointing, size in product((hardware.batch.gradient_checkpointing, True), sizes):
         words = []
         if checkpointing and not hardware.batch.gradient_checkpointing:

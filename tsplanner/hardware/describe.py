@@ -14,7 +14,8 @@ from tsplanner.hardware.links import Link
 from tsplanner.hardware.names import gpu_by_driver_name, gpu_by_text
 from tsplanner.reading import named, read_yaml, shown
 
-MAX_GPUS = 64
+MAX_GPUS = 4096
+"""Far above every machine that is one to its processes; a count beyond it is a slip."""
 NO_GPUS = frozenset({"cpu", "none"})
 
 DESCRIBED_PACKAGES = ("bitsandbytes", "deepspeed")
@@ -34,7 +35,7 @@ _COUNT_LAST = re.compile(r"(.*\S)\s+[x×*]\s*(\d{1,4})\s*", re.IGNORECASE | re.A
 def parse_gpus(text: str) -> tuple[Device, ...]:
     """GPUs of a description such as ``1x A100 80GiB + 2x RTX 3090``; ``cpu`` means none.
 
-    Raises UsageError for an unknown or ambiguous card and for a count outside 1 to 64.
+    Raises UsageError for an unknown or ambiguous card and for a count outside 1 to MAX_GPUS.
     """
     if text.strip().lower() in NO_GPUS:
         return ()

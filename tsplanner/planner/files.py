@@ -78,7 +78,9 @@ def read_plan(path: Path) -> Plan:
         try:
             document = upgraded(document)
         except (KeyError, TypeError, AttributeError) as error:
-            raise TsplannerError(f"{path} is not a valid plan: {error!r}; plan again.") from error
+            raise TsplannerError(
+                f"{path} is not a valid plan: {error!r:.300}; plan again."
+            ) from error
         return _converted(path, document)
     if version != SCHEMA_VERSION:
         raise TsplannerError(
@@ -94,7 +96,7 @@ def _converted(path: Path, document: dict[str, Any]) -> Plan:
     try:
         return msgspec.convert(document, Plan)
     except (msgspec.ValidationError, ValueError) as error:
-        raise TsplannerError(f"{path} is not a valid plan: {error}; plan again.") from error
+        raise TsplannerError(f"{path} is not a valid plan: {error!s:.300}; plan again.") from error
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:

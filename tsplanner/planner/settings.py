@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from math import inf
 
 from memory_models.frozen import frozen
 from memory_models.settings import (
@@ -12,6 +13,7 @@ from memory_models.settings import (
     Method,
     Sharding,
     TrainingSettings,
+    at_least_one,
 )
 
 DEFAULT_EFFECTIVE_BATCH = 16
@@ -32,6 +34,13 @@ class Optimization:
     effective_batch_size: int = DEFAULT_EFFECTIVE_BATCH
     """Sequences per optimizer step, over all GPUs and accumulation steps."""
 
+    def __post_init__(self) -> None:
+        """Refuse values that no run can have."""
+        at_least_one(self, "num_train_epochs", "effective_batch_size")
+        for rate in (self.learning_rate, self.timeseries_lr):
+            if rate is not None and not 0 < rate < inf:
+                raise ValueError(f"a learning rate must be above 0, not {rate}")
+
 
 @frozen
 class DataSettings:
@@ -43,6 +52,15 @@ class DataSettings:
     """Share of the kept rows held out for evaluation."""
     split_seed: int = 42
     """Seed that draws the held-out rows; they do not depend on the ``seed`` of training."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no run can have."""
+        if self.cutoff_len < 1:
+            raise ValueError(f"cutoff_len must be at least 1, not {self.cutoff_len}")
+        if not 0 <= self.validation_fraction < 1:
+            raise ValueError(
+                f"validation_fraction must be in [0, 1), not {self.validation_fraction}"
+            )
 
 
 @frozen

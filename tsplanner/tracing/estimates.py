@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
@@ -14,6 +15,7 @@ from memory_models.result import Interval, MemoryEstimate
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import ModelFiles, NoReaderError
 from tsplanner.planner.gather.cases import read_case
+from tsplanner.reading import decoded
 
 if TYPE_CHECKING:  # only a trace needs these: an estimate by formula starts without them
     from tsplanner.tracing.cases import Traced, TracedCase
@@ -81,6 +83,8 @@ def from_trace(result: Traced | TsplannerError) -> Estimated | TsplannerError:
     )
 
 
+MOST_KNOWN = 20_000
+"""Answers that are kept, of some 1 KB each."""
 RunTraces = Callable[["Sequence[TracedCase]", "Callable[[Traced | TsplannerError], None]"], None]
 
 
@@ -102,14 +106,21 @@ class Lines:
         self.models: dict[str, Architecture] = {}
         self.files: dict[str, ModelFiles] = {}
         self.devices: dict[str, Device] = {}
-        self.waiting: list[tuple[object, dict[str, object] | TracedCase]] = []
+        self.waiting: deque[tuple[object, dict[str, object] | TracedCase]] = deque()
+        self.known: dict[str, str] = {}
+        """Answers by line, as far as lines were answered by formula: many files repeat lines."""
 
     def run(self, lines: Iterable[str]) -> None:
         """Write one document per line."""
         for line in lines:
-            if line.strip():
-                self.waiting.append(self._read(line))
-                self._write_ready()
+            if not line.strip():
+                continue
+            known = None if self.waiting else self.known.get(line)
+            if known is not None:
+                self.out.write(known)
+                continue
+            self.waiting.append(self._read(line))
+            self._write_ready(line)
         cases = [found for _, found in self.waiting if not isinstance(found, dict)]
         if cases:
             self.run_traces(cases, self._take)
@@ -124,15 +135,20 @@ class Lines:
             self.waiting[0] = (given, outcome.document)
         self._write_ready()
 
-    def _write_ready(self) -> None:
+    def _write_ready(self, line: str | None = None) -> None:
+        """Write the answers at the head of the queue; ``line``: the only one that may wait."""
         while self.waiting and isinstance(found := self.waiting[0][1], dict):
-            given, _ = self.waiting.pop(0)
-            self.out.write(json.dumps({"case": given, **found}) + "\n")
+            given, _ = self.waiting.popleft()
+            text = json.dumps({"case": given, **found}) + "\n"
+            self.out.write(text)
+            if line is not None and len(self.known) < MOST_KNOWN:
+                self.known[line] = text
+            line = None
 
     def _read(self, line: str) -> tuple[object, dict[str, object] | TracedCase]:
         try:
-            given = json.loads(line, parse_constant=_no_number)
-        except (ValueError, RecursionError) as error:
+            given = decoded(line)
+        except ValueError as error:
             return line.strip()[:2000], {"error": f"not valid JSON: {error}"}
         if not isinstance(given, dict):
             return given, {"error": "a case must be a JSON object"}
@@ -143,11 +159,6 @@ class Lines:
             return given, self.tracing.case(given, self.files, self.devices)
         except (TsplannerError, ValueError, OverflowError) as error:
             return given, {"error": str(error)}
-
-
-def _no_number(word: str) -> float:
-    """Refuse NaN and Infinity, which are not JSON: they would break a reader of our output."""
-    raise ValueError(f"{word} is not a JSON value")
 
 
 def document(estimate: MemoryEstimate) -> dict[str, object]:

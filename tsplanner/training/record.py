@@ -111,7 +111,10 @@ def parse_record(document: bytes) -> Record:
     Raises:
         msgspec.MsgspecError: the document is not JSON or not a record.
     """
-    values = msgspec.json.decode(document)
+    try:
+        values = msgspec.json.decode(document)
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deep") from None
     if isinstance(values, dict) and not MEASURED & set(values):
         values = upgraded(values)
     return msgspec.convert(values, Record)

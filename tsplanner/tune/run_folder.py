@@ -54,7 +54,8 @@ def open_run_folder(options: TuneOptions, here: Machine) -> tuple[Plan, Path]:
     refuse_what_has_no_room(plan, here, force=options.force)
     if folder is None:
         folder = runs.create_run_folder(location.saves, plan.model.name, method_name(plan))
-    folder.mkdir(parents=True, exist_ok=True)
+    with runs.clear_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     write_plan(plan, folder / SEARCH_PLAN)
     return plan, folder
 

@@ -10,6 +10,7 @@ import msgspec
 from memory_models.frozen import frozen
 from tsplanner.datasets.records import Sample
 from tsplanner.datasets.rows.checks import LARGEST_VALUE
+from tsplanner.reading import named
 
 Value: TypeAlias = Annotated[float, msgspec.Meta(ge=-LARGEST_VALUE, le=LARGEST_VALUE)]
 """A value of a series. msgspec checks its range while decoding: a loop over the values would
@@ -83,7 +84,7 @@ def _dialogue_sample(turns: list[Turn], system: str, line: int) -> Sample:
     roles = []
     for turn in turns:
         if turn.speaker not in _ROLES:
-            raise RowError(f'unknown speaker "{turn.speaker}"')
+            raise RowError(f"unknown speaker {named(turn.speaker)}")
         roles.append(_ROLES[turn.speaker])
     answers = [index for index, role in enumerate(roles) if role == "assistant"]
     if not answers or answers[-1] == 0:

@@ -33,7 +33,8 @@ def detected_format(path: Path, raw: RawRow) -> RowFormat | None:
         return None
     row_format = format_of(frozenset(row))
     if row_format is None:
-        fields = ", ".join(sorted(row)) or "none"
+        # Control characters of a field's name are escaped, as in all that a file brings along.
+        fields = repr(", ".join(sorted(row)) or "none")[1:-1]
         raise TsplannerError(
             f"{path}:{raw.line}: no known dataset format has the fields {_shortened(fields)}; give "
             "input + output + timeseries (ChatTS), instruction + output (alpaca) or "

@@ -18,6 +18,7 @@ from memory_models.device import Device
 from memory_models.estimate import estimate_memory
 from memory_models.frozen import frozen
 from memory_models.settings import LossKernel, TrainingSettings, changed
+from memory_models.units import divisors
 from tsplanner.planner.explain.reasons import AloneReason, Data
 from tsplanner.planner.explain.sentences import ENGLISH, sentence
 from tsplanner.planner.explain.templates import Phrase
@@ -182,7 +183,7 @@ def sharing_candidates(
     most = min(len(largest), MAX_TRIALS)
     counts = sorted({*(count for count in COUNTS if count < most), most} - {0, 1})
     for count in counts if exactly is None else (exactly,):
-        for micro in (size for size in range(1, batch + 1) if batch % size == 0):
+        for micro in divisors(batch, batch):
             for checkpointing in (False, True):
                 yield changed(
                     solo,

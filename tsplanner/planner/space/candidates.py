@@ -21,6 +21,7 @@ from memory_models.settings import (
     Sharding,
     changed,
 )
+from memory_models.units import divisors
 from tsplanner.planner.devices import device_groups, positions_for
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
@@ -38,6 +39,10 @@ ONLY_PINNED = frozenset({"cpu_threads"})
 """Settings that the space never chooses: candidates have the pinned value, or the default."""
 LARGEST_MICRO_BATCH = 64
 """Rows; beyond, a larger micro-batch fills no GPU any better."""
+
+
+MOST_WORLD_SIZES = 8
+"""Numbers of GPUs that are tried, or a thousand GPUs would make tens of thousands of candidates."""
 
 
 def candidates(request: PlanRequest) -> Iterator[HardwareSettings]:
@@ -79,7 +84,7 @@ class Group:
 def _groups(request: PlanRequest) -> Iterator[Group]:
     """Groups of every size; a rule refuses a group that is too large for the machine."""
     machine = request.machine
-    for world in _choices(request.pins, "world_size", range(1, len(machine.devices) + 1)):
+    for world in _choices(request.pins, "world_size", world_sizes(request)):
         if request.learning.optimization.effective_batch_size % world:
             continue
         for positions in device_groups(machine, world) or [tuple(range(world))]:
@@ -89,6 +94,16 @@ def _groups(request: PlanRequest) -> Iterator[Group]:
                 devices=positions_for(positions),
                 bf16=all(device.has_bf16 for device in used),
             )
+
+
+def world_sizes(request: PlanRequest) -> list[int]:
+    """Numbers of GPUs that share the effective batch exactly: the smallest and the largest ones.
+
+    On a machine of up to eight GPUs that is every number; on a larger one nobody leaves most idle.
+    """
+    whole = request.learning.optimization.effective_batch_size
+    found = divisors(whole, len(request.machine.devices))
+    return [*found[:1], *found[1:][-(MOST_WORLD_SIZES - 1) :]]
 
 
 def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
@@ -209,7 +224,7 @@ def micro_batch_sizes(effective_batch: int, world_size: int) -> list[int]:
         return []
     share = effective_batch // world_size
     largest = min(share, LARGEST_MICRO_BATCH)
-    return [size for size in range(1, largest + 1) if share % size == 0]
+    return list(divisors(share, largest))
 
 
 def _autocast(request: PlanRequest, group: Group) -> Dtype:

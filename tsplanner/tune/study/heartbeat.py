@@ -137,11 +137,11 @@ class WorkerRegistry:
     def workers(self) -> dict[str, Worker]:
         """Every worker that ever entered, by name."""
         found = (value for key, value in self._read().items() if key.startswith(KEY))
-        return {worker.name: worker for worker in map(_worker, found)}
+        return {worker.name: worker for worker in map(_worker, found) if worker is not None}
 
     def is_gone(self, name: str | None) -> bool:
         """Whether a worker will not come back; an unknown worker will not."""
-        worker = None if name is None else self.workers().get(name)
+        worker = self.workers().get(name) if isinstance(name, str) else None
         if worker is None or worker.left:
             return True
         if worker.host == self.me.host:
@@ -170,5 +170,12 @@ class WorkerRegistry:
         self._write(f"{KEY}{self.me.name}", asdict(self.me))
 
 
-def _worker(stored: dict[str, Any]) -> Worker:
-    return Worker(**{EARLIER_FIELDS.get(key, key): value for key, value in stored.items()})
+def _worker(stored: Any) -> Worker | None:
+    """A worker as a study stores it; None for a damaged one, which counts as gone."""
+    import msgspec
+
+    try:
+        named = {EARLIER_FIELDS.get(key, key): value for key, value in stored.items()}
+        return msgspec.convert(named, Worker)
+    except (msgspec.ValidationError, AttributeError):
+        return None

@@ -14,6 +14,7 @@ from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.tune.search.encoding import SearchSpaceEncoding
 from tsplanner.tune.study.fingerprint import fingerprint
+from tsplanner.tune.study.leader import LEADER, OVER, TOTAL, WANTED
 from tsplanner.tune.study.remote import PLAN, carry_plan
 from tsplanner.tune.study.storage import StudyStorage, reason
 
@@ -25,6 +26,10 @@ ENCODING = "places"
 """Attribute of a study: the encoding of its search space."""
 EARLIER_FIELDS = {"default": "baseline"}
 """Fields of the encoding as an earlier version wrote them into studies."""
+
+
+NOTES = {WANTED: int, TOTAL: int, LEADER: str, OVER: bool}
+"""Attributes of a study that its workers agree by, with the types of their values."""
 
 
 def open_study(
@@ -86,6 +91,13 @@ def _check(study: Any, plan: Plan, folder: Path) -> None:
             f"{folder} holds a search by another version of tsplanner, whose trials cannot be "
             "compared with this one's: it is left as it is; search in a new run folder."
         )
+    for key, kind in NOTES.items():
+        noted = attributes.get(key)
+        if not isinstance(known, dict) or (noted is not None and type(noted) is not kind):
+            raise TsplannerError(
+                f"{folder} holds a search whose note of {key} is damaged: it is left as it is; "
+                "search in a new run folder."
+            )
     changed = next((key for key in own if own[key] != known.get(key)), None)
     if changed is not None:
         raise TsplannerError(

@@ -7,12 +7,14 @@ queued again once.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from tsplanner import runs
 from tsplanner.tune.study.access import StudyAccess
 from tsplanner.tune.study.heartbeat import WorkerRegistry
+from tsplanner.tune.study.sound import is_sound
 from tsplanner.tune.study.trial_result import TrialState, state_of
 
 SEED = "seed"
@@ -34,8 +36,11 @@ OUTCOME_FILE = "outcome.json"
 class TrialQueue:
     """Trials of one study, claimed by one process."""
 
-    def __init__(self, access: StudyAccess, trials_folder: Path) -> None:
-        """``trials_folder`` has one folder per trial."""
+    def __init__(
+        self, access: StudyAccess, trials_folder: Path, names: Collection[str] = ()
+    ) -> None:
+        """``trials_folder`` has one folder per trial; ``names``: the parameters of a trial."""
+        self._names = tuple(names)
         self._access, self._folder = access, trials_folder
         self._study = access.study
         self._mine: set[int] = set()
@@ -47,9 +52,22 @@ class TrialQueue:
         access.on_outage = self.registry.forget_heartbeats
 
     def trials(self) -> list[Any]:
-        """All trials, as Optuna has them."""
+        """All trials that can be read, as Optuna has them."""
+        return [trial for trial in self._stored() if self._is_sound(trial)]
+
+    def damaged(self) -> list[int]:
+        """Numbers of the trials that a crash or an editor damaged; they are left out."""
+        return [trial.number for trial in self._stored() if not self._is_sound(trial)]
+
+    def _stored(self) -> list[Any]:
         found: list[Any] = self._study.get_trials(deepcopy=False)
         return found
+
+    def _is_sound(self, trial: Any) -> bool:
+        finished = trial.state.is_finished()
+        # A trial under way may have been killed between two of its parameters.
+        parameters = trial.params if finished else parameters_of(trial)
+        return is_sound(trial.user_attrs, parameters, self._names, finished=finished)
 
     def claim(self, distributions: dict[str, Any], wanted: int | None) -> Any:
         """Optuna's next trial: one that waits, or a new one of the search; None: none is left.
@@ -103,7 +121,7 @@ class TrialQueue:
         return RETRY_OF not in trial.user_attrs and self._requeue(trial)
 
     def _trial(self, number: int) -> Any:
-        return next(one for one in self.trials() if one.number == number)
+        return next(one for one in self._stored() if one.number == number)
 
     def _requeue(self, trial: Any) -> bool:
         """Whether a trial was queued again; the study is told of a trial that had ended instead."""
@@ -127,7 +145,11 @@ class TrialQueue:
         if STATE in trial.user_attrs:
             return dict(trial.user_attrs)
         lines = runs.read_json_lines(self._folder / str(trial.number) / OUTCOME_FILE)
-        return dict(lines[-1]) if lines and STATE in lines[-1] else None
+        outcome = lines[-1] if lines else {}
+        told = STATE in outcome and is_sound(
+            outcome, parameters_of(trial), self._names, finished=False
+        )
+        return dict(outcome) if told else None
 
     def finish(self, trial: Any, outcome: dict[str, Any]) -> None:
         """Tell the study how a trial ended; a trial that has ended meanwhile stays as it is."""

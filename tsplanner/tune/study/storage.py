@@ -255,8 +255,8 @@ def _one_sentence(display_name: str, folder: Path, password: Any = None) -> Iter
 
 
 def reason(error: BaseException) -> str:
-    """The first line of the error behind an error."""
+    """The first line of the error behind an error, cut to what a message shows."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(getattr(error, "orig", None) or error).splitlines()]
-    return without_passwords(next(filter(None, lines), type(error).__name__)).rstrip(".")
+    return without_passwords(next(filter(None, lines), type(error).__name__))[:200].rstrip(".")

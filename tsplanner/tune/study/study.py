@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
@@ -83,11 +84,18 @@ class Study:
         opened, self.encoding = open_study(folder, plan, encoding, self.storage)
         self._distributions = axes(self.encoding.space)
         self.access = StudyAccess(opened, self.storage, folder)
-        self.queue = TrialQueue(self.access, self._trials)
+        self.queue = TrialQueue(self.access, self._trials, self._distributions)
         self.workers = WorkerPool(self.access, self.queue, folder)
         self._unsent: list[tuple[Any, float, int]] = []
+        self._say_what_is_damaged()
         # Last of all, for the sampler reads everything above.
         opened.sampler = suggesting_sampler(self._suggest, self._distributions)
+
+    def _say_what_is_damaged(self) -> None:
+        damaged = ", ".join(map(str, self.access.locked(self.queue.damaged)))
+        if damaged:
+            words = f"trial {damaged} cannot be read and is left out"
+            sys.stderr.write(f"{self.storage.display_name}: {words}.\n")
 
     def __enter__(self) -> Self:
         """Work on the study."""

@@ -1,0 +1,1 @@
+"""Seeds, mutations, readers and judges of ``benchmarks/reliability/fuzz.py``."""
