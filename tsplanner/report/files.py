@@ -19,7 +19,7 @@ from tsplanner.report.records.run_record import Found, RunSummary
 from tsplanner.report.render.charts import svg_file
 from tsplanner.report.render.html import html
 from tsplanner.report.render.markdown import markdown_page
-from tsplanner.report.sections.per_run import curve_chart
+from tsplanner.report.sections.per_run import curve_chart, detailed
 
 STEM = "report"
 CURVE_FILE = "loss.svg"
@@ -90,9 +90,9 @@ def rendered(
 
 
 def write_pictures(found: Sequence[RunSummary], saves: Path) -> dict[str, Path]:
-    """Write loss.svg for every run with a plan; the paths by the titles of the charts."""
+    """Write loss.svg for the runs that have a chart; the paths by the titles of the charts."""
     paths = {}
-    for run in found:
+    for run in detailed(found):
         chart: LineChart | None = curve_chart(found, run)
         if run.plan is not None and chart is not None:
             path = saves / run.name / CURVE_FILE

@@ -7,8 +7,10 @@ then names them next to the figures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import heapq
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from enum import StrEnum
+from functools import cache
 from itertools import combinations
 
 from memory_models.frozen import frozen
@@ -116,14 +118,21 @@ def differences(one: RunSummary, other: RunSummary, facts: Iterable[str]) -> tup
     )
 
 
-def pair_of(axis: Axis, subject: Subject, one: RunSummary, other: RunSummary) -> Pair:
-    """Whether two runs may be compared along an axis, and what else sets them apart."""
+@cache
+def asked(axis: Axis, subject: Subject) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The facts that must be the same along an axis, and those that the table names."""
     open_facts = ABOUT[axis]
     needed = [fact for fact in NEEDED[subject] if fact not in open_facts]
     named = [fact for fact in NAMED[subject] if fact not in open_facts]
     if subject is Subject.LOSS and axis in OF_ONE_RATE:
         needed.append("fact_learning_rate")
         named.remove("fact_learning_rate")
+    return tuple(needed), tuple(named)
+
+
+def pair_of(axis: Axis, subject: Subject, one: RunSummary, other: RunSummary) -> Pair:
+    """Whether two runs may be compared along an axis, and what else sets them apart."""
+    needed, named = asked(axis, subject)
     blocking = differences(one, other, needed)
     if any(found.fact == "fact_dataset" for found in blocking):
         # Another dataset also has other lengths and other held-out rows: one reason is enough.
@@ -135,6 +144,31 @@ def pair_of(axis: Axis, subject: Subject, one: RunSummary, other: RunSummary) ->
         blocking=blocking,
         remarks=differences(one, other, named),
     )
+
+
+class Comparer:
+    """Answers for many runs of one axis and subject: runs alike in what is needed answer alike."""
+
+    def __init__(self, axis: Axis, subject: Subject) -> None:
+        self.axis, self.subject = axis, subject
+        self._kinds: dict[tuple[Hashable, ...], int] = {}
+        self._kind_of: dict[int, int] = {}
+        self._known: dict[tuple[int, int], int] = {}
+
+    def kind(self, run: RunSummary) -> int:
+        """A number that runs share which are alike in all needed facts."""
+        kind = self._kind_of.get(id(run))
+        if kind is None:
+            key = tuple(FACTS[fact].key(run) for fact in asked(self.axis, self.subject)[0])
+            kind = self._kind_of[id(run)] = self._kinds.setdefault(key, len(self._kinds))
+        return kind
+
+    def reasons(self, one: RunSummary, other: RunSummary) -> int:
+        """Number of the facts that keep two runs from being compared."""
+        kinds = self.kind(one), self.kind(other)
+        if kinds not in self._known:
+            self._known[kinds] = len(pair_of(self.axis, self.subject, one, other).blocking)
+        return self._known[kinds]
 
 
 def _learned_with(settings: SettingsSummary) -> tuple[object, ...]:
@@ -165,28 +199,56 @@ WITHIN: dict[Axis, Callable[[RunSummary], object]] = {
 
 def pairs(axis: Axis, runs: Sequence[RunSummary]) -> list[Pair]:
     """Speed and loss of any two runs that differ along an axis, in the order of the runs."""
-    value, within = AXIS_VALUE[axis], WITHIN[axis]
     return [
         pair_of(axis, subject, one, other)
-        for one, other in combinations(runs, 2)
-        if value(one) != value(other) and within(one) == within(other)
+        for one, other in apart(axis, runs)
         for subject in (Subject.SPEED, Subject.LOSS)
     ]
 
 
+def apart(axis: Axis, runs: Sequence[RunSummary]) -> Iterator[tuple[RunSummary, RunSummary]]:
+    """Any two runs that differ along an axis, in the order of the runs."""
+    value, within = AXIS_VALUE[axis], WITHIN[axis]
+    known = [(run, value(run), within(run)) for run in runs]
+    for (one, mine, inside), (other, theirs, outside) in combinations(known, 2):
+        if mine != theirs and inside == outside:
+            yield one, other
+
+
+def refused(
+    axis: Axis, runs: Sequence[RunSummary], most: int
+) -> tuple[list[tuple[RunSummary, RunSummary]], int]:
+    """The pairs nearest to a comparison that are refused in some subject, and how many there are.
+
+    At most ``most`` pairs are given, those with the fewest reasons first.
+    """
+    speed, loss = (Comparer(axis, subject) for subject in (Subject.SPEED, Subject.LOSS))
+    found = [
+        (reasons, one, other)
+        for one, other in apart(axis, runs)
+        if (reasons := speed.reasons(one, other) + loss.reasons(one, other))
+    ]
+    nearest = heapq.nsmallest(most, found, key=lambda each: each[0])
+    return [(one, other) for _, one, other in nearest], len(found)
+
+
 def groups(axis: Axis, subject: Subject, runs: Sequence[RunSummary]) -> list[list[RunSummary]]:
     """Runs that may all be compared with each other, and that differ along the axis."""
-    within, found = WITHIN[axis], list[list[RunSummary]]()
+    within, found, comparer = WITHIN[axis], list[list[RunSummary]](), Comparer(axis, subject)
+    alike: list[dict[int, RunSummary]] = []
+    """One member of each kind in each group."""
     for run in runs:
-        for group in found:
+        for group, kinds in zip(found, alike, strict=True):
             # That two runs may be compared is not transitive (mean lengths may differ by 1 %), so a
-            # run is held against every member of the group.
+            # run is held against every kind of member of the group.
             same = within(group[0]) == within(run)
-            if same and not any(pair_of(axis, subject, one, run).blocking for one in group):
+            if same and not any(comparer.reasons(one, run) for one in kinds.values()):
                 group.append(run)
+                kinds.setdefault(comparer.kind(run), run)
                 break
         else:
             found.append([run])
+            alike.append({comparer.kind(run): run})
     value = AXIS_VALUE[axis]
     return [group for group in found if len({value(run) for run in group}) > 1]
 

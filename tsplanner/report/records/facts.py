@@ -5,8 +5,9 @@ To add a fact, add a row to ``FACTS``, a message, and its key to the tables of `
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
+from memory_models.frozen import frozen
 from tsplanner.report.page import Text, words
 from tsplanner.report.records.run_record import RunSummary
 from tsplanner.report.text import number
@@ -16,8 +17,21 @@ from tsplanner.tune.search.paired_eval import PerExampleLosses
 SAME_LENGTH = 0.01
 """Mean lengths that differ by at most this share count as the same."""
 
-Fact = Callable[[RunSummary, RunSummary], tuple[Text, Text] | None]
+Differ = Callable[[RunSummary, RunSummary], tuple[Text, Text] | None]
 """None: both runs share the fact; otherwise the words for each run."""
+
+
+@frozen
+class Fact:
+    """A fact of a run, and how two runs are held against each other in it."""
+
+    key: Callable[[RunSummary], Hashable]
+    """What decides, for each run, whether two runs share the fact."""
+    differ: Differ
+
+    def __call__(self, one: RunSummary, other: RunSummary) -> tuple[Text, Text] | None:
+        """The words for each run; None: both share the fact."""
+        return self.differ(one, other)
 
 
 def losses_of(run: RunSummary) -> tuple[str, ...]:
@@ -37,14 +51,14 @@ def _some(value: object) -> Text:
     return number(value) if isinstance(value, int | float) else str(value)
 
 
-def _same(value: Callable[[RunSummary], object]) -> Fact:
+def _same(value: Callable[[RunSummary], Hashable]) -> Fact:
     """A fact that must be equal; two unknown values are not equal."""
 
     def find(one: RunSummary, other: RunSummary) -> tuple[Text, Text] | None:
         mine, theirs = value(one), value(other)
         return None if mine == theirs and mine is not None else (_some(mine), _some(theirs))
 
-    return find
+    return Fact(key=value, differ=find)
 
 
 def _rank(one: RunSummary, other: RunSummary) -> tuple[Text, Text] | None:
@@ -69,6 +83,11 @@ def _held_out(one: RunSummary, other: RunSummary) -> tuple[Text, Text] | None:
     if [count for _, count in mine] == [count for _, count in theirs]:
         return None
     return _rows(mine), _rows(theirs)
+
+
+def _held_out_key(run: RunSummary) -> Hashable:
+    counts = tuple(count for _, count in run.losses.held_out_rows)
+    return counts, run.dataset.validation_fraction
 
 
 def _rows(rows: PerExampleLosses) -> Text:
@@ -109,11 +128,11 @@ FACTS: dict[str, Fact] = {
     "fact_gpus": _same(lambda run: run.hardware.gpus),
     "fact_sharding": _same(lambda run: run.hardware.sharding),
     "fact_method": _same(lambda run: run.settings.method),
-    "fact_rank": _rank,
+    "fact_rank": Fact(key=lambda run: run.settings.rank, differ=_rank),
     "fact_dataset": _same(lambda run: run.dataset.name),
     "fact_rows": _same(lambda run: run.dataset.rows_kept),
-    "fact_lengths": _lengths,
-    "fact_held_out": _held_out,
+    "fact_lengths": Fact(key=lambda run: run.dataset.mean_sequence, differ=_lengths),
+    "fact_held_out": Fact(key=_held_out_key, differ=_held_out),
     "fact_batch": _same(lambda run: run.settings.effective_batch),
     "fact_micro_batch": _same(lambda run: run.settings.micro_batch),
     "fact_steps": _same(lambda run: run.outcome.steps),
@@ -122,7 +141,9 @@ FACTS: dict[str, Fact] = {
     "fact_learning_rate": _same(lambda run: run.settings.learning_rate),
     "fact_schedule": _same(lambda run: run.settings.schedule),
     "fact_seed": _same(lambda run: run.settings.seed),
-    "fact_loss": _loss_definition,
-    "fact_ended": _ended,
-    "fact_speed": _measured_speed,
+    "fact_loss": Fact(key=losses_of, differ=_loss_definition),
+    "fact_ended": Fact(key=lambda run: run.outcome.status, differ=_ended),
+    "fact_speed": Fact(
+        key=lambda run: run.outcome.samples_per_second is None, differ=_measured_speed
+    ),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,15 +23,19 @@ from tsplanner.report.records.comparable import (
     Difference,
     Pair,
     Subject,
+    apart,
     groups,
     loss_difference,
     pairs,
+    refused,
     remarks_of,
 )
 from tsplanner.report.records.run_record import RunSummary
 from tsplanner.report.sections.overview import label
 from tsplanner.report.text import loss, number, rate
 
+MOST_ROWS = 20
+"""Rows of a table; a reader of hundreds of runs looks at the ends."""
 SHOWN = 8
 """Refused pairs that the page names, those nearest to a comparison first; it counts the rest."""
 
@@ -61,17 +64,16 @@ LOSS_COLUMNS = (
 
 def comparison(axis: Axis, runs: Sequence[RunSummary]) -> Section:
     """Tables of runs that may be compared along an axis, and sentences about the other runs."""
-    found = pairs(axis, runs)
     blocks: list[Block] = []
-    if not found:
+    if next(apart(axis, runs), None) is None:
         value = AXIS_VALUE[axis]
         one = len({value(run) for run in runs}) < 2
         blocks.append(Paragraph(text=words("compare_one" if one else "compare_apart")))
     for group in groups(axis, Subject.SPEED, runs):
-        blocks.append(_speeds(axis, runs, group))
+        blocks += _speeds(axis, runs, group)
     for group in groups(axis, Subject.LOSS, runs):
-        blocks.append(_losses(axis, runs, group))
-    blocks += _refusals(runs, found)
+        blocks += _losses(axis, runs, group)
+    blocks += _refusals(axis, runs)
     return Section(name=str(axis), heading=words(HEADINGS[axis]), blocks=tuple(blocks))
 
 
@@ -91,21 +93,32 @@ def _named(axis: Axis, runs: Sequence[RunSummary], run: RunSummary) -> Text:
     return words("run_and_value", run=label(runs, run), value=sets_apart[axis])
 
 
-def _speeds(axis: Axis, runs: Sequence[RunSummary], group: list[RunSummary]) -> Table:
-    """Samples per second and device, the slowest first, and the ratio to the slowest."""
+def _speeds(axis: Axis, runs: Sequence[RunSummary], group: list[RunSummary]) -> list[Block]:
+    """Samples per second and device, the slowest first, and the ratio to the slowest.
+
+    Of many runs the slowest and the fastest ones are shown.
+    """
     order = sorted(group, key=lambda run: run.samples_per_second_and_gpu or 0.0)
     slowest = order[0]
     base = slowest.samples_per_second_and_gpu or 0.0
     rows = []
-    for run in order:
+    for run in [*order[:1], *order[1:][-(MOST_ROWS - 1) :]]:
         speed = run.samples_per_second_and_gpu or 0.0
         apart = remarks_of(axis, Subject.SPEED, slowest, run)
         times = f"{speed / base:.2f}x" if base else "-"
         rows.append((_named(axis, runs, run), rate(speed), times, remarks(apart)))
-    return Table(columns=_columns(SPEED_COLUMNS), rows=tuple(rows))
+    return [Table(columns=_columns(SPEED_COLUMNS), rows=tuple(rows)), *_more(len(order))]
 
 
-def _losses(axis: Axis, runs: Sequence[RunSummary], group: list[RunSummary]) -> Table:
+def _more(runs: int) -> list[Block]:
+    """How many runs of a group a table does not show; nothing if it shows all."""
+    hidden = runs - MOST_ROWS
+    if hidden <= 0:
+        return []
+    return [Paragraph(text=words("rows_more", count=str(hidden)), tone=Tone.SMALL)]
+
+
+def _losses(axis: Axis, runs: Sequence[RunSummary], group: list[RunSummary]) -> list[Block]:
     """Losses of a group, the best first, and the held-out difference from the best."""
 
     def rank(run: RunSummary) -> tuple[float, ...]:
@@ -123,9 +136,9 @@ def _losses(axis: Axis, runs: Sequence[RunSummary], group: list[RunSummary]) -> 
             _behind(order[0], run),
             remarks(remarks_of(axis, Subject.LOSS, order[0], run)),
         )
-        for run in order
+        for run in order[:MOST_ROWS]
     )
-    return Table(columns=_columns(LOSS_COLUMNS), rows=rows)
+    return [Table(columns=_columns(LOSS_COLUMNS), rows=rows), *_more(len(order))]
 
 
 def _behind(best: RunSummary, run: RunSummary) -> str:
@@ -147,20 +160,17 @@ def _difference(found: Difference) -> Text:
     return words("difference", fact=words(found.fact), one=found.one, other=found.other)
 
 
-def _refusals(runs: Sequence[RunSummary], found: list[Pair]) -> list[Block]:
+def _refusals(axis: Axis, runs: Sequence[RunSummary]) -> list[Block]:
     """One sentence per pair of runs, the pair with the fewest reasons first."""
-    refused: dict[tuple[str, str], list[Pair]] = defaultdict(list)
-    for pair in found:
-        if pair.blocking:
-            refused[pair.one.name, pair.other.name].append(pair)
-    if not refused:
+    nearest, count = refused(axis, runs, SHOWN)
+    if not nearest:
         return []
-    order = sorted(refused.values(), key=lambda each: sum(len(pair.blocking) for pair in each))
+    found = [[pair for pair in pairs(axis, each) if pair.blocking] for each in nearest]
     blocks: list[Block] = [
         Paragraph(text=words("refused_heading")),
-        Bullets(items=tuple(_refusal(runs, each) for each in order[:SHOWN]), tone=Tone.REFUSAL),
+        Bullets(items=tuple(_refusal(runs, each) for each in found), tone=Tone.REFUSAL),
     ]
-    hidden = len(order) - SHOWN
+    hidden = count - SHOWN
     if hidden > 0:
         blocks.append(Paragraph(text=words("refused_more", count=str(hidden)), tone=Tone.SMALL))
     return blocks
@@ -169,14 +179,14 @@ def _refusals(runs: Sequence[RunSummary], found: list[Pair]) -> list[Block]:
 SUBJECTS = {Subject.SPEED: "refused_speed", Subject.LOSS: "refused_loss"}
 
 
-def _refusal(runs: Sequence[RunSummary], refused: list[Pair]) -> Text:
-    first = refused[0]
+def _refusal(runs: Sequence[RunSummary], found: list[Pair]) -> Text:
+    first = found[0]
     reasons = tuple(
         words(
             SUBJECTS[pair.subject],
             reasons=words("list", items=tuple(_difference(one) for one in pair.blocking)),
         )
-        for pair in refused
+        for pair in found
     )
     return words(
         "refused",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 from memory_models.settings import flat
 from memory_models.units import format_gib
@@ -32,6 +33,9 @@ from tsplanner.report.render.memory_bars import memory_chart
 from tsplanner.report.sections.overview import label
 from tsplanner.report.text import loss, number, percent
 
+MOST_DETAILED = 40
+"""Runs with charts and a plan of their own on one page, which stays below a megabyte."""
+
 VERDICTS = {
     Verdict.FITS: ("verdict_fits", Tone.GOOD),
     Verdict.TIGHT: ("verdict_tight", Tone.WARNING),
@@ -47,16 +51,35 @@ CURVE_WORDS = {
 }
 
 
+def detailed(runs: Sequence[RunSummary]) -> Sequence[RunSummary]:
+    """The runs that have a part of their own on the page: all, or the best of very many."""
+    if len(runs) <= MOST_DETAILED:
+        return runs
+    losses = [math.inf if run.losses.held_out is None else run.losses.held_out for run in runs]
+    best = sorted(range(len(runs)), key=losses.__getitem__)[:MOST_DETAILED]
+    return [runs[place] for place in sorted(best)]
+
+
+def _section(
+    name: str, heading: Text, runs: Sequence[RunSummary], blocks: Iterable[Block]
+) -> Section:
+    """A section with a part per run, and a sentence where it does not show all of them."""
+    shown = len(detailed(runs))
+    some = words("some_runs", shown=str(shown), all=str(len(runs)))
+    note = [Paragraph(text=some, tone=Tone.SMALL)] if shown < len(runs) else []
+    return Section(name=name, heading=heading, blocks=(*note, *blocks))
+
+
 def curves(runs: Sequence[RunSummary]) -> Section | None:
     """One chart per run; two runs in one chart would invite a comparison."""
-    charts = [chart for run in runs if (chart := curve_chart(runs, run)) is not None]
+    charts = [chart for run in detailed(runs) if (chart := curve_chart(runs, run)) is not None]
     if not charts:
         return None
     blocks = (
         Paragraph(text=words("curves_how"), tone=Tone.SMALL),
         Charts(items=tuple(charts)),
     )
-    return Section(name="curves", heading=words("section_curves"), blocks=blocks)
+    return _section("curves", words("section_curves"), runs, blocks)
 
 
 def curve_chart(runs: Sequence[RunSummary], run: RunSummary) -> LineChart | None:
@@ -87,26 +110,30 @@ def epoch_ends(steps: int, epochs: float) -> tuple[tuple[float, str], ...]:
 
 def memory(runs: Sequence[RunSummary]) -> Section | None:
     """Predicted parts above measured ones, in one chart per run."""
-    charts = [memory_chart(label(runs, run), run, run.plan) for run in runs if run.plan is not None]
+    charts = [
+        memory_chart(label(runs, run), run, run.plan)
+        for run in detailed(runs)
+        if run.plan is not None
+    ]
     if not charts:
         return None
     blocks = (
         Paragraph(text=words("memory_how"), tone=Tone.SMALL),
         Charts(items=tuple(charts)),
     )
-    return Section(name="memory", heading=words("section_memory"), blocks=blocks)
+    return _section("memory", words("section_memory"), runs, blocks)
 
 
 def plans(runs: Sequence[RunSummary]) -> Section | None:
     """The settings, predictions and assumptions of each plan."""
     blocks: list[Block] = []
-    for run in runs:
+    for run in detailed(runs):
         if run.plan is not None:
             blocks += _plan(runs, run, run.plan)
     if not blocks:
         return None
     blocks.insert(0, Paragraph(text=words("plans_how"), tone=Tone.SMALL))
-    return Section(name="plans", heading=words("section_plans"), blocks=tuple(blocks))
+    return _section("plans", words("section_plans"), runs, blocks)
 
 
 def _plan(runs: Sequence[RunSummary], run: RunSummary, plan: Plan) -> list[Block]:
@@ -182,7 +209,7 @@ def settings(hardware: HardwareSettings) -> Text:
 def advice(runs: Sequence[RunSummary]) -> Section | None:
     """Where each run should have stopped, and what a search before it decided."""
     blocks: list[Block] = []
-    for run in runs:
+    for run in detailed(runs):
         if run.plan is None:
             continue
         said = [curve_sentence(run.curves.verdict)] if run.curves.verdict else []
@@ -191,7 +218,7 @@ def advice(runs: Sequence[RunSummary]) -> Section | None:
             blocks.append(Bullets(items=tuple(Original(text=remark) for remark in run.remarks)))
     if not blocks:
         return None
-    return Section(name="advice", heading=words("section_advice"), blocks=tuple(blocks))
+    return _section("advice", words("section_advice"), runs, blocks)
 
 
 def records(runs: Sequence[RunSummary]) -> Section | None:
