@@ -27,6 +27,7 @@ from tsplanner.commands.values import (
     path_text,
     positive,
     positive_float,
+    seed,
     switch,
     targets,
 )
@@ -83,7 +84,7 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
         ),
         ("--cutoff-len", cutoff, f"text tokens of a sample [{defaults.data.cutoff_len}]"),
         ("--validation-fraction", fraction, f"held out [{defaults.data.validation_fraction}]"),
-        ("--seed", int, f"[{defaults.seed}]"),
+        ("--seed", seed, f"[{defaults.seed}]"),
     ):
         group.add_argument(flag, type=kind, metavar="X", help=text)
 

@@ -48,7 +48,7 @@ def positive(text: str) -> int:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{shown(text)} is not an integer") from None
     if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {shown(value)}")
     if value > _LARGEST:
         raise argparse.ArgumentTypeError(f"must be at most {_LARGEST}")
     return value
@@ -70,6 +70,17 @@ def path_text(text: str) -> str:
             reason = f"{shown(text)} cannot be a path: {error.strerror}"
             raise argparse.ArgumentTypeError(reason) from None
     return text
+
+
+def seed(text: str) -> int:
+    """A seed that every generator takes: NumPy's has 32 bits."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not an integer") from None
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {2**32 - 1}, not {shown(text)}")
+    return value
 
 
 def layers(text: str) -> int | str:

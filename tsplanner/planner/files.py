@@ -7,11 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from memory_models.estimate import MOST_BYTES
 from memory_models.settings import paths
 from memory_models.settings.flat import nested_values
 from tsplanner import __version__
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import read_architecture
+from tsplanner.planner.gather.typed import LARGEST
 from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, Plan
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.reading import decoded, read_text, shown
@@ -94,9 +96,36 @@ def _converted(path: Path, document: dict[str, Any]) -> Plan:
     import msgspec
 
     try:
-        return msgspec.convert(document, Plan)
+        plan = msgspec.convert(document, Plan)
+        _check(plan)
+        return plan
     except (msgspec.ValidationError, ValueError) as error:
         raise TsplannerError(f"{path} is not a valid plan: {error!s:.300}; plan again.") from error
+
+
+def _check(plan: Plan) -> None:
+    """Refuse what no plan can hold, although each value by itself could stand.
+
+    Raises:
+        ValueError: the first contradiction.
+    """
+    hardware, devices = plan.hardware, plan.machine.devices
+    if hardware.accelerator not in ("cuda", "cpu"):
+        raise ValueError(f"the accelerator {shown(hardware.accelerator)} is not cuda or cpu")
+    if hardware.accelerator == "cuda":
+        places = hardware.devices or (0,)
+        if any(not 0 <= place < len(devices) for place in places):
+            raise ValueError(f"it uses GPU {max(places)} of a machine with {len(devices)}")
+    for name, least in (("rows_total", 0), ("rows_kept", 0), ("longest", 1), ("mean", 0)):
+        value = getattr(plan.dataset.lengths, name)
+        if not least <= value <= LARGEST:
+            raise ValueError(f"{name} cannot be {value}")
+    times = plan.time
+    figures = (times.step_seconds, times.total_seconds, times.relative_error)
+    if min(figures) < 0 or max(figures) > LARGEST:
+        raise ValueError(f"no run takes {times.total_seconds} s")
+    if not 0 < plan.memory.process_bytes.expected <= plan.memory.process_bytes.upper < MOST_BYTES:
+        raise ValueError("its memory estimate is not one")
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:

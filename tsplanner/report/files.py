@@ -94,8 +94,10 @@ def write_pictures(found: Sequence[RunSummary], saves: Path) -> dict[str, Path]:
     paths = {}
     for run in detailed(found):
         chart: LineChart | None = curve_chart(found, run)
-        if run.plan is not None and chart is not None:
-            path = saves / run.name / CURVE_FILE
+        path = saves / run.name / CURVE_FILE
+        # A link may lead to a folder that is not ours to write into.
+        inside = path.resolve().is_relative_to(saves.resolve())
+        if run.plan is not None and chart is not None and inside:
             runs.write_text(path, svg_file(chart, Language.EN))
             paths[translate(chart.title, Language.EN)] = path
     return paths

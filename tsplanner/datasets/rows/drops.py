@@ -77,13 +77,18 @@ class DropLog(AbstractContextManager["DropLog"]):
             for fault, rows in sorted(self._counts.items(), key=lambda item: -item[1])
         )
 
-    def __exit__(self, *_: object) -> None:
-        """Give the file its name, or delete the file of an earlier scan if no row was dropped."""
-        if self._target is None:
-            return
-        if self._file is None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Give the file its name, or delete the file of an earlier scan if no row was dropped.
+
+        After an exception the scan is no whole one, and the list of an earlier scan stays.
+        """
+        if self._file is not None:
+            self._file.close()
+            made = Path(self._file.name)
+            if self._target is not None and kind is None:
+                made.replace(self._target)
+            else:
+                made.unlink(missing_ok=True)
+        elif self._target is not None and kind is None:
             with suppress(OSError):
                 self._target.unlink()
-            return
-        self._file.close()
-        Path(self._file.name).replace(self._target)

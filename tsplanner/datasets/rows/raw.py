@@ -7,6 +7,7 @@ A JSON array is held as text, since only a parser finds the boundaries of its ro
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,19 @@ def raw_rows(path: Path) -> Iterator[RawRow]:
     return iter(SpanRows(path, 0, file_bytes(path)))
 
 
+def _require_file(path: Path) -> None:
+    """Refuse a pipe, which can be read only once, and a device, which may have no end."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return  # opening it says what is wrong
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise TsplannerError(
+            f"dataset {path} is a pipe or a device, and rows are read more than once: write them "
+            "into a file and give that as --dataset"
+        )
+
+
 def file_bytes(path: Path) -> int:
     """Size of a file. Raises TsplannerError: the file is missing."""
     try:
@@ -51,6 +65,7 @@ def file_bytes(path: Path) -> int:
 
 def is_array(path: Path) -> bool:
     """Whether a file starts like a JSON array. Raises TsplannerError: the file cannot be read."""
+    _require_file(path)
     try:
         with path.open("rb") as stream:
             start = stream.read(4096)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -44,11 +46,9 @@ def read_runs(saves: Path) -> Found:
         raise TsplannerError(
             f"{saves} is not a directory: train a plan first, or name it with --saves."
         )
-    # A run that was cut off has a job and no record, and is named among those left out.
-    folders = {path.parent for name in ("job", "record") for path in saves.rglob(f"{name}.json")}
     found: list[RunSummary] = []
     left_out: list[LeftOut] = []
-    for folder in sorted(folders):
+    for folder in sorted(run_folders(saves)):
         # A trial without a record would pass for an unfinished run.
         if "trials" in folder.relative_to(saves).parts:
             continue
@@ -60,8 +60,28 @@ def read_runs(saves: Path) -> Found:
     return Found(runs=tuple(found), left_out=tuple(left_out))
 
 
+def run_folders(saves: Path) -> Iterator[Path]:
+    """Folders under ``saves`` that hold a run, also through a link, and each of them once."""
+    seen: set[str] = set()
+    roots = [saves]
+    while roots:
+        for root, names, files in os.walk(roots.pop(0)):
+            place = os.path.realpath(root)
+            if place in seen:
+                names.clear()
+                continue
+            seen.add(place)
+            # A link comes last, so that a run has the name of its own folder if that is here, too.
+            roots += [path for name in names if (path := Path(root) / name).is_symlink()]
+            # A run that was cut off has a job and no record, and is named among those left out.
+            if "job.json" in files or "record.json" in files:
+                yield Path(root)
+
+
 def run_name(folder: Path, saves: Path) -> str:
     """A run's place under the saves folder; its whole path where it lies elsewhere."""
+    if folder.is_relative_to(saves):
+        return str(folder.relative_to(saves))
     inside, saves = folder.resolve(), saves.resolve()
     return str(inside.relative_to(saves) if inside.is_relative_to(saves) else folder)
 
