@@ -56,7 +56,7 @@ def test_a_described_gpu_carries_datasheet_rates_and_what_an_idle_card_leaves() 
         ("H200 +", "names no GPU"),
         ("0x H200", "must be 1 to 4096"),
         ("9000x H200", "must be 1 to 4096"),
-        ("60x H200 + 60x H200", "are 120 GPUs"),
+        ("4000x H200 + 4000x H200", "are 8000 GPUs"),
         ("2x RTX 6000", "can be Quadro RTX 6000 24GiB"),
         ("2x RTX 2080Tee 22GiB", 'Did you mean "RTX 2080 Ti"'),
     ],

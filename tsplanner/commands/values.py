@@ -95,7 +95,7 @@ def positive_float(text: str) -> float:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{shown(text)} is not a number") from None
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be above 0, not {shown(text)}")
+        raise argparse.ArgumentTypeError(f"must be above 0, not {value:g}")
     return value
 
 
@@ -106,7 +106,7 @@ def fraction(text: str) -> float:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{shown(text)} is not a number") from None
     if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"must be in [0, 1), not {shown(text)}")
+        raise argparse.ArgumentTypeError(f"must be in [0, 1), not {value:g}")
     return value
 
 

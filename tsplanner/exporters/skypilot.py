@@ -135,6 +135,8 @@ def _accelerator(plan: Plan) -> str:
             f"SkyPilot rents machines with one kind of card, and this plan uses "
             f"{' and '.join(sorted(names))}: plan again with --gpus for one kind."
         )
+    if not used:
+        raise TsplannerError("The plan names no GPU that could be rented: plan again with --gpus.")
     device = used[0]
     gpu = gpu_by_driver_name(device.name, device.total_bytes)
     name = ACCELERATORS.get((gpu.name, _size_gib(gpu, device.total_bytes))) if gpu else None

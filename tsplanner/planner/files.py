@@ -112,10 +112,8 @@ def _check(plan: Plan) -> None:
     hardware, devices = plan.hardware, plan.machine.devices
     if hardware.accelerator not in ("cuda", "cpu"):
         raise ValueError(f"the accelerator {shown(hardware.accelerator)} is not cuda or cpu")
-    if hardware.accelerator == "cuda":
-        places = hardware.devices or (0,)
-        if any(not 0 <= place < len(devices) for place in places):
-            raise ValueError(f"it uses GPU {max(places)} of a machine with {len(devices)}")
+    if any(not 0 <= place < len(devices) for place in hardware.devices):
+        raise ValueError(f"it uses GPUs {hardware.devices} of a machine with {len(devices)}")
     for name, least in (("rows_total", 0), ("rows_kept", 0), ("longest", 1), ("mean", 0)):
         value = getattr(plan.dataset.lengths, name)
         if not least <= value <= LARGEST:
