@@ -16,6 +16,7 @@ import yaml
 
 from tests.support import tiny
 from tests.support.golden import case
+from tsplanner.exporters.registry import EXPORTERS
 from tsplanner.planner.files import write_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.training.job import Job, JobKind
@@ -174,6 +175,27 @@ def test_another_projects_trainer_gets_no_job(tmp_path: Path, plan: Plan) -> Non
     assert said["model_name_or_path"] == str(tmp_path / "weights")
     assert said["output_dir"] == str(tmp_path / "out")
     assert done.stdout.endswith("Next   bash here/trl.sh\n")
+
+
+def test_a_tight_export_says_so_on_the_terminal(tmp_path: Path) -> None:
+    """The trainer needs more than tsplanner's own worker; the figures stand in --json, too."""
+    found = case("qwen2.5-7b").plan
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"instruction": "a", "input": "", "output": "b"}\n')
+    found = replace(found, dataset=replace(found.dataset, path=str(rows)))
+    room = EXPORTERS["trl"].room
+    assert room is not None
+    needed = room(found).process_bytes
+    free = (needed.expected + needed.upper) // 2
+    write_plan(replace(found, free_bytes=free), tmp_path / "plan.json")
+    words = ("trl", "--plan", "plan.json", "--output", "here")
+    done = export(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if "under TRL" in line]
+    assert line.startswith("! TIGHT under TRL: 34.5 GiB expected, 34.9 GiB at most (95 %), ")
+    document = json.loads(export(tmp_path, *words, "--json").stdout)["room"]
+    assert document["verdict"] == "tight"
+    assert document["process_bytes"]["upper"] > document["free_bytes"] == free
 
 
 def test_remote_code_is_said_before_it_runs(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from memory_models.frozen import frozen
 from tsplanner import runs
 from tsplanner.commands.options import add_plan_argument
 from tsplanner.commands.values import positive, positive_float
+from tsplanner.commands.views.plan import VERDICTS
 from tsplanner.commands.views.screen import Screen
 from tsplanner.datasets.rows.first_rows import rows_seen
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
@@ -131,13 +132,19 @@ def run(request: Request, *, as_json: bool = False) -> int:
     start = wanted.start.format(folder=shlex.quote(str(folder)))
     by_hand = wanted.by_hand if request.options.nodes > 1 else ""
     notes = wanted.notes(plan, options)
+    room = wanted.room(spread(plan, options.nodes)) if wanted.room is not None else None
     if as_json:
-        document = {"files": [str(path) for path in paths], "start": by_hand + start}
+        written = [str(path) for path in paths]
+        document: dict[str, object] = {"files": written, "start": by_hand + start}
+        document |= {} if room is None else {"room": asdict(room)}
         print(json.dumps(document | ({"notes": notes} if notes else {})))
         return EXIT_OK
     screen = Screen()
     for path in paths:
         screen.line(f"wrote  {path}")
+    if room is not None:
+        word, style = VERDICTS[room.verdict]
+        screen.line(f"{word} under {room.trainer}: {room.figures}", style)
     for note in notes:
         screen.line(f"note   {note}")
     screen.line()

@@ -8,12 +8,12 @@ from memory_models.bounds.cpu import on_cpu
 from memory_models.device import Device
 from memory_models.estimate import estimate_memory
 from memory_models.frozen import frozen
-from memory_models.result import Interval, MemoryEstimate
+from memory_models.result import MemoryEstimate
 from memory_models.settings import TrainingSettings, changed
 from tsplanner.planner.devices import device_notes, used_devices, used_machine
 from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.forecast import batch_length, forecast, forward_seconds, row_length
-from tsplanner.planner.plan import Corrections, Plan, TimeEstimate, Verdict
+from tsplanner.planner.plan import Corrections, Plan, TimeEstimate, Verdict, verdict_of
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, training_settings
 from tsplanner.throughput.rates import Rates, rates_of
@@ -108,19 +108,13 @@ def _judge(
     request: PlanRequest, memory: MemoryEstimate, free: int, *, on_cpu: bool
 ) -> tuple[Verdict, Explanation | None]:
     """The verdict by the memory of the device and, under a GPU, by that of the host as well."""
-    device = _state(memory.process_bytes, free)
+    device = verdict_of(memory.process_bytes, free)
     if on_cpu:
         return device, _why(device, MemoryKind.HOST)
-    host = _state(memory.host_bytes, host_budget(request))
+    host = verdict_of(memory.host_bytes, host_budget(request))
     if VERDICTS.index(host) > VERDICTS.index(device):
         return host, _why(host, MemoryKind.HOST)
     return device, _why(device, MemoryKind.GPU)
-
-
-def _state(needed: Interval, free: int) -> Verdict:
-    if needed.upper <= free:
-        return Verdict.FITS
-    return Verdict.TIGHT if needed.expected <= free else Verdict.DOES_NOT_FIT
 
 
 def _why(verdict: Verdict, memory: MemoryKind) -> Explanation | None:

@@ -84,6 +84,13 @@ class Verdict(StrEnum):
     DOES_NOT_FIT = "does not fit"
 
 
+def verdict_of(needed: Interval, free: int) -> Verdict:
+    """The verdict on memory that needs so many bytes where ``free`` bytes are free."""
+    if needed.upper <= free:
+        return Verdict.FITS
+    return Verdict.TIGHT if needed.expected <= free else Verdict.DOES_NOT_FIT
+
+
 @frozen
 class TimeEstimate:
     """Seconds of a step and of the full run, with their relative error."""
