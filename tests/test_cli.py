@@ -31,7 +31,7 @@ PINS = (
 )
 FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --cpu-threads --experiment --json --output "
-    "--price-per-hour --probe --probe-budget --saves",
+    "--no-corrections --price-per-hour --probe --probe-budget --saves",
     "estimate": f"{PINS} --adalora-init-rank --autocast --cases --device --expandable-segments "
     "--finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --json --lora-dropout --lora-rank "
@@ -43,6 +43,7 @@ FLAGS = {
     "export": "--command --force --json --nodes --output --plan --run-folder --saves --template "
     "--time-limit --weights",
     "report": "--experiments --format --json --language --no-plots --output --saves",
+    "state": "--clear --json",
     "doctor": "--json",
 }
 """What scripts may rely on. A flag that goes, or changes its name, breaks somebody."""

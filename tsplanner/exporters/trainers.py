@@ -74,7 +74,8 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         training_settings(plan.learning, under, min(round_up(length, running.pads_to), longest)),
         upcast_unquantized=running.upcast_unquantized,
     )
-    calibration = replace(DEFAULT, device_factor=plan.corrections.memory_factor)
+    # A probe that held less than was predicted says nothing of other kernels and their fragments.
+    calibration = replace(DEFAULT, device_factor=max(1.0, plan.corrections.memory_factor))
     used = used_devices(plan.machine, plan.hardware)
     if not used:
         found = estimate_memory(running.architecture, settings, None, calibration)

@@ -13,6 +13,7 @@ from memory_models.settings import TrainingSettings, changed
 from tsplanner.planner.devices import device_notes, used_devices, used_machine
 from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.forecast import batch_length, forecast, forward_seconds, row_length
+from tsplanner.planner.gather.refine import refined_for
 from tsplanner.planner.plan import Corrections, Plan, TimeEstimate, Verdict, verdict_of
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, training_settings
@@ -60,16 +61,17 @@ def evaluate(
     patches = request.dataset.series_patches(longest) if request.architecture.encoder else 0
     settings = training_settings(request.learning, hardware, longest, patches)
     device = None if request.on_cpu else _fullest(request, hardware)
+    known = refined_for(request, hardware)
     memory = estimate_memory(
         request.architecture,
         settings,
         device,
-        request.calibration,
+        known.calibration,
         # On a CPU libc takes the place of the caching allocator, so nothing can be replayed.
         replay=replay and device is not None,
     )
     if request.on_cpu:
-        memory = on_cpu(memory, request.calibration)
+        memory = on_cpu(memory, known.calibration)
     free = device.free_bytes if device else host_budget(request)
     verdict, explanation = _judge(request, memory, free, on_cpu=device is None)
     length = batch_length(request.dataset, hardware)
@@ -80,7 +82,7 @@ def evaluate(
     return Evaluated(
         hardware=hardware,
         memory=memory,
-        time=step_time(request.architecture, at_mean, _rates(request, hardware)),
+        time=step_time(request.architecture, at_mean, rates_for(request, hardware)),
         verdict=verdict,
         free_bytes=free,
         explanation=explanation,
@@ -93,10 +95,11 @@ def _fullest(request: PlanRequest, hardware: HardwareSettings) -> Device:
     return min(used, key=lambda device: device.free_bytes)
 
 
-def _rates(request: PlanRequest, hardware: HardwareSettings) -> Rates:
-    """The rates of the slowest GPU used."""
+def rates_for(request: PlanRequest, hardware: HardwareSettings) -> Rates:
+    """The rates of the slowest GPU used, as earlier probes of these settings correct them."""
     machine = used_machine(request.machine, hardware)
-    return rates_of(machine, request.efficiency, on_cpu=request.on_cpu)
+    efficiency = refined_for(request, hardware).efficiency
+    return rates_of(machine, efficiency, on_cpu=request.on_cpu)
 
 
 def host_budget(request: PlanRequest) -> int:
@@ -126,7 +129,7 @@ def _why(verdict: Verdict, memory: MemoryKind) -> Explanation | None:
 
 def finish(request: PlanRequest, found: Evaluated) -> Plan:
     """The Plan of an evaluated candidate."""
-    rates = _rates(request, found.hardware)
+    rates, known = rates_for(request, found.hardware), refined_for(request, found.hardware)
     row = _one_row(request, found.hardware)
     alone = step_time(request.architecture, row, rates)
     run = forecast(
@@ -145,7 +148,9 @@ def finish(request: PlanRequest, found: Evaluated) -> Plan:
         memory=found.memory,
         time=TimeEstimate(
             step_seconds=found.time.seconds,
-            relative_error=rates.relative_error,
+            relative_error=known.relative_error(
+                bound_by_launch=found.time.bound_by_launch, otherwise=rates.relative_error
+            ),
             steps_per_epoch=run.steps_per_epoch,
             total_steps=run.total_steps,
             total_seconds=run.total_seconds,
@@ -155,9 +160,9 @@ def finish(request: PlanRequest, found: Evaluated) -> Plan:
         free_bytes=found.free_bytes,
         verdict=found.verdict,
         corrections=Corrections(
-            memory_factor=request.calibration.device_factor,
-            work_factor=request.efficiency.work_factor,
-            launch_factor=request.efficiency.launch_factor,
+            memory_factor=known.calibration.device_factor,
+            work_factor=known.efficiency.work_factor,
+            launch_factor=known.efficiency.launch_factor,
         ),
         assumptions=tuple(dict.fromkeys(_assumptions(request, found, rates))),
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from memory_models.settings import FinetuningType
-from tests.support import tiny
+from tests.support import tiny, toy_request
 from tsplanner.errors import UsageError
 from tsplanner.models.source import ModelSource, read_model
+from tsplanner.planner.evaluate import evaluate, finish
+from tsplanner.planner.gather.probe_points import installed_versions, store
 from tsplanner.planner.gather.requests import (
     Subject,
     calibrated,
@@ -19,6 +22,10 @@ from tsplanner.planner.gather.requests import (
     sample_dataset,
 )
 from tsplanner.planner.plan import no_dataset
+from tsplanner.planner.settings import HardwareSettings
+from tsplanner.probe.calibration import probe_point
+from tsplanner.training.job import JobKind, Status
+from tsplanner.training.record import Record
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +127,34 @@ def test_a_described_machine_takes_no_correction_from_probes_of_this_one(tmp_pat
     """What was measured here says nothing of cards that are elsewhere."""
     request = plan_request(Subject(gpus="H200"), tmp_path)
     assert calibrated(request, request.machine) is request
+
+
+def test_only_points_that_still_count_correct_a_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of this model and method, of these versions, within 90 days: one of four."""
+    monkeypatch.setenv("TSPLANNER_STATE", str(tmp_path))
+    asked = toy_request.request("qwen2.5-0.5b", toy_request.HOPPER)
+    here = replace(asked.machine, detected=True)
+    plan = finish(asked, evaluate(asked, HardwareSettings()))
+    point = probe_point(plan, Record(status=Status.OK, kind=JobKind.PROBE))
+    point = replace(point, versions=installed_versions())
+    store(point)
+    store(replace(point, unix_time=0.0))
+    store(replace(point, versions={**point.versions, "tsplanner": "0.0"}))
+    store(replace(point, kind=replace(point.kind, architecture="another")))
+    assert calibrated(asked, here).probes == (point,)
+    assert asked.probes == ()
+
+
+def test_a_person_may_leave_the_corrections_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--no-corrections plans as on a machine that was never probed."""
+    monkeypatch.setenv("TSPLANNER_STATE", str(tmp_path))
+    plain = plan_request(Subject(cpu=True), tmp_path)
+    plan = finish(plain, evaluate(plain, HardwareSettings(accelerator="cpu")))
+    point = probe_point(plan, Record(status=Status.OK, kind=JobKind.PROBE))
+    store(replace(point, versions=installed_versions()))
+    assert len(plan_request(Subject(cpu=True), tmp_path).probes) == 1
+    assert plan_request(Subject(cpu=True, corrections=False), tmp_path).probes == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import field, replace
 from pathlib import Path
@@ -38,6 +39,8 @@ class Subject:
     cpu: bool = False
     rows: DatasetRef | None = None
     """Description of a dataset that is not on this machine; None: there is no such dataset."""
+    corrections: bool = True
+    """Whether earlier probes on this machine correct the plan."""
     learning: dict[str, object] = field(default_factory=dict)
     """Learning settings that were given; the others have their defaults."""
     pins: Pins = field(default_factory=Pins)
@@ -70,7 +73,7 @@ def plan_request(
         pins=subject.pins,
         forced_cpu=subject.cpu,
     )
-    return calibrated(request, machine)
+    return calibrated(request, machine) if subject.corrections else request
 
 
 def _source(name: str) -> ModelSource:
@@ -84,29 +87,23 @@ def _source(name: str) -> ModelSource:
 
 
 def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:
-    """The request corrected by earlier probes on this machine, if there were any."""
+    """The request with the earlier probes on this machine that count for it, if there are any."""
     # Probes ran on this machine, so they say nothing of one that was only described.
     if not machine.detected or not calibration_file().is_file():
         return request
-    from tsplanner.planner.gather.probe_points import CPU_DEVICE, PlanFeatures, load_calibration
-    from tsplanner.planner.gather.refine import refined
-
-    points = [
-        point
-        for point in load_calibration(machine)
-        if (point.device_name == CPU_DEVICE) is request.on_cpu
-    ]
-    calibration, efficiency = refined(
-        points,
-        PlanFeatures(
-            model=request.model.name,
-            finetuning_type=request.learning.method.finetuning_type,
-            quantization=request.pins.get("quantization"),
-        ),
-        request.calibration,
-        request.efficiency,
+    from tsplanner.planner.gather.probe_points import (
+        installed_versions,
+        load_calibration,
+        why_aged,
     )
-    return replace(request, calibration=calibration, efficiency=efficiency)
+    from tsplanner.planner.gather.refine import points_of
+
+    points = points_of(request, load_calibration(machine))
+    if not points:
+        return request
+    installed, now = installed_versions(), time.time()
+    fresh = tuple(point for point in points if why_aged(point, installed, now) is None)
+    return replace(request, probes=fresh)
 
 
 def learning_settings(given: dict[str, object], source: ModelSource) -> LearningSettings:
