@@ -38,10 +38,10 @@ FLAGS = {
     "--lora-target --model --sequence-length --series-patches --trace --trust-remote-code",
     "probe": "--force --json --plan --saves --steps --time-limit",
     "tune": "--budget --concurrent-loras --epochs --force --jobs --join --json --learning-rate "
-    "--lora-rank --pack --plan --resume --run-folder --saves --storage --trials",
-    "train": "--force --json --plan --resume --run-folder --saves",
-    "export": "--command --force --json --nodes --output --plan --run-folder --saves --template "
-    "--time-limit --weights",
+    "--lora-rank --pack --plan --random-weights --resume --run-folder --saves --storage --trials",
+    "train": "--force --json --plan --random-weights --resume --run-folder --saves",
+    "export": "--command --force --json --nodes --output --plan --random-weights --run-folder "
+    "--saves --template --time-limit --weights",
     "report": "--experiments --format --json --language --no-plots --output --saves",
     "state": "--clear --json",
     "doctor": "--json",

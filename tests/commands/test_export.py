@@ -18,6 +18,7 @@ from tests.support import tiny
 from tests.support.golden import case
 from tsplanner.exporters.registry import EXPORTERS
 from tsplanner.planner.files import write_plan
+from tsplanner.planner.gather.inputs import seen_file
 from tsplanner.planner.plan import Plan
 from tsplanner.training.job import Job, JobKind
 
@@ -136,7 +137,6 @@ def test_a_command_of_ones_own_needs_no_job(tmp_path: Path, plan: Plan) -> None:
         (("deepspeed",), 1, "The plan shards nothing"),
         (("llamafactory", "--command", "x.py"), 2, "llamafactory runs its own trainer"),
         (("llamafactory",), 1, "chooses its precision by the GPU"),
-        (("trl",), 1, "give --weights FOLDER"),
         (("torchrun", "--output", "rows.jsonl"), 1, "rows.jsonl is not a writable directory"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
@@ -150,6 +150,51 @@ def test_what_cannot_be_exported_ends_in_one_sentence(
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.rglob("run.sh"))
+
+
+def without_weights(folder: Path, plan: Plan) -> None:
+    """The plan of a model whose folder has no weights."""
+    bare = replace(plan, model=replace(plan.model, has_weights=False))
+    write_plan(bare, folder / "saves" / "tiny" / "plan.json")
+
+
+def test_another_projects_trainer_asks_for_weights(tmp_path: Path, plan: Plan) -> None:
+    """Nothing is written for a model that has none."""
+    without_weights(tmp_path, plan)
+    done = export(tmp_path, "trl")
+    assert done.returncode == 1
+    assert "give --weights FOLDER" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["torchrun", "accelerate", "sbatch"])
+def test_a_job_that_would_train_random_weights_is_not_written(
+    tmp_path: Path, plan: Plan, name: str
+) -> None:
+    """Unless that is meant, or each process runs a program of one's own."""
+    without_weights(tmp_path, plan)
+    done = export(tmp_path, name, "--output", "here")
+    assert done.returncode == 1
+    assert "would be trained from random weights" in done.stderr
+    assert "add --random-weights" in done.stderr
+    assert not (tmp_path / "here").exists()
+    assert export(tmp_path, name, "--output", "here", "--random-weights").returncode == 0
+    assert export(tmp_path, name, "--command", "mine.py").returncode == 0
+
+
+def test_an_export_of_other_rows_than_were_planned_is_refused(tmp_path: Path, plan: Plan) -> None:
+    """The forecast and the time limit are of the rows that the plan read."""
+    assert plan.dataset.path is not None
+    rows = Path(plan.dataset.path)
+    seen = replace(plan, dataset=replace(plan.dataset, seen=seen_file(rows)))
+    write_plan(seen, tmp_path / "saves" / "tiny" / "plan.json")
+    assert export(tmp_path, "torchrun").returncode == 0
+    tiny.write_dataset(rows, 12)
+    done = export(tmp_path, "torchrun", "--output", "here")
+    assert done.returncode == 1
+    assert "rows.jsonl had 20 rows, now 12: plan again" in done.stderr
+    assert not (tmp_path / "here").exists()
+    assert export(tmp_path, "torchrun", "--force").returncode == 0
 
 
 def test_a_plan_without_a_dataset_has_nothing_to_train_on(tmp_path: Path, plan: Plan) -> None:

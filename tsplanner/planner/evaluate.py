@@ -179,8 +179,8 @@ def _assumptions(request: PlanRequest, found: Evaluated, rates: Rates) -> Iterat
     yield from found.memory.assumptions
     yield f"speed: {rates.basis}"
     yield from device_notes(request.machine, found.hardware)
-    if not request.model.has_weights:
-        yield "no weights beside config.json: whatever runs, runs on random weights"
+    if (why := request.model.without_weights) is not None:
+        yield f"{why}; whatever runs, runs on random weights"
     if request.dataset.lengths.counted_by == "cutoff_len":
         yield "no dataset given: every sample taken to be cutoff_len long"
     if request.dataset.lengths.counted_by == "estimate":

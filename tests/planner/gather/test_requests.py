@@ -13,6 +13,7 @@ from tests.support import tiny, toy_request
 from tsplanner.errors import UsageError
 from tsplanner.models.source import ModelSource, read_model
 from tsplanner.planner.evaluate import evaluate, finish
+from tsplanner.planner.gather.inputs import seen_file
 from tsplanner.planner.gather.probe_points import installed_versions, store
 from tsplanner.planner.gather.requests import (
     Subject,
@@ -61,6 +62,7 @@ def test_rows_that_are_not_here_can_be_described(tmp_path: Path) -> None:
 def test_a_dataset_is_read_and_told_by_its_name(tmp_path: Path) -> None:
     """The rows are counted by the model's own tokenizer."""
     model = tiny.write_model(tmp_path / "model")
+    (model / "model.safetensors").unlink()
     path = tiny.write_dataset(tmp_path / "rows.jsonl", rows=20)
     request = plan_request(
         Subject(model=str(model), dataset=str(path), gpus="H200"), tmp_path / "saves"
@@ -70,6 +72,21 @@ def test_a_dataset_is_read_and_told_by_its_name(tmp_path: Path) -> None:
     assert request.dataset.lengths.counted_by == "tokenizer"
     assert request.dataset.dropped_file is None
     assert not request.model.has_weights
+    assert request.dataset.seen == seen_file(path.resolve())
+    names = [Path(seen.path).name for seen in request.model.files]
+    assert names == ["config.json", "tokenizer.json"]
+
+
+def test_weights_that_are_cut_off_are_none_and_the_reason_is_kept(tmp_path: Path) -> None:
+    """A download that broke off; the whole file counts."""
+    model = tiny.write_model(tmp_path / "model")
+    whole = plan_request(Subject(model=str(model), gpus="H200"), tmp_path / "saves").model
+    assert (whole.has_weights, whole.without_weights) == (True, None)
+    file = model / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    found = plan_request(Subject(model=str(model), gpus="H200"), tmp_path / "saves").model
+    assert not found.has_weights
+    assert str(found.without_weights).startswith("model.safetensors is cut off: it has ")
 
 
 @pytest.mark.parametrize(

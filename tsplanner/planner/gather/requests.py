@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from memory_models.device import Machine
 from memory_models.frozen import frozen
@@ -16,7 +17,9 @@ from tsplanner.datasets.lengths.cache import length_summary
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.hardware.detect import machine_for
 from tsplanner.models.source import ModelSource, NoReaderError, read_model
+from tsplanner.models.weights import damage
 from tsplanner.planner.advice import default_learning_rate
+from tsplanner.planner.gather.inputs import model_files, seen_file
 from tsplanner.planner.plan import DatasetRef, ModelRef, no_dataset
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import LearningSettings
@@ -24,6 +27,7 @@ from tsplanner.runs import slug
 from tsplanner.settings import calibration_file, configs_folder
 
 DEFAULT_MODEL = "tiny-chatts"
+Seen = TypeVar("Seen")
 
 
 @frozen
@@ -157,6 +161,7 @@ def _model_ref(
     named_tokenizer: str | None,
     tokenizer: Path | None,
 ) -> ModelRef:
+    broken = damage(source.weights)
     return ModelRef(
         name=source.architecture.name,
         path=str(source.folder) if source.folder else None,
@@ -165,7 +170,9 @@ def _model_ref(
         parameters_trainable=trainable_parameters(source.architecture, learning.method),
         tokenizer=str(tokenizer) if named_tokenizer and tokenizer else None,
         config=source.config,
-        has_weights=source.has_weights,
+        has_weights=source.has_weights and broken is None,
+        weights_problem=broken or source.weights.problem,
+        files=_read(lambda: model_files(source.folder, source.weights)) or (),
         architecture=source.architecture,
     )
 
@@ -202,4 +209,13 @@ def _dataset(
         lengths=found,
         on_bad_rows=subject.on_bad_rows,
         dropped_file=str(dropped_file) if found.dropped else None,
+        seen=_read(lambda: seen_file(path.resolve())),
     )
+
+
+def _read(look: Callable[[], Seen]) -> Seen | None:
+    """What a look at files finds; None if one cannot be read, which the worker will say."""
+    try:
+        return look()
+    except OSError:
+        return None
