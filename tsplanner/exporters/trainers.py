@@ -95,6 +95,9 @@ def require_room(plan: Plan, running: Running, options: ExportOptions) -> list[s
     """
     room = room_under(plan, running)
     lines = [f"Predicted under {running.trainer}: {room.figures}."]
+    if plan.hardware.base.quantization is not None:
+        kept = "fp32" if running.upcast_unquantized else "half precision"
+        lines.append(f"{running.trainer} keeps embeddings, head and norms of the base in {kept}.")
     if room.verdict is Verdict.FITS:
         return lines
     if room.verdict is Verdict.TIGHT:
