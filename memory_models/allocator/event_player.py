@@ -160,7 +160,7 @@ def _loaded(shape: Architecture, states: StateSettings, expandable: bool) -> Ten
     """The memory after loading, which no length and no batch changes."""
     memory, quantization = TensorMemory(expandable=expandable), states.base.quantization
     # PEFT casts the unquantised parts of a quantised base to fp32.
-    element = BYTES[Dtype.FP32 if quantization is not None else states.base.model_dtype]
+    element = BYTES[Dtype.FP32 if states.base.upcasts else states.base.model_dtype]
     for elements, copies in base_tensors(shape):
         memory.alloc(elements * element, copies)
     linears = list(quantized_linears(shape))

@@ -114,6 +114,12 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--model-dtype", choices=names(Dtype))
     group.add_argument("--quantization", choices=[NONE, *names(Quantization)])
+    group.add_argument(
+        "--upcast-unquantized",
+        type=switch,
+        metavar="on|off",
+        help="embeddings, head and norms of a quantised base in fp32 [off]",
+    )
     group.add_argument("--zero-stage", type=int, choices=[0, 1, 2, 3])
     group.add_argument("--offload-optimizer", type=switch, metavar="on|off")
     group.add_argument("--offload-param", type=switch, metavar="on|off")
@@ -133,6 +139,7 @@ PINNED: dict[str, Callable[[Any], object]] = {
     "decoder_kernels": DecoderKernels,
     "model_dtype": Dtype,
     "quantization": Quantization,
+    "upcast_unquantized": bool,
     "zero_stage": int,
     "offload_optimizer": bool,
     "offload_param": bool,
@@ -183,10 +190,19 @@ def add_plan_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_random_weights_argument(parser: argparse.ArgumentParser) -> None:
+    """--random-weights, for a model that has none on purpose."""
+    parser.add_argument(
+        "--random-weights",
+        action="store_true",
+        help="train a model that has no weights from random ones",
+    )
+
+
 def add_force_argument(parser: argparse.ArgumentParser) -> None:
     """--force, for what starts a worker."""
     parser.add_argument(
         "--force",
         action="store_true",
-        help="start even where less memory is free than the plan needs",
+        help="start even where less memory is free than the plan needs, or files changed since",
     )

@@ -16,7 +16,7 @@ from tsplanner.models.source import read_model
 from tsplanner.planner.gather.typed import typed_values
 from tsplanner.reading import named, shown
 
-INTERNAL = frozenset({"adapter_ranks", "lora_alpha", "upcast_unquantized"})
+INTERNAL = frozenset({"adapter_ranks", "lora_alpha"})
 """Fields of the settings that a case cannot set."""
 
 
