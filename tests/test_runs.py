@@ -103,3 +103,26 @@ def test_line_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
 def test_versions_name_what_a_run_depends_on() -> None:
     """Python and the training packages are recorded."""
     assert {"python", "torch", "transformers", "peft"} <= runs.versions().keys()
+
+
+def test_a_damaged_line_costs_no_other_line(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8, half a character, a nest, a cut: the good lines stay."""
+    path = tmp_path / "a.jsonl"
+    bad = [b'{"a": "\xff"}', b'{"a": "\\ud800"}', b"[" * 50_000, b"[1]", b'{"a']
+    path.write_bytes(b"\n".join([b'{"a": 1}', *bad, b'{"a": 2}', b""]))
+    assert runs.read_json_lines(path) == [{"a": 1}, {"a": 2}]
+
+
+def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
+    """A text may hold U+2028, which Python takes for the end of a line."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": "b\u2028c\u0085d"}\r\n', encoding="utf-8", newline="")
+    assert runs.read_json_lines(path) == [{"a": "b\u2028c\u0085d"}]
+
+
+def test_a_loss_that_is_no_number_stays_a_finding(tmp_path: Path) -> None:
+    """A run whose loss became NaN wrote that line on purpose."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"step": 3, "loss": NaN}\n')
+    (row,) = runs.read_json_lines(path)
+    assert row["loss"] != row["loss"]

@@ -141,7 +141,8 @@ def read_json_lines(path: Path) -> list[dict[str, object]]:
     rows = []
     for line in path.read_bytes().split(b"\n"):
         with contextlib.suppress(ValueError):
-            row = decoded(line.decode())
+            # A loss that is no number is a finding, not damage.
+            row = decoded(line.decode(), finite=False)
             if isinstance(row, dict):
                 rows.append(row)
     return rows

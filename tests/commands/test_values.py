@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +11,10 @@ from tsplanner.commands.values import (
     budget_seconds,
     duration_seconds,
     fraction,
+    path,
     positive,
     positive_float,
+    seed,
 )
 
 
@@ -73,3 +76,26 @@ def test_text_that_is_no_span_is_refused(text: str) -> None:
     """Zero is none either."""
     with pytest.raises(argparse.ArgumentTypeError, match="is not a duration"):
         budget_seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("a\0b", "null byte"), ("x" * 300, "cannot be a path"), ("y/" * 4000, "path")],
+)
+def test_what_cannot_be_a_path_is_refused(text: str, says: str) -> None:
+    """Before anything is made, whatever the flag."""
+    with pytest.raises(argparse.ArgumentTypeError, match=says):
+        path(text)
+
+
+def test_a_path_need_not_be_there(tmp_path: Path) -> None:
+    """It may be made later."""
+    assert path(str(tmp_path / "new")) == tmp_path / "new"
+
+
+@pytest.mark.parametrize("text", ["-1", "4294967296", "9" * 30, "x"])
+def test_a_seed_is_one_that_every_generator_takes(text: str) -> None:
+    """NumPy's seeds have 32 bits."""
+    assert (seed("0"), seed("4294967295")) == (0, 2**32 - 1)
+    with pytest.raises(argparse.ArgumentTypeError):
+        seed(text)

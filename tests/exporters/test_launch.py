@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from memory_models.settings import changed
 from tests.support.exports import only
 from tests.support.sorts import cpu, on_gpus, second_card
 from tsplanner.errors import TsplannerError
@@ -128,3 +129,11 @@ def test_a_script_stops_at_the_first_error_and_runs_in_its_own_folder() -> None:
         'set -euo pipefail\ncd -- "$(dirname -- "${BASH_SOURCE[0]}")"\nexec true\n'
     )
     assert no_notes(cpu(), ExportOptions()) == []
+
+
+def test_a_large_micro_batch_is_shared_in_no_time() -> None:
+    """The largest divisor of the share is looked for by divisors, not one by one."""
+    plan = on_gpus(1)
+    hardware = changed(plan.hardware, micro_batch_size=2**24, gradient_accumulation_steps=1)
+    plan = replace(plan, hardware=hardware)
+    assert spread(plan, 2).hardware.batch.micro_batch_size == 2**23

@@ -172,3 +172,20 @@ def test_a_machine_file_that_is_not_there_is_an_expected_failure(tmp_path: Path)
     """The file's name is in the sentence."""
     with pytest.raises(TsplannerError, match="cannot read machine file"):
         read_machine_file(tmp_path / "missing.yaml")
+
+
+def test_a_thousand_gpus_are_one_machine() -> None:
+    """Racks are planned for as one machine, and a slip of the pen is still refused."""
+    assert len(parse_gpus("1000x H100 80GB")) == 1000
+    with pytest.raises(UsageError, match="1 to 4096"):
+        parse_gpus("5000x H100 80GB")
+
+
+def test_a_machine_file_of_references_costs_neither_time_nor_memory(tmp_path: Path) -> None:
+    """Each level repeats the one below ten times; the message shows a few characters."""
+    path = tmp_path / "rig.yaml"
+    lines = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    path.write_text("gpus: &a0 [1]\n" + "\n".join(lines))
+    with pytest.raises(UsageError, match="gpus must be a text") as caught:
+        read_machine_file(path)
+    assert len(str(caught.value)) < 300

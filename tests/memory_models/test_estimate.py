@@ -193,3 +193,10 @@ def test_a_mixtures_even_spread_is_an_assumption() -> None:
     """Tokens may crowd one expert; the estimate says that it takes them as spread."""
     found = estimate_memory(EXPERTS, FITTING)
     assert any("mixture of experts" in note for note in found.assumptions)
+
+
+def test_an_estimate_over_a_pebibyte_is_refused() -> None:
+    """16 million rows of 2,048 tokens are no micro-batch of a decoder."""
+    huge = changed(FITTING, micro_batch_size=2**24, gradient_checkpointing=False)
+    with pytest.raises(ValueError, match="over 1 PiB"):
+        estimate_memory(replace(WIDE, num_hidden_layers=2000), huge)

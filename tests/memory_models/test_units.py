@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from memory_models.units import GIB, KIB, MIB, ceil_div, format_bytes, format_gib, round_up
+from memory_models.units import (
+    GIB,
+    KIB,
+    MIB,
+    ceil_div,
+    divisors,
+    format_bytes,
+    format_gib,
+    round_up,
+)
 
 
 def test_a_gib_is_two_to_the_thirtieth() -> None:
@@ -36,3 +45,22 @@ def test_small_sizes_are_shown_in_mib() -> None:
     """Less than a tenth of a GiB is a count of MiB."""
     assert format_bytes(GIB // 2) == "0.50 GiB"
     assert format_bytes(9 * MIB) == "9 MiB"
+
+
+@pytest.mark.parametrize(
+    ("number", "most", "found"),
+    [
+        (12, 12, (1, 2, 3, 4, 6, 12)),
+        (12, 5, (1, 2, 3, 4)),
+        (7, 100, (1, 7)),
+        (36, 6, (1, 2, 3, 4, 6)),
+    ],
+)
+def test_divisors_are_those_up_to_a_limit(number: int, most: int, found: tuple[int, ...]) -> None:
+    """Ascending, the square root once."""
+    assert divisors(number, most) == found
+
+
+def test_divisors_of_a_large_number_take_no_time() -> None:
+    """2**40 has 41 divisors; counting up to it would take hours."""
+    assert divisors(2**40, 2**40) == tuple(2**power for power in range(41))

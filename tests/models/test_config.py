@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsplanner.errors import TsplannerError
-from tsplanner.models.config import Config
+from tsplanner.models.config import LIMITS, Config
 
 
 def test_a_value_is_read_by_its_type_or_by_its_default() -> None:
@@ -77,3 +77,31 @@ def test_only_whole_numbers_above_zero_are_positive(value: object) -> None:
     else:
         with pytest.raises(TsplannerError, match=r"^c: n must be"):
             config.positive("n", 5)
+
+
+@pytest.mark.parametrize(("key", "most"), sorted(LIMITS.items()))
+def test_a_size_far_above_every_published_model_is_refused(key: str, most: int) -> None:
+    """The limit itself may stand; a model of 2**40 layers is a damaged file."""
+    assert Config({key: most}, "c").positive(key) == most
+    with pytest.raises(TsplannerError, match=f"c: {key} must be at most {most}"):
+        Config({key: most + 1}, "c").positive(key)
+
+
+def test_a_thousand_layers_and_the_largest_published_sizes_are_within_the_limits() -> None:
+    """Llama 3.1 405B, Gemma 3's vocabulary, Llama 4 Scout's window."""
+    published = {
+        "num_hidden_layers": 1000,
+        "hidden_size": 16_384,
+        "intermediate_size": 53_248,
+        "vocab_size": 262_208,
+        "num_attention_heads": 128,
+        "max_position_embeddings": 10_485_760,
+    }
+    assert all(LIMITS[key] >= 2 * value for key, value in published.items())
+
+
+def test_a_wrong_value_is_cut_in_the_message() -> None:
+    """Five thousand characters tell a reader nothing."""
+    with pytest.raises(TsplannerError) as caught:
+        Config({"n": "x" * 5000}, "c").positive("n")
+    assert len(str(caught.value)) < 120

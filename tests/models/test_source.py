@@ -246,3 +246,29 @@ def test_any_value_of_any_key_ends_in_an_architecture_or_a_sentence(
     write(scratch.parent, {**config, **changed})
     with suppress(TsplannerError):
         assert total_parameters(read_model(str(scratch)).architecture) > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"model_type": "llama", "rope_theta": NaN}', "holds NaN or Infinity"),
+        ('{"model_type": "llama", "torch_dtype": "\\ud800"}', "half a character"),
+        ("[" * 50_000, "nested too deep"),
+        ('{"model_type": "llama", "x": "\xff"}', "is not UTF-8"),
+    ],
+)
+def test_a_config_that_no_plan_could_hold_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    """A plan carries the config, and what is no JSON would break every reader of the plan."""
+    (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(TsplannerError, match=says):
+        read_model(str(tmp_path))
+
+
+def test_an_encoder_of_a_billion_layers_is_refused(tmp_path: Path) -> None:
+    """Its linears would fill the memory of this computer before anything could be said."""
+    config = {"model_type": "qwen2", "num_hidden_layers": 2, "hidden_size": 64}
+    config |= {"intermediate_size": 64, "num_attention_heads": 2, "vocab_size": 100}
+    config |= {"ts": {"patch_size": 8, "num_layers": 2**30, "hidden_size": 64}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(TsplannerError, match="num_layers must be at most 1024"):
+        read_model(str(tmp_path))

@@ -251,3 +251,33 @@ def test_the_method_folder_tells_a_quantised_base(plan: Plan) -> None:
     for quantization, name in ((Quantization.NF4, "qlora"), (None, "lora")):
         hardware = changed(plan.hardware, quantization=quantization)
         assert method_name(replace(plan, hardware=hardware)) == name
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        ("hardware.devices", [7], "uses GPUs"),
+        ("hardware.accelerator", "tpu", "is not cuda or cpu"),
+        ("dataset.lengths.mean", -1.0, "mean cannot be -1"),
+        ("time.total_seconds", 1e300, "no run takes"),
+        ("time.step_seconds", float("nan"), "NaN is not a JSON value"),
+        ("memory.process_bytes.expected", 0, "memory estimate"),
+        ("hardware.batch.micro_batch_size", 2**40, "micro_batch_size must be at most"),
+        ("learning.optimization.num_train_epochs", 0, "num_train_epochs must be at least 1"),
+        ("learning.data.validation_fraction", 2.0, "validation_fraction must be in"),
+    ],
+)
+def test_a_plan_that_nobody_can_have_made_is_refused(
+    plan: Plan, tmp_path: Path, place: str, value: object, says: str
+) -> None:
+    """Every value is of its type; together, or by their size, they are no plan."""
+    path = write_plan(plan, tmp_path / "plan.json")
+    document = json.loads(path.read_text())
+    *holders, key = place.split(".")
+    inside = document
+    for name in holders:
+        inside = inside[name]
+    inside[key] = value
+    path.write_text(json.dumps(document))
+    with pytest.raises(TsplannerError, match=says):
+        read_plan(path)

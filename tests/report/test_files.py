@@ -5,10 +5,12 @@ from __future__ import annotations
 import xml.dom.minidom
 from pathlib import Path
 
-from tests.support.hand_made import add_run
+from tests.support.hand_made import add_run, changed, trained
+from tsplanner.report.build_page import About, build_page
 from tsplanner.report.files import Format, Wanted, write_report, write_run_report
 from tsplanner.report.messages.translate import Language
 from tsplanner.report.records.read_runs import read_runs
+from tsplanner.report.render.html import html
 
 
 def test_both_formats_in_both_languages_link_to_each_other(tmp_path: Path) -> None:
@@ -72,3 +74,31 @@ def test_a_run_without_a_record_gets_a_page_that_says_so(tmp_path: Path) -> None
     (folder / "record.json").write_text("{")
     write_run_report(folder, saves)
     assert "No finished run yet." in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_no_picture_is_written_through_a_link(tmp_path: Path) -> None:
+    """The run lies outside of saves: it is read, and nothing is changed there."""
+    saves, disk = tmp_path / "saves", tmp_path / "disk"
+    run = add_run(disk, "1")
+    saves.mkdir()
+    (saves / "big").symlink_to(disk)
+    before = sorted(path.name for path in run.iterdir())
+    write_report(read_runs(saves), saves, Wanted(output=tmp_path / "out"), when="now")
+    assert sorted(path.name for path in run.iterdir()) == before
+
+
+def test_a_page_of_very_many_runs_stays_below_a_megabyte(tmp_path: Path) -> None:
+    """Three hundred runs: all are in the table, the forty with the lowest loss have charts."""
+    one = trained(tmp_path)
+    runs = [
+        changed(
+            one, name=f"m/lora/{number}", eval_loss=1 / (number + 1), learning_rate=number / 1e6
+        )
+        for number in range(300)
+    ]
+    page = build_page(runs, About(saves=tmp_path, when="now", version="1"))
+    text = html(page, Language.EN)
+    assert len(text.encode()) < 1_000_000
+    assert all(f"#{number} m/lora/{number - 1}<" in text for number in (1, 150, 300))
+    assert text.count('<svg class="chart"') == 2 * 40
+    assert "This section shows 40 of 300 runs" in text

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from memory_models.result import Component, Interval, MemoryEstimate
 from tests.support.shrunk import config_of
 from tsplanner.errors import TsplannerError
 from tsplanner.tracing.cases import Traced, TracedCase
-from tsplanner.tracing.estimates import Lines, Tracing, document, formula_of, from_trace
+from tsplanner.tracing.estimates import Estimated, Lines, Tracing, document, formula_of, from_trace
 
 
 def model(folder: Path, **changes: object) -> str:
@@ -114,3 +115,29 @@ def test_a_case_that_cannot_be_is_one_sentence(case: dict[str, object]) -> None:
     answer = json.loads(out.getvalue())
     assert answer["case"] == case
     assert answer["error"]
+
+
+def test_equal_lines_are_estimated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three lines, two of them equal: three answers, two estimates."""
+    estimated: list[object] = []
+
+    def counted(given: Mapping[str, object], *rest: Any) -> Estimated | None:
+        estimated.append(given)
+        return formula_of(given, *rest)
+
+    monkeypatch.setattr("tsplanner.tracing.estimates.formula_of", counted)
+    case, out = {"model": model(tmp_path / "m"), "sequence_length": 64}, io.StringIO()
+    lines = [json.dumps(case), json.dumps(case | {"sequence_length": 65}), json.dumps(case)]
+    Lines(out, Tracing(), lambda *_: None).run(f"{line}\n" for line in lines)
+    first, other, again = out.getvalue().splitlines()
+    assert first == again != other
+    assert len(estimated) == 2
+
+
+@pytest.mark.parametrize("line", ['{"lora_dropout": 1e999}', '{"model": "\\ud800"}', "[" * 50_000])
+def test_a_line_that_is_no_json_is_answered_in_json(line: str) -> None:
+    """An infinity that was echoed would break the reader of our output."""
+    out = io.StringIO()
+    Lines(out, Tracing(), lambda *_: None).run([line])
+    answer = json.loads(out.getvalue(), parse_constant=pytest.fail)
+    assert answer["error"].startswith("not valid JSON")

@@ -153,8 +153,8 @@ def run(request: Request, *, as_json: bool = False) -> int:
         print(json.dumps(document | ({"notes": notes} if notes else {})))
         return EXIT_OK
     screen = Screen()
-    for written in paths:
-        screen.line(f"wrote  {written}")
+    for file in paths:
+        screen.line(f"wrote  {file}")
     if room is not None:
         word, style = VERDICTS[room.verdict]
         screen.line(f"{word} under {room.trainer}: {room.figures}", style)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.rows import chatts, stats
 from tsplanner.datasets.records import DroppedKind, DroppedRow, Fault
 from tsplanner.datasets.rows.drops import DropLog
@@ -64,3 +66,17 @@ def test_at_most_a_hundred_rows_are_held_while_all_are_written(tmp_path: Path) -
     written = target.read_text().splitlines()
     assert len(written) == 150
     assert written[149] == f"{tmp_path / 'rows.jsonl'}:150: is not JSON"
+
+
+def test_the_list_of_an_earlier_scan_stays_when_a_scan_fails(tmp_path: Path) -> None:
+    """Neither deleted nor replaced by half a list, and no hidden file is left."""
+    target = tmp_path / "dropped.txt"
+    target.write_text("the earlier list\n")
+    with pytest.raises(OSError, match="gone"), DropLog(tmp_path / "rows.jsonl", target):
+        raise OSError("gone")
+    log = DropLog(tmp_path / "rows.jsonl", target)
+    log.add(DroppedRow(line=1, fault=Fault.NOT_JSON, reason="is not JSON"))
+    with pytest.raises(OSError, match="gone"), log:
+        raise OSError("gone")
+    assert target.read_text() == "the earlier list\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["dropped.txt"]

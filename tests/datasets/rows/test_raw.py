@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,3 +77,13 @@ def test_a_missing_file_names_the_flag(tmp_path: Path, read: Callable[[Path], ob
     """Every way of reading says the same."""
     with pytest.raises(TsplannerError, match=r"cannot be read: No such file.*; check --dataset"):
         read(tmp_path / "none.jsonl")
+
+
+def test_a_pipe_is_refused_without_being_opened(tmp_path: Path) -> None:
+    """Nobody writes into it, so opening it would wait for ever."""
+    path = tmp_path / "rows"
+    os.mkfifo(path)
+    with pytest.raises(TsplannerError, match="is a pipe or a device"):
+        raw_rows(path)
+    with pytest.raises(TsplannerError, match="is a pipe or a device"):
+        raw_rows(Path("/dev/null"))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory_models.allocator.caching_allocator import simulate
+from memory_models.allocator.caching_allocator import (
+    CachingAllocator,
+    OutOfMemoryError,
+    simulate,
+)
 
 MIB = 2**20
 
@@ -129,3 +134,52 @@ def test_simulate_never_reserves_less_than_it_gives_out(events, expandable):
     assert requested <= found.peak_allocated <= found.peak_reserved
     capped = simulate(events, cap=found.peak_reserved, expandable=expandable)
     assert capped == found
+
+
+def test_a_freed_block_of_exactly_the_size_is_taken_again_when_segments_grow() -> None:
+    """Of two free blocks of 512 bytes and one of 1,024 between used ones, 1,024 takes its own."""
+    allocator = CachingAllocator(expandable=True)
+    sizes = (512, 512, 1024, 512)
+    places = [allocator.allocate(size) for size in sizes]
+    allocator.release(places[2], 1024)
+    assert allocator.allocate(1024) == places[2]
+
+
+@pytest.mark.parametrize("expandable", [False, True])
+def test_a_touch_is_an_allocation_that_is_freed_at_once(expandable: bool) -> None:
+    """With and without a free block that is large enough; small and large."""
+    for sizes in ([3 * MIB, 30 * MIB], [MIB], [15 * MIB, 4 * MIB], [12 * MIB]):
+        touched, played = (CachingAllocator(expandable=expandable) for _ in range(2))
+        for each in (touched, played):
+            kept = each.allocate(4 * MIB)
+            each.allocate(2 * MIB)
+            each.release(kept, 4 * MIB)
+        for size in sizes:
+            touched.touch(size)
+            played.release(played.allocate(size), size)
+        assert touched.peak_reserved == played.peak_reserved
+        assert touched.peak_allocated == played.peak_allocated
+        assert touched.allocate(3 * MIB) == played.allocate(3 * MIB)
+
+
+def test_a_copy_goes_on_by_itself() -> None:
+    """What the copy allocates leaves the first one as it was."""
+    first = CachingAllocator()
+    place = first.allocate(4 * MIB)
+    copy = first.copy()
+    copy.release(place, 4 * MIB)
+    copy.allocate(30 * MIB)
+    assert (first.allocated, first.reserved) == (4 * MIB, 20 * MIB)
+    assert (copy.allocated, copy.reserved) == (30 * MIB, 50 * MIB)
+
+
+def test_pages_released_near_the_cap_are_mapped_again() -> None:
+    """30 MiB are free at the end of 40; 50 under a cap of 60 need all pages anew, and fit."""
+    allocator = CachingAllocator(cap=60 * MIB, expandable=True)
+    kept = allocator.allocate(10 * MIB)
+    end = allocator.allocate(30 * MIB)
+    allocator.release(end, 30 * MIB)
+    place = allocator.allocate(50 * MIB)
+    assert (place, allocator.allocated) == (kept + 10 * MIB, 60 * MIB)
+    with pytest.raises(OutOfMemoryError):
+        allocator.allocate(20 * MIB)

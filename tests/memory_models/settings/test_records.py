@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from memory_models.settings import FinetuningType, TrainingSettings, from_flat
+from memory_models.settings import BatchLayout, FinetuningType, TrainingSettings, from_flat
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, 2.0, math.nan])
@@ -34,3 +34,10 @@ def test_adalora_starts_with_one_and_a_half_times_its_target_rank(
 ) -> None:
     """Memory holds the initial rank; the other methods know only one."""
     assert from_flat(TrainingSettings, **values).method.adapter_rank == rank  # type: ignore[arg-type]
+
+
+def test_no_setting_counts_more_than_a_run_can() -> None:
+    """A micro-batch of 2**40 rows is a slip, and every divisor of it would be tried."""
+    assert BatchLayout(micro_batch_size=2**24).micro_batch_size == 2**24
+    with pytest.raises(ValueError, match="micro_batch_size must be at most 16777216"):
+        BatchLayout(micro_batch_size=2**24 + 1)

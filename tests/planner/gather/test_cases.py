@@ -72,3 +72,10 @@ def test_values_that_exclude_each_other_are_an_error() -> None:
     """Parameter offload belongs to ZeRO-3."""
     with pytest.raises(ValueError, match="offload_param needs zero_stage 3"):
         case_settings({"offload_param": True})
+
+
+@pytest.mark.parametrize("name", ["cpu", "none"])
+def test_a_case_for_the_cpu_is_refused_in_a_sentence(name: str) -> None:
+    """The figures of a case are a GPU's."""
+    with pytest.raises(UsageError, match=f'device "{name}" is no GPU'):
+        case_device({"device": name}, {})

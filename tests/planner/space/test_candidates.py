@@ -18,7 +18,7 @@ from memory_models.settings import (
 )
 from tests.support.toy_request import HOPPER, TURING, request
 from tsplanner.planner.request import Pins
-from tsplanner.planner.space.candidates import candidates, micro_batch_sizes
+from tsplanner.planner.space.candidates import candidates, micro_batch_sizes, world_sizes
 
 
 @pytest.mark.parametrize(
@@ -165,3 +165,14 @@ def test_lean_kernels_are_the_default_on_gpus_except_under_zero_3() -> None:
         request("qwen2.5-0.5b", HOPPER, pins=Pins(decoder_kernels=DecoderKernels.REFERENCE))
     )
     assert {h.kernels.decoder_kernels for h in plain} == {DecoderKernels.REFERENCE}
+
+
+def test_parallel_sizes_tried_are_bounded_on_a_thousand_gpus() -> None:
+    """Of the 16 divisors of 1,000 the smallest and the seven largest; up to eight GPUs all."""
+    rack = request("qwen2.5-0.5b", *[HOPPER] * 1000, effective_batch_size=1000)
+    assert world_sizes(rack) == [
+        1,
+        50, 100, 125, 200, 250, 500, 1000
+    ]  # fmt: skip
+    box = request("qwen2.5-0.5b", *[HOPPER] * 8, effective_batch_size=840)
+    assert world_sizes(box) == [1, 2, 3, 4, 5, 6, 7, 8]

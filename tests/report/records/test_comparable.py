@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.hand_made import HELD_OUT, summary
 from tsplanner.report.messages.translate import Language, translate
-from tsplanner.report.records.comparable import Axis, Subject, groups, pair_of
+from tsplanner.report.records.comparable import Axis, Comparer, Subject, groups, pair_of, refused
 
 LOSS, SPEED = Subject.LOSS, Subject.SPEED
 
@@ -125,3 +125,24 @@ def test_groups_hold_only_runs_that_all_compare() -> None:
     ]
     found = groups(Axis.MODEL, SPEED, runs)
     assert [[run.name for run in group] for group in found] == [["a", "b"], ["c", "d"]]
+
+
+def test_runs_alike_in_what_is_needed_are_answered_once() -> None:
+    """Another seed changes nothing that a comparison of losses needs; other steps do."""
+    comparer = Comparer(Axis.HARDWARE, LOSS)
+    runs = [summary("a"), summary("b", seed=7), summary("c", steps=156)]
+    assert comparer.kind(runs[0]) == comparer.kind(runs[1]) != comparer.kind(runs[2])
+    assert [comparer.reasons(runs[0], run) for run in runs] == [0, 0, 1]
+
+
+def test_the_refused_pairs_nearest_to_a_comparison_come_first() -> None:
+    """Of three cards the pair with the fewest reasons; one without a reason is left out."""
+    runs = [
+        summary("a"),
+        summary("b", device="Card Y"),
+        summary("c", device="Card Z", steps=156),
+        summary("d", device="Card W", steps=78, effective_batch=8, quantization="nf4"),
+    ]
+    nearest, count = refused(Axis.HARDWARE, runs, 2)
+    assert [(one.name, other.name) for one, other in nearest] == [("a", "c"), ("b", "c")]
+    assert count == 5

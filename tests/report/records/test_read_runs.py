@@ -118,3 +118,29 @@ def test_points_are_finite_numbers_with_a_step() -> None:
     ]
     assert points(lines, "loss") == ((1.0, 2.0),)
     assert points(lines, "eval_loss") == ((5.0, 0.5),)
+
+
+def test_one_damaged_file_ends_no_report(tmp_path: Path) -> None:
+    """A byte that is no UTF-8 costs its line; a nest costs its run; the whole run stays."""
+    saves = tmp_path / "saves"
+    lines, nested, _ = (add_run(saves, name) for name in ("1", "2", "3"))
+    content = (lines / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    content[1] = content[1].replace(b"loss", b"lo\xff")
+    (lines / "metrics.jsonl").write_bytes(b"".join(content))
+    (nested / "record.json").write_text("[" * 50_000)
+    (lines / "tune.json").write_text("[" * 50_000)
+    found = read_runs(saves)
+    assert [run.name for run in found.runs] == ["tiny/lora/1", "tiny/lora/3"]
+    assert [each.run for each in found.left_out] == ["tiny/lora/2"]
+    assert len(found.runs[0].curves.training) == len(found.runs[1].curves.training) - 1
+
+
+def test_a_run_behind_a_link_is_read_once(tmp_path: Path) -> None:
+    """On another disk, and linked twice, once in a circle: one run, by its place under saves."""
+    saves, disk = tmp_path / "saves", tmp_path / "disk"
+    add_run(disk, "1")
+    saves.mkdir()
+    (saves / "big").symlink_to(disk)
+    (disk / "again").symlink_to(saves)
+    (saves / "twice").symlink_to(disk / "tiny")
+    assert [run.name for run in read_runs(saves).runs] == ["big/tiny/lora/1"]

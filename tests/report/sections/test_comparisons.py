@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.hand_made import HELD_OUT, summary
 from tsplanner.report.messages.translate import Language, translate
-from tsplanner.report.page import Bullets, Table
+from tsplanner.report.page import Bullets, Paragraph, Table
 from tsplanner.report.records.comparable import Axis
 from tsplanner.report.sections.comparisons import comparison, documents
 
@@ -60,3 +60,18 @@ def test_refusals_nearest_to_a_comparison_are_named_and_the_rest_counted() -> No
     found = [row for row in documents(runs) if row["axis"] == "hardware"]
     assert len(found) == 20
     assert {tuple(row["differs"]) for row in found if row["subject"] == "loss"} == {("steps",)}
+
+
+def test_a_table_of_very_many_runs_shows_its_ends() -> None:
+    """Thirty cards: the slowest and the nineteen fastest, the twenty lowest losses, ten hidden."""
+    runs = [
+        summary(str(n), device=f"Card {n:02}", samples_per_second=float(n), eval_loss=1.0 / n)
+        for n in range(1, 31)
+    ]
+    blocks = comparison(Axis.HARDWARE, runs).blocks
+    speed, losses = [block for block in blocks if isinstance(block, Table)]
+    names = [translate(row[0], Language.EN).split(" ")[0] for row in speed.rows]
+    assert names == ["#1", *[f"#{n}" for n in range(12, 31)]]
+    assert len(losses.rows) == 20
+    said = [translate(b.text, Language.EN) for b in blocks if isinstance(b, Paragraph)]
+    assert said.count("10 further runs of this comparison are not listed here.") == 2

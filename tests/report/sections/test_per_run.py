@@ -9,7 +9,7 @@ from tests.support.hand_made import changed, trained
 from tsplanner.planner.plan import Corrections
 from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import Bullets, LineChart, Tone
-from tsplanner.report.sections.per_run import advice, curve_chart, epoch_ends, plans
+from tsplanner.report.sections.per_run import advice, curve_chart, detailed, epoch_ends, plans
 
 EN = Language.EN
 
@@ -64,3 +64,12 @@ def test_a_plan_is_explained_by_its_verdict_step_and_assumptions(tmp_path: Path)
     assert said[4].startswith("Earlier probes on the machine corrected the prediction: bytes x 1.1")
     (assumed,) = [block for block in section.blocks if isinstance(block, Bullets)]
     assert [translate(item, EN) for item in assumed.items] == ["every sequence at full length"]
+
+
+def test_of_very_many_runs_the_best_have_parts_of_their_own(tmp_path: Path) -> None:
+    """Fifty runs: the forty with the lowest held-out loss, in the order of the runs."""
+    one = trained(tmp_path)
+    runs = [changed(one, name=str(number), eval_loss=float(number)) for number in range(50)]
+    names = [run.name for run in detailed(runs[::-1])]
+    assert names == [str(number) for number in range(39, -1, -1)]
+    assert detailed(runs[:40]) == runs[:40]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.reading import decoded, read_text
 from tsplanner.report.records.overfitting import overfitting, record_points
 from tsplanner.report.records.run_record import (
     Curves,
@@ -72,7 +72,7 @@ def run_folders(saves: Path) -> Iterator[Path]:
                 continue
             seen.add(place)
             # A link comes last, so that a run has the name of its own folder if that is here, too.
-            roots += [path for name in names if (path := Path(root) / name).is_symlink()]
+            roots += [path for name in sorted(names) if (path := Path(root) / name).is_symlink()]
             # A run that was cut off has a job and no record, and is named among those left out.
             if "job.json" in files or "record.json" in files:
                 yield Path(root)
@@ -113,7 +113,7 @@ def _first_line(error: Exception) -> str:
 def search_remarks(folder: Path) -> tuple[str, ...]:
     """What a search before the run decided, and why; empty without a search."""
     try:
-        content = json.loads((folder / "tune.json").read_text(encoding="utf-8"))
+        content = decoded(read_text(folder / "tune.json"))
         return (str(content["decision"]["sentence"]),)
     except (OSError, ValueError, KeyError, TypeError):
         return ()

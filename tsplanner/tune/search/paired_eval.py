@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from tsplanner import runs
+from tsplanner.reading import decoded, read_text
 
 EXAMPLE_LOSSES_FILE = "eval_rows.json"
 """In a run's folder: losses per held-out example at the best evaluation."""
@@ -63,7 +63,7 @@ def read_eval_checkpoints(folder: Path) -> dict[int, tuple[float, PerExampleLoss
 def read_example_losses(folder: Path) -> PerExampleLosses:
     """Losses per held-out example at a run's best evaluation; empty if the run left none."""
     try:
-        value = json.loads((folder / EXAMPLE_LOSSES_FILE).read_text(encoding="utf-8"))
+        value = decoded(read_text(folder / EXAMPLE_LOSSES_FILE), finite=False)
         return [(float(mean), int(count)) for mean, count in value["rows"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
