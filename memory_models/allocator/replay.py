@@ -69,6 +69,7 @@ def reserved_bytes(
     step = StepEvents(replay)
     for number in range(STEPS):
         step.run(first=number == 0)
+    del replay.processes  # it holds the replay, and both would wait for the garbage collector
     return replay.allocator.peak_reserved + round_up(replay.most_small, SMALL_SEGMENT)
 
 
@@ -102,7 +103,13 @@ class StepEvents:
         self.recomputed = recomputed_layers(self.shape, self.settings)
         self.mixed = self.settings.batch.checkpointed_layers is not None
         self.rows = fused_rows(self.shape, self.settings)
-        self.handlers: dict[StepPhase, Callable[[_MicroBatch], None]] = {
+
+    @property
+    def handlers(self) -> dict[StepPhase, Callable[[_MicroBatch], None]]:
+        """The function that replays each phase of a micro-batch."""
+        # Kept as an attribute, they would hold their own owner, and thousands of replays would
+        # wait for the garbage collector.
+        return {
             StepPhase.FORWARD: self._forward,
             StepPhase.FORWARD_LOSS: self._forward_loss,
             StepPhase.LOSS: self._loss,
@@ -112,7 +119,6 @@ class StepEvents:
             StepPhase.FIRST_LAYER: self._first_layer,
             StepPhase.EMBEDDING: self._embedding,
         }
-        """The function that replays each phase of a micro-batch."""
 
     def run(self, *, first: bool) -> None:
         """Replay the micro-batches and the optimizer's step; ``first``: of the whole training."""
@@ -120,13 +126,14 @@ class StepEvents:
         batches = iter(self._micro_batches(number, first=first))
         reduces_head = gradients(self.shape, self.states).head > 0
         batch: _MicroBatch | None = None
+        handlers = self.handlers
         for phase in step_order(mixed=self.mixed, reduces_head=reduces_head, micro_batches=number):
             if phase is StepPhase.STEP:
                 self._step(first=first)
                 continue
             if phase is StepPhase.FORWARD or batch is None:
                 batch = next(batches)
-            self.handlers[phase](batch)
+            handlers[phase](batch)
 
     def _micro_batches(self, number: int, *, first: bool) -> Iterator[_MicroBatch]:
         """The events of each micro-batch, made when that micro-batch begins."""
