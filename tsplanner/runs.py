@@ -132,20 +132,27 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, object]]:
-    """The objects of a JSON-lines file; damaged lines, and one that a crash cut off, are left out.
+    """The objects of a JSON-lines file; lines that are damaged or cut off are left out."""
+    return sound_lines(path)[0]
+
+
+def sound_lines(path: Path) -> tuple[list[dict[str, object]], int]:
+    """The objects of a JSON-lines file, and the number of whole lines that hold none.
 
     Only a line feed ends a line: a text may hold the other signs that Python takes for line ends.
     """
+    rows: list[dict[str, object]] = []
     if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_bytes().split(b"\n"):
+        return rows, 0
+    *lines, cut_off = path.read_bytes().split(b"\n")
+    for line in (*lines, cut_off):
         with contextlib.suppress(ValueError):
             # A loss that is no number is a finding, not damage.
             row = decoded(line.decode(), finite=False)
             if isinstance(row, dict):
                 rows.append(row)
-    return rows
+    written = sum(1 for line in lines if line.strip())
+    return rows, max(0, written - len(rows))
 
 
 def latest_plan(saves: Path = SAVES) -> Path:

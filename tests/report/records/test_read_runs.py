@@ -132,6 +132,7 @@ def test_one_damaged_file_ends_no_report(tmp_path: Path) -> None:
     found = read_runs(saves)
     assert [run.name for run in found.runs] == ["tiny/lora/1", "tiny/lora/3"]
     assert [each.run for each in found.left_out] == ["tiny/lora/2"]
+    assert found.runs[0].remarks == ("1 lines of metrics.jsonl cannot be read and are left out.",)
     assert len(found.runs[0].curves.training) == len(found.runs[1].curves.training) - 1
 
 

@@ -123,6 +123,9 @@ def own_run(
     name: str, plan: Plan, record: Record, folder: Path, remarks: tuple[str, ...] = ()
 ) -> RunSummary:
     """The summary of a plan, its record and the lines in the run's folder."""
+    lines, damaged = runs.sound_lines(folder / "metrics.jsonl")
+    if damaged:
+        remarks = (*remarks, f"{damaged} lines of metrics.jsonl cannot be read and are left out.")
     return RunSummary(
         name=name,
         model=_model(plan),
@@ -132,7 +135,7 @@ def own_run(
         outcome=_outcome(record),
         losses=_losses(record, folder),
         memory=_memory(record),
-        curves=_curves(record, folder),
+        curves=_curves(record, lines),
         plan=plan,
         remarks=remarks,
         versions=dict(record.versions),
@@ -215,8 +218,7 @@ def _memory(record: Record) -> PeakMemory:
     )
 
 
-def _curves(record: Record, folder: Path) -> Curves:
-    lines = runs.read_json_lines(folder / "metrics.jsonl")
+def _curves(record: Record, lines: list[dict[str, object]]) -> Curves:
     return Curves(
         training=points(lines, "loss"),
         evaluations=points(lines, "eval_loss"),
