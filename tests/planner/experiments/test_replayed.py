@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tsplanner.errors import TsplannerError
 from tsplanner.planner.experiments.recorded import Experiment, read_experiment
 from tsplanner.planner.experiments.replayed import as_recorded, experiment_subject
 from tsplanner.planner.gather.requests import Subject, plan_request
@@ -64,3 +65,11 @@ def test_parameter_offload_is_what_makes_room_and_optimizer_offload_is_not(tmp_p
     assert abs(needs["none"] - needs["optimizer"]) < 0.15e9
     assert needs["none"] - needs["param"] > 10 * GIB
     assert not on(neither, "2x-rtx-2080-ti-11gib", tmp_path).fits
+
+
+def test_a_model_that_is_too_short_for_the_record_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """OPT has 2,048 learned positions, and the recorded rows are longer."""
+    experiment = read_experiment("chatts-8b_rtx-6000_lora-r8")
+    subject = experiment_subject(experiment, Subject(model="opt-125m"))
+    with pytest.raises(TsplannerError, match="opt-125m on .* cannot run the recorded settings"):
+        as_recorded(experiment, plan_request(subject, tmp_path))

@@ -13,6 +13,7 @@ from memory_models.architecture import TimeSeriesEncoder
 from tsplanner import __version__
 from tsplanner.datasets.records import DroppedKind, LengthBin, LengthSummary
 from tsplanner.errors import TsplannerError
+from tsplanner.reading import decoded, read_text
 from tsplanner.runs import write_text
 from tsplanner.settings import state_parts
 
@@ -45,7 +46,7 @@ def length_summary(
     file = state_parts()["row lengths"] / f"{key}.json"
     # A damaged note is no error: the rows are counted anew, and a new note takes its place.
     with suppress(OSError, ValueError, TypeError, KeyError):
-        noted = json.loads(file.read_text(encoding="utf-8"))
+        noted = decoded(read_text(file))
         known = _summary(noted["summary"])
         # A person may have edited or deleted the list of dropped rows, which the plan names.
         stamp = _stamp(dropped_file)

@@ -19,6 +19,7 @@ from memory_models.settings import (
 )
 from memory_models.states.chatts_remote_code import as_released
 from memory_models.units import round_up
+from tsplanner.errors import TsplannerError
 from tsplanner.planner.experiments.recorded import Experiment, read_experiment
 from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import TimeEstimate
@@ -111,6 +112,9 @@ def as_recorded(experiment: Experiment, request: PlanRequest) -> OnMachine:
     adapters on a base in half precision, keeps all logits, has the rotary caches of that code,
     holds embedding and head of a quantised base in half precision, and pads text to a multiple of
     8 tokens.
+
+    Raises:
+        TsplannerError: the model or the rig that was named cannot run the recorded settings.
     """
     hardware = recorded_hardware(experiment)
     length = round_up(
@@ -119,13 +123,19 @@ def as_recorded(experiment: Experiment, request: PlanRequest) -> OnMachine:
     patches = request.dataset.series_patches(length)
     settings = training_settings(experiment.settings, hardware, length, patches)
     device = min(request.machine.devices, key=lambda found: found.free_bytes)
-    memory = estimate_memory(
-        as_released(request.architecture),
-        settings,
-        device,
-        request.calibration,
-        replay=True,
-    )
+    try:
+        memory = estimate_memory(
+            as_released(request.architecture),
+            settings,
+            device,
+            request.calibration,
+            replay=True,
+        )
+    except ValueError as error:
+        raise TsplannerError(
+            f"{request.model.name} on {request.machine.name} cannot run the recorded settings "
+            f"({error}): give another --model or rig, or leave it out."
+        ) from error
     return OnMachine(
         machine=request.machine.name,
         needs_bytes=memory.process_bytes.expected,

@@ -20,6 +20,7 @@ from typing import Any
 from memory_models.frozen import frozen
 from tsplanner import runs
 from tsplanner.errors import TsplannerError, UsageError, without_passwords
+from tsplanner.reading import decoded, read_text
 from tsplanner.tune.study.locks import DatabaseLock, FileLock
 
 JOURNAL_FILE = "study.journal"
@@ -132,7 +133,7 @@ def _known_database(folder: Path) -> dict[str, str] | None:
     if not path.is_file():
         return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = decoded(read_text(path))
         return {"storage": str(value["storage"]), "study": str(value["study"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TsplannerError(f"{path} names no database and study: {error}.") from error
