@@ -71,5 +71,5 @@ def test_a_model_that_is_too_short_for_the_record_is_refused_in_a_sentence(tmp_p
     """OPT has 2,048 learned positions, and the recorded rows are longer."""
     experiment = read_experiment("chatts-8b_rtx-6000_lora-r8")
     subject = experiment_subject(experiment, Subject(model="opt-125m"))
-    with pytest.raises(TsplannerError, match="opt-125m on .* cannot run the recorded settings"):
+    with pytest.raises(TsplannerError, match=r"opt-125m on .* cannot run the recorded settings"):
         as_recorded(experiment, plan_request(subject, tmp_path))
