@@ -69,7 +69,8 @@ def reserved_bytes(
     step = StepEvents(replay)
     for number in range(STEPS):
         step.run(first=number == 0)
-    del replay.processes  # it holds the replay, and both would wait for the garbage collector
+    # Both hold their own owner, and thousands of replays would wait for the garbage collector.
+    del replay.processes, step.handlers
     return replay.allocator.peak_reserved + round_up(replay.most_small, SMALL_SEGMENT)
 
 
@@ -103,13 +104,7 @@ class StepEvents:
         self.recomputed = recomputed_layers(self.shape, self.settings)
         self.mixed = self.settings.batch.checkpointed_layers is not None
         self.rows = fused_rows(self.shape, self.settings)
-
-    @property
-    def handlers(self) -> dict[StepPhase, Callable[[_MicroBatch], None]]:
-        """The function that replays each phase of a micro-batch."""
-        # Kept as an attribute, they would hold their own owner, and thousands of replays would
-        # wait for the garbage collector.
-        return {
+        self.handlers: dict[StepPhase, Callable[[_MicroBatch], None]] = {
             StepPhase.FORWARD: self._forward,
             StepPhase.FORWARD_LOSS: self._forward_loss,
             StepPhase.LOSS: self._loss,
@@ -119,6 +114,7 @@ class StepEvents:
             StepPhase.FIRST_LAYER: self._first_layer,
             StepPhase.EMBEDDING: self._embedding,
         }
+        """The function that replays each phase of a micro-batch."""
 
     def run(self, *, first: bool) -> None:
         """Replay the micro-batches and the optimizer's step; ``first``: of the whole training."""
@@ -126,14 +122,13 @@ class StepEvents:
         batches = iter(self._micro_batches(number, first=first))
         reduces_head = gradients(self.shape, self.states).head > 0
         batch: _MicroBatch | None = None
-        handlers = self.handlers
         for phase in step_order(mixed=self.mixed, reduces_head=reduces_head, micro_batches=number):
             if phase is StepPhase.STEP:
                 self._step(first=first)
                 continue
             if phase is StepPhase.FORWARD or batch is None:
                 batch = next(batches)
-            handlers[phase](batch)
+            self.handlers[phase](batch)
 
     def _micro_batches(self, number: int, *, first: bool) -> Iterator[_MicroBatch]:
         """The events of each micro-batch, made when that micro-batch begins."""
