@@ -13,13 +13,14 @@ from memory_models.settings import TrainingSettings, changed
 from tsplanner.planner.devices import device_notes, used_devices, used_machine
 from tsplanner.planner.explain.deepspeed_sizes import deepspeed_notes
 from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
-from tsplanner.planner.forecast import batch_length, forecast, forward_seconds, row_length
+from tsplanner.planner.forecast import batch_widths, forecast, row_length
 from tsplanner.planner.gather.refine import refined_for
 from tsplanner.planner.plan import Corrections, Plan, TimeEstimate, Verdict, verdict_of
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, training_settings
+from tsplanner.throughput.forward_time import forward_time
 from tsplanner.throughput.rates import Rates, rates_of
-from tsplanner.throughput.step_time import StepTime, step_time
+from tsplanner.throughput.step_time import StepTime, mean_step_time
 
 HOST_RESERVE_FRACTION = 0.05
 """Share of the host's available memory that a plan leaves alone."""
@@ -34,7 +35,7 @@ class Evaluated:
     hardware: HardwareSettings
     memory: MemoryEstimate
     time: StepTime
-    """One optimizer step of the mean padded batch."""
+    """One optimizer step of usual padded batches."""
     verdict: Verdict
     free_bytes: int
     """Bytes that are free on the fullest GPU used; on a CPU, bytes of the host that may be used."""
@@ -50,7 +51,7 @@ class Evaluated:
 def evaluate(
     request: PlanRequest, hardware: HardwareSettings, *, replay: bool = False
 ) -> Evaluated:
-    """Estimate a candidate: memory by the longest batch, time by the mean padded batch.
+    """Estimate a candidate: memory by the longest batch, time by usual padded batches.
 
     ``replay``: find reserved bytes by replaying the step, which is slower and gives a narrower
     bound (see ``estimate_memory``).
@@ -75,15 +76,15 @@ def evaluate(
         memory = on_cpu(memory, known.calibration)
     free = device.free_bytes if device else host_budget(request)
     verdict, explanation = _judge(request, memory, free, on_cpu=device is None)
-    length = batch_length(request.dataset, hardware)
     # The step time ignores the encoder's own work, so it needs no number of patches.
-    at_mean = settings
-    if length != longest:
-        at_mean = training_settings(request.learning, hardware, length)
+    usual = [
+        settings if width == longest else training_settings(request.learning, hardware, width)
+        for width in batch_widths(request.dataset, hardware)
+    ]
     return Evaluated(
         hardware=hardware,
         memory=memory,
-        time=step_time(request.architecture, at_mean, rates_for(request, hardware)),
+        time=mean_step_time(request.architecture, usual, rates_for(request, hardware)),
         verdict=verdict,
         free_bytes=free,
         explanation=explanation,
@@ -132,13 +133,13 @@ def finish(request: PlanRequest, found: Evaluated) -> Plan:
     """The Plan of an evaluated candidate."""
     rates, known = rates_for(request, found.hardware), refined_for(request, found.hardware)
     row = _one_row(request, found.hardware)
-    alone = step_time(request.architecture, row, rates)
     run = forecast(
         request.dataset,
         request.learning,
         found.hardware,
         found.time,
-        forward_seconds(request.architecture, row, alone),
+        forward_time(request.architecture, row, rates).seconds,
+        rates.host,
     )
     return Plan(
         model=request.model,
