@@ -106,3 +106,4 @@ def test_an_estimate_takes_the_file_as_a_flag_and_in_a_case(tmp_path: Path) -> N
     more = own["peak_allocated_bytes"]["expected"] - ours["peak_allocated_bytes"]["expected"]
     assert 1.5e9 < more < 6e9
     assert own["peak_instant"] == "step"
+    assert any("sub_group_size 1,000,000,000" in note for note in own["assumptions"])

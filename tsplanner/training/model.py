@@ -50,6 +50,9 @@ def build_model(plan: Plan, device: torch.device) -> Any:
     else:
         model = _initialise(plan.hardware, config, device)
     model.config.use_cache = False
+    if plan.hardware.base.quantization is not None:
+        # A quantised base is never trained; PEFT's preparation would say so, where it is called.
+        model.requires_grad_(False)
     if plan.hardware.base.upcasts:
         from peft import prepare_model_for_kbit_training
 
