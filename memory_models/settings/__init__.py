@@ -17,6 +17,7 @@ from memory_models.settings.flat import changed, field_types, flat, from_flat, p
 from memory_models.settings.records import (
     BaseStorage,
     BatchLayout,
+    DeepSpeedConfig,
     Kernels,
     Method,
     Sharding,
@@ -38,6 +39,7 @@ __all__ = [
     "BaseStorage",
     "BatchLayout",
     "DecoderKernels",
+    "DeepSpeedConfig",
     "Dtype",
     "FinetuningType",
     "HeadSettings",
