@@ -11,7 +11,7 @@ from pathlib import Path
 from memory_models.frozen import frozen
 from tsplanner import runs
 from tsplanner.commands.options import add_plan_argument, add_random_weights_argument
-from tsplanner.commands.values import path, positive, positive_float
+from tsplanner.commands.values import path, path_text, positive, positive_float
 from tsplanner.commands.views.plan import VERDICTS
 from tsplanner.commands.views.screen import Screen
 from tsplanner.datasets.rows.first_rows import rows_seen
@@ -73,7 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_random_weights_argument(parser)
     group = parser.add_argument_group("for another project's trainer")
-    group.add_argument("--weights", metavar="NAME", help="folder or hub id [the model's folder]")
+    group.add_argument(
+        "--weights", type=path_text, metavar="NAME", help="folder or hub id [the model's folder]"
+    )
     group.add_argument("--template", metavar="NAME", help="chat template, its name [by family]")
     group.add_argument(
         "--force", action="store_true", help="even where it would not fit there, or files changed"
@@ -136,7 +138,10 @@ def run(request: Request, *, as_json: bool = False) -> int:
     if not request.options.force:
         refuse_what_changed(plan)
     options = _for_trainer(request, plan) if wanted.trains else request.options
-    files = render(request.name, plan, options)
+    try:
+        files = render(request.name, plan, options)
+    except ValueError as error:
+        raise TsplannerError(f"The plan cannot run ({error}): plan again.") from error
     if request.options.command == WORKER and not wanted.trains:
         refuse_random_weights(plan, allowed=request.random_weights)
         files.append(job_file(plan, request))

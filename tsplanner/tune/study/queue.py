@@ -66,8 +66,11 @@ class TrialQueue:
     def _is_sound(self, trial: Any) -> bool:
         finished = trial.state.is_finished()
         # A trial under way may have been killed between two of its parameters.
-        parameters = trial.params if finished else parameters_of(trial)
-        return is_sound(trial.user_attrs, parameters, self._names, finished=finished)
+        try:
+            parameters = trial.params if finished else parameters_of(trial)
+            return is_sound(trial.user_attrs, parameters, self._names, finished=finished)
+        except (AttributeError, TypeError):  # a number or a list where a mapping belongs
+            return False
 
     def claim(self, distributions: dict[str, Any], wanted: int | None) -> Any:
         """Optuna's next trial: one that waits, or a new one of the search; None: none is left.
