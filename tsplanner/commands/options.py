@@ -23,6 +23,7 @@ from tsplanner.commands.values import (
     cutoff,
     fraction,
     layers,
+    memory_size,
     names,
     positive,
     positive_float,
@@ -32,6 +33,21 @@ from tsplanner.commands.values import (
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.runs import SAVES
+
+
+class Added(argparse.Action):
+    """A flag that adds up where it is repeated: two ``--gpus`` describe one machine."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Add the value to those before it."""
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if before is None else f"{before} + {values}")
 
 
 def add_subject(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +61,16 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--on-bad-rows", choices=["refuse", "drop"], default="refuse", help="[%(default)s]"
     )
-    group.add_argument("--gpus", metavar="TEXT", help="plan for these, e.g. '2x RTX 3090'")
+    group.add_argument(
+        "--gpus", action=Added, metavar="TEXT", help="plan for these, e.g. '2x RTX 3090'"
+    )
     group.add_argument("--machine", metavar="FILE", help="plan for a machine file")
+    group.add_argument(
+        "--host-memory",
+        type=memory_size,
+        metavar="SIZE",
+        help="RAM there, e.g. 1TiB [with --gpus: by a rule, which is printed where it decides]",
+    )
     group.add_argument("--cpu", action="store_true", help="plan for the CPU despite the GPUs")
 
 
@@ -111,6 +135,11 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--zero-stage", type=int, choices=[0, 1, 2, 3])
     group.add_argument("--offload-optimizer", type=switch, metavar="on|off")
     group.add_argument("--offload-param", type=switch, metavar="on|off")
+    group.add_argument(
+        "--allow-rounding",
+        action="store_true",
+        help="take a quantised base or an 8-bit optimizer where it is faster [only where needed]",
+    )
     group.add_argument(
         "--cpu-threads", type=positive, metavar="N", help="CPU threads per training process"
     )

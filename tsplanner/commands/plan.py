@@ -90,9 +90,11 @@ def subject_from(options: argparse.Namespace) -> Subject:
         on_bad_rows=options.on_bad_rows,
         gpus=options.gpus,
         machine=options.machine,
+        host_memory_bytes=options.host_memory,
         cpu=options.cpu,
         learning=learning_values(options),
         pins=pins(options),
+        allow_rounding=options.allow_rounding,
     )
 
 

@@ -10,6 +10,7 @@ from memory_models.estimate import estimate_memory
 from memory_models.frozen import frozen
 from memory_models.result import Interval, MemoryEstimate
 from memory_models.settings import TrainingSettings, changed
+from memory_models.units import format_gib
 from tsplanner.planner.devices import device_notes, used_devices, used_machine
 from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.forecast import batch_length, forecast, forward_seconds, row_length
@@ -43,6 +44,37 @@ class Evaluated:
     def samples_per_second(self) -> float:
         """Predicted speed at the unchanged effective batch."""
         return self.hardware.effective_batch_size / self.time.seconds
+
+
+@frozen
+class Shortage:
+    """The memory that decides on a candidate."""
+
+    memory: MemoryKind
+    needs: Interval
+    """Bytes that the candidate needs of it."""
+    free_bytes: int
+    """Bytes of it that may be used."""
+
+    @property
+    def share(self) -> float:
+        """What is needed over what is free."""
+        return self.needs.expected / max(1, self.free_bytes)
+
+
+def shortage(request: PlanRequest, found: Evaluated) -> Shortage:
+    """The memory that the verdict on a candidate rests on: the host's where that is the scarcer."""
+    of_host = not request.on_cpu and lacks_host_memory(found)
+    return Shortage(
+        memory=MemoryKind.HOST if of_host or request.on_cpu else MemoryKind.GPU,
+        needs=found.memory.host_bytes if of_host else found.memory.process_bytes,
+        free_bytes=host_budget(request) if of_host else found.free_bytes,
+    )
+
+
+def lacks_host_memory(found: Evaluated) -> bool:
+    """Whether a candidate is tight or does not fit because of the host's memory."""
+    return found.explanation is not None and found.explanation.data["memory"] == MemoryKind.HOST
 
 
 def evaluate(
@@ -188,3 +220,6 @@ def _assumptions(request: PlanRequest, found: Evaluated, rates: Rates) -> Iterat
         yield "no tokenizer: lengths estimated from characters"
     if not request.machine.detected:
         yield "the machine is described, not looked at"
+    if request.machine.host.assumed:
+        ram = format_gib(request.machine.host.total_bytes)
+        yield f"{ram} GiB of host RAM, by the GPUs' memory (--host-memory states it)"

@@ -70,6 +70,8 @@ class PlanRequest:
     efficiency: Efficiency = MEASURED
     forced_cpu: bool = False
     """Plan for the CPU although there are GPUs."""
+    allow_rounding: bool = False
+    """Take what rounds the base or the optimizer's states for its speed alone."""
 
     @property
     def on_cpu(self) -> bool:

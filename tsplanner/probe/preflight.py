@@ -28,10 +28,35 @@ def require_room(plan: Plan, here: Machine | None = None, *, force: bool = False
     ``force`` says) a GPU that is not here.
     """
     here = detect_machine() if here is None else here
+    refuse_without_gpu(plan, here)
     shortage = device_shortage(plan, here) or host_shortage(plan, here)
     if shortage and not force:
         raise TsplannerError(shortage)
     return here
+
+
+def refuse_without_gpu(plan: Plan, here: Machine) -> None:
+    """Raise TsplannerError for a plan for GPUs on a machine where no program can use one."""
+    if plan.hardware.accelerator == "cpu" or here.devices:
+        return
+    from tsplanner.hardware.nvml import no_gpu_reason
+
+    reason = no_gpu_reason()
+    if reason is not None:
+        raise TsplannerError(
+            f"The plan is for {plan.machine.name}, and this machine has no GPU to use ({reason}): "
+            "copy plan.json to that machine, write a job for it with tsplanner export, or plan for "
+            "this machine with tsplanner plan."
+        )
+
+
+def refuse_without_rows(plan: Plan) -> None:
+    """Raise TsplannerError for a plan that names no dataset, where one is trained on."""
+    if plan.dataset.path is None:
+        raise TsplannerError(
+            "The plan names no dataset, so there is nothing to train on: plan again with "
+            f"tsplanner plan --model {plan.model.name} --dataset FILE."
+        )
 
 
 def refuse_what_cannot_fit(plan: Plan) -> None:
@@ -48,9 +73,11 @@ def refuse_what_has_no_room(
 ) -> Machine:
     """This machine as it is now; ``here`` stands in for it.
 
-    Raises TsplannerError for a plan that does not fit, or would not fit now because another process
-    holds the memory. With ``force`` too little memory is no reason to stop.
+    Raises TsplannerError for a plan without a dataset, for one that does not fit, or would not fit
+    now because another process holds the memory. With ``force`` too little memory is no reason to
+    stop.
     """
+    refuse_without_rows(plan)
     if not force:
         refuse_what_cannot_fit(plan)
     return require_room(plan, here, force=force)

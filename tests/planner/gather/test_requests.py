@@ -66,12 +66,12 @@ def test_a_dataset_is_read_and_told_by_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "rate"), [(FinetuningType.LORA, 1e-3), (FinetuningType.FULL, 1e-4)]
+    ("method", "rate"), [(FinetuningType.LORA, 1e-3), (FinetuningType.FULL, 2e-5)]
 )
 def test_the_learning_rate_follows_the_method_unless_it_is_given(
     source: ModelSource, method: FinetuningType, rate: float
 ) -> None:
-    """A 0.5B takes 1e-3 for adapters and a tenth of it for its own weights."""
+    """A 0.5B takes 1e-3 for adapters and 2e-5, as recipes do, for its own weights."""
     given: dict[str, object] = {"finetuning_type": method}
     found = learning_settings(given, source)
     assert found.optimization.learning_rate == pytest.approx(rate)

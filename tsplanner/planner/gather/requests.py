@@ -35,12 +35,15 @@ class Subject:
     on_bad_rows: str = "refuse"
     gpus: str | None = None
     machine: str | None = None
+    host_memory_bytes: int | None = None
+    """RAM of the machine, as a person says; None: as the machine has it."""
     cpu: bool = False
     rows: DatasetRef | None = None
     """Description of a dataset that is not on this machine; None: there is no such dataset."""
     learning: dict[str, object] = field(default_factory=dict)
     """Learning settings that were given; the others have their defaults."""
     pins: Pins = field(default_factory=Pins)
+    allow_rounding: bool = False
 
 
 def sample_dataset() -> Path:
@@ -60,7 +63,7 @@ def plan_request(
     learning = learning_settings(subject.learning, source)
     tokenizer = _tokenizer(subject, source)
     dataset = _dataset(subject, source, learning, tokenizer, saves, progress)
-    machine = machine_for(subject.gpus, subject.machine, saves)
+    machine = machine_for(subject.gpus, subject.machine, saves, subject.host_memory_bytes)
     request = PlanRequest(
         architecture=source.architecture,
         model=_model_ref(source, learning, subject.tokenizer, tokenizer),
@@ -69,6 +72,7 @@ def plan_request(
         learning=learning,
         pins=subject.pins,
         forced_cpu=subject.cpu,
+        allow_rounding=subject.allow_rounding,
     )
     return calibrated(request, machine)
 
