@@ -63,12 +63,18 @@ class Shortage:
 
 
 def shortage(request: PlanRequest, found: Evaluated) -> Shortage:
-    """The memory that the verdict on a candidate rests on: the host's where that is the scarcer."""
-    of_host = not request.on_cpu and lacks_host_memory(found)
-    return Shortage(
-        memory=MemoryKind.HOST if of_host or request.on_cpu else MemoryKind.GPU,
-        needs=found.memory.host_bytes if of_host else found.memory.process_bytes,
-        free_bytes=host_budget(request) if of_host else found.free_bytes,
+    """The memory that the verdict on a candidate rests on: the scarcer one of GPU and host."""
+    process = found.memory.process_bytes
+    if request.on_cpu:
+        return Shortage(memory=MemoryKind.HOST, needs=process, free_bytes=found.free_bytes)
+    return max(
+        Shortage(memory=MemoryKind.GPU, needs=process, free_bytes=found.free_bytes),
+        Shortage(
+            memory=MemoryKind.HOST,
+            needs=found.memory.host_bytes,
+            free_bytes=host_budget(request),
+        ),
+        key=lambda lack: (VERDICTS.index(_state(lack.needs, lack.free_bytes)), lack.share),
     )
 
 

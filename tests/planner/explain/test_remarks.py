@@ -200,3 +200,13 @@ def test_rows_beyond_the_published_length_are_planned_with_a_word() -> None:
     )
     extended = changed(asked.architecture, extended_positions=131_072)
     assert RemarkKind.LONG_POSITIONS not in kinds(choose(replace(asked, architecture=extended)))
+
+
+def test_of_two_memories_that_are_short_the_scarcer_one_is_named() -> None:
+    """32B whole is 2.9 times the card; offloaded it would be over three times the host."""
+    found = choose(assumed(request("qwen2.5-32b", with_free(HOPPER, 23.6)), 24))
+    said = words(found, RemarkKind.ROUNDED_TO_FIT)
+    assert said.startswith(
+        "rounds the base to 4 bits: without that, bf16 · one GPU is over the GPU's free memory"
+    )
+    assert said.endswith("23.6 are free)")
