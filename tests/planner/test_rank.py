@@ -9,6 +9,7 @@ import pytest
 from memory_models.device import Device
 from memory_models.settings import (
     Attention,
+    DecoderKernels,
     Dtype,
     FinetuningType,
     Optimizer,
@@ -130,6 +131,31 @@ def test_states_are_rounded_only_where_whole_ones_do_not_fit_or_by_leave() -> No
     taken = choose(replace(asked, allow_rounding=True)).plan
     assert taken.hardware.kernels.optimizer is Optimizer.ADAMW_BNB_8BIT
     assert taken.time.step_seconds < kept.time.step_seconds
+
+
+@pytest.mark.parametrize(
+    ("pins", "words"),
+    [
+        (Pins(zero_stage=2, offload_param=True), "--zero-stage 2 and --offload-param on"),
+        (Pins(zero_stage=0, offload_optimizer=True), "--zero-stage 0 and --offload-optimizer on"),
+        (
+            Pins(world_size=2, decoder_kernels=DecoderKernels.FUSED, zero_stage=3),
+            "--kernels fused and --zero-stage 3",
+        ),
+    ],
+)
+def test_pins_that_exclude_each_other_are_named_and_no_others(pins: Pins, words: str) -> None:
+    """The effective batch has nothing to do with it."""
+    with pytest.raises(TsplannerError) as caught:
+        choose(request("qwen2.5-0.5b", HOPPER, HOPPER, pins=pins))
+    assert str(caught.value) == f"No plan: {words} exclude each other; leave one of them out."
+
+
+def test_all_that_refuses_every_candidate_is_told_at_once() -> None:
+    """Whoever mends the first would meet the second."""
+    pins = Pins(attention=Attention.FLASH_ATTENTION_2, quantization=Quantization.INT8, zero_stage=3)
+    with pytest.raises(TsplannerError, match=r"flash-attn.*; int8 weights are not sharded"):
+        choose(request("qwen2.5-0.5b", HOPPER, HOPPER, pins=pins))
 
 
 def test_the_refusal_of_two_pins_that_exclude_each_other_is_told_first() -> None:

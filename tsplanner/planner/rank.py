@@ -27,11 +27,16 @@ from tsplanner.planner.evaluate import (
 )
 from tsplanner.planner.explain.reasons import NoPlan, Refusal, Remark
 from tsplanner.planner.explain.remarks import failure_remarks, plan_remarks
-from tsplanner.planner.explain.sentences import nothing_fits_sentence, refusal_sentence, sentence
+from tsplanner.planner.explain.sentences import (
+    nothing_fits_sentence,
+    pin_words,
+    refusal_sentence,
+    sentence,
+)
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
-from tsplanner.planner.space.candidates import candidates
+from tsplanner.planner.space.candidates import candidates, conflict
 from tsplanner.planner.space.checkpointed_layers import Estimate, fewest, some_layers
 from tsplanner.planner.space.pareto import pareto_front, quality_risk
 from tsplanner.planner.space.rules import SHOWN, asked_for, deciding, refusal
@@ -39,6 +44,8 @@ from tsplanner.planner.suggestions import FitSuggestion, fit_suggestions
 
 MOST_REPLAYED = 3
 """Faster plans that look tight, and slower ones that look sure, whose steps are replayed."""
+BATCH_SETTINGS = frozenset({"world_size", "micro_batch_size"})
+"""Settings that the effective batch is divided by."""
 NEEDS_GPU = ("world_size", "zero_stage", "offload_param")
 """Settings that mean nothing on a CPU."""
 
@@ -202,10 +209,14 @@ def _evaluate(
 
 def _no_candidate(request: PlanRequest, refusals: tuple[Refusal, ...]) -> str:
     if refusals:
-        first = (asked_for(request, refusals) or refusals)[0]
-        return sentence(NoPlan.REFUSED, {"why": refusal_sentence(first)})
+        named = asked_for(request, refusals) or refusals
+        why = "; ".join(refusal_sentence(each) for each in named)
+        return sentence(NoPlan.REFUSED, {"why": why})
     if request.on_cpu and any(request.pins.get(name) for name in NEEDS_GPU):
         return sentence(NoPlan.NEEDS_GPU)
+    names = conflict(request)
+    if not BATCH_SETTINGS.issuperset(names):
+        return sentence(NoPlan.PINS_EXCLUDE_EACH_OTHER, {"pins": pin_words(request.pins, names)})
     batch = request.learning.optimization.effective_batch_size
     return sentence(NoPlan.EFFECTIVE_BATCH, {"batch": batch})
 

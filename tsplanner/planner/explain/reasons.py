@@ -107,6 +107,7 @@ class NoPlan(StrEnum):
     CANNOT_RUN = "cannot_run"
     NEEDS_GPU = "needs_gpu"
     EFFECTIVE_BATCH = "effective_batch"
+    PINS_EXCLUDE_EACH_OTHER = "pins_exclude_each_other"
     NOTHING_FITS = "nothing_fits"
     NO_HOST_FITS = "no_host_fits"
     ALL_PROBES_FAILED = "all_probes_failed"

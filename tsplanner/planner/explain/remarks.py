@@ -104,7 +104,7 @@ def _assumed_host(chosen: Chosen) -> Iterator[Remark]:
     ]
     on_host = sharding.offload_param or sharding.offload_optimizer or chosen.request.on_cpu
     if barred:
-        needs = min(found.memory.host_bytes.upper for found in barred)
+        needs = min(shortage(chosen.request, found).needs.upper for found in barred)
         yield _host_assumed(chosen.request, needs)
     elif on_host or lacks_host_memory(chosen.best):
         yield _host_assumed(chosen.request, shortage(chosen.request, chosen.best).needs.upper)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from memory_models.settings import Dtype, LossKernel
@@ -24,6 +24,7 @@ from tsplanner.planner.explain.templates import (
     VALUES,
     Phrase,
 )
+from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.rules import BITSANDBYTES_OPTIMIZERS
 
@@ -107,6 +108,22 @@ def nothing_fits_sentence(
         "free": free_bytes / GIB,
     }
     return sentence(NoPlan.NO_HOST_FITS if of_host else NoPlan.NOTHING_FITS, data, language)
+
+
+FLAG_OF_SETTING = {"decoder_kernels": "kernels"}
+"""Settings whose flag has another name."""
+
+
+def pin_words(pins: Pins, names: Sequence[str]) -> str:
+    """Pinned settings as they were typed, for example ``--zero-stage 2 and --offload-param on``."""
+    words = []
+    for name in names:
+        value = pins.get(name)
+        shown = {True: "on", False: "off", None: "none"}.get(value, value)
+        # 1 and 0 equal True and False, and are numbers all the same.
+        shown = value if isinstance(value, int) and not isinstance(value, bool) else shown
+        words.append(f"--{FLAG_OF_SETTING.get(name, name).replace('_', '-')} {shown}")
+    return " and ".join(words)
 
 
 def describe(

@@ -207,6 +207,10 @@ NO_PLANS: dict[NoPlan, Words] = {
         "在固定的设置下，没有方案能恰好保持有效批次 {batch}；请改 --effective-batch、"
         "--micro-batch-size 或 --world-size。",
     ),
+    NoPlan.PINS_EXCLUDE_EACH_OTHER: (
+        "No plan: {pins} exclude each other; leave one of them out.",
+        "没有方案：{pins} 互相排斥；请去掉其中之一。",
+    ),
     NoPlan.NOTHING_FITS: (
         "Nothing fits: the smallest plan ({setting}) needs {needs:.1f} GiB, {free:.1f} GiB are "
         "free",
