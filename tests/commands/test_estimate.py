@@ -200,6 +200,7 @@ def test_bad_cases_are_told_in_place_and_the_rest_go_on(tmp_path: Path) -> None:
         ({**good, "finetuning_type": "full", "quantization": "nf4"}, "cannot be trained"),
         ({**good, "device": "RTX 2080 Ti 22GiB"}, "bf16 needs compute capability 8.0"),
         ({**good, "device": "RTX 6000"}, "RTX 6000 Ada 48GiB"),
+        ({**good, "device": "cpu"}, 'device "cpu" is no GPU'),
         ({**good, "device": 5}, "device must be the name of a GPU"),
         ([good], "a case must be a JSON object"),
         (7, "a case must be a JSON object"),

@@ -185,5 +185,6 @@ def test_machine_file_mistakes_are_named_with_the_file(
 
 def test_a_machine_file_that_is_not_there_is_an_expected_failure(tmp_path: Path) -> None:
     """The file's name is in the sentence."""
-    with pytest.raises(TsplannerError, match="cannot read machine file"):
+    with pytest.raises(TsplannerError, match="cannot read machine file") as refused:
         read_machine_file(tmp_path / "missing.yaml")
+    assert "one of 1x-h200-141gib, " in str(refused.value)

@@ -260,7 +260,9 @@ def _settled(request: PlanRequest, usable: list[Evaluated]) -> Evaluated:
     sure = [other for other in ordered if other.verdict is Verdict.FITS and other is not best]
     tight = [other for other in ordered if other.verdict is Verdict.TIGHT]
     better = [other for other in tight if outranks(other, best, allow_rounding=allowed)]
-    for other in (*better[:MOST_REPLAYED], best, *sure[:MOST_REPLAYED]):
+    # The fastest may all be too large; the smallest one still spares a rounding that is not needed.
+    smallest = sorted(better, key=lambda other: other.memory.process_bytes.upper)[:1]
+    for other in (*better[:MOST_REPLAYED], *smallest, best, *sure[:MOST_REPLAYED]):
         found = replayed(other.hardware)
         if found.verdict is Verdict.FITS:
             return fewest(request, found, replayed)

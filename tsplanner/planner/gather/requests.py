@@ -59,6 +59,7 @@ def plan_request(
     Raises:
         UsageError, TsplannerError: the model, the dataset or the machine cannot be read.
     """
+    _refuse_empty(subject)
     source = _source(subject.model or DEFAULT_MODEL)
     learning = learning_settings(subject.learning, source)
     tokenizer = _tokenizer(subject, source)
@@ -75,6 +76,13 @@ def plan_request(
         allow_rounding=subject.allow_rounding,
     )
     return calibrated(request, machine)
+
+
+def _refuse_empty(subject: Subject) -> None:
+    """Refuse an empty name: it is an unset variable of a shell, and not the default."""
+    for name in ("model", "dataset", "tokenizer", "gpus", "machine"):
+        if getattr(subject, name) == "":
+            raise UsageError(f"--{name} is empty; give a value, or leave the flag out.")
 
 
 def _source(name: str) -> ModelSource:
