@@ -19,7 +19,7 @@ from tsplanner.planner.advice import Suggestion, advice
 from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.files import plan_values, write_plan
 from tsplanner.planner.forecast import Cost, run_cost
-from tsplanner.planner.gather.requests import Subject, plan_request
+from tsplanner.planner.gather.requests import Liberty, Subject, plan_request
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.rank import Choice, NothingFits, choose
 from tsplanner.planner.request import PlanRequest
@@ -67,6 +67,11 @@ def add_probe_arguments(parser: argparse.ArgumentParser) -> None:
         "--probe", action="store_true", help="run the best few plans for some steps, then choose"
     )
     group.add_argument(
+        "--no-corrections",
+        action="store_true",
+        help="leave out what earlier probes on this machine taught (tsplanner state lists it)",
+    )
+    group.add_argument(
         "--probe-budget",
         type=duration_seconds,
         metavar="T",
@@ -92,9 +97,11 @@ def subject_from(options: argparse.Namespace) -> Subject:
         machine=options.machine,
         host_memory_bytes=options.host_memory,
         cpu=options.cpu,
+        liberty=Liberty(
+            corrections=not options.no_corrections, allow_rounding=options.allow_rounding
+        ),
         learning=learning_values(options),
         pins=pins(options),
-        allow_rounding=options.allow_rounding,
     )
 
 
