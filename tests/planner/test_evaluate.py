@@ -9,7 +9,13 @@ import pytest
 from memory_models.device import Host
 from memory_models.settings import Dtype, changed, from_flat
 from tests.support.toy_request import GIB, HOPPER, request, with_free
-from tsplanner.planner.evaluate import evaluate, finish, host_budget, shortage
+from tsplanner.planner.evaluate import (
+    evaluate,
+    finish,
+    host_budget,
+    lacks_host_memory,
+    shortage,
+)
 from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.explain.sentences import explanation_sentence
 from tsplanner.planner.plan import Verdict
@@ -32,6 +38,15 @@ def test_offload_is_judged_by_the_hosts_memory_too() -> None:
     assert {found.verdict for found in evaluated} == {Verdict.DOES_NOT_FIT}
     lean = min(evaluated, key=lambda found: found.memory.process_bytes.expected)
     assert explanation_sentence(lean.explanation) == "over the host's memory"
+
+
+def test_an_explanation_by_a_probe_names_no_memory() -> None:
+    """It failed, for whatever reason: that is no word on the host."""
+    asked = request("qwen2.5-0.5b", HOPPER)
+    found = evaluate(asked, from_flat(HardwareSettings, gradient_accumulation_steps=16))
+    assert not lacks_host_memory(found)
+    failed = replace(found, explanation=Explanation(reason=Reason.PROBE_FAILED))
+    assert not lacks_host_memory(failed)
 
 
 def test_the_scarcer_of_two_memories_is_what_a_candidate_lacks() -> None:

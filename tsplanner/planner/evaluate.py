@@ -82,7 +82,9 @@ def shortage(request: PlanRequest, found: Evaluated) -> Shortage:
 
 def lacks_host_memory(found: Evaluated) -> bool:
     """Whether a candidate is tight or does not fit because of the host's memory."""
-    return found.explanation is not None and found.explanation.data["memory"] == MemoryKind.HOST
+    # After probes an explanation may be one that names no memory.
+    memory = None if found.explanation is None else found.explanation.data.get("memory")
+    return memory == MemoryKind.HOST
 
 
 def evaluate(

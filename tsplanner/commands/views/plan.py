@@ -281,8 +281,9 @@ def failure_sentence(request: PlanRequest, failure: Failure) -> str:
         return (
             f"{whose} needs {format_gib(lack.needs.expected)} GiB of host RAM "
             f"(95 %: {format_gib(lack.needs.upper)}) at its smallest ({words}), and "
-            f"{format_gib(lack.free_bytes)} are free; its {format_gib(needs.expected)} GiB per "
-            f"card would {'fit' if needs.expected <= smallest.free_bytes else 'not fit either'}"
+            f"{format_gib(lack.free_bytes)} of {format_gib(request.machine.host.total_bytes)} may "
+            f"be used; its {format_gib(needs.expected)} GiB per card would "
+            f"{'fit' if needs.expected <= smallest.free_bytes else 'not fit either'}"
         )
     why = explanation_sentence(smallest.explanation)
     where = "" if request.on_cpu else " per card"
