@@ -60,8 +60,8 @@ def test_what_was_not_asked_for_is_not_refused_to_anybody(tmp_path: Path) -> Non
     pinned = plan(tmp_path, *CARDS, "--attention", "flash_attention_2")
     assert pinned.returncode == 1
     assert pinned.stderr == (
-        "tsplanner: No plan: flash_attention_2 needs the package flash-attn, which is not "
-        "installed.\n"
+        "tsplanner: No plan: flash_attention_2 needs the package flash-attn, which a "
+        "described machine has only if its machine file lists flash_attn under packages.\n"
     )
 
 

@@ -161,9 +161,17 @@ def test_a_card_of_another_maker_is_named_as_such(text: str, maker: str) -> None
     assert "Did you mean" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("text", ["GeForce 256", "RTX 4090 Laptop", "Tesla K80", "my card"])
+@pytest.mark.parametrize(
+    "text", ["GeForce 256", "RTX 4090 Laptop", "Tesla K80", "RTX 2070", "A1000", "my card"]
+)
 def test_a_far_name_gets_no_guess_but_a_way_on(text: str) -> None:
     """A laptop's chip is another chip; memory and compute capability describe any card."""
     with pytest.raises(UsageError, match='such as "24GiB sm_86"') as refusal:
         gpu_by_text(text)
     assert "Did you mean" not in str(refusal.value)
+
+
+def test_digits_in_another_order_are_a_slip() -> None:
+    """Nobody sells an RTX 3009."""
+    with pytest.raises(UsageError, match='Did you mean "RTX 3090"'):
+        gpu_by_text("RTX 3009")

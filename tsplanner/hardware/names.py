@@ -87,7 +87,11 @@ def _unknown(text: str, key: str) -> str:
     import difflib  # only a mistyped name needs it
 
     # By keys, so that case and the name of the vendor do not matter.
-    by_key = {name_key(gpu.name): gpu.name for gpu in CATALOG}
+    by_key = {
+        name_key(gpu.name): gpu.name
+        for gpu in CATALOG
+        if _digits(name_key(gpu.name)) == _digits(key)
+    }
     close = difflib.get_close_matches(key, list(by_key), n=1, cutoff=CLOSE)
     if close:
         return f'unknown GPU {written}. Did you mean "{by_key[close[0]]}"?'
@@ -95,6 +99,11 @@ def _unknown(text: str, key: str) -> str:
         f"unknown GPU {written}: name it as nvidia-smi prints it, or describe it by memory and "
         'compute capability, such as "24GiB sm_86"'
     )
+
+
+def _digits(key: str) -> list[str]:
+    """The digits of a name, sorted: another number is another card, and no slip for this one."""
+    return sorted(letter for letter in key if letter.isdigit())
 
 
 def _written(choice: tuple[Gpu, int]) -> str:

@@ -97,7 +97,7 @@ def test_a_refusal_is_told_with_its_rule(
     print_choice(asked, choice, Path("plan.json"))
     printed = capsys.readouterr().out
     assert printed.count("  Refused   ") == 1
-    assert "which is not installed  [flash-attention-package]\n" in printed
+    assert "lists flash_attn under packages  [flash-attention-package]\n" in printed
     assert "a quantised base cannot be trained by full  [quantized-base]\n" in printed
     print_choice(ASKED, choice, Path("plan.json"))
     assert "Refused" not in capsys.readouterr().out

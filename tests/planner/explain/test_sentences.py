@@ -23,6 +23,7 @@ from tsplanner.planner.explain.reasons import (
     ChangeKind,
     Explanation,
     MemoryKind,
+    PackageLack,
     Reason,
     Refusal,
     Remark,
@@ -74,6 +75,7 @@ VALUE_TABLES: dict[str, type[StrEnum]] = {
     "memory": MemoryKind,
     "bottleneck": Bottleneck,
     "rounded": RoundedPart,
+    "lack": PackageLack,
 }
 HAN = re.compile("[\u4e00-\u9fff]")
 ALIKE = {Phrase.CPU, Phrase.DDP, Phrase.ZERO}
@@ -94,7 +96,7 @@ def test_every_enum_of_reasons_has_a_table() -> None:
         for each in vars(reasons).values()
         if isinstance(each, type) and issubclass(each, StrEnum) and each is not StrEnum
     }
-    assert enums == (set(TABLES) | {MemoryKind, RoundedPart}) - {Phrase}
+    assert enums == (set(TABLES) | {MemoryKind, PackageLack, RoundedPart}) - {Phrase}
 
 
 @pytest.mark.parametrize("kind", TABLES, ids=TABLE_NAMES)

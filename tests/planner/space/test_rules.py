@@ -87,7 +87,7 @@ REFUSED = [
         rule="flash-attention-package",
         hardware={"attention": FLASH},
         packages=(),
-        says="needs the package flash-attn, which is not installed",
+        says="needs the package flash-attn, which a described machine has only if its machine file",
     ),
     Row(
         rule="bitsandbytes",

@@ -33,6 +33,13 @@ class RoundedPart(StrEnum):
     STATES = "states"
 
 
+class PackageLack(StrEnum):
+    """Why an optional package is taken to be missing."""
+
+    NOT_INSTALLED = "not_installed"
+    NOT_DESCRIBED = "not_described"
+
+
 class Reason(StrEnum):
     """Why a candidate is tight, does not fit, or is not the first."""
 

@@ -15,7 +15,7 @@ from memory_models.settings import (
     Optimizer,
 )
 from tsplanner.planner.devices import used_devices
-from tsplanner.planner.explain.reasons import Data, Refusal, RuleName
+from tsplanner.planner.explain.reasons import Data, PackageLack, Refusal, RuleName
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 
@@ -71,7 +71,10 @@ def _flash_capability(request: PlanRequest, hardware: HardwareSettings) -> Data 
 
 def _flash_package(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     wanted = hardware.kernels.attention is Attention.FLASH_ATTENTION_2
-    return {} if wanted and "flash_attn" not in request.machine.packages else None
+    if not wanted or "flash_attn" in request.machine.packages:
+        return None
+    detected = request.machine.detected
+    return {"lack": PackageLack.NOT_INSTALLED if detected else PackageLack.NOT_DESCRIBED}
 
 
 def _soft_cap(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
