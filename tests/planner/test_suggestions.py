@@ -11,6 +11,7 @@ from memory_models.device import Host
 from memory_models.settings import FinetuningType, Quantization, changed
 from tests.support.toy_request import GIB, HOPPER, TURING, request, with_free
 from tsplanner.hardware.catalog import usable_bytes
+from tsplanner.hardware.describe import assumed_host
 from tsplanner.hardware.detect import with_host_memory
 from tsplanner.planner.explain.reasons import ChangeKind
 from tsplanner.planner.explain.sentences import sentence
@@ -88,6 +89,8 @@ def applied(asked: PlanRequest, change: str) -> PlanRequest:
         return replace(asked, machine=machine)
     if change.endswith("such GPUs"):
         devices = (machine.devices * number)[:number]
+        if machine.host.assumed:
+            machine = replace(machine, host=assumed_host(devices))
     elif "more" in change:
         host = replace(
             machine.host,
@@ -128,6 +131,7 @@ def test_every_suggestion_makes_a_plan_fit(name: str) -> None:
         ("on the cpu", "GiB more RAM"),
         ("a full card", "a GPU of 8 GiB"),
         ("assumed host", "--host-memory"),
+        ("assumed host", "2 such GPUs"),
         ("eight cards", "2 machines of this kind (tsplanner export --nodes 2)"),
     ],
 )

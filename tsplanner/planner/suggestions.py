@@ -12,7 +12,7 @@ from memory_models.frozen import frozen
 from memory_models.settings import FinetuningType, Quantization, changed
 from memory_models.units import GIB
 from tsplanner.hardware.catalog import usable_bytes
-from tsplanner.hardware.describe import HOST_RESERVE_BYTES
+from tsplanner.hardware.describe import HOST_RESERVE_BYTES, assumed_host
 from tsplanner.planner.evaluate import HOST_RESERVE_FRACTION, Evaluated, evaluate, host_budget
 from tsplanner.planner.explain.reasons import ChangeKind, Data
 from tsplanner.planner.plan import DatasetRef
@@ -87,7 +87,10 @@ def _changes(request: PlanRequest) -> Iterator[Change]:
     for count in _more_devices(request.machine):
         devices = request.machine.devices
         devices += (devices[-1],) * (count - len(devices))
-        machine = replace(request.machine, devices=devices)
+        host = request.machine.host
+        # The rule that assumed the host's RAM assumes more for more GPUs.
+        host = assumed_host(devices) if host.assumed else host
+        machine = replace(request.machine, devices=devices, host=host)
         yield Change(
             kind=ChangeKind.MORE_GPUS, number=count, request=replace(request, machine=machine)
         )
