@@ -23,6 +23,7 @@ from tsplanner.commands.values import (
     cutoff,
     fraction,
     layers,
+    memory_size,
     names,
     positive,
     positive_float,
@@ -38,6 +39,21 @@ if TYPE_CHECKING:  # only a file of one's own needs the reader
     from tsplanner.planner.gather.deepspeed_file import DeepSpeedFile
 
 
+class Added(argparse.Action):
+    """A flag that adds up where it is repeated: two ``--gpus`` describe one machine."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Add the value to those before it."""
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if before is None else f"{before} + {values}")
+
+
 def add_subject(parser: argparse.ArgumentParser) -> None:
     """Model, data and machine."""
     group = parser.add_argument_group("what and where")
@@ -49,8 +65,16 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--on-bad-rows", choices=["refuse", "drop"], default="refuse", help="[%(default)s]"
     )
-    group.add_argument("--gpus", metavar="TEXT", help="plan for these, e.g. '2x RTX 3090'")
+    group.add_argument(
+        "--gpus", action=Added, metavar="TEXT", help="plan for these, e.g. '2x RTX 3090'"
+    )
     group.add_argument("--machine", metavar="FILE", help="plan for a machine file")
+    group.add_argument(
+        "--host-memory",
+        type=memory_size,
+        metavar="SIZE",
+        help="RAM there, e.g. 1TiB [with --gpus: by a rule, which is printed where it decides]",
+    )
     group.add_argument("--cpu", action="store_true", help="plan for the CPU despite the GPUs")
 
 
@@ -126,6 +150,11 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="your own ds_config.json: pins what it fixes, and memory is sized by it",
+    )
+    group.add_argument(
+        "--allow-rounding",
+        action="store_true",
+        help="take a quantised base or an 8-bit optimizer where it is faster [only where needed]",
     )
     group.add_argument(
         "--cpu-threads", type=positive, metavar="N", help="CPU threads per training process"

@@ -20,7 +20,7 @@ from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.explain.deepspeed_sizes import deepspeed_sizes
 from tsplanner.planner.files import plan_values, write_plan
 from tsplanner.planner.forecast import Cost, run_cost
-from tsplanner.planner.gather.requests import Subject, plan_request
+from tsplanner.planner.gather.requests import Liberty, Subject, plan_request
 from tsplanner.planner.plan import Plan, TimeEstimate, Verdict
 from tsplanner.planner.rank import Choice, NothingFits, choose
 from tsplanner.planner.request import PlanRequest
@@ -101,8 +101,11 @@ def subject_from(options: argparse.Namespace) -> Subject:
         on_bad_rows=options.on_bad_rows,
         gpus=options.gpus,
         machine=options.machine,
+        host_memory_bytes=options.host_memory,
         cpu=options.cpu,
-        corrections=not options.no_corrections,
+        liberty=Liberty(
+            corrections=not options.no_corrections, allow_rounding=options.allow_rounding
+        ),
         learning=learning_values(options, file),
         pins=pins(options, file),
     )

@@ -8,6 +8,7 @@ from memory_models.frozen import frozen
 from memory_models.settings import (
     BaseStorage,
     BatchLayout,
+    Dtype,
     Kernels,
     Method,
     Sharding,
@@ -76,6 +77,11 @@ class HardwareSettings:
     cpu_threads: int | None = None
     """CPU threads of each training process; None: by the size of the model on a CPU, else torch's
     own choice."""
+
+    @property
+    def is_pure_bf16(self) -> bool:
+        """Whether trained weights are bf16 without a copy in fp32, which DeepSpeed would keep."""
+        return self.base.model_dtype is Dtype.BF16 and self.sharding.zero_stage == 0
 
     @property
     def effective_batch_size(self) -> int:

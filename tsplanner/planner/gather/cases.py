@@ -122,5 +122,8 @@ def case_device(given: Mapping[str, object], devices: dict[str, Device]) -> Devi
     if name not in devices:
         from tsplanner.hardware.describe import parse_gpus
 
-        devices[name] = parse_gpus(name)[0]
+        found = parse_gpus(name)
+        if not found:
+            raise UsageError(f'device "{name}" is no GPU: name one, or leave device out')
+        devices[name] = found[0]
     return devices[name]
