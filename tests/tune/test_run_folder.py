@@ -12,13 +12,17 @@ from tests.support.searching import SPACE
 from tests.support.study_worker import opened
 from tests.support.verb import tune
 from tsplanner.errors import TsplannerError, UsageError
-from tsplanner.planner.files import read_plan, write_plan
+from tsplanner.folders.owner import RunFolder
+from tsplanner.planner.files import write_plan
 from tsplanner.tune.options import SearchLocation, SpaceOptions, TuneOptions
 from tsplanner.tune.run_folder import (
+    SEARCH_FILES,
     SEARCH_PLAN,
-    forget,
+    find_start,
+    folder_asked,
+    has_trials,
+    holds_search,
     newest_search,
-    open_run_folder,
     refuse_other_ranges,
     search_space,
 )
@@ -48,16 +52,17 @@ def asked(folder: Path, **location: object) -> TuneOptions:
     return TuneOptions(location=SearchLocation(saves=folder / "saves", **location))  # type: ignore[arg-type]
 
 
-def test_a_new_folder_keeps_the_plan_that_the_search_started_from(tmp_path: Path) -> None:
-    """The newest plan under saves is used; plan.json stays free for the plan that is trained."""
+def test_the_newest_plan_is_searched_and_nothing_is_made_yet(tmp_path: Path) -> None:
+    """The newest plan under saves is used; a folder is made once the search may stay in it."""
     plan = tiny.plan(tmp_path)
-    (tmp_path / "saves" / "tiny").mkdir(parents=True)
-    write_plan(plan, tmp_path / "saves" / "tiny" / "plan.json")
-    found, folder = open_run_folder(asked(tmp_path), tiny.machine())
-    assert found == plan
-    assert folder.parent == tmp_path / "saves" / "tiny" / "lora"
-    assert [path.name for path in folder.iterdir()] == [SEARCH_PLAN]
-    assert read_plan(folder / SEARCH_PLAN) == plan
+    file = tmp_path / "saves" / "tiny" / "plan.json"
+    write_plan(plan, file)
+    start = find_start(asked(tmp_path), tiny.machine())
+    assert (start.plan, start.file, start.folder) == (plan, file, None)
+    named = find_start(asked(tmp_path, run_folder=tmp_path / "new"), tiny.machine())
+    assert named.folder == tmp_path / "new"
+    assert not (tmp_path / "new").exists()
+    assert [path.name for path in (tmp_path / "saves" / "tiny").iterdir()] == ["plan.json"]
 
 
 def test_a_folder_with_a_search_is_resumed_and_never_overwritten(
@@ -68,17 +73,49 @@ def test_a_folder_with_a_search_is_resumed_and_never_overwritten(
     opened(folder)
     write_plan(plan, folder / SEARCH_PLAN)
     with pytest.raises(TsplannerError, match="holds a search already: add --resume"):
-        open_run_folder(asked(tmp_path, run_folder=folder), tiny.machine())
-    again = open_run_folder(asked(tmp_path, run_folder=folder, resume=True), tiny.machine())
-    assert again == (plan, folder)
+        find_start(asked(tmp_path, run_folder=folder), tiny.machine())
+    again = find_start(asked(tmp_path, run_folder=folder, resume=True), tiny.machine())
+    assert (again.plan, again.file, again.folder) == (plan, folder / SEARCH_PLAN, folder)
+
+
+def test_a_search_that_was_killed_before_it_began_is_none(tmp_path: Path, folder: Path) -> None:
+    """Its plan is written last, so a study without plan and trials may be begun again."""
+    opened(folder)
+    assert not holds_search(folder)
+    with pytest.raises(TsplannerError, match="holds no search to resume"):
+        find_start(asked(tmp_path, run_folder=folder, resume=True), tiny.machine())
+    (folder / "trials" / "0").mkdir(parents=True)
+    assert has_trials(folder)
+    assert holds_search(folder)
+
+
+@pytest.mark.parametrize("name", ["server.log", SEARCH_PLAN, "adapter", "study.lock"])
+def test_files_of_a_person_are_never_written_over(tmp_path: Path, name: str) -> None:
+    """A search does not begin in a folder that has a file of a name that it would write."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / name).write_text("mine")
+    write_plan(tiny.plan(tmp_path), tmp_path / "saves" / "tiny" / "plan.json")
+    with pytest.raises(TsplannerError, match=f"holds {name}, which this run would write over"):
+        find_start(asked(tmp_path, run_folder=own), tiny.machine())
+    assert (own / name).read_text() == "mine"
+    assert len(list(own.iterdir())) == 1
+
+
+def test_a_search_does_not_begin_over_a_full_run(tmp_path: Path) -> None:
+    """Its adapter would be replaced at the end of the search."""
+    (tmp_path / "ran").mkdir()
+    (tmp_path / "ran" / "job.json").write_text("{}")
+    with pytest.raises(TsplannerError, match="holds a run already"):
+        find_start(asked(tmp_path, run_folder=tmp_path / "ran"), tiny.machine())
 
 
 def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
     """Neither an empty folder nor an empty saves folder is a search."""
     with pytest.raises(TsplannerError, match="holds no search to resume"):
-        open_run_folder(asked(tmp_path, run_folder=tmp_path, resume=True), tiny.machine())
+        find_start(asked(tmp_path, run_folder=tmp_path, resume=True), tiny.machine())
     with pytest.raises(TsplannerError, match=r"No search under .* to resume"):
-        open_run_folder(asked(tmp_path, resume=True), tiny.machine())
+        find_start(asked(tmp_path, resume=True), tiny.machine())
 
 
 def test_the_search_that_changed_last_is_the_newest(tmp_path: Path) -> None:
@@ -95,27 +132,38 @@ def test_the_search_that_changed_last_is_the_newest(tmp_path: Path) -> None:
     assert newest_search(tmp_path).name == "b"
 
 
-def test_a_refused_search_is_forgotten_but_no_trial_and_no_file_of_a_person(
-    tmp_path: Path,
-) -> None:
-    """A folder with a trial in it stays whole; a file of other origin keeps its folder."""
-    own = tmp_path / "own"
-    (own / "trials").mkdir(parents=True)
-    (own / SEARCH_PLAN).write_text("{}")
-    (own / "study.journal").write_text("")
-    forget(own)
-    assert not own.exists()
-    tried = tmp_path / "tried"
-    (tried / "trials" / "0").mkdir(parents=True)
-    (tried / SEARCH_PLAN).write_text("{}")
-    forget(tried)
-    assert (tried / SEARCH_PLAN).is_file()
+def test_a_search_that_is_led_is_not_taken(tmp_path: Path) -> None:
+    """The older one that nobody leads is resumed; where all are led, that is the newest."""
+    saves = tmp_path / "saves"
+    for name in ("older", "newer"):
+        folder = saves / "m" / "lora" / name
+        folder.mkdir(parents=True)
+        (folder / "study.journal").write_text("")
+        with RunFolder(folder, "tune", saves=saves):
+            pass
+    location = SearchLocation(saves=saves, resume=True)
+    assert folder_asked(location) == saves / "m" / "lora" / "newer"
+    with RunFolder(saves / "m" / "lora" / "newer", "tune", saves=saves):
+        assert newest_search(saves).name == "older"
+        with RunFolder(saves / "m" / "lora" / "older", "tune", saves=saves):
+            assert newest_search(saves).name == "older"
+
+
+def test_a_refused_search_takes_away_what_it_made_and_nothing_else(tmp_path: Path) -> None:
+    """A file that was there before stays, and so does the folder that holds it."""
+    with RunFolder(tmp_path / "own", "tune") as made:
+        for name in (SEARCH_PLAN, "study.journal"):
+            (tmp_path / "own" / name).write_text("")
+        made.undo(SEARCH_FILES)
+    assert not (tmp_path / "own").exists()
     noted = tmp_path / "noted"
     noted.mkdir()
-    (noted / "notes.txt").write_text("mine")
-    (noted / SEARCH_PLAN).write_text("{}")
-    forget(noted)
-    assert [path.name for path in noted.iterdir()] == ["notes.txt"]
+    for name in ("notes.txt", "server.log"):
+        (noted / name).write_text("mine")
+    with RunFolder(noted, "tune") as made:
+        (noted / "study.journal").write_text("")
+        made.undo(SEARCH_FILES)
+    assert sorted(path.name for path in noted.iterdir()) == ["notes.txt", "server.log"]
 
 
 def test_ranges_of_a_person_narrow_the_default_space(tmp_path: Path) -> None:

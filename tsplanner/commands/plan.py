@@ -17,7 +17,7 @@ from tsplanner.commands.views.scan_bar import scan_bar
 from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
 from tsplanner.planner.advice import Suggestion, advice
 from tsplanner.planner.evaluate import evaluate
-from tsplanner.planner.files import plan_values, write_plan
+from tsplanner.planner.files import folder_of_plan, plan_values, write_plan
 from tsplanner.planner.forecast import Cost, run_cost
 from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import Plan, Verdict
@@ -177,7 +177,7 @@ def run(
         shown = not json
         proof = proven(request, choice, probe_seconds, lambda jobs: step_bars(jobs, shown=shown))
         choice, tested, lines = proof.choice, proof_rows(proof), proof_lines(proof)
-    path = output or saves / slug(choice.plan.model.name) / "plan.json"
+    path = output or folder_of_plan(saves, choice.plan) / "plan.json"
     write_plan(choice.plan, path)
     cost = None if price_per_hour is None else run_cost(choice.plan, price_per_hour)
     advised = advice_for(request, choice.plan)

@@ -9,6 +9,7 @@ from typing import Any
 from memory_models.units import format_gib
 from tsplanner.commands.views.probe import failure_lines
 from tsplanner.planner.plan import Plan
+from tsplanner.probe.finished import FinishedRun, weights_name
 from tsplanner.probe.runner import to_json
 from tsplanner.report.records.overfitting import overfitting, record_points
 from tsplanner.report.text import duration, loss
@@ -24,7 +25,7 @@ def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
     best = min(record.losses.evaluations, key=lambda item: item.loss, default=None)
     words = f"eval {loss(best.loss)}   best epoch {best.epoch:.3g}   " if best else ""
     predicted = plan.memory.process_bytes.expected
-    kept = "adapter" if plan.learning.method.finetuning_type.uses_adapter else "model"
+    kept = weights_name(plan)
     return [
         f"done   {record.steps} steps in {duration(record.timing.seconds)}   {words}"
         f"peak {format_gib(record.memory.process_bytes, unit=True)}, "
@@ -32,6 +33,17 @@ def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
         *(f"curve  {words}" for words in overfitting(record_points(record)).sentences),
         f"saved  {folder}/   {kept}, plan.json, metrics.jsonl, report.html, report.md",
     ]
+
+
+def finished_line(done: FinishedRun) -> str:
+    """What a person reads instead of a second training."""
+    record = done.record
+    best = min(record.losses.evaluations, key=lambda item: item.loss, default=None)
+    reached = f", eval {loss(best.loss)}" if best else ""
+    return (
+        f"This run is over ({record.steps} steps{reached}), and its {done.weights.name} is in "
+        f"{done.weights}: nothing was done. --resume --force trains it anew."
+    )
 
 
 def run_document(folder: Path, record: Record) -> dict[str, Any]:

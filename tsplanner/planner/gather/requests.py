@@ -16,6 +16,7 @@ from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.hardware.detect import machine_for
 from tsplanner.models.source import ModelSource, NoReaderError, read_model
 from tsplanner.planner.advice import default_learning_rate
+from tsplanner.planner.files import plan_folder
 from tsplanner.planner.plan import DatasetRef, ModelRef, no_dataset
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import LearningSettings
@@ -189,7 +190,10 @@ def _dataset(
         path = sample_dataset()
     if path is None:
         return no_dataset(learning.data.cutoff_len)
-    dropped_file = saves / slug(source.architecture.name) / f"dropped-{slug(path.stem)}.txt"
+    own = plan_folder(
+        saves, source.architecture.name, str(source.folder) if source.folder else None
+    )
+    dropped_file = own / f"dropped-{slug(path.stem)}.txt"
     found = length_summary(
         path,
         cutoff_len=learning.data.cutoff_len,

@@ -125,11 +125,22 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Statu
     recorder.load_seconds = time.monotonic() - began
     if stop():
         return Status.STOPPED
-    checkpoint = saving.latest_checkpoint(Path(job.folder)) if job.resume else None
+    checkpoint = resumed_from(job)
     built.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if job.kind is JobKind.TRAIN:
         save_result(built, job, recorder)
     return Status.STOPPED if built.plan_callback.stopped else Status.OK
+
+
+def resumed_from(job: Job) -> Path | None:
+    """The checkpoint that a resumed job goes on from; None: it begins at its first step."""
+    if not job.resume:
+        return None
+    folder = Path(job.folder)
+    if distributed.is_main():
+        saving.recover_weights(folder, saving.weights_folder(job.plan))
+    distributed.barrier()
+    return saving.latest_checkpoint(folder)
 
 
 def run_multi_lora(
