@@ -84,8 +84,6 @@ def run(
     plan, file, found = plan_and_folder(plan_path, saves, run_folder, resume=resume)
     if not as_json:
         print(plan_line(file), flush=True)
-    if found is not None:
-        refuse_led(found)
     over = found is not None and resume and is_over(found)
     if found is not None and over and not force:
         done = finished_run(found, plan)
@@ -123,7 +121,9 @@ def train_in(full: FullRun, *, as_json: bool) -> int:
     except KeyboardInterrupt as error:
         again = f"tsplanner train --run-folder {full.folder} --resume"
         begun = (full.folder / JOB_FILE).is_file()
-        return say_interrupted(error, f"Go on with  {again}" if begun else "Nothing had begun.")
+        return say_interrupted(
+            error, f"Go on with  {again}" if begun else "Nothing had begun.", as_json=as_json
+        )
     if as_json:
         print(json.dumps(run_document(full.folder, record), indent=2))
     else:
@@ -145,13 +145,14 @@ def plan_and_folder(
 ) -> tuple[Plan, Path, Path | None]:
     """The plan to train, its file, and the folder to train in; None: a new one.
 
-    Raises TsplannerError for a folder that holds a run already (without --resume) or holds none
-    (with it).
+    Raises TsplannerError for a folder that another process writes into, that holds a run already
+    (without --resume) or holds none (with it).
     """
     if run_folder is None and resume:
         run_folder = newest_run(plan_path, saves)
     if run_folder is None:
         return *find_plan(plan_path, saves), None
+    refuse_led(run_folder)
     used = (run_folder / JOB_FILE).is_file()
     if used and not resume:
         raise TsplannerError(

@@ -137,10 +137,9 @@ def run(options: TuneOptions, *, as_json: bool = False, here: Machine | None = N
                 return search_in(claimed, opened, as_json=as_json)
         except KeyboardInterrupt as error:
             again = f"tsplanner tune --run-folder {opened.folder} --resume"
-            left = holds_search(opened.folder)
-            return say_interrupted(
-                error, f"Go on with  {again}" if left else "The search had not begun."
-            )
+            begun = holds_search(opened.folder)
+            advice = f"Go on with  {again}" if begun else "The search had not begun."
+            return say_interrupted(error, advice, as_json=as_json)
 
 
 def finished_search(location: SearchLocation) -> FinishedRun | None:
@@ -256,7 +255,9 @@ def join(
                 ended = joining.help_search(joined, server, [view])
             return say_what_was_done(joined, ended, as_json=as_json)
     except KeyboardInterrupt as error:
-        return say_interrupted(error, "What was under way here is left to the others.")
+        return say_interrupted(
+            error, "What was under way here is left to the others.", as_json=as_json
+        )
 
 
 def say_what_was_done(joined: joining.JoinedSearch, ended: list[int], *, as_json: bool) -> int:

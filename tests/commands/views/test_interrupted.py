@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -21,6 +22,10 @@ def test_the_sentence_says_what_happened_and_how_to_go_on(
     assert say_interrupted(KeyboardInterrupt(), "Again.") == 130
     said = capsys.readouterr().out
     assert said == "\nEnded by SIGTERM. Go on with  tsplanner train\n\nInterrupted. Again.\n"
+    assert say_interrupted(Ended(1), "Again.", as_json=True) == 129
+    found = capsys.readouterr()
+    assert json.loads(found.out) == {"error": "Ended by SIGHUP. Again.", "exit_status": 129}
+    assert found.err == "tsplanner: Ended by SIGHUP. Again.\n"
 
 
 def test_a_reader_that_is_gone_does_not_change_the_status() -> None:
