@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ from tsplanner import identity
 from tsplanner.identity import (
     Silence,
     host_identity,
+    is_stopped,
     lives_here,
     node_name,
     process_space,
@@ -45,3 +48,17 @@ def test_silence_grows_while_a_count_stands_still(monkeypatch: pytest.MonkeyPatc
     assert found == [0.0, 10.0, 40.0, 0.0, 5.0]
     silence.forget()
     assert silence.seconds("a", 8) == 0.0
+
+
+def test_a_process_that_a_signal_stopped_is_told_from_one_that_sleeps() -> None:
+    """SIGSTOP and SIGCONT; a process that is gone is not stopped."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        assert not is_stopped(child.pid)
+        child.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+        assert is_stopped(child.pid)
+    finally:
+        child.kill()
+        child.wait()
+    assert not is_stopped(child.pid)

@@ -76,6 +76,21 @@ def started_at(pid: int) -> str | None:
         return None
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped a process of this host; one that is debugged is not."""
+    if sys.platform.startswith("linux"):
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        except (OSError, IndexError):
+            return False
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
+
+
 def this_process() -> ProcessIdentity:
     """The process that asks."""
     pid = os.getpid()

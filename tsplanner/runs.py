@@ -77,22 +77,28 @@ _NO_FOLDER = frozenset(
 """Errors of a path that cannot be a folder, although a person gave it as one."""
 
 
+class DiskError(TsplannerError):
+    """A disk that is full, or a folder that cannot be written."""
+
+
 @contextlib.contextmanager
 def clear_disk_errors(where: Path) -> Iterator[None]:
-    """Raise TsplannerError with one sentence for a full disk or a folder that is not writable."""
+    """Raise DiskError with one sentence for a full disk or a folder that is not writable."""
     try:
         yield
     except OSError as error:
         sentence = disk_error_sentence(error, where)
         if sentence is None:
             raise
-        raise TsplannerError(sentence) from error
+        raise DiskError(sentence) from error
 
 
 def disk_error_sentence(error: OSError, where: Path) -> str | None:
     """A sentence with a way to fix a disk error; None for an error of another kind."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk under {where} is full: free some space, or save elsewhere with --saves."
+    if error.errno == errno.EFBIG:
+        return f"A file under {where} reached the limit of its size: raise it (ulimit -f)."
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"{where} is not writable: fix its permissions, or save elsewhere with --saves."
     if error.errno in _NO_FOLDER:

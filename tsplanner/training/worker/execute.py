@@ -20,13 +20,15 @@ import torch
 from transformers import set_seed
 
 from memory_models.settings import DecoderKernels, LossKernel
+from tsplanner.runs import DiskError
 from tsplanner.training import adapters, data, distributed, model
 from tsplanner.training.batches import collate, pad_token_id, without_mask
-from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.job import CANNOT_WRITE, Job, JobKind, Status
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.memory import MemoryMeter, limit_allocator
 from tsplanner.training.multi_lora import loop
+from tsplanner.training.pulse import Phase
 from tsplanner.training.solo import saving, trainer
 from tsplanner.training.solo.checkpointed_layers import FirstLayersOnly
 from tsplanner.training.solo.padding_samples import padded, padding_needed
@@ -95,7 +97,10 @@ def execute(paths: Sequence[Path]) -> int:
 
 
 def execute_one(path: Path, stop: StopSwitch, base: KeptBase) -> int:
-    """Run one job and write its record; 0 if the job succeeded or was stopped, 1 otherwise."""
+    """Run one job and write its record; 0 if the job succeeded or was stopped, 1 otherwise.
+
+    A record that cannot be written is CANNOT_WRITE, for nothing else could say why.
+    """
     job = msgspec.json.decode(path.read_bytes(), type=Job)
     stop.file = Path(job.folder) / trainer.STOP_FILE
     if job.threads is not None:
@@ -103,8 +108,13 @@ def execute_one(path: Path, stop: StopSwitch, base: KeptBase) -> int:
     # The meter has to exist before CUDA starts, so it is made before anything is loaded.
     recorder = Recorder(job, MemoryMeter(cuda=job.plan.hardware.accelerator == "cuda"))
     stop.last_words = lambda: recorder.finish(Status.STOPPED, "ended with the other processes")
+    recorder.pulse.enter(Phase.LOAD)
     status, message = guarded(lambda: run(job, recorder, stop, base), Path(job.folder))
-    recorder.finish(status, message)
+    try:
+        recorder.finish(status, message)
+    except DiskError:
+        return CANNOT_WRITE
+    recorder.pulse.enter(Phase.DONE)
     return 0 if status in (Status.OK, Status.STOPPED) else 1
 
 
@@ -126,6 +136,7 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Statu
     if stop():
         return Status.STOPPED
     checkpoint = resumed_from(job)
+    recorder.pulse.enter(Phase.STEP)
     built.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if job.kind is JobKind.TRAIN:
         save_result(built, job, recorder)
@@ -153,6 +164,7 @@ def run_multi_lora(
     recorder.meter.end_of_load(from_file=job.plan.model.has_weights)
     recorder.load_seconds = time.monotonic() - began
     recorder.begin(0)
+    recorder.pulse.enter(Phase.STEP)
     return trials.run()
 
 

@@ -109,13 +109,13 @@ class WorkerRegistry:
             return True
         return self._is_silent(worker)
 
-    def is_frozen(self, name: str | None) -> bool:
-        """Whether a worker is a process of this host that exists and gives no sign of life."""
+    def frozen(self, name: str | None) -> Worker | None:
+        """The worker, if it is a process of this host that exists and gives no sign of life."""
         worker = None if name is None else self.workers().get(name)
         if worker is None or worker.left:
-            return False
+            return None
         here = lives_here(worker.host, worker.pid, worker.started)
-        return bool(here) and self._is_silent(worker)
+        return worker if here and self._is_silent(worker) else None
 
     def _is_silent(self, worker: Worker) -> bool:
         # This process knows of itself that it lives, also where no heartbeat can be written.
