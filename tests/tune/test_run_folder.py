@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from tests.support.verb import tune
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.folders.owner import RunFolder
 from tsplanner.planner.files import write_plan
+from tsplanner.probe.measured_plan import plan_digest
 from tsplanner.tune.options import SearchLocation, SpaceOptions, TuneOptions
 from tsplanner.tune.run_folder import (
     SEARCH_FILES,
@@ -195,3 +198,29 @@ def test_the_ranges_of_a_search_may_be_given_again() -> None:
     """Ranks that memory did not afford may be named, too: the search left them out itself."""
     same = SpaceOptions(lora_rank="4,8,16,64", learning_rate="1e-4..1e-2", epochs="3,2,1")
     assert refuse_other_ranges(same, SPACE) is None  # type: ignore[func-returns-value]
+
+
+def test_a_search_with_nothing_left_to_search_is_refused(tmp_path: Path) -> None:
+    """Rank, rate and epochs were given to plan; a range for one of them opens it again."""
+    plan = tiny.plan(tmp_path)
+    names = ("learning_rate", "lora_rank", "num_train_epochs")
+    given = replace(plan, learning=replace(plan.learning, given=names))
+    with pytest.raises(UsageError, match="Everything that is searched was given to plan"):
+        search_space(SpaceOptions(), given)
+    found = search_space(SpaceOptions(learning_rate="1e-4..1e-2"), given)
+    assert found.learning_rate == (1e-4, 1e-2)
+    assert (found.lora_ranks, found.epochs) == ((4,), (2,))
+
+
+def test_a_probed_plan_is_searched_with_its_measured_seconds(tmp_path: Path) -> None:
+    """Half the predicted seconds were measured."""
+    plan, file = tiny.plan(tmp_path), tmp_path / "saves" / "tiny" / "plan.json"
+    write_plan(plan, file)
+    document = {
+        "status": "ok",
+        "step_seconds": {"predicted": 2.0, "measured": 1.0},
+        "plan_digest": plan_digest(file),
+    }
+    (file.parent / "probe.json").write_text(json.dumps(document))
+    found = find_start(asked(tmp_path), tiny.machine()).plan
+    assert found.time.total_seconds == plan.time.total_seconds / 2

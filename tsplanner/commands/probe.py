@@ -21,6 +21,7 @@ from tsplanner.planner.files import find_plan
 from tsplanner.planner.gather.probe_points import store
 from tsplanner.probe.calibration import probe_point
 from tsplanner.probe.launch import cpu_threads
+from tsplanner.probe.measured_plan import DIGEST, PROBE_FILE, plan_digest
 from tsplanner.probe.preflight import require_room
 from tsplanner.probe.runner import run_job
 from tsplanner.processes.signals import signals_as_interrupts
@@ -95,8 +96,8 @@ def run(
         again = f"Probe again with  tsplanner probe --plan {path}"
         return say_interrupted(error, again, as_json=as_json)
     stored_in = str(store(probe_point(plan, record))) if record.status is Status.OK else None
-    document = probe_document(plan, record, stored_in)
-    runs.write_json(path.parent / "probe.json", document)
+    document = probe_document(plan, record, stored_in) | {DIGEST: plan_digest(path)}
+    runs.write_json(path.parent / PROBE_FILE, document)
     if as_json:
         print(json.dumps(document, indent=2))
     else:

@@ -23,6 +23,7 @@ from tsplanner.planner.files import (
 )
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.finished import RUN_FILES, FinishedRun, finished_run, is_over
+from tsplanner.probe.measured_plan import with_probe
 from tsplanner.probe.preflight import refuse_what_has_no_room
 from tsplanner.probe.runner import JOB_FILE
 from tsplanner.processes.signals import signals_as_interrupts
@@ -151,7 +152,8 @@ def plan_and_folder(
     if run_folder is None and resume:
         run_folder = newest_run(plan_path, saves)
     if run_folder is None:
-        return *find_plan(plan_path, saves), None
+        plan, file = find_plan(plan_path, saves)
+        return with_probe(plan, file), file, None
     refuse_led(run_folder)
     used = (run_folder / JOB_FILE).is_file()
     if used and not resume:
@@ -171,7 +173,8 @@ def plan_and_folder(
         file = run_folder / runs.PLAN_FILE
         return read_plan(file), file, run_folder
     refuse_foreign(run_folder, RUN_FILES)
-    return *find_plan(plan_path, saves), run_folder
+    plan, file = find_plan(plan_path, saves)
+    return with_probe(plan, file), file, run_folder
 
 
 def newest_run(plan_path: Path | None, saves: Path) -> Path:

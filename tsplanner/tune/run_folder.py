@@ -7,11 +7,12 @@ from pathlib import Path
 from memory_models.device import Machine
 from memory_models.frozen import frozen
 from tsplanner import runs
-from tsplanner.errors import TsplannerError
+from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.folders.owner import newest_idle, refuse_foreign, refuse_led
 from tsplanner.planner.files import find_plan, folder_of_plan, write_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.finished import RUN_FILES
+from tsplanner.probe.measured_plan import with_probe
 from tsplanner.probe.preflight import refuse_what_has_no_room
 from tsplanner.probe.runner import JOB_FILE
 from tsplanner.tune.options import SearchLocation, SpaceOptions, TuneOptions
@@ -19,6 +20,7 @@ from tsplanner.tune.runner.server import SERVER_LOG
 from tsplanner.tune.search.space import (
     Space,
     default_space,
+    kept_as_given,
     narrowed,
     rate_range,
     suggested_learning_rate,
@@ -77,7 +79,7 @@ def find_start(options: TuneOptions, here: Machine) -> SearchStart:
     if location.storage is not None:
         check_storage_url(location.storage)
     refuse_what_has_no_room(plan, here, force=options.force)
-    return SearchStart(plan=plan, file=file, folder=folder)
+    return SearchStart(plan=with_probe(plan, file), file=file, folder=folder)
 
 
 def folder_asked(location: SearchLocation) -> Path | None:
@@ -131,13 +133,24 @@ def _plan_to_search(options: TuneOptions) -> tuple[Plan, Path]:
 
 
 def search_space(asked: SpaceOptions, plan: Plan) -> Space:
-    """The default space with the user's ranges; raises UsageError for a bad range."""
-    return narrowed(
-        default_space(plan, suggested_learning_rate(plan)),
+    """The default space without what was given to plan, and with the ranges given to tune.
+
+    Raises UsageError for a bad range, or if nothing is left to search.
+    """
+    space = narrowed(
+        kept_as_given(default_space(plan, suggested_learning_rate(plan)), plan.learning),
         lora_ranks=asked.lora_rank,
         learning_rate=asked.learning_rate,
         epochs=asked.epochs,
     )
+    low, high = space.learning_rate
+    single = len(space.lora_ranks) <= 1 and low == high and len(space.epochs) == 1
+    if single and plan.learning.given and asked == SpaceOptions():
+        raise UsageError(
+            "Everything that is searched was given to plan and is kept: give tune a range to "
+            "search, such as --learning-rate 1e-5..1e-3, or run  tsplanner train"
+        )
+    return space
 
 
 def refuse_other_ranges(asked: SpaceOptions, kept: Space) -> None:

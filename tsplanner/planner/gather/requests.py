@@ -117,7 +117,9 @@ def learning_settings(given: dict[str, object], source: ModelSource) -> Learning
         UsageError: values exclude each other, or the model cannot have them.
     """
     try:
-        learning: LearningSettings = from_flat(LearningSettings, **given)
+        learning: LearningSettings = from_flat(
+            LearningSettings, **given, given=tuple(sorted(given))
+        )
         if "learning_rate" not in given:
             method = learning.method.finetuning_type
             rate = default_learning_rate(method, total_parameters(source.architecture))
