@@ -27,22 +27,23 @@ LEARNING = (
 PINS = (
     "--attention --checkpointed-layers --gradient-checkpointing --kernels --loss-kernel "
     "--micro-batch-size --model-dtype --offload-optimizer --offload-param --optimizer "
-    "--quantization --world-size --zero-stage"
+    "--quantization --upcast-unquantized --world-size --zero-stage"
 )
 FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --cpu-threads --experiment --json --output "
-    "--price-per-hour --probe --probe-budget --saves",
+    "--no-corrections --price-per-hour --probe --probe-budget --saves",
     "estimate": f"{PINS} --adalora-init-rank --autocast --cases --device --expandable-segments "
     "--finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --json --lora-dropout --lora-rank "
     "--lora-target --model --sequence-length --series-patches --trace --trust-remote-code",
     "probe": "--force --json --plan --saves --steps --time-limit",
     "tune": "--budget --concurrent-loras --epochs --force --jobs --join --json --learning-rate "
-    "--lora-rank --pack --plan --resume --run-folder --saves --storage --trials",
-    "train": "--force --json --plan --resume --run-folder --saves",
-    "export": "--command --force --json --nodes --output --plan --run-folder --saves --template "
-    "--time-limit --weights",
+    "--lora-rank --pack --plan --random-weights --resume --run-folder --saves --storage --trials",
+    "train": "--force --json --plan --random-weights --resume --run-folder --saves",
+    "export": "--command --force --json --nodes --output --plan --random-weights --run-folder "
+    "--saves --template --time-limit --weights",
     "report": "--experiments --format --json --language --no-plots --output --saves",
+    "state": "--clear --json",
     "doctor": "--json",
 }
 """What scripts may rely on. A flag that goes, or changes its name, breaks somebody."""

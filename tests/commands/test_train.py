@@ -211,3 +211,25 @@ def test_a_refused_training_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
             train.run(saves=tmp_path / "saves", run_folder=folder, here=tiny.machine())
     assert list((tmp_path / "saves").rglob("owner.json")) == []
     assert not named.exists()
+
+
+def test_random_weights_are_trained_only_where_they_are_meant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused before a folder is made; with --random-weights the terminal says what it is."""
+    found = tiny.plan(tmp_path)
+    bare = replace(found, model=replace(found.model, has_weights=False))
+    path = write_plan(bare, tmp_path / "saves" / "tiny" / "plan.json")
+    options = train.TrainOptions(plan_path=path, saves=tmp_path / "saves")
+    with pytest.raises(TsplannerError, match="would be trained from random weights"):
+        train.train(options, tiny.machine())
+    with pytest.raises(TsplannerError, match="would be trained from random weights"):
+        train.run(plan_path=path, saves=tmp_path / "saves", here=tiny.machine())
+    assert [each.name for each in (tmp_path / "saves" / "tiny").iterdir()] == ["plan.json"]
+    monkeypatch.setattr(train, "start_full_run", lambda full: Record(**ENDED))
+    assert train.train(replace(options, random_weights=True), tiny.machine()) == 1
+    said = capsys.readouterr().out
+    assert said.count("RANDOM WEIGHTS   there are no weights beside config.json") == 1
+
+
+ENDED = {"status": Status.CRASHED, "kind": JobKind.TRAIN, "message": "a stand-in"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK
 from tsplanner.hardware.environment import Check, EnvironmentFacts, State, read_facts
 from tsplanner.hardware.environment_checks import run_checks
+from tsplanner.settings import state_folder
 
 HELP = "check Python, driver, libraries and limits of this machine"
 
@@ -43,10 +44,11 @@ def run(*, json: bool, facts: EnvironmentFacts | None = None) -> int:
 
 
 def _document(checks: tuple[Check, ...], ok: bool) -> str:
-    """The checks as one JSON document, with ``ok`` for all of them."""
+    """The checks as one JSON document, with ``ok`` for all of them and where the state lies."""
     import msgspec
 
-    return msgspec.json.format(msgspec.json.encode({"ok": ok, "checks": checks})).decode()
+    document = {"ok": ok, "checks": checks, "state_folder": str(state_folder())}
+    return msgspec.json.format(msgspec.json.encode(document)).decode()
 
 
 def _mark(check: Check) -> tuple[str, str, str]:
@@ -70,6 +72,8 @@ def _print_lines(checks: tuple[Check, ...], ok: bool) -> None:
         console.print(line)
         if check.fix:
             console.print(Text(f"  {'':<{_NAME_WIDTH}}fix: {check.fix}", style="dim"))
+    where = f"  {'state':<{_NAME_WIDTH}}{state_folder()}  (tsplanner state lists it)"
+    console.print(Text(where, style="dim"))
     console.print()
     if ok:
         console.print(Text("Ready: plan, probe, tune and train can run here.", style="green"))

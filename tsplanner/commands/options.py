@@ -108,6 +108,12 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--model-dtype", choices=names(Dtype))
     group.add_argument("--quantization", choices=[NONE, *names(Quantization)])
+    group.add_argument(
+        "--upcast-unquantized",
+        type=switch,
+        metavar="on|off",
+        help="embeddings, head and norms of a quantised base in fp32 [off]",
+    )
     group.add_argument("--zero-stage", type=int, choices=[0, 1, 2, 3])
     group.add_argument("--offload-optimizer", type=switch, metavar="on|off")
     group.add_argument("--offload-param", type=switch, metavar="on|off")
@@ -127,6 +133,7 @@ PINNED: dict[str, Callable[[Any], object]] = {
     "decoder_kernels": DecoderKernels,
     "model_dtype": Dtype,
     "quantization": Quantization,
+    "upcast_unquantized": bool,
     "zero_stage": int,
     "offload_optimizer": bool,
     "offload_param": bool,
@@ -177,10 +184,20 @@ def add_plan_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_random_weights_argument(parser: argparse.ArgumentParser) -> None:
+    """--random-weights, for a model that has none on purpose."""
+    parser.add_argument(
+        "--random-weights",
+        action="store_true",
+        help="train a model that has no weights from random ones",
+    )
+
+
 def add_force_argument(parser: argparse.ArgumentParser, more: str = "") -> None:
     """--force, for what starts a worker; ``more`` is what else it means to the verb."""
     parser.add_argument(
         "--force",
         action="store_true",
-        help="start even where less memory is free than the plan needs" + (more and f"; {more}"),
+        help="start even where less memory is free than the plan needs, or files changed since"
+        + (more and f"; {more}"),
     )

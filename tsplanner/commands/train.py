@@ -7,12 +7,22 @@ import json
 from pathlib import Path
 
 from memory_models.device import Machine
+from memory_models.frozen import frozen
 from tsplanner import runs
 from tsplanner.commands.full_run import FullRun, disk_bytes, start_full_run
-from tsplanner.commands.options import add_force_argument, add_plan_argument
+from tsplanner.commands.options import (
+    add_force_argument,
+    add_plan_argument,
+    add_random_weights_argument,
+)
 from tsplanner.commands.views.interrupted import say_interrupted
 from tsplanner.commands.views.plan_file import plan_line
-from tsplanner.commands.views.run import finished_line, outcome_lines, run_document
+from tsplanner.commands.views.run import (
+    finished_line,
+    outcome_lines,
+    print_random_weights,
+    run_document,
+)
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError
 from tsplanner.folders.owner import RunFolder, newest_idle, refuse_foreign, refuse_led
 from tsplanner.planner.files import (
@@ -51,19 +61,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on from the last checkpoint of --run-folder (or of this plan's newest run)",
     )
+    add_random_weights_argument(parser)
     add_force_argument(parser, "with --resume, train a run that is over anew")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
+@frozen
+class TrainOptions:
+    """What a person asks of a full run."""
+
+    plan_path: Path | None = None
+    """None: the newest plan under ``saves``."""
+    saves: Path = runs.SAVES
+    run_folder: Path | None = None
+    """None: a new folder; of a resumed run the newest one."""
+    resume: bool = False
+    force: bool = False
+    """Train even where less memory is free than the plan needs, or files changed since."""
+    random_weights: bool = False
+    """Train a model that has no weights from random ones."""
+    as_json: bool = False
+
+
 def from_arguments(namespace: argparse.Namespace) -> int:
-    """Call `run` with what was parsed."""
-    return run(
-        plan_path=namespace.plan,
-        saves=namespace.saves,
-        run_folder=namespace.run_folder,
-        resume=namespace.resume,
-        force=namespace.force,
-        as_json=namespace.json,
+    """Call `train` with what was parsed."""
+    return train(
+        TrainOptions(
+            plan_path=namespace.plan,
+            saves=namespace.saves,
+            run_folder=namespace.run_folder,
+            resume=namespace.resume,
+            force=namespace.force,
+            random_weights=namespace.random_weights,
+            as_json=namespace.json,
+        )
     )
 
 
@@ -77,40 +108,59 @@ def run(
     as_json: bool = False,
     here: Machine | None = None,
 ) -> int:
+    """Train a plan of a model that has weights; see `train`."""
+    options = TrainOptions(
+        plan_path=plan_path,
+        saves=saves,
+        run_folder=run_folder,
+        resume=resume,
+        force=force,
+        as_json=as_json,
+    )
+    return train(options, here)
+
+
+def train(options: TrainOptions, here: Machine | None = None) -> int:
     """Train a plan to its end; 0 if it got there, 1 otherwise, 130 (143, 129) if interrupted.
 
-    A run that is over already is left as it is, unless ``force``. ``here`` stands in for this
+    A run that is over already is left as it is, unless forced. ``here`` stands in for this
     machine.
     """
-    plan, file, found = plan_and_folder(plan_path, saves, run_folder, resume=resume)
+    plan, file, found = plan_and_folder(
+        options.plan_path, options.saves, options.run_folder, resume=options.resume
+    )
+    as_json, saves = options.as_json, options.saves
     if not as_json:
         print(plan_line(file), flush=True)
-    over = found is not None and resume and is_over(found)
-    if found is not None and over and not force:
+    over = found is not None and options.resume and is_over(found)
+    if found is not None and over and not options.force:
         done = finished_run(found, plan)
         # Without a report the run was cut off after its last step, and only that is left to do.
         if any(found.glob("report.*")):
             say_finished(done, as_json=as_json)
             return EXIT_OK
-    # A run that is refused must leave no folder, so this comes before one is made.
-    refuse_what_has_no_room(plan, here, force=force)
+    # A run that is refused must leave no folder, so this comes before one is made. A run that is
+    # resumed was started with the flag, or before there was one.
+    allowed = options.random_weights or options.resume
+    refuse_what_has_no_room(plan, here, force=options.force, random_weights=allowed)
     own = folder_of_plan(saves, plan)
     runs.require_disk_space(found or own, disk_bytes(plan))
+    print_random_weights(plan, shown=not as_json)
     with signals_as_interrupts():
         folder = found or runs.create_run_folder(saves, own.name, method_name(plan))
         full = FullRun(
             plan=plan,
             folder=folder,
             saves=saves,
-            resume=resume,
-            anew=over and force,
+            resume=options.resume,
+            anew=over and options.force,
             shown=not as_json,
         )
         return train_in(full, as_json=as_json)
 
 
 def train_in(full: FullRun, *, as_json: bool) -> int:
-    """Claim the folder, train, and say how it ended; see `run` for the status."""
+    """Claim the folder, train, and say how it ended; see `train` for the status."""
     try:
         with RunFolder(full.folder, "train", saves=full.saves) as claimed:
             try:

@@ -12,7 +12,11 @@ from pathlib import Path
 from memory_models.device import Machine
 from tsplanner import runs
 from tsplanner.commands.full_run import FullRun, start_full_run
-from tsplanner.commands.options import add_force_argument, add_plan_argument
+from tsplanner.commands.options import (
+    add_force_argument,
+    add_plan_argument,
+    add_random_weights_argument,
+)
 from tsplanner.commands.train import say_finished
 from tsplanner.commands.values import budget_seconds, positive
 from tsplanner.commands.views.interrupted import say_interrupted
@@ -84,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="postgresql://user@host/database, password in PGPASSWORD [a journal in the folder]",
     )
+    add_random_weights_argument(parser)
     add_force_argument(parser, "with --resume, train the full run anew")
     group = parser.add_argument_group("search space [by method, model and rows]")
     group.add_argument("--lora-rank", metavar="4,8,16")
@@ -112,6 +117,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         jobs=namespace.jobs,
         concurrent_loras=concurrent_loras(namespace.concurrent_loras),
         force=namespace.force,
+        random_weights=namespace.random_weights,
     )
     if namespace.join is not None:
         return join(namespace.join, options, as_json=namespace.json)

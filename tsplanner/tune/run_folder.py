@@ -78,7 +78,7 @@ def find_start(options: TuneOptions, here: Machine) -> SearchStart:
     search_space(options.space, plan)  # a bad range is refused before anything is made
     if location.storage is not None:
         check_storage_url(location.storage)
-    refuse_what_has_no_room(plan, here, force=options.force)
+    refuse_what_has_no_room(plan, here, force=options.force, random_weights=options.random_weights)
     return SearchStart(plan=with_probe(plan, file), file=file, folder=folder)
 
 
@@ -116,7 +116,8 @@ def _resumed(options: TuneOptions, folder: Path, here: Machine) -> SearchStart:
             "--run-folder to start another."
         )
     plan, file = find_plan(location.plan_path or folder / SEARCH_PLAN, location.saves)
-    refuse_what_has_no_room(plan, here, force=options.force)
+    # A search that is resumed was begun with the flag, or before there was one.
+    refuse_what_has_no_room(plan, here, force=options.force, random_weights=True)
     return SearchStart(plan=plan, file=file, folder=folder)
 
 

@@ -18,7 +18,10 @@ CPU = torch.device("cpu")
 
 def test_only_adapters_on_an_unsharded_base_share_it(tmp_path: Path) -> None:
     """What an adapter learns is no part of the key; how the base is kept is."""
-    plan = tiny.plan(tmp_path)
+    loaded = tiny.plan(tmp_path)
+    # Weights that are drawn follow from the config; those of a folder from its path.
+    plan = replace(loaded, model=replace(loaded.model, has_weights=False))
+    assert base_key(plan) != base_key(loaded)
     assert base_key(plan) == base_key(tiny.with_learning(plan, lora_rank=64, learning_rate=1.0))
     assert base_key(tiny.with_learning(plan, finetuning_type=FinetuningType.FULL)) is None
     assert base_key(tiny.with_hardware(plan, zero_stage=2)) is None
@@ -31,13 +34,15 @@ def test_only_adapters_on_an_unsharded_base_share_it(tmp_path: Path) -> None:
     assert len(keys) == 4
 
 
-def test_checkpointing_counts_where_the_base_is_quantised(tmp_path: Path) -> None:
-    """Its preparation leaves hooks."""
+def test_checkpointing_counts_where_a_quantised_base_is_cast(tmp_path: Path) -> None:
+    """PEFT's preparation leaves hooks; without the cast there is no preparation."""
     plan = tiny.plan(tmp_path)
     on = tiny.with_hardware(plan, gradient_checkpointing=True)
     assert base_key(plan) == base_key(on)
     quantised = [tiny.with_hardware(each, quantization=Quantization.NF4) for each in (plan, on)]
     assert base_key(quantised[0]) != base_key(quantised[1])
+    plain = [tiny.with_hardware(each, upcast_unquantized=False) for each in quantised]
+    assert base_key(plain[0]) == base_key(plain[1]) != base_key(quantised[0])
 
 
 def test_a_kept_base_is_bare_again_for_the_next_job(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from memory_models.units import format_gib
 from tsplanner.commands.views.probe import failure_lines
+from tsplanner.commands.views.screen import Screen
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.finished import FinishedRun, weights_name
 from tsplanner.probe.runner import to_json
@@ -26,13 +27,22 @@ def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
     words = f"eval {loss(best.loss)}   best epoch {best.epoch:.3g}   " if best else ""
     predicted = plan.memory.process_bytes.expected
     kept = weights_name(plan)
+    why = plan.model.without_weights
     return [
+        *([] if why is None else [f"RANDOM WEIGHTS   {why}"]),
         f"done   {record.steps} steps in {duration(record.timing.seconds)}   {words}"
         f"peak {format_gib(record.memory.process_bytes, unit=True)}, "
         f"predicted {format_gib(predicted, unit=True)}",
         *(f"curve  {words}" for words in overfitting(record_points(record)).sentences),
         f"saved  {folder}/   {kept}, plan.json, metrics.jsonl, report.html, report.md",
     ]
+
+
+def print_random_weights(plan: Plan, *, shown: bool = True) -> None:
+    """Say in red that a run starts from random weights; nothing for a model that has its own."""
+    why = plan.model.without_weights
+    if shown and why is not None:
+        Screen().line(f"RANDOM WEIGHTS   {why}: what is trained is worth nothing", "bold red")
 
 
 def finished_line(done: FinishedRun) -> str:

@@ -7,12 +7,10 @@ what they keep. Whatever happens, one record.json says how it ended, unless the 
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import msgspec
@@ -24,6 +22,7 @@ from tsplanner.runs import DiskError
 from tsplanner.training import adapters, data, distributed, model
 from tsplanner.training.batches import collate, pad_token_id, without_mask
 from tsplanner.training.job import CANNOT_WRITE, Job, JobKind, Status
+from tsplanner.training.kernels.attention_backend import choose_attention_backend
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.memory import MemoryMeter, limit_allocator
@@ -35,6 +34,7 @@ from tsplanner.training.solo.padding_samples import padded, padding_needed
 from tsplanner.training.solo.recorder import Recorder
 from tsplanner.training.worker.base_model_cache import KeptBase
 from tsplanner.training.worker.outcome import guarded
+from tsplanner.training.worker.stop_switch import StopSwitch
 
 PARENT_CHECK_SECONDS = 1.0
 SINGLE_PROCESS = {
@@ -45,36 +45,6 @@ SINGLE_PROCESS = {
     "MASTER_PORT": "29500",
 }
 """Variables that DeepSpeed reads from a launcher; without them DeepSpeed would look for MPI."""
-
-
-class StopSwitch:
-    """Set by SIGTERM, SIGINT or a file named stop in the job's folder."""
-
-    def __init__(self) -> None:
-        self.file: Path | None = None
-        self.signalled = False
-        self.agreed = False
-        """Whether all processes have agreed to stop."""
-        self.last_words: Callable[[], object] = lambda: None
-        """Writes the record of a process that will not return from a collective."""
-
-    def install(self) -> None:
-        """Let SIGTERM and SIGINT end the run after the current step."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        if distributed.world_size() > 1:
-            distributed.on_signals(
-                lambda: distributed.leave_soon(1, self.last_words, lambda: self.agreed)
-            )
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.signalled = True
-
-    def __call__(self) -> bool:
-        """Whether the run should end; all processes ask together and get the same answer."""
-        asked = self.file is not None and self.file.exists()
-        self.agreed = distributed.any_process(self.signalled or asked)
-        return self.agreed
 
 
 def execute(paths: Sequence[Path]) -> int:
@@ -127,6 +97,7 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Statu
     if plan.hardware.sharding.zero_stage:
         join_deepspeed(device)
     limit_allocator(device, job.memory_limit_bytes)
+    choose_attention_backend(plan)
     recorder.device_name = device_name(device)
     if job.shared is not None:
         return run_multi_lora(job, recorder, device, stop, base)
