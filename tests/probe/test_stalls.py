@@ -22,7 +22,7 @@ class Worker:
     def beat(self, phase: Phase) -> None:
         """The next beat, which the watch sees at once."""
         self.count += 1
-        (self.folder / ".pulse").write_text(f"4711 {self.count} {phase}\n")
+        (self.folder / ".pulse.1").write_text(f"4711 {self.count} {phase}\n")
         self.watch.look()
 
     def wait(self, seconds: float) -> None:

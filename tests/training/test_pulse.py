@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tsplanner.folders.leftovers import remove_leftovers
 from tsplanner.training import pulse
-from tsplanner.training.pulse import Beat, Phase, Pulse, read_beat
+from tsplanner.training.pulse import Beat, Phase, Pulse, pulse_files, read_beat
 
 
 def test_a_beat_says_who_how_often_and_at_what(tmp_path: Path) -> None:
@@ -45,7 +48,19 @@ def test_only_the_first_process_writes_and_no_disk_ends_a_step(tmp_path: Path) -
     Pulse(tmp_path, writes=False).enter(Phase.STEP)
     assert list(tmp_path.iterdir()) == []
     Pulse(tmp_path / "gone").enter(Phase.STEP)
-    (tmp_path / ".pulse").write_text("4711 2")
-    assert read_beat(tmp_path) is None
-    (tmp_path / ".pulse").write_text("4711 2 dance")
-    assert read_beat(tmp_path) is None
+    for text in ("4711 2", "4711 2 dance"):
+        (tmp_path / ".pulse.1").write_text(text)
+        assert read_beat(tmp_path) is None
+
+
+def test_what_a_killed_worker_leaves_is_found_by_its_name(tmp_path: Path) -> None:
+    """The name is that of a temporary file, with the number of the process."""
+    code = (
+        "import os, pathlib, sys\n"
+        "from tsplanner.training.pulse import Phase, Pulse\n"
+        "Pulse(pathlib.Path(sys.argv[1])).enter(Phase.STEP)\nos.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert pulse_files(tmp_path) == list(tmp_path.iterdir())
+    assert len(remove_leftovers(tmp_path)) == 1
+    assert pulse_files(tmp_path) == []

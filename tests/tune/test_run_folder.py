@@ -26,6 +26,7 @@ from tsplanner.tune.run_folder import (
     has_trials,
     holds_search,
     newest_search,
+    refuse_nothing_to_search,
     refuse_other_ranges,
     search_space,
 )
@@ -206,7 +207,8 @@ def test_a_search_with_nothing_left_to_search_is_refused(tmp_path: Path) -> None
     names = ("learning_rate", "lora_rank", "num_train_epochs")
     given = replace(plan, learning=replace(plan.learning, given=names))
     with pytest.raises(UsageError, match="Everything that is searched was given to plan"):
-        search_space(SpaceOptions(), given)
+        refuse_nothing_to_search(SpaceOptions(), given)
+    refuse_nothing_to_search(SpaceOptions(learning_rate="1e-4..1e-2"), given)
     found = search_space(SpaceOptions(learning_rate="1e-4..1e-2"), given)
     assert found.learning_rate == (1e-4, 1e-2)
     assert (found.lora_ranks, found.epochs) == ((4,), (2,))

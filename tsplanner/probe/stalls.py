@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tsplanner.identity import is_stopped
-from tsplanner.training.pulse import PULSE_FILE, Phase, read_beat
+from tsplanner.training.pulse import Phase, pulse_files, read_beat
 
 LEAST_SECONDS = 60.0
 """No worker is ended for a shorter silence."""
@@ -48,8 +48,9 @@ class StallWatch:
 
     def forget(self) -> None:
         """Remove the file, whose worker is over or has not begun."""
-        with contextlib.suppress(OSError):
-            (self._folder / PULSE_FILE).unlink(missing_ok=True)
+        for path in pulse_files(self._folder):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def look(self) -> None:
         """Take note of a new beat; raises WorkerHung for a silence over the limit."""

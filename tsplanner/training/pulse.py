@@ -14,8 +14,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from memory_models.frozen import frozen
+from tsplanner.folders.leftovers import temporary_name
 
-PULSE_FILE = ".pulse"
+PULSE_FILE = "pulse"
+"""First part of the file's hidden name, which goes on as that of a temporary file does: what a
+killed worker leaves is found by it."""
 BETWEEN_SECONDS = 0.5
 """Shortest time between two beats that are written; a step may take a millisecond."""
 SIZE = 64
@@ -50,7 +53,7 @@ class Pulse:
 
     def __init__(self, folder: Path, *, writes: bool = True) -> None:
         """``writes`` False: another process of the run does it, or nobody looks."""
-        self._path, self._writes = folder / PULSE_FILE, writes
+        self._path, self._writes = temporary_name(folder / PULSE_FILE), writes
         self._phase, self._count, self._written = Phase.LOAD, 0, float("-inf")
         self._handle: int | None = None
 
@@ -86,9 +89,15 @@ class Pulse:
             os.write(self._handle, text)
 
 
+def pulse_files(folder: Path) -> list[Path]:
+    """The files of beats in a folder: of one worker at most, unless an earlier one was killed."""
+    return sorted(folder.glob(f".{PULSE_FILE}.*"))
+
+
 def read_beat(folder: Path) -> Beat | None:
     """The newest beat of a folder's worker; None if there is none that can be read."""
-    with contextlib.suppress(OSError, ValueError):
-        pid, count, phase = (folder / PULSE_FILE).read_text(encoding="ascii").split()
-        return Beat(pid=int(pid), count=int(count), phase=Phase(phase))
+    for path in pulse_files(folder):
+        with contextlib.suppress(OSError, ValueError):
+            pid, count, phase = path.read_text(encoding="ascii").split()
+            return Beat(pid=int(pid), count=int(count), phase=Phase(phase))
     return None

@@ -75,7 +75,7 @@ def find_start(options: TuneOptions, here: Machine) -> SearchStart:
     if folder is not None:
         _refuse_used(folder)
     plan, file = _plan_to_search(options)
-    search_space(options.space, plan)  # a bad range is refused before anything is made
+    refuse_nothing_to_search(options.space, plan)
     if location.storage is not None:
         check_storage_url(location.storage)
     refuse_what_has_no_room(plan, here, force=options.force, random_weights=options.random_weights)
@@ -136,14 +136,19 @@ def _plan_to_search(options: TuneOptions) -> tuple[Plan, Path]:
 def search_space(asked: SpaceOptions, plan: Plan) -> Space:
     """The default space without what was given to plan, and with the ranges given to tune.
 
-    Raises UsageError for a bad range, or if nothing is left to search.
+    Raises UsageError for a bad range.
     """
-    space = narrowed(
+    return narrowed(
         kept_as_given(default_space(plan, suggested_learning_rate(plan)), plan.learning),
         lora_ranks=asked.lora_rank,
         learning_rate=asked.learning_rate,
         epochs=asked.epochs,
     )
+
+
+def refuse_nothing_to_search(asked: SpaceOptions, plan: Plan) -> None:
+    """Raise UsageError for a new search that has one point, because plan was given all of it."""
+    space = search_space(asked, plan)
     low, high = space.learning_rate
     single = len(space.lora_ranks) <= 1 and low == high and len(space.epochs) == 1
     if single and plan.learning.given and asked == SpaceOptions():
@@ -151,7 +156,6 @@ def search_space(asked: SpaceOptions, plan: Plan) -> Space:
             "Everything that is searched was given to plan and is kept: give tune a range to "
             "search, such as --learning-rate 1e-5..1e-3, or run  tsplanner train"
         )
-    return space
 
 
 def refuse_other_ranges(asked: SpaceOptions, kept: Space) -> None:
