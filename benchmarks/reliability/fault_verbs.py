@@ -24,7 +24,7 @@ DISK = "disk"
 SAMPLE = Path(__file__).parents[2] / "configs" / "datasets" / "sample" / "sample.jsonl"
 PLAN = (
     "plan --dataset rows.jsonl --cutoff-len 128 --effective-batch 8 --validation-fraction 0.2 "
-    "--epochs 3 --learning-rate 1e-3 --lora-rank 4"
+    "--epochs 12 --learning-rate 1e-3 --lora-rank 4"
 )
 SEARCH = (
     "--trials 4 --jobs 1 --concurrent-loras off --epochs 1 --lora-rank 4,8 "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import msgspec
 import pytest
 
 from tests.support import tiny
-from tests.support.verb import planned, run_verb
+from tests.support.verb import command, planned, run_verb, wait_for
 from tsplanner.commands import full_run, train
 from tsplanner.commands.train import newest_run, plan_and_folder
 from tsplanner.errors import TsplannerError
@@ -34,6 +36,26 @@ def test_train_leaves_a_whole_run_folder(tmp_path: Path) -> None:
     again = run_verb(tmp_path, "train", "--plan", str(path), "--run-folder", str(folder))
     assert again.returncode == 1
     assert "add --resume" in again.stderr
+
+
+@pytest.mark.slow
+def test_a_training_that_a_scheduler_ends_goes_on_and_is_over_once(tmp_path: Path) -> None:
+    """SIGTERM: 143 and the command; then status 0; then the same status, and nothing changes."""
+    path = planned(tmp_path, num_train_epochs=40)
+    line, environment = command(tmp_path, "train", "--plan", str(path), "--run-folder", "run")
+    child = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "run", "checkpoint-*/trainer_state.json")
+    child.send_signal(signal.SIGTERM)
+    said, _ = child.communicate(timeout=60)
+    assert child.returncode == 143
+    assert "Ended by SIGTERM. Go on with  tsplanner train --run-folder run --resume" in said
+    resumed = run_verb(tmp_path, "train", "--run-folder", "run", "--resume")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    before = contents(tmp_path / "run")
+    again = run_verb(tmp_path, "train", "--run-folder", "run", "--resume")
+    assert again.returncode == 0
+    assert "its adapter is in run/adapter: nothing was done" in again.stdout
+    assert contents(tmp_path / "run") == before
 
 
 def started(saves: Path, name: str, seconds: int) -> Path:

@@ -16,11 +16,13 @@ import pytest
 
 from tsplanner.errors import TsplannerError
 from tsplanner.folders import owner
+from tsplanner.folders.leftovers import temporary_name
 from tsplanner.folders.owner import (
     OWNER_FILE,
     Owner,
     RunFolder,
     leader_of,
+    may_be_led,
     newest_folders,
     read_owner,
     refuse_foreign,
@@ -146,8 +148,10 @@ def test_an_owner_on_another_host_lives_while_its_heartbeat_grows(
     monkeypatch.setattr(owner, "GONE_SECONDS", 0.0)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     assert leader_of(tmp_path) is None
+    assert may_be_led(tmp_path)
     far_owner(tmp_path, left=True)
     assert leader_of(tmp_path) is None
+    assert not may_be_led(tmp_path)
 
 
 def test_heartbeats_do_not_change_when_a_run_began(
@@ -177,3 +181,22 @@ def test_a_folder_of_a_persons_own_is_told_from_a_run(tmp_path: Path) -> None:
         refuse_foreign(tmp_path, ("plan.json", "adapter"))
     far_owner(tmp_path)
     refuse_foreign(tmp_path, ("plan.json", "adapter"))
+
+
+def test_a_folder_that_was_made_just_before_goes_with_a_refusal(tmp_path: Path) -> None:
+    """A numbered folder is made first and claimed then."""
+    for is_new in (True, False):
+        (tmp_path / "20261129-1").mkdir(exist_ok=True)
+        with RunFolder(tmp_path / "20261129-1", "tune", is_new=is_new) as claimed:
+            claimed.undo(())
+        assert (tmp_path / "20261129-1").exists() is not is_new
+
+
+def test_leaving_clears_up_behind_processes_that_were_killed(tmp_path: Path) -> None:
+    """When the folder is claimed and again at the end; process 5,000,000 cannot be."""
+    left = tmp_path / "trials" / "1" / f".pulse{temporary_name(Path('x')).name[2:]}"
+    left = left.with_name(re.sub(r"\.\d+-\d+\.", ".5000000-1.", left.name))
+    with RunFolder(tmp_path, "tune"):
+        left.parent.mkdir(parents=True)
+        left.write_text("")
+    assert not left.exists()

@@ -156,13 +156,13 @@ def train(options: TrainOptions, here: Machine | None = None) -> int:
             anew=over and options.force,
             shown=not as_json,
         )
-        return train_in(full, as_json=as_json)
+        return train_in(full, is_new=found is None, as_json=as_json)
 
 
-def train_in(full: FullRun, *, as_json: bool) -> int:
+def train_in(full: FullRun, *, is_new: bool, as_json: bool) -> int:
     """Claim the folder, train, and say how it ended; see `train` for the status."""
     try:
-        with RunFolder(full.folder, "train", saves=full.saves) as claimed:
+        with RunFolder(full.folder, "train", saves=full.saves, is_new=is_new) as claimed:
             try:
                 record = start_full_run(full)
             except (TsplannerError, KeyboardInterrupt):

@@ -139,7 +139,8 @@ def run(options: TuneOptions, *, as_json: bool = False, here: Machine | None = N
         if not as_json:
             print(plan_line(opened.file), flush=True)
         try:
-            with RunFolder(opened.folder, "tune", saves=options.location.saves) as claimed:
+            saves, is_new = options.location.saves, opened.is_new
+            with RunFolder(opened.folder, "tune", saves=saves, is_new=is_new) as claimed:
                 return search_in(claimed, opened, as_json=as_json)
         except KeyboardInterrupt as error:
             again = f"tsplanner tune --run-folder {opened.folder} --resume"

@@ -90,6 +90,15 @@ def leader_of(folder: Path) -> Owner | None:
     return None
 
 
+def may_be_led(folder: Path) -> bool:
+    """Whether a process may write into a folder now, without waiting for one on another host."""
+    owner = read_owner(folder)
+    if owner is None or owner.left:
+        return False
+    process = owner.process
+    return lives_here(process.host, process.pid, process.started) is not False
+
+
 def refuse_led(folder: Path) -> None:
     """Raise TsplannerError if a process writes into the folder now."""
     owner = leader_of(folder)
@@ -143,14 +152,16 @@ def _refusal(folder: Path, owner: Owner | None) -> str:
 class RunFolder:
     """A run folder that this process alone writes into, until `leave` or its end."""
 
-    def __init__(self, path: Path, verb: str, *, saves: Path = runs.SAVES) -> None:
+    def __init__(
+        self, path: Path, verb: str, *, saves: Path = runs.SAVES, is_new: bool = False
+    ) -> None:
         """Make the folder if it is not there, and claim it for a verb of this process.
 
-        Raises TsplannerError, with nothing left behind, if another process writes there or the
-        folder is not writable.
+        ``is_new``: this process has just made the folder. Raises TsplannerError, with nothing left
+        behind, if another process writes there or the folder is not writable.
         """
         self.path, self._verb, self._saves = path, verb, saves
-        self.made: list[Path] = []
+        self.made: list[Path] = [path] if is_new else []
         """Folders that this process made, the outermost first."""
         self._handle: int | None = None
         self._time_ns = 0
@@ -237,6 +248,8 @@ class RunFolder:
     def leave(self) -> None:
         """Note that this process is done, and free the lock. Never raises."""
         self._stop.set()
+        # A helper that was ended meanwhile cannot clear up behind itself.
+        remove_leftovers(self.path, DEPTH)
         with contextlib.suppress(OSError):
             self.owner = replace(self.owner, left=True)
             self._write()

@@ -53,6 +53,8 @@ class OpenedSearch:
     trial_plan: Plan
     """The plan that trials run by: one GPU each where that is faster."""
     folder: Path
+    is_new: bool = False
+    """This process has made the folder."""
     slots: Slots
     began: float
     """The moment that a budget counts from, by the monotonic clock."""
@@ -101,6 +103,7 @@ def open_search(options: TuneOptions, here: Machine, began: float) -> OpenedSear
         file=start.file,
         trial_plan=trial_plan,
         folder=folder,
+        is_new=start.folder is None,
         slots=slots,
         began=began,
     )
