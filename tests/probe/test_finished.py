@@ -10,7 +10,7 @@ import pytest
 from memory_models.settings import FinetuningType
 from tests.support import tiny
 from tsplanner.errors import TsplannerError
-from tsplanner.probe.finished import finished_run, is_over, weights_name
+from tsplanner.probe.finished import finished_run, has_checkpoint, is_over, weights_name
 from tsplanner.training.job import JobKind, Status
 from tsplanner.training.record import Record
 
@@ -46,3 +46,12 @@ def test_what_is_over_has_its_weights(tmp_path: Path) -> None:
     assert finished_run(tmp_path, plan).weights == tmp_path / "adapter"
     full = tiny.with_learning(plan, finetuning_type=FinetuningType.FULL)
     assert weights_name(full) == "model"
+
+
+def test_a_checkpoint_is_there_once_its_last_file_is(tmp_path: Path) -> None:
+    """Trainer writes trainer_state.json at the end."""
+    folder = tmp_path / "checkpoints" / "checkpoint-12"
+    folder.mkdir(parents=True)
+    assert not has_checkpoint(tmp_path)
+    (folder / "trainer_state.json").write_text("{}")
+    assert has_checkpoint(tmp_path)

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ import pytest
 from tests.support import tiny
 from tests.support.stand_in import Call, StandIn
 from tsplanner.probe import stalls
-from tsplanner.probe.runner import Tail, run_job
+from tsplanner.probe.runner import Tail, grace_seconds, run_job
 from tsplanner.processes import ProcessResult, run_process
 from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.training.record import Record
@@ -191,3 +192,16 @@ def test_a_worker_whose_end_does_not_come_has_done_its_work(
         "Pulse(folder).enter(Phase.DONE)\ntime.sleep(60)"
     )
     assert run_job(job(tmp_path), time_limit_seconds=60, server=Script(code)) == record
+
+
+def test_a_full_run_has_time_to_end_its_step_and_keep_it(tmp_path: Path) -> None:
+    """5 s and two steps, a minute at most; trials and probes keep nothing."""
+    found = job(tmp_path)
+    for kind, step, seconds in (
+        (JobKind.TRAIN, 10.0, 25.0),
+        (JobKind.TRAIN, 300.0, 60.0),
+        (JobKind.TRIAL, 10.0, 5.0),
+        (JobKind.PROBE, 10.0, 5.0),
+    ):
+        plan = replace(found.plan, time=replace(found.plan.time, step_seconds=step))
+        assert grace_seconds(replace(found, kind=kind, plan=plan)) == seconds

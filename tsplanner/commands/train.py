@@ -32,7 +32,13 @@ from tsplanner.planner.files import (
     read_plan,
 )
 from tsplanner.planner.plan import Plan
-from tsplanner.probe.finished import RUN_FILES, FinishedRun, finished_run, is_over
+from tsplanner.probe.finished import (
+    RUN_FILES,
+    FinishedRun,
+    finished_run,
+    has_checkpoint,
+    is_over,
+)
 from tsplanner.probe.measured_plan import with_probe
 from tsplanner.probe.preflight import refuse_what_has_no_room
 from tsplanner.probe.runner import JOB_FILE
@@ -146,6 +152,8 @@ def train(options: TrainOptions, here: Machine | None = None) -> int:
     own = folder_of_plan(saves, plan)
     runs.require_disk_space(found or own, disk_bytes(plan))
     print_random_weights(plan, shown=not as_json)
+    if options.resume and not over and not as_json and not has_checkpoint(found or own):
+        print("No checkpoint is there: training begins at its first step.", flush=True)
     with signals_as_interrupts():
         folder = found or runs.create_run_folder(saves, own.name, method_name(plan))
         full = FullRun(

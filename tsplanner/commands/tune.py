@@ -35,7 +35,13 @@ from tsplanner.tune import flow, joining
 from tsplanner.tune.budget.words import budget_document, renewal_words, took_words
 from tsplanner.tune.confirmation import Decision
 from tsplanner.tune.options import TRIALS, SearchLocation, SpaceOptions, TuneOptions
-from tsplanner.tune.run_folder import SEARCH_FILES, folder_asked, has_trials, holds_search
+from tsplanner.tune.run_folder import (
+    SEARCH_FILES,
+    SEARCH_PLAN,
+    folder_asked,
+    has_trials,
+    holds_search,
+)
 from tsplanner.tune.runner.multi_lora import (
     AUTO,
     FLAG,
@@ -132,6 +138,8 @@ def run(options: TuneOptions, *, as_json: bool = False, here: Machine | None = N
     """
     began = time.monotonic()
     if not options.force and (done := finished_search(options.location)) is not None:
+        if not as_json:
+            print(plan_line(done.folder / runs.PLAN_FILE), flush=True)
         say_finished(done, as_json=as_json)
         return EXIT_OK
     with signals_as_interrupts():
@@ -253,6 +261,7 @@ def join(
         with signals_as_interrupts(), joining.open_joined(target, options, here) as study:
             joined = joining.prepare_to_help(study, options, here)
             if not as_json:
+                print(plan_line(study.folder / SEARCH_PLAN), flush=True)
                 print(helping_line(joined), flush=True)
             number = None if options.budget_seconds else options.trials or TRIALS
             view = view_for(number, as_json=as_json)

@@ -83,6 +83,11 @@ def leader_of(folder: Path) -> Owner | None:
             return owner if here else None
         if first not in (None, owner.heartbeat):
             return owner
+        if first is None:
+            sys.stderr.write(
+                f"{folder} was last written by {owner.words()}: looking for up to "
+                f"{GONE_SECONDS:.0f} s whether it still works.\n"
+            )
         first = owner.heartbeat
         if silence.seconds(process.host, first) > GONE_SECONDS:
             return None

@@ -46,6 +46,11 @@ def is_over(folder: Path) -> bool:
     return record is not None and record.kind is JobKind.TRAIN and record.status is Status.OK
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run has kept a checkpoint to go on from."""
+    return any(folder.glob("checkpoints/checkpoint-*/trainer_state.json"))
+
+
 def finished_run(folder: Path, plan: Plan) -> FinishedRun:
     """The full run that is over in a folder.
 

@@ -23,12 +23,16 @@ from tsplanner.probe.missing_record import (
 from tsplanner.probe.process_records import merged_record, remove_records
 from tsplanner.probe.stalls import StallWatch, WorkerHung
 from tsplanner.processes import ProcessResult, run_process
-from tsplanner.training.job import Job, Status
+from tsplanner.processes.tree import GRACE_SECONDS
+from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.training.record import Record
 
 JOB_FILE = "job.json"
 METRICS_FILE = "metrics.jsonl"
 STOP_FILE = "stop"
+
+MOST_GRACE_SECONDS = 60.0
+"""Longest wait for a full run that was interrupted; schedulers kill after half a minute or more."""
 
 OnMetrics = Callable[[dict[str, Any]], None]
 
@@ -176,8 +180,16 @@ def start(
     kills = oom_kills()
     if server is not None and plan.hardware.sharding.world_size == 1:
         return Ended(result=server.run(files, **options), kills_before=kills)
+    options["grace_seconds"] = grace_seconds(jobs[0])
     result = run_process(worker_command(plan.hardware, files), **options)
     return Ended(result=result, kills_before=kills)
+
+
+def grace_seconds(job: Job) -> float:
+    """Time that a worker has to end: a full run ends its step and writes a checkpoint."""
+    if job.kind is not JobKind.TRAIN:
+        return GRACE_SECONDS
+    return min(MOST_GRACE_SECONDS, GRACE_SECONDS + 2 * job.plan.time.step_seconds)
 
 
 def request_stop(folder: Path) -> None:
