@@ -139,7 +139,7 @@ def _length(plan: Plan) -> str:
     return (
         f"{plan.time.total_steps} steps, {plan.learning.optimization.num_train_epochs} epochs, "
         f"about {duration(plan.time.total_seconds)} "
-        f"± {duration(plan.time.total_seconds * plan.time.relative_error)}"
+        f"± {duration(plan.time.total_margin)}"
     )
 
 
