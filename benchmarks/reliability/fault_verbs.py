@@ -164,6 +164,18 @@ class Verbs:
         self._frozen = []
         (self.folder / DISK / "filler").unlink(missing_ok=True)
 
+    def without_journal(self) -> list[str]:
+        """Resume while the journal is gone: a sentence, no success, and nothing else changes."""
+        journal, away = self.run / "study.journal", self.folder / "taken"
+        if not journal.is_file() or not any((self.run / "trials").glob("*")):
+            return []
+        journal.rename(away)
+        ended = self.ends(self.call("tune", "--run-folder", str(self.run), "--resume"))
+        made = journal.exists()
+        away.rename(journal)
+        wrong = ended != 1 or made
+        return [f"without its journal the search ended with {ended}"] if wrong else []
+
     def delete(self, chance: random.Random) -> set[str]:
         """Remove one file of what is there, and name it."""
         patterns = (

@@ -54,7 +54,7 @@ STATUSES = {"kill": (-9,), "term": (143,), "hangup": (129,)}
 """Exit status that a verb may have after a signal, if it had not ended before."""
 RESUMES = 4
 """Attempts to bring a run to its end; the first is under the fault's last traces."""
-LATEST_SECONDS = {"tune": 28.0, "train": 36.0, "join": 32.0}
+LATEST_SECONDS = {"tune": 28.0, "train": 45.0, "join": 32.0}
 """Latest moment of a fault, from the start of the run."""
 
 
@@ -194,6 +194,7 @@ class Round:
         """What happens between the end and the resumption; the files that were taken away."""
         verbs.thaw()
         if self.fault == "deleted file":
+            self.complaints += verbs.without_journal()
             return verbs.delete(self.chance)
         if self.fault == "clock":
             verbs.shift_times(self.chance)

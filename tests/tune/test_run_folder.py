@@ -114,6 +114,15 @@ def test_a_search_does_not_begin_over_a_full_run(tmp_path: Path) -> None:
         find_start(asked(tmp_path, run_folder=tmp_path / "ran"), tiny.machine())
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_trials_without_their_study_are_never_written_over(tmp_path: Path, resume: bool) -> None:
+    """A journal that was deleted may come back; a new search would begin with trial 0 there."""
+    write_plan(tiny.plan(tmp_path), tmp_path / "saves" / "tiny" / "plan.json")
+    (tmp_path / "run" / "trials" / "0").mkdir(parents=True)
+    with pytest.raises(TsplannerError, match=r"trials of a search whose study\.journal is gone"):
+        find_start(asked(tmp_path, run_folder=tmp_path / "run", resume=resume), tiny.machine())
+
+
 def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
     """Neither an empty folder nor an empty saves folder is a search."""
     with pytest.raises(TsplannerError, match="holds no search to resume"):

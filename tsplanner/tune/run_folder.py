@@ -70,6 +70,11 @@ def find_start(options: TuneOptions, here: Machine) -> SearchStart:
     folder = folder_asked(location)
     if folder is not None and holds_search(folder):
         return _resumed(options, folder, here)
+    if folder is not None and has_trials(folder):
+        raise TsplannerError(
+            f"{folder} holds trials of a search whose {JOURNAL_FILE} is gone: put it back, or "
+            "search in a new run folder."
+        )
     if location.resume:
         raise TsplannerError(f"{folder} holds no search to resume: leave out --resume.")
     if folder is not None:
