@@ -208,6 +208,23 @@ def test_a_run_at_work_is_neither_resumed_nor_written_into(tmp_path: Path) -> No
             train.run(saves=saves, resume=True, here=tiny.machine())
 
 
+def test_a_run_that_another_process_began_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both saw an empty folder; the other one claimed it first, and was over or killed by now."""
+    planned(tmp_path)
+    run = tmp_path / "run"
+
+    def meanwhile(*_: object) -> None:
+        run.mkdir()
+        (run / "job.json").write_text("the other's")
+
+    monkeypatch.setattr(train.runs, "require_disk_space", meanwhile)
+    with pytest.raises(TsplannerError, match="holds a run already"):
+        train.run(saves=tmp_path / "saves", run_folder=run, here=tiny.machine())
+    assert (run / "job.json").read_text() == "the other's"
+
+
 def test_a_search_is_not_resumed_as_a_training(tmp_path: Path) -> None:
     """The sentence has the command that goes on with it."""
     planned(tmp_path)

@@ -26,6 +26,7 @@ from tsplanner.tune.run_folder import (
     has_trials,
     holds_search,
     newest_search,
+    refuse_begun,
     refuse_nothing_to_search,
     refuse_other_ranges,
     search_space,
@@ -91,6 +92,8 @@ def test_a_search_that_was_killed_before_it_began_is_none(tmp_path: Path, folder
     (folder / "trials" / "0").mkdir(parents=True)
     assert has_trials(folder)
     assert holds_search(folder)
+    with pytest.raises(TsplannerError, match="holds a search already"):
+        refuse_begun(folder)
 
 
 @pytest.mark.parametrize("name", ["server.log", SEARCH_PLAN, "adapter", "study.lock"])

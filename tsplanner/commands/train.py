@@ -171,6 +171,8 @@ def train_in(full: FullRun, *, is_new: bool, as_json: bool) -> int:
     """Claim the folder, train, and say how it ended; see `train` for the status."""
     try:
         with RunFolder(full.folder, "train", saves=full.saves, is_new=is_new) as claimed:
+            # Another process may have trained there between the first look and the claim.
+            refuse_used(full.folder, resume=full.resume)
             try:
                 record = start_full_run(full)
             except (TsplannerError, KeyboardInterrupt):
@@ -213,12 +215,8 @@ def plan_and_folder(
         plan, file = find_plan(plan_path, saves)
         return with_probe(plan, file), file, None
     refuse_led(run_folder)
+    refuse_used(run_folder, resume=resume)
     used = (run_folder / JOB_FILE).is_file()
-    if used and not resume:
-        raise TsplannerError(
-            f"{run_folder} holds a run already: add --resume to go on with it, or leave out "
-            "--run-folder to start another."
-        )
     if not used and holds_study(run_folder):
         raise TsplannerError(
             f"{run_folder} holds a search: go on with  tsplanner tune --run-folder {run_folder} "
@@ -233,6 +231,15 @@ def plan_and_folder(
     refuse_foreign(run_folder, RUN_FILES)
     plan, file = find_plan(plan_path, saves)
     return with_probe(plan, file), file, run_folder
+
+
+def refuse_used(folder: Path, *, resume: bool) -> None:
+    """Raise TsplannerError for a folder with a run in it that nobody asked to resume."""
+    if (folder / JOB_FILE).is_file() and not resume:
+        raise TsplannerError(
+            f"{folder} holds a run already: add --resume to go on with it, or leave out "
+            "--run-folder to start another."
+        )
 
 
 def newest_run(plan_path: Path | None, saves: Path) -> Path:

@@ -41,6 +41,7 @@ from tsplanner.tune.run_folder import (
     folder_asked,
     has_trials,
     holds_search,
+    refuse_begun,
 )
 from tsplanner.tune.runner.multi_lora import (
     AUTO,
@@ -174,6 +175,9 @@ def finished_search(location: SearchLocation) -> FinishedRun | None:
 
 def search_in(claimed: RunFolder, opened: flow.OpenedSearch, *, as_json: bool) -> int:
     """Search in a folder that this process leads; a refused search leaves nothing of its own."""
+    if not opened.options.location.resume:
+        # Another process may have searched there between the first look and the claim.
+        refuse_begun(opened.folder)
     try:
         # The server is started first, so that it imports while the study is opened.
         with server_for(opened.trial_plan, opened.folder) as server:

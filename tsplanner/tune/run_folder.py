@@ -112,14 +112,20 @@ def _refuse_used(folder: Path) -> None:
     refuse_foreign(folder, (*SEARCH_FILES, *RUN_FILES))
 
 
-def _resumed(options: TuneOptions, folder: Path, here: Machine) -> SearchStart:
-    location = options.location
-    if not location.resume:
-        refuse_led(folder)
+def refuse_begun(folder: Path) -> None:
+    """Raise TsplannerError for a folder with a search that began, which nobody asked to resume."""
+    if holds_search(folder):
         raise TsplannerError(
             f"{folder} holds a search already: add --resume to go on with it, or leave out "
             "--run-folder to start another."
         )
+
+
+def _resumed(options: TuneOptions, folder: Path, here: Machine) -> SearchStart:
+    location = options.location
+    if not location.resume:
+        refuse_led(folder)
+        refuse_begun(folder)
     plan, file = find_plan(location.plan_path or folder / SEARCH_PLAN, location.saves)
     # A search that is resumed was begun with the flag, or before there was one.
     refuse_what_has_no_room(plan, here, force=options.force, random_weights=True)
