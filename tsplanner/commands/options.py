@@ -253,10 +253,11 @@ def add_random_weights_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_force_argument(parser: argparse.ArgumentParser) -> None:
-    """--force, for what starts a worker."""
+def add_force_argument(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """--force, for what starts a worker; ``more`` is what else it means to the verb."""
     parser.add_argument(
         "--force",
         action="store_true",
-        help="start even where less memory is free than the plan needs, or files changed since",
+        help="start even where less memory is free than the plan needs, or files changed since"
+        + (more and f"; {more}"),
     )

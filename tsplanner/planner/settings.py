@@ -55,6 +55,8 @@ class LearningSettings:
     data: DataSettings = field(default_factory=DataSettings)
     seed: int = 42
     """Seed of the adapter's initial weights and of the order of rows."""
+    given: tuple[str, ...] = field(default=(), compare=False)
+    """Names of the settings that a person gave, which a search keeps; nothing is learned by it."""
 
 
 def _default_batch() -> BatchLayout:

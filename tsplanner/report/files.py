@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from memory_models.frozen import frozen
 from tsplanner import __version__, runs
+from tsplanner.folders.owner import may_be_led
 from tsplanner.report.build_page import About, build_page
 from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import LineChart, Page
@@ -96,6 +97,8 @@ def write_pictures(found: Sequence[RunSummary], saves: Path) -> dict[str, Path]:
         chart: LineChart | None = curve_chart(found, run)
         if run.plan is not None and chart is not None:
             path = saves / run.name / CURVE_FILE
+            if may_be_led(path.parent):
+                continue  # only the process that leads a run writes into its folder
             runs.write_text(path, svg_file(chart, Language.EN))
             paths[translate(chart.title, Language.EN)] = path
     return paths

@@ -104,6 +104,14 @@ def test_the_learning_rate_follows_the_method_unless_it_is_given(
     assert asked.optimization.learning_rate == 5e-5
 
 
+def test_a_plan_remembers_what_was_given(source: ModelSource) -> None:
+    """A search keeps it; settings that are equal learn the same, whoever chose them."""
+    found = learning_settings({"lora_rank": 8, "num_train_epochs": 1}, source)
+    assert found.given == ("lora_rank", "num_train_epochs")
+    assert learning_settings({}, source).given == ()
+    assert found == replace(found, given=())
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

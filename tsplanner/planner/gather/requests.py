@@ -19,6 +19,7 @@ from tsplanner.hardware.detect import machine_for
 from tsplanner.models.source import ModelSource, NoReaderError, read_model
 from tsplanner.models.weights import damage
 from tsplanner.planner.advice import default_learning_rate
+from tsplanner.planner.files import plan_folder
 from tsplanner.planner.gather.inputs import model_files, seen_file
 from tsplanner.planner.plan import DatasetRef, ModelRef, no_dataset
 from tsplanner.planner.request import Pins, PlanRequest
@@ -137,7 +138,9 @@ def learning_settings(given: dict[str, object], source: ModelSource) -> Learning
         UsageError: values exclude each other, or the model cannot have them.
     """
     try:
-        learning: LearningSettings = from_flat(LearningSettings, **given)
+        learning: LearningSettings = from_flat(
+            LearningSettings, **given, given=tuple(sorted(given))
+        )
         if "learning_rate" not in given:
             method = learning.method.finetuning_type
             rate = default_learning_rate(method, total_parameters(source.architecture))
@@ -213,7 +216,10 @@ def _dataset(
         path = sample_dataset()
     if path is None:
         return no_dataset(learning.data.cutoff_len)
-    dropped_file = saves / slug(source.architecture.name) / f"dropped-{slug(path.stem)}.txt"
+    own = plan_folder(
+        saves, source.architecture.name, str(source.folder) if source.folder else None
+    )
+    dropped_file = own / f"dropped-{slug(path.stem)}.txt"
     found = length_summary(
         path,
         cutoff_len=learning.data.cutoff_len,
