@@ -17,6 +17,7 @@ from tsplanner.commands.views.scan_bar import scan_bar
 from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
 from tsplanner.planner.advice import Suggestion, advice
 from tsplanner.planner.evaluate import evaluate
+from tsplanner.planner.explain.deepspeed_sizes import deepspeed_sizes
 from tsplanner.planner.files import plan_values, write_plan
 from tsplanner.planner.forecast import Cost, run_cost
 from tsplanner.planner.gather.requests import Liberty, Subject, plan_request
@@ -88,6 +89,11 @@ def probe_budget(options: argparse.Namespace) -> float | None:
 
 def subject_from(options: argparse.Namespace) -> Subject:
     """What was typed, as plain values."""
+    file = None
+    if options.deepspeed is not None:
+        from tsplanner.planner.gather.deepspeed_file import read_deepspeed
+
+        file = read_deepspeed(options.deepspeed)
     return Subject(
         model=options.model,
         dataset=options.dataset,
@@ -100,8 +106,8 @@ def subject_from(options: argparse.Namespace) -> Subject:
         liberty=Liberty(
             corrections=not options.no_corrections, allow_rounding=options.allow_rounding
         ),
-        learning=learning_values(options),
-        pins=pins(options),
+        learning=learning_values(options, file),
+        pins=pins(options, file),
     )
 
 
@@ -207,12 +213,14 @@ def _document(
     advised: Sequence[Suggestion],
 ) -> str:
     """One JSON document: the plan, where it was written, what lost and what was refused."""
+    sizes = deepspeed_sizes(choice.plan.architecture, choice.plan.hardware.sharding)
     return json.dumps(
         {
             "plan": plan_values(choice.plan),
             "path": str(path),
             "cost": None if cost is None else asdict(cost),
             "probes": probes,
+            **({"deepspeed": sizes} if sizes else {}),
             **choice_values(choice),
             "advice": [advice_values(row) for row in advised],
             **({} if record is None else {"experiment": record.document(choice.plan.time)}),
