@@ -18,7 +18,7 @@ from tsplanner.commands.options import (
 )
 from tsplanner.commands.train import FullRun, start_full_run
 from tsplanner.commands.values import budget_seconds, positive
-from tsplanner.commands.views.run import outcome_lines, run_document
+from tsplanner.commands.views.run import outcome_lines, print_random_weights, run_document
 from tsplanner.commands.views.tune import SearchView, helping_line, opening_lines, view_for
 from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
 from tsplanner.hardware.detect import detect_machine
@@ -165,6 +165,7 @@ def say_what_comes(prepared: flow.PreparedSearch, view: SearchView, *, as_json: 
         words = f"tsplanner tune --join {storage.name} --storage {storage.display_name}"
         print(f"Help from elsewhere:  {words}", flush=True)
     print("\n".join(opening_lines(prepared)), flush=True)
+    print_random_weights(prepared.opened.plan)
 
 
 def train_best(
