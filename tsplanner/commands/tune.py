@@ -21,7 +21,7 @@ from tsplanner.commands.train import say_finished
 from tsplanner.commands.values import budget_seconds, positive
 from tsplanner.commands.views.interrupted import say_interrupted
 from tsplanner.commands.views.plan_file import plan_line
-from tsplanner.commands.views.run import outcome_lines, run_document
+from tsplanner.commands.views.run import outcome_lines, print_random_weights, run_document
 from tsplanner.commands.views.tune import SearchView, helping_line, opening_lines, view_for
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError
 from tsplanner.folders.owner import RunFolder, refuse_led
@@ -217,6 +217,7 @@ def say_what_comes(prepared: flow.PreparedSearch, view: SearchView, *, as_json: 
         words = f"tsplanner tune --join {storage.name} --storage {storage.display_name}"
         print(f"Help from elsewhere:  {words}", flush=True)
     print("\n".join(opening_lines(prepared)), flush=True)
+    print_random_weights(prepared.opened.plan)
 
 
 def train_best(
