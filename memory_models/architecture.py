@@ -197,10 +197,17 @@ class PositionShape:
     """How the model encodes positions."""
 
     max_position_embeddings: int
+    extended_positions: int | None = None
+    """Positions that YaRN extends a rotary model to; None: the config extends none."""
     learned_position_count: int = 0
     """Elements of a learned position table (OPT)."""
     rotary_buffer_count: int = 0
     """Elements of rotary buffers that no method shards or quantises (ChatTS-14B)."""
+
+    @property
+    def published_positions(self) -> int:
+        """Positions that the model was published for."""
+        return max(self.max_position_embeddings, self.extended_positions or 0)
 
 
 @frozen

@@ -66,6 +66,8 @@ class Host:
     """Free bytes on the disk that runs are saved to; None: not measured."""
     memory_limited_by: str = "host"
     """``host``, ``cgroup v1`` or ``cgroup v2``."""
+    assumed: bool = False
+    """Nobody measured or said how much RAM there is: a rule stands in for it."""
 
 
 @frozen

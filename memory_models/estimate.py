@@ -57,10 +57,14 @@ def check(
     Raises:
         ValueError: names the field, its value and the limit.
     """
-    if settings.sequence_length > architecture.positions.max_position_embeddings:
+    positions = architecture.positions
+    # Rotary positions go on for ever; a learned table has no row for what lies beyond its end.
+    if positions.learned_position_count and (
+        settings.sequence_length > positions.max_position_embeddings
+    ):
         raise ValueError(
             f"sequence_length {settings.sequence_length} is above the model's "
-            f"max_position_embeddings {architecture.positions.max_position_embeddings}"
+            f"max_position_embeddings {positions.max_position_embeddings}, and it learned no more"
         )
     _check_checkpointed_layers(architecture, settings)
     _check_dtypes(settings)
@@ -161,7 +165,11 @@ def estimate_memory(
         parameters_trainable=static.parameters_trainable,
         components=_components(states, peak, workspace, process, non_torch.expected),
         peak_instant=peak.phase.value,
-        assumptions=(*_assumptions(device, calibration), *static.assumptions),
+        assumptions=(
+            *_assumptions(device, calibration),
+            *static.assumptions,
+            *_length_assumptions(architecture, settings.sequence_length),
+        ),
     )
 
 
@@ -247,6 +255,13 @@ def _assumptions(device: Device | None, calibration: Calibration) -> Iterator[st
         yield "no device named: process bytes as on an H200"
     elif device.compute_capability[0] not in calibration.device.measured_generations:
         yield f"process overhead and fragmentation not measured on {device.name}"
+
+
+def _length_assumptions(architecture: Architecture, length: int) -> Iterator[str]:
+    """A sentence on rows that are longer than the model was published for."""
+    published = architecture.positions.published_positions
+    if length > published:
+        yield f"{length} positions are more than the {published} that the model was published for"
 
 
 def _recipe_assumptions(

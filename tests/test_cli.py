@@ -30,8 +30,9 @@ PINS = (
     "--optimizer --quantization --upcast-unquantized --world-size --zero-stage"
 )
 FLAGS = {
-    "plan": f"{SUBJECT} {LEARNING} {PINS} --cpu-threads --experiment --json --output "
-    "--no-corrections --price-per-hour --probe --probe-budget --saves",
+    "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --cpu-threads --experiment "
+    "--host-memory --json --no-corrections --output --price-per-hour --probe --probe-budget "
+    "--saves",
     "estimate": f"{PINS} --adalora-init-rank --autocast --cases --device --expandable-segments "
     "--finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --json --lora-dropout --lora-rank "

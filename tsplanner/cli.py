@@ -40,7 +40,8 @@ EPILOG = """examples:
   tsplanner plan --model qwen2.5-14b --gpus '2x RTX 2080 Ti 22GiB' --cutoff-len 4096
   tsplanner plan && tsplanner tune --trials 8      the embedded default, on any machine
 
-exit status: 0 done, 1 expected failure, 2 usage, 3 bug, 4 no plan fits, 130 interrupted
+exit status: 0 done, 1 expected failure, 2 usage, 3 bug, 4 no plan fits, 130 interrupted,
+  143 ended by SIGTERM, 129 by SIGHUP
 """
 
 
@@ -138,9 +139,11 @@ def _guarded(options: argparse.Namespace) -> int:
     except TsplannerError as error:
         _fail(str(error), error.exit_status, as_json)
         return error.exit_status
-    except KeyboardInterrupt:
-        _fail("interrupted", EXIT_INTERRUPTED, as_json)
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as error:
+        # A signal that ends a verb like Ctrl-C has a sentence and a status of its own.
+        status = int(getattr(error, "exit_status", EXIT_INTERRUPTED))
+        _fail(str(error) or "interrupted", status, as_json)
+        return status
     except BrokenPipeError:
         sys.stderr.close()
         return EXIT_FAILURE

@@ -7,13 +7,14 @@ import errno
 import json
 import os
 import re
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from memory_models.units import format_gib
 from tsplanner.errors import TsplannerError
+from tsplanner.folders.leftovers import temporary_name
+from tsplanner.folders.newest import newest_of
 from tsplanner.reading import decoded
 
 SAVES = Path("saves")
@@ -64,26 +65,41 @@ def _run_number(path: Path, day: str) -> int:
     return int(match.group(1)) if match else 0
 
 
-_NO_FOLDER = frozenset({errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EBUSY, errno.ENAMETOOLONG})
+_NO_FOLDER = frozenset(
+    {
+        errno.ENOTDIR,
+        errno.EEXIST,
+        errno.EISDIR,
+        errno.EBUSY,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+    }
+)
 """Errors of a path that cannot be a folder, although a person gave it as one."""
+
+
+class DiskError(TsplannerError):
+    """A disk that is full, or a folder that cannot be written."""
 
 
 @contextlib.contextmanager
 def clear_disk_errors(where: Path) -> Iterator[None]:
-    """Raise TsplannerError with one sentence for a full disk or a folder that is not writable."""
+    """Raise DiskError with one sentence for a full disk or a folder that is not writable."""
     try:
         yield
     except OSError as error:
         sentence = disk_error_sentence(error, where)
         if sentence is None:
             raise
-        raise TsplannerError(sentence) from error
+        raise DiskError(sentence) from error
 
 
 def disk_error_sentence(error: OSError, where: Path) -> str | None:
     """A sentence with a way to fix a disk error; None for an error of another kind."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk under {where} is full: free some space, or save elsewhere with --saves."
+    if error.errno == errno.EFBIG:
+        return f"A file under {where} reached the limit of its size: raise it (ulimit -f)."
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"{where} is not writable: fix its permissions, or save elsewhere with --saves."
     if error.errno in _NO_FOLDER:
@@ -104,9 +120,8 @@ def write_json(path: Path, value: object) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write the whole file or nothing; raises TsplannerError if the disk is full."""
     with clear_disk_errors(path.parent):
-        # A name that no other living process or thread takes; tempfile would cost 4 ms to import.
-        own = f"{os.getpid()}-{threading.get_native_id()}"
-        temporary = path.with_name(f".{path.name}.{own}")
+        # tempfile would cost 4 ms to import.
+        temporary = temporary_name(path)
         try:
             with temporary.open("wb") as file:
                 file.write(content)
@@ -165,7 +180,7 @@ def latest_plan(saves: Path = SAVES) -> Path:
         raise TsplannerError(
             f"No {PLAN_FILE} under {saves}: make one with tsplanner plan, or name one with --plan."
         )
-    return max(plans, key=lambda path: (path.stat().st_mtime_ns, str(path)))
+    return newest_of(plans)[0]
 
 
 def free_disk_bytes(folder: Path) -> int:

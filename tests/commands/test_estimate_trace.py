@@ -91,9 +91,9 @@ def test_a_type_that_transformers_does_not_know_is_refused(tmp_path: Path) -> No
 
 
 def test_a_length_above_the_models_is_refused_before_anything_is_traced(tmp_path: Path) -> None:
-    """The limit is in the config, reader or not."""
-    model(tmp_path, "llama")
-    done = estimate(tmp_path, "--model", "llama", "--sequence-length", "512", "--trace")
+    """The limit of learned positions is in the config, reader or not."""
+    model(tmp_path, "opt", ffn_dim=128, word_embed_proj_dim=64)
+    done = estimate(tmp_path, "--model", "opt", "--sequence-length", "512", "--trace")
     assert done.returncode == 2
     assert "max_position_embeddings 256" in done.stderr
 

@@ -48,6 +48,21 @@ def test_nothing_given_is_nothing_set() -> None:
     assert not parsed().force
 
 
+def test_repeated_gpus_add_up() -> None:
+    """Two flags describe one machine; nothing that was typed is dropped."""
+    words = ("--gpus", "2x RTX 3090", "--gpus", "1x RTX 4090")
+    assert parsed(*words).gpus == "2x RTX 3090 + 1x RTX 4090"
+    assert parsed().gpus is None
+
+
+def test_the_host_and_rounding_are_flags_of_their_own() -> None:
+    """Both are off unless given."""
+    assert parsed("--host-memory", "1TiB").host_memory == 1024**4
+    assert parsed().host_memory is None
+    assert parsed("--allow-rounding").allow_rounding
+    assert not parsed().allow_rounding
+
+
 def test_every_learning_flag_sets_its_field() -> None:
     """Two flags are shorter than their fields: --epochs and --effective-batch."""
     words = (

@@ -39,7 +39,7 @@ def test_json_is_one_document_with_the_plan_that_was_written(tmp_path: Path) -> 
     done = plan(tmp_path, "--model", "qwen2.5-7b", "--gpus", "H200", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    lists = {"probes", "front", "alternatives", "refusals", "advice"}
+    lists = {"probes", "front", "alternatives", "refusals", "remarks", "advice"}
     assert set(document) == {"plan", "path", "cost", "considered", *lists}
     assert document["probes"] == []
     assert document["cost"] is None

@@ -13,6 +13,7 @@ from tests.support import tiny
 from tests.support.verb import planned, run_verb
 from tsplanner.commands import probe
 from tsplanner.errors import TsplannerError
+from tsplanner.folders.owner import RunFolder
 from tsplanner.planner.gather.probe_points import load_calibration
 from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.training.record import Record
@@ -85,7 +86,20 @@ def test_a_probe_has_three_steps_at_least(
     assert probe.run(plan_path=path, steps=10, here=tiny.machine()) == 0
     assert [job.probe_steps for job in probes.jobs] == [3, 10]
     assert {job.kind for job in probes.jobs} == {JobKind.PROBE}
-    assert capsys.readouterr().out.startswith("probe  lora · fp32 · CPU  3 steps\n")
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"plan   {path}, ")
+    assert second == "probe  lora · fp32 · CPU  3 steps"
+
+
+def test_a_probe_writes_nothing_beside_a_run_at_work(tmp_path: Path, probes: Probes) -> None:
+    """Its plan may be probed from elsewhere."""
+    path = planned(tmp_path)
+    with (
+        RunFolder(path.parent, "train"),
+        pytest.raises(TsplannerError, match="is being written by tsplanner train"),
+    ):
+        probe.run(plan_path=path, here=tiny.machine())
+    assert probes.jobs == []
 
 
 def test_a_probe_that_failed_is_a_result_that_no_plan_uses(

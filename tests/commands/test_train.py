@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from memory_models.settings import FinetuningType
 from tests.support import tiny
-from tests.support.searching import Worker
-from tests.support.verb import planned, run_verb
-from tsplanner import runs
-from tsplanner.commands import train
-from tsplanner.commands.train import (
-    FullRun,
-    disk_bytes,
-    newest_run,
-    plan_and_folder,
-    start_full_run,
-)
+from tests.support.verb import command, planned, run_verb, wait_for
+from tsplanner.commands import full_run, train
+from tsplanner.commands.train import newest_run, plan_and_folder
 from tsplanner.errors import TsplannerError
-from tsplanner.planner.files import read_plan, write_plan
+from tsplanner.folders.owner import RunFolder
+from tsplanner.planner.files import write_plan
 from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.training.record import Record
 
@@ -43,68 +38,24 @@ def test_train_leaves_a_whole_run_folder(tmp_path: Path) -> None:
     assert "add --resume" in again.stderr
 
 
-def full_run(folder: Path, worker: Worker, **more: object) -> FullRun:
-    """A full run of the tiny plan with a stand-in for its worker."""
-    run = folder / "saves" / "tiny" / "lora" / "1"
-    run.mkdir(parents=True)
-    return FullRun(
-        plan=tiny.plan(folder), folder=run, saves=folder / "saves", server=worker, **more
-    )  # type: ignore[arg-type]
-
-
-def alike(_: Job) -> float:
-    """Every run ends with a loss of 1."""
-    return 1.0
-
-
-def test_disk_space_is_three_checkpoints_and_two_sets_of_weights(tmp_path: Path) -> None:
-    """3,000 trained parameters: 3 x 12 x 3,000 of checkpoints, 2 x 4 x 3,000 of adapters, 64 MiB.
-
-    A full fine-tune saves all 38,000 parameters twice.
-    """
-    plan = tiny.plan(tmp_path)
-    assert disk_bytes(plan) == 108_000 + 24_000 + 64 * 2**20
-    full = tiny.with_learning(plan, finetuning_type=FinetuningType.FULL)
-    assert disk_bytes(full) == 108_000 + 304_000 + 64 * 2**20
-
-
-def test_a_run_leaves_its_plan_its_versions_and_a_report_with_remarks(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Checkpoints are removed once the run has ended well; a pipe gets one line."""
-    run = full_run(tmp_path, Worker(alike), remarks=["Trial 2 is better."])
-    (run.folder / "checkpoints").mkdir()
-    record = start_full_run(run)
-    assert record.status is Status.OK
-    assert record.kind is JobKind.TRAIN
-    assert read_plan(run.folder / "plan.json") == run.plan
-    assert "torch" in json.loads((run.folder / "versions.json").read_text())
-    assert "Trial 2 is better." in (run.folder / "report.md").read_text()
-    assert not (run.folder / "checkpoints").exists()
-    assert capsys.readouterr().out == "train  20 rows, 2 epochs, about 1 s  10 steps\n"
-
-
-def test_a_run_that_failed_keeps_its_checkpoints(tmp_path: Path) -> None:
-    """They are what --resume goes on from; JSON gets no line of progress."""
-    run = full_run(tmp_path, Worker(alike, Status.DIVERGED, "the loss is nan"), shown=False)
-    (run.folder / "checkpoints").mkdir()
-    record = start_full_run(run)
-    assert (record.status, record.message) == (Status.DIVERGED, "the loss is nan")
-    assert (run.folder / "checkpoints").is_dir()
-    assert (run.folder / "report.html").is_file()
-
-
-def test_a_disk_without_room_is_refused_before_anything_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody trains for hours to fail at the last write."""
-    worker = Worker(alike)
-    run = full_run(tmp_path, worker)
-    monkeypatch.setattr(runs, "free_disk_bytes", lambda _: 1)
-    with pytest.raises(TsplannerError, match="GiB free and this run writes up to"):
-        start_full_run(run)
-    assert worker.jobs == []
-    assert list(run.folder.iterdir()) == []
+@pytest.mark.slow
+def test_a_training_that_a_scheduler_ends_goes_on_and_is_over_once(tmp_path: Path) -> None:
+    """SIGTERM: 143 and the command; then status 0; then the same status, and nothing changes."""
+    path = planned(tmp_path, num_train_epochs=40)
+    line, environment = command(tmp_path, "train", "--plan", str(path), "--run-folder", "run")
+    child = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "run", "checkpoint-*/trainer_state.json")
+    child.send_signal(signal.SIGTERM)
+    said, _ = child.communicate(timeout=60)
+    assert child.returncode == 143
+    assert "Ended by SIGTERM. Go on with  tsplanner train --run-folder run --resume" in said
+    resumed = run_verb(tmp_path, "train", "--run-folder", "run", "--resume")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    before = contents(tmp_path / "run")
+    again = run_verb(tmp_path, "train", "--run-folder", "run", "--resume")
+    assert again.returncode == 0
+    assert "its adapter is in run/adapter: nothing was done" in again.stdout
+    assert contents(tmp_path / "run") == before
 
 
 def started(saves: Path, name: str, seconds: int) -> Path:
@@ -127,14 +78,15 @@ def test_the_run_that_was_started_last_is_resumed(tmp_path: Path) -> None:
     own = tiny.with_learning(tiny.plan(tmp_path), seed=7)
     write_plan(own, saves / "tiny" / "lora" / "1" / "plan.json")
     found = plan_and_folder(None, saves, None, resume=True)
-    assert found == (own, saves / "tiny" / "lora" / "1")
+    run = saves / "tiny" / "lora" / "1"
+    assert found == (own, run / "plan.json", run)
 
 
 def test_a_new_run_has_no_folder_yet(tmp_path: Path) -> None:
     """The folder is made once the machine is known to have room."""
     path = planned(tmp_path)
-    plan, folder = plan_and_folder(path, tmp_path / "saves", None, resume=False)
-    assert folder is None
+    plan, file, folder = plan_and_folder(path, tmp_path / "saves", None, resume=False)
+    assert (file, folder) == (path, None)
     assert plan.model.name == "tiny"
 
 
@@ -146,7 +98,7 @@ def test_a_used_folder_is_resumed_or_refused(tmp_path: Path) -> None:
         plan_and_folder(path, saves, used, resume=False)
     with pytest.raises(TsplannerError, match="holds no run to resume"):
         plan_and_folder(path, saves, tmp_path / "new", resume=True)
-    assert plan_and_folder(path, saves, tmp_path / "new", resume=False)[1] == tmp_path / "new"
+    assert plan_and_folder(path, saves, tmp_path / "new", resume=False)[2] == tmp_path / "new"
 
 
 def test_a_machine_without_room_is_refused_before_a_folder_is_made(tmp_path: Path) -> None:
@@ -157,6 +109,147 @@ def test_a_machine_without_room_is_refused_before_a_folder_is_made(tmp_path: Pat
     with pytest.raises(TsplannerError, match=r"0\.5 of 16\.0 GiB of RAM free"):
         train.run(plan_path=path, saves=tmp_path / "saves", here=here)
     assert not (tmp_path / "saves" / "tiny" / "lora").exists()
+
+
+def ended(folder: Path, status: Status) -> Path:
+    """A run folder whose worker has left a record, an adapter and a report."""
+    path = planned(folder)
+    run = started(folder / "saves", "1", 10)
+    write_plan(tiny.plan(folder), run / "plan.json")
+    record = Record(status=status, kind=JobKind.TRAIN, steps=33)
+    (run / "record.json").write_bytes(msgspec.json.encode(record))
+    (run / "adapter").mkdir()
+    (run / "adapter" / "adapter_model.safetensors").write_text("weights")
+    (run / "report.md").write_text("report")
+    assert path.is_file()
+    return run
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file of a folder, with its content and the time it changed."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_run_that_is_over_is_told_and_left_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status 0, the adapter is named, and no byte and no time of any file changes."""
+    run, saves = ended(tmp_path, Status.OK), tmp_path / "saves"
+    before = contents(tmp_path)
+    monkeypatch.setattr(full_run, "run_job", lambda *_, **__: pytest.fail("it was trained again"))
+    for folder in (run, None):
+        assert train.run(saves=saves, run_folder=folder, resume=True, here=tiny.machine()) == 0
+        said = capsys.readouterr().out
+        assert said.startswith(f"plan   {run}/plan.json, ")
+        assert f"This run is over (33 steps), and its adapter is in {run}/adapter" in said
+    assert train.run(saves=saves, run_folder=run, resume=True, as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["already_finished"] is True
+    assert contents(tmp_path) == before
+
+
+def test_a_run_without_its_weights_claims_no_success(tmp_path: Path) -> None:
+    """The record alone says that it ended well: the sentence says how to train it anew."""
+    run = ended(tmp_path, Status.OK)
+    (run / "adapter" / "adapter_model.safetensors").unlink()
+    with pytest.raises(TsplannerError, match=r"its adapter is gone: .* --resume --force"):
+        train.run(saves=tmp_path / "saves", run_folder=run, resume=True, here=tiny.machine())
+
+
+@pytest.mark.parametrize("status", [one for one in Status if one is not Status.OK])
+def test_a_run_that_ended_in_any_other_way_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: Status
+) -> None:
+    """Only a run that came to its end is over."""
+    run, jobs = ended(tmp_path, status), list[Job]()
+
+    def work(job: Job, **_: object) -> Record:
+        jobs.append(job)
+        return Record(status=Status.OK, kind=JobKind.TRAIN)
+
+    monkeypatch.setattr(full_run, "run_job", work)
+    train.run(saves=tmp_path / "saves", run_folder=run, resume=True, here=tiny.machine())
+    assert [job.resume for job in jobs] == [True]
+
+
+def test_force_trains_anew_what_is_over_and_goes_on_with_what_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are --resume --force."""
+    jobs = list[Job]()
+
+    def work(job: Job, **_: object) -> Record:
+        jobs.append(job)
+        return Record(status=Status.OK, kind=JobKind.TRAIN)
+
+    monkeypatch.setattr(full_run, "run_job", work)
+    for name, status in (("a", Status.OK), ("b", Status.KILLED)):
+        run = ended(tmp_path / name, status)
+        saves = tmp_path / name / "saves"
+        train.run(saves=saves, run_folder=run, resume=True, force=True, here=tiny.machine())
+    assert [job.resume for job in jobs] == [False, True]
+
+
+def test_a_run_at_work_is_neither_resumed_nor_written_into(tmp_path: Path) -> None:
+    """Without a folder the next older one is resumed; where there is none, the name is told."""
+    run, saves = ended(tmp_path, Status.KILLED), tmp_path / "saves"
+    other = started(saves, "2", 5)
+    with RunFolder(run, "train", saves=saves):
+        assert newest_run(None, saves) == other
+        with pytest.raises(TsplannerError, match="is being written by tsplanner train, process"):
+            train.run(saves=saves, run_folder=run, resume=True, here=tiny.machine())
+        with (
+            RunFolder(other, "tune", saves=saves),
+            pytest.raises(TsplannerError, match="is being written by tsplanner tune, process"),
+        ):
+            train.run(saves=saves, resume=True, here=tiny.machine())
+
+
+def test_a_run_that_another_process_began_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both saw an empty folder; the other one claimed it first, and was over or killed by now."""
+    planned(tmp_path)
+    run = tmp_path / "run"
+
+    def meanwhile(*_: object) -> None:
+        run.mkdir()
+        (run / "job.json").write_text("the other's")
+
+    monkeypatch.setattr(train.runs, "require_disk_space", meanwhile)
+    with pytest.raises(TsplannerError, match="holds a run already"):
+        train.run(saves=tmp_path / "saves", run_folder=run, here=tiny.machine())
+    assert (run / "job.json").read_text() == "the other's"
+
+
+def test_a_search_is_not_resumed_as_a_training(tmp_path: Path) -> None:
+    """The sentence has the command that goes on with it."""
+    planned(tmp_path)
+    search = tmp_path / "run"
+    search.mkdir()
+    (search / "study.journal").write_text("")
+    for resume in (False, True):
+        with pytest.raises(TsplannerError, match=r"tsplanner tune --run-folder .*run --resume"):
+            plan_and_folder(None, tmp_path / "saves", search, resume=resume)
+
+
+def test_a_refused_training_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fills between the check and the first file: the folder that was made is gone."""
+    planned(tmp_path)
+
+    def full(*_: object) -> None:
+        raise TsplannerError("The disk is full.")
+
+    monkeypatch.setattr(full_run, "write_plan", full)
+    named = tmp_path / "saves" / "named"
+    for folder in (None, named):
+        with pytest.raises(TsplannerError, match="The disk is full"):
+            train.run(saves=tmp_path / "saves", run_folder=folder, here=tiny.machine())
+    assert list((tmp_path / "saves").rglob("owner.json")) == []
+    assert not named.exists()
 
 
 def test_random_weights_are_trained_only_where_they_are_meant(

@@ -11,6 +11,7 @@ from tsplanner.commands.values import (
     budget_seconds,
     duration_seconds,
     fraction,
+    memory_size,
     path,
     positive,
     positive_float,
@@ -45,6 +46,32 @@ def test_units_stand_in_order_and_once(text: str) -> None:
     """Each amount has a unit of its own, the longest unit comes first, six digits are enough."""
     with pytest.raises(argparse.ArgumentTypeError, match="is not a duration"):
         duration_seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "gib"),
+    [
+        ("1TiB", 1024),
+        ("1.5 TB", 1536),
+        ("64GiB", 64),
+        ("64gb", 64),
+        ("64g", 64),
+        ("64", 64),
+        ("2048MiB", 2),
+    ],
+)
+def test_a_size_of_ram_is_read_in_every_unit(text: str, gib: int) -> None:
+    """GB means GiB, as on a card, and a bare number does as in machine files."""
+    assert memory_size(text) == gib * 1024**3
+
+
+@pytest.mark.parametrize(
+    "text", ["", "lots", "0", "-4GiB", "1KiB", "900000TiB", "nan", "1e3", "٦٤"]
+)
+def test_text_that_is_no_size_of_ram_is_refused(text: str) -> None:
+    """The message says what could be written instead."""
+    with pytest.raises(argparse.ArgumentTypeError, match=r"write 64GiB or 1\.5TiB"):
+        memory_size(text)
 
 
 def test_wrong_values_are_named_in_plain_english() -> None:

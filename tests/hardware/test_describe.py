@@ -27,6 +27,9 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "machines"
         ("RTX 3090 x2", ["RTX 3090"] * 2),
         ("1x A100 80GiB + 1x RTX 3090", ["A100 SXM4 80GB", "RTX 3090"]),
         ("L4, L4", ["L4", "L4"]),
+        ("a100-80gb:8", ["A100 SXM4 80GB"] * 8),
+        ("RTX 3090: 2", ["RTX 3090"] * 2),
+        ("2x 24GiB sm_86", ["24GiB sm_86"] * 2),
         ("cpu", []),
         ("none", []),
     ],
@@ -48,9 +51,21 @@ def test_a_described_gpu_carries_datasheet_rates_and_what_an_idle_card_leaves() 
     assert device.host_link_bytes_per_second == pytest.approx(15.76e9)
 
 
+def test_any_card_can_be_described_by_memory_and_compute_capability() -> None:
+    """It is taken to be as slow as the slowest card of its kind: an RTX 3060's arithmetic."""
+    (device,) = parse_gpus("20.5GB sm_86")
+    assert device.total_bytes == 20.5 * GIB
+    assert device.compute_capability == (8, 6)
+    assert device.matrix_flops_per_second == 25.5e12
+    assert device.memory_bytes_per_second == 360e9
+    assert parse_gpus("32GiB sm_120")[0].compute_capability == (12, 0)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("24GiB sm_55", "one of sm_60, sm_61"),
+        ("0GiB sm_86", "write the memory in GiB"),
         ("", "names no GPU"),
         ("2x", "unknown GPU"),
         ("H200 +", "names no GPU"),
@@ -170,8 +185,9 @@ def test_machine_file_mistakes_are_named_with_the_file(
 
 def test_a_machine_file_that_is_not_there_is_an_expected_failure(tmp_path: Path) -> None:
     """The file's name is in the sentence."""
-    with pytest.raises(TsplannerError, match="cannot read machine file"):
+    with pytest.raises(TsplannerError, match="cannot read machine file") as refused:
         read_machine_file(tmp_path / "missing.yaml")
+    assert "one of 1x-h200-141gib, " in str(refused.value)
 
 
 def test_a_thousand_gpus_are_one_machine() -> None:

@@ -14,6 +14,8 @@ from tsplanner.hardware.describe import parse_gpus
 from tsplanner.hardware.detect import detect_machine, found_packages, machine_for
 from tsplanner.hardware.nvml import NvmlReading
 
+GIB = 1024**3
+
 
 def test_a_machine_without_a_gpu_is_a_machine(tmp_path: Path) -> None:
     """No driver is no error: training can run on the CPU."""
@@ -31,13 +33,38 @@ def test_a_detected_machine_is_named_by_its_cards(tmp_path: Path) -> None:
     assert detect_machine(tmp_path, reading).name == "2x RTX 3090 + 1x H200"
 
 
-def test_described_gpus_stand_on_this_host(tmp_path: Path) -> None:
-    """``--gpus`` alone changes the cards and says that nobody looked at them."""
+def test_described_gpus_take_nothing_of_this_computer(tmp_path: Path) -> None:
+    """Cards of 2 x 22 GiB stand in a machine with as much RAM, by a rule, and eight cores."""
     machine = machine_for("2x RTX 2080 Ti 22GiB", None, tmp_path)
     assert len(machine.devices) == 2
     assert not machine.detected
-    assert machine.host.total_bytes == detect_machine(tmp_path).host.total_bytes
+    assert machine.host.total_bytes == 44 * GIB
+    assert machine.host.available_bytes == 42 * GIB
+    assert machine.host.assumed
+    assert machine.host.cpu_count == 8
+    assert machine.host.disk_free_bytes is None
     assert machine.packages == ("bitsandbytes", "deepspeed")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "gib"),
+    [("8x A100 80GB", 1280), ("2x H200", 564), ("4x RTX 3090", 96), ("T4", 16), ("cpu", 16)],
+)
+def test_assumed_ram_follows_the_memory_of_the_gpus(gpus: str, gib: int) -> None:
+    """As much as all cards have, twice as much for boards with NVLink, and never below 16 GiB."""
+    assert machine_for(gpus, None).host.total_bytes == gib * GIB
+
+
+def test_ram_that_is_stated_replaces_what_is_known(tmp_path: Path) -> None:
+    """Of described cards, of a machine file and of this machine; cores and disk stay."""
+    for words in (("2x RTX 3090", None), (None, "1x-h200-141gib"), (None, None)):
+        known = machine_for(*words, tmp_path)
+        stated = machine_for(*words, tmp_path, 1024 * GIB)
+        assert (stated.host.total_bytes, stated.host.assumed) == (1024 * GIB, False)
+        assert stated.host.available_bytes == 1022 * GIB
+        assert stated.host.cpu_count == known.host.cpu_count
+        assert (stated.host.disk_free_bytes is None) == (known.host.disk_free_bytes is None)
+        assert stated.detected is known.detected
 
 
 def test_machine_file_and_gpus_together_are_refused(tmp_path: Path) -> None:

@@ -49,6 +49,22 @@ def test_every_name_of_a_gpu_with_its_size_finds_it_and_nothing_else(gpu: Gpu) -
             "RTX PRO 6000 Blackwell Server",
         ),
         ("NVIDIA GeForce RTX 5090", 32607, "RTX 5090"),
+        ("NVIDIA GeForce RTX 5090 D", 32607, "RTX 5090 D"),
+        ("NVIDIA GeForce RTX 4090 D", 24564, "RTX 4090 D"),
+        ("NVIDIA TITAN RTX", 24576, "TITAN RTX"),
+        ("TITAN RTX", 24220, "TITAN RTX"),
+        ("NVIDIA A10G", 23028, "A10G"),
+        ("NVIDIA A800-SXM4-80GB", 81920, "A800 SXM4 80GB"),
+        ("NVIDIA A800 80GB PCIe", 81920, "A800 PCIe 80GB"),
+        ("NVIDIA A800 40GB Active", 40960, "A800 PCIe 40GB"),
+        ("NVIDIA H800", 81559, "H800 SXM5"),
+        ("NVIDIA H800 PCIe", 81559, "H800 PCIe"),
+        ("NVIDIA H20", 97871, "H20"),
+        ("NVIDIA L20", 46068, "L20"),
+        ("Tesla P100-PCIE-16GB", 16280, "P100 PCIe"),
+        ("Tesla P40", 23040, "P40"),
+        ("NVIDIA GH200 480GB", 97871, "GH200 96GB"),
+        ("NVIDIA B300 SXM6 AC", 275040, "B300"),
     ],
 )
 def test_names_that_drivers_print_find_their_row(printed: str, mib: int, name: str) -> None:
@@ -81,6 +97,10 @@ def test_a_driver_name_off_the_catalogue_has_no_row(printed: str) -> None:
         ("4090", "RTX 4090", 24),
         ("RTX 4090 48GiB", "RTX 4090", 48),
         ("L4 22.5GiB", "L4", 24),
+        ("A800", "A800 SXM4 80GB", 80),
+        ("H800", "H800 SXM5", 80),
+        ("P100", "P100 PCIe", 16),
+        ("B300 288GB", "B300", 268),
     ],
 )
 def test_names_as_people_write_them_find_their_row(text: str, name: str, gib: int) -> None:
@@ -117,3 +137,41 @@ def test_an_unknown_name_is_refused_with_the_closest_one() -> None:
     """A typing error is answered with the card that was meant."""
     with pytest.raises(UsageError, match='Did you mean "RTX 2080 Ti"'):
         gpu_by_text("GTX 2080 Ti")
+
+
+@pytest.mark.parametrize(
+    ("text", "maker"),
+    [
+        ("MI300X", "AMD"),
+        ("AMD Instinct MI250X", "AMD"),
+        ("Radeon RX 7900 XTX", "AMD"),
+        ("RX7900XTX", "AMD"),
+        ("Apple M3 Max 64GB", "Apple"),
+        ("M2 Ultra", "Apple"),
+        ("Intel Arc A770", "Intel"),
+        ("Gaudi 3", "Intel"),
+        ("TPU v5e", "Google"),
+        ("Ascend 910B", "Huawei"),
+    ],
+)
+def test_a_card_of_another_maker_is_named_as_such(text: str, maker: str) -> None:
+    """Nobody is sent to a similar name, or told to edit an installed package."""
+    with pytest.raises(UsageError, match=f"made by {maker}, and only NVIDIA's") as refusal:
+        gpu_by_text(text)
+    assert "Did you mean" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["GeForce 256", "RTX 4090 Laptop", "Tesla K80", "RTX 2070", "A1000", "my card"]
+)
+def test_a_far_name_gets_no_guess_but_a_way_on(text: str) -> None:
+    """A laptop's chip is another chip; memory and compute capability describe any card."""
+    with pytest.raises(UsageError, match='such as "24GiB sm_86"') as refusal:
+        gpu_by_text(text)
+    assert "Did you mean" not in str(refusal.value)
+
+
+def test_digits_in_another_order_are_a_slip() -> None:
+    """Nobody sells an RTX 3009."""
+    with pytest.raises(UsageError, match='Did you mean "RTX 3090"'):
+        gpu_by_text("RTX 3009")

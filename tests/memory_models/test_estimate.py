@@ -29,13 +29,26 @@ AMPERE = replace(TURING, name="A100", compute_capability=(8, 0))
 FP16 = changed(FITTING, model_dtype=Dtype.FP16, autocast=Dtype.FP16)
 
 
-def test_a_sequence_beyond_the_models_positions_is_refused() -> None:
+def test_a_sequence_beyond_learned_positions_is_refused() -> None:
     """64 positions pass, 65 are above the limit, which is named."""
-    check(TOY, FITTING)
+    learned = changed(TOY, learned_position_count=64 * 8)
+    check(learned, FITTING)
     with pytest.raises(
         ValueError, match="sequence_length 65 is above the model's max_position_embeddings 64"
     ):
-        check(TOY, changed(FITTING, sequence_length=65))
+        check(learned, changed(FITTING, sequence_length=65))
+
+
+def test_rotary_positions_have_no_end() -> None:
+    """No library enforces one either; the estimate says that the model was made for fewer."""
+    longer = estimate_memory(TOY, changed(FITTING, sequence_length=65))
+    assert "65 positions are more than the 64 that the model was published for" in (
+        longer.assumptions
+    )
+    extended = estimate_memory(
+        changed(TOY, extended_positions=128), changed(FITTING, sequence_length=65)
+    )
+    assert not any("published" in words for words in extended.assumptions)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,36 @@ def read(kind: str, **values: object) -> Architecture:
 
 
 @pytest.mark.parametrize(
+    ("values", "positions"),
+    [
+        ({}, None),
+        ({"rope_scaling": None}, None),
+        # As Qwen's model cards write it: 4 x 32,768.
+        (
+            {
+                "rope_scaling": {
+                    "type": "yarn",
+                    "factor": 4.0,
+                    "original_max_position_embeddings": 32_768,
+                }
+            },
+            131_072,
+        ),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 2}}, 2 * 512),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 8.0}}, None),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 0.5}}, None),
+    ],
+)
+def test_yarns_factor_counts_as_published_length(
+    values: dict[str, object], positions: int | None
+) -> None:
+    """Of its original length, which is max_position_embeddings where the section names none."""
+    found = read("llama", max_position_embeddings=512, **values).positions
+    assert found.extended_positions == positions
+    assert found.published_positions == (positions or 512)
+
+
+@pytest.mark.parametrize(
     ("kind", "values", "layers"),
     [
         ("llama", {}, 0),

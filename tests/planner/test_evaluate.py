@@ -8,8 +8,14 @@ import pytest
 
 from memory_models.device import Host
 from memory_models.settings import Dtype, changed, from_flat
-from tests.support.toy_request import GIB, HOPPER, request
-from tsplanner.planner.evaluate import evaluate, finish, host_budget
+from tests.support.toy_request import GIB, HOPPER, request, with_free
+from tsplanner.planner.evaluate import (
+    evaluate,
+    finish,
+    host_budget,
+    lacks_host_memory,
+    shortage,
+)
 from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.explain.sentences import explanation_sentence
 from tsplanner.planner.plan import Verdict
@@ -32,6 +38,31 @@ def test_offload_is_judged_by_the_hosts_memory_too() -> None:
     assert {found.verdict for found in evaluated} == {Verdict.DOES_NOT_FIT}
     lean = min(evaluated, key=lambda found: found.memory.process_bytes.expected)
     assert explanation_sentence(lean.explanation) == "over the host's memory"
+
+
+def test_an_explanation_by_a_probe_names_no_memory() -> None:
+    """It failed, for whatever reason: that is no word on the host."""
+    asked = request("qwen2.5-0.5b", HOPPER)
+    found = evaluate(asked, from_flat(HardwareSettings, gradient_accumulation_steps=16))
+    assert not lacks_host_memory(found)
+    failed = replace(found, explanation=Explanation(reason=Reason.PROBE_FAILED))
+    assert not lacks_host_memory(failed)
+
+
+def test_the_scarcer_of_two_memories_is_what_a_candidate_lacks() -> None:
+    """Offloaded, 7B takes little of the card and too much of 10 GiB of RAM; whole, of the card."""
+    small = Host(total_bytes=16 * GIB, available_bytes=10 * GIB, cpu_count=4)
+    asked = request("qwen2.5-7b", HOPPER, host=small)
+    offloaded = evaluate(asked, from_flat(HardwareSettings, zero_stage=3, offload_param=True))
+    lack = shortage(asked, offloaded)
+    assert (lack.memory, lack.needs) == (MemoryKind.HOST, offloaded.memory.host_bytes)
+    assert lack.free_bytes == int(9.5 * GIB)
+    assert lack.share > 1
+    full = request("qwen2.5-7b", with_free(HOPPER, 8), host=small)
+    whole = evaluate(full, from_flat(HardwareSettings, gradient_accumulation_steps=16))
+    lack = shortage(full, whole)
+    assert (lack.memory, lack.free_bytes) == (MemoryKind.GPU, 8 * GIB)
+    assert lack.share == whole.memory.process_bytes.expected / (8 * GIB)
 
 
 @pytest.mark.parametrize(

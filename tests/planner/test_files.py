@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,17 @@ from typing import Any
 import pytest
 
 from memory_models.settings import Quantization, changed, flat
+from tests.support import tiny
 from tests.support.toy_request import TURING, request
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.explain.reasons import Reason
 from tsplanner.planner.explain.sentences import explanation_sentence
 from tsplanner.planner.files import (
     find_plan,
+    folder_of_plan,
     method_name,
     plan_document,
+    plan_folder,
     read_plan,
     write_plan,
 )
@@ -281,3 +285,38 @@ def test_a_plan_that_nobody_can_have_made_is_refused(
     path.write_text(json.dumps(document))
     with pytest.raises(TsplannerError, match=says):
         read_plan(path)
+
+
+def named(folder: Path, path: str | None) -> Plan:
+    """The tiny plan with its model at another place."""
+    plan = tiny.plan(folder)
+    return replace(plan, model=replace(plan.model, name="model", path=path))
+
+
+def test_two_models_of_one_name_have_folders_of_their_own(tmp_path: Path) -> None:
+    """a/model, b/model and a preset called model; each one planned again finds its own folder."""
+    saves = tmp_path / "saves"
+    models = [named(tmp_path, path) for path in ("/a/model", "/b/model", None)]
+    for _ in range(2):
+        folders = [folder_of_plan(saves, plan) for plan in models]
+        for plan in models:
+            write_plan(plan, folder_of_plan(saves, plan) / "plan.json")
+    assert [folder.name for folder in folders] == ["model", "model-2", "model-3"]
+    assert [read_plan(folder / "plan.json") for folder in folders] == models
+
+
+def test_a_file_that_is_no_plan_may_be_replaced(tmp_path: Path) -> None:
+    """The sentence on a broken plan is to plan again."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "plan.json").write_text("{")
+    assert plan_folder(tmp_path, "model", "/a/model") == tmp_path / "model"
+
+
+def test_the_plan_that_was_made_last_is_the_newest_whatever_the_clock_says(tmp_path: Path) -> None:
+    """The first one is from the year 2040."""
+    plan = tiny.plan(tmp_path)
+    for name in ("first", "second"):
+        write_plan(plan, tmp_path / "saves" / name / "plan.json")
+        if name == "first":
+            os.utime(tmp_path / "saves" / name / "plan.json", (2_208_988_800, 2_208_988_800))
+    assert find_plan(None, tmp_path / "saves")[1].parent.name == "second"

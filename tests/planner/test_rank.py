@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from memory_models.device import Device
 from memory_models.settings import (
     Attention,
+    DecoderKernels,
     Dtype,
     FinetuningType,
+    Optimizer,
     Quantization,
 )
-from tests.support.toy_request import EVERY_PACKAGE, GIB, HOPPER, TURING, request, with_free
+from tests.support.toy_request import (
+    EVERY_PACKAGE,
+    GIB,
+    HOPPER,
+    ROOMY_HOST,
+    TURING,
+    request,
+    with_free,
+)
 from tsplanner.errors import EXIT_NO_PLAN, TsplannerError
-from tsplanner.planner.explain.reasons import Reason, RuleName
+from tsplanner.planner.explain.reasons import MemoryKind, Reason, RuleName
 from tsplanner.planner.explain.sentences import explanation_sentence, refusal_sentence
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import (
@@ -20,7 +33,7 @@ from tsplanner.planner.rank import (
     choose,
     evaluate_all,
 )
-from tsplanner.planner.request import Pins
+from tsplanner.planner.request import Pins, PlanRequest
 
 
 def test_the_choice_is_deterministic() -> None:
@@ -76,6 +89,91 @@ def test_a_pinned_quantisation_is_used_where_the_plain_base_fits(pinned: Quantiz
     pins = Pins(quantization=pinned)
     choice = choose(request("qwen2.5-0.5b", HOPPER, pins=pins))
     assert choice.plan.hardware.base.quantization is pinned
+
+
+def by_host(*cards: Device, host_gib: int = 512, **changes: object) -> PlanRequest:
+    """14B in fp16 on cards of 22 GiB: sharded or offloaded, or whole in 4 bits."""
+    host = replace(ROOMY_HOST, available_bytes=host_gib * GIB)
+    made = request("qwen2.5-14b", *cards, host=host)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def test_a_base_that_fits_offloaded_is_not_rounded_for_speed() -> None:
+    """NF4 is several times as fast, shown first among the others, and taken on request alone."""
+    kept = choose(by_host(TURING))
+    assert kept.plan.hardware.base.quantization is None
+    assert kept.plan.hardware.sharding.offload_param
+    assert kept.shown[0].evaluated.hardware.base.quantization is Quantization.NF4_DQ
+    assert kept.shown[0].relative_speed > 1.1
+    reasons = [explanation_sentence(row.explanation) for row in kept.shown]
+    assert "rounds the base to 4 bits" in reasons
+    taken = choose(by_host(TURING, allow_rounding=True)).plan
+    assert taken.hardware.base.quantization is Quantization.NF4_DQ
+    assert taken.time.step_seconds < kept.plan.time.step_seconds
+
+
+def test_rounding_that_is_allowed_is_no_end_in_itself() -> None:
+    """Where the plain base fits whole, nothing is gained by 4 bits."""
+    asked = request("qwen2.5-7b", HOPPER)
+    assert choose(replace(asked, allow_rounding=True)).plan.hardware == choose(asked).plan.hardware
+
+
+def test_states_are_rounded_only_where_whole_ones_do_not_fit_or_by_leave() -> None:
+    """Full fine-tuning of 32B on eight H200: whole states fit with offload."""
+    asked = request(
+        "qwen2.5-32b",
+        *[with_free(HOPPER, 79)] * 8,
+        length=2048,
+        finetuning_type=FinetuningType.FULL,
+    )
+    kept = choose(asked).plan
+    assert kept.hardware.kernels.optimizer is Optimizer.ADAMW_TORCH_FUSED
+    taken = choose(replace(asked, allow_rounding=True)).plan
+    assert taken.hardware.kernels.optimizer is Optimizer.ADAMW_BNB_8BIT
+    assert taken.time.step_seconds < kept.time.step_seconds
+
+
+@pytest.mark.parametrize(
+    ("pins", "words"),
+    [
+        (Pins(zero_stage=2, offload_param=True), "--zero-stage 2 and --offload-param on"),
+        (Pins(zero_stage=0, offload_optimizer=True), "--zero-stage 0 and --offload-optimizer on"),
+        (
+            Pins(world_size=2, decoder_kernels=DecoderKernels.FUSED, zero_stage=3),
+            "--kernels fused and --zero-stage 3",
+        ),
+    ],
+)
+def test_pins_that_exclude_each_other_are_named_and_no_others(pins: Pins, words: str) -> None:
+    """The effective batch has nothing to do with it."""
+    with pytest.raises(TsplannerError) as caught:
+        choose(request("qwen2.5-0.5b", HOPPER, HOPPER, pins=pins))
+    assert str(caught.value) == f"No plan: {words} exclude each other; leave one of them out."
+
+
+def test_all_that_refuses_every_candidate_is_told_at_once() -> None:
+    """Whoever mends the first would meet the second."""
+    pins = Pins(attention=Attention.FLASH_ATTENTION_2, quantization=Quantization.INT8, zero_stage=3)
+    with pytest.raises(TsplannerError, match=r"flash-attn.*; int8 weights are not sharded"):
+        choose(request("qwen2.5-0.5b", HOPPER, HOPPER, pins=pins))
+
+
+def test_the_refusal_of_two_pins_that_exclude_each_other_is_told_first() -> None:
+    """A package that closes one branch is not the reason."""
+    pins = Pins(quantization=Quantization.NF4, zero_stage=3)
+    with pytest.raises(TsplannerError, match="nf4 weights are not sharded by this worker"):
+        choose(request("qwen2.5-72b", *[HOPPER] * 4, pins=pins))
+
+
+def test_where_the_host_is_short_its_memory_is_named() -> None:
+    """The cards would hold 14B offloaded; 24 GiB of RAM do not."""
+    asked = by_host(with_free(TURING, 9), host_gib=24, pins=Pins(quantization=None))
+    with pytest.raises(NothingFits, match=r"GiB of host RAM, 22\.8 GiB are free") as caught:
+        choose(asked)
+    failure = caught.value.failure
+    assert failure.shortage.memory is MemoryKind.HOST
+    assert failure.shortage.needs == failure.smallest.memory.host_bytes
+    assert failure.smallest.memory.process_bytes.expected < 9 * GIB
 
 
 def test_no_quantisation_can_be_pinned_too() -> None:
@@ -149,8 +247,8 @@ def test_an_effective_batch_that_cannot_be_made_says_what_to_change() -> None:
 
 
 def test_settings_that_no_candidate_can_run_are_told_once() -> None:
-    """A sequence beyond the model's positions is no matter of memory."""
-    asked = request("qwen2.5-0.5b", HOPPER, length=40_000)
+    """A sequence beyond a model's learned positions is no matter of memory."""
+    asked = request("opt-125m", HOPPER, length=40_000)
     with pytest.raises(TsplannerError, match="sequence_length 40000 is above") as caught:
         choose(asked)
     assert not isinstance(caught.value, NothingFits)

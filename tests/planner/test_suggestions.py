@@ -11,6 +11,8 @@ from memory_models.device import Host
 from memory_models.settings import FinetuningType, Quantization, changed
 from tests.support.toy_request import GIB, HOPPER, TURING, request, with_free
 from tsplanner.hardware.catalog import usable_bytes
+from tsplanner.hardware.describe import assumed_host
+from tsplanner.hardware.detect import with_host_memory
 from tsplanner.planner.explain.reasons import ChangeKind
 from tsplanner.planner.explain.sentences import sentence
 from tsplanner.planner.plan import Verdict
@@ -34,6 +36,19 @@ CASES = {
     ),
     "pinned": request("qwen2.5-14b", TURING, pins=Pins(quantization=None, zero_stage=0)),
     "on the cpu": request("qwen2.5-7b", host=SMALL_HOST),
+    "assumed host": request(
+        "qwen2.5-7b",
+        HOPPER,
+        host=replace(SMALL_HOST, total_bytes=14 * GIB, assumed=True),
+        pins=Pins(offload_param=True, quantization=None),
+    ),
+    "eight cards": request(
+        "llama-3.1-70b",
+        *[with_free(HOPPER, 70)] * 8,
+        length=2048,
+        host=Host(total_bytes=1024 * GIB, available_bytes=1022 * GIB, cpu_count=8),
+        finetuning_type=FULL,
+    ),
     "a full card": request("qwen2.5-0.5b", with_free(HOPPER, 0.5)),
 }
 
@@ -65,8 +80,17 @@ def applied(asked: PlanRequest, change: str) -> PlanRequest:
             pins = Pins(quantization=Quantization.NF4_DQ)
         return replace(asked, learning=learning, pins=pins)
     machine = asked.machine
+    if change.startswith("--host-memory"):
+        return replace(asked, machine=with_host_memory(machine, number * GIB))
+    if "machines of this kind" in change:
+        host = machine.host
+        many = replace(host, available_bytes=host.available_bytes * number)
+        machine = replace(machine, devices=machine.devices * number, host=many)
+        return replace(asked, machine=machine)
     if change.endswith("such GPUs"):
         devices = (machine.devices * number)[:number]
+        if machine.host.assumed:
+            machine = replace(machine, host=assumed_host(devices))
     elif "more" in change:
         host = replace(
             machine.host,
@@ -106,6 +130,9 @@ def test_every_suggestion_makes_a_plan_fit(name: str) -> None:
         ("pinned", "no pinned hardware settings"),
         ("on the cpu", "GiB more RAM"),
         ("a full card", "a GPU of 8 GiB"),
+        ("assumed host", "--host-memory"),
+        ("assumed host", "2 such GPUs"),
+        ("eight cards", "2 machines of this kind (tsplanner export --nodes 2)"),
     ],
 )
 def test_the_obvious_change_is_offered(name: str, word: str) -> None:
@@ -118,6 +145,26 @@ def test_a_larger_card_is_not_offered_where_the_host_is_too_small() -> None:
     """Offloaded parameters do not care for the card."""
     changes = [in_words(found) for found in failure_of(CASES["host too small"]).failure.suggestions]
     assert not any("GPU of" in change for change in changes)
+
+
+def test_a_host_that_was_only_assumed_is_to_be_stated_first() -> None:
+    """Nothing else has to change if the machine has the RAM; a host that is known has not."""
+    kinds = {
+        name: [found.change for found in failure_of(CASES[name]).failure.suggestions]
+        for name in ("assumed host", "host too small")
+    }
+    assert kinds["assumed host"][0] is ChangeKind.STATE_HOST_RAM
+    assert ChangeKind.STATE_HOST_RAM not in kinds["host too small"]
+    assert ChangeKind.MORE_HOST_RAM in kinds["host too small"]
+
+
+def test_a_quantised_base_that_needs_more_than_a_plain_one_is_not_offered() -> None:
+    """ZeRO-3 shares 16 bits among eight cards, and 4 bits lie whole on each."""
+    found = failure_of(CASES["eight cards"]).failure.suggestions
+    kinds = [each.change for each in found]
+    assert ChangeKind.LORA in kinds
+    assert ChangeKind.LORA_ON_NF4 not in kinds
+    assert all(each.of_host == (each.change is ChangeKind.MORE_HOST_RAM) for each in found)
 
 
 def test_of_every_kind_of_change_only_the_first_that_helps_is_offered() -> None:

@@ -11,8 +11,9 @@ from memory_models.device import Device, DeviceProcess, Host, Machine
 from memory_models.result import Interval
 from tests.support import tiny
 from tsplanner.errors import EXIT_FAILURE, TsplannerError
+from tsplanner.hardware import nvml
 from tsplanner.planner.gather.inputs import seen_file
-from tsplanner.planner.plan import Plan
+from tsplanner.planner.plan import Plan, no_dataset
 from tsplanner.probe.preflight import (
     free_now,
     refuse_random_weights,
@@ -122,9 +123,36 @@ def test_cpu_plan_needs_its_process_s_bytes_of_ram(tmp_path: Path) -> None:
         require_room(on_cpu, machine(host_gib=0.5))
 
 
-def test_driver_that_says_nothing_is_left_to_the_worker(tmp_path: Path) -> None:
-    """Without NVML nobody knows what is free; PyTorch may still find the GPUs."""
+def test_driver_that_says_nothing_is_left_to_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without NVML nobody knows what is free; with CUDA's driver PyTorch may find the GPUs."""
+    monkeypatch.setattr(nvml, "_loads", lambda library: True)
     assert require_room(plan(tmp_path), machine())
+
+
+def test_a_plan_for_gpus_is_refused_where_no_program_can_use_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is forced: no driver, or a variable that hides every GPU; a CPU plan may go on."""
+    monkeypatch.setattr(nvml, "_loads", lambda library: False)
+    with pytest.raises(TsplannerError, match=r"no GPU to use \(no NVIDIA driver") as refused:
+        require_room(plan(tmp_path), machine(), force=True)
+    assert "tsplanner export" in str(refused.value)
+    assert require_room(tiny.plan(tmp_path / "cpu"), machine())
+    monkeypatch.setattr(nvml, "_loads", lambda library: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,0")
+    with pytest.raises(TsplannerError, match='CUDA_VISIBLE_DEVICES="0,0" hides every GPU'):
+        require_room(plan(tmp_path), machine())
+
+
+def test_a_plan_without_a_dataset_is_refused_where_rows_are_trained_on(tmp_path: Path) -> None:
+    """A probe makes rows of its own; a training has none to go on with."""
+    bare = tiny.plan(tmp_path)
+    bare = replace(bare, dataset=no_dataset(64))
+    with pytest.raises(TsplannerError, match="names no dataset, so there is nothing to train on"):
+        refuse_what_has_no_room(bare, machine(), force=True)
+    assert require_room(bare, machine())
 
 
 def test_free_memory_of_now_is_never_more_than_was_planned_with(tmp_path: Path) -> None:

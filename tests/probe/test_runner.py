@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -11,7 +14,8 @@ import pytest
 
 from tests.support import tiny
 from tests.support.stand_in import Call, StandIn
-from tsplanner.probe.runner import Tail, log_tail, oom_kills, run_job, was_out_of_memory
+from tsplanner.probe import stalls
+from tsplanner.probe.runner import Tail, grace_seconds, run_job
 from tsplanner.processes import ProcessResult, run_process
 from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.training.record import Record
@@ -86,16 +90,24 @@ def test_kill_with_memory_to_spare_is_no_out_of_memory(tmp_path: Path) -> None:
     found = run_job(job(tmp_path), time_limit_seconds=30, server=Script(code))
     assert found.status is Status.KILLED
     assert "SIGKILL" in found.message
-    assert was_out_of_memory(None, used_share=0.99)
-    assert not was_out_of_memory(None, used_share=0.5)
 
 
-def test_kernel_counter_is_read_from_either_cgroup_version(tmp_path: Path) -> None:
-    """Both files hold a line oom_kill N."""
-    two = tmp_path / "memory.events"
-    two.write_text("low 0\noom 3\noom_kill 2\n")
-    assert oom_kills((tmp_path / "absent", two)) == 2
-    assert oom_kills((tmp_path / "absent",)) is None
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_signals_that_others_send_are_no_crash(tmp_path: Path, name: str) -> None:
+    """A fault of the worker itself, such as SIGSEGV, is one."""
+    code = "import os, signal as s; s.signal(s.{0}, s.SIG_DFL); os.kill(os.getpid(), s.{0})"
+    found = run_job(job(tmp_path), time_limit_seconds=30, server=Script(code.format(name)))
+    assert found.status is Status.KILLED
+    assert name in found.message
+    fault = run_job(job(tmp_path), time_limit_seconds=30, server=Script(code.format("SIGSEGV")))
+    assert fault.status is Status.CRASHED
+
+
+def test_a_worker_that_could_not_write_its_record_is_told_by_its_status(tmp_path: Path) -> None:
+    """73 is what sysexits.h calls EX_CANTCREAT."""
+    found = run_job(job(tmp_path), time_limit_seconds=30, server=Script("raise SystemExit(73)"))
+    assert found.status is Status.NOT_WRITABLE
+    assert f"could not write into {tmp_path / 'run'}" in found.message
 
 
 def test_metrics_are_handed_on_line_by_line(tmp_path: Path) -> None:
@@ -128,12 +140,68 @@ def test_check_that_raises_ends_the_worker(tmp_path: Path) -> None:
         )
 
 
-def test_log_tail_is_the_last_lines_that_say_something(tmp_path: Path) -> None:
-    """Blank lines and rulers are passed over, and what comes from the launcher on."""
-    path = tmp_path / "worker.log"
-    path.write_text("one\n\ntwo\nthree\n\nfour\n\n")
-    assert log_tail(path) == ["two", "three", "four"]
-    path.write_text("one\nValueError: no\nE1 elastic: failed\nTraceback\n=====\n")
-    assert log_tail(path, 1) == ["Traceback"]
-    assert log_tail(path, 1, until="elastic") == ["ValueError: no"]
-    assert log_tail(tmp_path / "absent") == []
+STOPS_ITSELF = """
+import os, pathlib, signal, sys
+from tsplanner.training.pulse import Phase, Pulse
+Pulse(pathlib.Path(sys.argv[1]).parent).enter(Phase.LOAD)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+STANDS_STILL = """
+import pathlib, sys, time
+from tsplanner.training import pulse
+beats = pulse.Pulse(pathlib.Path(sys.argv[1]).parent)
+beats.enter(pulse.Phase.STEP)
+for _ in range(2):
+    time.sleep(pulse.BETWEEN_SECONDS)
+    beats.beat()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(STOPS_ITSELF, "was stopped by a signal"), (STANDS_STILL, "in the phase step")],
+)
+def test_a_worker_that_stands_still_is_ended_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, words: str
+) -> None:
+    """A limit of 1.5 s in place of a minute; the file of its beats is gone with it."""
+    monkeypatch.setattr(stalls, "LEAST_SECONDS", 1.5)
+    monkeypatch.setattr(stalls, "TIMES_LONGEST", 1.0)
+    began = time.monotonic()
+    found = run_job(job(tmp_path), time_limit_seconds=60, server=Script(code))
+    assert time.monotonic() - began < 30
+    assert found.status is Status.HUNG
+    assert words in found.message
+    assert re.search(r"the worker \(process \d+\) .*gave no sign of life for [12] s", found.message)
+    assert list((tmp_path / "run").glob(".pulse*")) == []
+
+
+def test_a_worker_whose_end_does_not_come_has_done_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record is whole: the run is what the record says."""
+    monkeypatch.setattr(stalls, "LEAST_SECONDS", 0.5)
+    record = Record(status=Status.OK, kind=JobKind.PROBE, steps=3)
+    text = msgspec.json.encode(record).decode()
+    code = (
+        "import pathlib, sys, time\n"
+        "from tsplanner.training.pulse import Phase, Pulse\n"
+        "folder = pathlib.Path(sys.argv[1]).parent\n"
+        f"(folder / 'record.json').write_text({text!r})\n"
+        "Pulse(folder).enter(Phase.DONE)\ntime.sleep(60)"
+    )
+    assert run_job(job(tmp_path), time_limit_seconds=60, server=Script(code)) == record
+
+
+def test_a_full_run_has_time_to_end_its_step_and_keep_it(tmp_path: Path) -> None:
+    """5 s and two steps, a minute at most; trials and probes keep nothing."""
+    found = job(tmp_path)
+    for kind, step, seconds in (
+        (JobKind.TRAIN, 10.0, 25.0),
+        (JobKind.TRAIN, 300.0, 60.0),
+        (JobKind.TRIAL, 10.0, 5.0),
+        (JobKind.PROBE, 10.0, 5.0),
+    ):
+        plan = replace(found.plan, time=replace(found.plan.time, step_seconds=step))
+        assert grace_seconds(replace(found, kind=kind, plan=plan)) == seconds

@@ -96,26 +96,32 @@ def test_a_guard_forgets_what_it_is_told_to_forget(tmp_path: Path) -> None:
         kept.wait()
 
 
-def test_a_guard_that_was_killed_is_started_again() -> None:
-    """Only for a process that is to be watched."""
+def test_a_guard_that_was_killed_is_started_again_with_all_that_it_watched() -> None:
+    """Three children: one from before the kill, one that is over, one from after it."""
     program = Guard()
     program.release(1)
     assert program._program is None
-    child = subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True)
+    before, over, after = (
+        subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True) for _ in range(3)
+    )
     try:
-        program.watch(child.pid)
+        program.watch(before.pid)
+        program.watch(over.pid)
+        program.release(over.pid)
         first = program._program
         assert first is not None
         first.kill()
         first.wait()
-        program.watch(child.pid)
+        program.watch(after.pid)
         second = program._program
         assert second is not None
         assert second.pid != first.pid
         assert second.stdin is not None
         second.stdin.close()
-        assert child.wait(timeout=10) == -signal.SIGTERM
+        assert before.wait(timeout=10) == after.wait(timeout=10) == -signal.SIGTERM
+        assert over.poll() is None
         second.wait(timeout=10)
     finally:
-        child.kill()
-        child.wait()
+        for child in (before, over, after):
+            child.kill()
+            child.wait()

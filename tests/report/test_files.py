@@ -6,6 +6,7 @@ import xml.dom.minidom
 from pathlib import Path
 
 from tests.support.hand_made import add_run, changed, trained
+from tsplanner.folders.owner import RunFolder
 from tsplanner.report.build_page import About, build_page
 from tsplanner.report.files import Format, Wanted, write_report, write_run_report
 from tsplanner.report.messages.translate import Language
@@ -54,6 +55,17 @@ def test_a_curve_is_a_picture_of_its_own(tmp_path: Path) -> None:
     assert root.tagName == "svg"
     assert root.getAttribute("xmlns") == "http://www.w3.org/2000/svg"
     assert ".heldout{stroke:var(--heldout)" in text
+
+
+def test_nothing_is_written_into_a_run_at_work(tmp_path: Path) -> None:
+    """The page of all runs has its row; the picture waits for the run's end."""
+    saves = tmp_path / "saves"
+    folder = add_run(saves, "1")
+    with RunFolder(folder, "train", saves=saves):
+        write_report(read_runs(saves), saves, Wanted(output=saves), when="now")
+        assert not (folder / "loss.svg").exists()
+    write_report(read_runs(saves), saves, Wanted(output=saves), when="now")
+    assert (folder / "loss.svg").is_file()
 
 
 def test_a_run_folder_gets_its_own_page(tmp_path: Path) -> None:

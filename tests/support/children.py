@@ -55,3 +55,17 @@ def number_in(path: Path) -> int:
     """Process id that a child wrote down."""
     assert wait_for(lambda: path.is_file() and path.read_text() != "")
     return int(path.read_text())
+
+
+INTERRUPTED = """
+import time
+from tsplanner.commands.views.interrupted import say_interrupted
+from tsplanner.processes.signals import signals_as_interrupts
+try:
+    with signals_as_interrupts():
+        print("ready", flush=True)
+        time.sleep(60)
+except KeyboardInterrupt as error:
+    raise SystemExit(say_interrupted(error, "Go on."))
+"""
+"""A program that waits, and ends as a verb does that is interrupted."""

@@ -67,7 +67,8 @@ def shared_job(
 def run_here(job: Job) -> Record:
     """Run a job as the worker does, in this process; its record."""
     from tsplanner.training.worker.base_model_cache import KeptBase
-    from tsplanner.training.worker.execute import StopSwitch, execute_one
+    from tsplanner.training.worker.execute import execute_one
+    from tsplanner.training.worker.stop_switch import StopSwitch
 
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -48,12 +48,20 @@ def test_a_known_model_has_an_architecture_and_an_unknown_one_a_reason(tmp_path:
     assert 'model_type "seed_oss" has no reader' in unknown.no_reader
 
 
-@pytest.mark.parametrize("model_type", ["llama", "seed_oss"])
-def test_a_length_above_the_models_is_refused(tmp_path: Path, model_type: str) -> None:
-    """Whether or not there is a reader."""
-    config = {**config_of("llama"), "model_type": model_type}
+@pytest.mark.parametrize(("shape", "model_type"), [("opt", "opt"), ("llama", "seed_oss")])
+def test_a_length_above_the_models_is_refused(tmp_path: Path, shape: str, model_type: str) -> None:
+    """Whether or not there is a reader, where nothing says that positions are rotary."""
+    config = {**config_of(shape), "model_type": model_type}
     with pytest.raises(ValueError, match="sequence_length 129 is above"):
         case(tmp_path / "model", config, sequence_length=129)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "seed_oss"])
+def test_rotary_positions_have_no_end(tmp_path: Path, model_type: str) -> None:
+    """A rope key in the config says so, reader or not."""
+    config = {**config_of("llama"), "model_type": model_type, "rope_theta": 10_000.0}
+    found = case(tmp_path / "model", config, sequence_length=129)
+    assert found.request.settings.sequence_length == 129
 
 
 def test_results_come_in_order_and_errors_are_results(

@@ -10,7 +10,7 @@ import pytest
 from tests.support import tiny
 from tests.support.searching import SPACE, Worker, search
 from tsplanner.training.job import Job
-from tsplanner.tune.confirmation import Decision, best_epochs, confirm
+from tsplanner.tune.confirmation import Decision, Reason, best_epochs, confirm
 from tsplanner.tune.sentences import decision_sentence
 
 
@@ -50,6 +50,15 @@ def test_winner_that_was_only_lucky_is_not_used(tmp_path: Path) -> None:
     decision = decide(tmp_path, worker)
     assert decision.keeps_baseline
     assert decision.learning.method.lora_rank == 16
+    assert "keeping the baseline" in decision_sentence(decision)
+
+
+@pytest.mark.parametrize("trials", [1, 2, 3, 4])
+def test_without_proof_on_a_fresh_seed_the_baseline_stays(tmp_path: Path, trials: int) -> None:
+    """However clear the search was, and however few its trials: no pair, no winner."""
+    decision = decide(tmp_path, Worker(falling), pairs=0, trials=trials)
+    assert decision.keeps_baseline
+    assert decision.reason is Reason.UNTESTED
     assert "keeping the baseline" in decision_sentence(decision)
 
 

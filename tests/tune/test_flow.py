@@ -55,7 +55,7 @@ def test_a_search_has_the_number_that_was_asked_for_or_a_default() -> None:
     assert flow.asked_trials(TuneOptions(budget_seconds=3600, trials=3)) == 3
 
 
-def test_opening_makes_the_folder_and_reads_what_is_free(tmp_path: Path) -> None:
+def test_opening_makes_nothing_and_reads_what_is_free(tmp_path: Path) -> None:
     """Of 12 GiB that the plan was made with 3 are free now: trials are judged by 3."""
     here = tiny.machine()
     here = replace(here, host=replace(here.host, available_bytes=3 * 2**30))
@@ -64,6 +64,8 @@ def test_opening_makes_the_folder_and_reads_what_is_free(tmp_path: Path) -> None
     assert opened.trial_plan == opened.plan
     assert (opened.folder, opened.began) == (tmp_path / "run", 1.5)
     assert opened.slots.jobs == 2
+    assert not (tmp_path / "run").exists()
+    flow.prepare(opened)
     assert (tmp_path / "run" / "search-plan.json").is_file()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,13 +14,20 @@ from tests.support.searching import SPACE
 from tests.support.study_worker import opened
 from tests.support.verb import tune
 from tsplanner.errors import TsplannerError, UsageError
-from tsplanner.planner.files import read_plan, write_plan
+from tsplanner.folders.owner import RunFolder
+from tsplanner.planner.files import write_plan
+from tsplanner.probe.measured_plan import plan_digest
 from tsplanner.tune.options import SearchLocation, SpaceOptions, TuneOptions
 from tsplanner.tune.run_folder import (
+    SEARCH_FILES,
     SEARCH_PLAN,
-    forget,
+    find_start,
+    folder_asked,
+    has_trials,
+    holds_search,
     newest_search,
-    open_run_folder,
+    refuse_begun,
+    refuse_nothing_to_search,
     refuse_other_ranges,
     search_space,
 )
@@ -48,16 +57,17 @@ def asked(folder: Path, **location: object) -> TuneOptions:
     return TuneOptions(location=SearchLocation(saves=folder / "saves", **location))  # type: ignore[arg-type]
 
 
-def test_a_new_folder_keeps_the_plan_that_the_search_started_from(tmp_path: Path) -> None:
-    """The newest plan under saves is used; plan.json stays free for the plan that is trained."""
+def test_the_newest_plan_is_searched_and_nothing_is_made_yet(tmp_path: Path) -> None:
+    """The newest plan under saves is used; a folder is made once the search may stay in it."""
     plan = tiny.plan(tmp_path)
-    (tmp_path / "saves" / "tiny").mkdir(parents=True)
-    write_plan(plan, tmp_path / "saves" / "tiny" / "plan.json")
-    found, folder = open_run_folder(asked(tmp_path), tiny.machine())
-    assert found == plan
-    assert folder.parent == tmp_path / "saves" / "tiny" / "lora"
-    assert [path.name for path in folder.iterdir()] == [SEARCH_PLAN]
-    assert read_plan(folder / SEARCH_PLAN) == plan
+    file = tmp_path / "saves" / "tiny" / "plan.json"
+    write_plan(plan, file)
+    start = find_start(asked(tmp_path), tiny.machine())
+    assert (start.plan, start.file, start.folder) == (plan, file, None)
+    named = find_start(asked(tmp_path, run_folder=tmp_path / "new"), tiny.machine())
+    assert named.folder == tmp_path / "new"
+    assert not (tmp_path / "new").exists()
+    assert [path.name for path in (tmp_path / "saves" / "tiny").iterdir()] == ["plan.json"]
 
 
 def test_a_folder_with_a_search_is_resumed_and_never_overwritten(
@@ -68,17 +78,60 @@ def test_a_folder_with_a_search_is_resumed_and_never_overwritten(
     opened(folder)
     write_plan(plan, folder / SEARCH_PLAN)
     with pytest.raises(TsplannerError, match="holds a search already: add --resume"):
-        open_run_folder(asked(tmp_path, run_folder=folder), tiny.machine())
-    again = open_run_folder(asked(tmp_path, run_folder=folder, resume=True), tiny.machine())
-    assert again == (plan, folder)
+        find_start(asked(tmp_path, run_folder=folder), tiny.machine())
+    again = find_start(asked(tmp_path, run_folder=folder, resume=True), tiny.machine())
+    assert (again.plan, again.file, again.folder) == (plan, folder / SEARCH_PLAN, folder)
+
+
+def test_a_search_that_was_killed_before_it_began_is_none(tmp_path: Path, folder: Path) -> None:
+    """Its plan is written last, so a study without plan and trials may be begun again."""
+    opened(folder)
+    assert not holds_search(folder)
+    with pytest.raises(TsplannerError, match="holds no search to resume"):
+        find_start(asked(tmp_path, run_folder=folder, resume=True), tiny.machine())
+    (folder / "trials" / "0").mkdir(parents=True)
+    assert has_trials(folder)
+    assert holds_search(folder)
+    with pytest.raises(TsplannerError, match="holds a search already"):
+        refuse_begun(folder)
+
+
+@pytest.mark.parametrize("name", ["server.log", SEARCH_PLAN, "adapter", "study.lock"])
+def test_files_of_a_person_are_never_written_over(tmp_path: Path, name: str) -> None:
+    """A search does not begin in a folder that has a file of a name that it would write."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / name).write_text("mine")
+    write_plan(tiny.plan(tmp_path), tmp_path / "saves" / "tiny" / "plan.json")
+    with pytest.raises(TsplannerError, match=f"holds {name}, which this run would write over"):
+        find_start(asked(tmp_path, run_folder=own), tiny.machine())
+    assert (own / name).read_text() == "mine"
+    assert len(list(own.iterdir())) == 1
+
+
+def test_a_search_does_not_begin_over_a_full_run(tmp_path: Path) -> None:
+    """Its adapter would be replaced at the end of the search."""
+    (tmp_path / "ran").mkdir()
+    (tmp_path / "ran" / "job.json").write_text("{}")
+    with pytest.raises(TsplannerError, match="holds a run already"):
+        find_start(asked(tmp_path, run_folder=tmp_path / "ran"), tiny.machine())
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_trials_without_their_study_are_never_written_over(tmp_path: Path, resume: bool) -> None:
+    """A journal that was deleted may come back; a new search would begin with trial 0 there."""
+    write_plan(tiny.plan(tmp_path), tmp_path / "saves" / "tiny" / "plan.json")
+    (tmp_path / "run" / "trials" / "0").mkdir(parents=True)
+    with pytest.raises(TsplannerError, match=r"trials of a search whose study\.journal is gone"):
+        find_start(asked(tmp_path, run_folder=tmp_path / "run", resume=resume), tiny.machine())
 
 
 def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
     """Neither an empty folder nor an empty saves folder is a search."""
     with pytest.raises(TsplannerError, match="holds no search to resume"):
-        open_run_folder(asked(tmp_path, run_folder=tmp_path, resume=True), tiny.machine())
+        find_start(asked(tmp_path, run_folder=tmp_path, resume=True), tiny.machine())
     with pytest.raises(TsplannerError, match=r"No search under .* to resume"):
-        open_run_folder(asked(tmp_path, resume=True), tiny.machine())
+        find_start(asked(tmp_path, resume=True), tiny.machine())
 
 
 def test_the_search_that_changed_last_is_the_newest(tmp_path: Path) -> None:
@@ -95,27 +148,38 @@ def test_the_search_that_changed_last_is_the_newest(tmp_path: Path) -> None:
     assert newest_search(tmp_path).name == "b"
 
 
-def test_a_refused_search_is_forgotten_but_no_trial_and_no_file_of_a_person(
-    tmp_path: Path,
-) -> None:
-    """A folder with a trial in it stays whole; a file of other origin keeps its folder."""
-    own = tmp_path / "own"
-    (own / "trials").mkdir(parents=True)
-    (own / SEARCH_PLAN).write_text("{}")
-    (own / "study.journal").write_text("")
-    forget(own)
-    assert not own.exists()
-    tried = tmp_path / "tried"
-    (tried / "trials" / "0").mkdir(parents=True)
-    (tried / SEARCH_PLAN).write_text("{}")
-    forget(tried)
-    assert (tried / SEARCH_PLAN).is_file()
+def test_a_search_that_is_led_is_not_taken(tmp_path: Path) -> None:
+    """The older one that nobody leads is resumed; where all are led, that is the newest."""
+    saves = tmp_path / "saves"
+    for name in ("older", "newer"):
+        folder = saves / "m" / "lora" / name
+        folder.mkdir(parents=True)
+        (folder / "study.journal").write_text("")
+        with RunFolder(folder, "tune", saves=saves):
+            pass
+    location = SearchLocation(saves=saves, resume=True)
+    assert folder_asked(location) == saves / "m" / "lora" / "newer"
+    with RunFolder(saves / "m" / "lora" / "newer", "tune", saves=saves):
+        assert newest_search(saves).name == "older"
+        with RunFolder(saves / "m" / "lora" / "older", "tune", saves=saves):
+            assert newest_search(saves).name == "older"
+
+
+def test_a_refused_search_takes_away_what_it_made_and_nothing_else(tmp_path: Path) -> None:
+    """A file that was there before stays, and so does the folder that holds it."""
+    with RunFolder(tmp_path / "own", "tune") as made:
+        for name in (SEARCH_PLAN, "study.journal"):
+            (tmp_path / "own" / name).write_text("")
+        made.undo(SEARCH_FILES)
+    assert not (tmp_path / "own").exists()
     noted = tmp_path / "noted"
     noted.mkdir()
-    (noted / "notes.txt").write_text("mine")
-    (noted / SEARCH_PLAN).write_text("{}")
-    forget(noted)
-    assert [path.name for path in noted.iterdir()] == ["notes.txt"]
+    for name in ("notes.txt", "server.log"):
+        (noted / name).write_text("mine")
+    with RunFolder(noted, "tune") as made:
+        (noted / "study.journal").write_text("")
+        made.undo(SEARCH_FILES)
+    assert sorted(path.name for path in noted.iterdir()) == ["notes.txt", "server.log"]
 
 
 def test_ranges_of_a_person_narrow_the_default_space(tmp_path: Path) -> None:
@@ -147,3 +211,30 @@ def test_the_ranges_of_a_search_may_be_given_again() -> None:
     """Ranks that memory did not afford may be named, too: the search left them out itself."""
     same = SpaceOptions(lora_rank="4,8,16,64", learning_rate="1e-4..1e-2", epochs="3,2,1")
     assert refuse_other_ranges(same, SPACE) is None  # type: ignore[func-returns-value]
+
+
+def test_a_search_with_nothing_left_to_search_is_refused(tmp_path: Path) -> None:
+    """Rank, rate and epochs were given to plan; a range for one of them opens it again."""
+    plan = tiny.plan(tmp_path)
+    names = ("learning_rate", "lora_rank", "num_train_epochs")
+    given = replace(plan, learning=replace(plan.learning, given=names))
+    with pytest.raises(UsageError, match="Everything that is searched was given to plan"):
+        refuse_nothing_to_search(SpaceOptions(), given)
+    refuse_nothing_to_search(SpaceOptions(learning_rate="1e-4..1e-2"), given)
+    found = search_space(SpaceOptions(learning_rate="1e-4..1e-2"), given)
+    assert found.learning_rate == (1e-4, 1e-2)
+    assert (found.lora_ranks, found.epochs) == ((4,), (2,))
+
+
+def test_a_probed_plan_is_searched_with_its_measured_seconds(tmp_path: Path) -> None:
+    """Half the predicted seconds were measured."""
+    plan, file = tiny.plan(tmp_path), tmp_path / "saves" / "tiny" / "plan.json"
+    write_plan(plan, file)
+    document = {
+        "status": "ok",
+        "step_seconds": {"predicted": 2.0, "measured": 1.0},
+        "plan_digest": plan_digest(file),
+    }
+    (file.parent / "probe.json").write_text(json.dumps(document))
+    found = find_start(asked(tmp_path), tiny.machine()).plan
+    assert found.time.total_seconds == plan.time.total_seconds / 2

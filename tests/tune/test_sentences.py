@@ -54,6 +54,21 @@ def test_pairs_are_told_with_their_interval(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("reason", "why"),
+    [
+        (Reason.UNLIKELY, "too little to test on fresh seeds"),
+        (Reason.UNTESTED, "and no trial or no time was left to prove it on a fresh seed"),
+    ],
+)
+def test_without_a_pair_the_sentence_says_why(tmp_path: Path, reason: Reason, why: str) -> None:
+    """A chance of 98 % in the search is no proof."""
+    assert decision_sentence(decision(tmp_path, reason, keeps_baseline=True)) == (
+        "The best other settings (rank 8, rate 3.0e-03, 2 epochs) have a chance of 98% to beat "
+        f"the baseline by the trials so far, {why}: keeping the baseline."
+    )
+
+
 def test_document_keeps_the_keys_that_people_read(tmp_path: Path) -> None:
     """tune.json has the keys it always had, and the reason as a word."""
     found = decision_document(decision(tmp_path, Reason.PAIRS, keeps_baseline=False))

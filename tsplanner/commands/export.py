@@ -13,12 +13,14 @@ from tsplanner import runs
 from tsplanner.commands.options import add_plan_argument, add_random_weights_argument
 from tsplanner.commands.values import path, path_text, positive, positive_float
 from tsplanner.commands.views.plan import VERDICTS
+from tsplanner.commands.views.plan_file import plan_line
 from tsplanner.commands.views.screen import Screen
 from tsplanner.datasets.rows.first_rows import rows_seen
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
 from tsplanner.exporters.launch import JOB_FILE, WORKER, ExportFile, ExportOptions, spread
 from tsplanner.exporters.registry import EXPORTERS, exporter, render
-from tsplanner.planner.files import find_plan
+from tsplanner.folders.owner import refuse_led
+from tsplanner.planner.files import find_plan, folder_of_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.preflight import (
     refuse_random_weights,
@@ -133,7 +135,7 @@ def list_exporters(*, as_json: bool) -> int:
 def run(request: Request, *, as_json: bool = False) -> int:
     """Write the files of one exporter and say how to start them."""
     wanted = exporter(request.name)
-    plan, _ = find_plan(request.plan_path, request.saves)
+    plan, file = find_plan(request.plan_path, request.saves)
     refuse_what_cannot_fit(plan)
     if not request.options.force:
         refuse_what_changed(plan)
@@ -145,7 +147,9 @@ def run(request: Request, *, as_json: bool = False) -> int:
     if request.options.command == WORKER and not wanted.trains:
         refuse_random_weights(plan, allowed=request.random_weights)
         files.append(job_file(plan, request))
-    folder = request.output or request.saves / runs.slug(plan.model.name) / "export" / request.name
+    own = folder_of_plan(request.saves, plan)
+    folder = request.output or own / "export" / request.name
+    refuse_led(folder)
     paths = write(files, folder)
     start = wanted.start.format(folder=shlex.quote(str(folder)))
     by_hand = wanted.by_hand if request.options.nodes > 1 else ""
@@ -158,8 +162,9 @@ def run(request: Request, *, as_json: bool = False) -> int:
         print(json.dumps(document | ({"notes": notes} if notes else {})))
         return EXIT_OK
     screen = Screen()
-    for file in paths:
-        screen.line(f"wrote  {file}")
+    screen.line(plan_line(file))
+    for target in paths:
+        screen.line(f"wrote  {target}")
     if room is not None:
         word, style = VERDICTS[room.verdict]
         screen.line(f"{word} under {room.trainer}: {room.figures}", style)

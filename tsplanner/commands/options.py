@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memory_models.settings import (
@@ -23,6 +22,7 @@ from tsplanner.commands.values import (
     cutoff,
     fraction,
     layers,
+    memory_size,
     names,
     path,
     path_text,
@@ -41,6 +41,21 @@ if TYPE_CHECKING:  # only a file of one's own needs the reader
     from tsplanner.planner.gather.deepspeed_file import DeepSpeedFile
 
 
+class Added(argparse.Action):
+    """A flag that adds up where it is repeated: two ``--gpus`` describe one machine."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Add the value to those before it."""
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if before is None else f"{before} + {values}")
+
+
 def add_subject(parser: argparse.ArgumentParser) -> None:
     """Model, data and machine."""
     group = parser.add_argument_group("what and where")
@@ -56,8 +71,16 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--on-bad-rows", choices=["refuse", "drop"], default="refuse", help="[%(default)s]"
     )
-    group.add_argument("--gpus", metavar="TEXT", help="plan for these, e.g. '2x RTX 3090'")
+    group.add_argument(
+        "--gpus", action=Added, metavar="TEXT", help="plan for these, e.g. '2x RTX 3090'"
+    )
     group.add_argument("--machine", type=path_text, metavar="FILE", help="plan for a machine file")
+    group.add_argument(
+        "--host-memory",
+        type=memory_size,
+        metavar="SIZE",
+        help="RAM there, e.g. 1TiB [with --gpus: by a rule, which is printed where it decides]",
+    )
     group.add_argument("--cpu", action="store_true", help="plan for the CPU despite the GPUs")
 
 
@@ -130,9 +153,14 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--offload-param", type=switch, metavar="on|off")
     group.add_argument(
         "--deepspeed",
-        type=Path,
+        type=path,
         metavar="FILE",
         help="your own ds_config.json: pins what it fixes, and memory is sized by it",
+    )
+    group.add_argument(
+        "--allow-rounding",
+        action="store_true",
+        help="take a quantised base or an 8-bit optimizer where it is faster [only where needed]",
     )
     group.add_argument(
         "--cpu-threads", type=positive, metavar="N", help="CPU threads per training process"
@@ -231,10 +259,11 @@ def add_random_weights_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_force_argument(parser: argparse.ArgumentParser) -> None:
-    """--force, for what starts a worker."""
+def add_force_argument(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """--force, for what starts a worker; ``more`` is what else it means to the verb."""
     parser.add_argument(
         "--force",
         action="store_true",
-        help="start even where less memory is free than the plan needs, or files changed since",
+        help="start even where less memory is free than the plan needs, or files changed since"
+        + (more and f"; {more}"),
     )

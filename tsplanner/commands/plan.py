@@ -18,9 +18,9 @@ from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
 from tsplanner.planner.advice import Suggestion, advice
 from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.explain.deepspeed_sizes import deepspeed_sizes
-from tsplanner.planner.files import plan_values, write_plan
+from tsplanner.planner.files import folder_of_plan, plan_values, write_plan
 from tsplanner.planner.forecast import Cost, run_cost
-from tsplanner.planner.gather.requests import Subject, plan_request
+from tsplanner.planner.gather.requests import Liberty, Subject, plan_request
 from tsplanner.planner.plan import Plan, TimeEstimate, Verdict
 from tsplanner.planner.rank import Choice, NothingFits, choose
 from tsplanner.planner.request import PlanRequest
@@ -103,8 +103,11 @@ def subject_from(options: argparse.Namespace) -> Subject:
         on_bad_rows=options.on_bad_rows,
         gpus=options.gpus,
         machine=options.machine,
+        host_memory_bytes=options.host_memory,
         cpu=options.cpu,
-        corrections=not options.no_corrections,
+        liberty=Liberty(
+            corrections=not options.no_corrections, allow_rounding=options.allow_rounding
+        ),
         learning=learning_values(options, file),
         pins=pins(options, file),
     )
@@ -167,6 +170,7 @@ def run(
         output = output or saves / slug(experiment) / "plan.json"
     with scan_bar(shown=not json) as progress:
         request = plan_request(subject, saves, progress)
+    _refuse_run_at_work(output)
     if probe_seconds is not None and not request.machine.detected:
         raise UsageError(
             f"--probe runs on the machine itself, and {request.machine.name} is only described: "
@@ -184,14 +188,8 @@ def run(
     tested: list[dict[str, Any]] = []
     lines: list[str] = []
     if probe_seconds is not None:
-        from tsplanner.commands.views.bars import step_bars
-        from tsplanner.commands.views.probe import proof_lines, proof_rows
-        from tsplanner.probe.proof import proven  # starts processes: not for a bare plan
-
-        shown = not json
-        proof = proven(request, choice, probe_seconds, lambda jobs: step_bars(jobs, shown=shown))
-        choice, tested, lines = proof.choice, proof_rows(proof), proof_lines(proof)
-    path = output or saves / slug(choice.plan.model.name) / "plan.json"
+        choice, tested, lines = _probed(request, choice, probe_seconds, shown=not json)
+    path = output or folder_of_plan(saves, choice.plan) / "plan.json"
     write_plan(choice.plan, path)
     cost = None if price_per_hour is None else run_cost(choice.plan, price_per_hour)
     advised = advice_for(request, choice.plan)
@@ -201,6 +199,28 @@ def run(
         print_choice(request, choice, path, cost, probes=lines, advised=advised)
         _print_record(record, choice.plan.time)
     return EXIT_OK
+
+
+def _refuse_run_at_work(output: Path | None) -> None:
+    """Raise TsplannerError if the plan is to be written into a folder that a run writes into."""
+    if output is not None and output.parent.is_dir():
+        from tsplanner.folders.owner import refuse_led  # a plan without --output needs none of it
+
+        refuse_led(output.parent)
+
+
+def _probed(
+    request: PlanRequest, choice: Choice, seconds: float, *, shown: bool
+) -> tuple[Choice, list[dict[str, Any]], list[str]]:
+    """The choice after probes, and the probes as plain values and as lines."""
+    from tsplanner.commands.views.bars import step_bars
+    from tsplanner.commands.views.probe import proof_lines, proof_rows
+    from tsplanner.probe.proof import proven  # starts processes: not for a bare plan
+    from tsplanner.processes.signals import signals_as_interrupts
+
+    with signals_as_interrupts():
+        proof = proven(request, choice, seconds, lambda jobs: step_bars(jobs, shown=shown))
+    return proof.choice, proof_rows(proof), proof_lines(proof)
 
 
 def _document(

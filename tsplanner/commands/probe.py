@@ -11,15 +11,20 @@ from memory_models.device import Machine
 from tsplanner import runs
 from tsplanner.commands.options import add_force_argument, add_plan_argument
 from tsplanner.commands.views.bars import step_bar
+from tsplanner.commands.views.interrupted import say_interrupted
+from tsplanner.commands.views.plan_file import plan_line
 from tsplanner.commands.views.probe import result_lines
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK
+from tsplanner.folders.owner import refuse_led
 from tsplanner.planner.explain.sentences import describe
 from tsplanner.planner.files import find_plan
 from tsplanner.planner.gather.probe_points import store
 from tsplanner.probe.calibration import probe_point
 from tsplanner.probe.launch import cpu_threads
+from tsplanner.probe.measured_plan import DIGEST, PROBE_FILE, plan_digest
 from tsplanner.probe.preflight import require_room
 from tsplanner.probe.runner import run_job
+from tsplanner.processes.signals import signals_as_interrupts
 from tsplanner.report.probe_table import probe_document
 from tsplanner.training.job import Job, JobKind, Status
 
@@ -68,21 +73,31 @@ def run(
     ``here`` stands in for this machine.
     """
     plan, path = find_plan(plan_path, saves)
+    if not as_json:
+        print(plan_line(path), flush=True)
+    refuse_led(path.parent)
     require_room(plan, here, force=force)
     title = f"probe  {plan.learning.method.finetuning_type} · {describe(plan.hardware)}"
-    with tempfile.TemporaryDirectory(prefix="tsplanner-probe-") as folder:
-        job = Job(
-            kind=JobKind.PROBE,
-            plan=plan,
-            folder=folder,
-            probe_steps=max(3, steps),
-            threads=cpu_threads(plan),
-        )
-        with step_bar(title, job.probe_steps, shown=not as_json) as on_metrics:
-            record = run_job(job, time_limit_seconds=time_limit_seconds, on_metrics=on_metrics)
+    try:
+        with (
+            signals_as_interrupts(),
+            tempfile.TemporaryDirectory(prefix="tsplanner-probe-") as folder,
+        ):
+            job = Job(
+                kind=JobKind.PROBE,
+                plan=plan,
+                folder=folder,
+                probe_steps=max(3, steps),
+                threads=cpu_threads(plan),
+            )
+            with step_bar(title, job.probe_steps, shown=not as_json) as on_metrics:
+                record = run_job(job, time_limit_seconds=time_limit_seconds, on_metrics=on_metrics)
+    except KeyboardInterrupt as error:
+        again = f"Probe again with  tsplanner probe --plan {path}"
+        return say_interrupted(error, again, as_json=as_json)
     stored_in = str(store(probe_point(plan, record))) if record.status is Status.OK else None
-    document = probe_document(plan, record, stored_in)
-    runs.write_json(path.parent / "probe.json", document)
+    document = probe_document(plan, record, stored_in) | {DIGEST: plan_digest(path)}
+    runs.write_json(path.parent / PROBE_FILE, document)
     if as_json:
         print(json.dumps(document, indent=2))
     else:

@@ -4,42 +4,53 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-from dataclasses import field
 from pathlib import Path
 
 from memory_models.device import Machine
 from memory_models.frozen import frozen
-from memory_models.units import MIB
 from tsplanner import runs
+from tsplanner.commands.full_run import FullRun, disk_bytes, start_full_run
 from tsplanner.commands.options import (
     add_force_argument,
     add_plan_argument,
     add_random_weights_argument,
 )
 from tsplanner.commands.values import path
-from tsplanner.commands.views.bars import step_bar
-from tsplanner.commands.views.run import outcome_lines, print_random_weights, run_document
-from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
-from tsplanner.planner.files import find_plan, method_name, read_plan, write_plan
+from tsplanner.commands.views.interrupted import say_interrupted
+from tsplanner.commands.views.plan_file import plan_line
+from tsplanner.commands.views.run import (
+    finished_line,
+    outcome_lines,
+    print_random_weights,
+    run_document,
+)
+from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError
+from tsplanner.folders.owner import RunFolder, newest_idle, refuse_foreign, refuse_led
+from tsplanner.planner.files import (
+    find_plan,
+    folder_of_plan,
+    method_name,
+    read_plan,
+)
 from tsplanner.planner.plan import Plan
-from tsplanner.probe.launch import cpu_threads
+from tsplanner.probe.finished import (
+    RUN_FILES,
+    FinishedRun,
+    finished_run,
+    has_checkpoint,
+    is_over,
+)
+from tsplanner.probe.measured_plan import with_probe
 from tsplanner.probe.preflight import refuse_what_has_no_room
-from tsplanner.probe.runner import Server, run_job
-from tsplanner.report.files import write_run_report
-from tsplanner.report.text import duration
-from tsplanner.training.job import Job, JobKind, Status
-from tsplanner.training.record import Record
+from tsplanner.probe.runner import JOB_FILE
+from tsplanner.processes.signals import signals_as_interrupts
+from tsplanner.training.job import Status
+from tsplanner.tune.study.storage import holds_study
 
 EPILOG = """examples:
   tsplanner train --plan saves/tiny-chatts/plan.json
   tsplanner train --run-folder saves/tiny-chatts/lora/20261122-1 --resume
 """
-CHECKPOINTS_AT_ONCE = 3
-"""Two kept and one being written."""
-BYTES_PER_TRAINED_PARAMETER = 12
-"""fp32 weight and Adam's two moments; the gradient is not saved."""
-SMALL_FILES_BYTES = 64 * MIB
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on from the last checkpoint of --run-folder (or of this plan's newest run)",
     )
     add_random_weights_argument(parser)
-    add_force_argument(parser)
+    add_force_argument(parser, "with --resume, train a run that is over anew")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
@@ -117,124 +128,133 @@ def run(
 
 
 def train(options: TrainOptions, here: Machine | None = None) -> int:
-    """Train a plan to its end; 0 if it got there, 1 otherwise, 130 if interrupted.
+    """Train a plan to its end; 0 if it got there, 1 otherwise, 130 (143, 129) if interrupted.
 
-    ``here`` stands in for this machine.
+    A run that is over already is left as it is, unless forced. ``here`` stands in for this
+    machine.
     """
-    plan, found = plan_and_folder(
+    plan, file, found = plan_and_folder(
         options.plan_path, options.saves, options.run_folder, resume=options.resume
     )
+    as_json, saves = options.as_json, options.saves
+    if not as_json:
+        print(plan_line(file), flush=True)
+    over = found is not None and options.resume and is_over(found)
+    if found is not None and over and not options.force:
+        done = finished_run(found, plan)
+        # Without a report the run was cut off after its last step, and only that is left to do.
+        if any(found.glob("report.*")):
+            say_finished(done, as_json=as_json)
+            return EXIT_OK
     # A run that is refused must leave no folder, so this comes before one is made. A run that is
     # resumed was started with the flag, or before there was one.
     allowed = options.random_weights or options.resume
     refuse_what_has_no_room(plan, here, force=options.force, random_weights=allowed)
-    as_json = options.as_json
+    own = folder_of_plan(saves, plan)
+    runs.require_disk_space(found or own, disk_bytes(plan))
     print_random_weights(plan, shown=not as_json)
-    name = plan.model.name
-    folder = found or runs.create_run_folder(options.saves, name, method_name(plan))
-    with runs.clear_disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    full = FullRun(
-        plan=plan, folder=folder, saves=options.saves, resume=options.resume, shown=not as_json
-    )
+    if options.resume and not over and not as_json and not has_checkpoint(found or own):
+        print("No checkpoint is there: training begins at its first step.", flush=True)
+    with signals_as_interrupts():
+        folder = found or runs.create_run_folder(saves, own.name, method_name(plan))
+        full = FullRun(
+            plan=plan,
+            folder=folder,
+            saves=saves,
+            resume=options.resume,
+            anew=over and options.force,
+            shown=not as_json,
+        )
+        return train_in(full, is_new=found is None, as_json=as_json)
+
+
+def train_in(full: FullRun, *, is_new: bool, as_json: bool) -> int:
+    """Claim the folder, train, and say how it ended; see `train` for the status."""
     try:
-        record = start_full_run(full)
-    except KeyboardInterrupt:
-        print(f"\nInterrupted. Go on with  tsplanner train --run-folder {folder} --resume")
-        return EXIT_INTERRUPTED
+        with RunFolder(full.folder, "train", saves=full.saves, is_new=is_new) as claimed:
+            # Another process may have trained there between the first look and the claim.
+            refuse_used(full.folder, resume=full.resume)
+            try:
+                record = start_full_run(full)
+            except (TsplannerError, KeyboardInterrupt):
+                if not (full.folder / JOB_FILE).is_file():
+                    claimed.undo(FIRST_FILES)
+                raise
+    except KeyboardInterrupt as error:
+        again = f"tsplanner train --run-folder {full.folder} --resume"
+        begun = (full.folder / JOB_FILE).is_file()
+        return say_interrupted(
+            error, f"Go on with  {again}" if begun else "Nothing had begun.", as_json=as_json
+        )
     if as_json:
-        print(json.dumps(run_document(folder, record), indent=2))
+        print(json.dumps(run_document(full.folder, record), indent=2))
     else:
-        print("\n".join(outcome_lines(plan, folder, record)))
+        print("\n".join(outcome_lines(full.plan, full.folder, record)))
     return EXIT_OK if record.status is Status.OK else EXIT_FAILURE
+
+
+def say_finished(done: FinishedRun, *, as_json: bool) -> None:
+    """Print that a run is over, and where its weights are."""
+    if as_json:
+        document = run_document(done.folder, done.record) | {"already_finished": True}
+        print(json.dumps(document, indent=2))
+    else:
+        print(finished_line(done))
 
 
 def plan_and_folder(
     plan_path: Path | None, saves: Path, run_folder: Path | None, *, resume: bool
-) -> tuple[Plan, Path | None]:
-    """The plan to train and the folder for it; None: a new one.
+) -> tuple[Plan, Path, Path | None]:
+    """The plan to train, its file, and the folder to train in; None: a new one.
 
-    Raises TsplannerError for a folder that holds a run already (without --resume) or holds none
-    (with it).
+    Raises TsplannerError for a folder that another process writes into, that holds a run already
+    (without --resume) or holds none (with it).
     """
     if run_folder is None and resume:
         run_folder = newest_run(plan_path, saves)
     if run_folder is None:
-        return find_plan(plan_path, saves)[0], None
-    used = (run_folder / "job.json").is_file()
-    if used and not resume:
+        plan, file = find_plan(plan_path, saves)
+        return with_probe(plan, file), file, None
+    refuse_led(run_folder)
+    refuse_used(run_folder, resume=resume)
+    used = (run_folder / JOB_FILE).is_file()
+    if not used and holds_study(run_folder):
         raise TsplannerError(
-            f"{run_folder} holds a run already: add --resume to go on with it, or leave out "
-            "--run-folder to start another."
+            f"{run_folder} holds a search: go on with  tsplanner tune --run-folder {run_folder} "
+            "--resume"
         )
     if resume and not used:
         raise TsplannerError(f"{run_folder} holds no run to resume: leave out --resume.")
     if resume:
         # What is resumed is what was started, whatever plan.json outside says by now.
-        return read_plan(run_folder / runs.PLAN_FILE), run_folder
-    return find_plan(plan_path, saves)[0], run_folder
+        file = run_folder / runs.PLAN_FILE
+        return read_plan(file), file, run_folder
+    refuse_foreign(run_folder, RUN_FILES)
+    plan, file = find_plan(plan_path, saves)
+    return with_probe(plan, file), file, run_folder
+
+
+def refuse_used(folder: Path, *, resume: bool) -> None:
+    """Raise TsplannerError for a folder with a run in it that nobody asked to resume."""
+    if (folder / JOB_FILE).is_file() and not resume:
+        raise TsplannerError(
+            f"{folder} holds a run already: add --resume to go on with it, or leave out "
+            "--run-folder to start another."
+        )
 
 
 def newest_run(plan_path: Path | None, saves: Path) -> Path:
-    """The run of this plan's model and method that was started last."""
-    plan, _ = find_plan(plan_path, saves)
-    parent = saves / runs.slug(plan.model.name) / method_name(plan)
-    started = list(parent.glob("*/job.json"))
-    if not started:
-        raise TsplannerError(f"No run under {parent} to resume: leave out --resume.")
-    return max(started, key=lambda path: path.stat().st_mtime_ns).parent
+    """The run of this plan's model and method that was begun or resumed last.
 
-
-@frozen
-class FullRun:
-    """What is trained, where to, and how it is started."""
-
-    plan: Plan
-    folder: Path
-    saves: Path
-    resume: bool = False
-    shown: bool = True
-    """Draw a bar (or say so in a pipe)."""
-    server: Server | None = None
-    remarks: list[str] = field(default_factory=list)
-    """Sentences for the run's report."""
-
-
-def disk_bytes(plan: Plan) -> int:
-    """Bytes a full run may write: checkpoints, and the best and last weights."""
-    trained = plan.model.parameters_trainable
-    checkpoints = CHECKPOINTS_AT_ONCE * BYTES_PER_TRAINED_PARAMETER * trained
-    weights = (
-        trained
-        if plan.learning.method.finetuning_type.uses_adapter
-        else (plan.model.parameters_total)
-    )
-    return checkpoints + 2 * 4 * weights + SMALL_FILES_BYTES
-
-
-def start_full_run(run: FullRun) -> Record:
-    """Train, and leave plan.json, versions.json and the report next to the weights.
-
-    Raises TsplannerError before anything is started if the disk has no room for it.
+    A run at work counts only where all are. Raises TsplannerError if there is none.
     """
-    plan, folder = run.plan, run.folder
-    runs.require_disk_space(folder, disk_bytes(plan))
-    write_plan(plan, folder / runs.PLAN_FILE)
-    runs.write_versions(folder)
-    job = Job(
-        kind=JobKind.TRAIN,
-        plan=plan,
-        folder=str(folder),
-        resume=run.resume,
-        threads=cpu_threads(plan),
-    )
-    epochs = plan.learning.optimization.num_train_epochs
-    words = f"train  {plan.dataset.lengths.rows_kept} rows, {epochs} epochs"
-    title = f"{words}, about {duration(plan.time.total_seconds)}"
-    with step_bar(title, plan.time.total_steps, shown=run.shown) as on_metrics:
-        record = run_job(job, time_limit_seconds=None, on_metrics=on_metrics, server=run.server)
-    if record.status is Status.OK:
-        # A run that ended otherwise is resumed from its checkpoints.
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    write_run_report(folder, run.saves, run.remarks)
-    return record
+    plan, _ = find_plan(plan_path, saves)
+    parent = folder_of_plan(saves, plan) / method_name(plan)
+    newest = newest_idle(path.parent for path in parent.glob(f"*/{JOB_FILE}"))
+    if newest is None:
+        raise TsplannerError(f"No run under {parent} to resume: leave out --resume.")
+    return newest
+
+
+FIRST_FILES = (runs.PLAN_FILE, "versions.json")
+"""What a run leaves before its worker starts."""

@@ -11,24 +11,38 @@ from pathlib import Path
 
 from memory_models.device import Machine
 from tsplanner import runs
+from tsplanner.commands.full_run import FullRun, start_full_run
 from tsplanner.commands.options import (
     add_force_argument,
     add_plan_argument,
     add_random_weights_argument,
 )
-from tsplanner.commands.train import FullRun, start_full_run
+from tsplanner.commands.train import say_finished
 from tsplanner.commands.values import budget_seconds, path, positive
-from tsplanner.commands.views.run import outcome_lines, run_document
+from tsplanner.commands.views.interrupted import say_interrupted
+from tsplanner.commands.views.plan_file import plan_line
+from tsplanner.commands.views.run import outcome_lines, print_random_weights, run_document
 from tsplanner.commands.views.tune import SearchView, helping_line, opening_lines, view_for
-from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
+from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError
+from tsplanner.folders.owner import RunFolder, refuse_led
 from tsplanner.hardware.detect import detect_machine
-from tsplanner.probe.runner import Server
+from tsplanner.planner.files import read_plan
+from tsplanner.probe.finished import FinishedRun, finished_run, is_over
+from tsplanner.probe.runner import JOB_FILE, Server
+from tsplanner.processes.signals import signals_as_interrupts
 from tsplanner.training.job import Status
 from tsplanner.tune import flow, joining
 from tsplanner.tune.budget.words import budget_document, renewal_words, took_words
 from tsplanner.tune.confirmation import Decision
 from tsplanner.tune.options import TRIALS, SearchLocation, SpaceOptions, TuneOptions
-from tsplanner.tune.run_folder import forget
+from tsplanner.tune.run_folder import (
+    SEARCH_FILES,
+    SEARCH_PLAN,
+    folder_asked,
+    has_trials,
+    holds_search,
+    refuse_begun,
+)
 from tsplanner.tune.runner.multi_lora import (
     AUTO,
     FLAG,
@@ -44,6 +58,8 @@ EPILOG = """examples:
   tsplanner tune --resume
   tsplanner tune --join saves/chatts-14b/lora/20261123-1      a second GPU, on the same search
 """
+DECISION_FILE = "tune.json"
+"""In a run's folder: what was decided and how the full run ended; the last file of a search."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="postgresql://user@host/database, password in PGPASSWORD [a journal in the folder]",
     )
     add_random_weights_argument(parser)
-    add_force_argument(parser)
+    add_force_argument(parser, "with --resume, train the full run anew")
     group = parser.add_argument_group("search space [by method, model and rows]")
     group.add_argument("--lora-rank", metavar="4,8,16")
     group.add_argument("--learning-rate", metavar="1e-5..1e-3")
@@ -116,25 +132,61 @@ def from_arguments(namespace: argparse.Namespace) -> int:
 
 
 def run(options: TuneOptions, *, as_json: bool = False, here: Machine | None = None) -> int:
-    """Search, decide, train; 0 if the full run finished, 130 if interrupted.
+    """Search, decide, train; 0 if the full run finished, 130 (143, 129) if interrupted.
 
-    ``here`` stands in for this machine. Raises TsplannerError for a search that cannot be run.
+    A search whose full run is over is left as it is, unless forced. ``here`` stands in for this
+    machine. Raises TsplannerError for a search that cannot be run.
     """
     began = time.monotonic()
-    opened = flow.open_search(options, here or detect_machine(), began)
-    folder = opened.folder
+    if not options.force and (done := finished_search(options.location)) is not None:
+        if not as_json:
+            print(plan_line(done.folder / runs.PLAN_FILE), flush=True)
+        say_finished(done, as_json=as_json)
+        return EXIT_OK
+    with signals_as_interrupts():
+        opened = flow.open_search(options, here or detect_machine(), began)
+        if not as_json:
+            print(plan_line(opened.file), flush=True)
+        try:
+            saves, is_new = options.location.saves, opened.is_new
+            with RunFolder(opened.folder, "tune", saves=saves, is_new=is_new) as claimed:
+                return search_in(claimed, opened, as_json=as_json)
+        except KeyboardInterrupt as error:
+            again = f"tsplanner tune --run-folder {opened.folder} --resume"
+            begun = holds_search(opened.folder)
+            advice = f"Go on with  {again}" if begun else "The search had not begun."
+            return say_interrupted(error, advice, as_json=as_json)
+
+
+def finished_search(location: SearchLocation) -> FinishedRun | None:
+    """The full run of the search that is to be resumed, if all of it is over.
+
+    Raises TsplannerError if another process leads the search, or the trained weights are gone.
+    """
+    folder = folder_asked(location) if location.resume else None
+    if folder is None or not holds_search(folder):
+        return None
+    refuse_led(folder)
+    # The decision is written last: without it something is left to do.
+    if not is_over(folder) or not (folder / DECISION_FILE).is_file():
+        return None
+    return finished_run(folder, read_plan(folder / runs.PLAN_FILE))
+
+
+def search_in(claimed: RunFolder, opened: flow.OpenedSearch, *, as_json: bool) -> int:
+    """Search in a folder that this process leads; a refused search leaves nothing of its own."""
+    if not opened.options.location.resume:
+        # Another process may have searched there between the first look and the claim.
+        refuse_begun(opened.folder)
     try:
         # The server is started first, so that it imports while the study is opened.
-        with server_for(opened.trial_plan, folder) as server:
+        with server_for(opened.trial_plan, opened.folder) as server:
             return search_and_train(opened, server, as_json=as_json)
-    except TsplannerError:
+    except (TsplannerError, KeyboardInterrupt):
         # A resumed folder holds an earlier search, which a refusal must not cost.
-        if not options.location.resume:
-            forget(folder)
+        if not opened.options.location.resume and not has_trials(opened.folder):
+            claimed.undo(SEARCH_FILES)
         raise
-    except KeyboardInterrupt:
-        print(f"\nInterrupted. Go on with  tsplanner tune --run-folder {folder} --resume")
-        return EXIT_INTERRUPTED
 
 
 def search_and_train(opened: flow.OpenedSearch, server: Server | None, *, as_json: bool) -> int:
@@ -165,6 +217,7 @@ def say_what_comes(prepared: flow.PreparedSearch, view: SearchView, *, as_json: 
         words = f"tsplanner tune --join {storage.name} --storage {storage.display_name}"
         print(f"Help from elsewhere:  {words}", flush=True)
     print("\n".join(opening_lines(prepared)), flush=True)
+    print_random_weights(prepared.opened.plan)
 
 
 def train_best(
@@ -177,7 +230,8 @@ def train_best(
         folder=folder,
         saves=prepared.opened.options.location.saves,
         # A search may have been cut off during its full run, which then goes on.
-        resume=(folder / "job.json").is_file(),
+        resume=(folder / JOB_FILE).is_file(),
+        anew=prepared.opened.options.force and is_over(folder),
         shown=not as_json,
         server=server,
         remarks=[sentence],
@@ -189,7 +243,7 @@ def train_best(
     document = run_document(folder, record)
     document |= {"decision": decision_document(decision), "multi_lora": prepared.sharing.sentence}
     document |= {} if controller is None else budget_document(controller)
-    runs.write_json(folder / "tune.json", document)
+    runs.write_json(folder / DECISION_FILE, document)
     if as_json:
         print(json.dumps(document, indent=2))
     else:
@@ -209,9 +263,10 @@ def join(
     """
     here = here or detect_machine()
     try:
-        with joining.open_joined(target, options, here) as study:
+        with signals_as_interrupts(), joining.open_joined(target, options, here) as study:
             joined = joining.prepare_to_help(study, options, here)
             if not as_json:
+                print(plan_line(study.folder / SEARCH_PLAN), flush=True)
                 print(helping_line(joined), flush=True)
             number = None if options.budget_seconds else options.trials or TRIALS
             view = view_for(number, as_json=as_json)
@@ -220,9 +275,10 @@ def join(
             with server_for(study.plan, study.folder, log) as server, view:
                 ended = joining.help_search(joined, server, [view])
             return say_what_was_done(joined, ended, as_json=as_json)
-    except KeyboardInterrupt:
-        print("\nInterrupted. What was under way here is left to the others.")
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as error:
+        return say_interrupted(
+            error, "What was under way here is left to the others.", as_json=as_json
+        )
 
 
 def say_what_was_done(joined: joining.JoinedSearch, ended: list[int], *, as_json: bool) -> int:

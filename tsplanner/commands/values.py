@@ -13,12 +13,19 @@ import re
 from pathlib import Path
 
 from memory_models.settings import ALL_LINEAR
+from memory_models.units import GIB, MIB
 from tsplanner.reading import shown
 
 NONE = "none"
 ALL = "all"
 _LARGEST = 10**12
 """Above every count a run can have; keeps products finite."""
+
+_SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)((?:[MGT]i?B?)?)", re.IGNORECASE | re.ASCII)
+_UNIT_BYTES = {"m": MIB, "": GIB, "g": GIB, "t": 1024 * GIB}
+"""Bytes of a unit by its first letter; without a unit a number means GiB, as in machine files."""
+_SMALLEST_HOST = GIB
+_LARGEST_HOST = 900 * 1024 * GIB
 
 _UNIT_SECONDS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _AMOUNT = r"\d{1,6}(?:\.\d{1,6})?"
@@ -125,6 +132,17 @@ def cutoff(text: str) -> int:
             f"{value} tokens leave no room for a question and its answer; give at least 16"
         )
     return value
+
+
+def memory_size(text: str) -> int:
+    """Bytes of RAM from ``1TiB``, ``64GiB``, or ``64GB`` and ``64``, which mean GiB as well."""
+    found = _SIZE.fullmatch("".join(text.split()))
+    size = float(found.group(1)) * _UNIT_BYTES[found.group(2).lower()[:1]] if found else 0
+    if not _SMALLEST_HOST <= size <= _LARGEST_HOST:
+        raise argparse.ArgumentTypeError(
+            f"{shown(text)} is no size of RAM: write 64GiB or 1.5TiB, from 1GiB to 900TiB"
+        )
+    return int(size)
 
 
 def budget_seconds(text: str) -> float:

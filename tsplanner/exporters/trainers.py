@@ -70,8 +70,10 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
     )
     length = plan.dataset.sequence_length(hardware.batch.micro_batch_size)
     longest = running.architecture.positions.max_position_embeddings
+    # Padding goes no further than the model's positions, unless the rows themselves do.
+    padded = max(length, min(round_up(length, running.pads_to), longest))
     settings = changed(
-        training_settings(plan.learning, under, min(round_up(length, running.pads_to), longest)),
+        training_settings(plan.learning, under, padded),
         upcast_unquantized=running.upcast_unquantized,
     )
     # A probe that held less than was predicted says nothing of other kernels and their fragments.

@@ -5,7 +5,8 @@ names of a card find that card and no other.
 
 Rates of GeForce cards are those with fp32 accumulation, which training uses; they are half of the
 advertised fp16 rates. Where a whitepaper omits that rate, the row has tensor cores x boost clock x
-128 FLOP (256 on professional cards), which reproduces the printed rates of other cards.
+128 FLOP (256 on professional cards), which reproduces the printed rates of other cards. Pascal has
+no tensor cores, and its fp16 products with fp32 accumulation run at the fp32 rate.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ INLINE_ECC_SHARE = 1 / 16
 """GDDR cards with error correction store the check bits in this share of their own memory."""
 
 GENERATIONS = {
+    (6, 0): "Pascal",
+    (6, 1): "Pascal",
     (7, 0): "Volta",
     (7, 5): "Turing",
     (8, 0): "Ampere",
@@ -34,6 +37,7 @@ GENERATIONS = {
     (8, 9): "Ada Lovelace",
     (9, 0): "Hopper",
     (10, 0): "Blackwell",
+    (10, 3): "Blackwell",
     (12, 0): "Blackwell",
 }
 
@@ -61,6 +65,8 @@ class Links:
     """One direction, all links of the card; None: no NVLink."""
     nvlink_built_in: bool = False
     """Always wired (SXM boards); False: only with a bridge."""
+    c2c_bytes_per_second: float | None = None
+    """One direction of NVLink-C2C to the host's memory; None: the card reaches it through PCIe."""
 
 
 @frozen
@@ -95,7 +101,9 @@ class Gpu:
 
     @property
     def host_link_bytes_per_second(self) -> float | None:
-        """PCIe bandwidth in one direction, bytes per second, over all lanes of the card."""
+        """Bandwidth in one direction, bytes per second: of C2C, or over all PCIe lanes."""
+        if self.links.c2c_bytes_per_second is not None:
+            return self.links.c2c_bytes_per_second
         return pcie_bytes_per_second(self.links.pcie_generation, self.links.pcie_lanes)
 
     def total_bytes(self, size_gib: int) -> int:
@@ -127,11 +135,15 @@ def name_key(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", _NOISE.sub(" ", words))
 
 
+_P100 = "NVIDIA P100 datasheet"
 _VOLTA = "NVIDIA V100 datasheet"
 _TURING = "NVIDIA Turing architecture whitepaper, appendices"
 _TESLA_T4 = "NVIDIA T4 datasheet"
 _GA102 = "NVIDIA Ampere GA102 architecture whitepaper"
 _AD102 = "NVIDIA Ada architecture whitepaper"
+_A800 = "NVIDIA A800 datasheet"
+_H800 = "NVIDIA H800 datasheet"
+_GH200 = "NVIDIA GH200 datasheet"
 _GB202 = "NVIDIA RTX Blackwell architecture whitepaper"
 
 
@@ -162,6 +174,9 @@ def _row(
 
 # fmt: off
 CATALOG: tuple[Gpu, ...] = (
+    _row("P100 PCIe", 16, (6, 0), (9.3, 732), 3, _P100, patterns=("p100",)),
+    _row("P100 SXM2", 16, (6, 0), (10.6, 732), 3, _P100, nvlink=80, nvlink_built_in=True),
+    _row("P40", 24, (6, 1), (11.8, 346), 3, "NVIDIA P40 datasheet", inline_ecc=True),
     _row("V100 SXM2", (16, 32), (7, 0), (125, 900), 3, _VOLTA, nvlink=150, nvlink_built_in=True,
          patterns=("v100", "v100sxm", "v100sxm3")),
     _row("V100 PCIe", (16, 32), (7, 0), (112, 900), 3, _VOLTA),
@@ -170,6 +185,7 @@ CATALOG: tuple[Gpu, ...] = (
     _row("RTX 2080", 8, (7, 5), (42.4, 448), 3, _TURING, nvlink=25),
     # Cards rebuilt with 22 GiB are so common that the bare name is ambiguous.
     _row("RTX 2080 Ti", (11, 22), (7, 5), (56.9, 616), 3, _TURING, nvlink=50),
+    _row("TITAN RTX", 24, (7, 5), (130.5, 672), 3, _TURING, nvlink=50),
     _row("Quadro RTX 6000", 24, (7, 5), (130.5, 672), 3, _TURING, nvlink=50, patterns=("6000",)),
     _row("Quadro RTX 8000", 48, (7, 5), (130.5, 672), 3, _TURING, nvlink=50, patterns=("8000",)),
     _row("RTX 3060", 12, (8, 6), (25.5, 360), 4, _GA102),
@@ -181,6 +197,7 @@ CATALOG: tuple[Gpu, ...] = (
     _row("RTX 3090", 24, (8, 6), (71, 936), 4, _GA102, nvlink=56.25),
     _row("RTX 3090 Ti", 24, (8, 6), (80, 1008), 4, _GA102, nvlink=56.25),
     _row("A10", 24, (8, 6), (125, 600), 4, "NVIDIA A10 datasheet", inline_ecc=True),
+    _row("A10G", 24, (8, 6), (70, 600), 4, "NVIDIA A10G datasheet of AWS", inline_ecc=True),
     _row("A30", 24, (8, 0), (165, 933), 4, "NVIDIA A30 datasheet", nvlink=100),
     _row("A40", 48, (8, 6), (149.7, 696), 4, "NVIDIA A40 datasheet", nvlink=56.25,
          inline_ecc=True),
@@ -193,6 +210,11 @@ CATALOG: tuple[Gpu, ...] = (
          nvlink_built_in=True, patterns=("a100", "a100sxm")),
     _row("A100 PCIe 40GB", 40, (8, 0), (312, 1555), 4, "NVIDIA A100 datasheet", nvlink=300),
     _row("A100 PCIe 80GB", 80, (8, 0), (312, 1935), 4, "NVIDIA A100 datasheet", nvlink=300),
+    _row("A800 SXM4 80GB", 80, (8, 0), (312, 2039), 4, _A800, nvlink=200, nvlink_built_in=True,
+         patterns=("a800", "a800sxm")),
+    _row("A800 PCIe 80GB", 80, (8, 0), (312, 1935), 4, _A800, nvlink=200),
+    _row("A800 PCIe 40GB", 40, (8, 0), (312, 1555), 4, _A800, nvlink=200,
+         patterns=("a800active",), patterns_with_size=("a800",)),
     _row("RTX 4060 Ti", (8, 16), (8, 9), (44.1, 288), 4, _AD102, pcie_lanes=8),
     _row("RTX 4070", 12, (8, 9), (58.3, 504), 4, _AD102),
     _row("RTX 4070 SUPER", 12, (8, 9), (71, 504), 4, _AD102),
@@ -201,7 +223,10 @@ CATALOG: tuple[Gpu, ...] = (
     _row("RTX 4080", 16, (8, 9), (97.5, 717), 4, _AD102),
     _row("RTX 4080 SUPER", 16, (8, 9), (104.4, 736), 4, _AD102),
     _row("RTX 4090", 24, (8, 9), (165.2, 1008), 4, _AD102, modified_gib=(48,)),
+    _row("RTX 4090 D", 24, (8, 9), (147.1, 1008), 4, "NVIDIA GeForce RTX 4090 D specifications",
+         modified_gib=(48,)),
     _row("L4", 24, (8, 9), (121, 300), 4, "NVIDIA L4 datasheet", inline_ecc=True),
+    _row("L20", 48, (8, 9), (119.5, 864), 4, "NVIDIA L20 datasheet", inline_ecc=True),
     _row("L40", 48, (8, 9), (181, 864), 4, "NVIDIA L40 datasheet", inline_ecc=True),
     _row("L40S", 48, (8, 9), (362, 864), 4, "NVIDIA L40S datasheet", inline_ecc=True),
     _row("RTX 6000 Ada", 48, (8, 9), (364.2, 960), 4, "NVIDIA RTX 6000 Ada datasheet",
@@ -211,16 +236,30 @@ CATALOG: tuple[Gpu, ...] = (
     _row("H100 PCIe", 80, (9, 0), (756, 2039), 5, "NVIDIA H100 datasheet", nvlink=300),
     _row("H100 NVL", 94, (9, 0), (835, 3938), 5, "NVIDIA H100 NVL datasheet", nvlink=300,
          patterns_with_size=("h100",)),
+    _row("H800 SXM5", 80, (9, 0), (989.4, 3352), 5, _H800, nvlink=200, nvlink_built_in=True,
+         patterns=("h800", "h800sxm")),
+    _row("H800 PCIe", 80, (9, 0), (756, 2039), 5, _H800, nvlink=200),
+    _row("H20", 96, (9, 0), (148, 4000), 5, "NVIDIA H20 datasheet", nvlink=450,
+         nvlink_built_in=True, patterns=("h20sxm", "h20sxm5")),
+    _row("GH200 96GB", 96, (9, 0), (989.4, 4000), 5, _GH200, nvlink=450, nvlink_built_in=True,
+         c2c_bytes_per_second=450e9),
+    _row("GH200 144GB", 144, (9, 0), (989.4, 4900), 5, _GH200, nvlink=450, nvlink_built_in=True,
+         c2c_bytes_per_second=450e9),
     _row("H200", 141, (9, 0), (989.4, 4800), 5, "NVIDIA H200 datasheet", nvlink=450,
          nvlink_built_in=True, patterns=("h200sxm", "h200sxm5")),
     _row("H200 NVL", 141, (9, 0), (835, 4800), 5, "NVIDIA H200 datasheet", nvlink=450),
     _row("B200", 180, (10, 0), (2250, 8000), 5, "NVIDIA HGX B200 datasheet", nvlink=900,
          nvlink_built_in=True, patterns=("b200sxm", "b200sxm6")),
+    # The driver reports the 288 GB of the datasheet, which are decimal, as 268 GiB.
+    _row("B300", 268, (10, 3), (2250, 8000), 6, "NVIDIA HGX B300 datasheet", nvlink=900,
+         nvlink_built_in=True, patterns=("b300sxm", "b300sxm6", "b300sxm6ac")),
     _row("RTX 5060 Ti", (8, 16), (12, 0), (47.4, 448), 5, _GB202, pcie_lanes=8),
     _row("RTX 5070", 12, (12, 0), (61.7, 672), 5, _GB202),
     _row("RTX 5070 Ti", 16, (12, 0), (87.9, 896), 5, _GB202),
     _row("RTX 5080", 16, (12, 0), (112.6, 960), 5, _GB202),
     _row("RTX 5090", 32, (12, 0), (209.5, 1792), 5, _GB202),
+    # Of the RTX 5090's arithmetic as much as NVIDIA prints of its "AI TOPS": 2375 of 3352.
+    _row("RTX 5090 D", 32, (12, 0), (148.4, 1792), 5, "NVIDIA GeForce RTX 5090 D specifications"),
     _row("RTX PRO 6000 Blackwell", 96, (12, 0), (503.8, 1792), 5,
          "NVIDIA RTX PRO 6000 Blackwell datasheet",
          patterns=("6000", "pro6000", "6000blackwell", "pro6000blackwellworkstation")),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from memory_models.device import Device, Host, LinkType, Machine
 from memory_models.units import GIB
 from tsplanner.errors import TsplannerError, UsageError, did_you_mean
-from tsplanner.hardware.catalog import Gpu, usable_bytes
+from tsplanner.hardware.catalog import CATALOG, GENERATIONS, Gpu, usable_bytes
 from tsplanner.hardware.links import Link
 from tsplanner.hardware.names import gpu_by_driver_name, gpu_by_text
 from tsplanner.reading import named, read_yaml, shown
+from tsplanner.settings import configs_folder
 
 MAX_GPUS = 4096
 """Far above every machine that is one to its processes; a count beyond it is a slip."""
@@ -27,9 +30,23 @@ DESCRIBED_CPU_COUNT = 8
 """Assumed cores of a machine whose description names none."""
 HOST_RESERVE_BYTES = 2 * GIB
 """The system of a described machine is assumed to use this, at most a quarter of the memory."""
+ASSUMED_HOST_SHARE = {False: 1, True: 2}
+"""RAM over the memory of all GPUs where nobody says how much there is, by whether the cards are
+boards with NVLink built in. It is the low end of what is rented: 1.8 with 8x A100 80GB (AWS
+p4de.24xlarge, 1,152 GiB) and 1.8 with 8x H200 (p5en.48xlarge, 2,048 GiB); 1.0 with one T4
+(g4dn.xlarge, 16 GiB)."""
+LEAST_ASSUMED_HOST_BYTES = 16 * GIB
 
 _COUNT_FIRST = re.compile(r"\s*(\d{1,4})\s*[x×*]\s*(\S.*)", re.IGNORECASE | re.ASCII)  # noqa: RUF001
-_COUNT_LAST = re.compile(r"(.*\S)\s+[x×*]\s*(\d{1,4})\s*", re.IGNORECASE | re.ASCII)  # noqa: RUF001
+_COUNT_LAST = re.compile(
+    r"(.*\S)(?:\s+[x×*]|\s*:)\s*(\d{1,4})\s*",  # noqa: RUF001
+    re.IGNORECASE | re.ASCII,
+)
+_GENERIC = re.compile(
+    r"(?P<size>\d{1,4}(?:\.\d{1,3})?)\s*gi?b\s+sm_?(?P<major>\d{1,2})(?P<minor>\d)",
+    re.IGNORECASE | re.ASCII,
+)
+"""A card by memory and compute capability, such as ``24GiB sm_86``."""
 
 
 def parse_gpus(text: str) -> tuple[Device, ...]:
@@ -56,9 +73,17 @@ def _cards(part: str, text: str) -> tuple[Device, ...]:
         count, name = int(found.group(2)), found.group(1)
     if not 1 <= count <= MAX_GPUS:
         raise UsageError(f'"{part.strip()}": the number of GPUs must be 1 to {MAX_GPUS}')
+    return (_card(name),) * count
+
+
+def _card(name: str) -> Device:
+    """A card of the catalogue, or any card by memory and compute capability."""
+    if found := _GENERIC.fullmatch(name.strip()):
+        size, major, minor = found.groups()
+        return _generic(name.strip(), int(float(size) * GIB), (int(major), int(minor)))
     gpu, size_gib = gpu_by_text(name)
     total = gpu.total_bytes(size_gib)
-    device = Device(
+    return Device(
         name=gpu.name,
         total_bytes=total,
         free_bytes=usable_bytes(total),
@@ -67,7 +92,26 @@ def _cards(part: str, text: str) -> tuple[Device, ...]:
         memory_bytes_per_second=gpu.memory_bytes_per_second,
         host_link_bytes_per_second=gpu.host_link_bytes_per_second,
     )
-    return (device,) * count
+
+
+def _generic(name: str, total: int, capability: tuple[int, int]) -> Device:
+    """A card with the rates of the slowest card of its compute capability.
+
+    Raises UsageError for a compute capability that no card of the catalogue has.
+    """
+    like = [gpu for gpu in CATALOG if gpu.compute_capability == capability]
+    if not like or not usable_bytes(total):
+        known = ", ".join(f"sm_{major}{minor}" for major, minor in GENERATIONS)
+        raise UsageError(f'"{name}": write the memory in GiB and one of {known}')
+    return Device(
+        name=name,
+        total_bytes=total,
+        free_bytes=usable_bytes(total),
+        compute_capability=capability,
+        matrix_flops_per_second=min(gpu.matrix_flops_per_second for gpu in like),
+        memory_bytes_per_second=min(gpu.memory_bytes_per_second for gpu in like),
+        host_link_bytes_per_second=min(gpu.host_link_bytes_per_second or inf for gpu in like),
+    )
 
 
 def described_link(
@@ -106,6 +150,23 @@ def _slowest_rate(
     return min(known) if len(known) == len(rates) else None
 
 
+def described_host(memory_bytes: int, cpu_count: int = DESCRIBED_CPU_COUNT) -> Host:
+    """The host of a described machine with so much RAM, of which its system uses a little."""
+    return Host(
+        total_bytes=memory_bytes,
+        available_bytes=memory_bytes - min(HOST_RESERVE_BYTES, memory_bytes // 4),
+        cpu_count=cpu_count,
+    )
+
+
+def assumed_host(devices: tuple[Device, ...]) -> Host:
+    """The host of GPUs whose host nobody described (`ASSUMED_HOST_SHARE`)."""
+    rows = [gpu_by_driver_name(device.name, device.total_bytes) for device in devices]
+    boards = all(gpu is not None and gpu.links.nvlink_built_in for gpu in rows)
+    together = sum(device.total_bytes for device in devices) * ASSUMED_HOST_SHARE[boards]
+    return replace(described_host(max(together, LEAST_ASSUMED_HOST_BYTES)), assumed=True)
+
+
 def machine_name(devices: tuple[Device, ...], host: Host) -> str:
     """The name of a machine for people: ``2x RTX 2080 Ti`` or ``CPU with 16 GiB``."""
     if not devices:
@@ -116,12 +177,12 @@ def machine_name(devices: tuple[Device, ...], host: Host) -> str:
 
 def shipped_machine(name: str) -> Path | None:
     """The file of a machine that comes with tsplanner; None for an unknown name."""
-    package = Path(__file__).resolve().parents[1]
-    for configs in (package / "_configs", package.parent / "configs"):
-        path = configs / "machines" / f"{name}.yaml"
-        if re.fullmatch(r"[\w.-]+", name) and path.is_file():
-            return path
-    return None
+    return configs_folder() / "machines" / f"{name}.yaml" if name in machine_names() else None
+
+
+def machine_names() -> tuple[str, ...]:
+    """Names of the machines of configs/machines, sorted."""
+    return tuple(sorted(path.stem for path in (configs_folder() / "machines").glob("*.yaml")))
 
 
 def read_machine_file(path: Path) -> Machine:
@@ -136,7 +197,10 @@ def read_machine_file(path: Path) -> Machine:
     try:
         content = read_yaml(found)
     except OSError as error:
-        raise TsplannerError(f"cannot read machine file {path}: {error.strerror}") from error
+        raise TsplannerError(
+            f"cannot read machine file {path}: {error.strerror}; give a file of yours, or one of "
+            f"{', '.join(machine_names())}"
+        ) from error
     except ValueError as error:
         raise UsageError(f"machine file {path}: {error}") from error
     try:
@@ -191,15 +255,13 @@ def _machine(keys: dict[str, Any], stem: str) -> Machine:
         LinkType(keys["link"]) if "link" in keys else None,
         None if rate is None else rate * GIB,
     )
-    memory = int(keys["host_memory_gib"] * GIB)
     disk = keys.get("disk_free_gib")
+    cores = int(keys.get("cpu_count", DESCRIBED_CPU_COUNT))
     return Machine(
         name=keys.get("name", stem),
         devices=devices,
-        host=Host(
-            total_bytes=memory,
-            available_bytes=memory - min(HOST_RESERVE_BYTES, memory // 4),
-            cpu_count=int(keys.get("cpu_count", DESCRIBED_CPU_COUNT)),
+        host=replace(
+            described_host(int(keys["host_memory_gib"] * GIB), cores),
             disk_free_bytes=None if disk is None else int(disk * GIB),
         ),
         link=link.kind if link else None,

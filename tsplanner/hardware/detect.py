@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memory_models.device import Machine
+from memory_models.device import Device, Machine
 from tsplanner.errors import UsageError
 from tsplanner.hardware.describe import (
     DESCRIBED_PACKAGES,
     KNOWN_PACKAGES,
+    assumed_host,
+    described_host,
     described_link,
     machine_name,
     parse_gpus,
@@ -44,21 +47,33 @@ def detect_machine(folder: Path = Path(), reading: NvmlReading | None = None) ->
     )
 
 
-def machine_for(gpus: str | None, machine_file: str | None, folder: Path = Path()) -> Machine:
-    """The machine to plan for: this one, ``--gpus`` on this host, or a machine file.
+def machine_for(
+    gpus: str | None,
+    machine_file: str | None,
+    folder: Path = Path(),
+    host_memory_bytes: int | None = None,
+) -> Machine:
+    """The machine to plan for: this one, the one of ``--gpus``, or that of a machine file.
 
-    With ``gpus`` the memory, cores and disk are those of this machine, and the packages are those
-    of any described machine (``DESCRIBED_PACKAGES``). Raises UsageError if both are given, and for
-    what ``parse_gpus`` and ``read_machine_file`` refuse.
+    Of ``gpus`` nothing is taken from this computer: RAM, cores and packages are those that are
+    assumed of a described machine. ``host_memory_bytes`` states the RAM of any of them. Raises
+    UsageError if both descriptions are given, and for what ``parse_gpus`` and
+    ``read_machine_file`` refuse.
     """
     if gpus is not None and machine_file is not None:
         raise UsageError("--gpus and --machine describe the same thing: give one of them")
     if machine_file is not None:
-        return read_machine_file(Path(machine_file))
-    if gpus is None:
-        return detect_machine(folder)
-    devices = parse_gpus(gpus)
-    host = read_host(folder)
+        machine = read_machine_file(Path(machine_file))
+    elif gpus is not None:
+        machine = _described(parse_gpus(gpus))
+    else:
+        machine = detect_machine(folder)
+    return machine if host_memory_bytes is None else with_host_memory(machine, host_memory_bytes)
+
+
+def _described(devices: tuple[Device, ...]) -> Machine:
+    """The machine of these GPUs, of which nothing else is known."""
+    host = assumed_host(devices)
     link = described_link(devices)
     return Machine(
         name=machine_name(devices, host),
@@ -69,6 +84,12 @@ def machine_for(gpus: str | None, machine_file: str | None, folder: Path = Path(
         packages=DESCRIBED_PACKAGES,
         detected=False,
     )
+
+
+def with_host_memory(machine: Machine, memory_bytes: int) -> Machine:
+    """The machine with so much RAM, as somebody says; its cores and its disk stay."""
+    host = described_host(memory_bytes, machine.host.cpu_count)
+    return replace(machine, host=replace(host, disk_free_bytes=machine.host.disk_free_bytes))
 
 
 def found_packages() -> tuple[str, ...]:

@@ -25,6 +25,7 @@ NVLINK_BYTES_PER_SECOND_PER_LINK = {
     (8, 6): 14.0625e9,
     (9, 0): 25e9,
     (10, 0): 50e9,
+    (10, 3): 50e9,
 }
 """In one direction, by compute capability. Source: NVIDIA's datasheets (A100: 12 links are 300
 GB/s; RTX 3090: 4 links are 56.25 GB/s; H100: 18 links are 450 GB/s)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from memory_models.units import GIB
 from tsplanner.errors import UsageError
 from tsplanner.hardware.catalog import CATALOG, Gpu, name_key, size_in
@@ -9,6 +11,21 @@ from tsplanner.hardware.catalog import CATALOG, Gpu, name_key, size_in
 SIZE_MARGIN = 0.08
 """A size may differ from the advertised one by this share: in-line ECC hides 6.25 %, and
 firmware hides a little more."""
+
+CLOSE = 0.7
+"""Likeness of two names, from 0 to 1, from which one may be a slip for the other: ``2080Tee`` is
+0.77 like ``2080Ti``; ``4090 Laptop``, another chip, is 0.57 like ``4090``."""
+OTHER_MAKERS = {
+    maker: re.compile(rf"\b(?:{names})\b", re.IGNORECASE)
+    for maker, names in {
+        "AMD": r"amd|radeon|instinct|mi ?\d{2,3}[ax]?|rx ?\d{4}\s?\w*",
+        "Apple": r"apple|m[1-9] ?(?:pro|max|ultra)?",
+        "Intel": r"intel|arc|gaudi ?\d?",
+        "Google": r"google|tpu",
+        "Huawei": r"huawei|ascend",
+    }.items()
+}
+"""Names of accelerators that are not planned for, by their maker."""
 
 
 def gpu_by_driver_name(name: str, total_bytes: int) -> Gpu | None:
@@ -34,7 +51,7 @@ def gpu_by_text(text: str) -> tuple[Gpu, int]:
         gpu for gpu in CATALOG if key in gpu.keys or (size and key in gpu.names.patterns_with_size)
     ]
     if not rows:
-        raise UsageError(f'unknown GPU "{text.strip()}".{_closest(key)}')
+        raise UsageError(_unknown(text, key))
     if size is None:
         choices = [(gpu, each) for gpu in rows for each in gpu.memory_gib]
     else:
@@ -58,15 +75,35 @@ def _size_of(gpu: Gpu, size_gib: float) -> int | None:
     return None
 
 
-def _closest(key: str) -> str:
-    """`` Did you mean …?`` by keys, so that case and the name of the vendor do not matter."""
+def _unknown(text: str, key: str) -> str:
+    """The sentence on a name without a row: another maker's, or perhaps a mistyped one."""
+    written = f'"{text.strip()}"'
+    for maker, names in OTHER_MAKERS.items():
+        if names.search(text):
+            return (
+                f"{written} is made by {maker}, and only NVIDIA's GPUs are supported: "
+                'name one, or plan for the CPU with "cpu"'
+            )
     import difflib  # only a mistyped name needs it
 
-    by_key = {name_key(gpu.name): gpu.name for gpu in CATALOG}
-    close = difflib.get_close_matches(key, list(by_key), n=1, cutoff=0.5)
+    # By keys, so that case and the name of the vendor do not matter.
+    by_key = {
+        name_key(gpu.name): gpu.name
+        for gpu in CATALOG
+        if _digits(name_key(gpu.name)) == _digits(key)
+    }
+    close = difflib.get_close_matches(key, list(by_key), n=1, cutoff=CLOSE)
     if close:
-        return f' Did you mean "{by_key[close[0]]}"?'
-    return " Name it as nvidia-smi prints it, or add a row to tsplanner/hardware/catalog.py"
+        return f'unknown GPU {written}. Did you mean "{by_key[close[0]]}"?'
+    return (
+        f"unknown GPU {written}: name it as nvidia-smi prints it, or describe it by memory and "
+        'compute capability, such as "24GiB sm_86"'
+    )
+
+
+def _digits(key: str) -> list[str]:
+    """The digits of a name, sorted: another number is another card, and no slip for this one."""
+    return sorted(letter for letter in key if letter.isdigit())
 
 
 def _written(choice: tuple[Gpu, int]) -> str:

@@ -20,8 +20,10 @@ from tsplanner.hardware.catalog import Gpu
 from tsplanner.hardware.links import Link, pcie_bytes_per_second, slowest_link
 from tsplanner.hardware.names import gpu_by_driver_name
 from tsplanner.hardware.peers import links_between
-from tsplanner.hardware.visible import Card, visible_cards
+from tsplanner.hardware.visible import Card, visible_cards, visible_entries
 
+CUDA_LIBRARY = "libcuda.so.1"
+NVML_LIBRARY = "libnvidia-ml.so.1"
 MIG_COMPUTE_SLICES = 7
 """A GPU that can be sliced has seven compute slices."""
 
@@ -75,7 +77,8 @@ def read_nvml(nvml: Any = None, environment: Mapping[str, str] | None = None) ->
     """
     environment = os.environ if environment is None else environment
     if nvml is None:
-        if not _driver_library():
+        # Found out without the slow import of pynvml.
+        if not _loads(NVML_LIBRARY):
             return NvmlReading(reason="no NVIDIA driver is installed (libnvidia-ml.so.1 not found)")
         try:
             import pynvml
@@ -93,12 +96,20 @@ def read_nvml(nvml: Any = None, environment: Mapping[str, str] | None = None) ->
             nvml.nvmlShutdown()
 
 
-def _driver_library() -> bool:
-    """Whether the library of the driver loads, found out without the slow import of pynvml."""
+def no_gpu_reason(environment: Mapping[str, str] | None = None) -> str | None:
+    """Why no program can use a GPU here; None: one may, even where NVML shows none."""
+    visible = (os.environ if environment is None else environment).get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and not visible_entries(visible):
+        return f'CUDA_VISIBLE_DEVICES="{visible}" hides every GPU'
+    return None if _loads(CUDA_LIBRARY) else f"no NVIDIA driver: {CUDA_LIBRARY} is not found"
+
+
+def _loads(library: str) -> bool:
+    """Whether a library of the driver loads; asked on Linux alone, where its name is known."""
     if not sys.platform.startswith("linux"):
         return True
     try:
-        ctypes.CDLL("libnvidia-ml.so.1")
+        ctypes.CDLL(library)
     except OSError:
         return False
     return True

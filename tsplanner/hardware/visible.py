@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
 
 from memory_models.frozen import frozen
+
+UUID_PREFIXES = ("GPU-", "MIG-")
+Entry = TypeVar("Entry", int, str)
+# No machine has a million GPUs, and Python refuses to convert a number of many digits.
+_NUMBER = re.compile(r"[+-]?[0-9]{1,6}")
 
 
 class Asks(Protocol):
@@ -29,13 +35,14 @@ class Card:
 
 
 def visible_cards(nvml: Asks, visible: str | None) -> tuple[Card, ...]:
-    """Cards and slices in the order of CUDA's numbers.
+    """Cards and slices in the order of torch's numbers.
 
-    ``visible`` is the value of CUDA_VISIBLE_DEVICES (None: not set). Its entries are indices, UUIDs
-    or unique beginnings of UUIDs. As in CUDA the list ends at the first entry that names nothing:
-    the empty text and ``-1`` hide everything. A GPU in MIG mode means all its slices.
+    ``visible`` is the value of CUDA_VISIBLE_DEVICES (None: not set). Its first entry says whether
+    it lists indices, UUIDs of cards or UUIDs of slices; the list ends at the first entry of
+    another kind, or that names nothing: the empty text and ``-1`` hide everything. An entry that
+    comes twice hides everything as well. A GPU in MIG mode means all its slices.
 
-    Source: CUDA C++ Programming Guide, "CUDA Environment Variables".
+    Source: ``torch.cuda._parse_visible_devices`` and ``_transform_uuid_to_ordinals`` (torch 2.13).
     """
     handles = [
         nvml.ask("nvmlDeviceGetHandleByIndex", index)
@@ -44,13 +51,45 @@ def visible_cards(nvml: Asks, visible: str | None) -> tuple[Card, ...]:
     gpus = [tuple(_slices(nvml, handle)) for handle in handles if handle is not None]
     if visible is None:
         return tuple(card for gpu in gpus for card in gpu)
-    chosen: list[Card] = []
-    for entry in visible.split(","):
-        cards = _named(nvml, gpus, entry.strip())
+    chosen: list[tuple[Card, ...]] = []
+    for entry in visible_entries(visible):
+        cards = _named(nvml, gpus, entry)
         if not cards:
             break
-        chosen += [card for card in cards if card not in chosen]
-    return tuple(chosen)
+        if cards in chosen:
+            return ()
+        chosen.append(cards)
+    return tuple(card for cards in chosen for card in cards)
+
+
+def visible_entries(visible: str) -> list[int] | list[str]:
+    """The indices, or the beginnings of UUIDs, that a value of CUDA_VISIBLE_DEVICES lists.
+
+    Empty where the value hides every GPU: nothing is listed, or one thing twice.
+    """
+    prefix = next((known for known in UUID_PREFIXES if visible.startswith(known)), None)
+    if prefix is not None:
+        return _until(visible.split(","), lambda entry: entry.startswith(prefix))
+    numbers = [_leading_number(entry.strip()) for entry in visible.split(",")]
+    return _until(numbers, lambda number: number >= 0)
+
+
+def _until(entries: list[Entry], usable: Callable[[Entry], bool]) -> list[Entry]:
+    """The entries before the first one that is not usable; none if one of them comes twice."""
+    found: list[Entry] = []
+    for entry in entries:
+        if entry in found:
+            return []
+        if not usable(entry):
+            break
+        found.append(entry)
+    return found
+
+
+def _leading_number(entry: str) -> int:
+    """The number that an entry begins with, as ``strtoul`` of C reads ``1gpu2``; else -1."""
+    found = _NUMBER.match(entry)
+    return int(found.group()) if found else -1
 
 
 def _slices(nvml: Asks, gpu: Any) -> Iterator[Card]:
@@ -65,23 +104,20 @@ def _slices(nvml: Asks, gpu: Any) -> Iterator[Card]:
             yield Card(handle=handle, parent=gpu, mig=True)
 
 
-def _named(nvml: Asks, gpus: list[tuple[Card, ...]], entry: str) -> tuple[Card, ...]:
+def _named(nvml: Asks, gpus: list[tuple[Card, ...]], entry: int | str) -> tuple[Card, ...]:
     """The cards that one entry of the list names; empty for an unknown or ambiguous entry."""
-    if entry.isascii() and entry.isdecimal():
-        # No machine has a million GPUs, and Python refuses to convert a number of many digits.
-        return gpus[int(entry[:6])] if int(entry[:6]) < len(gpus) else ()
-    if not entry:
-        return ()
-    whole = [gpu for gpu in gpus if gpu and _matches(nvml, [gpu[0].parent], entry)]
+    if isinstance(entry, int):
+        return gpus[entry] if entry < len(gpus) else ()
+    whole = [gpu for gpu in gpus if gpu and _matches(nvml, gpu[0].parent, entry)]
     if len(whole) == 1:
         return whole[0]
     slices = [
-        card for gpu in gpus for card in gpu if card.mig and _matches(nvml, [card.handle], entry)
+        card for gpu in gpus for card in gpu if card.mig and _matches(nvml, card.handle, entry)
     ]
     return tuple(slices) if len(slices) == 1 else ()
 
 
-def _matches(nvml: Asks, handles: Iterable[Any], entry: str) -> bool:
-    """Whether an entry begins the UUID of one of the handles."""
-    uuids = (nvml.text("nvmlDeviceGetUUID", handle) for handle in handles)
-    return any(uuid is not None and uuid.lower().startswith(entry.lower()) for uuid in uuids)
+def _matches(nvml: Asks, handle: Any, entry: str) -> bool:
+    """Whether an entry begins the UUID of a card or of a slice."""
+    uuid = nvml.text("nvmlDeviceGetUUID", handle)
+    return uuid is not None and uuid.startswith(entry)

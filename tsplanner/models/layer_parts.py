@@ -95,6 +95,33 @@ def sliding_layers(config: Config) -> int:
     return 0
 
 
+ROPE_KEYS = ("rope_scaling", "rope_parameters")
+"""The section on rotary positions, by transformers up to 4 and from 5 on."""
+
+
+def extended_positions(config: Config) -> int | None:
+    """Positions that YaRN extends the model to; None: the config names no YaRN, or no factor.
+
+    Other kinds of scaling stand in configs whose ``max_position_embeddings`` counts them already.
+    Source: transformers' modeling_rope_utils.py.
+    """
+    for key in ROPE_KEYS:
+        rope = config.optional(key)
+        if not isinstance(rope, dict) or "yarn" not in (rope.get("rope_type"), rope.get("type")):
+            continue
+        section = config.section(key)
+        original = section.positive(
+            "original_max_position_embeddings", config.positive("max_position_embeddings", 2048)
+        )
+        factor = section.number("factor", 1.0)
+        return None if not factor or factor < 1 else round(min(factor, LARGEST_FACTOR) * original)
+    return None
+
+
+LARGEST_FACTOR = 1024.0
+"""Above every factor that was published."""
+
+
 def architecture_of(
     name: str, config: Config, linears: tuple[Linear, ...], **traits: object
 ) -> Architecture:
@@ -113,6 +140,7 @@ def architecture_of(
         "head_dim": config.head_dim,
         "vocab_size": config.positive("vocab_size"),
         "max_position_embeddings": config.positive("max_position_embeddings", 2048),
+        "extended_positions": extended_positions(config),
         "tie_word_embeddings": config.flag("tie_word_embeddings", default=False),
         "linears": linears,
         "norm_width_per_layer": 2 * hidden,

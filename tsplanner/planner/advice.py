@@ -26,7 +26,7 @@ SHORT_RUN_STEPS = 100
 
 @frozen
 class RateTier:
-    """The learning rate of adapters for models up to a size."""
+    """The learning rate of a method for models up to a size."""
 
     most_parameters: float
     rate: float
@@ -38,11 +38,20 @@ ADAPTER_RATES = (
     RateTier(most_parameters=4_500_000_000, rate=1e-3, rule=AdviceRule.RATE_SMALL_MODEL),
     RateTier(most_parameters=math.inf, rate=3e-4, rule=AdviceRule.RATE_LARGE_MODEL),
 )
-FULL_OVER_ADAPTER = 0.1
-"""Learning rate of full and freeze over that of an adapter on the same model."""
+FULL_RATES = (
+    RateTier(most_parameters=100_000_000, rate=3e-4, rule=AdviceRule.RATE_EXTRAPOLATED),
+    RateTier(most_parameters=4_500_000_000, rate=2e-5, rule=AdviceRule.RATE_WITHOUT_ADAPTER),
+    RateTier(most_parameters=15_000_000_000, rate=1e-5, rule=AdviceRule.RATE_WITHOUT_ADAPTER),
+    RateTier(most_parameters=math.inf, rate=5e-6, rule=AdviceRule.RATE_WITHOUT_ADAPTER),
+)
+"""Of full and freeze; see `default_learning_rate`."""
 
 SWEEP = "public LoRA sweep of tinker-cookbook: 35 models, 482 runs, one dataset, batch 128"
 WITHOUT_REGRET = "LoRA Without Regret (Schulman et al., 2025)"
+PRACTICE = (
+    "published recipes: TRL's sft.py (0.5B, 2e-5), LLaMA-Factory's llama3_full_sft.yaml (8B, "
+    "1e-5), Stanford Alpaca (7B, 2e-5; 13B, 1e-5), Tulu 3 (8B, 5e-6; 70B, 2e-6)"
+)
 OLIVER_WANG = "Oliver and Wang, arXiv 2407.13906"
 
 Affordable = Callable[[LearningSettings], bool]
@@ -120,22 +129,23 @@ def _rank(learning: LearningSettings, affordable: Affordable) -> Suggestion:
 def _learning_rate(
     learning: LearningSettings, parameters_total: int, total_steps: int, dataset: DatasetRef
 ) -> Suggestion:
-    adapter = learning.method.finetuning_type.uses_adapter
-    rule = _tier(parameters_total).rule if adapter else AdviceRule.RATE_WITHOUT_ADAPTER
-    rules = [AppliedRule(rule=rule)]
+    method = learning.method.finetuning_type
+    tier = _tier(method, parameters_total)
+    rules = [AppliedRule(rule=tier.rule)]
     if dataset.lengths.rows_kept and total_steps < SHORT_RUN_STEPS:
         rules.append(AppliedRule(rule=AdviceRule.RATE_SHORT_RUN, data={"steps": total_steps}))
     return Suggestion(
         setting="learning_rate",
-        value=default_learning_rate(learning.method.finetuning_type, parameters_total),
+        value=tier.rate,
         planned=learning.optimization.learning_rate,
         rules=tuple(rules),
-        source=f"{SWEEP}; {WITHOUT_REGRET}",
+        source=f"{SWEEP}; {WITHOUT_REGRET}" if method.uses_adapter else PRACTICE,
     )
 
 
-def _tier(parameters_total: int) -> RateTier:
-    return next(tier for tier in ADAPTER_RATES if parameters_total <= tier.most_parameters)
+def _tier(method: FinetuningType, parameters_total: int) -> RateTier:
+    tiers = ADAPTER_RATES if method.uses_adapter else FULL_RATES
+    return next(tier for tier in tiers if parameters_total <= tier.most_parameters)
 
 
 def default_learning_rate(method: FinetuningType, parameters_total: int) -> float:
@@ -144,11 +154,12 @@ def default_learning_rate(method: FinetuningType, parameters_total: int) -> floa
     Adapters: 3e-4, which is the best or next to it for most of 31 models of a public sweep
     (regret median 0.0000, 90th percentile 0.0051 nats), and 1e-3 up to about 4B parameters, where
     the same sweep prefers it. Below 100M that trend is continued, beyond what the sweep covers.
-    Full and freeze: a tenth of that.
-    Source: tinker-cookbook's public LoRA sweep; LoRA Without Regret (Schulman et al., 2025).
+    Full and freeze: 2e-5 up to about 4B parameters, 1e-5 up to 15B and 5e-6 beyond, as published
+    recipes have it; below 100M a tenth of an adapter's rate, beyond what recipes cover.
+    Source: tinker-cookbook's public LoRA sweep; LoRA Without Regret (Schulman et al., 2025); for
+    full the recipes of TRL, LLaMA-Factory, Stanford Alpaca and Tulu 3 (arXiv 2411.15124).
     """
-    rate = _tier(parameters_total).rate
-    return rate if method.uses_adapter else FULL_OVER_ADAPTER * rate
+    return _tier(method, parameters_total).rate
 
 
 def with_rank(learning: LearningSettings, rank: int) -> LearningSettings:

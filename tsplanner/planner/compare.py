@@ -42,12 +42,38 @@ class RankedCandidate:
         )
 
 
-def best_of(usable: list[Evaluated]) -> Evaluated:
-    """The best plan: one that fits before a tight one, then the fastest, then the least complex."""
+def best_of(usable: Sequence[Evaluated], *, allow_rounding: bool = False) -> Evaluated:
+    """The best plan: one that fits before a tight one, then the fastest, then the least complex.
+
+    Of plans that fit, those that round least come first, unless rounding is allowed.
+    """
     sure = [found for found in usable if found.verdict is Verdict.FITS] or usable
+    sure = least_rounded(sure, allow_rounding=allow_rounding)
     fastest = max(found.samples_per_second for found in sure)
     level = [found for found in sure if found.samples_per_second >= (1 - SPEED_TIE) * fastest]
     return min(level, key=complexity_key)
+
+
+def least_rounded(
+    usable: Sequence[Evaluated], *, allow_rounding: bool = False
+) -> Sequence[Evaluated]:
+    """The plans that may be chosen: those that round least, or all where rounding is allowed.
+
+    What rounds the base or the optimizer's states changes what is learned, so speed alone is no
+    reason for it. What the user pinned is the same in every plan.
+    """
+    if allow_rounding or not usable:
+        return usable
+    least = min(quality_risk(found.hardware) for found in usable)
+    return [found for found in usable if quality_risk(found.hardware) == least]
+
+
+def outranks(found: Evaluated, other: Evaluated, *, allow_rounding: bool = False) -> bool:
+    """Whether a plan would be chosen before another one if both fitted."""
+    risk, most = quality_risk(found.hardware), quality_risk(other.hardware)
+    if risk != most and not allow_rounding:
+        return risk < most
+    return found.samples_per_second > (1 + SPEED_TIE) * other.samples_per_second
 
 
 def complexity_key(found: Evaluated) -> tuple[int, int, int, int, int]:

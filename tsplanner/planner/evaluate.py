@@ -8,8 +8,9 @@ from memory_models.bounds.cpu import on_cpu
 from memory_models.device import Device
 from memory_models.estimate import estimate_memory
 from memory_models.frozen import frozen
-from memory_models.result import MemoryEstimate
+from memory_models.result import Interval, MemoryEstimate
 from memory_models.settings import TrainingSettings, changed
+from memory_models.units import format_gib
 from tsplanner.planner.devices import device_notes, used_devices, used_machine
 from tsplanner.planner.explain.deepspeed_sizes import deepspeed_notes
 from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
@@ -47,6 +48,45 @@ class Evaluated:
     def samples_per_second(self) -> float:
         """Predicted speed at the unchanged effective batch."""
         return self.hardware.effective_batch_size / self.time.seconds
+
+
+@frozen
+class Shortage:
+    """The memory that decides on a candidate."""
+
+    memory: MemoryKind
+    needs: Interval
+    """Bytes that the candidate needs of it."""
+    free_bytes: int
+    """Bytes of it that may be used."""
+
+    @property
+    def share(self) -> float:
+        """What is needed over what is free."""
+        return self.needs.expected / max(1, self.free_bytes)
+
+
+def shortage(request: PlanRequest, found: Evaluated) -> Shortage:
+    """The memory that the verdict on a candidate rests on: the scarcer one of GPU and host."""
+    process = found.memory.process_bytes
+    if request.on_cpu:
+        return Shortage(memory=MemoryKind.HOST, needs=process, free_bytes=found.free_bytes)
+    return max(
+        Shortage(memory=MemoryKind.GPU, needs=process, free_bytes=found.free_bytes),
+        Shortage(
+            memory=MemoryKind.HOST,
+            needs=found.memory.host_bytes,
+            free_bytes=host_budget(request),
+        ),
+        key=lambda lack: (VERDICTS.index(verdict_of(lack.needs, lack.free_bytes)), lack.share),
+    )
+
+
+def lacks_host_memory(found: Evaluated) -> bool:
+    """Whether a candidate is tight or does not fit because of the host's memory."""
+    # After probes an explanation may be one that names no memory.
+    memory = None if found.explanation is None else found.explanation.data.get("memory")
+    return memory == MemoryKind.HOST
 
 
 def evaluate(
@@ -206,3 +246,6 @@ def _assumptions(request: PlanRequest, found: Evaluated, rates: Rates) -> Iterat
         yield "no tokenizer: lengths estimated from characters"
     if not request.machine.detected:
         yield "the machine is described, not looked at"
+    if request.machine.host.assumed:
+        ram = format_gib(request.machine.host.total_bytes)
+        yield f"{ram} GiB of host RAM, by the GPUs' memory (--host-memory states it)"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,14 @@ from memory_models.settings import paths
 from memory_models.settings.flat import nested_values
 from tsplanner import __version__
 from tsplanner.errors import TsplannerError
+from tsplanner.folders.leftovers import remove_leftovers
+from tsplanner.folders.newest import make_newest
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.gather.typed import LARGEST
 from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, Plan
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.reading import decoded, read_text, shown
-from tsplanner.runs import clear_disk_errors, latest_plan, write_text
+from tsplanner.runs import PLAN_FILE, clear_disk_errors, latest_plan, slug, write_text
 
 LENGTHS = {
     "longest_sequence": "longest",
@@ -54,11 +58,47 @@ def plan_document(plan: Plan) -> str:
 
 
 def write_plan(plan: Plan, path: Path) -> Path:
-    """Write the plan to ``path`` through a temporary name, and return the path."""
+    """Write the plan to ``path`` through a temporary name, and return the path.
+
+    It becomes the newest of the plans in the folders beside its own, whatever the clock says.
+    """
     with clear_disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent)
     write_text(path, plan_document(plan))
+    make_newest(path, path.parent.parent.glob(f"*/{PLAN_FILE}"))
     return path
+
+
+def plan_folder(saves: Path, name: str, model_path: str | None) -> Path:
+    """The folder of a model's plan and runs: saves/<name>, or saves/<name>-2 and so on.
+
+    Two models may share a name (a/model and b/model), and then the second gets a folder of its
+    own. ``model_path`` is the model's folder; None: a bare preset.
+    """
+    for number in itertools.count(1):
+        folder = saves / (slug(name) if number == 1 else f"{slug(name)}-{number}")
+        if not _is_of_other_model(folder / PLAN_FILE, model_path):
+            return folder
+    raise AssertionError("the numbers have no end")
+
+
+def _is_of_other_model(file: Path, model_path: str | None) -> bool:
+    """Whether a plan of another model lies there; a file that is no plan may be replaced."""
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))["model"]["path"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return _same_place(known) != _same_place(model_path)
+
+
+def _same_place(path: str | None) -> str | None:
+    return None if path is None else os.path.realpath(path)
+
+
+def folder_of_plan(saves: Path, plan: Plan) -> Path:
+    """The folder of a plan and of the runs by it; see `plan_folder`."""
+    return plan_folder(saves, plan.model.name, plan.model.path)
 
 
 def read_plan(path: Path) -> Plan:

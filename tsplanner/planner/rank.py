@@ -9,28 +9,43 @@ from functools import partial
 from memory_models.frozen import frozen
 from tsplanner.errors import NoPlanFits, TsplannerError
 from tsplanner.planner.compare import (
-    SPEED_TIE,
     RankedCandidate,
     best_by_family,
     best_of,
     carried,
+    outranks,
     ranked,
     worth_showing,
 )
-from tsplanner.planner.evaluate import Evaluated, evaluate, finish
-from tsplanner.planner.explain.reasons import NoPlan, Refusal
-from tsplanner.planner.explain.sentences import nothing_fits_sentence, refusal_sentence, sentence
+from tsplanner.planner.evaluate import (
+    Evaluated,
+    Shortage,
+    evaluate,
+    finish,
+    lacks_host_memory,
+    shortage,
+)
+from tsplanner.planner.explain.reasons import NoPlan, Refusal, Remark
+from tsplanner.planner.explain.remarks import failure_remarks, plan_remarks
+from tsplanner.planner.explain.sentences import (
+    nothing_fits_sentence,
+    pin_words,
+    refusal_sentence,
+    sentence,
+)
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
-from tsplanner.planner.space.candidates import candidates
+from tsplanner.planner.space.candidates import candidates, conflict
 from tsplanner.planner.space.checkpointed_layers import Estimate, fewest, some_layers
-from tsplanner.planner.space.pareto import pareto_front
-from tsplanner.planner.space.rules import SHOWN, refusal
+from tsplanner.planner.space.pareto import pareto_front, quality_risk
+from tsplanner.planner.space.rules import SHOWN, asked_for, deciding, refusal
 from tsplanner.planner.suggestions import FitSuggestion, fit_suggestions
 
 MOST_REPLAYED = 3
 """Faster plans that look tight, and slower ones that look sure, whose steps are replayed."""
+BATCH_SETTINGS = frozenset({"world_size", "micro_batch_size"})
+"""Settings that the effective batch is divided by."""
 NEEDS_GPU = ("world_size", "zero_stage", "offload_param")
 """Settings that mean nothing on a CPU."""
 
@@ -49,6 +64,8 @@ class Choice:
     shown: tuple[RankedCandidate, ...]
     """Members of the front that differ enough from the plan and from each other to be a choice."""
     refusals: tuple[Refusal, ...]
+    remarks: tuple[Remark, ...]
+    """What a person should know before starting the plan, the weightiest first."""
     evaluated: tuple[Evaluated, ...]
 
     @property
@@ -62,8 +79,11 @@ class Failure:
     """Nothing fits: the smallest plan there is, and changes that would make one fit."""
 
     smallest: Evaluated
+    shortage: Shortage
+    """What the smallest plan lacks."""
     suggestions: tuple[FitSuggestion, ...]
     refusals: tuple[Refusal, ...]
+    remarks: tuple[Remark, ...] = ()
 
 
 class NothingFits(NoPlanFits):
@@ -77,8 +97,9 @@ class NothingFits(NoPlanFits):
 def choose(request: PlanRequest) -> Choice:
     """The fastest plan that fits, at the effective batch that was asked for.
 
-    The unquantised base comes first; a quantised one is looked at only where that does not fit
-    or the user asks for it.
+    What rounds the base or the optimizer's states is chosen only where nothing else fits, or
+    where the user asks for it or allows it. A quantised base is compared wherever an unquantised
+    one would have to be shared among GPUs or offloaded.
 
     Raises:
         NothingFits: no candidate's expected memory fits.
@@ -94,11 +115,15 @@ def choose(request: PlanRequest) -> Choice:
     # Replays may settle on a number of checkpointed layers that was not among the candidates.
     if all(found.hardware != best.hardware for found in evaluated):
         evaluated.append(best)
-    return explained(finish(request, best), best, evaluated, refusals)
+    return explained(request, finish(request, best), best, evaluated, refusals)
 
 
 def explained(
-    plan: Plan, best: Evaluated, evaluated: Sequence[Evaluated], refusals: tuple[Refusal, ...]
+    request: PlanRequest,
+    plan: Plan,
+    best: Evaluated,
+    evaluated: Sequence[Evaluated],
+    refusals: tuple[Refusal, ...],
 ) -> Choice:
     """The plan of the best candidate beside all that lost to it."""
     # What is known of the chosen candidate is narrower than its quick estimate.
@@ -113,6 +138,7 @@ def explained(
         front=front,
         shown=shown,
         refusals=refusals,
+        remarks=plan_remarks(request, best, known, refusals),
         evaluated=tuple(evaluated),
     )
 
@@ -131,13 +157,34 @@ def evaluate_all(request: PlanRequest) -> tuple[list[Evaluated], tuple[Refusal, 
     problems: set[str] = set()
     for quantized in (False, True):
         wave = [found for found in allowed if (found.base.quantization is not None) is quantized]
-        if quantized and any(found.verdict is Verdict.FITS for found in evaluated):
+        if quantized and any(_is_easy(found) for found in evaluated):
             break
         evaluated += _evaluate(request, wave, problems)
-    evaluated += some_layers(request, evaluated, lambda hardware: evaluate(request, hardware))
+    evaluated += _with_some_layers(request, evaluated)
     if not evaluated and problems:
         raise TsplannerError(sentence(NoPlan.CANNOT_RUN, {"why": sorted(problems)[0]}))
+    if not allowed:
+        return [], deciding(request, _candidates(request))
     return evaluated, tuple(found for found in refusals.values() if found.rule in SHOWN)
+
+
+def _is_easy(found: Evaluated) -> bool:
+    """Whether a plan fits with its base whole on every GPU: then no quantised one is needed."""
+    sharding = found.hardware.sharding
+    whole = sharding.zero_stage < 3 and not sharding.offload_optimizer
+    return whole and found.verdict is Verdict.FITS
+
+
+def _with_some_layers(request: PlanRequest, evaluated: Sequence[Evaluated]) -> list[Evaluated]:
+    """Candidates with some layers checkpointed: the best of those that round as much as each other.
+
+    A fast plan that rounds is no reason to leave out a slower one that does not.
+    """
+    found: list[Evaluated] = []
+    for risk in sorted({quality_risk(each.hardware) for each in evaluated}):
+        alike = [each for each in evaluated if quality_risk(each.hardware) == risk]
+        found += some_layers(request, alike, lambda hardware: evaluate(request, hardware))
+    return found
 
 
 def _candidates(request: PlanRequest) -> Iterator[HardwareSettings]:
@@ -162,9 +209,14 @@ def _evaluate(
 
 def _no_candidate(request: PlanRequest, refusals: tuple[Refusal, ...]) -> str:
     if refusals:
-        return sentence(NoPlan.REFUSED, {"why": refusal_sentence(refusals[0])})
+        named = asked_for(request, refusals) or refusals
+        why = "; ".join(refusal_sentence(each) for each in named)
+        return sentence(NoPlan.REFUSED, {"why": why})
     if request.on_cpu and any(request.pins.get(name) for name in NEEDS_GPU):
         return sentence(NoPlan.NEEDS_GPU)
+    names = conflict(request)
+    if not BATCH_SETTINGS.issuperset(names):
+        return sentence(NoPlan.PINS_EXCLUDE_EACH_OTHER, {"pins": pin_words(request.pins, names)})
     batch = request.learning.optimization.effective_batch_size
     return sentence(NoPlan.EFFECTIVE_BATCH, {"batch": batch})
 
@@ -172,37 +224,52 @@ def _no_candidate(request: PlanRequest, refusals: tuple[Refusal, ...]) -> str:
 def _nothing_fits(
     request: PlanRequest, evaluated: list[Evaluated], refusals: tuple[Refusal, ...]
 ) -> NothingFits:
-    smallest = min(evaluated, key=lambda found: found.memory.process_bytes.expected)
+    # Where the GPUs alone would hold some plan, the host is what a person has to hear of.
+    by_host = [found for found in evaluated if not request.on_cpu and lacks_host_memory(found)]
+    smallest = min(by_host or evaluated, key=lambda found: shortage(request, found).needs.expected)
+    lack = shortage(request, smallest)
     failure = Failure(
-        smallest=smallest, suggestions=fit_suggestions(request, smallest), refusals=refusals
+        smallest=smallest,
+        shortage=lack,
+        suggestions=fit_suggestions(request, smallest),
+        refusals=refusals,
+        remarks=failure_remarks(request, lack),
     )
-    needs = smallest.memory.process_bytes.expected
-    return NothingFits(
-        nothing_fits_sentence(smallest.hardware, needs, smallest.free_bytes), failure
+    words = nothing_fits_sentence(
+        smallest.hardware, lack.needs.expected, lack.free_bytes, of_host=bool(by_host)
     )
+    return NothingFits(words, failure)
 
 
 def _settled(request: PlanRequest, usable: list[Evaluated]) -> Evaluated:
     """The best plan, its step replayed, with the fewest checkpoints that fit.
 
-    Quick bounds are wide, so other plans are replayed, too: faster ones that look tight, and slower
+    Quick bounds are wide, so other plans are replayed, too: better ones that look tight, and worse
     ones that look sure where the best one turns out not to be.
     """
     replayed = partial(evaluate, request, replay=True)
-    best = best_of(usable)
-    limit = (1 + SPEED_TIE) * best.samples_per_second
-    by_speed = sorted(usable, key=lambda other: -other.samples_per_second)
-    sure = [other for other in by_speed if other.verdict is Verdict.FITS and other is not best]
-    tight = [other for other in by_speed if other.verdict is Verdict.TIGHT]
-    faster = [other for other in tight if other.samples_per_second > limit][:MOST_REPLAYED]
-    for other in (*faster, best, *sure[:MOST_REPLAYED]):
+    allowed = request.allow_rounding
+    best = best_of(usable, allow_rounding=allowed)
+    ordered = sorted(
+        usable,
+        key=lambda other: (
+            0 if allowed else quality_risk(other.hardware),
+            -other.samples_per_second,
+        ),
+    )
+    sure = [other for other in ordered if other.verdict is Verdict.FITS and other is not best]
+    tight = [other for other in ordered if other.verdict is Verdict.TIGHT]
+    better = [other for other in tight if outranks(other, best, allow_rounding=allowed)]
+    # The fastest may all be too large; the smallest one still spares a rounding that is not needed.
+    smallest = sorted(better, key=lambda other: other.memory.process_bytes.upper)[:1]
+    for other in (*better[:MOST_REPLAYED], *smallest, best, *sure[:MOST_REPLAYED]):
         found = replayed(other.hardware)
         if found.verdict is Verdict.FITS:
             return fewest(request, found, replayed)
-    return _tight(best, replayed, by_speed)
+    return _tight(best, replayed, ordered)
 
 
-def _tight(best: Evaluated, replayed: Estimate, by_speed: list[Evaluated]) -> Evaluated:
+def _tight(best: Evaluated, replayed: Estimate, ordered: list[Evaluated]) -> Evaluated:
     """The best plan where none is sure; if its step takes more than is free, a smaller one."""
     settled = replayed(best.hardware)
     if settled.verdict is not Verdict.DOES_NOT_FIT:
@@ -211,7 +278,7 @@ def _tight(best: Evaluated, replayed: Estimate, by_speed: list[Evaluated]) -> Ev
     over = settled.memory.process_bytes.expected - settled.free_bytes
     # The quick estimate fell short by about ``over``, so only plans that are smaller by as much by
     # the same quick estimate are worth a replay.
-    smaller = [other for other in by_speed if other.memory.process_bytes.expected <= size - over]
+    smaller = [other for other in ordered if other.memory.process_bytes.expected <= size - over]
     for other in smaller[:MOST_REPLAYED]:
         found = replayed(other.hardware)
         if found.verdict is not Verdict.DOES_NOT_FIT:

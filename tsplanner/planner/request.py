@@ -73,6 +73,8 @@ class PlanRequest:
     """Earlier probes of this model and method on this machine that still count, oldest first."""
     forced_cpu: bool = False
     """Plan for the CPU although there are GPUs."""
+    allow_rounding: bool = False
+    """Take what rounds the base or the optimizer's states for its speed alone."""
 
     @property
     def on_cpu(self) -> bool:

@@ -9,6 +9,7 @@ from memory_models.frozen import frozen
 from memory_models.settings import (
     BaseStorage,
     BatchLayout,
+    Dtype,
     Kernels,
     Method,
     Sharding,
@@ -72,6 +73,8 @@ class LearningSettings:
     data: DataSettings = field(default_factory=DataSettings)
     seed: int = 42
     """Seed of the adapter's initial weights and of the order of rows."""
+    given: tuple[str, ...] = field(default=(), compare=False)
+    """Names of the settings that a person gave, which a search keeps; nothing is learned by it."""
 
 
 def _default_batch() -> BatchLayout:
@@ -94,6 +97,11 @@ class HardwareSettings:
     cpu_threads: int | None = None
     """CPU threads of each training process; None: by the size of the model on a CPU, else torch's
     own choice."""
+
+    @property
+    def is_pure_bf16(self) -> bool:
+        """Whether trained weights are bf16 without a copy in fp32, which DeepSpeed would keep."""
+        return self.base.model_dtype is Dtype.BF16 and self.sharding.zero_stage == 0
 
     @property
     def effective_batch_size(self) -> int:

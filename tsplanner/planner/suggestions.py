@@ -12,6 +12,7 @@ from memory_models.frozen import frozen
 from memory_models.settings import FinetuningType, Quantization, changed
 from memory_models.units import GIB
 from tsplanner.hardware.catalog import usable_bytes
+from tsplanner.hardware.describe import HOST_RESERVE_BYTES, assumed_host
 from tsplanner.planner.evaluate import HOST_RESERVE_FRACTION, Evaluated, evaluate, host_budget
 from tsplanner.planner.explain.reasons import ChangeKind, Data
 from tsplanner.planner.plan import DatasetRef
@@ -24,8 +25,12 @@ CARD_SIZES_GIB = (8, 11, 12, 16, 22, 24, 32, 40, 48, 80, 96, 141, 180, 288)
 """Memory of cards on the market."""
 MACHINE_SIZES = (2, 4, 8)
 """GPUs of usual machines."""
+MACHINE_COUNTS = (2, 4)
+"""Machines that are tried together where one has all the GPUs that a machine can have."""
 SHARES = (2, 4, 8)
 """Parts of the longest sequence that are tried."""
+HOST_CHANGES = frozenset({ChangeKind.MORE_RAM, ChangeKind.MORE_HOST_RAM, ChangeKind.STATE_HOST_RAM})
+"""Changes whose bytes are those of the host."""
 SHORTEST_TOKENS = 128
 """Shorter sequences are not worth suggesting."""
 
@@ -39,6 +44,11 @@ class FitSuggestion:
     """Tokens, GPUs or GiB, as the kind of change says; None: the change has no number."""
     needs_bytes: int
     """Upper bound per GPU after the change; of the host where RAM is added."""
+
+    @property
+    def of_host(self) -> bool:
+        """Whether the bytes are those of the host."""
+        return self.change in HOST_CHANGES
 
     @property
     def data(self) -> Data:
@@ -57,7 +67,9 @@ class Change:
 
 def fit_suggestions(request: PlanRequest, smallest: Evaluated) -> tuple[FitSuggestion, ...]:
     """Single changes that make a plan fit, the least intrusive first."""
-    return (*_fitting(_changes(request)), *_more_memory(request, smallest))
+    found = (*_fitting(_changes(request)), *_more_memory(request, smallest))
+    # A host that nobody described may have the RAM: nothing else has to change then.
+    return tuple(sorted(found, key=lambda each: each.change is not ChangeKind.STATE_HOST_RAM))
 
 
 def _changes(request: PlanRequest) -> Iterator[Change]:
@@ -75,10 +87,40 @@ def _changes(request: PlanRequest) -> Iterator[Change]:
     for count in _more_devices(request.machine):
         devices = request.machine.devices
         devices += (devices[-1],) * (count - len(devices))
-        machine = replace(request.machine, devices=devices)
+        host = request.machine.host
+        # The rule that assumed the host's RAM assumes more for more GPUs.
+        host = assumed_host(devices) if host.assumed else host
+        machine = replace(request.machine, devices=devices, host=host)
         yield Change(
             kind=ChangeKind.MORE_GPUS, number=count, request=replace(request, machine=machine)
         )
+    if len(request.machine.devices) >= MACHINE_SIZES[-1]:
+        for count in MACHINE_COUNTS:
+            yield _machines(request, count)
+
+
+def _machines(request: PlanRequest, count: int) -> Change:
+    """All GPUs of several such machines.
+
+    The processes of every machine need as much of their own host as the others do of theirs, so
+    the machines are counted as one with as many times the RAM.
+    """
+    machine, host = request.machine, request.machine.host
+    many = replace(
+        machine,
+        devices=machine.devices * count,
+        host=replace(
+            host,
+            total_bytes=host.total_bytes * count,
+            available_bytes=host.available_bytes * count,
+        ),
+    )
+    pins = request.pins.with_(world_size=len(many.devices))
+    return Change(
+        kind=ChangeKind.MORE_MACHINES,
+        number=count,
+        request=replace(request, machine=many, pins=pins),
+    )
 
 
 def _cut(dataset: DatasetRef, length: int) -> DatasetRef:
@@ -113,13 +155,19 @@ def _more_devices(machine: Machine) -> list[int]:
 
 def _fitting(changes: Iterator[Change]) -> Iterator[FitSuggestion]:
     """Of every kind of change the first that makes a plan fit."""
-    done: set[ChangeKind] = set()
+    done: dict[ChangeKind, int] = {}
     for change in changes:
         if change.kind in done:
             continue
         needed = smallest_upper_bytes(change.request)
         if needed is not None and needed[0] <= needed[1]:
-            done.add(change.kind)
+            # A quantised base is not sharded, so it can need more per GPU than a plain one: then
+            # nobody gains by it.
+            if change.kind is ChangeKind.LORA_ON_NF4 and needed[0] >= done.get(
+                ChangeKind.LORA, needed[0] + 1
+            ):
+                continue
+            done[change.kind] = needed[0]
             yield FitSuggestion(change=change.kind, number=change.number, needs_bytes=needed[0])
 
 
@@ -164,6 +212,12 @@ def _more_memory(request: PlanRequest, smallest: Evaluated) -> Iterator[FitSugge
         if found.memory.process_bytes.upper <= found.free_bytes
     ]
     if hosts and min(hosts) > host_budget(request):
+        if request.machine.host.assumed:
+            yield FitSuggestion(
+                change=ChangeKind.STATE_HOST_RAM,
+                number=stated_gib(min(hosts)),
+                needs_bytes=min(hosts),
+            )
         yield _more_ram(request, ChangeKind.MORE_HOST_RAM, min(hosts))
     found = _leanest(request)
     if found is None:
@@ -178,6 +232,11 @@ def _more_memory(request: PlanRequest, smallest: Evaluated) -> Iterator[FitSugge
 
 def _more_ram(request: PlanRequest, kind: ChangeKind, needed: int) -> FitSuggestion:
     return FitSuggestion(change=kind, number=_missing_gib(request, needed), needs_bytes=needed)
+
+
+def stated_gib(needs_bytes: int) -> int:
+    """GiB of RAM to state for a plan that needs so many bytes of it, beside what others take."""
+    return ceil((needs_bytes / (1 - HOST_RESERVE_FRACTION) + HOST_RESERVE_BYTES) / GIB)
 
 
 def _missing_gib(request: PlanRequest, needed: int) -> int:

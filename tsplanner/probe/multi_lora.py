@@ -11,14 +11,8 @@ from pathlib import Path
 import msgspec
 
 from memory_models.frozen import frozen
-from tsplanner.probe.runner import (
-    JOB_FILE,
-    METRICS_FILE,
-    STOP_FILE,
-    Server,
-    ended_badly,
-    run_job,
-)
+from tsplanner.probe.missing_record import ended_badly
+from tsplanner.probe.runner import JOB_FILE, METRICS_FILE, STOP_FILE, Server, run_job
 from tsplanner.runs import read_json_lines
 from tsplanner.training.job import Job, MultiLoraTrial, Status
 from tsplanner.training.multi_lora.queue import QUEUE

@@ -32,10 +32,35 @@ def require_room(plan: Plan, here: Machine | None = None, *, force: bool = False
     if not force:
         refuse_what_changed(plan)
     here = detect_machine() if here is None else here
+    refuse_without_gpu(plan, here)
     shortage = device_shortage(plan, here) or host_shortage(plan, here)
     if shortage and not force:
         raise TsplannerError(shortage)
     return here
+
+
+def refuse_without_gpu(plan: Plan, here: Machine) -> None:
+    """Raise TsplannerError for a plan for GPUs on a machine where no program can use one."""
+    if plan.hardware.accelerator == "cpu" or here.devices:
+        return
+    from tsplanner.hardware.nvml import no_gpu_reason
+
+    reason = no_gpu_reason()
+    if reason is not None:
+        raise TsplannerError(
+            f"The plan is for {plan.machine.name}, and this machine has no GPU to use ({reason}): "
+            "copy plan.json to that machine, write a job for it with tsplanner export, or plan for "
+            "this machine with tsplanner plan."
+        )
+
+
+def refuse_without_rows(plan: Plan) -> None:
+    """Raise TsplannerError for a plan that names no dataset, where one is trained on."""
+    if plan.dataset.path is None:
+        raise TsplannerError(
+            "The plan names no dataset, so there is nothing to train on: plan again with "
+            f"tsplanner plan --model {plan.model.name} --dataset FILE."
+        )
 
 
 def refuse_what_cannot_fit(plan: Plan) -> None:
@@ -81,17 +106,13 @@ def refuse_what_has_no_room(
 ) -> Machine:
     """This machine as it is now; ``here`` stands in for it.
 
-    Raises TsplannerError for a plan without weights (unless ``random_weights`` are meant), one
-    without a dataset, one that does not fit, one whose files changed, or one that would not fit now
+    Raises TsplannerError for a plan without a dataset or without weights (unless ``random_weights``
+    are meant), one that does not fit, one whose files changed, or one that would not fit now
     because another process holds the memory. With ``force`` too little memory and changed files are
     no reason to stop.
     """
+    refuse_without_rows(plan)
     refuse_random_weights(plan, allowed=random_weights)
-    if plan.dataset.path is None:
-        raise TsplannerError(
-            "The plan names no dataset, so there is nothing to train on: plan again with "
-            "--dataset FILE."
-        )
     if not force:
         refuse_what_cannot_fit(plan)
     return require_room(plan, here, force=force)

@@ -20,8 +20,10 @@ from tsplanner.training.record import (
 WORST_FIRST = (
     Status.DEVICE_OOM,
     Status.HOST_OOM,
+    Status.NOT_WRITABLE,
     Status.CRASHED,
     Status.CANNOT_SHARE,
+    Status.HUNG,
     Status.KILLED,
     Status.DIVERGED,
     Status.PEER_LOST,

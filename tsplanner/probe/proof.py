@@ -53,7 +53,7 @@ def proven(request: PlanRequest, choice: Choice, seconds: float, watched: Watche
     plan, best = settled(request, choice.evaluated, done)
     now = corrected(request, choice.evaluated, measurements(done))
     return Proof(
-        choice=explained(plan, best, now, choice.refusals),
+        choice=explained(request, plan, best, now, choice.refusals),
         probed=tuple(done),
         first=choice.plan.hardware,
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,25 +13,26 @@ import msgspec
 from memory_models.frozen import frozen
 from tsplanner import runs
 from tsplanner.probe.launch import device_environment, worker_command
-from tsplanner.probe.process_records import merged_record, missing_processes, remove_records
+from tsplanner.probe.missing_record import (
+    LOG_FILE,
+    ended_badly,
+    missing_record,
+    oom_kills,
+    write,
+)
+from tsplanner.probe.process_records import merged_record, remove_records
+from tsplanner.probe.stalls import StallWatch, WorkerHung
 from tsplanner.processes import ProcessResult, run_process
-from tsplanner.training.job import Job, Status
-from tsplanner.training.record import Record, record_file
+from tsplanner.processes.tree import GRACE_SECONDS
+from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.record import Record
 
 JOB_FILE = "job.json"
-LOG_FILE = "worker.log"
 METRICS_FILE = "metrics.jsonl"
 STOP_FILE = "stop"
-LOG_TAIL_LINES = 3
-LAUNCHER = "torch/distributed/elastic/"
-"""In every line that torchrun logs about ranks that ended."""
-CGROUP_EVENTS = (
-    Path("/sys/fs/cgroup/memory.events"),
-    Path("/sys/fs/cgroup/memory/memory.oom_control"),
-)
-"""cgroup v2 and v1 files whose ``oom_kill`` line counts processes the kernel killed."""
-NEARLY_ALL = 0.95
-"""Share of the memory limit above which an unexplained kill counts as out of memory."""
+
+MOST_GRACE_SECONDS = 60.0
+"""Longest wait for a full run that was interrupted; schedulers kill after half a minute or more."""
 
 OnMetrics = Callable[[dict[str, Any]], None]
 
@@ -73,13 +72,23 @@ def run_job(
     ranks = job.plan.hardware.sharding.world_size
     prepare(job)
     tail = Tail(Path(job.folder) / METRICS_FILE, on_metrics, skip_existing=job.resume)
+    watch = StallWatch(Path(job.folder), job.plan.time.step_seconds)
+    watch.forget()
 
     def poll() -> None:
         tail.read()
         if check is not None:
             check()
+        watch.look()
 
-    ended = start([job], time_limit_seconds, poll, server, environment)
+    try:
+        ended = start([job], time_limit_seconds, poll, server, environment)
+    except WorkerHung as error:
+        # A worker that has left its record did all its work; only its end did not come.
+        record = merged_record(Path(job.folder), ranks)
+        return record or ended_badly(job, Status.HUNG, str(error))
+    finally:
+        watch.forget()
     tail.read()
     if ended.result.timed_out:
         return ended_badly(job, Status.TIMEOUT, f"stopped after {time_limit_seconds:.0f} s")
@@ -171,8 +180,16 @@ def start(
     kills = oom_kills()
     if server is not None and plan.hardware.sharding.world_size == 1:
         return Ended(result=server.run(files, **options), kills_before=kills)
+    options["grace_seconds"] = grace_seconds(jobs[0])
     result = run_process(worker_command(plan.hardware, files), **options)
     return Ended(result=result, kills_before=kills)
+
+
+def grace_seconds(job: Job) -> float:
+    """Time that a worker has to end: a full run ends its step and writes a checkpoint."""
+    if job.kind is not JobKind.TRAIN:
+        return GRACE_SECONDS
+    return min(MOST_GRACE_SECONDS, GRACE_SECONDS + 2 * job.plan.time.step_seconds)
 
 
 def request_stop(folder: Path) -> None:
@@ -197,85 +214,6 @@ class Tail:
         for row in rows[self.seen :]:
             self.seen += 1
             self.on_row(row)
-
-
-def missing_record(job: Job, result: ProcessResult, kills_before: int | None) -> Record:
-    """What happened to a worker that could not say it itself."""
-    ranks = job.plan.hardware.sharding.world_size
-    # Under torchrun the process that ended is the launcher, which hides the worker's signal.
-    killed = result.stopped_by_signal == signal.SIGKILL or ranks > 1
-    if killed and was_out_of_memory(kills_before):
-        return ended_badly(
-            job,
-            Status.HOST_OOM,
-            "the system killed the worker because the machine's memory ran out: "
-            "use a smaller micro-batch or a smaller model",
-        )
-    how = (
-        f"was ended by {signal.Signals(result.stopped_by_signal).name}"
-        if result.stopped_by_signal
-        else f"ended with status {result.exit_status} and left no record"
-    )
-    gone = missing_processes(Path(job.folder), ranks)
-    log = Path(job.folder) / LOG_FILE
-    lines = log_tail(log) if ranks == 1 else log_tail(log, until=LAUNCHER)
-    if ranks > 1 and 0 < len(gone) < ranks:
-        which = f"process{'es' if len(gone) > 1 else ''} {', '.join(map(str, gone))}"
-        how = f"lost {which}, which left no record, and all processes were ended"
-        lines = log_tail(log, 1)  # the launcher's last line is how the first one to go went
-    said = f": {' | '.join(lines)}" if lines else ""
-    status = Status.KILLED if result.stopped_by_signal == signal.SIGKILL else Status.CRASHED
-    return ended_badly(job, status, f"the worker {how}{said}")
-
-
-def ended_badly(job: Job, status: Status, message: str) -> Record:
-    """A record with nothing but a status and a sentence, written next to the job."""
-    record = Record(status=status, kind=job.kind, message=message)
-    with contextlib.suppress(Exception):  # the disk may be what is at fault
-        write(job, record)
-    return record
-
-
-def write(job: Job, record: Record) -> None:
-    """Leave the run's record next to the job."""
-    path = record_file(Path(job.folder), 0)
-    runs.write_bytes(path, msgspec.json.format(msgspec.json.encode(record)))
-
-
-def log_tail(path: Path, lines: int = LOG_TAIL_LINES, until: str | None = None) -> list[str]:
-    """The last lines of a log that say something, before the first that has ``until`` in it."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    if until is not None and until in text:
-        text = text[: text.index(until)].rpartition("\n")[0]
-    said = [line.strip() for line in text.splitlines()]
-    # torchrun frames its report with lines of = and -.
-    return [line for line in said if line.strip("=-")][-lines:]
-
-
-def oom_kills(files: tuple[Path, ...] = CGROUP_EVENTS) -> int | None:
-    """Processes the kernel has killed for memory in this cgroup; None where it does not say."""
-    for path in files:
-        with contextlib.suppress(OSError, ValueError):
-            for line in path.read_text().splitlines():
-                key, _, count = line.partition(" ")
-                if key == "oom_kill":
-                    return int(count)
-    return None
-
-
-def was_out_of_memory(kills_before: int | None, *, used_share: float | None = None) -> bool:
-    """Whether a SIGKILL was the kernel's: its counter rose, or memory is nearly all used."""
-    now = oom_kills()
-    if now is not None and kills_before is not None and now > kills_before:
-        return True
-    if used_share is None:
-        import psutil
-
-        used_share = float(psutil.virtual_memory().percent) / 100
-    return used_share > NEARLY_ALL
 
 
 def to_json(record: Record) -> dict[str, Any]:

@@ -98,27 +98,32 @@ class Guard:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._program: subprocess.Popen[bytes] | None = None
+        self._watched: set[int] = set()
 
     def watch(self, pid: int) -> None:
         """End the tree of ``pid`` if the parent ends first."""
-        self._write(f"+{pid}\n")
+        with self._lock:
+            self._watched.add(pid)
+            if self._program is None or self._program.poll() is not None:
+                # A guard that was killed took its list along, so its successor gets all of it.
+                self._program = self._start()
+                self._write("".join(f"+{each}\n" for each in sorted(self._watched)))
+            else:
+                self._write(f"+{pid}\n")
 
     def release(self, pid: int) -> None:
         """Forget a process that has ended."""
-        self._write(f"-{pid}\n")
-
-    def _write(self, line: str) -> None:
         with self._lock:
-            if self._program is None or self._program.poll() is not None:
-                if line.startswith("-"):
-                    return
-                self._program = self._start()
-            pipe = self._program.stdin
-            if pipe is not None:
-                # A guard that was killed must not end a training run.
-                with suppress(OSError):
-                    pipe.write(line.encode())
-                    pipe.flush()
+            self._watched.discard(pid)
+            self._write(f"-{pid}\n")
+
+    def _write(self, lines: str) -> None:
+        pipe = None if self._program is None else self._program.stdin
+        if pipe is not None:
+            # A guard that was killed must not end a training run.
+            with suppress(OSError):
+                pipe.write(lines.encode())
+                pipe.flush()
 
     @staticmethod
     def _start() -> subprocess.Popen[bytes]:

@@ -38,6 +38,8 @@ WORKER_COMMAND = (sys.executable, "-m", "tsplanner.training.worker")
 
 START_LIMIT_SECONDS = 180.0
 """Limit for the imports; after that children are started as ordinary processes."""
+REAP_SECONDS = 5.0
+"""Time in which the server says how a child ended."""
 
 _KILLED = -9
 
@@ -164,7 +166,11 @@ class WarmServer:
             if self._exit_code(request, 0.0) is None:
                 kill_tree(pid, ended=lambda: self._exit_code(request, 0.0) is not None)
             # The server reaps the fork, so its answer comes a moment after the kill.
-            code = self._exit_code(request, 5.0)
+            code = self._exit_code(request, REAP_SECONDS)
+            if code is None and self._server is not None:
+                # A server that does not even say this stands still, and would take the next
+                # request without a word, too.
+                kill_tree(self._server.pid, grace_seconds=0.0)
             kill_group_remains(pid)
             GUARD.release(pid)
         seconds = time.monotonic() - start

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from memory_models.frozen import frozen
 from tsplanner import __version__, runs
+from tsplanner.folders.owner import may_be_led
 from tsplanner.report.build_page import About, build_page
 from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import LineChart, Page
@@ -98,6 +99,8 @@ def write_pictures(found: Sequence[RunSummary], saves: Path) -> dict[str, Path]:
         # A link may lead to a folder that is not ours to write into.
         inside = path.resolve().is_relative_to(saves.resolve())
         if run.plan is not None and chart is not None and inside:
+            if may_be_led(path.parent):
+                continue  # only the process that leads a run writes into its folder
             runs.write_text(path, svg_file(chart, Language.EN))
             paths[translate(chart.title, Language.EN)] = path
     return paths

@@ -86,9 +86,12 @@ def read_traced_case(
 
 
 def _check_length(config: Mapping[str, object], sequence_length: int) -> None:
-    """Check a sequence length against a config that no reader knows."""
-    most = config.get("max_position_embeddings")
-    if isinstance(most, int) and sequence_length > most:
+    """Check a sequence length against a config that no reader knows.
+
+    Rotary positions, which a config shows by its ``rope`` keys, have no end.
+    """
+    most, rotary = config.get("max_position_embeddings"), any("rope" in key for key in config)
+    if isinstance(most, int) and sequence_length > most and not rotary:
         raise ValueError(
             f"sequence_length {sequence_length} is above the model's max_position_embeddings {most}"
         )

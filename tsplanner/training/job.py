@@ -8,6 +8,9 @@ from memory_models.frozen import frozen
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
 
+CANNOT_WRITE = 73
+"""Exit status of a worker that could not write its record, as sysexits.h numbers it."""
+
 
 class JobKind(StrEnum):
     """The same worker does all three."""
@@ -34,9 +37,13 @@ class Status(StrEnum):
     DIVERGED = "diverged"
     """The training loss became NaN or infinite."""
     KILLED = "killed"
-    """SIGKILL ended the worker from outside, and memory had not run out."""
+    """A signal ended the worker from outside, and memory had not run out."""
     PEER_LOST = "peer_lost"
     """The process lost the connection to another one of its run: the cause is the other's."""
+    HUNG = "hung"
+    """The worker gave no sign of life for too long, and was ended."""
+    NOT_WRITABLE = "not_writable"
+    """The disk was full, or a folder could not be written."""
     CANNOT_SHARE = "cannot_share"
     """The trial cannot share its base with other trials; it may still run alone."""
 
@@ -45,10 +52,20 @@ class Status(StrEnum):
         """Whether the run failed by a fault that is neither a lack of memory nor one of time."""
         return self in FAILURES
 
+    @property
+    def is_from_outside(self) -> bool:
+        """Whether something outside the run ended it, which says nothing of its settings."""
+        return self in FROM_OUTSIDE
 
-FAILURES = frozenset(
-    {Status.CRASHED, Status.DIVERGED, Status.KILLED, Status.PEER_LOST, Status.CANNOT_SHARE}
+
+FROM_OUTSIDE = frozenset(
+    {Status.STOPPED, Status.KILLED, Status.PEER_LOST, Status.HUNG, Status.NOT_WRITABLE}
 )
+FAILURES = (FROM_OUTSIDE - {Status.STOPPED}) | {
+    Status.CRASHED,
+    Status.DIVERGED,
+    Status.CANNOT_SHARE,
+}
 
 
 @frozen

@@ -49,8 +49,10 @@ class Reason(StrEnum):
     BASELINE_EXPECTED_BEST = "baseline_expected_best"
     CANDIDATE_FAILED = "candidate_failed"
     BASELINE_FAILED = "baseline_failed"
-    TRIALS_ALONE = "trials_alone"
-    """No pair ran: the trials of the search decide."""
+    UNLIKELY = "unlikely"
+    """The candidate's chance was too small to spend trials on a pair."""
+    UNTESTED = "untested"
+    """No trial or no time was left to run a pair."""
     PAIRS = "pairs"
 
 
@@ -269,8 +271,10 @@ def decide(comparison: Comparison, study: Study) -> Decision:
     if comparison.pairs:
         mean, half = interval(comparison, study)
         evidence = replace(evidence, difference=mean, half_width=half)
+    worth_a_pair = acquisition.another_pair_pays(chance, ())
+    without_pairs = Reason.UNTESTED if worth_a_pair else Reason.UNLIKELY
     return Decision(
-        reason=Reason.PAIRS if comparison.pairs else Reason.TRIALS_ALONE,
+        reason=Reason.PAIRS if comparison.pairs else without_pairs,
         keeps_baseline=not acquisition.proven(chance, comparison.pairs),
         candidate=comparison.candidate,
         baseline=comparison.baseline,

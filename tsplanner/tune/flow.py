@@ -9,7 +9,9 @@ from pathlib import Path
 
 from memory_models.device import Machine
 from memory_models.frozen import frozen
+from tsplanner import runs
 from tsplanner.errors import TsplannerError
+from tsplanner.planner.files import folder_of_plan, method_name, write_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.replan import replan
 from tsplanner.probe.preflight import free_now
@@ -22,7 +24,7 @@ from tsplanner.tune.budget.schedule import MAX_TRIALS, max_searched
 from tsplanner.tune.budget.words import refuse_too_short
 from tsplanner.tune.confirmation import Decision, confirm
 from tsplanner.tune.options import TRIALS, TuneOptions
-from tsplanner.tune.run_folder import open_run_folder, refuse_other_ranges, search_space
+from tsplanner.tune.run_folder import SEARCH_PLAN, find_start, refuse_other_ranges, search_space
 from tsplanner.tune.runner.events import SearchListener
 from tsplanner.tune.runner.feasible import Feasible, feasible_under
 from tsplanner.tune.runner.gpus_per_trial import one_gpu_per_trial
@@ -46,9 +48,13 @@ class OpenedSearch:
     options: TuneOptions
     plan: Plan
     """The plan of the full run."""
+    file: Path
+    """The file that the plan was read from."""
     trial_plan: Plan
     """The plan that trials run by: one GPU each where that is faster."""
     folder: Path
+    is_new: bool = False
+    """This process has made the folder."""
     slots: Slots
     began: float
     """The moment that a budget counts from, by the monotonic clock."""
@@ -71,9 +77,11 @@ class PreparedSearch:
 def open_search(options: TuneOptions, here: Machine, began: float) -> OpenedSearch:
     """The plans, the run folder and the slots of a search on the machine ``here``.
 
-    Raises TsplannerError, before any folder is made, if the plan has no room on the machine.
+    A run folder that was named is not made yet. Raises TsplannerError, before any folder is made,
+    if the plan has no room on the machine.
     """
-    plan, folder = open_run_folder(options, here)
+    start = find_start(options, here)
+    plan = start.plan
     plan = replace(plan, free_bytes=free_now(plan, here))
     # A budget turns several GPUs into more trials, where that is faster than sharding each trial.
     alone = None if options.budget_seconds is None else one_gpu_per_trial(plan)
@@ -85,11 +93,17 @@ def open_search(options: TuneOptions, here: Machine, began: float) -> OpenedSear
         trials=asked_trials(options),
         shares_base=shares_cpu(trial_plan, options.concurrent_loras),
     )
+    saves, folder = options.location.saves, start.folder
+    if folder is None:
+        own = folder_of_plan(saves, plan).name
+        folder = runs.create_run_folder(saves, own, method_name(plan))
     return OpenedSearch(
         options=options,
         plan=plan,
+        file=start.file,
         trial_plan=trial_plan,
         folder=folder,
+        is_new=start.folder is None,
         slots=slots,
         began=began,
     )
@@ -114,6 +128,7 @@ def prepare(opened: OpenedSearch) -> PreparedSearch:
         suggested_learning_rate(plan),
         lambda learning: feasible(learning)[0] <= 0,
     )
+    opened.folder.mkdir(parents=True, exist_ok=True)
     study = Study(opened.folder, plan, encoding, options.location.storage)
     refuse_other_ranges(options.space, study.encoding.space)
     study.workers.lead()
@@ -127,13 +142,18 @@ def prepare(opened: OpenedSearch) -> PreparedSearch:
         trials=_in_flight(opened, trials),
         asked=options.concurrent_loras,
     )
+    controller = _controller(opened, feasible(study.encoding.baseline)[1], sharing, trials)
+    # A search is one from here on: what was refused above has left no plan behind.
+    kept = opened.folder / SEARCH_PLAN
+    if not kept.is_file():
+        write_plan(opened.plan, kept)
     return PreparedSearch(
         opened=opened,
         study=study,
         feasible=feasible,
         trials=trials,
         sharing=sharing,
-        controller=_controller(opened, feasible(study.encoding.baseline)[1], sharing, trials),
+        controller=controller,
     )
 
 

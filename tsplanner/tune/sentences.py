@@ -30,10 +30,15 @@ def decision_sentence(decision: Decision) -> str:
             return f"On a fresh seed {name} did not finish: keeping the baseline."
         case Reason.BASELINE_FAILED:
             return f"The baseline did not finish: using {name}."
-        case Reason.TRIALS_ALONE:
+        case Reason.UNLIKELY | Reason.UNTESTED:
+            untested = (
+                "too little to test on fresh seeds"
+                if decision.reason is Reason.UNLIKELY
+                else "and no trial or no time was left to prove it on a fresh seed"
+            )
             return (
-                f"By the trials alone, {name} beat the baseline with a chance of "
-                f"{evidence.chance:.0%}{verdict}."
+                f"The best other settings ({name}) have a chance of {evidence.chance:.0%} to beat "
+                f"the baseline by the trials so far, {untested}: keeping the baseline."
             )
         case Reason.PAIRS:
             seeds = f"{evidence.fresh_seeds} fresh seed{'s' if evidence.fresh_seeds > 1 else ''}"
@@ -69,4 +74,5 @@ def _plain(learning: LearningSettings) -> dict[str, Any]:
     """Learning settings by the names of their fields, as plain values."""
     found = flat(learning)
     del found["adapter_ranks"]  # of the worker that several trials share, not of what was learned
+    del found["given"]
     return dict(msgspec.to_builtins(found))

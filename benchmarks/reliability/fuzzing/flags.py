@@ -68,13 +68,13 @@ VERBS = {
         " --lora-dropout --lora-target --adalora-init-rank --freeze-trainable-layers --learning-rate --timeseries-lr"
         " --epochs --effective-batch --cutoff-len --validation-fraction --seed --world-size --micro-batch-size"
         " --gradient-checkpointing --checkpointed-layers --attention --loss-kernel --optimizer --kernels --model-dtype"
-        " --quantization --zero-stage --offload-optimizer --offload-param --cpu-threads --price-per-hour --experiment"
+        " --quantization --zero-stage --host-memory --deepspeed --offload-optimizer --offload-param --cpu-threads --price-per-hour --experiment"
         " --saves --output"
     ),
     "estimate": (
         "--model --device --sequence-length --micro-batch-size --gradient-accumulation-steps --finetuning-type"
         " --lora-rank --lora-target --quantization --zero-stage --world-size --attention --optimizer --cases"
-        " --freeze-trainable-layers --checkpointed-layers --model-dtype --autocast --offload-param"
+        " --freeze-trainable-layers --checkpointed-layers --model-dtype --autocast --offload-param --deepspeed"
     ),
     "export": "--plan --nodes --time-limit --command --weights --template --run-folder",
     "tune": "--plan --run-folder --lora-rank --learning-rate --epochs --trials --budget --jobs --concurrent-loras --storage --saves",

@@ -274,12 +274,10 @@ class Bench:
         """Everything that ``tune`` does before it starts a process."""
         from tsplanner.cli import build_parser
         from tsplanner.commands import tune
-        from tsplanner.tune.run_folder import open_run_folder
+        from tsplanner.tune.run_folder import find_start
 
         opened = tune.run
-        tune.run = lambda options, *, as_json=False: (
-            open_run_folder(options, self.plan.machine) and 0
-        )  # type: ignore
+        tune.run = lambda options, *, as_json=False: find_start(options, self.plan.machine) and 0  # type: ignore
         try:
             options = build_parser("tune").parse_args(words)
             options.call(options)

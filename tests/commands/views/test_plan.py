@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from memory_models.result import Component, Interval
-from memory_models.settings import FinetuningType, LossKernel, changed
+from memory_models.settings import Attention, FinetuningType, LossKernel, changed
 from memory_models.units import format_gib
 from tests.support.toy_request import GIB, HOPPER, TURING, request
 from tsplanner.commands.views.plan import (
@@ -33,7 +33,7 @@ from tsplanner.planner.explain.reasons import AdviceRule, AppliedRule
 from tsplanner.planner.forecast import Cost
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.rank import Choice, Failure, NothingFits, choose
-from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.request import Pins, PlanRequest
 
 ASKED = request("qwen2.5-7b", HOPPER, HOPPER, finetuning_type=FinetuningType.FULL)
 RANK = Suggestion(
@@ -83,25 +83,47 @@ def test_every_alternative_that_the_planner_picked_is_a_row(
     on_front = [row for row in choice.front if row.evaluated.hardware != choice.plan.hardware]
     hidden = len(on_front) + len(choice.alternatives) - len(choice.shown)
     assert f"  … {hidden} more (--json lists all)\n" in printed
-    assert printed.endswith("Next   tsplanner probe --plan plan.json\n")
+    assert printed.endswith(
+        "Next   copy plan.json to that machine and run there  tsplanner probe --plan plan.json\n"
+        "       or write a job for it here  tsplanner export torchrun --plan plan.json\n"
+    )
 
 
 def test_a_refusal_is_told_with_its_rule(
     choice: Choice, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The word stands before the first alone."""
-    print_choice(ASKED, choice, Path("plan.json"))
+    """The word stands before the first alone; nobody reads of what was not asked for."""
+    asked = replace(ASKED, pins=Pins(attention=Attention.FLASH_ATTENTION_2, quantization=None))
+    print_choice(asked, choice, Path("plan.json"))
     printed = capsys.readouterr().out
     assert printed.count("  Refused   ") == 1
-    assert "which is not installed: sdpa is used  [flash-attention-package]\n" in printed
+    assert "lists flash_attn under packages  [flash-attention-package]\n" in printed
     assert "a quantised base cannot be trained by full  [quantized-base]\n" in printed
+    print_choice(ASKED, choice, Path("plan.json"))
+    assert "Refused" not in capsys.readouterr().out
+
+
+def test_an_alternative_that_rounds_says_so_whatever_else_speaks_against_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Tight or slower, a base in 4 bits is another thing to learn on."""
+    asked = request("qwen2.5-14b", TURING)
+    found = choose(asked)
+    print_choice(asked, found, Path("plan.json"))
+    table = capsys.readouterr().out.partition("  Also possible")[2].splitlines()
+    rows = [line for line in table if line.startswith("  nf4-dq")]
+    assert rows
+    assert all("rounds the base to 4 bits" in row for row in rows)
+    assert any("; rounds the base to 4 bits" in row for row in rows)
 
 
 def test_a_table_of_probes_stands_between_memory_and_alternatives(
     choice: Choice, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """After probes the next step is the search."""
-    print_choice(ASKED, choice, Path("plan.json"), probes=["Probed", "a row"])
+    here = replace(choice.plan, machine=replace(choice.plan.machine, detected=True))
+    probed = replace(choice, plan=here)
+    print_choice(ASKED, probed, Path("plan.json"), probes=["Probed", "a row"])
     printed = capsys.readouterr().out
     places = [printed.index(words) for words in ("free now", "Probed\na row\n", "Also possible")]
     assert places == sorted(places)
@@ -118,7 +140,8 @@ def test_the_next_command_can_be_pasted() -> None:
 def test_advice_is_one_line_of_values_and_a_line_per_rule() -> None:
     """A value that is planned already is not told twice."""
     assert advice_lines([RANK, RATE]) == [
-        "rank 32 (planned: 8) · lr 0.0003   (sources: --json)",
+        "tune starts from rank 32 (train takes the planned 8) · lr 0.0003, unless you set another"
+        "   (sources: --json)",
         "rank: the largest that fits, as it was best for 31 of 35 models; ranks differ by 0.006 "
         "nats at the median",
         "lr: 3e-4 came within 0.0051 nats of the best for nine of ten models, at any rank; "
@@ -141,7 +164,8 @@ def test_where_nothing_fits_the_smallest_plan_and_every_change_are_told(
     assert printed.count("What would make it fit") == 1
     for suggested in found.suggestions:
         words = suggestion_values(suggested)["change"]
-        assert f"   {words} (needs {format_gib(suggested.needs_bytes)} GiB)\n" in printed
+        whose = "of host RAM" if suggested.of_host else "per card"
+        assert f"   {words} (needs {format_gib(suggested.needs_bytes)} GiB {whose})\n" in printed
     document = failure_values(found)
     assert document["remedies"] == [suggestion_values(each) for each in found.suggestions]
     assert document["refusals"] == [refusal_values(each) for each in found.refusals]
@@ -160,7 +184,7 @@ def test_where_no_change_helps_a_person_is_told_so(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({}, "full on bf16 · DDP x2"),
+        ({}, "full on pure bf16 · DDP x2"),
         ({"micro_batch_size": 4, "gradient_accumulation_steps": 2}, "x accumulation 2 x 2 ="),
         ({"loss_kernel": LossKernel.PLAIN}, "plain loss"),
         (

@@ -71,7 +71,7 @@ def test_a_suggestion_for_a_program_is_its_words_and_its_bytes() -> None:
 def test_a_choice_for_a_program_lists_everything_that_lost(choice: Choice) -> None:
     """Rows of the front by their difference, families by their name, and all of it is JSON."""
     found = json.loads(json.dumps(choice_values(choice)))
-    assert list(found) == ["front", "alternatives", "refusals", "considered"]
+    assert list(found) == ["front", "alternatives", "refusals", "remarks", "considered"]
     assert len(found["front"]) == len(choice.front)
     assert len(found["alternatives"]) == len(choice.alternatives)
     assert found["considered"] == len(choice.evaluated)

@@ -21,17 +21,19 @@ from tsplanner.commands.views.tune import (
     SearchView,
     at_once_words,
     extent_words,
+    given_line,
     helping_line,
     opening_lines,
     result_line,
     running_line,
+    unconfirmed_line,
     view_for,
 )
 from tsplanner.planner.files import write_plan
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.tune import flow
 from tsplanner.tune.budget.controller import Budget, BudgetController
-from tsplanner.tune.options import SearchLocation, TuneOptions
+from tsplanner.tune.options import SearchLocation, SpaceOptions, TuneOptions
 from tsplanner.tune.runner.multi_lora import MultiLora, SharingChoice
 from tsplanner.tune.runner.slots import Slots
 from tsplanner.tune.study.trial_result import Result, TrialState
@@ -204,3 +206,32 @@ def test_a_helper_says_whom_it_helps() -> None:
     joined.sharing = SharingChoice(sentence="They share a base.")
     assert helping_line(joined).endswith("; They share a base.")
     assert at_once_words(1) == "one at a time"
+
+
+def test_the_opening_says_what_was_given_to_plan_and_is_kept(tmp_path: Path) -> None:
+    """A range that tune was given opens the rank again; only the epochs are told then."""
+    plan = tiny.plan(tmp_path)
+    learning = replace(plan.learning, given=("lora_rank", "num_train_epochs"))
+    write_plan(replace(plan, learning=learning), tmp_path / "given.json")
+    for name, space, words in (
+        ("a", SpaceOptions(), "Kept as given to plan: rank 4, epochs 2."),
+        ("b", SpaceOptions(lora_rank="4,8"), "Kept as given to plan: epochs 2."),
+        ("c", SpaceOptions(lora_rank="4,8", epochs="1,2"), ""),
+    ):
+        location = SearchLocation(
+            plan_path=tmp_path / "given.json", saves=tmp_path, run_folder=tmp_path / name
+        )
+        options = TuneOptions(location=location, space=space, trials=4)
+        ready = flow.prepare(flow.open_search(options, tiny.machine(), 0.0))
+        assert given_line(ready) == words
+        assert (words in opening_lines(ready)) is bool(words)
+
+
+@pytest.mark.parametrize(("trials", "said"), [(3, True), (4, False)])
+def test_too_few_trials_to_confirm_are_told_at_once(
+    tmp_path: Path, trials: int, said: bool
+) -> None:
+    """A quarter of the trials is kept for pairs on fresh seeds: of three there is none."""
+    words = unconfirmed_line(prepared(tmp_path, trials=trials, jobs=1))
+    assert bool(words) is said
+    assert not said or "the baseline stays (4 or more confirm)" in words

@@ -23,8 +23,12 @@ from tsplanner.planner.explain.reasons import (
     ChangeKind,
     Explanation,
     MemoryKind,
+    PackageLack,
     Reason,
     Refusal,
+    Remark,
+    RemarkKind,
+    RoundedPart,
     RuleName,
 )
 from tsplanner.planner.explain.sentences import (
@@ -37,6 +41,7 @@ from tsplanner.planner.explain.sentences import (
     explanation_sentence,
     nothing_fits_sentence,
     refusal_sentence,
+    remark_sentence,
     sentence,
 )
 from tsplanner.planner.explain.templates import CPU_RULES, TABLES, VALUES, Phrase
@@ -66,7 +71,12 @@ def test_a_family_of_plans_is_named_in_a_few_words(values: dict[str, object], wo
 
 TABLE_NAMES = [table.__name__ for table in TABLES]
 MEMBERS = [member for table in TABLES for member in table]
-VALUE_TABLES: dict[str, type[StrEnum]] = {"memory": MemoryKind, "bottleneck": Bottleneck}
+VALUE_TABLES: dict[str, type[StrEnum]] = {
+    "memory": MemoryKind,
+    "bottleneck": Bottleneck,
+    "rounded": RoundedPart,
+    "lack": PackageLack,
+}
 HAN = re.compile("[\u4e00-\u9fff]")
 ALIKE = {Phrase.CPU, Phrase.DDP, Phrase.ZERO}
 """Phrases that are names, and the same in both languages."""
@@ -86,7 +96,7 @@ def test_every_enum_of_reasons_has_a_table() -> None:
         for each in vars(reasons).values()
         if isinstance(each, type) and issubclass(each, StrEnum) and each is not StrEnum
     }
-    assert enums == (set(TABLES) | {MemoryKind}) - {Phrase}
+    assert enums == (set(TABLES) | {MemoryKind, PackageLack, RoundedPart}) - {Phrase}
 
 
 @pytest.mark.parametrize("kind", TABLES, ids=TABLE_NAMES)
@@ -170,6 +180,30 @@ def test_a_rule_says_of_a_cpu_what_holds_there(
     assert chinese in refusal_sentence(refused, CHINESE)
 
 
+def test_a_remark_names_the_other_plan_and_why_it_is_not_taken() -> None:
+    """In both languages; the reason is a refusal or an explanation."""
+    other = from_flat(HardwareSettings, world_size=2)
+    data: dict[str, str | int | float] = {"used": 1, "have": 2}
+    slower = Explanation(reason=Reason.SLOWER, data={"bottleneck": Bottleneck.COMMUNICATION})
+    remark = Remark(kind=RemarkKind.FEWER_GPUS, data=data, hardware=other, why=slower)
+    assert remark_sentence(remark) == (
+        "uses 1 of 2 GPUs; the best plan with more (bf16 · DDP x2): slower: traffic between GPUs"
+    )
+    refused = Refusal(rule=RuleName.MIG_SLICES, hardware=other)
+    remark = Remark(kind=RemarkKind.FEWER_GPUS, data=data, hardware=other, why=refused)
+    assert "MIG" in remark_sentence(remark, CHINESE)
+
+
+def test_a_trained_base_says_whether_it_keeps_fp32_masters() -> None:
+    """DeepSpeed keeps a copy in fp32, one process alone does not; fp32 weights are their own."""
+    alone, sharded = HardwareSettings(), from_flat(HardwareSettings, zero_stage=2, world_size=2)
+    whole = from_flat(HardwareSettings, model_dtype=Dtype.FP32)
+    assert describe(alone, trains_base=True) == "pure bf16 · one GPU"
+    assert describe(sharded, trains_base=True) == "bf16 with fp32 masters · ZeRO-2 x2"
+    assert describe(whole, trains_base=True) == "fp32 · one GPU"
+    assert describe(alone) == "bf16 · one GPU"
+
+
 def test_rules_of_thumb_stand_one_after_the_other() -> None:
     """Thousands are separated and tokens are in millions."""
     epochs = AppliedRule(
@@ -189,6 +223,10 @@ def test_what_is_missing_is_told_in_gib() -> None:
     hardware = from_flat(HardwareSettings, world_size=2)
     assert nothing_fits_sentence(hardware, 7 * 2**29, 2**31) == (
         "Nothing fits: the smallest plan (bf16 · DDP x2) needs 3.5 GiB, 2.0 GiB are free"
+    )
+    assert nothing_fits_sentence(hardware, 7 * 2**29, 2**31, of_host=True) == (
+        "Nothing fits: the smallest plan (bf16 · DDP x2) needs 3.5 GiB of host RAM, 2.0 GiB are "
+        "free"
     )
     assert "（bf16 · DDP x2）需要 3.5 GiB" in nothing_fits_sentence(
         hardware, 7 * 2**29, 2**31, CHINESE

@@ -16,6 +16,7 @@ from tsplanner.planner.evaluate import evaluate, finish
 from tsplanner.planner.gather.inputs import seen_file
 from tsplanner.planner.gather.probe_points import installed_versions, store
 from tsplanner.planner.gather.requests import (
+    Liberty,
     Subject,
     calibrated,
     learning_settings,
@@ -90,17 +91,25 @@ def test_weights_that_are_cut_off_are_none_and_the_reason_is_kept(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("method", "rate"), [(FinetuningType.LORA, 1e-3), (FinetuningType.FULL, 1e-4)]
+    ("method", "rate"), [(FinetuningType.LORA, 1e-3), (FinetuningType.FULL, 2e-5)]
 )
 def test_the_learning_rate_follows_the_method_unless_it_is_given(
     source: ModelSource, method: FinetuningType, rate: float
 ) -> None:
-    """A 0.5B takes 1e-3 for adapters and a tenth of it for its own weights."""
+    """A 0.5B takes 1e-3 for adapters and 2e-5, as recipes do, for its own weights."""
     given: dict[str, object] = {"finetuning_type": method}
     found = learning_settings(given, source)
     assert found.optimization.learning_rate == pytest.approx(rate)
     asked = learning_settings(given | {"learning_rate": 5e-5}, source)
     assert asked.optimization.learning_rate == 5e-5
+
+
+def test_a_plan_remembers_what_was_given(source: ModelSource) -> None:
+    """A search keeps it; settings that are equal learn the same, whoever chose them."""
+    found = learning_settings({"lora_rank": 8, "num_train_epochs": 1}, source)
+    assert found.given == ("lora_rank", "num_train_epochs")
+    assert learning_settings({}, source).given == ()
+    assert found == replace(found, given=())
 
 
 @pytest.mark.parametrize(
@@ -174,4 +183,6 @@ def test_a_person_may_leave_the_corrections_out(
     point = probe_point(plan, Record(status=Status.OK, kind=JobKind.PROBE))
     store(replace(point, versions=installed_versions()))
     assert len(plan_request(Subject(cpu=True), tmp_path).probes) == 1
-    assert plan_request(Subject(cpu=True, corrections=False), tmp_path).probes == ()
+    assert (
+        plan_request(Subject(cpu=True, liberty=Liberty(corrections=False)), tmp_path).probes == ()
+    )

@@ -19,8 +19,10 @@ from tests.support.toy_request import EVERY_PACKAGE, HOPPER, TURING, request
 from tsplanner.planner.explain.sentences import refusal_sentence
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
-from tsplanner.planner.space.rules import RULES, refusal
+from tsplanner.planner.space.candidates import candidates
+from tsplanner.planner.space.rules import RULES, asked_for, deciding, refusal
 
+SLICE = replace(HOPPER, name="H200 MIG 3g.71gb", mig=True)
 FLASH = Attention.FLASH_ATTENTION_2
 FP16 = {"model_dtype": Dtype.FP16, "autocast": Dtype.FP16}
 
@@ -85,7 +87,7 @@ REFUSED = [
         rule="flash-attention-package",
         hardware={"attention": FLASH},
         packages=(),
-        says="needs the package flash-attn, which is not installed",
+        says="needs the package flash-attn, which a described machine has only if its machine file",
     ),
     Row(
         rule="bitsandbytes",
@@ -122,6 +124,13 @@ REFUSED = [
         devices=(HOPPER, HOPPER),
         says="nf4 weights are not sharded by this worker",
     ),
+    Row(
+        rule="mig-slices",
+        hardware={"world_size": 2},
+        devices=(SLICE, SLICE),
+        says="a process sees one MIG slice",
+    ),
+    Row(rule="mig-slices", hardware={"world_size": 2}, devices=(HOPPER, SLICE)),
     Row(rule="useless-sharding", hardware={"zero_stage": 2}, says="shares with nobody"),
     Row(
         rule="useless-offload",
@@ -178,6 +187,7 @@ PASSED = [
         hardware={"zero_stage": 2, "offload_optimizer": True},
         pins=Pins(zero_stage=2, offload_optimizer=True),
     ),
+    Row(rule="mig-slices", devices=(SLICE, SLICE)),
     Row(rule="useless-sharding", hardware={"zero_stage": 2}, pins=Pins(zero_stage=2)),
     Row(
         rule="adalora-sharding",
@@ -220,3 +230,40 @@ def test_every_rule_is_tested_both_ways() -> None:
     """A new rule comes with a row that it refuses and one that passes."""
     assert {row.rule for row in REFUSED} == {rule.name for rule in RULES}
     assert {row.rule for row in PASSED} == {rule.name for rule in RULES}
+
+
+def test_what_closes_every_branch_is_decisive() -> None:
+    """Half of the candidates lack a package, and all of them shard 4-bit weights."""
+    made = request(
+        "qwen2.5-0.5b",
+        *[HOPPER] * 4,
+        pins=Pins(quantization=Quantization.NF4, zero_stage=3),
+    )
+    assert [found.rule for found in deciding(made, candidates(made))] == ["quantized-sharding"]
+
+
+def test_where_nothing_closes_every_branch_each_refusal_is_kept() -> None:
+    """One half lacks one package, the other half another one."""
+    made = request("qwen2.5-0.5b", HOPPER, packages=())
+    branches = [
+        from_flat(HardwareSettings, attention=FLASH),
+        from_flat(HardwareSettings, quantization=Quantization.NF4),
+    ]
+    rules = [found.rule for found in deciding(made, branches)]
+    assert rules == ["flash-attention-package", "bitsandbytes"]
+    assert deciding(made, []) == ()
+
+
+def test_a_person_reads_the_refusals_of_what_was_asked_for() -> None:
+    """Nobody asked for 4 bits or FlashAttention; where nothing fits a missing package matters."""
+    open_request = request("qwen2.5-0.5b", HOPPER, packages=())
+    branches = [
+        from_flat(HardwareSettings, attention=FLASH),
+        from_flat(HardwareSettings, quantization=Quantization.NF4),
+    ]
+    refusals = deciding(open_request, branches)
+    assert asked_for(open_request, refusals) == []
+    packages = asked_for(open_request, refusals, packages=True)
+    assert [found.rule for found in packages] == ["bitsandbytes"]
+    pinned = replace(open_request, pins=Pins(attention=FLASH))
+    assert [found.rule for found in asked_for(pinned, refusals)] == ["flash-attention-package"]

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from memory_models.settings import FinetuningType
 from tests.support import tiny
-from tsplanner.training.solo.saving import latest_checkpoint, save_weights, weights_folder
+from tsplanner.training.solo.saving import (
+    is_whole,
+    latest_checkpoint,
+    recover_weights,
+    save_weights,
+    weights_folder,
+)
 
 
 def test_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path: Path) -> None:
@@ -14,6 +22,8 @@ def test_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path: Path) -> None
     for step, whole in ((9, True), (100, True), (110, False)):
         folder = tmp_path / "checkpoints" / f"checkpoint-{step}"
         folder.mkdir(parents=True)
+        for name in ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt"):
+            (folder / name).write_text("")
         if whole:
             (folder / "trainer_state.json").write_text("{}")
     found = latest_checkpoint(tmp_path)
@@ -59,3 +69,47 @@ def test_the_folder_says_whether_it_holds_an_adapter_or_a_model(tmp_path: Path) 
 def test_without_a_checkpoint_there_is_nothing_to_resume_from(tmp_path: Path) -> None:
     """The folder may not even be there."""
     assert latest_checkpoint(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json"],
+)
+def test_a_checkpoint_that_lost_a_file_is_not_whole(tmp_path: Path, name: str) -> None:
+    """Trainer would go on without the optimizer's states, along another curve."""
+    for each in ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json"):
+        (tmp_path / each).write_text("")
+    assert is_whole(tmp_path)
+    (tmp_path / name).unlink()
+    assert not is_whole(tmp_path)
+
+
+def test_a_checkpoint_of_deepspeed_keeps_its_states_elsewhere(tmp_path: Path) -> None:
+    """They are in a folder of the step."""
+    (tmp_path / "global_step5").mkdir()
+    assert not is_whole(tmp_path)
+    (tmp_path / "trainer_state.json").write_text("{}")
+    assert is_whole(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("left", "kept"),
+    [
+        ((".adapter.new", ".adapter.old"), ".adapter.new"),
+        ((".adapter.old",), ".adapter.old"),
+        (("adapter", ".adapter.new"), "adapter"),
+        ((".adapter.new",), None),
+    ],
+)
+def test_weights_survive_a_kill_between_the_two_renames_of_a_save(
+    tmp_path: Path, left: tuple[str, ...], kept: str | None
+) -> None:
+    """New weights are whole once the old ones were moved away, and not before."""
+    for name in left:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text(name)
+    recover_weights(tmp_path, "adapter")
+    if kept is None:
+        assert not (tmp_path / "adapter").exists()
+    else:
+        assert (tmp_path / "adapter" / "weights").read_text() == kept

@@ -37,20 +37,6 @@ def test_a_job_has_the_steps_of_its_epochs_or_of_its_probe(tmp_path: Path) -> No
     assert execute.device_name(torch.device("cpu")) == "cpu"
 
 
-def test_a_stop_file_or_a_signal_ends_a_run(tmp_path: Path) -> None:
-    """Nothing stops it before."""
-    stop = execute.StopSwitch()
-    assert not stop()
-    stop.file = tmp_path / "stop"
-    assert not stop()
-    stop.file.touch()
-    assert stop()
-    other = execute.StopSwitch()
-    other._on_signal(15, None)
-    assert other()
-    assert other.agreed
-
-
 def test_the_last_weights_have_a_name_of_their_own_after_a_better_evaluation(
     tmp_path: Path,
 ) -> None:

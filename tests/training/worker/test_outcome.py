@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tsplanner.errors import TsplannerError
+from tsplanner.runs import DiskError
 from tsplanner.training.job import Status
 from tsplanner.training.solo.trainer import DivergedError
 from tsplanner.training.worker.outcome import guarded, outcome_of
@@ -19,7 +20,10 @@ OUTCOMES = [
     (RuntimeError("CUDA error: out of memory"), Status.DEVICE_OOM, "outside"),
     (MemoryError(), Status.HOST_OOM, "machine"),
     (RuntimeError("DefaultCPUAllocator: can't allocate memory"), Status.HOST_OOM, "machine"),
-    (OSError(errno.ENOSPC, "No space left on device"), Status.CRASHED, "disk under run is full"),
+    (OSError(errno.ENOSPC, "No space left"), Status.NOT_WRITABLE, "disk under run is full"),
+    (OSError(errno.EFBIG, "File too large"), Status.NOT_WRITABLE, "limit of its size"),
+    (OSError(errno.EROFS, "Read-only file system"), Status.NOT_WRITABLE, "run is not writable"),
+    (DiskError("run is not writable."), Status.NOT_WRITABLE, "run is not writable"),
     (DivergedError("the loss is nan at step 3"), Status.DIVERGED, "diverged: the loss is nan"),
     (TsplannerError("No such target."), Status.CRASHED, "No such target."),
     (KeyError("x"), Status.CRASHED, "KeyError: 'x'"),
@@ -53,7 +57,7 @@ def test_a_full_disk_is_named_where_a_library_raises_its_own_error() -> None:
 
     error = SafetensorError("I/O error: No space left on device (os error 28)")
     assert outcome_of(error, FOLDER) == (
-        Status.CRASHED,
+        Status.NOT_WRITABLE,
         "The disk under run is full: free some space.",
     )
 

@@ -135,3 +135,35 @@ def test_progress_is_a_share_of_all_epochs(tmp_path: Path) -> None:
     assert trial.progress == 0.5
     built.monitor.see_metrics(trial, {"step": 0})
     assert trial.progress == 0.0
+
+
+@pytest.mark.parametrize(
+    ("status", "again"),
+    [
+        (Status.NOT_WRITABLE, 1),
+        (Status.KILLED, 2),
+        (Status.HUNG, 2),
+        (Status.PEER_LOST, 2),
+        (Status.STOPPED, 2),
+    ],
+)
+def test_what_came_from_outside_costs_no_setting(
+    tmp_path: Path, status: Status, again: int
+) -> None:
+    """A full disk waits for a person; anything else is tried once more before. Then it is resumed.
+
+    The first search is ended with the baseline in flight, and tells nothing of it to the study.
+    """
+    plan = tiny.plan(tmp_path)
+    worker = Worker(by_rank, status, "The disk is full.")
+    built, study, _ = search(tmp_path / "run", plan, worker)
+    with pytest.raises(TsplannerError, match=r"was ended from outside \(The disk is full\)"):
+        built.run(2)
+    assert len(worker.jobs) == again
+    assert study.results() == []
+    study.workers.leave()
+    sound, study, _ = search(tmp_path / "run", plan, Worker(by_rank))
+    sound.run(2)
+    found = study.results()
+    assert [one.state for one in found] == [TrialState.COMPLETED] * 2
+    assert found[0].learning == study.encoding.baseline

@@ -110,3 +110,4 @@ def test_pair_is_run_while_it_may_decide() -> None:
     assert proven(0.95, better)
     assert not proven(0.95, worse)
     assert not proven(0.85, better)
+    assert not proven(0.999, [])  # the search alone proves nothing

@@ -10,7 +10,14 @@ import pytest
 from memory_models.settings import FinetuningType, changed
 from tests.support import tiny
 from tsplanner.errors import UsageError
-from tsplanner.tune.search.space import Space, default_space, narrowed, suggested_learning_rate
+from tsplanner.tune.search.space import (
+    GIVEN,
+    Space,
+    default_space,
+    kept_as_given,
+    narrowed,
+    suggested_learning_rate,
+)
 
 SPACE = Space(lora_ranks=(4, 8, 16), learning_rate=(1e-4, 1e-2), epochs=(1, 2, 3))
 
@@ -60,3 +67,16 @@ def test_range_that_is_none_is_refused_by_name(flags: dict[str, str], words: str
     """The flag and its form are in the message."""
     with pytest.raises(UsageError, match=words):
         narrowed(SPACE, **flags)
+
+
+def test_what_was_given_to_plan_is_kept(tmp_path: Path) -> None:
+    """Each given setting has one value; the others are searched as ever."""
+    plan = tiny.plan(tmp_path)
+    learning = changed(plan.learning, lora_rank=4, learning_rate=2e-3, num_train_epochs=1)
+    space = default_space(replace(plan, learning=learning), 3e-3)
+    for name in GIVEN:
+        found = kept_as_given(space, replace(learning, given=(name,)))
+        assert (found.lora_ranks == (4,)) is (name == "lora_rank")
+        assert (found.learning_rate == (2e-3, 2e-3)) is (name == "learning_rate")
+        assert (found.epochs == (1,)) is (name == "num_train_epochs")
+    assert kept_as_given(space, learning) == space

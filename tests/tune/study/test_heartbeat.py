@@ -8,14 +8,8 @@ import sys
 from dataclasses import asdict, replace
 from typing import Any
 
-from tsplanner.tune.study.heartbeat import (
-    KEY,
-    Worker,
-    WorkerRegistry,
-    host_identity,
-    started_at,
-    this_process,
-)
+from tsplanner.identity import host_identity, started_at
+from tsplanner.tune.study.heartbeat import KEY, Worker, WorkerRegistry, this_process
 
 
 def registry(shared: dict[str, Any], **changes: Any) -> WorkerRegistry:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.study_processes import worker
+from tests.support.study_processes import begin, said, worker
 from tests.support.study_worker import ended, opened
 from tsplanner.errors import TsplannerError
 
@@ -81,3 +83,46 @@ def test_a_search_is_over_once_its_leader_has_decided(folder: Path) -> None:
     assert opened(folder).workers.is_over
     study.workers.lead()
     assert not study.workers.is_over
+
+
+def test_a_helper_that_stands_still_is_named_and_ended_and_its_trial_runs_again(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is stopped with trial 0 in flight; half a second of silence stands for a minute."""
+    study = opened(folder)
+    study.workers.lead()
+    study.workers.want(1)
+    with worker(folder, "hang") as helper:
+        begin(helper)
+        assert said(helper) == "0"
+        assert study.claim() is None
+        study.queue.registry.gone_seconds = 0.5
+        helper.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + 30
+        while (again := study.claim()) is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert again is not None
+        assert again.number == 1
+        assert helper.wait(timeout=10) == -signal.SIGKILL
+        sentence = f":{helper.pid} gave no sign of life for 0 s and was ended; its trial 0 waits"
+        assert sentence in capfd.readouterr().err
+    study.workers.leave()
+
+
+def test_only_the_leader_ends_anybody(folder: Path) -> None:
+    """A helper runs the trial of one that stands still, and leaves its process alone."""
+    study = opened(folder)
+    study.workers.lead()
+    study.workers.want(1)
+    with worker(folder, "hang") as still:
+        begin(still)
+        assert said(still) == "0"
+        helper = opened(folder)
+        helper.queue.registry.gone_seconds = 0.5
+        still.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + 30
+        while (again := helper.claim()) is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert again is not None
+        assert still.poll() is None
+    study.workers.leave()

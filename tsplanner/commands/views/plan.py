@@ -13,6 +13,7 @@ from tsplanner.commands.views.subject import print_subject, short_count
 from tsplanner.planner.advice import Suggestion
 from tsplanner.planner.compare import RankedCandidate
 from tsplanner.planner.evaluate import Evaluated
+from tsplanner.planner.explain.reasons import MemoryKind, Reason, Remark, RemarkKind
 from tsplanner.planner.explain.sentences import (
     advice_sentence,
     checkpoint_words,
@@ -20,12 +21,16 @@ from tsplanner.planner.explain.sentences import (
     difference_words,
     explanation_sentence,
     refusal_sentence,
+    remark_sentence,
     sentence,
 )
 from tsplanner.planner.forecast import Cost
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.rank import Choice, Failure
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.space.pareto import quality_risk
+from tsplanner.planner.space.rules import asked_for
+from tsplanner.planner.suggestions import FitSuggestion
 from tsplanner.report.text import duration
 
 VERDICTS = {
@@ -49,14 +54,15 @@ def print_choice(
 ) -> None:
     """Print the whole screen of ``tsplanner plan``; ``probes``: the lines of a table of probes."""
     screen = Screen()
+    print_assumed_host(screen, choice.remarks)
     print_subject(screen, request)
-    print_verdict(screen, choice.plan, cost)
+    print_verdict(screen, choice.plan, cost, choice.remarks)
     print_memory(screen, choice.plan)
     for number, line in enumerate(probes):
         screen.line(line, "" if number else "bold")
     if probes:
         screen.line()
-    _print_alternatives(screen, choice)
+    _print_alternatives(screen, request, choice)
     for number, words in enumerate(advice_lines(advised)):
         screen.line(f"  {'       ' if number else 'Advice '}   {words}", "dim" if number else "")
     if (why := choice.plan.model.without_weights) is not None:
@@ -65,7 +71,7 @@ def print_choice(
     for number, note in enumerate(choice.plan.assumptions):
         screen.line(f"  {'Assumed' if number == 0 else '       '}   {note}", "dim")
     screen.line()
-    screen.line(f"Next   {next_command(path, probed=bool(probes))}", "bold")
+    screen.line(f"Next   {next_step(choice.plan, path, probed=bool(probes))}", "bold")
 
 
 SHORT_NAMES = {"num_train_epochs": "epochs", "lora_rank": "rank", "learning_rate": "lr"}
@@ -77,11 +83,23 @@ def advice_lines(advised: Sequence[Suggestion]) -> list[str]:
         return []
     values = [
         f"{SHORT_NAMES[row.setting]} {row.value:g}"
-        + ("" if row.value == row.planned else f" (planned: {row.planned:g})")
+        + ("" if row.value == row.planned else f" (train takes the planned {row.planned:g})")
         for row in advised
     ]
     rules = [f"{SHORT_NAMES[row.setting]}: {advice_sentence(row.rules)}" for row in advised]
-    return [" · ".join(values) + "   (sources: --json)", *rules]
+    start = f"tune starts from {' · '.join(values)}, unless you set another"
+    return [f"{start}   (sources: --json)", *rules]
+
+
+def next_step(plan: Plan, path: Path, *, probed: bool = False) -> str:
+    """What to do after ``plan``: a command to paste, or what to do where the machine is."""
+    if plan.machine.detected:
+        return next_command(path, probed=probed)
+    file = shlex.quote(str(path))
+    return (
+        f"copy {file} to that machine and run there  tsplanner probe --plan plan.json\n"
+        f"       or write a job for it here  tsplanner export torchrun --plan {file}"
+    )
 
 
 def next_command(path: Path, *, probed: bool = False) -> str:
@@ -90,8 +108,18 @@ def next_command(path: Path, *, probed: bool = False) -> str:
     return f"tsplanner {verb} --plan {shlex.quote(str(path))}{tail}"
 
 
-def print_verdict(screen: Screen, plan: Plan, cost: Cost | None = None) -> None:
-    """Print the answer: verdict, settings, peak, speed and price."""
+def print_assumed_host(screen: Screen, remarks: Sequence[Remark]) -> None:
+    """Print that the host's RAM was assumed, if that decides the answer, before all else."""
+    for remark in remarks:
+        if remark.kind is RemarkKind.HOST_ASSUMED:
+            screen.line()
+            screen.line(f"! {remark_sentence(remark)}", "bold yellow")
+
+
+def print_verdict(
+    screen: Screen, plan: Plan, cost: Cost | None = None, remarks: Sequence[Remark] = ()
+) -> None:
+    """Print the answer: verdict, settings, peak, speed, price, and what to know of it."""
     word, style = VERDICTS[plan.verdict]
     screen.line(f"{word:<9}{settings_line(plan)}", style)
     process = plan.memory.process_bytes
@@ -104,6 +132,9 @@ def print_verdict(screen: Screen, plan: Plan, cost: Cost | None = None) -> None:
     )
     if cost is not None:
         screen.line(f"         {_price(cost)}")
+    for remark in remarks:
+        if remark.kind is not RemarkKind.HOST_ASSUMED:
+            screen.line(f"  Note   {remark_sentence(remark)}", "yellow")
     screen.line()
 
 
@@ -114,7 +145,7 @@ def settings_line(plan: Plan) -> str:
     if learning.method.finetuning_type.uses_adapter:
         method += f" r={learning.method.lora_rank}"
     parts = [
-        f"{method} on {describe(hardware)}",
+        f"{method} on {describe(hardware, trains_base=learning.method.trains_base)}",
         f"micro-batch {hardware.batch.micro_batch_size} x accumulation "
         f"{hardware.batch.gradient_accumulation_steps}"
         + (f" x {hardware.sharding.world_size}" if hardware.sharding.world_size > 1 else "")
@@ -180,7 +211,7 @@ def _row(screen: Screen, name: str, size: int, free: int) -> str:
     return f"{text}  {bar(size / max(free, 1), BAR_WIDTH)}" if screen.is_terminal else text
 
 
-def _print_alternatives(screen: Screen, choice: Choice) -> None:
+def _print_alternatives(screen: Screen, request: PlanRequest, choice: Choice) -> None:
     """Print the alternatives that the planner picked for a person, and the refusals."""
     rows = [["Also possible", "peak (95 %), GiB", "speed", "why not first"]]
     rows += [_alternative_row(row, choice) for row in choice.shown]
@@ -193,7 +224,7 @@ def _print_alternatives(screen: Screen, choice: Choice) -> None:
     if hidden > 0:
         word = "more" if choice.shown else "others"
         screen.line(f"  … {hidden} {word} (--json lists all)", "dim")
-    for number, refused in enumerate(choice.refusals):
+    for number, refused in enumerate(asked_for(request, choice.refusals)):
         word = "Refused" if number == 0 else "       "
         screen.line(f"  {word}   {refusal_sentence(refused)}  [{refused.rule}]", "yellow")
 
@@ -201,36 +232,73 @@ def _print_alternatives(screen: Screen, choice: Choice) -> None:
 def _alternative_row(row: RankedCandidate, choice: Choice) -> list[str]:
     needs = row.evaluated.memory.process_bytes
     return [
-        difference_words(row.evaluated.hardware, choice.plan.hardware),
+        difference_words(
+            row.evaluated.hardware,
+            choice.plan.hardware,
+            trains_base=choice.plan.learning.method.trains_base,
+        ),
         f"{format_gib(needs.expected)} ({format_gib(needs.upper)})",
         f"{row.relative_speed:.2f}x",
-        explanation_sentence(row.explanation),
+        "; ".join(_reasons(row, choice)),
     ]
+
+
+def _reasons(row: RankedCandidate, choice: Choice) -> list[str]:
+    """Why an alternative was not chosen, and what it rounds that the plan does not."""
+    hardware, chosen = row.evaluated.hardware, choice.plan.hardware
+    words = [explanation_sentence(row.explanation)]
+    if quality_risk(hardware) > quality_risk(chosen):
+        quantized = hardware.base.quantization is not None
+        words.append(sentence(Reason.QUANTIZED if quantized else Reason.ROUNDED_STATES))
+    return list(dict.fromkeys(words))
 
 
 def print_failure(request: PlanRequest, failure: Failure) -> None:
     """Print by how much the smallest plan does not fit, and the changes that would help."""
     screen = Screen()
+    print_assumed_host(screen, failure.remarks)
     print_subject(screen, request)
-    smallest: Evaluated = failure.smallest
-    needs, why = smallest.memory.process_bytes, explanation_sentence(smallest.explanation)
-    where = "" if request.on_cpu else " per card"
-    screen.line(
-        f"✘ NOTHING FITS   {request.learning.method.finetuning_type} of "
-        f"{short_count(request.model.parameters_total)} needs "
-        f"{format_gib(needs.expected)} GiB{where} "
-        f"(95 %: {format_gib(needs.upper)}) at its smallest ({describe(smallest.hardware)}); "
-        f"{format_gib(smallest.free_bytes)} are free{': ' if why else ''}{why}",
-        "bold red",
-    )
+    screen.line(f"✘ NOTHING FITS   {failure_sentence(request, failure)}", "bold red")
     for number, suggested in enumerate(failure.suggestions):
         word = "  What would make it fit" if number == 0 else " " * 24
         change = sentence(suggested.change, suggested.data)
-        screen.line(f"{word}   {change} (needs {format_gib(suggested.needs_bytes)} GiB)")
+        needs = f"{format_gib(suggested.needs_bytes)} GiB{_where(request, suggested)}"
+        screen.line(f"{word}   {change} (needs {needs})")
     if not failure.suggestions:
         screen.line("  No single change would make it fit.")
-    for refused in failure.refusals:
+    for refused in asked_for(request, failure.refusals, packages=True):
         screen.line(f"  Refused   {refusal_sentence(refused)}  [{refused.rule}]", "yellow")
+
+
+def failure_sentence(request: PlanRequest, failure: Failure) -> str:
+    """What the smallest plan needs and what is free, the memory that is lacking first."""
+    smallest: Evaluated = failure.smallest
+    method = request.learning.method
+    whose = f"{method.finetuning_type} of {short_count(request.model.parameters_total)}"
+    words = describe(smallest.hardware, trains_base=method.trains_base)
+    needs, lack = smallest.memory.process_bytes, failure.shortage
+    if lack.memory is MemoryKind.HOST and not request.on_cpu:
+        return (
+            f"{whose} needs {format_gib(lack.needs.expected)} GiB of host RAM "
+            f"(95 %: {format_gib(lack.needs.upper)}) at its smallest ({words}), and "
+            f"{format_gib(lack.free_bytes)} of {format_gib(request.machine.host.total_bytes)} may "
+            f"be used; its {format_gib(needs.expected)} GiB per card would "
+            f"{'fit' if needs.expected <= smallest.free_bytes else 'not fit either'}"
+        )
+    why = explanation_sentence(smallest.explanation)
+    where = "" if request.on_cpu else " per card"
+    return (
+        f"{whose} needs {format_gib(needs.expected)} GiB{where} "
+        f"(95 %: {format_gib(needs.upper)}) at its smallest ({words}); "
+        f"{format_gib(smallest.free_bytes)} are free{': ' if why else ''}{why}"
+    )
+
+
+def _where(request: PlanRequest, suggested: FitSuggestion) -> str:
+    """Whose memory the bytes of a suggestion are."""
+    if request.on_cpu:
+        return ""
+    return " of host RAM" if suggested.of_host else " per card"
 
 
 def seconds(value: float) -> str:

@@ -6,13 +6,14 @@ from dataclasses import asdict
 
 from tsplanner.planner.advice import Suggestion
 from tsplanner.planner.compare import RankedCandidate
-from tsplanner.planner.explain.reasons import Refusal
+from tsplanner.planner.explain.reasons import Refusal, Remark
 from tsplanner.planner.explain.sentences import (
     advice_sentence,
     describe,
     difference_words,
     explanation_sentence,
     refusal_sentence,
+    remark_sentence,
     sentence,
 )
 from tsplanner.planner.rank import Choice, Failure
@@ -27,6 +28,11 @@ def refusal_values(refused: Refusal) -> dict[str, str]:
         "setting": describe(refused.hardware),
         "reason": refusal_sentence(refused),
     }
+
+
+def remark_values(remark: Remark) -> dict[str, str]:
+    """What to know of a plan, for ``--json``."""
+    return {"kind": remark.kind, "words": remark_sentence(remark)}
 
 
 def suggestion_values(suggested: FitSuggestion) -> dict[str, object]:
@@ -73,6 +79,7 @@ def choice_values(choice: Choice) -> dict[str, object]:
             candidate_values(row, describe(row.evaluated.hardware)) for row in choice.alternatives
         ],
         "refusals": [refusal_values(row) for row in choice.refusals],
+        "remarks": [remark_values(row) for row in choice.remarks],
         "considered": choice.considered,
     }
 
@@ -85,7 +92,10 @@ def failure_values(failure: Failure) -> dict[str, object]:
             "hardware": asdict(smallest.hardware),
             "process_bytes": asdict(smallest.memory.process_bytes),
             "free_bytes": smallest.free_bytes,
+            "lacks": failure.shortage.memory,
+            "host_bytes": asdict(smallest.memory.host_bytes),
         },
         "remedies": [suggestion_values(row) for row in failure.suggestions],
         "refusals": [refusal_values(row) for row in failure.refusals],
+        "remarks": [remark_values(row) for row in failure.remarks],
     }

@@ -18,6 +18,9 @@ FAILURES = {
     Status.HOST_OOM: "OUT OF MEMORY",
     Status.TIMEOUT: "TIME LIMIT",
     Status.STOPPED: "STOPPED",
+    Status.HUNG: "HUNG",
+    Status.KILLED: "KILLED",
+    Status.NOT_WRITABLE: "CANNOT WRITE",
 }
 
 

@@ -10,6 +10,7 @@ from memory_models.units import format_gib
 from tsplanner.commands.views.probe import failure_lines
 from tsplanner.commands.views.screen import Screen
 from tsplanner.planner.plan import Plan
+from tsplanner.probe.finished import FinishedRun, weights_name
 from tsplanner.probe.runner import to_json
 from tsplanner.report.records.overfitting import overfitting, record_points
 from tsplanner.report.text import duration, loss
@@ -25,7 +26,7 @@ def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
     best = min(record.losses.evaluations, key=lambda item: item.loss, default=None)
     words = f"eval {loss(best.loss)}   best epoch {best.epoch:.3g}   " if best else ""
     predicted = plan.memory.process_bytes.expected
-    kept = "adapter" if plan.learning.method.finetuning_type.uses_adapter else "model"
+    kept = weights_name(plan)
     why = plan.model.without_weights
     return [
         *([] if why is None else [f"RANDOM WEIGHTS   {why}"]),
@@ -42,6 +43,17 @@ def print_random_weights(plan: Plan, *, shown: bool = True) -> None:
     why = plan.model.without_weights
     if shown and why is not None:
         Screen().line(f"RANDOM WEIGHTS   {why}: what is trained is worth nothing", "bold red")
+
+
+def finished_line(done: FinishedRun) -> str:
+    """What a person reads instead of a second training."""
+    record = done.record
+    best = min(record.losses.evaluations, key=lambda item: item.loss, default=None)
+    reached = f", eval {loss(best.loss)}" if best else ""
+    return (
+        f"This run is over ({record.steps} steps{reached}), and its {done.weights.name} is in "
+        f"{done.weights}: nothing was done. --resume --force trains it anew."
+    )
 
 
 def run_document(folder: Path, record: Record) -> dict[str, Any]:

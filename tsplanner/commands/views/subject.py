@@ -35,7 +35,11 @@ def machine_lines(machine: Machine, *, on_cpu: bool) -> list[str]:
     """The machine in one line, and a line for every process that holds memory on a GPU."""
     host = machine.host
     limit = f" ({host.memory_limited_by} limit)" if host.memory_limited_by != "host" else ""
-    ram = f"{format_gib(host.total_bytes)} GiB RAM{limit}, {format_gib(host.available_bytes)} free"
+    known = " assumed" if host.assumed else ""
+    ram = (
+        f"{format_gib(host.total_bytes)} GiB RAM{known}{limit}, "
+        f"{format_gib(host.available_bytes)} free"
+    )
     if on_cpu:
         word = "no GPU: the CPU" if not machine.devices else "the CPU, as asked"
         return [f"{word} · {host.cpu_count} cores · {ram}"]

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from memory_models.settings import flat
 from memory_models.units import GIB
 from tsplanner.commands.views.screen import interactive
 from tsplanner.planner.settings import LearningSettings
@@ -14,7 +15,7 @@ from tsplanner.report.text import duration
 from tsplanner.tune.budget.words import schedule_words
 from tsplanner.tune.flow import PreparedSearch
 from tsplanner.tune.joining import JoinedSearch
-from tsplanner.tune.search.acquisition import pairs_of
+from tsplanner.tune.search.acquisition import TRIALS_PER_PAIR, pairs_of
 from tsplanner.tune.study.trial_result import Result, TrialState
 
 AGAINST = "vs baseline"
@@ -194,8 +195,37 @@ def settings_columns(number: int, learning: LearningSettings) -> str:
 
 def opening_lines(prepared: PreparedSearch) -> list[str]:
     """What is searched, and how."""
-    lines = [space_line(prepared), f"{extent_words(prepared)}."]
-    return [*lines, prepared.sharing.sentence] if prepared.sharing.sentence else lines
+    lines = [space_line(prepared), given_line(prepared), f"{extent_words(prepared)}."]
+    lines += [unconfirmed_line(prepared), prepared.sharing.sentence]
+    return [line for line in lines if line]
+
+
+def given_line(prepared: PreparedSearch) -> str:
+    """What was given to plan and is kept, one value each; empty if nothing is."""
+    planned, baseline = prepared.opened.trial_plan.learning, prepared.study.encoding.baseline
+    space, optimization = prepared.study.encoding.space, planned.optimization
+    words = {
+        "lora_rank": (f"rank {planned.method.lora_rank}", len(space.lora_ranks)),
+        "learning_rate": (f"lr {optimization.learning_rate:.1e}", len(set(space.learning_rate))),
+        "num_train_epochs": (f"epochs {optimization.num_train_epochs}", len(space.epochs)),
+    }
+    before, now = flat(planned), flat(baseline)
+    kept = [
+        word
+        for name, (word, choices) in words.items()
+        if name in planned.given and choices == 1 and before[name] == now[name]
+    ]
+    return f"Kept as given to plan: {', '.join(kept)}." if kept else ""
+
+
+def unconfirmed_line(prepared: PreparedSearch) -> str:
+    """That so few trials prove nothing; empty where some are kept for it."""
+    if prepared.controller is not None or pairs_of(prepared.trials):
+        return ""
+    return (
+        f"So few trials leave none to confirm the best settings on fresh seeds: the baseline "
+        f"stays ({TRIALS_PER_PAIR} or more confirm)."
+    )
 
 
 def space_line(prepared: PreparedSearch) -> str:

@@ -25,6 +25,21 @@ class MemoryKind(StrEnum):
     """The memory that the plan was judged by: a GPU's, or the host's on a CPU."""
 
 
+class RoundedPart(StrEnum):
+    """What hardware settings round, and so change what is learned."""
+
+    BASE_4_BIT = "base_4_bit"
+    BASE_8_BIT = "base_8_bit"
+    STATES = "states"
+
+
+class PackageLack(StrEnum):
+    """Why an optional package is taken to be missing."""
+
+    NOT_INSTALLED = "not_installed"
+    NOT_DESCRIBED = "not_described"
+
+
 class Reason(StrEnum):
     """Why a candidate is tight, does not fit, or is not the first."""
 
@@ -61,6 +76,7 @@ class RuleName(StrEnum):
     USELESS_OFFLOAD = "useless-offload"
     ADALORA_SHARDING = "adalora-sharding"
     LAYER_CHECKPOINTS = "layer-checkpoints"
+    MIG_SLICES = "mig-slices"
 
 
 class ChangeKind(StrEnum):
@@ -75,6 +91,8 @@ class ChangeKind(StrEnum):
     MORE_HOST_RAM = "more_host_ram"
     LARGER_GPU = "larger_gpu"
     LARGER_GPUS = "larger_gpus"
+    STATE_HOST_RAM = "state_host_ram"
+    MORE_MACHINES = "more_machines"
 
 
 class AdviceRule(StrEnum):
@@ -96,7 +114,9 @@ class NoPlan(StrEnum):
     CANNOT_RUN = "cannot_run"
     NEEDS_GPU = "needs_gpu"
     EFFECTIVE_BATCH = "effective_batch"
+    PINS_EXCLUDE_EACH_OTHER = "pins_exclude_each_other"
     NOTHING_FITS = "nothing_fits"
+    NO_HOST_FITS = "no_host_fits"
     ALL_PROBES_FAILED = "all_probes_failed"
 
 
@@ -138,6 +158,35 @@ class Refusal:
     hardware: HardwareSettings
     data: Data = field(default_factory=dict)
     """What the rule found, as its sentence names it."""
+
+
+class RemarkKind(StrEnum):
+    """What a person should know of a plan before starting it."""
+
+    HOST_ASSUMED = "host_assumed"
+    ROUNDED_TO_FIT = "rounded_to_fit"
+    ROUNDED_FOR_SPEED = "rounded_for_speed"
+    ROUNDED_AS_ASKED = "rounded_as_asked"
+    FASTER_ROUNDED = "faster_rounded"
+    FEWER_GPUS = "fewer_gpus"
+    FEWER_GPUS_BY_BATCH = "fewer_gpus_by_batch"
+    FEWER_GPUS_AS_ASKED = "fewer_gpus_as_asked"
+    FP16_OVERFLOWS = "fp16_overflows"
+    FP16_GRADIENTS = "fp16_gradients"
+    PURE_BF16 = "pure_bf16"
+    LONG_POSITIONS = "long_positions"
+
+
+@frozen
+class Remark:
+    """One thing to know of a plan, with what its sentence names."""
+
+    kind: RemarkKind
+    data: Data = field(default_factory=dict)
+    hardware: HardwareSettings | None = None
+    """Other settings that the plan is compared with; None: none."""
+    why: Explanation | Refusal | None = None
+    """Why those other settings are not the plan's."""
 
 
 @frozen

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
-from memory_models.settings import LossKernel
+from memory_models.settings import Dtype, LossKernel
 from memory_models.units import GIB
 from tsplanner.planner.explain.multi_lora_templates import Words
-from tsplanner.planner.explain.reasons import AppliedRule, Data, Explanation, NoPlan, Refusal
+from tsplanner.planner.explain.reasons import (
+    AppliedRule,
+    Data,
+    Explanation,
+    NoPlan,
+    Refusal,
+    Remark,
+)
 from tsplanner.planner.explain.templates import (
     COMMA,
     CPU_RULES,
@@ -17,6 +24,7 @@ from tsplanner.planner.explain.templates import (
     VALUES,
     Phrase,
 )
+from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.rules import BITSANDBYTES_OPTIMIZERS
 
@@ -64,6 +72,18 @@ def refusal_sentence(refusal: Refusal, language: str = ENGLISH) -> str:
     return sentence(refusal.rule, refusal.data, language)
 
 
+def remark_sentence(remark: Remark, language: str = ENGLISH) -> str:
+    """What a person should know of a plan."""
+    data = dict(remark.data)
+    if remark.hardware is not None:
+        data["setting"] = describe(remark.hardware, language)
+    if isinstance(remark.why, Refusal):
+        data["why"] = refusal_sentence(remark.why, language)
+    elif remark.why is not None:
+        data["why"] = explanation_sentence(remark.why, language)
+    return sentence(remark.kind, data, language)
+
+
 def advice_sentence(rules: Iterable[AppliedRule], language: str = ENGLISH) -> str:
     """The rules of thumb behind a suggested setting, one after the other."""
     words = [sentence(applied.rule, applied.data, language) for applied in rules]
@@ -71,20 +91,52 @@ def advice_sentence(rules: Iterable[AppliedRule], language: str = ENGLISH) -> st
 
 
 def nothing_fits_sentence(
-    hardware: HardwareSettings, needs_bytes: int, free_bytes: int, language: str = ENGLISH
+    hardware: HardwareSettings,
+    needs_bytes: int,
+    free_bytes: int,
+    language: str = ENGLISH,
+    *,
+    of_host: bool = False,
 ) -> str:
-    """What the smallest plan needs, beside what is free; ``free_bytes``: of the same memory."""
+    """What the smallest plan needs, beside what is free of the same memory.
+
+    ``of_host``: that memory is the RAM beside the GPUs.
+    """
     data: Data = {
         "setting": describe(hardware, language),
         "needs": needs_bytes / GIB,
         "free": free_bytes / GIB,
     }
-    return sentence(NoPlan.NOTHING_FITS, data, language)
+    return sentence(NoPlan.NO_HOST_FITS if of_host else NoPlan.NOTHING_FITS, data, language)
 
 
-def describe(hardware: HardwareSettings, language: str = ENGLISH) -> str:
-    """The settings that set a family of plans apart, in a few words."""
+FLAG_OF_SETTING = {"decoder_kernels": "kernels"}
+"""Settings whose flag has another name."""
+
+
+def pin_words(pins: Pins, names: Sequence[str]) -> str:
+    """Pinned settings as they were typed, for example ``--zero-stage 2 and --offload-param on``."""
+    words = []
+    for name in names:
+        value = pins.get(name)
+        shown = {True: "on", False: "off", None: "none"}.get(value, value)
+        # 1 and 0 equal True and False, and are numbers all the same.
+        shown = value if isinstance(value, int) and not isinstance(value, bool) else shown
+        words.append(f"--{FLAG_OF_SETTING.get(name, name).replace('_', '-')} {shown}")
+    return " and ".join(words)
+
+
+def describe(
+    hardware: HardwareSettings, language: str = ENGLISH, *, trains_base: bool = False
+) -> str:
+    """The settings that set a family of plans apart, in a few words.
+
+    ``trains_base``: the base is trained, so whether bf16 weights have fp32 copies is said as well.
+    """
     words = [str(hardware.base.quantization or hardware.base.model_dtype)]
+    if trains_base and hardware.base.model_dtype is Dtype.BF16:
+        kind = Phrase.PURE_BF16 if hardware.is_pure_bf16 else Phrase.BF16_MASTERS
+        words = [sentence(kind, None, language)]
     words.append(_placement(hardware, language))
     if hardware.kernels.optimizer in BITSANDBYTES_OPTIMIZERS:
         words.append(str(hardware.kernels.optimizer))
@@ -129,11 +181,15 @@ def checkpoint_words(
 
 
 def difference_words(
-    hardware: HardwareSettings, chosen: HardwareSettings, language: str = ENGLISH
+    hardware: HardwareSettings,
+    chosen: HardwareSettings,
+    language: str = ENGLISH,
+    *,
+    trains_base: bool = False,
 ) -> str:
     """What sets hardware settings apart from those of the chosen plan, in a few words."""
-    words = [describe(hardware, language)]
-    if words[0] == describe(chosen, language):
+    words = [describe(hardware, language, trains_base=trains_base)]
+    if words[0] == describe(chosen, language, trains_base=trains_base):
         words = [sentence(Phrase.THE_SAME, None, language)]
     if hardware.batch.micro_batch_size != chosen.batch.micro_batch_size:
         data: Data = {"size": hardware.batch.micro_batch_size}

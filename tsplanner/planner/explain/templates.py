@@ -18,9 +18,12 @@ from tsplanner.planner.explain.reasons import (
     MemoryKind,
     NoPlan,
     Obstacle,
+    PackageLack,
     Reason,
+    RemarkKind,
     RuleName,
 )
+from tsplanner.planner.explain.remark_templates import REMARKS, ROUNDED_PARTS
 from tsplanner.throughput.step_time import Bottleneck
 
 REASONS: dict[Reason, Words] = {
@@ -44,11 +47,9 @@ REASONS: dict[Reason, Words] = {
         "同类方案已有 {count} 个失败",
     ),
     Reason.SLOWER: ("slower: {bottleneck}", "更慢：{bottleneck}"),
-    Reason.QUANTIZED: (
-        "quantised: only where the plain base does not fit",
-        "量化：仅在未量化的基座放不下时使用",
-    ),
-    Reason.ROUNDED_STATES: ("optimizer states rounded to 8 bits", "优化器状态舍入为 8 位"),
+    # The planner itself tries no other quantisation than NF4.
+    Reason.QUANTIZED: ("rounds the base to 4 bits", "基座舍入为 4 位"),
+    Reason.ROUNDED_STATES: ("rounds the optimizer's states to 8 bits", "优化器状态舍入为 8 位"),
     Reason.MORE_MEMORY: ("as fast, more memory", "速度相同，内存更多"),
     Reason.MORE_COMPLEX: ("as fast, with more moving parts", "速度相同，但环节更多"),
 }
@@ -58,6 +59,13 @@ MEMORIES: dict[MemoryKind, Words] = {
     MemoryKind.GPU: ("the GPU's free memory", "GPU 的可用显存"),
     MemoryKind.HOST: ("the host's memory", "主机内存"),
     MemoryKind.DEVICE: ("the free memory", "可用内存"),
+}
+PACKAGE_LACKS: dict[PackageLack, Words] = {
+    PackageLack.NOT_INSTALLED: ("which is not installed", "该包未安装"),
+    PackageLack.NOT_DESCRIBED: (
+        "which a described machine has only if its machine file lists flash_attn under packages",
+        "只有在机器文件的 packages 中列出 flash_attn 时，所描述的机器才有该包",
+    ),
 }
 BOTTLENECKS: dict[Bottleneck, Words] = {
     Bottleneck.MATRIX: ("matrix products", "矩阵乘法"),
@@ -82,12 +90,12 @@ RULES: dict[RuleName, Words] = {
         "flash_attention_2 需要计算能力 8.0，该 GPU 为 {capability}",
     ),
     RuleName.FLASH_ATTENTION_PACKAGE: (
-        "flash_attention_2 needs the package flash-attn, which is not installed: sdpa is used",
-        "flash_attention_2 需要 flash-attn 包，该包未安装：改用 sdpa",
+        "flash_attention_2 needs the package flash-attn, {lack}",
+        "flash_attention_2 需要 flash-attn 包，{lack}",
     ),
     RuleName.ATTENTION_SOFT_CAP: (
-        "sdpa cannot soft-cap attention's scores, which this model needs: eager is used",
-        "sdpa 无法对注意力分数做 soft cap，而该模型需要：改用 eager",
+        "sdpa cannot soft-cap attention's scores, which this model needs: take eager",
+        "sdpa 无法对注意力分数做 soft cap，而该模型需要：请用 eager",
     ),
     RuleName.BITSANDBYTES: (
         "{setting} needs bitsandbytes: pip install 'tsplanner[quant]'",
@@ -121,6 +129,10 @@ RULES: dict[RuleName, Words] = {
         "a model's own remote code checkpoints all of its layers or none",
         "模型自带的远程代码只能对全部层做检查点，或都不做",
     ),
+    RuleName.MIG_SLICES: (
+        "a process sees one MIG slice, and NCCL joins none: run a process per slice",
+        "一个进程只能看到一个 MIG 切片，NCCL 也无法连接它们：请每个切片运行一个进程",
+    ),
 }
 """Why a rule refuses settings."""
 CPU_RULES: dict[RuleName, Words] = {
@@ -144,6 +156,14 @@ CHANGES: dict[ChangeKind, Words] = {
     ChangeKind.MORE_HOST_RAM: ("{number} GiB more host RAM", "再加 {number} GiB 主机内存"),
     ChangeKind.LARGER_GPU: ("a GPU of {number} GiB", "一块 {number} GiB 的 GPU"),
     ChangeKind.LARGER_GPUS: ("GPUs of {number} GiB", "{number} GiB 的 GPU"),
+    ChangeKind.STATE_HOST_RAM: (
+        "--host-memory {number}GiB, or a machine file, if that machine has it",
+        "若该机器确有足够内存：用 --host-memory {number}GiB 或机器文件说明",
+    ),
+    ChangeKind.MORE_MACHINES: (
+        "{number} machines of this kind (tsplanner export --nodes {number})",
+        "{number} 台同样的机器（tsplanner export --nodes {number}）",
+    ),
 }
 """What would make a plan fit."""
 
@@ -172,8 +192,8 @@ ADVICE: dict[AdviceRule, Words] = {
         "十个模型中有九个在 3e-4 时距最好值不超过 0.0051 nats，与秩无关",
     ),
     AdviceRule.RATE_WITHOUT_ADAPTER: (
-        "a tenth of what adapters of this model take",
-        "该模型适配器所用学习率的十分之一",
+        "published full fine-tunings take 2e-5 up to 4B, 1e-5 up to 15B and 5e-6 beyond",
+        "已发表的全量微调：4B 以内取 2e-5，15B 以内取 1e-5，更大取 5e-6",
     ),
     AdviceRule.RATE_SHORT_RUN: (
         "{steps} steps stand up to 1.5 times that",
@@ -195,10 +215,19 @@ NO_PLANS: dict[NoPlan, Words] = {
         "在固定的设置下，没有方案能恰好保持有效批次 {batch}；请改 --effective-batch、"
         "--micro-batch-size 或 --world-size。",
     ),
+    NoPlan.PINS_EXCLUDE_EACH_OTHER: (
+        "No plan: {pins} exclude each other; leave one of them out.",
+        "没有方案：{pins} 互相排斥；请去掉其中之一。",
+    ),
     NoPlan.NOTHING_FITS: (
         "Nothing fits: the smallest plan ({setting}) needs {needs:.1f} GiB, {free:.1f} GiB are "
         "free",
         "都放不下：最小的方案（{setting}）需要 {needs:.1f} GiB，可用 {free:.1f} GiB",
+    ),
+    NoPlan.NO_HOST_FITS: (
+        "Nothing fits: the smallest plan ({setting}) needs {needs:.1f} GiB of host RAM, {free:.1f} "
+        "GiB are free",
+        "都放不下：最小的方案（{setting}）需要 {needs:.1f} GiB 主机内存，可用 {free:.1f} GiB",
     ),
     NoPlan.ALL_PROBES_FAILED: (
         "No plan ran: every candidate failed its probe, or is larger than one that ran out of "
@@ -231,6 +260,8 @@ class Phrase(StrEnum):
     MICRO_BATCH = "micro_batch"
     FUSED_LOSS = "fused_loss"
     PLAIN_LOSS = "plain_loss"
+    PURE_BF16 = "pure_bf16"
+    BF16_MASTERS = "bf16_masters"
 
 
 PHRASES: dict[Phrase, Words] = {
@@ -258,6 +289,8 @@ PHRASES: dict[Phrase, Words] = {
     Phrase.MICRO_BATCH: ("micro-batch {size}", "微批次 {size}"),
     Phrase.FUSED_LOSS: ("fused loss", "融合损失"),
     Phrase.PLAIN_LOSS: ("plain loss", "普通损失"),
+    Phrase.PURE_BF16: ("pure bf16", "纯 bf16"),
+    Phrase.BF16_MASTERS: ("bf16 with fp32 masters", "bf16（保留 fp32 主权重）"),
 }
 COMMA: Words = (", ", "，")
 SEMICOLON: Words = ("; ", "；")
@@ -268,10 +301,16 @@ TABLES: dict[type[StrEnum], Mapping[Any, Words]] = {
     ChangeKind: CHANGES,
     AdviceRule: ADVICE,
     NoPlan: NO_PLANS,
+    RemarkKind: REMARKS,
     Obstacle: OBSTACLES,
     AloneReason: TRIALS_ALONE,
     Phrase: PHRASES,
 }
 """The table of every enum that has words of its own."""
-VALUES: dict[str, Mapping[Any, Words]] = {"memory": MEMORIES, "bottleneck": BOTTLENECKS}
+VALUES: dict[str, Mapping[Any, Words]] = {
+    "memory": MEMORIES,
+    "bottleneck": BOTTLENECKS,
+    "rounded": ROUNDED_PARTS,
+    "lack": PACKAGE_LACKS,
+}
 """Tables of the values that are words as well, by the name of their placeholder."""

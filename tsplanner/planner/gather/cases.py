@@ -101,7 +101,7 @@ def _with_deepspeed(typed: dict[str, Any], name: object) -> dict[str, Any]:
     from tsplanner.planner.gather.deepspeed_file import merged, read_deepspeed
 
     if not isinstance(name, str):
-        raise UsageError(f"deepspeed must be the path of a ds_config.json, not {name!r:.60}")
+        raise UsageError(f"deepspeed must be the path of a ds_config.json, not {shown(name)}")
     file = read_deepspeed(Path(name))
     found = merged(typed, file) | {"deepspeed": file.config}
     if (dtype := file.pins.get("model_dtype")) is not None:
@@ -125,9 +125,6 @@ def case_device(given: Mapping[str, object], devices: dict[str, Device]) -> Devi
 
         found = parse_gpus(name)
         if not found:
-            raise UsageError(
-                f"device {named(name)} is no GPU, and the figures are a GPU's: leave it out, or "
-                "plan for the CPU by  tsplanner plan --cpu"
-            )
+            raise UsageError(f"device {named(name)} is no GPU: name one, or leave device out")
         devices[name] = found[0]
     return devices[name]

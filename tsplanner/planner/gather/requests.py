@@ -19,6 +19,7 @@ from tsplanner.hardware.detect import machine_for
 from tsplanner.models.source import ModelSource, NoReaderError, read_model
 from tsplanner.models.weights import damage
 from tsplanner.planner.advice import default_learning_rate
+from tsplanner.planner.files import plan_folder
 from tsplanner.planner.gather.inputs import model_files, seen_file
 from tsplanner.planner.plan import DatasetRef, ModelRef, no_dataset
 from tsplanner.planner.request import Pins, PlanRequest
@@ -31,6 +32,16 @@ Seen = TypeVar("Seen")
 
 
 @frozen
+class Liberty:
+    """What the planner may do that nobody pinned."""
+
+    corrections: bool = True
+    """Earlier probes on this machine correct the plan."""
+    allow_rounding: bool = False
+    """What rounds the base or the optimizer's states is taken for its speed alone."""
+
+
+@frozen
 class Subject:
     """Model, data and machine, by the names that a person gave."""
 
@@ -40,11 +51,12 @@ class Subject:
     on_bad_rows: str = "refuse"
     gpus: str | None = None
     machine: str | None = None
+    host_memory_bytes: int | None = None
+    """RAM of the machine, as a person says; None: as the machine has it."""
     cpu: bool = False
     rows: DatasetRef | None = None
     """Description of a dataset that is not on this machine; None: there is no such dataset."""
-    corrections: bool = True
-    """Whether earlier probes on this machine correct the plan."""
+    liberty: Liberty = field(default_factory=Liberty)
     learning: dict[str, object] = field(default_factory=dict)
     """Learning settings that were given; the others have their defaults."""
     pins: Pins = field(default_factory=Pins)
@@ -63,11 +75,12 @@ def plan_request(
     Raises:
         UsageError, TsplannerError: the model, the dataset or the machine cannot be read.
     """
+    _refuse_empty(subject)
     source = _source(subject.model or DEFAULT_MODEL)
     learning = learning_settings(subject.learning, source)
     tokenizer = _tokenizer(subject, source)
     dataset = _dataset(subject, source, learning, tokenizer, saves, progress)
-    machine = machine_for(subject.gpus, subject.machine, saves)
+    machine = machine_for(subject.gpus, subject.machine, saves, subject.host_memory_bytes)
     request = PlanRequest(
         architecture=source.architecture,
         model=_model_ref(source, learning, subject.tokenizer, tokenizer),
@@ -76,8 +89,16 @@ def plan_request(
         learning=learning,
         pins=subject.pins,
         forced_cpu=subject.cpu,
+        allow_rounding=subject.liberty.allow_rounding,
     )
-    return calibrated(request, machine) if subject.corrections else request
+    return calibrated(request, machine) if subject.liberty.corrections else request
+
+
+def _refuse_empty(subject: Subject) -> None:
+    """Refuse an empty name: it is an unset variable of a shell, and not the default."""
+    for name in ("model", "dataset", "tokenizer", "gpus", "machine"):
+        if getattr(subject, name) == "":
+            raise UsageError(f"--{name} is empty; give a value, or leave the flag out.")
 
 
 def _source(name: str) -> ModelSource:
@@ -117,7 +138,9 @@ def learning_settings(given: dict[str, object], source: ModelSource) -> Learning
         UsageError: values exclude each other, or the model cannot have them.
     """
     try:
-        learning: LearningSettings = from_flat(LearningSettings, **given)
+        learning: LearningSettings = from_flat(
+            LearningSettings, **given, given=tuple(sorted(given))
+        )
         if "learning_rate" not in given:
             method = learning.method.finetuning_type
             rate = default_learning_rate(method, total_parameters(source.architecture))
@@ -193,7 +216,10 @@ def _dataset(
         path = sample_dataset()
     if path is None:
         return no_dataset(learning.data.cutoff_len)
-    dropped_file = saves / slug(source.architecture.name) / f"dropped-{slug(path.stem)}.txt"
+    own = plan_folder(
+        saves, source.architecture.name, str(source.folder) if source.folder else None
+    )
+    dropped_file = own / f"dropped-{slug(path.stem)}.txt"
     found = length_summary(
         path,
         cutoff_len=learning.data.cutoff_len,

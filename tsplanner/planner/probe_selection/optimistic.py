@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from memory_models.settings import LossKernel, changed
 from tsplanner.errors import NoPlanFits
-from tsplanner.planner.compare import best_of, complexity_key
+from tsplanner.planner.compare import best_of, complexity_key, least_rounded
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.explain.reasons import NoPlan
 from tsplanner.planner.explain.sentences import sentence
@@ -42,7 +42,7 @@ def next_round(
     plan that would be chosen without probes, so that even a short budget proves something.
     """
     corrections = corrections_of(request, evaluated, measured)
-    pool = _allowed(corrected(request, evaluated, measured))
+    pool = _allowed(request, corrected(request, evaluated, measured))
     best = max(
         (found.samples_per_second for found in pool if _ran(found, measured)),
         default=0.0,
@@ -57,7 +57,7 @@ def next_round(
     promising.sort(key=lambda found: (-found.samples_per_second, complexity_key(found)))
     usable = [found for found in evaluated if found.verdict is not Verdict.DOES_NOT_FIT]
     if not measured and usable:
-        first = best_of(usable).hardware
+        first = best_of(usable, allow_rounding=request.allow_rounding).hardware
         # The sort is stable: only the plan moves to the front, the others stay in order of speed.
         promising.sort(key=lambda found: found.hardware != first)
     return _varied(promising)[:size]
@@ -68,15 +68,15 @@ def best_after_probes(
 ) -> Evaluated:
     """The fastest candidate that was seen to run within the free memory, as it was measured.
 
-    A plain base comes before a quantised one. If no candidate ran, this is the best of those that
-    no probe rules out, by the corrected predictions.
+    What rounds less comes first, unless rounding is allowed. If no candidate ran, this is the best
+    of those that no probe rules out, by the corrected predictions.
 
     Raises:
         NoPlanFits: the probes rule out every candidate.
     """
     now = corrected(request, evaluated, measured)
     proven = [found for found in now if _ran(found, measured) and found.verdict is Verdict.FITS]
-    proven = [found for found in proven if found.hardware.base.quantization is None] or proven
+    proven = [*least_rounded(proven, allow_rounding=request.allow_rounding)]
     if proven:
         fastest = max(found.samples_per_second for found in proven)
         level = [
@@ -86,7 +86,7 @@ def best_after_probes(
     left = [found for found in now if found.verdict is not Verdict.DOES_NOT_FIT]
     if not left:
         raise NoPlanFits(sentence(NoPlan.ALL_PROBES_FAILED))
-    return best_of(left)
+    return best_of(left, allow_rounding=request.allow_rounding)
 
 
 def _ran(found: Evaluated, measured: Measurements) -> bool:
@@ -94,10 +94,10 @@ def _ran(found: Evaluated, measured: Measurements) -> bool:
     return seen is not None and seen.outcome is Outcome.OK
 
 
-def _allowed(now: list[Evaluated]) -> list[Evaluated]:
-    """Candidates that may run; quantised ones only where no plain base may."""
+def _allowed(request: PlanRequest, now: list[Evaluated]) -> Sequence[Evaluated]:
+    """Candidates that may run; of those that round, only the least where rounding is refused."""
     usable = [found for found in now if found.verdict is not Verdict.DOES_NOT_FIT]
-    return [found for found in usable if found.hardware.base.quantization is None] or usable
+    return least_rounded(usable, allow_rounding=request.allow_rounding)
 
 
 def _varied(promising: list[Evaluated]) -> list[HardwareSettings]:

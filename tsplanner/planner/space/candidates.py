@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 from memory_models.frozen import frozen
@@ -60,6 +60,21 @@ def candidates(request: PlanRequest) -> Iterator[HardwareSettings]:
         settings = changed(found, **given) if given else found
         if request.pins.allow(settings):
             yield settings
+
+
+def conflict(request: PlanRequest) -> tuple[str, ...]:
+    """The fewest pins that leave no candidate together; empty: the pins leave some.
+
+    Raises:
+        ValueError: pinned settings exclude each other.
+    """
+    pins = request.pins.values
+    for size in range(1, len(pins) + 1):
+        for names in combinations(pins, size):
+            some = replace(request, pins=Pins(**{name: pins[name] for name in names}))
+            if next(candidates(some), None) is None:
+                return names
+    return ()
 
 
 def _all(request: PlanRequest) -> Iterator[HardwareSettings]:

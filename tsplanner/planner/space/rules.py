@@ -5,7 +5,7 @@ To add one: a name in ``RuleName``, its words in ``sentences.py``, a check, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from memory_models.frozen import frozen
 from memory_models.settings import (
@@ -15,7 +15,7 @@ from memory_models.settings import (
     Optimizer,
 )
 from tsplanner.planner.devices import used_devices
-from tsplanner.planner.explain.reasons import Data, Refusal, RuleName
+from tsplanner.planner.explain.reasons import Data, PackageLack, Refusal, RuleName
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 
@@ -35,6 +35,10 @@ class Rule:
 
     name: RuleName
     check: Check
+    about: frozenset[str] = frozenset()
+    """The settings that the rule refuses a value of; a person who pinned one reads its refusal."""
+    package: bool = False
+    """An optional package is missing: worth a word wherever nothing fits."""
     shown: bool = True
     """False: the planner's own pruning, which nobody asked for and nobody has to read."""
 
@@ -67,7 +71,10 @@ def _flash_capability(request: PlanRequest, hardware: HardwareSettings) -> Data 
 
 def _flash_package(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     wanted = hardware.kernels.attention is Attention.FLASH_ATTENTION_2
-    return {} if wanted and "flash_attn" not in request.machine.packages else None
+    if not wanted or "flash_attn" in request.machine.packages:
+        return None
+    detected = request.machine.detected
+    return {"lack": PackageLack.NOT_INSTALLED if detected else PackageLack.NOT_DESCRIBED}
 
 
 def _soft_cap(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
@@ -140,31 +147,91 @@ def _devices(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     return {"wanted": wanted, "have": have}
 
 
+def _mig_slices(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    # A process sees one slice, and NCCL refuses communicators over several slices of one card.
+    # Source: NVIDIA's MIG User Guide, "CUDA Visible Devices"; NVIDIA/nccl issues 431 and 1716.
+    used = used_devices(request.machine, hardware)
+    return {} if len(used) > 1 and any(device.mig for device in used) else None
+
+
+OFFLOADS = frozenset({"zero_stage", "offload_param", "offload_optimizer"})
+
 # The order counts: of several rules that refuse the same settings the first is named, and those
 # after ``devices`` may look at the GPUs that the settings use.
 RULES = (
-    Rule(name=RuleName.DEVICES, check=_devices),
-    Rule(name=RuleName.BF16, check=_bf16),
-    Rule(name=RuleName.FLASH_ATTENTION_CAPABILITY, check=_flash_capability),
-    Rule(name=RuleName.FLASH_ATTENTION_PACKAGE, check=_flash_package),
-    Rule(name=RuleName.ATTENTION_SOFT_CAP, check=_soft_cap),
-    Rule(name=RuleName.BITSANDBYTES, check=_bitsandbytes),
-    Rule(name=RuleName.DEEPSPEED, check=_deepspeed),
-    Rule(name=RuleName.QUANTIZED_BASE, check=_quantized_base),
-    Rule(name=RuleName.QUANTIZED_SHARDING, check=_quantized_sharding),
+    Rule(name=RuleName.DEVICES, check=_devices, about=frozenset({"world_size"})),
+    Rule(name=RuleName.MIG_SLICES, check=_mig_slices, about=frozenset({"world_size"})),
+    Rule(name=RuleName.BF16, check=_bf16, about=frozenset({"model_dtype"})),
+    Rule(
+        name=RuleName.FLASH_ATTENTION_CAPABILITY,
+        check=_flash_capability,
+        about=frozenset({"attention"}),
+    ),
+    Rule(
+        name=RuleName.FLASH_ATTENTION_PACKAGE, check=_flash_package, about=frozenset({"attention"})
+    ),
+    Rule(name=RuleName.ATTENTION_SOFT_CAP, check=_soft_cap, about=frozenset({"attention"})),
+    Rule(
+        name=RuleName.BITSANDBYTES,
+        check=_bitsandbytes,
+        about=frozenset({"quantization", "optimizer"}),
+        package=True,
+    ),
+    Rule(name=RuleName.DEEPSPEED, check=_deepspeed, about=OFFLOADS, package=True),
+    Rule(name=RuleName.QUANTIZED_BASE, check=_quantized_base, about=frozenset({"quantization"})),
+    Rule(name=RuleName.QUANTIZED_SHARDING, check=_quantized_sharding, about=OFFLOADS),
     Rule(name=RuleName.USELESS_SHARDING, check=_useless_sharding, shown=False),
     Rule(name=RuleName.USELESS_OFFLOAD, check=_useless_offload, shown=False),
-    Rule(name=RuleName.ADALORA_SHARDING, check=_adalora_sharding),
-    Rule(name=RuleName.LAYER_CHECKPOINTS, check=_layer_checkpoints),
+    Rule(name=RuleName.ADALORA_SHARDING, check=_adalora_sharding, about=OFFLOADS),
+    Rule(
+        name=RuleName.LAYER_CHECKPOINTS,
+        check=_layer_checkpoints,
+        about=frozenset({"checkpointed_layers"}),
+    ),
 )
 SHOWN = frozenset(rule.name for rule in RULES if rule.shown)
-"""Rules whose refusals a person reads."""
+"""Rules whose refusals a program reads; a person reads fewer (`asked_for`)."""
 
 
 def refusal(request: PlanRequest, hardware: HardwareSettings) -> Refusal | None:
     """The refusal by the first rule that refuses these settings; None: no rule does."""
+    return next(_refusals(request, hardware), None)
+
+
+def _refusals(request: PlanRequest, hardware: HardwareSettings) -> Iterator[Refusal]:
+    """The refusals of all rules; only the first of GPUs that the machine does not have."""
     for rule in RULES:
         data = rule.check(request, hardware)
         if data is not None:
-            return Refusal(rule=rule.name, hardware=hardware, data=data)
-    return None
+            yield Refusal(rule=rule.name, hardware=hardware, data=data)
+            if rule.name is RuleName.DEVICES:
+                return
+
+
+def deciding(request: PlanRequest, refused: Iterable[HardwareSettings]) -> tuple[Refusal, ...]:
+    """Why there is no plan: the refusals that close every branch, else one per rule.
+
+    A rule that refuses all candidates is decisive; one that closes a branch only sends a person
+    the wrong way.
+    """
+    every: set[RuleName] | None = None
+    found: dict[RuleName, Refusal] = {}
+    for hardware in refused:
+        refusals = {each.rule: each for each in _refusals(request, hardware)}
+        found = refusals | found
+        every = {*refusals} if every is None else every & {*refusals}
+    order = [rule.name for rule in RULES if rule.name in (every or found)]
+    return tuple(found[name] for name in order)
+
+
+def asked_for(
+    request: PlanRequest, refusals: Iterable[Refusal], *, packages: bool = False
+) -> list[Refusal]:
+    """The refusals of what the user pinned, and on demand of packages that are missing."""
+    rules = {rule.name: rule for rule in RULES}
+    return [
+        refused
+        for refused in refusals
+        if any(name in request.pins for name in rules[refused.rule].about)
+        or (packages and rules[refused.rule].package)
+    ]

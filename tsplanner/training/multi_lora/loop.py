@@ -27,6 +27,7 @@ from tsplanner.training.multi_lora.queue import Queue
 from tsplanner.training.multi_lora.refused import CannotShareBaseError
 from tsplanner.training.multi_lora.rows import MultiLoraRows
 from tsplanner.training.multi_lora.trial import MicroBatch, TrialRun
+from tsplanner.training.pulse import Phase
 from tsplanner.training.solo import trainer
 from tsplanner.training.solo.recorder import Recorder
 from tsplanner.training.worker.outcome import outcome_of
@@ -87,6 +88,7 @@ class MultiLoraLoop:
         """Train all trials to their ends; STOPPED if the worker as a whole was asked to end."""
         try:
             while not self.stop():
+                self.recorder.pulse.beat()
                 self._fill()
                 if self.active:
                     self._pass()
@@ -127,7 +129,8 @@ class MultiLoraLoop:
         recorder.device_name = self.recorder.device_name
         self._started += 1
         name = f"trial{self._started}"
-        trial = TrialRun(name, job, self.data.rows(job), self.shared, recorder)
+        with self.recorder.pulse.during(Phase.LOAD):
+            trial = TrialRun(name, job, self.data.rows(job), self.shared, recorder)
         self.active.append(trial)
         if trial.rows.validation:
             self._evaluate(trial)
@@ -179,13 +182,16 @@ class MultiLoraLoop:
         if self._end_if_asked(trial) or not trial.ended:
             return
         if self.job.kind is JobKind.TRAIN:
-            trial.save_result()
+            with self.recorder.pulse.during(Phase.SAVE):
+                trial.save_result()
         self._end(trial, Status.OK)
 
     def _evaluate(self, trial: TrialRun) -> None:
         # An evaluation passes no more rows at once than training, so it fits where training fits.
         together = self.max_concurrent_trials * self.job.plan.hardware.batch.micro_batch_size
-        trial.evaluated(self.loss.row_losses(trial.rows.validation, trial.name, together))
+        pulse, held_out = self.recorder.pulse, trial.rows.validation
+        with pulse.during(Phase.EVALUATE):
+            trial.evaluated(self.loss.row_losses(held_out, trial.name, together, pulse.beat))
 
     def _end_if_asked(self, trial: TrialRun) -> bool:
         """Whether the stop file of a trial is there; the trial has ended then."""

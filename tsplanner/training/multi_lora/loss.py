@@ -91,14 +91,22 @@ class MultiLoraLoss:
 
     @torch.no_grad()
     def row_losses(
-        self, rows: Sequence[EncodedSample], trial: str, together: int
+        self,
+        rows: Sequence[EncodedSample],
+        trial: str,
+        together: int,
+        after_each: Callable[[], None] = lambda: None,
     ) -> list[tuple[float, int]]:
-        """Mean loss and labels of every row by one trial's adapter, ``together`` rows per pass."""
+        """Mean loss and labels of every row by one trial's adapter, ``together`` rows per pass.
+
+        ``after_each`` is called after each pass.
+        """
         self.model.eval()
         found: list[Tensor] = []
         for start in range(0, len(rows), together):
             part = rows[start : start + together]
             found += self.losses([[row] for row in part], [trial] * len(part), [None] * len(part))
+            after_each()
         self.model.train()
         values = torch.stack(found).float().tolist() if found else []
         return list(zip(values, map(label_count, rows), strict=True))

@@ -16,6 +16,7 @@ from tsplanner import runs
 from tsplanner.training import distributed
 from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.training.memory import MemoryMeter
+from tsplanner.training.pulse import Pulse
 from tsplanner.training.record import (
     Evaluation,
     MeasuredLosses,
@@ -41,6 +42,7 @@ class Recorder:
         self.job = job
         self.meter = meter
         self.folder = Path(job.folder)
+        self.pulse = Pulse(self.folder, writes=distributed.is_main())
         self.load_seconds: float | None = None
         self.device_name = ""
         self.message = ""

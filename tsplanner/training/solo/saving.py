@@ -44,6 +44,28 @@ def save_weights(trainer: Any, plan: Plan, folder: Path, name: str | None = None
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint: Trainer writes trainer_state.json as its last file."""
-    whole = [path.parent for path in (folder / CHECKPOINTS).glob("checkpoint-*/trainer_state.json")]
+    """The newest whole checkpoint; None if there is none."""
+    whole = [path for path in (folder / CHECKPOINTS).glob("checkpoint-*") if is_whole(path)]
     return max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint has all that training goes on from.
+
+    Trainer writes trainer_state.json last; and it goes on without a word, and with another curve,
+    where the optimizer's states are missing. DeepSpeed keeps states and weights in a folder.
+    """
+    if not (checkpoint / "trainer_state.json").is_file():
+        return False
+    if any(checkpoint.glob("global_step*")):
+        return True
+    states = all((checkpoint / name).is_file() for name in ("optimizer.pt", "scheduler.pt"))
+    return states and any(checkpoint.glob("*.safetensors"))
+
+
+def recover_weights(folder: Path, name: str) -> None:
+    """Put weights in their place whose process was killed between the two renames of a save."""
+    final, fresh, old = (folder / each for each in (name, f".{name}.new", f".{name}.old"))
+    # The old weights are moved away once the new ones are whole, and at no other time.
+    if not final.exists() and old.is_dir():
+        (fresh if fresh.is_dir() else old).rename(final)

@@ -25,8 +25,8 @@ from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.solo import saving
 from tsplanner.training.solo.adalora_regularizer import orthogonality_configs, without_orthogonality
-from tsplanner.training.solo.encoder_rate import EncoderRateTrainer
 from tsplanner.training.solo.padding_samples import PaddingLast
+from tsplanner.training.solo.pulsing_trainer import PulsingTrainer
 from tsplanner.training.solo.recorder import Recorder
 
 KEPT_CHECKPOINTS = 2
@@ -34,7 +34,7 @@ KEPT_CHECKPOINTS = 2
 STOP_FILE = "stop"
 
 
-class PlanTrainer(EncoderRateTrainer):
+class PlanTrainer(PulsingTrainer):
     """Trainer that evaluates row by row and weighs the rows by their answer tokens.
 
     ``padding_samples``: number of rows at the end of the training set that only fill the last step.
@@ -42,7 +42,7 @@ class PlanTrainer(EncoderRateTrainer):
 
     def __init__(self, *, recorder: Recorder, padding_samples: int = 0, **options: Any) -> None:
         super().__init__(**options)
-        self.recorder = recorder
+        self.recorder, self.pulse = recorder, recorder.pulse
         self.padding_samples = padding_samples
         self.held_out: list[tuple[float, int]] = []
         self.remove_callback(PrinterCallback)

@@ -7,12 +7,10 @@ what they keep. Whatever happens, one record.json says how it ended, unless the 
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import msgspec
@@ -20,20 +18,23 @@ import torch
 from transformers import set_seed
 
 from memory_models.settings import DecoderKernels, LossKernel
+from tsplanner.runs import DiskError
 from tsplanner.training import adapters, data, distributed, model
 from tsplanner.training.batches import collate, pad_token_id, without_mask
-from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.job import CANNOT_WRITE, Job, JobKind, Status
 from tsplanner.training.kernels.attention_backend import choose_attention_backend
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.memory import MemoryMeter, limit_allocator
 from tsplanner.training.multi_lora import loop
+from tsplanner.training.pulse import Phase
 from tsplanner.training.solo import saving, trainer
 from tsplanner.training.solo.checkpointed_layers import FirstLayersOnly
 from tsplanner.training.solo.padding_samples import padded, padding_needed
 from tsplanner.training.solo.recorder import Recorder
 from tsplanner.training.worker.base_model_cache import KeptBase
 from tsplanner.training.worker.outcome import guarded
+from tsplanner.training.worker.stop_switch import StopSwitch
 
 PARENT_CHECK_SECONDS = 1.0
 SINGLE_PROCESS = {
@@ -44,36 +45,6 @@ SINGLE_PROCESS = {
     "MASTER_PORT": "29500",
 }
 """Variables that DeepSpeed reads from a launcher; without them DeepSpeed would look for MPI."""
-
-
-class StopSwitch:
-    """Set by SIGTERM, SIGINT or a file named stop in the job's folder."""
-
-    def __init__(self) -> None:
-        self.file: Path | None = None
-        self.signalled = False
-        self.agreed = False
-        """Whether all processes have agreed to stop."""
-        self.last_words: Callable[[], object] = lambda: None
-        """Writes the record of a process that will not return from a collective."""
-
-    def install(self) -> None:
-        """Let SIGTERM and SIGINT end the run after the current step."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        if distributed.world_size() > 1:
-            distributed.on_signals(
-                lambda: distributed.leave_soon(1, self.last_words, lambda: self.agreed)
-            )
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.signalled = True
-
-    def __call__(self) -> bool:
-        """Whether the run should end; all processes ask together and get the same answer."""
-        asked = self.file is not None and self.file.exists()
-        self.agreed = distributed.any_process(self.signalled or asked)
-        return self.agreed
 
 
 def execute(paths: Sequence[Path]) -> int:
@@ -96,7 +67,10 @@ def execute(paths: Sequence[Path]) -> int:
 
 
 def execute_one(path: Path, stop: StopSwitch, base: KeptBase) -> int:
-    """Run one job and write its record; 0 if the job succeeded or was stopped, 1 otherwise."""
+    """Run one job and write its record; 0 if the job succeeded or was stopped, 1 otherwise.
+
+    A record that cannot be written is CANNOT_WRITE, for nothing else could say why.
+    """
     job = msgspec.json.decode(path.read_bytes(), type=Job)
     stop.file = Path(job.folder) / trainer.STOP_FILE
     if job.threads is not None:
@@ -104,8 +78,13 @@ def execute_one(path: Path, stop: StopSwitch, base: KeptBase) -> int:
     # The meter has to exist before CUDA starts, so it is made before anything is loaded.
     recorder = Recorder(job, MemoryMeter(cuda=job.plan.hardware.accelerator == "cuda"))
     stop.last_words = lambda: recorder.finish(Status.STOPPED, "ended with the other processes")
+    recorder.pulse.enter(Phase.LOAD)
     status, message = guarded(lambda: run(job, recorder, stop, base), Path(job.folder))
-    recorder.finish(status, message)
+    try:
+        recorder.finish(status, message)
+    except DiskError:
+        return CANNOT_WRITE
+    recorder.pulse.enter(Phase.DONE)
     return 0 if status in (Status.OK, Status.STOPPED) else 1
 
 
@@ -127,11 +106,23 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Statu
     recorder.load_seconds = time.monotonic() - began
     if stop():
         return Status.STOPPED
-    checkpoint = saving.latest_checkpoint(Path(job.folder)) if job.resume else None
+    checkpoint = resumed_from(job)
+    recorder.pulse.enter(Phase.STEP)
     built.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if job.kind is JobKind.TRAIN:
         save_result(built, job, recorder)
     return Status.STOPPED if built.plan_callback.stopped else Status.OK
+
+
+def resumed_from(job: Job) -> Path | None:
+    """The checkpoint that a resumed job goes on from; None: it begins at its first step."""
+    if not job.resume:
+        return None
+    folder = Path(job.folder)
+    if distributed.is_main():
+        saving.recover_weights(folder, saving.weights_folder(job.plan))
+    distributed.barrier()
+    return saving.latest_checkpoint(folder)
 
 
 def run_multi_lora(
@@ -144,6 +135,7 @@ def run_multi_lora(
     recorder.meter.end_of_load(from_file=job.plan.model.has_weights)
     recorder.load_seconds = time.monotonic() - began
     recorder.begin(0)
+    recorder.pulse.enter(Phase.STEP)
     return trials.run()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import torch
 
 from tsplanner.errors import TsplannerError
-from tsplanner.runs import disk_error_sentence
+from tsplanner.runs import DiskError, disk_error_sentence
 from tsplanner.training import distributed
 from tsplanner.training.job import Status
 from tsplanner.training.multi_lora.refused import CannotShareBaseError
@@ -22,7 +23,8 @@ def guarded(work: Callable[[], Status], folder: Path) -> tuple[Status, str]:
     try:
         return work(), ""
     except Exception as error:
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # the disk of the log may be what is full
+            traceback.print_exc()
         return outcome_of(error, folder)
 
 
@@ -44,13 +46,15 @@ def failure_of(error: Exception, text: str, folder: Path) -> tuple[Status, str]:
     if distributed.lost_connection(error):
         return Status.PEER_LOST, f"lost the other processes: {type(error).__name__}: {text}"
     if isinstance(error, OSError) and (sentence := disk_error_sentence(error, folder)):
-        return Status.CRASHED, sentence
+        return Status.NOT_WRITABLE, sentence
     if untyped_error(error) is UntypedError.FULL_DISK:
-        return Status.CRASHED, f"The disk under {folder} is full: free some space."
+        return Status.NOT_WRITABLE, f"The disk under {folder} is full: free some space."
     if isinstance(error, trainer.DivergedError):
         return Status.DIVERGED, f"diverged: {text}"
     if isinstance(error, CannotShareBaseError):
         return Status.CANNOT_SHARE, text
+    if isinstance(error, DiskError):
+        return Status.NOT_WRITABLE, text
     if isinstance(error, TsplannerError):
         return Status.CRASHED, text
     return Status.CRASHED, f"{type(error).__name__}: {text}"

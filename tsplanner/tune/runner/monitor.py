@@ -173,8 +173,8 @@ class TrialMonitor:
         self.end(proposal, TrialState.PRUNED, message, eval_loss=best, deficit=deficit)
 
     def _failed(self, trial: RunningTrial, record: Record) -> None:
-        # A kill that was not for memory says nothing of the settings, so the trial runs once more.
-        if record.status is Status.KILLED and self.release(trial.proposal, record.message):
+        if record.status.is_from_outside:
+            self._try_again(trial, record)
             return
         if self.is_unproven and self.release(trial.proposal, record.message):
             raise TsplannerError(
@@ -187,6 +187,23 @@ class TrialMonitor:
         baseline = self.study.encoding.baseline
         if trial.proposal.seed is None and trial.proposal.learning == baseline:
             raise TsplannerError(f"The plan's own settings failed: {record.message}")
+
+    def _try_again(self, trial: RunningTrial, record: Record) -> None:
+        """Queue a trial again whose end says nothing of its settings.
+
+        Raises TsplannerError where running it at once would end in the same way: it waits then for
+        whoever goes on with the search.
+        """
+        # A full disk is still full for the next trial; anything else may pass.
+        passes = record.status is not Status.NOT_WRITABLE
+        if passes and self.release(trial.proposal, record.message):
+            return
+        self.release(trial.proposal, record.message, however_often=True)
+        raise TsplannerError(
+            f"Trial {trial.proposal.number} was ended from outside ({record.message.rstrip('.')}), "
+            "which says nothing of its settings: it is queued again. Go on with  tsplanner tune "
+            f"--run-folder {self.study.folder} --resume"
+        )
 
     def ran_out(self, trial: RunningTrial, record: Record, plan: Plan) -> None:
         """Let the study know of a real out-of-memory; ``plan`` is that of the worker."""
@@ -229,9 +246,9 @@ class TrialMonitor:
         with self.lock:
             self._tell_ended(result)
 
-    def release(self, proposal: Proposal, message: str) -> bool:
+    def release(self, proposal: Proposal, message: str, *, however_often: bool = False) -> bool:
         """Queue a trial again that an accident ended; False if it has had its second chance."""
-        if not self.study.release(proposal):
+        if not self.study.release(proposal, however_often=however_often):
             return False
         with self.lock:
             self._at_work.pop(proposal.number, None)

@@ -161,12 +161,12 @@ def candidate_leads(pairs: Sequence[Pair]) -> bool:
 
 
 def proven(chance_better: float, pairs: Sequence[Pair]) -> bool:
-    """Whether the candidate replaces the baseline, by all trials and not against the fresh ones.
+    """Whether the candidate replaces the baseline: by all trials, and proven on fresh seeds.
 
-    The surrogate alone would forgive a pair that is lost by a little if the difference in the
-    search was large; but that difference was chosen for being large.
+    The surrogate alone would take a large difference in the search for proof, or forgive a pair
+    that is lost by a little; but that difference was chosen for being large.
     """
-    return chance_better > PROOF and (not pairs or candidate_leads(pairs))
+    return bool(pairs) and chance_better > PROOF and candidate_leads(pairs)
 
 
 def _after(

@@ -72,6 +72,23 @@ def default_space(plan: Plan, suggested_rate: float) -> Space:
     )
 
 
+GIVEN = ("lora_rank", "learning_rate", "num_train_epochs")
+"""Settings that are searched unless a person gave them to plan."""
+
+
+def kept_as_given(space: Space, learning: LearningSettings) -> Space:
+    """The space with each setting fixed that a person gave to plan."""
+    given, optimization = learning.given, learning.optimization
+    if "lora_rank" in given and space.lora_ranks:
+        space = replace(space, lora_ranks=(learning.method.lora_rank,))
+    if "learning_rate" in given:
+        rate = optimization.learning_rate
+        space = replace(space, learning_rate=(rate, rate))
+    if "num_train_epochs" in given:
+        space = replace(space, epochs=(optimization.num_train_epochs,))
+    return space
+
+
 def narrowed(
     space: Space,
     *,

@@ -1,27 +1,22 @@
 """The workers of a study, and which of them are gone.
 
 Each process writes its name on the trials it claims and gives a heartbeat every HEARTBEAT_SECONDS.
-A worker of the same host is gone when its process is gone; a worker of another host is gone when
-its heartbeat has not changed for GONE_SECONDS of the observer's own clock, so that clocks need not
-agree. The trial of a worker that is gone is queued again, exactly once, by the first worker that
-notices.
+A worker of the same host is gone when its process is gone; any worker is gone when its heartbeat
+has not changed for GONE_SECONDS of the observer's own clock, so that clocks need not agree. The
+trial of a worker that is gone is queued again, exactly once, by the first worker that notices.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import os
-import socket
-import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from memory_models.frozen import frozen
+from tsplanner import identity
+from tsplanner.identity import Silence, lives_here
 
 HEARTBEAT_SECONDS = 10.0
 GONE_SECONDS = 60.0
@@ -52,44 +47,10 @@ class Worker:
         return (self.host, self.pid, self.started) == (other.host, other.pid, other.started)
 
 
-@functools.cache
-def host_identity() -> str:
-    """Identity of this host as far as process ids go: name, boot and process namespace."""
-    parts = [socket.gethostname()]
-    with contextlib.suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8])
-        parts.append(os.readlink("/proc/self/ns/pid"))
-    return " ".join(parts)
-
-
-def started_at(pid: int) -> str | None:
-    """When a process of this host began; None if it is gone or waits to be reaped."""
-    if sys.platform.startswith("linux"):
-        try:
-            # The process's name stands in brackets before these fields, and the name itself
-            # may hold blanks and brackets.
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if fields[0] in "ZX" else fields[19]  # ticks after boot: no clock moves them
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.0f}"
-    except psutil.Error:
-        return None
-
-
 def this_process() -> Worker:
     """The process that asks, as a worker."""
-    pid = os.getpid()
-    return Worker(
-        name=f"{socket.gethostname()}:{pid}",
-        host=host_identity(),
-        pid=pid,
-        started=started_at(pid) or "",
-    )
+    me = identity.this_process()
+    return Worker(name=f"{me.node}:{me.pid}", host=me.host, pid=me.pid, started=me.started)
 
 
 class WorkerRegistry:
@@ -104,8 +65,7 @@ class WorkerRegistry:
     ) -> None:
         """``read`` gives the study's attributes and ``write`` sets one of them."""
         self._read, self._write, self.gone_seconds = read, write, gone_seconds
-        self._heartbeats: dict[str, tuple[int, float]] = {}
-        """Newest heartbeat of each worker, and when this process first saw it."""
+        self._silence = Silence()
         self._stop = threading.Event()
         self._entered = False
         self.me = this_process()
@@ -144,20 +104,28 @@ class WorkerRegistry:
         worker = self.workers().get(name) if isinstance(name, str) else None
         if worker is None or worker.left:
             return True
-        if worker.host == self.me.host:
-            # The system may have given a dead worker's number to a new process, which began later.
-            return started_at(worker.pid) != worker.started
-        now = time.monotonic()
-        # No worker has the heartbeat -1, so the first look at a worker only starts the count.
-        heartbeat, since = self._heartbeats.get(worker.name, (-1, now))
-        if heartbeat != worker.heartbeat:
-            self._heartbeats[worker.name] = worker.heartbeat, now
+        # The system may have given a dead worker's number to a new process, which began later.
+        if lives_here(worker.host, worker.pid, worker.started) is False:
+            return True
+        return self._is_silent(worker)
+
+    def frozen(self, name: str | None) -> Worker | None:
+        """The worker, if it is a process of this host that exists and gives no sign of life."""
+        worker = None if name is None else self.workers().get(name)
+        if worker is None or worker.left:
+            return None
+        here = lives_here(worker.host, worker.pid, worker.started)
+        return worker if here and self._is_silent(worker) else None
+
+    def _is_silent(self, worker: Worker) -> bool:
+        # This process knows of itself that it lives, also where no heartbeat can be written.
+        if worker.is_same_process(self.me):
             return False
-        return now - since > self.gone_seconds
+        return self._silence.seconds(worker.name, worker.heartbeat) > self.gone_seconds
 
     def forget_heartbeats(self) -> None:
         """Start to count silence anew, because the study itself could not be reached."""
-        self._heartbeats.clear()
+        self._silence.forget()
 
     def _give_heartbeats(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):

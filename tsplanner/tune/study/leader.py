@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from tsplanner.errors import TsplannerError
+from tsplanner.processes.tree import kill_tree
 from tsplanner.tune.study.access import StudyAccess
 from tsplanner.tune.study.queue import SEED, WORKER, TrialQueue, started, told_state
 from tsplanner.tune.study.trial_result import TrialState
@@ -76,9 +78,21 @@ class WorkerPool:
                 f"{self._registry.gone_seconds:.0f} s without a sign)."
             )
         self._study.set_user_attr(LEADER, me)
+        self._queue.on_lost = self._end_frozen
         # An earlier leader may have ended the search, and helpers leave as soon as they read that.
         self._study.set_user_attr(OVER, False)
         return self._queue.requeue_lost()
+
+    def _end_frozen(self, name: str | None, number: int) -> None:
+        """End a helper on this host that stands still and holds memory; its trial is run again."""
+        worker = self._registry.frozen(name)
+        if worker is None:
+            return
+        sys.stderr.write(
+            f"{worker.name} gave no sign of life for {self._registry.gone_seconds:.0f} s and was "
+            f"ended; its trial {number} waits to be run again.\n"
+        )
+        kill_tree(worker.pid, grace_seconds=0.0)
 
     @property
     def is_over(self) -> bool:

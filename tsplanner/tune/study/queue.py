@@ -7,7 +7,7 @@ queued again once.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ class TrialQueue:
         self.registry = WorkerRegistry(
             lambda: access.in_turn(lambda: dict(access.study.user_attrs)), access.set_attribute
         )
+        self.on_lost: Callable[[str | None, int], None] = lambda worker, number: None
+        """Called with a worker that is gone and the number of a trial that it had in flight."""
         # While the study is away no heartbeat can be read, and every living worker would look gone.
         access.on_outage = self.registry.forget_heartbeats
 
@@ -107,6 +109,7 @@ class TrialQueue:
         found = 0
         for trial in self.trials():
             if trial.state.name == "RUNNING" and self._is_lost(trial):
+                self.on_lost(trial.user_attrs.get(WORKER), trial.number)
                 found += self._requeue(trial)
         return found
 
@@ -117,11 +120,15 @@ class TrialQueue:
             return trial.number not in self._mine
         return self.registry.is_gone(worker)
 
-    def release(self, number: int) -> bool:
-        """Queue a trial of this process again; False if it was tried again already."""
+    def release(self, number: int, *, however_often: bool = False) -> bool:
+        """Queue a trial of this process again; False if it was tried again already.
+
+        ``however_often``: also one that was, for whoever goes on with the search later.
+        """
         trial = self._trial(number)
         self._mine.discard(number)
-        return RETRY_OF not in trial.user_attrs and self._requeue(trial)
+        first = RETRY_OF not in trial.user_attrs
+        return (first or however_often) and self._requeue(trial)
 
     def _trial(self, number: int) -> Any:
         return next(one for one in self._stored() if one.number == number)

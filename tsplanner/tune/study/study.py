@@ -169,9 +169,13 @@ class Study:
         """Whether trials wait, or run in other processes that live."""
         return self.access.locked(self.queue.busy_elsewhere)
 
-    def release(self, proposal: Proposal) -> bool:
-        """Queue a trial again that ended by an accident; False if that was done once before."""
-        return self.access.locked(lambda: self.queue.release(proposal.number))
+    def release(self, proposal: Proposal, *, however_often: bool = False) -> bool:
+        """Queue a trial again that ended by an accident; False if that was done once before.
+
+        ``however_often``: also where it was, for whoever goes on with the search later.
+        """
+        number = proposal.number
+        return self.access.locked(lambda: self.queue.release(number, however_often=however_often))
 
     def set_memory(self, proposal: Proposal, bytes_over: int) -> None:
         """Tell Optuna how far over the free memory the estimate is; 0 or less fits."""

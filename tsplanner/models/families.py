@@ -1,0 +1,40 @@
+"""What is known of a family's arithmetic, from public reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from memory_models.frozen import frozen
+
+
+class Trouble(StrEnum):
+    """What overflows."""
+
+    ACTIVATIONS = "activations"
+    GRADIENTS = "gradients"
+
+
+@frozen
+class HalfTrouble:
+    """A report that fp16, whose largest number is 65,504, is too small for a family."""
+
+    family: str
+    """As people call it."""
+    of: Trouble
+    source: str
+
+
+_GEMMA = "huggingface/transformers issue 39972, unslothai/unsloth pull request 4014"
+
+FP16_TROUBLE: Mapping[str, HalfTrouble] = {
+    "gemma2": HalfTrouble(family="Gemma 2", of=Trouble.ACTIVATIONS, source=_GEMMA),
+    "gemma3": HalfTrouble(family="Gemma 3", of=Trouble.ACTIVATIONS, source=_GEMMA),
+    "gemma3_text": HalfTrouble(family="Gemma 3", of=Trouble.ACTIVATIONS, source=_GEMMA),
+    "qwen3_moe": HalfTrouble(
+        family="Qwen3 MoE",
+        of=Trouble.GRADIENTS,
+        source="unslothai/unsloth-zoo pull request 866",
+    ),
+}
+"""By ``model_type``. To add a family, add a row with its source."""

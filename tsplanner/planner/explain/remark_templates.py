@@ -1,0 +1,68 @@
+"""The templates of what a person should know before starting a plan, in English and in Chinese."""
+
+from __future__ import annotations
+
+from tsplanner.planner.explain.multi_lora_templates import Words
+from tsplanner.planner.explain.reasons import RemarkKind, RoundedPart
+
+ROUNDED_PARTS: dict[RoundedPart, Words] = {
+    RoundedPart.BASE_4_BIT: ("rounds the base to 4 bits", "基座舍入为 4 位"),
+    RoundedPart.BASE_8_BIT: ("rounds the base to 8 bits", "基座舍入为 8 位"),
+    RoundedPart.STATES: ("8-bit Adam rounds the states", "8 位 Adam 会舍入优化器状态"),
+}
+REMARKS: dict[RemarkKind, Words] = {
+    RemarkKind.HOST_ASSUMED: (
+        "{ram:,.0f} GiB of host RAM are assumed, and that decides this answer: say what the "
+        "machine has, such as --host-memory {example}GiB",
+        "主机内存按 {ram:,.0f} GiB 假定，并决定了此结果：请用 --host-memory 说明实际内存，"
+        "如 --host-memory {example}GiB",
+    ),
+    RemarkKind.ROUNDED_TO_FIT: (
+        "{rounded}: without that, {setting} is over {memory} (95 %: {needs:.1f} GiB, {free:.1f} "
+        "are free)",
+        "{rounded}：否则 {setting} 超过{memory}（95 %：{needs:.1f} GiB，可用 {free:.1f} GiB）",
+    ),
+    RemarkKind.ROUNDED_FOR_SPEED: (
+        "{rounded}; {flag} costs {cost:.1f}x the time ({setting})",
+        "{rounded}；{flag} 耗时为 {cost:.1f} 倍（{setting}）",
+    ),
+    RemarkKind.ROUNDED_AS_ASKED: ("{rounded}, as asked", "{rounded}（按要求）"),
+    RemarkKind.FASTER_ROUNDED: (
+        "{gain:.1f}x as fast with --allow-rounding ({setting}): {rounded}",
+        "加 --allow-rounding 可快至 {gain:.1f} 倍（{setting}）：{rounded}",
+    ),
+    RemarkKind.FEWER_GPUS: (
+        "uses {used} of {have} GPUs; the best plan with more ({setting}): {why}",
+        "使用 {have} 块 GPU 中的 {used} 块；更多时的最佳方案（{setting}）：{why}",
+    ),
+    RemarkKind.FEWER_GPUS_BY_BATCH: (
+        "uses {used} of {have} GPUs: more cannot share the effective batch {batch} equally",
+        "使用 {have} 块 GPU 中的 {used} 块：更多时无法均分有效批次 {batch}",
+    ),
+    RemarkKind.FEWER_GPUS_AS_ASKED: (
+        "uses {used} of {have} GPUs, as --world-size asks",
+        "使用 {have} 块 GPU 中的 {used} 块（按 --world-size）",
+    ),
+    RemarkKind.FP16_OVERFLOWS: (
+        "{family} is known to overflow in fp16 (infinite activations, loss nan): take a GPU with "
+        "bf16, or watch the loss; see {source}",
+        "已知 {family} 在 fp16 下会溢出（激活变为无穷大，损失为 nan）：请用支持 bf16 的 GPU，"
+        "或留意损失；见 {source}",
+    ),
+    RemarkKind.FP16_GRADIENTS: (
+        "gradients of {family} are known to overflow in fp16: take a GPU with bf16, or watch the "
+        "loss; see {source}",
+        "已知 {family} 的梯度在 fp16 下会溢出：请用支持 bf16 的 GPU，或留意损失；见 {source}",
+    ),
+    RemarkKind.PURE_BF16: (
+        "pure bf16 keeps no fp32 copy of the weights: updates below 1/256 of a weight vanish; "
+        "--model-dtype fp32 keeps one",
+        "纯 bf16 不保留 fp32 权重副本：小于权重 1/256 的更新会丢失；--model-dtype fp32 可保留",
+    ),
+    RemarkKind.LONG_POSITIONS: (
+        "rows of {longest:,} positions are longer than the {published:,} that the model was "
+        "published for: it may answer worse beyond",
+        "样本长 {longest:,} 个位置，超过模型发布时的 {published:,}：超出部分质量可能下降",
+    ),
+}
+"""What a person should know of a plan before starting it."""

@@ -1,0 +1,66 @@
+"""A plan with its seconds as a probe of it measured them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tsplanner.planner.gather.refine import PROBED_ERROR
+from tsplanner.planner.plan import Plan
+
+PROBE_FILE = "probe.json"
+"""Beside a plan: what its newest probe measured."""
+DIGEST = "plan_digest"
+"""Key in a probe's document: which content of the plan's file was probed."""
+BASIS = "probe of this plan"
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError)
+"""What reading a document of other people's making may raise."""
+
+
+def plan_digest(file: Path) -> str:
+    """Digest of a plan's file: a plan that was made anew is another one."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def with_probe(plan: Plan, file: Path) -> Plan:
+    """The plan of ``file`` with measured seconds, if this very plan was probed; else as it is.
+
+    Corrections change by the same factor, so that a plan of other learning settings follows.
+    """
+    factor = measured_factor(file)
+    if factor is None:
+        return plan
+    known, seconds = plan.corrections, plan.time
+    return replace(
+        plan,
+        corrections=replace(
+            known,
+            work_factor=known.work_factor * factor,
+            launch_factor=known.launch_factor * factor,
+        ),
+        time=replace(
+            seconds,
+            step_seconds=seconds.step_seconds * factor,
+            total_seconds=seconds.total_seconds * factor,
+            evaluation_seconds=seconds.evaluation_seconds * factor,
+            relative_error=min(seconds.relative_error, PROBED_ERROR),
+            basis=BASIS,
+        ),
+    )
+
+
+def measured_factor(file: Path) -> float | None:
+    """Measured over predicted seconds of a step; None where this plan was not probed."""
+    with contextlib.suppress(
+        OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError
+    ):
+        document: dict[str, Any] = json.loads((file.parent / PROBE_FILE).read_text("utf-8"))
+        step = document["step_seconds"]
+        if document["status"] == "ok" and document[DIGEST] == plan_digest(file):
+            factor = float(step["measured"]) / float(step["predicted"])
+            return factor if 0 < factor < float("inf") else None
+    return None
