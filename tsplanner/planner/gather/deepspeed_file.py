@@ -168,7 +168,7 @@ def merged(given: Mapping[str, object], file: DeepSpeedFile) -> dict[str, object
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        found = decoded(read_text(path, MOST_BYTES))
+        found = decoded(read_text(path, MOST_BYTES), finite=False)
     except OSError as error:
         raise UsageError(f"--deepspeed {path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
