@@ -138,6 +138,8 @@ def _init(names: tuple[str, ...], declared: dict[str, Any], checks: bool) -> Cal
 
 
 def _eq(self: Any, other: Any) -> bool:
+    if other is self:
+        return True
     if other.__class__ is not self.__class__:
         return NotImplemented  # type: ignore[no-any-return]
     return bool(self._compared(self) == self._compared(other))

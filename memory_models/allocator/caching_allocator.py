@@ -55,6 +55,8 @@ ADDRESS_BITS = 62
 """A free block is written as its size above and its address within this number of bits, so that the
 order of the numbers is that of sizes and, among equal sizes, that of addresses."""
 ADDRESS = (1 << ADDRESS_BITS) - 1
+SPARE = LARGE_REMAINDER + BLOCK_BYTES
+"""A block that is this much larger than a request is split."""
 
 
 class _Pool:
@@ -132,16 +134,19 @@ class CachingAllocator:
         """
         wanted = -(-size // BLOCK_BYTES) * BLOCK_BYTES or BLOCK_BYTES
         pool = self._small if wanted <= SMALL_REQUEST else self._large
-        index = bisect_left(pool.free, wanted << ADDRESS_BITS)
-        if index < len(pool.free):
-            block = pool.free.pop(index)
+        free, ends = pool.free, pool.ends
+        index = bisect_left(free, wanted << ADDRESS_BITS)
+        if index < len(free):
+            block = free.pop(index)
             address, width = block & ADDRESS, block >> ADDRESS_BITS
-            del pool.starts[address], pool.ends[address + width]
+            del pool.starts[address], ends[address + width]
         else:
             address, width = self._grown(pool, wanted)
         rest = width - wanted
         if rest > pool.keeps:
-            pool.add(address + wanted, rest)
+            after = address + wanted
+            insort(free, rest << ADDRESS_BITS | after)
+            pool.starts[after], ends[address + width] = rest, after
             width = wanted
         pool.used[address] = width
         self.allocated += width
@@ -165,18 +170,10 @@ class CachingAllocator:
         insort(free, width << ADDRESS_BITS | address)
         starts[address], ends[end] = width, address
 
-    def touch(self, size: int) -> None:
-        """Allocate ``size`` bytes and release them at once, which changes no other block."""
-        wanted = -(-size // BLOCK_BYTES) * BLOCK_BYTES or BLOCK_BYTES
-        pool = self._small if wanted <= SMALL_REQUEST else self._large
-        index = bisect_left(pool.free, wanted << ADDRESS_BITS)
-        if index < len(pool.free):
-            width = pool.free[index] >> ADDRESS_BITS
-        else:
-            address, width = self._grown(pool, wanted)
-            pool.add(address, width)
-        taken = wanted if width - wanted > pool.keeps else width
-        self.peak_allocated = max(self.peak_allocated, self.allocated + taken)
+    @property
+    def free_large(self) -> list[int]:
+        """Free blocks of the large pool in order, each as its size above its address."""
+        return self._large.free
 
     def _grown(self, pool: _Pool, wanted: int) -> tuple[int, int]:
         """Address and size of a block of a new segment, or of the segment that grows."""

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from memory_models.activations.events import (
     Events,
 )
-from memory_models.allocator.caching_allocator import CachingAllocator
+from memory_models.allocator.caching_allocator import ADDRESS_BITS, SPARE, CachingAllocator
+from memory_models.allocator.passages import PASSAGE, Large, Node, by_passages, sizes_of
 from memory_models.allocator.replay_distributed import Processes
 from memory_models.architecture import Architecture
 from memory_models.rounding import BLOCK_BYTES, SMALL_REQUEST, SMALL_SEGMENT
@@ -18,22 +19,17 @@ from memory_models.sharding.partition import in_order
 from memory_models.states.optimizer import trained_element_bytes, trained_tensors
 from memory_models.states.storage import BYTES
 from memory_models.states.weights import base_tensors, quantized_linears, quantized_weight_bytes
-from memory_models.symbolic import ALLOC, FREE, WORKSPACE
+from memory_models.symbolic import ALLOC, FREE
 
 
 class Sized(NamedTuple):
     """Events in bytes. Small tensors have a pool of their own, so only their sum counts."""
 
-    large: tuple[tuple[int, int], ...]
-    """``ALLOC``, ``FREE`` or ``TOUCH`` with the bytes of one large tensor, in order."""
+    large: tuple[Large, ...]
     small: int = 0
     """What the small tensors add to the small pool."""
     most_small: int = 0
     """The peak of the small tensors above their start."""
-
-
-TOUCH = 0
-"""A tensor that is freed right after its allocation, as half of all are."""
 
 
 class TensorMemory:
@@ -77,16 +73,24 @@ class TensorMemory:
 
     def play_sized(self, events: Sized) -> None:
         """Allocate and free tensors in order."""
-        allocator, live = self.allocator, self.live
-        for kind, size in events.large:
-            if kind == TOUCH:
-                allocator.touch(size)
-            elif kind == ALLOC:
-                live[size].append(allocator.allocate(size))
-            elif held := live[size]:
-                allocator.release(held.pop(), size)
+        self._play(events.large)
         self.most_small = max(self.most_small, self.small + events.most_small)
         self.small += events.small
+
+    def _play(self, events: tuple[Large, ...]) -> None:
+        allocator, live, free = self.allocator, self.live, self.allocator.free_large
+        for kind, size, inner in events:
+            if kind == ALLOC:
+                live[size].append(allocator.allocate(size))
+            elif kind == FREE:
+                if held := live[size]:
+                    allocator.release(held.pop(), size)
+            elif free and free[-1] >> ADDRESS_BITS > size + SPARE:
+                continue  # one block holds it all, so nothing is different after it
+            elif inner:
+                self._play(inner)
+            else:
+                allocator.release(allocator.allocate(size), size)
 
     def empty_cache(self) -> None:
         """Return free segments to the driver; the peak is counted from there on."""
@@ -112,6 +116,8 @@ class Replayed(TensorMemory):
 
     def play(self, events: Events, units: int | None = None) -> None:
         """Play symbolic events for the step's tokens; ``units``: the third unit, None: scores."""
+        if not events:
+            return
         units = self.scores if units is None else units
         known = self.sized.get((id(events), units))
         if known is None:
@@ -120,22 +126,43 @@ class Replayed(TensorMemory):
 
     def _sized(self, events: Events, units: int) -> Sized:
         """The events in bytes."""
-        large: list[tuple[int, int]] = []
-        small = most_small = 0
         tokens = self.tokens
-        for event in events:
-            sign, size = ALLOC, self.workspace
-            if event is not WORKSPACE:
-                sign, (per_token, constant, per_unit) = event
-                size = per_token * tokens + constant + per_unit * units
-            if size <= SMALL_REQUEST:
-                small += sign * small_share(size)
-                most_small = max(most_small, small)
-            elif sign == FREE and large and large[-1] == (ALLOC, size):
-                large[-1] = (TOUCH, size)
-            else:
-                large.append((sign, size))
-        return Sized(tuple(large), small, most_small)
+        sizes = [
+            self.workspace
+            if size is None
+            else size.per_token * tokens + size.constant + size.per_unit * units
+            for size in sizes_of(events)
+        ]
+        program = by_passages(events, tuple([size <= SMALL_REQUEST for size in sizes]))
+        small = most_small = 0
+        for sign, place in program.small:
+            small += sign * small_share(sizes[place])
+            most_small = max(most_small, small)
+        return Sized(_large(program.large, sizes)[0], small, most_small)
+
+
+def _large(nodes: tuple[Node, ...], sizes: list[int]) -> tuple[tuple[Large, ...], int]:
+    """Some nodes in bytes, and the most bytes that they take from one free block.
+
+    What the block gave is counted as gone although it was freed, because best fit may leave the
+    hole too small for the next request. Only a passage gives back all that it took.
+    """
+    found: list[Large] = []
+    taken = most = 0
+    for kind, place, inner in nodes:
+        if inner:
+            events, need = _large(inner, sizes)
+            found.append((PASSAGE, need, events))
+        else:
+            size = sizes[place]
+            need = size + BLOCK_BYTES
+            found.append((kind, size, inner))
+            if kind == FREE:
+                continue
+        most = max(most, taken + need)
+        if kind == ALLOC:
+            taken += need
+    return tuple(found), most
 
 
 @lru_cache(maxsize=4096)

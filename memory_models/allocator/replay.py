@@ -22,6 +22,7 @@ from memory_models.activations.events import (
 from memory_models.activations.layers import layers_in_turn, mask_bytes, recomputed_layers
 from memory_models.activations.lm_head import fused_rows
 from memory_models.allocator.event_player import Replayed, Sized, load_model, small_share
+from memory_models.allocator.passages import Large
 from memory_models.architecture import Architecture
 from memory_models.rounding import SMALL_REQUEST, SMALL_SEGMENT
 from memory_models.settings import FinetuningType, Optimizer, StateSettings, TrainingSettings
@@ -287,13 +288,13 @@ def _optimizer_states(shape: Architecture, states: StateSettings) -> Sized:
 
     A tensor has two moments; AdaLoRA's importance takes three more in fp32.
     """
-    large: list[tuple[int, int]] = []
+    large: list[Large] = []
     small, element = 0, trained_element_bytes(states)
     for tensor in in_order(trained_tensors(shape, states.method)):
         bytes_all = STATE_BYTES[states.optimizer](tensor, element, paged=states.optimizer in PAGED)
         sizes = [bytes_all // MOMENTS] * MOMENTS
         if states.method.is_adalora:
             sizes += [tensor.elements * FP32_BYTES] * (ADALORA_IMPORTANCE_BYTES // FP32_BYTES)
-        large += [(ALLOC, size) for size in sizes if size > SMALL_REQUEST]
+        large += [(ALLOC, size, ()) for size in sizes if size > SMALL_REQUEST]
         small += sum(small_share(size) for size in sizes if size <= SMALL_REQUEST)
     return Sized(tuple(large), small, small)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from memory_models.frozen import frozen
@@ -102,11 +102,11 @@ class TrainingSettings:
     trained base weights in the dtype that they were loaded in, every sequence at full length.
     """
 
-    method: Method = field(default_factory=Method)
-    base: BaseStorage = field(default_factory=BaseStorage)
-    kernels: Kernels = field(default_factory=Kernels)
-    sharding: Sharding = field(default_factory=Sharding)
-    batch: BatchLayout = field(default_factory=BatchLayout)
+    method: Method = Method()
+    base: BaseStorage = BaseStorage()
+    kernels: Kernels = Kernels()
+    sharding: Sharding = Sharding()
+    batch: BatchLayout = BatchLayout()
     sequence_length: int = 2048
     """Decoder positions per sequence, time-series patches included."""
     series_patches: int = 0

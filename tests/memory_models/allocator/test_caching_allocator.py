@@ -145,23 +145,6 @@ def test_a_freed_block_of_exactly_the_size_is_taken_again_when_segments_grow() -
     assert allocator.allocate(1024) == places[2]
 
 
-@pytest.mark.parametrize("expandable", [False, True])
-def test_a_touch_is_an_allocation_that_is_freed_at_once(expandable: bool) -> None:
-    """With and without a free block that is large enough; small and large."""
-    for sizes in ([3 * MIB, 30 * MIB], [MIB], [15 * MIB, 4 * MIB], [12 * MIB]):
-        touched, played = (CachingAllocator(expandable=expandable) for _ in range(2))
-        for each in (touched, played):
-            kept = each.allocate(4 * MIB)
-            each.allocate(2 * MIB)
-            each.release(kept, 4 * MIB)
-        for size in sizes:
-            touched.touch(size)
-            played.release(played.allocate(size), size)
-        assert touched.peak_reserved == played.peak_reserved
-        assert touched.peak_allocated == played.peak_allocated
-        assert touched.allocate(3 * MIB) == played.allocate(3 * MIB)
-
-
 def test_a_copy_goes_on_by_itself() -> None:
     """What the copy allocates leaves the first one as it was."""
     first = CachingAllocator()

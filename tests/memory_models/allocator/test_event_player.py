@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from memory_models.allocator.event_player import Replayed, load_model, small_share
-from memory_models.settings import TrainingSettings
-from memory_models.symbolic import ALLOC, FREE, WORKSPACE, Size
+from memory_models.settings import Kernels, TrainingSettings
+from memory_models.symbolic import ALLOC, FREE, WORKSPACE, Event, Size
 from memory_models.units import MIB
 from tests.support.toy_decoder import TOY
 
@@ -44,6 +46,62 @@ def test_events_played_again_do_the_same_again() -> None:
         played.play(events)
         assert played.allocator.allocated == layers * 4 * MIB
         assert len(played.sized) == 1
+
+
+@st.composite
+def events_in_order(draw: st.DrawFn) -> list[Event]:
+    """Allocations, and frees of tensors that are there, of a few sizes, some of them small."""
+    sizes = [Size(constant=n * MIB // 4 + 200) for n in (2, 5, 9, 17, 42, 43, 80, 130)]
+    live: list[Size] = []
+    events: list[Event] = []
+    for _ in range(draw(st.integers(1, 40))):
+        if live and draw(st.booleans()):
+            events.append((FREE, live.pop(draw(st.integers(0, len(live) - 1)))))
+        else:
+            live.append(draw(st.sampled_from(sizes)))
+            events.append((ALLOC, live[-1]))
+    return events
+
+
+@pytest.mark.parametrize("expandable", [False, True])
+@given(programs=st.lists(events_in_order(), min_size=1, max_size=4))
+def test_passages_that_fit_are_left_out_and_nothing_is_different(
+    *, programs: list[list[Event]], expandable: bool
+) -> None:
+    """The same programs event by event leave the same free blocks, addresses and peak."""
+    settings = TrainingSettings(sequence_length=64, kernels=Kernels(expandable_segments=expandable))
+    by_passages, by_event = (Replayed(TOY, settings, 32 * MIB) for _ in range(2))
+    for program in programs:
+        by_passages.play(tuple(program))
+        for sign, size in program:
+            (by_event.alloc if sign == ALLOC else by_event.free)(size.constant)
+        for each in (by_passages, by_event):
+            each.alloc(3 * MIB)
+        assert by_passages.allocator.free_large == by_event.allocator.free_large
+        assert by_passages.allocator.reserved == by_event.allocator.reserved
+        assert {size: held for size, held in by_passages.live.items() if held} == {
+            size: held for size, held in by_event.live.items() if held
+        }
+        assert (by_passages.small, by_passages.most_small) == (by_event.small, by_event.most_small)
+
+
+@pytest.mark.parametrize("expandable", [False, True])
+def test_a_tensor_that_is_freed_at_once_is_an_allocation_and_a_free(*, expandable: bool) -> None:
+    """With and without a free block that is large enough; small and large."""
+    settings = TrainingSettings(sequence_length=64, kernels=Kernels(expandable_segments=expandable))
+    for sizes in ([3 * MIB, 30 * MIB], [MIB], [15 * MIB, 4 * MIB], [12 * MIB]):
+        touched, played = (Replayed(TOY, settings, 32 * MIB) for _ in range(2))
+        for each in (touched, played):
+            each.alloc(4 * MIB)
+            each.alloc(2 * MIB)
+            each.free(4 * MIB)
+        for size in sizes:
+            touched.play(((ALLOC, Size(constant=size)), (FREE, Size(constant=size))))
+            played.alloc(size)
+            played.free(size)
+        assert touched.allocator.peak_reserved == played.allocator.peak_reserved
+        assert touched.allocator.reserved == played.allocator.reserved
+        assert touched.allocator.allocate(3 * MIB) == played.allocator.allocate(3 * MIB)
 
 
 def test_small_tensors_are_summed_up_with_their_peak() -> None:
