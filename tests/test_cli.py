@@ -43,7 +43,7 @@ FLAGS = {
     "export": "--command --force --json --nodes --output --plan --run-folder --saves --template "
     "--time-limit --weights",
     "report": "--experiments --format --json --language --no-plots --output --saves",
-    "doctor": "--json",
+    "doctor": "--for --json",
 }
 """What scripts may rely on. A flag that goes, or changes its name, breaks somebody."""
 

@@ -63,7 +63,10 @@ def _run_number(path: Path, day: str) -> int:
     return int(match.group(1)) if match else 0
 
 
-_NO_FOLDER = frozenset({errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EBUSY, errno.ENAMETOOLONG})
+_NO_FOLDER = frozenset(
+    {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EBUSY, errno.ENAMETOOLONG}
+    | {errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.EIO}
+)
 """Errors of a path that cannot be a folder, although a person gave it as one."""
 
 

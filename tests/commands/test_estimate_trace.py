@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tsplanner.install import Extra, install_command
+
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = {
     "hidden_size": 64,
@@ -110,4 +112,5 @@ def test_without_torch_the_error_says_how_to_get_it(tmp_path: Path) -> None:
     path = f"{tmp_path}{os.pathsep}{ROOT}"
     done = estimate(tmp_path, "--model", "seed_oss", "--sequence-length", "64", PYTHONPATH=path)
     assert done.returncode == 1
-    assert 'pip install "tsplanner[train]"' in done.stderr
+    command = install_command(Extra.TRAIN)
+    assert f"needs torch, which is not installed: {command}" in done.stderr

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tsplanner import install
 from tsplanner.commands.options import add_learning, add_pins, add_subject, learning_values, pins
 from tsplanner.commands.values import duration_seconds, positive_float
 from tsplanner.commands.views.plan import print_choice, print_failure
 from tsplanner.commands.views.plan_json import advice_values, choice_values, failure_values
 from tsplanner.commands.views.scan_bar import scan_bar
-from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
+from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, TsplannerError, UsageError
 from tsplanner.planner.advice import Suggestion, advice
 from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.files import plan_values, write_plan
@@ -144,6 +146,8 @@ def run(
     Raises:
         UsageError: probes are wanted for a machine that is only described.
     """
+    if probe_seconds is not None:
+        install.require("tsplanner plan --probe", install.TRAINING)
     record = None
     if experiment is not None:
         from tsplanner.planner.experiments.replayed import ExperimentRecord
@@ -177,8 +181,7 @@ def run(
         shown = not json
         proof = proven(request, choice, probe_seconds, lambda jobs: step_bars(jobs, shown=shown))
         choice, tested, lines = proof.choice, proof_rows(proof), proof_lines(proof)
-    path = output or saves / slug(choice.plan.model.name) / "plan.json"
-    write_plan(choice.plan, path)
+    path = stored(choice.plan, saves, output)
     cost = None if price_per_hour is None else run_cost(choice.plan, price_per_hour)
     advised = advice_for(request, choice.plan)
     if json:
@@ -189,9 +192,24 @@ def run(
     return EXIT_OK
 
 
+def stored(plan: Plan, saves: Path, output: Path | None) -> Path | None:
+    """Where plan.json was written; None, with a warning, if the usual place cannot be written.
+
+    Raises TsplannerError for a place that was asked for: a script goes on with that file.
+    """
+    path = output or saves / slug(plan.model.name) / "plan.json"
+    try:
+        return write_plan(plan, path)
+    except TsplannerError as error:
+        if output is not None:
+            raise
+        print(f"tsplanner: the plan was not stored: {error}", file=sys.stderr)
+        return None
+
+
 def _document(
     choice: Choice,
-    path: Path,
+    path: Path | None,
     cost: Cost | None,
     probes: Sequence[dict[str, Any]],
     record: ExperimentRecord | None,
@@ -201,7 +219,7 @@ def _document(
     return json.dumps(
         {
             "plan": plan_values(choice.plan),
-            "path": str(path),
+            "path": None if path is None else str(path),
             "cost": None if cost is None else asdict(cost),
             "probes": probes,
             **choice_values(choice),

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from memory_models.device import Machine
-from tsplanner import runs
+from tsplanner import install, runs
 from tsplanner.commands.options import add_force_argument, add_plan_argument
 from tsplanner.commands.views.bars import step_bar
 from tsplanner.commands.views.probe import result_lines
@@ -67,6 +67,7 @@ def run(
 
     ``here`` stands in for this machine.
     """
+    install.require("tsplanner probe", install.TRAINING)
     plan, path = find_plan(plan_path, saves)
     require_room(plan, here, force=force)
     title = f"probe  {plan.learning.method.finetuning_type} · {describe(plan.hardware)}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from memory_models.device import Machine
 from memory_models.frozen import frozen
 from memory_models.units import MIB
-from tsplanner import runs
+from tsplanner import install, runs
 from tsplanner.commands.options import add_force_argument, add_plan_argument
 from tsplanner.commands.views.bars import step_bar
 from tsplanner.commands.views.run import outcome_lines, run_document
@@ -82,6 +82,7 @@ def run(
 
     ``here`` stands in for this machine.
     """
+    install.require("tsplanner train", install.TRAINING)
     plan, found = plan_and_folder(plan_path, saves, run_folder, resume=resume)
     # A run that is refused must leave no folder, so this comes before one is made.
     refuse_what_has_no_room(plan, here, force=force)

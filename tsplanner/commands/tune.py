@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from memory_models.device import Machine
-from tsplanner import runs
+from tsplanner import install, runs
 from tsplanner.commands.options import add_force_argument, add_plan_argument
 from tsplanner.commands.train import FullRun, start_full_run
 from tsplanner.commands.values import budget_seconds, positive
@@ -85,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def from_arguments(namespace: argparse.Namespace) -> int:
     """Call `run` or `join` with the parsed flags."""
+    install.require("tsplanner tune", install.SEARCHING)
     options = TuneOptions(
         location=SearchLocation(
             plan_path=namespace.plan,

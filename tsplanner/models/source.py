@@ -8,6 +8,7 @@ from pathlib import Path
 from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from tsplanner.errors import TsplannerError, UsageError, did_you_mean
+from tsplanner.install import Extra, install_command
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, NULL_IS_NONE
@@ -195,7 +196,7 @@ def _hub_folder(name: str) -> Path:
     except ImportError as error:
         raise UsageError(
             f'"{name}" looks like a hub id, which needs huggingface-hub: '
-            f"pip install 'tsplanner[hub]', or give a local folder.{_preset_hint(name)}"
+            f"{install_command(Extra.HUB)}, or give a local folder.{_preset_hint(name)}"
         ) from error
     import logging
 

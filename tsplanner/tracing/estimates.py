@@ -56,9 +56,9 @@ def formula_of(
     try:
         case = read_case(given, models, devices)
     except NoReaderError as error:
-        from tsplanner.tracing.client import require_packages
+        from tsplanner import install
 
-        require_packages(f"{error} Tracing it instead")
+        install.require(f"{error} Tracing it instead", install.TRACING)
         return None
     estimate = estimate_memory(case.architecture, case.settings, case.device, replay=True)
     return Estimated(name=case.architecture.name, estimate=estimate, document=document(estimate))

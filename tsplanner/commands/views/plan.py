@@ -33,7 +33,8 @@ VERDICTS = {
     Verdict.TIGHT: ("! TIGHT", "bold yellow"),
     Verdict.DOES_NOT_FIT: ("✘ DOES NOT FIT", "bold red"),
 }
-BAR_WIDTH = 40
+NAME_WIDTH, SIZE_WIDTH, BAR_WIDTH = 32, 9, 40
+NARROWEST_BAR = 10
 SMALLEST_SHARE = 0.004
 """Components below this share of the peak are summed up as "other"."""
 
@@ -41,7 +42,7 @@ SMALLEST_SHARE = 0.004
 def print_choice(
     request: PlanRequest,
     choice: Choice,
-    path: Path,
+    path: Path | None,
     cost: Cost | None = None,
     *,
     probes: Sequence[str] = (),
@@ -81,8 +82,10 @@ def advice_lines(advised: Sequence[Suggestion]) -> list[str]:
     return [" · ".join(values) + "   (sources: --json)", *rules]
 
 
-def next_command(path: Path, *, probed: bool = False) -> str:
-    """The command to paste after ``plan``."""
+def next_command(path: Path | None, *, probed: bool = False) -> str:
+    """The command to paste after ``plan``; ``path`` None: the plan could not be stored."""
+    if path is None:
+        return "tsplanner plan --saves FOLDER   to store the plan where you may write"
     verb, tail = ("tune", " --trials 8") if probed else ("probe", "")
     return f"tsplanner {verb} --plan {shlex.quote(str(path))}{tail}"
 
@@ -173,8 +176,15 @@ def print_memory(screen: Screen, plan: Plan) -> None:
 
 
 def _row(screen: Screen, name: str, size: int, free: int) -> str:
-    text = f"  {name:<32}{format_gib(size):>9}"
-    return f"{text}  {bar(size / max(free, 1), BAR_WIDTH)}" if screen.is_terminal else text
+    """A component with its size, and on a terminal with a bar where there is room for one."""
+    names = NAME_WIDTH
+    if screen.columns is not None:
+        names = min(NAME_WIDTH, screen.columns - SIZE_WIDTH - 4)
+    text = f"  {name:<{names}}{format_gib(size):>{SIZE_WIDTH}}"
+    if screen.columns is None:
+        return text
+    room = min(BAR_WIDTH, screen.columns - len(text) - 2)
+    return f"{text}  {bar(size / max(free, 1), room)}" if room >= NARROWEST_BAR else text
 
 
 def _print_alternatives(screen: Screen, choice: Choice) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from memory_models.units import GIB
 from tsplanner.commands.views.screen import interactive
+from tsplanner.console import columns, fold, one_line, rich_console, visible
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.report.text import duration
 from tsplanner.tune.budget.words import schedule_words
@@ -114,10 +115,9 @@ class LiveView(SearchView):
 
     def __enter__(self) -> Self:
         """Take over the lower part of the terminal."""
-        from rich.console import Console
         from rich.live import Live
 
-        console = Console(file=sys.stdout, highlight=False)
+        console = rich_console(sys.stdout)
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4)
         self._live.__enter__()
         return self
@@ -128,7 +128,7 @@ class LiveView(SearchView):
 
     def say(self, words: str) -> None:
         """Print the sentence above the table."""
-        self._live.console.print(words)
+        self._live.console.print(visible(words))
 
     def _table(self) -> Any:
         from rich.text import Text
@@ -136,7 +136,9 @@ class LiveView(SearchView):
         done = sorted(self.results, key=lambda result: result.number)
         lines = [*self.lost, *(result_line(result, self.baseline_loss) for result in done)]
         lines += [running_line(number, *state) for number, state in sorted(self.running.items())]
-        return Text("\n".join([HEADING, *lines, self._foot()]))
+        most = columns(sys.stdout)
+        pieces = [fold(one_line(line), most) for line in (HEADING, *lines, self._foot())]
+        return Text("\n".join(piece for line in pieces for piece in line))
 
     def _foot(self) -> str:
         ended = sum(result.state is not TrialState.REJECTED for result in self.results)

@@ -20,6 +20,7 @@ from typing import Any
 from memory_models.frozen import frozen
 from tsplanner import runs
 from tsplanner.errors import TsplannerError, UsageError, without_passwords
+from tsplanner.install import Extra, install_command
 from tsplanner.tune.study.locks import DatabaseLock, FileLock
 
 JOURNAL_FILE = "study.journal"
@@ -235,8 +236,8 @@ def _one_sentence(display_name: str, folder: Path, password: Any = None) -> Iter
         yield
     except ImportError as error:
         raise TsplannerError(
-            f"{display_name} needs a driver that is not installed: pip install "
-            "'tsplanner[postgres]'."
+            f"{display_name} needs a driver that is not installed: "
+            f"{install_command(Extra.POSTGRES)}."
         ) from error
     except TsplannerError:
         raise
