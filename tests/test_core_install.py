@@ -58,13 +58,13 @@ def test_every_verb_has_help(verb: str, python: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "subject"),
     [
-        (("tune", "--trials", "2"), "tsplanner tune"),
-        (("tune", "--resume"), "tsplanner tune"),
-        (("tune", "--join", "saves"), "tsplanner tune"),
-        (("probe",), "tsplanner probe"),
-        (("train",), "tsplanner train"),
-        (("train", "--resume"), "tsplanner train"),
-        (("plan", "--probe"), "tsplanner plan --probe"),
+        (("tune", "--trials", "2"), "tune"),
+        (("tune", "--resume"), "tune"),
+        (("tune", "--join", "saves"), "tune"),
+        (("probe",), "probe"),
+        (("train",), "train"),
+        (("train", "--resume"), "train"),
+        (("plan", "--probe"), "plan --probe"),
         (("estimate", "--model", "qwen2.5-0.5b", "--trace"), "Tracing a model"),
     ],
 )

@@ -26,6 +26,7 @@ from tsplanner.errors import (
     shortened,
     without_passwords,
 )
+from tsplanner.trust import granting
 
 VERBS = {
     "plan": "choose the fastest settings that fit, and say why",
@@ -138,7 +139,8 @@ def _run(given: list[str]) -> int:
     if options.verb is None:
         parser.print_help()
         return EXIT_USAGE
-    return int(options.call(options))
+    with granting(getattr(options, "trust_remote_code", False)):
+        return int(options.call(options))
 
 
 def _unknown(parser: Parser, verb: str | None, unknown: list[str]) -> NoReturn:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from memory_models.units import format_gib
 from tsplanner.errors import TsplannerError
+from tsplanner.own_files import open_descriptor
 
 SAVES = Path("saves")
 PLAN_FILE = "plan.json"
@@ -110,7 +111,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         own = f"{os.getpid()}-{threading.get_native_id()}"
         temporary = path.with_name(f".{path.name}.{own}")
         try:
-            with temporary.open("wb") as file:
+            temporary.unlink(missing_ok=True)  # of a process that was killed; or a planted link
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with os.fdopen(open_descriptor(temporary, flags), "wb") as file:
                 file.write(content)
                 file.flush()
                 # A rename may reach the disk before the content does, and a power cut
@@ -126,7 +129,7 @@ def append_line(path: Path, line: str) -> None:
     """Append one line in one write, so that lines of two processes never mix."""
     with clear_disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        handle = open_descriptor(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             os.write(handle, (line.rstrip("\n") + "\n").encode())
         finally:

@@ -20,6 +20,7 @@ from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
 from tsplanner.planner.gather.cases import case_keys
 from tsplanner.planner.gather.typed import members
 from tsplanner.tracing.estimates import Estimated, Lines, Tracing, formula_of, from_trace
+from tsplanner.trust import add_trust_argument
 
 if TYPE_CHECKING:  # only a trace needs these
     from tsplanner.tracing.cases import Traced, TracedCase
@@ -44,9 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trace", action="store_true", help="run the model without values instead of the formulas"
     )
-    parser.add_argument(
-        "--trust-remote-code", action="store_true", help="let a trace run the model's own code"
-    )
+    add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document, no words")
 
 

@@ -27,6 +27,7 @@ from tsplanner.planner.rank import Choice, NothingFits, choose
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.runs import slug
+from tsplanner.trust import add_trust_argument
 
 if TYPE_CHECKING:  # only a recorded run needs it
     from tsplanner.planner.experiments.replayed import ExperimentRecord
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_learning(parser)
     add_pins(parser)
     add_probe_arguments(parser)
+    add_trust_argument(parser)
     parser.add_argument(
         "--experiment",
         nargs="?",
@@ -147,7 +149,7 @@ def run(
         UsageError: probes are wanted for a machine that is only described.
     """
     if probe_seconds is not None:
-        install.require("tsplanner plan --probe", install.TRAINING)
+        install.require("plan --probe", install.TRAINING)
     record = None
     if experiment is not None:
         from tsplanner.planner.experiments.replayed import ExperimentRecord

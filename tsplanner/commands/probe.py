@@ -22,6 +22,7 @@ from tsplanner.probe.preflight import require_room
 from tsplanner.probe.runner import run_job
 from tsplanner.report.probe_table import probe_document
 from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.trust import add_trust_argument
 
 EPILOG = """examples:
   tsplanner probe
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--time-limit", type=float, default=600.0, metavar="S", help="seconds (default: 600)"
     )
     add_force_argument(parser)
+    add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
@@ -67,7 +69,7 @@ def run(
 
     ``here`` stands in for this machine.
     """
-    install.require("tsplanner probe", install.TRAINING)
+    install.require("probe", install.TRAINING)
     plan, path = find_plan(plan_path, saves)
     require_room(plan, here, force=force)
     title = f"probe  {plan.learning.method.finetuning_type} · {describe(plan.hardware)}"

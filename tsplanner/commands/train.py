@@ -25,6 +25,7 @@ from tsplanner.report.files import write_run_report
 from tsplanner.report.text import duration
 from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.training.record import Record
+from tsplanner.trust import add_trust_argument
 
 EPILOG = """examples:
   tsplanner train --plan saves/tiny-chatts/plan.json
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on from the last checkpoint of --run-folder (or of this plan's newest run)",
     )
     add_force_argument(parser)
+    add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
@@ -82,7 +84,7 @@ def run(
 
     ``here`` stands in for this machine.
     """
-    install.require("tsplanner train", install.TRAINING)
+    install.require("train", install.TRAINING)
     plan, found = plan_and_folder(plan_path, saves, run_folder, resume=resume)
     # A run that is refused must leave no folder, so this comes before one is made.
     refuse_what_has_no_room(plan, here, force=force)

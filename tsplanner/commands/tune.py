@@ -20,6 +20,7 @@ from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerE
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.probe.runner import Server
 from tsplanner.training.job import Status
+from tsplanner.trust import add_trust_argument
 from tsplanner.tune import flow, joining
 from tsplanner.tune.budget.words import budget_document, renewal_words, took_words
 from tsplanner.tune.confirmation import Decision
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="postgresql://user@host/database, password in PGPASSWORD [a journal in the folder]",
     )
     add_force_argument(parser)
+    add_trust_argument(parser)
     group = parser.add_argument_group("search space [by method, model and rows]")
     group.add_argument("--lora-rank", metavar="4,8,16")
     group.add_argument("--learning-rate", metavar="1e-5..1e-3")
@@ -85,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def from_arguments(namespace: argparse.Namespace) -> int:
     """Call `run` or `join` with the parsed flags."""
-    install.require("tsplanner tune", install.SEARCHING)
+    install.require("tune", install.SEARCHING)
     options = TuneOptions(
         location=SearchLocation(
             plan_path=namespace.plan,

@@ -10,6 +10,7 @@ import argparse
 import re
 
 from memory_models.settings import ALL_LINEAR
+from tsplanner.errors import quoted
 
 NONE = "none"
 ALL = "all"
@@ -42,7 +43,7 @@ def positive(text: str) -> int:
     try:
         value = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not an integer") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
     if value > _LARGEST:
@@ -60,7 +61,7 @@ def positive_float(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number") from None
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
     return value
@@ -71,7 +72,7 @@ def fraction(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number") from None
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"must be in [0, 1), not {text}")
     return value
@@ -80,7 +81,7 @@ def fraction(text: str) -> float:
 def switch(text: str) -> bool:
     """``on`` or ``off``."""
     if text.lower() not in ("on", "off", "true", "false"):
-        raise argparse.ArgumentTypeError(f"give on or off, not {text!r}")
+        raise argparse.ArgumentTypeError(f"give on or off, not {quoted(text)}")
     return text.lower() in ("on", "true")
 
 
@@ -114,5 +115,7 @@ def duration_seconds(text: str) -> float:
     pairs = zip(amounts, _UNIT_SECONDS.values(), strict=False)
     seconds = sum(float(amount) * unit for amount, unit in pairs if amount)
     if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: write 90s, 5m or 1h30m")
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is not a duration: write 90s, 5m or 1h30m"
+        )
     return seconds

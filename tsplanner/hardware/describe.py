@@ -8,7 +8,7 @@ from typing import Any
 
 from memory_models.device import Device, Host, LinkType, Machine
 from memory_models.units import GIB
-from tsplanner.errors import TsplannerError, UsageError, did_you_mean
+from tsplanner.errors import TsplannerError, UsageError, did_you_mean, quoted
 from tsplanner.hardware.catalog import Gpu, usable_bytes
 from tsplanner.hardware.links import Link
 from tsplanner.hardware.names import gpu_by_driver_name, gpu_by_text
@@ -171,13 +171,13 @@ _KEYS: dict[str, tuple[str, Any]] = {
 def _checked(content: object) -> dict[str, Any]:
     """The content of the file, once all keys are known and all values are of the right kind."""
     if not isinstance(content, dict):
-        raise UsageError(f"expected keys such as gpus and host_memory_gib, not {content!r:.60}")
+        raise UsageError(f"expected keys such as gpus and host_memory_gib, not {quoted(content)}")
     for key, value in content.items():
         if key not in _KEYS:
             raise UsageError(f'unknown key "{key}".{did_you_mean(str(key), _KEYS)}')
         wanted, accepts = _KEYS[key]
         if not accepts(value):
-            raise UsageError(f"{key} must be {wanted}, not {value!r:.60}")
+            raise UsageError(f"{key} must be {wanted}, not {quoted(value)}")
     for key in ("gpus", "host_memory_gib"):
         if key not in content:
             raise UsageError(f'the key "{key}" is missing: it must be {_KEYS[key][0]}')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +15,13 @@ import msgspec
 
 from memory_models.frozen import frozen
 from tsplanner import runs
+from tsplanner.own_files import open_descriptor
 from tsplanner.probe.launch import device_environment, worker_command
 from tsplanner.probe.process_records import merged_record, missing_processes, remove_records
 from tsplanner.processes import ProcessResult, run_process
 from tsplanner.training.job import Job, Status
 from tsplanner.training.record import Record, record_file
+from tsplanner.trust import FLAG
 
 JOB_FILE = "job.json"
 LOG_FILE = "worker.log"
@@ -160,7 +163,9 @@ def start(
 ) -> Ended:
     """Run a worker with these jobs of one plan's ranks and devices to its end."""
     plan, folder = jobs[0].plan, Path(jobs[0].folder)
-    files = [str(Path(job.folder) / JOB_FILE) for job in jobs]
+    arguments = [str(Path(job.folder) / JOB_FILE) for job in jobs]
+    if plan.model.trust_remote_code:  # the worker takes no trust from job.json, either
+        arguments.append(FLAG)
     options: dict[str, Any] = {
         "log_path": folder / LOG_FILE,
         "time_limit_seconds": time_limit_seconds,
@@ -170,14 +175,14 @@ def start(
     # The kernel's counter is of the whole cgroup and never falls: only its rise says something.
     kills = oom_kills()
     if server is not None and plan.hardware.sharding.world_size == 1:
-        return Ended(result=server.run(files, **options), kills_before=kills)
-    result = run_process(worker_command(plan.hardware, files), **options)
+        return Ended(result=server.run(arguments, **options), kills_before=kills)
+    result = run_process(worker_command(plan.hardware, arguments), **options)
     return Ended(result=result, kills_before=kills)
 
 
 def request_stop(folder: Path) -> None:
     """Ask the worker of a folder to end after the step at hand."""
-    (folder / STOP_FILE).touch()
+    os.close(open_descriptor(folder / STOP_FILE, os.O_WRONLY | os.O_CREAT))
 
 
 class Tail:

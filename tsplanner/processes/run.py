@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from memory_models.frozen import frozen
+from tsplanner.own_files import open_log
 from tsplanner.processes.tree import GRACE_SECONDS, GUARD, kill_group_remains, kill_tree
 
 POLL_SECONDS = 0.2
@@ -111,8 +112,7 @@ def _start(
     command: Sequence[str], log_path: Path, environment: Mapping[str, str] | None
 ) -> subprocess.Popen[bytes]:
     """Start a child as the leader of a new session (Windows: of a new process group)."""
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    with log_path.open("ab") as log:
+    with open_log(log_path) as log:
         return subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,

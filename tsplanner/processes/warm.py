@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from tsplanner.own_files import open_log
 from tsplanner.processes.run import (
     POLL_SECONDS,
     ProcessResult,
@@ -280,5 +281,4 @@ class WarmServer:
         """The file for the output of the server."""
         if self._log_path is None:
             return open(os.devnull, "wb")
-        self._log_path.parent.mkdir(parents=True, exist_ok=True)
-        return self._log_path.open("ab")
+        return open_log(self._log_path)

@@ -21,6 +21,7 @@ from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.runs import slug
 from tsplanner.settings import calibration_file, configs_folder
+from tsplanner.trust import is_granted
 
 DEFAULT_MODEL = "tiny-chatts"
 
@@ -169,6 +170,7 @@ def _model_ref(
         tokenizer=str(tokenizer) if named_tokenizer and tokenizer else None,
         config=source.config,
         has_weights=source.has_weights,
+        trust_remote_code=is_granted(),
         architecture=source.architecture,
     )
 

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,6 +34,7 @@ from tsplanner.training.solo.padding_samples import padded, padding_needed
 from tsplanner.training.solo.recorder import Recorder
 from tsplanner.training.worker.base_model_cache import KeptBase
 from tsplanner.training.worker.outcome import guarded
+from tsplanner.trust import is_granted
 
 PARENT_CHECK_SECONDS = 1.0
 SINGLE_PROCESS = {
@@ -96,7 +98,7 @@ def execute(paths: Sequence[Path]) -> int:
 
 def execute_one(path: Path, stop: StopSwitch, base: KeptBase) -> int:
     """Run one job and write its record; 0 if the job succeeded or was stopped, 1 otherwise."""
-    job = msgspec.json.decode(path.read_bytes(), type=Job)
+    job = read_job(path)
     stop.file = Path(job.folder) / trainer.STOP_FILE
     if job.threads is not None:
         torch.set_num_threads(job.threads)
@@ -106,6 +108,13 @@ def execute_one(path: Path, stop: StopSwitch, base: KeptBase) -> int:
     status, message = guarded(lambda: run(job, recorder, stop, base), Path(job.folder))
     recorder.finish(status, message)
     return 0 if status in (Status.OK, Status.STOPPED) else 1
+
+
+def read_job(path: Path) -> Job:
+    """A job.json; whether code from the model's folder may run is this process's own argument."""
+    job = msgspec.json.decode(path.read_bytes(), type=Job)
+    model_ref = replace(job.plan.model, trust_remote_code=is_granted())
+    return replace(job, plan=replace(job.plan, model=model_ref))
 
 
 def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Status:
