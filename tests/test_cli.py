@@ -27,7 +27,7 @@ LEARNING = (
 PINS = (
     "--attention --checkpointed-layers --gradient-checkpointing --kernels --loss-kernel "
     "--micro-batch-size --model-dtype --offload-optimizer --offload-param --optimizer "
-    "--quantization --world-size --zero-stage"
+    "--quantization --upcast-unquantized --world-size --zero-stage"
 )
 FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --cpu-threads --experiment --json --output "

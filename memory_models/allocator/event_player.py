@@ -150,7 +150,7 @@ def _load_whole(replay: Replayed) -> None:
     shape, settings = replay.shape, replay.settings
     quantization = settings.base.quantization
     # PEFT casts the unquantised parts of a quantised base to fp32.
-    element = BYTES[Dtype.FP32 if quantization is not None else settings.base.model_dtype]
+    element = BYTES[Dtype.FP32 if settings.base.upcasts else settings.base.model_dtype]
     for elements, copies in base_tensors(shape):
         replay.alloc(elements * element, copies)
     linears = list(quantized_linears(shape))

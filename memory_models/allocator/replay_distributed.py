@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from memory_models.architecture import Architecture
-from memory_models.settings import TrainingSettings
+from memory_models.settings import Dtype, TrainingSettings
 from memory_models.sharding.all_gather import layer_parameter_bytes
 from memory_models.sharding.deepspeed_config import reduce_bucket_elements
 from memory_models.sharding.held_gradients import (
@@ -145,7 +145,8 @@ class Processes:
         and allocates the masters.
         """
         memory, settings = self.memory, self.settings
-        if settings.base.quantization is not None:
+        base = settings.base
+        if base.upcasts or (base.quantization is not None and base.model_dtype is Dtype.FP32):
             for elements, copies in base_tensors(self.shape):
                 memory.alloc(self.half * elements, copies)
                 memory.free(MASTER_BYTES * elements, copies)

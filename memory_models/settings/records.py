@@ -113,7 +113,15 @@ class BaseStorage:
     """Dtype of ``torch.autocast``; None: no mixed precision."""
     quantization: Quantization | None = None
     upcast_unquantized: bool = True
-    """The unquantised parts of a quantised base are cast to fp32 (PEFT does, LLaMA-Factory not)."""
+    """The unquantised parts of a quantised base are cast to fp32, as PEFT's preparation does.
+
+    A plan for our own worker leaves the cast out, and so do TRL and LLaMA-Factory.
+    """
+
+    @property
+    def upcasts(self) -> bool:
+        """Whether there are unquantised parts of a quantised base that are cast to fp32."""
+        return self.quantization is not None and self.upcast_unquantized
 
     @property
     def has_4bit(self) -> bool:

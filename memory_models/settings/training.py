@@ -40,8 +40,7 @@ class Arithmetic:
     @property
     def upcasts_base(self) -> bool:
         """Whether embedding, lm_head, norms and stream of a quantised base are in fp32."""
-        prepared = self.base.quantization is not None and self.base.upcast_unquantized
-        return prepared and not self.one_dtype
+        return self.base.upcasts and not self.one_dtype
 
 
 @frozen
@@ -91,8 +90,7 @@ class StateSettings:
     @property
     def upcasts_base(self) -> bool:
         """See ``Arithmetic.upcasts_base``."""
-        prepared = self.base.quantization is not None and self.base.upcast_unquantized
-        return prepared and not self.sharding.one_dtype
+        return self.base.upcasts and not self.sharding.one_dtype
 
 
 @frozen

@@ -46,6 +46,7 @@ EVERY_KEY: dict[str, list[object]] = {
     "zero_stage": [0, 1, 2, 3],
     "offload_optimizer": [False],
     "offload_param": [False],
+    "upcast_unquantized": [True, False],
     "device": ["H200", "RTX 3090", None],
 }
 

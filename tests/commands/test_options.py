@@ -80,7 +80,7 @@ def test_every_hardware_flag_pins_its_field() -> None:
         "--world-size 2 --micro-batch-size 4 --gradient-checkpointing on --checkpointed-layers 5 "
         "--attention eager --loss-kernel fused --optimizer adamw_torch --kernels fused "
         "--model-dtype fp32 --quantization nf4 --zero-stage 3 --offload-optimizer on "
-        "--offload-param off --cpu-threads 3"
+        "--offload-param off --cpu-threads 3 --upcast-unquantized on"
     )
     found = pins(parsed(*words.split()))
     assert found == Pins(
@@ -98,6 +98,7 @@ def test_every_hardware_flag_pins_its_field() -> None:
         offload_optimizer=True,
         offload_param=False,
         cpu_threads=3,
+        upcast_unquantized=True,
     )
     assert set(found.values) == set(PINNED)
 

@@ -37,6 +37,8 @@ KEPT, FUSED = {"gradient_checkpointing": False}, {"loss_kernel": LossKernel.FUSE
 HALF = {"checkpointed_layers": 2}
 """Of four."""
 LEAN = {"kernels": DecoderKernels.FUSED}
+HALF_PARTS = {"upcast_unquantized": False}
+"""The unquantised parts of a quantised base stay in half precision."""
 FULL = {"finetuning_type": FinetuningType.FULL}
 EAGER = {"attention": Attention.EAGER}
 """Gemma 2 soft-caps its scores, which no other kernel of transformers does."""
@@ -72,6 +74,7 @@ DEFAULT = [
     GridCase("opt", {**FULL, **KEPT, **FUSED}),
     GridCase("gpt_neox", {}),
     GridCase("llama", {"quantization": Quantization.NF4_DQ}),
+    GridCase("llama", {"quantization": Quantization.NF4_DQ, **HALF_PARTS, **LEAN, **KEPT}),
     GridCase("qwen2", {"finetuning_type": FinetuningType.FREEZE}),
     GridCase("qwen3", {**FULL, "optimizer": Optimizer.ADAMW_TORCH}),
     GridCase("qwen3", {**LEAN, **KEPT, **FUSED}),
@@ -94,6 +97,9 @@ METHODS = [
     {"lora_dropout": 0.05, **KEPT},
     {"quantization": Quantization.INT8},
     {"quantization": Quantization.NF4, **KEPT},
+    {"quantization": Quantization.NF4_DQ, **HALF_PARTS, **KEPT},
+    {"quantization": Quantization.INT8, **HALF_PARTS},
+    {"quantization": Quantization.NF4, "model_dtype": Dtype.FP32, **HALF_PARTS},
     {**FULL, "model_dtype": Dtype.FP32},
 ]
 LEAN_METHODS = [
@@ -102,6 +108,8 @@ LEAN_METHODS = [
     {"finetuning_type": FinetuningType.FREEZE},
     {"lora_dropout": 0.05, **KEPT},
     {"quantization": Quantization.NF4_DQ, **KEPT},
+    {"quantization": Quantization.NF4_DQ, **HALF_PARTS, **KEPT},
+    {"quantization": Quantization.NF4_DQ, **HALF_PARTS, **KEPT, **FUSED},
     {"gradient_accumulation_steps": 3, "lora_target": ("q_proj", "v_proj"), **KEPT},
 ]
 SELECTIVE = [

@@ -183,6 +183,27 @@ def test_bitsandbytes_is_told_bits_and_double_quantisation(
     assert model.compute_dtype(half.hardware) is torch.bfloat16
 
 
+@pytest.mark.parametrize("upcast", [False, True])
+def test_unquantised_parts_are_cast_to_fp32_only_where_the_plan_says_so(
+    tmp_path: Path, upcast: bool
+) -> None:
+    """Embeddings, head and norms of an NF4 base in bf16; nothing of the base is trained."""
+    plan = tiny.with_hardware(
+        tiny.plan(tmp_path),
+        model_dtype=Dtype.BF16,
+        autocast=Dtype.BF16,
+        quantization=Quantization.NF4_DQ,
+        upcast_unquantized=upcast,
+    )
+    base = build_model(plan, torch.device("cpu"))
+    expected = torch.float32 if upcast else torch.bfloat16
+    assert base.get_input_embeddings().weight.dtype is expected
+    assert base.lm_head.weight.dtype is expected
+    assert base.model.norm.weight.dtype is expected
+    assert base.model.layers[0].mlp.up_proj.weight.dtype is torch.uint8
+    assert not any(parameter.requires_grad for parameter in base.parameters())
+
+
 def test_a_tokenizer_pads_with_its_end_where_it_has_no_padding(tmp_path: Path) -> None:
     """Without a folder there is none, and a folder without one is named."""
     plan = tiny.plan(tmp_path)

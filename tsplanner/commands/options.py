@@ -108,6 +108,12 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--model-dtype", choices=names(Dtype))
     group.add_argument("--quantization", choices=[NONE, *names(Quantization)])
+    group.add_argument(
+        "--upcast-unquantized",
+        type=switch,
+        metavar="on|off",
+        help="embeddings, head and norms of a quantised base in fp32 [off]",
+    )
     group.add_argument("--zero-stage", type=int, choices=[0, 1, 2, 3])
     group.add_argument("--offload-optimizer", type=switch, metavar="on|off")
     group.add_argument("--offload-param", type=switch, metavar="on|off")
@@ -127,6 +133,7 @@ PINNED: dict[str, Callable[[Any], object]] = {
     "decoder_kernels": DecoderKernels,
     "model_dtype": Dtype,
     "quantization": Quantization,
+    "upcast_unquantized": bool,
     "zero_stage": int,
     "offload_optimizer": bool,
     "offload_param": bool,

@@ -120,13 +120,18 @@ def _launch(plan: Plan, options: ExportOptions) -> str:
 
 
 def running(plan: Plan, architecture: Architecture) -> Running:
-    """How axolotl runs the plan: with PEFT's preparation of quantised bases and the plain loss."""
+    """How axolotl runs the plan: with the plain loss, and a quantised base without an upcast.
+
+    axolotl calls PEFT's preparation and then casts embeddings, head and norms back to the model's
+    dtype. Source: its loaders/model.py (``_configure_embedding_dtypes``).
+    """
     return Running(
         trainer=NAME,
         architecture=architecture,
         model_dtype=plan.hardware.base.model_dtype,
         autocast=plan.hardware.base.autocast,
         loss_kernel=LossKernel.PLAIN,
+        upcast_unquantized=False,
         pads_to=64,
         takes_tokenizer=True,
     )

@@ -99,6 +99,9 @@ def require_room(plan: Plan, running: Running, options: ExportOptions) -> list[s
         f"{free / GIB:.1f} GiB free"
     )
     lines = [f"Predicted under {running.trainer}: {figures}."]
+    if plan.hardware.base.quantization is not None:
+        kept = "fp32" if running.upcast_unquantized else "half precision"
+        lines.append(f"{running.trainer} keeps embeddings, head and norms of the base in {kept}.")
     if needed.expected <= free:
         tight = "Tight: the 95 % bound is over the free memory."
         return lines if needed.upper <= free else [*lines, tight]

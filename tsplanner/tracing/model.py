@@ -111,11 +111,12 @@ def _base(subject: Subject, settings: TrainingSettings) -> Any:
     if settings.base.quantization is not None:
         use_stand_ins_in_peft()
         quantise(model, settings)
-        from peft import prepare_model_for_kbit_training
-
         four_bit = settings.base.quantization is not Quantization.INT8
         model.is_loaded_in_4bit, model.is_loaded_in_8bit = four_bit, not four_bit
         model.requires_grad_(False)
+    if settings.base.upcasts:
+        from peft import prepare_model_for_kbit_training
+
         model = prepare_model_for_kbit_training(
             model,
             use_gradient_checkpointing=settings.batch.gradient_checkpointing,

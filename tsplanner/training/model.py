@@ -51,7 +51,7 @@ def build_model(plan: Plan, device: torch.device) -> Any:
     else:
         model = _initialise(plan.hardware, config, device)
     model.config.use_cache = False
-    if plan.hardware.base.quantization is not None:
+    if plan.hardware.base.upcasts:
         from peft import prepare_model_for_kbit_training
 
         model = prepare_model_for_kbit_training(

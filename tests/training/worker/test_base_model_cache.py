@@ -31,13 +31,15 @@ def test_only_adapters_on_an_unsharded_base_share_it(tmp_path: Path) -> None:
     assert len(keys) == 4
 
 
-def test_checkpointing_counts_where_the_base_is_quantised(tmp_path: Path) -> None:
-    """Its preparation leaves hooks."""
+def test_checkpointing_counts_where_a_quantised_base_is_cast(tmp_path: Path) -> None:
+    """PEFT's preparation leaves hooks; without the cast there is no preparation."""
     plan = tiny.plan(tmp_path)
     on = tiny.with_hardware(plan, gradient_checkpointing=True)
     assert base_key(plan) == base_key(on)
     quantised = [tiny.with_hardware(each, quantization=Quantization.NF4) for each in (plan, on)]
     assert base_key(quantised[0]) != base_key(quantised[1])
+    plain = [tiny.with_hardware(each, upcast_unquantized=False) for each in quantised]
+    assert base_key(plain[0]) == base_key(plain[1]) != base_key(quantised[0])
 
 
 def test_a_kept_base_is_bare_again_for_the_next_job(tmp_path: Path) -> None:

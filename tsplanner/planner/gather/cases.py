@@ -15,7 +15,7 @@ from tsplanner.errors import UsageError, did_you_mean, quoted
 from tsplanner.models.source import read_model
 from tsplanner.planner.gather.typed import typed_values
 
-INTERNAL = frozenset({"adapter_ranks", "lora_alpha", "upcast_unquantized"})
+INTERNAL = frozenset({"adapter_ranks", "lora_alpha"})
 """Fields of the settings that a case cannot set."""
 
 

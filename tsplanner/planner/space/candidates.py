@@ -121,9 +121,22 @@ def _bases(request: PlanRequest, autocast: Dtype) -> list[BaseStorage]:
     """The dtypes and quantisations that the base may have."""
     quantizations = _choices(request.pins, "quantization", [None, Quantization.NF4_DQ])
     return [
-        BaseStorage(model_dtype=dtype, autocast=autocast, quantization=quantization)
+        BaseStorage(
+            model_dtype=dtype,
+            autocast=autocast,
+            quantization=quantization,
+            upcast_unquantized=_upcasts(request.pins, quantization),
+        )
         for dtype, quantization in product(_dtypes(request, autocast), quantizations)
     ]
+
+
+def _upcasts(pins: Pins, quantization: Quantization | None) -> bool:
+    """Whether the unquantised parts are cast to fp32: only if asked for, as it takes memory.
+
+    Without a quantised base the setting says nothing, so it keeps its default.
+    """
+    return bool(pins.get("upcast_unquantized", False)) if quantization else True
 
 
 def _kernels(request: PlanRequest) -> list[Kernels]:
@@ -165,6 +178,7 @@ def _cpu(request: PlanRequest) -> Iterator[HardwareSettings]:
                 model_dtype=pins.get("model_dtype", Dtype.FP32),
                 autocast=None,
                 quantization=quantization,
+                upcast_unquantized=_upcasts(pins, quantization),
             ),
             kernels=Kernels(
                 attention=pins.get("attention", _plain_attention(request)),

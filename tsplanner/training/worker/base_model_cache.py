@@ -19,19 +19,21 @@ from tsplanner.training.model import build_model
 def base_key(plan: Plan) -> str | None:
     """The settings that plans with a common base must share; None: the base cannot be shared.
 
-    For a quantised base they include checkpointing, because PEFT's preparation
-    (prepare_model_for_kbit_training) leaves hooks on the base if checkpointing is on.
+    For a quantised base whose unquantised parts are cast to fp32 they include checkpointing,
+    because PEFT's preparation (prepare_model_for_kbit_training) leaves hooks on the base if
+    checkpointing is on.
     """
     hardware = plan.hardware
     if not plan.learning.method.finetuning_type.uses_adapter or hardware.sharding.zero_stage:
         return None
-    checkpointed = hardware.batch.gradient_checkpointing if hardware.base.quantization else None
+    checkpointed = hardware.batch.gradient_checkpointing if hardware.base.upcasts else None
     return json.dumps(
         [
             plan.model.config if not plan.model.has_weights else plan.model.path,
             hardware.base.model_dtype,
             hardware.base.autocast,
             hardware.base.quantization,
+            hardware.base.upcasts,
             hardware.kernels.attention,
             checkpointed,
         ],
