@@ -18,11 +18,11 @@ from tsplanner.cli import VERBS, build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-SUBJECT = "--cpu --dataset --gpus --machine --model --on-bad-rows --tokenizer"
+SUBJECT = "--cpu --dataset --device --gpus --machine --model --on-bad-rows --tokenizer"
 LEARNING = (
     "--adalora-init-rank --cutoff-len --effective-batch --epochs --finetuning-type "
     "--freeze-trainable-layers --learning-rate --lora-alpha --lora-dropout --lora-rank "
-    "--lora-target --seed --timeseries-lr --validation-fraction"
+    "--lora-target --seed --sequence-length --timeseries-lr --validation-fraction"
 )
 PINS = (
     "--attention --checkpointed-layers --gradient-checkpointing --kernels --loss-kernel "
@@ -32,8 +32,8 @@ PINS = (
 FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --cpu-threads --experiment --json --output "
     "--price-per-hour --probe --probe-budget --saves --trust-remote-code",
-    "estimate": f"{PINS} --adalora-init-rank --autocast --cases --device --expandable-segments "
-    "--finetuning-type "
+    "estimate": f"{PINS} --adalora-init-rank --autocast --cases --cutoff-len --device "
+    "--expandable-segments --gpus --finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --json --lora-dropout --lora-rank "
     "--lora-target --model --sequence-length --series-patches --trace --trust-remote-code",
     "probe": "--force --json --plan --saves --steps --time-limit --trust-remote-code",
@@ -188,10 +188,21 @@ def test_a_reader_that_leaves_early_is_no_traceback() -> None:
     ("words", "said"),
     [
         (("plan", "--bogus"), "unrecognized arguments: --bogus. See tsplanner plan --help."),
-        (("plan", "--gpus"), "argument --gpus: expected one argument. See tsplanner plan --help."),
+        (
+            ("plan", "--gpus"),
+            "argument --gpus/--device: expected one argument. See tsplanner plan --help.",
+        ),
         (
             ("estimate", "--quiet"),
             "unrecognized arguments: --quiet. See tsplanner estimate --help.",
+        ),
+        (("plan", "--model", ""), "--model is empty: give it a value, or leave it out."),
+        (("plan", "--model= "), "--model is empty: give it a value, or leave it out."),
+        (("export", " "), "export is empty: give it a value, or leave it out."),
+        (
+            ("plan", "--lora-target", "q_proj", "v_proj"),
+            "unrecognized arguments: v_proj. Several values of one flag are joined by commas. "
+            "See tsplanner plan --help.",
         ),
         (("noverb",), f'no verb "noverb". Verbs: {", ".join(VERBS)}.'),
     ],

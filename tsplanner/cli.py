@@ -128,6 +128,7 @@ def _as_flags(given: list[str]) -> list[str]:
 
 def _run(given: list[str]) -> int:
     """Parse the arguments and call the verb; raises UsageError for what is wrong in them."""
+    _refuse_empty(given)
     verb = next((word for word in given if not word.startswith("-")), None)
     if verb is not None and verb not in VERBS:
         hint = did_you_mean(verb, [*VERBS, "help", "version"])
@@ -143,13 +144,26 @@ def _run(given: list[str]) -> int:
         return int(options.call(options))
 
 
+def _refuse_empty(given: list[str]) -> None:
+    """Raise UsageError for an argument without a sign in it: a variable that is not set."""
+    for before, word in zip(["", *given], given, strict=False):
+        name, _, value = word.partition("=")
+        is_flag = name.startswith("--") and "=" in word
+        if not (value if is_flag else word).strip():
+            flag = name if is_flag else before or "an argument"
+            raise UsageError(f"{flag} is empty: give it a value, or leave it out.")
+
+
 def _unknown(parser: Parser, verb: str | None, unknown: list[str]) -> NoReturn:
     """End with the option that was probably meant, looked up in the verb's own options."""
     target: Parser = parser
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction) and verb in action.choices:
             target = action.choices[verb]
-    hint = did_you_mean(unknown[0].partition("=")[0], target._option_string_actions)
+    if not unknown[0].startswith("-"):
+        hint = " Several values of one flag are joined by commas."
+    else:
+        hint = did_you_mean(unknown[0].partition("=")[0], target._option_string_actions)
     target.error(f"unrecognized arguments: {' '.join(unknown)}", hint)
 
 

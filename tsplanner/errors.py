@@ -21,7 +21,8 @@ EXIT_INTERRUPTED = 130
 
 NEAR = 0.7
 """Likeness (0 to 1) from which a known name is taken for what was meant."""
-SHORTEST_BEGINNING = 3
+SHORTEST_BEGINNING, SHORTEST_PART = 3, 4
+"""Characters from which the beginning, or any part, of a known name stands for it."""
 LONGEST_GUESSED = 100
 """Characters of a word that are compared: the time grows with the square of them."""
 LONGEST_MESSAGE = 1000
@@ -56,6 +57,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(asked, names, n=1, cutoff=NEAR)
     if not close and len(asked) >= SHORTEST_BEGINNING:
         close = [name for name in names if name.startswith(asked)]
+    if not close and len(asked) >= SHORTEST_PART:
+        close = [name for name in names if asked in name]
     return f' Did you mean "{names[close[0]]}"?' if close else ""
 
 

@@ -52,7 +52,12 @@ def strange_model(folder: Path, marker: Path) -> Path:
 def write_pickles(folder: Path, marker: Path) -> None:
     """Pickles under the names that training libraries know."""
     for name in ("pytorch_model.bin", "training_args.bin", "optimizer.pt", "scheduler.pt"):
-        (folder / name).write_bytes(pickle.dumps(Touch(marker)))
+        write_pickle(folder / name, marker)
+
+
+def write_pickle(path: Path, marker: Path) -> None:
+    """A pickle that makes a file when it is read as one."""
+    path.write_bytes(pickle.dumps(Touch(marker)))
 
 
 def _change(path: Path, **values: object) -> None:

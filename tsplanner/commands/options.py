@@ -23,12 +23,15 @@ from tsplanner.commands.values import (
     cutoff,
     fraction,
     layers,
+    method,
     names,
     positive,
     positive_float,
+    quantization,
     switch,
     targets,
 )
+from tsplanner.errors import UsageError
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.runs import SAVES
@@ -45,8 +48,12 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--on-bad-rows", choices=["refuse", "drop"], default="refuse", help="[%(default)s]"
     )
-    group.add_argument("--gpus", metavar="TEXT", help="plan for these, e.g. '2x RTX 3090'")
-    group.add_argument("--machine", metavar="FILE", help="plan for a machine file")
+    group.add_argument(
+        "--gpus", "--device", metavar="TEXT", help="plan for these, e.g. '2x RTX 3090'"
+    )
+    group.add_argument(
+        "--machine", metavar="FILE", help="a machine file, or one that ships here: 8x-h100-80gib"
+    )
     group.add_argument("--cpu", action="store_true", help="plan for the CPU despite the GPUs")
 
 
@@ -56,8 +63,7 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("learning settings")
     group.add_argument(
         "--finetuning-type",
-        type=FinetuningType,
-        choices=list(FinetuningType),
+        type=method,
         metavar="METHOD",
         help=f"{', '.join(FinetuningType)} [lora]",
     )
@@ -65,7 +71,7 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
         ("--lora-rank", positive, f"[{defaults.method.lora_rank}]"),
         ("--lora-alpha", positive_float, "[twice the rank]"),
         ("--lora-dropout", fraction, "[0]"),
-        ("--lora-target", targets, "module names, or all-linear [all-linear]"),
+        ("--lora-target", targets, "module names joined by commas, or all-linear [all-linear]"),
         ("--adalora-init-rank", positive, "[1.5 x rank]"),
         ("--freeze-trainable-layers", positive, f"[{defaults.method.freeze_trainable_layers}]"),
         ("--learning-rate", positive_float, "[by method and model size]"),
@@ -76,11 +82,15 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
             positive,
             f"kept exactly [{defaults.optimization.effective_batch_size}]",
         ),
-        ("--cutoff-len", cutoff, f"text tokens of a sample [{defaults.data.cutoff_len}]"),
+        (
+            "--cutoff-len --sequence-length",
+            cutoff,
+            f"text tokens of a sample [{defaults.data.cutoff_len}]",
+        ),
         ("--validation-fraction", fraction, f"held out [{defaults.data.validation_fraction}]"),
         ("--seed", int, f"[{defaults.seed}]"),
     ):
-        group.add_argument(flag, type=kind, metavar="X", help=text)
+        group.add_argument(*flag.split(), type=kind, metavar="X", help=text)
 
 
 def add_pins(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +117,12 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
         help="[fused where they exist]",
     )
     group.add_argument("--model-dtype", choices=names(Dtype))
-    group.add_argument("--quantization", choices=[NONE, *names(Quantization)])
+    group.add_argument(
+        "--quantization",
+        type=quantization,
+        metavar="NAME",
+        help=f"of the frozen base: {', '.join([NONE, *names(Quantization)])} [by what fits]",
+    )
     group.add_argument(
         "--upcast-unquantized",
         type=switch,
@@ -153,6 +168,24 @@ def learning_values(options: argparse.Namespace) -> dict[str, object]:
         if value is not None and name in _LEARNING_FIELDS:
             found[name] = value
     return found
+
+
+ONLY_WITH = {
+    "freeze_trainable_layers": (FinetuningType.FREEZE,),
+    "adalora_init_rank": (FinetuningType.ADALORA,),
+}
+"""Flags that some methods alone have."""
+
+
+def refuse_idle_flags(options: argparse.Namespace) -> None:
+    """Raise UsageError for a flag that says nothing to the method: it would count for nothing."""
+    chosen = options.finetuning_type or LearningSettings().method.finetuning_type
+    for name, methods in ONLY_WITH.items():
+        if getattr(options, name) is not None and chosen not in methods:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for --finetuning-type {methods[0]}, not {chosen}: "
+                "give that method, or leave the flag out."
+            )
 
 
 def pins(options: argparse.Namespace) -> Pins:

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsplanner import install
-from tsplanner.commands.options import add_learning, add_pins, add_subject, learning_values, pins
+from tsplanner.commands.options import (
+    add_learning,
+    add_pins,
+    add_subject,
+    learning_values,
+    pins,
+    refuse_idle_flags,
+)
 from tsplanner.commands.values import duration_seconds, positive_float
 from tsplanner.commands.views.plan import print_choice, print_failure
 from tsplanner.commands.views.plan_json import advice_values, choice_values, failure_values
@@ -102,6 +109,7 @@ def subject_from(options: argparse.Namespace) -> Subject:
 
 def from_arguments(options: argparse.Namespace) -> int:
     """Run the verb from parsed flags."""
+    refuse_idle_flags(options)
     output = Path(options.output) if options.output else None
     if options.experiment == "":
         return list_experiments(as_json=options.json)

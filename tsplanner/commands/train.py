@@ -10,7 +10,7 @@ from pathlib import Path
 
 from memory_models.device import Machine
 from memory_models.frozen import frozen
-from memory_models.units import MIB
+from memory_models.units import MIB, counted
 from tsplanner import install, runs
 from tsplanner.commands.options import add_force_argument, add_plan_argument
 from tsplanner.commands.views.bars import step_bar
@@ -183,7 +183,7 @@ def start_full_run(run: FullRun) -> Record:
         threads=cpu_threads(plan),
     )
     epochs = plan.learning.optimization.num_train_epochs
-    words = f"train  {plan.dataset.lengths.rows_kept} rows, {epochs} epochs"
+    words = f"train  {counted(plan.dataset.lengths.rows_kept, 'row')}, {counted(epochs, 'epoch')}"
     title = f"{words}, about {duration(plan.time.total_seconds)}"
     with step_bar(title, plan.time.total_steps, shown=run.shown) as on_metrics:
         record = run_job(job, time_limit_seconds=None, on_metrics=on_metrics, server=run.server)

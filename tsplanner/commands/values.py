@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import re
 
-from memory_models.settings import ALL_LINEAR
-from tsplanner.errors import quoted
+from memory_models.settings import ALL_LINEAR, FinetuningType, Quantization
+from tsplanner.errors import did_you_mean, quoted
 
 NONE = "none"
 ALL = "all"
@@ -26,6 +26,36 @@ _DURATION = re.compile("".join(rf"(?:({_AMOUNT}){unit})?" for unit in _UNIT_SECO
 def names(values: type) -> list[str]:
     """The values of a StrEnum."""
     return [str(value) for value in values]  # type: ignore[attr-defined]
+
+
+def method(text: str) -> FinetuningType:
+    """A training method; QLoRA is two settings here."""
+    if text.lower() == "qlora":
+        raise argparse.ArgumentTypeError(
+            "qlora is lora on a 4-bit base: write lora, and --quantization nf4"
+        )
+    return FinetuningType(_one_of(text, names(FinetuningType)))
+
+
+_OTHER_NAMES = {"null": NONE, "4bit": "nf4", "4-bit": "nf4", "8bit": "int8", "8-bit": "int8"}
+
+
+def quantization(text: str) -> str:
+    """A form of the frozen base, or ``none``."""
+    known = [NONE, *names(Quantization)]
+    other = _OTHER_NAMES.get(text.lower())
+    if other is not None and other != NONE:
+        raise argparse.ArgumentTypeError(f"{text} is called {other} here, of {', '.join(known)}")
+    return _one_of(other or text, known)
+
+
+def _one_of(text: str, known: list[str]) -> str:
+    if text not in known:
+        raise argparse.ArgumentTypeError(
+            f"invalid choice: {quoted(text)} (choose from {', '.join(known)})"
+            f"{did_you_mean(text, known)}"
+        )
+    return text
 
 
 def targets(text: str) -> tuple[str, ...] | str:

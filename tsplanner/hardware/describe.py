@@ -12,6 +12,7 @@ from tsplanner.errors import TsplannerError, UsageError, did_you_mean, quoted
 from tsplanner.hardware.catalog import Gpu, usable_bytes
 from tsplanner.hardware.links import Link
 from tsplanner.hardware.names import gpu_by_driver_name, gpu_by_text
+from tsplanner.settings import configs_folder
 
 MAX_GPUS = 64
 NO_GPUS = frozenset({"cpu", "none"})
@@ -114,12 +115,13 @@ def machine_name(devices: tuple[Device, ...], host: Host) -> str:
 
 def shipped_machine(name: str) -> Path | None:
     """The file of a machine that comes with tsplanner; None for an unknown name."""
-    package = Path(__file__).resolve().parents[1]
-    for configs in (package / "_configs", package.parent / "configs"):
-        path = configs / "machines" / f"{name}.yaml"
-        if re.fullmatch(r"[\w.-]+", name) and path.is_file():
-            return path
-    return None
+    path = configs_folder() / "machines" / f"{name}.yaml"
+    return path if re.fullmatch(r"[\w.-]+", name) and path.is_file() else None
+
+
+def shipped_machines() -> list[str]:
+    """Names of the machines that come with tsplanner."""
+    return sorted(path.stem for path in (configs_folder() / "machines").glob("*.yaml"))
 
 
 def read_machine_file(path: Path) -> Machine:
@@ -136,7 +138,11 @@ def read_machine_file(path: Path) -> Machine:
 
         content = yaml.safe_load(found.read_text(encoding="utf-8"))
     except OSError as error:
-        raise TsplannerError(f"cannot read machine file {path}: {error.strerror}") from error
+        known = shipped_machines()
+        raise TsplannerError(
+            f"cannot read machine file {path}: {error.strerror}.{did_you_mean(str(path), known)} "
+            f"Machines that come with tsplanner: {', '.join(known)}"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""

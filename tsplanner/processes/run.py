@@ -14,6 +14,8 @@ from tsplanner.own_files import open_log
 from tsplanner.processes.tree import GRACE_SECONDS, GUARD, kill_group_remains, kill_tree
 
 POLL_SECONDS = 0.2
+TEXT_VARIABLES = {"PYTHONIOENCODING": "utf-8:backslashreplace", "PYTHONUTF8": "1"}
+"""A child writes its log in UTF-8 and opens files so, whatever the user's terminal can show."""
 
 
 @frozen
@@ -118,7 +120,7 @@ def _start(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **TEXT_VARIABLES, **(environment or {})},
             start_new_session=sys.platform != "win32",
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )

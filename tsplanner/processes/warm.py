@@ -27,6 +27,7 @@ from typing import IO, Any
 from tsplanner.own_files import open_log
 from tsplanner.processes.run import (
     POLL_SECONDS,
+    TEXT_VARIABLES,
     ProcessResult,
     process_result,
     run_process,
@@ -82,6 +83,7 @@ class WarmServer:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                env={**os.environ, **TEXT_VARIABLES},
                 # `kill_tree` and the guard signal a whole group, so the server has to lead one.
                 start_new_session=True,
             )

@@ -102,6 +102,8 @@ class Lines:
         self.models: dict[str, Architecture] = {}
         self.files: dict[str, ModelFiles] = {}
         self.devices: dict[str, Device] = {}
+        self.failed = 0
+        """Number of cases without an estimate."""
         self.waiting: list[tuple[object, dict[str, object] | TracedCase]] = []
 
     def run(self, lines: Iterable[str]) -> None:
@@ -127,6 +129,7 @@ class Lines:
     def _write_ready(self) -> None:
         while self.waiting and isinstance(found := self.waiting[0][1], dict):
             given, _ = self.waiting.pop(0)
+            self.failed += "error" in found
             self.out.write(json.dumps({"case": given, **found}) + "\n")
 
     def _read(self, line: str) -> tuple[object, dict[str, object] | TracedCase]:

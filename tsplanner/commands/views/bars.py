@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from memory_models.units import counted
 from tsplanner.commands.views.screen import interactive
 from tsplanner.console import rich_console
 from tsplanner.probe.runner import METRICS_FILE, Tail
@@ -28,7 +29,7 @@ def step_bar(
         yield None
         return
     if not interactive():
-        print(f"{title}  {total} steps", flush=True)
+        print(f"{title}  {counted(total, 'step')}", flush=True)
         yield None
         return
     from rich.progress import BarColumn, Progress, TextColumn

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memory_models.settings import LossKernel
-from memory_models.units import format_gib
+from memory_models.units import counted, format_gib
 from tsplanner.commands.views.screen import Screen, bar
 from tsplanner.commands.views.subject import print_subject, short_count
 from tsplanner.planner.advice import Suggestion
@@ -137,7 +137,8 @@ def _length(plan: Plan) -> str:
     if not plan.dataset.lengths.rows_kept:
         return f"{plan.hardware.effective_batch_size / plan.time.step_seconds:.2g} samples/s"
     return (
-        f"{plan.time.total_steps} steps, {plan.learning.optimization.num_train_epochs} epochs, "
+        f"{counted(plan.time.total_steps, 'step')}, "
+        f"{counted(plan.learning.optimization.num_train_epochs, 'epoch')}, "
         f"about {duration(plan.time.total_seconds)} "
         f"± {duration(plan.time.total_seconds * plan.time.relative_error)}"
     )

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from memory_models.units import format_gib
+from memory_models.units import counted, format_gib
 from tsplanner.commands.views.probe import failure_lines
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import to_json
@@ -26,7 +26,7 @@ def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
     predicted = plan.memory.process_bytes.expected
     kept = "adapter" if plan.learning.method.finetuning_type.uses_adapter else "model"
     return [
-        f"done   {record.steps} steps in {duration(record.timing.seconds)}   {words}"
+        f"done   {counted(record.steps, 'step')} in {duration(record.timing.seconds)}   {words}"
         f"peak {format_gib(record.memory.process_bytes, unit=True)}, "
         f"predicted {format_gib(predicted, unit=True)}",
         *(f"curve  {words}" for words in overfitting(record_points(record)).sentences),

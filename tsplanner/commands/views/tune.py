@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from memory_models.units import GIB
+from memory_models.units import GIB, counted
 from tsplanner.commands.views.screen import interactive
 from tsplanner.console import columns, fold, one_line, rich_console, visible
 from tsplanner.planner.settings import LearningSettings
@@ -145,8 +145,8 @@ class LiveView(SearchView):
         part = sum(progress for _, progress, _ in self.running.values())
         elapsed = time.monotonic() - self.began
         if self.trials is None:
-            return f"{ended} trials, {duration(elapsed)}"
-        words = f"{ended} of {self.trials} trials, {duration(elapsed)}"
+            return f"{counted(ended, 'trial')}, {duration(elapsed)}"
+        words = f"{ended} of {counted(self.trials, 'trial')}, {duration(elapsed)}"
         if ended + part > NO_FORECAST:
             words += f", about {duration(elapsed * (self.trials / (ended + part) - 1))} left"
         return words
@@ -209,8 +209,8 @@ def space_line(prepared: PreparedSearch) -> str:
     epochs = ", ".join(map(str, encoding.space.epochs))
     rate, most = learning.optimization.learning_rate, learning.optimization.num_train_epochs
     return (
-        f"Baseline: rank {learning.method.lora_rank}, lr {rate:.1e}, {most} epochs "
-        f"({prepared.opened.trial_plan.dataset.lengths.rows_kept} rows).   "
+        f"Baseline: rank {learning.method.lora_rank}, lr {rate:.1e}, {counted(most, 'epoch')} "
+        f"({prepared.opened.trial_plan.dataset.lengths.rows_kept:,} rows).   "
         f"Space: {ranks}lr {low:.1e} to {high:.1e}; epochs {epochs}, read along the trials."
     )
 
@@ -226,7 +226,7 @@ def extent_words(prepared: PreparedSearch) -> str:
     at_once += f", up to {memory:.2f} GiB each" if together == 1 else ""
     pairs = pairs_of(prepared.trials)
     last = f"; {2 * pairs} of them at most for the confirmation on fresh seeds" if pairs else ""
-    return f"{prepared.trials} trials{last}; {at_once}"
+    return f"{counted(prepared.trials, 'trial')}{last}; {at_once}"
 
 
 def at_once_words(count: int) -> str:
