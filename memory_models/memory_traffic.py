@@ -115,3 +115,26 @@ def traffic(architecture: Architecture, settings: TrainingSettings) -> Traffic:
     # The program holds the tensors of one chunk, so the traffic of all chunks is added here.
     loss = CHUNK_WRITES * FP32_BYTES * architecture.vocabulary.vocab_size * n
     return Traffic(size + head.bytes(n, 0) + loss, tensors + head.tensors + CHUNK_TENSORS * chunks)
+
+
+def forward_traffic(architecture: Architecture, settings: TrainingSettings) -> Traffic:
+    """Bytes written and tensors allocated by the forward of one micro-batch, up to the loss.
+
+    Ignores: what `traffic` ignores; the fused loss of an evaluation, which makes no gradients.
+    """
+    n, scores = settings.tokens, settings.scores
+    size = tensors = 0
+    for layer, is_masked, count in _layers(architecture, settings):
+        if count == 0:
+            continue
+        forward, _ = layer_written(
+            architecture, layer, trained=settings.method.trains_base, masked=is_masked
+        )
+        size += count * forward.bytes(n, scores)
+        tensors += count * forward.tensors
+    events, _ = lm_head_events(architecture, settings.head, accumulates=False, first=False)
+    head = _written(events)
+    units = fused_rows(architecture, settings)
+    if settings.kernels.loss_kernel is LossKernel.PLAIN:
+        units = 0
+    return Traffic(size + head.bytes(n, units), tensors + head.tensors)

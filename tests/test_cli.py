@@ -31,19 +31,21 @@ PINS = (
 )
 FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --cpu-threads --experiment --json --output "
-    "--price-per-hour --probe --probe-budget --saves --trust-remote-code",
+    "--no-corrections --price-per-hour --probe --probe-budget --saves --trust-remote-code",
     "estimate": f"{PINS} --adalora-init-rank --autocast --cases --cutoff-len --device "
     "--expandable-segments --gpus --finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --json --lora-dropout --lora-rank "
     "--lora-target --model --sequence-length --series-patches --trace --trust-remote-code",
     "probe": "--force --json --plan --saves --steps --time-limit --trust-remote-code",
     "tune": "--budget --concurrent-loras --epochs --force --jobs --join --json --learning-rate "
-    "--lora-rank --pack --plan --resume --run-folder --saves --storage --trials "
+    "--lora-rank --pack --plan --random-weights --resume --run-folder --saves --storage --trials "
     "--trust-remote-code",
-    "train": "--force --json --plan --resume --run-folder --saves --trust-remote-code",
-    "export": "--command --force --json --nodes --output --plan --run-folder --saves --template "
-    "--time-limit --weights",
+    "train": "--force --json --plan --random-weights --resume --run-folder --saves "
+    "--trust-remote-code",
+    "export": "--command --force --json --nodes --output --plan --random-weights --run-folder "
+    "--saves --template --time-limit --weights",
     "report": "--experiments --format --json --language --no-plots --output --saves",
+    "state": "--clear --json",
     "doctor": "--for --json",
 }
 """What scripts may rely on. A flag that goes, or changes its name, breaks somebody."""

@@ -36,6 +36,7 @@ VERBS = {
     "train": "the full run of a plan",
     "export": "a plan as files for torchrun, accelerate, DeepSpeed, Slurm or SkyPilot",
     "report": "every run on one page (HTML, Markdown), compared where they may be",
+    "state": "what probes taught about this machine, and how to forget it",
     "doctor": "which parts of the training environment work here, and how to fix the rest",
 }
 

@@ -19,6 +19,16 @@ def calibration_file() -> Path:
     return state_folder() / "calibration.jsonl"
 
 
+def state_parts() -> dict[str, Path]:
+    """Files and folders that tsplanner keeps in the state folder, by what they are of."""
+    folder = state_folder()
+    return {
+        "corrections": calibration_file(),
+        "search times": folder / "tune_times.jsonl",
+        "row lengths": folder / "lengths",
+    }
+
+
 def state_folder() -> Path:
     """The folder for measurements of this machine: $TSPLANNER_STATE or the user's state folder."""
     given = os.environ.get("TSPLANNER_STATE")

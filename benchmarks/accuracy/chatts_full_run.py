@@ -75,7 +75,7 @@ def main() -> None:
     before = run(plan, folder)["plan"]
     after = run([*plan, "--probe", "--probe-budget", options.budget], folder)
     chosen = after["plan"]
-    done = run(["train"], folder)
+    done = run(["train", "--random-weights"], folder)
     record_file = max(folder.glob("saves/**/record.json"), key=lambda path: path.stat().st_mtime)
     record = json.loads(record_file.read_text())
     timing, process = record["timing"], record["memory"]["process_bytes"] / GIB

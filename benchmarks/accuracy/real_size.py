@@ -82,6 +82,7 @@ def flow(
     found["probe"] = json.loads(probe.read_text()) if probe.is_file() else None
     run(plan, folder, log)
     tune = ["tune", "--plan", str(file), "--trials", str(options.trials), "--epochs", "1"]
+    tune.append("--random-weights")  # presets have none
     found["tune_status"], found["tune_seconds"] = run(tune, folder, log)
     for done in sorted((folder / "saves" / model).rglob("tune.json")):
         found["tune"] = json.loads(done.read_text())

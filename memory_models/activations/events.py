@@ -15,8 +15,6 @@ from memory_models.settings import HeadSettings, LayerSettings
 from memory_models.symbolic import ALLOC, FREE, WORKSPACE, ZERO, Event, Size
 
 Events = tuple[Event, ...]
-ADALORA_PIECES = 4
-"""Temporaries of the gradient of AdaLoRA's divisor, which is by far the largest work of a layer."""
 
 
 class LayerEvents(NamedTuple):
@@ -76,10 +74,7 @@ def layer_events(
 
     ``trained``, ``masked``: see ``layer_memory``. ``accumulates``: parameters have gradients.
     """
-    pieces = ADALORA_PIECES if settings.method.is_adalora else 1
-    program = LayerProgram(
-        architecture, settings, trained=trained, masked=masked, tape=Tape(pieces=pieces)
-    )
+    program = LayerProgram(architecture, settings, trained=trained, masked=masked, tape=Tape())
     output = program.run(program.stream())
     cached: list[Event] = []
     forward = program.tape.events
@@ -112,13 +107,13 @@ def lm_head_events(
     between = tape.unsaved(((ALLOC, stream.size), *forward))
     if loss.size != ZERO:
         between.append((ALLOC, loss.size))
-    product = head.head_node if first else None
-    if first and settings.adalora:
-        # The products of AdaLoRA's regularizer come before the loss's own.
+    # The products of AdaLoRA's regularizer come before the loss's own.
+    regularised = first and settings.adalora
+    if regularised:
         between.append(WORKSPACE)
-        product = None
+    product = head.head_node if first and not regularised else None
     backward = tape.backward(loss, accumulates=accumulates, recomputed=False, product=product)
-    if first and head.head_node is None:
+    if first and not regularised and product is None:
         # The fused loss multiplies in forward's thread: a layer's product is backward's first.
         backward.append(WORKSPACE)
     if accumulates:

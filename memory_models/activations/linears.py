@@ -107,17 +107,14 @@ def _lora(ops: LayerOps, layer: Linear, source: Value, base: Value) -> Value:
 
 
 def _adalora(ops: LayerOps, layer: Linear, source: Value, base: Value) -> Value:
-    """AdaLoRA adds its result in place; backward keeps the tensor that is divided by the rank."""
+    """AdaLoRA divides its result by the rank and adds it in place; the divisor is a constant."""
     tape, wide = ops.tape, ops.adapter
     read = _read(ops, source)
     scaled_a = tape.new(
         Size(constant=ops.method.adapter_rank * layer.in_features), wide, needs=False
     )
     scaled = ops.copy(_through(ops, layer, read))
-    # The divisor requires a gradient as well, and autograd computes that gradient first: four
-    # temporaries in the adapter's dtype.
-    work = times(scaled.elements, 4 * wide - scaled.bytes)
-    divided = tape.op((scaled,), scaled.elements, wide, saves=(scaled, scaled_a), work=work)
+    divided = tape.op((scaled,), scaled.elements, wide, saves=(scaled_a,))
     tape.drop(scaled, scaled_a, source)
     joined = Value(base.storage, base.elements, base.bytes, needs=True)
     tape.record((joined,), ((base, True), (divided, base.bytes == wide)))

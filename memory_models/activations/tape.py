@@ -32,12 +32,11 @@ from memory_models.symbolic import (
 class Tape:
     """Records the events of forward, then those of backward.
 
-    ``saves`` off: the program runs under ``no_grad``. ``pieces``: number of equal tensors that the
-    work of each node consists of.
+    ``saves`` off: the program runs under ``no_grad``.
     """
 
-    def __init__(self, *, saves: bool = True, pieces: int = 1) -> None:
-        self.saves, self.pieces = saves, pieces
+    def __init__(self, *, saves: bool = True) -> None:
+        self.saves = saves
         self.base: Size = ZERO
         """Bytes that were there before the first event."""
         self.events: list[Event] = []
@@ -243,23 +242,17 @@ class Tape:
         """Run one node: gradients come in, gradients go out, saved tensors go."""
         incoming = [gradients.pop(id(value)) for value in node.outputs if id(value) in gradients]
         if incoming:
-            work = [node.work] if self.pieces == 1 else self._pieces(node.work)
-            for size in work:
-                self._alloc(size)
+            self._alloc(node.work)
             self._pass_on(node, incoming[0], gradients)
             for weight in node.weights:
                 self._alloc(weight.fresh)
-            for size in work:
-                self._free(size)
+            self._free(node.work)
         for storage in incoming:
             self._release(storage)
         for storage in node.saved:
             self._release(storage)
         if incoming:
             self._finish(node.weights, accumulates=accumulates)
-
-    def _pieces(self, work: Size) -> list[Size]:
-        return [Size(*(part // self.pieces for part in work))] * self.pieces
 
     def _pass_on(self, node: Node, incoming: Storage, gradients: dict[int, Storage]) -> None:
         """Gradients of a node's inputs."""

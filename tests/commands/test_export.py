@@ -16,7 +16,9 @@ import yaml
 
 from tests.support import tiny
 from tests.support.golden import case
+from tsplanner.exporters.registry import EXPORTERS
 from tsplanner.planner.files import write_plan
+from tsplanner.planner.gather.inputs import seen_file
 from tsplanner.planner.plan import Plan
 from tsplanner.training.job import Job, JobKind
 
@@ -135,7 +137,6 @@ def test_a_command_of_ones_own_needs_no_job(tmp_path: Path, plan: Plan) -> None:
         (("deepspeed",), 1, "The plan shards nothing"),
         (("llamafactory", "--command", "x.py"), 2, "llamafactory runs its own trainer"),
         (("llamafactory",), 1, "chooses its precision by the GPU"),
-        (("trl",), 1, "give --weights FOLDER"),
         (("torchrun", "--output", "rows.jsonl"), 1, "rows.jsonl is not a writable directory"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
@@ -149,6 +150,51 @@ def test_what_cannot_be_exported_ends_in_one_sentence(
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.rglob("run.sh"))
+
+
+def without_weights(folder: Path, plan: Plan) -> None:
+    """The plan of a model whose folder has no weights."""
+    bare = replace(plan, model=replace(plan.model, has_weights=False))
+    write_plan(bare, folder / "saves" / "tiny" / "plan.json")
+
+
+def test_another_projects_trainer_asks_for_weights(tmp_path: Path, plan: Plan) -> None:
+    """Nothing is written for a model that has none."""
+    without_weights(tmp_path, plan)
+    done = export(tmp_path, "trl")
+    assert done.returncode == 1
+    assert "give --weights FOLDER" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["torchrun", "accelerate", "sbatch"])
+def test_a_job_that_would_train_random_weights_is_not_written(
+    tmp_path: Path, plan: Plan, name: str
+) -> None:
+    """Unless that is meant, or each process runs a program of one's own."""
+    without_weights(tmp_path, plan)
+    done = export(tmp_path, name, "--output", "here")
+    assert done.returncode == 1
+    assert "would be trained from random weights" in done.stderr
+    assert "add --random-weights" in done.stderr
+    assert not (tmp_path / "here").exists()
+    assert export(tmp_path, name, "--output", "here", "--random-weights").returncode == 0
+    assert export(tmp_path, name, "--command", "mine.py").returncode == 0
+
+
+def test_an_export_of_other_rows_than_were_planned_is_refused(tmp_path: Path, plan: Plan) -> None:
+    """The forecast and the time limit are of the rows that the plan read."""
+    assert plan.dataset.path is not None
+    rows = Path(plan.dataset.path)
+    seen = replace(plan, dataset=replace(plan.dataset, seen=seen_file(rows)))
+    write_plan(seen, tmp_path / "saves" / "tiny" / "plan.json")
+    assert export(tmp_path, "torchrun").returncode == 0
+    tiny.write_dataset(rows, 12)
+    done = export(tmp_path, "torchrun", "--output", "here")
+    assert done.returncode == 1
+    assert "rows.jsonl had 20 rows, now 12: plan again" in done.stderr
+    assert not (tmp_path / "here").exists()
+    assert export(tmp_path, "torchrun", "--force").returncode == 0
 
 
 def test_a_plan_without_a_dataset_has_nothing_to_train_on(tmp_path: Path, plan: Plan) -> None:
@@ -174,6 +220,27 @@ def test_another_projects_trainer_gets_no_job(tmp_path: Path, plan: Plan) -> Non
     assert said["model_name_or_path"] == str(tmp_path / "weights")
     assert said["output_dir"] == str(tmp_path / "out")
     assert done.stdout.endswith("Next   bash here/trl.sh\n")
+
+
+def test_a_tight_export_says_so_on_the_terminal(tmp_path: Path) -> None:
+    """The trainer needs more than tsplanner's own worker; the figures stand in --json, too."""
+    found = case("qwen2.5-7b").plan
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"instruction": "a", "input": "", "output": "b"}\n')
+    found = replace(found, dataset=replace(found.dataset, path=str(rows)))
+    room = EXPORTERS["trl"].room
+    assert room is not None
+    needed = room(found).process_bytes
+    free = (needed.expected + needed.upper) // 2
+    write_plan(replace(found, free_bytes=free), tmp_path / "plan.json")
+    words = ("trl", "--plan", "plan.json", "--output", "here")
+    done = export(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if "under TRL" in line]
+    assert line.startswith("! TIGHT under TRL: 34.5 GiB expected, 34.9 GiB at most (95 %), ")
+    document = json.loads(export(tmp_path, *words, "--json").stdout)["room"]
+    assert document["verdict"] == "tight"
+    assert document["process_bytes"]["upper"] > document["free_bytes"] == free
 
 
 def test_remote_code_is_said_before_it_runs(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from tsplanner.commands.train import (
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import read_plan, write_plan
 from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.record import Record
 
 
 @pytest.mark.slow
@@ -156,3 +157,25 @@ def test_a_machine_without_room_is_refused_before_a_folder_is_made(tmp_path: Pat
     with pytest.raises(TsplannerError, match=r"0\.5 of 16\.0 GiB of RAM free"):
         train.run(plan_path=path, saves=tmp_path / "saves", here=here)
     assert not (tmp_path / "saves" / "tiny" / "lora").exists()
+
+
+def test_random_weights_are_trained_only_where_they_are_meant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused before a folder is made; with --random-weights the terminal says what it is."""
+    found = tiny.plan(tmp_path)
+    bare = replace(found, model=replace(found.model, has_weights=False))
+    path = write_plan(bare, tmp_path / "saves" / "tiny" / "plan.json")
+    options = train.TrainOptions(plan_path=path, saves=tmp_path / "saves")
+    with pytest.raises(TsplannerError, match="would be trained from random weights"):
+        train.train(options, tiny.machine())
+    with pytest.raises(TsplannerError, match="would be trained from random weights"):
+        train.run(plan_path=path, saves=tmp_path / "saves", here=tiny.machine())
+    assert [each.name for each in (tmp_path / "saves" / "tiny").iterdir()] == ["plan.json"]
+    monkeypatch.setattr(train, "start_full_run", lambda full: Record(**ENDED))
+    assert train.train(replace(options, random_weights=True), tiny.machine()) == 1
+    said = capsys.readouterr().out
+    assert said.count("RANDOM WEIGHTS   there are no weights beside config.json") == 1
+
+
+ENDED = {"status": Status.CRASHED, "kind": JobKind.TRAIN, "message": "a stand-in"}

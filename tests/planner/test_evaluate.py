@@ -107,7 +107,8 @@ def test_a_finished_plan_says_what_it_assumes() -> None:
     plan = finish(asked, evaluate(asked, hardware))
     assert len(set(plan.assumptions)) == len(plan.assumptions)
     assert (
-        "no weights beside config.json: whatever runs, runs on random weights" in plan.assumptions
+        "there are no weights beside config.json; whatever runs, runs on random weights"
+        in plan.assumptions
     )
     assert "the machine is described, not looked at" in plan.assumptions
     assert plan.hardware == hardware

@@ -9,9 +9,9 @@ from memory_models.result import Interval
 from memory_models.settings import changed, from_flat
 from tests.support import tiny
 from tests.support.toy_request import GIB, HOPPER, TURING, machine
-from tsplanner.planner.gather.probe_points import load_calibration
+from tsplanner.planner.gather.probe_points import device_name, load_calibration
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.probe.calibration import (
-    device_name,
     note_shortage,
     probe_point,
     probed_step_time,
@@ -59,13 +59,16 @@ def test_what_is_held_below_the_forecast_teaches_nothing(tmp_path: Path) -> None
     assert not path.exists()
 
 
-def test_points_are_filed_under_the_first_card_or_the_cpu(tmp_path: Path) -> None:
-    """A CPU plan on a machine with cards says nothing of the cards."""
+def test_points_are_filed_under_the_cards_used_or_the_cpu(tmp_path: Path) -> None:
+    """A CPU plan on a machine with cards says nothing of the cards, nor one card of another."""
     plan = tiny.plan(tmp_path)
-    assert device_name(plan.machine, "cpu") == device_name(plan.machine, "cuda")
+    alone, cpu = HardwareSettings(), HardwareSettings(accelerator="cpu")
+    assert device_name(plan.machine, cpu) == device_name(plan.machine, alone) == "cpu"
     cards = machine(HOPPER, TURING)
-    assert device_name(cards, "cuda") == "H200"
-    assert device_name(cards, "cpu") == device_name(plan.machine, "cpu")
+    assert device_name(cards, alone) == "H200"
+    assert device_name(cards, HardwareSettings(devices=(1,))) == "RTX 2080 Ti"
+    assert device_name(cards, changed(alone, world_size=2)) == "H200 + RTX 2080 Ti"
+    assert device_name(cards, cpu) == device_name(plan.machine, cpu)
 
 
 def test_shortage_keeps_the_bytes_and_no_seconds(tmp_path: Path) -> None:

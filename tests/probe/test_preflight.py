@@ -11,8 +11,14 @@ from memory_models.device import Device, DeviceProcess, Host, Machine
 from memory_models.result import Interval
 from tests.support import tiny
 from tsplanner.errors import EXIT_FAILURE, TsplannerError
+from tsplanner.planner.gather.inputs import seen_file
 from tsplanner.planner.plan import Plan
-from tsplanner.probe.preflight import free_now, require_room
+from tsplanner.probe.preflight import (
+    free_now,
+    refuse_random_weights,
+    refuse_what_has_no_room,
+    require_room,
+)
 
 GIB = 2**30
 
@@ -126,3 +132,34 @@ def test_free_memory_of_now_is_never_more_than_was_planned_with(tmp_path: Path) 
     assert free_now(plan(tmp_path), machine(gpu(0, 15), gpu(1, 23))) == 15 * GIB
     assert free_now(plan(tmp_path), machine(gpu(0, 23), gpu(1, 23))) == 22 * GIB
     assert free_now(tiny.plan(tmp_path / "cpu"), machine(host_gib=3)) == 3 * GIB
+
+
+def test_random_weights_are_refused_unless_they_are_meant(tmp_path: Path) -> None:
+    """The sentence says why there are none; a probe of a few steps may go on."""
+    found = tiny.plan(tmp_path)
+    bare = replace(found, model=replace(found.model, has_weights=False))
+    problem = "the weights are there only as pytorch_model.bin, which tsplanner does not read"
+    other = replace(bare, model=replace(bare.model, weights_problem=problem))
+    refuse_random_weights(found)
+    refuse_random_weights(bare, allowed=True)
+    with pytest.raises(TsplannerError, match=r"for there are no weights beside config\.json"):
+        refuse_random_weights(bare)
+    with pytest.raises(TsplannerError, match=r"only as pytorch_model\.bin, which"):
+        refuse_what_has_no_room(other, machine())
+    assert refuse_what_has_no_room(other, machine(), random_weights=True)
+    assert require_room(other, machine())
+
+
+def test_files_that_changed_are_refused_unless_forced(tmp_path: Path) -> None:
+    """Train, tune, probe and --join look at them before anything is made."""
+    found = tiny.plan(tmp_path, rows=48)
+    rows = tmp_path / "rows.jsonl"
+    found = replace(found, dataset=replace(found.dataset, seen=seen_file(rows)))
+    assert require_room(found, machine())
+    tiny.write_dataset(rows, 20)
+    says = r"^Since the plan was made rows\.jsonl had 48 rows, now 20: plan again, or go on"
+    with pytest.raises(TsplannerError, match=says):
+        require_room(found, machine())
+    with pytest.raises(TsplannerError, match=says):
+        refuse_what_has_no_room(found, machine())
+    assert refuse_what_has_no_room(found, machine(), force=True)

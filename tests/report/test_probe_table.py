@@ -11,6 +11,7 @@ from tsplanner.report.probe_table import gain_line, predicted_seconds, probe_lin
 from tsplanner.training.job import JobKind, Status
 from tsplanner.training.record import Record
 
+KIND = "Later plans of this model, method, kernels and length here: "
 RAN = from_flat(
     Record,
     status=Status.OK,
@@ -50,6 +51,6 @@ def test_a_probe_is_compared_with_what_was_expected_of_its_own_step(tmp_path: Pa
 def test_a_probe_says_what_later_plans_gain(tmp_path: Path) -> None:
     """660 MiB where 600 were expected are 1.1 times as many; the error shrinks from 50 to 15 %."""
     line = gain_line(tiny.plan(tmp_path), RAN)
-    assert line.startswith("Later plans of this model and method here: bytes x 1.10, seconds x ")
+    assert line.startswith(KIND + "bytes x 1.10, seconds x ")
     assert line.endswith("± 15 % instead of ± 50 %.")
     assert probe_lines(tiny.plan(tmp_path), RAN)[-1] == line

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
+from array import array
 from dataclasses import replace
+from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +35,58 @@ TEXT = "a rises falls series trend up down flat peak value noise is the with of 
 WORDS = [*TEXT.split(" "), *[str(number) for number in range(60)]]
 
 
+def _shapes() -> dict[str, tuple[int, ...]]:
+    """Every parameter of the model and its shape, by transformers' names."""
+    layer = {
+        "input_layernorm.weight": (32,),
+        "post_attention_layernorm.weight": (32,),
+        **{f"self_attn.{name}_proj.weight": (rows, 32) for name, rows in HEADS.items()},
+        **{f"self_attn.{name}_proj.bias": (rows,) for name, rows in HEADS.items()},
+        "self_attn.o_proj.weight": (32, 32),
+        "mlp.gate_proj.weight": (64, 32),
+        "mlp.up_proj.weight": (64, 32),
+        "mlp.down_proj.weight": (32, 64),
+    }
+    return {
+        "model.embed_tokens.weight": (128, 32),
+        **{
+            f"model.layers.{number}.{name}": shape
+            for number in range(3)
+            for name, shape in layer.items()
+        },
+        "model.norm.weight": (32,),
+        "lm_head.weight": (128, 32),
+    }
+
+
+HEADS = {"q": 32, "k": 16, "v": 16}
+"""Outputs of the attention's inputs: four heads of eight, two of them for keys and values."""
+
+
+@cache
+def weights() -> bytes:
+    """model.safetensors of the model as it would be drawn: norms of one, biases of zero."""
+    dice = random.Random(0)
+    values, header = array("f"), {}
+    for name, shape in _shapes().items():
+        start, count = 4 * len(values), prod(shape)
+        if len(shape) > 1:
+            values.extend(dice.gauss(0.0, 0.02) for _ in range(count))
+        else:
+            values.extend([0.0 if name.endswith("bias") else 1.0] * count)
+        end = 4 * len(values)
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
+    told = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    return len(told).to_bytes(8, "little") + told + values.tobytes()
+
+
 def write_model(folder: Path) -> Path:
-    """config.json and a word-level tokenizer.json; no weights."""
+    """config.json, model.safetensors and a word-level tokenizer.json."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "model.safetensors").write_bytes(weights())
     special = ["<pad>", "<eos>", "<unk>"]
     vocabulary = {word: index for index, word in enumerate([*special, *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -86,6 +136,7 @@ def plan(folder: Path, *, rows: int = 20) -> Plan:
             parameters_total=38_000,
             parameters_trainable=3_000,
             config=CONFIG,
+            has_weights=True,
             architecture=read_architecture(CONFIG, name="tiny", source="test"),
         ),
         dataset=from_flat(

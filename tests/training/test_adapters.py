@@ -80,6 +80,19 @@ def test_adalora_starts_wider_and_prunes_between_two_shares_of_the_run(
     assert (found.tinit, found.tfinal, found.total_step) == (10, 30, 100)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_adaloras_divisor_is_no_trained_parameter(
+    tmp_path: Path, model: Any, dtype: torch.dtype
+) -> None:
+    """On any base: PEFT's cast of the adapters to fp32 leaves it as it was made, rank 6."""
+    plan = tiny.with_learning(tiny.plan(tmp_path), finetuning_type=FinetuningType.ADALORA)
+    found = adapters.apply_method(plan, model.to(dtype), 10)
+    divisors = {name: item for name, item in found.named_parameters() if ".ranknum." in name}
+    assert len(divisors) == 7 * 3
+    assert not any(item.requires_grad for item in divisors.values())
+    assert {item.item() for item in divisors.values()} == {6.0}
+
+
 def test_lora_on_a_tiny_model_trains_the_adapters_alone(tmp_path: Path, model: Any) -> None:
     """Rank 4 on q of 3 layers: 4 x (32 + 32) elements each."""
     plan = tiny.with_learning(tiny.plan(tmp_path), lora_target=("q_proj",))

@@ -12,6 +12,7 @@ from tsplanner.errors import EXIT_FAILURE, EXIT_OK
 from tsplanner.hardware.environment import Check, EnvironmentFacts, State, read_facts
 from tsplanner.hardware.environment_checks import run_checks
 from tsplanner.install import is_planner_only
+from tsplanner.settings import state_folder
 
 HELP = "check Python, driver, libraries and limits of this machine"
 
@@ -70,6 +71,7 @@ def run(
         failing = [check for check in failing if check.for_plans]
     if json:
         document = {"ok": not failing, "for": purpose, "checks": _plain(checks)}
+        document |= {"state_folder": str(state_folder())}
         print(json_text.dumps(document, indent=2))
     else:
         _print_lines(checks, failing, purpose)
@@ -98,6 +100,8 @@ def _print_lines(checks: tuple[Check, ...], failing: list[Check], purpose: Purpo
         screen.line(f"{sign} {check.name:<{_NAME_WIDTH}}{check.found}", color)
         if check.fix:
             screen.line(f"  {'':<{_NAME_WIDTH}}fix: {check.fix}", "dim")
+    where = f"  {'state':<{_NAME_WIDTH}}{state_folder()}  (tsplanner state lists it)"
+    screen.line(where, "dim")
     screen.line()
     names = ", ".join(check.name for check in failing)
     if failing and purpose is Purpose.TRAIN:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from memory_models.frozen import frozen
 from tsplanner import runs
-from tsplanner.commands.options import add_plan_argument
+from tsplanner.commands.options import add_plan_argument, add_random_weights_argument
 from tsplanner.commands.values import positive, positive_float
+from tsplanner.commands.views.plan import VERDICTS
 from tsplanner.commands.views.screen import Screen
 from tsplanner.datasets.rows.first_rows import rows_seen
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError, quoted
@@ -19,7 +20,11 @@ from tsplanner.exporters.launch import JOB_FILE, WORKER, ExportFile, ExportOptio
 from tsplanner.exporters.registry import EXPORTERS, exporter, render
 from tsplanner.planner.files import find_plan
 from tsplanner.planner.plan import Plan
-from tsplanner.probe.preflight import refuse_what_cannot_fit
+from tsplanner.probe.preflight import (
+    refuse_random_weights,
+    refuse_what_cannot_fit,
+    refuse_what_changed,
+)
 from tsplanner.training.job import Job, JobKind
 
 EPILOG = """examples:
@@ -40,6 +45,8 @@ class Request:
     """None: saves/<model>/export/<name>."""
     run_folder: Path | None = None
     """None: training writes beside the files."""
+    random_weights: bool = False
+    """Write a job even for a model that has no weights, which trains from random ones."""
     options: ExportOptions
 
 
@@ -64,10 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--command", metavar="WORDS", help="what each process runs [tsplanner's own worker]"
     )
+    add_random_weights_argument(parser)
     group = parser.add_argument_group("for another project's trainer")
     group.add_argument("--weights", metavar="NAME", help="folder or hub id [the model's folder]")
     group.add_argument("--template", metavar="NAME", help="chat template, its name [by family]")
-    group.add_argument("--force", action="store_true", help="even where it would not fit there")
+    group.add_argument(
+        "--force", action="store_true", help="even where it would not fit there, or files changed"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
@@ -89,6 +99,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         saves=namespace.saves,
         output=namespace.output,
         run_folder=namespace.run_folder,
+        random_weights=namespace.random_weights,
         options=options,
     )
     return run(request, as_json=namespace.json)
@@ -124,22 +135,31 @@ def run(request: Request, *, as_json: bool = False) -> int:
     wanted = exporter(request.name)
     plan, _ = find_plan(request.plan_path, request.saves)
     refuse_what_cannot_fit(plan)
+    if not request.options.force:
+        refuse_what_changed(plan)
     options = _for_trainer(request, plan) if wanted.trains else request.options
     files = render(request.name, plan, options)
     if request.options.command == WORKER and not wanted.trains:
+        refuse_random_weights(plan, allowed=request.random_weights)
         files.append(job_file(plan, request))
     folder = request.output or request.saves / runs.slug(plan.model.name) / "export" / request.name
     paths = write(files, folder)
     start = wanted.start.format(folder=shlex.quote(str(folder)))
     by_hand = wanted.by_hand if request.options.nodes > 1 else ""
     notes = wanted.notes(plan, options)
+    room = wanted.room(spread(plan, options.nodes)) if wanted.room is not None else None
     if as_json:
-        document = {"files": [str(path) for path in paths], "start": by_hand + start}
+        written = [str(path) for path in paths]
+        document: dict[str, object] = {"files": written, "start": by_hand + start}
+        document |= {} if room is None else {"room": asdict(room)}
         print(json.dumps(document | ({"notes": notes} if notes else {})))
         return EXIT_OK
     screen = Screen()
     for path in paths:
         screen.line(f"wrote  {path}")
+    if room is not None:
+        word, style = VERDICTS[room.verdict]
+        screen.line(f"{word} under {room.trainer}: {room.figures}", style)
     for note in notes:
         screen.line(f"note   {note}")
     screen.line()

@@ -217,10 +217,19 @@ def add_plan_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_random_weights_argument(parser: argparse.ArgumentParser) -> None:
+    """--random-weights, for a model that has none on purpose."""
+    parser.add_argument(
+        "--random-weights",
+        action="store_true",
+        help="train a model that has no weights from random ones",
+    )
+
+
 def add_force_argument(parser: argparse.ArgumentParser) -> None:
     """--force, for what starts a worker."""
     parser.add_argument(
         "--force",
         action="store_true",
-        help="start even where less memory is free than the plan needs",
+        help="start even where less memory is free than the plan needs, or files changed since",
     )

@@ -78,6 +78,11 @@ def add_probe_arguments(parser: argparse.ArgumentParser) -> None:
         "--probe", action="store_true", help="run the best few plans for some steps, then choose"
     )
     group.add_argument(
+        "--no-corrections",
+        action="store_true",
+        help="leave out what earlier probes on this machine taught (tsplanner state lists it)",
+    )
+    group.add_argument(
         "--probe-budget",
         type=duration_seconds,
         metavar="T",
@@ -102,6 +107,7 @@ def subject_from(options: argparse.Namespace) -> Subject:
         gpus=options.gpus,
         machine=options.machine,
         cpu=options.cpu,
+        corrections=not options.no_corrections,
         learning=learning_values(options),
         pins=pins(options),
     )

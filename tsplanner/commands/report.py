@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tsplanner import runs
+from tsplanner.commands.views.screen import Screen
 from tsplanner.errors import EXIT_OK
 from tsplanner.report.files import Format, Wanted, now, write_report
 from tsplanner.report.messages.translate import Language, translate
@@ -86,6 +87,10 @@ def run(
         print(json.dumps(document(found, paths), indent=2))
         return EXIT_OK
     print(markdown(found.runs) if found.runs else "No finished run yet.\n", end="")
+    for each in found.runs:
+        if each.random_weights is not None:
+            words = f"RANDOM WEIGHTS   {each.name}: {each.random_weights}"
+            Screen().line(words, "bold red")
     for left_out in found.left_out:
         print(f"left out  {translate(left_out_words(left_out), Language.EN)}", file=sys.stderr)
     print(f"Written to {', '.join(str(path) for path in paths)}")

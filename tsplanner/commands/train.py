@@ -12,9 +12,13 @@ from memory_models.device import Machine
 from memory_models.frozen import frozen
 from memory_models.units import MIB, counted
 from tsplanner import install, runs
-from tsplanner.commands.options import add_force_argument, add_plan_argument
+from tsplanner.commands.options import (
+    add_force_argument,
+    add_plan_argument,
+    add_random_weights_argument,
+)
 from tsplanner.commands.views.bars import step_bar
-from tsplanner.commands.views.run import outcome_lines, run_document
+from tsplanner.commands.views.run import outcome_lines, print_random_weights, run_document
 from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
 from tsplanner.planner.files import find_plan, method_name, read_plan, write_plan
 from tsplanner.planner.plan import Plan
@@ -53,20 +57,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on from the last checkpoint of --run-folder (or of this plan's newest run)",
     )
+    add_random_weights_argument(parser)
     add_force_argument(parser)
     add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
+@frozen
+class TrainOptions:
+    """What a person asks of a full run."""
+
+    plan_path: Path | None = None
+    """None: the newest plan under ``saves``."""
+    saves: Path = runs.SAVES
+    run_folder: Path | None = None
+    """None: a new folder; of a resumed run the newest one."""
+    resume: bool = False
+    force: bool = False
+    """Train even where less memory is free than the plan needs, or files changed since."""
+    random_weights: bool = False
+    """Train a model that has no weights from random ones."""
+    as_json: bool = False
+
+
 def from_arguments(namespace: argparse.Namespace) -> int:
-    """Call `run` with what was parsed."""
-    return run(
-        plan_path=namespace.plan,
-        saves=namespace.saves,
-        run_folder=namespace.run_folder,
-        resume=namespace.resume,
-        force=namespace.force,
-        as_json=namespace.json,
+    """Call `train` with what was parsed."""
+    return train(
+        TrainOptions(
+            plan_path=namespace.plan,
+            saves=namespace.saves,
+            run_folder=namespace.run_folder,
+            resume=namespace.resume,
+            force=namespace.force,
+            random_weights=namespace.random_weights,
+            as_json=namespace.json,
+        )
     )
 
 
@@ -80,17 +105,39 @@ def run(
     as_json: bool = False,
     here: Machine | None = None,
 ) -> int:
+    """Train a plan of a model that has weights; see `train`."""
+    options = TrainOptions(
+        plan_path=plan_path,
+        saves=saves,
+        run_folder=run_folder,
+        resume=resume,
+        force=force,
+        as_json=as_json,
+    )
+    return train(options, here)
+
+
+def train(options: TrainOptions, here: Machine | None = None) -> int:
     """Train a plan to its end; 0 if it got there, 1 otherwise, 130 if interrupted.
 
     ``here`` stands in for this machine.
     """
     install.require("train", install.TRAINING)
-    plan, found = plan_and_folder(plan_path, saves, run_folder, resume=resume)
-    # A run that is refused must leave no folder, so this comes before one is made.
-    refuse_what_has_no_room(plan, here, force=force)
-    folder = found or runs.create_run_folder(saves, plan.model.name, method_name(plan))
+    plan, found = plan_and_folder(
+        options.plan_path, options.saves, options.run_folder, resume=options.resume
+    )
+    # A run that is refused must leave no folder, so this comes before one is made. A run that is
+    # resumed was started with the flag, or before there was one.
+    allowed = options.random_weights or options.resume
+    refuse_what_has_no_room(plan, here, force=options.force, random_weights=allowed)
+    as_json = options.as_json
+    print_random_weights(plan, shown=not as_json)
+    name = plan.model.name
+    folder = found or runs.create_run_folder(options.saves, name, method_name(plan))
     folder.mkdir(parents=True, exist_ok=True)
-    full = FullRun(plan=plan, folder=folder, saves=saves, resume=resume, shown=not as_json)
+    full = FullRun(
+        plan=plan, folder=folder, saves=options.saves, resume=options.resume, shown=not as_json
+    )
     try:
         record = start_full_run(full)
     except KeyboardInterrupt:

@@ -11,7 +11,11 @@ from pathlib import Path
 
 from memory_models.device import Machine
 from tsplanner import install, runs
-from tsplanner.commands.options import add_force_argument, add_plan_argument
+from tsplanner.commands.options import (
+    add_force_argument,
+    add_plan_argument,
+    add_random_weights_argument,
+)
 from tsplanner.commands.train import FullRun, start_full_run
 from tsplanner.commands.values import budget_seconds, positive
 from tsplanner.commands.views.run import outcome_lines, run_document
@@ -76,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="postgresql://user@host/database, password in PGPASSWORD [a journal in the folder]",
     )
+    add_random_weights_argument(parser)
     add_force_argument(parser)
     add_trust_argument(parser)
     group = parser.add_argument_group("search space [by method, model and rows]")
@@ -106,6 +111,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         jobs=namespace.jobs,
         concurrent_loras=concurrent_loras(namespace.concurrent_loras),
         force=namespace.force,
+        random_weights=namespace.random_weights,
     )
     if namespace.join is not None:
         return join(namespace.join, options, as_json=namespace.json)

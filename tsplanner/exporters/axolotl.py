@@ -17,6 +17,7 @@ from tsplanner.exporters import deepspeed, prepare, trainers
 from tsplanner.exporters.launch import (
     ExportFile,
     ExportOptions,
+    Room,
     comments,
     header,
     one_line,
@@ -117,6 +118,11 @@ def _launch(plan: Plan, options: ExportOptions) -> str:
         return f"{line} python"
     where = " --standalone" if options.nodes == 1 else f" --nnodes {options.nodes}{RENDEZVOUS}"
     return f"{line} torchrun --{where} --nproc-per-node {processes_per_node(plan, options)}"
+
+
+def room(plan: Plan) -> Room:
+    """Whether the plan fits under axolotl; raises TsplannerError for a model with an encoder."""
+    return trainers.room_under(plan, running(plan, prepare.text_only(plan, NAME)))
 
 
 def running(plan: Plan, architecture: Architecture) -> Running:

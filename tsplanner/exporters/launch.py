@@ -8,14 +8,16 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from memory_models.frozen import frozen
+from memory_models.result import Interval
 from memory_models.settings import changed
+from memory_models.units import GIB
 from tsplanner import __version__
 from tsplanner.console import visible
 from tsplanner.datasets.rows.first_rows import RowsSeen
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.devices import device_notes, used_devices
 from tsplanner.planner.explain.sentences import describe
-from tsplanner.planner.plan import Plan
+from tsplanner.planner.plan import Plan, Verdict
 
 JOB_FILE = "job.json"
 WORKER = ("-m", "tsplanner.training.worker", JOB_FILE)
@@ -62,6 +64,26 @@ def no_notes(plan: Plan, options: ExportOptions) -> list[str]:
 
 
 @frozen
+class Room:
+    """Whether a plan fits under another project's trainer."""
+
+    trainer: str
+    verdict: Verdict
+    process_bytes: Interval
+    """Bytes per process under that trainer."""
+    free_bytes: int
+
+    @property
+    def figures(self) -> str:
+        """The three sizes that the verdict compares."""
+        needed = self.process_bytes
+        return (
+            f"{needed.expected / GIB:.1f} GiB expected, {needed.upper / GIB:.1f} GiB at most "
+            f"(95 %), {self.free_bytes / GIB:.1f} GiB free"
+        )
+
+
+@frozen
 class Exporter:
     """One launcher or trainer."""
 
@@ -72,10 +94,15 @@ class Exporter:
     """Command that starts the written files; ``{folder}`` stands for the quoted folder."""
     by_hand: str = ""
     """Variables in front of the command if each of several machines is started by hand."""
-    trains: bool = False
-    """Whether another project's trainer runs the plan, without our job or a user's command."""
+    room: Callable[[Plan], Room] | None = None
+    """Whether a plan fits under another project's trainer; None: no such trainer runs it."""
     notes: Notes = no_notes
     """Notes for a person before the start."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether another project's trainer runs the plan, without our job or a user's command."""
+        return self.room is not None
 
 
 def spread(plan: Plan, nodes: int) -> Plan:

@@ -42,7 +42,7 @@ EXPORTERS: dict[str, Exporter] = {
         files=export.files,
         start="bash {folder}/train.sh",
         by_hand="NODE_RANK=0 MASTER_ADDR=FIRST_MACHINE ",
-        trains=True,
+        room=export.room,
         notes=export.remarks,
     ),
     "axolotl": Exporter(
@@ -50,14 +50,14 @@ EXPORTERS: dict[str, Exporter] = {
         files=axolotl.files,
         start="bash {folder}/axolotl.sh",
         by_hand="RDZV_ENDPOINT=FIRST_MACHINE:29400 ",
-        trains=True,
+        room=axolotl.room,
     ),
     "trl": Exporter(
         summary="the YAML of trl sft, accelerate.yaml, the rows as dialogues, trl.sh",
         files=trl.files,
         start="bash {folder}/trl.sh",
         by_hand="MACHINE_RANK=0 MAIN_PROCESS_IP=FIRST_MACHINE ",
-        trains=True,
+        room=trl.room,
     ),
 }
 

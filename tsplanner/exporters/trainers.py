@@ -18,12 +18,12 @@ from memory_models.frozen import frozen
 from memory_models.result import MemoryEstimate
 from memory_models.settings import DecoderKernels, Dtype, FinetuningType, LossKernel, changed
 from memory_models.states.chatts_remote_code import as_released
-from memory_models.units import GIB, round_up
+from memory_models.units import round_up
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters.launch import ExportOptions
+from tsplanner.exporters.launch import ExportOptions, Room
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.forecast import training_rows
-from tsplanner.planner.plan import Plan
+from tsplanner.planner.plan import Plan, Verdict, verdict_of
 from tsplanner.planner.settings import HardwareSettings, training_settings
 
 TRAINED_WHOLE = frozenset({FinetuningType.FULL, FinetuningType.FREEZE})
@@ -74,7 +74,8 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         training_settings(plan.learning, under, min(round_up(length, running.pads_to), longest)),
         upcast_unquantized=running.upcast_unquantized,
     )
-    calibration = replace(DEFAULT, device_factor=plan.corrections.memory_factor)
+    # A probe that held less than was predicted says nothing of other kernels and their fragments.
+    calibration = replace(DEFAULT, device_factor=max(1.0, plan.corrections.memory_factor))
     used = used_devices(plan.machine, plan.hardware)
     if not used:
         found = estimate_memory(running.architecture, settings, None, calibration)
@@ -92,24 +93,31 @@ def require_room(plan: Plan, running: Running, options: ExportOptions) -> list[s
         TsplannerError: the plan needs more than is free, without force; the text has a plan that
             fits.
     """
-    memory = memory_under(plan, running, plan.hardware)
-    needed, free = memory.process_bytes, plan.free_bytes
-    figures = (
-        f"{needed.expected / GIB:.1f} GiB expected, {needed.upper / GIB:.1f} GiB at most (95 %), "
-        f"{free / GIB:.1f} GiB free"
-    )
-    lines = [f"Predicted under {running.trainer}: {figures}."]
+    room = room_under(plan, running)
+    lines = [f"Predicted under {running.trainer}: {room.figures}."]
     if plan.hardware.base.quantization is not None:
         kept = "fp32" if running.upcast_unquantized else "half precision"
         lines.append(f"{running.trainer} keeps embeddings, head and norms of the base in {kept}.")
-    if needed.expected <= free:
-        tight = "Tight: the 95 % bound is over the free memory."
-        return lines if needed.upper <= free else [*lines, tight]
+    if room.verdict is Verdict.FITS:
+        return lines
+    if room.verdict is Verdict.TIGHT:
+        return [*lines, "Tight: the 95 % bound is over the free memory."]
     if options.force:
         return [*lines, "It is not expected to fit; exported all the same, by --force."]
     raise TsplannerError(
-        f"{running.trainer} cannot run this plan in the memory there is ({figures}), having none "
-        f"of tsplanner's own kernels: plan again {_remedy(plan, running)}, or give --force."
+        f"{running.trainer} cannot run this plan in the memory there is ({room.figures}), having "
+        f"none of tsplanner's own kernels: plan again {_remedy(plan, running)}, or give --force."
+    )
+
+
+def room_under(plan: Plan, running: Running) -> Room:
+    """The verdict on the plan's memory under another trainer."""
+    needed, free = memory_under(plan, running, plan.hardware).process_bytes, plan.free_bytes
+    return Room(
+        trainer=running.trainer,
+        verdict=verdict_of(needed, free),
+        process_bytes=needed,
+        free_bytes=free,
     )
 
 

@@ -13,7 +13,7 @@ from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, FinetuningType, LossKernel, Quantization
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters import accelerate, prepare, trainers
-from tsplanner.exporters.launch import ExportFile, ExportOptions, comments, header, one_line
+from tsplanner.exporters.launch import ExportFile, ExportOptions, Room, comments, header, one_line
 from tsplanner.exporters.launch import script as bash_script
 from tsplanner.exporters.trainers import Running
 from tsplanner.planner.plan import Plan
@@ -68,7 +68,8 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         LIMITS,
         *trainers.require_room(plan, under, options),
         *trainers.differences(plan, under),
-        "Its loss makes logits in chunks, as tsplanner's fused one does: sized so, not measured.",
+        "Its default loss makes logits in chunks, as tsplanner's fused one does: sized so, not "
+        "measured. Leave loss_type out: nll of older versions keeps all logits.",
     ]
     text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
     where = accelerate.SEVERAL_MACHINES if options.nodes > 1 else ""
@@ -84,6 +85,11 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         prepare.script(plan, options, "prompt-completion"),
         ExportFile("trl.sh", bash_script(plan, options, body)),
     ]
+
+
+def room(plan: Plan) -> Room:
+    """Whether the plan fits under TRL; raises TsplannerError for a model with an encoder."""
+    return trainers.room_under(plan, running(plan, prepare.text_only(plan, NAME)))
 
 
 def running(plan: Plan, architecture: Architecture) -> Running:
@@ -120,8 +126,9 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         "dataset_name": prepare.FOLDER,
         "completion_only_loss": True,
         "max_length": learning.data.cutoff_len,
+        # No loss_type: TRL's default makes the logits in chunks, which versions before 1.16 called
+        # chunked_nll while their nll kept all logits; 1.16 calls it nll.
         "packing": False,
-        "loss_type": "nll",
         "per_device_train_batch_size": hardware.batch.micro_batch_size,
         "gradient_accumulation_steps": hardware.batch.gradient_accumulation_steps,
         "gradient_checkpointing": checkpointing,

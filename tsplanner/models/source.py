@@ -12,6 +12,7 @@ from tsplanner.install import Extra, install_command
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, NULL_IS_NONE
+from tsplanner.models.weights import WeightFiles, find_weights
 from tsplanner.settings import configs_folder
 
 _MOST_CONFIG_BYTES = 8 * 1024 * 1024
@@ -25,9 +26,14 @@ class ModelSource:
     config: dict[str, object]
     folder: Path | None
     """Folder of config.json; None if a bare file was given."""
-    has_weights: bool
+    weights: WeightFiles
     tokenizer: Path | None
     """Folder with tokenizer.json, if the model has a tokenizer next to its config."""
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there are weights that can be loaded."""
+        return bool(self.weights.files)
 
 
 @frozen
@@ -113,13 +119,13 @@ def _files(path: Path, folder: Path) -> ModelFiles:
 
 def _source(files: ModelFiles) -> ModelSource:
     folder = files.folder
-    weights = any(folder.glob("*.safetensors"))
+    # Weights beside a config of another name may belong to another model.
+    own = files.path.name == "config.json"
     return ModelSource(
         architecture=read_architecture(files.config, name=files.name, source=str(files.path)),
         config=files.config,
         folder=folder.resolve(),
-        # Weights beside a config of another name may belong to another model.
-        has_weights=weights and files.path.name == "config.json",
+        weights=find_weights(folder.resolve()) if own else WeightFiles(),
         tokenizer=folder.resolve() if (folder / "tokenizer.json").is_file() else None,
     )
 

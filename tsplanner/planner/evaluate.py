@@ -8,16 +8,18 @@ from memory_models.bounds.cpu import on_cpu
 from memory_models.device import Device
 from memory_models.estimate import estimate_memory
 from memory_models.frozen import frozen
-from memory_models.result import Interval, MemoryEstimate
+from memory_models.result import MemoryEstimate
 from memory_models.settings import TrainingSettings, changed
 from tsplanner.planner.devices import device_notes, used_devices, used_machine
 from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
-from tsplanner.planner.forecast import batch_length, forecast, forward_seconds, row_length
-from tsplanner.planner.plan import Corrections, Plan, TimeEstimate, Verdict
+from tsplanner.planner.forecast import batch_widths, forecast, row_length
+from tsplanner.planner.gather.refine import refined_for
+from tsplanner.planner.plan import Corrections, Plan, TimeEstimate, Verdict, verdict_of
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, training_settings
+from tsplanner.throughput.forward_time import forward_time
 from tsplanner.throughput.rates import Rates, rates_of
-from tsplanner.throughput.step_time import StepTime, step_time
+from tsplanner.throughput.step_time import StepTime, mean_step_time
 
 HOST_RESERVE_FRACTION = 0.05
 """Share of the host's available memory that a plan leaves alone."""
@@ -32,7 +34,7 @@ class Evaluated:
     hardware: HardwareSettings
     memory: MemoryEstimate
     time: StepTime
-    """One optimizer step of the mean padded batch."""
+    """One optimizer step of usual padded batches."""
     verdict: Verdict
     free_bytes: int
     """Bytes that are free on the fullest GPU used; on a CPU, bytes of the host that may be used."""
@@ -48,7 +50,7 @@ class Evaluated:
 def evaluate(
     request: PlanRequest, hardware: HardwareSettings, *, replay: bool = False
 ) -> Evaluated:
-    """Estimate a candidate: memory by the longest batch, time by the mean padded batch.
+    """Estimate a candidate: memory by the longest batch, time by usual padded batches.
 
     ``replay``: find reserved bytes by replaying the step, which is slower and gives a narrower
     bound (see ``estimate_memory``).
@@ -60,27 +62,28 @@ def evaluate(
     patches = request.dataset.series_patches(longest) if request.architecture.encoder else 0
     settings = training_settings(request.learning, hardware, longest, patches)
     device = None if request.on_cpu else _fullest(request, hardware)
+    known = refined_for(request, hardware)
     memory = estimate_memory(
         request.architecture,
         settings,
         device,
-        request.calibration,
+        known.calibration,
         # On a CPU libc takes the place of the caching allocator, so nothing can be replayed.
         replay=replay and device is not None,
     )
     if request.on_cpu:
-        memory = on_cpu(memory, request.calibration)
+        memory = on_cpu(memory, known.calibration)
     free = device.free_bytes if device else host_budget(request)
     verdict, explanation = _judge(request, memory, free, on_cpu=device is None)
-    length = batch_length(request.dataset, hardware)
     # The step time ignores the encoder's own work, so it needs no number of patches.
-    at_mean = settings
-    if length != longest:
-        at_mean = training_settings(request.learning, hardware, length)
+    usual = [
+        settings if width == longest else training_settings(request.learning, hardware, width)
+        for width in batch_widths(request.dataset, hardware)
+    ]
     return Evaluated(
         hardware=hardware,
         memory=memory,
-        time=step_time(request.architecture, at_mean, _rates(request, hardware)),
+        time=mean_step_time(request.architecture, usual, rates_for(request, hardware)),
         verdict=verdict,
         free_bytes=free,
         explanation=explanation,
@@ -93,10 +96,11 @@ def _fullest(request: PlanRequest, hardware: HardwareSettings) -> Device:
     return min(used, key=lambda device: device.free_bytes)
 
 
-def _rates(request: PlanRequest, hardware: HardwareSettings) -> Rates:
-    """The rates of the slowest GPU used."""
+def rates_for(request: PlanRequest, hardware: HardwareSettings) -> Rates:
+    """The rates of the slowest GPU used, as earlier probes of these settings correct them."""
     machine = used_machine(request.machine, hardware)
-    return rates_of(machine, request.efficiency, on_cpu=request.on_cpu)
+    efficiency = refined_for(request, hardware).efficiency
+    return rates_of(machine, efficiency, on_cpu=request.on_cpu)
 
 
 def host_budget(request: PlanRequest) -> int:
@@ -108,19 +112,13 @@ def _judge(
     request: PlanRequest, memory: MemoryEstimate, free: int, *, on_cpu: bool
 ) -> tuple[Verdict, Explanation | None]:
     """The verdict by the memory of the device and, under a GPU, by that of the host as well."""
-    device = _state(memory.process_bytes, free)
+    device = verdict_of(memory.process_bytes, free)
     if on_cpu:
         return device, _why(device, MemoryKind.HOST)
-    host = _state(memory.host_bytes, host_budget(request))
+    host = verdict_of(memory.host_bytes, host_budget(request))
     if VERDICTS.index(host) > VERDICTS.index(device):
         return host, _why(host, MemoryKind.HOST)
     return device, _why(device, MemoryKind.GPU)
-
-
-def _state(needed: Interval, free: int) -> Verdict:
-    if needed.upper <= free:
-        return Verdict.FITS
-    return Verdict.TIGHT if needed.expected <= free else Verdict.DOES_NOT_FIT
 
 
 def _why(verdict: Verdict, memory: MemoryKind) -> Explanation | None:
@@ -132,15 +130,15 @@ def _why(verdict: Verdict, memory: MemoryKind) -> Explanation | None:
 
 def finish(request: PlanRequest, found: Evaluated) -> Plan:
     """The Plan of an evaluated candidate."""
-    rates = _rates(request, found.hardware)
+    rates, known = rates_for(request, found.hardware), refined_for(request, found.hardware)
     row = _one_row(request, found.hardware)
-    alone = step_time(request.architecture, row, rates)
     run = forecast(
         request.dataset,
         request.learning,
         found.hardware,
         found.time,
-        forward_seconds(request.architecture, row, alone),
+        forward_time(request.architecture, row, rates).seconds,
+        rates.host,
     )
     return Plan(
         model=request.model,
@@ -151,7 +149,9 @@ def finish(request: PlanRequest, found: Evaluated) -> Plan:
         memory=found.memory,
         time=TimeEstimate(
             step_seconds=found.time.seconds,
-            relative_error=rates.relative_error,
+            relative_error=known.relative_error(
+                bound_by_launch=found.time.bound_by_launch, otherwise=rates.relative_error
+            ),
             steps_per_epoch=run.steps_per_epoch,
             total_steps=run.total_steps,
             total_seconds=run.total_seconds,
@@ -161,9 +161,9 @@ def finish(request: PlanRequest, found: Evaluated) -> Plan:
         free_bytes=found.free_bytes,
         verdict=found.verdict,
         corrections=Corrections(
-            memory_factor=request.calibration.device_factor,
-            work_factor=request.efficiency.work_factor,
-            launch_factor=request.efficiency.launch_factor,
+            memory_factor=known.calibration.device_factor,
+            work_factor=known.efficiency.work_factor,
+            launch_factor=known.efficiency.launch_factor,
         ),
         assumptions=tuple(dict.fromkeys(_assumptions(request, found, rates))),
     )
@@ -180,8 +180,8 @@ def _assumptions(request: PlanRequest, found: Evaluated, rates: Rates) -> Iterat
     yield from found.memory.assumptions
     yield f"speed: {rates.basis}"
     yield from device_notes(request.machine, found.hardware)
-    if not request.model.has_weights:
-        yield "no weights beside config.json: whatever runs, runs on random weights"
+    if (why := request.model.without_weights) is not None:
+        yield f"{why}; whatever runs, runs on random weights"
     if request.dataset.lengths.counted_by == "cutoff_len":
         yield "no dataset given: every sample taken to be cutoff_len long"
     if request.dataset.lengths.counted_by == "estimate":

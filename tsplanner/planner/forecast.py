@@ -5,18 +5,19 @@ from __future__ import annotations
 from functools import lru_cache
 from math import ceil, sqrt
 
-from memory_models.activations.layers import active_layers, passes, recomputed_layers
-from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
-from memory_models.settings import TrainingSettings
 from memory_models.units import ceil_div
 from tsplanner.planner.plan import DatasetRef, Plan
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.planner.steps import steps_per_epoch
+from tsplanner.throughput.rates import HostSeconds
 from tsplanner.throughput.step_time import StepTime
+from tsplanner.throughput.widths import different_widths, usual_widths
 
 EVALUATIONS_PER_EPOCH = 1
 """Evaluations of the full run after its first, which comes before the first step."""
+FORWARD_SHARE = 1 / 3
+"""Share of forward in the matrix products of a training step with gradients of all inputs."""
 SECONDS_PER_HOUR = 3600
 SAMPLES_PRICED = 1000
 """Samples that are priced where the length of a run is not known."""
@@ -30,11 +31,13 @@ class Forecast:
     total_steps: int
     training_seconds: float
     evaluation_seconds: float
+    one_time_seconds: float = 0.0
+    """Of the first step, and of the first micro-batch of every width."""
 
     @property
     def total_seconds(self) -> float:
-        """Seconds of training and evaluations together."""
-        return self.training_seconds + self.evaluation_seconds
+        """Seconds of training and evaluations together, with what is paid once."""
+        return self.training_seconds + self.evaluation_seconds + self.one_time_seconds
 
 
 @frozen
@@ -76,7 +79,7 @@ def batch_length(dataset: DatasetRef, hardware: HardwareSettings) -> int:
     wait once per step, where the differences of several micro-batches even out with the square root
     of their number.
     """
-    quantiles = dataset.lengths.quantiles or (round(dataset.lengths.mean),)
+    quantiles = row_quantiles(dataset)
     micro, world_size = hardware.batch.micro_batch_size, hardware.sharding.world_size
     own = mean_longest(quantiles, micro)
     waits = mean_longest(quantiles, micro * world_size) - own
@@ -87,10 +90,24 @@ def batch_length(dataset: DatasetRef, hardware: HardwareSettings) -> int:
     return max(1, min(dataset.sequence_length(micro), round(length)))
 
 
+def batch_widths(dataset: DatasetRef, hardware: HardwareSettings) -> tuple[int, ...]:
+    """Equally likely widths of the micro-batches, in positions; their mean is `batch_length`."""
+    mean = batch_length(dataset, hardware)
+    widths = usual_widths(row_quantiles(dataset), hardware.batch.micro_batch_size)
+    stretch = mean * len(widths) / sum(widths)
+    longest = dataset.sequence_length(hardware.batch.micro_batch_size)
+    return tuple(max(1, min(longest, round(width * stretch))) for width in widths)
+
+
+def row_quantiles(dataset: DatasetRef) -> tuple[int, ...]:
+    """Quantiles of the rows' lengths in positions; the mean alone if no others are known."""
+    return dataset.lengths.quantiles or (round(dataset.lengths.mean),)
+
+
 def row_length(dataset: DatasetRef) -> int:
     """Length of the mean row alone, which is what an evaluation sees, in positions."""
-    quantiles = dataset.lengths.quantiles or (round(dataset.lengths.mean),)
-    return max(1, min(dataset.lengths.longest, round(mean_longest(quantiles, 1))))
+    mean = mean_longest(row_quantiles(dataset), 1)
+    return max(1, min(dataset.lengths.longest, round(mean)))
 
 
 def training_rows(rows: int, validation_fraction: float) -> int:
@@ -107,10 +124,12 @@ def forecast(
     hardware: HardwareSettings,
     step: StepTime,
     forward_seconds: float,
+    host: HostSeconds,
 ) -> Forecast:
     """The full run, from the seconds of one step and of one evaluated row.
 
-    The last step of an epoch has fewer micro-batches where the rows do not fill it.
+    The last step of an epoch has fewer micro-batches where the rows do not fill it. ``host`` says
+    what is paid once; an evaluation has the forward alone of what a new width costs.
     """
     rows = training_rows(dataset.lengths.rows_kept, learning.data.validation_fraction)
     together = hardware.sharding.world_size * hardware.batch.micro_batch_size
@@ -126,28 +145,16 @@ def forecast(
     each = (step.seconds - once) / hardware.batch.gradient_accumulation_steps
     epochs = learning.optimization.num_train_epochs
     evaluated = ceil(max(0, dataset.lengths.rows_kept - rows) / hardware.sharding.world_size)
+    quantiles = row_quantiles(dataset)
+    widths = different_widths(quantiles, hardware.batch.micro_batch_size, epochs * micro_batches)
+    widths += FORWARD_SHARE * different_widths(quantiles, 1, evaluated)
     return Forecast(
         steps_per_epoch=steps,
         total_steps=steps * epochs,
         training_seconds=epochs * (micro_batches * each + steps * once),
         evaluation_seconds=(1 + EVALUATIONS_PER_EPOCH * epochs) * evaluated * forward_seconds,
+        one_time_seconds=host.first_step_seconds + widths * host.new_width_seconds,
     )
-
-
-def forward_seconds(architecture: Architecture, settings: TrainingSettings, row: StepTime) -> float:
-    """Seconds to evaluate one row; ``row``: the seconds of a training step with that row alone.
-
-    A training step passes through the decoder layers up to four times: forward, gradients of the
-    inputs, gradients of trained weights, recomputation. An evaluation is the first of these passes,
-    with the weights that are gathered or offloaded for it.
-    """
-    layers, active = architecture.num_hidden_layers, active_layers(architecture, settings.layer)
-    backward = 1 + (not settings.method.uses_adapter)
-    again = recomputed_layers(architecture, settings)
-    moved = row.offload + (row.communication if settings.sharding.zero_stage == 3 else 0.0)
-    work = row.seconds - row.optimizer - row.communication - row.offload
-    layer_passes = layers + backward * active + again
-    return work * layers / layer_passes + moved / passes(architecture, settings)
 
 
 def run_cost(plan: Plan, price_per_hour: float) -> Cost:

@@ -19,6 +19,18 @@ ASSUMED_POSITIONS_PER_PATCH = 4
 
 
 @frozen
+class FileSeen:
+    """A file as it was when a plan read it; a model's weights count as one file."""
+
+    path: str
+    bytes: int
+    modified_ns: int
+    """Nanoseconds since 1970 at which it was last written."""
+    digest: str
+    """Checksum of its content, sampled where it is large; of weights: of names, sizes, headers."""
+
+
+@frozen
 class ModelRef:
     """Where the model is, its name and its shapes."""
 
@@ -33,9 +45,20 @@ class ModelRef:
     config: dict[str, object] = field(default_factory=dict)
     """config.json as it was read; it builds a model of random weights where there are none."""
     has_weights: bool = False
+    weights_problem: str | None = None
+    """Why weights that are there cannot be loaded, as a clause; None: none are, or they can."""
+    files: tuple[FileSeen, ...] = ()
+    """What the plan read of the folder; empty: not known."""
     trust_remote_code: bool = False
     architecture: Architecture
     """The shapes that bytes and seconds are computed from."""
+
+    @property
+    def without_weights(self) -> str | None:
+        """Why a run starts from random weights, as a clause; None: it starts from the model's."""
+        if self.has_weights:
+            return None
+        return self.weights_problem or "there are no weights beside config.json"
 
 
 @frozen
@@ -50,6 +73,8 @@ class DatasetRef:
     """``refuse``: a bad row is an error; ``drop``: bad rows are left out."""
     dropped_file: str | None = None
     """File that names every row left out, as ``file:line: reason``; None: no row was left out."""
+    seen: FileSeen | None = None
+    """The file as the plan read it; None: not known."""
 
     def sequence_length(self, micro_batch_size: int) -> int:
         """Decoder positions of the longest micro-batch of this size."""
@@ -82,6 +107,13 @@ class Verdict(StrEnum):
     FITS = "fits"
     TIGHT = "tight"
     DOES_NOT_FIT = "does not fit"
+
+
+def verdict_of(needed: Interval, free: int) -> Verdict:
+    """The verdict on memory that needs so many bytes where ``free`` bytes are free."""
+    if needed.upper <= free:
+        return Verdict.FITS
+    return Verdict.TIGHT if needed.expected <= free else Verdict.DOES_NOT_FIT
 
 
 @frozen

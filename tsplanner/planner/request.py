@@ -11,6 +11,7 @@ from memory_models.calibration import DEFAULT, Calibration
 from memory_models.device import Machine
 from memory_models.frozen import frozen
 from memory_models.settings import flat, paths
+from tsplanner.planner.gather.probe_points import ProbePoint
 from tsplanner.planner.plan import DatasetRef, ModelRef
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.throughput.rates import MEASURED, Efficiency
@@ -68,6 +69,8 @@ class PlanRequest:
     pins: Pins = field(default_factory=Pins)
     calibration: Calibration = DEFAULT
     efficiency: Efficiency = MEASURED
+    probes: tuple[ProbePoint, ...] = ()
+    """Earlier probes of this model and method on this machine that still count, oldest first."""
     forced_cpu: bool = False
     """Plan for the CPU although there are GPUs."""
 

@@ -7,13 +7,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from memory_models.device import Machine
 from tsplanner.planner.devices import used_machine
 from tsplanner.planner.gather.probe_points import (
-    CPU_DEVICE,
-    ProbedSettings,
     ProbeFigures,
     ProbePoint,
+    kind_of,
+    shapes_digest,
     store,
 )
 from tsplanner.planner.plan import Plan
@@ -21,13 +20,6 @@ from tsplanner.planner.settings import training_settings
 from tsplanner.throughput.rates import MEASURED, Efficiency, rates_of
 from tsplanner.throughput.step_time import StepTime, step_time
 from tsplanner.training.record import Record
-
-
-def device_name(machine: Machine, accelerator: str) -> str:
-    """What the points of a machine are filed under."""
-    if accelerator == "cpu" or not machine.devices:
-        return CPU_DEVICE
-    return machine.devices[0].name
 
 
 def step_seconds(record: Record) -> float | None:
@@ -41,20 +33,11 @@ def probe_point(plan: Plan, record: Record, *, now: float | None = None) -> Prob
     memory, hardware = plan.memory, plan.hardware
     predicted = probed_step_time(plan)
     return ProbePoint(
-        device_name=device_name(plan.machine, hardware.accelerator),
+        kind=kind_of(shapes_digest(plan.architecture), plan.machine, plan.learning, hardware),
+        batch=hardware.batch,
+        sequence_length=plan.sequence_length,
         host_name=plan.machine.name,
         model=plan.model.name,
-        settings=ProbedSettings(
-            finetuning_type=plan.learning.method.finetuning_type,
-            quantization=hardware.base.quantization,
-            zero_stage=hardware.sharding.zero_stage,
-            gradient_checkpointing=hardware.batch.gradient_checkpointing,
-            world_size=hardware.sharding.world_size,
-            micro_batch_size=hardware.batch.micro_batch_size,
-            sequence_length=plan.sequence_length,
-        ),
-        parameters_total=plan.model.parameters_total,
-        parameters_trainable=plan.model.parameters_trainable,
         predicted=ProbeFigures(
             allocated_bytes=memory.peak_allocated_bytes.expected,
             reserved_bytes=memory.peak_reserved_bytes.expected,

@@ -1,7 +1,8 @@
-"""Is what a plan was made with still free? Asked before a worker is started.
+"""Is what a plan was made with still there and free? Asked before a worker is started.
 
-A plan is a promise about the memory that was free when it was made. Since then another process may
-have filled a GPU, or the host's limit may be another; a sentence now is better than a crash later.
+A plan is a promise about the memory that was free and the files that were read when it was made.
+Since then another process may have filled a GPU, the host's limit may be another, or somebody
+edited the dataset; a sentence now is better than a crash or a wrong run later.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from memory_models.result import Interval
 from memory_models.units import format_gib
 from tsplanner.errors import TsplannerError
 from tsplanner.hardware.detect import detect_machine
+from tsplanner.planner.gather.inputs import changes
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.probe.launch import planned_positions, worker_devices
 
@@ -21,12 +23,14 @@ _gib = partial(format_gib, digits=1)
 
 
 def require_room(plan: Plan, here: Machine | None = None, *, force: bool = False) -> Machine:
-    """This machine as it is now, once it is known to have room for the plan.
+    """This machine as it is now, once it is known to have room and the files for the plan.
 
-    ``here`` stands in for this machine; with ``force`` too little memory is no reason to stop.
-    Raises TsplannerError for a GPU that is too full, a host without the memory, and (whatever
-    ``force`` says) a GPU that is not here.
+    ``here`` stands in for this machine; with ``force`` too little memory and changed files are no
+    reason to stop. Raises TsplannerError for files that are others than the plan read, a GPU that
+    is too full, a host without the memory, and (whatever ``force`` says) a GPU that is not here.
     """
+    if not force:
+        refuse_what_changed(plan)
     here = detect_machine() if here is None else here
     shortage = device_shortage(plan, here) or host_shortage(plan, here)
     if shortage and not force:
@@ -43,14 +47,45 @@ def refuse_what_cannot_fit(plan: Plan) -> None:
         )
 
 
+def refuse_what_changed(plan: Plan) -> None:
+    """Raise TsplannerError if the model or the dataset is another than when the plan was made.
+
+    A plan's steps, lengths and memory are those of the rows that it read.
+    """
+    if found := list(changes(plan)):
+        raise TsplannerError(
+            f"Since the plan was made {'; '.join(found)}: plan again, or go on all the same with "
+            "--force."
+        )
+
+
+def refuse_random_weights(plan: Plan, *, allowed: bool = False) -> None:
+    """Raise TsplannerError for a plan that would train from random weights, unless allowed to.
+
+    The loss of such a run falls like any other, and nothing that it learned is worth keeping.
+    """
+    why = plan.model.without_weights
+    if why is not None and not allowed:
+        raise TsplannerError(
+            f"{plan.model.name} would be trained from random weights, for {why}: plan again with "
+            "a folder that has them, or add --random-weights where that is meant."
+        )
+
+
 def refuse_what_has_no_room(
-    plan: Plan, here: Machine | None = None, *, force: bool = False
+    plan: Plan,
+    here: Machine | None = None,
+    *,
+    force: bool = False,
+    random_weights: bool = False,
 ) -> Machine:
     """This machine as it is now; ``here`` stands in for it.
 
-    Raises TsplannerError for a plan that does not fit, or would not fit now because another process
-    holds the memory. With ``force`` too little memory is no reason to stop.
+    Raises TsplannerError for a plan without weights (unless ``random_weights`` are meant), one that
+    does not fit, one whose files changed, or one that would not fit now because another process
+    holds the memory. With ``force`` too little memory and changed files are no reason to stop.
     """
+    refuse_random_weights(plan, allowed=random_weights)
     if not force:
         refuse_what_cannot_fit(plan)
     return require_room(plan, here, force=force)

@@ -156,27 +156,38 @@ def settled(
     for each in done:
         if each.plan.hardware == found.hardware and each.record.status is Status.OK:
             return _proven(request, found, each), found
-    asked = request
-    if any(seen.outcome is Outcome.OK for seen in measured.values()):
-        asked = _corrected_request(request, corrections_of(request, evaluated, measured), len(done))
+    ran = sum(seen.outcome is Outcome.OK for seen in measured.values())
+    if not ran:
+        found = evaluate(request, found.hardware, replay=True)
+        return finish(request, found), found
+    corrections = corrections_of(request, evaluated, measured)
+    asked = _corrected_request(request, corrections, ran, kind=found.time.bound_by_launch)
     found = evaluate(asked, found.hardware, replay=True)
     return finish(asked, found), found
 
 
-def _corrected_request(request: PlanRequest, corrections: StepFactors, probes: int) -> PlanRequest:
-    """The request under the factors of the search, for a plan that was not run itself."""
+def _corrected_request(
+    request: PlanRequest, corrections: StepFactors, probes: int, *, kind: bool
+) -> PlanRequest:
+    """The request under the factors of the search, for a plan that was not run itself.
+
+    ``kind``: whether its step waits for the host; only a kind that was measured has a narrow error.
+    Other plans' bytes may raise this one's bound and may not narrow it.
+    """
     efficiency, calibration = request.efficiency, request.calibration
+    error = PROBED_ERROR if kind in corrections.kinds else efficiency.relative_error
     return replace(
         request,
         efficiency=replace(
             efficiency,
             work_factor=efficiency.work_factor * corrections.work,
             launch_factor=efficiency.launch_factor * corrections.launch,
-            relative_error=PROBED_ERROR,
-            basis=f"corrected by {probes} probes on this machine",
+            relative_error=error,
+            basis=f"corrected by {probes} probe{'s' if probes > 1 else ''} on this machine",
         ),
         calibration=replace(
-            calibration, device_factor=calibration.device_factor * corrections.process_bytes
+            calibration,
+            device_factor=calibration.device_factor * max(1.0, corrections.process_bytes),
         ),
     )
 

@@ -100,7 +100,7 @@ def search_lines(
 
 
 def gain_line(plan: Plan, record: Record) -> str:
-    """What a probe changes in later plans of this model and method on this machine."""
+    """What a probe changes in later plans of its kind on this machine."""
     gains = []
     if record.memory.process_bytes:
         # Later plans correct the plain model, so this plan's own correction is taken out.
@@ -111,7 +111,8 @@ def gain_line(plan: Plan, record: Record) -> str:
     if step and plan.time.relative_error > PROBED_ERROR:
         before, after = 100 * plan.time.relative_error, 100 * PROBED_ERROR
         gains.append(f"± {after:.0f} % instead of ± {before:.0f} %")
-    return f"Later plans of this model and method here: {', '.join(gains) or 'as before'}."
+    kind = "this model, method, kernels and length"
+    return f"Later plans of {kind} here: {', '.join(gains) or 'as before'}."
 
 
 def probe_lines(plan: Plan, record: Record) -> list[str]:

@@ -42,7 +42,7 @@ def cells(run: RunSummary) -> list[str]:
         run.settings.method,
         run.model.quantization or "none",
         run.hardware.label,
-        outcome.status,
+        status_words(run),
         str(outcome.steps),
         f"{outcome.epochs:.3g}",
         "-" if seconds is None else f"{seconds:.1f}",
@@ -54,6 +54,11 @@ def cells(run: RunSummary) -> list[str]:
         format_gib(predicted_bytes(run)),
         format_gib(run.memory.process_bytes),
     ]
+
+
+def status_words(run: RunSummary) -> str:
+    """How a run ended, and whether it began from random weights."""
+    return f"{run.outcome.status}, RANDOM WEIGHTS" if run.random_weights else run.outcome.status
 
 
 def predicted_bytes(run: RunSummary) -> int | None:
@@ -90,6 +95,7 @@ def document(run: RunSummary) -> dict[str, Any]:
         "quantization": run.model.quantization or "none",
         "hardware": run.hardware.label,
         "status": outcome.status,
+        "random_weights": run.random_weights is not None,
         "steps": outcome.steps,
         "epochs": outcome.epochs,
         "seconds": outcome.seconds,

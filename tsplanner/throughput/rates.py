@@ -34,6 +34,12 @@ class HostSeconds:
     gather_seconds: float = 750e-6
     """Of ZeRO-3's hooks per module with weights and per pass: 0.71, 0.77 and 0.86 ms in three runs
     on two H200s (2026-11-23)."""
+    new_width_seconds: float = 0.03
+    """Until cuBLAS has chosen kernels for the products of a micro-batch of a new width, forward and
+    backward: 0.02 to 0.06 s in five runs of 0.5B to 8B on an H200 (2026-11-29)."""
+    first_step_seconds: float = 1.3
+    """Of the first evaluation and step beyond the usual ones, while CUDA loads its kernels: 0.6 to
+    1.6 s in the same runs."""
     reduce_seconds: float = 500e-6
     """Of ZeRO-1 and ZeRO-2 per trained tensor, which overlaps with nothing: from two runs of one
     model under ZeRO-2 on two H200s (2026-11-23)."""
@@ -45,6 +51,8 @@ class HostSeconds:
             step_seconds=self.step_seconds * factor,
             multi_lora_step_seconds=self.multi_lora_step_seconds * factor,
             gather_seconds=self.gather_seconds * factor,
+            new_width_seconds=self.new_width_seconds * factor,
+            first_step_seconds=self.first_step_seconds * factor,
             reduce_seconds=self.reduce_seconds * factor,
         )
 

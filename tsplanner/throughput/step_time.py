@@ -6,7 +6,10 @@ that does not overlap is added. The notation is that of memory_models.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from memory_models.activations.layers import active_layers, passes, recomputed_layers
 from memory_models.architecture import Architecture
@@ -47,6 +50,9 @@ class StepTime:
     optimizer: float
     communication: float
     offload: float
+    uneven: float = 0.0
+    """Seconds that unequal micro-batches add: the GPU waits for the host in narrow ones and the
+    host for the GPU in wide ones, which their means do not show."""
 
     @property
     def work(self) -> float:
@@ -61,10 +67,15 @@ class StepTime:
     @property
     def seconds(self) -> float:
         """Seconds of the whole step: work joined with issuing, plus what does not overlap."""
+        return self.joined + self.uneven + self.optimizer + self.communication + self.offload
+
+    @property
+    def joined(self) -> float:
+        """Seconds of work and issuing together."""
         # A CPU both issues and computes, so there the two times add up.
         power = TOGETHER if self.overlaps else 1.0
         both: float = (self.work**power + self.launch**power) ** (1 / power)
-        return both + self.optimizer + self.communication + self.offload
+        return both
 
     @property
     def bottleneck(self) -> Bottleneck:
@@ -85,7 +96,8 @@ def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
     micro = settings.batch.gradient_accumulation_steps
     made = traffic(architecture, settings)
     # The hooks run on the host between kernels, so they count as issuing and not as traffic.
-    hooks = _hooked_modules(architecture, settings) * rates.host.gather_seconds
+    hooks = hooked_modules(architecture, settings) * rates.host.gather_seconds
+    hooks *= passes(architecture, settings)
     return StepTime(
         matrix=micro * micro_batch_flops(architecture, settings) / rates.matrix_flops,
         memory=micro * made.bytes / rates.written_bytes,
@@ -93,8 +105,30 @@ def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
         overlaps=rates.issue_overlaps,
         optimizer=_optimizer_seconds(architecture, settings, rates),
         communication=_communication_seconds(architecture, settings, rates),
-        offload=_offload_seconds(architecture, settings, rates),
+        offload=_weight_passes(architecture, settings)
+        * fetch_seconds(architecture, settings, rates),
     )
+
+
+def mean_step_time(
+    architecture: Architecture, widths: Sequence[TrainingSettings], rates: Rates
+) -> StepTime:
+    """Seconds of one optimizer step whose micro-batches have these widths equally often.
+
+    Work and issuing are joined per micro-batch: the host cannot run far ahead of the GPU, since
+    CUDA queues about a thousand kernels and a micro-batch has more.
+    """
+    steps = [step_time(architecture, settings, rates) for settings in widths]
+    if len(steps) == 1:
+        return steps[0]
+    number = len(steps)
+    mean = replace(
+        steps[0],
+        matrix=sum(step.matrix for step in steps) / number,
+        memory=sum(step.memory for step in steps) / number,
+        launch=sum(step.launch for step in steps) / number,
+    )
+    return replace(mean, uneven=sum(step.joined for step in steps) / number - mean.joined)
 
 
 def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) -> float:
@@ -106,31 +140,59 @@ def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) ->
     (the causal half of 4) and twice that backward. Source: Kaplan et al. (arXiv 2001.08361),
     appendix; LoRA is counted as in NVIDIA's NeMo.
     """
-    n, layers = settings.tokens, architecture.num_hidden_layers
-    active = active_layers(architecture, settings.layer)
-    layer_weights = sum(
-        _active_weights(architecture, linear.weight_count, linear.count)
-        for linear in architecture.layer.linears
-    )
+    layers, active = architecture.num_hidden_layers, active_layers(architecture, settings.layer)
+    found = _operands(architecture, settings)
     trained = settings.method.trains_everything
     layers_trained = active if not settings.method.uses_adapter else 0
     recompute = recomputed_layers(architecture, settings)
-    weights: float = layer_weights * (2 * layers + 2 * active + 2 * layers_trained + 2 * recompute)
+    weights: float = found.layer * (2 * layers + 2 * active + 2 * layers_trained + 2 * recompute)
     # A frozen lm_head still passes the gradient on. Checkpoints wrap decoder layers alone, so the
     # lm_head never runs again.
-    head = embedding_parameters(architecture) * (6 if trained else 4)
+    head = found.head * (6 if trained else 4)
+    attention = found.pairs * (layers + 2 * active + recompute)
+    return settings.tokens * (weights + head + 6 * found.adapters + attention)
+
+
+def forward_flops(architecture: Architecture, settings: TrainingSettings) -> float:
+    """Matrix operations of the forward of one micro-batch; see `micro_batch_flops`."""
+    layers, found = architecture.num_hidden_layers, _operands(architecture, settings)
+    weights = 2 * (found.layer * layers + found.head + found.adapters)
+    return settings.tokens * (weights + found.pairs * layers)
+
+
+class _Operands(NamedTuple):
+    """What one token is multiplied with."""
+
+    layer: float
+    """Weights of one decoder layer."""
+    head: float
+    """Weights of the lm_head."""
+    adapters: float
+    """Weights of all adapters."""
+    pairs: float
+    """Operations of one layer's attention in forward."""
+
+
+def _operands(architecture: Architecture, settings: TrainingSettings) -> _Operands:
     adapters = 0.0
     if settings.method.uses_adapter:
         # A token meets the adapter of its own trial, which is padded to the largest rank.
         share = max(settings.method.ranks) / sum(settings.method.ranks)
-        adapters = 6 * trainable_parameters(architecture, settings.method) * share
+        adapters = trainable_parameters(architecture, settings.method) * share
     heads = architecture.attention.num_attention_heads * architecture.attention.head_dim
     pairs = 2.0 * settings.sequence_length * heads
     # Eager attention also multiplies the half of the scores that the causal mask hides.
     if settings.kernels.attention is Attention.EAGER:
         pairs *= 2
-    attention = pairs * (layers + 2 * active + recompute)
-    return float(n) * (weights + head + adapters + attention)
+    return _Operands(
+        layer=sum(
+            _active_weights(architecture, linear.weight_count, linear.count)
+            for linear in architecture.layer.linears
+        ),
+        head=embedding_parameters(architecture),
+        adapters=adapters,
+        pairs=pairs,
+    )
 
 
 def _active_weights(architecture: Architecture, weights: int, copies: int) -> int:
@@ -140,8 +202,8 @@ def _active_weights(architecture: Architecture, weights: int, copies: int) -> in
     return weights // copies * architecture.mlp.num_experts_per_tok
 
 
-def _hooked_modules(architecture: Architecture, settings: TrainingSettings) -> float:
-    """Number of modules around which ZeRO-3's hooks run in one micro-batch, once per pass.
+def hooked_modules(architecture: Architecture, settings: TrainingSettings) -> float:
+    """Number of modules around which ZeRO-3's hooks run in every pass of a micro-batch.
 
     These are the linears, the norms and the two linears of each adapter. The hooks run even if
     there is nothing to gather. Source: DeepSpeed's parameter_offload.py.
@@ -151,7 +213,7 @@ def _hooked_modules(architecture: Architecture, settings: TrainingSettings) -> f
     layers = architecture.num_hidden_layers
     modules = layers * (len(architecture.layer.linears) + architecture.norms.norms_per_layer)
     modules += 2 * sum(copies for _, copies in targets(architecture, settings.method))
-    return passes(architecture, settings) * modules
+    return modules
 
 
 def _optimizer_seconds(
@@ -179,30 +241,39 @@ def _communication_seconds(
 ) -> float:
     """Seconds of a ring all-reduce of the gradients per step, and of gathers under ZeRO-3.
 
-    ZeRO-3 gathers all weights once per pass. Under ZeRO-1 and ZeRO-2 each gradient passes through
-    DeepSpeed's bucket in every micro-batch, and the copy waits for the GPU.
+    Under ZeRO-1 and ZeRO-2 each gradient passes through DeepSpeed's bucket in every micro-batch,
+    and the copy waits for the GPU.
     """
     processes = settings.sharding.world_size
     if processes == 1:
         return 0.0
     share = (processes - 1) / processes
     moved: float = 2 * share * gradient_bytes(architecture, settings.states)
-    if settings.sharding.zero_stage == 3:
-        weights = base_weight_bytes(architecture, settings.states) * share
-        moved += (
-            passes(architecture, settings) * weights * settings.batch.gradient_accumulation_steps
-        )
+    gathers = _weight_passes(architecture, settings) * gather_seconds(architecture, settings, rates)
     waits = 0.0
     if settings.sharding.zero_stage in (1, 2):
         tensors = sum(tensor.copies for tensor in trained_tensors(architecture, settings.method))
         waits = settings.batch.gradient_accumulation_steps * tensors * rates.host.reduce_seconds
-    return moved / rates.link_bytes + waits
+    return moved / rates.link_bytes + gathers + waits
 
 
-def _offload_seconds(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> float:
-    """Seconds in which this process's shard of offloaded parameters crosses the host link."""
+def _weight_passes(architecture: Architecture, settings: TrainingSettings) -> float:
+    """How often one step passes through the weights."""
+    return passes(architecture, settings) * settings.batch.gradient_accumulation_steps
+
+
+def gather_seconds(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> float:
+    """Seconds in which ZeRO-3 gathers all weights once; zero without it."""
+    processes = settings.sharding.world_size
+    if settings.sharding.zero_stage != 3 or processes == 1:
+        return 0.0
+    share = (processes - 1) / processes
+    return base_weight_bytes(architecture, settings.states) * share / rates.link_bytes
+
+
+def fetch_seconds(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> float:
+    """Seconds in which this process's shard of offloaded parameters crosses the host link once."""
     if not settings.sharding.offload_param:
         return 0.0
     weights = base_weight_bytes(architecture, settings.states) / settings.sharding.world_size
-    crossed = passes(architecture, settings) * weights * settings.batch.gradient_accumulation_steps
-    return crossed / rates.host_bytes
+    return weights / rates.host_bytes

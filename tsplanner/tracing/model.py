@@ -39,9 +39,6 @@ The name must not contain "flash": transformers (utils/generic.py, is_flash_atte
 looks for that word and would load a kernel of this name from the hub.
 """
 
-RANK_NUMBER = ".ranknum."
-"""Part of the name of AdaLoRA's divisors of one element each, which no count includes."""
-
 
 def build(subject: Subject, settings: TrainingSettings, total_steps: int) -> Any:
     """The model on ``meta``, frozen and wrapped as in a training worker."""
@@ -55,7 +52,6 @@ def build(subject: Subject, settings: TrainingSettings, total_steps: int) -> Any
         if settings.kernels.decoder_kernels is DecoderKernels.FUSED:
             use_fused_kernels(trained)
         follow_bitsandbytes(trained)
-        _train_rank_numbers(trained)
         if settings.batch.gradient_checkpointing:
             trained.gradient_checkpointing_enable(
                 gradient_checkpointing_kwargs={"use_reentrant": False}
@@ -63,18 +59,6 @@ def build(subject: Subject, settings: TrainingSettings, total_steps: int) -> Any
             checkpoint_first(trained, settings.batch.checkpointed_layers)
     trained.train()
     return trained
-
-
-def _train_rank_numbers(model: nn.Module) -> None:
-    """Make AdaLoRA's divisors trained parameters, as a real run does.
-
-    PEFT makes them without a gradient (tuners/adalora/layer.py). But off ``meta`` it moves them to
-    the base's device (tuners_utils.py, _move_adapter_to_device_of_base_layer), and the entry of the
-    ParameterDict becomes a new, trained parameter. Backward then keeps the products they divide.
-    """
-    for name, parameter in model.named_parameters():
-        if RANK_NUMBER in name:
-            parameter.requires_grad_(True)
 
 
 def plan_of(settings: TrainingSettings) -> Plan:
@@ -166,14 +150,9 @@ def parameter_counts(model: nn.Module) -> tuple[int, int]:
     for module in model.modules():
         if isinstance(module, QuantisedLinear):
             total += module.elements - module.weight.numel()
-    trained = sum(
-        p.numel()
-        for name, p in model.named_parameters()
-        if p.requires_grad and RANK_NUMBER not in name
-    )
-    return total, trained
+    return total, adapters.trainable_count(model)
 
 
 def is_adapter(name: str) -> bool:
     """Whether PEFT gave a parameter its name."""
-    return "lora_" in name or RANK_NUMBER in name
+    return "lora_" in name or adapters.DIVISOR in name

@@ -20,6 +20,8 @@ ADALORA_WARMUP_SHARE = 0.1
 """Share of the steps before AdaLoRA starts to prune ranks."""
 ADALORA_FINAL_SHARE = 0.3
 """Share of the steps after the ranks are settled."""
+DIVISOR = ".ranknum."
+"""Part of the name of AdaLoRA's divisors, of one element each."""
 ADALORA_ORTHOGONALITY = 0.5
 """PEFT's default weight of the orthogonality term, for a whole optimizer step."""
 
@@ -130,17 +132,31 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
         # keeps fp32 masters of half-precision adapters itself; at stage 3 it would leave fp32
         # adapters as they are, and each would read an fp32 copy of its input.
         with drawn_once():
-            return get_peft_model(
+            wrapped = get_peft_model(
                 model,
                 adapter_config(plan, model, total_steps),
                 autocast_adapter_dtype=not plan.hardware.sharding.zero_stage,
             )
+        freeze_divisors(wrapped)
+        return wrapped
     if method is FinetuningType.FREEZE:
         train_last_layers(model, plan.learning)
     else:
         model.requires_grad_(True)
     _refuse_fp16_masters(plan, model)
     return model
+
+
+def freeze_divisors(model: nn.Module) -> None:
+    """Keep the optimizer from AdaLoRA's divisors, which are ranks and no weights.
+
+    PEFT makes them without a gradient (tuners/adalora/layer.py). But where it casts or moves them,
+    as on every half-precision base, the ParameterDict takes the new tensor as a trained parameter
+    (tuners/tuners_utils.py, cast_adapter_dtype), and the adapter's scale drifts as it is trained.
+    """
+    for name, parameter in model.named_parameters():
+        if DIVISOR in name:
+            parameter.requires_grad_(False)
 
 
 def train_last_layers(model: nn.Module, learning: LearningSettings) -> None:

@@ -50,7 +50,8 @@ def open_joined(target: Path, options: TuneOptions, here: Machine) -> Study:
     if location.storage is not None and not holds_study(folder):
         folder = folder_of(str(target), location.storage, location.saves, SEARCH_PLAN)
     plan = _plan_of(options, folder)
-    refuse_what_has_no_room(plan, here, force=options.force)
+    # Whoever leads the search has answered for the weights; the files are looked at here, too.
+    refuse_what_has_no_room(plan, here, force=options.force, random_weights=True)
     # The space stays the leader's, but which of its trials fit depends on this machine's memory.
     plan = replace(plan, free_bytes=free_now(plan, here))
     return Study(folder, plan, None, location.storage)

@@ -51,4 +51,6 @@ class TuneOptions:
     concurrent_loras: int | None = None
     """Number of trials that share one base; None: the number that pays most, 1: none share."""
     force: bool = False
-    """Search even where less memory is free than the plan needs."""
+    """Search even where less memory is free than the plan needs, or files changed since."""
+    random_weights: bool = False
+    """Train a model that has no weights from random ones."""

@@ -51,7 +51,7 @@ def open_run_folder(options: TuneOptions, here: Machine) -> tuple[Plan, Path]:
     search_space(options.space, plan)  # a bad range is refused before anything is made
     if location.storage is not None:
         check_storage_url(location.storage)
-    refuse_what_has_no_room(plan, here, force=options.force)
+    refuse_what_has_no_room(plan, here, force=options.force, random_weights=options.random_weights)
     if folder is None:
         folder = runs.create_run_folder(location.saves, plan.model.name, method_name(plan))
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,8 @@ def _resumed_plan(options: TuneOptions, folder: Path, here: Machine) -> Plan:
         plan = read_plan(folder / SEARCH_PLAN)
     else:
         plan, _ = find_plan(location.plan_path, location.saves)
-    refuse_what_has_no_room(plan, here, force=options.force)
+    # A search that is resumed was begun with the flag, or before there was one.
+    refuse_what_has_no_room(plan, here, force=options.force, random_weights=True)
     return plan
 
 

@@ -9,7 +9,13 @@ import pytest
 
 from memory_models.settings import from_flat
 from tests.support import tiny
-from tsplanner.planner.gather.probe_points import load_calibration, store
+from tsplanner.planner.gather.probe_points import (
+    installed_versions,
+    load_calibration,
+    read_points,
+    store,
+    why_aged,
+)
 from tsplanner.probe.calibration import probe_point, probed_step_time
 from tsplanner.training.job import JobKind, Status
 from tsplanner.training.record import Record
@@ -45,6 +51,40 @@ def test_unreadable_lines_are_passed_over(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('{"device_name": "cpu"}\n{"device_na')
     assert len(load_calibration(plan.machine, path)) == 1
+
+
+def test_lines_of_older_versions_are_counted_and_not_used(tmp_path: Path) -> None:
+    """They did not say what kernels they were measured on."""
+    path = tmp_path / "calibration.jsonl"
+    path.write_text('{"device_name": "cpu", "finetuning_type": "lora", "model": "tiny"}\n')
+    store(probe_point(tiny.plan(tmp_path), RECORD), path)
+    points, unread = read_points(path)
+    assert (len(points), unread) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("days", "versions", "says"),
+    [
+        (90, {"torch": "2.13.0"}, None),
+        (91, {"torch": "2.13.0"}, "older than 90 days"),
+        (1, {"torch": "2.11.0"}, "made with torch 2.11.0, and 2.13.0 is here"),
+        (1, {}, "made with torch of an unknown version, and 2.13.0 is here"),
+    ],
+)
+def test_a_point_ages_by_days_and_by_versions(
+    tmp_path: Path, days: int, versions: dict[str, str], says: str | None
+) -> None:
+    """A package that is not here decides nothing."""
+    point = replace(probe_point(tiny.plan(tmp_path), RECORD, now=0.0), versions=versions)
+    assert why_aged(point, {"torch": "2.13.0"}, days * 86_400) == says
+    assert why_aged(point, {}, 0.0) is None
+
+
+def test_the_versions_here_are_those_of_the_packages_that_decide() -> None:
+    """The tests run with the training libraries or without."""
+    found = installed_versions()
+    assert set(found) <= {"tsplanner", "torch", "transformers", "peft"}
+    assert found["tsplanner"]
 
 
 def test_no_file_means_no_points(tmp_path: Path) -> None:

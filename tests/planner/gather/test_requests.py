@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from memory_models.settings import FinetuningType
-from tests.support import tiny
+from tests.support import tiny, toy_request
 from tsplanner.errors import UsageError
 from tsplanner.models.source import ModelSource, read_model
+from tsplanner.planner.evaluate import evaluate, finish
+from tsplanner.planner.gather.inputs import seen_file
+from tsplanner.planner.gather.probe_points import installed_versions, store
 from tsplanner.planner.gather.requests import (
     Subject,
     calibrated,
@@ -19,6 +23,10 @@ from tsplanner.planner.gather.requests import (
     sample_dataset,
 )
 from tsplanner.planner.plan import no_dataset
+from tsplanner.planner.settings import HardwareSettings
+from tsplanner.probe.calibration import probe_point
+from tsplanner.training.job import JobKind, Status
+from tsplanner.training.record import Record
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +62,7 @@ def test_rows_that_are_not_here_can_be_described(tmp_path: Path) -> None:
 def test_a_dataset_is_read_and_told_by_its_name(tmp_path: Path) -> None:
     """The rows are counted by the model's own tokenizer."""
     model = tiny.write_model(tmp_path / "model")
+    (model / "model.safetensors").unlink()
     path = tiny.write_dataset(tmp_path / "rows.jsonl", rows=20)
     request = plan_request(
         Subject(model=str(model), dataset=str(path), gpus="H200"), tmp_path / "saves"
@@ -63,6 +72,21 @@ def test_a_dataset_is_read_and_told_by_its_name(tmp_path: Path) -> None:
     assert request.dataset.lengths.counted_by == "tokenizer"
     assert request.dataset.dropped_file is None
     assert not request.model.has_weights
+    assert request.dataset.seen == seen_file(path.resolve())
+    names = [Path(seen.path).name for seen in request.model.files]
+    assert names == ["config.json", "tokenizer.json"]
+
+
+def test_weights_that_are_cut_off_are_none_and_the_reason_is_kept(tmp_path: Path) -> None:
+    """A download that broke off; the whole file counts."""
+    model = tiny.write_model(tmp_path / "model")
+    whole = plan_request(Subject(model=str(model), gpus="H200"), tmp_path / "saves").model
+    assert (whole.has_weights, whole.without_weights) == (True, None)
+    file = model / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    found = plan_request(Subject(model=str(model), gpus="H200"), tmp_path / "saves").model
+    assert not found.has_weights
+    assert str(found.without_weights).startswith("model.safetensors is cut off: it has ")
 
 
 @pytest.mark.parametrize(
@@ -120,3 +144,34 @@ def test_a_described_machine_takes_no_correction_from_probes_of_this_one(tmp_pat
     """What was measured here says nothing of cards that are elsewhere."""
     request = plan_request(Subject(gpus="H200"), tmp_path)
     assert calibrated(request, request.machine) is request
+
+
+def test_only_points_that_still_count_correct_a_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of this model and method, of these versions, within 90 days: one of four."""
+    monkeypatch.setenv("TSPLANNER_STATE", str(tmp_path))
+    asked = toy_request.request("qwen2.5-0.5b", toy_request.HOPPER)
+    here = replace(asked.machine, detected=True)
+    plan = finish(asked, evaluate(asked, HardwareSettings()))
+    point = probe_point(plan, Record(status=Status.OK, kind=JobKind.PROBE))
+    point = replace(point, versions=installed_versions())
+    store(point)
+    store(replace(point, unix_time=0.0))
+    store(replace(point, versions={**point.versions, "tsplanner": "0.0"}))
+    store(replace(point, kind=replace(point.kind, architecture="another")))
+    assert calibrated(asked, here).probes == (point,)
+    assert asked.probes == ()
+
+
+def test_a_person_may_leave_the_corrections_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--no-corrections plans as on a machine that was never probed."""
+    monkeypatch.setenv("TSPLANNER_STATE", str(tmp_path))
+    plain = plan_request(Subject(cpu=True), tmp_path)
+    plan = finish(plain, evaluate(plain, HardwareSettings(accelerator="cpu")))
+    point = probe_point(plan, Record(status=Status.OK, kind=JobKind.PROBE))
+    store(replace(point, versions=installed_versions()))
+    assert len(plan_request(Subject(cpu=True), tmp_path).probes) == 1
+    assert plan_request(Subject(cpu=True, corrections=False), tmp_path).probes == ()

@@ -10,6 +10,7 @@ from tests.support.pages import blocks_of, page_of
 from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import Bullets, Table, Tone
 from tsplanner.report.records.run_record import LeftOut
+from tsplanner.report.runs_table import document, status_words
 from tsplanner.report.sections.overview import about, label, left_out_words, results
 
 EN = Language.EN
@@ -81,3 +82,21 @@ def test_machines_and_versions_are_listed_once_each(tmp_path: Path) -> None:
     assert [value for _, value in rows].count("1x Card X · 24 GiB · 16 GiB RAM") == 1
     assert [value for _, value in rows].count("torch 2.9") == 1
     assert [value for _, value in rows].count("tsplanner 9") == 1
+
+
+def test_a_run_from_random_weights_is_marked(tmp_path: Path) -> None:
+    """In red and in words, with the reason; a run of a model's own weights is not."""
+    run = trained(tmp_path)
+    assert run.plan is not None
+    model = replace(run.plan.model, has_weights=False)
+    drawn = replace(run, name="drawn", plan=replace(run.plan, model=model))
+    (marked,) = [block for block in results([run, drawn]).blocks if isinstance(block, Bullets)]
+    assert marked.tone is Tone.REFUSAL
+    assert [translate(item, EN) for item in marked.items] == [
+        "#2 drawn began from RANDOM WEIGHTS, so what it learned is worth nothing: there are no "
+        "weights beside config.json."
+    ]
+    assert "随机权重" in translate(marked.items[0], Language.ZH)
+    assert status_words(drawn) == "ok, RANDOM WEIGHTS"
+    assert status_words(run) == "ok"
+    assert document(drawn)["random_weights"] is True

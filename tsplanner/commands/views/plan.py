@@ -60,6 +60,9 @@ def print_choice(
     _print_alternatives(screen, choice)
     for number, words in enumerate(advice_lines(advised)):
         screen.line(f"  {'       ' if number else 'Advice '}   {words}", "dim" if number else "")
+    if (why := choice.plan.model.without_weights) is not None:
+        needs = "train and tune need --random-weights"
+        screen.line(f"  NO WEIGHTS   {why}; {needs}", "bold red")
     for number, note in enumerate(choice.plan.assumptions):
         screen.line(f"  {'Assumed' if number == 0 else '       '}   {note}", "dim")
     screen.line()

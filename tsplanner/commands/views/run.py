@@ -8,6 +8,7 @@ from typing import Any
 
 from memory_models.units import counted, format_gib
 from tsplanner.commands.views.probe import failure_lines
+from tsplanner.commands.views.screen import Screen
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import to_json
 from tsplanner.report.records.overfitting import overfitting, record_points
@@ -25,13 +26,22 @@ def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
     words = f"eval {loss(best.loss)}   best epoch {best.epoch:.3g}   " if best else ""
     predicted = plan.memory.process_bytes.expected
     kept = "adapter" if plan.learning.method.finetuning_type.uses_adapter else "model"
+    why = plan.model.without_weights
     return [
+        *([] if why is None else [f"RANDOM WEIGHTS   {why}"]),
         f"done   {counted(record.steps, 'step')} in {duration(record.timing.seconds)}   {words}"
         f"peak {format_gib(record.memory.process_bytes, unit=True)}, "
         f"predicted {format_gib(predicted, unit=True)}",
         *(f"curve  {words}" for words in overfitting(record_points(record)).sentences),
         f"saved  {folder}/   {kept}, plan.json, metrics.jsonl, report.html, report.md",
     ]
+
+
+def print_random_weights(plan: Plan, *, shown: bool = True) -> None:
+    """Say in red that a run starts from random weights; nothing for a model that has its own."""
+    why = plan.model.without_weights
+    if shown and why is not None:
+        Screen().line(f"RANDOM WEIGHTS   {why}: what is trained is worth nothing", "bold red")
 
 
 def run_document(folder: Path, record: Record) -> dict[str, Any]:

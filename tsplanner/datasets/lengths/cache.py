@@ -14,7 +14,7 @@ from tsplanner import __version__
 from tsplanner.datasets.records import DroppedKind, LengthBin, LengthSummary
 from tsplanner.errors import TsplannerError
 from tsplanner.runs import write_text
-from tsplanner.settings import state_folder
+from tsplanner.settings import state_parts
 
 SUMMARY_VERSION = 4
 """Version of the fields of LengthSummary; a summary of an older version is counted anew."""
@@ -42,7 +42,7 @@ def length_summary(
     made_by = (__version__, SUMMARY_VERSION)
     facts = (made_by, _stamp(path), _stamp(tokenizer), cutoff_len, str(encoder), on_bad)
     key = hashlib.sha256(repr((facts, str(dropped_file))).encode()).hexdigest()[:32]
-    file = state_folder() / "lengths" / f"{key}.json"
+    file = state_parts()["row lengths"] / f"{key}.json"
     # A damaged note is no error: the rows are counted anew, and a new note takes its place.
     with suppress(OSError, ValueError, TypeError, KeyError):
         noted = json.loads(file.read_text(encoding="utf-8"))

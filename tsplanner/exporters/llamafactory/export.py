@@ -16,6 +16,7 @@ from tsplanner.exporters import deepspeed, trainers
 from tsplanner.exporters.launch import (
     ExportFile,
     ExportOptions,
+    Room,
     comments,
     header,
     one_line,
@@ -80,6 +81,11 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
 def remarks(plan: Plan, options: ExportOptions) -> list[str]:
     """Notes for a person before the start of training."""
     return [REMOTE_CODE] if trainers.architecture_of(plan).encoder is not None else []
+
+
+def room(plan: Plan) -> Room:
+    """Whether the plan fits under LLaMA-Factory."""
+    return trainers.room_under(plan, running(plan, trainers.architecture_of(plan)))
 
 
 def _refuse(plan: Plan) -> None:

@@ -7,32 +7,39 @@ several probes may run at once, and so that a crash costs at most the last line.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import field, fields
+from collections.abc import Mapping
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
+from memory_models.architecture import Architecture
 from memory_models.device import Machine
 from memory_models.frozen import frozen
-from memory_models.settings import FinetuningType, Quantization
+from memory_models.settings import BaseStorage, BatchLayout, FinetuningType, Kernels, Sharding
 from tsplanner import runs
+from tsplanner.planner.devices import used_devices
+from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.settings import calibration_file
 
 CPU_DEVICE = "cpu"
+AGES_AFTER_DAYS = 90
+"""Days after which a point counts no more: drivers, clocks and neighbours have changed by then."""
+SECONDS_PER_DAY = 86_400
+DECISIVE = ("tsplanner", "torch", "transformers", "peft")
+"""Packages whose other version makes a point count no more: forecast or step are others then."""
 
 
 @frozen
-class ProbedSettings:
-    """The settings of a probe that its cost depends on."""
+class ProbedKind:
+    """The kind of run that a point was measured on, besides its batch and length."""
 
+    architecture: str
+    """Digest of the model's shapes, whatever its folder is called."""
+    device_name: str
+    """The GPUs as the driver prints them, or ``cpu``."""
     finetuning_type: FinetuningType
-    quantization: Quantization | None
-    zero_stage: int
-    gradient_checkpointing: bool
-    world_size: int
-    micro_batch_size: int
-    sequence_length: int
+    base: BaseStorage
+    kernels: Kernels
+    sharding: Sharding
 
 
 @frozen
@@ -46,26 +53,17 @@ class ProbeFigures:
 
 
 @frozen
-class PlanFeatures:
-    """The features of a plan that its points are chosen by."""
-
-    model: str
-    finetuning_type: FinetuningType
-    quantization: Quantization | None = None
-
-
-@frozen
 class ProbePoint:
     """One probe: predicted and measured figures of the same settings."""
 
-    device_name: str
-    """The GPU as the driver prints it, or ``cpu``."""
+    kind: ProbedKind
+    batch: BatchLayout
+    sequence_length: int
+    """Decoder positions of the longest batch, which is what a probe runs."""
+    model: str
+    """Name of the model, for a person."""
     host_name: str
     """Name of the machine."""
-    model: str
-    settings: ProbedSettings
-    parameters_total: int
-    parameters_trainable: int
     predicted: ProbeFigures
     """Figures without the factors of earlier probes."""
     measured: ProbeFigures
@@ -77,63 +75,111 @@ class ProbePoint:
     unix_time: float = 0.0
 
     @property
-    def features(self) -> PlanFeatures:
-        """The features that a plan is compared by."""
-        return PlanFeatures(
-            model=self.model,
-            finetuning_type=self.settings.finetuning_type,
-            quantization=self.settings.quantization,
-        )
+    def memory_factor(self) -> float | None:
+        """Measured over predicted process bytes; None: one of them is not known."""
+        return _ratio(self.measured.process_bytes, self.predicted.process_bytes)
 
     @property
-    def settings_class(self) -> tuple[FinetuningType, Quantization | None, int, bool]:
-        """The settings that decide which terms of the estimate apply."""
-        return (
-            self.settings.finetuning_type,
-            self.settings.quantization,
-            self.settings.zero_stage,
-            self.settings.gradient_checkpointing,
-        )
+    def time_factor(self) -> float | None:
+        """Measured over predicted seconds of the step; None: one of them is not known."""
+        return _ratio(self.measured.step_seconds, self.predicted.step_seconds)
 
 
-def nested(row: dict[str, Any]) -> dict[str, Any]:
-    """A line as the fields of a ``ProbePoint``; the fields of version 0.1 were flat."""
-    if "settings" in row or "finetuning_type" not in row:
-        return row
-    figures = [item.name for item in fields(ProbeFigures)]
-    return {
-        **row,
-        "settings": {item.name: row.get(item.name) for item in fields(ProbedSettings)},
-        "predicted": {name: row.get(f"predicted_{name}") for name in figures},
-        "measured": {name: row.get(f"measured_{name}") for name in figures},
-    }
+def _ratio(measured: float | None, predicted: float | None) -> float | None:
+    return measured / predicted if measured and predicted else None
 
 
-def calibration_path() -> Path:
-    """The file of this machine's points."""
-    return calibration_file()
+def shapes_digest(architecture: Architecture) -> str:
+    """A short digest of a model's shapes, equal for two folders of the same model."""
+    import hashlib  # only a machine with points needs it
+
+    shapes = repr(replace(architecture, name=""))
+    return hashlib.sha256(shapes.encode()).hexdigest()[:16]
+
+
+def device_name(machine: Machine, hardware: HardwareSettings) -> str:
+    """What the points of these settings are filed under: the names of the GPUs used, or ``cpu``."""
+    names = {device.name for device in used_devices(machine, hardware)}
+    return " + ".join(sorted(names)) or CPU_DEVICE
+
+
+def kind_of(
+    digest: str, machine: Machine, learning: LearningSettings, hardware: HardwareSettings
+) -> ProbedKind:
+    """The kind of run of these settings, of the model with this digest."""
+    return ProbedKind(
+        architecture=digest,
+        device_name=device_name(machine, hardware),
+        finetuning_type=learning.method.finetuning_type,
+        base=hardware.base,
+        kernels=hardware.kernels,
+        sharding=hardware.sharding,
+    )
+
+
+def why_aged(point: ProbePoint, installed: Mapping[str, str], now: float) -> str | None:
+    """Why a point counts no more, in words; None: it counts.
+
+    ``installed``: versions of the packages that are here; ``now``: seconds since 1970.
+    """
+    if now - point.unix_time > AGES_AFTER_DAYS * SECONDS_PER_DAY:
+        return f"older than {AGES_AFTER_DAYS} days"
+    for name in DECISIVE:
+        then, here = point.versions.get(name), installed.get(name)
+        if here is not None and then != here:
+            return f"made with {name} {then or 'of an unknown version'}, and {here} is here"
+    return None
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that decide whether a point counts, as far as they are here."""
+    from importlib import metadata  # slow to import, and most plans have no point to judge
+
+    found = {}
+    for name in DECISIVE:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def store(point: ProbePoint, path: Path | None = None) -> Path:
     """Append one point, and return the file."""
-    target = calibration_path() if path is None else path
+    import msgspec
+
+    target = calibration_file() if path is None else path
     runs.append_line(target, msgspec.json.encode(point).decode())
     return target
+
+
+def read_points(path: Path | None = None) -> tuple[list[ProbePoint], int]:
+    """Every point, oldest first, and the number of lines that are of an older version or cut off.
+
+    Points of older versions did not say what kernels they were measured on, so none of them counts.
+    """
+    import msgspec
+
+    points, unread = [], 0
+    for row in runs.read_json_lines(calibration_file() if path is None else path):
+        try:
+            points.append(msgspec.convert(row, ProbePoint))
+        except (msgspec.ValidationError, ValueError):
+            unread += 1
+    return points, unread
 
 
 def load_calibration(machine: Machine, path: Path | None = None) -> list[ProbePoint]:
     """The points measured on this kind of device, oldest first.
 
     Points of a GPU hold for every card of its name; points of a CPU hold only for the machine that
-    they came from. Lines that cannot be read (of another version, or cut off) are skipped.
+    they came from.
     """
-    target = calibration_path() if path is None else path
     names = {device.name for device in machine.devices}
-    points = []
-    for row in runs.read_json_lines(target):
-        with contextlib.suppress(msgspec.ValidationError):
-            point = msgspec.convert(nested(row), ProbePoint)
-            on_this_cpu = point.device_name == CPU_DEVICE and point.host_name == machine.name
-            if point.device_name in names or on_this_cpu:
-                points.append(point)
-    return points
+    return [
+        point
+        for point in read_points(path)[0]
+        if (
+            point.host_name == machine.name
+            if point.kind.device_name == CPU_DEVICE
+            else names.issuperset(point.kind.device_name.split(" + "))
+        )
+    ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from memory_models.device import Machine
 from memory_models.frozen import frozen
@@ -15,7 +17,9 @@ from tsplanner.datasets.lengths.cache import length_summary
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.hardware.detect import machine_for
 from tsplanner.models.source import ModelSource, NoReaderError, read_model
+from tsplanner.models.weights import damage
 from tsplanner.planner.advice import default_learning_rate
+from tsplanner.planner.gather.inputs import model_files, seen_file
 from tsplanner.planner.plan import DatasetRef, ModelRef, no_dataset
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import LearningSettings
@@ -24,6 +28,7 @@ from tsplanner.settings import calibration_file, configs_folder
 from tsplanner.trust import is_granted
 
 DEFAULT_MODEL = "tiny-chatts"
+Seen = TypeVar("Seen")
 
 
 @frozen
@@ -39,6 +44,8 @@ class Subject:
     cpu: bool = False
     rows: DatasetRef | None = None
     """Description of a dataset that is not on this machine; None: there is no such dataset."""
+    corrections: bool = True
+    """Whether earlier probes on this machine correct the plan."""
     learning: dict[str, object] = field(default_factory=dict)
     """Learning settings that were given; the others have their defaults."""
     pins: Pins = field(default_factory=Pins)
@@ -71,7 +78,7 @@ def plan_request(
         pins=subject.pins,
         forced_cpu=subject.cpu,
     )
-    return calibrated(request, machine)
+    return calibrated(request, machine) if subject.corrections else request
 
 
 def _source(name: str) -> ModelSource:
@@ -85,29 +92,23 @@ def _source(name: str) -> ModelSource:
 
 
 def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:
-    """The request corrected by earlier probes on this machine, if there were any."""
+    """The request with the earlier probes on this machine that count for it, if there are any."""
     # Probes ran on this machine, so they say nothing of one that was only described.
     if not machine.detected or not calibration_file().is_file():
         return request
-    from tsplanner.planner.gather.probe_points import CPU_DEVICE, PlanFeatures, load_calibration
-    from tsplanner.planner.gather.refine import refined
-
-    points = [
-        point
-        for point in load_calibration(machine)
-        if (point.device_name == CPU_DEVICE) is request.on_cpu
-    ]
-    calibration, efficiency = refined(
-        points,
-        PlanFeatures(
-            model=request.model.name,
-            finetuning_type=request.learning.method.finetuning_type,
-            quantization=request.pins.get("quantization"),
-        ),
-        request.calibration,
-        request.efficiency,
+    from tsplanner.planner.gather.probe_points import (
+        installed_versions,
+        load_calibration,
+        why_aged,
     )
-    return replace(request, calibration=calibration, efficiency=efficiency)
+    from tsplanner.planner.gather.refine import points_of
+
+    points = points_of(request, load_calibration(machine))
+    if not points:
+        return request
+    installed, now = installed_versions(), time.time()
+    fresh = tuple(point for point in points if why_aged(point, installed, now) is None)
+    return replace(request, probes=fresh)
 
 
 def learning_settings(given: dict[str, object], source: ModelSource) -> LearningSettings:
@@ -161,6 +162,7 @@ def _model_ref(
     named_tokenizer: str | None,
     tokenizer: Path | None,
 ) -> ModelRef:
+    broken = damage(source.weights)
     return ModelRef(
         name=source.architecture.name,
         path=str(source.folder) if source.folder else None,
@@ -169,8 +171,10 @@ def _model_ref(
         parameters_trainable=trainable_parameters(source.architecture, learning.method),
         tokenizer=str(tokenizer) if named_tokenizer and tokenizer else None,
         config=source.config,
-        has_weights=source.has_weights,
+        has_weights=source.has_weights and broken is None,
+        weights_problem=broken or source.weights.problem,
         trust_remote_code=is_granted(),
+        files=_read(lambda: model_files(source.folder, source.weights)) or (),
         architecture=source.architecture,
     )
 
@@ -207,4 +211,13 @@ def _dataset(
         lengths=found,
         on_bad_rows=subject.on_bad_rows,
         dropped_file=str(dropped_file) if found.dropped else None,
+        seen=_read(lambda: seen_file(path.resolve())),
     )
+
+
+def _read(look: Callable[[], Seen]) -> Seen | None:
+    """What a look at files finds; None if one cannot be read, which the worker will say."""
+    try:
+        return look()
+    except OSError:
+        return None

@@ -16,11 +16,9 @@ from enum import StrEnum
 
 from memory_models.frozen import frozen
 from memory_models.settings import flat
-from tsplanner.planner.devices import used_machine
-from tsplanner.planner.evaluate import Evaluated
+from tsplanner.planner.evaluate import Evaluated, rates_for
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, training_settings
-from tsplanner.throughput.rates import Rates, rates_of
 from tsplanner.throughput.step_time import StepTime, step_time
 
 NEIGHBOUR_SHARE = 0.15
@@ -203,12 +201,6 @@ def probed_time(request: PlanRequest, hardware: HardwareSettings) -> StepTime:
     length = request.dataset.sequence_length(hardware.batch.micro_batch_size)
     settings = training_settings(request.learning, hardware, length)
     return step_time(request.architecture, settings, rates_for(request, hardware))
-
-
-def rates_for(request: PlanRequest, hardware: HardwareSettings) -> Rates:
-    """The rates of the slowest GPU used."""
-    machine = used_machine(request.machine, hardware)
-    return rates_of(machine, request.efficiency, on_cpu=request.on_cpu)
 
 
 def time_ratio(request: PlanRequest, hardware: HardwareSettings, seen: Measured) -> float | None:

@@ -148,6 +148,11 @@ class RunSummary:
     """Version of each package by its name."""
 
     @property
+    def random_weights(self) -> str | None:
+        """Why the run began from random weights, as a clause; None: it did not, or was recorded."""
+        return None if self.plan is None else self.plan.model.without_weights
+
+    @property
     def samples_per_second_and_gpu(self) -> float | None:
         """Samples per second and device: the speed that different numbers of GPUs share."""
         rate = self.outcome.samples_per_second

@@ -104,6 +104,16 @@ def results(runs: Sequence[RunSummary]) -> Section:
     rows = tuple(_result(runs, run) for run in runs)
     table = Table(columns=columns, rows=rows) if len(runs) > 1 else _upright(columns, rows)
     blocks: list[Block] = [table, Paragraph(text=words("results_losses"), tone=Tone.SMALL)]
+    if drawn := [run for run in runs if run.random_weights]:
+        found = tuple(
+            words(
+                "run_random_weights",
+                run=label(runs, run),
+                why=Original(text=run.random_weights or ""),
+            )
+            for run in drawn
+        )
+        blocks.insert(1, Bullets(items=found, tone=Tone.REFUSAL))
     ended = [run for run in runs if run.outcome.status != Status.OK]
     if ended:
         items = tuple(

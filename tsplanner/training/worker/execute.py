@@ -24,6 +24,7 @@ from memory_models.settings import DecoderKernels, LossKernel
 from tsplanner.training import adapters, data, distributed, model
 from tsplanner.training.batches import collate, pad_token_id, without_mask
 from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.kernels.attention_backend import choose_attention_backend
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.memory import MemoryMeter, limit_allocator
@@ -126,6 +127,7 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Statu
     if plan.hardware.sharding.zero_stage:
         join_deepspeed(device)
     limit_allocator(device, job.memory_limit_bytes)
+    choose_attention_backend(plan)
     recorder.device_name = device_name(device)
     if job.shared is not None:
         return run_multi_lora(job, recorder, device, stop, base)

@@ -12,12 +12,11 @@ import msgspec
 
 from memory_models.frozen import frozen
 from tsplanner import runs
+from tsplanner.planner.gather.probe_points import device_name
 from tsplanner.planner.plan import Plan
-from tsplanner.probe.calibration import device_name
-from tsplanner.settings import state_folder
+from tsplanner.settings import state_parts
 from tsplanner.tune.budget.costs import Costs, TimeFactors, predicted_costs
 
-HISTORY_FILE = "tune_times.jsonl"
 REMEMBERED = 3
 """Number of searches of the same kind whose times are taken together."""
 EARLIER_FIELDS = {"places": "max_concurrent_trials"}
@@ -52,7 +51,7 @@ def kind_of(plan: Plan, max_concurrent_trials: int) -> SearchKind:
     """The kind of a search whose trials train as ``plan`` does."""
     quantization = plan.hardware.base.quantization
     return SearchKind(
-        device_name=device_name(plan.machine, plan.hardware.accelerator),
+        device_name=device_name(plan.machine, plan.hardware),
         host_name=plan.machine.name,
         model=plan.model.name,
         finetuning_type=str(plan.learning.method.finetuning_type),
@@ -63,7 +62,7 @@ def kind_of(plan: Plan, max_concurrent_trials: int) -> SearchKind:
 
 def history_path() -> Path:
     """The file with the times of searches on this machine."""
-    return state_folder() / HISTORY_FILE
+    return state_parts()["search times"]
 
 
 def read_history() -> list[SearchTimes]:

@@ -142,7 +142,7 @@ def _best_sharing(
         Room(
             free_bytes=free // slots.trials_per_device,
             device=None if on_cpu else min(devices, key=lambda device: device.free_bytes),
-            calibration=replace(DEFAULT, device_factor=plan.corrections.memory_factor),
+            calibration=replace(DEFAULT, device_factor=_factor(plan)),
             on_cpu=on_cpu,
         ),
         SharingOptions(
@@ -150,6 +150,11 @@ def _best_sharing(
             exactly=None if asked is None else min(asked, per_slot),
         ),
     )
+
+
+def _factor(plan: Plan) -> float:
+    """Factor of a probe on process bytes; one that held less says nothing of trials that share."""
+    return max(1.0, plan.corrections.memory_factor)
 
 
 def _rates(plan: Plan) -> Rates:
@@ -165,7 +170,7 @@ def _rates(plan: Plan) -> Rates:
 
 def _memory(plan: Plan, settings: TrainingSettings) -> MemoryEstimate:
     architecture = plan.architecture
-    calibration = replace(DEFAULT, device_factor=plan.corrections.memory_factor)
+    calibration = replace(DEFAULT, device_factor=_factor(plan))
     if plan.hardware.accelerator == "cpu":
         return in_host_memory(estimate_memory(architecture, settings, None, calibration))
     devices = used_devices(plan.machine, plan.hardware)

@@ -1,0 +1,33 @@
+"""Seconds of the forward of one micro-batch, which is what an evaluation runs."""
+
+from __future__ import annotations
+
+from memory_models.architecture import Architecture
+from memory_models.memory_traffic import forward_traffic
+from memory_models.settings import TrainingSettings
+from tsplanner.throughput.rates import Rates
+from tsplanner.throughput.step_time import (
+    StepTime,
+    fetch_seconds,
+    forward_flops,
+    gather_seconds,
+    hooked_modules,
+)
+
+
+def forward_time(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> StepTime:
+    """Seconds of one forward; ``settings`` are those of training, with its micro-batch size.
+
+    Weights that are gathered or offloaded cross their link once.
+    """
+    made = forward_traffic(architecture, settings)
+    hooks = hooked_modules(architecture, settings) * rates.host.gather_seconds
+    return StepTime(
+        matrix=forward_flops(architecture, settings) / rates.matrix_flops,
+        memory=made.bytes / rates.written_bytes,
+        launch=made.tensors * rates.host.launch_seconds_per_tensor + hooks,
+        overlaps=rates.issue_overlaps,
+        optimizer=0.0,
+        communication=gather_seconds(architecture, settings, rates),
+        offload=fetch_seconds(architecture, settings, rates),
+    )
