@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from memory_models.architecture import Architecture
@@ -197,6 +198,8 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
 
 
 def _hub_folder(name: str) -> Path:
+    # A progress bar of one small file would be drawn over our own lines.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
