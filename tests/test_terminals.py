@@ -26,7 +26,7 @@ QUICK = {
     "estimate": ("estimate", "--model", "qwen2.5-7b", "--sequence-length", "512"),
     "export": ("export", "torchrun"),
     "exporters": ("export",),
-    "report": ("report",),
+    "report": ("report", "--experiments"),
     "help": ("plan", "--help"),
     "usage": ("plan", "--model", "nope" * 9),
     "failure": ("train", "--run-folder", "nowhere", "--resume"),
