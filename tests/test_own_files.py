@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import tiny
 from tsplanner import runs
 from tsplanner.errors import TsplannerError
-from tsplanner.own_files import open_descriptor, open_log, refuse_link
-from tsplanner.probe.runner import request_stop
+from tsplanner.own_files import open_descriptor, open_log, refuse_link, refuse_links
+from tsplanner.probe.runner import prepare, request_stop
 from tsplanner.processes import run_process
+from tsplanner.training.job import Job, JobKind
 from tsplanner.tune.study.storage import open_storage
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links there take rights")
@@ -96,6 +98,19 @@ def test_logs_are_private_and_other_files_follow_the_umask(folder: Path) -> None
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
     assert modes == {"log": 0o600, "lines": 0o640, "text": 0o640}
+
+
+def test_a_job_does_not_begin_in_a_folder_with_links(folder: Path, precious: Path) -> None:
+    """Checkpoints would be written, and old ones deleted, wherever one leads."""
+    job = Job(kind=JobKind.TRAIN, plan=tiny.plan(folder.parent / "data"), folder=str(folder))
+    (folder / "checkpoints").symlink_to(precious.parent)
+    with pytest.raises(TsplannerError, match="checkpoints is a symbolic link"):
+        prepare(job)
+    assert [path.name for path in folder.iterdir()] == ["checkpoints"]
+    (folder / "checkpoints").unlink()
+    refuse_links(folder)
+    prepare(job)
+    assert (folder / "job.json").is_file()
 
 
 def test_what_is_no_link_is_opened(folder: Path) -> None:

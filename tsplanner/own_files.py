@@ -22,9 +22,15 @@ def refuse_link(path: Path) -> None:
     """Raise TsplannerError for a file that is a symbolic link."""
     if path.is_symlink():
         raise TsplannerError(
-            f"{path} is a symbolic link, and nothing of a run is written through one: remove it, "
-            "or take another run folder."
+            f"{path} is a symbolic link, and nothing is written through one: remove it, or take "
+            "another folder."
         )
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise TsplannerError for a run folder with a link in it, such as one for its checkpoints."""
+    for path in sorted(folder.iterdir()):
+        refuse_link(path)
 
 
 def open_descriptor(path: Path, flags: int, mode: int = 0o666) -> int:

@@ -15,7 +15,7 @@ import msgspec
 
 from memory_models.frozen import frozen
 from tsplanner import runs
-from tsplanner.own_files import open_descriptor
+from tsplanner.own_files import open_descriptor, refuse_links
 from tsplanner.probe.launch import device_environment, worker_command
 from tsplanner.probe.process_records import merged_record, missing_processes, remove_records
 from tsplanner.processes import ProcessResult, run_process
@@ -147,6 +147,7 @@ def prepare(job: Job) -> None:
     """The job's folder with job.json, and nothing of an earlier run that could be mistaken."""
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
+    refuse_links(folder)
     remove_records(folder, job.plan.hardware.sharding.world_size)
     (folder / STOP_FILE).unlink(missing_ok=True)
     if not job.resume:

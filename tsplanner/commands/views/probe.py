@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tsplanner.console import one_line
+from tsplanner.errors import shortened
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.calibration import step_seconds
 from tsplanner.probe.proof import Proof
@@ -58,7 +60,8 @@ def result_lines(plan: Plan, record: Record, path: Path) -> list[str]:
 
 def failure_lines(plan: Plan, record: Record) -> list[str]:
     """What went wrong, and what the estimate had said."""
-    head = f"✘ {FAILURES.get(record.status, 'CRASHED')}   {record.message}"
+    words = one_line(shortened(record.message))
+    head = f"✘ {FAILURES.get(record.status, 'CRASHED')}   {words}"
     expected = plan.memory.process_bytes
     return [
         head,
