@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import sys
 
 import pytest
@@ -14,6 +15,7 @@ from tsplanner.console import (
     Edge,
     bare,
     columns,
+    command,
     edges,
     fold,
     is_plain,
@@ -146,6 +148,14 @@ def test_what_draws_by_itself_gets_the_stream_behind_the_edge(
     assert bare(edge) is terminal  # type: ignore[arg-type]
     rich_console(edge).print("[b]", style="red")  # type: ignore[arg-type]
     assert terminal.getvalue() == "\x1b[31m[b]\x1b[0m\n"
+
+
+def test_a_command_to_paste_runs_nothing_of_a_names() -> None:
+    """A path with a blank stays one word, and a name with a command in it a name."""
+    assert command("probe", "--plan", "a b/plan.json") == "tsplanner probe --plan 'a b/plan.json'"
+    said = command("plan", "--model", "$(touch x); 'y'")
+    assert shlex.split(said) == ["tsplanner", "plan", "--model", "$(touch x); 'y'"]
+    assert said.startswith("tsplanner plan --model '$(touch x); '")
 
 
 def test_writelines_goes_through_the_edge() -> None:

@@ -10,6 +10,7 @@ import codecs
 import contextlib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -61,6 +62,11 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """As ``visible``, with line breaks and tabs spelt out, too."""
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def command(*words: object) -> str:
+    """A command of tsplanner to paste: a name in it stays one word, whatever it holds."""
+    return shlex.join(["tsplanner", *map(str, words)])
 
 
 def is_plain() -> bool:

@@ -19,6 +19,7 @@ from tsplanner.commands.options import (
 )
 from tsplanner.commands.views.bars import step_bar
 from tsplanner.commands.views.run import outcome_lines, print_random_weights, run_document
+from tsplanner.console import command
 from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
 from tsplanner.planner.files import find_plan, method_name, read_plan, write_plan
 from tsplanner.planner.plan import Plan
@@ -141,7 +142,8 @@ def train(options: TrainOptions, here: Machine | None = None) -> int:
     try:
         record = start_full_run(full)
     except KeyboardInterrupt:
-        print(f"\nInterrupted. Go on with  tsplanner train --run-folder {folder} --resume")
+        again = command("train", "--run-folder", folder, "--resume")
+        print(f"\nInterrupted. Go on with  {again}")
         return EXIT_INTERRUPTED
     if as_json:
         print(json.dumps(run_document(folder, record), indent=2))

@@ -20,6 +20,7 @@ from tsplanner.commands.train import FullRun, start_full_run
 from tsplanner.commands.values import budget_seconds, positive
 from tsplanner.commands.views.run import outcome_lines, run_document
 from tsplanner.commands.views.tune import SearchView, helping_line, opening_lines, view_for
+from tsplanner.console import command
 from tsplanner.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, TsplannerError
 from tsplanner.hardware.detect import detect_machine
 from tsplanner.probe.runner import Server
@@ -136,7 +137,8 @@ def run(options: TuneOptions, *, as_json: bool = False, here: Machine | None = N
             forget(folder)
         raise
     except KeyboardInterrupt:
-        print(f"\nInterrupted. Go on with  tsplanner tune --run-folder {folder} --resume")
+        again = command("tune", "--run-folder", folder, "--resume")
+        print(f"\nInterrupted. Go on with  {again}")
         return EXIT_INTERRUPTED
 
 
@@ -165,7 +167,7 @@ def say_what_comes(prepared: flow.PreparedSearch, view: SearchView, *, as_json: 
     if as_json:
         return
     if storage.is_remote:
-        words = f"tsplanner tune --join {storage.name} --storage {storage.display_name}"
+        words = command("tune", "--join", storage.name, "--storage", storage.display_name)
         print(f"Help from elsewhere:  {words}", flush=True)
     print("\n".join(opening_lines(prepared)), flush=True)
 

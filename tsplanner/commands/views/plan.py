@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from memory_models.settings import LossKernel
 from memory_models.units import counted, format_gib
 from tsplanner.commands.views.screen import Screen, bar
 from tsplanner.commands.views.subject import print_subject, short_count
+from tsplanner.console import command
 from tsplanner.planner.advice import Suggestion
 from tsplanner.planner.compare import RankedCandidate
 from tsplanner.planner.evaluate import Evaluated
@@ -89,8 +89,8 @@ def next_command(path: Path | None, *, probed: bool = False) -> str:
     """The command to paste after ``plan``; ``path`` None: the plan could not be stored."""
     if path is None:
         return "tsplanner plan --saves FOLDER   to store the plan where you may write"
-    verb, tail = ("tune", " --trials 8") if probed else ("probe", "")
-    return f"tsplanner {verb} --plan {shlex.quote(str(path))}{tail}"
+    verb, tail = ("tune", ("--trials", 8)) if probed else ("probe", ())
+    return command(verb, "--plan", path, *tail)
 
 
 def print_verdict(screen: Screen, plan: Plan, cost: Cost | None = None) -> None:

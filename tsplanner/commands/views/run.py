@@ -9,6 +9,7 @@ from typing import Any
 from memory_models.units import counted, format_gib
 from tsplanner.commands.views.probe import failure_lines
 from tsplanner.commands.views.screen import Screen
+from tsplanner.console import command
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import to_json
 from tsplanner.report.records.overfitting import overfitting, record_points
@@ -20,7 +21,7 @@ from tsplanner.training.record import Record
 def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
     """What a person reads at the end."""
     if record.status is not Status.OK:
-        again = f"tsplanner train --run-folder {folder} --resume"
+        again = command("train", "--run-folder", folder, "--resume")
         return [*failure_lines(plan, record), f"Next   {again}"]
     best = min(record.losses.evaluations, key=lambda item: item.loss, default=None)
     words = f"eval {loss(best.loss)}   best epoch {best.epoch:.3g}   " if best else ""
