@@ -15,12 +15,16 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from tsplanner.errors import shortened
+
 if TYPE_CHECKING:  # imported only where something is drawn
     from rich.console import Console
 
 USUAL_COLUMNS = 80
 NARROWEST = 16
 """Columns below which folding would leave no word whole."""
+LONGEST_LINE = 4000
+"""Characters of a line that a terminal shows: a stranger's may be as long as a file."""
 HANGING_SHARE = 0.6
 """The last cell of a row keeps its column if that begins within this share of the screen."""
 
@@ -124,6 +128,7 @@ def fold(line: str, most: int) -> list[str]:
     Cells of a row are two blanks apart. A cell that begins within the left part of the screen goes
     on under itself; a row without one becomes a short list, with its first cell at the top.
     """
+    line = shortened(line, LONGEST_LINE)
     if width(line) <= most or most < NARROWEST:
         return [line]
     body = line.lstrip(" ")
