@@ -113,7 +113,7 @@ def test_a_word_longer_than_the_screen_is_cut() -> None:
 def test_a_line_as_long_as_a_file_is_shortened_on_a_screen() -> None:
     """Its beginning and its end are shown, at once."""
     pieces = fold("a" * 10**6 + "z", 80)
-    assert 50 <= len(pieces) <= 52
+    assert 50 <= len(pieces) <= 54
     assert (pieces[0][0], pieces[-1][-1]) == ("a", "z")
 
 
