@@ -94,8 +94,9 @@ def request_of(grid: Grid, cap_gib: int) -> PlanRequest:
         dataset=no_dataset(grid.length),
         machine=card(cap_gib),
         learning=learning,
-        # No grid has runs with checkpoints of some layers only.
-        pins=Pins(checkpointed_layers=None),
+        # No grid has runs with checkpoints of some layers only. Their quantised bases were measured
+        # with the unquantised parts in fp32.
+        pins=Pins(checkpointed_layers=None, upcast_unquantized=True),
     )
 
 

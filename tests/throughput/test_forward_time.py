@@ -33,10 +33,12 @@ def test_a_forward_takes_two_operations_per_weight_and_token() -> None:
 
 
 def test_an_evaluation_of_a_short_row_waits_for_the_host() -> None:
-    """A 7B LoRA on an H200 took 0.042 s per held-out row of 340 tokens (2026-11-29)."""
+    """A 7B LoRA on an H200 took 0.042 s per held-out row of 340 tokens, without the slack that
+    the constant of issuing has for slower hosts (2026-11-29).
+    """
     found = forward_time(MODEL, ROW, RATES)
     assert found.bound_by_launch
-    assert found.seconds == pytest.approx(0.042, rel=0.1)
+    assert found.seconds == pytest.approx(0.042, rel=0.15)
     assert found.optimizer == found.communication == found.offload == 0
 
 

@@ -29,7 +29,7 @@ from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.files import plan_values, write_plan
 from tsplanner.planner.forecast import Cost, run_cost
 from tsplanner.planner.gather.requests import Subject, plan_request
-from tsplanner.planner.plan import Plan, Verdict
+from tsplanner.planner.plan import Plan, TimeEstimate, Verdict
 from tsplanner.planner.rank import Choice, NothingFits, choose
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import LearningSettings
@@ -140,11 +140,11 @@ def list_experiments(*, as_json: bool) -> int:
     return EXIT_OK
 
 
-def _print_record(record: ExperimentRecord | None) -> None:
+def _print_record(record: ExperimentRecord | None, time: TimeEstimate | None = None) -> None:
     if record is not None:
         from tsplanner.commands.views.experiment import print_record
 
-        print_record(record)
+        print_record(record, time)
 
 
 def run(
@@ -204,7 +204,7 @@ def run(
         print(_document(choice, path, cost, tested, record, advised))
     else:
         print_choice(request, choice, path, cost, probes=lines, advised=advised)
-        _print_record(record)
+        _print_record(record, choice.plan.time)
     return EXIT_OK
 
 
@@ -240,7 +240,7 @@ def _document(
             "probes": probes,
             **choice_values(choice),
             "advice": [advice_values(row) for row in advised],
-            **({} if record is None else {"experiment": record.document()}),
+            **({} if record is None else {"experiment": record.document(choice.plan.time)}),
         }
     )
 

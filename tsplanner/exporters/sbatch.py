@@ -88,7 +88,7 @@ def limit_seconds(plan: Plan, options: ExportOptions) -> float:
             "The plan names no dataset, so the length of the run is not known: give --time-limit, "
             "or plan again with --dataset FILE."
         )
-    return plan.time.total_seconds * (1 + plan.time.relative_error) + LOAD_SECONDS
+    return plan.time.total_seconds + plan.time.total_margin + LOAD_SECONDS
 
 
 def slurm_time(seconds: float) -> str:

@@ -17,6 +17,7 @@ from tsplanner.planner.gather.refine import refined_for
 from tsplanner.planner.plan import Corrections, Plan, TimeEstimate, Verdict, verdict_of
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, training_settings
+from tsplanner.throughput.errors import relative_error
 from tsplanner.throughput.forward_time import forward_time
 from tsplanner.throughput.rates import Rates, rates_of
 from tsplanner.throughput.step_time import StepTime, mean_step_time
@@ -132,12 +133,14 @@ def finish(request: PlanRequest, found: Evaluated) -> Plan:
     """The Plan of an evaluated candidate."""
     rates, known = rates_for(request, found.hardware), refined_for(request, found.hardware)
     row = _one_row(request, found.hardware)
+    forward = forward_time(request.architecture, row, rates)
+    error = _time_error(request, found, rates)
     run = forecast(
         request.dataset,
         request.learning,
         found.hardware,
         found.time,
-        forward_time(request.architecture, row, rates).seconds,
+        forward.seconds,
         rates.host,
     )
     return Plan(
@@ -149,8 +152,9 @@ def finish(request: PlanRequest, found: Evaluated) -> Plan:
         memory=found.memory,
         time=TimeEstimate(
             step_seconds=found.time.seconds,
-            relative_error=known.relative_error(
-                bound_by_launch=found.time.bound_by_launch, otherwise=rates.relative_error
+            relative_error=error,
+            total_relative_error=run.relative_error(
+                step_error=error, forward_error=max(error, relative_error(forward, row, rates))
             ),
             steps_per_epoch=run.steps_per_epoch,
             total_steps=run.total_steps,
@@ -166,6 +170,17 @@ def finish(request: PlanRequest, found: Evaluated) -> Plan:
             launch_factor=known.efficiency.launch_factor,
         ),
         assumptions=tuple(dict.fromkeys(_assumptions(request, found, rates))),
+    )
+
+
+def _time_error(request: PlanRequest, found: Evaluated, rates: Rates) -> float:
+    """Half-width of the 95 % interval of the step's seconds, narrow if a probe ran this kind."""
+    if rates.known_error is not None:
+        return rates.known_error
+    settings = training_settings(request.learning, found.hardware, 1)
+    return refined_for(request, found.hardware).relative_error(
+        bound_by_launch=found.time.bound_by_launch,
+        otherwise=relative_error(found.time, settings, rates),
     )
 
 

@@ -39,6 +39,14 @@ class Forecast:
         """Seconds of training and evaluations together, with what is paid once."""
         return self.training_seconds + self.evaluation_seconds + self.one_time_seconds
 
+    def relative_error(self, *, step_error: float, forward_error: float) -> float:
+        """Half-width of the 95 % interval of all seconds, from those of a step and of a forward.
+
+        The errors add up, since one host makes both. What is paid once is the host's as well.
+        """
+        rest = self.evaluation_seconds + self.one_time_seconds
+        return (step_error * self.training_seconds + forward_error * rest) / self.total_seconds
+
 
 @frozen
 class Cost:
@@ -167,7 +175,10 @@ def run_cost(plan: Plan, price_per_hour: float) -> Cost:
         steps = SAMPLES_PRICED / plan.hardware.effective_batch_size
         seconds, of = steps * plan.time.step_seconds, f"{SAMPLES_PRICED:,} samples"
     hours = seconds / SECONDS_PER_HOUR * plan.hardware.sharding.world_size
-    expected, error = hours * price_per_hour, plan.time.relative_error
+    expected = hours * price_per_hour
+    error = plan.time.relative_error
+    if plan.dataset.lengths.rows_kept and plan.time.total_relative_error is not None:
+        error = plan.time.total_relative_error
     return Cost(
         of=of,
         gpu_hours=hours,

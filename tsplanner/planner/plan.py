@@ -132,6 +132,19 @@ class TimeEstimate:
     basis: str
     """Source of the rates: ``datasheet``, ``measured`` or ``probe on this machine``."""
 
+    total_relative_error: float | None = None
+    """Half-width of the 95 % interval of ``total_seconds``, as a share; None: as that of a step."""
+
+    @property
+    def total_margin(self) -> float:
+        """Half-width of the 95 % interval of ``total_seconds``, in seconds."""
+        error = self.total_relative_error
+        return self.total_seconds * (self.relative_error if error is None else error)
+
+    def holds(self, seconds: float) -> bool:
+        """Whether a measured step lies within the 95 % interval."""
+        return abs(seconds - self.step_seconds) <= self.relative_error * self.step_seconds
+
 
 @frozen
 class Corrections:

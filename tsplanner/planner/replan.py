@@ -47,7 +47,7 @@ def request_again(
             MEASURED,
             work_factor=plan.corrections.work_factor,
             launch_factor=plan.corrections.launch_factor,
-            relative_error=plan.time.relative_error,
+            known_error=plan.time.relative_error,
             basis=plan.time.basis,
         ),
         forced_cpu=plan.hardware.accelerator == "cpu",

@@ -175,14 +175,14 @@ def _corrected_request(
     Other plans' bytes may raise this one's bound and may not narrow it.
     """
     efficiency, calibration = request.efficiency, request.calibration
-    error = PROBED_ERROR if kind in corrections.kinds else efficiency.relative_error
+    error = PROBED_ERROR if kind in corrections.kinds else None
     return replace(
         request,
         efficiency=replace(
             efficiency,
             work_factor=efficiency.work_factor * corrections.work,
             launch_factor=efficiency.launch_factor * corrections.launch,
-            relative_error=error,
+            known_error=error,
             basis=f"corrected by {probes} probe{'s' if probes > 1 else ''} on this machine",
         ),
         calibration=replace(
@@ -209,7 +209,7 @@ def _proven(request: PlanRequest, found: Evaluated, probed: Probed) -> Plan:
             efficiency,
             work_factor=efficiency.work_factor * ratio,
             launch_factor=efficiency.launch_factor * ratio,
-            relative_error=PROBED_ERROR,
+            known_error=PROBED_ERROR,
             basis=BASIS,
         ),
         calibration=replace(calibration, device_factor=calibration.device_factor * factor),

@@ -24,7 +24,7 @@ HOST_ADAM_BYTES_PER_SECOND = 10e9
 class HostSeconds:
     """Host time around the work of a GPU, in seconds."""
 
-    launch_seconds_per_tensor: float = 33e-6
+    launch_seconds_per_tensor: float = 37e-6
     """To issue the kernels that make one tensor."""
     step_seconds: float = 0.050
     """Per optimizer step: clipping, scheduler, logging."""
@@ -75,7 +75,11 @@ class Rates:
     host_adam_bytes: float
     """Bytes per second that an offloaded optimizer handles on the host."""
     basis: str
-    relative_error: float
+    known_error: float | None = None
+    """Half-width of the 95 % interval where it is known, as a share: of a step that was probed, or
+    of the plan that this one comes from; None: by what the step waits for."""
+    measured: bool = False
+    """Whether steps of a GPU of this generation were measured."""
     issue_overlaps: bool = True
     """Whether work overlaps with issuing: a GPU works while the host issues; a CPU does both."""
 
@@ -93,15 +97,21 @@ class Efficiency:
     """Number of times that a tensor's bytes cross memory at the datasheet's bandwidth."""
     memory: float = 0.80
     link: float = 0.70
-    host_link: float = 0.40
-    """Share of the link to the host while two processes fetch offloaded weights: 25 GB/s each."""
+    host_link: float = 0.80
+    """Share of the link to the host that copies from pinned memory reach, assumed."""
+    host_link_limit: float = 25e9
+    """Bytes per second at which a process fetches offloaded weights through DeepSpeed's hooks,
+    however fast the link is: 25 GB/s over PCIe 5.0 in one run of two processes (2026-11-23)."""
     host: HostSeconds = field(default_factory=HostSeconds)
     work_factor: float = 1.0
     """Measured / predicted seconds of the GPU's work, from this machine's own probes."""
     launch_factor: float = 1.0
     """Measured / predicted seconds of steps that wait for the host to issue kernels."""
-    relative_error: float = 0.35
-    """Half-width of the 95 % interval before any probe."""
+    known_error: float | None = None
+    """Half-width of the 95 % interval where it is known, as a share: of a step that was probed, or
+    of the plan that this one comes from; None: by what the step waits for."""
+    generations: frozenset[int] = frozenset({9})
+    """Major compute capabilities whose steps were measured."""
     basis: str = "datasheet rates, efficiencies fitted on 36 steps of one H200 (2026-11-23)"
 
 
@@ -122,11 +132,12 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
         written_bytes=bandwidth / efficiency.passes,
         memory_bytes=bandwidth * efficiency.memory,
         link_bytes=link * efficiency.link / work,
-        host_bytes=host_link * efficiency.host_link / work,
+        host_bytes=min(host_link * efficiency.host_link, efficiency.host_link_limit) / work,
         host=efficiency.host.times(launch),
         host_adam_bytes=HOST_ADAM_BYTES_PER_SECOND / work,
         basis=efficiency.basis,
-        relative_error=efficiency.relative_error,
+        known_error=efficiency.known_error,
+        measured=device.compute_capability[0] in efficiency.generations,
     )
 
 
@@ -146,7 +157,7 @@ def _cpu_rates(machine: Machine, efficiency: Efficiency) -> Rates:
         host_adam_bytes=CPU_BYTES_PER_SECOND / slower,
         issue_overlaps=False,
         basis=efficiency.basis if probed else "assumed CPU rates, not measured here",
-        relative_error=efficiency.relative_error if probed else 0.7,
+        known_error=efficiency.known_error,
     )
 
 

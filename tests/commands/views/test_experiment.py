@@ -10,6 +10,7 @@ from tsplanner.commands.views.experiment import experiment_lines, experiment_lis
 from tsplanner.planner.experiments.recorded import experiment_names, read_experiment
 from tsplanner.planner.experiments.replayed import ExperimentRecord, OnMachine
 from tsplanner.planner.gather.requests import Subject
+from tsplanner.planner.plan import TimeEstimate
 
 GIB = 2**30
 RUN = read_experiment("chatts-14b_rtx-2080-ti_qlora-r8")
@@ -52,6 +53,35 @@ def test_figures_that_agree_are_ticked_and_others_are_crossed() -> None:
     assert crossed[0].startswith("✘ 78 steps: 414 rows, 16 per step, 3 epochs")
     assert crossed[0].endswith(": the record disagrees")
     assert crossed[1] == "red"
+
+
+@pytest.mark.parametrize(
+    ("predicted", "words", "style"),
+    [
+        (30.0, "✔ 27.35 s per step: 30 s ± 6 s predicted", "green"),
+        (
+            54.7,
+            "✘ 27.35 s per step: 54.7 s ± 11 s predicted, 2.0 times slower than the record",
+            "red",
+        ),
+        (9.117, "✘ 27.35 s per step: 9.12 s ± 1.8 s predicted, 3.0 times faster than", "red"),
+    ],
+)
+def test_the_recorded_step_is_held_against_the_plan(
+    predicted: float, words: str, style: str
+) -> None:
+    """Within the interval it agrees; outside of it the line says by what factor."""
+    time = TimeEstimate(
+        step_seconds=predicted,
+        relative_error=0.2,
+        steps_per_epoch=26,
+        total_steps=78,
+        total_seconds=78 * predicted,
+        basis="datasheet",
+    )
+    line = experiment_lines(RUN, [], time)[3]
+    assert line[0].startswith(words)
+    assert line[1] == style
 
 
 def test_the_first_line_is_the_record_and_the_last_are_its_notes() -> None:

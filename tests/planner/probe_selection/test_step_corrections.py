@@ -12,13 +12,13 @@ from memory_models.settings import LossKernel, changed, from_flat
 from tests.support.toy_request import HOPPER, request
 from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.probe_selection.step_corrections import (
+    PRIOR_ERROR,
     Measured,
     Outcome,
     corrections_of,
     distance,
     nearest,
     probed_time,
-    rates_for,
     scaled,
     time_ratio,
 )
@@ -84,7 +84,7 @@ def test_without_probes_nothing_is_corrected() -> None:
     none = corrections_of(ASKED, [found], {})
     assert (none.work, none.launch, none.process_bytes) == (1.0, 1.0, 1.0)
     assert none.seconds(ONE, found.time) == found.time
-    assert none.margin(ONE, found.time) == rates_for(ASKED, ONE).relative_error
+    assert none.margin(ONE, found.time) == PRIOR_ERROR
 
 
 def test_a_probe_that_took_twice_as_long_doubles_its_neighbours() -> None:

@@ -6,20 +6,23 @@ from memory_models.units import counted, format_gib
 from tsplanner.commands.views.screen import Screen
 from tsplanner.planner.experiments.recorded import Experiment, experiment_names, read_experiment
 from tsplanner.planner.experiments.replayed import TRAINERS, ExperimentRecord, OnMachine
+from tsplanner.planner.plan import TimeEstimate
 
 
-def print_record(record: ExperimentRecord | None) -> None:
-    """Print the record of a planned run, if there is one."""
+def print_record(record: ExperimentRecord | None, time: TimeEstimate | None = None) -> None:
+    """Print the record of a planned run, if there is one, beside the plan's time."""
     if record is None:
         return
     screen = Screen()
     screen.line()
-    lines = experiment_lines(record.experiment, record.machines)
+    lines = experiment_lines(record.experiment, record.machines, time)
     for number, (words, style) in enumerate(lines):
         screen.line(f"  {'' if number else 'Record':<9}{words}", style)
 
 
-def experiment_lines(experiment: Experiment, machines: list[OnMachine]) -> list[tuple[str, str]]:
+def experiment_lines(
+    experiment: Experiment, machines: list[OnMachine], time: TimeEstimate | None = None
+) -> list[tuple[str, str]]:
     """Pairs of words and style: figures, whether they agree, each machine, each note."""
     found, optimization = experiment.recorded, experiment.settings.optimization
     loss = "" if found.mean_train_loss is None else f", mean loss {found.mean_train_loss}"
@@ -46,6 +49,8 @@ def experiment_lines(experiment: Experiment, machines: list[OnMachine]) -> list[
             experiment.speed_agrees,
         ),
     ]
+    if time is not None:
+        lines.append(_in_time(found.seconds_per_step, time))
     lines += [_on_machine(found_on) for found_on in machines]
     return lines + [(f"! {note}", "yellow") for note in experiment.notes]
 
@@ -54,6 +59,17 @@ def _agreement(words: str, agrees: bool) -> tuple[str, str]:
     if agrees:
         return f"✔ {words}", "green"
     return f"✘ {words}: the record disagrees", "red"
+
+
+def _in_time(recorded: float, time: TimeEstimate) -> tuple[str, str]:
+    """Whether the recorded step lies within the plan's interval, or how far it is off."""
+    margin = time.relative_error * time.step_seconds
+    words = f"{recorded} s per step: {time.step_seconds:.3g} s ± {margin:.2g} s predicted"
+    if time.holds(recorded):
+        return f"✔ {words}", "green"
+    factor = max(time.step_seconds / recorded, recorded / time.step_seconds)
+    slower = "slower" if time.step_seconds > recorded else "faster"
+    return f"✘ {words}, {factor:.1f} times {slower} than the record", "red"
 
 
 def _on_machine(found: OnMachine) -> tuple[str, str]:

@@ -143,7 +143,7 @@ def _length(plan: Plan) -> str:
         f"{counted(plan.time.total_steps, 'step')}, "
         f"{counted(plan.learning.optimization.num_train_epochs, 'epoch')}, "
         f"about {duration(plan.time.total_seconds)} "
-        f"± {duration(plan.time.total_seconds * plan.time.relative_error)}"
+        f"± {duration(plan.time.total_margin)}"
     )
 
 

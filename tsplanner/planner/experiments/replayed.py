@@ -21,6 +21,7 @@ from memory_models.states.chatts_remote_code import as_released
 from memory_models.units import round_up
 from tsplanner.planner.experiments.recorded import Experiment, read_experiment
 from tsplanner.planner.gather.requests import Subject, plan_request
+from tsplanner.planner.plan import TimeEstimate
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, training_settings
 from tsplanner.planner.steps import Rounding
@@ -158,9 +159,10 @@ class ExperimentRecord:
             machines=on_machines(experiment, given, saves),
         )
 
-    def document(self) -> dict[str, Any]:
-        """The record as plain values, for ``--json``."""
+    def document(self, time: TimeEstimate | None = None) -> dict[str, Any]:
+        """The record as plain values, for ``--json``; ``time``: of the plan, where there is one."""
         found = self.experiment
+        seconds = found.recorded.seconds_per_step
         slow, fast = found.samples_per_second()
         return {
             "name": found.name,
@@ -169,6 +171,7 @@ class ExperimentRecord:
             "samples_per_second": [slow, fast],
             "steps_agree": found.steps_agree,
             "speed_agrees": found.speed_agrees,
+            **({} if time is None else {"time_agrees": time.holds(seconds)}),
             "machines": [asdict(row) for row in self.machines],
             "notes": list(found.notes),
         }

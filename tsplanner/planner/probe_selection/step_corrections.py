@@ -21,6 +21,9 @@ from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, training_settings
 from tsplanner.throughput.step_time import StepTime, step_time
 
+PRIOR_ERROR = 0.35
+"""Half-width of the 95 % interval that a kind of step has before one of it was probed, as a share.
+It only decides what is probed next."""
 NEIGHBOUR_SHARE = 0.15
 """Standard deviation between neighbours over the rates' 95 % error, assumed: 5 over 35 %."""
 NEIGHBOUR_WEIGHT = 2
@@ -158,7 +161,7 @@ def corrections_of(
         (hardware, math.log(seconds / scaled(predicted, work, launch).seconds))
         for hardware, seconds, predicted in timed
     ]
-    error = rates_for(request, HardwareSettings()).relative_error
+    error = PRIOR_ERROR
     return StepFactors(
         work=work,
         launch=launch,

@@ -162,7 +162,7 @@ def _rates(plan: Plan) -> Rates:
         MEASURED,
         work_factor=plan.corrections.work_factor,
         launch_factor=plan.corrections.launch_factor,
-        relative_error=plan.time.relative_error,
+        known_error=plan.time.relative_error,
     )
     on_cpu = plan.hardware.accelerator == "cpu"
     return rates_of(used_machine(plan.machine, plan.hardware), efficiency, on_cpu=on_cpu)
