@@ -227,3 +227,11 @@ def test_a_message_is_short_and_on_one_line_whatever_was_given() -> None:
     assert done.stderr.count("\n") == 1
     assert "\x1b" not in done.stderr
     assert "\\x1b[2J\\nforged" in done.stderr
+
+
+def test_a_password_on_the_command_line_is_not_repeated() -> None:
+    """A terminal's output is copied into issues."""
+    done = run("tune", "--storag", "postgresql://me:secret word@host/d", "--json")
+    assert done.returncode == 2
+    assert "secret" not in done.stderr + done.stdout
+    assert 'Did you mean "--storage"?' in done.stderr

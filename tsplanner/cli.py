@@ -9,6 +9,7 @@ import gc
 import importlib
 import json
 import os
+import shlex
 import sys
 from functools import cache
 from typing import NoReturn
@@ -165,13 +166,13 @@ def _unknown(parser: Parser, verb: str | None, unknown: list[str]) -> NoReturn:
         hint = " Several values of one flag are joined by commas."
     else:
         hint = did_you_mean(unknown[0].partition("=")[0], target._option_string_actions)
-    target.error(f"unrecognized arguments: {' '.join(unknown)}", hint)
+    target.error(f"unrecognized arguments: {shlex.join(unknown)}", hint)
 
 
 def _fail(message: str, status: int, as_json: bool) -> None:
     """One sentence on stderr; with --json also one document on stdout."""
     # Names and reasons of others' making may be in it, however long.
-    said = shortened(one_line(message))
+    said = shortened(one_line(without_passwords(message)))
     print(f"tsplanner: {said}", file=sys.stderr)
     if as_json:
         print(json.dumps({"error": said, "exit_status": status}))
