@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 from memory_models.allocator.replay import reserved_bytes
 from memory_models.architecture import Architecture
-from memory_models.bounds.intervals import allocated_interval, reserved_interval
+from memory_models.bounds.intervals import (
+    allocated_interval,
+    reserved_interval,
+    with_unplaced_logits,
+)
 from memory_models.bounds.process import (
     by_generation,
     major_of,
@@ -137,6 +141,9 @@ def estimate_memory(
     reserved = reserved_interval(
         estimated, peak.bytes, settings, calibration, replayed, unrecomputed=peak.unrecomputed
     )
+    if replay:
+        margin = calibration.margins.unplaced_logits
+        reserved = with_unplaced_logits(reserved, architecture, settings, margin)
     non_torch = non_torch_interval(settings, major, calibration)
     process = process_interval(reserved, non_torch, states.paged, major, calibration)
     return MemoryEstimate(

@@ -80,13 +80,14 @@ def _static(
     layer: LayerSettings | None,
 ) -> _Static:
     """``layer``: settings of the layers whose parameters ZeRO-3 gathers; None: it gathers none."""
+    config = states.sharding.deepspeed
     casts = 0
     if states.checkpointed:
         casts = autocast_cache_bytes(_trained_in_layers(architecture, states.method), states)
     return _Static(
         lm_head=lm_head_memory(architecture, head),
         held=gradients(architecture, states),
-        gathered=GatheredPeaks() if layer is None else gathered_peaks(architecture, layer),
+        gathered=GatheredPeaks() if layer is None else gathered_peaks(architecture, layer, config),
         casts=casts,
     )
 
@@ -271,7 +272,8 @@ def _gathered_by_both(
     """The larger peak, at each phase, of layers with and of layers without a checkpoint."""
     if not gathered.loss:
         return gathered
-    other = gathered_peaks(architecture, settings.layer.without_checkpoint)
+    layer, config = settings.layer.without_checkpoint, settings.sharding.deepspeed
+    other = gathered_peaks(architecture, layer, config)
     return GatheredPeaks(*map(max, gathered, other))
 
 

@@ -25,9 +25,9 @@ LEARNING = (
     "--lora-target --seed --sequence-length --timeseries-lr --validation-fraction"
 )
 PINS = (
-    "--attention --checkpointed-layers --gradient-checkpointing --kernels --loss-kernel "
-    "--micro-batch-size --model-dtype --offload-optimizer --offload-param --optimizer "
-    "--quantization --upcast-unquantized --world-size --zero-stage"
+    "--attention --checkpointed-layers --deepspeed --gradient-checkpointing --kernels "
+    "--loss-kernel --micro-batch-size --model-dtype --offload-optimizer --offload-param "
+    "--optimizer --quantization --upcast-unquantized --world-size --zero-stage"
 )
 FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --cpu-threads --experiment --json --output "

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, TrainingSettings
-from memory_models.sharding.all_gather import layer_parameter_bytes
-from memory_models.sharding.deepspeed_config import reduce_bucket_elements
+from memory_models.sharding.all_gather import layer_parameter_bytes, more_gathered_bytes
+from memory_models.sharding.deepspeed_config import buckets
 from memory_models.sharding.held_gradients import (
     MASTER_BYTES,
     NORM_BYTES,
@@ -49,16 +49,15 @@ class Processes:
 
     def __init__(self, memory: Replayed, shape: Architecture, settings: TrainingSettings) -> None:
         self.memory, self.shape, self.settings = memory, shape, settings
-        self.states, self.sharding, self.method = (
-            settings.states,
-            settings.sharding,
-            settings.method,
-        )
+        self.states, self.sharding = settings.states, settings.sharding
+        self.method = settings.method
         self.stage = self.sharding.zero_stage
         self.element = trained_element_bytes(self.states)
         self.half = BYTES[settings.base.model_dtype]
         self.partition = partition_of(shape, self.states)
-        self.bucket = self.element * reduce_bucket_elements(shape) if self.stage in (1, 2) else 0
+        one, held = buckets(shape, self.sharding)
+        self.bucket = self.element * held if self.stage in (1, 2) else 0
+        self.reduced = self.element * one
         owns = self.stage in (1, 2) and not self.sharding.offload_optimizer
         self.part = self.element * self.partition.overlapping_elements if owns else 0
         self.parts = 0
@@ -117,11 +116,13 @@ class Processes:
         if not self.sharding.offload_param:
             memory.alloc(self.element * self.partition.share)
         self._masters()
-        memory.alloc(self.element * reduce_bucket_elements(self.shape))
+        memory.alloc(self.reduced)
         if not self.sharding.offload_optimizer:
             memory.alloc(self.element * self.partition.share)
         if self.layer_parameters:
             memory.alloc(persistent_parameter_bytes(self.shape, self.states))
+            # What a user's limits gather beyond two layers stays nearly all the time.
+            memory.alloc(more_gathered_bytes(self.shape, self.settings))
 
     def loaded(self) -> None:
         """Build what needs the weights: DDP's buckets, or the flat groups of ZeRO-1 and 2."""
@@ -236,7 +237,7 @@ class Processes:
     def backward_ends(self) -> None:
         """Backward ends: the last bucket's flat copy; parts of several micro-batches are summed."""
         if self.stage:
-            flat = self.element * min(reduce_bucket_elements(self.shape), self.partition.total)
+            flat = min(self.reduced, self.element * self.partition.total)
             self.memory.alloc(flat)
             self.memory.free(flat)
         # DeepSpeed drops the references to kept gradients only when backward has ended.

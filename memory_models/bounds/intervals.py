@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+from memory_models.architecture import Architecture
 from memory_models.calibration import Calibration, Margin
 from memory_models.result import Interval
 from memory_models.rounding import LARGE_STEP
-from memory_models.settings import TrainingSettings
+from memory_models.settings import DecoderKernels, Dtype, LossKernel, TrainingSettings
 from memory_models.units import round_up
 
+HALF_BYTES = 2
 PERSISTENT_SHARE = 0.1
 """Weight of persistent bytes in ``margin_scale``; 0.05 to 0.2 give bounds of the same width."""
 
@@ -159,4 +161,26 @@ def _interval(base: int, scale: Scale, margins: tuple[Margin, Margin]) -> Interv
         upper=base
         + round(usual.upper * scale.usual + kept.upper * scale.unrecomputed)
         + usual.floor_bytes,
+    )
+
+
+def with_unplaced_logits(
+    reserved: Interval, architecture: Architecture, settings: TrainingSettings, margin: Margin
+) -> Interval:
+    """``reserved`` of a replay with the copy of the logits that finds no hole in it.
+
+    It was seen on reference kernels alone: fused ones leave larger holes than the replay places.
+    """
+    kernels = settings.kernels
+    if (
+        not kernels.expandable_segments
+        or kernels.loss_kernel is LossKernel.FUSED
+        or kernels.decoder_kernels is DecoderKernels.FUSED
+        or settings.base.model_dtype is Dtype.FP32
+    ):
+        return reserved
+    logits = HALF_BYTES * settings.tokens * architecture.vocabulary.vocab_size
+    return Interval(
+        expected=round_up(reserved.expected + round(margin.expected * logits), LARGE_STEP),
+        upper=round_up(reserved.upper + round(margin.upper * logits), LARGE_STEP),
     )

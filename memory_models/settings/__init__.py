@@ -14,7 +14,14 @@ from memory_models.settings.choices import (
     Quantization,
 )
 from memory_models.settings.flat import changed, field_types, flat, from_flat, paths
-from memory_models.settings.records import BaseStorage, BatchLayout, Kernels, Method, Sharding
+from memory_models.settings.records import (
+    BaseStorage,
+    BatchLayout,
+    DeepSpeedConfig,
+    Kernels,
+    Method,
+    Sharding,
+)
 from memory_models.settings.training import (
     Arithmetic,
     HeadSettings,
@@ -31,6 +38,7 @@ __all__ = [
     "BaseStorage",
     "BatchLayout",
     "DecoderKernels",
+    "DeepSpeedConfig",
     "Dtype",
     "FinetuningType",
     "HeadSettings",

@@ -142,6 +142,26 @@ class Kernels:
 
 
 @frozen
+class DeepSpeedConfig:
+    """A user's own DeepSpeed configuration: its sizes in elements, and its text.
+
+    The names are DeepSpeed's; None stands for "auto", which transformers fills in.
+    """
+
+    reduce_bucket_size: int | None = None
+    stage3_prefetch_bucket_size: int | None = None
+    stage3_param_persistence_threshold: int | None = None
+    stage3_max_live_parameters: int
+    stage3_max_reuse_distance: int
+    sub_group_size: int
+    overlap_comm: bool = False
+    text: str = ""
+    """The file's JSON, which exports write as it is."""
+    warnings: tuple[str, ...] = ()
+    """What of the file is unknown, contradicts itself or is not sized."""
+
+
+@frozen
 class Sharding:
     """How several processes share the model."""
 
@@ -149,6 +169,8 @@ class Sharding:
     zero_stage: int = 0
     offload_optimizer: bool = False
     offload_param: bool = False
+    deepspeed: DeepSpeedConfig | None = None
+    """A user's own configuration; None: tsplanner's (``sharding/deepspeed_config.py``)."""
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have."""

@@ -15,40 +15,20 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from memory_models.architecture import Architecture, Linear
-from memory_models.settings import LayerSettings, TrainingSettings
-from memory_models.sharding.deepspeed_config import (
-    live_elements,
-    persistent_elements,
-    prefetch_elements,
+from memory_models.architecture import Architecture
+from memory_models.settings import DeepSpeedConfig, LayerSettings, TrainingSettings
+from memory_models.sharding.deepspeed_config import Limits, limits
+from memory_models.sharding.gather_trace import (
+    Parameter,
+    Visit,
+    layer_tensors,
+    trace_of,
+    untraced_bytes,
 )
-from memory_models.states.adapters import is_targeted
 from memory_models.states.storage import BYTES
-from memory_models.states.weights import embedding_parameters, is_quantized, packed_bytes
 
-TRACED_LAYERS = 6
-"""Layers of the trace: two at either end differ from those in the middle."""
 ROUNDS = 2
 """Fetches per visited module: a module without parameters (an activation) prefetches too."""
-
-
-class Parameter(NamedTuple):
-    """A partitioned parameter: its number, its elements, and the bytes of the whole parameter."""
-
-    number: int
-    elements: int
-    bytes: int
-
-
-class Visit(NamedTuple):
-    """A module that runs: its parameter, and the phase of the step."""
-
-    parameter: Parameter
-    phase: str
-    within: int = 0
-    """Number of later visits that begin and end during this one: the recomputation of its layer."""
-    frozen: tuple[Parameter, ...] = ()
-    """Frozen parameters that are released with this one: backward does not reuse them."""
 
 
 class GatheredPeaks(NamedTuple):
@@ -63,117 +43,26 @@ class GatheredPeaks(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def gathered_peaks(architecture: Architecture, layer: LayerSettings) -> GatheredPeaks:
-    """Peaks of gathered parameters in one step, for any length, batch and number of processes."""
-    coordinator = _Coordinator(architecture, tuple(_trace(architecture, layer)))
-    found = coordinator.run()
-    return GatheredPeaks(
-        forward=found.get("forward", 0),
-        loss=found.get("loss", 0),
-        last=found.get("last", 0),
-        first=found.get("first", 0),
-        end=found.get("end", 0),
-    )
+def gathered_peaks(
+    architecture: Architecture, layer: LayerSettings, config: DeepSpeedConfig | None = None
+) -> GatheredPeaks:
+    """Peaks of gathered parameters in one step, for any length, batch and number of processes.
 
-
-def _trace(architecture: Architecture, layer: LayerSettings) -> Iterator[Visit]:
-    """The modules in the order of a step."""
-    layers, outer, head = _parameters(architecture, layer)
-    yield Visit(outer, "begin")
-    for parameters in layers:
-        name = "forward" if parameters is layers[-1] else "begin"
-        for parameter in parameters:
-            yield Visit(parameter, name)
-    # Forward and backward of the lm_head follow each other, with nothing in between.
-    yield Visit(head, "loss")
-    yield Visit(head, "loss")
-    last, early = len(layers) - 1, _early(architecture, layer)
-    for place in range(last, -1, -1):
-        name = {last: "last", 0: "first"}.get(place, "middle")
-        yield from _backward(layers[place], name, layer, early)
-    if layer.method.trains_everything or layer.checkpointed:
-        yield Visit(outer, "end")
-
-
-def _backward(
-    parameters: list[Parameter], name: str, layer: LayerSettings, early: int
-) -> Iterator[Visit]:
-    """One layer's backward; DeepSpeed fetches ``early`` parameters before the recomputation."""
-    if not layer.checkpointed:
-        for parameter in reversed(parameters):
-            yield Visit(parameter, name)
-        return
-    # Under checkpointing the backward hook of a module runs before its recomputation. The module's
-    # visit therefore lasts as long as the forward of the whole layer.
-    frozen = tuple(parameters) if layer.method.uses_adapter else ()
-    yield Visit(parameters[-1], name, within=len(parameters) + early - 1, frozen=frozen)
-    if early > 1:
-        yield Visit(parameters[-2], name)
-    yield from (Visit(parameter, name) for parameter in parameters)
-    yield from (Visit(parameter, name) for parameter in reversed(parameters[:-1]))
-
-
-def _early(architecture: Architecture, layer: LayerSettings) -> int:
-    """Number of parameters of a layer's last module that are fetched before the layer runs again.
-
-    In a logged run DeepSpeed fetched both sides of the last adapter.
+    ``config``: a user's own configuration; None: tsplanner's.
     """
-    linear, smallest = architecture.layer.linears[-1], persistent_elements(architecture)
-    sides = (linear.in_features, linear.out_features)
-    both = all(layer.method.adapter_rank * side > smallest for side in sides)
-    return 2 if both and is_targeted(linear, layer.method) else 1
-
-
-def _parameters(
-    architecture: Architecture, layer: LayerSettings
-) -> tuple[list[list[Parameter]], Parameter, Parameter]:
-    """Partitioned parameters of the layers, the embedding and the lm_head."""
-    smallest, element = persistent_elements(architecture), BYTES[layer.arithmetic.base.model_dtype]
-    layers: list[list[Parameter]] = []
-    # Number 0 is the embedding and number 1 an untied lm_head.
-    number = 2
-    for _ in range(min(TRACED_LAYERS, architecture.num_hidden_layers)):
-        parameters = []
-        for elements, size in layer_tensors(architecture, layer, element):
-            if elements > smallest:
-                parameters.append(Parameter(number, elements, size))
-                number += 1
-        if parameters:
-            layers.append(parameters)
-    elements = embedding_parameters(architecture)
-    embedding = Parameter(0, elements, elements * element)
-    # A tied lm_head is the embedding's own parameter, so both visits share its number.
-    tied = architecture.vocabulary.tie_word_embeddings
-    return layers, embedding, embedding if tied else embedding._replace(number=1)
-
-
-def layer_tensors(
-    architecture: Architecture, layer: LayerSettings, element: int
-) -> Iterator[tuple[int, int]]:
-    """Elements and bytes of the matrices of one layer, each adapter after the linear it adapts."""
-    for linear in architecture.layer.linears:
-        yield _matrix(linear, layer, element)
-        if is_targeted(linear, layer.method):
-            for side in (linear.in_features, linear.out_features):
-                elements = layer.method.adapter_rank * side
-                yield elements, elements * element
-
-
-def _matrix(linear: Linear, layer: LayerSettings, element: int) -> tuple[int, int]:
-    """Elements and bytes of a matrix; an element of a quantised matrix is one byte of it."""
-    if is_quantized(linear, layer.arithmetic.base.quantization):
-        packed = packed_bytes(linear, layer.arithmetic.base.quantization)
-        return packed, packed
-    return linear.weight_count, linear.weight_count * element
+    allowed = limits(architecture, config)
+    found = _Coordinator(allowed, tuple(trace_of(architecture, layer, allowed))).run()
+    more = untraced_bytes(architecture, layer, allowed)
+    return GatheredPeaks(
+        **{phase: found[phase] + more for phase in GatheredPeaks._fields if phase in found}
+    )
 
 
 class _Coordinator:
     """DeepSpeed's ``PartitionedParameterCoordinator`` once its trace is complete."""
 
-    def __init__(self, architecture: Architecture, trace: tuple[Visit, ...]) -> None:
-        self.trace = trace
-        self.max_live_parameters = live_elements(architecture)
-        self.prefetch_bucket_elements = prefetch_elements(architecture)
+    def __init__(self, allowed: Limits, trace: tuple[Visit, ...]) -> None:
+        self.trace, self.allowed = trace, allowed
         self.prefetch_position = 0
         """Step of the trace up to which parameters were requested."""
         self.available_elements = self.available_bytes = 0
@@ -243,8 +132,8 @@ class _Coordinator:
     def _prefetch(self) -> None:
         """Request one bucket of parameters; the last parameter may exceed the bucket."""
         # The limit is checked before a parameter is added, so the last one may exceed it.
-        live_room = self.max_live_parameters - self.available_elements
-        room, total = min(live_room, self.prefetch_bucket_elements), 0
+        live_room = self.allowed.live - self.available_elements
+        room, total = min(live_room, self.allowed.prefetch), 0
         group: list[Parameter] = []
         while self.prefetch_position < len(self.trace) and total < room:
             parameter = self.trace[self.prefetch_position].parameter
@@ -262,10 +151,9 @@ class _Coordinator:
         number = parameter.number
         if self.last_requested_step.get(number, -1) >= place:
             return
-        # ``max_reuse_distance`` has the same value as ``max_live_parameters`` in our configuration.
         passed = 0
         for visit in self.trace[place:]:
-            if passed >= self.max_live_parameters:
+            if passed >= self.allowed.reuse:
                 break
             if visit.parameter.number == number:
                 return
@@ -281,8 +169,19 @@ class _Coordinator:
 
 def layer_parameter_bytes(architecture: Architecture, settings: TrainingSettings) -> Iterator[int]:
     """Bytes of the partitioned parameters of one layer, one after the other."""
-    smallest = persistent_elements(architecture)
+    smallest = limits(architecture, settings.sharding.deepspeed).persistent
     element = BYTES[settings.base.model_dtype]
     for elements, size in layer_tensors(architecture, settings.layer, element):
         if elements > smallest:
             yield size
+
+
+def more_gathered_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes that a user's own limits gather at the peak beyond what tsplanner's limits would."""
+    config = settings.sharding.deepspeed
+    if config is None:
+        return 0
+    own, usual = (
+        max(gathered_peaks(architecture, settings.layer, each)) for each in (config, None)
+    )
+    return max(0, own - usual)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, Optimizer, StateSettings
-from memory_models.sharding.deepspeed_config import reduce_bucket_elements
+from memory_models.sharding.deepspeed_config import buckets, reduce_bucket_elements
 from memory_models.sharding.gradients import (
     FullBucket,
     Gradients,
@@ -46,7 +46,7 @@ def _stage_1(architecture: Architecture, settings: StateSettings) -> Gradients:
     found = unsharded_gradients(architecture, settings)
     partition = partition_of(architecture, settings)
     element, offloads = trained_element_bytes(settings), settings.sharding.offload_optimizer
-    bucket = element * reduce_bucket_elements(architecture)
+    bucket = element * buckets(architecture, settings.sharding).held
     part = 0 if offloads else element * partition.overlapping_elements
     # What the reduction of a full bucket adds: a flat part, or with offload the norm's fp64 copy.
     # Gradients that fit the bucket together are reduced in one go, after backward.
@@ -74,7 +74,7 @@ def _stage_2(architecture: Architecture, settings: StateSettings) -> Gradients:
     if settings.sharding.offload_optimizer:
         return _stage_2_offloaded(architecture, settings)
     partition, element = partition_of(architecture, settings), trained_element_bytes(settings)
-    bucket = element * reduce_bucket_elements(architecture)
+    bucket = element * buckets(architecture, settings.sharding).held
     part = element * partition.overlapping_elements
     early = part if settings.accumulates else 0
     # Gradients that fit one bucket together are reduced at the end of backward, not during it.
@@ -108,8 +108,8 @@ def _stage_2_offloaded(architecture: Architecture, settings: StateSettings) -> G
     ``async_accumulate_grad_in_cpu_via_gpu``, ``set_norm_for_param_grad_in_gpu``).
     """
     partition, element = partition_of(architecture, settings), trained_element_bytes(settings)
-    bucket = element * reduce_bucket_elements(architecture)
-    limit = reduce_bucket_elements(architecture)
+    bucket = element * buckets(architecture, settings.sharding).held
+    limit = reduce_bucket_elements(architecture, settings.sharding.deepspeed)
     inner = partition.largest_in_layers if partition.largest_in_layers > limit else 0
     held = element * partition.over_bucket_elements if settings.accumulates else 0
     head, outer = _untied_head_bytes(architecture, settings), _outer(architecture, settings)
@@ -179,7 +179,8 @@ BY_STAGE: dict[int, Callable[[Architecture, StateSettings], Gradients]] = {
 
 def _copy(architecture: Architecture, settings: StateSettings, partition: Partition) -> int:
     """Bytes beside the bucket: the bucket's flat copy in the reduction, or one larger gradient."""
-    element, limit = trained_element_bytes(settings), reduce_bucket_elements(architecture)
+    element = trained_element_bytes(settings)
+    limit = reduce_bucket_elements(architecture, settings.sharding.deepspeed)
     # One process of ZeRO-1 or 2 has nothing to reduce, so it needs no flat copy.
     reduces = settings.sharding.world_size > 1 or settings.sharding.zero_stage == 3
     flat = min(limit, partition.total) if reduces else 0
@@ -210,7 +211,8 @@ def _layers_to_fill(architecture: Architecture, settings: StateSettings) -> int:
     layers = trained_layers(architecture, settings)
     # A full model's layer exceeds D x D elements by itself; only adapters need several layers.
     one = trainable_parameters(architecture, settings.method) // layers
-    return min(layers - 1, reduce_bucket_elements(architecture) // max(1, one))
+    bucket = reduce_bucket_elements(architecture, settings.sharding.deepspeed)
+    return min(layers - 1, bucket // max(1, one))
 
 
 def _kept(settings: StateSettings, partition: Partition, part: int) -> int:

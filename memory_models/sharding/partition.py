@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from memory_models.architecture import Architecture
 from memory_models.settings import StateSettings, TrainingSettings
-from memory_models.sharding.deepspeed_config import SUB_GROUP_ELEMENTS, reduce_bucket_elements
+from memory_models.sharding.deepspeed_config import reduce_bucket_elements, sub_group_elements
 from memory_models.states.optimizer import Tensor, trained_tensors
 from memory_models.units import ceil_div, round_up
 
@@ -69,24 +69,37 @@ def partition_of(architecture: Architecture, settings: StateSettings) -> Partiti
     """The partition of the trained tensors under these settings."""
     return _partition(
         trained_tensors(architecture, settings.method),
-        reduce_bucket_elements(architecture),
+        reduce_bucket_elements(architecture, settings.sharding.deepspeed),
         settings.sharding.world_size,
         adapters=settings.method.uses_adapter,
-        every=settings.sharding.zero_stage == 3,
+        sub_group=sub_group_elements(settings.sharding.deepspeed)
+        if settings.sharding.zero_stage == 3
+        else None,
     )
 
 
 @lru_cache(maxsize=1024)
 def _partition(
-    tensors: tuple[Tensor, ...], bucket: int, world_size: int, *, adapters: bool, every: bool
+    tensors: tuple[Tensor, ...],
+    bucket: int,
+    world_size: int,
+    *,
+    adapters: bool,
+    sub_group: int | None,
 ) -> Partition:
-    """The partition by the few facts that decide it; ``every``: each tensor is partitioned."""
+    """The partition by the few facts that decide it.
+
+    ``sub_group``: elements of a sub-group of stage 3, which partitions each tensor; None: no
+    stage 3.
+    """
     layers = max(tensor.copies for tensor in tensors)
     ordered = list(in_order(tensors))
     groups = _groups(ordered, adapters=adapters)
     padded = [round_up(sum(group), ALIGNMENT * world_size) for group in groups]
-    if every:
-        shares = tuple(share for group in groups for share in _sub_groups(group, world_size))
+    if sub_group is not None:
+        shares = tuple(
+            share for group in groups for share in _sub_groups(group, world_size, sub_group)
+        )
     else:
         shares = tuple(size // world_size for size in padded)
     # The norm of a gradient is taken of the elements that this process owns. Stages 1 and 2 deal
@@ -101,7 +114,9 @@ def _partition(
         largest=largest,
         largest_in_layers=inner,
         sizes=tuple(tensor.elements for tensor in ordered),
-        largest_partition=ceil_div(largest, world_size) if every else min(largest, max(shares)),
+        largest_partition=min(largest, max(shares))
+        if sub_group is None
+        else ceil_div(largest, world_size),
         over_bucket_elements=_overlapping_elements(groups, padded, world_size, wide) if wide else 0,
     )
 
@@ -116,12 +131,12 @@ def _groups(ordered: Sequence[Tensor], *, adapters: bool) -> list[list[int]]:
     return [group for group in (matrices, vectors) if group]
 
 
-def _sub_groups(sizes: Sequence[int], world_size: int) -> Iterator[int]:
+def _sub_groups(sizes: Sequence[int], world_size: int, limit: int) -> Iterator[int]:
     """Elements of one process in each sub-group; a sub-group ends when it reaches the limit."""
     total = 0
     for size in sizes:
         total += ceil_div(size, world_size)
-        if total >= SUB_GROUP_ELEMENTS:
+        if total >= limit:
             yield total
             total = 0
     if total:
@@ -158,7 +173,8 @@ def _overlapping_elements(
 
 def elements_over_bucket(architecture: Architecture, settings: TrainingSettings) -> Iterator[int]:
     """Elements of one process's gradients of one layer that exceed the bucket."""
-    limit, world_size = reduce_bucket_elements(architecture), settings.sharding.world_size
+    limit = reduce_bucket_elements(architecture, settings.sharding.deepspeed)
+    world_size = settings.sharding.world_size
     tensors = trained_tensors(architecture, settings.method)
     layers = max(tensor.copies for tensor in tensors)
     found = [t.elements for t in tensors if t.copies == layers and t.elements > limit]

@@ -130,7 +130,9 @@ def _all_sharded(architecture: Architecture, settings: StateSettings) -> ModelSt
         weights=rotary + (constants_bytes(architecture, settings) if offloads_parameters else base),
         trained=flat if settings.method.uses_adapter and not offloads_parameters else 0,
         states=0 if offloads else _state_bytes(settings, partition.shares),
-        buffers=block_bytes(element * reduce_bucket_elements(architecture))
+        buffers=block_bytes(
+            element * reduce_bucket_elements(architecture, settings.sharding.deepspeed)
+        )
         + (0 if offloads else flat)
         + (persistent_parameter_bytes(architecture, settings) if gathers else 0),
         host=host_bytes(architecture, settings, lambda: base_partitions(architecture, settings)),
@@ -208,7 +210,8 @@ def constants_bytes(architecture: Architecture, settings: StateSettings) -> int:
 
 def persistent_parameter_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of the parameters that stay whole: norms, biases, short sides of adapters."""
-    element, limit = BYTES[settings.base.model_dtype], persistent_elements(architecture)
+    element = BYTES[settings.base.model_dtype]
+    limit = persistent_elements(architecture, settings.sharding.deepspeed)
     layers = architecture.num_hidden_layers
     found = layers * norm_parameters_per_layer(architecture)
     for linear in architecture.layer.linears:

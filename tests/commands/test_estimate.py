@@ -47,6 +47,7 @@ EVERY_KEY: dict[str, list[object]] = {
     "offload_optimizer": [False],
     "offload_param": [False],
     "upcast_unquantized": [True, False],
+    "deepspeed": [None],
     "device": ["H200", "RTX 3090", None],
 }
 

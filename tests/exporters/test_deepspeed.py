@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from memory_models.settings import Dtype, from_flat
+from memory_models.settings import DeepSpeedConfig, Dtype, from_flat
 from tsplanner.exporters.deepspeed import DEFAULT_LIVE_ELEMENTS, render, zero_optimization
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.plan import ModelRef
@@ -82,3 +83,16 @@ def test_half_precision_follows_the_plan() -> None:
     """Bf16 needs no loss scale, fp16 has a dynamic one."""
     document = render(FakePlan(LLAMA, zero_stage=2, autocast=Dtype.FP16))  # type: ignore[arg-type]
     assert (document["fp16"]["enabled"], document["bf16"]["enabled"]) == (True, False)
+
+
+def test_a_users_own_file_is_written_as_it_is() -> None:
+    """Keys that nobody knows here included."""
+    document = {"zero_optimization": {"stage": 3, "mine": [1, 2]}, "bf16": {"enabled": True}}
+    own = DeepSpeedConfig(
+        stage3_max_live_parameters=1,
+        stage3_max_reuse_distance=1,
+        sub_group_size=1,
+        text=json.dumps(document),
+    )
+    plan = FakePlan(LLAMA, zero_stage=3, deepspeed=own)
+    assert render(plan) == document  # type: ignore[arg-type]

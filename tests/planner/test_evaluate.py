@@ -107,8 +107,7 @@ def test_a_finished_plan_says_what_it_assumes() -> None:
     plan = finish(asked, evaluate(asked, hardware))
     assert len(set(plan.assumptions)) == len(plan.assumptions)
     assert (
-        "there are no weights beside config.json; whatever runs, runs on random weights"
-        in plan.assumptions
+        "no weights beside config.json: whatever runs, runs on random weights" in plan.assumptions
     )
     assert "the machine is described, not looked at" in plan.assumptions
     assert plan.hardware == hardware

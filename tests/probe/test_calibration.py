@@ -9,7 +9,12 @@ from memory_models.result import Interval
 from memory_models.settings import changed, from_flat
 from tests.support import tiny
 from tests.support.toy_request import GIB, HOPPER, TURING, machine
-from tsplanner.planner.gather.probe_points import device_name, load_calibration
+from tsplanner.planner.gather.probe_points import (
+    device_name,
+    installed_versions,
+    load_calibration,
+    why_aged,
+)
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.probe.calibration import (
     note_shortage,
@@ -80,6 +85,8 @@ def test_shortage_keeps_the_bytes_and_no_seconds(tmp_path: Path) -> None:
     assert point is not None
     assert (point.measured.process_bytes, point.measured.step_seconds) == (held, None)
     assert load_calibration(plan.machine, path) == [point]
+    # A worker that ran out of memory leaves no versions: they are those of this installation.
+    assert why_aged(point, installed_versions(), point.unix_time) is None
 
 
 def test_the_raw_prediction_is_kept_whatever_corrections_the_plan_has(tmp_path: Path) -> None:

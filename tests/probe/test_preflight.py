@@ -150,6 +150,15 @@ def test_random_weights_are_refused_unless_they_are_meant(tmp_path: Path) -> Non
     assert require_room(other, machine())
 
 
+def test_a_plan_without_a_dataset_is_refused_where_it_would_train(tmp_path: Path) -> None:
+    """A probe needs none: it runs the longest batch there can be."""
+    found = tiny.plan(tmp_path)
+    bare = replace(found, dataset=replace(found.dataset, path=None))
+    with pytest.raises(TsplannerError, match="names no dataset, so there is nothing to train on"):
+        refuse_what_has_no_room(bare, machine(), force=True)
+    assert require_room(bare, machine())
+
+
 def test_files_that_changed_are_refused_unless_forced(tmp_path: Path) -> None:
     """Train, tune, probe and --join look at them before anything is made."""
     found = tiny.plan(tmp_path, rows=48)

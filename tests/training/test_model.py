@@ -16,6 +16,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.models.source import read_model
 from tsplanner.planner.plan import ModelRef, Plan
 from tsplanner.training import model
+from tsplanner.training.adapters import apply_method
 from tsplanner.training.model import build_model, model_config
 
 HIDDEN, MIDDLE, KEYS, LAYERS, WORDS, PATCH = 32, 48, 16, 2, 70, 8
@@ -202,6 +203,22 @@ def test_unquantised_parts_are_cast_to_fp32_only_where_the_plan_says_so(
     assert base.model.norm.weight.dtype is expected
     assert base.model.layers[0].mlp.up_proj.weight.dtype is torch.uint8
     assert not any(parameter.requires_grad for parameter in base.parameters())
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_4_bit_base_trains_on_after_an_evaluation(tmp_path: Path, loaded: bool) -> None:
+    """Drawn or loaded: bitsandbytes must not repack its weights for inference on any CPU."""
+    plan = tiny.with_hardware(tiny.plan(tmp_path), quantization=Quantization.NF4_DQ)
+    plan = replace(plan, model=replace(plan.model, has_weights=loaded))
+    base = build_model(plan, torch.device("cpu"))
+    packed = [item for item in base.modules() if hasattr(item, "support_avx512bf16_for_cpu")]
+    assert len(packed) == 7 * 3
+    assert not any(item.support_avx512bf16_for_cpu for item in packed)
+    rows = torch.randint(0, 100, (2, 16))
+    found = apply_method(plan, base, 3)
+    for training in (True, False, True):
+        found.train(training)
+        assert torch.isfinite(found(input_ids=rows, labels=rows).loss)
 
 
 def test_a_tokenizer_pads_with_its_end_where_it_has_no_padding(tmp_path: Path) -> None:

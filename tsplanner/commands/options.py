@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memory_models.settings import (
     Attention,
@@ -35,6 +35,9 @@ from tsplanner.errors import UsageError
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.runs import SAVES
+
+if TYPE_CHECKING:  # only a file of one's own needs the reader
+    from tsplanner.planner.gather.deepspeed_file import DeepSpeedFile
 
 
 def add_subject(parser: argparse.ArgumentParser) -> None:
@@ -133,6 +136,12 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--offload-optimizer", type=switch, metavar="on|off")
     group.add_argument("--offload-param", type=switch, metavar="on|off")
     group.add_argument(
+        "--deepspeed",
+        type=Path,
+        metavar="FILE",
+        help="your own ds_config.json: pins what it fixes, and memory is sized by it",
+    )
+    group.add_argument(
         "--cpu-threads", type=positive, metavar="N", help="CPU threads per training process"
     )
 
@@ -160,13 +169,26 @@ _FIELD_OF_FLAG = {"epochs": "num_train_epochs", "effective_batch": "effective_ba
 _LEARNING_FIELDS = frozenset(paths(LearningSettings))
 
 
-def learning_values(options: argparse.Namespace) -> dict[str, object]:
-    """Learning settings that were given, by field name."""
-    found = {}
+def learning_values(
+    options: argparse.Namespace, file: DeepSpeedFile | None = None
+) -> dict[str, object]:
+    """Learning settings that were given, by field name, and the batch of a DeepSpeed file.
+
+    Raises:
+        UsageError: the file has another batch than the one that was given.
+    """
+    found: dict[str, object] = {}
     for flag, value in vars(options).items():
         name = _FIELD_OF_FLAG.get(flag, flag)
         if value is not None and name in _LEARNING_FIELDS:
             found[name] = value
+    if file is not None and file.effective_batch_size is not None:
+        batch = found.setdefault("effective_batch_size", file.effective_batch_size)
+        if batch != file.effective_batch_size:
+            raise UsageError(
+                f"--effective-batch {batch} and {file.name} (train_batch_size "
+                f"{file.effective_batch_size}) contradict each other: leave one out."
+            )
     return found
 
 
@@ -188,8 +210,12 @@ def refuse_idle_flags(options: argparse.Namespace) -> None:
             )
 
 
-def pins(options: argparse.Namespace) -> Pins:
-    """Hardware settings that were given."""
+def pins(options: argparse.Namespace, file: DeepSpeedFile | None = None) -> Pins:
+    """Hardware settings that were given, and those that a DeepSpeed file fixes.
+
+    Raises:
+        UsageError: the two contradict each other.
+    """
     found: dict[str, object] = {}
     for name, kind in PINNED.items():
         given = getattr(options, name)
@@ -197,6 +223,10 @@ def pins(options: argparse.Namespace) -> Pins:
             # A pin of None fixes the setting to None; the planner chooses a
             # setting that has no pin.
             found[name] = None if given in (NONE, ALL) else kind(given)
+    if file is not None:
+        from tsplanner.planner.gather.deepspeed_file import merged
+
+        found = merged(found, file) | {"deepspeed": file.config}
     return Pins(**found)
 
 

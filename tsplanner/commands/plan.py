@@ -26,6 +26,7 @@ from tsplanner.commands.views.scan_bar import scan_bar
 from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, TsplannerError, UsageError
 from tsplanner.planner.advice import Suggestion, advice
 from tsplanner.planner.evaluate import evaluate
+from tsplanner.planner.explain.deepspeed_sizes import deepspeed_sizes
 from tsplanner.planner.files import plan_values, write_plan
 from tsplanner.planner.forecast import Cost, run_cost
 from tsplanner.planner.gather.requests import Subject, plan_request
@@ -99,6 +100,11 @@ def probe_budget(options: argparse.Namespace) -> float | None:
 
 def subject_from(options: argparse.Namespace) -> Subject:
     """What was typed, as plain values."""
+    file = None
+    if options.deepspeed is not None:
+        from tsplanner.planner.gather.deepspeed_file import read_deepspeed
+
+        file = read_deepspeed(options.deepspeed)
     return Subject(
         model=options.model,
         dataset=options.dataset,
@@ -108,8 +114,8 @@ def subject_from(options: argparse.Namespace) -> Subject:
         machine=options.machine,
         cpu=options.cpu,
         corrections=not options.no_corrections,
-        learning=learning_values(options),
-        pins=pins(options),
+        learning=learning_values(options, file),
+        pins=pins(options, file),
     )
 
 
@@ -232,12 +238,14 @@ def _document(
     advised: Sequence[Suggestion],
 ) -> str:
     """One JSON document: the plan, where it was written, what lost and what was refused."""
+    sizes = deepspeed_sizes(choice.plan.architecture, choice.plan.hardware.sharding)
     return json.dumps(
         {
             "plan": plan_values(choice.plan),
             "path": None if path is None else str(path),
             "cost": None if cost is None else asdict(cost),
             "probes": probes,
+            **({"deepspeed": sizes} if sizes else {}),
             **choice_values(choice),
             "advice": [advice_values(row) for row in advised],
             **({} if record is None else {"experiment": record.document(choice.plan.time)}),

@@ -7,6 +7,7 @@ would allocate 5e8 elements per process even if only an adapter is trained. Ther
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from memory_models.settings import Dtype
@@ -19,10 +20,13 @@ DEFAULT_LIVE_ELEMENTS = 1_000_000_000
 
 
 def render(plan: Plan) -> dict[str, Any]:
-    """The configuration; raises ValueError for a plan without ZeRO."""
+    """The configuration: the user's own, else tsplanner's; raises ValueError without ZeRO."""
     hardware = plan.hardware
     if hardware.sharding.zero_stage == 0:
         raise ValueError("zero_stage 0 needs no DeepSpeed configuration")
+    if (own := hardware.sharding.deepspeed) is not None:
+        document: dict[str, Any] = json.loads(own.text)
+        return document
     return {
         "train_batch_size": "auto",
         "train_micro_batch_size_per_gpu": "auto",

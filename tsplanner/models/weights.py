@@ -106,12 +106,13 @@ def conversion(folder: Path, name: str) -> str:
     """A command that saves weights of another format as safetensors beside them."""
     import shlex
 
-    where = str(folder)
+    # Double quotes inside, for the shell's single ones around.
+    where, file = json.dumps(str(folder)), json.dumps(name)
     if name.endswith((".bin", ".gguf")):
-        extra = f", gguf_file={name!r}" if name.endswith(".gguf") else ""
+        extra = f", gguf_file={file}" if name.endswith(".gguf") else ""
         code = (
             "from transformers import AutoModelForCausalLM as M; "
-            f"M.from_pretrained({where!r}{extra}).save_pretrained({where!r})"
+            f"M.from_pretrained({where}{extra}).save_pretrained({where})"
         )
         return f"python -c {shlex.quote(code)}"
     return "safetensors.torch.save_file, or the conversion script of the model's authors"

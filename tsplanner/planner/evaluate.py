@@ -11,6 +11,7 @@ from memory_models.frozen import frozen
 from memory_models.result import MemoryEstimate
 from memory_models.settings import TrainingSettings, changed
 from tsplanner.planner.devices import device_notes, used_devices, used_machine
+from tsplanner.planner.explain.deepspeed_sizes import deepspeed_notes
 from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.forecast import batch_widths, forecast, row_length
 from tsplanner.planner.gather.refine import refined_for
@@ -195,8 +196,10 @@ def _assumptions(request: PlanRequest, found: Evaluated, rates: Rates) -> Iterat
     yield from found.memory.assumptions
     yield f"speed: {rates.basis}"
     yield from device_notes(request.machine, found.hardware)
-    if (why := request.model.without_weights) is not None:
-        yield f"{why}; whatever runs, runs on random weights"
+    yield from deepspeed_notes(request.architecture, found.hardware.sharding)
+    if not request.model.has_weights:
+        where = "that can be loaded" if request.model.weights_problem else "beside config.json"
+        yield f"no weights {where}: whatever runs, runs on random weights"
     if request.dataset.lengths.counted_by == "cutoff_len":
         yield "no dataset given: every sample taken to be cutoff_len long"
     if request.dataset.lengths.counted_by == "estimate":

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from tsplanner import runs
 from tsplanner.planner.devices import used_machine
 from tsplanner.planner.gather.probe_points import (
     ProbeFigures,
@@ -53,7 +54,8 @@ def probe_point(plan: Plan, record: Record, *, now: float | None = None) -> Prob
         ),
         bound_by_launch=predicted.bound_by_launch,
         baseline_bytes=record.memory.baseline_bytes,
-        versions=record.versions,
+        # A worker that ended badly left none; it ran in this installation.
+        versions=record.versions or runs.versions(),
         unix_time=time.time() if now is None else now,
     )
 

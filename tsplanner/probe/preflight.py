@@ -81,11 +81,17 @@ def refuse_what_has_no_room(
 ) -> Machine:
     """This machine as it is now; ``here`` stands in for it.
 
-    Raises TsplannerError for a plan without weights (unless ``random_weights`` are meant), one that
-    does not fit, one whose files changed, or one that would not fit now because another process
-    holds the memory. With ``force`` too little memory and changed files are no reason to stop.
+    Raises TsplannerError for a plan without weights (unless ``random_weights`` are meant), one
+    without a dataset, one that does not fit, one whose files changed, or one that would not fit now
+    because another process holds the memory. With ``force`` too little memory and changed files are
+    no reason to stop.
     """
     refuse_random_weights(plan, allowed=random_weights)
+    if plan.dataset.path is None:
+        raise TsplannerError(
+            "The plan names no dataset, so there is nothing to train on: plan again with "
+            "--dataset FILE."
+        )
     if not force:
         refuse_what_cannot_fit(plan)
     return require_room(plan, here, force=force)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 from memory_models.architecture import Architecture
@@ -13,6 +14,7 @@ from memory_models.frozen import frozen
 from memory_models.result import Interval, MemoryEstimate
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import ModelFiles, NoReaderError
+from tsplanner.planner.explain.deepspeed_sizes import deepspeed_notes
 from tsplanner.planner.gather.cases import read_case
 
 if TYPE_CHECKING:  # only a trace needs these: an estimate by formula starts without them
@@ -61,6 +63,9 @@ def formula_of(
         install.require(f"{error} Tracing it instead", install.TRACING)
         return None
     estimate = estimate_memory(case.architecture, case.settings, case.device, replay=True)
+    if case.settings.sharding.zero_stage:
+        notes = deepspeed_notes(case.architecture, case.settings.sharding)
+        estimate = replace(estimate, assumptions=(*estimate.assumptions, *notes))
     return Estimated(name=case.architecture.name, estimate=estimate, document=document(estimate))
 
 

@@ -51,6 +51,10 @@ def build_model(plan: Plan, device: torch.device) -> Any:
     else:
         model = _initialise(plan.hardware, config, device)
     model.config.use_cache = False
+    if plan.hardware.base.quantization is not None:
+        # A quantised base is never trained; PEFT's preparation would say so, where it is called.
+        model.requires_grad_(False)
+        keep_packed(model)
     if plan.hardware.base.upcasts:
         from peft import prepare_model_for_kbit_training
 
@@ -60,6 +64,17 @@ def build_model(plan: Plan, device: torch.device) -> Any:
             gradient_checkpointing_kwargs={"use_reentrant": False},
         )
     return model
+
+
+def keep_packed(model: nn.Module) -> None:
+    """Keep 4-bit weights as they are through evaluations on the CPU.
+
+    On a CPU with AVX512-BF16 bitsandbytes repacks a 4-bit weight for inference as soon as it is
+    evaluated. Training goes on after an evaluation, and then fails on the repacked weight.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def register_own_models() -> None:
@@ -255,7 +270,4 @@ def _quantised(linear: nn.Linear, hardware: HardwareSettings, device: torch.devi
         )
     layer.weight = packed.to(device)
     layer.bias = linear.bias
-    # On a CPU with AVX512-BF16 bitsandbytes repacks a 4-bit weight for inference as soon as it is
-    # evaluated. Training goes on after an evaluation, and then fails on the repacked weight.
-    layer.support_avx512bf16_for_cpu = False
     return layer

@@ -11,9 +11,13 @@ from memory_models.bounds.intervals import (
     recipe_class,
     replay_class,
     reserved_interval,
+    with_unplaced_logits,
 )
 from memory_models.calibration import DEFAULT, Margin
+from memory_models.result import Interval
 from memory_models.settings import (
+    DecoderKernels,
+    Dtype,
     FinetuningType,
     LossKernel,
     Optimizer,
@@ -22,6 +26,7 @@ from memory_models.settings import (
     changed,
     from_flat,
 )
+from tsplanner.models.source import read_model
 
 MIB = 1024**2
 SHARES = changed(
@@ -104,6 +109,32 @@ def test_reserved_bytes_are_never_below_the_tensors() -> None:
     """A replay that gave 2 MiB for 6 MiB of tensors: 6."""
     found = reserved_interval(6 * MIB, 0, PLAIN, SHARES, replayed=2 * MIB)
     assert found.expected == 6 * MIB
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [
+        # 2,048 tokens x 152,064 words x 2 bytes are 594 MiB: 0.7 and 1.1 of it in steps of 2 MiB.
+        ({}, (416, 654)),
+        ({"loss_kernel": LossKernel.FUSED}, (0, 0)),
+        ({"kernels": DecoderKernels.FUSED}, (0, 0)),
+        ({"expandable_segments": False}, (0, 0)),
+        ({"model_dtype": Dtype.FP32}, (0, 0)),
+    ],
+)
+def test_a_copy_of_the_logits_may_find_no_hole_in_a_replay(
+    changes: dict[str, object], more: tuple[int, int]
+) -> None:
+    """Only where reference kernels leave the logits to growing segments."""
+    settings = from_flat(
+        TrainingSettings, **{"sequence_length": 2048, "expandable_segments": True, **changes}
+    )
+    before = Interval(expected=1000 * MIB, upper=1200 * MIB)
+    margin = DEFAULT.margins.unplaced_logits
+    shapes = read_model("qwen2.5-7b").architecture
+    found = with_unplaced_logits(before, shapes, settings, margin)
+    assert (found.expected - before.expected) // MIB == more[0]
+    assert (found.upper - before.upper) // MIB == more[1]
 
 
 def test_replays_are_measured_apart_by_what_is_trained_and_kept() -> None:

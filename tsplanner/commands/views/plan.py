@@ -62,7 +62,7 @@ def print_choice(
         screen.line(f"  {'       ' if number else 'Advice '}   {words}", "dim" if number else "")
     if (why := choice.plan.model.without_weights) is not None:
         needs = "train and tune need --random-weights"
-        screen.line(f"  NO WEIGHTS   {why}; {needs}", "bold red")
+        screen.line(f"  NO WEIGHTS   {why}; {needs}", "bold yellow")
     for number, note in enumerate(choice.plan.assumptions):
         screen.line(f"  {'Assumed' if number == 0 else '       '}   {note}", "dim")
     screen.line()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from memory_models.architecture import Architecture
@@ -25,7 +26,8 @@ def case_keys() -> dict[str, Any]:
     fields = {
         name: kind for name, kind in field_types(TrainingSettings).items() if name not in INTERNAL
     }
-    return {"model": str, **fields, "device": str}
+    # A case names the file of a DeepSpeed configuration.
+    return {"model": str, **fields, "deepspeed": str, "device": str}
 
 
 @frozen
@@ -82,8 +84,28 @@ def case_settings(given: Mapping[str, object]) -> TrainingSettings:
         UsageError: a value has the wrong type.
         ValueError: values exclude each other.
     """
-    values = {key: value for key, value in given.items() if key not in ("model", "device")}
-    return from_flat(TrainingSettings, **typed_values(TrainingSettings, values))
+    apart = ("model", "device", "deepspeed")
+    values = {key: value for key, value in given.items() if key not in apart}
+    typed = typed_values(TrainingSettings, values)
+    if (name := given.get("deepspeed")) is not None:
+        typed = _with_deepspeed(typed, name)
+    return from_flat(TrainingSettings, **typed)
+
+
+def _with_deepspeed(typed: dict[str, Any], name: object) -> dict[str, Any]:
+    """The settings with what a user's own DeepSpeed configuration fixes.
+
+    Under DeepSpeed the model is cast to the dtype of autocast, so the file's precision is that.
+    """
+    from tsplanner.planner.gather.deepspeed_file import merged, read_deepspeed
+
+    if not isinstance(name, str):
+        raise UsageError(f"deepspeed must be the path of a ds_config.json, not {name!r:.60}")
+    file = read_deepspeed(Path(name))
+    found = merged(typed, file) | {"deepspeed": file.config}
+    if (dtype := file.pins.get("model_dtype")) is not None:
+        found.setdefault("autocast", dtype)
+    return found
 
 
 def case_device(given: Mapping[str, object], devices: dict[str, Device]) -> Device | None:

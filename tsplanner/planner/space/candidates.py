@@ -34,7 +34,7 @@ SHARDINGS = (
     Sharding(zero_stage=3, offload_param=True, offload_optimizer=True),
 )
 """Ways in which GPUs may share the model; each group of GPUs fills in its ``world_size``."""
-ONLY_PINNED = frozenset({"cpu_threads"})
+ONLY_PINNED = frozenset({"cpu_threads", "deepspeed"})
 """Settings that the space never chooses: candidates have the pinned value, or the default."""
 LARGEST_MICRO_BATCH = 64
 """Rows; beyond, a larger micro-batch fills no GPU any better."""
