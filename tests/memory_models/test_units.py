@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from memory_models.units import GIB, KIB, MIB, ceil_div, format_bytes, format_gib, round_up
+from memory_models.units import (
+    GIB,
+    KIB,
+    MIB,
+    ceil_div,
+    counted,
+    format_bytes,
+    format_gib,
+    round_up,
+)
 
 
 def test_a_gib_is_two_to_the_thirtieth() -> None:
@@ -36,3 +45,9 @@ def test_small_sizes_are_shown_in_mib() -> None:
     """Less than a tenth of a GiB is a count of MiB."""
     assert format_bytes(GIB // 2) == "0.50 GiB"
     assert format_bytes(9 * MIB) == "9 MiB"
+
+
+def test_one_of_a_thing_is_not_several() -> None:
+    """A number agrees with its noun."""
+    said = [counted(count, "epoch") for count in (0, 1, 2, 1200)]
+    assert said == ["0 epochs", "1 epoch", "2 epochs", "1,200 epochs"]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import re
 
-from memory_models.settings import ALL_LINEAR
+from memory_models.settings import ALL_LINEAR, FinetuningType, Quantization
 from memory_models.units import GIB, MIB
+from tsplanner.errors import did_you_mean, quoted
 
 NONE = "none"
 ALL = "all"
@@ -34,6 +35,36 @@ def names(values: type) -> list[str]:
     return [str(value) for value in values]  # type: ignore[attr-defined]
 
 
+def method(text: str) -> FinetuningType:
+    """A training method; QLoRA is two settings here."""
+    if text.lower() == "qlora":
+        raise argparse.ArgumentTypeError(
+            "qlora is lora on a 4-bit base: write lora, and --quantization nf4"
+        )
+    return FinetuningType(_one_of(text, names(FinetuningType)))
+
+
+_OTHER_NAMES = {"null": NONE, "4bit": "nf4", "4-bit": "nf4", "8bit": "int8", "8-bit": "int8"}
+
+
+def quantization(text: str) -> str:
+    """A form of the frozen base, or ``none``."""
+    known = [NONE, *names(Quantization)]
+    other = _OTHER_NAMES.get(text.lower())
+    if other is not None and other != NONE:
+        raise argparse.ArgumentTypeError(f"{text} is called {other} here, of {', '.join(known)}")
+    return _one_of(other or text, known)
+
+
+def _one_of(text: str, known: list[str]) -> str:
+    if text not in known:
+        raise argparse.ArgumentTypeError(
+            f"invalid choice: {quoted(text)} (choose from {', '.join(known)})"
+            f"{did_you_mean(text, known)}"
+        )
+    return text
+
+
 def targets(text: str) -> tuple[str, ...] | str:
     """``all-linear``, or names separated by commas."""
     if text == ALL_LINEAR:
@@ -49,7 +80,7 @@ def positive(text: str) -> int:
     try:
         value = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not an integer") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
     if value > _LARGEST:
@@ -67,7 +98,7 @@ def positive_float(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number") from None
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
     return value
@@ -78,7 +109,7 @@ def fraction(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number") from None
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"must be in [0, 1), not {text}")
     return value
@@ -87,7 +118,7 @@ def fraction(text: str) -> float:
 def switch(text: str) -> bool:
     """``on`` or ``off``."""
     if text.lower() not in ("on", "off", "true", "false"):
-        raise argparse.ArgumentTypeError(f"give on or off, not {text!r}")
+        raise argparse.ArgumentTypeError(f"give on or off, not {quoted(text)}")
     return text.lower() in ("on", "true")
 
 
@@ -132,5 +163,7 @@ def duration_seconds(text: str) -> float:
     pairs = zip(amounts, _UNIT_SECONDS.values(), strict=False)
     seconds = sum(float(amount) * unit for amount, unit in pairs if amount)
     if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: write 90s, 5m or 1h30m")
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is not a duration: write 90s, 5m or 1h30m"
+        )
     return seconds

@@ -10,7 +10,7 @@ from typing import Any
 
 from memory_models.device import Device, Host, LinkType, Machine
 from memory_models.units import GIB
-from tsplanner.errors import TsplannerError, UsageError, did_you_mean
+from tsplanner.errors import TsplannerError, UsageError, did_you_mean, quoted
 from tsplanner.hardware.catalog import CATALOG, GENERATIONS, Gpu, usable_bytes
 from tsplanner.hardware.links import Link
 from tsplanner.hardware.names import gpu_by_driver_name, gpu_by_text
@@ -175,12 +175,12 @@ def machine_name(devices: tuple[Device, ...], host: Host) -> str:
 
 def shipped_machine(name: str) -> Path | None:
     """The file of a machine that comes with tsplanner; None for an unknown name."""
-    return configs_folder() / "machines" / f"{name}.yaml" if name in machine_names() else None
+    return configs_folder() / "machines" / f"{name}.yaml" if name in shipped_machines() else None
 
 
-def machine_names() -> tuple[str, ...]:
-    """Names of the machines of configs/machines, sorted."""
-    return tuple(sorted(path.stem for path in (configs_folder() / "machines").glob("*.yaml")))
+def shipped_machines() -> list[str]:
+    """Names of the machines that come with tsplanner."""
+    return sorted(path.stem for path in (configs_folder() / "machines").glob("*.yaml"))
 
 
 def read_machine_file(path: Path) -> Machine:
@@ -197,9 +197,10 @@ def read_machine_file(path: Path) -> Machine:
 
         content = yaml.safe_load(found.read_text(encoding="utf-8"))
     except OSError as error:
+        known = shipped_machines()
         raise TsplannerError(
-            f"cannot read machine file {path}: {error.strerror}; give a file of yours, or one of "
-            f"{', '.join(machine_names())}"
+            f"cannot read machine file {path}: {error.strerror}.{did_you_mean(str(path), known)} "
+            f"Machines that come with tsplanner: {', '.join(known)}"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
@@ -235,13 +236,13 @@ _KEYS: dict[str, tuple[str, Any]] = {
 def _checked(content: object) -> dict[str, Any]:
     """The content of the file, once all keys are known and all values are of the right kind."""
     if not isinstance(content, dict):
-        raise UsageError(f"expected keys such as gpus and host_memory_gib, not {content!r:.60}")
+        raise UsageError(f"expected keys such as gpus and host_memory_gib, not {quoted(content)}")
     for key, value in content.items():
         if key not in _KEYS:
             raise UsageError(f'unknown key "{key}".{did_you_mean(str(key), _KEYS)}')
         wanted, accepts = _KEYS[key]
         if not accepts(value):
-            raise UsageError(f"{key} must be {wanted}, not {value!r:.60}")
+            raise UsageError(f"{key} must be {wanted}, not {quoted(value)}")
     for key in ("gpus", "host_memory_gib"):
         if key not in content:
             raise UsageError(f'the key "{key}" is missing: it must be {_KEYS[key][0]}')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tsplanner.errors import TsplannerError
+from tsplanner.errors import TsplannerError, quoted
 
 _LARGEST = 2**40
 """A limit above every number of a real config.json, so that products stay finite as floats."""
@@ -52,7 +52,7 @@ class Config:
             return default
         # A bool is an int to Python, but ``true`` in a config is no number.
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self.error(key, f"must be a whole number above 0, not {value!r:.80}")
+            raise self.error(key, f"must be a whole number above 0, not {quoted(value)}")
         if value > _LARGEST:
             raise self.error(key, f"must be at most {_LARGEST}: no model is that large")
         return value
@@ -67,7 +67,7 @@ class Config:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.error(key, f"must be a number, not {value!r}")
+            raise self.error(key, f"must be a number, not {quoted(value)}")
         return float(value)
 
     def flag(self, key: str, *, default: bool) -> bool:
@@ -76,21 +76,21 @@ class Config:
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise self.error(key, f"must be true or false, not {value!r}")
+            raise self.error(key, f"must be true or false, not {quoted(value)}")
         return value
 
     def text(self, key: str, default: str | None = None) -> str:
         """A string."""
         value = self._values.get(key, default)
         if not isinstance(value, str):
-            raise self.error(key, f"must be a string, not {value!r}")
+            raise self.error(key, f"must be a string, not {quoted(value)}")
         return value
 
     def section(self, key: str) -> Config:
         """A nested object."""
         value = self._values.get(key)
         if not isinstance(value, dict):
-            raise self.error(key, f"must be an object, not {value!r}")
+            raise self.error(key, f"must be an object, not {quoted(value)}")
         return Config(value, f"{self._source}: {key}")
 
     @property

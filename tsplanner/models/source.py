@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from tsplanner.errors import TsplannerError, UsageError, did_you_mean
+from tsplanner.install import Extra, install_command
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, NULL_IS_NONE
@@ -196,12 +198,14 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
 
 
 def _hub_folder(name: str) -> Path:
+    # A progress bar of one small file would be drawn over our own lines.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise UsageError(
             f'"{name}" looks like a hub id, which needs huggingface-hub: '
-            f"pip install 'tsplanner[hub]', or give a local folder.{_preset_hint(name)}"
+            f"{install_command(Extra.HUB)}, or give a local folder.{_preset_hint(name)}"
         ) from error
     import logging
 

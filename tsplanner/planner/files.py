@@ -5,20 +5,21 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from memory_models.settings import paths
 from memory_models.settings.flat import nested_values
 from tsplanner import __version__
-from tsplanner.errors import TsplannerError
+from tsplanner.errors import TsplannerError, quoted
 from tsplanner.folders.leftovers import remove_leftovers
 from tsplanner.folders.newest import make_newest
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, Plan
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.runs import PLAN_FILE, clear_disk_errors, latest_plan, slug, write_text
+from tsplanner.trust import is_granted
 
 LENGTHS = {
     "longest_sequence": "longest",
@@ -117,11 +118,13 @@ def read_plan(path: Path) -> Plan:
         try:
             document = upgraded(document)
         except (KeyError, TypeError, AttributeError) as error:
-            raise TsplannerError(f"{path} is not a valid plan: {error!r}; plan again.") from error
+            raise TsplannerError(
+                f"{path} is not a valid plan: {quoted(error)}; plan again."
+            ) from error
         return _converted(path, document)
     if version != SCHEMA_VERSION:
         raise TsplannerError(
-            f"{path} has schema version {version!r}, this tsplanner reads {SCHEMA_VERSION}: "
+            f"{path} has schema version {quoted(version)}, this tsplanner reads {SCHEMA_VERSION}: "
             "plan again with this version."
         )
     return _converted(path, document)
@@ -131,9 +134,11 @@ def _converted(path: Path, document: dict[str, Any]) -> Plan:
     import msgspec
 
     try:
-        return msgspec.convert(document, Plan)
+        plan = msgspec.convert(document, Plan)
     except (msgspec.ValidationError, ValueError) as error:
         raise TsplannerError(f"{path} is not a valid plan: {error}; plan again.") from error
+    # Whoever wrote the file has no say in what code may run here.
+    return replace(plan, model=replace(plan.model, trust_remote_code=is_granted()))
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:

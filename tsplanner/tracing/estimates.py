@@ -58,9 +58,9 @@ def formula_of(
     try:
         case = read_case(given, models, devices)
     except NoReaderError as error:
-        from tsplanner.tracing.client import require_packages
+        from tsplanner import install
 
-        require_packages(f"{error} Tracing it instead")
+        install.require(f"{error} Tracing it instead", install.TRACING)
         return None
     estimate = estimate_memory(case.architecture, case.settings, case.device, replay=True)
     if case.settings.sharding.zero_stage:
@@ -107,6 +107,8 @@ class Lines:
         self.models: dict[str, Architecture] = {}
         self.files: dict[str, ModelFiles] = {}
         self.devices: dict[str, Device] = {}
+        self.failed = 0
+        """Number of cases without an estimate."""
         self.waiting: list[tuple[object, dict[str, object] | TracedCase]] = []
 
     def run(self, lines: Iterable[str]) -> None:
@@ -132,6 +134,7 @@ class Lines:
     def _write_ready(self) -> None:
         while self.waiting and isinstance(found := self.waiting[0][1], dict):
             given, _ = self.waiting.pop(0)
+            self.failed += "error" in found
             self.out.write(json.dumps({"case": given, **found}) + "\n")
 
     def _read(self, line: str) -> tuple[object, dict[str, object] | TracedCase]:

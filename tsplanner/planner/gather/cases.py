@@ -12,7 +12,7 @@ from memory_models.device import Device
 from memory_models.frozen import frozen
 from memory_models.settings import TrainingSettings, field_types, from_flat
 from memory_models.settings.flat import RENAMED
-from tsplanner.errors import UsageError, did_you_mean
+from tsplanner.errors import UsageError, did_you_mean, quoted
 from tsplanner.models.source import read_model
 from tsplanner.planner.gather.typed import typed_values
 
@@ -118,7 +118,7 @@ def case_device(given: Mapping[str, object], devices: dict[str, Device]) -> Devi
     if name is None:
         return None
     if not isinstance(name, str):
-        raise UsageError(f"device must be the name of a GPU, not {name!r}")
+        raise UsageError(f"device must be the name of a GPU, not {quoted(name)}")
     if name not in devices:
         from tsplanner.hardware.describe import parse_gpus
 
