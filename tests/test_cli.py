@@ -18,11 +18,11 @@ from tsplanner.cli import VERBS, build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-SUBJECT = "--cpu --dataset --gpus --machine --model --on-bad-rows --tokenizer"
+SUBJECT = "--cpu --dataset --device --gpus --machine --model --on-bad-rows --tokenizer"
 LEARNING = (
     "--adalora-init-rank --cutoff-len --effective-batch --epochs --finetuning-type "
     "--freeze-trainable-layers --learning-rate --lora-alpha --lora-dropout --lora-rank "
-    "--lora-target --seed --timeseries-lr --validation-fraction"
+    "--lora-target --seed --sequence-length --timeseries-lr --validation-fraction"
 )
 PINS = (
     "--attention --checkpointed-layers --deepspeed --gradient-checkpointing --kernels "
@@ -32,20 +32,22 @@ PINS = (
 FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --cpu-threads --experiment "
     "--host-memory --json --no-corrections --output --price-per-hour --probe --probe-budget "
-    "--saves",
-    "estimate": f"{PINS} --adalora-init-rank --autocast --cases --device --expandable-segments "
-    "--finetuning-type "
+    "--saves --trust-remote-code",
+    "estimate": f"{PINS} --adalora-init-rank --autocast --cases --cutoff-len --device "
+    "--expandable-segments --gpus --finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --json --lora-dropout --lora-rank "
     "--lora-target --model --sequence-length --series-patches --trace --trust-remote-code",
-    "probe": "--force --json --plan --saves --steps --time-limit",
+    "probe": "--force --json --plan --saves --steps --time-limit --trust-remote-code",
     "tune": "--budget --concurrent-loras --epochs --force --jobs --join --json --learning-rate "
-    "--lora-rank --pack --plan --random-weights --resume --run-folder --saves --storage --trials",
-    "train": "--force --json --plan --random-weights --resume --run-folder --saves",
+    "--lora-rank --pack --plan --random-weights --resume --run-folder --saves --storage --trials "
+    "--trust-remote-code",
+    "train": "--force --json --plan --random-weights --resume --run-folder --saves "
+    "--trust-remote-code",
     "export": "--command --force --json --nodes --output --plan --random-weights --run-folder "
     "--saves --template --time-limit --weights",
     "report": "--experiments --format --json --language --no-plots --output --saves",
     "state": "--clear --json",
-    "doctor": "--json",
+    "doctor": "--for --json",
 }
 """What scripts may rely on. A flag that goes, or changes its name, breaks somebody."""
 
@@ -108,7 +110,10 @@ def test_flags_are_not_abbreviated() -> None:
 
 def test_the_version_and_a_verbs_help_are_done_with_status_0() -> None:
     """Help ends with examples that can be pasted."""
-    assert run("--version").stdout == f"tsplanner {__version__}\n"
+    for words in ("--version",), ("-V",), ("version",):
+        assert run(*words).stdout == f"tsplanner {__version__}\n"
+    assert run("help", "plan").stdout == run("plan", "--help").stdout
+    assert run("help").stdout == run("--help").stdout
     done = run("plan", "--help")
     assert done.returncode == 0
     assert "tsplanner plan --model chatts-14b" in done.stdout
@@ -180,3 +185,54 @@ def test_a_reader_that_leaves_early_is_no_traceback() -> None:
         child.stdin.close()
         assert b"Traceback" not in child.stderr.read()
     assert child.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("plan", "--bogus"), "unrecognized arguments: --bogus. See tsplanner plan --help."),
+        (
+            ("plan", "--gpus"),
+            "argument --gpus/--device: expected one argument. See tsplanner plan --help.",
+        ),
+        (
+            ("estimate", "--quiet"),
+            "unrecognized arguments: --quiet. See tsplanner estimate --help.",
+        ),
+        (("plan", "--model", ""), "--model is empty: give it a value, or leave it out."),
+        (("plan", "--model= "), "--model is empty: give it a value, or leave it out."),
+        (("export", " "), "export is empty: give it a value, or leave it out."),
+        (
+            ("plan", "--lora-target", "q_proj", "v_proj"),
+            "unrecognized arguments: v_proj. Several values of one flag are joined by commas. "
+            "See tsplanner plan --help.",
+        ),
+        (("noverb",), f'no verb "noverb". Verbs: {", ".join(VERBS)}.'),
+    ],
+)
+def test_a_wrong_call_is_a_document_too_where_one_was_asked_for(
+    words: tuple[str, ...], said: str
+) -> None:
+    """With the sentence that a person reads, and no guess at a name that is not near."""
+    done = run(*words, "--json")
+    assert done.returncode == 2
+    assert done.stderr == f"tsplanner: {said}\n"
+    assert json.loads(done.stdout) == {"error": said, "exit_status": 2}
+
+
+def test_a_message_is_short_and_on_one_line_whatever_was_given() -> None:
+    """A name of a stranger's making can neither fill a screen nor steer it."""
+    done = run("plan", "--model", "\x1b[2J\nforged" + "x" * 9000)
+    assert done.returncode == 2
+    assert len(done.stderr) <= 1020
+    assert done.stderr.count("\n") == 1
+    assert "\x1b" not in done.stderr
+    assert "\\x1b[2J\\nforged" in done.stderr
+
+
+def test_a_password_on_the_command_line_is_not_repeated() -> None:
+    """A terminal's output is copied into issues."""
+    done = run("tune", "--storag", "postgresql://me:secret word@host/d", "--json")
+    assert done.returncode == 2
+    assert "secret" not in done.stderr + done.stdout
+    assert 'Did you mean "--storage"?' in done.stderr

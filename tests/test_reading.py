@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tsplanner.reading import decoded, named, read_text, read_yaml, shown
+from tsplanner.errors import named, quoted
+from tsplanner.reading import decoded, read_text, read_yaml
 
 
 @pytest.mark.parametrize(
@@ -72,14 +73,14 @@ def test_a_value_of_references_is_shown_in_no_time(tmp_path: Path) -> None:
     lines = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 13)]
     path.write_text("a0: &a0 [1]\n" + "\n".join(lines) + "\n")
     began = time.perf_counter()
-    assert len(shown(read_yaml(path))) <= 60
+    assert len(quoted(read_yaml(path))) <= 60
     assert time.perf_counter() - began < 1.0
 
 
 def test_values_are_shown_short_and_without_control_characters() -> None:
     """Cut in the middle; a number of thousands of digits by its size."""
-    assert shown("\x1b[31m") == "'\\x1b[31m'"
-    assert len(shown("x" * 5000)) <= 60
-    assert shown(1 << 20_000) == "a number of 20001 bits"
+    assert quoted("\x1b[31m") == "'\\x1b[31m'"
+    assert len(quoted("x" * 5000)) <= 60
+    assert quoted(1 << 20_000) == "a number of 20001 bits"
     assert named("a\nb") == '"a\\nb"'
     assert named(("a", 1)) == "('a', 1)"

@@ -9,20 +9,25 @@ import gc
 import importlib
 import json
 import os
+import shlex
 import sys
 from functools import cache
 from typing import NoReturn
 
 from tsplanner import __version__
+from tsplanner.console import columns, edges, one_line
 from tsplanner.errors import (
     EXIT_BUG,
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
     TsplannerError,
+    UsageError,
     did_you_mean,
+    shortened,
     without_passwords,
 )
+from tsplanner.trust import granting
 
 VERBS = {
     "plan": "choose the fastest settings that fit, and say why",
@@ -52,23 +57,15 @@ class Help(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, width=_terminal_columns() - 2)
 
 
-@cache
-def _terminal_columns() -> int:
-    with contextlib.suppress(ValueError):
-        if (columns := int(os.environ.get("COLUMNS", "0"))) > 0:
-            return columns
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-        if (columns := os.get_terminal_size(sys.__stdout__.fileno()).columns) > 0:  # type: ignore[union-attr]
-            return columns
-    return 80
+_terminal_columns = cache(columns)
 
 
 class Parser(argparse.ArgumentParser):
     """argparse that says what was probably meant."""
 
     def error(self, message: str, hint: str = "") -> NoReturn:
-        """Print usage hint and end with status 2."""
-        self.exit(EXIT_USAGE, f"{self.prog}: {message}.{hint} See {self.prog} --help.\n")
+        """Raise UsageError with the hint and where to read on."""
+        raise UsageError(f"{message}.{hint} See {self.prog} --help.")
 
 
 def build_parser(verb: str | None) -> Parser:
@@ -80,7 +77,7 @@ def build_parser(verb: str | None) -> Parser:
         formatter_class=Help,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"tsplanner {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"tsplanner {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     # A parser takes half a millisecond to make: without a verb all of them are listed.
     for name in VERBS if verb is None else (verb,):
@@ -102,23 +99,64 @@ def build_parser(verb: str | None) -> Parser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
-    given = sys.argv[1:] if arguments is None else arguments
+    given = _as_flags(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
+    # A document that folded would be another document.
+    with edges(folds=not as_json and not any(word.startswith("--cases") for word in given)):
+        try:
+            return _run(given)
+        except SystemExit as end:  # argparse has printed the help or the version
+            return int(end.code or 0)
+        except TsplannerError as error:
+            _fail(str(error), error.exit_status, as_json)
+            return error.exit_status
+        except KeyboardInterrupt as error:
+            # A signal that ends a verb like Ctrl-C has a sentence and a status of its own.
+            status = int(getattr(error, "exit_status", EXIT_INTERRUPTED))
+            _fail(str(error) or "interrupted", status, as_json)
+            return status
+        except BrokenPipeError:
+            sys.stderr.close()
+            return EXIT_FAILURE
+        except Exception:
+            path = _log_bug()
+            _fail(f"this is a bug of tsplanner; the log is in {path}", EXIT_BUG, as_json)
+            return EXIT_BUG
+
+
+def _as_flags(given: list[str]) -> list[str]:
+    """``help VERB`` and ``version`` as the flags that they stand for."""
+    if given[:1] == ["help"]:
+        return [*given[1:2], "--help"]
+    return ["--version"] if given[:1] == ["version"] else given
+
+
+def _run(given: list[str]) -> int:
+    """Parse the arguments and call the verb; raises UsageError for what is wrong in them."""
+    _refuse_empty(given)
     verb = next((word for word in given if not word.startswith("-")), None)
     if verb is not None and verb not in VERBS:
-        hint = did_you_mean(verb, VERBS)
-        print(f'tsplanner: no verb "{verb}".{hint} Verbs: {", ".join(VERBS)}.', file=sys.stderr)
-        return EXIT_USAGE
+        hint = did_you_mean(verb, [*VERBS, "help", "version"])
+        raise UsageError(f'no verb "{verb}".{hint} Verbs: {", ".join(VERBS)}.')
     parser = build_parser(verb)
-    try:
-        options, unknown = parser.parse_known_args(given)
-        if unknown:
-            _unknown(parser, verb, unknown)
-    except SystemExit as end:
-        return int(end.code or 0)
+    options, unknown = parser.parse_known_args(given)
+    if unknown:
+        _unknown(parser, verb, unknown)
     if options.verb is None:
         parser.print_help()
         return EXIT_USAGE
-    return _guarded(options)
+    with granting(getattr(options, "trust_remote_code", False)):
+        return int(options.call(options))
+
+
+def _refuse_empty(given: list[str]) -> None:
+    """Raise UsageError for an argument without a sign in it: a variable that is not set."""
+    for before, word in zip(["", *given], given, strict=False):
+        name, _, value = word.partition("=")
+        is_flag = name.startswith("--") and "=" in word
+        if not (value if is_flag else word).strip():
+            flag = name if is_flag else before or "an argument"
+            raise UsageError(f"{flag} is empty: give it a value, or leave it out.")
 
 
 def _unknown(parser: Parser, verb: str | None, unknown: list[str]) -> NoReturn:
@@ -127,37 +165,24 @@ def _unknown(parser: Parser, verb: str | None, unknown: list[str]) -> NoReturn:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction) and verb in action.choices:
             target = action.choices[verb]
-    hint = did_you_mean(unknown[0].partition("=")[0], target._option_string_actions)
-    target.error(f"unrecognized arguments: {' '.join(unknown)}", hint)
+    if not unknown[0].startswith("-"):
+        hint = " Several values of one flag are joined by commas."
+    else:
+        hint = did_you_mean(unknown[0].partition("=")[0], target._option_string_actions)
+    target.error(f"unrecognized arguments: {shlex.join(unknown)}", hint)
 
 
-def _guarded(options: argparse.Namespace) -> int:
-    """Call the verb; turn every way to fail into its status."""
-    as_json = bool(getattr(options, "json", False))
-    try:
-        return int(options.call(options))
-    except TsplannerError as error:
-        _fail(str(error), error.exit_status, as_json)
-        return error.exit_status
-    except KeyboardInterrupt as error:
-        # A signal that ends a verb like Ctrl-C has a sentence and a status of its own.
-        status = int(getattr(error, "exit_status", EXIT_INTERRUPTED))
-        _fail(str(error) or "interrupted", status, as_json)
-        return status
-    except BrokenPipeError:
-        sys.stderr.close()
-        return EXIT_FAILURE
-    except Exception:
-        path = _log_bug()
-        _fail(f"this is a bug of tsplanner; the log is in {path}", EXIT_BUG, as_json)
-        return EXIT_BUG
+def sentence(message: str) -> str:
+    """A message as it is printed: names and reasons of others' making may be in it."""
+    return shortened(one_line(without_passwords(message)))
 
 
 def _fail(message: str, status: int, as_json: bool) -> None:
     """One sentence on stderr; with --json also one document on stdout."""
-    print(f"tsplanner: {message}", file=sys.stderr)
+    said = sentence(message)
+    print(f"tsplanner: {said}", file=sys.stderr)
     if as_json:
-        print(json.dumps({"error": message, "exit_status": status}))
+        print(json.dumps({"error": said, "exit_status": status}))
 
 
 def _log_bug() -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import reprlib
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,8 +15,6 @@ MOST_TEXT_BYTES = 64 * 1024 * 1024
 """A file that is read whole, such as a plan, is smaller; a device such as /dev/zero has no end."""
 MOST_YAML_BYTES = 256 * 1024
 """A person wrote it; its parser takes a second for a megabyte."""
-SHOWN_CHARACTERS = 60
-"""Characters of a wrong value that a message shows."""
 
 _LONE = re.compile(r"\\u[dD][89a-fA-F]")
 """An escape that is half of a character; both halves together are one."""
@@ -94,32 +91,3 @@ def read_yaml(path: Path) -> Any:
     # A date or a number that is none ends in whatever Python's own types raise.
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
         raise ValueError(f"is not valid YAML ({error!s:.80})") from None
-
-
-class _Shown(reprlib.Repr):
-    """Writes no more of a value than a message shows: references can repeat without end."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel = 2
-        self.maxstring = self.maxother = self.maxlong = SHOWN_CHARACTERS
-
-    def repr_int(self, number: int, _: int) -> str:
-        """A number; Python writes none of thousands of digits in decimals."""
-        bits = number.bit_length()
-        return repr(number) if bits < 256 else f"a number of {bits} bits"
-
-
-_SHOWN = _Shown()
-
-
-def shown(value: object) -> str:
-    """A wrong value for a message, cut to some characters, control characters escaped."""
-    text = _SHOWN.repr(value)
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
-
-
-def named(name: object) -> str:
-    """A name that somebody gave, in double quotes, cut and escaped as by `shown`."""
-    text = shown(name)
-    return f'"{text[1:-1]}"' if isinstance(name, str) else text

@@ -15,6 +15,7 @@ from memory_models.units import format_gib
 from tsplanner.errors import TsplannerError
 from tsplanner.folders.leftovers import temporary_name
 from tsplanner.folders.newest import newest_of
+from tsplanner.own_files import open_descriptor
 from tsplanner.reading import decoded
 
 SAVES = Path("saves")
@@ -66,14 +67,8 @@ def _run_number(path: Path, day: str) -> int:
 
 
 _NO_FOLDER = frozenset(
-    {
-        errno.ENOTDIR,
-        errno.EEXIST,
-        errno.EISDIR,
-        errno.EBUSY,
-        errno.ENAMETOOLONG,
-        errno.ELOOP,
-    }
+    {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EBUSY, errno.ENAMETOOLONG}
+    | {errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.EIO}
 )
 """Errors of a path that cannot be a folder, although a person gave it as one."""
 
@@ -123,7 +118,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         # tempfile would cost 4 ms to import.
         temporary = temporary_name(path)
         try:
-            with temporary.open("wb") as file:
+            temporary.unlink(missing_ok=True)  # of a process that was killed; or a planted link
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with os.fdopen(open_descriptor(temporary, flags), "wb") as file:
                 file.write(content)
                 file.flush()
                 # A rename may reach the disk before the content does, and a power cut
@@ -139,7 +136,7 @@ def append_line(path: Path, line: str) -> None:
     """Append one line in one write, so that lines of two processes never mix."""
     with clear_disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        handle = open_descriptor(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             os.write(handle, (line.rstrip("\n") + "\n").encode())
         finally:

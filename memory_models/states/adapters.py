@@ -41,7 +41,7 @@ def check_targets(architecture: Architecture, method: Method) -> None:
         for name in method.lora_target:
             if name not in names:
                 raise ValueError(
-                    f'lora_target "{name}" is no linear of {architecture.model_type}; '
+                    f'lora_target "{name:.60}" is no linear of {architecture.model_type}; '
                     f"it has {', '.join(names)}"
                 )
     sides = [

@@ -8,13 +8,16 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from memory_models.device import Host
-from tsplanner.commands.doctor import add_arguments, from_arguments, run
+from tsplanner.commands.doctor import Purpose, add_arguments, from_arguments, run
+from tsplanner.console import edges
 from tsplanner.hardware.environment import EnvironmentFacts
 from tsplanner.hardware.nvml import NvmlReading
+from tsplanner.install import Extra, install_command
 
 GIB = 1024**3
 
@@ -45,7 +48,7 @@ def test_doctor_prints_one_line_per_check_and_how_to_fix_it(
     out = capsys.readouterr().out
     assert "✔ python         3.12.1\n" in out
     assert "! deepspeed      deepspeed is not installed\n" in out
-    assert 'fix: for ZeRO and offload: pip install "tsplanner[deepspeed]"\n' in out
+    assert f"fix: for ZeRO and offload: {install_command(Extra.DEEPSPEED)}\n" in out
     assert "Ready: plan, probe, tune and train can run here." in out
     assert "\x1b" not in out
 
@@ -62,32 +65,52 @@ def test_doctor_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None
     """A program reads the same checks, without words around them."""
     assert run(json=True, facts=READY) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["ok"] is True
+    assert (document["ok"], document["for"]) == (True, "train")
     assert document["checks"][0] == {
         "name": "python",
         "state": "ok",
         "found": "3.12.1",
         "fix": None,
         "required": True,
+        "for_plans": True,
     }
 
 
 def test_doctor_has_its_flags() -> None:
-    """The command line knows ``--json`` and nothing else."""
+    """The command line knows a purpose and ``--json``."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    assert vars(parser.parse_args(["--json"])) == {"json": True}
-    assert vars(parser.parse_args([])) == {"json": False}
+    given = vars(parser.parse_args(["--json", "--for", "plan"]))
+    assert given == {"json": True, "purpose": Purpose.PLAN}
+    assert vars(parser.parse_args([])) == {"json": False, "purpose": None}
     assert callable(from_arguments)
 
 
 def test_doctor_speaks_ascii_where_the_terminal_does() -> None:
     """A terminal without Unicode gets plain signs instead of a crash."""
     written = io.BytesIO()
-    with contextlib.redirect_stdout(io.TextIOWrapper(written, encoding="ascii")) as stream:
+    stream = io.TextIOWrapper(written, encoding="ascii")
+    with contextlib.redirect_stdout(stream), edges(folds=False):
         assert run(json=False, facts=READY) == 0
         stream.flush()
     assert written.getvalue().startswith(b"+ python         3.12.1\n")
+
+
+@pytest.mark.parametrize(
+    ("purpose", "status", "end"),
+    [
+        (None, 0, "Ready to plan. To train here, too: tsplanner doctor --for train\n"),
+        (Purpose.PLAN, 0, "Ready to plan. To train here, too: tsplanner doctor --for train\n"),
+        (Purpose.TRAIN, 1, "Not ready to train: fix torch, transformers, peft, accelerate, "),
+    ],
+)
+def test_an_install_for_planning_is_ready_to_plan(
+    purpose: Purpose | None, status: int, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without any training package, planning is what it is for; training is asked for by name."""
+    bare = replace(facts(), libraries={})
+    assert run(json=False, purpose=purpose, facts=bare) == status
+    assert end in capsys.readouterr().out
 
 
 @pytest.mark.slow

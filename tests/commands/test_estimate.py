@@ -72,9 +72,11 @@ def results(folder: Path, cases: list[object]) -> list[dict[str, object]]:
     rows = [case if isinstance(case, bytes) else json.dumps(case).encode() for case in cases]
     (folder / "cases.jsonl").write_bytes(b"\n".join(rows) + b"\n")
     done = estimate(folder, "--cases", "cases.jsonl")
-    assert done.returncode == 0, done.stderr
     assert done.stderr == b""
-    return [json.loads(row) for row in done.stdout.decode().splitlines()]
+    found = [json.loads(row) for row in done.stdout.decode().splitlines()]
+    # A script need not look into the lines to know whether all cases have an estimate.
+    assert done.returncode == int(any("error" in row for row in found))
+    return found
 
 
 def test_one_configuration_is_one_document(tmp_path: Path) -> None:
@@ -241,7 +243,7 @@ def test_cases_come_from_stdin_too(tmp_path: Path) -> None:
     """A dash stands for stdin."""
     lines = b'{"model": "qwen2.5-0.5b"}\n\xff\n{"model": "qwen3-0.6b"}'
     done = estimate(tmp_path, "--cases", "-", stdin=lines)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     totals = [
         json.loads(row).get("parameters", {}).get("total") for row in done.stdout.splitlines()
     ]

@@ -26,7 +26,9 @@ from tsplanner.commands.options import (
     add_subject,
     learning_values,
     pins,
+    refuse_idle_flags,
 )
+from tsplanner.errors import UsageError
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 
@@ -153,3 +155,33 @@ def test_a_word_that_is_no_value_is_refused_by_its_flag(flag: str, word: str) ->
     """Argparse names the flag."""
     with pytest.raises(argparse.ArgumentError, match=flag):
         parsed(flag, word)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "--freeze-trainable-layers 4",
+            "is for --finetuning-type freeze, not",
+        ),
+        ("--adalora-init-rank 4 --finetuning-type dora", "is for --finetuning-type adalora, not"),
+    ],
+)
+def test_a_flag_that_the_method_does_not_have_is_refused(words: str, said: str) -> None:
+    """It would be left out in silence."""
+    with pytest.raises(UsageError, match=said):
+        refuse_idle_flags(parsed(*words.split()))
+    refuse_idle_flags(parsed("--finetuning-type", "freeze", "--freeze-trainable-layers", "4"))
+
+
+def test_names_of_other_verbs_and_programs_are_known() -> None:
+    """--sequence-length and --device of estimate; null for none; 4-bit and QLoRA by their names."""
+    given = parsed("--sequence-length", "64", "--device", "T4", "--quantization", "null")
+    assert (given.cutoff_len, given.gpus, given.quantization) == (64, "T4", "none")
+    for words, said in (
+        (("--finetuning-type", "qlora"), "qlora is lora on a 4-bit base: write lora, and --quanti"),
+        (("--quantization", "4bit"), "4bit is called nf4 here"),
+        (("--quantization", "nf4_dq"), 'Did you mean "nf4-dq"'),
+    ):
+        with pytest.raises(argparse.ArgumentError, match=said):
+            parsed(*words)

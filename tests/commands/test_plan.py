@@ -147,7 +147,7 @@ def on_a_terminal(folder: Path, *words: str) -> str:
     with subprocess.Popen(
         line(*words),
         cwd=folder,
-        env={**environment(folder), "TERM": "xterm-256color", "COLUMNS": "100"},
+        env={**environment(folder), "TERM": "xterm-256color", "COLUMNS": "200"},
         stdin=subprocess.DEVNULL,
         stdout=there,
         stderr=subprocess.DEVNULL,

@@ -26,7 +26,7 @@ from tests.support.planning import plan, sentence
         (("--lora", "8"), 2, "unrecognized arguments: --lora 8"),
         (("--model", "qwen2.5-7bb"), 2, 'Did you mean "qwen2.5-7b"?'),
         (("--gpus", "RTX 6000"), 2, "Quadro RTX 6000 24GiB, RTX 6000 Ada 48GiB or RTX PRO 6000"),
-        (("--model", ""), 2, "--model is empty; give a value, or leave the flag out"),
+        (("--model", ""), 2, "--model is empty: give it a value, or leave it out"),
         (("--cpu", "--dataset", ""), 2, "--dataset is empty"),
         (("--machine", ""), 2, "--machine is empty"),
         (("--machine", "h100"), 1, "cannot read machine file h100: No such file"),

@@ -11,6 +11,7 @@ from tests.support.environment import CPU_TORCH, CUDA_TORCH, VERSIONS, check, fa
 from tsplanner.hardware.describe import parse_gpus
 from tsplanner.hardware.environment import State
 from tsplanner.hardware.library_checks import dotted, sm
+from tsplanner.install import Extra, install_words
 
 
 @pytest.mark.parametrize("name", ["torch", *list(VERSIONS)[1:]])
@@ -20,7 +21,7 @@ def test_a_missing_required_library_fails(name: str) -> None:
     libraries = {} if name == "torch" else {"torch": CPU_TORCH}
     found = check(name, facts(versions=versions, libraries=libraries))
     assert found.fails
-    assert found.fix == 'pip install "tsplanner[train]"'
+    assert found.fix == install_words(Extra.TRAIN)
 
 
 def test_an_old_library_fails() -> None:

@@ -9,6 +9,7 @@ from memory_models.units import (
     KIB,
     MIB,
     ceil_div,
+    counted,
     divisors,
     format_bytes,
     format_gib,
@@ -64,3 +65,9 @@ def test_divisors_are_those_up_to_a_limit(number: int, most: int, found: tuple[i
 def test_divisors_of_a_large_number_take_no_time() -> None:
     """2**40 has 41 divisors; counting up to it would take hours."""
     assert divisors(2**40, 2**40) == tuple(2**power for power in range(41))
+
+
+def test_one_of_a_thing_is_not_several() -> None:
+    """A number agrees with its noun."""
+    said = [counted(count, "epoch") for count in (0, 1, 2, 1200)]
+    assert said == ["0 epochs", "1 epoch", "2 epochs", "1,200 epochs"]

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.hand_made import GIB, summary, trained
-from tsplanner.report.runs_table import HEADINGS, cells, document, markdown, predicted_bytes
+from tsplanner.report.runs_table import (
+    HEADINGS,
+    cells,
+    document,
+    markdown,
+    predicted_bytes,
+    short_list,
+)
 
 
 def test_a_run_is_a_row_with_a_cell_per_heading(tmp_path: Path) -> None:
@@ -48,3 +55,13 @@ def test_programs_get_numbers_and_none(tmp_path: Path) -> None:
     assert recorded["predicted_bytes"] is None
     assert recorded["quantization"] == "none"
     assert predicted_bytes(summary()) is None
+
+
+def test_a_narrow_screen_gets_a_list_of_what_is_known() -> None:
+    """The name, and below it every figure with its heading; dashes are left out."""
+    name, figures = short_list([summary("a", seconds=None)]).splitlines()
+    assert name == "a"
+    assert figures.startswith("  model m-7b · method ")
+    assert "steps 78 · epochs " in figures
+    assert "loss, held out (best) 0.6000" in figures
+    assert "minutes" not in figures

@@ -19,19 +19,6 @@ def test_refuse_names_what_a_trace_does_not_cover() -> None:
         refuse(from_flat(TrainingSettings, world_size=2))
 
 
-def test_packages_that_are_missing_are_one_sentence_with_a_command(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """One package is, several are."""
-    monkeypatch.setattr(client, "NEEDED", ("sys", "no_such_a"))
-    with pytest.raises(TsplannerError, match=r"Tracing needs no_such_a, which is not installed: "):
-        client.require_packages("Tracing")
-    monkeypatch.setattr(client, "NEEDED", ("no_such_a", "no_such_b"))
-    assert client.missing_packages() == ["no_such_a", "no_such_b"]
-    with pytest.raises(TsplannerError, match=r"no_such_a, no_such_b, which are not installed"):
-        client.require_packages("Tracing")
-
-
 STAND_IN = """
 import json, os, sys, time
 requests = json.load(open(sys.argv[1]))

@@ -20,12 +20,15 @@ from memory_models.settings import (
     from_flat,
 )
 from tests.support.small_models import CONFIGS
+from tsplanner import install
 from tsplanner.models.source import read_architecture
-from tsplanner.tracing.client import missing_packages, trace_all
+from tsplanner.tracing.client import trace_all
 from tsplanner.tracing.records import Subject, TraceOutcome, TraceRequest
 from tsplanner.tracing.traced_estimate import workspace_bytes
 
-pytestmark = pytest.mark.skipif(bool(missing_packages()), reason="needs the training libraries")
+pytestmark = pytest.mark.skipif(
+    bool(install.missing(install.TRACING)), reason="needs the training libraries"
+)
 
 PEAK_TOLERANCE = 0.015
 """Formulas leave out masks, rotary tables and single numbers a row: under 1 % at these sizes."""

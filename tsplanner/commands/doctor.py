@@ -3,80 +3,112 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import json as json_text
+from enum import StrEnum
 from pathlib import Path
 
+from tsplanner.commands.views.screen import Screen
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK
 from tsplanner.hardware.environment import Check, EnvironmentFacts, State, read_facts
 from tsplanner.hardware.environment_checks import run_checks
+from tsplanner.install import is_planner_only
 from tsplanner.settings import state_folder
 
 HELP = "check Python, driver, libraries and limits of this machine"
 
-_MARKS = {State.OK: ("✔", "+", "green"), State.WARN: ("!", "!", "yellow")}
-_OPTIONAL_MARK = ("!", "!", "yellow")
-_FAILURE_MARK = ("✘", "x", "red")
+EPILOG = """examples:
+  tsplanner doctor                 as installed: for training, or for planning alone
+  tsplanner doctor --for train     what is missing here before anything can be trained
+
+exit status: 0 ready for that purpose, 1 not ready
+"""
+
+_MARKS = {State.OK: ("✔", "green"), State.WARN: ("!", "yellow")}
+_OPTIONAL_MARK = ("!", "yellow")
+_FAILURE_MARK = ("✘", "red")
 _NAME_WIDTH = 15
+
+
+class Purpose(StrEnum):
+    """What the environment is checked for."""
+
+    PLAN = "plan"
+    TRAIN = "train"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
+    parser.add_argument(
+        "--for",
+        dest="purpose",
+        type=Purpose,
+        choices=list(Purpose),
+        metavar="plan|train",
+        help="what must work here [train, or plan where no training package is installed]",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def from_arguments(namespace: argparse.Namespace) -> int:
     """Run with parsed flags; the exit status."""
-    return run(json=namespace.json)
+    return run(json=namespace.json, purpose=namespace.purpose)
 
 
-def run(*, json: bool, facts: EnvironmentFacts | None = None) -> int:
-    """Print every check and return 0, or 1 if a part that training needs is missing or broken.
+def run(
+    *, json: bool, purpose: Purpose | None = None, facts: EnvironmentFacts | None = None
+) -> int:
+    """Print every check and return 0, or 1 if a part that the purpose needs is missing or broken.
 
-    ``facts`` replace those of this machine.
+    Without a ``purpose``, an install without any training package is one for planning. ``facts``
+    replace those of this machine.
     """
-    checks = run_checks(read_facts(Path()) if facts is None else facts)
-    ok = not any(check.fails for check in checks)
+    facts = read_facts(Path()) if facts is None else facts
+    checks = run_checks(facts)
+    if purpose is None:
+        purpose = Purpose.PLAN if is_planner_only(facts.versions) else Purpose.TRAIN
+    failing = [check for check in checks if check.fails]
+    if purpose is Purpose.PLAN:
+        failing = [check for check in failing if check.for_plans]
     if json:
-        print(_document(checks, ok))
+        document = {"ok": not failing, "for": purpose, "checks": _plain(checks)}
+        document |= {"state_folder": str(state_folder())}
+        print(json_text.dumps(document, indent=2))
     else:
-        _print_lines(checks, ok)
-    return EXIT_OK if ok else EXIT_FAILURE
+        _print_lines(checks, failing, purpose)
+    return EXIT_FAILURE if failing else EXIT_OK
 
 
-def _document(checks: tuple[Check, ...], ok: bool) -> str:
-    """The checks as one JSON document, with ``ok`` for all of them and where the state lies."""
+def _plain(checks: tuple[Check, ...]) -> object:
+    """The checks as plain values."""
     import msgspec
 
-    document = {"ok": ok, "checks": checks, "state_folder": str(state_folder())}
-    return msgspec.json.format(msgspec.json.encode(document)).decode()
+    return msgspec.to_builtins(checks)
 
 
-def _mark(check: Check) -> tuple[str, str, str]:
-    """The sign of a check, its ASCII substitute, and its color."""
+def _mark(check: Check) -> tuple[str, str]:
+    """The sign of a check and its color."""
     if check.fails or check.state is State.BROKEN:
         return _FAILURE_MARK
     return _MARKS.get(check.state, _OPTIONAL_MARK)
 
 
-def _print_lines(checks: tuple[Check, ...], ok: bool) -> None:
+def _print_lines(checks: tuple[Check, ...], failing: list[Check], purpose: Purpose) -> None:
     """Print one line per check with what to do below it; a pipe gets no colors."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    plain = not console.encoding.lower().startswith("utf")
+    screen = Screen()
     for check in checks:
-        sign, substitute, color = _mark(check)
-        line = Text(substitute if plain else sign, style=color)
-        line.append(f" {check.name:<{_NAME_WIDTH}}", style="bold").append(check.found, style="")
-        console.print(line)
+        sign, color = _mark(check)
+        screen.line(f"{sign} {check.name:<{_NAME_WIDTH}}{check.found}", color)
         if check.fix:
-            console.print(Text(f"  {'':<{_NAME_WIDTH}}fix: {check.fix}", style="dim"))
+            screen.line(f"  {'':<{_NAME_WIDTH}}fix: {check.fix}", "dim")
     where = f"  {'state':<{_NAME_WIDTH}}{state_folder()}  (tsplanner state lists it)"
-    console.print(Text(where, style="dim"))
-    console.print()
-    if ok:
-        console.print(Text("Ready: plan, probe, tune and train can run here.", style="green"))
+    screen.line(where, "dim")
+    screen.line()
+    names = ", ".join(check.name for check in failing)
+    if failing and purpose is Purpose.TRAIN:
+        screen.line(f"Not ready to train: fix {names} first. Plans work.", "red")
+    elif failing:
+        screen.line(f"Not ready to plan: fix {names} first.", "red")
+    elif purpose is Purpose.PLAN:
+        screen.line("Ready to plan. To train here, too: tsplanner doctor --for train", "green")
     else:
-        names = ", ".join(check.name for check in checks if check.fails)
-        console.print(Text(f"Not ready to train: fix {names} first. Plans work.", style="red"))
+        screen.line("Ready: plan, probe, tune and train can run here.", "green")

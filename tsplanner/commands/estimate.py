@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from memory_models.result import MemoryEstimate
 from memory_models.settings import ALL_LINEAR, DecoderKernels
 from memory_models.units import format_gib
-from tsplanner.commands.values import names, path_text, positive, switch, targets
+from tsplanner.commands.values import NONE, names, path_text, positive, switch, targets
 from tsplanner.commands.views.screen import Screen, trace_status
-from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
+from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError, UsageError
 from tsplanner.planner.gather.cases import case_keys
 from tsplanner.planner.gather.typed import members
 from tsplanner.tracing.estimates import Estimated, Lines, Tracing, formula_of, from_trace
+from tsplanner.trust import add_trust_argument
 
 if TYPE_CHECKING:  # only a trace needs these
     from tsplanner.tracing.cases import Traced, TracedCase
@@ -31,6 +32,8 @@ EPILOG = """examples:
 """
 
 NULLABLE = "null"
+ALIASES = {"sequence_length": ["--cutoff-len"], "device": ["--gpus"]}
+"""What plan calls the same."""
 FLAGS = {"decoder_kernels": "kernels"}
 """Flags that are shorter than the field they set."""
 
@@ -38,17 +41,18 @@ FLAGS = {"decoder_kernels": "kernels"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb: the keys of a case."""
     parser.add_argument(
-        "--cases", type=path_text, metavar="FILE", help="JSON lines, one case each; - for stdin"
+        "--cases",
+        type=path_text,
+        metavar="FILE",
+        help="JSON lines, a case each, - for stdin; prints JSON lines; status 1 if a case failed",
     )
     for key, kind in case_keys().items():
         flag = f"--{FLAGS.get(key, key).replace('_', '-')}"
-        parser.add_argument(flag, dest=key, **_flag(key, kind))  # type: ignore[arg-type]
+        parser.add_argument(flag, *ALIASES.get(key, ()), dest=key, **_flag(key, kind))  # type: ignore[arg-type]
     parser.add_argument(
         "--trace", action="store_true", help="run the model without values instead of the formulas"
     )
-    parser.add_argument(
-        "--trust-remote-code", action="store_true", help="let a trace run the model's own code"
-    )
+    add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document, no words")
 
 
@@ -67,7 +71,7 @@ def _flag(key: str, kind: object) -> dict[str, object]:
     if member is DecoderKernels:
         return {"type": member, "choices": list(member), "metavar": "reference|fused"}
     if member is not str:
-        nullable = [NULLABLE] if member is not kind else []
+        nullable = [NULLABLE, NONE] if member is not kind else []
         return {"choices": [*nullable, *names(member)]}
     return {"metavar": key.upper()}
 
@@ -81,7 +85,7 @@ def from_arguments(options: argparse.Namespace) -> int:
             raise UsageError(f"--cases and --{sorted(given)[0]} exclude each other.")
         return run_cases(options.cases, tracing)
     for key in ("autocast", "quantization"):
-        if given.get(key) == NULLABLE:
+        if given.get(key) in (NULLABLE, NONE):
             given[key] = None
     if isinstance(given.get("lora_target"), tuple):
         given["lora_target"] = list(given["lora_target"])
@@ -114,7 +118,7 @@ def run_one(given: Mapping[str, object], tracing: Tracing, *, as_json: bool) -> 
 
 
 def run_cases(name: str, tracing: Tracing) -> int:
-    """Estimate every case of a file, one JSON document a line, in order.
+    """Estimate every case of a file, one JSON document a line, in order; 1 if one failed.
 
     Raises:
         UsageError: the file cannot be read.
@@ -128,8 +132,9 @@ def run_cases(name: str, tracing: Tracing) -> int:
         except OSError as error:
             raise UsageError(f"--cases {name} cannot be read: {error.strerror}.") from error
     with source as lines:
-        Lines(sys.stdout, tracing, _run_traces).run(lines)
-    return EXIT_OK
+        answers = Lines(sys.stdout, tracing, _run_traces)
+        answers.run(lines)
+    return EXIT_FAILURE if answers.failed else EXIT_OK
 
 
 def _run_traces(

@@ -16,7 +16,7 @@ from tsplanner.commands.views.plan import VERDICTS
 from tsplanner.commands.views.plan_file import plan_line
 from tsplanner.commands.views.screen import Screen
 from tsplanner.datasets.rows.first_rows import rows_seen
-from tsplanner.errors import EXIT_OK, TsplannerError, UsageError
+from tsplanner.errors import EXIT_OK, TsplannerError, UsageError, quoted
 from tsplanner.exporters.launch import JOB_FILE, WORKER, ExportFile, ExportOptions, spread
 from tsplanner.exporters.registry import EXPORTERS, exporter, render
 from tsplanner.folders.owner import refuse_led
@@ -116,7 +116,9 @@ def _words(command: str | None) -> tuple[str, ...]:
     try:
         words = tuple(shlex.split(command))
     except ValueError as error:
-        raise UsageError(f"--command {command!r} cannot be split into words: {error}.") from error
+        raise UsageError(
+            f"--command {quoted(command)} cannot be split into words: {error}."
+        ) from error
     if not words:
         raise UsageError("--command is empty: name a script, or leave it out.")
     return words

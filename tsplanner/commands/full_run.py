@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 
 from memory_models.frozen import frozen
-from memory_models.units import MIB
+from memory_models.units import MIB, counted
 from tsplanner import runs
 from tsplanner.commands.views.bars import step_bar
 from tsplanner.planner.files import read_plan, write_plan
@@ -97,7 +97,7 @@ def _train(run: FullRun) -> Record:
         threads=cpu_threads(plan),
     )
     epochs = plan.learning.optimization.num_train_epochs
-    words = f"train  {plan.dataset.lengths.rows_kept} rows, {epochs} epochs"
+    words = f"train  {counted(plan.dataset.lengths.rows_kept, 'row')}, {counted(epochs, 'epoch')}"
     title = f"{words}, about {duration(plan.time.total_seconds)}"
     with step_bar(title, plan.time.total_steps, shown=run.shown) as on_metrics:
         return run_job(job, time_limit_seconds=None, on_metrics=on_metrics, server=run.server)

@@ -23,11 +23,13 @@ from tsplanner.commands.values import (
     fraction,
     layers,
     memory_size,
+    method,
     names,
     path,
     path_text,
     positive,
     positive_float,
+    quantization,
     seed,
     switch,
     targets,
@@ -72,9 +74,15 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
         "--on-bad-rows", choices=["refuse", "drop"], default="refuse", help="[%(default)s]"
     )
     group.add_argument(
-        "--gpus", action=Added, metavar="TEXT", help="plan for these, e.g. '2x RTX 3090'"
+        "--gpus",
+        "--device",
+        action=Added,
+        metavar="TEXT",
+        help="plan for these, e.g. '2x RTX 3090'",
     )
-    group.add_argument("--machine", type=path_text, metavar="FILE", help="plan for a machine file")
+    group.add_argument(
+        "--machine", metavar="FILE", help="a machine file, or one that ships here: 8x-h100-80gib"
+    )
     group.add_argument(
         "--host-memory",
         type=memory_size,
@@ -90,8 +98,7 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("learning settings")
     group.add_argument(
         "--finetuning-type",
-        type=FinetuningType,
-        choices=list(FinetuningType),
+        type=method,
         metavar="METHOD",
         help=f"{', '.join(FinetuningType)} [lora]",
     )
@@ -99,7 +106,7 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
         ("--lora-rank", positive, f"[{defaults.method.lora_rank}]"),
         ("--lora-alpha", positive_float, "[twice the rank]"),
         ("--lora-dropout", fraction, "[0]"),
-        ("--lora-target", targets, "module names, or all-linear [all-linear]"),
+        ("--lora-target", targets, "module names joined by commas, or all-linear [all-linear]"),
         ("--adalora-init-rank", positive, "[1.5 x rank]"),
         ("--freeze-trainable-layers", positive, f"[{defaults.method.freeze_trainable_layers}]"),
         ("--learning-rate", positive_float, "[by method and model size]"),
@@ -110,11 +117,15 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
             positive,
             f"kept exactly [{defaults.optimization.effective_batch_size}]",
         ),
-        ("--cutoff-len", cutoff, f"text tokens of a sample [{defaults.data.cutoff_len}]"),
+        (
+            "--cutoff-len --sequence-length",
+            cutoff,
+            f"text tokens of a sample [{defaults.data.cutoff_len}]",
+        ),
         ("--validation-fraction", fraction, f"held out [{defaults.data.validation_fraction}]"),
         ("--seed", seed, f"[{defaults.seed}]"),
     ):
-        group.add_argument(flag, type=kind, metavar="X", help=text)
+        group.add_argument(*flag.split(), type=kind, metavar="X", help=text)
 
 
 def add_pins(parser: argparse.ArgumentParser) -> None:
@@ -141,7 +152,12 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
         help="[fused where they exist]",
     )
     group.add_argument("--model-dtype", choices=names(Dtype))
-    group.add_argument("--quantization", choices=[NONE, *names(Quantization)])
+    group.add_argument(
+        "--quantization",
+        type=quantization,
+        metavar="NAME",
+        help=f"of the frozen base: {', '.join([NONE, *names(Quantization)])} [by what fits]",
+    )
     group.add_argument(
         "--upcast-unquantized",
         type=switch,
@@ -211,6 +227,24 @@ def learning_values(
                 f"{file.effective_batch_size}) contradict each other: leave one out."
             )
     return found
+
+
+ONLY_WITH = {
+    "freeze_trainable_layers": (FinetuningType.FREEZE,),
+    "adalora_init_rank": (FinetuningType.ADALORA,),
+}
+"""Flags that some methods alone have."""
+
+
+def refuse_idle_flags(options: argparse.Namespace) -> None:
+    """Raise UsageError for a flag that says nothing to the method: it would count for nothing."""
+    chosen = options.finetuning_type or LearningSettings().method.finetuning_type
+    for name, methods in ONLY_WITH.items():
+        if getattr(options, name) is not None and chosen not in methods:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for --finetuning-type {methods[0]}, not {chosen}: "
+                "give that method, or leave the flag out."
+            )
 
 
 def pins(options: argparse.Namespace, file: DeepSpeedFile | None = None) -> Pins:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsplanner.commands.options import add_learning, add_pins, add_subject, learning_values, pins
+from tsplanner import install
+from tsplanner.commands.options import (
+    add_learning,
+    add_pins,
+    add_subject,
+    learning_values,
+    pins,
+    refuse_idle_flags,
+)
 from tsplanner.commands.values import duration_seconds, path, positive_float
 from tsplanner.commands.views.plan import print_choice, print_failure
 from tsplanner.commands.views.plan_json import advice_values, choice_values, failure_values
 from tsplanner.commands.views.scan_bar import scan_bar
-from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, UsageError
+from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, TsplannerError, UsageError
 from tsplanner.planner.advice import Suggestion, advice
 from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.explain.deepspeed_sizes import deepspeed_sizes
@@ -26,6 +35,7 @@ from tsplanner.planner.rank import Choice, NothingFits, choose
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.runs import slug
+from tsplanner.trust import add_trust_argument
 
 if TYPE_CHECKING:  # only a recorded run needs it
     from tsplanner.planner.experiments.replayed import ExperimentRecord
@@ -46,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_learning(parser)
     add_pins(parser)
     add_probe_arguments(parser)
+    add_trust_argument(parser)
     parser.add_argument(
         "--experiment",
         nargs="?",
@@ -115,6 +126,7 @@ def subject_from(options: argparse.Namespace) -> Subject:
 
 def from_arguments(options: argparse.Namespace) -> int:
     """Run the verb from parsed flags."""
+    refuse_idle_flags(options)
     output = Path(options.output) if options.output else None
     if options.experiment == "":
         return list_experiments(as_json=options.json)
@@ -161,6 +173,8 @@ def run(
     Raises:
         UsageError: probes are wanted for a machine that is only described.
     """
+    if probe_seconds is not None:
+        install.require("plan --probe", install.TRAINING)
     record = None
     if experiment is not None:
         from tsplanner.planner.experiments.replayed import ExperimentRecord
@@ -189,8 +203,7 @@ def run(
     lines: list[str] = []
     if probe_seconds is not None:
         choice, tested, lines = _probed(request, choice, probe_seconds, shown=not json)
-    path = output or folder_of_plan(saves, choice.plan) / "plan.json"
-    write_plan(choice.plan, path)
+    path = stored(choice.plan, saves, output)
     cost = None if price_per_hour is None else run_cost(choice.plan, price_per_hour)
     advised = advice_for(request, choice.plan)
     if json:
@@ -223,9 +236,23 @@ def _probed(
     return proof.choice, proof_rows(proof), proof_lines(proof)
 
 
+def stored(plan: Plan, saves: Path, output: Path | None) -> Path | None:
+    """Where plan.json was written; None, with a warning, if the usual place cannot be written.
+
+    Raises TsplannerError for a place that was asked for: a script goes on with that file.
+    """
+    try:
+        return write_plan(plan, output or folder_of_plan(saves, plan) / "plan.json")
+    except TsplannerError as error:
+        if output is not None:
+            raise
+        print(f"tsplanner: the plan was not stored: {error}", file=sys.stderr)
+        return None
+
+
 def _document(
     choice: Choice,
-    path: Path,
+    path: Path | None,
     cost: Cost | None,
     probes: Sequence[dict[str, Any]],
     record: ExperimentRecord | None,
@@ -236,7 +263,7 @@ def _document(
     return json.dumps(
         {
             "plan": plan_values(choice.plan),
-            "path": str(path),
+            "path": None if path is None else str(path),
             "cost": None if cost is None else asdict(cost),
             "probes": probes,
             **({"deepspeed": sizes} if sizes else {}),

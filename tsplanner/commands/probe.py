@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from memory_models.device import Machine
-from tsplanner import runs
+from tsplanner import install, runs
 from tsplanner.commands.options import add_force_argument, add_plan_argument
 from tsplanner.commands.views.bars import step_bar
 from tsplanner.commands.views.interrupted import say_interrupted
@@ -27,6 +27,7 @@ from tsplanner.probe.runner import run_job
 from tsplanner.processes.signals import signals_as_interrupts
 from tsplanner.report.probe_table import probe_document
 from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.trust import add_trust_argument
 
 EPILOG = """examples:
   tsplanner probe
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--time-limit", type=float, default=600.0, metavar="S", help="seconds (default: 600)"
     )
     add_force_argument(parser)
+    add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
@@ -72,6 +74,7 @@ def run(
 
     ``here`` stands in for this machine.
     """
+    install.require("probe", install.TRAINING)
     plan, path = find_plan(plan_path, saves)
     if not as_json:
         print(plan_line(path), flush=True)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from tsplanner import runs
 from tsplanner.commands.values import path
 from tsplanner.commands.views.screen import Screen
+from tsplanner.console import columns, width
 from tsplanner.errors import EXIT_OK
 from tsplanner.report.files import Format, Wanted, now, write_report
 from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.records.read_runs import read_runs
 from tsplanner.report.records.recorded import recorded_runs
-from tsplanner.report.records.run_record import Found, LeftOut
+from tsplanner.report.records.run_record import Found, LeftOut, RunSummary
 from tsplanner.report.runs_table import document as run_document
-from tsplanner.report.runs_table import markdown
+from tsplanner.report.runs_table import markdown, short_list
 from tsplanner.report.sections.comparisons import documents as comparison_documents
 from tsplanner.report.sections.overview import left_out_words
 
@@ -87,7 +89,7 @@ def run(
     if as_json:
         print(json.dumps(document(found, paths), indent=2))
         return EXIT_OK
-    print(markdown(found.runs) if found.runs else "No finished run yet.\n", end="")
+    print(runs_text(found.runs) if found.runs else "No finished run yet.\n", end="")
     for each in found.runs:
         if each.random_weights is not None:
             words = f"RANDOM WEIGHTS   {each.name}: {each.random_weights}"
@@ -96,6 +98,13 @@ def run(
         print(f"left out  {translate(left_out_words(left_out), Language.EN)}", file=sys.stderr)
     print(f"Written to {', '.join(str(path) for path in paths)}")
     return EXIT_OK
+
+
+def runs_text(shown: Sequence[RunSummary]) -> str:
+    """The runs as a table, or as a list on a terminal that is narrower than the table."""
+    table = markdown(shown)
+    fits = not sys.stdout.isatty() or width(table.partition("\n")[0]) <= columns(sys.stdout)
+    return table if fits else short_list(shown)
 
 
 def found_runs(saves: Path, experiments: str | None) -> Found:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from memory_models.device import Machine
 from memory_models.frozen import frozen
-from tsplanner import runs
+from tsplanner import install, runs
 from tsplanner.commands.full_run import FullRun, disk_bytes, start_full_run
 from tsplanner.commands.options import (
     add_force_argument,
@@ -24,6 +24,7 @@ from tsplanner.commands.views.run import (
     print_random_weights,
     run_document,
 )
+from tsplanner.console import command
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError
 from tsplanner.folders.owner import RunFolder, newest_idle, refuse_foreign, refuse_led
 from tsplanner.planner.files import (
@@ -45,6 +46,7 @@ from tsplanner.probe.preflight import refuse_what_has_no_room
 from tsplanner.probe.runner import JOB_FILE
 from tsplanner.processes.signals import signals_as_interrupts
 from tsplanner.training.job import Status
+from tsplanner.trust import add_trust_argument
 from tsplanner.tune.study.storage import holds_study
 
 EPILOG = """examples:
@@ -70,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_random_weights_argument(parser)
     add_force_argument(parser, "with --resume, train a run that is over anew")
+    add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
@@ -133,6 +136,7 @@ def train(options: TrainOptions, here: Machine | None = None) -> int:
     A run that is over already is left as it is, unless forced. ``here`` stands in for this
     machine.
     """
+    install.require("train", install.TRAINING)
     plan, file, found = plan_and_folder(
         options.plan_path, options.saves, options.run_folder, resume=options.resume
     )
@@ -181,7 +185,7 @@ def train_in(full: FullRun, *, is_new: bool, as_json: bool) -> int:
                     claimed.undo(FIRST_FILES)
                 raise
     except KeyboardInterrupt as error:
-        again = f"tsplanner train --run-folder {full.folder} --resume"
+        again = command("train", "--run-folder", full.folder, "--resume")
         begun = (full.folder / JOB_FILE).is_file()
         return say_interrupted(
             error, f"Go on with  {again}" if begun else "Nothing had begun.", as_json=as_json

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from memory_models.device import Machine
-from tsplanner import runs
+from tsplanner import install, runs
 from tsplanner.commands.full_run import FullRun, start_full_run
 from tsplanner.commands.options import (
     add_force_argument,
@@ -23,6 +23,7 @@ from tsplanner.commands.views.interrupted import say_interrupted
 from tsplanner.commands.views.plan_file import plan_line
 from tsplanner.commands.views.run import outcome_lines, print_random_weights, run_document
 from tsplanner.commands.views.tune import SearchView, helping_line, opening_lines, view_for
+from tsplanner.console import command
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError
 from tsplanner.folders.owner import RunFolder, refuse_led
 from tsplanner.hardware.detect import detect_machine
@@ -31,6 +32,7 @@ from tsplanner.probe.finished import FinishedRun, finished_run, is_over
 from tsplanner.probe.runner import JOB_FILE, Server
 from tsplanner.processes.signals import signals_as_interrupts
 from tsplanner.training.job import Status
+from tsplanner.trust import add_trust_argument
 from tsplanner.tune import flow, joining
 from tsplanner.tune.budget.words import budget_document, renewal_words, took_words
 from tsplanner.tune.confirmation import Decision
@@ -97,6 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_random_weights_argument(parser)
     add_force_argument(parser, "with --resume, train the full run anew")
+    add_trust_argument(parser)
     group = parser.add_argument_group("search space [by method, model and rows]")
     group.add_argument("--lora-rank", metavar="4,8,16")
     group.add_argument("--learning-rate", metavar="1e-5..1e-3")
@@ -106,6 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def from_arguments(namespace: argparse.Namespace) -> int:
     """Call `run` or `join` with the parsed flags."""
+    install.require("tune", install.SEARCHING)
     options = TuneOptions(
         location=SearchLocation(
             plan_path=namespace.plan,
@@ -152,7 +156,7 @@ def run(options: TuneOptions, *, as_json: bool = False, here: Machine | None = N
             with RunFolder(opened.folder, "tune", saves=saves, is_new=is_new) as claimed:
                 return search_in(claimed, opened, as_json=as_json)
         except KeyboardInterrupt as error:
-            again = f"tsplanner tune --run-folder {opened.folder} --resume"
+            again = command("tune", "--run-folder", opened.folder, "--resume")
             begun = holds_search(opened.folder)
             advice = f"Go on with  {again}" if begun else "The search had not begun."
             return say_interrupted(error, advice, as_json=as_json)
@@ -214,7 +218,7 @@ def say_what_comes(prepared: flow.PreparedSearch, view: SearchView, *, as_json: 
     if as_json:
         return
     if storage.is_remote:
-        words = f"tsplanner tune --join {storage.name} --storage {storage.display_name}"
+        words = command("tune", "--join", storage.name, "--storage", storage.display_name)
         print(f"Help from elsewhere:  {words}", flush=True)
     print("\n".join(opening_lines(prepared)), flush=True)
     print_random_weights(prepared.opened.plan)

@@ -12,16 +12,16 @@ import os
 import re
 from pathlib import Path
 
-from memory_models.settings import ALL_LINEAR
+from memory_models.settings import ALL_LINEAR, FinetuningType, Quantization
 from memory_models.units import GIB, MIB
-from tsplanner.reading import shown
+from tsplanner.errors import did_you_mean, quoted
 
 NONE = "none"
 ALL = "all"
 _LARGEST = 10**12
 """Above every count a run can have; keeps products finite."""
 
-_SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)((?:[MGT]i?B?)?)", re.IGNORECASE | re.ASCII)
+_SIZE = r"(?ai)(\d{1,6}(?:\.\d{1,6})?)((?:[MGT]i?B?)?)"
 _UNIT_BYTES = {"m": MIB, "": GIB, "g": GIB, "t": 1024 * GIB}
 """Bytes of a unit by its first letter; without a unit a number means GiB, as in machine files."""
 _SMALLEST_HOST = GIB
@@ -29,13 +29,43 @@ _LARGEST_HOST = 900 * 1024 * GIB
 
 _UNIT_SECONDS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _AMOUNT = r"\d{1,6}(?:\.\d{1,6})?"
-_DURATION = re.compile("".join(rf"(?:({_AMOUNT}){unit})?" for unit in _UNIT_SECONDS))
+_DURATION = "".join(rf"(?:({_AMOUNT}){unit})?" for unit in _UNIT_SECONDS)
 """Amounts with their units, the longest unit first; each unit at most once."""
 
 
 def names(values: type) -> list[str]:
     """The values of a StrEnum."""
     return [str(value) for value in values]  # type: ignore[attr-defined]
+
+
+def method(text: str) -> FinetuningType:
+    """A training method; QLoRA is two settings here."""
+    if text.lower() == "qlora":
+        raise argparse.ArgumentTypeError(
+            "qlora is lora on a 4-bit base: write lora, and --quantization nf4"
+        )
+    return FinetuningType(_one_of(text, names(FinetuningType)))
+
+
+_OTHER_NAMES = {"null": NONE, "4bit": "nf4", "4-bit": "nf4", "8bit": "int8", "8-bit": "int8"}
+
+
+def quantization(text: str) -> str:
+    """A form of the frozen base, or ``none``."""
+    known = [NONE, *names(Quantization)]
+    other = _OTHER_NAMES.get(text.lower())
+    if other is not None and other != NONE:
+        raise argparse.ArgumentTypeError(f"{text} is called {other} here, of {', '.join(known)}")
+    return _one_of(other or text, known)
+
+
+def _one_of(text: str, known: list[str]) -> str:
+    if text not in known:
+        raise argparse.ArgumentTypeError(
+            f"invalid choice: {quoted(text)} (choose from {', '.join(known)})"
+            f"{did_you_mean(text, known)}"
+        )
+    return text
 
 
 def targets(text: str) -> tuple[str, ...] | str:
@@ -53,9 +83,9 @@ def positive(text: str) -> int:
     try:
         value = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{shown(text)} is not an integer") from None
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not an integer") from None
     if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {shown(value)}")
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {quoted(value)}")
     if value > _LARGEST:
         raise argparse.ArgumentTypeError(f"must be at most {_LARGEST}")
     return value
@@ -71,10 +101,10 @@ def path_text(text: str) -> str:
     try:
         os.lstat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{shown(text)} holds a null byte") from None
+        raise argparse.ArgumentTypeError(f"{quoted(text)} holds a null byte") from None
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-            reason = f"{shown(text)} cannot be a path: {error.strerror}"
+            reason = f"{quoted(text)} cannot be a path: {error.strerror}"
             raise argparse.ArgumentTypeError(reason) from None
     return text
 
@@ -84,9 +114,9 @@ def seed(text: str) -> int:
     try:
         value = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{shown(text)} is not an integer") from None
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not an integer") from None
     if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"must be from 0 to {2**32 - 1}, not {shown(text)}")
+        raise argparse.ArgumentTypeError(f"must be from 0 to {2**32 - 1}, not {quoted(text)}")
     return value
 
 
@@ -100,7 +130,7 @@ def positive_float(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{shown(text)} is not a number") from None
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number") from None
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be above 0, not {value:g}")
     return value
@@ -111,7 +141,7 @@ def fraction(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{shown(text)} is not a number") from None
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number") from None
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"must be in [0, 1), not {value:g}")
     return value
@@ -120,7 +150,7 @@ def fraction(text: str) -> float:
 def switch(text: str) -> bool:
     """``on`` or ``off``."""
     if text.lower() not in ("on", "off", "true", "false"):
-        raise argparse.ArgumentTypeError(f"give on or off, not {shown(text)}")
+        raise argparse.ArgumentTypeError(f"give on or off, not {quoted(text)}")
     return text.lower() in ("on", "true")
 
 
@@ -136,11 +166,11 @@ def cutoff(text: str) -> int:
 
 def memory_size(text: str) -> int:
     """Bytes of RAM from ``1TiB``, ``64GiB``, or ``64GB`` and ``64``, which mean GiB as well."""
-    found = _SIZE.fullmatch("".join(text.split()))
+    found = re.fullmatch(_SIZE, "".join(text.split()))
     size = float(found.group(1)) * _UNIT_BYTES[found.group(2).lower()[:1]] if found else 0
     if not _SMALLEST_HOST <= size <= _LARGEST_HOST:
         raise argparse.ArgumentTypeError(
-            f"{shown(text)} is no size of RAM: write 64GiB or 1.5TiB, from 1GiB to 900TiB"
+            f"{quoted(text)} is no size of RAM: write 64GiB or 1.5TiB, from 1GiB to 900TiB"
         )
     return int(size)
 
@@ -160,10 +190,12 @@ def duration_seconds(text: str) -> float:
     written = "".join(text.lower().split())
     if re.fullmatch(_AMOUNT, written):
         written += "s"
-    found = _DURATION.fullmatch(written)
+    found = re.fullmatch(_DURATION, written)
     amounts = found.groups() if found else ()
     pairs = zip(amounts, _UNIT_SECONDS.values(), strict=False)
     seconds = sum(float(amount) * unit for amount, unit in pairs if amount)
     if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"{shown(text)} is not a duration: write 90s, 5m or 1h30m")
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is not a duration: write 90s, 5m or 1h30m"
+        )
     return seconds

@@ -12,6 +12,7 @@ from memory_models.result import Interval
 from memory_models.settings import changed
 from memory_models.units import GIB, divisors
 from tsplanner import __version__
+from tsplanner.console import visible
 from tsplanner.datasets.rows.first_rows import RowsSeen
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.devices import device_notes, used_devices
@@ -166,13 +167,16 @@ def header(plan: Plan, options: ExportOptions) -> list[str]:
 
 
 def one_line(lines: list[str]) -> list[str]:
-    """The lines without line breaks, since a break in a name would end the comment."""
-    return [" ".join(line.split()) for line in lines]
+    """The lines without line breaks, since a break in a name would end the comment.
+
+    Control characters are spelt out: a YAML reader refuses a file with one, even in a comment.
+    """
+    return [visible(" ".join(line.split())) for line in lines]
 
 
 def comments(lines: list[str]) -> str:
     """The lines as comments of a shell script or of YAML."""
-    return "".join(f"# {line}\n" for line in lines)
+    return "".join(f"# {line}\n" for line in one_line(lines))
 
 
 def torchrun_words(plan: Plan, options: ExportOptions, *, rendezvous: str | None = None) -> str:

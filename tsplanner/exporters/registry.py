@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tsplanner.errors import UsageError, did_you_mean
+from tsplanner.errors import UsageError, did_you_mean, named
 from tsplanner.exporters import accelerate, axolotl, deepspeed_json, sbatch, skypilot, torchrun, trl
 from tsplanner.exporters.launch import Exporter, ExportFile, ExportOptions, spread
 from tsplanner.exporters.llamafactory import export
@@ -71,7 +71,8 @@ def exporter(name: str) -> Exporter:
     found = EXPORTERS.get(name)
     if found is None:
         raise UsageError(
-            f'no exporter "{name}".{did_you_mean(name, EXPORTERS)} Known: {", ".join(EXPORTERS)}.'
+            f"no exporter {named(name)}.{did_you_mean(name, EXPORTERS)} "
+            f"Known: {', '.join(EXPORTERS)}."
         )
     return found
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from memory_models.device import Device, Host, LinkType, Machine
 from memory_models.units import GIB
-from tsplanner.errors import TsplannerError, UsageError, did_you_mean
+from tsplanner.errors import TsplannerError, UsageError, did_you_mean, named, quoted
 from tsplanner.hardware.catalog import CATALOG, GENERATIONS, Gpu, usable_bytes
 from tsplanner.hardware.links import Link
 from tsplanner.hardware.names import gpu_by_driver_name, gpu_by_text
-from tsplanner.reading import named, read_yaml, shown
+from tsplanner.reading import read_yaml
 from tsplanner.settings import configs_folder
 
 MAX_GPUS = 4096
@@ -58,14 +58,16 @@ def parse_gpus(text: str) -> tuple[Device, ...]:
         return ()
     devices = tuple(device for part in re.split(r"[+,]", text) for device in _cards(part, text))
     if len(devices) > MAX_GPUS:
-        raise UsageError(f'"{text}" are {len(devices)} GPUs; one machine has at most {MAX_GPUS}')
+        raise UsageError(
+            f"{named(text)} are {len(devices)} GPUs; one machine has at most {MAX_GPUS}"
+        )
     return devices
 
 
 def _cards(part: str, text: str) -> tuple[Device, ...]:
     """The devices of one part of a description, such as ``2x RTX 3090``."""
     if not part.strip():
-        raise UsageError(f'"{text}" names no GPU: write for example "2x RTX 3090" or "cpu"')
+        raise UsageError(f'{named(text)} names no GPU: write for example "2x RTX 3090" or "cpu"')
     count, name = 1, part.strip()
     if found := _COUNT_FIRST.fullmatch(part):
         count, name = int(found.group(1)), found.group(2)
@@ -102,7 +104,7 @@ def _generic(name: str, total: int, capability: tuple[int, int]) -> Device:
     like = [gpu for gpu in CATALOG if gpu.compute_capability == capability]
     if not like or not usable_bytes(total):
         known = ", ".join(f"sm_{major}{minor}" for major, minor in GENERATIONS)
-        raise UsageError(f'"{name}": write the memory in GiB and one of {known}')
+        raise UsageError(f"{named(name)}: write the memory in GiB and one of {known}")
     return Device(
         name=name,
         total_bytes=total,
@@ -177,12 +179,12 @@ def machine_name(devices: tuple[Device, ...], host: Host) -> str:
 
 def shipped_machine(name: str) -> Path | None:
     """The file of a machine that comes with tsplanner; None for an unknown name."""
-    return configs_folder() / "machines" / f"{name}.yaml" if name in machine_names() else None
+    return configs_folder() / "machines" / f"{name}.yaml" if name in shipped_machines() else None
 
 
-def machine_names() -> tuple[str, ...]:
-    """Names of the machines of configs/machines, sorted."""
-    return tuple(sorted(path.stem for path in (configs_folder() / "machines").glob("*.yaml")))
+def shipped_machines() -> list[str]:
+    """Names of the machines that come with tsplanner."""
+    return sorted(path.stem for path in (configs_folder() / "machines").glob("*.yaml"))
 
 
 def read_machine_file(path: Path) -> Machine:
@@ -197,9 +199,10 @@ def read_machine_file(path: Path) -> Machine:
     try:
         content = read_yaml(found)
     except OSError as error:
+        known = shipped_machines()
         raise TsplannerError(
-            f"cannot read machine file {path}: {error.strerror}; give a file of yours, or one of "
-            f"{', '.join(machine_names())}"
+            f"cannot read machine file {path}: {error.strerror}.{did_you_mean(str(path), known)} "
+            f"Machines that come with tsplanner: {', '.join(known)}"
         ) from error
     except ValueError as error:
         raise UsageError(f"machine file {path}: {error}") from error
@@ -233,13 +236,13 @@ _KEYS: dict[str, tuple[str, Any]] = {
 def _checked(content: object) -> dict[str, Any]:
     """The content of the file, once all keys are known and all values are of the right kind."""
     if not isinstance(content, dict):
-        raise UsageError(f"expected keys such as gpus and host_memory_gib, not {shown(content)}")
+        raise UsageError(f"expected keys such as gpus and host_memory_gib, not {quoted(content)}")
     for key, value in content.items():
         if key not in _KEYS:
             raise UsageError(f"unknown key {named(key)}.{did_you_mean(str(key)[:80], _KEYS)}")
         wanted, accepts = _KEYS[key]
         if not accepts(value):
-            raise UsageError(f"{key} must be {wanted}, not {shown(value)}")
+            raise UsageError(f"{key} must be {wanted}, not {quoted(value)}")
     for key in ("gpus", "host_memory_gib"):
         if key not in content:
             raise UsageError(f'the key "{key}" is missing: it must be {_KEYS[key][0]}')

@@ -64,6 +64,8 @@ class Check:
     """What to do; None where nothing is to be done."""
     required: bool = False
     """Training on this machine needs this part."""
+    for_plans: bool = False
+    """Planning needs it, too."""
 
     @property
     def fails(self) -> bool:

@@ -25,14 +25,14 @@ def run_checks(facts: EnvironmentFacts) -> tuple[Check, ...]:
 
 
 def _python(facts: EnvironmentFacts) -> Check:
-    if facts.python[:2] >= MINIMUM_PYTHON:
-        return Check(name="python", state=State.OK, found=dotted(facts.python), required=True)
+    old = facts.python[:2] < MINIMUM_PYTHON
     return Check(
         name="python",
-        state=State.BROKEN,
+        state=State.BROKEN if old else State.OK,
         found=dotted(facts.python),
-        fix=f"use Python {dotted(MINIMUM_PYTHON)} or later",
+        fix=f"use Python {dotted(MINIMUM_PYTHON)} or later" if old else None,
         required=True,
+        for_plans=True,
     )
 
 

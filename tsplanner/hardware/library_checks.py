@@ -9,6 +9,7 @@ from typing import Any
 
 from memory_models.device import Device
 from tsplanner.hardware.environment import Check, EnvironmentFacts, State
+from tsplanner.install import Extra, install_words
 
 REQUIRED = {
     "transformers": (5, 0),
@@ -20,8 +21,6 @@ REQUIRED = {
 """Oldest versions that are tested; pyproject.toml requires the same ones."""
 # torch is no row of REQUIRED, because a version says too little of its build: a child imports it.
 MINIMUM_TORCH = (2, 4)
-
-INSTALL_TRAIN = 'pip install "tsplanner[train]"'
 
 
 def _version(text: str) -> tuple[int, ...]:
@@ -43,7 +42,7 @@ def sm(device: Device) -> str:
 def _torch(facts: EnvironmentFacts) -> Check:
     answer = facts.libraries.get("torch")
     if answer is None:
-        return _absent("torch", "torch", INSTALL_TRAIN, required=True)
+        return _absent("torch", "torch", install_words(Extra.TRAIN), required=True)
     if "error" in answer:
         return _unusable("torch", answer, "reinstall torch", required=True)
     version = str(answer["version"])
@@ -90,9 +89,9 @@ def _library(name: str, facts: EnvironmentFacts) -> Check:
     """The check of a required library by its version alone."""
     version, minimum = facts.versions.get(name), REQUIRED[name]
     if version is None:
-        return _absent(name, name, INSTALL_TRAIN, required=True)
+        return _absent(name, name, install_words(Extra.TRAIN), required=True)
     if _version(version) < minimum:
-        fix = f"{name} {dotted(minimum)} or later is needed: {INSTALL_TRAIN}"
+        fix = f"{name} {dotted(minimum)} or later is needed: {install_words(Extra.TRAIN)}"
         return Check(name=name, state=State.BROKEN, found=version, fix=fix, required=True)
     return Check(name=name, state=State.OK, found=version, required=True)
 
@@ -120,7 +119,7 @@ def _unusable(name: str, answer: Mapping[str, Any], fix: str, *, required: bool 
 def _bitsandbytes(facts: EnvironmentFacts) -> Check:
     name, answer = "bitsandbytes", facts.libraries.get("bitsandbytes")
     if answer is None:
-        fix = 'for QLoRA and 8-bit optimizers: pip install "tsplanner[quant]"'
+        fix = f"for QLoRA and 8-bit optimizers: {install_words(Extra.QUANT)}"
         return _absent(name, name, fix)
     if "error" in answer:
         return _unusable(name, answer, "reinstall bitsandbytes to match torch's CUDA build")
@@ -135,7 +134,7 @@ def _bitsandbytes(facts: EnvironmentFacts) -> Check:
 def _deepspeed(facts: EnvironmentFacts) -> Check:
     name, version = "deepspeed", facts.versions.get("deepspeed")
     if version is None:
-        fix = 'for ZeRO and offload: pip install "tsplanner[deepspeed]"'
+        fix = f"for ZeRO and offload: {install_words(Extra.DEEPSPEED)}"
         return _absent(name, name, fix)
     wanted = ("nvcc", "g++") if facts.reading.devices else ("g++",)
     missing = [tool for tool in wanted if tool not in facts.tools]
@@ -155,7 +154,7 @@ def _flash_attn(facts: EnvironmentFacts) -> Check:
         found = "not installed, and no GPU here could run it (compute capability 8.0 and later)"
         return Check(name=name, state=State.OK, found=found)
     if answer is None:
-        fix = 'SDPA is as fast in most cases; otherwise pip install "tsplanner[flash]"'
+        fix = f"SDPA is as fast in most cases; otherwise {install_words(Extra.FLASH)}"
         return _absent(name, name, fix)
     if "error" in answer:
         return _unusable(

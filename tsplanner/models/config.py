@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tsplanner.errors import TsplannerError
-from tsplanner.reading import shown
+from tsplanner.errors import TsplannerError, quoted
 
 _LARGEST = 2**40
 """A limit above every other number of a real config.json; products stay finite as floats."""
@@ -76,11 +75,11 @@ class Config:
             return default
         # A bool is an int to Python, but ``true`` in a config is no number.
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self.error(key, f"must be a whole number above 0, not {shown(value)}")
+            raise self.error(key, f"must be a whole number above 0, not {quoted(value)}")
         most = LIMITS.get(key, _LARGEST)
         if value > most:
             raise self.error(
-                key, f"must be at most {most}, not {shown(value)}: no model is that large"
+                key, f"must be at most {most}, not {quoted(value)}: no model is that large"
             )
         return value
 
@@ -94,7 +93,7 @@ class Config:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.error(key, f"must be a number, not {shown(value)}")
+            raise self.error(key, f"must be a number, not {quoted(value)}")
         return float(value)
 
     def flag(self, key: str, *, default: bool) -> bool:
@@ -103,21 +102,21 @@ class Config:
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise self.error(key, f"must be true or false, not {shown(value)}")
+            raise self.error(key, f"must be true or false, not {quoted(value)}")
         return value
 
     def text(self, key: str, default: str | None = None) -> str:
         """A string."""
         value = self._values.get(key, default)
         if not isinstance(value, str):
-            raise self.error(key, f"must be a string, not {shown(value)}")
+            raise self.error(key, f"must be a string, not {quoted(value)}")
         return value
 
     def section(self, key: str) -> Config:
         """A nested object."""
         value = self._values.get(key)
         if not isinstance(value, dict):
-            raise self.error(key, f"must be an object, not {shown(value)}")
+            raise self.error(key, f"must be an object, not {quoted(value)}")
         return Config(value, f"{self._source}: {key}")
 
     @property

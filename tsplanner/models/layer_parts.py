@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from memory_models.architecture import Activation, Architecture, Linear, Role
 from memory_models.settings import from_flat
+from tsplanner.errors import quoted
 from tsplanner.models.config import Config
-from tsplanner.reading import shown
 
 ACTIVATIONS = {
     "silu": Activation.SILU,
@@ -155,5 +155,5 @@ def activation_of(config: Config, key: str = "hidden_act") -> Activation:
     """The activation of the MLP by its name in the config."""
     found = config.text(key, "silu")
     if found not in ACTIVATIONS:
-        raise config.error(key, f"has the unknown activation {shown(found)}")
+        raise config.error(key, f"has the unknown activation {quoted(found)}")
     return ACTIVATIONS[found]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
-from tsplanner.errors import TsplannerError, UsageError, did_you_mean
+from tsplanner.errors import TsplannerError, UsageError, did_you_mean, named
+from tsplanner.install import Extra, install_command
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, NULL_IS_NONE
 from tsplanner.models.weights import WeightFiles, find_weights
-from tsplanner.reading import decoded, named, read_text
+from tsplanner.reading import decoded, read_text
 from tsplanner.settings import configs_folder
 
 _MOST_CONFIG_BYTES = 8 * 1024 * 1024
@@ -208,12 +210,14 @@ def _refuse_infinite(config: Config) -> None:
 
 
 def _hub_folder(name: str) -> Path:
+    # A progress bar of one small file would be drawn over our own lines.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise UsageError(
-            f'"{name}" looks like a hub id, which needs huggingface-hub: '
-            f"pip install 'tsplanner[hub]', or give a local folder.{_preset_hint(name)}"
+            f"{named(name)} looks like a hub id, which needs huggingface-hub: "
+            f"{install_command(Extra.HUB)}, or give a local folder.{_preset_hint(name)}"
         ) from error
     import logging
 
@@ -223,7 +227,7 @@ def _hub_folder(name: str) -> Path:
     except Exception as error:  # the library raises a wide family of network errors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
         raise TsplannerError(
-            f'"{name}" cannot be read from the hub ({reason[:160]}); '
+            f"{named(name)} cannot be read from the hub ({reason[:160]}); "
             f"give a local folder or a preset.{_preset_hint(name)}"
         ) from error
 

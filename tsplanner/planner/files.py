@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ from memory_models.estimate import MOST_BYTES
 from memory_models.settings import paths
 from memory_models.settings.flat import nested_values
 from tsplanner import __version__
-from tsplanner.errors import TsplannerError
+from tsplanner.errors import TsplannerError, quoted
 from tsplanner.folders.leftovers import remove_leftovers
 from tsplanner.folders.newest import make_newest
 from tsplanner.models.source import read_architecture
 from tsplanner.planner.gather.typed import LARGEST
 from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, Plan
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
-from tsplanner.reading import decoded, read_text, shown
+from tsplanner.reading import decoded, read_text
 from tsplanner.runs import PLAN_FILE, clear_disk_errors, latest_plan, slug, write_text
+from tsplanner.trust import is_granted
 
 LENGTHS = {
     "longest_sequence": "longest",
@@ -121,12 +123,12 @@ def read_plan(path: Path) -> Plan:
             document = upgraded(document)
         except (KeyError, TypeError, AttributeError) as error:
             raise TsplannerError(
-                f"{path} is not a valid plan: {error!r:.300}; plan again."
+                f"{path} is not a valid plan: {quoted(error)}; plan again."
             ) from error
         return _converted(path, document)
     if version != SCHEMA_VERSION:
         raise TsplannerError(
-            f"{path} has schema version {shown(version)}, this tsplanner reads {SCHEMA_VERSION}: "
+            f"{path} has schema version {quoted(version)}, this tsplanner reads {SCHEMA_VERSION}: "
             "plan again with this version."
         )
     return _converted(path, document)
@@ -138,9 +140,10 @@ def _converted(path: Path, document: dict[str, Any]) -> Plan:
     try:
         plan = msgspec.convert(document, Plan)
         _check(plan)
-        return plan
     except (msgspec.ValidationError, ValueError) as error:
         raise TsplannerError(f"{path} is not a valid plan: {error!s:.300}; plan again.") from error
+    # Whoever wrote the file has no say in what code may run here.
+    return replace(plan, model=replace(plan.model, trust_remote_code=is_granted()))
 
 
 def _check(plan: Plan) -> None:
@@ -151,9 +154,11 @@ def _check(plan: Plan) -> None:
     """
     hardware, devices = plan.hardware, plan.machine.devices
     if hardware.accelerator not in ("cuda", "cpu"):
-        raise ValueError(f"the accelerator {shown(hardware.accelerator)} is not cuda or cpu")
+        raise ValueError(f"the accelerator {quoted(hardware.accelerator)} is not cuda or cpu")
     if any(not 0 <= place < len(devices) for place in hardware.devices):
         raise ValueError(f"it uses GPUs {hardware.devices} of a machine with {len(devices)}")
+    for place in (plan.model.path, plan.model.tokenizer, plan.dataset.path):
+        _check_path(place)
     for name, least in (("rows_total", 0), ("rows_kept", 0), ("longest", 1), ("mean", 0)):
         value = getattr(plan.dataset.lengths, name)
         if not least <= value <= LARGEST:
@@ -164,6 +169,15 @@ def _check(plan: Plan) -> None:
         raise ValueError(f"no run takes {times.total_seconds} s")
     if not 0 < plan.memory.process_bytes.expected <= plan.memory.process_bytes.upper < MOST_BYTES:
         raise ValueError("its memory estimate is not one")
+
+
+def _check_path(place: str | None) -> None:
+    try:
+        os.lstat(place or ".")
+    except OSError as error:
+        # What is not there now may be there on another machine; what is too long never is.
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise ValueError(f"{quoted(place)} cannot be a path ({error.strerror})") from None
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:

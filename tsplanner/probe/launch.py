@@ -16,17 +16,17 @@ WORKER = "tsplanner.training.worker"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def worker_command(hardware: HardwareSettings, job_files: Sequence[str]) -> list[str]:
-    """The command that runs these jobs on all ranks of one machine.
+def worker_command(hardware: HardwareSettings, arguments: Sequence[str]) -> list[str]:
+    """The command that runs the worker with these arguments on all ranks of one machine.
 
     torchrun ends all ranks when one of them ends badly; it never starts them again, for a run
     resumes from its checkpoint instead.
     """
     if hardware.sharding.world_size == 1:
-        return [sys.executable, "-m", WORKER, *job_files]
+        return [sys.executable, "-m", WORKER, *arguments]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--max-restarts", "0"]
     count = ["--nproc-per-node", str(hardware.sharding.world_size)]
-    return [sys.executable, *launcher, *count, "-m", WORKER, *job_files]
+    return [sys.executable, *launcher, *count, "-m", WORKER, *arguments]
 
 
 def device_environment(plan: Plan, outside: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 
 from memory_models.frozen import frozen
 from tsplanner import runs
+from tsplanner.own_files import open_descriptor, refuse_links
 from tsplanner.probe.launch import device_environment, worker_command
 from tsplanner.probe.missing_record import (
     LOG_FILE,
@@ -26,6 +28,7 @@ from tsplanner.processes import ProcessResult, run_process
 from tsplanner.processes.tree import GRACE_SECONDS
 from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.training.record import Record
+from tsplanner.trust import FLAG
 
 JOB_FILE = "job.json"
 METRICS_FILE = "metrics.jsonl"
@@ -153,6 +156,7 @@ def prepare(job: Job) -> None:
     """The job's folder with job.json, and nothing of an earlier run that could be mistaken."""
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
+    refuse_links(folder)
     remove_records(folder, job.plan.hardware.sharding.world_size)
     (folder / STOP_FILE).unlink(missing_ok=True)
     if not job.resume:
@@ -169,7 +173,9 @@ def start(
 ) -> Ended:
     """Run a worker with these jobs of one plan's ranks and devices to its end."""
     plan, folder = jobs[0].plan, Path(jobs[0].folder)
-    files = [str(Path(job.folder) / JOB_FILE) for job in jobs]
+    arguments = [str(Path(job.folder) / JOB_FILE) for job in jobs]
+    if plan.model.trust_remote_code:  # the worker takes no trust from job.json, either
+        arguments.append(FLAG)
     options: dict[str, Any] = {
         "log_path": folder / LOG_FILE,
         "time_limit_seconds": time_limit_seconds,
@@ -179,9 +185,9 @@ def start(
     # The kernel's counter is of the whole cgroup and never falls: only its rise says something.
     kills = oom_kills()
     if server is not None and plan.hardware.sharding.world_size == 1:
-        return Ended(result=server.run(files, **options), kills_before=kills)
+        return Ended(result=server.run(arguments, **options), kills_before=kills)
     options["grace_seconds"] = grace_seconds(jobs[0])
-    result = run_process(worker_command(plan.hardware, files), **options)
+    result = run_process(worker_command(plan.hardware, arguments), **options)
     return Ended(result=result, kills_before=kills)
 
 
@@ -194,7 +200,7 @@ def grace_seconds(job: Job) -> float:
 
 def request_stop(folder: Path) -> None:
     """Ask the worker of a folder to end after the step at hand."""
-    (folder / STOP_FILE).touch()
+    os.close(open_descriptor(folder / STOP_FILE, os.O_WRONLY | os.O_CREAT))
 
 
 class Tail:

@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from memory_models.frozen import frozen
+from tsplanner.own_files import open_log
 from tsplanner.processes.tree import GRACE_SECONDS, GUARD, kill_group_remains, kill_tree
 
 POLL_SECONDS = 0.2
+TEXT_VARIABLES = {"PYTHONIOENCODING": "utf-8:backslashreplace", "PYTHONUTF8": "1"}
+"""A child writes its log in UTF-8 and opens files so, whatever the user's terminal can show."""
 
 
 @frozen
@@ -111,14 +114,13 @@ def _start(
     command: Sequence[str], log_path: Path, environment: Mapping[str, str] | None
 ) -> subprocess.Popen[bytes]:
     """Start a child as the leader of a new session (Windows: of a new process group)."""
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    with log_path.open("ab") as log:
+    with open_log(log_path) as log:
         return subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **TEXT_VARIABLES, **(environment or {})},
             start_new_session=sys.platform != "win32",
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )

@@ -24,8 +24,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from tsplanner.own_files import open_log
 from tsplanner.processes.run import (
     POLL_SECONDS,
+    TEXT_VARIABLES,
     ProcessResult,
     process_result,
     run_process,
@@ -83,6 +85,7 @@ class WarmServer:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                env={**os.environ, **TEXT_VARIABLES},
                 # `kill_tree` and the guard signal a whole group, so the server has to lead one.
                 start_new_session=True,
             )
@@ -286,5 +289,4 @@ class WarmServer:
         """The file for the output of the server."""
         if self._log_path is None:
             return open(os.devnull, "wb")
-        self._log_path.parent.mkdir(parents=True, exist_ok=True)
-        return self._log_path.open("ab")
+        return open_log(self._log_path)

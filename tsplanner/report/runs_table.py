@@ -85,6 +85,17 @@ def markdown(runs: Sequence[RunSummary]) -> str:
     return "\n".join([joined(lines[0]), joined(rule), *(joined(line) for line in lines[1:])]) + "\n"
 
 
+def short_list(runs: Sequence[RunSummary]) -> str:
+    """The runs as text for a screen that the table does not fit: a name, then what is known."""
+    lines = []
+    for run in runs:
+        name, *values = cells(run)
+        pairs = zip(HEADINGS[1:], values, strict=True)
+        known = [f"{heading} {value}" for heading, value in pairs if value not in ("-", "none")]
+        lines += [name, f"  {' · '.join(known)}"]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def document(run: RunSummary) -> dict[str, Any]:
     """The figures of a run as plain values for programs; bytes are per rank."""
     outcome, losses = run.outcome, run.losses

@@ -10,6 +10,8 @@ def seconds(value: float | None) -> str:
 
 def duration(value: float) -> str:
     """A duration in seconds, minutes or hours, whichever reads best."""
+    if 0.05 <= value < 1:
+        return f"{value:.1f} s"  # a short run is not one of no length
     if value < 90:
         return f"{value:.0f} s"
     if value < 90 * 60:

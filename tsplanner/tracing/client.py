@@ -5,37 +5,20 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 
 from memory_models.settings import TrainingSettings
+from tsplanner import install
 from tsplanner.errors import TsplannerError
 from tsplanner.processes import run_process
 from tsplanner.tracing.records import TraceOutcome, TraceRequest
 
-NEEDED = ("torch", "transformers", "peft", "accelerate")
 WORKER = (sys.executable, "-m", "tsplanner.tracing.worker")
 POLL_SECONDS = 0.1
 LAST_WORDS = 300
 """Characters of a dead worker's log that are shown."""
-
-
-def missing_packages() -> list[str]:
-    """Names of the packages that tracing needs and that are not installed."""
-    return [name for name in NEEDED if find_spec(name) is None]
-
-
-def require_packages(purpose: str) -> None:
-    """Raise TsplannerError with the command that installs the missing packages, if any."""
-    missing = missing_packages()
-    if missing:
-        raise TsplannerError(
-            f"{purpose} needs {', '.join(missing)}, which "
-            f"{'is' if len(missing) == 1 else 'are'} not installed: "
-            'pip install "tsplanner[train]".'
-        )
 
 
 def refuse(settings: TrainingSettings) -> None:
@@ -57,7 +40,7 @@ def trace_all(requests: Sequence[TraceRequest], on_outcome: Callable[[TraceOutco
     Raises:
         TsplannerError: packages are missing, or the worker died.
     """
-    require_packages("Tracing a model")
+    install.require("Tracing a model", install.TRACING)
     with tempfile.TemporaryDirectory(prefix="tsplanner-trace-") as name:
         folder = Path(name)
         asked, answered, log = folder / "requests.json", folder / "results.jsonl", folder / "log"

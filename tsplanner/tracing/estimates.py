@@ -60,9 +60,9 @@ def formula_of(
     try:
         case = read_case(given, models, devices)
     except NoReaderError as error:
-        from tsplanner.tracing.client import require_packages
+        from tsplanner import install
 
-        require_packages(f"{error} Tracing it instead")
+        install.require(f"{error} Tracing it instead", install.TRACING)
         return None
     estimate = estimate_memory(case.architecture, case.settings, case.device, replay=True)
     if case.settings.sharding.zero_stage:
@@ -111,8 +111,10 @@ class Lines:
         self.models: dict[str, Architecture] = {}
         self.files: dict[str, ModelFiles] = {}
         self.devices: dict[str, Device] = {}
+        self.failed = 0
+        """Number of cases without an estimate."""
         self.waiting: deque[tuple[object, dict[str, object] | TracedCase]] = deque()
-        self.known: dict[str, str] = {}
+        self.known: dict[str, tuple[str, bool]] = {}
         """Answers by line, as far as lines were answered by formula: many files repeat lines."""
 
     def run(self, lines: Iterable[str]) -> None:
@@ -122,7 +124,7 @@ class Lines:
                 continue
             known = None if self.waiting else self.known.get(line)
             if known is not None:
-                self.out.write(known)
+                self._write(*known)
                 continue
             self.waiting.append(self._read(line))
             self._write_ready(line)
@@ -145,10 +147,15 @@ class Lines:
         while self.waiting and isinstance(found := self.waiting[0][1], dict):
             given, _ = self.waiting.popleft()
             text = json.dumps({"case": given, **found}) + "\n"
-            self.out.write(text)
+            failed = "error" in found
+            self._write(text, failed)
             if line is not None and len(self.known) < MOST_KNOWN:
-                self.known[line] = text
+                self.known[line] = (text, failed)
             line = None
+
+    def _write(self, text: str, failed: bool) -> None:
+        self.failed += failed
+        self.out.write(text)
 
     def _read(self, line: str) -> tuple[object, dict[str, object] | TracedCase]:
         try:

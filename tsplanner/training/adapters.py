@@ -54,7 +54,7 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
     for name in wanted:
         if name not in known:
             raise TsplannerError(
-                f'lora_target "{name}" is no linear of {type(model).__name__}, which has '
+                f'lora_target "{name:.60}" is no linear of {type(model).__name__}, which has '
                 f"{', '.join(known)}.{did_you_mean(name, known)}"
             )
     inner = "|".join(map(re.escape, wanted))

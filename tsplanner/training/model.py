@@ -13,6 +13,7 @@ from torch import nn
 
 from memory_models.settings import Dtype, Quantization
 from tsplanner.errors import TsplannerError
+from tsplanner.install import Extra, install_command
 from tsplanner.planner.plan import ModelRef, Plan
 from tsplanner.planner.settings import HardwareSettings
 
@@ -120,12 +121,12 @@ def _check_packages(hardware: HardwareSettings) -> None:
     if hardware.base.quantization is not None and find_spec("bitsandbytes") is None:
         raise TsplannerError(
             f"Quantisation {hardware.base.quantization} needs bitsandbytes: "
-            'install it with pip install "tsplanner[quant]".'
+            f"install it with {install_command(Extra.QUANT)}."
         )
     if hardware.sharding.zero_stage and find_spec("deepspeed") is None:
         raise TsplannerError(
             f"ZeRO stage {hardware.sharding.zero_stage} needs deepspeed: "
-            'install it with pip install "tsplanner[deepspeed]".'
+            f"install it with {install_command(Extra.DEEPSPEED)}."
         )
 
 

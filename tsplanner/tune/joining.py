@@ -9,6 +9,7 @@ from pathlib import Path
 from memory_models.device import Machine
 from memory_models.frozen import frozen
 from memory_models.units import GIB
+from tsplanner.console import command
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import Plan
@@ -145,6 +146,6 @@ def help_search(
     if not study.workers.is_over:
         raise TsplannerError(
             f"{joined.leader}, which led the search, is gone, and no trial is left to claim: go on "
-            f"with  tsplanner tune --run-folder {study.folder} --resume"
+            f"with  {command('tune', '--run-folder', study.folder, '--resume')}"
         )
     return study.workers.trials_run_here()

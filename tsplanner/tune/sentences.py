@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from memory_models.settings import flat
+from memory_models.units import counted
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.tune.confirmation import Decision, Reason
 from tsplanner.tune.search.paired_eval import MIN_EXAMPLES
@@ -66,7 +67,7 @@ def settings_words(learning: LearningSettings) -> str:
     """Learning settings in a few words."""
     return (
         f"rank {learning.method.lora_rank}, rate {learning.optimization.learning_rate:.1e}, "
-        f"{learning.optimization.num_train_epochs} epochs"
+        f"{counted(learning.optimization.num_train_epochs, 'epoch')}"
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memory_models.result import Interval, MemoryEstimate
+from tsplanner.cli import sentence
 from tsplanner.errors import TsplannerError
 
 SECONDS = 2.0
@@ -42,7 +43,7 @@ class Fault:
 
 def said(error: TsplannerError) -> str:
     """The sentence of an error, as the command line prints it."""
-    return str(error)
+    return sentence(str(error))
 
 
 def fault_of_message(text: str) -> str | None:

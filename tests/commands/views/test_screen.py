@@ -22,16 +22,36 @@ def test_a_pipe_gets_the_words_alone(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_terminal_gets_them_in_colour_and_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Brackets in a name are no markup, and a long line is not cut."""
+    """Brackets in a name are no markup, and no word is lost where a long line folds."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.delenv("NO_COLOR", raising=False)
     Screen().line("[bold] " + "word " * 60, "red")
     assert interactive()
     said = terminal.getvalue()
     assert said.startswith("\x1b[31m[bold] word ")
-    assert said.count("\n") == 1
+    assert terminal.plain.split() == ["[bold]", *["word"] * 60]
+    assert max(map(len, terminal.plain.splitlines())) <= 60
+
+
+@pytest.mark.parametrize("name", ["NO_COLOR", "TERM"])
+def test_no_style_at_all_where_none_is_wanted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NO_COLOR and a dumb terminal get neither colours nor bold letters."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv(name, "dumb")
+    Screen().line("bold and red", "bold red")
+    assert terminal.getvalue() == "bold and red\n"
+    assert not interactive()
+
+
+def test_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Escape sequences and line breaks of a name are spelt out."""
+    Screen().line("name \x1b[2J\nnext")
+    assert capsys.readouterr().out == "name \\x1b[2J\\nnext\n"
 
 
 def test_a_bar_is_drawn_in_eighths() -> None:

@@ -152,7 +152,7 @@ def test_within_a_budget_the_number_of_trials_is_not_known() -> None:
     """A rejected trial is none that ran."""
     view = LiveView(None)
     view.recall([result(0, 1.5), result(1, state=TrialState.REJECTED)])
-    assert view._foot() == "1 trials, 0 s"
+    assert view._foot() == "1 trial, 0 s"
 
 
 def test_a_search_opens_with_its_space_and_its_extent(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from memory_models.settings import (
     from_flat,
 )
 from tests.support.toy_request import EVERY_PACKAGE, HOPPER, TURING, request
+from tsplanner.install import Extra, install_command
 from tsplanner.planner.explain.sentences import refusal_sentence
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
@@ -93,7 +94,7 @@ REFUSED = [
         rule="bitsandbytes",
         hardware={"quantization": Quantization.NF4},
         packages=(),
-        says="nf4 needs bitsandbytes: pip install",
+        says=f"nf4 needs bitsandbytes: {install_command(Extra.QUANT)}",
     ),
     Row(
         rule="bitsandbytes",

@@ -14,6 +14,7 @@ from tests.support import tiny
 from tests.support.study_worker import ended, opened
 from tests.support.verb import tune
 from tsplanner.errors import TsplannerError, UsageError, without_passwords
+from tsplanner.install import Extra, install_command
 from tsplanner.tune.study.storage import check_storage_url, holds_study, open_storage
 from tsplanner.tune.study.study import Study
 
@@ -60,7 +61,7 @@ def test_missing_driver_names_the_extra(tmp_path: Path) -> None:
     ).stdout
     assert said == (
         "TsplannerError postgresql://me@127.0.0.1:1/studies needs a driver that is not installed: "
-        "pip install 'tsplanner[postgres]'.\n"
+        f"{install_command(Extra.POSTGRES)}.\n"
     )
 
 

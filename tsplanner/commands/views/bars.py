@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from memory_models.units import counted
 from tsplanner.commands.views.screen import interactive
+from tsplanner.console import rich_console
 from tsplanner.probe.runner import METRICS_FILE, Tail
 from tsplanner.report.probe_table import candidate_words
 from tsplanner.training.job import Job
@@ -27,18 +29,17 @@ def step_bar(
         yield None
         return
     if not interactive():
-        print(f"{title}  {total} steps", flush=True)
+        print(f"{title}  {counted(total, 'step')}", flush=True)
         yield None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} steps {task.fields[note]}"),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} steps {task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=Console(file=sys.stdout)) as progress:
+    with Progress(*columns, console=rich_console(sys.stdout)) as progress:
         task = progress.add_task(title, total=total, note="")
 
         def on_metrics(row: dict[str, Any]) -> None:
@@ -64,11 +65,11 @@ def step_bars(jobs: Sequence[Job], *, shown: bool) -> Iterator[None]:
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} steps", markup=False),
     )
-    with Progress(*columns) as progress:
+    with Progress(*columns, console=rich_console(sys.stdout)) as progress:
 
         def follower(words: str) -> Callable[[dict[str, Any]], None]:
             task = progress.add_task(words, total=steps)

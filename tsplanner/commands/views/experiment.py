@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memory_models.units import format_gib
+from memory_models.units import counted, format_gib
 from tsplanner.commands.views.screen import Screen
 from tsplanner.planner.experiments.recorded import Experiment, experiment_names, read_experiment
 from tsplanner.planner.experiments.replayed import TRAINERS, ExperimentRecord, OnMachine
@@ -37,14 +37,14 @@ def experiment_lines(
     slow, fast = experiment.samples_per_second()
     lines += [
         _agreement(
-            f"{steps} steps: {experiment.dataset.rows_kept} rows, "
+            f"{counted(steps, 'step')}: {experiment.dataset.rows_kept} rows, "
             f"{optimization.effective_batch_size} per step, "
-            f"{optimization.num_train_epochs} epochs, {TRAINERS[found.rounding]}",
+            f"{counted(optimization.num_train_epochs, 'epoch')}, {TRAINERS[found.rounding]}",
             experiment.steps_agree,
         ),
         _agreement(
             f"{slow:.4f} to {fast:.4f} samples/s: {experiment.dataset.rows_kept} rows x "
-            f"{optimization.num_train_epochs} epochs in {found.total_steps} x "
+            f"{counted(optimization.num_train_epochs, 'epoch')} in {found.total_steps} x "
             f"{found.seconds_per_step} s",
             experiment.speed_agrees,
         ),

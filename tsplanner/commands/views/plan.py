@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memory_models.settings import LossKernel
-from memory_models.units import format_gib
+from memory_models.units import counted, format_gib
 from tsplanner.commands.views.screen import Screen, bar
 from tsplanner.commands.views.subject import print_subject, short_count
+from tsplanner.console import command
 from tsplanner.planner.advice import Suggestion
 from tsplanner.planner.compare import RankedCandidate
 from tsplanner.planner.evaluate import Evaluated
@@ -38,7 +39,8 @@ VERDICTS = {
     Verdict.TIGHT: ("! TIGHT", "bold yellow"),
     Verdict.DOES_NOT_FIT: ("✘ DOES NOT FIT", "bold red"),
 }
-BAR_WIDTH = 40
+NAME_WIDTH, SIZE_WIDTH, BAR_WIDTH = 32, 9, 40
+NARROWEST_BAR = 10
 SMALLEST_SHARE = 0.004
 """Components below this share of the peak are summed up as "other"."""
 
@@ -46,7 +48,7 @@ SMALLEST_SHARE = 0.004
 def print_choice(
     request: PlanRequest,
     choice: Choice,
-    path: Path,
+    path: Path | None,
     cost: Cost | None = None,
     *,
     probes: Sequence[str] = (),
@@ -71,7 +73,8 @@ def print_choice(
     for number, note in enumerate(choice.plan.assumptions):
         screen.line(f"  {'Assumed' if number == 0 else '       '}   {note}", "dim")
     screen.line()
-    screen.line(f"Next   {next_step(choice.plan, path, probed=bool(probes))}", "bold")
+    for number, words in enumerate(next_steps(choice.plan, path, probed=bool(probes))):
+        screen.line(f"{'       ' if number else 'Next   '}{words}", "bold")
 
 
 SHORT_NAMES = {"num_train_epochs": "epochs", "lora_rank": "rank", "learning_rate": "lr"}
@@ -91,21 +94,26 @@ def advice_lines(advised: Sequence[Suggestion]) -> list[str]:
     return [f"{start}   (sources: --json)", *rules]
 
 
-def next_step(plan: Plan, path: Path, *, probed: bool = False) -> str:
-    """What to do after ``plan``: a command to paste, or what to do where the machine is."""
-    if plan.machine.detected:
-        return next_command(path, probed=probed)
-    file = shlex.quote(str(path))
-    return (
-        f"copy {file} to that machine and run there  tsplanner probe --plan plan.json\n"
-        f"       or write a job for it here  tsplanner export torchrun --plan {file}"
-    )
+def next_steps(plan: Plan, path: Path | None, *, probed: bool = False) -> list[str]:
+    """What to do after ``plan``: a command to paste, or what to do where the machine is.
+
+    ``path`` None: the plan could not be stored.
+    """
+    if path is None or plan.machine.detected:
+        return [next_command(path, probed=probed)]
+    there = "to that machine and run there  tsplanner probe --plan plan.json"
+    return [
+        f"copy {shlex.quote(str(path))} {there}",
+        f"or write a job for it here  {command('export', 'torchrun', '--plan', path)}",
+    ]
 
 
-def next_command(path: Path, *, probed: bool = False) -> str:
-    """The command to paste after ``plan``."""
-    verb, tail = ("tune", " --trials 8") if probed else ("probe", "")
-    return f"tsplanner {verb} --plan {shlex.quote(str(path))}{tail}"
+def next_command(path: Path | None, *, probed: bool = False) -> str:
+    """The command to paste after ``plan``; ``path`` None: the plan could not be stored."""
+    if path is None:
+        return "tsplanner plan --saves FOLDER   to store the plan where you may write"
+    verb, tail = ("tune", ("--trials", 8)) if probed else ("probe", ())
+    return command(verb, "--plan", path, *tail)
 
 
 def print_assumed_host(screen: Screen, remarks: Sequence[Remark]) -> None:
@@ -168,7 +176,8 @@ def _length(plan: Plan) -> str:
     if not plan.dataset.lengths.rows_kept:
         return f"{plan.hardware.effective_batch_size / plan.time.step_seconds:.2g} samples/s"
     return (
-        f"{plan.time.total_steps} steps, {plan.learning.optimization.num_train_epochs} epochs, "
+        f"{counted(plan.time.total_steps, 'step')}, "
+        f"{counted(plan.learning.optimization.num_train_epochs, 'epoch')}, "
         f"about {duration(plan.time.total_seconds)} "
         f"± {duration(plan.time.total_margin)}"
     )
@@ -207,8 +216,15 @@ def print_memory(screen: Screen, plan: Plan) -> None:
 
 
 def _row(screen: Screen, name: str, size: int, free: int) -> str:
-    text = f"  {name:<32}{format_gib(size):>9}"
-    return f"{text}  {bar(size / max(free, 1), BAR_WIDTH)}" if screen.is_terminal else text
+    """A component with its size, and on a terminal with a bar where there is room for one."""
+    names = NAME_WIDTH
+    if screen.columns is not None:
+        names = min(NAME_WIDTH, screen.columns - SIZE_WIDTH - 4)
+    text = f"  {name:<{names}}{format_gib(size):>{SIZE_WIDTH}}"
+    if screen.columns is None:
+        return text
+    room = min(BAR_WIDTH, screen.columns - len(text) - 2)
+    return f"{text}  {bar(size / max(free, 1), room)}" if room >= NARROWEST_BAR else text
 
 
 def _print_alternatives(screen: Screen, request: PlanRequest, choice: Choice) -> None:

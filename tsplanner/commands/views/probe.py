@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tsplanner.console import command, one_line
+from tsplanner.errors import shortened
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.calibration import step_seconds
 from tsplanner.probe.proof import Proof
@@ -51,17 +53,19 @@ def proof_rows(proof: Proof) -> list[dict[str, Any]]:
 def result_lines(plan: Plan, record: Record, path: Path) -> list[str]:
     """What a person reads after the bar."""
     if record.status is not Status.OK:
-        return [*failure_lines(plan, record), f"Next   tsplanner plan --model {plan.model.name}"]
+        again = command("plan", "--model", plan.model.name)
+        return [*failure_lines(plan, record), f"Next   {again}"]
     return [
         *probe_lines(plan, record),
         "Stored: later plans on this machine use it. Plan unchanged.",
-        f"Next   tsplanner tune --plan {path} --trials 8",
+        f"Next   {command('tune', '--plan', path, '--trials', 8)}",
     ]
 
 
 def failure_lines(plan: Plan, record: Record) -> list[str]:
     """What went wrong, and what the estimate had said."""
-    head = f"✘ {FAILURES.get(record.status, 'CRASHED')}   {record.message}"
+    words = one_line(shortened(record.message))
+    head = f"✘ {FAILURES.get(record.status, 'CRASHED')}   {words}"
     expected = plan.memory.process_bytes
     return [
         head,

@@ -6,9 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from memory_models.units import format_gib
+from memory_models.units import counted, format_gib
 from tsplanner.commands.views.probe import failure_lines
 from tsplanner.commands.views.screen import Screen
+from tsplanner.console import command
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.finished import FinishedRun, weights_name
 from tsplanner.probe.runner import to_json
@@ -21,7 +22,7 @@ from tsplanner.training.record import Record
 def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
     """What a person reads at the end."""
     if record.status is not Status.OK:
-        again = f"tsplanner train --run-folder {folder} --resume"
+        again = command("train", "--run-folder", folder, "--resume")
         return [*failure_lines(plan, record), f"Next   {again}"]
     best = min(record.losses.evaluations, key=lambda item: item.loss, default=None)
     words = f"eval {loss(best.loss)}   best epoch {best.epoch:.3g}   " if best else ""
@@ -30,7 +31,7 @@ def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
     why = plan.model.without_weights
     return [
         *([] if why is None else [f"RANDOM WEIGHTS   {why}"]),
-        f"done   {record.steps} steps in {duration(record.timing.seconds)}   {words}"
+        f"done   {counted(record.steps, 'step')} in {duration(record.timing.seconds)}   {words}"
         f"peak {format_gib(record.memory.process_bytes, unit=True)}, "
         f"predicted {format_gib(predicted, unit=True)}",
         *(f"curve  {words}" for words in overfitting(record_points(record)).sentences),

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from tsplanner.console import is_plain, rich_console
+
 SHOWN_AFTER_SECONDS = 1.0
 REDRAWN_SECONDS = 0.1
 
@@ -41,7 +43,6 @@ class ScanBar:
         self._bar.refresh()
 
     def _started(self, total: int) -> Any:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         bar = Progress(
@@ -49,7 +50,7 @@ class ScanBar:
             BarColumn(20),
             TextColumn("{task.fields[words]}"),
             TimeRemainingColumn(),
-            console=Console(file=self._stream, force_terminal=True),
+            console=rich_console(self._stream, drawn=True),
             transient=True,
             auto_refresh=False,
         )
@@ -74,5 +75,6 @@ class _NoBar(ScanBar):
 
 
 def scan_bar(*, shown: bool) -> ScanBar:
-    """A bar if it is wanted and stderr is a terminal."""
-    return ScanBar(sys.stderr) if shown and sys.stderr.isatty() else _NoBar()
+    """A bar if it is wanted and stderr is a terminal that can draw one."""
+    drawn = shown and sys.stderr.isatty() and not is_plain()
+    return ScanBar(sys.stderr) if drawn else _NoBar()

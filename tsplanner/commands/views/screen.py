@@ -6,30 +6,32 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from tsplanner.console import columns, fold, is_plain, one_line, rich_console
+
 
 class Screen:
     """Lines on stdout. rich colours them on a terminal; a pipe gets them plain."""
 
     def __init__(self) -> None:
         self.is_terminal = sys.stdout.isatty()
+        self.columns = columns(sys.stdout) if self.is_terminal else None
+        """Columns of the terminal; None: a pipe, which has no width."""
         self._console = None
-        if self.is_terminal:
-            from rich.console import Console
-
-            self._console = Console(highlight=False, soft_wrap=True)
+        if self.is_terminal and not is_plain():
+            self._console = rich_console(sys.stdout, wraps=False)
 
     def line(self, words: str = "", style: str = "") -> None:
-        """One line, styled on a terminal."""
+        """One line, styled on a terminal and folded to its width."""
         if self._console is None:
-            print(words)
-        else:
-            # Names may hold brackets, which rich would take for markup.
-            self._console.print(words, style=style or None, markup=False)
+            print(one_line(words))
+            return
+        for piece in fold(one_line(words), columns(sys.stdout)):
+            self._console.print(piece, style=style or None)
 
 
 def interactive() -> bool:
     """Whether a person watches stdout (bars and colour), not a pipe."""
-    return sys.stdout.isatty()
+    return sys.stdout.isatty() and not is_plain()
 
 
 def bar(share: float, width: int) -> str:
@@ -44,9 +46,7 @@ def trace_status() -> Iterator[Callable[[int, int], None]]:
     if not sys.stderr.isatty():
         yield lambda done, count: None
         return
-    from rich.console import Console
-
-    with Console(stderr=True).status("") as status:
+    with rich_console(sys.stderr).status("") as status:
         yield lambda done, count: status.update(
             "tracing" if count == 1 else f"tracing {done + 1} of {count}"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memory_models.device import Device, Machine
-from memory_models.units import format_gib
+from memory_models.units import counted, format_gib
 from tsplanner.commands.views.dataset import dataset_lines
 from tsplanner.commands.views.screen import Screen
 from tsplanner.planner.request import PlanRequest
@@ -18,7 +18,9 @@ def print_subject(screen: Screen, request: PlanRequest) -> None:
         f"({short_count(model.parameters_trainable)} trained)",
     ]
     if dataset.lengths.rows_kept:
-        parts.append(f"{dataset.lengths.rows_kept:,} of {dataset.lengths.rows_total:,} rows kept")
+        parts.append(
+            f"{dataset.lengths.rows_kept:,} of {counted(dataset.lengths.rows_total, 'row')} kept"
+        )
         parts.append(f"longest batch {dataset.sequence_length(2):,} tokens")
     else:
         parts.append(f"no dataset: samples of {dataset.lengths.longest:,} tokens")

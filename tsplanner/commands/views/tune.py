@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from memory_models.settings import flat
-from memory_models.units import GIB
+from memory_models.units import GIB, counted
 from tsplanner.commands.views.screen import interactive
+from tsplanner.console import columns, fold, one_line, rich_console, visible
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.report.text import duration
 from tsplanner.tune.budget.words import schedule_words
@@ -115,10 +116,9 @@ class LiveView(SearchView):
 
     def __enter__(self) -> Self:
         """Take over the lower part of the terminal."""
-        from rich.console import Console
         from rich.live import Live
 
-        console = Console(file=sys.stdout, highlight=False)
+        console = rich_console(sys.stdout)
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4)
         self._live.__enter__()
         return self
@@ -129,7 +129,7 @@ class LiveView(SearchView):
 
     def say(self, words: str) -> None:
         """Print the sentence above the table."""
-        self._live.console.print(words)
+        self._live.console.print(visible(words))
 
     def _table(self) -> Any:
         from rich.text import Text
@@ -137,15 +137,17 @@ class LiveView(SearchView):
         done = sorted(self.results, key=lambda result: result.number)
         lines = [*self.lost, *(result_line(result, self.baseline_loss) for result in done)]
         lines += [running_line(number, *state) for number, state in sorted(self.running.items())]
-        return Text("\n".join([HEADING, *lines, self._foot()]))
+        most = columns(sys.stdout)
+        pieces = [fold(one_line(line), most) for line in (HEADING, *lines, self._foot())]
+        return Text("\n".join(piece for line in pieces for piece in line))
 
     def _foot(self) -> str:
         ended = sum(result.state is not TrialState.REJECTED for result in self.results)
         part = sum(progress for _, progress, _ in self.running.values())
         elapsed = time.monotonic() - self.began
         if self.trials is None:
-            return f"{ended} trials, {duration(elapsed)}"
-        words = f"{ended} of {self.trials} trials, {duration(elapsed)}"
+            return f"{counted(ended, 'trial')}, {duration(elapsed)}"
+        words = f"{ended} of {counted(self.trials, 'trial')}, {duration(elapsed)}"
         if ended + part > NO_FORECAST:
             words += f", about {duration(elapsed * (self.trials / (ended + part) - 1))} left"
         return words
@@ -237,8 +239,8 @@ def space_line(prepared: PreparedSearch) -> str:
     epochs = ", ".join(map(str, encoding.space.epochs))
     rate, most = learning.optimization.learning_rate, learning.optimization.num_train_epochs
     return (
-        f"Baseline: rank {learning.method.lora_rank}, lr {rate:.1e}, {most} epochs "
-        f"({prepared.opened.trial_plan.dataset.lengths.rows_kept} rows).   "
+        f"Baseline: rank {learning.method.lora_rank}, lr {rate:.1e}, {counted(most, 'epoch')} "
+        f"({prepared.opened.trial_plan.dataset.lengths.rows_kept:,} rows).   "
         f"Space: {ranks}lr {low:.1e} to {high:.1e}; epochs {epochs}, read along the trials."
     )
 
@@ -254,7 +256,7 @@ def extent_words(prepared: PreparedSearch) -> str:
     at_once += f", up to {memory:.2f} GiB each" if together == 1 else ""
     pairs = pairs_of(prepared.trials)
     last = f"; {2 * pairs} of them at most for the confirmation on fresh seeds" if pairs else ""
-    return f"{prepared.trials} trials{last}; {at_once}"
+    return f"{counted(prepared.trials, 'trial')}{last}; {at_once}"
 
 
 def at_once_words(count: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO
 
+from tsplanner.console import one_line
 from tsplanner.datasets.records import DroppedKind, DroppedRow, Fault
 from tsplanner.runs import clear_disk_errors
 
@@ -47,7 +48,7 @@ class DropLog(AbstractContextManager["DropLog"]):
         if len(lines) < FIRST_LINES:
             lines.append(row.line)
         if self._target is not None:
-            self._open(self._target).write(f"{self._dataset}:{row.line}: {row.reason}\n")
+            self._open(self._target).write(f"{self._dataset}:{row.line}: {one_line(row.reason)}\n")
 
     def _open(self, target: Path) -> IO[str]:
         if self._file is None:

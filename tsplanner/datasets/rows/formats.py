@@ -10,7 +10,7 @@ import msgspec
 from memory_models.frozen import frozen
 from tsplanner.datasets.records import Sample
 from tsplanner.datasets.rows.checks import LARGEST_VALUE
-from tsplanner.reading import named
+from tsplanner.errors import named
 
 Value: TypeAlias = Annotated[float, msgspec.Meta(ge=-LARGEST_VALUE, le=LARGEST_VALUE)]
 """A value of a series. msgspec checks its range while decoding: a loop over the values would

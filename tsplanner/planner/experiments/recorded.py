@@ -10,13 +10,13 @@ from typing import Any
 from memory_models.frozen import frozen
 from memory_models.settings import from_flat, paths
 from tsplanner.datasets.records import LengthSummary
-from tsplanner.errors import TsplannerError, UsageError, did_you_mean
+from tsplanner.errors import TsplannerError, UsageError, did_you_mean, named
 from tsplanner.planner.gather.typed import typed_values
 from tsplanner.planner.plan import DatasetRef
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.planner.steps import Rounding, samples_per_second, steps_per_epoch
-from tsplanner.reading import named, read_yaml
+from tsplanner.reading import read_yaml
 from tsplanner.settings import configs_folder
 
 SECONDS_ROUNDING = 0.005
@@ -148,7 +148,7 @@ def read_experiment(name: str) -> Experiment:
     if path.suffix not in (".yaml", ".yml"):
         if name not in experiment_names():
             raise UsageError(
-                f'No experiment "{name}".{did_you_mean(name, experiment_names())} '
+                f"No experiment {named(name)}.{did_you_mean(name, experiment_names())} "
                 f"Experiments: {', '.join(experiment_names())}."
             )
         path = _folder() / f"{name}.yaml"

@@ -98,12 +98,12 @@ RULES: dict[RuleName, Words] = {
         "sdpa 无法对注意力分数做 soft cap，而该模型需要：请用 eager",
     ),
     RuleName.BITSANDBYTES: (
-        "{setting} needs bitsandbytes: pip install 'tsplanner[quant]'",
-        "{setting} 需要 bitsandbytes：pip install 'tsplanner[quant]'",
+        "{setting} needs bitsandbytes: {install}",
+        "{setting} 需要 bitsandbytes：{install}",
     ),
     RuleName.DEEPSPEED: (
-        "ZeRO-{stage} needs DeepSpeed: pip install 'tsplanner[deepspeed]'",
-        "ZeRO-{stage} 需要 DeepSpeed：pip install 'tsplanner[deepspeed]'",
+        "ZeRO-{stage} needs DeepSpeed: {install}",
+        "ZeRO-{stage} 需要 DeepSpeed：{install}",
     ),
     RuleName.QUANTIZED_BASE: (
         "a quantised base cannot be trained by {method}",

@@ -12,10 +12,9 @@ from memory_models.device import Device
 from memory_models.frozen import frozen
 from memory_models.settings import TrainingSettings, field_types, from_flat
 from memory_models.settings.flat import RENAMED
-from tsplanner.errors import UsageError, did_you_mean
+from tsplanner.errors import UsageError, did_you_mean, named, quoted
 from tsplanner.models.source import read_model
 from tsplanner.planner.gather.typed import typed_values
-from tsplanner.reading import named, shown
 
 INTERNAL = frozenset({"adapter_ranks", "lora_alpha"})
 """Fields of the settings that a case cannot set."""
@@ -101,7 +100,7 @@ def _with_deepspeed(typed: dict[str, Any], name: object) -> dict[str, Any]:
     from tsplanner.planner.gather.deepspeed_file import merged, read_deepspeed
 
     if not isinstance(name, str):
-        raise UsageError(f"deepspeed must be the path of a ds_config.json, not {shown(name)}")
+        raise UsageError(f"deepspeed must be the path of a ds_config.json, not {quoted(name)}")
     file = read_deepspeed(Path(name))
     found = merged(typed, file) | {"deepspeed": file.config}
     if (dtype := file.pins.get("model_dtype")) is not None:
@@ -119,7 +118,7 @@ def case_device(given: Mapping[str, object], devices: dict[str, Device]) -> Devi
     if name is None:
         return None
     if not isinstance(name, str):
-        raise UsageError(f"device must be the name of a GPU, not {shown(name)}")
+        raise UsageError(f"device must be the name of a GPU, not {quoted(name)}")
     if name not in devices:
         from tsplanner.hardware.describe import parse_gpus
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from memory_models.frozen import frozen
 from memory_models.settings import DeepSpeedConfig, Dtype
-from tsplanner.errors import UsageError, did_you_mean
-from tsplanner.reading import decoded, read_text, shown
+from tsplanner.errors import UsageError, did_you_mean, quoted
+from tsplanner.reading import decoded, read_text
 
 MOST_BYTES = 1 << 20
 AUTO = "auto"
@@ -204,7 +204,7 @@ class _Reader:
         whole = isinstance(value, int | float) and not isinstance(value, bool)
         if not whole or not least <= value <= MOST_ELEMENTS or value != int(value):
             raise self.error(
-                f"{name} must be a whole number of at least {least}, not {shown(value)}"
+                f"{name} must be a whole number of at least {least}, not {quoted(value)}"
             )
         return int(value)
 
@@ -212,7 +212,7 @@ class _Reader:
         """ZeRO's stage."""
         found = self.zero.get("stage", 0)
         if isinstance(found, bool) or found not in (0, 1, 2, 3):
-            raise self.error(f"stage must be 0, 1, 2 or 3, not {shown(found)}")
+            raise self.error(f"stage must be 0, 1, 2 or 3, not {quoted(found)}")
         if found == 0:
             raise self.error("stage 0 shards nothing: leave out --deepspeed for DDP")
         return int(found)
@@ -223,7 +223,7 @@ class _Reader:
         if device == "nvme":
             raise self.error(f"offload_{part} to nvme is not sized: take cpu or none")
         if device not in ("cpu", "none", None):
-            raise self.error(f"offload_{part}.device must be cpu or none, not {shown(device)}")
+            raise self.error(f"offload_{part}.device must be cpu or none, not {quoted(device)}")
         return device == "cpu" or (part == "optimizer" and self.zero.get("cpu_offload") is True)
 
     def dtype(self) -> Dtype | None:
@@ -259,7 +259,7 @@ class _Reader:
         """Whether communication overlaps with backward; by default under stage 3 alone."""
         found = self.zero.get("overlap_comm", stage == 3)
         if not isinstance(found, bool):
-            raise self.error(f"overlap_comm must be true or false, not {shown(found)}")
+            raise self.error(f"overlap_comm must be true or false, not {quoted(found)}")
         return found
 
     def warnings(self) -> Iterator[str]:

@@ -26,6 +26,7 @@ from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.runs import slug
 from tsplanner.settings import calibration_file, configs_folder
+from tsplanner.trust import is_granted
 
 DEFAULT_MODEL = "tiny-chatts"
 Seen = TypeVar("Seen")
@@ -195,6 +196,7 @@ def _model_ref(
         config=source.config,
         has_weights=source.has_weights and broken is None,
         weights_problem=broken or source.weights.problem,
+        trust_remote_code=is_granted(),
         files=_read(lambda: model_files(source.folder, source.weights)) or (),
         architecture=source.architecture,
     )

@@ -9,8 +9,7 @@ from typing import Any, Union, get_args, get_origin
 
 from memory_models.settings import ALL_LINEAR, field_types
 from memory_models.settings.flat import RENAMED
-from tsplanner.errors import UsageError, did_you_mean
-from tsplanner.reading import named, shown
+from tsplanner.errors import UsageError, did_you_mean, named, quoted
 
 LARGEST = 10**12
 """Largest number that is read: above every number of a real run, and products stay finite."""
@@ -67,12 +66,12 @@ def _refusal(key: str, kind: Any, value: object) -> str:
     for member in wanted:
         if isinstance(member, type) and issubclass(member, StrEnum):
             names = [str(each) for each in member]
-            hint = did_you_mean(str(value)[:80], names) if isinstance(value, str) else ""
-            return f"{key} must be one of {', '.join(names)}, not {shown(value)}.{hint}"
+            hint = did_you_mean(value, names) if isinstance(value, str) else ""
+            return f"{key} must be one of {', '.join(names)}, not {quoted(value)}.{hint}"
     if key == "lora_target":
-        return f"lora_target must be a list of module names or {ALL_LINEAR}, not {shown(value)}"
+        return f"lora_target must be a list of module names or {ALL_LINEAR}, not {quoted(value)}"
     words = TYPE_WORDS.get(wanted[0], "a string")
-    return f"{key} must be {words}, not {shown(value)}"
+    return f"{key} must be {words}, not {quoted(value)}"
 
 
 def members(kind: Any) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from memory_models.settings import (
     FinetuningType,
     Optimizer,
 )
+from tsplanner.install import Extra, install_command
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.explain.reasons import Data, PackageLack, Refusal, RuleName
 from tsplanner.planner.request import PlanRequest
@@ -90,14 +91,14 @@ def _bitsandbytes(request: PlanRequest, hardware: HardwareSettings) -> Data | No
     )
     if needed is None or "bitsandbytes" in request.machine.packages:
         return None
-    return {"setting": needed}
+    return {"setting": needed, "install": install_command(Extra.QUANT)}
 
 
 def _deepspeed(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     stage = hardware.sharding.zero_stage
     if stage == 0 or "deepspeed" in request.machine.packages:
         return None
-    return {"stage": stage}
+    return {"stage": stage, "install": install_command(Extra.DEEPSPEED)}
 
 
 def _quantized_base(request: PlanRequest, hardware: HardwareSettings) -> Data | None:

@@ -247,13 +247,17 @@ def sharding_label(hardware: HardwareSettings) -> str:
     )
 
 
+LARGEST_DRAWN = 1e30
+"""No loss is as large; differences of larger figures may be infinite."""
+
+
 def points(lines: list[dict[str, object]], key: str) -> Points:
-    """(step, value) of every line that has a finite number for the key."""
+    """(step, value) of every line that has a step and a value that can be drawn."""
     return tuple(
         (float(step), float(value))
         for line in lines
         if isinstance(step := line.get("step"), int | float)
         and isinstance(value := line.get(key), int | float)
         # NaN fails this comparison as well.
-        and abs(value) < float("inf")
+        and max(abs(step), abs(value)) < LARGEST_DRAWN
     )

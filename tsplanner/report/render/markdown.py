@@ -8,6 +8,7 @@ from typing import Any
 
 from memory_models.frozen import frozen
 from memory_models.units import format_bytes
+from tsplanner.console import one_line
 from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import (
     BarChart,
@@ -35,10 +36,10 @@ class Writer:
     images: Mapping[str, str] = field(default_factory=dict)
 
     def escaped(self, text: Text) -> str:
-        """Words that Markdown leaves as they are."""
-        said = translate(text, self.language)
+        """Words that Markdown leaves as they are: a name can make no link, picture or line."""
+        said = one_line(translate(text, self.language))
         # The backslash comes first, or it would double those that the other signs bring.
-        for sign in "\\`*_|<>#":
+        for sign in "\\`*_|<>#[]":
             said = said.replace(sign, f"\\{sign}")
         return said
 

@@ -36,7 +36,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """At most ``count`` + 2 round values, 1, 2 or 5 times a power of ten apart, around both."""
     if not high > low:
         high = low + (abs(low) or 1.0)
-    rough = (high - low) / count
+    rough = high / count - low / count  # the difference itself may be above every number
     power = 10.0 ** math.floor(math.log10(rough))
     # Quotients of round decimals come out a little over or under a whole number, hence the
     # tolerances: without them there would be an empty interval at an end.

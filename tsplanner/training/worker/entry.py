@@ -1,10 +1,11 @@
-"""The function behind ``python -m tsplanner.training.worker JOB.json …``."""
+"""The function behind ``python -m tsplanner.training.worker JOB.json … [--trust-remote-code]``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tsplanner.training.worker import environment_variables
+from tsplanner.trust import FLAG, granting
 
 
 def main(arguments: list[str]) -> int:
@@ -12,4 +13,5 @@ def main(arguments: list[str]) -> int:
     environment_variables.set_defaults()
     from tsplanner.training.worker.execute import execute  # imports torch
 
-    return execute([Path(argument) for argument in arguments])
+    with granting(FLAG in arguments):
+        return execute([Path(argument) for argument in arguments if argument != FLAG])

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from tsplanner.training.solo.recorder import Recorder
 from tsplanner.training.worker.base_model_cache import KeptBase
 from tsplanner.training.worker.outcome import guarded
 from tsplanner.training.worker.stop_switch import StopSwitch
+from tsplanner.trust import is_granted
 
 PARENT_CHECK_SECONDS = 1.0
 SINGLE_PROCESS = {
@@ -71,7 +73,7 @@ def execute_one(path: Path, stop: StopSwitch, base: KeptBase) -> int:
 
     A record that cannot be written is CANNOT_WRITE, for nothing else could say why.
     """
-    job = msgspec.json.decode(path.read_bytes(), type=Job)
+    job = read_job(path)
     stop.file = Path(job.folder) / trainer.STOP_FILE
     if job.threads is not None:
         torch.set_num_threads(job.threads)
@@ -86,6 +88,13 @@ def execute_one(path: Path, stop: StopSwitch, base: KeptBase) -> int:
         return CANNOT_WRITE
     recorder.pulse.enter(Phase.DONE)
     return 0 if status in (Status.OK, Status.STOPPED) else 1
+
+
+def read_job(path: Path) -> Job:
+    """A job.json; whether code from the model's folder may run is this process's own argument."""
+    job = msgspec.json.decode(path.read_bytes(), type=Job)
+    model_ref = replace(job.plan.model, trust_remote_code=is_granted())
+    return replace(job, plan=replace(job.plan, model=model_ref))
 
 
 def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Status:

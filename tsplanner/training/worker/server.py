@@ -20,7 +20,9 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from tsplanner.own_files import PRIVATE, open_descriptor
 from tsplanner.training.worker import environment_variables
 
 # transformers loads its parts at their first use, so the trainer is named by itself.
@@ -132,7 +134,7 @@ def _resolve(entry: str) -> Callable[[list[str]], int | None]:
 
 def _redirect(path: str, flags: int, *descriptors: int) -> None:
     """Open a file and put it on the given descriptors."""
-    opened = os.open(path, flags, 0o644)
+    opened = open_descriptor(Path(path), flags, PRIVATE)
     for descriptor in descriptors:
         os.dup2(opened, descriptor)
     os.close(opened)

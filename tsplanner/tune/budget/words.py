@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from memory_models.units import counted
 from tsplanner.errors import TsplannerError
 from tsplanner.tune.budget.controller import BudgetController
 from tsplanner.tune.budget.costs import Costs
@@ -40,7 +41,7 @@ def schedule_words(planned: Schedule, costs: Costs, budget_seconds: float) -> st
         pairs = f", {2 * planned.pairs} of them for the confirmation" if planned.pairs else ""
         together = costs.max_concurrent_trials
         at_once = f", {together} at once" if together > 1 else ""
-        what = f"{planned.trials} trials{pairs}{at_once}"
+        what = f"{counted(planned.trials, 'trial')}{pairs}{at_once}"
     else:
         what = "no room for trials beside the full run"
     return (

@@ -11,7 +11,7 @@ from memory_models.frozen import frozen
 from memory_models.result import MemoryEstimate
 from memory_models.settings import TrainingSettings, changed
 from memory_models.units import GIB
-from tsplanner.errors import UsageError
+from tsplanner.errors import UsageError, named
 from tsplanner.planner.devices import used_devices, used_machine
 from tsplanner.planner.forecast import batch_length
 from tsplanner.planner.multi_lora.refusal import sharing_refusal
@@ -68,7 +68,9 @@ def concurrent_loras(text: str) -> int | None:
     except ValueError:
         count = 0
     if not 1 <= count <= MAX_TRIALS:
-        raise UsageError(f'{FLAG} takes auto, off or a number of 1 to {MAX_TRIALS}, not "{text}"')
+        raise UsageError(
+            f"{FLAG} takes auto, off or a number of 1 to {MAX_TRIALS}, not {named(text)}"
+        )
     return count
 
 

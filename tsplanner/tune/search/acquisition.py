@@ -11,9 +11,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from memory_models.frozen import frozen
-from tsplanner.tune.search.surrogate import Observation, Point, Surrogate, SurrogatePrior
+from tsplanner.tune.search.points import Observation, Point, SurrogatePrior
+
+if TYPE_CHECKING:  # it imports NumPy, which only a search has
+    from tsplanner.tune.search.surrogate import Surrogate
 
 STEP = math.log10(3) / 4
 """Decades between two learning rates that may be suggested."""
@@ -98,7 +102,7 @@ def suggest(
     for first in (grid.baseline, *(grid.step(steps) for steps in LADDER)):
         if not _among(first, tried):
             return first
-    surrogate = Surrogate(prior, seen)
+    surrogate = _surrogate(prior, seen)
     # A narrow range may have fewer points than there are trials: then points are run again.
     free = [point for point in grid.points() if not _among(point, tried)] or grid.points()
     if len(tried) % RANK_TRIAL == 0:
@@ -111,7 +115,7 @@ def suggest(
 def candidate(seen: Sequence[Observation], grid: Grid, prior: SurrogatePrior = SWEEP) -> Point:
     """The point that is expected to be best, tried or not; the baseline wins ties."""
     # `argmin` takes the first of equal risks, so the baseline must stand in front.
-    return _lowest(Surrogate(prior, seen), [grid.baseline, *grid.points()])
+    return _lowest(_surrogate(prior, seen), [grid.baseline, *grid.points()])
 
 
 def chance(
@@ -176,10 +180,16 @@ def _after(
     baseline: Point,
     prior: SurrogatePrior,
 ) -> Surrogate:
-    surrogate = Surrogate(prior, seen)
+    surrogate = _surrogate(prior, seen)
     for pair in pairs:
         surrogate.add_difference(one, baseline, pair.difference, pair.error)
     return surrogate
+
+
+def _surrogate(prior: SurrogatePrior, seen: Sequence[Observation]) -> Surrogate:
+    from tsplanner.tune.search.surrogate import Surrogate
+
+    return Surrogate(prior, seen)
 
 
 def _lowest(surrogate: Surrogate, points: Sequence[Point]) -> Point:

@@ -12,8 +12,8 @@ from tsplanner.errors import TsplannerError
 from tsplanner.planner.advice import Affordable, with_rank
 from tsplanner.planner.settings import LearningSettings
 from tsplanner.tune.search.acquisition import Grid
+from tsplanner.tune.search.points import Point
 from tsplanner.tune.search.space import Space
-from tsplanner.tune.search.surrogate import Point
 
 
 @frozen

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from memory_models.frozen import frozen
 from memory_models.settings import changed
-from tsplanner.errors import UsageError
+from tsplanner.errors import UsageError, named
 from tsplanner.planner.advice import RANKS, default_learning_rate, epochs_for
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings
@@ -113,7 +113,7 @@ def whole_numbers(text: str, flag: str) -> tuple[int, ...]:
     try:
         return tuple(sorted({int(part) for part in text.split(",")}))
     except ValueError:
-        raise UsageError(f'{flag} takes whole numbers like 4,8,16, not "{text}"') from None
+        raise UsageError(f"{flag} takes whole numbers like 4,8,16, not {named(text)}") from None
 
 
 def rate_range(text: str) -> tuple[float, float]:
@@ -125,4 +125,6 @@ def rate_range(text: str) -> tuple[float, float]:
     try:
         return float(low), float(high if dots else low)
     except ValueError:
-        raise UsageError(f'--learning-rate takes a range like 1e-5..1e-3, not "{text}"') from None
+        raise UsageError(
+            f"--learning-rate takes a range like 1e-5..1e-3, not {named(text)}"
+        ) from None

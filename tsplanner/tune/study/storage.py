@@ -20,6 +20,8 @@ from typing import Any
 from memory_models.frozen import frozen
 from tsplanner import runs
 from tsplanner.errors import TsplannerError, UsageError, without_passwords
+from tsplanner.install import Extra, install_command
+from tsplanner.own_files import refuse_link
 from tsplanner.reading import decoded, read_text
 from tsplanner.tune.study.locks import DatabaseLock, FileLock
 
@@ -82,6 +84,8 @@ def _journal(folder: Path) -> StudyStorage:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
+    for name in (JOURNAL_FILE, LOCK_FILE):
+        refuse_link(folder / name)
     path, lock = folder / JOURNAL_FILE, FileLock(folder / LOCK_FILE)
 
     class WholeLines(JournalFileBackend):  # type: ignore[misc]
@@ -236,8 +240,8 @@ def _one_sentence(display_name: str, folder: Path, password: Any = None) -> Iter
         yield
     except ImportError as error:
         raise TsplannerError(
-            f"{display_name} needs a driver that is not installed: pip install "
-            "'tsplanner[postgres]'."
+            f"{display_name} needs a driver that is not installed: "
+            f"{install_command(Extra.POSTGRES)}."
         ) from error
     except TsplannerError:
         raise

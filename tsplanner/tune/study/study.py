@@ -23,7 +23,7 @@ from tsplanner.planner.settings import LearningSettings
 from tsplanner.tune.search.acquisition import suggest
 from tsplanner.tune.search.encoding import SearchSpaceEncoding
 from tsplanner.tune.search.paired_eval import paired_difference, read_example_losses
-from tsplanner.tune.search.surrogate import Observation
+from tsplanner.tune.search.points import Observation
 from tsplanner.tune.study.access import StudyAccess, is_transient
 from tsplanner.tune.study.leader import WANTED, WorkerPool
 from tsplanner.tune.study.open import open_study
