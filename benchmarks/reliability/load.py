@@ -83,7 +83,7 @@ def loads(folder: Path, lines: int) -> Iterator[Load]:
         yield Load(
             f"estimate --cases, {lines:,} lines, {name}",
             ["estimate", "--cases", str(path)],
-            (300 if name == "all different" else 120) * lines / 100_000,
+            120 * lines / 100_000,
         )
     report = many_runs(folder / "runs", folder)
     words = ["report", "--saves", str(report)]

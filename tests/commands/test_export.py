@@ -167,6 +167,19 @@ def test_another_projects_trainer_asks_for_weights(tmp_path: Path, plan: Plan) -
     assert done.stderr.count("\n") == 1
 
 
+def test_weights_whose_name_is_too_long_are_refused_in_a_sentence() -> None:
+    """No folder and no hub id has 300 characters; the plan is not even read."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tsplanner", "export", "trl", "--weights", "x" * 300],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "cannot be a path: File name too long" in done.stderr
+    assert len(done.stderr) < 300
+
+
 @pytest.mark.parametrize("name", ["torchrun", "accelerate", "sbatch"])
 def test_a_job_that_would_train_random_weights_is_not_written(
     tmp_path: Path, plan: Plan, name: str

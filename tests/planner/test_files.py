@@ -320,3 +320,17 @@ def test_the_plan_that_was_made_last_is_the_newest_whatever_the_clock_says(tmp_p
         if name == "first":
             os.utime(tmp_path / "saves" / name / "plan.json", (2_208_988_800, 2_208_988_800))
     assert find_plan(None, tmp_path / "saves")[1].parent.name == "second"
+
+
+def test_a_plan_with_a_path_that_no_system_can_hold_is_refused(plan: Plan, tmp_path: Path) -> None:
+    """Whatever looks the path up later would end in the system's own error."""
+    long = "/" + "x" * 300
+    for changed_plan in (
+        replace(plan, model=replace(plan.model, path=long)),
+        replace(plan, model=replace(plan.model, tokenizer=long)),
+        replace(plan, dataset=replace(plan.dataset, path=long)),
+    ):
+        path = write_plan(changed_plan, tmp_path / "plan.json")
+        with pytest.raises(TsplannerError, match=r"cannot be a path .* too long") as caught:
+            read_plan(path)
+        assert len(str(caught.value)) < 300

@@ -120,6 +120,17 @@ def test_points_are_finite_numbers_with_a_step() -> None:
     assert points(lines, "eval_loss") == ((5.0, 0.5),)
 
 
+def test_points_that_no_chart_can_hold_are_left_out() -> None:
+    """An endless step, and losses whose difference is above every number."""
+    lines: list[dict[str, object]] = [
+        {"step": 1, "loss": 2.0},
+        {"step": float("inf"), "loss": 1.0},
+        {"step": 2, "loss": 1.7e308},
+        {"step": 3, "loss": -1.7e308},
+    ]
+    assert points(lines, "loss") == ((1.0, 2.0),)
+
+
 def test_one_damaged_file_ends_no_report(tmp_path: Path) -> None:
     """A byte that is no UTF-8 costs its line; a nest costs its run; the whole run stays."""
     saves = tmp_path / "saves"

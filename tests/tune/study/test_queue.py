@@ -117,3 +117,18 @@ def test_trial_of_the_confirmation_goes_back_with_its_seed(folder: Path) -> None
     assert again is not None
     assert (again.number, again.seed, again.learning) == (1, 43, lost.learning)
     assert after.claim() is None
+
+
+def test_a_damaged_trial_that_waits_is_ended_and_the_next_one_is_taken(folder: Path) -> None:
+    """What a trial was to run with is a number instead of settings, or no setting at all."""
+    study = opened(folder)
+    for _ in range(2):
+        study.enqueue([(study.encoding.baseline, 43)])
+    stored = study.queue._study
+    for trial, value in zip(stored.get_trials(deepcopy=False), (7, {}), strict=False):
+        stored._storage.set_trial_system_attr(trial._trial_id, "fixed_params", value)
+    first = study.queue.damaged()
+    assert first
+    assert study.ask().number not in first
+    kinds = {trial.number: trial.state.name for trial in stored.get_trials(deepcopy=False)}
+    assert [kinds[number] for number in first] == ["FAIL"] * len(first)

@@ -258,6 +258,7 @@ def points(lines: list[dict[str, object]], key: str) -> Points:
         for line in lines
         if isinstance(step := line.get("step"), int | float)
         and isinstance(value := line.get(key), int | float)
-        # NaN fails this comparison as well.
-        and max(abs(step), abs(value)) < LARGEST_DRAWN
+        # NaN fails these comparisons as well.
+        and abs(step) < LARGEST_DRAWN
+        and abs(value) < LARGEST_DRAWN
     )

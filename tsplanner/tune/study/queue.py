@@ -81,6 +81,7 @@ class TrialQueue:
         """
         self.registry.enter()
         self.requeue_lost()
+        self._end_damaged()
         trials = self.trials()
         waits = any(trial.state.name == "WAITING" for trial in trials)
         # A waiting trial was counted when it was queued, so the number limits new trials alone.
@@ -92,6 +93,14 @@ class TrialQueue:
         trial.set_user_attr(WORKER, self.registry.me.name)
         self._mine.add(trial.number)
         return trial
+
+    def _end_damaged(self) -> None:
+        """End damaged trials that wait: Optuna would take one of them next, and fail."""
+        for trial in self._stored():
+            if trial.state.name == "WAITING" and not self._is_sound(trial):
+                self._study._storage.set_trial_state_values(
+                    trial._trial_id, state=_optuna_state("FAIL")
+                )
 
     def enqueue(self, parameters: dict[str, Any], attributes: dict[str, Any]) -> None:
         """Let a trial with these parameters wait, unless one waits or runs already."""
