@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import re
 import signal
 import time
 import traceback
@@ -50,6 +51,8 @@ def fault_of_message(text: str) -> str | None:
     """What is wrong with a sentence for a person."""
     if len(text) > MOST_CHARACTERS:
         return f"{len(text)} characters: {text[:60]!r}"
+    # Halves of characters are printed as question marks.
+    text = re.sub("[\ud800-\udfff]", "?", text)
     control = [sign for sign in text.rstrip("\n") if not sign.isprintable() and sign not in "\n"]
     return f"control character {control[0]!r}: {text[:60]!r}" if control else None
 

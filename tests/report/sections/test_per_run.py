@@ -73,3 +73,8 @@ def test_of_very_many_runs_the_best_have_parts_of_their_own(tmp_path: Path) -> N
     names = [run.name for run in detailed(runs[::-1])]
     assert names == [str(number) for number in range(39, -1, -1)]
     assert detailed(runs[:40]) == runs[:40]
+
+
+def test_a_damaged_record_of_endless_epochs_marks_a_thousand() -> None:
+    """Two to the 41st marks would take hours."""
+    assert len(epoch_ends(10, 2.0**41)) == 1000

@@ -99,12 +99,16 @@ def curve_chart(runs: Sequence[RunSummary], run: RunSummary) -> LineChart | None
     )
 
 
+MOST_EPOCHS = 1000
+"""Ends of epochs that a chart marks: nobody sees more of them apart."""
+
+
 def epoch_ends(steps: int, epochs: float) -> tuple[tuple[float, str], ...]:
     """(step, number) at which each whole epoch ended."""
     if epochs <= 0:
         return ()
     # The epochs of a finished run may come out a little low.
-    whole = int(epochs + 1e-6)
+    whole = min(int(epochs + 1e-6), MOST_EPOCHS)
     return tuple((steps * number / epochs, str(number)) for number in range(1, whole + 1))
 
 
