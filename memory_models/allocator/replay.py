@@ -196,8 +196,8 @@ class StepEvents:
         self.replay.processes.loss_begins()
         self.replay.play(batch.head_forward, self.rows)
         # Autocast's context ends after the loss, and with it the cache of casts.
-        for layer in batch.layers:
-            self.replay.play(layer.cached)
+        for cached in filter(None, (layer.cached for layer in batch.layers)):
+            self.replay.play(cached)
 
     def _loss(self, batch: _MicroBatch) -> None:
         if batch.regularised:
