@@ -186,6 +186,10 @@ class Round:
         wanted = STATUSES.get(self.fault)
         if wanted is not None and ended not in (*wanted, 0):
             self.complaints.append(f"ended with {ended} after {self.fault}")
+        if helper is not None:
+            # One that was stopped after it had read that the search is over is nobody's to end:
+            # a person continues it, and it has to leave by itself.
+            helper.send_signal(signal.SIGCONT)
         if helper is not None and verbs.ends(helper) is None:
             self.complaints.append("the helper hangs after the fault")
         self.complaints += verbs.left_processes()
