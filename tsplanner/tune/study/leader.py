@@ -100,8 +100,15 @@ class WorkerPool:
         return bool(self._access.locked(lambda: self._study.user_attrs.get(OVER)))
 
     def finish(self) -> None:
-        """Note that the leader has decided."""
+        """Note that the leader has decided, and end helpers on this host that cannot read it."""
         self._access.locked(lambda: self._study.set_user_attr(OVER, True))
+        # A stopped helper without a trial delays nobody, so nobody has looked at it until now; the
+        # memory that it holds may be what the full run needs.
+        for worker in self._access.locked(self._registry.stopped):
+            sys.stderr.write(
+                f"{worker.name} was stopped by a signal and was ended: the search is over.\n"
+            )
+            kill_tree(worker.pid, grace_seconds=0.0)
 
     def leave(self) -> None:
         """Claim no more trials here, and leave what is in flight to the others. Never raises."""
