@@ -14,6 +14,7 @@ from tsplanner.commands.views.bars import step_bar
 from tsplanner.commands.views.interrupted import say_interrupted
 from tsplanner.commands.views.plan_file import plan_line
 from tsplanner.commands.views.probe import result_lines
+from tsplanner.console import command
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK
 from tsplanner.folders.owner import refuse_led
 from tsplanner.planner.explain.sentences import describe
@@ -96,7 +97,7 @@ def run(
             with step_bar(title, job.probe_steps, shown=not as_json) as on_metrics:
                 record = run_job(job, time_limit_seconds=time_limit_seconds, on_metrics=on_metrics)
     except KeyboardInterrupt as error:
-        again = f"Probe again with  tsplanner probe --plan {path}"
+        again = f"Probe again with  {command('probe', '--plan', path)}"
         return say_interrupted(error, again, as_json=as_json)
     stored_in = str(store(probe_point(plan, record))) if record.status is Status.OK else None
     document = probe_document(plan, record, stored_in) | {DIGEST: plan_digest(path)}

@@ -58,6 +58,11 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in folder.glob("*/config.json")))
 
 
+def preset_folder(name: str) -> Path:
+    """The folder of a preset."""
+    return (configs_folder() / "models" / name).resolve()
+
+
 def read_model(name: str, *, cache_hub: bool = True) -> ModelSource:
     """Read the model that ``name`` stands for: path first, then preset, then hub id.
 
@@ -86,9 +91,8 @@ def find_model(name: str, *, cache_hub: bool = True) -> ModelFiles:
         return _files_in(path)
     if is_file:
         return _files(path, folder=path.parent)
-    preset = configs_folder() / "models" / name / "config.json"
     if name in preset_names():
-        return _files_in(preset.parent)
+        return _files_in(preset_folder(name))
     if cache_hub and _may_be_hub_id(name):
         return _files_in(_hub_folder(name))
     raise UsageError(

@@ -61,7 +61,7 @@ def test_a_probe_that_ran_names_the_next_step(tmp_path: Path) -> None:
     assert lines[-1] == "Next   tsplanner tune --plan saves/tiny/plan.json --trials 8"
     assert "Stored: later plans on this machine use it. Plan unchanged." in lines
     failed = result_lines(plan, replace(RAN, status=Status.TIMEOUT), path)
-    assert failed[-1] == "Next   tsplanner plan --model tiny"
+    assert failed[-1] == f"Next   tsplanner plan --model {tmp_path / 'model'}"
     assert not any("Stored" in line for line in failed)
 
 

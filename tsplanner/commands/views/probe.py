@@ -8,6 +8,7 @@ from typing import Any
 
 from tsplanner.console import command, one_line
 from tsplanner.errors import shortened
+from tsplanner.planner.files import model_word
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.calibration import step_seconds
 from tsplanner.probe.proof import Proof
@@ -53,7 +54,7 @@ def proof_rows(proof: Proof) -> list[dict[str, Any]]:
 def result_lines(plan: Plan, record: Record, path: Path) -> list[str]:
     """What a person reads after the bar."""
     if record.status is not Status.OK:
-        again = command("plan", "--model", plan.model.name)
+        again = command("plan", "--model", model_word(plan.model))
         return [*failure_lines(plan, record), f"Next   {again}"]
     return [
         *probe_lines(plan, record),
