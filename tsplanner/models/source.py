@@ -201,6 +201,19 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
         raise TsplannerError(f"{source}: {error}") from error
 
 
+def hub_reason(error: Exception) -> str:
+    """Why the hub gave no file, by the name of the library's error: its texts are paragraphs."""
+    known = {
+        "RepositoryNotFoundError": "there is no such model, or it is private",
+        "GatedRepoError": "its terms must be accepted on its page, and a token given (HF_TOKEN)",
+        "EntryNotFoundError": "it has no config.json",
+        "RemoteEntryNotFoundError": "it has no config.json",
+        "LocalEntryNotFoundError": "the hub cannot be reached, and the file is not in its cache",
+        "OfflineModeIsEnabled": "HF_HUB_OFFLINE forbids it",
+    }
+    return known.get(type(error).__name__, f"{type(error).__name__}, the hub gave no answer")
+
+
 def _hub_folder(name: str) -> Path:
     # A progress bar of one small file would be drawn over our own lines.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -217,9 +230,8 @@ def _hub_folder(name: str) -> Path:
     try:
         return Path(hf_hub_download(name, "config.json")).parent
     except Exception as error:  # the library raises a wide family of network errors
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
         raise TsplannerError(
-            f'"{name}" cannot be read from the hub ({reason[:160]}); '
+            f'"{name}" cannot be read from the hub: {hub_reason(error)}; '
             f"give a local folder or a preset.{_preset_hint(name)}"
         ) from error
 

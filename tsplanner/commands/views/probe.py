@@ -58,9 +58,18 @@ def result_lines(plan: Plan, record: Record, path: Path) -> list[str]:
         return [*failure_lines(plan, record), f"Next   {again}"]
     return [
         *probe_lines(plan, record),
-        "Stored: later plans on this machine use it. Plan unchanged.",
-        f"Next   {command('tune', '--plan', path, '--trials', 8)}",
+        "They are stored, and the plan that was probed is unchanged.",
+        f"Next   {next_command(plan, path)}",
     ]
+
+
+def next_command(plan: Plan, path: Path) -> str:
+    """The command after a probe: to tune, or to plan with what a search lacks."""
+    if plan.model.without_weights is not None:
+        return command("plan", "--model", "FOLDER", "--dataset", plan.dataset.path or "FILE")
+    if plan.dataset.path is None:
+        return command("plan", "--model", model_word(plan.model), "--dataset", "FILE")
+    return command("tune", "--plan", path, "--trials", 8)
 
 
 def failure_lines(plan: Plan, record: Record) -> list[str]:
