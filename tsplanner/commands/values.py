@@ -13,6 +13,7 @@ from memory_models.settings import ALL_LINEAR, FinetuningType, Quantization
 from memory_models.units import GIB, MIB
 from tsplanner.errors import did_you_mean, quoted
 
+LEAST_PROBE_STEPS = 3
 NONE = "none"
 ALL = "all"
 _LARGEST = 10**12
@@ -85,6 +86,14 @@ def positive(text: str) -> int:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
     if value > _LARGEST:
         raise argparse.ArgumentTypeError(f"must be at most {_LARGEST}")
+    return value
+
+
+def probe_steps(text: str) -> int:
+    """The optimizer steps of a probe: the first warms up, and one alone has no median."""
+    value = positive(text)
+    if value < LEAST_PROBE_STEPS:
+        raise argparse.ArgumentTypeError(f"must be at least {LEAST_PROBE_STEPS}, not {value}")
     return value
 
 
