@@ -10,7 +10,7 @@ from pathlib import Path
 from memory_models.device import Machine
 from tsplanner import install, runs
 from tsplanner.commands.options import add_force_argument, add_plan_argument
-from tsplanner.commands.values import positive_float, probe_steps
+from tsplanner.commands.values import LEAST_PROBE_STEPS, positive_float, probe_steps
 from tsplanner.commands.views.bars import step_bar
 from tsplanner.commands.views.interrupted import say_interrupted
 from tsplanner.commands.views.plan_file import plan_line
@@ -94,7 +94,7 @@ def run(
                 kind=JobKind.PROBE,
                 plan=plan,
                 folder=folder,
-                probe_steps=steps,
+                probe_steps=max(LEAST_PROBE_STEPS, steps),
                 threads=cpu_threads(plan),
             )
             with step_bar(title, job.probe_steps, shown=not as_json) as on_metrics:
