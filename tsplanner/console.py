@@ -32,7 +32,7 @@ _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 )
 """Control characters, and the ones that turn the direction of writing."""
-_GAP = re.compile(r"(?<=[^\s·▁-█]) {2,}(?=[^\s·▁-█])")
+_GAP = r"(?<=[^\s·▁-█]) {2,}(?=[^\s·▁-█])"
 """Between two cells: no dot of a list and no bar stands beside it."""
 _PLAIN_SIGNS = {
     **dict.fromkeys("·|│", "|"),
@@ -133,7 +133,7 @@ def fold(line: str, most: int) -> list[str]:
         return [line]
     body = line.lstrip(" ")
     indent = min(len(line) - len(body), most // 4)
-    starts = [found.end() for found in _GAP.finditer(body)]
+    starts = [found.end() for found in re.finditer(_GAP, body)]
     near = [at for at in starts if indent + width(body[:at]) <= HANGING_SHARE * most]
     if near:
         head = " " * indent + body[: near[-1]]
@@ -144,7 +144,7 @@ def fold(line: str, most: int) -> list[str]:
     first, lower = body[: starts[0]].rstrip(), " " * (indent + 4)
     return [
         *_hung(" " * indent, first, indent + 2, most),
-        *_hung(lower, _GAP.sub("  ", body[starts[0] :]), indent + 4, most),
+        *_hung(lower, re.sub(_GAP, "  ", body[starts[0] :]), indent + 4, most),
     ]
 
 

@@ -86,15 +86,16 @@ def shortened(text: str, most: int = LONGEST_MESSAGE) -> str:
     return text if len(text) <= most else f"{text[: most - end - 3]} … {text[-end:]}"
 
 
-_WORD = re.compile(r"(?<!\w)'[^'\n]*'(?!\w)|(?<!\w)\"[^\"\n]*\"(?!\w)|\S+")
+# The patterns are texts, which re compiles when a message is written: most calls write none.
+_WORD = r"(?<!\w)'[^'\n]*'(?!\w)|(?<!\w)\"[^\"\n]*\"(?!\w)|\S+"
 """What stands in quotes is one word, because a password may hold a blank."""
-_USER = re.compile(r"(?<=\w)://([^/\s:@]*):")
-_SETTING = re.compile(
+_USER = r"(?<=\w)://([^/\s:@]*):"
+_SETTING = (
     r"(?i)((?:\b|_)(?:(?:ssl|pg)?password|passwd|pwd|(?:hf|hub|access|auth|api|refresh)_?token"
     r"|(?:api|secret|access)_?key)[\"']?\s{0,2}[=:]\s{0,2})"
     r"(?:'[^'\n]*'|\"[^\"\n]*\"|[^&\s'\",;]+)"
 )
-_TOKEN = re.compile(r"\b(?:hf_|sk-|ghp_|github_pat_)[A-Za-z0-9_-]{8,}")
+_TOKEN = r"\b(?:hf_|sk-|ghp_|github_pat_)[A-Za-z0-9_-]{8,}"
 """Tokens that are known by how they begin."""
 
 
@@ -103,13 +104,13 @@ def without_passwords(text: str) -> str:
 
     They are found in URLs, in settings such as ``PGPASSWORD='a b'``, and by how tokens begin.
     """
-    text = _WORD.sub(_without_url_password, text)
-    return _TOKEN.sub("***", _SETTING.sub(r"\1***", text))
+    text = re.sub(_WORD, _without_url_password, text)
+    return re.sub(_TOKEN, "***", re.sub(_SETTING, r"\1***", text))
 
 
 def _without_url_password(found: re.Match[str]) -> str:
     word = found[0]
     # A password may hold an @, so it reaches to the last one.
     end = word.rfind("@")
-    user = _USER.search(word, 0, end) if end > 0 else None
+    user = re.search(_USER, word[:end]) if end > 0 else None
     return word if user is None else word[: user.end() - 1] + word[end:]

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Container, Iterable
 from enum import StrEnum
@@ -104,7 +103,11 @@ def install_command(extra: Extra) -> str:
 
 def _quoted(*words: str) -> str:
     """Words as this system's shell reads them; extras stand in brackets, which it would expand."""
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    if os.name == "nt":
+        import subprocess  # slow to import, and no other system needs it
+
+        return subprocess.list2cmdline(words)
+    return shlex.join(words)
 
 
 def _installer() -> str:

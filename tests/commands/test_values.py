@@ -13,6 +13,7 @@ from tsplanner.commands.values import (
     memory_size,
     positive,
     positive_float,
+    probe_steps,
 )
 
 
@@ -100,3 +101,11 @@ def test_text_that_is_no_span_is_refused(text: str) -> None:
     """Zero is none either."""
     with pytest.raises(argparse.ArgumentTypeError, match="is not a duration"):
         budget_seconds(text)
+
+
+@pytest.mark.parametrize("text", ["0", "2", "-1"])
+def test_a_probe_of_fewer_steps_than_it_needs_is_refused(text: str) -> None:
+    """Instead of running three in silence."""
+    with pytest.raises(argparse.ArgumentTypeError, match="must be at least"):
+        probe_steps(text)
+    assert probe_steps("3") == 3

@@ -13,12 +13,13 @@ from memory_models.settings import ALL_LINEAR, FinetuningType, Quantization
 from memory_models.units import GIB, MIB
 from tsplanner.errors import did_you_mean, quoted
 
+LEAST_PROBE_STEPS = 3
 NONE = "none"
 ALL = "all"
 _LARGEST = 10**12
 """Above every count a run can have; keeps products finite."""
 
-_SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)((?:[MGT]i?B?)?)", re.IGNORECASE | re.ASCII)
+_SIZE = r"(?ai)(\d{1,6}(?:\.\d{1,6})?)((?:[MGT]i?B?)?)"
 _UNIT_BYTES = {"m": MIB, "": GIB, "g": GIB, "t": 1024 * GIB}
 """Bytes of a unit by its first letter; without a unit a number means GiB, as in machine files."""
 _SMALLEST_HOST = GIB
@@ -26,7 +27,7 @@ _LARGEST_HOST = 900 * 1024 * GIB
 
 _UNIT_SECONDS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _AMOUNT = r"\d{1,6}(?:\.\d{1,6})?"
-_DURATION = re.compile("".join(rf"(?:({_AMOUNT}){unit})?" for unit in _UNIT_SECONDS))
+_DURATION = "".join(rf"(?:({_AMOUNT}){unit})?" for unit in _UNIT_SECONDS)
 """Amounts with their units, the longest unit first; each unit at most once."""
 
 
@@ -88,6 +89,14 @@ def positive(text: str) -> int:
     return value
 
 
+def probe_steps(text: str) -> int:
+    """The optimizer steps of a probe: the first warms up, and one alone has no median."""
+    value = positive(text)
+    if value < LEAST_PROBE_STEPS:
+        raise argparse.ArgumentTypeError(f"must be at least {LEAST_PROBE_STEPS}, not {value}")
+    return value
+
+
 def layers(text: str) -> int | str:
     """An integer above zero, or ``all``."""
     return ALL if text == ALL else positive(text)
@@ -134,7 +143,7 @@ def cutoff(text: str) -> int:
 
 def memory_size(text: str) -> int:
     """Bytes of RAM from ``1TiB``, ``64GiB``, or ``64GB`` and ``64``, which mean GiB as well."""
-    found = _SIZE.fullmatch("".join(text.split()))
+    found = re.fullmatch(_SIZE, "".join(text.split()))
     size = float(found.group(1)) * _UNIT_BYTES[found.group(2).lower()[:1]] if found else 0
     if not _SMALLEST_HOST <= size <= _LARGEST_HOST:
         raise argparse.ArgumentTypeError(
@@ -158,7 +167,7 @@ def duration_seconds(text: str) -> float:
     written = "".join(text.lower().split())
     if re.fullmatch(_AMOUNT, written):
         written += "s"
-    found = _DURATION.fullmatch(written)
+    found = re.fullmatch(_DURATION, written)
     amounts = found.groups() if found else ()
     pairs = zip(amounts, _UNIT_SECONDS.values(), strict=False)
     seconds = sum(float(amount) * unit for amount, unit in pairs if amount)

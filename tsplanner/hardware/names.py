@@ -16,16 +16,13 @@ CLOSE = 0.7
 """Likeness of two names, from 0 to 1, from which one may be a slip for the other: ``2080Tee`` is
 0.77 like ``2080Ti``; ``4090 Laptop``, another chip, is 0.57 like ``4090``."""
 OTHER_MAKERS = {
-    maker: re.compile(rf"\b(?:{names})\b", re.IGNORECASE)
-    for maker, names in {
-        "AMD": r"amd|radeon|instinct|mi ?\d{2,3}[ax]?|rx ?\d{4}\s?\w*",
-        "Apple": r"apple|m[1-9] ?(?:pro|max|ultra)?",
-        "Intel": r"intel|arc|gaudi ?\d?",
-        "Google": r"google|tpu",
-        "Huawei": r"huawei|ascend",
-    }.items()
+    "AMD": r"amd|radeon|instinct|mi ?\d{2,3}[ax]?|rx ?\d{4}\s?\w*",
+    "Apple": r"apple|m[1-9] ?(?:pro|max|ultra)?",
+    "Intel": r"intel|arc|gaudi ?\d?",
+    "Google": r"google|tpu",
+    "Huawei": r"huawei|ascend",
 }
-"""Names of accelerators that are not planned for, by their maker."""
+"""Patterns of the names of accelerators that are not planned for, by their maker."""
 
 
 def gpu_by_driver_name(name: str, total_bytes: int) -> Gpu | None:
@@ -79,7 +76,7 @@ def _unknown(text: str, key: str) -> str:
     """The sentence on a name without a row: another maker's, or perhaps a mistyped one."""
     written = f'"{text.strip()}"'
     for maker, names in OTHER_MAKERS.items():
-        if names.search(text):
+        if re.search(rf"\b(?:{names})\b", text, re.IGNORECASE):
             return (
                 f"{written} is made by {maker}, and only NVIDIA's GPUs are supported: "
                 'name one, or plan for the CPU with "cpu"'

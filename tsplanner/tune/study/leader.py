@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tsplanner.console import command
 from tsplanner.errors import TsplannerError
 from tsplanner.processes.tree import kill_tree
 from tsplanner.tune.study.access import StudyAccess
@@ -73,9 +74,9 @@ class WorkerPool:
         leader, me = self._leader(), self.name
         if leader is not None and leader != me:
             raise TsplannerError(
-                f"{leader} leads the search in {self._folder}: help it with  tsplanner tune --join "
-                f"{self._folder}, or end it first (on another machine it counts as gone after "
-                f"{self._registry.gone_seconds:.0f} s without a sign)."
+                f"{leader} leads the search in {self._folder}: help it with  "
+                f"{command('tune', '--join', self._folder)}, or end it first (on another machine "
+                f"it counts as gone after {self._registry.gone_seconds:.0f} s without a sign)."
             )
         self._study.set_user_attr(LEADER, me)
         self._queue.on_lost = self._end_frozen
