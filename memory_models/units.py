@@ -51,7 +51,7 @@ def format_gib(count: float | None, *, unit: bool = False, digits: int | None = 
     value = count / GIB
     if digits is None:
         digits = 2 if value < TWO_DIGITS_BELOW else 1
-    return f"{value:.{digits}f}" + (" GiB" if unit else "")
+    return f"{value:,.{digits}f}" + (" GiB" if unit else "")
 
 
 def format_bytes(count: int) -> str:

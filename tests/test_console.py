@@ -192,3 +192,18 @@ def test_no_color_and_dumb_terminals_are_plain(
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv(name, value)
     assert is_plain() is plain
+
+
+def test_a_folded_command_keeps_its_path_whole() -> None:
+    """A path that is cut in the middle cannot be copied; further left there is room for it."""
+    path = "saves/a-model-of-a-long-name/plan.json"
+    line = f"or write a job for it here  tsplanner export torchrun --plan {path}"
+    pieces = fold(line, 50)
+    assert [piece.strip() for piece in pieces][-1] == path
+    assert all(width(piece) <= 50 for piece in pieces)
+
+
+def test_a_folded_row_keeps_no_blanks_of_its_columns() -> None:
+    """Columns that are gone leave two blanks between cells, and no empty lines."""
+    pieces = fold("date        ran as" + " " * 60 + "length   counts", 40)
+    assert pieces == ["date        ran as  length  counts"]

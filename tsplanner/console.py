@@ -137,7 +137,7 @@ def fold(line: str, most: int) -> list[str]:
     near = [at for at in starts if indent + width(body[:at]) <= HANGING_SHARE * most]
     if near:
         head = " " * indent + body[: near[-1]]
-        return _hung(head, body[near[-1] :], width(head), most)
+        return _hung(head, re.sub(_GAP, "  ", body[near[-1] :]), width(head), most)
     if not starts:
         # A sentence that begins at the edge goes on a little to the right of it.
         return _hung(" " * indent, body, indent or 2, most)
@@ -154,7 +154,8 @@ def _hung(head: str, text: str, hanging: int, most: int) -> list[str]:
     for number, word in enumerate(text.split(" ")):
         if number and width(current) + 1 + width(word) > most:
             lines.append(current.rstrip())
-            current = " " * hanging + word
+            # A path that would be cut under its column is whole further left, and can be copied.
+            current = " " * min(hanging, max(0, most - width(word))) + word
         else:
             current += f"{' ' if number else ''}{word}"
         while width(current) > most:

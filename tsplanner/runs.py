@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from memory_models.units import format_gib
+from tsplanner import __version__
 from tsplanner.errors import TsplannerError
 from tsplanner.folders.leftovers import temporary_name
 from tsplanner.folders.newest import newest_of
@@ -21,7 +22,6 @@ from tsplanner.reading import decoded
 SAVES = Path("saves")
 PLAN_FILE = "plan.json"
 PACKAGES = (
-    "tsplanner",
     "torch",
     "transformers",
     "peft",
@@ -32,7 +32,7 @@ PACKAGES = (
     "deepspeed",
     "flash-attn",
 )
-"""Distributions whose versions a run depends on."""
+"""Distributions whose versions a run depends on, beside tsplanner itself."""
 
 
 def slug(name: str) -> str:
@@ -205,8 +205,9 @@ def versions() -> dict[str, str]:
     import platform
     from importlib import metadata  # both slow to import, and `plan` never asks
 
-    # The packages' metadata is read because an import of torch takes seconds.
-    found = {"python": platform.python_version()}
+    # The packages' metadata is read because an import of torch takes seconds. That of a clone
+    # keeps the version of the day it was installed, so tsplanner says its own.
+    found = {"python": platform.python_version(), "tsplanner": __version__}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)

@@ -6,16 +6,18 @@ import contextlib
 import json
 import re
 import subprocess
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reliability.fault_verbs import DISK, Verbs
+from benchmarks.reliability.fault_verbs import DISK, TRIALS, Verbs
 from tsplanner.planner.files import read_plan
 from tsplanner.probe.finished import is_over, weights_name
 from tsplanner.probe.process_records import read_record
-from tsplanner.tune.study.queue import STATE
+from tsplanner.tune.study.queue import RETRY_OF, SEED, STATE, parameters_of, told_state
 from tsplanner.tune.study.storage import holds_study, open_storage
+from tsplanner.tune.study.trial_result import TrialState
 
 DISK_MIB = 200
 TRIAL_FILES = ("outcome.json", "eval_rows.json", "eval_rows.jsonl", "record.json", "metrics.jsonl")
@@ -70,21 +72,28 @@ class State:
         return cls(trials, files, last, losses)
 
 
-def told(run: Path) -> dict[int, Any]:
-    """Trials that the study knows the end of."""
+def trials_of(run: Path) -> list[Any]:
+    """All trials of a run's study; none before there is one."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if not holds_study(run):
-        return {}
+        return []
     place = open_storage(run)
     try:
-        trials = optuna.load_study(study_name=place.name, storage=place.storage).get_trials()
+        return optuna.load_study(study_name=place.name, storage=place.storage).get_trials()
     except KeyError:
-        return {}
+        return []
+    finally:
+        if hasattr(place.storage, "engine"):
+            place.storage.engine.dispose()
+
+
+def told(run: Path) -> dict[int, Any]:
+    """Trials that the study knows the end of."""
     return {
         one.number: (one.values, one.params, one.user_attrs[STATE])
-        for one in trials
+        for one in trials_of(run)
         if STATE in one.user_attrs and one.state.is_finished()
     }
 
@@ -121,7 +130,8 @@ def complaints(verbs: Verbs, before: State, deleted: set[str]) -> tuple[list[str
         and {step: kept.get(step) for step in before.losses} != before.losses
     ):
         losses.append(f"the steps up to the checkpoint of step {before.checkpoint} were run again")
-    wrong = [*pretended(run, [step for step, _ in steps]), *broken(run), *touched(verbs)]
+    wrong = [*pretended(run, [step for step, _ in steps]), *repeated(run), *broken(run)]
+    wrong += touched(verbs)
     return [*losses, *wrong], len(losses)
 
 
@@ -137,6 +147,28 @@ def pretended(run: Path, steps: list[int]) -> list[str]:
         found.append("no weights")
     if steps != list(range(1, plan.time.total_steps + 1)):
         found.append(f"steps {steps} of {plan.time.total_steps}")
+    return found
+
+
+def repeated(run: Path) -> list[str]:
+    """A study against itself: settings run twice, trials open, too few, or queued again amiss."""
+    trials = trials_of(run)
+    if not trials:
+        return []
+    found = [f"trial {one.number} is open" for one in trials if not one.state.is_finished()]
+    ended = [one for one in trials if STATE in one.user_attrs]
+    keys = [(one.user_attrs.get(SEED), *sorted(parameters_of(one).items())) for one in ended]
+    if len(set(keys)) != len(keys):
+        found.append("settings were run twice to their end")
+    searched = [one for one in ended if one.user_attrs.get(SEED) is None]
+    counted = [one for one in searched if told_state(one) is not TrialState.REJECTED]
+    pairs = TRIALS // 4
+    if len(counted) != TRIALS - 2 * pairs or len(ended) - len(searched) > 2 * pairs:
+        found.append(f"{len(counted)} trials of the search, {len(ended) - len(searched)} others")
+    copies = Counter(one.user_attrs[RETRY_OF] for one in trials if RETRY_OF in one.user_attrs)
+    lost = {one.number for one in trials if STATE not in one.user_attrs and one.params}
+    if set(copies) != lost or any(count > 1 for count in copies.values()):
+        found.append(f"lost {sorted(lost)}, queued again {dict(copies)}")
     return found
 
 

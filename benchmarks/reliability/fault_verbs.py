@@ -26,10 +26,8 @@ PLAN = (
     "plan --dataset rows.jsonl --cutoff-len 128 --effective-batch 8 --validation-fraction 0.2 "
     "--epochs 12 --learning-rate 1e-3 --lora-rank 4"
 )
-SEARCH = (
-    "--trials 4 --jobs 1 --concurrent-loras off --epochs 1 --lora-rank 4,8 "
-    "--learning-rate 1e-3..9e-3"
-)
+TRIALS = 4
+SEARCH = f"--trials {TRIALS} --jobs 1 --epochs 1 --lora-rank 4,8 --learning-rate 1e-3..9e-3"
 FREED_AFTER_SECONDS = 25.0
 """A person frees the disk after so long."""
 
@@ -37,9 +35,12 @@ FREED_AFTER_SECONDS = 25.0
 class Verbs:
     """Verbs of tsplanner in one folder, one after another or side by side."""
 
-    def __init__(self, folder: Path) -> None:
-        """``folder`` is the round's; saves are on the small disk, if there is one."""
-        self.folder = folder
+    def __init__(self, folder: Path, search: tuple[str, ...]) -> None:
+        """``folder`` is the round's; saves are on the small disk, if there is one.
+
+        ``search`` has further flags of the search.
+        """
+        self.folder, self.search = folder, search
         self.saves = folder / DISK / "saves" if (folder / DISK).is_dir() else folder / "saves"
         self.run = self.saves / "tiny-chatts" / "lora" / "round"
         self.logs: list[Path] = []
@@ -70,7 +71,7 @@ class Verbs:
         where = ("--run-folder", str(self.run))
         if verb == "train":
             return self.call("train", *where)
-        return self.call("tune", *where, *SEARCH.split())
+        return self.call("tune", *where, *SEARCH.split(), *self.search)
 
     def help(self, leader: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
         """A second process on the same search, once there is one."""
@@ -80,6 +81,14 @@ class Verbs:
             if time.monotonic() > deadline:
                 break
         return self.call("tune", "--join", str(self.run), "--jobs", "1")
+
+    def progress(self, verb: str) -> int:
+        """Trials that have ended, or lines of metrics of a full run."""
+        if verb != "train":
+            return len(list(self.run.glob("trials/*/outcome.json")))
+        with suppress(OSError):
+            return (self.run / "metrics.jsonl").read_bytes().count(b"\n")
+        return 0
 
     def resume(self, verb: str) -> subprocess.Popen[bytes]:
         """Go on with a run, or begin it where it had not begun."""
@@ -204,9 +213,9 @@ class Verbs:
                 os.utime(path, (changed, changed))
 
 
-def plan_round(folder: Path) -> Verbs:
+def plan_round(folder: Path, search: tuple[str, ...]) -> Verbs:
     """A plan of the embedded model on a few rows, whose steps take fractions of a second."""
-    verbs = Verbs(folder)
+    verbs = Verbs(folder, search)
     rows = SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)[:ROWS]
     (folder / "rows.jsonl").write_text("".join(rows))
     process = verbs.call(*PLAN.split())

@@ -1,9 +1,9 @@
 """Random faults over real runs: what had finished has to be there afterwards, and nothing pretended.
 
-    python benchmarks/reliability/faults.py [--rounds 100] [--seed 1] [--at-once 2] [--output FILE]
+    python benchmarks/reliability/faults.py [--rounds 100] [--seed 1] [--at-once 2] [--storage URL] [--output FILE]
 
 Each round is a search, a full run or a search with a helper on tiny-chatts and a few rows. At a
-random moment one fault strikes. Then the run is resumed until it is over, and its folder is held
+random moment one fault strikes, in half of the rounds after some trials or steps. Then the run is resumed until it is over, and its folder is held
 against what had finished before: trials that were told, their files, and the steps up to the last
 checkpoint. Full disks need the right to mount a tmpfs and read-only folders that to set the
 immutable flag; without it those rounds are left out and counted as such.
@@ -36,6 +36,7 @@ FAULTS = {
     "kill a worker": "tune train join",
     "term a worker": "tune train join",
     "stop a worker": "tune train",
+    "kill a helper": "join",
     "stop a helper": "join",
     "full disk": "tune train",
     "read-only folder": "tune train",
@@ -54,8 +55,12 @@ STATUSES = {"kill": (-9,), "term": (143,), "hangup": (129,)}
 """Exit status that a verb may have after a signal, if it had not ended before."""
 RESUMES = 4
 """Attempts to bring a run to its end; the first is under the fault's last traces."""
-LATEST_SECONDS = {"tune": 28.0, "train": 45.0, "join": 32.0}
-"""Latest moment of a fault, from the start of the run."""
+EARLY_SECONDS = (0.5, 15.0)
+"""Moment of a fault from the start of the run, in half of the rounds: mostly before any result."""
+LATE_PROGRESS = {"tune": 4, "train": 44, "join": 4}
+"""In the other half: the most trials or lines of metrics.jsonl (of 49) that are waited for."""
+LATE_SECONDS = (0.0, 1.5)
+"""Moment of a fault after these."""
 
 
 def main() -> None:
@@ -66,12 +71,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("--fault", choices=list(FAULTS), help="this one alone")
+    parser.add_argument("--storage", metavar="URL", help="[a journal]; the password in PGPASSWORD")
+    parser.add_argument("--concurrent-loras", default="off", metavar="K", help="as of tune")
     parser.add_argument("--output", type=Path, metavar="FILE")
     options = parser.parse_args()
     rounds: list[dict[str, Any]] = []
+    search = ("--concurrent-loras", options.concurrent_loras)
+    search += ("--storage", options.storage) if options.storage else ()
 
     def run(number: int) -> None:
-        rounds.append(Round(number, options.seed, options.fault).run())
+        rounds.append(Round(number, options.seed, options.fault).run(search))
         print(told(rounds[-1]), flush=True)
         if options.output is not None:
             write_json(options.output, document(rounds, options.seed))
@@ -91,6 +100,8 @@ def document(rounds: list[dict[str, Any]], seed: int) -> dict[str, Any]:
         "rounds": len(ran),
         "left_out": len(rounds) - len(ran),
         "by_fault": dict(Counter(one["fault"] for one in ran)),
+        "struck_after_the_first_trial_or_step": sum(one["progress"] > 0 for one in ran),
+        "over_before_the_fault": sum(one["over"] for one in ran),
         "finished_trials_at_stake": sum(one["trials"] for one in ran),
         "checkpointed_steps_at_stake": sum(one["steps"] for one in ran),
         "losses": sum(one["losses"] for one in ran),
@@ -104,7 +115,8 @@ def told(one: dict[str, Any]) -> str:
     """One round in a line."""
     verdict = one["left_out"] or "; ".join(one["complaints"]) or "pass"
     return (
-        f"{one['number']:>3}  {one['verb']:<5} {one['fault']:<16} at {one['struck_at']:>4.1f} s: "
+        f"{one['number']:>3}  {one['verb']:<5} {one['fault']:<16} at {one['struck_at']:>4.1f} s, "
+        f"progress {one['progress']:>2}{' (over)' if one['over'] else ''}: "
         f"{one['trials']} trials, {one['steps']} steps at stake, {one['resumes']} resumes, "
         f"{one['seconds']:.0f} s: {verdict}"
     )
@@ -119,19 +131,20 @@ class Round:
         self.fault = fault or list(FAULTS)[number % len(FAULTS)]
         self.verb = self.chance.choice(FAULTS[self.fault].split())
         self.complaints: list[str] = []
+        self.struck: dict[str, Any] = {"struck_at": 0.0, "progress": 0, "over": False}
 
-    def run(self) -> dict[str, Any]:
-        """The round's record."""
+    def run(self, search: tuple[str, ...]) -> dict[str, Any]:
+        """The round's record; ``search`` has further flags of its search."""
         began, left_out, losses = time.monotonic(), "", 0
-        before, resumes, struck_at = State(), 0, 0.0
+        before, resumes = State(), 0
         with tempfile.TemporaryDirectory(prefix="faults-") as name:
             folder = Path(name)
             try:
                 if self.fault == "full disk" and not mount_disk(folder):
                     left_out = "no tmpfs may be mounted"
                 else:
-                    verbs = plan_round(folder)
-                    struck_at = self.strike(verbs)
+                    verbs = plan_round(folder, search)
+                    self.strike(verbs)
                     before = State.of(verbs.run)
                     deleted = self.aftermath(verbs)
                     resumes = self.resume(verbs)
@@ -145,7 +158,7 @@ class Round:
             "verb": self.verb,
             "fault": self.fault,
             "left_out": left_out,
-            "struck_at": round(struck_at, 1),
+            **self.struck,
             "seconds": round(time.monotonic() - began, 1),
             "trials": len(before.trials),
             "steps": before.checkpoint,
@@ -154,15 +167,17 @@ class Round:
             "complaints": self.complaints,
         }
 
-    def strike(self, verbs: Verbs) -> float:
-        """Start the run, wait, let the fault happen and the run end; seconds until it struck."""
+    def strike(self, verbs: Verbs) -> None:
+        """Start the run, wait, let the fault happen and the run end."""
         leader = verbs.start(self.verb)
         helper = verbs.help(leader) if self.verb == "join" else None
         began = time.monotonic()
-        moment = self.chance.uniform(2.0, LATEST_SECONDS[self.verb])
-        while time.monotonic() - began < moment and leader.poll() is None:
-            time.sleep(0.05)
-        struck = time.monotonic() - began
+        self.wait(verbs, leader)
+        self.struck = {
+            "struck_at": round(time.monotonic() - began, 1),
+            "progress": verbs.progress(self.verb),
+            "over": leader.poll() is not None,
+        }
         if leader.poll() is None:
             self.happen(verbs, leader, helper)
         ended = verbs.ends(leader)
@@ -171,10 +186,23 @@ class Round:
         wanted = STATUSES.get(self.fault)
         if wanted is not None and ended not in (*wanted, 0):
             self.complaints.append(f"ended with {ended} after {self.fault}")
+        if helper is not None:
+            # One that was stopped after it had read that the search is over is nobody's to end:
+            # a person continues it, and it has to leave by itself.
+            helper.send_signal(signal.SIGCONT)
         if helper is not None and verbs.ends(helper) is None:
             self.complaints.append("the helper hangs after the fault")
         self.complaints += verbs.left_processes()
-        return struck
+
+    def wait(self, verbs: Verbs, leader: Any) -> None:
+        """Until the moment of the fault, or the end of the run."""
+        late = self.chance.random() < 0.5
+        wanted = self.chance.randint(1, LATE_PROGRESS[self.verb]) if late else 0
+        while verbs.progress(self.verb) < wanted and leader.poll() is None:
+            time.sleep(0.02)
+        moment = time.monotonic() + self.chance.uniform(*(LATE_SECONDS if late else EARLY_SECONDS))
+        while time.monotonic() < moment and leader.poll() is None:
+            time.sleep(0.02)
 
     def happen(self, verbs: Verbs, leader: Any, helper: Any) -> None:
         """The fault itself."""
@@ -184,8 +212,8 @@ class Round:
             verbs.fill()
         elif self.fault == "read-only folder":
             verbs.freeze()
-        elif self.fault == "stop a helper":
-            helper.send_signal(signal.SIGSTOP)
+        elif self.fault.endswith("a helper"):
+            helper.send_signal(signal.SIGKILL if "kill" in self.fault else signal.SIGSTOP)
         else:
             kind = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "stop": signal.SIGSTOP}
             verbs.signal_worker(self.chance, kind[self.fault.split()[0]], leader)

@@ -23,7 +23,7 @@ def test_ram_that_decides_and_that_nobody_stated_is_the_first_thing_shown(tmp_pa
     assert "lora r=8 on nf4-dq · one GPU" in done.stdout
     stated = plan(tmp_path, *words, "--host-memory", "1TiB").stdout
     assert "RAM are assumed" not in stated
-    assert "1024.0 GiB RAM, 1022.0 free" in stated
+    assert "1,024.0 GiB RAM, 1,022.0 free" in stated
     assert "lora r=8 on fp16 · ZeRO-3 x1 + param offload" in stated
 
 

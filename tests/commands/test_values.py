@@ -15,6 +15,7 @@ from tsplanner.commands.values import (
     path,
     positive,
     positive_float,
+    probe_steps,
     seed,
 )
 
@@ -126,3 +127,11 @@ def test_a_seed_is_one_that_every_generator_takes(text: str) -> None:
     assert (seed("0"), seed("4294967295")) == (0, 2**32 - 1)
     with pytest.raises(argparse.ArgumentTypeError):
         seed(text)
+
+
+@pytest.mark.parametrize("text", ["0", "2", "-1"])
+def test_a_probe_of_fewer_steps_than_it_needs_is_refused(text: str) -> None:
+    """Instead of running three in silence."""
+    with pytest.raises(argparse.ArgumentTypeError, match="must be at least"):
+        probe_steps(text)
+    assert probe_steps("3") == 3

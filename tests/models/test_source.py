@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from memory_models.states.weights import total_parameters
 from tests.support.shrunk import SHRUNK, config_of
 from tsplanner.errors import TsplannerError, UsageError
-from tsplanner.models.source import preset_names, read_config, read_model
+from tsplanner.models.source import hub_reason, preset_names, read_config, read_model
 
 
 def write(folder: Path, config: object, name: str = "config.json") -> Path:
@@ -272,3 +272,14 @@ def test_an_encoder_of_a_billion_layers_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(TsplannerError, match="num_layers must be at most 1024"):
         read_model(str(tmp_path))
+
+
+def test_what_the_hub_lacks_is_said_in_a_few_words() -> None:
+    """By the name of the library's error, whose own text is a paragraph that would be cut off."""
+
+    class LocalEntryNotFoundError(Exception):
+        """As huggingface_hub calls it."""
+
+    away = hub_reason(LocalEntryNotFoundError("An error happened while trying to locate" * 9))
+    assert away == "the hub cannot be reached, and the file is not in its cache"
+    assert hub_reason(KeyError("x")) == "KeyError, the hub gave no answer"

@@ -138,6 +138,17 @@ def test_the_weightiest_difference_is_the_reason(other: Evaluated, reason: Reaso
     assert ranked(other, best).explanation.reason is reason
 
 
+def test_as_fast_with_more_memory_is_said_of_no_plan_that_takes_less() -> None:
+    """One hundredth slower in less memory: the plan was chosen for its speed."""
+    found = at(0.99, micro_batch_size=4, gradient_accumulation_steps=4)
+    interval = BEST.memory.process_bytes
+    less = replace(interval, expected=interval.expected // 2)
+    found = replace(found, memory=replace(found.memory, process_bytes=less))
+    other = changed(found.hardware, loss_kernel=LossKernel.FUSED)
+    reason = ranked(replace(found, hardware=other), BEST).explanation.reason
+    assert reason is Reason.SLOWER
+
+
 def test_a_tight_plan_is_explained_by_its_speed_where_the_best_one_is_tight_too() -> None:
     """What both share is no reason."""
     best = replace(BEST, verdict=Verdict.TIGHT, explanation=TIGHT)

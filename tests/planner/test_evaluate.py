@@ -137,9 +137,9 @@ def test_a_finished_plan_says_what_it_assumes() -> None:
     hardware = from_flat(HardwareSettings, gradient_accumulation_steps=16)
     plan = finish(asked, evaluate(asked, hardware))
     assert len(set(plan.assumptions)) == len(plan.assumptions)
-    assert (
-        "no weights beside config.json: whatever runs, runs on random weights" in plan.assumptions
-    )
+    # It is no assumption that needs a line of its own: every view says it, and louder.
+    assert plan.model.without_weights == "there are no weights beside config.json"
+    assert not any("weights" in note for note in plan.assumptions)
     assert "the machine is described, not looked at" in plan.assumptions
     assert plan.hardware == hardware
     assert plan.alternatives == ()

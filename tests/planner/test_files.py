@@ -14,12 +14,14 @@ from memory_models.settings import Quantization, changed, flat
 from tests.support import tiny
 from tests.support.toy_request import TURING, request
 from tsplanner.errors import TsplannerError
+from tsplanner.models.source import preset_folder
 from tsplanner.planner.explain.reasons import Reason
 from tsplanner.planner.explain.sentences import explanation_sentence
 from tsplanner.planner.files import (
     find_plan,
     folder_of_plan,
     method_name,
+    model_word,
     plan_document,
     plan_folder,
     read_plan,
@@ -334,3 +336,27 @@ def test_a_plan_with_a_path_that_no_system_can_hold_is_refused(plan: Plan, tmp_p
         with pytest.raises(TsplannerError, match=r"cannot be a path .* too long") as caught:
             read_plan(path)
         assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "word"),
+    [
+        ("qwen2.5-7b", str(preset_folder("qwen2.5-7b")), "qwen2.5-7b"),
+        ("qwen2.5-7b", None, "qwen2.5-7b"),
+        # A folder that is called like a preset is not the preset.
+        ("qwen2.5-7b", "/data/qwen2.5-7b", "/data/qwen2.5-7b"),
+        ("my model", "/data/my model", "/data/my model"),
+    ],
+)
+def test_a_plan_says_what_to_give_as_its_model(
+    plan: Plan, name: str, path: str | None, word: str
+) -> None:
+    """A preset by its name, and anything else by where its files are."""
+    assert model_word(replace(plan.model, name=name, path=path)) == word
+
+
+def test_a_plan_of_a_bare_config_file_names_that_file(plan: Plan, tmp_path: Path) -> None:
+    """Its folder has no config.json, which the folder's name would ask for."""
+    (tmp_path / "small.json").write_text("{}")
+    named = model_word(replace(plan.model, name="small", path=str(tmp_path)))
+    assert named == str(tmp_path / "small.json")

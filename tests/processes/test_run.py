@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.children import SLEEP, gone, number_in, run
-from tsplanner.processes.run import process_result, wait_until
+from tsplanner.processes import run as processes_run
+from tsplanner.processes.run import ProcessStopped, process_result, unless_stopped, wait_until
 
 
 def test_run_process_reports_success_and_keeps_output_in_the_log(tmp_path: Path) -> None:
@@ -69,6 +70,36 @@ def test_run_process_ends_the_child_when_poll_raises(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="stop"):
         run(code + SLEEP, tmp_path, str(pid_file), poll=poll)
     assert gone(number_in(pid_file))
+
+
+def test_run_process_ends_a_child_that_a_signal_has_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stops itself before it has begun; 0.3 s stand for a minute, and nothing is left."""
+    monkeypatch.setattr(processes_run, "STOPPED_SECONDS", 0.3)
+    pid_file = tmp_path / "pid"
+    code = (
+        "import os, sys, signal, pathlib; pathlib.Path(sys.argv[1]).write_text(str(os.getpid()));"
+        "os.kill(os.getpid(), signal.SIGSTOP)"
+    )
+    with pytest.raises(ProcessStopped, match=r"process \d+ was stopped by a signal for \d+ s; it"):
+        run(code, tmp_path, str(pid_file), grace_seconds=0.5)
+    assert gone(number_in(pid_file))
+
+
+def test_a_pause_shorter_than_the_limit_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped for 40 s and then for 60 s: only one second more in one piece is too long."""
+    seconds = iter(range(0, 1000))
+    monkeypatch.setattr(processes_run.time, "monotonic", lambda: float(next(seconds)))
+    halted = iter([True] * 40 + [False] + [True] * 60 + [True])
+    monkeypatch.setattr(processes_run, "is_stopped", lambda pid: next(halted))
+    polls: list[int] = []
+    look = unless_stopped(4711, lambda: polls.append(1))
+    for _ in range(101):
+        look()
+    with pytest.raises(ProcessStopped, match="process 4711 was stopped by a signal for 61 s"):
+        look()
+    assert len(polls) == 102
 
 
 @pytest.mark.parametrize(

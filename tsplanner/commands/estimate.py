@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memory_models.result import MemoryEstimate
-from memory_models.settings import ALL_LINEAR, DecoderKernels
+from memory_models.settings import DecoderKernels, TrainingSettings, flat
 from memory_models.units import format_gib
 from tsplanner.commands.values import NONE, names, path_text, positive, switch, targets
 from tsplanner.commands.views.screen import Screen, trace_status
+from tsplanner.commands.words import SETTINGS
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError, UsageError
 from tsplanner.planner.gather.cases import case_keys
 from tsplanner.planner.gather.typed import members
@@ -36,6 +37,11 @@ ALIASES = {"sequence_length": ["--cutoff-len"], "device": ["--gpus"]}
 """What plan calls the same."""
 FLAGS = {"decoder_kernels": "kernels"}
 """Flags that are shorter than the field they set."""
+WORDS = {
+    **SETTINGS,
+    "model": "folder, config.json, preset or hub id",
+    "device": "a GPU, such as 'RTX 4090': its context and libraries are added [none]",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="JSON lines, a case each, - for stdin; prints JSON lines; status 1 if a case failed",
     )
+    defaults = flat(TrainingSettings())
     for key, kind in case_keys().items():
         flag = f"--{FLAGS.get(key, key).replace('_', '-')}"
-        parser.add_argument(flag, *ALIASES.get(key, ()), dest=key, **_flag(key, kind))  # type: ignore[arg-type]
+        default = f" [{_shown(defaults[key])}]" if key in defaults else ""
+        words = {"help": f"{WORDS[key]}{default}", **_flag(key, kind)}
+        parser.add_argument(flag, *ALIASES.get(key, ()), dest=key, **words)  # type: ignore[arg-type]
     parser.add_argument(
         "--trace", action="store_true", help="run the model without values instead of the formulas"
     )
@@ -56,10 +65,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document, no words")
 
 
+def _shown(default: object) -> str:
+    """A default as it would be typed."""
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return NONE if default is None else f"{default}"
+
+
 def _flag(key: str, kind: object) -> dict[str, object]:
     """Argparse's arguments for one key."""
     if key == "lora_target":
-        return {"type": targets, "metavar": "NAMES", "help": f"names, or {ALL_LINEAR}"}
+        return {"type": targets, "metavar": "NAMES"}
     member = members(kind)[0]
     if member is bool:
         return {"type": switch, "metavar": "on|off"}

@@ -34,6 +34,7 @@ from tsplanner.commands.values import (
     switch,
     targets,
 )
+from tsplanner.commands.words import SETTINGS
 from tsplanner.errors import UsageError
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import LearningSettings
@@ -71,7 +72,10 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
         "--tokenizer", type=path_text, metavar="FOLDER", help="if the model's folder has none"
     )
     group.add_argument(
-        "--on-bad-rows", choices=["refuse", "drop"], default="refuse", help="[%(default)s]"
+        "--on-bad-rows",
+        choices=["refuse", "drop"],
+        default="refuse",
+        help="what to do about rows that cannot be read [%(default)s]",
     )
     group.add_argument(
         "--gpus",
@@ -95,6 +99,7 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
 def add_learning(parser: argparse.ArgumentParser) -> None:
     """Learning settings; never changed for memory's sake."""
     defaults = LearningSettings()
+    method_defaults, held_out = defaults.method, defaults.data.validation_fraction
     group = parser.add_argument_group("learning settings")
     group.add_argument(
         "--finetuning-type",
@@ -103,27 +108,35 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(FinetuningType)} [lora]",
     )
     for flag, kind, text in (
-        ("--lora-rank", positive, f"[{defaults.method.lora_rank}]"),
-        ("--lora-alpha", positive_float, "[twice the rank]"),
-        ("--lora-dropout", fraction, "[0]"),
+        ("--lora-rank", positive, f"of the adapters [{method_defaults.lora_rank}]"),
+        ("--lora-alpha", positive_float, "scale of the adapters [twice the rank]"),
+        ("--lora-dropout", fraction, "of the adapters' inputs [0]"),
         ("--lora-target", targets, "module names joined by commas, or all-linear [all-linear]"),
-        ("--adalora-init-rank", positive, "[1.5 x rank]"),
-        ("--freeze-trainable-layers", positive, f"[{defaults.method.freeze_trainable_layers}]"),
+        ("--adalora-init-rank", positive, "rank that AdaLoRA starts from [1.5 x rank]"),
+        (
+            "--freeze-trainable-layers",
+            positive,
+            f"last layers that freeze trains [{method_defaults.freeze_trainable_layers}]",
+        ),
         ("--learning-rate", positive_float, "[by method and model size]"),
         ("--timeseries-lr", positive_float, "of the time-series encoder [--learning-rate]"),
-        ("--epochs", positive, f"[{defaults.optimization.num_train_epochs}]"),
+        ("--epochs", positive, f"passes over the rows [{defaults.optimization.num_train_epochs}]"),
         (
             "--effective-batch",
             positive,
-            f"kept exactly [{defaults.optimization.effective_batch_size}]",
+            f"samples of a step, kept exactly [{defaults.optimization.effective_batch_size}]",
         ),
         (
             "--cutoff-len --sequence-length",
             cutoff,
             f"text tokens of a sample [{defaults.data.cutoff_len}]",
         ),
-        ("--validation-fraction", fraction, f"held out [{defaults.data.validation_fraction}]"),
-        ("--seed", seed, f"[{defaults.seed}]"),
+        (
+            "--validation-fraction",
+            fraction,
+            f"share of the rows that is held out [{held_out}]",
+        ),
+        ("--seed", seed, f"of shuffling and adapters [{defaults.seed}]"),
     ):
         group.add_argument(*flag.split(), type=kind, metavar="X", help=text)
 
@@ -131,42 +144,32 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
 def add_pins(parser: argparse.ArgumentParser) -> None:
     """Hardware settings; each one given is pinned, the rest the planner chooses."""
     group = parser.add_argument_group("hardware settings (pin one by giving it)")
-    group.add_argument("--world-size", type=positive, metavar="N", help="GPUs to use")
-    group.add_argument("--micro-batch-size", type=positive, metavar="N")
-    group.add_argument("--gradient-checkpointing", type=switch, metavar="on|off")
+
+    def pin(name: str, default: str = "", **shape: Any) -> None:
+        """A flag for a setting, in the words that every verb has for it."""
+        flag = f"--{name.replace('_', '-')}"
+        group.add_argument(flag, help=f"{SETTINGS[name]}{default}", **shape)
+
+    on_off: dict[str, Any] = {"type": switch, "metavar": "on|off"}
+    pin("world_size", type=positive, metavar="N")
+    pin("micro_batch_size", type=positive, metavar="N")
+    pin("gradient_checkpointing", **on_off)
+    pin("checkpointed_layers", "; all: all or none [as few as fit]", type=layers, metavar="N|all")
+    pin("attention", choices=names(Attention))
+    pin("loss_kernel", choices=names(LossKernel))
+    pin("optimizer", choices=names(Optimizer))
+    words = f"{SETTINGS['decoder_kernels']} [fused where they exist]"
+    kernels: dict[str, Any] = {"type": DecoderKernels, "choices": list(DecoderKernels)}
     group.add_argument(
-        "--checkpointed-layers",
-        type=layers,
-        metavar="N|all",
-        help="only the first N; all: all or none [as few as fit]",
+        "--kernels", dest="decoder_kernels", help=words, metavar="reference|fused", **kernels
     )
-    group.add_argument("--attention", choices=names(Attention))
-    group.add_argument("--loss-kernel", choices=names(LossKernel))
-    group.add_argument("--optimizer", choices=names(Optimizer))
-    group.add_argument(
-        "--kernels",
-        dest="decoder_kernels",
-        type=DecoderKernels,
-        choices=list(DecoderKernels),
-        metavar="reference|fused",
-        help="[fused where they exist]",
-    )
-    group.add_argument("--model-dtype", choices=names(Dtype))
-    group.add_argument(
-        "--quantization",
-        type=quantization,
-        metavar="NAME",
-        help=f"of the frozen base: {', '.join([NONE, *names(Quantization)])} [by what fits]",
-    )
-    group.add_argument(
-        "--upcast-unquantized",
-        type=switch,
-        metavar="on|off",
-        help="embeddings, head and norms of a quantised base in fp32 [off]",
-    )
-    group.add_argument("--zero-stage", type=int, choices=[0, 1, 2, 3])
-    group.add_argument("--offload-optimizer", type=switch, metavar="on|off")
-    group.add_argument("--offload-param", type=switch, metavar="on|off")
+    pin("model_dtype", choices=names(Dtype))
+    kinds = ", ".join([NONE, *names(Quantization)])
+    pin("quantization", f": {kinds} [by what fits]", type=quantization, metavar="NAME")
+    pin("upcast_unquantized", " [off]", **on_off)
+    pin("zero_stage", type=int, choices=[0, 1, 2, 3])
+    pin("offload_optimizer", **on_off)
+    pin("offload_param", **on_off)
     group.add_argument(
         "--deepspeed",
         type=path,
@@ -273,14 +276,14 @@ def add_plan_argument(parser: argparse.ArgumentParser) -> None:
         "--plan",
         type=path,
         metavar="FILE",
-        help="plan.json to start from (default: the newest under the saves folder)",
+        help="plan.json to start from [the newest under --saves]",
     )
     parser.add_argument(
         "--saves",
         type=path,
         default=SAVES,
         metavar="FOLDER",
-        help="folder of all runs (default: %(default)s)",
+        help="folder of all runs [%(default)s]",
     )
 
 

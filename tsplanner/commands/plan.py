@@ -187,7 +187,7 @@ def run(
     _refuse_run_at_work(output)
     if probe_seconds is not None and not request.machine.detected:
         raise UsageError(
-            f"--probe runs on the machine itself, and {request.machine.name} is only described: "
+            f"Probes run on the machine itself, and {request.machine.name} is only described: "
             "leave out --gpus and --machine, or plan with --probe on that machine."
         )
     try:

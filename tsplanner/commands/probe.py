@@ -10,10 +10,12 @@ from pathlib import Path
 from memory_models.device import Machine
 from tsplanner import install, runs
 from tsplanner.commands.options import add_force_argument, add_plan_argument
+from tsplanner.commands.values import LEAST_PROBE_STEPS, positive_float, probe_steps
 from tsplanner.commands.views.bars import step_bar
 from tsplanner.commands.views.interrupted import say_interrupted
 from tsplanner.commands.views.plan_file import plan_line
 from tsplanner.commands.views.probe import result_lines
+from tsplanner.console import command
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK
 from tsplanner.folders.owner import refuse_led
 from tsplanner.planner.explain.sentences import describe
@@ -39,9 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb."""
     parser.epilog = EPILOG
     add_plan_argument(parser)
-    parser.add_argument("--steps", type=int, default=6, help="optimizer steps (default: 6)")
     parser.add_argument(
-        "--time-limit", type=float, default=600.0, metavar="S", help="seconds (default: 600)"
+        "--steps", type=probe_steps, default=6, metavar="N", help="optimizer steps, 3 or more [6]"
+    )
+    parser.add_argument(
+        "--time-limit", type=positive_float, default=600.0, metavar="S", help="seconds [600]"
     )
     add_force_argument(parser)
     add_trust_argument(parser)
@@ -90,13 +94,13 @@ def run(
                 kind=JobKind.PROBE,
                 plan=plan,
                 folder=folder,
-                probe_steps=max(3, steps),
+                probe_steps=max(LEAST_PROBE_STEPS, steps),
                 threads=cpu_threads(plan),
             )
             with step_bar(title, job.probe_steps, shown=not as_json) as on_metrics:
                 record = run_job(job, time_limit_seconds=time_limit_seconds, on_metrics=on_metrics)
     except KeyboardInterrupt as error:
-        again = f"Probe again with  tsplanner probe --plan {path}"
+        again = f"Probe again with  {command('probe', '--plan', path)}"
         return say_interrupted(error, again, as_json=as_json)
     stored_in = str(store(probe_point(plan, record))) if record.status is Status.OK else None
     document = probe_document(plan, record, stored_in) | {DIGEST: plan_digest(path)}

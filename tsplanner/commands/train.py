@@ -224,8 +224,8 @@ def plan_and_folder(
     used = (run_folder / JOB_FILE).is_file()
     if not used and holds_study(run_folder):
         raise TsplannerError(
-            f"{run_folder} holds a search: go on with  tsplanner tune --run-folder {run_folder} "
-            "--resume"
+            f"{run_folder} holds a search: go on with  "
+            + command("tune", "--run-folder", run_folder, "--resume")
         )
     if resume and not used:
         raise TsplannerError(f"{run_folder} holds no run to resume: leave out --resume.")

@@ -101,9 +101,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_force_argument(parser, "with --resume, train the full run anew")
     add_trust_argument(parser)
     group = parser.add_argument_group("search space [by method, model and rows]")
-    group.add_argument("--lora-rank", metavar="4,8,16")
-    group.add_argument("--learning-rate", metavar="1e-5..1e-3")
-    group.add_argument("--epochs", metavar="1,2,3")
+    group.add_argument("--lora-rank", metavar="4,8,16", help="ranks to try")
+    group.add_argument("--learning-rate", metavar="1e-5..1e-3", help="lowest and highest rate")
+    group.add_argument("--epochs", metavar="1,2,3", help="numbers of epochs to try")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 

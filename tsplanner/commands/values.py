@@ -16,6 +16,7 @@ from memory_models.settings import ALL_LINEAR, FinetuningType, Quantization
 from memory_models.units import GIB, MIB
 from tsplanner.errors import did_you_mean, quoted
 
+LEAST_PROBE_STEPS = 3
 NONE = "none"
 ALL = "all"
 _LARGEST = 10**12
@@ -117,6 +118,14 @@ def seed(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is not an integer") from None
     if not 0 <= value < 2**32:
         raise argparse.ArgumentTypeError(f"must be from 0 to {2**32 - 1}, not {quoted(text)}")
+    return value
+
+
+def probe_steps(text: str) -> int:
+    """The optimizer steps of a probe: the first warms up, and one alone has no median."""
+    value = positive(text)
+    if value < LEAST_PROBE_STEPS:
+        raise argparse.ArgumentTypeError(f"must be at least {LEAST_PROBE_STEPS}, not {value}")
     return value
 
 

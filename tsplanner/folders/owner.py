@@ -21,6 +21,7 @@ from typing import Self
 
 from memory_models.frozen import frozen
 from tsplanner import runs
+from tsplanner.console import command
 from tsplanner.errors import TsplannerError
 from tsplanner.folders.leftovers import DEPTH, remove_leftovers
 from tsplanner.folders.newest import make_newest, newest_of
@@ -150,7 +151,7 @@ def _refusal(folder: Path, owner: Owner | None) -> str:
     if owner is None:
         return f"{folder} is being written by another process: wait for its end, or end it first."
     words = f"{folder} is being written by {owner.words()}: wait for its end, or end it first"
-    join = f"; help it with  tsplanner tune --join {folder}" if owner.verb == "tune" else ""
+    join = f"; help it with  {command('tune', '--join', folder)}" if owner.verb == "tune" else ""
     return f"{words}{join}."
 
 

@@ -59,6 +59,11 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in folder.glob("*/config.json")))
 
 
+def preset_folder(name: str) -> Path:
+    """The folder of a preset."""
+    return (configs_folder() / "models" / name).resolve()
+
+
 def read_model(name: str, *, cache_hub: bool = True) -> ModelSource:
     """Read the model that ``name`` stands for: path first, then preset, then hub id.
 
@@ -87,9 +92,8 @@ def find_model(name: str, *, cache_hub: bool = True) -> ModelFiles:
         return _files_in(path)
     if is_file:
         return _files(path, folder=path.parent)
-    preset = configs_folder() / "models" / name / "config.json"
     if name in preset_names():
-        return _files_in(preset.parent)
+        return _files_in(preset_folder(name))
     if cache_hub and _may_be_hub_id(name):
         return _files_in(_hub_folder(name))
     raise UsageError(
@@ -209,6 +213,19 @@ def _refuse_infinite(config: Config) -> None:
         ) from error
 
 
+def hub_reason(error: Exception) -> str:
+    """Why the hub gave no file, by the name of the library's error: its texts are paragraphs."""
+    known = {
+        "RepositoryNotFoundError": "there is no such model, or it is private",
+        "GatedRepoError": "its terms must be accepted on its page, and a token given (HF_TOKEN)",
+        "EntryNotFoundError": "it has no config.json",
+        "RemoteEntryNotFoundError": "it has no config.json",
+        "LocalEntryNotFoundError": "the hub cannot be reached, and the file is not in its cache",
+        "OfflineModeIsEnabled": "HF_HUB_OFFLINE forbids it",
+    }
+    return known.get(type(error).__name__, f"{type(error).__name__}, the hub gave no answer")
+
+
 def _hub_folder(name: str) -> Path:
     # A progress bar of one small file would be drawn over our own lines.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -225,9 +242,8 @@ def _hub_folder(name: str) -> Path:
     try:
         return Path(hf_hub_download(name, "config.json")).parent
     except Exception as error:  # the library raises a wide family of network errors
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
         raise TsplannerError(
-            f"{named(name)} cannot be read from the hub ({reason[:160]}); "
+            f"{named(name)} cannot be read from the hub: {hub_reason(error)}; "
             f"give a local folder or a preset.{_preset_hint(name)}"
         ) from error
 

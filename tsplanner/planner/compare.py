@@ -141,7 +141,9 @@ def _lost(found: Evaluated, best: Evaluated, speed: float) -> Explanation:
     """Why a candidate is not the first: the weightiest of the differences alone."""
     if found.verdict is not Verdict.FITS and best.verdict is Verdict.FITS and found.explanation:
         return found.explanation
-    if speed < 1 - SPEED_TIE:
+    # A plan that a tie would have gone to was settled against by the speed, however little.
+    lost_by_speed = speed < 1 and complexity_key(found) < complexity_key(best)
+    if speed < 1 - SPEED_TIE or lost_by_speed:
         return Explanation(reason=Reason.SLOWER, data={"bottleneck": found.time.bottleneck})
     return Explanation(reason=_lost_at_same_speed(found, best))
 
@@ -155,11 +157,20 @@ def _lost_at_same_speed(found: Evaluated, best: Evaluated) -> Reason:
     return Reason.MORE_MEMORY if same else Reason.MORE_COMPLEX
 
 
-def worth_showing(front: Sequence[RankedCandidate], best: Evaluated) -> tuple[RankedCandidate, ...]:
-    """Rows of the front that are far enough from the plan and from each other to be a choice."""
-    rows = {row.evaluated.hardware: row for row in front}
-    others = [row.evaluated for row in front if row.evaluated.hardware != best.hardware]
-    return tuple(rows[found.hardware] for found in spread(others, best, MOST_SHOWN))
+def worth_showing(
+    front: Sequence[RankedCandidate], best: Evaluated, named: Sequence[RankedCandidate] = ()
+) -> tuple[RankedCandidate, ...]:
+    """Plans that a note has named, and rows of the front that differ enough to be a choice.
+
+    They differ from the plan, from what is named and from each other; the fastest come first.
+    """
+    rows = {row.evaluated.hardware: row for row in (*front, *named)}
+    kept = [best, *(row.evaluated for row in named)]
+    taken = {found.hardware for found in kept}
+    others = [row.evaluated for row in front if row.evaluated.hardware not in taken]
+    found = [*kept[1:], *spread(others, kept, MOST_SHOWN - len(named))]
+    found.sort(key=lambda each: -each.samples_per_second)
+    return tuple(rows[each.hardware] for each in found)
 
 
 def carried(

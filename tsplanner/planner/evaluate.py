@@ -237,9 +237,6 @@ def _assumptions(request: PlanRequest, found: Evaluated, rates: Rates) -> Iterat
     yield f"speed: {rates.basis}"
     yield from device_notes(request.machine, found.hardware)
     yield from deepspeed_notes(request.architecture, found.hardware.sharding)
-    if not request.model.has_weights:
-        where = "that can be loaded" if request.model.weights_problem else "beside config.json"
-        yield f"no weights {where}: whatever runs, runs on random weights"
     if request.dataset.lengths.counted_by == "cutoff_len":
         yield "no dataset given: every sample taken to be cutoff_len long"
     if request.dataset.lengths.counted_by == "estimate":

@@ -17,9 +17,9 @@ from tsplanner import __version__
 from tsplanner.errors import TsplannerError, quoted
 from tsplanner.folders.leftovers import remove_leftovers
 from tsplanner.folders.newest import make_newest
-from tsplanner.models.source import read_architecture
+from tsplanner.models.source import preset_folder, preset_names, read_architecture
 from tsplanner.planner.gather.typed import LARGEST
-from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, Plan
+from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, ModelRef, Plan
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.reading import decoded, read_text
 from tsplanner.runs import PLAN_FILE, clear_disk_errors, latest_plan, slug, write_text
@@ -101,6 +101,17 @@ def _same_place(path: str | None) -> str | None:
 def folder_of_plan(saves: Path, plan: Plan) -> Path:
     """The folder of a plan and of the runs by it; see `plan_folder`."""
     return plan_folder(saves, plan.model.name, plan.model.path)
+
+
+def model_word(model: ModelRef) -> str:
+    """What ``--model`` takes for the model of a plan: a preset's name, or where its files are."""
+    if model.path is None:
+        return model.name
+    folder = Path(model.path)
+    if model.name in preset_names() and folder == preset_folder(model.name):
+        return model.name
+    bare = folder / f"{model.name}.json"
+    return str(bare if bare.is_file() else folder)
 
 
 def read_plan(path: Path) -> Plan:

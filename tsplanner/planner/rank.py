@@ -130,7 +130,8 @@ def explained(
     known = [best if each.hardware == best.hardware else each for each in evaluated]
     front = tuple(ranked(found, best) for found in pareto_front(known))
     families = best_by_family(best, known)
-    shown = worth_showing(front, best)
+    remarks = plan_remarks(request, best, known, refusals)
+    shown = worth_showing(front, best, [ranked(found, best) for found in _named(remarks, known)])
     return Choice(
         plan=replace(plan, alternatives=carried(shown, families)),
         best=best,
@@ -138,9 +139,16 @@ def explained(
         front=front,
         shown=shown,
         refusals=refusals,
-        remarks=plan_remarks(request, best, known, refusals),
+        remarks=remarks,
         evaluated=tuple(evaluated),
     )
+
+
+def _named(remarks: Sequence[Remark], evaluated: Sequence[Evaluated]) -> list[Evaluated]:
+    """The plans that may run of which the remarks speak: a reader looks for them in the list."""
+    named = {remark.hardware for remark in remarks}
+    usable = [found for found in evaluated if found.verdict is not Verdict.DOES_NOT_FIT]
+    return [found for found in usable if found.hardware in named]
 
 
 def evaluate_all(request: PlanRequest) -> tuple[list[Evaluated], tuple[Refusal, ...]]:

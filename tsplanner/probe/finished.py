@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from memory_models.frozen import frozen
+from tsplanner.console import command
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.process_records import read_record
@@ -62,6 +63,6 @@ def finished_run(folder: Path, plan: Plan) -> FinishedRun:
     if not weights.is_dir() or not any(weights.iterdir()):
         raise TsplannerError(
             f"{folder} holds a run that is over, and its {weights.name} is gone: train it anew "
-            f"with  tsplanner train --run-folder {folder} --resume --force"
+            f"with  {command('train', '--run-folder', folder, '--resume', '--force')}"
         )
     return FinishedRun(folder=folder, record=record, weights=weights)

@@ -12,8 +12,10 @@ from functools import partial
 from memory_models.device import Device, Machine
 from memory_models.result import Interval
 from memory_models.units import format_gib
+from tsplanner.console import command
 from tsplanner.errors import TsplannerError
 from tsplanner.hardware.detect import detect_machine
+from tsplanner.planner.files import model_word
 from tsplanner.planner.gather.inputs import changes
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.probe.launch import planned_positions, worker_devices
@@ -59,7 +61,7 @@ def refuse_without_rows(plan: Plan) -> None:
     if plan.dataset.path is None:
         raise TsplannerError(
             "The plan names no dataset, so there is nothing to train on: plan again with "
-            f"tsplanner plan --model {plan.model.name} --dataset FILE."
+            f"{command('plan', '--model', model_word(plan.model), '--dataset', 'FILE')}."
         )
 
 

@@ -25,6 +25,7 @@ from tsplanner.probe.missing_record import (
 from tsplanner.probe.process_records import merged_record, remove_records
 from tsplanner.probe.stalls import StallWatch, WorkerHung
 from tsplanner.processes import ProcessResult, run_process
+from tsplanner.processes.run import ProcessStopped
 from tsplanner.processes.tree import GRACE_SECONDS
 from tsplanner.training.job import Job, JobKind, Status
 from tsplanner.training.record import Record
@@ -86,7 +87,7 @@ def run_job(
 
     try:
         ended = start([job], time_limit_seconds, poll, server, environment)
-    except WorkerHung as error:
+    except (WorkerHung, ProcessStopped) as error:
         # A worker that has left its record did all its work; only its end did not come.
         record = merged_record(Path(job.folder), ranks)
         return record or ended_badly(job, Status.HUNG, str(error))

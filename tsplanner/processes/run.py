@@ -10,12 +10,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from memory_models.frozen import frozen
+from tsplanner.errors import TsplannerError
+from tsplanner.identity import is_stopped
 from tsplanner.own_files import open_log
 from tsplanner.processes.tree import GRACE_SECONDS, GUARD, kill_group_remains, kill_tree
 
 POLL_SECONDS = 0.2
+STOPPED_SECONDS = 60.0
+"""A child that a signal has stopped for so long is ended: it holds memory, and does nothing."""
+LONGEST_LOOK_SECONDS = 2.0
+"""What one look adds to that time at most: a parent that was itself stopped saw nothing."""
 TEXT_VARIABLES = {"PYTHONIOENCODING": "utf-8:backslashreplace", "PYTHONUTF8": "1"}
 """A child writes its log in UTF-8 and opens files so, whatever the user's terminal can show."""
+
+
+class ProcessStopped(TsplannerError):
+    """A child stood still for too long, because a signal had stopped it."""
 
 
 @frozen
@@ -63,7 +73,7 @@ def run_process(
     ``environment`` is added to that of this process. The child and its descendants are ended at
     the time limit (None: no limit), on KeyboardInterrupt, on any exception, and when this process
     is killed; ``grace_seconds`` is the time between TERM and KILL. Raises OSError for a command
-    that cannot be started.
+    that cannot be started, and ProcessStopped for a child that a signal stopped for good.
     """
     start = time.monotonic()
     child = _start(command, log_path, environment)
@@ -73,7 +83,7 @@ def run_process(
         timed_out = wait_until(
             lambda seconds: _ended_within(child, seconds),
             time_limit_seconds=time_limit_seconds,
-            poll=poll,
+            poll=unless_stopped(child.pid, poll),
             poll_seconds=poll_seconds,
         )
     finally:
@@ -108,6 +118,26 @@ def wait_until(
             return True
         if poll is not None:
             poll()
+
+
+def unless_stopped(pid: int, poll: Callable[[], None] | None) -> Callable[[], None]:
+    """``poll``, made to raise ProcessStopped once a signal has stopped a child for too long."""
+    looked, stopped_for = time.monotonic(), 0.0
+
+    def look() -> None:
+        nonlocal looked, stopped_for
+        if poll is not None:
+            poll()
+        now = time.monotonic()
+        passed, looked = min(now - looked, LONGEST_LOOK_SECONDS), now
+        # The child itself cannot say that it stands still, least of all before its first beat.
+        stopped_for = stopped_for + passed if is_stopped(pid) else 0.0
+        if stopped_for > STOPPED_SECONDS:
+            raise ProcessStopped(
+                f"process {pid} was stopped by a signal for {stopped_for:.0f} s; it was ended"
+            )
+
+    return look
 
 
 def _start(

@@ -31,6 +31,7 @@ from tsplanner.processes.run import (
     ProcessResult,
     process_result,
     run_process,
+    unless_stopped,
     wait_until,
 )
 from tsplanner.processes.tree import GUARD, kill_group_remains, kill_tree
@@ -162,7 +163,7 @@ class WarmServer:
             timed_out = wait_until(
                 lambda seconds: self._exit_code(request, seconds) is not None,
                 time_limit_seconds=time_limit_seconds,
-                poll=poll,
+                poll=unless_stopped(pid, poll),
                 poll_seconds=poll_seconds,
             )
         finally:

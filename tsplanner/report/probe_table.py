@@ -118,7 +118,7 @@ def gain_line(plan: Plan, record: Record) -> str:
 def probe_lines(plan: Plan, record: Record) -> list[str]:
     """The table and its gain as lines, without quantities that this device cannot measure.
 
-    The step is the longest batch.
+    The step is the longest batch, which takes longer than the mean step that a plan shows.
     """
     memory = plan.memory
     rows = [["", "predicted", "(95 %)", "measured", "off", ""]]
@@ -145,7 +145,16 @@ def probe_lines(plan: Plan, record: Record) -> list[str]:
         )
     step, expected = step_seconds(record), predicted_seconds(plan)
     margin = f"± {seconds(plan.time.relative_error * expected)}"
-    rows.append(["step", seconds(expected), margin, seconds(step), off(expected, step), ""])
+    rows.append(
+        [
+            "step",
+            seconds(expected),
+            margin,
+            seconds(step),
+            off(expected, step),
+            "of the longest batch",
+        ]
+    )
     return [*(f" {line}" for line in table(rows)), gain_line(plan, record)]
 
 

@@ -112,7 +112,7 @@ class Efficiency:
     of the plan that this one comes from; None: by what the step waits for."""
     generations: frozenset[int] = frozenset({9})
     """Major compute capabilities whose steps were measured."""
-    basis: str = "datasheet rates, efficiencies fitted on 36 steps of one H200 (2026-11-23)"
+    basis: str = "datasheet rates, efficiencies fitted on steps of one H200 (2026-11-23)"
 
 
 MEASURED = Efficiency()

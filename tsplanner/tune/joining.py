@@ -121,8 +121,8 @@ def refuse_useless(study: Study, leader: str | None) -> None:
         raise TsplannerError(f"The search in {folder} is over: there is nothing to help with.")
     if leader is None:
         raise TsplannerError(
-            f"Nobody leads the search in {folder} now: go on with  tsplanner tune --run-folder "
-            f"{folder} --resume"
+            f"Nobody leads the search in {folder} now: go on with  "
+            + command("tune", "--run-folder", folder, "--resume")
         )
 
 

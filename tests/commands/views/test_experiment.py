@@ -64,6 +64,7 @@ def test_figures_that_agree_are_ticked_and_others_are_crossed() -> None:
             "✘ 27.35 s per step: 54.7 s ± 11 s predicted, 2.0 times slower than the record",
             "red",
         ),
+        (700.0, "✘ 27.35 s per step: 700 s ± 140 s predicted, 25.6 times slower than", "red"),
         (9.117, "✘ 27.35 s per step: 9.12 s ± 1.8 s predicted, 3.0 times faster than", "red"),
     ],
 )

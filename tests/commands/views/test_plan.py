@@ -109,7 +109,7 @@ def test_an_alternative_that_rounds_says_so_whatever_else_speaks_against_it(
     """Tight or slower, a base in 4 bits is another thing to learn on."""
     asked = request("qwen2.5-14b", TURING)
     found = choose(asked)
-    print_choice(asked, found, Path("plan.json"))
+    print_choice(asked, replace(found, shown=found.front), Path("plan.json"))
     table = capsys.readouterr().out.partition("  Also possible")[2].splitlines()
     rows = [line for line in table if line.startswith("  nf4-dq")]
     assert rows

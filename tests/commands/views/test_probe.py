@@ -10,7 +10,13 @@ import pytest
 
 from memory_models.settings import from_flat
 from tests.support import tiny
-from tsplanner.commands.views.probe import failure_lines, proof_lines, proof_rows, result_lines
+from tsplanner.commands.views.probe import (
+    failure_lines,
+    next_command,
+    proof_lines,
+    proof_rows,
+    result_lines,
+)
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import choose
 from tsplanner.probe.proof import Proof
@@ -59,9 +65,9 @@ def test_a_probe_that_ran_names_the_next_step(tmp_path: Path) -> None:
     plan, path = tiny.plan(tmp_path), Path("saves/tiny/plan.json")
     lines = result_lines(plan, RAN, path)
     assert lines[-1] == "Next   tsplanner tune --plan saves/tiny/plan.json --trials 8"
-    assert "Stored: later plans on this machine use it. Plan unchanged." in lines
+    assert "They are stored, and the plan that was probed is unchanged." in lines
     failed = result_lines(plan, replace(RAN, status=Status.TIMEOUT), path)
-    assert failed[-1] == "Next   tsplanner plan --model tiny"
+    assert failed[-1] == f"Next   tsplanner plan --model {tmp_path / 'model'}"
     assert not any("Stored" in line for line in failed)
 
 
@@ -82,3 +88,14 @@ def test_a_proof_is_plain_values_for_a_program(tmp_path: Path) -> None:
     assert row["step_seconds"] == 0.5
     assert row["predicted_process_bytes"] == {"expected": 600 * 2**20, "upper": 900 * 2**20}
     assert row["process_bytes"] == 660 * 2**20
+
+
+def test_a_probe_names_no_search_that_would_be_refused(tmp_path: Path) -> None:
+    """A search needs rows and weights: the next step is a plan that has them."""
+    plan, path = tiny.plan(tmp_path), Path("plan.json")
+    without_rows = replace(plan, dataset=replace(plan.dataset, path=None))
+    model = tmp_path / "model"
+    assert next_command(without_rows, path) == f"tsplanner plan --model {model} --dataset FILE"
+    bare = replace(plan, model=replace(plan.model, has_weights=False))
+    words = f"tsplanner plan --model FOLDER --dataset {plan.dataset.path}"
+    assert next_command(bare, path) == words

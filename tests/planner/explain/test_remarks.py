@@ -96,6 +96,10 @@ def test_what_a_rounded_plan_would_gain_is_told_with_its_risk() -> None:
     assert "x as fast with --allow-rounding (nf4-dq · one GPU): rounds the base to 4 bits" in words(
         found, RemarkKind.FASTER_ROUNDED
     )
+    (remark,) = [each for each in found.remarks if each.kind is RemarkKind.FASTER_ROUNDED]
+    (row,) = [each for each in found.shown if each.evaluated.hardware == remark.hardware]
+    # A reader finds what the note speaks of in the list, at the same gain.
+    assert row.relative_speed == pytest.approx(float(remark.data["gain"]))
     taken = choose(replace(asked, allow_rounding=True))
     assert RemarkKind.FASTER_ROUNDED not in kinds(taken)
     said = words(taken, RemarkKind.ROUNDED_FOR_SPEED)

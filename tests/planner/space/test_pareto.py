@@ -118,6 +118,6 @@ def test_a_reader_sees_rows_that_differ() -> None:
     """10.5 GiB tells nothing beside 10; another risk does; too many are taken at even steps."""
     chosen = found(10, 8)
     near, lean, risky = found(10.5, 7), found(5, 4), found(10, 3, Quantization.NF4)
-    assert spread([near, lean, risky], chosen, 5) == [lean, risky]
+    assert spread([near, lean, risky], [chosen], 5) == [lean, risky]
     rows = [found(8 / 2**step, 4) for step in range(7)]
-    assert spread(rows, chosen, 3) == [rows[0], rows[3], rows[6]]
+    assert spread(rows, [chosen], 3) == [rows[0], rows[3], rows[6]]

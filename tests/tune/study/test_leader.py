@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -106,6 +107,27 @@ def test_a_helper_that_stands_still_is_named_and_ended_and_its_trial_runs_again(
         assert helper.wait(timeout=10) == -signal.SIGKILL
         sentence = f":{helper.pid} gave no sign of life for 0 s and was ended; its trial 0 waits"
         assert sentence in capfd.readouterr().err
+    study.workers.leave()
+
+
+def test_a_stopped_helper_is_ended_when_the_search_is_over(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody waits for it, but it could never read that it may leave; one that works is let be."""
+    study = opened(folder)
+    study.workers.lead()
+    study.workers.want(2)
+    with worker(folder, "hang") as still, worker(folder, "hang") as works:
+        for helper in (still, works):
+            begin(helper)
+            said(helper)
+        still.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, still.pid, os.WSTOPPED | os.WNOWAIT)
+        study.workers.finish()
+        assert still.wait(timeout=10) == -signal.SIGKILL
+        assert works.poll() is None
+        words = f":{still.pid} was stopped by a signal and was ended: the search is over."
+        assert words in capfd.readouterr().err
     study.workers.leave()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memory_models.units import counted, format_gib
+from tsplanner.commands.views.plan import seconds
 from tsplanner.commands.views.screen import Screen
 from tsplanner.planner.experiments.recorded import Experiment, experiment_names, read_experiment
 from tsplanner.planner.experiments.replayed import TRAINERS, ExperimentRecord, OnMachine
@@ -64,7 +65,7 @@ def _agreement(words: str, agrees: bool) -> tuple[str, str]:
 def _in_time(recorded: float, time: TimeEstimate) -> tuple[str, str]:
     """Whether the recorded step lies within the plan's interval, or how far it is off."""
     margin = time.relative_error * time.step_seconds
-    words = f"{recorded} s per step: {time.step_seconds:.3g} s ± {margin:.2g} s predicted"
+    words = f"{recorded} s per step: {time.step_seconds:.3g} s ± {seconds(margin)} predicted"
     if time.holds(recorded):
         return f"✔ {words}", "green"
     factor = max(time.step_seconds / recorded, recorded / time.step_seconds)

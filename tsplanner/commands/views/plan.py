@@ -238,7 +238,7 @@ def _print_alternatives(screen: Screen, request: PlanRequest, choice: Choice) ->
     others = [row for row in choice.front if row.evaluated.hardware != choice.plan.hardware]
     hidden = len(others) + len(choice.alternatives) - len(choice.shown)
     if hidden > 0:
-        word = "more" if choice.shown else "others"
+        word = "more" if choice.shown else "other" if hidden == 1 else "others"
         screen.line(f"  … {hidden} {word} (--json lists all)", "dim")
     for number, refused in enumerate(asked_for(request, choice.refusals)):
         word = "Refused" if number == 0 else "       "

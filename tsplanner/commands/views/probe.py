@@ -8,6 +8,7 @@ from typing import Any
 
 from tsplanner.console import command, one_line
 from tsplanner.errors import shortened
+from tsplanner.planner.files import model_word
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.calibration import step_seconds
 from tsplanner.probe.proof import Proof
@@ -53,13 +54,22 @@ def proof_rows(proof: Proof) -> list[dict[str, Any]]:
 def result_lines(plan: Plan, record: Record, path: Path) -> list[str]:
     """What a person reads after the bar."""
     if record.status is not Status.OK:
-        again = command("plan", "--model", plan.model.name)
+        again = command("plan", "--model", model_word(plan.model))
         return [*failure_lines(plan, record), f"Next   {again}"]
     return [
         *probe_lines(plan, record),
-        "Stored: later plans on this machine use it. Plan unchanged.",
-        f"Next   {command('tune', '--plan', path, '--trials', 8)}",
+        "They are stored, and the plan that was probed is unchanged.",
+        f"Next   {next_command(plan, path)}",
     ]
+
+
+def next_command(plan: Plan, path: Path) -> str:
+    """The command after a probe: to tune, or to plan with what a search lacks."""
+    if plan.model.without_weights is not None:
+        return command("plan", "--model", "FOLDER", "--dataset", plan.dataset.path or "FILE")
+    if plan.dataset.path is None:
+        return command("plan", "--model", model_word(plan.model), "--dataset", "FILE")
+    return command("tune", "--plan", path, "--trials", 8)
 
 
 def failure_lines(plan: Plan, record: Record) -> list[str]:

@@ -52,8 +52,9 @@ def finished_line(done: FinishedRun) -> str:
     best = min(record.losses.evaluations, key=lambda item: item.loss, default=None)
     reached = f", eval {loss(best.loss)}" if best else ""
     return (
-        f"This run is over ({record.steps} steps{reached}), and its {done.weights.name} is in "
-        f"{done.weights}: nothing was done. --resume --force trains it anew."
+        f"This run is over ({counted(record.steps, 'step')}{reached}), and its "
+        f"{done.weights.name} is in {done.weights}: nothing was done. "
+        "--resume --force trains it anew."
     )
 
 

@@ -15,7 +15,7 @@ from memory_models.architecture import Architecture
 from memory_models.device import Machine
 from memory_models.frozen import frozen
 from memory_models.settings import BaseStorage, BatchLayout, FinetuningType, Kernels, Sharding
-from tsplanner import runs
+from tsplanner import __version__, runs
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.settings import calibration_file
@@ -135,8 +135,9 @@ def installed_versions() -> dict[str, str]:
     """Versions of the packages that decide whether a point counts, as far as they are here."""
     from importlib import metadata  # slow to import, and most plans have no point to judge
 
-    found = {}
-    for name in DECISIVE:
+    # The metadata of a clone keeps the version of the day it was installed.
+    found = {"tsplanner": __version__}
+    for name in DECISIVE[1:]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

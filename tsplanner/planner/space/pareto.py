@@ -56,20 +56,22 @@ def pareto_front(evaluated: Iterable[Evaluated]) -> list[Evaluated]:
     return sorted(kept, key=lambda found: -found.samples_per_second)
 
 
-def spread(rows: Sequence[Evaluated], first: Evaluated, most: int) -> list[Evaluated]:
-    """At most ``most`` of the rows, chosen so that each tells a reader something beside ``first``.
+def spread(rows: Sequence[Evaluated], known: Sequence[Evaluated], most: int) -> list[Evaluated]:
+    """At most ``most`` of the rows, chosen so that each tells a reader something beside ``known``.
 
     A row does so if its memory bound differs by a tenth from that of every row kept before it, or
     if its risk differs. Where too many rows do, rows at even steps are taken, with the first and
     the last among them.
     """
-    kept = [first]
+    kept = list(known)
     for row in rows:
         if all(_differs(row, other) for other in kept):
             kept.append(row)
-    found = kept[1:]
+    found = kept[len(known) :]
     if len(found) <= most:
         return found
+    if most == 1:
+        return found[:1]
     return [found[round(step * (len(found) - 1) / (most - 1))] for step in range(most)]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tsplanner.console import command
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.calibration import note_shortage
@@ -201,8 +202,8 @@ class TrialMonitor:
         self.release(trial.proposal, record.message, however_often=True)
         raise TsplannerError(
             f"Trial {trial.proposal.number} was ended from outside ({record.message.rstrip('.')}), "
-            "which says nothing of its settings: it is queued again. Go on with  tsplanner tune "
-            f"--run-folder {self.study.folder} --resume"
+            "which says nothing of its settings: it is queued again. Go on with  "
+            + command("tune", "--run-folder", self.study.folder, "--resume")
         )
 
     def ran_out(self, trial: RunningTrial, record: Record, plan: Plan) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tsplanner.console import command
 from tsplanner.errors import TsplannerError
 from tsplanner.tune.study.storage import StudyStorage, reason
 
@@ -108,8 +109,8 @@ class StudyAccess:
     def _gone(self, error: Exception) -> StorageGone:
         return StorageGone(
             f"{self._storage.display_name} was away for {self.patience:.0f} s ({reason(error)}): "
-            "trials that ended are kept in the run folder; go on with  tsplanner tune "
-            f"--run-folder {self._folder} --resume"
+            "trials that ended are kept in the run folder; go on with  "
+            + command("tune", "--run-folder", self._folder, "--resume")
         )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from memory_models.frozen import frozen
 from tsplanner import identity
-from tsplanner.identity import Silence, lives_here
+from tsplanner.identity import Silence, is_stopped, lives_here
 
 HEARTBEAT_SECONDS = 10.0
 GONE_SECONDS = 60.0
@@ -116,6 +116,17 @@ class WorkerRegistry:
             return None
         here = lives_here(worker.host, worker.pid, worker.started)
         return worker if here and self._is_silent(worker) else None
+
+    def stopped(self) -> list[Worker]:
+        """The other workers on this host that exist and that a signal has stopped."""
+        return [
+            worker
+            for worker in self.workers().values()
+            if not worker.left
+            and not worker.is_same_process(self.me)
+            and lives_here(worker.host, worker.pid, worker.started)
+            and is_stopped(worker.pid)
+        ]
 
     def _is_silent(self, worker: Worker) -> bool:
         # This process knows of itself that it lives, also where no heartbeat can be written.

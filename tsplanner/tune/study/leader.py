@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tsplanner.console import command
 from tsplanner.errors import TsplannerError
 from tsplanner.processes.tree import kill_tree
 from tsplanner.tune.study.access import StudyAccess
@@ -73,9 +74,9 @@ class WorkerPool:
         leader, me = self._leader(), self.name
         if leader is not None and leader != me:
             raise TsplannerError(
-                f"{leader} leads the search in {self._folder}: help it with  tsplanner tune --join "
-                f"{self._folder}, or end it first (on another machine it counts as gone after "
-                f"{self._registry.gone_seconds:.0f} s without a sign)."
+                f"{leader} leads the search in {self._folder}: help it with  "
+                f"{command('tune', '--join', self._folder)}, or end it first (on another machine "
+                f"it counts as gone after {self._registry.gone_seconds:.0f} s without a sign)."
             )
         self._study.set_user_attr(LEADER, me)
         self._queue.on_lost = self._end_frozen
@@ -100,8 +101,15 @@ class WorkerPool:
         return bool(self._access.locked(lambda: self._study.user_attrs.get(OVER)))
 
     def finish(self) -> None:
-        """Note that the leader has decided."""
+        """Note that the leader has decided, and end helpers on this host that cannot read it."""
         self._access.locked(lambda: self._study.set_user_attr(OVER, True))
+        # A stopped helper without a trial delays nobody, so nobody has looked at it until now; the
+        # memory that it holds may be what the full run needs.
+        for worker in self._access.locked(self._registry.stopped):
+            sys.stderr.write(
+                f"{worker.name} was stopped by a signal and was ended: the search is over.\n"
+            )
+            kill_tree(worker.pid, grace_seconds=0.0)
 
     def leave(self) -> None:
         """Claim no more trials here, and leave what is in flight to the others. Never raises."""
