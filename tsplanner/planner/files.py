@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from memory_models.architecture import Role
 from memory_models.estimate import MOST_BYTES
 from memory_models.settings import paths
 from memory_models.settings.flat import nested_values
@@ -157,6 +158,15 @@ def _converted(path: Path, document: dict[str, Any]) -> Plan:
     return replace(plan, model=replace(plan.model, trust_remote_code=is_granted()))
 
 
+ATTENTION_PARTS = (
+    frozenset({Role.QKV, Role.OUTPUT}),
+    frozenset({Role.QUERY, Role.KEY, Role.VALUE, Role.OUTPUT}),
+)
+"""The linears of attention: query, key and value in one or apart."""
+MLP_PARTS = (frozenset({Role.GATE_UP, Role.DOWN}), frozenset({Role.UP, Role.DOWN}))
+"""The linears of the MLP, which may have a gate of its own beside them."""
+
+
 def _check(plan: Plan) -> None:
     """Refuse what no plan can hold, although each value by itself could stand.
 
@@ -168,6 +178,11 @@ def _check(plan: Plan) -> None:
         raise ValueError(f"the accelerator {quoted(hardware.accelerator)} is not cuda or cpu")
     if any(not 0 <= place < len(devices) for place in hardware.devices):
         raise ValueError(f"it uses GPUs {hardware.devices} of a machine with {len(devices)}")
+    roles = {linear.role for linear in plan.architecture.layer.linears}
+    if not any(way <= roles for way in ATTENTION_PARTS) or not any(
+        way <= roles for way in MLP_PARTS
+    ):
+        raise ValueError("its model lacks linears that every decoder layer has")
     for place in (plan.model.path, plan.model.tokenizer, plan.dataset.path):
         _check_path(place)
     for name, least in (("rows_total", 0), ("rows_kept", 0), ("longest", 1), ("mean", 0)):

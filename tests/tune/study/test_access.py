@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.study_worker import ended, opened
+from tsplanner.errors import TsplannerError
 from tsplanner.tune.study.access import StorageGone, is_transient
 from tsplanner.tune.study.study import Study
 
@@ -98,6 +99,18 @@ def test_a_mistake_is_no_outage(folder: Path) -> None:
     with pytest.raises(KeyError):
         access.locked(operation)
     assert tried == [1]
+
+
+def test_a_line_that_is_no_json_ends_in_a_sentence(folder: Path) -> None:
+    """The journal was damaged after it was opened; it is left as it is."""
+    study = opened(folder)
+    journal = folder / "study.journal"
+    whole = journal.read_bytes()
+    damaged = whole + b'{"op_code": 2, "broken}\n'
+    journal.write_bytes(damaged)
+    with pytest.raises(TsplannerError, match=r"study\.journal has a line that is not JSON"):
+        study.access.set_attribute("key", 1)
+    assert journal.read_bytes().startswith(damaged)
 
 
 def test_a_nested_operation_leaves_the_repetition_to_the_outermost(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -54,7 +55,14 @@ class StudyAccess:
     def in_turn(self, operation: Callable[[], Answer]) -> Answer:
         """Run an operation on the study, one thread of this process at a time."""
         with self._threads:
-            return operation()
+            try:
+                return operation()
+            except json.JSONDecodeError as error:
+                # Another process, or a person, damaged a line after the search was opened.
+                raise TsplannerError(
+                    f"{self._storage.display_name} has a line that is not JSON "
+                    f"({reason(error)}): it is left as it is; search in a new run folder."
+                ) from error
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Set one attribute of the study."""
