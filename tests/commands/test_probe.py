@@ -26,7 +26,7 @@ def test_probe_prints_prediction_against_measurement_and_keeps_it(tmp_path: Path
     done = run_verb(tmp_path, "probe")
     assert done.returncode == 0, done.stderr
     assert "inside the bound" in done.stdout or "OVER THE BOUND" in done.stdout
-    assert "Stored" in done.stdout
+    assert "stored, and the plan that was probed is unchanged" in done.stdout
     assert len((tmp_path / "state" / "calibration.jsonl").read_text().splitlines()) == 1
     document = json.loads((path.parent / "probe.json").read_text())
     assert document["process_bytes"]["measured"] > 0
