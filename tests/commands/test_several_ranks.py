@@ -157,8 +157,8 @@ def test_plan_without_room_is_refused_before_anything_is_made(tmp_path: Path, ve
     """Memory that was free when the plan was made and is not now: one sentence, status 1."""
     path = planned(tmp_path, epochs=1)
     value = json.loads(path.read_text())
-    value["memory"]["process_bytes"] = {"expected": 2**50, "upper": 2**50}
-    value["free_bytes"] = 2**51
+    value["memory"]["process_bytes"] = {"expected": 2**45, "upper": 2**45}
+    value["free_bytes"] = 2**46
     path.write_text(json.dumps(value))
     done = subprocess.run(
         [sys.executable, "-m", "tsplanner", verb, "--plan", str(path)],
@@ -180,8 +180,8 @@ def test_force_starts_what_has_no_room(tmp_path: Path) -> None:
     """Whoever knows better than the estimate may try: the tiny model runs all the same."""
     path = planned(tmp_path, epochs=1)
     value = json.loads(path.read_text())
-    value["memory"]["process_bytes"] = {"expected": 2**50, "upper": 2**50}
-    value["free_bytes"] = 2**51
+    value["memory"]["process_bytes"] = {"expected": 2**45, "upper": 2**45}
+    value["free_bytes"] = 2**46
     path.write_text(json.dumps(value))
     done = subprocess.run(
         [sys.executable, "-m", "tsplanner", "probe", "--force", "--json"],
