@@ -171,7 +171,7 @@ def test_plan_without_room_is_refused_before_anything_is_made(tmp_path: Path, ve
     )
     assert done.returncode == 1
     assert "GiB of RAM free" in done.stderr
-    assert "the plan needs 1048576.0" in done.stderr
+    assert "the plan needs 32,768.0" in done.stderr
     assert "--force" in done.stderr
     assert [item.name for item in path.parent.iterdir()] == ["plan.json"]
 
