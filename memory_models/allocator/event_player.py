@@ -78,19 +78,20 @@ class TensorMemory:
         self.small += events.small
 
     def _play(self, events: tuple[Large, ...]) -> None:
-        allocator, live, free = self.allocator, self.live, self.allocator.free_large
+        allocate, release = self.allocator.allocate, self.allocator.release
+        live, free = self.live, self.allocator.free_large
         for kind, size, inner in events:
             if kind == ALLOC:
-                live[size].append(allocator.allocate(size))
+                live[size].append(allocate(size))
             elif kind == FREE:
                 if held := live[size]:
-                    allocator.release(held.pop(), size)
+                    release(held.pop(), size)
             elif free and free[-1] >> ADDRESS_BITS > size + SPARE:
                 continue  # one block holds it all, so nothing is different after it
             elif inner:
                 self._play(inner)
             else:
-                allocator.release(allocator.allocate(size), size)
+                release(allocate(size), size)
 
     def empty_cache(self) -> None:
         """Return free segments to the driver; the peak is counted from there on."""
@@ -137,7 +138,8 @@ class Replayed(TensorMemory):
         small = most_small = 0
         for sign, place in program.small:
             small += sign * small_share(sizes[place])
-            most_small = max(most_small, small)
+            if small > most_small:  # noqa: PLR1730  as in CachingAllocator.allocate
+                most_small = small
         return Sized(_large(program.large, sizes)[0], small, most_small)
 
 
@@ -159,7 +161,8 @@ def _large(nodes: tuple[Node, ...], sizes: list[int]) -> tuple[tuple[Large, ...]
             found.append((kind, size, inner))
             if kind == FREE:
                 continue
-        most = max(most, taken + need)
+        if taken + need > most:  # noqa: PLR1730  as in CachingAllocator.allocate
+            most = taken + need
         if kind == ALLOC:
             taken += need
     return tuple(found), most
