@@ -73,8 +73,11 @@ class TensorMemory:
 
     def play_sized(self, events: Sized) -> None:
         """Allocate and free tensors in order."""
-        self._play(events.large)
-        self.most_small = max(self.most_small, self.small + events.most_small)
+        if events.large:
+            self._play(events.large)
+        most = self.small + events.most_small
+        if most > self.most_small:  # noqa: PLR1730  as in CachingAllocator.allocate
+            self.most_small = most
         self.small += events.small
 
     def _play(self, events: tuple[Large, ...]) -> None:
