@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -23,7 +22,6 @@ from tsplanner.folders.owner import (
     RunFolder,
     leader_of,
     may_be_led,
-    newest_folders,
     read_owner,
     refuse_foreign,
     refuse_led,
@@ -152,26 +150,6 @@ def test_an_owner_on_another_host_lives_while_its_heartbeat_grows(
     far_owner(tmp_path, left=True)
     assert leader_of(tmp_path) is None
     assert not may_be_led(tmp_path)
-
-
-def test_heartbeats_do_not_change_when_a_run_began(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The newest run is the one that was begun or resumed last, however long others work."""
-    monkeypatch.setattr(owner, "HEARTBEAT_SECONDS", 0.01)
-    first, second = (tmp_path / "m" / "lora" / name for name in ("1", "2"))
-    with (
-        RunFolder(first, "train", saves=tmp_path) as claimed,
-        RunFolder(second, "train", saves=tmp_path),
-    ):
-        deadline = time.monotonic() + 20
-        while claimed.owner.heartbeat < 3 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert claimed.owner.heartbeat >= 3
-        assert newest_folders([first, second]) == [second, first]
-    os.utime(second / OWNER_FILE, (4_000_000_000, 4_000_000_000))
-    with RunFolder(first, "train", saves=tmp_path):
-        assert newest_folders([second, first]) == [first, second]
 
 
 def test_a_folder_of_a_persons_own_is_told_from_a_run(tmp_path: Path) -> None:

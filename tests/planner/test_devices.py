@@ -8,7 +8,8 @@ import pytest
 
 from memory_models.device import Device, LinkType
 from memory_models.settings import Dtype, from_flat
-from tests.support.toy_request import GIB, HOPPER, TURING, machine, request, with_free
+from tests.support.rig import TURING
+from tests.support.toy_request import GIB, HOPPER, machine, request, with_free
 from tsplanner.planner.devices import device_groups, device_notes, used_devices, used_machine
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import choose

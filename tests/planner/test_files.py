@@ -12,7 +12,8 @@ import pytest
 
 from memory_models.settings import Quantization, changed, flat
 from tests.support import tiny
-from tests.support.toy_request import TURING, request
+from tests.support.rig import TURING
+from tests.support.toy_request import request
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import preset_folder
 from tsplanner.planner.explain.reasons import Reason

@@ -15,12 +15,12 @@ from memory_models.settings import (
     Optimizer,
     Quantization,
 )
+from tests.support.rig import TURING
 from tests.support.toy_request import (
     EVERY_PACKAGE,
     GIB,
     HOPPER,
     ROOMY_HOST,
-    TURING,
     request,
     with_free,
 )

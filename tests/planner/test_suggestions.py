@@ -9,7 +9,8 @@ import pytest
 
 from memory_models.device import Host
 from memory_models.settings import FinetuningType, Quantization, changed
-from tests.support.toy_request import GIB, HOPPER, TURING, request, with_free
+from tests.support.rig import TURING
+from tests.support.toy_request import GIB, HOPPER, request, with_free
 from tsplanner.hardware.catalog import usable_bytes
 from tsplanner.hardware.describe import assumed_host
 from tsplanner.hardware.detect import with_host_memory

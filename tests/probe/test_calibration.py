@@ -8,7 +8,8 @@ from pathlib import Path
 from memory_models.result import Interval
 from memory_models.settings import changed, from_flat
 from tests.support import tiny
-from tests.support.toy_request import GIB, HOPPER, TURING, machine
+from tests.support.rig import TURING
+from tests.support.toy_request import GIB, HOPPER, machine
 from tsplanner.planner.gather.probe_points import (
     device_name,
     installed_versions,

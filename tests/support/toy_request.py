@@ -16,15 +16,6 @@ from tsplanner.planner.settings import HardwareSettings, LearningSettings, train
 GIB = 1024**3
 EVERY_PACKAGE = ("bitsandbytes", "deepspeed", "flash_attn")
 
-TURING = Device(
-    name="RTX 2080 Ti",
-    total_bytes=22 * GIB,
-    free_bytes=21 * GIB,
-    compute_capability=(7, 5),
-    matrix_flops_per_second=54e12,
-    memory_bytes_per_second=616e9,
-    host_link_bytes_per_second=12e9,
-)
 HOPPER = Device(
     name="H200",
     total_bytes=141 * GIB,

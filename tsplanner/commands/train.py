@@ -26,7 +26,8 @@ from tsplanner.commands.views.run import (
 )
 from tsplanner.console import command
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError
-from tsplanner.folders.owner import RunFolder, newest_idle, refuse_foreign, refuse_led
+from tsplanner.folders.owner import RunFolder, refuse_foreign, refuse_led
+from tsplanner.folders.run_order import newest_idle
 from tsplanner.planner.files import (
     find_plan,
     folder_of_plan,

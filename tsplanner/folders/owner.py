@@ -24,7 +24,7 @@ from tsplanner import runs
 from tsplanner.console import command
 from tsplanner.errors import TsplannerError
 from tsplanner.folders.leftovers import DEPTH, remove_leftovers
-from tsplanner.folders.newest import make_newest, newest_of
+from tsplanner.folders.newest import make_newest
 from tsplanner.identity import ProcessIdentity, Silence, lives_here, this_process
 
 OWNER_FILE = "owner.json"
@@ -122,29 +122,6 @@ def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
                 f"{folder} holds {name}, which this run would write over: name another "
                 "--run-folder, or leave it out."
             )
-
-
-def newest_folders(folders: Iterable[Path]) -> list[Path]:
-    """Run folders from the one that was begun or resumed last to the oldest.
-
-    Folders of earlier versions have no owner; they go by the time of their job or search.
-    """
-    marks = (OWNER_FILE, "job.json", "study.journal", "study.json")
-    found = {}
-    for folder in folders:
-        there = [folder / name for name in marks if (folder / name).exists()]
-        found[there[0] if there else folder] = folder
-    return [found[mark] for mark in newest_of(found)]
-
-
-def newest_idle(folders: Iterable[Path]) -> Path | None:
-    """The newest folder that nobody writes into now; None if there is no folder.
-
-    Where all are written into that is the newest of them, whose refusal says by whom.
-    """
-    ordered = newest_folders(folders)
-    idle = (folder for folder in ordered if leader_of(folder) is None)
-    return next(idle, ordered[0] if ordered else None)
 
 
 def _refusal(folder: Path, owner: Owner | None) -> str:

@@ -8,7 +8,8 @@ from memory_models.device import Machine
 from memory_models.frozen import frozen
 from tsplanner import runs
 from tsplanner.errors import TsplannerError, UsageError
-from tsplanner.folders.owner import newest_idle, refuse_foreign, refuse_led
+from tsplanner.folders.owner import refuse_foreign, refuse_led
+from tsplanner.folders.run_order import newest_idle
 from tsplanner.planner.files import find_plan, folder_of_plan, write_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.finished import RUN_FILES

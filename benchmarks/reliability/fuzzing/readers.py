@@ -10,6 +10,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import msgspec
 
@@ -272,17 +273,19 @@ class Bench:
 
     def _searched(self, words: list[str]) -> None:
         """Everything that ``tune`` does before it starts a process."""
+        from unittest.mock import patch
+
         from tsplanner.cli import build_parser
         from tsplanner.commands import tune
         from tsplanner.tune.run_folder import find_start
 
-        opened = tune.run
-        tune.run = lambda options, *, as_json=False: find_start(options, self.plan.machine) and 0  # type: ignore
-        try:
+        def begun(options: Any, *, as_json: bool = False) -> int:
+            find_start(options, self.plan.machine)
+            return 0
+
+        with patch.object(tune, "run", begun):
             options = build_parser("tune").parse_args(words)
             options.call(options)
-        finally:
-            tune.run = opened
 
     def journal_made(self, chance: Random) -> bytes:
         """A journal with lines cut out, swapped or damaged."""

@@ -10,7 +10,8 @@ import pytest
 from memory_models.result import Component, Interval
 from memory_models.settings import Attention, FinetuningType, LossKernel, changed
 from memory_models.units import format_gib
-from tests.support.toy_request import GIB, HOPPER, TURING, request
+from tests.support.rig import TURING
+from tests.support.toy_request import GIB, HOPPER, request
 from tsplanner.commands.views.plan import (
     advice_lines,
     money,

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from memory_models.device import DeviceProcess, Host
-from tests.support.toy_request import GIB, HOPPER, TURING, machine, with_free
+from tests.support.rig import TURING
+from tests.support.toy_request import GIB, HOPPER, machine, with_free
 from tsplanner.commands.views.subject import machine_lines, short_count
 
 

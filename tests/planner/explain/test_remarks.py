@@ -8,7 +8,8 @@ import pytest
 
 from memory_models.device import Device
 from memory_models.settings import Dtype, FinetuningType, Optimizer, Quantization, changed
-from tests.support.toy_request import GIB, HOPPER, ROOMY_HOST, TURING, request, with_free
+from tests.support.rig import TURING
+from tests.support.toy_request import GIB, HOPPER, ROOMY_HOST, request, with_free
 from tsplanner.planner.explain.reasons import MemoryKind, Reason, RemarkKind, RoundedPart, RuleName
 from tsplanner.planner.explain.sentences import remark_sentence
 from tsplanner.planner.rank import Choice, NothingFits, choose

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from memory_models.result import Component, Interval
 from memory_models.settings import changed, from_flat
-from tests.support.toy_request import HOPPER, TURING, request
+from tests.support.rig import TURING
+from tests.support.toy_request import HOPPER, request
 from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.explain.reasons import Reason
 from tsplanner.planner.plan import Verdict

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from memory_models.settings import LossKernel, changed
-from tests.support.toy_request import HOPPER, TURING, request, with_free
+from tests.support.rig import TURING
+from tests.support.toy_request import HOPPER, request, with_free
 from tsplanner.errors import NoPlanFits
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.plan import Verdict

@@ -16,7 +16,8 @@ from memory_models.settings import (
     Optimizer,
     flat,
 )
-from tests.support.toy_request import HOPPER, TURING, request
+from tests.support.rig import TURING
+from tests.support.toy_request import HOPPER, request
 from tsplanner.planner.request import Pins
 from tsplanner.planner.space.candidates import candidates, micro_batch_sizes, world_sizes
 

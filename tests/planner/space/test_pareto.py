@@ -8,7 +8,8 @@ import pytest
 
 from memory_models.result import Interval
 from memory_models.settings import FinetuningType, Optimizer, Quantization, changed, from_flat
-from tests.support.toy_request import EVERY_PACKAGE, HOPPER, TURING, request
+from tests.support.rig import TURING
+from tests.support.toy_request import EVERY_PACKAGE, HOPPER, request
 from tsplanner.planner.evaluate import Evaluated
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.rank import evaluate_all

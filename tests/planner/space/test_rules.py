@@ -15,7 +15,8 @@ from memory_models.settings import (
     Quantization,
     from_flat,
 )
-from tests.support.toy_request import EVERY_PACKAGE, HOPPER, TURING, request
+from tests.support.rig import TURING
+from tests.support.toy_request import EVERY_PACKAGE, HOPPER, request
 from tsplanner.install import Extra, install_command
 from tsplanner.planner.explain.sentences import refusal_sentence
 from tsplanner.planner.request import Pins, PlanRequest
