@@ -32,15 +32,27 @@ GROUPED = (torch.bfloat16, torch.float16, torch.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """What the experts of a family do besides their products."""
+class Experts:
+    """The frozen experts of a layer, and which of them every token runs through."""
 
-    transposed: bool
-    """The parameters are [E, in, out] (gpt-oss), not [E, out, in]."""
+    index: Tensor
+    """[N, K]: the experts of each token."""
+    gate_up: Tensor
+    down: Tensor
+    biases: tuple[Tensor | None, Tensor | None] = (None, None)
+    """[E, 2F] and [E, D], where the family has them."""
+    transposed: bool = False
+    """The matrices are [E, in, out] (gpt-oss), not [E, out, in]."""
     scales: tuple[float, float]
     """Factors of the adapters of both parameters; 0 where there is no adapter."""
-    gate: Callable[[Tensor], Tensor] | None
-    """From the result of the first product [P, 2F] to [P, F]; None: silu(gate) * up of halves."""
+    gate: Callable[[Tensor], Tensor] | None = None
+    """From the first product [P, 2F] to [P, F]; None: silu of the first half times the second."""
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """Both parameters as [E, in, out]."""
+        if self.transposed:
+            return self.gate_up, self.down
+        return self.gate_up.transpose(1, 2), self.down.transpose(1, 2)
 
 
 def is_plain_experts(module: nn.Module) -> bool:
@@ -91,14 +103,13 @@ def experts_forward(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
         result: Tensor = AdaptedExperts.apply(
             x,
             share,
-            index,
-            experts.gate_up_proj,
-            experts.down_proj,
-            getattr(experts, "gate_up_proj_bias", None),
-            getattr(experts, "down_proj_bias", None),
             *_matrices(wrappers.get(GATE_UP)),
             *_matrices(wrappers.get(DOWN)),
-            Form(
+            Experts(
+                index=index,
+                gate_up=experts.gate_up_proj,
+                down=experts.down_proj,
+                biases=(_bias(experts, GATE_UP), _bias(experts, DOWN)),
                 transposed=bool(experts.is_transposed),
                 scales=(_scale(wrappers.get(GATE_UP)), _scale(wrappers.get(DOWN))),
                 gate=_own_gate(experts),
@@ -114,6 +125,10 @@ def _matrices(wrapper: Any) -> tuple[Tensor | None, Tensor | None]:
         return None, None
     (name,) = wrapper.lora_A
     return wrapper.lora_A[name].weight, wrapper.lora_B[name].weight
+
+
+def _bias(experts: Any, name: str) -> Tensor | None:
+    return getattr(experts, f"{name}_bias", None)
 
 
 def _scale(wrapper: Any) -> float:
@@ -135,90 +150,72 @@ class AdaptedExperts(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         share: Tensor,
-        index: Tensor,
-        gate_up: Tensor,
-        down: Tensor,
-        gate_up_bias: Tensor | None,
-        down_bias: Tensor | None,
         a_in: Tensor | None,
         b_in: Tensor | None,
         a_out: Tensor | None,
         b_out: Tensor | None,
-        form: Form,
+        experts: Experts,
     ) -> Tensor:
         """Return [N, D]; keep x, the first product [P, 2F] and both products with A [P, R]."""
-        dtype, experts = gate_up.dtype, gate_up.shape[0]
-        plan = _sorted(index, experts)
-        rows = x.to(dtype)[plan.token]
-        first, second = _frozen(gate_up, form), _frozen(down, form)
-        inner, outer = _lora(a_in, b_in, experts, dtype), _lora(a_out, b_out, experts, dtype)
-        both, low_in = _adapted(rows, first, inner, form.scales[0], plan.ends)
-        if gate_up_bias is not None:
-            both.add_(gate_up_bias[plan.expert])
-        del rows
-        made, low_out = _adapted(_gated(both, form), second, outer, form.scales[1], plan.ends)
-        if down_bias is not None:
-            made.add_(down_bias[plan.expert])
-        result = _summed(made, plan.place, share.to(dtype)).to(x.dtype)
-        ctx.save_for_backward(
-            x, share, index, gate_up, down, down_bias, a_in, b_in, a_out, b_out,
-            both, low_in, low_out, plan.order, plan.ends,
-        )  # fmt: skip
-        ctx.form = form
-        return result
+        dtype, pairs = experts.down.dtype, _sorted(experts)
+        first, second = experts.matrices()
+        both, low_in = _adapted(
+            x.to(dtype)[pairs.token], first, _lora(a_in, b_in, experts), experts.scales[0], pairs
+        )
+        if experts.biases[0] is not None:
+            both.add_(experts.biases[0][pairs.expert])
+        made, low_out = _adapted(
+            _gated(both, experts), second, _lora(a_out, b_out, experts), experts.scales[1], pairs
+        )
+        if experts.biases[1] is not None:
+            made.add_(experts.biases[1][pairs.expert])
+        ctx.save_for_backward(x, share, a_in, b_in, a_out, b_out, both, low_in, low_out)
+        ctx.experts, ctx.pairs = experts, pairs
+        return _summed(made, pairs.place, share.to(dtype)).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of x, of the shares and of the adapters."""
-        (
-            x, share, index, gate_up, down, down_bias, a_in, b_in, a_out, b_out,
-            both, low_in, low_out, order, ends,
-        ) = ctx.saved_tensors  # fmt: skip
-        form: Form = ctx.form
-        dtype, experts, per_token = gate_up.dtype, gate_up.shape[0], index.shape[1]
-        token = order // per_token
-        weight = share.reshape(-1)[order].to(dtype).unsqueeze(1)
-        inner, outer = _lora(a_in, b_in, experts, dtype), _lora(a_out, b_out, experts, dtype)
-
-        of_made = outputs[0].to(dtype)[token]
-        of_middle, back = _back(of_made, _frozen(down, form), outer, form.scales[1], ends)
-        of_a_out = of_b_out = of_a_in = of_b_in = None
+        x, share, a_in, b_in, a_out, b_out, both, low_in, low_out = ctx.saved_tensors
+        experts, pairs = ctx.experts, ctx.pairs
+        dtype = experts.down.dtype
+        first, second = experts.matrices()
+        weight = share.reshape(-1)[pairs.order].to(dtype).unsqueeze(1)
+        of_made = outputs[0].to(dtype)[pairs.token]
+        of_middle, back = _back(
+            of_made, second, _lora(a_out, b_out, experts), experts.scales[1], pairs
+        )
         # The share multiplies a row after the second product, so it multiplies the row's gradient
         # anywhere below; the row's own product with the plain gradient is the share's gradient.
-        middle = _gated(both, form)
+        middle = _gated(both, experts)
         of_weight = (middle * of_middle).sum(-1)
-        if down_bias is not None:
-            of_weight += (down_bias[index.reshape(-1)[order]] * of_made).sum(-1)
-        if outer is not None and back is not None:
-            of_a_out = _of_a(experts_by_rows(back * weight, middle, ends), a_out)
-            of_b_out = _of_b(
-                experts_by_rows((low_out * weight).mul_(form.scales[1]), of_made, ends), b_out
-            )
+        if experts.biases[1] is not None:
+            of_weight += (experts.biases[1][pairs.expert] * of_made).sum(-1)
+        of_a_out = of_b_out = of_a_in = of_b_in = None
+        if back is not None:
+            of_a_out = _of_a(experts_by_rows(back * weight, middle, pairs.ends), a_out)
+            low = (low_out * weight).mul_(experts.scales[1])
+            of_b_out = _of_b(experts_by_rows(low, of_made, pairs.ends), b_out)
         del middle, of_made
-        of_both = _gate_backward(of_middle.mul_(weight), both, form)
+        of_both = _gate_backward(of_middle.mul_(weight), both, experts)
         del of_middle
-        of_rows, back = _back(of_both, _frozen(gate_up, form), inner, form.scales[0], ends)
-        if inner is not None and back is not None:
-            rows = x.to(dtype)[token]
-            of_a_in = _of_a(experts_by_rows(back, rows, ends), a_in)
-            del rows
-            of_b_in = _of_b(experts_by_rows(low_in * form.scales[0], of_both, ends), b_in)
-        del of_both
-        place = _places(order)
+        of_rows, back = _back(of_both, first, _lora(a_in, b_in, experts), experts.scales[0], pairs)
+        if back is not None:
+            of_a_in = _of_a(experts_by_rows(back, x.to(dtype)[pairs.token], pairs.ends), a_in)
+            of_b_in = _of_b(experts_by_rows(low_in * experts.scales[0], of_both, pairs.ends), b_in)
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = _summed(of_rows, place.view_as(index), None).to(x.dtype)
-        of_share = of_weight[place].view_as(share).to(share.dtype)
-        frozen = (None,) * 5
-        return of_x, of_share, *frozen, of_a_in, of_b_in, of_a_out, of_b_out, None
+            of_x = _summed(of_rows, pairs.place, None).to(x.dtype)
+        of_share = of_weight[pairs.place].to(share.dtype)
+        return of_x, of_share, of_a_in, of_b_in, of_a_out, of_b_out, None
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class _Pairs:
     """Pairs of token and expert in the order of the experts."""
 
     order: Tensor
-    """[P]: the pair, counted token by token, at each place."""
+    """[P]: the pair at each place, counted token by token."""
     expert: Tensor
     """[P]: its expert."""
     token: Tensor
@@ -229,33 +226,24 @@ class _Order:
     """[E]: the place after the last pair of each expert."""
 
 
-def _sorted(index: Tensor, experts: int) -> _Order:
+def _sorted(experts: Experts) -> _Pairs:
+    index = experts.index
     expert, order = torch.sort(index.reshape(-1))
-    numbers = torch.arange(experts, device=index.device, dtype=expert.dtype)
+    numbers = torch.arange(experts.down.shape[0], device=index.device, dtype=expert.dtype)
     ends = torch.searchsorted(expert, numbers, right=True, out_int32=True)
-    return _Order(order, expert, order // index.shape[1], _places(order).view_as(index), ends)
+    place = torch.empty_like(order)
+    place.scatter_(0, order, torch.arange(order.numel(), device=index.device))
+    return _Pairs(order, expert, order // index.shape[1], place.view(index.shape), ends)
 
 
-def _places(order: Tensor) -> Tensor:
-    """The inverse of a permutation."""
-    numbers = torch.arange(order.numel(), device=order.device)
-    return torch.empty_like(order).scatter_(0, order, numbers)
-
-
-def _frozen(weight: Tensor, form: Form) -> Tensor:
-    """The matrices of the experts as [E, in, out]."""
-    return weight if form.transposed else weight.transpose(1, 2)
-
-
-def _lora(
-    a: Tensor | None, b: Tensor | None, experts: int, dtype: torch.dtype
-) -> tuple[Tensor, Tensor] | None:
+def _lora(a: Tensor | None, b: Tensor | None, experts: Experts) -> tuple[Tensor, Tensor] | None:
     """A and B of all experts as [E, in, R] and [E, R, out], in the dtype of the base."""
     if a is None or b is None:
         return None
-    rank = a.shape[0] // experts
-    down = a.view(experts, rank, -1).to(dtype)
-    up = _laid_out(b.view(-1, rank, experts).permute(2, 1, 0), dtype)
+    dtype, count = experts.down.dtype, experts.down.shape[0]
+    rank = a.shape[0] // count
+    down = a.view(count, rank, -1).to(dtype)
+    up = _laid_out(b.view(-1, rank, count).permute(2, 1, 0), dtype)
     if rank % ALIGNED_RANK:
         more = (0, 0, 0, -rank % ALIGNED_RANK)
         down, up = functional.pad(down, more), functional.pad(up, more)
@@ -268,14 +256,14 @@ def _laid_out(matrices: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _adapted(
-    rows: Tensor, weight: Tensor, lora: tuple[Tensor, Tensor] | None, scale: float, ends: Tensor
+    rows: Tensor, weight: Tensor, lora: tuple[Tensor, Tensor] | None, scale: float, pairs: _Pairs
 ) -> tuple[Tensor, Tensor | None]:
     """Rows through their experts' matrices and adapters, and the product with A."""
-    result = rows_by_experts(rows, weight, ends)
+    result = rows_by_experts(rows, weight, pairs.ends)
     if lora is None:
         return result, None
-    low = rows_by_experts(rows, lora[0], ends)
-    return result.add_(rows_by_experts(low, lora[1], ends), alpha=scale), low
+    low = rows_by_experts(rows, lora[0], pairs.ends)
+    return result.add_(rows_by_experts(low, lora[1], pairs.ends), alpha=scale), low
 
 
 def _back(
@@ -283,14 +271,14 @@ def _back(
     weight: Tensor,
     lora: tuple[Tensor, Tensor] | None,
     scale: float,
-    ends: Tensor,
+    pairs: _Pairs,
 ) -> tuple[Tensor, Tensor | None]:
     """The gradient of the rows, and the scaled gradient of their product with A."""
-    result = rows_by_experts(gradient, weight.transpose(1, 2), ends)
+    result = rows_by_experts(gradient, weight.transpose(1, 2), pairs.ends)
     if lora is None:
         return result, None
-    low = rows_by_experts(gradient, lora[1].transpose(1, 2), ends).mul_(scale)
-    return result.add_(rows_by_experts(low, lora[0].transpose(1, 2), ends)), low
+    low = rows_by_experts(gradient, lora[1].transpose(1, 2), pairs.ends).mul_(scale)
+    return result.add_(rows_by_experts(low, lora[0].transpose(1, 2), pairs.ends)), low
 
 
 def _of_a(gradient: Tensor, a: Tensor) -> Tensor:
@@ -305,19 +293,19 @@ def _of_b(gradient: Tensor, b: Tensor) -> Tensor:
     return _laid_out(gradient[:, :rank].permute(2, 1, 0), b.dtype).view(b.shape)
 
 
-def _gated(both: Tensor, form: Form) -> Tensor:
-    if form.gate is not None:
-        return form.gate(both)
+def _gated(both: Tensor, experts: Experts) -> Tensor:
+    if experts.gate is not None:
+        return experts.gate(both)
     gate, up = both.chunk(2, dim=-1)
     return functional.silu(gate).mul_(up)
 
 
-def _gate_backward(gradient: Tensor, both: Tensor, form: Form) -> Tensor:
+def _gate_backward(gradient: Tensor, both: Tensor, experts: Experts) -> Tensor:
     """The gradient of the first product; a family's own gate runs again under autograd."""
-    if form.gate is not None:
+    if experts.gate is not None:
         with torch.enable_grad():
             given = both.detach().requires_grad_()
-            return torch.autograd.grad(form.gate(given), given, gradient)[0]
+            return torch.autograd.grad(experts.gate(given), given, gradient)[0]
     gate, up = both.chunk(2, dim=-1)
     result = torch.empty_like(both)
     of_gate, of_up = result.chunk(2, dim=-1)
@@ -360,7 +348,7 @@ def _ranges(ends: Tensor) -> list[tuple[int, int]]:
 
 
 def _grouped_product(rows: Tensor) -> Callable[..., Any] | None:
-    """torch's grouped product, which it has from 2.10 on for GPUs from Ampere on and the CPU."""
+    """Torch's grouped product, which it has from 2.10 on for GPUs from Ampere on and the CPU."""
     product = getattr(functional, "grouped_mm", None)
     if product is None or rows.dtype not in GROUPED:
         return None
