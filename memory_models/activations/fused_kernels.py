@@ -92,10 +92,10 @@ def adapted_mixture(ops: LayerOps, normed: Value) -> Value:
     gate_up, down = expert_matrices(ops.shape)
     half = Size(per_token=pairs * down.in_features)
     rows = tape.op((normed,), Size(per_token=pairs * hidden), HALF)
-    both = _low_rank(ops, gate_up, rows, saves=(normed,))
+    both = _low_rank(ops, gate_up, rows, saves=(normed, None))
     tape.drop(rows)
     # Backward computes the gated product again, beside the gradients of both factors.
-    middle = tape.op((both,), half, HALF, saves=(both,), work=times(half, 2 * HALF))
+    middle = tape.op((both,), half, HALF, work=times(half, 2 * HALF))
     made = _low_rank(ops, down, middle, saves=())
     tape.drop(middle)
     summed = tape.op((made,), Size(per_token=hidden), normed.bytes)
@@ -105,8 +105,10 @@ def adapted_mixture(ops: LayerOps, normed: Value) -> Value:
     return summed
 
 
-def _low_rank(ops: LayerOps, matrix: Linear, value: Value, saves: tuple[Value, ...]) -> Value:
-    """The products of rows with their experts' matrix, A and B."""
+def _low_rank(
+    ops: LayerOps, matrix: Linear, value: Value, saves: tuple[Value | None, ...]
+) -> Value:
+    """The products of rows with their experts' matrix, A and B; None: the result is saved."""
     tape, pairs = ops.tape, ops.shape.mlp.num_experts_per_tok
     out = Size(per_token=pairs * matrix.out_features)
     # Backward makes the gradient of the rows in two parts, then gathers the rows again.

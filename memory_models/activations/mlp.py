@@ -71,13 +71,15 @@ def _mixture(ops: LayerOps, normed: Value) -> Value:
     pairs, hidden = ops.shape.mlp.num_experts_per_tok, ops.shape.hidden_size
     rows = Size(per_token=pairs * hidden)
     half = Size(per_token=pairs * ops.linears[Role.DOWN].in_features)
-    matrices = [_whole_matrix(ops, each) for each in reversed(expert_matrices(ops.shape))]
+    first, second = expert_matrices(ops.shape)
     picked = tape.op((normed,), rows, normed.bytes)
-    both = _grouped(ops, picked, times(half, 2), matrices[1])
+    gate_up = _whole_matrix(ops, first)
+    both = _grouped(ops, picked, times(half, 2), gate_up)
     gate, up = tape.split(both, (half, half))
     tape.drop(both)
     product = _gated(ops, _active(ops, gate), up)
-    result = _grouped(ops, product, rows, matrices[0])
+    down = _whole_matrix(ops, second)
+    result = _grouped(ops, product, rows, down)
     tape.drop(product)
     stored = result.bytes
     weighted = tape.op((result,), rows, stored, saves=(result,), work=result.size)
@@ -85,15 +87,14 @@ def _mixture(ops: LayerOps, normed: Value) -> Value:
     tape.drop(result, weighted)
     # The local variables of the experts' forward live until it returns.
     summed = tape.op((ordered,), Size(per_token=hidden), normed.bytes)
-    tape.drop(ordered, picked, *(each for each in matrices if isinstance(each, Value)))
+    tape.drop(ordered, picked, *(each for each in (gate_up, down) if isinstance(each, Value)))
     return summed
 
 
 def _whole_matrix(ops: LayerOps, matrix: Linear) -> Weight | Value:
     """The matrices of all experts: a parameter, or PEFT's sum of the parameter and its adapter.
 
-    PEFT casts A and B to the parameter's dtype and adds their product to the whole parameter. torch
-    runs that sum once more, and drops it, when PEFT registers it (nn/utils/parametrize.py).
+    PEFT casts A and B to the parameter's dtype and adds their product to the whole parameter.
     Source: peft/tuners/lora/layer.py (ParamWrapper).
     """
     # Fused experts are parameters, not nn.Linear: bitsandbytes does not quantise them, and PEFT's
@@ -104,7 +105,6 @@ def _whole_matrix(ops: LayerOps, matrix: Linear) -> Weight | Value:
     sides = adapter_sides(ops, matrix)
     casts = [ops.tape.new(Size(constant=n), stored, needs=False) for n in sides]
     whole = Size(constant=matrix.weight_count)
-    ops.tape.work(times(whole, stored))
     weights = tuple(Weight(elements, stored, ops.adapter) for elements in sides)
     result = ops.tape.op((), whole, stored, saves=casts, weights=weights)
     ops.tape.drop(*casts)
