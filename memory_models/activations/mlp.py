@@ -94,7 +94,8 @@ def _mixture(ops: LayerOps, normed: Value) -> Value:
 def _whole_matrix(ops: LayerOps, matrix: Linear) -> Weight | Value:
     """The matrices of all experts: a parameter, or PEFT's sum of the parameter and its adapter.
 
-    PEFT casts A and B to the parameter's dtype and adds their product to the whole parameter.
+    PEFT casts A and B to the parameter's dtype and adds their product to the whole parameter. torch
+    makes that sum once more, and drops it, when PEFT registers it (nn/utils/parametrize.py).
     Source: peft/tuners/lora/layer.py (ParamWrapper).
     """
     # Fused experts are parameters, not nn.Linear: bitsandbytes does not quantise them, and PEFT's
@@ -105,6 +106,7 @@ def _whole_matrix(ops: LayerOps, matrix: Linear) -> Weight | Value:
     sides = adapter_sides(ops, matrix)
     casts = [ops.tape.new(Size(constant=n), stored, needs=False) for n in sides]
     whole = Size(constant=matrix.weight_count)
+    ops.tape.work(times(whole, stored))
     weights = tuple(Weight(elements, stored, ops.adapter) for elements in sides)
     result = ops.tape.op((), whole, stored, saves=casts, weights=weights)
     ops.tape.drop(*casts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -164,7 +165,9 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
         # Without ZeRO, PEFT upcasts the adapters to fp32, which keeps small updates. DeepSpeed
         # keeps fp32 masters of half-precision adapters itself; at stage 3 it would leave fp32
         # adapters as they are, and each would read an fp32 copy of its input.
-        with drawn_once():
+        with drawn_once(), warnings.catch_warnings():
+            # PEFT looks for these keys among modules alone, and the experts are parameters.
+            warnings.filterwarnings("ignore", message=".*pattern keys did not match.*")
             wrapped = get_peft_model(
                 model,
                 adapter_config(plan, model, total_steps),
