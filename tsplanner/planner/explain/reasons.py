@@ -72,6 +72,7 @@ class RuleName(StrEnum):
     DEEPSPEED = "deepspeed"
     QUANTIZED_BASE = "quantized-base"
     QUANTIZED_SHARDING = "quantized-sharding"
+    SHARDED_EXPERTS = "sharded-experts"
     USELESS_SHARDING = "useless-sharding"
     USELESS_OFFLOAD = "useless-offload"
     ADALORA_SHARDING = "adalora-sharding"
