@@ -125,6 +125,7 @@ class Obstacle(StrEnum):
     """What keeps a trial from sharing its base with other trials."""
 
     METHOD = "method"
+    EXPERTS = "experts"
     LORA_DROPOUT = "lora_dropout"
     BASE_DROPOUT = "base_dropout"
     LM_HEAD = "lm_head"

@@ -116,7 +116,7 @@ RULES: dict[RuleName, Words] = {
     RuleName.SHARDED_EXPERTS: (
         "adapters on experts need the whole matrices, which ZeRO-3 shards: take ZeRO-2, or leave "
         "the experts out of --lora-target",
-        "专家上的适配器需要完整矩阵，而 ZeRO-3 会切分：请用 ZeRO-2，或不在 --lora-target 中列出专家",
+        "专家的适配器需要完整矩阵，而 ZeRO-3 会切分：请用 ZeRO-2，或从 --lora-target 去掉专家",
     ),
     RuleName.USELESS_SHARDING: (
         "ZeRO on one GPU shares with nobody",
