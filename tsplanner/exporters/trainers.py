@@ -16,10 +16,18 @@ from memory_models.calibration import DEFAULT
 from memory_models.estimate import estimate_memory
 from memory_models.frozen import frozen
 from memory_models.result import MemoryEstimate
-from memory_models.settings import DecoderKernels, Dtype, FinetuningType, LossKernel, changed
+from memory_models.settings import (
+    DecoderKernels,
+    Dtype,
+    FinetuningType,
+    LossKernel,
+    Method,
+    changed,
+)
 from memory_models.states.chatts_remote_code import as_released
 from memory_models.units import divisors, round_up
 from tsplanner.errors import TsplannerError
+from tsplanner.exporters import mixtures
 from tsplanner.exporters.launch import ExportOptions, Room
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.forecast import training_rows
@@ -183,20 +191,26 @@ def dataset_of(plan: Plan) -> str:
     return plan.dataset.path
 
 
-def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:
-    """Names of the decoder's linears that get an adapter, in the order in which they run.
+def lora_targets(plan: Plan, architecture: Architecture, trainer: str) -> list[str]:
+    """Names of the modules that get an adapter, in the order in which they run.
 
-    Source: ``memory_models.states.adapters.is_targeted``.
+    Raises:
+        TsplannerError: the trainer has no name for one of them.
     """
-    from memory_models.states.adapters import is_targeted
+    return mixtures.module_names(architecture, adapter_method(plan), trainer)
 
-    settings = training_settings(plan.learning, plan.hardware, 1)
-    linears = [
-        linear
-        for linear in architecture.layer.linears
-        if is_targeted(architecture, linear, settings.method)
-    ]
-    return list(dict.fromkeys(linear.name for linear in linears))
+
+def adapter_method(plan: Plan) -> Method:
+    """The method of a plan, as the memory model reads it."""
+    return training_settings(plan.learning, plan.hardware, 1).method
+
+
+def adapter_targets(plan: Plan, architecture: Architecture, trainer: str) -> dict[str, object]:
+    """The targets in the keys of trainers that take names of modules and of parameters."""
+    found: dict[str, object] = {"lora_target_modules": lora_targets(plan, architecture, trainer)}
+    if parameters := mixtures.parameter_names(architecture, adapter_method(plan)):
+        found["lora_target_parameters"] = parameters
+    return found
 
 
 def whole_alpha(plan: Plan, trainer: str) -> int:
@@ -230,7 +244,8 @@ def warmup_steps(plan: Plan) -> int:
 
 def differences(plan: Plan, running: Running) -> list[str]:
     """Differences between the trainer's run and the plan that do not change what is learned."""
-    hardware, found = plan.hardware, []
+    hardware = plan.hardware
+    found = mixtures.notes(running.architecture, adapter_method(plan))
     if hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
         found.append("tsplanner's fused kernels are its own: the reference kernels run instead.")
     if hardware.kernels.loss_kernel is LossKernel.FUSED and running.loss_kernel is LossKernel.PLAIN:

@@ -169,5 +169,5 @@ def _adapter(plan: Plan, architecture: Architecture) -> dict[str, Any]:
         "lora_r": learning.method.lora_rank,
         "lora_alpha": trainers.whole_alpha(plan, NAME),
         "lora_dropout": learning.method.lora_dropout,
-        "lora_target_modules": trainers.lora_targets(plan, architecture),
+        **trainers.adapter_targets(plan, architecture, NAME),
     }
