@@ -149,6 +149,8 @@ class AttentionShape:
     sliding_window: int | None = None
     """Positions that attention sees in ``sliding_layers`` layers; None: all positions."""
     sliding_layers: int = 0
+    eager_only: bool = False
+    """transformers runs no fused attention kernel for this family (gpt-oss, BLOOM)."""
 
     def __post_init__(self) -> None:
         """Refuse shapes that no model has."""

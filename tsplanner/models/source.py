@@ -10,6 +10,7 @@ from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from tsplanner.errors import TsplannerError, UsageError, did_you_mean, named
 from tsplanner.install import Extra, install_command
+from tsplanner.models import strangers
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, NULL_IS_NONE
@@ -128,12 +129,24 @@ def _source(files: ModelFiles) -> ModelSource:
     # Weights beside a config of another name may belong to another model.
     own = files.path.name == "config.json"
     return ModelSource(
-        architecture=read_architecture(files.config, name=files.name, source=str(files.path)),
+        architecture=_architecture(files),
         config=files.config,
         folder=folder.resolve(),
         weights=find_weights(folder.resolve()) if own else WeightFiles(),
         tokenizer=folder.resolve() if (folder / "tokenizer.json").is_file() else None,
     )
+
+
+def _architecture(files: ModelFiles) -> Architecture:
+    """The architecture by the family's reader or, without one, of the real model."""
+    try:
+        return read_architecture(files.config, name=files.name, source=str(files.path))
+    except NoReaderError:
+        folder = str(files.folder.resolve())
+        found = strangers.architecture(files.config, name=files.name, folder=folder)
+        if found is None:
+            raise
+        return found
 
 
 def read_config(path: Path) -> dict[str, object]:

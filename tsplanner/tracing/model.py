@@ -53,7 +53,7 @@ def build(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = _base(subject, settings, keep)
+        model = base_model(subject, settings, keep)
         if settings.kernels.loss_kernel is LossKernel.FUSED:
             use_fused_loss(model)
         with torch.device("meta"):
@@ -79,7 +79,14 @@ def plan_of(settings: TrainingSettings) -> Plan:
     return cast(Plan, found)
 
 
-def _base(subject: Subject, settings: TrainingSettings, keep: tuple[int, ...] | None) -> Any:
+def base_model(
+    subject: Subject, settings: TrainingSettings, keep: tuple[int, ...] | None = None
+) -> Any:
+    """The model on ``meta`` before its training method; ``keep``: as in `build`.
+
+    Raises:
+        TsplannerError: the installed transformers does not build it, or not with this attention.
+    """
     from transformers import AutoModelForCausalLM
 
     register_own_models()

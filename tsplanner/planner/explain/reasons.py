@@ -68,6 +68,7 @@ class RuleName(StrEnum):
     FLASH_ATTENTION_CAPABILITY = "flash-attention-capability"
     FLASH_ATTENTION_PACKAGE = "flash-attention-package"
     ATTENTION_SOFT_CAP = "attention-soft-cap"
+    EAGER_ONLY = "eager-only"
     BITSANDBYTES = "bitsandbytes"
     DEEPSPEED = "deepspeed"
     QUANTIZED_BASE = "quantized-base"
