@@ -64,7 +64,7 @@ class CountingMode(TraceMode):
             self.count(flops if mask is not None else flops // 2)
             return stand_in(query, key, value, *more, **named)
 
-        functional.scaled_dot_product_attention = attention  # type: ignore[assignment]
+        functional.scaled_dot_product_attention = attention
         try:
             yield
         finally:
