@@ -177,7 +177,11 @@ def _other_kind(values: Mapping[str, object]) -> str | None:
     name = values.get("model_type")
     kind = model_types().kind_of.get(name) if isinstance(name, str) else None
     # BERT and its kin become causal by this flag, and a decoder half is a model of its own.
-    if kind not in WHAT_IT_IS or (values.get("is_decoder") is True and _is_alone(values)):
+    if (
+        kind is None
+        or kind not in WHAT_IT_IS
+        or (values.get("is_decoder") is True and _is_alone(values))
+    ):
         return None
     what, instead = WHAT_IT_IS[kind]
     return f"{named(name)} is {what}{_architectures(values)}: {instead}"
