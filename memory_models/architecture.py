@@ -42,10 +42,14 @@ class Activation(StrEnum):
 
 
 class Norm(StrEnum):
-    """The kind of norm: LayerNorm runs as one fused kernel, RMSNorm as several small ones."""
+    """The kind of norm: LayerNorm runs as one fused kernel, the others as several small ones."""
 
     RMS = "rms"
+    RMS_FP32 = "rms_fp32"
+    """An RMSNorm that multiplies by its scale before the cast to the stream's dtype (OLMo 2)."""
     LAYER = "layer"
+    LAYER_FP32 = "layer_fp32"
+    """A LayerNorm without a bias, written out in fp32 (Cohere)."""
 
 
 @frozen
@@ -140,6 +144,11 @@ class AttentionShape:
     sliding_window: int | None = None
     """Positions that attention sees in ``sliding_layers`` layers; None: all positions."""
     sliding_layers: int = 0
+    partial_rotary: bool = False
+    """Only a part of each head is rotated, and joined to the rest in a new tensor (Phi-2, GLM-4).
+    Models with fused query, key and value do so without this flag."""
+    rotary_in_fp32: bool = False
+    """Queries and keys are rotated in fp32 and cast back (Cohere)."""
 
     def __post_init__(self) -> None:
         """Refuse shapes that no model has."""
@@ -171,7 +180,10 @@ class NormShape:
     norm_scales_in_fp32: bool = False
     """The norm multiplies by its scale in fp32 (Gemma), not in the stream's dtype."""
     norms_per_layer: int = 2
-    """Norms over the hidden size per layer (4 in Gemma 2 and 3)."""
+    """Norms over the hidden size per layer: 4 in Gemma 2 and 3, 1 where attention and MLP read the
+    same norm (Phi-2, Cohere)."""
+    norms_after: bool = False
+    """The norms stand after attention and after the MLP, and none before them (OLMo 2)."""
     final_norm: bool = True
 
 
@@ -186,6 +198,8 @@ class VocabularyShape:
     final_logit_softcapping: float | None = None
     copies_logits: bool = False
     """The loss reads a shifted fp32 copy of all logits (the released ChatTS-14B's own loss)."""
+    scales_logits: bool = False
+    """The logits are multiplied by a constant (Granite, Cohere)."""
 
     def __post_init__(self) -> None:
         """Refuse shapes that no model has."""
@@ -220,6 +234,8 @@ class LayerShape:
     """Dropouts on the residual stream that are active in training (OPT: 2)."""
     parallel_residual: bool = False
     """Attention and MLP both read the input of the layer (GPT-NeoX)."""
+    scales_branches: bool = False
+    """A branch is multiplied by a constant before the residual sum (Granite)."""
 
 
 def _positive(record: object, *names: str) -> None:
