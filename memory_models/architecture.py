@@ -41,6 +41,8 @@ class Activation(StrEnum):
     SILU = "silu"
     GELU = "gelu"
     GELU_TANH = "gelu_pytorch_tanh"
+    GELU_NEW = "gelu_new"
+    """The same function as ``GELU_TANH`` in eight small kernels (Phi-2)."""
     RELU = "relu"
 
 
@@ -153,9 +155,9 @@ class AttentionShape:
     sliding_window: int | None = None
     """Positions that attention sees in ``sliding_layers`` layers; None: all positions."""
     sliding_layers: int = 0
-    partial_rotary: bool = False
-    """Only a part of each head is rotated, and joined to the rest in a new tensor (Phi-2, GLM-4).
-    Models with fused query, key and value do so without this flag."""
+    rotary_dim: int | None = None
+    """Elements of each head that are rotated and joined to the rest in a new tensor (Phi-2, GLM-4);
+    None: all elements are, and joined only in models with fused query, key and value."""
     rotary_in_fp32: bool = False
     """Queries and keys are rotated in fp32 and cast back (Cohere)."""
 
@@ -275,6 +277,9 @@ class LayerShape:
     """Attention and MLP both read the input of the layer (GPT-NeoX)."""
     scales_branches: bool = False
     """A branch is multiplied by a constant before the residual sum (Granite)."""
+    holds_branch: bool = False
+    """Input and result of attention are held until the layer ends (StableLM), for its code binds
+    them to variables of their own."""
     tensors: tuple[Tensors, ...] = field(default=())
     """Tensors of all layers that are neither weights of ``linears`` nor counted by the norms."""
 

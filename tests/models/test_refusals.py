@@ -115,7 +115,7 @@ def test_an_encoder_type_that_says_it_is_a_decoder_is_left_to_the_trace() -> Non
         ({"peft_type": "LORA", "base_model_name_or_path": "a/b"}, 'give its base, "a/b"'),
         ({"dim": 4096, "n_layers": 32, "n_heads": 32}, "params.json of the original weights"),
         ({"model_cfg": {}, "preprocess_cfg": {}}, "timm or open_clip"),
-        ({"model_type": "llada"}, "denoises masked text"),
+        ({"model_type": "llada"}, "is a diffusion model of text"),
     ],
 )
 def test_a_config_of_another_library_is_named(values: dict[str, object], says: str) -> None:
