@@ -209,6 +209,8 @@ class VocabularyShape:
     final_logit_softcapping: float | None = None
     copies_logits: bool = False
     """The loss reads a shifted fp32 copy of all logits (the released ChatTS-14B's own loss)."""
+    scales_embedding: bool = False
+    """The embedding's output is multiplied by a constant outside its module (Granite)."""
     scales_logits: bool = False
     """The logits are multiplied by a constant (Granite, Cohere)."""
 

@@ -18,7 +18,7 @@ from memory_models.activations.ops import LayerOps
 from memory_models.activations.peaks import Peaks, pareto_peaks
 from memory_models.architecture import Architecture
 from memory_models.settings import LayerSettings
-from memory_models.symbolic import Size, Value
+from memory_models.symbolic import ZERO, Size, Value
 
 
 class LayerMemory(NamedTuple):
@@ -118,14 +118,15 @@ class LayerProgram(LayerOps):
         return self.tape.view(stream) if self.shape.norms.norms_after else norm(self, stream)
 
     def _branch_end(self, value: Value) -> Value:
-        """The end of a branch before the residual sum: a norm (Gemma, OLMo 2), a dropout (OPT) or a
-        constant factor (Granite)."""
+        """The end of a branch: a norm (Gemma), a dropout (OPT), a factor (Granite) or nothing."""
         if self.shape.norms.norms_per_layer == 4 or self.shape.norms.norms_after:
             end = norm(self, value)
         elif self.shape.layer.dropouts_per_layer:
             end = self.dropout(value)
         elif self.shape.layer.scales_branches:
-            return self.copy(value)
+            # Autograd saves the constant, so a checkpoint runs the layer up to this product.
+            constant = self.tape.uncounted(ZERO, value.bytes, needs=False)
+            end = self.tape.op((value,), value.elements, value.bytes, saves=(constant,))
         else:
             return value
         self.tape.drop(value)

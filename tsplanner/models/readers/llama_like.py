@@ -12,6 +12,7 @@ def granite(name: str, config: Config) -> Architecture:
     """Granite 3: Llama with constant factors on embeddings, branches and logits."""
     return changed(
         smollm3(name, config),
+        scales_embedding=True,
         scales_branches=True,
         scales_logits=True,
         tie_word_embeddings=config.flag("tie_word_embeddings", default=False),
