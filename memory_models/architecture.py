@@ -284,6 +284,8 @@ class LayerShape:
     them to variables of their own."""
     tensors: tuple[Tensors, ...] = field(default=())
     """Tensors of all layers that are neither weights of ``linears`` nor counted by the norms."""
+    recorded: str = ""
+    """Key of the layers' recorded tapes (``recorded/recording.py``); empty: they have a formula."""
 
 
 def _positive(record: object, *names: str) -> None:
