@@ -14,6 +14,11 @@ from tsplanner.models import strangers
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, NULL_IS_NONE
+from tsplanner.models.refusals import (
+    refusal_of_gguf,
+    refuse_other_folder,
+    refuse_other_models,
+)
 from tsplanner.models.weights import WeightFiles, find_weights
 from tsplanner.reading import decoded, read_text
 from tsplanner.settings import configs_folder
@@ -92,6 +97,8 @@ def find_model(name: str, *, cache_hub: bool = True) -> ModelFiles:
     if is_folder:
         return _files_in(path)
     if is_file:
+        if path.suffix == ".gguf":
+            raise refusal_of_gguf(path)
         return _files(path, folder=path.parent)
     if name in preset_names():
         return _files_in(preset_folder(name))
@@ -113,6 +120,7 @@ def _may_be_hub_id(name: str) -> bool:
 def _files_in(folder: Path) -> ModelFiles:
     config = folder / "config.json"
     if not config.is_file():
+        refuse_other_folder(folder)
         raise TsplannerError(
             f"{folder} has no config.json; give the folder that save_pretrained wrote."
         )
@@ -185,11 +193,13 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
     """The architecture that a decoded config describes.
 
     Raises:
+        WrongModelError: it describes no causal language model.
         NoReaderError: the ``model_type`` is unknown.
         TsplannerError: the shapes are impossible.
     """
     config = Config(values, source)
     model_type = config.text("model_type", "")
+    refuse_other_models(values, source, own=READERS)
     nested = values.get("text_config")
     if model_type not in READERS and isinstance(nested, dict):
         # A section without a type of its own is the text part of the outer type, as in Gemma 3.
