@@ -32,6 +32,7 @@ from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.model import (
     DTYPES,
     NO_SUCH_ATTENTION,
+    configuration_values,
     register_own_models,
     with_attention,
 )
@@ -128,7 +129,7 @@ def configuration(subject: Subject) -> Any:
 
     if subject.trust_remote_code and subject.folder is not None:
         return AutoConfig.from_pretrained(subject.folder, trust_remote_code=True)
-    keys = {key: value for key, value in subject.config.items() if key != "model_type"}
+    keys = configuration_values(subject.config)
     model_type = str(subject.config.get("model_type", ""))
     try:
         return AutoConfig.for_model(model_type, **keys)

@@ -6,7 +6,7 @@ They come from a fixed seed, so that an adapter can be loaded onto the base that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from tsplanner.planner.plan import ModelRef, Plan
 from tsplanner.planner.settings import HardwareSettings
 
 DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
+FLOAT_TAG = "__float__"
 NO_SUCH_ATTENTION = "attention implementation"
 """Words of transformers' error (modeling_utils.py) for an attention that a model's code lacks."""
 BASE_SEED = 0
@@ -95,8 +96,24 @@ def model_config(model: ModelRef) -> Any:
         found = AutoConfig.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
         if model.trust_remote_code or found.model_type == model.config.get("model_type"):
             return found
-    keys = {key: value for key, value in model.config.items() if key != "model_type"}
+    keys = configuration_values(model.config)
     return AutoConfig.for_model(str(model.config.get("model_type", model.model_type)), **keys)
+
+
+def configuration_values(config: Mapping[str, object]) -> dict[str, Any]:
+    """The keys of a decoded config.json that a configuration class takes.
+
+    transformers writes infinity as ``{"__float__": "Infinity"}`` (configuration_utils.py).
+    """
+    return {key: _as_float(value) for key, value in config.items() if key != "model_type"}
+
+
+def _as_float(value: Any) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {FLOAT_TAG}:
+            return float(value[FLOAT_TAG])
+        return {key: _as_float(inner) for key, inner in value.items()}
+    return [_as_float(inner) for inner in value] if isinstance(value, list) else value
 
 
 def load_tokenizer(model: ModelRef) -> Any | None:
