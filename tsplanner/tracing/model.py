@@ -30,7 +30,13 @@ from tsplanner.tracing.records import Subject
 from tsplanner.training import adapters
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
-from tsplanner.training.model import DTYPES, register_own_models
+from tsplanner.training.model import (
+    DTYPES,
+    NO_SUCH_ATTENTION,
+    configuration_values,
+    register_own_models,
+    with_attention,
+)
 from tsplanner.training.solo.checkpointed_layers import checkpoint_first
 
 FLASH = "traced_attention"
@@ -91,17 +97,21 @@ def base_model(
 
     register_own_models()
     config = configuration(subject)
+
+    def from_config(attention: str) -> Any:
+        return AutoModelForCausalLM.from_config(
+            config,
+            dtype=DTYPES[settings.base.model_dtype],
+            attn_implementation=attention,
+            trust_remote_code=subject.trust_remote_code,
+        )
+
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(
-                config,
-                dtype=DTYPES[settings.base.model_dtype],
-                attn_implementation=_attention_name(settings.kernels.attention),
-                trust_remote_code=subject.trust_remote_code,
-            )
+            model = with_attention(from_config, _attention_name(settings.kernels.attention))
     except ValueError as error:
         text = str(error).splitlines()[0]
-        if "attention implementation" in text:
+        if NO_SUCH_ATTENTION in text:
             raise TsplannerError(
                 "This model's code in the installed transformers runs no "
                 f"{settings.kernels.attention} attention: set attention eager."
@@ -137,7 +147,7 @@ def configuration(subject: Subject) -> Any:
 
     if subject.trust_remote_code and subject.folder is not None:
         return AutoConfig.from_pretrained(subject.folder, trust_remote_code=True)
-    keys = {key: value for key, value in subject.config.items() if key != "model_type"}
+    keys = configuration_values(subject.config)
     model_type = str(subject.config.get("model_type", ""))
     try:
         return AutoConfig.for_model(model_type, **keys)

@@ -14,6 +14,7 @@ from memory_models.settings import ALL_LINEAR, Dtype, FinetuningType
 from tsplanner.errors import TsplannerError, did_you_mean
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings, training_settings
+from tsplanner.training.targets import is_transposed, linear_names, refusal
 
 ENCODER_MLP = re.compile(r"(?:^|\.)ts_encoder\.mlp\.\d+$")
 ADALORA_WARMUP_SHARE = 0.1
@@ -29,14 +30,23 @@ ADALORA_ORTHOGONALITY = 0.5
 def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """Name and list of the decoder layers; raises TsplannerError if the model has none."""
     count = model.config.num_hidden_layers
-    found = [
+    lists = [
         (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == count and "ts_encoder" not in name
+        if isinstance(module, nn.ModuleList) and "ts_encoder" not in name
     ]
+    # The decoders of BART's kind count their layers by another key than num_hidden_layers.
+    found = [item for item in lists if len(item[1]) == count] or list(filter(_of_layers, lists))
     if not found:
         raise TsplannerError(f"{type(model).__name__} has no list of {count} decoder layers.")
     return min(found, key=lambda item: item[0].count("."))
+
+
+def _of_layers(item: tuple[str, nn.ModuleList]) -> bool:
+    """Whether a list holds what transformers can checkpoint, which are whole layers."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    return len(item[1]) > 0 and all(isinstance(m, GradientCheckpointingLayer) for m in item[1])
 
 
 def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
@@ -50,7 +60,10 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
     linears = linear_names(model)
     inside = [name for name in linears if name.startswith(f"{prefix}.")]
     known = sorted({name.rsplit(".", 1)[1] for name in inside})
-    wanted = known if targets == ALL_LINEAR else _names(targets)
+    if targets == ALL_LINEAR:
+        wanted = [name for name in known if not refusal(model, name)]
+    else:
+        wanted = _names(targets)
     for name in wanted:
         if name not in known:
             raise TsplannerError(
@@ -61,15 +74,6 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
     pattern = rf"{re.escape(prefix)}\.\d+\.(?:.+\.)?(?:{inner})"
     encoder = [re.escape(name) for name in linears if ENCODER_MLP.search(name)]
     return "|".join([pattern, *encoder])
-
-
-def linear_names(model: nn.Module) -> list[str]:
-    """Full names of the linears, whether or not they have adapters already."""
-    return [
-        name.removesuffix(".base_layer")
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and ".lora_" not in name
-    ]
 
 
 def _names(targets: tuple[str, ...] | str) -> list[str]:
@@ -87,6 +91,7 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
         "lora_dropout": learning.method.lora_dropout,
         "target_modules": target_pattern(model, learning.method.lora_target),
         "bias": "none",
+        "fan_in_fan_out": any(map(is_transposed, model.modules())),
     }
     if learning.method.finetuning_type is FinetuningType.ADALORA:
         sizes = training_settings(learning, plan.hardware, plan.sequence_length)
