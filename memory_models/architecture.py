@@ -30,6 +30,8 @@ class Role(StrEnum):
     """The linear that scores the experts of a mixture."""
     ENCODER = "encoder"
     """A linear of the time-series encoder, outside the decoder layers."""
+    BARE = "bare"
+    """A linear whose module is passed by, so that an adapter on it would do nothing (Mamba)."""
     OTHER = "other"
     """A linear of a recorded layer, whose tape and not its role says what backward keeps; and a
     linear outside the decoder layers."""

@@ -192,7 +192,9 @@ def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:
 
     settings = training_settings(plan.learning, plan.hardware, 1)
     linears = [
-        linear for linear in architecture.layer.linears if is_targeted(linear, settings.method)
+        linear
+        for linear in architecture.layer.linears
+        if is_targeted(architecture, linear, settings.method)
     ]
     return list(dict.fromkeys(linear.name for linear in linears))
 

@@ -21,6 +21,7 @@ from tsplanner.planner.evaluate import (
     lacks_host_memory,
     shortage,
 )
+from tsplanner.planner.explain.expert_remarks import expert_remarks, too_large_experts
 from tsplanner.planner.explain.reasons import (
     Data,
     MemoryKind,
@@ -79,10 +80,11 @@ def plan_remarks(
 
 
 def failure_remarks(request: PlanRequest, lack: Shortage) -> tuple[Remark, ...]:
-    """What to know where nothing fits: whether the memory that is lacking was only assumed."""
-    if not request.machine.host.assumed or lack.memory is not MemoryKind.HOST:
-        return ()
-    return (_host_assumed(request, lack.needs.upper),)
+    """What to know where nothing fits: that memory was assumed, that 4 bits would not help."""
+    found = list(too_large_experts(request))
+    if request.machine.host.assumed and lack.memory is MemoryKind.HOST:
+        found.insert(0, _host_assumed(request, lack.needs.upper))
+    return tuple(found)
 
 
 def _host_assumed(request: PlanRequest, needs_bytes: int) -> Remark:
@@ -235,6 +237,11 @@ def _long_positions(chosen: Chosen) -> Iterator[Remark]:
         )
 
 
+def _experts(chosen: Chosen) -> Iterator[Remark]:
+    """What a plan leaves out of a mixture of experts."""
+    yield from expert_remarks(chosen.request, chosen.hardware)
+
+
 REMARKS: tuple[Callable[[Chosen], Iterator[Remark]], ...] = (
     _assumed_host,
     _rounding,
@@ -242,5 +249,6 @@ REMARKS: tuple[Callable[[Chosen], Iterator[Remark]], ...] = (
     _family_in_fp16,
     _pure_bf16,
     _long_positions,
+    _experts,
 )
 """In the order of printing."""
