@@ -60,6 +60,8 @@ class Linear:
     bias: bool = False
     count: int = 1
     """Copies per layer: the number of experts for expert matrices, else 1."""
+    kept_layers: int | None = 0
+    """Layers in which a quantised base keeps this linear whole; None: in all of them."""
 
     @property
     def weight_count(self) -> int:

@@ -35,6 +35,7 @@ from memory_models.states.weights import (
     is_quantized,
     norm_parameters_per_layer,
     packed_bytes,
+    quantized_linears,
 )
 from memory_models.units import MIB, ceil_div
 
@@ -170,14 +171,7 @@ def base_partitions(
     element, world_size = BYTES[settings.base.model_dtype], settings.sharding.world_size
     for elements, copies in base_tensors(architecture):
         yield element * ceil_div(elements, world_size), copies
-    linears = [
-        (linear, architecture.num_hidden_layers)
-        for linear in architecture.layer.linears
-        if linear.count == 1
-    ]
-    if architecture.encoder is not None:
-        linears += [(linear, 1) for linear in architecture.encoder.linears]
-    for linear, copies in linears:
+    for linear, copies in quantized_linears(architecture):
         if is_quantized(linear, settings.base.quantization):
             yield ceil_div(packed_bytes(linear, settings.base.quantization), world_size), copies
         else:
@@ -201,10 +195,10 @@ def constants_bytes(architecture: Architecture, settings: StateSettings) -> int:
         return 0
     double = settings.base.quantization is Quantization.NF4_DQ
     return sum(
-        architecture.num_hidden_layers
+        (architecture.num_hidden_layers - (linear.kept_layers or 0))
         * (nf4_bytes(linear.weight_count, double=double) - linear.weight_count // 2)
         for linear in architecture.layer.linears
-        if linear.count == 1
+        if is_quantized(linear, settings.base.quantization)
     )
 
 

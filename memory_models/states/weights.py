@@ -74,12 +74,13 @@ def total_parameters(architecture: Architecture) -> int:
 def quantized_linears(architecture: Architecture) -> Iterator[tuple[Linear, int]]:
     """Linears that bitsandbytes replaces, each with its number of copies in the model.
 
-    transformers quantises every ``nn.Linear`` but the lm_head. The experts of a mixture are fused
-    parameters, not ``nn.Linear``, and stay in the dtype that they were loaded in.
+    transformers quantises every ``nn.Linear`` but the lm_head and what a folder names as kept. The
+    experts of a mixture are fused parameters, not ``nn.Linear``, and stay in the dtype that they
+    were loaded in.
     """
     for linear in architecture.layer.linears:
-        if linear.count == 1:
-            yield linear, architecture.num_hidden_layers
+        if linear.count == 1 and linear.kept_layers is not None:
+            yield linear, architecture.num_hidden_layers - linear.kept_layers
     if architecture.encoder is not None:
         for linear in architecture.encoder.linears:
             yield linear, 1
@@ -87,7 +88,7 @@ def quantized_linears(architecture: Architecture) -> Iterator[tuple[Linear, int]
 
 def is_quantized(linear: Linear, quantization: Quantization | None) -> bool:
     """Whether bitsandbytes replaces this linear of a layer."""
-    return quantization is not None and linear.count == 1
+    return quantization is not None and linear.count == 1 and linear.kept_layers is not None
 
 
 def packed_bytes(linear: Linear, quantization: Quantization | None) -> int:
@@ -112,8 +113,10 @@ def base_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:
     layers = architecture.num_hidden_layers
     for linear in architecture.layer.linears:
         yield linear.bias_count, layers
-        if linear.count > 1:
+        if linear.count > 1 or linear.kept_layers is None:
             yield linear.weight_count, layers
+        elif linear.kept_layers:
+            yield linear.weight_count, linear.kept_layers
     yield norm_parameters_per_layer(architecture), layers
     yield (
         embedding_parameters(architecture),

@@ -13,6 +13,7 @@ from tsplanner.install import Extra, install_command
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, NULL_IS_NONE
+from tsplanner.models.quantized import stored_base, with_kept_linears
 from tsplanner.models.weights import WeightFiles, find_weights
 from tsplanner.reading import decoded, read_text
 from tsplanner.settings import configs_folder
@@ -173,8 +174,10 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
 
     Raises:
         NoReaderError: the ``model_type`` is unknown.
-        TsplannerError: the shapes are impossible.
+        TsplannerError: the shapes are impossible, or the weights are stored in a form that our
+            worker does not train on.
     """
+    stored = stored_base(values, source)
     config = Config(values, source)
     model_type = config.text("model_type", "")
     nested = values.get("text_config")
@@ -198,7 +201,7 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
     }
     config = Config({**DEFAULTS.get(model_type, {}), **known}, config.source)
     try:
-        return reader(name, config)
+        return with_kept_linears(reader(name, config), stored)
     except (ValueError, OverflowError) as error:
         raise TsplannerError(f"{source}: {error}") from error
 
