@@ -93,22 +93,18 @@ class StoredBase:
     method: str
     """``quant_method`` of the config."""
     label: str
+    """The storage, as people call it."""
     quantization: Quantization | None
     """How the matrices lie on the device; None: they are dequantised while they are loaded."""
     kept: tuple[str, ...] | None = None
     """Patterns of modules that are stored whole; None: transformers' own, which is the head."""
 
     @property
-    def stored(self) -> str:
-        """The storage, as people call it."""
-        return self.label if self.quantization is None else str(self.quantization)
-
-    @property
     def note(self) -> str:
         """What an estimate assumes of the weights."""
         if self.quantization is None:
             return f"weights stored in {self.label}, dequantised while they are loaded"
-        return f"weights stored in {self.quantization}, trained on as they are"
+        return f"weights stored in {self.label}, trained on as they are"
 
     def accept(self, wanted: Quantization | None) -> None:
         """Refuse another quantisation than the folder's.
@@ -126,7 +122,7 @@ class StoredBase:
             )
         raise UsageError(
             f"quantization {wanted or 'none'} is not possible, as the model's weights are stored "
-            f"in {self.quantization}: leave it out, or take the model's unquantised repository."
+            f"in {self.label}: leave it out, or take the model's unquantised repository."
         )
 
     def accept_method(self, method: FinetuningType) -> None:
@@ -138,7 +134,7 @@ class StoredBase:
         if method in TRAINS_WEIGHTS:
             raise UsageError(
                 f"{method} trains the weights themselves, which this model stores rounded to "
-                f"{self.stored}: take lora, or the model's unquantised repository."
+                f"{self.label}: take lora, or the model's unquantised repository."
             )
 
 
@@ -164,10 +160,11 @@ def stored_base(values: Mapping[str, object], source: str = "config.json") -> St
         )
     if row.use is Use.DEQUANTIZED:
         return StoredBase(method=method, label=row.label, quantization=None)
+    quantization = _bitsandbytes(config)
     found = StoredBase(
         method=method,
-        label=row.label,
-        quantization=_bitsandbytes(config),
+        label=_bitsandbytes_label(config, quantization),
+        quantization=quantization,
         kept=_patterns(config, "llm_int8_skip_modules"),
     )
     _refuse_packed_head(values, found, config.source)
@@ -201,6 +198,14 @@ def _bitsandbytes(config: Config) -> Quantization:
         return Quantization.INT8
     double = config.flag("bnb_4bit_use_double_quant", default=False)
     return Quantization.NF4_DQ if double else Quantization.NF4
+
+
+def _bitsandbytes_label(config: Config, quantization: Quantization) -> str:
+    # transformers' default is FP4.
+    four_bit = quantization is not Quantization.INT8
+    if four_bit and config.text("bnb_4bit_quant_type", "fp4") == "fp4":
+        return f"FP4 (the bytes of {quantization})"
+    return str(quantization)
 
 
 def _patterns(config: Config, key: str) -> tuple[str, ...] | None:

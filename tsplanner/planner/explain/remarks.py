@@ -123,7 +123,7 @@ def _stored(chosen: Chosen) -> Iterator[Remark]:
     if stored is None:
         return
     if stored.quantization is not None:
-        yield Remark(kind=RemarkKind.STORED_QUANTIZED, data={"stored": stored.stored})
+        yield Remark(kind=RemarkKind.STORED_QUANTIZED, data={"stored": stored.label})
         return
     yield _dequantized(stored, chosen.best)
 
@@ -132,7 +132,7 @@ def _dequantized(stored: StoredBase, found: Evaluated) -> Remark:
     parts = found.memory.components
     base = sum(part.bytes for part in parts if part.name == "base weights")
     dtype = found.hardware.base.model_dtype
-    data: Data = {"stored": stored.stored, "dtype": dtype, "base": base / GIB}
+    data: Data = {"stored": stored.label, "dtype": dtype, "base": base / GIB}
     return Remark(kind=RemarkKind.STORED_DEQUANTIZED, data=data)
 
 
