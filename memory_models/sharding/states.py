@@ -33,6 +33,7 @@ from memory_models.states.weights import (
     base_tensors,
     base_weight_bytes,
     is_quantized,
+    kept_in,
     norm_parameters_per_layer,
     packed_bytes,
     quantized_linears,
@@ -195,7 +196,7 @@ def constants_bytes(architecture: Architecture, settings: StateSettings) -> int:
         return 0
     double = settings.base.quantization is Quantization.NF4_DQ
     return sum(
-        (architecture.num_hidden_layers - (linear.kept_layers or 0))
+        (linear.copies_in(architecture) - kept_in(linear, architecture))
         * (nf4_bytes(linear.weight_count, double=double) - linear.weight_count // 2)
         for linear in architecture.layer.linears
         if is_quantized(linear, settings.base.quantization)
@@ -209,7 +210,10 @@ def persistent_parameter_bytes(architecture: Architecture, settings: StateSettin
     layers = architecture.num_hidden_layers
     found = layers * norm_parameters_per_layer(architecture)
     for linear in architecture.layer.linears:
-        found += layers * (linear.bias_count if linear.bias_count <= limit else 0)
+        copies = linear.copies_in(architecture)
+        found += copies * (linear.bias_count if linear.bias_count <= limit else 0)
+    for each in (*architecture.layer.tensors, *architecture.outside.outside_tensors):
+        found += each.copies * (each.elements if each.elements <= limit else 0)
     if settings.method.uses_adapter:
         for tensor in trained_tensors(architecture, settings.method):
             found += tensor.copies * (tensor.elements if tensor.elements <= limit else 0)

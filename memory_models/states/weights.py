@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 from memory_models.architecture import Architecture, Linear, Norm
@@ -23,10 +24,20 @@ def norm_parameters_per_layer(architecture: Architecture) -> int:
     return per_width * architecture.norms.norm_width_per_layer
 
 
+def decoder_parameters(architecture: Architecture) -> int:
+    """Elements of all decoder layers."""
+    layers = architecture.num_hidden_layers
+    linears = sum(
+        linear.copies_in(architecture) * linear_parameters(linear)
+        for linear in architecture.layer.linears
+    )
+    others = sum(each.copies * each.elements for each in architecture.layer.tensors)
+    return linears + others + layers * norm_parameters_per_layer(architecture)
+
+
 def layer_parameters(architecture: Architecture) -> int:
-    """Elements of one decoder layer."""
-    linears = sum(linear_parameters(linear) for linear in architecture.layer.linears)
-    return linears + norm_parameters_per_layer(architecture)
+    """Elements of one decoder layer, the mean of all layers where they differ."""
+    return ceil_div(decoder_parameters(architecture), architecture.num_hidden_layers)
 
 
 def embedding_parameters(architecture: Architecture) -> int:
@@ -63,12 +74,19 @@ def total_parameters(architecture: Architecture) -> int:
     return (
         embedding_parameters(architecture)
         + architecture.positions.learned_position_count
-        + architecture.num_hidden_layers * layer_parameters(architecture)
+        + decoder_parameters(architecture)
         + final_norm_parameters(architecture)
         + head_parameters(architecture)
         + encoder_parameters(architecture)
-        + sum(linear_parameters(linear) for linear in architecture.extra_linears)
+        + outside_parameters(architecture)
     )
+
+
+def outside_parameters(architecture: Architecture) -> int:
+    """Elements of what is neither layer, embedding, last norm, lm_head nor series encoder."""
+    outside = architecture.outside
+    linears = sum(linear_parameters(linear) for linear in outside.outside_linears)
+    return linears + sum(each.copies * each.elements for each in outside.outside_tensors)
 
 
 def quantized_linears(architecture: Architecture) -> Iterator[tuple[Linear, int]]:
@@ -79,16 +97,25 @@ def quantized_linears(architecture: Architecture) -> Iterator[tuple[Linear, int]
     were loaded in.
     """
     for linear in architecture.layer.linears:
-        if linear.count == 1 and linear.kept_layers is not None:
-            yield linear, architecture.num_hidden_layers - linear.kept_layers
+        if linear.count == 1:
+            yield linear, linear.copies_in(architecture) - kept_in(linear, architecture)
+    for linear in architecture.outside.outside_linears:
+        kept = linear.count if linear.kept_copies is None else linear.kept_copies
+        yield replace(linear, count=1), linear.count - kept
     if architecture.encoder is not None:
         for linear in architecture.encoder.linears:
             yield linear, 1
 
 
+def kept_in(linear: Linear, architecture: Architecture) -> int:
+    """Number of decoder layers in which a quantised base keeps a linear whole."""
+    copies = linear.copies_in(architecture)
+    return copies if linear.kept_copies is None else min(linear.kept_copies, copies)
+
+
 def is_quantized(linear: Linear, quantization: Quantization | None) -> bool:
     """Whether bitsandbytes replaces this linear of a layer."""
-    return quantization is not None and linear.count == 1 and linear.kept_layers is not None
+    return quantization is not None and linear.count == 1 and linear.kept_copies is not None
 
 
 def packed_bytes(linear: Linear, quantization: Quantization | None) -> int:
@@ -112,11 +139,11 @@ def base_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:
     """Elements and copies of every tensor that bitsandbytes does not quantise."""
     layers = architecture.num_hidden_layers
     for linear in architecture.layer.linears:
-        yield linear.bias_count, layers
-        if linear.count > 1 or linear.kept_layers is None:
-            yield linear.weight_count, layers
-        elif linear.kept_layers:
-            yield linear.weight_count, linear.kept_layers
+        copies = linear.copies_in(architecture)
+        yield linear.bias_count, copies
+        yield linear.weight_count, copies if linear.count > 1 else kept_in(linear, architecture)
+    for each in (*architecture.layer.tensors, *architecture.outside.outside_tensors):
+        yield each.elements, each.copies
     yield norm_parameters_per_layer(architecture), layers
     yield (
         embedding_parameters(architecture),
@@ -129,8 +156,10 @@ def base_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:
     if encoder is not None:
         yield sum(linear.bias_count for linear in encoder.linears), 1
         yield encoder.embedding_count + encoder.norm_count, 1
-    for linear in architecture.extra_linears:
-        yield linear_parameters(linear), 1
+    for linear in architecture.outside.outside_linears:
+        yield linear.out_features if linear.bias else 0, linear.count
+        kept = linear.count if linear.kept_copies is None else linear.kept_copies
+        yield linear.in_features * linear.out_features, kept
 
 
 @lru_cache(maxsize=1024)

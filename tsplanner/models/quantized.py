@@ -268,7 +268,7 @@ def with_kept_linears(architecture: Architecture, stored: StoredBase | None) -> 
     if stored is None or not stored.kept:
         return architecture
     linears = [
-        changed(linear, kept_layers=_kept_layers(architecture, linear, stored.kept))
+        changed(linear, kept_copies=_kept_layers(architecture, linear, stored.kept))
         for linear in architecture.layer.linears
     ]
     return changed(architecture, linears=tuple(linears))
