@@ -13,6 +13,7 @@ from tsplanner.install import Extra, install_command
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, NULL_IS_NONE
+from tsplanner.models.headers import check_weights
 from tsplanner.models.quantized import stored_base, with_kept_linears
 from tsplanner.models.weights import WeightFiles, find_weights
 from tsplanner.reading import decoded, read_text
@@ -128,11 +129,14 @@ def _source(files: ModelFiles) -> ModelSource:
     folder = files.folder
     # Weights beside a config of another name may belong to another model.
     own = files.path.name == "config.json"
+    architecture = read_architecture(files.config, name=files.name, source=str(files.path))
+    weights = find_weights(folder.resolve()) if own else WeightFiles()
+    check_weights(architecture, files.config, weights)
     return ModelSource(
-        architecture=read_architecture(files.config, name=files.name, source=str(files.path)),
+        architecture=architecture,
         config=files.config,
         folder=folder.resolve(),
-        weights=find_weights(folder.resolve()) if own else WeightFiles(),
+        weights=weights,
         tokenizer=folder.resolve() if (folder / "tokenizer.json").is_file() else None,
     )
 
