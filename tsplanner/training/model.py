@@ -202,7 +202,20 @@ def _load(plan: Plan, config: Any, device: torch.device) -> Any:
     )
     if plan.hardware.sharding.zero_stage != 3:  # under ZeRO-3 each process loads only its shards
         refuse_other_keys(info, str(plan.model.path))
+    if stored_base(plan.model.config) is not None:
+        cast_whole_parameters(model, DTYPES[plan.hardware.base.model_dtype])
     return model
+
+
+def cast_whole_parameters(model: nn.Module, dtype: torch.dtype) -> None:
+    """Cast the parameters that are not packed to one dtype.
+
+    transformers loads a folder that is stored quantised in the dtypes of its files, whatever it is
+    asked for, and only the biases of packed matrices in the dtype that it was asked for.
+    """
+    for parameter in model.parameters():
+        if type(parameter) is nn.Parameter and parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
 
 
 def refuse_other_keys(info: dict[str, Any], folder: str) -> None:
