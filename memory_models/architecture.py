@@ -73,6 +73,8 @@ class Linear:
     """Copies per layer: the number of experts for expert matrices, else 1."""
     layers: int | None = None
     """Number of decoder layers that have it; None: every layer has it."""
+    kept_copies: int | None = 0
+    """Of its copies in the model, those that a quantised base keeps whole; None: all of them."""
 
     def copies_in(self, architecture: Architecture) -> int:
         """Number of decoder layers that have this linear."""

@@ -165,6 +165,8 @@ class RemarkKind(StrEnum):
     """What a person should know of a plan before starting it."""
 
     HOST_ASSUMED = "host_assumed"
+    STORED_QUANTIZED = "stored_quantized"
+    STORED_DEQUANTIZED = "stored_dequantized"
     ROUNDED_TO_FIT = "rounded_to_fit"
     ROUNDED_FOR_SPEED = "rounded_for_speed"
     ROUNDED_AS_ASKED = "rounded_as_asked"
