@@ -29,6 +29,7 @@ from tsplanner.tracing.records import Subject
 from tsplanner.training import adapters
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
+from tsplanner.training.language_model import auto_class, read_text_alone
 from tsplanner.training.model import DTYPES, register_own_models
 from tsplanner.training.solo.checkpointed_layers import checkpoint_first
 
@@ -45,6 +46,7 @@ def build(subject: Subject, settings: TrainingSettings, total_steps: int) -> Any
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = _base(subject, settings)
+        read_text_alone(model)
         if settings.kernels.loss_kernel is LossKernel.FUSED:
             use_fused_loss(model)
         with torch.device("meta"):
@@ -71,13 +73,11 @@ def plan_of(settings: TrainingSettings) -> Plan:
 
 
 def _base(subject: Subject, settings: TrainingSettings) -> Any:
-    from transformers import AutoModelForCausalLM
-
     register_own_models()
     config = configuration(subject)
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(
+            model = auto_class(config).from_config(
                 config,
                 dtype=DTYPES[settings.base.model_dtype],
                 attn_implementation=_attention_name(settings.kernels.attention),

@@ -14,6 +14,12 @@ from memory_models.settings import ALL_LINEAR, Dtype, FinetuningType
 from tsplanner.errors import TsplannerError, did_you_mean
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings, training_settings
+from tsplanner.training.language_model import (
+    decoder,
+    text_config,
+    unread_layers,
+    unread_parameters,
+)
 
 ENCODER_MLP = re.compile(r"(?:^|\.)ts_encoder\.mlp\.\d+$")
 ADALORA_WARMUP_SHARE = 0.1
@@ -28,10 +34,12 @@ ADALORA_ORTHOGONALITY = 0.5
 
 def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """Name and list of the decoder layers; raises TsplannerError if the model has none."""
-    count = model.config.num_hidden_layers
+    count = text_config(model.config).num_hidden_layers
+    # A vision tower can have as many layers as the decoder.
+    prefix, body = decoder(model)
     found = [
         (name, module)
-        for name, module in model.named_modules()
+        for name, module in body.named_modules(prefix=prefix)
         if isinstance(module, nn.ModuleList) and len(module) == count and "ts_encoder" not in name
     ]
     if not found:
@@ -58,9 +66,15 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
                 f"{', '.join(known)}.{did_you_mean(name, known)}"
             )
     inner = "|".join(map(re.escape, wanted))
-    pattern = rf"{re.escape(prefix)}\.\d+\.(?:.+\.)?(?:{inner})"
+    pattern = rf"{re.escape(prefix)}\.{_places(model)}\.(?:.+\.)?(?:{inner})"
     encoder = [re.escape(name) for name in linears if ENCODER_MLP.search(name)]
     return "|".join([pattern, *encoder])
+
+
+def _places(model: nn.Module) -> str:
+    """Regular expression for the numbers of the layers that rows pass through."""
+    unread = "|".join(map(str, sorted(unread_layers(model))))
+    return rf"(?!(?:{unread})\.)\d+" if unread else r"\d+"
 
 
 def linear_names(model: nn.Module) -> list[str]:
@@ -143,6 +157,9 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
         train_last_layers(model, plan.learning)
     else:
         model.requires_grad_(True)
+    for parameter in unread_parameters(model):
+        # Without a gradient a weight stays as it is, but DDP would wait for it.
+        parameter.requires_grad_(False)
     _refuse_fp16_masters(plan, model)
     return model
 

@@ -14,6 +14,7 @@ from tsplanner.datasets.lengths.tally import padded_tokens
 from tsplanner.datasets.records import Sample
 from tsplanner.datasets.rows.checks import TS_END, TS_START
 from tsplanner.datasets.series_encoding import chatts_answer, chatts_prompt, normalised_series
+from tsplanner.training.language_model import text_config
 
 IGNORED_LABEL = -100
 
@@ -185,7 +186,9 @@ def longest_batch(
         patches = max(1, min(patches, sequence_length, _most_patches(ts)))
         # The patches take the places of the two marks of the series.
         text = sequence_length - (patches - 2)
-    ids = torch.randint(0, config.vocab_size, (micro_batch_size, text), generator=generator)
+    ids = torch.randint(
+        0, text_config(config).vocab_size, (micro_batch_size, text), generator=generator
+    )
     batch = {"attention_mask": torch.ones_like(ids)}
     if ts is not None:
         start, end = config.ts_token_start_index, config.ts_token_end_index

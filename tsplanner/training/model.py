@@ -16,6 +16,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.install import Extra, install_command
 from tsplanner.planner.plan import ModelRef, Plan
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.training.language_model import auto_class
 
 DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
 BASE_SEED = 0
@@ -152,13 +153,11 @@ def compute_dtype(hardware: HardwareSettings) -> torch.dtype:
 
 
 def _load(plan: Plan, config: Any, device: torch.device) -> Any:
-    from transformers import AutoModelForCausalLM
-
     # Under ZeRO-3 transformers shards the weights as it reads them and refuses a device map.
     placement: dict[str, Any] = (
         {"device_map": {"": device}} if plan.hardware.sharding.zero_stage < 3 else {}
     )
-    model, info = AutoModelForCausalLM.from_pretrained(
+    model, info = auto_class(config).from_pretrained(
         plan.model.path,
         config=config,
         dtype=DTYPES[plan.hardware.base.model_dtype],
@@ -218,10 +217,8 @@ def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -
 def _from_config(hardware: HardwareSettings, config: Any, device: torch.device | None) -> Any:
     from contextlib import nullcontext
 
-    from transformers import AutoModelForCausalLM
-
     with nullcontext() if device is None else device:
-        return AutoModelForCausalLM.from_config(
+        return auto_class(config).from_config(
             config,
             dtype=DTYPES[hardware.base.model_dtype],
             attn_implementation=hardware.kernels.attention.value,

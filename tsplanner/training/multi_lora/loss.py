@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tsplanner.training.batches import EncodedSample, collate, without_mask
 from tsplanner.training.kernels.fused_loss import IGNORED, fused_cross_entropy, hidden_states
+from tsplanner.training.language_model import text_config
 from tsplanner.training.multi_lora.linears import TrialLayout, TrialRows
 
 Losses = Callable[[Tensor, Tensor, int | None], Tensor]
@@ -81,11 +82,11 @@ class MultiLoraLoss:
             loss: Tensor = self.model.loss_function(
                 logits=states,
                 labels=labels,
-                vocab_size=self.model.config.vocab_size,
+                vocab_size=text_config(self.model.config).vocab_size,
                 num_items_in_batch=items,
             )
             return loss
-        softcap = getattr(self.model.config, "final_logit_softcapping", None)
+        softcap = getattr(text_config(self.model.config), "final_logit_softcapping", None)
         head = self.model.get_output_embeddings()
         return fused_cross_entropy(states, head, labels, num_items_in_batch=items, softcap=softcap)
 
