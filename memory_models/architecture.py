@@ -30,6 +30,9 @@ class Role(StrEnum):
     """The linear that scores the experts of a mixture."""
     ENCODER = "encoder"
     """A linear of the time-series encoder, outside the decoder layers."""
+    OTHER = "other"
+    """A linear of a recorded layer, whose tape and not its role says what backward keeps; and a
+    linear outside the decoder layers."""
 
 
 class Activation(StrEnum):
@@ -60,6 +63,12 @@ class Linear:
     bias: bool = False
     count: int = 1
     """Copies per layer: the number of experts for expert matrices, else 1."""
+    layers: int | None = None
+    """Number of decoder layers that have it; None: every layer has it."""
+
+    def copies_in(self, architecture: Architecture) -> int:
+        """Number of decoder layers that have this linear."""
+        return architecture.num_hidden_layers if self.layers is None else self.layers
 
     @property
     def weight_count(self) -> int:
@@ -211,6 +220,36 @@ class PositionShape:
 
 
 @frozen
+class Tensors:
+    """Parameters of one shape [rows, columns]; a vector has one row."""
+
+    rows: int = 1
+    columns: int
+    copies: int = 1
+    """Number of such parameters in the whole model."""
+
+    @property
+    def elements(self) -> int:
+        """Elements of one copy."""
+        return self.rows * self.columns
+
+
+@frozen
+class OutsideShape:
+    """Parameters outside decoder layers, embedding, last norm and lm_head.
+
+    They are those of a vision tower and its projector, or of a projection around the layers.
+    """
+
+    outside_linears: tuple[Linear, ...] = field(default=())
+    """``nn.Linear`` modules, which bitsandbytes quantises; ``count`` is the number in the model."""
+    outside_tensors: tuple[Tensors, ...] = field(default=())
+    """All other parameters, biases of the linears excluded."""
+    outside_frozen: bool = False
+    """No method trains them."""
+
+
+@frozen
 class LayerShape:
     """One decoder layer."""
 
@@ -220,6 +259,8 @@ class LayerShape:
     """Dropouts on the residual stream that are active in training (OPT: 2)."""
     parallel_residual: bool = False
     """Attention and MLP both read the input of the layer (GPT-NeoX)."""
+    tensors: tuple[Tensors, ...] = field(default=())
+    """Tensors of all layers that are neither weights of ``linears`` nor counted by the norms."""
 
 
 def _positive(record: object, *names: str) -> None:
@@ -245,9 +286,8 @@ class Architecture:
     positions: PositionShape
     layer: LayerShape
     encoder: TimeSeriesEncoder | None = None
-    extra_linears: tuple[Linear, ...] = field(default=())
-    """Projections outside the layers (project_in and project_out of OPT-350m). Their parameters
-    count, but no adapter targets them."""
+    outside: OutsideShape = field(default_factory=OutsideShape)
+    """What no adapter targets, but takes memory."""
 
     def __post_init__(self) -> None:
         """Refuse shapes that no model has."""

@@ -8,6 +8,7 @@ in gradients.py, held_gradients.py and all_gather.py; bytes on the host are in o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
@@ -171,9 +172,12 @@ def base_partitions(
     for elements, copies in base_tensors(architecture):
         yield element * ceil_div(elements, world_size), copies
     linears = [
-        (linear, architecture.num_hidden_layers)
+        (linear, linear.copies_in(architecture))
         for linear in architecture.layer.linears
         if linear.count == 1
+    ]
+    linears += [
+        (replace(each, count=1), each.count) for each in architecture.outside.outside_linears
     ]
     if architecture.encoder is not None:
         linears += [(linear, 1) for linear in architecture.encoder.linears]
@@ -201,7 +205,7 @@ def constants_bytes(architecture: Architecture, settings: StateSettings) -> int:
         return 0
     double = settings.base.quantization is Quantization.NF4_DQ
     return sum(
-        architecture.num_hidden_layers
+        linear.copies_in(architecture)
         * (nf4_bytes(linear.weight_count, double=double) - linear.weight_count // 2)
         for linear in architecture.layer.linears
         if linear.count == 1
@@ -215,7 +219,10 @@ def persistent_parameter_bytes(architecture: Architecture, settings: StateSettin
     layers = architecture.num_hidden_layers
     found = layers * norm_parameters_per_layer(architecture)
     for linear in architecture.layer.linears:
-        found += layers * (linear.bias_count if linear.bias_count <= limit else 0)
+        copies = linear.copies_in(architecture)
+        found += copies * (linear.bias_count if linear.bias_count <= limit else 0)
+    for each in (*architecture.layer.tensors, *architecture.outside.outside_tensors):
+        found += each.copies * (each.elements if each.elements <= limit else 0)
     if settings.method.uses_adapter:
         for tensor in trained_tensors(architecture, settings.method):
             found += tensor.copies * (tensor.elements if tensor.elements <= limit else 0)

@@ -8,6 +8,7 @@ from memory_models.architecture import Architecture, Linear, Role
 from memory_models.settings import ALL_LINEAR, FinetuningType, Method
 from memory_models.states.weights import (
     layer_parameters,
+    outside_parameters,
     total_parameters,
 )
 
@@ -65,7 +66,7 @@ def targets(architecture: Architecture, method: Method) -> Iterator[tuple[Linear
     """
     for linear in architecture.layer.linears:
         if is_targeted(linear, method):
-            yield linear, architecture.num_hidden_layers
+            yield linear, linear.copies_in(architecture)
     if architecture.encoder is not None and method.uses_adapter:
         for linear in architecture.encoder.linears:
             yield linear, 1
@@ -103,7 +104,8 @@ def trainable_parameters(architecture: Architecture, method: Method) -> int:
     if method.uses_adapter:
         return adapter_parameters(architecture, method)
     if method.finetuning_type is FinetuningType.FULL:
-        return total_parameters(architecture)
+        outside = outside_parameters(architecture) if architecture.outside.outside_frozen else 0
+        return total_parameters(architecture) - outside
     layers = method.freeze_trainable_layers
     if layers > architecture.num_hidden_layers:
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from memory_models.architecture import Architecture, Norm
+from memory_models.architecture import Architecture, Norm, OutsideShape
 from memory_models.rounding import block_bytes
 from memory_models.settings import (
     Dtype,
@@ -18,6 +18,7 @@ from memory_models.settings import (
 from memory_models.states.adapters import PARAMETER_BYTES, targets, trainable_parameters
 from memory_models.states.storage import BYTES
 from memory_models.states.weights import embedding_parameters
+from memory_models.units import ceil_div
 
 BLOCK_8BIT = 256
 """Elements that share one fp32 scale in an 8-bit optimizer. Source: bitsandbytes blockwise."""
@@ -54,21 +55,30 @@ def trained_tensors(architecture: Architecture, method: Method) -> tuple[Tensor,
     layers = architecture.num_hidden_layers if full else method.freeze_trainable_layers
     found = []
     for linear in architecture.layer.linears:
+        copies = _trained_copies(linear.copies_in(architecture), architecture, layers)
         # The experts' matrices are one fused tensor [E, out, in], which has E x out rows.
         found.append(
             Tensor(
-                rows=linear.out_features * linear.count, columns=linear.in_features, copies=layers
+                rows=linear.out_features * linear.count, columns=linear.in_features, copies=copies
             )
         )
         if linear.bias:
-            found.append(Tensor(rows=1, columns=linear.out_features * linear.count, copies=layers))
+            found.append(Tensor(rows=1, columns=linear.out_features * linear.count, copies=copies))
+    for each in architecture.layer.tensors:
+        copies = _trained_copies(each.copies, architecture, layers)
+        found.append(Tensor(rows=each.rows, columns=each.columns, copies=copies))
     scales = 2 if architecture.norms.kind is Norm.LAYER else 1
-    found.append(
-        Tensor(rows=1, columns=architecture.norms.norm_width_per_layer * scales, copies=layers)
-    )
+    if architecture.norms.norm_width_per_layer:
+        width = architecture.norms.norm_width_per_layer * scales
+        found.append(Tensor(rows=1, columns=width, copies=layers))
     if full:
         found += _outer_tensors(architecture)
     return tuple(found)
+
+
+def _trained_copies(copies: int, architecture: Architecture, trained_layers: int) -> int:
+    """Copies in the last ``trained_layers`` layers, if the copies are spread evenly."""
+    return ceil_div(copies * trained_layers, architecture.num_hidden_layers)
 
 
 def _adapter_tensors(architecture: Architecture, method: Method) -> list[Tensor]:
@@ -98,6 +108,8 @@ def _outer_tensors(architecture: Architecture) -> list[Tensor]:
         found.append(
             Tensor(rows=architecture.positions.learned_position_count // hidden, columns=hidden)
         )
+    if not architecture.outside.outside_frozen:
+        found += _outside_tensors(architecture.outside)
     encoder = architecture.encoder
     if encoder is not None:
         for linear in encoder.linears:
@@ -108,6 +120,18 @@ def _outer_tensors(architecture: Architecture) -> list[Tensor]:
             found.append(Tensor(rows=encoder.embedding_count // width, columns=width))
         if encoder.norm_count:
             found.append(Tensor(rows=1, columns=encoder.norm_count))
+    return found
+
+
+def _outside_tensors(outside: OutsideShape) -> list[Tensor]:
+    found = [
+        Tensor(rows=t.rows, columns=t.columns, copies=t.copies) for t in outside.outside_tensors
+    ]
+    for linear in outside.outside_linears:
+        rows, columns, copies = linear.out_features, linear.in_features, linear.count
+        found.append(Tensor(rows=rows, columns=columns, copies=copies))
+        if linear.bias:
+            found.append(Tensor(rows=1, columns=rows, copies=copies))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 from memory_models.architecture import Architecture, Linear, Norm
@@ -23,10 +24,20 @@ def norm_parameters_per_layer(architecture: Architecture) -> int:
     return per_width * architecture.norms.norm_width_per_layer
 
 
+def decoder_parameters(architecture: Architecture) -> int:
+    """Elements of all decoder layers."""
+    layers = architecture.num_hidden_layers
+    linears = sum(
+        linear.copies_in(architecture) * linear_parameters(linear)
+        for linear in architecture.layer.linears
+    )
+    others = sum(each.copies * each.elements for each in architecture.layer.tensors)
+    return linears + others + layers * norm_parameters_per_layer(architecture)
+
+
 def layer_parameters(architecture: Architecture) -> int:
-    """Elements of one decoder layer."""
-    linears = sum(linear_parameters(linear) for linear in architecture.layer.linears)
-    return linears + norm_parameters_per_layer(architecture)
+    """Elements of one decoder layer, the mean of all layers where they differ."""
+    return ceil_div(decoder_parameters(architecture), architecture.num_hidden_layers)
 
 
 def embedding_parameters(architecture: Architecture) -> int:
@@ -63,12 +74,19 @@ def total_parameters(architecture: Architecture) -> int:
     return (
         embedding_parameters(architecture)
         + architecture.positions.learned_position_count
-        + architecture.num_hidden_layers * layer_parameters(architecture)
+        + decoder_parameters(architecture)
         + final_norm_parameters(architecture)
         + head_parameters(architecture)
         + encoder_parameters(architecture)
-        + sum(linear_parameters(linear) for linear in architecture.extra_linears)
+        + outside_parameters(architecture)
     )
+
+
+def outside_parameters(architecture: Architecture) -> int:
+    """Elements of what is neither layer, embedding, last norm, lm_head nor series encoder."""
+    outside = architecture.outside
+    linears = sum(linear_parameters(linear) for linear in outside.outside_linears)
+    return linears + sum(each.copies * each.elements for each in outside.outside_tensors)
 
 
 def quantized_linears(architecture: Architecture) -> Iterator[tuple[Linear, int]]:
@@ -79,7 +97,9 @@ def quantized_linears(architecture: Architecture) -> Iterator[tuple[Linear, int]
     """
     for linear in architecture.layer.linears:
         if linear.count == 1:
-            yield linear, architecture.num_hidden_layers
+            yield linear, linear.copies_in(architecture)
+    for linear in architecture.outside.outside_linears:
+        yield replace(linear, count=1), linear.count
     if architecture.encoder is not None:
         for linear in architecture.encoder.linears:
             yield linear, 1
@@ -111,9 +131,11 @@ def base_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:
     """Elements and copies of every tensor that bitsandbytes does not quantise."""
     layers = architecture.num_hidden_layers
     for linear in architecture.layer.linears:
-        yield linear.bias_count, layers
+        yield linear.bias_count, linear.copies_in(architecture)
         if linear.count > 1:
-            yield linear.weight_count, layers
+            yield linear.weight_count, linear.copies_in(architecture)
+    for each in (*architecture.layer.tensors, *architecture.outside.outside_tensors):
+        yield each.elements, each.copies
     yield norm_parameters_per_layer(architecture), layers
     yield (
         embedding_parameters(architecture),
@@ -126,8 +148,8 @@ def base_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:
     if encoder is not None:
         yield sum(linear.bias_count for linear in encoder.linears), 1
         yield encoder.embedding_count + encoder.norm_count, 1
-    for linear in architecture.extra_linears:
-        yield linear_parameters(linear), 1
+    for linear in architecture.outside.outside_linears:
+        yield linear.out_features if linear.bias else 0, linear.count
 
 
 @lru_cache(maxsize=1024)

@@ -186,9 +186,11 @@ def _operands(architecture: Architecture, settings: TrainingSettings) -> _Operan
         pairs *= 2
     return _Operands(
         layer=sum(
-            _active_weights(architecture, linear.weight_count, linear.count)
+            linear.copies_in(architecture)
+            * _active_weights(architecture, linear.weight_count, linear.count)
             for linear in architecture.layer.linears
-        ),
+        )
+        / architecture.num_hidden_layers,
         head=embedding_parameters(architecture),
         adapters=adapters,
         pairs=pairs,
