@@ -71,7 +71,7 @@ def read_text_alone(model: Any) -> None:
     if owner is not model:
         # Llama 4's wrapper reads a field that its language model's output has not (transformers
         # 5.24, modeling_llama4.py), so that every forward of its own fails.
-        model.forward = lambda *inputs, **named: owner(*inputs, **named)
+        model.forward = owner
 
 
 def unread_layers(model: Any) -> frozenset[int]:
