@@ -71,7 +71,8 @@ def read_text_alone(model: Any) -> None:
     if owner is not model:
         # Llama 4's wrapper reads a field that its language model's output has not (transformers
         # 5.24, modeling_llama4.py), so that every forward of its own fails.
-        model.forward = owner
+        # The call and not the module, which would become a part of the model.
+        model.forward = owner.__call__
 
 
 def unread_layers(model: Any) -> frozenset[int]:

@@ -197,8 +197,12 @@ def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -
         return _from_config(hardware, config, None if hardware.sharding.zero_stage == 3 else device)
     model = _from_config(hardware, config, torch.device("meta"))
     head = model.get_output_embeddings()
+    owners: dict[str, Any] = {"": model}
     for name, module in list(model.named_modules()):
-        _materialise(model, module, device)
+        # A tower draws its initial values in a way of its own.
+        own = hasattr(module, "_init_weights")
+        owners[name] = module if own else owners[name.rpartition(".")[0]]
+        _materialise(owners[name], module, device)
         # The head stays as it is, because transformers does not quantise the head of a checkpoint.
         if isinstance(module, nn.Linear) and module is not head:
             model.set_submodule(name, _quantised(module, hardware, device))
@@ -225,8 +229,8 @@ def _from_config(hardware: HardwareSettings, config: Any, device: torch.device |
         )
 
 
-def _materialise(model: Any, module: nn.Module, device: torch.device) -> None:
-    """Give the direct tensors of one module memory on the device and initial values."""
+def _materialise(owner: Any, module: nn.Module, device: torch.device) -> None:
+    """Give the direct tensors of one module memory on the device and its owner's initial values."""
     tensors = [*module._parameters.values(), *module._buffers.values()]
     if all(tensor is None or not tensor.is_meta for tensor in tensors):
         return
@@ -235,7 +239,7 @@ def _materialise(model: Any, module: nn.Module, device: torch.device) -> None:
         # transformers' initialisers (initialization.py) pass over a tensor with this mark set.
         tensor._is_hf_initialized = False
     module._is_hf_initialized = False
-    model._init_weights(module)
+    owner._init_weights(module)
 
 
 def _quantised(linear: nn.Linear, hardware: HardwareSettings, device: torch.device) -> nn.Module:
