@@ -261,6 +261,8 @@ class LayerShape:
     """Attention and MLP both read the input of the layer (GPT-NeoX)."""
     tensors: tuple[Tensors, ...] = field(default=())
     """Tensors of all layers that are neither weights of ``linears`` nor counted by the norms."""
+    recorded: str = ""
+    """Key of the layers' recorded tapes (``recorded/recording.py``); empty: they have a formula."""
 
 
 def _positive(record: object, *names: str) -> None:

@@ -25,6 +25,7 @@ from tsplanner.tracing.fake_cuda.quantized import (
     quantise,
     use_stand_ins_in_peft,
 )
+from tsplanner.tracing.recording.kinds import keep_only
 from tsplanner.tracing.records import Subject
 from tsplanner.training import adapters
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
@@ -41,11 +42,19 @@ looks for that word and would load a kernel of this name from the hub.
 """
 
 
-def build(subject: Subject, settings: TrainingSettings, total_steps: int) -> Any:
-    """The model on ``meta``, frozen and wrapped as in a training worker."""
+def build(
+    subject: Subject,
+    settings: TrainingSettings,
+    total_steps: int,
+    keep: tuple[int, ...] | None = None,
+) -> Any:
+    """The model on ``meta``, frozen and wrapped as in a training worker.
+
+    ``keep``: places of the decoder layers that it gets, in this order; None: it gets all.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = _base(subject, settings)
+        model = _base(subject, settings, keep)
         read_text_alone(model)
         if settings.kernels.loss_kernel is LossKernel.FUSED:
             use_fused_loss(model)
@@ -72,7 +81,7 @@ def plan_of(settings: TrainingSettings) -> Plan:
     return cast(Plan, found)
 
 
-def _base(subject: Subject, settings: TrainingSettings) -> Any:
+def _base(subject: Subject, settings: TrainingSettings, keep: tuple[int, ...] | None) -> Any:
     register_own_models()
     config = configuration(subject)
     try:
@@ -92,6 +101,8 @@ def _base(subject: Subject, settings: TrainingSettings) -> Any:
             ) from error
         raise TsplannerError(f"transformers builds no causal model of this: {text}") from error
     model.config.use_cache = False
+    if keep is not None:
+        keep_only(model, keep)
     if settings.base.quantization is not None:
         use_stand_ins_in_peft()
         quantise(model, settings)
