@@ -111,6 +111,24 @@ def test_chat_template_of_the_tokenizer_is_used_for_text(tokenizer):
     )
 
 
+@pytest.mark.parametrize("parts", [True, False])
+def test_a_template_that_reads_parts_of_a_content_gets_parts(tokenizer: Any, parts: bool) -> None:
+    """LLaVA's and SmolVLM's write nothing of a plain text, and would teach an empty answer."""
+    text = (
+        "{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}"
+        "{% endfor %}"
+        if parts
+        else "{{ m.content }}"
+    )
+    tokenizer.chat_template = "{% for m in messages %}<" + text + ">{% endfor %}"
+    sample = Sample(input="rises", output="falls")
+    row = encode_sample(sample, tokenizer, cutoff_len=64, style=Style.CHAT_TEMPLATE)
+    assert row is not None
+    asked, said = tokenizer("<rises>")["input_ids"], tokenizer("<falls>")["input_ids"]
+    assert row.input_ids == asked + said
+    assert row.labels == [IGNORED_LABEL] * len(asked) + said
+
+
 def test_style_follows_model_and_tokenizer(tokenizer):
     """ChatTS has its own form; others use their template, or headings without one."""
     assert text_style(tokenizer, has_encoder=True) is Style.CHATTS

@@ -73,10 +73,7 @@ def _prompt_and_answer(sample: Sample, tokenizer: Any, style: Style) -> tuple[li
     if style is Style.CHATTS:
         prompt, answer = chatts_prompt(sample), chatts_answer(sample)
     elif style is Style.CHAT_TEMPLATE:
-        question = [{"role": "user", "content": sample.input}]
-        dialogue = [*question, {"role": "assistant", "content": sample.output}]
-        prompt = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
-        whole = tokenizer.apply_chat_template(dialogue, tokenize=False)
+        prompt, whole = _rendered(sample, tokenizer)
         # Some templates write a finished turn in another way than an opened one: Qwen3's adds an
         # empty block of thoughts. The answer then is the plain text and the end of the turn.
         ends = _turn_end(whole, sample.output)
@@ -86,6 +83,30 @@ def _prompt_and_answer(sample: Sample, tokenizer: Any, style: Style) -> tuple[li
         answer = sample.output + (tokenizer.eos_token or "")
     # Question and answer are encoded apart, so that no token spans the place where labels begin.
     return _ids(tokenizer, prompt), _ids(tokenizer, answer)
+
+
+def _rendered(sample: Sample, tokenizer: Any) -> tuple[str, str]:
+    """The question and the whole dialogue by the tokenizer's template.
+
+    Templates of models that also see (LLaVA's, SmolVLM's) read the parts of a content, and write
+    nothing where the content is plain text.
+    """
+    plain = _dialogue(sample.input, sample.output, tokenizer)
+    if sample.input.strip() in plain[0]:
+        return plain
+    in_parts = _dialogue(_parts(sample.input), _parts(sample.output), tokenizer)
+    return in_parts if sample.input.strip() in in_parts[0] else plain
+
+
+def _parts(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]
+
+
+def _dialogue(question: Any, answer: Any, tokenizer: Any) -> tuple[str, str]:
+    asked = [{"role": "user", "content": question}]
+    said = [*asked, {"role": "assistant", "content": answer}]
+    prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    return prompt, tokenizer.apply_chat_template(said, tokenize=False)
 
 
 def _turn_end(dialogue: str, output: str) -> str:

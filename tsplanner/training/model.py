@@ -6,6 +6,7 @@ They come from a fixed seed, so that an adapter can be loaded onto the base that
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.install import Extra, install_command
 from tsplanner.planner.plan import ModelRef, Plan
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.reading import decoded, read_text
 from tsplanner.training.language_model import auto_class
 
 DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
@@ -113,7 +115,18 @@ def load_tokenizer(model: ModelRef) -> Any | None:
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if not getattr(tokenizer, "chat_template", None):
+        tokenizer.chat_template = processors_template(Path(folder))
     return tokenizer
+
+
+def processors_template(folder: Path) -> str | None:
+    """The chat template of a model that also sees, which only its processor reads; None: none."""
+    path = folder / "chat_template.json"
+    if not path.is_file():
+        return None
+    found = decoded(read_text(path))
+    return found.get("chat_template") if isinstance(found, dict) else None
 
 
 def _check_packages(hardware: HardwareSettings) -> None:
