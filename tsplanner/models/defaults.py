@@ -50,6 +50,26 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = {
         "sliding_window_pattern": 6,
     },
     "phi3": {"max_position_embeddings": 4096},
+    "smollm3": {"num_key_value_heads": 4, "max_position_embeddings": 32_768},
+    "olmo3": {"sliding_window": 4096},
+    "glm": {
+        "num_key_value_heads": 2,
+        "head_dim": 128,
+        "max_position_embeddings": 131_072,
+    },
+    "glm4": {
+        "num_key_value_heads": 2,
+        "head_dim": 128,
+        "max_position_embeddings": 131_072,
+    },
+    "cohere": {"max_position_embeddings": 8192},
+    "cohere2": {
+        "max_position_embeddings": 8192,
+        "sliding_window": 4096,
+        "sliding_window_pattern": 4,
+    },
+    "stablelm": {"num_key_value_heads": 32, "max_position_embeddings": 4096},
+    "starcoder2": {"num_key_value_heads": 2, "max_position_embeddings": 4096},
 }
 
 

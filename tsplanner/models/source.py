@@ -10,9 +10,15 @@ from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from tsplanner.errors import TsplannerError, UsageError, did_you_mean, named
 from tsplanner.install import Extra, install_command
+from tsplanner.models import strangers
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, with_defaults
+from tsplanner.models.refusals import (
+    refusal_of_gguf,
+    refuse_other_folder,
+    refuse_other_models,
+)
 from tsplanner.models.weights import WeightFiles, find_weights
 from tsplanner.models.wrappers import seen_whole, text_section
 from tsplanner.reading import decoded, read_text
@@ -92,6 +98,8 @@ def find_model(name: str, *, cache_hub: bool = True) -> ModelFiles:
     if is_folder:
         return _files_in(path)
     if is_file:
+        if path.suffix == ".gguf":
+            raise refusal_of_gguf(path)
         return _files(path, folder=path.parent)
     if name in preset_names():
         return _files_in(preset_folder(name))
@@ -113,6 +121,7 @@ def _may_be_hub_id(name: str) -> bool:
 def _files_in(folder: Path) -> ModelFiles:
     config = folder / "config.json"
     if not config.is_file():
+        refuse_other_folder(folder)
         raise TsplannerError(
             f"{folder} has no config.json; give the folder that save_pretrained wrote."
         )
@@ -129,12 +138,24 @@ def _source(files: ModelFiles) -> ModelSource:
     # Weights beside a config of another name may belong to another model.
     own = files.path.name == "config.json"
     return ModelSource(
-        architecture=read_architecture(files.config, name=files.name, source=str(files.path)),
+        architecture=_architecture(files),
         config=files.config,
         folder=folder.resolve(),
         weights=find_weights(folder.resolve()) if own else WeightFiles(),
         tokenizer=folder.resolve() if (folder / "tokenizer.json").is_file() else None,
     )
+
+
+def _architecture(files: ModelFiles) -> Architecture:
+    """The architecture by the family's reader or, without one, of the real model."""
+    try:
+        return read_architecture(files.config, name=files.name, source=str(files.path))
+    except NoReaderError:
+        folder = str(files.folder.resolve())
+        found = strangers.architecture(files.config, name=files.name, folder=folder)
+        if found is None:
+            raise
+        return found
 
 
 def read_config(path: Path) -> dict[str, object]:
@@ -173,10 +194,13 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
     """The architecture that a decoded config describes.
 
     Raises:
+        WrongModelError: it describes no causal language model.
         NoReaderError: the ``model_type`` is unknown.
         TsplannerError: the shapes are impossible.
     """
     whole = Config(values, source)
+    whole.text("model_type", "")
+    refuse_other_models(values, source, own=READERS)
     text = text_section(whole)
     config = whole if text is None else text
     model_type = config.text("model_type", "")

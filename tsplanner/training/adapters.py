@@ -20,6 +20,7 @@ from tsplanner.training.language_model import (
     unread_layers,
     unread_parameters,
 )
+from tsplanner.training.targets import is_transposed, linear_names, refusal
 
 ENCODER_MLP = re.compile(r"(?:^|\.)ts_encoder\.mlp\.\d+$")
 ADALORA_WARMUP_SHARE = 0.1
@@ -37,14 +38,23 @@ def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
     count = text_config(model.config).num_hidden_layers
     # A vision tower can have as many layers as the decoder.
     prefix, body = decoder(model)
-    found = [
+    lists = [
         (name, module)
         for name, module in body.named_modules(prefix=prefix)
-        if isinstance(module, nn.ModuleList) and len(module) == count and "ts_encoder" not in name
+        if isinstance(module, nn.ModuleList) and "ts_encoder" not in name
     ]
+    # The decoders of BART's kind count their layers by another key than num_hidden_layers.
+    found = [item for item in lists if len(item[1]) == count] or list(filter(_of_layers, lists))
     if not found:
         raise TsplannerError(f"{type(model).__name__} has no list of {count} decoder layers.")
     return min(found, key=lambda item: item[0].count("."))
+
+
+def _of_layers(item: tuple[str, nn.ModuleList]) -> bool:
+    """Whether a list holds what transformers can checkpoint, which are whole layers."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    return len(item[1]) > 0 and all(isinstance(m, GradientCheckpointingLayer) for m in item[1])
 
 
 def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
@@ -58,7 +68,10 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
     linears = linear_names(model)
     inside = [name for name in linears if name.startswith(f"{prefix}.")]
     known = sorted({name.rsplit(".", 1)[1] for name in inside})
-    wanted = known if targets == ALL_LINEAR else _names(targets)
+    if targets == ALL_LINEAR:
+        wanted = [name for name in known if not refusal(model, name)]
+    else:
+        wanted = _names(targets)
     for name in wanted:
         if name not in known:
             raise TsplannerError(
@@ -77,15 +90,6 @@ def _places(model: nn.Module) -> str:
     return rf"(?!(?:{unread})\.)\d+" if unread else r"\d+"
 
 
-def linear_names(model: nn.Module) -> list[str]:
-    """Full names of the linears, whether or not they have adapters already."""
-    return [
-        name.removesuffix(".base_layer")
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and ".lora_" not in name
-    ]
-
-
 def _names(targets: tuple[str, ...] | str) -> list[str]:
     return targets.split(",") if isinstance(targets, str) else list(targets)
 
@@ -101,6 +105,7 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
         "lora_dropout": learning.method.lora_dropout,
         "target_modules": target_pattern(model, learning.method.lora_target),
         "bias": "none",
+        "fan_in_fan_out": any(map(is_transposed, model.modules())),
     }
     if learning.method.finetuning_type is FinetuningType.ADALORA:
         sizes = training_settings(learning, plan.hardware, plan.sequence_length)

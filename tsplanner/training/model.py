@@ -6,13 +6,14 @@ They come from a fixed seed, so that an adapter can be loaded onto the base that
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from memory_models.settings import Dtype, Quantization
+from memory_models.settings import Attention, Dtype, Quantization
 from tsplanner.errors import TsplannerError
 from tsplanner.install import Extra, install_command
 from tsplanner.planner.plan import ModelRef, Plan
@@ -21,6 +22,9 @@ from tsplanner.reading import decoded, read_text
 from tsplanner.training.language_model import auto_class
 
 DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
+FLOAT_TAG = "__float__"
+NO_SUCH_ATTENTION = "attention implementation"
+"""Words of transformers' error (modeling_utils.py) for an attention that a model's code lacks."""
 BASE_SEED = 0
 """Seed of random base weights; the plan's seed is for the adapter and the data."""
 
@@ -95,8 +99,24 @@ def model_config(model: ModelRef) -> Any:
         found = AutoConfig.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
         if model.trust_remote_code or found.model_type == model.config.get("model_type"):
             return found
-    keys = {key: value for key, value in model.config.items() if key != "model_type"}
+    keys = configuration_values(model.config)
     return AutoConfig.for_model(str(model.config.get("model_type", model.model_type)), **keys)
+
+
+def configuration_values(config: Mapping[str, object]) -> dict[str, Any]:
+    """The keys of a decoded config.json that a configuration class takes.
+
+    transformers writes infinity as ``{"__float__": "Infinity"}`` (configuration_utils.py).
+    """
+    return {key: _as_float(value) for key, value in config.items() if key != "model_type"}
+
+
+def _as_float(value: Any) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {FLOAT_TAG}:
+            return float(value[FLOAT_TAG])
+        return {key: _as_float(inner) for key, inner in value.items()}
+    return [_as_float(inner) for inner in value] if isinstance(value, list) else value
 
 
 def load_tokenizer(model: ModelRef) -> Any | None:
@@ -170,21 +190,41 @@ def _load(plan: Plan, config: Any, device: torch.device) -> Any:
     placement: dict[str, Any] = (
         {"device_map": {"": device}} if plan.hardware.sharding.zero_stage < 3 else {}
     )
-    model, info = auto_class(config).from_pretrained(
-        plan.model.path,
-        config=config,
-        dtype=DTYPES[plan.hardware.base.model_dtype],
-        attn_implementation=plan.hardware.kernels.attention.value,
-        quantization_config=quantization_config(plan.hardware),
-        trust_remote_code=plan.model.trust_remote_code,
-        # A pickle can run code while it is read.
-        use_safetensors=True,
-        output_loading_info=True,
-        **placement,
-    )
+
+    def load(attention: str) -> Any:
+        return auto_class(config).from_pretrained(
+            plan.model.path,
+            config=config,
+            dtype=DTYPES[plan.hardware.base.model_dtype],
+            attn_implementation=attention,
+            quantization_config=quantization_config(plan.hardware),
+            trust_remote_code=plan.model.trust_remote_code,
+            # A pickle can run code while it is read.
+            use_safetensors=True,
+            output_loading_info=True,
+            **placement,
+        )
+
+    model, info = with_attention(load, plan.hardware.kernels.attention.value)
     if plan.hardware.sharding.zero_stage != 3:  # under ZeRO-3 each process loads only its shards
         refuse_other_keys(info, str(plan.model.path))
     return model
+
+
+def with_attention(build: Callable[[str], Any], wanted: str) -> Any:
+    """A model with the attention that is wanted, or with eager if its code runs no sdpa.
+
+    ``build`` takes transformers' name of the attention. BLOOM, gpt-oss and models without any
+    attention run eager alone, and transformers refuses sdpa before it makes a tensor.
+
+    Raises ValueError: whatever else transformers refuses.
+    """
+    try:
+        return build(wanted)
+    except ValueError as error:
+        if wanted != Attention.SDPA or NO_SUCH_ATTENTION not in str(error):
+            raise
+        return build(Attention.EAGER.value)
 
 
 def refuse_other_keys(info: dict[str, Any], folder: str) -> None:
@@ -234,12 +274,13 @@ def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -
 def _from_config(hardware: HardwareSettings, config: Any, device: torch.device | None) -> Any:
     from contextlib import nullcontext
 
-    with nullcontext() if device is None else device:
+    def build(attention: str) -> Any:
         return auto_class(config).from_config(
-            config,
-            dtype=DTYPES[hardware.base.model_dtype],
-            attn_implementation=hardware.kernels.attention.value,
+            config, dtype=DTYPES[hardware.base.model_dtype], attn_implementation=attention
         )
+
+    with nullcontext() if device is None else device:
+        return with_attention(build, hardware.kernels.attention.value)
 
 
 def _materialise(owner: Any, module: nn.Module, device: torch.device) -> None:

@@ -69,6 +69,7 @@ class RuleName(StrEnum):
     FLASH_ATTENTION_PACKAGE = "flash-attention-package"
     FLASH_ATTENTION_FAMILY = "flash-attention-family"
     ATTENTION_SOFT_CAP = "attention-soft-cap"
+    EAGER_ONLY = "eager-only"
     BITSANDBYTES = "bitsandbytes"
     DEEPSPEED = "deepspeed"
     QUANTIZED_BASE = "quantized-base"

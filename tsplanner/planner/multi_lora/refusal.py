@@ -12,7 +12,12 @@ from tsplanner.planner.explain.templates import Phrase
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 
 SHARING_METHODS = frozenset({FinetuningType.LORA, FinetuningType.RSLORA})
-STRANGE_HEADS = ("logit_scale", "logits_scaling", "mup_width_multiplier")
+STRANGE_HEADS = (
+    "mup_width_multiplier",
+    "logits_mup_width_multiplier",
+    "output_multiplier",
+    "logits_soft_cap",
+)
 """config.json keys that change the logits after the head in ways the fused loss does not repeat."""
 LOSS_DRIVEN = frozenset({"reduce_lr_on_plateau", "greedy"})
 """Learning-rate schedules that ask for a loss at every step."""

@@ -90,6 +90,13 @@ def _soft_cap(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     return {} if capped and hardware.kernels.attention is Attention.SDPA else None
 
 
+def _eager_only(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    attention = hardware.kernels.attention
+    if not request.architecture.attention.eager_only or attention is Attention.EAGER:
+        return None
+    return {"attention": attention}
+
+
 def _bitsandbytes(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     optimizer = hardware.kernels.optimizer
     needed = hardware.base.quantization or (
@@ -179,6 +186,7 @@ RULES = (
     ),
     Rule(name=RuleName.FLASH_ATTENTION_FAMILY, check=_flash_family, about=frozenset({"attention"})),
     Rule(name=RuleName.ATTENTION_SOFT_CAP, check=_soft_cap, about=frozenset({"attention"})),
+    Rule(name=RuleName.EAGER_ONLY, check=_eager_only, about=frozenset({"attention"})),
     Rule(
         name=RuleName.BITSANDBYTES,
         check=_bitsandbytes,
