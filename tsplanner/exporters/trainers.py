@@ -232,6 +232,21 @@ def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:
     return list(dict.fromkeys(linear.name for linear in linears))
 
 
+def sees(architecture: Architecture) -> bool:
+    """Whether a vision tower lies beside the language model."""
+    return architecture.outside.outside_frozen
+
+
+def target_pattern(plan: Plan, architecture: Architecture) -> str:
+    """Regular expression for the adapted linears of the language model beside a vision tower.
+
+    PEFT compares a name alone with the end of every module's name, and the tower has linears of
+    the same names. It compares a string with whole names.
+    """
+    names = "|".join(lora_targets(plan, architecture))
+    return rf".*(?:language_model|text_model)\..*\.(?:{names})"
+
+
 def whole_alpha(plan: Plan, trainer: str) -> int:
     """LoRA's alpha as a whole number.
 

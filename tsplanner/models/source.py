@@ -13,7 +13,7 @@ from tsplanner.install import Extra, install_command
 from tsplanner.models import strangers
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS, WITH_SERIES
-from tsplanner.models.defaults import DEFAULTS, NULL_IS_NONE
+from tsplanner.models.defaults import DEFAULTS, with_defaults
 from tsplanner.models.headers import check_weights
 from tsplanner.models.quantized import stored_base, with_kept_linears
 from tsplanner.models.refusals import (
@@ -22,6 +22,7 @@ from tsplanner.models.refusals import (
     refuse_other_models,
 )
 from tsplanner.models.weights import WeightFiles, find_weights
+from tsplanner.models.wrappers import seen_whole, text_section
 from tsplanner.reading import decoded, read_text
 from tsplanner.settings import configs_folder
 
@@ -204,33 +205,33 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
             worker does not train on.
     """
     stored = stored_base(values, source)
-    config = Config(values, source)
-    model_type = config.text("model_type", "")
+    whole = Config(values, source)
+    whole.text("model_type", "")
     refuse_other_models(values, source, own=READERS)
-    nested = values.get("text_config")
-    if model_type not in READERS and isinstance(nested, dict):
-        # A section without a type of its own is the text part of the outer type, as in Gemma 3.
-        config = Config({"model_type": f"{model_type}_text", **nested}, f"{source}: text_config")
-        model_type = config.text("model_type")
+    text = text_section(whole)
+    config = whole if text is None else text
+    model_type = config.text("model_type", "")
     reader = READERS.get(model_type)
     if reader is None:
-        raise NoReaderError(
-            f"{source}: model_type {named(model_type)} has no reader."
-            f"{did_you_mean(model_type, READERS)} Known: {', '.join(sorted(READERS))}."
-        )
-    _refuse_infinite(config)
-    # A null key means the family's default, so the key must not hide that default; only a null
-    # window is a value of its own.
-    known = {
-        key: value
-        for key, value in config.values.items()
-        if value is not None or key in NULL_IS_NONE
-    }
-    config = Config({**DEFAULTS.get(model_type, {}), **known}, config.source)
+        raise _no_reader(whole)
+    _refuse_infinite(whole)
+    config = Config(with_defaults(DEFAULTS.get(model_type, {}), config.values), config.source)
     try:
-        return with_kept_linears(reader(name, config), stored)
+        found = with_kept_linears(reader(name, config), stored)
+        seen = found if text is None else seen_whole(found, whole)
     except (ValueError, OverflowError) as error:
         raise TsplannerError(f"{source}: {error}") from error
+    if seen is None:
+        raise _no_reader(whole)
+    return seen
+
+
+def _no_reader(config: Config) -> NoReaderError:
+    model_type = config.text("model_type", "")
+    return NoReaderError(
+        f"{config.source}: model_type {named(model_type)} has no reader."
+        f"{did_you_mean(model_type, READERS)} Known: {', '.join(sorted(READERS))}."
+    )
 
 
 def _refuse_infinite(config: Config) -> None:

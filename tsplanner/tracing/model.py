@@ -31,6 +31,7 @@ from tsplanner.tracing.records import Subject
 from tsplanner.training import adapters
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
+from tsplanner.training.language_model import auto_class, read_text_alone
 from tsplanner.training.model import (
     DTYPES,
     NO_SUCH_ATTENTION,
@@ -61,6 +62,7 @@ def build(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = base_model(subject, settings, keep)
+        read_text_alone(model)
         if settings.kernels.loss_kernel is LossKernel.FUSED:
             use_fused_loss(model)
         with torch.device("meta"):
@@ -94,13 +96,11 @@ def base_model(
     Raises:
         TsplannerError: the installed transformers does not build it, or not with this attention.
     """
-    from transformers import AutoModelForCausalLM
-
     register_own_models()
     config = configuration(subject)
 
     def from_config(attention: str) -> Any:
-        return AutoModelForCausalLM.from_config(
+        return auto_class(config).from_config(
             config,
             dtype=DTYPES[settings.base.model_dtype],
             attn_implementation=attention,

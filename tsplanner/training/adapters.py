@@ -21,6 +21,12 @@ from tsplanner.training.expert_targets import (
     fused_experts,
     names_of_linears,
 )
+from tsplanner.training.language_model import (
+    decoder,
+    text_config,
+    unread_layers,
+    unread_parameters,
+)
 from tsplanner.training.targets import is_transposed, linear_names, refusal
 
 ENCODER_MLP = re.compile(r"(?:^|\.)ts_encoder\.mlp\.\d+$")
@@ -36,10 +42,12 @@ ADALORA_ORTHOGONALITY = 0.5
 
 def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """Name and list of the decoder layers; raises TsplannerError if the model has none."""
-    count = model.config.num_hidden_layers
+    count = text_config(model.config).num_hidden_layers
+    # A vision tower can have as many layers as the decoder.
+    prefix, body = decoder(model)
     lists = [
         (name, module)
-        for name, module in model.named_modules()
+        for name, module in body.named_modules(prefix=prefix)
         if isinstance(module, nn.ModuleList) and "ts_encoder" not in name
     ]
     # The decoders of BART's kind count their layers by another key than num_hidden_layers.
@@ -77,7 +85,8 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
                 f"{', '.join(known)}.{did_you_mean(name, known)}"
             )
     inner = "|".join(map(re.escape, wanted))
-    pattern = [rf"{re.escape(prefix)}\.\d+\.(?:.+\.)?(?:{inner})"] if wanted else []
+    places = _places(model)
+    pattern = [rf"{re.escape(prefix)}\.{places}\.(?:.+\.)?(?:{inner})"] if wanted else []
     encoder = [re.escape(name) for name in linear_names(model) if ENCODER_MLP.search(name)]
     return "|".join([*pattern, *encoder])
 
@@ -87,6 +96,12 @@ def _known(model: nn.Module) -> list[str]:
     prefix, _ = decoder_layers(model)
     inside = [name for name in linear_names(model) if name.startswith(f"{prefix}.")]
     return sorted({name.rsplit(".", 1)[1] for name in inside})
+
+
+def _places(model: nn.Module) -> str:
+    """Regular expression for the numbers of the layers that rows pass through."""
+    unread = "|".join(map(str, sorted(unread_layers(model))))
+    return rf"(?!(?:{unread})\.)\d+" if unread else r"\d+"
 
 
 def _names(targets: tuple[str, ...] | str) -> list[str]:
@@ -181,6 +196,9 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
         train_last_layers(model, plan.learning)
     else:
         model.requires_grad_(True)
+    for parameter in unread_parameters(model):
+        # Without a gradient a weight stays as it is, but DDP would wait for it.
+        parameter.requires_grad_(False)
     _refuse_fp16_masters(plan, model)
     return model
 

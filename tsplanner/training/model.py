@@ -7,6 +7,7 @@ They come from a fixed seed, so that an adapter can be loaded onto the base that
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from tsplanner.install import Extra, install_command
 from tsplanner.models.quantized import is_kept, stored_base
 from tsplanner.planner.plan import ModelRef, Plan
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.reading import decoded, read_text
+from tsplanner.training.language_model import auto_class
 
 DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
 FLOAT_TAG = "__float__"
@@ -159,7 +162,18 @@ def load_tokenizer(model: ModelRef) -> Any | None:
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if not getattr(tokenizer, "chat_template", None):
+        tokenizer.chat_template = processors_template(Path(folder))
     return tokenizer
+
+
+def processors_template(folder: Path) -> str | None:
+    """The chat template of a model that also sees, which only its processor reads; None: none."""
+    path = folder / "chat_template.json"
+    if not path.is_file():
+        return None
+    found = decoded(read_text(path))
+    return found.get("chat_template") if isinstance(found, dict) else None
 
 
 def _check_packages(hardware: HardwareSettings) -> None:
@@ -199,15 +213,13 @@ def compute_dtype(hardware: HardwareSettings) -> torch.dtype:
 
 
 def _load(plan: Plan, config: Any, device: torch.device) -> Any:
-    from transformers import AutoModelForCausalLM
-
     # Under ZeRO-3 transformers shards the weights as it reads them and refuses a device map.
     placement: dict[str, Any] = (
         {"device_map": {"": device}} if plan.hardware.sharding.zero_stage < 3 else {}
     )
 
     def load(attention: str) -> Any:
-        return AutoModelForCausalLM.from_pretrained(
+        return auto_class(config).from_pretrained(
             plan.model.path,
             config=config,
             dtype=DTYPES[plan.hardware.base.model_dtype],
@@ -283,8 +295,12 @@ def _initialise(plan: Plan, config: Any, device: torch.device) -> Any:
         return _from_config(hardware, config, None if hardware.sharding.zero_stage == 3 else device)
     model = _from_config(hardware, config, torch.device("meta"))
     head = model.get_output_embeddings()
+    owners: dict[str, Any] = {"": model}
     for name, module in list(model.named_modules()):
-        _materialise(model, module, device)
+        # A tower draws its initial values in a way of its own.
+        own = hasattr(module, "_init_weights")
+        owners[name] = module if own else owners[name.rpartition(".")[0]]
+        _materialise(owners[name], module, device)
         # The head stays as it is, because transformers does not quantise the head of a checkpoint.
         if isinstance(module, nn.Linear) and module is not head and not is_kept(name, kept):
             model.set_submodule(name, _quantised(module, hardware, device))
@@ -303,10 +319,8 @@ def _initialise(plan: Plan, config: Any, device: torch.device) -> Any:
 def _from_config(hardware: HardwareSettings, config: Any, device: torch.device | None) -> Any:
     from contextlib import nullcontext
 
-    from transformers import AutoModelForCausalLM
-
     def build(attention: str) -> Any:
-        return AutoModelForCausalLM.from_config(
+        return auto_class(config).from_config(
             config, dtype=DTYPES[hardware.base.model_dtype], attn_implementation=attention
         )
 
@@ -314,8 +328,8 @@ def _from_config(hardware: HardwareSettings, config: Any, device: torch.device |
         return with_attention(build, hardware.kernels.attention.value)
 
 
-def _materialise(model: Any, module: nn.Module, device: torch.device) -> None:
-    """Give the direct tensors of one module memory on the device and initial values."""
+def _materialise(owner: Any, module: nn.Module, device: torch.device) -> None:
+    """Give the direct tensors of one module memory on the device and its owner's initial values."""
     tensors = [*module._parameters.values(), *module._buffers.values()]
     if all(tensor is None or not tensor.is_meta for tensor in tensors):
         return
@@ -324,7 +338,7 @@ def _materialise(model: Any, module: nn.Module, device: torch.device) -> None:
         # transformers' initialisers (initialization.py) pass over a tensor with this mark set.
         tensor._is_hf_initialized = False
     module._is_hf_initialized = False
-    model._init_weights(module)
+    owner._init_weights(module)
 
 
 def _quantised(linear: nn.Linear, hardware: HardwareSettings, device: torch.device) -> nn.Module:

@@ -67,6 +67,7 @@ class RuleName(StrEnum):
     BF16 = "bf16"
     FLASH_ATTENTION_CAPABILITY = "flash-attention-capability"
     FLASH_ATTENTION_PACKAGE = "flash-attention-package"
+    FLASH_ATTENTION_FAMILY = "flash-attention-family"
     ATTENTION_SOFT_CAP = "attention-soft-cap"
     EAGER_ONLY = "eager-only"
     BITSANDBYTES = "bitsandbytes"

@@ -24,6 +24,7 @@ from memory_models.architecture import (
 )
 from tsplanner.errors import TsplannerError
 from tsplanner.training.adapters import decoder_layers
+from tsplanner.training.language_model import text_config
 from tsplanner.training.targets import is_transposed, linear_names, refusal
 
 EXPERT_DIMENSIONS = 3
@@ -95,11 +96,6 @@ def describe(model: Any, name: str, key: str) -> Architecture:
         layer=LayerShape(linears=found.linears(), tensors=found.layer_tensors(outer), recorded=key),
         outside=found.outside(outer),
     )
-
-
-def text_config(config: Any) -> Any:
-    """The part of a configuration that describes the decoder."""
-    return config.get_text_config(decoder=True)
 
 
 def _number(config: Any, *names: str) -> int | None:
