@@ -7,6 +7,8 @@ one kernel writes each tensor once, and later kernels read it a constant number 
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -19,6 +21,8 @@ from memory_models.activations.layers import (
 )
 from memory_models.activations.lm_head import fused_rows
 from memory_models.architecture import Architecture
+from memory_models.recorded.recording import Recording
+from memory_models.recorded.totals import recorded_parts
 from memory_models.settings import HeadSettings, LayerSettings, LossKernel, TrainingSettings
 from memory_models.symbolic import ALLOC, Size, total
 from memory_models.units import ceil_div
@@ -91,19 +95,42 @@ def _layers(
     ]
 
 
+def _layers_written(
+    architecture: Architecture, settings: TrainingSettings
+) -> Iterator[tuple[BytesWritten, BytesWritten, int]]:
+    """What each kind of layer writes in forward and in backward, and the number of such layers."""
+    if architecture.layer.recorded:
+        for found, places in recorded_parts(architecture, settings):
+            kinds = _recorded_written(found, settings.layer.accumulates)
+            for kind, count in Counter(found.pattern[place] for place in places).items():
+                yield *kinds[kind], count
+        return
+    trained = settings.method.trains_base
+    for layer, is_masked, count in _layers(architecture, settings):
+        if count:
+            made = layer_written(architecture, layer, trained=trained, masked=is_masked)
+            yield *made, count
+
+
+@lru_cache(maxsize=512)
+def _recorded_written(
+    found: Recording, accumulates: bool
+) -> tuple[tuple[BytesWritten, BytesWritten], ...]:
+    return tuple(
+        (_written(layer.forward), _written(layer.accumulating if accumulates else layer.backward))
+        for layer in found.layers
+    )
+
+
 def traffic(architecture: Architecture, settings: TrainingSettings) -> Traffic:
     """Bytes written and tensors allocated by one micro-batch of one process.
 
     Ignores: the embedding, the time-series encoder, rotary tables.
     """
     n, scores = settings.tokens, settings.scores
-    trained = settings.method.trains_base
     layers, active = architecture.num_hidden_layers, active_layers(architecture, settings.layer)
     size = tensors = 0
-    for layer, is_masked, count in _layers(architecture, settings):
-        if count == 0:
-            continue
-        forward, backward = layer_written(architecture, layer, trained=trained, masked=is_masked)
+    for forward, backward, count in _layers_written(architecture, settings):
         working = count * active // layers
         size += count * forward.bytes(n, scores) + working * backward.bytes(n, scores)
         tensors += count * forward.tensors + working * backward.tensors
@@ -124,12 +151,7 @@ def forward_traffic(architecture: Architecture, settings: TrainingSettings) -> T
     """
     n, scores = settings.tokens, settings.scores
     size = tensors = 0
-    for layer, is_masked, count in _layers(architecture, settings):
-        if count == 0:
-            continue
-        forward, _ = layer_written(
-            architecture, layer, trained=settings.method.trains_base, masked=is_masked
-        )
+    for forward, _, count in _layers_written(architecture, settings):
         size += count * forward.bytes(n, scores)
         tensors += count * forward.tensors
     events, _ = lm_head_events(architecture, settings.head, accumulates=False, first=False)

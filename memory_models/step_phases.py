@@ -15,6 +15,7 @@ from memory_models.activations.layers import (
 )
 from memory_models.activations.lm_head import LmHeadMemory, fused_rows, lm_head_memory
 from memory_models.architecture import Architecture
+from memory_models.recorded.totals import before_layers_bytes, recorded_totals
 from memory_models.settings import (
     HeadSettings,
     LayerSettings,
@@ -145,13 +146,19 @@ def _parts(architecture: Architecture, settings: TrainingSettings) -> _Step:
         above, casts = layers - recomputed, casts * recomputed // layers
         gathered = _gathered_by_both(architecture, settings, gathered)
     checkpointing = settings.batch.gradient_checkpointing
+    if architecture.layer.recorded:
+        totals = recorded_totals(architecture, settings)
+        masks = before_layers_bytes(architecture, settings)
+    else:
+        totals = layer_totals(architecture, settings)
+        masks = mask_bytes(architecture, settings)
     return _Step(
-        totals=layer_totals(architecture, settings),
+        totals=totals,
         held=static.held,
         gathered=gathered,
         loss_forward=static.lm_head.forward.bytes(n, rows),
         loss_backward=static.lm_head.backward.bytes(n, rows),
-        masks=mask_bytes(architecture, settings),
+        masks=masks,
         series=encoder_bytes(architecture, settings),
         casts=casts,
         passing=_last_product(architecture, n) if gathered.forward and checkpointing else 0,

@@ -30,7 +30,8 @@ class LayerEvents(NamedTuple):
     """The frees of autocast's casts of weights, when forward has ended."""
 
 
-def _net(events: Sequence[Event]) -> Events:
+def net(events: Sequence[Event]) -> Events:
+    """The events that have the same effect and no passing tensors."""
     total: Counter[Size] = Counter()
     order: dict[Size, None] = {}
     for sign, size in events:
@@ -86,8 +87,8 @@ def layer_events(
     return LayerEvents(
         forward=tuple(forward),
         backward=tuple(backward),
-        kept=_net(forward),
-        left=_net(backward),
+        kept=net(forward),
+        left=net(backward),
         cached=tuple(cached),
     )
 

@@ -20,7 +20,8 @@ HALF = 2
 def fused_norm(ops: Ops, value: Value) -> bool:
     """Whether this norm runs as one kernel: an RMSNorm whose weight has the stream's dtype."""
     weight_bytes = FP32 if ops.upcast else ops.stored
-    plain = ops.shape.norms.kind is Norm.RMS and not ops.shape.norms.norm_scales_in_fp32
+    rms = ops.shape.norms.kind in (Norm.RMS, Norm.RMS_FP32)
+    plain = rms and not ops.shape.norms.norm_scales_in_fp32
     return ops.fused and plain and value.bytes == weight_bytes
 
 

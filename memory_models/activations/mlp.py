@@ -56,9 +56,41 @@ def _gated(ops: LayerOps, active: Value, up: Value) -> Value:
 
 def _active(ops: LayerOps, value: Value) -> Value:
     """The activation; backward keeps the input, or the result of ReLU."""
+    if ops.shape.mlp.activation is Activation.GELU_NEW:
+        return _gelu_new(ops, value)
     saved = None if ops.shape.mlp.activation is Activation.RELU else value
     result = ops.tape.op((value,), value.elements, value.bytes, saves=(saved,))
     ops.tape.drop(value)
+    return result
+
+
+def _gelu_new(ops: LayerOps, value: Value) -> Value:
+    """GELU written out: half the input, times one plus the tanh of a cubic polynomial.
+
+    Backward keeps the input, its half, the tanh and the tanh plus one. Autocast runs ``pow`` in
+    fp32, so all but the half are in fp32 under it.
+    Source: transformers' NewGELUActivation.
+    """
+    tape, size = ops.tape, value.elements
+    half = tape.op((value,), size, value.bytes)
+    source = ops.cast(value, FP32 if ops.autocast else value.bytes)
+    width = source.bytes
+    # The gradient of the cube squares the input and multiplies twice.
+    cube = ops.copy(tape.op((source,), size, width, saves=(source,), work=times(source.size, 2)))
+    tape.drop(source)
+    summed = tape.op((value, cube), size, width, passes=True)
+    tape.drop(cube)
+    scaled = ops.copy(summed)
+    curved = tape.op((scaled,), size, width, saves=(None,))
+    tape.drop(scaled)
+    factor = tape.op((curved,), size, width, passes=True)
+    tape.drop(curved)
+    # The gradient of the half is made in the wider dtype before it is cast. What a checkpoint made
+    # again is freed by then, so that only the difference counts there.
+    narrow = half.bytes if ops.settings.checkpointed else half.bytes * (width == half.bytes)
+    mixed = times(size, width - narrow)
+    result = tape.op((half, factor), size, width, saves=(half, factor), work=mixed)
+    tape.drop(half, factor, value)
     return result
 
 

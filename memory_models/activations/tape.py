@@ -29,6 +29,21 @@ from memory_models.symbolic import (
 )
 
 
+def running_levels(base: Size, events: Iterable[Event]) -> list[Size]:
+    """The base if there is one, and the running sum after every allocation."""
+    found = [] if base == ZERO else [base]
+    per_token, constant, per_unit = base
+    for sign, (tokens, fixed, units) in events:
+        if sign == ALLOC:
+            per_token, constant = per_token + tokens, constant + fixed
+            per_unit += units
+            found.append(Size(per_token, constant, per_unit))
+        else:
+            per_token, constant = per_token - tokens, constant - fixed
+            per_unit -= units
+    return found
+
+
 class Tape:
     """Records the events of forward, then those of backward.
 
@@ -50,17 +65,7 @@ class Tape:
     @property
     def levels(self) -> list[Size]:
         """The base if there is one, and the running sum after every allocation."""
-        found = [] if self.base == ZERO else [self.base]
-        per_token, constant, per_unit = self.base
-        for sign, (tokens, fixed, units) in self.events:
-            if sign == ALLOC:
-                per_token, constant = per_token + tokens, constant + fixed
-                per_unit += units
-                found.append(Size(per_token, constant, per_unit))
-            else:
-                per_token, constant = per_token - tokens, constant - fixed
-                per_unit -= units
-        return found
+        return running_levels(self.base, self.events)
 
     @property
     def level(self) -> Size:

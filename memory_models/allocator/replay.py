@@ -24,6 +24,7 @@ from memory_models.activations.lm_head import fused_rows
 from memory_models.allocator.event_player import Replayed, Sized, load_model, small_share
 from memory_models.allocator.passages import Large
 from memory_models.architecture import Architecture
+from memory_models.recorded.totals import before_layers_bytes, recorded_events
 from memory_models.rounding import SMALL_REQUEST, SMALL_SEGMENT
 from memory_models.settings import FinetuningType, Optimizer, StateSettings, TrainingSettings
 from memory_models.sharding.gradients import trained_layers
@@ -99,7 +100,8 @@ class StepEvents:
         self.element = trained_element_bytes(self.states)
         self.tensors = trained_tensors(self.shape, self.method)
         self.boundary = boundary_bytes(self.shape, self.settings)
-        self.masks = mask_bytes(self.shape, self.settings)
+        recorded = self.shape.layer.recorded
+        self.masks = (before_layers_bytes if recorded else mask_bytes)(self.shape, self.settings)
         self.held = int8_input_bytes(self.shape, self.settings) // INT8_GROUPS
         self.trained_layers = trained_layers(self.shape, self.states)
         self.recomputed = recomputed_layers(self.shape, self.settings)
@@ -155,6 +157,9 @@ class StepEvents:
 
     def _layers(self, *, accumulates: bool) -> Iterator[LayerEvents]:
         """Events of every layer that takes part in backward, from the first to the last."""
+        if self.shape.layer.recorded:
+            yield from recorded_events(self.shape, self.settings, accumulates=accumulates)
+            return
         turns = layers_in_turn(self.shape, self.settings)
         freezes = self.method.finetuning_type is FinetuningType.FREEZE
         frozen = len(turns) - self.method.freeze_trainable_layers if freezes else 0

@@ -20,6 +20,8 @@ from memory_models.states.weights import (
     total_parameters,
 )
 
+UNTARGETED = frozenset({Role.ROUTER, Role.BARE})
+"""Roles of linears that carry no adapter."""
 PARAMETER_BYTES = 4
 """Bytes per element: PEFT keeps adapters of a half-precision base in fp32
 (``autocast_adapter_dtype``)."""
@@ -30,7 +32,7 @@ def is_targeted(architecture: Architecture, linear: Linear, method: Method) -> b
 
     Fused experts are no linears (see ``adapted_experts``), and a router is never adapted.
     """
-    if not method.uses_adapter or linear.count > 1 or linear.role is Role.ROUTER:
+    if not method.uses_adapter or linear.count > 1 or linear.role in UNTARGETED:
         return False
     if linear.role is Role.ENCODER:
         return True

@@ -26,7 +26,8 @@ def int8_input_bytes(architecture: Architecture, settings: TrainingSettings) -> 
     product in the MLP [n, F].
     Source: bitsandbytes autograd/_functions.py (MatMul8bitLt, ``ctx.tensors``).
     """
-    if settings.base.quantization is not Quantization.INT8:
+    # A recorded layer's tape holds these tensors already.
+    if settings.base.quantization is not Quantization.INT8 or architecture.layer.recorded:
         return 0
     flow = precision(settings.arithmetic)
     widths = {"attention": flow.residual, "mlp": flow.residual, Role.OUTPUT.value: flow.operand}

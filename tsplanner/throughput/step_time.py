@@ -15,6 +15,7 @@ from memory_models.activations.layers import active_layers, passes, recomputed_l
 from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from memory_models.memory_traffic import traffic
+from memory_models.recorded.totals import forward_flops_of
 from memory_models.settings import Attention, DecoderKernels, TrainingSettings
 from memory_models.states.adapters import adapter_parameters_on, targets
 from memory_models.states.expert_adapters import adapted_experts, adapter_rows
@@ -143,6 +144,8 @@ def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) ->
     """
     layers, active = architecture.num_hidden_layers, active_layers(architecture, settings.layer)
     found = _operands(architecture, settings)
+    if architecture.layer.recorded:
+        return _recorded_flops(architecture, settings, found)
     trained = settings.method.trains_everything
     layers_trained = active if not settings.method.uses_adapter else 0
     recompute = recomputed_layers(architecture, settings)
@@ -174,9 +177,27 @@ def whole_expert_flops(architecture: Architecture, settings: TrainingSettings) -
     return found
 
 
+def _recorded_flops(
+    architecture: Architecture, settings: TrainingSettings, found: _Operands
+) -> float:
+    """As `micro_batch_flops`, with the products that the recorded layers really made.
+
+    Forward counts the adapters' products, whose weights alone have a gradient under LoRA.
+    """
+    forward = forward_flops_of(architecture, settings)
+    recomputed = recomputed_layers(architecture, settings) / architecture.num_hidden_layers
+    adapters = 2 * found.adapters * settings.tokens
+    of_weights = adapters if settings.method.uses_adapter else forward
+    head = found.head * (6 if settings.method.trains_everything else 4) * settings.tokens
+    return forward * (2 + recomputed) + of_weights + head
+
+
 def forward_flops(architecture: Architecture, settings: TrainingSettings) -> float:
     """Matrix operations of the forward of one micro-batch; see `micro_batch_flops`."""
     layers, found = architecture.num_hidden_layers, _operands(architecture, settings)
+    if architecture.layer.recorded:
+        head = 2 * found.head * settings.tokens
+        return forward_flops_of(architecture, settings) + head
     weights = 2 * (found.layer * layers + found.head + found.adapters)
     return settings.tokens * (weights + found.pairs * layers)
 

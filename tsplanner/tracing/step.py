@@ -39,7 +39,7 @@ class Step:
         with self.mode:
             # Trainer fetches all micro-batches of a step before the first forward, because their
             # labels are counted to divide the loss.
-            batches = [self._on_device() for _ in range(count)]
+            batches = [self.on_device() for _ in range(count)]
             items = sum(batch["labels"].ne(-100).sum() for batch in batches)
             for batch in batches[:TRACED_MICRO_BATCHES]:
                 self._micro_batch(batch, items)
@@ -49,7 +49,8 @@ class Step:
         del batches, items
         self.storages.phase = Phase.FORWARD
 
-    def _on_device(self) -> dict[str, Tensor]:
+    def on_device(self) -> dict[str, Tensor]:
+        """A copy of the batch, as Trainer moves one to the device."""
         self.storages.phase = Phase.FORWARD
         copied = {name: tensor.clone() for name, tensor in self.batch.items()}
         self.storages.name(copied.values(), Kind.INPUTS)
@@ -57,13 +58,13 @@ class Step:
 
     def _micro_batch(self, batch: dict[str, Tensor], items: Any) -> None:
         self.storages.phase = Phase.FORWARD
-        loss = self._loss(batch, items)
+        loss = self.loss(batch, items)
         self.storages.phase = Phase.BACKWARD
         loss.backward()
         gradients = (p.grad for p in self.model.parameters() if p.grad is not None)
         self.storages.name(gradients, Kind.GRADIENTS)
 
-    def _loss(self, batch: dict[str, Tensor], items: Any) -> Tensor:
+    def loss(self, batch: dict[str, Tensor], items: Any) -> Tensor:
         """The loss without the other outputs, which Trainer frees before backward."""
         from accelerate.utils.operations import convert_to_fp32
 

@@ -21,6 +21,13 @@ from tsplanner.training.expert_targets import (
     fused_experts,
     names_of_linears,
 )
+from tsplanner.training.language_model import (
+    decoder,
+    text_config,
+    unread_layers,
+    unread_parameters,
+)
+from tsplanner.training.targets import is_transposed, linear_names, refusal
 
 ENCODER_MLP = re.compile(r"(?:^|\.)ts_encoder\.mlp\.\d+$")
 ADALORA_WARMUP_SHARE = 0.1
@@ -35,15 +42,26 @@ ADALORA_ORTHOGONALITY = 0.5
 
 def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """Name and list of the decoder layers; raises TsplannerError if the model has none."""
-    count = model.config.num_hidden_layers
-    found = [
+    count = text_config(model.config).num_hidden_layers
+    # A vision tower can have as many layers as the decoder.
+    prefix, body = decoder(model)
+    lists = [
         (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == count and "ts_encoder" not in name
+        for name, module in body.named_modules(prefix=prefix)
+        if isinstance(module, nn.ModuleList) and "ts_encoder" not in name
     ]
+    # The decoders of BART's kind count their layers by another key than num_hidden_layers.
+    found = [item for item in lists if len(item[1]) == count] or list(filter(_of_layers, lists))
     if not found:
         raise TsplannerError(f"{type(model).__name__} has no list of {count} decoder layers.")
     return min(found, key=lambda item: item[0].count("."))
+
+
+def _of_layers(item: tuple[str, nn.ModuleList]) -> bool:
+    """Whether a list holds what transformers can checkpoint, which are whole layers."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    return len(item[1]) > 0 and all(isinstance(m, GradientCheckpointingLayer) for m in item[1])
 
 
 def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
@@ -56,7 +74,7 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
     prefix, _ = decoder_layers(model)
     known = _known(model)
     if targets == ALL_LINEAR:
-        wanted = names_of_linears(model, known)
+        wanted = [name for name in names_of_linears(model, known) if not refusal(model, name)]
     else:
         experts = _expert_names(model, targets)
         wanted = [name for name in _names(targets) if name not in experts]
@@ -67,7 +85,8 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
                 f"{', '.join(known)}.{did_you_mean(name, known)}"
             )
     inner = "|".join(map(re.escape, wanted))
-    pattern = [rf"{re.escape(prefix)}\.\d+\.(?:.+\.)?(?:{inner})"] if wanted else []
+    places = _places(model)
+    pattern = [rf"{re.escape(prefix)}\.{places}\.(?:.+\.)?(?:{inner})"] if wanted else []
     encoder = [re.escape(name) for name in linear_names(model) if ENCODER_MLP.search(name)]
     return "|".join([*pattern, *encoder])
 
@@ -79,13 +98,10 @@ def _known(model: nn.Module) -> list[str]:
     return sorted({name.rsplit(".", 1)[1] for name in inside})
 
 
-def linear_names(model: nn.Module) -> list[str]:
-    """Full names of the linears, whether or not they have adapters already."""
-    return [
-        name.removesuffix(".base_layer")
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and ".lora_" not in name
-    ]
+def _places(model: nn.Module) -> str:
+    """Regular expression for the numbers of the layers that rows pass through."""
+    unread = "|".join(map(str, sorted(unread_layers(model))))
+    return rf"(?!(?:{unread})\.)\d+" if unread else r"\d+"
 
 
 def _names(targets: tuple[str, ...] | str) -> list[str]:
@@ -120,6 +136,7 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
         "lora_dropout": learning.method.lora_dropout,
         "target_modules": target_modules(model, learning.method.lora_target),
         "bias": "none",
+        "fan_in_fan_out": any(map(is_transposed, model.modules())),
     }
     if learning.method.finetuning_type is FinetuningType.ADALORA:
         sizes = training_settings(learning, plan.hardware, plan.sequence_length)
@@ -179,6 +196,9 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
         train_last_layers(model, plan.learning)
     else:
         model.requires_grad_(True)
+    for parameter in unread_parameters(model):
+        # Without a gradient a weight stays as it is, but DDP would wait for it.
+        parameter.requires_grad_(False)
     _refuse_fp16_masters(plan, model)
     return model
 

@@ -67,7 +67,9 @@ class RuleName(StrEnum):
     BF16 = "bf16"
     FLASH_ATTENTION_CAPABILITY = "flash-attention-capability"
     FLASH_ATTENTION_PACKAGE = "flash-attention-package"
+    FLASH_ATTENTION_FAMILY = "flash-attention-family"
     ATTENTION_SOFT_CAP = "attention-soft-cap"
+    EAGER_ONLY = "eager-only"
     BITSANDBYTES = "bitsandbytes"
     DEEPSPEED = "deepspeed"
     QUANTIZED_BASE = "quantized-base"
@@ -166,6 +168,8 @@ class RemarkKind(StrEnum):
     """What a person should know of a plan before starting it."""
 
     HOST_ASSUMED = "host_assumed"
+    STORED_QUANTIZED = "stored_quantized"
+    STORED_DEQUANTIZED = "stored_dequantized"
     ROUNDED_TO_FIT = "rounded_to_fit"
     ROUNDED_FOR_SPEED = "rounded_for_speed"
     ROUNDED_AS_ASKED = "rounded_as_asked"

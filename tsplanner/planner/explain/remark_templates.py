@@ -17,6 +17,15 @@ REMARKS: dict[RemarkKind, Words] = {
         "主机内存按 {ram:,.0f} GiB 假定，并决定了此结果：请用 --host-memory 说明实际内存，"
         "如 --host-memory {example}GiB",
     ),
+    RemarkKind.STORED_QUANTIZED: (
+        "the model's weights are stored in {stored} and are trained on as they are",
+        "模型权重以 {stored} 存储，按原样训练适配器",
+    ),
+    RemarkKind.STORED_DEQUANTIZED: (
+        "the model's weights are stored in {stored}, which is not trained on as it is: they are "
+        "dequantised while they are loaded and then take {base:.1f} GiB in {dtype}",
+        "模型权重以 {stored} 存储，不能按原样训练：加载时反量化为 {dtype}，占 {base:.1f} GiB",
+    ),
     RemarkKind.ROUNDED_TO_FIT: (
         "{rounded}: without that, {setting} is over {memory} (95 %: {needs:.1f} GiB, {free:.1f} "
         "are free)",

@@ -1,0 +1,1 @@
+"""Decoder layers whose tapes were recorded from the real model, for families without a formula."""

@@ -1,0 +1,227 @@
+"""Records the decoder layers of a model under one recipe: a few layers, at a few sizes."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+
+from memory_models.recorded.recording import Recipe, RecordedLayer, Recording
+from memory_models.settings import (
+    BatchLayout,
+    Kernels,
+    Optimizer,
+    Sharding,
+    TrainingSettings,
+)
+from memory_models.symbolic import Event, Size, total
+from tsplanner.errors import TsplannerError
+from tsplanner.tracing.fake_cuda.attention import cuda_attention
+from tsplanner.tracing.fake_cuda.cuda_rules import (
+    cuda_autocast_answers,
+    cuda_dropout,
+    cuda_norm,
+    use_cuda_casts,
+)
+from tsplanner.tracing.fake_cuda.shapes import drop_values
+from tsplanner.tracing.fake_cuda.storages import Kind, Phase, StorageLog
+from tsplanner.tracing.model import build, is_adapter
+from tsplanner.tracing.recording.fit import (
+    ANY,
+    ONE,
+    SEVERAL,
+    NotAffine,
+    OtherProgram,
+    Point,
+    Rows,
+    affine,
+    at,
+)
+from tsplanner.tracing.recording.flops import CountingMode
+from tsplanner.tracing.recording.kinds import Chosen
+from tsplanner.tracing.recording.programs import MicroBatchPrograms, Program
+from tsplanner.tracing.recording.segments import Boundaries, MicroBatch
+from tsplanner.tracing.records import Subject
+from tsplanner.tracing.step import Step
+from tsplanner.training.adapters import decoder_layers
+from tsplanner.training.batches import longest_batch
+
+UNIT = 256
+"""Tokens of the shortest row: a multiple of the chunks that state-space layers work in."""
+MICRO_BATCHES = 2
+"""The second finds gradients."""
+TOLERANCE = 0.005
+"""Share by which a form may miss the bytes of the fourth size, of all that a layer keeps."""
+
+
+class Recorder:
+    """Records a model's layers, recipe by recipe."""
+
+    def __init__(self, subject: Subject, chosen: Chosen, unit: int = UNIT) -> None:
+        """``unit``: tokens of the shortest row."""
+        self.subject, self.chosen, self.unit = subject, chosen, unit
+
+    def record(self, recipe: Recipe) -> Recording:
+        """The recording under a recipe, from the layers that stand for all.
+
+        A model may do other work for one row than for several (a view where others copy); then
+        the recording is for the rows that the recipe names, and for no others.
+
+        Raises:
+            TsplannerError: the model cannot be traced, or its bytes are not affine.
+        """
+        use_cuda_casts()
+        model = build(self.subject, training_settings(recipe, Point(1, 1)), 3, self.chosen.places)
+        drop_values(model)
+        try:
+            try:
+                return self._at(ANY, model, recipe)
+            except OtherProgram:
+                return self._at(ONE if recipe.one_row else SEVERAL, model, recipe)
+        except NotAffine as error:
+            raise TsplannerError(
+                f"The bytes of its layers do not grow evenly with its rows: {error}."
+            ) from None
+
+    def _at(self, rows: Rows, model: Any, recipe: Recipe) -> Recording:
+        asked = rows.times(self.unit)
+        runs = [_Run(model, training_settings(recipe, point)) for point in asked]
+        layers = [_layer(runs, place, recipe, asked) for place in range(len(self.chosen.places))]
+        used = sorted(set(self.chosen.pattern))
+        return Recording(
+            layers=tuple(layers[place] for place in used),
+            pattern=tuple(used.index(place) for place in self.chosen.pattern),
+            stream=affine([run.stream for run in runs[:3]], asked[:3]),
+            before=_before(runs, asked),
+            any_rows=rows is ANY,
+        )
+
+
+def training_settings(recipe: Recipe, point: Point) -> TrainingSettings:
+    """A run of two micro-batches under a recipe."""
+    return TrainingSettings(
+        method=recipe.method,
+        base=recipe.arithmetic.base,
+        kernels=Kernels(
+            attention=recipe.attention,
+            decoder_kernels=recipe.arithmetic.decoder_kernels,
+            optimizer=Optimizer.SGD,
+        ),
+        # One process of ZeRO-2 has the dtypes of every stage.
+        sharding=Sharding(zero_stage=2 if recipe.arithmetic.one_dtype else 0),
+        batch=BatchLayout(
+            micro_batch_size=point.rows,
+            gradient_accumulation_steps=MICRO_BATCHES,
+            gradient_checkpointing=recipe.checkpointed,
+        ),
+        sequence_length=point.length,
+    )
+
+
+class _Run:
+    """Two micro-batches at one size."""
+
+    def __init__(self, model: Any, settings: TrainingSettings) -> None:
+        storages = StorageLog()
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            storages.follow(tensor, name, Kind.ADAPTERS if is_adapter(name) else Kind.WEIGHTS)
+        self.mode = CountingMode(storages)
+        _, layers = decoder_layers(model)
+        self.boundaries = Boundaries(layers, storages)
+        batch = longest_batch(
+            model.config,
+            micro_batch_size=settings.batch.micro_batch_size,
+            sequence_length=settings.sequence_length,
+        )
+        step = Step(model=model, optimizer=None, settings=settings, batch=batch, mode=self.mode)
+        found = self._run(step)
+        sizes = {number: size for number, size in storages.events if size}
+        self.programs = [MicroBatchPrograms(storages.events, each, sizes) for each in found]
+        self.stream = sizes[found[0].inputs[1]]
+
+    def _run(self, step: Step) -> list[MicroBatch]:
+        found = []
+        gc.disable()
+        try:
+            with ExitStack() as stack:
+                for each in (cuda_attention, cuda_dropout, cuda_norm, cuda_autocast_answers):
+                    stack.enter_context(each())
+                stack.enter_context(self.mode.counting_attention())
+                stack.enter_context(self.boundaries.watching())
+                stack.enter_context(self.mode)
+                batches = [step.on_device() for _ in range(MICRO_BATCHES)]
+                items = sum(batch["labels"].ne(-100).sum() for batch in batches)
+                found = [self._micro_batch(step, batch, items) for batch in batches]
+            step.model.zero_grad(set_to_none=True)
+        finally:
+            gc.enable()
+        return found
+
+    def _micro_batch(self, step: Step, batch: dict[str, torch.Tensor], items: Any) -> MicroBatch:
+        storages = self.mode.storages
+        storages.phase = Phase.FORWARD
+        found = self.boundaries.begin()
+        loss = step.loss(batch, items)
+        found.between = len(storages.events)
+        storages.phase = Phase.BACKWARD
+        loss.backward()
+        del loss
+        found.end = len(storages.events)
+        return found
+
+
+def _layer(
+    runs: Sequence[_Run], place: int, recipe: Recipe, asked: Sequence[Point]
+) -> RecordedLayer:
+    """One layer: its program at the first micro-batch, and its backward at the second."""
+    first, later = (
+        [run.programs[micro].of(place, checkpointed=recipe.checkpointed) for run in runs]
+        for micro in range(MICRO_BATCHES)
+    )
+    sizes, later_sizes = _forms(first, asked), _forms(later, asked)
+    kept: dict[Size, int] = {}
+    for number in first[0].kept:
+        kept[sizes[number]] = kept.get(sizes[number], 0) + 1
+    flops = [run.mode.flops_between(run.programs[0].found, place) for run in runs]
+    return RecordedLayer(
+        forward=_events(first[0].forward, sizes),
+        cached=_events(first[0].cached, sizes),
+        kept=tuple(kept.items()),
+        backward=_events(first[0].backward, sizes),
+        accumulating=_events(later[0].backward, later_sizes),
+        flops=affine(flops[:3], asked[:3]),
+    )
+
+
+def _before(runs: Sequence[_Run], asked: Sequence[Point]) -> Size:
+    """What is made before the first layer and stays: the sum of the forms of its tensors."""
+    found = [run.programs[-1].before() for run in runs]
+    if len({len(sizes) for sizes in found}) > 1:
+        raise OtherProgram("more is made before the first layer at other sizes")
+    return total(affine(sizes[:3], asked[:3]) for sizes in zip(*found, strict=True))
+
+
+def _forms(programs: Sequence[Program], asked: Sequence[Point]) -> list[Size]:
+    """The form of every tensor of a layer, from its program at every size.
+
+    Raises:
+        NotAffine: the programs differ, or the forms miss the last size.
+    """
+    if len({program.shape for program in programs}) > 1:
+        raise OtherProgram("its layers do other work at other sizes")
+    each = zip(*(program.bytes for program in programs), strict=True)
+    forms = [affine(values[:3], asked[:3]) for values in each]
+    last = programs[-1]
+    for numbers in (last.kept, range(len(last.bytes))):
+        said = sum(at(forms[number], asked[-1]) for number in numbers)
+        real = sum(last.bytes[number] for number in numbers)
+        if abs(said - real) > TOLERANCE * real:
+            raise NotAffine(f"{said} bytes foretold at {asked[-1].tokens} tokens, {real} found")
+    return forms
+
+
+def _events(signed: Sequence[tuple[int, int]], sizes: Sequence[Size]) -> tuple[Event, ...]:
+    return tuple((sign, sizes[number]) for sign, number in signed)
