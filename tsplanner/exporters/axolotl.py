@@ -250,6 +250,6 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
         "lora_r": learning.method.lora_rank,
         "lora_alpha": trainers.whole_alpha(plan, NAME),
         "lora_dropout": learning.method.lora_dropout,
-        **trainers.adapter_targets(plan, architecture, NAME),
+        **trainers.adapter_targets(plan, architecture),
         **METHODS[method],
     }

@@ -18,7 +18,7 @@ from memory_models.states.expert_counts import MIXTRAL_TYPES, expert_share, peft
 from tsplanner.errors import TsplannerError
 
 
-def module_names(architecture: Architecture, method: Method, trainer: str) -> list[str]:
+def module_names(architecture: Architecture, method: Method) -> list[str]:
     """Names for PEFT's target_modules, in the order in which the modules run.
 
     Raises:
@@ -36,8 +36,8 @@ def module_names(architecture: Architecture, method: Method, trainer: str) -> li
     kind = architecture.model_type
     if kind not in CLAIMING_TYPES | MIXTRAL_TYPES:
         raise TsplannerError(
-            f"PEFT has no names for the experts of {kind}, by which {trainer} could adapt gate and "
-            f"up at twice the rank: plan again with --lora-target "
+            f"PEFT has no names for the experts of {kind}, by which another trainer could adapt "
+            "gate and up at twice the rank: plan again with --lora-target "
             f"{','.join([*found, GATE_UP, DOWN])}, or export torchrun for tsplanner's own worker."
         )
     place = 1 if kind in MIXTRAL_TYPES else 0

@@ -218,13 +218,13 @@ def dataset_of(plan: Plan) -> str:
     return plan.dataset.path
 
 
-def lora_targets(plan: Plan, architecture: Architecture, trainer: str) -> list[str]:
+def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:
     """Names of the modules that get an adapter, in the order in which they run.
 
     Raises:
-        TsplannerError: the trainer has no name for one of them.
+        TsplannerError: PEFT has no name for one of them.
     """
-    return mixtures.module_names(architecture, adapter_method(plan), trainer)
+    return mixtures.module_names(architecture, adapter_method(plan))
 
 
 def adapter_method(plan: Plan) -> Method:
@@ -232,11 +232,11 @@ def adapter_method(plan: Plan) -> Method:
     return training_settings(plan.learning, plan.hardware, 1).method
 
 
-def adapter_targets(plan: Plan, architecture: Architecture, trainer: str) -> dict[str, object]:
+def adapter_targets(plan: Plan, architecture: Architecture) -> dict[str, object]:
     """The targets in the keys of trainers that take names of modules and of parameters."""
-    names: str | list[str] = lora_targets(plan, architecture, trainer)
+    names: str | list[str] = lora_targets(plan, architecture)
     if sees(architecture):
-        names = target_pattern(plan, architecture, trainer)
+        names = target_pattern(plan, architecture)
     found: dict[str, object] = {"lora_target_modules": names}
     if parameters := mixtures.parameter_names(architecture, adapter_method(plan)):
         found["lora_target_parameters"] = parameters
@@ -248,13 +248,13 @@ def sees(architecture: Architecture) -> bool:
     return architecture.outside.outside_frozen
 
 
-def target_pattern(plan: Plan, architecture: Architecture, trainer: str) -> str:
+def target_pattern(plan: Plan, architecture: Architecture) -> str:
     """Regular expression for the adapted linears of the language model beside a vision tower.
 
     PEFT compares a name alone with the end of every module's name, and the tower has linears of
     the same names. It compares a string with whole names.
     """
-    names = "|".join(lora_targets(plan, architecture, trainer))
+    names = "|".join(lora_targets(plan, architecture))
     return rf".*(?:language_model|text_model)\..*\.(?:{names})"
 
 

@@ -163,7 +163,7 @@ def _adapter(plan: Plan, architecture: Architecture) -> dict[str, Any]:
     learning = plan.learning
     if learning.method.finetuning_type is FinetuningType.FULL:
         return {}
-    targets = trainers.adapter_targets(plan, architecture, NAME)
+    targets = trainers.adapter_targets(plan, architecture)
     if isinstance(targets["lora_target_modules"], str):
         # TRL makes a string of a list of one.
         targets["lora_target_modules"] = [targets["lora_target_modules"]]

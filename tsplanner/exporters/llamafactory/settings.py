@@ -148,7 +148,7 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
             "lora_alpha": trainers.whole_alpha(plan, NAME),
             "lora_dropout": learning.method.lora_dropout,
             # With `all`, the numbers that name the encoder's linears would match decoder layers.
-            "lora_target": ",".join(trainers.lora_targets(plan, architecture, NAME)),
+            "lora_target": ",".join(trainers.lora_targets(plan, architecture)),
         }
     if trainers.sees(architecture):
         # Its own defaults; with them names in lora_target mean the language model's linears alone.
