@@ -131,7 +131,9 @@ def _made(kind: str, sizes: dict[str, Any], own: dict[str, Any]) -> dict[str, An
 MIDDLE: dict[str, Any] = {
     **{key: value for key, value in SMALL.items() if key not in KEPT_KEYS},
     **dict.fromkeys(("hidden_size", "n_embd", "d_model"), 2048),
-    **dict.fromkeys(("intermediate_size", "ffn_dim", "ffn_hidden_size", "intermediate_size_mlp"), 5632),
+    **dict.fromkeys(
+        ("intermediate_size", "ffn_dim", "ffn_hidden_size", "intermediate_size_mlp"), 5632
+    ),
     **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers"), 8),
     **dict.fromkeys(("num_attention_heads", "n_head", "n_heads"), 16),
     "num_key_value_heads": 4,

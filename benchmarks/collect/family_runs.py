@@ -139,9 +139,7 @@ def start(row: dict[str, Any], machine: Any, folder: Path) -> Running:
     pid = os.fork()
     if pid == 0:
         work(folder)
-    return Running(
-        pid=pid, row=row, folder=folder, bytes=row["forecast"]["process_bytes"]["upper"]
-    )
+    return Running(pid=pid, row=row, folder=folder, bytes=row["forecast"]["process_bytes"]["upper"])
 
 
 def carrier(case: dict[str, Any], machine: Any) -> Any:

@@ -70,10 +70,17 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
                 f'lora_target "{name:.60}" is no linear of {type(model).__name__}, which has '
                 f"{', '.join(known)}.{did_you_mean(name, known)}"
             )
-    inner = "|".join(map(re.escape, wanted))
+    inner = "|".join(re.escape(name) for name in wanted if not name.isdigit())
     pattern = rf"{re.escape(prefix)}\.\d+\.(?:.+\.)?(?:{inner})"
+    # A number is the name of a linear in a Sequential, and of other modules in other lists.
+    numbered = {_of_any_layer(name) for name in inside if name.rsplit(".", 1)[1].isdigit()}
     encoder = [re.escape(name) for name in linears if ENCODER_MLP.search(name)]
-    return "|".join([pattern, *encoder])
+    return "|".join([pattern, *sorted(numbered if targets == ALL_LINEAR else ()), *encoder])
+
+
+def _of_any_layer(name: str) -> str:
+    """The pattern of a full name in which every number stands for any number."""
+    return r"\.".join(r"\d+" if part.isdigit() else re.escape(part) for part in name.split("."))
 
 
 def _names(targets: tuple[str, ...] | str) -> list[str]:

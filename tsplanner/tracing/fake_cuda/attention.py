@@ -44,7 +44,12 @@ def chosen_kernel(
     """
     same_heads = query.shape[1] == key.shape[1]
     narrow = query.dtype in (torch.float16, torch.bfloat16)
-    if narrow and mask is None and query.shape[-1] <= LARGEST_FLASH_HEAD and (same_heads or grouped):
+    if (
+        narrow
+        and mask is None
+        and query.shape[-1] <= LARGEST_FLASH_HEAD
+        and (same_heads or grouped)
+    ):
         return Kernel.FLASH
     return Kernel.EFFICIENT if same_heads else Kernel.MATH
 
