@@ -71,6 +71,8 @@ class LmHead(Ops):
         self.head_node = len(tape.nodes)
         logits = self.product(source, width, embedding_parameters(shape), self.head_bytes)
         tape.drop(source)
+        if shape.vocabulary.scales_logits:
+            logits = self.copy(logits)
         if shape.vocabulary.final_logit_softcapping:
             ratio = tape.op((logits,), width, logits.bytes)
             tape.drop(logits)

@@ -17,6 +17,7 @@ from memory_models.settings import (
     TrainingSettings,
 )
 from tsplanner.errors import TsplannerError
+from tsplanner.models.quantized import stored_base
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import split_settings
 from tsplanner.tracing.fake_cuda.quantized import (
@@ -30,6 +31,7 @@ from tsplanner.tracing.records import Subject
 from tsplanner.training import adapters
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
+from tsplanner.training.language_model import auto_class, read_text_alone
 from tsplanner.training.model import (
     DTYPES,
     NO_SUCH_ATTENTION,
@@ -59,7 +61,8 @@ def build(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = _base(subject, settings, keep)
+        model = base_model(subject, settings, keep)
+        read_text_alone(model)
         if settings.kernels.loss_kernel is LossKernel.FUSED:
             use_fused_loss(model)
         with torch.device("meta"):
@@ -85,14 +88,19 @@ def plan_of(settings: TrainingSettings) -> Plan:
     return cast(Plan, found)
 
 
-def _base(subject: Subject, settings: TrainingSettings, keep: tuple[int, ...] | None) -> Any:
-    from transformers import AutoModelForCausalLM
+def base_model(
+    subject: Subject, settings: TrainingSettings, keep: tuple[int, ...] | None = None
+) -> Any:
+    """The model on ``meta`` before its training method; ``keep``: as in `build`.
 
+    Raises:
+        TsplannerError: the installed transformers does not build it, or not with this attention.
+    """
     register_own_models()
     config = configuration(subject)
 
     def from_config(attention: str) -> Any:
-        return AutoModelForCausalLM.from_config(
+        return auto_class(config).from_config(
             config,
             dtype=DTYPES[settings.base.model_dtype],
             attn_implementation=attention,
@@ -115,7 +123,8 @@ def _base(subject: Subject, settings: TrainingSettings, keep: tuple[int, ...] | 
         keep_only(model, keep)
     if settings.base.quantization is not None:
         use_stand_ins_in_peft()
-        quantise(model, settings)
+        stored = stored_base(subject.config)
+        quantise(model, settings, () if stored is None else stored.kept or ())
         four_bit = settings.base.quantization is not Quantization.INT8
         model.is_loaded_in_4bit, model.is_loaded_in_8bit = four_bit, not four_bit
         model.requires_grad_(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,18 @@ from memory_models.settings import ALL_LINEAR, Dtype, FinetuningType
 from tsplanner.errors import TsplannerError, did_you_mean
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings, training_settings
+from tsplanner.training.expert_targets import (
+    expert_options,
+    expert_targets,
+    fused_experts,
+    names_of_linears,
+)
+from tsplanner.training.language_model import (
+    decoder,
+    text_config,
+    unread_layers,
+    unread_parameters,
+)
 from tsplanner.training.targets import is_transposed, linear_names, refusal
 
 ENCODER_MLP = re.compile(r"(?:^|\.)ts_encoder\.mlp\.\d+$")
@@ -29,10 +42,12 @@ ADALORA_ORTHOGONALITY = 0.5
 
 def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """Name and list of the decoder layers; raises TsplannerError if the model has none."""
-    count = model.config.num_hidden_layers
+    count = text_config(model.config).num_hidden_layers
+    # A vision tower can have as many layers as the decoder.
+    prefix, body = decoder(model)
     lists = [
         (name, module)
-        for name, module in model.named_modules()
+        for name, module in body.named_modules(prefix=prefix)
         if isinstance(module, nn.ModuleList) and "ts_encoder" not in name
     ]
     # The decoders of BART's kind count their layers by another key than num_hidden_layers.
@@ -54,16 +69,15 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
 
     PEFT would also match the last part of a name alone. But the encoder's linears are called 0, 2,
     4, ..., and "0" is the name of the first decoder layer, too. Raises TsplannerError for a target
-    that no linear has.
+    that no linear has. The pattern is empty if the targets mean the experts of a mixture alone.
     """
     prefix, _ = decoder_layers(model)
-    linears = linear_names(model)
-    inside = [name for name in linears if name.startswith(f"{prefix}.")]
-    known = sorted({name.rsplit(".", 1)[1] for name in inside})
+    known = _known(model)
     if targets == ALL_LINEAR:
-        wanted = [name for name in known if not refusal(model, name)]
+        wanted = [name for name in names_of_linears(model, known) if not refusal(model, name)]
     else:
-        wanted = _names(targets)
+        experts = _expert_names(model, targets)
+        wanted = [name for name in _names(targets) if name not in experts]
     for name in wanted:
         if name not in known:
             raise TsplannerError(
@@ -71,11 +85,28 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
                 f"{', '.join(known)}.{did_you_mean(name, known)}"
             )
     inner = "|".join(re.escape(name) for name in wanted if not name.isdigit())
-    pattern = rf"{re.escape(prefix)}\.\d+\.(?:.+\.)?(?:{inner})"
+    places = _places(model)
+    pattern = [rf"{re.escape(prefix)}\.{places}\.(?:.+\.)?(?:{inner})"] if inner else []
     # A number is the name of a linear in a Sequential, and of other modules in other lists.
-    numbered = {_of_any_layer(name) for name in inside if name.rsplit(".", 1)[1].isdigit()}
-    encoder = [re.escape(name) for name in linears if ENCODER_MLP.search(name)]
-    return "|".join([pattern, *sorted(numbered if targets == ALL_LINEAR else ()), *encoder])
+    every = targets == ALL_LINEAR
+    numbered = {_of_any_layer(name) for name in _inside(model) if every and _last(name).isdigit()}
+    encoder = [re.escape(name) for name in linear_names(model) if ENCODER_MLP.search(name)]
+    return "|".join([*pattern, *sorted(numbered), *encoder])
+
+
+def _inside(model: nn.Module) -> list[str]:
+    """Full names of the linears of the decoder layers."""
+    prefix, _ = decoder_layers(model)
+    return [name for name in linear_names(model) if name.startswith(f"{prefix}.")]
+
+
+def _known(model: nn.Module) -> list[str]:
+    """Names that the linears of the decoder layers have."""
+    return sorted(set(map(_last, _inside(model))))
+
+
+def _last(name: str) -> str:
+    return name.rsplit(".", 1)[1]
 
 
 def _of_any_layer(name: str) -> str:
@@ -83,8 +114,28 @@ def _of_any_layer(name: str) -> str:
     return r"\.".join(r"\d+" if part.isdigit() else re.escape(part) for part in name.split("."))
 
 
+def _places(model: nn.Module) -> str:
+    """Regular expression for the numbers of the layers that rows pass through."""
+    unread = "|".join(map(str, sorted(unread_layers(model))))
+    return rf"(?!(?:{unread})\.)\d+" if unread else r"\d+"
+
+
 def _names(targets: tuple[str, ...] | str) -> list[str]:
     return targets.split(",") if isinstance(targets, str) else list(targets)
+
+
+def target_modules(model: nn.Module, targets: tuple[str, ...] | str) -> str | list[str]:
+    """``target_pattern``, or the full names themselves where PEFT would take a pattern apart."""
+    pattern = target_pattern(model, targets)
+    if not fused_experts(model):
+        return pattern
+    return [name for name in linear_names(model) if re.fullmatch(pattern, name)]
+
+
+def _expert_names(model: nn.Module, targets: tuple[str, ...] | str) -> list[str]:
+    if targets == ALL_LINEAR:
+        return []
+    return expert_targets(model, _names(targets), _known(model))
 
 
 def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
@@ -92,11 +143,14 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
     from peft import AdaLoraConfig, LoraConfig
 
     learning = plan.learning
+    experts = expert_options(
+        model, _expert_names(model, learning.method.lora_target), learning.method
+    )
     common: dict[str, Any] = {
         "task_type": "CAUSAL_LM",
         "lora_alpha": learning.method.alpha,
         "lora_dropout": learning.method.lora_dropout,
-        "target_modules": target_pattern(model, learning.method.lora_target),
+        "target_modules": target_modules(model, learning.method.lora_target),
         "bias": "none",
         "fan_in_fan_out": any(map(is_transposed, model.modules())),
     }
@@ -116,6 +170,7 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
         use_dora=learning.method.finetuning_type is FinetuningType.DORA,
         use_rslora=learning.method.finetuning_type is FinetuningType.RSLORA,
         **common,
+        **experts,
     )
 
 
@@ -143,7 +198,9 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
         # Without ZeRO, PEFT upcasts the adapters to fp32, which keeps small updates. DeepSpeed
         # keeps fp32 masters of half-precision adapters itself; at stage 3 it would leave fp32
         # adapters as they are, and each would read an fp32 copy of its input.
-        with drawn_once():
+        with drawn_once(), warnings.catch_warnings():
+            # PEFT looks for these keys among modules alone, and the experts are parameters.
+            warnings.filterwarnings("ignore", message=".*pattern keys did not match.*")
             wrapped = get_peft_model(
                 model,
                 adapter_config(plan, model, total_steps),
@@ -155,6 +212,9 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
         train_last_layers(model, plan.learning)
     else:
         model.requires_grad_(True)
+    for parameter in unread_parameters(model):
+        # Without a gradient a weight stays as it is, but DDP would wait for it.
+        parameter.requires_grad_(False)
     _refuse_fp16_masters(plan, model)
     return model
 
