@@ -41,6 +41,8 @@ class Row:
     packages: tuple[str, ...] = EVERY_PACKAGE
     remote: bool = False
     """The model brings its own code."""
+    eager_only: bool = False
+    """transformers runs no fused attention for the model."""
     method: FinetuningType = FinetuningType.LORA
     targets: tuple[str, ...] = ("q_proj",)
     pins: Pins = field(default_factory=Pins)
@@ -59,6 +61,11 @@ REFUSED = [
         model="gemma-3-4b-it",
         hardware={"attention": FLASH},
         says="flash_attention_2 is refused by this model's class",
+    ),
+    Row(
+        rule="eager-only",
+        eager_only=True,
+        says="transformers runs no sdpa attention for this family: take eager",
     ),
     Row(
         rule="attention-soft-cap",
@@ -220,6 +227,7 @@ PASSED = [
         hardware={"zero_stage": 3, "world_size": 2},
         devices=(HOPPER, HOPPER),
     ),
+    Row(rule="eager-only", hardware={"attention": Attention.EAGER}, eager_only=True),
     Row(rule="mig-slices", devices=(SLICE, SLICE)),
     Row(rule="useless-sharding", hardware={"zero_stage": 2}, pins=Pins(zero_stage=2)),
     Row(
@@ -241,6 +249,9 @@ def asked(row: Row) -> tuple[PlanRequest, HardwareSettings]:
         finetuning_type=row.method,
         lora_target=row.targets,
     )
+    if row.eager_only:
+        attention = replace(made.architecture.attention, eager_only=True)
+        made = replace(made, architecture=replace(made.architecture, attention=attention))
     made = replace(made, model=replace(made.model, trust_remote_code=row.remote))
     return made, from_flat(HardwareSettings, **row.hardware)  # type: ignore[arg-type]
 
