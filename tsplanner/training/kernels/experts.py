@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -342,8 +343,11 @@ def _ranges(ends: Tensor) -> list[tuple[int, int]]:
 def _grouped_product(rows: Tensor) -> Callable[..., Any] | None:
     """Torch's grouped product, which it has from 2.10 on for GPUs from Ampere on and the CPU."""
     product = getattr(functional, "grouped_mm", None)
-    if product is None or rows.dtype not in GROUPED:
-        return None
-    if rows.device.type == "cuda" and torch.cuda.get_device_capability(rows.device) < (8, 0):
+    if product is None or rows.dtype not in GROUPED or not _runs_groups(rows.device):
         return None
     return cast("Callable[..., Any]", product)
+
+
+@lru_cache(maxsize=64)
+def _runs_groups(device: torch.device) -> bool:
+    return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 0)
