@@ -15,8 +15,8 @@ from memory_models.activations.layers import active_layers, passes, recomputed_l
 from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from memory_models.memory_traffic import traffic
-from memory_models.settings import Attention, TrainingSettings
-from memory_models.states.adapters import targets, trainable_parameters
+from memory_models.settings import HEAD, Attention, TrainingSettings
+from memory_models.states.adapters import adapter_parameters, targets
 from memory_models.states.optimizer import gradient_bytes, optimizer_state_bytes, trained_tensors
 from memory_models.states.weights import base_weight_bytes, embedding_parameters
 from tsplanner.throughput.rates import Rates
@@ -142,7 +142,8 @@ def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) ->
     """
     layers, active = architecture.num_hidden_layers, active_layers(architecture, settings.layer)
     found = _operands(architecture, settings)
-    trained = settings.method.trains_everything
+    method = settings.method
+    trained = method.trains_everything or HEAD in method.modules_to_save
     layers_trained = active if not settings.method.uses_adapter else 0
     recompute = recomputed_layers(architecture, settings)
     weights: float = found.layer * (2 * layers + 2 * active + 2 * layers_trained + 2 * recompute)
@@ -178,7 +179,7 @@ def _operands(architecture: Architecture, settings: TrainingSettings) -> _Operan
     if settings.method.uses_adapter:
         # A token meets the adapter of its own trial, which is padded to the largest rank.
         share = max(settings.method.ranks) / sum(settings.method.ranks)
-        adapters = trainable_parameters(architecture, settings.method) * share
+        adapters = adapter_parameters(architecture, settings.method) * share
     heads = architecture.attention.num_attention_heads * architecture.attention.head_dim
     pairs = 2.0 * settings.sequence_length * heads
     # Eager attention also multiplies the half of the scores that the causal mask hides.

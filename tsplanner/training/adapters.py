@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from memory_models.settings import ALL_LINEAR, Dtype, FinetuningType
+from memory_models.settings import ALL_LINEAR, EMBEDDING, HEAD, Dtype, FinetuningType
 from tsplanner.errors import TsplannerError, did_you_mean
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings, training_settings
@@ -50,7 +50,9 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
     linears = linear_names(model)
     inside = [name for name in linears if name.startswith(f"{prefix}.")]
     known = sorted({name.rsplit(".", 1)[1] for name in inside})
+    outside = [re.escape(name) for part, name in vocabulary_names(model).items() if part in targets]
     wanted = known if targets == ALL_LINEAR else _names(targets)
+    wanted = [name for name in wanted if name not in (EMBEDDING, HEAD)]
     for name in wanted:
         if name not in known:
             raise TsplannerError(
@@ -58,9 +60,20 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
                 f"{', '.join(known)}.{did_you_mean(name, known)}"
             )
     inner = "|".join(map(re.escape, wanted))
-    pattern = rf"{re.escape(prefix)}\.\d+\.(?:.+\.)?(?:{inner})"
+    pattern = [rf"{re.escape(prefix)}\.\d+\.(?:.+\.)?(?:{inner})"] if wanted else []
     encoder = [re.escape(name) for name in linears if ENCODER_MLP.search(name)]
-    return "|".join([pattern, *encoder])
+    return "|".join([*pattern, *encoder, *outside])
+
+
+def vocabulary_names(model: Any) -> dict[str, str]:
+    """Full names of the embedding and the output head, by their names in settings."""
+    parts = {EMBEDDING: model.get_input_embeddings(), HEAD: model.get_output_embeddings()}
+    return {
+        part: name
+        for name, module in model.named_modules()
+        for part, found in parts.items()
+        if module is found
+    }
 
 
 def linear_names(model: nn.Module) -> list[str]:
@@ -88,6 +101,12 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
         "target_modules": target_pattern(model, learning.method.lora_target),
         "bias": "none",
     }
+    names = vocabulary_names(model)
+    saved = [names[part] for part in learning.method.modules_to_save]
+    # PEFT matches a pattern with the end of a module's full name.
+    ranks = {re.escape(names.get(each, each)): rank for each, rank in learning.method.rank_pattern}
+    alphas = {re.escape(names.get(each, each)): a for each, a in learning.method.alpha_pattern}
+    common |= {"modules_to_save": saved or None}
     if learning.method.finetuning_type is FinetuningType.ADALORA:
         sizes = training_settings(learning, plan.hardware, plan.sequence_length)
         return AdaLoraConfig(
@@ -101,6 +120,8 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
         )
     return LoraConfig(
         r=learning.method.lora_rank,
+        rank_pattern=ranks,
+        alpha_pattern=alphas,
         use_dora=learning.method.finetuning_type is FinetuningType.DORA,
         use_rslora=learning.method.finetuning_type is FinetuningType.RSLORA,
         **common,

@@ -124,6 +124,7 @@ class Obstacle(StrEnum):
     """What keeps a trial from sharing its base with other trials."""
 
     METHOD = "method"
+    OWN_SHAPES = "own_shapes"
     LORA_DROPOUT = "lora_dropout"
     BASE_DROPOUT = "base_dropout"
     LM_HEAD = "lm_head"

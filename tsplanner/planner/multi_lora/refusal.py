@@ -59,6 +59,7 @@ def _refusals(
     shares = method.finetuning_type in SHARING_METHODS
     checks: tuple[tuple[Obstacle, bool, str | int], ...] = (
         (Obstacle.METHOD, not shares, str(method.finetuning_type)),
+        (Obstacle.OWN_SHAPES, not method.is_uniform, ""),
         (Obstacle.LORA_DROPOUT, bool(method.lora_dropout), f"{method.lora_dropout:g}"),
         (Obstacle.BASE_DROPOUT, bool(dropouts), ", ".join(dropouts)),
         (Obstacle.LM_HEAD, bool(strange), ", ".join(strange)),
