@@ -305,7 +305,7 @@ def _optimizer_states(shape: Architecture, states: StateSettings) -> Sized:
         element, paged = element_bytes(tensor, states), states.optimizer in PAGED
         bytes_all = STATE_BYTES[states.optimizer](tensor, element, paged=paged)
         sizes = [bytes_all // MOMENTS] * MOMENTS
-        if states.method.is_adalora:
+        if states.method.is_adalora and not tensor.copied:
             sizes += [tensor.elements * FP32_BYTES] * (ADALORA_IMPORTANCE_BYTES // FP32_BYTES)
         large += [(ALLOC, size, ()) for size in sizes if size > SMALL_REQUEST]
         small += sum(small_share(size) for size in sizes if size <= SMALL_REQUEST)

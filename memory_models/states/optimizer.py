@@ -18,8 +18,8 @@ from memory_models.settings import (
 )
 from memory_models.states.adapters import (
     PARAMETER_BYTES,
+    adapter_parameters,
     targets,
-    trainable_parameters,
     vocabulary_matrices,
 )
 from memory_models.states.storage import BYTES
@@ -247,7 +247,7 @@ def optimizer_state_bytes(architecture: Architecture, settings: StateSettings) -
     state_bytes = STATE_BYTES[settings.optimizer]
     importance = 0
     if settings.method.is_adalora:
-        importance = ADALORA_IMPORTANCE_BYTES * trainable_parameters(architecture, settings.method)
+        importance = ADALORA_IMPORTANCE_BYTES * adapter_parameters(architecture, settings.method)
     paged = settings.optimizer in PAGED
     return importance + sum(
         tensor.copies * state_bytes(tensor, element_bytes(tensor, settings), paged=paged)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -159,6 +160,7 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
                 autocast_adapter_dtype=not plan.hardware.sharding.zero_stage,
             )
         freeze_divisors(wrapped)
+        leave_out_base(wrapped)
         return wrapped
     if method is FinetuningType.FREEZE:
         train_last_layers(model, plan.learning)
@@ -166,6 +168,15 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
         model.requires_grad_(True)
     _refuse_fp16_masters(plan, model)
     return model
+
+
+def leave_out_base(wrapped: Any) -> None:
+    """Keep the base's embedding and head out of saved adapters, for they are not trained.
+
+    PEFT saves them, as large as they are, wherever an adapter sits on one of them
+    (utils/save_and_load.py, ``save_embedding_layers``). Copies that are trained are always saved.
+    """
+    wrapped.save_pretrained = partial(wrapped.save_pretrained, save_embedding_layers=False)
 
 
 def freeze_divisors(model: nn.Module) -> None:
