@@ -30,6 +30,8 @@ class Role(StrEnum):
     """The linear that scores the experts of a mixture."""
     ENCODER = "encoder"
     """A linear of the time-series encoder, outside the decoder layers."""
+    BARE = "bare"
+    """A linear whose module is passed by, so that an adapter on it would do nothing (Mamba)."""
     OTHER = "other"
     """A linear of a recorded layer, whose tape and not its role says what backward keeps; and a
     linear outside the decoder layers."""
@@ -41,14 +43,20 @@ class Activation(StrEnum):
     SILU = "silu"
     GELU = "gelu"
     GELU_TANH = "gelu_pytorch_tanh"
+    GELU_NEW = "gelu_new"
+    """The same function as ``GELU_TANH`` in eight small kernels (Phi-2)."""
     RELU = "relu"
 
 
 class Norm(StrEnum):
-    """The kind of norm: LayerNorm runs as one fused kernel, RMSNorm as several small ones."""
+    """The kind of norm: LayerNorm runs as one fused kernel, the others as several small ones."""
 
     RMS = "rms"
+    RMS_FP32 = "rms_fp32"
+    """An RMSNorm that multiplies by its scale before the cast to the stream's dtype (OLMo 2)."""
     LAYER = "layer"
+    LAYER_FP32 = "layer_fp32"
+    """A LayerNorm without a bias, written out in fp32 (Cohere)."""
 
 
 @frozen
@@ -151,6 +159,13 @@ class AttentionShape:
     sliding_window: int | None = None
     """Positions that attention sees in ``sliding_layers`` layers; None: all positions."""
     sliding_layers: int = 0
+    eager_only: bool = False
+    """transformers runs no fused attention kernel for this family (gpt-oss, BLOOM)."""
+    rotary_dim: int | None = None
+    """Elements of each head that are rotated and joined to the rest in a new tensor (Phi-2, GLM-4);
+    None: all elements are, and joined only in models with fused query, key and value."""
+    rotary_in_fp32: bool = False
+    """Queries and keys are rotated in fp32 and cast back (Cohere)."""
 
     def __post_init__(self) -> None:
         """Refuse shapes that no model has."""
@@ -182,7 +197,10 @@ class NormShape:
     norm_scales_in_fp32: bool = False
     """The norm multiplies by its scale in fp32 (Gemma), not in the stream's dtype."""
     norms_per_layer: int = 2
-    """Norms over the hidden size per layer (4 in Gemma 2 and 3)."""
+    """Norms over the hidden size per layer: 4 in Gemma 2 and 3, 1 where attention and MLP read the
+    same norm (Phi-2, Cohere)."""
+    norms_after: bool = False
+    """The norms stand after attention and after the MLP, and none before them (OLMo 2)."""
     final_norm: bool = True
 
 
@@ -197,6 +215,10 @@ class VocabularyShape:
     final_logit_softcapping: float | None = None
     copies_logits: bool = False
     """The loss reads a shifted fp32 copy of all logits (the released ChatTS-14B's own loss)."""
+    scales_embedding: bool = False
+    """The embedding's output is multiplied by a constant outside its module (Granite)."""
+    scales_logits: bool = False
+    """The logits are multiplied by a constant (Granite, Cohere)."""
 
     def __post_init__(self) -> None:
         """Refuse shapes that no model has."""
@@ -261,6 +283,11 @@ class LayerShape:
     """Dropouts on the residual stream that are active in training (OPT: 2)."""
     parallel_residual: bool = False
     """Attention and MLP both read the input of the layer (GPT-NeoX)."""
+    scales_branches: bool = False
+    """A branch is multiplied by a constant before the residual sum (Granite)."""
+    holds_branch: bool = False
+    """Input and result of attention are held until the layer ends (StableLM), for its code binds
+    them to variables of their own."""
     tensors: tuple[Tensors, ...] = field(default=())
     """Tensors of all layers that are neither weights of ``linears`` nor counted by the norms."""
     recorded: str = ""

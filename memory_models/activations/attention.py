@@ -21,7 +21,12 @@ def attention(ops: LayerOps, normed: Value) -> Value:
     if shape.attention.qk_norm:
         query, key = _head_norm(ops, query), _head_norm(ops, key)
     if not shape.positions.learned_position_count:
-        turned = _rotary(ops, query), _rotary(ops, key)
+        rotary = _rotary
+        if shape.attention.rotary_in_fp32:
+            rotary = _rotary_in_fp32
+        elif shape.attention.rotary_dim is not None:
+            rotary = _partial_rotary
+        turned = rotary(ops, query), rotary(ops, key)
         tape.drop(query, key)
         query, key = turned
     eager = ops.settings.attention is Attention.EAGER
@@ -71,8 +76,36 @@ def _rotary(ops: LayerOps, value: Value) -> Value:
     tape.drop(turned)
     total = ops.add(straight, crossed)
     tape.drop(straight, crossed)
-    # Partial rotary models concatenate the rotated and the untouched part into a new tensor.
+    # These models concatenate the rotated and the untouched part, even an empty one.
     return ops.copy(total) if Role.QKV in ops.linears else total
+
+
+def _partial_rotary(ops: LayerOps, value: Value) -> Value:
+    """A part of each head rotated, then both parts joined; backward pads each part with zeros."""
+    tape, shape = ops.tape, ops.shape.attention
+    part = value.elements.per_token * (shape.rotary_dim or shape.head_dim) // shape.head_dim
+    size = value.elements
+    turning = tape.view(value, Size(per_token=part))
+    rest = tape.view(value, Size(per_token=size.per_token - part))
+    turned = _rotary(ops, turning)
+    joined = tape.op((turned, rest), size, turned.bytes, passes=True)
+    tape.drop(turning, rest, turned)
+    return joined
+
+
+def _joins_heads(ops: LayerOps) -> bool:
+    """Whether rotated queries and keys are joined of parts, and so laid out head by head."""
+    return ops.shape.attention.rotary_dim is not None or Role.QKV in ops.linears
+
+
+def _rotary_in_fp32(ops: LayerOps, value: Value) -> Value:
+    """The rotation of an fp32 copy, cast back."""
+    wide = ops.cast(value, FP32)
+    turned = _rotary(ops, wide)
+    ops.tape.drop(wide)
+    narrow = ops.cast(turned, value.bytes)
+    ops.tape.drop(turned)
+    return narrow
 
 
 def _sdpa(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
@@ -119,7 +152,7 @@ def _fused(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:
     tape.drop(*beside)
     # Flash returns the layout of the query. Partial rotary built the query head by head, so the
     # reshape before the output projection has to copy.
-    return ops.copy(result) if Role.QKV in ops.linears and not ops.masked else result
+    return ops.copy(result) if _joins_heads(ops) and not ops.masked else result
 
 
 def _math(ops: LayerOps, query: Value, key: Value, value: Value) -> Value:

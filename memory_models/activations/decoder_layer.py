@@ -18,7 +18,7 @@ from memory_models.activations.ops import LayerOps
 from memory_models.activations.peaks import Peaks, pareto_peaks
 from memory_models.architecture import Architecture
 from memory_models.settings import LayerSettings
-from memory_models.symbolic import Size, Value
+from memory_models.symbolic import ZERO, Size, Value
 
 
 class LayerMemory(NamedTuple):
@@ -72,40 +72,61 @@ class LayerProgram(LayerOps):
         tape = self.tape
         if self.shape.layer.parallel_residual:
             return self._parallel(stream)
-        attended = self._branch_end(self._attention(stream))
+        holds = self.shape.layer.holds_branch
+        normed = self._normed(stream)
+        attended = attention(self, normed)
+        if not holds:
+            tape.drop(normed)
+        attended = self._branch_end(attended)
         middle = self.add(stream, attended)
-        tape.drop(attended)
+        if not holds:
+            tape.drop(attended)
         made = self._branch_end(self._mlp(middle))
         output = self.add(middle, made)
         tape.drop(made, middle, stream, *self.cached)
+        if holds:
+            tape.drop(normed, attended)
         return output
 
     def _parallel(self, stream: Value) -> Value:
-        """GPT-NeoX: attention and MLP both read the layer's input."""
-        attended, made = self._attention(stream), self._mlp(stream)
+        """Attention and MLP both read the layer's input, each by its norm or both by one norm."""
+        if self.shape.norms.norms_per_layer == 1:
+            normed = norm(self, stream)
+            attended, made = attention(self, normed), mlp(self, normed)
+            self.tape.drop(normed)
+        else:
+            attended, made = self._attention(stream), self._mlp(stream)
         both = self.add(made, attended)
         output = self.add(both, stream)
         self.tape.drop(both, made, attended, stream, *self.cached)
         return output
 
     def _attention(self, stream: Value) -> Value:
-        normed = norm(self, stream)
+        normed = self._normed(stream)
         attended = attention(self, normed)
         self.tape.drop(normed)
         return attended
 
     def _mlp(self, stream: Value) -> Value:
-        normed = norm(self, stream)
+        normed = self._normed(stream)
         made = mlp(self, normed)
         self.tape.drop(normed)
         return made
 
+    def _normed(self, stream: Value) -> Value:
+        """What a branch reads: the normed stream, or the stream where the norm stands after."""
+        return self.tape.view(stream) if self.shape.norms.norms_after else norm(self, stream)
+
     def _branch_end(self, value: Value) -> Value:
-        """The end of a branch before the residual sum: a second norm (Gemma) or a dropout (OPT)."""
-        if self.shape.norms.norms_per_layer == 4:
+        """The end of a branch: a norm (Gemma), a dropout (OPT), a factor (Granite) or nothing."""
+        if self.shape.norms.norms_per_layer == 4 or self.shape.norms.norms_after:
             end = norm(self, value)
         elif self.shape.layer.dropouts_per_layer:
             end = self.dropout(value)
+        elif self.shape.layer.scales_branches:
+            # Autograd saves the constant, so a checkpoint runs the layer up to this product.
+            constant = self.tape.uncounted(ZERO, value.bytes, needs=False)
+            end = self.tape.op((value,), value.elements, value.bytes, saves=(constant,))
         else:
             return value
         self.tape.drop(value)

@@ -169,7 +169,8 @@ def layer_totals(architecture: Architecture, settings: TrainingSettings) -> Laye
         boundary = block_bytes(boundary_bytes(architecture, settings))
         return LayerTotals(
             boundary=boundary,
-            all_kept=active_layers(architecture, settings.layer) * (boundary + int8),
+            all_kept=active_layers(architecture, settings.layer) * (boundary + int8)
+            + _unscaled_embedding(architecture, boundary),
             last_kept=boundary + int8,
             below_trained=_frozen_below(architecture, settings.method) * boundary,
             forward=0,
@@ -252,7 +253,9 @@ def _mixed_totals(
         below_trained, first_backward = first * boundary + sum(frozen), backward
     return LayerTotals(
         boundary=0,
-        all_kept=first * (boundary + int8) + sum(totals),
+        all_kept=first * (boundary + int8)
+        + sum(totals)
+        + _unscaled_embedding(architecture, boundary),
         last_kept=max(sizes),
         below_trained=below_trained,
         forward=int8 + max([layers.memory.forward.bytes(n, scores) for layers in others]),
@@ -262,6 +265,14 @@ def _mixed_totals(
         below_unrecomputed=first * boundary + (first - 1) * int8,
         again=again,
     )
+
+
+def _unscaled_embedding(architecture: Architecture, boundary: int) -> int:
+    """Bytes of the embedding's output beside its multiple, which is the first layer's input.
+
+    Checkpointing makes it a leaf that requires a gradient, and autograd holds its leaves.
+    """
+    return boundary if architecture.vocabulary.scales_embedding else 0
 
 
 def _frozen_below(architecture: Architecture, method: Method) -> int:

@@ -77,6 +77,8 @@ class LmHead(Ops):
         tape.drop(source)
         if self.settings.rank:
             logits = self._adapted(hidden, logits)
+        if shape.vocabulary.scales_logits:
+            logits = self.copy(logits)
         if shape.vocabulary.final_logit_softcapping:
             ratio = tape.op((logits,), width, logits.bytes)
             tape.drop(logits)

@@ -12,7 +12,7 @@ def norm(ops: Ops, value: Value) -> Value:
     """The model's kind of norm, as one fused kernel where there is one."""
     if fused_norm(ops, value):
         return row_norm(ops, value)
-    return layer_norm(ops, value) if ops.shape.norms.kind is Norm.LAYER else rms_norm(ops, value)
+    return BY_KIND[ops.shape.norms.kind](ops, value)
 
 
 def layer_norm(ops: Ops, value: Value) -> Value:
@@ -34,13 +34,12 @@ def rms_norm(ops: Ops, value: Value) -> Value:
     tape.drop(square)
     scaled = tape.op((source,), source.elements, FP32, saves=(source,), work=whole)
     tape.drop(source)
-    in_fp32 = ops.shape.norms.norm_scales_in_fp32
+    in_fp32 = ops.shape.norms.norm_scales_in_fp32 or ops.shape.norms.kind is Norm.RMS_FP32
     narrow = scaled if in_fp32 else ops.cast(scaled, value.bytes)
     scale = FP32 if ops.upcast else value.bytes
     wide = narrow.bytes if in_fp32 else max(value.bytes, scale)
-    saves = (narrow,) if ops.trained else ()
     work = narrow.size if ops.trained else ZERO
-    result = tape.op((narrow,), narrow.elements, wide, saves=saves, work=work)
+    result = tape.op((narrow,), narrow.elements, wide, saves=_scale_saves(ops, narrow), work=work)
     tape.drop(narrow)
     if not in_fp32:
         # The local variable of LlamaRMSNorm.forward holds the fp32 result until the norm returns.
@@ -49,3 +48,48 @@ def rms_norm(ops: Ops, value: Value) -> Value:
     output = ops.cast(result, value.bytes)
     tape.drop(result)
     return output
+
+
+def _scale_saves(ops: Ops, narrow: Value) -> tuple[Value, ...]:
+    """What the product with the scale saves: its input for a trained scale, else the scale itself.
+
+    The scale has its bytes among the weights. But where a layer ends in this product, a checkpoint
+    runs the layer up to here and no sooner than backward comes to here.
+    """
+    if ops.trained:
+        return (narrow,)
+    ends_layer = ops.shape.norms.norms_per_layer == 4 or ops.shape.norms.norms_after
+    if not ends_layer or ops.shape.norms.norm_scales_in_fp32:
+        return ()
+    return (ops.tape.uncounted(ZERO, narrow.bytes, needs=False),)
+
+
+def layer_norm_fp32(ops: Ops, value: Value) -> Value:
+    """A LayerNorm written out in fp32: the input less its mean twice, a square, a scaled copy.
+
+    Backward keeps both differences: the square's input, and the factor of the scale. The gradient
+    of each mean is spread over the row in a temporary [n, D]. Source: CohereLayerNorm.
+    """
+    tape, whole = ops.tape, times(value.elements, FP32)
+    source = ops.cast(value, FP32)
+    spread = tape.op((source,), source.elements, FP32)
+    square = tape.op((spread,), source.elements, FP32, saves=(spread,), work=times(whole, 2))
+    tape.drop(spread, square)
+    centred = tape.op((source,), source.elements, FP32)
+    tape.drop(source)
+    scaled = tape.op((centred,), centred.elements, FP32, saves=(centred,), work=whole)
+    tape.drop(centred)
+    saves = (scaled,) if ops.trained else ()
+    result = tape.op((scaled,), scaled.elements, FP32, saves=saves, work=whole)
+    tape.drop(scaled)
+    output = ops.cast(result, value.bytes)
+    tape.drop(result)
+    return output
+
+
+BY_KIND = {
+    Norm.RMS: rms_norm,
+    Norm.RMS_FP32: rms_norm,
+    Norm.LAYER: layer_norm,
+    Norm.LAYER_FP32: layer_norm_fp32,
+}

@@ -22,6 +22,7 @@ from memory_models.states.adapters import (
     targets,
     vocabulary_matrices,
 )
+from memory_models.states.expert_adapters import adapter_rows
 from memory_models.states.storage import BYTES
 from memory_models.states.weights import embedding_parameters
 from memory_models.units import ceil_div
@@ -93,9 +94,12 @@ def _adapter_tensors(architecture: Architecture, method: Method) -> list[Tensor]
     found = []
     on = tuple(targets(architecture, method))
     # Trials on a shared base come one after the other, each with all of its adapters.
-    trials = range(len(method.ranks))
-    pairs = [(method.ranks_of(found[0].name)[trial], found) for trial in trials for found in on]
-    for rank, (linear, copies) in pairs:
+    pairs = [
+        (adapter_rows(linear, method, method.ranks_of(linear.name)[trial]), linear, copies)
+        for trial in range(len(method.ranks))
+        for linear, copies in on
+    ]
+    for rank, linear, copies in pairs:
         found.append(Tensor(rows=rank, columns=linear.in_features, copies=copies))
         found.append(Tensor(rows=linear.out_features, columns=rank, copies=copies))
         if method.finetuning_type is FinetuningType.DORA:

@@ -256,3 +256,14 @@ def test_keys_that_are_left_over_or_missing_are_counted() -> None:
     model.refuse_other_keys({"missing_keys": [], "unexpected_keys": []}, "f")
     with pytest.raises(TsplannerError, match="in f lacks a and 1 more"):
         model.refuse_other_keys({"missing_keys": ["b", "a"], "unexpected_keys": []}, "f")
+
+
+def test_a_template_that_only_the_processor_reads_is_the_tokenizers_too(tmp_path: Path) -> None:
+    """Older folders of models that see keep it in chat_template.json."""
+    ref = tiny.plan(tmp_path).model
+    tokenizer = model.load_tokenizer(ref)
+    assert tokenizer is not None
+    assert not tokenizer.chat_template
+    told = {"chat_template": "{{ messages[0].content }}"}
+    (Path(str(ref.path)) / "chat_template.json").write_text(json.dumps(told))
+    assert model.load_tokenizer(ref).chat_template == told["chat_template"]  # type: ignore[union-attr]

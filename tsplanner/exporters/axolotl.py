@@ -61,6 +61,8 @@ NO_KERNELS = {"lora_mlp_kernel": False, "lora_qkv_kernel": False, "lora_o_kernel
 fused kernels leaves them on."""
 TEMPLATE = "tokenizer_default_fallback_chatml"
 """axolotl's name for the tokenizer's chat template, or ChatML for a base model without one."""
+LANGUAGE_MODEL = r"language_model\."
+"""Part of the names of a language model's parameters beside a vision tower."""
 RENDEZVOUS = (
     ' --rdzv-backend c10d --rdzv-id "${RDZV_ID:-tsplanner}" --rdzv-endpoint '
     '"${RDZV_ENDPOINT:?name host:port of the first machine, the same on every machine}"'
@@ -235,10 +237,11 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
     if method is FinetuningType.FREEZE:
         last = architecture.num_hidden_layers
         first = last - learning.method.freeze_trainable_layers
-        return {
-            "unfrozen_parameters": [rf"^model\.layers\.{place}\." for place in range(first, last)]
-        }
+        layers = rf"^model\.{LANGUAGE_MODEL if trainers.sees(architecture) else ''}layers\."
+        return {"unfrozen_parameters": [rf"{layers}{place}\." for place in range(first, last)]}
     if method in TRAINED_WHOLE:
+        if trainers.sees(architecture):
+            return {"unfrozen_parameters": [rf"^model\.{LANGUAGE_MODEL}", r"^lm_head\."]}
         return {}
     rounded = trainers.rounds_base_to(plan)
     return {
@@ -247,7 +250,9 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
         "lora_r": learning.method.lora_rank,
         "lora_alpha": trainers.whole_alpha(plan, NAME),
         "lora_dropout": learning.method.lora_dropout,
-        "lora_target_modules": trainers.lora_targets(plan, architecture),
+        "lora_target_modules": trainers.target_pattern(plan, architecture)
+        if trainers.sees(architecture)
+        else trainers.lora_targets(plan, architecture),
         **({"lora_modules_to_save": saved} if (saved := trainers.modules_to_save(plan)) else {}),
         **METHODS[method],
     }

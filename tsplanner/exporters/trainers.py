@@ -228,7 +228,9 @@ def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:
 
     settings = training_settings(plan.learning, plan.hardware, 1)
     linears = [
-        linear for linear in architecture.layer.linears if is_targeted(linear, settings.method)
+        linear
+        for linear in architecture.layer.linears
+        if is_targeted(architecture, linear, settings.method)
     ]
     names = list(dict.fromkeys(linear.name for linear in linears))
     return names + [each for each in _outside(plan) if settings.method.adapts(OWN_NAMES[each])]
@@ -263,6 +265,21 @@ def _refuse_patterns(plan: Plan, running: Running) -> None:
             f"An adapter on {HEAD} is not sized under {running.trainer}'s loss in chunks: name it "
             "in --modules-to-save instead, or run the plan with tsplanner train."
         )
+
+
+def sees(architecture: Architecture) -> bool:
+    """Whether a vision tower lies beside the language model."""
+    return architecture.outside.outside_frozen
+
+
+def target_pattern(plan: Plan, architecture: Architecture) -> str:
+    """Regular expression for the adapted linears of the language model beside a vision tower.
+
+    PEFT compares a name alone with the end of every module's name, and the tower has linears of
+    the same names. It compares a string with whole names.
+    """
+    names = "|".join(lora_targets(plan, architecture))
+    return rf".*(?:language_model|text_model)\..*\.(?:{names})"
 
 
 def whole_alpha(plan: Plan, trainer: str) -> int:

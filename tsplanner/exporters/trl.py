@@ -153,7 +153,9 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
     if hardware.accelerator == "cpu":
         found["use_cpu"] = True
     if hardware.sharding.world_size > 1:
-        found["ddp_find_unused_parameters"] = False
+        # TRL freezes no tower, and rows of text give it no gradient.
+        whole = learning.method.finetuning_type is FinetuningType.FULL
+        found["ddp_find_unused_parameters"] = whole and trainers.sees(architecture)
     return found
 
 
@@ -165,6 +167,9 @@ def _adapter(plan: Plan, architecture: Architecture) -> dict[str, Any]:
         "lora_r": learning.method.lora_rank,
         "lora_alpha": trainers.whole_alpha(plan, NAME),
         "lora_dropout": learning.method.lora_dropout,
-        "lora_target_modules": trainers.lora_targets(plan, architecture),
+        # TRL makes a string of a list of one.
+        "lora_target_modules": [trainers.target_pattern(plan, architecture)]
+        if trainers.sees(architecture)
+        else trainers.lora_targets(plan, architecture),
         **({"lora_modules_to_save": saved} if (saved := trainers.modules_to_save(plan)) else {}),
     }

@@ -20,6 +20,8 @@ from memory_models.architecture import (
 from memory_models.settings import changed
 from tsplanner.models.config import Config
 from tsplanner.models.layer_parts import activation_of, architecture_of, attention, gated_mlp
+from tsplanner.models.readers.llama_like import glm, glm4, granite, olmo2, smollm3
+from tsplanner.models.readers.parallel import cohere, cohere2, phi, stablelm, starcoder2
 
 Reader = Callable[[str, Config], Architecture]
 
@@ -248,6 +250,17 @@ READERS: Mapping[str, Reader] = {
     "gpt_neox": _gpt_neox,
     "chatts": _chatts,
     "qwen3ts": _qwen3ts,
+    "granite": granite,
+    "smollm3": smollm3,
+    "olmo2": olmo2,
+    "olmo3": olmo2,
+    "glm": glm,
+    "glm4": glm4,
+    "phi": phi,
+    "cohere": cohere,
+    "cohere2": cohere2,
+    "stablelm": stablelm,
+    "starcoder2": starcoder2,
 }
 
 WITH_SERIES: Mapping[str, str] = {"qwen2": "chatts", "qwen3": "qwen3ts"}

@@ -50,7 +50,37 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = {
         "sliding_window_pattern": 6,
     },
     "phi3": {"max_position_embeddings": 4096},
+    "smollm3": {"num_key_value_heads": 4, "max_position_embeddings": 32_768},
+    "olmo3": {"sliding_window": 4096},
+    "glm": {
+        "num_key_value_heads": 2,
+        "head_dim": 128,
+        "max_position_embeddings": 131_072,
+    },
+    "glm4": {
+        "num_key_value_heads": 2,
+        "head_dim": 128,
+        "max_position_embeddings": 131_072,
+    },
+    "cohere": {"max_position_embeddings": 8192},
+    "cohere2": {
+        "max_position_embeddings": 8192,
+        "sliding_window": 4096,
+        "sliding_window_pattern": 4,
+    },
+    "stablelm": {"num_key_value_heads": 32, "max_position_embeddings": 4096},
+    "starcoder2": {"num_key_value_heads": 2, "max_position_embeddings": 4096},
 }
+
+
+def with_defaults(defaults: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+    """The given keys, and the defaults of the others.
+
+    A null key means the default, so it must not hide that default.
+    """
+    known = {key: each for key, each in given.items() if each is not None or key in NULL_IS_NONE}
+    return {**defaults, **known}
+
 
 NULL_IS_NONE = frozenset({"sliding_window"})
 """Keys for which null is a value of its own (no window) and does not mean the default."""

@@ -13,8 +13,8 @@ ACTIVATIONS = {
     "silu": Activation.SILU,
     "swish": Activation.SILU,
     "gelu": Activation.GELU,
-    "gelu_new": Activation.GELU_TANH,
-    "gelu_fast": Activation.GELU_TANH,
+    "gelu_new": Activation.GELU_NEW,
+    "gelu_fast": Activation.GELU_NEW,
     "gelu_pytorch_tanh": Activation.GELU_TANH,
     "relu": Activation.RELU,
 }
@@ -68,15 +68,44 @@ def gated_mlp(
     )
 
 
-EVERY_LAYER = frozenset({"mistral", "mixtral", "phi3"})
+def plain_mlp(
+    hidden: int, intermediate: int, *, names: tuple[str, str], bias: bool = True
+) -> tuple[Linear, ...]:
+    """Two projections with an activation between them: [D, F] and [F, D]."""
+    up, down = names
+    return (
+        Linear(name=up, role=Role.UP, in_features=hidden, out_features=intermediate, bias=bias),
+        Linear(name=down, role=Role.DOWN, in_features=intermediate, out_features=hidden, bias=bias),
+    )
+
+
+def rotary_dim(config: Config, default: float) -> int:
+    """Elements of each head that are rotated; ``default``: the family's share of a head.
+
+    Source: transformers up to 4 has the share as a key, transformers 5 in ``rope_parameters``.
+    """
+    section = config.section("rope_parameters") if config.has("rope_parameters") else config
+    key = "partial_rotary_factor"
+    holder = section if section.has(key) else config
+    share = holder.number(key, default) or default
+    if not 0 < share <= 1:
+        raise config.error(key, f"must lie above 0 and be at most 1, not {share:g}")
+    return int(config.head_dim * share)
+
+
+EVERY_LAYER = frozenset({"mistral", "mixtral", "phi3", "starcoder2"})
 """Families whose sliding window, if the config has one, applies to every layer."""
+
+
+PATTERNS = {"gemma2": 2, "gemma3_text": 6, "olmo3": 4, "cohere2": 4}
+"""Families of which every p-th layer sees all positions and the others a window."""
 
 
 def sliding_layers(config: Config) -> int:
     """Number of decoder layers whose attention is limited to a sliding window.
 
     ``layer_types`` lists these layers. An older config has a pattern instead: all layers except
-    every p-th (Gemma 2: p = 2, Gemma 3: p = 6), or the layers from ``max_window_layers`` on (Qwen,
+    every p-th (``PATTERNS``), or the layers from ``max_window_layers`` on (Qwen,
     with ``use_sliding_window``). Source: transformers' configuration classes.
     """
     kind, layers = config.text("model_type"), config.positive("num_hidden_layers")
@@ -87,9 +116,8 @@ def sliding_layers(config: Config) -> int:
         return 0
     if kind in EVERY_LAYER:
         return layers
-    if kind in ("gemma2", "gemma3_text"):
-        pattern = 2 if kind == "gemma2" else config.positive("sliding_window_pattern", 6)
-        return layers - layers // pattern
+    if kind in PATTERNS:
+        return layers - layers // config.positive("sliding_window_pattern", PATTERNS[kind])
     if config.flag("use_sliding_window", default=False):
         return max(0, layers - config.positive("max_window_layers", 28))
     return 0

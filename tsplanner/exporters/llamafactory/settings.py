@@ -151,6 +151,9 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
             "lora_target": ",".join(trainers.lora_targets(plan, architecture)),
             **({"additional_target": ",".join(saved)} if saved else {}),
         }
+    if trainers.sees(architecture):
+        # Its own defaults; with them names in lora_target mean the language model's linears alone.
+        found |= {"freeze_vision_tower": True, "freeze_multi_modal_projector": True}
     if architecture.encoder is not None:
         # LLaMA-Factory freezes by names such as ".0.", which the encoder's linears have, too.
         found["train_timeseries_modules"] = method is not FinetuningType.FREEZE

@@ -73,5 +73,39 @@ REMARKS: dict[RemarkKind, Words] = {
         "published for: it may answer worse beyond",
         "样本长 {longest:,} 个位置，超过模型发布时的 {published:,}：超出部分质量可能下降",
     ),
+    RemarkKind.FROZEN_EXPERTS: (
+        "adapters on linears only: the experts, {share:.0%} of the parameters, stay frozen; "
+        "--lora-target {targets} trains them too ({count:,} parameters in all)",
+        "仅在线性层上加适配器：占参数 {share:.0%} 的专家保持冻结；"
+        "--lora-target {targets} 也训练专家（共 {count:,} 个参数）",
+    ),
+    RemarkKind.PEFT_ADAPTS_EXPERTS: (
+        "adapters on linears only: the experts, {share:.0%} of the parameters, stay frozen; "
+        "--lora-target {targets} trains them too ({count:,} parameters in all), as PEFT's own "
+        "all-linear does ({theirs:,}, router included)",
+        "仅在线性层上加适配器：占参数 {share:.0%} 的专家保持冻结；"
+        "--lora-target {targets} 也训练专家（共 {count:,} 个参数），"
+        "PEFT 自带的 all-linear 亦然（{theirs:,}，含路由器）",
+    ),
+    RemarkKind.EXPERTS_STAY_FROZEN: (
+        "the experts, {share:.0%} of the parameters, take no adapter and stay frozen",
+        "占参数 {share:.0%} 的专家没有适配器，保持冻结",
+    ),
+    RemarkKind.EXPERTS_NOT_QUANTIZED: (
+        "bitsandbytes does not quantise fused experts: {share:.0%} of the parameters stay in "
+        "{dtype}",
+        "bitsandbytes 不量化融合的专家：{share:.0%} 的参数保持 {dtype}",
+    ),
+    RemarkKind.EXPERTS_UPCAST: (
+        "bitsandbytes does not quantise fused experts, and PEFT's preparation casts them to fp32: "
+        "{share:.0%} of the parameters take four bytes each",
+        "bitsandbytes 不量化融合的专家，且 PEFT 的准备步骤将其转为 fp32："
+        "{share:.0%} 的参数每个占四字节",
+    ),
+    RemarkKind.QUANTIZING_SPARES_EXPERTS: (
+        "4 or 8 bits hardly make this model smaller: bitsandbytes does not quantise fused experts, "
+        "{share:.0%} of the parameters",
+        "4 位或 8 位几乎不能缩小此模型：bitsandbytes 不量化融合的专家（占参数 {share:.0%}）",
+    ),
 }
 """What a person should know of a plan before starting it."""

@@ -22,6 +22,7 @@ from tsplanner.planner.evaluate import (
     lacks_host_memory,
     shortage,
 )
+from tsplanner.planner.explain.expert_remarks import expert_remarks, too_large_experts
 from tsplanner.planner.explain.reasons import (
     Data,
     MemoryKind,
@@ -82,10 +83,10 @@ def plan_remarks(
 def failure_remarks(
     request: PlanRequest, lack: Shortage, smallest: Evaluated
 ) -> tuple[Remark, ...]:
-    """What to know where nothing fits: that memory was assumed, or that weights are dequantised."""
-    found = []
+    """What to know where nothing fits: assumed memory, dequantised weights, 4 bits in vain."""
+    found = list(too_large_experts(request))
     if request.machine.host.assumed and lack.memory is MemoryKind.HOST:
-        found.append(_host_assumed(request, lack.needs.upper))
+        found.insert(0, _host_assumed(request, lack.needs.upper))
     stored = stored_base(request.model.config)
     if stored is not None and stored.quantization is None:
         found.append(_dequantized(stored, smallest))
@@ -263,6 +264,11 @@ def _long_positions(chosen: Chosen) -> Iterator[Remark]:
         )
 
 
+def _experts(chosen: Chosen) -> Iterator[Remark]:
+    """What a plan leaves out of a mixture of experts."""
+    yield from expert_remarks(chosen.request, chosen.hardware)
+
+
 REMARKS: tuple[Callable[[Chosen], Iterator[Remark]], ...] = (
     _assumed_host,
     _stored,
@@ -271,5 +277,6 @@ REMARKS: tuple[Callable[[Chosen], Iterator[Remark]], ...] = (
     _family_in_fp16,
     _pure_bf16,
     _long_positions,
+    _experts,
 )
 """In the order of printing."""

@@ -255,8 +255,9 @@ def _checkpoints(request: PlanRequest) -> list[bool]:
 
 def _plain_attention(request: PlanRequest) -> Attention:
     """The kernel that needs no package: sdpa, or eager where scores have a soft cap (Gemma 2)."""
-    capped = request.architecture.attention.attn_logit_softcapping
-    return Attention.EAGER if capped else Attention.SDPA
+    attention = request.architecture.attention
+    eager = attention.attn_logit_softcapping or attention.eager_only
+    return Attention.EAGER if eager else Attention.SDPA
 
 
 def micro_batch_sizes(effective_batch: int, world_size: int) -> list[int]:

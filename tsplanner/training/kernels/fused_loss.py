@@ -20,6 +20,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.multi_lora.refusal import STRANGE_HEADS
+from tsplanner.training.language_model import head_owner, text_config
 
 IGNORED = -100
 
@@ -34,15 +35,41 @@ def chunk_rows(positions: int, hidden_size: int, vocab_size: int) -> int:
     return 1 << (rows - 1).bit_length()
 
 
+class LogitChanges(NamedTuple):
+    """What a model does to the logits that its head makes."""
+
+    factor: float = 1.0
+    """They are multiplied by it (Granite, Cohere)."""
+    softcap: float | None = None
+    """Bound of ``softcap * tanh(logits / softcap)``, after the factor; None: there is none."""
+
+
+def logit_changes(config: Any) -> LogitChanges:
+    """What the model of a configuration does to its logits.
+
+    Source: transformers' modeling files; Granite divides by the number by which HyperCLOVA X, under
+    the same key, multiplies.
+    """
+    factor = 1.0
+    for key in ("logit_scale", "lm_head_multiplier"):
+        factor *= getattr(config, key, None) or 1.0
+    scaling = getattr(config, "logits_scaling", None) or 1.0
+    multiplies = str(getattr(config, "model_type", "")).startswith("hyperclovax")
+    factor *= scaling if multiplies else 1 / scaling
+    return LogitChanges(factor=factor, softcap=getattr(config, "final_logit_softcapping", None))
+
+
 class ChunkSettings(NamedTuple):
     """How the logits are computed, chunk by chunk."""
 
     rows: int
     """Rows whose logits exist at once."""
-    softcap: float | None
-    """Bound of ``softcap * tanh(logits / softcap)``; None: the logits are not capped."""
+    changes: LogitChanges
     compute_dtype: torch.dtype
     """Dtype of the matrix products."""
+
+
+UNCHANGED = LogitChanges()
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
@@ -67,7 +94,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         for start in range(0, hidden.shape[0], chunks.rows):
             rows = slice(start, start + chunks.rows)
             states = hidden[rows].to(chunks.compute_dtype)
-            loss, grad = _chunk_loss(states, head, bias, labels[rows], chunks.softcap)
+            loss, grad = _chunk_loss(states, head, bias, labels[rows], chunks.changes)
             total += loss
             if not (need_hidden or need_weight or need_bias):
                 continue
@@ -102,15 +129,18 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 
 
 def _chunk_loss(
-    states: Tensor, head: Tensor, bias: Tensor | None, labels: Tensor, softcap: float | None
+    states: Tensor, head: Tensor, bias: Tensor | None, labels: Tensor, changes: LogitChanges
 ) -> tuple[Tensor, Tensor]:
-    """Sum of the losses [] and gradient of the logits [C, V] in fp32, computed in one buffer.
+    """Sum of the losses [] and gradient of the head's logits [C, V] in fp32, made in one buffer.
 
     A soft cap needs a second buffer. The largest logit is subtracted so that no exponential
     overflows.
     """
     logits = nn.functional.linear(states, head, None if bias is None else bias.to(head.dtype))
     logits = logits.float()
+    factor, softcap = changes
+    if factor != 1:
+        logits.mul_(factor)
     capped = None
     if softcap is not None:
         capped = torch.tanh(logits / softcap)
@@ -126,6 +156,8 @@ def _chunk_loss(
     gradient.scatter_add_(1, index, torch.full_like(chosen, -1.0))
     if capped is not None:
         gradient.mul_(1 - capped * capped)
+    if factor != 1:
+        gradient.mul_(factor)
     return loss, gradient
 
 
@@ -135,7 +167,7 @@ def fused_cross_entropy(
     labels: Tensor,
     *,
     num_items_in_batch: Tensor | int | None = None,
-    softcap: float | None = None,
+    changes: LogitChanges = UNCHANGED,
 ) -> Tensor:
     """Mean cross-entropy of the next token: hidden [B, S, D], labels [B, S] as Trainer gives them.
 
@@ -150,7 +182,7 @@ def fused_cross_entropy(
 
     def summed(states: Tensor) -> Tensor:
         chunk = chunk_rows(labels.numel(), states.shape[-1], head.weight.shape[0])
-        chunks = ChunkSettings(rows=chunk, softcap=softcap, compute_dtype=dtype)
+        chunks = ChunkSettings(rows=chunk, changes=changes, compute_dtype=dtype)
         total: Tensor = ChunkedCrossEntropy.apply(states, head.weight, head.bias, targets, chunks)
         return total
 
@@ -182,12 +214,13 @@ def use_fused_loss(model: Any) -> None:
     that changes its logits after the head in a way that the kernel does not have.
     """
     refuse_strange_heads(model)
-    model.forward = types.MethodType(_forward(type(model).forward), model)
+    owner = head_owner(model)
+    owner.forward = types.MethodType(_forward(type(owner).forward), owner)
 
 
 def refuse_strange_heads(model: Any) -> None:
     """Raise TsplannerError for a model that changes its logits in a way the kernel cannot."""
-    config = model.config
+    config = text_config(model.config)
     strange = [key for key in STRANGE_HEADS if getattr(config, key, None) not in (None, 1, 1.0)]
     if strange:
         raise TsplannerError(
@@ -218,7 +251,7 @@ def _forward(original: Any) -> Any:
             self.get_output_embeddings(),
             merged_labels,
             num_items_in_batch=num_items_in_batch,
-            softcap=getattr(self.config, "final_logit_softcapping", None),
+            changes=logit_changes(text_config(self.config)),
         )
         return CausalLMOutputWithPast(loss=loss)
 
@@ -229,5 +262,7 @@ def hidden_states(model: Any, *, labels: Tensor, **inputs: Any) -> tuple[Tensor,
     """Last hidden states and matching labels; a model that reads series merges the series first."""
     if hasattr(model, "merged_hidden_states"):
         return model.merged_hidden_states(labels=labels, **inputs)
-    body = getattr(model, model.base_model_prefix)
+    owner = head_owner(model)
+    # Llama 4's language model has the prefix of its wrapper.
+    body = getattr(owner, owner.base_model_prefix, None) or owner.model
     return body(**inputs, use_cache=False)[0], labels

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from tsplanner.training.batches import EncodedSample, collate, without_mask
-from tsplanner.training.kernels.fused_loss import IGNORED, fused_cross_entropy, hidden_states
+from tsplanner.training.kernels.fused_loss import (
+    IGNORED,
+    fused_cross_entropy,
+    hidden_states,
+    logit_changes,
+)
+from tsplanner.training.language_model import text_config
 from tsplanner.training.multi_lora.linears import TrialLayout, TrialRows
 
 Losses = Callable[[Tensor, Tensor, int | None], Tensor]
@@ -81,13 +87,13 @@ class MultiLoraLoss:
             loss: Tensor = self.model.loss_function(
                 logits=states,
                 labels=labels,
-                vocab_size=self.model.config.vocab_size,
+                vocab_size=text_config(self.model.config).vocab_size,
                 num_items_in_batch=items,
             )
             return loss
-        softcap = getattr(self.model.config, "final_logit_softcapping", None)
+        changes = logit_changes(text_config(self.model.config))
         head = self.model.get_output_embeddings()
-        return fused_cross_entropy(states, head, labels, num_items_in_batch=items, softcap=softcap)
+        return fused_cross_entropy(states, head, labels, num_items_in_batch=items, changes=changes)
 
     @torch.no_grad()
     def row_losses(
