@@ -8,7 +8,9 @@ is used on that class.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from torch import nn
@@ -55,6 +57,26 @@ def head_owner(model: Any) -> Any:
     if not is_wrapper(model) or hasattr(model, model.base_model_prefix):
         return model
     return model.get_decoder()
+
+
+LOGIT_KEYS = ("logit_scale", "lm_head_multiplier", "logits_scaling", "final_logit_softcapping")
+"""Keys of a language model's config that change the logits after the head."""
+
+
+def logit_config(model: Any) -> Any:
+    """The config that says how a model changes its logits.
+
+    Some wrappers pass over what their language model's config says of it (Aya Vision over Cohere's
+    scale), so only keys that the wrapper's own forward reads are taken.
+    """
+    config = text_config(model.config)
+    owner = head_owner(model)
+    if not is_wrapper(owner):
+        return config
+    code = inspect.unwrap(type(owner).forward).__code__
+    read = {*code.co_names, *(each for each in code.co_consts if isinstance(each, str))}
+    keys = {key: getattr(config, key, None) for key in LOGIT_KEYS if key in read}
+    return SimpleNamespace(model_type=config.model_type, **keys)
 
 
 def read_text_alone(model: Any) -> None:
