@@ -30,6 +30,8 @@ class Role(StrEnum):
     """The linear that scores the experts of a mixture."""
     ENCODER = "encoder"
     """A linear of the time-series encoder, outside the decoder layers."""
+    BARE = "bare"
+    """A linear whose module is passed by, so that an adapter on it would do nothing (Mamba)."""
     OTHER = "other"
     """A linear of a recorded layer, whose tape and not its role says what backward keeps; and a
     linear outside the decoder layers."""
@@ -71,6 +73,8 @@ class Linear:
     """Copies per layer: the number of experts for expert matrices, else 1."""
     layers: int | None = None
     """Number of decoder layers that have it; None: every layer has it."""
+    kept_copies: int | None = 0
+    """Of its copies in the model, those that a quantised base keeps whole; None: all of them."""
 
     def copies_in(self, architecture: Architecture) -> int:
         """Number of decoder layers that have this linear."""

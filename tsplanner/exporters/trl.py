@@ -118,11 +118,7 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         "attn_implementation": str(hardware.kernels.attention),
         **METHODS[learning.method.finetuning_type],
         **_adapter(plan, architecture),
-        **(
-            QUANTIZATION[hardware.base.quantization]
-            if hardware.base.quantization is not None
-            else {}
-        ),
+        **(QUANTIZATION[rounded] if (rounded := trainers.rounds_base_to(plan)) is not None else {}),
         "dataset_name": prepare.FOLDER,
         "completion_only_loss": True,
         "max_length": learning.data.cutoff_len,

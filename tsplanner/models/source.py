@@ -14,6 +14,8 @@ from tsplanner.models import strangers
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, with_defaults
+from tsplanner.models.headers import check_weights
+from tsplanner.models.quantized import stored_base, with_kept_linears
 from tsplanner.models.refusals import (
     refusal_of_gguf,
     refuse_other_folder,
@@ -137,11 +139,14 @@ def _source(files: ModelFiles) -> ModelSource:
     folder = files.folder
     # Weights beside a config of another name may belong to another model.
     own = files.path.name == "config.json"
+    architecture = _architecture(files)
+    weights = find_weights(folder.resolve()) if own else WeightFiles()
+    check_weights(architecture, files.config, weights)
     return ModelSource(
-        architecture=_architecture(files),
+        architecture=architecture,
         config=files.config,
         folder=folder.resolve(),
-        weights=find_weights(folder.resolve()) if own else WeightFiles(),
+        weights=weights,
         tokenizer=folder.resolve() if (folder / "tokenizer.json").is_file() else None,
     )
 
@@ -196,8 +201,10 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
     Raises:
         WrongModelError: it describes no causal language model.
         NoReaderError: the ``model_type`` is unknown.
-        TsplannerError: the shapes are impossible.
+        TsplannerError: the shapes are impossible, or the weights are stored in a form that our
+            worker does not train on.
     """
+    stored = stored_base(values, source)
     whole = Config(values, source)
     whole.text("model_type", "")
     refuse_other_models(values, source, own=READERS)
@@ -210,7 +217,7 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
     _refuse_infinite(whole)
     config = Config(with_defaults(DEFAULTS.get(model_type, {}), config.values), config.source)
     try:
-        found = reader(name, config)
+        found = with_kept_linears(reader(name, config), stored)
         seen = found if text is None else seen_whole(found, whole)
     except (ValueError, OverflowError) as error:
         raise TsplannerError(f"{source}: {error}") from error

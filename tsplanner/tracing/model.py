@@ -17,6 +17,7 @@ from memory_models.settings import (
     TrainingSettings,
 )
 from tsplanner.errors import TsplannerError
+from tsplanner.models.quantized import stored_base
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import split_settings
 from tsplanner.tracing.fake_cuda.quantized import (
@@ -122,7 +123,8 @@ def base_model(
         keep_only(model, keep)
     if settings.base.quantization is not None:
         use_stand_ins_in_peft()
-        quantise(model, settings)
+        stored = stored_base(subject.config)
+        quantise(model, settings, () if stored is None else stored.kept or ())
         four_bit = settings.base.quantization is not Quantization.INT8
         model.is_loaded_in_4bit, model.is_loaded_in_8bit = four_bit, not four_bit
         model.requires_grad_(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,12 @@ from memory_models.settings import ALL_LINEAR, Dtype, FinetuningType
 from tsplanner.errors import TsplannerError, did_you_mean
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings, training_settings
+from tsplanner.training.expert_targets import (
+    expert_options,
+    expert_targets,
+    fused_experts,
+    names_of_linears,
+)
 from tsplanner.training.language_model import (
     decoder,
     text_config,
@@ -62,16 +69,15 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
 
     PEFT would also match the last part of a name alone. But the encoder's linears are called 0, 2,
     4, ..., and "0" is the name of the first decoder layer, too. Raises TsplannerError for a target
-    that no linear has.
+    that no linear has. The pattern is empty if the targets mean the experts of a mixture alone.
     """
     prefix, _ = decoder_layers(model)
-    linears = linear_names(model)
-    inside = [name for name in linears if name.startswith(f"{prefix}.")]
-    known = sorted({name.rsplit(".", 1)[1] for name in inside})
+    known = _known(model)
     if targets == ALL_LINEAR:
-        wanted = [name for name in known if not refusal(model, name)]
+        wanted = [name for name in names_of_linears(model, known) if not refusal(model, name)]
     else:
-        wanted = _names(targets)
+        experts = _expert_names(model, targets)
+        wanted = [name for name in _names(targets) if name not in experts]
     for name in wanted:
         if name not in known:
             raise TsplannerError(
@@ -79,9 +85,17 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
                 f"{', '.join(known)}.{did_you_mean(name, known)}"
             )
     inner = "|".join(map(re.escape, wanted))
-    pattern = rf"{re.escape(prefix)}\.{_places(model)}\.(?:.+\.)?(?:{inner})"
-    encoder = [re.escape(name) for name in linears if ENCODER_MLP.search(name)]
-    return "|".join([pattern, *encoder])
+    places = _places(model)
+    pattern = [rf"{re.escape(prefix)}\.{places}\.(?:.+\.)?(?:{inner})"] if wanted else []
+    encoder = [re.escape(name) for name in linear_names(model) if ENCODER_MLP.search(name)]
+    return "|".join([*pattern, *encoder])
+
+
+def _known(model: nn.Module) -> list[str]:
+    """Names that the linears of the decoder layers have."""
+    prefix, _ = decoder_layers(model)
+    inside = [name for name in linear_names(model) if name.startswith(f"{prefix}.")]
+    return sorted({name.rsplit(".", 1)[1] for name in inside})
 
 
 def _places(model: nn.Module) -> str:
@@ -94,16 +108,33 @@ def _names(targets: tuple[str, ...] | str) -> list[str]:
     return targets.split(",") if isinstance(targets, str) else list(targets)
 
 
+def target_modules(model: nn.Module, targets: tuple[str, ...] | str) -> str | list[str]:
+    """``target_pattern``, or the full names themselves where PEFT would take a pattern apart."""
+    pattern = target_pattern(model, targets)
+    if not fused_experts(model):
+        return pattern
+    return [name for name in linear_names(model) if re.fullmatch(pattern, name)]
+
+
+def _expert_names(model: nn.Module, targets: tuple[str, ...] | str) -> list[str]:
+    if targets == ALL_LINEAR:
+        return []
+    return expert_targets(model, _names(targets), _known(model))
+
+
 def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
     """PEFT's configuration for an adapter method."""
     from peft import AdaLoraConfig, LoraConfig
 
     learning = plan.learning
+    experts = expert_options(
+        model, _expert_names(model, learning.method.lora_target), learning.method
+    )
     common: dict[str, Any] = {
         "task_type": "CAUSAL_LM",
         "lora_alpha": learning.method.alpha,
         "lora_dropout": learning.method.lora_dropout,
-        "target_modules": target_pattern(model, learning.method.lora_target),
+        "target_modules": target_modules(model, learning.method.lora_target),
         "bias": "none",
         "fan_in_fan_out": any(map(is_transposed, model.modules())),
     }
@@ -123,6 +154,7 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
         use_dora=learning.method.finetuning_type is FinetuningType.DORA,
         use_rslora=learning.method.finetuning_type is FinetuningType.RSLORA,
         **common,
+        **experts,
     )
 
 
@@ -150,7 +182,9 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
         # Without ZeRO, PEFT upcasts the adapters to fp32, which keeps small updates. DeepSpeed
         # keeps fp32 masters of half-precision adapters itself; at stage 3 it would leave fp32
         # adapters as they are, and each would read an fp32 copy of its input.
-        with drawn_once():
+        with drawn_once(), warnings.catch_warnings():
+            # PEFT looks for these keys among modules alone, and the experts are parameters.
+            warnings.filterwarnings("ignore", message=".*pattern keys did not match.*")
             wrapped = get_peft_model(
                 model,
                 adapter_config(plan, model, total_steps),

@@ -16,6 +16,7 @@ from torch import nn
 from memory_models.settings import Attention, Dtype, Quantization
 from tsplanner.errors import TsplannerError
 from tsplanner.install import Extra, install_command
+from tsplanner.models.quantized import is_kept, stored_base
 from tsplanner.planner.plan import ModelRef, Plan
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.reading import decoded, read_text
@@ -53,10 +54,11 @@ def build_model(plan: Plan, device: torch.device) -> Any:
     register_own_models()
     _check_packages(plan.hardware)
     config = model_config(plan.model)
+    use_stored_form(config, plan)
     if plan.model.has_weights:
         model = _load(plan, config, device)
     else:
-        model = _initialise(plan.hardware, config, device)
+        model = _initialise(plan, config, device)
     model.config.use_cache = False
     if plan.hardware.base.quantization is not None:
         # A quantised base is never trained; PEFT's preparation would say so, where it is called.
@@ -82,6 +84,31 @@ def keep_packed(model: nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+
+
+def use_stored_form(config: Any, plan: Plan) -> None:
+    """Let transformers load weights that are stored quantised as the plan was sized for.
+
+    Packed matrices of bitsandbytes compute in the plan's dtype, not in the one that their config
+    names; other forms are dequantised. Weights that are not there have no form.
+    """
+    stored = stored_base(plan.model.config)
+    if stored is None:
+        return
+    holders = [found for found in (config, config.get_text_config()) if _stored_in(found)]
+    for holder in holders:
+        given = dict(holder.quantization_config)
+        if stored.quantization is None:
+            holder.quantization_config = {**given, "dequantize": True}
+        else:
+            dtype = str(compute_dtype(plan.hardware)).removeprefix("torch.")
+            holder.quantization_config = {**given, "bnb_4bit_compute_dtype": dtype}
+        if not plan.model.has_weights:
+            del holder.quantization_config
+
+
+def _stored_in(config: Any) -> bool:
+    return isinstance(getattr(config, "quantization_config", None), dict)
 
 
 def register_own_models() -> None:
@@ -197,7 +224,10 @@ def _load(plan: Plan, config: Any, device: torch.device) -> Any:
             config=config,
             dtype=DTYPES[plan.hardware.base.model_dtype],
             attn_implementation=attention,
-            quantization_config=quantization_config(plan.hardware),
+            # A folder that is stored quantised brings its own; transformers takes no second one.
+            quantization_config=quantization_config(plan.hardware)
+            if stored_base(plan.model.config) is None
+            else None,
             trust_remote_code=plan.model.trust_remote_code,
             # A pickle can run code while it is read.
             use_safetensors=True,
@@ -208,6 +238,8 @@ def _load(plan: Plan, config: Any, device: torch.device) -> Any:
     model, info = with_attention(load, plan.hardware.kernels.attention.value)
     if plan.hardware.sharding.zero_stage != 3:  # under ZeRO-3 each process loads only its shards
         refuse_other_keys(info, str(plan.model.path))
+    if stored_base(plan.model.config) is not None:
+        cast_whole_parameters(model, DTYPES[plan.hardware.base.model_dtype])
     return model
 
 
@@ -227,6 +259,17 @@ def with_attention(build: Callable[[str], Any], wanted: str) -> Any:
         return build(Attention.EAGER.value)
 
 
+def cast_whole_parameters(model: nn.Module, dtype: torch.dtype) -> None:
+    """Cast the parameters that are not packed to one dtype.
+
+    transformers loads a folder that is stored quantised in the dtypes of its files, whatever it is
+    asked for, and only the biases of packed matrices in the dtype that it was asked for.
+    """
+    for parameter in model.parameters():
+        if type(parameter) is nn.Parameter and parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+
+
 def refuse_other_keys(info: dict[str, Any], folder: str) -> None:
     """Refuse a checkpoint that lacks weights of the model or has weights that the model lacks.
 
@@ -242,7 +285,9 @@ def refuse_other_keys(info: dict[str, Any], folder: str) -> None:
             )
 
 
-def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -> Any:
+def _initialise(plan: Plan, config: Any, device: torch.device) -> Any:
+    hardware, stored = plan.hardware, stored_base(plan.model.config)
+    kept = () if stored is None else stored.kept or ()
     torch.manual_seed(BASE_SEED)
     if hardware.base.quantization is None:
         # ZeRO-3 shards each module while it is built, and its context moves the shards to the
@@ -257,7 +302,7 @@ def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -
         owners[name] = module if own else owners[name.rpartition(".")[0]]
         _materialise(owners[name], module, device)
         # The head stays as it is, because transformers does not quantise the head of a checkpoint.
-        if isinstance(module, nn.Linear) and module is not head:
+        if isinstance(module, nn.Linear) and module is not head and not is_kept(name, kept):
             model.set_submodule(name, _quantised(module, hardware, device))
             # The list of the loop keeps the module alive, so its matrix is freed here: all matrices
             # together may not fit.

@@ -16,6 +16,7 @@ from memory_models.settings import (
 )
 from tsplanner.install import Extra, install_command
 from tsplanner.models.families import NO_FLASH
+from tsplanner.models.quantized import stored_base
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.explain.reasons import Data, PackageLack, Refusal, RuleName
 from tsplanner.planner.request import PlanRequest
@@ -116,7 +117,9 @@ def _deepspeed(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
 
 def _quantized_base(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     method = request.learning.method
-    if hardware.base.quantization is None or not method.trains_base:
+    if not method.trains_base:
+        return None
+    if hardware.base.quantization is None and stored_base(request.model.config) is None:
         return None
     return {"method": method.finetuning_type}
 

@@ -23,7 +23,9 @@ from memory_models.architecture import (
     VocabularyShape,
 )
 from tsplanner.errors import TsplannerError
-from tsplanner.training.adapters import decoder_layers, linear_names
+from tsplanner.training.adapters import decoder_layers
+from tsplanner.training.language_model import text_config
+from tsplanner.training.targets import is_transposed, linear_names, refusal
 
 EXPERT_DIMENSIONS = 3
 """A parameter [experts, rows, columns] holds the matrices of all experts."""
@@ -96,11 +98,6 @@ def describe(model: Any, name: str, key: str) -> Architecture:
     )
 
 
-def text_config(config: Any) -> Any:
-    """The part of a configuration that describes the decoder."""
-    return config.get_text_config(decoder=True)
-
-
 def _number(config: Any, *names: str) -> int | None:
     """The first of these keys that holds a whole number above zero."""
     for name in names:
@@ -130,6 +127,8 @@ class _Inventory:
         self.layers = layers
         self.inside = re.compile(rf"{re.escape(prefix)}\.\d+\.")
         self.targets = set(linear_names(model))
+        last = {name.rsplit(".", 1)[-1] for name in self.targets}
+        self.bare = {name for name in last if refusal(model, name)}
         self.modules = dict(model.named_modules())
         self.parameters = dict(model.named_parameters())
         self.linear_parts: set[int] = set()
@@ -142,7 +141,7 @@ class _Inventory:
             if not self.inside.match(name):
                 continue
             short = name.rsplit(".", 1)[-1]
-            if is_linear(module):
+            if has_matrix(module):
                 counts[self._linear(name, short, module)] += 1
             for key, parameter in module.named_parameters(recurse=False):
                 if parameter.dim() == EXPERT_DIMENSIONS:
@@ -151,17 +150,22 @@ class _Inventory:
 
     def _linear(self, name: str, short: str, module: nn.Module) -> Linear:
         rows, columns = module.weight.shape
-        if type(module).__name__ == "Conv1D":
+        if is_transposed(module):
             rows, columns = columns, rows
         bias = getattr(module, "bias", None)
         self.linear_parts |= {id(module.weight)} | ({id(bias)} if bias is not None else set())
         return Linear(
             name=short,
-            role=Role.OTHER if name in self.targets else Role.ROUTER,
+            role=self._role(name, short),
             in_features=columns,
             out_features=rows,
             bias=bias is not None,
         )
+
+    def _role(self, name: str, short: str) -> Role:
+        if name not in self.targets:
+            return Role.ROUTER
+        return Role.BARE if short in self.bare else Role.OTHER
 
     def _experts(self, key: str, parameter: nn.Parameter) -> Linear:
         count, rows, columns = parameter.shape
@@ -178,7 +182,7 @@ class _Inventory:
         """Parameters outside the layers, as far as nothing else counts them."""
         counts: Counter[Linear] = Counter()
         for name, module in self.modules.items():
-            if self.inside.match(name) or not is_linear(module) or id(module.weight) in outer:
+            if self.inside.match(name) or not has_matrix(module) or id(module.weight) in outer:
                 continue
             counts[self._linear(name, "outside", module)] += 1
         linears = tuple(
@@ -240,9 +244,9 @@ class _Inventory:
         )
 
 
-def is_linear(module: nn.Module) -> bool:
-    """Whether a module multiplies by a matrix of its own: ``nn.Linear``, or GPT-2's ``Conv1D``."""
-    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+def has_matrix(module: nn.Module) -> bool:
+    """Whether a module has a matrix of its own: ``nn.Linear``, or GPT-2's ``Conv1D``."""
+    return isinstance(module, nn.Linear) or is_transposed(module)
 
 
 def _with_layers(linear: Linear, count: int) -> Linear:
