@@ -234,7 +234,7 @@ def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:
 
 def sees(architecture: Architecture) -> bool:
     """Whether a vision tower lies beside the language model."""
-    return architecture.outside.outside_frozen
+    return bool(architecture.outside.frozen_linears)
 
 
 def target_pattern(plan: Plan, architecture: Architecture) -> str:

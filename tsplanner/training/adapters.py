@@ -85,7 +85,7 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
                 f"{', '.join(known)}.{did_you_mean(name, known)}"
             )
     inner = "|".join(map(re.escape, wanted))
-    places = _places(model)
+    places = layer_places(model)
     pattern = [rf"{re.escape(prefix)}\.{places}\.(?:.+\.)?(?:{inner})"] if wanted else []
     encoder = [re.escape(name) for name in linear_names(model) if ENCODER_MLP.search(name)]
     return "|".join([*pattern, *encoder])
@@ -98,7 +98,7 @@ def _known(model: nn.Module) -> list[str]:
     return sorted({name.rsplit(".", 1)[1] for name in inside})
 
 
-def _places(model: nn.Module) -> str:
+def layer_places(model: nn.Module) -> str:
     """Regular expression for the numbers of the layers that rows pass through."""
     unread = "|".join(map(str, sorted(unread_layers(model))))
     return rf"(?!(?:{unread})\.)\d+" if unread else r"\d+"

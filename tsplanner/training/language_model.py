@@ -103,6 +103,13 @@ def unread_layers(model: Any) -> frozenset[int]:
     return frozenset(getattr(config, "cross_attention_layers", None) or ())
 
 
+def forget_unread_layers(model: Any) -> None:
+    """Say of a model whose unread layers were taken out that rows pass through all it has."""
+    for each in (text_config(model.config), *model.modules()):
+        if getattr(each, "cross_attention_layers", None):
+            each.cross_attention_layers = []
+
+
 def unread_parameters(model: Any) -> Iterator[nn.Parameter]:
     """Parameters of a wrapper that rows of text do not reach: tower, projector, unread layers."""
     if not is_wrapper(model):
