@@ -9,6 +9,7 @@ from memory_models.settings import ALL_LINEAR, FinetuningType, Method
 from memory_models.states.expert_adapters import (
     CLAIMED,
     CLAIMING_TYPES,
+    ROUTER_NAMES,
     adapted_experts,
     adapter_rows,
     check_expert_adapters,
@@ -36,7 +37,7 @@ def is_targeted(architecture: Architecture, linear: Linear, method: Method) -> b
         return False
     if linear.role is Role.ENCODER:
         return True
-    if linear.name in CLAIMED and architecture.model_type in CLAIMING_TYPES:
+    if architecture.model_type in CLAIMING_TYPES and linear.name in CLAIMED | ROUTER_NAMES:
         return False
     return method.lora_target == ALL_LINEAR or linear.name in method.lora_target
 

@@ -250,8 +250,6 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
         "lora_r": learning.method.lora_rank,
         "lora_alpha": trainers.whole_alpha(plan, NAME),
         "lora_dropout": learning.method.lora_dropout,
-        "lora_target_modules": trainers.target_pattern(plan, architecture)
-        if trainers.sees(architecture)
-        else trainers.lora_targets(plan, architecture),
+        **trainers.adapter_targets(plan, architecture),
         **METHODS[method],
     }
