@@ -16,8 +16,8 @@ from memory_models.states.expert_adapters import (
     expert_names,
 )
 from memory_models.states.weights import (
+    frozen_parameters,
     layer_parameters,
-    outside_parameters,
     total_parameters,
 )
 
@@ -162,8 +162,7 @@ def trainable_parameters(architecture: Architecture, method: Method) -> int:
     if method.uses_adapter:
         return adapter_parameters(architecture, method) + saved_parameters(architecture, method)
     if method.finetuning_type is FinetuningType.FULL:
-        outside = outside_parameters(architecture) if architecture.outside.outside_frozen else 0
-        return total_parameters(architecture) - outside
+        return total_parameters(architecture) - frozen_parameters(architecture)
     layers = method.freeze_trainable_layers
     if layers > architecture.num_hidden_layers:
         raise ValueError(

@@ -281,7 +281,7 @@ def _refuse_patterns(plan: Plan, running: Running) -> None:
 
 def sees(architecture: Architecture) -> bool:
     """Whether a vision tower lies beside the language model."""
-    return architecture.outside.outside_frozen
+    return bool(architecture.outside.frozen_linears)
 
 
 def target_pattern(plan: Plan, architecture: Architecture) -> str:

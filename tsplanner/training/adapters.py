@@ -88,7 +88,7 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
                 f"{', '.join(known)}.{did_you_mean(name, known)}"
             )
     inner = "|".join(re.escape(name) for name in wanted if not name.isdigit())
-    places = _places(model)
+    places = layer_places(model)
     pattern = [rf"{re.escape(prefix)}\.{places}\.(?:.+\.)?(?:{inner})"] if inner else []
     # A number is the name of a linear in a Sequential, and of other modules in other lists.
     every = targets == ALL_LINEAR
@@ -128,7 +128,7 @@ def _of_any_layer(name: str) -> str:
     return r"\.".join(r"\d+" if part.isdigit() else re.escape(part) for part in name.split("."))
 
 
-def _places(model: nn.Module) -> str:
+def layer_places(model: nn.Module) -> str:
     """Regular expression for the numbers of the layers that rows pass through."""
     unread = "|".join(map(str, sorted(unread_layers(model))))
     return rf"(?!(?:{unread})\.)\d+" if unread else r"\d+"
