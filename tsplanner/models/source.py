@@ -13,7 +13,7 @@ from tsplanner.install import Extra, install_command
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, NULL_IS_NONE
-from tsplanner.models.refusals import (
+from tsplanner.models.known.refusals import (
     refusal_of_gguf,
     refuse_other_folder,
     refuse_other_models,
