@@ -82,6 +82,10 @@ DEFAULT = [
     GridCase("llama", {**HALF}),
     GridCase("qwen3", {**LEAN, **HALF, **FUSED}),
     GridCase("qwen2", {**FULL, **HALF}),
+    GridCase("olmo2", {}),
+    GridCase("granite", {"quantization": Quantization.NF4_DQ, **FUSED}),
+    GridCase("phi", {**KEPT, **FUSED}),
+    GridCase("cohere", {**KEPT}),
 ]
 METHODS = [
     {"finetuning_type": FinetuningType.ADALORA, **KEPT, **FUSED},
@@ -128,6 +132,25 @@ SELECTIVE = [
     ("opt", {**FULL, **HALF}),
     ("gpt_neox", {**HALF}),
 ]
+LATER = (
+    "granite",
+    "smollm3",
+    "olmo2",
+    "olmo3",
+    "glm4",
+    "phi",
+    "cohere",
+    "cohere2",
+    "stablelm",
+    "starcoder2",
+)
+LATER_METHODS = [
+    {},
+    {"sequence_length": 2048, "micro_batch_size": 4, **KEPT, **FUSED},
+    {"quantization": Quantization.NF4_DQ, **FUSED},
+    {**HALF, **FUSED},
+    EAGER,
+]
 SLOW = [
     *(
         GridCase(family, {**changes, **(EAGER if family == "gemma2" else {})})
@@ -138,6 +161,7 @@ SLOW = [
     *(GridCase(family, {**LEAN, **KEPT}) for family in CONFIGS if family != "gemma2"),
     *(GridCase("qwen2", {**LEAN, **changes}) for changes in LEAN_METHODS),
     *(GridCase(family, changes) for family, changes in SELECTIVE),
+    *(GridCase(family, changes) for family in LATER for changes in LATER_METHODS),
 ]
 
 
