@@ -30,6 +30,8 @@ class Role(StrEnum):
     """The linear that scores the experts of a mixture."""
     ENCODER = "encoder"
     """A linear of the time-series encoder, outside the decoder layers."""
+    BARE = "bare"
+    """A linear whose module is passed by, so that an adapter on it would do nothing (Mamba)."""
     OTHER = "other"
     """A linear of a recorded layer, whose tape and not its role says what backward keeps; and a
     linear outside the decoder layers."""
@@ -71,6 +73,8 @@ class Linear:
     """Copies per layer: the number of experts for expert matrices, else 1."""
     layers: int | None = None
     """Number of decoder layers that have it; None: every layer has it."""
+    kept_copies: int | None = 0
+    """Of its copies in the model, those that a quantised base keeps whole; None: all of them."""
 
     def copies_in(self, architecture: Architecture) -> int:
         """Number of decoder layers that have this linear."""
@@ -155,6 +159,8 @@ class AttentionShape:
     sliding_window: int | None = None
     """Positions that attention sees in ``sliding_layers`` layers; None: all positions."""
     sliding_layers: int = 0
+    eager_only: bool = False
+    """transformers runs no fused attention kernel for this family (gpt-oss, BLOOM)."""
     rotary_dim: int | None = None
     """Elements of each head that are rotated and joined to the rest in a new tensor (Phi-2, GLM-4);
     None: all elements are, and joined only in models with fused query, key and value."""

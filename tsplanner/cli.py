@@ -27,6 +27,7 @@ from tsplanner.errors import (
     shortened,
     without_passwords,
 )
+from tsplanner.models import strangers
 from tsplanner.trust import granting
 
 VERBS = {
@@ -146,8 +147,17 @@ def _run(given: list[str]) -> int:
     if options.verb is None:
         parser.print_help()
         return EXIT_USAGE
+    strangers.use(_recordings)
     with granting(getattr(options, "trust_remote_code", False)):
         return int(options.call(options))
+
+
+@cache
+def _recordings() -> strangers.Describer:
+    """Who describes models without a formula; its process ends with this one."""
+    from tsplanner.tracing.recording.client import Recordings
+
+    return Recordings(tell=lambda sentence: print(sentence, file=sys.stderr))
 
 
 def _refuse_empty(given: list[str]) -> None:

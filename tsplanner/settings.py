@@ -19,6 +19,11 @@ def calibration_file() -> Path:
     return state_folder() / "calibration.jsonl"
 
 
+def recordings_folder() -> Path:
+    """The folder of the recordings of models without a formula."""
+    return state_folder() / "recordings"
+
+
 def state_parts() -> dict[str, Path]:
     """Files and folders that tsplanner keeps in the state folder, by what they are of."""
     folder = state_folder()
@@ -26,6 +31,7 @@ def state_parts() -> dict[str, Path]:
         "corrections": calibration_file(),
         "search times": folder / "tune_times.jsonl",
         "row lengths": folder / "lengths",
+        "recordings of models": recordings_folder(),
     }
 
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memory_models.architecture import Architecture
 from memory_models.estimate import estimate_memory
 from memory_models.units import GIB
 from tsplanner.hardware.describe import read_machine_file, shipped_machine
+from tsplanner.models.source import ModelSource
 from tsplanner.planner.gather.cases import read_case
 from tsplanner.throughput.rates import rates_of
 from tsplanner.throughput.step_time import step_time
@@ -46,7 +46,7 @@ def flat_record(measured: dict[str, Any]) -> dict[str, Any]:
     return {**measured, **measured.get("memory", {}), **measured.get("timing", {})}
 
 
-def line(row: dict[str, Any], machine: Any, models: dict[str, Architecture]) -> Line:
+def line(row: dict[str, Any], machine: Any, models: dict[str, ModelSource]) -> Line:
     """Print one case and return its errors."""
     given = {key: value for key, value in row["case"].items() if key != "cap_bytes"}
     case, measured = read_case(given, models), flat_record(row["measured"])
@@ -90,7 +90,7 @@ def main() -> None:
     file = shipped_machine(MACHINE)
     assert file is not None
     machine = read_machine_file(file)
-    models: dict[str, Architecture] = {}
+    models: dict[str, ModelSource] = {}
     for path in options.files:
         document = json.loads(path.read_text())
         print(f"{path.name}  {document['device']}  {document['date']}")

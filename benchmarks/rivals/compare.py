@@ -28,9 +28,9 @@ from benchmarks.accuracy.memory import FOLDER, Row, left_out, quantile, rows
 from benchmarks.rivals.calls.case import Case, Rival
 from benchmarks.rivals.calls.table import ABSENT, EXTRA_REQUIREMENTS, RIVALS
 from benchmarks.rivals.view import view
-from memory_models.architecture import Architecture
 from memory_models.estimate import estimate_memory
 from memory_models.result import MemoryEstimate
+from tsplanner.models.source import ModelSource
 from tsplanner.planner.gather.cases import read_case
 
 Figures = dict[str, Any]
@@ -163,7 +163,7 @@ def above_upper(found: list[Row], ours: list[dict[str, float | None]]) -> float:
 
 def our_seconds(found: list[Row]) -> float:
     """Mean seconds of reading and estimating one case, models read once."""
-    models: dict[str, Architecture] = {}
+    models: dict[str, ModelSource] = {}
     began = time.perf_counter()
     for row in found:
         case = read_case(row.given, models)

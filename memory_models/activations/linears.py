@@ -17,7 +17,7 @@ from memory_models.symbolic import Size, Value, Weight, times
 
 def linear(ops: LayerOps, layer: Linear, value: Value) -> Value:
     """The result of a linear, the adapter's share included if the linear has one."""
-    targeted = is_targeted(layer, ops.method)
+    targeted = is_targeted(ops.shape, layer, ops.method)
     if targeted and ops.method.adapter_ranks:
         return multi_lora_linear(ops, layer, value, base_product)
     if targeted and fused_adapter(ops, value):

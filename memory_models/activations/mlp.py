@@ -5,10 +5,17 @@ Sources: transformers' modeling files, integrations/moe.py.
 
 from __future__ import annotations
 
-from memory_models.activations.fused_kernels import fused_product, gated_product
+from memory_models.activations.fused_kernels import (
+    adapted_mixture,
+    adapter_sides,
+    fused_experts,
+    fused_product,
+    gated_product,
+)
 from memory_models.activations.linears import linear
 from memory_models.activations.ops import FP32, LayerOps
-from memory_models.architecture import Activation, Role
+from memory_models.architecture import Activation, Linear, Role
+from memory_models.states.expert_adapters import adapted_experts, expert_matrices
 from memory_models.symbolic import Size, Value, Weight, times
 
 
@@ -89,37 +96,64 @@ def _gelu_new(ops: LayerOps, value: Value) -> Value:
 
 def _mixture(ops: LayerOps, normed: Value) -> Value:
     """Experts: sort rows by expert, two grouped products, weight rows, restore the order, sum."""
-    tape, down = ops.tape, ops.linears[Role.DOWN]
+    if fused_experts(ops):
+        return adapted_mixture(ops, normed)
+    tape = ops.tape
     # Every token occurs once per expert that it runs through, so rows are pairs of the two.
     pairs, hidden = ops.shape.mlp.num_experts_per_tok, ops.shape.hidden_size
-    middle = down.in_features
-    # Fused experts are parameters, not nn.Linear: bitsandbytes does not quantise them, and PEFT's
-    # preparation casts them to fp32.
-    stored = FP32 if ops.upcast else ops.stored
     rows = Size(per_token=pairs * hidden)
-    half = Size(per_token=pairs * middle)
-    matrix = down.count * middle * hidden
+    half = Size(per_token=pairs * ops.linears[Role.DOWN].in_features)
+    first, second = expert_matrices(ops.shape)
     picked = tape.op((normed,), rows, normed.bytes)
-    both = _grouped(ops, picked, times(half, 2), 2 * matrix, stored)
+    gate_up = _whole_matrix(ops, first)
+    both = _grouped(ops, picked, times(half, 2), gate_up)
     gate, up = tape.split(both, (half, half))
     tape.drop(both)
     product = _gated(ops, _active(ops, gate), up)
-    result = _grouped(ops, product, rows, matrix, stored)
+    down = _whole_matrix(ops, second)
+    result = _grouped(ops, product, rows, down)
     tape.drop(product)
+    stored = result.bytes
     weighted = tape.op((result,), rows, stored, saves=(result,), work=result.size)
     ordered = tape.op((weighted,), rows, stored)
     tape.drop(result, weighted)
     # The local variables of the experts' forward live until it returns.
     summed = tape.op((ordered,), Size(per_token=hidden), normed.bytes)
-    tape.drop(ordered, picked)
+    tape.drop(ordered, picked, *(each for each in (gate_up, down) if isinstance(each, Value)))
     return summed
 
 
-def _grouped(ops: LayerOps, value: Value, out: Size, elements: int, stored: int) -> Value:
+def _whole_matrix(ops: LayerOps, matrix: Linear) -> Weight | Value:
+    """The matrices of all experts: a parameter, or PEFT's sum of the parameter and its adapter.
+
+    PEFT casts A and B to the parameter's dtype and adds their product to the whole parameter. torch
+    makes that sum once more, and drops it, when PEFT registers it (nn/utils/parametrize.py).
+    Source: peft/tuners/lora/layer.py (ParamWrapper).
+    """
+    # Fused experts are parameters, not nn.Linear: bitsandbytes does not quantise them, and PEFT's
+    # preparation casts them to fp32.
+    stored = FP32 if ops.upcast else ops.stored
+    if matrix not in adapted_experts(ops.shape, ops.method):
+        return Weight(matrix.weight_count, stored, stored)
+    sides = adapter_sides(ops, matrix)
+    casts = [ops.tape.new(Size(constant=n), stored, needs=False) for n in sides]
+    whole = Size(constant=matrix.weight_count)
+    ops.tape.work(times(whole, stored))
+    weights = tuple(Weight(elements, stored, ops.adapter) for elements in sides)
+    result = ops.tape.op((), whole, stored, saves=casts, weights=weights)
+    ops.tape.drop(*casts)
+    return result
+
+
+def _grouped(ops: LayerOps, value: Value, out: Size, matrix: Weight | Value) -> Value:
     """A product of every row with its expert, in the weight's dtype: autocast does not cast it."""
-    source = ops.cast(value, stored)
-    weights = (Weight(elements, stored, stored),) if ops.trained else ()
-    saves = (source,) if ops.trained else ()
-    result = ops.tape.op((source,), out, stored, saves=saves, weights=weights)
+    if isinstance(matrix, Value):
+        source = ops.cast(value, matrix.bytes)
+        result = ops.tape.op((source, matrix), out, matrix.bytes, saves=(source, matrix))
+        ops.tape.drop(source)
+        return result
+    source = ops.cast(value, matrix.stored)
+    weights, saves = ((matrix,), (source,)) if ops.trained else ((), ())
+    result = ops.tape.op((source,), out, matrix.stored, saves=saves, weights=weights)
     ops.tape.drop(source)
     return result

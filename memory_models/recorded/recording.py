@@ -114,8 +114,14 @@ def recording(key: str, recipe: Recipe) -> Recording:
 
 def recipe_of(layer: LayerSettings, *, masked: bool, one_row: bool = False) -> Recipe:
     """The recipe of these settings; what changes no event has its default."""
+    arithmetic, base = layer.arithmetic, layer.arithmetic.base
+    if arithmetic.one_dtype and base.autocast is not None:
+        # DeepSpeed casts the weights instead; see ``effective_settings``.
+        arithmetic = replace(
+            arithmetic, base=replace(base, model_dtype=base.autocast, autocast=None)
+        )
     return Recipe(
-        arithmetic=layer.arithmetic,
+        arithmetic=arithmetic,
         method=replace(layer.method, lora_alpha=None),
         attention=layer.attention,
         checkpointed=layer.checkpointed,

@@ -13,6 +13,7 @@ from memory_models.architecture import Architecture, Linear
 from memory_models.settings import LayerSettings
 from memory_models.sharding.deepspeed_config import LIVE_LAYERS, Limits
 from memory_models.states.adapters import is_targeted
+from memory_models.states.expert_adapters import adapted_experts, adapter_rows
 from memory_models.states.storage import BYTES
 from memory_models.states.weights import (
     embedding_parameters,
@@ -112,7 +113,7 @@ def _early(architecture: Architecture, layer: LayerSettings, allowed: Limits) ->
     linear, smallest = architecture.layer.linears[-1], allowed.persistent
     sides = (linear.in_features, linear.out_features)
     both = all(layer.method.adapter_rank * side > smallest for side in sides)
-    return 2 if both and is_targeted(linear, layer.method) else 1
+    return 2 if both and is_targeted(architecture, linear, layer.method) else 1
 
 
 def _parameters(
@@ -144,10 +145,14 @@ def layer_tensors(
     """Elements and bytes of the matrices of one layer, each adapter after the linear it adapts."""
     for linear in architecture.layer.linears:
         yield _matrix(linear, layer, element)
-        if is_targeted(linear, layer.method):
+        if is_targeted(architecture, linear, layer.method):
             for side in (linear.in_features, linear.out_features):
                 elements = layer.method.adapter_rank * side
                 yield elements, elements * element
+    for linear in adapted_experts(architecture, layer.method):
+        rows = adapter_rows(linear, layer.method, layer.method.adapter_rank)
+        for side in (linear.in_features, linear.out_features):
+            yield rows * side, rows * side * element
 
 
 def _matrix(linear: Linear, layer: LayerSettings, element: int) -> tuple[int, int]:

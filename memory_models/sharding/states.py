@@ -8,7 +8,6 @@ in gradients.py, held_gradients.py and all_gather.py; bytes on the host are in o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
@@ -34,8 +33,10 @@ from memory_models.states.weights import (
     base_tensors,
     base_weight_bytes,
     is_quantized,
+    kept_in,
     norm_parameters_per_layer,
     packed_bytes,
+    quantized_linears,
 )
 from memory_models.units import MIB, ceil_div
 
@@ -171,17 +172,7 @@ def base_partitions(
     element, world_size = BYTES[settings.base.model_dtype], settings.sharding.world_size
     for elements, copies in base_tensors(architecture):
         yield element * ceil_div(elements, world_size), copies
-    linears = [
-        (linear, linear.copies_in(architecture))
-        for linear in architecture.layer.linears
-        if linear.count == 1
-    ]
-    linears += [
-        (replace(each, count=1), each.count) for each in architecture.outside.outside_linears
-    ]
-    if architecture.encoder is not None:
-        linears += [(linear, 1) for linear in architecture.encoder.linears]
-    for linear, copies in linears:
+    for linear, copies in quantized_linears(architecture):
         if is_quantized(linear, settings.base.quantization):
             yield ceil_div(packed_bytes(linear, settings.base.quantization), world_size), copies
         else:
@@ -205,10 +196,10 @@ def constants_bytes(architecture: Architecture, settings: StateSettings) -> int:
         return 0
     double = settings.base.quantization is Quantization.NF4_DQ
     return sum(
-        linear.copies_in(architecture)
+        (linear.copies_in(architecture) - kept_in(linear, architecture))
         * (nf4_bytes(linear.weight_count, double=double) - linear.weight_count // 2)
         for linear in architecture.layer.linears
-        if linear.count == 1
+        if is_quantized(linear, settings.base.quantization)
     )
 
 

@@ -6,27 +6,39 @@ from collections.abc import Iterator
 
 from memory_models.architecture import Architecture, Linear, Role
 from memory_models.settings import ALL_LINEAR, FinetuningType, Method
+from memory_models.states.expert_adapters import (
+    CLAIMED,
+    CLAIMING_TYPES,
+    adapted_experts,
+    adapter_rows,
+    check_expert_adapters,
+    expert_names,
+)
 from memory_models.states.weights import (
     layer_parameters,
     outside_parameters,
     total_parameters,
 )
 
+UNTARGETED = frozenset({Role.ROUTER, Role.BARE})
+"""Roles of linears that carry no adapter."""
 PARAMETER_BYTES = 4
 """Bytes per element: PEFT keeps adapters of a half-precision base in fp32
 (``autocast_adapter_dtype``)."""
 
 
-def is_targeted(linear: Linear, method: Method) -> bool:
-    """Whether an adapter sits on this linear; linears of the encoder always have one.
+def is_targeted(architecture: Architecture, linear: Linear, method: Method) -> bool:
+    """Whether an adapter sits on this ``nn.Linear``; linears of the encoder always have one.
 
-    Fused experts and their router are not ``nn.Linear``, so they take no adapter.
+    Fused experts are no linears (see ``adapted_experts``), and a router is never adapted.
     """
-    if not method.uses_adapter or linear.count > 1 or linear.role is Role.ROUTER:
+    if not method.uses_adapter or linear.count > 1 or linear.role in UNTARGETED:
         return False
-    if method.lora_target == ALL_LINEAR or linear.role is Role.ENCODER:
+    if linear.role is Role.ENCODER:
         return True
-    return linear.name in method.lora_target
+    if linear.name in CLAIMED and architecture.model_type in CLAIMING_TYPES:
+        return False
+    return method.lora_target == ALL_LINEAR or linear.name in method.lora_target
 
 
 def check_targets(architecture: Architecture, method: Method) -> None:
@@ -39,12 +51,19 @@ def check_targets(architecture: Architecture, method: Method) -> None:
         return
     names = architecture.target_names
     if method.lora_target != ALL_LINEAR:
+        routers = [each.name for each in architecture.layer.linears if each.role is Role.ROUTER]
+        experts = expert_names(architecture, method)
         for name in method.lora_target:
-            if name not in names:
+            if name in routers:
+                raise ValueError(
+                    f'lora_target "{name}" is the router, which is never adapted: leave it out'
+                )
+            if name not in (*names, *experts):
                 raise ValueError(
                     f'lora_target "{name:.60}" is no linear of {architecture.model_type}; '
                     f"it has {', '.join(names)}"
                 )
+    check_expert_adapters(architecture, method)
     sides = [
         min(linear.in_features, linear.out_features) for linear, _ in targets(architecture, method)
     ]
@@ -62,11 +81,14 @@ def check_targets(architecture: Architecture, method: Method) -> None:
 def targets(architecture: Architecture, method: Method) -> Iterator[tuple[Linear, int]]:
     """Adapted linears, each with its number of copies; the encoder's MLP is always adapted.
 
+    The fused experts of a layer are one linear each, whose ``count`` is the number of experts.
     Source for the encoder: the ChatTS trainer adds every linear of ``ts_encoder.mlp``.
     """
     for linear in architecture.layer.linears:
-        if is_targeted(linear, method):
+        if is_targeted(architecture, linear, method):
             yield linear, linear.copies_in(architecture)
+    for linear in adapted_experts(architecture, method):
+        yield linear, linear.copies_in(architecture)
     if architecture.encoder is not None and method.uses_adapter:
         for linear in architecture.encoder.linears:
             yield linear, 1
@@ -75,10 +97,10 @@ def targets(architecture: Architecture, method: Method) -> Iterator[tuple[Linear
 def adapter_parameters_on(linear: Linear, method: Method) -> int:
     """Trained elements of the adapter on one linear.
 
-    LoRA has A [R, in] and B [out, R]. DoRA adds a magnitude [out], AdaLoRA singular values [R].
-    Source: peft/tuners/lora/layer.py, adalora/layer.py.
+    LoRA has A [R, in] and B [out, R]; fused experts have R rows and columns per expert. DoRA adds a
+    magnitude [out], AdaLoRA singular values [R].
     """
-    rank = sum(method.ranks)
+    rank = sum(adapter_rows(linear, method, rank) for rank in method.ranks)
     count = rank * (linear.in_features + linear.out_features)
     if method.finetuning_type is FinetuningType.DORA:
         count += linear.out_features

@@ -16,6 +16,7 @@ from memory_models.settings import (
     StateSettings,
 )
 from memory_models.states.adapters import PARAMETER_BYTES, targets, trainable_parameters
+from memory_models.states.expert_adapters import adapter_rows
 from memory_models.states.storage import BYTES
 from memory_models.states.weights import embedding_parameters
 from memory_models.units import ceil_div
@@ -84,8 +85,12 @@ def _trained_copies(copies: int, architecture: Architecture, trained_layers: int
 def _adapter_tensors(architecture: Architecture, method: Method) -> list[Tensor]:
     found = []
     on = tuple(targets(architecture, method))
-    pairs = [(rank, target) for rank in method.ranks for target in on]
-    for rank, (linear, copies) in pairs:
+    pairs = [
+        (adapter_rows(linear, method, rank), linear, copies)
+        for rank in method.ranks
+        for linear, copies in on
+    ]
+    for rank, linear, copies in pairs:
         found.append(Tensor(rows=rank, columns=linear.in_features, copies=copies))
         found.append(Tensor(rows=linear.out_features, columns=rank, copies=copies))
         if method.finetuning_type is FinetuningType.DORA:

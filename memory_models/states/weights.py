@@ -92,22 +92,30 @@ def outside_parameters(architecture: Architecture) -> int:
 def quantized_linears(architecture: Architecture) -> Iterator[tuple[Linear, int]]:
     """Linears that bitsandbytes replaces, each with its number of copies in the model.
 
-    transformers quantises every ``nn.Linear`` but the lm_head. The experts of a mixture are fused
-    parameters, not ``nn.Linear``, and stay in the dtype that they were loaded in.
+    transformers quantises every ``nn.Linear`` but the lm_head and what a folder names as kept. The
+    experts of a mixture are fused parameters, not ``nn.Linear``, and stay in the dtype that they
+    were loaded in.
     """
     for linear in architecture.layer.linears:
         if linear.count == 1:
-            yield linear, linear.copies_in(architecture)
+            yield linear, linear.copies_in(architecture) - kept_in(linear, architecture)
     for linear in architecture.outside.outside_linears:
-        yield replace(linear, count=1), linear.count
+        kept = linear.count if linear.kept_copies is None else linear.kept_copies
+        yield replace(linear, count=1), linear.count - kept
     if architecture.encoder is not None:
         for linear in architecture.encoder.linears:
             yield linear, 1
 
 
+def kept_in(linear: Linear, architecture: Architecture) -> int:
+    """Number of decoder layers in which a quantised base keeps a linear whole."""
+    copies = linear.copies_in(architecture)
+    return copies if linear.kept_copies is None else min(linear.kept_copies, copies)
+
+
 def is_quantized(linear: Linear, quantization: Quantization | None) -> bool:
     """Whether bitsandbytes replaces this linear of a layer."""
-    return quantization is not None and linear.count == 1
+    return quantization is not None and linear.count == 1 and linear.kept_copies is not None
 
 
 def packed_bytes(linear: Linear, quantization: Quantization | None) -> int:
@@ -131,9 +139,9 @@ def base_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:
     """Elements and copies of every tensor that bitsandbytes does not quantise."""
     layers = architecture.num_hidden_layers
     for linear in architecture.layer.linears:
-        yield linear.bias_count, linear.copies_in(architecture)
-        if linear.count > 1:
-            yield linear.weight_count, linear.copies_in(architecture)
+        copies = linear.copies_in(architecture)
+        yield linear.bias_count, copies
+        yield linear.weight_count, copies if linear.count > 1 else kept_in(linear, architecture)
     for each in (*architecture.layer.tensors, *architecture.outside.outside_tensors):
         yield each.elements, each.copies
     yield norm_parameters_per_layer(architecture), layers
@@ -150,6 +158,8 @@ def base_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:
         yield encoder.embedding_count + encoder.norm_count, 1
     for linear in architecture.outside.outside_linears:
         yield linear.out_features if linear.bias else 0, linear.count
+        kept = linear.count if linear.kept_copies is None else linear.kept_copies
+        yield linear.in_features * linear.out_features, kept
 
 
 @lru_cache(maxsize=1024)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,12 +13,15 @@ from memory_models.settings import (
     changed,
 )
 from memory_models.units import GIB
+from tests.support import tiny_vision
 from tests.support.exports import said, written
-from tests.support.golden import Case, case
+from tests.support.golden import CASES, Case, case
 from tests.support.sorts import H200, without_dataset
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters import trainers
 from tsplanner.exporters.axolotl import running
+from tsplanner.exporters.trainers import sees, target_pattern
+from tsplanner.models.source import read_architecture
 
 
 def test_a_model_without_weights_asks_for_them() -> None:
@@ -115,3 +119,25 @@ def test_differences_are_those_kernels_and_switches_that_a_trainer_lacks() -> No
     assert len(found) == 3
     assert found[1] == "tsplanner's fused loss is its own: all logits are kept instead."
     assert found[2].endswith("all are checkpointed.")
+
+
+@pytest.mark.parametrize("model_type", ["gemma3", "llava", "qwen2_5_vl", "qwen3_vl", "mistral3"])
+def test_targets_beside_a_tower_are_whole_names(model_type: str) -> None:
+    """PEFT fits the pattern to the real model's names: the language model's linears alone."""
+    pytest.importorskip("transformers")
+    from tsplanner.training.adapters import linear_names
+
+    found = CASES["trl"]["lora_beside_a_tower"].plan
+    config = tiny_vision.config_of(model_type)
+    architecture = read_architecture(config, name=model_type, source="test")
+    pattern = target_pattern(found, architecture)
+    names = linear_names(tiny_vision.built(model_type, device="meta"))
+    hit = [name for name in names if re.fullmatch(pattern, name)]
+    assert len(hit) == 3 * len(architecture.layer.linears)
+    assert all("language_model.layers" in name for name in hit)
+
+
+def test_a_model_of_text_alone_sees_nothing() -> None:
+    """Its targets stay names."""
+    assert not sees(CASES["trl"]["lora"].plan.architecture)
+    assert sees(CASES["trl"]["lora_beside_a_tower"].plan.architecture)

@@ -73,11 +73,20 @@ def test_a_folder_wins_over_a_preset_of_the_same_name(
     assert read_model("qwen2.5-7b").architecture.model_type == "llama"
 
 
-def test_text_parts_of_larger_configs_are_read(tmp_path: Path) -> None:
-    """A multimodal Gemma 3 keeps its decoder under ``text_config``, without a model type."""
+def test_a_model_that_also_sees_is_read_with_its_tower(tmp_path: Path) -> None:
+    """Gemma 3 keeps its decoder under ``text_config``, here without a model type."""
     text = {key: value for key, value in config_of("gemma3_text").items() if key != "model_type"}
-    path = write(tmp_path, {"model_type": "gemma3", "text_config": text})
-    assert read_model(str(path)).architecture.model_type == "gemma3_text"
+    tower = {"hidden_size": 16, "vision_use_head": False}
+    path = write(tmp_path, {"model_type": "gemma3", "text_config": text, "vision_config": tower})
+    architecture = read_model(str(path)).architecture
+    assert architecture.model_type == "gemma3"
+    assert architecture.outside.outside_linears
+
+
+def test_the_text_part_of_an_unknown_model_is_not_read_as_the_model(tmp_path: Path) -> None:
+    """What lies beside it would be missing from every figure."""
+    path = write(tmp_path, {"model_type": "audio_llama", "text_config": config_of("llama")})
+    assert 'model_type "audio_llama" has no reader' in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +125,7 @@ def test_a_folder_without_a_config_says_what_to_give(tmp_path: Path) -> None:
         ('{"model_type": 5}', "model_type must be a string, not 5"),
         ('{"model_type": "qwen4"}', 'has no reader. Did you mean "qwen3"?'),
         ('{"model_type": "lama"}', 'has no reader. Did you mean "llama"?'),
-        ('{"model_type": "x", "text_config": {"model_type": []}}', "must be a string, not []"),
+        ('{"model_type": "llava", "text_config": {"model_type": []}}', "must be a string, not []"),
     ],
 )
 def test_a_broken_config_says_what_is_wrong_with_it(

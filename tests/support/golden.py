@@ -91,6 +91,7 @@ def case(
 CASES: dict[str, dict[str, Case]] = {
     "llamafactory": {
         "lora": case("qwen2.5-7b"),
+        "lora_beside_a_tower": case("qwen2.5-vl-7b"),
         "dora_two_gpus": case("llama-3.1-8b", 2, learning={"finetuning_type": DORA}),
         "rslora_zero2_offload": case(
             "mistral-7b",
@@ -186,6 +187,8 @@ CASES: dict[str, dict[str, Case]] = {
             "qwen2.5-7b", 8, learning={"finetuning_type": FULL}, zero_stage=3, micro_batch_size=1
         ),
         "freeze_fp16": case("llama-3.2-1b", learning={"finetuning_type": FREEZE}, **HALF),
+        "lora_beside_a_tower": case("qwen2.5-vl-7b"),
+        "full_beside_a_tower": case("gemma-3-4b-it", learning={"finetuning_type": FULL}),
         "paged_8bit_flash": case(
             "qwen3-4b",
             optimizer=Optimizer.PAGED_ADAMW_8BIT,
@@ -196,6 +199,7 @@ CASES: dict[str, dict[str, Case]] = {
     "trl": {
         "cpu": case("smollm2-135m", 0),
         "lora": case("qwen2.5-7b"),
+        "lora_beside_a_tower": case("qwen2.5-vl-7b"),
         "dora_two_gpus": case("llama-3.1-8b", 2, learning={"finetuning_type": DORA}),
         "rslora_zero2": case("mistral-7b", 4, learning={"finetuning_type": RSLORA}, zero_stage=2),
         "qlora": case("qwen2.5-14b", quantization=Quantization.NF4_DQ, rows=SHAREGPT_ROWS),

@@ -14,6 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.collect.family_configs import tiny_config
 from memory_models.settings import (
     Attention,
     Dtype,
@@ -115,11 +116,13 @@ def real(subject: Subject, settings: TrainingSettings) -> tuple[int, int]:
 
 
 def main() -> None:
-    """Print both as JSON."""
+    """Print both as JSON; a case may name a family, which then is tiny."""
     torch.set_num_threads(1)
     found = {}
     for name, changes in json.loads(sys.argv[1]).items():
         config = {**CONFIG, "tie_word_embeddings": changes.get("tied", False)}
+        if "family" in changes:
+            config = tiny_config(changes["family"])
         subject, settings = Subject(config=config), settings_of(changes)
         peak, left = traced(subject, settings)
         real_peak, real_left = real(subject, settings)

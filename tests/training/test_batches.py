@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,21 @@ def test_chat_template_of_the_tokenizer_is_used_for_text(tokenizer):
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n"
     )
+
+
+@pytest.mark.parametrize("parts", [True, False])
+def test_a_template_that_reads_parts_of_a_content_gets_parts(tokenizer, parts):
+    """LLaVA's and SmolVLM's write nothing of a plain text, and would teach an empty answer."""
+    read = "{% for part in m.content %}{{ part.text }}{% endfor %}" if parts else "{{ m.content }}"
+    own = copy.deepcopy(tokenizer)
+    own.chat_template = "{% for m in messages %}<" + read + ">{% endfor %}"
+
+    row = encode_sample(
+        Sample(input="Hi", output="Hello", line=1), own, cutoff_len=64, style=Style.CHAT_TEMPLATE
+    )
+
+    assert own.decode(row.input_ids) == "<Hi><Hello>"
+    assert own.decode([label for label in row.labels if label != -100]) == "<Hello>"
 
 
 def test_style_follows_model_and_tokenizer(tokenizer):

@@ -129,20 +129,28 @@ def test_released_weights_load_as_they_are(tmp_path: Path, model_type: str) -> N
 def test_a_checkpoint_without_an_encoder_weight_is_refused(tmp_path: Path) -> None:
     """A random matrix in its place would train and answer nonsense."""
     name = "ts_encoder.mlp.4.weight"
-    folder = released(tmp_path / "checkpoint", without=name)
+    plan = plan_for(released(tmp_path / "checkpoint"), tmp_path)
+    broken = released(tmp_path / "broken", without=name)
+    with pytest.raises(TsplannerError, match=f"there is no {name}, which config.json describes"):
+        plan_for(broken, tmp_path)
+    # A plan that was made before the file was lost meets the refusal when it is run.
+    later = replace(plan, model=replace(plan.model, path=str(broken)))
     with pytest.raises(TsplannerError, match=f"lacks {name}: its config.json belongs to"):
-        build_model(plan_for(folder, tmp_path), torch.device("cpu"))
+        build_model(later, torch.device("cpu"))
 
 
 def test_a_checkpoint_with_weights_that_nothing_reads_is_refused(tmp_path: Path) -> None:
     """As when config.json lost its ``ts`` section: the encoder would be left out silently."""
     folder = released(tmp_path / "checkpoint", model_type="qwen2")
-    values = {key: value for key, value in CONFIG.items() if key != "ts"}
-    (folder / "config.json").write_text(json.dumps({**values, "model_type": "qwen2"}))
+    plan = plan_for(folder, tmp_path)
+    values = {key: value for key, value in CONFIG.items() if key != "ts"} | {"model_type": "qwen2"}
+    (folder / "config.json").write_text(json.dumps(values))
+    with pytest.raises(TsplannerError, match=r"such as ts_encoder\.mlp\.0\.weight"):
+        plan_for(folder, tmp_path)
     with pytest.raises(
         TsplannerError, match=r"holds, unread, ts_encoder\.mlp\.0\.bias and 10 more"
     ):
-        build_model(plan_for(folder, tmp_path), torch.device("cpu"))
+        build_model(replace(plan, model=replace(plan.model, config=values)), torch.device("cpu"))
 
 
 def test_a_text_models_config_is_its_own(tmp_path: Path) -> None:
@@ -248,3 +256,14 @@ def test_keys_that_are_left_over_or_missing_are_counted() -> None:
     model.refuse_other_keys({"missing_keys": [], "unexpected_keys": []}, "f")
     with pytest.raises(TsplannerError, match="in f lacks a and 1 more"):
         model.refuse_other_keys({"missing_keys": ["b", "a"], "unexpected_keys": []}, "f")
+
+
+def test_a_template_that_only_the_processor_reads_is_the_tokenizers_too(tmp_path: Path) -> None:
+    """Older folders of models that see keep it in chat_template.json."""
+    ref = tiny.plan(tmp_path).model
+    tokenizer = model.load_tokenizer(ref)
+    assert tokenizer is not None
+    assert not tokenizer.chat_template
+    told = {"chat_template": "{{ messages[0].content }}"}
+    (Path(str(ref.path)) / "chat_template.json").write_text(json.dumps(told))
+    assert model.load_tokenizer(ref).chat_template == told["chat_template"]  # type: ignore[union-attr]

@@ -39,6 +39,7 @@ class Fault(StrEnum):
     MARKER_IN_ANSWER = "<ts> in the answer"
     EMPTY_ANSWER = "empty answer"
     NO_DIALOGUE = "no question with an answer"
+    MEDIA = "image, film or sound"
     OVER_CUTOFF = "text over cutoff_len"
 
 

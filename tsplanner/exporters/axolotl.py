@@ -25,6 +25,7 @@ from tsplanner.exporters.launch import (
 )
 from tsplanner.exporters.launch import script as bash_script
 from tsplanner.exporters.trainers import TRAINED_WHOLE, Running
+from tsplanner.models.quantized import stored_base
 from tsplanner.planner.plan import Plan
 
 NAME = "axolotl"
@@ -40,6 +41,8 @@ METHODS: Mapping[FinetuningType, dict[str, Any]] = {
     FinetuningType.FULL: {},
     FinetuningType.FREEZE: {},
 }
+DEQUANTIZED = {"fp8": "FineGrainedFP8Config", "mxfp4": "Mxfp4Config"}
+"""The class of transformers that axolotl dequantises a stored form by."""
 QUANTIZATION: Mapping[Quantization, dict[str, Any]] = {
     Quantization.INT8: {"adapter": "lora", "load_in_8bit": True},
     Quantization.NF4: {
@@ -58,6 +61,8 @@ NO_KERNELS = {"lora_mlp_kernel": False, "lora_qkv_kernel": False, "lora_o_kernel
 fused kernels leaves them on."""
 TEMPLATE = "tokenizer_default_fallback_chatml"
 """axolotl's name for the tokenizer's chat template, or ChatML for a base model without one."""
+LANGUAGE_MODEL = r"language_model\."
+"""Part of the names of a language model's parameters beside a vision tower."""
 RENDEZVOUS = (
     ' --rdzv-backend c10d --rdzv-id "${RDZV_ID:-tsplanner}" --rdzv-endpoint '
     '"${RDZV_ENDPOINT:?name host:port of the first machine, the same on every machine}"'
@@ -139,6 +144,7 @@ def running(plan: Plan, architecture: Architecture) -> Running:
         loss_kernel=LossKernel.PLAIN,
         upcast_unquantized=False,
         pads_to=64,
+        dequantizes=frozenset(DEQUANTIZED),
         takes_tokenizer=True,
     )
 
@@ -214,23 +220,38 @@ def _rows(split: str, template: str) -> dict[str, Any]:
     }
 
 
+def _stored(plan: Plan) -> dict[str, Any]:
+    """What axolotl must be told of weights that have to be dequantised."""
+    stored = stored_base(plan.model.config)
+    if stored is None or stored.method not in DEQUANTIZED:
+        return {}
+    return {
+        "model_quantization_config": DEQUANTIZED[stored.method],
+        "model_quantization_config_kwargs": {"dequantize": True},
+    }
+
+
 def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
     learning = plan.learning
     method = learning.method.finetuning_type
     if method is FinetuningType.FREEZE:
         last = architecture.num_hidden_layers
         first = last - learning.method.freeze_trainable_layers
-        return {
-            "unfrozen_parameters": [rf"^model\.layers\.{place}\." for place in range(first, last)]
-        }
+        layers = rf"^model\.{LANGUAGE_MODEL if trainers.sees(architecture) else ''}layers\."
+        return {"unfrozen_parameters": [rf"{layers}{place}\." for place in range(first, last)]}
     if method in TRAINED_WHOLE:
+        if trainers.sees(architecture):
+            return {"unfrozen_parameters": [rf"^model\.{LANGUAGE_MODEL}", r"^lm_head\."]}
         return {}
-    quantization = plan.hardware.base.quantization
+    rounded = trainers.rounds_base_to(plan)
     return {
-        **({"adapter": "lora"} if quantization is None else QUANTIZATION[quantization]),
+        **({"adapter": "lora"} if rounded is None else QUANTIZATION[rounded]),
+        **_stored(plan),
         "lora_r": learning.method.lora_rank,
         "lora_alpha": trainers.whole_alpha(plan, NAME),
         "lora_dropout": learning.method.lora_dropout,
-        "lora_target_modules": trainers.lora_targets(plan, architecture),
+        "lora_target_modules": trainers.target_pattern(plan, architecture)
+        if trainers.sees(architecture)
+        else trainers.lora_targets(plan, architecture),
         **METHODS[method],
     }

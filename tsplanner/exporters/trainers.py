@@ -16,11 +16,19 @@ from memory_models.calibration import DEFAULT
 from memory_models.estimate import estimate_memory
 from memory_models.frozen import frozen
 from memory_models.result import MemoryEstimate
-from memory_models.settings import DecoderKernels, Dtype, FinetuningType, LossKernel, changed
+from memory_models.settings import (
+    DecoderKernels,
+    Dtype,
+    FinetuningType,
+    LossKernel,
+    Quantization,
+    changed,
+)
 from memory_models.states.chatts_remote_code import as_released
 from memory_models.units import divisors, round_up
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.launch import ExportOptions, Room
+from tsplanner.models.quantized import stored_base
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.forecast import training_rows
 from tsplanner.planner.plan import Plan, Verdict, verdict_of
@@ -46,6 +54,8 @@ class Running:
     """Whether the trainer upcasts the unquantised weights of a quantised base, as PEFT does."""
     pads_to: int = 1
     """Batches are padded to a multiple of this number of tokens."""
+    dequantizes: frozenset[str] = frozenset()
+    """Stored forms of weights that the trainer dequantises while it loads them."""
     takes_tokenizer: bool = False
     """Whether the trainer takes a tokenizer from another folder than the weights."""
 
@@ -95,6 +105,7 @@ def require_room(plan: Plan, running: Running, options: ExportOptions) -> list[s
         TsplannerError: the plan needs more than is free, without force; the text has a plan that
             fits.
     """
+    _refuse_stored(plan, running)
     room = room_under(plan, running)
     lines = [f"Predicted under {running.trainer}: {room.figures}."]
     if plan.hardware.base.quantization is not None:
@@ -110,6 +121,28 @@ def require_room(plan: Plan, running: Running, options: ExportOptions) -> list[s
         f"{running.trainer} cannot run this plan in the memory there is ({room.figures}), having "
         f"none of tsplanner's own kernels: plan again {_remedy(plan, running)}, or give --force."
     )
+
+
+def _refuse_stored(plan: Plan, running: Running) -> None:
+    """Refuse weights that our worker dequantises while it loads them, and the trainer does not.
+
+    Raises:
+        TsplannerError: the weights are stored in such a form.
+    """
+    stored = stored_base(plan.model.config)
+    if stored is None or stored.quantization is not None:
+        return
+    if stored.method not in running.dequantizes:
+        raise TsplannerError(
+            f"{running.trainer} would load the weights in {stored.label} as they are stored, which "
+            "are not trained on: run the plan with tsplanner train, or plan the model's "
+            "unquantised repository."
+        )
+
+
+def rounds_base_to(plan: Plan) -> Quantization | None:
+    """The quantisation that a trainer must be asked for; None: none, or the folder has it."""
+    return None if stored_base(plan.model.config) else plan.hardware.base.quantization
 
 
 def room_under(plan: Plan, running: Running) -> Room:
@@ -192,9 +225,26 @@ def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:
 
     settings = training_settings(plan.learning, plan.hardware, 1)
     linears = [
-        linear for linear in architecture.layer.linears if is_targeted(linear, settings.method)
+        linear
+        for linear in architecture.layer.linears
+        if is_targeted(architecture, linear, settings.method)
     ]
     return list(dict.fromkeys(linear.name for linear in linears))
+
+
+def sees(architecture: Architecture) -> bool:
+    """Whether a vision tower lies beside the language model."""
+    return architecture.outside.outside_frozen
+
+
+def target_pattern(plan: Plan, architecture: Architecture) -> str:
+    """Regular expression for the adapted linears of the language model beside a vision tower.
+
+    PEFT compares a name alone with the end of every module's name, and the tower has linears of
+    the same names. It compares a string with whole names.
+    """
+    names = "|".join(lora_targets(plan, architecture))
+    return rf".*(?:language_model|text_model)\..*\.(?:{names})"
 
 
 def whole_alpha(plan: Plan, trainer: str) -> int:

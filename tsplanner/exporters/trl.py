@@ -118,11 +118,7 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         "attn_implementation": str(hardware.kernels.attention),
         **METHODS[learning.method.finetuning_type],
         **_adapter(plan, architecture),
-        **(
-            QUANTIZATION[hardware.base.quantization]
-            if hardware.base.quantization is not None
-            else {}
-        ),
+        **(QUANTIZATION[rounded] if (rounded := trainers.rounds_base_to(plan)) is not None else {}),
         "dataset_name": prepare.FOLDER,
         "completion_only_loss": True,
         "max_length": learning.data.cutoff_len,
@@ -157,7 +153,9 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
     if hardware.accelerator == "cpu":
         found["use_cpu"] = True
     if hardware.sharding.world_size > 1:
-        found["ddp_find_unused_parameters"] = False
+        # TRL freezes no tower, and rows of text give it no gradient.
+        whole = learning.method.finetuning_type is FinetuningType.FULL
+        found["ddp_find_unused_parameters"] = whole and trainers.sees(architecture)
     return found
 
 
@@ -169,5 +167,8 @@ def _adapter(plan: Plan, architecture: Architecture) -> dict[str, Any]:
         "lora_r": learning.method.lora_rank,
         "lora_alpha": trainers.whole_alpha(plan, NAME),
         "lora_dropout": learning.method.lora_dropout,
-        "lora_target_modules": trainers.lora_targets(plan, architecture),
+        # TRL makes a string of a list of one.
+        "lora_target_modules": [trainers.target_pattern(plan, architecture)]
+        if trainers.sees(architecture)
+        else trainers.lora_targets(plan, architecture),
     }

@@ -72,5 +72,15 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "starcoder2": {"num_key_value_heads": 2, "max_position_embeddings": 4096},
 }
 
+
+def with_defaults(defaults: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+    """The given keys, and the defaults of the others.
+
+    A null key means the default, so it must not hide that default.
+    """
+    known = {key: each for key, each in given.items() if each is not None or key in NULL_IS_NONE}
+    return {**defaults, **known}
+
+
 NULL_IS_NONE = frozenset({"sliding_window"})
 """Keys for which null is a value of its own (no window) and does not mean the default."""

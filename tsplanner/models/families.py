@@ -25,6 +25,10 @@ class HalfTrouble:
     source: str
 
 
+NO_FLASH = frozenset({"gemma3", "gemma4", "llama4", "mllama", "paligemma"})
+"""Model types whose class takes no flash_attention_2: images need masks of their own. Source:
+``_supports_flash_attn`` of transformers' classes, which a test asks."""
+
 _GEMMA = "huggingface/transformers issue 39972, unslothai/unsloth pull request 4014"
 
 FP16_TROUBLE: Mapping[str, HalfTrouble] = {

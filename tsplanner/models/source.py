@@ -10,15 +10,19 @@ from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from tsplanner.errors import TsplannerError, UsageError, did_you_mean, named
 from tsplanner.install import Extra, install_command
+from tsplanner.models import strangers
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS, WITH_SERIES
-from tsplanner.models.defaults import DEFAULTS, NULL_IS_NONE
+from tsplanner.models.defaults import DEFAULTS, with_defaults
+from tsplanner.models.headers import check_weights
 from tsplanner.models.known.refusals import (
     refusal_of_gguf,
     refuse_other_folder,
     refuse_other_models,
 )
+from tsplanner.models.quantized import stored_base, with_kept_linears
 from tsplanner.models.weights import WeightFiles, find_weights
+from tsplanner.models.wrappers import seen_whole, text_section
 from tsplanner.reading import decoded, read_text
 from tsplanner.settings import configs_folder
 
@@ -135,13 +139,28 @@ def _source(files: ModelFiles) -> ModelSource:
     folder = files.folder
     # Weights beside a config of another name may belong to another model.
     own = files.path.name == "config.json"
+    architecture = _architecture(files)
+    weights = find_weights(folder.resolve()) if own else WeightFiles()
+    check_weights(architecture, files.config, weights)
     return ModelSource(
-        architecture=read_architecture(files.config, name=files.name, source=str(files.path)),
+        architecture=architecture,
         config=files.config,
         folder=folder.resolve(),
-        weights=find_weights(folder.resolve()) if own else WeightFiles(),
+        weights=weights,
         tokenizer=folder.resolve() if (folder / "tokenizer.json").is_file() else None,
     )
+
+
+def _architecture(files: ModelFiles) -> Architecture:
+    """The architecture by the family's reader or, without one, of the real model."""
+    try:
+        return read_architecture(files.config, name=files.name, source=str(files.path))
+    except NoReaderError:
+        folder = str(files.folder.resolve())
+        found = strangers.architecture(files.config, name=files.name, folder=folder)
+        if found is None:
+            raise
+        return found
 
 
 def read_config(path: Path) -> dict[str, object]:
@@ -182,35 +201,37 @@ def read_architecture(values: dict[str, object], *, name: str, source: str) -> A
     Raises:
         WrongModelError: it describes no causal language model.
         NoReaderError: the ``model_type`` is unknown.
-        TsplannerError: the shapes are impossible.
+        TsplannerError: the shapes are impossible, or the weights are stored in a form that our
+            worker does not train on.
     """
-    config = Config(values, source)
-    model_type = config.text("model_type", "")
+    stored = stored_base(values, source)
+    whole = Config(values, source)
+    whole.text("model_type", "")
     refuse_other_models(values, source, own=READERS)
-    nested = values.get("text_config")
-    if model_type not in READERS and isinstance(nested, dict):
-        # A section without a type of its own is the text part of the outer type, as in Gemma 3.
-        config = Config({"model_type": f"{model_type}_text", **nested}, f"{source}: text_config")
-        model_type = config.text("model_type")
+    text = text_section(whole)
+    config = whole if text is None else text
+    model_type = config.text("model_type", "")
     reader = READERS.get(model_type)
     if reader is None:
-        raise NoReaderError(
-            f"{source}: model_type {named(model_type)} has no reader."
-            f"{did_you_mean(model_type, READERS)} Known: {', '.join(sorted(READERS))}."
-        )
-    _refuse_infinite(config)
-    # A null key means the family's default, so the key must not hide that default; only a null
-    # window is a value of its own.
-    known = {
-        key: value
-        for key, value in config.values.items()
-        if value is not None or key in NULL_IS_NONE
-    }
-    config = Config({**DEFAULTS.get(model_type, {}), **known}, config.source)
+        raise _no_reader(whole)
+    _refuse_infinite(whole)
+    config = Config(with_defaults(DEFAULTS.get(model_type, {}), config.values), config.source)
     try:
-        return reader(name, config)
+        found = with_kept_linears(reader(name, config), stored)
+        seen = found if text is None else seen_whole(found, whole)
     except (ValueError, OverflowError) as error:
         raise TsplannerError(f"{source}: {error}") from error
+    if seen is None:
+        raise _no_reader(whole)
+    return seen
+
+
+def _no_reader(config: Config) -> NoReaderError:
+    model_type = config.text("model_type", "")
+    return NoReaderError(
+        f"{config.source}: model_type {named(model_type)} has no reader."
+        f"{did_you_mean(model_type, READERS)} Known: {', '.join(sorted(READERS))}."
+    )
 
 
 def _refuse_infinite(config: Config) -> None:

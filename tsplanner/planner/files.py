@@ -18,6 +18,7 @@ from tsplanner import __version__
 from tsplanner.errors import TsplannerError, quoted
 from tsplanner.folders.leftovers import remove_leftovers
 from tsplanner.folders.newest import make_newest
+from tsplanner.models import strangers
 from tsplanner.models.source import preset_folder, preset_names, read_architecture
 from tsplanner.planner.gather.typed import LARGEST
 from tsplanner.planner.plan import SCHEMA_VERSION, Corrections, ModelRef, Plan
@@ -154,6 +155,7 @@ def _converted(path: Path, document: dict[str, Any]) -> Plan:
         _check(plan)
     except (msgspec.ValidationError, ValueError) as error:
         raise TsplannerError(f"{path} is not a valid plan: {error!s:.300}; plan again.") from error
+    strangers.remember(plan.architecture, plan.model.config, folder=plan.model.path)
     # Whoever wrote the file has no say in what code may run here.
     return replace(plan, model=replace(plan.model, trust_remote_code=is_granted()))
 
@@ -179,8 +181,12 @@ def _check(plan: Plan) -> None:
     if any(not 0 <= place < len(devices) for place in hardware.devices):
         raise ValueError(f"it uses GPUs {hardware.devices} of a machine with {len(devices)}")
     roles = {linear.role for linear in plan.architecture.layer.linears}
-    if not any(way <= roles for way in ATTENTION_PARTS) or not any(
-        way <= roles for way in MLP_PARTS
+    recorded = plan.architecture.layer.recorded
+    if (
+        (not roles)
+        if recorded
+        else not any(way <= roles for way in ATTENTION_PARTS)
+        or not any(way <= roles for way in MLP_PARTS)
     ):
         raise ValueError("its model lacks linears that every decoder layer has")
     for place in (plan.model.path, plan.model.tokenizer, plan.dataset.path):

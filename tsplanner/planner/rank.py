@@ -241,7 +241,7 @@ def _nothing_fits(
         shortage=lack,
         suggestions=fit_suggestions(request, smallest),
         refusals=refusals,
-        remarks=failure_remarks(request, lack),
+        remarks=failure_remarks(request, lack, smallest),
     )
     words = nothing_fits_sentence(
         smallest.hardware, lack.needs.expected, lack.free_bytes, of_host=bool(by_host)

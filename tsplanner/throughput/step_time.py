@@ -15,8 +15,10 @@ from memory_models.activations.layers import active_layers, passes, recomputed_l
 from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from memory_models.memory_traffic import traffic
-from memory_models.settings import Attention, TrainingSettings
-from memory_models.states.adapters import targets, trainable_parameters
+from memory_models.recorded.totals import forward_flops_of
+from memory_models.settings import Attention, DecoderKernels, TrainingSettings
+from memory_models.states.adapters import adapter_parameters_on, targets
+from memory_models.states.expert_adapters import adapted_experts, adapter_rows
 from memory_models.states.optimizer import gradient_bytes, optimizer_state_bytes, trained_tensors
 from memory_models.states.weights import base_weight_bytes, embedding_parameters
 from tsplanner.throughput.rates import Rates
@@ -142,6 +144,8 @@ def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) ->
     """
     layers, active = architecture.num_hidden_layers, active_layers(architecture, settings.layer)
     found = _operands(architecture, settings)
+    if architecture.layer.recorded:
+        return _recorded_flops(architecture, settings, found)
     trained = settings.method.trains_everything
     layers_trained = active if not settings.method.uses_adapter else 0
     recompute = recomputed_layers(architecture, settings)
@@ -150,12 +154,50 @@ def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) ->
     # lm_head never runs again.
     head = found.head * (6 if trained else 4)
     attention = found.pairs * (layers + 2 * active + recompute)
-    return settings.tokens * (weights + head + 6 * found.adapters + attention)
+    per_token = weights + head + 6 * found.adapters + attention
+    return settings.tokens * per_token + whole_expert_flops(architecture, settings)
+
+
+def whole_expert_flops(architecture: Architecture, settings: TrainingSettings) -> float:
+    """Matrix operations by which PEFT adapts whole experts, where our kernels do not run.
+
+    Forward adds s B A to every matrix, and torch once more to check its shape; backward makes the
+    gradient of every matrix, and from it those of A and B.
+    """
+    if settings.kernels.decoder_kernels is DecoderKernels.FUSED:
+        return 0.0
+    found = 0.0
+    forwards = passes(architecture, settings) - 1
+    for matrix in adapted_experts(architecture, settings.method):
+        rank = adapter_rows(matrix, settings.method, settings.method.adapter_rank) // matrix.count
+        sums = 2 * rank * matrix.weight_count * (2 * forwards + 2)
+        active = _active_weights(architecture, matrix.weight_count, matrix.count)
+        gradient = 2 * settings.tokens * active
+        found += matrix.copies_in(architecture) * (sums + gradient)
+    return found
+
+
+def _recorded_flops(
+    architecture: Architecture, settings: TrainingSettings, found: _Operands
+) -> float:
+    """As `micro_batch_flops`, with the products that the recorded layers really made.
+
+    Forward counts the adapters' products, whose weights alone have a gradient under LoRA.
+    """
+    forward = forward_flops_of(architecture, settings)
+    recomputed = recomputed_layers(architecture, settings) / architecture.num_hidden_layers
+    adapters = 2 * found.adapters * settings.tokens
+    of_weights = adapters if settings.method.uses_adapter else forward
+    head = found.head * (6 if settings.method.trains_everything else 4) * settings.tokens
+    return forward * (2 + recomputed) + of_weights + head
 
 
 def forward_flops(architecture: Architecture, settings: TrainingSettings) -> float:
     """Matrix operations of the forward of one micro-batch; see `micro_batch_flops`."""
     layers, found = architecture.num_hidden_layers, _operands(architecture, settings)
+    if architecture.layer.recorded:
+        head = 2 * found.head * settings.tokens
+        return forward_flops_of(architecture, settings) + head
     weights = 2 * (found.layer * layers + found.head + found.adapters)
     return settings.tokens * (weights + found.pairs * layers)
 
@@ -168,7 +210,7 @@ class _Operands(NamedTuple):
     head: float
     """Weights of the lm_head."""
     adapters: float
-    """Weights of all adapters."""
+    """Weights of all adapters; of a mixture's experts, of those that the router chooses."""
     pairs: float
     """Operations of one layer's attention in forward."""
 
@@ -178,7 +220,13 @@ def _operands(architecture: Architecture, settings: TrainingSettings) -> _Operan
     if settings.method.uses_adapter:
         # A token meets the adapter of its own trial, which is padded to the largest rank.
         share = max(settings.method.ranks) / sum(settings.method.ranks)
-        adapters = trainable_parameters(architecture, settings.method) * share
+        adapters = share * sum(
+            copies
+            * _active_weights(
+                architecture, adapter_parameters_on(linear, settings.method), linear.count
+            )
+            for linear, copies in targets(architecture, settings.method)
+        )
     heads = architecture.attention.num_attention_heads * architecture.attention.head_dim
     pairs = 2.0 * settings.sequence_length * heads
     # Eager attention also multiplies the half of the scores that the causal mask hides.

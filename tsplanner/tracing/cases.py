@@ -14,7 +14,13 @@ from memory_models.states.optimizer import PAGED, paged_state_bytes
 from memory_models.units import format_gib
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import ModelFiles, NoReaderError, find_model, read_architecture
-from tsplanner.planner.gather.cases import case_device, case_settings, model_name
+from tsplanner.planner.gather.cases import (
+    as_stored,
+    case_device,
+    case_settings,
+    model_name,
+    stored_notes,
+)
 from tsplanner.tracing.client import refuse, trace_all
 from tsplanner.tracing.records import Subject, Trace, TraceOutcome, TraceRequest
 from tsplanner.tracing.traced_estimate import traced_estimate, workspace_bytes
@@ -61,7 +67,8 @@ def read_traced_case(
     name = model_name(given)
     if name not in files:
         files[name] = find_model(name)
-    found, settings = files[name], case_settings(given)
+    found = files[name]
+    settings = case_settings(as_stored(given, found.config))
     device = case_device(given, devices)
     refuse(settings)
     architecture, no_reader = _architecture(found)
@@ -139,10 +146,11 @@ def _result(case: TracedCase, outcome: TraceOutcome) -> Traced | TsplannerError:
     elif settings.kernels.optimizer in PAGED:
         paged = MOST_STATE_BYTES * outcome.trace.parameters_trainable
     estimate = traced_estimate(outcome.trace, case.device, paged=paged)
+    notes = (*stored_notes(case.request.subject.config), _beside(case, formula))
     return Traced(
         case=case,
         trace=outcome.trace,
-        estimate=replace(estimate, assumptions=(*estimate.assumptions, _beside(case, formula))),
+        estimate=replace(estimate, assumptions=(*estimate.assumptions, *notes)),
         formula=formula,
     )
 

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
-from memory_models.architecture import Architecture
 from memory_models.device import Device
 from memory_models.estimate import estimate_memory
 from memory_models.frozen import frozen
 from memory_models.result import Interval, MemoryEstimate
 from tsplanner.errors import TsplannerError
-from tsplanner.models.source import ModelFiles, NoReaderError
+from tsplanner.models.source import ModelFiles, ModelSource, NoReaderError
 from tsplanner.planner.explain.deepspeed_sizes import deepspeed_notes
 from tsplanner.planner.gather.cases import read_case
 from tsplanner.reading import decoded
@@ -50,7 +49,7 @@ class Estimated:
 
 def formula_of(
     given: Mapping[str, object],
-    models: dict[str, Architecture],
+    models: dict[str, ModelSource],
     devices: dict[str, Device],
     tracing: Tracing,
 ) -> Estimated | None:
@@ -68,6 +67,7 @@ def formula_of(
     if case.settings.sharding.zero_stage:
         notes = deepspeed_notes(case.architecture, case.settings.sharding)
         estimate = replace(estimate, assumptions=(*estimate.assumptions, *notes))
+    estimate = replace(estimate, assumptions=(*estimate.assumptions, *case.notes))
     return Estimated(name=case.architecture.name, estimate=estimate, document=document(estimate))
 
 
@@ -108,7 +108,7 @@ class Lines:
     ) -> None:
         """``run_traces`` traces all cases that need it, in order."""
         self.out, self.tracing, self.run_traces = out, tracing, run_traces
-        self.models: dict[str, Architecture] = {}
+        self.models: dict[str, ModelSource] = {}
         self.files: dict[str, ModelFiles] = {}
         self.devices: dict[str, Device] = {}
         self.failed = 0

@@ -17,6 +17,7 @@ from memory_models.settings import (
     TrainingSettings,
 )
 from tsplanner.errors import TsplannerError
+from tsplanner.models.quantized import stored_base
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import split_settings
 from tsplanner.tracing.fake_cuda.quantized import (
@@ -30,7 +31,14 @@ from tsplanner.tracing.records import Subject
 from tsplanner.training import adapters
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
-from tsplanner.training.model import DTYPES, register_own_models
+from tsplanner.training.language_model import auto_class, read_text_alone
+from tsplanner.training.model import (
+    DTYPES,
+    NO_SUCH_ATTENTION,
+    configuration_values,
+    register_own_models,
+    with_attention,
+)
 from tsplanner.training.solo.checkpointed_layers import checkpoint_first
 
 FLASH = "traced_attention"
@@ -53,7 +61,8 @@ def build(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = _base(subject, settings, keep)
+        model = base_model(subject, settings, keep)
+        read_text_alone(model)
         if settings.kernels.loss_kernel is LossKernel.FUSED:
             use_fused_loss(model)
         with torch.device("meta"):
@@ -79,22 +88,31 @@ def plan_of(settings: TrainingSettings) -> Plan:
     return cast(Plan, found)
 
 
-def _base(subject: Subject, settings: TrainingSettings, keep: tuple[int, ...] | None) -> Any:
-    from transformers import AutoModelForCausalLM
+def base_model(
+    subject: Subject, settings: TrainingSettings, keep: tuple[int, ...] | None = None
+) -> Any:
+    """The model on ``meta`` before its training method; ``keep``: as in `build`.
 
+    Raises:
+        TsplannerError: the installed transformers does not build it, or not with this attention.
+    """
     register_own_models()
     config = configuration(subject)
+
+    def from_config(attention: str) -> Any:
+        return auto_class(config).from_config(
+            config,
+            dtype=DTYPES[settings.base.model_dtype],
+            attn_implementation=attention,
+            trust_remote_code=subject.trust_remote_code,
+        )
+
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(
-                config,
-                dtype=DTYPES[settings.base.model_dtype],
-                attn_implementation=_attention_name(settings.kernels.attention),
-                trust_remote_code=subject.trust_remote_code,
-            )
+            model = with_attention(from_config, _attention_name(settings.kernels.attention))
     except ValueError as error:
         text = str(error).splitlines()[0]
-        if "attention implementation" in text:
+        if NO_SUCH_ATTENTION in text:
             raise TsplannerError(
                 "This model's code in the installed transformers runs no "
                 f"{settings.kernels.attention} attention: set attention eager."
@@ -105,7 +123,8 @@ def _base(subject: Subject, settings: TrainingSettings, keep: tuple[int, ...] | 
         keep_only(model, keep)
     if settings.base.quantization is not None:
         use_stand_ins_in_peft()
-        quantise(model, settings)
+        stored = stored_base(subject.config)
+        quantise(model, settings, () if stored is None else stored.kept or ())
         four_bit = settings.base.quantization is not Quantization.INT8
         model.is_loaded_in_4bit, model.is_loaded_in_8bit = four_bit, not four_bit
         model.requires_grad_(False)
@@ -130,7 +149,7 @@ def configuration(subject: Subject) -> Any:
 
     if subject.trust_remote_code and subject.folder is not None:
         return AutoConfig.from_pretrained(subject.folder, trust_remote_code=True)
-    keys = {key: value for key, value in subject.config.items() if key != "model_type"}
+    keys = configuration_values(subject.config)
     model_type = str(subject.config.get("model_type", ""))
     try:
         return AutoConfig.for_model(model_type, **keys)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,19 @@ from memory_models.settings import ALL_LINEAR, Dtype, FinetuningType
 from tsplanner.errors import TsplannerError, did_you_mean
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings, training_settings
+from tsplanner.training.expert_targets import (
+    expert_options,
+    expert_targets,
+    fused_experts,
+    names_of_linears,
+)
+from tsplanner.training.language_model import (
+    decoder,
+    text_config,
+    unread_layers,
+    unread_parameters,
+)
+from tsplanner.training.targets import is_transposed, linear_names, refusal
 
 ENCODER_MLP = re.compile(r"(?:^|\.)ts_encoder\.mlp\.\d+$")
 ADALORA_WARMUP_SHARE = 0.1
@@ -28,15 +42,26 @@ ADALORA_ORTHOGONALITY = 0.5
 
 def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """Name and list of the decoder layers; raises TsplannerError if the model has none."""
-    count = model.config.num_hidden_layers
-    found = [
+    count = text_config(model.config).num_hidden_layers
+    # A vision tower can have as many layers as the decoder.
+    prefix, body = decoder(model)
+    lists = [
         (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == count and "ts_encoder" not in name
+        for name, module in body.named_modules(prefix=prefix)
+        if isinstance(module, nn.ModuleList) and "ts_encoder" not in name
     ]
+    # The decoders of BART's kind count their layers by another key than num_hidden_layers.
+    found = [item for item in lists if len(item[1]) == count] or list(filter(_of_layers, lists))
     if not found:
         raise TsplannerError(f"{type(model).__name__} has no list of {count} decoder layers.")
     return min(found, key=lambda item: item[0].count("."))
+
+
+def _of_layers(item: tuple[str, nn.ModuleList]) -> bool:
+    """Whether a list holds what transformers can checkpoint, which are whole layers."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    return len(item[1]) > 0 and all(isinstance(m, GradientCheckpointingLayer) for m in item[1])
 
 
 def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
@@ -44,13 +69,15 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
 
     PEFT would also match the last part of a name alone. But the encoder's linears are called 0, 2,
     4, ..., and "0" is the name of the first decoder layer, too. Raises TsplannerError for a target
-    that no linear has.
+    that no linear has. The pattern is empty if the targets mean the experts of a mixture alone.
     """
     prefix, _ = decoder_layers(model)
-    linears = linear_names(model)
-    inside = [name for name in linears if name.startswith(f"{prefix}.")]
-    known = sorted({name.rsplit(".", 1)[1] for name in inside})
-    wanted = known if targets == ALL_LINEAR else _names(targets)
+    known = _known(model)
+    if targets == ALL_LINEAR:
+        wanted = [name for name in names_of_linears(model, known) if not refusal(model, name)]
+    else:
+        experts = _expert_names(model, targets)
+        wanted = [name for name in _names(targets) if name not in experts]
     for name in wanted:
         if name not in known:
             raise TsplannerError(
@@ -58,22 +85,41 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
                 f"{', '.join(known)}.{did_you_mean(name, known)}"
             )
     inner = "|".join(map(re.escape, wanted))
-    pattern = rf"{re.escape(prefix)}\.\d+\.(?:.+\.)?(?:{inner})"
-    encoder = [re.escape(name) for name in linears if ENCODER_MLP.search(name)]
-    return "|".join([pattern, *encoder])
+    places = _places(model)
+    pattern = [rf"{re.escape(prefix)}\.{places}\.(?:.+\.)?(?:{inner})"] if wanted else []
+    encoder = [re.escape(name) for name in linear_names(model) if ENCODER_MLP.search(name)]
+    return "|".join([*pattern, *encoder])
 
 
-def linear_names(model: nn.Module) -> list[str]:
-    """Full names of the linears, whether or not they have adapters already."""
-    return [
-        name.removesuffix(".base_layer")
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and ".lora_" not in name
-    ]
+def _known(model: nn.Module) -> list[str]:
+    """Names that the linears of the decoder layers have."""
+    prefix, _ = decoder_layers(model)
+    inside = [name for name in linear_names(model) if name.startswith(f"{prefix}.")]
+    return sorted({name.rsplit(".", 1)[1] for name in inside})
+
+
+def _places(model: nn.Module) -> str:
+    """Regular expression for the numbers of the layers that rows pass through."""
+    unread = "|".join(map(str, sorted(unread_layers(model))))
+    return rf"(?!(?:{unread})\.)\d+" if unread else r"\d+"
 
 
 def _names(targets: tuple[str, ...] | str) -> list[str]:
     return targets.split(",") if isinstance(targets, str) else list(targets)
+
+
+def target_modules(model: nn.Module, targets: tuple[str, ...] | str) -> str | list[str]:
+    """``target_pattern``, or the full names themselves where PEFT would take a pattern apart."""
+    pattern = target_pattern(model, targets)
+    if not fused_experts(model):
+        return pattern
+    return [name for name in linear_names(model) if re.fullmatch(pattern, name)]
+
+
+def _expert_names(model: nn.Module, targets: tuple[str, ...] | str) -> list[str]:
+    if targets == ALL_LINEAR:
+        return []
+    return expert_targets(model, _names(targets), _known(model))
 
 
 def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
@@ -81,12 +127,16 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
     from peft import AdaLoraConfig, LoraConfig
 
     learning = plan.learning
+    experts = expert_options(
+        model, _expert_names(model, learning.method.lora_target), learning.method
+    )
     common: dict[str, Any] = {
         "task_type": "CAUSAL_LM",
         "lora_alpha": learning.method.alpha,
         "lora_dropout": learning.method.lora_dropout,
-        "target_modules": target_pattern(model, learning.method.lora_target),
+        "target_modules": target_modules(model, learning.method.lora_target),
         "bias": "none",
+        "fan_in_fan_out": any(map(is_transposed, model.modules())),
     }
     if learning.method.finetuning_type is FinetuningType.ADALORA:
         sizes = training_settings(learning, plan.hardware, plan.sequence_length)
@@ -104,6 +154,7 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
         use_dora=learning.method.finetuning_type is FinetuningType.DORA,
         use_rslora=learning.method.finetuning_type is FinetuningType.RSLORA,
         **common,
+        **experts,
     )
 
 
@@ -131,7 +182,9 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
         # Without ZeRO, PEFT upcasts the adapters to fp32, which keeps small updates. DeepSpeed
         # keeps fp32 masters of half-precision adapters itself; at stage 3 it would leave fp32
         # adapters as they are, and each would read an fp32 copy of its input.
-        with drawn_once():
+        with drawn_once(), warnings.catch_warnings():
+            # PEFT looks for these keys among modules alone, and the experts are parameters.
+            warnings.filterwarnings("ignore", message=".*pattern keys did not match.*")
             wrapped = get_peft_model(
                 model,
                 adapter_config(plan, model, total_steps),
@@ -143,6 +196,9 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
         train_last_layers(model, plan.learning)
     else:
         model.requires_grad_(True)
+    for parameter in unread_parameters(model):
+        # Without a gradient a weight stays as it is, but DDP would wait for it.
+        parameter.requires_grad_(False)
     _refuse_fp16_masters(plan, model)
     return model
 

@@ -14,6 +14,7 @@ from tsplanner.datasets.lengths.tally import padded_tokens
 from tsplanner.datasets.records import Sample
 from tsplanner.datasets.rows.checks import TS_END, TS_START
 from tsplanner.datasets.series_encoding import chatts_answer, chatts_prompt, normalised_series
+from tsplanner.training.language_model import text_config
 
 IGNORED_LABEL = -100
 
@@ -72,10 +73,7 @@ def _prompt_and_answer(sample: Sample, tokenizer: Any, style: Style) -> tuple[li
     if style is Style.CHATTS:
         prompt, answer = chatts_prompt(sample), chatts_answer(sample)
     elif style is Style.CHAT_TEMPLATE:
-        question = [{"role": "user", "content": sample.input}]
-        dialogue = [*question, {"role": "assistant", "content": sample.output}]
-        prompt = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
-        whole = tokenizer.apply_chat_template(dialogue, tokenize=False)
+        prompt, whole = _rendered(sample, tokenizer)
         # Some templates write a finished turn in another way than an opened one: Qwen3's adds an
         # empty block of thoughts. The answer then is the plain text and the end of the turn.
         ends = _turn_end(whole, sample.output)
@@ -85,6 +83,30 @@ def _prompt_and_answer(sample: Sample, tokenizer: Any, style: Style) -> tuple[li
         answer = sample.output + (tokenizer.eos_token or "")
     # Question and answer are encoded apart, so that no token spans the place where labels begin.
     return _ids(tokenizer, prompt), _ids(tokenizer, answer)
+
+
+def _rendered(sample: Sample, tokenizer: Any) -> tuple[str, str]:
+    """The question and the whole dialogue by the tokenizer's template.
+
+    Templates of models that also see (LLaVA's, SmolVLM's) read the parts of a content, and write
+    nothing where the content is plain text.
+    """
+    plain = _dialogue(sample.input, sample.output, tokenizer)
+    if sample.input.strip() in plain[0]:
+        return plain
+    in_parts = _dialogue(_parts(sample.input), _parts(sample.output), tokenizer)
+    return in_parts if sample.input.strip() in in_parts[0] else plain
+
+
+def _parts(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]
+
+
+def _dialogue(question: Any, answer: Any, tokenizer: Any) -> tuple[str, str]:
+    asked = [{"role": "user", "content": question}]
+    said = [*asked, {"role": "assistant", "content": answer}]
+    prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    return prompt, tokenizer.apply_chat_template(said, tokenize=False)
 
 
 def _turn_end(dialogue: str, output: str) -> str:
@@ -185,7 +207,9 @@ def longest_batch(
         patches = max(1, min(patches, sequence_length, _most_patches(ts)))
         # The patches take the places of the two marks of the series.
         text = sequence_length - (patches - 2)
-    ids = torch.randint(0, config.vocab_size, (micro_batch_size, text), generator=generator)
+    ids = torch.randint(
+        0, text_config(config).vocab_size, (micro_batch_size, text), generator=generator
+    )
     batch = {"attention_mask": torch.ones_like(ids)}
     if ts is not None:
         start, end = config.ts_token_start_index, config.ts_token_end_index

@@ -6,18 +6,26 @@ They come from a fixed seed, so that an adapter can be loaded onto the base that
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from memory_models.settings import Dtype, Quantization
+from memory_models.settings import Attention, Dtype, Quantization
 from tsplanner.errors import TsplannerError
 from tsplanner.install import Extra, install_command
+from tsplanner.models.quantized import is_kept, stored_base
 from tsplanner.planner.plan import ModelRef, Plan
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.reading import decoded, read_text
+from tsplanner.training.language_model import auto_class
 
 DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
+FLOAT_TAG = "__float__"
+NO_SUCH_ATTENTION = "attention implementation"
+"""Words of transformers' error (modeling_utils.py) for an attention that a model's code lacks."""
 BASE_SEED = 0
 """Seed of random base weights; the plan's seed is for the adapter and the data."""
 
@@ -46,10 +54,11 @@ def build_model(plan: Plan, device: torch.device) -> Any:
     register_own_models()
     _check_packages(plan.hardware)
     config = model_config(plan.model)
+    use_stored_form(config, plan)
     if plan.model.has_weights:
         model = _load(plan, config, device)
     else:
-        model = _initialise(plan.hardware, config, device)
+        model = _initialise(plan, config, device)
     model.config.use_cache = False
     if plan.hardware.base.quantization is not None:
         # A quantised base is never trained; PEFT's preparation would say so, where it is called.
@@ -77,6 +86,31 @@ def keep_packed(model: nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
+def use_stored_form(config: Any, plan: Plan) -> None:
+    """Let transformers load weights that are stored quantised as the plan was sized for.
+
+    Packed matrices of bitsandbytes compute in the plan's dtype, not in the one that their config
+    names; other forms are dequantised. Weights that are not there have no form.
+    """
+    stored = stored_base(plan.model.config)
+    if stored is None:
+        return
+    holders = [found for found in (config, config.get_text_config()) if _stored_in(found)]
+    for holder in holders:
+        given = dict(holder.quantization_config)
+        if stored.quantization is None:
+            holder.quantization_config = {**given, "dequantize": True}
+        else:
+            dtype = str(compute_dtype(plan.hardware)).removeprefix("torch.")
+            holder.quantization_config = {**given, "bnb_4bit_compute_dtype": dtype}
+        if not plan.model.has_weights:
+            del holder.quantization_config
+
+
+def _stored_in(config: Any) -> bool:
+    return isinstance(getattr(config, "quantization_config", None), dict)
+
+
 def register_own_models() -> None:
     """Register the models that ship with tsplanner with transformers' Auto classes."""
     from tsplanner.training import chatts
@@ -92,8 +126,24 @@ def model_config(model: ModelRef) -> Any:
         found = AutoConfig.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
         if model.trust_remote_code or found.model_type == model.config.get("model_type"):
             return found
-    keys = {key: value for key, value in model.config.items() if key != "model_type"}
+    keys = configuration_values(model.config)
     return AutoConfig.for_model(str(model.config.get("model_type", model.model_type)), **keys)
+
+
+def configuration_values(config: Mapping[str, object]) -> dict[str, Any]:
+    """The keys of a decoded config.json that a configuration class takes.
+
+    transformers writes infinity as ``{"__float__": "Infinity"}`` (configuration_utils.py).
+    """
+    return {key: _as_float(value) for key, value in config.items() if key != "model_type"}
+
+
+def _as_float(value: Any) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {FLOAT_TAG}:
+            return float(value[FLOAT_TAG])
+        return {key: _as_float(inner) for key, inner in value.items()}
+    return [_as_float(inner) for inner in value] if isinstance(value, list) else value
 
 
 def load_tokenizer(model: ModelRef) -> Any | None:
@@ -112,7 +162,18 @@ def load_tokenizer(model: ModelRef) -> Any | None:
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if not getattr(tokenizer, "chat_template", None):
+        tokenizer.chat_template = processors_template(Path(folder))
     return tokenizer
+
+
+def processors_template(folder: Path) -> str | None:
+    """The chat template of a model that also sees, which only its processor reads; None: none."""
+    path = folder / "chat_template.json"
+    if not path.is_file():
+        return None
+    found = decoded(read_text(path))
+    return found.get("chat_template") if isinstance(found, dict) else None
 
 
 def _check_packages(hardware: HardwareSettings) -> None:
@@ -152,27 +213,61 @@ def compute_dtype(hardware: HardwareSettings) -> torch.dtype:
 
 
 def _load(plan: Plan, config: Any, device: torch.device) -> Any:
-    from transformers import AutoModelForCausalLM
-
     # Under ZeRO-3 transformers shards the weights as it reads them and refuses a device map.
     placement: dict[str, Any] = (
         {"device_map": {"": device}} if plan.hardware.sharding.zero_stage < 3 else {}
     )
-    model, info = AutoModelForCausalLM.from_pretrained(
-        plan.model.path,
-        config=config,
-        dtype=DTYPES[plan.hardware.base.model_dtype],
-        attn_implementation=plan.hardware.kernels.attention.value,
-        quantization_config=quantization_config(plan.hardware),
-        trust_remote_code=plan.model.trust_remote_code,
-        # A pickle can run code while it is read.
-        use_safetensors=True,
-        output_loading_info=True,
-        **placement,
-    )
+
+    def load(attention: str) -> Any:
+        return auto_class(config).from_pretrained(
+            plan.model.path,
+            config=config,
+            dtype=DTYPES[plan.hardware.base.model_dtype],
+            attn_implementation=attention,
+            # A folder that is stored quantised brings its own; transformers takes no second one.
+            quantization_config=quantization_config(plan.hardware)
+            if stored_base(plan.model.config) is None
+            else None,
+            trust_remote_code=plan.model.trust_remote_code,
+            # A pickle can run code while it is read.
+            use_safetensors=True,
+            output_loading_info=True,
+            **placement,
+        )
+
+    model, info = with_attention(load, plan.hardware.kernels.attention.value)
     if plan.hardware.sharding.zero_stage != 3:  # under ZeRO-3 each process loads only its shards
         refuse_other_keys(info, str(plan.model.path))
+    if stored_base(plan.model.config) is not None:
+        cast_whole_parameters(model, DTYPES[plan.hardware.base.model_dtype])
     return model
+
+
+def with_attention(build: Callable[[str], Any], wanted: str) -> Any:
+    """A model with the attention that is wanted, or with eager if its code runs no sdpa.
+
+    ``build`` takes transformers' name of the attention. BLOOM, gpt-oss and models without any
+    attention run eager alone, and transformers refuses sdpa before it makes a tensor.
+
+    Raises ValueError: whatever else transformers refuses.
+    """
+    try:
+        return build(wanted)
+    except ValueError as error:
+        if wanted != Attention.SDPA or NO_SUCH_ATTENTION not in str(error):
+            raise
+        return build(Attention.EAGER.value)
+
+
+def cast_whole_parameters(model: nn.Module, dtype: torch.dtype) -> None:
+    """Cast the parameters that are not packed to one dtype.
+
+    transformers loads a folder that is stored quantised in the dtypes of its files, whatever it is
+    asked for, and only the biases of packed matrices in the dtype that it was asked for.
+    """
+    for parameter in model.parameters():
+        if type(parameter) is nn.Parameter and parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
 
 
 def refuse_other_keys(info: dict[str, Any], folder: str) -> None:
@@ -190,7 +285,9 @@ def refuse_other_keys(info: dict[str, Any], folder: str) -> None:
             )
 
 
-def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -> Any:
+def _initialise(plan: Plan, config: Any, device: torch.device) -> Any:
+    hardware, stored = plan.hardware, stored_base(plan.model.config)
+    kept = () if stored is None else stored.kept or ()
     torch.manual_seed(BASE_SEED)
     if hardware.base.quantization is None:
         # ZeRO-3 shards each module while it is built, and its context moves the shards to the
@@ -198,10 +295,14 @@ def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -
         return _from_config(hardware, config, None if hardware.sharding.zero_stage == 3 else device)
     model = _from_config(hardware, config, torch.device("meta"))
     head = model.get_output_embeddings()
+    owners: dict[str, Any] = {"": model}
     for name, module in list(model.named_modules()):
-        _materialise(model, module, device)
+        # A tower draws its initial values in a way of its own.
+        own = hasattr(module, "_init_weights")
+        owners[name] = module if own else owners[name.rpartition(".")[0]]
+        _materialise(owners[name], module, device)
         # The head stays as it is, because transformers does not quantise the head of a checkpoint.
-        if isinstance(module, nn.Linear) and module is not head:
+        if isinstance(module, nn.Linear) and module is not head and not is_kept(name, kept):
             model.set_submodule(name, _quantised(module, hardware, device))
             # The list of the loop keeps the module alive, so its matrix is freed here: all matrices
             # together may not fit.
@@ -218,18 +319,17 @@ def _initialise(hardware: HardwareSettings, config: Any, device: torch.device) -
 def _from_config(hardware: HardwareSettings, config: Any, device: torch.device | None) -> Any:
     from contextlib import nullcontext
 
-    from transformers import AutoModelForCausalLM
-
-    with nullcontext() if device is None else device:
-        return AutoModelForCausalLM.from_config(
-            config,
-            dtype=DTYPES[hardware.base.model_dtype],
-            attn_implementation=hardware.kernels.attention.value,
+    def build(attention: str) -> Any:
+        return auto_class(config).from_config(
+            config, dtype=DTYPES[hardware.base.model_dtype], attn_implementation=attention
         )
 
+    with nullcontext() if device is None else device:
+        return with_attention(build, hardware.kernels.attention.value)
 
-def _materialise(model: Any, module: nn.Module, device: torch.device) -> None:
-    """Give the direct tensors of one module memory on the device and initial values."""
+
+def _materialise(owner: Any, module: nn.Module, device: torch.device) -> None:
+    """Give the direct tensors of one module memory on the device and its owner's initial values."""
     tensors = [*module._parameters.values(), *module._buffers.values()]
     if all(tensor is None or not tensor.is_meta for tensor in tensors):
         return
@@ -238,7 +338,7 @@ def _materialise(model: Any, module: nn.Module, device: torch.device) -> None:
         # transformers' initialisers (initialization.py) pass over a tensor with this mark set.
         tensor._is_hf_initialized = False
     module._is_hf_initialized = False
-    model._init_weights(module)
+    owner._init_weights(module)
 
 
 def _quantised(linear: nn.Linear, hardware: HardwareSettings, device: torch.device) -> nn.Module:

@@ -41,6 +41,23 @@ def test_last_line_cut_off_is_called_so(tmp_path):
     ) in read_rows(path, on_bad="drop")
 
 
+def test_a_row_with_an_image_is_not_trained_without_it() -> None:
+    """An empty list is no image; the field's content stays undecoded."""
+    row_format = detected_format(Path("rows.jsonl"), RawRow(1, b'{"messages": []}'))
+    assert row_format is not None
+    turns = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "A cat."}]
+    parser = RowParser(row_format, None)
+    for images, bad in (([], False), (None, False), (["cat.png"], True)):
+        data = json.dumps({"messages": turns, "images": images}).encode()
+        found = parser.parsed(RawRow(2, data))
+        assert isinstance(found, DroppedRow) == bad
+    assert found == DroppedRow(
+        line=2,
+        fault=Fault.MEDIA,
+        reason="images is not empty, and only text and series are trained",
+    )
+
+
 @pytest.mark.parametrize(
     ("data", "fault", "reason"),
     [

@@ -6,7 +6,9 @@ import pytest
 
 from memory_models.activations.fused_kernels import (
     adapted_linear,
+    adapted_mixture,
     fused_adapter,
+    fused_experts,
     fused_norm,
     fused_product,
     gated_product,
@@ -15,7 +17,7 @@ from memory_models.activations.fused_kernels import (
 from memory_models.architecture import Activation
 from memory_models.settings import DecoderKernels, Dtype, FinetuningType, Quantization, changed
 from memory_models.symbolic import ZERO, Size
-from tests.support.toy_decoder import LAYER_NORM, TOY
+from tests.support.toy_decoder import EXPERTS, LAYER_NORM, TOY
 from tests.support.toy_programs import layer_ops, named, uncounted
 
 FUSED = {"decoder_kernels": DecoderKernels.FUSED}
@@ -111,3 +113,29 @@ def test_a_gated_product_keeps_both_inputs_and_recomputes_silu() -> None:
     ops.tape.backward(middle, accumulates=False, recomputed=False)
     # Kept 64, the result's gradient 32, silu 32, gradients of gate and up 32 each.
     assert max(level.per_token for level in ops.tape.levels) == 64 + 4 * 32
+
+
+ON_EXPERTS = {**FUSED, "lora_target": ("gate_proj", "up_proj", "down_proj"), "lora_rank": 2}
+
+
+def test_adapted_experts_keep_the_first_product_and_two_thin_ones() -> None:
+    """Two experts per token: 2 x 32 elements of gate and up, and 2 x (4 + 2) of rank, in bf16."""
+    ops = layer_ops(EXPERTS, **ON_EXPERTS)
+    assert fused_experts(ops)
+    result = adapted_mixture(ops, uncounted(ops, 8))
+    assert ops.tape.kept() == Size(per_token=128 + 24)
+    assert result.elements == Size(per_token=8)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lora_target": ("q_proj",)},
+        {"model_dtype": Dtype.FP32},
+        {"decoder_kernels": DecoderKernels.REFERENCE},
+    ],
+    ids=["attention alone", "fp32", "reference"],
+)
+def test_other_experts_run_as_in_transformers(changes: dict[str, object]) -> None:
+    """Without an adapter there is nothing to fuse."""
+    assert not fused_experts(layer_ops(EXPERTS, **{**ON_EXPERTS, **changes}))

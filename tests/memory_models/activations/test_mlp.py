@@ -65,3 +65,13 @@ def test_a_gelu_written_out_keeps_four_tensors(autocast: Dtype | None, kept: int
     ops = layer_ops(plain, lora_target=("q_proj",), autocast=autocast)
     mlp(ops, uncounted(ops, 8))
     assert ops.tape.kept() == Size(per_token=kept)
+
+
+def test_peft_keeps_the_sum_of_every_experts_weight_and_adapter() -> None:
+    """Down of four experts: 4 x 16 x 8 elements in bf16, A and B of rank 2, 4 x 2 x 24, cast."""
+    ops = layer_ops(EXPERTS, lora_target=("down_proj",), lora_rank=2)
+    mlp(ops, uncounted(ops, 8))
+    kept = ops.tape.kept()
+    assert kept.constant == 2 * (4 * 16 * 8 + 4 * 2 * (16 + 8))
+    # Beside the 224 of frozen experts the product that down reads: its weight has a gradient.
+    assert kept.per_token == 224 + 64

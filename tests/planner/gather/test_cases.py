@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from memory_models.architecture import Architecture
 from memory_models.device import Device
 from tsplanner.errors import UsageError
+from tsplanner.models.source import ModelSource
 from tsplanner.planner.gather.cases import (
     INTERNAL,
     case_device,
@@ -28,12 +28,12 @@ def test_a_case_has_every_setting_but_the_internal_ones() -> None:
 
 def test_model_and_gpu_are_read_once_for_many_cases() -> None:
     """A file of a thousand cases names a handful of models."""
-    models: dict[str, Architecture] = {}
+    models: dict[str, ModelSource] = {}
     devices: dict[str, Device] = {}
     case = {"model": "qwen2.5-0.5b", "device": "H200", "lora_rank": 4}
     first = read_case(case, models, devices)
     second = read_case(case | {"lora_rank": 8}, models, devices)
-    assert first.architecture is second.architecture is models["qwen2.5-0.5b"]
+    assert first.architecture is second.architecture is models["qwen2.5-0.5b"].architecture
     assert first.device is second.device is devices["H200"]
     assert (first.settings.method.lora_rank, second.settings.method.lora_rank) == (4, 8)
 

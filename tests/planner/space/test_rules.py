@@ -53,6 +53,12 @@ REFUSED = [
         remote=True,
     ),
     Row(
+        rule="flash-attention-family",
+        model="gemma-3-4b-it",
+        hardware={"attention": FLASH},
+        says="flash_attention_2 is refused by this model's class",
+    ),
+    Row(
         rule="attention-soft-cap",
         model="gemma-2-2b",
         says="sdpa cannot soft-cap attention's scores",
@@ -156,6 +162,8 @@ PASSED = [
         hardware={"attention": Attention.EAGER},
     ),
     Row(rule="attention-soft-cap"),
+    Row(rule="flash-attention-family", model="gemma-3-4b-it"),
+    Row(rule="flash-attention-family", model="gemma-3-4b", hardware={"attention": FLASH}),
     Row(rule="devices", hardware={"world_size": 2}, devices=(HOPPER, HOPPER)),
     Row(rule="devices", hardware={"accelerator": "cpu"}, devices=()),
     Row(rule="bf16"),

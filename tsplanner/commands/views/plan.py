@@ -140,10 +140,15 @@ def print_verdict(
     )
     if cost is not None:
         screen.line(f"         {_price(cost)}")
+    print_remarks(screen, remarks)
+    screen.line()
+
+
+def print_remarks(screen: Screen, remarks: Sequence[Remark]) -> None:
+    """Print what to know, except what stands before all else."""
     for remark in remarks:
         if remark.kind is not RemarkKind.HOST_ASSUMED:
             screen.line(f"  Note   {remark_sentence(remark)}", "yellow")
-    screen.line()
 
 
 def settings_line(plan: Plan) -> str:
@@ -282,6 +287,7 @@ def print_failure(request: PlanRequest, failure: Failure) -> None:
         screen.line(f"{word}   {change} (needs {needs})")
     if not failure.suggestions:
         screen.line("  No single change would make it fit.")
+    print_remarks(screen, failure.remarks)
     for refused in asked_for(request, failure.refusals, packages=True):
         screen.line(f"  Refused   {refusal_sentence(refused)}  [{refused.rule}]", "yellow")
 

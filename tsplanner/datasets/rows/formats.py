@@ -17,13 +17,39 @@ Value: TypeAlias = Annotated[float, msgspec.Meta(ge=-LARGEST_VALUE, le=LARGEST_V
 take more time than all other work on a row."""
 
 
-class _ChatTSRow(msgspec.Struct):
+MEDIA = ("image", "images", "video", "videos", "audio", "audios")
+"""Fields that other trainers read images, films and sounds from."""
+NOTHING = frozenset({b"null", b"[]", b'""'})
+_ABSENT = msgspec.Raw(b"null")
+
+
+class _Row(msgspec.Struct, kw_only=True):
+    """What no format here reads; it stays undecoded, as an image can be some megabytes of text."""
+
+    image: msgspec.Raw = _ABSENT
+    images: msgspec.Raw = _ABSENT
+    video: msgspec.Raw = _ABSENT
+    videos: msgspec.Raw = _ABSENT
+    audio: msgspec.Raw = _ABSENT
+    audios: msgspec.Raw = _ABSENT
+
+
+def media_of(row: msgspec.Struct) -> str | None:
+    """The first field of a decoded row that holds an image, a film or a sound; None: none does."""
+    for name in MEDIA:
+        value = getattr(row, name)
+        if value is not _ABSENT and bytes(value) not in NOTHING:
+            return name
+    return None
+
+
+class _ChatTSRow(_Row):
     input: str
     output: str
     timeseries: tuple[tuple[Value, ...], ...] = ()
 
 
-class _AlpacaRow(msgspec.Struct):
+class _AlpacaRow(_Row):
     instruction: str
     output: str
     input: str = ""
@@ -35,7 +61,7 @@ class _ShareGPTTurn(msgspec.Struct):
     text: str = msgspec.field(name="value")
 
 
-class _ShareGPTRow(msgspec.Struct):
+class _ShareGPTRow(_Row):
     conversations: list[_ShareGPTTurn]
     system: str = ""
 
@@ -45,7 +71,7 @@ class _MessagesTurn(msgspec.Struct):
     text: str = msgspec.field(name="content")
 
 
-class _MessagesRow(msgspec.Struct):
+class _MessagesRow(_Row):
     messages: list[_MessagesTurn]
 
 

@@ -12,7 +12,7 @@ import msgspec
 from memory_models.architecture import TimeSeriesEncoder
 from tsplanner.datasets.records import DroppedRow, Fault, Sample
 from tsplanner.datasets.rows.checks import sample_fault
-from tsplanner.datasets.rows.formats import RowError, RowFormat, format_of
+from tsplanner.datasets.rows.formats import RowError, RowFormat, format_of, media_of
 from tsplanner.datasets.rows.raw import RawRow
 from tsplanner.errors import TsplannerError
 
@@ -54,7 +54,11 @@ class RowParser:
     def parsed(self, raw: RawRow) -> Sample | DroppedRow:
         """The row as a Sample, or as a DroppedRow with the reason."""
         try:
-            sample = self._format.to_sample(self._decoder.decode(raw.data), raw.line)
+            row = self._decoder.decode(raw.data)
+            if (media := media_of(row)) is not None:
+                reason = f"{media} is not empty, and only text and series are trained"
+                return DroppedRow(line=raw.line, fault=Fault.MEDIA, reason=reason)
+            sample = self._format.to_sample(row, raw.line)
         except RowError as error:
             return DroppedRow(line=raw.line, fault=Fault.NO_DIALOGUE, reason=str(error))
         except msgspec.ValidationError as error:

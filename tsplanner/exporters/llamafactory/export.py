@@ -31,7 +31,7 @@ from tsplanner.exporters.llamafactory.settings import (
     running,
     sections,
 )
-from tsplanner.exporters.trainers import TRAINED_WHOLE, Running
+from tsplanner.exporters.trainers import TRAINED_WHOLE, Running, sees
 from tsplanner.planner.plan import Plan
 
 CONFIG, DATASETS = "train.yaml", "dataset_info.json"
@@ -135,6 +135,10 @@ def _notes(plan: Plan, under: Running) -> list[str]:
         and plan.learning.method.finetuning_type in TRAINED_WHOLE
     ):
         found.append("Only what is trained is in fp32; frozen weights are in half precision.")
+    if sees(under.architecture):
+        found.append(
+            "It adds an image of 64 x 64 pixels to every batch of text: not in the figure."
+        )
     if under.architecture.encoder is not None:
         found.append("cutoff_len counts text tokens alone; rows with series that are longer go.")
         found.append("transformers up to 4.51 leaves out an epoch's last, smaller step.")

@@ -76,6 +76,8 @@ def running(plan: Plan, architecture: Architecture) -> Running:
         loss_kernel=LossKernel.FUSED if liger else LossKernel.PLAIN,
         upcast_unquantized=False,
         pads_to=8,
+        # Source: its model/model_utils/quantization.py (configure_quantization).
+        dequantizes=frozenset({"fp8", "mxfp4"}),
     )
 
 
@@ -126,8 +128,8 @@ def _model(plan: Plan, options: ExportOptions, architecture: Architecture) -> di
     }
     if architecture.encoder is not None:
         found["trust_remote_code"] = True
-    if hardware.base.quantization is not None:
-        found |= {"quantization_method": "bnb"} | QUANTIZATION[hardware.base.quantization]
+    if (rounded := trainers.rounds_base_to(plan)) is not None:
+        found |= {"quantization_method": "bnb"} | QUANTIZATION[rounded]
     if running(plan, architecture).loss_kernel is LossKernel.FUSED:
         found["enable_liger_kernel"] = True
     return found
@@ -147,6 +149,9 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
             # With `all`, the numbers that name the encoder's linears would match decoder layers.
             "lora_target": ",".join(trainers.lora_targets(plan, architecture)),
         }
+    if trainers.sees(architecture):
+        # Its own defaults; with them names in lora_target mean the language model's linears alone.
+        found |= {"freeze_vision_tower": True, "freeze_multi_modal_projector": True}
     if architecture.encoder is not None:
         # LLaMA-Factory freezes by names such as ".0.", which the encoder's linears have, too.
         found["train_timeseries_modules"] = method is not FinetuningType.FREEZE

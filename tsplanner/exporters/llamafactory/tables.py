@@ -34,6 +34,12 @@ TEMPLATES: Mapping[tuple[str, int | None], str] = {
     ("gemma", None): "gemma",
     ("gemma2", None): "gemma2",
     ("gemma3_text", None): "gemma3",
+    ("gemma3", None): "gemma3",
+    ("llava", None): "llava",
+    ("mistral3", None): "mistral_small",
+    ("qwen2_vl", None): "qwen2_vl",
+    ("qwen2_5_vl", None): "qwen2_vl",
+    ("qwen3_vl", None): "qwen3_vl_nothink",
     ("phi3", 32_064): "phi",
     ("phi3", 100_352): "phi4",
     ("phi3", 200_064): "phi4_mini",
@@ -47,7 +53,7 @@ Base models have no chat template; ``default`` puts plain words in front of ques
 
 LIGER = frozenset(
     {"llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "phi3"}
-    | {"gemma", "gemma2", "gemma3_text"}
+    | {"gemma", "gemma2", "gemma3_text", "gemma3", "llava", "qwen2_vl", "qwen2_5_vl"}
 )
 """Model types whose loss ``enable_liger_kernel`` fuses. Source: model_utils/liger_kernel.py."""
 

@@ -67,7 +67,9 @@ class RuleName(StrEnum):
     BF16 = "bf16"
     FLASH_ATTENTION_CAPABILITY = "flash-attention-capability"
     FLASH_ATTENTION_PACKAGE = "flash-attention-package"
+    FLASH_ATTENTION_FAMILY = "flash-attention-family"
     ATTENTION_SOFT_CAP = "attention-soft-cap"
+    EAGER_ONLY = "eager-only"
     BITSANDBYTES = "bitsandbytes"
     DEEPSPEED = "deepspeed"
     QUANTIZED_BASE = "quantized-base"
@@ -164,6 +166,8 @@ class RemarkKind(StrEnum):
     """What a person should know of a plan before starting it."""
 
     HOST_ASSUMED = "host_assumed"
+    STORED_QUANTIZED = "stored_quantized"
+    STORED_DEQUANTIZED = "stored_dequantized"
     ROUNDED_TO_FIT = "rounded_to_fit"
     ROUNDED_FOR_SPEED = "rounded_for_speed"
     ROUNDED_AS_ASKED = "rounded_as_asked"
@@ -175,6 +179,12 @@ class RemarkKind(StrEnum):
     FP16_GRADIENTS = "fp16_gradients"
     PURE_BF16 = "pure_bf16"
     LONG_POSITIONS = "long_positions"
+    FROZEN_EXPERTS = "frozen_experts"
+    PEFT_ADAPTS_EXPERTS = "peft_adapts_experts"
+    EXPERTS_STAY_FROZEN = "experts_stay_frozen"
+    EXPERTS_NOT_QUANTIZED = "experts_not_quantized"
+    EXPERTS_UPCAST = "experts_upcast"
+    QUANTIZING_SPARES_EXPERTS = "quantizing_spares_experts"
 
 
 @frozen

@@ -17,6 +17,15 @@ REMARKS: dict[RemarkKind, Words] = {
         "主机内存按 {ram:,.0f} GiB 假定，并决定了此结果：请用 --host-memory 说明实际内存，"
         "如 --host-memory {example}GiB",
     ),
+    RemarkKind.STORED_QUANTIZED: (
+        "the model's weights are stored in {stored} and are trained on as they are",
+        "模型权重以 {stored} 存储，按原样训练适配器",
+    ),
+    RemarkKind.STORED_DEQUANTIZED: (
+        "the model's weights are stored in {stored}, which is not trained on as it is: they are "
+        "dequantised while they are loaded and then take {base:.1f} GiB in {dtype}",
+        "模型权重以 {stored} 存储，不能按原样训练：加载时反量化为 {dtype}，占 {base:.1f} GiB",
+    ),
     RemarkKind.ROUNDED_TO_FIT: (
         "{rounded}: without that, {setting} is over {memory} (95 %: {needs:.1f} GiB, {free:.1f} "
         "are free)",
@@ -63,6 +72,40 @@ REMARKS: dict[RemarkKind, Words] = {
         "rows of {longest:,} positions are longer than the {published:,} that the model was "
         "published for: it may answer worse beyond",
         "样本长 {longest:,} 个位置，超过模型发布时的 {published:,}：超出部分质量可能下降",
+    ),
+    RemarkKind.FROZEN_EXPERTS: (
+        "adapters on linears only: the experts, {share:.0%} of the parameters, stay frozen; "
+        "--lora-target {targets} trains them too ({count:,} parameters in all)",
+        "仅在线性层上加适配器：占参数 {share:.0%} 的专家保持冻结；"
+        "--lora-target {targets} 也训练专家（共 {count:,} 个参数）",
+    ),
+    RemarkKind.PEFT_ADAPTS_EXPERTS: (
+        "adapters on linears only: the experts, {share:.0%} of the parameters, stay frozen; "
+        "--lora-target {targets} trains them too ({count:,} parameters in all), as PEFT's own "
+        "all-linear does ({theirs:,}, router included)",
+        "仅在线性层上加适配器：占参数 {share:.0%} 的专家保持冻结；"
+        "--lora-target {targets} 也训练专家（共 {count:,} 个参数），"
+        "PEFT 自带的 all-linear 亦然（{theirs:,}，含路由器）",
+    ),
+    RemarkKind.EXPERTS_STAY_FROZEN: (
+        "the experts, {share:.0%} of the parameters, take no adapter and stay frozen",
+        "占参数 {share:.0%} 的专家没有适配器，保持冻结",
+    ),
+    RemarkKind.EXPERTS_NOT_QUANTIZED: (
+        "bitsandbytes does not quantise fused experts: {share:.0%} of the parameters stay in "
+        "{dtype}",
+        "bitsandbytes 不量化融合的专家：{share:.0%} 的参数保持 {dtype}",
+    ),
+    RemarkKind.EXPERTS_UPCAST: (
+        "bitsandbytes does not quantise fused experts, and PEFT's preparation casts them to fp32: "
+        "{share:.0%} of the parameters take four bytes each",
+        "bitsandbytes 不量化融合的专家，且 PEFT 的准备步骤将其转为 fp32："
+        "{share:.0%} 的参数每个占四字节",
+    ),
+    RemarkKind.QUANTIZING_SPARES_EXPERTS: (
+        "4 or 8 bits hardly make this model smaller: bitsandbytes does not quantise fused experts, "
+        "{share:.0%} of the parameters",
+        "4 位或 8 位几乎不能缩小此模型：bitsandbytes 不量化融合的专家（占参数 {share:.0%}）",
     ),
 }
 """What a person should know of a plan before starting it."""

@@ -14,6 +14,7 @@ from memory_models.frozen import frozen
 from memory_models.settings import Dtype, Optimizer
 from memory_models.units import GIB
 from tsplanner.models.families import FP16_TROUBLE, Trouble
+from tsplanner.models.quantized import StoredBase, stored_base
 from tsplanner.planner.compare import best_of, outranks, ranked
 from tsplanner.planner.evaluate import (
     Evaluated,
@@ -21,6 +22,7 @@ from tsplanner.planner.evaluate import (
     lacks_host_memory,
     shortage,
 )
+from tsplanner.planner.explain.expert_remarks import expert_remarks, too_large_experts
 from tsplanner.planner.explain.reasons import (
     Data,
     MemoryKind,
@@ -78,11 +80,17 @@ def plan_remarks(
     return tuple(remark for find in REMARKS for remark in find(chosen))
 
 
-def failure_remarks(request: PlanRequest, lack: Shortage) -> tuple[Remark, ...]:
-    """What to know where nothing fits: whether the memory that is lacking was only assumed."""
-    if not request.machine.host.assumed or lack.memory is not MemoryKind.HOST:
-        return ()
-    return (_host_assumed(request, lack.needs.upper),)
+def failure_remarks(
+    request: PlanRequest, lack: Shortage, smallest: Evaluated
+) -> tuple[Remark, ...]:
+    """What to know where nothing fits: assumed memory, dequantised weights, 4 bits in vain."""
+    found = list(too_large_experts(request))
+    if request.machine.host.assumed and lack.memory is MemoryKind.HOST:
+        found.insert(0, _host_assumed(request, lack.needs.upper))
+    stored = stored_base(request.model.config)
+    if stored is not None and stored.quantization is None:
+        found.append(_dequantized(stored, smallest))
+    return tuple(found)
 
 
 def _host_assumed(request: PlanRequest, needs_bytes: int) -> Remark:
@@ -110,6 +118,25 @@ def _assumed_host(chosen: Chosen) -> Iterator[Remark]:
         yield _host_assumed(chosen.request, shortage(chosen.request, chosen.best).needs.upper)
 
 
+def _stored(chosen: Chosen) -> Iterator[Remark]:
+    """The weights are stored quantised: trained on as they are, or dequantised while loading."""
+    stored = stored_base(chosen.request.model.config)
+    if stored is None:
+        return
+    if stored.quantization is not None:
+        yield Remark(kind=RemarkKind.STORED_QUANTIZED, data={"stored": stored.label})
+        return
+    yield _dequantized(stored, chosen.best)
+
+
+def _dequantized(stored: StoredBase, found: Evaluated) -> Remark:
+    parts = found.memory.components
+    base = sum(part.bytes for part in parts if part.name == "base weights")
+    dtype = found.hardware.base.model_dtype
+    data: Data = {"stored": stored.label, "dtype": dtype, "base": base / GIB}
+    return Remark(kind=RemarkKind.STORED_DEQUANTIZED, data=data)
+
+
 def rounded_part(hardware: HardwareSettings) -> RoundedPart:
     """What settings that round something round, the base before the optimizer's states."""
     if hardware.base.quantization is None:
@@ -119,6 +146,8 @@ def rounded_part(hardware: HardwareSettings) -> RoundedPart:
 
 def _rounding(chosen: Chosen) -> Iterator[Remark]:
     """Why the plan rounds something, or what it would gain by it."""
+    if stored_base(chosen.request.model.config) is not None:
+        return
     best, risk = chosen.best, quality_risk(chosen.hardware)
     wholer = [found for found in chosen.evaluated if quality_risk(found.hardware) < risk]
     part: Data = {"rounded": rounded_part(best.hardware)}
@@ -235,12 +264,19 @@ def _long_positions(chosen: Chosen) -> Iterator[Remark]:
         )
 
 
+def _experts(chosen: Chosen) -> Iterator[Remark]:
+    """What a plan leaves out of a mixture of experts."""
+    yield from expert_remarks(chosen.request, chosen.hardware)
+
+
 REMARKS: tuple[Callable[[Chosen], Iterator[Remark]], ...] = (
     _assumed_host,
+    _stored,
     _rounding,
     _idle_gpus,
     _family_in_fp16,
     _pure_bf16,
     _long_positions,
+    _experts,
 )
 """In the order of printing."""

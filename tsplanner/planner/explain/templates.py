@@ -93,6 +93,14 @@ RULES: dict[RuleName, Words] = {
         "flash_attention_2 needs the package flash-attn, {lack}",
         "flash_attention_2 需要 flash-attn 包，{lack}",
     ),
+    RuleName.FLASH_ATTENTION_FAMILY: (
+        "flash_attention_2 is refused by this model's class in transformers: take sdpa",
+        "transformers 中该模型的类不接受 flash_attention_2：请用 sdpa",
+    ),
+    RuleName.EAGER_ONLY: (
+        "transformers runs no {attention} attention for this family: take eager",
+        "transformers 不为该模型系列提供 {attention} 注意力：请用 eager",
+    ),
     RuleName.ATTENTION_SOFT_CAP: (
         "sdpa cannot soft-cap attention's scores, which this model needs: take eager",
         "sdpa 无法对注意力分数做 soft cap，而该模型需要：请用 eager",

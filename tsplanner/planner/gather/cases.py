@@ -13,7 +13,8 @@ from memory_models.frozen import frozen
 from memory_models.settings import TrainingSettings, field_types, from_flat
 from memory_models.settings.flat import RENAMED
 from tsplanner.errors import UsageError, did_you_mean, named, quoted
-from tsplanner.models.source import read_model
+from tsplanner.models.quantized import stored_base
+from tsplanner.models.source import ModelSource, read_model
 from tsplanner.planner.gather.typed import typed_values
 
 INTERNAL = frozenset({"adapter_ranks", "lora_alpha"})
@@ -37,11 +38,13 @@ class Case:
     architecture: Architecture
     settings: TrainingSettings
     device: Device | None
+    notes: tuple[str, ...] = ()
+    """What the estimate assumes of the model's weights, as sentences."""
 
 
 def read_case(
     given: Mapping[str, object],
-    models: dict[str, Architecture],
+    models: dict[str, ModelSource],
     devices: dict[str, Device] | None = None,
 ) -> Case:
     """The case's records; ``models`` and ``devices`` cache what earlier cases have read.
@@ -53,12 +56,36 @@ def read_case(
     """
     name = model_name(given)
     if name not in models:
-        models[name] = read_model(name).architecture
+        models[name] = read_model(name)
     return Case(
-        architecture=models[name],
-        settings=case_settings(given),
+        architecture=models[name].architecture,
+        settings=case_settings(as_stored(given, models[name].config)),
         device=case_device(given, {} if devices is None else devices),
+        notes=stored_notes(models[name].config),
     )
+
+
+def as_stored(given: Mapping[str, object], config: Mapping[str, object]) -> Mapping[str, object]:
+    """The case with the quantisation that its model is stored in.
+
+    Raises:
+        UsageError: the case has another one, or trains the stored weights themselves.
+        TsplannerError: our worker cannot train on the stored form.
+    """
+    stored = stored_base(config)
+    if stored is None:
+        return given
+    asked = case_settings(given)
+    if "quantization" in given:
+        stored.accept(asked.base.quantization)
+    stored.accept_method(asked.method.finetuning_type)
+    return {**given, "quantization": stored.quantization}
+
+
+def stored_notes(config: Mapping[str, object]) -> tuple[str, ...]:
+    """What an estimate assumes of weights that are stored quantised."""
+    stored = stored_base(config)
+    return () if stored is None else (stored.note,)
 
 
 def model_name(given: Mapping[str, object]) -> str:

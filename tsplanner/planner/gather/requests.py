@@ -16,6 +16,7 @@ from memory_models.states.weights import total_parameters
 from tsplanner.datasets.lengths.cache import length_summary
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.hardware.detect import machine_for
+from tsplanner.models.quantized import stored_base
 from tsplanner.models.source import ModelSource, NoReaderError, read_model
 from tsplanner.models.weights import damage
 from tsplanner.planner.advice import default_learning_rate
@@ -79,6 +80,7 @@ def plan_request(
     _refuse_empty(subject)
     source = _source(subject.model or DEFAULT_MODEL)
     learning = learning_settings(subject.learning, source)
+    _check_stored(subject, learning, source)
     tokenizer = _tokenizer(subject, source)
     dataset = _dataset(subject, source, learning, tokenizer, saves, progress)
     machine = machine_for(subject.gpus, subject.machine, saves, subject.host_memory_bytes)
@@ -110,6 +112,16 @@ def _source(name: str) -> ModelSource:
         raise TsplannerError(
             f"{error} A plan needs one; tsplanner estimate --trace sizes a configuration without."
         ) from error
+
+
+def _check_stored(subject: Subject, learning: LearningSettings, source: ModelSource) -> None:
+    """Refuse what a base that is stored quantised cannot have."""
+    stored = stored_base(source.config)
+    if stored is None:
+        return
+    stored.accept_method(learning.method.finetuning_type)
+    if "quantization" in subject.pins:
+        stored.accept(subject.pins.get("quantization"))
 
 
 def calibrated(request: PlanRequest, machine: Machine) -> PlanRequest:

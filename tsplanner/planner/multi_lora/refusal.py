@@ -57,6 +57,9 @@ def _refusals(
 ) -> Iterator[SharingRefusal]:
     method, schedule = learning.method, str(learning.optimization.lr_scheduler_type)
     batch, micro = learning.optimization.effective_batch_size, hardware.batch.micro_batch_size
+    # A model that also sees keeps the sizes of its language model in a section of its own.
+    text = config.get("text_config")
+    config = {**config, **text} if isinstance(text, Mapping) else config
     # Families name their dropouts differently (``attn_pdrop``, ``hidden_dropout``).
     dropouts = [key for key, value in config.items() if "drop" in key and _positive(value)]
     strange = [key for key in STRANGE_HEADS if config.get(key) not in (None, 1, 1.0)]

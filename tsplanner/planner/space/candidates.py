@@ -22,6 +22,7 @@ from memory_models.settings import (
     changed,
 )
 from memory_models.units import divisors
+from tsplanner.models.quantized import stored_base
 from tsplanner.planner.devices import device_groups, positions_for
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
@@ -149,7 +150,7 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
 
 def _bases(request: PlanRequest, autocast: Dtype) -> list[BaseStorage]:
     """The dtypes and quantisations that the base may have."""
-    quantizations = _choices(request.pins, "quantization", [None, Quantization.NF4_DQ])
+    quantizations = _quantizations(request, [None, Quantization.NF4_DQ])
     return [
         BaseStorage(
             model_dtype=dtype,
@@ -159,6 +160,17 @@ def _bases(request: PlanRequest, autocast: Dtype) -> list[BaseStorage]:
         )
         for dtype, quantization in product(_dtypes(request, autocast), quantizations)
     ]
+
+
+def _quantizations(
+    request: PlanRequest, otherwise: list[Quantization | None]
+) -> list[Quantization | None]:
+    """The quantisations that the base may have: one alone if its weights are stored in it."""
+    stored = stored_base(request.model.config)
+    if stored is not None:
+        return [stored.quantization]
+    found: list[Quantization | None] = _choices(request.pins, "quantization", otherwise)
+    return found
 
 
 def _upcasts(pins: Pins, quantization: Quantization | None) -> bool:
@@ -195,7 +207,7 @@ def _cpu(request: PlanRequest) -> Iterator[HardwareSettings]:
     """Settings of one process in fp32, where only the loss kernel is a choice."""
     pins = request.pins
     options = product(
-        _choices(pins, "quantization", [None]),
+        _quantizations(request, [None]),
         _checkpoints(request),
         _choices(pins, "loss_kernel", [LossKernel.PLAIN, LossKernel.FUSED]),
         micro_batch_sizes(request.learning.optimization.effective_batch_size, 1),
@@ -243,8 +255,9 @@ def _checkpoints(request: PlanRequest) -> list[bool]:
 
 def _plain_attention(request: PlanRequest) -> Attention:
     """The kernel that needs no package: sdpa, or eager where scores have a soft cap (Gemma 2)."""
-    capped = request.architecture.attention.attn_logit_softcapping
-    return Attention.EAGER if capped else Attention.SDPA
+    attention = request.architecture.attention
+    eager = attention.attn_logit_softcapping or attention.eager_only
+    return Attention.EAGER if eager else Attention.SDPA
 
 
 def micro_batch_sizes(effective_batch: int, world_size: int) -> list[int]:

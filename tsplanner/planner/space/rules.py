@@ -15,6 +15,8 @@ from memory_models.settings import (
     Optimizer,
 )
 from tsplanner.install import Extra, install_command
+from tsplanner.models.families import NO_FLASH
+from tsplanner.models.quantized import stored_base
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.explain.reasons import Data, PackageLack, Refusal, RuleName
 from tsplanner.planner.request import PlanRequest
@@ -78,10 +80,22 @@ def _flash_package(request: PlanRequest, hardware: HardwareSettings) -> Data | N
     return {"lack": PackageLack.NOT_INSTALLED if detected else PackageLack.NOT_DESCRIBED}
 
 
+def _flash_family(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    wanted = hardware.kernels.attention is Attention.FLASH_ATTENTION_2
+    return {} if wanted and request.architecture.model_type in NO_FLASH else None
+
+
 def _soft_cap(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     # sdpa has no place for a soft cap of the scores, so it would leave the cap out.
     capped = request.architecture.attention.attn_logit_softcapping
     return {} if capped and hardware.kernels.attention is Attention.SDPA else None
+
+
+def _eager_only(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    attention = hardware.kernels.attention
+    if not request.architecture.attention.eager_only or attention is Attention.EAGER:
+        return None
+    return {"attention": attention}
 
 
 def _bitsandbytes(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
@@ -103,7 +117,9 @@ def _deepspeed(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
 
 def _quantized_base(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     method = request.learning.method
-    if hardware.base.quantization is None or not method.trains_base:
+    if not method.trains_base:
+        return None
+    if hardware.base.quantization is None and stored_base(request.model.config) is None:
         return None
     return {"method": method.finetuning_type}
 
@@ -171,7 +187,9 @@ RULES = (
     Rule(
         name=RuleName.FLASH_ATTENTION_PACKAGE, check=_flash_package, about=frozenset({"attention"})
     ),
+    Rule(name=RuleName.FLASH_ATTENTION_FAMILY, check=_flash_family, about=frozenset({"attention"})),
     Rule(name=RuleName.ATTENTION_SOFT_CAP, check=_soft_cap, about=frozenset({"attention"})),
+    Rule(name=RuleName.EAGER_ONLY, check=_eager_only, about=frozenset({"attention"})),
     Rule(
         name=RuleName.BITSANDBYTES,
         check=_bitsandbytes,

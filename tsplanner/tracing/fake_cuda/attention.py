@@ -32,17 +32,26 @@ class Kernel(StrEnum):
     MATH = "math"
 
 
-def chosen_kernel(query: Tensor, key: Tensor, mask: Tensor | None) -> Kernel:
-    """The kernel that CUDA chooses.
+def chosen_kernel(
+    query: Tensor, key: Tensor, mask: Tensor | None, *, grouped: bool = True
+) -> Kernel:
+    """The kernel that CUDA chooses; ``grouped``: the caller allows fewer heads of keys.
 
-    Flash takes no mask, and the memory-efficient kernel takes no grouped heads.
+    Flash takes no mask, and the memory-efficient kernel takes no grouped heads. Where heads differ
+    and the caller did not allow it (Falcon's single key head), no fused kernel takes the inputs:
+    the products broadcast them.
+    Source: sdp_utils_cpp.h (check_batch_size_and_num_heads_dense).
     """
+    same_heads = query.shape[1] == key.shape[1]
     narrow = query.dtype in (torch.float16, torch.bfloat16)
-    if narrow and mask is None and query.shape[-1] <= LARGEST_FLASH_HEAD:
+    if (
+        narrow
+        and mask is None
+        and query.shape[-1] <= LARGEST_FLASH_HEAD
+        and (same_heads or grouped)
+    ):
         return Kernel.FLASH
-    if query.shape[1] == key.shape[1]:
-        return Kernel.EFFICIENT
-    return Kernel.MATH
+    return Kernel.EFFICIENT if same_heads else Kernel.MATH
 
 
 def attention(
@@ -52,20 +61,21 @@ def attention(
     attn_mask: Tensor | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
+    enable_gqa: bool = False,
     **_: Any,
 ) -> Tensor:
     """Stand in for ``torch.nn.functional.scaled_dot_product_attention``.
 
-    torch takes ``scale`` and ``enable_gqa`` by name alone; neither changes what is allocated.
+    torch takes ``scale`` and ``enable_gqa`` by name alone; ``scale`` changes nothing here.
     """
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         query, key, value = (item.to(dtype) for item in (query, key, value))
         if attn_mask is not None and attn_mask.is_floating_point():
             attn_mask = attn_mask.to(dtype)
-    kernel = chosen_kernel(query, key, attn_mask)
+    kernel = chosen_kernel(query, key, attn_mask, grouped=enable_gqa)
     if kernel is Kernel.MATH:
-        return _by_operators(query, key, value, attn_mask, is_causal)
+        return _by_operators(query, key, value, attn_mask, causal=is_causal, grouped=enable_gqa)
     if attn_mask is not None and attn_mask.dtype == torch.bool:
         # Every layer makes an additive mask of it and keeps the copy for backward.
         attn_mask = torch.empty(attn_mask.shape, dtype=query.dtype)
@@ -74,9 +84,11 @@ def attention(
 
 
 def _by_operators(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, causal: bool, grouped: bool
 ) -> Tensor:
     """Attention by plain products in fp32, with all scores [B, H, S, K] in memory.
+
+    Fewer heads of keys are repeated if they are grouped, and else broadcast by the product.
 
     Source: aten/src/ATen/native/transformers/attention.cpp (_scaled_dot_product_attention_math).
     """
@@ -84,16 +96,20 @@ def _by_operators(
     # Any factor will do here and below: only the tensor that the product makes counts.
     query = query.float() * 0.5
     key, value = key.float(), value.float()
-    if is_causal:
+    if causal:
         mask = torch.empty(query.shape[-2], key.shape[-2], dtype=query.dtype)
     groups = query.shape[1] // key.shape[1]
-    if groups > 1:
+    if grouped and groups > 1:
         key, value = (item.repeat_interleave(groups, dim=1) for item in (key, value))
     scores = query @ (key.transpose(-2, -1) * 0.5)
     if mask is not None:
         scores = scores.add_(mask)
     scores = torch.ops.aten._safe_softmax(scores, -1)
-    return (scores @ value).to(dtype)
+    # The function also returns the scores in the inputs' dtype, and its caller drops them.
+    dropped = scores.to(dtype)
+    result = (scores @ value).to(dtype)
+    del dropped
+    return result
 
 
 class _Fused(torch.autograd.Function):

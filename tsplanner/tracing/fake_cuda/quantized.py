@@ -5,12 +5,14 @@ Source: bitsandbytes nn/modules.py (Linear4bit, Linear8bitLt) and autograd/_func
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from memory_models.settings import Quantization, TrainingSettings
+from tsplanner.models.quantized import is_kept
 from tsplanner.training.model import DTYPES
 
 BLOCK = 64
@@ -103,12 +105,15 @@ class _EightBitProduct(torch.autograd.Function):
         return found.view(ctx.shape), None, None
 
 
-def quantise(model: Any, settings: TrainingSettings) -> None:
-    """Replace every linear of a model on ``meta`` except the head, as transformers does."""
+def quantise(model: Any, settings: TrainingSettings, kept: Sequence[str] = ()) -> None:
+    """Replace every linear of a model on ``meta``, as transformers does.
+
+    The head stays whole, and so do modules whose names match a pattern of ``kept``.
+    """
     head = model.get_output_embeddings()
     compute = DTYPES[settings.base.autocast or settings.base.model_dtype]
     for name, module in list(model.named_modules()):
-        if not isinstance(module, nn.Linear) or module is head:
+        if not isinstance(module, nn.Linear) or module is head or is_kept(name, kept):
             continue
         if settings.base.quantization is Quantization.INT8:
             fresh: QuantisedLinear = _eight_bit(module)

@@ -89,7 +89,10 @@ def _lists(model: Any, count: int) -> dict[tuple[int, str], Any]:
     found = {}
     for number, config in enumerate(_configs(model)):
         for key, value in vars(config).items():
-            if isinstance(value, (list, tuple)) and len(value) == count:
+            if not isinstance(value, (list, tuple)) or len(value) != count:
+                continue
+            # A list of as many different items as there are layers numbers them.
+            if len({str(item) for item in value}) <= MOST_KINDS:
                 found[number, key] = value
     return found
 

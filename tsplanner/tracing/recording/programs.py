@@ -33,7 +33,7 @@ class Program:
     @property
     def shape(self) -> tuple[object, ...]:
         """All but the sizes: equal for equal layers and for every size of the micro-batch."""
-        return tuple(map(tuple, (self.forward, self.cached, self.kept, self.backward)))
+        return tuple(self.forward), tuple(self.cached), tuple(self.kept), tuple(self.backward)
 
 
 class MicroBatchPrograms:
@@ -56,14 +56,17 @@ class MicroBatchPrograms:
             if begin <= place < between and self.deaths.get(number, between) >= between
         }
 
-    def before(self) -> int:
-        """Bytes that are made before the first layer and stay for backward, its input excluded."""
+    def before(self) -> list[int]:
+        """Bytes of the tensors that are made before the first layer and stay for backward.
+
+        They come in the order of their making; the first layer's input is not among them.
+        """
         first = self.found.forward[0]
-        return sum(
+        return [
             self.sizes[number]
-            for number in self.alive_between()
+            for number in sorted(self.alive_between())
             if self.births[number] < first and number not in self.input_of
-        )
+        ]
 
     def of(self, place: int, *, checkpointed: bool) -> Program:
         """The program of the layer at ``place``."""

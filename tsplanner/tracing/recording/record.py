@@ -17,7 +17,7 @@ from memory_models.settings import (
     Sharding,
     TrainingSettings,
 )
-from memory_models.symbolic import Event, Size
+from memory_models.symbolic import Event, Size, total
 from tsplanner.errors import TsplannerError
 from tsplanner.tracing.fake_cuda.attention import cuda_attention
 from tsplanner.tracing.fake_cuda.cuda_rules import (
@@ -95,7 +95,7 @@ class Recorder:
             layers=tuple(layers[place] for place in used),
             pattern=tuple(used.index(place) for place in self.chosen.pattern),
             stream=affine([run.stream for run in runs[:3]], asked[:3]),
-            before=affine([run.programs[-1].before() for run in runs[:3]], asked[:3]),
+            before=_before(runs, asked),
             any_rows=rows is ANY,
         )
 
@@ -149,6 +149,7 @@ class _Run:
             with ExitStack() as stack:
                 for each in (cuda_attention, cuda_dropout, cuda_norm, cuda_autocast_answers):
                     stack.enter_context(each())
+                stack.enter_context(self.mode.counting_attention())
                 stack.enter_context(self.boundaries.watching())
                 stack.enter_context(self.mode)
                 batches = [step.on_device() for _ in range(MICRO_BATCHES)]
@@ -193,6 +194,14 @@ def _layer(
         accumulating=_events(later[0].backward, later_sizes),
         flops=affine(flops[:3], asked[:3]),
     )
+
+
+def _before(runs: Sequence[_Run], asked: Sequence[Point]) -> Size:
+    """What is made before the first layer and stays: the sum of the forms of its tensors."""
+    found = [run.programs[-1].before() for run in runs]
+    if len({len(sizes) for sizes in found}) > 1:
+        raise OtherProgram("more is made before the first layer at other sizes")
+    return total(affine(sizes[:3], asked[:3]) for sizes in zip(*found, strict=True))
 
 
 def _forms(programs: Sequence[Program], asked: Sequence[Point]) -> list[Size]:

@@ -1,12 +1,13 @@
 """The same training step with fewer kernels and fewer kept tensors (``kernels: fused``).
 
-Three pieces of a decoder get another forward if they have exactly the expected form; any other
+Four pieces of a decoder get another forward if they have exactly the expected form; any other
 module keeps its own forward:
 
 - RMSNorm runs as one kernel, which keeps its input and one number per row instead of fp32 copies;
 - the gated product silu(gate) * up keeps only gate and up, and computes silu again in backward;
 - a LoRA adapter on a plain half-precision linear adds to the linear's result in place and reads
-  the linear's own input. PEFT makes an fp32 copy of the input, which autocast casts back.
+  the linear's own input. PEFT makes an fp32 copy of the input, which autocast casts back;
+- the experts of a mixture with LoRA run as grouped products (experts.py).
 
 The values are those of the plain forward except for rounding: sums stay in fp32 where the plain
 forward rounds each term. ``memory_models`` has a memory model of the same three pieces.
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from tsplanner.errors import TsplannerError
+from tsplanner.training.kernels.experts import experts_forward, is_plain_experts
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -61,6 +63,8 @@ def _replacement(module: nn.Module) -> Callable[..., Tensor] | None:
         return _mlp
     if is_plain_lora(module):
         return _lora(type(module).forward)
+    if is_plain_experts(module):
+        return experts_forward(type(module).forward)
     return None
 
 

@@ -20,6 +20,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.multi_lora.refusal import STRANGE_HEADS
+from tsplanner.training.language_model import head_owner, text_config
 
 IGNORED = -100
 
@@ -213,12 +214,13 @@ def use_fused_loss(model: Any) -> None:
     that changes its logits after the head in a way that the kernel does not have.
     """
     refuse_strange_heads(model)
-    model.forward = types.MethodType(_forward(type(model).forward), model)
+    owner = head_owner(model)
+    owner.forward = types.MethodType(_forward(type(owner).forward), owner)
 
 
 def refuse_strange_heads(model: Any) -> None:
     """Raise TsplannerError for a model that changes its logits in a way the kernel cannot."""
-    config = model.config
+    config = text_config(model.config)
     strange = [key for key in STRANGE_HEADS if getattr(config, key, None) not in (None, 1, 1.0)]
     if strange:
         raise TsplannerError(
@@ -249,7 +251,7 @@ def _forward(original: Any) -> Any:
             self.get_output_embeddings(),
             merged_labels,
             num_items_in_batch=num_items_in_batch,
-            changes=logit_changes(self.config),
+            changes=logit_changes(text_config(self.config)),
         )
         return CausalLMOutputWithPast(loss=loss)
 
@@ -260,5 +262,7 @@ def hidden_states(model: Any, *, labels: Tensor, **inputs: Any) -> tuple[Tensor,
     """Last hidden states and matching labels; a model that reads series merges the series first."""
     if hasattr(model, "merged_hidden_states"):
         return model.merged_hidden_states(labels=labels, **inputs)
-    body = getattr(model, model.base_model_prefix)
+    owner = head_owner(model)
+    # Llama 4's language model has the prefix of its wrapper.
+    body = getattr(owner, owner.base_model_prefix, None) or owner.model
     return body(**inputs, use_cache=False)[0], labels

@@ -12,6 +12,7 @@ from memory_models.settings import DecoderKernels
 from tsplanner.planner.plan import Plan
 from tsplanner.training import adapters
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
+from tsplanner.training.language_model import read_text_alone
 from tsplanner.training.multi_lora.linears import TrialLayout, use_multi_lora_adapters
 from tsplanner.training.solo.checkpointed_layers import checkpoint_first
 
@@ -27,6 +28,7 @@ class SharedBase:
         self.wrapped: Any = None
         """PEFT's model, once there is an adapter."""
         base.requires_grad_(False)
+        read_text_alone(base)
         if plan.hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
             use_fused_kernels(base)  # before the adapters, whose forward multi-LoRA replaces
 

@@ -15,6 +15,7 @@ from tsplanner.training.kernels.fused_loss import (
     hidden_states,
     logit_changes,
 )
+from tsplanner.training.language_model import text_config
 from tsplanner.training.multi_lora.linears import TrialLayout, TrialRows
 
 Losses = Callable[[Tensor, Tensor, int | None], Tensor]
@@ -86,11 +87,11 @@ class MultiLoraLoss:
             loss: Tensor = self.model.loss_function(
                 logits=states,
                 labels=labels,
-                vocab_size=self.model.config.vocab_size,
+                vocab_size=text_config(self.model.config).vocab_size,
                 num_items_in_batch=items,
             )
             return loss
-        changes = logit_changes(self.model.config)
+        changes = logit_changes(text_config(self.model.config))
         head = self.model.get_output_embeddings()
         return fused_cross_entropy(states, head, labels, num_items_in_batch=items, changes=changes)
 

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# tsplanner 0.2.0: gemma-3-4b-it, full on bf16 · one GPU
+# micro-batch 2 x accumulation 16 x 1 process = effective batch 32
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
+python3 prepare.py
+exec axolotl train axolotl.yaml --launcher python
