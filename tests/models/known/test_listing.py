@@ -25,7 +25,9 @@ def test_every_preset_is_listed_with_its_parameters() -> None:
 def test_a_family_has_a_formula_or_is_traced() -> None:
     """Every reader is listed; a causal type of transformers without one is traced."""
     found = {family.name: family for family in families()}
-    assert {name for name, one in found.items() if one.sizing is Sizing.FORMULA} == set(READERS)
+    formulas = {name for name, one in found.items() if one.sizing is Sizing.FORMULA}
+    assert formulas >= {*READERS, "gemma3", "qwen2_5_vl"}
+    assert found["llama4"].sizing is Sizing.TRACE
     assert found["seed_oss"].sizing is Sizing.TRACE
     assert "bert" not in found
     assert "qwen2.5-7b" in found["qwen2"].presets

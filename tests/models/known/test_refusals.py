@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tsplanner.errors import TsplannerError
+from tsplanner.models.config import NoReaderError
 from tsplanner.models.known.refusals import WrongModelError
-from tsplanner.models.source import NoReaderError, find_model, read_architecture
+from tsplanner.models.source import find_model, read_architecture
 from tsplanner.trust import granting
 
 QWEN = {

@@ -13,6 +13,7 @@ from memory_models.states.weights import total_parameters
 from tsplanner.models.decoders import READERS
 from tsplanner.models.known.model_types import Kind, model_types
 from tsplanner.models.source import preset_names, read_model
+from tsplanner.models.wrappers import WRAPPERS
 
 MEASURED = Path(__file__).with_name("measured.json")
 """Runs by GPU, as benchmarks/collect/measured_models.py counts them."""
@@ -70,11 +71,11 @@ def families() -> tuple[Family, ...]:
     by_name: dict[str, list[str]] = {}
     for preset in presets():
         by_name.setdefault(preset.family, []).append(preset.name)
-    traced = [
-        name
-        for name, kind in sorted(model_types().kind_of.items())
-        if kind is Kind.CAUSAL and name not in READERS
-    ]
+    # Vision-language models whose tower no formula counts are traced like strangers.
+    counted = {name for name, wrapper in WRAPPERS.items() if wrapper.tower_type is not None}
+    formulas = {*READERS, *counted}
+    causal = {name for name, kind in model_types().kind_of.items() if kind is Kind.CAUSAL}
+    traced = {*causal, *WRAPPERS} - formulas
     return tuple(
         Family(
             name=name,
@@ -82,8 +83,8 @@ def families() -> tuple[Family, ...]:
             presets=tuple(by_name.get(name, ())),
             runs=_runs("families", name),
         )
-        for sizing, names in ((Sizing.FORMULA, sorted(READERS)), (Sizing.TRACE, traced))
-        for name in names
+        for sizing, names in ((Sizing.FORMULA, formulas), (Sizing.TRACE, traced))
+        for name in sorted(names)
     )
 
 
