@@ -270,6 +270,11 @@ def cast_whole_parameters(model: nn.Module, dtype: torch.dtype) -> None:
             parameter.data = parameter.data.to(dtype)
 
 
+def runs_eager(model: Any) -> bool:
+    """Whether a model was built with eager attention."""
+    return str(model.config._attn_implementation) == Attention.EAGER.value
+
+
 def refuse_other_keys(info: dict[str, Any], folder: str) -> None:
     """Refuse a checkpoint that lacks weights of the model or has weights that the model lacks.
 

@@ -26,6 +26,7 @@ from tsplanner.tracing.fake_cuda.cuda_rules import (
     cuda_norm,
     use_cuda_casts,
 )
+from tsplanner.tracing.fake_cuda.hybrid_kernels import hybrid_kernels, installed_packages
 from tsplanner.tracing.fake_cuda.shapes import drop_values
 from tsplanner.tracing.fake_cuda.storages import Kind, Phase, StorageLog
 from tsplanner.tracing.model import build, is_adapter
@@ -149,6 +150,7 @@ class _Run:
             with ExitStack() as stack:
                 for each in (cuda_attention, cuda_dropout, cuda_norm, cuda_autocast_answers):
                     stack.enter_context(each())
+                stack.enter_context(hybrid_kernels(step.model, installed_packages()))
                 stack.enter_context(self.mode.counting_attention())
                 stack.enter_context(self.boundaries.watching())
                 stack.enter_context(self.mode)
