@@ -48,6 +48,7 @@ FLAGS = {
     "export": "--command --force --json --nodes --output --plan --random-weights --run-folder "
     "--saves --template --time-limit --weights",
     "report": "--experiments --format --json --language --no-plots --output --saves",
+    "models": "--json",
     "state": "--clear --json",
     "doctor": "--for --json",
 }

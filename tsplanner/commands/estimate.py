@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from memory_models.result import MemoryEstimate
 from memory_models.settings import DecoderKernels, TrainingSettings, flat
 from memory_models.units import format_gib
-from tsplanner.commands.values import (
+from tsplanner.commands.inputs.values import (
     NONE,
     names,
     path_text,
@@ -24,8 +24,8 @@ from tsplanner.commands.values import (
     switch,
     targets,
 )
+from tsplanner.commands.inputs.words import SETTINGS
 from tsplanner.commands.views.screen import Screen, trace_status
-from tsplanner.commands.words import SETTINGS
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError, UsageError
 from tsplanner.planner.gather.cases import case_keys
 from tsplanner.planner.gather.typed import members
