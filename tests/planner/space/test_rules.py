@@ -40,6 +40,8 @@ class Row:
     packages: tuple[str, ...] = EVERY_PACKAGE
     remote: bool = False
     """The model brings its own code."""
+    eager_only: bool = False
+    """transformers runs no fused attention for the model."""
     method: FinetuningType = FinetuningType.LORA
     pins: Pins = field(default_factory=Pins)
     says: str = ""
@@ -57,6 +59,11 @@ REFUSED = [
         model="gemma-3-4b-it",
         hardware={"attention": FLASH},
         says="flash_attention_2 is refused by this model's class",
+    ),
+    Row(
+        rule="eager-only",
+        eager_only=True,
+        says="transformers runs no sdpa attention for this family: take eager",
     ),
     Row(
         rule="attention-soft-cap",
@@ -197,6 +204,7 @@ PASSED = [
         hardware={"zero_stage": 2, "offload_optimizer": True},
         pins=Pins(zero_stage=2, offload_optimizer=True),
     ),
+    Row(rule="eager-only", hardware={"attention": Attention.EAGER}, eager_only=True),
     Row(rule="mig-slices", devices=(SLICE, SLICE)),
     Row(rule="useless-sharding", hardware={"zero_stage": 2}, pins=Pins(zero_stage=2)),
     Row(
@@ -217,6 +225,9 @@ def asked(row: Row) -> tuple[PlanRequest, HardwareSettings]:
         pins=row.pins,
         finetuning_type=row.method,
     )
+    if row.eager_only:
+        attention = replace(made.architecture.attention, eager_only=True)
+        made = replace(made, architecture=replace(made.architecture, attention=attention))
     made = replace(made, model=replace(made.model, trust_remote_code=row.remote))
     return made, from_flat(HardwareSettings, **row.hardware)  # type: ignore[arg-type]
 
