@@ -19,7 +19,7 @@ WINDOWS = ("sliding_window", "attention_chunk_size")
 """Keys of a config that limit what attention sees; by default a layer sees everything."""
 NO_WINDOW = 1 << 20
 """Tokens of a window that no recorded row reaches."""
-LEARNED = ("n_positions", "max_position_embeddings", "n_ctx")
+LEARNED = ("n_positions", "max_position_embeddings", "n_ctx", "max_seq_len")
 LONGEST = 5
 """Multiples of the shortest row that the longest recorded row may have."""
 
@@ -55,16 +55,23 @@ class Stranger:
         """Its layers under a recipe; raises TsplannerError if they cannot be recorded."""
         recorder = self.recorders.get(recipe.masked)
         if recorder is None:
-            tokens = UNIT // 2 if recipe.masked else NO_WINDOW
-            subject = with_window(self.subject, tokens)
-            recorder = self.recorders[recipe.masked] = Recorder(subject, self.chosen, self._unit())
+            unit = self._unit()
+            subject = with_window(self.subject, unit // 2 if recipe.masked else NO_WINDOW)
+            recorder = self.recorders[recipe.masked] = Recorder(subject, self.chosen, unit)
         return recorder.record(recipe)
 
     def _unit(self) -> int:
-        """Tokens of the shortest row: fewer where the model learned few positions."""
-        lengths = [self.subject.config.get(key) for key in LEARNED]
+        """Tokens of the shortest row: fewer where the model has a table of few positions.
+
+        Rotary positions, which a config shows by its ``rope`` keys, have no end. Attention kernels
+        pad rows to a multiple of 32, so bytes grow evenly only at powers of two.
+        """
+        config = self.subject.config
+        if any("rope" in key for key in config):
+            return UNIT
+        lengths = [config.get(key) for key in LEARNED]
         most = min((each for each in lengths if isinstance(each, int)), default=LONGEST * UNIT)
-        return UNIT if most >= LONGEST * UNIT else max(1, most // LONGEST)
+        return min(UNIT, 1 << max(0, (most // LONGEST).bit_length() - 1))
 
 
 def with_window(subject: Subject, tokens: int) -> Subject:
