@@ -19,9 +19,10 @@ WINDOWS = ("sliding_window", "attention_chunk_size")
 """Keys of a config that limit what attention sees; by default a layer sees everything."""
 NO_WINDOW = 1 << 20
 """Tokens of a window that no recorded row reaches."""
-LEARNED = ("n_positions", "max_position_embeddings", "n_ctx")
 LONGEST = 5
 """Multiples of the shortest row that the longest recorded row may have."""
+STEP = 16
+"""Rows are of so many tokens or a multiple, since kernels round the rows of scores up."""
 
 
 class Stranger:
@@ -62,9 +63,11 @@ class Stranger:
 
     def _unit(self) -> int:
         """Tokens of the shortest row: fewer where the model learned few positions."""
-        lengths = [self.subject.config.get(key) for key in LEARNED]
-        most = min((each for each in lengths if isinstance(each, int)), default=LONGEST * UNIT)
-        return UNIT if most >= LONGEST * UNIT else max(1, most // LONGEST)
+        positions = describe(self.model, "", "").positions
+        most = positions.max_position_embeddings
+        if not positions.learned_position_count or most >= LONGEST * UNIT:
+            return UNIT
+        return max(STEP, most // LONGEST // STEP * STEP)
 
 
 def with_window(subject: Subject, tokens: int) -> Subject:
