@@ -36,7 +36,8 @@ FLAGS = {
     "estimate": f"{PINS} --adalora-init-rank --autocast --cases --cutoff-len --device "
     "--expandable-segments --gpus --finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --hybrid-kernels --json "
-    "--lora-dropout --lora-rank --lora-target --model --sequence-length --series-patches --trace --trust-remote-code",
+    "--lora-dropout --lora-rank --lora-target --model --sequence-length --series-patches "
+    "--trace --trust-remote-code",
     "probe": "--force --json --plan --saves --steps --time-limit --trust-remote-code",
     "tune": "--budget --concurrent-loras --epochs --force --jobs --join --json --learning-rate "
     "--lora-rank --pack --plan --random-weights --resume --run-folder --saves --storage --trials "
