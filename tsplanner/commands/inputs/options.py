@@ -1,0 +1,312 @@
+"""Flags that several verbs share. A flag carries the name of the field it sets."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from memory_models.settings import (
+    Attention,
+    DecoderKernels,
+    Dtype,
+    FinetuningType,
+    LossKernel,
+    Optimizer,
+    Quantization,
+    paths,
+)
+from tsplanner.commands.inputs.values import (
+    ALL,
+    NONE,
+    alphas,
+    cutoff,
+    fraction,
+    layers,
+    memory_size,
+    method,
+    names,
+    path,
+    path_text,
+    positive,
+    positive_float,
+    quantization,
+    ranks,
+    saved_modules,
+    seed,
+    switch,
+    targets,
+)
+from tsplanner.commands.inputs.words import SETTINGS
+from tsplanner.errors import UsageError
+from tsplanner.planner.request import Pins
+from tsplanner.planner.settings import LearningSettings
+from tsplanner.runs import SAVES
+
+if TYPE_CHECKING:  # only a file of one's own needs the reader
+    from tsplanner.planner.gather.deepspeed_file import DeepSpeedFile
+
+
+class Added(argparse.Action):
+    """A flag that adds up where it is repeated: two ``--gpus`` describe one machine."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Add the value to those before it."""
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if before is None else f"{before} + {values}")
+
+
+def add_subject(parser: argparse.ArgumentParser) -> None:
+    """Model, data and machine."""
+    group = parser.add_argument_group("what and where")
+    group.add_argument(
+        "--model", metavar="NAME", help="folder, config.json, preset or hub id [tiny-chatts]"
+    )
+    group.add_argument(
+        "--dataset", type=path_text, metavar="FILE", help="training rows; tiny-chatts has a sample"
+    )
+    group.add_argument(
+        "--tokenizer", type=path_text, metavar="FOLDER", help="if the model's folder has none"
+    )
+    group.add_argument(
+        "--on-bad-rows",
+        choices=["refuse", "drop"],
+        default="refuse",
+        help="what to do about rows that cannot be read [%(default)s]",
+    )
+    group.add_argument(
+        "--gpus",
+        "--device",
+        action=Added,
+        metavar="TEXT",
+        help="plan for these, e.g. '2x RTX 3090'",
+    )
+    group.add_argument(
+        "--machine", metavar="FILE", help="a machine file, or one that ships here: 8x-h100-80gib"
+    )
+    group.add_argument(
+        "--host-memory",
+        type=memory_size,
+        metavar="SIZE",
+        help="RAM there, e.g. 1TiB [with --gpus: by a rule, which is printed where it decides]",
+    )
+    group.add_argument("--cpu", action="store_true", help="plan for the CPU despite the GPUs")
+
+
+def add_learning(parser: argparse.ArgumentParser) -> None:
+    """Learning settings; never changed for memory's sake."""
+    defaults = LearningSettings()
+    method_defaults, held_out = defaults.method, defaults.data.validation_fraction
+    group = parser.add_argument_group("learning settings")
+    group.add_argument(
+        "--finetuning-type",
+        type=method,
+        metavar="METHOD",
+        help=f"{', '.join(FinetuningType)} [lora]",
+    )
+    for flag, kind, text in (
+        ("--lora-rank", positive, f"of the adapters [{method_defaults.lora_rank}]"),
+        ("--lora-alpha", positive_float, "scale of the adapters [twice the rank]"),
+        ("--lora-dropout", fraction, "of the adapters' inputs [0]"),
+        ("--lora-target", targets, "module names joined by commas, or all-linear [all-linear]"),
+        ("--modules-to-save", saved_modules, "of embed_tokens,lm_head: train whole copies [none]"),
+        ("--rank-pattern", ranks, "ranks of single targets, such as q_proj=16,v_proj=4"),
+        ("--alpha-pattern", alphas, "alphas of single targets, such as q_proj=32"),
+        ("--adalora-init-rank", positive, "rank that AdaLoRA starts from [1.5 x rank]"),
+        (
+            "--freeze-trainable-layers",
+            positive,
+            f"last layers that freeze trains [{method_defaults.freeze_trainable_layers}]",
+        ),
+        ("--learning-rate", positive_float, "[by method and model size]"),
+        ("--timeseries-lr", positive_float, "of the time-series encoder [--learning-rate]"),
+        ("--epochs", positive, f"passes over the rows [{defaults.optimization.num_train_epochs}]"),
+        (
+            "--effective-batch",
+            positive,
+            f"samples of a step, kept exactly [{defaults.optimization.effective_batch_size}]",
+        ),
+        (
+            "--cutoff-len --sequence-length",
+            cutoff,
+            f"text tokens of a sample [{defaults.data.cutoff_len}]",
+        ),
+        (
+            "--validation-fraction",
+            fraction,
+            f"share of the rows that is held out [{held_out}]",
+        ),
+        ("--seed", seed, f"of shuffling and adapters [{defaults.seed}]"),
+    ):
+        group.add_argument(*flag.split(), type=kind, metavar="X", help=text)
+
+
+def add_pins(parser: argparse.ArgumentParser) -> None:
+    """Hardware settings; each one given is pinned, the rest the planner chooses."""
+    group = parser.add_argument_group("hardware settings (pin one by giving it)")
+
+    def pin(name: str, default: str = "", **shape: Any) -> None:
+        """A flag for a setting, in the words that every verb has for it."""
+        flag = f"--{name.replace('_', '-')}"
+        group.add_argument(flag, help=f"{SETTINGS[name]}{default}", **shape)
+
+    on_off: dict[str, Any] = {"type": switch, "metavar": "on|off"}
+    pin("world_size", type=positive, metavar="N")
+    pin("micro_batch_size", type=positive, metavar="N")
+    pin("gradient_checkpointing", **on_off)
+    pin("checkpointed_layers", "; all: all or none [as few as fit]", type=layers, metavar="N|all")
+    pin("attention", choices=names(Attention))
+    pin("loss_kernel", choices=names(LossKernel))
+    pin("optimizer", choices=names(Optimizer))
+    words = f"{SETTINGS['decoder_kernels']} [fused where they exist]"
+    kernels: dict[str, Any] = {"type": DecoderKernels, "choices": list(DecoderKernels)}
+    group.add_argument(
+        "--kernels", dest="decoder_kernels", help=words, metavar="reference|fused", **kernels
+    )
+    pin("model_dtype", choices=names(Dtype))
+    kinds = ", ".join([NONE, *names(Quantization)])
+    pin("quantization", f": {kinds} [by what fits]", type=quantization, metavar="NAME")
+    pin("upcast_unquantized", " [off]", **on_off)
+    pin("zero_stage", type=int, choices=[0, 1, 2, 3])
+    pin("offload_optimizer", **on_off)
+    pin("offload_param", **on_off)
+    group.add_argument(
+        "--deepspeed",
+        type=path,
+        metavar="FILE",
+        help="your own ds_config.json: pins what it fixes, and memory is sized by it",
+    )
+    group.add_argument(
+        "--allow-rounding",
+        action="store_true",
+        help="take a quantised base or an 8-bit optimizer where it is faster [only where needed]",
+    )
+    group.add_argument(
+        "--cpu-threads", type=positive, metavar="N", help="CPU threads per training process"
+    )
+
+
+PINNED: dict[str, Callable[[Any], object]] = {
+    "world_size": int,
+    "micro_batch_size": int,
+    "gradient_checkpointing": bool,
+    "checkpointed_layers": int,
+    "attention": Attention,
+    "loss_kernel": LossKernel,
+    "optimizer": Optimizer,
+    "decoder_kernels": DecoderKernels,
+    "model_dtype": Dtype,
+    "quantization": Quantization,
+    "upcast_unquantized": bool,
+    "zero_stage": int,
+    "offload_optimizer": bool,
+    "offload_param": bool,
+    "cpu_threads": int,
+}
+"""Hardware settings that a flag pins, with what makes the flag's value one of the setting."""
+
+_FIELD_OF_FLAG = {"epochs": "num_train_epochs", "effective_batch": "effective_batch_size"}
+_LEARNING_FIELDS = frozenset(paths(LearningSettings))
+
+
+def learning_values(
+    options: argparse.Namespace, file: DeepSpeedFile | None = None
+) -> dict[str, object]:
+    """Learning settings that were given, by field name, and the batch of a DeepSpeed file.
+
+    Raises:
+        UsageError: the file has another batch than the one that was given.
+    """
+    found: dict[str, object] = {}
+    for flag, value in vars(options).items():
+        name = _FIELD_OF_FLAG.get(flag, flag)
+        if value is not None and name in _LEARNING_FIELDS:
+            found[name] = value
+    if file is not None and file.effective_batch_size is not None:
+        batch = found.setdefault("effective_batch_size", file.effective_batch_size)
+        if batch != file.effective_batch_size:
+            raise UsageError(
+                f"--effective-batch {batch} and {file.name} (train_batch_size "
+                f"{file.effective_batch_size}) contradict each other: leave one out."
+            )
+    return found
+
+
+ONLY_WITH = {
+    "freeze_trainable_layers": (FinetuningType.FREEZE,),
+    "adalora_init_rank": (FinetuningType.ADALORA,),
+}
+"""Flags that some methods alone have."""
+
+
+def refuse_idle_flags(options: argparse.Namespace) -> None:
+    """Raise UsageError for a flag that says nothing to the method: it would count for nothing."""
+    chosen = options.finetuning_type or LearningSettings().method.finetuning_type
+    for name, methods in ONLY_WITH.items():
+        if getattr(options, name) is not None and chosen not in methods:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for --finetuning-type {methods[0]}, not {chosen}: "
+                "give that method, or leave the flag out."
+            )
+
+
+def pins(options: argparse.Namespace, file: DeepSpeedFile | None = None) -> Pins:
+    """Hardware settings that were given, and those that a DeepSpeed file fixes.
+
+    Raises:
+        UsageError: the two contradict each other.
+    """
+    found: dict[str, object] = {}
+    for name, kind in PINNED.items():
+        given = getattr(options, name)
+        if given is not None:
+            # A pin of None fixes the setting to None; the planner chooses a
+            # setting that has no pin.
+            found[name] = None if given in (NONE, ALL) else kind(given)
+    if file is not None:
+        from tsplanner.planner.gather.deepspeed_file import merged
+
+        found = merged(found, file) | {"deepspeed": file.config}
+    return Pins(**found)
+
+
+def add_plan_argument(parser: argparse.ArgumentParser) -> None:
+    """--plan and --saves."""
+    parser.add_argument(
+        "--plan",
+        type=path,
+        metavar="FILE",
+        help="plan.json to start from [the newest under --saves]",
+    )
+    parser.add_argument(
+        "--saves",
+        type=path,
+        default=SAVES,
+        metavar="FOLDER",
+        help="folder of all runs [%(default)s]",
+    )
+
+
+def add_random_weights_argument(parser: argparse.ArgumentParser) -> None:
+    """--random-weights, for a model that has none on purpose."""
+    parser.add_argument(
+        "--random-weights",
+        action="store_true",
+        help="train a model that has no weights from random ones",
+    )
+
+
+def add_force_argument(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """--force, for what starts a worker; ``more`` is what else it means to the verb."""
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="start even where less memory is free than the plan needs, or files changed since"
+        + (more and f"; {more}"),
+    )
