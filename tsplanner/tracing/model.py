@@ -38,7 +38,7 @@ from tsplanner.training.model import (
     configuration_values,
     register_own_models,
 )
-from tsplanner.training.solo.checkpointed_layers import checkpoint_first
+from tsplanner.training.solo.checkpointed_layers import checkpoint_first, require_checkpointing
 
 FLASH = "traced_attention"
 """Name of the attention that stands in for flash-attn, which needs a GPU to be imported.
@@ -61,6 +61,8 @@ def build(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = base_model(subject, settings, keep)
+        if settings.batch.gradient_checkpointing:
+            require_checkpointing(model)
         read_text_alone(model)
         if settings.kernels.loss_kernel is LossKernel.FUSED:
             use_fused_loss(model)
@@ -115,6 +117,12 @@ def base_model(
                 f"{settings.kernels.attention} attention: set attention eager."
             ) from error
         raise TsplannerError(f"transformers builds no causal model of this: {text}") from error
+    except ImportError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise TsplannerError(
+            f"This model needs a package that is not installed ({lines[0]}): install it, or name "
+            "the config of its language model alone."
+        ) from error
     model.config.use_cache = False
     if keep is not None:
         keep_only(model, keep)
