@@ -36,7 +36,8 @@ FLAGS = {
     "--saves --trust-remote-code",
     "estimate": f"{PINS} --adalora-init-rank --autocast --cases --cutoff-len --device "
     "--expandable-segments --gpus --finetuning-type "
-    "--freeze-trainable-layers --gradient-accumulation-steps --json --lora-dropout --lora-rank "
+    "--freeze-trainable-layers --gradient-accumulation-steps --hybrid-kernels --json "
+    "--lora-dropout --lora-rank "
     "--lora-target --model --modules-to-save --rank-pattern --sequence-length --series-patches "
     "--trace --trust-remote-code",
     "probe": "--force --json --plan --saves --steps --time-limit --trust-remote-code",
@@ -48,6 +49,7 @@ FLAGS = {
     "export": "--command --force --json --nodes --output --plan --random-weights --run-folder "
     "--saves --template --time-limit --weights",
     "report": "--experiments --format --json --language --no-plots --output --saves",
+    "models": "--json",
     "state": "--clear --json",
     "doctor": "--for --json",
 }

@@ -210,7 +210,7 @@ def persistent_parameter_bytes(architecture: Architecture, settings: StateSettin
     for linear in architecture.layer.linears:
         copies = linear.copies_in(architecture)
         found += copies * (linear.bias_count if linear.bias_count <= limit else 0)
-    for each in (*architecture.layer.tensors, *architecture.outside.outside_tensors):
+    for each in (*architecture.layer.tensors, *architecture.outside.tensors):
         found += each.copies * (each.elements if each.elements <= limit else 0)
     if settings.method.uses_adapter:
         for tensor in trained_tensors(architecture, settings.method):

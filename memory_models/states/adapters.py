@@ -9,14 +9,15 @@ from memory_models.settings import ALL_LINEAR, EMBEDDING, HEAD, FinetuningType, 
 from memory_models.states.expert_adapters import (
     CLAIMED,
     CLAIMING_TYPES,
+    ROUTER_NAMES,
     adapted_experts,
     adapter_rows,
     check_expert_adapters,
     expert_names,
 )
 from memory_models.states.weights import (
+    frozen_parameters,
     layer_parameters,
-    outside_parameters,
     total_parameters,
 )
 
@@ -36,7 +37,7 @@ def is_targeted(architecture: Architecture, linear: Linear, method: Method) -> b
         return False
     if linear.role is Role.ENCODER:
         return True
-    if linear.name in CLAIMED and architecture.model_type in CLAIMING_TYPES:
+    if architecture.model_type in CLAIMING_TYPES and linear.name in CLAIMED | ROUTER_NAMES:
         return False
     return method.lora_target == ALL_LINEAR or linear.name in method.lora_target
 
@@ -161,8 +162,7 @@ def trainable_parameters(architecture: Architecture, method: Method) -> int:
     if method.uses_adapter:
         return adapter_parameters(architecture, method) + saved_parameters(architecture, method)
     if method.finetuning_type is FinetuningType.FULL:
-        outside = outside_parameters(architecture) if architecture.outside.outside_frozen else 0
-        return total_parameters(architecture) - outside
+        return total_parameters(architecture) - frozen_parameters(architecture)
     layers = method.freeze_trainable_layers
     if layers > architecture.num_hidden_layers:
         raise ValueError(

@@ -134,8 +134,7 @@ def _outer_tensors(architecture: Architecture) -> list[Tensor]:
         found.append(
             Tensor(rows=architecture.positions.learned_position_count // hidden, columns=hidden)
         )
-    if not architecture.outside.outside_frozen:
-        found += _outside_tensors(architecture.outside)
+    found += _outside_tensors(architecture.outside)
     encoder = architecture.encoder
     if encoder is not None:
         for linear in encoder.linears:

@@ -11,8 +11,8 @@ from memory_models.states.adapters import trainable_parameters
 from memory_models.states.weights import quantized_linears, total_parameters
 from tests.support import tiny_vision
 from tsplanner.errors import TsplannerError
-from tsplanner.models.config import Config
-from tsplanner.models.source import NoReaderError, read_architecture
+from tsplanner.models.config import Config, NoReaderError
+from tsplanner.models.source import read_architecture
 from tsplanner.models.wrappers import (
     TEXT_DEFAULTS,
     TIED_INSIDE,
@@ -110,7 +110,7 @@ def test_a_published_wrapper_has_the_parameters_of_the_whole_model(name: str) ->
     found = read(config)
     assert total_parameters(found) == total
     assert found.model_type == config["model_type"]
-    assert found.outside.outside_frozen
+    assert found.outside.frozen_linears
 
 
 @pytest.mark.parametrize("model_type", [kind for kind in WRAPPERS if kind in tiny_vision.CONFIGS])

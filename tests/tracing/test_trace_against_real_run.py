@@ -39,18 +39,69 @@ CASES: dict[str, dict[str, object]] = {
 }
 
 
+FAMILIES = (
+    *("apertus", "bamba", "biogpt", "bitnet", "bloom", "codegen", "cohere2", "deepseek_v2"),
+    *("deepseek_v3", "ernie4_5", "exaone4", "falcon", "falcon_h1", "gemma3n_text", "glm4"),
+    *("gpt2", "gpt_neo", "gpt_oss", "gptj", "granite", "granitemoe", "granitemoehybrid"),
+    *("hunyuan_v1_dense", "lfm2", "llama4_text", "mamba2", "mpt", "nemotron", "nemotron_h"),
+    *("olmo2", "olmo3", "persimmon", "phi", "phimoe", "qwen2_moe", "qwen3_next", "smollm3"),
+    *("stablelm", "starcoder2", "xglm"),
+)
+"""Types without a formula: plain decoders, mixtures, latent attention, Mamba and its hybrids."""
+CHECKPOINTED = ("deepseek_v3", "falcon", "gpt2", "lfm2", "llama4_text", "mamba2", "phi")
+LAYERS_TIMES_RANDOMNESS = 6 * 5120
+"""Four checkpointed layers keep the generator's state, twice while one is run again."""
+
+
 @pytest.fixture(scope="module")
 def found() -> dict[str, dict[str, int]]:
     """Peak and remaining bytes of every case, traced and real, from one process."""
+    return both(CASES, timeout=200)
+
+
+@pytest.fixture(scope="module")
+def families() -> dict[str, dict[str, int]]:
+    """The same of one tiny model of every family."""
+    cases: dict[str, dict[str, object]] = {
+        family: {"family": family, "gradient_checkpointing": False} for family in FAMILIES
+    }
+    cases |= {f"{family} again": {"family": family} for family in CHECKPOINTED}
+    return both(cases, timeout=1200)
+
+
+def both(cases: dict[str, dict[str, object]], *, timeout: float) -> dict[str, dict[str, int]]:
+    """Bytes of some cases, traced and real."""
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), json.dumps(CASES)],
+        [sys.executable, str(SCRIPT), json.dumps(cases)],
         check=False,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=timeout,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_without_a_formula_keeps_the_bytes_that_a_real_run_keeps(
+    family: str, families: dict[str, dict[str, int]]
+) -> None:
+    """LoRA on all linears: what is kept for backward is most of the peak, and equal to 0.05 %."""
+    case = families[family]
+    assert abs(case["traced_peak"] - case["real_peak"]) <= SINGLE_NUMBERS
+    assert abs(case["traced_left"] - case["real_left"]) <= SINGLE_NUMBERS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", CHECKPOINTED)
+def test_a_family_that_is_checkpointed_runs_again_what_a_real_run_does(
+    family: str, families: dict[str, dict[str, int]]
+) -> None:
+    """The difference is the state of the CPU's generator, which a GPU keeps in host memory."""
+    case = families[f"{family} again"]
+    difference = case["real_peak"] - case["traced_peak"]
+    assert -SINGLE_NUMBERS <= difference <= LAYERS_TIMES_RANDOMNESS + SINGLE_NUMBERS
 
 
 @pytest.mark.parametrize("name", CASES)

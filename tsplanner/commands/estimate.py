@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from memory_models.result import MemoryEstimate
 from memory_models.settings import DecoderKernels, TrainingSettings, flat
 from memory_models.units import format_gib
-from tsplanner.commands.values import (
+from tsplanner.commands.inputs.values import (
     NONE,
     names,
     path_text,
@@ -24,12 +24,13 @@ from tsplanner.commands.values import (
     switch,
     targets,
 )
+from tsplanner.commands.inputs.words import SETTINGS
 from tsplanner.commands.views.screen import Screen, trace_status
-from tsplanner.commands.words import SETTINGS
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError, UsageError
 from tsplanner.planner.gather.cases import case_keys
 from tsplanner.planner.gather.typed import members
 from tsplanner.tracing.estimates import Estimated, Lines, Tracing, formula_of, from_trace
+from tsplanner.tracing.records import HybridKernels
 from tsplanner.trust import add_trust_argument
 
 if TYPE_CHECKING:  # only a trace needs these
@@ -72,6 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trace", action="store_true", help="run the model without values instead of the formulas"
     )
+    parser.add_argument(
+        "--hybrid-kernels",
+        choices=[item.value for item in HybridKernels],
+        default=HybridKernels.INSTALLED.value,
+        help="kernels of Mamba and linear-attention layers in a trace [installed]",
+    )
     add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document, no words")
 
@@ -106,7 +113,11 @@ def _flag(key: str, kind: object) -> dict[str, object]:
 def from_arguments(options: argparse.Namespace) -> int:
     """Run the verb from parsed flags."""
     given = {key: getattr(options, key) for key in case_keys() if getattr(options, key) is not None}
-    tracing = Tracing(always=options.trace, trust_remote_code=options.trust_remote_code)
+    tracing = Tracing(
+        always=options.trace,
+        trust_remote_code=options.trust_remote_code,
+        hybrid_kernels=HybridKernels(options.hybrid_kernels),
+    )
     if options.cases is not None:
         if given:
             raise UsageError(f"--cases and --{sorted(given)[0]} exclude each other.")

@@ -23,12 +23,14 @@ from memory_models.settings import (
     Dtype,
     FinetuningType,
     LossKernel,
+    Method,
     Quantization,
     changed,
 )
 from memory_models.states.chatts_remote_code import as_released
 from memory_models.units import divisors, round_up
 from tsplanner.errors import TsplannerError
+from tsplanner.exporters import mixtures
 from tsplanner.exporters.launch import ExportOptions, Room
 from tsplanner.models.quantized import stored_base
 from tsplanner.planner.devices import used_devices
@@ -220,20 +222,30 @@ def dataset_of(plan: Plan) -> str:
 
 
 def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:
-    """Names of the decoder's linears that get an adapter, in the order in which they run.
+    """Names of the modules that get an adapter, in the order in which they run.
 
-    Source: ``memory_models.states.adapters.is_targeted``.
+    Raises:
+        TsplannerError: PEFT has no name for one of them.
     """
-    from memory_models.states.adapters import is_targeted
+    method = adapter_method(plan)
+    outside = [each for each in _outside(plan) if method.adapts(OWN_NAMES[each])]
+    return mixtures.module_names(architecture, method) + outside
 
-    settings = training_settings(plan.learning, plan.hardware, 1)
-    linears = [
-        linear
-        for linear in architecture.layer.linears
-        if is_targeted(architecture, linear, settings.method)
-    ]
-    names = list(dict.fromkeys(linear.name for linear in linears))
-    return names + [each for each in _outside(plan) if settings.method.adapts(OWN_NAMES[each])]
+
+def adapter_method(plan: Plan) -> Method:
+    """The method of a plan, as the memory model reads it."""
+    return training_settings(plan.learning, plan.hardware, 1).method
+
+
+def adapter_targets(plan: Plan, architecture: Architecture) -> dict[str, object]:
+    """The targets in the keys of trainers that take names of modules and of parameters."""
+    names: str | list[str] = lora_targets(plan, architecture)
+    if sees(architecture):
+        names = target_pattern(plan, architecture)
+    found: dict[str, object] = {"lora_target_modules": names}
+    if parameters := mixtures.parameter_names(architecture, adapter_method(plan)):
+        found["lora_target_parameters"] = parameters
+    return found
 
 
 def modules_to_save(plan: Plan) -> list[str]:
@@ -269,7 +281,7 @@ def _refuse_patterns(plan: Plan, running: Running) -> None:
 
 def sees(architecture: Architecture) -> bool:
     """Whether a vision tower lies beside the language model."""
-    return architecture.outside.outside_frozen
+    return bool(architecture.outside.frozen_linears)
 
 
 def target_pattern(plan: Plan, architecture: Architecture) -> str:
@@ -313,7 +325,8 @@ def warmup_steps(plan: Plan) -> int:
 
 def differences(plan: Plan, running: Running) -> list[str]:
     """Differences between the trainer's run and the plan that do not change what is learned."""
-    hardware, found = plan.hardware, []
+    hardware = plan.hardware
+    found = mixtures.notes(running.architecture, adapter_method(plan))
     if hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
         found.append("tsplanner's fused kernels are its own: the reference kernels run instead.")
     if hardware.kernels.loss_kernel is LossKernel.FUSED and running.loss_kernel is LossKernel.PLAIN:

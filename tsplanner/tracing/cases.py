@@ -13,7 +13,8 @@ from memory_models.result import MemoryEstimate
 from memory_models.states.optimizer import PAGED, paged_state_bytes
 from memory_models.units import format_gib
 from tsplanner.errors import TsplannerError
-from tsplanner.models.source import ModelFiles, NoReaderError, find_model, read_architecture
+from tsplanner.models.config import NoReaderError
+from tsplanner.models.source import ModelFiles, find_model, read_architecture
 from tsplanner.planner.gather.cases import (
     as_stored,
     case_device,
@@ -22,7 +23,7 @@ from tsplanner.planner.gather.cases import (
     stored_notes,
 )
 from tsplanner.tracing.client import refuse, trace_all
-from tsplanner.tracing.records import Subject, Trace, TraceOutcome, TraceRequest
+from tsplanner.tracing.records import HybridKernels, Subject, Trace, TraceOutcome, TraceRequest
 from tsplanner.tracing.traced_estimate import traced_estimate, workspace_bytes
 
 MOST_STATE_BYTES = 8
@@ -58,6 +59,7 @@ def read_traced_case(
     devices: dict[str, Device],
     *,
     trust_remote_code: bool,
+    hybrid_kernels: HybridKernels = HybridKernels.INSTALLED,
 ) -> TracedCase:
     """Check a case's keys and values; ``files`` and ``devices`` cache models and GPUs.
 
@@ -87,7 +89,10 @@ def read_traced_case(
         no_reader=no_reader,
         device=device,
         request=TraceRequest(
-            subject=subject, settings=settings, workspace_bytes=workspace_bytes(device)
+            subject=subject,
+            settings=settings,
+            workspace_bytes=workspace_bytes(device),
+            hybrid_kernels=hybrid_kernels,
         ),
     )
 

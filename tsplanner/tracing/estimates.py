@@ -13,10 +13,12 @@ from memory_models.estimate import estimate_memory
 from memory_models.frozen import frozen
 from memory_models.result import Interval, MemoryEstimate
 from tsplanner.errors import TsplannerError
-from tsplanner.models.source import ModelFiles, ModelSource, NoReaderError
+from tsplanner.models.config import NoReaderError
+from tsplanner.models.source import ModelFiles, ModelSource
 from tsplanner.planner.explain.deepspeed_sizes import deepspeed_notes
 from tsplanner.planner.gather.cases import read_case
 from tsplanner.reading import decoded
+from tsplanner.tracing.records import HybridKernels
 
 if TYPE_CHECKING:  # only a trace needs these: an estimate by formula starts without them
     from tsplanner.tracing.cases import Traced, TracedCase
@@ -24,10 +26,11 @@ if TYPE_CHECKING:  # only a trace needs these: an estimate by formula starts wit
 
 @frozen
 class Tracing:
-    """When to trace, and whose code a trace may run."""
+    """When to trace, whose code a trace may run, and which kernels it takes."""
 
     always: bool = False
     trust_remote_code: bool = False
+    hybrid_kernels: HybridKernels = HybridKernels.INSTALLED
 
     def case(
         self, given: Mapping[str, object], files: dict[str, ModelFiles], devices: dict[str, Device]
@@ -35,7 +38,13 @@ class Tracing:
         """A case to trace; raises as ``read_traced_case``."""
         from tsplanner.tracing.cases import read_traced_case
 
-        return read_traced_case(given, files, devices, trust_remote_code=self.trust_remote_code)
+        return read_traced_case(
+            given,
+            files,
+            devices,
+            trust_remote_code=self.trust_remote_code,
+            hybrid_kernels=self.hybrid_kernels,
+        )
 
 
 @frozen

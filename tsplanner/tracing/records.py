@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from enum import StrEnum
 
 from memory_models.frozen import frozen
 from memory_models.settings import TrainingSettings
@@ -17,6 +18,15 @@ class Subject:
     trust_remote_code: bool = False
 
 
+class HybridKernels(StrEnum):
+    """The kernels that a trace takes for state-space and linear-attention layers."""
+
+    INSTALLED = "installed"
+    """Fused ones of the packages that are installed, transformers' reference for the others."""
+    FUSED = "fused"
+    REFERENCE = "reference"
+
+
 @frozen
 class TraceRequest:
     """One case to trace."""
@@ -25,6 +35,7 @@ class TraceRequest:
     settings: TrainingSettings
     workspace_bytes: int = 0
     """Bytes of the cuBLAS workspaces, which the allocator holds from the first product on."""
+    hybrid_kernels: HybridKernels = HybridKernels.INSTALLED
 
 
 @frozen
@@ -59,6 +70,8 @@ class Trace:
     """The largest groups of tensors at the peak."""
     seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What the trace took for granted, as clauses."""
 
 
 @frozen

@@ -8,7 +8,7 @@ from importlib import metadata
 from typing import Any
 
 from memory_models.allocator.caching_allocator import simulate
-from memory_models.settings import TrainingSettings
+from memory_models.settings import Attention, TrainingSettings
 from tsplanner.tracing.client import refuse
 from tsplanner.tracing.fake_cuda.attention import cuda_attention
 from tsplanner.tracing.fake_cuda.cuda_rules import (
@@ -16,6 +16,11 @@ from tsplanner.tracing.fake_cuda.cuda_rules import (
     cuda_dropout,
     cuda_norm,
     use_cuda_casts,
+)
+from tsplanner.tracing.fake_cuda.hybrid_kernels import (
+    assumption,
+    chosen_packages,
+    hybrid_kernels,
 )
 from tsplanner.tracing.fake_cuda.optimizers import optimizer_for
 from tsplanner.tracing.fake_cuda.shapes import drop_values
@@ -26,6 +31,7 @@ from tsplanner.tracing.records import Trace, TraceRequest
 from tsplanner.tracing.replay import alive_at, by_kind, largest, several_steps
 from tsplanner.tracing.step import Step
 from tsplanner.training.batches import longest_batch
+from tsplanner.training.model import runs_eager
 
 PROBE_STEPS = 3
 """Steps of the run, for AdaLoRA's schedule; the memory does not depend on this number."""
@@ -47,7 +53,8 @@ def trace_memory(request: TraceRequest) -> Trace:
     storages = StorageLog()
     step = prepared(model, settings, TraceMode(storages, request.workspace_bytes))
     loaded = len(storages.events)
-    persistent = run_once(step)
+    fused = chosen_packages(request.hybrid_kernels)
+    persistent = run_once(step, fused)
     count = len(storages.known)
     events = several_steps(storages.events[:loaded], storages.events[loaded:], count)
     found = simulate(events)
@@ -66,7 +73,16 @@ def trace_memory(request: TraceRequest) -> Trace:
         alive=largest(at_peak),
         seconds=time.monotonic() - began,
         versions={name: metadata.version(name) for name in NAMED_PACKAGES},
+        notes=notes(model, settings, fused),
     )
+
+
+def notes(model: Any, settings: TrainingSettings, fused: frozenset[str]) -> tuple[str, ...]:
+    """What a trace took for granted about a model's code, as clauses."""
+    found = [assumption(model, fused)]
+    if settings.kernels.attention is Attention.SDPA and runs_eager(model):
+        found.append("this model's code runs no sdpa attention: eager is used")
+    return tuple(filter(None, found))
 
 
 def prepared(model: Any, settings: TrainingSettings, mode: TraceMode) -> Step:
@@ -88,13 +104,22 @@ def prepared(model: Any, settings: TrainingSettings, mode: TraceMode) -> Step:
     )
 
 
-def run_once(step: Step) -> int:
-    """Run one step, and return the bytes that are alive after it."""
+def run_once(step: Step, fused: frozenset[str] = frozenset()) -> int:
+    """Run one step, and return the bytes that are alive after it.
+
+    ``fused``: packages whose kernels run the state-space and linear-attention layers.
+    """
     storages = step.storages
     # The garbage collector frees cycles at no fixed time, so a real run cannot rely on it either.
     gc.disable()
     try:
-        with cuda_attention(), cuda_dropout(), cuda_norm(), cuda_autocast_answers():
+        with (
+            cuda_attention(),
+            cuda_dropout(),
+            cuda_norm(),
+            cuda_autocast_answers(),
+            hybrid_kernels(step.model, fused),
+        ):
             step.run()
     finally:
         gc.enable()

@@ -74,6 +74,7 @@ def _assumptions(trace: Trace, device: Device | None, calibration: Calibration) 
     versions = ", ".join(f"{name} {version}" for name, version in trace.versions.items())
     found = [
         f"traced in {trace.seconds:.0f} s with {versions}; reserved bytes by a simulated allocator",
+        *trace.notes,
         "every sequence at full length",
         calibration.provenance,
     ]

@@ -87,11 +87,20 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
                 f'lora_target "{name:.60}" is no linear of {type(model).__name__}, which has '
                 f"{', '.join(known)}.{did_you_mean(name, known)}"
             )
-    inner = "|".join(map(re.escape, wanted))
-    places = _places(model)
-    pattern = [rf"{re.escape(prefix)}\.{places}\.(?:.+\.)?(?:{inner})"] if wanted else []
+    inner = "|".join(re.escape(name) for name in wanted if not name.isdigit())
+    places = layer_places(model)
+    pattern = [rf"{re.escape(prefix)}\.{places}\.(?:.+\.)?(?:{inner})"] if inner else []
+    # A number is the name of a linear in a Sequential, and of other modules in other lists.
+    every = targets == ALL_LINEAR
+    numbered = {_of_any_layer(name) for name in _inside(model) if every and _last(name).isdigit()}
     encoder = [re.escape(name) for name in linear_names(model) if ENCODER_MLP.search(name)]
-    return "|".join([*pattern, *encoder, *outside])
+    return "|".join([*pattern, *sorted(numbered), *encoder, *outside])
+
+
+def _inside(model: nn.Module) -> list[str]:
+    """Full names of the linears of the decoder layers."""
+    prefix, _ = decoder_layers(model)
+    return [name for name in linear_names(model) if name.startswith(f"{prefix}.")]
 
 
 def vocabulary_names(model: Any) -> dict[str, str]:
@@ -107,12 +116,19 @@ def vocabulary_names(model: Any) -> dict[str, str]:
 
 def _known(model: nn.Module) -> list[str]:
     """Names that the linears of the decoder layers have."""
-    prefix, _ = decoder_layers(model)
-    inside = [name for name in linear_names(model) if name.startswith(f"{prefix}.")]
-    return sorted({name.rsplit(".", 1)[1] for name in inside})
+    return sorted(set(map(_last, _inside(model))))
 
 
-def _places(model: nn.Module) -> str:
+def _last(name: str) -> str:
+    return name.rsplit(".", 1)[1]
+
+
+def _of_any_layer(name: str) -> str:
+    """The pattern of a full name in which every number stands for any number."""
+    return r"\.".join(r"\d+" if part.isdigit() else re.escape(part) for part in name.split("."))
+
+
+def layer_places(model: nn.Module) -> str:
     """Regular expression for the numbers of the layers that rows pass through."""
     unread = "|".join(map(str, sorted(unread_layers(model))))
     return rf"(?!(?:{unread})\.)\d+" if unread else r"\d+"

@@ -20,7 +20,7 @@ from memory_models.settings import (
 )
 from memory_models.states.chatts_remote_code import as_released
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters import trainers
+from tsplanner.exporters import mixtures, trainers
 from tsplanner.exporters.launch import ExportOptions
 from tsplanner.exporters.llamafactory import tables
 from tsplanner.exporters.trainers import TRAINED_WHOLE, Running
@@ -143,6 +143,7 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
     if method is FinetuningType.FREEZE:
         found["freeze_trainable_layers"] = learning.method.freeze_trainable_layers
     elif method is not FinetuningType.FULL:
+        mixtures.require_module_names(architecture, trainers.adapter_method(plan), NAME)
         found |= {
             "lora_rank": learning.method.lora_rank,
             "lora_alpha": trainers.whole_alpha(plan, NAME),

@@ -16,7 +16,7 @@ from memory_models.settings import (
     Quantization,
     paths,
 )
-from tsplanner.commands.values import (
+from tsplanner.commands.inputs.values import (
     ALL,
     NONE,
     alphas,
@@ -37,7 +37,7 @@ from tsplanner.commands.values import (
     switch,
     targets,
 )
-from tsplanner.commands.words import SETTINGS
+from tsplanner.commands.inputs.words import SETTINGS
 from tsplanner.errors import UsageError
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import LearningSettings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tsplanner.commands.values import (
+from tsplanner.commands.inputs.values import (
     alphas,
     budget_seconds,
     duration_seconds,
