@@ -190,4 +190,4 @@ def parameter_counts(model: nn.Module) -> tuple[int, int]:
 
 def is_adapter(name: str) -> bool:
     """Whether PEFT gave a parameter its name."""
-    return "lora_" in name or adapters.DIVISOR in name
+    return any(part in name for part in ("lora_", ".modules_to_save.", adapters.DIVISOR))
