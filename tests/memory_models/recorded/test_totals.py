@@ -88,9 +88,7 @@ def test_of_mixed_layers_the_upper_ones_keep_their_tensors(stranger: Architectur
 
 def test_events_come_layer_by_layer(stranger: Architecture) -> None:
     """The wide layer is the first of four."""
-    found = recorded_events(
-        stranger, settings(gradient_checkpointing=False), accumulates=False
-    )
+    found = recorded_events(stranger, settings(gradient_checkpointing=False), accumulates=False)
     assert [events.forward[0][1] for events in found] == [WIDE, NARROW, NARROW, NARROW]
 
 
