@@ -269,8 +269,19 @@ class OutsideShape:
     """``nn.Linear`` modules, which bitsandbytes quantises; ``count`` is the number in the model."""
     outside_tensors: tuple[Tensors, ...] = field(default=())
     """All other parameters, biases of the linears excluded."""
-    outside_frozen: bool = False
-    """No method trains them."""
+    frozen_linears: tuple[Linear, ...] = field(default=())
+    """As ``outside_linears``, of a part that no method trains: the vision tower."""
+    frozen_tensors: tuple[Tensors, ...] = field(default=())
+
+    @property
+    def linears(self) -> tuple[Linear, ...]:
+        """All linears, trained or frozen."""
+        return (*self.outside_linears, *self.frozen_linears)
+
+    @property
+    def tensors(self) -> tuple[Tensors, ...]:
+        """All other parameters, trained or frozen."""
+        return (*self.outside_tensors, *self.frozen_tensors)
 
 
 @frozen

@@ -133,12 +133,12 @@ class Bench:
         settings: TrainingSettings = from_flat(
             TrainingSettings,
             lora_rank=self.options.rank,
-            lora_target=TARGETS,
+            lora_target=tuple(self.options.targets.split(",")),
             sequence_length=self.options.tokens,
             gradient_checkpointing=way.checkpointed,
             decoder_kernels=way.kernels,
             loss_kernel=LossKernel.FUSED,
-            optimizer=Optimizer.ADAMW_TORCH_FUSED,
+            optimizer=Optimizer(self.options.optimizer),
         )
         return settings
 
@@ -251,6 +251,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--targets", default=",".join(TARGETS))
+    parser.add_argument("--optimizer", default=str(Optimizer.ADAMW_TORCH_FUSED))
     parser.add_argument("--tokens", type=int, default=2048)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--limit", type=float, default=90.0, help="seconds a way may take")

@@ -50,6 +50,8 @@ CLAIMING_TYPES = frozenset(
 """Model types on which PEFT 0.21 reads gate_proj, up_proj and down_proj as the experts even where
 dense layers and shared experts have linears of these names; it has no name for those linears."""
 CLAIMED = frozenset({"gate_proj", "up_proj", "down_proj"})
+ROUTER_NAMES = frozenset({"gate", "router"})
+"""Names of routers, which are linears in the code of some families."""
 
 
 def meaning_experts(
@@ -93,6 +95,8 @@ def rank_factor(names: Sequence[str]) -> int:
 
 def expert_matrices(architecture: Architecture) -> tuple[Linear, ...]:
     """The fused parameters of a layer's experts; none in a dense model."""
+    if not any(each.count > 1 for each in architecture.layer.linears):
+        return ()
     experts = {each.name: each for each in architecture.layer.linears if each.count > 1}
     fused = [experts[name] for name in (GATE_UP, DOWN) if name in experts]
     gate = experts.get("gate_proj")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 
-from memory_models.architecture import Architecture, Linear, Norm
+from memory_models.architecture import Architecture, Linear, Norm, Tensors
 from memory_models.rounding import BLOCK_BYTES, block_bytes
 from memory_models.settings import Dtype, Quantization, StateSettings
 from memory_models.states.storage import BYTES, nf4_bytes
@@ -85,8 +85,18 @@ def total_parameters(architecture: Architecture) -> int:
 def outside_parameters(architecture: Architecture) -> int:
     """Elements of what is neither layer, embedding, last norm, lm_head nor series encoder."""
     outside = architecture.outside
-    linears = sum(linear_parameters(linear) for linear in outside.outside_linears)
-    return linears + sum(each.copies * each.elements for each in outside.outside_tensors)
+    return _elements(outside.linears, outside.tensors)
+
+
+def frozen_parameters(architecture: Architecture) -> int:
+    """Elements of a vision tower and its projector, which no method trains."""
+    outside = architecture.outside
+    return _elements(outside.frozen_linears, outside.frozen_tensors)
+
+
+def _elements(linears: tuple[Linear, ...], tensors: tuple[Tensors, ...]) -> int:
+    found = sum(linear_parameters(linear) for linear in linears)
+    return found + sum(each.copies * each.elements for each in tensors)
 
 
 def quantized_linears(architecture: Architecture) -> Iterator[tuple[Linear, int]]:
@@ -99,7 +109,7 @@ def quantized_linears(architecture: Architecture) -> Iterator[tuple[Linear, int]
     for linear in architecture.layer.linears:
         if linear.count == 1:
             yield linear, linear.copies_in(architecture) - kept_in(linear, architecture)
-    for linear in architecture.outside.outside_linears:
+    for linear in architecture.outside.linears:
         kept = linear.count if linear.kept_copies is None else linear.kept_copies
         yield replace(linear, count=1), linear.count - kept
     if architecture.encoder is not None:
@@ -142,7 +152,7 @@ def base_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:
         copies = linear.copies_in(architecture)
         yield linear.bias_count, copies
         yield linear.weight_count, copies if linear.count > 1 else kept_in(linear, architecture)
-    for each in (*architecture.layer.tensors, *architecture.outside.outside_tensors):
+    for each in (*architecture.layer.tensors, *architecture.outside.tensors):
         yield each.elements, each.copies
     yield norm_parameters_per_layer(architecture), layers
     yield (
@@ -156,7 +166,7 @@ def base_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:
     if encoder is not None:
         yield sum(linear.bias_count for linear in encoder.linears), 1
         yield encoder.embedding_count + encoder.norm_count, 1
-    for linear in architecture.outside.outside_linears:
+    for linear in architecture.outside.linears:
         yield linear.out_features if linear.bias else 0, linear.count
         kept = linear.count if linear.kept_copies is None else linear.kept_copies
         yield linear.in_features * linear.out_features, kept

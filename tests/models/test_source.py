@@ -80,7 +80,7 @@ def test_a_model_that_also_sees_is_read_with_its_tower(tmp_path: Path) -> None:
     path = write(tmp_path, {"model_type": "gemma3", "text_config": text, "vision_config": tower})
     architecture = read_model(str(path)).architecture
     assert architecture.model_type == "gemma3"
-    assert architecture.outside.outside_linears
+    assert architecture.outside.frozen_linears
 
 
 def test_the_text_part_of_an_unknown_model_is_not_read_as_the_model(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from tsplanner.models.towers import TOWER_DEFAULTS, TOWERS, tower_shape
 
 def counts(shape: OutsideShape) -> tuple[int, int]:
     """Elements of the linears' matrices, and of everything else."""
-    matrices = sum(each.weight_count for each in shape.outside_linears)
-    biases = sum(each.bias_count for each in shape.outside_linears)
-    return matrices, biases + sum(t.copies * t.elements for t in shape.outside_tensors)
+    matrices = sum(each.weight_count for each in shape.frozen_linears)
+    biases = sum(each.bias_count for each in shape.frozen_linears)
+    return matrices, biases + sum(t.copies * t.elements for t in shape.frozen_tensors)
 
 
 def shape_of(kind: str, **changes: Any) -> OutsideShape:

@@ -110,7 +110,7 @@ def test_a_published_wrapper_has_the_parameters_of_the_whole_model(name: str) ->
     found = read(config)
     assert total_parameters(found) == total
     assert found.model_type == config["model_type"]
-    assert found.outside.outside_frozen
+    assert found.outside.frozen_linears
 
 
 @pytest.mark.parametrize("model_type", [kind for kind in WRAPPERS if kind in tiny_vision.CONFIGS])

@@ -168,8 +168,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "vision_config": {**TOWER, "model_type": "smolvlm_vision"},
         "image_token_id": 120,
     },
+    "aya_vision": {
+        "text_config": _text("cohere2", head_dim=8, logit_scale=0.25),
+        "vision_config": SIGLIP,
+        **IMAGE,
+    },
     "paligemma": {
-        "text_config": _text("gemma", head_dim=8),
+        "text_config": _text("gemma2", head_dim=8, attn_logit_softcapping=None),
         "vision_config": {**SIGLIP, "projection_dim": 32},
         "projection_dim": 32,
         **IMAGE,
@@ -213,11 +218,15 @@ def built(model_type: str, device: str = "cpu") -> Any:
     from transformers import AutoConfig
 
     from tsplanner.training.language_model import auto_class
+    from tsplanner.training.model import with_attention
 
     torch.manual_seed(0)
     config = AutoConfig.for_model(model_type, **CONFIGS[model_type])
     with torch.device(device):
-        model = auto_class(config).from_config(config, attn_implementation="sdpa")
+        model = with_attention(
+            lambda attention: auto_class(config).from_config(config, attn_implementation=attention),
+            "sdpa",
+        )
     model.config.use_cache = False
     return model
 

@@ -116,6 +116,20 @@ LEAN_METHODS = [
     {"quantization": Quantization.NF4_DQ, **HALF_PARTS, **KEPT, **FUSED},
     {"gradient_accumulation_steps": 3, "lora_target": ("q_proj", "v_proj"), **KEPT},
 ]
+VOCABULARY = ("embed_tokens", "lm_head")
+BESIDE = [
+    {"modules_to_save": VOCABULARY},
+    {"modules_to_save": VOCABULARY, **KEPT, **FUSED, "gradient_accumulation_steps": 3},
+    {"modules_to_save": ("embed_tokens",), "optimizer": Optimizer.ADAMW_TORCH},
+    {"modules_to_save": VOCABULARY, "quantization": Quantization.NF4_DQ, **HALF_PARTS},
+    {"modules_to_save": VOCABULARY, "quantization": Quantization.NF4},
+    {"modules_to_save": VOCABULARY, "model_dtype": Dtype.FP32},
+    {"lora_target": ("q_proj", *VOCABULARY), **KEPT},
+    {"lora_target": ("q_proj", "embed_tokens"), **FUSED},
+    {"rank_pattern": (("q_proj", 32), ("v_proj", 2)), **KEPT, **LEAN},
+    {"rank_pattern": (("q_proj", 32),), "finetuning_type": FinetuningType.DORA},
+]
+"""What is trained beside adapters of one rank, tied (qwen2) and untied (llama)."""
 SELECTIVE = [
     ("qwen2", {**LEAN, "checkpointed_layers": 1}),
     ("qwen2", {**FULL, **LEAN, "checkpointed_layers": 3, **FUSED}),
@@ -164,6 +178,7 @@ SLOW = [
     *(GridCase(family, {**LEAN, **KEPT}) for family in FIRST if family != "gemma2"),
     *(GridCase("qwen2", {**LEAN, **changes}) for changes in LEAN_METHODS),
     *(GridCase(family, changes) for family, changes in SELECTIVE),
+    *(GridCase(family, changes) for family in ("llama", "qwen2") for changes in BESIDE),
 ]
 LATER_GRID = [GridCase(family, changes) for family in LATER for changes in LATER_METHODS]
 

@@ -126,6 +126,13 @@ def test_half_of_a_parameter_is_refused() -> None:
         adapted(mixture("qwen3_moe"), "gate_proj")
 
 
+def test_a_router_is_never_adapted() -> None:
+    """By whatever name the family calls it."""
+    for family, name in (("qwen3_moe", "gate"), ("gpt_oss", "router")):
+        with pytest.raises(TsplannerError, match=f'"{name}" is the router'):
+            adapted(mixture(family), "q_proj", name)
+
+
 def test_a_dense_model_has_no_fused_experts() -> None:
     """And keeps its pattern of names."""
     from transformers import AutoConfig, AutoModelForCausalLM

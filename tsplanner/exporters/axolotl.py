@@ -250,8 +250,7 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
         "lora_r": learning.method.lora_rank,
         "lora_alpha": trainers.whole_alpha(plan, NAME),
         "lora_dropout": learning.method.lora_dropout,
-        "lora_target_modules": trainers.target_pattern(plan, architecture)
-        if trainers.sees(architecture)
-        else trainers.lora_targets(plan, architecture),
+        **trainers.adapter_targets(plan, architecture),
+        **({"lora_modules_to_save": saved} if (saved := trainers.modules_to_save(plan)) else {}),
         **METHODS[method],
     }

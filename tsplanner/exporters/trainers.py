@@ -17,16 +17,20 @@ from memory_models.estimate import estimate_memory
 from memory_models.frozen import frozen
 from memory_models.result import MemoryEstimate
 from memory_models.settings import (
+    EMBEDDING,
+    HEAD,
     DecoderKernels,
     Dtype,
     FinetuningType,
     LossKernel,
+    Method,
     Quantization,
     changed,
 )
 from memory_models.states.chatts_remote_code import as_released
 from memory_models.units import divisors, round_up
 from tsplanner.errors import TsplannerError
+from tsplanner.exporters import mixtures
 from tsplanner.exporters.launch import ExportOptions, Room
 from tsplanner.models.quantized import stored_base
 from tsplanner.planner.devices import used_devices
@@ -106,6 +110,7 @@ def require_room(plan: Plan, running: Running, options: ExportOptions) -> list[s
             fits.
     """
     _refuse_stored(plan, running)
+    _refuse_patterns(plan, running)
     room = room_under(plan, running)
     lines = [f"Predicted under {running.trainer}: {room.figures}."]
     if plan.hardware.base.quantization is not None:
@@ -217,24 +222,66 @@ def dataset_of(plan: Plan) -> str:
 
 
 def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:
-    """Names of the decoder's linears that get an adapter, in the order in which they run.
+    """Names of the modules that get an adapter, in the order in which they run.
 
-    Source: ``memory_models.states.adapters.is_targeted``.
+    Raises:
+        TsplannerError: PEFT has no name for one of them.
     """
-    from memory_models.states.adapters import is_targeted
+    method = adapter_method(plan)
+    outside = [each for each in _outside(plan) if method.adapts(OWN_NAMES[each])]
+    return mixtures.module_names(architecture, method) + outside
 
-    settings = training_settings(plan.learning, plan.hardware, 1)
-    linears = [
-        linear
-        for linear in architecture.layer.linears
-        if is_targeted(architecture, linear, settings.method)
-    ]
-    return list(dict.fromkeys(linear.name for linear in linears))
+
+def adapter_method(plan: Plan) -> Method:
+    """The method of a plan, as the memory model reads it."""
+    return training_settings(plan.learning, plan.hardware, 1).method
+
+
+def adapter_targets(plan: Plan, architecture: Architecture) -> dict[str, object]:
+    """The targets in the keys of trainers that take names of modules and of parameters."""
+    names: str | list[str] = lora_targets(plan, architecture)
+    if sees(architecture):
+        names = target_pattern(plan, architecture)
+    found: dict[str, object] = {"lora_target_modules": names}
+    if parameters := mixtures.parameter_names(architecture, adapter_method(plan)):
+        found["lora_target_parameters"] = parameters
+    return found
+
+
+def modules_to_save(plan: Plan) -> list[str]:
+    """Modules of which whole copies are trained, by their names in the model."""
+    saved = plan.learning.method.modules_to_save
+    return [name for name in _outside(plan) if OWN_NAMES[name] in saved]
+
+
+OWN_NAMES = {"embed_tokens": EMBEDDING, "embed_in": EMBEDDING, "lm_head": HEAD, "embed_out": HEAD}
+"""What settings call an embedding or a head, by its name in the model."""
+
+
+def _outside(plan: Plan) -> tuple[str, str]:
+    """Names of embedding and head in the model."""
+    own = plan.model.model_type == "gpt_neox"
+    return ("embed_in", "embed_out") if own else (EMBEDDING, HEAD)
+
+
+def _refuse_patterns(plan: Plan, running: Running) -> None:
+    """Refuse what the trainer's settings have no words for, or what is not sized under it."""
+    method = plan.learning.method
+    if method.rank_pattern or method.alpha_pattern:
+        raise TsplannerError(
+            f"{running.trainer} takes one rank and one alpha for all targets: plan again without "
+            "--rank-pattern and --alpha-pattern, or run the plan with tsplanner train."
+        )
+    if method.adapts(HEAD) and running.loss_kernel is LossKernel.FUSED:
+        raise TsplannerError(
+            f"An adapter on {HEAD} is not sized under {running.trainer}'s loss in chunks: name it "
+            "in --modules-to-save instead, or run the plan with tsplanner train."
+        )
 
 
 def sees(architecture: Architecture) -> bool:
     """Whether a vision tower lies beside the language model."""
-    return architecture.outside.outside_frozen
+    return bool(architecture.outside.frozen_linears)
 
 
 def target_pattern(plan: Plan, architecture: Architecture) -> str:
@@ -278,7 +325,8 @@ def warmup_steps(plan: Plan) -> int:
 
 def differences(plan: Plan, running: Running) -> list[str]:
     """Differences between the trainer's run and the plan that do not change what is learned."""
-    hardware, found = plan.hardware, []
+    hardware = plan.hardware
+    found = mixtures.notes(running.architecture, adapter_method(plan))
     if hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
         found.append("tsplanner's fused kernels are its own: the reference kernels run instead.")
     if hardware.kernels.loss_kernel is LossKernel.FUSED and running.loss_kernel is LossKernel.PLAIN:

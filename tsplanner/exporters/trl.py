@@ -163,12 +163,14 @@ def _adapter(plan: Plan, architecture: Architecture) -> dict[str, Any]:
     learning = plan.learning
     if learning.method.finetuning_type is FinetuningType.FULL:
         return {}
+    targets = trainers.adapter_targets(plan, architecture)
+    if isinstance(targets["lora_target_modules"], str):
+        # TRL makes a string of a list of one.
+        targets["lora_target_modules"] = [targets["lora_target_modules"]]
     return {
         "lora_r": learning.method.lora_rank,
         "lora_alpha": trainers.whole_alpha(plan, NAME),
         "lora_dropout": learning.method.lora_dropout,
-        # TRL makes a string of a list of one.
-        "lora_target_modules": [trainers.target_pattern(plan, architecture)]
-        if trainers.sees(architecture)
-        else trainers.lora_targets(plan, architecture),
+        **targets,
+        **({"lora_modules_to_save": saved} if (saved := trainers.modules_to_save(plan)) else {}),
     }

@@ -96,21 +96,20 @@ def tensor(elements: int, copies: int = 1) -> Tensors:
 def joined(*parts: OutsideShape) -> OutsideShape:
     """All parts together, which no method trains."""
     return OutsideShape(
-        outside_linears=tuple(each for part in parts for each in part.outside_linears),
-        outside_tensors=tuple(each for part in parts for each in part.outside_tensors),
-        outside_frozen=True,
+        frozen_linears=tuple(each for part in parts for each in part.frozen_linears),
+        frozen_tensors=tuple(each for part in parts for each in part.frozen_tensors),
     )
 
 
 def _transformer(width: int, middle: int, layers: int) -> OutsideShape:
     """Layers with four projections, an MLP of two linears and two LayerNorms, all with biases."""
     return OutsideShape(
-        outside_linears=(
+        frozen_linears=(
             linear(width, width, 4 * layers),
             linear(width, middle, layers),
             linear(middle, width, layers),
         ),
-        outside_tensors=(tensor(width, 4 * layers),),
+        frozen_tensors=(tensor(width, 4 * layers),),
     )
 
 
@@ -130,7 +129,7 @@ def _of_square_images(config: Config, *, kept: int, bias: bool, norms: int) -> O
         tensor(width * positions),
         tensor(width, 2 * norms + kept + bias),
     )
-    return joined(layers, OutsideShape(outside_tensors=around))
+    return joined(layers, OutsideShape(frozen_tensors=around))
 
 
 def siglip(config: Config) -> OutsideShape:
@@ -154,12 +153,12 @@ def pixtral(config: Config) -> OutsideShape:
     width, middle = config.positive("hidden_size"), config.positive("intermediate_size")
     layers, patch = config.positive("num_hidden_layers"), config.positive("patch_size")
     return OutsideShape(
-        outside_linears=(
+        frozen_linears=(
             linear(width, width, 4 * layers, bias=False),
             linear(width, middle, 2 * layers, bias=False),
             linear(middle, width, layers, bias=False),
         ),
-        outside_tensors=(
+        frozen_tensors=(
             tensor(width * config.positive("num_channels") * patch**2),
             tensor(width, 2 * layers + 1),
         ),
@@ -182,7 +181,7 @@ def qwen2_vl(config: Config) -> OutsideShape:
     width, layers = config.positive("embed_dim"), config.positive("depth")
     middle, wide = width * config.positive("mlp_ratio"), _merged(config, width)
     return OutsideShape(
-        outside_linears=(
+        frozen_linears=(
             linear(width, 3 * width, layers),
             linear(width, width, layers),
             linear(width, middle, layers),
@@ -190,7 +189,7 @@ def qwen2_vl(config: Config) -> OutsideShape:
             linear(wide, wide),
             linear(wide, config.positive("hidden_size")),
         ),
-        outside_tensors=(tensor(_cube(config, width)), tensor(width, 4 * layers + 2)),
+        frozen_tensors=(tensor(_cube(config, width)), tensor(width, 4 * layers + 2)),
     )
 
 
@@ -199,7 +198,7 @@ def qwen2_5_vl(config: Config) -> OutsideShape:
     width, layers = config.positive("hidden_size"), config.positive("depth")
     middle, wide = config.positive("intermediate_size"), _merged(config, width)
     return OutsideShape(
-        outside_linears=(
+        frozen_linears=(
             linear(width, 3 * width, layers),
             linear(width, width, layers),
             linear(width, middle, 2 * layers),
@@ -207,7 +206,7 @@ def qwen2_5_vl(config: Config) -> OutsideShape:
             linear(wide, wide),
             linear(wide, config.positive("out_hidden_size")),
         ),
-        outside_tensors=(tensor(_cube(config, width)), tensor(width, 2 * layers + 1)),
+        frozen_tensors=(tensor(_cube(config, width)), tensor(width, 2 * layers + 1)),
     )
 
 
@@ -218,7 +217,7 @@ def qwen3_vl(config: Config) -> OutsideShape:
     deep = config.optional("deepstack_visual_indexes")
     inner = len(deep) if isinstance(deep, list) else 0
     return OutsideShape(
-        outside_linears=(
+        frozen_linears=(
             linear(width, 3 * width, layers),
             linear(width, width, layers),
             linear(width, middle, layers),
@@ -226,7 +225,7 @@ def qwen3_vl(config: Config) -> OutsideShape:
             linear(wide, wide, 1 + inner),
             linear(wide, config.positive("out_hidden_size"), 1 + inner),
         ),
-        outside_tensors=(
+        frozen_tensors=(
             tensor(_cube(config, width)),
             tensor(width * config.positive("num_position_embeddings")),
             # The convolution has a bias; the inner mergers' norms have the merged width.

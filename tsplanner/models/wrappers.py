@@ -57,19 +57,19 @@ def _two_linears(config: Config, tower: int, hidden: int) -> OutsideShape:
     read = len(layers) if isinstance(layers, list) else 1
     bias = config.flag("multimodal_projector_bias", default=True)
     return OutsideShape(
-        outside_linears=(linear(tower * read, hidden, bias=bias), linear(hidden, hidden, bias=bias))
+        frozen_linears=(linear(tower * read, hidden, bias=bias), linear(hidden, hidden, bias=bias))
     )
 
 
 def _two_linears_and_newline(config: Config, tower: int, hidden: int) -> OutsideShape:
     """LLaVA-NeXT's projector, and its embedding of the end of a row of patches."""
-    newline = OutsideShape(outside_tensors=(tensor(hidden),))
+    newline = OutsideShape(frozen_tensors=(tensor(hidden),))
     return joined(_two_linears(config, tower, hidden), newline)
 
 
 def _gemma3_projector(_: Config, tower: int, hidden: int) -> OutsideShape:
     """Gemma 3's projector: a norm, and a matrix [D, H] that is no ``nn.Linear``."""
-    return OutsideShape(outside_tensors=(tensor(tower * hidden), tensor(tower)))
+    return OutsideShape(frozen_tensors=(tensor(tower * hidden), tensor(tower)))
 
 
 def _mistral3_projector(config: Config, tower: int, hidden: int) -> OutsideShape:
@@ -79,12 +79,12 @@ def _mistral3_projector(config: Config, tower: int, hidden: int) -> OutsideShape
     side = config.positive("spatial_merge_size", 2)
     bias = config.flag("multimodal_projector_bias", default=False)
     return OutsideShape(
-        outside_linears=(
+        frozen_linears=(
             linear(tower * side**2, tower, bias=False),
             linear(tower * read, hidden, bias=bias),
             linear(hidden, hidden, bias=bias),
         ),
-        outside_tensors=(tensor(tower),),
+        frozen_tensors=(tensor(tower),),
     )
 
 

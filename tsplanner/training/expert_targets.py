@@ -19,6 +19,7 @@ from memory_models.states.expert_adapters import (
     EXPERT_NAMES,
     GATE_UP,
     PLAIN_LORA,
+    ROUTER_NAMES,
     meaning_experts,
     names_experts,
     rank_factor,
@@ -36,10 +37,10 @@ def fused_experts(model: nn.Module) -> list[str]:
 
 
 def names_of_linears(model: nn.Module, names: list[str]) -> list[str]:
-    """Those of the names of linears that PEFT does not read as the experts of this model."""
+    """Those of the names of linears that PEFT does not read as experts or router of this model."""
     if not _claims_names(model):
         return names
-    return [name for name in names if name not in CLAIMED]
+    return [name for name in names if name not in CLAIMED | ROUTER_NAMES]
 
 
 def _claims_names(model: Any) -> bool:
@@ -47,9 +48,19 @@ def _claims_names(model: Any) -> bool:
 
 
 def expert_targets(model: Any, targets: list[str] | str, linears: list[str]) -> list[str]:
-    """Those of the targets that mean the experts; ``linears`` are the names of the linears."""
-    if targets == ALL_LINEAR or not set(targets) & EXPERT_NAMES or not fused_experts(model):
+    """Those of the targets that mean the experts; ``linears`` are the names of the linears.
+
+    Raises:
+        TsplannerError: a target is the router.
+    """
+    if targets == ALL_LINEAR or not set(targets) & (EXPERT_NAMES | ROUTER_NAMES):
         return []
+    if not fused_experts(model):
+        return []
+    if routers := [name for name in targets if name in ROUTER_NAMES]:
+        raise TsplannerError(
+            f'lora_target "{routers[0]}" is the router, which is never adapted: leave it out.'
+        )
     return list(meaning_experts(targets, linears, model.config.model_type))
 
 

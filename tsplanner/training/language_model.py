@@ -8,7 +8,9 @@ is used on that class.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from torch import nn
@@ -57,6 +59,26 @@ def head_owner(model: Any) -> Any:
     return model.get_decoder()
 
 
+LOGIT_KEYS = ("logit_scale", "lm_head_multiplier", "logits_scaling", "final_logit_softcapping")
+"""Keys of a language model's config that change the logits after the head."""
+
+
+def logit_config(model: Any) -> Any:
+    """The config that says how a model changes its logits.
+
+    Some wrappers pass over what their language model's config says of it (Aya Vision over Cohere's
+    scale), so only keys that the wrapper's own forward reads are taken.
+    """
+    config = text_config(model.config)
+    owner = head_owner(model)
+    if not is_wrapper(owner):
+        return config
+    code = inspect.unwrap(type(owner).forward).__code__
+    read = {*code.co_names, *(each for each in code.co_consts if isinstance(each, str))}
+    keys = {key: getattr(config, key, None) for key in LOGIT_KEYS if key in read}
+    return SimpleNamespace(model_type=config.model_type, **keys)
+
+
 def read_text_alone(model: Any) -> None:
     """Prepare a wrapper for rows of text: its loss counts tokens, and its own head is used.
 
@@ -79,6 +101,13 @@ def unread_layers(model: Any) -> frozenset[int]:
     """Decoder layers that rows of text pass by: Mllama's cross-attention to an image."""
     config = text_config(model.config)
     return frozenset(getattr(config, "cross_attention_layers", None) or ())
+
+
+def forget_unread_layers(model: Any) -> None:
+    """Say of a model whose unread layers were taken out that rows pass through all it has."""
+    for each in (text_config(model.config), *model.modules()):
+        if getattr(each, "cross_attention_layers", None):
+            each.cross_attention_layers = []
 
 
 def unread_parameters(model: Any) -> Iterator[nn.Parameter]:

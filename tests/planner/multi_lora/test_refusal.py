@@ -58,6 +58,16 @@ def test_what_cannot_share_is_refused_in_one_sentence(
     assert sentence.count(". ") == 0
 
 
+def test_adapters_on_experts_are_trained_alone() -> None:
+    """The names mean experts in a mixture, and linears in any other model."""
+    learning = from_flat(LearningSettings, lora_target=("q_proj", "gate_proj", "up_proj"))
+    refusal = sharing_refusal(learning, HardwareSettings(), {"num_experts": 128})
+    assert refusal is not None
+    assert refusal.obstacle is Obstacle.EXPERTS
+    assert "gate_proj, up_proj mean experts" in refusal.sentence()
+    assert sharing_refusal(learning, HardwareSettings(), {}) is None
+
+
 def test_a_base_with_dropout_is_not_shared() -> None:
     """Its masks are drawn for the whole batch."""
     refusal = sharing_refusal(LearningSettings(), HardwareSettings(), {"attention_dropout": 0.1})

@@ -25,6 +25,7 @@ from tsplanner.planner.space.candidates import candidates
 from tsplanner.planner.space.rules import RULES, asked_for, deciding, refusal
 
 SLICE = replace(HOPPER, name="H200 MIG 3g.71gb", mig=True)
+EXPERTS = ("q_proj", "gate_proj", "up_proj", "down_proj")
 FLASH = Attention.FLASH_ATTENTION_2
 FP16 = {"model_dtype": Dtype.FP16, "autocast": Dtype.FP16}
 
@@ -43,6 +44,7 @@ class Row:
     eager_only: bool = False
     """transformers runs no fused attention for the model."""
     method: FinetuningType = FinetuningType.LORA
+    targets: tuple[str, ...] = ("q_proj",)
     pins: Pins = field(default_factory=Pins)
     says: str = ""
 
@@ -140,6 +142,14 @@ REFUSED = [
         says="nf4 weights are not sharded by this worker",
     ),
     Row(
+        rule="sharded-experts",
+        model="qwen3-30b-a3b",
+        targets=EXPERTS,
+        hardware={"zero_stage": 3, "world_size": 2},
+        devices=(HOPPER, HOPPER),
+        says="adapters on experts need the whole matrices, which ZeRO-3 shards",
+    ),
+    Row(
         rule="mig-slices",
         hardware={"world_size": 2},
         devices=(SLICE, SLICE),
@@ -204,6 +214,19 @@ PASSED = [
         hardware={"zero_stage": 2, "offload_optimizer": True},
         pins=Pins(zero_stage=2, offload_optimizer=True),
     ),
+    Row(
+        rule="sharded-experts",
+        model="qwen3-30b-a3b",
+        targets=EXPERTS,
+        hardware={"zero_stage": 2, "world_size": 2},
+        devices=(HOPPER, HOPPER),
+    ),
+    Row(
+        rule="sharded-experts",
+        model="qwen3-30b-a3b",
+        hardware={"zero_stage": 3, "world_size": 2},
+        devices=(HOPPER, HOPPER),
+    ),
     Row(rule="eager-only", hardware={"attention": Attention.EAGER}, eager_only=True),
     Row(rule="mig-slices", devices=(SLICE, SLICE)),
     Row(rule="useless-sharding", hardware={"zero_stage": 2}, pins=Pins(zero_stage=2)),
@@ -224,6 +247,7 @@ def asked(row: Row) -> tuple[PlanRequest, HardwareSettings]:
         packages=row.packages,
         pins=row.pins,
         finetuning_type=row.method,
+        lora_target=row.targets,
     )
     if row.eager_only:
         attention = replace(made.architecture.attention, eager_only=True)

@@ -20,7 +20,7 @@ from memory_models.settings import (
 )
 from memory_models.states.chatts_remote_code import as_released
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters import trainers
+from tsplanner.exporters import mixtures, trainers
 from tsplanner.exporters.launch import ExportOptions
 from tsplanner.exporters.llamafactory import tables
 from tsplanner.exporters.trainers import TRAINED_WHOLE, Running
@@ -138,16 +138,19 @@ def _model(plan: Plan, options: ExportOptions, architecture: Architecture) -> di
 def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
     learning = plan.learning
     method = learning.method.finetuning_type
+    saved = trainers.modules_to_save(plan)
     found = {"stage": "sft", "do_train": True} | METHODS[method]
     if method is FinetuningType.FREEZE:
         found["freeze_trainable_layers"] = learning.method.freeze_trainable_layers
     elif method is not FinetuningType.FULL:
+        mixtures.require_module_names(architecture, trainers.adapter_method(plan), NAME)
         found |= {
             "lora_rank": learning.method.lora_rank,
             "lora_alpha": trainers.whole_alpha(plan, NAME),
             "lora_dropout": learning.method.lora_dropout,
             # With `all`, the numbers that name the encoder's linears would match decoder layers.
             "lora_target": ",".join(trainers.lora_targets(plan, architecture)),
+            **({"additional_target": ",".join(saved)} if saved else {}),
         }
     if trainers.sees(architecture):
         # Its own defaults; with them names in lora_target mean the language model's linears alone.

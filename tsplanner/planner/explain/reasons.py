@@ -74,6 +74,7 @@ class RuleName(StrEnum):
     DEEPSPEED = "deepspeed"
     QUANTIZED_BASE = "quantized-base"
     QUANTIZED_SHARDING = "quantized-sharding"
+    SHARDED_EXPERTS = "sharded-experts"
     USELESS_SHARDING = "useless-sharding"
     USELESS_OFFLOAD = "useless-offload"
     ADALORA_SHARDING = "adalora-sharding"
@@ -126,6 +127,8 @@ class Obstacle(StrEnum):
     """What keeps a trial from sharing its base with other trials."""
 
     METHOD = "method"
+    EXPERTS = "experts"
+    OWN_SHAPES = "own_shapes"
     LORA_DROPOUT = "lora_dropout"
     BASE_DROPOUT = "base_dropout"
     LM_HEAD = "lm_head"

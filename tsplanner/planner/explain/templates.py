@@ -121,6 +121,11 @@ RULES: dict[RuleName, Words] = {
         "{quantization} weights are not sharded by this worker: take ZeRO-2 or plain bf16",
         "本工具不切分 {quantization} 权重：请用 ZeRO-2 或未量化的 bf16",
     ),
+    RuleName.SHARDED_EXPERTS: (
+        "adapters on experts need the whole matrices, which ZeRO-3 shards: take ZeRO-2, or leave "
+        "the experts out of --lora-target",
+        "专家的适配器需要完整矩阵，而 ZeRO-3 会切分：请用 ZeRO-2，或从 --lora-target 去掉专家",
+    ),
     RuleName.USELESS_SHARDING: (
         "ZeRO on one GPU shares with nobody",
         "单块 GPU 上的 ZeRO 没有切分对象",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from memory_models.frozen import frozen
-from memory_models.settings import FinetuningType, Quantization
+from memory_models.settings import ALL_LINEAR, FinetuningType, Quantization
+from memory_models.states.expert_adapters import EXPERT_NAMES
 from tsplanner.planner.explain.reasons import Data, Obstacle
 from tsplanner.planner.explain.sentences import ENGLISH, sentence
 from tsplanner.planner.explain.templates import Phrase
@@ -19,6 +20,8 @@ STRANGE_HEADS = (
     "logits_soft_cap",
 )
 """config.json keys that change the logits after the head in ways the fused loss does not repeat."""
+EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+"""config.json keys that count the experts of a mixture."""
 LOSS_DRIVEN = frozenset({"reduce_lr_on_plateau", "greedy"})
 """Learning-rate schedules that ask for a loss at every step."""
 
@@ -65,8 +68,11 @@ def _refusals(
     strange = [key for key in STRANGE_HEADS if config.get(key) not in (None, 1, 1.0)]
     int8, sharding = Quantization.INT8, hardware.sharding
     shares = method.finetuning_type in SHARING_METHODS
+    experts = _experts(method.lora_target, config)
     checks: tuple[tuple[Obstacle, bool, str | int], ...] = (
         (Obstacle.METHOD, not shares, str(method.finetuning_type)),
+        (Obstacle.EXPERTS, bool(experts), ", ".join(experts)),
+        (Obstacle.OWN_SHAPES, not method.is_uniform, ""),
         (Obstacle.LORA_DROPOUT, bool(method.lora_dropout), f"{method.lora_dropout:g}"),
         (Obstacle.BASE_DROPOUT, bool(dropouts), ", ".join(dropouts)),
         (Obstacle.LM_HEAD, bool(strange), ", ".join(strange)),
@@ -79,6 +85,14 @@ def _refusals(
     for obstacle, holds, detail in checks:
         if holds:
             yield SharingRefusal(obstacle=obstacle, data={"detail": detail, "micro_batch": micro})
+
+
+def _experts(targets: tuple[str, ...] | str, config: Mapping[str, object]) -> list[str]:
+    """Targets that may mean the experts of a mixture."""
+    mixture = any(_positive(config.get(key)) for key in EXPERT_KEYS)
+    if targets == ALL_LINEAR or not mixture:
+        return []
+    return [name for name in targets if name in EXPERT_NAMES]
 
 
 def _positive(value: object) -> bool:

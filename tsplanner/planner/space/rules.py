@@ -14,13 +14,14 @@ from memory_models.settings import (
     FinetuningType,
     Optimizer,
 )
+from memory_models.states.expert_adapters import adapted_experts
 from tsplanner.install import Extra, install_command
 from tsplanner.models.families import NO_FLASH
 from tsplanner.models.quantized import stored_base
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.explain.reasons import Data, PackageLack, Refusal, RuleName
 from tsplanner.planner.request import PlanRequest
-from tsplanner.planner.settings import HardwareSettings
+from tsplanner.planner.settings import HardwareSettings, training_settings
 
 Check = Callable[[PlanRequest, HardwareSettings], Data | None]
 """None: the settings pass; else what the rule found, as its sentence names it."""
@@ -131,6 +132,14 @@ def _quantized_sharding(request: PlanRequest, hardware: HardwareSettings) -> Dat
     return {"quantization": quantization}
 
 
+def _sharded_experts(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    # PEFT adds A and B to the whole parameter before DeepSpeed's hooks gather its shards.
+    if hardware.sharding.zero_stage != 3:
+        return None
+    method = training_settings(request.learning, hardware, 1).method
+    return {} if adapted_experts(request.architecture, method) else None
+
+
 def _useless_sharding(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     """ZeRO on one GPU has no other GPU to share with: there it serves only offload, or a pin."""
     sharding = hardware.sharding
@@ -199,6 +208,7 @@ RULES = (
     Rule(name=RuleName.DEEPSPEED, check=_deepspeed, about=OFFLOADS, package=True),
     Rule(name=RuleName.QUANTIZED_BASE, check=_quantized_base, about=frozenset({"quantization"})),
     Rule(name=RuleName.QUANTIZED_SHARDING, check=_quantized_sharding, about=OFFLOADS),
+    Rule(name=RuleName.SHARDED_EXPERTS, check=_sharded_experts, about=OFFLOADS),
     Rule(name=RuleName.USELESS_SHARDING, check=_useless_sharding, shown=False),
     Rule(name=RuleName.USELESS_OFFLOAD, check=_useless_offload, shown=False),
     Rule(name=RuleName.ADALORA_SHARDING, check=_adalora_sharding, about=OFFLOADS),

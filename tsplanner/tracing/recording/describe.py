@@ -23,8 +23,8 @@ from memory_models.architecture import (
     VocabularyShape,
 )
 from tsplanner.errors import TsplannerError
-from tsplanner.training.adapters import decoder_layers
-from tsplanner.training.language_model import text_config
+from tsplanner.training.adapters import decoder_layers, layer_places
+from tsplanner.training.language_model import text_config, unread_layers, unread_parameters
 from tsplanner.training.targets import is_transposed, linear_names, refusal
 
 EXPERT_DIMENSIONS = 3
@@ -40,11 +40,13 @@ def describe(model: Any, name: str, key: str) -> Architecture:
     """
     config = text_config(model.config)
     prefix, layers = decoder_layers(model)
+    count = len(layers) - len(unread_layers(model))
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     if embedding is None or head is None:
         raise TsplannerError(f"{type(model).__name__} has no lm_head: it writes no text.")
-    vocabulary, hidden = embedding.weight.shape
-    found = _Inventory(model, prefix, len(layers))
+    rows, hidden = embedding.weight.shape
+    vocabulary = head.weight.shape[0]
+    found = _Inventory(model, prefix)
     outer = {id(embedding.weight), id(head.weight)}
     if getattr(head, "bias", None) is not None:
         outer.add(id(head.bias))
@@ -57,13 +59,13 @@ def describe(model: Any, name: str, key: str) -> Architecture:
         name=name,
         model_type=str(getattr(model.config, "model_type", "")),
         hidden_size=hidden,
-        num_hidden_layers=len(layers),
+        num_hidden_layers=count,
         attention=AttentionShape(
             num_attention_heads=heads,
             num_key_value_heads=key_value if heads % key_value == 0 else heads,
             head_dim=_number(config, "head_dim", "v_head_dim") or max(1, hidden // heads),
             sliding_window=window,
-            sliding_layers=_sliding_layers(config, len(layers)) if window else 0,
+            sliding_layers=_sliding_layers(config, count) if window else 0,
             attn_logit_softcapping=getattr(config, "attn_logit_softcapping", None),
         ),
         mlp=MlpShape(
@@ -94,7 +96,8 @@ def describe(model: Any, name: str, key: str) -> Architecture:
             learned_position_count=positions,
         ),
         layer=LayerShape(linears=found.linears(), tensors=found.layer_tensors(outer), recorded=key),
-        outside=found.outside(outer),
+        # Mllama's embedding has rows for images, which its head cannot write.
+        outside=found.outside(outer, rows=rows - vocabulary, hidden=hidden),
     )
 
 
@@ -123,14 +126,15 @@ def _sliding_layers(config: Any, layers: int) -> int:
 class _Inventory:
     """Parameters of a model by the room of the architecture that they belong to."""
 
-    def __init__(self, model: Any, prefix: str, layers: int) -> None:
-        self.layers = layers
-        self.inside = re.compile(rf"{re.escape(prefix)}\.\d+\.")
+    def __init__(self, model: Any, prefix: str) -> None:
+        self.inside = re.compile(rf"{re.escape(prefix)}\.{layer_places(model)}\.")
         self.targets = set(linear_names(model))
         last = {name.rsplit(".", 1)[-1] for name in self.targets}
         self.bare = {name for name in last if refusal(model, name)}
         self.modules = dict(model.named_modules())
         self.parameters = dict(model.named_parameters())
+        self.unread = {id(parameter) for parameter in unread_parameters(model)}
+        """Parameters that no row of text reaches: those of a vision tower."""
         self.linear_parts: set[int] = set()
         """Parameters of linears, which are not counted again as tensors."""
 
@@ -178,14 +182,27 @@ class _Inventory:
         """Other parameters of all layers."""
         return self._tensors(outer, inside=True)
 
-    def outside(self, outer: set[int]) -> OutsideShape:
-        """Parameters outside the layers, as far as nothing else counts them."""
+    def outside(self, outer: set[int], *, rows: int, hidden: int) -> OutsideShape:
+        """Parameters outside the layers, as far as nothing else counts them.
+
+        ``rows``: those of the embedding beyond the vocabulary.
+        """
+        more = (Tensors(rows=rows, columns=hidden),) if rows > 0 else ()
+        return OutsideShape(
+            outside_linears=self._outside_linears(outer, unread=False),
+            frozen_linears=self._outside_linears(outer, unread=True),
+            outside_tensors=self._tensors(outer, inside=False) + more,
+            frozen_tensors=self._tensors(outer, inside=False, unread=True),
+        )
+
+    def _outside_linears(self, outer: set[int], *, unread: bool) -> tuple[Linear, ...]:
         counts: Counter[Linear] = Counter()
         for name, module in self.modules.items():
             if self.inside.match(name) or not has_matrix(module) or id(module.weight) in outer:
                 continue
-            counts[self._linear(name, "outside", module)] += 1
-        linears = tuple(
+            if (id(module.weight) in self.unread) is unread:
+                counts[self._linear(name, "outside", module)] += 1
+        return tuple(
             Linear(
                 name=linear.name,
                 role=Role.OTHER,
@@ -196,14 +213,15 @@ class _Inventory:
             )
             for linear, count in counts.items()
         )
-        return OutsideShape(
-            outside_linears=linears, outside_tensors=self._tensors(outer, inside=False)
-        )
 
-    def _tensors(self, outer: set[int], *, inside: bool) -> tuple[Tensors, ...]:
+    def _tensors(
+        self, outer: set[int], *, inside: bool, unread: bool = False
+    ) -> tuple[Tensors, ...]:
         shapes: Counter[tuple[int, int]] = Counter()
         for name, parameter in self.parameters.items():
             if bool(self.inside.match(name)) is not inside:
+                continue
+            if (id(parameter) in self.unread) is not unread:
                 continue
             if id(parameter) in outer or id(parameter) in self.linear_parts:
                 continue

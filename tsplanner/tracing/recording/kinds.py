@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from tsplanner.training.adapters import decoder_layers
+from tsplanner.training.language_model import forget_unread_layers, unread_layers
 
 OUTER_COPIES = 3
 """Layers kept of the first kind: the first one is a kind of its own, and the last one of a model
@@ -36,16 +37,17 @@ class Chosen(NamedTuple):
 def choose(model: Any) -> Chosen:
     """The layers that stand for all layers of a model."""
     _, layers = decoder_layers(model)
-    kinds = _kinds(model, layers)
+    unread = unread_layers(model)
+    kinds = {p: kind for p, kind in enumerate(_kinds(model, layers)) if p not in unread}
     places: list[int] = []
     stands_for: dict[int, int] = {}
-    for kind in dict.fromkeys(kinds):
-        alike = [place for place, found in enumerate(kinds) if found == kind]
+    for kind in dict.fromkeys(kinds.values()):
+        alike = [place for place, found in kinds.items() if found == kind]
         begin = len(places)
         places += alike[: COPIES if places else OUTER_COPIES]
         # The second of a kind follows one of its own kind; the very first has no layer below.
         stands_for[kind] = begin + min(1, len(alike) - 1)
-    pattern = [stands_for[kind] for kind in kinds]
+    pattern = [stands_for[kind] for kind in kinds.values()]
     pattern[0] = 0
     return Chosen(tuple(places), tuple(pattern))
 
@@ -117,6 +119,7 @@ def keep_only(model: Any, places: tuple[int, ...]) -> None:
                 if isinstance(vars(module).get(key), int):
                     setattr(module, key, place)
     model.set_submodule(name, small)
+    forget_unread_layers(model)
     for config in configs:
         if getattr(config, "num_hidden_layers", None) == count:
             config.num_hidden_layers = len(places)

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +34,8 @@ GROUPED = (torch.bfloat16, torch.float16, torch.float32)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experts:
-    """The frozen experts of a layer, and which of them every token runs through."""
+    """The frozen experts of a layer, and the form of their adapters."""
 
-    index: Tensor
-    """[N, K]: the experts of each token."""
     gate_up: Tensor
     down: Tensor
     biases: tuple[Tensor | None, Tensor | None] = (None, None)
@@ -103,10 +102,10 @@ def experts_forward(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
         result: Tensor = AdaptedExperts.apply(
             x,
             share,
+            index,
             *_matrices(wrappers.get(GATE_UP)),
             *_matrices(wrappers.get(DOWN)),
             Experts(
-                index=index,
                 gate_up=experts.gate_up_proj,
                 down=experts.down_proj,
                 biases=(_bias(experts, GATE_UP), _bias(experts, DOWN)),
@@ -146,18 +145,13 @@ class AdaptedExperts(torch.autograd.Function):
     """The weighted sum of every token's experts, with frozen matrices and trained adapters."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        share: Tensor,
-        a_in: Tensor | None,
-        b_in: Tensor | None,
-        a_out: Tensor | None,
-        b_out: Tensor | None,
-        experts: Experts,
-    ) -> Tensor:
-        """Return [N, D]; keep x, the first product [P, 2F] and both products with A [P, R]."""
-        dtype, pairs = experts.down.dtype, _sorted(experts)
+    def forward(ctx: Any, x: Tensor, share: Tensor, index: Tensor, *given: Any) -> Tensor:
+        """Return [N, D]; keep x, the first product [P, 2F] and both products with A [P, R].
+
+        ``given`` are A and B of both parameters, None without an adapter, and the ``Experts``.
+        """
+        a_in, b_in, a_out, b_out, experts = given
+        dtype, pairs = experts.down.dtype, _sorted(index, experts.down.shape[0])
         first, second = experts.matrices()
         both, low_in = _adapted(
             x.to(dtype)[pairs.token], first, _lora(a_in, b_in, experts), experts.scales[0], pairs
@@ -169,15 +163,16 @@ class AdaptedExperts(torch.autograd.Function):
         )
         if experts.biases[1] is not None:
             made.add_(experts.biases[1][pairs.expert])
-        ctx.save_for_backward(x, share, a_in, b_in, a_out, b_out, both, low_in, low_out)
-        ctx.experts, ctx.pairs = experts, pairs
+        # Checkpointing drops what is saved this way, and nothing else that ctx holds.
+        ctx.save_for_backward(x, share, a_in, b_in, a_out, b_out, both, low_in, low_out, *pairs)
+        ctx.experts = experts
         return _summed(made, pairs.place, share.to(dtype)).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of x, of the shares and of the adapters."""
-        x, share, a_in, b_in, a_out, b_out, both, low_in, low_out = ctx.saved_tensors
-        experts, pairs = ctx.experts, ctx.pairs
+        x, share, a_in, b_in, a_out, b_out, both, low_in, low_out, *order = ctx.saved_tensors
+        experts, pairs = ctx.experts, _Pairs(*order)
         dtype = experts.down.dtype
         first, second = experts.matrices()
         weight = share.reshape(-1)[pairs.order].to(dtype).unsqueeze(1)
@@ -207,11 +202,10 @@ class AdaptedExperts(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_x = _summed(of_rows, pairs.place, None).to(x.dtype)
         of_share = of_weight[pairs.place].to(share.dtype)
-        return of_x, of_share, of_a_in, of_b_in, of_a_out, of_b_out, None
+        return of_x, of_share, None, of_a_in, of_b_in, of_a_out, of_b_out, None
 
 
-@dataclass(frozen=True, slots=True)
-class _Pairs:
+class _Pairs(NamedTuple):
     """Pairs of token and expert in the order of the experts."""
 
     order: Tensor
@@ -226,10 +220,9 @@ class _Pairs:
     """[E]: the place after the last pair of each expert."""
 
 
-def _sorted(experts: Experts) -> _Pairs:
-    index = experts.index
+def _sorted(index: Tensor, count: int) -> _Pairs:
     expert, order = torch.sort(index.reshape(-1))
-    numbers = torch.arange(experts.down.shape[0], device=index.device, dtype=expert.dtype)
+    numbers = torch.arange(count, device=index.device, dtype=expert.dtype)
     ends = torch.searchsorted(expert, numbers, right=True, out_int32=True)
     place = torch.empty_like(order)
     place.scatter_(0, order, torch.arange(order.numel(), device=index.device))
@@ -350,8 +343,11 @@ def _ranges(ends: Tensor) -> list[tuple[int, int]]:
 def _grouped_product(rows: Tensor) -> Callable[..., Any] | None:
     """Torch's grouped product, which it has from 2.10 on for GPUs from Ampere on and the CPU."""
     product = getattr(functional, "grouped_mm", None)
-    if product is None or rows.dtype not in GROUPED:
-        return None
-    if rows.device.type == "cuda" and torch.cuda.get_device_capability(rows.device) < (8, 0):
+    if product is None or rows.dtype not in GROUPED or not _runs_groups(rows.device):
         return None
     return cast("Callable[..., Any]", product)
+
+
+@lru_cache(maxsize=64)
+def _runs_groups(device: torch.device) -> bool:
+    return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 0)

@@ -20,7 +20,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.multi_lora.refusal import STRANGE_HEADS
-from tsplanner.training.language_model import head_owner, text_config
+from tsplanner.training.language_model import head_owner, logit_config
 
 IGNORED = -100
 
@@ -220,7 +220,7 @@ def use_fused_loss(model: Any) -> None:
 
 def refuse_strange_heads(model: Any) -> None:
     """Raise TsplannerError for a model that changes its logits in a way the kernel cannot."""
-    config = text_config(model.config)
+    config = logit_config(model)
     strange = [key for key in STRANGE_HEADS if getattr(config, key, None) not in (None, 1, 1.0)]
     if strange:
         raise TsplannerError(
@@ -251,7 +251,7 @@ def _forward(original: Any) -> Any:
             self.get_output_embeddings(),
             merged_labels,
             num_items_in_batch=num_items_in_batch,
-            changes=logit_changes(text_config(self.config)),
+            changes=logit_changes(logit_config(self)),
         )
         return CausalLMOutputWithPast(loss=loss)
 

@@ -15,7 +15,7 @@ from tsplanner.training.kernels.fused_loss import (
     hidden_states,
     logit_changes,
 )
-from tsplanner.training.language_model import text_config
+from tsplanner.training.language_model import logit_config, text_config
 from tsplanner.training.multi_lora.linears import TrialLayout, TrialRows
 
 Losses = Callable[[Tensor, Tensor, int | None], Tensor]
@@ -91,7 +91,7 @@ class MultiLoraLoss:
                 num_items_in_batch=items,
             )
             return loss
-        changes = logit_changes(text_config(self.model.config))
+        changes = logit_changes(logit_config(self.model))
         head = self.model.get_output_embeddings()
         return fused_cross_entropy(states, head, labels, num_items_in_batch=items, changes=changes)
 
