@@ -14,7 +14,7 @@ from tsplanner.models import strangers
 from tsplanner.models.config import Config
 from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, with_defaults
-from tsplanner.models.headers import check_weights
+from tsplanner.models.headers import check_weights, untied_by_weights
 from tsplanner.models.quantized import stored_base, with_kept_linears
 from tsplanner.models.refusals import (
     refusal_of_gguf,
@@ -141,6 +141,7 @@ def _source(files: ModelFiles) -> ModelSource:
     own = files.path.name == "config.json"
     architecture = _architecture(files)
     weights = find_weights(folder.resolve()) if own else WeightFiles()
+    architecture = untied_by_weights(architecture, files.config, weights)
     check_weights(architecture, files.config, weights)
     return ModelSource(
         architecture=architecture,
