@@ -26,7 +26,12 @@ from memory_models.settings import (
 from memory_models.sharding.all_gather import GatheredPeaks, gathered_peaks
 from memory_models.sharding.gradients import Gradients
 from memory_models.sharding.held_gradients import gradients
-from memory_models.states.adapters import trainable_parameters
+from memory_models.states.adapters import (
+    adapter_parameters_on,
+    saved_parameters,
+    targets,
+    trainable_parameters,
+)
 from memory_models.states.layer_inputs import autocast_cache_bytes
 from memory_models.states.weights import embedding_parameters, encoder_parameters
 from memory_models.step_order import StepPhase, step_order
@@ -300,4 +305,7 @@ def _trained_in_layers(architecture: Architecture, method: Method) -> int:
     if method.trains_everything:
         heads = 1 if architecture.vocabulary.tie_word_embeddings else 2
         outside = heads * embedding_parameters(architecture) + encoder_parameters(architecture)
+    for linear, copies in targets(architecture, method):
+        outside += copies * adapter_parameters_on(linear, method) * method.adapts(linear.name)
+    outside += saved_parameters(architecture, method)
     return trainable_parameters(architecture, method) - outside

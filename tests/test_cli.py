@@ -22,7 +22,8 @@ SUBJECT = "--cpu --dataset --device --gpus --machine --model --on-bad-rows --tok
 LEARNING = (
     "--adalora-init-rank --cutoff-len --effective-batch --epochs --finetuning-type "
     "--freeze-trainable-layers --learning-rate --lora-alpha --lora-dropout --lora-rank "
-    "--lora-target --seed --sequence-length --timeseries-lr --validation-fraction"
+    "--lora-target --modules-to-save --rank-pattern --alpha-pattern --seed --sequence-length "
+    "--timeseries-lr --validation-fraction"
 )
 PINS = (
     "--attention --checkpointed-layers --deepspeed --gradient-checkpointing --kernels "
@@ -35,8 +36,10 @@ FLAGS = {
     "--saves --trust-remote-code",
     "estimate": f"{PINS} --adalora-init-rank --autocast --cases --cutoff-len --device "
     "--expandable-segments --gpus --finetuning-type "
-    "--freeze-trainable-layers --gradient-accumulation-steps --json --lora-dropout --lora-rank "
-    "--lora-target --model --sequence-length --series-patches --trace --trust-remote-code",
+    "--freeze-trainable-layers --gradient-accumulation-steps --hybrid-kernels --json "
+    "--lora-dropout --lora-rank "
+    "--lora-target --model --modules-to-save --rank-pattern --sequence-length --series-patches "
+    "--trace --trust-remote-code",
     "probe": "--force --json --plan --saves --steps --time-limit --trust-remote-code",
     "tune": "--budget --concurrent-loras --epochs --force --jobs --join --json --learning-rate "
     "--lora-rank --pack --plan --random-weights --resume --run-folder --saves --storage --trials "
@@ -46,6 +49,7 @@ FLAGS = {
     "export": "--command --force --json --nodes --output --plan --random-weights --run-folder "
     "--saves --template --time-limit --weights",
     "report": "--experiments --format --json --language --no-plots --output --saves",
+    "models": "--json",
     "state": "--clear --json",
     "doctor": "--for --json",
 }

@@ -1,9 +1,9 @@
 """Writes what kind of model each ``model_type`` of transformers is, for refusals by name.
 
-    python benchmarks/collect/model_types.py > tsplanner/models/model_types.json
+    python benchmarks/collect/model_types.py > tsplanner/models/known/model_types.json
 
 ``plan`` and ``estimate`` import no transformers, so they read this table. It sorts the types of the
-installed transformers by the auto classes that take them. tests/models/test_refusals.py compares
+installed transformers by the auto classes that take them. tests/models/known/test_model_types.py compares
 the table with the version that is installed.
 """
 

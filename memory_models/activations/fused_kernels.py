@@ -53,7 +53,7 @@ def fused_adapter(ops: LayerOps, value: Value) -> bool:
 
 def adapted_linear(ops: LayerOps, layer: Linear, value: Value) -> Value:
     """The base's product and two thin ones; backward keeps the input and the product [n, R]."""
-    tape, rank, width = ops.tape, ops.method.adapter_rank, value.bytes
+    tape, rank, width = ops.tape, ops.method.rank_of(layer.name), value.bytes
     matrices = (rank * layer.in_features, rank * layer.out_features)
     local = [
         tape.new(Size(constant=elements), width, needs=False)

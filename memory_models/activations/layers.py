@@ -119,7 +119,7 @@ def programs(architecture: Architecture, settings: LayerSettings, masked: int) -
     )
     first = kinds[-1][0]
     method = settings.method
-    below = trains_encoder(architecture, method) or method.trains_everything
+    below = trains_encoder(architecture, method) or method.trains_embedding
     # With a checkpoint, or with trained weights below, the first layer's input needs a gradient.
     if not settings.checkpointed and not below:
         first = layer_memory(architecture, settings, trained=trained, first=True, masked=masked > 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from memory_models.activations.fused_kernels import adapted_linear, fused_adapter
 from memory_models.activations.multi_lora import multi_lora_linear
-from memory_models.activations.ops import FP32, LayerOps
+from memory_models.activations.ops import FP32, LayerOps, Ops
 from memory_models.architecture import Linear
 from memory_models.settings import FinetuningType, Quantization
 from memory_models.states.adapters import is_targeted
@@ -60,7 +60,7 @@ def base_product(ops: LayerOps, layer: Linear, value: Value) -> Value:
     return back
 
 
-def adapter_product(ops: LayerOps, source: Value, width: int, out: int) -> Value:
+def adapter_product(ops: Ops, source: Value, width: int, out: int) -> Value:
     """A product with an adapter matrix [out, width]."""
     tape = ops.tape
     operand = ops.flow.operand if ops.autocast else ops.adapter
@@ -83,7 +83,7 @@ def _read(ops: LayerOps, source: Value) -> Value:
 
 def _through(ops: LayerOps, layer: Linear, read: Value) -> Value:
     """The product with A, then the product with B."""
-    rank = ops.method.adapter_rank
+    rank = ops.method.rank_of(layer.name)
     low = adapter_product(ops, read, layer.in_features, rank)
     ops.tape.drop(read)
     high = adapter_product(ops, low, rank, layer.out_features)
@@ -130,7 +130,7 @@ def _dora(ops: LayerOps, layer: Linear, source: Value, base: Value) -> Value:
     if ops.method.lora_dropout:
         tape.drop(base)
         base = _with_dropped_input(ops, layer, read, local)
-    rank = ops.method.adapter_rank
+    rank = ops.method.rank_of(layer.name)
     low = adapter_product(ops, read, layer.in_features, rank)
     high = adapter_product(ops, low, rank, layer.out_features)
     tape.drop(low)
@@ -176,7 +176,7 @@ def _weight_norm(ops: LayerOps, layer: Linear, wide: int) -> list[Value]:
 
     eye = fresh(side * side, ops.adapter)
     read = fresh(side * side, operand) if operand < ops.adapter else eye
-    low = fresh(side * ops.method.adapter_rank, operand)
+    low = fresh(side * ops.method.rank_of(layer.name), operand)
     delta = fresh(elements, operand)
     if read is not eye:
         ops.tape.drop(eye)

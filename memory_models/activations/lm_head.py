@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from memory_models.activations.linears import adapter_product
 from memory_models.activations.norms import norm
 from memory_models.activations.ops import FP32, Ops
 from memory_models.activations.peaks import Peaks, pareto_peaks
@@ -36,7 +37,8 @@ def lm_head_memory(architecture: Architecture, settings: HeadSettings) -> LmHead
     loss = head.run(stream)
     forward = pareto_peaks(tape.levels)
     # A tied lm_head's gradient waits for the embedding's, so backward adds nothing to it here.
-    accumulates = settings.accumulates and not architecture.vocabulary.tie_word_embeddings
+    tied = architecture.vocabulary.tie_word_embeddings and not settings.copied
+    accumulates = settings.accumulates and not tied
     tape.backward(loss, accumulates=accumulates, recomputed=False)
     return LmHeadMemory(forward=forward, backward=pareto_peaks(tape.levels))
 
@@ -60,6 +62,8 @@ class LmHead(Ops):
         tape, shape = self.tape, self.shape
         hidden = norm(self, stream) if shape.norms.final_norm else tape.view(stream)
         tape.drop(stream)
+        # The norm before a copied lm_head stays frozen.
+        self.trained = self.trained or self.settings.copied
         fused = self.settings.loss_kernel is LossKernel.FUSED
         return self._fused(hidden) if fused else self._plain(hidden)
 
@@ -71,6 +75,8 @@ class LmHead(Ops):
         self.head_node = len(tape.nodes)
         logits = self.product(source, width, embedding_parameters(shape), self.head_bytes)
         tape.drop(source)
+        if self.settings.rank:
+            logits = self._adapted(hidden, logits)
         if shape.vocabulary.scales_logits:
             logits = self.copy(logits)
         if shape.vocabulary.final_logit_softcapping:
@@ -95,6 +101,19 @@ class LmHead(Ops):
             tape.drop(tape.new(width, FP32, needs=False))
         tape.drop(logits, *self.cached)
         return loss
+
+    def _adapted(self, hidden: Value, logits: Value) -> Value:
+        """The logits plus those of an adapter. Source: peft/tuners/lora/layer.py (Linear)."""
+        tape, shape, rank = self.tape, self.shape, self.settings.rank
+        source = self.cast(hidden, self.adapter)
+        low = adapter_product(self, source, shape.hidden_size, rank)
+        high = adapter_product(self, low, rank, shape.vocabulary.vocab_size)
+        tape.drop(low)
+        scaled = self.copy(high)
+        total = self.add(logits, scaled)
+        back = self.cast(total, logits.bytes)
+        tape.drop(logits, total, scaled, source)
+        return back
 
     def _fused(self, hidden: Value) -> Value:
         """Chunks of rows; forward computes the gradients of hidden states and lm_head."""

@@ -12,11 +12,11 @@ from memory_models.activations.events import (
 from memory_models.allocator.caching_allocator import ADDRESS_BITS, SPARE, CachingAllocator
 from memory_models.allocator.passages import PASSAGE, Large, Node, by_passages, sizes_of
 from memory_models.allocator.replay_distributed import Processes
-from memory_models.architecture import Architecture
+from memory_models.architecture import Architecture, Role
 from memory_models.rounding import BLOCK_BYTES, SMALL_REQUEST, SMALL_SEGMENT
 from memory_models.settings import Dtype, StateSettings, TrainingSettings
 from memory_models.sharding.partition import in_order
-from memory_models.states.optimizer import trained_element_bytes, trained_tensors
+from memory_models.states.optimizer import element_bytes, trained_tensors
 from memory_models.states.storage import BYTES
 from memory_models.states.weights import base_tensors, quantized_linears, quantized_weight_bytes
 from memory_models.symbolic import ALLOC, FREE
@@ -197,16 +197,15 @@ def _loaded(shape: Architecture, states: StateSettings, expandable: bool) -> Ten
     for elements, copies in base_tensors(shape):
         memory.alloc(elements * element, copies)
     linears = list(quantized_linears(shape))
-    for _ in range(shape.num_hidden_layers):
+    for number in range(max(shape.num_hidden_layers, *(copies for _, copies in linears), 0)):
         for linear, copies in linears:
-            if copies == 1:
+            if number >= copies or linear.role is Role.ENCODER:
                 continue
             if quantization is None:
                 memory.alloc(linear.weight_count * element)
             else:
                 memory.alloc(quantized_weight_bytes(linear, quantization))
     if states.method.uses_adapter:
-        adapter_element = trained_element_bytes(states)
         for tensor in in_order(trained_tensors(shape, states.method)):
-            memory.alloc(tensor.elements * adapter_element)
+            memory.alloc(tensor.elements * element_bytes(tensor, states))
     return memory

@@ -27,7 +27,7 @@ from memory_models.architecture import Architecture
 from memory_models.recorded.totals import before_layers_bytes, recorded_events
 from memory_models.rounding import SMALL_REQUEST, SMALL_SEGMENT
 from memory_models.settings import FinetuningType, Optimizer, StateSettings, TrainingSettings
-from memory_models.sharding.gradients import trained_layers
+from memory_models.sharding.gradients import copied_embedding_gradient_bytes, trained_layers
 from memory_models.sharding.held_gradients import gradients
 from memory_models.sharding.partition import in_order
 from memory_models.states.layer_inputs import boundary_bytes, int8_input_bytes
@@ -35,6 +35,7 @@ from memory_models.states.optimizer import (
     ADALORA_IMPORTANCE_BYTES,
     PAGED,
     STATE_BYTES,
+    element_bytes,
     step_transient_bytes,
     tied_sum_in_place,
     trained_element_bytes,
@@ -207,7 +208,9 @@ class StepEvents:
     def _loss(self, batch: _MicroBatch) -> None:
         if batch.regularised:
             for tensor in self.tensors:
-                self.replay.alloc(tensor.elements * self.element, tensor.copies)
+                self.replay.alloc(
+                    tensor.elements * element_bytes(tensor, self.states), tensor.copies
+                )
         self.replay.play(batch.head_backward, self.rows)
         self.replay.processes.loss_ends()
 
@@ -245,6 +248,9 @@ class StepEvents:
     def _embedding(self, batch: _MicroBatch) -> None:
         if self.method.trains_everything:
             self._embedding_gradient(accumulates=batch.accumulates)
+        elif size := copied_embedding_gradient_bytes(self.shape, self.states):
+            self.replay.alloc(size)
+            self.replay.free(size, int(batch.accumulates))
         self.replay.processes.backward_ends()
         self.replay.free(self.masks)
 
@@ -271,7 +277,7 @@ class StepEvents:
             self.replay.play_sized(_optimizer_states(self.shape, self.states))
         self._optimizer()
         for tensor in self.tensors:
-            self.replay.free(tensor.elements * self.element, tensor.copies)
+            self.replay.free(tensor.elements * element_bytes(tensor, self.states), tensor.copies)
 
     def _optimizer(self) -> None:
         """Temporaries of the optimizer: all at once if it steps all tensors at once."""
@@ -282,9 +288,9 @@ class StepEvents:
             self.replay.free(largest, transient // largest)
             return
         for tensor in self.tensors if transient else ():
-            self.replay.alloc(tensor.elements * self.element, tensor.copies)
+            self.replay.alloc(tensor.elements * element_bytes(tensor, self.states), tensor.copies)
         for tensor in self.tensors if transient else ():
-            self.replay.free(tensor.elements * self.element, tensor.copies)
+            self.replay.free(tensor.elements * element_bytes(tensor, self.states), tensor.copies)
 
 
 @lru_cache(maxsize=256)
@@ -294,11 +300,12 @@ def _optimizer_states(shape: Architecture, states: StateSettings) -> Sized:
     A tensor has two moments; AdaLoRA's importance takes three more in fp32.
     """
     large: list[Large] = []
-    small, element = 0, trained_element_bytes(states)
+    small = 0
     for tensor in in_order(trained_tensors(shape, states.method)):
-        bytes_all = STATE_BYTES[states.optimizer](tensor, element, paged=states.optimizer in PAGED)
+        element, paged = element_bytes(tensor, states), states.optimizer in PAGED
+        bytes_all = STATE_BYTES[states.optimizer](tensor, element, paged=paged)
         sizes = [bytes_all // MOMENTS] * MOMENTS
-        if states.method.is_adalora:
+        if states.method.is_adalora and not tensor.copied:
             sizes += [tensor.elements * FP32_BYTES] * (ADALORA_IMPORTANCE_BYTES // FP32_BYTES)
         large += [(ALLOC, size, ()) for size in sizes if size > SMALL_REQUEST]
         small += sum(small_share(size) for size in sizes if size <= SMALL_REQUEST)

@@ -5,6 +5,8 @@ Field names are the keys of ``tsplanner estimate``.
 
 from memory_models.settings.choices import (
     ALL_LINEAR,
+    EMBEDDING,
+    HEAD,
     Attention,
     DecoderKernels,
     Dtype,
@@ -34,6 +36,8 @@ from memory_models.settings.training import (
 
 __all__ = [
     "ALL_LINEAR",
+    "EMBEDDING",
+    "HEAD",
     "Arithmetic",
     "Attention",
     "BaseStorage",

@@ -8,6 +8,11 @@ ALL_LINEAR = "all-linear"
 """Value of ``lora_target``: every linear of the decoder takes an adapter."""
 
 
+EMBEDDING = "embed_tokens"
+HEAD = "lm_head"
+"""Names of embedding and output head in settings, whatever a family calls its modules."""
+
+
 class FinetuningType(StrEnum):
     """Which weights are trained; QLoRA is ``lora`` on a base with ``quantization``."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from memory_models.frozen import frozen
 from memory_models.settings.choices import (
     ALL_LINEAR,
+    EMBEDDING,
+    HEAD,
     Attention,
     DecoderKernels,
     Dtype,
@@ -39,6 +41,10 @@ def at_least_one(record: object, *names: str) -> None:
             raise ValueError(f"{name} must be at most {LARGEST_COUNT}, not {value}")
 
 
+TRAIN_WEIGHTS = (FinetuningType.FULL, FinetuningType.FREEZE)
+"""Methods without an adapter."""
+
+
 @frozen
 class Method:
     """Which weights are trained: an adapter of some shape, the last layers, or all weights."""
@@ -55,6 +61,12 @@ class Method:
     """LoRA rank that AdaLoRA starts with; None: 1.5 times ``lora_rank``."""
     freeze_trainable_layers: int = 2
     """Number of last decoder layers that the ``freeze`` method trains."""
+    modules_to_save: tuple[str, ...] = ()
+    """Of embedding and lm_head, those of which a whole copy is trained beside the adapters."""
+    rank_pattern: tuple[tuple[str, int], ...] = ()
+    """LoRA ranks of single targets, by name; the others have ``lora_rank``."""
+    alpha_pattern: tuple[tuple[str, float], ...] = ()
+    """Alphas of single targets, by name. They change no bytes."""
     adapter_ranks: tuple[int, ...] = ()
     """multi-LoRA: LoRA rank of each trial on the shared base; empty: one run with ``lora_rank``."""
 
@@ -70,6 +82,60 @@ class Method:
             )
         if self.adapter_ranks and min(self.adapter_ranks) < 1:
             raise ValueError(f"adapter_ranks must be at least 1, not {min(self.adapter_ranks)}")
+        self._check_patterns()
+        self._check_saved()
+
+    def _check_patterns(self) -> None:
+        for name, value in (*self.rank_pattern, *self.alpha_pattern):
+            if value <= 0 or value > LARGEST_COUNT:
+                raise ValueError(f"the pattern of {name:.60} must be above 0, not {value}")
+        whole = self.finetuning_type in (FinetuningType.ADALORA, *TRAIN_WEIGHTS)
+        if whole and (self.rank_pattern or self.alpha_pattern):
+            raise ValueError(
+                f"rank_pattern and alpha_pattern need lora, not {self.finetuning_type}"
+            )
+
+    def _check_saved(self) -> None:
+        for name in self.modules_to_save:
+            if name not in (EMBEDDING, HEAD):
+                raise ValueError(
+                    f'modules_to_save takes {EMBEDDING} and {HEAD}, not "{name:.60}": name other '
+                    "modules in lora_target"
+                )
+            if self.adapts(name):
+                raise ValueError(f"{name} is in lora_target and in modules_to_save: take one")
+        adapted = self.adapts(EMBEDDING) or self.adapts(HEAD)
+        if self.modules_to_save and not self.uses_adapter:
+            raise ValueError(f"modules_to_save needs an adapter, not {self.finetuning_type}")
+        if adapted and self.finetuning_type not in (FinetuningType.LORA, FinetuningType.RSLORA):
+            raise ValueError(
+                f"{EMBEDDING} and {HEAD} take lora or rslora as targets, not "
+                f"{self.finetuning_type}: name them in modules_to_save"
+            )
+
+    def adapts(self, name: str) -> bool:
+        """Whether an adapter sits on embedding or lm_head, which ``all-linear`` leaves out."""
+        named = isinstance(self.lora_target, tuple) and name in self.lora_target
+        return named and self.uses_adapter
+
+    @property
+    def trains_embedding(self) -> bool:
+        """Whether anything of the embedding gets a gradient."""
+        return self.trains_everything or EMBEDDING in self.modules_to_save or self.adapts(EMBEDDING)
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether every adapter has one rank, and adapters are all that is trained."""
+        vocabulary = self.modules_to_save or self.adapts(EMBEDDING) or self.adapts(HEAD)
+        return not (vocabulary or self.rank_pattern or self.alpha_pattern)
+
+    def rank_of(self, name: str) -> int:
+        """LoRA rank of the adapter on a target, in memory."""
+        return dict(self.rank_pattern).get(name, self.adapter_rank)
+
+    def ranks_of(self, name: str) -> tuple[int, ...]:
+        """LoRA rank of each adapter on a target of this name."""
+        return self.adapter_ranks or (self.rank_of(name),)
 
     @property
     def uses_adapter(self) -> bool:

@@ -7,6 +7,8 @@ from functools import lru_cache
 
 from memory_models.frozen import frozen
 from memory_models.settings.choices import (
+    EMBEDDING,
+    HEAD,
     Attention,
     DecoderKernels,
     Dtype,
@@ -68,6 +70,10 @@ class HeadSettings:
     loss_kernel: LossKernel
     trained: bool
     """The lm_head gets a gradient."""
+    copied: bool = False
+    """A whole copy of the lm_head is trained beside adapters."""
+    rank: int = 0
+    """LoRA rank of the adapter on the lm_head; 0: it has none."""
     adalora: bool
     """AdaLoRA's regularizer runs before the backward of the loss."""
     accumulates: bool
@@ -126,6 +132,7 @@ class TrainingSettings:
             )
         if self.method.adapter_ranks:
             self._check_multi_lora()
+        self._check_vocabulary()
         if self.kernels.decoder_kernels is DecoderKernels.FUSED and self.sharding.zero_stage == 3:
             raise ValueError("fused kernels read weights that zero_stage 3 has not gathered")
         if self.base.quantization is not None and not self.method.uses_adapter:
@@ -134,9 +141,23 @@ class TrainingSettings:
                 f"not {self.method.finetuning_type}: a quantised base cannot be trained"
             )
 
+    def _check_vocabulary(self) -> None:
+        """Refuse what is not sized of a trained embedding or lm_head beside adapters."""
+        method = self.method
+        if not (method.modules_to_save or method.adapts(EMBEDDING) or method.adapts(HEAD)):
+            return
+        if self.sharding.zero_stage:
+            raise ValueError(
+                f"{EMBEDDING} and {HEAD} are trained beside adapters without ZeRO alone: take "
+                "zero_stage 0"
+            )
+        if method.adapts(HEAD) and self.kernels.loss_kernel is LossKernel.FUSED:
+            raise ValueError(f"the fused loss leaves out an adapter on {HEAD}: take plain")
+
     def _check_multi_lora(self) -> None:
         """Refuse adapters that the worker cannot train on one base; the planner explains why."""
         able = self.method.finetuning_type in MULTI_LORA_METHODS and not self.method.lora_dropout
+        able = able and self.method.is_uniform
         alone = self.sharding.world_size == 1 and self.sharding.zero_stage == 0
         if not able or not alone or self.base.quantization is Quantization.INT8:
             raise ValueError(
@@ -188,6 +209,8 @@ class TrainingSettings:
             arithmetic=self.arithmetic,
             loss_kernel=self.kernels.loss_kernel,
             trained=self.method.trains_everything,
+            copied=HEAD in self.method.modules_to_save,
+            rank=self.method.rank_of(HEAD) if self.method.adapts(HEAD) else 0,
             adalora=self.method.is_adalora,
             accumulates=self._adds_gradients,
         )

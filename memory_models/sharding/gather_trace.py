@@ -112,7 +112,7 @@ def _early(architecture: Architecture, layer: LayerSettings, allowed: Limits) ->
     """
     linear, smallest = architecture.layer.linears[-1], allowed.persistent
     sides = (linear.in_features, linear.out_features)
-    both = all(layer.method.adapter_rank * side > smallest for side in sides)
+    both = all(layer.method.rank_of(linear.name) * side > smallest for side in sides)
     return 2 if both and is_targeted(architecture, linear, layer.method) else 1
 
 
@@ -147,7 +147,7 @@ def layer_tensors(
         yield _matrix(linear, layer, element)
         if is_targeted(architecture, linear, layer.method):
             for side in (linear.in_features, linear.out_features):
-                elements = layer.method.adapter_rank * side
+                elements = layer.method.rank_of(linear.name) * side
                 yield elements, elements * element
     for linear in adapted_experts(architecture, layer.method):
         rows = adapter_rows(linear, layer.method, layer.method.adapter_rank)

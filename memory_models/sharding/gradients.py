@@ -9,6 +9,7 @@ from memory_models.architecture import Architecture
 from memory_models.rounding import block_bytes
 from memory_models.settings import FinetuningType, StateSettings
 from memory_models.states.optimizer import (
+    element_bytes,
     gradient_bytes,
     step_transient_bytes,
     tied_gradient_bytes,
@@ -83,12 +84,14 @@ def unsharded_gradients(architecture: Architecture, settings: StateSettings) -> 
     waiting = total if settings.method.is_adalora else early
     own = 0 if waiting else _own_gradient_bytes(architecture, settings)
     head = head_gradient_bytes(architecture, settings)
+    copied = copied_embedding_gradient_bytes(architecture, settings)
     return Gradients(
         early=early,
         loss=waiting,
         last=waiting + tied if waiting else head,
-        first=max(0, total + tied - own),
-        end=total + _sums(settings) * one_tied,
+        # A copied embedding's gradient is the last of backward; with an earlier one it is a second.
+        first=max(0, total + tied - own - (0 if waiting else copied)),
+        end=total + _sums(settings) * one_tied + (copied if early else 0),
         kept=total,
         step=step_transient_bytes(architecture, settings),
         each=LayerGradients(own, trained_layers(architecture, settings)) if own else None,
@@ -105,11 +108,11 @@ def trained_layers(architecture: Architecture, settings: StateSettings) -> int:
 @lru_cache(maxsize=4096)
 def _own_gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of the gradients of one layer, which the program of the first layer counts itself."""
-    element = trained_element_bytes(settings)
     layers = trained_layers(architecture, settings)
     return sum(
-        tensor.copies // layers * block_bytes(tensor.elements * element)
+        tensor.copies // layers * block_bytes(tensor.elements * element_bytes(tensor, settings))
         for tensor in trained_tensors(architecture, settings.method)
+        if not tensor.copied
     )
 
 
@@ -124,7 +127,20 @@ def _sums(settings: StateSettings) -> int:
 
 
 def head_gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
-    """Bytes of the lm_head's gradient, the first one of backward (full fine-tuning only)."""
-    if not settings.method.trains_everything:
-        return 0
-    return embedding_parameters(architecture) * trained_element_bytes(settings)
+    """Bytes of the gradient of the whole lm_head, or of its copy: the first one of backward."""
+    if settings.method.trains_everything:
+        return embedding_parameters(architecture) * trained_element_bytes(settings)
+    return sum(
+        tensor.elements * element_bytes(tensor, settings)
+        for tensor in trained_tensors(architecture, settings.method)
+        if tensor.copied and not tensor.embedding
+    )
+
+
+def copied_embedding_gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
+    """Bytes of the gradient of a copy of the embedding that is trained beside adapters."""
+    return sum(
+        tensor.elements * element_bytes(tensor, settings)
+        for tensor in trained_tensors(architecture, settings.method)
+        if tensor.copied and tensor.embedding
+    )

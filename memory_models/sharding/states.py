@@ -17,7 +17,6 @@ from memory_models.sharding.deepspeed_config import persistent_elements, reduce_
 from memory_models.sharding.held_gradients import MASTER_BYTES
 from memory_models.sharding.offload import host_bytes
 from memory_models.sharding.partition import partition_of
-from memory_models.states.adapters import trainable_parameters
 from memory_models.states.optimizer import (
     PAGED,
     STATE_BYTES,
@@ -25,6 +24,7 @@ from memory_models.states.optimizer import (
     gradient_bytes,
     optimizer_state_bytes,
     paged_state_bytes,
+    trained_bytes,
     trained_element_bytes,
     trained_tensors,
 )
@@ -78,8 +78,6 @@ def model_states(architecture: Architecture, settings: StateSettings) -> ModelSt
 
 def _unsharded(architecture: Architecture, settings: StateSettings) -> ModelStates:
     """Every process holds all states; the buckets of DDP hold a second copy of all gradients."""
-    element = trained_element_bytes(settings)
-    trained = trainable_parameters(architecture, settings.method)
     buckets = 0
     # torch's DDP copies gradients into its buckets (gradient_as_bucket_view is off in the Trainer).
     if settings.sharding.world_size > 1:
@@ -87,7 +85,7 @@ def _unsharded(architecture: Architecture, settings: StateSettings) -> ModelStat
         buckets = whole * block_bytes(DDP_BUCKET_BYTES) + block_bytes(rest)
     return ModelStates(
         weights=base_weight_bytes(architecture, settings),
-        trained=element * trained if settings.method.uses_adapter else 0,
+        trained=trained_bytes(architecture, settings) if settings.method.uses_adapter else 0,
         states=optimizer_state_bytes(architecture, settings),
         buffers=buckets,
         paged=paged_state_bytes(architecture, settings),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memory_models.architecture import Architecture, Linear, Role
-from memory_models.settings import ALL_LINEAR, FinetuningType, Method
+from memory_models.settings import ALL_LINEAR, EMBEDDING, HEAD, FinetuningType, Method
 from memory_models.states.expert_adapters import (
     CLAIMED,
     CLAIMING_TYPES,
@@ -59,22 +59,26 @@ def check_targets(architecture: Architecture, method: Method) -> None:
                 raise ValueError(
                     f'lora_target "{name}" is the router, which is never adapted: leave it out'
                 )
-            if name not in (*names, *experts):
+            if name not in (*names, *experts, EMBEDDING, HEAD):
                 raise ValueError(
                     f'lora_target "{name:.60}" is no linear of {architecture.model_type}; '
                     f"it has {', '.join(names)}"
                 )
     check_expert_adapters(architecture, method)
-    sides = [
-        min(linear.in_features, linear.out_features) for linear, _ in targets(architecture, method)
-    ]
-    if not sides:
+    adapted = [linear for linear, _ in targets(architecture, method)]
+    if not adapted:
         raise ValueError(
             f"lora_target {method.lora_target} matches no linear that takes an adapter"
         )
-    if max(method.ranks) > min(sides):
+    for name, _ in (*method.rank_pattern, *method.alpha_pattern):
+        if name not in {linear.name for linear in adapted if linear.count == 1}:
+            raise ValueError(f'the pattern of "{name:.60}" names no target of lora_target')
+    ranks = [(max(method.ranks_of(linear.name)), linear) for linear in adapted]
+    wide = [pair for pair in ranks if pair[0] > min(pair[1].in_features, pair[1].out_features)]
+    if wide:
+        sides = [min(linear.in_features, linear.out_features) for _, linear in ranks]
         raise ValueError(
-            f"lora_rank {max(method.ranks)} is above the smallest side, {min(sides)}, "
+            f"lora_rank {max(rank for rank, _ in wide)} is above the smallest side, {min(sides)}, "
             "of the matrices it adapts"
         )
 
@@ -93,6 +97,36 @@ def targets(architecture: Architecture, method: Method) -> Iterator[tuple[Linear
     if architecture.encoder is not None and method.uses_adapter:
         for linear in architecture.encoder.linears:
             yield linear, 1
+    for linear in vocabulary_matrices(architecture):
+        if method.adapts(linear.name):
+            yield linear, 1
+
+
+def vocabulary_matrices(architecture: Architecture) -> tuple[Linear, Linear]:
+    """Embedding and lm_head as linears between the vocabulary [V] and the stream [D]."""
+    words, hidden = architecture.vocabulary.vocab_size, architecture.hidden_size
+    return (
+        Linear(name=EMBEDDING, role=Role.OTHER, in_features=words, out_features=hidden),
+        Linear(
+            name=HEAD,
+            role=Role.OTHER,
+            in_features=hidden,
+            out_features=words,
+            bias=architecture.vocabulary.head_bias,
+        ),
+    )
+
+
+def saved_parameters(architecture: Architecture, method: Method) -> int:
+    """Trained elements of whole copies of embedding and lm_head; a tied model has two of them.
+
+    Source: peft/utils/other.py (ModulesToSaveWrapper).
+    """
+    return sum(
+        linear.weight_count + linear.bias_count
+        for linear in vocabulary_matrices(architecture)
+        if linear.name in method.modules_to_save
+    )
 
 
 def adapter_parameters_on(linear: Linear, method: Method) -> int:
@@ -101,7 +135,8 @@ def adapter_parameters_on(linear: Linear, method: Method) -> int:
     LoRA has A [R, in] and B [out, R]; fused experts have R rows and columns per expert. DoRA adds a
     magnitude [out], AdaLoRA singular values [R].
     """
-    rank = sum(adapter_rows(linear, method, rank) for rank in method.ranks)
+    ranks = method.ranks_of(linear.name)
+    rank = sum(adapter_rows(linear, method, rank) for rank in ranks)
     count = rank * (linear.in_features + linear.out_features)
     if method.finetuning_type is FinetuningType.DORA:
         count += linear.out_features
@@ -125,7 +160,7 @@ def trainable_parameters(architecture: Architecture, method: Method) -> int:
         ValueError: the settings train more layers than the model has.
     """
     if method.uses_adapter:
-        return adapter_parameters(architecture, method)
+        return adapter_parameters(architecture, method) + saved_parameters(architecture, method)
     if method.finetuning_type is FinetuningType.FULL:
         return total_parameters(architecture) - frozen_parameters(architecture)
     layers = method.freeze_trainable_layers

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from memory_models.architecture import Architecture, Norm, OutsideShape
+from memory_models.architecture import Architecture, Linear, Norm, OutsideShape
 from memory_models.rounding import block_bytes
 from memory_models.settings import (
+    EMBEDDING,
     Dtype,
     FinetuningType,
     LossKernel,
@@ -15,7 +16,12 @@ from memory_models.settings import (
     Optimizer,
     StateSettings,
 )
-from memory_models.states.adapters import PARAMETER_BYTES, targets, trainable_parameters
+from memory_models.states.adapters import (
+    PARAMETER_BYTES,
+    adapter_parameters,
+    targets,
+    vocabulary_matrices,
+)
 from memory_models.states.expert_adapters import adapter_rows
 from memory_models.states.storage import BYTES
 from memory_models.states.weights import embedding_parameters
@@ -40,6 +46,8 @@ class Tensor(NamedTuple):
     copies: int = 1
     embedding: bool = False
     """The tensor is an ``nn.Embedding``: 8-bit optimizers keep its states in fp32."""
+    copied: bool = False
+    """The tensor is a copy of a module of the base, in that module's dtype."""
 
     @property
     def elements(self) -> int:
@@ -85,9 +93,10 @@ def _trained_copies(copies: int, architecture: Architecture, trained_layers: int
 def _adapter_tensors(architecture: Architecture, method: Method) -> list[Tensor]:
     found = []
     on = tuple(targets(architecture, method))
+    # Trials on a shared base come one after the other, each with all of its adapters.
     pairs = [
-        (adapter_rows(linear, method, rank), linear, copies)
-        for rank in method.ranks
+        (adapter_rows(linear, method, method.ranks_of(linear.name)[trial]), linear, copies)
+        for trial in range(len(method.ranks))
         for linear, copies in on
     ]
     for rank, linear, copies in pairs:
@@ -97,6 +106,18 @@ def _adapter_tensors(architecture: Architecture, method: Method) -> list[Tensor]
             found.append(Tensor(rows=1, columns=linear.out_features, copies=copies))
         if method.is_adalora:
             found.append(Tensor(rows=1, columns=rank, copies=copies))
+    for linear in vocabulary_matrices(architecture):
+        if linear.name in method.modules_to_save:
+            found += _copied(architecture, linear)
+    return found
+
+
+def _copied(architecture: Architecture, linear: Linear) -> list[Tensor]:
+    """The tensors of a whole copy of embedding or lm_head, both [V, D]."""
+    rows, columns = architecture.vocabulary.vocab_size, architecture.hidden_size
+    found = [Tensor(rows=rows, columns=columns, embedding=linear.name == EMBEDDING, copied=True)]
+    if linear.bias:
+        found.append(Tensor(rows=1, columns=rows, copied=True))
     return found
 
 
@@ -146,11 +167,25 @@ def trained_element_bytes(settings: StateSettings) -> int:
     return BYTES[settings.base.model_dtype]
 
 
+def element_bytes(tensor: Tensor, settings: StateSettings) -> int:
+    """Bytes of one element of a trained tensor and of its gradient."""
+    if tensor.copied:
+        return BYTES[Dtype.FP32 if settings.upcasts_base else settings.base.model_dtype]
+    return trained_element_bytes(settings)
+
+
+def trained_bytes(architecture: Architecture, settings: StateSettings) -> int:
+    """Bytes of all adapters, and of the copies that are trained beside them."""
+    return sum(
+        tensor.copies * tensor.elements * element_bytes(tensor, settings)
+        for tensor in trained_tensors(architecture, settings.method)
+    )
+
+
 def gradient_bytes(architecture: Architecture, settings: StateSettings) -> int:
     """Bytes of all gradients, each in its parameter's dtype, on one unsharded process."""
-    element = trained_element_bytes(settings)
     return sum(
-        tensor.copies * block_bytes(tensor.elements * element)
+        tensor.copies * block_bytes(tensor.elements * element_bytes(tensor, settings))
         for tensor in trained_tensors(architecture, settings.method)
     )
 
@@ -215,10 +250,10 @@ def optimizer_state_bytes(architecture: Architecture, settings: StateSettings) -
     state_bytes = STATE_BYTES[settings.optimizer]
     importance = 0
     if settings.method.is_adalora:
-        importance = ADALORA_IMPORTANCE_BYTES * trainable_parameters(architecture, settings.method)
-    element, paged = trained_element_bytes(settings), settings.optimizer in PAGED
+        importance = ADALORA_IMPORTANCE_BYTES * adapter_parameters(architecture, settings.method)
+    paged = settings.optimizer in PAGED
     return importance + sum(
-        tensor.copies * state_bytes(tensor, element, paged=paged)
+        tensor.copies * state_bytes(tensor, element_bytes(tensor, settings), paged=paged)
         for tensor in trained_tensors(architecture, settings.method)
     )
 
@@ -244,13 +279,13 @@ def step_transient_bytes(architecture: Architecture, settings: StateSettings) ->
     and parameter if these are in half precision.
     Source: torch/optim/adam.py (_multi_tensor_adam); transformers/optimization.py (Adafactor).
     """
-    element = trained_element_bytes(settings)
     if settings.optimizer is Optimizer.ADAMW_TORCH:
-        return element * trainable_parameters(architecture, settings.method)
+        return trained_bytes(architecture, settings)
     if settings.optimizer is Optimizer.ADAFACTOR:
-        largest = max(t.elements for t in trained_tensors(architecture, settings.method))
-        copies = 2 if element == 4 else 4
-        return 4 * largest * copies
+        tensors = trained_tensors(architecture, settings.method)
+        largest = max(tensors, key=lambda tensor: tensor.elements)
+        copies = 2 if element_bytes(largest, settings) == 4 else 4
+        return 4 * largest.elements * copies
     return 0
 
 

@@ -10,6 +10,7 @@ import pytest
 from memory_models.settings import (
     DecoderKernels,
     LossKernel,
+    Quantization,
     changed,
 )
 from memory_models.units import GIB
@@ -88,6 +89,37 @@ def test_lora_targets_are_the_linears_of_a_decoder_layer_in_order() -> None:
     ]
     two = case("qwen2.5-7b", learning={"lora_target": ("v_proj", "q_proj")})
     assert trainers.lora_targets(two.plan, two.plan.architecture) == ["q_proj", "v_proj"]
+
+
+def test_copies_and_adapters_of_the_vocabulary_are_exported_by_name() -> None:
+    """And what a trainer has no words for is refused."""
+    saved = case("qwen2.5-7b", learning={"modules_to_save": ("lm_head",)})
+    assert said(saved)["additional_target"] == "lm_head"
+    thin = case("qwen2.5-7b", learning={"lora_target": ("q_proj", "embed_tokens")})
+    assert trainers.lora_targets(thin.plan, thin.plan.architecture) == ["q_proj", "embed_tokens"]
+    pattern = case("qwen2.5-7b", learning={"rank_pattern": (("q_proj", 4),)})
+    with pytest.raises(TsplannerError, match="plan again without --rank-pattern"):
+        written(pattern)
+
+
+def test_weights_that_are_stored_quantised_are_not_quantised_again() -> None:
+    """The folder's own config says how; FP8 is dequantised where the trainer is told to."""
+    found = case("qwen2.5-7b", quantization=Quantization.NF4_DQ)
+    assert trainers.rounds_base_to(found.plan) is Quantization.NF4_DQ
+    stored = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+    own = with_stored(found, stored)
+    assert trainers.rounds_base_to(own.plan) is None
+    assert "load_in_4bit" not in said(own)
+    eight = with_stored(case("qwen2.5-7b"), {"quant_method": "mxfp8"})
+    with pytest.raises(TsplannerError, match="would load the weights in MXFP8 as they are stored"):
+        written(eight)
+
+
+def with_stored(found: Case, section: dict[str, object]) -> Case:
+    """The case of a folder whose weights are stored so."""
+    model = found.plan.model
+    config = {**model.config, "quantization_config": section}
+    return Case(replace(found.plan, model=replace(model, config=config)), found.options)
 
 
 def test_an_alpha_that_is_no_whole_number_is_refused_by_name() -> None:

@@ -57,6 +57,22 @@ PUBLISHED = {
     "qwen3-30b-a3b": 30_532_122_624,
     "qwen3-32b": 32_762_123_264,
     "smollm2-135m": 134_515_008,
+    "granite-3.3-2b": 2_533_539_840,
+    "granite-3.3-8b": 8_170_864_640,
+    "smollm3-3b": 3_075_098_624,
+    "olmo-2-1b": 1_484_916_736,
+    "olmo-2-7b": 7_298_617_344,
+    "olmo-2-13b": 13_716_198_400,
+    "olmo-3-7b": 7_298_011_136,
+    "glm-4-9b": 9_400_094_720,
+    "glm-4-32b": 32_566_081_536,
+    "phi-2": 2_779_683_840,
+    "command-r7b": 8_028_033_024,
+    "command-r-35b": 34_980_831_232,
+    "starcoder2-3b": 3_030_371_328,
+    "starcoder2-7b": 7_173_923_840,
+    "starcoder2-15b": 15_957_889_024,
+    "stablelm-2-1.6b": 1_644_515_328,
 }
 """Parameters of the released checkpoints. Pythia's count has the 50,304-row table twice."""
 

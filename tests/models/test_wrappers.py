@@ -11,8 +11,8 @@ from memory_models.states.adapters import trainable_parameters
 from memory_models.states.weights import quantized_linears, total_parameters
 from tests.support import tiny_vision
 from tsplanner.errors import TsplannerError
-from tsplanner.models.config import Config
-from tsplanner.models.source import NoReaderError, read_architecture
+from tsplanner.models.config import Config, NoReaderError
+from tsplanner.models.source import read_architecture
 from tsplanner.models.wrappers import (
     TEXT_DEFAULTS,
     TIED_INSIDE,

@@ -1,4 +1,4 @@
-"""Eight families of decoders, four blocks each, wide enough that blocks outweigh odds and ends."""
+"""Families of decoders, four blocks each, wide enough that blocks outweigh odds and ends."""
 
 from __future__ import annotations
 

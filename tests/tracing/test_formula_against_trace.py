@@ -82,6 +82,10 @@ DEFAULT = [
     GridCase("llama", {**HALF}),
     GridCase("qwen3", {**LEAN, **HALF, **FUSED}),
     GridCase("qwen2", {**FULL, **HALF}),
+    GridCase("olmo2", {}),
+    GridCase("granite", {"quantization": Quantization.NF4_DQ, **FUSED}),
+    GridCase("phi", {**KEPT, **FUSED}),
+    GridCase("cohere", {**KEPT}),
 ]
 METHODS = [
     {"finetuning_type": FinetuningType.ADALORA, **KEPT, **FUSED},
@@ -112,6 +116,20 @@ LEAN_METHODS = [
     {"quantization": Quantization.NF4_DQ, **HALF_PARTS, **KEPT, **FUSED},
     {"gradient_accumulation_steps": 3, "lora_target": ("q_proj", "v_proj"), **KEPT},
 ]
+VOCABULARY = ("embed_tokens", "lm_head")
+BESIDE = [
+    {"modules_to_save": VOCABULARY},
+    {"modules_to_save": VOCABULARY, **KEPT, **FUSED, "gradient_accumulation_steps": 3},
+    {"modules_to_save": ("embed_tokens",), "optimizer": Optimizer.ADAMW_TORCH},
+    {"modules_to_save": VOCABULARY, "quantization": Quantization.NF4_DQ, **HALF_PARTS},
+    {"modules_to_save": VOCABULARY, "quantization": Quantization.NF4},
+    {"modules_to_save": VOCABULARY, "model_dtype": Dtype.FP32},
+    {"lora_target": ("q_proj", *VOCABULARY), **KEPT},
+    {"lora_target": ("q_proj", "embed_tokens"), **FUSED},
+    {"rank_pattern": (("q_proj", 32), ("v_proj", 2)), **KEPT, **LEAN},
+    {"rank_pattern": (("q_proj", 32),), "finetuning_type": FinetuningType.DORA},
+]
+"""What is trained beside adapters of one rank, tied (qwen2) and untied (llama)."""
 SELECTIVE = [
     ("qwen2", {**LEAN, "checkpointed_layers": 1}),
     ("qwen2", {**FULL, **LEAN, "checkpointed_layers": 3, **FUSED}),
@@ -128,17 +146,41 @@ SELECTIVE = [
     ("opt", {**FULL, **HALF}),
     ("gpt_neox", {**HALF}),
 ]
+LATER = (
+    "granite",
+    "smollm3",
+    "olmo2",
+    "olmo3",
+    "glm4",
+    "phi",
+    "cohere",
+    "cohere2",
+    "stablelm",
+    "starcoder2",
+)
+FIRST = [family for family in CONFIGS if family not in LATER]
+LATER_METHODS = [
+    {},
+    {**FULL},
+    {**LEAN, **KEPT},
+    {"sequence_length": 2048, "micro_batch_size": 4, **KEPT, **FUSED},
+    {"quantization": Quantization.NF4_DQ, **FUSED},
+    {**HALF, **FUSED},
+    EAGER,
+]
 SLOW = [
     *(
         GridCase(family, {**changes, **(EAGER if family == "gemma2" else {})})
-        for family in CONFIGS
+        for family in FIRST
         for changes in ({**KEPT, **FUSED}, {**FULL})
     ),
     *(GridCase(family, changes) for family in ("llama", "qwen3") for changes in METHODS),
-    *(GridCase(family, {**LEAN, **KEPT}) for family in CONFIGS if family != "gemma2"),
+    *(GridCase(family, {**LEAN, **KEPT}) for family in FIRST if family != "gemma2"),
     *(GridCase("qwen2", {**LEAN, **changes}) for changes in LEAN_METHODS),
     *(GridCase(family, changes) for family, changes in SELECTIVE),
+    *(GridCase(family, changes) for family in ("llama", "qwen2") for changes in BESIDE),
 ]
+LATER_GRID = [GridCase(family, changes) for family in LATER for changes in LATER_METHODS]
 
 
 def traced(cases: list[GridCase]) -> dict[str, TraceOutcome]:
@@ -168,6 +210,12 @@ def slow_traces() -> dict[str, TraceOutcome]:
     return traced(SLOW)
 
 
+@pytest.fixture(scope="module")
+def later_traces() -> dict[str, TraceOutcome]:
+    """Families that came later, each by the same recipes."""
+    return traced(LATER_GRID)
+
+
 def agree(case: GridCase, outcome: TraceOutcome) -> None:
     """Counts are equal; peaks lie within the tolerance."""
     trace = outcome.trace
@@ -194,3 +242,12 @@ def test_formula_and_trace_agree_on_more(
 ) -> None:
     """So do methods, optimizers, precisions and kernels that few people use."""
     agree(case, slow_traces[case.name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", LATER_GRID, ids=lambda case: case.name)
+def test_formula_and_trace_agree_on_later_families(
+    case: GridCase, later_traces: dict[str, TraceOutcome]
+) -> None:
+    """Norms after branches, parallel branches, constant factors, partial rotations."""
+    agree(case, later_traces[case.name])

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
-from memory_models.settings import Dtype, FinetuningType
+from memory_models.settings import Dtype, FinetuningType, changed
+from memory_models.states.adapters import trainable_parameters
 from tests.support import tiny
 from tsplanner.errors import TsplannerError
+from tsplanner.models.source import read_architecture
 from tsplanner.training import adapters
+from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.model import build_model
 
 
@@ -128,3 +133,65 @@ def test_a_linear_draws_nothing_while_peft_draws_its_weights() -> None:
         assert torch.equal(torch.get_rng_state(), state)
     nn.Linear(2, 2)
     assert not torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(
+    "learning",
+    [
+        {"modules_to_save": ("embed_tokens", "lm_head")},
+        {"modules_to_save": ("lm_head",)},
+        {"lora_target": ("q_proj", "embed_tokens", "lm_head")},
+        {"lora_target": ("embed_tokens",)},
+        {
+            "lora_target": ("q_proj", "v_proj"),
+            "rank_pattern": (("q_proj", 2),),
+            "alpha_pattern": (("v_proj", 64.0),),
+        },
+    ],
+)
+def test_what_peft_trains_is_what_the_memory_model_counts(
+    tmp_path: Path, tied: bool, learning: dict[str, object]
+) -> None:
+    """Copies and adapters of the vocabulary, patterns; and the saved adapter is the same model."""
+    plan = changed(tiny.plan(tmp_path), **learning)
+    config = {**tiny.CONFIG, "tie_word_embeddings": tied}
+    shapes = read_architecture(config, name="tiny", source="test")
+    made = replace(plan.model, config=config, has_weights=False, path=None, architecture=shapes)
+    plan = replace(plan, model=made)
+    wrapped = adapters.apply_method(plan, build_model(plan, torch.device("cpu")), 4)
+    told = trainable_parameters(shapes, plan.learning.method)
+    assert adapters.trainable_count(wrapped) == told
+    with torch.no_grad():
+        for parameter in wrapped.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.01)
+    wrapped.save_pretrained(tmp_path / "adapter")
+    saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert sum(tensor.numel() for tensor in saved.values()) == told
+
+    from peft import PeftModel
+
+    again = PeftModel.from_pretrained(build_model(plan, torch.device("cpu")), tmp_path / "adapter")
+    tokens = torch.arange(8).unsqueeze(0)
+    wrapped.eval()
+    assert torch.equal(again(input_ids=tokens).logits, wrapped(input_ids=tokens).logits)
+
+
+def test_the_fused_loss_trains_a_copied_head_as_the_plain_loss_does(tmp_path: Path) -> None:
+    """The same loss and the same gradient of the copy."""
+    plan = changed(tiny.plan(tmp_path), modules_to_save=("lm_head",))
+    tokens = torch.arange(24).reshape(2, 12)
+    found = []
+    for fused in (False, True):
+        model = build_model(plan, torch.device("cpu"))
+        if fused:
+            use_fused_loss(model)
+        torch.manual_seed(0)
+        wrapped = adapters.apply_method(plan, model, 4)
+        loss = wrapped(input_ids=tokens, labels=tokens).loss
+        loss.backward()
+        head = wrapped.get_base_model().lm_head.modules_to_save["default"].weight
+        assert head.grad is not None
+        found.append((loss.detach(), head.grad))
+    torch.testing.assert_close(found[0], found[1])

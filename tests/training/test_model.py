@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +18,13 @@ from tsplanner.models.source import read_model
 from tsplanner.planner.plan import ModelRef, Plan
 from tsplanner.training import model
 from tsplanner.training.adapters import apply_method
-from tsplanner.training.model import build_model, model_config
+from tsplanner.training.model import (
+    attention_of,
+    build_model,
+    configuration_values,
+    model_config,
+    runs_eager,
+)
 
 HIDDEN, MIDDLE, KEYS, LAYERS, WORDS, PATCH = 32, 48, 16, 2, 70, 8
 INDEX = "model.safetensors.index.json"
@@ -267,3 +274,34 @@ def test_a_template_that_only_the_processor_reads_is_the_tokenizers_too(tmp_path
     told = {"chat_template": "{{ messages[0].content }}"}
     (Path(str(ref.path)) / "chat_template.json").write_text(json.dumps(told))
     assert model.load_tokenizer(ref).chat_template == told["chat_template"]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "wanted", "runs"),
+    [
+        ("bloom", "sdpa", "eager"),
+        ("gpt_oss", "sdpa", "eager"),
+        ("mamba2", "sdpa", "eager"),
+        ("llama", "sdpa", "sdpa"),
+        ("llama", "eager", "eager"),
+        ("bloom", "flash_attention_2", "flash_attention_2"),
+    ],
+)
+def test_a_model_without_sdpa_runs_eager_by_itself(model_type: str, wanted: str, runs: str) -> None:
+    """What was asked for by name is not replaced; transformers then refuses it."""
+    from transformers import AutoConfig
+
+    assert attention_of(AutoConfig.for_model(model_type), wanted) == runs
+
+
+def test_a_built_model_says_which_attention_it_runs() -> None:
+    """By its config."""
+    for name, eager in (("eager", True), ("sdpa", False)):
+        built = SimpleNamespace(config=SimpleNamespace(_attn_implementation=name))
+        assert runs_eager(built) is eager
+
+
+def test_infinity_is_read_as_transformers_writes_it() -> None:
+    """Mamba's steps have no upper limit."""
+    config = {"model_type": "mamba2", "limit": [0.0, {"__float__": "Infinity"}], "rope": {"a": 1}}
+    assert configuration_values(config) == {"limit": [0.0, float("inf")], "rope": {"a": 1}}

@@ -14,9 +14,18 @@ from typing import TYPE_CHECKING, Any
 from memory_models.result import MemoryEstimate
 from memory_models.settings import DecoderKernels, TrainingSettings, flat
 from memory_models.units import format_gib
-from tsplanner.commands.values import NONE, names, path_text, positive, switch, targets
+from tsplanner.commands.inputs.values import (
+    NONE,
+    names,
+    path_text,
+    positive,
+    ranks,
+    saved_modules,
+    switch,
+    targets,
+)
+from tsplanner.commands.inputs.words import SETTINGS
 from tsplanner.commands.views.screen import Screen, trace_status
-from tsplanner.commands.words import SETTINGS
 from tsplanner.errors import EXIT_FAILURE, EXIT_OK, TsplannerError, UsageError
 from tsplanner.planner.gather.cases import case_keys
 from tsplanner.planner.gather.typed import members
@@ -34,6 +43,8 @@ EPILOG = """examples:
 """
 
 NULLABLE = "null"
+NAMED = {"lora_target": targets, "modules_to_save": saved_modules, "rank_pattern": ranks}
+"""Keys that take names of modules."""
 ALIASES = {"sequence_length": ["--cutoff-len"], "device": ["--gpus"]}
 """What plan calls the same."""
 FLAGS = {"decoder_kernels": "kernels"}
@@ -81,8 +92,8 @@ def _shown(default: object) -> str:
 
 def _flag(key: str, kind: object) -> dict[str, object]:
     """Argparse's arguments for one key."""
-    if key == "lora_target":
-        return {"type": targets, "metavar": "NAMES"}
+    if key in NAMED:
+        return {"type": NAMED[key], "metavar": "NAMES"}
     member = members(kind)[0]
     if member is bool:
         return {"type": switch, "metavar": "on|off"}
@@ -114,8 +125,9 @@ def from_arguments(options: argparse.Namespace) -> int:
     for key in ("autocast", "quantization"):
         if given.get(key) in (NULLABLE, NONE):
             given[key] = None
-    if isinstance(given.get("lora_target"), tuple):
-        given["lora_target"] = list(given["lora_target"])
+    for key in NAMED:
+        if isinstance(given.get(key), tuple):
+            given[key] = list(given[key])
     return run_one(given, tracing, as_json=options.json)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from memory_models.frozen import frozen
 from tsplanner import runs
-from tsplanner.commands.options import add_plan_argument, add_random_weights_argument
-from tsplanner.commands.values import path, path_text, positive, positive_float
+from tsplanner.commands.inputs.options import add_plan_argument, add_random_weights_argument
+from tsplanner.commands.inputs.values import path, path_text, positive, positive_float
 from tsplanner.commands.views.plan import VERDICTS
 from tsplanner.commands.views.plan_file import plan_line
 from tsplanner.commands.views.screen import Screen

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsplanner import install
-from tsplanner.commands.options import (
+from tsplanner.commands.inputs.options import (
     add_learning,
     add_pins,
     add_subject,
@@ -19,7 +19,7 @@ from tsplanner.commands.options import (
     pins,
     refuse_idle_flags,
 )
-from tsplanner.commands.values import duration_seconds, path, positive_float
+from tsplanner.commands.inputs.values import duration_seconds, path, positive_float
 from tsplanner.commands.views.plan import print_choice, print_failure
 from tsplanner.commands.views.plan_json import advice_values, choice_values, failure_values
 from tsplanner.commands.views.scan_bar import scan_bar

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from memory_models.device import Machine
 from tsplanner import install, runs
-from tsplanner.commands.options import add_force_argument, add_plan_argument
-from tsplanner.commands.values import LEAST_PROBE_STEPS, positive_float, probe_steps
+from tsplanner.commands.inputs.options import add_force_argument, add_plan_argument
+from tsplanner.commands.inputs.values import LEAST_PROBE_STEPS, positive_float, probe_steps
 from tsplanner.commands.views.bars import step_bar
 from tsplanner.commands.views.interrupted import say_interrupted
 from tsplanner.commands.views.plan_file import plan_line

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tsplanner import runs
-from tsplanner.commands.values import path
+from tsplanner.commands.inputs.values import path
 from tsplanner.commands.views.screen import Screen
 from tsplanner.console import columns, width
 from tsplanner.errors import EXIT_OK

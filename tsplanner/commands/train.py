@@ -10,12 +10,12 @@ from memory_models.device import Machine
 from memory_models.frozen import frozen
 from tsplanner import install, runs
 from tsplanner.commands.full_run import FullRun, disk_bytes, start_full_run
-from tsplanner.commands.options import (
+from tsplanner.commands.inputs.options import (
     add_force_argument,
     add_plan_argument,
     add_random_weights_argument,
 )
-from tsplanner.commands.values import path
+from tsplanner.commands.inputs.values import path
 from tsplanner.commands.views.interrupted import say_interrupted
 from tsplanner.commands.views.plan_file import plan_line
 from tsplanner.commands.views.run import (

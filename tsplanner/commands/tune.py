@@ -12,13 +12,13 @@ from pathlib import Path
 from memory_models.device import Machine
 from tsplanner import install, runs
 from tsplanner.commands.full_run import FullRun, start_full_run
-from tsplanner.commands.options import (
+from tsplanner.commands.inputs.options import (
     add_force_argument,
     add_plan_argument,
     add_random_weights_argument,
 )
+from tsplanner.commands.inputs.values import budget_seconds, path, positive
 from tsplanner.commands.train import say_finished
-from tsplanner.commands.values import budget_seconds, path, positive
 from tsplanner.commands.views.interrupted import say_interrupted
 from tsplanner.commands.views.plan_file import plan_line
 from tsplanner.commands.views.run import outcome_lines, print_random_weights, run_document

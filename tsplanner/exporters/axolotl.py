@@ -251,5 +251,6 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
         "lora_alpha": trainers.whole_alpha(plan, NAME),
         "lora_dropout": learning.method.lora_dropout,
         **trainers.adapter_targets(plan, architecture),
+        **({"lora_modules_to_save": saved} if (saved := trainers.modules_to_save(plan)) else {}),
         **METHODS[method],
     }

@@ -17,6 +17,8 @@ from memory_models.estimate import estimate_memory
 from memory_models.frozen import frozen
 from memory_models.result import MemoryEstimate
 from memory_models.settings import (
+    EMBEDDING,
+    HEAD,
     DecoderKernels,
     Dtype,
     FinetuningType,
@@ -108,6 +110,7 @@ def require_room(plan: Plan, running: Running, options: ExportOptions) -> list[s
             fits.
     """
     _refuse_stored(plan, running)
+    _refuse_patterns(plan, running)
     room = room_under(plan, running)
     lines = [f"Predicted under {running.trainer}: {room.figures}."]
     if plan.hardware.base.quantization is not None:
@@ -224,7 +227,9 @@ def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:
     Raises:
         TsplannerError: PEFT has no name for one of them.
     """
-    return mixtures.module_names(architecture, adapter_method(plan))
+    method = adapter_method(plan)
+    outside = [each for each in _outside(plan) if method.adapts(OWN_NAMES[each])]
+    return mixtures.module_names(architecture, method) + outside
 
 
 def adapter_method(plan: Plan) -> Method:
@@ -241,6 +246,37 @@ def adapter_targets(plan: Plan, architecture: Architecture) -> dict[str, object]
     if parameters := mixtures.parameter_names(architecture, adapter_method(plan)):
         found["lora_target_parameters"] = parameters
     return found
+
+
+def modules_to_save(plan: Plan) -> list[str]:
+    """Modules of which whole copies are trained, by their names in the model."""
+    saved = plan.learning.method.modules_to_save
+    return [name for name in _outside(plan) if OWN_NAMES[name] in saved]
+
+
+OWN_NAMES = {"embed_tokens": EMBEDDING, "embed_in": EMBEDDING, "lm_head": HEAD, "embed_out": HEAD}
+"""What settings call an embedding or a head, by its name in the model."""
+
+
+def _outside(plan: Plan) -> tuple[str, str]:
+    """Names of embedding and head in the model."""
+    own = plan.model.model_type == "gpt_neox"
+    return ("embed_in", "embed_out") if own else (EMBEDDING, HEAD)
+
+
+def _refuse_patterns(plan: Plan, running: Running) -> None:
+    """Refuse what the trainer's settings have no words for, or what is not sized under it."""
+    method = plan.learning.method
+    if method.rank_pattern or method.alpha_pattern:
+        raise TsplannerError(
+            f"{running.trainer} takes one rank and one alpha for all targets: plan again without "
+            "--rank-pattern and --alpha-pattern, or run the plan with tsplanner train."
+        )
+    if method.adapts(HEAD) and running.loss_kernel is LossKernel.FUSED:
+        raise TsplannerError(
+            f"An adapter on {HEAD} is not sized under {running.trainer}'s loss in chunks: name it "
+            "in --modules-to-save instead, or run the plan with tsplanner train."
+        )
 
 
 def sees(architecture: Architecture) -> bool:

@@ -172,4 +172,5 @@ def _adapter(plan: Plan, architecture: Architecture) -> dict[str, Any]:
         "lora_alpha": trainers.whole_alpha(plan, NAME),
         "lora_dropout": learning.method.lora_dropout,
         **targets,
+        **({"lora_modules_to_save": saved} if (saved := trainers.modules_to_save(plan)) else {}),
     }

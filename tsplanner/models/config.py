@@ -33,6 +33,10 @@ LIMITS: Mapping[str, int] = {
 config.json is damaged, and its estimate would be a figure that no machine has."""
 
 
+class NoReaderError(TsplannerError):
+    """No reader knows the config's ``model_type``, or what this config makes of it."""
+
+
 class Config:
     """A config.json, or a section of one, with typed look-ups."""
 
@@ -53,6 +57,10 @@ class Config:
     def error(self, key: str, problem: str) -> TsplannerError:
         """An error that names the file, the key and the problem."""
         return TsplannerError(f"{self._source}: {key} {problem}")
+
+    def unread(self, key: str, problem: str) -> NoReaderError:
+        """An error for a form of the family that its reader does not have, but a trace may."""
+        return NoReaderError(f"{self._source}: {key} {problem}, which has no reader")
 
     def has(self, key: str) -> bool:
         """Whether the key is present and not null."""

@@ -82,7 +82,7 @@ def _mixtral(name: str, config: Config) -> Architecture:
 def _qwen3_moe(name: str, config: Config) -> Architecture:
     """Qwen3 mixtures: q/k norms, every layer sparse (``decoder_sparse_step`` 1)."""
     if config.positive("decoder_sparse_step", 1) != 1 or config.optional("mlp_only_layers"):
-        raise config.error("mlp_only_layers", "mixes dense and sparse layers, which has no reader")
+        raise config.unread("mlp_only_layers", "mixes dense and sparse layers")
     # Newer versions of transformers write this number under Mixtral's key.
     experts = "num_experts" if config.has("num_experts") else "num_local_experts"
     bias = config.flag("attention_bias", default=False)
@@ -148,7 +148,7 @@ def _opt(name: str, config: Config) -> Architecture:
     """OPT: LayerNorm, ReLU, biases, a learned position table with two more rows than positions."""
     hidden, middle = config.positive("hidden_size"), config.positive("ffn_dim")
     if config.positive("word_embed_proj_dim", hidden) != hidden:
-        raise config.error("word_embed_proj_dim", f"differs from hidden_size {hidden}: no reader")
+        raise config.unread("word_embed_proj_dim", f"differs from hidden_size {hidden}")
     query = Linear(
         name="q_proj", role=Role.QUERY, in_features=hidden, out_features=hidden, bias=True
     )

@@ -183,5 +183,5 @@ def activation_of(config: Config, key: str = "hidden_act") -> Activation:
     """The activation of the MLP by its name in the config."""
     found = config.text(key, "silu")
     if found not in ACTIVATIONS:
-        raise config.error(key, f"has the unknown activation {quoted(found)}")
+        raise config.unread(key, f"has the unknown activation {quoted(found)}")
     return ACTIVATIONS[found]

@@ -11,16 +11,16 @@ from memory_models.frozen import frozen
 from tsplanner.errors import TsplannerError, UsageError, did_you_mean, named
 from tsplanner.install import Extra, install_command
 from tsplanner.models import strangers
-from tsplanner.models.config import Config
+from tsplanner.models.config import Config, NoReaderError
 from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, with_defaults
 from tsplanner.models.headers import check_weights, untied_by_weights
-from tsplanner.models.quantized import stored_base, with_kept_linears
-from tsplanner.models.refusals import (
+from tsplanner.models.known.refusals import (
     refusal_of_gguf,
     refuse_other_folder,
     refuse_other_models,
 )
+from tsplanner.models.quantized import stored_base, with_kept_linears
 from tsplanner.models.weights import WeightFiles, find_weights
 from tsplanner.models.wrappers import seen_whole, text_section
 from tsplanner.reading import decoded, read_text
@@ -56,10 +56,6 @@ class ModelFiles:
     """Its config.json."""
     folder: Path
     config: dict[str, object]
-
-
-class NoReaderError(TsplannerError):
-    """No reader knows the config's ``model_type``."""
 
 
 def preset_names() -> tuple[str, ...]:

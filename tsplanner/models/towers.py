@@ -139,7 +139,7 @@ def siglip(config: Config) -> OutsideShape:
         TsplannerError: the tower has a pooling head, which no published wrapper runs.
     """
     if config.flag("vision_use_head", default=True):
-        raise config.error("vision_use_head", "is true: a tower with a pooling head has no reader")
+        raise config.unread("vision_use_head", "is true: it adds a pooling head")
     return _of_square_images(config, kept=0, bias=True, norms=1)
 
 

@@ -58,7 +58,7 @@ def parameters(count: int | None) -> str:
     if count is None:
         return "-"
     for unit, size in (("B", 1e9), ("M", 1e6)):
-        if count >= size:
+        if count >= 0.9995 * size:  # 999.9 million are written as 1 billion
             return f"{count / size:.3g}{unit}"
     return f"{count:,}"
 

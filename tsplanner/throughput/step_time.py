@@ -16,7 +16,7 @@ from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from memory_models.memory_traffic import traffic
 from memory_models.recorded.totals import forward_flops_of
-from memory_models.settings import Attention, DecoderKernels, TrainingSettings
+from memory_models.settings import HEAD, Attention, DecoderKernels, TrainingSettings
 from memory_models.states.adapters import adapter_parameters_on, targets
 from memory_models.states.expert_adapters import adapted_experts, adapter_rows
 from memory_models.states.optimizer import gradient_bytes, optimizer_state_bytes, trained_tensors
@@ -146,7 +146,7 @@ def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) ->
     found = _operands(architecture, settings)
     if architecture.layer.recorded:
         return _recorded_flops(architecture, settings, found)
-    trained = settings.method.trains_everything
+    trained = _trains_head(settings)
     layers_trained = active if not settings.method.uses_adapter else 0
     recompute = recomputed_layers(architecture, settings)
     weights: float = found.layer * (2 * layers + 2 * active + 2 * layers_trained + 2 * recompute)
@@ -177,6 +177,11 @@ def whole_expert_flops(architecture: Architecture, settings: TrainingSettings) -
     return found
 
 
+def _trains_head(settings: TrainingSettings) -> bool:
+    """Whether the whole lm_head, or a copy of it, gets a gradient."""
+    return settings.method.trains_everything or HEAD in settings.method.modules_to_save
+
+
 def _recorded_flops(
     architecture: Architecture, settings: TrainingSettings, found: _Operands
 ) -> float:
@@ -188,7 +193,7 @@ def _recorded_flops(
     recomputed = recomputed_layers(architecture, settings) / architecture.num_hidden_layers
     adapters = 2 * found.adapters * settings.tokens
     of_weights = adapters if settings.method.uses_adapter else forward
-    head = found.head * (6 if settings.method.trains_everything else 4) * settings.tokens
+    head = found.head * (6 if _trains_head(settings) else 4) * settings.tokens
     return forward * (2 + recomputed) + of_weights + head
 
 

@@ -13,7 +13,8 @@ from memory_models.result import MemoryEstimate
 from memory_models.states.optimizer import PAGED, paged_state_bytes
 from memory_models.units import format_gib
 from tsplanner.errors import TsplannerError
-from tsplanner.models.source import ModelFiles, NoReaderError, find_model, read_architecture
+from tsplanner.models.config import NoReaderError
+from tsplanner.models.source import ModelFiles, find_model, read_architecture
 from tsplanner.planner.gather.cases import (
     as_stored,
     case_device,

@@ -13,7 +13,8 @@ from memory_models.estimate import estimate_memory
 from memory_models.frozen import frozen
 from memory_models.result import Interval, MemoryEstimate
 from tsplanner.errors import TsplannerError
-from tsplanner.models.source import ModelFiles, ModelSource, NoReaderError
+from tsplanner.models.config import NoReaderError
+from tsplanner.models.source import ModelFiles, ModelSource
 from tsplanner.planner.explain.deepspeed_sizes import deepspeed_notes
 from tsplanner.planner.gather.cases import read_case
 from tsplanner.reading import decoded

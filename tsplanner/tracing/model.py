@@ -34,10 +34,9 @@ from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.language_model import auto_class, read_text_alone
 from tsplanner.training.model import (
     DTYPES,
-    NO_SUCH_ATTENTION,
+    attention_of,
     configuration_values,
     register_own_models,
-    with_attention,
 )
 from tsplanner.training.solo.checkpointed_layers import checkpoint_first
 
@@ -98,21 +97,19 @@ def base_model(
     """
     register_own_models()
     config = configuration(subject)
-
-    def from_config(attention: str) -> Any:
-        return auto_class(config).from_config(
-            config,
-            dtype=DTYPES[settings.base.model_dtype],
-            attn_implementation=attention,
-            trust_remote_code=subject.trust_remote_code,
-        )
-
     try:
         with torch.device("meta"):
-            model = with_attention(from_config, _attention_name(settings.kernels.attention))
+            model = auto_class(config).from_config(
+                config,
+                dtype=DTYPES[settings.base.model_dtype],
+                attn_implementation=attention_of(
+                    config, _attention_name(settings.kernels.attention)
+                ),
+                trust_remote_code=subject.trust_remote_code,
+            )
     except ValueError as error:
         text = str(error).splitlines()[0]
-        if NO_SUCH_ATTENTION in text:
+        if "attention implementation" in text:
             raise TsplannerError(
                 "This model's code in the installed transformers runs no "
                 f"{settings.kernels.attention} attention: set attention eager."

@@ -6,12 +6,13 @@ import contextlib
 import re
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from memory_models.settings import ALL_LINEAR, Dtype, FinetuningType
+from memory_models.settings import ALL_LINEAR, EMBEDDING, HEAD, Dtype, FinetuningType
 from tsplanner.errors import TsplannerError, did_you_mean
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import LearningSettings, training_settings
@@ -73,11 +74,13 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
     """
     prefix, _ = decoder_layers(model)
     known = _known(model)
+    outside = [re.escape(name) for part, name in vocabulary_names(model).items() if part in targets]
     if targets == ALL_LINEAR:
         wanted = [name for name in names_of_linears(model, known) if not refusal(model, name)]
     else:
         experts = _expert_names(model, targets)
         wanted = [name for name in _names(targets) if name not in experts]
+    wanted = [name for name in wanted if name not in (EMBEDDING, HEAD)]
     for name in wanted:
         if name not in known:
             raise TsplannerError(
@@ -91,13 +94,24 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
     every = targets == ALL_LINEAR
     numbered = {_of_any_layer(name) for name in _inside(model) if every and _last(name).isdigit()}
     encoder = [re.escape(name) for name in linear_names(model) if ENCODER_MLP.search(name)]
-    return "|".join([*pattern, *sorted(numbered), *encoder])
+    return "|".join([*pattern, *sorted(numbered), *encoder, *outside])
 
 
 def _inside(model: nn.Module) -> list[str]:
     """Full names of the linears of the decoder layers."""
     prefix, _ = decoder_layers(model)
     return [name for name in linear_names(model) if name.startswith(f"{prefix}.")]
+
+
+def vocabulary_names(model: Any) -> dict[str, str]:
+    """Full names of the embedding and the output head, by their names in settings."""
+    parts = {EMBEDDING: model.get_input_embeddings(), HEAD: model.get_output_embeddings()}
+    return {
+        part: name
+        for name, module in model.named_modules()
+        for part, found in parts.items()
+        if module is found
+    }
 
 
 def _known(model: nn.Module) -> list[str]:
@@ -129,7 +143,8 @@ def target_modules(model: nn.Module, targets: tuple[str, ...] | str) -> str | li
     pattern = target_pattern(model, targets)
     if not fused_experts(model):
         return pattern
-    return [name for name in linear_names(model) if re.fullmatch(pattern, name)]
+    names = {*linear_names(model), *vocabulary_names(model).values()}
+    return sorted(name for name in names if re.fullmatch(pattern, name))
 
 
 def _expert_names(model: nn.Module, targets: tuple[str, ...] | str) -> list[str]:
@@ -154,6 +169,12 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
         "bias": "none",
         "fan_in_fan_out": any(map(is_transposed, model.modules())),
     }
+    names = vocabulary_names(model)
+    saved = [names[part] for part in learning.method.modules_to_save]
+    # PEFT matches a pattern with the end of a module's full name.
+    ranks = {re.escape(names.get(each, each)): rank for each, rank in learning.method.rank_pattern}
+    alphas = {re.escape(names.get(each, each)): a for each, a in learning.method.alpha_pattern}
+    common |= {"modules_to_save": saved or None}
     if learning.method.finetuning_type is FinetuningType.ADALORA:
         sizes = training_settings(learning, plan.hardware, plan.sequence_length)
         return AdaLoraConfig(
@@ -167,6 +188,8 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
         )
     return LoraConfig(
         r=learning.method.lora_rank,
+        rank_pattern=ranks,
+        alpha_pattern=alphas,
         use_dora=learning.method.finetuning_type is FinetuningType.DORA,
         use_rslora=learning.method.finetuning_type is FinetuningType.RSLORA,
         **common,
@@ -207,6 +230,7 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
                 autocast_adapter_dtype=not plan.hardware.sharding.zero_stage,
             )
         freeze_divisors(wrapped)
+        leave_out_base(wrapped)
         return wrapped
     if method is FinetuningType.FREEZE:
         train_last_layers(model, plan.learning)
@@ -217,6 +241,15 @@ def apply_method(plan: Plan, model: Any, total_steps: int) -> Any:
         parameter.requires_grad_(False)
     _refuse_fp16_masters(plan, model)
     return model
+
+
+def leave_out_base(wrapped: Any) -> None:
+    """Keep the base's embedding and head out of saved adapters, for they are not trained.
+
+    PEFT saves them, as large as they are, wherever an adapter sits on one of them
+    (utils/save_and_load.py, ``save_embedding_layers``). Copies that are trained are always saved.
+    """
+    wrapped.save_pretrained = partial(wrapped.save_pretrained, save_embedding_layers=False)
 
 
 def freeze_divisors(model: nn.Module) -> None:

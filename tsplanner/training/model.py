@@ -6,7 +6,7 @@ They come from a fixed seed, so that an adapter can be loaded onto the base that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,6 @@ from tsplanner.training.language_model import auto_class
 
 DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
 FLOAT_TAG = "__float__"
-NO_SUCH_ATTENTION = "attention implementation"
-"""Words of transformers' error (modeling_utils.py) for an attention that a model's code lacks."""
 BASE_SEED = 0
 """Seed of random base weights; the plan's seed is for the adapter and the data."""
 
@@ -217,25 +215,21 @@ def _load(plan: Plan, config: Any, device: torch.device) -> Any:
     placement: dict[str, Any] = (
         {"device_map": {"": device}} if plan.hardware.sharding.zero_stage < 3 else {}
     )
-
-    def load(attention: str) -> Any:
-        return auto_class(config).from_pretrained(
-            plan.model.path,
-            config=config,
-            dtype=DTYPES[plan.hardware.base.model_dtype],
-            attn_implementation=attention,
-            # A folder that is stored quantised brings its own; transformers takes no second one.
-            quantization_config=quantization_config(plan.hardware)
-            if stored_base(plan.model.config) is None
-            else None,
-            trust_remote_code=plan.model.trust_remote_code,
-            # A pickle can run code while it is read.
-            use_safetensors=True,
-            output_loading_info=True,
-            **placement,
-        )
-
-    model, info = with_attention(load, plan.hardware.kernels.attention.value)
+    model, info = auto_class(config).from_pretrained(
+        plan.model.path,
+        config=config,
+        dtype=DTYPES[plan.hardware.base.model_dtype],
+        attn_implementation=attention_of(config, plan.hardware.kernels.attention.value),
+        # A folder that is stored quantised brings its own; transformers takes no second one.
+        quantization_config=quantization_config(plan.hardware)
+        if stored_base(plan.model.config) is None
+        else None,
+        trust_remote_code=plan.model.trust_remote_code,
+        # A pickle can run code while it is read.
+        use_safetensors=True,
+        output_loading_info=True,
+        **placement,
+    )
     if plan.hardware.sharding.zero_stage != 3:  # under ZeRO-3 each process loads only its shards
         refuse_other_keys(info, str(plan.model.path))
     if stored_base(plan.model.config) is not None:
@@ -243,20 +237,14 @@ def _load(plan: Plan, config: Any, device: torch.device) -> Any:
     return model
 
 
-def with_attention(build: Callable[[str], Any], wanted: str) -> Any:
-    """A model with the attention that is wanted, or with eager if its code runs no sdpa.
+def attention_of(config: Any, wanted: str) -> str:
+    """The attention that a model runs by transformers' name: eager if its code runs no sdpa.
 
-    ``build`` takes transformers' name of the attention. BLOOM, gpt-oss and models without any
-    attention run eager alone, and transformers refuses sdpa before it makes a tensor.
-
-    Raises ValueError: whatever else transformers refuses.
+    BLOOM, gpt-oss and models without any attention run eager alone.
     """
-    try:
-        return build(wanted)
-    except ValueError as error:
-        if wanted != Attention.SDPA or NO_SUCH_ATTENTION not in str(error):
-            raise
-        return build(Attention.EAGER.value)
+    known = auto_class(config)._model_mapping.get(type(config), None)
+    runs_sdpa = getattr(known, "_supports_sdpa", True)  # not known of code that a model ships
+    return Attention.EAGER.value if wanted == Attention.SDPA and not runs_sdpa else wanted
 
 
 def cast_whole_parameters(model: nn.Module, dtype: torch.dtype) -> None:
@@ -324,13 +312,12 @@ def _initialise(plan: Plan, config: Any, device: torch.device) -> Any:
 def _from_config(hardware: HardwareSettings, config: Any, device: torch.device | None) -> Any:
     from contextlib import nullcontext
 
-    def build(attention: str) -> Any:
-        return auto_class(config).from_config(
-            config, dtype=DTYPES[hardware.base.model_dtype], attn_implementation=attention
-        )
-
     with nullcontext() if device is None else device:
-        return with_attention(build, hardware.kernels.attention.value)
+        return auto_class(config).from_config(
+            config,
+            dtype=DTYPES[hardware.base.model_dtype],
+            attn_implementation=attention_of(config, hardware.kernels.attention.value),
+        )
 
 
 def _materialise(owner: Any, module: nn.Module, device: torch.device) -> None:

@@ -61,3 +61,26 @@ def test_softmax_copies_bf16_scores_to_fp32_and_reads_fp16_ones() -> None:
         attention(ops, uncounted(ops, 8))
         made[dtype] = ops.tape.allocations
     assert made[Dtype.BF16] == made[Dtype.FP16] + 1
+
+
+def test_a_partly_rotated_head_is_joined_and_keeps_a_copy_of_the_result() -> None:
+    """Flash keeps its result in the layout of the joined query; the output projection reads a copy.
+
+    The toy's projection keeps nothing of it, so the kept bytes are those of a whole rotation.
+    """
+    ops = layer_ops(changed(TOY, rotary_dim=2), **UNADAPTED)
+    attention(ops, uncounted(ops, 8))
+    assert ops.tape.kept() == Size(per_token=56)
+    adapted = layer_ops(changed(TOY, rotary_dim=2), lora_target=("o_proj",), autocast=None)
+    whole = layer_ops(TOY, lora_target=("o_proj",), autocast=None)
+    for each in (adapted, whole):
+        attention(each, uncounted(each, 8))
+    # Half of the rotation's tensors are half as wide, and each head is joined once more.
+    assert adapted.tape.allocations > whole.tape.allocations
+
+
+def test_a_rotation_in_fp32_keeps_no_fp32_tensor() -> None:
+    """Cohere casts queries and keys to fp32 and back; only the casts back stay."""
+    ops = layer_ops(changed(TOY, rotary_in_fp32=True), **UNADAPTED)
+    attention(ops, uncounted(ops, 8))
+    assert ops.tape.kept() == Size(per_token=56)

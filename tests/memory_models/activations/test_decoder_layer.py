@@ -187,3 +187,25 @@ def test_trained_weights_leave_their_gradients() -> None:
     later = changed(FULL, gradient_accumulation_steps=2)
     assert early == 2 * 576
     assert layer_memory(TOY, later.layer, trained=True).backward.bytes(0, 0) == 2 * 128
+
+
+def test_one_norm_for_both_branches_is_kept_once() -> None:
+    """Phi-2 and Cohere: of two RMSNorms the fp32 copies take 64 bytes per token, of one 32."""
+    parallel = changed(TOY, parallel_residual=True)
+    shared = changed(parallel, norms_per_layer=1, norm_width_per_layer=8)
+    assert of(parallel, masked=False)[0] - of(shared)[0] == 32
+
+
+def test_norms_after_the_branches_keep_what_norms_before_them_keep() -> None:
+    """OLMo 2: each norm keeps its fp32 copy, wherever it stands."""
+    assert of(changed(TOY, norms_after=True)) == of(TOY)
+
+
+def test_a_constant_factor_and_held_variables_keep_nothing() -> None:
+    """Granite's factor saves a number; StableLM's variables end with the layer."""
+    assert of(changed(TOY, scales_branches=True)) == of(TOY)
+    assert of(changed(TOY, holds_branch=True)) == of(TOY)
+    lean = layer_memory(TOY, LORA.layer, trained=False)
+    held = layer_memory(changed(TOY, holds_branch=True), LORA.layer, trained=False)
+    # At the forward peak, in the MLP, attention's input and result are alive: 8 bf16 elements each.
+    assert held.forward.bytes(1, 0) - lean.forward.bytes(1, 0) == 2 * 16

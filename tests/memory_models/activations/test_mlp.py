@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from memory_models.activations.mlp import mlp
-from memory_models.architecture import Architecture, Linear, Role
-from memory_models.settings import DecoderKernels, changed
+from memory_models.architecture import Activation, Architecture, Linear, Role
+from memory_models.settings import DecoderKernels, Dtype, changed
 from memory_models.symbolic import Size
 from tests.support.toy_decoder import EXPERTS, LAYER_NORM, TOY, attention
 from tests.support.toy_programs import layer_ops, uncounted
@@ -48,6 +48,23 @@ def test_a_fused_product_does_not_keep_the_activation() -> None:
     ops = layer_ops(lora_target=("q_proj",), decoder_kernels=DecoderKernels.FUSED)
     mlp(ops, uncounted(ops, 8))
     assert ops.tape.kept() == Size(per_token=64)
+
+
+@pytest.mark.parametrize(
+    ("autocast", "kept"),
+    [
+        # half of the input 32 in bf16; input, tanh and tanh plus one in fp32, 64 each
+        (Dtype.BF16, 32 + 3 * 64),
+        # all four in bf16
+        (None, 4 * 32),
+    ],
+)
+def test_a_gelu_written_out_keeps_four_tensors(autocast: Dtype | None, kept: int) -> None:
+    """Phi-2's: autocast runs its power in fp32."""
+    plain = changed(LAYER_NORM, activation=Activation.GELU_NEW)
+    ops = layer_ops(plain, lora_target=("q_proj",), autocast=autocast)
+    mlp(ops, uncounted(ops, 8))
+    assert ops.tape.kept() == Size(per_token=kept)
 
 
 def test_peft_keeps_the_sum_of_every_experts_weight_and_adapter() -> None:

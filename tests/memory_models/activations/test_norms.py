@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memory_models.activations.norms import layer_norm, norm, rms_norm
+from memory_models.architecture import Norm
 from memory_models.settings import DecoderKernels, changed
 from memory_models.symbolic import ZERO, Size
 from tests.support.toy_decoder import LAYER_NORM, TOY
@@ -51,3 +52,34 @@ def test_the_kind_of_norm_is_the_models_or_a_fused_kernel() -> None:
     norm(fused, uncounted(fused, 8))
     assert fused.tape.kept() == ZERO
     assert fused.tape.levels == [Size(per_token=16)]
+
+
+def test_a_layer_norm_written_out_keeps_both_differences_from_the_mean() -> None:
+    """Cohere: the square's input and the factor of the scale, eight fp32 elements each."""
+    ops = layer_ops(changed(TOY, kind=Norm.LAYER_FP32))
+    assert norm(ops, uncounted(ops, 8)).bytes == 2
+    assert ops.tape.kept() == Size(per_token=2 * 32)
+    trained = layer_ops(changed(TOY, kind=Norm.LAYER_FP32), trained=True)
+    norm(trained, uncounted(trained, 8))
+    assert trained.tape.kept() == Size(per_token=3 * 32)
+
+
+def test_olmos_norm_scales_in_fp32_and_has_a_fused_kernel_all_the_same() -> None:
+    """Trained, its product keeps an fp32 copy; Gemma's scale has one added, and no kernel."""
+    ops = layer_ops(changed(TOY, kind=Norm.RMS_FP32), trained=True)
+    assert norm(ops, uncounted(ops, 8)).bytes == 2
+    assert ops.tape.kept() == Size(per_token=32 + 32)
+    fused = layer_ops(changed(TOY, kind=Norm.RMS_FP32), decoder_kernels=DecoderKernels.FUSED)
+    norm(fused, uncounted(fused, 8))
+    assert fused.tape.kept() == ZERO
+
+
+def test_a_checkpoint_runs_up_to_the_scale_that_ends_a_layer() -> None:
+    """The frozen scale is saved without bytes of its own: last_save stands before its product."""
+    after = layer_ops(changed(TOY, kind=Norm.RMS_FP32, norms_after=True))
+    rms_norm(after, uncounted(after, 8))
+    before = layer_ops(changed(TOY, kind=Norm.RMS_FP32))
+    rms_norm(before, uncounted(before, 8))
+    assert after.tape.kept() == before.tape.kept() == Size(per_token=32)
+    # The fp32 copy, its square and the scaled copy are three allocations; the product is a fourth.
+    assert (before.tape.last_save, after.tape.last_save) == (2, 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from memory_models.settings import (
@@ -103,3 +105,45 @@ def test_state_settings_leave_lengths_and_batches_out() -> None:
 def test_tokens_are_sequences_times_their_length() -> None:
     """Three sequences of ten positions."""
     assert SHORT.tokens == 30
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"modules_to_save": ("q_proj",)}, "modules_to_save takes embed_tokens and lm_head"),
+        (
+            {"modules_to_save": ("lm_head",), "lora_target": ("lm_head",)},
+            "lm_head is in lora_target and in modules_to_save",
+        ),
+        (
+            {"modules_to_save": ("lm_head",), "finetuning_type": FinetuningType.FULL},
+            "modules_to_save needs an adapter, not full",
+        ),
+        (
+            {"lora_target": ("embed_tokens",), "finetuning_type": FinetuningType.DORA},
+            "take lora or rslora as targets, not dora",
+        ),
+        (
+            {"rank_pattern": (("q_proj", 4),), "finetuning_type": FinetuningType.ADALORA},
+            "rank_pattern and alpha_pattern need lora, not adalora",
+        ),
+        ({"rank_pattern": (("q_proj", 0),)}, "the pattern of q_proj must be above 0, not 0"),
+        ({"modules_to_save": ("lm_head",), "zero_stage": 2}, "without ZeRO alone"),
+        (
+            {"lora_target": ("lm_head",), "loss_kernel": LossKernel.FUSED},
+            "the fused loss leaves out an adapter on lm_head",
+        ),
+    ],
+)
+def test_what_is_trained_beside_adapters_is_checked(values: dict[str, Any], says: str) -> None:
+    """Each sentence names the setting at fault."""
+    with pytest.raises(ValueError, match=says):
+        from_flat(TrainingSettings, **values)
+
+
+def test_all_linear_leaves_embedding_and_head_out() -> None:
+    """PEFT does, too."""
+    method = from_flat(TrainingSettings).method
+    assert not method.adapts("lm_head")
+    assert not method.trains_embedding
+    assert method.is_uniform

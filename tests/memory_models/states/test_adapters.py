@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memory_models.architecture import Architecture
-from memory_models.settings import FinetuningType, TrainingSettings, from_flat
+from memory_models.settings import FinetuningType, TrainingSettings, changed, from_flat
 from memory_models.states.adapters import check_targets, trainable_parameters
 from tests.support.toy_decoder import EXPERTS, TOY, WITH_ENCODER
 
@@ -130,3 +130,45 @@ def test_targets_matter_to_adapters_only(method: FinetuningType) -> None:
             check_targets(TOY, settings.method)
     else:
         check_targets(TOY, settings.method)
+
+
+def counted(architecture: Architecture = TOY, **method: object) -> int:
+    """Trained elements of LoRA with these settings."""
+    found = from_flat(TrainingSettings, **method).method
+    check_targets(architecture, found)
+    return trainable_parameters(architecture, found)
+
+
+def test_copies_of_embedding_and_head_are_trained_whole_tied_or_not() -> None:
+    """[V, D] each; PEFT gives a tied model two copies that are no longer tied."""
+    words = TOY.vocabulary.vocab_size * TOY.hidden_size
+    tied = changed(TOY, tie_word_embeddings=True)
+    untied = changed(TOY, tie_word_embeddings=False)
+    for each in (tied, untied):
+        plain = counted(each, lora_rank=2)
+        assert counted(each, lora_rank=2, modules_to_save=("lm_head",)) == plain + words
+        both = ("embed_tokens", "lm_head")
+        assert counted(each, lora_rank=2, modules_to_save=both) == plain + 2 * words
+
+
+def test_adapters_on_embedding_and_head_are_thin() -> None:
+    """A [R, V] and B [D, R] on the embedding, A [R, D] and B [V, R] on the head."""
+    thin = 2 * (TOY.vocabulary.vocab_size + TOY.hidden_size)
+    assert counted(lora_rank=2, lora_target=("embed_tokens",)) == thin
+    assert counted(lora_rank=2, lora_target=("embed_tokens", "lm_head")) == 2 * thin
+
+
+def test_a_pattern_gives_single_targets_a_rank_of_their_own() -> None:
+    """Rank 3 on q (16 a rank), rank 1 on v (12 a rank), two blocks."""
+    target, pattern = ("q_proj", "v_proj"), (("q_proj", 3),)
+    assert counted(lora_rank=1, lora_target=target, rank_pattern=pattern) == 2 * (48 + 12)
+    # Alphas change no counts.
+    assert counted(lora_rank=1, lora_target=target, alpha_pattern=(("q_proj", 9.0),)) == 2 * 28
+
+
+def test_a_pattern_of_no_target_and_a_rank_above_a_side_are_refused() -> None:
+    """The sentences name them."""
+    with pytest.raises(ValueError, match='the pattern of "k_proj" names no target'):
+        counted(lora_rank=1, lora_target=("q_proj",), rank_pattern=(("k_proj", 2),))
+    with pytest.raises(ValueError, match="lora_rank 9 is above the smallest side"):
+        counted(lora_rank=1, lora_target=("q_proj",), rank_pattern=(("q_proj", 9),))

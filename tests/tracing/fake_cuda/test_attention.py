@@ -33,6 +33,19 @@ def test_a_kernel_is_chosen_as_cuda_chooses(
     assert chosen_kernel(query, key, mask) is kernel
 
 
+def test_heads_that_differ_without_leave_are_broadcast_by_the_products() -> None:
+    """Falcon's single key head: no fused kernel takes it, and every head's scores are kept."""
+    query, key = heads(4), heads(1)
+    assert chosen_kernel(query, key, None, grouped=False) is Kernel.MATH
+    out = attention(query, key, heads(1), is_causal=True)
+    assert (out.shape, out.dtype) == (query.shape, query.dtype)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda item: kept.append(item) or item, id):
+        attention(query, key, heads(1), is_causal=True)
+    # The softmax's result and the same scores as a factor of the product with the values.
+    assert [item.numel() for item in kept].count(4 * 5 * 5) == 2
+
+
 @pytest.mark.parametrize(("key_heads", "masked"), [(2, False), (4, True), (2, True)])
 def test_every_kernel_gives_an_output_and_gradients_of_the_right_shapes(
     key_heads: int, masked: bool

@@ -138,6 +138,7 @@ def _model(plan: Plan, options: ExportOptions, architecture: Architecture) -> di
 def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
     learning = plan.learning
     method = learning.method.finetuning_type
+    saved = trainers.modules_to_save(plan)
     found = {"stage": "sft", "do_train": True} | METHODS[method]
     if method is FinetuningType.FREEZE:
         found["freeze_trainable_layers"] = learning.method.freeze_trainable_layers
@@ -149,6 +150,7 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
             "lora_dropout": learning.method.lora_dropout,
             # With `all`, the numbers that name the encoder's linears would match decoder layers.
             "lora_target": ",".join(trainers.lora_targets(plan, architecture)),
+            **({"additional_target": ",".join(saved)} if saved else {}),
         }
     if trainers.sees(architecture):
         # Its own defaults; with them names in lora_target mean the language model's linears alone.

@@ -76,7 +76,7 @@ def stablelm(name: str, config: Config) -> Architecture:
     """StableLM: LayerNorm, a gated MLP, a part of each head rotated; the second line parallel."""
     hidden = config.positive("hidden_size")
     if config.flag("qk_layernorm", default=False):
-        raise config.error("qk_layernorm", "norms each head by itself, which has no reader")
+        raise config.unread("qk_layernorm", "norms each head by itself")
     linears = attention(config, bias=config.flag("use_qkv_bias", default=False)) + gated_mlp(
         hidden, config.positive("intermediate_size")
     )

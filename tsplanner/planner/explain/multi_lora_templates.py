@@ -16,6 +16,10 @@ OBSTACLES: dict[Obstacle, Words] = {
         "{detail} mean experts, whose adapters are trained alone",
         "{detail} 指专家，其适配器须单独训练",
     ),
+    Obstacle.OWN_SHAPES: (
+        "patterns of ranks, and adapters on or copies of embedding and lm_head, are trained alone",
+        "秩的模式，以及嵌入层和 lm_head 上的适配器或副本，须单独训练",
+    ),
     Obstacle.LORA_DROPOUT: (
         "lora_dropout {detail} draws its masks batch by batch",
         "lora_dropout {detail} 逐批抽取掩码",

@@ -128,6 +128,7 @@ class Obstacle(StrEnum):
 
     METHOD = "method"
     EXPERTS = "experts"
+    OWN_SHAPES = "own_shapes"
     LORA_DROPOUT = "lora_dropout"
     BASE_DROPOUT = "base_dropout"
     LM_HEAD = "lm_head"

@@ -12,6 +12,7 @@ from math import ceil
 
 from memory_models.frozen import frozen
 from memory_models.settings import Dtype, Optimizer
+from memory_models.states.weights import weight_bytes
 from memory_models.units import GIB
 from tsplanner.models.families import FP16_TROUBLE, Trouble
 from tsplanner.models.quantized import StoredBase, stored_base
@@ -89,7 +90,7 @@ def failure_remarks(
         found.insert(0, _host_assumed(request, lack.needs.upper))
     stored = stored_base(request.model.config)
     if stored is not None and stored.quantization is None:
-        found.append(_dequantized(stored, smallest))
+        found.append(_dequantized(request, stored, smallest.hardware))
     return tuple(found)
 
 
@@ -126,13 +127,12 @@ def _stored(chosen: Chosen) -> Iterator[Remark]:
     if stored.quantization is not None:
         yield Remark(kind=RemarkKind.STORED_QUANTIZED, data={"stored": stored.label})
         return
-    yield _dequantized(stored, chosen.best)
+    yield _dequantized(chosen.request, stored, chosen.hardware)
 
 
-def _dequantized(stored: StoredBase, found: Evaluated) -> Remark:
-    parts = found.memory.components
-    base = sum(part.bytes for part in parts if part.name == "base weights")
-    dtype = found.hardware.base.model_dtype
+def _dequantized(request: PlanRequest, stored: StoredBase, hardware: HardwareSettings) -> Remark:
+    dtype = hardware.base.model_dtype
+    base = weight_bytes(request.architecture, dtype, None)
     data: Data = {"stored": stored.label, "dtype": dtype, "base": base / GIB}
     return Remark(kind=RemarkKind.STORED_DEQUANTIZED, data=data)
 

@@ -17,7 +17,7 @@ from tsplanner.models.quantized import stored_base
 from tsplanner.models.source import ModelSource, read_model
 from tsplanner.planner.gather.typed import typed_values
 
-INTERNAL = frozenset({"adapter_ranks", "lora_alpha"})
+INTERNAL = frozenset({"adapter_ranks", "lora_alpha", "alpha_pattern"})
 """Fields of the settings that a case cannot set."""
 
 

@@ -16,8 +16,9 @@ from memory_models.states.weights import total_parameters
 from tsplanner.datasets.lengths.cache import length_summary
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.hardware.detect import machine_for
+from tsplanner.models.config import NoReaderError
 from tsplanner.models.quantized import stored_base
-from tsplanner.models.source import ModelSource, NoReaderError, read_model
+from tsplanner.models.source import ModelSource, read_model
 from tsplanner.models.weights import damage
 from tsplanner.planner.advice import default_learning_rate
 from tsplanner.planner.files import plan_folder

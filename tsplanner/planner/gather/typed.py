@@ -47,6 +47,8 @@ def typed_value(key: str, kind: Any, value: object) -> Any:
 
     if key == "lora_target" and isinstance(value, str) and value != ALL_LINEAR:
         value = [value]
+    if key.endswith("_pattern") and isinstance(value, Mapping):
+        value = list(value.items())
     try:
         found = msgspec.convert(value, kind)
     except msgspec.ValidationError:

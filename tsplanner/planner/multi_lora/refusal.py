@@ -72,6 +72,7 @@ def _refusals(
     checks: tuple[tuple[Obstacle, bool, str | int], ...] = (
         (Obstacle.METHOD, not shares, str(method.finetuning_type)),
         (Obstacle.EXPERTS, bool(experts), ", ".join(experts)),
+        (Obstacle.OWN_SHAPES, not method.is_uniform, ""),
         (Obstacle.LORA_DROPOUT, bool(method.lora_dropout), f"{method.lora_dropout:g}"),
         (Obstacle.BASE_DROPOUT, bool(dropouts), ", ".join(dropouts)),
         (Obstacle.LM_HEAD, bool(strange), ", ".join(strange)),

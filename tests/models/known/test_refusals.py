@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 
 from tsplanner.errors import TsplannerError
-from tsplanner.models.decoders import READERS
-from tsplanner.models.refusals import Kind, WrongModelError, model_types
-from tsplanner.models.source import NoReaderError, find_model, read_architecture
+from tsplanner.models.config import NoReaderError
+from tsplanner.models.known.refusals import WrongModelError
+from tsplanner.models.source import find_model, read_architecture
 from tsplanner.trust import granting
 
 QWEN = {
@@ -23,7 +22,6 @@ QWEN = {
     "num_key_value_heads": 2,
     "vocab_size": 1000,
 }
-COLLECTOR = Path(__file__).parents[2] / "benchmarks" / "collect" / "model_types.py"
 
 
 def refusal(values: dict[str, object]) -> str:
@@ -177,33 +175,3 @@ def test_a_folder_of_another_form_is_named(name: str, says: str, tmp_path: Path)
     """Neither has a config.json."""
     (tmp_path / name).write_text("{}", encoding="utf-8")
     assert says in folder_refusal(tmp_path)
-
-
-def test_no_type_that_has_a_formula_is_refused() -> None:
-    """The table and the readers agree."""
-    kinds = model_types().kind_of
-    assert {kinds[name] for name in READERS if name in kinds} == {Kind.CAUSAL}
-
-
-def test_the_table_is_that_of_the_installed_transformers() -> None:
-    """Equal for the version that it names; for another one no causal type may be refused."""
-    transformers = pytest.importorskip("transformers")
-    if transformers.__version__ == model_types().transformers:
-        spec = importlib.util.spec_from_file_location("model_types_collector", COLLECTOR)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        written = json.loads(json.dumps(module.table()))
-        stored = json.loads(
-            (COLLECTOR.parents[2] / "tsplanner" / "models" / "model_types.json").read_text("utf-8")
-        )
-        assert written == stored
-        return
-    from transformers.models.auto import modeling_auto
-
-    masked = set(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES)
-    kinds = model_types().kind_of
-    for name in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        if name in kinds and name not in masked:
-            assert kinds[name] in (Kind.CAUSAL, Kind.ENCODER_DECODER, Kind.AUDIO)

@@ -79,6 +79,28 @@ def targets(text: str) -> tuple[str, ...] | str:
     return found
 
 
+def saved_modules(text: str) -> tuple[str, ...]:
+    """Names of modules separated by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def ranks(text: str) -> tuple[tuple[str, int], ...]:
+    """Whole numbers by module name: ``q_proj=16,v_proj=32``."""
+    return tuple((name, positive(number)) for name, number in _pairs(text))
+
+
+def alphas(text: str) -> tuple[tuple[str, float], ...]:
+    """Numbers by module name: ``q_proj=32``."""
+    return tuple((name, positive_float(number)) for name, number in _pairs(text))
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    found = [word.partition("=") for word in text.split(",") if word.strip()]
+    if not found or not all(name.strip() and number for name, _, number in found):
+        raise argparse.ArgumentTypeError("give NAME=NUMBER, separated by commas")
+    return [(name.strip(), number.strip()) for name, _, number in found]
+
+
 def positive(text: str) -> int:
     """An integer above zero."""
     try:

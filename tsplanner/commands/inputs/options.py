@@ -16,9 +16,10 @@ from memory_models.settings import (
     Quantization,
     paths,
 )
-from tsplanner.commands.values import (
+from tsplanner.commands.inputs.values import (
     ALL,
     NONE,
+    alphas,
     cutoff,
     fraction,
     layers,
@@ -30,11 +31,13 @@ from tsplanner.commands.values import (
     positive,
     positive_float,
     quantization,
+    ranks,
+    saved_modules,
     seed,
     switch,
     targets,
 )
-from tsplanner.commands.words import SETTINGS
+from tsplanner.commands.inputs.words import SETTINGS
 from tsplanner.errors import UsageError
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import LearningSettings
@@ -112,6 +115,9 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
         ("--lora-alpha", positive_float, "scale of the adapters [twice the rank]"),
         ("--lora-dropout", fraction, "of the adapters' inputs [0]"),
         ("--lora-target", targets, "module names joined by commas, or all-linear [all-linear]"),
+        ("--modules-to-save", saved_modules, "of embed_tokens,lm_head: train whole copies [none]"),
+        ("--rank-pattern", ranks, "ranks of single targets, such as q_proj=16,v_proj=4"),
+        ("--alpha-pattern", alphas, "alphas of single targets, such as q_proj=32"),
         ("--adalora-init-rank", positive, "rank that AdaLoRA starts from [1.5 x rank]"),
         (
             "--freeze-trainable-layers",

@@ -7,6 +7,8 @@ SETTINGS: dict[str, str] = {
     "lora_rank": "rank of the adapters",
     "lora_dropout": "share of the adapters' inputs that is dropped, 0 to 1",
     "lora_target": "module names joined by commas, or all-linear",
+    "modules_to_save": "embed_tokens, lm_head or both: whole copies are trained",
+    "rank_pattern": "ranks of single targets, such as q_proj=16,v_proj=4",
     "adalora_init_rank": "rank that AdaLoRA starts from",
     "freeze_trainable_layers": "last decoder layers that freeze trains",
     "model_dtype": "precision of the weights",

@@ -1,51 +1,18 @@
-"""What is no causal language model, by name: one sentence with the nearest thing that works.
-
-The kinds of transformers' model types stand in model_types.json, for ``plan`` imports no
-transformers. benchmarks/collect/model_types.py writes that file.
-"""
+"""What is no causal language model, by name: one sentence with the nearest thing that works."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Container, Mapping
-from enum import StrEnum
-from functools import cache
 from pathlib import Path
 
-from memory_models.frozen import frozen
 from tsplanner.errors import TsplannerError, named
+from tsplanner.models.known.model_types import Kind, model_types
 from tsplanner.trust import FLAG, is_granted
-
-TYPES = Path(__file__).with_name("model_types.json")
 
 
 class WrongModelError(TsplannerError):
     """What lies there is something else than a causal language model that can be trained."""
-
-
-class Kind(StrEnum):
-    """What kind of model a ``model_type`` is, by the auto classes of transformers that take it."""
-
-    CAUSAL = "causal"
-    IMAGE_TEXT = "image_text"
-    ENCODER = "encoder"
-    ENCODER_DECODER = "encoder_decoder"
-    AUDIO = "audio"
-    VISION = "vision"
-    SERIES = "series"
-    PART = "part"
-    """A part of a larger model, or a model that no auto class for language takes."""
-
-
-@frozen
-class ModelTypes:
-    """The model types of one version of transformers."""
-
-    transformers: str
-    """The version."""
-    kind_of: Mapping[str, Kind]
-    untied_by_default: frozenset[str]
-    """Causal types whose head is a matrix of its own unless a config says otherwise."""
 
 
 DECODER = "take a decoder, such as the preset qwen3-0.6b"
@@ -100,19 +67,6 @@ SHIPS_CODE: Mapping[str, str] = {
 
 DIFFUSION = frozenset({"llada", "llada2_moe", "Dream", "dream", "sdar", "diffullama"})
 """Types of language models that denoise masked text and predict no next token."""
-
-
-@cache
-def model_types() -> ModelTypes:
-    """The table of model_types.json."""
-    table = json.loads(TYPES.read_text(encoding="utf-8"))
-    return ModelTypes(
-        transformers=table["transformers"],
-        kind_of={
-            name: Kind(kind) for kind, names in table["kinds"].items() for name in names.split()
-        },
-        untied_by_default=frozenset(table["untied_by_default"].split()),
-    )
 
 
 def refuse_other_models(values: Mapping[str, object], source: str, *, own: Container[str]) -> None:
@@ -174,21 +128,19 @@ def _own_code(values: Mapping[str, object]) -> str | None:
 
 def _other_kind(values: Mapping[str, object]) -> str | None:
     """Types of transformers that are built for something else."""
-    name = values.get("model_type")
-    kind = model_types().kind_of.get(name) if isinstance(name, str) else None
     # BERT and its kin become causal by this flag, and a decoder half is a model of its own.
-    if (
-        kind is None
-        or kind not in WHAT_IT_IS
-        or (values.get("is_decoder") is True and _is_alone(values))
-    ):
+    if values.get("is_decoder") is True and values.get("is_encoder_decoder") is not True:
+        return None
+    return what_it_is(values.get("model_type"), _architectures(values))
+
+
+def what_it_is(model_type: object, architectures: str = "") -> str | None:
+    """What a type is that no causal language model is of, and what to take; None: it may be one."""
+    kind = model_types().kind_of.get(model_type) if isinstance(model_type, str) else None
+    if kind is None or kind not in WHAT_IT_IS:
         return None
     what, instead = WHAT_IT_IS[kind]
-    return f"{named(name)} is {what}{_architectures(values)}: {instead}"
-
-
-def _is_alone(values: Mapping[str, object]) -> bool:
-    return values.get("is_encoder_decoder") is not True
+    return f"{named(model_type)} is {what}{architectures}: {instead}"
 
 
 def _other_head(values: Mapping[str, object]) -> str | None:

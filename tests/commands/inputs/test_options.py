@@ -17,7 +17,7 @@ from memory_models.settings import (
     Quantization,
     paths,
 )
-from tsplanner.commands.options import (
+from tsplanner.commands.inputs.options import (
     PINNED,
     add_force_argument,
     add_learning,

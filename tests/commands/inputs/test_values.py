@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tsplanner.commands.values import (
+from tsplanner.commands.inputs.values import (
+    alphas,
     budget_seconds,
     duration_seconds,
     fraction,
@@ -16,6 +17,8 @@ from tsplanner.commands.values import (
     positive,
     positive_float,
     probe_steps,
+    ranks,
+    saved_modules,
     seed,
 )
 
@@ -135,3 +138,17 @@ def test_a_probe_of_fewer_steps_than_it_needs_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="must be at least"):
         probe_steps(text)
     assert probe_steps("3") == 3
+
+
+def test_patterns_are_numbers_by_module_name() -> None:
+    """Blanks do not matter; a missing number does."""
+    assert ranks("q_proj=16, v_proj=4") == (("q_proj", 16), ("v_proj", 4))
+    assert alphas("q_proj=2.5") == (("q_proj", 2.5),)
+    for text in ("q_proj", "=4", "", "q_proj=a", "q_proj=0"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            ranks(text)
+
+
+def test_modules_to_save_are_names() -> None:
+    """Which names there are, the settings say."""
+    assert saved_modules("embed_tokens, lm_head") == ("embed_tokens", "lm_head")

@@ -1,0 +1,1 @@
+"""What flags set, what their values may be, and the words for them."""

@@ -1,0 +1,1 @@
+"""What is known of models by name: kinds, refusals, what was measured."""
