@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from types import SimpleNamespace
 from typing import Any, cast
@@ -46,6 +47,8 @@ FLASH = "traced_attention"
 The name must not contain "flash": transformers (utils/generic.py, is_flash_attention_requested)
 looks for that word and would load a kernel of this name from the hub.
 """
+DISTRIBUTIONS = {"PIL": "pillow"}
+"""Names by which packages are installed, where transformers names their modules."""
 
 
 def build(
@@ -118,11 +121,7 @@ def base_model(
             ) from error
         raise TsplannerError(f"transformers builds no causal model of this: {text}") from error
     except ImportError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise TsplannerError(
-            f"This model needs a package that is not installed ({lines[0]}): install it, or name "
-            "the config of its language model alone."
-        ) from error
+        raise TsplannerError(missing_packages(str(error))) from error
     model.config.use_cache = False
     if keep is not None:
         keep_only(model, keep)
@@ -144,13 +143,27 @@ def base_model(
     return model
 
 
+def missing_packages(text: str) -> str:
+    """The sentence for the words in which transformers says what a class of a model needs."""
+    names = [
+        DISTRIBUTIONS.get(name, name) for name in re.findall(r"requires the (\S+) library", text)
+    ]
+    if not names:
+        return f"transformers cannot build this model here: {text.strip().splitlines()[0]}"
+    are = "is" if len(names) == 1 else "are"
+    return (
+        f"transformers builds this model only with {' and '.join(names)}, which {are} not "
+        f"installed: pip install {' '.join(names)}."
+    )
+
+
 def configuration(subject: Subject) -> Any:
     """The configuration object of transformers.
 
     Raises:
         TsplannerError: transformers does not know the model type.
     """
-    from transformers import AutoConfig
+    from transformers import CONFIG_MAPPING, AutoConfig
 
     if subject.trust_remote_code and subject.folder is not None:
         return AutoConfig.from_pretrained(subject.folder, trust_remote_code=True)
@@ -159,11 +172,23 @@ def configuration(subject: Subject) -> Any:
     try:
         return AutoConfig.for_model(model_type, **keys)
     except ValueError as error:
+        if model_type in CONFIG_MAPPING:
+            raise _refused(model_type, error) from error
         own = "auto_map" in subject.config
         hint = "add --trust-remote-code to run the code it ships" if own else "upgrade transformers"
         raise TsplannerError(
             f'The installed transformers has no model of type "{model_type}": {hint}.'
         ) from error
+    except Exception as error:  # each configuration class refuses in its own way
+        raise _refused(model_type, error) from error
+
+
+def _refused(model_type: str, error: Exception) -> TsplannerError:
+    words = (str(error).strip() or "no message").splitlines()[-1].strip().rstrip(".")
+    return TsplannerError(
+        f'transformers\' configuration of "{model_type}" refuses these values '
+        f"({type(error).__name__}: {words}): compare them with the published config.json."
+    )
 
 
 def _attention_name(attention: Attention) -> str:
