@@ -18,7 +18,7 @@ def test_operations_are_two_per_weight_and_token_and_a_share_per_score() -> None
 
     Causal attention takes 2 of its 4 operations per score and element of four heads of 16.
     """
-    stranger = Stranger(Subject(config=config_of("llama")))
+    stranger = Stranger(Subject(config={**config_of("llama"), "rope_theta": 1e4}))
     layer = stranger.record(recipe_of(TrainingSettings().layer, masked=False)).layers[-1]
     weights = 2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 96
     sides = 2 * (64 + 64) + 2 * (64 + 32) + 3 * (64 + 96)

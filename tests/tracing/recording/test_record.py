@@ -15,7 +15,7 @@ from tsplanner.tracing.recording.record import training_settings
 from tsplanner.tracing.recording.stranger import Stranger
 from tsplanner.tracing.records import Subject
 
-LLAMA = Subject(config=config_of("llama"))
+LLAMA = Subject(config={**config_of("llama"), "rope_theta": 1e4})
 
 
 def recipe(*, one_row: bool = False, **settings: object) -> Recipe:
