@@ -112,7 +112,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
             "qwen3_5_text",
             head_dim=8,
             linear_num_key_heads=2,
-            linear_num_value_heads=2,
+            linear_num_value_heads=8,
             linear_key_head_dim=8,
             linear_value_head_dim=8,
             layer_types=["linear_attention", "full_attention", "linear_attention"],

@@ -14,7 +14,7 @@ from tsplanner.models import strangers
 from tsplanner.models.config import Config, NoReaderError
 from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, with_defaults
-from tsplanner.models.headers import check_weights
+from tsplanner.models.headers import check_weights, untied_by_weights
 from tsplanner.models.known.refusals import (
     refusal_of_gguf,
     refuse_other_folder,
@@ -137,6 +137,7 @@ def _source(files: ModelFiles) -> ModelSource:
     own = files.path.name == "config.json"
     architecture = _architecture(files)
     weights = find_weights(folder.resolve()) if own else WeightFiles()
+    architecture = untied_by_weights(architecture, files.config, weights)
     check_weights(architecture, files.config, weights)
     return ModelSource(
         architecture=architecture,
