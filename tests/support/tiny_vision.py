@@ -218,14 +218,13 @@ def built(model_type: str, device: str = "cpu") -> Any:
     from transformers import AutoConfig
 
     from tsplanner.training.language_model import auto_class
-    from tsplanner.training.model import with_attention
+    from tsplanner.training.model import attention_of
 
     torch.manual_seed(0)
     config = AutoConfig.for_model(model_type, **CONFIGS[model_type])
     with torch.device(device):
-        model = with_attention(
-            lambda attention: auto_class(config).from_config(config, attn_implementation=attention),
-            "sdpa",
+        model = auto_class(config).from_config(
+            config, attn_implementation=attention_of(config, "sdpa")
         )
     model.config.use_cache = False
     return model
