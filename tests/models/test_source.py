@@ -121,7 +121,7 @@ def test_a_folder_without_a_config_says_what_to_give(tmp_path: Path) -> None:
         ("[1, 2]", "must hold a JSON object, not list"),
         ("null", "must hold a JSON object, not NoneType"),
         ('"llama"', "must hold a JSON object, not str"),
-        ("{}", 'model_type "" has no reader'),
+        ("{}", "it has no model_type, by which transformers knows what to build"),
         ('{"model_type": 5}', "model_type must be a string, not 5"),
         ('{"model_type": "qwen4"}', 'has no reader. Did you mean "qwen3"?'),
         ('{"model_type": "lama"}', 'has no reader. Did you mean "llama"?'),

@@ -105,7 +105,7 @@ def find_model(name: str, *, cache_hub: bool = True) -> ModelFiles:
         return _files_in(_hub_folder(name))
     raise UsageError(
         f"No model {named(name)}: it is neither a folder nor a config.json nor a preset."
-        f"{did_you_mean(name, preset_names())} Presets: {', '.join(preset_names())}."
+        f"{did_you_mean(name, preset_names())} The presets: tsplanner models."
     )
 
 

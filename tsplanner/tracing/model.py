@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from types import SimpleNamespace
 from typing import Any, cast
@@ -38,7 +39,7 @@ from tsplanner.training.model import (
     configuration_values,
     register_own_models,
 )
-from tsplanner.training.solo.checkpointed_layers import checkpoint_first
+from tsplanner.training.solo.checkpointed_layers import checkpoint_first, require_checkpointing
 
 FLASH = "traced_attention"
 """Name of the attention that stands in for flash-attn, which needs a GPU to be imported.
@@ -46,6 +47,8 @@ FLASH = "traced_attention"
 The name must not contain "flash": transformers (utils/generic.py, is_flash_attention_requested)
 looks for that word and would load a kernel of this name from the hub.
 """
+DISTRIBUTIONS = {"PIL": "pillow"}
+"""Names by which packages are installed, where transformers names their modules."""
 
 
 def build(
@@ -61,6 +64,8 @@ def build(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = base_model(subject, settings, keep)
+        if settings.batch.gradient_checkpointing:
+            require_checkpointing(model)
         read_text_alone(model)
         if settings.kernels.loss_kernel is LossKernel.FUSED:
             use_fused_loss(model)
@@ -115,6 +120,8 @@ def base_model(
                 f"{settings.kernels.attention} attention: set attention eager."
             ) from error
         raise TsplannerError(f"transformers builds no causal model of this: {text}") from error
+    except ImportError as error:
+        raise TsplannerError(missing_packages(str(error))) from error
     model.config.use_cache = False
     if keep is not None:
         keep_only(model, keep)
@@ -136,13 +143,27 @@ def base_model(
     return model
 
 
+def missing_packages(text: str) -> str:
+    """The sentence for the words in which transformers says what a class of a model needs."""
+    names = [
+        DISTRIBUTIONS.get(name, name) for name in re.findall(r"requires the (\S+) library", text)
+    ]
+    if not names:
+        return f"transformers cannot build this model here: {text.strip().splitlines()[0]}"
+    are = "is" if len(names) == 1 else "are"
+    return (
+        f"transformers builds this model only with {' and '.join(names)}, which {are} not "
+        f"installed: pip install {' '.join(names)}."
+    )
+
+
 def configuration(subject: Subject) -> Any:
     """The configuration object of transformers.
 
     Raises:
         TsplannerError: transformers does not know the model type.
     """
-    from transformers import AutoConfig
+    from transformers import CONFIG_MAPPING, AutoConfig
 
     if subject.trust_remote_code and subject.folder is not None:
         return AutoConfig.from_pretrained(subject.folder, trust_remote_code=True)
@@ -151,11 +172,23 @@ def configuration(subject: Subject) -> Any:
     try:
         return AutoConfig.for_model(model_type, **keys)
     except ValueError as error:
+        if model_type in CONFIG_MAPPING:
+            raise _refused(model_type, error) from error
         own = "auto_map" in subject.config
         hint = "add --trust-remote-code to run the code it ships" if own else "upgrade transformers"
         raise TsplannerError(
             f'The installed transformers has no model of type "{model_type}": {hint}.'
         ) from error
+    except Exception as error:  # each configuration class refuses in its own way
+        raise _refused(model_type, error) from error
+
+
+def _refused(model_type: str, error: Exception) -> TsplannerError:
+    words = (str(error).strip() or "no message").splitlines()[-1].strip().rstrip(".")
+    return TsplannerError(
+        f'transformers\' configuration of "{model_type}" refuses these values '
+        f"({type(error).__name__}: {words}): compare them with the published config.json."
+    )
 
 
 def _attention_name(attention: Attention) -> str:
@@ -182,4 +215,4 @@ def parameter_counts(model: nn.Module) -> tuple[int, int]:
 
 def is_adapter(name: str) -> bool:
     """Whether PEFT gave a parameter its name."""
-    return "lora_" in name or adapters.DIVISOR in name
+    return any(part in name for part in ("lora_", ".modules_to_save.", adapters.DIVISOR))

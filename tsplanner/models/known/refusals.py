@@ -103,7 +103,10 @@ def _other_format(values: Mapping[str, object]) -> str | None:
         )
     if "text_cfg" in values or "model_cfg" in values or "pretrained_cfg" in values:
         return "this is a config of timm or open_clip, no language model: give one"
-    return None
+    return (
+        "it has no model_type, by which transformers knows what to build: give the config.json "
+        "that save_pretrained wrote"
+    )
 
 
 def _own_code(values: Mapping[str, object]) -> str | None:

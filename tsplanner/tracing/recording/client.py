@@ -48,6 +48,8 @@ class Recordings:
         self.tell = tell
         self.process: subprocess.Popen[bytes] | None = None
         self.log: IO[bytes] | None = None
+        self.failed: dict[Path, Answer] = {}
+        """Refusals, which are not kept in the state folder: a package that is missing may come."""
 
     def architecture(
         self, config: Mapping[str, object], *, name: str, folder: str | None
@@ -92,15 +94,21 @@ class Recordings:
         key = config_key(config, folder)
         place = recordings_folder() / f"{key}-{versions_key()}"
         file = place / f"{SHAPES if recipe is None else _digest(msgspec.json.encode(recipe))}.json"
-        answer = self._kept(file)
+        answer = self.failed.get(file) or self._kept(file)
         if answer is None:
             answer = self._asked(key, config, folder, recipe)
-            with suppress(OSError, TsplannerError):  # what cannot be written costs only time
-                place.mkdir(parents=True, exist_ok=True)
-                write_text(file, msgspec.json.encode(answer).decode())
+            if answer.error:
+                self.failed[file] = answer
+            else:
+                self._keep(file, answer)
         if answer.error:
             raise TsplannerError(answer.error)
         return answer
+
+    def _keep(self, file: Path, answer: Answer) -> None:
+        with suppress(OSError, TsplannerError):  # what cannot be written costs only time
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(file, msgspec.json.encode(answer).decode())
 
     def _kept(self, file: Path) -> Answer | None:
         with suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):

@@ -57,7 +57,7 @@ def affine(values: Sequence[int], points: Sequence[Point]) -> Size:
     """The form that has the values at three points.
 
     What all rows share (positions, a mask) is taken as if every row had its own, and what a row has
-    once as if all rows shared it.
+    once (the padding of a convolution) as if there were no more rows than at the first point.
 
     Raises:
         NotAffine: there is none with whole coefficients.
@@ -95,9 +95,27 @@ def _solved(values: Sequence[int], points: Sequence[Point]) -> Size:
     constant = v0 - per_token * n0 - per_unit * q0
     whole = all(each.denominator == 1 for each in (per_token, per_unit, constant))
     if not whole or min(per_unit, per_token) < 0:
+        by_row = _by_row(values, points)
+        if by_row is not None:
+            return by_row
         sizes = ", ".join(f"{p.rows} x {p.length}" for p in points)
         raise NotAffine(f"{v0}, {v1} and {v2} bytes at {sizes} tokens")
     return Size(int(per_token), int(constant), int(per_unit))
+
+
+def _by_row(values: Sequence[int], points: Sequence[Point]) -> Size | None:
+    """B (per_token S + padding), where that has the values; the padding as at the first point."""
+    (r0, s0, v0), (r1, s1, v1), (_, s2, v2) = (
+        (p.rows, p.length, Fraction(value, p.rows)) for p, value in zip(points, values, strict=True)
+    )
+    if r0 != r1 or s0 == s1:
+        return None
+    per_token = (v1 - v0) / (s1 - s0)
+    padding = v0 - per_token * s0
+    whole = per_token.denominator == 1 and padding.denominator == 1
+    if not whole or per_token < 0 or v2 != per_token * s2 + padding:
+        return None
+    return Size(int(per_token), int(padding) * r0)
 
 
 def at(size: Size, point: Point) -> int:

@@ -92,7 +92,7 @@ class Recorder:
 
     def _at(self, rows: Rows, model: Any, recipe: Recipe) -> Recording:
         asked = rows.times(self.unit)
-        runs = [_Run(model, training_settings(recipe, point)) for point in asked]
+        runs = [Run(model, training_settings(recipe, point)) for point in asked]
         layers = [_layer(runs, place, recipe, asked) for place in range(len(self.chosen.places))]
         used = sorted(set(self.chosen.pattern))
         return Recording(
@@ -125,7 +125,7 @@ def training_settings(recipe: Recipe, point: Point) -> TrainingSettings:
     )
 
 
-class _Run:
+class Run:
     """Two micro-batches at one size."""
 
     def __init__(self, model: Any, settings: TrainingSettings) -> None:
@@ -179,7 +179,7 @@ class _Run:
 
 
 def _layer(
-    runs: Sequence[_Run], place: int, recipe: Recipe, asked: Sequence[Point]
+    runs: Sequence[Run], place: int, recipe: Recipe, asked: Sequence[Point]
 ) -> RecordedLayer:
     """One layer: its program at the first micro-batch, and its backward at the second."""
     first, later = (
@@ -201,7 +201,7 @@ def _layer(
     )
 
 
-def _before(runs: Sequence[_Run], asked: Sequence[Point]) -> Size:
+def _before(runs: Sequence[Run], asked: Sequence[Point]) -> Size:
     """What is made before the first layer and stays: the sum of the forms of its tensors."""
     found = [run.programs[-1].before() for run in runs]
     if len({len(sizes) for sizes in found}) > 1:

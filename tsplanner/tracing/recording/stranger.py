@@ -7,19 +7,19 @@ from typing import Any
 
 from memory_models.architecture import Architecture
 from memory_models.recorded.recording import Recipe, Recording
-from memory_models.settings import Attention, Kernels, TrainingSettings
-from tsplanner.errors import TsplannerError
+from memory_models.settings import Attention, TrainingSettings
 from tsplanner.tracing.model import base_model
 from tsplanner.tracing.recording.describe import describe
 from tsplanner.tracing.recording.kinds import Chosen, choose
 from tsplanner.tracing.recording.record import UNIT, Recorder
 from tsplanner.tracing.records import Subject
+from tsplanner.training.language_model import text_config
 
 WINDOWS = ("sliding_window", "attention_chunk_size")
 """Keys of a config that limit what attention sees; by default a layer sees everything."""
 NO_WINDOW = 1 << 20
 """Tokens of a window that no recorded row reaches."""
-LEARNED = ("n_positions", "max_position_embeddings", "n_ctx")
+LEARNED = ("n_positions", "max_position_embeddings", "n_ctx", "max_seq_len")
 LONGEST = 5
 """Multiples of the shortest row that the longest recorded row may have."""
 
@@ -30,41 +30,39 @@ class Stranger:
     def __init__(self, subject: Subject) -> None:
         """Raises TsplannerError if the installed transformers cannot build it."""
         self.subject = subject
-        self.eager_only = False
-        model = self._built()
-        self.chosen: Chosen = choose(model)
-        self.model: Any = model
+        self.model: Any = base_model(subject, TrainingSettings())
+        self.chosen: Chosen = choose(self.model)
         self.recorders: dict[bool, Recorder] = {}
-
-    def _built(self) -> Any:
-        try:
-            return base_model(self.subject, TrainingSettings())
-        except TsplannerError:
-            # Some families run no sdpa; one that cannot be built at all fails here again.
-            self.eager_only = True
-            eager = TrainingSettings(kernels=Kernels(attention=Attention.EAGER))
-            return base_model(self.subject, eager)
 
     def describe(self, name: str, key: str) -> Architecture:
         """Its shapes."""
         found = describe(self.model, name, key)
-        attention = replace(found.attention, eager_only=self.eager_only)
-        return replace(found, attention=attention)
+        # sdpa was asked for, and a family without it is built with eager attention.
+        built = text_config(self.model.config)._attn_implementation
+        eager = replace(found.attention, eager_only=built == Attention.EAGER.value)
+        return replace(found, attention=eager)
 
     def record(self, recipe: Recipe) -> Recording:
         """Its layers under a recipe; raises TsplannerError if they cannot be recorded."""
         recorder = self.recorders.get(recipe.masked)
         if recorder is None:
-            tokens = UNIT // 2 if recipe.masked else NO_WINDOW
-            subject = with_window(self.subject, tokens)
-            recorder = self.recorders[recipe.masked] = Recorder(subject, self.chosen, self._unit())
+            unit = self._unit()
+            subject = with_window(self.subject, unit // 2 if recipe.masked else NO_WINDOW)
+            recorder = self.recorders[recipe.masked] = Recorder(subject, self.chosen, unit)
         return recorder.record(recipe)
 
     def _unit(self) -> int:
-        """Tokens of the shortest row: fewer where the model learned few positions."""
-        lengths = [self.subject.config.get(key) for key in LEARNED]
+        """Tokens of the shortest row: fewer where the model has a table of few positions.
+
+        Rotary positions, which a config shows by its ``rope`` keys, have no end. Attention kernels
+        pad rows to a multiple of 32, so bytes grow evenly only at powers of two.
+        """
+        config = self.subject.config
+        if any("rope" in key for key in config):
+            return UNIT
+        lengths = [config.get(key) for key in LEARNED]
         most = min((each for each in lengths if isinstance(each, int)), default=LONGEST * UNIT)
-        return UNIT if most >= LONGEST * UNIT else max(1, most // LONGEST)
+        return min(UNIT, 1 << max(0, (most // LONGEST).bit_length() - 1))
 
 
 def with_window(subject: Subject, tokens: int) -> Subject:
