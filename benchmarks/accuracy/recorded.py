@@ -28,10 +28,24 @@ from tsplanner.tracing.recording.client import Recordings
 from tsplanner.tracing.records import TraceOutcome, TraceRequest
 
 SHAPES = Path("benchmarks/data/cases/shapes")
-FAMILIES = (
-    "gpt2 gpt_oss bloom phi phimoe granitemoe qwen2_moe deepseek_v2 mamba2 falcon_h1 qwen3_next lfm2 "
-    "llama4_text gemma3n_text mpt gptj"
-).split()
+FAMILIES = [
+    "gpt2",
+    "gpt_oss",
+    "bloom",
+    "phi",
+    "phimoe",
+    "granitemoe",
+    "qwen2_moe",
+    "deepseek_v2",
+    "mamba2",
+    "falcon_h1",
+    "qwen3_next",
+    "lfm2",
+    "llama4_text",
+    "gemma3n_text",
+    "mpt",
+    "gptj",
+]
 RECIPES: dict[str, dict[str, Any]] = {
     "lora": {},
     "kept": {"gradient_checkpointing": False},

@@ -78,6 +78,8 @@ OF_KIND: dict[str, dict[str, Any]] = {
     "zamba2": {"layers_block_type": HYBRID, "hybrid_layer_ids": [1, 3], "n_mamba_heads": 4},
     "zaya": {"num_experts_per_tok": 1},
     "falcon": {"num_kv_heads": 1},
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 10_000.0, "clip_qkv": 8.0}},
+    "longcat_flash": {"qk_head_dim": None, "head_dim": 8},
     "gemma3n_text": {
         "layer_types": ["sliding_attention", "full_attention"] * 2,
         "num_kv_shared_layers": 2,

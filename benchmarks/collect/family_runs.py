@@ -92,6 +92,8 @@ def measure(options: argparse.Namespace) -> None:
     document = json.loads(options.forecast.read_text())
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:False")
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    # These two start CUDA when they are imported, and a fork after that cannot use it.
+    sys.modules["bitsandbytes"] = sys.modules["deepspeed"] = None  # type: ignore[assignment]
     import tsplanner.training.worker.entry  # noqa: F401  imports once, before any fork
     from tsplanner.hardware.detect import detect_machine
 

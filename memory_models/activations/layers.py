@@ -17,7 +17,7 @@ from memory_models.settings import (
     Method,
     TrainingSettings,
 )
-from memory_models.states.layer_inputs import boundary_bytes, int8_input_bytes
+from memory_models.states.layer_inputs import boundary_bytes, int8_input_bytes, int8_kept_bytes
 from memory_models.states.precision import precision
 
 PASSES_WITHOUT_RECOMPUTATION = 2
@@ -177,6 +177,7 @@ def layer_totals(architecture: Architecture, settings: TrainingSettings) -> Laye
             backward=backward,
             first_backward=max(backward, first_backward),
         )
+    int8 = int8_kept_bytes(architecture, settings)
     kept = [_kept(kind, n, scores) + int8 for kind, _ in found.kinds]
     total = sum([count * size for (_, count), size in zip(found.kinds, kept, strict=True)])
     return LayerTotals(
@@ -244,7 +245,8 @@ def _mixed_totals(
     first = recomputed_layers(architecture, settings)
     below = _frozen_below(architecture, settings.method)
     others = _unrecomputed_layers(architecture, settings)
-    sizes = [_kept(layers.memory, n, scores) + int8 for layers in others]
+    int8_kept = int8_kept_bytes(architecture, settings)
+    sizes = [_kept(layers.memory, n, scores) + int8_kept for layers in others]
     totals = [layers.number * size for layers, size in zip(others, sizes, strict=True)]
     backward = int8 + max([layers.memory.backward.bytes(n, scores) for layers in others])
     below_trained, first_backward = (below + 1) * boundary, again
@@ -298,4 +300,4 @@ def kept_bytes(architecture: Architecture, settings: TrainingSettings, *, traine
     """
     n, scores = settings.tokens, settings.scores
     layer = layer_memory(architecture, settings.layer, trained=trained)
-    return _kept(layer, n, scores) + int8_input_bytes(architecture, settings)
+    return _kept(layer, n, scores) + int8_kept_bytes(architecture, settings)

@@ -30,7 +30,7 @@ from memory_models.settings import FinetuningType, Optimizer, StateSettings, Tra
 from memory_models.sharding.gradients import copied_embedding_gradient_bytes, trained_layers
 from memory_models.sharding.held_gradients import gradients
 from memory_models.sharding.partition import in_order
-from memory_models.states.layer_inputs import boundary_bytes, int8_input_bytes
+from memory_models.states.layer_inputs import boundary_bytes, int8_input_bytes, int8_kept_bytes
 from memory_models.states.optimizer import (
     ADALORA_IMPORTANCE_BYTES,
     PAGED,
@@ -103,7 +103,9 @@ class StepEvents:
         self.boundary = boundary_bytes(self.shape, self.settings)
         recorded = self.shape.layer.recorded
         self.masks = (before_layers_bytes if recorded else mask_bytes)(self.shape, self.settings)
-        self.held = int8_input_bytes(self.shape, self.settings) // INT8_GROUPS
+        again = self.settings.batch.gradient_checkpointing
+        held = int8_input_bytes if again else int8_kept_bytes
+        self.held = held(self.shape, self.settings) // INT8_GROUPS
         self.trained_layers = trained_layers(self.shape, self.states)
         self.recomputed = recomputed_layers(self.shape, self.settings)
         self.mixed = self.settings.batch.checkpointed_layers is not None

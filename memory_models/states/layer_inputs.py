@@ -5,7 +5,7 @@ Notation: B micro batch, S tokens, n = B x S, D hidden, F MLP, H query heads, A 
 
 from __future__ import annotations
 
-from memory_models.architecture import Architecture, Linear, Role
+from memory_models.architecture import Activation, Architecture, Linear, Role
 from memory_models.settings import Dtype, Quantization, StateSettings, TrainingSettings
 from memory_models.states.precision import precision
 
@@ -35,6 +35,18 @@ def int8_input_bytes(architecture: Architecture, settings: TrainingSettings) -> 
     groups = {_input_group(linear): linear.in_features for linear in architecture.layer.linears}
     held = sum(width * widths.get(group, flow.projected) for group, width in groups.items())
     return settings.tokens * held
+
+
+def int8_kept_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes of those inputs beside what a layer without a checkpoint keeps.
+
+    ReLU keeps its own result, which is the input of the product after it.
+    """
+    held = int8_input_bytes(architecture, settings)
+    if not held or architecture.mlp.activation is not Activation.RELU:
+        return held
+    after = sum([one.in_features for one in architecture.layer.linears if one.role is Role.DOWN])
+    return held - settings.tokens * after * precision(settings.arithmetic).projected
 
 
 def _input_group(linear: Linear) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import tiny
+from tests.support import tiny, tiny_vision
 from tsplanner.errors import TsplannerError
 from tsplanner.models.headers import extra_layers, parameters, stored_tensors
 from tsplanner.models.source import read_model
@@ -164,3 +164,16 @@ def test_damaged_files_hold_no_tensors(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     assert stored_tensors(find_weights(tmp_path)) == {}
+
+
+def test_weights_untie_a_head_that_the_config_does_not_speak_of(tmp_path: Path) -> None:
+    """Mistral 3 is tied by default, and its published folders hold a head of their own."""
+    pytest.importorskip("transformers")
+    folder = tiny_vision.write_model("mistral3", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    del config["tie_word_embeddings"]
+    (folder / "config.json").write_text(json.dumps(config))
+    vocabulary = read_model(str(folder)).architecture.vocabulary
+    assert not vocabulary.tie_word_embeddings
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    assert "set tie_word_embeddings to false there" in refusal(folder)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from memory_models.states.weights import total_parameters
 from tests.support.shrunk import SHRUNK, config_of
 from tsplanner.errors import TsplannerError, UsageError
-from tsplanner.models.source import hub_reason, preset_names, read_config, read_model
+from tsplanner.models.source import hub_reason, read_config, read_model
 
 
 def write(folder: Path, config: object, name: str = "config.json") -> Path:
@@ -94,11 +94,11 @@ def test_the_text_part_of_an_unknown_model_is_not_read_as_the_model(tmp_path: Pa
     [("qwen2.5-7bb", "qwen2.5-7b"), ("chats-14b", "chatts-14b"), ("lama-3.1-8b", "llama-3.1-8b")],
 )
 def test_an_unknown_model_gets_the_preset_that_was_meant(name: str, close: str) -> None:
-    """And the list of all presets."""
+    """And the verb that lists all presets."""
     with pytest.raises(UsageError) as caught:
         read_model(name)
     assert f'Did you mean "{close}"?' in str(caught.value)
-    assert all(preset in str(caught.value) for preset in preset_names())
+    assert "tsplanner models" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "~nobody-of-this-name/model", "a\0b", ""])
@@ -121,7 +121,7 @@ def test_a_folder_without_a_config_says_what_to_give(tmp_path: Path) -> None:
         ("[1, 2]", "must hold a JSON object, not list"),
         ("null", "must hold a JSON object, not NoneType"),
         ('"llama"', "must hold a JSON object, not str"),
-        ("{}", 'model_type "" has no reader'),
+        ("{}", "it has no model_type, by which transformers knows what to build"),
         ('{"model_type": 5}', "model_type must be a string, not 5"),
         ('{"model_type": "qwen4"}', 'has no reader. Did you mean "qwen3"?'),
         ('{"model_type": "lama"}', 'has no reader. Did you mean "llama"?'),

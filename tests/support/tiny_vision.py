@@ -112,7 +112,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
             "qwen3_5_text",
             head_dim=8,
             linear_num_key_heads=2,
-            linear_num_value_heads=2,
+            linear_num_value_heads=8,
             linear_key_head_dim=8,
             linear_value_head_dim=8,
             layer_types=["linear_attention", "full_attention", "linear_attention"],
@@ -218,14 +218,13 @@ def built(model_type: str, device: str = "cpu") -> Any:
     from transformers import AutoConfig
 
     from tsplanner.training.language_model import auto_class
-    from tsplanner.training.model import with_attention
+    from tsplanner.training.model import attention_of
 
     torch.manual_seed(0)
     config = AutoConfig.for_model(model_type, **CONFIGS[model_type])
     with torch.device(device):
-        model = with_attention(
-            lambda attention: auto_class(config).from_config(config, attn_implementation=attention),
-            "sdpa",
+        model = auto_class(config).from_config(
+            config, attn_implementation=attention_of(config, "sdpa")
         )
     model.config.use_cache = False
     return model

@@ -125,7 +125,7 @@ BESIDE = [
     {"modules_to_save": VOCABULARY, "quantization": Quantization.NF4},
     {"modules_to_save": VOCABULARY, "model_dtype": Dtype.FP32},
     {"lora_target": ("q_proj", *VOCABULARY), **KEPT},
-    {"lora_target": ("q_proj", "embed_tokens"), **FUSED},
+    {"lora_target": ("q_proj", "embed_tokens"), **KEPT, **FUSED},
     {"rank_pattern": (("q_proj", 32), ("v_proj", 2)), **KEPT, **LEAN},
     {"rank_pattern": (("q_proj", 32),), "finetuning_type": FinetuningType.DORA},
 ]

@@ -27,6 +27,7 @@ from tsplanner.training.batches import (  # noqa: E402
     longest_batch,
     series_tensor,
     text_style,
+    words_of,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,3 +181,14 @@ def test_longest_batch_of_a_text_model_is_text():
     assert set(batch) == {"input_ids", "attention_mask", "labels"}
     assert batch["labels"].shape == (2, 16)
     assert int(batch["labels"].min()) >= 0
+
+
+def test_random_ids_keep_within_the_smaller_embedding() -> None:
+    """Gemma 3n's embedding per layer has no rows for the ids of images."""
+    config = AutoConfig.for_model(
+        "gemma3n_text", vocab_size=64, vocab_size_per_layer_input=48, num_hidden_layers=2
+    )
+    assert words_of(config) == 48
+    assert (
+        int(longest_batch(config, micro_batch_size=4, sequence_length=64)["input_ids"].max()) < 48
+    )

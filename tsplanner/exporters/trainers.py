@@ -290,8 +290,9 @@ def target_pattern(plan: Plan, architecture: Architecture) -> str:
     PEFT compares a name alone with the end of every module's name, and the tower has linears of
     the same names. It compares a string with whole names.
     """
-    names = "|".join(lora_targets(plan, architecture))
-    return rf".*(?:language_model|text_model)\..*\.(?:{names})"
+    names = lora_targets(plan, architecture)
+    head = rf"|(?:.*\.)?{HEAD}" if HEAD in names else ""
+    return rf".*(?:language_model|text_model)\.(?:.*\.)?(?:{'|'.join(names)}){head}"
 
 
 def whole_alpha(plan: Plan, trainer: str) -> int:

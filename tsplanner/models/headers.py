@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from memory_models.architecture import Architecture, Linear
+from memory_models.settings import changed
 from memory_models.states.weights import embedding_parameters, total_parameters
 from tsplanner.errors import TsplannerError
 from tsplanner.models.weights import LENGTH_BYTES, WeightFiles, damage, read_header
+from tsplanner.models.wrappers import unread_layers
 
 BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2}
 """Bytes per element of dtypes that have more than one."""
@@ -106,12 +108,28 @@ def check_weights(
     tensors = stored_tensors(weights)
     if not tensors:
         return
-    check = _Check(architecture, tensors, extra_layers(config))
+    check = _Check(architecture, tensors, config)
     for problem in check.problems():
         raise TsplannerError(
             f"{weights.files[0].parent}: {problem}: config.json belongs to other weights; fetch "
             "both again from one place."
         )
+
+
+def untied_by_weights(
+    architecture: Architecture, config: Mapping[str, object], weights: WeightFiles
+) -> Architecture:
+    """The architecture with a head of its own, if the weights have one and the config is silent.
+
+    Mistral 3 and InternVL are tied by default; published folders do not say so, and have a head
+    that transformers leaves apart when it finds it.
+    """
+    if "tie_word_embeddings" in config or not architecture.vocabulary.tie_word_embeddings:
+        return architecture
+    check = _Check(architecture, stored_tensors(weights), config)
+    if check.heads_differ():
+        return changed(architecture, tie_word_embeddings=False)
+    return architecture
 
 
 def extra_layers(config: Mapping[str, object]) -> int:
@@ -124,17 +142,23 @@ class _Check:
     """Compares a model's tensors with its shapes."""
 
     def __init__(
-        self, architecture: Architecture, tensors: Mapping[str, Stored], extra: int
+        self,
+        architecture: Architecture,
+        tensors: Mapping[str, Stored],
+        config: Mapping[str, object],
     ) -> None:
         self.architecture, self.tensors = architecture, tensors
         layers = architecture.num_hidden_layers
-        self.extra_from = layers if extra else None
+        self.extra_from = layers if extra_layers(config) else None
         self.names = list(_loaded(tensors, self.extra_from))
         self.by_layer: dict[int, dict[str, str]] = {}
         for name in self.names:
             found = IN_LAYER.search(name)
             if found and not _of_tower(name):
                 self.by_layer.setdefault(int(found[1]), {})[found[2]] = name
+        if unread := unread_layers(config):
+            read = [number for number in sorted(self.by_layer) if number not in unread]
+            self.by_layer = {place: self.by_layer[number] for place, number in enumerate(read)}
 
     def problems(self) -> Iterator[str]:
         """Clauses that name what differs, the most telling first."""
@@ -152,11 +176,14 @@ class _Check:
         yield from self._total()
 
     def _vocabulary(self) -> Iterator[str]:
-        shape = (self.architecture.vocabulary.vocab_size, self.architecture.hidden_size)
-        for names in (EMBEDDINGS, HEADS):
+        words, hidden = self.architecture.vocabulary.vocab_size, self.architecture.hidden_size
+        # Mllama's embedding has rows for images, which its head cannot write.
+        more = {t.rows for t in self.architecture.outside.outside_tensors if t.columns == hidden}
+        for names, others in ((EMBEDDINGS, more), (HEADS, set[int]())):
             name = self._ending(names)
-            if name is not None and not self._same(name, shape):
-                yield self._differs(name, shape)
+            if name is None or any(self._same(name, (words + n, hidden)) for n in (0, *others)):
+                continue
+            yield self._differs(name, (words, hidden))
 
     def _layers(self) -> Iterator[str]:
         told = self.architecture.num_hidden_layers
@@ -199,13 +226,19 @@ class _Check:
         head, embedding = self._ending(HEADS), self._ending(EMBEDDINGS)
         if head is None and not tied and embedding is not None:
             yield "there is no lm_head.weight, and config.json does not tie it to the embedding"
-        if head is not None and embedding is not None and tied:
-            first, second = self.tensors[head], self.tensors[embedding]
-            if first.dtype == second.dtype and not same_content(first, second):
-                yield (
-                    f"{head} differs from {embedding}, so transformers leaves them apart, and "
-                    "config.json ties them: set tie_word_embeddings to false there"
-                )
+        if tied and self.heads_differ():
+            yield (
+                f"{head} differs from {embedding}, so transformers leaves them apart, and "
+                "config.json ties them: set tie_word_embeddings to false there"
+            )
+
+    def heads_differ(self) -> bool:
+        """Whether the weights have a head that is not the embedding."""
+        head, embedding = self._ending(HEADS), self._ending(EMBEDDINGS)
+        if head is None or embedding is None:
+            return False
+        first, second = self.tensors[head], self.tensors[embedding]
+        return first.dtype == second.dtype and not same_content(first, second)
 
     def _total(self) -> Iterator[str]:
         found = sum(elements(name, self.tensors) for name in self.names)

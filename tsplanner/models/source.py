@@ -14,7 +14,7 @@ from tsplanner.models import strangers
 from tsplanner.models.config import Config, NoReaderError
 from tsplanner.models.decoders import READERS, WITH_SERIES
 from tsplanner.models.defaults import DEFAULTS, with_defaults
-from tsplanner.models.headers import check_weights
+from tsplanner.models.headers import check_weights, untied_by_weights
 from tsplanner.models.known.refusals import (
     refusal_of_gguf,
     refuse_other_folder,
@@ -105,7 +105,7 @@ def find_model(name: str, *, cache_hub: bool = True) -> ModelFiles:
         return _files_in(_hub_folder(name))
     raise UsageError(
         f"No model {named(name)}: it is neither a folder nor a config.json nor a preset."
-        f"{did_you_mean(name, preset_names())} Presets: {', '.join(preset_names())}."
+        f"{did_you_mean(name, preset_names())} The presets: tsplanner models."
     )
 
 
@@ -137,6 +137,7 @@ def _source(files: ModelFiles) -> ModelSource:
     own = files.path.name == "config.json"
     architecture = _architecture(files)
     weights = find_weights(folder.resolve()) if own else WeightFiles()
+    architecture = untied_by_weights(architecture, files.config, weights)
     check_weights(architecture, files.config, weights)
     return ModelSource(
         architecture=architecture,

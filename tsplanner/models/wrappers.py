@@ -228,6 +228,17 @@ def text_section(config: Config) -> Config | None:
     return Config({**values, "model_type": READ_AS.get(inner, inner)}, section.source)
 
 
+def unread_layers(config: Mapping[str, object]) -> frozenset[int]:
+    """Layers that rows of text pass by: Mllama's cross-attention to an image."""
+    section = config.get("text_config")
+    found = section.get("cross_attention_layers") if isinstance(section, Mapping) else None
+    return (
+        frozenset(n for n in found if isinstance(n, int))
+        if isinstance(found, list)
+        else frozenset()
+    )
+
+
 def outside_shape(config: Config, hidden_size: int) -> OutsideShape | None:
     """Tower and projector of a wrapper, frozen; None: only a trace can count them.
 

@@ -39,7 +39,7 @@ from tsplanner.training.model import (
     configuration_values,
     register_own_models,
 )
-from tsplanner.training.solo.checkpointed_layers import checkpoint_first
+from tsplanner.training.solo.checkpointed_layers import checkpoint_first, require_checkpointing
 
 FLASH = "traced_attention"
 """Name of the attention that stands in for flash-attn, which needs a GPU to be imported.
@@ -49,6 +49,10 @@ looks for that word and would load a kernel of this name from the hub.
 """
 DISTRIBUTIONS = {"PIL": "pillow"}
 """Names by which packages are installed, where transformers names their modules."""
+
+
+class MissingPackageError(TsplannerError):
+    """transformers builds this model only with a package that is not installed."""
 
 
 def build(
@@ -64,6 +68,8 @@ def build(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = base_model(subject, settings, keep)
+        if settings.batch.gradient_checkpointing:
+            require_checkpointing(model)
         read_text_alone(model)
         if settings.kernels.loss_kernel is LossKernel.FUSED:
             use_fused_loss(model)
@@ -119,7 +125,7 @@ def base_model(
             ) from error
         raise TsplannerError(f"transformers builds no causal model of this: {text}") from error
     except ImportError as error:
-        raise TsplannerError(missing_packages(str(error))) from error
+        raise MissingPackageError(missing_packages(str(error))) from error
     model.config.use_cache = False
     if keep is not None:
         keep_only(model, keep)
@@ -143,7 +149,9 @@ def base_model(
 
 def missing_packages(text: str) -> str:
     """The sentence for the words in which transformers says what a class of a model needs."""
-    names = [DISTRIBUTIONS.get(name, name) for name in re.findall(r"requires the (\S+) library", text)]
+    names = [
+        DISTRIBUTIONS.get(name, name) for name in re.findall(r"requires the (\S+) library", text)
+    ]
     if not names:
         return f"transformers cannot build this model here: {text.strip().splitlines()[0]}"
     are = "is" if len(names) == 1 else "are"
@@ -182,7 +190,7 @@ def configuration(subject: Subject) -> Any:
 def _refused(model_type: str, error: Exception) -> TsplannerError:
     words = (str(error).strip() or "no message").splitlines()[-1].strip().rstrip(".")
     return TsplannerError(
-        f"transformers' configuration of \"{model_type}\" refuses these values "
+        f'transformers\' configuration of "{model_type}" refuses these values '
         f"({type(error).__name__}: {words}): compare them with the published config.json."
     )
 
@@ -211,4 +219,4 @@ def parameter_counts(model: nn.Module) -> tuple[int, int]:
 
 def is_adapter(name: str) -> bool:
     """Whether PEFT gave a parameter its name."""
-    return "lora_" in name or adapters.DIVISOR in name
+    return any(part in name for part in ("lora_", ".modules_to_save.", adapters.DIVISOR))

@@ -92,7 +92,9 @@ def target_pattern(model: nn.Module, targets: tuple[str, ...] | str) -> str:
     pattern = [rf"{re.escape(prefix)}\.{places}\.(?:.+\.)?(?:{inner})"] if inner else []
     # A number is the name of a linear in a Sequential, and of other modules in other lists.
     every = targets == ALL_LINEAR
-    numbered = {_of_any_layer(name) for name in _inside(model) if every and _last(name).isdigit()}
+    numbered = {
+        _of_any_layer(prefix, name) for name in _inside(model) if every and _last(name).isdigit()
+    }
     encoder = [re.escape(name) for name in linear_names(model) if ENCODER_MLP.search(name)]
     return "|".join([*pattern, *sorted(numbered), *encoder, *outside])
 
@@ -123,9 +125,10 @@ def _last(name: str) -> str:
     return name.rsplit(".", 1)[1]
 
 
-def _of_any_layer(name: str) -> str:
-    """The pattern of a full name in which every number stands for any number."""
-    return r"\.".join(r"\d+" if part.isdigit() else re.escape(part) for part in name.split("."))
+def _of_any_layer(prefix: str, name: str) -> str:
+    """The pattern of the full name of a linear, in whichever layer it lies."""
+    _, within = name.removeprefix(f"{prefix}.").split(".", 1)
+    return rf"{re.escape(prefix)}\.\d+\.{re.escape(within)}"
 
 
 def layer_places(model: nn.Module) -> str:

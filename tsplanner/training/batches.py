@@ -185,6 +185,16 @@ def series_token_ids(tokenizer: Any) -> tuple[int, int]:
     return int(start), int(end)
 
 
+def words_of(config: Any) -> int:
+    """Number of token ids that stand for text.
+
+    Gemma 3n has a second, smaller embedding, and reads beyond its end for the ids of images.
+    """
+    text = text_config(config)
+    inner = getattr(text, "vocab_size_per_layer_input", None)
+    return int(min(text.vocab_size, inner or text.vocab_size))
+
+
 def longest_batch(
     config: Any,
     *,
@@ -207,9 +217,7 @@ def longest_batch(
         patches = max(1, min(patches, sequence_length, _most_patches(ts)))
         # The patches take the places of the two marks of the series.
         text = sequence_length - (patches - 2)
-    ids = torch.randint(
-        0, text_config(config).vocab_size, (micro_batch_size, text), generator=generator
-    )
+    ids = torch.randint(0, words_of(config), (micro_batch_size, text), generator=generator)
     batch = {"attention_mask": torch.ones_like(ids)}
     if ts is not None:
         start, end = config.ts_token_start_index, config.ts_token_end_index

@@ -20,7 +20,7 @@ from tsplanner.models.quantized import is_kept, stored_base
 from tsplanner.planner.plan import ModelRef, Plan
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.reading import decoded, read_text
-from tsplanner.training.language_model import auto_class
+from tsplanner.training.language_model import auto_class, text_config
 
 DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
 FLOAT_TAG = "__float__"
@@ -240,10 +240,18 @@ def _load(plan: Plan, config: Any, device: torch.device) -> Any:
 def attention_of(config: Any, wanted: str) -> str:
     """The attention that a model runs by transformers' name: eager if its code runs no sdpa.
 
-    BLOOM, gpt-oss and models without any attention run eager alone.
+    BLOOM, gpt-oss and models without any attention run eager alone, and so does a wrapper around
+    such a language model (PaliGemma 2).
     """
-    known = auto_class(config)._model_mapping.get(type(config), None)
-    runs_sdpa = getattr(known, "_supports_sdpa", True)  # not known of code that a model ships
+    from transformers import AutoModel
+
+    inner = text_config(config)
+    known = (
+        auto_class(config)._model_mapping.get(type(config), None),
+        AutoModel._model_mapping.get(type(inner), None),
+    )
+    # Nothing is known of code that a model ships.
+    runs_sdpa = all(getattr(each, "_supports_sdpa", True) for each in known)
     return Attention.EAGER.value if wanted == Attention.SDPA and not runs_sdpa else wanted
 
 

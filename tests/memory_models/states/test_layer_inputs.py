@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from memory_models.architecture import Activation
 from memory_models.settings import (
     Dtype,
     FinetuningType,
@@ -16,6 +19,7 @@ from memory_models.states.layer_inputs import (
     autocast_cache_bytes,
     boundary_bytes,
     int8_input_bytes,
+    int8_kept_bytes,
 )
 from tests.support.toy_decoder import TOY
 
@@ -44,6 +48,14 @@ def test_int8_products_hold_what_they_read() -> None:
     """A token: two norms' outputs 2 x 8 x 4, attention's 8 x 2, the MLP's product 16 x 4: 144."""
     assert int8_input_bytes(TOY, changed(SHORT, quantization=Quantization.INT8)) == 30 * 144
     assert int8_input_bytes(TOY, changed(SHORT, quantization=Quantization.NF4)) == 0
+
+
+def test_relus_result_is_kept_once_though_the_int8_product_after_it_holds_it_too() -> None:
+    """SiLU's product counts; under ReLU the 16 x 4 bytes a token are kept already."""
+    run = changed(SHORT, quantization=Quantization.INT8)
+    assert int8_kept_bytes(TOY, run) == int8_input_bytes(TOY, run)
+    relu = replace(TOY, mlp=replace(TOY.mlp, activation=Activation.RELU))
+    assert int8_kept_bytes(relu, run) == 30 * (144 - 16 * 4)
 
 
 @pytest.mark.parametrize(

@@ -175,3 +175,12 @@ def test_a_folder_of_another_form_is_named(name: str, says: str, tmp_path: Path)
     """Neither has a config.json."""
     (tmp_path / name).write_text("{}", encoding="utf-8")
     assert says in folder_refusal(tmp_path)
+
+
+def test_a_type_that_no_library_has_gets_the_nearest_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless transformers is newer than the table of its types: then it is asked."""
+    sentence = refusal({"model_type": "qwen22"})
+    assert 'model_type "qwen22" has no reader. Did you mean "qwen2"?' in sentence
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "99.0.1")
+    with pytest.raises(NoReaderError):
+        read_architecture({"model_type": "qwen22"}, name="x", source="config.json")

@@ -46,6 +46,18 @@ def test_heads_that_differ_without_leave_are_broadcast_by_the_products() -> None
     assert [item.numel() for item in kept].count(4 * 5 * 5) == 2
 
 
+def test_products_that_stand_in_for_a_kernel_keep_fp32_scores_under_autocast() -> None:
+    """Measured on an H200: Falcon's scores are kept in fp32 (4 bytes), not in bf16."""
+    kept: list[torch.Tensor] = []
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        torch.autograd.graph.saved_tensors_hooks(lambda item: kept.append(item) or item, id),
+    ):
+        attention(heads(4), heads(1), heads(1), is_causal=True)
+    scores = [item.dtype for item in kept if item.numel() == 4 * 5 * 5]
+    assert scores == [torch.float32, torch.float32]
+
+
 @pytest.mark.parametrize(("key_heads", "masked"), [(2, False), (4, True), (2, True)])
 def test_every_kernel_gives_an_output_and_gradients_of_the_right_shapes(
     key_heads: int, masked: bool

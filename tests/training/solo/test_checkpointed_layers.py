@@ -11,7 +11,7 @@ from torch import nn
 from tests.support.shrunk import SHRUNK, config_of
 from tsplanner.errors import TsplannerError
 from tsplanner.training.adapters import decoder_layers
-from tsplanner.training.solo.checkpointed_layers import checkpoint_first
+from tsplanner.training.solo.checkpointed_layers import checkpoint_first, require_checkpointing
 
 
 def built(model_type: str) -> Any:
@@ -51,6 +51,17 @@ def test_only_the_first_layers_run_again(model_type: str) -> None:
     model = built(model_type)
     checkpoint_first(model, 1)
     assert forwards(model) == [2, 1, 1]
+
+
+def test_a_model_that_cannot_run_layers_again_says_so_before_a_step() -> None:
+    """JetMoe's code has no checkpointing; other models pass."""
+    from transformers import AutoModelForCausalLM, JetMoeConfig
+
+    require_checkpointing(built("qwen2"))
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(JetMoeConfig(num_hidden_layers=1, hidden_size=64))
+    with pytest.raises(TsplannerError, match="JetMoeForCausalLM supports no activation"):
+        require_checkpointing(model)
 
 
 def test_without_a_number_every_checkpoint_stays() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from tsplanner.errors import TsplannerError, named
+from tsplanner.errors import TsplannerError, did_you_mean, named
 from tsplanner.models.known.model_types import Kind, model_types
 from tsplanner.trust import FLAG, is_granted
 
@@ -69,7 +69,7 @@ DIFFUSION = frozenset({"llada", "llada2_moe", "Dream", "dream", "sdar", "diffull
 """Types of language models that denoise masked text and predict no next token."""
 
 
-def refuse_other_models(values: Mapping[str, object], source: str, *, own: Container[str]) -> None:
+def refuse_other_models(values: Mapping[str, object], source: str, *, own: Collection[str]) -> None:
     """Refuse a config that describes no causal language model, or one that ships its own code.
 
     ``own``: model types that tsplanner itself has code for.
@@ -79,7 +79,7 @@ def refuse_other_models(values: Mapping[str, object], source: str, *, own: Conta
     """
     why = _other_format(values)
     if why is None and values.get("model_type") not in own:
-        why = _own_code(values) or _other_kind(values)
+        why = _own_code(values) or _other_kind(values) or _no_kind(values, own)
     if why is None:
         why = _other_head(values)
     if why is not None:
@@ -103,7 +103,10 @@ def _other_format(values: Mapping[str, object]) -> str | None:
         )
     if "text_cfg" in values or "model_cfg" in values or "pretrained_cfg" in values:
         return "this is a config of timm or open_clip, no language model: give one"
-    return None
+    return (
+        "it has no model_type, by which transformers knows what to build: give the config.json "
+        "that save_pretrained wrote"
+    )
 
 
 def _own_code(values: Mapping[str, object]) -> str | None:
@@ -124,6 +127,35 @@ def _own_code(values: Mapping[str, object]) -> str | None:
         f"model_type {named(kind)} is built by code that the repository ships, not by "
         f"transformers: {instead}, or add {FLAG} to run that code after reading it"
     )
+
+
+def _no_kind(values: Mapping[str, object], own: Collection[str]) -> str | None:
+    """Types that no library has: mostly a slip of the pen. A newer transformers may have more."""
+    kind = values.get("model_type")
+    known = model_types()
+    if not isinstance(kind, str) or kind in known.kind_of or is_granted() or _is_newer():
+        return None
+    return (
+        f"model_type {named(kind)} has no reader.{did_you_mean(kind, own)} transformers "
+        f"{known.transformers} has no such type either, so that no trace can stand in"
+    )
+
+
+def _is_newer() -> bool:
+    """Whether the installed transformers is newer than the table of its types."""
+    from importlib import metadata
+
+    try:
+        installed = metadata.version("transformers")
+    except metadata.PackageNotFoundError:
+        return False
+    return _numbers(installed) > _numbers(model_types().transformers)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version: (5, 24)."""
+    parts = version.split(".")[:2]
+    return tuple(int(part) if part.isdigit() else 0 for part in parts)
 
 
 def _other_kind(values: Mapping[str, object]) -> str | None:

@@ -75,7 +75,9 @@ def attention(
             attn_mask = attn_mask.to(dtype)
     kernel = chosen_kernel(query, key, attn_mask, grouped=enable_gqa)
     if kernel is Kernel.MATH:
-        return _by_operators(query, key, value, attn_mask, causal=is_causal, grouped=enable_gqa)
+        # Autocast has cast the inputs and then leaves the function's own products alone.
+        with torch.autocast("cpu", enabled=False):
+            return _by_operators(query, key, value, attn_mask, causal=is_causal, grouped=enable_gqa)
     if attn_mask is not None and attn_mask.dtype == torch.bool:
         # Every layer makes an additive mask of it and keeps the copy for backward.
         attn_mask = torch.empty(attn_mask.shape, dtype=query.dtype)

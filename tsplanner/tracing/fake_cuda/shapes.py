@@ -47,6 +47,10 @@ class ShapeTensor(Tensor):
         """The CPU, except to the kernels of ``meta``."""
         return META if _Kernel.running else CPU
 
+    def tolist(self) -> Any:
+        """What C++ would refuse with a bare RuntimeError."""
+        raise _needs_values("Tensor.tolist")
+
     @classmethod
     def __torch_dispatch__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -86,7 +90,7 @@ def run_on_shapes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     return _wrapped(result)
 
 
-def _needs_values(func: Any) -> TsplannerError:
+def _needs_values(func: object) -> TsplannerError:
     return TsplannerError(
         f"The trace cannot follow {func}: the model's code looks at values of tensors."
     )

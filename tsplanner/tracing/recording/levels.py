@@ -1,8 +1,8 @@
 """A layer's program reduced to its levels, where it does other work at other sizes.
 
-A scan in chunks, written as a loop, makes more tensors for longer rows. Then the events of two sizes
-cannot be matched one by one. What can be matched is what a layer keeps, its highest level in forward
-and in backward, and the tensors that it leaves.
+A scan in chunks that is written as a loop makes more tensors for longer rows. Then the events of
+two sizes cannot be matched one by one. What can be matched is what a layer keeps, its highest level
+in forward and in backward, and the tensors that it leaves.
 """
 
 from __future__ import annotations

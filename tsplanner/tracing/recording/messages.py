@@ -31,3 +31,5 @@ class Answer:
     architecture: Architecture | None = None
     recording: Recording | None = None
     error: str = ""
+    lasting: bool = True
+    """The answer is the same next time; without it, a package was missing or something broke."""

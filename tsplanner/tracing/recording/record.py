@@ -141,7 +141,7 @@ class _Runs:
 
     def __init__(self, model: Any, recipe: Recipe) -> None:
         self.model, self.recipe = model, recipe
-        self.made: dict[Point, _Run] = {}
+        self.made: dict[Point, Run] = {}
 
     def recording(
         self, rows: Rows, chosen: Chosen, *, exact: bool = True, whole_events: bool = True
@@ -166,9 +166,9 @@ class _Runs:
             any_rows=rows is ANY,
         )
 
-    def _run(self, point: Point) -> _Run:
+    def _run(self, point: Point) -> Run:
         if point not in self.made:
-            self.made[point] = _Run(self.model, training_settings(self.recipe, point))
+            self.made[point] = Run(self.model, training_settings(self.recipe, point))
         return self.made[point]
 
 
@@ -184,7 +184,7 @@ class Fitted(NamedTuple):
         return self.form(values[:3], self.asked[:3])
 
 
-class _Run:
+class Run:
     """Two micro-batches at one size."""
 
     def __init__(self, model: Any, settings: TrainingSettings) -> None:
@@ -237,7 +237,7 @@ class _Run:
         return found
 
 
-def _layer(runs: Sequence[_Run], place: int, recipe: Recipe, fitted: Fitted) -> RecordedLayer:
+def _layer(runs: Sequence[Run], place: int, recipe: Recipe, fitted: Fitted) -> RecordedLayer:
     """One layer: its program at the first micro-batch, and its backward at the second."""
     first, later = (
         [run.programs[micro].of(place, checkpointed=recipe.checkpointed) for run in runs]
@@ -261,7 +261,7 @@ def _layer(runs: Sequence[_Run], place: int, recipe: Recipe, fitted: Fitted) -> 
     )
 
 
-def _before(runs: Sequence[_Run], fitted: Fitted) -> Size:
+def _before(runs: Sequence[Run], fitted: Fitted) -> Size:
     """What is made before the first layer and stays: the sum of the forms of its tensors."""
     found = [run.programs[-1].before() for run in runs]
     if len({len(sizes) for sizes in found}) > 1:

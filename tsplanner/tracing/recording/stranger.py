@@ -7,13 +7,13 @@ from typing import Any
 
 from memory_models.architecture import Architecture
 from memory_models.recorded.recording import Recipe, Recording
-from memory_models.settings import Attention, Kernels, TrainingSettings
-from tsplanner.errors import TsplannerError
+from memory_models.settings import Attention, TrainingSettings
 from tsplanner.tracing.model import base_model
 from tsplanner.tracing.recording.describe import describe
 from tsplanner.tracing.recording.kinds import Chosen, choose
 from tsplanner.tracing.recording.record import UNIT, Recorder
 from tsplanner.tracing.records import Subject
+from tsplanner.training.language_model import text_config
 
 WINDOWS = ("sliding_window", "attention_chunk_size")
 """Keys of a config that limit what attention sees; by default a layer sees everything."""
@@ -31,26 +31,17 @@ class Stranger:
     def __init__(self, subject: Subject) -> None:
         """Raises TsplannerError if the installed transformers cannot build it."""
         self.subject = subject
-        self.eager_only = False
-        model = self._built()
-        self.chosen: Chosen = choose(model)
-        self.model: Any = model
+        self.model: Any = base_model(subject, TrainingSettings())
+        self.chosen: Chosen = choose(self.model)
         self.recorders: dict[bool, Recorder] = {}
-
-    def _built(self) -> Any:
-        try:
-            return base_model(self.subject, TrainingSettings())
-        except TsplannerError:
-            # Some families run no sdpa; one that cannot be built at all fails here again.
-            self.eager_only = True
-            eager = TrainingSettings(kernels=Kernels(attention=Attention.EAGER))
-            return base_model(self.subject, eager)
 
     def describe(self, name: str, key: str) -> Architecture:
         """Its shapes."""
         found = describe(self.model, name, key)
-        attention = replace(found.attention, eager_only=self.eager_only)
-        return replace(found, attention=attention)
+        # sdpa was asked for, and a family without it is built with eager attention.
+        built = text_config(self.model.config)._attn_implementation
+        eager = replace(found.attention, eager_only=built == Attention.EAGER.value)
+        return replace(found, attention=eager)
 
     def record(self, recipe: Recipe) -> Recording:
         """Its layers under a recipe; raises TsplannerError if they cannot be recorded."""

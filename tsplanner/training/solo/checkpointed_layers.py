@@ -24,6 +24,15 @@ class FirstLayersOnly(TrainerCallback):
         checkpoint_first(parts["model"], self.count)
 
 
+def require_checkpointing(model: nn.Module) -> None:
+    """Raise TsplannerError for a model whose code cannot run layers again (CTRL, JetMoe)."""
+    if not getattr(model, "supports_gradient_checkpointing", True):
+        raise TsplannerError(
+            f"{type(model).__name__} supports no activation checkpointing in the installed "
+            "transformers: set gradient_checkpointing false (--gradient-checkpointing false)."
+        )
+
+
 def checkpoint_first(model: nn.Module, count: int | None) -> None:
     """Turn checkpointing off in all decoder layers except the first ``count``; None: in no layer.
 

@@ -31,7 +31,7 @@ from tsplanner.training.memory import MemoryMeter, limit_allocator
 from tsplanner.training.multi_lora import loop
 from tsplanner.training.pulse import Phase
 from tsplanner.training.solo import saving, trainer
-from tsplanner.training.solo.checkpointed_layers import FirstLayersOnly
+from tsplanner.training.solo.checkpointed_layers import FirstLayersOnly, require_checkpointing
 from tsplanner.training.solo.padding_samples import padded, padding_needed
 from tsplanner.training.solo.recorder import Recorder
 from tsplanner.training.worker.base_model_cache import KeptBase
@@ -191,6 +191,8 @@ def build_trainer(
     # come before the model.
     arguments = trainer.training_arguments(job, total_steps=steps, evaluate=bool(validation))
     base = (kept or KeptBase()).take(plan, device)
+    if plan.hardware.batch.gradient_checkpointing:
+        require_checkpointing(base)
     # The loss replaces the forward of the base, which PEFT's wrapper calls; the kernels replace
     # forwards of PEFT's linears, so they come after the adapters.
     read_text_alone(base)
