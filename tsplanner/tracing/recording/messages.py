@@ -7,7 +7,7 @@ from memory_models.frozen import frozen
 from memory_models.recorded.recording import Recipe, Recording
 from tsplanner.tracing.records import Subject
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when a recording of the same model means something else."""
 
 

@@ -202,7 +202,9 @@ class Run:
         step = Step(model=model, optimizer=None, settings=settings, batch=batch, mode=self.mode)
         found = self._run(step)
         sizes = {number: size for number, size in storages.events if size}
-        self.programs = [MicroBatchPrograms(storages.events, each, sizes) for each in found]
+        # Gradients outlive both micro-batches: what frees them here is no part of a step.
+        events = storages.events[: found[-1].end]
+        self.programs = [MicroBatchPrograms(events, each, sizes) for each in found]
         self.stream = sizes[found[0].inputs[1]]
 
     def _run(self, step: Step) -> list[MicroBatch]:
