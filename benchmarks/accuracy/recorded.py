@@ -88,10 +88,10 @@ class Row:
         )
 
 
-def given_case(kind: str, recipe: str, length: int, rows: int) -> dict[str, object]:
+def given_case(path: str, recipe: str, length: int, rows: int) -> dict[str, object]:
     """The case with the keys of ``tsplanner estimate``."""
     return {
-        "model": str(SHAPES / f"h200_families-{kind}.json"),
+        "model": path,
         "sequence_length": length,
         "micro_batch_size": rows,
         "lora_rank": 16,
@@ -109,26 +109,25 @@ def request_of(given: dict[str, object]) -> TraceRequest:
     return Tracing().case(given, {}, {}).request
 
 
-def compared(kinds: list[str], recipes: list[str]) -> list[Row]:
-    """Estimate and trace every case; prints a line as each is finished."""
+def compared(kind: str, recipes: list[str]) -> list[Row]:
+    """Estimate and trace every case of a family; prints a line as each is finished."""
+    path = str(SHAPES / f"h200_families-{kind}.json")
     models: dict[str, ModelSource] = {}
     waiting, asked, rows = [], [], []
-    for kind in kinds:
-        for recipe in recipes:
-            for length, count in SIZES:
-                name = f"{kind} {recipe} {count} x {length}"
-                given = given_case(kind, recipe, length, count)
-                try:
-                    path = str(given["model"])
-                    found = models.setdefault(path, models.get(path) or read_model(path))
-                    given |= attention_of(found.architecture)
-                    case = read_case(given, models)
-                    estimate = estimate_memory(case.architecture, case.settings, None, replay=True)
-                except (TsplannerError, ValueError) as error:
-                    print(f"{name:36s} {error}", flush=True)
-                    continue
-                waiting.append((name, estimate))
-                asked.append(request_of(given))
+    for recipe in recipes:
+        for length, count in SIZES:
+            name = f"{kind} {recipe} {count} x {length}"
+            given = given_case(path, recipe, length, count)
+            try:
+                models.setdefault(path, models.get(path) or read_model(path))
+                given |= attention_of(models[path].architecture)
+                case = read_case(given, models)
+                estimate = estimate_memory(case.architecture, case.settings, None, replay=True)
+            except (TsplannerError, ValueError) as error:
+                print(f"{name:36s} {error}", flush=True)
+                continue
+            waiting.append((name, estimate))
+            asked.append(request_of(given))
 
     def take(outcome: TraceOutcome) -> None:
         name, estimate = waiting.pop(0)
@@ -158,7 +157,7 @@ def main() -> None:
     recordings = Recordings()
     use(lambda: recordings)
     try:
-        rows = compared(options.kinds, options.recipes)
+        rows = [row for kind in options.kinds for row in compared(kind, options.recipes)]
     finally:
         recordings.close()
     for words, errors in (

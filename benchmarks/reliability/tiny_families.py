@@ -30,7 +30,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from tests.support import tiny, tiny_families
 
-ROWS, STEPS = 20, 20
+ROWS = 20
 WORDS = ["--cpu", "--epochs", "4", "--effective-batch", "4", "--cutoff-len", "96"]
 """Two of 20 rows are held out; 18 rows in batches of four are five steps an epoch."""
 RECIPES: dict[str, list[str]] = {
@@ -181,7 +181,7 @@ def configs(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]
                 yield path.parent.name, json.loads(path.read_text())
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """A line for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("configs", nargs="?", type=Path, help="folder of published configs")
@@ -189,7 +189,7 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="+", default=[], help="model types of transformers")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=["lora"])
     parser.add_argument("--no-probe", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     failures = 0
     with tempfile.TemporaryDirectory(prefix="families-") as scratch:
         os.environ.setdefault("TSPLANNER_STATE", f"{scratch}/state")

@@ -24,7 +24,7 @@ from memory_models.activations.lm_head import fused_rows
 from memory_models.allocator.event_player import Replayed, Sized, load_model, small_share
 from memory_models.allocator.passages import Large
 from memory_models.architecture import Architecture
-from memory_models.recorded.totals import before_layers_bytes, recorded_events
+from memory_models.recorded.totals import before_layers_bytes, recorded_events, stream_bytes
 from memory_models.rounding import SMALL_REQUEST, SMALL_SEGMENT
 from memory_models.settings import FinetuningType, Optimizer, StateSettings, TrainingSettings
 from memory_models.sharding.gradients import copied_embedding_gradient_bytes, trained_layers
@@ -100,8 +100,8 @@ class StepEvents:
         self.states, self.method = replay.states, self.settings.method
         self.element = trained_element_bytes(self.states)
         self.tensors = trained_tensors(self.shape, self.method)
-        self.boundary = boundary_bytes(self.shape, self.settings)
         recorded = self.shape.layer.recorded
+        self.boundary = (stream_bytes if recorded else boundary_bytes)(self.shape, self.settings)
         self.masks = (before_layers_bytes if recorded else mask_bytes)(self.shape, self.settings)
         again = self.settings.batch.gradient_checkpointing
         held = int8_input_bytes if again else int8_kept_bytes

@@ -21,7 +21,6 @@ from memory_models.recorded.recording import (
 )
 from memory_models.rounding import block_bytes
 from memory_models.settings import LayerSettings, TrainingSettings
-from memory_models.states.layer_inputs import boundary_bytes
 from memory_models.symbolic import Size
 
 
@@ -37,6 +36,14 @@ def before_layers_bytes(architecture: Architecture, settings: TrainingSettings) 
     """Bytes of masks and positions, which are made before the layers and stay to the end."""
     before = recording_for(architecture, settings, settings.layer).before
     return _bytes(before, settings)
+
+
+def stream_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
+    """Bytes of the residual stream between two layers: one checkpoint.
+
+    A norm after the embedding makes it fp32 under autocast (BLOOM); Gemma 3n has four streams.
+    """
+    return _bytes(recording_for(architecture, settings, settings.layer).stream, settings)
 
 
 def recorded_parts(
@@ -73,7 +80,7 @@ def recorded_totals(architecture: Architecture, settings: TrainingSettings) -> L
     first = recomputed_layers(architecture, settings)
     if not first:
         return _plain_totals(_layers(architecture, settings, settings.layer))
-    boundary = block_bytes(boundary_bytes(architecture, settings))
+    boundary = block_bytes(stream_bytes(architecture, settings))
     lower = _layers(architecture, settings, settings.layer)[:first]
     # What a checkpointed layer keeps beside its checkpoint (attributes of a product in int8).
     held = [layer.kept + boundary for layer in lower]

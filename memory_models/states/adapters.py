@@ -75,7 +75,8 @@ def check_targets(architecture: Architecture, method: Method) -> None:
             raise ValueError(f'the pattern of "{name:.60}" names no target of lora_target')
     ranks = [(max(method.ranks_of(linear.name)), linear) for linear in adapted]
     wide = [pair for pair in ranks if pair[0] > min(pair[1].in_features, pair[1].out_features)]
-    if wide:
+    # PEFT sets no limit, and families without a formula have gates with a single output.
+    if wide and (len(wide) == len(ranks) or not architecture.layer.recorded):
         sides = [min(linear.in_features, linear.out_features) for _, linear in ranks]
         raise ValueError(
             f"lora_rank {max(rank for rank, _ in wide)} is above the smallest side, {min(sides)}, "

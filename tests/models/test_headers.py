@@ -116,6 +116,13 @@ def test_biases_that_the_config_does_not_have_change_the_total(tmp_path: Path) -
     assert "the weights have 36,352 parameters, and config.json 36,256" in text
 
 
+def test_a_buffer_that_other_families_train_may_be_stored(tmp_path: Path) -> None:
+    """DeepSeek-V3's correction of its router is a buffer, Ernie's a parameter."""
+    found = tensors()
+    found["model.layers.1.mlp.gate.e_score_correction_bias"] = ("F32", (4,))
+    assert read_model(str(write(tmp_path, found))).has_weights
+
+
 def test_layers_that_predict_further_tokens_are_known(tmp_path: Path) -> None:
     """DeepSeek-V3 and GLM-4.5 store them behind the last layer, Qwen3-Next under ``mtp``."""
     found = tensors()

@@ -76,58 +76,53 @@ def shrunk(config: Mapping[str, object]) -> dict[str, Any]:
     kind = str(config["model_type"])
     full = AutoConfig.for_model(kind, **given)
     whole = full.to_dict()
-    marks: dict[str, int] = {}
-    small = _section(whole, set(given), marks)
+    small = _section(whole, {})
     if "architectures" in config:
         small["architectures"] = config["architectures"]
     return small
 
 
-def _section(whole: dict[str, Any], given: set[str], marks: dict[str, int]) -> dict[str, Any]:
+def _section(whole: dict[str, Any], marks: dict[str, int]) -> dict[str, Any]:
+    """A config, or a section of it; ``marks`` collects the ids of image marks by their keys."""
     count = next((whole[key] for key in LAYER_COUNTS if isinstance(whole.get(key), int)), 0)
     places = _places(whole, count)
+    heads = whole.get("num_attention_heads") or whole.get("n_head")
     found: dict[str, Any] = {}
     for key, value in whole.items():
         if value == 0 and key in EVERY:
             continue  # the class's sign for no pattern, which it refuses to be given
-        found[key] = _value(key, value, whole, count, places, marks)
-    latent = whole.get("qk_rope_head_dim") is not None
-    if latent:
-        found.pop("head_dim", None)
+        if isinstance(value, dict):
+            found[key] = _nested(key, value, marks)
+        elif isinstance(value, (list, tuple)):
+            found[key] = _list(key, list(value), count, places)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            found[key] = _number(key, value, heads, marks)
+        else:
+            found[key] = value
+        if key in LAYER_COUNTS and places:
+            found[key] = len(places)
+    if whole.get("qk_rope_head_dim") is not None:
+        found.pop("head_dim", None)  # latent attention adds it up, and shares no heads
         found["num_key_value_heads"] = found["num_attention_heads"]
     return found
 
 
-def _value(
-    key: str,
-    value: Any,
-    whole: dict[str, Any],
-    count: int,
-    places: list[int],
-    marks: dict[str, int],
-) -> Any:
-    if key in ROPE and isinstance(value, dict):
+def _nested(key: str, value: dict[str, Any], marks: dict[str, int]) -> dict[str, Any]:
+    if key in ROPE:
         return _rope(value)
-    if isinstance(value, dict):
-        return _section(value, set(value), marks) if key.endswith("_config") else value
+    return _section(value, marks) if key.endswith("_config") else value
+
+
+def _number(key: str, value: int, heads: Any, marks: dict[str, int]) -> int:
     if key in SPECIAL:
-        return value if value is None else SMALL[key]
-    if value is None or isinstance(value, (bool, str, float)):
-        return value
-    if isinstance(value, int) and key.endswith(("token_id", "token_index", "_token")):
+        return int(SMALL[key])
+    if key.endswith(("token_id", "token_index")):
         return marks.setdefault(key, FIRST_MARK + len(marks))
-    if key in LAYER_COUNTS and isinstance(value, int):
-        return len(places) or value
-    if isinstance(value, (list, tuple)):
-        return _list(key, list(value), count, places)
     if key in RATIOS:
-        heads = whole.get("num_attention_heads") or whole.get("n_head") or value
         return {1: 1, heads: 4}.get(value, 2)
     if key in EVERY:
         return min(value, 2)
-    if key in CAPPED:
-        return min(value, CAPPED[key])
-    return min(value, SIZES[key]) if key in SIZES else value
+    return min(value, CAPPED.get(key, SIZES.get(key, value)))
 
 
 def _places(whole: dict[str, Any], count: int) -> list[int]:

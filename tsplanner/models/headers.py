@@ -29,6 +29,8 @@ NO_PARAMETER = re.compile(
     r"|\.(attn|attention)\.bias$"
 )
 """Buffers, and constants of quantised matrices: no parameters of the model."""
+BUFFER = re.compile(r"(e_score_correction_bias|expert_bias|layer_scalar)$")
+"""Buffers of some families that are parameters of others."""
 EXTRA = re.compile(r"(^|\.)mtp(\.|$)")
 """Layers that predict further tokens, which transformers does not load (Qwen3-Next)."""
 EXTRA_LAYERS = "num_nextn_predict_layers"
@@ -246,7 +248,8 @@ class _Check:
         if architecture.vocabulary.tie_word_embeddings and self._ending(EMBEDDINGS):
             found -= embedding_parameters(architecture) if self._ending(HEADS) else 0
         told = total_parameters(architecture)
-        if found != told:
+        buffers = [prod(self.tensors[name].shape) for name in self.names if BUFFER.search(name)]
+        if found not in (told, told + sum(buffers)):
             unknown = self._unknown() if found > told else None
             such = "" if unknown is None else f", such as {unknown}"
             yield f"the weights have {found:,} parameters{such}, and config.json {told:,}"

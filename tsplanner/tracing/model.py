@@ -51,6 +51,10 @@ DISTRIBUTIONS = {"PIL": "pillow"}
 """Names by which packages are installed, where transformers names their modules."""
 
 
+class MissingPackageError(TsplannerError):
+    """transformers builds this model only with a package that is not installed."""
+
+
 def build(
     subject: Subject,
     settings: TrainingSettings,
@@ -121,7 +125,7 @@ def base_model(
             ) from error
         raise TsplannerError(f"transformers builds no causal model of this: {text}") from error
     except ImportError as error:
-        raise TsplannerError(missing_packages(str(error))) from error
+        raise MissingPackageError(missing_packages(str(error))) from error
     model.config.use_cache = False
     if keep is not None:
         keep_only(model, keep)

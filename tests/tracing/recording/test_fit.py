@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memory_models.symbolic import Size
-from tsplanner.tracing.recording.fit import ANY, ONE, SEVERAL, NotAffine, Point, affine, at
+from tsplanner.tracing.recording.fit import ANY, ONE, SEVERAL, NotAffine, Point, affine, at, nearest
 
 POINTS = ANY.times(256)[:3]
 
@@ -48,3 +48,20 @@ def test_bytes_that_grow_otherwise_are_refused() -> None:
 def test_bytes_at_a_size() -> None:
     """3 tokens of 2 bytes, 10 fixed, and 9 scores of 4 bytes."""
     assert at(Size(2, 10, 4), Point(1, 3)) == 3 * 2 + 10 + 9 * 4
+
+
+def test_padding_of_every_row_is_taken_once_for_the_rows_of_the_first_size() -> None:
+    """Two rows of 256 and two more tokens, of 64 bytes each: 2 x 2 x 64 bytes are fixed."""
+    points = SEVERAL.times(256)[:3]
+    values = [64 * p.rows * (p.length + 2) for p in points]
+    assert affine(values, points) == Size(per_token=64, constant=256)
+
+
+def test_squares_of_chunks_get_the_form_that_misses_them_least() -> None:
+    """17 x 17 and 33 x 33 chunks, whatever the rows: no form has them, and none is far off."""
+    points = SEVERAL.times(256)[:3]
+    values = [(p.length // 16 + 1) ** 2 for p in points]
+    with pytest.raises(NotAffine):
+        affine(values, points)
+    form = nearest(values, points)
+    assert max(abs(at(form, p) - v) for p, v in zip(points, values, strict=True)) <= 1089

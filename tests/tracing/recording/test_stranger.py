@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("peft")
 
+from benchmarks.collect.family_configs import tiny_config
 from memory_models.architecture import Architecture
 from memory_models.estimate import estimate_memory
 from memory_models.recorded.recording import make_known, recipe_of
@@ -15,8 +16,9 @@ from memory_models.settings import FinetuningType, Method, TrainingSettings, fro
 from memory_models.states.adapters import trainable_parameters
 from memory_models.states.weights import total_parameters
 from tests.support.strangers import STRANGERS, config_of
+from tsplanner.errors import TsplannerError
 from tsplanner.tracing.model import base_model
-from tsplanner.tracing.recording.stranger import Stranger, with_window
+from tsplanner.tracing.recording.stranger import Stranger, recordable
 from tsplanner.tracing.records import Subject, TraceRequest
 from tsplanner.tracing.trace import trace_memory
 from tsplanner.training.adapters import trainable_count
@@ -89,10 +91,32 @@ def test_full_fine_tuning_trains_every_parameter() -> None:
 def test_a_window_is_set_wherever_the_config_has_one() -> None:
     """Also in the text section of a wrapper."""
     subject = Subject(config={"sliding_window": 9, "text_config": {"sliding_window": 8, "x": 1}})
-    assert with_window(subject, 5).config == {
+    assert recordable(subject, 5).config == {
         "sliding_window": 5,
         "text_config": {"sliding_window": 5, "x": 1},
     }
+
+
+def test_a_table_of_positions_is_long_enough_for_every_recorded_row() -> None:
+    """The longest row has five times 256 tokens; a longer table stays as it is."""
+    subject = Subject(config={"n_positions": 64, "max_position_embeddings": 4096})
+    assert recordable(subject, 5).config == {"n_positions": 1280, "max_position_embeddings": 4096}
+
+
+@pytest.mark.parametrize("model_type", ["mamba2", "lfm2"])
+def test_what_grows_with_chunks_or_is_padded_by_row_still_has_a_recording(model_type: str) -> None:
+    """Mamba 2 squares its chunks, and a short convolution pads every row."""
+    stranger = Stranger(Subject(config=tiny_config(model_type)))
+    found = stranger.record(recipe_of(TrainingSettings().layer, masked=False))
+    assert not found.any_rows
+    assert all(size.per_token >= 0 for layer in found.layers for size, _ in layer.kept)
+
+
+def test_layers_that_share_matrices_are_refused() -> None:
+    """Zamba's attention layers are one, so its modules hold more than the model has."""
+    stranger = Stranger(Subject(config=tiny_config("zamba2")))
+    with pytest.raises(TsplannerError, match="layers that share matrices cannot be planned"):
+        stranger.describe("mine", "key")
 
 
 def test_a_model_of_other_versions_reads_alike() -> None:

@@ -58,7 +58,7 @@ class Recordings:
         self.process: subprocess.Popen[bytes] | None = None
         self.log: IO[bytes] | None = None
         self.failed: dict[Path, Answer] = {}
-        """Refusals, which are not kept in the state folder: a package that is missing may come."""
+        """Refusals that the state folder must not keep, because a missing package may come."""
 
     def architecture(
         self, config: Mapping[str, object], *, name: str, folder: str | None
@@ -106,10 +106,10 @@ class Recordings:
         answer = self.failed.get(file) or self._kept(file)
         if answer is None:
             answer = self._asked(key, config, folder, recipe)
-            if answer.error:
-                self.failed[file] = answer
-            else:
+            if answer.lasting:
                 self._keep(file, answer)
+            else:
+                self.failed[file] = answer
         if answer.error:
             raise TsplannerError(answer.error)
         return answer

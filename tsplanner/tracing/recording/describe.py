@@ -22,6 +22,7 @@ from memory_models.architecture import (
     Tensors,
     VocabularyShape,
 )
+from memory_models.states.weights import total_parameters
 from tsplanner.errors import TsplannerError
 from tsplanner.training.adapters import decoder_layers, layer_places
 from tsplanner.training.language_model import text_config, unread_layers, unread_parameters
@@ -55,7 +56,7 @@ def describe(model: Any, name: str, key: str) -> Architecture:
     heads = _number(config, "num_attention_heads", "n_head", "num_heads") or 1
     key_value = _number(config, "num_key_value_heads", "num_kv_heads") or heads
     window = _window(config)
-    return Architecture(
+    described = Architecture(
         name=name,
         model_type=str(getattr(model.config, "model_type", "")),
         hidden_size=hidden,
@@ -99,6 +100,13 @@ def describe(model: Any, name: str, key: str) -> Architecture:
         # Mllama's embedding has rows for images, which its head cannot write.
         outside=found.outside(outer, rows=rows - vocabulary, hidden=hidden),
     )
+    total, own = total_parameters(described), sum(p.numel() for p in model.parameters())
+    if total != own:
+        raise TsplannerError(
+            f"{type(model).__name__} has {own:,} parameters and its modules hold {total:,}: layers "
+            "that share matrices cannot be planned; tsplanner estimate --trace sizes one setting."
+        )
+    return described
 
 
 def _number(config: Any, *names: str) -> int | None:

@@ -30,7 +30,7 @@ class Point(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The sizes that a recording is made at, in multiples of the shortest length."""
+    """The sizes that a recording is made at, in multiples of the shortest row."""
 
     points: tuple[Point, Point, Point, Point]
     """Three that a form is found from, and a fourth that it is checked at."""
@@ -101,6 +101,36 @@ def _solved(values: Sequence[int], points: Sequence[Point]) -> Size:
         sizes = ", ".join(f"{p.rows} x {p.length}" for p in points)
         raise NotAffine(f"{v0}, {v1} and {v2} bytes at {sizes} tokens")
     return Size(int(per_token), int(constant), int(per_unit))
+
+
+def nearest(values: Sequence[int], points: Sequence[Point]) -> Size:
+    """The form that has the values at three points, or the one that misses them least.
+
+    Some tensors grow with the number of chunks and not of tokens, squared at times; they are small.
+    """
+    try:
+        return affine(values, points)
+    except NotAffine:
+        pass
+    tokens, scores = [p.tokens for p in points], [p.scores for p in points]
+    forms = [
+        Size(constant=max(values)),
+        Size(per_token=-(-values[1] // tokens[1])),
+        Size(per_unit=-(-values[1] // scores[1])),
+        _line(values, points),
+    ]
+
+    def miss(form: Size) -> int:
+        return max(abs(at(form, p) - value) for p, value in zip(points, values, strict=True))
+
+    return min(forms, key=miss)
+
+
+def _line(values: Sequence[int], points: Sequence[Point]) -> Size:
+    """The line through the first two points."""
+    (n0, v0), (n1, v1) = ((p.tokens, value) for p, value in zip(points[:2], values, strict=False))
+    per_token = max(0, round(Fraction(v1 - v0, n1 - n0)))
+    return Size(per_token, v0 - per_token * n0)
 
 
 def _by_row(values: Sequence[int], points: Sequence[Point]) -> Size | None:

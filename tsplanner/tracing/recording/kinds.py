@@ -33,6 +33,11 @@ class Chosen(NamedTuple):
     """For every layer of the whole model the place in the small one of the layer that it is like;
     0 for the first layer alone."""
 
+    def with_all(self) -> Chosen:
+        """All layers of the model, of which the same ones stand for all."""
+        count = len(self.pattern)
+        return Chosen(tuple(range(count)), tuple(self.places[place] for place in self.pattern))
+
 
 def choose(model: Any) -> Chosen:
     """The layers that stand for all layers of a model."""

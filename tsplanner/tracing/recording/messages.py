@@ -7,7 +7,7 @@ from memory_models.frozen import frozen
 from memory_models.recorded.recording import Recipe, Recording
 from tsplanner.tracing.records import Subject
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when a recording of the same model means something else."""
 
 
@@ -31,3 +31,5 @@ class Answer:
     architecture: Architecture | None = None
     recording: Recording | None = None
     error: str = ""
+    lasting: bool = True
+    """The answer is the same next time; without it, a package was missing or something broke."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,7 +17,7 @@ from memory_models.settings import (
     Sharding,
     TrainingSettings,
 )
-from memory_models.symbolic import Event, Size, total
+from memory_models.symbolic import ZERO, Event, Size, total
 from tsplanner.errors import TsplannerError
 from tsplanner.tracing.fake_cuda.attention import cuda_attention
 from tsplanner.tracing.fake_cuda.cuda_rules import (
@@ -40,9 +40,11 @@ from tsplanner.tracing.recording.fit import (
     Rows,
     affine,
     at,
+    nearest,
 )
 from tsplanner.tracing.recording.flops import CountingMode
 from tsplanner.tracing.recording.kinds import Chosen
+from tsplanner.tracing.recording.levels import levels_of
 from tsplanner.tracing.recording.programs import MicroBatchPrograms, Program
 from tsplanner.tracing.recording.segments import Boundaries, MicroBatch
 from tsplanner.tracing.records import Subject
@@ -51,7 +53,8 @@ from tsplanner.training.adapters import decoder_layers
 from tsplanner.training.batches import longest_batch
 
 UNIT = 256
-"""Tokens of the shortest row: a multiple of the chunks that state-space layers work in."""
+"""Tokens of the shortest row: a multiple of the chunks that state-space layers work in, and of the
+rows that attention kernels pad to."""
 MICRO_BATCHES = 2
 """The second finds gradients."""
 TOLERANCE = 0.005
@@ -64,9 +67,9 @@ shows where a layer has few heads."""
 class Recorder:
     """Records a model's layers, recipe by recipe."""
 
-    def __init__(self, subject: Subject, chosen: Chosen, unit: int = UNIT) -> None:
-        """``unit``: tokens of the shortest row."""
-        self.subject, self.chosen, self.unit = subject, chosen, unit
+    def __init__(self, subject: Subject, chosen: Chosen) -> None:
+        """``chosen``: the layers of the model that are recorded."""
+        self.subject, self.chosen = subject, chosen
 
     def record(self, recipe: Recipe) -> Recording:
         """The recording under a recipe, from the layers that stand for all.
@@ -78,30 +81,38 @@ class Recorder:
             TsplannerError: the model cannot be traced, or its bytes are not affine.
         """
         use_cuda_casts()
-        model = build(self.subject, training_settings(recipe, Point(1, 1)), 3, self.chosen.places)
-        drop_values(model)
         try:
-            try:
-                return self._at(ANY, model, recipe)
-            except OtherProgram:
-                return self._at(ONE if recipe.one_row else SEVERAL, model, recipe)
-        except NotAffine as error:
-            raise TsplannerError(
-                f"The bytes of its layers do not grow evenly with its rows: {error}."
-            ) from None
+            return self._recorded(recipe, self.chosen)
+        except (KeyError, IndexError):
+            # Layers that share parts by their number (Zamba 2) run only with all others around.
+            return self._recorded(recipe, self.chosen.with_all())
 
-    def _at(self, rows: Rows, model: Any, recipe: Recipe) -> Recording:
-        asked = rows.times(self.unit)
-        runs = [Run(model, training_settings(recipe, point)) for point in asked]
-        layers = [_layer(runs, place, recipe, asked) for place in range(len(self.chosen.places))]
-        used = sorted(set(self.chosen.pattern))
-        return Recording(
-            layers=tuple(layers[place] for place in used),
-            pattern=tuple(used.index(place) for place in self.chosen.pattern),
-            stream=affine([run.stream for run in runs[:3]], asked[:3]),
-            before=_before(runs, asked),
-            any_rows=rows is ANY,
-        )
+    def _recorded(self, recipe: Recipe, chosen: Chosen) -> Recording:
+        model = build(self.subject, training_settings(recipe, Point(1, 1)), 3, chosen.places)
+        drop_values(model)
+        runs = _Runs(model, recipe)
+        rest = ONE if recipe.one_row else SEVERAL
+        try:
+            return runs.recording(ANY, chosen)
+        except NotAffine:
+            pass
+        try:
+            return runs.recording(rest, chosen, exact=False)
+        except OtherProgram:
+            pass
+        except NotAffine as error:
+            raise _uneven(error) from None
+        try:
+            return runs.recording(rest, chosen, exact=False, whole_events=False)
+        except NotAffine as error:
+            raise _uneven(error) from None
+
+
+def _uneven(error: NotAffine) -> TsplannerError:
+    return TsplannerError(
+        f"The bytes of its layers do not grow evenly with its rows ({error}), so no plan can be "
+        "made of them: tsplanner estimate --trace sizes one setting."
+    )
 
 
 def training_settings(recipe: Recipe, point: Point) -> TrainingSettings:
@@ -125,6 +136,54 @@ def training_settings(recipe: Recipe, point: Point) -> TrainingSettings:
     )
 
 
+class _Runs:
+    """The runs of one model under one recipe, each made once."""
+
+    def __init__(self, model: Any, recipe: Recipe) -> None:
+        self.model, self.recipe = model, recipe
+        self.made: dict[Point, Run] = {}
+
+    def recording(
+        self, rows: Rows, chosen: Chosen, *, exact: bool = True, whole_events: bool = True
+    ) -> Recording:
+        """The recording from runs at these sizes.
+
+        ``exact``: every tensor has a form that misses no size; otherwise all of them together may
+        miss a little. ``whole_events``: all events, not only their levels.
+
+        Raises:
+            NotAffine: there is none.
+        """
+        asked = rows.times(UNIT)
+        runs = [self._run(point) for point in asked]
+        fitted = Fitted(asked, affine if exact else nearest, whole_events)
+        used = sorted(set(chosen.pattern))
+        return Recording(
+            layers=tuple(_layer(runs, place, self.recipe, fitted) for place in used),
+            pattern=tuple(used.index(place) for place in chosen.pattern),
+            stream=affine([run.stream for run in runs[:3]], asked[:3]),
+            before=_before(runs, fitted),
+            any_rows=rows is ANY,
+        )
+
+    def _run(self, point: Point) -> Run:
+        if point not in self.made:
+            self.made[point] = Run(self.model, training_settings(self.recipe, point))
+        return self.made[point]
+
+
+class Fitted(NamedTuple):
+    """How the forms of tensors are found."""
+
+    asked: tuple[Point, ...]
+    form: Callable[[Sequence[int], Sequence[Point]], Size]
+    whole_events: bool
+
+    def of(self, values: Sequence[int]) -> Size:
+        """The form of one tensor from its bytes at every size."""
+        return self.form(values[:3], self.asked[:3])
+
+
 class Run:
     """Two micro-batches at one size."""
 
@@ -143,7 +202,9 @@ class Run:
         step = Step(model=model, optimizer=None, settings=settings, batch=batch, mode=self.mode)
         found = self._run(step)
         sizes = {number: size for number, size in storages.events if size}
-        self.programs = [MicroBatchPrograms(storages.events, each, sizes) for each in found]
+        # Gradients outlive both micro-batches: what frees them here is no part of a step.
+        events = storages.events[: found[-1].end]
+        self.programs = [MicroBatchPrograms(events, each, sizes) for each in found]
         self.stream = sizes[found[0].inputs[1]]
 
     def _run(self, step: Step) -> list[MicroBatch]:
@@ -178,18 +239,19 @@ class Run:
         return found
 
 
-def _layer(
-    runs: Sequence[Run], place: int, recipe: Recipe, asked: Sequence[Point]
-) -> RecordedLayer:
+def _layer(runs: Sequence[Run], place: int, recipe: Recipe, fitted: Fitted) -> RecordedLayer:
     """One layer: its program at the first micro-batch, and its backward at the second."""
     first, later = (
         [run.programs[micro].of(place, checkpointed=recipe.checkpointed) for run in runs]
         for micro in range(MICRO_BATCHES)
     )
-    sizes, later_sizes = _forms(first, asked), _forms(later, asked)
+    if not fitted.whole_events:
+        first, later = [levels_of(each) for each in first], [levels_of(each) for each in later]
+    sizes, later_sizes = _forms(first, fitted), _forms(later, fitted)
     kept: dict[Size, int] = {}
     for number in first[0].kept:
-        kept[sizes[number]] = kept.get(sizes[number], 0) + 1
+        if sizes[number] != ZERO:
+            kept[sizes[number]] = kept.get(sizes[number], 0) + 1
     flops = [run.mode.flops_between(run.programs[0].found, place) for run in runs]
     return RecordedLayer(
         forward=_events(first[0].forward, sizes),
@@ -197,19 +259,19 @@ def _layer(
         kept=tuple(kept.items()),
         backward=_events(first[0].backward, sizes),
         accumulating=_events(later[0].backward, later_sizes),
-        flops=affine(flops[:3], asked[:3]),
+        flops=fitted.of(flops),
     )
 
 
-def _before(runs: Sequence[Run], asked: Sequence[Point]) -> Size:
+def _before(runs: Sequence[Run], fitted: Fitted) -> Size:
     """What is made before the first layer and stays: the sum of the forms of its tensors."""
     found = [run.programs[-1].before() for run in runs]
     if len({len(sizes) for sizes in found}) > 1:
         raise OtherProgram("more is made before the first layer at other sizes")
-    return total(affine(sizes[:3], asked[:3]) for sizes in zip(*found, strict=True))
+    return total(fitted.of(sizes) for sizes in zip(*found, strict=True))
 
 
-def _forms(programs: Sequence[Program], asked: Sequence[Point]) -> list[Size]:
+def _forms(programs: Sequence[Program], fitted: Fitted) -> list[Size]:
     """The form of every tensor of a layer, from its program at every size.
 
     Raises:
@@ -218,15 +280,15 @@ def _forms(programs: Sequence[Program], asked: Sequence[Point]) -> list[Size]:
     if len({program.shape for program in programs}) > 1:
         raise OtherProgram("its layers do other work at other sizes")
     each = zip(*(program.bytes for program in programs), strict=True)
-    forms = [affine(values[:3], asked[:3]) for values in each]
-    last = programs[-1]
+    forms = [fitted.of(values) for values in each]
+    last, point = programs[-1], fitted.asked[-1]
     for numbers in (last.kept, range(len(last.bytes))):
-        said = sum(at(forms[number], asked[-1]) for number in numbers)
+        said = sum(at(forms[number], point) for number in numbers)
         real = sum(last.bytes[number] for number in numbers)
         if not -TOLERANCE * real <= said - real <= SHARED * real:
-            raise NotAffine(f"{said} bytes foretold at {asked[-1].tokens} tokens, {real} found")
+            raise NotAffine(f"{said} bytes foretold at {point.tokens} tokens, {real} found")
     return forms
 
 
 def _events(signed: Sequence[tuple[int, int]], sizes: Sequence[Size]) -> tuple[Event, ...]:
-    return tuple((sign, sizes[number]) for sign, number in signed)
+    return tuple((sign, sizes[number]) for sign, number in signed if sizes[number] != ZERO)

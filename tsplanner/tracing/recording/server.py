@@ -41,6 +41,7 @@ def main() -> int:
 
 def answer(ask: Ask, known: dict[str, object]) -> Answer:
     """The answer to one question; ``known`` keeps what was found of models."""
+    from tsplanner.tracing.model import MissingPackageError
     from tsplanner.tracing.recording.stranger import Stranger
 
     try:
@@ -50,12 +51,15 @@ def answer(ask: Ask, known: dict[str, object]) -> Answer:
         if ask.recipe is None:
             return Answer(architecture=stranger.describe(ask.name, ask.key))
         return Answer(recording=stranger.record(ask.recipe))
+    except MissingPackageError as error:
+        return Answer(error=str(error), lasting=False)
     except TsplannerError as error:
         return Answer(error=str(error))
     except Exception as error:
         traceback.print_exc()
         text = (str(error).strip() or "no message").splitlines()[0]
-        return Answer(error=f"The trace failed ({type(error).__name__}: {text[:LAST_WORDS]}).")
+        words = f"The trace failed ({type(error).__name__}: {text[:LAST_WORDS]})."
+        return Answer(error=words, lasting=False)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ WINDOWS = ("sliding_window", "attention_chunk_size")
 """Keys of a config that limit what attention sees; by default a layer sees everything."""
 NO_WINDOW = 1 << 20
 """Tokens of a window that no recorded row reaches."""
-LEARNED = ("n_positions", "max_position_embeddings", "n_ctx", "max_seq_len")
+POSITIONS = ("n_positions", "max_position_embeddings", "n_ctx", "max_seq_len")
+"""Keys of a config that limit the length of a row."""
 LONGEST = 5
 """Multiples of the shortest row that the longest recorded row may have."""
 
@@ -46,33 +47,24 @@ class Stranger:
         """Its layers under a recipe; raises TsplannerError if they cannot be recorded."""
         recorder = self.recorders.get(recipe.masked)
         if recorder is None:
-            unit = self._unit()
-            subject = with_window(self.subject, unit // 2 if recipe.masked else NO_WINDOW)
-            recorder = self.recorders[recipe.masked] = Recorder(subject, self.chosen, unit)
+            subject = recordable(self.subject, UNIT // 2 if recipe.masked else NO_WINDOW)
+            recorder = self.recorders[recipe.masked] = Recorder(subject, self.chosen)
         return recorder.record(recipe)
 
-    def _unit(self) -> int:
-        """Tokens of the shortest row: fewer where the model has a table of few positions.
 
-        Rotary positions, which a config shows by its ``rope`` keys, have no end. Attention kernels
-        pad rows to a multiple of 32, so bytes grow evenly only at powers of two.
-        """
-        config = self.subject.config
-        if any("rope" in key for key in config):
-            return UNIT
-        lengths = [config.get(key) for key in LEARNED]
-        most = min((each for each in lengths if isinstance(each, int)), default=LONGEST * UNIT)
-        return min(UNIT, 1 << max(0, (most // LONGEST).bit_length() - 1))
+def recordable(subject: Subject, window: int) -> Subject:
+    """The subject with every attention window of its config set to ``window`` tokens.
 
-
-def with_window(subject: Subject, tokens: int) -> Subject:
-    """The subject with every attention window of its config set to ``tokens``."""
+    A table of positions gets as many as the longest recorded row: no layer's bytes depend on it.
+    """
 
     def changed(config: dict[str, object]) -> dict[str, object]:
         found = dict(config)
         for key, value in config.items():
             if key in WINDOWS and isinstance(value, int):
-                found[key] = tokens
+                found[key] = window
+            elif key in POSITIONS and isinstance(value, int):
+                found[key] = max(value, LONGEST * UNIT)
             elif key == "text_config" and isinstance(value, dict):
                 found[key] = changed(value)
         return found
