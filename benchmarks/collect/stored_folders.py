@@ -41,7 +41,8 @@ FOLDERS: dict[str, Callable[[Path], Path]] = {
 def verb(folder: Path, *words: str) -> dict[str, object]:
     """The JSON document of a verb; its error where it has none."""
     line = [sys.executable, "-m", "tsplanner", *words, "--json"]
-    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    known = os.environ.get("PYTHONPATH", "")
+    environment = {**os.environ, "PYTHONPATH": f"{Path.cwd()}{os.pathsep}{known}"}
     done = subprocess.run(
         line, check=False, cwd=folder, env=environment, capture_output=True, text=True
     )

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -35,7 +35,16 @@ from tsplanner.trust import is_granted
 SERVER = (sys.executable, "-m", "tsplanner.tracing.recording.server")
 SHAPES = "shapes"
 """Name of the kept answer that holds the shapes; the others are named for their recipe."""
-PACKAGES = (*install.TRACING, "bitsandbytes")
+PACKAGES = (
+    *install.TRACING,
+    "bitsandbytes",
+    "mamba-ssm",
+    "causal-conv1d",
+    "flash-linear-attention",
+)
+"""Packages that decide what a model's code allocates."""
+OWN_CODE = ("tracing", "training")
+"""Packages of tsplanner that decide it, too."""
 LAST_WORDS = 300
 DIGITS = 16
 
@@ -186,9 +195,18 @@ def config_key(config: Mapping[str, object], folder: str | None) -> str:
 
 
 def versions_key() -> str:
-    """Hash of the versions of all that decides a recording."""
-    found = [str(FORMAT), *(f"{name} {_version(name)}" for name in PACKAGES)]
+    """Hash of the versions of all that decides a recording, this program's own code included."""
+    found = [str(FORMAT), *(f"{name} {_version(name)}" for name in PACKAGES), *_own_code()]
     return _digest(" ".join(found).encode())[:8]
+
+
+def _own_code() -> Iterator[str]:
+    """Names, sizes and times of the modules that build and trace a model."""
+    root = Path(__file__).resolve().parents[2]
+    for package in OWN_CODE:
+        for path in sorted((root / package).rglob("*.py")):
+            stat = path.stat()
+            yield f"{path.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def _version(package: str) -> str:
