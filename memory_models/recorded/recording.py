@@ -67,7 +67,8 @@ class Recording:
     any_rows: bool = True
     """The recording is for one row and for several."""
     before: Size = ZERO
-    """What is made before the first layer and stays until backward has ended: masks, positions."""
+    """What is made around the layers and stays until backward has ended: masks, positions, and what
+    joins several streams behind the last layer."""
 
     def __hash__(self) -> int:
         """The hash of the object: a recording holds thousands of events and is looked up often."""

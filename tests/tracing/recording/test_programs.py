@@ -73,4 +73,4 @@ def test_backward_leaves_the_gradients_of_weight_and_input() -> None:
 
 def test_what_was_there_before_the_layers_is_told_apart() -> None:
     """The mask stays to the end; the input belongs to the first layer."""
-    assert MicroBatchPrograms(EVENTS, found(), SIZES).before() == [10]
+    assert MicroBatchPrograms(EVENTS, found(), SIZES).around() == [10]

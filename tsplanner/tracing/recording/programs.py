@@ -56,16 +56,20 @@ class MicroBatchPrograms:
             if begin <= place < between and self.deaths.get(number, between) >= between
         }
 
-    def before(self) -> list[int]:
-        """Bytes of the tensors that are made before the first layer and stay for backward.
+    def around(self) -> list[int]:
+        """Bytes of the tensors that are made around the layers and stay for backward.
 
-        They come in the order of their making; the first layer's input is not among them.
+        They are made before the first layer, or between the last one and the last norm (Gemma 3n
+        makes one stream of four there). They come in the order of their making; the first layer's
+        input and the last one's output are not among them.
         """
-        first = self.found.forward[0]
+        first, last = self.found.forward[0], self.found.forward[-1]
+        head = last if self.found.head is None else self.found.head
         return [
             self.sizes[number]
             for number in sorted(self.alive_between())
-            if self.births[number] < first and number not in self.input_of
+            if (self.births[number] < first or last <= self.births[number] < head)
+            and number not in self.input_of
         ]
 
     def of(self, place: int, *, checkpointed: bool) -> Program:

@@ -163,7 +163,7 @@ class _Runs:
             layers=tuple(_layer(runs, place, self.recipe, fitted) for place in used),
             pattern=tuple(used.index(place) for place in chosen.pattern),
             stream=affine([run.stream for run in runs[:3]], asked[:3]),
-            before=_before(runs, fitted),
+            before=_around(runs, fitted),
             any_rows=rows is ANY,
         )
 
@@ -264,11 +264,11 @@ def _layer(runs: Sequence[Run], place: int, recipe: Recipe, fitted: Fitted) -> R
     )
 
 
-def _before(runs: Sequence[Run], fitted: Fitted) -> Size:
-    """What is made before the first layer and stays: the sum of the forms of its tensors."""
-    found = [run.programs[-1].before() for run in runs]
+def _around(runs: Sequence[Run], fitted: Fitted) -> Size:
+    """What is made around the layers and stays: the sum of the forms of its tensors."""
+    found = [run.programs[-1].around() for run in runs]
     if len({len(sizes) for sizes in found}) > 1:
-        raise OtherProgram("more is made before the first layer at other sizes")
+        raise OtherProgram("more is made around the layers at other sizes")
     return total(fitted.of(sizes) for sizes in zip(*found, strict=True))
 
 

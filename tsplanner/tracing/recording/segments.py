@@ -27,6 +27,8 @@ class MicroBatch:
     """First event of every layer, and of what follows the last layer."""
     inputs: list[int] = field(default_factory=list)
     """Number of the storage of every layer's input, and of the last layer's output."""
+    head: int | None = None
+    """First event of the last norm, which the formula of the head counts; None: there is none."""
     between: int = 0
     """First event of backward."""
     backward: dict[int, int] = field(default_factory=dict)
@@ -92,6 +94,9 @@ class Boundaries:
             self.waits = False
             output, self.output = self.output, None
             self._note(output)
+        behind = self._forward and len(self.current.forward) > len(self.layers)
+        if behind and self.current.head is None and "norm" in type(module).__name__.lower():
+            self.current.head = len(self.storages.events)
 
     def _note(self, stream: Tensor) -> None:
         place = len(self.current.forward)
