@@ -10,7 +10,12 @@ import pytest
 
 from tests.support import tiny, tiny_vision
 from tsplanner.errors import TsplannerError
-from tsplanner.models.headers import extra_layers, parameters, stored_tensors
+from tsplanner.models.headers import (
+    NO_PARAMETER,
+    extra_layers,
+    parameters,
+    stored_tensors,
+)
 from tsplanner.models.source import read_model
 from tsplanner.models.weights import find_weights
 
@@ -121,6 +126,12 @@ def test_a_buffer_that_other_families_train_may_be_stored(tmp_path: Path) -> Non
     found = tensors()
     found["model.layers.1.mlp.gate.e_score_correction_bias"] = ("F32", (4,))
     assert read_model(str(write(tmp_path, found))).has_weights
+
+
+def test_scales_of_quantised_matrices_are_no_parameters_and_gemma_3n_s_scale_is_one() -> None:
+    """Both names end alike."""
+    assert NO_PARAMETER.search("model.layers.0.mlp.up_proj.weight_scale")
+    assert not NO_PARAMETER.search("model.layers.0.altup.correct_output_scale")
 
 
 def test_layers_that_predict_further_tokens_are_known(tmp_path: Path) -> None:

@@ -71,7 +71,9 @@ def shrunk(config: Mapping[str, object]) -> dict[str, Any]:
     """
     from transformers import AutoConfig
 
-    given = {key: value for key, value in config.items() if key != "model_type"}
+    from tsplanner.training.model import configuration_values
+
+    given = configuration_values(dict(config))
     given.pop("quantization_config", None)
     kind = str(config["model_type"])
     full = AutoConfig.for_model(kind, **given)

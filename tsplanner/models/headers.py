@@ -25,7 +25,7 @@ BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "
 NO_PARAMETER = re.compile(
     r"\.(SCB|weight_format|inv_freq|original_inv_freq|masked_bias|position_ids|activation_scale)$"
     r"|\.weight\.(absmax|quant_map|nested_absmax|nested_quant_map|quant_state\..*)$"
-    r"|(_scale_inv|_scales|_scale|\.scale_inv|\.qscale_weight|\.qscale_act)$"
+    r"|(_scale_inv|_scales|(?<!correct_output)_scale|\.scale_inv|\.qscale_weight|\.qscale_act)$"
     r"|\.(attn|attention)\.bias$"
 )
 """Buffers, and constants of quantised matrices: no parameters of the model."""
