@@ -56,3 +56,16 @@ def test_a_key_is_that_of_the_config_alone() -> None:
     config = config_of("gpt2")
     assert config_key(config, "/a") == config_key(dict(reversed(config.items())), "/b")
     assert config_key(config, None) != config_key({**config, "n_layer": 5}, None)
+
+
+@pytest.mark.slow
+def test_layers_that_cannot_be_recorded_are_an_error_for_people_and_for_the_core(
+    state: Path,
+) -> None:
+    """The core catches ValueError, and the command line tells TsplannerError in one sentence."""
+    client = Recordings()
+    recipe = recipe_of(TrainingSettings().layer, masked=False)
+    with pytest.raises(TsplannerError, match="no model of type") as caught:
+        client.source({"model_type": "no-such"}, folder=None)(recipe)
+    client.close()
+    assert isinstance(caught.value, ValueError)

@@ -49,6 +49,13 @@ LAST_WORDS = 300
 DIGITS = 16
 
 
+class NoRecordingError(TsplannerError, ValueError):
+    """Layers cannot be recorded under a recipe.
+
+    The core refuses what cannot run by ValueError; where nobody refuses, it is told as it is.
+    """
+
+
 class Recordings:
     """Describes and records models without a reader; see ``models.strangers.Describer``."""
 
@@ -80,8 +87,7 @@ class Recordings:
             try:
                 return self._record(config, folder, recipe)
             except TsplannerError as error:
-                # The core refuses what cannot run by ValueError.
-                raise ValueError(str(error).rstrip(".")) from error
+                raise NoRecordingError(str(error).rstrip(".")) from error
 
         return record
 
