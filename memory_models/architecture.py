@@ -303,6 +303,8 @@ class LayerShape:
     """Tensors of all layers that are neither weights of ``linears`` nor counted by the norms."""
     recorded: str = ""
     """Key of the layers' recorded tapes (``recorded/recording.py``); empty: they have a formula."""
+    first_parameters: int = 0
+    """Elements of the first layer, where layers are recorded and differ."""
 
 
 def _positive(record: object, *names: str) -> None:

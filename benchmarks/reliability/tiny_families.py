@@ -128,7 +128,7 @@ def load_adapter(folder: Path, adapter: Path) -> str:
 def same(own: Mapping[str, Any], name: str, saved: Any) -> bool:
     """Whether the model holds the saved tensor under its name with the adapter's name in it."""
     stem, _, kind = name.rpartition(".")
-    places = (f"{stem}.default.{kind}", f"{name}.default", name)
+    places = (f"{stem}.default.{kind}", f"{name}.default", f"{name}.default.weight", name)
     found = next((own[place] for place in places if place in own), None)
     return found is not None and bool(found.detach().float().sub(saved.float()).abs().max() < 1e-3)
 

@@ -90,7 +90,7 @@ def unsharded_gradients(architecture: Architecture, settings: StateSettings) -> 
         loss=waiting,
         last=waiting + tied if waiting else head,
         # A copied embedding's gradient is the last of backward; with an earlier one it is a second.
-        first=max(0, total + tied - own - (0 if waiting else copied)),
+        first=max(0, total + tied - (0 if waiting else copied + _first(architecture, settings))),
         end=total + _sums(settings) * one_tied + (copied if early else 0),
         kept=total,
         step=step_transient_bytes(architecture, settings),
@@ -114,6 +114,20 @@ def _own_gradient_bytes(architecture: Architecture, settings: StateSettings) -> 
         for tensor in trained_tensors(architecture, settings.method)
         if not tensor.copied
     )
+
+
+def _first(architecture: Architecture, settings: StateSettings) -> int:
+    """Bytes of gradients that are not there, or not counted here, when the first layer begins.
+
+    Recorded layers differ, and their embedding's gradient comes after theirs. Formulas count it
+    with the first layer's, which is as much where that layer peaks lower than the gradient.
+    """
+    if not settings.method.trains_everything or not architecture.layer.recorded:
+        return _own_gradient_bytes(architecture, settings)
+    tied = architecture.vocabulary.tie_word_embeddings
+    embedding = 0 if tied else embedding_parameters(architecture)
+    elements = architecture.layer.first_parameters + embedding
+    return elements * trained_element_bytes(settings)
 
 
 def _sums(settings: StateSettings) -> int:

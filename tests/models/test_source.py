@@ -175,6 +175,7 @@ def test_a_wrong_value_is_named_with_its_key(
         ("chatts", {"ts": {"patch_size": 0}}, "config.json: ts: patch_size must be"),
         ("chatts", {"ts": {}}, "config.json: ts: patch_size is missing"),
         ("opt", {"word_embed_proj_dim": 32}, "word_embed_proj_dim differs from hidden_size 64"),
+        ("opt", {"do_layer_norm_before": False}, "puts the norms behind the blocks"),
         ("opt", {"ffn_dim": None}, "ffn_dim is missing"),
         ("qwen3_moe", {"mlp_only_layers": [0]}, "mlp_only_layers mixes dense and sparse"),
         ("qwen3_moe", {"decoder_sparse_step": 2}, "mixes dense and sparse"),

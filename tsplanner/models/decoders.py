@@ -149,6 +149,8 @@ def _opt(name: str, config: Config) -> Architecture:
     hidden, middle = config.positive("hidden_size"), config.positive("ffn_dim")
     if config.positive("word_embed_proj_dim", hidden) != hidden:
         raise config.unread("word_embed_proj_dim", f"differs from hidden_size {hidden}")
+    if not config.flag("do_layer_norm_before", default=True):
+        raise config.unread("do_layer_norm_before", "puts the norms behind the blocks")
     query = Linear(
         name="q_proj", role=Role.QUERY, in_features=hidden, out_features=hidden, bias=True
     )

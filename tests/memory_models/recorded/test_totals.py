@@ -70,9 +70,9 @@ def test_the_peak_of_a_wide_layer_below_counts_where_it_is(stranger: Architectur
 
 
 def test_checkpointed_layers_keep_their_inputs_alone(stranger: Architecture) -> None:
-    """Four checkpoints [512, D] in bf16."""
+    """Four checkpoints, each the recorded stream of 512 bytes per token."""
     found = recorded_totals(stranger, settings(gradient_checkpointing=True))
-    one = 512 * stranger.hidden_size * 2
+    one = 512 * 512
     assert found.boundary == one
     assert found.all_kept == 4 * one
 
@@ -80,7 +80,7 @@ def test_checkpointed_layers_keep_their_inputs_alone(stranger: Architecture) -> 
 def test_of_mixed_layers_the_upper_ones_keep_their_tensors(stranger: Architecture) -> None:
     """One checkpoint, then three narrow layers."""
     found = recorded_totals(stranger, settings(checkpointed_layers=1))
-    one = 512 * stranger.hidden_size * 2
+    one = 512 * 512
     assert found.unrecomputed == 3 * 512 * 1024
     assert found.all_kept == one + 3 * 512 * 1024
     assert found.below_unrecomputed == one

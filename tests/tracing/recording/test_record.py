@@ -6,9 +6,10 @@ import pytest
 
 pytest.importorskip("peft")
 
+from memory_models.activations.events import net
 from memory_models.recorded.recording import Recipe, recipe_of
 from memory_models.settings import Attention, TrainingSettings, from_flat
-from memory_models.symbolic import Size
+from memory_models.symbolic import ALLOC, Size
 from tests.support.shrunk import config_of
 from tsplanner.tracing.recording.fit import Point
 from tsplanner.tracing.recording.record import training_settings
@@ -53,3 +54,12 @@ def test_a_run_under_a_recipe_has_two_micro_batches() -> None:
     found = training_settings(recipe(), Point(3, 64))
     assert found.batch.gradient_accumulation_steps == 2
     assert found.tokens == 3 * 64
+
+
+def test_gradients_of_weights_are_left_to_the_optimizer() -> None:
+    """Rank 8 on q of 64 x 64: A and B of 512 fp32 elements stay after the first backward alone."""
+    found = Stranger(LLAMA).record(recipe(lora_rank=8, lora_target=("q_proj",)))
+    layer = found.layers[-1]
+    for backward, left in ((layer.backward, 2), (layer.accumulating, 0)):
+        weights = [(sign, size) for sign, size in net(backward) if size == Size(constant=2048)]
+        assert weights == [(ALLOC, Size(constant=2048))] * left

@@ -96,7 +96,12 @@ def describe(model: Any, name: str, key: str) -> Architecture:
             or 1 << 20,
             learned_position_count=positions,
         ),
-        layer=LayerShape(linears=found.linears(), tensors=found.layer_tensors(outer), recorded=key),
+        layer=LayerShape(
+            linears=found.linears(),
+            tensors=found.layer_tensors(outer),
+            recorded=key,
+            first_parameters=sum(parameter.numel() for parameter in layers[0].parameters()),
+        ),
         # Mllama's embedding has rows for images, which its head cannot write.
         outside=found.outside(outer, rows=rows - vocabulary, hidden=hidden),
     )

@@ -83,8 +83,9 @@ class Recorder:
         use_cuda_casts()
         try:
             return self._recorded(recipe, self.chosen)
-        except (KeyError, IndexError):
-            # Layers that share parts by their number (Zamba 2) run only with all others around.
+        except (KeyError, IndexError, RuntimeError):
+            # What is made for all layers at once (Gemma 3n's embeddings per layer) or is found by
+            # a layer's number runs only with all of them.
             return self._recorded(recipe, self.chosen.with_all())
 
     def _recorded(self, recipe: Recipe, chosen: Chosen) -> Recording:
