@@ -31,7 +31,7 @@ def state_parts() -> dict[str, Path]:
         "corrections": calibration_file(),
         "search times": folder / "tune_times.jsonl",
         "row lengths": folder / "lengths",
-        "recordings of models": recordings_folder(),
+        "recordings": recordings_folder(),
     }
 
 
