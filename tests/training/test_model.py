@@ -16,6 +16,7 @@ from tests.support import tiny
 from tsplanner.errors import TsplannerError
 from tsplanner.models.source import read_model
 from tsplanner.planner.plan import ModelRef, Plan
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.training import model
 from tsplanner.training.adapters import apply_method
 from tsplanner.training.model import (
@@ -24,6 +25,7 @@ from tsplanner.training.model import (
     configuration_values,
     model_config,
     runs_eager,
+    use_stored_form,
 )
 
 HIDDEN, MIDDLE, KEYS, LAYERS, WORDS, PATCH = 32, 48, 16, 2, 70, 8
@@ -305,3 +307,15 @@ def test_infinity_is_read_as_transformers_writes_it() -> None:
     """Mamba's steps have no upper limit."""
     config = {"model_type": "mamba2", "limit": [0.0, {"__float__": "Infinity"}], "rope": {"a": 1}}
     assert configuration_values(config) == {"limit": [0.0, float("inf")], "rope": {"a": 1}}
+
+
+def test_a_config_alone_of_a_stored_model_builds_plain_weights() -> None:
+    """gpt-oss is published in MXFP4; without the files there is nothing to dequantise."""
+    stored = {"quant_method": "mxfp4", "modules_to_not_convert": []}
+    from transformers import AutoConfig
+
+    config = AutoConfig.for_model("gpt_oss", num_hidden_layers=1, quantization_config=stored)
+    model = SimpleNamespace(config={"quantization_config": stored}, has_weights=False)
+    plan = SimpleNamespace(model=model, hardware=HardwareSettings())
+    use_stored_form(config, plan)
+    assert not hasattr(config, "quantization_config")

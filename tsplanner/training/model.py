@@ -93,8 +93,9 @@ def use_stored_form(config: Any, plan: Plan) -> None:
     stored = stored_base(plan.model.config)
     if stored is None:
         return
-    holders = [found for found in (config, config.get_text_config()) if _stored_in(found)]
-    for holder in holders:
+    # The text part of a model of text alone is the config itself.
+    both = {id(found): found for found in (config, text_config(config))}
+    for holder in filter(_stored_in, both.values()):
         given = dict(holder.quantization_config)
         if stored.quantization is None:
             holder.quantization_config = {**given, "dequantize": True}

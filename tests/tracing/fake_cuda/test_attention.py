@@ -58,6 +58,16 @@ def test_products_that_stand_in_for_a_kernel_keep_fp32_scores_under_autocast() -
     assert scores == [torch.float32, torch.float32]
 
 
+def test_an_output_of_another_width_is_laid_out_as_the_queries_are() -> None:
+    """Queries stored as [B, H, S, A] give such an output, which a model copies to join heads."""
+    values = heads(4, 4)
+    assert attention(heads(4, 6), heads(4, 6), values).is_contiguous()
+    stored = torch.zeros(1, 5, 4, 6, dtype=torch.bfloat16).transpose(1, 2).requires_grad_()
+    out = attention(stored, stored, values)
+    assert out.shape == (1, 4, 5, 4)
+    assert out.transpose(1, 2).is_contiguous()
+
+
 @pytest.mark.parametrize(("key_heads", "masked"), [(2, False), (4, True), (2, True)])
 def test_every_kernel_gives_an_output_and_gradients_of_the_right_shapes(
     key_heads: int, masked: bool
