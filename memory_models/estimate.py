@@ -25,6 +25,7 @@ from memory_models.result import Component, Interval, MemoryEstimate
 from memory_models.settings import (
     Attention,
     Dtype,
+    FinetuningType,
     Quantization,
     StateSettings,
     TrainingSettings,
@@ -67,6 +68,7 @@ def check(
             f"max_position_embeddings {positions.max_position_embeddings}, and it learned no more"
         )
     _check_checkpointed_layers(architecture, settings)
+    _check_recorded(architecture, settings)
     _check_dtypes(settings)
     # This call is for its refusals; the record is cached, so the estimate makes no second one.
     _static(architecture, effective_settings(settings).states)
@@ -80,6 +82,20 @@ def _check_checkpointed_layers(architecture: Architecture, settings: TrainingSet
         raise ValueError(
             f"checkpointed_layers {layers} is not below the model's num_hidden_layers {most}: "
             "leave it out for all of them"
+        )
+
+
+def _check_recorded(architecture: Architecture, settings: TrainingSettings) -> None:
+    if not architecture.layer.recorded:
+        return
+    if settings.method.finetuning_type is FinetuningType.FREEZE:
+        raise ValueError(
+            f"freeze needs layers with a formula, which {architecture.model_type} has not: "
+            "take lora or full"
+        )
+    if settings.method.adapter_ranks:
+        raise ValueError(
+            f"adapter_ranks needs layers with a formula, which {architecture.model_type} has not"
         )
 
 

@@ -15,7 +15,7 @@ from memory_models.recorded.totals import (
     recorded_events,
     recorded_totals,
 )
-from memory_models.settings import TrainingSettings, from_flat
+from memory_models.settings import FinetuningType, LossKernel, TrainingSettings, from_flat
 from memory_models.symbolic import ALLOC, FREE, Size
 from tsplanner.models.source import read_model
 
@@ -104,3 +104,15 @@ def test_an_estimate_counts_the_recorded_layers(stranger: Architecture) -> None:
     found = estimate_memory(stranger, settings(gradient_checkpointing=False))
     kept = sum(part.bytes for part in found.components if part.name == "kept activations")
     assert kept == 512 * (4096 + 3 * 1024)
+
+
+@pytest.mark.parametrize(
+    "given", [{"finetuning_type": FinetuningType.FREEZE}, {"adapter_ranks": (4, 8)}]
+)
+def test_what_recordings_do_not_cover_is_refused(
+    stranger: Architecture, given: dict[str, object]
+) -> None:
+    """Freeze has frozen layers below trained ones; several trials have linears of their own."""
+    asked = settings(loss_kernel=LossKernel.FUSED, **given)
+    with pytest.raises(ValueError, match="needs layers with a formula"):
+        estimate_memory(stranger, asked)

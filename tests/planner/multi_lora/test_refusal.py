@@ -94,3 +94,11 @@ def test_a_head_that_scales_its_logits_is_not_shared(key: str) -> None:
     assert refusal.obstacle is Obstacle.LM_HEAD
     assert key in refusal.sentence()
     assert sharing_refusal(LearningSettings(), HardwareSettings(), {key: 1.0}) is None
+
+
+def test_a_family_without_a_formula_trains_one_trial_at_a_time() -> None:
+    """Its layers are recorded for a single adapter."""
+    refusal = sharing_refusal(LearningSettings(), HardwareSettings(), {"model_type": "falcon"})
+    assert refusal is not None
+    assert refusal.obstacle is Obstacle.NO_FORMULA
+    assert sharing_refusal(LearningSettings(), HardwareSettings(), {"model_type": "llama"}) is None

@@ -12,6 +12,10 @@ OBSTACLES: dict[Obstacle, Words] = {
         "{detail} changes or reads the base's own weights",
         "{detail} 会改动或读取基座自身的权重",
     ),
+    Obstacle.NO_FORMULA: (
+        "the memory of several trials on one base has no formula for {detail}",
+        "{detail} 没有多个试验共用一个基座的内存公式",
+    ),
     Obstacle.EXPERTS: (
         "{detail} mean experts, whose adapters are trained alone",
         "{detail} 指专家，其适配器须单独训练",

@@ -127,6 +127,7 @@ class Obstacle(StrEnum):
     """What keeps a trial from sharing its base with other trials."""
 
     METHOD = "method"
+    NO_FORMULA = "no_formula"
     EXPERTS = "experts"
     OWN_SHAPES = "own_shapes"
     LORA_DROPOUT = "lora_dropout"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from memory_models.frozen import frozen
 from memory_models.settings import ALL_LINEAR, FinetuningType, Quantization
 from memory_models.states.expert_adapters import EXPERT_NAMES
+from tsplanner.models.decoders import READERS
 from tsplanner.planner.explain.reasons import Data, Obstacle
 from tsplanner.planner.explain.sentences import ENGLISH, sentence
 from tsplanner.planner.explain.templates import Phrase
@@ -68,9 +69,10 @@ def _refusals(
     strange = [key for key in STRANGE_HEADS if config.get(key) not in (None, 1, 1.0)]
     int8, sharding = Quantization.INT8, hardware.sharding
     shares = method.finetuning_type in SHARING_METHODS
-    experts = _experts(method.lora_target, config)
+    experts, kind = _experts(method.lora_target, config), str(config.get("model_type", ""))
     checks: tuple[tuple[Obstacle, bool, str | int], ...] = (
         (Obstacle.METHOD, not shares, str(method.finetuning_type)),
+        (Obstacle.NO_FORMULA, bool(kind) and kind not in READERS, kind),
         (Obstacle.EXPERTS, bool(experts), ", ".join(experts)),
         (Obstacle.OWN_SHAPES, not method.is_uniform, ""),
         (Obstacle.LORA_DROPOUT, bool(method.lora_dropout), f"{method.lora_dropout:g}"),
