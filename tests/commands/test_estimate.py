@@ -19,6 +19,8 @@ EVERY_KEY: dict[str, list[object]] = {
     "lora_rank": [1, 64],
     "adalora_init_rank": [12, None],
     "lora_target": [["q_proj", "v_proj"], "all-linear"],
+    "modules_to_save": [["embed_tokens"], []],
+    "rank_pattern": [[["q_proj", 4]], []],
     "lora_dropout": [0, 0.05],
     "freeze_trainable_layers": [1, 24],
     "model_dtype": ["bf16", "fp16", "fp32"],

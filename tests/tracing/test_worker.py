@@ -11,7 +11,8 @@ import torch
 
 from memory_models.settings import TrainingSettings, from_flat
 from tests.support.shrunk import config_of
-from tsplanner.tracing.records import Subject, TraceOutcome, TraceRequest
+from tsplanner.tracing import trace
+from tsplanner.tracing.records import Subject, Trace, TraceOutcome, TraceRequest
 from tsplanner.tracing.worker import main, outcome
 from tsplanner.training.worker import environment_variables
 
@@ -48,10 +49,21 @@ def test_every_request_gets_a_line_in_order(tmp_path: Path) -> None:
     assert traced.trace.peak_allocated_bytes > 0
 
 
-def test_an_error_that_nobody_foresaw_is_one_sentence() -> None:
+def test_an_error_that_nobody_foresaw_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """With its type and its first line."""
-    broken = request({**config_of("llama"), "hidden_size": "wide"})
-    found = outcome(broken)
+
+    def fail(_: TraceRequest) -> Trace:
+        raise LookupError("no such row\nand more")
+
+    monkeypatch.setattr(trace, "trace_memory", fail)
+    found = outcome(request(config_of("llama")))
     assert found.trace is None
-    assert str(found.error).startswith("The trace failed (")
+    assert str(found.error).startswith("The trace failed (LookupError: no such row)")
     assert "\n" not in str(found.error)
+
+
+def test_a_config_with_words_for_numbers_is_told_as_such() -> None:
+    """By the field that transformers refuses."""
+    found = outcome(request({**config_of("llama"), "hidden_size": "wide"}))
+    assert "hidden_size" in str(found.error)
+    assert "compare them with the published config.json" in str(found.error)

@@ -69,15 +69,17 @@ def preset_folder(name: str) -> Path:
     return (configs_folder() / "models" / name).resolve()
 
 
-def read_model(name: str, *, cache_hub: bool = True) -> ModelSource:
+def read_model(name: str, *, cache_hub: bool = True, describes: bool = True) -> ModelSource:
     """Read the model that ``name`` stands for: path first, then preset, then hub id.
+
+    ``describes``: a model without a reader is described by the real one, if somebody here can.
 
     Raises:
         UsageError: no model has that name.
         NoReaderError: the model type is unknown.
         TsplannerError: its config.json is broken.
     """
-    return _source(find_model(name, cache_hub=cache_hub))
+    return _source(find_model(name, cache_hub=cache_hub), describes=describes)
 
 
 def find_model(name: str, *, cache_hub: bool = True) -> ModelFiles:
@@ -131,11 +133,11 @@ def _files(path: Path, folder: Path) -> ModelFiles:
     return ModelFiles(name=name or str(path), path=path, folder=folder, config=read_config(path))
 
 
-def _source(files: ModelFiles) -> ModelSource:
+def _source(files: ModelFiles, *, describes: bool) -> ModelSource:
     folder = files.folder
     # Weights beside a config of another name may belong to another model.
     own = files.path.name == "config.json"
-    architecture = _architecture(files)
+    architecture = _architecture(files, describes=describes)
     weights = find_weights(folder.resolve()) if own else WeightFiles()
     architecture = untied_by_weights(architecture, files.config, weights)
     check_weights(architecture, files.config, weights)
@@ -148,11 +150,13 @@ def _source(files: ModelFiles) -> ModelSource:
     )
 
 
-def _architecture(files: ModelFiles) -> Architecture:
+def _architecture(files: ModelFiles, *, describes: bool) -> Architecture:
     """The architecture by the family's reader or, without one, of the real model."""
     try:
         return read_architecture(files.config, name=files.name, source=str(files.path))
     except NoReaderError:
+        if not describes:
+            raise
         folder = str(files.folder.resolve())
         found = strangers.architecture(files.config, name=files.name, folder=folder)
         if found is None:

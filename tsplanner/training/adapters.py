@@ -191,8 +191,8 @@ def adapter_config(plan: Plan, model: nn.Module, total_steps: int) -> Any:
         )
     return LoraConfig(
         r=learning.method.lora_rank,
-        rank_pattern=ranks,
-        alpha_pattern=alphas,
+        rank_pattern=ranks | experts.pop("rank_pattern", {}),
+        alpha_pattern=alphas | experts.pop("alpha_pattern", {}),
         use_dora=learning.method.finetuning_type is FinetuningType.DORA,
         use_rslora=learning.method.finetuning_type is FinetuningType.RSLORA,
         **common,

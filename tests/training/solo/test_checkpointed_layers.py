@@ -23,6 +23,8 @@ def built(model_type: str) -> Any:
     register_own_models()
     keys = {**config_of(model_type), "num_hidden_layers": 3}
     keys.pop("model_type")
+    if "no_rope_layers" in keys:
+        keys["no_rope_layers"] = [1, 1, 0]
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **keys))
     model.config.use_cache = False
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

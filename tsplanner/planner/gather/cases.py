@@ -56,7 +56,8 @@ def read_case(
     """
     name = model_name(given)
     if name not in models:
-        models[name] = read_model(name)
+        # One configuration is sized by a whole trace, which is closer than recorded layers.
+        models[name] = read_model(name, describes=False)
     return Case(
         architecture=models[name].architecture,
         settings=case_settings(as_stored(given, models[name].config)),
