@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 from functools import cache
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from tsplanner import __version__
 from tsplanner.console import columns, edges, one_line
@@ -27,8 +27,10 @@ from tsplanner.errors import (
     shortened,
     without_passwords,
 )
-from tsplanner.models import strangers
 from tsplanner.trust import granting
+
+if TYPE_CHECKING:
+    from tsplanner.models.strangers import Describer
 
 VERBS = {
     "plan": "choose the fastest settings that fit, and say why",
@@ -147,13 +149,15 @@ def _run(given: list[str]) -> int:
     if options.verb is None:
         parser.print_help()
         return EXIT_USAGE
+    from tsplanner.models import strangers  # help and version need none of its imports
+
     strangers.use(_recordings)
     with granting(getattr(options, "trust_remote_code", False)):
         return int(options.call(options))
 
 
 @cache
-def _recordings() -> strangers.Describer:
+def _recordings() -> Describer:
     """Who describes models without a formula; its process ends with this one."""
     from tsplanner.tracing.recording.client import Recordings
 
