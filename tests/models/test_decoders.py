@@ -124,10 +124,11 @@ def transformers_config(config: dict[str, object]) -> Any:
 def build(config: Any, device: str) -> Any:
     """The model of a configuration, of random weights (none on "meta")."""
     import torch
-    from transformers import AutoModelForCausalLM
+
+    from tsplanner.training.language_model import auto_class
 
     with torch.device(device):
-        return AutoModelForCausalLM.from_config(config)
+        return auto_class(config).from_config(config)
 
 
 def parameters_of(config: dict[str, object]) -> int:
