@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -163,7 +164,7 @@ class _Inventory:
             for key, parameter in module.named_parameters(recurse=False):
                 if parameter.dim() == EXPERT_DIMENSIONS:
                     counts[self._experts(key, parameter)] += 1
-        return tuple(_with_layers(linear, count) for linear, count in counts.items())
+        return tuple(replace(linear, layers=count) for linear, count in counts.items())
 
     def _linear(self, name: str, short: str, module: nn.Module) -> Linear:
         rows, columns = module.weight.shape
@@ -216,15 +217,7 @@ class _Inventory:
             if (id(module.weight) in self.unread) is unread:
                 counts[self._linear(name, "outside", module)] += 1
         return tuple(
-            Linear(
-                name=linear.name,
-                role=Role.OTHER,
-                in_features=linear.in_features,
-                out_features=linear.out_features,
-                bias=linear.bias,
-                count=count,
-            )
-            for linear, count in counts.items()
+            replace(linear, role=Role.OTHER, count=count) for linear, count in counts.items()
         )
 
     def _tensors(
@@ -278,15 +271,3 @@ class _Inventory:
 def has_matrix(module: nn.Module) -> bool:
     """Whether a module has a matrix of its own: ``nn.Linear``, or GPT-2's ``Conv1D``."""
     return isinstance(module, nn.Linear) or is_transposed(module)
-
-
-def _with_layers(linear: Linear, count: int) -> Linear:
-    return Linear(
-        name=linear.name,
-        role=linear.role,
-        in_features=linear.in_features,
-        out_features=linear.out_features,
-        bias=linear.bias,
-        count=linear.count,
-        layers=count,
-    )
