@@ -1,4 +1,4 @@
-"""Records of datasets, whatever the format of the file."""
+"""Records of datasets, whatever the form of the rows and the format of the file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,76 @@ from dataclasses import field
 from enum import StrEnum
 
 from memory_models.frozen import frozen
+
+
+class Role(StrEnum):
+    """Who speaks in a turn; other names of the roles are translated by the readers."""
+
+    SYSTEM = "system"
+    DEVELOPER = "developer"
+    """The system text of newer OpenAI models; a template that does not know it gets a system."""
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+class LossOn(StrEnum):
+    """Which turns carry loss where a row does not say so itself."""
+
+    ASSISTANT = "assistant"
+    """Every answer of the assistant."""
+    LAST = "last"
+    """The last answer alone."""
+    ALL = "all"
+    """Every token of the row."""
+
+
+@frozen
+class ToolCall:
+    """A call of a tool by the assistant."""
+
+    name: str
+    arguments: str
+    """Text of a JSON object."""
+    id: str = ""
+
+
+@frozen
+class Turn:
+    """What one speaker says."""
+
+    role: Role
+    content: str = ""
+    """Text; each ``<ts><ts/>`` in it stands for one series of a row with series."""
+    thoughts: str = ""
+    """Text that the assistant thought before the answer (``reasoning_content``)."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    name: str = ""
+    """Name of the speaker, or of the tool that answers."""
+    tool_call_id: str = ""
+    learned: bool | None = None
+    """Whether the turn carries loss, as the row says; None: as `LossOn` says."""
+
+
+@frozen
+class Conversation:
+    """One training row: turns, the tools that they may call, and what is attached to them.
+
+    A row of plain text has ``text`` and no turns; it is learned whole and gets no template.
+    """
+
+    turns: tuple[Turn, ...] = ()
+    text: str | None = None
+    tools: str = ""
+    """Text of a JSON list of tool definitions in OpenAI's form; empty: no tools."""
+    timeseries: tuple[tuple[float, ...], ...] = field(default=())
+    """Raw values, one tuple per ``<ts><ts/>`` of the turns, in their order."""
+    images: tuple[str, ...] = ()
+    """Names of image files, in the order in which the turns speak of them."""
+    line: int
+    """Line of the file (row of a table) where the row starts, counted from 1."""
+    file: int = 0
+    """Number of the file among the files of the dataset, counted from 0."""
 
 
 @frozen
