@@ -59,16 +59,16 @@ def rows(folder: Path) -> dict[str, object]:
 
 
 def prepare(folder: Path) -> None:
-    """Run the line of train.sh that prepares the rows, if it has one."""
-    script = folder / "train.sh"
-    text = script.read_text(encoding="utf-8") if script.is_file() else ""
-    for line in text.splitlines():
-        if "save_to_disk" in line:
-            bin_folder = str(Path(sys.executable).parent)
-            environment = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
-            subprocess.run(
-                ["bash", "-c", line], check=True, stdout=subprocess.DEVNULL, env=environment
-            )
+    """Run train.sh up to the start of training."""
+    script = (folder / "train.sh").read_text(encoding="utf-8").split("exec llamafactory-cli")[0]
+    if "save_to_disk" in script:
+        found = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        subprocess.run(
+            ["bash", "-c", script, str(folder / "train.sh")],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PATH": found, "HF_DATASETS_CACHE": str(folder / "cache")},
+        )
 
 
 def collated(batch: dict) -> dict[str, list[int]]:
