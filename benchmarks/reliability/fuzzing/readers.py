@@ -157,26 +157,22 @@ class Bench:
         return way + b"\n".join(lines)
 
     def rows_read(self, content: bytes) -> None:
-        """Lengths, first rows and samples, refusing or dropping what is bad."""
+        """Lengths and rows, refusing or dropping what is bad."""
         from tsplanner.datasets.lengths.scan import ScanOptions, length_stats
-        from tsplanner.datasets.rows.first_rows import rows_seen
         from tsplanner.datasets.rows.readers import read_conversations
 
         path, on_bad = self.folder / "data.jsonl", "drop" if content[0] % 2 else "refuse"
         path.write_bytes(content[1:])
         encoder = self.plan.architecture.encoder
         options = ScanOptions(dropped_file=self.folder / "dropped.txt")
-        try:
-            stats = length_stats(
-                path,
-                cutoff_len=64,
-                encoder=encoder,
-                tokenizer_folder=None,
-                on_bad=on_bad,
-                options=options,
-            )
-        finally:
-            rows_seen(path)
+        stats = length_stats(
+            path,
+            cutoff_len=64,
+            encoder=encoder,
+            tokenizer_folder=None,
+            on_bad=on_bad,
+            options=options,
+        )
         if on_bad == "drop":
             kept = sum(1 for _ in read_conversations(path, encoder=encoder, on_bad="drop"))
             if kept < stats.rows_kept:
