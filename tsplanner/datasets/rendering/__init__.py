@@ -1,1 +1,1 @@
-"""Rows as the text that a model's chat template makes of them, and which of it carries loss."""
+"""The text of a row as a model reads it, and which of it carries loss."""
