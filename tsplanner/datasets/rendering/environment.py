@@ -20,18 +20,13 @@ from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from tsplanner.datasets.rendering.marks import Marker
+from tsplanner.datasets.rendering.messages import Message
+from tsplanner.datasets.rows.formats import RowError
 from tsplanner.errors import TsplannerError
 
 PINNED_DATE = datetime(2024, 7, 26)
 """What `strftime_now` gives: two trainings of the same rows must not differ by the day on which
 they run. Llama 3.1's own template writes this date where it is told none."""
-
-Message = dict[str, Any]
-
-
-class TemplateRefused(ValueError):
-    """The template cannot render a row; the text says why, in the template's own words."""
-
 
 class _GenerationBlock(Extension):
     """``{% generation %}``: a template's own mark of what the assistant writes."""
@@ -141,12 +136,17 @@ class ChatTemplate:
                 "fetch the model's tokenizer files again"
             ) from error
 
+        names = {each.name for each in self.tree.find_all(nodes.Name)}
+        self.marks_generation = "generation_" in names
+        """Whether the template itself marks what the assistant writes."""
+        self.writes_date = "strftime_now" in names
+
     def render(
         self, messages: Sequence[Message], *, tools: list[Any] | None = None, prompt: bool = False
     ) -> str:
         """The text of a conversation; with ``prompt`` also the start of the next answer.
 
-        Raises TemplateRefused.
+        Raises RowError: the template refuses them; the text has the template's own words.
         """
         return self._run(self._plain, messages, tools, prompt, {"generation_": _body})
 
@@ -159,7 +159,7 @@ class ChatTemplate:
         blocks that are kept for later. A template that looks at what it has written could render
         other text with marks than without; `Marker.spans` is empty then.
 
-        Raises TemplateRefused.
+        Raises RowError: the template refuses them; the text has the template's own words.
         """
         text = self.render(messages, tools=tools, prompt=prompt)
         marker = Marker(messages, text)
@@ -188,7 +188,8 @@ class ChatTemplate:
                 )
             )
         except Exception as error:  # templates call methods of anything that a row holds
-            raise TemplateRefused(str(error) or type(error).__name__) from error
+            words = str(error) or type(error).__name__
+            raise RowError(f"the model's chat template refuses the row: {words}") from error
 
 
 def _body(caller: Callable[[], str]) -> str:
