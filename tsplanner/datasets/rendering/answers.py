@@ -13,7 +13,7 @@ _UNFINISHED_MARK = re.compile(r"[<\[][^<>\[\]\s]*\Z")
 
 def shared_start(one: str, other: str) -> int:
     """Characters that two texts begin with alike; a mark that only begins alike does not count."""
-    shared = commonprefix((one, other))
+    shared = commonprefix((one, other))  # noqa: RUF071 these are texts
     if len(shared) < min(len(one), len(other)) and (cut := _UNFINISHED_MARK.search(shared)):
         return cut.start()
     return len(shared)

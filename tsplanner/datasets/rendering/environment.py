@@ -28,10 +28,15 @@ PINNED_DATE = datetime(2024, 7, 26)
 """What `strftime_now` gives: two trainings of the same rows must not differ by the day on which
 they run. Llama 3.1's own template writes this date where it is told none."""
 
+
+Functions = Mapping[str, Callable[..., str]]
+"""What the blocks and marks of a template call, by name."""
+
+
 class _GenerationBlock(Extension):
     """``{% generation %}``: a template's own mark of what the assistant writes."""
 
-    tags = {"generation"}
+    tags = {"generation"}  # noqa: RUF012 jinja2 declares it so
 
     def parse(self, parser: Parser) -> nodes.Node:
         """The block as a call, because transformers gives it the scope of one."""
@@ -52,24 +57,24 @@ class _TurnMarks(NodeTransformer):
         self._loops += 1
         number = self._loops
         self.generic_visit(node)
-        names = [*node.target.find_all(nodes.Name)] or [node.target]
-        node.body.insert(0, _mark(number, *(each.name for each in names)))
+        every = (node.target, *node.target.find_all(nodes.Name))
+        names = {each.name for each in every if isinstance(each, nodes.Name)}
+        node.body.insert(0, _mark(number, *sorted(names)))
         # Some templates count through the turns: for i in range(...), set turn = turns[i].
         for at, step in enumerate(node.body):
-            if _takes_by_number(step, names):
-                node.body.insert(at + 1, _mark(number, step.target.name))
+            if name := _taken_by_number(step, names):
+                node.body.insert(at + 1, _mark(number, name))
                 break
         return [node, _mark(number)]
 
 
-def _takes_by_number(step: nodes.Node, numbers: list[nodes.Name]) -> bool:
-    return (
-        isinstance(step, nodes.Assign)
-        and isinstance(step.target, nodes.Name)
-        and isinstance(step.node, nodes.Getitem)
-        and isinstance(step.node.arg, nodes.Name)
-        and step.node.arg.name in {each.name for each in numbers}
-    )
+def _taken_by_number(step: nodes.Node, numbers: set[str]) -> str | None:
+    """The name that a step gives to ``anything[number]``; None: it does something else."""
+    if not (isinstance(step, nodes.Assign) and isinstance(step.target, nodes.Name)):
+        return None
+    number = step.node.arg if isinstance(step.node, nodes.Getitem) else None
+    is_number = isinstance(number, nodes.Name) and number.name in numbers
+    return step.target.name if is_number else None
 
 
 def _mark(loop: int, *names: str) -> nodes.Output:
@@ -163,7 +168,7 @@ class ChatTemplate:
         """
         text = self.render(messages, tools=tools, prompt=prompt)
         marker = Marker(messages, text)
-        functions = {"generation_": marker.generation, "turn_": marker.turn}
+        functions: Functions = {"generation_": marker.generation, "turn_": marker.turn}
         found = self._run(self._marked, messages, tools, prompt, functions)
         marker.read(found)
         return text, marker
@@ -174,7 +179,7 @@ class ChatTemplate:
         messages: Sequence[Message],
         tools: list[Any] | None,
         prompt: bool,
-        functions: Mapping[str, Callable[..., str]],
+        functions: Functions,
     ) -> str:
         try:
             return str(

@@ -7,6 +7,7 @@ additional_chat_templates, then tokenizer_config.json; a processor's older chat_
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,12 @@ def _own_files(folder: Path) -> dict[str, str]:
     more = folder / "additional_chat_templates"
     if more.is_dir():
         files |= {file.stem: file for file in sorted(more.glob("*.jinja"))}
-    return {name: read_text(file) for name, file in files.items() if file.is_file()}
+    found = {}
+    for name, file in files.items():
+        with _named(file):
+            if file.is_file():
+                found[name] = read_text(file)
+    return found
 
 
 def _configured(folder: Path) -> dict[str, str]:
@@ -87,5 +93,14 @@ def _tokens(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    found = decoded(read_text(file)) if file.is_file() else {}
+    with _named(file):
+        found = decoded(read_text(file)) if file.is_file() else {}
     return found if isinstance(found, dict) else {}
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise TsplannerError(f"{file} cannot be read ({error}); fetch the file again") from error

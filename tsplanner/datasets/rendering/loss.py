@@ -63,10 +63,8 @@ def _answer(row: MarkedRow, place: int, span: Span, known: KnownTemplate) -> Ite
     for first, last in _inserted(row, place, span, known):
         yield start, max(start, first), place
         start = max(start, last)
-    said = row.turns[place].content.strip()
-    if place == len(row.turns) - 1 and row.text[:end].endswith(said):
-        # Some templates end the row, and not the turn, with the mark that stops the model.
-        end = len(row.text.rstrip())
+    if known.ends_outside and row.text.startswith(known.ends_outside, span[1]):
+        end = span[1] + len(known.ends_outside)
     yield start, end, place
 
 
@@ -79,7 +77,8 @@ def _inserted(row: MarkedRow, place: int, span: Span, known: KnownTemplate) -> I
     if own := marker.turns[place]:
         written, alone = row.text[span[0] : span[1]], alone[own[0] : own[1]]
         head = shared_start(written, alone)
-        tail = len(commonprefix((written[head:][::-1], alone[head:][::-1])))
+        backwards = written[head:][::-1], alone[head:][::-1]
+        tail = len(commonprefix(backwards))  # noqa: RUF071 these are texts
         if written[head : len(written) - tail].strip():
             yield span[0] + head, span[1] - tail
 

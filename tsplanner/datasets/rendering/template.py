@@ -9,8 +9,10 @@ from typing import Any
 from tsplanner.datasets.records import Conversation, LossOn
 from tsplanner.datasets.rendering.folder import TemplateTexts
 from tsplanner.datasets.rendering.known import KnownTemplate
+from tsplanner.datasets.rendering.literals import literals_of
 from tsplanner.datasets.rendering.loss import MarkedRow, own_parts, pieces_of
 from tsplanner.datasets.rendering.pieces import Piece, Rendered, Renderer, is_learned
+from tsplanner.datasets.rendering.shapes import Shapes
 from tsplanner.datasets.rendering.unwritten import unwritten
 from tsplanner.datasets.rows.formats import RowError
 
@@ -31,21 +33,27 @@ class TemplateRenderer(Renderer):
         super().__init__(loss_on)
         if isinstance(texts, str):
             texts = TemplateTexts(default=texts, tool_use=texts)
+        self._begin = ""
         self._eos = tokens.get("eos_token", "")
         self._plain = KnownTemplate(texts.default, tokens)
         same = texts.tool_use == texts.default
         self._with_tools = self._plain if same else KnownTemplate(texts.tool_use, tokens)
+        self._shapes = Shapes(self.in_full, literals_of(self._plain.template.tree, tokens))
         self.notes = self._plain.notes
 
     def rendered(self, conversation: Conversation) -> Rendered:
         """The row by the template; a row of plain text gets the end token and no template."""
         if conversation.text is not None:
-            return Rendered(pieces=(Piece(text=conversation.text + self._eos, learned=True),))
+            return Rendered(pieces=(Piece(text=self._text(conversation.text), learned=True),))
         turns = conversation.turns
         learned = tuple(is_learned(turns, place, self.loss_on) for place in range(len(turns)))
-        return self._full(conversation, learned)
+        return self._shapes.rendered(conversation, learned)
 
-    def _full(self, row: Conversation, learned: tuple[bool, ...]) -> Rendered:
+    def _text(self, text: str) -> str:
+        return self._begin + text.removesuffix(self._eos) + self._eos
+
+    def in_full(self, row: Conversation, learned: tuple[bool, ...]) -> Rendered:
+        """The row with turns as Jinja renders it; ``learned`` says which turns carry loss."""
         known = self._with_tools if row.tools else self._plain
         tools = _tools(row)
         text, marker = known.render(row.turns, tools)
