@@ -9,11 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memory_models.architecture import TimeSeriesEncoder
-from tsplanner.datasets.records import Sample
+from tests.support.rows import conversation
 from tsplanner.datasets.series_encoding import (
-    chatts_answer,
-    chatts_prompt,
-    input_text,
     normalised_series,
     series_figures,
     series_positions,
@@ -70,34 +67,10 @@ def test_series_prefix_of_a_negative_mean_prints_a_positive_offset():
     assert series_prefix((-5.0, -5.0)).startswith("[offset=5.0000|scaling=1.0000|length=2|")
 
 
-def test_input_text_gives_every_placeholder_its_own_prefix():
-    """Two series, two prefixes, in the order of the series."""
-    sample = Sample(
-        input="A <ts><ts/> B <ts><ts/> C", output="", timeseries=((0.0,), (0.0, 0.0)), line=1
-    )
-
-    text = input_text(sample)
-
-    assert text.index("length=1") < text.index("length=2")
-    assert text.startswith("A [offset=")
-    assert text.endswith("]<ts><ts/> C")
-
-
-def test_chatts_prompt_is_the_fixed_template():
-    """System text, question and the opened answer, as ChatTS was trained."""
-    sample = Sample(input="Hello", output="Hi", line=1)
-
-    assert chatts_prompt(sample) == (
-        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-        "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
-    )
-    assert chatts_answer(sample) == "Hi<|im_end|>\n"
-
-
 @pytest.mark.parametrize(("points", "added"), [(1, -1), (8, -1), (9, 0), (256, 30), (5000, 623)])
 def test_series_positions_replaces_two_tokens_by_the_patches(points, added):
     """A series of N points adds ceil(N / 8) - 2 positions to its text."""
     encoder = TimeSeriesEncoder(patch_size=8, num_layers=5, hidden_size=64)
-    sample = Sample(input="<ts><ts/>", output="", timeseries=((0.0,) * points,), line=1)
+    row = conversation("<ts><ts/>", "", ((0.0,) * points,))
 
-    assert added == series_positions(sample, encoder)
+    assert added == series_positions(row, encoder)

@@ -9,6 +9,8 @@ from typing import Any
 from memory_models.architecture import TimeSeriesEncoder
 from tsplanner.datasets.lengths.scan import ScanOptions, length_stats
 from tsplanner.datasets.lengths.stats import LengthStats
+from tsplanner.datasets.records import Conversation
+from tsplanner.datasets.rows.formats import asked_and_answered
 
 ENCODER = TimeSeriesEncoder(
     patch_size=8, num_layers=5, hidden_size=8, max_sequence_length=64, use_position_embedding=True
@@ -69,4 +71,16 @@ def stats(
         tokenizer_folder=None,
         on_bad=on_bad,
         options=ScanOptions(workers=workers, **more),
+    )
+
+
+def conversation(
+    question: str,
+    answer: str,
+    timeseries: tuple[tuple[float, ...], ...] = (),
+    line: int = 1,
+) -> Conversation:
+    """A question and its answer."""
+    return Conversation(
+        turns=asked_and_answered(question, answer), timeseries=timeseries, line=line
     )

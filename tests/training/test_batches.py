@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import pytest
@@ -13,20 +12,22 @@ pytest.importorskip("transformers")
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 from memory_models.architecture import TimeSeriesEncoder  # noqa: E402
+from tests.support.rows import conversation  # noqa: E402
 from tsplanner.datasets.lengths.scan import length_stats  # noqa: E402
 from tsplanner.datasets.lengths.stats import longest_batch_length  # noqa: E402
-from tsplanner.datasets.records import Sample  # noqa: E402
-from tsplanner.datasets.rows.readers import read_samples  # noqa: E402
+from tsplanner.datasets.rendering.choice import renderer  # noqa: E402
+from tsplanner.datasets.rendering.fixed import ChatTSRenderer, PlainRenderer  # noqa: E402
+from tsplanner.datasets.rendering.template import TemplateRenderer  # noqa: E402
+from tsplanner.datasets.rows.readers import read_conversations  # noqa: E402
 from tsplanner.training import chatts  # noqa: E402
 from tsplanner.training.batches import (  # noqa: E402
     EncodedSample,
-    Style,
     chatts_batch,
     collate,
-    encode_sample,
+    encode_row,
+    encoder_of,
     longest_batch,
     series_tensor,
-    text_style,
     words_of,
 )
 
@@ -74,28 +75,30 @@ def test_collate_pads_on_the_right_to_a_multiple_of_eight():
 
 def test_only_the_answer_and_its_end_are_trained_on(tokenizer):
     """Decoded, the labels are the answer with the mark that closes it."""
-    sample = Sample(input="See <ts><ts/>", output="Up.", timeseries=((1.0,) * 9,), line=1)
+    sample = conversation("See <ts><ts/>", "Up.", ((1.0,) * 9,))
 
-    row = encode_sample(sample, tokenizer, cutoff_len=512, style=Style.CHATTS)
+    row = encode_row(sample, ChatTSRenderer(), encoder_of(tokenizer), cutoff_len=512)
 
     trained = [label for label in row.labels if label != -100]
-    assert tokenizer.decode(trained) == "Up.<|im_end|>\n"
+    assert tokenizer.decode(trained) == "Up.<|im_end|>"
     assert row.series == ((0.0,) * 9,)
 
 
 def test_row_with_series_over_the_cutoff_is_left_out(tokenizer):
     """The collator never sees a question whose series lost its text."""
-    sample = Sample(input="See <ts><ts/>", output="Up.", timeseries=((1.0,) * 9,), line=1)
+    sample = conversation("See <ts><ts/>", "Up.", ((1.0,) * 9,))
 
-    assert encode_sample(sample, tokenizer, cutoff_len=20, style=Style.CHATTS) is None
+    assert encode_row(sample, ChatTSRenderer(), encoder_of(tokenizer), cutoff_len=20) is None
 
 
-@pytest.mark.parametrize("style", [Style.PLAIN, Style.CHAT_TEMPLATE])
-def test_long_text_is_cut_and_keeps_some_answer(tokenizer, style):
+@pytest.mark.parametrize(
+    "rendering", [PlainRenderer("<|im_end|>"), renderer(TINY, has_encoder=False)]
+)
+def test_long_text_is_cut_and_keeps_some_answer(tokenizer, rendering):
     """A question longer than the cutoff leaves half of the room to the answer."""
-    sample = Sample(input="word " * 200, output="yes " * 200, line=1)
+    row = conversation("word " * 200, "yes " * 200)
 
-    row = encode_sample(sample, tokenizer, cutoff_len=64, style=style)
+    row = encode_row(row, rendering, encoder_of(tokenizer), cutoff_len=64)
 
     assert len(row.input_ids) == 64
     assert sum(label != -100 for label in row.labels) == 32
@@ -103,9 +106,9 @@ def test_long_text_is_cut_and_keeps_some_answer(tokenizer, style):
 
 def test_chat_template_of_the_tokenizer_is_used_for_text(tokenizer):
     """A text row of a model with a template reads as that template writes it."""
-    sample = Sample(input="Hi", output="Hello", line=1)
+    own = renderer(TINY, has_encoder=False)
 
-    row = encode_sample(sample, tokenizer, cutoff_len=64, style=Style.CHAT_TEMPLATE)
+    row = encode_row(conversation("Hi", "Hello"), own, encoder_of(tokenizer), cutoff_len=64)
 
     assert tokenizer.decode(row.input_ids) == (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
@@ -117,29 +120,19 @@ def test_chat_template_of_the_tokenizer_is_used_for_text(tokenizer):
 def test_a_template_that_reads_parts_of_a_content_gets_parts(tokenizer, parts):
     """LLaVA's and SmolVLM's write nothing of a plain text, and would teach an empty answer."""
     read = "{% for part in m.content %}{{ part.text }}{% endfor %}" if parts else "{{ m.content }}"
-    own = copy.deepcopy(tokenizer)
-    own.chat_template = "{% for m in messages %}<" + read + ">{% endfor %}"
+    own = TemplateRenderer("{% for m in messages %}<" + read + ">{% endfor %}", {})
 
-    row = encode_sample(
-        Sample(input="Hi", output="Hello", line=1), own, cutoff_len=64, style=Style.CHAT_TEMPLATE
-    )
+    row = encode_row(conversation("Hi", "Hello"), own, encoder_of(tokenizer), cutoff_len=64)
 
-    assert own.decode(row.input_ids) == "<Hi><Hello>"
-    assert own.decode([label for label in row.labels if label != -100]) == "<Hello>"
-
-
-def test_style_follows_model_and_tokenizer(tokenizer):
-    """ChatTS has its own form; others use their template, or headings without one."""
-    assert text_style(tokenizer, has_encoder=True) is Style.CHATTS
-    assert text_style(tokenizer, has_encoder=False) is Style.CHAT_TEMPLATE
-    assert text_style(object(), has_encoder=False) is Style.PLAIN
+    assert tokenizer.decode(row.input_ids) == "<Hi><Hello>"
+    assert tokenizer.decode([label for label in row.labels if label != -100]) == "<Hello>"
 
 
 def test_counted_length_is_the_length_of_the_real_batch(tokenizer, tiny):
     """What the plan reserves for a batch is what the model's forward gives, to the position."""
     stats = length_stats(SAMPLE, cutoff_len=512, encoder=ENCODER, tokenizer_folder=TINY)
 
-    batch = chatts_batch(list(read_samples(SAMPLE)), tokenizer, cutoff_len=512)
+    batch = chatts_batch(list(read_conversations(SAMPLE)), tokenizer, cutoff_len=512)
     merged = tiny.merged_inputs(batch["input_ids"], timeseries=batch["timeseries"])
 
     assert merged.inputs_embeds.shape[1] == longest_batch_length(stats, 440)
@@ -148,7 +141,7 @@ def test_counted_length_is_the_length_of_the_real_batch(tokenizer, tiny):
 
 def test_counted_length_is_the_length_of_every_single_row(tokenizer, tiny):
     """S = T + sum(P - 2) for each of the rows, not only for the longest."""
-    samples = list(read_samples(SAMPLE))[:40]
+    samples = list(read_conversations(SAMPLE))[:40]
     stats = length_stats(SAMPLE, cutoff_len=512, encoder=ENCODER, tokenizer_folder=TINY)
 
     lengths = []

@@ -78,20 +78,6 @@ class Conversation:
     """Number of the file among the files of the dataset, counted from 0."""
 
 
-@frozen
-class Sample:
-    """One training row: a question, its answer and the series the question speaks of."""
-
-    input: str
-    """Text of the question; each ``<ts><ts/>`` in it stands for one series."""
-    output: str
-    """Text of the answer; only the answer is trained on."""
-    timeseries: tuple[tuple[float, ...], ...] = field(default=())
-    """Raw values, one tuple per placeholder, in the order of the placeholders."""
-    line: int
-    """Line of the file where the row starts, counted from 1."""
-
-
 class Fault(StrEnum):
     """What can be wrong with a row; dropped rows are counted by fault."""
 

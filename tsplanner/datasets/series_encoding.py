@@ -1,6 +1,6 @@
 """The encoding of series by ChatTS: numbers for its encoder, text for its decoder. Pure Python.
 
-Source: the value-preserving ("sp") encoding and the chat template published with ChatTS
+Source: the value-preserving ("sp") encoding published with ChatTS
 (August 2025 and later, patch size 8); older releases print a shorter prefix.
 """
 
@@ -10,15 +10,10 @@ import math
 
 from memory_models.architecture import TimeSeriesEncoder
 from memory_models.frozen import frozen
-from tsplanner.datasets.records import Sample
-from tsplanner.datasets.rows.checks import PLACEHOLDER
+from tsplanner.datasets.records import Conversation
 
 NORMALISED_LIMIT = 3.0
 """Largest distance from the mean after normalisation; a series within it keeps its scale."""
-
-_PROMPT_START = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
-_PROMPT_END = "<|im_end|>\n<|im_start|>assistant\n"
-_ANSWER_END = "<|im_end|>\n"
 
 
 @frozen
@@ -74,29 +69,9 @@ def series_prefix(series: tuple[float, ...]) -> str:
     )
 
 
-def input_text(sample: Sample) -> str:
-    """The question with a prefix before every placeholder."""
-    pieces = sample.input.split(PLACEHOLDER)
-    text = pieces[0]
-    # The checks of a row have dropped every row with another number of placeholders than series.
-    for series, piece in zip(sample.timeseries, pieces[1:], strict=True):
-        text += series_prefix(series) + PLACEHOLDER + piece
-    return text
-
-
-def chatts_prompt(sample: Sample) -> str:
-    """The text that the model reads before it answers: system text, question, turn marks."""
-    return _PROMPT_START + input_text(sample) + _PROMPT_END
-
-
-def chatts_answer(sample: Sample) -> str:
-    """The text that the model is trained to write, with the mark that ends a turn."""
-    return sample.output + _ANSWER_END
-
-
-def series_positions(sample: Sample, encoder: TimeSeriesEncoder) -> int:
+def series_positions(row: Conversation, encoder: TimeSeriesEncoder) -> int:
     """Decoder positions that the series add to the text: sum of (patches - 2).
 
     Each pair ``<ts><ts/>``, two tokens of text, is replaced by the patches of its series.
     """
-    return sum(encoder.patches(len(series)) - 2 for series in sample.timeseries)
+    return sum(encoder.patches(len(series)) - 2 for series in row.timeseries)

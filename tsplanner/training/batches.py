@@ -1,38 +1,29 @@
-"""From samples to tensors, with one encoding and one collator for all models and datasets."""
+"""From rows to tensors, with one encoding and one collator for all models and datasets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field
-from enum import StrEnum
 from typing import Any
 
 import torch
 
 from memory_models.frozen import frozen
 from tsplanner.datasets.lengths.tally import padded_tokens
-from tsplanner.datasets.records import Sample
+from tsplanner.datasets.records import Conversation
+from tsplanner.datasets.rendering.fixed import ChatTSRenderer
+from tsplanner.datasets.rendering.pieces import Renderer
 from tsplanner.datasets.rows.checks import TS_END, TS_START
-from tsplanner.datasets.series_encoding import chatts_answer, chatts_prompt, normalised_series
+from tsplanner.datasets.series_encoding import normalised_series
+from tsplanner.datasets.tokens.rows import Encode, cut, token_row
 from tsplanner.training.language_model import text_config
 
 IGNORED_LABEL = -100
 
 
-class Style(StrEnum):
-    """The ways in which a sample becomes text."""
-
-    CHATTS = "chatts"
-    """ChatTS's fixed chat template, with a prefix before every series."""
-    CHAT_TEMPLATE = "chat_template"
-    """The tokenizer's own chat template."""
-    PLAIN = "plain"
-    """Plain headings, for base models without a template."""
-
-
 @frozen
 class EncodedSample:
-    """One row as token ids; only the answer has labels."""
+    """One row as token ids; only what carries loss has labels."""
 
     input_ids: list[int]
     labels: list[int]
@@ -40,83 +31,38 @@ class EncodedSample:
     """Normalised values, one tuple per ``<ts><ts/>`` pair."""
 
 
-def text_style(tokenizer: Any, *, has_encoder: bool) -> Style:
-    """The style of a model: ChatTS's if the model reads series, otherwise the tokenizer's."""
-    if has_encoder:
-        return Style.CHATTS
-    return Style.CHAT_TEMPLATE if getattr(tokenizer, "chat_template", None) else Style.PLAIN
-
-
-def encode_sample(
-    sample: Sample, tokenizer: Any, *, cutoff_len: int, style: Style | str
+def encode_row(
+    row: Conversation, renderer: Renderer, encode: Encode, *, cutoff_len: int
 ) -> EncodedSample | None:
     """Token ids of one row; None for a row with series whose text is over ``cutoff_len``.
 
-    Text without series is cut to ``cutoff_len``. The end of the question is cut first, so that a
-    part of the answer stays to be learned.
+    Text without series is cut to ``cutoff_len``.
+
+    Raises RowError: the model's template refuses the row.
     """
-    prompt, answer = _prompt_and_answer(sample, tokenizer, Style(style))
-    if len(prompt) + len(answer) > cutoff_len:
-        # A cut could take the marks of a series; ChatTS's own training leaves such rows out.
-        if sample.timeseries:
-            return None
-        answer = answer[: max(cutoff_len // 2, cutoff_len - len(prompt))]
-        prompt = prompt[: cutoff_len - len(answer)]
+    found = token_row(renderer.pieces(row), encode)
+    # A cut could take the marks of a series; ChatTS's own training leaves such rows out.
+    if len(found.ids) > cutoff_len and row.timeseries:
+        return None
+    found = cut(found, cutoff_len)
+    labels = [IGNORED_LABEL] * len(found.ids)
+    for start, end in found.learned:
+        labels[start:end] = found.ids[start:end]
     return EncodedSample(
-        input_ids=prompt + answer,
-        labels=[IGNORED_LABEL] * len(prompt) + answer,
-        series=tuple(normalised_series(series) for series in sample.timeseries),
+        input_ids=list(found.ids),
+        labels=labels,
+        series=tuple(normalised_series(series) for series in row.timeseries),
     )
 
 
-def _prompt_and_answer(sample: Sample, tokenizer: Any, style: Style) -> tuple[list[int], list[int]]:
-    if style is Style.CHATTS:
-        prompt, answer = chatts_prompt(sample), chatts_answer(sample)
-    elif style is Style.CHAT_TEMPLATE:
-        prompt, whole = _rendered(sample, tokenizer)
-        # Some templates write a finished turn in another way than an opened one: Qwen3's adds an
-        # empty block of thoughts. The answer then is the plain text and the end of the turn.
-        ends = _turn_end(whole, sample.output)
-        answer = whole[len(prompt) :] if whole.startswith(prompt) else sample.output + ends
-    else:
-        prompt = f"### Question:\n{sample.input}\n\n### Answer:\n"
-        answer = sample.output + (tokenizer.eos_token or "")
-    # Question and answer are encoded apart, so that no token spans the place where labels begin.
-    return _ids(tokenizer, prompt), _ids(tokenizer, answer)
+def encoder_of(tokenizer: Any) -> Encode:
+    """How a tokenizer of transformers makes ids and offsets of a text that has its own marks."""
 
+    def encode(text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return found["input_ids"], found["offset_mapping"]
 
-def _rendered(sample: Sample, tokenizer: Any) -> tuple[str, str]:
-    """The question and the whole dialogue by the tokenizer's template.
-
-    Templates of models that also see (LLaVA's, SmolVLM's) read the parts of a content, and write
-    nothing where the content is plain text.
-    """
-    plain = _dialogue(sample.input, sample.output, tokenizer)
-    if sample.input.strip() in plain[0]:
-        return plain
-    in_parts = _dialogue(_parts(sample.input), _parts(sample.output), tokenizer)
-    return in_parts if sample.input.strip() in in_parts[0] else plain
-
-
-def _parts(text: str) -> list[dict[str, str]]:
-    return [{"type": "text", "text": text}]
-
-
-def _dialogue(question: Any, answer: Any, tokenizer: Any) -> tuple[str, str]:
-    asked = [{"role": "user", "content": question}]
-    said = [*asked, {"role": "assistant", "content": answer}]
-    prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
-    return prompt, tokenizer.apply_chat_template(said, tokenize=False)
-
-
-def _turn_end(dialogue: str, output: str) -> str:
-    """The text that the template writes after the answer."""
-    stripped = output.strip()
-    return dialogue[dialogue.rfind(stripped) + len(stripped) :] if stripped in dialogue else ""
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return encode
 
 
 def without_mask(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -161,16 +107,17 @@ def series_tensor(series: Sequence[Sequence[float]]) -> torch.Tensor:
 
 
 def chatts_batch(
-    samples: Sequence[Sample], tokenizer: Any, *, cutoff_len: int, style: Style | str = Style.CHATTS
+    rows: Sequence[Conversation], tokenizer: Any, *, cutoff_len: int
 ) -> dict[str, torch.Tensor]:
-    """Encode and collate rows in one call, without rows over ``cutoff_len``.
+    """Encode and collate rows of a model with an encoder, without rows over ``cutoff_len``.
 
     Raises ValueError if no row is left.
     """
-    rows = [encode_sample(s, tokenizer, cutoff_len=cutoff_len, style=style) for s in samples]
-    encoded = [row for row in rows if row is not None]
+    rendering, encode = ChatTSRenderer(), encoder_of(tokenizer)
+    found = [encode_row(row, rendering, encode, cutoff_len=cutoff_len) for row in rows]
+    encoded = [row for row in found if row is not None]
     if not encoded:
-        raise ValueError(f"every one of {len(rows)} rows is over cutoff_len {cutoff_len}")
+        raise ValueError(f"every one of {len(found)} rows is over cutoff_len {cutoff_len}")
     return collate(encoded, pad_token_id(tokenizer))
 
 

@@ -11,14 +11,15 @@ from torch import Tensor
 
 from memory_models.architecture import TimeSeriesEncoder
 from memory_models.frozen import frozen
-from tsplanner.datasets.rows.readers import read_samples
+from tsplanner.datasets.rendering.choice import renderer
+from tsplanner.datasets.rows.readers import read_conversations
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.training.batches import (
     EncodedSample,
-    encode_sample,
+    encode_row,
+    encoder_of,
     longest_batch,
-    text_style,
 )
 
 T = TypeVar("T")
@@ -73,19 +74,16 @@ def encoded_rows(plan: Plan, tokenizer: Any | None, config: Any) -> list[Encoded
         raise TsplannerError(
             f"{plan.model.name} has no tokenizer: make the plan again with --tokenizer FOLDER."
         )
-    style = text_style(tokenizer, has_encoder=getattr(config, "ts", None) is not None)
-    samples = read_samples(
+    folder = plan.model.tokenizer or plan.model.path
+    rendering = renderer(
+        Path(folder) if folder else None, has_encoder=getattr(config, "ts", None) is not None
+    )
+    rows = read_conversations(
         Path(plan.dataset.path), encoder=series_encoder(config), on_bad=plan.dataset.on_bad_rows
     )
-    encoded = [
-        row
-        for sample in samples
-        if (
-            row := encode_sample(
-                sample, tokenizer, cutoff_len=plan.learning.data.cutoff_len, style=style
-            )
-        )
-    ]
+    encode, cutoff = encoder_of(tokenizer), plan.learning.data.cutoff_len
+    found = (encode_row(row, rendering, encode, cutoff_len=cutoff) for row in rows)
+    encoded = [row for row in found if row is not None]
     if not encoded:
         raise TsplannerError(
             f"No row of {plan.dataset.path} is left at cutoff_len {plan.learning.data.cutoff_len}: "

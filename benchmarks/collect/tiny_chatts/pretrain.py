@@ -23,12 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import numpy as np
 import torch
-from rows import Store, batch_indices, made_rows
+from rows import Store, batch_indices, made_rows, prompt_and_answer
 from synthesis import sample
 from transformers import PreTrainedTokenizerFast
 from vocabulary import TS_END, TS_START, VOCAB_SIZE, save_tokenizer, trained_tokenizer
 
-from tsplanner.datasets.series_encoding import chatts_answer, chatts_prompt
 from tsplanner.training.chatts import ChatTSConfig, Qwen2TSForCausalLM
 
 HERE = Path(__file__).resolve().parent
@@ -189,7 +188,7 @@ def main() -> None:
     started = time.monotonic()
     random = np.random.default_rng([args.seed, 1])
     samples = [sample(random) for _ in range(TOKENIZER_ROWS)]
-    texts = [chatts_prompt(s) + chatts_answer(s) for s in samples]
+    texts = ["".join(prompt_and_answer(made)) for made in samples]
     save_tokenizer(trained_tokenizer(texts), args.output)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(args.output)
     rows = made_rows(args.output, seed=args.seed, rows=args.rows, processes=args.processes)

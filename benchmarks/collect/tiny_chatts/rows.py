@@ -12,7 +12,10 @@ import torch
 from synthesis import LONGEST, sample
 from tokenizers import Tokenizer
 
-from tsplanner.datasets.series_encoding import chatts_answer, chatts_prompt, normalised_series
+from tsplanner.datasets.records import Conversation
+from tsplanner.datasets.rendering.fixed import ChatTSRenderer
+from tsplanner.datasets.rendering.pieces import joined
+from tsplanner.datasets.series_encoding import normalised_series
 
 TEXT_WIDTH = 256
 """Longest text in tokens; a row with two series takes about 200."""
@@ -38,13 +41,21 @@ class Rows:
     """[R, 2] int16; 0: no such series."""
 
 
+def prompt_and_answer(row: Conversation) -> tuple[str, str]:
+    """What the model reads of a row with one answer, and what it is trained to write."""
+    pieces = ChatTSRenderer().pieces(row)
+    first = next(place for place, piece in enumerate(pieces) if piece.learned)
+    return joined(pieces[:first]), joined(pieces[first:])
+
+
 def _chunk(task: tuple[str, int, int, int]) -> Rows:
     folder, seed, number, count = task
     tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
     random = np.random.default_rng([seed, number])
     samples = [sample(random) for _ in range(count)]
-    prompts = tokenizer.encode_batch([chatts_prompt(s) for s in samples])
-    answers = tokenizer.encode_batch([chatts_answer(s) for s in samples])
+    texts = [prompt_and_answer(made) for made in samples]
+    prompts = tokenizer.encode_batch([prompt for prompt, _ in texts])
+    answers = tokenizer.encode_batch([answer for _, answer in texts])
     tokens = np.zeros((count, TEXT_WIDTH), np.int16)
     prompt_tokens = np.array([len(p.ids) for p in prompts], np.int16)
     values = np.zeros((count, MOST_SERIES, LONGEST), np.float16)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from vocabulary import COMMON_WORDS
 
-from tsplanner.datasets.records import Sample
+from tsplanner.datasets.records import Conversation
+from tsplanner.datasets.rows.formats import asked_and_answered
 
 SHORTEST, LONGEST = 48, 128
 TS = "<ts><ts/>"
@@ -129,17 +130,17 @@ PAIR_QUESTION = f"Compare {TS} with {TS}: which one rises more?"
 WORDS = tuple(COMMON_WORDS.split())
 
 
-def _echo(random: np.random.Generator) -> Sample:
+def _echo(random: np.random.Generator) -> Conversation:
     """A request to repeat a few words: no series, only language."""
     words = [str(word) for word in random.choice(WORDS, int(random.integers(3, 9)))]
     words = [word.capitalize() if random.random() < 0.3 else word for word in words]
     text = words[0]
     for word in words[1:]:
         text += str(random.choice([" ", ", ", ": ", " ", "? ", ". "])) + word
-    return Sample(input=f"Repeat this. {text}.", output=f"{text}.", line=0)
+    return Conversation(turns=asked_and_answered(f"Repeat this. {text}.", f"{text}."), line=0)
 
 
-def sample(random: np.random.Generator) -> Sample:
+def sample(random: np.random.Generator) -> Conversation:
     """One question with its answer; one row in five repeats words, one in ten has two series."""
     if random.random() < 0.2:
         return _echo(random)
@@ -149,7 +150,11 @@ def sample(random: np.random.Generator) -> Sample:
         order = {1: "The first one.", -1: "The second one.", 0: "Neither of them."}
         difference = int(np.sign(first.slope - second.slope))
         series = (first.values, second.values)
-        return Sample(input=PAIR_QUESTION, output=order[difference], timeseries=series, line=0)
+        return Conversation(
+            turns=asked_and_answered(PAIR_QUESTION, order[difference]), timeseries=series, line=0
+        )
     answer, wordings = QUESTIONS[int(random.integers(len(QUESTIONS)))]
     wording = wordings[int(random.integers(len(wordings)))]
-    return Sample(input=wording, output=answer(first), timeseries=(first.values,), line=0)
+    return Conversation(
+        turns=asked_and_answered(wording, answer(first)), timeseries=(first.values,), line=0
+    )

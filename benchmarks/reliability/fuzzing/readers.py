@@ -160,7 +160,7 @@ class Bench:
         """Lengths, first rows and samples, refusing or dropping what is bad."""
         from tsplanner.datasets.lengths.scan import ScanOptions, length_stats
         from tsplanner.datasets.rows.first_rows import rows_seen
-        from tsplanner.datasets.rows.readers import read_samples
+        from tsplanner.datasets.rows.readers import read_conversations
 
         path, on_bad = self.folder / "data.jsonl", "drop" if content[0] % 2 else "refuse"
         path.write_bytes(content[1:])
@@ -178,7 +178,7 @@ class Bench:
         finally:
             rows_seen(path)
         if on_bad == "drop":
-            kept = sum(1 for _ in read_samples(path, encoder=encoder, on_bad="drop"))
+            kept = sum(1 for _ in read_conversations(path, encoder=encoder, on_bad="drop"))
             if kept < stats.rows_kept:
                 raise Absurd(f"{stats.rows_kept} rows counted, {kept} read")
 

@@ -23,8 +23,10 @@ from tests.support.rows import (
 from tsplanner.datasets.lengths.scan import length_stats
 from tsplanner.datasets.lengths.tokens import estimated_tokens
 from tsplanner.datasets.records import DroppedRow
+from tsplanner.datasets.rendering.fixed import ChatTSRenderer
+from tsplanner.datasets.rendering.pieces import joined
 from tsplanner.datasets.rows.readers import read_rows
-from tsplanner.datasets.series_encoding import chatts_answer, chatts_prompt, series_positions
+from tsplanner.datasets.series_encoding import series_positions
 from tsplanner.errors import TsplannerError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,7 +40,7 @@ def by_definition(path: Path, cutoff_len: int) -> tuple[dict[int, int], list[tup
         if isinstance(row, DroppedRow):
             dropped.append((row.line, row.reason))
             continue
-        text = estimated_tokens(chatts_prompt(row)) + estimated_tokens(chatts_answer(row))
+        text = estimated_tokens(joined(ChatTSRenderer().pieces(row)))
         if text > cutoff_len and row.timeseries:
             reason = f"{text} tokens of text, more than cutoff_len {cutoff_len}"
             dropped.append((row.line, reason))

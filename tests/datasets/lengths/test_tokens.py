@@ -9,14 +9,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.rows import conversation
 from tsplanner.datasets.lengths.tokens import (
     PieceCounter,
     digits_stand_alone,
     estimated_tokens,
     tokenizer_counter,
 )
-from tsplanner.datasets.records import Sample
-from tsplanner.datasets.series_encoding import chatts_prompt
+from tsplanner.datasets.rendering.fixed import ChatTSRenderer
+from tsplanner.datasets.rendering.pieces import joined
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -73,10 +74,8 @@ def test_counting_pieces_gives_the_tokens_of_the_whole_text(folder, texts):
 )
 def test_prefixes_of_series_are_counted_exactly(folder, series):
     """The text that a fast count is for."""
-    sample = Sample(
-        input="Load <ts><ts/> " * len(series), output="", timeseries=tuple(series), line=1
-    )
-    text = chatts_prompt(sample)
+    row = conversation("Load <ts><ts/> " * len(series), "", tuple(series))
+    text = joined(ChatTSRenderer().pieces(row))
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
 
     (counted,) = tokenizer_counter(folder)([text])

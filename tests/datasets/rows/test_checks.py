@@ -8,35 +8,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.rows import ENCODER
-from tsplanner.datasets.records import Fault, Sample
-from tsplanner.datasets.rows.checks import sample_fault
+from tests.support.rows import ENCODER, conversation
+from tsplanner.datasets.records import Fault
+from tsplanner.datasets.rows.checks import conversation_fault
 
-GOOD = Sample(input="See <ts><ts/>", output="Up.", timeseries=((1.0, 2.0),), line=1)
+GOOD = {"question": "See <ts><ts/>", "answer": "Up.", "timeseries": ((1.0, 2.0),)}
 
 
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
         ({}, None),
-        ({"output": "\n "}, Fault.EMPTY_ANSWER),
+        ({"answer": "\n "}, Fault.EMPTY_ANSWER),
         ({"timeseries": ((),)}, Fault.EMPTY_SERIES),
         ({"timeseries": ()}, Fault.SERIES_COUNT),
-        ({"input": "See <ts><ts/> and <ts/>"}, Fault.LONE_MARKER),
-        ({"output": "As <ts>"}, Fault.MARKER_IN_ANSWER),
+        ({"question": "See <ts><ts/> and <ts/>"}, Fault.LONE_MARKER),
+        ({"answer": "As <ts>"}, Fault.MARKER_IN_ANSWER),
         ({"timeseries": ((0.0,) * 65,)}, Fault.TOO_MANY_POINTS),
     ],
 )
 def test_a_row_with_series_has_one_fault_at_a_time(changes: dict, fault: Fault | None) -> None:
     """The encoder of these rows takes 64 points."""
-    found = sample_fault(replace(GOOD, **changes), encoder=ENCODER, holds_series=True)
+    found = conversation_fault(
+        conversation(**{**GOOD, **changes}), encoder=ENCODER, holds_series=True
+    )
     assert (found[0] if found else None) is fault
 
 
 def test_the_first_fault_in_the_order_of_the_checks_is_named() -> None:
     """An empty answer is reported before a series that is missing."""
-    row = replace(GOOD, output="", timeseries=())
-    assert sample_fault(row, encoder=ENCODER, holds_series=True) == (
+    row = conversation(**{**GOOD, "answer": "", "timeseries": ()})
+    assert conversation_fault(row, encoder=ENCODER, holds_series=True) == (
         Fault.EMPTY_ANSWER,
         "the output is empty",
     )
@@ -45,13 +47,13 @@ def test_the_first_fault_in_the_order_of_the_checks_is_named() -> None:
 def test_an_encoder_without_position_table_takes_a_series_of_any_length() -> None:
     """Only a table of positions has an end."""
     encoder = replace(ENCODER, use_position_embedding=False)
-    row = replace(GOOD, timeseries=((0.0,) * 65,))
-    assert sample_fault(row, encoder=encoder, holds_series=True) is None
+    row = conversation(**{**GOOD, "timeseries": ((0.0,) * 65,)})
+    assert conversation_fault(row, encoder=encoder, holds_series=True) is None
 
 
 @given(text=st.text("<ts>/ a", min_size=1, max_size=20))
 def test_markers_are_plain_text_to_a_model_without_encoder(text: str) -> None:
     """Only an empty answer is a fault of a text row."""
-    row = Sample(input=text, output=text, line=1)
-    found = sample_fault(row, encoder=None, holds_series=False)
+    row = conversation(text, text)
+    found = conversation_fault(row, encoder=None, holds_series=False)
     assert (found is None) == bool(text.strip())

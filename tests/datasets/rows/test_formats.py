@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from tests.support.rows import written_bytes
-from tsplanner.datasets.records import Sample
+from tests.support.rows import conversation, written_bytes
+from tsplanner.datasets.records import Conversation, Role, Turn
 from tsplanner.datasets.rows.formats import format_of
-from tsplanner.datasets.rows.readers import read_samples
+from tsplanner.datasets.rows.readers import read_conversations
 
 
 @pytest.mark.parametrize(
@@ -28,18 +28,17 @@ def test_dialogue_of_one_turn_is_question_and_answer(tmp_path, row):
     """Both spellings of a dialogue give the same sample."""
     path = written_bytes(tmp_path, json.dumps(row).encode())
 
-    assert [Sample(input="Hi", output="Hello", line=1)] == list(read_samples(path))
+    assert [conversation("Hi", "Hello")] == list(read_conversations(path))
 
 
 def test_dialogue_of_several_turns_keeps_what_came_before(tmp_path):
-    """The last answer is trained on, the rest is named by role."""
+    """Every turn keeps its role."""
     turns = ["user", "assistant", "user", "assistant"]
     row = {"messages": [{"role": r, "content": f"t{i}"} for i, r in enumerate(turns)]}
     path = written_bytes(tmp_path, json.dumps(row).encode())
 
-    assert [Sample(input="user: t0\nassistant: t1\nuser: t2", output="t3", line=1)] == list(
-        read_samples(path)
-    )
+    said = tuple(Turn(role=Role(r), content=f"t{i}") for i, r in enumerate(turns))
+    assert [Conversation(turns=said, line=1)] == list(read_conversations(path))
 
 
 @pytest.mark.parametrize(

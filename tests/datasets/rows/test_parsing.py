@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.rows import ENCODER, written_bytes
-from tsplanner.datasets.records import DroppedRow, Fault, Sample
+from tsplanner.datasets.records import Conversation, DroppedRow, Fault
 from tsplanner.datasets.rows.formats import FORMATS
 from tsplanner.datasets.rows.parsing import RowParser, detected_format, json_fault
 from tsplanner.datasets.rows.raw import RawRow
@@ -104,5 +104,5 @@ def test_no_bytes_raise_while_a_row_is_parsed(data: bytes) -> None:
     """Every row becomes a sample or a reason."""
     for row_format in FORMATS:
         row = RowParser(row_format, ENCODER).parsed(RawRow(1, data))
-        assert isinstance(row, DroppedRow | Sample)
+        assert isinstance(row, DroppedRow | Conversation)
         assert row.line == 1

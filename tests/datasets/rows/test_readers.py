@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memory_models.architecture import TimeSeriesEncoder
-from tests.support.rows import written_bytes
-from tsplanner.datasets.records import DroppedRow, Sample
-from tsplanner.datasets.rows.readers import read_rows, read_samples
+from tests.support.rows import conversation, written_bytes
+from tsplanner.datasets.records import Conversation, DroppedRow
+from tsplanner.datasets.rows.readers import read_conversations, read_rows
 from tsplanner.errors import TsplannerError
 
 GOOD = {"input": "See <ts><ts/>", "output": "Up.", "timeseries": [[1, 2.5, 3]]}
@@ -22,9 +22,9 @@ def test_chatts_row_is_read_with_its_line(tmp_path):
     """Integers and floats of a series are read alike; blank lines count as lines."""
     path = written_bytes(tmp_path, b"\n" + GOOD_LINE + b"\n")
 
-    assert [
-        Sample(input="See <ts><ts/>", output="Up.", timeseries=((1.0, 2.5, 3.0),), line=2)
-    ] == list(read_samples(path))
+    assert [conversation("See <ts><ts/>", "Up.", ((1.0, 2.5, 3.0),), 2)] == list(
+        read_conversations(path)
+    )
 
 
 def test_alpaca_list_is_read_with_the_line_of_each_row(tmp_path):
@@ -37,9 +37,9 @@ def test_alpaca_list_is_read_with_the_line_of_each_row(tmp_path):
     )
 
     assert [
-        Sample(input="Add\n1+1", output="2", line=2),
-        Sample(input="Name a fish", output="Pike", line=3),
-    ] == list(read_samples(path))
+        conversation("Add\n1+1", "2", line=2),
+        conversation("Name a fish", "Pike", line=3),
+    ] == list(read_conversations(path))
 
 
 BAD_ROWS = {
@@ -159,4 +159,4 @@ def test_no_bytes_raise_anything_but_one_clear_error(tmp_path, lines, array, on_
     except TsplannerError:
         return
 
-    assert any(isinstance(row, Sample) for row in rows)
+    assert any(isinstance(row, Conversation) for row in rows)

@@ -10,18 +10,13 @@ from pathlib import Path
 from memory_models.architecture import TimeSeriesEncoder
 from memory_models.frozen import frozen
 from tsplanner.datasets.lengths.tokens import TokenCounter, estimated_counter, tokenizer_counter
-from tsplanner.datasets.records import DroppedRow, Fault
-from tsplanner.datasets.rows.formats import FORMATS
+from tsplanner.datasets.records import DroppedRow, Fault, LossOn
+from tsplanner.datasets.rendering.choice import renderer
+from tsplanner.datasets.rendering.pieces import joined
+from tsplanner.datasets.rows.formats import FORMATS, RowError
 from tsplanner.datasets.rows.parsing import RowParser
 from tsplanner.datasets.rows.raw import RawRow, SpanRows
-from tsplanner.datasets.series_encoding import chatts_answer, chatts_prompt, series_positions
-
-CHAT_TEMPLATE_TOKENS = 45
-"""Tokens that a chat template adds to one question and its answer.
-
-Source: the templates of Qwen, Llama 3, Gemma and Mistral, which add 8 to 45 tokens. Ignores: a
-longer built-in system text.
-"""
+from tsplanner.datasets.series_encoding import series_positions
 
 PAD_MULTIPLE = 8
 """Text of a batch is padded to a multiple of this many tokens."""
@@ -45,6 +40,7 @@ class ScanJob:
     cutoff_len: int
     encoder: TimeSeriesEncoder | None
     tokenizer_folder: str | None
+    loss_on: str = LossOn.ASSISTANT
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,6 +105,9 @@ class RowCounter:
         self.counted_by = "estimate" if found is None else "tokenizer"
         self._tokens: TokenCounter = found or estimated_counter
         self._parser = RowParser(FORMATS[job.format_number], job.encoder)
+        self._renderer = renderer(
+            folder, has_encoder=job.encoder is not None, loss_on=LossOn(job.loss_on)
+        )
 
     def span(self, start: int, end: int) -> Tally:
         """Count the lines that begin at bytes ``start`` to ``end``, numbered within the span."""
@@ -136,18 +135,23 @@ class RowCounter:
         row, encoder = self._parser.parsed(raw), self.job.encoder
         if isinstance(row, DroppedRow):
             return row
-        if encoder is None:
-            return _Texts(row.line, row.input, row.output, CHAT_TEMPLATE_TOKENS, 0, 0)
-        # ChatTS has one fixed template, which the texts contain, so no allowance is added.
-        extra, series = series_positions(row, encoder), len(row.timeseries)
-        return _Texts(row.line, chatts_prompt(row), chatts_answer(row), 0, extra, series)
+        try:
+            text = joined(self._renderer.pieces(row))
+        except RowError as error:
+            return DroppedRow(line=row.line, fault=Fault.NO_DIALOGUE, reason=str(error))
+        extra = 0 if encoder is None else series_positions(row, encoder)
+        return _Texts(
+            row.line,
+            text,
+            self._renderer.unknown_tokens,
+            extra,
+            0 if encoder is None else len(row.timeseries),
+        )
 
     def _text_tokens(self, rows: list[_Texts]) -> Iterator[int]:
-        """Text tokens of each row; training tokenises question and answer separately, too."""
-        prompts = self._tokens([row.prompt for row in rows])
-        answers = self._tokens([row.answer for row in rows])
-        for row, question, answer in zip(rows, prompts, answers, strict=True):
-            yield question + answer + row.template
+        """Text tokens of each row."""
+        for row, tokens in zip(rows, self._tokens([row.text for row in rows]), strict=True):
+            yield tokens + row.template
 
     def _count(self, tally: Tally, row: _Texts, tokens: int) -> None:
         """Count a row, or drop it, since the text of a series cannot be cut."""
@@ -164,9 +168,8 @@ class _Texts:
     """A row without its series."""
 
     line: int
-    prompt: str
-    answer: str
+    text: str
     template: int
-    """Tokens of the template around prompt and answer."""
+    """Tokens of a template that is not known."""
     extra: int
     series: int

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from memory_models.architecture import TimeSeriesEncoder
-from tsplanner.datasets.records import Fault, Sample
+from tsplanner.datasets.records import Conversation, Fault, Role
 
 TS_START = "<ts>"
 TS_END = "<ts/>"
@@ -15,39 +15,49 @@ LARGEST_VALUE = 1e100
 """Largest absolute value of a series. Beyond it the sums of the normalisation overflow; no
 measurement is that large. The decoder of the rows checks it, so no check here reads the values."""
 
-Check = Callable[[Sample], str | None]
+Check = Callable[[Conversation], str | None]
 
 
-def _count_fault(sample: Sample) -> str | None:
-    placeholders = sample.input.count(PLACEHOLDER)
-    if placeholders == len(sample.timeseries):
+def _asked(row: Conversation) -> str:
+    """All text that a series may belong to."""
+    return "\n".join(turn.content for turn in row.turns if turn.role is not Role.ASSISTANT)
+
+
+def _answered(row: Conversation) -> Iterator[str]:
+    return (turn.content for turn in row.turns if turn.role is Role.ASSISTANT)
+
+
+def _count_fault(row: Conversation) -> str | None:
+    placeholders = _asked(row).count(PLACEHOLDER)
+    if placeholders == len(row.timeseries):
         return None
-    return f"{placeholders} {PLACEHOLDER} in the input but {len(sample.timeseries)} series"
+    return f"{placeholders} {PLACEHOLDER} in the input but {len(row.timeseries)} series"
 
 
-def _lone_marker_fault(sample: Sample) -> str | None:
-    pairs = sample.input.count(PLACEHOLDER)
-    if sample.input.count(TS_START) == pairs == sample.input.count(TS_END):
+def _lone_marker_fault(row: Conversation) -> str | None:
+    text = _asked(row)
+    pairs = text.count(PLACEHOLDER)
+    if text.count(TS_START) == pairs == text.count(TS_END):
         return None
     return f"a lone {TS_START} or {TS_END} in the input"
 
 
-def _answer_fault(sample: Sample) -> str | None:
+def _answer_fault(row: Conversation) -> str | None:
     for marker in (TS_START, TS_END):
-        if marker in sample.output:
+        if any(marker in answer for answer in _answered(row)):
             return f"{marker} in the output"
     return None
 
 
-def _empty_series_fault(sample: Sample) -> str | None:
-    for number, series in enumerate(sample.timeseries, start=1):
+def _empty_series_fault(row: Conversation) -> str | None:
+    for number, series in enumerate(row.timeseries, start=1):
         if not series:
             return f"series {number} is empty"
     return None
 
 
-def _empty_answer_fault(sample: Sample) -> str | None:
-    return None if sample.output.strip() else "the output is empty"
+def _empty_answer_fault(row: Conversation) -> str | None:
+    return None if row.text or any(map(str.strip, _answered(row))) else "the output is empty"
 
 
 # The order counts: of several faults of one row the first is named, and only that one is counted.
@@ -60,8 +70,8 @@ SERIES_CHECKS: tuple[tuple[Fault, Check], ...] = (
 )
 
 
-def sample_fault(
-    sample: Sample, *, encoder: TimeSeriesEncoder | None, holds_series: bool
+def conversation_fault(
+    row: Conversation, *, encoder: TimeSeriesEncoder | None, holds_series: bool
 ) -> tuple[Fault, str] | None:
     """Why this row cannot be trained on; None if it can.
 
@@ -72,17 +82,17 @@ def sample_fault(
     if holds_series or encoder is not None:
         checks += SERIES_CHECKS
     for fault, check in checks:
-        if (reason := check(sample)) is not None:
+        if (reason := check(row)) is not None:
             return fault, reason
-    reason = _length_fault(sample, encoder) if encoder is not None else None
+    reason = _length_fault(row, encoder) if encoder is not None else None
     return None if reason is None else (Fault.TOO_MANY_POINTS, reason)
 
 
-def _length_fault(sample: Sample, encoder: TimeSeriesEncoder) -> str | None:
+def _length_fault(row: Conversation, encoder: TimeSeriesEncoder) -> str | None:
     # Only a position table has an end: without one a series may have any length.
     if not encoder.use_position_embedding:
         return None
-    for number, series in enumerate(sample.timeseries, start=1):
+    for number, series in enumerate(row.timeseries, start=1):
         if len(series) > encoder.max_sequence_length:
             return (
                 f"series {number} has {len(series)} points, more than the model's "

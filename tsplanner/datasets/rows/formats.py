@@ -1,4 +1,4 @@
-"""Formats of a dataset: how each is recognised, and how one row becomes a Sample."""
+"""Formats of a dataset: how each is recognised, and how one row becomes a Conversation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from memory_models.frozen import frozen
-from tsplanner.datasets.records import Sample
+from tsplanner.datasets.records import Conversation, Role, Turn
 from tsplanner.datasets.rows.checks import LARGEST_VALUE
 from tsplanner.errors import named
 
@@ -79,69 +79,73 @@ class RowError(ValueError):
     """A row that has the fields of its format but no usable dialogue; the text is the reason."""
 
 
-Turn: TypeAlias = _ShareGPTTurn | _MessagesTurn
+SpokenTurn: TypeAlias = _ShareGPTTurn | _MessagesTurn
 
-_ROLES: Mapping[str, str] = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "system": "system",
-    "tool": "tool",
-    "observation": "tool",
-    "function_call": "assistant",
+_ROLES: Mapping[str, Role] = {
+    "human": Role.USER,
+    "user": Role.USER,
+    "gpt": Role.ASSISTANT,
+    "assistant": Role.ASSISTANT,
+    "system": Role.SYSTEM,
+    "developer": Role.DEVELOPER,
+    "tool": Role.TOOL,
+    "observation": Role.TOOL,
+    "function_call": Role.ASSISTANT,
 }
 
 
-def _chatts_sample(row: _ChatTSRow, line: int) -> Sample:
-    return Sample(input=row.input, output=row.output, timeseries=row.timeseries, line=line)
+def asked_and_answered(question: str, answer: str) -> tuple[Turn, Turn]:
+    """A question of the user and the answer to it."""
+    return Turn(role=Role.USER, content=question), Turn(role=Role.ASSISTANT, content=answer)
 
 
-def _alpaca_sample(row: _AlpacaRow, line: int) -> Sample:
-    parts = [part for part in (row.system, row.instruction, row.input) if part]
-    return Sample(input="\n".join(parts), output=row.output, line=line)
+def _chatts_row(row: _ChatTSRow, line: int) -> Conversation:
+    return Conversation(
+        turns=asked_and_answered(row.input, row.output), timeseries=row.timeseries, line=line
+    )
 
 
-def _dialogue_sample(turns: list[Turn], system: str, line: int) -> Sample:
-    """A sample whose answer is the last answer of the dialogue, and whose question is the rest.
+def _alpaca_row(row: _AlpacaRow, line: int) -> Conversation:
+    question = "\n".join(part for part in (row.instruction, row.input) if part)
+    turns = (*_system(row.system), *asked_and_answered(question, row.output))
+    return Conversation(turns=turns, line=line)
 
-    A single question stays as it is. Several earlier turns are joined, each behind its role.
-    """
-    roles = []
+
+def _system(text: str) -> tuple[Turn, ...]:
+    return (Turn(role=Role.SYSTEM, content=text),) if text else ()
+
+
+def _dialogue(turns: list[SpokenTurn], system: str, line: int) -> Conversation:
+    """The turns up to the last answer."""
+    found = list(_system(system))
     for turn in turns:
         if turn.speaker not in _ROLES:
             raise RowError(f"unknown speaker {named(turn.speaker)}")
-        roles.append(_ROLES[turn.speaker])
-    answers = [index for index, role in enumerate(roles) if role == "assistant"]
-    if not answers or answers[-1] == 0:
+        found.append(Turn(role=_ROLES[turn.speaker], content=turn.text))
+    while found and found[-1].role is not Role.ASSISTANT:
+        found.pop()
+    if len(found) < 2:
         raise RowError("no question followed by an answer")
-    before = [(role, turn.text) for role, turn in zip(roles, turns, strict=True)][: answers[-1]]
-    if system:
-        before.insert(0, ("system", system))
-    if len(before) == 1:
-        question = before[0][1]
-    else:
-        question = "\n".join(f"{role}: {text}" for role, text in before)
-    return Sample(input=question, output=turns[answers[-1]].text, line=line)
+    return Conversation(turns=tuple(found), line=line)
 
 
-def _sharegpt_sample(row: _ShareGPTRow, line: int) -> Sample:
-    return _dialogue_sample(list(row.conversations), row.system, line)
+def _sharegpt_row(row: _ShareGPTRow, line: int) -> Conversation:
+    return _dialogue(list(row.conversations), row.system, line)
 
 
-def _messages_sample(row: _MessagesRow, line: int) -> Sample:
-    return _dialogue_sample(list(row.messages), "", line)
+def _messages_row(row: _MessagesRow, line: int) -> Conversation:
+    return _dialogue(list(row.messages), "", line)
 
 
 @frozen
 class RowFormat:
-    """One format: the fields that identify it, the type of a row and the way to a Sample."""
+    """One format: the fields that identify it, the type of a row and the way to a Conversation."""
 
     name: str
     sign: frozenset[str]
     """Fields that the first row of this format has."""
     row_type: type[msgspec.Struct]
-    to_sample: Callable[..., Sample]
+    to_conversation: Callable[..., Conversation]
     holds_series: bool = False
 
 
@@ -151,33 +155,33 @@ FORMATS: tuple[RowFormat, ...] = (
         name="chatts",
         sign=frozenset({"input", "output", "timeseries"}),
         row_type=_ChatTSRow,
-        to_sample=_chatts_sample,
+        to_conversation=_chatts_row,
         holds_series=True,
     ),
     RowFormat(
         name="sharegpt",
         sign=frozenset({"conversations"}),
         row_type=_ShareGPTRow,
-        to_sample=_sharegpt_sample,
+        to_conversation=_sharegpt_row,
     ),
     RowFormat(
         name="messages",
         sign=frozenset({"messages"}),
         row_type=_MessagesRow,
-        to_sample=_messages_sample,
+        to_conversation=_messages_row,
     ),
     RowFormat(
         name="alpaca",
         sign=frozenset({"instruction", "output"}),
         row_type=_AlpacaRow,
-        to_sample=_alpaca_sample,
+        to_conversation=_alpaca_row,
     ),
     # Rows of this sign may be alpaca's as well, so it is tried after alpaca's.
     RowFormat(
         name="chatts",
         sign=frozenset({"input", "output"}),
         row_type=_ChatTSRow,
-        to_sample=_chatts_sample,
+        to_conversation=_chatts_row,
         holds_series=True,
     ),
 )

@@ -1,4 +1,4 @@
-"""From the bytes of one row to a checked Sample, or to the reason why the row is bad."""
+"""From the bytes of one row to a checked Conversation, or to the reason why the row is bad."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import NoReturn
 import msgspec
 
 from memory_models.architecture import TimeSeriesEncoder
-from tsplanner.datasets.records import DroppedRow, Fault, Sample
-from tsplanner.datasets.rows.checks import sample_fault
+from tsplanner.datasets.records import Conversation, DroppedRow, Fault
+from tsplanner.datasets.rows.checks import conversation_fault
 from tsplanner.datasets.rows.formats import RowError, RowFormat, format_of, media_of
 from tsplanner.datasets.rows.raw import RawRow
 from tsplanner.errors import TsplannerError
@@ -51,14 +51,14 @@ class RowParser:
         self._encoder = encoder
         self._decoder = msgspec.json.Decoder(row_format.row_type)
 
-    def parsed(self, raw: RawRow) -> Sample | DroppedRow:
-        """The row as a Sample, or as a DroppedRow with the reason."""
+    def parsed(self, raw: RawRow) -> Conversation | DroppedRow:
+        """The row as a Conversation, or as a DroppedRow with the reason."""
         try:
             row = self._decoder.decode(raw.data)
             if (media := media_of(row)) is not None:
                 reason = f"{media} is not empty, and only text and series are trained"
                 return DroppedRow(line=raw.line, fault=Fault.MEDIA, reason=reason)
-            sample = self._format.to_sample(row, raw.line)
+            found = self._format.to_conversation(row, raw.line)
         except RowError as error:
             return DroppedRow(line=raw.line, fault=Fault.NO_DIALOGUE, reason=str(error))
         except msgspec.ValidationError as error:
@@ -66,8 +66,10 @@ class RowParser:
         # Deep nesting and bytes that are no UTF-8 raise errors that are not msgspec's own.
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             return _dropped(raw, json_fault(raw))
-        found = sample_fault(sample, encoder=self._encoder, holds_series=self._format.holds_series)
-        return sample if found is None else _dropped(raw, found)
+        fault = conversation_fault(
+            found, encoder=self._encoder, holds_series=self._format.holds_series
+        )
+        return found if fault is None else _dropped(raw, fault)
 
 
 def _dropped(raw: RawRow, found: tuple[Fault, str]) -> DroppedRow:

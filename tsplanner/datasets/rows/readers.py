@@ -1,4 +1,4 @@
-"""Streaming readers from a file to checked samples; a bad row is named by line and reason."""
+"""Streaming readers from a file to checked conversations; a bad row is named by line and reason."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from memory_models.architecture import TimeSeriesEncoder
-from tsplanner.datasets.records import DroppedRow, OnBad, Sample
+from tsplanner.datasets.records import Conversation, DroppedRow, OnBad
 from tsplanner.datasets.rows.formats import RowFormat
 from tsplanner.datasets.rows.parsing import RowParser, detected_format, json_fault
 from tsplanner.datasets.rows.raw import RawRow, raw_rows
@@ -21,8 +21,8 @@ def read_rows(
     *,
     encoder: TimeSeriesEncoder | None = None,
     on_bad: OnBad | str = OnBad.REFUSE,
-) -> Iterator[Sample | DroppedRow]:
-    """The rows of a dataset in file order, each a Sample or a DroppedRow.
+) -> Iterator[Conversation | DroppedRow]:
+    """The rows of a dataset in file order, each a Conversation or a DroppedRow.
 
     The first row that is a JSON object decides the format. With ``encoder`` a row is also bad if a
     series is longer than the encoder's position table.
@@ -32,7 +32,7 @@ def read_rows(
     """
     on_bad = OnBad(on_bad)
     parser = RowParser(dataset_format(path), encoder)
-    samples, first_fault = 0, None
+    usable, first_fault = 0, None
     for raw in raw_rows(path):
         row = parser.parsed(raw)
         if isinstance(row, DroppedRow):
@@ -40,21 +40,21 @@ def read_rows(
             if on_bad is OnBad.REFUSE:
                 refuse(path, row)
         else:
-            samples += 1
+            usable += 1
         yield row
-    if samples == 0:
+    if usable == 0:
         refuse_empty(path, first_fault)
 
 
-def read_samples(
+def read_conversations(
     path: Path,
     *,
     encoder: TimeSeriesEncoder | None = None,
     on_bad: OnBad | str = OnBad.REFUSE,
-) -> Iterator[Sample]:
+) -> Iterator[Conversation]:
     """The usable rows of a dataset; see `read_rows` for what is raised."""
     for row in read_rows(path, encoder=encoder, on_bad=on_bad):
-        if isinstance(row, Sample):
+        if isinstance(row, Conversation):
             yield row
 
 

@@ -1,0 +1,29 @@
+"""Which renderer a model has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tsplanner.datasets.records import LossOn
+from tsplanner.datasets.rendering.fixed import BareRenderer, ChatTSRenderer, PlainRenderer
+from tsplanner.datasets.rendering.pieces import Renderer
+from tsplanner.datasets.rendering.template import TemplateRenderer, special_tokens, template_of
+
+
+def renderer(
+    tokenizer_folder: Path | None, *, has_encoder: bool, loss_on: LossOn = LossOn.ASSISTANT
+) -> Renderer:
+    """ChatTS's renderer if the model reads series, otherwise the tokenizer's own template.
+
+    A tokenizer without a template gets plain headings. Without a tokenizer the texts get no
+    template, and `Renderer.unknown_tokens` stands for it.
+    """
+    if has_encoder:
+        return ChatTSRenderer(loss_on)
+    if tokenizer_folder is None:
+        return BareRenderer(loss_on)
+    template = template_of(tokenizer_folder)
+    tokens = special_tokens(tokenizer_folder)
+    if template is None:
+        return PlainRenderer(tokens.get("eos_token", ""), loss_on)
+    return TemplateRenderer(template, tokens, loss_on)

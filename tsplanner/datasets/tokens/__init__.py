@@ -1,0 +1,1 @@
+"""Rows as token ids, with the tokens that carry loss."""
