@@ -51,7 +51,10 @@ def stated(answer: str) -> list[tuple[ClaimKind, float]]:
                 (ClaimKind.SMALLEST, -3.0),
             ],
         ),
-        ("12.3 is the maximum, and the mean is 4", [(ClaimKind.LARGEST, 12.3), (ClaimKind.MEAN, 4)]),
+        (
+            "12.3 is the maximum, and the mean is 4",
+            [(ClaimKind.LARGEST, 12.3), (ClaimKind.MEAN, 4)],
+        ),
         ("A spike points up at point 9.", []),
         ("The pattern repeats every 12 steps.", []),
         ("No maximum is visible.", []),

@@ -193,17 +193,13 @@ def _is_near(claim: Claim, series: Sequence[float], value: float) -> bool:
     )
 
 
-def expected_claims(
-    reference: str, series: Sequence[Sequence[float]]
-) -> tuple[Expected, ...]:
+def expected_claims(reference: str, series: Sequence[Sequence[float]]) -> tuple[Expected, ...]:
     """The claims of a reference answer that are true of one of its series."""
     found, counts = [], dict.fromkeys(ClaimKind, 0)
     for claim in claims(reference):
         true_of = next((n for n, each in enumerate(series) if is_true(claim, each)), None)
         if true_of is not None:
-            found.append(
-                Expected(kind=claim.kind, occurrence=counts[claim.kind], series=true_of)
-            )
+            found.append(Expected(kind=claim.kind, occurrence=counts[claim.kind], series=true_of))
         counts[claim.kind] += 1
     return tuple(found)
 
