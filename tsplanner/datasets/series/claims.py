@@ -86,7 +86,10 @@ _FIGURES: tuple[tuple[str, ClaimKind, ClaimKind | None], ...] = (
 )
 _FIGURE = re.compile("|".join(f"({words})" for words, _, _ in _FIGURES))
 _CONTEXT = re.compile(r"\btrend|\bmovement|\boverall\b|\bin general\b|趋势|整体|总体|走势")
-_RISING = r"\bris(?:es?|ing)\b|\bincreas(?:es?|ing)\b|\bclimb(?:s|ing)?\b|\bgrow(?:s|ing)?\b|上升|增长|上涨|递增|升高"
+_RISING = (
+    r"\bris(?:es?|ing)\b|\bincreas(?:es?|ing)\b|\bclimb(?:s|ing)?\b|\bgrow(?:s|ing)?\b"
+    r"|上升|增长|上涨|递增|升高"
+)
 _FALLING = (
     r"\bfall(?:s|ing)?\b|\bdecreas(?:es?|ing)\b|\bdeclin(?:es?|ing)\b|\bsink(?:s|ing)?\b"
     r"|下降|下跌|减少|递减|降低"

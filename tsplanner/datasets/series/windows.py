@@ -158,7 +158,7 @@ class RowMaker:
         if self._templates is None:
             self._templates = self._parsed(tuple(values))
         question, answer = self._templates
-        cells = {
+        cells: dict[str, Value] = {
             name: value.replace(_EDGE, "") if isinstance(value, str) else value
             for name, value in values.items()
         }
