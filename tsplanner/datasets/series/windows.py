@@ -158,10 +158,7 @@ class RowMaker:
         if self._templates is None:
             self._templates = self._parsed(tuple(values))
         question, answer = self._templates
-        cells: dict[str, Value] = {
-            name: value.replace(_EDGE, "") if isinstance(value, str) else value
-            for name, value in values.items()
-        }
+        cells = {name: _without_edges(value) for name, value in values.items()}
         return question.filled(cells | self._marks()), answer.filled(values)
 
     def _parsed(self, known: tuple[str, ...]) -> tuple[Template, Template]:
@@ -213,7 +210,7 @@ class RowMaker:
             found["end"] = window[-1].cells[columns.time]
         for place, name in enumerate(columns.values):
             known = figures([point.values[place] for point in window])
-            numbers = (
+            numbers: tuple[Value, ...] = (
                 known.largest,
                 known.largest_at,
                 known.smallest,
@@ -223,7 +220,8 @@ class RowMaker:
                 known.last,
                 str(known.trend),
             )
-            found |= {f"{name}_{end}": value for end, value in zip(FIGURES, numbers, strict=True)}
+            for end, number in zip(FIGURES, numbers, strict=True):
+                found[f"{name}_{end}"] = number
             if columns.time is not None:
                 for end, at in zip(TIMES, (known.largest_at, known.smallest_at), strict=True):
                     found[f"{name}_{end}"] = window[at - 1].cells[columns.time]
@@ -232,6 +230,10 @@ class RowMaker:
 
 _EDGE = "\x00"
 """Stands around the number of a series in a question; no table and no terminal gives one."""
+
+
+def _without_edges(value: Value) -> Value:
+    return value.replace(_EDGE, "") if isinstance(value, str) else value
 
 
 def _mark(place: int) -> str:
