@@ -215,13 +215,13 @@ def run(options: DataOptions) -> int:
 
 
 def print_head(
-    screen: Screen,
     options: DataOptions,
     reader: RowReader,
     viewer: RowViewer,
     lengths: LengthSummary,
 ) -> None:
     """The dataset in a few lines: rows, lengths, what leaves and why, what was guessed."""
+    screen = Screen()
     form = dataset_format(options.file).name
     parts = [
         str(options.file),
