@@ -46,7 +46,7 @@ FLAGS = {
     "tune": "--budget --concurrent-loras --epochs --force --jobs --join --json --learning-rate "
     "--lora-rank --pack --plan --random-weights --resume --run-folder --saves --storage --trials "
     "--trust-remote-code",
-    "train": "--force --json --plan --random-weights --resume --run-folder --saves "
+    "train": "--force --json --no-value-check --plan --random-weights --resume --run-folder --saves "
     "--trust-remote-code",
     "export": "--command --force --json --nodes --output --plan --random-weights --run-folder "
     "--saves --template --time-limit --weights",
