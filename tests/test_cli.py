@@ -46,8 +46,8 @@ FLAGS = {
     "tune": "--budget --concurrent-loras --epochs --force --jobs --join --json --learning-rate "
     "--lora-rank --pack --plan --random-weights --resume --run-folder --saves --storage --trials "
     "--trust-remote-code",
-    "train": "--force --json --no-value-check --plan --random-weights --resume --run-folder --saves "
-    "--trust-remote-code",
+    "train": "--force --json --no-value-check --plan --random-weights --resume --run-folder "
+    "--saves --trust-remote-code",
     "export": "--command --force --json --nodes --output --plan --random-weights --run-folder "
     "--saves --template --time-limit --weights",
     "report": "--experiments --format --json --language --no-plots --output --saves",

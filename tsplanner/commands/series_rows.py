@@ -81,7 +81,8 @@ def make_rows(options: DataOptions, recipe: Recipe) -> int:
     if options.convert is not None:
         screen.line()
         screen.line(f"wrote {counted(maker.made.rows, 'row')} to {options.convert}", "bold")
-        screen.line("Next   " + command("plan", "--dataset", options.convert), "bold")
+        model = () if options.model is None else ("--model", options.model)
+        screen.line("Next   " + command("plan", *model, "--dataset", options.convert), "bold")
     return EXIT_OK
 
 
@@ -144,7 +145,8 @@ def made_lines(options: DataOptions, recipe: Recipe, maker: RowMaker) -> Iterato
         "bold",
     )
     if made.points_in_no_row:
-        yield f"{counted(made.points_in_no_row, 'point')} are in no row: no window ends there", ""
+        are = "is" if made.points_in_no_row == 1 else "are"
+        yield f"{counted(made.points_in_no_row, 'point')} {are} in no row: no window ends there", ""
     if flaws:
         yield f"{counted(len(flaws), 'cell')} cannot be used:", "yellow"
     for flaw in flaws[:MOST_NAMED]:
@@ -156,19 +158,26 @@ def made_lines(options: DataOptions, recipe: Recipe, maker: RowMaker) -> Iterato
         yield dropped_line(kind), "yellow"
     if made.uneven_steps:
         lines = ", ".join(f"{line:,}" for line in made.uneven_lines)
+        one = made.uneven_steps == 1
         yield (
-            f"{counted(made.uneven_steps, 'step')} of {recipe.columns.time} differ from the usual "
-            f"one (lines {lines}): a model counts points and sees no times",
+            f"{counted(made.uneven_steps, 'step')} of {recipe.columns.time} "
+            f"{'differs' if one else 'differ'} from the usual one "
+            f"({'line' if one else 'lines'} {lines}): a model counts points and sees no times",
             "yellow",
         )
 
 
 def document_head(options: DataOptions, reader: RowReader, maker: RowMaker) -> dict[str, Any]:
     """What became of the table as plain values."""
+    made = maker.made
     return {
         "files": [str(file) for file in options.files],
         "model": reader.name,
-        **asdict(maker.made),
+        "points": made.points,
+        "points_in_no_row": made.points_in_no_row,
+        "rows_made": made.rows,
+        "left_out": [asdict(row) for row in made.left_out],
+        "uneven_steps": made.uneven_steps,
         "flaws": [asdict(flaw) for flaw in maker.reader.flaws],
         "converted_to": None if options.convert is None else str(options.convert),
     }

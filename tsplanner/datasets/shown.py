@@ -10,7 +10,7 @@ from typing import Any
 
 from memory_models.frozen import frozen
 from tsplanner.datasets.records import Conversation
-from tsplanner.datasets.rendering.pieces import Renderer, joined
+from tsplanner.datasets.rendering.pieces import Piece, Renderer, joined
 from tsplanner.datasets.tokens.rows import Encode, TokenRow, cut, token_row
 from tsplanner.errors import TsplannerError
 
@@ -27,6 +27,8 @@ class Part(StrEnum):
     """Its tokens carry loss."""
     CUT = "cut"
     """It is beyond cutoff_len."""
+    SPEAKER = "speaker"
+    """It names a speaker or a call, and stands in place of a template that is not known."""
 
 
 @frozen
@@ -69,10 +71,8 @@ class RowViewer:
         """
         pieces = self.renderer.pieces(conversation)
         if self._encode is None:
-            stretches = [
-                Stretch(text=piece.text, part=Part.LEARNED if piece.learned else Part.READ)
-                for piece in pieces
-            ]
+            bare = self.renderer.unknown_tokens > 0
+            stretches = _by_turns(conversation, pieces) if bare else _by_pieces(pieces)
             return ShownRow(conversation=conversation, stretches=_merged(stretches))
         text = joined(pieces)
         ids, offsets = self._encode(text)
@@ -97,6 +97,30 @@ class RowViewer:
             labels=labels,
             tokens_cut=len(ids) - len(kept.ids),
         )
+
+
+def _by_pieces(pieces: tuple[Piece, ...]) -> list[Stretch]:
+    return [
+        Stretch(text=piece.text, part=Part.LEARNED if piece.learned else Part.READ)
+        for piece in pieces
+    ]
+
+
+def _by_turns(conversation: Conversation, pieces: tuple[Piece, ...]) -> list[Stretch]:
+    """The texts alone, each behind its speaker: there is no template that would write them."""
+    found = []
+    if conversation.tools:
+        found.append(Stretch(text=f"tools: {conversation.tools}\n", part=Part.SPEAKER))
+    for place, turn in enumerate(conversation.turns):
+        found.append(Stretch(text=f"{turn.role}: ", part=Part.SPEAKER))
+        if turn.thoughts:
+            found.append(Stretch(text=f"(thinks: {turn.thoughts}) ", part=Part.SPEAKER))
+        found += _by_pieces(tuple(piece for piece in pieces if piece.turn == place))
+        for call in turn.tool_calls:
+            text = f" (calls {call.name} with {call.arguments})"
+            found.append(Stretch(text=text, part=Part.SPEAKER))
+        found.append(Stretch(text="\n", part=Part.SPEAKER))
+    return found or _by_pieces(pieces)
 
 
 def _by_tokens(text: str, offsets: Any, parts: list[Part]) -> list[Stretch]:

@@ -133,8 +133,8 @@ class _LinesSink(AbstractContextManager["_LinesSink"]):
     """JSON lines."""
 
     def __init__(self, stream: IO[bytes], *, packed: bool) -> None:
-        # Without a time two files of the same rows are the same bytes.
-        self._packed = gzip.GzipFile(fileobj=stream, mode="wb", mtime=0) if packed else None
+        # Without a name and a time two files of the same rows are the same bytes.
+        self._packed = gzip.GzipFile("", "wb", fileobj=stream, mtime=0) if packed else None
         self._stream: IO[bytes] = self._packed or stream  # type: ignore[assignment]
 
     def write(self, row: dict[str, Any]) -> None:

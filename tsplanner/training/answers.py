@@ -86,7 +86,7 @@ def _last_answer(labels: list[int]) -> int | None:
     return place if place < end else None
 
 
-class _Watch(StoppingCriteria):
+class Watch(StoppingCriteria):
     """Ends an answer when its time is over or the run is to stop; every token is a sign of life."""
 
     def __init__(self, until: float, stop: Callable[[], bool], beat: Callable[[], None]) -> None:
@@ -98,6 +98,7 @@ class _Watch(StoppingCriteria):
         return time.monotonic() > self.until or self.stop()
 
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        """Whether each row of the batch ends here, as `generate` asks after every token."""
         self.beat()
         return torch.full((input_ids.shape[0],), self.over, device=input_ids.device)
 
@@ -111,7 +112,7 @@ class Answerer:
         self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.tokenizer, self.autocast = tokenizer, autocast
 
-    def answer(self, question: Question, watch: _Watch) -> str:
+    def answer(self, question: Question, watch: Watch) -> str:
         """What the model says to a row."""
         batch = collate([question.prompt], pad_token_id(self.tokenizer))
         width = len(question.prompt.input_ids)
@@ -146,7 +147,7 @@ def values_checked(
     Writes every answer to values.jsonl in ``folder``.
     """
     began = time.monotonic()
-    watch = _Watch(began + LIMIT_SECONDS, stop, beat)
+    watch = Watch(began + LIMIT_SECONDS, stop, beat)
     made: dict[ClaimKind, int] = dict.fromkeys(ClaimKind, 0)
     right = dict.fromkeys(ClaimKind, 0)
     lines: list[dict[str, Any]] = []

@@ -13,7 +13,7 @@ OPEN, CLOSE = "⟦", "⟧"
 LINE_END = "↵"
 MOST_CHARACTERS = 1600
 """Characters of a row that are shown; a longer one loses its middle."""
-STYLES = {Part.READ: "", Part.LEARNED: "bold green", Part.CUT: "dim strike"}
+STYLES = {Part.READ: "", Part.LEARNED: "bold green", Part.CUT: "dim strike", Part.SPEAKER: "dim"}
 
 
 def legend(screen: Screen) -> str:
@@ -76,7 +76,9 @@ def lines(stretches: Iterable[Stretch]) -> Iterator[list[Stretch]]:
     for each in stretches:
         *ended, rest = each.text.split("\n")
         for text in ended:
-            yield [*line, Stretch(text=text + LINE_END, part=each.part)]
+            # Behind a speaker's turn the line ends on the screen alone.
+            end = "" if each.part is Part.SPEAKER else LINE_END
+            yield [*line, Stretch(text=text + end, part=each.part)]
             line = []
         if rest:
             line.append(Stretch(text=rest, part=each.part))
@@ -86,5 +88,9 @@ def lines(stretches: Iterable[Stretch]) -> Iterator[list[Stretch]]:
 
 def bracketed(line: Iterable[Stretch]) -> str:
     """A line with brackets around what carries loss, and a word around what is cut."""
-    marks = {Part.READ: ("", ""), Part.LEARNED: (OPEN, CLOSE), Part.CUT: ("(cut: ", ")")}
-    return "".join(f"{marks[each.part][0]}{each.text}{marks[each.part][1]}" for each in line)
+    marks = {Part.LEARNED: (OPEN, CLOSE), Part.CUT: ("(cut: ", ")")}
+    found = []
+    for each in line:
+        before, after = marks.get(each.part, ("", ""))
+        found.append(f"{before}{each.text}{after}")
+    return "".join(found)
