@@ -68,7 +68,8 @@ def encoded_rows(plan: Plan, tokenizer: Any | None, config: Any) -> list[Encoded
 
     Raises TsplannerError if the plan names no dataset or no tokenizer, or if no row is left.
     """
-    if plan.dataset.path is None:
+    source = plan.dataset.source
+    if source is None:
         raise TsplannerError("The plan names no dataset: make it again with --dataset FILE.")
     if tokenizer is None:
         raise TsplannerError(
@@ -78,8 +79,12 @@ def encoded_rows(plan: Plan, tokenizer: Any | None, config: Any) -> list[Encoded
     rendering = renderer(
         Path(folder) if folder else None, has_encoder=getattr(config, "ts", None) is not None
     )
+    encoder = series_encoder(config)
     rows = read_conversations(
-        Path(plan.dataset.path), encoder=series_encoder(config), on_bad=plan.dataset.on_bad_rows
+        source,
+        encoder=encoder,
+        on_bad=plan.dataset.on_bad_rows,
+        text_only=encoder is None,
     )
     encode, cutoff = encoder_of(tokenizer), plan.learning.data.cutoff_len
     found = (encode_row(row, rendering, encode, cutoff_len=cutoff) for row in rows)

@@ -11,7 +11,7 @@ from tests.support.rows import conversation
 from tsplanner.datasets.records import Conversation, Role, Turn
 from tsplanner.datasets.rendering.pieces import joined
 from tsplanner.datasets.rendering.template import TemplateRenderer, special_tokens, template_of
-from tsplanner.datasets.rows.formats import RowError
+from tsplanner.datasets.rows.fields import RowError
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from tsplanner.datasets.records import Conversation, LossOn, Role, Turn
 from tsplanner.datasets.rendering.pieces import Piece, Renderer, is_learned, joined
-from tsplanner.datasets.rows.formats import RowError
+from tsplanner.datasets.rows.fields import RowError
 from tsplanner.reading import decoded, read_text
 
 
