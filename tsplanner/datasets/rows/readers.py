@@ -92,6 +92,15 @@ def read_conversations(
             yield row
 
 
+def first_conversation(source: Path | DataSource) -> Conversation | None:
+    """The first usable row of a dataset; None: there is none.
+
+    Raises TsplannerError: a file cannot be read.
+    """
+    parsed = (row for row in DatasetReader(source).rows(OnBad.DROP))
+    return next((row for row in parsed if isinstance(row, Conversation)), None)
+
+
 def refuse(raw: RawDataset, row: DroppedRow) -> NoReturn:
     """Raise TsplannerError for a bad row."""
     raise TsplannerError(f"{raw.place(row)}: {row.reason}; fix the row or {WAY_OUT}")
