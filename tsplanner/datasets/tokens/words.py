@@ -31,6 +31,10 @@ MOST_WORDS = 600_000
 MOST_IDS = 3_000_000
 """Token ids of all words in a full table."""
 _COUNT_BITS = 24
+_WHITE_CODES = {
+    size: [int.from_bytes(white) for white in WHITE_OUTSIDE_ASCII if len(white) == size]
+    for size in (2, 3)
+}
 _LEADS = np.isin(np.arange(256), [white[0] for white in WHITE_OUTSIDE_ASCII])
 
 
@@ -45,11 +49,11 @@ class Encoded:
     before: Array
     """Tokens before each word, int64 [words]."""
 
-    def tokens_before(self, places: Sequence[int]) -> tuple[list[int], list[bool]]:
-        """Tokens before each byte, and whether a word begins there; if not, the number is wrong."""
-        wanted = np.asarray(places, np.int64)
-        found = np.searchsorted(self.words, wanted)
-        return self.before[found].tolist(), (self.words[found] == wanted).tolist()
+    def words_at(self, places: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+        """Of the word that holds each byte: where it begins and ends, and the tokens before it."""
+        found = np.searchsorted(self.words, np.asarray(places, np.int64), side="right") - 1
+        ends = self.words[np.minimum(found + 1, len(self.words) - 1)]
+        return self.words[found].tolist(), ends.tolist(), self.before[found].tolist()
 
 
 class WordTable:
@@ -112,10 +116,13 @@ class WordTable:
         """Set the kind of the bytes of white space outside ASCII."""
         if not (kind == Kind.OTHER).any():
             return
-        for place in np.flatnonzero(_LEADS[data]):
-            for white in WHITE_OUTSIDE_ASCII:
-                if data[place : place + len(white)].tobytes() == white:
-                    kind[place : place + len(white)] = Kind.BLANK
+        leads = np.flatnonzero(_LEADS[data])
+        # An edge byte ends the texts, so two bytes follow every first byte of two or more.
+        first, second, third = (data[leads + place].astype(np.uint32) for place in range(3))
+        for size, code in ((2, first << 8 | second), (3, first << 16 | second << 8 | third)):
+            white = leads[np.isin(code, _WHITE_CODES[size])]
+            for place in range(size):
+                kind[white + place] = Kind.BLANK
 
     @staticmethod
     def _mark_added(kind: Array, spans: list[tuple[int, int]]) -> Array:
