@@ -12,17 +12,8 @@ from memory_models.settings import changed
 from tests.support import tiny
 from tsplanner.errors import TsplannerError
 from tsplanner.training import data
-from tsplanner.training.data import held_out_count, split
+from tsplanner.training.data import split
 from tsplanner.training.model import load_tokenizer, model_config
-
-
-def test_held_out_rows_are_a_share_but_never_all() -> None:
-    """10 % of 414 rows is 41; two rows leave one to train on; one row is never held out."""
-    assert held_out_count(414, 0.1) == 41
-    assert held_out_count(5, 0.1) == 1
-    assert held_out_count(2, 0.9) == 1
-    assert held_out_count(1, 0.5) == 0
-    assert held_out_count(100, 0.0) == 0
 
 
 def test_split_is_the_same_for_the_same_seed_and_loses_no_row() -> None:

@@ -83,6 +83,8 @@ class Fault(StrEnum):
 
     NOT_UTF8 = "not UTF-8"
     NOT_JSON = "not JSON"
+    NOT_CSV = "not CSV"
+    CELLS = "wrong number of cells"
     CUT_OFF = "last line cut off"
     MISSING_FIELD = "field missing"
     WRONG_TYPE = "field of a wrong type"

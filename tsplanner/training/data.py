@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from memory_models.frozen import frozen
 from tsplanner.datasets.records import Conversation
 from tsplanner.datasets.rendering.choice import renderer
 from tsplanner.datasets.rows.readers import read_conversations
+from tsplanner.datasets.split import held_out_places
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.training.batches import (
@@ -34,20 +34,9 @@ class SplitRows:
     validation: list[EncodedSample]
 
 
-def held_out_count(rows: int, fraction: float) -> int:
-    """Number of held-out rows: the nearest whole number, at least one, but never all rows."""
-    if fraction <= 0 or rows < 2:
-        return 0
-    # `round` takes a half to the even number, and the forecast (`training_rows`) does not.
-    return min(rows - 1, max(1, int(rows * fraction + 0.5)))
-
-
 def split(rows: Sequence[T], fraction: float, seed: int) -> tuple[list[T], list[T]]:
     """Training rows and held-out rows, each in file order; the draw depends only on the seed."""
-    count = held_out_count(len(rows), fraction)
-    # The script in exporters/prepare.py repeats this draw, so that other trainers hold out the same
-    # rows; both change together.
-    held_out = set(random.Random(seed).sample(range(len(rows)), count))
+    held_out = held_out_places(len(rows), fraction, seed)
     train = [row for index, row in enumerate(rows) if index not in held_out]
     return train, [rows[index] for index in sorted(held_out)]
 
