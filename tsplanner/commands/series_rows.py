@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import csv
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
@@ -22,6 +22,7 @@ from tsplanner.commands.inputs.row_reader import RowReader, row_reader
 from tsplanner.commands.views.dataset import dropped_line
 from tsplanner.commands.views.screen import Screen
 from tsplanner.console import command
+from tsplanner.datasets.files.dataset import RawDataset
 from tsplanner.datasets.records import OnBad
 from tsplanner.datasets.rows.drops import DropLog
 from tsplanner.datasets.series.table import Columns
@@ -91,11 +92,12 @@ def table_rows(files: Sequence[Path]) -> Iterator[tuple[int, Mapping[str, object
 
     Raises TsplannerError: a file cannot be read, or a line is no row of a table.
     """
-    for file in files:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            for row in reader:
-                yield reader.line_num, row
+    table = RawDataset(files)
+    for row in table.rows():
+        if row.fault is not None:
+            where = f"{table.files[row.file].path}:{row.line}"
+            raise TsplannerError(f"{where}: {row.reason}; fix the line")
+        yield row.line, json.loads(row.data)
 
 
 def write_rows(options: DataOptions, maker: RowMaker) -> None:

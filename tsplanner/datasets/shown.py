@@ -115,7 +115,9 @@ def _by_turns(conversation: Conversation, pieces: tuple[Piece, ...]) -> list[Str
         found.append(Stretch(text=f"{turn.role}: ", part=Part.SPEAKER))
         if turn.thoughts:
             found.append(Stretch(text=f"(thinks: {turn.thoughts}) ", part=Part.SPEAKER))
-        found += _by_pieces(tuple(piece for piece in pieces if piece.turn == place))
+        learned = any(piece.learned for piece in pieces if piece.turn == place)
+        part = Part.LEARNED if learned else Part.READ
+        found.append(Stretch(text=turn.content, part=part))
         for call in turn.tool_calls:
             text = f" (calls {call.name} with {call.arguments})"
             found.append(Stretch(text=text, part=Part.SPEAKER))
