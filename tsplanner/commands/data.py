@@ -20,9 +20,17 @@ from tsplanner.commands.views.rows import legend, print_row
 from tsplanner.commands.views.scan_bar import scan_bar
 from tsplanner.commands.views.screen import Screen
 from tsplanner.datasets.lengths.cache import length_summary
-from tsplanner.datasets.records import Conversation, DroppedRow, Fault, LengthSummary, LossOn, OnBad
-from tsplanner.datasets.rows.formats import RowError
-from tsplanner.datasets.rows.readers import dataset_format, read_rows
+from tsplanner.datasets.records import (
+    Conversation,
+    DataSource,
+    DroppedRow,
+    Fault,
+    LengthSummary,
+    LossOn,
+    OnBad,
+)
+from tsplanner.datasets.rows.fields import RowError
+from tsplanner.datasets.rows.readers import first_conversation, read_rows
 from tsplanner.datasets.shown import Part, RowViewer, ShownRow
 from tsplanner.datasets.written import FORMS, RowForm, row_file
 from tsplanner.errors import EXIT_OK, UsageError
@@ -64,6 +72,11 @@ class DataOptions:
     def file(self) -> Path:
         """The first file."""
         return self.files[0]
+
+    @property
+    def source(self) -> DataSource:
+        """The files as a dataset."""
+        return DataSource(paths=tuple(map(str, self.files)))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -189,12 +202,13 @@ def run(options: DataOptions) -> int:
         UsageError: a flag contradicts another one.
         TsplannerError: the dataset or the model cannot be read.
     """
-    form = dataset_format(options.file)
-    reader = row_reader(options.model, options.tokenizer, holds_series=form.holds_series)
+    first = first_conversation(options.source)
+    holds_series = first is not None and bool(first.timeseries)
+    reader = row_reader(options.model, options.tokenizer, holds_series=holds_series)
     viewer = reader.viewer(cutoff_len=options.cutoff_len, loss_on=options.loss_on)
     with scan_bar(shown=not options.as_json) as progress:
         lengths = length_summary(
-            options.file,
+            options.source,
             cutoff_len=options.cutoff_len,
             encoder=reader.encoder,
             tokenizer_folder=reader.tokenizer,
@@ -222,14 +236,14 @@ def print_head(
 ) -> None:
     """The dataset in a few lines: rows, lengths, what leaves and why, what was guessed."""
     screen = Screen()
-    form = dataset_format(options.file).name
     parts = [
-        str(options.file),
-        f"{lengths.rows_kept:,} of {counted(lengths.rows_total, 'row')} kept, form {form}",
+        str(options.file) if len(options.files) == 1 else f"{options.file} and others",
+        f"{lengths.rows_kept:,} of {counted(lengths.rows_total, 'row')} kept",
         "no model" if reader.name is None else f"as {reader.name} reads them",
     ]
     screen.line(" · ".join(parts), "bold")
-    dataset = DatasetRef(name=options.file.stem, path=str(options.file), lengths=lengths)
+    first = options.files[0]
+    dataset = DatasetRef(name=first.stem, path=str(first), lengths=lengths)
     for words, style in dataset_lines(dataset):
         screen.line(words, style)
     if lengths.counted_by == "estimate":
@@ -261,7 +275,7 @@ def shown_rows(
 
     Raises UsageError: no row begins at the line that is asked for.
     """
-    nearest, rows = None, read_rows(options.file, encoder=reader.encoder, on_bad=OnBad.DROP)
+    nearest, rows = None, read_rows(options.source, encoder=reader.encoder, on_bad=OnBad.DROP)
     for number, row in enumerate(rows, start=1):
         if options.line is None:
             found = seen(row, viewer)
@@ -284,7 +298,7 @@ def seen(row: Conversation | DroppedRow, viewer: RowViewer) -> ShownRow | Droppe
     try:
         found = viewer.row(row)
     except RowError as error:
-        return DroppedRow(line=row.line, fault=Fault.NO_DIALOGUE, reason=str(error))
+        return DroppedRow(line=row.line, fault=error.fault, reason=str(error), file=row.file)
     if row.timeseries and found.tokens_cut:
         reason = f"its text is {counted(found.tokens_cut, 'token')} over --cutoff-len"
         return DroppedRow(line=row.line, fault=Fault.OVER_CUTOFF, reason=reason)
@@ -302,7 +316,7 @@ def convert(options: DataOptions, reader: RowReader) -> int:
     written = FORMS[options.form]
     rows = 0
     with row_file(target) as sink:
-        for row in read_rows(options.file, encoder=reader.encoder, on_bad=options.on_bad_rows):
+        for row in read_rows(options.source, encoder=reader.encoder, on_bad=options.on_bad_rows):
             if isinstance(row, Conversation):
                 sink.write(written(row))
                 rows += 1
@@ -321,7 +335,6 @@ def print_document(
     """One JSON document, whose rows stand on a line each and are never held together."""
     head = {
         "files": [str(file) for file in options.files],
-        "form": dataset_format(options.file).name,
         "model": reader.name,
         "cutoff_len": options.cutoff_len,
         "loss_on": str(options.loss_on),

@@ -153,7 +153,7 @@ def made_lines(options: DataOptions, recipe: Recipe, maker: RowMaker) -> Iterato
         yield f"{counted(len(flaws), 'cell')} cannot be used:", "yellow"
     for flaw in flaws[:MOST_NAMED]:
         yield f"  line {flaw.line:,}: {flaw.reason}", "yellow"
-    left_out = DropLog(options.file, None)
+    left_out = DropLog(lambda row: f"{options.file}:{row.line}", None)
     for row in made.left_out:
         left_out.add(row)
     for kind in left_out.kinds():

@@ -137,15 +137,27 @@ def _rows(batch: Any, library: Any) -> Iterator[dict[str, Any]]:
     names, columns = batch.schema.names, []
     for column in batch.columns:
         kind = column.type
-        if library.types.is_temporal(kind):
-            column = column.cast(library.string())  # Python has no nanoseconds
-        values, clean = column.to_pylist(), _cleaner(kind, library.types)
+        # Python has no nanoseconds.
+        readable = column.cast(library.string()) if library.types.is_temporal(kind) else column
+        values, clean = readable.to_pylist(), _column_cleaner(kind, library.types)
         columns.append(values if clean is None else [clean(value) for value in values])
     for values in zip(*columns, strict=True):
         yield dict(zip(names, values, strict=True))
 
 
 Cleaner = Callable[[Any], Any]
+
+
+def _column_cleaner(kind: Any, types: Any) -> Cleaner | None:
+    """Like `_cleaner`, but turns keep their nulls, for the reader of turns leaves them out itself.
+
+    Most rows are lists of turns, and cleaning them would double the time that a row takes.
+    """
+    if types.is_list(kind) or types.is_large_list(kind):
+        turn = kind.value_type
+        if types.is_struct(turn) and all(_cleaner(each.type, types) is None for each in turn):
+            return None
+    return _cleaner(kind, types)
 
 
 def _cleaner(kind: Any, types: Any) -> Cleaner | None:
@@ -210,5 +222,5 @@ def _clear_errors(file: DataFile, library: Any) -> Iterator[None]:
         yield
     except (library.ArrowException, OSError, UnicodeDecodeError) as error:
         raise TsplannerError(
-            f"dataset {file.path} is no whole {file.kind} file ({str(error):.120}); fetch it again"
+            f"dataset {file.path} is no whole {file.kind} file ({error!s:.120}); fetch it again"
         ) from error

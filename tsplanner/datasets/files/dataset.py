@@ -12,6 +12,7 @@ from tsplanner.datasets.files.lines import PackedLines, SpanRows
 from tsplanner.datasets.files.objects import ArrayRows, ObjectRows
 from tsplanner.datasets.files.records import DataFile, FileKind, RawRow, Rows, Span
 from tsplanner.datasets.files.tables import TableRows
+from tsplanner.datasets.records import DroppedRow
 
 SPAN_BYTES = 4 << 20
 """Bytes of a file that are read between two reports of progress."""
@@ -29,6 +30,16 @@ class RawDataset:
         self.notes = found.notes
         """What was guessed or left out to find the files, a clause each."""
         self._columnar: dict[int, ColumnarFile] = {}
+
+    @property
+    def name(self) -> str:
+        """The files for a sentence."""
+        first, *more = self.files
+        return f"{first.path} and {len(more)} more" if more else str(first.path)
+
+    def place(self, row: DroppedRow) -> str:
+        """Where a row stands, as ``file:line``."""
+        return f"{self.files[row.file].path}:{row.line}"
 
     @property
     def bytes(self) -> int:

@@ -74,14 +74,14 @@ class ObjectRows:
 
 def _objects(text: str, file: int) -> Iterator[RawRow]:
     """Objects of a text; what is no JSON ends at the next line that begins with a bracket."""
-    scan = json.JSONDecoder().scan_once
+    scan = json.JSONDecoder().raw_decode
     position, line, size = 0, 1, len(text)
     while (start := _after_space(text, position)) < size:
         line += text.count("\n", position, start)
         complete = True
         try:
             _, end = scan(text, start)
-        except (ValueError, RecursionError, StopIteration):
+        except (ValueError, RecursionError):
             following = _NEXT.search(text, start + 1)
             end = following.start() if following else size
             complete = following is not None

@@ -168,10 +168,10 @@ class WordTable:
         new, first = np.unique(hashes[unknown], return_index=True)
         places = unknown[first]
         ends = np.append(begins[1:], len(texts))[places].tolist()
-        words = [
-            texts[begin:end] for begin, end in zip(begins[places].tolist(), ends, strict=True)
-        ]
-        found = self._encode_words(["" if word[0] == EDGE_BYTE else word.decode() for word in words])
+        words = [texts[begin:end] for begin, end in zip(begins[places].tolist(), ends, strict=True)]
+        found = self._encode_words(
+            ["" if word[0] == EDGE_BYTE else word.decode() for word in words]
+        )
         self._words += len(new)
         self._grow_slots()
         self._put(new, found)
