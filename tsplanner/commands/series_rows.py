@@ -123,7 +123,7 @@ def refuse_flaws(options: DataOptions, maker: RowMaker) -> None:
     flaws, left_out = maker.reader.flaws, maker.made.left_out
     if flaws and options.on_bad_rows is OnBad.REFUSE:
         raise TsplannerError(
-            f"{options.file}:{flaws[0].line}: {flaws[0].reason}"
+            f"{options.name}:{flaws[0].line}: {flaws[0].reason}"
             + (f", the first of {len(flaws)} cells that cannot be used" if len(flaws) > 1 else "")
             + "; mend the table, or leave out the rows that hold them with --on-bad-rows drop"
         )
@@ -131,9 +131,9 @@ def refuse_flaws(options: DataOptions, maker: RowMaker) -> None:
         return
     if left_out:
         why = flaws[0].reason if flaws else left_out[0].reason
-        raise TsplannerError(f"{options.file} gives no row: {why}.")
+        raise TsplannerError(f"{options.name} gives no row: {why}.")
     raise TsplannerError(
-        f"{options.file} gives no row: it has {counted(maker.made.points, 'point')}, and a window "
+        f"{options.name} gives no row: it has {counted(maker.made.points, 'point')}, and a window "
         f"has {maker.recipe.window or 1}; give a smaller --window."
     )
 
@@ -143,7 +143,7 @@ def made_lines(options: DataOptions, recipe: Recipe, maker: RowMaker) -> Iterato
     made, flaws = maker.made, maker.reader.flaws
     size = "a whole series each" if recipe.window is None else f"{recipe.window:,} points each"
     yield (
-        f"{options.file} · {counted(made.points, 'point')} · {counted(made.rows, 'row')}, {size}",
+        f"{options.name} · {counted(made.points, 'point')} · {counted(made.rows, 'row')}, {size}",
         "bold",
     )
     if made.points_in_no_row:
@@ -153,7 +153,7 @@ def made_lines(options: DataOptions, recipe: Recipe, maker: RowMaker) -> Iterato
         yield f"{counted(len(flaws), 'cell')} cannot be used:", "yellow"
     for flaw in flaws[:MOST_NAMED]:
         yield f"  line {flaw.line:,}: {flaw.reason}", "yellow"
-    left_out = DropLog(lambda row: f"{options.file}:{row.line}", None)
+    left_out = DropLog(lambda row: f"{options.name}:{row.line}", None)
     for row in made.left_out:
         left_out.add(row)
     for kind in left_out.kinds():
