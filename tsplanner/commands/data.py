@@ -20,9 +20,18 @@ from tsplanner.commands.views.rows import legend, print_row
 from tsplanner.commands.views.scan_bar import scan_bar
 from tsplanner.commands.views.screen import Screen
 from tsplanner.datasets.lengths.cache import length_summary
-from tsplanner.datasets.records import Conversation, DroppedRow, Fault, LengthSummary, LossOn, OnBad
-from tsplanner.datasets.rows.formats import RowError
-from tsplanner.datasets.rows.readers import dataset_format, read_rows
+from tsplanner.datasets.records import (
+    Conversation,
+    DataSource,
+    DroppedRow,
+    Fault,
+    LengthSummary,
+    LossOn,
+    OnBad,
+)
+from tsplanner.datasets.rows.columns import parsed_columns
+from tsplanner.datasets.rows.fields import RowError
+from tsplanner.datasets.rows.readers import read_rows
 from tsplanner.datasets.shown import Part, RowViewer, ShownRow
 from tsplanner.datasets.written import FORMS, RowForm, row_file
 from tsplanner.errors import EXIT_OK, UsageError
@@ -37,6 +46,10 @@ EPILOG = """examples:
   tsplanner data pump.csv --to chatts --time t --values flow --window 64 \\
     --question 'Peak?' --answer 'At point {flow_max_at}.' --convert rows.jsonl
 """
+
+
+FIRST_ROWS = 1000
+"""Rows that are looked at for series where no model says whether it reads them."""
 
 
 @frozen
@@ -59,11 +72,19 @@ class DataOptions:
     """Where the rows are written; None: nowhere."""
     form: RowForm = RowForm.MESSAGES
     as_json: bool = False
+    columns: tuple[tuple[str, str], ...] = ()
+    """Pairs of our name of a field and the dataset's own name."""
 
     @property
-    def file(self) -> Path:
-        """The first file."""
-        return self.files[0]
+    def name(self) -> str:
+        """The files in a few words."""
+        more = len(self.files) - 1
+        return str(self.files[0]) + (f" and {counted(more, 'further file')}" if more else "")
+
+    @property
+    def source(self) -> DataSource:
+        """The files as a dataset."""
+        return DataSource(paths=tuple(map(str, self.files)), columns=self.columns)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,6 +122,11 @@ def add_view(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tokenizer", type=path, metavar="FOLDER", help="if the model's folder has none"
+    )
+    parser.add_argument(
+        "--columns",
+        metavar="PAIRS",
+        help="your names of the fields: prompt=instruction,answer=reply [found by name]",
     )
     parser.add_argument(
         "--cutoff-len",
@@ -173,6 +199,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         convert=namespace.convert,
         form=namespace.to or (RowForm.MESSAGES if namespace.values is None else RowForm.CHATTS),
         as_json=namespace.json,
+        columns=() if namespace.columns is None else parsed_columns(namespace.columns),
     )
     if namespace.values is not None:
         from tsplanner.commands.series_rows import make_rows, recipe_of
@@ -189,12 +216,12 @@ def run(options: DataOptions) -> int:
         UsageError: a flag contradicts another one.
         TsplannerError: the dataset or the model cannot be read.
     """
-    form = dataset_format(options.file)
-    reader = row_reader(options.model, options.tokenizer, holds_series=form.holds_series)
+    holds_series = options.model is None and any_series(options.source)
+    reader = row_reader(options.model, options.tokenizer, holds_series=holds_series)
     viewer = reader.viewer(cutoff_len=options.cutoff_len, loss_on=options.loss_on)
     with scan_bar(shown=not options.as_json) as progress:
         lengths = length_summary(
-            options.file,
+            options.source,
             cutoff_len=options.cutoff_len,
             encoder=reader.encoder,
             tokenizer_folder=reader.tokenizer,
@@ -214,6 +241,12 @@ def run(options: DataOptions) -> int:
     return EXIT_OK
 
 
+def any_series(source: DataSource) -> bool:
+    """Whether one of the first rows holds series."""
+    rows = islice(read_rows(source, on_bad=OnBad.DROP), FIRST_ROWS)
+    return any(isinstance(row, Conversation) and row.timeseries for row in rows)
+
+
 def print_head(
     options: DataOptions,
     reader: RowReader,
@@ -222,14 +255,13 @@ def print_head(
 ) -> None:
     """The dataset in a few lines: rows, lengths, what leaves and why, what was guessed."""
     screen = Screen()
-    form = dataset_format(options.file).name
     parts = [
-        str(options.file),
-        f"{lengths.rows_kept:,} of {counted(lengths.rows_total, 'row')} kept, form {form}",
+        options.name,
+        f"{lengths.rows_kept:,} of {counted(lengths.rows_total, 'row')} kept",
         "no model" if reader.name is None else f"as {reader.name} reads them",
     ]
     screen.line(" · ".join(parts), "bold")
-    dataset = DatasetRef(name=options.file.stem, path=str(options.file), lengths=lengths)
+    dataset = DatasetRef(name=options.name, path=str(options.files[0]), lengths=lengths)
     for words, style in dataset_lines(dataset):
         screen.line(words, style)
     if lengths.counted_by == "estimate":
@@ -261,7 +293,7 @@ def shown_rows(
 
     Raises UsageError: no row begins at the line that is asked for.
     """
-    nearest, rows = None, read_rows(options.file, encoder=reader.encoder, on_bad=OnBad.DROP)
+    nearest, rows = None, reader.rows(options.source, OnBad.DROP)
     for number, row in enumerate(rows, start=1):
         if options.line is None:
             found = seen(row, viewer)
@@ -284,7 +316,7 @@ def seen(row: Conversation | DroppedRow, viewer: RowViewer) -> ShownRow | Droppe
     try:
         found = viewer.row(row)
     except RowError as error:
-        return DroppedRow(line=row.line, fault=Fault.NO_DIALOGUE, reason=str(error))
+        return DroppedRow(line=row.line, fault=error.fault, reason=str(error), file=row.file)
     if row.timeseries and found.tokens_cut:
         reason = f"its text is {counted(found.tokens_cut, 'token')} over --cutoff-len"
         return DroppedRow(line=row.line, fault=Fault.OVER_CUTOFF, reason=reason)
@@ -302,7 +334,7 @@ def convert(options: DataOptions, reader: RowReader) -> int:
     written = FORMS[options.form]
     rows = 0
     with row_file(target) as sink:
-        for row in read_rows(options.file, encoder=reader.encoder, on_bad=options.on_bad_rows):
+        for row in reader.rows(options.source, options.on_bad_rows):
             if isinstance(row, Conversation):
                 sink.write(written(row))
                 rows += 1
@@ -321,7 +353,6 @@ def print_document(
     """One JSON document, whose rows stand on a line each and are never held together."""
     head = {
         "files": [str(file) for file in options.files],
-        "form": dataset_format(options.file).name,
         "model": reader.name,
         "cutoff_len": options.cutoff_len,
         "loss_on": str(options.loss_on),

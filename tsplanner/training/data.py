@@ -74,7 +74,7 @@ def encoded_rows(plan: Plan, tokenizer: Any | None, config: Any) -> list[Encoded
 
     Raises TsplannerError if the plan names no dataset or no tokenizer, or if no row is left.
     """
-    if plan.dataset.path is None:
+    if plan.dataset.source is None:
         raise TsplannerError("The plan names no dataset: make it again with --dataset FILE.")
     if tokenizer is None:
         raise TsplannerError(
@@ -99,10 +99,13 @@ def _kept_rows(
         has_encoder=getattr(config, "ts", None) is not None,
         loss_on=plan.learning.data.loss_on,
     )
+    source, encoder = plan.dataset.source, series_encoder(config)
+    assert source is not None  # `encoded_rows` says what is missing
     rows = read_conversations(
-        Path(plan.dataset.path or ""),
-        encoder=series_encoder(config),
+        source,
+        encoder=encoder,
         on_bad=plan.dataset.on_bad_rows,
+        text_only=encoder is None,
     )
     encode, cutoff = encoder_of(tokenizer), plan.learning.data.cutoff_len
     for row in rows:

@@ -11,7 +11,7 @@ from tests.support.templates import MARKED, ROWS, SPECIAL, TEMPLATES
 from tests.support.transformers_templates import pinned_day, rendered_by_transformers
 from tsplanner.datasets.rendering.environment import ChatTemplate
 from tsplanner.datasets.rendering.messages import Style, messages_of
-from tsplanner.datasets.rows.formats import RowError
+from tsplanner.datasets.rows.fields import RowError
 from tsplanner.errors import TsplannerError
 
 STYLES = (

@@ -13,7 +13,7 @@ from tsplanner.datasets.records import Conversation, LossOn
 from tsplanner.datasets.rendering.folder import TemplateTexts
 from tsplanner.datasets.rendering.pieces import Piece, Unwritten, joined
 from tsplanner.datasets.rendering.template import TemplateRenderer
-from tsplanner.datasets.rows.formats import RowError
+from tsplanner.datasets.rows.fields import RowError
 
 
 def learned(name: str, form: str | Conversation, loss_on: LossOn = LossOn.ASSISTANT) -> list[str]:

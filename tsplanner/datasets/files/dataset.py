@@ -12,6 +12,7 @@ from tsplanner.datasets.files.lines import PackedLines, SpanRows
 from tsplanner.datasets.files.objects import ArrayRows, ObjectRows
 from tsplanner.datasets.files.records import DataFile, FileKind, RawRow, Rows, Span
 from tsplanner.datasets.files.tables import TableRows
+from tsplanner.datasets.records import DroppedRow
 
 SPAN_BYTES = 4 << 20
 """Bytes of a file that are read between two reports of progress."""
@@ -26,9 +27,19 @@ class RawDataset:
         self.files = tuple(
             data_file(path, number=number) for number, path in enumerate(found.paths)
         )
-        self.notes = found.notes
+        self.notes = (*found.notes, *_separators(self.files))
         """What was guessed or left out to find the files, a clause each."""
         self._columnar: dict[int, ColumnarFile] = {}
+
+    @property
+    def name(self) -> str:
+        """The files for a sentence."""
+        first, *more = self.files
+        return f"{first.path} and {len(more)} more" if more else str(first.path)
+
+    def place(self, row: DroppedRow) -> str:
+        """Where a row stands, as ``file:line``."""
+        return f"{self.files[row.file].path}:{row.line}"
 
     @property
     def bytes(self) -> int:
@@ -85,3 +96,10 @@ class RawDataset:
         if file.kind in (FileKind.PARQUET, FileKind.ARROW):
             return self._columns(file).rows_total()
         return file.bytes
+
+
+def _separators(files: Sequence[DataFile]) -> Iterator[str]:
+    """Tables whose cells are not separated by what their ending says."""
+    for file in files:
+        if file.kind is FileKind.TABLE and file.separator in ";|":
+            yield f'the cells of {file.path.name} are separated by "{file.separator}"'

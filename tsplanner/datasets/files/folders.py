@@ -9,6 +9,7 @@ from pathlib import Path
 
 from memory_models.frozen import frozen
 from tsplanner.datasets.files.kinds import ENDINGS
+from tsplanner.datasets.records import DataSource
 from tsplanner.errors import TsplannerError, did_you_mean, named
 
 STATE, SPLITS = "state.json", "dataset_dict.json"
@@ -29,6 +30,11 @@ class Found:
 
     paths: tuple[Path, ...]
     notes: tuple[str, ...] = ()
+
+
+def data_source(given: Path | DataSource) -> DataSource:
+    """A source; a path alone is a source of one file or folder."""
+    return given if isinstance(given, DataSource) else DataSource(paths=(str(given),))
 
 
 def dataset_files(paths: Sequence[Path]) -> Found:
@@ -114,7 +120,8 @@ def _listed(file: Path, field: str) -> list[str]:
 
 def _plain_folder(folder: Path) -> Found:
     """All files of rows below a folder, or those for training where names say which they are."""
-    rows, others = [], []
+    rows: list[Path] = []
+    others: list[Path] = []
     for path in _visible(folder):
         name = path.name.lower().removesuffix(".gz")
         (rows if name.endswith(ENDINGS) and name not in NOT_ROWS else others).append(path)

@@ -71,9 +71,7 @@ FOREIGN: tuple[Foreign, ...] = (
     Foreign(name="a PDF", advice="write its text as JSON lines", starts=(b"%PDF",)),
     Foreign(name="a Feather file of the first version", advice="save it again", starts=(b"FEA1",)),
     Foreign(name="an ORC file", advice="write it as Parquet and give that", endings=(".orc",)),
-    Foreign(
-        name="an Avro file", advice="write it as Parquet and give that", starts=(b"Obj\x01",)
-    ),
+    Foreign(name="an Avro file", advice="write it as Parquet and give that", starts=(b"Obj\x01",)),
     Foreign(
         name="a Git LFS pointer in place of the file",
         advice="fetch the file itself with git lfs pull",

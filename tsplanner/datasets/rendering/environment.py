@@ -21,7 +21,7 @@ from jinja2.visitor import NodeTransformer
 
 from tsplanner.datasets.rendering.marks import Marker
 from tsplanner.datasets.rendering.messages import Message
-from tsplanner.datasets.rows.formats import RowError
+from tsplanner.datasets.rows.fields import RowError
 from tsplanner.errors import TsplannerError
 
 PINNED_DATE = datetime(2024, 7, 26)

@@ -11,7 +11,7 @@ from tsplanner.datasets.rendering.answers import prompt_of, shared_start
 from tsplanner.datasets.rendering.environment import PINNED_DATE, ChatTemplate
 from tsplanner.datasets.rendering.marks import Marker
 from tsplanner.datasets.rendering.messages import Style, messages_of
-from tsplanner.datasets.rows.formats import RowError
+from tsplanner.datasets.rows.fields import RowError
 from tsplanner.errors import TsplannerError
 
 TOLD_TO = Turn(role=Role.SYSTEM, content="tsplanner orders")

@@ -7,7 +7,7 @@ from typing import Any
 
 from memory_models.frozen import frozen
 from tsplanner.datasets.records import Role, ToolCall, Turn
-from tsplanner.datasets.rows.formats import RowError
+from tsplanner.datasets.rows.fields import RowError
 
 Message = dict[str, Any]
 

@@ -17,7 +17,7 @@ from memory_models.frozen import frozen
 from tsplanner.datasets.records import Conversation, Role, Turn
 from tsplanner.datasets.rendering.literals import Literals
 from tsplanner.datasets.rendering.pieces import Piece, Rendered, joined
-from tsplanner.datasets.rows.formats import RowError
+from tsplanner.datasets.rows.fields import RowError
 
 Full = Callable[[Conversation, tuple[bool, ...]], Rendered]
 """Renders a row in full; the second argument says of each turn whether it carries loss."""

@@ -15,7 +15,7 @@ from tsplanner.datasets.rendering.loss import MarkedRow, own_parts, pieces_of
 from tsplanner.datasets.rendering.pieces import Piece, Rendered, Renderer, is_learned
 from tsplanner.datasets.rendering.shapes import Shapes
 from tsplanner.datasets.rendering.unwritten import unwritten
-from tsplanner.datasets.rows.formats import RowError
+from tsplanner.datasets.rows.fields import RowError
 
 
 class TemplateRenderer(Renderer):

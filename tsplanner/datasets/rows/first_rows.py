@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from memory_models.frozen import frozen
-from tsplanner.datasets.rows.readers import dataset_format
-from tsplanner.errors import TsplannerError
+from tsplanner.datasets.files.folders import data_source
+from tsplanner.datasets.records import DataSource
+from tsplanner.datasets.rows.fields import NULL, Fields, RowError
+from tsplanner.datasets.rows.forms import Form, form_of
+from tsplanner.datasets.rows.readers import raw_dataset
 
 LOOKED_AT = 1000
 """Rows that are read; a column that only later rows have is not found."""
-TURNS = ("conversations", "messages")
 
 
 @frozen
@@ -21,48 +24,52 @@ class RowsSeen:
     """The format of a dataset, and the columns and speakers that its rows use."""
 
     format: str
-    """``chatts``, ``alpaca``, ``sharegpt`` or ``messages``."""
+    """``chatts``, ``alpaca``, ``sharegpt``, ``messages``, ``pair`` or ``text``."""
     columns: tuple[str, ...]
     """Names of the rows' fields, sorted."""
     speakers: tuple[str, ...] = ()
     """Names of the speakers in dialogues, sorted."""
 
 
-def rows_seen(path: Path) -> RowsSeen:
-    """Format, columns and speakers of the first rows of a JSONL file or a JSON array.
+def rows_seen(source: Path | DataSource) -> RowsSeen:
+    """Format, columns and speakers of the first rows.
 
-    Raises TsplannerError: as `dataset_format` does.
+    Raises TsplannerError: a file cannot be read.
     """
-    found = dataset_format(path)
     columns: set[str] = set()
     speakers: set[str] = set()
-    for row in islice(_objects(path), LOOKED_AT):
-        columns |= {name for name, value in row.items() if value is not None}
-        for name in TURNS:
-            turns = row.get(name)
-            for turn in turns if isinstance(turns, list) else []:
-                if isinstance(turn, dict):
-                    speakers.add(str(turn.get("from", turn.get("role", ""))))
+    formats = []
+    for raw in islice(raw_dataset(data_source(source)).rows(), LOOKED_AT):
+        try:
+            row = msgspec.json.decode(raw.data, type=dict[str, msgspec.Raw])
+            fields = Fields({name: value for name, value in row.items() if value != NULL})
+            columns |= fields.keys()
+            form = form_of(tuple(fields), row.keys() - fields.keys(), fields)
+            turns = fields.opened(form.turns) if form.turns is not None else None
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, RowError):
+            continue  # the readers say what is wrong with the row
+        formats.append(_format(form))
+        speakers |= _speakers(turns)
     return RowsSeen(
-        format=found.name, columns=tuple(sorted(columns)), speakers=tuple(sorted(speakers))
+        format=formats[0] if formats else "text",
+        columns=tuple(sorted(columns)),
+        speakers=tuple(sorted(speakers)),
     )
 
 
-def _objects(path: Path) -> Iterator[dict[str, object]]:
-    """The rows that are JSON objects; `readers` reports the other rows."""
-    try:
-        # ``readers`` refuses bytes that are no UTF-8; here only the names of fields count.
-        with path.open(encoding="utf-8-sig", errors="replace") as stream:
-            start = stream.read(4096).lstrip()
-            stream.seek(0)
-            rows = json.load(stream) if start.startswith("[") else map(_decoded, stream)
-            yield from (row for row in rows if isinstance(row, dict))
-    except (OSError, ValueError, RecursionError) as error:
-        raise TsplannerError(f"dataset {path} cannot be read ({error!s:.120}).") from error
+def _format(form: Form) -> str:
+    """The word for a form that exporters know."""
+    if "timeseries" in form.beside or (form.question, form.answer) == ("input", "output"):
+        return "chatts"
+    if form.turns is not None:
+        return "messages" if form.turns == "messages" else "sharegpt"
+    if form.text is not None:
+        return "text"
+    return "alpaca" if (form.question, form.answer) == ("instruction", "output") else "pair"
 
 
-def _decoded(line: str) -> object:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+def _speakers(turns: Any) -> set[str]:
+    """Names of the speakers of a dialogue."""
+    if not isinstance(turns, list):
+        return set()
+    return {str(each.get("from", each.get("role", ""))) for each in turns if isinstance(each, dict)}

@@ -14,7 +14,7 @@ from memory_models.architecture import TimeSeriesEncoder
 from memory_models.frozen import frozen
 from tsplanner.datasets.records import Conversation, DroppedRow, Fault
 from tsplanner.datasets.rows.checks import PLACEHOLDER, conversation_fault
-from tsplanner.datasets.rows.formats import asked_and_answered
+from tsplanner.datasets.rows.turns import asked_and_answered
 from tsplanner.datasets.series.figures import figures
 from tsplanner.datasets.series.table import Columns, Point, TableReader
 from tsplanner.datasets.series.templates import Template, Value, template
@@ -139,7 +139,7 @@ class RowMaker:
             timeseries=tuple(series[place] for place in order),
             line=window[0].line,
         )
-        found = conversation_fault(row, encoder=self._encoder, holds_series=True)
+        found = conversation_fault(row, encoder=self._encoder)
         if found is not None:
             self._leave_out(window, found[1], found[0])
             return None
