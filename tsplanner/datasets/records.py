@@ -125,8 +125,9 @@ class DroppedRow:
 
 
 class Noticed(StrEnum):
-    """What a reader notices in rows that it can read."""
+    """What a reader notices in rows that it can read, and in their files."""
 
+    FILES = "files"
     FORM = "form"
     GUESS = "guessed"
     IGNORED = "not read"

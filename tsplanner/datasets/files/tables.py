@@ -16,20 +16,8 @@ from tsplanner.datasets.files.streams import opened
 from tsplanner.datasets.records import Fault
 from tsplanner.errors import TsplannerError, named
 
-SEPARATORS = ",;\t|"
-"""Characters that may stand between two cells."""
-TAB_ENDINGS = (".tsv", ".tab")
 LONGEST_CELL = 1 << 30
 """Characters of a cell; the library refuses more than 131,072 unless it is told otherwise."""
-
-
-def separator_of(name: str, heading: str) -> str:
-    """The character between two cells, by the file's name and its heading."""
-    if name.lower().removesuffix(".gz").endswith(TAB_ENDINGS):
-        return "\t"
-    # Spreadsheets of many countries write semicolons into a file that ends in .csv. The separator
-    # that cuts the heading into the most cells is the file's own; a comma wins a tie.
-    return max(SEPARATORS, key=lambda sign: len(next(csv.reader([heading], delimiter=sign), [])))
 
 
 class TableRows:
@@ -52,10 +40,7 @@ class TableRows:
             text.detach()
 
     def _rows(self, text: io.TextIOWrapper) -> Iterator[RawRow]:
-        heading = text.readline()
-        separator = separator_of(self.file.path.name, heading)
-        # The heading is read again by the same parser: a name in quotes may hold a line end.
-        rows = csv.reader(_behind(heading, text), delimiter=separator, strict=True)
+        rows = csv.reader(text, delimiter=self.file.separator, strict=True)
         names = self._names(rows)
         while True:
             self.lines = rows.line_num
@@ -110,8 +95,3 @@ class TableRows:
     def _bad(self, fault: Fault, reason: str) -> RawRow:
         number = self.file.number
         return RawRow(self.lines + 1, b"", fault=fault, reason=reason, file=number)
-
-
-def _behind(heading: str, text: Iterator[str]) -> Iterator[str]:
-    yield heading
-    yield from text

@@ -15,7 +15,7 @@ from tsplanner.datasets.files.records import Span
 from tsplanner.datasets.lengths.stats import LengthStats, Longest
 from tsplanner.datasets.lengths.tally import RowCounter, ScanJob, Tally
 from tsplanner.datasets.lengths.workers import scan_workers, tallies_of_workers
-from tsplanner.datasets.records import DataSource, Fault, OnBad
+from tsplanner.datasets.records import DataSource, Fault, Noticed, OnBad, Remark
 from tsplanner.datasets.rows.drops import DropLog
 from tsplanner.datasets.rows.readers import WAY_OUT, refuse_empty
 from tsplanner.errors import TsplannerError
@@ -88,7 +88,7 @@ def length_stats(
         _refuse_bad(raw, dropped, options.dropped_file)
     if not total.lengths:
         _refuse_none_left(raw, dropped, cutoff_len)
-    return _stats(total, dropped, counter.counted_by)
+    return _stats(total, dropped, counter)
 
 
 def _tallies(counter: RowCounter, workers: int | None) -> Generator[tuple[Span, Tally], None, None]:
@@ -131,8 +131,11 @@ def _refuse_none_left(raw: RawDataset, dropped: DropLog, cutoff_len: int) -> Non
     )
 
 
-def _stats(total: Tally, dropped: DropLog, counted_by: str) -> LengthStats:
+def _stats(total: Tally, dropped: DropLog, counter: RowCounter) -> LengthStats:
     """The finished record."""
+    notes = (
+        Remark(kind=Noticed.FILES, text=note, rows=0, first_line=0) for note in counter.raw.notes
+    )
     rows = total.rows
     mean_text = sum(length * found for length, found in total.texts.items()) / rows
     return LengthStats(
@@ -151,6 +154,6 @@ def _stats(total: Tally, dropped: DropLog, counted_by: str) -> LengthStats:
         mean_text=mean_text,
         lengths=total.lengths,
         padded_lengths=total.padded,
-        remarks=total.remarks.records(),
-        counted_by=counted_by,
+        remarks=(*notes, *total.remarks.records()),
+        counted_by=counter.counted_by,
     )
