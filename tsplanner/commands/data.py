@@ -216,6 +216,8 @@ def run(options: DataOptions) -> int:
         UsageError: a flag contradicts another one.
         TsplannerError: the dataset or the model cannot be read.
     """
+    if options.line is not None and len(options.files) > 1:
+        raise UsageError("--line is a line of one file: name that file alone.")
     holds_series = options.model is None and any_series(options.source)
     reader = row_reader(options.model, options.tokenizer, holds_series=holds_series)
     viewer = reader.viewer(cutoff_len=options.cutoff_len, loss_on=options.loss_on)
@@ -319,7 +321,7 @@ def seen(row: Conversation | DroppedRow, viewer: RowViewer) -> ShownRow | Droppe
         return DroppedRow(line=row.line, fault=error.fault, reason=str(error), file=row.file)
     if row.timeseries and found.tokens_cut:
         reason = f"its text is {counted(found.tokens_cut, 'token')} over --cutoff-len"
-        return DroppedRow(line=row.line, fault=Fault.OVER_CUTOFF, reason=reason)
+        return DroppedRow(line=row.line, fault=Fault.OVER_CUTOFF, reason=reason, file=row.file)
     return found
 
 
@@ -343,6 +345,8 @@ def convert(options: DataOptions, reader: RowReader) -> int:
 
 def refuse_own_files(files: tuple[Path, ...], target: Path) -> None:
     """Raise UsageError if rows are to be written over the rows that are read."""
+    if target.is_dir():
+        raise UsageError(f"--convert {target} is a folder: name a file in it.")
     if any(target.resolve() == file.resolve() for file in files):
         raise UsageError(f"--convert {target} would overwrite the rows: name another file.")
 
@@ -378,7 +382,8 @@ def print_rows_document(
 def row_values(number: int, row: ShownRow | DroppedRow) -> dict[str, Any]:
     """A row as plain values."""
     if isinstance(row, DroppedRow):
-        return {"line": row.line, "left_out": str(row.fault), "reason": row.reason}
+        fault = {"left_out": str(row.fault), "reason": row.reason}
+        return {"file": row.file, "line": row.line, **fault}
     learned, done = [], 0
     for each in row.stretches:
         if each.part is Part.LEARNED:
@@ -386,6 +391,7 @@ def row_values(number: int, row: ShownRow | DroppedRow) -> dict[str, Any]:
         done += len(each.text)
     return {
         "row": number,
+        "file": row.conversation.file,
         "line": row.conversation.line,
         "input_ids": None if row.ids is None else list(row.ids),
         "labels": None if row.labels is None else list(row.labels),

@@ -129,6 +129,8 @@ def refuse_flaws(options: DataOptions, maker: RowMaker) -> None:
         )
     if maker.made.rows:
         return
+    if not maker.made.points:
+        raise TsplannerError(f"{options.name} has no line below its heading.")
     if left_out:
         why = flaws[0].reason if flaws else left_out[0].reason
         raise TsplannerError(f"{options.name} gives no row: {why}.")
