@@ -29,7 +29,14 @@ def test_each_signal_ends_with_its_sentence_and_its_status(
     number: int, status: int, words: str
 ) -> None:
     """128 and the signal's number, as shells count: 15, 1 and 2."""
-    child = subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True)
+    # Tests that run under nohup hand down that SIGHUP is ignored.
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(number, before)
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
     child.send_signal(number)

@@ -14,7 +14,7 @@ import msgspec
 from memory_models.frozen import frozen
 from tsplanner.datasets.records import Conversation, LossOn, OnBad
 from tsplanner.datasets.rendering.choice import renderer
-from tsplanner.datasets.rows.formats import RowError
+from tsplanner.datasets.rows.fields import RowError
 from tsplanner.datasets.rows.readers import read_conversations
 from tsplanner.datasets.split import held_out_places
 from tsplanner.datasets.tokens.rows import Encode, TokenRow, cut, token_row
@@ -114,9 +114,10 @@ def _tokens(row: TokenRow) -> dict[str, object]:
 
 def conversations(plan: Plan) -> Iterator[Conversation]:
     """The rows of the plan's dataset that are no bad rows."""
-    assert plan.dataset.path is not None  # every exporter asks `dataset_of` first
+    source, encoder = plan.dataset.source, plan.architecture.encoder
+    assert source is not None  # every exporter asks `dataset_of` first
     return read_conversations(
-        Path(plan.dataset.path), encoder=plan.architecture.encoder, on_bad=plan.dataset.on_bad_rows
+        source, encoder=encoder, on_bad=plan.dataset.on_bad_rows, text_only=encoder is None
     )
 
 

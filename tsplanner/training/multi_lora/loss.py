@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -120,4 +121,4 @@ class MultiLoraLoss:
 
 def label_count(row: EncodedSample) -> int:
     """Number of labels that count: nothing before the first position predicts it."""
-    return sum(label != IGNORED for label in row.labels[1:])
+    return int((np.asarray(row.labels)[1:] != IGNORED).sum())

@@ -8,7 +8,8 @@ transformers' names.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ class MicroBatch(NamedTuple):
     """Epochs that are done once the micro-batch has passed."""
 
 
-def micro_batches(rows: list[EncodedSample], job: Job) -> Iterator[MicroBatch]:
+def micro_batches(rows: Sequence[EncodedSample], job: Job) -> Iterator[MicroBatch]:
     """The trial's micro-batches in the order in which one process of Trainer draws them."""
     learning, size = job.plan.learning, job.plan.hardware.batch.micro_batch_size
     accumulation = trainer.accumulation(job)
@@ -48,10 +49,10 @@ def micro_batches(rows: list[EncodedSample], job: Job) -> Iterator[MicroBatch]:
     epochs = job.probe_steps if probe else learning.optimization.num_train_epochs
     for epoch in range(epochs):
         order.set_epoch(epoch)
-        drawn = [rows[index] for index in order]
+        drawn = array("q", order)
         in_epoch = -(-len(drawn) // size)
         for start in range(0, len(drawn), size * accumulation):
-            step = drawn[start : start + size * accumulation]
+            step = [rows[index] for index in drawn[start : start + size * accumulation]]
             items = sum(label_count(row) for row in step)
             for first in range(0, len(step), size):
                 part, done = step[first : first + size], (start + first) // size + 1
