@@ -92,7 +92,10 @@ def outcomes(work: Path, asked: argparse.Namespace) -> dict[Case, tuple[str, obj
 
 def show(table: dict[Case, tuple[str, object, object]]) -> None:
     for trainer in sorted({case.trainer for case in table}):
-        print(trainer, dict(Counter(rest[0] for case, rest in table.items() if case.trainer == trainer)))
+        print(
+            trainer,
+            dict(Counter(rest[0] for case, rest in table.items() if case.trainer == trainer)),
+        )
     for case, (word, mine, rows) in table.items():
         if word != "equal":
             said = rows if isinstance(rows, str) else mine if isinstance(mine, str) else ""

@@ -1,4 +1,4 @@
-"""Environments for trainers' parsers and data code, each on top of the packages of this one (torch above all).
+"""Environments for trainers' own code, each on top of the packages of this one (torch above all).
 
 Each is made once, under .pytest_cache or in the folder that TSPLANNER_PARSERS names.
 """

@@ -15,7 +15,6 @@ from benchmarks.reliability.trainer_rows.templates import TEMPLATES
 from memory_models.settings import changed
 from tests.support.golden import case
 from tests.support.parser_environments import ROOT, environment
-from tsplanner.errors import TsplannerError
 from tsplanner.exporters.launch import ExportOptions
 from tsplanner.exporters.registry import EXPORTERS, render
 from tsplanner.exporters.rows.form import RowsAs
@@ -131,5 +130,3 @@ def outcome(mine: list[Row] | str, found: list[Row] | str) -> str:
 def known_template(name: str) -> str | None:
     """LLaMA-Factory's own name of a family's template."""
     return TEMPLATES[name].llamafactory
-
-

@@ -46,7 +46,10 @@ TEMPLATES: dict[str, Known] = {
     "gemma3": Known("trl/gemma3", "<eos>", "<bos>", "gemma3", pieces="metaspace"),
     "phi3": Known("trl/phi3", "<|endoftext|>", None, "phi", pieces="metaspace"),
     "deepseekv3": Known(
-        "trl/deepseekv3", "<｜end▁of▁sentence｜>", "<｜begin▁of▁sentence｜>", "deepseek3"
+        "trl/deepseekv3",
+        "<\uff5cend\u2581of\u2581sentence\uff5c>",
+        "<\uff5cbegin\u2581of\u2581sentence\uff5c>",
+        "deepseek3",
     ),
     "glm4moe": Known("trl/glm4moe", "<|endoftext|>", None, "glm4_moe"),
     "gptoss": Known("trl/gptoss", "<|return|>", "<|startoftext|>", "gpt_oss"),
@@ -61,7 +64,8 @@ TEMPLATES: dict[str, Known] = {
     "no template": Known("none", "</s>", "<s>"),
 }
 _SPECIAL = re.compile(
-    r"<[|｜][^<>{}'\"\s]{1,40}[|｜]>|<(?:start|end)_of_turn>|\[/?(?:INST|SYSTEM_PROMPT|TOOL_[A-Z]+|"
+    "<[|\uff5c][^<>{}'\"\\s]{1,40}[|\uff5c]>"
+    r"|<(?:start|end)_of_turn>|\[/?(?:INST|SYSTEM_PROMPT|TOOL_[A-Z]+|"
     r"AVAILABLE_TOOLS)\]|\[\|[a-z]+\|\]"
 )
 """Marks that the tokenizers of these templates have as tokens."""

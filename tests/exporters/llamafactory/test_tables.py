@@ -24,7 +24,6 @@ from tsplanner.exporters.llamafactory.tables import (
 from tsplanner.exporters.rows.form import RowsAs
 from tsplanner.models.source import preset_names, read_model
 
-
 MESSAGES = ExportOptions(rows=RowsAs.MESSAGES)
 
 
@@ -53,7 +52,8 @@ def test_rows_of_token_ids_are_rendered_already() -> None:
 
 def test_both_files_of_rows_are_described() -> None:
     """With the tags that the rows are written with; the rows of a plan without a held-out part
-    have one file."""
+    have one file.
+    """
     plan = case("qwen2.5-7b").plan
     found = json.loads(dataset_info(plan, series=False))
     assert {name: entry["file_name"] for name, entry in found.items()} == {

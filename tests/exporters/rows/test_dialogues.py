@@ -96,5 +96,5 @@ def test_the_chatts_fork_gets_history_and_series() -> None:
 
 def test_plain_text_is_no_dialogue() -> None:
     """Token ids say it, and the way there is named."""
-    with pytest.raises(TsplannerError, match="line 9 is plain text .* export with --rows tokens"):
+    with pytest.raises(TsplannerError, match=r"line 9 is plain text .* export with --rows tokens"):
         dialogues.trl(Conversation(text="Once.", line=9), LossOn.ASSISTANT)

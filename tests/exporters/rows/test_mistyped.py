@@ -43,5 +43,5 @@ def test_one_other_text_near_it_keeps_a_date_a_text() -> None:
     seen.see({"answer": "never"}, BLOCK_BYTES)
     seen.refuse()
     seen.see({"answer": "2024-01-04"}, 20)
-    with pytest.raises(TsplannerError, match="field answer .* export with --rows tokens"):
+    with pytest.raises(TsplannerError, match=r"field answer .* export with --rows tokens"):
         seen.refuse()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
+from transformers import PreTrainedTokenizerFast
 
 from memory_models.settings import changed
 from tests.support import tiny
@@ -35,15 +35,17 @@ def test_token_ids_are_those_that_our_worker_trains_on(tmp_path: Path) -> None:
     """Row by row, in both parts, with the labels of the answers."""
     plan = tiny.plan(tmp_path)
     assert plan.model.path is not None
-    worker = load_rows(plan, AutoTokenizer.from_pretrained(plan.model.path), None)
+    # AutoTokenizer would give a folder of Qwen2 another pre-tokenizer than the one that lies there.
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(plan.model.path)
+    worker = load_rows(plan, tokenizer, None)
     written = write_rows(plan, tmp_path / "export", RowsAs.TOKENS, shape=dialogues.trl)
     assert (written.rows, written.held_out) == (20, 2)
     for part, mine in zip(written.paths, (worker.train, worker.validation), strict=True):
         assert lines(part) == [
             {
-                "input_ids": row.input_ids,
+                "input_ids": list(row.input_ids),
                 "attention_mask": [1] * len(row.input_ids),
-                "labels": row.labels,
+                "labels": list(row.labels),
             }
             for row in mine
         ]
@@ -55,9 +57,8 @@ def test_dialogues_are_split_as_the_token_ids_are(tmp_path: Path) -> None:
     written = write_rows(plan, tmp_path / "export", RowsAs.MESSAGES, shape=dialogues.trl)
     assert [len(lines(path)) for path in written.paths] == [18, 2]
     answers = [row["messages"][-1]["content"] for path in written.paths for row in lines(path)]
-    assert sorted(answers) == sorted(
-        json.loads(line)["output"] for line in open(str(plan.dataset.path), encoding="utf-8")
-    )
+    source = Path(str(plan.dataset.path))
+    assert sorted(answers) == sorted(row["output"] for row in lines(source))
 
 
 def test_no_row_is_held_out_that_an_earlier_export_held_out(tmp_path: Path) -> None:
@@ -71,9 +72,7 @@ def test_no_row_is_held_out_that_an_earlier_export_held_out(tmp_path: Path) -> N
 
 def test_answers_that_are_dates_are_refused_as_dialogues(tmp_path: Path) -> None:
     """`datasets` would make times of the completions, where it keeps the texts of messages."""
-    rows = [
-        {"instruction": f"value {day}", "output": f"2024-01-{day:02}"} for day in range(1, 11)
-    ]
+    rows = [{"instruction": f"value {day}", "output": f"2024-01-{day:02}"} for day in range(1, 11)]
     plan = with_rows(tiny.plan(tmp_path), tmp_path / "dates.jsonl", rows)
 
     def apart(row: Any, loss_on: Any) -> dict[str, object]:
@@ -83,5 +82,3 @@ def test_answers_that_are_dates_are_refused_as_dialogues(tmp_path: Path) -> None
         write_rows(plan, tmp_path / "export", RowsAs.MESSAGES, shape=apart)
     assert list((tmp_path / "export" / "rows").iterdir()) == []
     write_rows(plan, tmp_path / "export", RowsAs.MESSAGES, shape=dialogues.trl)
-
-
