@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -22,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.reliability.trainer_rows.cases import (  # noqa: E402
     TRAINERS,
     Case,
+    Rows,
     export,
     known_template,
     ours,
@@ -33,7 +35,17 @@ from benchmarks.reliability.trainer_rows.cases import (  # noqa: E402
 )
 from benchmarks.reliability.trainer_rows.forms import FORMS  # noqa: E402
 from benchmarks.reliability.trainer_rows.templates import TEMPLATES, write_model  # noqa: E402
+from tsplanner.exporters.launch import ExportOptions  # noqa: E402
 from tsplanner.exporters.rows.form import RowsAs  # noqa: E402
+from tsplanner.planner.plan import Plan  # noqa: E402
+
+
+class Outcome(NamedTuple):
+    """Whether a trainer learns the same from the rows of a case, with both sides."""
+
+    word: str
+    mine: Rows
+    theirs: Rows
 
 
 def main() -> None:
@@ -57,40 +69,55 @@ def main() -> None:
         found.json.write_text(json.dumps([[*case, *rest] for case, rest in table.items()]))
 
 
-def outcomes(work: Path, asked: argparse.Namespace) -> dict[Case, tuple[str, object, object]]:
-    where, folders, mine, refused = packages(), {}, {}, {}
+def outcomes(work: Path, asked: argparse.Namespace) -> dict[Case, Outcome]:
+    """Rows of token ids are read a template at a time; of dialogues one row spoils all others."""
+    where = packages()
+    groups = [tuple(FORMS)] if asked.rows is RowsAs.TOKENS else [(form,) for form in FORMS]
+    exports: dict[Path, tuple[str, str, tuple[str, ...]]] = {}
+    mine: dict[tuple[str, str], Rows] = {}
+    table: dict[Case, Outcome] = {}
     for template in asked.templates:
         model = write_model(TEMPLATES[template], work / "models" / template, where)
-        for number, (form, rows) in enumerate(FORMS.items()):
-            dataset = work / "datasets" / f"{number}.jsonl"
-            dataset.parent.mkdir(exist_ok=True)
-            dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
-            plan = plan_of(model, dataset, len(rows))
-            mine[template, form] = ours(plan)
+        for form in FORMS:
+            mine[template, form] = ours(plan_for(work, model, (form,)))
+        for number, forms in enumerate(groups):
+            plan = plan_for(work, model, forms)
             for trainer in asked.trainers:
-                case = Case(trainer, template, form, asked.rows)
+                named = known_template(template) if asked.named else None
+                options = ExportOptions(
+                    rows=asked.rows, template=named if trainer == "llamafactory" else None
+                )
                 folder = work / "exports" / trainer / template / str(number)
-                folder.mkdir(parents=True, exist_ok=True)
-                name = known_template(template) if asked.named else None
-                reason = export(case, plan, folder, name if trainer == "llamafactory" else None)
-                if reason is None:
-                    folders[case] = folder
-                else:
-                    refused[case] = reason
-    table: dict[Case, tuple[str, object, object]] = {}
+                if (reason := export(trainer, plan, folder, options)) is None:
+                    exports[folder] = (trainer, template, forms)
+                    continue
+                for form in forms:
+                    case = Case(trainer, template, form)
+                    table[case] = Outcome("not exported", mine[template, form], reason)
     for trainer in asked.trainers:
-        own = {case: folder for case, folder in folders.items() if case.trainer == trainer}
-        answers = read(trainer, own.values())
-        for case, folder in own.items():
-            rows = theirs(answers[str(folder)])
-            expected = mine[case.template, case.form]
-            table[case] = outcome(expected, rows), expected, rows
-    for case, reason in refused.items():
-        table[case] = "not exported", mine[case.template, case.form], reason
+        own = [folder for folder, case in exports.items() if case[0] == trainer]
+        for name, answer in read(trainer, own).items():
+            _, template, forms = exports[Path(name)]
+            rows = theirs(answer)
+            for form in forms:
+                expected = mine[template, form]
+                table[Case(trainer, template, form)] = Outcome(
+                    outcome(expected, rows), expected, rows
+                )
     return table
 
 
-def show(table: dict[Case, tuple[str, object, object]]) -> None:
+def plan_for(work: Path, model: Path, forms: tuple[str, ...]) -> Plan:
+    """A plan on the rows of some forms, one after another."""
+    places = [list(FORMS).index(form) for form in forms]
+    dataset = work / "datasets" / f"{places[0]}-{len(places)}.jsonl"
+    dataset.parent.mkdir(exist_ok=True)
+    rows = [row for form in forms for row in FORMS[form]]
+    dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return plan_of(model, dataset, len(rows))
+
+
+def show(table: dict[Case, Outcome]) -> None:
     for trainer in sorted({case.trainer for case in table}):
         print(
             trainer,

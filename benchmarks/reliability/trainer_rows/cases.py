@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -15,24 +16,25 @@ from benchmarks.reliability.trainer_rows.templates import TEMPLATES
 from memory_models.settings import changed
 from tests.support.golden import case
 from tests.support.parser_environments import ROOT, environment
+from tsplanner.errors import TsplannerError
 from tsplanner.exporters.launch import ExportOptions
 from tsplanner.exporters.registry import EXPORTERS, render
-from tsplanner.exporters.rows.form import RowsAs
 from tsplanner.planner.plan import Plan
 
 TRAINERS = ("trl", "llamafactory", "axolotl")
 READERS = ROOT / "tests" / "exporters" / "readers"
 Row = tuple[tuple[int, ...], tuple[int, ...]]
 """Token ids and labels."""
+Rows = list[Row] | str
+"""Rows, or the words in which they were refused."""
 
 
 class Case(NamedTuple):
-    """Rows of one form for a model with one template, exported in one way."""
+    """Rows of one form for a model with one template under one trainer."""
 
     trainer: str
     template: str
     form: str
-    rows_as: RowsAs
 
 
 def packages() -> dict[str, Path]:
@@ -52,20 +54,22 @@ def plan_of(model: Path, dataset: Path, rows: int) -> Plan:
     return replace(
         base,
         model=replace(base.model, path=str(model), has_weights=True, trust_remote_code=False),
-        dataset=changed(base.dataset, name="rows", path=str(dataset), rows_kept=rows),
+        dataset=changed(
+            base.dataset, name="rows", path=str(dataset), rows_kept=rows, on_bad_rows="drop"
+        ),
         learning=changed(base.learning, cutoff_len=CUTOFF, validation_fraction=0.0),
     )
 
 
-def export(found: Case, plan: Plan, folder: Path, template: str | None) -> str | None:
-    """Write the export of a case; returns why it was refused, or None."""
-    options = ExportOptions(rows=found.rows_as, template=template)
-    exporter = EXPORTERS[found.trainer]
+def export(trainer: str, plan: Plan, folder: Path, options: ExportOptions) -> str | None:
+    """Write the export of a plan; returns why it was refused, or None."""
+    exporter = EXPORTERS[trainer]
     assert exporter.rows is not None
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        files = render(found.trainer, plan, options)
-        exporter.rows(plan, folder, found.rows_as)
-    except Exception as error:
+        files = render(trainer, plan, options)
+        exporter.rows(plan, folder, options.rows)
+    except TsplannerError as error:
         return str(error)
     for file in files:
         (folder / file.name).write_text(file.text, encoding="utf-8")
@@ -90,7 +94,7 @@ def read(trainer: str, folders: Iterable[Path]) -> dict[str, Any]:
     return dict(json.loads(line.removeprefix("ROWS ")) for line in lines)
 
 
-def ours(plan: Plan) -> list[Row] | str:
+def ours(plan: Plan) -> Rows:
     """The rows as our worker trains on them, by transformers' tokenizer; or why it refuses them."""
     from transformers import AutoTokenizer
 
@@ -100,29 +104,32 @@ def ours(plan: Plan) -> list[Row] | str:
     tokenizer = AutoTokenizer.from_pretrained(plan.model.path)
     try:
         rows = encoded_rows(plan, tokenizer, None)
-    except Exception as error:
+    except (TsplannerError, ValueError) as error:
         return str(error)
-    return [(tuple(row.input_ids), tuple(row.labels)) for row in rows]
+    return [(tuple(map(int, row.input_ids)), tuple(map(int, row.labels))) for row in rows]
 
 
-def theirs(answer: dict[str, Any]) -> list[Row] | str:
+def theirs(answer: dict[str, Any]) -> Rows:
     """The rows of a trainer, or why it refuses them."""
     if "error" in answer:
         return str(answer["error"])
     return [(tuple(row["input_ids"]), tuple(row["labels"])) for row in answer["train"]]
 
 
-def outcome(mine: list[Row] | str, found: list[Row] | str) -> str:
-    """``equal``, or what differs; axolotl shuffles the rows, so their order says nothing."""
+def outcome(mine: Rows, found: Rows) -> str:
+    """``equal``, or what differs; axolotl shuffles the rows, so their order says nothing.
+
+    ``found`` may hold rows of other forms, too.
+    """
     if isinstance(mine, str):
         return "refused here"
     if isinstance(found, str):
         return "refused"
-    if sorted(mine) == sorted(found):
+    if not Counter(mine) - Counter(found):
         return "equal"
-    if len(mine) != len(found):
+    if len(found) < len(mine):
         return f"rows {len(found)}/{len(mine)}"
-    if sorted(ids for ids, _ in mine) == sorted(ids for ids, _ in found):
+    if not Counter(ids for ids, _ in mine) - Counter(ids for ids, _ in found):
         return "mask"
     return "ids"
 
