@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.tokenizers import byte_level
-from tsplanner.datasets.tokens.cuts import KINDS, PATTERNS, Cuts, Kind, cuts_of, kinds
+from tsplanner.datasets.tokens.cuts import KINDS, PATTERNS, Cuts, Kind, Says, cuts_of, kinds
 
 pytest.importorskip("tokenizers")
 
@@ -27,12 +27,10 @@ def cuts(document: dict[str, Any], **changes: Any) -> Cuts | None:
     return cuts_of(json.dumps({**document, **changes}).encode())
 
 
-def certain(found: Cuts, *window: Kind) -> bool:
-    """Whether a cut is certain in the middle of four kinds."""
-    place = 0
-    for kind in window:
-        place = place * KINDS + kind
-    return bool(found.table[place])
+def certain(found: Cuts, a: Kind, b: Kind, c: Kind, d: Kind) -> bool:
+    """Whether a cut is certain between ``b`` and ``c``."""
+    says = [Says(found.pairs[first * KINDS + second]) for first, second in ((a, b), (b, c), (c, d))]
+    return Says.BEHIND in says[0] and Says.MIDDLE in says[1] and Says.BEFORE in says[2]
 
 
 def test_words_are_cut_before_their_space_and_after_line_ends(document) -> None:
@@ -103,3 +101,4 @@ def test_kinds_follow_unicode_and_not_python() -> None:
     assert found[ord("\r")] == Kind.BLANK
     assert found[0x1C] == Kind.SIGN
     assert found["é".encode()[0]] == Kind.OTHER
+    assert found["\u2028".encode()[0]] == Kind.LEAD

@@ -2,13 +2,14 @@
 
 A byte-level BPE tokenizer first cuts a text by a pattern, and merges no tokens across those cuts.
 The patterns in use are few. For each of them a cut is certain at places that four bytes tell: the
-two before it and the two after it. Elsewhere words stay together, which costs time but no ids.
+two before it and the two after it, which are three pairs. Elsewhere words stay together, which
+costs time but no ids.
 """
 
 from __future__ import annotations
 
 import re
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from functools import cache
 from itertools import product
 from typing import Any
@@ -37,9 +38,24 @@ class Kind(IntEnum):
     SLASH = 8
     OTHER = 9
     """A byte of a character outside ASCII."""
+    LEAD = 10
+    """The first byte of a character outside ASCII that may be white space."""
 
 
 KINDS = len(Kind)
+
+
+class Says(IntFlag):
+    """What a pair of neighbouring bytes allows; a cut needs all three of the pairs around it."""
+
+    MIDDLE = 1
+    """A cut between the two."""
+    BEFORE = 2
+    """A cut before the first of them."""
+    BEHIND = 4
+    """A cut behind the second of them."""
+
+
 WHITE = frozenset({Kind.SPACE, Kind.NEWLINE, Kind.BLANK})
 EDGE_BYTE = 0xFF
 """A byte that UTF-8 never uses; it stands between texts."""
@@ -115,9 +131,8 @@ class _TokenizerFile(msgspec.Struct):
 class Cuts:
     """Where a tokenizer's texts may be cut."""
 
-    table: bytes
-    """1 where a cut is certain, by four kinds: ``((a * KINDS + b) * KINDS + c) * KINDS + d``, with
-    the cut between ``b`` and ``c``."""
+    pairs: bytes
+    """What two neighbouring bytes say of a cut (`Says`), by ``first * KINDS + second``."""
     added: re.Pattern[bytes] | None
     """Finds the added tokens, which the tokenizer looks for before anything else; None: none."""
 
@@ -142,7 +157,7 @@ def cuts_of(document: bytes) -> Cuts | None:
         or not all(_as_written(token, found.normalizer) for token in found.added_tokens)
     ):
         return None
-    return Cuts(table=_table(pattern), added=_finder(found.added_tokens))
+    return Cuts(pairs=_pairs(pattern), added=_finder(found.added_tokens))
 
 
 def _pattern_of(step: dict[str, Any]) -> str | None:
@@ -176,35 +191,45 @@ def _finder(tokens: list[dict[str, Any]]) -> re.Pattern[bytes] | None:
 
 
 @cache
-def _table(pattern: Pattern) -> bytes:
-    return bytes(_is_cut(pattern, *window) for window in product(Kind, repeat=4))
+def _pairs(pattern: Pattern) -> bytes:
+    said = bytes(_said(pattern, first, second) for first, second in product(Kind, repeat=2))
+    return said.ljust(256, b"\0")
 
 
-def _is_cut(pattern: Pattern, a: Kind, b: Kind, c: Kind, d: Kind) -> bool:
-    """Whether a cut is certain between ``b`` and ``c``."""
-    if b is Kind.EDGE or c is Kind.EDGE:
-        # Where two bytes of one added token meet, the caller takes the cut away.
+def _said(pattern: Pattern, first: Kind, second: Kind) -> int:
+    """What a pair says of a cut before it, in its middle and behind it."""
+    says = Says(0)
+    if first is not Kind.SPACE or second not in WHITE | {Kind.EDGE}:
+        says |= Says.BEFORE
+    if second is not Kind.NEWLINE or pattern.line_ends or first not in WHITE:
+        says |= Says.BEHIND
+    return says | Says.MIDDLE if _is_cut(pattern, first, second) else says
+
+
+def _is_cut(pattern: Pattern, first: Kind, second: Kind) -> bool:
+    """Whether there is a cut between two kinds, if what lies around them allows it."""
+    if Kind.EDGE in (first, second):
         return True
-    if c is Kind.SPACE:
-        return d not in WHITE | {Kind.EDGE} and (pattern.last_space or b not in WHITE)
-    if c in WHITE:
+    if second is Kind.SPACE:
+        return pattern.last_space or first not in WHITE
+    if second in WHITE:
         return False
-    if b is Kind.NEWLINE:
+    if first is Kind.NEWLINE:
         # o200k's signs take slashes with them that follow their line ends.
-        return c is not Kind.SLASH and (pattern.line_ends or a not in WHITE)
-    if b in WHITE or Kind.OTHER in (b, c):
+        return second is not Kind.SLASH
+    if first in WHITE or first >= Kind.OTHER or second >= Kind.OTHER:
         return False
-    if c is Kind.DIGIT:
-        return b is not Kind.DIGIT or pattern.single_digits
-    if b is Kind.DIGIT:
+    if second is Kind.DIGIT:
+        return first is not Kind.DIGIT or pattern.single_digits
+    if first is Kind.DIGIT:
         return True
-    if b is not Kind.LETTER or c is Kind.LETTER or not pattern.words_end:
+    if first is not Kind.LETTER or second is Kind.LETTER or not pattern.words_end:
         return False
-    return c is not Kind.APOSTROPHE or pattern.apostrophes
+    return second is not Kind.APOSTROPHE or pattern.apostrophes
 
 
 def kinds() -> bytes:
-    """The kind of each of the 256 bytes; a byte of white space outside ASCII counts as OTHER."""
+    """The kind of each of the 256 bytes; a LEAD is OTHER unless white space begins with it."""
     return bytes(_kind(byte) for byte in range(256))
 
 
@@ -212,7 +237,8 @@ def _kind(byte: int) -> Kind:
     if byte == EDGE_BYTE:
         return Kind.EDGE
     if byte >= 0x80:
-        return Kind.OTHER
+        leads = {white[0] for white in WHITE_OUTSIDE_ASCII}
+        return Kind.LEAD if byte in leads else Kind.OTHER
     character = chr(byte)
     if character.isalpha():
         return Kind.LETTER

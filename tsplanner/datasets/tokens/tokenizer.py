@@ -6,8 +6,9 @@ import math
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tsplanner.datasets.rendering.pieces import Piece
 from tsplanner.datasets.tokens.cuts import EDGE_BYTE, Cuts, cuts_of
@@ -26,6 +27,9 @@ CHARACTERS_PER_TOKEN = 4.0
 _DIGITS = b"0123456789"
 UNKNOWN_ID = -1
 """Stands for the id of a token that was only estimated."""
+
+if TYPE_CHECKING:
+    from tsplanner.datasets.tokens.words import EncodeWords, WordTable
 
 Pieces = Sequence[Piece]
 
@@ -87,10 +91,15 @@ class WordTokenizer(Tokenizer):
 
     def __init__(self, library: Any, cuts: Cuts) -> None:
         """``library``: a `tokenizers.Tokenizer`."""
-        from tsplanner.datasets.tokens.words import WordTable  # it takes numpy
+        self._encode = whole_encoder(library)
+        self._whole = WholeTokenizer(self._encode)
+        self._new_table = lambda: _word_table(cuts, words_encoder(library))
+        self._tokens_around = lru_cache(AROUND)(self._around)
 
-        self._whole = WholeTokenizer(whole_encoder(library))
-        self._table = WordTable(cuts, words_encoder(library))
+    @cached_property
+    def _table(self) -> WordTable:
+        # A process that only forks workers takes no numpy.
+        return self._new_table()
 
     def rows(self, rows: Sequence[Pieces]) -> list[TokenRow]:
         """Rows in groups, so that the arrays stay in the processor's cache."""
@@ -108,23 +117,50 @@ class WordTokenizer(Tokenizer):
         if len(group.data) > LONG_GROUP:
             yield from self._whole.rows(group.rows)
             return
-        encoded = self._table.encoded(bytes(group.data))
-        before, certain = encoded.tokens_before(group.places)
-        ids, at = encoded.ids, 0
-        for row, count in zip(group.rows, group.counts, strict=True):
-            end = at + count
-            if all(certain[at:end]):
-                start, *marks, last = before[at:end]
-                ranges = [place - start for place in marks]
-                yield TokenRow(
-                    ids=array("i", ids[start:last].tobytes()),
-                    learned=tuple(zip(ranges[::2], ranges[1::2], strict=True)),
-                )
-            else:
-                yield from self._whole.rows([row])
-            at = end
+        texts = bytes(group.data)
+        encoded = self._table.encoded(texts)
+        places = group.places
+        begins, ends, before = encoded.words_at(places)
+        # A loss that begins or ends inside a word begins with the token that holds its first
+        # character, and ends with the one that holds its last.
+        inside = [number for number, place in enumerate(places) if begins[number] != place]
+        ended = {}
+        for number in inside:
+            word = texts[begins[number] : ends[number]]
+            ended[number] = self._tokens_around(word, places[number] - begins[number])
+        at = 0
+        for count in group.counts:
+            first, last = at, at + count - 1
+            start = before[first]
+            learned: list[tuple[int, int]] = []
+            for number in range(first + 1, last, 2):
+                low = before[number] + (ended[number][0] if number in ended else 0) - start
+                high = before[number + 1] - start
+                high += ended[number + 1][1] if number + 1 in ended else 0
+                if learned and low <= learned[-1][1]:
+                    learned[-1] = (learned[-1][0], high)
+                else:
+                    learned.append((low, high))
+            ids = array("i", encoded.ids[start : before[last]].tobytes())
+            yield TokenRow(ids=ids, learned=tuple(learned))
+            at += count
+
+    def _around(self, word: bytes, place: int) -> tuple[int, int]:
+        """Tokens of a word that end before a byte inside it, and those that begin before it."""
+        _, offsets = self._encode(word.decode())
+        character = len(word[:place].decode())
+        ended = sum(end <= character for _, end in offsets)
+        return ended, sum(start < character for start, _ in offsets)
 
 
+def _word_table(cuts: Cuts, encode_words: EncodeWords) -> WordTable:
+    from tsplanner.datasets.tokens.words import WordTable
+
+    return WordTable(cuts, encode_words)
+
+
+AROUND = 4096
+"""Words in which a loss begins or ends that are remembered."""
 GROUP_BYTES = 1 << 17
 """Bytes of rows that are looked up together."""
 LONG_GROUP = 1 << 20

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,13 @@ MOST_WORDS = 600_000
 MOST_IDS = 3_000_000
 """Token ids of all words in a full table."""
 _COUNT_BITS = 24
-_LEADS = np.isin(np.arange(256), [white[0] for white in WHITE_OUTSIDE_ASCII])
+_WHITE_CODES = {
+    size: np.array(
+        sorted(int.from_bytes(white) for white in WHITE_OUTSIDE_ASCII if len(white) == size),
+        np.uint32,
+    )
+    for size in (2, 3)
+}
 
 
 @frozen
@@ -45,11 +52,11 @@ class Encoded:
     before: Array
     """Tokens before each word, int64 [words]."""
 
-    def tokens_before(self, places: Sequence[int]) -> tuple[list[int], list[bool]]:
-        """Tokens before each byte, and whether a word begins there; if not, the number is wrong."""
-        wanted = np.asarray(places, np.int64)
-        found = np.searchsorted(self.words, wanted)
-        return self.before[found].tolist(), (self.words[found] == wanted).tolist()
+    def words_at(self, places: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+        """Of the word that holds each byte: where it begins and ends, and the tokens before it."""
+        found = np.searchsorted(self.words, np.asarray(places, np.int64), side="right") - 1
+        ends = self.words[np.minimum(found + 1, len(self.words) - 1)]
+        return self.words[found].tolist(), ends.tolist(), self.before[found].tolist()
 
 
 class WordTable:
@@ -61,8 +68,7 @@ class WordTable:
     def __init__(self, cuts: Cuts, encode_words: EncodeWords) -> None:
         self._encode_words = encode_words
         self._added = cuts.added
-        self._kinds = np.frombuffer(kinds(), np.uint8)
-        self._cut = np.frombuffer(cuts.table, np.bool_)
+        self._kinds, self._pairs = kinds(), cuts.pairs
         draw = random.Random(2026)
         self._factor = draw.getrandbits(64) | 1
         self._bytes = np.array([draw.getrandbits(64) for _ in range(256)], np.uint64)
@@ -95,40 +101,50 @@ class WordTable:
 
     def _word_starts(self, data: Array, texts: bytes) -> Array:
         """Bytes before which a cut is certain, ascending."""
-        kind = self._kinds[data]
+        kind = np.frombuffer(bytearray(texts.translate(self._kinds)), np.uint8)
         self._mark_white(kind, data)
-        spans = [match.span() for match in self._added.finditer(texts)] if self._added else []
-        inner = self._mark_added(kind, spans)
-        window = kind.astype(np.uint16)
-        window *= KINDS
-        window[:-1] += kind[1:]
-        window[1:] += kind[:-1].astype(np.uint16) * np.uint16(KINDS**2)
-        window[2:] += kind[:-2].astype(np.uint16) * np.uint16(KINDS**3)
-        cut = self._cut[window]
+        edges, inner = self._mark_added(kind, texts)
+        codes = kind[:-1] * np.uint8(KINDS)
+        codes += kind[1:]
+        # Translating bytes is much faster than an array as an index.
+        says = np.frombuffer(codes.tobytes().translate(self._pairs), np.uint8)
+        cut = np.zeros(len(data), np.bool_)
+        cut[2:-1] = says[1:-1] & (says[2:] >> 1) & (says[:-2] >> 2) & 1
+        cut[edges] = True
         cut[inner] = False
         return np.flatnonzero(cut)
 
-    def _mark_white(self, kind: Array, data: Array) -> None:
-        """Set the kind of the bytes of white space outside ASCII."""
-        if not (kind == Kind.OTHER).any():
-            return
-        for place in np.flatnonzero(_LEADS[data]):
-            for white in WHITE_OUTSIDE_ASCII:
-                if data[place : place + len(white)].tobytes() == white:
-                    kind[place : place + len(white)] = Kind.BLANK
-
     @staticmethod
-    def _mark_added(kind: Array, spans: list[tuple[int, int]]) -> Array:
-        """Set the kind of the bytes of added tokens; gives those that no word begins with."""
+    def _mark_white(kind: Array, data: Array) -> None:
+        """Set the kind of the bytes of white space outside ASCII."""
+        leads = np.flatnonzero(kind == Kind.LEAD)
+        if not len(leads):
+            return
+        kind[leads] = Kind.OTHER
+        # An edge byte ends the texts, so two bytes follow every first byte of two or more.
+        first, second, third = (data[leads + place].astype(np.uint32) for place in range(3))
+        for size, code in ((2, first << 8 | second), (3, first << 16 | second << 8 | third)):
+            known = _WHITE_CODES[size]
+            near = known[np.searchsorted(known, code) % len(known)]
+            white = leads[near == code]
+            for place in range(size):
+                kind[white + place] = Kind.BLANK
+
+    def _mark_added(self, kind: Array, texts: bytes) -> tuple[Array, Array]:
+        """Set the kind of the bytes of added tokens.
+
+        Gives the bytes that follow a token or an edge byte or begin one, and those inside a token.
+        """
+        breaks = np.flatnonzero(kind == Kind.EDGE)
+        spans = [match.span() for match in self._added.finditer(texts)] if self._added else []
         if not spans:
-            return np.zeros(0, np.int64)
-        first, end = np.array(spans, np.int64).T
+            return np.concatenate((breaks, breaks[:-1] + 1)), np.zeros(0, np.int64)
+        first, end = np.fromiter(chain.from_iterable(spans), np.int64).reshape(-1, 2).T
         sizes = end - first
         within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         places = np.repeat(first, sizes) + within
         kind[places] = Kind.EDGE
-        inner: Array = places[within > 0]
-        return inner
+        return np.concatenate((breaks, breaks[:-1] + 1, first, end)), places[within > 0]
 
     def _word_hashes(self, data: Array, begins: Array) -> Array:
         """A polynomial of each word's bytes, modulo 2**64, from sums over the whole text."""
