@@ -108,6 +108,14 @@ def test_a_row_over_the_cutoff_is_shown_cut_and_one_with_series_leaves(
     assert "over --cutoff-len" in said
 
 
+def test_a_row_without_loss_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Its only answer has the weight 0."""
+    turns = [CHAT["messages"][1], {**CHAT["messages"][2], "weight": 0}]
+    path = written(tmp_path, [CHAT, {"messages": turns}])
+    said = shown(capsys, path, tokenizer=TINY, line=2)
+    assert "line 2 is left out: no token carries loss" in said
+
+
 def test_json_is_one_document_with_a_line_for_each_row(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -319,6 +319,9 @@ def seen(row: Conversation | DroppedRow, viewer: RowViewer) -> ShownRow | Droppe
         found = viewer.row(row)
     except RowError as error:
         return DroppedRow(line=row.line, fault=error.fault, reason=str(error), file=row.file)
+    if found.ids is not None and not found.learned_tokens:
+        reason = "no token carries loss" if not found.tokens_cut else "no token with loss is left"
+        return DroppedRow(line=row.line, fault=Fault.NOTHING_LEARNED, reason=reason, file=row.file)
     if row.timeseries and found.tokens_cut:
         reason = f"its text is {counted(found.tokens_cut, 'token')} over --cutoff-len"
         return DroppedRow(line=row.line, fault=Fault.OVER_CUTOFF, reason=reason, file=row.file)
@@ -398,5 +401,6 @@ def row_values(number: int, row: ShownRow | DroppedRow) -> dict[str, Any]:
         "tokens_cut": row.tokens_cut,
         "text": "".join(each.text for each in row.stretches),
         "learned": learned,
+        "unwritten": [str(each) for each in row.unwritten],
         "series_points": [len(series) for series in row.conversation.timeseries],
     }

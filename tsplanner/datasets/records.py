@@ -111,6 +111,7 @@ class Fault(StrEnum):
     TOKEN_IDS = "token ids already made"
     NO_FORM = "no known form"
     OVER_CUTOFF = "text over cutoff_len"
+    NOTHING_LEARNED = "nothing to learn"
 
 
 @frozen

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from array import array
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from memory_models.frozen import frozen
 from tsplanner.datasets.records import Conversation
-from tsplanner.datasets.rendering.pieces import Piece, Renderer, joined
+from tsplanner.datasets.rendering.pieces import Piece, Renderer, Unwritten, joined
 from tsplanner.datasets.tokens.rows import Encode, TokenRow, cut, token_row
-from tsplanner.errors import TsplannerError
 
 IGNORED_LABEL = -100
 """Label of a token that carries no loss, as PyTorch's cross-entropy knows it."""
@@ -50,6 +47,8 @@ class ShownRow:
     labels: array[int] | None = None
     """The id of each token that carries loss, and -100 for the others."""
     tokens_cut: int = 0
+    unwritten: tuple[Unwritten, ...] = ()
+    """What the row says and the model's template does not write."""
 
     @property
     def learned_tokens(self) -> int:
@@ -69,11 +68,16 @@ class RowViewer:
 
         Raises RowError: the model's template refuses the row.
         """
-        pieces = self.renderer.pieces(conversation)
+        rendered = self.renderer.rendered(conversation)
+        pieces = rendered.pieces
         if self._encode is None:
             bare = self.renderer.unknown_tokens > 0
             stretches = _by_turns(conversation, pieces) if bare else _by_pieces(pieces)
-            return ShownRow(conversation=conversation, stretches=_merged(stretches))
+            return ShownRow(
+                conversation=conversation,
+                stretches=_merged(stretches),
+                unwritten=rendered.unwritten,
+            )
         text = joined(pieces)
         ids, offsets = self._encode(text)
         whole = token_row(pieces, lambda _: (ids, offsets))
@@ -96,6 +100,7 @@ class RowViewer:
             ids=array("i", (ids[place] for place in kept.ids)),
             labels=labels,
             tokens_cut=len(ids) - len(kept.ids),
+            unwritten=rendered.unwritten,
         )
 
 
@@ -142,30 +147,3 @@ def _merged(stretches: list[Stretch]) -> tuple[Stretch, ...]:
         elif each.text:
             found.append(each)
     return tuple(found)
-
-
-def library_encode(folder: Path) -> Encode | None:
-    """Ids and offsets by the folder's tokenizer.json; None where it or the library is missing.
-
-    Raises TsplannerError: tokenizer.json is damaged.
-    """
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        return None
-    try:
-        library = importlib.import_module("tokenizers")
-    except ImportError:
-        return None
-    try:
-        tokenizer = library.Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises bare Exception
-        raise TsplannerError(f"{file} cannot be read ({error}); fetch the file again") from error
-    # A tokenizer.json may ask for truncation and padding, which would hide the rows' own lengths.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-
-    def encode(text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        found = tokenizer.encode(text, add_special_tokens=False)
-        return found.ids, found.offsets
-
-    return encode

@@ -11,7 +11,8 @@ from memory_models.frozen import frozen
 from tsplanner.datasets.records import Conversation, DataSource, DroppedRow, LossOn, OnBad
 from tsplanner.datasets.rendering.choice import renderer
 from tsplanner.datasets.rows.readers import read_rows
-from tsplanner.datasets.shown import RowViewer, library_encode
+from tsplanner.datasets.shown import RowViewer
+from tsplanner.datasets.tokens.library import library_tokenizer, whole_encoder
 from tsplanner.errors import UsageError
 
 CHATTS_ENCODER = TimeSeriesEncoder(patch_size=8, num_layers=5, hidden_size=1)
@@ -33,9 +34,10 @@ class RowReader:
 
         Raises TsplannerError: its tokenizer or template is damaged.
         """
+        library = library_tokenizer(self.tokenizer)
         return RowViewer(
             renderer(self.tokenizer, has_encoder=self.encoder is not None, loss_on=loss_on),
-            None if self.tokenizer is None else library_encode(self.tokenizer),
+            None if library is None else whole_encoder(library),
             cutoff_len,
         )
 
