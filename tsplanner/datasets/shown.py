@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
+from itertools import groupby
 
 from memory_models.frozen import frozen
 from tsplanner.datasets.records import Conversation
@@ -127,15 +128,18 @@ def _by_turns(conversation: Conversation, pieces: tuple[Piece, ...]) -> list[Str
     return found or _by_pieces(pieces)
 
 
-def _by_tokens(text: str, offsets: Any, parts: list[Part]) -> list[Stretch]:
+def _by_tokens(
+    text: str, offsets: Sequence[tuple[int, int]], parts: Sequence[Part]
+) -> list[Stretch]:
     """The text at the ends of its tokens; what no token covers belongs to the token before it."""
-    found, done = [], 0
-    starts = [start for start, _ in offsets[1:]]
-    for start, part in zip([*starts, len(text)], parts, strict=True):
+    found, done, place = [], 0, 0
+    for part, tokens in groupby(parts):
+        place += len(list(tokens))
+        end = offsets[place][0] if place < len(offsets) else len(text)
         # Several tokens may share one character.
-        if start > done:
-            found.append(Stretch(text=text[done:start], part=part))
-            done = start
+        if end > done:
+            found.append(Stretch(text=text[done:end], part=part))
+            done = end
     return found
 
 
