@@ -23,7 +23,7 @@ LEARNING = (
     "--adalora-init-rank --cutoff-len --effective-batch --epochs --finetuning-type "
     "--freeze-trainable-layers --learning-rate --lora-alpha --lora-dropout --lora-rank "
     "--lora-target --modules-to-save --rank-pattern --alpha-pattern --seed --sequence-length "
-    "--timeseries-lr --validation-fraction"
+    "--timeseries-lr --validation-fraction --loss-on"
 )
 PINS = (
     "--attention --checkpointed-layers --deepspeed --gradient-checkpointing --kernels "

@@ -7,7 +7,7 @@ import pytest
 from tests.support.templates import CALL, CALLS, TELLS, turn
 from tsplanner.datasets.records import ToolCall
 from tsplanner.datasets.rendering.messages import Style, messages_of
-from tsplanner.datasets.rows.formats import RowError
+from tsplanner.datasets.rows.fields import RowError
 
 
 def test_a_turn_has_only_what_the_row_says() -> None:

@@ -11,7 +11,7 @@ from tests.support.templates import ROWS, SPECIAL, TEMPLATES, chat
 from tsplanner.datasets.records import Conversation, LossOn, Role, Turn
 from tsplanner.datasets.rendering.pieces import Rendered, is_learned
 from tsplanner.datasets.rendering.template import TemplateRenderer
-from tsplanner.datasets.rows.formats import RowError
+from tsplanner.datasets.rows.fields import RowError
 from tsplanner.errors import TsplannerError
 
 RENDERERS = {name: TemplateRenderer(source, SPECIAL) for name, source in TEMPLATES.items()}
