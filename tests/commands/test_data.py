@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.data_options import data_options
 from tests.support.rows import written
-from tsplanner.commands.data import DataOptions, run
+from tsplanner.commands.data import run
 from tsplanner.datasets.records import LossOn, OnBad
 from tsplanner.datasets.written import RowForm
 from tsplanner.errors import TsplannerError, UsageError
@@ -36,7 +37,7 @@ def chats(folder: Path) -> Path:
 
 def shown(capsys: pytest.CaptureFixture[str], path: Path, **options: Any) -> str:
     """What is printed."""
-    assert run(DataOptions(files=(path,), **options)) == 0
+    assert run(data_options(path, **options)) == 0
     return capsys.readouterr().out
 
 
@@ -93,7 +94,7 @@ def test_the_row_of_a_line_is_shown_or_why_it_leaves(
     assert "line 2 is left out: no question followed by an answer" in shown(capsys, path, line=2)
     assert "row 3, line 3" in shown(capsys, path, line=3)
     with pytest.raises(UsageError, match="No row begins at line 9; the row before it begins at"):
-        run(DataOptions(files=(path,), line=9))
+        run(data_options(path, line=9))
 
 
 def test_a_row_over_the_cutoff_is_shown_cut_and_one_with_series_leaves(
@@ -149,11 +150,11 @@ def test_a_conversion_never_writes_over_its_rows_and_can_refuse_bad_ones(tmp_pat
     """Nothing is written then."""
     path = chats(tmp_path)
     with pytest.raises(UsageError, match="would overwrite the rows"):
-        run(DataOptions(files=(path,), convert=path))
+        run(data_options(path, convert=path))
     with pytest.raises(TsplannerError, match="no question followed by an answer"):
-        run(DataOptions(files=(path,), convert=tmp_path / "x.jsonl", on_bad_rows=OnBad.REFUSE))
+        run(data_options(path, convert=tmp_path / "x.jsonl", on_bad_rows=OnBad.REFUSE))
     with pytest.raises(TsplannerError, match="more than a question and its answer"):
-        run(DataOptions(files=(path,), convert=tmp_path / "x.jsonl", form=RowForm.CHATTS))
+        run(data_options(path, convert=tmp_path / "x.jsonl", form=RowForm.CHATTS))
     assert not (tmp_path / "x.jsonl").exists()
 
 
@@ -171,12 +172,12 @@ def test_several_files_are_one_dataset(capsys: pytest.CaptureFixture[str], tmp_p
     """Rows of the second have the lines of their own file."""
     first, second = chats(tmp_path), tmp_path / "more.csv"
     second.write_text("question,answer\nWhere?,Here.\n")
-    assert run(DataOptions(files=(first, second), show=3)) == 0
+    assert run(data_options(first, second, show=3)) == 0
     said = capsys.readouterr().out
     assert f"{first} and 1 further file · 3 of 4 rows kept" in said
     assert "row 4, line 2 of file 2\n  user: Where?\n  assistant: ⟦Here.⟧" in said
     with pytest.raises(UsageError, match="--line is a line of one file"):
-        run(DataOptions(files=(first, second), line=2))
+        run(data_options(first, second, line=2))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from enum import StrEnum
 from itertools import groupby
 
 from memory_models.frozen import frozen
-from tsplanner.datasets.records import Conversation
-from tsplanner.datasets.rendering.pieces import Piece, Renderer, Unwritten, joined
+from tsplanner.datasets.records import Conversation, LossOn
+from tsplanner.datasets.rendering.pieces import Piece, Renderer, Unwritten, is_learned, joined
 from tsplanner.datasets.tokens.rows import Encode, TokenRow, cut, token_row
 
 IGNORED_LABEL = -100
@@ -73,7 +73,9 @@ class RowViewer:
         pieces = rendered.pieces
         if self._encode is None:
             bare = self.renderer.unknown_tokens > 0
-            stretches = _by_turns(conversation, pieces) if bare else _by_pieces(pieces)
+            stretches = _by_pieces(pieces)
+            if bare and conversation.turns:
+                stretches = _by_turns(conversation, self.renderer.loss_on)
             return ShownRow(
                 conversation=conversation,
                 stretches=_merged(stretches),
@@ -112,20 +114,20 @@ def _by_pieces(pieces: tuple[Piece, ...]) -> list[Stretch]:
     ]
 
 
-def _by_turns(conversation: Conversation, pieces: tuple[Piece, ...]) -> list[Stretch]:
+def _by_turns(conversation: Conversation, loss_on: LossOn) -> list[Stretch]:
     """The texts alone, each behind its speaker: there is no template that would write them."""
     found = []
     if conversation.tools:
         found.append(Stretch(text=f"tools: {conversation.tools}\n", part=Part.SPEAKER))
     for place, turn in enumerate(conversation.turns):
         found.append(Stretch(text=f"{turn.role}: ", part=Part.SPEAKER))
-        learned = any(piece.learned for piece in pieces if piece.turn == place)
+        learned = is_learned(conversation.turns, place, loss_on)
         part = Part.LEARNED if learned else Part.READ
         thoughts = f"(thinks: {turn.thoughts}) " if turn.thoughts else ""
         calls = [f"(calls {call.name} with {call.arguments})" for call in turn.tool_calls]
         found.append(Stretch(text=thoughts + " ".join((turn.content, *calls)), part=part))
         found.append(Stretch(text="\n", part=Part.SPEAKER))
-    return found or _by_pieces(pieces)
+    return found
 
 
 def _by_tokens(
