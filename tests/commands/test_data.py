@@ -124,8 +124,15 @@ def test_json_is_one_document_with_a_line_for_each_row(
     said = shown(capsys, chats(tmp_path), tokenizer=TINY, as_json=True)
     document = json.loads(said)
     assert document["lengths"]["rows_kept"] == 2
-    assert [row["line"] for row in document["rows"]] == [1, 3]
-    assert len(said.splitlines()) == 4
+    assert [row["line"] for row in document["rows"]] == [1, 2, 3]
+    assert len(said.splitlines()) == 5
+    assert document["rows"][1] == {
+        "row": 2,
+        "file": 0,
+        "line": 2,
+        "left_out": "no question with an answer",
+        "reason": "no question followed by an answer",
+    }
     row = document["rows"][0]
     assert len(row["input_ids"]) == len(row["labels"]) == 60
     assert sum(label != -100 for label in row["labels"]) == 11

@@ -283,7 +283,7 @@ def print_shown(
 def shown_rows(
     options: DataOptions, reader: RowReader, viewer: RowViewer
 ) -> Iterator[tuple[int, ShownRow | DroppedRow]]:
-    """Pairs of a row's number and the row; one that leaves counts only where its line is asked for.
+    """Pairs of a row's number and the row; a document also has the rows that leave.
 
     Raises UsageError: no row begins at the line that is asked for.
     """
@@ -291,7 +291,7 @@ def shown_rows(
     for number, row in enumerate(rows, start=1):
         if options.line is None:
             found = seen(row, viewer)
-            if not isinstance(found, DroppedRow):
+            if options.as_json or not isinstance(found, DroppedRow):
                 yield number, found
         elif row.line == options.line:
             yield number, seen(row, viewer)
@@ -378,7 +378,7 @@ def row_values(number: int, row: ShownRow | DroppedRow) -> dict[str, Any]:
     """A row as plain values."""
     if isinstance(row, DroppedRow):
         fault = {"left_out": str(row.fault), "reason": row.reason}
-        return {"file": row.file, "line": row.line, **fault}
+        return {"row": number, "file": row.file, "line": row.line, **fault}
     learned, done = [], 0
     for each in row.stretches:
         if each.part is Part.LEARNED:
