@@ -53,7 +53,13 @@ def plan_of(model: Path, dataset: Path, rows: int) -> Plan:
     base = case("qwen2.5-0.5b").plan
     return replace(
         base,
-        model=replace(base.model, path=str(model), has_weights=True, trust_remote_code=False),
+        # No family of LLaMA-Factory's table, so that the template of the folder decides.
+        model=replace(
+            base.model,
+            path=str(model),
+            has_weights=True,
+            architecture=changed(base.model.architecture, model_type="smollm3"),
+        ),
         dataset=changed(
             base.dataset, name="rows", path=str(dataset), rows_kept=rows, on_bad_rows="drop"
         ),
