@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.reliability.trainer_rows.forms import CUTOFF
-from benchmarks.reliability.trainer_rows.templates import TEMPLATES
 from memory_models.settings import changed
 from tests.support.golden import case
 from tests.support.parser_environments import ROOT, environment
@@ -138,8 +137,3 @@ def outcome(mine: Rows, found: Rows) -> str:
     if not Counter(ids for ids, _ in mine) - Counter(ids for ids, _ in found):
         return "mask"
     return "ids"
-
-
-def known_template(name: str) -> str | None:
-    """LLaMA-Factory's own name of a family's template."""
-    return TEMPLATES[name].llamafactory
