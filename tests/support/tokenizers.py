@@ -25,7 +25,9 @@ def scraps(count: int) -> list[str]:
     return ["".join(draw.choices(SCRAPS, k=12)) for _ in range(count)]
 
 
-def byte_level(pattern: str | None = None, *, vocabulary: int = 2000, nfc: bool = False) -> Tokenizer:
+def byte_level(
+    pattern: str | None = None, *, vocabulary: int = 2000, nfc: bool = False
+) -> Tokenizer:
     """A byte-level BPE tokenizer; without a pattern that of GPT-2 as the library has it."""
     made = Tokenizer(models.BPE())
     if pattern is None:

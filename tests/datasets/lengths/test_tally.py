@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.rows import ENCODER, chatts
-from tsplanner.datasets.lengths.tally import RowCounter, ScanJob, Tally, padded_tokens
 from tsplanner.datasets.files.records import Span
+from tsplanner.datasets.lengths.tally import RowCounter, ScanJob, Tally, padded_tokens
 from tsplanner.datasets.records import DataSource, Fault
 
 COUNTS = st.lists(st.tuples(st.integers(1, 99), st.integers(0, 99)), max_size=8)

@@ -26,6 +26,9 @@ def legend(screen: Screen) -> str:
 def print_row(screen: Screen, row: ShownRow, number: int, *, whole: bool = False) -> None:
     """Print a row; ``whole``: with its middle, however long it is."""
     screen.line(heading(row, number), "bold")
+    if row.unwritten:
+        words = ", ".join(row.unwritten)
+        screen.line(f"  the model's template does not write of it: {words}", "yellow")
     stretches = row.stretches if whole else shortened_row(row.stretches)
     for line in lines(stretches):
         if screen.has_colours:
@@ -36,7 +39,8 @@ def print_row(screen: Screen, row: ShownRow, number: int, *, whole: bool = False
 
 def heading(row: ShownRow, number: int) -> str:
     """The number of a row, its line and what is known of its tokens."""
-    parts = [f"row {number:,}, line {row.conversation.line:,}"]
+    file = f" of file {row.conversation.file + 1:,}" if row.conversation.file else ""
+    parts = [f"row {number:,}, line {row.conversation.line:,}{file}"]
     if row.ids is not None:
         parts += [
             counted(len(row.ids), "token"),

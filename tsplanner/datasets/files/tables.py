@@ -10,6 +10,7 @@ from typing import cast
 
 import msgspec
 
+from memory_models.units import counted
 from tsplanner.datasets.files.encodings import likely_encoding, mending
 from tsplanner.datasets.files.records import DataFile, RawRow
 from tsplanner.datasets.files.streams import opened
@@ -82,7 +83,7 @@ class TableRows:
     def _row(self, names: list[str], cells: list[str]) -> RawRow:
         if len(cells) != len(names):
             return self._bad(
-                Fault.CELLS, f"has {len(cells)} cells, and the heading has {len(names)}"
+                Fault.CELLS, f"has {counted(len(cells), 'cell')}, and the heading has {len(names)}"
             )
         row = dict(zip(names, cells, strict=True))
         try:

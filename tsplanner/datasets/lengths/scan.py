@@ -84,10 +84,10 @@ def length_stats(
             lines, done = lines + tally.lines, done + span.bytes
             if options.progress is not None:
                 options.progress(done, raw.bytes, total.rows + dropped.rows)
-    if OnBad(on_bad) is OnBad.REFUSE:
-        _refuse_bad(raw, dropped, options.dropped_file)
     if not total.lengths:
         _refuse_none_left(raw, dropped, cutoff_len)
+    if OnBad(on_bad) is OnBad.REFUSE:
+        _refuse_bad(raw, dropped, options.dropped_file)
     return _stats(total, dropped, counter)
 
 

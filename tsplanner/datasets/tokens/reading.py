@@ -83,9 +83,7 @@ class _Rendered:
 class RowReader:
     """Reads the rows of one dataset for one model and cutoff."""
 
-    def __init__(
-        self, job: ReadJob, *, by_words: bool, tokenizer: Tokenizer | None = None
-    ) -> None:
+    def __init__(self, job: ReadJob, *, by_words: bool, tokenizer: Tokenizer | None = None) -> None:
         """``by_words``: many rows are to come; ``tokenizer`` None: that of the job's folder.
 
         Raises TsplannerError: tokenizer.json is damaged, or a file is missing.
@@ -135,9 +133,7 @@ class RowReader:
             return DroppedRow(line=row.line, fault=error.fault, reason=str(error), file=row.file)
         return _Rendered(row, pieces, sum([len(piece.text) for piece in pieces]))
 
-    def _tokenised(
-        self, group: list[_Rendered | DroppedRow]
-    ) -> Iterator[KeptRow | DroppedRow]:
+    def _tokenised(self, group: list[_Rendered | DroppedRow]) -> Iterator[KeptRow | DroppedRow]:
         rendered = [row.pieces for row in group if isinstance(row, _Rendered)]
         tokens = iter(self._tokenizer.rows(rendered))
         for row in group:
