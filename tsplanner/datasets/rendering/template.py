@@ -69,7 +69,7 @@ def _tools(row: Conversation) -> list[Any] | None:
     """The definitions of the tools of a row; None: it has none."""
     try:
         found = json.loads(row.tools) if row.tools else None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = f"the definitions of the tools are no JSON ({error})"
         raise RowError(reason, Fault.CALL) from error
     return found or None
