@@ -101,7 +101,7 @@ def test_white_space_that_a_template_strips_is_stripped_quickly(
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(rows=some.lists(EXCHANGES, min_size=3, max_size=3))
 def test_shipped_templates_agree_too(rows: list[Conversation]) -> None:
     """Those of TRL and axolotl."""
