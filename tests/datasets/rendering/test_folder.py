@@ -86,3 +86,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text("{")
     with pytest.raises(TsplannerError, match=r"tokenizer_config.json cannot be read .*fetch"):
         special_tokens(tmp_path)
+    written(tmp_path, "tokenizer_config.json", {})
+    written(tmp_path, "tokenizer.json", {"added_tokens": 1})
+    with pytest.raises(TsplannerError, match=r"tokenizer.json cannot be read"):
+        end_token(tmp_path)

@@ -134,5 +134,5 @@ def _json(file: Path) -> dict[str, Any]:
 def _named(file: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
         raise TsplannerError(f"{file} cannot be read ({error}); fetch the file again") from error
