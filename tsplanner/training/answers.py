@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tsplanner.datasets.records import Conversation, Role
 from tsplanner.datasets.series.claims import ClaimKind, Expected, expected_claims, right_claims
 from tsplanner.training.batches import (
     IGNORED_LABEL,
+    Array,
     EncodedSample,
     collate,
     pad_token_id,
@@ -75,7 +76,7 @@ def questions(rows: Iterable[tuple[Conversation, EncodedSample]]) -> Iterator[Qu
             )
 
 
-def _last_answer(labels: list[int]) -> int | None:
+def _last_answer(labels: Sequence[int] | Array) -> int | None:
     """Where the last run of labels begins; None: the row ends without one, or has none."""
     place = len(labels)
     while place and labels[place - 1] == IGNORED_LABEL:

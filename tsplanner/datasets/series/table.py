@@ -10,7 +10,7 @@ from statistics import median
 
 from memory_models.frozen import frozen
 from tsplanner.datasets.records import DroppedRow, Fault
-from tsplanner.datasets.rows.checks import LARGEST_VALUE
+from tsplanner.datasets.rows.fields import LARGEST_VALUE
 from tsplanner.errors import UsageError, did_you_mean, named
 
 GAPS = frozenset({"", "na", "n/a", "nan", "null", "none", "-", "--", "?"})

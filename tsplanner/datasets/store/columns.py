@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from memory_models.frozen import frozen
 from tsplanner.errors import TsplannerError
@@ -44,7 +44,7 @@ class Columns:
     """Numbers of consecutive rows, by column; the ends count within them."""
 
     def __init__(self) -> None:
-        self.numbers = {name: array(kind) for name, kind in COLUMNS.items()}
+        self.numbers: dict[str, Any] = {name: array(kind) for name, kind in COLUMNS.items()}
 
     def add(self, row: StoredRow) -> None:
         """Append a row."""

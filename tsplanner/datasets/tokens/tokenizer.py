@@ -29,7 +29,7 @@ UNKNOWN_ID = -1
 """Stands for the id of a token that was only estimated."""
 
 if TYPE_CHECKING:
-    from tsplanner.datasets.tokens.words import EncodeWords, WordTable
+    from tsplanner.datasets.tokens.words import WordTable
 
 Pieces = Sequence[Piece]
 
@@ -51,24 +51,34 @@ class EstimatingTokenizer(Tokenizer):
     counted_by = "estimate"
 
     def rows(self, rows: Sequence[Pieces]) -> list[TokenRow]:
-        """Rows of unknown ids; every piece is counted for itself."""
+        """Rows of unknown ids."""
         return [self._row(row) for row in rows]
 
     @staticmethod
     def _row(pieces: Pieces) -> TokenRow:
-        tokens, learned = 0, []
+        learned: list[tuple[int, int]] = []
+        tokens = plain = single = 0
         for piece in pieces:
-            end = tokens + estimated_tokens(piece.text)
-            if piece.learned and end > tokens:
-                learned.append((tokens, end))
-            tokens = end
+            in_fours, alone = _characters(piece.text)
+            plain, single = plain + in_fours, single + alone
+            begin, tokens = tokens, single + math.ceil(plain / CHARACTERS_PER_TOKEN)
+            if piece.learned and tokens > begin:
+                if learned and learned[-1][1] == begin:
+                    begin = learned.pop()[0]
+                learned.append((begin, tokens))
         return TokenRow(ids=array("i", [UNKNOWN_ID]) * tokens, learned=tuple(learned))
 
 
 def estimated_tokens(text: str) -> int:
     """Tokens of a text, estimated from its characters."""
-    plain = text.encode("ascii", "ignore").translate(None, _DIGITS)
-    return len(text) - len(plain) + math.ceil(len(plain) / CHARACTERS_PER_TOKEN)
+    plain, single = _characters(text)
+    return single + math.ceil(plain / CHARACTERS_PER_TOKEN)
+
+
+def _characters(text: str) -> tuple[int, int]:
+    """Characters that stand together in tokens, and those that stand alone."""
+    plain = len(text.encode("ascii", "ignore").translate(None, _DIGITS))
+    return plain, len(text) - plain
 
 
 class WholeTokenizer(Tokenizer):
@@ -93,13 +103,15 @@ class WordTokenizer(Tokenizer):
         """``library``: a `tokenizers.Tokenizer`."""
         self._encode = whole_encoder(library)
         self._whole = WholeTokenizer(self._encode)
-        self._new_table = lambda: _word_table(cuts, words_encoder(library))
+        self._cuts, self._words = cuts, words_encoder(library)
         self._tokens_around = lru_cache(AROUND)(self._around)
 
     @cached_property
     def _table(self) -> WordTable:
         # A process that only forks workers takes no numpy.
-        return self._new_table()
+        from tsplanner.datasets.tokens.words import WordTable
+
+        return WordTable(self._cuts, self._words)
 
     def rows(self, rows: Sequence[Pieces]) -> list[TokenRow]:
         """Rows in groups, so that the arrays stay in the processor's cache."""
@@ -151,12 +163,6 @@ class WordTokenizer(Tokenizer):
         character = len(word[:place].decode())
         ended = sum(end <= character for _, end in offsets)
         return ended, sum(start < character for start, _ in offsets)
-
-
-def _word_table(cuts: Cuts, encode_words: EncodeWords) -> WordTable:
-    from tsplanner.datasets.tokens.words import WordTable
-
-    return WordTable(cuts, encode_words)
 
 
 AROUND = 4096

@@ -153,9 +153,10 @@ class WordTable:
         terms *= self._powers[: len(data)]
         sums = np.zeros(len(data) + 1, np.uint64)
         np.cumsum(terms, out=sums[1:])
-        found = sums[np.append(begins[1:], len(data))] - sums[begins]
+        found: Array = sums[np.append(begins[1:], len(data))] - sums[begins]
         found *= self._inverses[begins]
-        return found | np.uint64(1)  # an empty slot holds 0
+        found |= np.uint64(1)  # an empty slot holds 0
+        return found
 
     def _grow_powers(self, length: int) -> None:
         """Powers of the factor and of its inverse, for texts of ``length`` bytes."""
