@@ -23,7 +23,7 @@ LEARNING = (
     "--adalora-init-rank --cutoff-len --effective-batch --epochs --finetuning-type "
     "--freeze-trainable-layers --learning-rate --lora-alpha --lora-dropout --lora-rank "
     "--lora-target --modules-to-save --rank-pattern --alpha-pattern --seed --sequence-length "
-    "--timeseries-lr --validation-fraction"
+    "--timeseries-lr --validation-fraction --loss-on"
 )
 PINS = (
     "--attention --checkpointed-layers --deepspeed --gradient-checkpointing --kernels "
@@ -34,8 +34,9 @@ FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --cpu-threads --experiment "
     "--host-memory --json --no-corrections --output --price-per-hour --probe --probe-budget "
     "--saves --trust-remote-code",
-    "data": "--answer --by --convert --cutoff-len --json --labels --line --loss-on --model "
-    "--on-bad-rows --question --show --step --time --to --tokenizer --values --whole --window",
+    "data": "--answer --by --columns --convert --cutoff-len --json --labels --line --loss-on "
+    "--model --on-bad-rows --question --show --step --time --to --tokenizer --values --whole "
+    "--window",
     "estimate": f"{PINS} --adalora-init-rank --autocast --cases --cutoff-len --device "
     "--expandable-segments --gpus --finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --hybrid-kernels --json "

@@ -149,9 +149,32 @@ def test_a_conversion_never_writes_over_its_rows_and_can_refuse_bad_ones(tmp_pat
     assert not (tmp_path / "x.jsonl").exists()
 
 
+def test_columns_of_other_names_can_be_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """As for a plan."""
+    path = tmp_path / "asked.csv"
+    path.write_text("ask,reply\nWhere?,Here.\n")
+    said = shown(capsys, path, columns=(("prompt", "ask"), ("answer", "reply")))
+    assert "  user: Where?\n  assistant: ⟦Here.⟧" in said
+
+
+def test_several_files_are_one_dataset(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Rows of the second have the lines of their own file."""
+    first, second = chats(tmp_path), tmp_path / "more.csv"
+    second.write_text("question,answer\nWhere?,Here.\n")
+    assert run(DataOptions(files=(first, second), show=3)) == 0
+    said = capsys.readouterr().out
+    assert f"{first} and 1 further file · 3 of 4 rows kept" in said
+    assert "row 4, line 2 of file 2\n  user: Where?\n  assistant: ⟦Here.⟧" in said
+    with pytest.raises(UsageError, match="--line is a line of one file"):
+        run(DataOptions(files=(first, second), line=2))
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("--convert", "."), "--convert . is a folder: name a file in it."),
         (("--window", "8"), "--window is for rows of a table: name its columns of numbers"),
         (("--answer", "x"), "--answer is for rows of a table"),
     ],
@@ -176,7 +199,7 @@ def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
         "import sys; from tsplanner.cli import main; "
         f"main(['data', {str(chats(tmp_path))!r}]); "
         "print(sorted({name.partition('.')[0] for name in sys.modules} & {'torch', 'transformers', "
-        "'numpy', 'tokenizers', 'pyarrow', 'rich', 'jinja2'}))"
+        "'numpy', 'tokenizers', 'pyarrow', 'rich'}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True

@@ -90,7 +90,10 @@ def test_without_a_template_the_turns_stand_behind_their_speakers() -> None:
         "tools: [{}]\nuser: Q\nassistant: (thinks: Hm.)  (calls level with {})\ntool: 7\n"
         "assistant: Seven.\n"
     )
-    assert [text for text, part in parts(shown) if part is Part.LEARNED] == ["Seven."]
+    assert [text for text, part in parts(shown) if part is Part.LEARNED] == [
+        "(thinks: Hm.)  (calls level with {})",
+        "Seven.",
+    ]
 
 
 def test_the_texts_of_all_stretches_are_the_rendered_row() -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.support.rows import conversation
 from tsplanner.datasets.records import Conversation, Role, ToolCall, Turn
+from tsplanner.datasets.rows.readers import read_rows
 from tsplanner.datasets.written import chatts_row, message_row, row_file
 from tsplanner.errors import TsplannerError
 
@@ -109,3 +113,71 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
         row_file(blocked / "rows.jsonl"),
     ):
         pass
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+WORD = st.text("abc_", min_size=1, max_size=6)
+FILLED = TEXT.filter(str.strip)
+CALLS = st.builds(
+    ToolCall,
+    name=WORD,
+    arguments=st.dictionaries(WORD, st.integers(0, 9) | TEXT, max_size=2).map(
+        lambda values: json.dumps(values, ensure_ascii=False)
+    ),
+    id=WORD,
+)
+QUESTIONS = st.builds(Turn, role=st.just(Role.USER), content=FILLED, name=st.just("") | WORD)
+ANSWERS = st.builds(
+    Turn,
+    role=st.just(Role.ASSISTANT),
+    content=FILLED,
+    thoughts=st.just("") | FILLED,
+    tool_calls=st.lists(CALLS, max_size=2).map(tuple),
+    learned=st.none() | st.booleans(),
+)
+TOOL_ANSWERS = st.builds(Turn, role=st.just(Role.TOOL), content=FILLED, tool_call_id=WORD)
+SYSTEMS = st.builds(Turn, role=st.sampled_from([Role.SYSTEM, Role.DEVELOPER]), content=FILLED)
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> Conversation:
+    """Dialogues with and without a system text, tools and series, and plain text."""
+    if draw(st.integers(0, 9)) == 0:
+        return Conversation(text=draw(FILLED), line=1)
+    turns = draw(st.lists(SYSTEMS, max_size=1))
+    for _ in range(draw(st.integers(1, 3))):
+        turns += [draw(QUESTIONS), draw(ANSWERS), *draw(st.lists(TOOL_ANSWERS, max_size=1))]
+    turns += [draw(QUESTIONS), replace(draw(ANSWERS), learned=True)]
+    values = st.floats(-1e6, 1e6)
+    series = draw(st.lists(st.lists(values, min_size=1, max_size=3).map(tuple), max_size=2))
+    first = next(place for place, turn in enumerate(turns) if turn.role is Role.USER)
+    marks = "<ts><ts/>" * len(series)
+    turns[first] = replace(turns[first], content=turns[first].content + marks)
+    tools = draw(st.sampled_from(["", '[{"type": "function", "function": {"name": "f"}}]']))
+    return Conversation(turns=tuple(turns), tools=tools, timeseries=tuple(series), line=1)
+
+
+def placed(rows: list[Conversation]) -> list[Conversation]:
+    """The rows as they come from the lines of one file; JSON of tools is compared by its values."""
+    return [
+        replace(row, line=line, tools=json.dumps(json.loads(row.tools)) if row.tools else "")
+        for line, row in enumerate(rows, start=1)
+    ]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.parquet"])
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None
+)
+@given(rows=st.lists(conversations(), min_size=1, max_size=4))
+def test_our_reader_reads_back_the_same_conversations(
+    rows: list[Conversation], name: str, tmp_path: Path
+) -> None:
+    """Whatever was in them, and however the file is packed."""
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    with row_file(tmp_path / name) as sink:
+        for row in rows:
+            sink.write(message_row(row))
+    again = [row for row in read_rows(tmp_path / name) if isinstance(row, Conversation)]
+    assert placed(again) == placed(rows)

@@ -29,8 +29,9 @@ from tsplanner.datasets.records import (
     LossOn,
     OnBad,
 )
+from tsplanner.datasets.rows.columns import parsed_columns
 from tsplanner.datasets.rows.fields import RowError
-from tsplanner.datasets.rows.readers import first_conversation, read_rows
+from tsplanner.datasets.rows.readers import read_rows
 from tsplanner.datasets.shown import Part, RowViewer, ShownRow
 from tsplanner.datasets.written import FORMS, RowForm, row_file
 from tsplanner.errors import EXIT_OK, UsageError
@@ -45,6 +46,10 @@ EPILOG = """examples:
   tsplanner data pump.csv --to chatts --time t --values flow --window 64 \\
     --question 'Peak?' --answer 'At point {flow_max_at}.' --convert rows.jsonl
 """
+
+
+FIRST_ROWS = 1000
+"""Rows that are looked at for series where no model says whether it reads them."""
 
 
 @frozen
@@ -67,16 +72,19 @@ class DataOptions:
     """Where the rows are written; None: nowhere."""
     form: RowForm = RowForm.MESSAGES
     as_json: bool = False
+    columns: tuple[tuple[str, str], ...] = ()
+    """Pairs of our name of a field and the dataset's own name."""
 
     @property
-    def file(self) -> Path:
-        """The first file."""
-        return self.files[0]
+    def name(self) -> str:
+        """The files in a few words."""
+        more = len(self.files) - 1
+        return str(self.files[0]) + (f" and {counted(more, 'further file')}" if more else "")
 
     @property
     def source(self) -> DataSource:
         """The files as a dataset."""
-        return DataSource(paths=tuple(map(str, self.files)))
+        return DataSource(paths=tuple(map(str, self.files)), columns=self.columns)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +122,11 @@ def add_view(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tokenizer", type=path, metavar="FOLDER", help="if the model's folder has none"
+    )
+    parser.add_argument(
+        "--columns",
+        metavar="PAIRS",
+        help="your names of the fields: prompt=instruction,answer=reply [found by name]",
     )
     parser.add_argument(
         "--cutoff-len",
@@ -186,6 +199,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         convert=namespace.convert,
         form=namespace.to or (RowForm.MESSAGES if namespace.values is None else RowForm.CHATTS),
         as_json=namespace.json,
+        columns=() if namespace.columns is None else parsed_columns(namespace.columns),
     )
     if namespace.values is not None:
         from tsplanner.commands.series_rows import make_rows, recipe_of
@@ -202,8 +216,9 @@ def run(options: DataOptions) -> int:
         UsageError: a flag contradicts another one.
         TsplannerError: the dataset or the model cannot be read.
     """
-    first = first_conversation(options.source)
-    holds_series = first is not None and bool(first.timeseries)
+    if options.line is not None and len(options.files) > 1:
+        raise UsageError("--line is a line of one file: name that file alone.")
+    holds_series = options.model is None and any_series(options.source)
     reader = row_reader(options.model, options.tokenizer, holds_series=holds_series)
     viewer = reader.viewer(cutoff_len=options.cutoff_len, loss_on=options.loss_on)
     with scan_bar(shown=not options.as_json) as progress:
@@ -228,6 +243,12 @@ def run(options: DataOptions) -> int:
     return EXIT_OK
 
 
+def any_series(source: DataSource) -> bool:
+    """Whether one of the first rows holds series."""
+    rows = islice(read_rows(source, on_bad=OnBad.DROP), FIRST_ROWS)
+    return any(isinstance(row, Conversation) and row.timeseries for row in rows)
+
+
 def print_head(
     options: DataOptions,
     reader: RowReader,
@@ -237,13 +258,12 @@ def print_head(
     """The dataset in a few lines: rows, lengths, what leaves and why, what was guessed."""
     screen = Screen()
     parts = [
-        str(options.file) if len(options.files) == 1 else f"{options.file} and others",
+        options.name,
         f"{lengths.rows_kept:,} of {counted(lengths.rows_total, 'row')} kept",
         "no model" if reader.name is None else f"as {reader.name} reads them",
     ]
     screen.line(" · ".join(parts), "bold")
-    first = options.files[0]
-    dataset = DatasetRef(name=first.stem, path=str(first), lengths=lengths)
+    dataset = DatasetRef(name=options.name, path=str(options.files[0]), lengths=lengths)
     for words, style in dataset_lines(dataset):
         screen.line(words, style)
     if lengths.counted_by == "estimate":
@@ -275,7 +295,7 @@ def shown_rows(
 
     Raises UsageError: no row begins at the line that is asked for.
     """
-    nearest, rows = None, read_rows(options.source, encoder=reader.encoder, on_bad=OnBad.DROP)
+    nearest, rows = None, reader.rows(options.source, OnBad.DROP)
     for number, row in enumerate(rows, start=1):
         if options.line is None:
             found = seen(row, viewer)
@@ -301,7 +321,7 @@ def seen(row: Conversation | DroppedRow, viewer: RowViewer) -> ShownRow | Droppe
         return DroppedRow(line=row.line, fault=error.fault, reason=str(error), file=row.file)
     if row.timeseries and found.tokens_cut:
         reason = f"its text is {counted(found.tokens_cut, 'token')} over --cutoff-len"
-        return DroppedRow(line=row.line, fault=Fault.OVER_CUTOFF, reason=reason)
+        return DroppedRow(line=row.line, fault=Fault.OVER_CUTOFF, reason=reason, file=row.file)
     return found
 
 
@@ -316,7 +336,7 @@ def convert(options: DataOptions, reader: RowReader) -> int:
     written = FORMS[options.form]
     rows = 0
     with row_file(target) as sink:
-        for row in read_rows(options.source, encoder=reader.encoder, on_bad=options.on_bad_rows):
+        for row in reader.rows(options.source, options.on_bad_rows):
             if isinstance(row, Conversation):
                 sink.write(written(row))
                 rows += 1
@@ -325,6 +345,8 @@ def convert(options: DataOptions, reader: RowReader) -> int:
 
 def refuse_own_files(files: tuple[Path, ...], target: Path) -> None:
     """Raise UsageError if rows are to be written over the rows that are read."""
+    if target.is_dir():
+        raise UsageError(f"--convert {target} is a folder: name a file in it.")
     if any(target.resolve() == file.resolve() for file in files):
         raise UsageError(f"--convert {target} would overwrite the rows: name another file.")
 
@@ -360,7 +382,8 @@ def print_rows_document(
 def row_values(number: int, row: ShownRow | DroppedRow) -> dict[str, Any]:
     """A row as plain values."""
     if isinstance(row, DroppedRow):
-        return {"line": row.line, "left_out": str(row.fault), "reason": row.reason}
+        fault = {"left_out": str(row.fault), "reason": row.reason}
+        return {"file": row.file, "line": row.line, **fault}
     learned, done = [], 0
     for each in row.stretches:
         if each.part is Part.LEARNED:
@@ -368,6 +391,7 @@ def row_values(number: int, row: ShownRow | DroppedRow) -> dict[str, Any]:
         done += len(each.text)
     return {
         "row": number,
+        "file": row.conversation.file,
         "line": row.conversation.line,
         "input_ids": None if row.ids is None else list(row.ids),
         "labels": None if row.labels is None else list(row.labels),

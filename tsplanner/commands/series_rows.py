@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import csv
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
@@ -22,6 +22,7 @@ from tsplanner.commands.inputs.row_reader import RowReader, row_reader
 from tsplanner.commands.views.dataset import dropped_line
 from tsplanner.commands.views.screen import Screen
 from tsplanner.console import command
+from tsplanner.datasets.files.dataset import RawDataset
 from tsplanner.datasets.records import OnBad
 from tsplanner.datasets.rows.drops import DropLog
 from tsplanner.datasets.series.table import Columns
@@ -91,11 +92,12 @@ def table_rows(files: Sequence[Path]) -> Iterator[tuple[int, Mapping[str, object
 
     Raises TsplannerError: a file cannot be read, or a line is no row of a table.
     """
-    for file in files:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            for row in reader:
-                yield reader.line_num, row
+    table = RawDataset(files)
+    for row in table.rows():
+        if row.fault is not None:
+            where = f"{table.files[row.file].path}:{row.line}"
+            raise TsplannerError(f"{where}: {row.reason}; fix the line")
+        yield row.line, json.loads(row.data)
 
 
 def write_rows(options: DataOptions, maker: RowMaker) -> None:
@@ -121,17 +123,19 @@ def refuse_flaws(options: DataOptions, maker: RowMaker) -> None:
     flaws, left_out = maker.reader.flaws, maker.made.left_out
     if flaws and options.on_bad_rows is OnBad.REFUSE:
         raise TsplannerError(
-            f"{options.file}:{flaws[0].line}: {flaws[0].reason}"
+            f"{options.name}:{flaws[0].line}: {flaws[0].reason}"
             + (f", the first of {len(flaws)} cells that cannot be used" if len(flaws) > 1 else "")
             + "; mend the table, or leave out the rows that hold them with --on-bad-rows drop"
         )
     if maker.made.rows:
         return
+    if not maker.made.points:
+        raise TsplannerError(f"{options.name} has no line below its heading.")
     if left_out:
         why = flaws[0].reason if flaws else left_out[0].reason
-        raise TsplannerError(f"{options.file} gives no row: {why}.")
+        raise TsplannerError(f"{options.name} gives no row: {why}.")
     raise TsplannerError(
-        f"{options.file} gives no row: it has {counted(maker.made.points, 'point')}, and a window "
+        f"{options.name} gives no row: it has {counted(maker.made.points, 'point')}, and a window "
         f"has {maker.recipe.window or 1}; give a smaller --window."
     )
 
@@ -141,7 +145,7 @@ def made_lines(options: DataOptions, recipe: Recipe, maker: RowMaker) -> Iterato
     made, flaws = maker.made, maker.reader.flaws
     size = "a whole series each" if recipe.window is None else f"{recipe.window:,} points each"
     yield (
-        f"{options.file} · {counted(made.points, 'point')} · {counted(made.rows, 'row')}, {size}",
+        f"{options.name} · {counted(made.points, 'point')} · {counted(made.rows, 'row')}, {size}",
         "bold",
     )
     if made.points_in_no_row:
@@ -151,7 +155,7 @@ def made_lines(options: DataOptions, recipe: Recipe, maker: RowMaker) -> Iterato
         yield f"{counted(len(flaws), 'cell')} cannot be used:", "yellow"
     for flaw in flaws[:MOST_NAMED]:
         yield f"  line {flaw.line:,}: {flaw.reason}", "yellow"
-    left_out = DropLog(lambda row: f"{options.file}:{row.line}", None)
+    left_out = DropLog(lambda row: f"{options.name}:{row.line}", None)
     for row in made.left_out:
         left_out.add(row)
     for kind in left_out.kinds():

@@ -143,6 +143,7 @@ class DroppedRow:
 class Noticed(StrEnum):
     """What is noticed in rows that are trained on."""
 
+    FILES = "files"
     FORM = "form"
     GUESS = "guessed"
     IGNORED = "not read"

@@ -28,7 +28,7 @@ class Part(StrEnum):
     CUT = "cut"
     """It is beyond cutoff_len."""
     SPEAKER = "speaker"
-    """It names a speaker or a call, and stands in place of a template that is not known."""
+    """It names a speaker, and stands in place of a template that is not known."""
 
 
 @frozen
@@ -113,12 +113,11 @@ def _by_turns(conversation: Conversation, pieces: tuple[Piece, ...]) -> list[Str
         found.append(Stretch(text=f"tools: {conversation.tools}\n", part=Part.SPEAKER))
     for place, turn in enumerate(conversation.turns):
         found.append(Stretch(text=f"{turn.role}: ", part=Part.SPEAKER))
-        if turn.thoughts:
-            found.append(Stretch(text=f"(thinks: {turn.thoughts}) ", part=Part.SPEAKER))
-        found += _by_pieces(tuple(piece for piece in pieces if piece.turn == place))
-        for call in turn.tool_calls:
-            text = f" (calls {call.name} with {call.arguments})"
-            found.append(Stretch(text=text, part=Part.SPEAKER))
+        learned = any(piece.learned for piece in pieces if piece.turn == place)
+        part = Part.LEARNED if learned else Part.READ
+        thoughts = f"(thinks: {turn.thoughts}) " if turn.thoughts else ""
+        calls = [f"(calls {call.name} with {call.arguments})" for call in turn.tool_calls]
+        found.append(Stretch(text=thoughts + " ".join((turn.content, *calls)), part=part))
         found.append(Stretch(text="\n", part=Part.SPEAKER))
     return found or _by_pieces(pieces)
 

@@ -17,6 +17,7 @@ import msgspec
 
 from tsplanner.datasets.records import Conversation, Role, ToolCall, Turn
 from tsplanner.errors import TsplannerError
+from tsplanner.install import Extra, install_command
 from tsplanner.runs import clear_disk_errors
 
 GZIP = ".gz"
@@ -154,8 +155,8 @@ class _ParquetSink(AbstractContextManager["_ParquetSink"]):
             self._parquet = importlib.import_module("pyarrow.parquet")
         except ImportError:
             raise TsplannerError(
-                "Parquet needs pyarrow, which is not installed: pip install pyarrow, or name a "
-                "file that ends in .jsonl."
+                f"Parquet is written by pyarrow, which is not installed: "
+                f"{install_command(Extra.DATA)}, or name a file that ends in .jsonl"
             ) from None
         self._rows: list[dict[str, Any]] = []
         self._schema = _schema(self._arrow)

@@ -52,14 +52,19 @@ class Question:
     answer_tokens: int
     """Tokens of the reference answer."""
 
+    @property
+    def text(self) -> str:
+        """What is asked: the turn before the answer."""
+        return self.row.turns[-2].content
+
 
 def questions(rows: Iterable[tuple[Conversation, EncodedSample]]) -> Iterator[Question]:
     """The rows whose last answer states something that can be checked, and is right."""
     for row, encoded in rows:
-        last = row.turns[-1] if row.turns else None
-        if last is None or last.role is not Role.ASSISTANT or not row.timeseries:
+        if len(row.turns) < 2 or row.turns[-1].role is not Role.ASSISTANT or not row.timeseries:
             continue
-        expected = expected_claims(last.content, row.timeseries)
+        before, last = row.turns[-2:]
+        expected = expected_claims(last.content, row.timeseries, before.content)
         start = _last_answer(encoded.labels)
         if expected and start is not None:
             prompt = EncodedSample(
@@ -157,7 +162,7 @@ def values_checked(
         answer = answerer.answer(question, watch)
         if watch.over:
             break
-        found = right_claims(answer, question.expected, question.row.timeseries)
+        found = right_claims(answer, question.expected, question.row.timeseries, question.text)
         for each, holds in zip(question.expected, found, strict=True):
             made[each.kind] += 1
             right[each.kind] += holds
@@ -184,7 +189,7 @@ def _line(question: Question, answer: str, found: tuple[bool, ...]) -> dict[str,
     """An answer for values.jsonl."""
     return {
         "line": question.row.line,
-        "question": question.row.turns[-2].content,
+        "question": question.text,
         "reference": question.reference,
         "answer": answer,
         "claims": [

@@ -95,7 +95,9 @@ def _kept_rows(
     """The rows of the plan's dataset that are trained on or held out, in the order of the file."""
     folder = plan.model.tokenizer or plan.model.path
     rendering = renderer(
-        Path(folder) if folder else None, has_encoder=getattr(config, "ts", None) is not None
+        Path(folder) if folder else None,
+        has_encoder=getattr(config, "ts", None) is not None,
+        loss_on=plan.learning.data.loss_on,
     )
     source, encoder = plan.dataset.source, series_encoder(config)
     assert source is not None  # `encoded_rows` says what is missing

@@ -1,17 +1,16 @@
-"""Bytes of a file cut into rows."""
+"""JSON lines: read whole, in spans, and out of a gzip stream."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import gzip
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tsplanner.datasets.rows.raw import RawRow, SpanRows, array_rows, file_bytes, is_array, raw_rows
-from tsplanner.errors import TsplannerError
+from tsplanner.datasets.files.lines import PackedLines, SpanRows
+from tsplanner.datasets.files.records import RawRow
 
 
 @given(
@@ -39,51 +38,13 @@ def test_spans_give_every_line_once_and_in_order(tmp_path, lines, cuts, ended):
     assert [(number, data.rstrip(b"\n")) for number, data in found] == kept
 
 
-def test_an_array_has_rows_with_the_lines_they_start_on(tmp_path: Path) -> None:
-    """A row of two lines moves the next one down."""
-    path = tmp_path / "rows.json"
-    path.write_bytes(b'\xef\xbb\xbf[{"a": 1},\n\n {"b":\n 2}, {"c": 3}]')
-    assert is_array(path)
-    rows = list(raw_rows(path))
-    assert [(row.line, row.data) for row in rows] == [
-        (1, b'{"a": 1}'),
-        (3, b'{"b":\n 2}'),
-        (4, b'{"c": 3}'),
-    ]
-    assert rows == list(array_rows(path))
-
-
-def test_lines_lose_the_byte_order_mark_and_the_last_may_be_incomplete(tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_lines_lose_the_byte_order_mark_and_the_last_may_be_incomplete(
+    tmp_path: Path, packed: bool
+) -> None:
     """A line end shows that a line was written whole."""
-    path = tmp_path / "rows.jsonl"
-    path.write_bytes(b"\xef\xbb\xbf{}\n \n[]")
-    assert not is_array(path)
-    assert list(raw_rows(path)) == [RawRow(1, b"{}\n"), RawRow(3, b"[]", complete=False)]
-    assert file_bytes(path) == 3 + 3 + 2 + 2
-
-
-def test_an_array_that_is_broken_names_the_line_and_two_ways_out(tmp_path: Path) -> None:
-    """The file can be fixed, or written as lines."""
-    path = tmp_path / "rows.json"
-    path.write_bytes(b'[{"a": 1},\n{"b" 2}]')
-    with pytest.raises(TsplannerError) as caught:
-        list(raw_rows(path))
-    assert str(caught.value).startswith(f"{path}:2: starts like a JSON array but is not one (")
-    assert str(caught.value).endswith("fix the file or write one row per line (.jsonl)")
-
-
-@pytest.mark.parametrize("read", [file_bytes, is_array, lambda path: next(array_rows(path))])
-def test_a_missing_file_names_the_flag(tmp_path: Path, read: Callable[[Path], object]) -> None:
-    """Every way of reading says the same."""
-    with pytest.raises(TsplannerError, match=r"cannot be read: No such file.*; check --dataset"):
-        read(tmp_path / "none.jsonl")
-
-
-def test_a_pipe_is_refused_without_being_opened(tmp_path: Path) -> None:
-    """Nobody writes into it, so opening it would wait for ever."""
-    path = tmp_path / "rows"
-    os.mkfifo(path)
-    with pytest.raises(TsplannerError, match="is a pipe or a device"):
-        raw_rows(path)
-    with pytest.raises(TsplannerError, match="is a pipe or a device"):
-        raw_rows(Path("/dev/null"))
+    path, content = tmp_path / "rows.jsonl", b"\xef\xbb\xbf{}\n \n[]"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    rows = PackedLines(path, file=2) if packed else SpanRows(path, 0, len(content), file=2)
+    assert list(rows) == [RawRow(1, b"{}\n", file=2), RawRow(3, b"[]", complete=False, file=2)]
+    assert rows.lines == 3

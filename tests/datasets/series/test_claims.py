@@ -87,6 +87,32 @@ def test_a_trend_is_read_where_a_clause_speaks_of_one(answer: str, found: Trend 
 
 
 @pytest.mark.parametrize(
+    ("question", "answer", "found"),
+    [
+        ("Peak?", "Point 12.", [(ClaimKind.LARGEST_AT, 12.0)]),
+        ("Where is the minimum?", "12", [(ClaimKind.SMALLEST_AT, 12.0)]),
+        ("What is the average?", "About 3.5.", [(ClaimKind.MEAN, 3.5)]),
+        ("最大值在哪个点？", "第12点。", [(ClaimKind.LARGEST_AT, 12.0)]),
+        # The answer's own words go first, and of two figures neither is meant.
+        ("Peak?", "The minimum is 2.", [(ClaimKind.SMALLEST, 2.0)]),
+        ("Peak and minimum?", "Point 12.", []),
+    ],
+)
+def test_the_question_says_what_a_short_answer_means(
+    question: str, answer: str, found: list[tuple[ClaimKind, float]]
+) -> None:
+    """People ask for one thing, and answer with a number."""
+    assert [(claim.kind, claim.number) for claim in claims(answer, question)] == found
+
+
+def test_a_question_about_a_trend_lets_plain_words_name_one() -> None:
+    """Without it "flat" may be said of anything."""
+    assert claims("It is flat.") == ()
+    (claim,) = claims("It is flat.", "What is the trend?")
+    assert claim.trend is Trend.FLAT
+
+
+@pytest.mark.parametrize(
     ("answer", "holds"),
     [
         # The range is 10: a value may be off by 0.2, or by half a unit of its last digit.

@@ -34,7 +34,20 @@ SOURCES = [*PATTERNS, None, "tiny-chatts"]
 ACCENT = "\N{COMBINING ACUTE ACCENT}"
 BLANKS = [" ", "  ", "\n", "\n\n", "\r\n", "\t", " \n ", "\u3000", "\u00a0", "\u2028", "\x1c"]
 SIGNS = [".", ",", "/", "'", "'s", "'LL", "-", "=", '"', "(", "|", "_", "\x00", "…", "“", "、"]
-WORDS = ["Load", "valve", "A", "aB", "é", f"e{ACCENT}", ACCENT, "\u0338", "水泵", "Насос", "ſ", "🙂"]
+WORDS = [
+    "Load",
+    "valve",
+    "A",
+    "aB",
+    "é",
+    f"e{ACCENT}",
+    ACCENT,
+    "\u0338",
+    "水泵",
+    "Насос",
+    "ſ",
+    "🙂",
+]
 DIGITS = ["1", "42", "10000", "²", "½", "٣", "offset=-1.5"]
 TEXTS = st.lists(st.sampled_from([*BLANKS, *SIGNS, *WORDS, *DIGITS, *SCRAPS, *ADDED]), max_size=16)
 PIECE = st.builds(

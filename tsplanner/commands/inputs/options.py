@@ -38,7 +38,7 @@ from tsplanner.commands.inputs.values import (
     targets,
 )
 from tsplanner.commands.inputs.words import SETTINGS
-from tsplanner.datasets.records import DataSource
+from tsplanner.datasets.records import DataSource, LossOn
 from tsplanner.errors import UsageError
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import LearningSettings
@@ -156,6 +156,13 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
         ("--seed", seed, f"of shuffling and adapters [{defaults.seed}]"),
     ):
         group.add_argument(*flag.split(), type=kind, metavar="X", help=text)
+    group.add_argument(
+        "--loss-on",
+        type=LossOn,
+        choices=list(LossOn),
+        metavar="|".join(LossOn),
+        help=f"turns that carry loss where a row does not say so [{defaults.data.loss_on}]",
+    )
 
 
 def add_pins(parser: argparse.ArgumentParser) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from memory_models.architecture import TimeSeriesEncoder
 from memory_models.frozen import frozen
-from tsplanner.datasets.records import LossOn
+from tsplanner.datasets.records import Conversation, DataSource, DroppedRow, LossOn, OnBad
 from tsplanner.datasets.rendering.choice import renderer
+from tsplanner.datasets.rows.readers import read_rows
 from tsplanner.datasets.shown import RowViewer, library_encode
 from tsplanner.errors import UsageError
 
@@ -36,6 +38,11 @@ class RowReader:
             None if self.tokenizer is None else library_encode(self.tokenizer),
             cutoff_len,
         )
+
+    def rows(self, source: DataSource, on_bad: OnBad) -> Iterator[Conversation | DroppedRow]:
+        """The rows as this model takes them; see `read_rows` for what is raised."""
+        text_only = self.encoder is None
+        return read_rows(source, encoder=self.encoder, on_bad=on_bad, text_only=text_only)
 
 
 def row_reader(model: str | None, tokenizer: Path | None, *, holds_series: bool) -> RowReader:

@@ -36,7 +36,8 @@ def print_row(screen: Screen, row: ShownRow, number: int, *, whole: bool = False
 
 def heading(row: ShownRow, number: int) -> str:
     """The number of a row, its line and what is known of its tokens."""
-    parts = [f"row {number:,}, line {row.conversation.line:,}"]
+    file = f" of file {row.conversation.file + 1:,}" if row.conversation.file else ""
+    parts = [f"row {number:,}, line {row.conversation.line:,}{file}"]
     if row.ids is not None:
         parts += [
             counted(len(row.ids), "token"),

@@ -21,6 +21,10 @@ BUFFER_BYTES = 1 << 16
 """Bytes of a column that are read at a time; without it pyarrow reads a row group whole."""
 
 
+JSON_TYPE = "extension<arrow.json>"
+"""Type of texts that are JSON; ``datasets`` 5 writes turns of unequal fields as such texts."""
+
+
 def pyarrow(file: DataFile) -> Any:
     """The library. Raises TsplannerError: it is not installed."""
     try:
@@ -139,7 +143,7 @@ def _rows(batch: Any, library: Any) -> Iterator[dict[str, Any]]:
         kind = column.type
         # Python has no nanoseconds.
         readable = column.cast(library.string()) if library.types.is_temporal(kind) else column
-        values, clean = readable.to_pylist(), _column_cleaner(kind, library.types)
+        values, clean = readable.to_pylist(), _column_cleaner(kind, library)
         columns.append(values if clean is None else [clean(value) for value in values])
     for values in zip(*columns, strict=True):
         yield dict(zip(names, values, strict=True))
@@ -148,19 +152,20 @@ def _rows(batch: Any, library: Any) -> Iterator[dict[str, Any]]:
 Cleaner = Callable[[Any], Any]
 
 
-def _column_cleaner(kind: Any, types: Any) -> Cleaner | None:
+def _column_cleaner(kind: Any, library: Any) -> Cleaner | None:
     """Like `_cleaner`, but turns keep their nulls, for the reader of turns leaves them out itself.
 
     Most rows are lists of turns, and cleaning them would double the time that a row takes.
     """
+    types = library.types
     if types.is_list(kind) or types.is_large_list(kind):
         turn = kind.value_type
-        if types.is_struct(turn) and all(_cleaner(each.type, types) is None for each in turn):
+        if types.is_struct(turn) and all(_cleaner(each.type, library) is None for each in turn):
             return None
-    return _cleaner(kind, types)
+    return _cleaner(kind, library)
 
 
-def _cleaner(kind: Any, types: Any) -> Cleaner | None:
+def _cleaner(kind: Any, library: Any) -> Cleaner | None:
     """What makes a value of a column one that JSON holds; None: every value of it is one.
 
     A library that writes such files gives all structs of a column the same fields and fills what
@@ -168,14 +173,19 @@ def _cleaner(kind: Any, types: Any) -> Cleaner | None:
     that is neither text nor number is kept beside the name of its type, so that nobody takes it
     for the text that it once was.
     """
+    if str(kind) == JSON_TYPE:
+        return lambda value: None if value is None else msgspec.Raw(value.encode())
+    if isinstance(kind, library.BaseExtensionType):
+        return _cleaner(kind.storage_type, library)
+    types = library.types
     if types.is_dictionary(kind):
-        return _cleaner(kind.value_type, types)
+        return _cleaner(kind.value_type, library)
     if types.is_struct(kind):
-        return _struct_cleaner({each.name: _cleaner(each.type, types) for each in kind})
+        return _struct_cleaner({each.name: _cleaner(each.type, library) for each in kind})
     if types.is_map(kind):
-        return _map_cleaner(_cleaner(kind.item_type, types))
+        return _map_cleaner(_cleaner(kind.item_type, library))
     if types.is_nested(kind):  # lists of every sort
-        return _list_cleaner(_cleaner(kind.value_type, types))
+        return _list_cleaner(_cleaner(kind.value_type, library))
     plain = (types.is_string, types.is_large_string, types.is_integer, types.is_floating)
     if any(each(kind) for each in (*plain, types.is_boolean, types.is_null)):
         return None

@@ -27,7 +27,7 @@ class RawDataset:
         self.files = tuple(
             data_file(path, number=number) for number, path in enumerate(found.paths)
         )
-        self.notes = found.notes
+        self.notes = (*found.notes, *_separators(self.files))
         """What was guessed or left out to find the files, a clause each."""
         self._columnar: dict[int, ColumnarFile] = {}
 
@@ -96,3 +96,10 @@ class RawDataset:
         if file.kind in (FileKind.PARQUET, FileKind.ARROW):
             return self._columns(file).rows_total()
         return file.bytes
+
+
+def _separators(files: Sequence[DataFile]) -> Iterator[str]:
+    """Tables whose cells are not separated by what their ending says."""
+    for file in files:
+        if file.kind is FileKind.TABLE and file.separator in ";|":
+            yield f'the cells of {file.path.name} are separated by "{file.separator}"'

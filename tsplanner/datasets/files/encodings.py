@@ -15,17 +15,16 @@ MARKS: tuple[tuple[bytes, str], ...] = (
 )
 """Byte order marks that make an encoding certain."""
 
-ZEROS: tuple[tuple[str, slice], ...] = (
-    ("UTF-32LE", slice(1, None, 4)),
-    ("UTF-32BE", slice(2, None, 4)),
-    ("UTF-16LE", slice(1, None, 2)),
-    ("UTF-16BE", slice(0, None, 2)),
+ZEROS: tuple[tuple[str, str], ...] = (
+    ("x000", "UTF-32LE"),
+    ("000x", "UTF-32BE"),
+    ("x0", "UTF-16LE"),
+    ("0x", "UTF-16BE"),
 )
-"""Where the zero bytes of ASCII characters lie in an encoding of wide characters."""
+"""Where the zeros lie in the first bytes of a text that begins with two ASCII characters.
 
-MOST_ZEROS = 0.4
-"""Share of zero bytes at these places from which a text has such an encoding: names of fields,
-quotes and brackets are ASCII in every language."""
+Source: RFC 4627, section 3.
+"""
 
 _HIGH = re.compile(rb"[\x80-\xff]+")
 
@@ -35,14 +34,8 @@ def wide_encoding(start: bytes) -> str | None:
     for mark, name in MARKS:
         if start.startswith(mark):
             return name
-    for name, places in ZEROS:
-        found = start[:4096][places]
-        other = start[:4096].count(0) - found.count(0)
-        # In UTF-16 every second byte is no zero; in UTF-32 three of four bytes are.
-        alone = name.startswith("UTF-32") or other == 0
-        if found and found.count(0) >= MOST_ZEROS * len(found) and alone and 0 in start:
-            return name
-    return None
+    zeros = "".join("x" if byte else "0" for byte in start[:4])
+    return next((name for pattern, name in ZEROS if zeros.startswith(pattern)), None)
 
 
 def likely_encoding(data: bytes) -> str:

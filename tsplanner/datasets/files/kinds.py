@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,9 @@ COLUMNAR_ENDINGS = (".parquet", ".pq", ".arrow", ".feather")
 ENDINGS = (*JSON_ENDINGS, *TABLE_ENDINGS, *COLUMNAR_ENDINGS)
 """Endings of files that hold rows, each of which may be followed by ``.gz``."""
 LINES_LOOKED_AT = 20
+SEPARATORS = ",;\t|"
+"""Characters that may stand between two cells."""
+TAB_ENDINGS = (".tsv", ".tab")
 
 
 def data_file(path: Path, number: int = 0) -> DataFile:
@@ -37,7 +41,24 @@ def data_file(path: Path, number: int = 0) -> DataFile:
         # An archive is told by the ending of the whole name: .tar.gz.
         _refuse_foreign(path, name, start)
         kind = _columnar(path, start, compressed) or _text_kind(path, name, start, stream)
-    return DataFile(path=path, kind=kind, bytes=size, number=number, compressed=compressed)
+    return DataFile(
+        path=path,
+        kind=kind,
+        bytes=size,
+        number=number,
+        compressed=compressed,
+        separator=separator_of(name, start) if kind is FileKind.TABLE else ",",
+    )
+
+
+def separator_of(name: str, start: bytes) -> str:
+    """The character between two cells of a table, by the file's name and its first bytes."""
+    if name.endswith(TAB_ENDINGS):
+        return "\t"
+    heading = start.split(b"\n", 1)[0].decode("utf-8", "replace")
+    # Spreadsheets of many countries write semicolons into a file that ends in .csv. The separator
+    # that cuts the heading into the most cells is the file's own; a comma wins a tie.
+    return max(SEPARATORS, key=lambda sign: len(next(csv.reader([heading], delimiter=sign), [])))
 
 
 def _refuse_foreign(path: Path, name: str, start: bytes) -> None:

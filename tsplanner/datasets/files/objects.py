@@ -51,8 +51,9 @@ class ArrayRows:
 class ObjectRows:
     """Objects one after another, each over any number of lines, or one object that holds all rows.
 
-    One object holds all rows if it is an object of columns, as pandas writes it, or has them as a
-    list under one of `ROWS_UNDER`.
+    One object holds all rows if it is an object of columns, as pandas writes it by default, has
+    ``columns`` and ``data``, as pandas writes it with "split", or has the rows as a list under one
+    of `ROWS_UNDER`.
     """
 
     def __init__(self, file: DataFile) -> None:
@@ -127,7 +128,7 @@ def nested_rows(row: RawRow, data: bytes) -> Iterator[RawRow]:
             for each in placed(data[start:], inner, row.file):
                 yield RawRow(each.line + above, each.data, file=row.file)
             return
-    columns = _columns(found)
+    columns = _split(found) or _columns(found)
     for number, values in enumerate(zip(*columns.values(), strict=True), start=1):
         content = msgspec.json.encode(dict(zip(columns, values, strict=True)))
         yield RawRow(number, content, file=row.file)
@@ -143,6 +144,20 @@ def _list_of_objects(value: msgspec.Raw | None) -> list[msgspec.Raw] | None:
     except (msgspec.MsgspecError, RecursionError):
         return None
     return rows if fields and not fields.keys() & {"role", "from"} else None
+
+
+def _split(found: dict[str, msgspec.Raw]) -> dict[str, list[Any]]:
+    """Columns by name of an object that keeps names and rows apart; empty, if it is none."""
+    if not {"columns", "data"} <= found.keys():
+        return {}
+    try:
+        names = msgspec.json.decode(found["columns"], type=list[str])
+        rows = msgspec.json.decode(found["data"], type=list[list[Any]])
+    except (msgspec.MsgspecError, RecursionError):
+        return {}
+    if any(len(row) != len(names) for row in rows):
+        return {}
+    return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
 
 def _columns(found: dict[str, msgspec.Raw]) -> dict[str, list[Any]]:

@@ -35,6 +35,8 @@ class DataFile:
     """Place among the files of the dataset, counted from 0."""
     compressed: bool = False
     """The file is a gzip stream."""
+    separator: str = ","
+    """What stands between two cells of a table."""
 
 
 @frozen

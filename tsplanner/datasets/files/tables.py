@@ -10,26 +10,15 @@ from typing import cast
 
 import msgspec
 
+from memory_models.units import counted
 from tsplanner.datasets.files.encodings import likely_encoding, mending
 from tsplanner.datasets.files.records import DataFile, RawRow
 from tsplanner.datasets.files.streams import opened
 from tsplanner.datasets.records import Fault
 from tsplanner.errors import TsplannerError, named
 
-SEPARATORS = ",;\t|"
-"""Characters that may stand between two cells."""
-TAB_ENDINGS = (".tsv", ".tab")
 LONGEST_CELL = 1 << 30
 """Characters of a cell; the library refuses more than 131,072 unless it is told otherwise."""
-
-
-def separator_of(name: str, heading: str) -> str:
-    """The character between two cells, by the file's name and its heading."""
-    if name.lower().removesuffix(".gz").endswith(TAB_ENDINGS):
-        return "\t"
-    # Spreadsheets of many countries write semicolons into a file that ends in .csv. The separator
-    # that cuts the heading into the most cells is the file's own; a comma wins a tie.
-    return max(SEPARATORS, key=lambda sign: len(next(csv.reader([heading], delimiter=sign), [])))
 
 
 class TableRows:
@@ -52,10 +41,7 @@ class TableRows:
             text.detach()
 
     def _rows(self, text: io.TextIOWrapper) -> Iterator[RawRow]:
-        heading = text.readline()
-        separator = separator_of(self.file.path.name, heading)
-        # The heading is read again by the same parser: a name in quotes may hold a line end.
-        rows = csv.reader(_behind(heading, text), delimiter=separator, strict=True)
+        rows = csv.reader(text, delimiter=self.file.separator, strict=True)
         names = self._names(rows)
         while True:
             self.lines = rows.line_num
@@ -97,7 +83,7 @@ class TableRows:
     def _row(self, names: list[str], cells: list[str]) -> RawRow:
         if len(cells) != len(names):
             return self._bad(
-                Fault.CELLS, f"has {len(cells)} cells, and the heading has {len(names)}"
+                Fault.CELLS, f"has {counted(len(cells), 'cell')}, and the heading has {len(names)}"
             )
         row = dict(zip(names, cells, strict=True))
         try:
@@ -110,8 +96,3 @@ class TableRows:
     def _bad(self, fault: Fault, reason: str) -> RawRow:
         number = self.file.number
         return RawRow(self.lines + 1, b"", fault=fault, reason=reason, file=number)
-
-
-def _behind(heading: str, text: Iterator[str]) -> Iterator[str]:
-    yield heading
-    yield from text

@@ -19,7 +19,7 @@ from tsplanner.datasets.lengths.duplicates import SeenRows
 from tsplanner.datasets.lengths.stats import LengthStats, Longest
 from tsplanner.datasets.lengths.tally import NotedRow, RowCounter, Tally
 from tsplanner.datasets.lengths.workers import answers_of_workers, worker_count
-from tsplanner.datasets.records import DataSource, Fault, Noticed, OnBad, RowContent
+from tsplanner.datasets.records import DataSource, Fault, Noticed, OnBad, Remark, RowContent
 from tsplanner.datasets.rows.drops import DropLog
 from tsplanner.datasets.rows.readers import WAY_OUT, refuse_empty
 from tsplanner.datasets.tokens.reading import ReadJob, RowReader
@@ -80,9 +80,7 @@ def length_stats(
         _refuse_bad(raw, dropped, options.dropped_file)
     if not total.lengths:
         _refuse_none_left(raw, dropped, cutoff_len)
-    for note in reader.notes:
-        total.remarks.note(Noticed.GUESS, note, 1)
-    return _stats(total, dropped, reader.counted_by)
+    return _stats(total, dropped, reader)
 
 
 def _total(
@@ -164,8 +162,13 @@ def _refuse_none_left(raw: RawDataset, dropped: DropLog, cutoff_len: int) -> Non
     )
 
 
-def _stats(total: Tally, dropped: DropLog, counted_by: str) -> LengthStats:
+def _stats(total: Tally, dropped: DropLog, reader: RowReader) -> LengthStats:
     """The finished record."""
+    notes = tuple(
+        Remark(kind=kind, text=note, rows=0, first_line=0)
+        for kind, found in ((Noticed.FILES, reader.raw.notes), (Noticed.GUESS, reader.notes))
+        for note in found
+    )
     rows = total.rows
     mean_text = sum(length * found for length, found in total.texts.items()) / rows
     return LengthStats(
@@ -187,7 +190,7 @@ def _stats(total: Tally, dropped: DropLog, counted_by: str) -> LengthStats:
         content=RowContent(
             learned=total.learned_total / rows,
             turns=total.turns_total / rows,
-            remarks=total.remarks.records(),
+            remarks=(*notes, *total.remarks.records()),
         ),
-        counted_by=counted_by,
+        counted_by=reader.counted_by,
     )

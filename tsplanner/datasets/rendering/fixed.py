@@ -75,20 +75,17 @@ class BareRenderer(Renderer):
     unknown_tokens = CHAT_TEMPLATE_TOKENS
 
     def rendered(self, conversation: Conversation) -> Rendered:
-        """A piece per turn, with its thoughts and the calls of tools."""
+        """A piece per turn, and one for what a template writes besides: thoughts, calls, tools."""
         if conversation.text is not None:
             return Rendered(pieces=(Piece(text=conversation.text, learned=True),))
         turns = conversation.turns
-        said = [
-            turn.thoughts + turn.content + "".join(c.name + c.arguments for c in turn.tool_calls)
-            for turn in turns
-        ]
-        pieces = tuple(
-            Piece(text=text, learned=is_learned(turns, place, self.loss_on), turn=place)
-            for place, text in enumerate(said)
-        )
-        tools = (Piece(text=conversation.tools),) if conversation.tools else ()
-        return Rendered(pieces=(*tools, *pieces))
+        found = [Piece(text=conversation.tools)]
+        for place, turn in enumerate(turns):
+            learned = is_learned(turns, place, self.loss_on)
+            more = turn.thoughts + "".join(call.name + call.arguments for call in turn.tool_calls)
+            found.append(Piece(text=more, learned=learned))
+            found.append(Piece(text=turn.content, learned=learned, turn=place))
+        return Rendered(pieces=tuple(piece for piece in found if piece.text))
 
 
 def with_figures(conversation: Conversation) -> Conversation:

@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from tsplanner.datasets.records import Role, ToolCall, Turn
-from tsplanner.datasets.rendering.answers import prompt_of
+from tsplanner.datasets.rendering.answers import prompt_of, shared_start
 from tsplanner.datasets.rendering.environment import PINNED_DATE, ChatTemplate
 from tsplanner.datasets.rendering.marks import Marker
 from tsplanner.datasets.rendering.messages import Style, messages_of
@@ -103,6 +103,19 @@ class KnownTemplate:
                 # the answer begins as after a question.
                 self._prompts[role] = () if role is Role.USER else self.prompts(Role.USER)
         return self._prompts[role]
+
+    @property
+    def prompts_go_on(self) -> frozenset[str]:
+        """First characters of what prompts have and finished answers lack.
+
+        In an answer that begins with one of them the prompt may reach into its text: those of
+        DeepSeek-R1 open thoughts.
+        """
+        found = set()
+        for role in BEFORE:
+            prompt, *written = self.prompts(role) or ("",)
+            found |= {prompt[shared_start(prompt, each) :][:1] for each in written}
+        return frozenset(found)
 
     def _found_prompts(self, before: tuple[Turn, ...], role: Role | None) -> tuple[str, ...]:
         tools = TOOLS if role is Role.TOOL else None

@@ -29,7 +29,7 @@ class Literals:
     equal: frozenset[str]
     """A content that is one of them may be treated differently."""
     at_ends: frozenset[str]
-    """Characters that the template takes from the ends of texts by name."""
+    """Characters that matter at the ends of a content."""
 
 
 def literals_of(tree: nodes.Template, special_tokens: Mapping[str, str]) -> Literals:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tsplanner.datasets.records import Conversation, LossOn
@@ -38,7 +39,9 @@ class TemplateRenderer(Renderer):
         self._plain = KnownTemplate(texts.default, tokens)
         same = texts.tool_use == texts.default
         self._with_tools = self._plain if same else KnownTemplate(texts.tool_use, tokens)
-        self._shapes = Shapes(self.in_full, literals_of(self._plain.template.tree, tokens))
+        literals = literals_of(self._plain.template.tree, tokens)
+        at_ends = literals.at_ends | self._plain.prompts_go_on
+        self._shapes = Shapes(self.in_full, replace(literals, at_ends=at_ends))
         self.notes = self._plain.notes
 
     def rendered(self, conversation: Conversation) -> Rendered:

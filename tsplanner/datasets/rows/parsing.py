@@ -54,7 +54,9 @@ class RowParser:
         try:
             found = self._reader.read(self._decode(raw.data), raw.line, raw.file)
         except RowError as error:
-            return _dropped(raw, (error.fault, str(error)))
+            # In another encoding the names of fields may be damaged, which is no fault of theirs.
+            whole = _is_utf8(raw.data)
+            return _dropped(raw, (error.fault, str(error)) if whole else json_fault(raw))
         # Deep nesting and bytes that are no UTF-8 raise errors that are not msgspec's own.
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             return _dropped(raw, json_fault(raw))
@@ -64,6 +66,14 @@ class RowParser:
 
 def _dropped(raw: RawRow, found: tuple[Fault, str]) -> DroppedRow:
     return DroppedRow(line=raw.line, fault=found[0], reason=found[1], file=raw.file)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class _NotFiniteError(ValueError):

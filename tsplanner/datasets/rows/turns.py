@@ -127,10 +127,10 @@ class TurnReader:
         """
         self.remarks = []
         if not isinstance(value, list):
-            raise RowError(
-                f"field {named(name)} is {kind_of(value)}, not a list of turns", Fault.WRONG_TYPE
-            )
+            raise not_turns(name, value)
         if value and all(isinstance(each, str) for each in value):
+            if all(each.startswith("{") for each in value) and (inner := _opened(value)):
+                return self.turns(name, inner)
             self.remarks.append((Noticed.GUESS, f"texts of {name}: user and assistant by turns"))
             roles = (Role.USER, Role.ASSISTANT)
             return [Turn(role=roles[place % 2], content=text) for place, text in enumerate(value)]
@@ -247,6 +247,14 @@ class TurnReader:
                 self.remarks.append((Noticed.IGNORED, f"{key} of a turn"))
 
 
+def _opened(texts: list[str]) -> list[Any]:
+    """Objects that were written as texts; empty: one of the texts is no JSON."""
+    try:
+        return [msgspec.json.decode(text) for text in texts]
+    except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError):
+        return []
+
+
 def _without_nulls(turn: dict[str, Any]) -> dict[str, Any]:
     """A turn without the nulls that libraries fill in for fields that only other turns have."""
     if None not in turn.values():
@@ -276,6 +284,15 @@ def _refuse_media(name: str, place: int) -> None:
         raise RowError(
             f"turn {place}: {named(name)}, and only text and series are trained", Fault.MEDIA
         )
+
+
+def not_turns(name: str, value: Any) -> RowError:
+    """The error for a field that holds something else than turns."""
+    hint = ""
+    if isinstance(value, str) and value.startswith("["):
+        hint = "; it looks like Python's own writing of a list: save the rows as JSON or Parquet"
+    reason = f"field {named(name)} is {kind_of(value)}, not a list of turns{hint}"
+    return RowError(reason, Fault.WRONG_TYPE)
 
 
 def _string(value: Any, key: str, place: int) -> str:

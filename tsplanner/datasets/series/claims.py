@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import TypeAlias
 
 from memory_models.frozen import frozen
 from tsplanner.datasets.series.figures import Trend, figures
@@ -68,6 +69,9 @@ _POINTS = (
 )
 _PLACE = re.compile(rf"{_POINTS}({_NUMBER})")
 _VALUE = re.compile(rf"(?<![a-z0-9_.]){_NUMBER}")
+_ASKS_PLACE = re.compile(r"\b(?:which|what) (?:point|index|position|step)|\bwhere\b|哪个点|位置")
+Kinds: TypeAlias = tuple[ClaimKind, ClaimKind | None]
+"""The claim of a figure's value, and the claim of its place."""
 _QUARTERS = {"first": 0, "second": 1, "third": 2, "last": 3, "fourth": 3, "final": 3}
 _QUARTER = re.compile(rf"\b({'|'.join(_QUARTERS)}) quarter\b")
 _FIGURES: tuple[tuple[str, ClaimKind, ClaimKind | None], ...] = (
@@ -107,31 +111,44 @@ _TRENDS = (Trend.RISING, Trend.FALLING, Trend.FLAT)
 _NEGATED = re.compile(r"(?:\bnot?\b|\bnever\b|\bwithout\b|无|没有|不)[^,，]{0,24}$")
 
 
-def claims(answer: str) -> tuple[Claim, ...]:
-    """The claims of an answer in their order."""
+def claims(answer: str, question: str = "") -> tuple[Claim, ...]:
+    """The claims of an answer in their order.
+
+    Where the answer names no figure, the question says which one is meant: "Peak?" "Point 12."
+    """
+    text, asked = answer.lower().replace("−", "-"), question.lower()
+    topics = {_kinds_of(word) for word in _FIGURE.finditer(asked)}
+    topic = topics.pop() if len(topics) == 1 and not _FIGURE.search(text) else None
     found: list[Claim] = []
-    for clause in _CLAUSE.split(answer.lower().replace("−", "-")):
+    for clause in _CLAUSE.split(text):
         parts = _parts(clause)
+        if topic is not None:
+            place = _ASKS_PLACE.search(asked) and not _PLACE.search(clause)
+            parts = [(topic, f"point {clause.strip()}" if place else clause)]
         for kinds, part in parts:
             found += _figure_claims(kinds, part)
         # A jump or a spike "up at point 9" is no trend.
         if not parts and not _PLACE.search(clause):
-            found += _trend_claims(clause)
+            found += _trend_claims(clause, asked=_CONTEXT.search(asked) is not None)
     return tuple(found)
 
 
-def _parts(clause: str) -> list[tuple[tuple[ClaimKind, ClaimKind | None], str]]:
+def _kinds_of(word: re.Match[str]) -> Kinds:
+    return _FIGURES[(word.lastindex or 1) - 1][1:]
+
+
+def _parts(clause: str) -> list[tuple[Kinds, str]]:
     """What is said of the largest value, of the smallest and of the mean, each by its word."""
     words = list(_FIGURE.finditer(clause))
     starts = [0, *(word.start() for word in words[1:])]
     ends = [*starts[1:], len(clause)]
     return [
-        (_FIGURES[(word.lastindex or 1) - 1][1:], clause[start:end])
+        (_kinds_of(word), clause[start:end])
         for word, start, end in zip(words, starts, ends, strict=False)
     ]
 
 
-def _figure_claims(kinds: tuple[ClaimKind, ClaimKind | None], part: str) -> list[Claim]:
+def _figure_claims(kinds: Kinds, part: str) -> list[Claim]:
     value_kind, place_kind = kinds
     found = []
     place = _PLACE.search(part)
@@ -146,8 +163,8 @@ def _figure_claims(kinds: tuple[ClaimKind, ClaimKind | None], part: str) -> list
     return found
 
 
-def _trend_claims(clause: str) -> list[Claim]:
-    words = _WITH_CONTEXT if _CONTEXT.search(clause) else _SURE
+def _trend_claims(clause: str, *, asked: bool) -> list[Claim]:
+    words = _WITH_CONTEXT if asked or _CONTEXT.search(clause) else _SURE
     word = words.search(clause)
     if word is None or _NEGATED.search(clause[: word.start()]):
         return []
@@ -196,10 +213,12 @@ def _is_near(claim: Claim, series: Sequence[float], value: float) -> bool:
     )
 
 
-def expected_claims(reference: str, series: Sequence[Sequence[float]]) -> tuple[Expected, ...]:
+def expected_claims(
+    reference: str, series: Sequence[Sequence[float]], question: str = ""
+) -> tuple[Expected, ...]:
     """The claims of a reference answer that are true of one of its series."""
     found, counts = [], dict.fromkeys(ClaimKind, 0)
-    for claim in claims(reference):
+    for claim in claims(reference, question):
         true_of = next((n for n, each in enumerate(series) if is_true(claim, each)), None)
         if true_of is not None:
             found.append(Expected(kind=claim.kind, occurrence=counts[claim.kind], series=true_of))
@@ -208,11 +227,14 @@ def expected_claims(reference: str, series: Sequence[Sequence[float]]) -> tuple[
 
 
 def right_claims(
-    answer: str, expected: Sequence[Expected], series: Sequence[Sequence[float]]
+    answer: str,
+    expected: Sequence[Expected],
+    series: Sequence[Sequence[float]],
+    question: str = "",
 ) -> tuple[bool, ...]:
     """Whether an answer makes each expected claim, and makes it rightly."""
     made: dict[ClaimKind, list[Claim]] = {kind: [] for kind in ClaimKind}
-    for claim in claims(answer):
+    for claim in claims(answer, question):
         made[claim.kind].append(claim)
     return tuple(
         each.occurrence < len(made[each.kind])

@@ -55,7 +55,7 @@ def without_tokens(plan: Plan) -> str | None:
 
 def loss_on(plan: Plan) -> LossOn:
     """Which turns of the plan's rows carry loss where a row does not say so itself."""
-    return LossOn(getattr(plan.learning.data, "loss_on", LossOn.ASSISTANT))
+    return plan.learning.data.loss_on
 
 
 def tokenizer_folder(plan: Plan) -> Path | None:

@@ -19,7 +19,7 @@ import msgspec
 import torch
 from transformers import set_seed
 
-from memory_models.settings import DecoderKernels, LossKernel
+from memory_models.settings import DecoderKernels, FinetuningType, LossKernel
 from tsplanner.runs import DiskError
 from tsplanner.training import adapters, answers, data, distributed, model
 from tsplanner.training.batches import collate, pad_token_id, without_mask
@@ -279,6 +279,7 @@ def check_values(built: Any, job: Job, recorder: Recorder, stop: Callable[[], bo
         return
     if distributed.is_main():
         with recorder.pulse.during(Phase.EVALUATE), suppress(torch.OutOfMemoryError):
+            step = take_best(built, job, recorder)
             tokenizer = model.load_tokenizer(plan.model)
             count = len(built.train_dataset) - built.padding_samples + len(built.eval_dataset)
             rows = data.held_out_rows(plan, tokenizer, built.model.config, count)
@@ -290,9 +291,23 @@ def check_values(built: Any, job: Job, recorder: Recorder, stop: Callable[[], bo
                 beat=recorder.pulse.beat,
             )
             if recorder.values is not None:
-                recorder.values = replace(recorder.values, step=built.state.global_step)
+                recorder.values = replace(recorder.values, step=step)
     # Nobody leaves while another process may still wait for it.
     distributed.barrier()
+
+
+def take_best(built: Any, job: Job, recorder: Recorder) -> int:
+    """Take the weights of the best evaluation where they can be read back; the step they are of.
+
+    Whole models stay as they are, and so does AdaLoRA, whose ranks differ from step to step.
+    """
+    best, last = recorder.best_evaluation, int(built.state.global_step)
+    method = job.plan.learning.method.finetuning_type
+    adapter = method.uses_adapter and method is not FinetuningType.ADALORA
+    if best is None or best.step == last or not adapter:
+        return last
+    saving.read_adapter(built.model, Path(job.folder) / saving.weights_folder(job.plan))
+    return best.step
 
 
 def device_name(device: torch.device) -> str:

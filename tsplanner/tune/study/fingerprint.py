@@ -20,6 +20,7 @@ def fingerprint(plan: Plan) -> dict[str, str]:
         learning.optimization.effective_batch_size,
         learning.data.cutoff_len,
         learning.data.validation_fraction,
+        learning.data.loss_on,
     )
     return {
         "model": f"{plan.model.name} {digest(json.dumps(plan.model.config, sort_keys=True))}",
@@ -27,7 +28,7 @@ def fingerprint(plan: Plan) -> dict[str, str]:
         "method": str(learning.method.finetuning_type),
         "seed": str(learning.seed),
         "split seed": str(learning.data.split_seed),
-        "batch, cutoff and held-out share": " ".join(str(value) for value in fixed),
+        "batch, cutoff, held-out share and loss": " ".join(str(value) for value in fixed),
     }
 
 
