@@ -86,5 +86,5 @@ def test_text_rows_carry_the_template_and_are_cut_to_the_cutoff(tmp_path: Path) 
             tokenizer_folder=None,
         )
         counter = RowCounter(RowReader(job))
-        (span,) = counter.raw.spans()
+        (span,) = counter.reader.raw.spans()
         assert counter.span(span).lengths == {length: 1}

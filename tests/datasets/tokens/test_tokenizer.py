@@ -76,7 +76,11 @@ def both(request) -> tuple[Tokenizer, Tokenizer]:
 def test_rows_by_words_are_those_of_the_library(both, rows) -> None:
     """White space, accents, digits, added tokens, ends of pieces: ids and loss are the same."""
     by_words, whole = both
-    assert by_words.rows(rows) == whole.rows(rows)
+    expected = whole.rows(rows)
+    assert by_words.rows(rows) == expected
+    counted = by_words.rows(rows, ids=False)
+    assert [len(row.ids) for row in counted] == [len(row.ids) for row in expected]
+    assert [row.learned for row in counted] == [row.learned for row in expected]
 
 
 @settings(deadline=None, max_examples=60)

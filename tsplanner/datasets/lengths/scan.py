@@ -68,7 +68,7 @@ def length_stats(
         encoder=encoder,
         tokenizer_folder=str(tokenizer_folder) if tokenizer_folder else None,
     )
-    reader = RowReader(job)
+    reader = RowReader(job, ids=False)
     raw, counter = reader.raw, RowCounter(reader)
     with (
         DropLog(raw.place, options.dropped_file) as dropped,

@@ -133,6 +133,8 @@ class Cuts:
 
     pairs: bytes
     """What two neighbouring bytes say of a cut (`Says`), by ``first * KINDS + second``."""
+    plain: re.Pattern[str]
+    """Words that the pattern leaves whole, of a space and ASCII letters at most."""
     added: re.Pattern[bytes] | None
     """Finds the added tokens, which the tokenizer looks for before anything else; None: none."""
 
@@ -157,7 +159,7 @@ def cuts_of(document: bytes) -> Cuts | None:
         or not all(_as_written(token, found.normalizer) for token in found.added_tokens)
     ):
         return None
-    return Cuts(pairs=_pairs(pattern), added=_finder(found.added_tokens))
+    return Cuts(pairs=_pairs(pattern), plain=_plain(found, pattern), added=_finder(found.added_tokens))
 
 
 def _pattern_of(step: dict[str, Any]) -> str | None:
@@ -176,6 +178,14 @@ def _pattern_of(step: dict[str, Any]) -> str | None:
         return None
     found = (first.get("pattern") or {}).get("Regex")
     return found if isinstance(found, str) else None
+
+
+def _plain(found: _TokenizerFile, pattern: Pattern) -> re.Pattern[str]:
+    """Words of letters; o200k's pattern cuts them where a capital follows a small letter."""
+    steps = [found.pre_tokenizer or {}, *((found.pre_tokenizer or {}).get("pretokenizers") or [])]
+    if not any(step.get("type") == "ByteLevel" for step in steps):
+        return re.compile("[A-Za-z]+" if pattern.apostrophes else "[A-Z]?[a-z]+")
+    return re.compile(" ?[A-Za-z]+" if pattern.apostrophes else " ?[A-Z]?[a-z]+")
 
 
 def _as_written(token: dict[str, Any], normalizer: dict[str, Any] | None) -> bool:

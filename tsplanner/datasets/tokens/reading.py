@@ -72,12 +72,17 @@ class KeptRow:
 class RowReader:
     """Reads the rows of one dataset for one model and cutoff."""
 
-    def __init__(self, job: ReadJob, tokenizer: Tokenizer | None = None) -> None:
-        """``tokenizer`` None: that of the job's folder, by words if the dataset is not small.
+    def __init__(
+        self, job: ReadJob, tokenizer: Tokenizer | None = None, *, ids: bool = True
+    ) -> None:
+        """``ids`` off: tokens are only counted.
+
+        ``tokenizer`` None: that of the job's folder, by words if the dataset is not small.
+
 
         Raises TsplannerError: tokenizer.json is damaged, or a file is missing.
         """
-        self.job = job
+        self.job, self._ids = job, ids
         folder = Path(job.tokenizer_folder) if job.tokenizer_folder else None
         self.raw = raw_dataset(job.source)
         self._tokenizer = tokenizer or tokenizer_of(folder, by_words=self.raw.bytes > SMALL_BYTES)
@@ -131,7 +136,7 @@ class RowReader:
         self, group: list[tuple[Conversation, Pieces] | DroppedRow]
     ) -> Iterator[KeptRow | DroppedRow]:
         rendered = [found[1] for found in group if not isinstance(found, DroppedRow)]
-        tokens = iter(self._tokenizer.rows(rendered))
+        tokens = iter(self._tokenizer.rows(rendered, ids=self._ids))
         for found in group:
             yield found if isinstance(found, DroppedRow) else self._kept(*found, next(tokens))
 

@@ -26,12 +26,17 @@ from tsplanner.datasets.tokens.rows import Encode, TokenRow, token_row
 CHARACTERS_PER_TOKEN = 4.0
 _DIGITS = b"0123456789"
 UNKNOWN_ID = -1
-"""Stands for the id of a token that was only estimated."""
+"""Stands for the id of a token that was only counted."""
 
 if TYPE_CHECKING:
     from tsplanner.datasets.tokens.words import WordTable
 
 Pieces = Sequence[Piece]
+
+
+def unknown_ids(count: int) -> array[int]:
+    """Stands for ids that are not known, or that nobody asked for."""
+    return array("i", [UNKNOWN_ID]) * count
 
 
 class Tokenizer(ABC):
@@ -41,8 +46,8 @@ class Tokenizer(ABC):
     """``tokenizer`` or ``estimate``."""
 
     @abstractmethod
-    def rows(self, rows: Sequence[Pieces]) -> list[TokenRow]:
-        """The tokens of each row, with those that carry loss."""
+    def rows(self, rows: Sequence[Pieces], *, ids: bool = True) -> list[TokenRow]:
+        """The tokens of each row, with those that carry loss; without ``ids`` only how many."""
 
 
 class EstimatingTokenizer(Tokenizer):
@@ -50,7 +55,7 @@ class EstimatingTokenizer(Tokenizer):
 
     counted_by = "estimate"
 
-    def rows(self, rows: Sequence[Pieces]) -> list[TokenRow]:
+    def rows(self, rows: Sequence[Pieces], *, ids: bool = True) -> list[TokenRow]:
         """Rows of unknown ids."""
         return [self._row(row) for row in rows]
 
@@ -66,7 +71,7 @@ class EstimatingTokenizer(Tokenizer):
                 if learned and learned[-1][1] == begin:
                     begin = learned.pop()[0]
                 learned.append((begin, tokens))
-        return TokenRow(ids=array("i", [UNKNOWN_ID]) * tokens, learned=tuple(learned))
+        return TokenRow(ids=unknown_ids(tokens), learned=tuple(learned))
 
 
 def estimated_tokens(text: str) -> int:
@@ -89,7 +94,7 @@ class WholeTokenizer(Tokenizer):
     def __init__(self, encode: Encode) -> None:
         self._encode = encode
 
-    def rows(self, rows: Sequence[Pieces]) -> list[TokenRow]:
+    def rows(self, rows: Sequence[Pieces], *, ids: bool = True) -> list[TokenRow]:
         """One call of the tokenizer for each row."""
         return [token_row(row, self._encode) for row in rows]
 
@@ -103,7 +108,7 @@ class WordTokenizer(Tokenizer):
         """``library``: a `tokenizers.Tokenizer`."""
         self._encode = whole_encoder(library)
         self._whole = WholeTokenizer(self._encode)
-        self._cuts, self._words = cuts, words_encoder(library)
+        self._cuts, self._words = cuts, words_encoder(library, cuts.plain)
         self._tokens_around = lru_cache(AROUND)(self._around)
 
     @cached_property
@@ -113,24 +118,24 @@ class WordTokenizer(Tokenizer):
 
         return WordTable(self._cuts, self._words)
 
-    def rows(self, rows: Sequence[Pieces]) -> list[TokenRow]:
+    def rows(self, rows: Sequence[Pieces], *, ids: bool = True) -> list[TokenRow]:
         """Rows in groups, so that the arrays stay in the processor's cache."""
         found: list[TokenRow] = []
         group = _Group()
         for row in rows:
             group.add(row)
             if len(group.data) > GROUP_BYTES:
-                found += self._encoded(group)
+                found += self._encoded(group, ids=ids)
                 group = _Group()
-        return [*found, *self._encoded(group)]
+        return [*found, *self._encoded(group, ids=ids)]
 
-    def _encoded(self, group: _Group) -> Iterator[TokenRow]:
+    def _encoded(self, group: _Group, *, ids: bool) -> Iterator[TokenRow]:
         # A group of many bytes is long for one row, and its arrays would take much memory.
         if len(group.data) > LONG_GROUP:
             yield from self._whole.rows(group.rows)
             return
         texts = bytes(group.data)
-        encoded = self._table.encoded(texts)
+        encoded = self._table.encoded(texts, ids=ids)
         places = group.places
         begins, ends, before = encoded.words_at(places)
         # A loss that begins or ends inside a word begins with the token that holds its first
@@ -153,8 +158,12 @@ class WordTokenizer(Tokenizer):
                     learned[-1] = (learned[-1][0], high)
                 else:
                     learned.append((low, high))
-            ids = array("i", encoded.ids[start : before[last]].tobytes())
-            yield TokenRow(ids=ids, learned=tuple(learned))
+            made = (
+                unknown_ids(before[last] - start)
+                if encoded.ids is None
+                else array("i", encoded.ids[start : before[last]].tobytes())
+            )
+            yield TokenRow(ids=made, learned=tuple(learned))
             at += count
 
     def _around(self, word: bytes, place: int) -> tuple[int, int]:

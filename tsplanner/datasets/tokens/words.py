@@ -45,8 +45,8 @@ _WHITE_CODES = {
 class Encoded:
     """The tokens of texts that lie behind each other with an edge byte before and behind each."""
 
-    ids: Array
-    """Token ids, int32 [tokens]."""
+    ids: Array | None
+    """Token ids, int32 [tokens]; None: they were not asked for."""
     words: Array
     """Byte at which each word begins, int64 [words]; ascending."""
     before: Array
@@ -82,7 +82,7 @@ class WordTable:
         self._pool = np.zeros(1 << 12, np.int32)
         self._words = self._ids = 0
 
-    def encoded(self, texts: bytes) -> Encoded:
+    def encoded(self, texts: bytes, *, ids: bool = True) -> Encoded:
         """Tokens of the texts in ``texts``, which begins and ends with an edge byte."""
         data = np.frombuffer(texts, np.uint8)
         begins = self._word_starts(data, texts)
@@ -95,6 +95,8 @@ class WordTable:
         counts = places & ((1 << _COUNT_BITS) - 1)
         ends = np.cumsum(counts)
         before = ends - counts
+        if not ids:
+            return Encoded(ids=None, words=begins, before=before)
         sources = np.repeat((places >> _COUNT_BITS) - before, counts)
         sources += np.arange(len(sources))
         return Encoded(ids=self._pool[sources], words=begins, before=before)
