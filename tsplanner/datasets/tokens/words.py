@@ -20,6 +20,7 @@ from tsplanner.datasets.tokens.cuts import (
     WHITE_OUTSIDE_ASCII,
     Cuts,
     Kind,
+    Says,
     kinds,
 )
 
@@ -111,7 +112,8 @@ class WordTable:
         # Translating bytes is much faster than an array as an index.
         says = np.frombuffer(codes.tobytes().translate(self._pairs), np.uint8)
         cut = np.zeros(len(data), np.bool_)
-        cut[2:-1] = says[1:-1] & (says[2:] >> 1) & (says[:-2] >> 2) & 1
+        cut[1:] = says & Says.SURE
+        cut[2:-1] |= ((says[1:-1] >> 1) & (says[2:] >> 2) & (says[:-2] >> 3) & 1) == 1
         cut[edges] = True
         cut[inner] = False
         return np.flatnonzero(cut)
