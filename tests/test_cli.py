@@ -31,7 +31,7 @@ PINS = (
     "--optimizer --quantization --upcast-unquantized --world-size --zero-stage"
 )
 FLAGS = {
-    "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --cpu-threads --experiment "
+    "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --columns --cpu-threads --experiment "
     "--host-memory --json --no-corrections --output --price-per-hour --probe --probe-budget "
     "--saves --trust-remote-code",
     "data": "--answer --by --columns --convert --cutoff-len --json --labels --line --loss-on "

@@ -24,6 +24,8 @@ def noticed(row: dict[str, Any]) -> tuple[Conversation, list[tuple[str, str]]]:
     """The conversation of one row, and what was noticed beside its form."""
     reader = ConversationReader()
     found = reader.read(msgspec.json.decode(json.dumps(row), type=dict[str, msgspec.Raw]), 1)
+    assert reader.remarks.records() == ()
+    reader.count(1)
     remarks = [(each.kind, each.text) for each in reader.remarks.records()]
     return found, [(kind, text) for kind, text in remarks if kind != Noticed.FORM]
 

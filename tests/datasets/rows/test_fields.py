@@ -35,6 +35,23 @@ def test_a_text_is_read_and_anything_else_is_named() -> None:
         assert caught.value.fault is Fault.WRONG_TYPE
 
 
+def test_json_that_is_no_value_is_named_by_its_field() -> None:
+    """Half a character, bytes of another encoding, and a nest without an end."""
+    row = Fields(
+        a=msgspec.Raw(b'"\\ud800"'),
+        b=msgspec.Raw(b'"caf\xe9"'),
+        c=msgspec.Raw(b"[" * 5000 + b"]" * 5000),
+    )
+    for name, reason in (
+        ("a", 'field "a" holds half a character (a lone surrogate)'),
+        ("b", 'field "b" is not UTF-8'),
+        ("c", 'field "c" holds values nested too deep'),
+    ):
+        with pytest.raises(RowError) as caught:
+            row.value(name)
+        assert str(caught.value) == reason
+
+
 def test_a_cell_that_holds_json_is_opened() -> None:
     """A text that only looks like JSON stays a text."""
     row = fields(a="[1, 2]", b=' {"c": 3}', c="[no json", d="plain", e=[4])

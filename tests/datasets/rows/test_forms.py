@@ -89,6 +89,11 @@ def test_a_dialogue_in_words_is_no_list_of_turns() -> None:
         ("timeseries", "", Fault.MISSING_FIELD, 'field "input" is missing'),
         ("instruction", "output", Fault.MISSING_FIELD, 'field "output" is null'),
         ("id", "messages", Fault.MISSING_FIELD, 'field "messages" is null'),
+        (
+            "Frage answer", "", Fault.MISSING_FIELD,
+            'field "question" is missing: the row has Frage, answer, and --columns names the',
+        ),
+        ("reply q", "", Fault.NO_FORM, "no known form has the fields q, reply: give messages"),
         ("a b", "", Fault.NO_FORM, "no known form has the fields a, b: give messages"),
         ("", "", Fault.NO_FORM, "no known form has the fields none: give messages"),
         (

@@ -76,10 +76,10 @@ def length_stats(
         closing(_tallies(counter, options.workers)) as found,
     ):
         total = _total(found, raw, dropped, options.progress)
-    if OnBad(on_bad) is OnBad.REFUSE:
-        _refuse_bad(raw, dropped, options.dropped_file)
     if not total.lengths:
         _refuse_none_left(raw, dropped, cutoff_len)
+    if OnBad(on_bad) is OnBad.REFUSE:
+        _refuse_bad(raw, dropped, options.dropped_file)
     return _stats(total, dropped, reader)
 
 

@@ -30,9 +30,11 @@ class ConversationReader:
         self._turns = TurnReader(self._columns)
         self._forms: dict[tuple[str, ...], Form] = {}
         self.remarks = Remarks()
+        """What was noticed in the rows that were counted."""
+        self._pending: tuple[Fields, Form, list[tuple[Noticed, str]]] | None = None
 
     def read(self, row: Mapping[str, Any], line: int, file: int = 0) -> Conversation:
-        """The conversation of a row.
+        """The conversation of a row; `count` counts what was noticed, if the row is kept.
 
         Raises RowError: the row cannot be read, or has a form that is not trained.
         """
@@ -47,7 +49,7 @@ class ConversationReader:
             found = Conversation(text=fields.text(form.text), line=line, file=file)
         else:
             found = self._dialogue(fields, form, noticed, line, file)
-        self._note(fields, form, noticed, line, file)
+        self._pending = fields, form, noticed
         return found
 
     def _form(self, fields: Fields, row: Mapping[str, Any]) -> Form:
@@ -133,15 +135,11 @@ class ConversationReader:
             raise wrong_type(name, value, "text")
         return self._turns.turns(name, value)
 
-    def _note(
-        self,
-        fields: Fields,
-        form: Form,
-        noticed: list[tuple[Noticed, str]],
-        line: int,
-        file: int,
-    ) -> None:
-        """Count what the row has beside what was read."""
+    def count(self, line: int, file: int = 0) -> None:
+        """Count what was noticed in the row that was read last."""
+        if self._pending is None:
+            return
+        fields, form, noticed = self._pending
         note = self.remarks.note
         note(Noticed.FORM, form.name, line, file)
         for guess in form.guesses:

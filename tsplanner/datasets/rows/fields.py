@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeAlias
 
@@ -26,6 +27,10 @@ _series = msgspec.json.Decoder(Series).decode
 _value = msgspec.json.Decoder().decode
 
 
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What the decoder raises for JSON that is none of its values."""
+
+
 class RowError(ValueError):
     """A row that cannot be trained on; the text is the reason."""
 
@@ -48,12 +53,20 @@ class Fields(dict[str, msgspec.Raw]):
         try:
             return _text(raw)
         except msgspec.ValidationError:
-            raise wrong_type(name, _value(raw), "text") from None
+            raise wrong_type(name, self.value(name), "text") from None
+        except _UNREADABLE:
+            raise _unreadable(name, raw) from None
 
     def value(self, name: str) -> Any:
-        """A field of any type; None where the row has no such field."""
+        """A field of any type; None where the row has no such field.
+
+        Raises RowError: the field is JSON that no text or number can be.
+        """
         raw = self.get(name)
-        return None if raw is None else _value(raw)
+        try:
+            return None if raw is None else _value(raw)
+        except _UNREADABLE:
+            raise _unreadable(name, raw or NULL) from None
 
     def opened(self, name: str) -> Any:
         """Like `value`; a text that is JSON itself is opened, as a cell of a table holds it."""
@@ -75,7 +88,7 @@ class Fields(dict[str, msgspec.Raw]):
             return ()
         try:
             return _series(raw)
-        except msgspec.ValidationError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             found = self.opened(name)
         try:
             return msgspec.convert(found, Series)
@@ -85,6 +98,21 @@ class Fields(dict[str, msgspec.Raw]):
     def holds(self, name: str) -> bool:
         """Whether a field is there and neither empty nor null."""
         return name in self and bytes(self[name]) not in NOTHING
+
+
+def _unreadable(name: str, raw: msgspec.Raw) -> RowError:
+    """Why JSON cannot be read as a value."""
+    try:
+        found = json.loads(bytes(raw))
+        json.dumps(found, ensure_ascii=False).encode()
+        what = "a number out of range"
+    except UnicodeDecodeError:
+        return RowError(f"field {named(name)} is not UTF-8", Fault.NOT_UTF8)
+    except UnicodeEncodeError:
+        what = "half a character (a lone surrogate)"
+    except (ValueError, RecursionError):
+        what = "values nested too deep"
+    return RowError(f"field {named(name)} holds {what}", Fault.WRONG_TYPE)
 
 
 def kind_of(value: Any) -> str:

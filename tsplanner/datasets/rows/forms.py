@@ -202,17 +202,29 @@ def _unknown(plain: Mapping[str, str], names: Collection[str], nulls: Collection
     )
     if null is not None:
         return RowError(f'field "{null}" is null', Fault.MISSING_FIELD)
-    question = next((name for name in QUESTIONS if name in plain), None)
-    if question is not None:
-        return RowError(f'field "{PARTNERS[question]}" is missing', Fault.MISSING_FIELD)
-    answer = next((name for name in ANSWERS if name in plain), None)
-    if answer is not None or any(name in plain for name in SERIES):
-        partner = next((each for each, to in PARTNERS.items() if to == answer), "input")
-        if any(name in plain for name in SERIES):
-            partner = "input"
-        return RowError(f'field "{partner}" is missing', Fault.MISSING_FIELD)
+    missing = _missing(plain)
+    if missing is not None:
+        strange = [name for short, name in plain.items() if short not in _WITH_TEXTS]
+        hint = f": the row has {listed(sorted(names))}, and --columns names the fields"
+        reason = f'field "{missing}" is missing{hint if strange else ""}'
+        return RowError(reason, Fault.MISSING_FIELD)
     return RowError(
         f"no known form has the fields {listed(sorted(names)) or 'none'}: give {KNOWN}, or name "
         "them with --columns prompt=…,answer=…",
         Fault.NO_FORM,
     )
+
+
+_WITH_TEXTS = frozenset((*QUESTIONS, *ANSWERS, *CONTEXTS, *SYSTEMS, *TOOLS, *HISTORIES, *SERIES))
+"""Fields whose meaning is known, so that none of them can be the one that is missing."""
+
+
+def _missing(plain: Mapping[str, str]) -> str | None:
+    """The field that a row with a question alone or an answer alone lacks."""
+    question = next((name for name in QUESTIONS if name in plain), None)
+    if question is not None:
+        return PARTNERS[question]
+    if any(name in plain for name in SERIES):
+        return "input"
+    answer = next((name for name in ANSWERS if name in plain), None)
+    return next((question for question, name in PARTNERS.items() if name == answer), None)

@@ -16,6 +16,7 @@ from tsplanner.datasets.rows.checks import conversation_fault
 from tsplanner.datasets.rows.conversations import ConversationReader
 from tsplanner.datasets.rows.fields import RowError, kind_of
 from tsplanner.datasets.rows.remarks import Remarks
+from tsplanner.errors import named
 
 
 class RowParser:
@@ -61,7 +62,10 @@ class RowParser:
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             return _dropped(raw, json_fault(raw))
         fault = conversation_fault(found, encoder=self._encoder, text_only=self._text_only)
-        return found if fault is None else _dropped(raw, fault)
+        if fault is not None:
+            return _dropped(raw, fault)
+        self._reader.count(raw.line, raw.file)
+        return found
 
 
 def _dropped(raw: RawRow, found: tuple[Fault, str]) -> DroppedRow:
@@ -104,8 +108,17 @@ def json_fault(raw: RawRow) -> tuple[Fault, str]:
         return Fault.NOT_JSON, f"is not JSON ({_shortened(str(error))})"
     if not isinstance(found, dict):
         return Fault.WRONG_TYPE, f"is {kind_of(found)}, not a JSON object"
-    # Python's parser takes what msgspec refused: numbers out of range and half characters.
-    return Fault.WRONG_TYPE, "holds a number out of range or half a character"
+    # Python's parser takes what msgspec refused: half characters, and some numbers.
+    name = next((name for name, value in found.items() if not _is_readable({name: value})), "")
+    return Fault.WRONG_TYPE, f"field {named(name)} holds half a character or a number out of range"
+
+
+def _is_readable(value: object) -> bool:
+    try:
+        msgspec.json.decode(json.dumps(value))
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return True
 
 
 def _shortened(text: str, limit: int = 120) -> str:

@@ -269,11 +269,12 @@ def _part(part: Any, place: int) -> tuple[str, str]:
     if not isinstance(part, dict):
         raise RowError(f"turn {place}: a part is {kind_of(part)}", Fault.WRONG_TYPE)
     kind = part.get("type", "text" if "text" in part else None)
+    kind = _string(kind, "type", place)
     if kind in TEXT_PARTS:
         return _string(part.get("text"), "text", place), ""
     if kind in THOUGHT_PARTS:
         return "", _string(part.get("thinking", part.get("text")), "thinking", place)
-    _refuse_media(str(kind), place)
+    _refuse_media(kind, place)
     raise RowError(
         f"turn {place}: a part of the type {named(kind)} is not read; give text parts", Fault.PART
     )

@@ -20,6 +20,7 @@ import torch
 from transformers import set_seed
 
 from memory_models.settings import DecoderKernels, FinetuningType, LossKernel
+from tsplanner.errors import TsplannerError
 from tsplanner.runs import DiskError
 from tsplanner.training import adapters, answers, data, distributed, model
 from tsplanner.training.batches import collate, pad_token_id, without_mask
@@ -181,7 +182,7 @@ def build_trainer(
     model.register_own_models()
     config = model.model_config(plan.model)
     tokenizer = None if job.kind is JobKind.PROBE else model.load_tokenizer(plan.model)
-    train, validation, collator = job_data(job, config, tokenizer)
+    train, validation, collator = job_data(job, config, tokenizer, recorder.pulse.beat)
     steps = total_steps(job, len(train))
     padding_samples = 0
     if job.kind is not JobKind.PROBE:
@@ -236,9 +237,18 @@ def step_from_the_first(accelerator: Any) -> None:
 
 
 def job_data(
-    job: Job, config: Any, tokenizer: Any | None
-) -> tuple[list[Any], list[Any], Callable[[list[Any]], Any]]:
-    """Training rows, held-out rows, and the collator that makes a batch of rows."""
+    job: Job, config: Any, tokenizer: Any | None, beat: Callable[[], None] = lambda: None
+) -> tuple[Sequence[Any], Sequence[Any], Callable[[list[Any]], Any]]:
+    """Training rows, held-out rows, and the collator that makes a batch of rows.
+
+    ``beat`` is called now and then while the rows are tokenised.
+    """
+
+    def tell(sentence: str) -> None:
+        beat()
+        if distributed.is_main():
+            print(sentence, flush=True)
+
     # The merge of series needs the mask, which says where the text of a row ends.
     shown = (lambda batch: batch) if getattr(config, "ts", None) is not None else without_mask
     if job.kind is JobKind.PROBE:
@@ -246,7 +256,7 @@ def job_data(
         micro_batches = job.probe_steps * trainer.accumulation(job)
         batches = data.probe_batches(job.plan, config, micro_batches)
         return batches, [], lambda items: shown(items[0])
-    rows = data.load_rows(job.plan, tokenizer, config)
+    rows = data.load_rows(job.plan, tokenizer, config, beat=tell)
     pad_id = pad_token_id(tokenizer)
     return rows.train, rows.validation, lambda items: shown(collate(items, pad_id))
 
@@ -278,7 +288,9 @@ def check_values(built: Any, job: Job, recorder: Recorder, stop: Callable[[], bo
     if not (job.check_values and series and built.eval_dataset) or sharded or stop():
         return
     if distributed.is_main():
-        with recorder.pulse.during(Phase.EVALUATE), suppress(torch.OutOfMemoryError):
+        # The run is over and its weights are saved: nothing that fails here may fail the run.
+        failures = (torch.OutOfMemoryError, TsplannerError)
+        with recorder.pulse.during(Phase.EVALUATE), suppress(*failures):
             step = take_best(built, job, recorder)
             tokenizer = model.load_tokenizer(plan.model)
             count = len(built.train_dataset) - built.padding_samples + len(built.eval_dataset)
