@@ -122,9 +122,11 @@ class Placed(Protocol):
     @property
     def line(self) -> int:
         """Line where the row starts, counted from 1."""
+
     @property
     def file(self) -> int:
         """Number of the file among the files of the dataset, counted from 0."""
+
     @property
     def reason(self) -> str:
         """What is said of it."""

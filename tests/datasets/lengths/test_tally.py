@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.rows import ENCODER, chatts
-from tsplanner.datasets.lengths.tally import RowCounter, Tally, padded_tokens
 from tsplanner.datasets.files.records import Span
+from tsplanner.datasets.lengths.tally import RowCounter, Tally, padded_tokens
 from tsplanner.datasets.records import DataSource, Fault
 from tsplanner.datasets.tokens.reading import ReadJob, RowReader
 

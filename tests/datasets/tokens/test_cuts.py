@@ -36,7 +36,7 @@ def certain(found: Cuts, a: Kind, b: Kind, c: Kind, d: Kind) -> bool:
 
 
 def test_words_are_cut_before_their_space_and_after_line_ends(document) -> None:
-    """`a b`, `a\\nb`, `a1`, `11`, `a.` and ` (a` have a cut; `ab`, `a(a` and `é1` have none."""
+    r"""`a b`, `a\nb`, `a1`, `11`, `a.` and ` (a` have a cut; `ab`, `a(a` and `é1` have none."""
     found = cuts(document)
     assert found is not None
     letter, space, line_end, digit = Kind.LETTER, Kind.SPACE, Kind.NEWLINE, Kind.DIGIT

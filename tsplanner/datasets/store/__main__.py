@@ -16,6 +16,12 @@ TELL_SECONDS = 0.5
 """Shortest time between two sentences about how far the work is."""
 
 
+def say(sentence: str) -> None:
+    """Tell the process that waits for the store."""
+    sys.stdout.write(sentence + "\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     """Build the store; 0, or 1 with the error as the last line."""
     request: dict[str, Any] = msgspec.json.decode(sys.stdin.buffer.read())
@@ -26,7 +32,7 @@ def main() -> int:
         if time.monotonic() - told >= TELL_SECONDS:
             told = time.monotonic()
             share = 100 * done / max(1, total)
-            print(f"tokenised {rows:,} rows, {share:.0f} % of the dataset", flush=True)
+            say(f"tokenised {rows:,} rows, {share:.0f} % of the dataset")
 
     try:
         ensure_store(
@@ -36,7 +42,7 @@ def main() -> int:
             progress=tell,
         )
     except TsplannerError as error:
-        print(error, flush=True)
+        say(str(error))
         return 1
     return 0
 

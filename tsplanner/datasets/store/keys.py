@@ -25,9 +25,11 @@ def store_folder() -> Path:
 def store_key(job: ReadJob, document: bytes, on_bad: str) -> str:
     """Two hashes: of what is read, and of the files as they are now.
 
-    ``document``: the tokenizer as a tokenizer.json. ``on_bad``: what is done about bad rows. Raises TsplannerError: a file is missing.
+    ``document``: the tokenizer as a tokenizer.json. ``on_bad``: what is done about bad rows.
+
+    Raises TsplannerError: a file is missing.
     """
-    settings = (job.cutoff_len, str(job.encoder), job.loss_on, job.tokenizer_folder)
+    settings = (job.cutoff_len, str(job.encoder), str(job.loss_on), job.tokenizer_folder)
     asked = (job.source.paths, job.source.columns, str(on_bad), settings)
     paths = dataset_files([Path(path) for path in job.source.paths]).paths
     files = [*paths, *_rendering_files(job.tokenizer_folder)]

@@ -162,7 +162,9 @@ def cuts_of(document: bytes) -> Cuts | None:
         or not all(_as_written(token, found.normalizer) for token in found.added_tokens)
     ):
         return None
-    return Cuts(pairs=_pairs(pattern), plain=_plain(found, pattern), added=_finder(found.added_tokens))
+    return Cuts(
+        pairs=_pairs(pattern), plain=_plain(found, pattern), added=_finder(found.added_tokens)
+    )
 
 
 def _pattern_of(step: dict[str, Any]) -> str | None:

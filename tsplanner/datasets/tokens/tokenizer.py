@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from abc import ABC, abstractmethod
 from array import array
@@ -156,7 +157,8 @@ class WordTokenizer(Tokenizer):
                 high += ended[number + 1][1] if number + 1 in ended else 0
                 if learned and low <= learned[-1][1]:
                     learned[-1] = (learned[-1][0], high)
-                else:
+                elif high > low:
+                    # NFC may draw a learned character into a token of what is before it.
                     learned.append((low, high))
             made = (
                 unknown_ids(before[last] - start)
@@ -233,5 +235,6 @@ def tokenizer_of(folder: Path | None, *, by_words: bool) -> Tokenizer:
 
 def tokenizer_over(library: Any, document: bytes, *, by_words: bool = True) -> Tokenizer:
     """A tokenizer over a `tokenizers.Tokenizer` and the bytes of its tokenizer.json."""
-    cuts = cuts_of(document) if by_words else None
+    able = by_words and importlib.util.find_spec("numpy") is not None
+    cuts = cuts_of(document) if able else None
     return WholeTokenizer(whole_encoder(library)) if cuts is None else WordTokenizer(library, cuts)

@@ -7,6 +7,7 @@ what they keep. Whatever happens, one record.json says how it ended, unless the 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -247,7 +248,7 @@ def job_data(
     def tell(sentence: str) -> None:
         beat()
         if distributed.is_main():
-            print(sentence, flush=True)
+            sys.stderr.write(sentence + "\n")
 
     # The merge of series needs the mask, which says where the text of a row ends.
     shown = (lambda batch: batch) if getattr(config, "ts", None) is not None else without_mask
