@@ -9,17 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from memory_models.architecture import TimeSeriesEncoder
 from tsplanner import __version__
-from tsplanner.datasets.files.folders import data_source, dataset_files
+from tsplanner.datasets.files.folders import dataset_files
 from tsplanner.datasets.records import (
-    DataSource,
     DroppedKind,
     LengthBin,
     LengthSummary,
+    ReadJob,
     Remark,
     RowContent,
 )
+from tsplanner.datasets.rendering.folder import rendering_files
 from tsplanner.errors import TsplannerError
 from tsplanner.reading import decoded, read_text
 from tsplanner.runs import write_text
@@ -32,11 +32,8 @@ Stamp = tuple[str, int, int]
 
 
 def length_summary(
-    source: Path | DataSource,
+    job: ReadJob,
     *,
-    cutoff_len: int,
-    encoder: TimeSeriesEncoder | None,
-    tokenizer_folder: Path | None,
     on_bad: str,
     dropped_file: Path | None = None,
     progress: Callable[[int, int, int], None] | None = None,
@@ -47,12 +44,11 @@ def length_summary(
     """
     import hashlib  # only a plan with a dataset needs it
 
-    source = data_source(source)
-    tokenizer = tokenizer_folder / "tokenizer.json" if tokenizer_folder else None
     made_by = (__version__, SUMMARY_VERSION)
-    files = [_stamp(path) for path in dataset_files([Path(each) for each in source.paths]).paths]
-    read = (files, source.columns, on_bad)
-    facts = (made_by, read, _stamp(tokenizer), cutoff_len, str(encoder))
+    paths = dataset_files([Path(each) for each in job.source.paths]).paths
+    stamps = [_stamp(path) for path in (*paths, *rendering_files(job.tokenizer_folder))]
+    settings = (job.cutoff_len, str(job.encoder), str(job.loss_on), job.source.columns, on_bad)
+    facts = (made_by, stamps, settings)
     key = hashlib.sha256(repr((facts, str(dropped_file))).encode()).hexdigest()[:32]
     file = state_parts()["row lengths"] / f"{key}.json"
     # A damaged note is no error: the rows are counted anew, and a new note takes its place.
@@ -72,11 +68,12 @@ def length_summary(
     )
 
     stats = length_stats(
-        source,
-        cutoff_len=cutoff_len,
-        encoder=encoder,
-        tokenizer_folder=tokenizer_folder,
+        job.source,
+        cutoff_len=job.cutoff_len,
+        encoder=job.encoder,
+        tokenizer_folder=Path(job.tokenizer_folder) if job.tokenizer_folder else None,
         on_bad=on_bad,
+        loss_on=job.loss_on,
         options=ScanOptions(dropped_file=dropped_file, progress=progress),
     )
     summary = LengthSummary(
