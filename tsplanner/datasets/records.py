@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import field
 from enum import StrEnum
-from typing import Protocol
 
+from memory_models.architecture import TimeSeriesEncoder
 from memory_models.frozen import frozen
 
 
@@ -116,22 +116,6 @@ class Fault(StrEnum):
     NOTHING_LEARNED = "nothing to learn"
 
 
-class Placed(Protocol):
-    """A row that stands somewhere in a dataset, and what is said of it."""
-
-    @property
-    def line(self) -> int:
-        """Line where the row starts, counted from 1."""
-
-    @property
-    def file(self) -> int:
-        """Number of the file among the files of the dataset, counted from 0."""
-
-    @property
-    def reason(self) -> str:
-        """What is said of it."""
-
-
 @frozen
 class DroppedRow:
     """A row that is not trained on, and the reason."""
@@ -178,6 +162,17 @@ class DataSource:
     """Files and folders."""
     columns: tuple[tuple[str, str], ...] = ()
     """Pairs of our name of a field and the dataset's own name, as ``--columns`` gives them."""
+
+
+@frozen
+class ReadJob:
+    """Which rows are read, and for which model."""
+
+    source: DataSource
+    cutoff_len: int
+    encoder: TimeSeriesEncoder | None
+    tokenizer_folder: str | None
+    loss_on: str = LossOn.ASSISTANT
 
 
 class OnBad(StrEnum):

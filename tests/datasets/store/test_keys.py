@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tsplanner.datasets.records import DataSource, LossOn
+from tsplanner.datasets.records import DataSource, LossOn, ReadJob
 from tsplanner.datasets.store.keys import store_folder, store_key
-from tsplanner.datasets.tokens.reading import ReadJob
 
 
 @pytest.fixture

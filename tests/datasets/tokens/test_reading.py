@@ -8,8 +8,8 @@ from typing import Any
 
 from tests.support.rows import ENCODER
 from tests.support.tokenizers import byte_level, saved
-from tsplanner.datasets.records import DataSource, DroppedRow, Fault, LossOn
-from tsplanner.datasets.tokens.reading import KeptRow, ReadJob, RowReader
+from tsplanner.datasets.records import DataSource, DroppedRow, Fault, LossOn, ReadJob
+from tsplanner.datasets.tokens.reading import KeptRow, RowReader
 
 
 def read(

@@ -19,10 +19,18 @@ from tsplanner.datasets.lengths.duplicates import SeenRows
 from tsplanner.datasets.lengths.stats import LengthStats, Longest
 from tsplanner.datasets.lengths.tally import NotedRow, RowCounter, Tally
 from tsplanner.datasets.lengths.workers import answers_of_workers, worker_count
-from tsplanner.datasets.records import DataSource, Fault, Noticed, OnBad, Remark, RowContent
+from tsplanner.datasets.records import (
+    DataSource,
+    Fault,
+    Noticed,
+    OnBad,
+    ReadJob,
+    Remark,
+    RowContent,
+)
 from tsplanner.datasets.rows.drops import DropLog
 from tsplanner.datasets.rows.readers import WAY_OUT, refuse_empty
-from tsplanner.datasets.tokens.reading import ReadJob, RowReader
+from tsplanner.datasets.tokens.reading import RowReader
 from tsplanner.errors import TsplannerError
 
 Progress = Callable[[int, int, int], None]
@@ -53,6 +61,22 @@ def length_stats(
     on_bad: OnBad | str = OnBad.REFUSE,
     options: ScanOptions = DEFAULT_OPTIONS,
 ) -> LengthStats:
+    """`row_stats` of a dataset that is named by its path."""
+    job = ReadJob(
+        source=data_source(source),
+        cutoff_len=cutoff_len,
+        encoder=encoder,
+        tokenizer_folder=str(tokenizer_folder) if tokenizer_folder else None,
+    )
+    return row_stats(job, on_bad=on_bad, options=options)
+
+
+def row_stats(
+    job: ReadJob,
+    *,
+    on_bad: OnBad | str = OnBad.REFUSE,
+    options: ScanOptions = DEFAULT_OPTIONS,
+) -> LengthStats:
     """Lengths of a dataset as a model will see them, and the rows that the model will not see.
 
     Rows with series whose text is longer than ``cutoff_len`` are dropped, whatever ``on_bad``
@@ -62,12 +86,6 @@ def length_stats(
     encoder, if tokenizer.json is damaged, and if no row is left. With ``on_bad`` "refuse" the
     whole file is scanned first, so that one message names the number of all bad rows.
     """
-    job = ReadJob(
-        source=data_source(source),
-        cutoff_len=cutoff_len,
-        encoder=encoder,
-        tokenizer_folder=str(tokenizer_folder) if tokenizer_folder else None,
-    )
     reader = RowReader(job, ids=False)
     raw, counter = reader.raw, RowCounter(reader)
     with (
@@ -77,7 +95,7 @@ def length_stats(
     ):
         total = _total(found, raw, dropped, options.progress)
     if not total.lengths:
-        _refuse_none_left(raw, dropped, cutoff_len)
+        _refuse_none_left(raw, dropped, job.cutoff_len)
     if OnBad(on_bad) is OnBad.REFUSE:
         _refuse_bad(raw, dropped, options.dropped_file)
     return _stats(total, dropped, reader)
