@@ -13,8 +13,9 @@ from tsplanner.commands.views.dataset import (
     dropped_line,
     histogram_bars,
     lengths_line,
+    remark_lines,
 )
-from tsplanner.datasets.records import DroppedKind, Fault, LengthBin
+from tsplanner.datasets.records import DroppedKind, Fault, LengthBin, Noticed, Remark
 from tsplanner.planner.plan import no_dataset
 
 BINS = (
@@ -87,4 +88,16 @@ def test_a_dataset_is_lengths_then_faults_then_the_list() -> None:
         lengths_line(ROWS),
         dropped_line(kind),
         "all rows left out are listed in saves/dropped.txt",
+    ]
+
+
+def test_what_holds_for_every_row_of_a_model_counts_no_rows() -> None:
+    """A guess about rows says how many; a decision about the template stands alone."""
+    remarks = (
+        Remark(kind=Noticed.GUESS, text="The template writes a date.", rows=0, first_line=0),
+        Remark(kind=Noticed.GUESS, text='role "bot": assistant', rows=2, first_line=7),
+    )
+    assert remark_lines(remarks) == [
+        "The template writes a date.",
+        'guessed: role "bot": assistant (2 rows, the first at line 7)',
     ]

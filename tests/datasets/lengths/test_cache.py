@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tsplanner.datasets.files.folders import data_source
 from tsplanner.datasets.lengths.cache import length_summary
-from tsplanner.datasets.records import LengthSummary, ReadJob
+from tsplanner.datasets.records import DataSource, LengthSummary, ReadJob
 from tsplanner.errors import TsplannerError
 
 
@@ -24,9 +23,8 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def summary(path: Path, cutoff_len: int = 64) -> LengthSummary:
     """Count, or remember, a text dataset."""
-    job = ReadJob(
-        source=data_source(path), cutoff_len=cutoff_len, encoder=None, tokenizer_folder=None
-    )
+    source = DataSource(paths=(str(path),))
+    job = ReadJob(source=source, cutoff_len=cutoff_len, encoder=None, tokenizer_folder=None)
     return length_summary(job, on_bad="refuse")
 
 

@@ -17,11 +17,6 @@ from memory_models.frozen import frozen
 from tsplanner.errors import TsplannerError
 from tsplanner.reading import decoded, read_text
 
-RENDERED_BY = (
-    *("*.jinja", "additional_chat_templates/*.jinja", "*token*.json", "chat_template.json"),
-    "config.json",
-)
-"""Files of a tokenizer's folder that the text of a row or its tokens depend on."""
 DEFAULT, TOOL_USE = "default", "tool_use"
 
 
@@ -48,13 +43,6 @@ def template_texts(folder: Path) -> TemplateTexts | None:
             "copy the one to train with to chat_template.jinja"
         )
     return TemplateTexts(default=named[DEFAULT], tool_use=named.get(TOOL_USE, named[DEFAULT]))
-
-
-def rendering_files(folder: str | Path | None) -> tuple[Path, ...]:
-    """The files of a tokenizer's folder that the text of a row or its tokens depend on."""
-    if folder is None:
-        return ()
-    return tuple(sorted(path for pattern in RENDERED_BY for path in Path(folder).glob(pattern)))
 
 
 def special_tokens(folder: Path) -> dict[str, str]:
