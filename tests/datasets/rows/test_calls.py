@@ -21,6 +21,7 @@ WRAPPED = {"type": "function", "function": WEATHER}
         ([WEATHER], [WRAPPED]),
         ([WRAPPED], [WRAPPED]),
         (WEATHER, [WRAPPED]),
+        ([{"type": "function", **WEATHER}], [WRAPPED]),
         ([WEATHER | {"description": None}], [WRAPPED]),
         ([], None),
         (None, None),

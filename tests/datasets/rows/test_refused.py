@@ -45,6 +45,7 @@ TURNS = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
         ({"text": "a", "label": 3}, Fault.CLASSES),
         ({"tokens": ["a"], "ner_tags": [0]}, Fault.CLASSES),
         ({"anchor": "a", "positive": "b"}, Fault.PAIRS),
+        ({"message_id": "1", "text": "a", "role": "prompter"}, Fault.NO_FORM),
         ({"premise": "a", "hypothesis": "b", "label": 1}, Fault.PAIRS),
         ({"input_ids": [1, 2], "labels": [1, 2]}, Fault.TOKEN_IDS),
         ({"messages": TURNS, "images": ["a.png"]}, Fault.MEDIA),

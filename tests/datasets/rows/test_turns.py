@@ -176,6 +176,15 @@ def test_a_turn_that_cannot_be_read_is_named(turns: list[Any], fault: Fault, rea
     assert caught.value.fault is fault
 
 
+def test_turns_may_be_columns() -> None:
+    """As a sequence of objects in ``datasets``; unequal columns are no turns."""
+    reader = TurnReader()
+    columns = {"from": ["human", "gpt"], "value": ["Hi", "Ho"]}
+    assert reader.turns("conversations", columns) == SAID
+    with pytest.raises(RowError, match="is an object, not a list of turns"):
+        reader.turns("conversations", {**columns, "value": ["Hi"]})
+
+
 def test_a_list_as_python_writes_it_is_known() -> None:
     """It is what a table holds if nobody wrote JSON into its cells."""
     error = not_turns("messages", "[{'role': 'user'}]")

@@ -31,10 +31,14 @@ def tools_text(name: str, value: Any) -> str:
         if not isinstance(each, dict):
             raise RowError(f'field "{name}" holds {kind_of(each)}, not a tool', Fault.WRONG_TYPE)
     value = [{key: item for key, item in each.items() if item is not None} for each in value]
-    tools = [
-        each if "function" in each else {"type": "function", "function": each} for each in value
-    ]
+    tools = [each if "function" in each else _wrapped(each) for each in value]
     return json.dumps(tools, ensure_ascii=False) if tools else ""
+
+
+def _wrapped(function: dict[str, Any]) -> dict[str, Any]:
+    """A function in OpenAI's form; newer rows name the type beside the function's name."""
+    own = {key: value for key, value in function.items() if (key, value) != ("type", "function")}
+    return {"type": "function", "function": own}
 
 
 def turn_calls(value: Any, place: int) -> tuple[ToolCall, ...]:

@@ -74,6 +74,12 @@ PAIRS = RefusedForm(
     ),
     advice="give questions with answers, dialogues or plain text",
 )  # fmt: skip
+MESSAGE = RefusedForm(
+    fault=Fault.NO_FORM,
+    name="one message of a dialogue in a row of its own",
+    signs=_signs("text role", "content role", "value from", "text message_tree_id"),
+    advice="gather the messages of a dialogue in one row, under messages",
+)
 SEVERAL = RefusedForm(
     fault=Fault.REWARD,
     name="a question with several answers",
@@ -95,7 +101,7 @@ TOKEN_IDS = RefusedForm(
 
 ALWAYS = (PREFERENCE, RATING, REWARD)
 """Refused even where a question with an answer or a dialogue stands beside."""
-WITHOUT_ANSWER = (CLASSES, PAIRS)
+WITHOUT_ANSWER = (CLASSES, PAIRS, MESSAGE)
 """Refused where there is neither a dialogue nor a question with an answer."""
 WITHOUT_TEXT = (SEVERAL, PROMPTS, TOKEN_IDS)
 """Refused where nothing else can be read."""

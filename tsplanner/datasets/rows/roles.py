@@ -28,6 +28,9 @@ ROLES: Mapping[str, str] = {
 
 GUESSED: Mapping[str, str] = {
     "system_prompt": Role.SYSTEM,
+    "系统": Role.SYSTEM,
+    "用户": Role.USER,
+    "助手": Role.ASSISTANT,
     "prompter": Role.USER,
     "question": Role.USER,
     "prompt": Role.USER,

@@ -126,6 +126,8 @@ class TurnReader:
         Raises RowError: they are no list of turns, or one of them cannot be read.
         """
         self.remarks = []
+        if isinstance(value, dict):
+            value = _from_columns(value)
         if not isinstance(value, list):
             raise not_turns(name, value)
         if value and all(isinstance(each, str) for each in value):
@@ -245,6 +247,15 @@ class TurnReader:
         for key in item:
             if key not in keys and item[key] not in (None, "", []):
                 self.remarks.append((Noticed.IGNORED, f"{key} of a turn"))
+
+
+def _from_columns(value: dict[str, Any]) -> Any:
+    """Turns of an object of columns, as ``datasets`` keeps a sequence of objects."""
+    columns = list(value.values())
+    lengths = {len(each) if isinstance(each, list) else -1 for each in columns}
+    if len(lengths) != 1 or -1 in lengths:
+        return value
+    return [dict(zip(value, each, strict=True)) for each in zip(*columns, strict=True)]
 
 
 def _opened(texts: list[str]) -> list[Any]:
