@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, trainers
-from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
+from tokenizers.pre_tokenizers import ByteLevel, Metaspace, Sequence, Split
 
 SENTENCES = (
     "The valve opens when the pressure is above 4.5 bar, and it doesn't close before 3.25 bar.",
@@ -53,3 +53,26 @@ def saved(tokenizer: Any, folder: Path) -> Path:
     """The folder, with the tokenizer in it."""
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
+
+
+def metaspace(*, normalised: bool = False) -> Tokenizer:
+    """A tokenizer as sentencepiece makes them: a blank becomes a sign at the start of a word.
+
+    ``normalised``: by a normalizer for the whole text, as Llama 2 and Gemma do it; otherwise by a
+    pre-tokenizer, at the start of the text alone, as Mistral does it.
+    """
+    made = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    if normalised:
+        steps = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        made.normalizer = normalizers.Sequence(steps)
+    else:
+        made.pre_tokenizer = Metaspace(prepend_scheme="first", split=True)
+    trainer = trainers.BpeTrainer(
+        vocab_size=2000,
+        min_frequency=1,
+        special_tokens=["<unk>", *(f"<0x{byte:02X}>" for byte in range(256))],
+        show_progress=False,
+    )
+    made.train_from_iterator([*SENTENCES, *scraps(500)], trainer)
+    made.add_tokens([AddedToken(text, special=True, normalized=False) for text in ADDED])
+    return made

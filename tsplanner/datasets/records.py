@@ -110,6 +110,7 @@ class Fault(StrEnum):
     PAIRS = "pairs of texts for embeddings"
     TOKEN_IDS = "token ids already made"
     NO_FORM = "no known form"
+    TEMPLATE = "refused by the model's chat template"
     OVER_CUTOFF = "text over cutoff_len"
 
 

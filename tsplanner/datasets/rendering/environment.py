@@ -19,6 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
+from tsplanner.datasets.records import Fault
 from tsplanner.datasets.rendering.marks import Marker
 from tsplanner.datasets.rendering.messages import Message
 from tsplanner.datasets.rows.fields import RowError
@@ -194,7 +195,8 @@ class ChatTemplate:
             )
         except Exception as error:  # templates call methods of anything that a row holds
             words = str(error) or type(error).__name__
-            raise RowError(f"the model's chat template refuses the row: {words}") from error
+            reason = f"the model's chat template refuses the row: {words}"
+            raise RowError(reason, Fault.TEMPLATE) from error
 
 
 def _body(caller: Callable[[], str]) -> str:

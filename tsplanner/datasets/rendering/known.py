@@ -86,7 +86,7 @@ class KnownTemplate:
             rest = tuple(t for t in turns if t.role not in (Role.SYSTEM, Role.DEVELOPER))
             if len(rest) < len(turns) and self._takes(rest, tools, self.style):
                 raise RowError(
-                    f"{error}; put the system text at the start of the first question"
+                    f"{error}; put the system text at the start of the first question", error.fault
                 ) from error
             raise
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from memory_models.frozen import frozen
-from tsplanner.datasets.records import Role, ToolCall, Turn
+from tsplanner.datasets.records import Fault, Role, ToolCall, Turn
 from tsplanner.datasets.rows.fields import RowError
 
 Message = dict[str, Any]
@@ -63,7 +63,8 @@ def _call(call: ToolCall, style: Style) -> Message:
     try:
         arguments = call.arguments if style.arguments_as_text else json.loads(call.arguments)
     except ValueError as error:
-        raise RowError(f"the arguments of the call of {call.name} are no JSON ({error})") from error
+        reason = f"the arguments of the call of {call.name} are no JSON ({error})"
+        raise RowError(reason, Fault.CALL) from error
     found: Message = {
         "type": "function",
         "function": {"name": call.name, "arguments": arguments},

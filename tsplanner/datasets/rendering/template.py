@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tsplanner.datasets.records import Conversation, LossOn
+from tsplanner.datasets.records import Conversation, Fault, LossOn
 from tsplanner.datasets.rendering.folder import TemplateTexts
 from tsplanner.datasets.rendering.known import KnownTemplate
 from tsplanner.datasets.rendering.literals import literals_of
@@ -71,5 +71,6 @@ def _tools(row: Conversation) -> list[Any] | None:
     try:
         found = json.loads(row.tools) if row.tools else None
     except ValueError as error:
-        raise RowError(f"the definitions of the tools are no JSON ({error})") from error
+        reason = f"the definitions of the tools are no JSON ({error})"
+        raise RowError(reason, Fault.CALL) from error
     return found or None
