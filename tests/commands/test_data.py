@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.data_options import data_options
 from tests.support.rows import written
-from tsplanner.commands.data import DataOptions, run
+from tsplanner.commands.data import run
 from tsplanner.datasets.records import LossOn, OnBad
 from tsplanner.datasets.written import RowForm
 from tsplanner.errors import TsplannerError, UsageError
@@ -36,7 +37,7 @@ def chats(folder: Path) -> Path:
 
 def shown(capsys: pytest.CaptureFixture[str], path: Path, **options: Any) -> str:
     """What is printed."""
-    assert run(DataOptions(files=(path,), **options)) == 0
+    assert run(data_options(path, **options)) == 0
     return capsys.readouterr().out
 
 
@@ -93,7 +94,7 @@ def test_the_row_of_a_line_is_shown_or_why_it_leaves(
     assert "line 2 is left out: no question followed by an answer" in shown(capsys, path, line=2)
     assert "row 3, line 3" in shown(capsys, path, line=3)
     with pytest.raises(UsageError, match="No row begins at line 9; the row before it begins at"):
-        run(DataOptions(files=(path,), line=9))
+        run(data_options(path, line=9))
 
 
 def test_a_row_over_the_cutoff_is_shown_cut_and_one_with_series_leaves(
@@ -108,6 +109,14 @@ def test_a_row_over_the_cutoff_is_shown_cut_and_one_with_series_leaves(
     assert "over --cutoff-len" in said
 
 
+def test_a_row_without_loss_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Its only answer has the weight 0."""
+    turns = [CHAT["messages"][1], {**CHAT["messages"][2], "weight": 0}]
+    path = written(tmp_path, [CHAT, {"messages": turns}])
+    said = shown(capsys, path, tokenizer=TINY, line=2)
+    assert "line 2 is left out: no token carries loss" in said
+
+
 def test_json_is_one_document_with_a_line_for_each_row(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -115,8 +124,15 @@ def test_json_is_one_document_with_a_line_for_each_row(
     said = shown(capsys, chats(tmp_path), tokenizer=TINY, as_json=True)
     document = json.loads(said)
     assert document["lengths"]["rows_kept"] == 2
-    assert [row["line"] for row in document["rows"]] == [1, 3]
-    assert len(said.splitlines()) == 4
+    assert [row["line"] for row in document["rows"]] == [1, 2, 3]
+    assert len(said.splitlines()) == 5
+    assert document["rows"][1] == {
+        "row": 2,
+        "file": 0,
+        "line": 2,
+        "left_out": "no question with an answer",
+        "reason": "no question followed by an answer",
+    }
     row = document["rows"][0]
     assert len(row["input_ids"]) == len(row["labels"]) == 60
     assert sum(label != -100 for label in row["labels"]) == 11
@@ -141,11 +157,11 @@ def test_a_conversion_never_writes_over_its_rows_and_can_refuse_bad_ones(tmp_pat
     """Nothing is written then."""
     path = chats(tmp_path)
     with pytest.raises(UsageError, match="would overwrite the rows"):
-        run(DataOptions(files=(path,), convert=path))
+        run(data_options(path, convert=path))
     with pytest.raises(TsplannerError, match="no question followed by an answer"):
-        run(DataOptions(files=(path,), convert=tmp_path / "x.jsonl", on_bad_rows=OnBad.REFUSE))
+        run(data_options(path, convert=tmp_path / "x.jsonl", on_bad_rows=OnBad.REFUSE))
     with pytest.raises(TsplannerError, match="more than a question and its answer"):
-        run(DataOptions(files=(path,), convert=tmp_path / "x.jsonl", form=RowForm.CHATTS))
+        run(data_options(path, convert=tmp_path / "x.jsonl", form=RowForm.CHATTS))
     assert not (tmp_path / "x.jsonl").exists()
 
 
@@ -163,12 +179,12 @@ def test_several_files_are_one_dataset(capsys: pytest.CaptureFixture[str], tmp_p
     """Rows of the second have the lines of their own file."""
     first, second = chats(tmp_path), tmp_path / "more.csv"
     second.write_text("question,answer\nWhere?,Here.\n")
-    assert run(DataOptions(files=(first, second), show=3)) == 0
+    assert run(data_options(first, second, show=3)) == 0
     said = capsys.readouterr().out
     assert f"{first} and 1 further file · 3 of 4 rows kept" in said
     assert "row 4, line 2 of file 2\n  user: Where?\n  assistant: ⟦Here.⟧" in said
     with pytest.raises(UsageError, match="--line is a line of one file"):
-        run(DataOptions(files=(first, second), line=2))
+        run(data_options(first, second, line=2))
 
 
 @pytest.mark.parametrize(

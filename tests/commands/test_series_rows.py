@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tsplanner.commands.data import DataOptions
+from tests.support.data_options import data_options
 from tsplanner.commands.series_rows import make_rows
 from tsplanner.datasets.records import OnBad
 from tsplanner.datasets.rows.readers import read_conversations
@@ -42,8 +42,8 @@ def recipe(**changes: Any) -> Recipe:
 
 def made(path: Path, target: Path | None = None, **options: Any) -> int:
     """Make rows of a table."""
-    given = {"files": (path,), "convert": target, "form": RowForm.CHATTS, **options}
-    return make_rows(DataOptions(**given), recipe())
+    given = {"convert": target, "form": RowForm.CHATTS, **options}
+    return make_rows(data_options(path, **given), recipe())
 
 
 def test_a_table_becomes_rows_that_our_reader_reads(
@@ -111,6 +111,6 @@ def test_a_model_that_reads_no_series_is_refused(tmp_path: Path) -> None:
     """And a step without a window is a wrong call."""
     with pytest.raises(UsageError, match="reads no series"):
         made(table(tmp_path, GOOD), model="qwen2.5-0.5b")
-    options = DataOptions(files=(table(tmp_path, GOOD),))
+    options = data_options(table(tmp_path, GOOD))
     with pytest.raises(UsageError, match="give --window as well"):
         make_rows(options, recipe(window=None, step=2))

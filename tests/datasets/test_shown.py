@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.support.rows import conversation
 from tsplanner.datasets.records import Conversation, Role, ToolCall, Turn
 from tsplanner.datasets.rendering.fixed import BareRenderer, ChatTSRenderer, PlainRenderer
-from tsplanner.datasets.shown import IGNORED_LABEL, Part, RowViewer, ShownRow, library_encode
+from tsplanner.datasets.shown import IGNORED_LABEL, Part, RowViewer, ShownRow
+from tsplanner.datasets.tokens.library import library_tokenizer, whole_encoder
 from tsplanner.datasets.tokens.rows import Encode
-from tsplanner.errors import TsplannerError
 
 TINY = Path("configs/models/tiny-chatts")
 
@@ -98,8 +96,7 @@ def test_without_a_template_the_turns_stand_behind_their_speakers() -> None:
 
 def test_the_texts_of_all_stretches_are_the_rendered_row() -> None:
     """Also where several tokens share a letter, and where none holds one."""
-    encode = library_encode(TINY)
-    assert encode is not None
+    encode = whole_encoder(library_tokenizer(TINY))
     given = conversation("Flow 流量 <ts><ts/>  \n?", "Größe: 12 ✓", ((1.0, 2.5),))
     viewer = RowViewer(ChatTSRenderer(), encode, 2048)
     shown = viewer.row(given)
@@ -108,11 +105,3 @@ def test_the_texts_of_all_stretches_are_the_rendered_row() -> None:
     assert [text for text, part in parts(shown) if part is Part.LEARNED] == [
         "Größe: 12 ✓<|im_end|>"
     ]
-
-
-def test_a_damaged_tokenizer_is_named(tmp_path: Path) -> None:
-    """And a missing one is none."""
-    assert library_encode(tmp_path) is None
-    (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(TsplannerError, match=r"tokenizer\.json cannot be read"):
-        library_encode(tmp_path)

@@ -13,7 +13,7 @@ from typing import Any
 
 from memory_models.frozen import frozen
 from memory_models.units import counted
-from tsplanner.commands.inputs.row_reader import RowReader, row_reader
+from tsplanner.commands.inputs.row_reader import ReaderAsked, RowReader, row_reader
 from tsplanner.commands.inputs.values import cutoff, names, path, positive
 from tsplanner.commands.views.dataset import dataset_lines
 from tsplanner.commands.views.rows import legend, print_row
@@ -56,11 +56,8 @@ FIRST_ROWS = 1000
 class DataOptions:
     """What a person asks of a dataset."""
 
-    files: tuple[Path, ...]
-    model: str | None = None
-    tokenizer: Path | None = None
-    cutoff_len: int = LearningSettings().data.cutoff_len
-    loss_on: LossOn = LossOn.ASSISTANT
+    source: DataSource
+    reader: ReaderAsked = ReaderAsked()
     on_bad_rows: OnBad = OnBad.DROP
     show: int | None = None
     """Rows that are shown; None: one, and with ``as_json`` all."""
@@ -72,19 +69,12 @@ class DataOptions:
     """Where the rows are written; None: nowhere."""
     form: RowForm = RowForm.MESSAGES
     as_json: bool = False
-    columns: tuple[tuple[str, str], ...] = ()
-    """Pairs of our name of a field and the dataset's own name."""
 
     @property
     def name(self) -> str:
         """The files in a few words."""
-        more = len(self.files) - 1
-        return str(self.files[0]) + (f" and {counted(more, 'further file')}" if more else "")
-
-    @property
-    def source(self) -> DataSource:
-        """The files as a dataset."""
-        return DataSource(paths=tuple(map(str, self.files)), columns=self.columns)
+        first, *more = self.source.paths
+        return first + (f" and {counted(len(more), 'further file')}" if more else "")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -186,12 +176,15 @@ def refuse_series_flags(namespace: argparse.Namespace) -> None:
 
 def from_arguments(namespace: argparse.Namespace) -> int:
     """Run the verb from parsed flags."""
+    columns = () if namespace.columns is None else parsed_columns(namespace.columns)
     options = DataOptions(
-        files=tuple(namespace.files),
-        model=namespace.model,
-        tokenizer=namespace.tokenizer,
-        cutoff_len=namespace.cutoff_len,
-        loss_on=LossOn(namespace.loss_on),
+        source=DataSource(paths=tuple(map(str, namespace.files)), columns=columns),
+        reader=ReaderAsked(
+            model=namespace.model,
+            tokenizer=namespace.tokenizer,
+            cutoff_len=namespace.cutoff_len,
+            loss_on=LossOn(namespace.loss_on),
+        ),
         on_bad_rows=OnBad(namespace.on_bad_rows),
         show=namespace.show,
         line=namespace.line,
@@ -199,7 +192,6 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         convert=namespace.convert,
         form=namespace.to or (RowForm.MESSAGES if namespace.values is None else RowForm.CHATTS),
         as_json=namespace.json,
-        columns=() if namespace.columns is None else parsed_columns(namespace.columns),
     )
     if namespace.values is not None:
         from tsplanner.commands.series_rows import make_rows, recipe_of
@@ -216,15 +208,15 @@ def run(options: DataOptions) -> int:
         UsageError: a flag contradicts another one.
         TsplannerError: the dataset or the model cannot be read.
     """
-    if options.line is not None and len(options.files) > 1:
+    if options.line is not None and len(options.source.paths) > 1:
         raise UsageError("--line is a line of one file: name that file alone.")
-    holds_series = options.model is None and any_series(options.source)
-    reader = row_reader(options.model, options.tokenizer, holds_series=holds_series)
-    viewer = reader.viewer(cutoff_len=options.cutoff_len, loss_on=options.loss_on)
+    holds_series = options.reader.model is None and any_series(options.source)
+    reader = row_reader(options.reader, holds_series=holds_series)
+    viewer = reader.viewer(options.reader)
     with scan_bar(shown=not options.as_json) as progress:
         lengths = length_summary(
             options.source,
-            cutoff_len=options.cutoff_len,
+            cutoff_len=options.reader.cutoff_len,
             encoder=reader.encoder,
             tokenizer_folder=reader.tokenizer,
             on_bad=options.on_bad_rows,
@@ -260,10 +252,10 @@ def print_head(
     parts = [
         options.name,
         f"{lengths.rows_kept:,} of {counted(lengths.rows_total, 'row')} kept",
-        "no model" if reader.name is None else f"as {reader.name} reads them",
+        reader.words,
     ]
     screen.line(" · ".join(parts), "bold")
-    dataset = DatasetRef(name=options.name, path=str(options.files[0]), lengths=lengths)
+    dataset = DatasetRef(name=options.name, path=options.source.paths[0], lengths=lengths)
     for words, style in dataset_lines(dataset):
         screen.line(words, style)
     if lengths.counted_by == "estimate":
@@ -291,7 +283,7 @@ def print_shown(
 def shown_rows(
     options: DataOptions, reader: RowReader, viewer: RowViewer
 ) -> Iterator[tuple[int, ShownRow | DroppedRow]]:
-    """Pairs of a row's number and the row; one that leaves counts only where its line is asked for.
+    """Pairs of a row's number and the row; a document also has the rows that leave.
 
     Raises UsageError: no row begins at the line that is asked for.
     """
@@ -299,7 +291,7 @@ def shown_rows(
     for number, row in enumerate(rows, start=1):
         if options.line is None:
             found = seen(row, viewer)
-            if not isinstance(found, DroppedRow):
+            if options.as_json or not isinstance(found, DroppedRow):
                 yield number, found
         elif row.line == options.line:
             yield number, seen(row, viewer)
@@ -319,6 +311,9 @@ def seen(row: Conversation | DroppedRow, viewer: RowViewer) -> ShownRow | Droppe
         found = viewer.row(row)
     except RowError as error:
         return DroppedRow(line=row.line, fault=error.fault, reason=str(error), file=row.file)
+    if found.ids is not None and not found.learned_tokens:
+        reason = "no token carries loss" if not found.tokens_cut else "no token with loss is left"
+        return DroppedRow(line=row.line, fault=Fault.NOTHING_LEARNED, reason=reason, file=row.file)
     if row.timeseries and found.tokens_cut:
         reason = f"its text is {counted(found.tokens_cut, 'token')} over --cutoff-len"
         return DroppedRow(line=row.line, fault=Fault.OVER_CUTOFF, reason=reason, file=row.file)
@@ -332,7 +327,7 @@ def convert(options: DataOptions, reader: RowReader) -> int:
     """
     target = options.convert
     assert target is not None
-    refuse_own_files(options.files, target)
+    refuse_own_files(options.source, target)
     written = FORMS[options.form]
     rows = 0
     with row_file(target) as sink:
@@ -343,11 +338,11 @@ def convert(options: DataOptions, reader: RowReader) -> int:
     return rows
 
 
-def refuse_own_files(files: tuple[Path, ...], target: Path) -> None:
+def refuse_own_files(source: DataSource, target: Path) -> None:
     """Raise UsageError if rows are to be written over the rows that are read."""
     if target.is_dir():
         raise UsageError(f"--convert {target} is a folder: name a file in it.")
-    if any(target.resolve() == file.resolve() for file in files):
+    if any(target.resolve() == Path(path).resolve() for path in source.paths):
         raise UsageError(f"--convert {target} would overwrite the rows: name another file.")
 
 
@@ -356,10 +351,10 @@ def print_document(
 ) -> None:
     """One JSON document, whose rows stand on a line each and are never held together."""
     head = {
-        "files": [str(file) for file in options.files],
+        "files": list(options.source.paths),
         "model": reader.name,
-        "cutoff_len": options.cutoff_len,
-        "loss_on": str(options.loss_on),
+        "cutoff_len": options.reader.cutoff_len,
+        "loss_on": str(options.reader.loss_on),
         "notes": list(viewer.renderer.notes),
         "lengths": asdict(lengths),
         "converted_to": None if options.convert is None else str(options.convert),
@@ -383,7 +378,7 @@ def row_values(number: int, row: ShownRow | DroppedRow) -> dict[str, Any]:
     """A row as plain values."""
     if isinstance(row, DroppedRow):
         fault = {"left_out": str(row.fault), "reason": row.reason}
-        return {"file": row.file, "line": row.line, **fault}
+        return {"row": number, "file": row.file, "line": row.line, **fault}
     learned, done = [], 0
     for each in row.stretches:
         if each.part is Part.LEARNED:
@@ -398,5 +393,6 @@ def row_values(number: int, row: ShownRow | DroppedRow) -> dict[str, Any]:
         "tokens_cut": row.tokens_cut,
         "text": "".join(each.text for each in row.stretches),
         "learned": learned,
+        "unwritten": [str(each) for each in row.unwritten],
         "series_points": [len(series) for series in row.conversation.timeseries],
     }

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from memory_models.units import counted
@@ -22,9 +21,9 @@ from tsplanner.commands.inputs.row_reader import RowReader, row_reader
 from tsplanner.commands.views.dataset import dropped_line
 from tsplanner.commands.views.screen import Screen
 from tsplanner.console import command
-from tsplanner.datasets.files.dataset import RawDataset
-from tsplanner.datasets.records import OnBad
+from tsplanner.datasets.records import DataSource, OnBad
 from tsplanner.datasets.rows.drops import DropLog
+from tsplanner.datasets.rows.readers import raw_dataset
 from tsplanner.datasets.series.table import Columns
 from tsplanner.datasets.series.windows import Recipe, RowMaker
 from tsplanner.datasets.written import FORMS, row_file
@@ -63,14 +62,14 @@ def make_rows(options: DataOptions, recipe: Recipe) -> int:
     """
     if recipe.step is not None and recipe.window is None:
         raise UsageError("--step is for windows: give --window as well.")
-    reader = row_reader(options.model, options.tokenizer, holds_series=True)
+    reader = row_reader(options.reader, holds_series=True)
     if reader.encoder is None:
         raise UsageError(f"{reader.name} reads no series: name a ChatTS model.")
     maker = RowMaker(recipe, reader.encoder)
     write_rows(options, maker)
-    viewer = reader.viewer(cutoff_len=options.cutoff_len, loss_on=options.loss_on)
+    viewer = reader.viewer(options.reader)
     # The rows are made once more to be shown, so that a long table is never held.
-    again = RowMaker(recipe, reader.encoder).rows(table_rows(options.files))
+    again = RowMaker(recipe, reader.encoder).rows(table_rows(options.source))
     rows = ((number, seen(row, viewer)) for number, row in enumerate(again, start=1))
     if options.as_json:
         print_rows_document(document_head(options, reader, maker), islice(rows, options.show))
@@ -82,17 +81,17 @@ def make_rows(options: DataOptions, recipe: Recipe) -> int:
     if options.convert is not None:
         screen.line()
         screen.line(f"wrote {counted(maker.made.rows, 'row')} to {options.convert}", "bold")
-        model = () if options.model is None else ("--model", options.model)
+        model = () if options.reader.model is None else ("--model", options.reader.model)
         screen.line("Next   " + command("plan", *model, "--dataset", options.convert), "bold")
     return EXIT_OK
 
 
-def table_rows(files: Sequence[Path]) -> Iterator[tuple[int, Mapping[str, object]]]:
+def table_rows(source: DataSource) -> Iterator[tuple[int, Mapping[str, object]]]:
     """Lines and cells of the table.
 
     Raises TsplannerError: a file cannot be read, or a line is no row of a table.
     """
-    table = RawDataset(files)
+    table = raw_dataset(source)
     for row in table.rows():
         if row.fault is not None:
             where = f"{table.files[row.file].path}:{row.line}"
@@ -105,13 +104,13 @@ def write_rows(options: DataOptions, maker: RowMaker) -> None:
 
     Raises TsplannerError: see `make_rows`; nothing is written then.
     """
-    rows, made = maker.rows(table_rows(options.files)), FORMS[options.form]
+    rows, made = maker.rows(table_rows(options.source)), FORMS[options.form]
     if options.convert is None:
         for _ in rows:
             pass
         refuse_flaws(options, maker)
         return
-    refuse_own_files(options.files, options.convert)
+    refuse_own_files(options.source, options.convert)
     with row_file(options.convert) as sink:
         for row in rows:
             sink.write(made(row))
@@ -175,7 +174,7 @@ def document_head(options: DataOptions, reader: RowReader, maker: RowMaker) -> d
     """What became of the table as plain values."""
     made = maker.made
     return {
-        "files": [str(file) for file in options.files],
+        "files": list(options.source.paths),
         "model": reader.name,
         "points": made.points,
         "points_in_no_row": made.points_in_no_row,

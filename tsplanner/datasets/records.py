@@ -112,6 +112,7 @@ class Fault(StrEnum):
     NO_FORM = "no known form"
     TEMPLATE = "refused by the model's chat template"
     OVER_CUTOFF = "text over cutoff_len"
+    NOTHING_LEARNED = "nothing to learn"
 
 
 @frozen

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from array import array
+from collections.abc import Sequence
 from enum import StrEnum
-from pathlib import Path
-from typing import Any
+from itertools import groupby
 
 from memory_models.frozen import frozen
-from tsplanner.datasets.records import Conversation
-from tsplanner.datasets.rendering.pieces import Piece, Renderer, joined
+from tsplanner.datasets.records import Conversation, LossOn
+from tsplanner.datasets.rendering.pieces import Piece, Renderer, Unwritten, is_learned, joined
 from tsplanner.datasets.tokens.rows import Encode, TokenRow, cut, token_row
-from tsplanner.errors import TsplannerError
 
 IGNORED_LABEL = -100
 """Label of a token that carries no loss, as PyTorch's cross-entropy knows it."""
@@ -50,6 +48,8 @@ class ShownRow:
     labels: array[int] | None = None
     """The id of each token that carries loss, and -100 for the others."""
     tokens_cut: int = 0
+    unwritten: tuple[Unwritten, ...] = ()
+    """What the row says and the model's template does not write."""
 
     @property
     def learned_tokens(self) -> int:
@@ -69,11 +69,18 @@ class RowViewer:
 
         Raises RowError: the model's template refuses the row.
         """
-        pieces = self.renderer.pieces(conversation)
+        rendered = self.renderer.rendered(conversation)
+        pieces = rendered.pieces
         if self._encode is None:
             bare = self.renderer.unknown_tokens > 0
-            stretches = _by_turns(conversation, pieces) if bare else _by_pieces(pieces)
-            return ShownRow(conversation=conversation, stretches=_merged(stretches))
+            stretches = _by_pieces(pieces)
+            if bare and conversation.turns:
+                stretches = _by_turns(conversation, self.renderer.loss_on)
+            return ShownRow(
+                conversation=conversation,
+                stretches=_merged(stretches),
+                unwritten=rendered.unwritten,
+            )
         text = joined(pieces)
         ids, offsets = self._encode(text)
         whole = token_row(pieces, lambda _: (ids, offsets))
@@ -96,6 +103,7 @@ class RowViewer:
             ids=array("i", (ids[place] for place in kept.ids)),
             labels=labels,
             tokens_cut=len(ids) - len(kept.ids),
+            unwritten=rendered.unwritten,
         )
 
 
@@ -106,31 +114,34 @@ def _by_pieces(pieces: tuple[Piece, ...]) -> list[Stretch]:
     ]
 
 
-def _by_turns(conversation: Conversation, pieces: tuple[Piece, ...]) -> list[Stretch]:
+def _by_turns(conversation: Conversation, loss_on: LossOn) -> list[Stretch]:
     """The texts alone, each behind its speaker: there is no template that would write them."""
     found = []
     if conversation.tools:
         found.append(Stretch(text=f"tools: {conversation.tools}\n", part=Part.SPEAKER))
     for place, turn in enumerate(conversation.turns):
         found.append(Stretch(text=f"{turn.role}: ", part=Part.SPEAKER))
-        learned = any(piece.learned for piece in pieces if piece.turn == place)
+        learned = is_learned(conversation.turns, place, loss_on)
         part = Part.LEARNED if learned else Part.READ
         thoughts = f"(thinks: {turn.thoughts}) " if turn.thoughts else ""
         calls = [f"(calls {call.name} with {call.arguments})" for call in turn.tool_calls]
         found.append(Stretch(text=thoughts + " ".join((turn.content, *calls)), part=part))
         found.append(Stretch(text="\n", part=Part.SPEAKER))
-    return found or _by_pieces(pieces)
+    return found
 
 
-def _by_tokens(text: str, offsets: Any, parts: list[Part]) -> list[Stretch]:
+def _by_tokens(
+    text: str, offsets: Sequence[tuple[int, int]], parts: Sequence[Part]
+) -> list[Stretch]:
     """The text at the ends of its tokens; what no token covers belongs to the token before it."""
-    found, done = [], 0
-    starts = [start for start, _ in offsets[1:]]
-    for start, part in zip([*starts, len(text)], parts, strict=True):
+    found, done, place = [], 0, 0
+    for part, tokens in groupby(parts):
+        place += len(list(tokens))
+        end = offsets[place][0] if place < len(offsets) else len(text)
         # Several tokens may share one character.
-        if start > done:
-            found.append(Stretch(text=text[done:start], part=part))
-            done = start
+        if end > done:
+            found.append(Stretch(text=text[done:end], part=part))
+            done = end
     return found
 
 
@@ -142,30 +153,3 @@ def _merged(stretches: list[Stretch]) -> tuple[Stretch, ...]:
         elif each.text:
             found.append(each)
     return tuple(found)
-
-
-def library_encode(folder: Path) -> Encode | None:
-    """Ids and offsets by the folder's tokenizer.json; None where it or the library is missing.
-
-    Raises TsplannerError: tokenizer.json is damaged.
-    """
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        return None
-    try:
-        library = importlib.import_module("tokenizers")
-    except ImportError:
-        return None
-    try:
-        tokenizer = library.Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises bare Exception
-        raise TsplannerError(f"{file} cannot be read ({error}); fetch the file again") from error
-    # A tokenizer.json may ask for truncation and padding, which would hide the rows' own lengths.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-
-    def encode(text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        found = tokenizer.encode(text, add_special_tokens=False)
-        return found.ids, found.offsets
-
-    return encode

@@ -32,7 +32,7 @@ from memory_models.units import divisors, round_up
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters import mixtures
 from tsplanner.exporters.launch import ExportOptions, Room
-from tsplanner.exporters.rows.form import RowsAs, loss_on
+from tsplanner.exporters.rows.form import RowsAs
 from tsplanner.models.quantized import stored_base
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.forecast import training_rows
@@ -228,7 +228,7 @@ def rows_notes(plan: Plan, options: ExportOptions, trainer: str) -> list[str]:
     if options.rows is RowsAs.TOKENS:
         return [
             f"rows/ holds token ids and labels as tsplanner's worker makes them: {trainer} learns "
-            f"the same tokens (loss on: {loss_on(plan)}) from the same rows, cut at "
+            f"the same tokens (loss on: {plan.learning.data.loss_on}) from the same rows, cut at "
             f"{plan.learning.data.cutoff_len} tokens."
         ]
     return [

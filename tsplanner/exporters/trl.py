@@ -16,7 +16,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.exporters import accelerate, trainers
 from tsplanner.exporters.launch import ExportFile, ExportOptions, Room, comments, header, one_line
 from tsplanner.exporters.launch import script as bash_script
-from tsplanner.exporters.rows.form import FOLDER, RowsAs, loss_on
+from tsplanner.exporters.rows.form import FOLDER, RowsAs
 from tsplanner.exporters.trainers import Running
 from tsplanner.planner.plan import Plan
 
@@ -171,7 +171,7 @@ def _loss(plan: Plan, options: ExportOptions) -> dict[str, Any]:
     """Which tokens of a dialogue carry loss; rows of token ids come with their labels."""
     if options.rows is RowsAs.TOKENS:
         return {}
-    return LOSS[loss_on(plan)]
+    return LOSS[plan.learning.data.loss_on]
 
 
 def _adapter(plan: Plan, architecture: Architecture) -> dict[str, Any]:

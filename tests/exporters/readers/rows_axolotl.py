@@ -13,6 +13,7 @@ from pathlib import Path
 
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
+    "AXOLOTL_DATASET_NUM_PROC": "1",
     "AXOLOTL_DO_NOT_TRACK": "1",
     "TRL_EXPERIMENTAL_SILENCE": "1",
     "TOKENIZERS_PARALLELISM": "false",

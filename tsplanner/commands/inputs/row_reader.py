@@ -11,11 +11,25 @@ from memory_models.frozen import frozen
 from tsplanner.datasets.records import Conversation, DataSource, DroppedRow, LossOn, OnBad
 from tsplanner.datasets.rendering.choice import renderer
 from tsplanner.datasets.rows.readers import read_rows
-from tsplanner.datasets.shown import RowViewer, library_encode
+from tsplanner.datasets.shown import RowViewer
+from tsplanner.datasets.tokens.library import library_tokenizer, whole_encoder
 from tsplanner.errors import UsageError
+from tsplanner.planner.settings import LearningSettings
 
 CHATTS_ENCODER = TimeSeriesEncoder(patch_size=8, num_layers=5, hidden_size=1)
 """Stands for the encoder of a ChatTS model that was not named: it has patches of 8 points."""
+
+
+@frozen
+class ReaderAsked:
+    """What a person says of the model that will read the rows."""
+
+    model: str | None = None
+    """None: no model is named, and the turns are shown as they are."""
+    tokenizer: Path | None = None
+    """Folder of another tokenizer than the model's own; None: the model's own."""
+    cutoff_len: int = LearningSettings().data.cutoff_len
+    loss_on: LossOn = LossOn.ASSISTANT
 
 
 @frozen
@@ -28,15 +42,23 @@ class RowReader:
     """Folder of its tokenizer and template; None: there is none."""
     encoder: TimeSeriesEncoder | None = None
 
-    def viewer(self, *, cutoff_len: int, loss_on: LossOn) -> RowViewer:
+    @property
+    def words(self) -> str:
+        """Who reads the rows, in a few words."""
+        if self.name is not None:
+            return f"as {self.name} reads them"
+        return "no model" if self.tokenizer is None else f"by the template of {self.tokenizer}"
+
+    def viewer(self, asked: ReaderAsked) -> RowViewer:
         """Shows rows as this model reads them.
 
         Raises TsplannerError: its tokenizer or template is damaged.
         """
+        library = library_tokenizer(self.tokenizer)
         return RowViewer(
-            renderer(self.tokenizer, has_encoder=self.encoder is not None, loss_on=loss_on),
-            None if self.tokenizer is None else library_encode(self.tokenizer),
-            cutoff_len,
+            renderer(self.tokenizer, has_encoder=self.encoder is not None, loss_on=asked.loss_on),
+            None if library is None else whole_encoder(library),
+            asked.cutoff_len,
         )
 
     def rows(self, source: DataSource, on_bad: OnBad) -> Iterator[Conversation | DroppedRow]:
@@ -45,11 +67,12 @@ class RowReader:
         return read_rows(source, encoder=self.encoder, on_bad=on_bad, text_only=text_only)
 
 
-def row_reader(model: str | None, tokenizer: Path | None, *, holds_series: bool) -> RowReader:
+def row_reader(asked: ReaderAsked, *, holds_series: bool) -> RowReader:
     """The reader that a person names; without a model the rows say whether it reads series.
 
     Raises UsageError: there is no such model or tokenizer. TsplannerError: its config is broken.
     """
+    model, tokenizer = asked.model, asked.tokenizer
     if tokenizer is not None and not (tokenizer / "tokenizer.json").is_file():
         raise UsageError(f"--tokenizer {tokenizer} has no tokenizer.json.")
     if model is None:

@@ -26,6 +26,9 @@ def legend(screen: Screen) -> str:
 def print_row(screen: Screen, row: ShownRow, number: int, *, whole: bool = False) -> None:
     """Print a row; ``whole``: with its middle, however long it is."""
     screen.line(heading(row, number), "bold")
+    if row.unwritten:
+        words = ", ".join(row.unwritten)
+        screen.line(f"  the model's template does not write of it: {words}", "yellow")
     stretches = row.stretches if whole else shortened_row(row.stretches)
     for line in lines(stretches):
         if screen.has_colours:

@@ -121,7 +121,7 @@ class TableReader:
             self._flaw(
                 line,
                 f"column {named(name)} holds {named(cell)}, which is neither a number nor a date "
-                "such as 2024-01-31",
+                "such as 2024-01-31 (without --time the rows follow in even steps)",
             )
             return
         before = self._times.get(series)

@@ -23,7 +23,7 @@ from tsplanner.datasets.records import LossOn
 from tsplanner.exporters import mixtures, trainers
 from tsplanner.exporters.launch import ExportOptions
 from tsplanner.exporters.llamafactory import tables
-from tsplanner.exporters.rows.form import RowsAs, loss_on
+from tsplanner.exporters.rows.form import RowsAs
 from tsplanner.exporters.trainers import TRAINED_WHOLE, Running
 from tsplanner.planner.plan import Plan
 
@@ -182,7 +182,7 @@ def _dataset(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
     if options.rows is RowsAs.TOKENS:
         # It wants the names of datasets all the same, and never looks for them.
         return {**found, "tokenized_path": TOKENIZED}
-    return found | LOSS[loss_on(plan)]
+    return found | LOSS[plan.learning.data.loss_on]
 
 
 def _output(options: ExportOptions) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
-from tsplanner.datasets.records import LossOn
 from tsplanner.errors import TsplannerError
 from tsplanner.install import missing
 from tsplanner.planner.plan import Plan
@@ -51,11 +50,6 @@ def without_tokens(plan: Plan) -> str | None:
     if missing(("tokenizers",)):
         return "the package tokenizers is not installed"
     return None
-
-
-def loss_on(plan: Plan) -> LossOn:
-    """Which turns of the plan's rows carry loss where a row does not say so itself."""
-    return plan.learning.data.loss_on
 
 
 def tokenizer_folder(plan: Plan) -> Path | None:

@@ -12,16 +12,16 @@ from typing import IO
 import msgspec
 
 from memory_models.frozen import frozen
-from tsplanner.datasets.records import Conversation, LossOn, OnBad
-from tsplanner.datasets.rendering.choice import renderer
-from tsplanner.datasets.rows.fields import RowError
+from tsplanner.datasets.records import Conversation, DataSource, LossOn
 from tsplanner.datasets.rows.readers import read_conversations
 from tsplanner.datasets.split import held_out_places
-from tsplanner.datasets.tokens.rows import Encode, TokenRow, cut, token_row
+from tsplanner.datasets.tokens.reading import KeptRow, ReadJob, RowReader
+from tsplanner.datasets.tokens.rows import TokenRow
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters.rows.form import FOLDER, TEST, TRAIN, RowsAs, loss_on, tokenizer_folder
+from tsplanner.exporters.rows.form import FOLDER, TEST, TRAIN, RowsAs, tokenizer_folder
 from tsplanner.exporters.rows.mistyped import Mistyped
 from tsplanner.folders.leftovers import temporary_name
+from tsplanner.install import missing
 from tsplanner.planner.plan import Plan
 from tsplanner.runs import clear_disk_errors
 
@@ -102,7 +102,7 @@ def _split(spool: IO[bytes], held_out: frozenset[int], folder: Path) -> tuple[Pa
 def _rows(plan: Plan, rows_as: RowsAs, shape: Shape) -> Iterator[dict[str, object]]:
     if rows_as is RowsAs.TOKENS:
         return map(_tokens, token_rows(plan))
-    return (shape(row, loss_on(plan)) for row in conversations(plan))
+    return (shape(row, plan.learning.data.loss_on) for row in conversations(plan))
 
 
 def _tokens(row: TokenRow) -> dict[str, object]:
@@ -114,10 +114,12 @@ def _tokens(row: TokenRow) -> dict[str, object]:
 
 def conversations(plan: Plan) -> Iterator[Conversation]:
     """The rows of the plan's dataset that are no bad rows."""
-    source, encoder = plan.dataset.source, plan.architecture.encoder
-    assert source is not None  # every exporter asks `dataset_of` first
+    encoder = plan.architecture.encoder
     return read_conversations(
-        source, encoder=encoder, on_bad=plan.dataset.on_bad_rows, text_only=encoder is None
+        _source(plan),
+        encoder=encoder,
+        on_bad=plan.dataset.on_bad_rows,
+        text_only=encoder is None,
     )
 
 
@@ -125,31 +127,18 @@ def token_rows(plan: Plan) -> Iterator[TokenRow]:
     """The rows that our worker trains on, as it trains on them, for a model that reads text."""
     folder = tokenizer_folder(plan)
     assert folder is not None  # `chosen` asks for the tokenizer
-    rendering, encode = (
-        renderer(folder, has_encoder=False, loss_on=loss_on(plan)),
-        _encoder(folder),
+    job = ReadJob(
+        source=_source(plan),
+        cutoff_len=plan.learning.data.cutoff_len,
+        encoder=None,
+        tokenizer_folder=str(folder),
+        loss_on=plan.learning.data.loss_on,
     )
-    for row in conversations(plan):
-        try:
-            pieces = rendering.pieces(row)
-        except RowError as error:
-            if plan.dataset.on_bad_rows == OnBad.REFUSE:
-                raise TsplannerError(f"{plan.dataset.path}:{row.line}: {error}.") from error
-            continue
-        found = cut(token_row(pieces, encode), plan.learning.data.cutoff_len)
-        if found.learned:
-            yield found
+    reader = RowReader(job, by_words=not missing(("numpy",)))
+    # The plan has refused or counted the bad rows of the same files.
+    return (row.tokens for row in reader.rows(reader.raw.rows()) if isinstance(row, KeptRow))
 
 
-def _encoder(folder: Path) -> Encode:
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-
-    def encode(text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        found = tokenizer.encode(text, add_special_tokens=False)
-        return found.ids, found.offsets
-
-    return encode
+def _source(plan: Plan) -> DataSource:
+    assert plan.dataset.source is not None  # every exporter asks `dataset_of` first
+    return plan.dataset.source

@@ -20,6 +20,7 @@ import torch
 from transformers import set_seed
 
 from memory_models.settings import DecoderKernels, FinetuningType, LossKernel
+from tsplanner.errors import TsplannerError
 from tsplanner.runs import DiskError
 from tsplanner.training import adapters, answers, data, distributed, model
 from tsplanner.training.batches import collate, pad_token_id, without_mask
@@ -278,7 +279,9 @@ def check_values(built: Any, job: Job, recorder: Recorder, stop: Callable[[], bo
     if not (job.check_values and series and built.eval_dataset) or sharded or stop():
         return
     if distributed.is_main():
-        with recorder.pulse.during(Phase.EVALUATE), suppress(torch.OutOfMemoryError):
+        # The run is over and its weights are saved: nothing that fails here may fail the run.
+        failures = (torch.OutOfMemoryError, TsplannerError)
+        with recorder.pulse.during(Phase.EVALUATE), suppress(*failures):
             step = take_best(built, job, recorder)
             tokenizer = model.load_tokenizer(plan.model)
             count = len(built.train_dataset) - built.padding_samples + len(built.eval_dataset)
