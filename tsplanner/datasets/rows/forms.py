@@ -202,6 +202,8 @@ def _unknown(plain: Mapping[str, str], names: Collection[str], nulls: Collection
     )
     if null is not None:
         return RowError(f'field "{null}" is null', Fault.MISSING_FIELD)
+    if not names:
+        return RowError("has no field that is not null", Fault.MISSING_FIELD)
     missing = _missing(plain)
     if missing is not None:
         strange = [name for short, name in plain.items() if short not in _WITH_TEXTS]
@@ -209,7 +211,7 @@ def _unknown(plain: Mapping[str, str], names: Collection[str], nulls: Collection
         reason = f'field "{missing}" is missing{hint if strange else ""}'
         return RowError(reason, Fault.MISSING_FIELD)
     return RowError(
-        f"no known form has the fields {listed(sorted(names)) or 'none'}: give {KNOWN}, or name "
+        f"no known form has the fields {listed(sorted(names))}: give {KNOWN}, or name "
         "them with --columns prompt=…,answer=…",
         Fault.NO_FORM,
     )
