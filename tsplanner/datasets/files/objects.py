@@ -176,10 +176,11 @@ def _columns(found: dict[str, msgspec.Raw]) -> dict[str, list[Any]]:
         except _NO_VALUE:
             return {}
         if isinstance(value, dict) and all(key.isdecimal() for key in value):
-            value = list(value.values())
+            columns[name] = list(value.values())
         # A list of objects holds the turns of one row, or its tools.
-        if not isinstance(value, list) or any(isinstance(each, dict) for each in value):
+        elif isinstance(value, list) and not any(isinstance(each, dict) for each in value):
+            columns[name] = value
+        else:
             return {}
-        columns[name] = value
     lengths = {len(column) for column in columns.values()}
     return columns if len(lengths) == 1 and lengths != {0} else {}
