@@ -35,6 +35,7 @@ TURNS = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
         ({"question": "a", "response_j": "b", "response_k": "c"}, Fault.PREFERENCE),
         ({"instruction": "a", "output": ["b", "c"]}, Fault.PREFERENCE),
         ({"prompt": "a", "completion": "b", "label": True}, Fault.RATING),
+        ({"input": {"messages": TURNS}, "preferred_output": TURNS}, Fault.PREFERENCE),
         ({"messages": TURNS, "label": False}, Fault.RATING),
         ({"instruction": "a", "output": "b", "kto_tag": True}, Fault.RATING),
         ({"prompt": "a", "completion": "b", "label": "True"}, Fault.RATING),

@@ -7,12 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tsplanner.datasets.records import Fault, Noticed, Role, ToolCall, Turn
 from tsplanner.datasets.rows.fields import Fields, RowError
-from tsplanner.datasets.rows.turns import TurnReader, asked_and_answered, not_turns, plain_turns
+from tsplanner.datasets.rows.turns import TurnReader, asked_and_answered, not_turns
 
 ASKED = {"role": "user", "content": "w?"}
 
@@ -68,23 +66,6 @@ def test_what_is_guessed_is_noticed(turns: list[Any], noticed: str) -> None:
     found, texts = read(*turns)
     assert found == SAID
     assert any(text.startswith(noticed) for text in texts)
-
-
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(list(Role)), st.text(st.characters(codec="utf-8"))), max_size=6
-    )
-)
-def test_plain_turns_are_read_the_same_on_the_short_way_and_on_the_long(
-    turns: list[tuple[Role, str]],
-) -> None:
-    """A field that nobody reads sends a turn the long way."""
-    plain = [{"role": role, "content": text} for role, text in turns]
-    raw = msgspec.Raw(json.dumps(plain).encode())
-    expected = [Turn(role=role, content=text) for role, text in turns]
-    assert plain_turns(raw) == expected
-    assert read(*(turn | {"id": 1} for turn in plain))[0] == expected
-    assert plain_turns(msgspec.Raw(b'[{"role": "user", "content": "a", "weight": 0}]')) is None
 
 
 def test_a_message_keeps_its_calls_thoughts_names_and_weights() -> None:
@@ -153,6 +134,7 @@ def test_a_user_says_what_fields_and_roles_are_called() -> None:
         ([{**ASKED, "weight": 0.5}], Fault.WEIGHT, "turn 1: weight 0.5: a turn is learned whole"),
         ([{**ASKED, "weight": "1"}], Fault.WRONG_TYPE, 'turn 1: "weight" is text, not 0 or 1'),
         ([{**ASKED, "train_detail": [1]}], Fault.WEIGHT, "turn 1: train_detail weighs parts"),
+        ([{**ASKED, "loss_scale": 0.3}], Fault.WEIGHT, "turn 1: loss_scale weighs parts"),
         ([{**ASKED, "images": ["a"]}], Fault.MEDIA, 'turn 1: "images", and only text'),
         (
             [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
@@ -174,6 +156,20 @@ def test_a_turn_that_cannot_be_read_is_named(turns: list[Any], fault: Fault, rea
         read(*turns)
     assert str(caught.value).startswith(reason)
     assert caught.value.fault is fault
+
+
+def test_a_pair_may_have_a_system_text_and_a_weight() -> None:
+    """As XTuner's rows have them."""
+    pairs = [
+        {"system": "s", "input": "a", "output": "b", "output_with_loss": False},
+        {"input": "c", "output": "d", "id": 3},
+    ]
+    turns, noticed = read(*pairs)
+    assert [(turn.role, turn.content, turn.learned) for turn in turns] == [
+        ("system", "s", None), ("user", "a", None), ("assistant", "b", False),
+        ("user", "c", None), ("assistant", "d", None),
+    ]  # fmt: skip
+    assert noticed == ["id of a turn"]
 
 
 def test_turns_may_be_columns() -> None:

@@ -33,7 +33,7 @@ QUESTIONS = (
 )  # fmt: skip
 ANSWERS = (
     "output", "completion", "response", "answer", "solution", "assistant", "reply", "target",
-    "targets", "outputs", "answers",
+    "targets", "outputs", "answers", "generation",
 )  # fmt: skip
 """Fields of a question and of its answer; of several the first is read."""
 PARTNERS: Mapping[str, str] = {
@@ -44,7 +44,7 @@ PARTNERS: Mapping[str, str] = {
 """The usual answer to each question, for the message where there is none."""
 CONTEXTS = ("input", "context")
 """Further text of a question."""
-TEXTS = ("text", "content", "document")
+TEXTS = ("text", "content", "document", "raw_content")
 """Plain text, for continued pretraining."""
 BESIDE_TEXT = ("summary", "highlights", "translation", "title_answer")
 """Fields beside a plain text that may be what is to be learned."""

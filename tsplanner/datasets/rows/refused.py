@@ -38,6 +38,7 @@ PREFERENCE = RefusedForm(
     name="a preference pair (DPO, ORPO, reward models)",
     signs=_signs(
         "chosen", "rejected", "rejected_response", "rejected_responses", "rejected_messages",
+        "preferred_output", "non_preferred_output",
         "rejected_answer", "rejected_output", "rejected_completion", "chosen_response",
         "response_j response_k", "response_0 response_1", "response_a response_b",
         "conversation_a conversation_b", "output_1 output_2", "completion_a completion_b",

@@ -50,6 +50,7 @@ GUESSED: Mapping[str, str] = {
     "response": Role.ASSISTANT,
     "a": Role.ASSISTANT,
     "ipython": Role.TOOL,
+    "environment": Role.TOOL,
     "tool_response": Role.TOOL,
     "tool_result": Role.TOOL,
     "function_response": Role.TOOL,
