@@ -109,6 +109,30 @@ def test_a_function_call_of_sharegpt_is_a_call_or_stays_text() -> None:
     assert noticed == ["function_call without JSON: plain text"]
 
 
+def test_calls_and_results_in_parts_of_a_content_are_turns() -> None:
+    """As Anthropic writes them; what the user says beside a result stands behind it."""
+    use = {"type": "tool_use", "id": "c", "name": "w", "input": {"a": 1}}
+    result = {"type": "tool_result", "tool_use_id": "c", "content": [{"type": "text", "text": "7"}]}
+    turns, noticed = read(
+        ASKED,
+        {"role": "assistant", "content": [{"type": "text", "text": "Hm."}, use]},
+        {"role": "user", "content": [result, {"type": "text", "text": "Go on."}]},
+        {"role": "assistant", "content": "x"},
+        {"role": "user", "content": [{**result, "content": "8"}]},
+    )
+    assert turns[1] == Turn(
+        role=Role.ASSISTANT,
+        content="Hm.",
+        tool_calls=(ToolCall(name="w", arguments='{"a": 1}', id="c"),),
+    )
+    assert turns[2:4] == [
+        Turn(role=Role.TOOL, content="7", tool_call_id="c"),
+        Turn(role=Role.USER, content="Go on."),
+    ]
+    assert turns[5:] == [Turn(role=Role.TOOL, content="8", tool_call_id="c")]
+    assert noticed == []
+
+
 def test_fields_of_turns_that_are_not_read_are_noticed_unless_they_are_empty() -> None:
     """An id is; an empty refusal is none."""
     turns, noticed = read({**ASKED, "id": 7, "refusal": None, "annotations": []})
@@ -142,9 +166,9 @@ def test_a_user_says_what_fields_and_roles_are_called() -> None:
             'turn 1: "image_url", and only text and series are trained',
         ),
         (
-            [{"role": "user", "content": [{"type": "tool_result", "content": "x"}]}],
+            [{"role": "user", "content": [{"type": "document", "source": {}}]}],
             Fault.PART,
-            'turn 1: a part of the type "tool_result" is not read',
+            'turn 1: a part of the type "document" is not read',
         ),
         ([{"role": "user", "content": [3]}], Fault.WRONG_TYPE, "turn 1: a part is a number"),
         ([["a", "b", "c"]], Fault.WRONG_TYPE, "turn 1 is a list, not an object"),

@@ -49,6 +49,32 @@ def turn_calls(value: Any, place: int) -> tuple[ToolCall, ...]:
     return tuple(_call(each, place) for each in (value if isinstance(value, list) else [value]))
 
 
+def without_tool_parts(turn: dict[str, Any]) -> list[dict[str, Any]]:
+    """A turn whose calls and results of tools are parts of its content, as turns of OpenAI's form.
+
+    Source: Anthropic's messages, whose calls are parts ``tool_use`` of the assistant's turn and
+    whose results are parts ``tool_result`` of the user's next turn. Other turns stay as they are.
+    """
+    content = turn.get("content")
+    parts = content if isinstance(content, list) else []
+    uses: list[Any] = []
+    results: list[Any] = []
+    others: list[Any] = []
+    for part in parts:
+        kind = part.get("type") if isinstance(part, dict) else None
+        (uses if kind == "tool_use" else results if kind == "tool_result" else others).append(part)
+    if not uses and not results:
+        return [turn]
+    made = [
+        {"role": "tool", "content": part.get("content"), "tool_call_id": part.get("tool_use_id")}
+        for part in results
+    ]
+    if uses or others:
+        calls = [*turn.get("tool_calls", []), *uses]
+        made.append({**turn, "content": others, **({"tool_calls": calls} if calls else {})})
+    return [{key: value for key, value in each.items() if value is not None} for each in made]
+
+
 def _call(value: Any, place: int) -> ToolCall:
     inner = value.get("function") if isinstance(value, dict) else None
     call = inner if isinstance(inner, dict) else value

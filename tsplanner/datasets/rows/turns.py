@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tsplanner.datasets.records import Fault, Noticed, Role, ToolCall, Turn
-from tsplanner.datasets.rows.calls import calls_in_text, turn_calls
+from tsplanner.datasets.rows.calls import calls_in_text, turn_calls, without_tool_parts
 from tsplanner.datasets.rows.fields import Fields, RowError, kind_of
 from tsplanner.datasets.rows.plain_turns import plain_turns
 from tsplanner.datasets.rows.roles import CALL, ROLES, role_of
@@ -90,12 +90,15 @@ class TurnReader:
             return [Turn(role=roles[place % 2], content=text) for place, text in enumerate(value)]
         turns: list[Turn] = []
         for place, each in enumerate(value, start=1):
-            item = _without_nulls(each) if isinstance(each, dict) else None
-            shape = None if item is None else self._shape(item)
-            if item is None or shape is None:
+            if not isinstance(each, dict):
                 turns += self._pair(each, place)
-            else:
-                turns.append(self._turn(item, shape, place))
+                continue
+            for item in without_tool_parts(_without_nulls(each)):
+                shape = self._shape(item)
+                if shape is None:
+                    turns += self._pair(item, place)
+                else:
+                    turns.append(self._turn(item, shape, place))
         return turns
 
     def _shape(self, item: dict[str, Any]) -> _Shape | None:
