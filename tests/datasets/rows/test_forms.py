@@ -95,7 +95,7 @@ def test_a_dialogue_in_words_is_no_list_of_turns() -> None:
         ),
         ("reply q", "", Fault.NO_FORM, "no known form has the fields q, reply: give messages"),
         ("a b", "", Fault.NO_FORM, "no known form has the fields a, b: give messages"),
-        ("", "", Fault.NO_FORM, "no known form has the fields none: give messages"),
+        ("", "", Fault.MISSING_FIELD, "has no field that is not null"),
         (
             "text summary", "", Fault.NO_FORM,
             "has the fields text, summary, and either may be meant: say --columns "

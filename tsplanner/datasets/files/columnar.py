@@ -21,19 +21,27 @@ BUFFER_BYTES = 1 << 16
 """Bytes of a column that are read at a time; without it pyarrow reads a row group whole."""
 
 
+OLDEST_PYARROW = 19
 JSON_TYPE = "extension<arrow.json>"
 """Type of texts that are JSON; ``datasets`` 5 writes turns of unequal fields as such texts."""
 
 
 def pyarrow(file: DataFile) -> Any:
-    """The library. Raises TsplannerError: it is not installed."""
+    """The library. Raises TsplannerError: it is not installed, or too old."""
     try:
-        return importlib.import_module("pyarrow")
+        library = importlib.import_module("pyarrow")
     except ImportError as error:
         raise TsplannerError(
             f"{file.path} is a {file.kind} file, and pyarrow, which reads it, is not installed: "
             f"{install_words(Extra.DATA)}."
         ) from error
+    # Older ones take texts that are JSON for plain texts, with quotes and escapes in them.
+    if int(library.__version__.partition(".")[0]) < OLDEST_PYARROW:
+        raise TsplannerError(
+            f"pyarrow {library.__version__} is too old to read {file.path} rightly: "
+            f"{install_words(Extra.DATA)}."
+        )
+    return library
 
 
 class ColumnarFile:
