@@ -176,7 +176,7 @@ def test_remembered_lengths_still_name_what_was_dropped(tmp_path):
     listed.unlink()
     said.append(plan(tmp_path, "--on-bad-rows", "drop").stdout.splitlines()[1:5])
 
-    assert 'left out 1 row, field missing: line 2 (has no field that is not null)' in said[0]
+    assert "left out 1 row, field missing: line 2 (has no field that is not null)" in said[0]
     assert said[0] == said[1] == said[2]
     assert listed.read_text() == "rows.jsonl:2: has no field that is not null\n"
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tsplanner.datasets.files.columnar import BATCH_ROWS, ColumnarFile, pyarrow
+from tsplanner.datasets.files.columnar import BATCH_ROWS, ColumnarFile, batch_rows, pyarrow
 from tsplanner.datasets.files.kinds import data_file
 from tsplanner.datasets.files.records import DataFile, FileKind
 from tsplanner.errors import TsplannerError
@@ -113,6 +113,14 @@ def test_texts_that_are_json_by_their_type_are_opened(tmp_path: Path) -> None:
     lists = pa.ListArray.from_arrays(pa.array([0, 1, 2]), structs)
     found = rows(columnar(tmp_path, pa.table({"messages": lists})))
     assert [row["messages"][0]["content"] for row in found] == ["a", [{"type": "text"}]]
+
+
+def test_long_rows_are_held_in_smaller_numbers() -> None:
+    """Of rows of a megabyte four are held, of rows of any size one at least."""
+    assert batch_rows(100 * 2**20, 100) == 4
+    assert batch_rows(10**9, 10**7) == BATCH_ROWS
+    assert batch_rows(10**12, 3) == 1
+    assert batch_rows(0, 0) == 1
 
 
 def test_a_file_of_more_rows_than_a_batch_is_read_whole(tmp_path: Path) -> None:

@@ -30,19 +30,21 @@ DIALOGUES: Mapping[str, str] = {
 """Fields that hold turns, and the name of the form."""
 QUESTIONS = (
     "instruction", "prompt", "question", "query", "problem", "user", "human", "inputs", "input",
+    "指令", "问题", "输入",
 )  # fmt: skip
 ANSWERS = (
     "output", "completion", "response", "answer", "solution", "assistant", "reply", "target",
     "targets", "outputs", "answers", "generation",
+    "回答", "答案", "输出",
 )  # fmt: skip
 """Fields of a question and of its answer; of several the first is read."""
 PARTNERS: Mapping[str, str] = {
     "instruction": "output", "prompt": "completion", "question": "answer", "query": "response",
     "problem": "solution", "user": "assistant", "human": "assistant", "inputs": "targets",
-    "input": "output",
+    "input": "output", "指令": "输出", "问题": "回答", "输入": "输出",
 }  # fmt: skip
 """The usual answer to each question, for the message where there is none."""
-CONTEXTS = ("input", "context")
+CONTEXTS = ("input", "context", "输入")
 """Further text of a question."""
 TEXTS = ("text", "content", "document", "raw_content")
 """Plain text, for continued pretraining."""

@@ -49,13 +49,13 @@ RATING = RefusedForm(
     fault=Fault.RATING,
     name="an unpaired rating (KTO)",
     signs=_signs("kto_tag"),
-    advice="keep the good answers and leave the rating out",
+    advice="keep the good answers, or name the fields with --columns to train on all",
 )
 REWARD = RefusedForm(
     fault=Fault.REWARD,
     name="an answer with a reward or a rank",
     signs=_signs("reward", "rewards", "rank", "ranks"),
-    advice="keep the best answers and leave the reward out",
+    advice="keep the best answers, or name the fields with --columns to train on all",
 )
 CLASSES = RefusedForm(
     fault=Fault.CLASSES,
