@@ -158,19 +158,23 @@ def add_series_arguments(parser: argparse.ArgumentParser) -> None:
         ("--answer", "TEXT", "with fields such as {flow_max}, {flow_max_at} [the labels]"),
     ):
         group.add_argument(flag, metavar=metavar, help=text)
+    group.add_argument(
+        "--decimal-comma", action="store_true", help="numbers of the table look like 1.234,5"
+    )
     group.add_argument("--window", type=positive, metavar="N", help="points of a row [a series]")
     group.add_argument("--step", type=positive, metavar="N", help="points between rows [--window]")
 
 
-SERIES_FLAGS = ("time", "by", "labels", "question", "answer", "window", "step")
+SERIES_FLAGS = ("time", "by", "labels", "question", "answer", "window", "step", "decimal_comma")
 
 
 def refuse_series_flags(namespace: argparse.Namespace) -> None:
     """Raise UsageError for a flag that says nothing without --values."""
     for name in SERIES_FLAGS:
-        if getattr(namespace, name) is not None:
+        if getattr(namespace, name) not in (None, False):
+            flag = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"--{name} is for rows of a table: name its columns of numbers with --values."
+                f"{flag} is for rows of a table: name its columns of numbers with --values."
             )
 
 
