@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from enum import StrEnum
+from typing import Protocol
 
 from memory_models.frozen import frozen
 
@@ -115,6 +116,22 @@ class Fault(StrEnum):
     NOTHING_LEARNED = "nothing to learn"
 
 
+class Placed(Protocol):
+    """A row that stands somewhere in a dataset, and what is said of it."""
+
+    @property
+    def line(self) -> int:
+        """Line where the row starts, counted from 1."""
+
+    @property
+    def file(self) -> int:
+        """Number of the file among the files of the dataset, counted from 0."""
+
+    @property
+    def reason(self) -> str:
+        """What is said of it."""
+
+
 @frozen
 class DroppedRow:
     """A row that is not trained on, and the reason."""
@@ -127,12 +144,16 @@ class DroppedRow:
 
 
 class Noticed(StrEnum):
-    """What a reader notices in rows that it can read, and in their files."""
+    """What is noticed in rows that are trained on."""
 
     FILES = "files"
     FORM = "form"
     GUESS = "guessed"
     IGNORED = "not read"
+    UNWRITTEN = "not written by the template"
+    CUT = "cut"
+    DUPLICATE = "same as an earlier row"
+    BARE = "answer without a letter or digit"
 
 
 @frozen
@@ -190,6 +211,18 @@ class LengthBin:
 
 
 @frozen
+class RowContent:
+    """What the rows hold, besides their lengths."""
+
+    learned: float | None = None
+    """Tokens of the mean row that carry loss."""
+    turns: float | None = None
+    """Turns of the mean row."""
+    remarks: tuple[Remark, ...] = ()
+    """What was noticed in the rows: their forms, fields that were not read, guesses, cuts."""
+
+
+@frozen
 class LengthSummary:
     """What a plan needs of a dataset's lengths; positions are those of the decoder."""
 
@@ -214,5 +247,4 @@ class LengthSummary:
     """Number of kept rows by their positions."""
     dropped: tuple[DroppedKind, ...] = ()
     """Dropped rows by fault."""
-    remarks: tuple[Remark, ...] = ()
-    """What was noticed in the rows: their forms, fields that were not read, guesses."""
+    content: RowContent = RowContent()

@@ -12,7 +12,7 @@ from tsplanner.datasets.files.lines import PackedLines, SpanRows
 from tsplanner.datasets.files.objects import ArrayRows, ObjectRows
 from tsplanner.datasets.files.records import DataFile, FileKind, RawRow, Rows, Span
 from tsplanner.datasets.files.tables import TableRows
-from tsplanner.datasets.records import DroppedRow
+from tsplanner.datasets.records import Placed
 
 SPAN_BYTES = 4 << 20
 """Bytes of a file that are read between two reports of progress."""
@@ -37,7 +37,7 @@ class RawDataset:
         first, *more = self.files
         return f"{first.path} and {len(more)} more" if more else str(first.path)
 
-    def place(self, row: DroppedRow) -> str:
+    def place(self, row: Placed) -> str:
         """Where a row stands, as ``file:line``."""
         return f"{self.files[row.file].path}:{row.line}"
 

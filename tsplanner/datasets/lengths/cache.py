@@ -18,13 +18,14 @@ from tsplanner.datasets.records import (
     LengthBin,
     LengthSummary,
     Remark,
+    RowContent,
 )
 from tsplanner.errors import TsplannerError
 from tsplanner.reading import decoded, read_text
 from tsplanner.runs import write_text
 from tsplanner.settings import state_parts
 
-SUMMARY_VERSION = 5
+SUMMARY_VERSION = 6
 """Version of the fields of LengthSummary; a summary of an older version is counted anew."""
 
 Stamp = tuple[str, int, int]
@@ -60,7 +61,7 @@ def length_summary(
         known = _summary(noted["summary"])
         # A person may have edited or deleted the list of dropped rows, which the plan names.
         stamp = _stamp(dropped_file)
-        if not known.dropped or noted["dropped_file"] == (None if stamp is None else list(stamp)):
+        if noted["dropped_file"] == (None if stamp is None else list(stamp)):
             return known
     # The readers are imported only here: a plan whose lengths are known does not wait for them.
     from tsplanner.datasets.lengths.scan import ScanOptions, length_stats
@@ -90,7 +91,7 @@ def length_summary(
         quantiles=length_quantiles(stats),
         histogram=length_histogram(stats.lengths),
         counted_by=stats.counted_by,
-        remarks=stats.remarks,
+        content=stats.content,
     )
     note = {"summary": asdict(summary), "dropped_file": _stamp(dropped_file)}
     with suppress(OSError, TsplannerError):  # a state folder that cannot be written costs only time
@@ -105,11 +106,13 @@ def _summary(found: dict[str, Any]) -> LengthSummary:
         DroppedKind(**{**kind, "first_lines": tuple(kind["first_lines"])})
         for kind in found["dropped"]
     ]
+    content = found["content"]
+    remarks = tuple(Remark(**remark) for remark in content["remarks"])
     records = {
         "dropped": tuple(kinds),
         "quantiles": tuple(found["quantiles"]),
         "histogram": tuple(LengthBin(**bar) for bar in found["histogram"]),
-        "remarks": tuple(Remark(**remark) for remark in found["remarks"]),
+        "content": RowContent(**{**content, "remarks": remarks}),
     }
     return LengthSummary(**{**found, **records})
 

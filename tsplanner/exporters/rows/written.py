@@ -21,7 +21,6 @@ from tsplanner.errors import TsplannerError
 from tsplanner.exporters.rows.form import FOLDER, TEST, TRAIN, RowsAs, tokenizer_folder
 from tsplanner.exporters.rows.mistyped import Mistyped
 from tsplanner.folders.leftovers import temporary_name
-from tsplanner.install import missing
 from tsplanner.planner.plan import Plan
 from tsplanner.runs import clear_disk_errors
 
@@ -134,7 +133,7 @@ def token_rows(plan: Plan) -> Iterator[TokenRow]:
         tokenizer_folder=str(folder),
         loss_on=plan.learning.data.loss_on,
     )
-    reader = RowReader(job, by_words=not missing(("numpy",)))
+    reader = RowReader(job)
     # The plan has refused or counted the bad rows of the same files.
     return (row.tokens for row in reader.rows(reader.raw.rows()) if isinstance(row, KeptRow))
 

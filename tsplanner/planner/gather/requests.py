@@ -256,7 +256,7 @@ def _dataset(
         columns=dataset.columns,
         lengths=found,
         on_bad_rows=subject.on_bad_rows,
-        dropped_file=str(dropped_file) if found.dropped else None,
+        dropped_file=str(dropped_file) if dropped_file.is_file() else None,
         seen=_read(lambda: seen_dataset([path.resolve() for path in (first, *further)])),
     )
 
