@@ -253,9 +253,11 @@ def print_head(
 ) -> None:
     """The dataset in a few lines: rows, lengths, what leaves and why, what was guessed."""
     screen = Screen()
+    turns = lengths.content.turns
     parts = [
         options.name,
         f"{lengths.rows_kept:,} of {counted(lengths.rows_total, 'row')} kept",
+        *([] if turns is None else [f"{turns:.1f} turns on average"]),
         reader.words,
     ]
     screen.line(" · ".join(parts), "bold")
