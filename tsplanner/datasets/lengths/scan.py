@@ -188,8 +188,8 @@ def _stats(total: Tally, dropped: DropLog, reader: RowReader) -> LengthStats:
         lengths=total.lengths,
         padded_lengths=total.padded,
         content=RowContent(
-            learned=total.learned_total / rows,
-            turns=total.turns_total / rows,
+            learned=total.sums.learned / rows,
+            turns=total.sums.turns / rows,
             remarks=(*notes, *total.remarks.records()),
         ),
         counted_by=reader.counted_by,

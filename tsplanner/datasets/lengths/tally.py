@@ -30,6 +30,15 @@ class NotedRow:
     file: int = 0
 
 
+@dataclass(slots=True)
+class RowSums:
+    """Sums over all kept rows."""
+
+    learned: int = 0
+    """Tokens that carry loss."""
+    turns: int = 0
+
+
 @dataclass(slots=True, kw_only=True)
 class Tally:
     """Number of rows by length; the keys are tokens or decoder positions."""
@@ -43,9 +52,7 @@ class Tally:
     """Positions that series add to the text, summed over all rows."""
     series_most: int = 0
     patches_most: int = 0
-    learned_total: int = 0
-    """Tokens that carry loss, summed over all rows."""
-    turns_total: int = 0
+    sums: RowSums = field(default_factory=RowSums)
     digests: bytes = b""
     """Pairs of line and digest of all kept rows, as int64."""
     dropped: list[DroppedRow] = field(default_factory=list)
@@ -78,8 +85,8 @@ class Tally:
         self.series_total += other.series_total
         self.series_most = max(self.series_most, other.series_most)
         self.patches_most = max(self.patches_most, other.patches_most)
-        self.learned_total += other.learned_total
-        self.turns_total += other.turns_total
+        self.sums.learned += other.sums.learned
+        self.sums.turns += other.sums.turns
 
     @property
     def rows(self) -> int:
@@ -114,8 +121,8 @@ class RowCounter:
                 continue
             series = len(row.row.timeseries) if has_encoder else 0
             tally.count(row.text_tokens, row.extra, series)
-            tally.learned_total += row.tokens.learned_tokens
-            tally.turns_total += len(row.row.turns)
+            tally.sums.learned += row.tokens.learned_tokens
+            tally.sums.turns += len(row.row.turns)
             digests.extend((row.row.line, row.digest))
             if row.cut or row.bare:
                 _note(tally, row)
