@@ -219,10 +219,7 @@ def run(options: DataOptions) -> int:
     viewer = reader.viewer(options.reader)
     with scan_bar(shown=not options.as_json) as progress:
         lengths = length_summary(
-            options.source,
-            cutoff_len=options.reader.cutoff_len,
-            encoder=reader.encoder,
-            tokenizer_folder=reader.tokenizer,
+            reader.job(options.source, options.reader),
             on_bad=options.on_bad_rows,
             progress=progress,
         )

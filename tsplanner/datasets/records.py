@@ -6,6 +6,7 @@ from dataclasses import field
 from enum import StrEnum
 from typing import Protocol
 
+from memory_models.architecture import TimeSeriesEncoder
 from memory_models.frozen import frozen
 
 
@@ -178,6 +179,17 @@ class DataSource:
     """Files and folders."""
     columns: tuple[tuple[str, str], ...] = ()
     """Pairs of our name of a field and the dataset's own name, as ``--columns`` gives them."""
+
+
+@frozen
+class ReadJob:
+    """Which rows are read, and for which model."""
+
+    source: DataSource
+    cutoff_len: int
+    encoder: TimeSeriesEncoder | None
+    tokenizer_folder: str | None
+    loss_on: str = LossOn.ASSISTANT
 
 
 class OnBad(StrEnum):

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from memory_models.architecture import TimeSeriesEncoder
 from memory_models.frozen import frozen
-from tsplanner.datasets.records import Conversation
+from tsplanner.datasets.records import Conversation, ReadJob
 from tsplanner.datasets.split import held_out_places
 from tsplanner.datasets.store.build import rows_store, stored
 from tsplanner.datasets.tokens.library import prepared
-from tsplanner.datasets.tokens.reading import KeptRow, ReadJob, RowReader
+from tsplanner.datasets.tokens.reading import KeptRow, RowReader
 from tsplanner.datasets.tokens.tokenizer import tokenizer_over
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.support.rows import ENCODER, chatts
 from tsplanner.datasets.files.records import Span
 from tsplanner.datasets.lengths.tally import RowCounter, Tally, padded_tokens
-from tsplanner.datasets.records import DataSource, Fault
-from tsplanner.datasets.tokens.reading import ReadJob, RowReader
+from tsplanner.datasets.records import DataSource, Fault, ReadJob
+from tsplanner.datasets.tokens.reading import RowReader
 
 COUNTS = st.lists(st.tuples(st.integers(1, 99), st.integers(0, 99)), max_size=8)
 

@@ -9,11 +9,11 @@ import pytest
 
 from tests.support.rows import ENCODER
 from tests.support.tokenizers import SENTENCES, byte_level, saved
-from tsplanner.datasets.records import DataSource
+from tsplanner.datasets.records import DataSource, ReadJob
 from tsplanner.datasets.store import build
 from tsplanner.datasets.store.build import ensure_store, rows_store
 from tsplanner.datasets.store.columns import COLUMNS, column_file
-from tsplanner.datasets.tokens.reading import ReadJob, RowReader
+from tsplanner.datasets.tokens.reading import RowReader
 from tsplanner.errors import TsplannerError
 
 pytest.importorskip("filelock")

@@ -9,17 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from memory_models.architecture import TimeSeriesEncoder
 from tsplanner import __version__
-from tsplanner.datasets.files.folders import data_source, dataset_files
+from tsplanner.datasets.files.folders import dataset_files
 from tsplanner.datasets.records import (
-    DataSource,
     DroppedKind,
     LengthBin,
     LengthSummary,
+    ReadJob,
     Remark,
     RowContent,
 )
+from tsplanner.datasets.rendering.folder import rendering_files
 from tsplanner.errors import TsplannerError
 from tsplanner.reading import decoded, read_text
 from tsplanner.runs import write_text
@@ -27,16 +27,12 @@ from tsplanner.settings import state_parts
 
 SUMMARY_VERSION = 6
 """Version of the fields of LengthSummary; a summary of an older version is counted anew."""
-
 Stamp = tuple[str, int, int]
 
 
 def length_summary(
-    source: Path | DataSource,
+    job: ReadJob,
     *,
-    cutoff_len: int,
-    encoder: TimeSeriesEncoder | None,
-    tokenizer_folder: Path | None,
     on_bad: str,
     dropped_file: Path | None = None,
     progress: Callable[[int, int, int], None] | None = None,
@@ -47,12 +43,13 @@ def length_summary(
     """
     import hashlib  # only a plan with a dataset needs it
 
-    source = data_source(source)
-    tokenizer = tokenizer_folder / "tokenizer.json" if tokenizer_folder else None
+    source = job.source
     made_by = (__version__, SUMMARY_VERSION)
     files = [_stamp(path) for path in dataset_files([Path(each) for each in source.paths]).paths]
     read = (files, source.columns, on_bad)
-    facts = (made_by, read, _stamp(tokenizer), cutoff_len, str(encoder))
+    rendered = [_stamp(path) for path in rendering_files(job.tokenizer_folder)]
+    asked = (job.cutoff_len, str(job.encoder), str(job.loss_on))
+    facts = (made_by, read, rendered, asked)
     key = hashlib.sha256(repr((facts, str(dropped_file))).encode()).hexdigest()[:32]
     file = state_parts()["row lengths"] / f"{key}.json"
     # A damaged note is no error: the rows are counted anew, and a new note takes its place.
@@ -73,9 +70,10 @@ def length_summary(
 
     stats = length_stats(
         source,
-        cutoff_len=cutoff_len,
-        encoder=encoder,
-        tokenizer_folder=tokenizer_folder,
+        cutoff_len=job.cutoff_len,
+        encoder=job.encoder,
+        tokenizer_folder=Path(job.tokenizer_folder) if job.tokenizer_folder else None,
+        loss_on=job.loss_on,
         on_bad=on_bad,
         options=ScanOptions(dropped_file=dropped_file, progress=progress),
     )

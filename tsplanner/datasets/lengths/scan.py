@@ -19,10 +19,19 @@ from tsplanner.datasets.lengths.duplicates import SeenRows
 from tsplanner.datasets.lengths.stats import LengthStats, Longest
 from tsplanner.datasets.lengths.tally import NotedRow, RowCounter, Tally
 from tsplanner.datasets.lengths.workers import answers_of_workers, worker_count
-from tsplanner.datasets.records import DataSource, Fault, Noticed, OnBad, Remark, RowContent
+from tsplanner.datasets.records import (
+    DataSource,
+    Fault,
+    LossOn,
+    Noticed,
+    OnBad,
+    ReadJob,
+    Remark,
+    RowContent,
+)
 from tsplanner.datasets.rows.drops import DropLog
 from tsplanner.datasets.rows.readers import WAY_OUT, refuse_empty
-from tsplanner.datasets.tokens.reading import ReadJob, RowReader
+from tsplanner.datasets.tokens.reading import RowReader
 from tsplanner.errors import TsplannerError
 
 Progress = Callable[[int, int, int], None]
@@ -50,6 +59,7 @@ def length_stats(
     cutoff_len: int,
     encoder: TimeSeriesEncoder | None,
     tokenizer_folder: Path | None,
+    loss_on: str = LossOn.ASSISTANT,
     on_bad: OnBad | str = OnBad.REFUSE,
     options: ScanOptions = DEFAULT_OPTIONS,
 ) -> LengthStats:
@@ -67,6 +77,7 @@ def length_stats(
         cutoff_len=cutoff_len,
         encoder=encoder,
         tokenizer_folder=str(tokenizer_folder) if tokenizer_folder else None,
+        loss_on=loss_on,
     )
     reader = RowReader(job, ids=False)
     raw, counter = reader.raw, RowCounter(reader)

@@ -104,3 +104,14 @@ def _named(file: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         raise TsplannerError(f"{file} cannot be read ({error}); fetch the file again") from error
+
+
+RENDERED_BY = ("*.jinja", "additional_chat_templates/*.jinja", "*token*.json", "chat_template.json")
+"""Files of a tokenizer's folder that the text of a row or its tokens depend on."""
+
+
+def rendering_files(folder: str | None) -> list[Path]:
+    """The files of a tokenizer's folder that rows are rendered and tokenised by, sorted."""
+    if folder is None:
+        return []
+    return sorted(path for pattern in RENDERED_BY for path in Path(folder).glob(pattern))

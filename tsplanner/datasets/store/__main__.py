@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+from tsplanner.datasets.records import ReadJob
 from tsplanner.datasets.store.build import ensure_store
-from tsplanner.datasets.tokens.reading import ReadJob
 from tsplanner.errors import TsplannerError
 
 TELL_SECONDS = 0.5

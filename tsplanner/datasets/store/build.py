@@ -16,14 +16,14 @@ import msgspec
 from memory_models.frozen import frozen
 from tsplanner.datasets.files.records import Span
 from tsplanner.datasets.lengths.workers import answers_of_workers, worker_count
-from tsplanner.datasets.records import DroppedRow, OnBad
+from tsplanner.datasets.records import DroppedRow, OnBad, ReadJob
 from tsplanner.datasets.rows.drops import NO_FAULT_OF_THE_FILE
 from tsplanner.datasets.rows.readers import raw_dataset, refuse
 from tsplanner.datasets.series_encoding import normalised_series
 from tsplanner.datasets.store.columns import Columns, StoredRow, StoreWriter, note_of, store_files
 from tsplanner.datasets.store.keys import store_folder, store_key
 from tsplanner.datasets.tokens.library import prepared
-from tsplanner.datasets.tokens.reading import SMALL_BYTES, KeptRow, ReadJob, RowReader
+from tsplanner.datasets.tokens.reading import SMALL_BYTES, KeptRow, RowReader
 from tsplanner.datasets.tokens.tokenizer import tokenizer_over
 from tsplanner.errors import TsplannerError
 

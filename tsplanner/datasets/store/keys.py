@@ -7,14 +7,13 @@ from pathlib import Path
 
 from tsplanner import __version__
 from tsplanner.datasets.files.folders import dataset_files
+from tsplanner.datasets.records import ReadJob
+from tsplanner.datasets.rendering.folder import rendering_files
 from tsplanner.datasets.store.columns import COLUMNS
-from tsplanner.datasets.tokens.reading import ReadJob
 from tsplanner.settings import state_parts
 
 STORE_VERSION = 1
 """Version of the columns; a store of an older version is made anew."""
-RENDERED_BY = ("*.jinja", "additional_chat_templates/*.jinja", "*token*.json", "chat_template.json")
-"""Files of a tokenizer's folder that the text of a row or its tokens depend on."""
 
 
 def store_folder() -> Path:
@@ -32,17 +31,11 @@ def store_key(job: ReadJob, document: bytes, on_bad: str) -> str:
     settings = (job.cutoff_len, str(job.encoder), str(job.loss_on), job.tokenizer_folder)
     asked = (job.source.paths, job.source.columns, str(on_bad), settings)
     paths = dataset_files([Path(path) for path in job.source.paths]).paths
-    files = [*paths, *_rendering_files(job.tokenizer_folder)]
+    files = [*paths, *rendering_files(job.tokenizer_folder)]
     found = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     made_by = (__version__, STORE_VERSION, tuple(COLUMNS))
     now = (found, hashlib.sha256(document).hexdigest(), made_by)
     return f"{_hash(asked)}-{_hash(now)}"
-
-
-def _rendering_files(folder: str | None) -> list[Path]:
-    if folder is None:
-        return []
-    return sorted(path for pattern in RENDERED_BY for path in Path(folder).glob(pattern))
 
 
 def _hash(facts: object) -> str:

@@ -9,16 +9,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from memory_models.architecture import TimeSeriesEncoder
-from memory_models.frozen import frozen
 from tsplanner.datasets.files.records import RawRow
 from tsplanner.datasets.records import (
     Conversation,
-    DataSource,
     DroppedRow,
     Fault,
     LossOn,
     Noticed,
+    ReadJob,
     Role,
 )
 from tsplanner.datasets.rendering.choice import renderer
@@ -37,17 +35,6 @@ GROUP_CHARACTERS = 1 << 17
 GROUP_ROWS = 1024
 GROUP_POINTS = 1 << 19
 """Values of series in the rows that are tokenised in one call."""
-
-
-@frozen
-class ReadJob:
-    """Which rows are read, and for which model."""
-
-    source: DataSource
-    cutoff_len: int
-    encoder: TimeSeriesEncoder | None
-    tokenizer_folder: str | None
-    loss_on: str = LossOn.ASSISTANT
 
 
 @dataclass(slots=True)

@@ -12,10 +12,10 @@ from typing import IO
 import msgspec
 
 from memory_models.frozen import frozen
-from tsplanner.datasets.records import Conversation, DataSource, LossOn
+from tsplanner.datasets.records import Conversation, DataSource, LossOn, ReadJob
 from tsplanner.datasets.rows.readers import read_conversations
 from tsplanner.datasets.split import held_out_places
-from tsplanner.datasets.tokens.reading import KeptRow, ReadJob, RowReader
+from tsplanner.datasets.tokens.reading import KeptRow, RowReader
 from tsplanner.datasets.tokens.rows import TokenRow
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.rows.form import FOLDER, TEST, TRAIN, RowsAs, tokenizer_folder
