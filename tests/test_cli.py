@@ -35,8 +35,8 @@ FLAGS = {
     "--host-memory --json --no-corrections --output --price-per-hour --probe --probe-budget "
     "--saves --trust-remote-code",
     "data": "--answer --by --columns --convert --cutoff-len --decimal-comma --json --labels --line "
-    "--loss-on --model --on-bad-rows --question --show --step --time --to --tokenizer --values "
-    "--whole --window",
+    "--list --loss-on --model --on-bad-rows --question --show --step --time --to --tokenizer "
+    "--values --whole --window",
     "estimate": f"{PINS} --adalora-init-rank --autocast --cases --cutoff-len --device "
     "--expandable-segments --gpus --finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --hybrid-kernels --json "

@@ -65,6 +65,8 @@ class DataOptions:
     """Line whose row is shown; None: the first rows."""
     whole: bool = False
     """Show long rows with their middle."""
+    list_file: Path | None = None
+    """Gets every row that leaves or is cut, a line each; None: only the first are named."""
     convert: Path | None = None
     """Where the rows are written; None: nowhere."""
     form: RowForm = RowForm.MESSAGES
@@ -142,6 +144,13 @@ def add_view(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--line", type=positive, metavar="N", help="show the row of this line")
     parser.add_argument(
+        "--list",
+        dest="list_file",
+        type=path,
+        metavar="FILE",
+        help="write every row that leaves, is cut or stands twice there, with line and reason",
+    )
+    parser.add_argument(
         "--whole", action="store_true", help="show long rows without leaving out their middle"
     )
 
@@ -193,6 +202,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         show=namespace.show,
         line=namespace.line,
         whole=namespace.whole,
+        list_file=namespace.list_file,
         convert=namespace.convert,
         form=namespace.to or (RowForm.MESSAGES if namespace.values is None else RowForm.CHATTS),
         as_json=namespace.json,
@@ -221,6 +231,7 @@ def run(options: DataOptions) -> int:
         lengths = length_summary(
             reader.job(options.source, options.reader),
             on_bad=options.on_bad_rows,
+            dropped_file=options.list_file,
             progress=progress,
         )
     converted = None if options.convert is None else convert(options, reader)
@@ -258,7 +269,13 @@ def print_head(
         reader.words,
     ]
     screen.line(" · ".join(parts), "bold")
-    dataset = DatasetRef(name=options.name, path=options.source.paths[0], lengths=lengths)
+    listed = options.list_file if options.list_file and options.list_file.is_file() else None
+    dataset = DatasetRef(
+        name=options.name,
+        path=options.source.paths[0],
+        lengths=lengths,
+        dropped_file=None if listed is None else str(listed),
+    )
     for words, style in dataset_lines(dataset):
         screen.line(words, style)
     if lengths.counted_by == "estimate":
