@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import field
 from enum import StrEnum
-from typing import Protocol
 
 from memory_models.architecture import TimeSeriesEncoder
 from memory_models.frozen import frozen
@@ -115,22 +114,6 @@ class Fault(StrEnum):
     TEMPLATE = "refused by the model's chat template"
     OVER_CUTOFF = "text over cutoff_len"
     NOTHING_LEARNED = "nothing to learn"
-
-
-class Placed(Protocol):
-    """A row that stands somewhere in a dataset, and what is said of it."""
-
-    @property
-    def line(self) -> int:
-        """Line where the row starts, counted from 1."""
-
-    @property
-    def file(self) -> int:
-        """Number of the file among the files of the dataset, counted from 0."""
-
-    @property
-    def reason(self) -> str:
-        """What is said of it."""
 
 
 @frozen

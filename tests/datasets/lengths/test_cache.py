@@ -21,15 +21,10 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def summary(path: Path, cutoff_len: int = 64, loss_on: LossOn = LossOn.ASSISTANT) -> LengthSummary:
+def summary(path: Path, cutoff_len: int = 64, **more: LossOn) -> LengthSummary:
     """Count, or remember, a text dataset."""
-    job = ReadJob(
-        source=DataSource(paths=(str(path),)),
-        cutoff_len=cutoff_len,
-        encoder=None,
-        tokenizer_folder=None,
-        loss_on=loss_on,
-    )
+    source = DataSource(paths=(str(path),))
+    job = ReadJob(source=source, cutoff_len=cutoff_len, encoder=None, tokenizer_folder=None, **more)
     return length_summary(job, on_bad="refuse")
 
 

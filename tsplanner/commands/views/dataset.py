@@ -59,8 +59,9 @@ def remark_lines(remarks: tuple[Remark, ...]) -> list[str]:
             more = f" and {len(found) - MOST_REMARKS} more" if len(found) > MOST_REMARKS else ""
             lines.append(f"{head}: {', '.join(words)}{more}")
     for each in of_kind[Noticed.GUESS]:
-        rows, line = counted(each.rows, "row"), f"{each.first_line:,}"
-        lines.append(f"guessed: {each.text} ({rows}, the first at line {line})")
+        # What holds for all rows of a model counts none.
+        where = f" ({counted(each.rows, 'row')}, the first at line {each.first_line:,})"
+        lines.append(f"guessed: {each.text}{where}" if each.rows else each.text)
     return lines
 
 

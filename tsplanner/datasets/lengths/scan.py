@@ -22,7 +22,6 @@ from tsplanner.datasets.lengths.workers import answers_of_workers, worker_count
 from tsplanner.datasets.records import (
     DataSource,
     Fault,
-    LossOn,
     Noticed,
     OnBad,
     ReadJob,
@@ -59,7 +58,22 @@ def length_stats(
     cutoff_len: int,
     encoder: TimeSeriesEncoder | None,
     tokenizer_folder: Path | None,
-    loss_on: str = LossOn.ASSISTANT,
+    on_bad: OnBad | str = OnBad.REFUSE,
+    options: ScanOptions = DEFAULT_OPTIONS,
+) -> LengthStats:
+    """`row_stats` of a dataset that is named by its path."""
+    job = ReadJob(
+        source=data_source(source),
+        cutoff_len=cutoff_len,
+        encoder=encoder,
+        tokenizer_folder=str(tokenizer_folder) if tokenizer_folder else None,
+    )
+    return row_stats(job, on_bad=on_bad, options=options)
+
+
+def row_stats(
+    job: ReadJob,
+    *,
     on_bad: OnBad | str = OnBad.REFUSE,
     options: ScanOptions = DEFAULT_OPTIONS,
 ) -> LengthStats:
@@ -72,13 +86,6 @@ def length_stats(
     encoder, if tokenizer.json is damaged, and if no row is left. With ``on_bad`` "refuse" the
     whole file is scanned first, so that one message names the number of all bad rows.
     """
-    job = ReadJob(
-        source=data_source(source),
-        cutoff_len=cutoff_len,
-        encoder=encoder,
-        tokenizer_folder=str(tokenizer_folder) if tokenizer_folder else None,
-        loss_on=loss_on,
-    )
     reader = RowReader(job, ids=False)
     raw, counter = reader.raw, RowCounter(reader)
     with (
@@ -88,7 +95,7 @@ def length_stats(
     ):
         total = _total(found, raw, dropped, options.progress)
     if not total.lengths:
-        _refuse_none_left(raw, dropped, cutoff_len)
+        _refuse_none_left(raw, dropped, job.cutoff_len)
     if OnBad(on_bad) is OnBad.REFUSE:
         _refuse_bad(raw, dropped, options.dropped_file)
     return _stats(total, dropped, reader)

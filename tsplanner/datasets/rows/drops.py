@@ -9,7 +9,8 @@ from tempfile import NamedTemporaryFile
 from typing import IO
 
 from tsplanner.console import one_line
-from tsplanner.datasets.records import DroppedKind, DroppedRow, Fault, Placed
+from tsplanner.datasets.files.dataset import Placed
+from tsplanner.datasets.records import DroppedKind, DroppedRow, Fault
 from tsplanner.runs import clear_disk_errors
 
 FIRST_LINES = 5

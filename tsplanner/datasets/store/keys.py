@@ -6,9 +6,8 @@ import hashlib
 from pathlib import Path
 
 from tsplanner import __version__
-from tsplanner.datasets.files.folders import dataset_files
 from tsplanner.datasets.records import ReadJob
-from tsplanner.datasets.rendering.folder import rendering_files
+from tsplanner.datasets.stamps import read_stamps
 from tsplanner.datasets.store.columns import COLUMNS
 from tsplanner.settings import state_parts
 
@@ -30,11 +29,8 @@ def store_key(job: ReadJob, document: bytes, on_bad: str) -> str:
     """
     settings = (job.cutoff_len, str(job.encoder), str(job.loss_on), job.tokenizer_folder)
     asked = (job.source.paths, job.source.columns, str(on_bad), settings)
-    paths = dataset_files([Path(path) for path in job.source.paths]).paths
-    files = [*paths, *rendering_files(job.tokenizer_folder)]
-    found = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     made_by = (__version__, STORE_VERSION, tuple(COLUMNS))
-    now = (found, hashlib.sha256(document).hexdigest(), made_by)
+    now = (read_stamps(job), hashlib.sha256(document).hexdigest(), made_by)
     return f"{_hash(asked)}-{_hash(now)}"
 
 

@@ -245,7 +245,7 @@ def _dataset(
             source=dataset,
             cutoff_len=learning.data.cutoff_len,
             encoder=source.architecture.encoder,
-            tokenizer_folder=str(tokenizer) if tokenizer else None,
+            tokenizer_folder=None if tokenizer is None else str(tokenizer),
             loss_on=learning.data.loss_on,
         ),
         on_bad=subject.on_bad_rows,
