@@ -49,8 +49,8 @@ FLAGS = {
     "--trust-remote-code",
     "train": "--force --json --no-value-check --plan --random-weights --resume --run-folder "
     "--saves --trust-remote-code",
-    "export": "--command --force --json --nodes --output --plan --random-weights --run-folder "
-    "--saves --template --time-limit --weights",
+    "export": "--command --force --json --nodes --output --plan --random-weights --rows "
+    "--run-folder --saves --template --time-limit --weights",
     "report": "--experiments --format --json --language --no-plots --output --saves",
     "models": "--json",
     "state": "--clear --json",

@@ -28,6 +28,7 @@ from tsplanner.datasets.records import (
     LengthSummary,
     LossOn,
     OnBad,
+    ReadJob,
 )
 from tsplanner.datasets.rows.columns import parsed_columns
 from tsplanner.datasets.rows.fields import RowError
@@ -215,10 +216,13 @@ def run(options: DataOptions) -> int:
     viewer = reader.viewer(options.reader)
     with scan_bar(shown=not options.as_json) as progress:
         lengths = length_summary(
-            options.source,
-            cutoff_len=options.reader.cutoff_len,
-            encoder=reader.encoder,
-            tokenizer_folder=reader.tokenizer,
+            ReadJob(
+                source=options.source,
+                cutoff_len=options.reader.cutoff_len,
+                encoder=reader.encoder,
+                tokenizer_folder=None if reader.tokenizer is None else str(reader.tokenizer),
+                loss_on=options.reader.loss_on,
+            ),
             on_bad=options.on_bad_rows,
             progress=progress,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tsplanner.datasets.lengths.cache import length_summary
-from tsplanner.datasets.records import LengthSummary
+from tsplanner.datasets.records import DataSource, LengthSummary, ReadJob
 from tsplanner.errors import TsplannerError
 
 
@@ -23,9 +23,9 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def summary(path: Path, cutoff_len: int = 64) -> LengthSummary:
     """Count, or remember, a text dataset."""
-    return length_summary(
-        path, cutoff_len=cutoff_len, encoder=None, tokenizer_folder=None, on_bad="refuse"
-    )
+    source = DataSource(paths=(str(path),))
+    job = ReadJob(source=source, cutoff_len=cutoff_len, encoder=None, tokenizer_folder=None)
+    return length_summary(job, on_bad="refuse")
 
 
 def rows(path: Path, *answers: str) -> Path:
