@@ -124,7 +124,7 @@ def test_processes_read_every_kind_of_file_as_one_does(large, tmp_path):
     places = [(row.file, row.line) for row in one.dropped]
     bad = [(file, line) for file in (0, 1) for line in (6, 4001, 9000)]
     assert places == [*bad, (2, 3), (2, 4), (3, 2)]
-    assert [(each.text, each.rows) for each in one.remarks if each.kind == "form"] == [
+    assert [(each.text, each.rows) for each in one.content.remarks if each.kind == "form"] == [
         ("ChatTS", 17994),
         ("input and output, a user turn and an assistant turn", 2),
     ]
