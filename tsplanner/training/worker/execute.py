@@ -26,6 +26,7 @@ from tsplanner.training.job import CANNOT_WRITE, Job, JobKind, Status
 from tsplanner.training.kernels.attention_backend import choose_attention_backend
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
+from tsplanner.training.kernels.row_attention import use_row_attention
 from tsplanner.training.language_model import read_text_alone
 from tsplanner.training.memory import MemoryMeter, limit_allocator
 from tsplanner.training.multi_lora import loop
@@ -197,6 +198,8 @@ def build_trainer(
     # The loss replaces the forward of the base, which PEFT's wrapper calls; the kernels replace
     # forwards of PEFT's linears, so they come after the adapters.
     read_text_alone(base)
+    if plan.hardware.batch.is_packed:
+        use_row_attention(base)
     if plan.hardware.kernels.loss_kernel is LossKernel.FUSED:
         use_fused_loss(base)
     # The base drew from a seed of its own or was kept, so the adapter's draws begin anew here.
