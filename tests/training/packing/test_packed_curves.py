@@ -12,6 +12,7 @@ from memory_models.settings import FinetuningType, LossKernel
 from tests.support import multi_lora, tiny
 from tests.support.chatts_plan import plan as chatts_plan
 from tsplanner.planner.plan import Plan
+from tsplanner.probe.runner import run_job
 from tsplanner.runs import read_json_lines
 from tsplanner.training.job import Job, JobKind, Status
 
@@ -26,6 +27,11 @@ def curve(plan: Plan, folder: Path) -> list[list[float]]:
     folder.mkdir()
     record = multi_lora.run_here(Job(kind=JobKind.TRIAL, plan=plan, folder=str(folder)))
     assert record.status is Status.OK, record.message
+    return numbers(folder)
+
+
+def numbers(folder: Path) -> list[list[float]]:
+    """The same of a run that has ended."""
     lines = read_json_lines(folder / "metrics.jsonl")
     return [
         [float(str(line[key])) for line in lines if key in line]
@@ -78,6 +84,22 @@ def test_packed_rows_of_a_mixture_of_experts(tmp_path: Path) -> None:
     model = replace(plan.model, model_type="qwen3_moe", config=config, path=None, has_weights=False)
     plan = replace(plan, model=replace(model, tokenizer=plan.model.path))
     same(plan, tmp_path, PACKED, PADDED)
+
+
+def test_two_ranks_pack_the_rows_of_a_step_between_them(tmp_path: Path) -> None:
+    """Ranks make as many passes as their own rows need, and join their gradients once."""
+    plan = tiny.plan(tmp_path)
+    expected = curve(tiny.with_hardware(plan, **PADDED), tmp_path / "padded")
+    two = {**PACKED, "world_size": 2, "gradient_accumulation_steps": 2}
+    folder = tmp_path / "two"
+    folder.mkdir()
+    job = Job(
+        kind=JobKind.TRIAL, plan=tiny.with_hardware(plan, **two), folder=str(folder), threads=1
+    )
+    record = run_job(job, time_limit_seconds=200)
+    assert record.status is Status.OK, record.message
+    for found, wanted in zip(numbers(folder), expected, strict=True):
+        assert found == pytest.approx(wanted, abs=2e-4)
 
 
 def test_packed_rows_of_sliding_windows(tmp_path: Path) -> None:
