@@ -6,7 +6,18 @@ really occur.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from functools import lru_cache
+
+from memory_models.frozen import frozen
+from memory_models.settings import BatchLayout
+from memory_models.units import round_up
+from tsplanner.planner.plan import DatasetRef
+from tsplanner.throughput.widths import PAD_MULTIPLE, POINTS, length_at
+
+STEPS_DRAWN = 32
+"""Steps that stand for all steps of a run."""
 
 
 def bins(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -30,3 +41,60 @@ def bins(lengths: Sequence[int], budget: int) -> list[list[int]]:
         found[index].append(place)
         left[index] -= length
     return sorted(sorted(places) for places in found)
+
+
+@frozen
+class Pass:
+    """Rows that go through the model together."""
+
+    positions: int
+    """Decoder positions of all rows, padded as the worker pads."""
+    row_length: float
+    """Mean over the positions of the length of their row."""
+
+
+@frozen
+class UsualPasses:
+    """The passes of a usual step of one process."""
+
+    per_step: float
+    """Number of passes per optimizer step."""
+    passes: tuple[Pass, ...]
+    """Equally likely passes."""
+
+
+@lru_cache(maxsize=4096)
+def usual_passes(quantiles: tuple[int, ...], rows: int, budget: int) -> UsualPasses:
+    """Passes of steps of ``rows`` rows, whose lengths have these quantiles.
+
+    Some steps are drawn, always the same ones, and cut by `bins` as the worker cuts its own.
+    """
+    dice = random.Random(0)
+    found: list[Pass] = []
+    for _ in range(STEPS_DRAWN):
+        lengths = [max(1, round(length_at(quantiles, dice.random()))) for _ in range(rows)]
+        for places in bins(lengths, budget):
+            together = [lengths[place] for place in places]
+            total = sum(together)
+            mean = sum(length * length for length in together) / total
+            found.append(Pass(positions=round_up(total, PAD_MULTIPLE), row_length=mean))
+    per_step = len(found) / STEPS_DRAWN
+    ordered = sorted(found, key=lambda each: each.positions)
+    chosen = [ordered[(2 * i + 1) * len(ordered) // (2 * POINTS)] for i in range(POINTS)]
+    # What the few passes lack of the tokens of all is made up by their number.
+    mean_of_all = sum(each.positions for each in found) / len(found)
+    mean_of_few = sum(each.positions for each in chosen) / len(chosen)
+    return UsualPasses(per_step=per_step * mean_of_all / mean_of_few, passes=tuple(chosen))
+
+
+def longest_positions(dataset: DatasetRef, layout: BatchLayout) -> int:
+    """Decoder positions of the longest sequence that a layout makes of a dataset's rows.
+
+    Padded, it is the longest micro-batch. Packed, it is a pass that fills its budget, or the
+    longest row; fewer rows than would fill it are all rows of a step.
+    """
+    if layout.token_budget is None:
+        return dataset.sequence_length(layout.micro_batch_size)
+    longest = dataset.lengths.longest
+    most = max(longest, min(layout.token_budget, longest * layout.gradient_accumulation_steps))
+    return round_up(most, PAD_MULTIPLE)

@@ -65,6 +65,11 @@ def encoder_of(tokenizer: Any) -> Encode:
     return encode
 
 
+def label_count(row: EncodedSample) -> int:
+    """Number of labels that count: nothing before the first position foretells it."""
+    return sum(label != IGNORED_LABEL for label in row.labels[1:])
+
+
 def without_mask(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The batch of a causal model without its attention mask.
 

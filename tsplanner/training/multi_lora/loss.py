@@ -8,14 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsplanner.training.batches import EncodedSample, collate, without_mask
-from tsplanner.training.kernels.fused_loss import (
-    IGNORED,
-    fused_cross_entropy,
-    hidden_states,
-    logit_changes,
-)
-from tsplanner.training.language_model import logit_config, text_config
+from tsplanner.training.batches import EncodedSample, collate, label_count, without_mask
+from tsplanner.training.kernels.fused_loss import IGNORED
+from tsplanner.training.kernels.row_losses import last_states, loss_of
 from tsplanner.training.multi_lora.linears import TrialLayout, TrialRows
 
 Losses = Callable[[Tensor, Tensor, int | None], Tensor]
@@ -58,42 +53,20 @@ class MultiLoraLoss:
         batch = self._batch([row for group in equal for row in group])
         device = self.device.type
         with torch.autocast(device, dtype=self.autocast, enabled=self.autocast is not None):
-            states, labels = self._last(batch)
+            states, labels = last_states(self.model, batch, fused=self.fused)
             # One split: its gradient is joined once, where slices would each be filled up with
             # zeros to the whole and added.
             parts = zip(states.split(most), labels.split(most), items, strict=True)
-            return [self._loss(part, targets, count) for part, targets, count in parts]
+            return [
+                loss_of(self.model, part, targets, count, fused=self.fused)
+                for part, targets, count in parts
+            ]
 
     def _batch(self, rows: Sequence[EncodedSample]) -> dict[str, Tensor]:
         batch = collate(rows, self.pad_id)
         if not hasattr(self.model, "merged_inputs"):
             batch = without_mask(batch)
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
-
-    def _last(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Last hidden states (fused loss) or logits, and the labels that match them."""
-        if self.fused:
-            return hidden_states(self.model, **batch)
-        labels = batch.pop("labels")
-        if "timeseries" in batch:
-            merged = self.model.merged_inputs(labels=labels, **batch)
-            batch = {"inputs_embeds": merged.inputs_embeds}
-            labels = merged.labels
-        batch.pop("attention_mask", None)  # padding stands on the right
-        return self.model(**batch, use_cache=False).logits, labels
-
-    def _loss(self, states: Tensor, labels: Tensor, items: int | None) -> Tensor:
-        if not self.fused:
-            loss: Tensor = self.model.loss_function(
-                logits=states,
-                labels=labels,
-                vocab_size=text_config(self.model.config).vocab_size,
-                num_items_in_batch=items,
-            )
-            return loss
-        changes = logit_changes(logit_config(self.model))
-        head = self.model.get_output_embeddings()
-        return fused_cross_entropy(states, head, labels, num_items_in_batch=items, changes=changes)
 
     @torch.no_grad()
     def row_losses(
@@ -116,8 +89,3 @@ class MultiLoraLoss:
         self.model.train()
         values = torch.stack(found).float().tolist() if found else []
         return list(zip(values, map(label_count, rows), strict=True))
-
-
-def label_count(row: EncodedSample) -> int:
-    """Number of labels that count: nothing before the first position predicts it."""
-    return sum(label != IGNORED for label in row.labels[1:])

@@ -18,11 +18,10 @@ from torch import Tensor
 from transformers import Trainer, get_scheduler
 
 from memory_models.settings import Dtype
-from tsplanner.training.batches import EncodedSample
+from tsplanner.training.batches import EncodedSample, label_count
 from tsplanner.training.data import SplitRows
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.multi_lora.base import SharedBase
-from tsplanner.training.multi_lora.loss import label_count
 from tsplanner.training.solo import saving, trainer
 from tsplanner.training.solo.encoder_rate import use_encoder_rate
 from tsplanner.training.solo.recorder import Recorder

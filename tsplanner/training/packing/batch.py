@@ -5,7 +5,7 @@ Notation: T tokens of all rows of a pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -52,18 +52,3 @@ def step_of_passes(
         for places in bins(lengths, budget)
     ]
     return {PASSES: passes, "labels": torch.cat([each["labels"] for each in passes], dim=1)}
-
-
-def step_collator(
-    positions_of: Callable[[EncodedSample], int], budget: int, pad_id: int
-) -> Callable[[Sequence[EncodedSample]], dict[str, Any]]:
-    """The collator of Trainer's data loader, whose batch is a whole optimizer step.
-
-    ``positions_of``: decoder positions of a row, patches of its series included.
-    """
-
-    def collate(rows: Sequence[EncodedSample]) -> dict[str, Any]:
-        lengths = [positions_of(row) for row in rows]
-        return step_of_passes(rows, lengths, budget, pad_id)
-
-    return collate

@@ -16,15 +16,19 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_utils import EvalLoopOutput
 
 from memory_models.settings import Dtype, FinetuningType
+from memory_models.units import ceil_div
 from tsplanner.planner import steps
 from tsplanner.planner.plan import Plan
 from tsplanner.training import distributed
 from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.packing.batch import PASSES
+from tsplanner.training.packing.evaluation import PackedEvaluation
 from tsplanner.training.packing.trainer import PackingTrainer
+from tsplanner.training.pulse import Phase
 from tsplanner.training.solo import saving
 from tsplanner.training.solo.adalora_regularizer import orthogonality_configs, without_orthogonality
 from tsplanner.training.solo.padding_samples import PaddingLast
@@ -45,6 +49,8 @@ class PlanTrainer(PackingTrainer):
         super().__init__(**options)
         self.recorder, self.pulse = recorder, recorder.pulse
         self.padding_samples = padding_samples
+        self.packed_evaluation: PackedEvaluation | None = None
+        """Set where rows are packed."""
         self.held_out: list[tuple[float, int]] = []
         self.remove_callback(PrinterCallback)
 
@@ -72,7 +78,6 @@ class PlanTrainer(PackingTrainer):
 
     def prediction_step(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
         """Also note the mean loss and the number of labels of the batch, which has one row."""
-        (inputs,) = inputs.get(PASSES, (inputs,))
         result = super().prediction_step(model, inputs, *args, **options)
         labels = int((inputs["labels"][:, 1:] != -100).sum())
         self.held_out.append((float(result[0]), labels))
@@ -86,7 +91,7 @@ class PlanTrainer(PackingTrainer):
         average = self.args.average_tokens_across_devices
         self.args.average_tokens_across_devices = False
         with without_orthogonality(self.model):
-            output = super().evaluation_loop(*args, **options)
+            output = self._evaluated(*args, **options)
         self.args.average_tokens_across_devices = average
         self.held_out = distributed.interleaved(self.held_out, len(self.eval_dataset))
         loss = self.recorder.evaluation(
@@ -94,6 +99,21 @@ class PlanTrainer(PackingTrainer):
         )
         output.metrics["eval_loss"] = loss
         return output
+
+    def _evaluated(self, *args: Any, **options: Any) -> EvalLoopOutput:
+        """Trainer's own loop over single rows, or passes of packed rows."""
+        if self.packed_evaluation is None:
+            own: EvalLoopOutput = super().evaluation_loop(*args, **options)
+            return own
+        count, ranks = len(self.eval_dataset), distributed.world_size()
+        # As Trainer's sampler deals them out, which `interleaved` relies on.
+        dealt = range(distributed.rank(), ceil_div(count, ranks) * ranks, ranks)
+        base = getattr(self.model, "get_base_model", lambda: self.model)()
+        with self.pulse.during(Phase.EVALUATE):
+            self.held_out = self.packed_evaluation.row_losses(
+                base, [self.eval_dataset[place % count] for place in dealt], self.pulse.beat
+            )
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics={}, num_samples=count)
 
 
 class PlanCallback(TrainerCallback):

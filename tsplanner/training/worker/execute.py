@@ -21,7 +21,7 @@ from transformers import set_seed
 from memory_models.settings import DecoderKernels, LossKernel
 from tsplanner.runs import DiskError
 from tsplanner.training import adapters, data, distributed, model
-from tsplanner.training.batches import EncodedSample, collate, pad_token_id, without_mask
+from tsplanner.training.batches import collate, pad_token_id, without_mask
 from tsplanner.training.job import CANNOT_WRITE, Job, JobKind, Status
 from tsplanner.training.kernels.attention_backend import choose_attention_backend
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
@@ -30,7 +30,7 @@ from tsplanner.training.kernels.row_attention import use_row_attention
 from tsplanner.training.language_model import read_text_alone
 from tsplanner.training.memory import MemoryMeter, limit_allocator
 from tsplanner.training.multi_lora import loop
-from tsplanner.training.packing.batch import step_collator
+from tsplanner.training.packing.setup import packed_collator, packed_evaluation
 from tsplanner.training.pulse import Phase
 from tsplanner.training.solo import saving, trainer
 from tsplanner.training.solo.checkpointed_layers import FirstLayersOnly, require_checkpointing
@@ -219,6 +219,8 @@ def build_trainer(
         callbacks=[callback, FirstLayersOnly(plan.hardware.batch.checkpointed_layers)],
     )
     built.timeseries_lr = plan.learning.optimization.timeseries_lr
+    if plan.hardware.batch.is_packed and job.kind is not JobKind.PROBE:
+        built.packed_evaluation = packed_evaluation(plan, config, pad_token_id(tokenizer))
     callback.trainer = built
     built.plan_callback = callback
     if job.kind is JobKind.PROBE:
@@ -248,22 +250,10 @@ def job_data(
         batches = data.probe_batches(job.plan, config, micro_batches)
         return batches, [], lambda items: shown(items[0])
     rows = data.load_rows(job.plan, tokenizer, config)
-    pad_id, budget = pad_token_id(tokenizer), job.plan.hardware.batch.token_budget
-    if budget is not None:
-        return rows.train, rows.validation, step_collator(positions_of(config), budget, pad_id)
+    pad_id = pad_token_id(tokenizer)
+    if job.plan.hardware.batch.is_packed:
+        return rows.train, rows.validation, packed_collator(job.plan, config, pad_id)
     return rows.train, rows.validation, lambda items: shown(collate(items, pad_id))
-
-
-def positions_of(config: Any) -> Callable[[EncodedSample], int]:
-    """The decoder positions of a row, of a model of this configuration."""
-    encoder = data.series_encoder(config)
-
-    def positions(row: EncodedSample) -> int:
-        # Two marks of the text give way to the patches of each series.
-        patches = 0 if encoder is None else sum(encoder.patches(len(s)) - 2 for s in row.series)
-        return len(row.input_ids) + patches
-
-    return positions
 
 
 def total_steps(job: Job, rows: int) -> int:
