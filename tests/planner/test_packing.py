@@ -5,9 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory_models.settings import BatchLayout
-from tsplanner.planner.packing import bins, longest_positions, usual_passes
-from tsplanner.planner.plan import no_dataset
+from tsplanner.planner.packing import bins, usual_passes
 
 LENGTHS = st.lists(st.integers(1, 50), max_size=40)
 
@@ -39,17 +37,3 @@ def test_usual_passes_hold_the_tokens_of_usual_steps() -> None:
     found = usual_passes((10, 10), rows=8, budget=40)
     assert found.per_step == 2
     assert {(each.positions, each.row_length) for each in found.passes} == {(40, 10.0)}
-
-
-def test_the_longest_pass_fills_its_budget_or_holds_the_longest_row() -> None:
-    """Three rows of at most 100 positions cannot fill 1,000; a row of 100 does not fit in 64."""
-    dataset = no_dataset(100)
-    assert longest_positions(dataset, layout(token_budget=1000, rows=3)) == 304
-    assert longest_positions(dataset, layout(token_budget=64, rows=3)) == 104
-    assert longest_positions(dataset, layout(token_budget=200, rows=3)) == 200
-    assert longest_positions(dataset, BatchLayout(micro_batch_size=2)) == 100
-
-
-def layout(token_budget: int, rows: int) -> BatchLayout:
-    """Packed rows of a step of one process."""
-    return BatchLayout(gradient_accumulation_steps=rows, token_budget=token_budget)

@@ -82,7 +82,7 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         checkpointed_layers=None,
         expandable_segments=hardware.accelerator == "cuda",
     )
-    length = plan.dataset.sequence_length(hardware.batch.micro_batch_size)
+    length = plan.dataset.longest_of(hardware.batch)
     longest = running.architecture.positions.max_position_embeddings
     # Padding goes no further than the model's positions, unless the rows themselves do.
     padded = max(length, min(round_up(length, running.pads_to), longest))

@@ -17,7 +17,7 @@ from tsplanner.planner.explain.deepspeed_sizes import deepspeed_notes
 from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
 from tsplanner.planner.forecast import batch_widths, forecast, row_length, row_quantiles
 from tsplanner.planner.gather.refine import refined_for
-from tsplanner.planner.packing import longest_positions, usual_passes
+from tsplanner.planner.packing import usual_passes
 from tsplanner.planner.plan import Corrections, Plan, TimeEstimate, Verdict, verdict_of
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, training_settings
@@ -102,7 +102,7 @@ def evaluate(
     Raises:
         ValueError: the configuration cannot run at all.
     """
-    longest = longest_positions(request.dataset, hardware.batch)
+    longest = request.dataset.longest_of(hardware.batch)
     patches = request.dataset.series_patches(longest) if request.architecture.encoder else 0
     settings = training_settings(request.learning, hardware, longest, patches)
     device = None if request.on_cpu else _fullest(request, hardware)

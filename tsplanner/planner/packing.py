@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from memory_models.frozen import frozen
-from memory_models.settings import BatchLayout
 from memory_models.units import round_up
-from tsplanner.planner.plan import DatasetRef
 from tsplanner.throughput.widths import PAD_MULTIPLE, POINTS, length_at
 
 STEPS_DRAWN = 32
@@ -85,16 +83,3 @@ def usual_passes(quantiles: tuple[int, ...], rows: int, budget: int) -> UsualPas
     mean_of_all = sum(each.positions for each in found) / len(found)
     mean_of_few = sum(each.positions for each in chosen) / len(chosen)
     return UsualPasses(per_step=per_step * mean_of_all / mean_of_few, passes=tuple(chosen))
-
-
-def longest_positions(dataset: DatasetRef, layout: BatchLayout) -> int:
-    """Decoder positions of the longest sequence that a layout makes of a dataset's rows.
-
-    Padded, it is the longest micro-batch. Packed, it is a pass that fills its budget, or the
-    longest row; fewer rows than would fill it are all rows of a step.
-    """
-    if layout.token_budget is None:
-        return dataset.sequence_length(layout.micro_batch_size)
-    longest = dataset.lengths.longest
-    most = max(longest, min(layout.token_budget, longest * layout.gradient_accumulation_steps))
-    return round_up(most, PAD_MULTIPLE)

@@ -80,6 +80,9 @@ class RuleName(StrEnum):
     ADALORA_SHARDING = "adalora-sharding"
     LAYER_CHECKPOINTS = "layer-checkpoints"
     MIG_SLICES = "mig-slices"
+    PACKED_SHARDING = "packed-sharding"
+    PACKED_ATTENTION = "packed-attention"
+    PACKED_FAMILY = "packed-family"
 
 
 class ChangeKind(StrEnum):
@@ -137,6 +140,7 @@ class Obstacle(StrEnum):
     SCHEDULE = "schedule"
     WORLD_SIZE = "world_size"
     ZERO = "zero"
+    PACKED = "packed"
     BATCH_SIZE = "batch_size"
 
 

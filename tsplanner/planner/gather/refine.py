@@ -53,7 +53,7 @@ def refined_for(request: PlanRequest, hardware: HardwareSettings) -> Refined:
         return plain
     digest = request.probes[-1].kind.architecture  # all of them are of the request's model
     kind = kind_of(digest, request.machine, request.learning, hardware)
-    length = request.dataset.sequence_length(hardware.batch.micro_batch_size)
+    length = request.dataset.longest_of(hardware.batch)
     return refined(request.probes, kind, hardware.batch, length, plain)
 
 

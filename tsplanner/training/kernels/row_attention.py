@@ -69,12 +69,12 @@ def body(model: Any) -> nn.Module:
 
 def _note_rows(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     positions = kwargs.get("position_ids")
-    if positions is not None:
-        LAYOUT.read(positions)
-        return
-    given = kwargs.get("input_ids", kwargs.get("inputs_embeds", args[0] if args else None))
-    assert given is not None
-    LAYOUT.read(torch.arange(given.shape[1], device=given.device).unsqueeze(0))
+    if positions is None:
+        # A probe's batch is one row as long as a pass.
+        given = [kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args[:1]]
+        tokens = next(each for each in given if each is not None)
+        positions = torch.arange(tokens.shape[1], device=tokens.device).unsqueeze(0)
+    LAYOUT.read(positions)
 
 
 class Rules(NamedTuple):
