@@ -80,6 +80,8 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         kernels=DecoderKernels.REFERENCE,
         # No other trainer can be told to checkpoint some layers: all of them are checkpointed.
         checkpointed_layers=None,
+        # How another trainer lays rows end to end is its own affair; it is sized as it pads them.
+        token_budget=None,
         expandable_segments=hardware.accelerator == "cuda",
     )
     length = plan.dataset.longest_of(hardware.batch)
