@@ -11,6 +11,7 @@ import pytest
 from memory_models.settings import FinetuningType, LossKernel
 from tests.support import multi_lora, tiny
 from tests.support.chatts_plan import plan as chatts_plan
+from tests.training.multi_lora.test_multi_lora_curves import compare
 from tsplanner.planner.plan import Plan
 from tsplanner.probe.runner import run_job
 from tsplanner.runs import read_json_lines
@@ -115,3 +116,22 @@ def test_packed_rows_of_sliding_windows(tmp_path: Path) -> None:
     model = replace(plan.model, model_type="mistral", config=config, path=None, has_weights=False)
     plan = replace(plan, model=replace(model, tokenizer=plan.model.path))
     same(plan, tmp_path, PACKED, PADDED)
+
+
+@pytest.mark.parametrize(
+    "hardware", [{}, {"loss_kernel": LossKernel.FUSED}], ids=["plain", "fused"]
+)
+def test_packed_trials_on_one_base_learn_what_they_learn_alone(
+    tmp_path: Path, hardware: dict[str, Any]
+) -> None:
+    """Three unlike trials in one sequence; each fills passes of its own rows."""
+    plan = tiny.with_hardware(tiny.plan(tmp_path), **PACKED, **hardware)
+    compare(plan, multi_lora.trials(plan), tmp_path, 1e-5)
+
+
+def test_packed_trials_with_series_share_a_base(tmp_path: Path) -> None:
+    """Patches make the parts of a sequence unequal, and padding makes them equal again."""
+    plan = chatts_plan(tmp_path, validation_fraction=0.25, timeseries_lr=None)
+    packed = {"gradient_accumulation_steps": 2, "token_budget": 300}
+    plan = tiny.with_hardware(plan, **packed)
+    compare(plan, multi_lora.trials(plan, multi_lora.UNLIKE[:2]), tmp_path, 1e-5)

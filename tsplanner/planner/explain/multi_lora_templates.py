@@ -43,10 +43,6 @@ OBSTACLES: dict[Obstacle, Words] = {
     Obstacle.SCHEDULE: ("the schedule {detail} follows the loss", "学习率计划 {detail} 取决于损失"),
     Obstacle.WORLD_SIZE: ("it runs on {detail} processes", "它在 {detail} 个进程上运行"),
     Obstacle.ZERO: ("ZeRO stage {detail} shards the base", "ZeRO 第 {detail} 阶段会切分基座"),
-    Obstacle.PACKED: (
-        "its rows are packed, and trials on one base pad theirs",
-        "它的样本是打包的，而共享基座的试验使用填充",
-    ),
     Obstacle.BATCH_SIZE: (
         "effective batch {detail} is no multiple of micro-batch {micro_batch}",
         "有效批次 {detail} 不是微批次 {micro_batch} 的倍数",

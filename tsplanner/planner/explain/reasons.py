@@ -140,7 +140,6 @@ class Obstacle(StrEnum):
     SCHEDULE = "schedule"
     WORLD_SIZE = "world_size"
     ZERO = "zero"
-    PACKED = "packed"
     BATCH_SIZE = "batch_size"
 
 

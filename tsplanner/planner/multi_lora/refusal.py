@@ -82,7 +82,6 @@ def _refusals(
         (Obstacle.SCHEDULE, schedule in LOSS_DRIVEN, schedule),
         (Obstacle.WORLD_SIZE, sharding.world_size > 1, sharding.world_size),
         (Obstacle.ZERO, sharding.zero_stage > 0, sharding.zero_stage),
-        (Obstacle.PACKED, hardware.batch.is_packed, ""),
         (Obstacle.BATCH_SIZE, batch % micro != 0, batch),
     )
     for obstacle, holds, detail in checks:

@@ -48,9 +48,14 @@ LAYOUT = RowLayout()
 
 
 def use_row_attention(model: Any) -> None:
-    """Let a model's decoder read rows that are laid end to end, by their ``position_ids``."""
+    """Let a model's decoder read rows that are laid end to end, by their ``position_ids``.
+
+    A second call changes nothing.
+    """
     from transformers import AttentionInterface, AttentionMaskInterface
 
+    if model.config._attn_implementation == NAME:
+        return
     AttentionInterface.register(NAME, row_attention)
     AttentionMaskInterface.register(NAME, lambda *_, **__: None)
     model.set_attn_implementation(NAME)

@@ -18,17 +18,21 @@ PASSES = "passes"
 """Key under which a step's batch holds its passes."""
 
 
-def laid_end_to_end(rows: Sequence[EncodedSample], pad_id: int) -> dict[str, torch.Tensor]:
+def laid_end_to_end(
+    rows: Sequence[EncodedSample], pad_id: int, filling: int | None = None
+) -> dict[str, torch.Tensor]:
     """One pass: ``input_ids``, ``labels`` and ``position_ids`` [1, T], and ``timeseries``.
 
     Positions begin anew with every row, by which the model tells rows apart. No label stands at a
-    row's first token, which the token before it would otherwise have to foretell. A last row of
-    padding fills up to a multiple of 8 tokens, for the matrix products.
+    row's first token, which the token before it would otherwise have to foretell. ``filling``
+    tokens of padding follow as a last row; None: up to a multiple of 8 tokens, for the matrix
+    products.
     """
     ids = [token for row in rows for token in row.input_ids]
     labels = [label for row in rows for label in (IGNORED_LABEL, *row.labels[1:]) if row.input_ids]
     positions = [place for row in rows for place in range(len(row.input_ids))]
-    filling = padded_tokens(len(ids)) - len(ids)
+    if filling is None:
+        filling = padded_tokens(len(ids)) - len(ids)
     found = {
         "input_ids": torch.tensor([ids + [pad_id] * filling]),
         "labels": torch.tensor([labels + [IGNORED_LABEL] * filling]),

@@ -30,6 +30,8 @@ class PackedEvaluation:
     ) -> None:
         self.positions_of, self.budget, self.pad_id = positions_of, budget, pad_id
         self.fused, self.autocast = fused, autocast
+        self.before: Callable[[list[EncodedSample]], None] = lambda rows: None
+        """Called with the rows of a pass before it."""
 
     @torch.no_grad()
     def row_losses(
@@ -50,9 +52,9 @@ class PackedEvaluation:
         lengths = [self.positions_of(row) for row in rows]
         losses: dict[int, torch.Tensor] = {}
         for places in bins(lengths, self.budget):
-            each = self._pass(
-                model, [rows[place] for place in places], [lengths[p] for p in places]
-            )
+            together = [rows[place] for place in places]
+            self.before(together)
+            each = self._pass(model, together, [lengths[place] for place in places])
             losses.update(zip(places, each, strict=True))
             after_each()
         values = torch.stack([losses[place] for place in range(len(rows))]).tolist()

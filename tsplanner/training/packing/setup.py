@@ -13,8 +13,10 @@ from tsplanner.training.model import DTYPES
 from tsplanner.training.packing.batch import step_of_passes
 from tsplanner.training.packing.evaluation import PackedEvaluation
 
+PositionsOf = Callable[[EncodedSample], int]
 
-def positions_of(config: Any) -> Callable[[EncodedSample], int]:
+
+def positions_of(config: Any) -> PositionsOf:
     """The decoder positions of a row, of a model of this configuration."""
     encoder = series_encoder(config)
 
