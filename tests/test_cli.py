@@ -23,7 +23,7 @@ LEARNING = (
     "--adalora-init-rank --cutoff-len --effective-batch --epochs --finetuning-type "
     "--freeze-trainable-layers --learning-rate --lora-alpha --lora-dropout --lora-rank "
     "--lora-target --modules-to-save --rank-pattern --alpha-pattern --seed --sequence-length "
-    "--timeseries-lr --validation-fraction"
+    "--timeseries-lr --validation-fraction --loss-on"
 )
 PINS = (
     "--attention --checkpointed-layers --deepspeed --gradient-checkpointing --kernels "
@@ -31,9 +31,12 @@ PINS = (
     "--optimizer --quantization --token-budget --upcast-unquantized --world-size --zero-stage"
 )
 FLAGS = {
-    "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --cpu-threads --experiment "
+    "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --columns --cpu-threads --experiment "
     "--host-memory --json --no-corrections --output --price-per-hour --probe --probe-budget "
     "--saves --trust-remote-code",
+    "data": "--answer --by --columns --convert --cutoff-len --json --labels --line --loss-on "
+    "--model --on-bad-rows --question --show --step --time --to --tokenizer --values --whole "
+    "--window",
     "estimate": f"{PINS} --adalora-init-rank --autocast --cases --cutoff-len --device "
     "--expandable-segments --gpus --finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --hybrid-kernels --json "
@@ -45,8 +48,8 @@ FLAGS = {
     "tune": "--budget --concurrent-loras --epochs --force --jobs --join --json --learning-rate "
     "--lora-rank --pack --plan --random-weights --resume --run-folder --saves --storage --trials "
     "--trust-remote-code",
-    "train": "--force --json --plan --random-weights --resume --run-folder --saves "
-    "--trust-remote-code",
+    "train": "--force --json --no-value-check --plan --random-weights --resume --run-folder "
+    "--saves --trust-remote-code",
     "export": "--command --force --json --nodes --output --plan --random-weights --run-folder "
     "--saves --template --time-limit --weights",
     "report": "--experiments --format --json --language --no-plots --output --saves",

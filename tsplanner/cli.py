@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     "plan": "choose the fastest settings that fit, and say why",
+    "data": "rows as the model sees them, what leaves and why, and rows from your own series",
     "estimate": "bytes of one configuration, or of many from a file",
     "probe": "run the plan for a few real steps and compare",
     "tune": "search rank, learning rate and epochs, then train with the best",

@@ -30,6 +30,7 @@ class Extra(StrEnum):
     """The optional parts of pyproject.toml."""
 
     TRAIN = "train"
+    DATA = "data"
     QUANT = "quant"
     DEEPSPEED = "deepspeed"
     FLASH = "flash"

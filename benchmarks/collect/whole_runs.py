@@ -23,6 +23,7 @@ from typing import Any
 
 import msgspec
 
+from tsplanner.datasets.records import DataSource
 from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import choose
@@ -101,7 +102,7 @@ def plan_of(given: dict[str, Any], folder: Path) -> Plan:
     pins = {name: values.pop(name) for name in list(values) if name in PIN_NAMES}
     subject = Subject(
         model=given["model"],
-        dataset=str(rows),
+        dataset=DataSource(paths=(str(rows),)),
         tokenizer=str(TOKENIZER),
         gpus=given.get("gpus"),
         learning=values,

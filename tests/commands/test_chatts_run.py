@@ -70,7 +70,14 @@ def test_two_epochs_of_series_leave_an_adapter_that_answers_alike(tmp_path: Path
     losses = json.loads((folder / "record.json").read_text())["losses"]
     assert [evaluation["epoch"] for evaluation in losses["evaluations"]] == [1.0, 2.0]
     assert losses["evaluations"][-1]["loss"] < 0.5 * losses["start_eval_loss"]
-    assert done
+    assert done["record"]["losses"]["values"] == losses["values"]
+
+    values = losses["values"]
+    answers = [json.loads(line) for line in (folder / "values.jsonl").read_text().splitlines()]
+    assert values["answers"] == len(answers) > 0
+    assert values["right"] == sum(answer["right"] for answer in answers)
+    assert values["step"] == min(losses["evaluations"], key=lambda one: one["loss"])["step"]
+    assert values["answers"] == sum(claim["stated"] for claim in values["claims"])
 
     trained = json.loads((folder / "eval_rows.json").read_text())["rows"]
     again = json.loads(run(tmp_path, "-c", RELOADED, str(folder)).stdout.splitlines()[-1])

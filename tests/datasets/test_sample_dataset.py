@@ -67,3 +67,16 @@ def test_script_makes_the_shipped_file_byte_for_byte(tmp_path):
     subprocess.run([sys.executable, str(SCRIPTS / "build.py"), "--output", str(target)], check=True)
 
     assert target.read_bytes() == SAMPLE.read_bytes()
+
+
+@pytest.mark.slow
+def test_script_makes_the_shipped_table_byte_for_byte(tmp_path):
+    """The sunspots of the worked example are those of statsmodels."""
+    pytest.importorskip("statsmodels")
+    target = tmp_path / "sunspots.csv"
+
+    script = str(SCRIPTS / "series.py")
+    subprocess.run([sys.executable, script, "--output", str(target)], check=True)
+
+    shipped = ROOT / "configs" / "datasets" / "series" / "sunspots.csv"
+    assert target.read_bytes() == shipped.read_bytes()

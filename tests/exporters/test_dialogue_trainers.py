@@ -10,7 +10,7 @@ from memory_models.settings import (
     FinetuningType,
 )
 from tests.support.exports import said, written
-from tests.support.golden import CHATTS_ROWS, FULL, Case, case
+from tests.support.golden import FULL, Case, case
 from tsplanner.errors import TsplannerError
 
 BOTH = pytest.mark.parametrize("name", ["axolotl", "trl"])
@@ -20,7 +20,7 @@ BOTH = pytest.mark.parametrize("name", ["axolotl", "trl"])
 def test_time_series_are_refused(name: str) -> None:
     """And the way that takes them is named."""
     with pytest.raises(TsplannerError, match="does not read time series: export llamafactory"):
-        said(case("chatts-8b", rows=CHATTS_ROWS), name)
+        said(case("chatts-8b"), name)
 
 
 @BOTH

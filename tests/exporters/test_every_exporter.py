@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from tests.support.sorts import HOSTILE, SORTS, named, on_gpus
-from tsplanner.datasets.rows.first_rows import RowsSeen
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.launch import ExportFile, ExportOptions, spread
 from tsplanner.exporters.registry import EXPORTERS, render
@@ -25,12 +24,11 @@ LAUNCH = re.compile(
 )
 TRAINERS = ("llamafactory-cli", "axolotl", "trl")
 LAUNCHERS = [name for name, found in EXPORTERS.items() if not found.trains]
-ROWS = RowsSeen(format="alpaca", columns=("input", "instruction", "output"))
 
 
 def asked(nodes: int = 1, **options: object) -> ExportOptions:
     """Options that every exporter can work with."""
-    return ExportOptions(nodes=nodes, rows=ROWS, weights="models/tiny", **options)  # type: ignore[arg-type]
+    return ExportOptions(nodes=nodes, weights="models/tiny", **options)  # type: ignore[arg-type]
 
 
 def refusal(name: str, plan: Plan, nodes: int) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.golden import CASES, FOLDER, SHARED, place, rendered
+from tests.support.golden import CASES, FOLDER, rendered
 
 EVERY = [(exporter, name) for exporter, cases in CASES.items() for name in cases]
 CHATTS = [name for name in CASES["llamafactory"] if name.startswith("chatts")]
@@ -22,17 +22,15 @@ def test_golden_exports_are_up_to_date(exporter: str, name: str) -> None:
     """What is committed is what is written today; make golden renews it."""
     files = {file.name: file.text for file in rendered(exporter, name)}
     folder = FOLDER / exporter / name
-    assert {path.name for path in folder.iterdir()} == set(files) - SHARED
+    assert {path.name for path in folder.iterdir()} == set(files)
     for file, text in files.items():
-        kept = place(exporter, name, file).read_text(encoding="utf-8")
+        kept = (folder / file).read_text(encoding="utf-8")
         assert kept == text, f"{file}: run make golden"
 
 
 def test_no_golden_export_is_left_over() -> None:
-    """Every folder belongs to a case, every other file to all cases of a trainer."""
-    found = list(FOLDER.glob("*/*"))
-    assert {(path.parent.name, path.name) for path in found if path.is_dir()} == set(EVERY)
-    assert {path.name for path in found if path.is_file()} == SHARED
+    """Every folder belongs to a case."""
+    assert {(path.parent.name, path.name) for path in FOLDER.glob("*/*")} == set(EVERY)
 
 
 @pytest.mark.parametrize("name", CHATTS)

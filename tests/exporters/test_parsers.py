@@ -16,7 +16,6 @@ import yaml
 from tests.support import tiny
 from tests.support.golden import CASES, FOLDER
 from tests.support.parser_environments import ENVIRONMENT_OF, FORK, FORK_VARIABLE, environment
-from tsplanner.datasets.rows.first_rows import RowsSeen
 from tsplanner.exporters.launch import ExportOptions
 from tsplanner.exporters.llamafactory.tables import TEMPLATES
 from tsplanner.exporters.registry import render
@@ -177,5 +176,4 @@ def trainable(folder: Path) -> tuple[Plan, ExportOptions]:
     file = Path(plan.model.path) / "tokenizer_config.json"
     turns = "{% for turn in messages %}{{ turn['content'] }} {% endfor %}"
     file.write_text(json.dumps({**json.loads(file.read_text()), "chat_template": turns}))
-    rows = RowsSeen(format="alpaca", columns=("input", "instruction", "output"))
-    return replace(plan, model=replace(plan.model, has_weights=True)), ExportOptions(rows=rows)
+    return replace(plan, model=replace(plan.model, has_weights=True)), ExportOptions()

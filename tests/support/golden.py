@@ -18,23 +18,14 @@ from memory_models.settings import (
     changed,
 )
 from tests.support.sorts import H200, cpu, on_gpus
-from tsplanner.datasets.rows.first_rows import RowsSeen
 from tsplanner.exporters.launch import ExportFile, ExportOptions
 from tsplanner.exporters.registry import render
+from tsplanner.exporters.rows.form import RowsAs
 from tsplanner.models.source import read_model
 from tsplanner.planner.plan import Plan
 
 FOLDER = Path(__file__).parents[1] / "exporters" / "golden"
-SHARED = frozenset({"prepare.py"})
-"""Files that depend on the dataset alone, which all cases of a trainer have in common."""
-CHATTS_ROWS = RowsSeen(format="chatts", columns=("input", "output", "timeseries"))
-ALPACA_ROWS = RowsSeen(format="alpaca", columns=("input", "instruction", "output"))
-SHAREGPT_ROWS = RowsSeen(
-    format="sharegpt", columns=("conversations", "system"), speakers=("gpt", "human")
-)
-MESSAGES_ROWS = RowsSeen(
-    format="messages", columns=("messages",), speakers=("assistant", "system", "user")
-)
+TOKENS, MESSAGES = RowsAs.TOKENS, RowsAs.MESSAGES
 LORA, DORA, RSLORA = FinetuningType.LORA, FinetuningType.DORA, FinetuningType.RSLORA
 FULL, FREEZE = FinetuningType.FULL, FinetuningType.FREEZE
 HALF = {"model_dtype": Dtype.FP16, "autocast": Dtype.FP16}
@@ -52,7 +43,7 @@ def case(
     gpus: int = 1,
     *,
     learning: dict[str, Any] | None = None,
-    rows: RowsSeen = ALPACA_ROWS,
+    rows: RowsAs = TOKENS,
     nodes: int = 1,
     **hardware: Any,
 ) -> Case:
@@ -100,13 +91,13 @@ CASES: dict[str, dict[str, Case]] = {
             zero_stage=2,
             offload_optimizer=True,
         ),
-        "qlora": case("qwen2.5-14b", quantization=Quantization.NF4_DQ, rows=SHAREGPT_ROWS),
+        "qlora": case("qwen2.5-14b", quantization=Quantization.NF4_DQ, rows=MESSAGES),
         "nf4_two_targets": case(
             "qwen3-8b",
             2,
             learning={"lora_target": ("q_proj", "v_proj")},
             quantization=Quantization.NF4,
-            rows=MESSAGES_ROWS,
+            rows=MESSAGES,
         ),
         "int8": case("gemma-2-9b", quantization=Quantization.INT8, attention=Attention.EAGER),
         "full_zero3": case(
@@ -139,38 +130,38 @@ CASES: dict[str, dict[str, Case]] = {
             "chatts-14b",
             2,
             learning={"timeseries_lr": 1e-5, "lora_target": ("q_proj", "k_proj", "v_proj")},
-            rows=CHATTS_ROWS,
+            rows=MESSAGES,
             zero_stage=3,
             **HALF,
         ),
         "chatts_14b_qlora": case(
             "chatts-14b",
             quantization=Quantization.NF4_DQ,
-            rows=CHATTS_ROWS,
+            rows=MESSAGES,
             gradient_checkpointing=True,
             **HALF,
         ),
         "chatts_14b_freeze": case(
             "chatts-14b",
             learning={"finetuning_type": FREEZE},
-            rows=CHATTS_ROWS,
+            rows=MESSAGES,
             gradient_checkpointing=True,
         ),
         "chatts_8b_lora_two_gpus": case(
             "chatts-8b",
             2,
-            rows=CHATTS_ROWS,
+            rows=MESSAGES,
             loss_kernel=LossKernel.FUSED,
             kernels=DecoderKernels.FUSED,
         ),
         "chatts_8b_dora": case(
-            "chatts-8b", learning={"finetuning_type": DORA}, rows=CHATTS_ROWS, **HALF
+            "chatts-8b", learning={"finetuning_type": DORA}, rows=MESSAGES, **HALF
         ),
         "chatts_8b_full_offload": case(
             "chatts-8b",
             8,
             learning={"finetuning_type": FULL, "timeseries_lr": 2e-5},
-            rows=CHATTS_ROWS,
+            rows=MESSAGES,
             zero_stage=3,
             offload_param=True,
             offload_optimizer=True,
@@ -181,7 +172,7 @@ CASES: dict[str, dict[str, Case]] = {
         "lora": case("qwen2.5-7b"),
         "dora_two_gpus": case("llama-3.1-8b", 2, learning={"finetuning_type": DORA}),
         "rslora_zero2": case("mistral-7b", 4, learning={"finetuning_type": RSLORA}, zero_stage=2),
-        "qlora": case("qwen2.5-14b", quantization=Quantization.NF4_DQ, rows=SHAREGPT_ROWS),
+        "qlora": case("qwen2.5-14b", quantization=Quantization.NF4_DQ, rows=MESSAGES),
         "int8": case("qwen2.5-7b", quantization=Quantization.INT8),
         "full_zero3": case(
             "qwen2.5-7b", 8, learning={"finetuning_type": FULL}, zero_stage=3, micro_batch_size=1
@@ -194,7 +185,7 @@ CASES: dict[str, dict[str, Case]] = {
             optimizer=Optimizer.PAGED_ADAMW_8BIT,
             attention=Attention.FLASH_ATTENTION_2,
         ),
-        "two_machines": case("llama-3.2-1b", 2, nodes=2, rows=MESSAGES_ROWS),
+        "two_machines": case("llama-3.2-1b", 2, nodes=2, rows=MESSAGES),
     },
     "trl": {
         "cpu": case("smollm2-135m", 0),
@@ -202,13 +193,13 @@ CASES: dict[str, dict[str, Case]] = {
         "lora_beside_a_tower": case("qwen2.5-vl-7b"),
         "dora_two_gpus": case("llama-3.1-8b", 2, learning={"finetuning_type": DORA}),
         "rslora_zero2": case("mistral-7b", 4, learning={"finetuning_type": RSLORA}, zero_stage=2),
-        "qlora": case("qwen2.5-14b", quantization=Quantization.NF4_DQ, rows=SHAREGPT_ROWS),
+        "qlora": case("qwen2.5-14b", quantization=Quantization.NF4_DQ, rows=MESSAGES),
         "int8": case("qwen2.5-7b", quantization=Quantization.INT8),
         "full_zero3": case(
             "qwen2.5-7b", 8, learning={"finetuning_type": FULL}, zero_stage=3, micro_batch_size=1
         ),
         "fp16_one_target": case("qwen2.5-1.5b", learning={"lora_target": ("q_proj",)}, **HALF),
-        "two_machines": case("llama-3.2-1b", 2, nodes=2, rows=MESSAGES_ROWS),
+        "two_machines": case("llama-3.2-1b", 2, nodes=2, rows=MESSAGES),
     },
 }
 
@@ -219,12 +210,6 @@ def rendered(exporter: str, name: str) -> list[ExportFile]:
     return render(exporter, found.plan, found.options)
 
 
-def place(exporter: str, name: str, file: str) -> Path:
-    """Where a file of a case lies: what all cases of a trainer share stands once, above them."""
-    folder = FOLDER / exporter
-    return folder / file if file in SHARED else folder / name / file
-
-
 def renew() -> None:
     """Write all of them anew."""
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -233,7 +218,7 @@ def renew() -> None:
             folder = FOLDER / exporter / name
             folder.mkdir(parents=True)
             for file in rendered(exporter, name):
-                place(exporter, name, file.name).write_text(file.text, encoding="utf-8")
+                (folder / file.name).write_text(file.text, encoding="utf-8")
 
 
 if __name__ == "__main__":

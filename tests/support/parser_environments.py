@@ -1,4 +1,4 @@
-"""Environments for trainers' parsers, each on top of the packages of this one (torch above all).
+"""Environments for trainers' own code, each on top of the packages of this one (torch above all).
 
 Each is made once, under .pytest_cache or in the folder that TSPLANNER_PARSERS names.
 """
@@ -51,7 +51,10 @@ ENVIRONMENT_OF = {
             *SHARED,
             *DEEPSPEED_NEEDS,
         ),
-        whole=("datasets==4.0.0", "httpx", "matplotlib"),
+        whole=(
+            *("datasets==4.0.0", "httpx", "matplotlib", "wheel", "pillow", "av<=16"),
+            *("tyro<0.9", "sentencepiece", "einops", "fire", "numpy==2.4.6"),
+        ),
         built=("deepspeed==0.18.9",),
     ),
     "fork": Reader(
@@ -66,7 +69,7 @@ ENVIRONMENT_OF = {
             *SHARED,
             *DEEPSPEED_NEEDS,
         ),
-        whole=("datasets==3.6.0", "requests", "matplotlib"),
+        whole=("datasets==3.6.0", "requests", "matplotlib", "wheel"),
         built=("deepspeed==0.16.9",),
         path=FORK,
     ),
@@ -79,8 +82,17 @@ ENVIRONMENT_OF = {
             "tokenizers==0.23.1",
             "huggingface_hub==1.17.0",
             "typing_extensions",
+            "trl==1.9.0",
+            "accelerate==1.13.0",
+            "axolotl-contribs-lgpl==0.0.7",
+            "axolotl-contribs-mit==0.0.6",
+            "mistral-common==1.11.5",
         ),
-        whole=("httpx", "pillow"),
+        whole=(
+            *("httpx", "pillow", "datasets==4.8.4", "addict", "fire", "art", "requests", "numba"),
+            *("einops", "colorama", "python-dotenv", "zstandard", "sentencepiece", "posthog"),
+            "numpy==2.4.6",
+        ),
     ),
     "trl": Reader(
         script="read_trl.py", alone=("trl==1.16.0", "jinja2"), whole=("datasets==5.2.0",)

@@ -10,7 +10,7 @@ from memory_models.architecture import TimeSeriesEncoder
 from tsplanner.datasets.lengths.scan import ScanOptions, length_stats
 from tsplanner.datasets.lengths.stats import LengthStats
 from tsplanner.datasets.records import Conversation
-from tsplanner.datasets.rows.formats import asked_and_answered
+from tsplanner.datasets.rows.turns import asked_and_answered
 
 ENCODER = TimeSeriesEncoder(
     patch_size=8, num_layers=5, hidden_size=8, max_sequence_length=64, use_position_embedding=True

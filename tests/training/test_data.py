@@ -10,19 +10,11 @@ import pytest
 
 from memory_models.settings import changed
 from tests.support import tiny
+from tsplanner.datasets.records import Role
 from tsplanner.errors import TsplannerError
 from tsplanner.training import data
-from tsplanner.training.data import held_out_count, split
+from tsplanner.training.data import split
 from tsplanner.training.model import load_tokenizer, model_config
-
-
-def test_held_out_rows_are_a_share_but_never_all() -> None:
-    """10 % of 414 rows is 41; two rows leave one to train on; one row is never held out."""
-    assert held_out_count(414, 0.1) == 41
-    assert held_out_count(5, 0.1) == 1
-    assert held_out_count(2, 0.9) == 1
-    assert held_out_count(1, 0.5) == 0
-    assert held_out_count(100, 0.0) == 0
 
 
 def test_split_is_the_same_for_the_same_seed_and_loses_no_row() -> None:
@@ -44,6 +36,16 @@ def test_rows_of_a_plan_are_encoded_and_split(tmp_path: Path) -> None:
     assert (len(rows.train), len(rows.validation)) == (18, 2)
     assert rows == data.split_rows(encoded, asked)
     assert all(row in encoded for row in (*rows.train, *rows.validation))
+
+
+def test_held_out_rows_are_read_again_as_conversations(tmp_path: Path) -> None:
+    """The same rows in the same order as those that the loss is taken of."""
+    asked = tiny.plan(tmp_path)
+    tokenizer, config = load_tokenizer(asked.model), model_config(asked.model)
+    held_out = data.load_rows(asked, tokenizer, config).validation
+    again = list(data.held_out_rows(asked, tokenizer, config, 20))
+    assert [list(row.input_ids) for _, row in again] == [list(row.input_ids) for row in held_out]
+    assert all(row.turns[-1].role is Role.ASSISTANT for row, _ in again)
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ from tsplanner.commands.inputs.values import path, path_text, positive, positive
 from tsplanner.commands.views.plan import VERDICTS
 from tsplanner.commands.views.plan_file import plan_line
 from tsplanner.commands.views.screen import Screen
-from tsplanner.datasets.rows.first_rows import rows_seen
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError, quoted
 from tsplanner.exporters.launch import JOB_FILE, WORKER, ExportFile, ExportOptions, spread
 from tsplanner.exporters.registry import EXPORTERS, exporter, render
+from tsplanner.exporters.rows.form import RowsAs, chosen, without_tokens
+from tsplanner.exporters.rows.written import RowsWritten
 from tsplanner.folders.owner import refuse_led
 from tsplanner.planner.files import find_plan, folder_of_plan
 from tsplanner.planner.plan import Plan
@@ -47,6 +48,8 @@ class Request:
     """None: saves/<model>/export/<name>."""
     run_folder: Path | None = None
     """None: training writes beside the files."""
+    rows: RowsAs | None = None
+    """Form of the rows for another project's trainer; None: token ids where they can be made."""
     random_weights: bool = False
     """Write a job even for a model that has no weights, which trains from random ones."""
     options: ExportOptions
@@ -80,6 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--template", metavar="NAME", help="chat template, its name [by family]")
     group.add_argument(
+        "--rows",
+        type=RowsAs,
+        choices=tuple(RowsAs),
+        metavar="FORM",
+        help="rows as tokens, or as messages that the trainer renders [tokens]",
+    )
+    group.add_argument(
         "--force", action="store_true", help="even where it would not fit there, or files changed"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
@@ -103,6 +113,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         saves=namespace.saves,
         output=namespace.output,
         run_folder=namespace.run_folder,
+        rows=namespace.rows,
         random_weights=namespace.random_weights,
         options=options,
     )
@@ -152,14 +163,19 @@ def run(request: Request, *, as_json: bool = False) -> int:
     own = folder_of_plan(request.saves, plan)
     folder = request.output or own / "export" / request.name
     refuse_led(folder)
-    paths = write(files, folder)
+    notes, rows = wanted.notes(plan, options), tuple[Path, ...]()
+    if wanted.rows is not None:
+        written = wanted.rows(plan, folder, options.rows)
+        rows, notes = written.paths, [*notes, *rows_notes(plan, written, options.rows)]
+    paths = [*write(files, folder), *rows]
     start = wanted.start.format(folder=shlex.quote(str(folder)))
     by_hand = wanted.by_hand if request.options.nodes > 1 else ""
-    notes = wanted.notes(plan, options)
     room = wanted.room(spread(plan, options.nodes)) if wanted.room is not None else None
     if as_json:
-        written = [str(path) for path in paths]
-        document: dict[str, object] = {"files": written, "start": by_hand + start}
+        document: dict[str, object] = {
+            "files": [str(path) for path in paths],
+            "start": by_hand + start,
+        }
         document |= {} if room is None else {"room": asdict(room)}
         print(json.dumps(document | ({"notes": notes} if notes else {})))
         return EXIT_OK
@@ -183,22 +199,39 @@ def _for_trainer(request: Request, plan: Plan) -> ExportOptions:
 
     Raises:
         UsageError: a command was given, which that trainer would not run.
-        TsplannerError: the dataset cannot be read.
+        TsplannerError: token ids were asked for, and they cannot be made.
     """
     options = request.options
     if options.command != WORKER:
         raise UsageError(
             f"--command is for launchers, and {request.name} runs its own trainer: leave it out."
         )
-    path, folder, weights = plan.dataset.path, request.run_folder, options.weights
+    folder, weights = request.run_folder, options.weights
     if weights is not None and Path(weights).is_dir():
         weights = str(Path(weights).resolve())  # the files may be started from elsewhere
     return replace(
         options,
         weights=weights,
-        rows=rows_seen(Path(path)) if path is not None else None,
+        rows=chosen(plan, request.rows),
         output_dir=str(folder.resolve()) if folder is not None else options.output_dir,
     )
+
+
+def rows_notes(plan: Plan, written: RowsWritten, rows_as: RowsAs) -> list[str]:
+    """What was written of the dataset, and where that is not what the plan counted."""
+    trained = written.rows - written.held_out
+    found = [
+        f"{trained:,} rows to train on and {written.held_out:,} held out, as {rows_as}: those of "
+        "tsplanner train"
+    ]
+    if rows_as is RowsAs.MESSAGES and (reason := without_tokens(plan)) is not None:
+        found.append(f"no token ids, since {reason}: the trainer renders and masks the rows itself")
+    if written.rows != plan.dataset.lengths.rows_kept:
+        found.append(
+            f"the plan counted {plan.dataset.lengths.rows_kept:,} rows, so its steps differ: plan "
+            "again"
+        )
+    return found
 
 
 def job_file(plan: Plan, request: Request) -> ExportFile:

@@ -39,6 +39,8 @@ class FullRun:
     """Train a run that is over again from its start."""
     shown: bool = True
     """Draw a bar (or say so in a pipe)."""
+    check_values: bool = True
+    """Let a ChatTS model answer held-out rows at the end, and check the values."""
     server: Server | None = None
     remarks: list[str] = field(default_factory=list)
     """Sentences for the run's report."""
@@ -95,6 +97,7 @@ def _train(run: FullRun) -> Record:
         folder=str(folder),
         resume=run.resume and not run.anew,
         threads=cpu_threads(plan),
+        check_values=run.check_values,
     )
     epochs = plan.learning.optimization.num_train_epochs
     words = f"train  {counted(plan.dataset.lengths.rows_kept, 'row')}, {counted(epochs, 'epoch')}"

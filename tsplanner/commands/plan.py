@@ -15,6 +15,7 @@ from tsplanner.commands.inputs.options import (
     add_learning,
     add_pins,
     add_subject,
+    data_source,
     learning_values,
     pins,
     refuse_idle_flags,
@@ -109,7 +110,7 @@ def subject_from(options: argparse.Namespace) -> Subject:
         file = read_deepspeed(options.deepspeed)
     return Subject(
         model=options.model,
-        dataset=options.dataset,
+        dataset=data_source(options),
         tokenizer=options.tokenizer,
         on_bad_rows=options.on_bad_rows,
         gpus=options.gpus,

@@ -73,6 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_random_weights_argument(parser)
     add_force_argument(parser, "with --resume, train a run that is over anew")
+    parser.add_argument(
+        "--no-value-check",
+        action="store_true",
+        help="do not let a ChatTS model answer held-out rows at the end (a minute at most)",
+    )
     add_trust_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
@@ -91,6 +96,8 @@ class TrainOptions:
     """Train even where less memory is free than the plan needs, or files changed since."""
     random_weights: bool = False
     """Train a model that has no weights from random ones."""
+    check_values: bool = True
+    """Let a ChatTS model answer held-out rows at the end, and check the values."""
     as_json: bool = False
 
 
@@ -104,6 +111,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
             resume=namespace.resume,
             force=namespace.force,
             random_weights=namespace.random_weights,
+            check_values=not namespace.no_value_check,
             as_json=namespace.json,
         )
     )
@@ -169,6 +177,7 @@ def train(options: TrainOptions, here: Machine | None = None) -> int:
             resume=options.resume,
             anew=over and options.force,
             shown=not as_json,
+            check_values=options.check_values,
         )
         return train_in(full, is_new=found is None, as_json=as_json)
 

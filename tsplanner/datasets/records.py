@@ -83,6 +83,8 @@ class Fault(StrEnum):
 
     NOT_UTF8 = "not UTF-8"
     NOT_JSON = "not JSON"
+    NOT_CSV = "not CSV"
+    CELLS = "wrong number of cells"
     CUT_OFF = "last line cut off"
     MISSING_FIELD = "field missing"
     WRONG_TYPE = "field of a wrong type"
@@ -95,8 +97,22 @@ class Fault(StrEnum):
     MARKER_IN_ANSWER = "<ts> in the answer"
     EMPTY_ANSWER = "empty answer"
     NO_DIALOGUE = "no question with an answer"
+    ROLE = "unknown role"
+    CALL = "call of a tool not readable"
+    WEIGHT = "weight that is neither 0 nor 1"
+    PART = "part of a content not read"
     MEDIA = "image, film or sound"
+    SERIES = "time series for a model without an encoder"
+    PREFERENCE = "preference data"
+    RATING = "unpaired rating"
+    REWARD = "scored answers"
+    CLASSES = "text with a class"
+    PAIRS = "pairs of texts for embeddings"
+    TOKEN_IDS = "token ids already made"
+    NO_FORM = "no known form"
+    TEMPLATE = "refused by the model's chat template"
     OVER_CUTOFF = "text over cutoff_len"
+    NOTHING_LEARNED = "nothing to learn"
 
 
 @frozen
@@ -106,6 +122,41 @@ class DroppedRow:
     line: int
     fault: Fault
     reason: str
+    file: int = 0
+    """Number of the file among the files of the dataset, counted from 0."""
+
+
+class Noticed(StrEnum):
+    """What a reader notices in rows that it can read, and in their files."""
+
+    FILES = "files"
+    FORM = "form"
+    GUESS = "guessed"
+    IGNORED = "not read"
+
+
+@frozen
+class Remark:
+    """Something noticed in rows that are trained on."""
+
+    kind: str
+    """One of `Noticed`."""
+    text: str
+    rows: int
+    first_line: int
+    """Line of the first of these rows, counted from 1."""
+    file: int = 0
+    """Number of the file of the first of these rows."""
+
+
+@frozen
+class DataSource:
+    """What a user names as a dataset."""
+
+    paths: tuple[str, ...]
+    """Files and folders."""
+    columns: tuple[tuple[str, str], ...] = ()
+    """Pairs of our name of a field and the dataset's own name, as ``--columns`` gives them."""
 
 
 class OnBad(StrEnum):
@@ -163,3 +214,5 @@ class LengthSummary:
     """Number of kept rows by their positions."""
     dropped: tuple[DroppedKind, ...] = ()
     """Dropped rows by fault."""
+    remarks: tuple[Remark, ...] = ()
+    """What was noticed in the rows: their forms, fields that were not read, guesses."""

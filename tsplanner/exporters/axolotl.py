@@ -1,4 +1,4 @@
-"""axolotl: its YAML, the rows as dialogues, and the command that starts it under torchrun.
+"""axolotl: its YAML, the form of the rows, and the command that starts it under torchrun.
 
 Source of every key: utils/schemas/*.py of axolotl 0.19, whose own schema reads the golden files
 (tests/exporters/test_parsers.py).
@@ -13,7 +13,7 @@ from typing import Any
 from memory_models.architecture import Architecture
 from memory_models.settings import DecoderKernels, Dtype, FinetuningType, LossKernel, Quantization
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters import deepspeed, prepare, trainers
+from tsplanner.exporters import deepspeed, trainers
 from tsplanner.exporters.launch import (
     ExportFile,
     ExportOptions,
@@ -24,6 +24,7 @@ from tsplanner.exporters.launch import (
     processes_per_node,
 )
 from tsplanner.exporters.launch import script as bash_script
+from tsplanner.exporters.rows.form import TEST, TRAIN, RowsAs
 from tsplanner.exporters.trainers import TRAINED_WHOLE, Running
 from tsplanner.models.quantized import stored_base
 from tsplanner.planner.plan import Plan
@@ -59,6 +60,10 @@ QUANTIZATION: Mapping[Quantization, dict[str, Any]] = {
 NO_KERNELS = {"lora_mlp_kernel": False, "lora_qkv_kernel": False, "lora_o_kernel": False}
 """Keys that turn off axolotl's LoRA kernels, which it otherwise uses where it can; a plan with
 fused kernels leaves them on."""
+KERNELS_OFF = (
+    "axolotl's own LoRA kernels are off, as the plan's figures are those of the reference kernels: "
+    "leave out the three lora_*_kernel keys to turn them on."
+)
 TEMPLATE = "tokenizer_default_fallback_chatml"
 """axolotl's name for the tokenizer's chat template, or ChatML for a base model without one."""
 LANGUAGE_MODEL = r"language_model\."
@@ -70,14 +75,14 @@ RENDEZVOUS = (
 
 
 def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
-    """axolotl.yaml, prepare.py and axolotl.sh; with ZeRO ds_config.json.
+    """axolotl.yaml and axolotl.sh; with ZeRO ds_config.json.
 
     Raises:
         TsplannerError: axolotl cannot train the plan, or not in this memory.
     """
     import yaml
 
-    architecture = prepare.text_only(plan, NAME)
+    architecture = trainers.text_only(plan, NAME)
     _refuse(plan)
     said = settings(plan, options, architecture)
     under = running(plan, architecture)
@@ -86,12 +91,15 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         LIMITS,
         *trainers.require_room(plan, under, options),
         *trainers.differences(plan, under),
+        *trainers.rows_notes(plan, options, NAME),
+        "sample_packing is off, as the plan pads one row per sample; sample_packing: true with "
+        "flash attention lays short rows end to end, with fewer steps and other figures.",
+        *([] if _uses_kernels(plan) else [KERNELS_OFF]),
     ]
     text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
-    body = f"{trainers.EXPANDABLE}python3 {prepare.FILE}\nexec {_launch(plan, options)}\n"
+    body = f"{trainers.EXPANDABLE}exec {_launch(plan, options)}\n"
     found = [
         ExportFile(CONFIG, comments(one_line(notes)) + text),
-        prepare.script(plan, options, "messages"),
         ExportFile("axolotl.sh", bash_script(plan, options, body)),
     ]
     if plan.hardware.sharding.zero_stage:
@@ -127,7 +135,7 @@ def _launch(plan: Plan, options: ExportOptions) -> str:
 
 def room(plan: Plan) -> Room:
     """Whether the plan fits under axolotl; raises TsplannerError for a model with an encoder."""
-    return trainers.room_under(plan, running(plan, prepare.text_only(plan, NAME)))
+    return trainers.room_under(plan, running(plan, trainers.text_only(plan, NAME)))
 
 
 def running(plan: Plan, architecture: Architecture) -> Running:
@@ -157,19 +165,18 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
     """
     hardware, learning = plan.hardware, plan.learning
     held_out = trainers.held_out_rows(plan)
-    template = options.template or TEMPLATE
     return {
         "base_model": trainers.weights_of(plan, options),
         **_method(plan, architecture),
         **({"tokenizer_config": plan.model.tokenizer} if plan.model.tokenizer else {}),
-        "datasets": [_rows("train", template)],
-        **({"test_datasets": [_rows("test", template)]} if held_out else {}),
-        "chat_template": template,
-        "train_on_inputs": False,
+        "datasets": [_rows(TRAIN, options)],
+        **({"test_datasets": [_rows(TEST, options)]} if held_out else {}),
+        **_template(options),
         "dataset_prepared_path": "prepared",
         "sequence_len": learning.data.cutoff_len,
         "excess_length_strategy": "truncate",
         "sample_packing": False,
+        "eval_sample_packing": False,
         "pad_to_sequence_len": False,
         "micro_batch_size": hardware.batch.micro_batch_size,
         "gradient_accumulation_steps": hardware.batch.gradient_accumulation_steps,
@@ -180,7 +187,7 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
             else {}
         ),
         "attn_implementation": str(hardware.kernels.attention),
-        **(NO_KERNELS if hardware.kernels.decoder_kernels is DecoderKernels.REFERENCE else {}),
+        **({} if _uses_kernels(plan) else NO_KERNELS),
         "learning_rate": learning.optimization.learning_rate,
         "num_epochs": learning.optimization.num_train_epochs,
         "lr_scheduler": learning.optimization.lr_scheduler_type,
@@ -201,18 +208,31 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
     }
 
 
-def _rows(split: str, template: str) -> dict[str, Any]:
-    """The entry for a file of dialogues; axolotl learns the turns that have ``train`` set.
+def _uses_kernels(plan: Plan) -> bool:
+    return plan.hardware.kernels.decoder_kernels is DecoderKernels.FUSED
 
-    The entry names the template again: by default an entry uses the tokenizer's template, not the
-    template of the run.
+
+def _template(options: ExportOptions) -> dict[str, Any]:
+    """The template that renders dialogues; rows of token ids are rendered already."""
+    if options.rows is RowsAs.TOKENS:
+        return {"chat_template": options.template} if options.template else {}
+    return {"chat_template": options.template or TEMPLATE, "train_on_inputs": False}
+
+
+def _rows(file: str, options: ExportOptions) -> dict[str, Any]:
+    """The entry for a file of rows.
+
+    Rows of token ids need no type: axolotl takes them as they are. Of dialogues axolotl learns the
+    turns that have ``train`` set; the entry names the template again, since by default it is the
+    tokenizer's and not the template of the run.
     """
+    found = {"path": file, "ds_type": "json", "split": "train"}
+    if options.rows is RowsAs.TOKENS:
+        return found
     return {
-        "path": f"{prepare.FOLDER}/{split}.jsonl",
-        "ds_type": "json",
-        "split": "train",
+        **found,
         "type": "chat_template",
-        "chat_template": template,
+        "chat_template": options.template or TEMPLATE,
         "field_messages": "messages",
         "message_field_training": "train",
         "roles_to_train": [],

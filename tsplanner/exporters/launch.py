@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from memory_models.frozen import frozen
@@ -13,8 +14,9 @@ from memory_models.settings import changed
 from memory_models.units import GIB, divisors
 from tsplanner import __version__
 from tsplanner.console import visible
-from tsplanner.datasets.rows.first_rows import RowsSeen
 from tsplanner.errors import TsplannerError
+from tsplanner.exporters.rows.form import RowsAs
+from tsplanner.exporters.rows.written import RowsWritten
 from tsplanner.planner.devices import device_notes, used_devices
 from tsplanner.planner.explain.sentences import describe
 from tsplanner.planner.plan import Plan, Verdict
@@ -44,8 +46,8 @@ class ExportOptions:
     """Command that torchrun starts in each process."""
     weights: str | None = None
     """Folder or hub id of the weights, for a plan whose model has none next to its config."""
-    rows: RowsSeen | None = None
-    """Format and columns of the plan's dataset; None: the plan names no dataset."""
+    rows: RowsAs = RowsAs.TOKENS
+    """Form of the rows for another project's trainer."""
     template: str | None = None
     """Chat template by the trainer's name for it; None: the model's family decides."""
     output_dir: str = "output"
@@ -96,6 +98,8 @@ class Exporter:
     """Variables in front of the command if each of several machines is started by hand."""
     room: Callable[[Plan], Room] | None = None
     """Whether a plan fits under another project's trainer; None: no such trainer runs it."""
+    rows: Callable[[Plan, Path, RowsAs], RowsWritten] | None = None
+    """Writes the rows for another project's trainer into a folder; None: no such trainer runs."""
     notes: Notes = no_notes
     """Notes for a person before the start."""
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from tsplanner.errors import UsageError, did_you_mean, named
 from tsplanner.exporters import accelerate, axolotl, deepspeed_json, sbatch, skypilot, torchrun, trl
 from tsplanner.exporters.launch import Exporter, ExportFile, ExportOptions, spread
 from tsplanner.exporters.llamafactory import export
+from tsplanner.exporters.rows import dialogues
+from tsplanner.exporters.rows.written import write_rows
 from tsplanner.planner.plan import Plan
 
 EXPORTERS: dict[str, Exporter] = {
@@ -38,26 +42,29 @@ EXPORTERS: dict[str, Exporter] = {
         start="cd {folder} && sky launch task.yaml",
     ),
     "llamafactory": Exporter(
-        summary="LLaMA-Factory's YAML, dataset_info.json and train.sh; its fork's for ChatTS",
+        summary="LLaMA-Factory's YAML, the rows and train.sh; its fork's for ChatTS",
         files=export.files,
         start="bash {folder}/train.sh",
         by_hand="NODE_RANK=0 MASTER_ADDR=FIRST_MACHINE ",
         room=export.room,
+        rows=export.rows,
         notes=export.remarks,
     ),
     "axolotl": Exporter(
-        summary="axolotl's YAML, the rows as dialogues, axolotl.sh",
+        summary="axolotl's YAML, the rows, axolotl.sh",
         files=axolotl.files,
         start="bash {folder}/axolotl.sh",
         by_hand="RDZV_ENDPOINT=FIRST_MACHINE:29400 ",
         room=axolotl.room,
+        rows=partial(write_rows, shape=dialogues.axolotl),
     ),
     "trl": Exporter(
-        summary="the YAML of trl sft, accelerate.yaml, the rows as dialogues, trl.sh",
+        summary="the YAML of trl sft, accelerate.yaml, the rows, trl.sh",
         files=trl.files,
         start="bash {folder}/trl.sh",
         by_hand="MACHINE_RANK=0 MAIN_PROCESS_IP=FIRST_MACHINE ",
         room=trl.room,
+        rows=partial(write_rows, shape=dialogues.trl),
     ),
 }
 

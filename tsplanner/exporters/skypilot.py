@@ -156,7 +156,8 @@ def _size_gib(gpu: Gpu, total_bytes: int) -> int:
 
 def _mounts(plan: Plan) -> dict[str, str]:
     """Mounts of dataset, model and tokenizer under their local paths, which job.json names."""
-    paths = (plan.dataset.path, plan.model.path, plan.model.tokenizer)
+    dataset = plan.dataset
+    paths = (dataset.path, *dataset.further, plan.model.path, plan.model.tokenizer)
     return {path: path for path in paths if path is not None}
 
 

@@ -32,6 +32,7 @@ from memory_models.units import divisors, round_up
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters import mixtures
 from tsplanner.exporters.launch import ExportOptions, Room
+from tsplanner.exporters.rows.form import RowsAs
 from tsplanner.models.quantized import stored_base
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.forecast import training_rows
@@ -221,6 +222,36 @@ def dataset_of(plan: Plan) -> str:
             "--dataset FILE."
         )
     return plan.dataset.path
+
+
+def rows_notes(plan: Plan, options: ExportOptions, trainer: str) -> list[str]:
+    """What a trainer makes of the rows; raises TsplannerError if the plan names no dataset."""
+    dataset_of(plan)
+    if options.rows is RowsAs.TOKENS:
+        return [
+            f"rows/ holds token ids and labels as tsplanner's worker makes them: {trainer} learns "
+            f"the same tokens (loss on: {plan.learning.data.loss_on}) from the same rows, cut at "
+            f"{plan.learning.data.cutoff_len} tokens."
+        ]
+    return [
+        f"rows/ holds dialogues, which {trainer} renders, masks and cuts in its own way: "
+        "docs/your-data.md says where that differs from tsplanner's worker.",
+    ]
+
+
+def text_only(plan: Plan, trainer: str) -> Architecture:
+    """The plan's architecture, if the model reads only text.
+
+    Raises:
+        TsplannerError: the model reads series.
+    """
+    found = architecture_of(plan)
+    if found.encoder is not None:
+        raise TsplannerError(
+            f"{trainer} does not read time series: export llamafactory, whose ChatTS fork does, or "
+            "plan again with a text model."
+        )
+    return found
 
 
 def lora_targets(plan: Plan, architecture: Architecture) -> list[str]:

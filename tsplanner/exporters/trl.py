@@ -1,4 +1,4 @@
-"""TRL: the YAML of ``trl sft``, accelerate's configuration, and the rows as dialogues.
+"""TRL: the YAML of ``trl sft``, accelerate's configuration, and the form of the rows.
 
 Source of every key: ScriptArguments, SFTConfig and ModelConfig of trl 1.16, whose TrlParser reads
 the golden files (tests/exporters/test_parsers.py).
@@ -11,10 +11,12 @@ from typing import Any
 
 from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, FinetuningType, LossKernel, Quantization
+from tsplanner.datasets.records import LossOn
 from tsplanner.errors import TsplannerError
-from tsplanner.exporters import accelerate, prepare, trainers
+from tsplanner.exporters import accelerate, trainers
 from tsplanner.exporters.launch import ExportFile, ExportOptions, Room, comments, header, one_line
 from tsplanner.exporters.launch import script as bash_script
+from tsplanner.exporters.rows.form import FOLDER, RowsAs
 from tsplanner.exporters.trainers import Running
 from tsplanner.planner.plan import Plan
 
@@ -29,6 +31,11 @@ METHODS: Mapping[FinetuningType, dict[str, Any]] = {
     FinetuningType.RSLORA: {"use_peft": True, "use_rslora": True},
     FinetuningType.DORA: {"use_peft": True, "use_dora": True},
     FinetuningType.FULL: {"use_peft": False},
+}
+LOSS: Mapping[LossOn, dict[str, Any]] = {
+    LossOn.ASSISTANT: {"assistant_only_loss": True},
+    LossOn.LAST: {"completion_only_loss": True},
+    LossOn.ALL: {"completion_only_loss": False},
 }
 DTYPES = {Dtype.FP32: "float32", Dtype.BF16: "bfloat16", Dtype.FP16: "float16"}
 QUANTIZATION: Mapping[Quantization, dict[str, Any]] = {
@@ -47,14 +54,14 @@ QUANTIZATION: Mapping[Quantization, dict[str, Any]] = {
 
 
 def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
-    """trl.yaml, accelerate.yaml, prepare.py and trl.sh.
+    """trl.yaml, accelerate.yaml and trl.sh.
 
     Raises:
         TsplannerError: TRL cannot train the plan, or not in this memory.
     """
     import yaml
 
-    architecture = prepare.text_only(plan, NAME)
+    architecture = trainers.text_only(plan, NAME)
     if plan.learning.method.finetuning_type not in METHODS:
         raise TsplannerError(
             f"trl sft has no {plan.learning.method.finetuning_type}: plan again with "
@@ -68,28 +75,28 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         LIMITS,
         *trainers.require_room(plan, under, options),
         *trainers.differences(plan, under),
+        *trainers.rows_notes(plan, options, NAME),
+        "packing and padding_free are off, as the plan pads one row per sample; packing: true with "
+        "flash attention lays short rows end to end, with fewer steps and other figures.",
         "Its default loss makes logits in chunks, as tsplanner's fused one does: sized so, not "
         "measured. Leave loss_type out: nll of older versions keeps all logits.",
     ]
     text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
     where = accelerate.SEVERAL_MACHINES if options.nodes > 1 else ""
     body = (
-        ("" if plan.hardware.accelerator == "cpu" else trainers.EXPANDABLE)
-        + f"python3 {prepare.FILE}\n"
-        + f"exec trl sft --config {CONFIG}{where}\n"
-    )
+        "" if plan.hardware.accelerator == "cpu" else trainers.EXPANDABLE
+    ) + f"exec trl sft --config {CONFIG}{where}\n"
     launcher = yaml.safe_dump(accelerate.config(plan, options), sort_keys=False)
     return [
         ExportFile(CONFIG, comments(one_line(notes)) + text),
         ExportFile(accelerate.CONFIG, comments(header(plan, options)) + launcher),
-        prepare.script(plan, options, "prompt-completion"),
         ExportFile("trl.sh", bash_script(plan, options, body)),
     ]
 
 
 def room(plan: Plan) -> Room:
     """Whether the plan fits under TRL; raises TsplannerError for a model with an encoder."""
-    return trainers.room_under(plan, running(plan, prepare.text_only(plan, NAME)))
+    return trainers.room_under(plan, running(plan, trainers.text_only(plan, NAME)))
 
 
 def running(plan: Plan, architecture: Architecture) -> Running:
@@ -119,12 +126,13 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         **METHODS[learning.method.finetuning_type],
         **_adapter(plan, architecture),
         **(QUANTIZATION[rounded] if (rounded := trainers.rounds_base_to(plan)) is not None else {}),
-        "dataset_name": prepare.FOLDER,
-        "completion_only_loss": True,
+        "dataset_name": FOLDER,
+        **_loss(plan, options),
         "max_length": learning.data.cutoff_len,
         # No loss_type: TRL's default makes the logits in chunks, which versions before 1.16 called
         # chunked_nll while their nll kept all logits; 1.16 calls it nll.
         "packing": False,
+        "padding_free": False,
         "per_device_train_batch_size": hardware.batch.micro_batch_size,
         "gradient_accumulation_steps": hardware.batch.gradient_accumulation_steps,
         "gradient_checkpointing": checkpointing,
@@ -157,6 +165,13 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         whole = learning.method.finetuning_type is FinetuningType.FULL
         found["ddp_find_unused_parameters"] = whole and trainers.sees(architecture)
     return found
+
+
+def _loss(plan: Plan, options: ExportOptions) -> dict[str, Any]:
+    """Which tokens of a dialogue carry loss; rows of token ids come with their labels."""
+    if options.rows is RowsAs.TOKENS:
+        return {}
+    return LOSS[plan.learning.data.loss_on]
 
 
 def _adapter(plan: Plan, architecture: Architecture) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def _check(plan: Plan) -> None:
         or not any(way <= roles for way in MLP_PARTS)
     ):
         raise ValueError("its model lacks linears that every decoder layer has")
-    for place in (plan.model.path, plan.model.tokenizer, plan.dataset.path):
+    for place in (plan.model.path, plan.model.tokenizer, plan.dataset.path, *plan.dataset.further):
         _check_path(place)
     for name, least in (("rows_total", 0), ("rows_kept", 0), ("longest", 1), ("mean", 0)):
         value = getattr(plan.dataset.lengths, name)

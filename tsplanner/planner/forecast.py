@@ -7,6 +7,7 @@ from math import ceil, sqrt
 
 from memory_models.frozen import frozen
 from memory_models.units import ceil_div
+from tsplanner.datasets.split import held_out_count
 from tsplanner.planner.plan import DatasetRef, Plan
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.planner.steps import steps_per_epoch
@@ -120,10 +121,7 @@ def row_length(dataset: DatasetRef) -> int:
 
 def training_rows(rows: int, validation_fraction: float) -> int:
     """Number of rows that are trained on; a fraction above zero holds out at least one row."""
-    if rows < 2 or validation_fraction <= 0:
-        return rows
-    # The worker holds out as many rows (training/data.py): ``round`` would not round up a half.
-    return rows - min(rows - 1, max(1, int(rows * validation_fraction + 0.5)))
+    return rows - held_out_count(rows, validation_fraction)
 
 
 def forecast(

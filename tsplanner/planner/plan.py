@@ -11,7 +11,7 @@ from memory_models.frozen import frozen
 from memory_models.result import Interval, MemoryEstimate
 from memory_models.settings import BatchLayout
 from memory_models.units import round_up
-from tsplanner.datasets.records import LengthSummary
+from tsplanner.datasets.records import DataSource, LengthSummary
 from tsplanner.planner.explain.reasons import Explanation
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.throughput.widths import PAD_MULTIPLE
@@ -70,14 +70,26 @@ class DatasetRef:
 
     name: str
     path: str | None
-    """None: no dataset was given, and every sequence is taken to be cutoff_len long."""
+    """File or folder, the first if there are several; None: no dataset was given, and every
+    sequence is taken to be cutoff_len long."""
+    further: tuple[str, ...] = ()
+    """Further files and folders."""
+    columns: tuple[tuple[str, str], ...] = ()
+    """Our names of fields and the dataset's own, as a person gave them."""
     lengths: LengthSummary
     on_bad_rows: str = "refuse"
     """``refuse``: a bad row is an error; ``drop``: bad rows are left out."""
     dropped_file: str | None = None
     """File that names every row left out, as ``file:line: reason``; None: no row was left out."""
     seen: FileSeen | None = None
-    """The file as the plan read it; None: not known."""
+    """The file, or all files as one, as the plan read it; None: not known."""
+
+    @property
+    def source(self) -> DataSource | None:
+        """What the rows are read from; None: no dataset was given."""
+        if self.path is None:
+            return None
+        return DataSource(paths=(self.path, *self.further), columns=self.columns)
 
     def sequence_length(self, micro_batch_size: int) -> int:
         """Decoder positions of the longest padded micro-batch of this size."""

@@ -16,6 +16,7 @@ from memory_models.settings import (
     TrainingSettings,
     at_least_one,
 )
+from tsplanner.datasets.records import LossOn
 
 DEFAULT_EFFECTIVE_BATCH = 16
 
@@ -53,6 +54,8 @@ class DataSettings:
     """Share of the kept rows held out for evaluation."""
     split_seed: int = 42
     """Seed that draws the held-out rows; they do not depend on the ``seed`` of training."""
+    loss_on: LossOn = LossOn.ASSISTANT
+    """Turns that carry loss where a row does not say so itself."""
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have."""

@@ -18,6 +18,7 @@ RUN_FILES = (
     "checkpoints",
     "metrics.jsonl",
     "record.json",
+    "values.jsonl",
     "versions.json",
     "report.html",
     "report.md",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Any
 
+import numpy as np
 import torch
 
 from memory_models.frozen import frozen
@@ -19,15 +20,16 @@ from tsplanner.datasets.tokens.rows import Encode, cut, token_row
 from tsplanner.training.language_model import text_config
 
 IGNORED_LABEL = -100
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @frozen
 class EncodedSample:
     """One row as token ids; only what carries loss has labels."""
 
-    input_ids: list[int]
-    labels: list[int]
-    series: tuple[tuple[float, ...], ...] = field(default=())
+    input_ids: Sequence[int]
+    labels: Sequence[int]
+    series: tuple[Sequence[float], ...] = field(default=())
     """Normalised values, one tuple per ``<ts><ts/>`` pair."""
 
 
@@ -45,14 +47,20 @@ def encode_row(
     if len(found.ids) > cutoff_len and row.timeseries:
         return None
     found = cut(found, cutoff_len)
-    labels = [IGNORED_LABEL] * len(found.ids)
-    for start, end in found.learned:
-        labels[start:end] = found.ids[start:end]
+    ids = np.array(found.ids)
     return EncodedSample(
-        input_ids=list(found.ids),
-        labels=labels,
+        input_ids=ids,
+        labels=labels_of(ids, found.learned),
         series=tuple(normalised_series(series) for series in row.timeseries),
     )
+
+
+def labels_of(ids: Array, learned: Sequence[tuple[int, int]]) -> Array:
+    """The ids inside the ranges that carry loss, and `IGNORED_LABEL` elsewhere."""
+    labels = np.full_like(ids, IGNORED_LABEL)
+    for start, end in learned:
+        labels[start:end] = ids[start:end]
+    return labels
 
 
 def encoder_of(tokenizer: Any) -> Encode:
@@ -67,7 +75,7 @@ def encoder_of(tokenizer: Any) -> Encode:
 
 def label_count(row: EncodedSample) -> int:
     """Number of labels that count: nothing before the first position foretells it."""
-    return sum(label != IGNORED_LABEL for label in row.labels[1:])
+    return int((np.asarray(row.labels)[1:] != IGNORED_LABEL).sum())
 
 
 def without_mask(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -93,8 +101,8 @@ def collate(encoded: Sequence[EncodedSample], pad_id: int) -> dict[str, torch.Te
     attention_mask = torch.zeros((len(encoded), width), dtype=torch.long)
     for index, row in enumerate(encoded):
         count = len(row.input_ids)
-        input_ids[index, :count] = torch.tensor(row.input_ids)
-        labels[index, :count] = torch.tensor(row.labels)
+        input_ids[index, :count] = torch.as_tensor(row.input_ids)
+        labels[index, :count] = torch.as_tensor(row.labels)
         attention_mask[index, :count] = 1
     batch = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
     if series := [values for row in encoded for values in row.series]:
@@ -106,7 +114,7 @@ def series_tensor(series: Sequence[Sequence[float]]) -> torch.Tensor:
     """Series as a tensor [K, 2N, 1]: each value followed by 1.0, zeros after a shorter series."""
     points = torch.zeros(len(series), max(len(values) for values in series), 2)
     for index, values in enumerate(series):
-        points[index, : len(values), 0] = torch.tensor(values)
+        points[index, : len(values), 0] = torch.as_tensor(values)
         points[index, : len(values), 1] = 1.0
     return points.reshape(len(series), -1, 1)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,8 +10,10 @@ from torch import Tensor
 
 from memory_models.architecture import TimeSeriesEncoder
 from memory_models.frozen import frozen
+from tsplanner.datasets.records import Conversation
 from tsplanner.datasets.rendering.choice import renderer
 from tsplanner.datasets.rows.readers import read_conversations
+from tsplanner.datasets.split import held_out_places
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.training.batches import (
@@ -33,20 +34,9 @@ class SplitRows:
     validation: list[EncodedSample]
 
 
-def held_out_count(rows: int, fraction: float) -> int:
-    """Number of held-out rows: the nearest whole number, at least one, but never all rows."""
-    if fraction <= 0 or rows < 2:
-        return 0
-    # `round` takes a half to the even number, and the forecast (`training_rows`) does not.
-    return min(rows - 1, max(1, int(rows * fraction + 0.5)))
-
-
 def split(rows: Sequence[T], fraction: float, seed: int) -> tuple[list[T], list[T]]:
     """Training rows and held-out rows, each in file order; the draw depends only on the seed."""
-    count = held_out_count(len(rows), fraction)
-    # The script in exporters/prepare.py repeats this draw, so that other trainers hold out the same
-    # rows; both change together.
-    held_out = set(random.Random(seed).sample(range(len(rows)), count))
+    held_out = held_out_places(len(rows), fraction, seed)
     train = [row for index, row in enumerate(rows) if index not in held_out]
     return train, [rows[index] for index in sorted(held_out)]
 
@@ -63,33 +53,65 @@ def split_rows(encoded: list[EncodedSample], plan: Plan) -> SplitRows:
     return SplitRows(train=train, validation=validation)
 
 
+def held_out_rows(
+    plan: Plan, tokenizer: Any, config: Any, count: int
+) -> Iterator[tuple[Conversation, EncodedSample]]:
+    """The held-out ones of a dataset's ``count`` usable rows, also as they were read.
+
+    The file is read anew, since training keeps no conversations, and only as far as it is asked
+    for. Raises TsplannerError as ``encoded_rows``.
+    """
+    learning = plan.learning.data
+    _, places = split(range(count), learning.validation_fraction, learning.split_seed)
+    held_out = set(places)
+    for place, pair in enumerate(_kept_rows(plan, tokenizer, config)):
+        if place in held_out:
+            yield pair
+
+
 def encoded_rows(plan: Plan, tokenizer: Any | None, config: Any) -> list[EncodedSample]:
     """Read and encode the plan's dataset.
 
     Raises TsplannerError if the plan names no dataset or no tokenizer, or if no row is left.
     """
-    if plan.dataset.path is None:
+    if plan.dataset.source is None:
         raise TsplannerError("The plan names no dataset: make it again with --dataset FILE.")
     if tokenizer is None:
         raise TsplannerError(
             f"{plan.model.name} has no tokenizer: make the plan again with --tokenizer FOLDER."
         )
-    folder = plan.model.tokenizer or plan.model.path
-    rendering = renderer(
-        Path(folder) if folder else None, has_encoder=getattr(config, "ts", None) is not None
-    )
-    rows = read_conversations(
-        Path(plan.dataset.path), encoder=series_encoder(config), on_bad=plan.dataset.on_bad_rows
-    )
-    encode, cutoff = encoder_of(tokenizer), plan.learning.data.cutoff_len
-    found = (encode_row(row, rendering, encode, cutoff_len=cutoff) for row in rows)
-    encoded = [row for row in found if row is not None]
+    encoded = [found for _, found in _kept_rows(plan, tokenizer, config)]
     if not encoded:
         raise TsplannerError(
             f"No row of {plan.dataset.path} is left at cutoff_len {plan.learning.data.cutoff_len}: "
             "raise --cutoff-len."
         )
     return encoded
+
+
+def _kept_rows(
+    plan: Plan, tokenizer: Any, config: Any
+) -> Iterator[tuple[Conversation, EncodedSample]]:
+    """The rows of the plan's dataset that are trained on or held out, in the order of the file."""
+    folder = plan.model.tokenizer or plan.model.path
+    rendering = renderer(
+        Path(folder) if folder else None,
+        has_encoder=getattr(config, "ts", None) is not None,
+        loss_on=plan.learning.data.loss_on,
+    )
+    source, encoder = plan.dataset.source, series_encoder(config)
+    assert source is not None  # `encoded_rows` says what is missing
+    rows = read_conversations(
+        source,
+        encoder=encoder,
+        on_bad=plan.dataset.on_bad_rows,
+        text_only=encoder is None,
+    )
+    encode, cutoff = encoder_of(tokenizer), plan.learning.data.cutoff_len
+    for row in rows:
+        found = encode_row(row, rendering, encode, cutoff_len=cutoff)
+        if found is not None:
+            yield row, found
 
 
 def series_encoder(config: Any) -> TimeSeriesEncoder | None:

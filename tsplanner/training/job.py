@@ -110,5 +110,7 @@ class Job:
     """Cap on the CUDA allocator, to stand in for a smaller card; None: none."""
     threads: int | None = None
     """CPU threads of torch; None: torch's own choice."""
+    check_values: bool = True
+    """A full run of a ChatTS model ends with answers to held-out rows, whose values are checked."""
     shared: SharedTrials | None = None
     """Trials that share the base; None: the plan's own learning settings alone."""

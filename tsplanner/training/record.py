@@ -64,8 +64,36 @@ class MeasuredTime:
 
 
 @frozen
+class ClaimCount:
+    """Claims of one kind in the answers to held-out rows."""
+
+    kind: str
+    """Name of a `ClaimKind`."""
+    stated: int
+    """Claims that the answers should make."""
+    right: int
+    """Those that they make, and that the series bear out."""
+
+
+@frozen
+class ValuesChecked:
+    """What a trained model says of held-out series, held against the series."""
+
+    answers: int
+    """Answers that should state something which can be checked."""
+    right: int
+    """Answers in which all of it is right."""
+    claims: tuple[ClaimCount, ...] = ()
+    seconds: float = 0.0
+    step: int | None = None
+    """Optimizer step whose weights answered; None: not known."""
+
+
+@frozen
 class MeasuredLosses:
-    """Mean cross-entropy per answer token, nats; None: not measured."""
+    """Mean cross-entropy per answer token, nats, and what else held-out rows told; None: not
+    measured.
+    """
 
     first_loss: float | None = None
     last_loss: float | None = None
@@ -74,6 +102,8 @@ class MeasuredLosses:
     start_eval_loss: float | None = None
     """Held-out loss before the first step."""
     evaluations: tuple[Evaluation, ...] = ()
+    values: ValuesChecked | None = None
+    """None: the rows hold no series, or nothing in their answers can be checked."""
 
 
 @frozen

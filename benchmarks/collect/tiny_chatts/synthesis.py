@@ -14,7 +14,7 @@ import numpy as np
 from vocabulary import COMMON_WORDS
 
 from tsplanner.datasets.records import Conversation
-from tsplanner.datasets.rows.formats import asked_and_answered
+from tsplanner.datasets.rows.turns import asked_and_answered
 
 SHORTEST, LONGEST = 48, 128
 TS = "<ts><ts/>"

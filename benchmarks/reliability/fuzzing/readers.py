@@ -30,6 +30,7 @@ from benchmarks.reliability.fuzzing.mutate import (
     damaged_value,
     written,
 )
+from benchmarks.reliability.fuzzing.rows import RowFiles
 from memory_models.estimate import estimate_memory
 from memory_models.result import Interval
 from tsplanner import runs
@@ -73,9 +74,10 @@ def readers(folder: Path) -> list[Reader]:
     """All readers, each with a folder of its own under ``folder``."""
     plans = seeds.plans(folder)
     bench = Bench(folder, plans)
+    rows = RowFiles(folder, bench.plan.architecture.encoder)
     return [
         Reader("config", bench.config_made, bench.config_read),
-        Reader("rows", bench.rows_made, bench.rows_read),
+        Reader("rows", rows.made, rows.read),
         Reader("plan", bench.plan_made, bench.plan_read),
         Reader("job and record", bench.record_made, bench.record_read),
         Reader("cases", bench.cases_made, bench.cases_read),
@@ -91,11 +93,7 @@ class Bench:
 
     def __init__(self, folder: Path, plans: list[dict[str, object]]) -> None:
         self.folder, self.plans = folder, plans
-        self.configs, self.machines, self.datasets = (
-            seeds.configs(),
-            seeds.machines(),
-            seeds.datasets(),
-        )
+        self.configs, self.machines = seeds.configs(), seeds.machines()
         self.plan = seeds.tiny_plan(folder)
         self.job, self.record = seeds.job(self.plan), seeds.record()
         self.journal = seeds.journal(folder / "search", self.plan)
@@ -143,44 +141,6 @@ class Bench:
             raise Absurd(f"status {status}")
         if status == 0:
             check_plan(document["plan"])
-
-    def rows_made(self, chance: Random) -> bytes:
-        """A way to read, then a damaged file of rows."""
-        rows = chance.choice(self.datasets)
-        way = bytes([chance.randrange(256)])
-        if chance.random() < 0.3:
-            return way + damaged_json(rows, chance)
-        lines = [
-            written(damaged_value(row, chance) if chance.random() < 0.5 else row, chance)
-            for row in rows
-        ]
-        return way + b"\n".join(lines)
-
-    def rows_read(self, content: bytes) -> None:
-        """Lengths, first rows and samples, refusing or dropping what is bad."""
-        from tsplanner.datasets.lengths.scan import ScanOptions, length_stats
-        from tsplanner.datasets.rows.first_rows import rows_seen
-        from tsplanner.datasets.rows.readers import read_conversations
-
-        path, on_bad = self.folder / "data.jsonl", "drop" if content[0] % 2 else "refuse"
-        path.write_bytes(content[1:])
-        encoder = self.plan.architecture.encoder
-        options = ScanOptions(dropped_file=self.folder / "dropped.txt")
-        try:
-            stats = length_stats(
-                path,
-                cutoff_len=64,
-                encoder=encoder,
-                tokenizer_folder=None,
-                on_bad=on_bad,
-                options=options,
-            )
-        finally:
-            rows_seen(path)
-        if on_bad == "drop":
-            kept = sum(1 for _ in read_conversations(path, encoder=encoder, on_bad="drop"))
-            if kept < stats.rows_kept:
-                raise Absurd(f"{stats.rows_kept} rows counted, {kept} read")
 
     def plan_made(self, chance: Random) -> bytes:
         """A way to read, then a damaged plan.json."""

@@ -85,23 +85,6 @@ def text_rows(folder: Path) -> Path:
     return path
 
 
-def datasets() -> list[list[Any]]:
-    """A few rows of each format."""
-    series = [json.loads(line) for line in SAMPLE.read_text().splitlines()[:4]]
-    alpaca = [
-        {"instruction": "a", "input": "b", "output": "c d"},
-        {"instruction": "e", "output": "f"},
-    ]
-    turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
-    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    return [
-        series,
-        alpaca * 3,
-        [{"conversations": turns}, {"conversations": turns * 2, "system": "s"}],
-        [{"messages": messages}, {"messages": [{"role": "system", "content": "s"}, *messages]}],
-    ]
-
-
 RECORD = from_flat(
     Record,
     status=Status.OK,

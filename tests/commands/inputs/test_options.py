@@ -28,6 +28,7 @@ from tsplanner.commands.inputs.options import (
     pins,
     refuse_idle_flags,
 )
+from tsplanner.datasets.records import LossOn
 from tsplanner.errors import UsageError
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
@@ -71,7 +72,7 @@ def test_every_learning_flag_sets_its_field() -> None:
         "--finetuning-type dora --lora-rank 16 --lora-alpha 8 --lora-dropout 0.1 "
         "--lora-target q_proj,v_proj --adalora-init-rank 12 --freeze-trainable-layers 3 "
         "--learning-rate 1e-4 --timeseries-lr 1e-5 --epochs 3 --effective-batch 8 "
-        "--cutoff-len 512 --validation-fraction 0.2 --seed 7"
+        "--cutoff-len 512 --validation-fraction 0.2 --seed 7 --loss-on last"
     )
     assert learning_values(parsed(*words.split())) == {
         "finetuning_type": FinetuningType.DORA,
@@ -87,6 +88,7 @@ def test_every_learning_flag_sets_its_field() -> None:
         "effective_batch_size": 8,
         "cutoff_len": 512,
         "validation_fraction": 0.2,
+        "loss_on": LossOn.LAST,
         "seed": 7,
     }
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from memory_models.settings import FinetuningType, changed
 from tests.support import tiny
 from tests.support.hand_made import RECORD
-from tsplanner.commands.views.run import outcome_lines, run_document
+from tsplanner.commands.views.run import outcome_lines, run_document, values_sentences
 from tsplanner.training.job import Status
+from tsplanner.training.record import ClaimCount, ValuesChecked
 
 FOLDER = Path("saves/tiny/lora/1")
 
@@ -32,6 +33,22 @@ def test_without_held_out_rows_there_is_no_best_epoch(tmp_path: Path) -> None:
     lines = outcome_lines(plan, FOLDER, changed(RECORD, evaluations=(), start_eval_loss=None))
     assert lines[0].startswith("done   10 steps in 2 min   peak 17.0 GiB")
     assert lines[-1].startswith("saved  saves/tiny/lora/1/   model, plan.json")
+
+
+def test_checked_values_stand_beside_the_loss(tmp_path: Path) -> None:
+    """By kind; the line says where other weights answered than those that are best."""
+    counts = (ClaimCount(kind="place of the maximum", stated=9, right=7),)
+    values = ValuesChecked(answers=9, right=7, claims=counts, step=10)
+    record = changed(RECORD, values=values)
+    assert outcome_lines(tiny.plan(tmp_path), FOLDER, record)[1] == (
+        "values right in 7 of 9 answers checked, by the last weights and not the best "
+        "(place of the maximum 7 of 9)"
+    )
+    best = changed(RECORD, values=replace(values, step=5))
+    assert values_sentences(best) == [
+        "right in 7 of 9 answers checked (place of the maximum 7 of 9)"
+    ]
+    assert values_sentences(RECORD) == []
 
 
 def test_a_run_that_failed_says_how_to_go_on(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_refusal_tells_of_all_bad_rows_and_lists_them(tmp_path):
         stats(path, on_bad="refuse", dropped_file=listed)
 
     assert str(caught.value) == (
-        f"{path}:2: the output is empty, the first of 13 bad rows (12 empty answer, 1 not JSON); "
+        f"{path}:2: the answer is empty, the first of 13 bad rows (12 empty answer, 1 not JSON); "
         f"all are listed in {listed}; fix them or leave such rows out with --on-bad-rows drop"
     )
     assert listed.read_text().count("\n") == 13

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.rows import ENCODER, chatts
+from tsplanner.datasets.files.records import Span
 from tsplanner.datasets.lengths.tally import RowCounter, ScanJob, Tally, padded_tokens
-from tsplanner.datasets.records import Fault
-from tsplanner.datasets.rows.formats import FORMATS, format_of
+from tsplanner.datasets.records import DataSource, Fault
 
 COUNTS = st.lists(st.tuples(st.integers(1, 99), st.integers(0, 99)), max_size=8)
 
@@ -56,32 +56,34 @@ def test_a_span_numbers_its_lines_from_one_and_keeps_its_faults(tmp_path: Path) 
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"".join(lines))
     job = ScanJob(
-        path=str(path), format_number=0, cutoff_len=300, encoder=ENCODER, tokenizer_folder=None
+        source=DataSource(paths=(str(path),)),
+        cutoff_len=300,
+        encoder=ENCODER,
+        tokenizer_folder=None,
     )
     counter = RowCounter(job)
     start, size = len(lines[0]), path.stat().st_size
-    second = counter.span(start, size)
+    second = counter.span(Span(file=0, start=start, end=size, bytes=0))
     assert counter.counted_by == "estimate"
     assert (second.lines, second.rows) == (3, 0)
     assert [(row.line, row.fault) for row in second.dropped] == [
         (2, Fault.NOT_JSON),
         (3, Fault.TOO_MANY_POINTS),
     ]
-    assert counter.span(0, start).rows == 1
+    assert counter.span(Span(file=0, start=0, end=start, bytes=0)).rows == 1
 
 
 def test_text_rows_carry_the_template_and_are_cut_to_the_cutoff(tmp_path: Path) -> None:
     """Four characters are a token: 2 and 1 tokens with 45 of the template, or the cutoff."""
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"instruction": "abcdefgh", "output": "abcd"}))
-    alpaca = format_of(frozenset({"instruction", "output"}))
-    assert alpaca is not None
     for cutoff_len, length in ((512, 48), (40, 40)):
         job = ScanJob(
-            path=str(path),
-            format_number=FORMATS.index(alpaca),
+            source=DataSource(paths=(str(path),)),
             cutoff_len=cutoff_len,
             encoder=None,
             tokenizer_folder=None,
         )
-        assert RowCounter(job).span(0, path.stat().st_size).lengths == {length: 1}
+        counter = RowCounter(job)
+        (span,) = counter.raw.spans()
+        assert counter.span(span).lengths == {length: 1}

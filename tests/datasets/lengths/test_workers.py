@@ -37,7 +37,7 @@ def test_two_processes_count_as_one(large, tmp_path):
     assert [row.line for row in one.dropped[:3]] == [6, 4001, 9000]
     listed = (tmp_path / "1.txt").read_text()
     assert listed == (tmp_path / "2.txt").read_text()
-    assert f"{large}:4001: the output is empty\n" in listed
+    assert f"{large}:4001: the answer is empty\n" in listed
 
 
 @ON_LINUX

@@ -29,18 +29,16 @@ GOOD = {"question": "See <ts><ts/>", "answer": "Up.", "timeseries": ((1.0, 2.0),
 )
 def test_a_row_with_series_has_one_fault_at_a_time(changes: dict, fault: Fault | None) -> None:
     """The encoder of these rows takes 64 points."""
-    found = conversation_fault(
-        conversation(**{**GOOD, **changes}), encoder=ENCODER, holds_series=True
-    )
+    found = conversation_fault(conversation(**{**GOOD, **changes}), encoder=ENCODER)
     assert (found[0] if found else None) is fault
 
 
 def test_the_first_fault_in_the_order_of_the_checks_is_named() -> None:
     """An empty answer is reported before a series that is missing."""
     row = conversation(**{**GOOD, "answer": "", "timeseries": ()})
-    assert conversation_fault(row, encoder=ENCODER, holds_series=True) == (
+    assert conversation_fault(row, encoder=ENCODER) == (
         Fault.EMPTY_ANSWER,
-        "the output is empty",
+        "the answer is empty",
     )
 
 
@@ -48,12 +46,12 @@ def test_an_encoder_without_position_table_takes_a_series_of_any_length() -> Non
     """Only a table of positions has an end."""
     encoder = replace(ENCODER, use_position_embedding=False)
     row = conversation(**{**GOOD, "timeseries": ((0.0,) * 65,)})
-    assert conversation_fault(row, encoder=encoder, holds_series=True) is None
+    assert conversation_fault(row, encoder=encoder) is None
 
 
 @given(text=st.text("<ts>/ a", min_size=1, max_size=20))
 def test_markers_are_plain_text_to_a_model_without_encoder(text: str) -> None:
     """Only an empty answer is a fault of a text row."""
     row = conversation(text, text)
-    found = conversation_fault(row, encoder=None, holds_series=False)
+    found = conversation_fault(row, encoder=None)
     assert (found is None) == bool(text.strip())

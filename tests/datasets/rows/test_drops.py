@@ -11,12 +11,17 @@ from tsplanner.datasets.records import DroppedKind, DroppedRow, Fault
 from tsplanner.datasets.rows.drops import DropLog
 
 
+def place(row: DroppedRow) -> str:
+    """Where a row of these tests stands."""
+    return f"rows.jsonl:{row.line}"
+
+
 def test_a_list_of_an_earlier_scan_goes_when_nothing_is_dropped(tmp_path):
     """A fixed file has no list of bad rows any more."""
     path, listed = tmp_path / "rows.jsonl", tmp_path / "dropped.txt"
     path.write_bytes(chatts("a", "b", [1.0]) + b"\n{}\n")
     stats(path, dropped_file=listed)
-    assert listed.read_text() == f'{path}:2: field "input" is missing\n'
+    assert listed.read_text().startswith(f"{path}:2: no known form has the fields none: give")
     path.write_bytes(chatts("a", "b", [1.0]))
 
     stats(path, dropped_file=listed)
@@ -26,7 +31,7 @@ def test_a_list_of_an_earlier_scan_goes_when_nothing_is_dropped(tmp_path):
 
 def test_drops_are_counted_by_fault_and_the_first_lines_are_named(tmp_path: Path) -> None:
     """Seven rows without an answer and one that is no JSON: five lines of the seven are named."""
-    with DropLog(tmp_path / "rows.jsonl", None) as log:
+    with DropLog(place, None) as log:
         log.add(DroppedRow(line=1, fault=Fault.NOT_JSON, reason="is not JSON"))
         for line in range(2, 9):
             reason = f"the output of line {line} is empty"
@@ -46,7 +51,7 @@ def test_drops_are_counted_by_fault_and_the_first_lines_are_named(tmp_path: Path
 
 def test_text_over_the_cutoff_is_counted_but_is_no_bad_row(tmp_path: Path) -> None:
     """The owner of the dataset has nothing to fix there."""
-    with DropLog(tmp_path / "rows.jsonl", None) as log:
+    with DropLog(place, None) as log:
         log.add(DroppedRow(line=3, fault=Fault.OVER_CUTOFF, reason="9 tokens"))
         assert (log.rows, log.bad_rows, log.first_bad) == (1, 0, None)
         log.add(DroppedRow(line=5, fault=Fault.NOT_JSON, reason="is not JSON"))
@@ -58,23 +63,23 @@ def test_text_over_the_cutoff_is_counted_but_is_no_bad_row(tmp_path: Path) -> No
 def test_at_most_a_hundred_rows_are_held_while_all_are_written(tmp_path: Path) -> None:
     """A file of bad rows alone must not fill memory."""
     target = tmp_path / "lists" / "dropped.txt"
-    with DropLog(tmp_path / "rows.jsonl", target) as log:
+    with DropLog(place, target) as log:
         for line in range(1, 151):
             log.add(DroppedRow(line=line, fault=Fault.NOT_JSON, reason="is not JSON"))
         assert not target.exists()
     assert [row.line for row in log.first] == list(range(1, 101))
     written = target.read_text().splitlines()
     assert len(written) == 150
-    assert written[149] == f"{tmp_path / 'rows.jsonl'}:150: is not JSON"
+    assert written[149] == "rows.jsonl:150: is not JSON"
 
 
 def test_the_list_of_an_earlier_scan_stays_when_a_scan_fails(tmp_path: Path) -> None:
     """Neither deleted nor replaced by half a list, and no hidden file is left."""
     target = tmp_path / "dropped.txt"
     target.write_text("the earlier list\n")
-    with pytest.raises(OSError, match="gone"), DropLog(tmp_path / "rows.jsonl", target):
+    with pytest.raises(OSError, match="gone"), DropLog(place, target):
         raise OSError("gone")
-    log = DropLog(tmp_path / "rows.jsonl", target)
+    log = DropLog(place, target)
     log.add(DroppedRow(line=1, fault=Fault.NOT_JSON, reason="is not JSON"))
     with pytest.raises(OSError, match="gone"), log:
         raise OSError("gone")

@@ -55,14 +55,17 @@ BAD_ROWS = {
     "too large": (GOOD | {"timeseries": [[1e200]]}, "series 1 holds 1e+200 at point 1"),
     "beyond a double": (GOOD | {"timeseries": [[1], [2, 10**400]]}, "series 2 holds 1000000"),
     "text for a number": (GOOD | {"timeseries": [["a"]]}, "series 1 holds 'a' at point 1"),
-    "null for a number": (GOOD | {"timeseries": [[1, None]]}, "series 1 holds None at point 2"),
-    "a number for a series": (GOOD | {"timeseries": [[1], 2]}, "series 2 is int, not a list of"),
-    "ragged": (GOOD | {"timeseries": [[1, [2]]]}, "series 1 holds an array at point 2"),
+    "null for a number": (GOOD | {"timeseries": [[1, None]]}, "series 1 holds null at point 2"),
+    "a number for a series": (
+        GOOD | {"timeseries": [[1], 2]},
+        "series 2 is a number, not a list of",
+    ),
+    "ragged": (GOOD | {"timeseries": [[1, [2]]]}, "series 1 holds a list at point 2"),
     "marker in the answer": (GOOD | {"output": "<ts>"}, "<ts> in the output"),
     "lone marker": (GOOD | {"input": "<ts><ts/> <ts>"}, "a lone <ts> or <ts/> in the input"),
-    "empty answer": (GOOD | {"output": " "}, "the output is empty"),
+    "empty answer": (GOOD | {"output": " "}, "the answer is empty"),
     "too long": (GOOD | {"timeseries": [[0.0] * 65]}, "series 1 has 65 points, more than"),
-    "not an object": ([1, 2], "expected `object`, got `array`"),
+    "not an object": ([1, 2], "is a list, not a JSON object"),
 }
 ENCODER = TimeSeriesEncoder(
     patch_size=8, num_layers=5, hidden_size=8, max_sequence_length=64, use_position_embedding=True
@@ -102,7 +105,7 @@ def test_bad_row_is_refused_by_default(tmp_path, name):
         (b"", "is empty"),
         (b"[]", "is empty"),
         (b"\n\n", "is empty"),
-        (b'{"question": "x", "answer": "y"}', "no known dataset format has the fields"),
+        (b'{"q": "x", "label": "y"}', "no known form has the fields label, q: give"),
         (b"nonsense", "is not JSON"),
         (b'[\n{"instruction": "x"', "rows.jsonl:2: starts like a JSON array but is not one"),
     ],
@@ -126,7 +129,7 @@ def test_file_of_bad_rows_only_is_refused_even_if_rows_may_be_dropped(tmp_path):
     path = written_bytes(tmp_path, json.dumps(GOOD | {"timeseries": []}).encode())
 
     with pytest.raises(TsplannerError, match="has no usable row: line 1: 1 <ts><ts/>"):
-        list(read_rows(path, on_bad="drop"))
+        list(read_rows(path, encoder=ENCODER, on_bad="drop"))
 
 
 JSON_VALUES = st.recursive(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -13,9 +12,8 @@ from memory_models.settings import (
     Optimizer,
     changed,
 )
-from tests.support.golden import CHATTS_ROWS, case
-from tsplanner.datasets.rows.first_rows import RowsSeen
-from tsplanner.errors import TsplannerError
+from tests.support.golden import case
+from tsplanner.exporters.launch import ExportOptions
 from tsplanner.exporters.llamafactory.tables import (
     TEMPLATES,
     dataset_info,
@@ -23,57 +21,49 @@ from tsplanner.exporters.llamafactory.tables import (
     requirements,
     template_of,
 )
+from tsplanner.exporters.rows.form import RowsAs
 from tsplanner.models.source import preset_names, read_model
+
+MESSAGES = ExportOptions(rows=RowsAs.MESSAGES)
 
 
 @pytest.mark.parametrize("preset", preset_names())
-def test_every_preset_has_a_template(preset: str) -> None:
-    """By its family and vocabulary; of families without a row it is asked for."""
+def test_every_family_of_the_table_has_a_template(preset: str) -> None:
+    """By its family and vocabulary; of families without a row LLaMA-Factory parses the model's."""
     architecture = read_model(preset).architecture
     families = {family for family, _ in TEMPLATES}
-    if architecture.encoder is not None or architecture.model_type in families:
-        assert template_of(architecture, None)
-        return
-    with pytest.raises(TsplannerError, match="give --template NAME"):
-        template_of(architecture, None)
+    known = architecture.encoder is not None or architecture.model_type in families
+    assert (template_of(architecture, MESSAGES) is not None) is known
 
 
-def test_an_unknown_family_asks_for_a_template() -> None:
-    """Guessing would train on the wrong words."""
+def test_an_unknown_family_gets_no_guess() -> None:
+    """The wrong words would be learned; a name that is asked for is taken."""
     odd = changed(read_model("llama-2-7b").architecture, vocab_size=77_777)
-    with pytest.raises(TsplannerError, match="give --template NAME"):
-        template_of(odd, None)
-    assert template_of(odd, "vicuna") == "vicuna"
+    assert template_of(odd, MESSAGES) is None
+    assert template_of(odd, replace(MESSAGES, template="vicuna")) == "vicuna"
     assert len(set(TEMPLATES.values())) > 10
 
 
-def described(rows: RowsSeen, *, series: bool = False) -> dict[str, Any]:
-    """The one entry of dataset_info.json."""
-    (entry,) = json.loads(dataset_info(case("qwen2.5-7b").plan, rows, "/d", series=series)).values()
-    assert isinstance(entry, dict)
-    return entry
+def test_rows_of_token_ids_are_rendered_already() -> None:
+    """The template that adds nothing to the tokenizer stands for them."""
+    architecture = read_model("llama-3.1-8b").architecture
+    assert template_of(architecture, ExportOptions(rows=RowsAs.TOKENS)) == "empty"
 
 
-def test_only_columns_that_rows_have_are_named() -> None:
-    """A column that is missing would stop the trainer."""
-    rows = RowsSeen(format="alpaca", columns=("instruction", "output"))
-    assert described(rows)["columns"] == {"prompt": "instruction", "response": "output"}
-    rows = replace(rows, columns=("instruction", "output", "system"))
-    assert described(rows)["columns"]["system"] == "system"
-    assert "timeseries" not in described(CHATTS_ROWS)["columns"]
-
-
-def test_speakers_go_by_the_names_they_have() -> None:
-    """And by one name a role."""
-    rows = RowsSeen(format="messages", columns=("messages",), speakers=("assistant", "user"))
-    tags = described(rows)["tags"]
-    assert (tags["role_tag"], tags["user_tag"], tags["assistant_tag"]) == (
-        "role",
-        "user",
-        "assistant",
-    )
-    with pytest.raises(TsplannerError, match="both human and user"):
-        described(replace(rows, speakers=("gpt", "human", "user")))
+def test_both_files_of_rows_are_described() -> None:
+    """With the tags that the rows are written with; the rows of a plan without a held-out part
+    have one file.
+    """
+    plan = case("qwen2.5-7b").plan
+    found = json.loads(dataset_info(plan, series=False))
+    assert {name: entry["file_name"] for name, entry in found.items()} == {
+        "alerts": "rows/train.jsonl",
+        "alerts_test": "rows/test.jsonl",
+    }
+    assert found["alerts"]["tags"]["function_tag"] == "function_call"
+    whole = replace(plan, learning=changed(plan.learning, validation_fraction=0.0))
+    (entry,) = json.loads(dataset_info(whole, series=True)).values()
+    assert entry["columns"]["timeseries"] == "timeseries"
 
 
 def test_a_dataset_has_no_comma_in_its_name() -> None:

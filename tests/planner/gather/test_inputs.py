@@ -46,7 +46,7 @@ def test_a_shorter_dataset_is_told_in_rows(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     tiny.write_dataset(tmp_path / "rows.jsonl", 20)
     assert list(changes(plan)) == ["rows.jsonl had 48 rows, now 20"]
-    assert rows_now(tmp_path / "rows.jsonl") == 20
+    assert rows_now([tmp_path / "rows.jsonl"]) == 20
 
 
 def test_other_rows_of_the_same_number_are_told_in_bytes_or_content(tmp_path: Path) -> None:

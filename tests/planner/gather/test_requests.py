@@ -10,6 +10,7 @@ import pytest
 
 from memory_models.settings import FinetuningType
 from tests.support import tiny, toy_request
+from tsplanner.datasets.records import DataSource
 from tsplanner.errors import UsageError
 from tsplanner.models.source import ModelSource, read_model
 from tsplanner.planner.evaluate import evaluate, finish
@@ -66,7 +67,8 @@ def test_a_dataset_is_read_and_told_by_its_name(tmp_path: Path) -> None:
     (model / "model.safetensors").unlink()
     path = tiny.write_dataset(tmp_path / "rows.jsonl", rows=20)
     request = plan_request(
-        Subject(model=str(model), dataset=str(path), gpus="H200"), tmp_path / "saves"
+        Subject(model=str(model), dataset=DataSource(paths=(str(path),)), gpus="H200"),
+        tmp_path / "saves",
     )
     assert request.dataset.name == "rows"
     assert request.dataset.lengths.rows_kept == 20

@@ -12,6 +12,7 @@ from tsplanner.report.page import Bullets, Table, Tone
 from tsplanner.report.records.run_record import LeftOut
 from tsplanner.report.runs_table import document, status_words
 from tsplanner.report.sections.overview import about, label, left_out_words, results
+from tsplanner.training.record import ValuesChecked
 
 EN = Language.EN
 
@@ -100,3 +101,19 @@ def test_a_run_from_random_weights_is_marked(tmp_path: Path) -> None:
     assert status_words(drawn) == "ok, RANDOM WEIGHTS"
     assert status_words(run) == "ok"
     assert document(drawn)["random_weights"] is True
+
+
+def test_right_values_have_a_column_where_any_were_checked() -> None:
+    """Beside the held-out loss; a run that was not asked has a dash, and no run no column."""
+    one = summary("a")
+    checked = replace(one, losses=replace(one.losses, values=ValuesChecked(answers=24, right=17)))
+    table = results([checked, summary("b")]).blocks[0]
+    assert isinstance(table, Table)
+    headings = [translate(column.heading, EN) for column in table.columns]
+    place = headings.index("Loss, held out (best)") + 1
+    assert headings[place] == "Held-out answers with right values"
+    assert [translate(row[place], EN) for row in table.rows] == ["17 of 24", "-"]
+    assert translate(table.rows[0][place], Language.ZH) == "24 条中 17 条"
+    without = results([summary("a"), summary("b")]).blocks[0]
+    assert isinstance(without, Table)
+    assert len(without.columns) == len(headings) - 1

@@ -11,6 +11,7 @@ from tests.support import tiny
 from tsplanner.training.solo.saving import (
     is_whole,
     latest_checkpoint,
+    read_adapter,
     recover_weights,
     save_weights,
     weights_folder,
@@ -42,6 +43,25 @@ class Saver:
         Path(folder).mkdir()
         (Path(folder) / "adapter_model.safetensors").write_text(self.text)
         (Path(folder) / "training_args.bin").write_text("pickle")
+
+
+def test_an_adapter_is_read_back_into_its_model(tmp_path: Path) -> None:
+    """Whatever became of it since; the base has no part in it."""
+    torch = pytest.importorskip("torch")
+    peft = pytest.importorskip("peft")
+    base = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
+    config = peft.LoraConfig(target_modules=["0"], modules_to_save=["1"], init_lora_weights=False)
+    model = peft.get_peft_model(base, config)
+    values = torch.ones(1, 4)
+    before = model(values)
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(1.0)
+    assert not torch.equal(model(values), before)
+    read_adapter(model, tmp_path)
+    assert torch.equal(model(values), before)
 
 
 def test_weights_replace_older_ones_in_one_rename(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from memory_models.settings import FinetuningType, changed
 from tests.support import tiny
+from tsplanner.datasets.records import LossOn
 from tsplanner.planner.plan import Plan
 from tsplanner.tune.study.fingerprint import dataset_digest, digest, fingerprint
 
@@ -26,9 +27,10 @@ def differing(one: Plan, other: Plan) -> list[str]:
         ({"seed": 7}, "seed"),
         ({"split_seed": 7}, "split seed"),
         ({"finetuning_type": FinetuningType.DORA}, "method"),
-        ({"effective_batch_size": 8}, "batch, cutoff and held-out share"),
-        ({"cutoff_len": 64}, "batch, cutoff and held-out share"),
-        ({"validation_fraction": 0.2}, "batch, cutoff and held-out share"),
+        ({"effective_batch_size": 8}, "batch, cutoff, held-out share and loss"),
+        ({"cutoff_len": 64}, "batch, cutoff, held-out share and loss"),
+        ({"validation_fraction": 0.2}, "batch, cutoff, held-out share and loss"),
+        ({"loss_on": LossOn.LAST}, "batch, cutoff, held-out share and loss"),
     ],
 )
 def test_what_makes_trials_incomparable_is_named(

@@ -38,6 +38,7 @@ from tsplanner.commands.inputs.values import (
     targets,
 )
 from tsplanner.commands.inputs.words import SETTINGS
+from tsplanner.datasets.records import DataSource, LossOn
 from tsplanner.errors import UsageError
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import LearningSettings
@@ -69,7 +70,17 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="NAME", help="folder, config.json, preset or hub id [tiny-chatts]"
     )
     group.add_argument(
-        "--dataset", type=path_text, metavar="FILE", help="training rows; tiny-chatts has a sample"
+        "--dataset",
+        type=path_text,
+        nargs="+",
+        action="extend",
+        metavar="FILE",
+        help="files or folders of training rows; tiny-chatts has a sample",
+    )
+    group.add_argument(
+        "--columns",
+        metavar="PAIRS",
+        help="your names of the fields: prompt=instruction,answer=reply [found by name]",
     )
     group.add_argument(
         "--tokenizer", type=path_text, metavar="FOLDER", help="if the model's folder has none"
@@ -145,6 +156,13 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
         ("--seed", seed, f"of shuffling and adapters [{defaults.seed}]"),
     ):
         group.add_argument(*flag.split(), type=kind, metavar="X", help=text)
+    group.add_argument(
+        "--loss-on",
+        type=LossOn,
+        choices=list(LossOn),
+        metavar="|".join(LossOn),
+        help=f"turns that carry loss where a row does not say so [{defaults.data.loss_on}]",
+    )
 
 
 def add_pins(parser: argparse.ArgumentParser) -> None:
@@ -312,3 +330,19 @@ def add_force_argument(parser: argparse.ArgumentParser, more: str = "") -> None:
         help="start even where less memory is free than the plan needs, or files changed since"
         + (more and f"; {more}"),
     )
+
+
+def data_source(options: argparse.Namespace) -> DataSource | None:
+    """The dataset that was typed; None: none was.
+
+    Raises UsageError: --columns is no list of pairs, or comes without a dataset.
+    """
+    if options.dataset is None:
+        if options.columns is not None:
+            raise UsageError("--columns names the fields of a dataset: add --dataset FILE.")
+        return None
+    if options.columns is None:
+        return DataSource(paths=tuple(options.dataset))
+    from tsplanner.datasets.rows.columns import parsed_columns
+
+    return DataSource(paths=tuple(options.dataset), columns=parsed_columns(options.columns))

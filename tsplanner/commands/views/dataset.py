@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from tsplanner.datasets.records import DroppedKind, LengthBin
+from memory_models.units import counted
+from tsplanner.datasets.records import DroppedKind, LengthBin, Noticed, Remark
 from tsplanner.planner.plan import DatasetRef
 
 BARS = " ▁▂▃▄▅▆▇█"
+MOST_REMARKS = 8
+"""Forms or fields that are named in one line."""
 
 
 def dataset_lines(dataset: DatasetRef) -> list[tuple[str, str]]:
@@ -13,6 +16,7 @@ def dataset_lines(dataset: DatasetRef) -> list[tuple[str, str]]:
     lines = []
     if dataset.lengths.histogram:
         lines.append((lengths_line(dataset), ""))
+    lines += [(words, "dim") for words in remark_lines(dataset.lengths.remarks)]
     lines += [(dropped_line(kind), "yellow") for kind in dataset.lengths.dropped]
     if dataset.dropped_file is not None:
         lines.append((f"all rows left out are listed in {dataset.dropped_file}", "dim"))
@@ -36,6 +40,21 @@ def lengths_line(dataset: DatasetRef) -> str:
         f"{words} · mean {dataset.lengths.mean_text:,.0f} of text and {patches:,.0f} of series "
         f"({share:.0f} %)"
     )
+
+
+def remark_lines(remarks: tuple[Remark, ...]) -> list[str]:
+    """What was noticed in rows that are kept: forms, guesses and fields that were not read."""
+    of_kind = {kind: [each for each in remarks if each.kind == kind] for kind in Noticed}
+    lines = [each.text for each in of_kind[Noticed.FILES]]
+    for kind, head in ((Noticed.FORM, "form"), (Noticed.IGNORED, "fields not read")):
+        if found := of_kind[kind]:
+            words = (f"{each.text} ({counted(each.rows, 'row')})" for each in found[:MOST_REMARKS])
+            more = f" and {len(found) - MOST_REMARKS} more" if len(found) > MOST_REMARKS else ""
+            lines.append(f"{head}: {', '.join(words)}{more}")
+    for each in of_kind[Noticed.GUESS]:
+        rows, line = counted(each.rows, "row"), f"{each.first_line:,}"
+        lines.append(f"guessed: {each.text} ({rows}, the first at line {line})")
+    return lines
 
 
 def histogram_bars(bars: tuple[LengthBin, ...]) -> str:

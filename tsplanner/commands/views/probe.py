@@ -66,7 +66,10 @@ def result_lines(plan: Plan, record: Record, path: Path) -> list[str]:
 def next_command(plan: Plan, path: Path) -> str:
     """The command after a probe: to tune, or to plan with what a search lacks."""
     if plan.model.without_weights is not None:
-        return command("plan", "--model", "FOLDER", "--dataset", plan.dataset.path or "FILE")
+        dataset = plan.dataset
+        return command(
+            "plan", "--model", "FOLDER", "--dataset", dataset.path or "FILE", *dataset.further
+        )
     if plan.dataset.path is None:
         return command("plan", "--model", model_word(plan.model), "--dataset", "FILE")
     return command("tune", "--plan", path, "--trials", 8)

@@ -34,9 +34,23 @@ def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
         f"done   {counted(record.steps, 'step')} in {duration(record.timing.seconds)}   {words}"
         f"peak {format_gib(record.memory.process_bytes, unit=True)}, "
         f"predicted {format_gib(predicted, unit=True)}",
+        *(f"values {words}" for words in values_sentences(record)),
         *(f"curve  {words}" for words in overfitting(record_points(record)).sentences),
         f"saved  {folder}/   {kept}, plan.json, metrics.jsonl, report.html, report.md",
     ]
+
+
+def values_sentences(record: Record) -> list[str]:
+    """What the trained model's answers to held-out rows are worth; nothing if none was checked."""
+    values = record.losses.values
+    if values is None:
+        return []
+    kinds = ", ".join(f"{each.kind} {each.right} of {each.stated}" for each in values.claims)
+    best = min(record.losses.evaluations, key=lambda item: item.loss, default=None)
+    last = best is not None and values.step not in (None, best.step)
+    whose = ", by the last weights and not the best" if last else ""
+    answers = counted(values.answers, "answer")
+    return [f"right in {values.right} of {answers} checked{whose} ({kinds})"]
 
 
 def print_random_weights(plan: Plan, *, shown: bool = True) -> None:

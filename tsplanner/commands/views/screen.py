@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from tsplanner.console import columns, fold, is_plain, one_line, rich_console
@@ -19,6 +19,20 @@ class Screen:
         self._console = None
         if self.is_terminal and not is_plain():
             self._console = rich_console(sys.stdout, wraps=False)
+
+    @property
+    def has_colours(self) -> bool:
+        """Whether styles show; a pipe and a plain terminal get other marks."""
+        return self._console is not None
+
+    def styled(self, words: Iterable[tuple[str, str]]) -> None:
+        """One line of words in styles of their own; the terminal folds it."""
+        if self._console is None:
+            self.line("".join(text for text, _ in words))
+            return
+        from rich.text import Text
+
+        self._console.print(Text.assemble(*((one_line(text), style) for text, style in words)))
 
     def line(self, words: str = "", style: str = "") -> None:
         """One line, styled on a terminal and folded to its width."""

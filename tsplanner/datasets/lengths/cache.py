@@ -11,20 +11,27 @@ from typing import Any
 
 from memory_models.architecture import TimeSeriesEncoder
 from tsplanner import __version__
-from tsplanner.datasets.records import DroppedKind, LengthBin, LengthSummary
+from tsplanner.datasets.files.folders import data_source, dataset_files
+from tsplanner.datasets.records import (
+    DataSource,
+    DroppedKind,
+    LengthBin,
+    LengthSummary,
+    Remark,
+)
 from tsplanner.errors import TsplannerError
 from tsplanner.reading import decoded, read_text
 from tsplanner.runs import write_text
 from tsplanner.settings import state_parts
 
-SUMMARY_VERSION = 4
+SUMMARY_VERSION = 5
 """Version of the fields of LengthSummary; a summary of an older version is counted anew."""
 
 Stamp = tuple[str, int, int]
 
 
 def length_summary(
-    path: Path,
+    source: Path | DataSource,
     *,
     cutoff_len: int,
     encoder: TimeSeriesEncoder | None,
@@ -39,9 +46,12 @@ def length_summary(
     """
     import hashlib  # only a plan with a dataset needs it
 
+    source = data_source(source)
     tokenizer = tokenizer_folder / "tokenizer.json" if tokenizer_folder else None
     made_by = (__version__, SUMMARY_VERSION)
-    facts = (made_by, _stamp(path), _stamp(tokenizer), cutoff_len, str(encoder), on_bad)
+    files = [_stamp(path) for path in dataset_files([Path(each) for each in source.paths]).paths]
+    read = (files, source.columns, on_bad)
+    facts = (made_by, read, _stamp(tokenizer), cutoff_len, str(encoder))
     key = hashlib.sha256(repr((facts, str(dropped_file))).encode()).hexdigest()[:32]
     file = state_parts()["row lengths"] / f"{key}.json"
     # A damaged note is no error: the rows are counted anew, and a new note takes its place.
@@ -61,7 +71,7 @@ def length_summary(
     )
 
     stats = length_stats(
-        path,
+        source,
         cutoff_len=cutoff_len,
         encoder=encoder,
         tokenizer_folder=tokenizer_folder,
@@ -80,6 +90,7 @@ def length_summary(
         quantiles=length_quantiles(stats),
         histogram=length_histogram(stats.lengths),
         counted_by=stats.counted_by,
+        remarks=stats.remarks,
     )
     note = {"summary": asdict(summary), "dropped_file": _stamp(dropped_file)}
     with suppress(OSError, TsplannerError):  # a state folder that cannot be written costs only time
@@ -98,6 +109,7 @@ def _summary(found: dict[str, Any]) -> LengthSummary:
         "dropped": tuple(kinds),
         "quantiles": tuple(found["quantiles"]),
         "histogram": tuple(LengthBin(**bar) for bar in found["histogram"]),
+        "remarks": tuple(Remark(**remark) for remark in found["remarks"]),
     }
     return LengthSummary(**{**found, **records})
 

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from memory_models.architecture import TimeSeriesEncoder
 from memory_models.frozen import frozen
+from tsplanner.datasets.files.dataset import RawDataset
+from tsplanner.datasets.files.folders import data_source
+from tsplanner.datasets.files.records import Span
 from tsplanner.datasets.lengths.stats import LengthStats, Longest
 from tsplanner.datasets.lengths.tally import RowCounter, ScanJob, Tally
 from tsplanner.datasets.lengths.workers import scan_workers, tallies_of_workers
-from tsplanner.datasets.records import DroppedRow, Fault, OnBad
+from tsplanner.datasets.records import DataSource, Fault, Noticed, OnBad, Remark
 from tsplanner.datasets.rows.drops import DropLog
-from tsplanner.datasets.rows.formats import FORMATS
-from tsplanner.datasets.rows.raw import array_rows, file_bytes, is_array
-from tsplanner.datasets.rows.readers import WAY_OUT, dataset_format, refuse_empty
+from tsplanner.datasets.rows.readers import WAY_OUT, refuse_empty
 from tsplanner.errors import TsplannerError
-
-SPAN_BYTES = 4 << 20
-"""Bytes that are read between two reports of progress; a worker holds one row at a time."""
 
 PARALLEL_BYTES = 32 << 20
 """Smallest file for which worker processes save more time than their start takes (0.05 s)."""
@@ -44,7 +43,7 @@ DEFAULT_OPTIONS = ScanOptions()
 
 
 def length_stats(
-    path: Path,
+    source: Path | DataSource,
     *,
     cutoff_len: int,
     encoder: TimeSeriesEncoder | None,
@@ -61,91 +60,82 @@ def length_stats(
     encoder, if tokenizer.json is damaged, and if no row is left. With ``on_bad`` "refuse" the
     whole file is scanned first, so that one message names the number of all bad rows.
     """
-    row_format = dataset_format(path)
-    if encoder is None and row_format.holds_series:
-        raise TsplannerError(
-            f"{path} is a ChatTS dataset with time series, but the model has no time-series "
-            "encoder; choose a ChatTS model or a text dataset"
-        )
     job = ScanJob(
-        path=str(path),
-        format_number=FORMATS.index(row_format),
+        source=data_source(source),
         cutoff_len=cutoff_len,
         encoder=encoder,
         tokenizer_folder=str(tokenizer_folder) if tokenizer_folder else None,
     )
     counter = RowCounter(job)
-    total, size = Tally(), file_bytes(path)
+    raw, total = counter.raw, Tally()
+    file, lines, done = 0, 0, 0
     with (
-        DropLog(path, options.dropped_file) as dropped,
+        DropLog(raw.place, options.dropped_file) as dropped,
         # An exception between two spans must leave no worker process behind: closing ends them.
-        closing(_tallies(counter, size, options.workers)) as found,
+        closing(_tallies(counter, options.workers)) as found,
     ):
-        for end, tally in found:
+        for span, tally in found:
+            if span.file != file:
+                file, lines = span.file, 0
             for row in tally.dropped:
                 # A worker numbers lines from 1: how many lie before its span it cannot know.
-                line = row.line + total.lines
-                dropped.add(DroppedRow(line=line, fault=row.fault, reason=row.reason))
-            total.add(tally)
+                dropped.add(replace(row, line=row.line + lines))
+            total.add(tally, lines)
+            lines, done = lines + tally.lines, done + span.bytes
             if options.progress is not None:
-                options.progress(end, size, total.rows + dropped.rows)
-    if OnBad(on_bad) is OnBad.REFUSE:
-        _refuse_bad(path, dropped, options.dropped_file)
+                options.progress(done, raw.bytes, total.rows + dropped.rows)
     if not total.lengths:
-        _refuse_none_left(path, dropped, cutoff_len)
-    return _stats(total, dropped, counter.counted_by)
+        _refuse_none_left(raw, dropped, cutoff_len)
+    if OnBad(on_bad) is OnBad.REFUSE:
+        _refuse_bad(raw, dropped, options.dropped_file)
+    return _stats(total, dropped, counter)
 
 
-def _tallies(
-    counter: RowCounter, size: int, workers: int | None
-) -> Generator[tuple[int, Tally], None, None]:
-    """Pairs in file order: the byte where a span ends, and the counts of that span."""
-    path = Path(counter.job.path)
-    # Only a parser finds where the rows of an array end, so an array is never cut into spans.
-    if is_array(path):
-        yield size, counter.rows(array_rows(path))
-        return
-    ends = [*range(SPAN_BYTES, size, SPAN_BYTES), size]
-    spans = list(zip([0, *ends], ends, strict=False))
+def _tallies(counter: RowCounter, workers: int | None) -> Generator[tuple[Span, Tally], None, None]:
+    """Spans in the order of the files, each with its counts."""
+    spans = list(counter.raw.spans())
     count = scan_workers() if workers is None else workers
-    if workers is None and size < PARALLEL_BYTES:
+    if workers is None and counter.raw.bytes < PARALLEL_BYTES:
         count = 1
     if count > 1:
-        yield from zip(ends, tallies_of_workers(counter, spans, count), strict=True)
+        yield from zip(spans, tallies_of_workers(counter, spans, count), strict=True)
         return
-    for start, end in spans:
-        yield end, counter.span(start, end)
+    for span in spans:
+        yield span, counter.span(span)
 
 
-def _refuse_bad(path: Path, dropped: DropLog, file: Path | None) -> None:
+def _refuse_bad(raw: RawDataset, dropped: DropLog, file: Path | None) -> None:
     """Refuse a dataset with bad rows; the message has the first line and the number of bad rows."""
     first = dropped.first_bad
     if first is None:
         return
     count = dropped.bad_rows
     if count == 1:
-        raise TsplannerError(f"{path}:{first.line}: {first.reason}; fix the row or {WAY_OUT}")
+        raise TsplannerError(f"{raw.place(first)}: {first.reason}; fix the row or {WAY_OUT}")
     kinds = ", ".join(
         f"{kind.rows} {kind.fault}" for kind in dropped.kinds() if kind.fault != Fault.OVER_CUTOFF
     )
     where = f"; all are listed in {file}" if file is not None else ""
     raise TsplannerError(
-        f"{path}:{first.line}: {first.reason}, the first of {count} bad rows ({kinds}){where}; "
+        f"{raw.place(first)}: {first.reason}, the first of {count} bad rows ({kinds}){where}; "
         f"fix them or {WAY_OUT}"
     )
 
 
-def _refuse_none_left(path: Path, dropped: DropLog, cutoff_len: int) -> None:
+def _refuse_none_left(raw: RawDataset, dropped: DropLog, cutoff_len: int) -> None:
     if dropped.first_bad is not None or not dropped.first:
-        refuse_empty(path, dropped.first_bad)
+        refuse_empty(raw, dropped.first_bad)
     raise TsplannerError(
-        f"no row of {path} is left: every text is longer than cutoff_len {cutoff_len}; "
+        f"no row of {raw.name} is left: every text is longer than cutoff_len {cutoff_len}; "
         "raise --cutoff-len"
     )
 
 
-def _stats(total: Tally, dropped: DropLog, counted_by: str) -> LengthStats:
+def _stats(total: Tally, dropped: DropLog, counter: RowCounter) -> LengthStats:
     """The finished record."""
+    notes = (
+        Remark(kind=Noticed.FILES, text=note, rows=0, first_line=0) for note in counter.raw.notes
+    )
     rows = total.rows
     mean_text = sum(length * found for length, found in total.texts.items()) / rows
     return LengthStats(
@@ -164,5 +154,6 @@ def _stats(total: Tally, dropped: DropLog, counted_by: str) -> LengthStats:
         mean_text=mean_text,
         lengths=total.lengths,
         padded_lengths=total.padded,
-        counted_by=counted_by,
+        remarks=(*notes, *total.remarks.records()),
+        counted_by=counter.counted_by,
     )

@@ -9,13 +9,15 @@ from pathlib import Path
 
 from memory_models.architecture import TimeSeriesEncoder
 from memory_models.frozen import frozen
+from tsplanner.datasets.files.records import RawRow, Span
 from tsplanner.datasets.lengths.tokens import TokenCounter, estimated_counter, tokenizer_counter
-from tsplanner.datasets.records import DroppedRow, Fault, LossOn
+from tsplanner.datasets.records import DataSource, DroppedRow, Fault, LossOn
 from tsplanner.datasets.rendering.choice import renderer
 from tsplanner.datasets.rendering.pieces import joined
-from tsplanner.datasets.rows.formats import FORMATS, RowError
+from tsplanner.datasets.rows.fields import RowError
 from tsplanner.datasets.rows.parsing import RowParser
-from tsplanner.datasets.rows.raw import RawRow, SpanRows
+from tsplanner.datasets.rows.readers import raw_dataset
+from tsplanner.datasets.rows.remarks import Remarks
 from tsplanner.datasets.series_encoding import series_positions
 
 PAD_MULTIPLE = 8
@@ -34,9 +36,7 @@ def padded_tokens(tokens: int) -> int:
 class ScanJob:
     """What a scan counts, in plain values that can be sent to a worker process."""
 
-    path: str
-    format_number: int
-    """Place in ``FORMATS``."""
+    source: DataSource
     cutoff_len: int
     encoder: TimeSeriesEncoder | None
     tokenizer_folder: str | None
@@ -48,6 +48,7 @@ class Tally:
     """Number of rows by length; the keys are tokens or decoder positions."""
 
     lines: int = 0
+    remarks: Remarks = field(default_factory=Remarks)
     texts: dict[int, int] = field(default_factory=dict)
     lengths: dict[int, int] = field(default_factory=dict)
     padded: dict[int, int] = field(default_factory=dict)
@@ -67,10 +68,10 @@ class Tally:
         # ``extra`` lacks two positions per series, because the patches take the place of two marks.
         self.patches_most = max(self.patches_most, extra + 2 * series)
 
-    def add(self, other: Tally) -> None:
-        """Add the counts of the next span, but not its dropped rows.
+    def add(self, other: Tally, lines_before: int = 0) -> None:
+        """Add the counts of the next span, before which its file has so many lines.
 
-        The scan renumbers the lines of dropped rows and hands them to the drop log.
+        Dropped rows are not added: the scan renumbers their lines and hands them to the drop log.
         """
         for mine, found in (
             (self.texts, other.texts),
@@ -79,6 +80,7 @@ class Tally:
         ):
             for length, rows in found.items():
                 _add(mine, length, rows)
+        self.remarks.add(other.remarks, lines_before)
         self.lines += other.lines
         self.series_total += other.series_total
         self.series_most = max(self.series_most, other.series_most)
@@ -104,14 +106,17 @@ class RowCounter:
         found = tokenizer_counter(folder)
         self.counted_by = "estimate" if found is None else "tokenizer"
         self._tokens: TokenCounter = found or estimated_counter
-        self._parser = RowParser(FORMATS[job.format_number], job.encoder)
+        self._parser = RowParser(
+            job.encoder, dict(job.source.columns), text_only=job.encoder is None
+        )
+        self.raw = raw_dataset(job.source)
         self._renderer = renderer(
             folder, has_encoder=job.encoder is not None, loss_on=LossOn(job.loss_on)
         )
 
-    def span(self, start: int, end: int) -> Tally:
-        """Count the lines that begin at bytes ``start`` to ``end``, numbered within the span."""
-        rows = SpanRows(Path(self.job.path), start, end)
+    def span(self, span: Span) -> Tally:
+        """Count the rows of a span, whose lines are numbered within the span."""
+        rows = self.raw.span_rows(span)
         tally = self.rows(rows)
         tally.lines = rows.lines
         return tally
@@ -128,6 +133,7 @@ class RowCounter:
         # A row over the cutoff is known only after its group is tokenised, so it comes behind bad
         # rows of later lines; the log of drops relies on the order of the file.
         tally.dropped.sort(key=lambda row: row.line)
+        tally.remarks = self._parser.taken_remarks()
         return tally
 
     def _read(self, raw: RawRow) -> _Texts | DroppedRow:
@@ -138,10 +144,11 @@ class RowCounter:
         try:
             text = joined(self._renderer.pieces(row))
         except RowError as error:
-            return DroppedRow(line=row.line, fault=Fault.NO_DIALOGUE, reason=str(error))
+            return DroppedRow(line=row.line, fault=error.fault, reason=str(error), file=row.file)
         extra = 0 if encoder is None else series_positions(row, encoder)
         return _Texts(
             row.line,
+            row.file,
             text,
             self._renderer.unknown_tokens,
             extra,
@@ -158,7 +165,10 @@ class RowCounter:
         cutoff = self.job.cutoff_len
         if tokens > cutoff and row.series:
             reason = f"{tokens} tokens of text, more than cutoff_len {cutoff}"
-            tally.dropped.append(DroppedRow(line=row.line, fault=Fault.OVER_CUTOFF, reason=reason))
+            fault = Fault.OVER_CUTOFF
+            tally.dropped.append(
+                DroppedRow(line=row.line, fault=fault, reason=reason, file=row.file)
+            )
             return
         tally.count(min(tokens, cutoff), row.extra, row.series)
 
@@ -168,6 +178,7 @@ class _Texts:
     """A row without its series."""
 
     line: int
+    file: int
     text: str
     template: int
     """Tokens of a template that is not known."""

@@ -20,14 +20,13 @@ from typing import BinaryIO, NoReturn
 
 import msgspec
 
+from tsplanner.datasets.files.records import Span
 from tsplanner.datasets.lengths.tally import RowCounter, Tally
 from tsplanner.errors import TsplannerError
 
 MOST_WORKERS = 2
 """Two workers read 75 to 110 MB/s and take 25 to 90 MiB each; more workers save too little time
 for their memory."""
-
-Span = tuple[int, int]
 
 
 class _Answer(msgspec.Struct):
@@ -69,12 +68,12 @@ def tallies_of_workers(counter: RowCounter, spans: Sequence[Span], count: int) -
             # Every answer ends with a line end: a line without one means that the worker died.
             if not line.endswith(b"\n"):
                 raise TsplannerError(
-                    f"a process that was reading {counter.job.path} ended too soon: it was killed, "
+                    f"a process that was reading {counter.raw.name} ended too soon: it was killed, "
                     "or memory ran out; free some memory and plan again"
                 )
             answer = decoder.decode(line)
             if answer.tally is None:
-                raise TsplannerError(answer.error or f"{counter.job.path} could not be read")
+                raise TsplannerError(answer.error or f"{counter.raw.name} could not be read")
             yield answer.tally
     finally:
         for worker in workers:
@@ -104,8 +103,8 @@ def _work(counter: RowCounter, spans: Sequence[Span], writing: int) -> NoReturn:
         gc.disable()  # rows hold no cycles, and looking through them takes time
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         with os.fdopen(writing, "wb") as answers:
-            for start, end in spans:
-                answers.write(_answered(counter, start, end))
+            for span in spans:
+                answers.write(_answered(counter, span))
                 answers.flush()
         status = 0
     except BrokenPipeError:
@@ -115,9 +114,9 @@ def _work(counter: RowCounter, spans: Sequence[Span], writing: int) -> NoReturn:
         os._exit(status)
 
 
-def _answered(counter: RowCounter, start: int, end: int) -> bytes:
+def _answered(counter: RowCounter, span: Span) -> bytes:
     try:
-        answer = _Answer(tally=counter.span(start, end))
+        answer = _Answer(tally=counter.span(span))
     except TsplannerError as error:
         answer = _Answer(error=str(error))
     return msgspec.json.encode(answer) + b"\n"

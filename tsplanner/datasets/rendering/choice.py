@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tsplanner.datasets.records import LossOn
-from tsplanner.datasets.rendering.fixed import BareRenderer, ChatTSRenderer, PlainRenderer
 from tsplanner.datasets.rendering.pieces import Renderer
-from tsplanner.datasets.rendering.template import TemplateRenderer, special_tokens, template_of
 
 
 def renderer(
@@ -17,13 +15,20 @@ def renderer(
 
     A tokenizer without a template gets plain headings. Without a tokenizer the texts get no
     template, and `Renderer.unknown_tokens` stands for it.
+
+    Raises TsplannerError: a file of the folder is damaged, or its template is no valid one.
     """
+    # jinja2 takes a tenth of a second, and only a plan with a dataset needs it.
+    from tsplanner.datasets.rendering.fixed import BareRenderer, ChatTSRenderer, PlainRenderer
+    from tsplanner.datasets.rendering.folder import special_tokens, template_texts
+    from tsplanner.datasets.rendering.template import TemplateRenderer
+
     if has_encoder:
         return ChatTSRenderer(loss_on)
     if tokenizer_folder is None:
         return BareRenderer(loss_on)
-    template = template_of(tokenizer_folder)
+    texts = template_texts(tokenizer_folder)
     tokens = special_tokens(tokenizer_folder)
-    if template is None:
+    if texts is None:
         return PlainRenderer(tokens.get("eos_token", ""), loss_on)
-    return TemplateRenderer(template, tokens, loss_on)
+    return TemplateRenderer(texts, tokens, loss_on)

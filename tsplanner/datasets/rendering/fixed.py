@@ -1,15 +1,15 @@
-"""Renderers without a template of the model's folder: ChatTS's ChatML, headings, bare texts.
+"""Renderers for models without a template of their own: ChatTS's, plain headings, bare texts.
 
 Source of the ChatTS template: the chat template published with ChatTS (August 2025 and later).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
-from tsplanner.datasets.records import Conversation, LossOn, Role, Turn
-from tsplanner.datasets.rendering.pieces import Piece, Renderer, is_learned
+from tsplanner.datasets.records import Conversation, LossOn
+from tsplanner.datasets.rendering.pieces import Piece, Rendered, Renderer, is_learned
+from tsplanner.datasets.rendering.template import TemplateRenderer
 from tsplanner.datasets.rows.checks import PLACEHOLDER
 from tsplanner.datasets.series_encoding import series_prefix
 
@@ -19,38 +19,54 @@ CHAT_TEMPLATE_TOKENS = 45
 Source: the templates of Qwen, Llama 3, Gemma and Mistral, which add 8 to 45 tokens. Ignores: a
 longer built-in system text.
 """
-HEADINGS = {
-    Role.SYSTEM: "",
-    Role.DEVELOPER: "",
-    Role.USER: "### Question:\n",
-    Role.ASSISTANT: "### Answer:\n",
-    Role.TOOL: "### Tool:\n",
-}
-CHATML_SYSTEM = "You are a helpful assistant."
+PLAIN_TEMPLATE = """\
+{%- set names = {'user': 'Question', 'assistant': 'Answer', 'tool': 'Tool'} %}
+{%- for message in messages %}
+    {{- '\\n\\n' if not loop.first else '' }}
+    {{- '### ' + names[message.role] + ':\\n' if message.role in names else '' }}
+    {{- message.content }}
+    {{- eos_token if message.role == 'assistant' else '' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '\\n\\n### Answer:\\n' }}
+{%- endif %}
+"""
+"""Headings for base models, which have no template; an answer ends with the end token."""
+CHATTS_TEMPLATE = """\
+{%- if messages[0].role != 'system' %}
+    {{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+{%- endif %}
+"""
+"""ChatML with ChatTS's system text."""
 
 
-class PlainRenderer(Renderer):
+class PlainRenderer(TemplateRenderer):
     """Plain headings, for base models without a template."""
 
     def __init__(self, eos: str, loss_on: LossOn = LossOn.ASSISTANT) -> None:
         """``eos``: the text of the token that ends an answer."""
-        super().__init__(loss_on)
-        self._eos = eos
+        super().__init__(PLAIN_TEMPLATE, {"eos_token": eos}, loss_on)
+        self.notes = (
+            "The model has no chat template: rows get the headings ### Question and ### Answer.",
+            *self.notes,
+        )
 
-    def pieces(self, conversation: Conversation) -> tuple[Piece, ...]:
-        """Headings and texts; an answer ends with the end token."""
-        if conversation.text is not None:
-            return (Piece(text=conversation.text + self._eos, learned=True),)
-        return tuple(self._turns(conversation.turns))
 
-    def _turns(self, turns: tuple[Turn, ...]) -> Iterator[Piece]:
-        whole = self.loss_on is LossOn.ALL
-        for place, turn in enumerate(turns):
-            between = "\n\n" if place else ""
-            yield Piece(text=between + HEADINGS[turn.role], learned=whole, turn=place)
-            end = self._eos if turn.role is Role.ASSISTANT else ""
-            learned = is_learned(turns, place, self.loss_on)
-            yield Piece(text=turn.content + end, learned=learned, turn=place)
+class ChatTSRenderer(TemplateRenderer):
+    """ChatML with ChatTS's system text, and the figures of a series before each of its marks."""
+
+    def __init__(self, loss_on: LossOn = LossOn.ASSISTANT) -> None:
+        super().__init__(CHATTS_TEMPLATE, {"eos_token": "<|im_end|>"}, loss_on)
+
+    def rendered(self, conversation: Conversation) -> Rendered:
+        """The row by the template; raises RowError as it does."""
+        return super().rendered(with_figures(conversation))
 
 
 class BareRenderer(Renderer):
@@ -58,36 +74,18 @@ class BareRenderer(Renderer):
 
     unknown_tokens = CHAT_TEMPLATE_TOKENS
 
-    def pieces(self, conversation: Conversation) -> tuple[Piece, ...]:
-        """A piece per turn."""
+    def rendered(self, conversation: Conversation) -> Rendered:
+        """A piece per turn, and one for what a template writes besides: thoughts, calls, tools."""
         if conversation.text is not None:
-            return (Piece(text=conversation.text, learned=True),)
+            return Rendered(pieces=(Piece(text=conversation.text, learned=True),))
         turns = conversation.turns
-        return tuple(
-            Piece(text=turn.content, learned=is_learned(turns, place, self.loss_on), turn=place)
-            for place, turn in enumerate(turns)
-        )
-
-
-class ChatTSRenderer(Renderer):
-    """ChatML with ChatTS's system text, and the figures of a series before each of its marks."""
-
-    def pieces(self, conversation: Conversation) -> tuple[Piece, ...]:
-        """Turns with their marks; the line end after an answer's mark carries no loss."""
-        if conversation.text is not None:
-            return (Piece(text=conversation.text + "<|im_end|>", learned=True),)
-        return tuple(self._turns(with_figures(conversation).turns))
-
-    def _turns(self, turns: tuple[Turn, ...]) -> Iterator[Piece]:
-        whole = self.loss_on is LossOn.ALL
-        if turns[0].role not in (Role.SYSTEM, Role.DEVELOPER):
-            yield Piece(text=f"<|im_start|>system\n{CHATML_SYSTEM}<|im_end|>\n", learned=whole)
+        found = [Piece(text=conversation.tools)]
         for place, turn in enumerate(turns):
-            role = Role.SYSTEM if turn.role is Role.DEVELOPER else turn.role
-            yield Piece(text=f"<|im_start|>{role}\n", learned=whole, turn=place)
             learned = is_learned(turns, place, self.loss_on)
-            yield Piece(text=f"{turn.content}<|im_end|>", learned=learned, turn=place)
-            yield Piece(text="\n", turn=place)
+            more = turn.thoughts + "".join(call.name + call.arguments for call in turn.tool_calls)
+            found.append(Piece(text=more, learned=learned))
+            found.append(Piece(text=turn.content, learned=learned, turn=place))
+        return Rendered(pieces=tuple(piece for piece in found if piece.text))
 
 
 def with_figures(conversation: Conversation) -> Conversation:

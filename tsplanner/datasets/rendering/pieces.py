@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from enum import StrEnum
 
 from memory_models.frozen import frozen
 from tsplanner.datasets.records import Conversation, LossOn, Role, Turn
@@ -19,6 +20,25 @@ class Piece:
     """Place of the turn that it belongs to, counted from 0; None: none alone."""
 
 
+class Unwritten(StrEnum):
+    """What a row says and the model's template does not write."""
+
+    SYSTEM = "system text"
+    TURN = "a turn"
+    TOOLS = "definitions of tools"
+    CALLS = "calls of tools"
+    THOUGHTS = "thoughts"
+
+
+@frozen
+class Rendered:
+    """A row as the model reads it."""
+
+    pieces: tuple[Piece, ...]
+    unwritten: tuple[Unwritten, ...] = ()
+    """What the template left out, each kind once."""
+
+
 class Renderer(ABC):
     """Renders conversations for one model."""
 
@@ -28,14 +48,18 @@ class Renderer(ABC):
     def __init__(self, loss_on: LossOn = LossOn.ASSISTANT) -> None:
         self.loss_on = loss_on
         self.notes: tuple[str, ...] = ()
-        """What had to be guessed, a sentence each."""
+        """What had to be guessed or decided, a sentence each."""
 
     @abstractmethod
-    def pieces(self, conversation: Conversation) -> tuple[Piece, ...]:
-        """The row as consecutive pieces.
+    def rendered(self, conversation: Conversation) -> Rendered:
+        """The row as consecutive pieces, and what the template left out.
 
         Raises RowError: the model's template refuses the row.
         """
+
+    def pieces(self, conversation: Conversation) -> tuple[Piece, ...]:
+        """The row as consecutive pieces; raises RowError as `rendered` does."""
+        return self.rendered(conversation).pieces
 
 
 def is_learned(turns: tuple[Turn, ...], place: int, loss_on: LossOn) -> bool:

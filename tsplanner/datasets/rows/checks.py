@@ -11,10 +11,6 @@ TS_START = "<ts>"
 TS_END = "<ts/>"
 PLACEHOLDER = TS_START + TS_END
 
-LARGEST_VALUE = 1e100
-"""Largest absolute value of a series. Beyond it the sums of the normalisation overflow; no
-measurement is that large. The decoder of the rows checks it, so no check here reads the values."""
-
 Check = Callable[[Conversation], str | None]
 
 
@@ -57,11 +53,25 @@ def _empty_series_fault(row: Conversation) -> str | None:
 
 
 def _empty_answer_fault(row: Conversation) -> str | None:
-    return None if row.text or any(map(str.strip, _answered(row))) else "the output is empty"
+    if row.text is not None:
+        return None if row.text.strip() else "the text is empty"
+    for turn in reversed(row.turns):
+        said = turn.content.strip() or turn.tool_calls or turn.thoughts.strip()
+        if turn.role is Role.ASSISTANT and said:
+            return None
+    return "the answer is empty"
+
+
+def _no_dialogue_fault(row: Conversation) -> str | None:
+    answered = any(turn.role is Role.ASSISTANT for turn in row.turns[:0:-1])
+    return None if answered or row.text is not None else "no question followed by an answer"
 
 
 # The order counts: of several faults of one row the first is named, and only that one is counted.
-TEXT_CHECKS: tuple[tuple[Fault, Check], ...] = ((Fault.EMPTY_ANSWER, _empty_answer_fault),)
+TEXT_CHECKS: tuple[tuple[Fault, Check], ...] = (
+    (Fault.NO_DIALOGUE, _no_dialogue_fault),
+    (Fault.EMPTY_ANSWER, _empty_answer_fault),
+)
 SERIES_CHECKS: tuple[tuple[Fault, Check], ...] = (
     (Fault.EMPTY_SERIES, _empty_series_fault),
     (Fault.SERIES_COUNT, _count_fault),
@@ -71,15 +81,21 @@ SERIES_CHECKS: tuple[tuple[Fault, Check], ...] = (
 
 
 def conversation_fault(
-    row: Conversation, *, encoder: TimeSeriesEncoder | None, holds_series: bool
+    row: Conversation, *, encoder: TimeSeriesEncoder | None, text_only: bool = False
 ) -> tuple[Fault, str] | None:
     """Why this row cannot be trained on; None if it can.
 
-    The checks on series apply to rows of a format with series, and to every row of a model with
-    an encoder, whose tokenizer gives the markers a meaning. For other models they are plain text.
+    The checks on series apply to rows with series and to models with an encoder, whose tokenizer
+    gives the markers a meaning. For other models the markers are plain text. ``text_only``: the
+    model reads no series, and a row with some is bad.
     """
+    if row.timeseries and text_only:
+        return Fault.SERIES, (
+            "holds time series, and the model has no time-series encoder; choose a ChatTS model "
+            "or a text dataset"
+        )
     checks = TEXT_CHECKS
-    if holds_series or encoder is not None:
+    if row.timeseries or encoder is not None:
         checks += SERIES_CHECKS
     for fault, check in checks:
         if (reason := check(row)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -20,8 +21,11 @@ FIRST_ROWS = 100
 class DropLog(AbstractContextManager["DropLog"]):
     """Takes dropped rows one by one, keeps a few, and writes each as ``file:line: reason``."""
 
-    def __init__(self, dataset: Path, target: Path | None) -> None:
-        """``target``: the file for all dropped rows, written whole or not at all; None: no file."""
+    def __init__(self, place: Callable[[DroppedRow], str], target: Path | None) -> None:
+        """``place``: where a row stands, as ``file:line``.
+
+        ``target``: the file for all dropped rows, written whole or not at all; None: no file.
+        """
         self.first: list[DroppedRow] = []
         self.rows = 0
         self.bad_rows = 0
@@ -30,7 +34,7 @@ class DropLog(AbstractContextManager["DropLog"]):
         self._lines: dict[Fault, list[int]] = {}
         self._counts: dict[Fault, int] = {}
         self._examples: dict[Fault, str] = {}
-        self._dataset = dataset
+        self._place = place
         self._target = target
         self._file: IO[str] | None = None
 
@@ -48,7 +52,7 @@ class DropLog(AbstractContextManager["DropLog"]):
         if len(lines) < FIRST_LINES:
             lines.append(row.line)
         if self._target is not None:
-            self._open(self._target).write(f"{self._dataset}:{row.line}: {one_line(row.reason)}\n")
+            self._open(self._target).write(f"{self._place(row)}: {one_line(row.reason)}\n")
 
     def _open(self, target: Path) -> IO[str]:
         if self._file is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from memory_models.architecture import Architecture
@@ -27,10 +28,15 @@ from tsplanner.exporters.llamafactory import tables
 from tsplanner.exporters.llamafactory.settings import (
     DEEPSPEED,
     METHODS,
+    NAME,
+    TOKENIZED,
     pure_bf16,
     running,
     sections,
 )
+from tsplanner.exporters.rows import dialogues
+from tsplanner.exporters.rows.form import TEST, TRAIN, RowsAs
+from tsplanner.exporters.rows.written import RowsWritten, write_rows
 from tsplanner.exporters.trainers import TRAINED_WHOLE, Running, sees
 from tsplanner.planner.plan import Plan
 
@@ -40,6 +46,16 @@ export NODE_RANK="${{NODE_RANK:?number this machine, from 0}}"
 export MASTER_ADDR="${{MASTER_ADDR:?name the first machine}}"
 export MASTER_PORT="${{MASTER_PORT:-29500}}"
 """
+PACKING = {
+    RowsAs.TOKENS: "packing and neat_packing are off, as the plan pads one row per sample, and say "
+    "nothing to rows of token ids: to lay short rows end to end export with --rows messages.",
+    RowsAs.MESSAGES: "packing and neat_packing are off, as the plan pads one row per sample; both "
+    "true lay short rows end to end, with fewer steps and other figures.",
+}
+TOKENIZE = """python3 -c 'import sys; from datasets import load_dataset; \
+load_dataset("json", data_files={files}).save_to_disk(sys.argv[1])' {folder}
+"""
+"""LLaMA-Factory reads token ids from a folder saved by ``datasets`` alone."""
 REMOTE_CODE = (
     "trust_remote_code is true: ChatTS's published code lies beside its weights and runs on your "
     "machine; look at it before you start."
@@ -47,7 +63,9 @@ REMOTE_CODE = (
 
 
 def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
-    """train.yaml, dataset_info.json, train.sh, requirements.txt; with ZeRO ds_config.json.
+    """train.yaml, train.sh, requirements.txt; dataset_info.json for dialogues.
+
+    With ZeRO ds_config.json, too.
 
     Raises:
         TsplannerError: LLaMA-Factory cannot train the plan, or not in this memory.
@@ -61,17 +79,19 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         *_limits(architecture),
         *trainers.require_room(plan, under, options),
         *_notes(plan, under),
+        *trainers.rows_notes(plan, options, NAME),
+        PACKING[options.rows],
         *remarks(plan, options),
     ]
-    path, liger = trainers.dataset_of(plan), under.loss_kernel is LossKernel.FUSED
-    series = architecture.encoder is not None
-    assert options.rows is not None  # `sections` raises without rows
+    liger = under.loss_kernel is LossKernel.FUSED
     found = [
         ExportFile(CONFIG, comments(one_line(notes)) + _text(said)),
-        ExportFile(DATASETS, tables.dataset_info(plan, options.rows, path, series=series)),
         ExportFile("train.sh", script(plan, options, _body(plan, options))),
         ExportFile("requirements.txt", tables.requirements(plan, architecture, liger=liger)),
     ]
+    if options.rows is RowsAs.MESSAGES:
+        series = architecture.encoder is not None
+        found.append(ExportFile(DATASETS, tables.dataset_info(plan, series=series)))
     if plan.hardware.sharding.zero_stage:
         text = json.dumps(deepspeed.render(plan), indent=2) + "\n"
         found.append(ExportFile(DEEPSPEED, text))
@@ -81,6 +101,12 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
 def remarks(plan: Plan, options: ExportOptions) -> list[str]:
     """Notes for a person before the start of training."""
     return [REMOTE_CODE] if trainers.architecture_of(plan).encoder is not None else []
+
+
+def rows(plan: Plan, folder: Path, rows_as: RowsAs) -> RowsWritten:
+    """Write the rows of a plan; raises TsplannerError as `write_rows` does."""
+    series = plan.architecture.encoder is not None
+    return write_rows(plan, folder, rows_as, dialogues.chatts if series else dialogues.llamafactory)
 
 
 def room(plan: Plan) -> Room:
@@ -148,7 +174,6 @@ def _notes(plan: Plan, under: Running) -> list[str]:
             found.append(f"Of it {size:.2f} GiB are rotary caches that its own code keeps.")
         if plan.hardware.sharding.zero_stage == 3:
             found.append("ZeRO-3: ranks wait for ever if one has a batch without any series.")
-    found.append("As many rows are held out as planned, but others: it draws them its own way.")
     return found
 
 
@@ -164,4 +189,15 @@ def _body(plan: Plan, options: ExportOptions) -> str:
     if plan.hardware.sharding.world_size > 1 or plan.hardware.sharding.zero_stage:
         lines.append("export FORCE_TORCHRUN=1\n")
     lines.append(trainers.EXPANDABLE)
-    return "".join(lines) + f"exec llamafactory-cli train {CONFIG}\n"
+    words = f"llamafactory-cli train {CONFIG}"
+    if options.rows is RowsAs.TOKENS:
+        files = {"train": TRAIN}
+        if trainers.held_out_rows(plan):
+            files["validation"] = TEST
+        folder = TOKENIZED
+        if options.nodes > 1:
+            # Machines may share the folder, and each writes rows of its own.
+            folder = f'"{TOKENIZED}-$NODE_RANK"'
+            words += f" tokenized_path={folder}"
+        lines.append(TOKENIZE.format(files=json.dumps(files), folder=folder))
+    return "".join(lines) + f"exec {words}\n"

@@ -19,15 +19,23 @@ from memory_models.settings import (
     changed,
 )
 from memory_models.states.chatts_remote_code import as_released
-from tsplanner.errors import TsplannerError
+from tsplanner.datasets.records import LossOn
 from tsplanner.exporters import mixtures, trainers
 from tsplanner.exporters.launch import ExportOptions
 from tsplanner.exporters.llamafactory import tables
+from tsplanner.exporters.rows.form import RowsAs
 from tsplanner.exporters.trainers import TRAINED_WHOLE, Running
 from tsplanner.planner.plan import Plan
 
 NAME = "LLaMA-Factory"
 DEEPSPEED = "ds_config.json"
+TOKENIZED = "tokenized"
+"""Folder of rows as token ids, which train.sh makes of the files in rows/."""
+LOSS: Mapping[LossOn, dict[str, Any]] = {
+    LossOn.ASSISTANT: {},
+    LossOn.LAST: {"mask_history": True},
+    LossOn.ALL: {"train_on_prompt": True},
+}
 METHODS: Mapping[FinetuningType, dict[str, Any]] = {
     FinetuningType.LORA: {"finetuning_type": "lora"},
     FinetuningType.RSLORA: {"finetuning_type": "lora", "use_rslora": True},
@@ -99,13 +107,9 @@ def sections(
     """The content of the YAML by headings.
 
     Raises:
-        TsplannerError: weights, dataset or template are not known.
+        TsplannerError: weights or dataset are not known.
     """
     trainers.dataset_of(plan)
-    if options.rows is None:
-        raise TsplannerError(
-            "The rows of the dataset were not read: plan again with --dataset FILE."
-        )
     return {
         "model": _model(plan, options, architecture),
         "method": _method(plan, architecture),
@@ -164,16 +168,21 @@ def _method(plan: Plan, architecture: Architecture) -> dict[str, Any]:
 
 
 def _dataset(plan: Plan, options: ExportOptions, architecture: Architecture) -> dict[str, Any]:
+    held_out = trainers.held_out_rows(plan)
+    template = tables.template_of(architecture, options)
     found = {
         "dataset": tables.dataset_name(plan),
+        **({"eval_dataset": tables.test_name(plan)} if held_out else {}),
         "dataset_dir": ".",
-        "template": tables.template_of(architecture, options.template),
+        **({"template": template} if template is not None else {}),
         "cutoff_len": plan.learning.data.cutoff_len,
         "packing": False,
+        "neat_packing": False,
     }
-    if options.rows is not None and options.rows.format in ("sharegpt", "messages"):
-        found["mask_history"] = True  # our worker trains only on the last answer
-    return found
+    if options.rows is RowsAs.TOKENS:
+        # It wants the names of datasets all the same, and never looks for them.
+        return {**found, "tokenized_path": TOKENIZED}
+    return found | LOSS[plan.learning.data.loss_on]
 
 
 def _output(options: ExportOptions) -> dict[str, Any]:
@@ -222,10 +231,6 @@ def _launch(plan: Plan, architecture: Architecture) -> dict[str, Any]:
 
 
 def _evaluation(plan: Plan) -> dict[str, Any]:
-    held_out = trainers.held_out_rows(plan)
-    if held_out == 0:
+    if trainers.held_out_rows(plan) == 0:
         return {}
-    # LLaMA-Factory reads a value from 2 on as a number of rows, and a value below 1 as a share that
-    # it rounds up to rows. A single row is therefore written as the share of half a row.
-    size = float(held_out) if held_out > 1 else 0.5 / plan.dataset.lengths.rows_kept
-    return {"val_size": size, "eval_strategy": "epoch", "per_device_eval_batch_size": 1}
+    return {"eval_strategy": "epoch", "per_device_eval_batch_size": 1}

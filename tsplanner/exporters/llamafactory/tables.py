@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from memory_models.architecture import Architecture
-from tsplanner.datasets.rows.first_rows import RowsSeen
-from tsplanner.errors import TsplannerError
+from tsplanner.exporters import trainers
+from tsplanner.exporters.launch import ExportOptions
+from tsplanner.exporters.rows.dialogues import LLAMAFACTORY_TAGS
+from tsplanner.exporters.rows.form import TEST, TRAIN, RowsAs
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.space.rules import BITSANDBYTES_OPTIMIZERS
 
@@ -84,38 +86,30 @@ FORK_PACKAGES = (
 )
 
 
-def template_of(architecture: Architecture, asked: str | None) -> str:
-    """The template that the user asked for, or the template of the model's family.
+def template_of(architecture: Architecture, options: ExportOptions) -> str | None:
+    """The template that the user asked for, or that of the model's family; None: not known.
 
-    Raises:
-        TsplannerError: the table has no template for the family.
+    Without a template LLaMA-Factory parses the tokenizer's own. Rows of token ids are rendered
+    already, and its template ``empty`` leaves the tokenizer alone.
     """
-    if asked is not None:
-        return asked
+    if options.template is not None:
+        return options.template
     if architecture.encoder is not None:
         return "chatts"
-    model_type = architecture.model_type
-    for vocabulary in (architecture.vocabulary.vocab_size, None):
-        found = TEMPLATES.get((model_type, vocabulary))
-        if found is not None:
-            return found
-    raise TsplannerError(
-        f"LLaMA-Factory's template for {architecture.name} ({model_type}, vocabulary of "
-        f"{architecture.vocabulary.vocab_size}) is not known here: give --template NAME, or leave "
-        "out the guessing with --template default."
-    )
+    if options.rows is RowsAs.TOKENS:
+        return "empty"
+    sizes = (architecture.vocabulary.vocab_size, None)
+    names = (TEMPLATES.get((architecture.model_type, size)) for size in sizes)
+    return next((name for name in names if name is not None), None)
 
 
-def dataset_info(plan: Plan, rows: RowsSeen, path: str, *, series: bool) -> str:
-    """dataset_info.json: the path of the rows and the meaning of their columns.
-
-    A column that no row has would stop the trainer, so the file names only columns that were found.
-    """
-    entry: dict[str, Any] = {"file_name": path}
-    entry |= _DESCRIBED[rows.format](rows)
-    if series and "timeseries" in rows.columns:
-        entry["columns"]["timeseries"] = "timeseries"
-    return json.dumps({dataset_name(plan): entry}, indent=2, ensure_ascii=False) + "\n"
+def dataset_info(plan: Plan, *, series: bool) -> str:
+    """dataset_info.json: the files of the rows and the meaning of their columns."""
+    described = _SERIES if series else _DIALOGUES
+    held_out = trainers.held_out_rows(plan) > 0
+    files = [(dataset_name(plan), TRAIN), *([(test_name(plan), TEST)] if held_out else [])]
+    found = {name: {"file_name": file, **described} for name, file in files}
+    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 
 def dataset_name(plan: Plan) -> str:
@@ -123,58 +117,24 @@ def dataset_name(plan: Plan) -> str:
     return plan.dataset.name.replace(",", "_").strip() or "rows"
 
 
-def _chatts(rows: RowsSeen) -> dict[str, Any]:
-    return {"columns": {"prompt": "input", "response": "output"}}
+def test_name(plan: Plan) -> str:
+    """Name of the held-out rows."""
+    return f"{dataset_name(plan)}_test"
 
 
-def _alpaca(rows: RowsSeen) -> dict[str, Any]:
-    columns = {"prompt": "instruction", "response": "output"}
-    for column, name in (("query", "input"), ("system", "system")):
-        if name in rows.columns:
-            columns[column] = name
-    return {"columns": columns}
-
-
-def _sharegpt(rows: RowsSeen) -> dict[str, Any]:
-    columns = {"messages": "conversations"}
-    if "system" in rows.columns:
-        columns["system"] = "system"
-    return _dialogue(rows, columns, role="from", content="value")
-
-
-def _messages(rows: RowsSeen) -> dict[str, Any]:
-    return _dialogue(rows, {"messages": "messages"}, role="role", content="content")
-
-
-def _dialogue(
-    rows: RowsSeen, columns: dict[str, str], *, role: str, content: str
-) -> dict[str, Any]:
-    """The description of dialogues, in which each role has the name that the rows use.
-
-    Raises TsplannerError: the rows use two names for one role, of which LLaMA-Factory takes one.
-    """
-    tags = {"role_tag": role, "content_tag": content}
-    for tag, names in (
-        ("user_tag", ("human", "user")),
-        ("assistant_tag", ("gpt", "assistant")),
-        ("observation_tag", ("observation", "tool")),
-        ("system_tag", ("system",)),
-    ):
-        used = [name for name in names if name in rows.speakers]
-        if len(used) > 1:
-            raise TsplannerError(
-                f"The dataset calls one role both {used[0]} and {used[1]}, and LLaMA-Factory takes "
-                "one name a role: rename one of them and plan again."
-            )
-        tags[tag] = used[0] if used else names[0]
-    return {"formatting": "sharegpt", "columns": columns, "tags": tags}
-
-
-_DESCRIBED = {
-    "chatts": _chatts,
-    "alpaca": _alpaca,
-    "sharegpt": _sharegpt,
-    "messages": _messages,
+_DIALOGUES: dict[str, Any] = {
+    "formatting": "sharegpt",
+    "columns": {"messages": "messages", "tools": "tools"},
+    "tags": dict(LLAMAFACTORY_TAGS),
+}
+_SERIES: dict[str, Any] = {
+    "columns": {
+        "prompt": "input",
+        "response": "output",
+        "system": "system",
+        "history": "history",
+        "timeseries": "timeseries",
+    }
 }
 
 

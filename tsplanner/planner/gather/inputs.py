@@ -9,9 +9,10 @@ reading them would take minutes.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tsplanner.errors import TsplannerError
 from tsplanner.models.weights import INDEX, SINGLE, WeightFiles, find_weights, read_header
 from tsplanner.planner.plan import DatasetRef, FileSeen, ModelRef, Plan
 
@@ -45,6 +46,26 @@ def seen_file(path: Path) -> FileSeen:
         modified_ns=stat.st_mtime_ns,
         digest=f"{found:08x}",
     )
+
+
+def seen_dataset(paths: Sequence[Path]) -> FileSeen:
+    """The files of a dataset as one, under the first name given.
+
+    Raises:
+        OSError: one cannot be read.
+        TsplannerError: a folder holds no file of rows.
+    """
+    from tsplanner.datasets.files.folders import dataset_files
+
+    first, *more = dataset_files(paths).paths
+    if not more and first == paths[0]:
+        return seen_file(first)
+    found, size, newest = 0, 0, 0
+    for path in (first, *more):
+        seen = seen_file(path)
+        size, newest = size + seen.bytes, max(newest, seen.modified_ns)
+        found = zlib.crc32(f"{path.name} {seen.bytes} {seen.digest}".encode(), found)
+    return FileSeen(path=str(paths[0]), bytes=size, modified_ns=newest, digest=f"{found:08x}")
 
 
 def seen_weights(weights: WeightFiles) -> FileSeen | None:
@@ -105,24 +126,27 @@ def _model_changes(model: ModelRef) -> Iterator[str]:
 
 def dataset_change(dataset: DatasetRef) -> str | None:
     """What is another of the dataset's file, in rows where they can be counted; None: nothing."""
-    then = dataset.seen
-    if then is None:
+    then, source = dataset.seen, dataset.source
+    if then is None or source is None:
         return None
-    name = Path(then.path).name
-    why = _change(then, name, weights=False)
-    if why is None or not Path(then.path).is_file():
+    name, paths = Path(then.path).name, [Path(path) for path in source.paths]
+    try:
+        now = _looked_at(paths[0], then) if paths == [Path(then.path)] else seen_dataset(paths)
+    except (OSError, TsplannerError):
+        now = None
+    why = _difference(then, now, name, f"{then.path} is gone")
+    if why is None or now is None:
         return why
-    rows, before = rows_now(Path(then.path)), dataset.lengths.rows_total
+    rows, before = rows_now(paths), dataset.lengths.rows_total
     return why if rows in (None, before) else f"{name} had {before:,} rows, now {rows:,}"
 
 
-def rows_now(path: Path) -> int | None:
-    """Number of rows that are no empty lines; None: the file is no longer readable."""
-    from tsplanner.datasets.rows.raw import raw_rows
-    from tsplanner.errors import TsplannerError
+def rows_now(paths: Sequence[Path]) -> int | None:
+    """Number of rows that are no empty lines; None: a file is no longer readable."""
+    from tsplanner.datasets.files.dataset import RawDataset
 
     try:
-        return sum(1 for _ in raw_rows(path))
+        return sum(1 for _ in RawDataset(paths).rows())
     except TsplannerError:
         return None
 
@@ -134,8 +158,14 @@ def _change(then: FileSeen, name: str, weights: bool) -> str | None:
         now = seen_weights(find_weights(path.parent)) if weights else _looked_at(path, then)
     except OSError:
         now = None
+    gone = f"the weights are gone from {path.parent}" if weights else f"{path} is gone"
+    return _difference(then, now, name, gone)
+
+
+def _difference(then: FileSeen, now: FileSeen | None, name: str, gone: str) -> str | None:
+    """How a file differs from what it was; ``gone`` says that it is no longer there."""
     if now is None:
-        return f"the weights are gone from {path.parent}" if weights else f"{path} is gone"
+        return gone
     if (now.bytes, now.digest) == (then.bytes, then.digest):
         return None
     if now.bytes != then.bytes:
@@ -145,6 +175,8 @@ def _change(then: FileSeen, name: str, weights: bool) -> str | None:
 
 def _looked_at(path: Path, then: FileSeen) -> FileSeen:
     """A file as it is now; its content is read only where the time differs."""
+    if path.is_dir():
+        return seen_dataset([path])
     stat = path.stat()
     if (stat.st_size, stat.st_mtime_ns) == (then.bytes, then.modified_ns):
         return then

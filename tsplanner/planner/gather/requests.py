@@ -14,6 +14,7 @@ from memory_models.settings import FinetuningType, changed, from_flat
 from memory_models.states.adapters import check_targets, trainable_parameters
 from memory_models.states.weights import total_parameters
 from tsplanner.datasets.lengths.cache import length_summary
+from tsplanner.datasets.records import DataSource
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.hardware.detect import machine_for
 from tsplanner.models.config import NoReaderError
@@ -22,7 +23,7 @@ from tsplanner.models.source import ModelSource, read_model
 from tsplanner.models.weights import damage
 from tsplanner.planner.advice import default_learning_rate
 from tsplanner.planner.files import plan_folder
-from tsplanner.planner.gather.inputs import model_files, seen_file
+from tsplanner.planner.gather.inputs import model_files, seen_dataset
 from tsplanner.planner.plan import DatasetRef, ModelRef, no_dataset
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import LearningSettings
@@ -49,7 +50,7 @@ class Subject:
     """Model, data and machine, by the names that a person gave."""
 
     model: str | None = None
-    dataset: str | None = None
+    dataset: DataSource | None = None
     tokenizer: str | None = None
     on_bad_rows: str = "refuse"
     gpus: str | None = None
@@ -100,8 +101,11 @@ def plan_request(
 
 def _refuse_empty(subject: Subject) -> None:
     """Refuse an empty name: it is an unset variable of a shell, and not the default."""
-    for name in ("model", "dataset", "tokenizer", "gpus", "machine"):
-        if getattr(subject, name) == "":
+    given = {name: getattr(subject, name) for name in ("model", "tokenizer", "gpus", "machine")}
+    if subject.dataset is not None and not all(subject.dataset.paths):
+        given["dataset"] = ""
+    for name, value in given.items():
+        if value == "":
             raise UsageError(f"--{name} is empty; give a value, or leave the flag out.")
 
 
@@ -226,17 +230,18 @@ def _dataset(
     """The dataset with its lengths; without a dataset, every sample is cutoff_len long."""
     if subject.rows is not None:
         return subject.rows
-    path = Path(subject.dataset) if subject.dataset else None
-    if path is None and subject.model in (None, DEFAULT_MODEL):
-        path = sample_dataset()
-    if path is None:
+    dataset = subject.dataset
+    if dataset is None and subject.model in (None, DEFAULT_MODEL):
+        dataset = DataSource(paths=(str(sample_dataset()),))
+    if dataset is None:
         return no_dataset(learning.data.cutoff_len)
+    first, *further = (Path(path) for path in dataset.paths)
     own = plan_folder(
         saves, source.architecture.name, str(source.folder) if source.folder else None
     )
-    dropped_file = own / f"dropped-{slug(path.stem)}.txt"
+    dropped_file = own / f"dropped-{slug(first.stem)}.txt"
     found = length_summary(
-        path,
+        dataset,
         cutoff_len=learning.data.cutoff_len,
         encoder=source.architecture.encoder,
         tokenizer_folder=tokenizer,
@@ -245,12 +250,14 @@ def _dataset(
         progress=progress,
     )
     return DatasetRef(
-        name=path.stem,
-        path=str(path.resolve()),
+        name=first.stem,
+        path=str(first.resolve()),
+        further=tuple(str(path.resolve()) for path in further),
+        columns=dataset.columns,
         lengths=found,
         on_bad_rows=subject.on_bad_rows,
         dropped_file=str(dropped_file) if found.dropped else None,
-        seen=_read(lambda: seen_file(path.resolve())),
+        seen=_read(lambda: seen_dataset([path.resolve() for path in (first, *further)])),
     )
 
 

@@ -207,6 +207,7 @@ def _losses(record: Record, folder: Path) -> Losses:
         held_out=best.loss if best else None,
         best_epoch=best.epoch if best else None,
         held_out_rows=read_example_losses(folder),
+        values=record.losses.values,
     )
 
 

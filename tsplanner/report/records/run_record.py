@@ -11,6 +11,7 @@ from memory_models.frozen import frozen
 from tsplanner.planner.plan import Plan
 from tsplanner.report.records.overfitting import CurveVerdict
 from tsplanner.training.job import Status
+from tsplanner.training.record import ValuesChecked
 from tsplanner.tune.search.paired_eval import PerExampleLosses
 
 Points = tuple[tuple[float, float], ...]
@@ -107,6 +108,8 @@ class Losses:
     """Epoch after which the held-out loss was lowest."""
     held_out_rows: PerExampleLosses = field(default_factory=list)
     """(loss, tokens) of each held-out row at the best evaluation; empty: not known."""
+    values: ValuesChecked | None = None
+    """What the answers to held-out rows state; None: nothing was checked."""
 
 
 @frozen

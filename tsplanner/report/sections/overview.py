@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import compress
 from pathlib import Path
 
 from memory_models.units import GIB, format_gib
@@ -37,6 +38,7 @@ RESULTS: tuple[tuple[str, bool], ...] = (
     ("column_loss_mean", True),
     ("column_loss_last", True),
     ("column_loss_held_out", True),
+    ("column_values", True),
     ("column_best_epoch", True),
     ("column_predicted", True),
     ("column_measured", True),
@@ -104,8 +106,12 @@ def left_out_words(found: LeftOut) -> Text:
 
 def results(runs: Sequence[RunSummary]) -> Section:
     """One row per run, and a sentence about the losses in a row."""
-    columns = tuple(Column(heading=words(key), numeric=numeric) for key, numeric in RESULTS)
-    rows = tuple(_result(runs, run) for run in runs)
+    checked = any(run.losses.values is not None for run in runs)
+    shown = [checked or key != "column_values" for key, _ in RESULTS]
+    columns = tuple(
+        Column(heading=words(key), numeric=numeric) for key, numeric in compress(RESULTS, shown)
+    )
+    rows = tuple(tuple(compress(_result(runs, run), shown)) for run in runs)
     table = Table(columns=columns, rows=rows) if len(runs) > 1 else _upright(columns, rows)
     blocks: list[Block] = [table, Paragraph(text=words("results_losses"), tone=Tone.SMALL)]
     if drawn := [run for run in runs if run.random_weights]:
@@ -163,8 +169,17 @@ def _result(runs: Sequence[RunSummary], run: RunSummary) -> tuple[Text, ...]:
         loss(run.losses.mean),
         loss(run.losses.last),
         loss(run.losses.held_out),
+        _values(run),
         number(run.losses.best_epoch),
         format_gib(predicted),
         format_gib(run.memory.process_bytes),
         "-" if run.outcome.seconds is None else duration(run.outcome.seconds),
     )
+
+
+def _values(run: RunSummary) -> Text:
+    """Answers to held-out rows in which every value that was checked is right."""
+    found = run.losses.values
+    if found is None:
+        return "-"
+    return words("values_right", right=str(found.right), answers=str(found.answers))

@@ -8,6 +8,7 @@ transformers' names.
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,10 +55,10 @@ def micro_batches(
     together = size * trainer.accumulation(job)
     for epoch in range(epochs):
         order.set_epoch(epoch)
-        drawn = [rows[index] for index in order]
+        drawn = array("q", order)
         in_epoch = ceil_div(len(drawn), size)
         for start in range(0, len(drawn), together):
-            step = drawn[start : start + together]
+            step = [rows[index] for index in drawn[start : start + together]]
             items = sum(label_count(row) for row in step)
             done = ceil_div(start + len(step), size)
             parts = list(_parts(step, batch, positions_of))

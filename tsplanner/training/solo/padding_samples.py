@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import overload
 
 from accelerate.data_loader import SeedableRandomSampler
 from torch.utils.data import Sampler
 
 from tsplanner.training.batches import IGNORED_LABEL, EncodedSample
+from tsplanner.training.stored_rows import row_tokens
 
 
 def padding_needed(rows: int, micro_batch_size: int, world_size: int) -> int:
@@ -25,12 +27,37 @@ def padding_needed(rows: int, micro_batch_size: int, world_size: int) -> int:
     return 0 if world_size == 1 else -rows % (micro_batch_size * world_size)
 
 
-def padded(rows: Sequence[EncodedSample], padding_samples: int) -> list[EncodedSample]:
+class PaddedRows(Sequence[EncodedSample]):
+    """The rows, followed by copies of one that carries no loss."""
+
+    def __init__(self, rows: Sequence[EncodedSample], padding: EncodedSample, count: int) -> None:
+        self._rows, self._padding, self._count = rows, padding, count
+
+    def __len__(self) -> int:
+        """Number of rows and padding samples."""
+        return len(self._rows) + self._count
+
+    @overload
+    def __getitem__(self, place: int) -> EncodedSample: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[EncodedSample]: ...
+    def __getitem__(self, place: int | slice) -> EncodedSample | list[EncodedSample]:
+        """A row, or some of them."""
+        if isinstance(place, slice):
+            return [self[index] for index in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        return self._rows[place] if place < len(self._rows) else self._padding
+
+
+def padded(rows: Sequence[EncodedSample], padding_samples: int) -> Sequence[EncodedSample]:
     """The rows, followed by ``padding_samples`` copies of the shortest row without labels."""
+    if not padding_samples:
+        return rows
     # The shortest row adds the least padding and the fewest patches to its batch.
-    shortest = min(rows, key=lambda row: len(row.input_ids))
+    shortest = rows[min(range(len(rows)), key=row_tokens(rows).__getitem__)]
     unlabelled = replace(shortest, labels=[IGNORED_LABEL] * len(shortest.labels))
-    return [*rows, *[unlabelled] * padding_samples]
+    return PaddedRows(rows, unlabelled, padding_samples)
 
 
 class PaddingLast(Sampler[int]):

@@ -23,6 +23,7 @@ from tsplanner.training.record import (
     MeasuredMemory,
     MeasuredTime,
     Record,
+    ValuesChecked,
     record_file,
 )
 
@@ -55,6 +56,8 @@ class Recorder:
         self.losses: list[float] = []
         self.start_eval_loss: float | None = None
         self.evaluations: list[Evaluation] = []
+        self.values: ValuesChecked | None = None
+        self._memory: MeasuredMemory | None = None
         self._began = time.monotonic()
         self._seconds_before = 0.0
 
@@ -141,7 +144,7 @@ class Recorder:
             device_name=self.device_name,
             steps=self.steps,
             epochs=self.epochs,
-            memory=measured_memory(self.meter),
+            memory=self._memory or measured_memory(self.meter),
             timing=MeasuredTime(
                 load_seconds=self.load_seconds,
                 step_seconds=tuple(self.step_seconds),
@@ -162,7 +165,12 @@ class Recorder:
             mean_loss=statistics.fmean(self.losses) if self.losses else None,
             start_eval_loss=self.start_eval_loss,
             evaluations=tuple(self.evaluations),
+            values=self.values,
         )
+
+    def end_of_training(self) -> None:
+        """Keep the peaks so far: what follows is no part of what the plan predicts."""
+        self._memory = measured_memory(self.meter)
 
     def _samples_per_second(self, probe: bool) -> float | None:
         """Rows per second of the optimizer steps, without evaluations and warm-up."""

@@ -43,6 +43,13 @@ def save_weights(trainer: Any, plan: Plan, folder: Path, name: str | None = None
     return final
 
 
+def read_adapter(model: Any, folder: Path) -> None:
+    """Give a model of PEFT the saved weights of its adapter."""
+    from peft.utils import load_peft_weights, set_peft_model_state_dict
+
+    set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))
+
+
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint; None if there is none."""
     whole = [path for path in (folder / CHECKPOINTS).glob("checkpoint-*") if is_whole(path)]

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ import msgspec
 import torch
 from transformers import set_seed
 
-from memory_models.settings import DecoderKernels, LossKernel
+from memory_models.settings import DecoderKernels, FinetuningType, LossKernel
+from tsplanner.errors import TsplannerError
 from tsplanner.runs import DiskError
-from tsplanner.training import adapters, data, distributed, model
+from tsplanner.training import adapters, answers, data, distributed, model
 from tsplanner.training.batches import collate, pad_token_id, without_mask
 from tsplanner.training.job import CANNOT_WRITE, Job, JobKind, Status
 from tsplanner.training.kernels.attention_backend import choose_attention_backend
@@ -123,6 +125,8 @@ def run(job: Job, recorder: Recorder, stop: StopSwitch, base: KeptBase) -> Statu
     built.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if job.kind is JobKind.TRAIN:
         save_result(built, job, recorder)
+        recorder.end_of_training()
+        check_values(built, job, recorder, stop)
     return Status.STOPPED if built.plan_callback.stopped else Status.OK
 
 
@@ -271,6 +275,50 @@ def save_result(built: Any, job: Job, recorder: Recorder) -> None:
     elif best.step != built.state.global_step:
         last = f"{saving.weights_folder(job.plan)}-last"
         saving.save_weights(built, job.plan, folder, last)
+
+
+def check_values(built: Any, job: Job, recorder: Recorder, stop: Callable[[], bool]) -> None:
+    """Let a model that reads series answer held-out rows, and note which values are right.
+
+    With ZeRO-3 no process has the whole model, and nothing is checked.
+    """
+    plan, series = job.plan, getattr(built.model.config, "ts", None) is not None
+    sharded = plan.hardware.sharding.zero_stage == 3
+    if not (job.check_values and series and built.eval_dataset) or sharded or stop():
+        return
+    if distributed.is_main():
+        # The run is over and its weights are saved: nothing that fails here may fail the run.
+        failures = (torch.OutOfMemoryError, TsplannerError)
+        with recorder.pulse.during(Phase.EVALUATE), suppress(*failures):
+            step = take_best(built, job, recorder)
+            tokenizer = model.load_tokenizer(plan.model)
+            count = len(built.train_dataset) - built.padding_samples + len(built.eval_dataset)
+            rows = data.held_out_rows(plan, tokenizer, built.model.config, count)
+            recorder.values = answers.values_checked(
+                answers.questions(rows),
+                answers.Answerer(built.model, tokenizer, built.accelerator.autocast),
+                folder=Path(job.folder),
+                stop=stop,
+                beat=recorder.pulse.beat,
+            )
+            if recorder.values is not None:
+                recorder.values = replace(recorder.values, step=step)
+    # Nobody leaves while another process may still wait for it.
+    distributed.barrier()
+
+
+def take_best(built: Any, job: Job, recorder: Recorder) -> int:
+    """Take the weights of the best evaluation where they can be read back; the step they are of.
+
+    Whole models stay as they are, and so does AdaLoRA, whose ranks differ from step to step.
+    """
+    best, last = recorder.best_evaluation, int(built.state.global_step)
+    method = job.plan.learning.method.finetuning_type
+    adapter = method.uses_adapter and method is not FinetuningType.ADALORA
+    if best is None or best.step == last or not adapter:
+        return last
+    saving.read_adapter(built.model, Path(job.folder) / saving.weights_folder(job.plan))
+    return best.step
 
 
 def device_name(device: torch.device) -> str:

@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from tsplanner.datasets.files.folders import dataset_files
+from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 
 
@@ -18,6 +20,7 @@ def fingerprint(plan: Plan) -> dict[str, str]:
         learning.optimization.effective_batch_size,
         learning.data.cutoff_len,
         learning.data.validation_fraction,
+        learning.data.loss_on,
     )
     return {
         "model": f"{plan.model.name} {digest(json.dumps(plan.model.config, sort_keys=True))}",
@@ -25,16 +28,27 @@ def fingerprint(plan: Plan) -> dict[str, str]:
         "method": str(learning.method.finetuning_type),
         "seed": str(learning.seed),
         "split seed": str(learning.data.split_seed),
-        "batch, cutoff and held-out share": " ".join(str(value) for value in fixed),
+        "batch, cutoff, held-out share and loss": " ".join(str(value) for value in fixed),
     }
 
 
 def dataset_digest(plan: Plan) -> str:
     """Digest of the dataset's content; a file that was edited is another dataset."""
-    if plan.dataset.path is None or not Path(plan.dataset.path).is_file():
+    source = plan.dataset.source
+    try:
+        files = dataset_files([Path(path) for path in source.paths]).paths if source else ()
+    except TsplannerError:
+        files = ()
+    digests = []
+    for path in files:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    if not digests:
         return "no file"
-    with Path(plan.dataset.path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    named = [f"{ours}={theirs}" for ours, theirs in plan.dataset.columns]
+    # One file without names of columns keeps the digest that earlier searches noted.
+    whole = digests[0] if len(digests) == 1 and not named else digest(" ".join(digests + named))
+    return whole[:12]
 
 
 def digest(text: str) -> str:

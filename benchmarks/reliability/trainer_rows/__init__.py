@@ -1,0 +1,1 @@
+"""The same rows read by our worker and by other trainers."""

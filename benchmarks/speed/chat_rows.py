@@ -1,0 +1,95 @@
+"""How fast ``tsplanner plan`` reads and tokenises a large dataset of chat rows, and in what memory.
+
+python benchmarks/speed/chat_rows.py --folder /tmp/chat [--gigabytes 1] [--repeats 2]
+
+Makes the rows and a tokenizer of 151,643 entries once (`chat_texts.py` says of what; the folder is
+yours to delete), plans with them as JSONL and, where pyarrow is installed, as Parquet, forgetting
+what was counted before. The rate counts the bytes of the JSONL file in both cases. Memory is the
+sum of the proportional set sizes (PSS) of the whole process tree, looked at every 50 ms: a page
+that two processes share counts once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from chat_texts import paragraphs, tokenizer, write_jsonl, write_parquet
+
+INTERVAL_SECONDS = 0.05
+
+
+def main() -> None:
+    """Make what is missing, plan with each form, print rates and memory."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, required=True, help="where rows and tokenizer lie")
+    parser.add_argument("--gigabytes", type=float, default=1.0, help="10^9 bytes of JSONL [1]")
+    parser.add_argument("--repeats", type=int, default=2)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = tokenizer(options.folder)
+    lines = options.folder / f"chat-{int(options.gigabytes * 1000)}.jsonl"
+    if not lines.is_file():
+        write_jsonl(lines, paragraphs(options.folder), int(options.gigabytes * 1e9))
+    forms = [lines]
+    if importlib.util.find_spec("pyarrow"):
+        forms.append(lines.with_suffix(".parquet"))
+        if not forms[1].is_file():
+            write_parquet(forms[1], lines)
+    size = lines.stat().st_size
+    for path in forms:
+        runs = [scan(path, vocabulary) for _ in range(options.repeats)]
+        best, worst = min(run[0] for run in runs), max(run[0] for run in runs)
+        lengths = runs[0][2]["plan"]["dataset"]["lengths"]
+        print(
+            f"{path.suffix[1:]:<8} {size / best / 1e6:6.1f} MB/s at best, {size / worst / 1e6:.1f} "
+            f"at worst   peak {max(run[1] for run in runs) / 1e6:.0f} MB   "
+            f"{lengths['rows_kept']:,} of {lengths['rows_total']:,} rows kept, "
+            f"mean {lengths['mean']:.1f} tokens",
+            flush=True,
+        )
+
+
+def scan(path: Path, vocabulary: Path) -> tuple[float, int, dict[str, Any]]:
+    """(seconds, peak PSS in bytes of the process tree, JSON document) of one plan."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "tsplanner", "plan", "--json", "--dataset", str(path)]
+        command += ["--model", "qwen3-8b", "--tokenizer", str(vocabulary), "--gpus", "H200"]
+        command += ["--cutoff-len", "4096"]
+        output = Path(folder) / "plan.json.out"
+        state = {**os.environ, "TSPLANNER_STATE": f"{folder}/state"}
+        began = time.perf_counter()
+        with output.open("wb") as stdout:
+            process = psutil.Popen(command, cwd=folder, stdout=stdout, env=state)
+            peak = 0
+            while process.poll() is None:
+                peak = max(peak, proportional_bytes(process))
+                time.sleep(INTERVAL_SECONDS)
+        seconds = time.perf_counter() - began
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+        return seconds, peak, json.loads(output.read_bytes())
+
+
+def proportional_bytes(process: psutil.Process) -> int:
+    """PSS of a process and everything it started."""
+    total = 0
+    try:
+        for member in (process, *process.children(recursive=True)):
+            total += member.memory_full_info().pss
+    except psutil.Error:
+        pass  # it ended while we looked
+    return total
+
+
+if __name__ == "__main__":
+    main()

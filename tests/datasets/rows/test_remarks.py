@@ -1,0 +1,40 @@
+"""What was noticed in rows is counted, over spans and files."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsplanner.datasets.records import Noticed, Remark
+from tsplanner.datasets.rows.remarks import Remarks
+
+
+def test_remarks_are_sorted_by_kind_and_number() -> None:
+    """With the first line of each."""
+    remarks = Remarks()
+    for line, text in ((3, "id"), (4, "url"), (9, "url")):
+        remarks.note(Noticed.IGNORED, text, line)
+    remarks.note(Noticed.FORM, "alpaca", 5, file=2)
+    assert remarks.records() == (
+        Remark(kind="form", text="alpaca", rows=1, first_line=5, file=2),
+        Remark(kind="not read", text="url", rows=2, first_line=4),
+        Remark(kind="not read", text="id", rows=1, first_line=3),
+    )
+
+
+NOTES = st.lists(st.tuples(st.sampled_from(Noticed), st.sampled_from("ab")), max_size=8)
+
+
+@given(first=NOTES, second=NOTES)
+def test_two_spans_add_up_to_the_whole(
+    first: list[tuple[Noticed, str]], second: list[tuple[Noticed, str]]
+) -> None:
+    """Lines of the second span are counted from its own first line."""
+    whole, one, two = Remarks(), Remarks(), Remarks()
+    for line, (kind, text) in enumerate(first + second, start=1):
+        whole.note(kind, text, line)
+    for part, notes in ((one, first), (two, second)):
+        for line, (kind, text) in enumerate(notes, start=1):
+            part.note(kind, text, line)
+    one.add(two, lines_before=len(first))
+    assert set(one.records()) == set(whole.records())

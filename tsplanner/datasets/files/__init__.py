@@ -1,0 +1,1 @@
+"""Files of a dataset, and their rows as bytes of JSON objects."""

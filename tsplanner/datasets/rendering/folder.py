@@ -1,0 +1,106 @@
+"""The chat templates and the special tokens that a model's folder holds.
+
+Source: transformers 5.24, which looks for them in this order: chat_template.jinja together with
+additional_chat_templates, then tokenizer_config.json; a processor's older chat_template.json last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from memory_models.frozen import frozen
+from tsplanner.errors import TsplannerError
+from tsplanner.reading import decoded, read_text
+
+DEFAULT, TOOL_USE = "default", "tool_use"
+
+
+@frozen
+class TemplateTexts:
+    """The text of a folder's chat templates."""
+
+    default: str
+    tool_use: str
+    """For rows with tools; the same as ``default`` where the folder has no other."""
+
+
+def template_texts(folder: Path) -> TemplateTexts | None:
+    """The chat templates of a tokenizer's folder; None: it has none.
+
+    Raises TsplannerError: a file is damaged, or none of several templates is the default.
+    """
+    named = _own_files(folder) or _configured(folder)
+    if not named:
+        return None
+    if DEFAULT not in named:
+        raise TsplannerError(
+            f"{folder} has the chat templates {', '.join(sorted(named))} and none called default; "
+            "copy the one to train with to chat_template.jinja"
+        )
+    return TemplateTexts(default=named[DEFAULT], tool_use=named.get(TOOL_USE, named[DEFAULT]))
+
+
+def special_tokens(folder: Path) -> dict[str, str]:
+    """Special tokens of a tokenizer's folder by name: ``bos_token``, ``eos_token``, …
+
+    special_tokens_map.json counts only where tokenizer_config.json lists no added tokens.
+    Raises TsplannerError: a file is damaged.
+    """
+    config = _json(folder / "tokenizer_config.json")
+    found = dict(_tokens(config))
+    if "added_tokens_decoder" not in config:
+        found |= dict(_tokens(_json(folder / "special_tokens_map.json")))
+    return found
+
+
+def _own_files(folder: Path) -> dict[str, str]:
+    files = {DEFAULT: folder / "chat_template.jinja"}
+    more = folder / "additional_chat_templates"
+    if more.is_dir():
+        files |= {file.stem: file for file in sorted(more.glob("*.jinja"))}
+    found = {}
+    for name, file in files.items():
+        with _named(file):
+            if file.is_file():
+                found[name] = read_text(file)
+    return found
+
+
+def _configured(folder: Path) -> dict[str, str]:
+    for file in (folder / "tokenizer_config.json", folder / "chat_template.json"):
+        found = _json(file).get("chat_template")
+        if isinstance(found, str):
+            return {DEFAULT: found}
+        if isinstance(found, list):
+            return {
+                str(each["name"]): str(each["template"])
+                for each in found
+                if isinstance(each, dict) and {"name", "template"} <= each.keys()
+            }
+    return {}
+
+
+def _tokens(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    more = config.get("extra_special_tokens")
+    named = {name: value for name, value in config.items() if name.endswith("_token")}
+    for name, value in {**named, **(more if isinstance(more, dict) else {})}.items():
+        text = value.get("content") if isinstance(value, dict) else value
+        if isinstance(text, str):
+            yield name, text
+
+
+def _json(file: Path) -> dict[str, Any]:
+    with _named(file):
+        found = decoded(read_text(file)) if file.is_file() else {}
+    return found if isinstance(found, dict) else {}
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise TsplannerError(f"{file} cannot be read ({error}); fetch the file again") from error

@@ -1,0 +1,87 @@
+"""Definitions of tools and calls of tools, in the spellings of datasets."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from tsplanner.datasets.records import Fault, ToolCall
+from tsplanner.datasets.rows.fields import RowError, kind_of, wrong_type
+
+ARGUMENTS = ("arguments", "parameters", "args", "input")
+"""Names of a call's arguments; the first is OpenAI's."""
+
+
+def tools_text(name: str, value: Any) -> str:
+    """Tool definitions as the text of a JSON list in OpenAI's form; empty: there are none.
+
+    A null in a definition is a field that it does not have, as libraries write it.
+
+    Raises RowError: the value is no list of objects.
+    """
+    if isinstance(value, dict):
+        value = [value]
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return ""
+    if not isinstance(value, list):
+        raise wrong_type(name, value, "a JSON list of tools")
+    for each in value:
+        if not isinstance(each, dict):
+            raise RowError(f'field "{name}" holds {kind_of(each)}, not a tool', Fault.WRONG_TYPE)
+    value = [{key: item for key, item in each.items() if item is not None} for each in value]
+    tools = [
+        each if "function" in each else {"type": "function", "function": each} for each in value
+    ]
+    return json.dumps(tools, ensure_ascii=False) if tools else ""
+
+
+def turn_calls(value: Any, place: int) -> tuple[ToolCall, ...]:
+    """Calls of a turn: OpenAI's ``tool_calls``, its older ``function_call``, or a plain call.
+
+    Raises RowError: a call has no name, or its arguments are no JSON object.
+    """
+    return tuple(_call(each, place) for each in (value if isinstance(value, list) else [value]))
+
+
+def _call(value: Any, place: int) -> ToolCall:
+    inner = value.get("function") if isinstance(value, dict) else None
+    call = inner if isinstance(inner, dict) else value
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+        raise RowError(f"turn {place}: a call of a tool has no name", Fault.CALL)
+    given = next((call[name] for name in ARGUMENTS if call.get(name) is not None), None)
+    identity = value.get("id")
+    return ToolCall(
+        name=call["name"],
+        arguments=_arguments(given, call["name"], place),
+        id=identity if isinstance(identity, str) else "",
+    )
+
+
+def _arguments(value: Any, name: str, place: int) -> str:
+    """Arguments as the text of a JSON object."""
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    if value is None or value == "":
+        return "{}"
+    if isinstance(value, str):
+        try:
+            msgspec.json.decode(value, type=dict)
+        except msgspec.MsgspecError:
+            pass
+        else:
+            return value
+    raise RowError(
+        f'turn {place}: the arguments of the call "{name:.40}" are no JSON object', Fault.CALL
+    )
+
+
+def calls_in_text(text: str) -> tuple[ToolCall, ...] | None:
+    """The calls that a text is, as ShareGPT rows write them; None: it is something else."""
+    try:
+        found = msgspec.json.decode(text)
+        every = found if isinstance(found, list) else [found]
+        return turn_calls(every, 0) if every else None
+    except (msgspec.MsgspecError, RowError, RecursionError, UnicodeEncodeError):
+        return None

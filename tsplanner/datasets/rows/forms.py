@@ -1,0 +1,230 @@
+"""Forms of rows: which fields hold a row's texts, decided once for rows with the same fields."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from memory_models.frozen import frozen
+from tsplanner.datasets.records import Fault
+from tsplanner.datasets.rows.fields import Fields, RowError, listed
+from tsplanner.datasets.rows.refused import (
+    ALWAYS,
+    MEDIA,
+    RATINGS,
+    WITHOUT_ANSWER,
+    WITHOUT_TEXT,
+    refuse,
+)
+from tsplanner.errors import named
+
+DIALOGUES: Mapping[str, str] = {
+    "messages": "OpenAI messages",
+    "conversations": "ShareGPT",
+    "conversation": "ShareGPT",
+    "dialogue": "dialogue",
+    "dialog": "dialogue",
+    "turns": "dialogue",
+    "chat": "dialogue",
+    "data": "dialogue",
+}
+"""Fields that hold turns, and the name of the form."""
+QUESTIONS = (
+    "instruction", "prompt", "question", "query", "problem", "user", "human", "inputs", "input",
+)  # fmt: skip
+ANSWERS = (
+    "output", "completion", "response", "answer", "solution", "assistant", "reply", "target",
+    "targets", "outputs", "answers",
+)  # fmt: skip
+"""Fields of a question and of its answer; of several the first is read."""
+PARTNERS: Mapping[str, str] = {
+    "instruction": "output", "prompt": "completion", "question": "answer", "query": "response",
+    "problem": "solution", "user": "assistant", "human": "assistant", "inputs": "targets",
+    "input": "output",
+}  # fmt: skip
+"""The usual answer to each question, for the message where there is none."""
+CONTEXTS = ("input", "context")
+"""Further text of a question."""
+TEXTS = ("text", "content", "document")
+"""Plain text, for continued pretraining."""
+BESIDE_TEXT = ("summary", "highlights", "translation", "title_answer")
+"""Fields beside a plain text that may be what is to be learned."""
+SYSTEMS = ("system", "system_prompt", "system_message")
+TOOLS = ("tools", "functions")
+HISTORIES = ("history",)
+SERIES = ("timeseries", "time_series")
+
+KNOWN = (
+    "messages + roles, instruction + output, prompt + completion, question + answer, text, "
+    "or input + output + timeseries"
+)
+
+
+@frozen
+class Form:
+    """Where the texts of a row stand; every value is the name of a field as the file has it."""
+
+    name: str
+    turns: str | None = None
+    question: str | None = None
+    context: str | None = None
+    answer: str | None = None
+    text: str | None = None
+    beside: Mapping[str, str]
+    """``system``, ``tools``, ``history`` and ``timeseries``, as far as the row has them."""
+    media: tuple[str, ...] = ()
+    """Fields that must be empty, since they hold no text."""
+    ratings: tuple[str, ...] = ()
+    """Fields that may rate the answer."""
+    unread: tuple[str, ...] = ()
+    """All other fields."""
+    guesses: tuple[str, ...] = ()
+    """What was guessed about names, a clause each."""
+
+
+def form_of(names: Collection[str], nulls: Collection[str], row: Fields) -> Form:
+    """The form of a row whose fields with these names are not null.
+
+    Raises RowError: the form is unknown, known and not trained, or a field of it is missing.
+    """
+    # Names of columns in spreadsheets have capitals and blanks.
+    plain: dict[str, str] = {}
+    for name in names:
+        plain.setdefault(name.strip().lower().replace(" ", "_"), name)
+    refuse(ALWAYS, plain)
+    parts = _turns(plain, row) or _pair(plain)
+    if parts is None:
+        refuse(WITHOUT_ANSWER, plain)
+        parts = _text(plain)
+    if parts is None:
+        refuse(WITHOUT_TEXT, plain)
+        raise _unknown(plain, names, nulls)
+    return _form(parts, plain)
+
+
+def _turns(plain: Mapping[str, str], row: Fields) -> dict[str, str] | None:
+    """The field that holds turns."""
+    for name in DIALOGUES:
+        # A field of this name may hold text as well, such as a dialogue that is to be summarised.
+        sure = name in ("messages", "conversations")
+        if name in plain and (sure or bytes(row[plain[name]]).lstrip(b' "')[:1] == b"["):
+            return {"turns": name}
+    return None
+
+
+def _pair(plain: Mapping[str, str]) -> dict[str, str] | None:
+    """The fields of a question and of its answer."""
+    answer = next((name for name in ANSWERS if name in plain), None)
+    question = next((name for name in QUESTIONS if name in plain), None)
+    if answer is None or question is None:
+        return None
+    context = next((name for name in CONTEXTS if name in plain and name != question), None)
+    found = {"question": question, "answer": answer}
+    return found if context is None else {**found, "context": context}
+
+
+def _text(plain: Mapping[str, str]) -> dict[str, str] | None:
+    """The field of a plain text."""
+    name = next((name for name in TEXTS if name in plain), None)
+    if name is None:
+        return None
+    other = next((each for each in (*ANSWERS, *BESIDE_TEXT) if each in plain), None)
+    if other is not None:
+        words = f"prompt={plain[name]},answer={plain[other]}"
+        raise RowError(
+            f"has the fields {listed([plain[name], plain[other]])}, and either may be meant: say "
+            f"--columns {words}, or --columns text={plain[name]} for the text alone",
+            Fault.NO_FORM,
+        )
+    return {"text": name}
+
+
+def _form(parts: Mapping[str, str], plain: Mapping[str, str]) -> Form:
+    """The form with all that stands beside its texts."""
+    beside = {
+        kind: plain[name]
+        for kind, names in (
+            ("system", SYSTEMS),
+            ("tools", TOOLS),
+            ("history", HISTORIES),
+            ("timeseries", SERIES),
+        )
+        for name in names
+        if name in plain and "text" not in parts
+    }
+    fields = {kind: plain[name] for kind, name in parts.items()}
+    used = {*fields.values(), *beside.values()}
+    rest = {short: name for short, name in plain.items() if name not in used}
+    media = tuple(name for short, name in rest.items() if short in MEDIA)
+    return Form(
+        name=_name(parts, beside),
+        **fields,
+        beside=beside,
+        media=media,
+        ratings=tuple(name for short, name in rest.items() if short in RATINGS),
+        unread=tuple(name for name in rest.values() if name not in media),
+        guesses=tuple(_guesses(parts, plain, rest)),
+    )
+
+
+def _name(parts: Mapping[str, str], beside: Mapping[str, str]) -> str:
+    """What the form is called."""
+    if "timeseries" in beside:
+        return "ChatTS"
+    if "turns" in parts:
+        return DIALOGUES[parts["turns"]]
+    if "text" in parts:
+        return f"plain text in {parts['text']}, learned whole"
+    pair = parts["question"], parts["answer"]
+    if pair == ("instruction", "output"):
+        return "alpaca"
+    return f"{pair[0]} and {pair[1]}, a user turn and an assistant turn"
+
+
+def _guesses(
+    parts: Mapping[str, str], plain: Mapping[str, str], rest: Mapping[str, str]
+) -> Iterable[str]:
+    """What a reader of the plan should know about the names."""
+    for name in parts.values():
+        if plain[name] != name:
+            yield f"column {named(plain[name])}: {name}"
+    for kind, names in (("question", QUESTIONS), ("answer", ANSWERS)):
+        others = [name for name in names if name in rest]
+        if kind in parts and others:
+            yield f"the {kind} is {parts[kind]}, not {listed(others)}"
+    if parts.get("context") == "context":
+        yield "context: further text behind the question"
+
+
+def _unknown(plain: Mapping[str, str], names: Collection[str], nulls: Collection[str]) -> RowError:
+    """Why a row has no form."""
+    null = next(
+        (name for name in (*ANSWERS, *QUESTIONS, *TEXTS, *DIALOGUES) if name in nulls), None
+    )
+    if null is not None:
+        return RowError(f'field "{null}" is null', Fault.MISSING_FIELD)
+    missing = _missing(plain)
+    if missing is not None:
+        strange = [name for short, name in plain.items() if short not in _WITH_TEXTS]
+        hint = f": the row has {listed(sorted(names))}, and --columns names the fields"
+        reason = f'field "{missing}" is missing{hint if strange else ""}'
+        return RowError(reason, Fault.MISSING_FIELD)
+    return RowError(
+        f"no known form has the fields {listed(sorted(names)) or 'none'}: give {KNOWN}, or name "
+        "them with --columns prompt=…,answer=…",
+        Fault.NO_FORM,
+    )
+
+
+_WITH_TEXTS = frozenset((*QUESTIONS, *ANSWERS, *CONTEXTS, *SYSTEMS, *TOOLS, *HISTORIES, *SERIES))
+"""Fields whose meaning is known, so that none of them can be the one that is missing."""
+
+
+def _missing(plain: Mapping[str, str]) -> str | None:
+    """The field that a row with a question alone or an answer alone lacks."""
+    question = next((name for name in QUESTIONS if name in plain), None)
+    if question is not None:
+        return PARTNERS[question]
+    if any(name in plain for name in SERIES):
+        return "input"
+    answer = next((name for name in ANSWERS if name in plain), None)
+    return next((question for question, name in PARTNERS.items() if name == answer), None)

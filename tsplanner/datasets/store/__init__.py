@@ -1,0 +1,1 @@
+"""A dataset tokenised once, in files that training maps into memory."""
