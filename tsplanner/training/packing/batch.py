@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from tsplanner.datasets.lengths.tally import padded_tokens
@@ -28,19 +29,27 @@ def laid_end_to_end(
     tokens of padding follow as a last row; None: up to a multiple of 8 tokens, for the matrix
     products.
     """
-    ids = [token for row in rows for token in row.input_ids]
-    labels = [label for row in rows for label in (IGNORED_LABEL, *row.labels[1:]) if row.input_ids]
-    positions = [place for row in rows for place in range(len(row.input_ids))]
+    ids = [np.asarray(row.input_ids) for row in rows]
+    labels = [np.asarray(row.labels).copy() for row in rows]
+    for own in labels:
+        own[:1] = IGNORED_LABEL
+    total = sum(map(len, ids))
     if filling is None:
-        filling = padded_tokens(len(ids)) - len(ids)
+        filling = padded_tokens(total) - total
+    padding = np.full(filling, pad_id)
     found = {
-        "input_ids": torch.tensor([ids + [pad_id] * filling]),
-        "labels": torch.tensor([labels + [IGNORED_LABEL] * filling]),
-        "position_ids": torch.tensor([[*positions, *range(filling)]]),
+        "input_ids": _sequence([*ids, padding]),
+        "labels": _sequence([*labels, np.full(filling, IGNORED_LABEL)]),
+        "position_ids": _sequence([np.arange(len(own)) for own in (*ids, padding)]),
     }
     if series := [values for row in rows for values in row.series]:
         found["timeseries"] = series_tensor(series)
     return found
+
+
+def _sequence(parts: Sequence[Any]) -> torch.Tensor:
+    """Parts after one another [1, T]."""
+    return torch.from_numpy(np.concatenate(parts).astype(np.int64)).unsqueeze(0)
 
 
 def step_of_passes(
