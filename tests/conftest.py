@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
+
+import pytest
 
 # A shell that runs the tests in the background makes them ignore Ctrl-C, and so every child; the
 # tests of Ctrl-C need it back.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _state_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test writes into the state folder of the person who runs it."""
+    os.environ["TSPLANNER_STATE"] = str(tmp_path_factory.mktemp("state"))

@@ -34,9 +34,9 @@ FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --columns --cpu-threads --experiment "
     "--host-memory --json --no-corrections --output --price-per-hour --probe --probe-budget "
     "--saves --trust-remote-code",
-    "data": "--answer --by --columns --convert --cutoff-len --json --labels --line --loss-on "
-    "--model --on-bad-rows --question --show --step --time --to --tokenizer --values --whole "
-    "--window",
+    "data": "--answer --by --columns --convert --cutoff-len --decimal-comma --json --labels --line "
+    "--list --loss-on --model --on-bad-rows --question --show --step --time --to --tokenizer "
+    "--values --whole --window",
     "estimate": f"{PINS} --adalora-init-rank --autocast --cases --cutoff-len --device "
     "--expandable-segments --gpus --finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --hybrid-kernels --json "
@@ -50,8 +50,8 @@ FLAGS = {
     "--trust-remote-code",
     "train": "--force --json --no-value-check --plan --random-weights --resume --run-folder "
     "--saves --trust-remote-code",
-    "export": "--command --force --json --nodes --output --plan --random-weights --run-folder "
-    "--saves --template --time-limit --weights",
+    "export": "--command --force --json --nodes --output --plan --random-weights --rows "
+    "--run-folder --saves --template --time-limit --weights",
     "report": "--experiments --format --json --language --no-plots --output --saves",
     "models": "--json",
     "state": "--clear --json",

@@ -25,7 +25,7 @@ from tsplanner.install import (
 )
 
 METADATA = [
-    "jinja2>=3.1",
+    "jinja2>=3.1.6",
     "torch<2.14,>=2.4; extra == 'train'",
     'peft >=0.18 ; extra == "train"',
     "bitsandbytes>=0.48; extra == 'quant'",

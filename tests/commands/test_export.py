@@ -228,7 +228,7 @@ def test_another_projects_trainer_gets_no_job(tmp_path: Path, plan: Plan) -> Non
     )
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in (tmp_path / "here").iterdir())
-    assert names == ["accelerate.yaml", "prepare.py", "trl.sh", "trl.yaml"]
+    assert names == ["accelerate.yaml", "rows", "trl.sh", "trl.yaml"]
     said = yaml.safe_load((tmp_path / "here" / "trl.yaml").read_text(encoding="utf-8"))
     assert said["model_name_or_path"] == str(tmp_path / "weights")
     assert said["output_dir"] == str(tmp_path / "out")
@@ -267,8 +267,38 @@ def test_remote_code_is_said_before_it_runs(tmp_path: Path) -> None:
     done = export(tmp_path, *words)
     assert done.returncode == 0, done.stderr
     assert "note   trust_remote_code is true" in done.stdout
-    (note,) = json.loads(export(tmp_path, *words, "--json").stdout)["notes"]
+    note, *rows = json.loads(export(tmp_path, *words, "--json").stdout)["notes"]
     assert note.startswith("trust_remote_code is true")
+    assert rows == [
+        "1 rows to train on and 0 held out, as messages: those of tsplanner train",
+        "no token ids, since the ChatTS fork normalises the series of a row itself and takes no "
+        "token ids: the trainer renders and masks the rows itself",
+        "the plan counted 414 rows, so its steps differ: plan again",
+    ]
+
+
+def test_rows_are_written_beside_the_files(tmp_path: Path, plan: Plan) -> None:
+    """As token ids; a person may ask for dialogues, and learns what they mean."""
+    done = export(tmp_path, "trl", "--output", "here", "--weights", "hub/model")
+    assert done.returncode == 0, done.stderr
+    assert "wrote  here/rows/train.jsonl\nwrote  here/rows/test.jsonl\n" in done.stdout
+    assert "note   18 rows to train on and 2 held out, as tokens: those of" in done.stdout
+    row = json.loads((tmp_path / "here/rows/train.jsonl").read_text().splitlines()[0])
+    assert list(row) == ["input_ids", "attention_mask", "labels"]
+    words = ("--output", "here", "--weights", "hub/model", "--rows", "messages")
+    assert export(tmp_path, "trl", *words).returncode == 0
+    row = json.loads((tmp_path / "here/rows/train.jsonl").read_text().splitlines()[0])
+    assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"]
+    said = yaml.safe_load((tmp_path / "here/trl.yaml").read_text(encoding="utf-8"))
+    assert said["assistant_only_loss"] is True
+
+
+def test_an_unknown_form_of_rows_is_a_mistake(tmp_path: Path, plan: Plan) -> None:
+    """Known forms are named."""
+    done = export(tmp_path, "trl", "--rows", "parquet")
+    assert done.returncode == 2
+    assert "tokens" in done.stderr
+    assert "messages" in done.stderr
 
 
 @pytest.mark.slow

@@ -10,8 +10,8 @@ from memory_models.settings import (
     DecoderKernels,
     Quantization,
 )
-from tests.support.exports import said
-from tests.support.golden import case
+from tests.support.exports import said, written
+from tests.support.golden import MESSAGES, case
 from tests.support.sorts import cpu
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.launch import ExportOptions
@@ -27,9 +27,21 @@ def test_fused_kernels_let_axolotl_take_its_own() -> None:
 
 
 def test_each_file_of_rows_has_the_template() -> None:
-    """Axolotl's own default for a file is another one than the run's."""
-    rows = said(case("qwen2.5-7b"), "axolotl")
+    """Axolotl's own default for a file is another one than the run's; token ids need none."""
+    rows = said(case("qwen2.5-7b", rows=MESSAGES), "axolotl")
     assert rows["datasets"][0]["chat_template"] == rows["chat_template"]
+    rows = said(case("qwen2.5-7b"), "axolotl")
+    assert "chat_template" not in rows
+    assert rows["datasets"] == [{"path": "rows/train.jsonl", "ds_type": "json", "split": "train"}]
+
+
+def test_what_is_turned_off_is_said_with_the_way_to_turn_it_on() -> None:
+    """Packing as planned; LoRA kernels only where the plan has the reference kernels."""
+    head = written(case("qwen2.5-7b"), "axolotl")["axolotl.yaml"]
+    assert "sample_packing: true with flash attention lays short rows end to end" in head
+    assert ("lora_mlp_kernel: false" in head) is ("leave out the three lora_*_kernel keys" in head)
+    fused = case("qwen2.5-7b", kernels=DecoderKernels.FUSED)
+    assert "lora_*_kernel" not in written(fused, "axolotl")["axolotl.yaml"]
 
 
 @pytest.mark.parametrize(

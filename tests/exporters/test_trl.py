@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from memory_models.settings import LossKernel
+from memory_models.settings import LossKernel, changed
 from tests.support.exports import said, written
-from tests.support.golden import CASES, FREEZE, case
+from tests.support.golden import CASES, FREEZE, MESSAGES, TOKENS, Case, case
+from tsplanner.datasets.records import LossOn
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.trl import running
 
@@ -39,3 +42,19 @@ def test_trl_prepares_no_base_and_computes_its_loss_in_chunks() -> None:
     under = running(plan, plan.architecture)
     assert (under.upcast_unquantized, under.loss_kernel) == (False, LossKernel.FUSED)
     assert said(CASES["trl"]["qlora"], "trl")["use_bnb_nested_quant"] is True
+
+
+def test_loss_is_said_in_trls_words() -> None:
+    """For dialogues; token ids come with their labels, and packing is off either way."""
+    found = case("qwen2.5-7b", rows=MESSAGES)
+    keys = ("assistant_only_loss", "completion_only_loss")
+    for loss_on, words in (
+        (LossOn.ASSISTANT, {"assistant_only_loss": True}),
+        (LossOn.LAST, {"completion_only_loss": True}),
+        (LossOn.ALL, {"completion_only_loss": False}),
+    ):
+        plan = replace(found.plan, learning=changed(found.plan.learning, loss_on=loss_on))
+        for rows_as, wanted in ((MESSAGES, words), (TOKENS, {})):
+            read = said(Case(plan, replace(found.options, rows=rows_as)), "trl")
+            assert {key: read[key] for key in keys if key in read} == wanted
+            assert (read["packing"], read["padding_free"]) == (False, False)

@@ -10,13 +10,16 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from tokenizers.pre_tokenizers import ByteLevel, Metaspace, Sequence, Split
 
 SENTENCES = (
-    "The valve opens when the pressure is above 4.5 bar, and it doesn't close before 3.25 bar.",
-    "def opened(valve):\n    # They're all shut at 100000 hours.\n    return valve.state == 'open'\n",
-    "Die Pumpe läuft; 水泵在运行。 Насос работает — it's “quiet”…\r\n\tThat is all (see [2], p. 17).",
+    "The valve opens when the pressure is above 4.5 bar, and it doesn't close before 3.25.",
+    "def opened(valve):\n    # They're all shut at 100000 h.\n    return valve.state == 'open'\n",
+    "Die Pumpe läuft; 水泵在运行。 Жизнь идёт — it's “quiet”…\r\n\tThat is all (see [2], p. 17).",
 )
 ADDED = ("<|im_start|>", "<|im_end|>", "<ts>", "<ts/>", "<think>", "</think>", "<|im|>")
 
-SCRAPS = (*" \n\t./'-=_(1234", "  ", "\n\n", "\r\n", "'s", "aB", "Load", "é", "水", "100", "\u3000")
+SCRAPS = (
+    *" \n\t./'-=_(1234",
+    *("  ", "\n\n", "\r\n", "'s", "aB", "Load", "é", "水", "100", "\u3000"),
+)
 
 
 def scraps(count: int) -> list[str]:

@@ -11,31 +11,23 @@ import pytest
 from memory_models.settings import changed
 from tests.support import tiny
 from tsplanner.datasets.records import Role
+from tsplanner.datasets.split import held_out_places
 from tsplanner.errors import TsplannerError
 from tsplanner.training import data
-from tsplanner.training.data import split
 from tsplanner.training.model import load_tokenizer, model_config
 
 
-def test_split_is_the_same_for_the_same_seed_and_loses_no_row() -> None:
-    """Every row is either trained on or held out, by the seed alone."""
-    train, held_out = split(range(50), 0.2, seed=3)
-    assert sorted([*train, *held_out]) == list(range(50))
-    assert len(held_out) == 10
-    assert split(range(50), 0.2, seed=3) == (train, held_out)
-    assert split(range(50), 0.2, seed=4) != (train, held_out)
-
-
-def test_rows_of_a_plan_are_encoded_and_split(tmp_path: Path) -> None:
-    """20 rows, a tenth held out; the draw of the held-out rows is the plan's own."""
+def test_rows_of_a_plan_are_stored_and_split(tmp_path: Path) -> None:
+    """20 rows, a tenth held out; every row is either trained on or held out, in file order."""
     asked = tiny.plan(tmp_path)
     tokenizer, config = load_tokenizer(asked.model), model_config(asked.model)
-    encoded = data.encoded_rows(asked, tokenizer, config)
+    stored = data.stored_rows(asked, tokenizer, config)
     rows = data.load_rows(asked, tokenizer, config)
-    assert len(encoded) == 20
+    assert len(stored) == 20
     assert (len(rows.train), len(rows.validation)) == (18, 2)
-    assert rows == data.split_rows(encoded, asked)
-    assert all(row in encoded for row in (*rows.train, *rows.validation))
+    held_out = held_out_places(20, 0.1, asked.learning.data.split_seed)
+    expected = [list(row.input_ids) for place, row in enumerate(stored) if place not in held_out]
+    assert [list(row.input_ids) for row in rows.train] == expected
 
 
 def test_held_out_rows_are_read_again_as_conversations(tmp_path: Path) -> None:
@@ -59,7 +51,7 @@ def test_a_plan_without_rows_or_words_is_refused(
     asked = tiny.plan(tmp_path)
     asked = replace(asked, dataset=changed(asked.dataset, **changes))
     with pytest.raises(TsplannerError, match=says):
-        data.encoded_rows(asked, None, model_config(asked.model))
+        data.stored_rows(asked, None, model_config(asked.model))
 
 
 def test_an_encoder_is_read_from_the_models_config() -> None:

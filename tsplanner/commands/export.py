@@ -84,8 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--template", metavar="NAME", help="chat template, its name [by family]")
     group.add_argument(
         "--rows",
-        type=RowsAs,
-        choices=tuple(RowsAs),
+        choices=[str(form) for form in RowsAs],
         metavar="FORM",
         help="rows as tokens, or as messages that the trainer renders [tokens]",
     )
@@ -113,7 +112,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         saves=namespace.saves,
         output=namespace.output,
         run_folder=namespace.run_folder,
-        rows=namespace.rows,
+        rows=RowsAs(namespace.rows) if namespace.rows else None,
         random_weights=namespace.random_weights,
         options=options,
     )

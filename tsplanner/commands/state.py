@@ -12,6 +12,7 @@ from typing import Any
 from memory_models.settings import DecoderKernels
 from tsplanner import runs
 from tsplanner.commands.views.screen import Screen
+from tsplanner.datasets.store.columns import COLUMNS
 from tsplanner.errors import EXIT_OK
 from tsplanner.planner.gather.probe_points import (
     AGES_AFTER_DAYS,
@@ -31,6 +32,8 @@ EPILOG = """examples:
   tsplanner state --clear corrections    forget what probes measured
 """
 UNKNOWN = "-"
+OUR_FILES = ("json", "lock", *COLUMNS)
+"""Endings of the files that lie in folders of ours: notes, locks and the columns of tokens."""
 
 
 class Clear(StrEnum):
@@ -101,9 +104,9 @@ def _forget(clear: Clear, *, as_json: bool) -> int:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file itself, or the JSON files of a folder of ours."""
+    """The file itself, or the files of a folder of ours, by the names that we give them."""
     if path.is_dir() and not path.is_symlink():
-        return sorted(path.glob("*.json"))
+        return sorted(file for ending in OUR_FILES for file in path.glob(f"*.{ending}"))
     return [path] if path.is_file() else []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from enum import StrEnum
 
+from memory_models.architecture import TimeSeriesEncoder
 from memory_models.frozen import frozen
 
 
@@ -127,12 +128,16 @@ class DroppedRow:
 
 
 class Noticed(StrEnum):
-    """What a reader notices in rows that it can read, and in their files."""
+    """What is noticed in rows that are trained on."""
 
     FILES = "files"
     FORM = "form"
     GUESS = "guessed"
     IGNORED = "not read"
+    UNWRITTEN = "not written by the template"
+    CUT = "cut"
+    DUPLICATE = "same as an earlier row"
+    BARE = "answer without a letter or digit"
 
 
 @frozen
@@ -157,6 +162,17 @@ class DataSource:
     """Files and folders."""
     columns: tuple[tuple[str, str], ...] = ()
     """Pairs of our name of a field and the dataset's own name, as ``--columns`` gives them."""
+
+
+@frozen
+class ReadJob:
+    """Which rows are read, and for which model."""
+
+    source: DataSource
+    cutoff_len: int
+    encoder: TimeSeriesEncoder | None
+    tokenizer_folder: str | None
+    loss_on: str = LossOn.ASSISTANT
 
 
 class OnBad(StrEnum):
@@ -190,6 +206,18 @@ class LengthBin:
 
 
 @frozen
+class RowContent:
+    """What the rows hold, besides their lengths."""
+
+    learned: float | None = None
+    """Tokens of the mean row that carry loss."""
+    turns: float | None = None
+    """Turns of the mean row."""
+    remarks: tuple[Remark, ...] = ()
+    """What was noticed in the rows: their forms, fields that were not read, guesses, cuts."""
+
+
+@frozen
 class LengthSummary:
     """What a plan needs of a dataset's lengths; positions are those of the decoder."""
 
@@ -214,5 +242,4 @@ class LengthSummary:
     """Number of kept rows by their positions."""
     dropped: tuple[DroppedKind, ...] = ()
     """Dropped rows by fault."""
-    remarks: tuple[Remark, ...] = ()
-    """What was noticed in the rows: their forms, fields that were not read, guesses."""
+    content: RowContent = RowContent()

@@ -23,6 +23,7 @@ from tsplanner.datasets.records import Conversation, Role
 from tsplanner.datasets.series.claims import ClaimKind, Expected, expected_claims, right_claims
 from tsplanner.training.batches import (
     IGNORED_LABEL,
+    Array,
     EncodedSample,
     collate,
     pad_token_id,
@@ -80,7 +81,7 @@ def questions(rows: Iterable[tuple[Conversation, EncodedSample]]) -> Iterator[Qu
             )
 
 
-def _last_answer(labels: Sequence[int]) -> int | None:
+def _last_answer(labels: Sequence[int] | Array) -> int | None:
     """Where the last run of labels begins; None: the row ends without one, or has none."""
     place = len(labels)
     while place and labels[place - 1] == IGNORED_LABEL:

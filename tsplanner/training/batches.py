@@ -27,9 +27,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class EncodedSample:
     """One row as token ids; only what carries loss has labels."""
 
-    input_ids: Sequence[int]
-    labels: Sequence[int]
-    series: tuple[Sequence[float], ...] = field(default=())
+    input_ids: Sequence[int] | Array
+    labels: Sequence[int] | Array
+    series: tuple[Sequence[float] | Array, ...] = field(default=())
     """Normalised values, one tuple per ``<ts><ts/>`` pair."""
 
 
@@ -110,7 +110,7 @@ def collate(encoded: Sequence[EncodedSample], pad_id: int) -> dict[str, torch.Te
     return batch
 
 
-def series_tensor(series: Sequence[Sequence[float]]) -> torch.Tensor:
+def series_tensor(series: Sequence[Sequence[float] | Array]) -> torch.Tensor:
     """Series as a tensor [K, 2N, 1]: each value followed by 1.0, zeros after a shorter series."""
     points = torch.zeros(len(series), max(len(values) for values in series), 2)
     for index, values in enumerate(series):

@@ -2,55 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from memory_models.architecture import TimeSeriesEncoder
 from memory_models.frozen import frozen
-from tsplanner.datasets.records import Conversation
-from tsplanner.datasets.rendering.choice import renderer
-from tsplanner.datasets.rows.readers import read_conversations
+from tsplanner.datasets.records import Conversation, ReadJob
 from tsplanner.datasets.split import held_out_places
+from tsplanner.datasets.store.build import rows_store, stored
+from tsplanner.datasets.tokens.library import prepared
+from tsplanner.datasets.tokens.reading import KeptRow, RowReader
+from tsplanner.datasets.tokens.tokenizer import tokenizer_over
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
-from tsplanner.training.batches import (
-    EncodedSample,
-    encode_row,
-    encoder_of,
-    longest_batch,
-)
+from tsplanner.training.batches import EncodedSample, labels_of, longest_batch
+from tsplanner.training.stored_rows import RowsAt, StoredRows
 
-T = TypeVar("T")
+Beat = Callable[[str], None]
 
 
 @frozen
 class SplitRows:
     """Encoded rows; ``validation`` is never trained on."""
 
-    train: list[EncodedSample]
-    validation: list[EncodedSample]
+    train: Sequence[EncodedSample]
+    validation: Sequence[EncodedSample]
 
 
-def split(rows: Sequence[T], fraction: float, seed: int) -> tuple[list[T], list[T]]:
-    """Training rows and held-out rows, each in file order; the draw depends only on the seed."""
-    held_out = held_out_places(len(rows), fraction, seed)
-    train = [row for index, row in enumerate(rows) if index not in held_out]
-    return train, [rows[index] for index in sorted(held_out)]
+def load_rows(
+    plan: Plan, tokenizer: Any | None, config: Any, *, beat: Beat = lambda _: None
+) -> SplitRows:
+    """The rows of the plan's dataset, split; raises TsplannerError as ``stored_rows``."""
+    return split_rows(stored_rows(plan, tokenizer, config, beat=beat), plan)
 
 
-def load_rows(plan: Plan, tokenizer: Any | None, config: Any) -> SplitRows:
-    """Read, encode and split the plan's dataset; raises TsplannerError as ``encoded_rows``."""
-    return split_rows(encoded_rows(plan, tokenizer, config), plan)
-
-
-def split_rows(encoded: list[EncodedSample], plan: Plan) -> SplitRows:
-    """Split encoded rows by the plan's fraction and seed."""
-    learning = plan.learning
-    train, validation = split(encoded, learning.data.validation_fraction, learning.data.split_seed)
-    return SplitRows(train=train, validation=validation)
+def split_rows(rows: StoredRows, plan: Plan) -> SplitRows:
+    """Training rows and held-out rows by the plan's fraction and seed, each in file order."""
+    learning = plan.learning.data
+    held_out = held_out_places(len(rows), learning.validation_fraction, learning.split_seed)
+    trained = np.ones(len(rows), np.bool_)
+    trained[list(held_out)] = False
+    return SplitRows(
+        train=RowsAt(rows, np.flatnonzero(trained)),
+        validation=RowsAt(rows, np.flatnonzero(~trained)),
+    )
 
 
 def held_out_rows(
@@ -59,20 +58,33 @@ def held_out_rows(
     """The held-out ones of a dataset's ``count`` usable rows, also as they were read.
 
     The file is read anew, since training keeps no conversations, and only as far as it is asked
-    for. Raises TsplannerError as ``encoded_rows``.
+    for. Raises TsplannerError as ``stored_rows``.
     """
     learning = plan.learning.data
-    _, places = split(range(count), learning.validation_fraction, learning.split_seed)
-    held_out = set(places)
-    for place, pair in enumerate(_kept_rows(plan, tokenizer, config)):
+    held_out = held_out_places(count, learning.validation_fraction, learning.split_seed)
+    document, job = tokenizer_document(tokenizer), read_job(plan, config)
+    library = prepared(importlib.import_module("tokenizers").Tokenizer.from_str(document.decode()))
+    reader = RowReader(job, tokenizer_over(library, document))
+    kept = (row for row in reader.rows(reader.raw.rows()) if isinstance(row, KeptRow))
+    for place, row in enumerate(kept):
         if place in held_out:
-            yield pair
+            columns = stored(row)
+            ids = np.array(columns.ids)
+            encoded = EncodedSample(
+                input_ids=ids, labels=labels_of(ids, columns.learned), series=columns.series
+            )
+            yield row.row, encoded
 
 
-def encoded_rows(plan: Plan, tokenizer: Any | None, config: Any) -> list[EncodedSample]:
-    """Read and encode the plan's dataset.
+def stored_rows(
+    plan: Plan, tokenizer: Any | None, config: Any, *, beat: Beat = lambda _: None
+) -> StoredRows:
+    """The rows of the plan's dataset, tokenised once and kept for later runs.
 
-    Raises TsplannerError if the plan names no dataset or no tokenizer, or if no row is left.
+    ``beat`` is called with a sentence now and then while they are tokenised.
+
+    Raises TsplannerError if the plan names no dataset or no tokenizer, if no row is left, or if the
+    state folder has no room for the tokens.
     """
     if plan.dataset.source is None:
         raise TsplannerError("The plan names no dataset: make it again with --dataset FILE.")
@@ -80,38 +92,40 @@ def encoded_rows(plan: Plan, tokenizer: Any | None, config: Any) -> list[Encoded
         raise TsplannerError(
             f"{plan.model.name} has no tokenizer: make the plan again with --tokenizer FOLDER."
         )
-    encoded = [found for _, found in _kept_rows(plan, tokenizer, config)]
-    if not encoded:
-        raise TsplannerError(
-            f"No row of {plan.dataset.path} is left at cutoff_len {plan.learning.data.cutoff_len}: "
-            "raise --cutoff-len."
-        )
-    return encoded
+    folder, key = rows_store(
+        read_job(plan, config),
+        tokenizer_document(tokenizer),
+        on_bad=plan.dataset.on_bad_rows,
+        beat=beat,
+    )
+    return StoredRows(folder, key)
 
 
-def _kept_rows(
-    plan: Plan, tokenizer: Any, config: Any
-) -> Iterator[tuple[Conversation, EncodedSample]]:
-    """The rows of the plan's dataset that are trained on or held out, in the order of the file."""
-    folder = plan.model.tokenizer or plan.model.path
-    rendering = renderer(
-        Path(folder) if folder else None,
-        has_encoder=getattr(config, "ts", None) is not None,
+def read_job(plan: Plan, config: Any) -> ReadJob:
+    """What is read for a plan, and how."""
+    source, folder = plan.dataset.source, plan.model.tokenizer or plan.model.path
+    assert source is not None  # `stored_rows` says what is missing
+    return ReadJob(
+        source=source,
+        cutoff_len=plan.learning.data.cutoff_len,
+        encoder=series_encoder(config),
+        tokenizer_folder=folder,
         loss_on=plan.learning.data.loss_on,
     )
-    source, encoder = plan.dataset.source, series_encoder(config)
-    assert source is not None  # `encoded_rows` says what is missing
-    rows = read_conversations(
-        source,
-        encoder=encoder,
-        on_bad=plan.dataset.on_bad_rows,
-        text_only=encoder is None,
-    )
-    encode, cutoff = encoder_of(tokenizer), plan.learning.data.cutoff_len
-    for row in rows:
-        found = encode_row(row, rendering, encode, cutoff_len=cutoff)
-        if found is not None:
-            yield row, found
+
+
+def tokenizer_document(tokenizer: Any) -> bytes:
+    """A tokenizer of transformers as the bytes of a tokenizer.json.
+
+    Raises TsplannerError: it is written in Python, and has none.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise TsplannerError(
+            f"{type(tokenizer).__name__} has no tokenizer.json: convert it to a fast tokenizer "
+            "(AutoTokenizer.from_pretrained(FOLDER, use_fast=True).save_pretrained(FOLDER))."
+        )
+    document: str = tokenizer.backend_tokenizer.to_str()
+    return document.encode()
 
 
 def series_encoder(config: Any) -> TimeSeriesEncoder | None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.reliability.trainer_rows.forms import CUTOFF
-from benchmarks.reliability.trainer_rows.templates import TEMPLATES
 from memory_models.settings import changed
 from tests.support.golden import case
 from tests.support.parser_environments import ROOT, environment
@@ -53,7 +52,13 @@ def plan_of(model: Path, dataset: Path, rows: int) -> Plan:
     base = case("qwen2.5-0.5b").plan
     return replace(
         base,
-        model=replace(base.model, path=str(model), has_weights=True, trust_remote_code=False),
+        # No family of LLaMA-Factory's table, so that the template of the folder decides.
+        model=replace(
+            base.model,
+            path=str(model),
+            has_weights=True,
+            architecture=changed(base.model.architecture, model_type="smollm3"),
+        ),
         dataset=changed(
             base.dataset, name="rows", path=str(dataset), rows_kept=rows, on_bad_rows="drop"
         ),
@@ -132,8 +137,3 @@ def outcome(mine: Rows, found: Rows) -> str:
     if not Counter(ids for ids, _ in mine) - Counter(ids for ids, _ in found):
         return "mask"
     return "ids"
-
-
-def known_template(name: str) -> str | None:
-    """LLaMA-Factory's own name of a family's template."""
-    return TEMPLATES[name].llamafactory

@@ -24,11 +24,12 @@ from tsplanner.commands.inputs.options import (
     add_pins,
     add_plan_argument,
     add_subject,
+    data_source,
     learning_values,
     pins,
     refuse_idle_flags,
 )
-from tsplanner.datasets.records import LossOn
+from tsplanner.datasets.records import DataSource, LossOn
 from tsplanner.errors import UsageError
 from tsplanner.planner.request import Pins
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
@@ -187,3 +188,17 @@ def test_names_of_other_verbs_and_programs_are_known() -> None:
     ):
         with pytest.raises(argparse.ArgumentError, match=said):
             parsed(*words)
+
+
+def test_a_dataset_is_files_and_names_of_their_fields() -> None:
+    """Several after one flag or several flags; names without a dataset say nothing."""
+    parser = argparse.ArgumentParser()
+    add_subject(parser)
+    words = ["--dataset", "a", "b", "--dataset", "c", "--columns", "prompt=q,answer=r"]
+    assert data_source(parser.parse_args(words)) == DataSource(
+        paths=("a", "b", "c"), columns=(("prompt", "q"), ("answer", "r"))
+    )
+    assert data_source(parser.parse_args(["--dataset", "a"])) == DataSource(paths=("a",))
+    assert data_source(parser.parse_args([])) is None
+    with pytest.raises(UsageError, match="--columns names the fields of a dataset: add --dataset"):
+        data_source(parser.parse_args(["--columns", "text=a"]))

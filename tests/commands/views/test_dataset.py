@@ -13,8 +13,9 @@ from tsplanner.commands.views.dataset import (
     dropped_line,
     histogram_bars,
     lengths_line,
+    remark_lines,
 )
-from tsplanner.datasets.records import DroppedKind, Fault, LengthBin
+from tsplanner.datasets.records import DroppedKind, Fault, LengthBin, Noticed, Remark
 from tsplanner.planner.plan import no_dataset
 
 BINS = (
@@ -87,4 +88,36 @@ def test_a_dataset_is_lengths_then_faults_then_the_list() -> None:
         lengths_line(ROWS),
         dropped_line(kind),
         "all rows left out are listed in saves/dropped.txt",
+    ]
+
+
+def test_what_was_noticed_is_told_in_a_line_for_each_kind() -> None:
+    """Guesses have lines of their own, with the first row of each."""
+    remarks = (
+        Remark(kind=Noticed.FILES, text="of data the split train is read", rows=0, first_line=0),
+        Remark(kind=Noticed.FORM, text="alpaca", rows=1200, first_line=1),
+        Remark(kind=Noticed.FORM, text="ShareGPT", rows=1, first_line=7),
+        Remark(kind=Noticed.GUESS, text='role "bot": assistant', rows=2, first_line=7),
+        *(Remark(kind=Noticed.IGNORED, text=f"f{n}", rows=3, first_line=1) for n in range(10)),
+    )
+    assert remark_lines(remarks) == [
+        "of data the split train is read",
+        "form: alpaca (1,200 rows), ShareGPT (1 row)",
+        "fields not read: "
+        + ", ".join(f"f{number} (3 rows)" for number in range(8))
+        + " and 2 more",
+        'guessed: role "bot": assistant (2 rows, the first at line 7)',
+    ]
+    assert remark_lines(()) == []
+
+
+def test_what_holds_for_every_row_of_a_model_counts_no_rows() -> None:
+    """A guess about rows says how many; a decision about the template stands alone."""
+    remarks = (
+        Remark(kind=Noticed.GUESS, text="The template writes a date.", rows=0, first_line=0),
+        Remark(kind=Noticed.GUESS, text='role "bot": assistant', rows=2, first_line=7),
+    )
+    assert remark_lines(remarks) == [
+        "The template writes a date.",
+        'guessed: role "bot": assistant (2 rows, the first at line 7)',
     ]

@@ -11,6 +11,7 @@ import pytest
 from memory_models.settings import from_flat
 from tests.support import tiny
 from tsplanner.commands.views.probe import (
+    dataset_words,
     failure_lines,
     next_command,
     proof_lines,
@@ -99,3 +100,5 @@ def test_a_probe_names_no_search_that_would_be_refused(tmp_path: Path) -> None:
     bare = replace(plan, model=replace(plan.model, has_weights=False))
     words = f"tsplanner plan --model FOLDER --dataset {plan.dataset.path}"
     assert next_command(bare, path) == words
+    named = replace(plan.dataset, further=("b",), columns=(("prompt", "q"), ("answer", "r")))
+    assert dataset_words(named)[2:] == ["b", "--columns", "prompt=q,answer=r"]

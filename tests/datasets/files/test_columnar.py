@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tsplanner.datasets.files.columnar import BATCH_ROWS, ColumnarFile, pyarrow
+from tsplanner.datasets.files.columnar import BATCH_ROWS, ColumnarFile, batch_rows, pyarrow
 from tsplanner.datasets.files.kinds import data_file
 from tsplanner.datasets.files.records import DataFile, FileKind
 from tsplanner.errors import TsplannerError
@@ -105,6 +105,22 @@ def test_texts_that_are_json_by_their_type_are_opened(tmp_path: Path) -> None:
     turns = pa.ListArray.from_arrays(pa.array([0, 1]), texts)
     file = columnar(tmp_path, pa.table({"messages": turns}), "stream")
     assert rows(file) == [{"messages": [{"role": "user", "content": "a"}]}]
+    # Contents of which one was a list of parts, too: the others are texts in quotes.
+    contents = pa.array(['"a"', '[{"type": "text"}]'], pa.json_(pa.string()))
+    structs = pa.StructArray.from_arrays(
+        [pa.array(["user", "user"]), contents], ["role", "content"]
+    )
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 2]), structs)
+    found = rows(columnar(tmp_path, pa.table({"messages": lists})))
+    assert [row["messages"][0]["content"] for row in found] == ["a", [{"type": "text"}]]
+
+
+def test_long_rows_are_held_in_smaller_numbers() -> None:
+    """Of rows of a megabyte four are held, of rows of any size one at least."""
+    assert batch_rows(100 * 2**20, 100) == 4
+    assert batch_rows(10**9, 10**7) == BATCH_ROWS
+    assert batch_rows(10**12, 3) == 1
+    assert batch_rows(0, 0) == 1
 
 
 def test_a_file_of_more_rows_than_a_batch_is_read_whole(tmp_path: Path) -> None:
@@ -120,6 +136,14 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(TsplannerError, match=r"rows\.parquet is no whole (Parquet|Arrow) file"):
         ColumnarFile(data_file(path)).rows_total()
+
+
+def test_an_old_pyarrow_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would read quotes and escapes into texts."""
+    monkeypatch.setattr(pa, "__version__", "18.1.0")
+    file = DataFile(path=Path("rows.parquet"), kind=FileKind.PARQUET, bytes=1)
+    with pytest.raises(TsplannerError, match=r"pyarrow 18\.1\.0 is too old to read rows\.parquet"):
+        pyarrow(file)
 
 
 def test_without_pyarrow_the_command_that_installs_it_is_named(

@@ -127,6 +127,18 @@ def test_a_mistyped_name_gets_the_nearest_file(tmp_path: Path) -> None:
         dataset_files([tmp_path / "trian.jsonl"])
 
 
+def test_datasets_of_their_own_in_one_folder_are_not_mixed(tmp_path: Path) -> None:
+    """LLaMA-Factory's folder lists them; names joined by commas are its way, too."""
+    root = folder(tmp_path / "data", "a.json", "b.json")
+    (root / "dataset_info.json").write_text(
+        '{"a": {"file_name": "a.json"}, "c": {"hf_hub_url": 1}}'
+    )
+    with pytest.raises(TsplannerError, match=r"give one of its files, such as .*a\.json"):
+        dataset_files([root])
+    with pytest.raises(TsplannerError, match="names several files with commas"):
+        dataset_files([Path(f"{root / 'a.json'},{root / 'b.json'}")])
+
+
 def test_a_file_given_twice_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
     """Rows would count double, or there are none."""
     root = folder(tmp_path / "d", "a.jsonl")

@@ -95,6 +95,12 @@ def test_columns_as_pandas_writes_them_are_rows(tmp_path: Path, whole: dict[str,
     assert objects(tmp_path, json.dumps(whole).encode()) == TWO
 
 
+def test_a_row_under_each_name_is_a_row(tmp_path: Path) -> None:
+    """As pandas writes it with "index"; each row keeps its line."""
+    content = b'{"x": {"q": "a", "n": 1},\n "y": {"q": "b", "n": 2}}'
+    assert objects(tmp_path, content) == TWO
+
+
 def test_rows_under_a_name_keep_their_lines(tmp_path: Path) -> None:
     """The version beside them is no row."""
     content = b'{"version": "1",\n "data": [\n {"q": "a", "n": 1},\n {"q": "b", "n": 2}\n]}'

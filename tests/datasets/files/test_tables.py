@@ -113,6 +113,12 @@ def test_a_heading_must_name_its_columns(tmp_path: Path, heading: bytes, sentenc
         table(tmp_path, heading + b"1,2\n")
 
 
+def test_a_line_that_names_the_separator_is_no_heading(tmp_path: Path) -> None:
+    """Spreadsheets read such a line, and so the lines below keep their numbers."""
+    rows = table(tmp_path, b"sep=|\r\nq|a\r\nx,y|z\r\n")
+    assert values(rows) == [(3, {"q": "x,y", "a": "z"})]
+
+
 def test_a_column_without_a_name_gets_its_number(tmp_path: Path) -> None:
     """Pandas writes its index so; a cell of a megabyte is a cell."""
     rows = table(tmp_path, b",q , a\n0," + b"x" * 1_000_000 + b",y\n")

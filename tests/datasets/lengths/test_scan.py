@@ -21,12 +21,12 @@ from tests.support.rows import (
     written,
 )
 from tsplanner.datasets.lengths.scan import length_stats
-from tsplanner.datasets.lengths.tokens import estimated_tokens
 from tsplanner.datasets.records import DroppedRow
 from tsplanner.datasets.rendering.fixed import ChatTSRenderer
 from tsplanner.datasets.rendering.pieces import joined
 from tsplanner.datasets.rows.readers import read_rows
 from tsplanner.datasets.series_encoding import series_positions
+from tsplanner.datasets.tokens.tokenizer import estimated_tokens
 from tsplanner.errors import TsplannerError
 
 ROOT = Path(__file__).resolve().parents[3]

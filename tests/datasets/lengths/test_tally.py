@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tests.support.rows import ENCODER, chatts
 from tsplanner.datasets.files.records import Span
-from tsplanner.datasets.lengths.tally import RowCounter, ScanJob, Tally, padded_tokens
-from tsplanner.datasets.records import DataSource, Fault
+from tsplanner.datasets.lengths.tally import RowCounter, Tally, padded_tokens
+from tsplanner.datasets.records import DataSource, Fault, ReadJob
+from tsplanner.datasets.tokens.reading import RowReader
 
 COUNTS = st.lists(st.tuples(st.integers(1, 99), st.integers(0, 99)), max_size=8)
 
@@ -55,16 +56,16 @@ def test_a_span_numbers_its_lines_from_one_and_keeps_its_faults(tmp_path: Path) 
     lines = [chatts("a", "b", [1.0]) + b"\n", b"\n", b"{\n", chatts("a", "b", [1.0] * 80)]
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"".join(lines))
-    job = ScanJob(
+    job = ReadJob(
         source=DataSource(paths=(str(path),)),
         cutoff_len=300,
         encoder=ENCODER,
         tokenizer_folder=None,
     )
-    counter = RowCounter(job)
+    counter = RowCounter(RowReader(job))
     start, size = len(lines[0]), path.stat().st_size
     second = counter.span(Span(file=0, start=start, end=size, bytes=0))
-    assert counter.counted_by == "estimate"
+    assert counter.reader.counted_by == "estimate"
     assert (second.lines, second.rows) == (3, 0)
     assert [(row.line, row.fault) for row in second.dropped] == [
         (2, Fault.NOT_JSON),
@@ -78,12 +79,12 @@ def test_text_rows_carry_the_template_and_are_cut_to_the_cutoff(tmp_path: Path) 
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"instruction": "abcdefgh", "output": "abcd"}))
     for cutoff_len, length in ((512, 48), (40, 40)):
-        job = ScanJob(
+        job = ReadJob(
             source=DataSource(paths=(str(path),)),
             cutoff_len=cutoff_len,
             encoder=None,
             tokenizer_folder=None,
         )
-        counter = RowCounter(job)
-        (span,) = counter.raw.spans()
+        counter = RowCounter(RowReader(job))
+        (span,) = counter.reader.raw.spans()
         assert counter.span(span).lengths == {length: 1}

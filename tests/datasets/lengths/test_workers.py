@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -42,15 +43,15 @@ def test_two_processes_count_as_one(large, tmp_path):
 
 @ON_LINUX
 def test_killed_worker_is_one_clear_sentence(large):
-    """A worker that the system kills does not leave the plan waiting, and no process behind."""
+    """Workers that the system kills do not leave the plan waiting, and no process behind."""
     before = set(children())
 
-    def kill_one(*_: int) -> None:
-        (victim, *_rest) = set(children()) - before
-        os.kill(victim, signal.SIGKILL)
+    def kill_all(*_: int) -> None:
+        for victim in set(children()) - before:
+            os.kill(victim, signal.SIGKILL)
 
     with pytest.raises(TsplannerError, match="ended too soon: it was killed, or memory ran out"):
-        stats(large, workers=2, progress=kill_one)
+        stats(large, workers=2, progress=kill_all)
 
     assert set(children()) == before
 
@@ -103,3 +104,27 @@ def alive(process: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+@ON_LINUX
+def test_processes_read_every_kind_of_file_as_one_does(large, tmp_path):
+    """Parquet with one row group, lines, a table and a gzip stream, with faults in each."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows = [json.loads(line) for line in large.read_bytes().splitlines()]
+    table = pa.Table.from_pylist(rows)
+    pq.write_table(table, tmp_path / "a.parquet", compression="none", use_dictionary=False)
+    (tmp_path / "b.jsonl").write_bytes(large.read_bytes())
+    (tmp_path / "c.csv").write_text("input,output\na,b\na,\na\n")
+    (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress(b'{"input": "a", "output": "b"}\n{\n'))
+    assert (tmp_path / "a.parquet").stat().st_size > 2 * (4 << 20)
+
+    one, two = (stats(tmp_path, workers=count) for count in (1, 2))
+
+    assert one == two
+    places = [(row.file, row.line) for row in one.dropped]
+    bad = [(file, line) for file in (0, 1) for line in (6, 4001, 9000)]
+    assert places == [*bad, (2, 3), (2, 4), (3, 2)]
+    assert [(each.text, each.rows) for each in one.content.remarks if each.kind == "form"] == [
+        ("ChatTS", 17994),
+        ("input and output, a user turn and an assistant turn", 2),
+    ]

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tsplanner.datasets.rendering.folder import TemplateTexts, special_tokens, template_texts
+from tsplanner.datasets.rendering.folder import (
+    TemplateTexts,
+    end_token,
+    special_tokens,
+    template_texts,
+)
 from tsplanner.errors import TsplannerError
 
 ADDED = {"0": {"content": "<s>"}}
@@ -62,8 +67,26 @@ def test_special_tokens_are_texts_objects_or_named_by_the_model(tmp_path: Path) 
     assert "bos_token" not in special_tokens(tmp_path)
 
 
+def test_the_end_token_is_found_by_its_number_where_it_has_no_name(tmp_path: Path) -> None:
+    """GPT-2's tokenizer files name none; a tokenizer that says null has none."""
+    assert end_token(tmp_path) == ""
+    written(tmp_path, "config.json", {"eos_token_id": [50256, 1]})
+    added = [{"id": 1, "content": "x"}, {"id": 50256, "content": "<|endoftext|>", "special": True}]
+    written(tmp_path, "tokenizer.json", {"added_tokens": added, "model": {"vocab": {"a": 0}}})
+    written(tmp_path, "tokenizer_config.json", {"model_max_length": 1024})
+    assert end_token(tmp_path) == "<|endoftext|>"
+    written(tmp_path, "tokenizer_config.json", {"eos_token": "</s>"})
+    assert end_token(tmp_path) == "</s>"
+    written(tmp_path, "tokenizer_config.json", {"eos_token": None})
+    assert end_token(tmp_path) == ""
+
+
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     """With the way out."""
     (tmp_path / "tokenizer_config.json").write_text("{")
     with pytest.raises(TsplannerError, match=r"tokenizer_config.json cannot be read .*fetch"):
         special_tokens(tmp_path)
+    written(tmp_path, "tokenizer_config.json", {})
+    written(tmp_path, "tokenizer.json", {"added_tokens": 1})
+    with pytest.raises(TsplannerError, match=r"tokenizer.json cannot be read"):
+        end_token(tmp_path)

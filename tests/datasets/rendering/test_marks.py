@@ -2,54 +2,77 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tsplanner.datasets.rendering.environment import ChatTemplate
 from tsplanner.datasets.rendering.marks import Marker
 
-MESSAGES = [{"role": "user"}, {"role": "assistant"}]
+MESSAGES = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "bc"}]
 
 
 def test_marks_are_read_and_taken_out() -> None:
     """Two turns of a loop, the second with a generation block."""
-    marker = Marker(MESSAGES, "<a><bc>!")
+    marker = Marker(MESSAGES)
     text = (
-        marker.turn(1, MESSAGES[0])
+        marker.turn(1, False, MESSAGES[0])
         + "<a>"
-        + marker.turn(1, MESSAGES[1])
+        + marker.turn(1, False, MESSAGES[1])
         + "<"
-        + marker.generation(lambda: "bc")
+        + marker.generation(False, lambda: "bc")
         + ">"
-        + marker.turn(1)
+        + marker.turn(1, False)
         + "!"
     )
-    assert marker.read(text)
+    assert marker.read(text) == "<a><bc>!"
     assert marker.turns == [(0, 3), (3, 7)]
     assert marker.generations == [(4, 6)]
+    assert not marker.are_kept
 
 
 def test_a_loop_over_other_things_writes_no_mark() -> None:
     """A template may trim what such a loop wrote."""
-    marker = Marker(MESSAGES, "")
-    assert marker.turn(2, "a part") == ""
-    assert marker.turn(2) == ""
+    marker = Marker(MESSAGES)
+    assert marker.turn(2, True, "a part") == ""
+    assert marker.turn(2, True) == ""
+    assert not marker.are_kept
 
 
 def test_of_several_loops_the_one_that_writes_counts() -> None:
     """A loop that only looks for the last question writes nothing."""
-    marker = Marker(MESSAGES, "abc")
-    looked = marker.turn(1, MESSAGES[1]) + marker.turn(1, MESSAGES[0]) + marker.turn(1)
-    written = marker.turn(2, MESSAGES[0]) + "ab" + marker.turn(2, MESSAGES[1]) + "c"
-    assert marker.read(looked + written + marker.turn(2))
+    marker = Marker(MESSAGES)
+    first, second = MESSAGES
+    looked = marker.turn(1, False, second) + marker.turn(1, False, first) + marker.turn(1, False)
+    written = marker.turn(2, False, first) + "ab" + marker.turn(2, False, second) + "c"
+    assert marker.read(looked + written + marker.turn(2, False)) == "abc"
     assert marker.turns == [(0, 2), (2, 3)]
 
 
-def test_another_text_than_the_one_without_marks_is_not_read() -> None:
-    """The marks changed what the template does."""
-    marker = Marker(MESSAGES, "abc")
-    assert not marker.read(marker.turn(1, MESSAGES[0]) + "ab" + marker.turn(1))
-    assert marker.turns == [None, None]
+def test_a_text_that_holds_the_sign_of_marks_is_not_read() -> None:
+    """Nothing that a row says is taken for a mark: another sign is taken for it."""
+    marker = Marker(MESSAGES)
+    assert (
+        marker.read(marker.turn(1, False, MESSAGES[0]) + "\ufdd0" + marker.turn(1, False)) is None
+    )
+    row = [{"role": "user", "content": "\ufdd0\ufdd1"}, MESSAGES[1]]
+    source = "{% for m in messages %}<{{ m.content }}>{% endfor %}"
+    text, marker = ChatTemplate(source, {}).render_marked(row)
+    assert text == "<\ufdd0\ufdd1><bc>"
+    assert marker.turns == [(0, 4), (4, 8)]
 
 
-def test_a_row_that_holds_a_mark_gets_another_one() -> None:
-    """Nothing that a row says is taken for a mark."""
-    marker = Marker(MESSAGES, "\ufdd0")
-    assert marker.read(marker.turn(1, MESSAGES[0]) + "\ufdd0" + marker.turn(1))
-    assert marker.turns[0] == (0, 1)
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        ("{% for m in messages %}{{ m.content }}{% endfor %}", False),
+        ("{% generation %}{% for m in messages %}x{% endfor %}{% endgeneration %}", False),
+        ("{% set t %}{% for m in messages %}x{% endfor %}{% endset %}{{ t | trim }}", True),
+        ("{% macro w(all) %}{% for m in all %}x{% endfor %}{% endmacro %}{{ w(messages) }}", True),
+        ("{% filter upper %}{% for m in messages %}x{% endfor %}{% endfilter %}", True),
+        ("{% for m in messages recursive %}x{% endfor %}", True),
+    ],
+)
+def test_marks_that_a_template_keeps_are_known(source: str, kept: bool) -> None:
+    """It may look at them, so its text is rendered without marks too."""
+    _, marker = ChatTemplate(source, {}).render_marked(MESSAGES)
+    assert marker.are_kept is kept
+    assert None not in marker.turns

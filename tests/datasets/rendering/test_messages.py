@@ -33,9 +33,10 @@ def test_arguments_are_an_object_or_text() -> None:
     ]
     (message,) = messages_of((CALLS,), Style(arguments_as_text=True))
     assert message["tool_calls"][0]["function"]["arguments"] == CALL.arguments
-    broken = turn("a", tool_calls=(ToolCall(name="valve", arguments="{"),))
-    with pytest.raises(RowError, match="arguments of the call of valve are no JSON"):
-        messages_of((broken,), Style())
+    for text in ("{", "[" * 100_000):
+        broken = turn("a", tool_calls=(ToolCall(name="valve", arguments=text),))
+        with pytest.raises(RowError, match="arguments of the call of valve are no JSON"):
+            messages_of((broken,), Style())
 
 
 def test_calls_without_an_id_get_one_where_the_template_wants_it() -> None:

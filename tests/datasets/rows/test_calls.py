@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tsplanner.datasets.records import Fault, ToolCall
-from tsplanner.datasets.rows.calls import calls_in_text, tools_text, turn_calls
+from tsplanner.datasets.rows.calls import calls_in_text, tools_text, turn_calls, without_tool_parts
 from tsplanner.datasets.rows.fields import RowError
 
 WEATHER = {"name": "weather", "parameters": {"type": "object", "properties": {}}}
@@ -21,6 +21,7 @@ WRAPPED = {"type": "function", "function": WEATHER}
         ([WEATHER], [WRAPPED]),
         ([WRAPPED], [WRAPPED]),
         (WEATHER, [WRAPPED]),
+        ([{"type": "function", **WEATHER}], [WRAPPED]),
         ([WEATHER | {"description": None}], [WRAPPED]),
         ([], None),
         (None, None),
@@ -83,6 +84,16 @@ def test_a_call_that_nobody_could_make_is_refused(value: Any, reason: str) -> No
         turn_calls(value, 4)
     assert str(caught.value).startswith(reason)
     assert caught.value.fault is Fault.CALL
+
+
+def test_a_turn_without_tools_in_its_parts_stays_as_it_is() -> None:
+    """Of a damaged part nothing is guessed."""
+    for turn in ({"role": "user", "content": "a"}, {"content": [3, {"type": "text"}]}, {}):
+        assert without_tool_parts(turn) == [turn]
+    result = {"type": "tool_result", "content": "7"}
+    assert without_tool_parts({"role": "user", "content": [result]}) == [
+        {"role": "tool", "content": "7"}
+    ]
 
 
 @pytest.mark.parametrize(

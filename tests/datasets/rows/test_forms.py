@@ -34,6 +34,7 @@ def form(*names: str, nulls: tuple[str, ...] = ()) -> Form:
         ("messages timeseries", "ChatTS"),
         ("prompt completion", "prompt and completion, a user turn and an assistant turn"),
         ("question answer", "question and answer, a user turn and an assistant turn"),
+        ("问题 回答", "问题 and 回答, a user turn and an assistant turn"),
         ("query response", "query and response, a user turn and an assistant turn"),
         ("input output", "input and output, a user turn and an assistant turn"),
         ("text url", "plain text in text, learned whole"),
@@ -95,7 +96,7 @@ def test_a_dialogue_in_words_is_no_list_of_turns() -> None:
         ),
         ("reply q", "", Fault.NO_FORM, "no known form has the fields q, reply: give messages"),
         ("a b", "", Fault.NO_FORM, "no known form has the fields a, b: give messages"),
-        ("", "", Fault.NO_FORM, "no known form has the fields none: give messages"),
+        ("", "", Fault.MISSING_FIELD, "has no field that is not null"),
         (
             "text summary", "", Fault.NO_FORM,
             "has the fields text, summary, and either may be meant: say --columns "
@@ -118,4 +119,4 @@ def test_every_question_has_an_answer_that_is_known() -> None:
     assert set(PARTNERS) == set(QUESTIONS)
     assert set(PARTNERS.values()) <= set(ANSWERS)
     assert not set(QUESTIONS) & set(ANSWERS)
-    assert set(CONTEXTS) - {"input"} == {"context"}
+    assert set(CONTEXTS) - set(QUESTIONS) == {"context"}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +14,12 @@ from hypothesis import strategies as st
 from memory_models.architecture import TimeSeriesEncoder
 from tests.support.rows import conversation, written_bytes
 from tsplanner.datasets.records import Conversation, DroppedRow
-from tsplanner.datasets.rows.readers import read_conversations, read_rows
+from tsplanner.datasets.rows.readers import (
+    DatasetReader,
+    first_conversation,
+    read_conversations,
+    read_rows,
+)
 from tsplanner.errors import TsplannerError
 
 GOOD = {"input": "See <ts><ts/>", "output": "Up.", "timeseries": [[1, 2.5, 3]]}
@@ -140,7 +148,22 @@ JSON_VALUES = st.recursive(
     max_leaves=6,
 )
 FIELDS = st.sampled_from(
-    ["input", "output", "timeseries", "instruction", "conversations", "messages"]
+    [
+        "input",
+        "output",
+        "timeseries",
+        "instruction",
+        "conversations",
+        "messages",
+        "text",
+        "prompt",
+        "tools",
+        "history",
+        "system",
+        "label",
+        "images",
+        "chosen",
+    ]
 )
 ROW_LIKE = st.dictionaries(FIELDS, JSON_VALUES).map(lambda row: json.dumps(row).encode())
 LINES = st.lists(ROW_LIKE | st.just(GOOD_LINE) | st.binary(max_size=40), max_size=4)
@@ -163,3 +186,99 @@ def test_no_bytes_raise_anything_but_one_clear_error(tmp_path, lines, array, on_
         return
 
     assert any(isinstance(row, Conversation) for row in rows)
+
+
+SAID = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+ROWS_SAID = st.lists(
+    st.tuples(SAID, SAID, SAID.filter(str.strip)), min_size=1, max_size=4
+)  # system text, question and answer of each row
+SPELLINGS = {
+    "messages": lambda s, q, a: {
+        "messages": [
+            *([{"role": "system", "content": s}] if s else []),
+            {"role": "user", "content": q},
+            {"role": "assistant", "content": a},
+        ]
+    },
+    "sharegpt": lambda s, q, a: {
+        "conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": a}],
+        "system": s,
+    },
+    "alpaca": lambda s, q, a: {"instruction": q, "output": a, "system": s},
+    "pair": lambda s, q, a: {"question": q, "answer": a, "system": s},
+    "prompt": lambda s, q, a: {
+        "system": s,
+        "prompt": [{"role": "user", "content": q}],
+        "completion": {"role": "assistant", "content": a},
+    },
+}
+
+
+def put(folder: Path, how: str, rows: list[dict[str, object]]) -> Path:
+    """Rows written to a file of a kind."""
+    if how == "parquet":
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
+        return folder / "rows.parquet"
+    if how == "csv":
+        with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+            writer.writerow(rows[0])
+            for row in rows:
+                cells = (
+                    each if isinstance(each, str) else json.dumps(each) for each in row.values()
+                )
+                writer.writerow(cells)
+        return folder / "rows.csv"
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    content = {
+        "lines": lines,
+        "gzip": gzip.compress(lines),
+        "array": json.dumps(rows).encode(),
+        "pretty": "\n".join(json.dumps(row, indent=2) for row in rows).encode(),
+        "columns": json.dumps(
+            {name: {str(n): row[name] for n, row in enumerate(rows)} for name in rows[0]}
+        ).encode(),
+    }
+    return written_bytes(folder, content[how], f"rows-{how}.json")
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    rows=ROWS_SAID,
+    spelling=st.sampled_from(sorted(SPELLINGS)),
+    how=st.sampled_from(["lines", "gzip", "array", "pretty", "columns", "csv", "parquet"]),
+)
+def test_the_same_dialogues_are_read_whatever_they_are_written_as(tmp_path, rows, spelling, how):
+    """Every spelling in every kind of file gives the same turns."""
+    if spelling == "prompt" and how == "csv":
+        return  # a cell that begins with a bracket may be the text of a prompt
+    path = put(tmp_path, how, [SPELLINGS[spelling](*row) for row in rows])
+    expected = []
+    for system, question, answer in rows:
+        turns = [("system", system)] if system else []
+        expected.append([*turns, ("user", question), ("assistant", answer)])
+    found = [
+        [(str(turn.role), turn.content) for turn in row.turns] for row in read_conversations(path)
+    ]
+    assert found == expected
+
+
+def test_every_kind_of_trouble_in_one_folder_is_named_with_its_file_and_line(tmp_path):
+    """Three files; of their rows two are good."""
+    (tmp_path / "a.jsonl").write_text('{"text": "x"}\n{"prompt": "x"}\n')
+    (tmp_path / "b.csv").write_text("question;answer\nx;y\nx;y;z\n")
+    (tmp_path / "c.json").write_text('[\n{"chosen": "x", "rejected": "y"}]')
+    reader = DatasetReader(tmp_path)
+    bad = [row for row in reader.rows("drop") if isinstance(row, DroppedRow)]
+    assert [reader.raw.place(row).removeprefix(f"{tmp_path}/") for row in bad] == [
+        "a.jsonl:2", "b.csv:3", "c.json:2",
+    ]  # fmt: skip
+    assert [str(row.fault) for row in bad] == [
+        "field missing", "wrong number of cells", "preference data",
+    ]  # fmt: skip
+    first = first_conversation(tmp_path)
+    assert first is not None
+    assert first.text == "x"

@@ -7,12 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tsplanner.datasets.records import Fault, Noticed, Role, ToolCall, Turn
 from tsplanner.datasets.rows.fields import Fields, RowError
-from tsplanner.datasets.rows.turns import TurnReader, asked_and_answered, not_turns, plain_turns
+from tsplanner.datasets.rows.turns import TurnReader, asked_and_answered, not_turns
 
 ASKED = {"role": "user", "content": "w?"}
 
@@ -70,23 +68,6 @@ def test_what_is_guessed_is_noticed(turns: list[Any], noticed: str) -> None:
     assert any(text.startswith(noticed) for text in texts)
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(list(Role)), st.text(st.characters(codec="utf-8"))), max_size=6
-    )
-)
-def test_plain_turns_are_read_the_same_on_the_short_way_and_on_the_long(
-    turns: list[tuple[Role, str]],
-) -> None:
-    """A field that nobody reads sends a turn the long way."""
-    plain = [{"role": role, "content": text} for role, text in turns]
-    raw = msgspec.Raw(json.dumps(plain).encode())
-    expected = [Turn(role=role, content=text) for role, text in turns]
-    assert plain_turns(raw) == expected
-    assert read(*(turn | {"id": 1} for turn in plain))[0] == expected
-    assert plain_turns(msgspec.Raw(b'[{"role": "user", "content": "a", "weight": 0}]')) is None
-
-
 def test_a_message_keeps_its_calls_thoughts_names_and_weights() -> None:
     """As OpenAI's form and its relatives write them."""
     call = {"id": "c", "type": "function", "function": {"name": "w", "arguments": "{}"}}
@@ -128,6 +109,30 @@ def test_a_function_call_of_sharegpt_is_a_call_or_stays_text() -> None:
     assert noticed == ["function_call without JSON: plain text"]
 
 
+def test_calls_and_results_in_parts_of_a_content_are_turns() -> None:
+    """As Anthropic writes them; what the user says beside a result stands behind it."""
+    use = {"type": "tool_use", "id": "c", "name": "w", "input": {"a": 1}}
+    result = {"type": "tool_result", "tool_use_id": "c", "content": [{"type": "text", "text": "7"}]}
+    turns, noticed = read(
+        ASKED,
+        {"role": "assistant", "content": [{"type": "text", "text": "Hm."}, use]},
+        {"role": "user", "content": [result, {"type": "text", "text": "Go on."}]},
+        {"role": "assistant", "content": "x"},
+        {"role": "user", "content": [{**result, "content": "8"}]},
+    )
+    assert turns[1] == Turn(
+        role=Role.ASSISTANT,
+        content="Hm.",
+        tool_calls=(ToolCall(name="w", arguments='{"a": 1}', id="c"),),
+    )
+    assert turns[2:4] == [
+        Turn(role=Role.TOOL, content="7", tool_call_id="c"),
+        Turn(role=Role.USER, content="Go on."),
+    ]
+    assert turns[5:] == [Turn(role=Role.TOOL, content="8", tool_call_id="c")]
+    assert noticed == []
+
+
 def test_fields_of_turns_that_are_not_read_are_noticed_unless_they_are_empty() -> None:
     """An id is; an empty refusal is none."""
     turns, noticed = read({**ASKED, "id": 7, "refusal": None, "annotations": []})
@@ -153,6 +158,7 @@ def test_a_user_says_what_fields_and_roles_are_called() -> None:
         ([{**ASKED, "weight": 0.5}], Fault.WEIGHT, "turn 1: weight 0.5: a turn is learned whole"),
         ([{**ASKED, "weight": "1"}], Fault.WRONG_TYPE, 'turn 1: "weight" is text, not 0 or 1'),
         ([{**ASKED, "train_detail": [1]}], Fault.WEIGHT, "turn 1: train_detail weighs parts"),
+        ([{**ASKED, "loss_scale": 0.3}], Fault.WEIGHT, "turn 1: loss_scale weighs parts"),
         ([{**ASKED, "images": ["a"]}], Fault.MEDIA, 'turn 1: "images", and only text'),
         (
             [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
@@ -160,9 +166,9 @@ def test_a_user_says_what_fields_and_roles_are_called() -> None:
             'turn 1: "image_url", and only text and series are trained',
         ),
         (
-            [{"role": "user", "content": [{"type": "tool_result", "content": "x"}]}],
+            [{"role": "user", "content": [{"type": "document", "source": {}}]}],
             Fault.PART,
-            'turn 1: a part of the type "tool_result" is not read',
+            'turn 1: a part of the type "document" is not read',
         ),
         ([{"role": "user", "content": [3]}], Fault.WRONG_TYPE, "turn 1: a part is a number"),
         ([["a", "b", "c"]], Fault.WRONG_TYPE, "turn 1 is a list, not an object"),
@@ -174,6 +180,29 @@ def test_a_turn_that_cannot_be_read_is_named(turns: list[Any], fault: Fault, rea
         read(*turns)
     assert str(caught.value).startswith(reason)
     assert caught.value.fault is fault
+
+
+def test_a_pair_may_have_a_system_text_and_a_weight() -> None:
+    """As XTuner's rows have them."""
+    pairs = [
+        {"system": "s", "input": "a", "output": "b", "output_with_loss": False},
+        {"input": "c", "output": "d", "id": 3},
+    ]
+    turns, noticed = read(*pairs)
+    assert [(turn.role, turn.content, turn.learned) for turn in turns] == [
+        ("system", "s", None), ("user", "a", None), ("assistant", "b", False),
+        ("user", "c", None), ("assistant", "d", None),
+    ]  # fmt: skip
+    assert noticed == ["id of a turn"]
+
+
+def test_turns_may_be_columns() -> None:
+    """As a sequence of objects in ``datasets``; unequal columns are no turns."""
+    reader = TurnReader()
+    columns = {"from": ["human", "gpt"], "value": ["Hi", "Ho"]}
+    assert reader.turns("conversations", columns) == SAID
+    with pytest.raises(RowError, match="is an object, not a list of turns"):
+        reader.turns("conversations", {**columns, "value": ["Hi"]})
 
 
 def test_a_list_as_python_writes_it_is_known() -> None:

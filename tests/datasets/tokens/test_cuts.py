@@ -30,11 +30,13 @@ def cuts(document: dict[str, Any], **changes: Any) -> Cuts | None:
 def certain(found: Cuts, a: Kind, b: Kind, c: Kind, d: Kind) -> bool:
     """Whether a cut is certain between ``b`` and ``c``."""
     says = [Says(found.pairs[first * KINDS + second]) for first, second in ((a, b), (b, c), (c, d))]
+    if Says.SURE in says[1]:
+        return True
     return Says.BEHIND in says[0] and Says.MIDDLE in says[1] and Says.BEFORE in says[2]
 
 
 def test_words_are_cut_before_their_space_and_after_line_ends(document) -> None:
-    """`a b`, `a\\nb`, `a1`, `11` and `a.` have a cut; `ab`, `a \\n` and `é1` have none."""
+    r"""`a b`, `a\nb`, `a1`, `11`, `a.` and ` (a` have a cut; `ab`, `a(a` and `é1` have none."""
     found = cuts(document)
     assert found is not None
     letter, space, line_end, digit = Kind.LETTER, Kind.SPACE, Kind.NEWLINE, Kind.DIGIT
@@ -43,8 +45,11 @@ def test_words_are_cut_before_their_space_and_after_line_ends(document) -> None:
     assert certain(found, letter, letter, digit, letter)
     assert certain(found, letter, digit, digit, letter)
     assert certain(found, letter, letter, Kind.SIGN, letter)
+    assert certain(found, letter, letter, space, line_end)
+    assert certain(found, space, Kind.SIGN, letter, letter)
     assert not certain(found, letter, letter, letter, letter)
-    assert not certain(found, letter, letter, space, line_end)
+    assert not certain(found, letter, space, space, line_end)
+    assert not certain(found, letter, Kind.SIGN, letter, letter)
     assert not certain(found, letter, Kind.OTHER, digit, letter)
 
 

@@ -44,8 +44,8 @@ WORDS = [
     ACCENT,
     "\u0338",
     "水泵",
-    "Насос",
-    "ſ",
+    "Жизнь",
+    "\u017f",
     "🙂",
 ]
 DIGITS = ["1", "42", "10000", "²", "½", "٣", "offset=-1.5"]
@@ -73,10 +73,15 @@ def both(request) -> tuple[Tokenizer, Tokenizer]:
 @given(rows=ROWS)
 @example(rows=[[Piece(text="a  5"), Piece(text="  5 ", learned=True), Piece(text="")], []])
 @example(rows=[[Piece(text="x\n"), Piece(text="\ny", learned=True), Piece(text="\n/z")]])
+@example(rows=[[Piece(text="="), Piece(text="\u0338", learned=True)]])
 def test_rows_by_words_are_those_of_the_library(both, rows) -> None:
     """White space, accents, digits, added tokens, ends of pieces: ids and loss are the same."""
     by_words, whole = both
-    assert by_words.rows(rows) == whole.rows(rows)
+    expected = whole.rows(rows)
+    assert by_words.rows(rows) == expected
+    counted = by_words.rows(rows, ids=False)
+    assert [len(row.ids) for row in counted] == [len(row.ids) for row in expected]
+    assert [row.learned for row in counted] == [row.learned for row in expected]
 
 
 @settings(deadline=None, max_examples=60)

@@ -29,8 +29,37 @@ def test_chatts_gets_the_forks_form() -> None:
     assert "transformers >=4.49,<=4.52.4" in head
     assert "deepspeed >=0.10,<=0.16.9" in head
     assert "deepspeed>=0.10.0,<=0.16.9\n" in texts["requirements.txt"]
-    (entry,) = json.loads(texts["dataset_info.json"]).values()
-    assert entry["columns"] == {"prompt": "input", "response": "output", "timeseries": "timeseries"}
+    entries = json.loads(texts["dataset_info.json"])
+    assert entries["alerts"]["columns"] == {
+        "prompt": "input",
+        "response": "output",
+        "system": "system",
+        "history": "history",
+        "timeseries": "timeseries",
+    }
+    assert entries[found["eval_dataset"]]["file_name"] == "rows/test.jsonl"
+
+
+def test_token_ids_are_put_where_llamafactory_looks_for_them() -> None:
+    """A folder saved by `datasets`, one for each machine; no description of columns."""
+    one, two = (written(CASES["llamafactory"][name]) for name in ("lora", "two_machines"))
+    assert "dataset_info.json" not in one
+    assert one["train.sh"].endswith(
+        "save_to_disk(sys.argv[1])' tokenized\nexec llamafactory-cli train train.yaml\n"
+    )
+    own = '"tokenized-$NODE_RANK"'
+    assert two["train.sh"].endswith(
+        f"argv[1])' {own}\nexec llamafactory-cli train train.yaml tokenized_path={own}\n"
+    )
+    assert golden("lora")["tokenized_path"] == "tokenized"
+
+
+def test_packing_is_off_and_the_head_says_how_to_turn_it_on() -> None:
+    """It packs only rows that it tokenises itself."""
+    found = golden("lora")
+    assert (found["packing"], found["neat_packing"]) == (False, False)
+    head = written(CASES["llamafactory"]["lora"])["train.yaml"]
+    assert "to lay short rows end to end export with --rows messages" in head
 
 
 def test_text_models_run_no_remote_code() -> None:

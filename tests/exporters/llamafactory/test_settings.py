@@ -15,7 +15,8 @@ from memory_models.settings import (
     changed,
 )
 from tests.support.exports import golden, said
-from tests.support.golden import CASES, FREEZE, FULL, HALF, Case, case
+from tests.support.golden import CASES, FREEZE, FULL, HALF, MESSAGES, TOKENS, Case, case
+from tsplanner.datasets.records import LossOn
 from tsplanner.exporters.launch import spread
 from tsplanner.planner.plan import Plan
 
@@ -60,7 +61,7 @@ def test_learning_settings_are_the_plans() -> None:
         "data_seed": 42,
         "cutoff_len": 2048,
         "max_grad_norm": 1.0,
-        "val_size": 41.0,
+        "eval_dataset": "alerts_test",
     }.items() <= found.items()
 
 
@@ -110,8 +111,23 @@ def test_what_a_whole_run_trains_is_in_the_dtype_planned() -> None:
 
 
 def test_a_plan_of_one_row_holds_out_none() -> None:
-    """And two hold out one, said as a share: 1 would be read as all."""
+    """And two hold out one: the held-out rows are a dataset of their own, never a share."""
     found = case("qwen2.5-7b")
-    for rows, size in ((1, None), (2, 0.25), (40, 4.0)):
+    for rows, name in ((1, None), (2, "alerts_test")):
         plan: Plan = replace(found.plan, dataset=changed(found.plan.dataset, rows_kept=rows))
-        assert said(Case(plan, found.options)).get("val_size") == size
+        assert said(Case(plan, found.options)).get("eval_dataset") == name
+
+
+def test_loss_is_said_in_its_own_words() -> None:
+    """For dialogues; token ids come with their labels."""
+    found = case("qwen2.5-7b", rows=MESSAGES)
+    for loss_on, words in (
+        (LossOn.ASSISTANT, {}),
+        (LossOn.LAST, {"mask_history": True}),
+        (LossOn.ALL, {"train_on_prompt": True}),
+    ):
+        plan = replace(found.plan, learning=changed(found.plan.learning, loss_on=loss_on))
+        for rows_as, wanted in ((MESSAGES, words), (TOKENS, {})):
+            read = said(Case(plan, replace(found.options, rows=rows_as)))
+            keys = ("mask_history", "train_on_prompt")
+            assert {key: read[key] for key in keys if key in read} == wanted

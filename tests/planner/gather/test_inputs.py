@@ -14,6 +14,7 @@ from tsplanner.planner.gather.inputs import (
     dataset_change,
     model_files,
     rows_now,
+    seen_dataset,
     seen_file,
     seen_weights,
 )
@@ -114,3 +115,26 @@ def test_large_files_are_sampled_and_small_ones_read_whole(tmp_path: Path) -> No
         file.seek(-1, os.SEEK_END)
         file.write(b"x")
     assert seen_file(path).digest != before.digest
+
+
+def test_several_files_and_a_folder_are_seen_as_one(tmp_path: Path) -> None:
+    """A change of any of them is a change, and so is a file that came or went."""
+    plan = planned(tmp_path)
+    folder = tmp_path / "more"
+    folder.mkdir()
+    tiny.write_dataset(folder / "a.jsonl", 5)
+    paths = [tmp_path / "rows.jsonl", folder]
+    dataset = replace(plan.dataset, further=(str(folder),), seen=seen_dataset(paths))
+    assert dataset.source is not None
+    assert dataset.source.paths == (str(paths[0]), str(folder))
+    assert dataset_change(dataset) is None
+    os.utime(folder / "a.jsonl", ns=(1, 1))
+    assert dataset_change(dataset) is None
+    tiny.write_dataset(folder / "b.jsonl", 2)
+    assert dataset_change(dataset) == "rows.jsonl had 48 rows, now 55"
+    alone = replace(plan.dataset, path=str(folder), seen=seen_dataset([folder]))
+    assert dataset_change(alone) is None
+    (folder / "a.jsonl").unlink()
+    assert dataset_change(alone) == "more had 48 rows, now 2"
+    (folder / "b.jsonl").unlink()
+    assert dataset_change(alone) == f"{folder} is gone"

@@ -23,7 +23,7 @@ def test_a_padding_sample_is_a_short_row_that_nothing_is_learned_from() -> None:
         EncodedSample(input_ids=[8, 9], labels=[-100, 9], series=((1.0,),)),
     ]
     padding = EncodedSample(input_ids=[8, 9], labels=[-100, -100], series=((1.0,),))
-    assert padded(rows, 2) == [*rows, padding, padding]
+    assert list(padded(rows, 2)) == [*rows, padding, padding]
     assert padded(rows, 0) == rows
 
 

@@ -75,3 +75,13 @@ def test_a_model_is_known_by_its_config(tmp_path: Path) -> None:
 def test_a_digest_is_the_start_of_sha_256() -> None:
     """The digest of nothing is known to everyone."""
     assert digest("") == "e3b0c44298fc"
+
+
+def test_a_further_file_or_other_columns_are_another_dataset(tmp_path: Path) -> None:
+    """The names of columns decide what is learned of the same file."""
+    plan = tiny.plan(tmp_path)
+    more = tmp_path / "more.jsonl"
+    more.write_text("{}")
+    for changes in ({"further": (str(more),)}, {"columns": (("prompt", "a"), ("answer", "b"))}):
+        other = replace(plan, dataset=replace(plan.dataset, **changes))  # type: ignore[arg-type]
+        assert differing(plan, other) == ["dataset"]

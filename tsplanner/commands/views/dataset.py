@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from memory_models.units import counted
 from tsplanner.datasets.records import DroppedKind, LengthBin, Noticed, Remark
 from tsplanner.planner.plan import DatasetRef
@@ -16,10 +18,12 @@ def dataset_lines(dataset: DatasetRef) -> list[tuple[str, str]]:
     lines = []
     if dataset.lengths.histogram:
         lines.append((lengths_line(dataset), ""))
-    lines += [(words, "dim") for words in remark_lines(dataset.lengths.remarks)]
+    lines += [(words, "dim") for words in remark_lines(dataset.lengths.content.remarks)]
+    lines += [(noted_line(each), "yellow") for each in noted(dataset.lengths.content.remarks)]
     lines += [(dropped_line(kind), "yellow") for kind in dataset.lengths.dropped]
     if dataset.dropped_file is not None:
-        lines.append((f"all rows left out are listed in {dataset.dropped_file}", "dim"))
+        what = "rows left out" if dataset.lengths.dropped else "such rows"
+        lines.append((f"all {what} are listed in {dataset.dropped_file}", "dim"))
     return lines
 
 
@@ -32,6 +36,9 @@ def lengths_line(dataset: DatasetRef) -> str:
         f"row lengths {bars[0].shortest:,} {histogram_bars(bars)} {bars[-1].longest:,} tokens, "
         f"median {median:,}"
     )
+    text = dataset.lengths.mean_text
+    if text and dataset.lengths.content.learned is not None:
+        words += f" · {100 * dataset.lengths.content.learned / text:.0f} % carry loss"
     if dataset.lengths.mean_text is None or dataset.lengths.mean_text >= dataset.lengths.mean:
         return words
     patches = dataset.lengths.mean - dataset.lengths.mean_text
@@ -52,9 +59,31 @@ def remark_lines(remarks: tuple[Remark, ...]) -> list[str]:
             more = f" and {len(found) - MOST_REMARKS} more" if len(found) > MOST_REMARKS else ""
             lines.append(f"{head}: {', '.join(words)}{more}")
     for each in of_kind[Noticed.GUESS]:
-        rows, line = counted(each.rows, "row"), f"{each.first_line:,}"
-        lines.append(f"guessed: {each.text} ({rows}, the first at line {line})")
+        # What holds for all rows of a model counts none.
+        where = f" ({counted(each.rows, 'row')}, the first at line {each.first_line:,})"
+        lines.append(f"guessed: {each.text}{where}" if each.rows else each.text)
     return lines
+
+
+NOTED = {
+    Noticed.CUT: "cut {rows} at cutoff_len",
+    Noticed.DUPLICATE: "{rows} the same as an earlier one",
+    Noticed.BARE: "{rows} with an answer that has neither a letter nor a digit",
+    Noticed.UNWRITTEN: "the model's template does not write {text} of {rows}",
+}
+"""What is said of rows that are trained on, but maybe not as a person means it."""
+
+
+def noted(remarks: tuple[Remark, ...]) -> Iterator[Remark]:
+    """The remarks that a person may want to act on."""
+    return (each for each in remarks if each.kind in NOTED)
+
+
+def noted_line(remark: Remark) -> str:
+    """The number of rows with one remark, and the line of the first of them."""
+    words = NOTED[Noticed(remark.kind)].format(rows=counted(remark.rows, "row"), text=remark.text)
+    first = "line" if remark.rows == 1 else "the first at line"
+    return f"{words}: {first} {remark.first_line:,}"
 
 
 def histogram_bars(bars: tuple[LengthBin, ...]) -> str:

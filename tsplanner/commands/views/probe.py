@@ -9,7 +9,7 @@ from typing import Any
 from tsplanner.console import command, one_line
 from tsplanner.errors import shortened
 from tsplanner.planner.files import model_word
-from tsplanner.planner.plan import Plan
+from tsplanner.planner.plan import DatasetRef, Plan
 from tsplanner.probe.calibration import step_seconds
 from tsplanner.probe.proof import Proof
 from tsplanner.report.probe_table import predicted_seconds, probe_lines, search_lines
@@ -66,13 +66,18 @@ def result_lines(plan: Plan, record: Record, path: Path) -> list[str]:
 def next_command(plan: Plan, path: Path) -> str:
     """The command after a probe: to tune, or to plan with what a search lacks."""
     if plan.model.without_weights is not None:
-        dataset = plan.dataset
-        return command(
-            "plan", "--model", "FOLDER", "--dataset", dataset.path or "FILE", *dataset.further
-        )
+        return command("plan", "--model", "FOLDER", *dataset_words(plan.dataset))
     if plan.dataset.path is None:
         return command("plan", "--model", model_word(plan.model), "--dataset", "FILE")
     return command("tune", "--plan", path, "--trials", 8)
+
+
+def dataset_words(dataset: DatasetRef) -> list[str]:
+    """The flags that name a plan's dataset again."""
+    words = ["--dataset", dataset.path or "FILE", *dataset.further]
+    if dataset.columns:
+        words += ["--columns", ",".join(f"{ours}={theirs}" for ours, theirs in dataset.columns)]
+    return words
 
 
 def failure_lines(plan: Plan, record: Record) -> list[str]:

@@ -15,25 +15,38 @@ from tsplanner.datasets.files.signatures import ARROW_FILE
 from tsplanner.errors import TsplannerError
 from tsplanner.install import Extra, install_words
 
-BATCH_ROWS = 512
-"""Rows that are held at a time."""
+BATCH_ROWS, BATCH_BYTES = 512, 4 << 20
+"""Rows that are held at a time: so many at most, and about so many bytes."""
 BUFFER_BYTES = 1 << 16
 """Bytes of a column that are read at a time; without it pyarrow reads a row group whole."""
 
 
+OLDEST_PYARROW = 19
 JSON_TYPE = "extension<arrow.json>"
 """Type of texts that are JSON; ``datasets`` 5 writes turns of unequal fields as such texts."""
 
 
 def pyarrow(file: DataFile) -> Any:
-    """The library. Raises TsplannerError: it is not installed."""
+    """The library. Raises TsplannerError: it is not installed, or too old."""
     try:
-        return importlib.import_module("pyarrow")
+        library = importlib.import_module("pyarrow")
     except ImportError as error:
         raise TsplannerError(
             f"{file.path} is a {file.kind} file, and pyarrow, which reads it, is not installed: "
             f"{install_words(Extra.DATA)}."
         ) from error
+    # Older ones take texts that are JSON for plain texts, with quotes and escapes in them.
+    if int(library.__version__.partition(".")[0]) < OLDEST_PYARROW:
+        raise TsplannerError(
+            f"pyarrow {library.__version__} is too old to read {file.path} rightly: "
+            f"{install_words(Extra.DATA)}."
+        )
+    return library
+
+
+def batch_rows(size: int, rows: int) -> int:
+    """Rows to hold at a time, of so many that take ``size`` bytes."""
+    return max(1, min(BATCH_ROWS, BATCH_BYTES * rows // max(size, 1)))
 
 
 class ColumnarFile:
@@ -99,7 +112,11 @@ class ColumnarFile:
         ):
             self._next, group = self._next + rows, group + 1
         groups = range(group, opened.num_row_groups)
-        self._batches = opened.iter_batches(BATCH_ROWS, row_groups=groups, use_threads=False)
+        parts = (opened.metadata.row_group(place) for place in range(opened.num_row_groups))
+        size, rows = sum(part.total_byte_size for part in parts), opened.metadata.num_rows
+        self._batches = opened.iter_batches(
+            batch_rows(size, rows), row_groups=groups, use_threads=False
+        )
 
     def _parquet(self) -> Any:
         library = importlib.import_module("pyarrow.parquet")
@@ -115,8 +132,9 @@ class ColumnarFile:
                 stream.seek(0)
                 whole = iter(library.open_stream(stream))
             for batch in whole:
-                for first in range(0, batch.num_rows, BATCH_ROWS):
-                    yield batch.slice(first, BATCH_ROWS)
+                step = batch_rows(batch.nbytes, batch.num_rows)
+                for first in range(0, batch.num_rows, step):
+                    yield batch.slice(first, step)
 
 
 class ColumnarRows:

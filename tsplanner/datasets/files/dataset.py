@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from tsplanner.datasets.files.columnar import ColumnarFile
 from tsplanner.datasets.files.folders import dataset_files
@@ -12,10 +13,25 @@ from tsplanner.datasets.files.lines import PackedLines, SpanRows
 from tsplanner.datasets.files.objects import ArrayRows, ObjectRows
 from tsplanner.datasets.files.records import DataFile, FileKind, RawRow, Rows, Span
 from tsplanner.datasets.files.tables import TableRows
-from tsplanner.datasets.records import DroppedRow
 
 SPAN_BYTES = 4 << 20
 """Bytes of a file that are read between two reports of progress."""
+
+
+class Placed(Protocol):
+    """A row that stands somewhere in a dataset, and what is said of it."""
+
+    @property
+    def line(self) -> int:
+        """Line where the row starts, counted from 1."""
+
+    @property
+    def file(self) -> int:
+        """Number of the file among the files of the dataset, counted from 0."""
+
+    @property
+    def reason(self) -> str:
+        """What is said of it."""
 
 
 class RawDataset:
@@ -37,7 +53,7 @@ class RawDataset:
         first, *more = self.files
         return f"{first.path} and {len(more)} more" if more else str(first.path)
 
-    def place(self, row: DroppedRow) -> str:
+    def place(self, row: Placed) -> str:
         """Where a row stands, as ``file:line``."""
         return f"{self.files[row.file].path}:{row.line}"
 

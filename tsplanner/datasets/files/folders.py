@@ -71,6 +71,11 @@ def _existing(path: Path) -> Path:
             f"with hf download {text} --repo-type dataset --local-dir {path.name}, and give "
             f"--dataset {path.name}"
         )
+    parts = text.split(",")
+    if len(parts) > 1 and all(Path(part).exists() for part in parts):
+        raise TsplannerError(
+            f"dataset {text} names several files with commas: put blanks between them"
+        )
     try:
         near = did_you_mean(path.name, sorted(each.name for each in path.parent.iterdir()))
     except OSError:
@@ -120,6 +125,7 @@ def _listed(file: Path, field: str) -> list[str]:
 
 def _plain_folder(folder: Path) -> Found:
     """All files of rows below a folder, or those for training where names say which they are."""
+    _refuse_collection(folder)
     rows: list[Path] = []
     others: list[Path] = []
     for path in _visible(folder):
@@ -138,6 +144,20 @@ def _plain_folder(folder: Path) -> Found:
     if others:
         notes.append(f"no files of rows: {_some(others, folder)}")
     return Found(paths=tuple(rows), notes=tuple(notes))
+
+
+def _refuse_collection(folder: Path) -> None:
+    """Raise TsplannerError for a folder of LLaMA-Factory, whose files are datasets of their own."""
+    try:
+        listed = json.loads((folder / "dataset_info.json").read_bytes())
+        files = [each["file_name"] for each in listed.values() if "file_name" in each]
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return
+    if files:
+        raise TsplannerError(
+            f"{folder} holds datasets of their own, which its dataset_info.json lists: give one of "
+            f"its files, such as {folder / str(files[0])}"
+        )
 
 
 def _visible(folder: Path) -> Iterator[Path]:

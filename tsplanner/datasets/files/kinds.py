@@ -23,6 +23,8 @@ ENDINGS = (*JSON_ENDINGS, *TABLE_ENDINGS, *COLUMNAR_ENDINGS)
 LINES_LOOKED_AT = 20
 SEPARATORS = ",;\t|"
 """Characters that may stand between two cells."""
+SEPARATOR_LINE = "sep="
+"""Beginning of a line above the heading, which tells spreadsheets the separator."""
 TAB_ENDINGS = (".tsv", ".tab")
 
 
@@ -55,7 +57,9 @@ def separator_of(name: str, start: bytes) -> str:
     """The character between two cells of a table, by the file's name and its first bytes."""
     if name.endswith(TAB_ENDINGS):
         return "\t"
-    heading = start.split(b"\n", 1)[0].decode("utf-8", "replace")
+    heading = start.split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
+    if heading[:-1] == SEPARATOR_LINE and heading[-1] in SEPARATORS:
+        return heading[-1]
     # Spreadsheets of many countries write semicolons into a file that ends in .csv. The separator
     # that cuts the heading into the most cells is the file's own; a comma wins a tie.
     return max(SEPARATORS, key=lambda sign: len(next(csv.reader([heading], delimiter=sign), [])))

@@ -18,6 +18,8 @@ from tsplanner.errors import TsplannerError
 
 ROWS_UNDER = ("data", "rows", "train", "examples", "instances", "items", "records", "samples")
 """Names under which one object may hold the list of all rows."""
+_NO_VALUE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+"""What the decoder raises for bytes that are no JSON value."""
 _BYTE = re.compile(r"\(byte (\d+)\)")
 _NEXT = re.compile(r"^\{", re.MULTILINE)
 
@@ -36,7 +38,7 @@ class ArrayRows:
         data = whole(path, compressed=self.file.compressed)
         try:
             rows = msgspec.json.decode(data, type=list[msgspec.Raw])
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        except _NO_VALUE as error:
             found = _BYTE.search(str(error))
             line = 1 + (data[: int(found.group(1))] if found else data).count(b"\n")
             raise TsplannerError(
@@ -52,8 +54,8 @@ class ObjectRows:
     """Objects one after another, each over any number of lines, or one object that holds all rows.
 
     One object holds all rows if it is an object of columns, as pandas writes it by default, has
-    ``columns`` and ``data``, as pandas writes it with "split", or has the rows as a list under one
-    of `ROWS_UNDER`.
+    ``columns`` and ``data``, as pandas writes it with "split", has a row under each name, as pandas
+    writes it with "index", or has the rows as a list under one of `ROWS_UNDER`.
     """
 
     def __init__(self, file: DataFile) -> None:
@@ -117,7 +119,7 @@ def nested_rows(row: RawRow, data: bytes) -> Iterator[RawRow]:
     """The rows that one object holds; none, if the object is a row itself."""
     try:
         found = msgspec.json.decode(row.data, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+    except _NO_VALUE:
         return
     for name in ROWS_UNDER:
         inner = _list_of_objects(found.get(name))
@@ -127,6 +129,11 @@ def nested_rows(row: RawRow, data: bytes) -> Iterator[RawRow]:
             above = data.count(b"\n", 0, start)
             for each in placed(data[start:], inner, row.file):
                 yield RawRow(each.line + above, each.data, file=row.file)
+            return
+    if len(found) > 1 and all(bytes(value)[:1] == b"{" for value in found.values()):
+        columns = _columns(found)
+        if not columns:
+            yield from placed(data, found.values(), row.file)
             return
     columns = _split(found) or _columns(found)
     for number, values in enumerate(zip(*columns.values(), strict=True), start=1):
@@ -141,7 +148,7 @@ def _list_of_objects(value: msgspec.Raw | None) -> list[msgspec.Raw] | None:
     try:
         rows = msgspec.json.decode(value, type=list[msgspec.Raw])
         fields = msgspec.json.decode(rows[0], type=dict[str, msgspec.Raw]) if rows else {}
-    except (msgspec.MsgspecError, RecursionError):
+    except _NO_VALUE:
         return None
     return rows if fields and not fields.keys() & {"role", "from"} else None
 
@@ -153,7 +160,7 @@ def _split(found: dict[str, msgspec.Raw]) -> dict[str, list[Any]]:
     try:
         names = msgspec.json.decode(found["columns"], type=list[str])
         rows = msgspec.json.decode(found["data"], type=list[list[Any]])
-    except (msgspec.MsgspecError, RecursionError):
+    except _NO_VALUE:
         return {}
     if any(len(row) != len(names) for row in rows):
         return {}
@@ -166,13 +173,14 @@ def _columns(found: dict[str, msgspec.Raw]) -> dict[str, list[Any]]:
     for name, raw in found.items():
         try:
             value = msgspec.json.decode(raw)
-        except (msgspec.MsgspecError, RecursionError):
+        except _NO_VALUE:
             return {}
         if isinstance(value, dict) and all(key.isdecimal() for key in value):
-            value = list(value.values())
+            columns[name] = list(value.values())
         # A list of objects holds the turns of one row, or its tools.
-        if not isinstance(value, list) or any(isinstance(each, dict) for each in value):
+        elif isinstance(value, list) and not any(isinstance(each, dict) for each in value):
+            columns[name] = value
+        else:
             return {}
-        columns[name] = value
     lengths = {len(column) for column in columns.values()}
     return columns if len(lengths) == 1 and lengths != {0} else {}

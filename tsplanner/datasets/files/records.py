@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from memory_models.frozen import frozen
 from tsplanner.datasets.records import Fault
@@ -52,9 +53,8 @@ class Span:
     """Share of the file's size, for a progress bar."""
 
 
-@dataclass(frozen=True, slots=True)
-class RawRow:
-    """Bytes of one row, and where the row starts."""
+class RawRow(msgspec.Struct, frozen=True):
+    """Bytes of one row, and where the row starts; a struct, since it is made for every row."""
 
     line: int
     """Line of the file, or row of a table in Parquet or Arrow, counted from 1."""

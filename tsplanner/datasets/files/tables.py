@@ -12,6 +12,7 @@ import msgspec
 
 from memory_models.units import counted
 from tsplanner.datasets.files.encodings import likely_encoding, mending
+from tsplanner.datasets.files.kinds import SEPARATOR_LINE
 from tsplanner.datasets.files.records import DataFile, RawRow
 from tsplanner.datasets.files.streams import opened
 from tsplanner.datasets.records import Fault
@@ -60,6 +61,8 @@ class TableRows:
         path = self.file.path
         try:
             names = next(rows, [])
+            if names[:1] == [SEPARATOR_LINE]:
+                names = next(rows, [])
             "".join(names).encode()
         except UnicodeEncodeError:
             data = "".join(names).encode("utf-8", "surrogateescape")

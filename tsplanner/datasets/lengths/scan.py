@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from array import array
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from memory_models.architecture import TimeSeriesEncoder
 from memory_models.frozen import frozen
 from tsplanner.datasets.files.dataset import RawDataset
 from tsplanner.datasets.files.folders import data_source
 from tsplanner.datasets.files.records import Span
+from tsplanner.datasets.lengths.duplicates import SeenRows
 from tsplanner.datasets.lengths.stats import LengthStats, Longest
-from tsplanner.datasets.lengths.tally import RowCounter, ScanJob, Tally
-from tsplanner.datasets.lengths.workers import scan_workers, tallies_of_workers
-from tsplanner.datasets.records import DataSource, Fault, Noticed, OnBad, Remark
+from tsplanner.datasets.lengths.tally import NotedRow, RowCounter, Tally
+from tsplanner.datasets.lengths.workers import answers_of_workers, worker_count
+from tsplanner.datasets.records import (
+    DataSource,
+    Fault,
+    Noticed,
+    OnBad,
+    ReadJob,
+    Remark,
+    RowContent,
+)
 from tsplanner.datasets.rows.drops import DropLog
 from tsplanner.datasets.rows.readers import WAY_OUT, refuse_empty
+from tsplanner.datasets.tokens.reading import RowReader
 from tsplanner.errors import TsplannerError
-
-PARALLEL_BYTES = 32 << 20
-"""Smallest file for which worker processes save more time than their start takes (0.05 s)."""
 
 Progress = Callable[[int, int, int], None]
 """Called with the bytes done, the bytes of the file and the rows so far."""
@@ -51,6 +61,22 @@ def length_stats(
     on_bad: OnBad | str = OnBad.REFUSE,
     options: ScanOptions = DEFAULT_OPTIONS,
 ) -> LengthStats:
+    """`row_stats` of a dataset that is named by its path."""
+    job = ReadJob(
+        source=data_source(source),
+        cutoff_len=cutoff_len,
+        encoder=encoder,
+        tokenizer_folder=str(tokenizer_folder) if tokenizer_folder else None,
+    )
+    return row_stats(job, on_bad=on_bad, options=options)
+
+
+def row_stats(
+    job: ReadJob,
+    *,
+    on_bad: OnBad | str = OnBad.REFUSE,
+    options: ScanOptions = DEFAULT_OPTIONS,
+) -> LengthStats:
     """Lengths of a dataset as a model will see them, and the rows that the model will not see.
 
     Rows with series whose text is longer than ``cutoff_len`` are dropped, whatever ``on_bad``
@@ -60,48 +86,71 @@ def length_stats(
     encoder, if tokenizer.json is damaged, and if no row is left. With ``on_bad`` "refuse" the
     whole file is scanned first, so that one message names the number of all bad rows.
     """
-    job = ScanJob(
-        source=data_source(source),
-        cutoff_len=cutoff_len,
-        encoder=encoder,
-        tokenizer_folder=str(tokenizer_folder) if tokenizer_folder else None,
-    )
-    counter = RowCounter(job)
-    raw, total = counter.raw, Tally()
-    file, lines, done = 0, 0, 0
+    reader = RowReader(job, ids=False)
+    raw, counter = reader.raw, RowCounter(reader)
     with (
         DropLog(raw.place, options.dropped_file) as dropped,
         # An exception between two spans must leave no worker process behind: closing ends them.
         closing(_tallies(counter, options.workers)) as found,
     ):
-        for span, tally in found:
-            if span.file != file:
-                file, lines = span.file, 0
-            for row in tally.dropped:
-                # A worker numbers lines from 1: how many lie before its span it cannot know.
-                dropped.add(replace(row, line=row.line + lines))
-            total.add(tally, lines)
-            lines, done = lines + tally.lines, done + span.bytes
-            if options.progress is not None:
-                options.progress(done, raw.bytes, total.rows + dropped.rows)
+        total = _total(found, raw, dropped, options.progress)
     if not total.lengths:
-        _refuse_none_left(raw, dropped, cutoff_len)
+        _refuse_none_left(raw, dropped, job.cutoff_len)
     if OnBad(on_bad) is OnBad.REFUSE:
         _refuse_bad(raw, dropped, options.dropped_file)
-    return _stats(total, dropped, counter)
+    return _stats(total, dropped, reader)
+
+
+def _total(
+    tallies: Iterator[tuple[Span, Tally]],
+    raw: RawDataset,
+    log: DropLog,
+    progress: Progress | None,
+) -> Tally:
+    """The counts of all spans; rows that leave or are noted go to the log."""
+    total, seen = Tally(), SeenRows()
+    file = lines = done = 0
+    for span, tally in tallies:
+        if span.file != file:
+            file, lines = span.file, 0
+        _add_duplicates(tally, span.file, seen)
+        # A worker numbers lines from 1: how many lie before its span it cannot know.
+        for row in tally.dropped:
+            log.add(replace(row, line=row.line + lines))
+        for noted in tally.noted:
+            tally.remarks.note(noted.kind, "", noted.line, noted.file)
+            log.note(replace(noted, line=noted.line + lines))
+        total.add(tally, lines)
+        lines, done = lines + tally.lines, done + span.bytes
+        if progress is not None:
+            progress(done, raw.bytes, total.rows + log.rows)
+    return total
+
+
+def _add_duplicates(tally: Tally, file: int, seen: SeenRows) -> None:
+    """Note the rows of a span that are the same as earlier ones."""
+    pairs = array("q", tally.digests)
+    for line, digest in zip(pairs[::2], pairs[1::2], strict=True):
+        if seen.add(digest):
+            kind = Noticed.DUPLICATE
+            tally.noted.append(NotedRow(line=line, kind=kind, reason=str(kind), file=file))
+    tally.noted.sort(key=lambda noted: noted.line)
 
 
 def _tallies(counter: RowCounter, workers: int | None) -> Generator[tuple[Span, Tally], None, None]:
     """Spans in the order of the files, each with its counts."""
-    spans = list(counter.raw.spans())
-    count = scan_workers() if workers is None else workers
-    if workers is None and counter.raw.bytes < PARALLEL_BYTES:
-        count = 1
-    if count > 1:
-        yield from zip(spans, tallies_of_workers(counter, spans, count), strict=True)
+    raw = counter.reader.raw
+    spans = list(raw.spans())
+    count = worker_count(raw, workers)
+    if count == 1:
+        for span in spans:
+            yield span, counter.span(span)
         return
-    for span in spans:
-        yield span, counter.span(span)
+    encode, decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(Tally).decode
+    answers = answers_of_workers(lambda s: encode(counter.span(s)), spans, count, raw.name)
+    with closing(answers):
+        for span, answer in zip(spans, answers, strict=True):
+            yield span, decode(answer)
 
 
 def _refuse_bad(raw: RawDataset, dropped: DropLog, file: Path | None) -> None:
@@ -131,10 +180,12 @@ def _refuse_none_left(raw: RawDataset, dropped: DropLog, cutoff_len: int) -> Non
     )
 
 
-def _stats(total: Tally, dropped: DropLog, counter: RowCounter) -> LengthStats:
+def _stats(total: Tally, dropped: DropLog, reader: RowReader) -> LengthStats:
     """The finished record."""
-    notes = (
-        Remark(kind=Noticed.FILES, text=note, rows=0, first_line=0) for note in counter.raw.notes
+    notes = tuple(
+        Remark(kind=kind, text=note, rows=0, first_line=0)
+        for kind, found in ((Noticed.FILES, reader.raw.notes), (Noticed.GUESS, reader.notes))
+        for note in found
     )
     rows = total.rows
     mean_text = sum(length * found for length, found in total.texts.items()) / rows
@@ -154,6 +205,10 @@ def _stats(total: Tally, dropped: DropLog, counter: RowCounter) -> LengthStats:
         mean_text=mean_text,
         lengths=total.lengths,
         padded_lengths=total.padded,
-        remarks=(*notes, *total.remarks.records()),
-        counted_by=counter.counted_by,
+        content=RowContent(
+            learned=total.sums.learned / rows,
+            turns=total.sums.turns / rows,
+            remarks=(*notes, *total.remarks.records()),
+        ),
+        counted_by=reader.counted_by,
     )

@@ -13,7 +13,7 @@ from itertools import accumulate
 
 from memory_models.frozen import frozen
 from tsplanner.datasets.lengths.tally import padded_tokens
-from tsplanner.datasets.records import DroppedKind, DroppedRow, LengthBin, Remark
+from tsplanner.datasets.records import DroppedKind, DroppedRow, LengthBin, RowContent
 
 QUANTILES = 33
 """Lengths that a plan keeps of a dataset: 32 even steps from the shortest row to the longest."""
@@ -59,8 +59,7 @@ class LengthStats:
     """Number of rows for each number of positions, the text padded to a multiple of 8."""
     counted_by: str
     """``tokenizer`` or ``estimate``."""
-    remarks: tuple[Remark, ...] = field(default=())
-    """What was noticed in the rows: their forms, fields that were not read, guesses."""
+    content: RowContent = RowContent()
 
 
 def longest_batch_length(stats: LengthStats, micro_batch_size: int) -> int:

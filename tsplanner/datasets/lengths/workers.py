@@ -1,4 +1,4 @@
-"""Worker processes that count spans of a dataset at the same time.
+"""Worker processes that read spans of a dataset at the same time.
 
 The workers are forked, so that they share the pages of a tokenizer that is loaded once. The spans
 are dealt in turn, so that the answers come back in file order. A worker whose parent has ended
@@ -13,28 +13,27 @@ import ctypes
 import gc
 import os
 import signal
+import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, NoReturn
 
-import msgspec
-
+from tsplanner.datasets.files.dataset import RawDataset
 from tsplanner.datasets.files.records import Span
-from tsplanner.datasets.lengths.tally import RowCounter, Tally
+from tsplanner.datasets.tokens.reading import SMALL_BYTES
 from tsplanner.errors import TsplannerError
 
 MOST_WORKERS = 2
 """Two workers read 75 to 110 MB/s and take 25 to 90 MiB each; more workers save too little time
 for their memory."""
+PARALLEL_BYTES = SMALL_BYTES
+"""Smallest dataset for which workers save more time than their start takes (0.2 s)."""
 
-
-class _Answer(msgspec.Struct):
-    """A worker's answer for one span."""
-
-    tally: Tally | None = None
-    error: str | None = None
-    """Text of a TsplannerError: the file has changed or cannot be read any more."""
+Work = Callable[[Span], bytes]
+"""What a worker answers for a span."""
+_HEAD = struct.Struct("<?Q")
+"""Whether the answer is one, or a sentence about an error; and its number of bytes."""
 
 
 @dataclass(slots=True)
@@ -43,44 +42,48 @@ class _Worker:
     answers: BinaryIO
 
 
-def scan_workers() -> int:
-    """Number of workers for a large file: one per core, up to MOST_WORKERS."""
-    if sys.platform != "linux":
+def worker_count(raw: RawDataset, wanted: int | None = None) -> int:
+    """Number of workers for a dataset: one if it is small, or one per core, up to MOST_WORKERS."""
+    if wanted is not None:
+        return wanted
+    if raw.bytes <= PARALLEL_BYTES or sys.platform != "linux":
         return 1
     return max(1, min(len(os.sched_getaffinity(0)), MOST_WORKERS))
 
 
-def tallies_of_workers(counter: RowCounter, spans: Sequence[Span], count: int) -> Iterator[Tally]:
-    """Counts of every span, in order.
+def answers_of_workers(
+    work: Work, spans: Sequence[Span], count: int, name: str
+) -> Generator[bytes, None, None]:
+    """What ``work`` answers for every span, in order; ``name``: what is read.
 
-    Raises TsplannerError: a worker raised it, or a worker was killed.
+    Raises TsplannerError: ``work`` raised it, or a worker was killed.
     """
     _give_back_memory()
     # ProcessPoolExecutor reads as fast, but its workers wait on after their parent was killed
     # (docs/decisions/0016); these workers end at their next answer.
     workers: list[_Worker] = []
-    decoder = msgspec.json.Decoder(_Answer)
     try:
         for number in range(count):
-            workers.append(_forked(counter, spans[number::count], workers))
+            workers.append(_forked(work, spans[number::count], workers))
         for number in range(len(spans)):
-            line = workers[number % count].answers.readline()
-            # Every answer ends with a line end: a line without one means that the worker died.
-            if not line.endswith(b"\n"):
+            answers = workers[number % count].answers
+            head = answers.read(_HEAD.size)
+            good, size = _HEAD.unpack(head) if len(head) == _HEAD.size else (True, 1)
+            answer = answers.read(size)
+            if len(answer) < size:
                 raise TsplannerError(
-                    f"a process that was reading {counter.raw.name} ended too soon: it was killed, "
-                    "or memory ran out; free some memory and plan again"
+                    f"a process that was reading {name} ended too soon: it was killed, or memory "
+                    "ran out; free some memory and try again"
                 )
-            answer = decoder.decode(line)
-            if answer.tally is None:
-                raise TsplannerError(answer.error or f"{counter.raw.name} could not be read")
-            yield answer.tally
+            if not good:
+                raise TsplannerError(answer.decode())
+            yield answer
     finally:
         for worker in workers:
             _end(worker)
 
 
-def _forked(counter: RowCounter, spans: Sequence[Span], elder: list[_Worker]) -> _Worker:
+def _forked(work: Work, spans: Sequence[Span], elder: list[_Worker]) -> _Worker:
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -90,12 +93,12 @@ def _forked(counter: RowCounter, spans: Sequence[Span], elder: list[_Worker]) ->
         # An older worker notices the end of its parent by a closed pipe: no copy may stay open.
         for worker in elder:
             os.close(worker.answers.fileno())
-        _work(counter, spans, writing)
+        _work(work, spans, writing)
     os.close(writing)
     return _Worker(process, os.fdopen(reading, "rb"))
 
 
-def _work(counter: RowCounter, spans: Sequence[Span], writing: int) -> NoReturn:
+def _work(work: Work, spans: Sequence[Span], writing: int) -> NoReturn:
     """Count the spans that were dealt to this process; never returns to the caller's code."""
     status = 1
     try:
@@ -104,7 +107,7 @@ def _work(counter: RowCounter, spans: Sequence[Span], writing: int) -> NoReturn:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         with os.fdopen(writing, "wb") as answers:
             for span in spans:
-                answers.write(_answered(counter, span))
+                answers.write(_answered(work, span))
                 answers.flush()
         status = 0
     except BrokenPipeError:
@@ -114,12 +117,12 @@ def _work(counter: RowCounter, spans: Sequence[Span], writing: int) -> NoReturn:
         os._exit(status)
 
 
-def _answered(counter: RowCounter, span: Span) -> bytes:
+def _answered(work: Work, span: Span) -> bytes:
     try:
-        answer = _Answer(tally=counter.span(span))
+        good, answer = True, work(span)
     except TsplannerError as error:
-        answer = _Answer(error=str(error))
-    return msgspec.json.encode(answer) + b"\n"
+        good, answer = False, str(error).encode()
+    return _HEAD.pack(good, len(answer)) + answer
 
 
 def _end(worker: _Worker) -> None:

@@ -20,7 +20,11 @@ def renderer(
     """
     # jinja2 takes a tenth of a second, and only a plan with a dataset needs it.
     from tsplanner.datasets.rendering.fixed import BareRenderer, ChatTSRenderer, PlainRenderer
-    from tsplanner.datasets.rendering.folder import special_tokens, template_texts
+    from tsplanner.datasets.rendering.folder import (
+        end_token,
+        special_tokens,
+        template_texts,
+    )
     from tsplanner.datasets.rendering.template import TemplateRenderer
 
     if has_encoder:
@@ -28,7 +32,6 @@ def renderer(
     if tokenizer_folder is None:
         return BareRenderer(loss_on)
     texts = template_texts(tokenizer_folder)
-    tokens = special_tokens(tokenizer_folder)
     if texts is None:
-        return PlainRenderer(tokens.get("eos_token", ""), loss_on)
-    return TemplateRenderer(texts, tokens, loss_on)
+        return PlainRenderer(end_token(tokenizer_folder), loss_on)
+    return TemplateRenderer(texts, special_tokens(tokenizer_folder), loss_on)

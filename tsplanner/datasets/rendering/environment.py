@@ -17,10 +17,9 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
-from jinja2.visitor import NodeTransformer
 
 from tsplanner.datasets.records import Fault
-from tsplanner.datasets.rendering.marks import Marker
+from tsplanner.datasets.rendering.marks import MARKS, Marker, WithMarks
 from tsplanner.datasets.rendering.messages import Message
 from tsplanner.datasets.rows.fields import RowError
 from tsplanner.errors import TsplannerError
@@ -43,44 +42,22 @@ class _GenerationBlock(Extension):
         """The block as a call, because transformers gives it the scope of one."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        call = nodes.Call(nodes.Name("generation_", "load"), [], [], None, None)
+        kept = [nodes.Const(False)]
+        call = nodes.Call(nodes.Name("generation_", "load"), kept, [], None, None)
         return nodes.CallBlock(call, [], [], body).set_lineno(line)
 
 
-class _TurnMarks(NodeTransformer):
-    """Puts a mark where a round of a loop begins that may write a turn, and one after each loop."""
+class _Environment(ImmutableSandboxedEnvironment):
+    """A sandbox that reads the keys of messages without looking for methods of that name."""
 
-    def __init__(self) -> None:
-        self._loops = 0
-
-    def visit_For(self, node: nodes.For) -> list[nodes.Node]:  # noqa: N802 jinja2 names it
-        """A loop with its marks; loops inside it get theirs too."""
-        self._loops += 1
-        number = self._loops
-        self.generic_visit(node)
-        every = (node.target, *node.target.find_all(nodes.Name))
-        names = {each.name for each in every if isinstance(each, nodes.Name)}
-        node.body.insert(0, _mark(number, *sorted(names)))
-        # Some templates count through the turns: for i in range(...), set turn = turns[i].
-        for at, step in enumerate(node.body):
-            if name := _taken_by_number(step, names):
-                node.body.insert(at + 1, _mark(number, name))
-                break
-        return [node, _mark(number)]
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """What ``obj.attribute`` is: the same as in every sandbox, found sooner."""
+        if obj.__class__ is dict and attribute in obj and attribute not in _OF_DICTS:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
 
 
-def _taken_by_number(step: nodes.Node, numbers: set[str]) -> str | None:
-    """The name that a step gives to ``anything[number]``; None: it does something else."""
-    if not (isinstance(step, nodes.Assign) and isinstance(step.target, nodes.Name)):
-        return None
-    number = step.node.arg if isinstance(step.node, nodes.Getitem) else None
-    is_number = isinstance(number, nodes.Name) and number.name in numbers
-    return step.target.name if is_number else None
-
-
-def _mark(loop: int, *names: str) -> nodes.Output:
-    values = [nodes.Const(loop), *(nodes.Name(name, "load") for name in names)]
-    return nodes.Output([nodes.Call(nodes.Name("turn_", "load"), values, [], None, None)])
+_OF_DICTS = frozenset(dir(dict))
 
 
 class _PlainDict:
@@ -124,7 +101,7 @@ class ChatTemplate:
         """Raises TsplannerError: the template is no valid one; the text says where."""
         self.source = source
         self.special_tokens = dict(special_tokens)
-        environment = ImmutableSandboxedEnvironment(
+        environment = _Environment(
             trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationBlock, loopcontrols]
         )
         environment.filters["tojson"] = _to_json
@@ -134,7 +111,7 @@ class ChatTemplate:
         try:
             self.tree = environment.parse(source)
             self._plain = environment.from_string(source)
-            marked = _TurnMarks().visit(environment.parse(source))
+            marked = WithMarks().visit(environment.parse(source))
             self._marked = environment.from_string(marked)
         except Exception as error:  # a template may fail in any way, in the parser or its compiler
             raise TsplannerError(
@@ -163,16 +140,30 @@ class ChatTemplate:
 
         The marks stand in the text while it is rendered, so that they are right inside macros and
         blocks that are kept for later. A template that looks at what it has written could render
-        other text with marks than without; `Marker.spans` is empty then.
+        other text with marks than without; nothing is known of its turns then.
 
         Raises RowError: the template refuses them; the text has the template's own words.
         """
-        text = self.render(messages, tools=tools, prompt=prompt)
-        marker = Marker(messages, text)
+        text, marker = self._read(messages, tools, prompt, MARKS[0])
+        if text is not None and not marker.are_kept:
+            return text, marker
+        # The row holds the sign of marks, or the template keeps a text with marks and may look at
+        # it: then the text without marks is the one that counts.
+        plain = self.render(messages, tools=tools, prompt=prompt)
+        if text is None:
+            free = next((mark for mark in MARKS if mark not in plain), MARKS[0])
+            text, marker = self._read(messages, tools, prompt, free)
+        if text != plain:
+            marker.forget()
+        return plain, marker
+
+    def _read(
+        self, messages: Sequence[Message], tools: list[Any] | None, prompt: bool, mark: str
+    ) -> tuple[str | None, Marker]:
+        marker = Marker(messages, mark)
         functions: Functions = {"generation_": marker.generation, "turn_": marker.turn}
         found = self._run(self._marked, messages, tools, prompt, functions)
-        marker.read(found)
-        return text, marker
+        return marker.read(found), marker
 
     def _run(
         self,
@@ -199,5 +190,5 @@ class ChatTemplate:
             raise RowError(reason, Fault.TEMPLATE) from error
 
 
-def _body(caller: Callable[[], str]) -> str:
+def _body(kept: bool, caller: Callable[[], str]) -> str:
     return caller()

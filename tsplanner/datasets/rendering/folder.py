@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from memory_models.frozen import frozen
 from tsplanner.errors import TsplannerError
 from tsplanner.reading import decoded, read_text
@@ -54,6 +56,36 @@ def special_tokens(folder: Path) -> dict[str, str]:
     if "added_tokens_decoder" not in config:
         found |= dict(_tokens(_json(folder / "special_tokens_map.json")))
     return found
+
+
+def end_token(folder: Path) -> str:
+    """The text of the token that ends a row without a template; empty: none is known.
+
+    Where the tokenizer's files name none (GPT-2's do not), it is the one that config.json names by
+    its number. Raises TsplannerError: a file is damaged.
+    """
+    named = special_tokens(folder).get("eos_token")
+    if named is not None or "eos_token" in _json(folder / "tokenizer_config.json"):
+        return named or ""
+    number = _json(folder / "config.json").get("eos_token_id")
+    number = number[0] if isinstance(number, list) and number else number
+    file = folder / "tokenizer.json"
+    with _named(file):
+        added = (
+            _Added() if not file.is_file() else msgspec.json.decode(file.read_bytes(), type=_Added)
+        )
+    return next((each.content for each in added.added_tokens if each.id == number), "")
+
+
+class _AddedToken(msgspec.Struct):
+    id: int
+    content: str
+
+
+class _Added(msgspec.Struct):
+    """What is read of a tokenizer.json; its large vocabulary is skipped."""
+
+    added_tokens: list[_AddedToken] = []
 
 
 def _own_files(folder: Path) -> dict[str, str]:
@@ -102,5 +134,5 @@ def _json(file: Path) -> dict[str, Any]:
 def _named(file: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
         raise TsplannerError(f"{file} cannot be read ({error}); fetch the file again") from error

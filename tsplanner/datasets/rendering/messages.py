@@ -62,7 +62,7 @@ def _message(turn: Turn, style: Style) -> Message:
 def _call(call: ToolCall, style: Style) -> Message:
     try:
         arguments = call.arguments if style.arguments_as_text else json.loads(call.arguments)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = f"the arguments of the call of {call.name} are no JSON ({error})"
         raise RowError(reason, Fault.CALL) from error
     found: Message = {

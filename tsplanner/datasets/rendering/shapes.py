@@ -10,7 +10,7 @@ row shows that the template keeps, or strips, the white space of that turn.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from memory_models.frozen import frozen
@@ -24,7 +24,9 @@ Full = Callable[[Conversation, tuple[bool, ...]], Rendered]
 
 MOST_SHAPES = 4096
 MOST_TURNS = 64
-"""Turns of a row that gets a shape: its proof renders a row for each turn."""
+"""Turns of a row that gets a shape."""
+ROWS_BEFORE_PROOF = 4
+"""Rows of one sequence of roles that are rendered in full first: a proof takes as long as some."""
 _AWKWARD = (
     'Q{n}z Say "{{it}}" <b>&amp;\\n%s{{%\'\n\n\tÄ中\U0001f600 A{n}',
     "{n}tsplanner: " + 'Lorem, ipsum {{"a": [1, 2]}}!\n- # `x` |||\r\n' * 40 + "end{n}",
@@ -46,6 +48,8 @@ class _Slotted:
 
 
 _Pieces = tuple[Piece | _Slotted, ...]
+_Key = tuple[tuple[Role, ...], tuple[bool, ...]]
+"""Roles of a row's turns, and which of them carry loss."""
 
 
 @frozen
@@ -65,25 +69,27 @@ class Shapes:
     def __init__(self, full: Full, literals: Literals) -> None:
         self._full = full
         self._literals = literals
-        self._shapes: dict[tuple[tuple[Role, ...], tuple[bool, ...]], _Shape | None] = {}
+        self._shapes: dict[_Key, _Shape | int | None] = {}
+        """By roles and loss: the shape, the number of rows so far, or None where none is proved."""
 
     def rendered(self, row: Conversation, learned: tuple[bool, ...]) -> Rendered:
         """The row as `Full` renders it; raises RowError as that does."""
         contents = _plain_contents(row)
         if contents is not None and len(contents) <= MOST_TURNS:
             roles = tuple([turn.role for turn in row.turns])
-            shape = self._shape(roles, learned)
+            shape = self._shape((roles, learned))
             if shape is not None and self._fits(shape, contents):
                 return Rendered(pieces=_filled(shape.pieces, contents))
         return self._full(row, learned)
 
-    def _shape(self, roles: tuple[Role, ...], learned: tuple[bool, ...]) -> _Shape | None:
-        key = roles, learned
-        if key not in self._shapes:
+    def _shape(self, key: _Key) -> _Shape | None:
+        found = self._shapes.get(key, 0)
+        if isinstance(found, int):
             if len(self._shapes) >= MOST_SHAPES:
                 self._shapes.clear()
-            self._shapes[key] = self._proved(roles, learned)
-        return self._shapes[key]
+            is_due = found + 1 >= ROWS_BEFORE_PROOF
+            self._shapes[key] = found = self._proved(*key) if is_due else found + 1
+        return None if isinstance(found, int) else found
 
     def _fits(self, shape: _Shape, contents: list[str]) -> bool:
         """Whether the contents hold nothing that the template looks for.
@@ -116,11 +122,10 @@ class Shapes:
             return None
         if first is None or first != second:
             return None
-        strips = [self._strips(first, rows[0], learned, place) for place in range(len(roles))]
         return _Shape(
             pieces=first,
             looked_for=self._looked_for(first, rows[0], learned),
-            strips=tuple(strips),
+            strips=self._strips(first, rows[0], learned),
         )
 
     def _slotted(self, row: Conversation, learned: tuple[bool, ...]) -> _Pieces | None:
@@ -148,16 +153,25 @@ class Shapes:
         return tuple(each for each in self._literals.inside if each not in names)
 
     def _strips(
-        self, pieces: _Pieces, row: Conversation, learned: tuple[bool, ...], place: int
-    ) -> bool | None:
-        """What the template does with white space around the content of one turn."""
+        self, pieces: _Pieces, row: Conversation, learned: tuple[bool, ...]
+    ) -> tuple[bool | None, ...]:
+        """What the template does with white space around the content of each turn."""
         bare = [turn.content for turn in row.turns]
-        white = [*bare]
-        white[place] = _WHITE + bare[place] + _WHITE[::-1]
-        found = self._pieces(row, white, learned)
-        if found == _filled(pieces, white):
-            return False
-        return True if found == _filled(pieces, bare) else None
+
+        def stripped(places: Sequence[int]) -> bool | None:
+            white = [
+                _WHITE + content + _WHITE[::-1] if place in places else content
+                for place, content in enumerate(bare)
+            ]
+            found = self._pieces(row, white, learned)
+            if found == _filled(pieces, white):
+                return False
+            return True if found == _filled(pieces, bare) else None
+
+        every = stripped(range(len(bare)))
+        if every is not None:
+            return (every,) * len(bare)
+        return tuple(stripped([place]) for place in range(len(bare)))
 
     def _pieces(
         self, row: Conversation, contents: list[str], learned: tuple[bool, ...]

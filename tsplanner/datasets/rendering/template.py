@@ -34,7 +34,6 @@ class TemplateRenderer(Renderer):
         super().__init__(loss_on)
         if isinstance(texts, str):
             texts = TemplateTexts(default=texts, tool_use=texts)
-        self._begin = ""
         self._eos = tokens.get("eos_token", "")
         self._plain = KnownTemplate(texts.default, tokens)
         same = texts.tool_use == texts.default
@@ -53,7 +52,7 @@ class TemplateRenderer(Renderer):
         return self._shapes.rendered(conversation, learned)
 
     def _text(self, text: str) -> str:
-        return self._begin + text.removesuffix(self._eos) + self._eos
+        return text.removesuffix(self._eos) + self._eos
 
     def in_full(self, row: Conversation, learned: tuple[bool, ...]) -> Rendered:
         """The row with turns as Jinja renders it; ``learned`` says which turns carry loss."""
@@ -70,7 +69,7 @@ def _tools(row: Conversation) -> list[Any] | None:
     """The definitions of the tools of a row; None: it has none."""
     try:
         found = json.loads(row.tools) if row.tools else None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = f"the definitions of the tools are no JSON ({error})"
         raise RowError(reason, Fault.CALL) from error
     return found or None

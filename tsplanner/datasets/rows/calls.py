@@ -31,10 +31,14 @@ def tools_text(name: str, value: Any) -> str:
         if not isinstance(each, dict):
             raise RowError(f'field "{name}" holds {kind_of(each)}, not a tool', Fault.WRONG_TYPE)
     value = [{key: item for key, item in each.items() if item is not None} for each in value]
-    tools = [
-        each if "function" in each else {"type": "function", "function": each} for each in value
-    ]
+    tools = [each if "function" in each else _wrapped(each) for each in value]
     return json.dumps(tools, ensure_ascii=False) if tools else ""
+
+
+def _wrapped(function: dict[str, Any]) -> dict[str, Any]:
+    """A function in OpenAI's form; newer rows name the type beside the function's name."""
+    own = {key: value for key, value in function.items() if (key, value) != ("type", "function")}
+    return {"type": "function", "function": own}
 
 
 def turn_calls(value: Any, place: int) -> tuple[ToolCall, ...]:
@@ -43,6 +47,32 @@ def turn_calls(value: Any, place: int) -> tuple[ToolCall, ...]:
     Raises RowError: a call has no name, or its arguments are no JSON object.
     """
     return tuple(_call(each, place) for each in (value if isinstance(value, list) else [value]))
+
+
+def without_tool_parts(turn: dict[str, Any]) -> list[dict[str, Any]]:
+    """A turn whose calls and results of tools are parts of its content, as turns of OpenAI's form.
+
+    Source: Anthropic's messages, whose calls are parts ``tool_use`` of the assistant's turn and
+    whose results are parts ``tool_result`` of the user's next turn. Other turns stay as they are.
+    """
+    content = turn.get("content")
+    parts = content if isinstance(content, list) else []
+    uses: list[Any] = []
+    results: list[Any] = []
+    others: list[Any] = []
+    for part in parts:
+        kind = part.get("type") if isinstance(part, dict) else None
+        (uses if kind == "tool_use" else results if kind == "tool_result" else others).append(part)
+    if not uses and not results:
+        return [turn]
+    made = [
+        {"role": "tool", "content": part.get("content"), "tool_call_id": part.get("tool_use_id")}
+        for part in results
+    ]
+    if uses or others:
+        calls = [*turn.get("tool_calls", []), *uses]
+        made.append({**turn, "content": others, **({"tool_calls": calls} if calls else {})})
+    return [{key: value for key, value in each.items() if value is not None} for each in made]
 
 
 def _call(value: Any, place: int) -> ToolCall:

@@ -9,6 +9,7 @@ from tempfile import NamedTemporaryFile
 from typing import IO
 
 from tsplanner.console import one_line
+from tsplanner.datasets.files.dataset import Placed
 from tsplanner.datasets.records import DroppedKind, DroppedRow, Fault
 from tsplanner.runs import clear_disk_errors
 
@@ -17,11 +18,14 @@ FIRST_LINES = 5
 FIRST_ROWS = 100
 """Dropped rows that are kept with their reasons."""
 
+NO_FAULT_OF_THE_FILE = frozenset({Fault.OVER_CUTOFF, Fault.NOTHING_LEARNED})
+"""Why rows leave although their file is as it should be."""
+
 
 class DropLog(AbstractContextManager["DropLog"]):
     """Takes dropped rows one by one, keeps a few, and writes each as ``file:line: reason``."""
 
-    def __init__(self, place: Callable[[DroppedRow], str], target: Path | None) -> None:
+    def __init__(self, place: Callable[[Placed], str], target: Path | None) -> None:
         """``place``: where a row stands, as ``file:line``.
 
         ``target``: the file for all dropped rows, written whole or not at all; None: no file.
@@ -41,7 +45,7 @@ class DropLog(AbstractContextManager["DropLog"]):
     def add(self, row: DroppedRow) -> None:
         """Note a dropped row; rows come in file order."""
         self.rows += 1
-        if row.fault is not Fault.OVER_CUTOFF:
+        if row.fault not in NO_FAULT_OF_THE_FILE:
             self.bad_rows += 1
             self.first_bad = self.first_bad or row
         if len(self.first) < FIRST_ROWS:
@@ -51,8 +55,15 @@ class DropLog(AbstractContextManager["DropLog"]):
         lines = self._lines.setdefault(row.fault, [])
         if len(lines) < FIRST_LINES:
             lines.append(row.line)
+        self._write(row, row.reason)
+
+    def note(self, row: Placed) -> None:
+        """Write a row that is trained on, with what was noticed in it."""
+        self._write(row, f"kept; {row.reason}")
+
+    def _write(self, row: Placed, words: str) -> None:
         if self._target is not None:
-            self._open(self._target).write(f"{self._place(row)}: {one_line(row.reason)}\n")
+            self._open(self._target).write(f"{self._place(row)}: {one_line(words)}\n")
 
     def _open(self, target: Path) -> IO[str]:
         if self._file is None:

@@ -30,21 +30,23 @@ DIALOGUES: Mapping[str, str] = {
 """Fields that hold turns, and the name of the form."""
 QUESTIONS = (
     "instruction", "prompt", "question", "query", "problem", "user", "human", "inputs", "input",
+    "指令", "问题", "输入",
 )  # fmt: skip
 ANSWERS = (
     "output", "completion", "response", "answer", "solution", "assistant", "reply", "target",
-    "targets", "outputs", "answers",
+    "targets", "outputs", "answers", "generation",
+    "回答", "答案", "输出",
 )  # fmt: skip
 """Fields of a question and of its answer; of several the first is read."""
 PARTNERS: Mapping[str, str] = {
     "instruction": "output", "prompt": "completion", "question": "answer", "query": "response",
     "problem": "solution", "user": "assistant", "human": "assistant", "inputs": "targets",
-    "input": "output",
+    "input": "output", "指令": "输出", "问题": "回答", "输入": "输出",
 }  # fmt: skip
 """The usual answer to each question, for the message where there is none."""
-CONTEXTS = ("input", "context")
+CONTEXTS = ("input", "context", "输入")
 """Further text of a question."""
-TEXTS = ("text", "content", "document")
+TEXTS = ("text", "content", "document", "raw_content")
 """Plain text, for continued pretraining."""
 BESIDE_TEXT = ("summary", "highlights", "translation", "title_answer")
 """Fields beside a plain text that may be what is to be learned."""
@@ -202,6 +204,8 @@ def _unknown(plain: Mapping[str, str], names: Collection[str], nulls: Collection
     )
     if null is not None:
         return RowError(f'field "{null}" is null', Fault.MISSING_FIELD)
+    if not names:
+        return RowError("has no field that is not null", Fault.MISSING_FIELD)
     missing = _missing(plain)
     if missing is not None:
         strange = [name for short, name in plain.items() if short not in _WITH_TEXTS]
@@ -209,7 +213,7 @@ def _unknown(plain: Mapping[str, str], names: Collection[str], nulls: Collection
         reason = f'field "{missing}" is missing{hint if strange else ""}'
         return RowError(reason, Fault.MISSING_FIELD)
     return RowError(
-        f"no known form has the fields {listed(sorted(names)) or 'none'}: give {KNOWN}, or name "
+        f"no known form has the fields {listed(sorted(names))}: give {KNOWN}, or name "
         "them with --columns prompt=…,answer=…",
         Fault.NO_FORM,
     )

@@ -110,6 +110,5 @@ def refuse_empty(raw: RawDataset, first_fault: DroppedRow | None) -> NoReturn:
     """Raise TsplannerError for a dataset without a usable row."""
     if first_fault is None:
         raise TsplannerError(f"dataset {raw.name} is empty; give a file with at least one row")
-    raise TsplannerError(
-        f"dataset {raw.name} has no usable row: line {first_fault.line}: {first_fault.reason}"
-    )
+    where = raw.place(first_fault) if len(raw.files) > 1 else f"line {first_fault.line}"
+    raise TsplannerError(f"dataset {raw.name} has no usable row: {where}: {first_fault.reason}")

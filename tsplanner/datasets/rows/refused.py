@@ -38,6 +38,7 @@ PREFERENCE = RefusedForm(
     name="a preference pair (DPO, ORPO, reward models)",
     signs=_signs(
         "chosen", "rejected", "rejected_response", "rejected_responses", "rejected_messages",
+        "preferred_output", "non_preferred_output",
         "rejected_answer", "rejected_output", "rejected_completion", "chosen_response",
         "response_j response_k", "response_0 response_1", "response_a response_b",
         "conversation_a conversation_b", "output_1 output_2", "completion_a completion_b",
@@ -48,13 +49,13 @@ RATING = RefusedForm(
     fault=Fault.RATING,
     name="an unpaired rating (KTO)",
     signs=_signs("kto_tag"),
-    advice="keep the good answers and leave the rating out",
+    advice="keep the good answers, or name the fields with --columns to train on all",
 )
 REWARD = RefusedForm(
     fault=Fault.REWARD,
     name="an answer with a reward or a rank",
     signs=_signs("reward", "rewards", "rank", "ranks"),
-    advice="keep the best answers and leave the reward out",
+    advice="keep the best answers, or name the fields with --columns to train on all",
 )
 CLASSES = RefusedForm(
     fault=Fault.CLASSES,
@@ -74,6 +75,12 @@ PAIRS = RefusedForm(
     ),
     advice="give questions with answers, dialogues or plain text",
 )  # fmt: skip
+MESSAGE = RefusedForm(
+    fault=Fault.NO_FORM,
+    name="one message of a dialogue in a row of its own",
+    signs=_signs("text role", "content role", "value from", "text message_tree_id"),
+    advice="gather the messages of a dialogue in one row, under messages",
+)
 SEVERAL = RefusedForm(
     fault=Fault.REWARD,
     name="a question with several answers",
@@ -95,7 +102,7 @@ TOKEN_IDS = RefusedForm(
 
 ALWAYS = (PREFERENCE, RATING, REWARD)
 """Refused even where a question with an answer or a dialogue stands beside."""
-WITHOUT_ANSWER = (CLASSES, PAIRS)
+WITHOUT_ANSWER = (CLASSES, PAIRS, MESSAGE)
 """Refused where there is neither a dialogue nor a question with an answer."""
 WITHOUT_TEXT = (SEVERAL, PROMPTS, TOKEN_IDS)
 """Refused where nothing else can be read."""

@@ -28,6 +28,9 @@ ROLES: Mapping[str, str] = {
 
 GUESSED: Mapping[str, str] = {
     "system_prompt": Role.SYSTEM,
+    "系统": Role.SYSTEM,
+    "用户": Role.USER,
+    "助手": Role.ASSISTANT,
     "prompter": Role.USER,
     "question": Role.USER,
     "prompt": Role.USER,
@@ -47,6 +50,7 @@ GUESSED: Mapping[str, str] = {
     "response": Role.ASSISTANT,
     "a": Role.ASSISTANT,
     "ipython": Role.TOOL,
+    "environment": Role.TOOL,
     "tool_response": Role.TOOL,
     "tool_result": Role.TOOL,
     "function_response": Role.TOOL,

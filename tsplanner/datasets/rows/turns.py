@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from tsplanner.datasets.records import Fault, Noticed, Role, ToolCall, Turn
-from tsplanner.datasets.rows.calls import calls_in_text, turn_calls
+from tsplanner.datasets.rows.calls import calls_in_text, turn_calls, without_tool_parts
 from tsplanner.datasets.rows.fields import Fields, RowError, kind_of
+from tsplanner.datasets.rows.plain_turns import plain_turns
 from tsplanner.datasets.rows.roles import CALL, ROLES, role_of
 from tsplanner.errors import named
 
@@ -23,9 +24,13 @@ LOSS_KEYS: Mapping[str, bool] = {
     "train": True,
     "training": True,
     "masked": False,
+    "output_with_loss": True,
 }
 """Fields by which a row says whether a turn carries loss, and what 1 or true means in each."""
-DETAIL = "train_detail"
+DETAILS = ("train_detail", "loss_scale")
+"""Fields by which other trainers weigh parts of a turn, or turns by shares."""
+LEARNED_ANSWER = "output_with_loss"
+"""Field of a pair that says whether its answer carries loss, as XTuner's rows have it."""
 PAIR_KEYS = (("input", "output"), ("user", "assistant"), ("human", "assistant"))
 """Fields of a turn that is a question and its answer at once."""
 TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
@@ -44,59 +49,6 @@ class _Shape(NamedTuple):
     text: str
     rest: tuple[str, ...]
     """All other fields."""
-
-
-class _Nulls(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Fields that libraries fill with nulls where only other turns have them."""
-
-    name: None = None
-    tool_calls: None = None
-    tool_call_id: None = None
-    function_call: None = None
-    reasoning_content: None = None
-    thinking: None = None
-    weight: None = None
-    loss: None = None
-    train: None = None
-
-
-class _Message(_Nulls, forbid_unknown_fields=True, kw_only=True):
-    """A turn of OpenAI messages with a text and nothing else."""
-
-    role: Role
-    content: str
-
-
-class _Said(_Nulls, forbid_unknown_fields=True, kw_only=True):
-    """A turn of ShareGPT rows with a text and nothing else."""
-
-    speaker: Literal["human", "gpt", "system", "user", "assistant", "tool", "observation"] = (
-        msgspec.field(name="from")
-    )
-    content: str = msgspec.field(name="value")
-
-
-_messages = msgspec.json.Decoder(list[_Message]).decode
-_sayings = msgspec.json.Decoder(list[_Said]).decode
-
-
-def plain_turns(raw: msgspec.Raw) -> list[Turn] | None:
-    """Turns that have a known role, a text and nothing else; None: some have more.
-
-    Most rows are such rows, and they take half the time this way.
-    """
-    try:
-        return [Turn(role=each.role, content=each.content) for each in _messages(raw)]
-    except msgspec.ValidationError:
-        pass
-    try:
-        found = _sayings(raw)
-    except msgspec.ValidationError:
-        return None
-    return [Turn(role=_ROLES[each.speaker], content=each.content) for each in found]
-
-
-_ROLES = {name: Role(role) for name, role in ROLES.items() if role != CALL}
 
 
 class TurnReader:
@@ -126,6 +78,8 @@ class TurnReader:
         Raises RowError: they are no list of turns, or one of them cannot be read.
         """
         self.remarks = []
+        if isinstance(value, dict):
+            value = _from_columns(value)
         if not isinstance(value, list):
             raise not_turns(name, value)
         if value and all(isinstance(each, str) for each in value):
@@ -136,12 +90,15 @@ class TurnReader:
             return [Turn(role=roles[place % 2], content=text) for place, text in enumerate(value)]
         turns: list[Turn] = []
         for place, each in enumerate(value, start=1):
-            item = _without_nulls(each) if isinstance(each, dict) else None
-            shape = None if item is None else self._shape(item)
-            if item is None or shape is None:
+            if not isinstance(each, dict):
                 turns += self._pair(each, place)
-            else:
-                turns.append(self._turn(item, shape, place))
+                continue
+            for item in without_tool_parts(_without_nulls(each)):
+                shape = self._shape(item)
+                if shape is None:
+                    turns += self._pair(item, place)
+                else:
+                    turns.append(self._turn(item, shape, place))
         return turns
 
     def _shape(self, item: dict[str, Any]) -> _Shape | None:
@@ -200,8 +157,8 @@ class TurnReader:
             found["learned"] = _learned(key, value, place)
         elif key in ("name", "tool_call_id"):
             found[key] = _string(value, key, place)
-        elif key == DETAIL:
-            reason = f"turn {place}: {DETAIL} weighs parts of a turn, which is learned whole or not"
+        elif key in DETAILS:
+            reason = f"turn {place}: {key} weighs parts of a turn, which is learned whole or not"
             raise RowError(reason, Fault.WEIGHT)
         else:
             _refuse_media(key, place)
@@ -240,11 +197,29 @@ class TurnReader:
         if keys is None:
             wanted = self._role_keys[0]
             raise RowError(f'turn {place}: field "{wanted}" is missing', Fault.MISSING_FIELD)
-        for key, role in zip(keys, (Role.USER, Role.ASSISTANT), strict=True):
-            yield Turn(role=role, content=_string(item[key], key, place))
+        system, learned = item.get("system"), item.get(LEARNED_ANSWER)
+        if system:
+            yield Turn(role=Role.SYSTEM, content=_string(system, "system", place))
+        question, answer = (_string(item[key], key, place) for key in keys)
+        if question or not system:
+            yield Turn(role=Role.USER, content=question)
+        yield Turn(
+            role=Role.ASSISTANT,
+            content=answer,
+            learned=None if learned is None else _learned(LEARNED_ANSWER, learned, place),
+        )
         for key in item:
-            if key not in keys and item[key] not in (None, "", []):
+            if key not in (*keys, "system", LEARNED_ANSWER) and item[key] not in (None, "", []):
                 self.remarks.append((Noticed.IGNORED, f"{key} of a turn"))
+
+
+def _from_columns(value: dict[str, Any]) -> Any:
+    """Turns of an object of columns, as ``datasets`` keeps a sequence of objects."""
+    columns = list(value.values())
+    lengths = {len(each) if isinstance(each, list) else -1 for each in columns}
+    if len(lengths) != 1 or -1 in lengths:
+        return value
+    return [dict(zip(value, each, strict=True)) for each in zip(*columns, strict=True)]
 
 
 def _opened(texts: list[str]) -> list[Any]:

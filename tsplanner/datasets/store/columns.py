@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from memory_models.frozen import frozen
 from tsplanner.errors import TsplannerError
@@ -37,14 +37,14 @@ class StoredRow:
 
     ids: array[int]
     learned: Sequence[tuple[int, int]] = ()
-    series: Sequence[Sequence[float]] = ()
+    series: tuple[Sequence[float], ...] = ()
 
 
 class Columns:
     """Numbers of consecutive rows, by column; the ends count within them."""
 
     def __init__(self) -> None:
-        self.numbers = {name: array(kind) for name, kind in COLUMNS.items()}
+        self.numbers: dict[str, Any] = {name: array(kind) for name, kind in COLUMNS.items()}
 
     def add(self, row: StoredRow) -> None:
         """Append a row."""
@@ -84,16 +84,16 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
 
         Raises TsplannerError: the disk is full.
         """
-        for name, data in columns.items():
-            if name == "rows":
-                data = self._shifted(data, ("ids", "learned", "series"), (1, 2, 1))
-            elif name == "series":
-                data = self._shifted(data, ("points",), (1,))
+        whole = {
+            **columns,
+            "rows": self._shifted(columns["rows"], ("ids", "learned", "series"), (1, 2, 1)),
+            "series": self._shifted(columns["series"], ("points",), (1,)),
+        }
+        for name, data in whole.items():
             try:
                 self._handles[name].write(data)
             except OSError as error:
                 raise self._no_room(error) from error
-        for name, data in columns.items():
             self._ends[name] += len(data) // array(COLUMNS[name]).itemsize
 
     def _shifted(self, data: bytes, counted: tuple[str, ...], each: tuple[int, ...]) -> bytes:

@@ -46,17 +46,20 @@ KINDS = len(Kind)
 
 
 class Says(IntFlag):
-    """What a pair of neighbouring bytes allows; a cut needs all three of the pairs around it."""
+    """What a pair of neighbouring bytes says of cuts; the last three need each other."""
 
-    MIDDLE = 1
-    """A cut between the two."""
-    BEFORE = 2
-    """A cut before the first of them."""
-    BEHIND = 4
-    """A cut behind the second of them."""
+    SURE = 1
+    """There is a cut between the two, whatever lies around them."""
+    MIDDLE = 2
+    """There is one between the two, if the pair before and the pair behind allow it."""
+    BEFORE = 4
+    """There may be one before the first of them."""
+    BEHIND = 8
+    """There may be one behind the second of them."""
 
 
 WHITE = frozenset({Kind.SPACE, Kind.NEWLINE, Kind.BLANK})
+SIGNS = frozenset({Kind.SIGN, Kind.APOSTROPHE, Kind.SLASH})
 EDGE_BYTE = 0xFF
 """A byte that UTF-8 never uses; it stands between texts."""
 WHITE_OUTSIDE_ASCII = tuple(
@@ -133,6 +136,8 @@ class Cuts:
 
     pairs: bytes
     """What two neighbouring bytes say of a cut (`Says`), by ``first * KINDS + second``."""
+    plain: re.Pattern[str]
+    """Words that the pattern leaves whole, of a space and ASCII letters at most."""
     added: re.Pattern[bytes] | None
     """Finds the added tokens, which the tokenizer looks for before anything else; None: none."""
 
@@ -157,7 +162,9 @@ def cuts_of(document: bytes) -> Cuts | None:
         or not all(_as_written(token, found.normalizer) for token in found.added_tokens)
     ):
         return None
-    return Cuts(pairs=_pairs(pattern), added=_finder(found.added_tokens))
+    return Cuts(
+        pairs=_pairs(pattern), plain=_plain(found, pattern), added=_finder(found.added_tokens)
+    )
 
 
 def _pattern_of(step: dict[str, Any]) -> str | None:
@@ -176,6 +183,23 @@ def _pattern_of(step: dict[str, Any]) -> str | None:
         return None
     found = (first.get("pattern") or {}).get("Regex")
     return found if isinstance(found, str) else None
+
+
+_SIGN = r"!-/:-@\[-`{-~"
+_SIGN_BUT_APOSTROPHE = _SIGN.replace("!-/", "!-&(-/")
+
+
+def _plain(found: _TokenizerFile, pattern: Pattern) -> re.Pattern[str]:
+    """Words of signs, or of letters with one character before them, as they are in one token.
+
+    o200k's pattern cuts words where a capital follows a small letter; GPT-2's cuts off signs.
+    """
+    steps = [found.pre_tokenizer or {}, *((found.pre_tokenizer or {}).get("pretokenizers") or [])]
+    if not any(step.get("type") == "ByteLevel" for step in steps):
+        return re.compile("[A-Za-z]+")
+    letters = "[A-Za-z]+" if pattern.apostrophes else "[A-Z]?[a-z]+"
+    before = " " if pattern is PATTERNS[GPT2] else " " + _SIGN_BUT_APOSTROPHE
+    return re.compile(f"[{before}]?{letters}| ?[{_SIGN}]+")
 
 
 def _as_written(token: dict[str, Any], normalizer: dict[str, Any] | None) -> bool:
@@ -199,26 +223,26 @@ def _pairs(pattern: Pattern) -> bytes:
 def _said(pattern: Pattern, first: Kind, second: Kind) -> int:
     """What a pair says of a cut before it, in its middle and behind it."""
     says = Says(0)
+    if _is_sure(pattern, first, second):
+        says |= Says.SURE
+    if _is_cut(pattern, first, second):
+        says |= Says.MIDDLE
     if first is not Kind.SPACE or second not in WHITE | {Kind.EDGE}:
         says |= Says.BEFORE
-    if second is not Kind.NEWLINE or pattern.line_ends or first not in WHITE:
+    if _ends_a_token(pattern, first, second):
         says |= Says.BEHIND
-    return says | Says.MIDDLE if _is_cut(pattern, first, second) else says
+    return says
 
 
-def _is_cut(pattern: Pattern, first: Kind, second: Kind) -> bool:
-    """Whether there is a cut between two kinds, if what lies around them allows it."""
+def _is_sure(pattern: Pattern, first: Kind, second: Kind) -> bool:
+    """Whether two kinds are never in one token."""
     if Kind.EDGE in (first, second):
         return True
-    if second is Kind.SPACE:
-        return pattern.last_space or first not in WHITE
-    if second in WHITE:
-        return False
-    if first is Kind.NEWLINE:
-        # o200k's signs take slashes with them that follow their line ends.
-        return second is not Kind.SLASH
     if first in WHITE or first >= Kind.OTHER or second >= Kind.OTHER:
         return False
+    if second in WHITE:
+        # Signs take the line ends behind them, of which one kind is a BLANK.
+        return second is Kind.SPACE or first in (Kind.LETTER, Kind.DIGIT)
     if second is Kind.DIGIT:
         return first is not Kind.DIGIT or pattern.single_digits
     if first is Kind.DIGIT:
@@ -226,6 +250,24 @@ def _is_cut(pattern: Pattern, first: Kind, second: Kind) -> bool:
     if first is not Kind.LETTER or second is Kind.LETTER or not pattern.words_end:
         return False
     return second is not Kind.APOSTROPHE or pattern.apostrophes
+
+
+def _is_cut(pattern: Pattern, first: Kind, second: Kind) -> bool:
+    """Whether two kinds are not in one token where the pairs around them allow it."""
+    if second is Kind.SPACE:
+        return pattern.last_space or first not in WHITE
+    if first is Kind.NEWLINE:
+        # o200k's signs take slashes with them that follow their line ends.
+        return second not in WHITE | {Kind.SLASH}
+    return pattern.words_end and first in SIGNS and second is Kind.LETTER
+
+
+def _ends_a_token(pattern: Pattern, first: Kind, second: Kind) -> bool:
+    """Whether a token may end behind a line end or a sign, by what is before it."""
+    if second is Kind.NEWLINE:
+        return pattern.line_ends or first not in WHITE
+    # A sign goes with the letters behind it, unless it already goes with what is before it.
+    return second not in SIGNS or first in SIGNS | {Kind.SPACE}
 
 
 def kinds() -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from tsplanner.datasets.tokens.rows import Encode
 from tsplanner.errors import TsplannerError
 
 FILE = "tokenizer.json"
+SPACE = "\u0120"
+"""How byte-level vocabularies write a space; they write ASCII letters as they are."""
 
 
 def library_tokenizer(folder: Path | None) -> Any | None:
@@ -55,11 +58,22 @@ def whole_encoder(tokenizer: Any) -> Encode:
     return encode
 
 
-def words_encoder(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
-    """Encodes many words; the fast form keeps no offsets."""
+def words_encoder(tokenizer: Any, plain: re.Pattern[str]) -> Callable[[list[str]], list[list[int]]]:
+    """Encodes many words; ``plain`` matches those that the pattern leaves whole.
+
+    The model alone encodes a plain word in a fifth of the time that the whole library takes.
+    """
+    model = tokenizer.model
 
     def encode(words: list[str]) -> list[list[int]]:
-        found = tokenizer.encode_batch_fast(words, add_special_tokens=False)
-        return [each.ids for each in found]
+        rest = [word for word in words if not plain.fullmatch(word)]
+        # The fast form keeps no offsets.
+        found = iter(tokenizer.encode_batch_fast(rest, add_special_tokens=False))
+        return [
+            [token.id for token in model.tokenize(word.replace(" ", SPACE))]
+            if plain.fullmatch(word)
+            else next(found).ids
+            for word in words
+        ]
 
     return encode

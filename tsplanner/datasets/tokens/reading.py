@@ -9,15 +9,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from memory_models.architecture import TimeSeriesEncoder
-from memory_models.frozen import frozen
 from tsplanner.datasets.files.records import RawRow
 from tsplanner.datasets.records import (
     Conversation,
-    DataSource,
     DroppedRow,
     Fault,
     LossOn,
+    Noticed,
+    ReadJob,
     Role,
 )
 from tsplanner.datasets.rendering.choice import renderer
@@ -29,70 +28,52 @@ from tsplanner.datasets.series_encoding import series_positions
 from tsplanner.datasets.tokens.rows import TokenRow, cut
 from tsplanner.datasets.tokens.tokenizer import Pieces, Tokenizer, tokenizer_of
 
+SMALL_BYTES = 1 << 20
+"""Size of a dataset up to which a table of words does not pay."""
 GROUP_CHARACTERS = 1 << 17
 """Characters of rows that are tokenised in one call."""
 GROUP_ROWS = 1024
-
-
-@frozen
-class ReadJob:
-    """Which rows are read, and for which model."""
-
-    source: DataSource
-    cutoff_len: int
-    encoder: TimeSeriesEncoder | None
-    tokenizer_folder: str | None
-    loss_on: str = LossOn.ASSISTANT
+GROUP_POINTS = 1 << 19
+"""Values of series in the rows that are tokenised in one call."""
 
 
 @dataclass(slots=True)
 class KeptRow:
     """A row that is trained on."""
 
-    line: int
-    file: int
+    row: Conversation
     tokens: TokenRow
     """What is left of the row after the cut."""
     text_tokens: int
-    """Text tokens before the cut, with those of a template that is not known."""
-    answers: int
-    """Stretches with loss before the cut."""
-    series: tuple[tuple[float, ...], ...]
+    """Text tokens after the cut, with those of a template that is not known."""
+    cut: str
+    """What the cut took, in words; empty: nothing."""
     extra: int
     """Positions that the series add to the text."""
     digest: int
-    """Equal for rows with the same text and series."""
+    """Equal for rows with the same text and series, within one run of the program."""
     bare: bool
     """An answer has neither a letter nor a digit."""
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether some of the row was cut off."""
-        return len(self.tokens.ids) < self.text_tokens
-
-
-@dataclass(slots=True)
-class _Rendered:
-    """A row with its pieces of text."""
-
-    row: Conversation
-    pieces: Pieces
-    characters: int
 
 
 class RowReader:
     """Reads the rows of one dataset for one model and cutoff."""
 
-    def __init__(self, job: ReadJob, *, by_words: bool, tokenizer: Tokenizer | None = None) -> None:
-        """``by_words``: many rows are to come; ``tokenizer`` None: that of the job's folder.
+    def __init__(
+        self, job: ReadJob, tokenizer: Tokenizer | None = None, *, ids: bool = True
+    ) -> None:
+        """``ids`` off: tokens are only counted.
+
+        ``tokenizer`` None: that of the job's folder, by words if the dataset is not small.
+
 
         Raises TsplannerError: tokenizer.json is damaged, or a file is missing.
         """
-        self.job = job
+        self.job, self._ids = job, ids
         folder = Path(job.tokenizer_folder) if job.tokenizer_folder else None
-        self._tokenizer = tokenizer or tokenizer_of(folder, by_words=by_words)
-        self.counted_by = self._tokenizer.counted_by
         self.raw = raw_dataset(job.source)
+        self._tokenizer = tokenizer or tokenizer_of(folder, by_words=self.raw.bytes > SMALL_BYTES)
+        self.counted_by = self._tokenizer.counted_by
         self._parser = RowParser(
             job.encoder, dict(job.source.columns), text_only=job.encoder is None
         )
@@ -102,16 +83,19 @@ class RowReader:
 
     def rows(self, raws: Iterable[RawRow]) -> Iterator[KeptRow | DroppedRow]:
         """The rows in file order."""
-        group: list[_Rendered | DroppedRow] = []
-        characters = 0
+        group: list[tuple[Conversation, Pieces] | DroppedRow] = []
+        characters = points = 0
         for raw in raws:
-            row = self._rendered(raw)
-            group.append(row)
-            if isinstance(row, _Rendered):
-                characters += row.characters
-            if characters > GROUP_CHARACTERS or len(group) >= GROUP_ROWS:
+            found = self._rendered(raw)
+            group.append(found)
+            if not isinstance(found, DroppedRow):
+                row, pieces = found
+                characters += sum([len(piece.text) for piece in pieces])
+                points += sum([len(values) for values in row.timeseries])
+            full = characters > GROUP_CHARACTERS or points > GROUP_POINTS
+            if full or len(group) >= GROUP_ROWS:
                 yield from self._tokenised(group)
-                group, characters = [], 0
+                group, characters, points = [], 0, 0
         yield from self._tokenised(group)
 
     def taken_remarks(self) -> Remarks:
@@ -120,52 +104,48 @@ class RowReader:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the renderer had to guess, a sentence each."""
+        """What the renderer guessed or decided, a sentence each."""
         return self._renderer.notes
 
-    def _rendered(self, raw: RawRow) -> _Rendered | DroppedRow:
+    def _rendered(self, raw: RawRow) -> tuple[Conversation, Pieces] | DroppedRow:
         row = self._parser.parsed(raw)
         if isinstance(row, DroppedRow):
             return row
         try:
-            pieces = self._renderer.pieces(row)
+            found = self._renderer.rendered(row)
         except RowError as error:
-            return DroppedRow(line=row.line, fault=error.fault, reason=str(error), file=row.file)
-        return _Rendered(row, pieces, sum([len(piece.text) for piece in pieces]))
+            return _dropped(row, error.fault, str(error))
+        for unwritten in found.unwritten:
+            self._parser.remarks.note(Noticed.UNWRITTEN, unwritten, row.line, row.file)
+        return row, found.pieces
 
-    def _tokenised(self, group: list[_Rendered | DroppedRow]) -> Iterator[KeptRow | DroppedRow]:
-        rendered = [row.pieces for row in group if isinstance(row, _Rendered)]
-        tokens = iter(self._tokenizer.rows(rendered))
-        for row in group:
-            yield row if isinstance(row, DroppedRow) else self._kept(row, next(tokens))
+    def _tokenised(
+        self, group: list[tuple[Conversation, Pieces] | DroppedRow]
+    ) -> Iterator[KeptRow | DroppedRow]:
+        rendered = [found[1] for found in group if not isinstance(found, DroppedRow)]
+        tokens = iter(self._tokenizer.rows(rendered, ids=self._ids))
+        for found in group:
+            yield found if isinstance(found, DroppedRow) else self._kept(*found, next(tokens))
 
-    def _kept(self, rendered: _Rendered, tokens: TokenRow) -> KeptRow | DroppedRow:
+    def _kept(self, row: Conversation, pieces: Pieces, tokens: TokenRow) -> KeptRow | DroppedRow:
         """The row, cut where it is too long; the text of a series cannot be cut."""
-        row, cutoff = rendered.row, self.job.cutoff_len
+        cutoff, encoder = self.job.cutoff_len, self.job.encoder
         whole = len(tokens.ids) + self._renderer.unknown_tokens
-        encoder = self.job.encoder
-        if whole > cutoff and encoder is not None and row.timeseries:
+        left = tokens if whole <= cutoff else cut(tokens, cutoff)
+        if left is not tokens and encoder is not None and row.timeseries:
             reason = f"{whole} tokens of text, more than cutoff_len {cutoff}"
             return _dropped(row, Fault.OVER_CUTOFF, reason)
-        left = tokens if whole <= cutoff else cut(tokens, cutoff)
         if not left.learned:
-            reason = (
-                "no token is left that carries loss"
-                if tokens.learned
-                else "no token carries loss: every answer is left out of the loss"
-            )
-            return _dropped(row, Fault.NOTHING_LEARNED, reason)
+            return _dropped(row, Fault.NOTHING_LEARNED, _why_nothing(tokens))
         return KeptRow(
-            line=row.line,
-            file=row.file,
+            row=row,
             tokens=left,
-            text_tokens=whole,
-            answers=len(tokens.learned),
-            series=row.timeseries,
+            text_tokens=min(whole, cutoff) if left is tokens else len(left.ids),
+            cut="" if left is tokens else _cut_words(tokens, left),
             extra=0 if encoder is None else series_positions(row, encoder),
-            digest=hash((tuple([piece.text for piece in rendered.pieces]), row.timeseries)),
+            digest=hash((*[piece.text for piece in pieces], row.timeseries)),
             bare=any(
-                turn.role is Role.ASSISTANT and _is_bare(turn.content) and not turn.tool_calls
+                turn.role is Role.ASSISTANT and not turn.tool_calls and _is_bare(turn.content)
                 for turn in row.turns
             ),
         )
@@ -174,6 +154,21 @@ class RowReader:
 def _is_bare(text: str) -> bool:
     """Whether a text has neither a letter nor a digit."""
     return not any(map(str.isalnum, text))
+
+
+def _why_nothing(tokens: TokenRow) -> str:
+    if tokens.learned:
+        return "the cut at cutoff_len leaves no token that carries loss"
+    return "no token carries loss: the row leaves every answer out of the loss"
+
+
+def _cut_words(tokens: TokenRow, left: TokenRow) -> str:
+    """What is left of a row that was cut."""
+    words = f"{len(tokens.ids)} tokens cut to {len(left.ids)}"
+    answers, kept = len(tokens.learned), len(left.learned)
+    if left.learned_tokens < sum(end - start for start, end in tokens.learned[:kept]):
+        return f"{words}, inside answer {kept} of {answers}"
+    return f"{words}, {kept} of {answers} answers left"
 
 
 def _dropped(row: Conversation, fault: Fault, reason: str) -> DroppedRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from abc import ABC, abstractmethod
 from array import array
@@ -26,12 +27,17 @@ from tsplanner.datasets.tokens.rows import Encode, TokenRow, token_row
 CHARACTERS_PER_TOKEN = 4.0
 _DIGITS = b"0123456789"
 UNKNOWN_ID = -1
-"""Stands for the id of a token that was only estimated."""
+"""Stands for the id of a token that was only counted."""
 
 if TYPE_CHECKING:
-    from tsplanner.datasets.tokens.words import EncodeWords, WordTable
+    from tsplanner.datasets.tokens.words import WordTable
 
 Pieces = Sequence[Piece]
+
+
+def unknown_ids(count: int) -> array[int]:
+    """Stands for ids that are not known, or that nobody asked for."""
+    return array("i", [UNKNOWN_ID]) * count
 
 
 class Tokenizer(ABC):
@@ -41,8 +47,8 @@ class Tokenizer(ABC):
     """``tokenizer`` or ``estimate``."""
 
     @abstractmethod
-    def rows(self, rows: Sequence[Pieces]) -> list[TokenRow]:
-        """The tokens of each row, with those that carry loss."""
+    def rows(self, rows: Sequence[Pieces], *, ids: bool = True) -> list[TokenRow]:
+        """The tokens of each row, with those that carry loss; without ``ids`` only how many."""
 
 
 class EstimatingTokenizer(Tokenizer):
@@ -50,25 +56,35 @@ class EstimatingTokenizer(Tokenizer):
 
     counted_by = "estimate"
 
-    def rows(self, rows: Sequence[Pieces]) -> list[TokenRow]:
-        """Rows of unknown ids; every piece is counted for itself."""
+    def rows(self, rows: Sequence[Pieces], *, ids: bool = True) -> list[TokenRow]:
+        """Rows of unknown ids."""
         return [self._row(row) for row in rows]
 
     @staticmethod
     def _row(pieces: Pieces) -> TokenRow:
-        tokens, learned = 0, []
+        learned: list[tuple[int, int]] = []
+        tokens = plain = single = 0
         for piece in pieces:
-            end = tokens + estimated_tokens(piece.text)
-            if piece.learned and end > tokens:
-                learned.append((tokens, end))
-            tokens = end
-        return TokenRow(ids=array("i", [UNKNOWN_ID]) * tokens, learned=tuple(learned))
+            in_fours, alone = _characters(piece.text)
+            plain, single = plain + in_fours, single + alone
+            begin, tokens = tokens, single + math.ceil(plain / CHARACTERS_PER_TOKEN)
+            if piece.learned and tokens > begin:
+                if learned and learned[-1][1] == begin:
+                    begin = learned.pop()[0]
+                learned.append((begin, tokens))
+        return TokenRow(ids=unknown_ids(tokens), learned=tuple(learned))
 
 
 def estimated_tokens(text: str) -> int:
     """Tokens of a text, estimated from its characters."""
-    plain = text.encode("ascii", "ignore").translate(None, _DIGITS)
-    return len(text) - len(plain) + math.ceil(len(plain) / CHARACTERS_PER_TOKEN)
+    plain, single = _characters(text)
+    return single + math.ceil(plain / CHARACTERS_PER_TOKEN)
+
+
+def _characters(text: str) -> tuple[int, int]:
+    """Characters that stand together in tokens, and those that stand alone."""
+    plain = len(text.encode("ascii", "ignore").translate(None, _DIGITS))
+    return plain, len(text) - plain
 
 
 class WholeTokenizer(Tokenizer):
@@ -79,7 +95,7 @@ class WholeTokenizer(Tokenizer):
     def __init__(self, encode: Encode) -> None:
         self._encode = encode
 
-    def rows(self, rows: Sequence[Pieces]) -> list[TokenRow]:
+    def rows(self, rows: Sequence[Pieces], *, ids: bool = True) -> list[TokenRow]:
         """One call of the tokenizer for each row."""
         return [token_row(row, self._encode) for row in rows]
 
@@ -93,32 +109,34 @@ class WordTokenizer(Tokenizer):
         """``library``: a `tokenizers.Tokenizer`."""
         self._encode = whole_encoder(library)
         self._whole = WholeTokenizer(self._encode)
-        self._new_table = lambda: _word_table(cuts, words_encoder(library))
+        self._cuts, self._words = cuts, words_encoder(library, cuts.plain)
         self._tokens_around = lru_cache(AROUND)(self._around)
 
     @cached_property
     def _table(self) -> WordTable:
         # A process that only forks workers takes no numpy.
-        return self._new_table()
+        from tsplanner.datasets.tokens.words import WordTable
 
-    def rows(self, rows: Sequence[Pieces]) -> list[TokenRow]:
+        return WordTable(self._cuts, self._words)
+
+    def rows(self, rows: Sequence[Pieces], *, ids: bool = True) -> list[TokenRow]:
         """Rows in groups, so that the arrays stay in the processor's cache."""
         found: list[TokenRow] = []
         group = _Group()
         for row in rows:
             group.add(row)
             if len(group.data) > GROUP_BYTES:
-                found += self._encoded(group)
+                found += self._encoded(group, ids=ids)
                 group = _Group()
-        return [*found, *self._encoded(group)]
+        return [*found, *self._encoded(group, ids=ids)]
 
-    def _encoded(self, group: _Group) -> Iterator[TokenRow]:
+    def _encoded(self, group: _Group, *, ids: bool) -> Iterator[TokenRow]:
         # A group of many bytes is long for one row, and its arrays would take much memory.
         if len(group.data) > LONG_GROUP:
             yield from self._whole.rows(group.rows)
             return
         texts = bytes(group.data)
-        encoded = self._table.encoded(texts)
+        encoded = self._table.encoded(texts, ids=ids)
         places = group.places
         begins, ends, before = encoded.words_at(places)
         # A loss that begins or ends inside a word begins with the token that holds its first
@@ -139,10 +157,15 @@ class WordTokenizer(Tokenizer):
                 high += ended[number + 1][1] if number + 1 in ended else 0
                 if learned and low <= learned[-1][1]:
                     learned[-1] = (learned[-1][0], high)
-                else:
+                elif high > low:
+                    # NFC may draw a learned character into a token of what is before it.
                     learned.append((low, high))
-            ids = array("i", encoded.ids[start : before[last]].tobytes())
-            yield TokenRow(ids=ids, learned=tuple(learned))
+            made = (
+                unknown_ids(before[last] - start)
+                if encoded.ids is None
+                else array("i", encoded.ids[start : before[last]].tobytes())
+            )
+            yield TokenRow(ids=made, learned=tuple(learned))
             at += count
 
     def _around(self, word: bytes, place: int) -> tuple[int, int]:
@@ -151,12 +174,6 @@ class WordTokenizer(Tokenizer):
         character = len(word[:place].decode())
         ended = sum(end <= character for _, end in offsets)
         return ended, sum(start < character for start, _ in offsets)
-
-
-def _word_table(cuts: Cuts, encode_words: EncodeWords) -> WordTable:
-    from tsplanner.datasets.tokens.words import WordTable
-
-    return WordTable(cuts, encode_words)
 
 
 AROUND = 4096
@@ -218,5 +235,6 @@ def tokenizer_of(folder: Path | None, *, by_words: bool) -> Tokenizer:
 
 def tokenizer_over(library: Any, document: bytes, *, by_words: bool = True) -> Tokenizer:
     """A tokenizer over a `tokenizers.Tokenizer` and the bytes of its tokenizer.json."""
-    cuts = cuts_of(document) if by_words else None
+    able = by_words and importlib.util.find_spec("numpy") is not None
+    cuts = cuts_of(document) if able else None
     return WholeTokenizer(whole_encoder(library)) if cuts is None else WordTokenizer(library, cuts)

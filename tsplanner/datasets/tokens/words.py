@@ -20,6 +20,7 @@ from tsplanner.datasets.tokens.cuts import (
     WHITE_OUTSIDE_ASCII,
     Cuts,
     Kind,
+    Says,
     kinds,
 )
 
@@ -45,8 +46,8 @@ _WHITE_CODES = {
 class Encoded:
     """The tokens of texts that lie behind each other with an edge byte before and behind each."""
 
-    ids: Array
-    """Token ids, int32 [tokens]."""
+    ids: Array | None
+    """Token ids, int32 [tokens]; None: they were not asked for."""
     words: Array
     """Byte at which each word begins, int64 [words]; ascending."""
     before: Array
@@ -82,7 +83,7 @@ class WordTable:
         self._pool = np.zeros(1 << 12, np.int32)
         self._words = self._ids = 0
 
-    def encoded(self, texts: bytes) -> Encoded:
+    def encoded(self, texts: bytes, *, ids: bool = True) -> Encoded:
         """Tokens of the texts in ``texts``, which begins and ends with an edge byte."""
         data = np.frombuffer(texts, np.uint8)
         begins = self._word_starts(data, texts)
@@ -95,6 +96,8 @@ class WordTable:
         counts = places & ((1 << _COUNT_BITS) - 1)
         ends = np.cumsum(counts)
         before = ends - counts
+        if not ids:
+            return Encoded(ids=None, words=begins, before=before)
         sources = np.repeat((places >> _COUNT_BITS) - before, counts)
         sources += np.arange(len(sources))
         return Encoded(ids=self._pool[sources], words=begins, before=before)
@@ -109,7 +112,8 @@ class WordTable:
         # Translating bytes is much faster than an array as an index.
         says = np.frombuffer(codes.tobytes().translate(self._pairs), np.uint8)
         cut = np.zeros(len(data), np.bool_)
-        cut[2:-1] = says[1:-1] & (says[2:] >> 1) & (says[:-2] >> 2) & 1
+        cut[1:] = says & Says.SURE
+        cut[2:-1] |= ((says[1:-1] >> 1) & (says[2:] >> 2) & (says[:-2] >> 3) & 1) == 1
         cut[edges] = True
         cut[inner] = False
         return np.flatnonzero(cut)
@@ -153,9 +157,10 @@ class WordTable:
         terms *= self._powers[: len(data)]
         sums = np.zeros(len(data) + 1, np.uint64)
         np.cumsum(terms, out=sums[1:])
-        found = sums[np.append(begins[1:], len(data))] - sums[begins]
+        found: Array = sums[np.append(begins[1:], len(data))] - sums[begins]
         found *= self._inverses[begins]
-        return found | np.uint64(1)  # an empty slot holds 0
+        found |= np.uint64(1)  # an empty slot holds 0
+        return found
 
     def _grow_powers(self, length: int) -> None:
         """Powers of the factor and of its inverse, for texts of ``length`` bytes."""

@@ -12,16 +12,15 @@ from typing import IO
 import msgspec
 
 from memory_models.frozen import frozen
-from tsplanner.datasets.records import Conversation, DataSource, LossOn
+from tsplanner.datasets.records import Conversation, DataSource, LossOn, ReadJob
 from tsplanner.datasets.rows.readers import read_conversations
 from tsplanner.datasets.split import held_out_places
-from tsplanner.datasets.tokens.reading import KeptRow, ReadJob, RowReader
+from tsplanner.datasets.tokens.reading import KeptRow, RowReader
 from tsplanner.datasets.tokens.rows import TokenRow
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.rows.form import FOLDER, TEST, TRAIN, RowsAs, tokenizer_folder
 from tsplanner.exporters.rows.mistyped import Mistyped
 from tsplanner.folders.leftovers import temporary_name
-from tsplanner.install import missing
 from tsplanner.planner.plan import Plan
 from tsplanner.runs import clear_disk_errors
 
@@ -134,7 +133,7 @@ def token_rows(plan: Plan) -> Iterator[TokenRow]:
         tokenizer_folder=str(folder),
         loss_on=plan.learning.data.loss_on,
     )
-    reader = RowReader(job, by_words=not missing(("numpy",)))
+    reader = RowReader(job)
     # The plan has refused or counted the bad rows of the same files.
     return (row.tokens for row in reader.rows(reader.raw.rows()) if isinstance(row, KeptRow))
 

@@ -14,7 +14,7 @@ from memory_models.settings import FinetuningType, changed, from_flat
 from memory_models.states.adapters import check_targets, trainable_parameters
 from memory_models.states.weights import total_parameters
 from tsplanner.datasets.lengths.cache import length_summary
-from tsplanner.datasets.records import DataSource
+from tsplanner.datasets.records import DataSource, ReadJob
 from tsplanner.errors import TsplannerError, UsageError
 from tsplanner.hardware.detect import machine_for
 from tsplanner.models.config import NoReaderError
@@ -241,10 +241,13 @@ def _dataset(
     )
     dropped_file = own / f"dropped-{slug(first.stem)}.txt"
     found = length_summary(
-        dataset,
-        cutoff_len=learning.data.cutoff_len,
-        encoder=source.architecture.encoder,
-        tokenizer_folder=tokenizer,
+        ReadJob(
+            source=dataset,
+            cutoff_len=learning.data.cutoff_len,
+            encoder=source.architecture.encoder,
+            tokenizer_folder=None if tokenizer is None else str(tokenizer),
+            loss_on=learning.data.loss_on,
+        ),
         on_bad=subject.on_bad_rows,
         dropped_file=dropped_file,
         progress=progress,
@@ -256,7 +259,7 @@ def _dataset(
         columns=dataset.columns,
         lengths=found,
         on_bad_rows=subject.on_bad_rows,
-        dropped_file=str(dropped_file) if found.dropped else None,
+        dropped_file=str(dropped_file) if dropped_file.is_file() else None,
         seen=_read(lambda: seen_dataset([path.resolve() for path in (first, *further)])),
     )
 

@@ -10,14 +10,15 @@ from tsplanner.planner.plan import ModelRef
 from tsplanner.training import data, model
 from tsplanner.training.batches import EncodedSample
 from tsplanner.training.job import Job, JobKind
+from tsplanner.training.stored_rows import StoredRows
 
 
 class MultiLoraRows:
-    """Encoded rows, kept by the cutoff length that they depend on."""
+    """Rows of token stores, kept by the cutoff length that they depend on."""
 
     def __init__(self, ref: ModelRef, tokenizer: Any | None) -> None:
         self.config, self.tokenizer = model.model_config(ref), tokenizer
-        self._encoded: dict[int, list[EncodedSample]] = {}
+        self._stored: dict[int, StoredRows] = {}
 
     def rows(self, job: Job) -> data.SplitRows:
         """Rows to train on and rows held out, as the trial alone would have them."""
@@ -26,9 +27,9 @@ class MultiLoraRows:
             batch = data.probe_batches(plan, self.config, 1)[0]
             return data.SplitRows(train=samples_of(batch) * job.probe_micro_batches, validation=[])
         cutoff = plan.learning.data.cutoff_len
-        if cutoff not in self._encoded:
-            self._encoded[cutoff] = data.encoded_rows(plan, self.tokenizer, self.config)
-        return data.split_rows(self._encoded[cutoff], plan)
+        if cutoff not in self._stored:
+            self._stored[cutoff] = data.stored_rows(plan, self.tokenizer, self.config)
+        return data.split_rows(self._stored[cutoff], plan)
 
 
 def samples_of(batch: dict[str, Tensor]) -> list[EncodedSample]:

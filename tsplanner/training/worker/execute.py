@@ -7,6 +7,7 @@ what they keep. Whatever happens, one record.json says how it ended, unless the 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -184,7 +185,7 @@ def build_trainer(
     model.register_own_models()
     config = model.model_config(plan.model)
     tokenizer = None if job.kind is JobKind.PROBE else model.load_tokenizer(plan.model)
-    train, validation, collator = job_data(job, config, tokenizer)
+    train, validation, collator = job_data(job, config, tokenizer, recorder.pulse.beat)
     steps = total_steps(job, len(train))
     padding_samples = 0
     if job.kind is not JobKind.PROBE:
@@ -243,9 +244,18 @@ def step_from_the_first(accelerator: Any) -> None:
 
 
 def job_data(
-    job: Job, config: Any, tokenizer: Any | None
-) -> tuple[list[Any], list[Any], Callable[[list[Any]], Any]]:
-    """Training rows, held-out rows, and the collator that makes a batch of rows."""
+    job: Job, config: Any, tokenizer: Any | None, beat: Callable[[], None] = lambda: None
+) -> tuple[Sequence[Any], Sequence[Any], Callable[[list[Any]], Any]]:
+    """Training rows, held-out rows, and the collator that makes a batch of rows.
+
+    ``beat`` is called now and then while the rows are tokenised.
+    """
+
+    def tell(sentence: str) -> None:
+        beat()
+        if distributed.is_main():
+            sys.stderr.write(sentence + "\n")
+
     # The merge of series needs the mask, which says where the text of a row ends.
     shown = (lambda batch: batch) if getattr(config, "ts", None) is not None else without_mask
     if job.kind is JobKind.PROBE:
@@ -253,7 +263,7 @@ def job_data(
         micro_batches = job.probe_steps * trainer.accumulation(job)
         batches = data.probe_batches(job.plan, config, micro_batches)
         return batches, [], lambda items: shown(items[0])
-    rows = data.load_rows(job.plan, tokenizer, config)
+    rows = data.load_rows(job.plan, tokenizer, config, beat=tell)
     pad_id = pad_token_id(tokenizer)
     if job.plan.hardware.batch.is_packed:
         return rows.train, rows.validation, packed_collator(job.plan, config, pad_id)
@@ -277,7 +287,7 @@ def save_result(built: Any, job: Job, recorder: Recorder) -> None:
         saving.save_weights(built, job.plan, folder, last)
 
 
-def check_values(built: Any, job: Job, recorder: Recorder, stop: Callable[[], bool]) -> None:
+def check_values(built: Any, job: Job, recorder: Recorder, stop: StopSwitch) -> None:
     """Let a model that reads series answer held-out rows, and note which values are right.
 
     With ZeRO-3 no process has the whole model, and nothing is checked.
@@ -298,7 +308,8 @@ def check_values(built: Any, job: Job, recorder: Recorder, stop: Callable[[], bo
                 answers.questions(rows),
                 answers.Answerer(built.model, tokenizer, built.accelerator.autocast),
                 folder=Path(job.folder),
-                stop=stop,
+                # The other processes wait below, so nothing may be asked of them here.
+                stop=stop.asked,
                 beat=recorder.pulse.beat,
             )
             if recorder.values is not None:

@@ -4,5 +4,4 @@
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
-python3 prepare.py
 exec axolotl train axolotl.yaml --launcher python

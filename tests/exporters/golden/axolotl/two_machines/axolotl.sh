@@ -5,5 +5,4 @@
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
-python3 prepare.py
 exec axolotl train axolotl.yaml --launcher torchrun -- --nnodes 2 --rdzv-backend c10d --rdzv-id "${RDZV_ID:-tsplanner}" --rdzv-endpoint "${RDZV_ENDPOINT:?name host:port of the first machine, the same on every machine}" --nproc-per-node 2

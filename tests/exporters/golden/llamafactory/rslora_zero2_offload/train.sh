@@ -7,4 +7,5 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 export NPROC_PER_NODE=4
 export FORCE_TORCHRUN=1
 export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
+python3 -c 'import sys; from datasets import load_dataset; load_dataset("json", data_files={"train": "rows/train.jsonl", "validation": "rows/test.jsonl"}).save_to_disk(sys.argv[1])' tokenized
 exec llamafactory-cli train train.yaml

@@ -11,4 +11,5 @@ export MASTER_ADDR="${MASTER_ADDR:?name the first machine}"
 export MASTER_PORT="${MASTER_PORT:-29500}"
 export FORCE_TORCHRUN=1
 export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
-exec llamafactory-cli train train.yaml
+python3 -c 'import sys; from datasets import load_dataset; load_dataset("json", data_files={"train": "rows/train.jsonl", "validation": "rows/test.jsonl"}).save_to_disk(sys.argv[1])' "tokenized-$NODE_RANK"
+exec llamafactory-cli train train.yaml tokenized_path="tokenized-$NODE_RANK"

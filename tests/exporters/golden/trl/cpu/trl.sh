@@ -3,5 +3,4 @@
 # micro-batch 2 x accumulation 2 x 1 process = effective batch 4
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
-python3 prepare.py
 exec trl sft --config trl.yaml

@@ -5,5 +5,4 @@
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
-python3 prepare.py
 exec trl sft --config trl.yaml

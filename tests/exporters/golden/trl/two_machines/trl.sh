@@ -5,5 +5,4 @@
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
-python3 prepare.py
 exec trl sft --config trl.yaml --machine_rank "${MACHINE_RANK:?number this machine, from 0}" --main_process_ip "${MAIN_PROCESS_IP:?name the first machine}" --main_process_port "${MAIN_PROCESS_PORT:-29500}"
