@@ -60,14 +60,15 @@ def micro_batches(
         for start in range(0, len(drawn), together):
             step = [rows[index] for index in drawn[start : start + together]]
             items = sum(label_count(row) for row in step)
-            done = ceil_div(start + len(step), size)
+            passed = start
             parts = list(_parts(step, batch, positions_of))
             for number, part in enumerate(parts, start=1):
+                passed += len(part)
                 yield MicroBatch(
                     rows=part,
                     items=items,
                     ends_step=number == len(parts),
-                    epoch=epoch + done / in_epoch,
+                    epoch=epoch + ceil_div(passed, size) / in_epoch,
                 )
 
 
