@@ -26,7 +26,7 @@ def test_marks_are_read_and_taken_out() -> None:
     assert marker.read(text) == "<a><bc>!"
     assert marker.turns == [(0, 3), (3, 7)]
     assert marker.generations == [(4, 6)]
-    assert not marker.are_kept
+    assert not marker.is_lacking
 
 
 def test_a_loop_over_other_things_writes_no_mark() -> None:
@@ -34,7 +34,7 @@ def test_a_loop_over_other_things_writes_no_mark() -> None:
     marker = Marker(MESSAGES)
     assert marker.turn(2, True, "a part") == ""
     assert marker.turn(2, True) == ""
-    assert not marker.are_kept
+    assert not marker.is_lacking
 
 
 def test_of_several_loops_the_one_that_writes_counts() -> None:
@@ -71,8 +71,25 @@ def test_a_text_that_holds_the_sign_of_marks_is_not_read() -> None:
         ("{% for m in messages recursive %}x{% endfor %}", True),
     ],
 )
-def test_marks_that_a_template_keeps_are_known(source: str, kept: bool) -> None:
-    """It may look at them, so its text is rendered without marks too."""
+def test_texts_that_a_template_keeps_get_marks_where_nothing_else_helps(
+    source: str, kept: bool
+) -> None:
+    """Without them the answer would not be found."""
     _, marker = ChatTemplate(source, {}).render_marked(MESSAGES)
-    assert marker.are_kept is kept
     assert None not in marker.turns
+    first = Marker(MESSAGES)
+    assert first.turn(1, kept, MESSAGES[0]) == ("" if kept else "\ufdd01:0\ufdd0")
+    assert first.is_lacking is kept
+    assert Marker(MESSAGES, in_kept=True).turn(1, kept, MESSAGES[0]) != ""
+
+
+def test_a_macro_that_only_counts_gets_no_mark() -> None:
+    """Jamba's looks for the last question, and makes a number of what it wrote."""
+    source = (
+        "{% macro last(all) %}{% for m in all %}{% if m.role == 'user' %}{{ loop.index0 }}"
+        "{% endif %}{% endfor %}{% endmacro %}{% set at = last(messages) | int %}"
+        "{% for m in messages %}{{ '!' if loop.index0 == at else '?' }}{{ m.content }}{% endfor %}"
+    )
+    text, marker = ChatTemplate(source, {}).render_marked(MESSAGES)
+    assert text == "!a?bc"
+    assert marker.turns == [(0, 2), (2, 5)]

@@ -23,7 +23,8 @@ SPICE = (
 )
 CONTENTS = some.lists(some.sampled_from(SPICE) | some.text(max_size=5), max_size=6).map("".join)
 ROLES = some.sampled_from([Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.USER, Role.ASSISTANT])
-TURNS = some.builds(Turn, role=ROLES, content=CONTENTS)
+WEIGHTS = some.sampled_from([None, None, True, False])
+TURNS = some.builds(Turn, role=ROLES, content=CONTENTS, learned=WEIGHTS)
 CHATS = some.lists(TURNS, min_size=1, max_size=6).map(lambda turns: chat(*turns))
 EXCHANGES = some.lists(some.tuples(CONTENTS, CONTENTS), min_size=1, max_size=3).map(
     lambda pairs: chat(
@@ -56,7 +57,7 @@ def quickly(renderer: TemplateRenderer, row: Conversation) -> Rendered | str:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(row=CHATS | EXCHANGES)
 def test_the_quick_way_gives_what_jinja_gives(name: str, row: Conversation) -> None:
     """Whatever a row holds: marks, the words that templates look for, white space, nothing."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.rows import conversation
 from tests.support.shipped_templates import shipped_templates
-from tests.support.templates import CHATML, ROWS, SPECIAL, TEMPLATES, chat
+from tests.support.templates import CHATML, ROWS, SPECIAL, TEMPLATES, chat, turn
 from tsplanner.datasets.records import Conversation, LossOn
 from tsplanner.datasets.rendering.folder import TemplateTexts
 from tsplanner.datasets.rendering.pieces import Piece, Unwritten, joined
@@ -124,6 +124,21 @@ def test_a_row_decides_for_its_own_turns() -> None:
     everything = learned("chatml", row, LossOn.ALL)
     assert not any("It is on." in text for text in everything)
     assert "And 4?" in "".join(everything)
+
+
+def test_an_answer_outside_of_every_loop_is_found_by_what_replaces_it() -> None:
+    """Its text stands in the question and in the template too, and neither is taken for it."""
+    source = (
+        "<user>{{ messages[0].content }}<assistant>{{ messages[1].content }}<end>"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    renderer = TemplateRenderer(source, {})
+    pieces = renderer.pieces(conversation("assistant: a", "a"))
+    assert [piece.text for piece in pieces if piece.learned] == ["a<end>"]
+    assert joined(pieces) == "<user>assistant: a<assistant>a<end>"
+    asked = chat(turn("u", "user", learned=True), turn("a", "x"))
+    found = TemplateRenderer(CHATML, {}).pieces(asked)
+    assert [piece.text for piece in found if piece.learned] == ["user", "x<|im_end|>"]
 
 
 def test_a_row_that_the_template_refuses_is_refused_in_its_words() -> None:

@@ -18,7 +18,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-from tsplanner.datasets.records import Fault
+from tsplanner.datasets.records import Fault, Role
 from tsplanner.datasets.rendering.marks import MARKS, Marker, WithMarks
 from tsplanner.datasets.rendering.messages import Message
 from tsplanner.datasets.rows.fields import RowError
@@ -138,29 +138,26 @@ class ChatTemplate:
     ) -> tuple[str, Marker]:
         """The text, and where the turns and the template's own generation blocks lie in it.
 
-        The marks stand in the text while it is rendered, so that they are right inside macros and
-        blocks that are kept for later. A template that looks at what it has written could render
-        other text with marks than without; nothing is known of its turns then.
+        The marks stand in the text while it is rendered. A template cannot look at what it has
+        given out, but at a text that it keeps, such as a macro's; those get marks only where an
+        answer is not found without, and count only if the text stays the same.
 
         Raises RowError: the template refuses them; the text has the template's own words.
         """
-        text, marker = self._read(messages, tools, prompt, MARKS[0])
-        if text is not None and not marker.are_kept:
+        for mark in MARKS:
+            text, marker = self._read(messages, tools, prompt, Marker(messages, mark))
+            if text is None:  # the row holds the sign of marks
+                continue
+            if marker.is_lacking and _lacks_answers(messages, marker, self.marks_generation):
+                kept = Marker(messages, mark, in_kept=True)
+                again, kept = self._read(messages, tools, prompt, kept)
+                return text, kept if again == text else marker
             return text, marker
-        # The row holds the sign of marks, or the template keeps a text with marks and may look at
-        # it: then the text without marks is the one that counts.
-        plain = self.render(messages, tools=tools, prompt=prompt)
-        if text is None:
-            free = next((mark for mark in MARKS if mark not in plain), MARKS[0])
-            text, marker = self._read(messages, tools, prompt, free)
-        if text != plain:
-            marker.forget()
-        return plain, marker
+        return self.render(messages, tools=tools, prompt=prompt), Marker(messages)
 
     def _read(
-        self, messages: Sequence[Message], tools: list[Any] | None, prompt: bool, mark: str
+        self, messages: Sequence[Message], tools: list[Any] | None, prompt: bool, marker: Marker
     ) -> tuple[str | None, Marker]:
-        marker = Marker(messages, mark)
         functions: Functions = {"generation_": marker.generation, "turn_": marker.turn}
         found = self._run(self._marked, messages, tools, prompt, functions)
         return marker.read(found), marker
@@ -188,6 +185,14 @@ class ChatTemplate:
             words = str(error) or type(error).__name__
             reason = f"the model's chat template refuses the row: {words}"
             raise RowError(reason, Fault.TEMPLATE) from error
+
+
+def _lacks_answers(messages: Sequence[Message], marker: Marker, marks_generation: bool) -> bool:
+    """Whether it is not known of every answer where it lies."""
+    pairs = zip(messages, marker.turns, strict=True)
+    return marks_generation or any(
+        span is None and message.get("role") == Role.ASSISTANT for message, span in pairs
+    )
 
 
 def _body(kept: bool, caller: Callable[[], str]) -> str:

@@ -57,7 +57,8 @@ class KnownTemplate:
         self.ends_outside = "" if inside else outside
         """The mark that stops the model where the template writes it behind the turn: at the end of
         the row, or where the next turn begins."""
-        self._stops = bool(inside or outside)
+        self.ends = inside or outside
+        """The mark that stops the model, wherever it stands; empty: the template writes none."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -68,7 +69,7 @@ class KnownTemplate:
                 f"The chat template writes today's date; all rows get {PINNED_DATE:%Y-%m-%d}, so "
                 "that trainings on other days learn the same."
             )
-        if not self._stops:
+        if not self.ends:
             found.append(
                 "The chat template writes no mark at the end of an answer, so that the model does "
                 "not learn where to stop."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from os.path import commonprefix
 from typing import Any
@@ -13,7 +14,10 @@ from tsplanner.datasets.rendering.answers import answer_of, shared_start
 from tsplanner.datasets.rendering.known import KnownTemplate
 from tsplanner.datasets.rendering.marks import Marker, Span
 from tsplanner.datasets.rendering.pieces import Piece
+from tsplanner.datasets.rows.fields import RowError
 
+OTHER = "tsplanner says something else"
+"""Stands in the place of a content that is looked for."""
 Part = tuple[int, int, int]
 """Start, end and turn of a part of a text; turns are counted from 0."""
 
@@ -28,24 +32,23 @@ class MarkedRow:
     tools: list[Any] | None
 
 
-def own_parts(row: MarkedRow, known: KnownTemplate) -> Iterator[Part]:
-    """What each turn says itself: the parts that carry loss if the turn does.
+def own_parts(row: MarkedRow, known: KnownTemplate, learned: tuple[bool, ...]) -> Iterator[Part]:
+    """What each learned turn says itself: the parts that carry loss.
 
     Of an answer that is what the template marks as generated. Where it marks nothing: all from the
     end of the prompt to the end of the turn, calls of tools and thoughts included.
     """
     marked = known.template.marks_generation
     if marked:
-        yield from _generated(row)
-    at = 0
+        yield from (part for part in _generated(row) if learned[part[2]])
     for place, turn in enumerate(row.turns):
-        span = row.marker.turns[place]
-        answers = turn.role is Role.ASSISTANT
-        if answers and span and not marked:
+        answers, span = turn.role is Role.ASSISTANT, row.marker.turns[place]
+        if not learned[place] or (answers and marked):
+            continue
+        if answers and span:
             yield from _answer(row, place, span, known)
-        elif not (answers and marked):
-            yield from _found(row.text, span or (at, len(row.text)), turn, place)
-        at = span[1] if span else at
+        else:
+            yield from _content(row, place, known)
 
 
 def _generated(row: MarkedRow) -> Iterator[Part]:
@@ -83,12 +86,24 @@ def _inserted(row: MarkedRow, place: int, span: Span, known: KnownTemplate) -> I
             yield span[0] + head, span[1] - tail
 
 
-def _found(text: str, within: Span, turn: Turn, place: int) -> Iterator[Part]:
-    """The content of a turn where the text has it."""
-    said = turn.content.strip()
-    start = text.find(said, *within)
-    if said and start >= 0:
-        yield start, start + len(said), place
+def _content(row: MarkedRow, place: int, known: KnownTemplate) -> Iterator[Part]:
+    """The content of a turn, found by writing something else in its place.
+
+    Of an answer also the mark that ends it.
+    """
+    turn = row.turns[place]
+    turns = (*row.turns[:place], replace(turn, content=OTHER), *row.turns[place + 1 :])
+    try:
+        other, _ = known.render(turns, row.tools)
+    except RowError:
+        return
+    start, same, behind = other.partition(OTHER)
+    begin, end = len(start), len(row.text) - len(behind)
+    if not same or end <= begin or row.text[:begin] != start or row.text[end:] != behind:
+        return
+    if turn.role is Role.ASSISTANT and row.text.startswith(known.ends, end):
+        end += len(known.ends)
+    yield begin, end, place
 
 
 def pieces_of(
@@ -101,11 +116,11 @@ def pieces_of(
 ) -> tuple[Piece, ...]:
     """The text in pieces.
 
-    ``spans``: where each turn lies; ``parts``: what carries loss if its turn does. ``whole``: the
-    rest carries loss too, except that of turns which the row takes out.
+    ``spans``: where each turn lies; ``parts``: what carries loss. ``whole``: the rest carries loss
+    too, except that of turns which the row takes out.
     """
     turns = [(*span, place) for place, span in enumerate(spans) if span]
-    own = sorted(part for part in parts if learned[part[2]])
+    own = sorted(parts)
     cuts = {0, len(text), *(at for part in (*turns, *own) for at in part[:2])}
     found: list[Piece] = []
     in_turn, in_own = _Finder(sorted(turns)), _Finder(own)

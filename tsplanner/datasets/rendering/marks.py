@@ -18,14 +18,24 @@ Span = tuple[int, int]
 class Marker:
     """Gives marks to a template that renders, and reads them out of its text."""
 
-    def __init__(self, messages: Sequence[Mapping[str, Any]], mark: str = MARKS[0]) -> None:
-        """``mark``: what stands before and behind each mark."""
+    def __init__(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        mark: str = MARKS[0],
+        *,
+        in_kept: bool = False,
+    ) -> None:
+        """``mark``: what stands before and behind each mark.
+
+        ``in_kept``: marks are given to texts that the template keeps, and may look at, too.
+        """
         self.turns: list[Span | None] = [None] * len(messages)
         """Where the loops over the turns wrote each turn; None: nowhere."""
         self.generations: list[Span] = []
         """The template's own generation blocks."""
-        self.are_kept = False
-        """Whether the template kept a text with marks, which it may have looked at."""
+        self.is_lacking = False
+        """Whether an answer may lie in a text that was kept, and got no mark."""
+        self._in_kept = in_kept
         self._numbers = {id(message): index for index, message in enumerate(messages)}
         self._mark = mark
         self._given = 0
@@ -40,17 +50,21 @@ class Marker:
         for value in values:
             number = self._numbers.get(id(value))
             if number is not None:
+                if self._is_withheld(kept):
+                    return ""
                 self._open.add(loop)
-                return self._given_out(f"{loop}:{number}", kept)
+                return self._given_out(f"{loop}:{number}")
         # Other loops write no mark: a template may trim what they wrote.
         if loop in self._open:
             self._open.remove(loop)
-            return self._given_out(f"{loop}:", kept)
+            return self._given_out(f"{loop}:")
         return ""
 
     def generation(self, kept: bool, caller: Callable[[], str]) -> str:
         """The text of a generation block between marks."""
-        return self._given_out("(", kept) + caller() + self._given_out(")", kept)
+        if self._is_withheld(kept):
+            return caller()
+        return self._given_out("(") + caller() + self._given_out(")")
 
     def read(self, marked: str) -> str | None:
         """The text without its marks; None, and nothing is known, if it held such signs before."""
@@ -74,14 +88,12 @@ class Marker:
                     rounds[loop] = (int(number), at)
         return "".join(parts[::2])
 
-    def forget(self) -> None:
-        """Nothing is known of where the turns lie."""
-        self.turns = [None] * len(self.turns)
-        self.generations = []
+    def _is_withheld(self, kept: bool) -> bool:
+        self.is_lacking |= kept and not self._in_kept
+        return kept and not self._in_kept
 
-    def _given_out(self, mark: str, kept: bool) -> str:
+    def _given_out(self, mark: str) -> str:
         self._given += 1
-        self.are_kept |= kept
         return f"{self._mark}{mark}{self._mark}"
 
     def _note(self, turn: int, start: int, end: int) -> None:

@@ -59,7 +59,8 @@ class TemplateRenderer(Renderer):
         known = self._with_tools if row.tools else self._plain
         tools = _tools(row)
         text, marker = known.render(row.turns, tools)
-        parts = own_parts(MarkedRow(text=text, marker=marker, turns=row.turns, tools=tools), known)
+        marked = MarkedRow(text=text, marker=marker, turns=row.turns, tools=tools)
+        parts = own_parts(marked, known, learned)
         whole = self.loss_on is LossOn.ALL
         pieces = pieces_of(text, marker.turns, parts, learned, whole=whole)
         return Rendered(pieces=pieces, unwritten=unwritten(text, row, tools))
