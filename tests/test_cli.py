@@ -34,9 +34,9 @@ FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --columns --cpu-threads --experiment "
     "--host-memory --json --no-corrections --output --price-per-hour --probe --probe-budget "
     "--saves --trust-remote-code",
-    "data": "--answer --by --columns --convert --cutoff-len --json --labels --line --loss-on "
-    "--model --on-bad-rows --question --show --step --time --to --tokenizer --values --whole "
-    "--window",
+    "data": "--answer --by --columns --convert --cutoff-len --decimal-comma --json --labels --line "
+    "--list --loss-on --model --on-bad-rows --question --show --step --time --to --tokenizer "
+    "--values --whole --window",
     "estimate": f"{PINS} --adalora-init-rank --autocast --cases --cutoff-len --device "
     "--expandable-segments --gpus --finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --hybrid-kernels --json "

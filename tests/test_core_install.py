@@ -96,6 +96,23 @@ def test_planning_works_and_so_does_what_follows_from_a_plan(python: Path, tmp_p
     assert run(python, tmp_path, "report").returncode == 0
 
 
+def test_rows_are_shown_and_made_and_lengths_estimated(python: Path, tmp_path: Path) -> None:
+    """Without a tokenizer library; Parquet says what it needs."""
+    table = tmp_path / "pump.csv"
+    table.write_text("t,flow\n1,2\n2,5\n3,1\n")
+    words = ("--values", "flow", "--question", "Peak?", "--answer", "{flow_max}")
+    model = ("--model", "tiny-chatts")
+    done = run(python, tmp_path, "data", "pump.csv", *words, "--convert", "rows.jsonl", *model)
+    assert done.returncode == 0, done.stderr
+    done = run(python, tmp_path, "data", "rows.jsonl", *model)
+    assert "no tokenizer: lengths estimated from characters" in done.stdout
+    assert "⟦5<|im_end|>⟧" in done.stdout
+    done = run(python, tmp_path, "data", "rows.jsonl", "--convert", "rows.parquet")
+    assert done.returncode == 1
+    assert "Parquet is written by pyarrow, which is not installed: uv pip install" in done.stderr
+    assert not (tmp_path / "rows.parquet").exists()
+
+
 def test_doctor_is_content_with_planning_and_says_what_training_needs(
     python: Path, tmp_path: Path
 ) -> None:

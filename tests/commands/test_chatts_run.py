@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import tiny
+from tsplanner.planner.files import read_plan, write_plan
+
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 160
 pytestmark = pytest.mark.slow
@@ -84,3 +87,20 @@ def test_two_epochs_of_series_leave_an_adapter_that_answers_alike(tmp_path: Path
     assert again["losses"] == pytest.approx([mean for mean, _ in trained], abs=2e-5)
     assert sum(again["plain"]) > 2 * sum(again["losses"])
     assert again["apart"] < 1e-3
+
+
+def test_of_two_ranks_one_answers_and_the_other_waits(tmp_path: Path) -> None:
+    """Neither ends before the answers are written, and none is asked what the other is not."""
+    lines = (ROOT / "configs/datasets/sample/sample.jsonl").read_text().splitlines()[:40]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    options = ("--cpu", "--dataset", "rows.jsonl", "--epochs", "1", "--validation-fraction", "0.3")
+    run(tmp_path, "-m", "tsplanner", "plan", *options, "--effective-batch", "8")
+    path = tmp_path / "saves" / "tiny-chatts" / "plan.json"
+    ranks = {"world_size": 2, "micro_batch_size": 1, "gradient_accumulation_steps": 4}
+    write_plan(tiny.with_hardware(read_plan(path), **ranks), path)
+    run(tmp_path, "-m", "tsplanner", "train")
+    folder = next(tmp_path.glob("saves/tiny-chatts/lora/*/record.json")).parent
+    record = json.loads((folder / "record.json").read_text())
+    assert record["status"] == "ok"
+    assert record["losses"]["values"]["answers"] > 0
+    assert json.loads((folder / "record-1.json").read_text())["status"] == "ok"

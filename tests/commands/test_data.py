@@ -65,6 +65,19 @@ def test_a_row_is_shown_as_the_template_writes_it(
     assert "line 2 (" in said
 
 
+def test_every_row_that_leaves_can_be_listed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """In a file, as by a plan."""
+    path, listed = chats(tmp_path), tmp_path / "listed.txt"
+    said = shown(capsys, path, list_file=listed)
+    assert f"are listed in {listed}" in said
+    assert listed.read_text().splitlines() == [
+        f"{path}:2: no question followed by an answer",
+        f"{path}:3: kept; same as an earlier row",
+    ]
+
+
 def test_loss_may_lie_on_the_last_answer_alone(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

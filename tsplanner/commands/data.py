@@ -28,7 +28,6 @@ from tsplanner.datasets.records import (
     LengthSummary,
     LossOn,
     OnBad,
-    ReadJob,
 )
 from tsplanner.datasets.rows.columns import parsed_columns
 from tsplanner.datasets.rows.fields import RowError
@@ -66,6 +65,8 @@ class DataOptions:
     """Line whose row is shown; None: the first rows."""
     whole: bool = False
     """Show long rows with their middle."""
+    list_file: Path | None = None
+    """Gets every row that leaves or is cut, a line each; None: only the first are named."""
     convert: Path | None = None
     """Where the rows are written; None: nowhere."""
     form: RowForm = RowForm.MESSAGES
@@ -143,6 +144,13 @@ def add_view(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--line", type=positive, metavar="N", help="show the row of this line")
     parser.add_argument(
+        "--list",
+        dest="list_file",
+        type=path,
+        metavar="FILE",
+        help="write every row that leaves, is cut or stands twice there, with line and reason",
+    )
+    parser.add_argument(
         "--whole", action="store_true", help="show long rows without leaving out their middle"
     )
 
@@ -159,19 +167,23 @@ def add_series_arguments(parser: argparse.ArgumentParser) -> None:
         ("--answer", "TEXT", "with fields such as {flow_max}, {flow_max_at} [the labels]"),
     ):
         group.add_argument(flag, metavar=metavar, help=text)
+    group.add_argument(
+        "--decimal-comma", action="store_true", help="numbers of the table look like 1.234,5"
+    )
     group.add_argument("--window", type=positive, metavar="N", help="points of a row [a series]")
     group.add_argument("--step", type=positive, metavar="N", help="points between rows [--window]")
 
 
-SERIES_FLAGS = ("time", "by", "labels", "question", "answer", "window", "step")
+SERIES_FLAGS = ("time", "by", "labels", "question", "answer", "window", "step", "decimal_comma")
 
 
 def refuse_series_flags(namespace: argparse.Namespace) -> None:
     """Raise UsageError for a flag that says nothing without --values."""
     for name in SERIES_FLAGS:
-        if getattr(namespace, name) is not None:
+        if getattr(namespace, name) not in (None, False):
+            flag = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"--{name} is for rows of a table: name its columns of numbers with --values."
+                f"{flag} is for rows of a table: name its columns of numbers with --values."
             )
 
 
@@ -190,6 +202,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         show=namespace.show,
         line=namespace.line,
         whole=namespace.whole,
+        list_file=namespace.list_file,
         convert=namespace.convert,
         form=namespace.to or (RowForm.MESSAGES if namespace.values is None else RowForm.CHATTS),
         as_json=namespace.json,
@@ -216,14 +229,9 @@ def run(options: DataOptions) -> int:
     viewer = reader.viewer(options.reader)
     with scan_bar(shown=not options.as_json) as progress:
         lengths = length_summary(
-            ReadJob(
-                source=options.source,
-                cutoff_len=options.reader.cutoff_len,
-                encoder=reader.encoder,
-                tokenizer_folder=None if reader.tokenizer is None else str(reader.tokenizer),
-                loss_on=options.reader.loss_on,
-            ),
+            reader.job(options.source, options.reader),
             on_bad=options.on_bad_rows,
+            dropped_file=options.list_file,
             progress=progress,
         )
     converted = None if options.convert is None else convert(options, reader)
@@ -253,13 +261,21 @@ def print_head(
 ) -> None:
     """The dataset in a few lines: rows, lengths, what leaves and why, what was guessed."""
     screen = Screen()
+    turns = lengths.content.turns
     parts = [
         options.name,
         f"{lengths.rows_kept:,} of {counted(lengths.rows_total, 'row')} kept",
+        *([] if turns is None else [f"{turns:.1f} turns on average"]),
         reader.words,
     ]
     screen.line(" · ".join(parts), "bold")
-    dataset = DatasetRef(name=options.name, path=options.source.paths[0], lengths=lengths)
+    listed = options.list_file if options.list_file and options.list_file.is_file() else None
+    dataset = DatasetRef(
+        name=options.name,
+        path=options.source.paths[0],
+        lengths=lengths,
+        dropped_file=None if listed is None else str(listed),
+    )
     for words, style in dataset_lines(dataset):
         screen.line(words, style)
     if lengths.counted_by == "estimate":

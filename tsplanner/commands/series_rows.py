@@ -43,7 +43,11 @@ def recipe_of(namespace: argparse.Namespace) -> Recipe:
         raise UsageError("--values names no column: give those of numbers, joined by commas.")
     return Recipe(
         columns=Columns(
-            values=values, time=namespace.time, labels=namespace.labels, by=namespace.by
+            values=values,
+            time=namespace.time,
+            labels=namespace.labels,
+            by=namespace.by,
+            decimal_comma=namespace.decimal_comma,
         ),
         window=namespace.window,
         step=namespace.step,

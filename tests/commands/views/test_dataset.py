@@ -91,6 +91,18 @@ def test_a_dataset_is_lengths_then_faults_then_the_list() -> None:
     ]
 
 
+def test_what_holds_for_every_row_of_a_model_counts_no_rows() -> None:
+    """A guess about rows says how many; a decision about the template stands alone."""
+    remarks = (
+        Remark(kind=Noticed.GUESS, text="The template writes a date.", rows=0, first_line=0),
+        Remark(kind=Noticed.GUESS, text='role "bot": assistant', rows=2, first_line=7),
+    )
+    assert remark_lines(remarks) == [
+        "The template writes a date.",
+        'guessed: role "bot": assistant (2 rows, the first at line 7)',
+    ]
+
+
 def test_what_was_noticed_is_told_in_a_line_for_each_kind() -> None:
     """Guesses have lines of their own, with the first row of each."""
     remarks = (
@@ -109,15 +121,3 @@ def test_what_was_noticed_is_told_in_a_line_for_each_kind() -> None:
         'guessed: role "bot": assistant (2 rows, the first at line 7)',
     ]
     assert remark_lines(()) == []
-
-
-def test_what_holds_for_every_row_of_a_model_counts_no_rows() -> None:
-    """A guess about rows says how many; a decision about the template stands alone."""
-    remarks = (
-        Remark(kind=Noticed.GUESS, text="The template writes a date.", rows=0, first_line=0),
-        Remark(kind=Noticed.GUESS, text='role "bot": assistant', rows=2, first_line=7),
-    )
-    assert remark_lines(remarks) == [
-        "The template writes a date.",
-        'guessed: role "bot": assistant (2 rows, the first at line 7)',
-    ]

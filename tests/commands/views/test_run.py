@@ -40,7 +40,9 @@ def test_checked_values_stand_beside_the_loss(tmp_path: Path) -> None:
     counts = (ClaimCount(kind="place of the maximum", stated=9, right=7),)
     values = ValuesChecked(answers=9, right=7, claims=counts, step=10)
     record = changed(RECORD, values=values)
-    assert outcome_lines(tiny.plan(tmp_path), FOLDER, record)[1] == (
+    lines = outcome_lines(tiny.plan(tmp_path), FOLDER, record)
+    assert "metrics.jsonl, values.jsonl, report.html" in lines[-1]
+    assert lines[1] == (
         "values right in 7 of 9 answers checked, by the last weights and not the best "
         "(place of the maximum 7 of 9)"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tsplanner.datasets.lengths.cache import length_summary
-from tsplanner.datasets.records import DataSource, LengthSummary, ReadJob
+from tsplanner.datasets.records import DataSource, LengthSummary, LossOn, ReadJob
 from tsplanner.errors import TsplannerError
 
 
@@ -21,10 +21,10 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def summary(path: Path, cutoff_len: int = 64) -> LengthSummary:
+def summary(path: Path, cutoff_len: int = 64, **more: LossOn) -> LengthSummary:
     """Count, or remember, a text dataset."""
     source = DataSource(paths=(str(path),))
-    job = ReadJob(source=source, cutoff_len=cutoff_len, encoder=None, tokenizer_folder=None)
+    job = ReadJob(source=source, cutoff_len=cutoff_len, encoder=None, tokenizer_folder=None, **more)
     return length_summary(job, on_bad="refuse")
 
 
@@ -59,6 +59,15 @@ def test_a_changed_file_or_cutoff_is_counted_anew(tmp_path: Path) -> None:
     os.utime(path, ns=(1, 1))
     assert summary(path).rows_kept == 2
     assert summary(path, cutoff_len=48).longest <= 48
+
+
+def test_other_turns_with_loss_are_another_question(tmp_path: Path) -> None:
+    """Of a question and its answer all is learned, or the answer alone."""
+    path = rows(tmp_path / "a.jsonl", "Because.")
+    answer, whole = summary(path).content.learned, summary(path, loss_on=LossOn.ALL).content.learned
+    assert answer is not None
+    assert whole is not None
+    assert answer < whole
 
 
 def test_a_damaged_memory_is_no_error(tmp_path: Path, state: Path) -> None:

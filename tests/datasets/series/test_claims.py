@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tsplanner.datasets.rows.readers import read_conversations
 from tsplanner.datasets.series.claims import (
     Claim,
     ClaimKind,
@@ -16,6 +17,7 @@ from tsplanner.datasets.series.claims import (
     right_claims,
 )
 from tsplanner.datasets.series.figures import Trend
+from tsplanner.planner.gather.requests import sample_dataset
 
 HILL = (0.0, 2.0, 4.0, 10.0, 6.0, 4.0, 3.0, 2.0, 1.0, 1.0)
 """Largest 10 at point 4, smallest 0 at point 1, mean 3.3."""
@@ -172,8 +174,21 @@ def test_an_answer_makes_the_expected_claims_in_their_order() -> None:
     assert right_claims("Maximum 99.", expected, series) == (False, False, False)
 
 
-@given(st.text(max_size=200))
-def test_any_text_has_claims_or_none(text: str) -> None:
+@given(st.text(max_size=200), st.text(max_size=40))
+def test_any_text_has_claims_or_none(text: str, question: str) -> None:
     """No answer of a half-trained model ends a run, and each claim can be compared."""
-    for claim in claims(text):
+    for claim in claims(text, question):
         assert is_true(claim, HILL) in (True, False)
+
+
+def test_the_samples_answers_are_understood_where_they_speak_of_such_things() -> None:
+    """All of its movements, peaks and troughs are found true; its other answers claim nothing."""
+    understood, silent = set(), set()
+    for row in read_conversations(sample_dataset()):
+        question, answer = (turn.content for turn in row.turns)
+        expected = expected_claims(answer, row.timeseries, question)
+        assert len(expected) == len(claims(answer, question))
+        assert all(right_claims(answer, expected, row.timeseries, question))
+        (understood if expected else silent).add(answer.partition(":")[0])
+    assert understood == {"Movement", "Peak", "Trough"}
+    assert silent == {"Break", "Ends", "Outlier", "Pair", "Recurrence"}

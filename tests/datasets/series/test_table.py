@@ -37,7 +37,8 @@ def test_points_have_their_line_values_and_cells() -> None:
         ("", 'column "flow" is empty, a gap in the series'),
         ("NA", 'column "flow" holds "NA", a gap in the series'),
         ("high", 'column "flow" holds "high", which is not a usable number'),
-        ("1,5", "(numbers have a decimal point and no other commas)"),
+        ("1,5", "which is not a usable number (--decimal-comma reads it as one)"),
+        ("1,234.5", "(numbers have no commas in between)"),
         ("inf", 'holds "inf", which is not a usable number'),
         ("1e300", 'holds "1e300", which is not a usable number'),
         ("1_000", 'holds "1_000", which is not a usable number'),
@@ -49,6 +50,17 @@ def test_a_cell_that_is_no_number_is_named_by_its_line(cell: str, said: str) -> 
     (flaw,) = reader.flaws
     assert flaw.line == 3
     assert said in flaw.reason
+
+
+def test_numbers_with_a_decimal_comma_are_read_where_that_is_said() -> None:
+    """Points then stand between thousands."""
+    reader = TableReader(Columns(values=("flow",), decimal_comma=True))
+    rows: list[dict[str, object]] = [{"flow": "1.234,5"}, {"flow": "-0,25"}, {"flow": "7"}]
+    assert [point.values for point in reader.points(enumerate(rows))] == [
+        (1234.5,),
+        (-0.25,),
+        (7.0,),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.rows import ENCODER
 from tsplanner.datasets.records import Conversation, Fault
@@ -151,3 +154,40 @@ def test_a_sign_of_a_cell_cannot_stand_for_a_series() -> None:
     maker = RowMaker(recipe(columns=columns, question="{note} {flow}", answer="Yes."))
     (row,) = maker.rows(table(1, 2, 3, note=["\x007\x00"] * 3))
     assert texts(row)[0] == "7 <ts><ts/>"
+
+
+CELLS = st.one_of(
+    st.text(max_size=6),
+    st.none(),
+    st.integers(),
+    st.floats(),
+    st.sampled_from(["1", "2.5", "-3e2", "1,5", "2024-01-31", "nan", "<ts>", "\x00"]),
+)
+
+
+@given(
+    rows=st.lists(st.fixed_dictionaries({"t": CELLS, "a": CELLS, "b": CELLS, "note": CELLS})),
+    window=st.none() | st.integers(1, 3),
+    step=st.none() | st.integers(1, 4),
+    by=st.sampled_from([None, "note"]),
+)
+def test_any_cells_make_rows_or_are_said_to_be_wrong(
+    rows: list[dict[str, object]], window: int | None, step: int | None, by: str | None
+) -> None:
+    """Every point is in a row, in a row that was left out, or counted; no value is made up."""
+    columns = Columns(values=("a", "b"), time="t", by=by)
+    question, answer = "{note} {b} {points}?", "{a_max} {note} {b_trend} {start}"
+    made = RowMaker(
+        Recipe(columns=columns, window=window, step=step, question=question, answer=answer)
+    )
+    found = list(made.rows(enumerate(rows, start=2)))
+    assert made.made.points == len(rows)
+    assert made.made.points_in_no_row <= len(rows)
+    assert len(found) == made.made.rows
+    flawed = {flaw.line for flaw in made.reader.flaws}
+    for row in found:
+        assert all(math.isfinite(value) for series in row.timeseries for value in series)
+        assert row.line not in flawed
+    if step is None and window is not None:
+        covered = (len(found) + len(made.made.left_out)) * window
+        assert covered + made.made.points_in_no_row == len(rows)

@@ -13,7 +13,9 @@ def test_a_stop_file_or_a_signal_ends_a_run(tmp_path: Path) -> None:
     assert not stop()
     stop.file = tmp_path / "stop"
     assert not stop()
+    assert not stop.asked()
     stop.file.touch()
+    assert stop.asked()
     assert stop()
     other = StopSwitch()
     other._on_signal(15, None)

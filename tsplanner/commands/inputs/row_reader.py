@@ -8,7 +8,7 @@ from pathlib import Path
 
 from memory_models.architecture import TimeSeriesEncoder
 from memory_models.frozen import frozen
-from tsplanner.datasets.records import Conversation, DataSource, DroppedRow, LossOn, OnBad
+from tsplanner.datasets.records import Conversation, DataSource, DroppedRow, LossOn, OnBad, ReadJob
 from tsplanner.datasets.rendering.choice import renderer
 from tsplanner.datasets.rows.readers import read_rows
 from tsplanner.datasets.shown import RowViewer
@@ -59,6 +59,16 @@ class RowReader:
             renderer(self.tokenizer, has_encoder=self.encoder is not None, loss_on=asked.loss_on),
             None if library is None else whole_encoder(library),
             asked.cutoff_len,
+        )
+
+    def job(self, source: DataSource, asked: ReaderAsked) -> ReadJob:
+        """What is read of a dataset for this model."""
+        return ReadJob(
+            source=source,
+            cutoff_len=asked.cutoff_len,
+            encoder=self.encoder,
+            tokenizer_folder=str(self.tokenizer) if self.tokenizer else None,
+            loss_on=asked.loss_on,
         )
 
     def rows(self, source: DataSource, on_bad: OnBad) -> Iterator[Conversation | DroppedRow]:

@@ -28,6 +28,7 @@ def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
     words = f"eval {loss(best.loss)}   best epoch {best.epoch:.3g}   " if best else ""
     predicted = plan.memory.process_bytes.expected
     kept = weights_name(plan)
+    answers = "" if record.losses.values is None else "values.jsonl, "
     why = plan.model.without_weights
     return [
         *([] if why is None else [f"RANDOM WEIGHTS   {why}"]),
@@ -36,7 +37,7 @@ def outcome_lines(plan: Plan, folder: Path, record: Record) -> list[str]:
         f"predicted {format_gib(predicted, unit=True)}",
         *(f"values {words}" for words in values_sentences(record)),
         *(f"curve  {words}" for words in overfitting(record_points(record)).sentences),
-        f"saved  {folder}/   {kept}, plan.json, metrics.jsonl, report.html, report.md",
+        f"saved  {folder}/   {kept}, plan.json, metrics.jsonl, {answers}report.html, report.md",
     ]
 
 

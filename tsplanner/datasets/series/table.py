@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ GAPS = frozenset({"", "na", "n/a", "nan", "null", "none", "-", "--", "?"})
 """What tables write where there is no value."""
 UNEVEN = 0.1
 """Share of the usual step by which a step is uneven; months differ from their mean by less."""
+_WITH_COMMA = re.compile(r"[-+]?(?:\d{1,3}(?:\.\d{3})+|\d+)(?:,\d+)?(?:[eE][-+]?\d+)?")
 FIRST_LINES = 5
 """Lines that are named of uneven steps."""
 
@@ -31,6 +33,8 @@ class Columns:
     labels: str | None = None
     by: str | None = None
     """Column whose values tell series apart; None: the table is one series."""
+    decimal_comma: bool = False
+    """Numbers are written as in 1.234,5."""
 
 
 @frozen
@@ -97,7 +101,7 @@ class TableReader:
     def _values(self, line: int, cells: Mapping[str, str]) -> Iterator[float]:
         for name in self.columns.values:
             cell = cells.get(name, "")
-            value = _number(cell)
+            value = _number(cell, decimal_comma=self.columns.decimal_comma)
             if math.isnan(value):
                 holds = f"holds {named(cell)}" if cell else "is empty"
                 what = (
@@ -156,8 +160,12 @@ def _text(value: object) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _number(cell: str) -> float:
+def _number(cell: str, *, decimal_comma: bool = False) -> float:
     """A finite number of a size that can be normalised; NaN for anything else."""
+    if decimal_comma:
+        if not _WITH_COMMA.fullmatch(cell):
+            return math.nan
+        cell = cell.replace(".", "").replace(",", ".")
     try:
         value = float(cell)
     except ValueError:
@@ -168,9 +176,11 @@ def _number(cell: str) -> float:
 
 def _hint(cell: str) -> str:
     """What may be meant by a cell that is no number."""
-    if all(math.isnan(_number(cell.replace(",", other))) for other in (".", "")):
-        return ""
-    return " (numbers have a decimal point and no other commas)"
+    if not math.isnan(_number(cell, decimal_comma=True)):
+        return " (--decimal-comma reads it as one)"
+    if not math.isnan(_number(cell.replace(",", ""))):
+        return " (numbers have no commas in between)"
+    return ""
 
 
 def _time(cell: str) -> float:

@@ -279,7 +279,7 @@ def save_result(built: Any, job: Job, recorder: Recorder) -> None:
         saving.save_weights(built, job.plan, folder, last)
 
 
-def check_values(built: Any, job: Job, recorder: Recorder, stop: Callable[[], bool]) -> None:
+def check_values(built: Any, job: Job, recorder: Recorder, stop: StopSwitch) -> None:
     """Let a model that reads series answer held-out rows, and note which values are right.
 
     With ZeRO-3 no process has the whole model, and nothing is checked.
@@ -300,7 +300,8 @@ def check_values(built: Any, job: Job, recorder: Recorder, stop: Callable[[], bo
                 answers.questions(rows),
                 answers.Answerer(built.model, tokenizer, built.accelerator.autocast),
                 folder=Path(job.folder),
-                stop=stop,
+                # The other processes wait below, so nothing may be asked of them here.
+                stop=stop.asked,
                 beat=recorder.pulse.beat,
             )
             if recorder.values is not None:

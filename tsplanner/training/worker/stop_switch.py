@@ -33,8 +33,11 @@ class StopSwitch:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signalled = True
 
+    def asked(self) -> bool:
+        """Whether this process was asked to end; it may ask alone, and others may not know."""
+        return self.signalled or (self.file is not None and self.file.exists())
+
     def __call__(self) -> bool:
         """Whether the run should end; all processes ask together and get the same answer."""
-        asked = self.file is not None and self.file.exists()
-        self.agreed = distributed.any_process(self.signalled or asked)
+        self.agreed = distributed.any_process(self.asked())
         return self.agreed
