@@ -131,3 +131,32 @@ def test_equal_rows_are_placed_one_behind_the_other() -> None:
     data = b'[{"a":1},\n{"a":1}]'
     rows = msgspec.json.decode(data, type=list[msgspec.Raw])
     assert [row.line for row in placed(data, rows, 0)] == [1, 2]
+
+
+def test_what_stands_beside_the_rows_is_said(tmp_path: Path) -> None:
+    """A second split, or a text for all rows, does not vanish without a word."""
+    path = tmp_path / "rows.json"
+    path.write_text('{"train": [{"q": "a"}, {"q": "b"}], "test": [{"q": "c"}], "about": "x"}')
+    rows = list(ObjectRows(data_file(path)))
+    assert [row.beside for row in rows] == [("test beside train", "about beside train")] * 2
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"instruction": "a", "instances": [{"input": "b", "output": "c"}]},
+        {"dialog": ["a", "b"], "act": [1, 2]},
+    ],
+)
+def test_one_line_alone_is_a_row_where_the_file_has_rows_by_lines(
+    tmp_path: Path, row: dict[str, object]
+) -> None:
+    """Its lists are its own; the numbered columns of pandas are no row's."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row))
+    assert [json.loads(each.data) for each in ObjectRows(data_file(path))] == [row]
+    path.write_text('{"q": {"0": "a", "1": "b"}}')
+    assert [json.loads(each.data) for each in ObjectRows(data_file(path))] == [
+        {"q": "a"},
+        {"q": "b"},
+    ]

@@ -134,3 +134,35 @@ def test_a_field_of_another_type_is_named(row: dict[str, Any], reason: str) -> N
     with pytest.raises(RowError) as caught:
         read(row)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"system": [{"text": "s"}], "messages": [
+            {"role": "user", "content": [{"text": "a"}]},
+            {"role": "assistant", "content": [{"text": "b"}]}]},
+        {"system": [{"type": "text", "text": "s"}], "prompt": "a", "completion": "b"},
+        {"systemInstruction": {"role": "system", "parts": [{"text": "s"}]}, "contents": [
+            {"role": "user", "parts": [{"text": "a"}]},
+            {"role": "assistant", "parts": [{"text": "b"}]}]},
+        {"system": "s", "chat_messages": [
+            {"sender": "human", "text": "a"}, {"sender": "assistant", "text": "b"}]},
+        {"system": "s", "input_text": "a", "output_text": "b"},
+        {"system": "s", "question": "a", "answers": ["b"]},
+    ],
+)  # fmt: skip
+def test_files_of_other_services_are_read(row: dict[str, Any]) -> None:
+    """Bedrock, Anthropic, Gemini, Claude's own export, and an answer in a list."""
+    assert read(row).turns == said(("system", "s"), ("user", "a"), ("assistant", "b"))
+
+
+def test_a_system_text_of_several_parts_is_one_text_and_said() -> None:
+    """What is no text is refused."""
+    row = {"system": ["s", {"text": "t"}], "prompt": "a", "completion": "b"}
+    found, remarks = noticed(row)
+    assert found.turns[0] == Turn(role=Role.SYSTEM, content="st")
+    assert remarks[-1] == (Noticed.GUESS, "several parts of a content: one text")
+    for system in ([{"type": "image"}], {"x": "s"}, 1):
+        with pytest.raises(RowError, match='field "system" is'):
+            read({**row, "system": system})

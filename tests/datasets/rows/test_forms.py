@@ -120,3 +120,24 @@ def test_every_question_has_an_answer_that_is_known() -> None:
     assert set(PARTNERS.values()) <= set(ANSWERS)
     assert not set(QUESTIONS) & set(ANSWERS)
     assert set(CONTEXTS) - set(QUESTIONS) == {"context"}
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("text answer", "prompt=text,answer=answer, or --columns text=text"),
+        ("input content", "prompt=input,answer=content, or --columns text=content"),
+    ],
+)
+def test_a_text_beside_a_question_or_an_answer_may_be_either(names: str, words: str) -> None:
+    """A row is not learned as plain text while its question stands beside."""
+    with pytest.raises(RowError, match=f"either may be meant: say --columns {words}"):
+        form(*names.split())
+
+
+def test_turns_by_columns_are_read_where_no_other_text_stands() -> None:
+    """An object beside a question and its answer only describes them."""
+    data = b'{"turns": {"role": []}, "data": {"x": 1}, "prompt": "a", "completion": "b"}'
+    row = Fields(msgspec.json.decode(data, type=dict[str, msgspec.Raw]))
+    assert form_of(("turns", "x"), (), row).turns == "turns"
+    assert form_of(("data", "prompt", "completion"), (), row).question == "prompt"

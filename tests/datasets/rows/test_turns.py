@@ -216,3 +216,16 @@ def test_a_question_and_its_answer_are_two_turns() -> None:
     """Of the user and of the assistant."""
     assert list(asked_and_answered("Hi", "Ho")) == SAID
     assert Noticed.GUESS == "guessed"
+
+
+def test_a_type_names_the_speaker_of_a_text_and_no_pair() -> None:
+    """LangChain writes human and ai; a pair may have a type of its own."""
+    turns, noticed = read({"type": "human", "content": "Hi"}, {"type": "ai", "content": "Ho"})
+    assert (turns, noticed) == (SAID, ['role "ai": assistant'])
+    assert read({"type": "qa", "input": "Hi", "output": "Ho"}) == (SAID, ["type of a turn"])
+
+
+def test_a_part_without_a_type_is_named_by_its_field() -> None:
+    """Gemini's calls are such parts."""
+    with pytest.raises(RowError, match='a part of the type "functionCall" is not read'):
+        read({"role": "user", "parts": [{"functionCall": {"name": "w"}}]})

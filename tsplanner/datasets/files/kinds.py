@@ -102,7 +102,7 @@ def _text_kind(path: Path, name: str, start: bytes, stream: IO[bytes]) -> FileKi
     if by_lines is not None:
         return by_lines
     if text.startswith(b"["):
-        return FileKind.ARRAY
+        return FileKind.LINES if _is_list_by_line(text) else FileKind.ARRAY
     # A damaged first line is a bad row of such a file; in another file no line may be a row.
     if not text or name.endswith(JSON_ENDINGS) or b"\n{" in start:
         return FileKind.LINES
@@ -114,6 +114,18 @@ def _text_kind(path: Path, name: str, start: bytes, stream: IO[bytes]) -> FileKi
         f"dataset {path} holds neither JSON nor a table: write each text as "
         '{"text": "..."} on a line of its own (.jsonl), or name a table with a heading .csv'
     )
+
+
+def _is_list_by_line(text: bytes) -> bool:
+    """Whether the first line is a list of its own, and the next one begins another."""
+    first, _, rest = text.partition(b"\n")
+    if not rest.lstrip().startswith(b"["):
+        return False
+    try:
+        json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _json_kind(text: bytes, stream: IO[bytes]) -> FileKind | None:

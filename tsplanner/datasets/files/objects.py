@@ -18,6 +18,8 @@ from tsplanner.errors import TsplannerError
 
 ROWS_UNDER = ("data", "rows", "train", "examples", "instances", "items", "records", "samples")
 """Names under which one object may hold the list of all rows."""
+LINE_ENDINGS = (".jsonl", ".ndjson", ".jsonlines")
+"""Endings of files with a row on each line, of which one object is a row with lists of its own."""
 _NO_VALUE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 """What the decoder raises for bytes that are no JSON value."""
 _BYTE = re.compile(r"\(byte (\d+)\)")
@@ -69,7 +71,8 @@ class ObjectRows:
         text = data.decode("utf-8", "surrogateescape")
         rows = list(_objects(text, self.file.number))
         if len(rows) == 1 and rows[0].complete:
-            rows = list(nested_rows(rows[0], data)) or rows
+            by_lines = self.file.path.name.lower().removesuffix(".gz").endswith(LINE_ENDINGS)
+            rows = list(nested_rows(rows[0], data, by_lines=by_lines)) or rows
         for row in rows:
             self.lines = row.line
             yield row
@@ -115,27 +118,36 @@ def placed(data: bytes, rows: Iterable[msgspec.Raw], file: int) -> Iterator[RawR
         position = start + len(content)
 
 
-def nested_rows(row: RawRow, data: bytes) -> Iterator[RawRow]:
-    """The rows that one object holds; none, if the object is a row itself."""
+def nested_rows(row: RawRow, data: bytes, *, by_lines: bool = False) -> Iterator[RawRow]:
+    """The rows that one object holds; none, if the object is a row itself.
+
+    ``by_lines``: the file should have a row on each line, and lists in an object are those of one
+    row, such as its turns.
+    """
     try:
         found = msgspec.json.decode(row.data, type=dict[str, msgspec.Raw])
     except _NO_VALUE:
         return
-    for name in ROWS_UNDER:
+    for name in () if by_lines else ROWS_UNDER:
         inner = _list_of_objects(found.get(name))
         if inner is not None:
             # The list is looked for as a whole, since its rows may stand in other fields as well.
             start = data.find(bytes(found[name]))
             above = data.count(b"\n", 0, start)
             for each in placed(data[start:], inner, row.file):
-                yield RawRow(each.line + above, each.data, file=row.file)
+                yield RawRow(
+                    each.line + above,
+                    each.data,
+                    file=row.file,
+                    beside=tuple(f"{other} beside {name}" for other in found if other != name),
+                )
             return
     if len(found) > 1 and all(bytes(value)[:1] == b"{" for value in found.values()):
         columns = _columns(found)
         if not columns:
             yield from placed(data, found.values(), row.file)
             return
-    columns = _split(found) or _columns(found)
+    columns = _split(found) or _columns(found, lists=not by_lines)
     for number, values in enumerate(zip(*columns.values(), strict=True), start=1):
         content = msgspec.json.encode(dict(zip(columns, values, strict=True)))
         yield RawRow(number, content, file=row.file)
@@ -167,7 +179,7 @@ def _split(found: dict[str, msgspec.Raw]) -> dict[str, list[Any]]:
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
 
-def _columns(found: dict[str, msgspec.Raw]) -> dict[str, list[Any]]:
+def _columns(found: dict[str, msgspec.Raw], *, lists: bool = True) -> dict[str, list[Any]]:
     """Columns of equal length by name; empty, if the object is no object of columns."""
     columns: dict[str, list[Any]] = {}
     for name, raw in found.items():
@@ -178,7 +190,9 @@ def _columns(found: dict[str, msgspec.Raw]) -> dict[str, list[Any]]:
         if isinstance(value, dict) and all(key.isdecimal() for key in value):
             columns[name] = list(value.values())
         # A list of objects holds the turns of one row, or its tools.
-        elif isinstance(value, list) and not any(isinstance(each, dict) for each in value):
+        elif (
+            lists and isinstance(value, list) and not any(isinstance(each, dict) for each in value)
+        ):
             columns[name] = value
         else:
             return {}

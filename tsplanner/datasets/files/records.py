@@ -67,6 +67,8 @@ class RawRow(msgspec.Struct, frozen=True):
     reason: str = ""
     """The fault in words."""
     file: int = 0
+    beside: tuple[str, ...] = ()
+    """Fields beside the list of rows in an object that holds them all."""
 
 
 class Rows(Protocol):

@@ -13,7 +13,7 @@ from tsplanner.datasets.rows.fields import NULL, Fields, wrong_type
 from tsplanner.datasets.rows.forms import Form, form_of
 from tsplanner.datasets.rows.refused import PREFERENCE, refusal, refuse_media, refuse_ratings
 from tsplanner.datasets.rows.remarks import Remarks
-from tsplanner.datasets.rows.turns import TurnReader
+from tsplanner.datasets.rows.turns import SEVERAL_PARTS, TEXT_KEYS, TurnReader
 
 MOST_FORMS = 4096
 """Forms that are remembered; rows whose names of fields are data of their own are no reason for
@@ -84,7 +84,7 @@ class ConversationReader:
         if "history" in beside and (history := fields.opened(beside["history"])):
             turns = self._turns.turns(beside["history"], history) + turns
             noticed += self._turns.remarks
-        if "system" in beside and (text := fields.text(beside["system"])):
+        if "system" in beside and (text := self._system(fields, beside["system"], noticed)):
             if turns and turns[0].role in (Role.SYSTEM, Role.DEVELOPER):
                 noticed.append((Noticed.IGNORED, f"{beside['system']}, as the first turn has one"))
             else:
@@ -98,6 +98,28 @@ class ConversationReader:
             line=line,
             file=file,
         )
+
+    def _system(self, fields: Fields, name: str, noticed: list[tuple[Noticed, str]]) -> str:
+        """The system text beside the turns: a text, parts of a text, or a turn that has them.
+
+        Raises RowError: it holds something else than text.
+        """
+        if bytes(fields[name])[:1] == b'"':
+            return fields.text(name)
+        value = fields.value(name)
+        found = value
+        if isinstance(found, dict):
+            found = next((found[key] for key in TEXT_KEYS if key in found), None)
+        parts = [
+            part.get("text") if isinstance(part, dict) else part
+            for part in (found if isinstance(found, list) else [found])
+        ]
+        texts = [part for part in parts if isinstance(part, str)]
+        if len(texts) < len(parts):
+            raise wrong_type(name, value, "text")
+        if len(texts) > 1:
+            noticed.append((Noticed.GUESS, SEVERAL_PARTS))
+        return "".join(texts)
 
     def _pair(self, fields: Fields, form: Form, noticed: list[tuple[Noticed, str]]) -> list[Turn]:
         """Turns of a question and its answer, each a text or a list of messages."""
@@ -129,6 +151,8 @@ class ConversationReader:
             value = [value]
         if not isinstance(value, list):
             raise wrong_type(name, value, "text")
+        if len(value) == 1 and isinstance(value[0], str) and role is Role.ASSISTANT:
+            return value[0]
         if any(isinstance(each, str) for each in value):
             if role is Role.ASSISTANT:
                 raise refusal(PREFERENCE, [f"several answers in {name}"])

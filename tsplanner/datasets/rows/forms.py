@@ -26,22 +26,25 @@ DIALOGUES: Mapping[str, str] = {
     "turns": "dialogue",
     "chat": "dialogue",
     "data": "dialogue",
+    "contents": "Gemini contents",
+    "chat_messages": "dialogue",
 }
 """Fields that hold turns, and the name of the form."""
 QUESTIONS = (
     "instruction", "prompt", "question", "query", "problem", "user", "human", "inputs", "input",
-    "指令", "问题", "输入",
+    "input_text", "text_input", "指令", "问题", "输入",
 )  # fmt: skip
 ANSWERS = (
     "output", "completion", "response", "answer", "solution", "assistant", "reply", "target",
-    "targets", "outputs", "answers", "generation",
+    "targets", "outputs", "answers", "generation", "output_text",
     "回答", "答案", "输出",
 )  # fmt: skip
 """Fields of a question and of its answer; of several the first is read."""
 PARTNERS: Mapping[str, str] = {
     "instruction": "output", "prompt": "completion", "question": "answer", "query": "response",
     "problem": "solution", "user": "assistant", "human": "assistant", "inputs": "targets",
-    "input": "output", "指令": "输出", "问题": "回答", "输入": "输出",
+    "input": "output", "input_text": "output_text", "text_input": "output",
+    "指令": "输出", "问题": "回答", "输入": "输出",
 }  # fmt: skip
 """The usual answer to each question, for the message where there is none."""
 CONTEXTS = ("input", "context", "输入")
@@ -50,7 +53,9 @@ TEXTS = ("text", "content", "document", "raw_content")
 """Plain text, for continued pretraining."""
 BESIDE_TEXT = ("summary", "highlights", "translation", "title_answer")
 """Fields beside a plain text that may be what is to be learned."""
-SYSTEMS = ("system", "system_prompt", "system_message")
+SYSTEMS = (
+    "system", "system_prompt", "system_message", "systeminstruction", "system_instruction",
+)  # fmt: skip
 TOOLS = ("tools", "functions")
 HISTORIES = ("history",)
 SERIES = ("timeseries", "time_series")
@@ -93,22 +98,23 @@ def form_of(names: Collection[str], nulls: Collection[str], row: Fields) -> Form
     for name in names:
         plain.setdefault(name.strip().lower().replace(" ", "_"), name)
     refuse(ALWAYS, plain)
-    parts = _turns(plain, row) or _pair(plain)
+    parts = _turns(plain, row, b"[") or _pair(plain)
     if parts is None:
         refuse(WITHOUT_ANSWER, plain)
-        parts = _text(plain)
+        # An object may hold turns by columns, and beside other texts it is no dialogue.
+        parts = _text(plain) or _turns(plain, row, b"{")
     if parts is None:
         refuse(WITHOUT_TEXT, plain)
         raise _unknown(plain, names, nulls)
     return _form(parts, plain)
 
 
-def _turns(plain: Mapping[str, str], row: Fields) -> dict[str, str] | None:
-    """The field that holds turns."""
+def _turns(plain: Mapping[str, str], row: Fields, begins: bytes) -> dict[str, str] | None:
+    """The field that holds turns and begins with one of these brackets."""
     for name in DIALOGUES:
         # A field of this name may hold text as well, such as a dialogue that is to be summarised.
         sure = name in ("messages", "conversations")
-        if name in plain and (sure or bytes(row[plain[name]]).lstrip(b' "')[:1] == b"["):
+        if name in plain and (sure or bytes(row[plain[name]]).lstrip(b' "')[:1] in begins):
             return {"turns": name}
     return None
 
@@ -129,11 +135,14 @@ def _text(plain: Mapping[str, str]) -> dict[str, str] | None:
     name = next((name for name in TEXTS if name in plain), None)
     if name is None:
         return None
-    other = next((each for each in (*ANSWERS, *BESIDE_TEXT) if each in plain), None)
+    answer = next((each for each in (*ANSWERS, *BESIDE_TEXT) if each in plain), None)
+    question = next((each for each in QUESTIONS if each in plain), None)
+    other = answer or question
     if other is not None:
-        words = f"prompt={plain[name]},answer={plain[other]}"
+        asked, said = (name, other) if answer else (other, name)
+        words = f"prompt={plain[asked]},answer={plain[said]}"
         raise RowError(
-            f"has the fields {listed([plain[name], plain[other]])}, and either may be meant: say "
+            f"has the fields {listed([plain[asked], plain[said]])}, and either may be meant: say "
             f"--columns {words}, or --columns text={plain[name]} for the text alone",
             Fault.NO_FORM,
         )

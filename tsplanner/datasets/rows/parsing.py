@@ -11,7 +11,7 @@ import msgspec
 from memory_models.architecture import TimeSeriesEncoder
 from tsplanner.datasets.files.encodings import likely_encoding
 from tsplanner.datasets.files.records import RawRow
-from tsplanner.datasets.records import Conversation, DroppedRow, Fault
+from tsplanner.datasets.records import Conversation, DroppedRow, Fault, Noticed
 from tsplanner.datasets.rows.checks import conversation_fault
 from tsplanner.datasets.rows.conversations import ConversationReader
 from tsplanner.datasets.rows.fields import RowError, kind_of
@@ -65,6 +65,8 @@ class RowParser:
         if fault is not None:
             return _dropped(raw, fault)
         self._reader.count(raw.line, raw.file)
+        for name in raw.beside:
+            self.remarks.note(Noticed.IGNORED, name, raw.line, raw.file)
         return found
 
 
@@ -107,7 +109,8 @@ def json_fault(raw: RawRow) -> tuple[Fault, str]:
             return Fault.CUT_OFF, "is cut off: the last line ends before its JSON does"
         return Fault.NOT_JSON, f"is not JSON ({_shortened(str(error))})"
     if not isinstance(found, dict):
-        return Fault.WRONG_TYPE, f"is {kind_of(found)}, not a JSON object"
+        hint = '; write a dialogue as {"messages": [...]}' if isinstance(found, list) else ""
+        return Fault.WRONG_TYPE, f"is {kind_of(found)}, not a JSON object{hint}"
     # Python's parser takes what msgspec refused: half characters, and some numbers.
     name = next((name for name, value in found.items() if not _is_readable({name: value})), "")
     return Fault.WRONG_TYPE, f"field {named(name)} holds half a character or a number out of range"

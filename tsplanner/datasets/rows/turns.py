@@ -14,8 +14,8 @@ from tsplanner.datasets.rows.plain_turns import plain_turns
 from tsplanner.datasets.rows.roles import CALL, ROLES, role_of
 from tsplanner.errors import named
 
-ROLE_KEYS = ("role", "from", "speaker", "author")
-TEXT_KEYS = ("content", "value", "text", "utterance", "message")
+ROLE_KEYS = ("role", "from", "speaker", "author", "sender", "type")
+TEXT_KEYS = ("content", "value", "text", "utterance", "message", "parts")
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
 CALL_KEYS = ("tool_calls", "function_call")
 LOSS_KEYS: Mapping[str, bool] = {
@@ -34,6 +34,7 @@ LEARNED_ANSWER = "output_with_loss"
 PAIR_KEYS = (("input", "output"), ("user", "assistant"), ("human", "assistant"))
 """Fields of a turn that is a question and its answer at once."""
 TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+SEVERAL_PARTS = "several parts of a content: one text"
 THOUGHT_PARTS = frozenset({"thinking", "reasoning"})
 
 
@@ -105,8 +106,10 @@ class TurnReader:
         """The shape of a turn; None: it has no field for the role."""
         fields = tuple(item)
         if fields not in self._shapes:
-            role = next((key for key in self._role_keys if key in item), None)
             text = next((key for key in self._text_keys if key in item), "")
+            # A type beside no text is that of a question and its answer.
+            keys = (key for key in self._role_keys if key in item and (text or key != "type"))
+            role = next(keys, None)
             rest = tuple(key for key in fields if key not in (role, text))
             self._shapes[fields] = None if role is None else _Shape(role, text, rest)
         return self._shapes[fields]
@@ -183,7 +186,7 @@ class TurnReader:
             raise RowError(f'turn {place}: "{key}" is {kind_of(value)}, not text', Fault.WRONG_TYPE)
         parts = [_part(each, place) for each in value]
         if len(parts) > 1:
-            self.remarks.append((Noticed.GUESS, "several parts of a content: one text"))
+            self.remarks.append((Noticed.GUESS, SEVERAL_PARTS))
         return "".join(text for text, _ in parts), "".join(thought for _, thought in parts)
 
     def _pair(self, item: Any, place: int) -> Iterator[Turn]:
@@ -243,7 +246,8 @@ def _part(part: Any, place: int) -> tuple[str, str]:
         return part, ""
     if not isinstance(part, dict):
         raise RowError(f"turn {place}: a part is {kind_of(part)}", Fault.WRONG_TYPE)
-    kind = part.get("type", "text" if "text" in part else None)
+    # Parts of Gemini and Bedrock are named by their field.
+    kind = part.get("type", "text" if "text" in part else next(iter(part), ""))
     kind = _string(kind, "type", place)
     if kind in TEXT_PARTS:
         return _string(part.get("text"), "text", place), ""
