@@ -60,9 +60,9 @@ def check(
     """
     positions = architecture.positions
     # Rotary positions go on for ever; a learned table has no row for what lies beyond its end.
-    if positions.learned_position_count and (
-        settings.sequence_length > positions.max_position_embeddings
-    ):
+    # Positions of packed rows begin anew with every row.
+    ends = positions.learned_position_count and not settings.batch.is_packed
+    if ends and settings.sequence_length > positions.max_position_embeddings:
         raise ValueError(
             f"sequence_length {settings.sequence_length} is above the model's "
             f"max_position_embeddings {positions.max_position_embeddings}, and it learned no more"

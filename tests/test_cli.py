@@ -28,7 +28,7 @@ LEARNING = (
 PINS = (
     "--attention --checkpointed-layers --deepspeed --gradient-checkpointing --kernels "
     "--loss-kernel --micro-batch-size --model-dtype --offload-optimizer --offload-param "
-    "--optimizer --quantization --upcast-unquantized --world-size --zero-stage"
+    "--optimizer --quantization --token-budget --upcast-unquantized --world-size --zero-stage"
 )
 FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --columns --cpu-threads --experiment "
@@ -41,7 +41,8 @@ FLAGS = {
     "--expandable-segments --gpus --finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --hybrid-kernels --json "
     "--lora-dropout --lora-rank "
-    "--lora-target --model --modules-to-save --rank-pattern --sequence-length --series-patches "
+    "--lora-target --model --modules-to-save --rank-pattern --row-length --sequence-length "
+    "--series-patches "
     "--trace --trust-remote-code",
     "probe": "--force --json --plan --saves --steps --time-limit --trust-remote-code",
     "tune": "--budget --concurrent-loras --epochs --force --jobs --join --json --learning-rate "

@@ -42,6 +42,7 @@ PIN_NAMES = frozenset(
     [
         "world_size",
         "micro_batch_size",
+        "token_budget",
         "gradient_checkpointing",
         "checkpointed_layers",
         "quantization",

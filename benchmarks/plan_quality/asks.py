@@ -146,7 +146,7 @@ def asked_pack(ask: Ask, plan: Plan) -> Asked:
 def solo_settings(plan: Plan) -> TrainingSettings:
     """A trial of the plan as the estimator sees it."""
     dataset, hardware = plan.dataset, plan.hardware
-    length = dataset.sequence_length(hardware.batch.micro_batch_size)
+    length = dataset.longest_of(hardware.batch)
     return training_settings(plan.learning, hardware, length, dataset.series_patches(length))
 
 

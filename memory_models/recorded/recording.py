@@ -132,9 +132,10 @@ def recipe_of(layer: LayerSettings, *, masked: bool, one_row: bool = False) -> R
 
 
 def is_masked(architecture: Architecture, settings: TrainingSettings) -> bool:
-    """Whether sliding windows are not longer than the sequence."""
+    """Whether sliding windows are not longer than the sequence, and need a mask."""
     window = architecture.attention.sliding_window
-    return window is not None and settings.sequence_length >= window
+    needed = window is not None and settings.sequence_length >= window
+    return needed and not settings.batch.is_packed
 
 
 def recording_for(

@@ -292,10 +292,22 @@ class BatchLayout:
     gradient_checkpointing: bool = True
     checkpointed_layers: int | None = None
     """Number of first decoder layers that are checkpointed; None: all layers are."""
+    token_budget: int | None = None
+    """Positions per pass, into which the rows of a step are laid end to end; None: rows are padded.
+
+    The rows of a step are then ``gradient_accumulation_steps`` per process, ``micro_batch_size`` 1.
+    """
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have."""
         at_least_one(self, "micro_batch_size", "gradient_accumulation_steps")
+        if self.token_budget is not None:
+            at_least_one(self, "token_budget")
+            if self.micro_batch_size > 1:
+                raise ValueError(
+                    f"token_budget {self.token_budget} packs the rows of a step, so that "
+                    f"micro_batch_size must be 1, not {self.micro_batch_size}"
+                )
         layers = self.checkpointed_layers
         if layers is None:
             return
@@ -306,6 +318,11 @@ class BatchLayout:
                 f"checkpointed_layers must be at least 1, not {layers}: "
                 "for none, turn gradient_checkpointing off"
             )
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether rows are laid end to end instead of padded."""
+        return self.token_budget is not None
 
     @property
     def accumulates(self) -> bool:

@@ -117,6 +117,9 @@ class TrainingSettings:
     """Decoder positions per sequence, time-series patches included."""
     series_patches: int = 0
     """Positions of a sequence that are patches; they count only for models with an encoder."""
+    row_length: float | None = None
+    """Length of the row that a token belongs to, in positions, as a mean over tokens of rows that
+    are laid end to end; None: ``sequence_length``."""
 
     def __post_init__(self) -> None:
         """Refuse settings that exclude each other.
@@ -179,8 +182,10 @@ class TrainingSettings:
 
     @property
     def scores(self) -> int:
-        """Attention scores per head and micro-batch, B x S x S."""
-        return self.rows * self.sequence_length**2
+        """Attention scores per head and micro-batch: B x S x S, or those within packed rows."""
+        if self.row_length is None:
+            return self.rows * self.sequence_length**2
+        return round(self.tokens * self.row_length)
 
     @property
     def arithmetic(self) -> Arithmetic:

@@ -29,6 +29,8 @@ EVERY_KEY: dict[str, list[object]] = {
     "sequence_length": [1, 32768],
     "series_patches": [0, 16],
     "micro_batch_size": [1, 8],
+    "token_budget": [None, 4096],
+    "row_length": [None, 300.5],
     "gradient_accumulation_steps": [1, 16],
     "gradient_checkpointing": [True, False],
     "checkpointed_layers": [None, 1, 23],

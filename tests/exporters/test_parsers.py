@@ -19,6 +19,8 @@ from tests.support.parser_environments import ENVIRONMENT_OF, FORK, FORK_VARIABL
 from tsplanner.exporters.launch import ExportOptions
 from tsplanner.exporters.llamafactory.tables import TEMPLATES
 from tsplanner.exporters.registry import render
+from tsplanner.exporters.rows import dialogues
+from tsplanner.exporters.rows.written import write_rows
 from tsplanner.planner.plan import Plan
 
 READERS = Path(__file__).parent / "readers"
@@ -72,7 +74,7 @@ def said(folder: Path) -> dict[str, Any]:
     return found
 
 
-LISTS = {"lora_target", "dataset"}
+LISTS = {"lora_target", "dataset", "eval_dataset"}
 CHANGED = {"report_to", "use_cpu", "deepspeed", "accelerate_config"}
 """Words whose value a parser turns into something else."""
 
@@ -94,7 +96,12 @@ def test_llamafactory_reads_what_was_written(folder: Path) -> None:
     read, wanted = found[folder.name], said(folder)
     assert differing(read, wanted) == {}
     assert wanted["template"] in found["templates"]
-    assert read["rows"]["formatting"] in ("alpaca", "sharegpt")
+    if (folder / "dataset_info.json").is_file():
+        assert read["rows"] == read["held_out"]
+        assert read["rows"]["formatting"] == "sharegpt"
+        assert (read["rows"]["messages"], read["rows"]["tools"]) == ("messages", "tools")
+    else:
+        assert read["tokenized_path"] == "tokenized"
 
 
 def test_llamafactory_has_every_template_named_here() -> None:
@@ -147,6 +154,7 @@ def test_what_trl_starts_trains_to_the_end(tmp_path: Path) -> None:
     folder.mkdir()
     for file in render("trl", plan, options):
         (folder / file.name).write_text(file.text, encoding="utf-8")
+    write_rows(plan, folder, options.rows, shape=dialogues.trl)
     inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         ["bash", str(folder / "trl.sh")],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memory_models.settings import changed
+from memory_models.settings import BatchLayout, changed
 from tests.support.toy_request import HOPPER, request
 from tsplanner.planner.plan import no_dataset
 from tsplanner.planner.rank import choose
@@ -16,6 +16,15 @@ def test_a_plan_knows_the_length_it_was_sized_for() -> None:
     dataset = changed(asked.dataset, longest=100, longest_batch=120)
     assert [dataset.sequence_length(size) for size in (1, 2, 8)] == [100, 120, 120]
     assert changed(dataset, longest_batch=None).sequence_length(8) == 100
+
+
+def test_the_longest_pass_fills_its_budget_or_holds_the_longest_row() -> None:
+    """Three rows of at most 100 positions cannot fill 1,000; a row of 100 does not fit in 64."""
+    dataset = no_dataset(100)
+    for budget, longest in ((1000, 304), (64, 104), (200, 200)):
+        layout = BatchLayout(gradient_accumulation_steps=3, token_budget=budget)
+        assert dataset.longest_of(layout) == longest
+    assert dataset.longest_of(BatchLayout(micro_batch_size=2)) == 100
 
 
 @pytest.mark.parametrize(

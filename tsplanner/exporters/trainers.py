@@ -81,9 +81,11 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         kernels=DecoderKernels.REFERENCE,
         # No other trainer can be told to checkpoint some layers: all of them are checkpointed.
         checkpointed_layers=None,
+        # How another trainer lays rows end to end is its own affair; it is sized as it pads them.
+        token_budget=None,
         expandable_segments=hardware.accelerator == "cuda",
     )
-    length = plan.dataset.sequence_length(hardware.batch.micro_batch_size)
+    length = plan.dataset.longest_of(hardware.batch)
     longest = running.architecture.positions.max_position_embeddings
     # Padding goes no further than the model's positions, unless the rows themselves do.
     padded = max(length, min(round_up(length, running.pads_to), longest))

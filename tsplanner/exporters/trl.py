@@ -126,7 +126,8 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
         **METHODS[learning.method.finetuning_type],
         **_adapter(plan, architecture),
         **(QUANTIZATION[rounded] if (rounded := trainers.rounds_base_to(plan)) is not None else {}),
-        "dataset_name": FOLDER,
+        # A bare name that is not there would be loaded from the cache of any folder of that name.
+        "dataset_name": f"./{FOLDER}",
         **_loss(plan, options),
         "max_length": learning.data.cutoff_len,
         # No loss_type: TRL's default makes the logits in chunks, which versions before 1.16 called

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from memory_models.bounds.cpu import on_cpu
 from memory_models.device import Device
@@ -14,15 +15,16 @@ from memory_models.units import format_gib
 from tsplanner.planner.devices import device_notes, used_devices, used_machine
 from tsplanner.planner.explain.deepspeed_sizes import deepspeed_notes
 from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
-from tsplanner.planner.forecast import batch_widths, forecast, row_length
+from tsplanner.planner.forecast import batch_widths, forecast, row_length, row_quantiles
 from tsplanner.planner.gather.refine import refined_for
+from tsplanner.planner.packing import usual_passes
 from tsplanner.planner.plan import Corrections, Plan, TimeEstimate, Verdict, verdict_of
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, training_settings
 from tsplanner.throughput.errors import relative_error
 from tsplanner.throughput.forward_time import forward_time
 from tsplanner.throughput.rates import Rates, rates_of
-from tsplanner.throughput.step_time import StepTime, mean_step_time
+from tsplanner.throughput.step_time import StepTime, mean_step_time, times_passes
 
 HOST_RESERVE_FRACTION = 0.05
 """Share of the host's available memory that a plan leaves alone."""
@@ -100,7 +102,7 @@ def evaluate(
     Raises:
         ValueError: the configuration cannot run at all.
     """
-    longest = request.dataset.sequence_length(hardware.batch.micro_batch_size)
+    longest = request.dataset.longest_of(hardware.batch)
     patches = request.dataset.series_patches(longest) if request.architecture.encoder else 0
     settings = training_settings(request.learning, hardware, longest, patches)
     device = None if request.on_cpu else _fullest(request, hardware)
@@ -117,19 +119,46 @@ def evaluate(
         memory = on_cpu(memory, known.calibration)
     free = device.free_bytes if device else host_budget(request)
     verdict, explanation = _judge(request, memory, free, on_cpu=device is None)
-    # The step time ignores the encoder's own work, so it needs no number of patches.
-    usual = [
-        settings if width == longest else training_settings(request.learning, hardware, width)
-        for width in batch_widths(request.dataset, hardware)
-    ]
     return Evaluated(
         hardware=hardware,
         memory=memory,
-        time=mean_step_time(request.architecture, usual, rates_for(request, hardware)),
+        time=usual_step(request, hardware, settings),
         verdict=verdict,
         free_bytes=free,
         explanation=explanation,
     )
+
+
+def usual_step(
+    request: PlanRequest, hardware: HardwareSettings, settings: TrainingSettings
+) -> StepTime:
+    """Time of a step of usual batches; ``settings``: those of the longest batch.
+
+    The step time ignores the encoder's own work, so it needs no number of patches.
+    """
+    rates = rates_for(request, hardware)
+    if hardware.batch.token_budget is not None:
+        found = usual_passes(
+            row_quantiles(request.dataset),
+            hardware.batch.gradient_accumulation_steps,
+            hardware.batch.token_budget,
+        )
+        alone = changed(hardware, gradient_accumulation_steps=1)
+        passes = [
+            replace(
+                training_settings(request.learning, alone, each.positions),
+                row_length=each.row_length,
+            )
+            for each in found.passes
+        ]
+        return times_passes(mean_step_time(request.architecture, passes, rates), found.per_step)
+    usual = [
+        settings
+        if width == settings.sequence_length
+        else training_settings(request.learning, hardware, width)
+        for width in batch_widths(request.dataset, hardware)
+    ]
+    return mean_step_time(request.architecture, usual, rates)
 
 
 def _fullest(request: PlanRequest, hardware: HardwareSettings) -> Device:
@@ -227,7 +256,7 @@ def _time_error(request: PlanRequest, found: Evaluated, rates: Rates) -> float:
 
 def _one_row(request: PlanRequest, hardware: HardwareSettings) -> TrainingSettings:
     """Training settings of a step with the mean row alone, which is what an evaluation runs."""
-    alone = changed(hardware, micro_batch_size=1, gradient_accumulation_steps=1)
+    alone = changed(hardware, micro_batch_size=1, gradient_accumulation_steps=1, token_budget=None)
     return training_settings(request.learning, alone, row_length(request.dataset))
 
 

@@ -104,7 +104,7 @@ def batch_widths(dataset: DatasetRef, hardware: HardwareSettings) -> tuple[int, 
     mean = batch_length(dataset, hardware)
     widths = usual_widths(row_quantiles(dataset), hardware.batch.micro_batch_size)
     stretch = mean * len(widths) / sum(widths)
-    longest = dataset.sequence_length(hardware.batch.micro_batch_size)
+    longest = dataset.longest_of(hardware.batch)
     return tuple(max(1, min(longest, round(width * stretch))) for width in widths)
 
 

@@ -9,9 +9,12 @@ from memory_models.architecture import Architecture
 from memory_models.device import Machine
 from memory_models.frozen import frozen
 from memory_models.result import Interval, MemoryEstimate
+from memory_models.settings import BatchLayout
+from memory_models.units import round_up
 from tsplanner.datasets.records import DataSource, LengthSummary
 from tsplanner.planner.explain.reasons import Explanation
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
+from tsplanner.throughput.widths import PAD_MULTIPLE
 
 SCHEMA_VERSION = 2
 ASSUMED_POSITIONS_PER_PATCH = 4
@@ -89,10 +92,22 @@ class DatasetRef:
         return DataSource(paths=(self.path, *self.further), columns=self.columns)
 
     def sequence_length(self, micro_batch_size: int) -> int:
-        """Decoder positions of the longest micro-batch of this size."""
+        """Decoder positions of the longest padded micro-batch of this size."""
         if micro_batch_size > 1 and self.lengths.longest_batch is not None:
             return self.lengths.longest_batch
         return self.lengths.longest
+
+    def longest_of(self, layout: BatchLayout) -> int:
+        """Decoder positions of the longest sequence that a layout makes of the rows.
+
+        Padded, it is the longest micro-batch. Packed, it is a pass that fills its budget, or the
+        longest row; where all rows of a step do not fill a pass, it is all of them.
+        """
+        if layout.token_budget is None:
+            return self.sequence_length(layout.micro_batch_size)
+        together = self.lengths.longest * layout.gradient_accumulation_steps
+        filled = min(layout.token_budget, together)
+        return round_up(max(self.lengths.longest, filled), PAD_MULTIPLE)
 
     def series_patches(self, length: int) -> int:
         """Patches of a sample of ``length`` positions, for a model with an encoder."""
@@ -211,4 +226,4 @@ class Plan:
     @property
     def sequence_length(self) -> int:
         """Decoder positions that memory was sized for: the longest batch that can occur."""
-        return self.dataset.sequence_length(self.hardware.batch.micro_batch_size)
+        return self.dataset.longest_of(self.hardware.batch)

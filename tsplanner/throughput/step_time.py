@@ -133,6 +133,17 @@ def mean_step_time(
     return replace(mean, uneven=sum(step.joined for step in steps) / number - mean.joined)
 
 
+def times_passes(one: StepTime, passes: float) -> StepTime:
+    """The time of a step of several passes, from that of a step of one."""
+    return replace(
+        one,
+        matrix=one.matrix * passes,
+        memory=one.memory * passes,
+        launch=one.launch * passes,
+        uneven=one.uneven * passes,
+    )
+
+
 def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) -> float:
     """Matrix operations of one micro-batch, forward and backward.
 
@@ -233,7 +244,7 @@ def _operands(architecture: Architecture, settings: TrainingSettings) -> _Operan
             for linear, copies in targets(architecture, settings.method)
         )
     heads = architecture.attention.num_attention_heads * architecture.attention.head_dim
-    pairs = 2.0 * settings.sequence_length * heads
+    pairs = 2.0 * settings.scores / settings.tokens * heads
     # Eager attention also multiplies the half of the scores that the causal mask hides.
     if settings.kernels.attention is Attention.EAGER:
         pairs *= 2

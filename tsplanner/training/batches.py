@@ -73,6 +73,11 @@ def encoder_of(tokenizer: Any) -> Encode:
     return encode
 
 
+def label_count(row: EncodedSample) -> int:
+    """Number of labels that count: nothing before the first position foretells it."""
+    return int((np.asarray(row.labels)[1:] != IGNORED_LABEL).sum())
+
+
 def without_mask(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The batch of a causal model without its attention mask.
 

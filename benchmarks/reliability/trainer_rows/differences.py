@@ -55,7 +55,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     _of(
         *("llamafactory", "qwen2_5", "alpaca", "mask"),
-        "learns the line end after the mark that ends an answer (Qwen, Phi)",
+        "learns the line end after the mark that ends an answer (Qwen)",
     ),
     _of(
         *("llamafactory", "ChatML with marks", "longer than the cutoff", "ids"),
@@ -86,5 +86,26 @@ DIFFERENCES: tuple[Difference, ...] = (
     _of(
         *("llamafactory", "no template", "alpaca", "ids"),
         "gives a model without a template the bare texts, and no token that ends an answer",
+    ),
+    _of(
+        *("axolotl", "gemma3", "alpaca", "mask"),
+        "learns the end of an answer only where that is the tokenizer's `eos_token` (not with Gemma "
+        "and Phi-3: name it in `eot_tokens`)",
+    ),
+    _of(
+        *("axolotl", "qwen3", "alpaca", "mask"),
+        "does not learn the empty block of thoughts that the template writes (Qwen3, GLM)",
+    ),
+    _of(
+        *("axolotl", "llama3", "messages, tools", "mask"),
+        "does not learn the end of a turn that is empty",
+    ),
+    _of(
+        *("axolotl", "llama3", "longer than the cutoff", "ids"),
+        "cuts at the token, in the middle of an answer",
+    ),
+    _of(
+        *("axolotl", "deepseekv3", "messages, tools", "refused"),
+        "stops at a call of a tool where the template takes its arguments for a text (DeepSeek)",
     ),
 )

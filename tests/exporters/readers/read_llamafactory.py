@@ -31,18 +31,19 @@ def parsed(folder: Path) -> dict[str, object]:
     os.chdir(folder)
     said = yaml.safe_load(Path("train.yaml").read_text(encoding="utf-8"))
     model, data, training, method, _ = parser.get_train_args({**said, "use_cpu": True})
-    (rows,) = datasets().get_dataset_list(data.dataset, data.dataset_dir)
-    found: dict[str, object] = {
-        "rows": {
-            name: getattr(rows, name, None)
-            for name in ("formatting", "prompt", "query", "response", "timeseries", "messages")
-        }
-    }
+    found: dict[str, object] = {}
+    if Path("dataset_info.json").is_file():
+        for part, names in (("rows", data.dataset), ("held_out", data.eval_dataset)):
+            (rows,) = datasets().get_dataset_list(names, data.dataset_dir)
+            found[part] = {name: getattr(rows, name, None) for name in COLUMNS}
     for record in (training, data, method, model):
         for name in said:
             if hasattr(record, name):
                 found[name] = getattr(record, name)
     return found
+
+
+COLUMNS = ("formatting", "prompt", "history", "response", "timeseries", "messages", "tools")
 
 
 def datasets() -> types.ModuleType:

@@ -169,6 +169,18 @@ REFUSED = [
         devices=(HOPPER, HOPPER),
         method=FinetuningType.ADALORA,
     ),
+    Row(
+        rule="packed-sharding",
+        says="ZeRO-0",
+        hardware={"token_budget": 4096, "zero_stage": 2, "world_size": 2},
+        devices=(HOPPER, HOPPER),
+    ),
+    Row(
+        rule="packed-attention",
+        says="flash_attention_2",
+        hardware={"token_budget": 4096, "attention": Attention.FLASH_ATTENTION_2},
+    ),
+    Row(rule="packed-family", says="qwen2", hardware={"token_budget": 4096}, remote=True),
 ]
 PASSED = [
     Row(rule="layer-checkpoints", hardware={"checkpointed_layers": 2}),
@@ -236,6 +248,13 @@ PASSED = [
         devices=(HOPPER, HOPPER),
         method=FinetuningType.ADALORA,
     ),
+    Row(
+        rule="packed-sharding",
+        hardware={"token_budget": 4096, "world_size": 2},
+        devices=(HOPPER, HOPPER),
+    ),
+    Row(rule="packed-attention", hardware={"token_budget": 4096, "attention": Attention.SDPA}),
+    Row(rule="packed-family", hardware={"token_budget": 4096}),
 ]
 
 

@@ -18,7 +18,8 @@ def drawn(tmp_path: Path, *, epochs: int, seed: int = 1) -> list[MicroBatch]:
     """Micro-batches of 2 rows, 2 per step."""
     plan = changed(tiny.plan(tmp_path), num_train_epochs=epochs)
     plan = changed(plan, seed=seed)
-    return list(micro_batches(ROWS, Job(kind=JobKind.TRIAL, plan=plan, folder=str(tmp_path))))
+    job = Job(kind=JobKind.TRIAL, plan=plan, folder=str(tmp_path))
+    return list(micro_batches(ROWS, job, lambda row: len(row.input_ids)))
 
 
 def numbers(batches: list[MicroBatch]) -> list[int]:

@@ -177,6 +177,7 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     on_off: dict[str, Any] = {"type": switch, "metavar": "on|off"}
     pin("world_size", type=positive, metavar="N")
     pin("micro_batch_size", type=positive, metavar="N")
+    pin("token_budget", " [padded]", type=positive, metavar="N")
     pin("gradient_checkpointing", **on_off)
     pin("checkpointed_layers", "; all: all or none [as few as fit]", type=layers, metavar="N|all")
     pin("attention", choices=names(Attention))
@@ -213,6 +214,7 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
 PINNED: dict[str, Callable[[Any], object]] = {
     "world_size": int,
     "micro_batch_size": int,
+    "token_budget": int,
     "gradient_checkpointing": bool,
     "checkpointed_layers": int,
     "attention": Attention,

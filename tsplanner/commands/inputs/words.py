@@ -26,10 +26,12 @@ SETTINGS: dict[str, str] = {
     "offload_param": "weights in host RAM",
     "deepspeed": "your own ds_config.json",
     "micro_batch_size": "samples of one forward pass per GPU",
+    "token_budget": "lay rows end to end, up to N positions a pass, instead of padding them",
     "gradient_accumulation_steps": "micro-batches of one optimizer step",
     "gradient_checkpointing": "compute activations again instead of keeping them",
     "checkpointed_layers": "checkpoint only the first N layers",
     "sequence_length": "tokens of a sample",
+    "row_length": "mean length of the rows of a packed pass, over its tokens",
     "series_patches": "time-series patches of a sample",
 }
 """By the name of the field that a flag sets."""

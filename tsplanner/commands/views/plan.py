@@ -29,6 +29,7 @@ from tsplanner.planner.forecast import Cost
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.rank import Choice, Failure
 from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.pareto import quality_risk
 from tsplanner.planner.space.rules import asked_for
 from tsplanner.planner.suggestions import FitSuggestion
@@ -159,15 +160,29 @@ def settings_line(plan: Plan) -> str:
         method += f" r={learning.method.lora_rank}"
     parts = [
         f"{method} on {describe(hardware, trains_base=learning.method.trains_base)}",
-        f"micro-batch {hardware.batch.micro_batch_size} x accumulation "
-        f"{hardware.batch.gradient_accumulation_steps}"
-        + (f" x {hardware.sharding.world_size}" if hardware.sharding.world_size > 1 else "")
-        + f" = effective {hardware.effective_batch_size}",
+        batch_words(hardware),
         checkpoint_words(hardware, _layers(plan)),
         f"{'fused' if hardware.kernels.loss_kernel is LossKernel.FUSED else 'plain'} loss",
         str(hardware.kernels.attention),
     ]
     return " · ".join(parts)
+
+
+def batch_words(hardware: HardwareSettings) -> str:
+    """How the rows of a step go through the model."""
+    world_size = hardware.sharding.world_size
+    times = f" x {world_size}" if world_size > 1 else ""
+    if hardware.batch.is_packed:
+        return (
+            f"rows packed, up to {hardware.batch.token_budget:,} positions a pass, "
+            f"{hardware.batch.gradient_accumulation_steps} rows a step{times}"
+            + (f" = effective {hardware.effective_batch_size}" if times else "")
+        )
+    return (
+        f"micro-batch {hardware.batch.micro_batch_size} x accumulation "
+        f"{hardware.batch.gradient_accumulation_steps}{times}"
+        f" = effective {hardware.effective_batch_size}"
+    )
 
 
 def _layers(plan: Plan) -> int | None:

@@ -117,9 +117,7 @@ def as_recorded(experiment: Experiment, request: PlanRequest) -> OnMachine:
         TsplannerError: the model or the rig that was named cannot run the recorded settings.
     """
     hardware = recorded_hardware(experiment)
-    length = round_up(
-        request.dataset.sequence_length(hardware.batch.micro_batch_size), PAD_MULTIPLE
-    )
+    length = round_up(request.dataset.longest_of(hardware.batch), PAD_MULTIPLE)
     patches = request.dataset.series_patches(length)
     settings = training_settings(experiment.settings, hardware, length, patches)
     device = min(request.machine.devices, key=lambda found: found.free_bytes)

@@ -80,6 +80,9 @@ class RuleName(StrEnum):
     ADALORA_SHARDING = "adalora-sharding"
     LAYER_CHECKPOINTS = "layer-checkpoints"
     MIG_SLICES = "mig-slices"
+    PACKED_SHARDING = "packed-sharding"
+    PACKED_ATTENTION = "packed-attention"
+    PACKED_FAMILY = "packed-family"
 
 
 class ChangeKind(StrEnum):

@@ -256,7 +256,7 @@ def _pure_bf16(chosen: Chosen) -> Iterator[Remark]:
 def _long_positions(chosen: Chosen) -> Iterator[Remark]:
     """Rows are longer than the model was published for."""
     hardware = chosen.hardware
-    longest = chosen.request.dataset.sequence_length(hardware.batch.micro_batch_size)
+    longest = chosen.request.dataset.longest_of(hardware.batch)
     published = chosen.request.architecture.positions.published_positions
     if longest > published:
         yield Remark(

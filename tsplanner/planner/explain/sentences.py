@@ -191,7 +191,10 @@ def difference_words(
     words = [describe(hardware, language, trains_base=trains_base)]
     if words[0] == describe(chosen, language, trains_base=trains_base):
         words = [sentence(Phrase.THE_SAME, None, language)]
-    if hardware.batch.micro_batch_size != chosen.batch.micro_batch_size:
+    budget = hardware.batch.token_budget
+    if budget is not None and budget != chosen.batch.token_budget:
+        words.append(sentence(Phrase.PACKED, {"budget": budget}, language))
+    elif hardware.batch.micro_batch_size != chosen.batch.micro_batch_size:
         data: Data = {"size": hardware.batch.micro_batch_size}
         words.append(sentence(Phrase.MICRO_BATCH, data, language))
     checkpoints = checkpoint_words(hardware, None, language)

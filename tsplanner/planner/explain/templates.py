@@ -146,6 +146,18 @@ RULES: dict[RuleName, Words] = {
         "a process sees one MIG slice, and NCCL joins none: run a process per slice",
         "一个进程只能看到一个 MIG 切片，NCCL 也无法连接它们：请每个切片运行一个进程",
     ),
+    RuleName.PACKED_SHARDING: (
+        "packed rows are not run under ZeRO: leave --token-budget out, or take ZeRO-0",
+        "打包的样本不能在 ZeRO 下运行：请去掉 --token-budget，或用 ZeRO-0",
+    ),
+    RuleName.PACKED_ATTENTION: (
+        "packed rows need attention that knows where rows end, which {attention} does not here",
+        "打包的样本需要知道样本边界的注意力，而这里的 {attention} 不知道",
+    ),
+    RuleName.PACKED_FAMILY: (
+        "rows of {model_type} are not packed: its layers have no formula that shows them apart",
+        "{model_type} 的样本不能打包：它的层没有公式能表明样本彼此独立",
+    ),
 }
 """Why a rule refuses settings."""
 CPU_RULES: dict[RuleName, Words] = {
@@ -271,6 +283,7 @@ class Phrase(StrEnum):
     TRIALS_SHARE = "trials_share"
     THE_SAME = "the_same"
     MICRO_BATCH = "micro_batch"
+    PACKED = "packed"
     FUSED_LOSS = "fused_loss"
     PLAIN_LOSS = "plain_loss"
     PURE_BF16 = "pure_bf16"
@@ -279,6 +292,10 @@ class Phrase(StrEnum):
 
 PHRASES: dict[Phrase, Words] = {
     Phrase.CPU: ("CPU", "CPU"),
+    Phrase.PACKED: (
+        "rows packed, up to {budget} positions a pass",
+        "样本首尾相接，每次前向至多 {budget} 个位置",
+    ),
     Phrase.ONE_GPU: ("one GPU", "单块 GPU"),
     Phrase.DDP: ("DDP x{world_size}", "DDP x{world_size}"),
     Phrase.ZERO: ("ZeRO-{stage} x{world_size}", "ZeRO-{stage} x{world_size}"),

@@ -53,7 +53,7 @@ def refined_for(request: PlanRequest, hardware: HardwareSettings) -> Refined:
         return plain
     digest = request.probes[-1].kind.architecture  # all of them are of the request's model
     kind = kind_of(digest, request.machine, request.learning, hardware)
-    length = request.dataset.sequence_length(hardware.batch.micro_batch_size)
+    length = request.dataset.longest_of(hardware.batch)
     return refined(request.probes, kind, hardware.batch, length, plain)
 
 
@@ -78,7 +78,12 @@ def refined(
 
     Steps that wait for the host and steps that wait for the GPU have separate factors.
     """
-    timed = [point for point in points if _same_step(point, kind, sequence_length)]
+    timed = [
+        point
+        for point in points
+        # Packed rows have another attention, and a probe of them is one row as long as a pass.
+        if point.batch.is_packed == batch.is_packed and _same_step(point, kind, sequence_length)
+    ]
     sized = [point for point in timed if _same_bytes(point, kind, batch, sequence_length)]
     calibration, efficiency = plain.calibration, plain.efficiency
     if bytes_over := [point.memory_factor for point in sized if point.memory_factor]:

@@ -201,7 +201,7 @@ def _deviation(residuals: list[tuple[HardwareSettings, float]], error: float) ->
 
 def probed_time(request: PlanRequest, hardware: HardwareSettings) -> StepTime:
     """Predicted seconds of the step that a probe runs, which is that of the longest batch."""
-    length = request.dataset.sequence_length(hardware.batch.micro_batch_size)
+    length = request.dataset.longest_of(hardware.batch)
     settings = training_settings(request.learning, hardware, length)
     return step_time(request.architecture, settings, rates_for(request, hardware))
 

@@ -128,7 +128,7 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
     options = product(
         _bases(request, autocast), _kernels(request), _shardings(request), _checkpoints(request)
     )
-    sizes = micro_batch_sizes(request.learning.optimization.effective_batch_size, group.world_size)
+    sizes = _sizes(request, group.world_size)
     for base, kernels, sharding, checkpoints in options:
         if _pointless(request, base.quantization, sharding):
             continue
@@ -210,7 +210,7 @@ def _cpu(request: PlanRequest) -> Iterator[HardwareSettings]:
         _quantizations(request, [None]),
         _checkpoints(request),
         _choices(pins, "loss_kernel", [LossKernel.PLAIN, LossKernel.FUSED]),
-        micro_batch_sizes(request.learning.optimization.effective_batch_size, 1),
+        _sizes(request, 1),
     )
     for quantization, checkpoints, loss, micro in options:
         yield HardwareSettings(
@@ -242,6 +242,7 @@ def _batch(request: PlanRequest, world_size: int, micro: int, *, checkpoints: bo
         gradient_accumulation_steps=whole // (world_size * micro),
         gradient_checkpointing=checkpoints,
         checkpointed_layers=request.pins.get("checkpointed_layers"),
+        token_budget=request.pins.get("token_budget"),
     )
 
 
@@ -258,6 +259,12 @@ def _plain_attention(request: PlanRequest) -> Attention:
     attention = request.architecture.attention
     eager = attention.attn_logit_softcapping or attention.eager_only
     return Attention.EAGER if eager else Attention.SDPA
+
+
+def _sizes(request: PlanRequest, world_size: int) -> list[int]:
+    """Micro-batch sizes to try; packed rows go one by one into passes of their own making."""
+    found = micro_batch_sizes(request.learning.optimization.effective_batch_size, world_size)
+    return found[:1] if request.pins.get("token_budget") else found
 
 
 def micro_batch_sizes(effective_batch: int, world_size: int) -> list[int]:

@@ -180,6 +180,25 @@ def _mig_slices(request: PlanRequest, hardware: HardwareSettings) -> Data | None
     return {} if len(used) > 1 and any(device.mig for device in used) else None
 
 
+def _packed_sharding(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    return {} if hardware.batch.is_packed and hardware.sharding.zero_stage else None
+
+
+def _packed_attention(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    # The worker's attention over rows takes the place of sdpa; FlashAttention-2 has its own way,
+    # which was not run.
+    attention = hardware.kernels.attention
+    packed = hardware.batch.is_packed
+    return {"attention": attention} if packed and attention is not Attention.SDPA else None
+
+
+def _packed_family(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    # Recurrent layers and convolutions would carry one row into the next.
+    recorded = request.architecture.layer.recorded or request.model.trust_remote_code
+    packed = hardware.batch.is_packed
+    return {"model_type": request.model.model_type} if packed and recorded else None
+
+
 OFFLOADS = frozenset({"zero_stage", "offload_param", "offload_optimizer"})
 
 # The order counts: of several rules that refuse the same settings the first is named, and those
@@ -217,6 +236,11 @@ RULES = (
         check=_layer_checkpoints,
         about=frozenset({"checkpointed_layers"}),
     ),
+    Rule(name=RuleName.PACKED_SHARDING, check=_packed_sharding, about=frozenset({"token_budget"})),
+    Rule(
+        name=RuleName.PACKED_ATTENTION, check=_packed_attention, about=frozenset({"token_budget"})
+    ),
+    Rule(name=RuleName.PACKED_FAMILY, check=_packed_family, about=frozenset({"token_budget"})),
 )
 SHOWN = frozenset(rule.name for rule in RULES if rule.shown)
 """Rules whose refusals a program reads; a person reads fewer (`asked_for`)."""

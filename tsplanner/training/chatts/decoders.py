@@ -30,6 +30,7 @@ from tsplanner.training.chatts.merging import (
     IGNORED_LABEL,
     Merged,
     check_pairs,
+    merged_positions,
     needed_mask,
     patch_places,
 )
@@ -70,10 +71,12 @@ class _ReadsSeries:
         attention_mask: torch.Tensor | None = None,
         timeseries: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
     ) -> Merged:
         """Replace each ``<ts><ts/>`` pair by the patches of its series.
 
-        ``input_ids``: [B, T], padded on the right; ``timeseries``: [K, 2N, 1], rows in order.
+        ``input_ids``: [B, T], padded on the right; ``timeseries``: [K, 2N, 1], rows in order;
+        ``position_ids``: [1, T] of rows laid end to end, B = 1.
         Generation starts from the result: ``generate(inputs_embeds=..., attention_mask=...)``.
 
         Raises ValueError if the number of pairs is not the number of series.
@@ -82,7 +85,7 @@ class _ReadsSeries:
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         if timeseries is None or timeseries.shape[0] == 0:
-            return Merged(text, attention_mask, labels)
+            return Merged(text, attention_mask, labels, position_ids)
         patches, counts = self.ts_encoder(timeseries, text.dtype)
         config = self.config  # type: ignore[attr-defined]
         opens = input_ids == config.ts_token_start_index
@@ -106,7 +109,9 @@ class _ReadsSeries:
             merged_labels = labels.new_full((text.shape[0], length), IGNORED_LABEL)
             merged_labels[row, place] = labels[row, token]
             labels = merged_labels
-        return Merged(embeds, mask, labels)
+        if position_ids is not None:
+            position_ids = merged_positions(position_ids, starts, length)
+        return Merged(embeds, mask, labels, position_ids)
 
     def merged_hidden_states(
         self,
@@ -114,12 +119,14 @@ class _ReadsSeries:
         attention_mask: torch.Tensor | None = None,
         timeseries: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The decoder's output [B, S, D] and labels [B, S], for a loss that applies the head."""
-        merged = self.merged_inputs(input_ids, attention_mask, timeseries, labels)
+        merged = self.merged_inputs(input_ids, attention_mask, timeseries, labels, position_ids)
         outputs = self.model(  # type: ignore[attr-defined]
             inputs_embeds=merged.inputs_embeds,
             attention_mask=needed_mask(merged.attention_mask),
+            position_ids=merged.position_ids,
             use_cache=False,
         )
         return outputs.last_hidden_state, merged.labels
@@ -131,12 +138,13 @@ class _ReadsSeries:
         timeseries: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits over text and patches [B, S, V], and with ``labels`` the loss."""
         if timeseries is not None and input_ids is not None:
-            inputs_embeds, attention_mask, labels = self.merged_inputs(
-                input_ids, attention_mask, timeseries, labels
+            inputs_embeds, attention_mask, labels, position_ids = self.merged_inputs(
+                input_ids, attention_mask, timeseries, labels, position_ids
             )
             input_ids = None
         if labels is not None:
@@ -147,6 +155,7 @@ class _ReadsSeries:
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
+            position_ids=position_ids,
             labels=labels,
             **kwargs,
         )

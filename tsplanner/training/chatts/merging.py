@@ -23,6 +23,8 @@ class Merged(NamedTuple):
     """[B, S]; 1 on text and patches, 0 on padding."""
     labels: torch.Tensor | None
     """[B, S]; -100 on patches and padding."""
+    position_ids: torch.Tensor | None = None
+    """[1, S] of rows laid end to end, where positions begin anew with every row; None: padded."""
 
 
 def needed_mask(mask: torch.Tensor | None) -> torch.Tensor | None:
@@ -43,6 +45,19 @@ def check_pairs(opens: torch.Tensor, closes: torch.Tensor, series: int) -> None:
         raise ValueError(
             f"{int(opens.sum())} <ts> and {int(closes.sum())} <ts/> tokens for {series} series"
         )
+
+
+def merged_positions(position_ids: torch.Tensor, starts: torch.Tensor, length: int) -> torch.Tensor:
+    """Positions [1, S] of merged rows that are laid end to end.
+
+    ``position_ids``: [1, T] of the text, 0 at the first token of every row; ``starts``: [1, T], the
+    place of each token after merging.
+    """
+    first = starts[position_ids == 0]
+    begins = torch.zeros(1, length, dtype=torch.long, device=starts.device)
+    begins[0, first] = first
+    places = torch.arange(length, device=starts.device).unsqueeze(0)
+    return places - begins.cummax(dim=1).values
 
 
 def patch_places(

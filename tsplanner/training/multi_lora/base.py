@@ -12,8 +12,10 @@ from memory_models.settings import DecoderKernels
 from tsplanner.planner.plan import Plan
 from tsplanner.training import adapters
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
+from tsplanner.training.kernels.row_attention import use_row_attention
 from tsplanner.training.language_model import read_text_alone
 from tsplanner.training.multi_lora.linears import TrialLayout, use_multi_lora_adapters
+from tsplanner.training.packing.setup import positions_of
 from tsplanner.training.solo.checkpointed_layers import checkpoint_first
 
 
@@ -23,12 +25,16 @@ class SharedBase:
     def __init__(self, base: Any, plan: Plan) -> None:
         self.base, self.plan = base, plan
         self.layout = TrialLayout()
+        self.positions_of = positions_of(base.config)
+        """Decoder positions of a row."""
         self.names: list[str] = []
         """Names of the adapters that are being trained."""
         self.wrapped: Any = None
         """PEFT's model, once there is an adapter."""
         base.requires_grad_(False)
         read_text_alone(base)
+        if plan.hardware.batch.is_packed:
+            use_row_attention(base)
         if plan.hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
             use_fused_kernels(base)  # before the adapters, whose forward multi-LoRA replaces
 

@@ -5,7 +5,7 @@ which rows belong to which trial. All trials have the same number of rows in a p
 thin products are one batched product, of matrices that are filled up with zeros to the largest
 rank. A row never meets the matrices of another trial: nothing is masked out by a zero, so that a
 trial that diverged (NaN) cannot reach its neighbours.
-Shapes: x [k n, in] with the n rows of each of k trials together, weight [out, in], a [r, in],
+Shapes: x [k n, in] with the n positions of each of k trials together, weight [out, in], a [r, in],
 b [out, r].
 """
 
@@ -41,11 +41,16 @@ class TrialLayout:
         """The trial that all rows belong to while the encoder reads the series of one segment."""
         self._scales: dict[tuple[float, ...], Tensor] = {}
 
-    def trials(self, length: int) -> tuple[str, ...]:
-        """The trials of the equal parts of a first dimension; one if all parts are of one trial.
+    def give(self, *segments: TrialRows) -> None:
+        """Say whose rows stand in the next batch, in equally long parts."""
+        self.segments = segments
 
-        Mixtures of experts flatten rows and positions, so that a row is several entries there.
-        Raises CannotShareBaseError for a tensor that has no equal parts.
+    def trials(self, length: int) -> tuple[str, ...]:
+        """The trials of the equal parts of ``length`` entries; one if all parts are of one trial.
+
+        Entries are positions, of whatever shape: mixtures of experts flatten rows and positions,
+        and packed rows stand in one sequence. Raises CannotShareBaseError for a tensor that has no
+        equal parts.
         """
         if self.alone is not None:
             return (self.alone,)
@@ -106,7 +111,7 @@ def _check(name: str, module: nn.Module) -> None:
 
 def _linear(layout: TrialLayout) -> Callable[..., Tensor]:
     def forward(self: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
-        base, trials = self.base_layer, layout.trials(x.shape[0])
+        base, trials = self.base_layer, layout.trials(x.numel() // x.shape[-1])
         positions = tuple(position for position, trial in enumerate(trials) if trial in self.lora_A)
         if not positions:
             result: Tensor = base(x, *args, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,18 @@ from memory_models.settings import LossKernel, changed
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.multi_lora.refusal import sharing_refusal
 from tsplanner.training import model
-from tsplanner.training.batches import pad_token_id
+from tsplanner.training.batches import EncodedSample, pad_token_id
 from tsplanner.training.job import Job, JobKind, MultiLoraTrial, SharedTrials, Status
 from tsplanner.training.kernels.fused_loss import refuse_strange_heads
 from tsplanner.training.memory import Unmetered
 from tsplanner.training.multi_lora.base import SharedBase
+from tsplanner.training.multi_lora.linears import TrialRows
 from tsplanner.training.multi_lora.loss import MultiLoraLoss
 from tsplanner.training.multi_lora.queue import Queue
 from tsplanner.training.multi_lora.refused import CannotShareBaseError
 from tsplanner.training.multi_lora.rows import MultiLoraRows
 from tsplanner.training.multi_lora.trial import MicroBatch, TrialRun
+from tsplanner.training.packing.setup import packed_evaluation
 from tsplanner.training.pulse import Phase
 from tsplanner.training.solo import trainer
 from tsplanner.training.solo.recorder import Recorder
@@ -77,6 +79,7 @@ class MultiLoraLoop:
             autocast=None
             if hardware.base.autocast is None
             else model.DTYPES[hardware.base.autocast],
+            positions_of=self.shared.positions_of if hardware.batch.is_packed else None,
         )
         self.queue = Queue(job)
         self.max_concurrent_trials = max_concurrent_trials(job)
@@ -187,11 +190,23 @@ class MultiLoraLoop:
         self._end(trial, Status.OK)
 
     def _evaluate(self, trial: TrialRun) -> None:
-        # An evaluation passes no more rows at once than training, so it fits where training fits.
-        together = self.max_concurrent_trials * self.job.plan.hardware.batch.micro_batch_size
         pulse, held_out = self.recorder.pulse, trial.rows.validation
         with pulse.during(Phase.EVALUATE):
-            trial.evaluated(self.loss.row_losses(held_out, trial.name, together, pulse.beat))
+            trial.evaluated(self._row_losses(trial, held_out, pulse.beat))
+
+    def _row_losses(
+        self, trial: TrialRun, rows: Sequence[EncodedSample], after_each: Callable[[], None]
+    ) -> list[tuple[float, int]]:
+        """An evaluation passes no more rows at once than training, so it fits where that fits."""
+        batch = self.job.plan.hardware.batch
+        if batch.is_packed:
+            evaluation = packed_evaluation(self.job.plan, self.data.config, self.loss.pad_id)
+            evaluation.before = lambda part: self.shared.layout.give(
+                TrialRows(trial.name, sum(len(row.series) for row in part))
+            )
+            return evaluation.row_losses(self.shared.base, rows, after_each)
+        together = self.max_concurrent_trials * batch.micro_batch_size
+        return self.loss.row_losses(rows, trial.name, together, after_each)
 
     def _end_if_asked(self, trial: TrialRun) -> bool:
         """Whether the stop file of a trial is there; the trial has ended then."""

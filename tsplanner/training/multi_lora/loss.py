@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from tsplanner.training.batches import EncodedSample, collate, without_mask
-from tsplanner.training.kernels.fused_loss import (
-    IGNORED,
-    fused_cross_entropy,
-    hidden_states,
-    logit_changes,
+from tsplanner.datasets.lengths.tally import padded_tokens
+from tsplanner.training.batches import (
+    EncodedSample,
+    collate,
+    label_count,
+    series_tensor,
+    without_mask,
 )
-from tsplanner.training.language_model import logit_config, text_config
+from tsplanner.training.kernels.fused_loss import IGNORED
+from tsplanner.training.kernels.row_losses import last_states, loss_of
 from tsplanner.training.multi_lora.linears import TrialLayout, TrialRows
+from tsplanner.training.packing.batch import laid_end_to_end
+from tsplanner.training.packing.setup import PositionsOf
 
 Losses = Callable[[Tensor, Tensor, int | None], Tensor]
 
 
 class MultiLoraLoss:
-    """Runs the base with its head and loss over rows that are padded to one length."""
+    """Runs the base with its head and loss over rows of several trials."""
 
     def __init__(
         self,
@@ -33,9 +36,12 @@ class MultiLoraLoss:
         pad_id: int,
         fused: bool,
         autocast: torch.dtype | None,
+        positions_of: PositionsOf | None = None,
     ) -> None:
+        """``positions_of``: decoder positions of a row, where rows are packed; None: padded."""
         self.model, self.layout = model, layout
         self.pad_id, self.fused, self.autocast = pad_id, fused, autocast
+        self.positions_of = positions_of
         self.device: torch.device = next(model.parameters()).device
 
     def losses(
@@ -46,55 +52,50 @@ class MultiLoraLoss:
     ) -> list[Tensor]:
         """A loss [] for each group of rows: the sum over its labels divided by its ``items``.
 
-        ``items`` None: the mean over the group's own labels. Groups with fewer rows than others,
-        at the end of an epoch, are filled up with empty ones. The layout stays set for backward.
+        ``items`` None: the mean over the group's own labels. The layout stays set for backward.
         """
-        self.layout.segments = tuple(
-            TrialRows(trial, sum(len(row.series) for row in group))
-            for trial, group in zip(trials, rows, strict=True)
+        self.layout.give(
+            *(
+                TrialRows(trial, sum(len(row.series) for row in group))
+                for trial, group in zip(trials, rows, strict=True)
+            )
         )
+        batch = self._padded(rows) if self.positions_of is None else self._packed(rows)
+        batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
+        device, dim = self.device.type, 0 if self.positions_of is None else 1
+        with torch.autocast(device, dtype=self.autocast, enabled=self.autocast is not None):
+            states, labels = last_states(self.model, batch, fused=self.fused)
+            # One split: its gradient is joined once, where slices would each be filled up with
+            # zeros to the whole and added.
+            size = states.shape[dim] // len(rows)
+            parts = zip(states.split(size, dim), labels.split(size, dim), items, strict=True)
+            return [
+                loss_of(self.model, part, targets, count, fused=self.fused)
+                for part, targets, count in parts
+            ]
+
+    def _padded(self, rows: Sequence[Sequence[EncodedSample]]) -> dict[str, Tensor]:
+        """Rows below each other; groups with fewer rows, at the end of an epoch, get empty ones."""
         most = max(len(group) for group in rows)
         empty = EncodedSample(input_ids=[self.pad_id], labels=[IGNORED])
         equal = [[*group, *[empty] * (most - len(group))] for group in rows]
-        batch = self._batch([row for group in equal for row in group])
-        device = self.device.type
-        with torch.autocast(device, dtype=self.autocast, enabled=self.autocast is not None):
-            states, labels = self._last(batch)
-            # One split: its gradient is joined once, where slices would each be filled up with
-            # zeros to the whole and added.
-            parts = zip(states.split(most), labels.split(most), items, strict=True)
-            return [self._loss(part, targets, count) for part, targets, count in parts]
+        batch = collate([row for group in equal for row in group], self.pad_id)
+        return batch if hasattr(self.model, "merged_inputs") else without_mask(batch)
 
-    def _batch(self, rows: Sequence[EncodedSample]) -> dict[str, Tensor]:
-        batch = collate(rows, self.pad_id)
-        if not hasattr(self.model, "merged_inputs"):
-            batch = without_mask(batch)
-        return {name: tensor.to(self.device) for name, tensor in batch.items()}
-
-    def _last(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Last hidden states (fused loss) or logits, and the labels that match them."""
-        if self.fused:
-            return hidden_states(self.model, **batch)
-        labels = batch.pop("labels")
-        if "timeseries" in batch:
-            merged = self.model.merged_inputs(labels=labels, **batch)
-            batch = {"inputs_embeds": merged.inputs_embeds}
-            labels = merged.labels
-        batch.pop("attention_mask", None)  # padding stands on the right
-        return self.model(**batch, use_cache=False).logits, labels
-
-    def _loss(self, states: Tensor, labels: Tensor, items: int | None) -> Tensor:
-        if not self.fused:
-            loss: Tensor = self.model.loss_function(
-                logits=states,
-                labels=labels,
-                vocab_size=text_config(self.model.config).vocab_size,
-                num_items_in_batch=items,
-            )
-            return loss
-        changes = logit_changes(logit_config(self.model))
-        head = self.model.get_output_embeddings()
-        return fused_cross_entropy(states, head, labels, num_items_in_batch=items, changes=changes)
+    def _packed(self, rows: Sequence[Sequence[EncodedSample]]) -> dict[str, Tensor]:
+        """All groups end to end, each filled up to the positions of the longest."""
+        assert self.positions_of is not None
+        lengths = [sum(map(self.positions_of, group)) for group in rows]
+        width = padded_tokens(max(lengths))
+        groups = [
+            laid_end_to_end(group, self.pad_id, width - length)
+            for group, length in zip(rows, lengths, strict=True)
+        ]
+        names = ("input_ids", "labels", "position_ids")
+        batch = {name: torch.cat([each[name] for each in groups], dim=1) for name in names}
+        if series := [values for group in rows for row in group for values in row.series]:
+            batch["timeseries"] = series_tensor(series)
+        return batch
 
     @torch.no_grad()
     def row_losses(
@@ -117,8 +118,3 @@ class MultiLoraLoss:
         self.model.train()
         values = torch.stack(found).float().tolist() if found else []
         return list(zip(values, map(label_count, rows), strict=True))
-
-
-def label_count(row: EncodedSample) -> int:
-    """Number of labels that count: nothing before the first position predicts it."""
-    return int((np.asarray(row.labels)[1:] != IGNORED).sum())

@@ -18,12 +18,14 @@ from accelerate.data_loader import SeedableRandomSampler
 from torch import Tensor
 from transformers import Trainer, get_scheduler
 
-from memory_models.settings import Dtype
-from tsplanner.training.batches import EncodedSample
+from memory_models.settings import BatchLayout, Dtype
+from memory_models.units import ceil_div
+from tsplanner.planner.packing import bins
+from tsplanner.training.batches import EncodedSample, label_count
 from tsplanner.training.data import SplitRows
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.multi_lora.base import SharedBase
-from tsplanner.training.multi_lora.loss import label_count
+from tsplanner.training.packing.setup import PositionsOf
 from tsplanner.training.solo import saving, trainer
 from tsplanner.training.solo.encoder_rate import use_encoder_rate
 from tsplanner.training.solo.recorder import Recorder
@@ -40,28 +42,47 @@ class MicroBatch(NamedTuple):
     """Epochs that are done once the micro-batch has passed."""
 
 
-def micro_batches(rows: Sequence[EncodedSample], job: Job) -> Iterator[MicroBatch]:
+def micro_batches(
+    rows: Sequence[EncodedSample], job: Job, positions_of: PositionsOf
+) -> Iterator[MicroBatch]:
     """The trial's micro-batches in the order in which one process of Trainer draws them."""
-    learning, size = job.plan.learning, job.plan.hardware.batch.micro_batch_size
-    accumulation = trainer.accumulation(job)
+    learning, batch = job.plan.learning, job.plan.hardware.batch
     order = SeedableRandomSampler(range(len(rows)), data_seed=learning.seed)
     probe = job.kind is JobKind.PROBE
     epochs = job.probe_steps if probe else learning.optimization.num_train_epochs
+    # A row of a packed probe fills a pass.
+    size = 1 if probe and batch.is_packed else trainer.rows_together(job.plan)
+    together = size * trainer.accumulation(job)
     for epoch in range(epochs):
         order.set_epoch(epoch)
         drawn = array("q", order)
-        in_epoch = -(-len(drawn) // size)
-        for start in range(0, len(drawn), size * accumulation):
-            step = [rows[index] for index in drawn[start : start + size * accumulation]]
+        in_epoch = ceil_div(len(drawn), size)
+        for start in range(0, len(drawn), together):
+            step = [rows[index] for index in drawn[start : start + together]]
             items = sum(label_count(row) for row in step)
-            for first in range(0, len(step), size):
-                part, done = step[first : first + size], (start + first) // size + 1
+            passed = start
+            parts = list(_parts(step, batch, positions_of))
+            for number, part in enumerate(parts, start=1):
+                passed += len(part)
                 yield MicroBatch(
                     rows=part,
                     items=items,
-                    ends_step=first + size >= len(step),
-                    epoch=epoch + done / in_epoch,
+                    ends_step=number == len(parts),
+                    epoch=epoch + ceil_div(passed, size) / in_epoch,
                 )
+
+
+def _parts(
+    step: list[EncodedSample], batch: BatchLayout, positions_of: PositionsOf
+) -> Iterator[list[EncodedSample]]:
+    """The rows of a step by micro-batch: so many rows, or as many as the budget holds."""
+    if batch.token_budget is not None:
+        for places in bins([positions_of(row) for row in step], batch.token_budget):
+            yield [step[place] for place in places]
+        return
+    size = batch.micro_batch_size
+    for first in range(0, len(step), size):
+        yield step[first : first + size]
 
 
 class TrialRun:
@@ -84,7 +105,7 @@ class TrialRun:
         self.eval_steps: frozenset[int] = frozenset()
         if not probe and rows.validation:
             self.eval_steps = trainer.eval_steps(self.steps, per_epoch, job.evals_per_epoch)
-        self._batches = micro_batches(rows.train, job)
+        self._batches = micro_batches(rows.train, job, shared.positions_of)
         self.last_loss = 0.0
         self._loss: Tensor | None = None
         recorder.begin(0)

@@ -16,17 +16,22 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_utils import EvalLoopOutput
 
 from memory_models.settings import Dtype, FinetuningType
+from memory_models.units import ceil_div
 from tsplanner.planner import steps
 from tsplanner.planner.plan import Plan
 from tsplanner.training import distributed
 from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
 from tsplanner.training.job import Job, JobKind
+from tsplanner.training.packing.batch import PASSES
+from tsplanner.training.packing.evaluation import PackedEvaluation
+from tsplanner.training.packing.trainer import PackingTrainer
+from tsplanner.training.pulse import Phase
 from tsplanner.training.solo import saving
 from tsplanner.training.solo.adalora_regularizer import orthogonality_configs, without_orthogonality
 from tsplanner.training.solo.padding_samples import PaddingLast
-from tsplanner.training.solo.pulsing_trainer import PulsingTrainer
 from tsplanner.training.solo.recorder import Recorder
 
 KEPT_CHECKPOINTS = 2
@@ -34,7 +39,7 @@ KEPT_CHECKPOINTS = 2
 STOP_FILE = "stop"
 
 
-class PlanTrainer(PulsingTrainer):
+class PlanTrainer(PackingTrainer):
     """Trainer that evaluates row by row and weighs the rows by their answer tokens.
 
     ``padding_samples``: number of rows at the end of the training set that only fill the last step.
@@ -44,6 +49,8 @@ class PlanTrainer(PulsingTrainer):
         super().__init__(**options)
         self.recorder, self.pulse = recorder, recorder.pulse
         self.padding_samples = padding_samples
+        self.packed_evaluation: PackedEvaluation | None = None
+        """Set where rows are packed."""
         self.held_out: list[tuple[float, int]] = []
         self.remove_callback(PrinterCallback)
 
@@ -57,16 +64,17 @@ class PlanTrainer(PulsingTrainer):
             self.args.data_seed,
         )
 
-    def training_step(self, *args: Any, **options: Any) -> Any:
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """Divide AdaLoRA's orthogonality term by the number of micro-batches.
 
         PEFT adds the term once per micro-batch. It should count once per optimizer step, whatever
         the accumulation.
         """
-        weight = ADALORA_ORTHOGONALITY / self.current_gradient_accumulation_steps
+        passes = len(inputs.get(PASSES, (inputs,))) * self.current_gradient_accumulation_steps
+        weight = ADALORA_ORTHOGONALITY / passes
         for config in orthogonality_configs(self.model):
             config.orth_reg_weight = weight
-        return super().training_step(*args, **options)
+        return super().training_step(model, inputs, num_items_in_batch)
 
     def prediction_step(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
         """Also note the mean loss and the number of labels of the batch, which has one row."""
@@ -83,7 +91,7 @@ class PlanTrainer(PulsingTrainer):
         average = self.args.average_tokens_across_devices
         self.args.average_tokens_across_devices = False
         with without_orthogonality(self.model):
-            output = super().evaluation_loop(*args, **options)
+            output = self._evaluated(*args, **options)
         self.args.average_tokens_across_devices = average
         self.held_out = distributed.interleaved(self.held_out, len(self.eval_dataset))
         loss = self.recorder.evaluation(
@@ -91,6 +99,21 @@ class PlanTrainer(PulsingTrainer):
         )
         output.metrics["eval_loss"] = loss
         return output
+
+    def _evaluated(self, *args: Any, **options: Any) -> EvalLoopOutput:
+        """Trainer's own loop over single rows, or passes of packed rows."""
+        if self.packed_evaluation is None:
+            own: EvalLoopOutput = super().evaluation_loop(*args, **options)
+            return own
+        count, ranks = len(self.eval_dataset), distributed.world_size()
+        # As Trainer's sampler deals them out, which `interleaved` relies on.
+        dealt = range(distributed.rank(), ceil_div(count, ranks) * ranks, ranks)
+        base = getattr(self.model, "get_base_model", lambda: self.model)()
+        with self.pulse.during(Phase.EVALUATE):
+            self.held_out = self.packed_evaluation.row_losses(
+                base, [self.eval_dataset[place % count] for place in dealt], self.pulse.beat
+            )
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics={}, num_samples=count)
 
 
 class PlanCallback(TrainerCallback):
@@ -234,7 +257,7 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
     cuda = hardware.accelerator == "cuda"
     return TrainingArguments(
         output_dir=str(Path(job.folder) / saving.CHECKPOINTS if train else job.folder),
-        per_device_train_batch_size=1 if probe else hardware.batch.micro_batch_size,
+        per_device_train_batch_size=1 if probe else rows_together(plan),
         per_device_eval_batch_size=1,
         gradient_accumulation_steps=accumulation(job),
         num_train_epochs=learning.optimization.num_train_epochs,
@@ -276,9 +299,18 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
     )
 
 
+def rows_together(plan: Plan) -> int:
+    """Rows of a batch of the data loader: a micro-batch, or all of a step where rows are packed."""
+    batch = plan.hardware.batch
+    return batch.gradient_accumulation_steps if batch.is_packed else batch.micro_batch_size
+
+
 def accumulation(job: Job) -> int:
-    """Micro-batches per step that this job runs; a probe runs a few of the plan's."""
-    planned = job.plan.hardware.batch.gradient_accumulation_steps
+    """Batches per step that Trainer adds up; a probe runs a few of the plan's micro-batches."""
+    batch = job.plan.hardware.batch
+    if batch.is_packed and job.kind is not JobKind.PROBE:
+        return 1
+    planned = batch.gradient_accumulation_steps
     return min(planned, max(2, job.probe_micro_batches)) if job.kind is JobKind.PROBE else planned
 
 

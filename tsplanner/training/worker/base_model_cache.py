@@ -35,6 +35,7 @@ def base_key(plan: Plan) -> str | None:
             hardware.base.quantization,
             hardware.base.upcasts,
             hardware.kernels.attention,
+            hardware.batch.is_packed,
             checkpointed,
         ],
         sort_keys=True,

@@ -29,9 +29,11 @@ from tsplanner.training.job import CANNOT_WRITE, Job, JobKind, Status
 from tsplanner.training.kernels.attention_backend import choose_attention_backend
 from tsplanner.training.kernels.fused_kernels import use_fused_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
+from tsplanner.training.kernels.row_attention import use_row_attention
 from tsplanner.training.language_model import read_text_alone
 from tsplanner.training.memory import MemoryMeter, limit_allocator
 from tsplanner.training.multi_lora import loop
+from tsplanner.training.packing.setup import packed_collator, packed_evaluation
 from tsplanner.training.pulse import Phase
 from tsplanner.training.solo import saving, trainer
 from tsplanner.training.solo.checkpointed_layers import FirstLayersOnly, require_checkpointing
@@ -188,7 +190,7 @@ def build_trainer(
     padding_samples = 0
     if job.kind is not JobKind.PROBE:
         padding_samples = padding_needed(
-            len(train), plan.hardware.batch.micro_batch_size, distributed.world_size()
+            len(train), trainer.rows_together(plan), distributed.world_size()
         )
         train = padded(train, padding_samples)
     # TrainingArguments with ZeRO-3 register the DeepSpeed config with transformers
@@ -201,6 +203,8 @@ def build_trainer(
     # The loss replaces the forward of the base, which PEFT's wrapper calls; the kernels replace
     # forwards of PEFT's linears, so they come after the adapters.
     read_text_alone(base)
+    if plan.hardware.batch.is_packed:
+        use_row_attention(base)
     if plan.hardware.kernels.loss_kernel is LossKernel.FUSED:
         use_fused_loss(base)
     # The base drew from a seed of its own or was kept, so the adapter's draws begin anew here.
@@ -220,6 +224,8 @@ def build_trainer(
         callbacks=[callback, FirstLayersOnly(plan.hardware.batch.checkpointed_layers)],
     )
     built.timeseries_lr = plan.learning.optimization.timeseries_lr
+    if plan.hardware.batch.is_packed and job.kind is not JobKind.PROBE:
+        built.packed_evaluation = packed_evaluation(plan, config, pad_token_id(tokenizer))
     callback.trainer = built
     built.plan_callback = callback
     if job.kind is JobKind.PROBE:
@@ -259,6 +265,8 @@ def job_data(
         return batches, [], lambda items: shown(items[0])
     rows = data.load_rows(job.plan, tokenizer, config, beat=tell)
     pad_id = pad_token_id(tokenizer)
+    if job.plan.hardware.batch.is_packed:
+        return rows.train, rows.validation, packed_collator(job.plan, config, pad_id)
     return rows.train, rows.validation, lambda items: shown(collate(items, pad_id))
 
 

@@ -1,0 +1,200 @@
+"""Attention of rows that are laid end to end: no row sees another.
+
+Notation: T tokens of all rows, H query heads, K key heads, D head size.
+
+On a GPU in half precision one kernel takes all rows (``torch.nn.attention.varlen``, from torch
+2.10). Elsewhere, and for what that kernel does not have (soft caps, dropout), the rows go through
+scaled dot-product attention one by one, which makes no T x T mask either.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from tsplanner.training.language_model import decoder, head_owner
+
+NAME = "tsplanner_rows"
+"""Name of this attention among those of transformers."""
+
+
+class RowLayout:
+    """Where the rows of the pass at work begin; the layers of a model read it."""
+
+    def __init__(self) -> None:
+        self.bounds: Tensor | None = None
+        """Place of every row's first token, and T at the end [rows + 1], int32."""
+        self.longest = 0
+        """Tokens of the longest row."""
+        self.lengths: list[int] = []
+        """Tokens per row."""
+
+    def read(self, position_ids: Tensor) -> None:
+        """Take the rows from positions [1, T] that begin anew with every row."""
+        starts = torch.nonzero(position_ids[0] == 0).flatten()
+        end = starts.new_tensor([position_ids.shape[-1]])
+        bounds = torch.cat([starts, end])
+        self.lengths = bounds.diff().tolist()
+        self.bounds, self.longest = bounds.to(torch.int32), max(self.lengths)
+
+
+LAYOUT = RowLayout()
+"""The rows of the pass at work: a process runs one pass at a time."""
+
+
+def use_row_attention(model: Any) -> None:
+    """Let a model's decoder read rows that are laid end to end, by their ``position_ids``.
+
+    A second call changes nothing.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    if model.config._attn_implementation == NAME:
+        return
+    AttentionInterface.register(NAME, row_attention)
+    AttentionMaskInterface.register(NAME, lambda *_, **__: None)
+    model.set_attn_implementation(NAME)
+    body(model).register_forward_pre_hook(_note_rows, with_kwargs=True)
+
+
+def body(model: Any) -> nn.Module:
+    """The stack of decoder layers under a model's head."""
+    owner = head_owner(model)
+    if owner is model and hasattr(model, "get_decoder"):
+        _, found = decoder(model)
+        owner = found
+    stack: nn.Module = getattr(owner, owner.base_model_prefix, owner)
+    return stack
+
+
+def _note_rows(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    positions = kwargs.get("position_ids")
+    if positions is None:
+        # A probe's batch is one row as long as a pass.
+        given = [kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args[:1]]
+        tokens = next(each for each in given if each is not None)
+        positions = torch.arange(tokens.shape[1], device=tokens.device).unsqueeze(0)
+    LAYOUT.read(positions)
+
+
+class Rules(NamedTuple):
+    """What a layer asks of its attention."""
+
+    scaling: float | None = None
+    """Factor of the scores; None: 1 / sqrt(D)."""
+    window: int | None = None
+    """Tokens that a token sees, itself included; None: all before it."""
+    softcap: float | None = None
+    """Bound of the scores; None: there is none."""
+    dropout: float = 0.0
+
+
+def row_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **asked: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention within each row: query [1, H, T, D], key and value [1, K, T, D].
+
+    Returns [1, T, H, D]. ``asked``: what transformers' attention functions are asked, of which the
+    rules of the layer are read.
+    """
+    rules = Rules(
+        asked.get("scaling"),
+        asked.get("sliding_window"),
+        asked.get("softcap"),
+        asked.get("dropout") or 0.0,
+    )
+    half = query.dtype in (torch.bfloat16, torch.float16)
+    plain = rules.softcap is None and not rules.dropout
+    if query.is_cuda and half and plain and kernel_parameters():
+        return _one_kernel(query, key, value, rules), None
+    rows = [
+        _one_row(*parts, rules)
+        for parts in zip(
+            query.split(LAYOUT.lengths, dim=2),
+            key.split(LAYOUT.lengths, dim=2),
+            value.split(LAYOUT.lengths, dim=2),
+            strict=True,
+        )
+    ]
+    return torch.cat(rows, dim=2).transpose(1, 2).contiguous(), None
+
+
+@cache
+def kernel_parameters() -> frozenset[str]:
+    """Names of the parameters that the installed torch's kernel has; empty: it has no kernel."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return frozenset()
+    return frozenset(inspect.signature(varlen_attn).parameters)
+
+
+def _one_kernel(query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    known = kernel_parameters()
+    options: dict[str, Any] = {"scale": rules.scaling}
+    if "window_size" in known:
+        options["window_size"] = (-1 if rules.window is None else rules.window - 1, 0)
+    else:
+        options["is_causal"] = True
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1 and "enable_gqa" in known:
+        options["enable_gqa"] = True
+    elif groups > 1:
+        key = key.repeat_interleave(groups, dim=1)
+        value = value.repeat_interleave(groups, dim=1)
+    found: Any = varlen_attn(
+        query[0].transpose(0, 1),
+        key[0].transpose(0, 1),
+        value[0].transpose(0, 1),
+        LAYOUT.bounds,
+        LAYOUT.bounds,
+        LAYOUT.longest,
+        LAYOUT.longest,
+        **options,
+    )
+    result: Tensor = found.unsqueeze(0)
+    return result
+
+
+def _one_row(query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor:
+    """Attention of one row: [1, H, t, D]."""
+    tokens, groups = query.shape[2], query.shape[1] // key.shape[1]
+    # A window as long as the row hides nothing.
+    window = rules.window if rules.window is not None and rules.window < tokens else None
+    if rules.softcap is None:
+        mask = None if window is None else _causal(tokens, window, query.device)
+        return scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=mask,
+            dropout_p=rules.dropout,
+            is_causal=mask is None,
+            scale=rules.scaling,
+            enable_gqa=groups > 1,
+        )
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    scale = query.shape[-1] ** -0.5 if rules.scaling is None else rules.scaling
+    scores = torch.tanh(query @ key.transpose(2, 3) * scale / rules.softcap) * rules.softcap
+    hidden = ~_causal(tokens, window, query.device)
+    weights = scores.masked_fill(hidden, torch.finfo(scores.dtype).min)
+    weights = torch.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    return nn.functional.dropout(weights, rules.dropout) @ value
+
+
+def _causal(tokens: int, window: int | None, device: torch.device) -> Tensor:
+    """[t, t]: whether a token (row) sees another (column)."""
+    seen = torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
+    return seen if window is None else seen.triu(1 - window)

@@ -1,0 +1,1 @@
+"""Rows laid end to end: the same optimizer step as with padded rows, without the padding."""

@@ -1,0 +1,78 @@
+"""Held-out rows in packed passes, each with a loss of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from tsplanner.planner.packing import bins
+from tsplanner.training.batches import EncodedSample, label_count
+from tsplanner.training.kernels.row_losses import last_states, loss_of
+from tsplanner.training.packing.batch import laid_end_to_end
+
+ROWS_TOGETHER = 64
+"""Held-out rows that are cut into passes at once."""
+
+
+class PackedEvaluation:
+    """Runs held-out rows through a model in passes of at most ``budget`` positions."""
+
+    def __init__(
+        self,
+        positions_of: Callable[[EncodedSample], int],
+        budget: int,
+        pad_id: int,
+        *,
+        fused: bool,
+        autocast: torch.dtype | None,
+    ) -> None:
+        self.positions_of, self.budget, self.pad_id = positions_of, budget, pad_id
+        self.fused, self.autocast = fused, autocast
+        self.before: Callable[[list[EncodedSample]], None] = lambda rows: None
+        """Called with the rows of a pass before it."""
+
+    @torch.no_grad()
+    def row_losses(
+        self, model: Any, rows: Sequence[EncodedSample], after_each: Callable[[], None]
+    ) -> list[tuple[float, int]]:
+        """Mean loss and number of labels of every row, in order; ``after_each`` after a pass."""
+        model.eval()
+        found: list[tuple[float, int]] = []
+        for start in range(0, len(rows), ROWS_TOGETHER):
+            part = [rows[place] for place in range(start, min(start + ROWS_TOGETHER, len(rows)))]
+            found += self._part(model, part, after_each)
+        model.train()
+        return found
+
+    def _part(
+        self, model: Any, rows: list[EncodedSample], after_each: Callable[[], None]
+    ) -> list[tuple[float, int]]:
+        lengths = [self.positions_of(row) for row in rows]
+        losses: dict[int, torch.Tensor] = {}
+        for places in bins(lengths, self.budget):
+            together = [rows[place] for place in places]
+            self.before(together)
+            each = self._pass(model, together, [lengths[place] for place in places])
+            losses.update(zip(places, each, strict=True))
+            after_each()
+        values = torch.stack([losses[place] for place in range(len(rows))]).tolist()
+        return [(loss, label_count(row)) for loss, row in zip(values, rows, strict=True)]
+
+    def _pass(
+        self, model: Any, rows: list[EncodedSample], lengths: list[int]
+    ) -> list[torch.Tensor]:
+        device = next(model.parameters()).device
+        batch = {
+            name: tensor.to(device) for name, tensor in laid_end_to_end(rows, self.pad_id).items()
+        }
+        with torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            states, labels = last_states(model, batch, fused=self.fused)
+            # What is left over is the padding at the end.
+            sizes = [*lengths, states.shape[1] - sum(lengths)]
+            parts = zip(states.split(sizes, dim=1), labels.split(sizes, dim=1), strict=True)
+            return [
+                loss_of(model, part, targets, None, fused=self.fused).float()
+                for part, targets in list(parts)[:-1]
+            ]
