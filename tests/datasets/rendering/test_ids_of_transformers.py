@@ -11,7 +11,7 @@ from tokenizers import AddedToken
 
 from tests.support.shipped_templates import shipped_templates
 from tests.support.templates import MARKED, QWEN3, ROWS, SPECIAL, TEMPLATES
-from tests.support.tokenizers import byte_level, metaspace, saved
+from tests.support.tokenizer_files import byte_level, metaspace, saved
 from tests.support.transformers_templates import pinned_day
 from tsplanner.datasets.records import Conversation
 from tsplanner.datasets.rendering.choice import renderer

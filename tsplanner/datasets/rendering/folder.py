@@ -82,9 +82,10 @@ def begin_token(folder: Path) -> str:
     adds = _json(folder / "tokenizer_config.json").get("add_bos_token")
     if isinstance(adds, bool):
         return special_tokens(folder).get("bos_token", "") if adds else ""
-    last = _tokenizer_file(folder).post_processor or {}
-    for step in (last, *last.get("processors", ())):
-        first, *_ = step.get("single") or ({},)
+    last: dict[str, Any] = _tokenizer_file(folder).post_processor or {}
+    steps: list[dict[str, Any]] = [last, *last.get("processors", ())]
+    for step in steps:
+        first: dict[str, Any] = (step.get("single") or [{}])[0]
         if step.get("type") == "TemplateProcessing" and "SpecialToken" in first:
             return str(first["SpecialToken"].get("id", ""))
     return ""
