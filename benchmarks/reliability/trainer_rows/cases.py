@@ -103,15 +103,15 @@ def ours(plan: Plan) -> Rows:
     """The rows as our worker trains on them, by transformers' tokenizer; or why it refuses them."""
     from transformers import AutoTokenizer
 
-    from tsplanner.training.data import encoded_rows
+    from tsplanner.training.data import stored_rows
 
     assert plan.model.path is not None
     tokenizer = AutoTokenizer.from_pretrained(plan.model.path)
     try:
-        rows = encoded_rows(plan, tokenizer, None)
+        rows = stored_rows(plan, tokenizer, None)
     except (TsplannerError, ValueError) as error:
         return str(error)
-    return [(tuple(map(int, row.input_ids)), tuple(map(int, row.labels))) for row in rows]
+    return [(tuple(map(int, row.input_ids)), tuple(map(int, row.labels))) for row in rows[:]]
 
 
 def theirs(answer: dict[str, Any]) -> Rows:

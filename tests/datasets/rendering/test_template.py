@@ -9,7 +9,8 @@ import pytest
 from tests.support.rows import conversation
 from tests.support.shipped_templates import shipped_templates
 from tests.support.templates import CHATML, ROWS, SPECIAL, TEMPLATES, chat, turn
-from tsplanner.datasets.records import Conversation, LossOn
+from tsplanner.datasets.records import Conversation, LossOn, Role, ToolCall, Turn
+from tsplanner.datasets.rendering.fixed import ChatTSRenderer
 from tsplanner.datasets.rendering.folder import TemplateTexts
 from tsplanner.datasets.rendering.pieces import Piece, Unwritten, joined
 from tsplanner.datasets.rendering.template import TemplateRenderer
@@ -228,3 +229,17 @@ def test_loss_lies_where_marked_templates_put_it() -> None:
         "lfm2",
         "idefics3",
     } <= agreeing
+
+
+def test_a_call_that_the_template_does_not_write_teaches_nothing() -> None:
+    """ChatTS's template has no words for tools: the turn would teach to end at once."""
+    turns = (
+        Turn(role=Role.USER, content="weather?"),
+        Turn(role=Role.ASSISTANT, tool_calls=(ToolCall(name="w", arguments="{}"),)),
+        Turn(role=Role.TOOL, content="sunny"),
+        Turn(role=Role.ASSISTANT, content="Sunny."),
+    )
+    tools = '[{"type": "function", "function": {"name": "w"}}]'
+    found = ChatTSRenderer().rendered(Conversation(turns=turns, tools=tools, line=1))
+    assert found.unwritten == (Unwritten.CALLS, Unwritten.TOOLS)
+    assert [piece.text for piece in found.pieces if piece.learned] == ["Sunny.<|im_end|>"]

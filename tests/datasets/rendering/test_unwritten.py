@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from tests.support.templates import ASK, CALLS, SAY, TOOLS, chat, turn
+from tests.support.templates import ASK, CALLS, SAY, chat, turn
 from tsplanner.datasets.records import Conversation
 from tsplanner.datasets.rendering.pieces import Unwritten
 from tsplanner.datasets.rendering.unwritten import unwritten
@@ -28,11 +26,18 @@ def test_what_is_missing_is_named_once(
     row: Conversation, text: str, missing: tuple[Unwritten, ...]
 ) -> None:
     """White space at the ends is no loss, nor is the writing of JSON."""
-    assert unwritten(text, row, None) == missing
+    assert unwritten(text, row) == missing
 
 
-def test_tools_are_missed_by_their_names() -> None:
+def test_tools_are_missed_where_the_text_is_the_same_without_them() -> None:
     """A template writes their definitions in its own way."""
-    tools = json.loads(TOOLS)
-    assert unwritten("Is pump 3 on?", chat(ASK), tools) == (Unwritten.TOOLS,)
-    assert unwritten("valve(id: int) Is pump 3 on?", chat(ASK), tools) == ()
+    assert unwritten("Is pump 3 on?", chat(ASK), (), "Is pump 3 on?") == (Unwritten.TOOLS,)
+    assert unwritten("valve(id: int) Is pump 3 on?", chat(ASK), (), "Is pump 3 on?") == ()
+
+
+def test_a_call_is_looked_for_in_its_own_turn() -> None:
+    """The definition of the tool names it as well, and so may a question."""
+    name = CALLS.tool_calls[0].name
+    text = f"tools: {name}. <a></a>"
+    assert unwritten(text, chat(CALLS)) == ()
+    assert unwritten(text, chat(CALLS), [(len(text) - 7, len(text))]) == (Unwritten.CALLS,)

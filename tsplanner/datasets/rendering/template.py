@@ -12,7 +12,13 @@ from tsplanner.datasets.rendering.folder import TemplateTexts
 from tsplanner.datasets.rendering.known import KnownTemplate
 from tsplanner.datasets.rendering.literals import literals_of
 from tsplanner.datasets.rendering.loss import MarkedRow, own_parts, pieces_of
-from tsplanner.datasets.rendering.pieces import Piece, Rendered, Renderer, is_learned
+from tsplanner.datasets.rendering.pieces import (
+    Piece,
+    Rendered,
+    Renderer,
+    Unwritten,
+    is_learned,
+)
 from tsplanner.datasets.rendering.shapes import Shapes
 from tsplanner.datasets.rendering.unwritten import unwritten
 from tsplanner.datasets.rows.fields import RowError
@@ -59,11 +65,19 @@ class TemplateRenderer(Renderer):
         known = self._with_tools if row.tools else self._plain
         tools = _tools(row)
         text, marker = known.render(row.turns, tools)
+        bare = None if tools is None else known.render(row.turns, None)[0]
+        left_out = unwritten(text, row, marker.turns, bare)
+        if Unwritten.CALLS in left_out and not marker.generations:
+            # Without its call such a turn would teach to say nothing; a template's own marks count.
+            learned = tuple(
+                own and not (turn.tool_calls and not turn.content.strip())
+                for own, turn in zip(learned, row.turns, strict=True)
+            )
         marked = MarkedRow(text=text, marker=marker, turns=row.turns, tools=tools)
         parts = own_parts(marked, known, learned)
         whole = self.loss_on is LossOn.ALL
         pieces = pieces_of(text, marker.turns, parts, learned, whole=whole)
-        return Rendered(pieces=pieces, unwritten=unwritten(text, row, tools))
+        return Rendered(pieces=pieces, unwritten=left_out)
 
 
 def _tools(row: Conversation) -> list[Any] | None:
