@@ -31,7 +31,7 @@ def state_parts() -> dict[str, Path]:
         "corrections": calibration_file(),
         "search times": folder / "tune_times.jsonl",
         "row lengths": folder / "lengths",
-        "tokens of datasets": folder / "tokens",
+        "tokens": folder / "tokens",
         "recordings": recordings_folder(),
     }
 

@@ -15,7 +15,7 @@ from memory_models.settings import (
 )
 from memory_models.units import GIB
 from tests.support import tiny_vision
-from tests.support.exports import said, written
+from tests.support.exports import YAML_OF, said, written
 from tests.support.golden import CASES, Case, case
 from tests.support.sorts import H200, without_dataset
 from tsplanner.errors import TsplannerError
@@ -173,3 +173,14 @@ def test_a_model_of_text_alone_sees_nothing() -> None:
     """Its targets stay names."""
     assert not sees(CASES["trl"]["lora"].plan.architecture)
     assert sees(CASES["trl"]["lora_beside_a_tower"].plan.architecture)
+
+
+@pytest.mark.parametrize("name", ["axolotl", "llamafactory", "trl"])
+def test_a_packed_plan_says_that_its_rows_go_one_by_one(name: str) -> None:
+    """The trainer's packing would put other rows into a step, so it stays off."""
+    padded = case("qwen2.5-7b")
+    packed = case("qwen2.5-7b", micro_batch_size=1, token_budget=4096)
+    assert "as the plan pads one row per sample" in written(padded, name)[YAML_OF[name]]
+    head = written(packed, name)[YAML_OF[name]]
+    assert "rows go one by one here, and the plan's time does not hold" in head
+    assert "packing: false" in head

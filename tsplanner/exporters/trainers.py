@@ -239,6 +239,16 @@ def rows_notes(plan: Plan, options: ExportOptions, trainer: str) -> list[str]:
     ]
 
 
+def why_unpacked(plan: Plan) -> str:
+    """Why a trainer's own packing is off, as a clause."""
+    if plan.hardware.batch.is_packed:
+        return (
+            "since the plan packs the rows of one step, and this would put other rows into a step: "
+            "rows go one by one here, and the plan's time does not hold"
+        )
+    return "as the plan pads one row per sample"
+
+
 def text_only(plan: Plan, trainer: str) -> Architecture:
     """The plan's architecture, if the model reads only text.
 

@@ -76,7 +76,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         *trainers.require_room(plan, under, options),
         *trainers.differences(plan, under),
         *trainers.rows_notes(plan, options, NAME),
-        "packing and padding_free are off, as the plan pads one row per sample; packing: true with "
+        f"packing and padding_free are off, {trainers.why_unpacked(plan)}; packing: true with "
         "flash attention lays short rows end to end, with fewer steps and other figures.",
         "Its default loss makes logits in chunks, as tsplanner's fused one does: sized so, not "
         "measured. Leave loss_type out: nll of older versions keeps all logits.",

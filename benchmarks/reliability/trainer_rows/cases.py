@@ -15,6 +15,8 @@ from benchmarks.reliability.trainer_rows.forms import CUTOFF
 from memory_models.settings import changed
 from tests.support.golden import case
 from tests.support.parser_environments import ROOT, environment
+from tsplanner.datasets.records import DroppedRow
+from tsplanner.datasets.tokens.reading import RowReader
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters.launch import ExportOptions
 from tsplanner.exporters.registry import EXPORTERS, render
@@ -103,14 +105,17 @@ def ours(plan: Plan) -> Rows:
     """The rows as our worker trains on them, by transformers' tokenizer; or why it refuses them."""
     from transformers import AutoTokenizer
 
-    from tsplanner.training.data import stored_rows
+    from tsplanner.training.data import read_job, stored_rows
 
     assert plan.model.path is not None
     tokenizer = AutoTokenizer.from_pretrained(plan.model.path)
     try:
         rows = stored_rows(plan, tokenizer, None)
-    except (TsplannerError, ValueError) as error:
-        return str(error)
+    except TsplannerError as error:
+        reader = RowReader(read_job(plan, None))
+        found = reader.rows(reader.raw.rows())
+        reasons = {row.reason for row in found if isinstance(row, DroppedRow)}
+        return "; ".join(reasons) or str(error)
     return [(tuple(map(int, row.input_ids)), tuple(map(int, row.labels))) for row in rows[:]]
 
 

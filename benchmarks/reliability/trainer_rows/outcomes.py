@@ -36,10 +36,11 @@ class Outcome(NamedTuple):
 def outcomes(
     work: Path, cases: Sequence[Case], rows_as: RowsAs, *, named: bool
 ) -> dict[Case, Outcome]:
-    """Every case with its outcome; ``named``: LLaMA-Factory gets its own template of the family.
+    """Every case with its outcome; ``named``: LLaMA-Factory renders by its template of the family.
 
     Rows of token ids are read a template at a time; of dialogues one row would spoil all others.
     """
+    named = named and rows_as is RowsAs.MESSAGES
     where = packages()
     templates = dict.fromkeys(case.template for case in cases)
     models = {

@@ -58,3 +58,12 @@ def test_plain_text_is_learned_whole() -> None:
     """A row of text alone has no turns."""
     row = Conversation(text="Once upon a time", line=1)
     assert learned(PlainRenderer("</s>"), row) == ["Once upon a time</s>"]
+
+
+def test_rows_without_a_template_stand_behind_the_begin_token() -> None:
+    """As a text does that the tokenizer is given alone; the token itself carries no loss."""
+    renderer = PlainRenderer("</s>")
+    renderer.begin = "<s>"
+    assert joined(renderer.pieces(conversation("Hi", "Hello"))).startswith("<s>### Question:")
+    text = renderer.pieces(Conversation(text="Once", line=1))
+    assert [(piece.text, piece.learned) for piece in text] == [("<s>", False), ("Once</s>", True)]

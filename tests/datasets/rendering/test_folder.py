@@ -9,6 +9,7 @@ import pytest
 
 from tsplanner.datasets.rendering.folder import (
     TemplateTexts,
+    begin_token,
     end_token,
     special_tokens,
     template_texts,
@@ -90,3 +91,26 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     written(tmp_path, "tokenizer.json", {"added_tokens": 1})
     with pytest.raises(TsplannerError, match=r"tokenizer.json cannot be read"):
         end_token(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "processor", "begin"),
+    [
+        ({"bos_token": "<s>", "add_bos_token": True}, None, "<s>"),
+        ({"bos_token": "<s>", "add_bos_token": False}, "<s>", ""),
+        ({"bos_token": "<s>"}, "<s>", "<s>"),
+        ({"bos_token": "<s>"}, None, ""),
+    ],
+)
+def test_the_begin_token_is_the_one_that_the_tokenizer_puts_before_a_text(
+    tmp_path: Path, config: dict[str, object], processor: str | None, begin: str
+) -> None:
+    """Llama 3's post-processor does, among others; Qwen's tokenizer has none."""
+    steps: list[dict[str, object]] = [{"type": "ByteLevel"}]
+    if processor is not None:
+        single = [{"SpecialToken": {"id": processor, "type_id": 0}}, {"Sequence": {"id": "A"}}]
+        steps.append({"type": "TemplateProcessing", "single": single})
+    file = {"post_processor": {"type": "Sequence", "processors": steps}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(file))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    assert begin_token(tmp_path) == begin

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.rows import ENCODER
-from tests.support.tokenizers import SENTENCES, byte_level, saved
+from tests.support.tokenizer_files import SENTENCES, byte_level, saved
 from tsplanner.datasets.records import DataSource, ReadJob
 from tsplanner.datasets.store import build
 from tsplanner.datasets.store.build import ensure_store, rows_store

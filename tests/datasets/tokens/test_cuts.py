@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.tokenizers import byte_level
+from tests.support.tokenizer_files import byte_level
 from tsplanner.datasets.tokens.cuts import KINDS, PATTERNS, Cuts, Kind, Says, cuts_of, kinds
 
 pytest.importorskip("tokenizers")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tokenizers import byte_level, saved
+from tests.support.tokenizer_files import byte_level, saved
 from tsplanner.datasets.tokens.cuts import PATTERNS, cuts_of
 from tsplanner.datasets.tokens.library import (
     library_tokenizer,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.rows import ENCODER
-from tests.support.tokenizers import byte_level, saved
+from tests.support.tokenizer_files import byte_level, saved
 from tsplanner.datasets.records import DataSource, DroppedRow, Fault, LossOn, ReadJob
 from tsplanner.datasets.tokens.reading import KeptRow, RowReader
 

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.rows import conversation
-from tests.support.tokenizers import ADDED, SCRAPS, SENTENCES, byte_level, saved
+from tests.support.tokenizer_files import ADDED, SCRAPS, SENTENCES, byte_level, saved
 from tsplanner.datasets.rendering.fixed import ChatTSRenderer
 from tsplanner.datasets.rendering.pieces import Piece
 from tsplanner.datasets.tokens import tokenizer as module

@@ -7,7 +7,7 @@ import pytest
 np = pytest.importorskip("numpy")
 pytest.importorskip("tokenizers")
 
-from tests.support.tokenizers import byte_level  # noqa: E402
+from tests.support.tokenizer_files import byte_level  # noqa: E402
 from tsplanner.datasets.tokens import words as module  # noqa: E402
 from tsplanner.datasets.tokens.cuts import cuts_of  # noqa: E402
 from tsplanner.datasets.tokens.words import WordTable  # noqa: E402

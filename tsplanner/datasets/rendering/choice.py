@@ -21,6 +21,7 @@ def renderer(
     # jinja2 takes a tenth of a second, and only a plan with a dataset needs it.
     from tsplanner.datasets.rendering.fixed import BareRenderer, ChatTSRenderer, PlainRenderer
     from tsplanner.datasets.rendering.folder import (
+        begin_token,
         end_token,
         special_tokens,
         template_texts,
@@ -33,5 +34,8 @@ def renderer(
         return BareRenderer(loss_on)
     texts = template_texts(tokenizer_folder)
     if texts is None:
-        return PlainRenderer(end_token(tokenizer_folder), loss_on)
-    return TemplateRenderer(texts, special_tokens(tokenizer_folder), loss_on)
+        found: TemplateRenderer = PlainRenderer(end_token(tokenizer_folder), loss_on)
+    else:
+        found = TemplateRenderer(texts, special_tokens(tokenizer_folder), loss_on)
+    found.begin = begin_token(tokenizer_folder)
+    return found

@@ -57,6 +57,11 @@ class PlainRenderer(TemplateRenderer):
             *self.notes,
         )
 
+    def rendered(self, conversation: Conversation) -> Rendered:
+        """The row with its headings, behind the begin token; a plain text has that already."""
+        found = super().rendered(conversation)
+        return found if conversation.text is not None else self.begun(found)
+
 
 class ChatTSRenderer(TemplateRenderer):
     """ChatML with ChatTS's system text, and the figures of a series before each of its marks."""

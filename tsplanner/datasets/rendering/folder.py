@@ -69,12 +69,26 @@ def end_token(folder: Path) -> str:
         return named or ""
     number = _json(folder / "config.json").get("eos_token_id")
     number = number[0] if isinstance(number, list) and number else number
-    file = folder / "tokenizer.json"
-    with _named(file):
-        added = (
-            _Added() if not file.is_file() else msgspec.json.decode(file.read_bytes(), type=_Added)
-        )
-    return next((each.content for each in added.added_tokens if each.id == number), "")
+    added = _tokenizer_file(folder).added_tokens
+    return next((each.content for each in added if each.id == number), "")
+
+
+def begin_token(folder: Path) -> str:
+    """The text of the token that the tokenizer puts before every text; empty: it puts none.
+
+    Source: transformers, where ``add_bos_token`` goes before the post-processor of tokenizer.json.
+    Raises TsplannerError: a file is damaged.
+    """
+    adds = _json(folder / "tokenizer_config.json").get("add_bos_token")
+    if isinstance(adds, bool):
+        return special_tokens(folder).get("bos_token", "") if adds else ""
+    last: dict[str, Any] = _tokenizer_file(folder).post_processor or {}
+    steps: list[dict[str, Any]] = [last, *last.get("processors", ())]
+    for step in steps:
+        first: dict[str, Any] = (step.get("single") or [{}])[0]
+        if step.get("type") == "TemplateProcessing" and "SpecialToken" in first:
+            return str(first["SpecialToken"].get("id", ""))
+    return ""
 
 
 class _AddedToken(msgspec.Struct):
@@ -82,10 +96,19 @@ class _AddedToken(msgspec.Struct):
     content: str
 
 
-class _Added(msgspec.Struct):
+class _TokenizerFile(msgspec.Struct):
     """What is read of a tokenizer.json; its large vocabulary is skipped."""
 
     added_tokens: list[_AddedToken] = []
+    post_processor: dict[str, Any] | None = None
+
+
+def _tokenizer_file(folder: Path) -> _TokenizerFile:
+    file = folder / "tokenizer.json"
+    with _named(file):
+        if not file.is_file():
+            return _TokenizerFile()
+        return msgspec.json.decode(file.read_bytes(), type=_TokenizerFile)
 
 
 def _own_files(folder: Path) -> dict[str, str]:

@@ -41,6 +41,8 @@ class TemplateRenderer(Renderer):
         if isinstance(texts, str):
             texts = TemplateTexts(default=texts, tool_use=texts)
         self._eos = tokens.get("eos_token", "")
+        self.begin = ""
+        """Text of the token that the tokenizer puts before a text that no template begins."""
         self._plain = KnownTemplate(texts.default, tokens)
         same = texts.tool_use == texts.default
         self._with_tools = self._plain if same else KnownTemplate(texts.tool_use, tokens)
@@ -52,10 +54,15 @@ class TemplateRenderer(Renderer):
     def rendered(self, conversation: Conversation) -> Rendered:
         """The row by the template; a row of plain text gets the end token and no template."""
         if conversation.text is not None:
-            return Rendered(pieces=(Piece(text=self._text(conversation.text), learned=True),))
+            text = Piece(text=self._text(conversation.text), learned=True)
+            return self.begun(Rendered(pieces=(text,)))
         turns = conversation.turns
         learned = tuple(is_learned(turns, place, self.loss_on) for place in range(len(turns)))
         return self._shapes.rendered(conversation, learned)
+
+    def begun(self, row: Rendered) -> Rendered:
+        """A row behind the begin token, if the tokenizer has one."""
+        return replace(row, pieces=(Piece(text=self.begin), *row.pieces)) if self.begin else row
 
     def _text(self, text: str) -> str:
         return text.removesuffix(self._eos) + self._eos

@@ -17,7 +17,7 @@ STORE_VERSION = 1
 
 def store_folder() -> Path:
     """Where all stores lie."""
-    return state_parts()["tokens of datasets"]
+    return state_parts()["tokens"]
 
 
 def store_key(job: ReadJob, document: bytes, on_bad: str) -> str:

@@ -30,7 +30,7 @@ from tsplanner.datasets.tokens.tokenizer import Pieces, Tokenizer, tokenizer_of
 
 SMALL_BYTES = 1 << 20
 """Size of a dataset up to which a table of words does not pay."""
-GROUP_CHARACTERS = 1 << 17
+GROUP_CHARACTERS = 1 << 18
 """Characters of rows that are tokenised in one call."""
 GROUP_ROWS = 1024
 GROUP_POINTS = 1 << 19

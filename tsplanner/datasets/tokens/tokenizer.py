@@ -178,7 +178,7 @@ class WordTokenizer(Tokenizer):
 
 AROUND = 4096
 """Words in which a loss begins or ends that are remembered."""
-GROUP_BYTES = 1 << 17
+GROUP_BYTES = 1 << 18
 """Bytes of rows that are looked up together."""
 LONG_GROUP = 1 << 20
 """Bytes for which the library itself is asked."""

@@ -47,9 +47,9 @@ export MASTER_ADDR="${{MASTER_ADDR:?name the first machine}}"
 export MASTER_PORT="${{MASTER_PORT:-29500}}"
 """
 PACKING = {
-    RowsAs.TOKENS: "packing and neat_packing are off, as the plan pads one row per sample, and say "
+    RowsAs.TOKENS: "packing and neat_packing are off, {why}, and say "
     "nothing to rows of token ids: to lay short rows end to end export with --rows messages.",
-    RowsAs.MESSAGES: "packing and neat_packing are off, as the plan pads one row per sample; both "
+    RowsAs.MESSAGES: "packing and neat_packing are off, {why}; both "
     "true lay short rows end to end, with fewer steps and other figures.",
 }
 TOKENIZE = """python3 -c 'import sys; from datasets import load_dataset; \
@@ -80,7 +80,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         *trainers.require_room(plan, under, options),
         *_notes(plan, under),
         *trainers.rows_notes(plan, options, NAME),
-        PACKING[options.rows],
+        PACKING[options.rows].format(why=trainers.why_unpacked(plan)),
         *remarks(plan, options),
     ]
     liger = under.loss_kernel is LossKernel.FUSED
