@@ -110,6 +110,17 @@ def test_refusal_tells_of_all_bad_rows_and_lists_them(tmp_path):
     assert listed.read_text().count("\n") == 13
 
 
+def test_a_refusal_counts_only_rows_that_have_to_be_fixed(tmp_path):
+    """A row of which nothing is learned is left out, and is no bad row."""
+    path = tmp_path / "rows.jsonl"
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "train": 0}]
+    rows = [json.dumps({"messages": said}).encode(), chatts("a", "", [1.0]), b"{"]
+    path.write_bytes(b"\n".join([*rows, chatts("a", "b", [1.0]), b""]))
+
+    with pytest.raises(TsplannerError, match=r"2 bad rows \(1 empty answer, 1 not JSON\)"):
+        stats(path, on_bad="refuse")
+
+
 def test_text_over_the_cutoff_is_dropped_but_never_refused(tmp_path):
     """It is no fault of the file."""
     path = tmp_path / "rows.jsonl"

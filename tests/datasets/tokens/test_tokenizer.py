@@ -165,3 +165,15 @@ def test_estimated_rows_count_each_piece() -> None:
 def test_estimated_tokens_counts_digits_and_foreign_letters_singly(text, tokens) -> None:
     """Four characters of English are one token, a digit or a Chinese character is one each."""
     assert tokens == estimated_tokens(text)
+
+
+def test_an_estimate_leaves_no_answer_without_a_token() -> None:
+    """A letter may lie in the last token of its question; two such answers share one token."""
+    pieces = [Piece(text="2 x?"), Piece(text="abc"), Piece(text="B", learned=True)]
+    (row,) = EstimatingTokenizer().rows([pieces])
+    assert (len(row.ids), row.learned) == (3, ((2, 3),))
+    (row,) = EstimatingTokenizer().rows([[*pieces, Piece(text="", learned=True)]])
+    assert row.learned == ((2, 3),)
+    letters = [Piece(text="a", learned=True), Piece(text="b"), Piece(text="c", learned=True)]
+    (row,) = EstimatingTokenizer().rows([letters])
+    assert (len(row.ids), row.learned) == (1, ((0, 1),))

@@ -61,6 +61,32 @@ def test_dialogues_are_split_as_the_token_ids_are(tmp_path: Path) -> None:
     assert sorted(answers) == sorted(row["output"] for row in lines(source))
 
 
+@pytest.mark.parametrize("rows_as", RowsAs)
+def test_rows_that_our_worker_leaves_out_are_not_written(tmp_path: Path, rows_as: RowsAs) -> None:
+    """Those of which nothing is learned; both forms hold out the same rows."""
+    rows: list[dict[str, Any]] = [
+        {"messages": [{"role": "user", "content": "trend"},
+                      {"role": "assistant", "content": f"value {n}", "weight": n % 2}]}
+        for n in range(20)
+    ]  # fmt: skip
+    plan = with_rows(tiny.plan(tmp_path), tmp_path / "half.jsonl", rows)
+    worker = load_rows(plan, tiny_tokenizer(plan), None)
+    written = write_rows(plan, tmp_path / "export", rows_as, shape=dialogues.trl)
+    assert (written.rows, written.held_out) == (10, 1)
+    if rows_as is RowsAs.MESSAGES:
+        (held_out,) = lines(written.paths[1])
+        answer = held_out["messages"][-1]["content"]
+        ids = tiny_tokenizer(plan)(answer, add_special_tokens=False)["input_ids"]
+        (row,) = worker.validation
+        assert ids == [label for label in row.labels if label >= 0][: len(ids)]
+
+
+def tiny_tokenizer(plan: Plan) -> Any:
+    """The tokenizer of the plan's folder."""
+    assert plan.model.path is not None
+    return PreTrainedTokenizerFast.from_pretrained(plan.model.path)
+
+
 def test_no_row_is_held_out_that_an_earlier_export_held_out(tmp_path: Path) -> None:
     """The file of the earlier export goes, and nothing else is left in the folder."""
     plan, folder = tiny.plan(tmp_path), tmp_path / "export"

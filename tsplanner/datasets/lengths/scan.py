@@ -21,14 +21,13 @@ from tsplanner.datasets.lengths.tally import NotedRow, RowCounter, Tally
 from tsplanner.datasets.lengths.workers import answers_of_workers, worker_count
 from tsplanner.datasets.records import (
     DataSource,
-    Fault,
     Noticed,
     OnBad,
     ReadJob,
     Remark,
     RowContent,
 )
-from tsplanner.datasets.rows.drops import DropLog
+from tsplanner.datasets.rows.drops import NO_FAULT_OF_THE_FILE, DropLog
 from tsplanner.datasets.rows.readers import WAY_OUT, refuse_empty
 from tsplanner.datasets.tokens.reading import RowReader
 from tsplanner.errors import TsplannerError
@@ -162,7 +161,9 @@ def _refuse_bad(raw: RawDataset, dropped: DropLog, file: Path | None) -> None:
     if count == 1:
         raise TsplannerError(f"{raw.place(first)}: {first.reason}; fix the row or {WAY_OUT}")
     kinds = ", ".join(
-        f"{kind.rows} {kind.fault}" for kind in dropped.kinds() if kind.fault != Fault.OVER_CUTOFF
+        f"{kind.rows} {kind.fault}"
+        for kind in dropped.kinds()
+        if kind.fault not in NO_FAULT_OF_THE_FILE
     )
     where = f"; all are listed in {file}" if file is not None else ""
     raise TsplannerError(

@@ -11,7 +11,7 @@ from tsplanner.datasets.stamps import read_stamps
 from tsplanner.datasets.store.columns import COLUMNS
 from tsplanner.settings import state_parts
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 """Version of the columns; a store of an older version is made anew."""
 
 

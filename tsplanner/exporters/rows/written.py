@@ -13,7 +13,6 @@ import msgspec
 
 from memory_models.frozen import frozen
 from tsplanner.datasets.records import Conversation, DataSource, LossOn, ReadJob
-from tsplanner.datasets.rows.readers import read_conversations
 from tsplanner.datasets.split import held_out_places
 from tsplanner.datasets.tokens.reading import KeptRow, RowReader
 from tsplanner.datasets.tokens.rows import TokenRow
@@ -100,8 +99,9 @@ def _split(spool: IO[bytes], held_out: frozenset[int], folder: Path) -> tuple[Pa
 
 def _rows(plan: Plan, rows_as: RowsAs, shape: Shape) -> Iterator[dict[str, object]]:
     if rows_as is RowsAs.TOKENS:
-        return map(_tokens, token_rows(plan))
-    return (shape(row, plan.learning.data.loss_on) for row in conversations(plan))
+        return (_tokens(kept.tokens) for kept in kept_rows(plan))
+    loss_on = plan.learning.data.loss_on
+    return (shape(kept.row, loss_on) for kept in kept_rows(plan, ids=False))
 
 
 def _tokens(row: TokenRow) -> dict[str, object]:
@@ -111,31 +111,19 @@ def _tokens(row: TokenRow) -> dict[str, object]:
     return {"input_ids": list(row.ids), "attention_mask": [1] * len(row.ids), "labels": labels}
 
 
-def conversations(plan: Plan) -> Iterator[Conversation]:
-    """The rows of the plan's dataset that are no bad rows."""
-    encoder = plan.architecture.encoder
-    return read_conversations(
-        _source(plan),
-        encoder=encoder,
-        on_bad=plan.dataset.on_bad_rows,
-        text_only=encoder is None,
-    )
-
-
-def token_rows(plan: Plan) -> Iterator[TokenRow]:
-    """The rows that our worker trains on, as it trains on them, for a model that reads text."""
+def kept_rows(plan: Plan, *, ids: bool = True) -> Iterator[KeptRow]:
+    """The rows that our worker trains on, as it trains on them; without ``ids`` only counted."""
     folder = tokenizer_folder(plan)
-    assert folder is not None  # `chosen` asks for the tokenizer
     job = ReadJob(
         source=_source(plan),
         cutoff_len=plan.learning.data.cutoff_len,
-        encoder=None,
-        tokenizer_folder=str(folder),
+        encoder=plan.architecture.encoder,
+        tokenizer_folder=None if folder is None else str(folder),
         loss_on=plan.learning.data.loss_on,
     )
-    reader = RowReader(job)
+    reader = RowReader(job, ids=ids)
     # The plan has refused or counted the bad rows of the same files.
-    return (row.tokens for row in reader.rows(reader.raw.rows()) if isinstance(row, KeptRow))
+    return (row for row in reader.rows(reader.raw.rows()) if isinstance(row, KeptRow))
 
 
 def _source(plan: Plan) -> DataSource:
