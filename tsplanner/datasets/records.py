@@ -138,6 +138,7 @@ class Noticed(StrEnum):
     CUT = "cut"
     DUPLICATE = "same as an earlier row"
     BARE = "answer without a letter or digit"
+    SPECIAL = "special token inside a turn"
 
 
 @frozen

@@ -69,6 +69,7 @@ NOTED = {
     Noticed.CUT: "cut {rows} at cutoff_len",
     Noticed.DUPLICATE: "{rows} the same as an earlier one",
     Noticed.BARE: "{rows} with an answer that has neither a letter nor a digit",
+    Noticed.SPECIAL: "{rows} with special tokens of the tokenizer inside a turn",
     Noticed.UNWRITTEN: "the model's template does not write {text} of {rows}",
 }
 """What is said of rows that are trained on, but maybe not as a person means it."""

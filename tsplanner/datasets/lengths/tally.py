@@ -124,7 +124,7 @@ class RowCounter:
             tally.sums.learned += row.tokens.learned_tokens
             tally.sums.turns += len(row.row.turns)
             digests.extend((row.row.line, row.digest))
-            if row.cut or row.bare:
+            if row.cut or row.bare or row.special:
                 _note(tally, row)
         tally.digests = digests.tobytes()
         tally.remarks = self.reader.taken_remarks()
@@ -132,7 +132,11 @@ class RowCounter:
 
 
 def _note(tally: Tally, row: KeptRow) -> None:
-    for kind, reason in ((Noticed.CUT, row.cut), (Noticed.BARE, str(Noticed.BARE) * row.bare)):
+    for kind, reason in (
+        (Noticed.CUT, row.cut),
+        (Noticed.BARE, str(Noticed.BARE) * row.bare),
+        (Noticed.SPECIAL, f"special token {row.special} inside a turn" * bool(row.special)),
+    ):
         if reason:
             found = NotedRow(line=row.row.line, kind=kind, reason=reason, file=row.row.file)
             tally.noted.append(found)

@@ -26,6 +26,7 @@ from tsplanner.datasets.rows.readers import raw_dataset
 from tsplanner.datasets.rows.remarks import Remarks
 from tsplanner.datasets.series_encoding import series_positions
 from tsplanner.datasets.tokens.rows import TokenRow, cut
+from tsplanner.datasets.tokens.special import special_tokens
 from tsplanner.datasets.tokens.tokenizer import Pieces, Tokenizer, tokenizer_of
 
 SMALL_BYTES = 1 << 20
@@ -54,6 +55,8 @@ class KeptRow:
     """Equal for rows with the same text and series, within one run of the program."""
     bare: bool
     """An answer has neither a letter nor a digit."""
+    special: str = ""
+    """A special token of the tokenizer that stands inside a turn; empty: there is none."""
 
 
 class RowReader:
@@ -74,6 +77,7 @@ class RowReader:
         self.raw = raw_dataset(job.source)
         self._tokenizer = tokenizer or tokenizer_of(folder, by_words=self.raw.bytes > SMALL_BYTES)
         self.counted_by = self._tokenizer.counted_by
+        self._special = special_tokens(folder)
         self._parser = RowParser(
             job.encoder, dict(job.source.columns), text_only=job.encoder is None
         )
@@ -148,6 +152,7 @@ class RowReader:
                 turn.role is Role.ASSISTANT and not turn.tool_calls and _is_bare(turn.content)
                 for turn in row.turns
             ),
+            special=self._special.inside(row),
         )
 
 
