@@ -116,3 +116,20 @@ def test_a_text_is_calls_only_if_it_is_their_json(
 ) -> None:
     """One object or a list of them."""
     assert calls_in_text(text) == calls
+
+
+def test_a_tool_may_be_the_text_of_one() -> None:
+    """As tables keep tools whose fields differ."""
+    function = {"name": "w", "parameters": {}}
+    wrapped = {"type": "function", "function": function}
+    assert (
+        json.loads(tools_text("tools", [json.dumps(function), json.dumps(wrapped)]))
+        == [wrapped] * 2
+    )
+
+
+@pytest.mark.parametrize("tool", [{"w": {"description": "d"}}, {"type": "code"}, {"function": 1}])
+def test_a_tool_without_a_name_is_refused(tool: dict[str, object]) -> None:
+    """No template could write it."""
+    with pytest.raises(RowError, match='field "tools" holds a tool without a name'):
+        tools_text("tools", [tool])

@@ -166,3 +166,18 @@ def test_a_system_text_of_several_parts_is_one_text_and_said() -> None:
     for system in ([{"type": "image"}], {"x": "s"}, 1):
         with pytest.raises(RowError, match='field "system" is'):
             read({**row, "system": system})
+
+
+def test_the_rows_before_decide_nothing() -> None:
+    """The same field holds turns in one row and a text in the next, in either order."""
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    rows = [
+        {"dialogue": "c: d", "question": "e", "answer": "f"},
+        {"dialogue": turns, "question": "e", "answer": "f"},
+    ]
+    for order in (rows, rows[::-1]):
+        reader = ConversationReader()
+        for row in order:
+            data = msgspec.json.decode(json.dumps(row), type=dict[str, msgspec.Raw])
+            expected = ("a", "b") if row["dialogue"] is turns else ("e", "f")
+            assert reader.read(data, 1) == conversation(*expected)

@@ -229,3 +229,20 @@ def test_a_part_without_a_type_is_named_by_its_field() -> None:
     """Gemini's calls are such parts."""
     with pytest.raises(RowError, match='a part of the type "functionCall" is not read'):
         read({"role": "user", "parts": [{"functionCall": {"name": "w"}}]})
+
+
+def test_a_second_field_of_thoughts_is_named() -> None:
+    """Services repeat the thoughts under another name; other thoughts do not vanish."""
+    same = answer(content="b", reasoning="t", reasoning_content="t")
+    assert same.thoughts == "t"
+    turns, noticed = read(
+        ASKED, {"role": "assistant", "content": "b", "thinking": "t", "thought": "x"}
+    )
+    assert (turns[1].thoughts, noticed) == ("t", ["thought of a turn"])
+
+
+def test_a_turn_that_says_both_that_it_carries_loss_and_that_it_does_not_is_refused() -> None:
+    """The same word twice is fine."""
+    assert answer(content="b", weight=0, loss=False).learned is False
+    with pytest.raises(RowError, match="turn 2: train says otherwise than another field"):
+        read(ASKED, {"role": "assistant", "content": "b", "weight": 0, "train": True})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -19,7 +20,7 @@ def tools_text(name: str, value: Any) -> str:
 
     A null in a definition is a field that it does not have, as libraries write it.
 
-    Raises RowError: the value is no list of objects.
+    Raises RowError: the value is no list of objects, or one of them has no name.
     """
     if isinstance(value, dict):
         value = [value]
@@ -27,12 +28,23 @@ def tools_text(name: str, value: Any) -> str:
         return ""
     if not isinstance(value, list):
         raise wrong_type(name, value, "a JSON list of tools")
-    for each in value:
-        if not isinstance(each, dict):
-            raise RowError(f'field "{name}" holds {kind_of(each)}, not a tool', Fault.WRONG_TYPE)
-    value = [{key: item for key, item in each.items() if item is not None} for each in value]
-    tools = [each if "function" in each else _wrapped(each) for each in value]
+    tools = [_tool(name, each) for each in value]
     return json.dumps(tools, ensure_ascii=False) if tools else ""
+
+
+def _tool(name: str, value: Any) -> dict[str, Any]:
+    """A definition in OpenAI's form; it may be a function alone, and the text of either."""
+    if isinstance(value, str):
+        with contextlib.suppress(msgspec.MsgspecError, RecursionError, UnicodeEncodeError):
+            value = msgspec.json.decode(value)
+    if not isinstance(value, dict):
+        raise RowError(f'field "{name}" holds {kind_of(value)}, not a tool', Fault.WRONG_TYPE)
+    value = {key: item for key, item in value.items() if item is not None}
+    tool = value if "function" in value else _wrapped(value)
+    function = tool["function"]
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise RowError(f'field "{name}" holds a tool without a name', Fault.WRONG_TYPE)
+    return tool
 
 
 def _wrapped(function: dict[str, Any]) -> dict[str, Any]:

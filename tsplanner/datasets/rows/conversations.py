@@ -10,7 +10,7 @@ from tsplanner.datasets.records import Conversation, Noticed, Role, Turn
 from tsplanner.datasets.rows.calls import tools_text
 from tsplanner.datasets.rows.columns import form_by_columns, names_texts
 from tsplanner.datasets.rows.fields import NULL, Fields, wrong_type
-from tsplanner.datasets.rows.forms import Form, form_of
+from tsplanner.datasets.rows.forms import Form, form_of, opening, unsure
 from tsplanner.datasets.rows.refused import PREFERENCE, refusal, refuse_media, refuse_ratings
 from tsplanner.datasets.rows.remarks import Remarks
 from tsplanner.datasets.rows.turns import SEVERAL_PARTS, TEXT_KEYS, TurnReader
@@ -28,7 +28,8 @@ class ConversationReader:
         self._columns = dict(columns or {})
         self._by_columns = names_texts(self._columns)
         self._turns = TurnReader(self._columns)
-        self._forms: dict[tuple[str, ...], Form] = {}
+        self._forms: dict[tuple[tuple[str, ...], bytes], Form] = {}
+        self._unsure: dict[tuple[str, ...], tuple[str, ...]] = {}
         self.remarks = Remarks()
         """What was noticed in the rows that were counted."""
         self._pending: tuple[Fields, Form, list[tuple[Noticed, str]]] | None = None
@@ -54,14 +55,19 @@ class ConversationReader:
 
     def _form(self, fields: Fields, row: Mapping[str, Any]) -> Form:
         names = tuple(fields)
-        form = self._forms.get(names)
+        if (found := self._unsure.get(names)) is None:
+            found = unsure(names)
+            if len(self._unsure) < MOST_FORMS:
+                self._unsure[names] = found
+        key = names, b"".join([opening(fields[name]) for name in found]) if found else b""
+        form = self._forms.get(key)
         if form is None:
             if self._by_columns:
                 form = form_by_columns(self._columns, fields)
             else:
                 form = form_of(names, row.keys() - fields.keys(), fields)
             if len(self._forms) < MOST_FORMS:
-                self._forms[names] = form
+                self._forms[key] = form
         return form
 
     def _dialogue(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
+import msgspec
+
 from memory_models.frozen import frozen
 from tsplanner.datasets.records import Fault
 from tsplanner.datasets.rows.fields import Fields, RowError, listed
@@ -30,6 +32,10 @@ DIALOGUES: Mapping[str, str] = {
     "chat_messages": "dialogue",
 }
 """Fields that hold turns, and the name of the form."""
+SURE = frozenset({"messages", "conversations"})
+"""Those that hold nothing else; others may hold a text, such as a dialogue to be summarised."""
+OPENING_BYTES = 8
+"""First bytes of a value, among which its bracket is looked for."""
 QUESTIONS = (
     "instruction", "prompt", "question", "query", "problem", "user", "human", "inputs", "input",
     "input_text", "text_input", "指令", "问题", "输入",
@@ -93,10 +99,9 @@ def form_of(names: Collection[str], nulls: Collection[str], row: Fields) -> Form
 
     Raises RowError: the form is unknown, known and not trained, or a field of it is missing.
     """
-    # Names of columns in spreadsheets have capitals and blanks.
     plain: dict[str, str] = {}
     for name in names:
-        plain.setdefault(name.strip().lower().replace(" ", "_"), name)
+        plain.setdefault(_plain(name), name)
     refuse(ALWAYS, plain)
     parts = _turns(plain, row, b"[") or _pair(plain)
     if parts is None:
@@ -112,11 +117,24 @@ def form_of(names: Collection[str], nulls: Collection[str], row: Fields) -> Form
 def _turns(plain: Mapping[str, str], row: Fields, begins: bytes) -> dict[str, str] | None:
     """The field that holds turns and begins with one of these brackets."""
     for name in DIALOGUES:
-        # A field of this name may hold text as well, such as a dialogue that is to be summarised.
-        sure = name in ("messages", "conversations")
-        if name in plain and (sure or bytes(row[plain[name]]).lstrip(b' "')[:1] in begins):
+        if name in plain and (name in SURE or opening(row[plain[name]]) in begins):
             return {"turns": name}
     return None
+
+
+def _plain(name: str) -> str:
+    """A name as we write it: columns of spreadsheets have capitals and blanks."""
+    return name.strip().lower().replace(" ", "_")
+
+
+def unsure(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the fields that hold turns in one row and text in another."""
+    return tuple(name for name in names if _plain(name) in DIALOGUES.keys() - SURE)
+
+
+def opening(value: msgspec.Raw) -> bytes:
+    """The bracket that a value or a JSON text begins with; of anything else its first byte."""
+    return bytes(memoryview(value)[:OPENING_BYTES]).lstrip(b' "')[:1]
 
 
 def _pair(plain: Mapping[str, str]) -> dict[str, str] | None:

@@ -153,11 +153,14 @@ class TurnReader:
     def _beside(self, found: dict[str, Any], key: str, value: Any, place: int) -> None:
         """Read a field of a turn that is neither its role nor its text."""
         if key in THOUGHT_KEYS:
-            found["thoughts"] = _string(value, key, place)
+            self._think(found, key, _string(value, key, place))
         elif key in CALL_KEYS:
             found["tool_calls"] = found.get("tool_calls", ()) + turn_calls(value, place)
         elif key in LOSS_KEYS:
-            found["learned"] = _learned(key, value, place)
+            learned = _learned(key, value, place)
+            if found.setdefault("learned", learned) is not learned:
+                reason = f"turn {place}: {key} says otherwise than another field of the turn"
+                raise RowError(reason, Fault.WEIGHT)
         elif key in ("name", "tool_call_id"):
             found[key] = _string(value, key, place)
         elif key in DETAILS:
@@ -165,6 +168,13 @@ class TurnReader:
             raise RowError(reason, Fault.WEIGHT)
         else:
             _refuse_media(key, place)
+            self.remarks.append((Noticed.IGNORED, f"{key} of a turn"))
+
+    def _think(self, found: dict[str, Any], key: str, thoughts: str) -> None:
+        """Keep the thoughts of a turn; a second field of them is not read."""
+        if not found["thoughts"]:
+            found["thoughts"] = thoughts
+        elif found["thoughts"] != thoughts:
             self.remarks.append((Noticed.IGNORED, f"{key} of a turn"))
 
     def _call(self, calls: tuple[ToolCall, ...], text: str) -> tuple[tuple[ToolCall, ...], str]:
