@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.rows import ENCODER, conversation
-from tsplanner.datasets.records import Fault
+from tsplanner.datasets.records import Conversation, Fault
 from tsplanner.datasets.rows.checks import conversation_fault
 
 GOOD = {"question": "See <ts><ts/>", "answer": "Up.", "timeseries": ((1.0, 2.0),)}
@@ -55,3 +55,13 @@ def test_markers_are_plain_text_to_a_model_without_encoder(text: str) -> None:
     row = conversation(text, text)
     found = conversation_fault(row, encoder=None)
     assert (found is None) == bool(text.strip())
+
+
+def test_a_plain_text_has_no_marks_of_series_for_a_model_that_reads_series() -> None:
+    """There is no series that they could stand for; a model without an encoder reads words."""
+    row = Conversation(text="flow <ts><ts/>", line=1)
+    assert conversation_fault(row, encoder=ENCODER) == (
+        Fault.SERIES_COUNT,
+        "1 <ts><ts/> in the input but 0 series",
+    )
+    assert conversation_fault(row, encoder=None) is None

@@ -135,6 +135,12 @@ def test_a_text_beside_a_question_or_an_answer_may_be_either(names: str, words: 
         form(*names.split())
 
 
+def test_a_plain_text_has_no_series() -> None:
+    """They would be left out, and their marks learned as words."""
+    with pytest.raises(RowError, match="has timeseries beside a plain text: give input and output"):
+        form("text", "timeseries")
+
+
 def test_turns_by_columns_are_read_where_no_other_text_stands() -> None:
     """An object beside a question and its answer only describes them."""
     data = b'{"turns": {"role": []}, "data": {"x": 1}, "prompt": "a", "completion": "b"}'

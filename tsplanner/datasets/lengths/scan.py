@@ -21,6 +21,7 @@ from tsplanner.datasets.lengths.tally import NotedRow, RowCounter, Tally
 from tsplanner.datasets.lengths.workers import answers_of_workers, worker_count
 from tsplanner.datasets.records import (
     DataSource,
+    Fault,
     Noticed,
     OnBad,
     ReadJob,
@@ -173,8 +174,10 @@ def _refuse_bad(raw: RawDataset, dropped: DropLog, file: Path | None) -> None:
 
 
 def _refuse_none_left(raw: RawDataset, dropped: DropLog, cutoff_len: int) -> None:
-    if dropped.first_bad is not None or not dropped.first:
-        refuse_empty(raw, dropped.first_bad)
+    others = (row for row in dropped.first if row.fault != Fault.OVER_CUTOFF)
+    first = dropped.first_bad or next(others, None)
+    if first is not None or not dropped.first:
+        refuse_empty(raw, first)
     raise TsplannerError(
         f"no row of {raw.name} is left: every text is longer than cutoff_len {cutoff_len}; "
         "raise --cutoff-len"

@@ -16,6 +16,8 @@ Check = Callable[[Conversation], str | None]
 
 def _asked(row: Conversation) -> str:
     """All text that a series may belong to."""
+    if row.text is not None:
+        return row.text
     return "\n".join(turn.content for turn in row.turns if turn.role is not Role.ASSISTANT)
 
 

@@ -164,6 +164,10 @@ def _text(plain: Mapping[str, str]) -> dict[str, str] | None:
             f"--columns {words}, or --columns text={plain[name]} for the text alone",
             Fault.NO_FORM,
         )
+    series = next((each for each in SERIES if each in plain), None)
+    if series is not None:
+        reason = f"has {listed([plain[series]])} beside a plain text: give input and output"
+        raise RowError(reason, Fault.NO_FORM)
     return {"text": name}
 
 

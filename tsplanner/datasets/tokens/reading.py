@@ -164,7 +164,10 @@ def _is_bare(text: str) -> bool:
 def _why_nothing(tokens: TokenRow) -> str:
     if tokens.learned:
         return "the cut at cutoff_len leaves no token that carries loss"
-    return "no token carries loss: the row leaves every answer out of the loss"
+    return (
+        "no token carries loss: the row leaves every answer out of the loss, or the template does "
+        "not write it"
+    )
 
 
 def _cut_words(tokens: TokenRow, left: TokenRow) -> str:
