@@ -165,3 +165,9 @@ def test_estimated_rows_count_each_piece() -> None:
 def test_estimated_tokens_counts_digits_and_foreign_letters_singly(text, tokens) -> None:
     """Four characters of English are one token, a digit or a Chinese character is one each."""
     assert tokens == estimated_tokens(text)
+
+
+def test_an_answer_has_a_token_however_short_it_is() -> None:
+    """Two letters would be one token together; the answer of one of them is learned anyway."""
+    (row,) = EstimatingTokenizer().rows([[Piece(text="a"), Piece(text="b", learned=True)]])
+    assert (len(row.ids), row.learned) == (2, ((1, 2),))
