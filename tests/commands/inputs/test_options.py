@@ -120,7 +120,10 @@ def test_every_hardware_flag_pins_its_field() -> None:
         cpu_threads=3,
         upcast_unquantized=True,
     )
-    assert set(found.values) == set(PINNED)
+    # Rows that are packed go into passes one by one.
+    packed = pins(parsed("--token-budget", "4096"))
+    assert packed == Pins(token_budget=4096)
+    assert {*found.values, *packed.values} == set(PINNED)
 
 
 def test_none_and_all_pin_a_field_to_nothing() -> None:

@@ -259,12 +259,3 @@ def test_counting_lengths_imports_no_heavy_library():
     )
 
     assert done.stdout == "[]\n"
-
-
-def test_where_nothing_is_learned_the_reason_is_not_the_cutoff(tmp_path):
-    """A longer cutoff would change nothing."""
-    path = tmp_path / "rows.jsonl"
-    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "train": 0}]
-    path.write_text(json.dumps({"messages": said}) + "\n")
-    with pytest.raises(TsplannerError, match="no usable row: line 1: no token carries loss"):
-        stats(path)

@@ -174,13 +174,17 @@ def _refuse_bad(raw: RawDataset, dropped: DropLog, file: Path | None) -> None:
 
 
 def _refuse_none_left(raw: RawDataset, dropped: DropLog, cutoff_len: int) -> None:
-    others = (row for row in dropped.first if row.fault != Fault.OVER_CUTOFF)
-    first = dropped.first_bad or next(others, None)
-    if first is not None or not dropped.first:
-        refuse_empty(raw, first)
+    if dropped.first_bad is not None or not dropped.first:
+        refuse_empty(raw, dropped.first_bad)
+    first = dropped.first[0]
+    if first.fault is Fault.OVER_CUTOFF:
+        raise TsplannerError(
+            f"no row of {raw.name} is left: every text is longer than cutoff_len {cutoff_len}; "
+            "raise --cutoff-len"
+        )
     raise TsplannerError(
-        f"no row of {raw.name} is left: every text is longer than cutoff_len {cutoff_len}; "
-        "raise --cutoff-len"
+        f"no row of {raw.name} is left at cutoff_len {cutoff_len}: line {first.line}: "
+        f"{first.reason}"
     )
 
 

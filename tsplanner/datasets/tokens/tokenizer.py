@@ -67,11 +67,12 @@ class EstimatingTokenizer(Tokenizer):
         for piece in pieces:
             in_fours, alone = _characters(piece.text)
             plain, single = plain + in_fours, single + alone
-            begin, tokens = tokens, single + math.ceil(plain / CHARACTERS_PER_TOKEN)
+            begin, tokens = tokens, max(tokens, single + math.ceil(plain / CHARACTERS_PER_TOKEN))
             if piece.learned and piece.text:
-                # A short answer may lie in the token of the text before it, which is learned then.
-                begin = min(begin, tokens - 1)
-                if learned and learned[-1][1] >= begin:
+                # A loss lies on one token at least, however short the text before it leaves it.
+                tokens = max(tokens, begin + 1)
+            if piece.learned and tokens > begin:
+                if learned and learned[-1][1] == begin:
                     begin = learned.pop()[0]
                 learned.append((begin, tokens))
         return TokenRow(ids=unknown_ids(tokens), learned=tuple(learned))
