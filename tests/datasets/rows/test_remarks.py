@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsplanner.datasets.records import Noticed, Remark
-from tsplanner.datasets.rows.remarks import Remarks
+from tsplanner.datasets.rows.remarks import MOST_TEXTS, OTHERS, Remarks
 
 
 def test_remarks_are_sorted_by_kind_and_number() -> None:
@@ -38,3 +38,17 @@ def test_two_spans_add_up_to_the_whole(
             part.note(kind, text, line)
     one.add(two, lines_before=len(first))
     assert set(one.records()) == set(whole.records())
+
+
+def test_names_that_differ_in_every_row_do_not_grow_without_end() -> None:
+    """Ids that are names of fields are counted as others, within a span and over spans."""
+    total, lines = Remarks(), MOST_TEXTS + 10
+    for part in range(2):
+        remarks = Remarks()
+        for line in range(1, lines + 1):
+            remarks.note(Noticed.IGNORED, f"id {part} {line}", line)
+        assert len(remarks.records()) == MOST_TEXTS + 1
+        total.add(remarks, lines_before=part * lines)
+    found = {each.text: each for each in total.records()}
+    assert len(found) == MOST_TEXTS + 1
+    assert (found[OTHERS].rows, found[OTHERS].first_line) == (10 + lines, MOST_TEXTS + 1)

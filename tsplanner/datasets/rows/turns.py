@@ -36,6 +36,8 @@ PAIR_KEYS = (("input", "output"), ("user", "assistant"), ("human", "assistant"))
 TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 SEVERAL_PARTS = "several parts of a content: one text"
 THOUGHT_PARTS = frozenset({"thinking", "reasoning"})
+MOST_SHAPES = 4096
+"""Shapes of turns that are remembered."""
 
 
 def asked_and_answered(question: str, answer: str) -> tuple[Turn, Turn]:
@@ -111,6 +113,8 @@ class TurnReader:
             keys = (key for key in self._role_keys if key in item and (text or key != "type"))
             role = next(keys, None)
             rest = tuple(key for key in fields if key not in (role, text))
+            if len(self._shapes) >= MOST_SHAPES:
+                self._shapes.clear()
             self._shapes[fields] = None if role is None else _Shape(role, text, rest)
         return self._shapes[fields]
 
