@@ -181,3 +181,21 @@ def test_the_rows_before_decide_nothing() -> None:
             data = msgspec.json.decode(json.dumps(row), type=dict[str, msgspec.Raw])
             expected = ("a", "b") if row["dialogue"] is turns else ("e", "f")
             assert reader.read(data, 1) == conversation(*expected)
+
+
+def test_a_question_that_is_messages_in_json_is_read_as_turns_and_said() -> None:
+    """As a table keeps them; other JSON is the text that it is."""
+    messages = json.dumps([{"role": "system", "content": "s"}, {"role": "user", "content": "a"}])
+    found, remarks = noticed({"prompt": messages, "completion": "b"})
+    assert found.turns == said(("system", "s"), ("user", "a"), ("assistant", "b"))
+    assert remarks == [(Noticed.GUESS, "prompt: turns, as its JSON text has roles")]
+    for text in ('[{"role": "admin"}]', "[1]", "[", '{"role": "user", "content": "a"}'):
+        assert read({"prompt": text, "completion": text}) == conversation(text, text)
+
+
+def test_a_context_beside_a_question_of_turns_is_said() -> None:
+    """It belongs to no turn."""
+    row = {"prompt": [{"role": "user", "content": "a"}], "context": "c", "completion": "b"}
+    found, remarks = noticed(row)
+    assert found == conversation("a", "b")
+    assert (Noticed.IGNORED, "context, as the question has turns") in remarks

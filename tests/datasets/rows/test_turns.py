@@ -246,3 +246,16 @@ def test_a_turn_that_says_both_that_it_carries_loss_and_that_it_does_not_is_refu
     assert answer(content="b", weight=0, loss=False).learned is False
     with pytest.raises(RowError, match="turn 2: train says otherwise than another field"):
         read(ASKED, {"role": "assistant", "content": "b", "weight": 0, "train": True})
+
+
+def test_a_part_that_is_marked_as_a_thought_is_one() -> None:
+    """As Gemini marks it."""
+    parts = [{"text": "t", "thought": True}, {"text": "a", "thought": False}]
+    turns, _ = read({"role": "model", "parts": parts})
+    assert (turns[0].thoughts, turns[0].content) == ("t", "a")
+
+
+def test_a_history_may_name_its_pairs_as_a_row_does() -> None:
+    """A question and its answer in one object."""
+    assert read({"query": "Hi", "response": "Ho"}) == (SAID, [])
+    assert read({"question": "Hi", "answer": "Ho"}) == (SAID, [])

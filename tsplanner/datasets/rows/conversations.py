@@ -136,6 +136,8 @@ class ConversationReader:
             parts = [part for part in (question, context) if part]
             question = [Turn(role=Role.USER, content="\n".join(parts))]
         else:
+            if form.context and fields.holds(form.context):
+                noticed.append((Noticed.IGNORED, f"{form.context}, as the question has turns"))
             # Only the completion of a conversational prompt carries loss.
             question = [
                 replace(turn, learned=False) if turn.role is Role.ASSISTANT else turn
@@ -151,7 +153,15 @@ class ConversationReader:
         """One side of a pair: a text, or turns."""
         self._turns.remarks = []
         if bytes(fields[name])[:1] == b'"':
-            return fields.text(name)
+            text = fields.text(name)
+            value = fields.opened(name) if text.lstrip().startswith("[") else None
+            if not _are_messages(value):
+                return text
+            turns = self._turns.turns(name, value)
+            self._turns.remarks.append(
+                (Noticed.GUESS, f"{name}: turns, as its JSON text has roles")
+            )
+            return turns
         value = fields.value(name)
         if isinstance(value, dict) and ("role" in value or "from" in value):
             value = [value]
@@ -179,3 +189,12 @@ class ConversationReader:
                 note(Noticed.IGNORED, name, line, file)
         for kind, text in dict.fromkeys(noticed):
             note(kind, text, line, file)
+
+
+def _are_messages(value: Any) -> bool:
+    """Whether a value that was written as a text is a list of messages."""
+    return isinstance(value, list) and any(
+        isinstance(each, dict)
+        and ({"role", "content"} <= each.keys() or {"from", "value"} <= each.keys())
+        for each in value
+    )

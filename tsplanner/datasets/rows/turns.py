@@ -31,7 +31,11 @@ DETAILS = ("train_detail", "loss_scale")
 """Fields by which other trainers weigh parts of a turn, or turns by shares."""
 LEARNED_ANSWER = "output_with_loss"
 """Field of a pair that says whether its answer carries loss, as XTuner's rows have it."""
-PAIR_KEYS = (("input", "output"), ("user", "assistant"), ("human", "assistant"))
+PAIR_KEYS = (
+    ("input", "output"), ("user", "assistant"), ("human", "assistant"), ("query", "response"),
+    ("question", "answer"), ("prompt", "response"), ("prompt", "completion"),
+    ("instruction", "output"),
+)  # fmt: skip
 """Fields of a turn that is a question and its answer at once."""
 TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 SEVERAL_PARTS = "several parts of a content: one text"
@@ -263,6 +267,9 @@ def _part(part: Any, place: int) -> tuple[str, str]:
     # Parts of Gemini and Bedrock are named by their field.
     kind = part.get("type", "text" if "text" in part else next(iter(part), ""))
     kind = _string(kind, "type", place)
+    if kind in TEXT_PARTS and part.get("thought") is True:
+        # Gemini's thoughts are text parts with a mark.
+        return "", _string(part.get("text"), "text", place)
     if kind in TEXT_PARTS:
         return _string(part.get("text"), "text", place), ""
     if kind in THOUGHT_PARTS:
