@@ -49,12 +49,12 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
     "NaN": (
         json.dumps(GOOD | {"timeseries": [[1, float("nan")]]}).encode(),
         "value not a usable number",
-        "holds NaN, which is not a number",
+        'field "timeseries" holds NaN, which is not a number',
     ),
     "infinity": (
         json.dumps(GOOD | {"timeseries": [[1, float("-inf")]]}).encode(),
         "value not a usable number",
-        "holds -Infinity, which is not a number",
+        'field "timeseries" holds -Infinity, which is not a number',
     ),
     "too many points": (
         TOO_LONG,

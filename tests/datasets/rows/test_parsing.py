@@ -69,7 +69,8 @@ def test_series_are_bad_for_a_model_that_reads_text_alone() -> None:
 @pytest.mark.parametrize(
     ("data", "fault", "reason"),
     [
-        (b'{"a": NaN}', Fault.NOT_A_NUMBER, "holds NaN, which is not a number"),
+        (b'{"a": NaN}', Fault.NOT_A_NUMBER, 'field "a" holds NaN, which is not a number'),
+        (b'{"a": 1, "b": {"c": [0, -Infinity]}}', Fault.NOT_A_NUMBER, 'field "b" holds -Infinity'),
         (b"\xff", Fault.NOT_UTF8, "is not UTF-8 (byte 1 of the row)"),
         (b"{", Fault.NOT_JSON, "is not JSON (Expecting property name"),
         (b"[1]", Fault.WRONG_TYPE, "is a list, not a JSON object"),

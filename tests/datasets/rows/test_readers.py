@@ -55,10 +55,13 @@ BAD_ROWS = {
     "fewer placeholders": (GOOD | {"input": "See"}, "0 <ts><ts/> in the input but 1 series"),
     "missing field": ({"input": "x", "timeseries": []}, 'field "output" is missing'),
     "empty series": (GOOD | {"timeseries": [[]]}, "series 1 is empty"),
-    "NaN": (GOOD | {"timeseries": [[1.0, float("nan")]]}, "holds NaN, which is not a number"),
+    "NaN": (
+        GOOD | {"timeseries": [[1.0, float("nan")]]},
+        'field "timeseries" holds NaN, which is not a number',
+    ),
     "infinity": (
         GOOD | {"timeseries": [[float("-inf")]]},
-        "holds -Infinity, which is not a number",
+        'field "timeseries" holds -Infinity, which is not a number',
     ),
     "too large": (GOOD | {"timeseries": [[1e200]]}, "series 1 holds 1e+200 at point 1"),
     "beyond a double": (GOOD | {"timeseries": [[1], [2, 10**400]]}, "series 2 holds 1000000"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import NoReturn
 
 import msgspec
 
@@ -82,20 +81,14 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-class _NotFiniteError(ValueError):
+class _NotFinite(str):
     """NaN, Infinity or -Infinity, which Python writes although JSON has no such values."""
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise _NotFiniteError(name)
 
 
 def json_fault(raw: RawRow) -> tuple[Fault, str]:
     """Why these bytes are not a row; slow, so it is called only for rows known to be bad."""
     try:
-        found = json.loads(raw.data.decode("utf-8"), parse_constant=_refuse_constant)
-    except _NotFiniteError as error:
-        return Fault.NOT_A_NUMBER, f"holds {error}, which is not a number"
+        found = json.loads(raw.data.decode("utf-8"), parse_constant=_NotFinite)
     except UnicodeDecodeError as error:
         encoding = likely_encoding(raw.data)
         return (
@@ -111,9 +104,25 @@ def json_fault(raw: RawRow) -> tuple[Fault, str]:
     if not isinstance(found, dict):
         hint = '; write a dialogue as {"messages": [...]}' if isinstance(found, list) else ""
         return Fault.WRONG_TYPE, f"is {kind_of(found)}, not a JSON object{hint}"
+    if (constant := _not_finite(found)) is not None:
+        return Fault.NOT_A_NUMBER, constant
     # Python's parser takes what msgspec refused: half characters, and some numbers.
     name = next((name for name, value in found.items() if not _is_readable({name: value})), "")
     return Fault.WRONG_TYPE, f"field {named(name)} holds half a character or a number out of range"
+
+
+def _not_finite(row: dict[str, object]) -> str | None:
+    """The first field that holds a constant which JSON has not, for a sentence."""
+    for name, value in row.items():
+        # A list in place of recursion: a row may be nested deeper than Python calls.
+        within = [value]
+        while within:
+            each = within.pop()
+            if isinstance(each, _NotFinite):
+                return f"field {named(name)} holds {each}, which is not a number"
+            if isinstance(each, dict | list):
+                within += each.values() if isinstance(each, dict) else each
+    return None
 
 
 def _is_readable(value: object) -> bool:
