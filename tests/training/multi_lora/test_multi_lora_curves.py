@@ -218,7 +218,8 @@ def test_saved_adapters_are_ordinary_ones(tmp_path: Path) -> None:
             losses = [
                 float(
                     net(
-                        input_ids=torch.tensor([row.input_ids]), labels=torch.tensor([row.labels])
+                        input_ids=torch.tensor(row.input_ids).long().unsqueeze(0),
+                        labels=torch.tensor(row.labels).long().unsqueeze(0),
                     ).loss
                 )
                 for row in rows
