@@ -97,10 +97,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "does not learn the empty block of thoughts that the template writes (Qwen3, GLM)",
     ),
     _of(
-        *("axolotl", "llama3", "messages, tools", "mask"),
-        "does not learn the end of a turn that is empty",
-    ),
-    _of(
         *("axolotl", "llama3", "longer than the cutoff", "ids"),
         "cuts at the token, in the middle of an answer",
     ),
