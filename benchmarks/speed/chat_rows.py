@@ -13,18 +13,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import os
-import resource
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 from chat_texts import paragraphs, tokenizer, write_jsonl, write_parquet
+from watched_plan import cpu_seconds, watched_plan
 
 INTERVAL_SECONDS = 0.25
 
@@ -64,40 +57,9 @@ def main() -> None:
 
 def scan(path: Path, vocabulary: Path) -> tuple[float, int, dict[str, Any]]:
     """(seconds, peak PSS in bytes of the process tree, JSON document) of one plan."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "tsplanner", "plan", "--json", "--dataset", str(path)]
-        command += ["--model", "qwen3-8b", "--tokenizer", str(vocabulary), "--gpus", "H200"]
-        command += ["--cutoff-len", "4096"]
-        output = Path(folder) / "plan.json.out"
-        state = {**os.environ, "TSPLANNER_STATE": f"{folder}/state"}
-        began = time.perf_counter()
-        with output.open("wb") as stdout:
-            process = psutil.Popen(command, cwd=folder, stdout=stdout, env=state)
-            peak = 0
-            while process.poll() is None:
-                peak = max(peak, proportional_bytes(process))
-                time.sleep(INTERVAL_SECONDS)
-        seconds = time.perf_counter() - began
-        if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, command)
-        return seconds, peak, json.loads(output.read_bytes())
-
-
-def cpu_seconds() -> float:
-    """Of all processes that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def proportional_bytes(process: psutil.Process) -> int:
-    """PSS of a process and everything it started."""
-    total = 0
-    try:
-        for member in (process, *process.children(recursive=True)):
-            total += member.memory_full_info().pss
-    except psutil.Error:
-        pass  # it ended while we looked
-    return total
+    flags = ["--dataset", str(path), "--model", "qwen3-8b", "--tokenizer", str(vocabulary)]
+    flags += ["--gpus", "H200", "--cutoff-len", "4096"]
+    return watched_plan(flags, interval_seconds=INTERVAL_SECONDS, shared_once=True)
 
 
 if __name__ == "__main__":

@@ -13,15 +13,12 @@ import argparse
 import json
 import os
 import random
-import resource
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import psutil
+from watched_plan import cpu_seconds, watched_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENIZER = ROOT / "configs" / "models" / "tiny-chatts"
@@ -112,45 +109,11 @@ def series(draw: random.Random) -> str:
     return f"[{', '.join(values)}]"
 
 
-def scan(path: Path, flags: list[str]) -> tuple[float, int, dict]:
+def scan(path: Path, flags: list[str]) -> tuple[float, int, dict[str, Any]]:
     """(seconds, peak bytes of the process tree, JSON document) of one plan."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "tsplanner", "plan", "--json", "--dataset", str(path)]
-        command += ["--model", "chatts-14b", "--gpus", "H200", "--cutoff-len", "8192", *flags]
-        output = Path(folder) / "plan.json.out"
-        began = time.perf_counter()
-        with output.open("wb") as stdout:
-            process = psutil.Popen(
-                command,
-                cwd=folder,
-                stdout=stdout,
-                env={**os.environ, "TSPLANNER_STATE": f"{folder}/state"},
-            )
-            peak = 0
-            while process.poll() is None:
-                peak = max(peak, resident_bytes(process))
-                time.sleep(0.02)
-        seconds = time.perf_counter() - began
-        if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, command)
-        return seconds, peak, json.loads(output.read_bytes())
-
-
-def cpu_seconds() -> float:
-    """Of all processes that have ended, ours included."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def resident_bytes(process: psutil.Process) -> int:
-    """Resident pages of a process and everything it started."""
-    total = 0
-    try:
-        for member in (process, *process.children(recursive=True)):
-            total += member.memory_info().rss
-    except psutil.Error:
-        pass  # it ended while we looked
-    return total
+    given = ["--dataset", str(path), "--model", "chatts-14b", "--gpus", "H200"]
+    given += ["--cutoff-len", "8192", *flags]
+    return watched_plan(given, interval_seconds=0.02, shared_once=False)
 
 
 if __name__ == "__main__":
