@@ -15,12 +15,22 @@ from memory_models.units import format_gib
 from tsplanner.planner.devices import device_notes, used_devices, used_machine
 from tsplanner.planner.explain.deepspeed_sizes import deepspeed_notes
 from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
-from tsplanner.planner.forecast import batch_widths, forecast, row_length, row_quantiles
+from tsplanner.planner.forecast import (
+    batch_widths,
+    evaluated_rows,
+    evaluation_passes,
+    forecast,
+    row_length,
+)
 from tsplanner.planner.gather.refine import refined_for
-from tsplanner.planner.packing import usual_passes
+from tsplanner.planner.packing import Pass, usual_passes
 from tsplanner.planner.plan import Corrections, Plan, TimeEstimate, Verdict, verdict_of
 from tsplanner.planner.request import PlanRequest
-from tsplanner.planner.settings import HardwareSettings, training_settings
+from tsplanner.planner.settings import (
+    HardwareSettings,
+    LearningSettings,
+    training_settings,
+)
 from tsplanner.throughput.errors import relative_error
 from tsplanner.throughput.forward_time import forward_time
 from tsplanner.throughput.rates import Rates, rates_of
@@ -139,19 +149,14 @@ def usual_step(
     rates = rates_for(request, hardware)
     if hardware.batch.token_budget is not None:
         found = usual_passes(
-            row_quantiles(request.dataset),
+            request.dataset.lengths,
             hardware.batch.gradient_accumulation_steps,
             hardware.batch.token_budget,
+            hardware.sharding.world_size,
         )
         alone = changed(hardware, gradient_accumulation_steps=1)
-        passes = [
-            replace(
-                training_settings(request.learning, alone, each.positions),
-                row_length=each.row_length,
-            )
-            for each in found.passes
-        ]
-        return times_passes(mean_step_time(request.architecture, passes, rates), found.per_step)
+        passes = [settings_of_pass(request.learning, alone, each) for each in found.passes]
+        return times_passes(mean_step_time(request.architecture, passes, rates), found.each)
     usual = [
         settings
         if width == settings.sequence_length
@@ -159,6 +164,14 @@ def usual_step(
         for width in batch_widths(request.dataset, hardware)
     ]
     return mean_step_time(request.architecture, usual, rates)
+
+
+def settings_of_pass(
+    learning: LearningSettings, hardware: HardwareSettings, given: Pass
+) -> TrainingSettings:
+    """The settings that the time of one packed pass is predicted by."""
+    settings = training_settings(learning, hardware, given.positions)
+    return replace(settings, row_length=given.row_length)
 
 
 def _fullest(request: PlanRequest, hardware: HardwareSettings) -> Device:
@@ -202,15 +215,15 @@ def _why(verdict: Verdict, memory: MemoryKind) -> Explanation | None:
 def finish(request: PlanRequest, found: Evaluated) -> Plan:
     """The Plan of an evaluated candidate."""
     rates, known = rates_for(request, found.hardware), refined_for(request, found.hardware)
-    row = _one_row(request, found.hardware)
-    forward = forward_time(request.architecture, row, rates)
+    evaluated, passes = _evaluated(request, found.hardware)
+    forward = forward_time(request.architecture, evaluated, rates)
     error = _time_error(request, found, rates)
     run = forecast(
         request.dataset,
         request.learning,
         found.hardware,
         found.time,
-        forward.seconds,
+        forward.seconds * passes,
         rates.host,
     )
     return Plan(
@@ -224,7 +237,8 @@ def finish(request: PlanRequest, found: Evaluated) -> Plan:
             step_seconds=found.time.seconds,
             relative_error=error,
             total_relative_error=run.relative_error(
-                step_error=error, forward_error=max(error, relative_error(forward, row, rates))
+                step_error=error,
+                forward_error=max(error, relative_error(forward, evaluated, rates)),
             ),
             steps_per_epoch=run.steps_per_epoch,
             total_steps=run.total_steps,
@@ -254,10 +268,15 @@ def _time_error(request: PlanRequest, found: Evaluated, rates: Rates) -> float:
     )
 
 
-def _one_row(request: PlanRequest, hardware: HardwareSettings) -> TrainingSettings:
-    """Training settings of a step with the mean row alone, which is what an evaluation runs."""
-    alone = changed(hardware, micro_batch_size=1, gradient_accumulation_steps=1, token_budget=None)
-    return training_settings(request.learning, alone, row_length(request.dataset))
+def _evaluated(request: PlanRequest, hardware: HardwareSettings) -> tuple[TrainingSettings, float]:
+    """Training settings of a usual pass of an evaluation, and the number of passes per row."""
+    alone = changed(hardware, micro_batch_size=1, gradient_accumulation_steps=1)
+    budget = hardware.batch.token_budget
+    if budget is None:
+        return training_settings(request.learning, alone, row_length(request.dataset)), 1.0
+    rows = evaluated_rows(request.dataset, request.learning, hardware)
+    found = evaluation_passes(request.dataset, budget, rows)
+    return settings_of_pass(request.learning, alone, found.mean), found.per_row
 
 
 def _assumptions(request: PlanRequest, found: Evaluated, rates: Rates) -> Iterator[str]:
