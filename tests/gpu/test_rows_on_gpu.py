@@ -36,9 +36,14 @@ def test_one_kernel_gives_what_single_rows_give(key_heads: int, window: int | No
         ],
         dim=2,
     ).transpose(1, 2)
-    assert torch.allclose(together, alone, atol=0.02)
+    assert off(together, alone) < 0.01
     for one, other in zip(gradients(together, sides), gradients(alone, sides), strict=True):
-        assert torch.allclose(one, other, atol=0.05)
+        assert off(one, other) < 0.02
+
+
+def off(one: Tensor, other: Tensor) -> float:
+    """Length of the difference over that of the other, which bf16 rounds by 0.004."""
+    return float((one - other).float().norm() / other.float().norm())
 
 
 def gradients(result: Tensor, sides: list[Tensor]) -> tuple[Tensor, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from memory_models.bounds.cpu import on_cpu
 from memory_models.device import Device
@@ -23,12 +22,11 @@ from tsplanner.planner.forecast import (
     row_length,
 )
 from tsplanner.planner.gather.refine import refined_for
-from tsplanner.planner.packing import Pass, usual_passes
+from tsplanner.planner.packing import passes_per_step, settings_of_pass, usual_passes
 from tsplanner.planner.plan import Corrections, Plan, TimeEstimate, Verdict, verdict_of
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import (
     HardwareSettings,
-    LearningSettings,
     training_settings,
 )
 from tsplanner.throughput.errors import relative_error
@@ -113,8 +111,11 @@ def evaluate(
         ValueError: the configuration cannot run at all.
     """
     longest = request.dataset.longest_of(hardware.batch)
-    patches = request.dataset.series_patches(longest) if request.architecture.encoder else 0
+    patches = request.dataset.patches_of(hardware.batch) if request.architecture.encoder else 0
     settings = training_settings(request.learning, hardware, longest, patches)
+    if hardware.batch.is_packed:
+        steps = passes_per_step(request.dataset.lengths, hardware.batch)
+        settings = changed(settings, gradient_accumulation_steps=steps)
     device = None if request.on_cpu else _fullest(request, hardware)
     known = refined_for(request, hardware)
     memory = estimate_memory(
@@ -154,8 +155,7 @@ def usual_step(
             hardware.batch.token_budget,
             hardware.sharding.world_size,
         )
-        alone = changed(hardware, gradient_accumulation_steps=1)
-        passes = [settings_of_pass(request.learning, alone, each) for each in found.passes]
+        passes = [settings_of_pass(request.learning, hardware, each) for each in found.passes]
         return times_passes(mean_step_time(request.architecture, passes, rates), found.each)
     usual = [
         settings
@@ -164,14 +164,6 @@ def usual_step(
         for width in batch_widths(request.dataset, hardware)
     ]
     return mean_step_time(request.architecture, usual, rates)
-
-
-def settings_of_pass(
-    learning: LearningSettings, hardware: HardwareSettings, given: Pass
-) -> TrainingSettings:
-    """The settings that the time of one packed pass is predicted by."""
-    settings = training_settings(learning, hardware, given.positions)
-    return replace(settings, row_length=given.row_length)
 
 
 def _fullest(request: PlanRequest, hardware: HardwareSettings) -> Device:
@@ -270,13 +262,13 @@ def _time_error(request: PlanRequest, found: Evaluated, rates: Rates) -> float:
 
 def _evaluated(request: PlanRequest, hardware: HardwareSettings) -> tuple[TrainingSettings, float]:
     """Training settings of a usual pass of an evaluation, and the number of passes per row."""
-    alone = changed(hardware, micro_batch_size=1, gradient_accumulation_steps=1)
     budget = hardware.batch.token_budget
     if budget is None:
+        alone = changed(hardware, micro_batch_size=1, gradient_accumulation_steps=1)
         return training_settings(request.learning, alone, row_length(request.dataset)), 1.0
     rows = evaluated_rows(request.dataset, request.learning, hardware)
     found = evaluation_passes(request.dataset, budget, rows)
-    return settings_of_pass(request.learning, alone, found.mean), found.per_row
+    return settings_of_pass(request.learning, hardware, found.mean), found.per_row
 
 
 def _assumptions(request: PlanRequest, found: Evaluated, rates: Rates) -> Iterator[str]:

@@ -11,11 +11,13 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 from memory_models.frozen import frozen
+from memory_models.settings import BatchLayout, TrainingSettings, changed
 from memory_models.units import ceil_div, round_up
 from tsplanner.datasets.records import LengthSummary
+from tsplanner.planner.settings import HardwareSettings, LearningSettings, training_settings
 from tsplanner.throughput.widths import PAD_MULTIPLE, POINTS, length_at
 
 ROWS_DRAWN = 1024
@@ -82,16 +84,22 @@ def usual_passes(lengths: LengthSummary, rows: int, budget: int, processes: int 
 
     ``processes``: processes that have a group each and wait for the slowest, whose passes count.
     """
-    quantiles = lengths.quantiles or (round(lengths.mean),)
-    spread = (quantiles, lengths.mean, lengths.longest)
     # More rows than were drawn are as many parts of a group.
     together = min(rows, max(1, ROWS_DRAWN // processes))
-    found = _usual_passes(spread, together, budget, processes)
+    found = _usual_passes(_spread(lengths), together, budget, processes)
     return replace(found, each=found.each * rows / together)
 
 
+Spread = tuple[tuple[int, ...], float, int]
+"""Quantiles, mean and longest of the lengths of rows."""
+
+
+def _spread(lengths: LengthSummary) -> Spread:
+    return lengths.quantiles or (round(lengths.mean),), lengths.mean, lengths.longest
+
+
 @lru_cache(maxsize=256)
-def _drawn(spread: tuple[tuple[int, ...], float, int]) -> tuple[int, ...]:
+def _drawn(spread: Spread) -> tuple[int, ...]:
     """Lengths of rows that stand for those of a dataset, in an order that is always the same."""
     quantiles, mean, longest = spread
     found = [length_at(quantiles, (row + 0.5) / ROWS_DRAWN) for row in range(ROWS_DRAWN)]
@@ -103,9 +111,7 @@ def _drawn(spread: tuple[tuple[int, ...], float, int]) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _usual_passes(
-    spread: tuple[tuple[int, ...], float, int], rows: int, budget: int, processes: int
-) -> UsualPasses:
+def _usual_passes(spread: Spread, rows: int, budget: int, processes: int) -> UsualPasses:
     together = rows * processes
     drawn = _drawn(spread) * ceil_div(together, ROWS_DRAWN)
     groups, found = 0, []
@@ -123,6 +129,61 @@ def _usual_passes(
             found[round(place * last / (WIDTHS - 1))].positions for place in range(WIDTHS)
         ),
     )
+
+
+def full_pass(lengths: LengthSummary, layout: BatchLayout) -> tuple[int, ...]:
+    """Lengths of usual rows that fill a pass, the last one cut; a row over the budget is alone.
+
+    Their sum is what `DatasetRef.longest_of` rounds up. A probe runs such passes.
+    """
+    assert layout.token_budget is not None
+    room = min(layout.token_budget, lengths.longest * layout.gradient_accumulation_steps)
+    if room <= lengths.longest:
+        return (lengths.longest,)
+    found: list[int] = []
+    for length in cycle(_drawn(_spread(lengths))):
+        found.append(min(length, room))
+        room -= found[-1]
+        if not room:
+            return tuple(found)
+    raise AssertionError("a cycle of rows has no end")
+
+
+def passes_per_step(lengths: LengthSummary, layout: BatchLayout) -> int:
+    """Micro-batches of a step that memory is sized for and a probe runs.
+
+    Of packed rows that is the usual number of passes, but two where a step may need a second one.
+    """
+    budget, rows = layout.token_budget, layout.gradient_accumulation_steps
+    if budget is None:
+        return rows
+    if lengths.longest * rows <= budget:
+        return 1
+    return max(2, round(usual_passes(lengths, rows, budget).each))
+
+
+def probed_settings(
+    learning: LearningSettings, hardware: HardwareSettings, lengths: LengthSummary, longest: int
+) -> TrainingSettings:
+    """The settings of a step that a probe runs, of micro-batches of ``longest`` positions."""
+    settings = training_settings(learning, hardware, longest)
+    if not hardware.batch.is_packed:
+        return settings
+    rows = full_pass(lengths, hardware.batch)
+    steps = passes_per_step(lengths, hardware.batch)
+    return replace(
+        changed(settings, gradient_accumulation_steps=steps),
+        row_length=sum(length * length for length in rows) / sum(rows),
+    )
+
+
+def settings_of_pass(
+    learning: LearningSettings, hardware: HardwareSettings, given: Pass
+) -> TrainingSettings:
+    """The settings that the time of one packed pass is predicted by."""
+    alone = changed(hardware, gradient_accumulation_steps=1)
+    settings = training_settings(learning, alone, given.positions)
+    return replace(settings, row_length=given.row_length)
 
 
 def _passes(lengths: Sequence[int], budget: int) -> list[Pass]:
