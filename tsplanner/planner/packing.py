@@ -22,6 +22,10 @@ from tsplanner.throughput.widths import PAD_MULTIPLE, POINTS, length_at
 
 ROWS_DRAWN = 1024
 """Rows whose lengths stand for all rows of a dataset."""
+LARGEST_BUDGET = 65_536
+"""Positions; beyond, a longer pass fills no GPU any better."""
+MOST_BUDGETS = 5
+"""Budgets that are tried for one group of GPUs."""
 EVALUATED_TOGETHER = 64
 """Held-out rows that are cut into passes at once."""
 WIDTHS = 33
@@ -129,6 +133,24 @@ def _usual_passes(spread: Spread, rows: int, budget: int, processes: int) -> Usu
             found[round(place * last / (WIDTHS - 1))].positions for place in range(WIDTHS)
         ),
     )
+
+
+def sensible_budgets(lengths: LengthSummary, rows: int, processes: int = 1) -> tuple[int, ...]:
+    """Budgets worth trying for steps of ``rows`` rows per process, the largest first.
+
+    The whole step in one pass, its halves, and a pass as long as the longest row. None where rows
+    are all of one length, or come one at a step: then nothing is padded.
+    """
+    quantiles = lengths.quantiles
+    if rows < 2 or not quantiles or quantiles[0] == quantiles[-1]:
+        return ()
+    whole = usual_passes(lengths, rows, rows * lengths.longest, processes).widths[-1]
+    least, budget = round_up(lengths.longest, PAD_MULTIPLE), min(whole, LARGEST_BUDGET)
+    found: list[int] = []
+    while budget > least and len(found) < MOST_BUDGETS - 1:
+        found.append(budget)
+        budget = round_up(budget // 2, PAD_MULTIPLE)
+    return (*found, least)
 
 
 def full_pass(lengths: LengthSummary, layout: BatchLayout) -> tuple[int, ...]:
