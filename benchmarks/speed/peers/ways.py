@@ -130,8 +130,8 @@ def run_peer(shape: Shape, way: Way, folder: Path, weights: Path) -> dict[str, A
         began = time.perf_counter()
         targets = sum(len(row.input_ids) - 1 for row in rows)
         loss = torch.zeros((), device=device)
-        for batch in batches(rows, way):
-            batch = {name: each.to(device) for name, each in batch.items()}
+        for collated in batches(rows, way):
+            batch = {name: each.to(device) for name, each in collated.items()}
             share = int((batch["labels"][:, 1:] != -100).sum()) / targets
             with torch.autocast(device.type, dtype=torch.bfloat16):
                 part = model(**batch).loss * share
@@ -165,7 +165,7 @@ def batches(rows: list[Any], way: Way) -> Iterator[dict[str, Any]]:
 
 
 def liger_model(shape: Shape, way: Way, folder: Path, weights: Path) -> tuple[Any, int]:
-    """transformers and PEFT with Liger's whole patch, as Trainer's ``use_liger_kernel`` makes it."""
+    """A model of PEFT with Liger's whole patch, as Trainer's ``use_liger_kernel`` makes it."""
     from liger_kernel.transformers import _apply_liger_kernel_to_instance
     from peft import LoraConfig, get_peft_model
 
