@@ -1,4 +1,4 @@
-"""Attention kernels over the same rows: what `benchmarks/speed/kernels.py` times."""
+"""Attention kernels over the same rows: what `benchmarks/speed/kernel_times.py` times."""
 
 from __future__ import annotations
 

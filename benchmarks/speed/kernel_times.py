@@ -1,13 +1,13 @@
 """Attention and loss kernels alone, on a GPU: seconds, peak bytes and how far the results differ.
 
-    python benchmarks/speed/kernels.py --output DIR [--only attention|loss] [--dry-run]
+    python benchmarks/speed/kernel_times.py --output DIR [--only attention|loss] [--dry-run]
 
 Attention: forward and backward of one layer at shapes of Qwen3-8B (one row of 4,096 tokens; rows of
 skewed lengths end to end) and of Gemma 2 (soft cap 50, window 4,096), by scaled dot-product
 attention, ``torch.nn.attention.varlen``, flash-attn 2 and 4 where they are installed, and
 flex_attention. Loss: lm_head and cross-entropy of 16,384 tokens at 151,936 x 4,096 in bf16, frozen
 head, by our fused loss, Liger's and cut-cross-entropy where they are installed. What is not
-installed, or fails, is a row that says so. Writes DIR/kernels.json.
+installed, or fails, is a row that says so. Writes DIR/kernel_times.json.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def main(arguments: list[str]) -> int:
     name = "cpu" if options.dry_run else torch.cuda.get_device_name(device)
     options.output.mkdir(parents=True, exist_ok=True)
     found = {"device": name, "date": time.strftime("%Y-%m-%d"), "versions": versions()}
-    write_json(options.output / "kernels.json", {**found, "rows": rows})
+    write_json(options.output / "kernel_times.json", {**found, "rows": rows})
     return 0
 
 
