@@ -25,6 +25,7 @@ from memory_models.settings.records import (
     Sharding,
     at_least_one,
 )
+from memory_models.settings.streaming import Streaming
 
 MULTI_LORA_METHODS = frozenset({FinetuningType.LORA, FinetuningType.RSLORA})
 """Methods of which our worker can train several adapters on one base."""
@@ -92,6 +93,7 @@ class StateSettings:
     accumulates: bool
     """A step has more than one micro-batch."""
     checkpointed: bool
+    streaming: Streaming = Streaming()
 
     @property
     def upcasts_base(self) -> bool:
@@ -113,6 +115,7 @@ class TrainingSettings:
     kernels: Kernels = Kernels()
     sharding: Sharding = Sharding()
     batch: BatchLayout = BatchLayout()
+    streaming: Streaming = Streaming()
     sequence_length: int = 2048
     """Decoder positions per sequence, time-series patches included."""
     series_patches: int = 0
@@ -136,12 +139,35 @@ class TrainingSettings:
         if self.method.adapter_ranks:
             self._check_multi_lora()
         self._check_vocabulary()
+        self._check_streaming()
         if self.kernels.decoder_kernels is DecoderKernels.FUSED and self.sharding.zero_stage == 3:
             raise ValueError("fused kernels read weights that zero_stage 3 has not gathered")
         if self.base.quantization is not None and not self.method.uses_adapter:
             raise ValueError(
                 f"quantization {self.base.quantization} needs an adapter method, "
                 f"not {self.method.finetuning_type}: a quantised base cannot be trained"
+            )
+
+    def _check_streaming(self) -> None:
+        """Refuse what cannot be trained on a base that passes through the device."""
+        if not self.streaming.streams:
+            return
+        method = self.method
+        if method.trains_base or not method.is_uniform or method.is_adalora or method.adapter_ranks:
+            raise ValueError("streamed_layers needs one lora, rslora or dora adapter per linear")
+        if self.sharding.zero_stage:
+            raise ValueError(
+                f"streamed_layers needs zero_stage 0, not {self.sharding.zero_stage}: DeepSpeed "
+                "moves weights in its own way"
+            )
+        if self.base.quantization is not None:
+            raise ValueError(
+                f"streamed_layers needs an unquantised base, not {self.base.quantization}"
+            )
+        if not self.batch.gradient_checkpointing or self.batch.checkpointed_layers is not None:
+            raise ValueError(
+                "streamed_layers needs gradient_checkpointing of all layers, whose inputs are all "
+                "that is kept"
             )
 
     def _check_vocabulary(self) -> None:
@@ -231,6 +257,7 @@ class TrainingSettings:
             loss_kernel=self.kernels.loss_kernel,
             accumulates=self.batch.accumulates,
             checkpointed=self.batch.gradient_checkpointing,
+            streaming=self.streaming,
         )
 
     @property
