@@ -314,6 +314,7 @@ def _initialise(plan: Plan, config: Any, device: torch.device) -> Any:
 
 
 def from_config(hardware: HardwareSettings, config: Any, device: torch.device | None) -> Any:
+    """A model with random weights on ``device``; None: where torch makes tensors by itself."""
     from contextlib import nullcontext
 
     with nullcontext() if device is None else device:

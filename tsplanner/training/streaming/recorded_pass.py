@@ -81,7 +81,8 @@ class RecordedPass:
         if self.replayed is not None:
             self.replayed += 1
             if self.replayed == len(self.calls):
-                assert self.stream is not None and self.around is not None
+                assert self.stream is not None
+                assert self.around is not None
                 self.around.restore(self.around.state)
                 stream = self.stream
             return self.form.made(stream)

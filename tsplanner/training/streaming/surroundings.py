@@ -18,9 +18,7 @@ class Surroundings:
         """Take what is around this call; ``random``: layers draw random numbers."""
         kind = device.type
         self.device, self.random = device, random
-        self.autocast = (
-            torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        )
+        self.autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         self.rows = LAYOUT.taken()
         self.state = self._drawn()
 
@@ -28,7 +26,9 @@ class Surroundings:
         if not self.random:
             return ()
         own = torch.get_rng_state()
-        return (own, torch.cuda.get_rng_state(self.device)) if self.device.type == "cuda" else (own,)
+        return (
+            (own, torch.cuda.get_rng_state(self.device)) if self.device.type == "cuda" else (own,)
+        )
 
     def restore(self, state: tuple[Tensor, ...]) -> None:
         """Go on with the random numbers from ``state``."""
@@ -51,4 +51,3 @@ class Surroundings:
             yield
         if state is None:
             self.state = self._drawn()
-

@@ -231,6 +231,8 @@ def build_trainer(
     built.timeseries_lr = plan.learning.optimization.timeseries_lr
     if plan.hardware.batch.is_packed and job.kind is not JobKind.PROBE:
         built.packed_evaluation = packed_evaluation(plan, config, pad_token_id(tokenizer))
+        if layer_major is not None:
+            built.packed_evaluation.together = layer_major.evaluate
     callback.trainer = built
     built.plan_callback = callback
     if job.kind is JobKind.PROBE:
