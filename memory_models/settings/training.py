@@ -120,6 +120,8 @@ class TrainingSettings:
     """Decoder positions per sequence, time-series patches included."""
     series_patches: int = 0
     """Positions of a sequence that are patches; they count only for models with an encoder."""
+    packed_passes: int | None = None
+    """Most passes of an optimizer step of rows that are laid end to end; None: one per row."""
     row_length: float | None = None
     """Length of the row that a token belongs to, in positions, as a mean over tokens of rows that
     are laid end to end; None: ``sequence_length``."""
@@ -197,6 +199,11 @@ class TrainingSettings:
             raise ValueError("adapter_ranks needs loss_kernel fused")
 
     @property
+    def passes_together(self) -> int:
+        """Passes of an optimizer step that a streamed layer works on before the next one comes."""
+        return self.packed_passes or self.batch.gradient_accumulation_steps
+
+    @property
     def rows(self) -> int:
         """Sequences per pass of the base, of all trials together."""
         return self.batch.micro_batch_size * max(1, len(self.method.adapter_ranks))
@@ -255,7 +262,8 @@ class TrainingSettings:
             sharding=self.sharding,
             optimizer=self.kernels.optimizer,
             loss_kernel=self.kernels.loss_kernel,
-            accumulates=self.batch.accumulates,
+            # Layer by layer, a layer above has all of its gradients before a layer below has any.
+            accumulates=self.batch.accumulates and not self.streaming.streams,
             checkpointed=self.batch.gradient_checkpointing,
             streaming=self.streaming,
         )

@@ -71,17 +71,17 @@ class WeightFeed:
     def _fetch(self, index: int, used: _Buffer | None) -> _Buffer:
         """Begin to bring a layer into the buffer that was used longest ago."""
         buffer = next(each for each in self.buffers if each is not used)
-        region = self.slabs[index].region
-        assert region is not None
+        host = self.slabs[index].host
+        assert host is not None
         size, buffer.layer = self.slabs[index].size, index
         self.copied_bytes += size
         if self.stream is None:
-            _copy(buffer.bytes[:size], region.bytes)
+            _copy(buffer.bytes[:size], host)
             return buffer
         if buffer.left is not None:
             self.stream.wait_event(buffer.left)
         with torch.cuda.stream(self.stream):
-            _copy(buffer.bytes[:size], region.bytes)
+            _copy(buffer.bytes[:size], host)
         buffer.filled = self.stream.record_event()
         return buffer
 

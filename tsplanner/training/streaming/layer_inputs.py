@@ -50,9 +50,11 @@ class HostInputs:
         self.device, self.cuda = device, device.type == "cuda"
         self.stream = torch.cuda.Stream(device) if self.cuda else None
         self.region: Region | None = None
+        self.room: Tensor | None = None
+        """The region's bytes."""
         self.layers = 0
-        self.like: list[Tensor] = []
-        """A tensor of each micro-batch's shape and dtype, without memory."""
+        self.forms: list[tuple[torch.Size, torch.dtype, int]] = []
+        """Shape, dtype and bytes of each micro-batch's inputs."""
         self.offsets: list[int] = []
         self.leaving: deque[tuple[torch.cuda.Event | None, Tensor]] = deque()
         self.coming: dict[tuple[int, int], tuple[torch.cuda.Event | None, Tensor]] = {}
@@ -60,23 +62,28 @@ class HostInputs:
     def begin(self, layers: int, inputs: Sequence[Tensor]) -> None:
         """Have room for the inputs of a step; the region grows and never shrinks."""
         self.layers, self.offsets, total = layers, [], 0
-        self.like = [each.to("meta") for each in inputs]
+        self.forms = [(each.shape, each.dtype, each.nbytes) for each in inputs]
         for each in inputs:
             self.offsets.append(total)
             total += each.nbytes
         self.total = total
-        if self.region is None or self.region.size < layers * total:
-            if self.region is not None:
-                self.region.release()
-            self.region = Region(layers * total, lock=self.cuda)
-            self.region.lock()
+        if self.room is None or self.room.numel() < layers * total:
+            self.room = None
+            self.room = self.taken(layers * total)
+
+    def taken(self, size: int) -> Tensor:
+        """Host memory [size] in place of what was there."""
+        if self.region is not None:
+            self.region.release()
+        self.region = Region(size, lock=self.cuda)
+        self.region.lock()
+        return self.region.bytes
 
     def _host(self, layer: int, batch: int) -> Tensor:
-        assert self.region is not None
-        like = self.like[batch]
+        assert self.room is not None
+        shape, dtype, size = self.forms[batch]
         start = layer * self.total + self.offsets[batch]
-        flat = self.region.bytes[start : start + like.nbytes]
-        return flat.view(like.dtype).view(like.shape)
+        return self.room[start : start + size].view(dtype).view(shape)
 
     def keep(self, layer: int, batch: int, tensor: Tensor) -> None:
         """Begin to send what a layer of a micro-batch reads."""
@@ -120,7 +127,7 @@ class HostInputs:
     def take(self, layer: int, batch: int) -> Tensor:
         """What was kept, back on the device; the next one is on its way."""
         event, tensor = self.coming.pop((layer, batch))
-        last = batch == len(self.like) - 1
+        last = batch == len(self.forms) - 1
         self._bring(*((layer - 1, 0) if last else (layer, batch + 1)))
         if event is not None:
             torch.cuda.current_stream().wait_event(event)

@@ -42,6 +42,8 @@ class LayerMajor:
         self.model, self.feed, self.inputs = model, feed, inputs
         self.form = Form.TENSOR
         self.at_work: RecordedPass | None = None
+        self.random = True
+        """Whether layers may draw random numbers in training."""
         self.after_layer: Callable[[], None] = lambda: None
         """Called after every layer of a step."""
         self.own = [layer.forward for layer in layers]
@@ -97,6 +99,8 @@ class LayerMajor:
                         self.inputs.keep(place, number, stream)
                     record.stream = record.run(place, self.own[layer], stream, again=False)
             self.after_layer()
+        if keep:
+            self.inputs.turn()
         for record in records:
             record.stream = _stream(record).detach().requires_grad_(keep)
         return records, order
@@ -105,15 +109,14 @@ class LayerMajor:
         """What the layers are called with in a pass."""
         device = self.feed.buffers[0].bytes.device
         for form in (self.form, *(other for other in Form if other is not self.form)):
-            # Nothing is drawn in an evaluation.
-            record = RecordedPass(form, lambda: Surroundings(device, random=self.model.training))
+            random = self.random and self.model.training
+            record = RecordedPass(form, partial(Surroundings, device, random=random))
             try:
                 with self._working(record):
                     one()
             except ReachedTheEnd:
                 self.form = form
-                assert record.entry is not None
-                record.stream = record.entry.detach()
+                record.recorded()
                 return record
             except ChangedBetweenLayersError:
                 continue
@@ -140,7 +143,6 @@ class LayerMajor:
 
     def _backward(self, records: list[RecordedPass], order: list[int]) -> None:
         """Run every layer again, from the last to the first, and go back through it."""
-        self.inputs.turn()
         for place in reversed(range(len(order))):
             ahead = [*reversed(order[:place]), *order]
             with self.feed.layer(order[place], ahead):
@@ -148,15 +150,14 @@ class LayerMajor:
                     self._again(record, place, number, self.own[order[place]])
             self.after_layer()
         for record in records:
-            if record.entry is not None and record.entry.requires_grad:
+            if record.entry is not None:
                 record.entry.backward(record.stream)
 
     def _again(
         self, record: RecordedPass, place: int, number: int, layer: Callable[..., Any]
     ) -> None:
         read = self.inputs.take(place, number).detach()
-        first = place == 0 and record.entry is not None and not record.entry.requires_grad
-        read.requires_grad_(not first)
+        read.requires_grad_(place > 0 or record.entry is not None)
         with torch.enable_grad():
             result = record.run(place, layer, read, again=True)
         if result.requires_grad and record.stream is not None:

@@ -66,7 +66,9 @@ class RecordedPass:
         self.calls: list[Call] = []
         self.around: Surroundings | None = None
         self.entry: Tensor | None = None
-        """Input of the first layer, with the graph of what is before it."""
+        """Input of the first layer with its graph, if anything before the layers is trained."""
+        self.handed_on: Tensor | None = None
+        """What every layer hands on while the pass is recorded."""
         self.stream: Tensor | None = None
         """Input of the next layer; in backward the gradient of its result."""
         self.states: dict[int, tuple[Tensor, ...]] = {}
@@ -86,13 +88,18 @@ class RecordedPass:
                 self.around.restore(self.around.state)
                 stream = self.stream
             return self.form.made(stream)
-        if self.entry is None:
-            self.entry, self.around = stream, self.surroundings()
-        elif stream is not self.entry:
+        if not self.calls:
+            self.around, self.handed_on = self.surroundings(), stream
+            self.entry, self.stream = stream if stream.requires_grad else None, stream.detach()
+        elif stream is not self.handed_on:
             raise ChangedBetweenLayersError
         _refuse_state(options)
         self.calls.append(Call(layer, arguments[1:], options))
         return self.form.made(stream)
+
+    def recorded(self) -> None:
+        """The recording has ended."""
+        self.handed_on = None
 
     def run(self, place: int, layer: Callable[..., Any], stream: Tensor, *, again: bool) -> Tensor:
         """The result of one call; ``again``: in backward, with the random numbers of the first."""

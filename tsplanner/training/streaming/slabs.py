@@ -51,18 +51,20 @@ class Slab:
             end = round_up(end + self.places[-1].size, BLOCK_BYTES)
         self.size = end
         self.region: Region | None = None
+        self.host: Tensor | None = None
+        """The region's bytes."""
 
     def adopt(self, region: Region, *, fill: bool = True) -> None:
         """Move the weights into ``region``, and lock it.
 
         ``fill``: False where another process fills the region that both read.
         """
-        self.region = region
+        self.region, self.host = region, region.bytes
         for place in self.places:
             if fill:
                 place.of(region.bytes).copy_(place.parameter.data)
             # The tensor that was read goes here, so that no second copy of the base adds up.
-            self._rest(place)
+            place.parameter.data = self.placeholder(place)
         region.lock()
 
     def install(self, layer: Tensor) -> None:
@@ -73,8 +75,9 @@ class Slab:
     def rest(self) -> None:
         """Leave placeholders behind, as the bytes go to another layer."""
         for place in self.places:
-            self._rest(place)
+            place.parameter.data = self.placeholder(place)
 
-    def _rest(self, place: Place) -> None:
+    def placeholder(self, place: Place) -> Tensor:
+        """A tensor of the weight's shape and dtype on the device, which takes one element."""
         one = torch.empty((1,) * len(place.shape), dtype=place.dtype, device=self.device)
-        place.parameter.data = one.expand(place.shape)
+        return one.expand(place.shape)
