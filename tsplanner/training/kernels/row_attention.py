@@ -42,6 +42,14 @@ class RowLayout:
         self.lengths = bounds.diff().tolist()
         self.bounds, self.longest = bounds.to(torch.int32), max(self.lengths)
 
+    def taken(self) -> tuple[Tensor | None, int, list[int]]:
+        """The rows of this pass, for `put`."""
+        return self.bounds, self.longest, self.lengths
+
+    def put(self, rows: tuple[Tensor | None, int, list[int]]) -> None:
+        """Go back to a pass whose rows were `taken`."""
+        self.bounds, self.longest, self.lengths = rows
+
 
 LAYOUT = RowLayout()
 """The rows of the pass at work: a process runs one pass at a time."""

@@ -28,19 +28,19 @@ from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.packing.batch import PASSES
 from tsplanner.training.packing.evaluation import PackedEvaluation
-from tsplanner.training.packing.trainer import PackingTrainer
 from tsplanner.training.pulse import Phase
 from tsplanner.training.solo import saving
 from tsplanner.training.solo.adalora_regularizer import orthogonality_configs, without_orthogonality
 from tsplanner.training.solo.padding_samples import PaddingLast
 from tsplanner.training.solo.recorder import Recorder
+from tsplanner.training.streaming.trainer import LayerMajorTrainer
 
 KEPT_CHECKPOINTS = 2
 """Number of checkpoints to keep: a crash while one is written leaves the other."""
 STOP_FILE = "stop"
 
 
-class PlanTrainer(PackingTrainer):
+class PlanTrainer(LayerMajorTrainer):
     """Trainer that evaluates row by row and weighs the rows by their answer tokens.
 
     ``padding_samples``: number of rows at the end of the training set that only fill the last step.
@@ -258,6 +258,8 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
     plan, probe, train = job.plan, job.kind is JobKind.PROBE, job.kind is JobKind.TRAIN
     learning, hardware = plan.learning, plan.hardware
     cuda = hardware.accelerator == "cuda"
+    # Streamed layers run again in backward without torch's checkpoints.
+    checkpoints = hardware.batch.gradient_checkpointing and not hardware.streaming.streams
     return TrainingArguments(
         output_dir=str(Path(job.folder) / saving.CHECKPOINTS if train else job.folder),
         per_device_train_batch_size=1 if probe else rows_together(plan),
@@ -273,10 +275,8 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
         optim=hardware.kernels.optimizer.value,
         bf16=hardware.base.autocast is Dtype.BF16,
         fp16=hardware.base.autocast is Dtype.FP16,
-        gradient_checkpointing=hardware.batch.gradient_checkpointing or None,
-        gradient_checkpointing_kwargs=(
-            {"use_reentrant": False} if hardware.batch.gradient_checkpointing else None
-        ),
+        gradient_checkpointing=checkpoints or None,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if checkpoints else None,
         seed=learning.seed,
         data_seed=learning.seed,
         eval_strategy="no",  # PlanCallback asks for evaluations at the steps it wants
@@ -314,7 +314,10 @@ def accumulation(job: Job) -> int:
     if batch.is_packed and job.kind is not JobKind.PROBE:
         return 1
     planned = passes_per_step(job.plan.dataset.lengths, batch)
-    return min(planned, max(2, job.probe_micro_batches)) if job.kind is JobKind.PROBE else planned
+    # The micro-batches of a streamed step run together, so that none can be left out.
+    if job.kind is not JobKind.PROBE or job.plan.hardware.streaming.streams:
+        return planned
+    return min(planned, max(2, job.probe_micro_batches))
 
 
 def deepspeed_config(plan: Plan) -> dict[str, Any] | None:
