@@ -220,42 +220,14 @@ def exported(request: Request) -> Exported:
     if wanted.rows is not None:
         written = wanted.rows(plan, folder, options.rows)
         rows, notes = written.paths, [*notes, *rows_notes(plan, written, options.rows)]
-<<<<<<< HEAD
-    paths = [*write(files, folder), *rows]
-    start = wanted.start.format(folder=shlex.quote(str(folder)))
-    by_hand = wanted.by_hand if request.options.nodes > 1 else ""
-    room = room_of(wanted, plan, options.nodes)
-    if as_json:
-        document: dict[str, object] = {
-            "files": [str(path) for path in paths],
-            "start": by_hand + start,
-        }
-        document |= {} if room is None else {"room": asdict(room)}
-        print(json.dumps(document | ({"notes": notes} if notes else {})))
-        return EXIT_OK
-    screen = Screen()
-    screen.line(plan_line(file))
-    for target in paths:
-        screen.line(f"wrote  {target}")
-    if room is not None:
-        word, style = VERDICTS[room.verdict]
-        screen.line(f"{word} under {room.trainer}: {room.figures}", style)
-    for note in notes:
-        screen.line(f"note   {note}")
-    screen.line()
-    where = f"   on each of {request.options.nodes} machines" if by_hand else ""
-    screen.line(f"Next   {by_hand}{start}{where}", "bold")
-    return EXIT_OK
-=======
     return Exported(
         plan_file=file,
         paths=(*write(files, folder), *rows),
         start=wanted.start.format(folder=shlex.quote(str(folder))),
         by_hand=wanted.by_hand if request.options.nodes > 1 else "",
-        room=wanted.room(spread(plan, options.nodes)) if wanted.room is not None else None,
+        room=room_of(wanted, plan, options.nodes),
         notes=tuple(notes),
     )
->>>>>>> main
 
 
 def _for_trainer(request: Request, plan: Plan) -> ExportOptions:
