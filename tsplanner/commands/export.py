@@ -17,6 +17,7 @@ from tsplanner.commands.views.plan_file import plan_line
 from tsplanner.commands.views.screen import Screen
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError, quoted
 from tsplanner.exporters.launch import JOB_FILE, WORKER, ExportFile, ExportOptions, Room, spread
+from tsplanner.exporters.padding import room_of
 from tsplanner.exporters.registry import EXPORTERS, exporter, render
 from tsplanner.exporters.rows.form import RowsAs, chosen, without_tokens
 from tsplanner.exporters.rows.written import RowsWritten
