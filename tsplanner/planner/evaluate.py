@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from memory_models.bounds.cpu import on_cpu
 from memory_models.device import Device
@@ -114,8 +115,13 @@ def evaluate(
     patches = request.dataset.patches_of(hardware.batch) if request.architecture.encoder else 0
     settings = training_settings(request.learning, hardware, longest, patches)
     if hardware.batch.is_packed:
-        steps = passes_per_step(request.dataset.lengths, hardware.batch)
-        settings = changed(settings, gradient_accumulation_steps=steps)
+        lengths = request.dataset.lengths
+        steps = passes_per_step(lengths, hardware.batch)
+        settings = replace(
+            changed(settings, gradient_accumulation_steps=steps),
+            # A pass has the most attention scores where the longest rows fill it.
+            row_length=min(lengths.longest, longest),
+        )
     device = None if request.on_cpu else _fullest(request, hardware)
     known = refined_for(request, hardware)
     memory = estimate_memory(
