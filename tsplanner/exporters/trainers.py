@@ -81,8 +81,6 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         kernels=DecoderKernels.REFERENCE,
         # No other trainer can be told to checkpoint some layers: all of them are checkpointed.
         checkpointed_layers=None,
-        # How another trainer lays rows end to end is its own affair; it is sized as it pads them.
-        token_budget=None,
         expandable_segments=hardware.accelerator == "cuda",
     )
     length = plan.dataset.longest_of(hardware.batch)
@@ -239,12 +237,13 @@ def rows_notes(plan: Plan, options: ExportOptions, trainer: str) -> list[str]:
     ]
 
 
-def why_unpacked(plan: Plan) -> str:
+def why_unpacked(plan: Plan, options: ExportOptions) -> str:
     """Why a trainer's own packing is off, as a clause."""
-    if plan.hardware.batch.is_packed:
+    if options.repacked:
         return (
             "since the plan packs the rows of one step, and this would put other rows into a step: "
-            "rows go one by one here, and the plan's time does not hold"
+            f"rows are padded here, micro-batch {plan.hardware.batch.micro_batch_size}, and the "
+            "packed plan's time does not hold"
         )
     return "as the plan pads one row per sample"
 
