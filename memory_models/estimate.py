@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from memory_models.activations.liger_patches import PATCHES
 from memory_models.allocator.replay import reserved_bytes
 from memory_models.architecture import Architecture
 from memory_models.bounds.intervals import (
@@ -24,6 +25,7 @@ from memory_models.device import Device
 from memory_models.result import Component, Interval, MemoryEstimate
 from memory_models.settings import (
     Attention,
+    DecoderKernels,
     Dtype,
     FinetuningType,
     Quantization,
@@ -69,6 +71,7 @@ def check(
         )
     _check_checkpointed_layers(architecture, settings)
     _check_recorded(architecture, settings)
+    _check_liger(architecture, settings)
     _check_dtypes(settings)
     # This call is for its refusals; the record is cached, so the estimate makes no second one.
     _static(architecture, effective_settings(settings).states)
@@ -96,6 +99,16 @@ def _check_recorded(architecture: Architecture, settings: TrainingSettings) -> N
     if settings.method.adapter_ranks:
         raise ValueError(
             f"adapter_ranks needs layers with a formula, which {architecture.model_type} has not"
+        )
+
+
+def _check_liger(architecture: Architecture, settings: TrainingSettings) -> None:
+    if settings.kernels.decoder_kernels is not DecoderKernels.LIGER:
+        return
+    if architecture.model_type not in PATCHES:
+        raise ValueError(
+            f"kernels liger is not sized for {architecture.model_type}: its patch is for "
+            f"{', '.join(sorted(PATCHES))}"
         )
 
 
