@@ -71,7 +71,9 @@ def adapter_product(ops: Ops, source: Value, width: int, out: int) -> Value:
         ops.cached.append(cast)
         saves.append(cast)
     weights = (Weight(width * out, operand, ops.adapter),)
-    result = tape.op((narrow,), Size(per_token=out), operand, saves=saves, weights=weights)
+    result = tape.op(
+        (narrow,), Size(per_token=out), operand, saves=saves, weights=weights, folds=True
+    )
     tape.drop(narrow)
     return result
 

@@ -83,7 +83,9 @@ class Ops:
         saves = [source] if self.trained else []
         if cast is not None and (source.needs or self.trained):
             saves.append(cast)
-        result = self.tape.op((source,), out, self.flow.operand, saves=saves, weights=weights)
+        result = self.tape.op(
+            (source,), out, self.flow.operand, saves=saves, weights=weights, folds=True
+        )
         if cast is not None:
             # Autocast caches casts of leaves that require a gradient, and no others.
             if self.trained:

@@ -134,11 +134,13 @@ class Tape:
         passes: bool = False,
         work: Size = ZERO,
         weights: tuple[Weight, ...] = (),
+        folds: bool = False,
     ) -> Value:
         """The fresh result of an op; the values in ``saves`` (None: the result) stay for backward.
 
         ``passes``: inputs of the result's dtype get the incoming gradient tensor itself. ``work``:
         bytes that the op's backward holds while it runs. ``weights`` get gradients too.
+        ``folds``: the op is torch's linear, which reads its input as a matrix.
         """
         needs = bool(weights) or any(value.needs for value in inputs)
         before = self.allocations
@@ -150,6 +152,7 @@ class Tape:
                 saves=[result if value is None else value for value in saves],
                 work=work,
                 weights=weights,
+                folds=folds,
             )
             if saves and None not in saves:
                 # Autograd saves inputs before the op runs. Recomputation stops at the last save,
@@ -165,6 +168,7 @@ class Tape:
         saves: Sequence[Value] = (),
         work: Size = ZERO,
         weights: tuple[Weight, ...] = (),
+        folds: bool = False,
     ) -> None:
         """Record a node for backward, unless nothing is saved."""
         if not self.saves:
@@ -175,7 +179,7 @@ class Tape:
             self.last_save = self.allocations
         given = tuple(item for item in inputs if item[0].needs)
         saved = tuple(value.storage for value in saves)
-        self.nodes.append(Node(outputs, given, saved, work, weights))
+        self.nodes.append(Node(outputs, given, saved, work, weights, folds))
 
     def keep(self, value: Value) -> None:
         """A tensor that stays after backward: a gradient that forward made."""
@@ -266,7 +270,7 @@ class Tape:
                 gradient = incoming if passed is True else passed
                 gradient.holders += 1
             else:
-                gradient = Storage(value.size)
+                gradient = Storage(value.size, viewed=node.folds)
                 self._alloc(gradient.size)
             self._add(gradients, id(value), gradient)
 
@@ -284,7 +288,7 @@ class Tape:
         earlier = gradients.get(key)
         if earlier is None:
             gradients[key] = gradient
-        elif earlier.holders == 1:
+        elif earlier.holders == 1 and not earlier.viewed:
             # Nothing else holds the first gradient, so autograd adds the second one in place.
             self._release(gradient)
         else:

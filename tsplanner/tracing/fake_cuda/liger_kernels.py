@@ -27,7 +27,7 @@ def use_liger(model: Any) -> None:
     patches = importlib.import_module("liger_kernel.transformers.monkey_patch")
     if model.config.model_type not in patches.MODEL_TYPE_TO_APPLY_LIGER_FN:
         raise TsplannerError(f"liger-kernel patches no {model.config.model_type}.")
-    loss = importlib.import_module("liger_kernel.ops.fused_linear_cross_entropy")
+    loss: Any = importlib.import_module("liger_kernel.ops.fused_linear_cross_entropy")
     loss._can_use_mm_out = _multiplies_into_buffers
     # It compares the incoming gradient with 1, and then scales the others where they stand.
     loss.fused_linear_cross_entropy_backward = lambda _, *gradients: gradients
