@@ -81,7 +81,7 @@ def build(
         if settings.kernels.decoder_kernels is DecoderKernels.FUSED:
             use_fused_kernels(trained)
         follow_bitsandbytes(trained)
-        if settings.batch.gradient_checkpointing:
+        if settings.batch.gradient_checkpointing and not settings.streaming.streams:
             trained.gradient_checkpointing_enable(
                 gradient_checkpointing_kwargs={"use_reentrant": False}
             )
