@@ -6,7 +6,7 @@ integrations/sdpa_attention.py; aten/src/ATen/native/transformers/cuda/sdp_utils
 
 from __future__ import annotations
 
-from memory_models.activations.liger import liger_rotary
+from memory_models.activations.liger.kernels import liger_rotary
 from memory_models.activations.linears import linear
 from memory_models.activations.norms import norm
 from memory_models.activations.ops import FP32, LayerOps

@@ -71,11 +71,9 @@ def adapter_product(ops: Ops, source: Value, width: int, out: int) -> Value:
         ops.cached.append(cast)
         saves.append(cast)
     weights = (Weight(width * out, operand, ops.adapter),)
-    result = tape.op(
-        (narrow,), Size(per_token=out), operand, saves=saves, weights=weights, folds=True
-    )
+    result = tape.op((narrow,), Size(per_token=out), operand, saves=saves, weights=weights)
     tape.drop(narrow)
-    return result
+    return tape.folded(result)
 
 
 def _read(ops: LayerOps, source: Value) -> Value:

@@ -134,13 +134,11 @@ class Tape:
         passes: bool = False,
         work: Size = ZERO,
         weights: tuple[Weight, ...] = (),
-        folds: bool = False,
     ) -> Value:
         """The fresh result of an op; the values in ``saves`` (None: the result) stay for backward.
 
         ``passes``: inputs of the result's dtype get the incoming gradient tensor itself. ``work``:
         bytes that the op's backward holds while it runs. ``weights`` get gradients too.
-        ``folds``: the op is torch's linear, which reads its input as a matrix.
         """
         needs = bool(weights) or any(value.needs for value in inputs)
         before = self.allocations
@@ -152,7 +150,6 @@ class Tape:
                 saves=[result if value is None else value for value in saves],
                 work=work,
                 weights=weights,
-                folds=folds,
             )
             if saves and None not in saves:
                 # Autograd saves inputs before the op runs. Recomputation stops at the last save,
@@ -168,7 +165,6 @@ class Tape:
         saves: Sequence[Value] = (),
         work: Size = ZERO,
         weights: tuple[Weight, ...] = (),
-        folds: bool = False,
     ) -> None:
         """Record a node for backward, unless nothing is saved."""
         if not self.saves:
@@ -179,7 +175,13 @@ class Tape:
             self.last_save = self.allocations
         given = tuple(item for item in inputs if item[0].needs)
         saved = tuple(value.storage for value in saves)
-        self.nodes.append(Node(outputs, given, saved, work, weights, folds))
+        self.nodes.append(Node(outputs, given, saved, work, weights))
+
+    def folded(self, result: Value) -> Value:
+        """The result of torch's linear, which has just run: it reads its input as a matrix."""
+        if self.nodes and self.nodes[-1].outputs[0] is result:
+            self.nodes[-1] = self.nodes[-1]._replace(folds=True)
+        return result
 
     def keep(self, value: Value) -> None:
         """A tensor that stays after backward: a gradient that forward made."""
