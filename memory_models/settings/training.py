@@ -148,11 +148,6 @@ class TrainingSettings:
                 f"{self.kernels.decoder_kernels} kernels read weights that zero_stage 3 has not "
                 "gathered"
             )
-        liger = (DecoderKernels.LIGER, LossKernel.LIGER)
-        if self.sharding.zero_stage == 3 and (
-            self.kernels.decoder_kernels in liger or self.kernels.loss_kernel in liger
-        ):
-            raise ValueError("Liger's kernels are not sized under zero_stage 3: take another stage")
         if self.base.quantization is not None and not self.method.uses_adapter:
             raise ValueError(
                 f"quantization {self.base.quantization} needs an adapter method, "

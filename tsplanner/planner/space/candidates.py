@@ -185,9 +185,9 @@ def _upcasts(pins: Pins, quantization: Quantization | None) -> bool:
 def _kernels(request: PlanRequest) -> list[Kernels]:
     """The kernels of attention, loss, optimizer and decoder layers that a GPU may use."""
     pins = request.pins
-    attentions = [Attention.FLASH_ATTENTION_2, _plain_attention(request)]
+    # FlashAttention-2 was never run here, so that a plan has it only where a person asks for it.
     options = product(
-        _choices(pins, "attention", attentions),
+        _choices(pins, "attention", [_plain_attention(request)]),
         _choices(pins, "loss_kernel", [LossKernel.FUSED, LossKernel.PLAIN]),
         _choices(pins, "optimizer", _optimizers(request)),
     )
