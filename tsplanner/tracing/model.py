@@ -21,6 +21,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.models.quantized import stored_base
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import split_settings
+from tsplanner.tracing.fake_cuda.liger_kernels import use_liger
 from tsplanner.tracing.fake_cuda.quantized import (
     QuantisedLinear,
     follow_bitsandbytes,
@@ -71,6 +72,8 @@ def build(
         if settings.batch.gradient_checkpointing:
             require_checkpointing(model)
         read_text_alone(model)
+        if settings.kernels.decoder_kernels is DecoderKernels.LIGER:
+            use_liger(model)
         if settings.kernels.loss_kernel is LossKernel.FUSED:
             use_fused_loss(model)
         with torch.device("meta"):

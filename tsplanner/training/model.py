@@ -61,7 +61,7 @@ def build_model(plan: Plan, device: torch.device) -> Any:
     if plan.hardware.base.quantization is not None:
         # A quantised base is never trained; PEFT's preparation would say so, where it is called.
         model.requires_grad_(False)
-        keep_packed(model)
+        keep_packed(model, compute_dtype(plan.hardware))
     if plan.hardware.base.upcasts:
         from peft import prepare_model_for_kbit_training
 
@@ -73,15 +73,18 @@ def build_model(plan: Plan, device: torch.device) -> Any:
     return model
 
 
-def keep_packed(model: nn.Module) -> None:
-    """Keep 4-bit weights as they are through evaluations on the CPU.
+def keep_packed(model: nn.Module, dtype: torch.dtype) -> None:
+    """Keep 4-bit weights as they are through evaluations, and dequantise them to one dtype.
 
     On a CPU with AVX512-BF16 bitsandbytes repacks a 4-bit weight for inference as soon as it is
-    evaluated. Training goes on after an evaluation, and then fails on the repacked weight.
+    evaluated. Training goes on after an evaluation, and then fails on the repacked weight. And it
+    dequantises a weight to the dtype that was packed, then casts the whole matrix to the dtype of
+    the product.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+            module.weight.quant_state.dtype = dtype
 
 
 def use_stored_form(config: Any, plan: Plan) -> None:

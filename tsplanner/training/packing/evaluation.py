@@ -8,13 +8,11 @@ from typing import Any
 
 import torch
 
-from tsplanner.planner.packing import bins
+from tsplanner.planner.packing import EVALUATED_TOGETHER, bins
 from tsplanner.training.batches import EncodedSample, label_count
 from tsplanner.training.kernels.row_losses import last_states, loss_of
 from tsplanner.training.packing.batch import laid_end_to_end
 
-ROWS_TOGETHER = 64
-"""Held-out rows that are cut into passes at once."""
 PASSES_TOGETHER = 4
 """Passes that a streamed base takes through each layer at once."""
 Pass = Callable[[], list[torch.Tensor]]
@@ -52,8 +50,10 @@ class PackedEvaluation:
         """Mean loss and number of labels of every row, in order; ``after_each`` after a pass."""
         model.eval()
         found: list[tuple[float, int]] = []
-        for start in range(0, len(rows), ROWS_TOGETHER):
-            part = [rows[place] for place in range(start, min(start + ROWS_TOGETHER, len(rows)))]
+        for start in range(0, len(rows), EVALUATED_TOGETHER):
+            part = [
+                rows[place] for place in range(start, min(start + EVALUATED_TOGETHER, len(rows)))
+            ]
             found += self._part(model, part, after_each)
         model.train()
         return found

@@ -21,6 +21,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from memory_models.settings import Dtype, FinetuningType
 from memory_models.units import ceil_div
 from tsplanner.planner import steps
+from tsplanner.planner.packing import passes_per_step
 from tsplanner.planner.plan import Plan
 from tsplanner.training import distributed
 from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
@@ -129,6 +130,9 @@ class PlanCallback(TrainerCallback):
         self._began = 0.0
         self._substeps = 0
         self._substeps_ended = 0.0
+        plan = job.plan
+        self.planned = passes_per_step(plan.dataset.lengths, plan.hardware.batch)
+        """Micro-batches of a whole step."""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -147,8 +151,7 @@ class PlanCallback(TrainerCallback):
     def on_substep_end(self, args: TrainingArguments, *_: Any, **__: Any) -> None:
         """Note the time after all micro-batches except the last, if a probe leaves some out."""
         self._substeps += 1
-        missing = self.job.plan.hardware.batch.gradient_accumulation_steps
-        if self._substeps == args.gradient_accumulation_steps - 1 < missing - 1:
+        if self._substeps == args.gradient_accumulation_steps - 1 < self.planned - 1:
             synchronize()
             self._substeps_ended = time.perf_counter()
 
@@ -181,7 +184,7 @@ class PlanCallback(TrainerCallback):
         seconds = now - self._began
         if self._substeps_ended == self._began:
             return seconds
-        left_out = self.job.plan.hardware.batch.gradient_accumulation_steps - self._substeps - 1
+        left_out = self.planned - self._substeps - 1
         return seconds + left_out * (self._substeps_ended - self._began) / self._substeps
 
     def _stop(self, control: TrainerControl, message: str = "stopped on request") -> None:
@@ -310,7 +313,7 @@ def accumulation(job: Job) -> int:
     batch = job.plan.hardware.batch
     if batch.is_packed and job.kind is not JobKind.PROBE:
         return 1
-    planned = batch.gradient_accumulation_steps
+    planned = passes_per_step(job.plan.dataset.lengths, batch)
     # The micro-batches of a streamed step run together, so that none can be left out.
     if job.kind is not JobKind.PROBE or job.plan.hardware.streaming.streams:
         return planned
