@@ -83,6 +83,9 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         checkpointed_layers=None,
         # How another trainer lays rows end to end is its own affair; it is sized as it pads them.
         token_budget=None,
+        # Nor does another trainer stream layers.
+        streamed_layers=0,
+        host_checkpoints=False,
         expandable_segments=hardware.accelerator == "cuda",
     )
     length = plan.dataset.longest_of(hardware.batch)

@@ -33,6 +33,7 @@ from tsplanner.planner.explain.reasons import (
     RemarkKind,
     RoundedPart,
 )
+from tsplanner.planner.explain.streamed_remarks import streamed_remarks
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
@@ -275,11 +276,16 @@ def _padding(chosen: Chosen) -> Iterator[Remark]:
     yield from padding_remarks(chosen.request, chosen.best, chosen.usable)
 
 
+def _streamed(chosen: Chosen) -> Iterator[Remark]:
+    return streamed_remarks(chosen.request, chosen.best)
+
+
 REMARKS: tuple[Callable[[Chosen], Iterator[Remark]], ...] = (
     _assumed_host,
     _stored,
     _rounding,
     _idle_gpus,
+    _streamed,
     _padding,
     _family_in_fp16,
     _pure_bf16,
