@@ -114,6 +114,7 @@ def _assumed_host(chosen: Chosen) -> Iterator[Remark]:
         if lacks_host_memory(found) and outranks(found, chosen.best, allow_rounding=allowed)
     ]
     on_host = sharding.offload_param or sharding.offload_optimizer or chosen.request.on_cpu
+    on_host = on_host or chosen.hardware.streaming.streams
     if barred:
         needs = min(shortage(chosen.request, found).needs.upper for found in barred)
         yield _host_assumed(chosen.request, needs)

@@ -220,6 +220,10 @@ STREAMED = frozenset({"streamed_layers", "host_checkpoints"})
 RULES = (
     Rule(name=RuleName.DEVICES, check=_devices, about=frozenset({"world_size"})),
     Rule(name=RuleName.MIG_SLICES, check=_mig_slices, about=frozenset({"world_size"})),
+    Rule(name=RuleName.STREAMED_METHOD, check=streamed_method, about=STREAMED),
+    Rule(name=RuleName.STREAMED_VOCABULARY, check=streamed_vocabulary, about=STREAMED),
+    Rule(name=RuleName.STREAMED_SETTING, check=streamed_setting, about=STREAMED),
+    Rule(name=RuleName.STREAMED_NUMBER, check=streamed_number, about=STREAMED),
     Rule(name=RuleName.BF16, check=_bf16, about=frozenset({"model_dtype"})),
     Rule(
         name=RuleName.FLASH_ATTENTION_CAPABILITY,
@@ -250,10 +254,6 @@ RULES = (
         check=_layer_checkpoints,
         about=frozenset({"checkpointed_layers"}),
     ),
-    Rule(name=RuleName.STREAMED_METHOD, check=streamed_method, about=STREAMED),
-    Rule(name=RuleName.STREAMED_VOCABULARY, check=streamed_vocabulary, about=STREAMED),
-    Rule(name=RuleName.STREAMED_SETTING, check=streamed_setting, about=STREAMED),
-    Rule(name=RuleName.STREAMED_NUMBER, check=streamed_number, about=STREAMED),
     Rule(name=RuleName.PACKED_SHARDING, check=_packed_sharding, about=frozenset({"token_budget"})),
     Rule(
         name=RuleName.PACKED_ATTENTION, check=_packed_attention, about=frozenset({"token_budget"})
