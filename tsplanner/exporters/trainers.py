@@ -82,6 +82,9 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         kernels=running.decoder_kernels,
         # No other trainer can be told to checkpoint some layers: all of them are checkpointed.
         checkpointed_layers=None,
+        # Nor does another trainer stream layers.
+        streamed_layers=0,
+        host_checkpoints=False,
         expandable_segments=hardware.accelerator == "cuda",
     )
     length = plan.dataset.longest_of(hardware.batch)

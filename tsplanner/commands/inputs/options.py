@@ -21,6 +21,7 @@ from tsplanner.commands.inputs.values import (
     NONE,
     alphas,
     budget,
+    count,
     cutoff,
     fraction,
     layers,
@@ -202,6 +203,8 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     pin("zero_stage", type=int, choices=[0, 1, 2, 3])
     pin("offload_optimizer", **on_off)
     pin("offload_param", **on_off)
+    pin("streamed_layers", " [as few as fit; 0: none]", type=count, metavar="N")
+    pin("host_checkpoints", **on_off)
     group.add_argument(
         "--deepspeed",
         type=path,
@@ -234,6 +237,8 @@ PINNED: dict[str, Callable[[Any], object]] = {
     "zero_stage": int,
     "offload_optimizer": bool,
     "offload_param": bool,
+    "streamed_layers": int,
+    "host_checkpoints": bool,
     "cpu_threads": int,
 }
 """Hardware settings that a flag pins, with what makes the flag's value one of the setting."""
