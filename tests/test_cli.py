@@ -41,8 +41,8 @@ FLAGS = {
     "--expandable-segments --gpus --finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --hybrid-kernels --json "
     "--lora-dropout --lora-rank "
-    "--lora-target --model --modules-to-save --rank-pattern --row-length --sequence-length "
-    "--series-patches "
+    "--lora-target --model --modules-to-save --rank-pattern --recipe --row-length "
+    "--sequence-length --series-patches "
     "--trace --trust-remote-code",
     "probe": "--force --json --plan --saves --steps --time-limit --trust-remote-code",
     "tune": "--budget --concurrent-loras --epochs --force --jobs --join --json --learning-rate "
