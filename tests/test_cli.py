@@ -32,8 +32,8 @@ PINS = (
 )
 FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --columns --cpu-threads --experiment "
-    "--host-memory --json --no-corrections --output --price-per-hour --probe --probe-budget "
-    "--saves --trust-remote-code",
+    "--deadline --host-memory --json --no-corrections --output --price-per-hour --probe "
+    "--probe-budget --rent --saves --trust-remote-code",
     "data": "--answer --by --columns --convert --cutoff-len --decimal-comma --json --labels --line "
     "--list --loss-on --model --on-bad-rows --question --show --step --time --to --tokenizer "
     "--values --whole --window",
