@@ -89,7 +89,7 @@ def liger_loss(ops: Ops, hidden: Value, elements: int, stored: int) -> Value:
     """
     tape, shape = ops.tape, ops.shape
     operand = ops.flow.operand if ops.autocast else stored
-    width, states = Size(per_unit=shape.vocabulary.vocab_size), Size(per_unit=shape.hidden_size)
+    width = Size(per_unit=shape.vocabulary.vocab_size)
     gradient = tape.new(hidden.elements, hidden.bytes, needs=False)
     head = tape.new(Size(constant=elements), stored, needs=False) if ops.trained else None
     buffered = hidden.bytes == stored == operand

@@ -184,10 +184,18 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     pin("attention", choices=names(Attention))
     pin("loss_kernel", choices=names(LossKernel))
     pin("optimizer", choices=names(Optimizer))
-    words = f"{SETTINGS['decoder_kernels']} [fused where they exist]"
+    words = f"{SETTINGS['decoder_kernels']} [compiled on cards from capability 8.0 with Triton, else fused]"
     kernels: dict[str, Any] = {"type": DecoderKernels, "choices": list(DecoderKernels)}
     group.add_argument(
-        "--kernels", dest="decoder_kernels", help=words, metavar="reference|fused", **kernels
+        "--kernels",
+        dest="decoder_kernels",
+        help=words,
+        metavar="reference|fused|compiled",
+        **kernels,
+        dest="decoder_kernels",
+        help=words,
+        metavar="reference|fused|compiled",
+        **kernels,
     )
     pin("model_dtype", choices=names(Dtype))
     kinds = ", ".join([NONE, *names(Quantization)])
