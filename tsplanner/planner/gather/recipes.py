@@ -162,6 +162,17 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 autocast=None,
             ),
             _recipe(
+                "fsdp-qlora",
+                "bf16 throughout, plain loss, no upcast, checkpoints",
+                "AnswerDotAI/fsdp_qlora train.py (bf16_buffers_autocast aside)",
+                PADDED,
+                loss_kernel="plain",
+                decoder_kernels="reference",
+                upcast_unquantized=False,
+                gradient_checkpointing=True,
+                autocast=None,
+            ),
+            _recipe(
                 "torchtune",
                 "bf16 throughout, loss in chunks, no upcast, checkpoints",
                 "pytorch/torchtune recipes/configs (bf16, fused AdamW), modules/loss",
