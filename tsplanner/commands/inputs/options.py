@@ -192,10 +192,6 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
         help=words,
         metavar="reference|fused|compiled",
         **kernels,
-        dest="decoder_kernels",
-        help=words,
-        metavar="reference|fused|compiled",
-        **kernels,
     )
     pin("model_dtype", choices=names(Dtype))
     kinds = ", ".join([NONE, *names(Quantization)])
