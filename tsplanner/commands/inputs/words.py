@@ -34,6 +34,7 @@ SETTINGS: dict[str, str] = {
     "checkpointed_layers": "checkpoint only the first N layers",
     "sequence_length": "tokens of a sample",
     "row_length": "mean length of the rows of a packed pass, over its tokens",
+    "packed_passes": "most passes of one step of packed rows",
     "series_patches": "time-series patches of a sample",
 }
 """By the name of the field that a flag sets."""
