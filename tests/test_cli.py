@@ -54,6 +54,7 @@ FLAGS = {
     "--run-folder --saves --template --time-limit --weights",
     "report": "--experiments --format --json --language --no-plots --output --saves",
     "models": "--json",
+    "serve": "--json --no-browser --port",
     "state": "--clear --json",
     "doctor": "--for --json",
 }
