@@ -6,6 +6,7 @@ integrations/sdpa_attention.py; aten/src/ATen/native/transformers/cuda/sdp_utils
 
 from __future__ import annotations
 
+from memory_models.activations.liger import liger_rotary
 from memory_models.activations.linears import linear
 from memory_models.activations.norms import norm
 from memory_models.activations.ops import FP32, LayerOps
@@ -22,7 +23,9 @@ def attention(ops: LayerOps, normed: Value) -> Value:
         query, key = _head_norm(ops, query), _head_norm(ops, key)
     if not shape.positions.learned_position_count:
         rotary = _rotary
-        if shape.attention.rotary_in_fp32:
+        if turns_in_place(ops):
+            rotary = liger_rotary
+        elif shape.attention.rotary_in_fp32:
             rotary = _rotary_in_fp32
         elif shape.attention.rotary_dim is not None:
             rotary = _partial_rotary
@@ -56,9 +59,15 @@ def _projections(ops: LayerOps, normed: Value) -> tuple[Value, Value, Value]:
 
 
 def _head_norm(ops: LayerOps, value: Value) -> Value:
-    normed = norm(ops, value)
+    heads = value.elements.per_token // ops.shape.attention.head_dim
+    normed = norm(ops, value, heads)
     ops.tape.drop(value)
     return normed
+
+
+def turns_in_place(ops: LayerOps) -> bool:
+    """Whether queries and keys are rotated where they stand."""
+    return ops.liger is not None and ops.liger.rotary
 
 
 def _rotary(ops: LayerOps, value: Value) -> Value:
@@ -95,7 +104,8 @@ def _partial_rotary(ops: LayerOps, value: Value) -> Value:
 
 def _joins_heads(ops: LayerOps) -> bool:
     """Whether rotated queries and keys are joined of parts, and so laid out head by head."""
-    return ops.shape.attention.rotary_dim is not None or Role.QKV in ops.linears
+    joins = ops.shape.attention.rotary_dim is not None or Role.QKV in ops.linears
+    return joins and not turns_in_place(ops)
 
 
 def _rotary_in_fp32(ops: LayerOps, value: Value) -> Value:

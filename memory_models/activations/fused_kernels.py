@@ -7,11 +7,12 @@ Ignores: one number per row that the norm keeps.
 
 from __future__ import annotations
 
+from memory_models.activations.frozen.products import multiplies, product_work
 from memory_models.activations.ops import FP32, LayerOps, Ops
 from memory_models.architecture import Activation, Linear, Norm, Role
 from memory_models.settings import FinetuningType
 from memory_models.states.expert_adapters import adapted_experts, adapter_rows, expert_matrices
-from memory_models.symbolic import Size, Value, Weight, times
+from memory_models.symbolic import Size, Value, Weight, times, total
 
 HALF = 2
 """Bytes per element in half precision."""
@@ -44,16 +45,17 @@ def gated_product(ops: Ops, gate: Value, up: Value) -> Value:
 
 
 def fused_adapter(ops: LayerOps, value: Value) -> bool:
-    """Whether a kernel adds the adapter in place: plain LoRA on a half-precision linear."""
+    """Whether a kernel adds the adapter in place: plain LoRA on a frozen half-precision product."""
     method = ops.method
     plain = method.finetuning_type in (FinetuningType.LORA, FinetuningType.RSLORA)
-    plain = plain and not method.lora_dropout and ops.quantization is None
-    return ops.fused and plain and ops.stored == value.bytes == HALF
+    plain = plain and not method.lora_dropout
+    return ops.fused and plain and value.bytes == HALF and multiplies(ops, HALF)
 
 
 def adapted_linear(ops: LayerOps, layer: Linear, value: Value) -> Value:
-    """The base's product and two thin ones; backward keeps the input and the product [n, R]."""
+    """Two thin products and the base's, added in place; backward keeps the input and [n, R]."""
     tape, rank, width = ops.tape, ops.method.rank_of(layer.name), value.bytes
+    work = product_work(ops, layer)
     matrices = (rank * layer.in_features, rank * layer.out_features)
     local = [
         tape.new(Size(constant=elements), width, needs=False)
@@ -67,9 +69,12 @@ def adapted_linear(ops: LayerOps, layer: Linear, value: Value) -> Value:
         Size(per_token=layer.out_features),
         width,
         saves=(value, *local),
-        work=local[-1].size,
+        work=total((local[-1].size, work)),
         weights=tuple(Weight(elements, width, ops.adapter) for elements in matrices),
     )
+    tape.work(work)
+    # An op saves what it keeps when it has run, so recomputation runs all of it.
+    tape.last_save = tape.allocations
     tape.drop(*local)
     return result
 

@@ -6,8 +6,8 @@ nn/modules.py, torch/amp/autocast_mode.py.
 
 from __future__ import annotations
 
+from memory_models.activations.frozen.multi_lora import multi_lora_linear
 from memory_models.activations.fused_kernels import adapted_linear, fused_adapter
-from memory_models.activations.multi_lora import multi_lora_linear
 from memory_models.activations.ops import FP32, LayerOps, Ops
 from memory_models.architecture import Linear
 from memory_models.settings import FinetuningType, Quantization

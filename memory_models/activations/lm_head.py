@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from memory_models.activations.liger import liger_loss
 from memory_models.activations.linears import adapter_product
 from memory_models.activations.norms import norm
 from memory_models.activations.ops import FP32, Ops
@@ -64,6 +65,8 @@ class LmHead(Ops):
         tape.drop(stream)
         # The norm before a copied lm_head stays frozen.
         self.trained = self.trained or self.settings.copied
+        if self.settings.loss_kernel is LossKernel.LIGER:
+            return liger_loss(self, hidden, embedding_parameters(shape), self.head_bytes)
         fused = self.settings.loss_kernel is LossKernel.FUSED
         return self._fused(hidden) if fused else self._plain(hidden)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memory_models.activations.liger_patches import LigerPatch, patch_of
 from memory_models.activations.tape import Tape
 from memory_models.architecture import Architecture
 from memory_models.settings import Arithmetic, DecoderKernels, Dtype, LayerSettings
@@ -39,6 +40,8 @@ class Ops:
         """Norms and fused experts of a quantised base are in fp32, unless DeepSpeed cast them."""
         self.fused = arithmetic.decoder_kernels is DecoderKernels.FUSED
         """Norms, gated products and adapters run as fused kernels where these exist."""
+        self.liger: LigerPatch | None = patch_of(architecture, arithmetic.decoder_kernels)
+        """What of the layer Liger's kernels replace."""
         self.linears = {linear.role: linear for linear in architecture.layer.linears}
         self.cached: list[Value] = []
         """Casts of trained weights that autocast holds until its context ends."""

@@ -55,10 +55,18 @@ class Attention(StrEnum):
 
 
 class LossKernel(StrEnum):
-    """``plain`` keeps all logits; ``fused`` computes lm_head and loss in chunks of rows."""
+    """``plain`` keeps all logits; the others compute lm_head and loss in chunks of rows."""
 
     PLAIN = "plain"
     FUSED = "fused"
+    """Our worker's own."""
+    LIGER = "liger"
+    """Liger's, which other trainers run; our worker has none."""
+
+    @property
+    def in_chunks(self) -> bool:
+        """Whether the logits never exist whole."""
+        return self is not LossKernel.PLAIN
 
 
 class Optimizer(StrEnum):
@@ -80,6 +88,8 @@ class DecoderKernels(StrEnum):
     """The kernels of transformers and PEFT."""
     FUSED = "fused"
     """Our worker's kernels: fewer launches and fewer kept tensors."""
+    LIGER = "liger"
+    """Liger's patch as Trainer's ``use_liger_kernel`` applies it; our worker has none."""
 
     @classmethod
     def _missing_(cls, value: object) -> DecoderKernels | None:

@@ -29,6 +29,7 @@ from memory_models.states.optimizer import (
     trained_tensors,
 )
 from memory_models.states.storage import BYTES, nf4_bytes
+from memory_models.states.streamed import device_bytes, slab_bytes
 from memory_models.states.weights import (
     base_tensors,
     base_weight_bytes,
@@ -84,10 +85,11 @@ def _unsharded(architecture: Architecture, settings: StateSettings) -> ModelStat
         whole, rest = divmod(gradient_bytes(architecture, settings), DDP_BUCKET_BYTES)
         buckets = whole * block_bytes(DDP_BUCKET_BYTES) + block_bytes(rest)
     return ModelStates(
-        weights=base_weight_bytes(architecture, settings),
+        weights=base_weight_bytes(architecture, settings) + device_bytes(architecture, settings),
         trained=trained_bytes(architecture, settings) if settings.method.uses_adapter else 0,
         states=optimizer_state_bytes(architecture, settings),
         buffers=buckets,
+        host=slab_bytes(architecture, settings),
         paged=paged_state_bytes(architecture, settings),
     )
 

@@ -107,6 +107,8 @@ METHODS = [
     {**FULL, "model_dtype": Dtype.FP32},
 ]
 LEAN_METHODS = [
+    {"quantization": Quantization.NF4, **HALF_PARTS},
+    {"quantization": Quantization.NF4, "model_dtype": Dtype.FP32, **HALF_PARTS, **KEPT},
     {**FULL, **KEPT},
     {"finetuning_type": FinetuningType.DORA, **KEPT},
     {"finetuning_type": FinetuningType.FREEZE},

@@ -21,6 +21,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.models.quantized import stored_base
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import split_settings
+from tsplanner.tracing.fake_cuda.liger_kernels import use_liger
 from tsplanner.tracing.fake_cuda.quantized import (
     QuantisedLinear,
     follow_bitsandbytes,
@@ -71,6 +72,8 @@ def build(
         if settings.batch.gradient_checkpointing:
             require_checkpointing(model)
         read_text_alone(model)
+        if settings.kernels.decoder_kernels is DecoderKernels.LIGER:
+            use_liger(model)
         if settings.kernels.loss_kernel is LossKernel.FUSED:
             use_fused_loss(model)
         with torch.device("meta"):
@@ -78,7 +81,7 @@ def build(
         if settings.kernels.decoder_kernels is DecoderKernels.FUSED:
             use_fused_kernels(trained)
         follow_bitsandbytes(trained)
-        if settings.batch.gradient_checkpointing:
+        if settings.batch.gradient_checkpointing and not settings.streaming.streams:
             trained.gradient_checkpointing_enable(
                 gradient_checkpointing_kwargs={"use_reentrant": False}
             )

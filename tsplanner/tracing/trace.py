@@ -30,6 +30,7 @@ from tsplanner.tracing.model import build, is_adapter, parameter_counts
 from tsplanner.tracing.records import Trace, TraceRequest
 from tsplanner.tracing.replay import alive_at, by_kind, largest, several_steps
 from tsplanner.tracing.step import Step
+from tsplanner.tracing.streamed import layer_major
 from tsplanner.training.batches import longest_batch
 from tsplanner.training.model import runs_eager
 
@@ -88,6 +89,8 @@ def notes(model: Any, settings: TrainingSettings, fused: frozenset[str]) -> tupl
 def prepared(model: Any, settings: TrainingSettings, mode: TraceMode) -> Step:
     """The model without values, its optimizer and a batch, ready to run."""
     drop_values(model)
+    streaming = settings.streaming
+    major = layer_major(model, streaming, mode.storages) if streaming.streams else None
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         mode.storages.follow(tensor, name, Kind.ADAPTERS if is_adapter(name) else Kind.WEIGHTS)
     batch = longest_batch(
@@ -101,6 +104,7 @@ def prepared(model: Any, settings: TrainingSettings, mode: TraceMode) -> Step:
         settings=settings,
         batch=batch,
         mode=mode,
+        layer_major=major,
     )
 
 

@@ -6,7 +6,7 @@ They come from a fixed seed, so that an adapter can be loaded onto the base that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def build_model(plan: Plan, device: torch.device) -> Any:
     if plan.hardware.base.quantization is not None:
         # A quantised base is never trained; PEFT's preparation would say so, where it is called.
         model.requires_grad_(False)
-        keep_packed(model)
+        keep_packed(model, compute_dtype(plan.hardware))
     if plan.hardware.base.upcasts:
         from peft import prepare_model_for_kbit_training
 
@@ -73,15 +73,18 @@ def build_model(plan: Plan, device: torch.device) -> Any:
     return model
 
 
-def keep_packed(model: nn.Module) -> None:
-    """Keep 4-bit weights as they are through evaluations on the CPU.
+def keep_packed(model: nn.Module, dtype: torch.dtype) -> None:
+    """Keep 4-bit weights as they are through evaluations, and dequantise them to one dtype.
 
     On a CPU with AVX512-BF16 bitsandbytes repacks a 4-bit weight for inference as soon as it is
-    evaluated. Training goes on after an evaluation, and then fails on the repacked weight.
+    evaluated. Training goes on after an evaluation, and then fails on the repacked weight. And it
+    dequantises a weight to the dtype that was packed, then casts the whole matrix to the dtype of
+    the product.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+            module.weight.quant_state.dtype = dtype
 
 
 def use_stored_form(config: Any, plan: Plan) -> None:
@@ -294,15 +297,10 @@ def _initialise(plan: Plan, config: Any, device: torch.device) -> Any:
     if hardware.base.quantization is None:
         # ZeRO-3 shards each module while it is built, and its context moves the shards to the
         # device.
-        return _from_config(hardware, config, None if hardware.sharding.zero_stage == 3 else device)
-    model = _from_config(hardware, config, torch.device("meta"))
+        return from_config(hardware, config, None if hardware.sharding.zero_stage == 3 else device)
+    model = from_config(hardware, config, torch.device("meta"))
     head = model.get_output_embeddings()
-    owners: dict[str, Any] = {"": model}
-    for name, module in list(model.named_modules()):
-        # A tower draws its initial values in a way of its own.
-        own = hasattr(module, "_init_weights")
-        owners[name] = module if own else owners[name.rpartition(".")[0]]
-        _materialise(owners[name], module, device)
+    for name, module in materialised(model, device):
         # The head stays as it is, because transformers does not quantise the head of a checkpoint.
         if isinstance(module, nn.Linear) and module is not head and not is_kept(name, kept):
             model.set_submodule(name, _quantised(module, hardware, device))
@@ -318,7 +316,8 @@ def _initialise(plan: Plan, config: Any, device: torch.device) -> Any:
     return model
 
 
-def _from_config(hardware: HardwareSettings, config: Any, device: torch.device | None) -> Any:
+def from_config(hardware: HardwareSettings, config: Any, device: torch.device | None) -> Any:
+    """A model with random weights on ``device``; None: where torch makes tensors by itself."""
     from contextlib import nullcontext
 
     with nullcontext() if device is None else device:
@@ -327,6 +326,17 @@ def _from_config(hardware: HardwareSettings, config: Any, device: torch.device |
             dtype=DTYPES[hardware.base.model_dtype],
             attn_implementation=attention_of(config, hardware.kernels.attention.value),
         )
+
+
+def materialised(model: nn.Module, device: torch.device) -> Iterator[tuple[str, nn.Module]]:
+    """Every module of a model on the meta device, once it has memory and values on ``device``."""
+    owners: dict[str, Any] = {"": model}
+    for name, module in list(model.named_modules()):
+        # A tower draws its initial values in a way of its own.
+        own = hasattr(module, "_init_weights")
+        owners[name] = module if own else owners[name.rpartition(".")[0]]
+        _materialise(owners[name], module, device)
+        yield name, module
 
 
 def _materialise(owner: Any, module: nn.Module, device: torch.device) -> None:

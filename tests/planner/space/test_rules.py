@@ -181,6 +181,12 @@ REFUSED = [
         hardware={"token_budget": 4096, "attention": Attention.FLASH_ATTENTION_2},
     ),
     Row(rule="packed-family", says="qwen2", hardware={"token_budget": 4096}, remote=True),
+    Row(
+        rule="packed-capability",
+        says="7.5",
+        hardware={**FP16, "token_budget": 4096},
+        devices=(TURING,),
+    ),
 ]
 PASSED = [
     Row(rule="layer-checkpoints", hardware={"checkpointed_layers": 2}),
@@ -255,6 +261,8 @@ PASSED = [
     ),
     Row(rule="packed-attention", hardware={"token_budget": 4096, "attention": Attention.SDPA}),
     Row(rule="packed-family", hardware={"token_budget": 4096}),
+    Row(rule="packed-capability", hardware={"token_budget": 4096}),
+    Row(rule="packed-capability", hardware=FP16, devices=(TURING,)),
 ]
 
 

@@ -10,6 +10,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from tests.support import tiny
+from tsplanner.training.kernels.frozen_linear import PlainMatrix
 from tsplanner.training.kernels.fused_kernels import (
     AdaptedLinear,
     GatedProduct,
@@ -48,11 +49,11 @@ def test_gated_product_has_the_gradients_of_silu_times_up() -> None:
 
 
 def test_adapted_linear_has_the_gradients_of_base_plus_adapter() -> None:
-    """One product with the base and two thin ones, in place: the same function."""
+    """Two thin products and one with the base, in place: the same function."""
     x, weight, bias = fresh(2, 5, 8), fresh(6, 8, seed=1).detach(), fresh(6, seed=2).detach()
     a, b = fresh(3, 8, seed=3), fresh(6, 3, seed=4)
     plain = nn.functional.linear(x, weight, bias) + 0.5 * (x @ a.t() @ b.t())
-    ours = AdaptedLinear.apply(x, weight, bias, a, b, 0.5)
+    ours = AdaptedLinear.apply(x, PlainMatrix(weight), bias, a, b, 0.5)
     assert torch.allclose(ours, plain)
     wanted = torch.autograd.grad(plain.sin().sum(), (x, a, b))
     found = torch.autograd.grad(ours.sin().sum(), (x, a, b))
@@ -67,7 +68,8 @@ def adapted(model_type: str = "qwen2", **lora: Any) -> Any:
     torch.manual_seed(0)
     config = AutoConfig.for_model(model_type, head_dim=8, **keys)
     base = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    options = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "init_lora_weights": False}
+    # The adapter is smaller than the base, as in training: each rounds what it adds.
+    options = {"r": 4, "lora_alpha": 1, "target_modules": "all-linear", "init_lora_weights": False}
     return get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **{**options, **lora}))
 
 
@@ -91,7 +93,7 @@ def test_a_model_with_fused_kernels_learns_the_same(model_type: str) -> None:
     fused_loss, fused_gradient = loss_and_gradient(model)
     assert fused_loss == pytest.approx(loss, rel=2e-3)
     cosine = nn.functional.cosine_similarity(gradient, fused_gradient, dim=0)
-    assert float(cosine) > 0.999
+    assert float(cosine) > 0.9995
     use_own_kernels(model)
     assert loss_and_gradient(model)[0] == loss
 

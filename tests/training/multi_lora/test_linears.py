@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tsplanner.training.kernels.frozen_linear import PlainMatrix
 from tsplanner.training.multi_lora.linears import MultiLoraLinear, TrialLayout, TrialRows
 from tsplanner.training.multi_lora.refused import CannotShareBaseError
 
@@ -51,8 +52,8 @@ def test_outputs_and_gradients_are_those_of_each_adapter_alone(own_product: bool
     x, base, a, b = tensors()
     scales = torch.tensor([0.5, 2.0], dtype=torch.double).reshape(-1, 1, 1)
     product = None if own_product else base(x)
-    weight, bias = (base.weight, base.bias) if own_product else (None, None)
-    found = MultiLoraLinear.apply(x, product, weight, bias, scales, (0, 1), *a, *b)
+    matrix, bias = (PlainMatrix(base.weight), base.bias) if own_product else (None, None)
+    found = MultiLoraLinear.apply(x, product, matrix, bias, scales, (0, 1), *a, *b)
     low = [x[:2] @ a[0].t() * 0.5, x[2:] @ a[1].t() * 2.0]
     expected = base(x) + torch.cat([low[0] @ b[0].t(), low[1] @ b[1].t()])
     torch.testing.assert_close(found, expected)
@@ -69,8 +70,9 @@ def test_a_trial_that_diverged_does_not_reach_its_neighbour() -> None:
     x, base, a, b = tensors()
     scales = torch.ones(2, 1, 1, dtype=torch.double)
     broken = [torch.full_like(a[0], float("nan")), a[1]]
-    fine = MultiLoraLinear.apply(x, None, base.weight, base.bias, scales, (0, 1), *a, *b)
-    found = MultiLoraLinear.apply(x, None, base.weight, base.bias, scales, (0, 1), *broken, *b)
+    matrix = PlainMatrix(base.weight)
+    fine = MultiLoraLinear.apply(x, None, matrix, base.bias, scales, (0, 1), *a, *b)
+    found = MultiLoraLinear.apply(x, None, matrix, base.bias, scales, (0, 1), *broken, *b)
     assert found[:2].isnan().all()
     torch.testing.assert_close(found[2:], fine[2:])
 
@@ -79,5 +81,6 @@ def test_a_trial_without_an_adapter_on_a_linear_gets_the_base_alone() -> None:
     """Its place in the stack is filled with zeros."""
     x, base, a, b = tensors()
     scales = torch.tensor([0.0, 1.0], dtype=torch.double).reshape(-1, 1, 1)
-    found = MultiLoraLinear.apply(x, None, base.weight, base.bias, scales, (1,), a[1], b[1])
+    matrix = PlainMatrix(base.weight)
+    found = MultiLoraLinear.apply(x, None, matrix, base.bias, scales, (1,), a[1], b[1])
     torch.testing.assert_close(found[:2], base(x[:2]))

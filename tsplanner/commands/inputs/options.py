@@ -20,6 +20,7 @@ from tsplanner.commands.inputs.values import (
     ALL,
     NONE,
     alphas,
+    budget,
     cutoff,
     fraction,
     layers,
@@ -177,7 +178,7 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     on_off: dict[str, Any] = {"type": switch, "metavar": "on|off"}
     pin("world_size", type=positive, metavar="N")
     pin("micro_batch_size", type=positive, metavar="N")
-    pin("token_budget", " [padded]", type=positive, metavar="N")
+    pin("token_budget", "; none: pad [by what is faster]", type=budget, metavar="N|none")
     pin("gradient_checkpointing", **on_off)
     pin("checkpointed_layers", "; all: all or none [as few as fit]", type=layers, metavar="N|all")
     pin("attention", choices=names(Attention))

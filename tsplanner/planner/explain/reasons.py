@@ -83,6 +83,7 @@ class RuleName(StrEnum):
     PACKED_SHARDING = "packed-sharding"
     PACKED_ATTENTION = "packed-attention"
     PACKED_FAMILY = "packed-family"
+    PACKED_CAPABILITY = "packed-capability"
 
 
 class ChangeKind(StrEnum):
@@ -186,6 +187,8 @@ class RemarkKind(StrEnum):
     FP16_GRADIENTS = "fp16_gradients"
     PURE_BF16 = "pure_bf16"
     LONG_POSITIONS = "long_positions"
+    PACKED = "packed"
+    PADDED = "padded"
     FROZEN_EXPERTS = "frozen_experts"
     PEFT_ADAPTS_EXPERTS = "peft_adapts_experts"
     EXPERTS_STAY_FROZEN = "experts_stay_frozen"

@@ -154,6 +154,11 @@ RULES: dict[RuleName, Words] = {
         "packed rows need attention that knows where rows end, which {attention} does not here",
         "打包的样本需要知道样本边界的注意力，而这里的 {attention} 不知道",
     ),
+    RuleName.PACKED_CAPABILITY: (
+        "packed rows need a GPU of compute capability 8.0 for their attention, this one has "
+        "{capability}",
+        "打包样本的注意力需要计算能力 8.0 的 GPU，此 GPU 为 {capability}",
+    ),
     RuleName.PACKED_FAMILY: (
         "rows of {model_type} are not packed: its layers have no formula that shows them apart",
         "{model_type} 的样本不能打包：它的层没有公式能表明样本彼此独立",
@@ -284,6 +289,7 @@ class Phrase(StrEnum):
     THE_SAME = "the_same"
     MICRO_BATCH = "micro_batch"
     PACKED = "packed"
+    PADDED = "padded"
     FUSED_LOSS = "fused_loss"
     PLAIN_LOSS = "plain_loss"
     PURE_BF16 = "pure_bf16"
@@ -293,9 +299,10 @@ class Phrase(StrEnum):
 PHRASES: dict[Phrase, Words] = {
     Phrase.CPU: ("CPU", "CPU"),
     Phrase.PACKED: (
-        "rows packed, up to {budget} positions a pass",
-        "样本首尾相接，每次前向至多 {budget} 个位置",
+        "rows packed, up to {budget:,} positions a pass",
+        "样本首尾相接，每次前向至多 {budget:,} 个位置",
     ),
+    Phrase.PADDED: ("rows padded, micro-batch {size}", "样本填充，微批次 {size}"),
     Phrase.ONE_GPU: ("one GPU", "单块 GPU"),
     Phrase.DDP: ("DDP x{world_size}", "DDP x{world_size}"),
     Phrase.ZERO: ("ZeRO-{stage} x{world_size}", "ZeRO-{stage} x{world_size}"),

@@ -199,6 +199,13 @@ def _packed_family(request: PlanRequest, hardware: HardwareSettings) -> Data | N
     return {"model_type": request.model.model_type} if packed and recorded else None
 
 
+def _packed_capability(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    # Torch's flash attention, which takes rows of any length in one kernel, begins there.
+    if hardware.accelerator == "cpu" or not hardware.batch.is_packed:
+        return None
+    return _too_old(request, hardware)
+
+
 OFFLOADS = frozenset({"zero_stage", "offload_param", "offload_optimizer"})
 
 # The order counts: of several rules that refuse the same settings the first is named, and those
@@ -241,6 +248,9 @@ RULES = (
         name=RuleName.PACKED_ATTENTION, check=_packed_attention, about=frozenset({"token_budget"})
     ),
     Rule(name=RuleName.PACKED_FAMILY, check=_packed_family, about=frozenset({"token_budget"})),
+    Rule(
+        name=RuleName.PACKED_CAPABILITY, check=_packed_capability, about=frozenset({"token_budget"})
+    ),
 )
 SHOWN = frozenset(rule.name for rule in RULES if rule.shown)
 """Rules whose refusals a program reads; a person reads fewer (`asked_for`)."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from memory_models.settings import Quantization, TrainingSettings
 from tsplanner.models.quantized import is_kept
+from tsplanner.training.kernels.frozen_linear import FrozenMatrix, added_product
 from tsplanner.training.model import DTYPES
 
 BLOCK = 64
@@ -50,12 +51,40 @@ class FourBitLinear(QuantisedLinear):
         out = self._product(x)
         return out.clone() if self.adapted else out
 
+    def frozen_matrix(self) -> FrozenMatrix:
+        """The matrix as our own adapters multiply by it."""
+        return _FourBitMatrix(self)
+
     def _product(self, x: Tensor) -> Tensor:
         given = x.dtype
         x = x.to(self.compute_dtype)
         bias = None if self.bias is None else self.bias.to(self.compute_dtype)
         out: Tensor = _FourBitProduct.apply(x, self.weight, bias, self.out_features)
         return out.to(given)
+
+
+class _FourBitMatrix:
+    """What ``FourBitMatrix`` allocates for a product: the dequantised matrix."""
+
+    def __init__(self, linear: FourBitLinear) -> None:
+        self.linear, self.dtype = linear, linear.compute_dtype
+
+    def product(self, rows: Tensor, into: Tensor | None = None) -> Tensor:
+        """Dequantise, then one product."""
+        return added_product(rows, self._dequantised().t(), into)
+
+    def product_back(self, gradient: Tensor, into: Tensor | None = None) -> Tensor:
+        """Dequantise, then one product."""
+        return added_product(gradient, self._dequantised(), into)
+
+    def _dequantised(self) -> Tensor:
+        linear = self.linear
+        # Scales that are quantised themselves are made whole first.
+        scales = linear.elements // BLOCK if hasattr(linear, "scales_of_scales") else 0
+        wide = torch.empty(scales, dtype=torch.float32, device=linear.weight.device)
+        whole = wide.new_empty(linear.out_features, linear.in_features, dtype=self.dtype)
+        del wide
+        return whole
 
 
 class _FourBitProduct(torch.autograd.Function):

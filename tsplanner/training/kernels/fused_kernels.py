@@ -5,8 +5,9 @@ module keeps its own forward:
 
 - RMSNorm runs as one kernel, which keeps its input and one number per row instead of fp32 copies;
 - the gated product silu(gate) * up keeps only gate and up, and computes silu again in backward;
-- a LoRA adapter on a plain half-precision linear adds to the linear's result in place and reads
-  the linear's own input. PEFT makes an fp32 copy of the input, which autocast casts back;
+- a LoRA adapter on a frozen linear (frozen_linear.py: half precision, or 4 bits) is computed first,
+  and the linear's product is added to it in place. Both read the linear's own input; PEFT makes an
+  fp32 copy of it, which autocast casts back, and adds two results of full size;
 - the experts of a mixture with LoRA run as grouped products (experts.py).
 
 The values are those of the plain forward except for rounding: sums stay in fp32 where the plain
@@ -16,6 +17,7 @@ Shapes: x [..., in], weight [out, in], a [r, in], b [out, r]; N rows in all.
 
 from __future__ import annotations
 
+import contextlib
 import types
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 
 from tsplanner.errors import TsplannerError
 from tsplanner.training.kernels.experts import experts_forward, is_plain_experts
+from tsplanner.training.kernels.frozen_linear import FrozenMatrix, frozen_matrix
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -86,22 +89,33 @@ def is_gated_mlp(module: nn.Module) -> bool:
 
 
 def is_plain_lora(module: nn.Module) -> bool:
-    """Whether a module is PEFT's LoRA on a half-precision linear, with one plain adapter.
+    """Whether a module is PEFT's LoRA on a half-precision or 4-bit linear, with one plain adapter.
 
     The adapter has neither dropout nor DoRA nor a bias.
     """
-    from peft.tuners.lora.layer import Linear
-
-    if type(module) is not Linear or type(module.base_layer) is not nn.Linear:
+    if type(module) not in adapter_types():
+        return False
+    matrix = frozen_matrix(module.base_layer)
+    if matrix is None or matrix.dtype not in HALF:
         return False
     names = list(module.lora_A)
     return (
-        module.base_layer.weight.dtype in HALF
-        and len(names) == 1
+        len(names) == 1
         and not module.lora_variant
         and not module.lora_bias[names[0]]
         and isinstance(module.lora_dropout[names[0]], nn.Identity)
     )
+
+
+def adapter_types() -> tuple[type[Any], ...]:
+    """PEFT's LoRA layers whose base may be a frozen matrix: plain linears, and 4-bit ones."""
+    from peft.tuners.lora.layer import Linear
+
+    with contextlib.suppress(ImportError):
+        from peft.tuners.lora.bnb import Linear4bit
+
+        return Linear, Linear4bit
+    return (Linear,)
 
 
 def _norm(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -121,16 +135,15 @@ def _mlp(self: Any, x: Tensor) -> Tensor:
 
 def _lora(plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def forward(self: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
-        base = self.base_layer
-        active = self.active_adapters
+        active, matrix = self.active_adapters, frozen_matrix(self.base_layer)
         usual = not args and not options and not self.disable_adapters and not self.merged
-        if not usual or x.dtype != base.weight.dtype or len(active) != 1:
+        if not usual or matrix is None or x.dtype != matrix.dtype or len(active) != 1:
             return plain(self, x, *args, **options)
         name = active[0]
         result: Tensor = AdaptedLinear.apply(
             x,
-            base.weight,
-            base.bias,
+            matrix,
+            self.base_layer.bias,
             self.lora_A[name].weight,
             self.lora_B[name].weight,
             self.scaling[name],
@@ -204,31 +217,41 @@ class GatedProduct(torch.autograd.Function):
 
 
 class AdaptedLinear(torch.autograd.Function):
-    """The function x weight^T + bias + s (x a^T) b^T with a frozen weight."""
+    """The function x W^T + bias + s (x a^T) b^T with a frozen matrix W."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, s: float
+        ctx: Any,
+        x: Tensor,
+        matrix: FrozenMatrix,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        s: float,
     ) -> Tensor:
-        """Return the sum, and keep x, x a^T [N, r] and a and b in the dtype of x."""
+        """Return the sum, and keep x, s x a^T [N, r] and a and b in the dtype of x.
+
+        The thin product comes first and the large one is added to it, which reads and writes the
+        result once less than the other order does.
+        """
         rows = x.reshape(-1, x.shape[-1])
         narrow_a, narrow_b = a.to(x.dtype), b.to(x.dtype)
-        result = nn.functional.linear(rows, weight, bias)
-        low = rows @ narrow_a.t()
-        result.addmm_(low, narrow_b.t(), alpha=s)
-        ctx.save_for_backward(x, weight, low, narrow_a, narrow_b)
-        ctx.scale, ctx.dtypes = s, (a.dtype, b.dtype)
+        low = (rows @ narrow_a.t()).mul_(s)
+        thin = nn.functional.linear(low, narrow_b, None if bias is None else bias.to(x.dtype))
+        result = matrix.product(rows, into=thin)
+        ctx.save_for_backward(x, low, narrow_a, narrow_b)
+        ctx.matrix, ctx.scale, ctx.dtypes = matrix, s, (a.dtype, b.dtype)
         return result.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of x, a and b."""
-        x, weight, low, a, b = ctx.saved_tensors
+        x, low, a, b = ctx.saved_tensors
         gradient = outputs[0].reshape(-1, outputs[0].shape[-1])
         of_low = (gradient @ b).mul_(ctx.scale)
         of_a = (of_low.t() @ x.reshape(-1, x.shape[-1])).to(ctx.dtypes[0])
-        of_b = (gradient.t() @ low).to(ctx.dtypes[1]).mul_(ctx.scale)
+        of_b = (gradient.t() @ low).to(ctx.dtypes[1])
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = (gradient @ weight).addmm_(of_low, a).view(x.shape)
+            of_x = ctx.matrix.product_back(gradient, into=of_low @ a).view(x.shape)
         return of_x, None, None, of_a, of_b, None

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tsplanner.training.kernels.frozen_linear import FrozenMatrix, frozen_matrix
+from tsplanner.training.kernels.fused_kernels import adapter_types
 from tsplanner.training.multi_lora.refused import CannotShareBaseError
 
 
@@ -95,14 +97,7 @@ def use_multi_lora_adapters(model: nn.Module, layout: TrialLayout) -> None:
 
 
 def _check(name: str, module: nn.Module) -> None:
-    from peft.tuners.lora.layer import Linear
-
-    known = [Linear]
-    with contextlib.suppress(ImportError):
-        from peft.tuners.lora.bnb import Linear4bit
-
-        known.append(Linear4bit)
-    if type(module) not in known:
+    if type(module) not in adapter_types():
         raise CannotShareBaseError(
             f"{name} has an adapter of the kind {type(module).__name__}, which cannot share "
             "its base: run its trials alone."
@@ -123,11 +118,9 @@ def _linear(layout: TrialLayout) -> Callable[..., Tensor]:
         scales = layout.scales(factors, x.new_empty(0, dtype=dtype))
         matrices = [self.lora_A[trial].weight for trial in found]
         matrices += [self.lora_B[trial].weight for trial in found]
-        # bitsandbytes' linears are subclasses of nn.Linear, so the type itself is compared.
-        if type(base) is nn.Linear and base.weight.dtype == dtype:
-            result = MultiLoraLinear.apply(
-                x, None, base.weight, base.bias, scales, positions, *matrices
-            )
+        matrix = frozen_matrix(base)
+        if matrix is not None and matrix.dtype == dtype == x.dtype:
+            result = MultiLoraLinear.apply(x, None, matrix, base.bias, scales, positions, *matrices)
         else:
             product = base(x, *args, **options)
             result = MultiLoraLinear.apply(x, product, None, None, scales, positions, *matrices)
@@ -162,10 +155,10 @@ def _encoder(layout: TrialLayout, plain: Callable[..., Any]) -> Callable[..., An
 class MultiLoraLinear(torch.autograd.Function):
     """base(x) + s_i (x_i a_i^T) b_i^T on the rows x_i of each of k trials; the base is frozen.
 
-    With ``weight`` the base's product is made here, and backward adds the adapters to its gradient
-    in place; else ``product`` is the base's, of a quantised or cast weight. ``scales`` [k, 1, 1]
-    are in the dtype of the thin products; ``positions`` says which trials the matrices belong to:
-    first all a, then all b.
+    With ``matrix`` the base's product is made here, and added to the adapters' in place, forward
+    and backward; else ``product`` is the base's, of a weight that has no such form. ``scales``
+    [k, 1, 1] are in the dtype of the thin products; ``positions`` says which trials the matrices
+    belong to: first all a, then all b.
     """
 
     @staticmethod
@@ -173,7 +166,7 @@ class MultiLoraLinear(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         product: Tensor | None,
-        weight: Tensor | None,
+        matrix: FrozenMatrix | None,
         bias: Tensor | None,
         scales: Tensor,
         positions: tuple[int, ...],
@@ -181,27 +174,31 @@ class MultiLoraLinear(torch.autograd.Function):
     ) -> Tensor:
         """Keeps x, s_i x_i a_i^T [k, N, r] and the stacked matrices, all in the scales' dtype."""
         source = x.to(scales.dtype)
+        all_a, all_b = matrices[: len(positions)], matrices[len(positions) :]
+        a = _stacked(all_a, positions, scales)
+        b = _stacked([each.t() for each in all_b], positions, scales)
+        count = len(scales)
+        low = torch.bmm(_parts(source, count), a.transpose(1, 2)).mul_(scales)
         if product is None:
-            assert weight is not None
-            result = nn.functional.linear(source, weight, bias)
+            assert matrix is not None
+            thin = torch.bmm(low, b) if bias is None else torch.baddbmm(bias.to(b.dtype), low, b)
+            rows = source.reshape(-1, source.shape[-1])
+            result = matrix.product(rows, into=thin.view(len(rows), -1))
+            result = result.view(*x.shape[:-1], -1)
         else:
             # The product is the output of another node, so the adapters are added to a copy of it.
             result = product.clone(memory_format=torch.contiguous_format)
-        all_a, all_b = matrices[: len(positions)], matrices[len(positions) :]
-        a = _stacked(all_a, positions, scales)
-        b = _stacked([matrix.t() for matrix in all_b], positions, scales)
-        count = len(scales)
-        low = torch.bmm(_parts(source, count), a.transpose(1, 2)).mul_(scales)
-        _add_product(_parts(result, count), low, b)
-        ctx.save_for_backward(source, weight, low, a, b, scales)
-        ctx.positions, ctx.dtypes = positions, (x.dtype, matrices[0].dtype)
-        ctx.ranks = [matrix.shape[0] for matrix in all_a]
+            _add_product(_parts(result, count), low, b)
+        ctx.save_for_backward(source, low, a, b, scales)
+        ctx.matrix, ctx.positions, ctx.dtypes = matrix, positions, (x.dtype, matrices[0].dtype)
+        ctx.ranks = [each.shape[0] for each in all_a]
         return result
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, of the base's product, and of each trial's a and b."""
-        source, weight, low, a, b, scales = ctx.saved_tensors
+        source, low, a, b, scales = ctx.saved_tensors
+        matrix: FrozenMatrix | None = ctx.matrix
         count = len(scales)
         gradient = outputs[0].contiguous()
         rows = _parts(gradient, count).to(scales.dtype)
@@ -210,13 +207,14 @@ class MultiLoraLinear(torch.autograd.Function):
         of_a = torch.bmm(of_low.transpose(1, 2), _parts(source, count)).to(ctx.dtypes[1])
         of_x: Tensor | None = None
         if ctx.needs_input_grad[0]:
-            # Without a weight this is the adapters' part alone; the base's own node adds the rest.
-            of_x = source.new_zeros(source.shape) if weight is None else gradient @ weight
-            _parts(of_x, count).baddbmm_(of_low, a)
-            of_x = of_x.to(ctx.dtypes[0])
+            # Without a matrix this is the adapters' part alone; the base's own node adds the rest.
+            of_x = torch.bmm(of_low, a).view(-1, source.shape[-1])
+            if matrix is not None:
+                of_x = matrix.product_back(gradient.view(len(of_x), -1), into=of_x)
+            of_x = of_x.view(source.shape).to(ctx.dtypes[0])
         own_a = _own(of_a, ctx.positions, ctx.ranks)
         own_b = [each.t() for each in _own(of_b, ctx.positions, ctx.ranks)]
-        of_product = outputs[0] if weight is None else None
+        of_product = outputs[0] if matrix is None else None
         return (of_x, of_product, None, None, None, None, *own_a, *own_b)
 
 

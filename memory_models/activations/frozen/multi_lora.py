@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from memory_models.activations.frozen.products import multiplies, product_work
 from memory_models.activations.ops import LayerOps
 from memory_models.architecture import Linear
-from memory_models.symbolic import Size, Value, Weight
+from memory_models.symbolic import ZERO, Size, Value, Weight
 
 BaseProduct = Callable[[LayerOps, Linear, Value], Value]
 
@@ -21,14 +22,15 @@ def multi_lora_linear(
 ) -> Value:
     """The base's product, with every trial's adapter added to that trial's rows.
 
-    If the weight is unquantised and in the dtype of the products, this op multiplies by it and adds
-    the adapters in place. The product of any other base is copied first. The adapters' matrices are
-    stacked, one stack per side.
+    If the base is a frozen matrix and its input in the dtype of the products, this op adds the
+    base's product to the adapters' in place. The product of any other base is copied first. The
+    adapters' matrices are stacked, one stack per side.
     """
     tape, ranks = ops.tape, ops.method.adapter_ranks
     width = ops.flow.operand if ops.autocast else value.bytes
     # In-place addition needs a result that this op has just made, in the dtype of the adapters.
-    whole = ops.quantization is None and ops.stored == width
+    whole = value.bytes == width and multiplies(ops, width)
+    work = product_work(ops, layer) if whole else ZERO
     product = None if whole else base_product(ops, layer, value)
     source = ops.cast(value, width)
     count, rank = len(ranks), max(ranks)
@@ -45,10 +47,11 @@ def multi_lora_linear(
         saves=(source, low, *stacks),
         work=Size(
             per_token=low.size.per_token,
-            constant=ops.adapter * sum(stack.elements.constant for stack in stacks),
+            constant=work.constant + ops.adapter * sum(stack.elements.constant for stack in stacks),
         ),
         weights=tuple(Weight(own * side, width, ops.adapter) for own in ranks for side in sides),
     )
+    tape.work(work)
     tape.drop(source, low, *stacks)
     if product is not None:
         tape.drop(product)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from memory_models.activations.frozen.multi_lora import multi_lora_linear
 from memory_models.activations.linears import base_product
-from memory_models.activations.multi_lora import multi_lora_linear
 from memory_models.settings import LossKernel, Quantization
 from memory_models.symbolic import Size
 from tests.support.toy_programs import layer_ops, named, uncounted
