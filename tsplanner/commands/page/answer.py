@@ -20,8 +20,8 @@ from tsplanner.commands.estimate import given_values
 from tsplanner.commands.inputs.keywords import options, words
 from tsplanner.console import command, one_line
 from tsplanner.errors import TsplannerError, UsageError, shortened
-from tsplanner.hardware.catalog import CATALOG
 from tsplanner.hardware.describe import parse_gpus
+from tsplanner.hardware.gpus.cards import CATALOG
 from tsplanner.models.config import NoReaderError
 from tsplanner.models.source import ModelSource, preset_names, read_architecture, read_model
 from tsplanner.models.weights import WeightFiles
