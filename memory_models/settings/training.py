@@ -143,6 +143,9 @@ class TrainingSettings:
                 f"quantization {self.base.quantization} needs an adapter method, "
                 f"not {self.method.finetuning_type}: a quantised base cannot be trained"
             )
+        # DeepSpeed casts and flattens the parameters that it finds.
+        if self.base.multiplies_8bit and self.sharding.zero_stage:
+            raise ValueError(f"quantization {self.base.quantization} needs zero_stage 0")
 
     def _check_vocabulary(self) -> None:
         """Refuse what is not sized of a trained embedding or lm_head beside adapters."""

@@ -21,6 +21,11 @@ class FrozenMatrix(Protocol):
         """The dtype of the rows and gradients that the matrix multiplies."""
         ...
 
+    @property
+    def accumulates(self) -> bool:
+        """Whether a product adds to ``into`` while it runs, and not in a pass of its own."""
+        ...
+
     def product(self, rows: Tensor, into: Tensor | None = None) -> Tensor:
         """The product rows W^T [N, out], added to ``into`` in place if that is given."""
         ...
@@ -32,6 +37,8 @@ class FrozenMatrix(Protocol):
 
 class PlainMatrix:
     """A matrix in the dtype of its rows."""
+
+    accumulates = True
 
     __slots__ = ("weight",)
 
@@ -59,6 +66,8 @@ class FourBitMatrix:
     The dequantised matrix lives as long as the product: a pass of N rows does 2 N operations per
     weight on 2.5 bytes moved, so that dequantising costs little from a few thousand rows on.
     """
+
+    accumulates = True
 
     __slots__ = ("weight",)
 
@@ -100,6 +109,30 @@ def frozen_matrix(linear: nn.Module) -> FrozenMatrix | None:
         return PlainMatrix(linear.weight)
     packed = getattr(getattr(linear, "weight", None), "quant_state", None) is not None
     return FourBitMatrix(linear.weight) if packed else None
+
+
+def product_plus(
+    matrix: FrozenMatrix, rows: Tensor, low: Tensor, high: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Rows W^T + low high + bias [N, out], with low [N, r] and high [r, out].
+
+    The thin product comes first where the large one adds to it as it runs, which reads and writes
+    the result once less; else it is added to the large one.
+    """
+    if matrix.accumulates:
+        thin = low @ high if bias is None else torch.addmm(bias.to(low.dtype), low, high)
+        return matrix.product(rows, into=thin)
+    result = matrix.product(rows)
+    if bias is not None:
+        result += bias
+    return result.addmm_(low, high)
+
+
+def product_back_plus(matrix: FrozenMatrix, gradient: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The sum gradient W + low high [N, in], with low [N, r] and high [r, in]."""
+    if matrix.accumulates:
+        return matrix.product_back(gradient, into=low @ high)
+    return matrix.product_back(gradient).addmm_(low, high)
 
 
 def added_product(left: Tensor, right: Tensor, into: Tensor | None) -> Tensor:
