@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from memory_models.activations.layer_major import host_input_bytes
 from memory_models.allocator.replay import reserved_bytes
 from memory_models.architecture import Architecture
 from memory_models.bounds.intervals import (
@@ -68,6 +69,11 @@ def check(
             f"max_position_embeddings {positions.max_position_embeddings}, and it learned no more"
         )
     _check_checkpointed_layers(architecture, settings)
+    streamed, layers = settings.streaming.streamed_layers, architecture.num_hidden_layers
+    if streamed > layers:
+        raise ValueError(
+            f"streamed_layers {streamed} is above the model's num_hidden_layers {layers}"
+        )
     _check_recorded(architecture, settings)
     _check_dtypes(settings)
     # This call is for its refusals; the record is cached, so the estimate makes no second one.
@@ -169,7 +175,7 @@ def estimate_memory(
         reserved = with_unplaced_logits(reserved, architecture, settings, margin)
     non_torch = non_torch_interval(settings, major, calibration)
     process = process_interval(reserved, non_torch, states.paged, major, calibration)
-    host = _host(states, settings, calibration)
+    host = _host(states, settings, calibration, host_input_bytes(architecture, settings))
     if max(process.upper, host.upper) >= MOST_BYTES:
         raise ValueError("these settings need over 1 PiB: look for a number that is too large")
     return MemoryEstimate(
@@ -228,13 +234,23 @@ def _static(architecture: Architecture, settings: StateSettings) -> _Static:
     )
 
 
-def _host(states: ModelStates, settings: TrainingSettings, calibration: Calibration) -> Interval:
-    """Resident host bytes of all processes of one machine: runtimes and offloaded states."""
+def _host(
+    states: ModelStates, settings: TrainingSettings, calibration: Calibration, inputs: int
+) -> Interval:
+    """Resident host bytes of all processes of one machine: runtimes and offloaded states.
+
+    ``inputs``: bytes of the layer inputs that one process keeps on the host.
+    """
     processes, runtime = settings.sharding.world_size, calibration.host.host_runtime_bytes
     expected = processes * (
-        runtime + calibration.host.host_distributed_bytes[settings.sharding.kind] + states.host
+        runtime
+        + calibration.host.host_distributed_bytes[settings.sharding.kind]
+        + states.host
+        + inputs
     )
-    spread = calibration.host.host_runtime_spread_bytes + states.host // HOST_SPREAD_DIVISOR
+    # What is streamed is counted to the byte, unlike what DeepSpeed pins.
+    uncertain = 0 if settings.streaming.streams else states.host // HOST_SPREAD_DIVISOR
+    spread = calibration.host.host_runtime_spread_bytes + uncertain
     return Interval(expected=expected, upper=expected + processes * spread)
 
 

@@ -7,6 +7,7 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from memory_models.activations.encoder import encoder_bytes
+from memory_models.activations.layer_major import layer_major_totals, tables_bytes
 from memory_models.activations.layers import (
     LayerTotals,
     layer_totals,
@@ -157,6 +158,13 @@ def _parts(architecture: Architecture, settings: TrainingSettings) -> _Step:
     else:
         totals = layer_totals(architecture, settings)
         masks = mask_bytes(architecture, settings)
+    series = encoder_bytes(architecture, settings)
+    if settings.streaming.streams:
+        totals = layer_major_totals(architecture, settings, totals)
+        passes = settings.passes_together
+        series, masks = series * passes, (masks + tables_bytes(architecture, settings)) * passes
+        # A layer is called outside the model's forward, and autocast forgets its casts at once.
+        casts = 0
     return _Step(
         totals=totals,
         held=static.held,
@@ -164,7 +172,7 @@ def _parts(architecture: Architecture, settings: TrainingSettings) -> _Step:
         loss_forward=static.lm_head.forward.bytes(n, rows),
         loss_backward=static.lm_head.backward.bytes(n, rows),
         masks=masks,
-        series=encoder_bytes(architecture, settings),
+        series=series,
         casts=casts,
         passing=_last_product(architecture, n) if gathered.forward and checkpointing else 0,
         layers=layers,

@@ -110,8 +110,9 @@ class Node(NamedTuple):
     """One op as backward sees it."""
 
     outputs: tuple[Value, ...]
-    inputs: tuple[tuple[Value, bool], ...]
-    """Inputs that need a gradient; True: the input gets the incoming gradient tensor itself."""
+    inputs: tuple[tuple[Value, bool | Storage], ...]
+    """Inputs that need a gradient, and where it stands: True in the incoming gradient's tensor,
+    False in a fresh one, or in a saved tensor, which backward overwrites."""
     saved: tuple[Storage, ...]
     work: Size
     """Bytes that the op's backward holds while it runs."""

@@ -132,7 +132,7 @@ def test_a_bug_is_status_3_with_the_path_of_its_log() -> None:
     program = (
         "import sys, tsplanner.commands.estimate as verb\n"
         "def broken(*_, **__): raise ZeroDivisionError('of all things')\n"
-        "verb.run_one = broken\n"
+        "verb.estimated = broken\n"
         "from tsplanner.cli import main\n"
         "sys.exit(main(['estimate', '--model', 'x', '--json']))\n"
     )

@@ -5,8 +5,9 @@
 A line of the file names a model, a shape of row lengths, a number of rows and flags of ``plan`` by
 field name. All plans are made and DIR/predicted.json is written before any run begins. Each run
 then trains in a process of its own, as ``tsplanner train`` does, on random weights. DIR/runs.json
-holds prediction, record and the widths of all micro-batches; it is also written when the time is
-up. Rows are words of the tokenizer that ships here; their lengths are drawn from the shape.
+holds prediction, record and the widths of all micro-batches or packed passes; it is also written
+when the time is up. Rows are words of the tokenizer that ships here; their lengths are drawn from
+the shape. A line with ``"probe": true`` is probed as ``tsplanner probe`` does, instead of trained.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from typing import Any
 
 import msgspec
 
+from memory_models.settings import BatchLayout
+from memory_models.units import GIB
 from tsplanner.datasets.records import DataSource
 from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import Plan
@@ -123,9 +126,9 @@ def typed(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def start(plan: Plan, folder: Path) -> int:
+def start(plan: Plan, folder: Path, *, probe: bool) -> int:
     """Fork the worker of one run; returns its process id."""
-    job = Job(kind=JobKind.TRAIN, plan=plan, folder=str(folder))
+    job = Job(kind=JobKind.PROBE if probe else JobKind.TRAIN, plan=plan, folder=str(folder))
     (folder / "job.json").write_bytes(msgspec.json.encode(job))
     pid = os.fork()
     if pid == 0:
@@ -147,19 +150,30 @@ def work(plan: Plan, folder: Path) -> None:
         from tsplanner.training.worker import execute
         from tsplanner.training.worker.entry import main
 
-        widths = folder / "widths.jsonl"
-        plain = execute.collate
-
-        def noted(items: Any, pad_id: int) -> Any:
-            batch = plain(items, pad_id)
-            with widths.open("a") as file:
-                file.write(f"{list(batch['input_ids'].shape)}\n")
-            return batch
-
-        execute.collate = noted
+        note_widths(execute, folder / "widths.jsonl")
         status = main([str(folder / "job.json")])
     finally:
         os._exit(status)
+
+
+def note_widths(execute: Any, path: Path) -> None:
+    """Let the worker note the shape of every micro-batch and packed pass."""
+    from tsplanner.training.packing.batch import PASSES
+
+    collate, packed_collator = execute.collate, execute.packed_collator
+
+    def noted(batch: Any) -> Any:
+        with path.open("a") as file:
+            for each in batch.get(PASSES, [batch]):
+                file.write(f"{list(each['input_ids'].shape)}\n")
+        return batch
+
+    def packed(plan: Plan, config: Any, pad_id: int) -> Any:
+        lay = packed_collator(plan, config, pad_id)
+        return lambda rows: noted(lay(rows))
+
+    execute.collate = lambda items, pad_id: noted(collate(items, pad_id))
+    execute.packed_collator = packed
 
 
 def needs_bitsandbytes(plan: Plan) -> bool:
@@ -196,6 +210,22 @@ def outcome(folder: Path) -> dict[str, Any]:
     return {"measured": measured, "widths": found, "metrics": lines}
 
 
+def shape_of(batch: BatchLayout) -> str:
+    """How the rows of a step are laid out, in a few words."""
+    if batch.is_packed:
+        return f"budget {batch.token_budget}, {batch.gradient_accumulation_steps} rows"
+    return f"micro {batch.micro_batch_size} x {batch.gradient_accumulation_steps}"
+
+
+def bytes_of(row: dict[str, Any], plan: Plan) -> str:
+    """Predicted over measured peak of the allocator, in words."""
+    measured = row.get("measured", {}).get("memory", {}).get("peak_allocated_bytes")
+    if not measured:
+        return "no bytes"
+    over = plan.memory.peak_allocated_bytes.expected / measured - 1
+    return f"{measured / GIB:.2f} GiB ({over:+.2%} foretold)"
+
+
 def main() -> None:
     """Predict all, run all, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -210,12 +240,19 @@ def main() -> None:
     work_folder = Path("/tmp/tsplanner-whole-runs")
     options.output.mkdir(parents=True, exist_ok=True)
     plans = {run["name"]: plan_of(run, work_folder / run["name"]) for run in given}
-    predicted = {name: msgspec.to_builtins(plan.time) for name, plan in plans.items()}
+    predicted = {
+        name: {
+            "time": msgspec.to_builtins(plan.time),
+            "peak_allocated_bytes": plan.memory.peak_allocated_bytes.expected,
+            "process_bytes_upper": plan.memory.process_bytes.upper,
+        }
+        for name, plan in plans.items()
+    }
     write_json(options.output / "predicted.json", predicted)
     for name, plan in plans.items():
         batch, time_ = plan.hardware.batch, plan.time
         print(
-            f"{name:28s} micro {batch.micro_batch_size} x {batch.gradient_accumulation_steps} "
+            f"{name:28s} {shape_of(batch)} "
             f"ckpt {batch.gradient_checkpointing} steps {time_.total_steps} "
             f"{time_.step_seconds:.3f} s +- {time_.relative_error:.2f} total "
             f"{time_.total_seconds:.1f} s (eval {time_.evaluation_seconds:.1f})",
@@ -234,7 +271,9 @@ def main() -> None:
         plan, folder = plans[run["name"]], work_folder / run["name"]
         row: dict[str, Any] = {"run": run, "plan": msgspec.to_builtins(plan)}
         row["plan"].pop("alternatives", None)
-        if time.monotonic() > deadline - 10 or not wait(start(plan, folder), deadline):
+        if time.monotonic() > deadline - 10 or not wait(
+            start(plan, folder, probe=run.get("probe", False)), deadline
+        ):
             row["error"] = "out of time"
         row = {**outcome(folder), **row}
         results.append(row)
@@ -244,7 +283,7 @@ def main() -> None:
         print(
             f"{run['name']:28s} {status[-300:]} load {timing.get('load_seconds') or 0:.1f} "
             f"steps {sum(steps):.1f} s, whole {timing.get('seconds', 0):.1f} s "
-            f"predicted {plan.time.total_seconds:.1f} "
+            f"predicted {plan.time.total_seconds:.1f}, {bytes_of(row, plan)} "
             f"[{time.monotonic() - began:.0f} s]",
             flush=True,
         )

@@ -6,6 +6,13 @@ integrations/sdpa_attention.py; aten/src/ATen/native/transformers/cuda/sdp_utils
 
 from __future__ import annotations
 
+from memory_models.activations.compiled import (
+    attention_output,
+    compiled_rotary,
+    joined_projections,
+    turns_both,
+)
+from memory_models.activations.liger import liger_rotary
 from memory_models.activations.linears import linear
 from memory_models.activations.norms import norm
 from memory_models.activations.ops import FP32, LayerOps
@@ -20,9 +27,15 @@ def attention(ops: LayerOps, normed: Value) -> Value:
     query, key, value = _projections(ops, normed)
     if shape.attention.qk_norm:
         query, key = _head_norm(ops, query), _head_norm(ops, key)
-    if not shape.positions.learned_position_count:
+    if not shape.positions.learned_position_count and turns_both(ops, query):
+        turned = compiled_rotary(ops, query, key)
+        tape.drop(query, key)
+        query, key = turned
+    elif not shape.positions.learned_position_count:
         rotary = _rotary
-        if shape.attention.rotary_in_fp32:
+        if turns_in_place(ops):
+            rotary = liger_rotary
+        elif shape.attention.rotary_in_fp32:
             rotary = _rotary_in_fp32
         elif shape.attention.rotary_dim is not None:
             rotary = _partial_rotary
@@ -32,7 +45,9 @@ def attention(ops: LayerOps, normed: Value) -> Value:
     eager = ops.settings.attention is Attention.EAGER
     attended = (_eager if eager else _sdpa)(ops, query, key, value)
     tape.drop(query, key, value)
-    result = linear(ops, ops.linears[Role.OUTPUT], attended)
+    result = attention_output(ops, attended)
+    if result is None:
+        result = linear(ops, ops.linears[Role.OUTPUT], attended)
     tape.drop(attended)
     return result
 
@@ -48,6 +63,10 @@ def _projections(ops: LayerOps, normed: Value) -> tuple[Value, Value, Value]:
         views = tape.view(fused, heads), tape.view(fused, groups), tape.view(fused, groups)
         tape.drop(fused)
         return views
+    joined = joined_projections(ops, normed)
+    if joined:
+        query, key, value = joined
+        return query, key, value
     query = linear(ops, ops.linears[Role.QUERY], normed)
     if shape.positions.learned_position_count:  # OPT scales the query before the key is made
         query = ops.copy(query)
@@ -56,9 +75,15 @@ def _projections(ops: LayerOps, normed: Value) -> tuple[Value, Value, Value]:
 
 
 def _head_norm(ops: LayerOps, value: Value) -> Value:
-    normed = norm(ops, value)
+    heads = value.elements.per_token // ops.shape.attention.head_dim
+    normed = norm(ops, value, heads)
     ops.tape.drop(value)
     return normed
+
+
+def turns_in_place(ops: LayerOps) -> bool:
+    """Whether queries and keys are rotated where they stand."""
+    return ops.liger is not None and ops.liger.rotary
 
 
 def _rotary(ops: LayerOps, value: Value) -> Value:
@@ -95,7 +120,8 @@ def _partial_rotary(ops: LayerOps, value: Value) -> Value:
 
 def _joins_heads(ops: LayerOps) -> bool:
     """Whether rotated queries and keys are joined of parts, and so laid out head by head."""
-    return ops.shape.attention.rotary_dim is not None or Role.QKV in ops.linears
+    joins = ops.shape.attention.rotary_dim is not None or Role.QKV in ops.linears
+    return joins and not turns_in_place(ops)
 
 
 def _rotary_in_fp32(ops: LayerOps, value: Value) -> Value:

@@ -5,6 +5,7 @@ Sources: transformers' modeling files, integrations/moe.py.
 
 from __future__ import annotations
 
+from memory_models.activations.compiled import whole_mlp
 from memory_models.activations.fused_kernels import (
     adapted_mixture,
     adapter_sides,
@@ -12,6 +13,7 @@ from memory_models.activations.fused_kernels import (
     fused_product,
     gated_product,
 )
+from memory_models.activations.liger import has_gated_product, liger_product
 from memory_models.activations.linears import linear
 from memory_models.activations.ops import FP32, LayerOps
 from memory_models.architecture import Activation, Linear, Role
@@ -23,9 +25,36 @@ def mlp(ops: LayerOps, normed: Value) -> Value:
     """From the normed stream to the result of the down projection."""
     if ops.shape.mlp.num_experts_per_tok:
         return _mixture(ops, normed)
+    if has_gated_product(ops):
+        return _liger_mlp(ops, normed)
+    whole = whole_mlp(ops, normed)
+    if whole is not None:
+        return whole
     middle = _middle(ops, normed)
     result = linear(ops, ops.linears[Role.DOWN], middle)
     ops.tape.drop(middle)
+    return result
+
+
+def _liger_mlp(ops: LayerOps, normed: Value) -> Value:
+    """One kernel between the products; local variables hold the halves of a joined product."""
+    tape, linears = ops.tape, ops.linears
+    joined = Role.GATE_UP in linears
+    if joined:
+        both = linear(ops, linears[Role.GATE_UP], normed)
+        half = Size(per_token=both.elements.per_token // 2)
+        gate, up = tape.split(both, (half, half))
+        tape.drop(both)
+    else:
+        gate = linear(ops, linears[Role.GATE], normed)
+        up = linear(ops, linears[Role.UP], normed)
+    middle = liger_product(ops, gate, up)
+    if not joined:
+        tape.drop(gate, up)
+    result = linear(ops, linears[Role.DOWN], middle)
+    tape.drop(middle)
+    if joined:
+        tape.drop(gate, up)
     return result
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from memory_models.activations.fused_kernels import fused_norm, row_norm
+from memory_models.activations.liger import liger_norm
 from memory_models.activations.ops import FP32, Ops
 from memory_models.architecture import Norm
 from memory_models.symbolic import ZERO, Value, times
 
 
-def norm(ops: Ops, value: Value) -> Value:
-    """The model's kind of norm, as one fused kernel where there is one."""
+def norm(ops: Ops, value: Value, rows: int = 1) -> Value:
+    """The model's kind of norm, as one fused kernel where there is one; ``rows`` per token."""
+    if ops.liger is not None:
+        return liger_norm(ops, value, rows)
     if fused_norm(ops, value):
         return row_norm(ops, value)
     return BY_KIND[ops.shape.norms.kind](ops, value)

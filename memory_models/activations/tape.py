@@ -160,7 +160,7 @@ class Tape:
     def record(
         self,
         outputs: tuple[Value, ...],
-        inputs: tuple[tuple[Value, bool], ...],
+        inputs: tuple[tuple[Value, bool | Storage], ...],
         *,
         saves: Sequence[Value] = (),
         work: Size = ZERO,
@@ -263,7 +263,7 @@ class Tape:
         """Gradients of a node's inputs."""
         for value, passed in node.inputs:
             if passed:
-                gradient = incoming
+                gradient = incoming if passed is True else passed
                 gradient.holders += 1
             else:
                 gradient = Storage(value.size)

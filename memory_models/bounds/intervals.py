@@ -42,7 +42,8 @@ def recipe_class(settings: TrainingSettings, *, checkpointed: bool | None = None
         return f"sharded-{method}"
     base = "quantized" if settings.base.quantization else "plain"
     kept = _activations(settings, checkpointed)
-    return f"{method}-{base}-{kept}-{settings.kernels.loss_kernel}"
+    loss = LossKernel.FUSED if settings.kernels.loss_kernel.in_chunks else LossKernel.PLAIN
+    return f"{method}-{base}-{kept}-{loss}"
 
 
 def replay_class(settings: TrainingSettings, *, checkpointed: bool | None = None) -> str:
@@ -174,8 +175,8 @@ def with_unplaced_logits(
     kernels = settings.kernels
     if (
         not kernels.expandable_segments
-        or kernels.loss_kernel is LossKernel.FUSED
-        or kernels.decoder_kernels is DecoderKernels.FUSED
+        or kernels.loss_kernel.in_chunks
+        or kernels.decoder_kernels is not DecoderKernels.REFERENCE
         or settings.base.model_dtype is Dtype.FP32
     ):
         return reserved

@@ -25,6 +25,7 @@ from memory_models.settings.records import (
     Sharding,
     at_least_one,
 )
+from memory_models.settings.streaming import Streaming, resident_layers
 from memory_models.settings.training import (
     Arithmetic,
     HeadSettings,
@@ -55,6 +56,7 @@ __all__ = [
     "Quantization",
     "Sharding",
     "StateSettings",
+    "Streaming",
     "TrainingSettings",
     "at_least_one",
     "changed",
@@ -63,4 +65,5 @@ __all__ = [
     "flat",
     "from_flat",
     "paths",
+    "resident_layers",
 ]

@@ -25,6 +25,7 @@ from memory_models.settings.records import (
     Sharding,
     at_least_one,
 )
+from memory_models.settings.streaming import Streaming
 
 MULTI_LORA_METHODS = frozenset({FinetuningType.LORA, FinetuningType.RSLORA})
 """Methods of which our worker can train several adapters on one base."""
@@ -92,6 +93,8 @@ class StateSettings:
     accumulates: bool
     """A step has more than one micro-batch."""
     checkpointed: bool
+    streaming: Streaming = Streaming()
+    decoder_kernels: DecoderKernels = DecoderKernels.REFERENCE
 
     @property
     def upcasts_base(self) -> bool:
@@ -113,10 +116,13 @@ class TrainingSettings:
     kernels: Kernels = Kernels()
     sharding: Sharding = Sharding()
     batch: BatchLayout = BatchLayout()
+    streaming: Streaming = Streaming()
     sequence_length: int = 2048
     """Decoder positions per sequence, time-series patches included."""
     series_patches: int = 0
     """Positions of a sequence that are patches; they count only for models with an encoder."""
+    packed_passes: int | None = None
+    """Most passes of an optimizer step of rows that are laid end to end; None: one per row."""
     row_length: float | None = None
     """Length of the row that a token belongs to, in positions, as a mean over tokens of rows that
     are laid end to end; None: ``sequence_length``."""
@@ -136,8 +142,17 @@ class TrainingSettings:
         if self.method.adapter_ranks:
             self._check_multi_lora()
         self._check_vocabulary()
-        if self.kernels.decoder_kernels is DecoderKernels.FUSED and self.sharding.zero_stage == 3:
-            raise ValueError("fused kernels read weights that zero_stage 3 has not gathered")
+        self._check_streaming()
+        if self.kernels.decoder_kernels.is_ours and self.sharding.zero_stage == 3:
+            raise ValueError(
+                f"{self.kernels.decoder_kernels} kernels read weights that zero_stage 3 has not "
+                "gathered"
+            )
+        liger = (DecoderKernels.LIGER, LossKernel.LIGER)
+        if self.sharding.zero_stage == 3 and (
+            self.kernels.decoder_kernels in liger or self.kernels.loss_kernel in liger
+        ):
+            raise ValueError("Liger's kernels are not sized under zero_stage 3: take another stage")
         if self.base.quantization is not None and not self.method.uses_adapter:
             raise ValueError(
                 f"quantization {self.base.quantization} needs an adapter method, "
@@ -146,6 +161,28 @@ class TrainingSettings:
         # DeepSpeed casts and flattens the parameters that it finds.
         if self.base.multiplies_8bit and self.sharding.zero_stage:
             raise ValueError(f"quantization {self.base.quantization} needs zero_stage 0")
+
+    def _check_streaming(self) -> None:
+        """Refuse what cannot be trained on a base that passes through the device."""
+        if not self.streaming.streams:
+            return
+        method = self.method
+        if method.trains_base or not method.is_uniform or method.is_adalora or method.adapter_ranks:
+            raise ValueError("streamed_layers needs one lora, rslora or dora adapter per linear")
+        if self.sharding.zero_stage:
+            raise ValueError(
+                f"streamed_layers needs zero_stage 0, not {self.sharding.zero_stage}: DeepSpeed "
+                "moves weights in its own way"
+            )
+        if self.base.quantization is not None:
+            raise ValueError(
+                f"streamed_layers needs an unquantised base, not {self.base.quantization}"
+            )
+        if not self.batch.gradient_checkpointing or self.batch.checkpointed_layers is not None:
+            raise ValueError(
+                "streamed_layers needs gradient_checkpointing of all layers, whose inputs are all "
+                "that is kept"
+            )
 
     def _check_vocabulary(self) -> None:
         """Refuse what is not sized of a trained embedding or lm_head beside adapters."""
@@ -157,7 +194,7 @@ class TrainingSettings:
                 f"{EMBEDDING} and {HEAD} are trained beside adapters without ZeRO alone: take "
                 "zero_stage 0"
             )
-        if method.adapts(HEAD) and self.kernels.loss_kernel is LossKernel.FUSED:
+        if method.adapts(HEAD) and self.kernels.loss_kernel.in_chunks:
             raise ValueError(f"the fused loss leaves out an adapter on {HEAD}: take plain")
 
     def _check_multi_lora(self) -> None:
@@ -172,6 +209,11 @@ class TrainingSettings:
         # The memory of several trials on one base is modelled with the fused loss alone.
         if self.kernels.loss_kernel is not LossKernel.FUSED:
             raise ValueError("adapter_ranks needs loss_kernel fused")
+
+    @property
+    def passes_together(self) -> int:
+        """Passes of an optimizer step that a streamed layer works on before the next one comes."""
+        return self.packed_passes or self.batch.gradient_accumulation_steps
 
     @property
     def rows(self) -> int:
@@ -232,8 +274,11 @@ class TrainingSettings:
             sharding=self.sharding,
             optimizer=self.kernels.optimizer,
             loss_kernel=self.kernels.loss_kernel,
-            accumulates=self.batch.accumulates,
+            # Layer by layer, a layer above has all of its gradients before a layer below has any.
+            accumulates=self.batch.accumulates and not self.streaming.streams,
             checkpointed=self.batch.gradient_checkpointing,
+            streaming=self.streaming,
+            decoder_kernels=self.kernels.decoder_kernels,
         )
 
     @property

@@ -11,7 +11,6 @@ from memory_models.settings import (
     EMBEDDING,
     Dtype,
     FinetuningType,
-    LossKernel,
     Method,
     Optimizer,
     StateSettings,
@@ -311,4 +310,4 @@ def tied_sum_in_place(settings: StateSettings) -> bool:
     Source: torch/csrc/autograd/input_buffer.cpp.
     """
     cast = settings.base.autocast is not None and settings.base.model_dtype is Dtype.FP32
-    return cast or settings.loss_kernel is LossKernel.FUSED
+    return cast or settings.loss_kernel.in_chunks

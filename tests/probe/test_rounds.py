@@ -11,6 +11,7 @@ import pytest
 from memory_models.result import Interval
 from memory_models.settings import changed, from_flat
 from tests.support import tiny, toy_request
+from tsplanner.datasets.records import LengthSummary
 from tsplanner.errors import NoPlanFits
 from tsplanner.planner.plan import Plan, Verdict
 from tsplanner.planner.probe_selection.step_corrections import probed_time
@@ -38,6 +39,7 @@ class Fake:
     """Runs plans in no time: a step takes what ``seconds`` says, None runs out of memory."""
 
     seconds: Callable[[HardwareSettings], float | None]
+    lengths: LengthSummary = field(default_factory=lambda: toy_request.request().dataset.lengths)
     now: float = 0.0
     rounds: list[int] = field(default_factory=list)
     status: Status = Status.HOST_OOM
@@ -55,7 +57,7 @@ class Fake:
 
     def _record(self, hardware: HardwareSettings, end: float) -> Record:
         step = self.seconds(hardware)
-        self.now += START + loop_seconds(hardware, step)
+        self.now += START + loop_seconds(self.lengths, hardware.batch, step)
         if self.now > end:
             self.now = end
             return Record(status=Status.TIMEOUT, kind=JobKind.PROBE)

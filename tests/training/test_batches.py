@@ -27,6 +27,7 @@ from tsplanner.training.batches import (  # noqa: E402
     encode_row,
     encoder_of,
     longest_batch,
+    samples_of,
     series_tensor,
     words_of,
 )
@@ -185,3 +186,16 @@ def test_random_ids_keep_within_the_smaller_embedding() -> None:
     assert (
         int(longest_batch(config, micro_batch_size=4, sequence_length=64)["input_ids"].max()) < 48
     )
+
+
+def test_a_probe_s_series_are_read_back_without_their_marks() -> None:
+    """Values stand beside ones: (value, 1.0) pairs."""
+    pairs = torch.tensor([[0.5, 1.0, 0.25, 1.0], [2.0, 1.0, 3.0, 1.0]]).unsqueeze(-1)
+    batch = {
+        "input_ids": torch.tensor([[1, 2], [3, 4]]),
+        "labels": torch.tensor([[-100, 2], [-100, 4]]),
+        "timeseries": pairs,
+    }
+    found = samples_of(batch)
+    assert [row.input_ids for row in found] == [[1, 2], [3, 4]]
+    assert [row.series for row in found] == [((0.5, 0.25),), ((2.0, 3.0),)]

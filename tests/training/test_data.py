@@ -73,3 +73,15 @@ def test_a_probe_trains_on_the_longest_batch_alone(tmp_path: Path) -> None:
     batches = data.probe_batches(asked, model_config(asked.model), 3)
     assert len(batches) == 6
     assert batches[0]["input_ids"].shape == (2, asked.sequence_length)
+
+
+def test_a_packed_probe_trains_on_passes_of_usual_rows(tmp_path: Path) -> None:
+    """Rows of 40, 40 and the 20 that are left of 100, and four tokens of padding."""
+    batch = {"micro_batch_size": 1, "gradient_accumulation_steps": 4, "token_budget": 100}
+    plan = tiny.with_hardware(tiny.plan(tmp_path), **batch)
+    rows = data.probe_rows(plan, model_config(plan.model))
+    assert [len(row.input_ids) for row in rows] == [40, 40, 20]
+    found = data.probe_batches(plan, model_config(plan.model), 1)[0]
+    assert found["input_ids"].shape == (1, plan.sequence_length) == (1, 104)
+    begin = [place for place, at in enumerate(found["position_ids"][0].tolist()) if at == 0]
+    assert begin == [0, 40, 80, 100]

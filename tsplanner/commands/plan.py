@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +21,13 @@ from tsplanner.commands.inputs.options import (
 )
 from tsplanner.commands.inputs.values import duration_seconds, path, positive_float
 from tsplanner.commands.views.plan import print_choice, print_failure
-from tsplanner.commands.views.plan_json import advice_values, choice_values, failure_values
+from tsplanner.commands.views.plan_json import failure_values, plan_document
 from tsplanner.commands.views.scan_bar import scan_bar
 from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, TsplannerError, UsageError
 from tsplanner.planner.advice import Suggestion, advice
 from tsplanner.planner.evaluate import evaluate
-from tsplanner.planner.explain.deepspeed_sizes import deepspeed_sizes
-from tsplanner.planner.files import folder_of_plan, plan_values, write_plan
-from tsplanner.planner.forecast import Cost, run_cost
+from tsplanner.planner.files import folder_of_plan, write_plan
+from tsplanner.planner.forecast import run_cost
 from tsplanner.planner.gather.requests import Liberty, Subject, plan_request
 from tsplanner.planner.plan import Plan, TimeEstimate, Verdict
 from tsplanner.planner.rank import Choice, NothingFits, choose
@@ -138,7 +136,7 @@ def from_arguments(options: argparse.Namespace) -> int:
         price_per_hour=options.price_per_hour,
         probe_seconds=probe_budget(options),
         experiment=options.experiment,
-        json=options.json,
+        as_json=options.json,
     )
 
 
@@ -167,7 +165,7 @@ def run(
     price_per_hour: float | None = None,
     probe_seconds: float | None = None,
     experiment: str | None = None,
-    json: bool = False,
+    as_json: bool = False,
 ) -> int:
     """Plan, probe if asked to, write plan.json, print; 4 if nothing fits.
 
@@ -183,7 +181,7 @@ def run(
         record = ExperimentRecord.of(experiment, subject, saves)
         subject = record.subject
         output = output or saves / slug(experiment) / "plan.json"
-    with scan_bar(shown=not json) as progress:
+    with scan_bar(shown=not as_json) as progress:
         request = plan_request(subject, saves, progress)
     _refuse_run_at_work(output)
     if probe_seconds is not None and not request.machine.detected:
@@ -194,7 +192,7 @@ def run(
     try:
         choice = choose(request)
     except NothingFits as error:
-        if json:
+        if as_json:
             print(_failure_document(error, record))
         else:
             print_failure(request, error.failure)
@@ -203,12 +201,14 @@ def run(
     tested: list[dict[str, Any]] = []
     lines: list[str] = []
     if probe_seconds is not None:
-        choice, tested, lines = _probed(request, choice, probe_seconds, shown=not json)
+        choice, tested, lines = _probed(request, choice, probe_seconds, shown=not as_json)
     path = stored(choice.plan, saves, output)
     cost = None if price_per_hour is None else run_cost(choice.plan, price_per_hour)
     advised = advice_for(request, choice.plan)
-    if json:
-        print(_document(choice, path, cost, tested, record, advised))
+    if as_json:
+        more = {} if record is None else {"experiment": record.document(choice.plan.time)}
+        document = plan_document(choice, path, cost, advised, probes=tested)
+        print(json.dumps(document | more))
     else:
         print_choice(request, choice, path, cost, probes=lines, advised=advised)
         _print_record(record, choice.plan.time)
@@ -249,30 +249,6 @@ def stored(plan: Plan, saves: Path, output: Path | None) -> Path | None:
             raise
         print(f"tsplanner: the plan was not stored: {error}", file=sys.stderr)
         return None
-
-
-def _document(
-    choice: Choice,
-    path: Path | None,
-    cost: Cost | None,
-    probes: Sequence[dict[str, Any]],
-    record: ExperimentRecord | None,
-    advised: Sequence[Suggestion],
-) -> str:
-    """One JSON document: the plan, where it was written, what lost and what was refused."""
-    sizes = deepspeed_sizes(choice.plan.architecture, choice.plan.hardware.sharding)
-    return json.dumps(
-        {
-            "plan": plan_values(choice.plan),
-            "path": None if path is None else str(path),
-            "cost": None if cost is None else asdict(cost),
-            "probes": probes,
-            **({"deepspeed": sizes} if sizes else {}),
-            **choice_values(choice),
-            "advice": [advice_values(row) for row in advised],
-            **({} if record is None else {"experiment": record.document(choice.plan.time)}),
-        }
-    )
 
 
 def advice_for(request: PlanRequest, plan: Plan) -> tuple[Suggestion, ...]:

@@ -371,7 +371,7 @@ def differences(plan: Plan, running: Running) -> list[str]:
     """Differences between the trainer's run and the plan that do not change what is learned."""
     hardware = plan.hardware
     found = mixtures.notes(running.architecture, adapter_method(plan))
-    if hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
+    if hardware.kernels.decoder_kernels.is_ours:
         found.append("tsplanner's fused kernels are its own: the reference kernels run instead.")
     if hardware.kernels.loss_kernel is LossKernel.FUSED and running.loss_kernel is LossKernel.PLAIN:
         found.append("tsplanner's fused loss is its own: all logits are kept instead.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from memory_models.bounds.cpu import on_cpu
 from memory_models.device import Device
@@ -15,12 +14,21 @@ from memory_models.units import format_gib
 from tsplanner.planner.devices import device_notes, used_devices, used_machine
 from tsplanner.planner.explain.deepspeed_sizes import deepspeed_notes
 from tsplanner.planner.explain.reasons import Explanation, MemoryKind, Reason
-from tsplanner.planner.forecast import batch_widths, forecast, row_length, row_quantiles
+from tsplanner.planner.forecast import (
+    batch_widths,
+    evaluated_rows,
+    evaluation_passes,
+    forecast,
+    row_length,
+)
 from tsplanner.planner.gather.refine import refined_for
-from tsplanner.planner.packing import usual_passes
+from tsplanner.planner.packing import passes_per_step, settings_of_pass, usual_passes
 from tsplanner.planner.plan import Corrections, Plan, TimeEstimate, Verdict, verdict_of
 from tsplanner.planner.request import PlanRequest
-from tsplanner.planner.settings import HardwareSettings, training_settings
+from tsplanner.planner.settings import (
+    HardwareSettings,
+    training_settings,
+)
 from tsplanner.throughput.errors import relative_error
 from tsplanner.throughput.forward_time import forward_time
 from tsplanner.throughput.rates import Rates, rates_of
@@ -103,8 +111,11 @@ def evaluate(
         ValueError: the configuration cannot run at all.
     """
     longest = request.dataset.longest_of(hardware.batch)
-    patches = request.dataset.series_patches(longest) if request.architecture.encoder else 0
+    patches = request.dataset.patches_of(hardware.batch) if request.architecture.encoder else 0
     settings = training_settings(request.learning, hardware, longest, patches)
+    if hardware.batch.is_packed:
+        steps = passes_per_step(request.dataset.lengths, hardware.batch)
+        settings = changed(settings, gradient_accumulation_steps=steps)
     device = None if request.on_cpu else _fullest(request, hardware)
     known = refined_for(request, hardware)
     memory = estimate_memory(
@@ -139,19 +150,13 @@ def usual_step(
     rates = rates_for(request, hardware)
     if hardware.batch.token_budget is not None:
         found = usual_passes(
-            row_quantiles(request.dataset),
+            request.dataset.lengths,
             hardware.batch.gradient_accumulation_steps,
             hardware.batch.token_budget,
+            hardware.sharding.world_size,
         )
-        alone = changed(hardware, gradient_accumulation_steps=1)
-        passes = [
-            replace(
-                training_settings(request.learning, alone, each.positions),
-                row_length=each.row_length,
-            )
-            for each in found.passes
-        ]
-        return times_passes(mean_step_time(request.architecture, passes, rates), found.per_step)
+        passes = [settings_of_pass(request.learning, hardware, each) for each in found.passes]
+        return times_passes(mean_step_time(request.architecture, passes, rates), found.each)
     usual = [
         settings
         if width == settings.sequence_length
@@ -202,15 +207,15 @@ def _why(verdict: Verdict, memory: MemoryKind) -> Explanation | None:
 def finish(request: PlanRequest, found: Evaluated) -> Plan:
     """The Plan of an evaluated candidate."""
     rates, known = rates_for(request, found.hardware), refined_for(request, found.hardware)
-    row = _one_row(request, found.hardware)
-    forward = forward_time(request.architecture, row, rates)
+    evaluated, passes = _evaluated(request, found.hardware)
+    forward = forward_time(request.architecture, evaluated, rates)
     error = _time_error(request, found, rates)
     run = forecast(
         request.dataset,
         request.learning,
         found.hardware,
         found.time,
-        forward.seconds,
+        forward.seconds * passes,
         rates.host,
     )
     return Plan(
@@ -224,7 +229,8 @@ def finish(request: PlanRequest, found: Evaluated) -> Plan:
             step_seconds=found.time.seconds,
             relative_error=error,
             total_relative_error=run.relative_error(
-                step_error=error, forward_error=max(error, relative_error(forward, row, rates))
+                step_error=error,
+                forward_error=max(error, relative_error(forward, evaluated, rates)),
             ),
             steps_per_epoch=run.steps_per_epoch,
             total_steps=run.total_steps,
@@ -254,10 +260,15 @@ def _time_error(request: PlanRequest, found: Evaluated, rates: Rates) -> float:
     )
 
 
-def _one_row(request: PlanRequest, hardware: HardwareSettings) -> TrainingSettings:
-    """Training settings of a step with the mean row alone, which is what an evaluation runs."""
-    alone = changed(hardware, micro_batch_size=1, gradient_accumulation_steps=1, token_budget=None)
-    return training_settings(request.learning, alone, row_length(request.dataset))
+def _evaluated(request: PlanRequest, hardware: HardwareSettings) -> tuple[TrainingSettings, float]:
+    """Training settings of a usual pass of an evaluation, and the number of passes per row."""
+    budget = hardware.batch.token_budget
+    if budget is None:
+        alone = changed(hardware, micro_batch_size=1, gradient_accumulation_steps=1)
+        return training_settings(request.learning, alone, row_length(request.dataset)), 1.0
+    rows = evaluated_rows(request.dataset, request.learning, hardware)
+    found = evaluation_passes(request.dataset, budget, rows)
+    return settings_of_pass(request.learning, hardware, found.mean), found.per_row
 
 
 def _assumptions(request: PlanRequest, found: Evaluated, rates: Rates) -> Iterator[str]:

@@ -8,6 +8,7 @@ from math import ceil, sqrt
 from memory_models.frozen import frozen
 from memory_models.units import ceil_div
 from tsplanner.datasets.split import held_out_count
+from tsplanner.planner.packing import EVALUATED_TOGETHER, UsualPasses, usual_passes
 from tsplanner.planner.plan import DatasetRef, Plan
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
 from tsplanner.planner.steps import steps_per_epoch
@@ -150,10 +151,9 @@ def forecast(
     once = step.optimizer + (step.communication if hardware.sharding.zero_stage < 2 else 0.0)
     each = (step.seconds - once) / hardware.batch.gradient_accumulation_steps
     epochs = learning.optimization.num_train_epochs
-    evaluated = ceil(max(0, dataset.lengths.rows_kept - rows) / hardware.sharding.world_size)
-    quantiles = row_quantiles(dataset)
-    widths = different_widths(quantiles, hardware.batch.micro_batch_size, epochs * micro_batches)
-    widths += FORWARD_SHARE * different_widths(quantiles, 1, evaluated)
+    evaluated = evaluated_rows(dataset, learning, hardware)
+    widths = _different(dataset, hardware, epochs * micro_batches)
+    widths += FORWARD_SHARE * _different_evaluated(dataset, hardware, evaluated)
     return Forecast(
         steps_per_epoch=steps,
         total_steps=steps * epochs,
@@ -161,6 +161,40 @@ def forecast(
         evaluation_seconds=(1 + EVALUATIONS_PER_EPOCH * epochs) * evaluated * forward_seconds,
         one_time_seconds=host.first_step_seconds + widths * host.new_width_seconds,
     )
+
+
+def evaluated_rows(
+    dataset: DatasetRef, learning: LearningSettings, hardware: HardwareSettings
+) -> int:
+    """Held-out rows of a process."""
+    kept = dataset.lengths.rows_kept
+    trained = training_rows(kept, learning.data.validation_fraction)
+    return ceil(max(0, kept - trained) / hardware.sharding.world_size)
+
+
+def evaluation_passes(dataset: DatasetRef, budget: int, rows: int) -> UsualPasses:
+    """The passes of a packed evaluation of ``rows`` rows, of as many as are cut at once."""
+    return usual_passes(dataset.lengths, max(1, min(rows, EVALUATED_TOGETHER)), budget)
+
+
+def _different(dataset: DatasetRef, hardware: HardwareSettings, micro_batches: int) -> float:
+    """Expected number of different widths of the micro-batches, or packed passes, of a process.
+
+    ``micro_batches``: their number; of packed rows, which go through one by one, that of the rows.
+    """
+    batch = hardware.batch
+    if batch.token_budget is None:
+        return different_widths(row_quantiles(dataset), batch.micro_batch_size, micro_batches)
+    found = usual_passes(dataset.lengths, batch.gradient_accumulation_steps, batch.token_budget)
+    return different_widths(found.widths, 1, round(found.per_row * micro_batches))
+
+
+def _different_evaluated(dataset: DatasetRef, hardware: HardwareSettings, rows: int) -> float:
+    """Expected number of different widths that an evaluation of ``rows`` rows meets."""
+    if hardware.batch.token_budget is None or not rows:
+        return different_widths(row_quantiles(dataset), 1, rows)
+    found = evaluation_passes(dataset, hardware.batch.token_budget, rows)
+    return different_widths(found.widths, 1, round(found.per_row * rows))
 
 
 def run_cost(plan: Plan, price_per_hour: float) -> Cost:

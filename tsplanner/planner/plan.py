@@ -109,6 +109,19 @@ class DatasetRef:
         filled = min(layout.token_budget, together)
         return round_up(max(self.lengths.longest, filled), PAD_MULTIPLE)
 
+    def patches_of(self, layout: BatchLayout) -> int:
+        """Patches of the longest sequence that a layout makes, for a model with an encoder.
+
+        Packed, rows of the mean share of patches fill the pass.
+        """
+        longest = self.longest_of(layout)
+        one = self.series_patches(longest)
+        if layout.token_budget is None or self.lengths.mean_text is None:
+            return one
+        # The patches of a series take the places of its two marks.
+        share = (self.lengths.mean - self.lengths.mean_text + 2) / self.lengths.mean
+        return max(one, min(longest, round(longest * share)))
+
     def series_patches(self, length: int) -> int:
         """Patches of a sample of ``length`` positions, for a model with an encoder."""
         most = self.lengths.most_patches

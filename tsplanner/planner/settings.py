@@ -13,6 +13,7 @@ from memory_models.settings import (
     Kernels,
     Method,
     Sharding,
+    Streaming,
     TrainingSettings,
     at_least_one,
 )
@@ -97,6 +98,7 @@ class HardwareSettings:
     base: BaseStorage = field(default_factory=BaseStorage)
     kernels: Kernels = field(default_factory=Kernels)
     sharding: Sharding = field(default_factory=Sharding)
+    streaming: Streaming = field(default_factory=Streaming)
     cpu_threads: int | None = None
     """CPU threads of each training process; None: by the size of the model on a CPU, else torch's
     own choice."""
@@ -123,6 +125,7 @@ def split_settings(settings: TrainingSettings) -> tuple[LearningSettings, Hardwa
         base=settings.base,
         kernels=settings.kernels,
         sharding=settings.sharding,
+        streaming=settings.streaming,
     )
     learning = LearningSettings(
         method=settings.method,
@@ -147,6 +150,7 @@ def training_settings(
         base=hardware.base,
         kernels=hardware.kernels,
         sharding=hardware.sharding,
+        streaming=hardware.streaming,
         batch=hardware.batch,
         sequence_length=sequence_length,
         series_patches=series_patches,

@@ -16,8 +16,8 @@ from tsplanner.planner.gather.probe_points import (
     shapes_digest,
     store,
 )
+from tsplanner.planner.packing import probed_settings
 from tsplanner.planner.plan import Plan
-from tsplanner.planner.settings import training_settings
 from tsplanner.throughput.rates import MEASURED, Efficiency, rates_of
 from tsplanner.throughput.step_time import StepTime, step_time
 from tsplanner.training.record import Record
@@ -62,7 +62,8 @@ def probe_point(plan: Plan, record: Record, *, now: float | None = None) -> Prob
 
 def probed_step_time(plan: Plan, efficiency: Efficiency = MEASURED) -> StepTime:
     """Predicted seconds of the step that a probe of ``plan`` runs: the longest batch."""
-    settings = training_settings(plan.learning, plan.hardware, plan.sequence_length)
+    lengths, longest = plan.dataset.lengths, plan.sequence_length
+    settings = probed_settings(plan.learning, plan.hardware, lengths, longest)
     machine = used_machine(plan.machine, plan.hardware)
     on_cpu = plan.hardware.accelerator == "cpu"
     return step_time(plan.architecture, settings, rates_of(machine, efficiency, on_cpu=on_cpu))

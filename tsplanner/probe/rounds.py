@@ -10,8 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from memory_models.frozen import frozen
+from memory_models.settings import BatchLayout
+from tsplanner.datasets.records import LengthSummary
 from tsplanner.planner.evaluate import Evaluated, evaluate, finish
 from tsplanner.planner.gather.refine import PROBED_ERROR
+from tsplanner.planner.packing import passes_per_step
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.probe_selection.corrected_candidates import fitted, measured_interval
 from tsplanner.planner.probe_selection.optimistic import best_after_probes, next_round
@@ -93,7 +96,11 @@ def search(
         # A probe is stopped only after the budget is spent, so no further round can begin.
         if any(each.record.status not in OUTCOMES for each in found):
             break
-        stepped = sum(loop_seconds(each.plan.hardware, step_seconds(each.record)) for each in found)
+        lengths = request.dataset.lengths
+        stepped = sum(
+            loop_seconds(lengths, each.plan.hardware.batch, step_seconds(each.record))
+            for each in found
+        )
         overhead = max(0.0, clock() - began - stepped) / len(found)
     return done
 
@@ -103,14 +110,14 @@ def probe_seconds(
 ) -> float:
     """Expected seconds of a probe's steps."""
     step = corrections.seconds(hardware, probed_time(request, hardware))
-    return loop_seconds(hardware, step.seconds)
+    return loop_seconds(request.dataset.lengths, hardware.batch, step.seconds)
 
 
-def loop_seconds(hardware: HardwareSettings, step: float | None) -> float:
+def loop_seconds(lengths: LengthSummary, layout: BatchLayout, step: float | None) -> float:
     """Seconds of a probe's steps at so many seconds a whole step; 0 if none was run."""
     if step is None:
         return 0.0
-    return STEPS * step * min(1.0, MICRO_BATCHES / hardware.batch.gradient_accumulation_steps)
+    return STEPS * step * min(1.0, MICRO_BATCHES / passes_per_step(lengths, layout))
 
 
 def _affordable(costs: Sequence[float], left: float) -> int:

@@ -25,6 +25,8 @@ class WaitsFor(StrEnum):
     """Several processes exchange gradients or weights."""
     OFFLOAD = "offload"
     """Weights or optimizer states cross the link to the host."""
+    PACKED = "packed"
+    """Rows are laid end to end, which was not timed on a GPU."""
     ELSEWHERE = "elsewhere"
     """A GPU of a generation that was not measured: its rates come from its datasheet."""
     CPU = "cpu"
@@ -37,6 +39,7 @@ HALF_WIDTHS: Mapping[WaitsFor, float] = MappingProxyType(
         WaitsFor.HOST: 0.55,
         WaitsFor.PROCESSES: 0.45,
         WaitsFor.OFFLOAD: 0.5,
+        WaitsFor.PACKED: 0.55,
         WaitsFor.ELSEWHERE: 0.55,
         WaitsFor.CPU: 0.7,
     }
@@ -45,7 +48,7 @@ HALF_WIDTHS: Mapping[WaitsFor, float] = MappingProxyType(
 
 Source: ``benchmarks/accuracy/step_intervals.py --fit``, rounded up: 252 steps of one H200 and of
 two, six records of other people's cards. Offload rests on three runs (0.18 at most) and is widened;
-CPUs are assumed.
+packed rows and CPUs are assumed.
 """
 
 
@@ -59,6 +62,7 @@ def waits_for(step: StepTime, settings: TrainingSettings, rates: Rates) -> Waits
         WaitsFor.HOST: step.launch > NEARLY * step.work,
         WaitsFor.PROCESSES: sharding.world_size > 1,
         WaitsFor.OFFLOAD: sharding.offload_param or sharding.offload_optimizer,
+        WaitsFor.PACKED: settings.batch.is_packed,
         WaitsFor.ELSEWHERE: not rates.measured,
     }
     return max((kind for kind, true in applies.items() if true), key=lambda kind: HALF_WIDTHS[kind])

@@ -21,6 +21,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.models.quantized import stored_base
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import split_settings
+from tsplanner.tracing.fake_cuda.liger_kernels import use_liger
 from tsplanner.tracing.fake_cuda.quantized import (
     QuantisedLinear,
     follow_bitsandbytes,
@@ -30,7 +31,7 @@ from tsplanner.tracing.fake_cuda.quantized import (
 from tsplanner.tracing.recording.kinds import keep_only
 from tsplanner.tracing.records import Subject
 from tsplanner.training import adapters
-from tsplanner.training.kernels.fused_kernels import use_fused_kernels
+from tsplanner.training.kernels.compiled.install import use_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.language_model import auto_class, read_text_alone
 from tsplanner.training.model import (
@@ -71,14 +72,15 @@ def build(
         if settings.batch.gradient_checkpointing:
             require_checkpointing(model)
         read_text_alone(model)
+        if settings.kernels.decoder_kernels is DecoderKernels.LIGER:
+            use_liger(model)
         if settings.kernels.loss_kernel is LossKernel.FUSED:
             use_fused_loss(model)
         with torch.device("meta"):
             trained = adapters.apply_method(plan_of(settings), model, total_steps)
-        if settings.kernels.decoder_kernels is DecoderKernels.FUSED:
-            use_fused_kernels(trained)
+        use_kernels(trained, settings.kernels.decoder_kernels)
         follow_bitsandbytes(trained)
-        if settings.batch.gradient_checkpointing:
+        if settings.batch.gradient_checkpointing and not settings.streaming.streams:
             trained.gradient_checkpointing_enable(
                 gradient_checkpointing_kwargs={"use_reentrant": False}
             )

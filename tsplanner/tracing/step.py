@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from memory_models.settings import FinetuningType, TrainingSettings
 from tsplanner.tracing.fake_cuda.storages import Kind, Phase, StorageLog
 from tsplanner.tracing.fake_cuda.tensors import TraceMode
 from tsplanner.training.model import DTYPES
+from tsplanner.training.streaming.layer_major import LayerMajor
 
 TRACED_MICRO_BATCHES = 2
 """Micro-batches to run; the third and later ones repeat the events of the second."""
@@ -27,6 +29,8 @@ class Step:
     settings: TrainingSettings
     batch: dict[str, Tensor]
     mode: TraceMode
+    layer_major: LayerMajor | None = None
+    """The schedule of a streamed base."""
 
     @property
     def storages(self) -> StorageLog:
@@ -41,12 +45,16 @@ class Step:
             # labels are counted to divide the loss.
             batches = [self.on_device() for _ in range(count)]
             items = sum(batch["labels"].ne(-100).sum() for batch in batches)
-            for batch in batches[:TRACED_MICRO_BATCHES]:
-                self._micro_batch(batch, items)
+            passes = [partial(self._micro_batch, batch, items) for batch in batches]
+            if self.layer_major is not None:
+                self.layer_major.train(passes)
+            else:
+                for each in passes[:TRACED_MICRO_BATCHES]:
+                    each()
             self.storages.phase = Phase.STEP
             self._update()
             self.model.zero_grad(set_to_none=True)
-        del batches, items
+        del batches, items, passes
         self.storages.phase = Phase.FORWARD
 
     def on_device(self) -> dict[str, Tensor]:

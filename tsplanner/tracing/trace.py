@@ -16,6 +16,7 @@ from tsplanner.tracing.fake_cuda.cuda_rules import (
     cuda_dropout,
     cuda_eight_bit,
     cuda_norm,
+    cuda_pieces,
     use_cuda_casts,
 )
 from tsplanner.tracing.fake_cuda.hybrid_kernels import (
@@ -31,6 +32,7 @@ from tsplanner.tracing.model import build, is_adapter, parameter_counts
 from tsplanner.tracing.records import Trace, TraceRequest
 from tsplanner.tracing.replay import alive_at, by_kind, largest, several_steps
 from tsplanner.tracing.step import Step
+from tsplanner.tracing.streamed import layer_major
 from tsplanner.training.batches import longest_batch
 from tsplanner.training.model import runs_eager
 
@@ -89,6 +91,8 @@ def notes(model: Any, settings: TrainingSettings, fused: frozenset[str]) -> tupl
 def prepared(model: Any, settings: TrainingSettings, mode: TraceMode) -> Step:
     """The model without values, its optimizer and a batch, ready to run."""
     drop_values(model)
+    streaming = settings.streaming
+    major = layer_major(model, streaming, mode.storages) if streaming.streams else None
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         mode.storages.follow(tensor, name, Kind.ADAPTERS if is_adapter(name) else Kind.WEIGHTS)
     batch = longest_batch(
@@ -102,6 +106,7 @@ def prepared(model: Any, settings: TrainingSettings, mode: TraceMode) -> Step:
         settings=settings,
         batch=batch,
         mode=mode,
+        layer_major=major,
     )
 
 
@@ -119,6 +124,7 @@ def run_once(step: Step, fused: frozenset[str] = frozenset()) -> int:
             cuda_dropout(),
             cuda_norm(),
             cuda_eight_bit(),
+            cuda_pieces(),
             cuda_autocast_answers(),
             hybrid_kernels(step.model, fused),
         ):

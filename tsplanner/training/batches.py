@@ -193,6 +193,19 @@ def longest_batch(
     return {"input_ids": ids, "labels": labels, **batch}
 
 
+def samples_of(batch: dict[str, torch.Tensor]) -> list[EncodedSample]:
+    """The rows of a `longest_batch`, which has one series per row, or none."""
+    ids, labels = batch["input_ids"].tolist(), batch["labels"].tolist()
+    series: list[tuple[tuple[float, ...], ...]] = [()] * len(ids)
+    if "timeseries" in batch:
+        values = batch["timeseries"].reshape(len(ids), -1, 2)[..., 0].tolist()
+        series = [(tuple(row),) for row in values]
+    return [
+        EncodedSample(input_ids=row, labels=targets, series=own)
+        for row, targets, own in zip(ids, labels, series, strict=True)
+    ]
+
+
 def _most_patches(ts: dict[str, Any]) -> int:
     """Patches of the longest series that the encoder takes."""
     return int(ts.get("max_sequence_length", ts.get("max_length", 32768))) // int(ts["patch_size"])

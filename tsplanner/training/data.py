@@ -18,8 +18,10 @@ from tsplanner.datasets.tokens.library import prepared
 from tsplanner.datasets.tokens.reading import KeptRow, RowReader
 from tsplanner.datasets.tokens.tokenizer import tokenizer_over
 from tsplanner.errors import TsplannerError
+from tsplanner.planner.packing import full_pass
 from tsplanner.planner.plan import Plan
-from tsplanner.training.batches import EncodedSample, labels_of, longest_batch
+from tsplanner.training.batches import EncodedSample, labels_of, longest_batch, samples_of
+from tsplanner.training.packing.batch import laid_end_to_end
 from tsplanner.training.stored_rows import RowsAt, StoredRows
 
 Beat = Callable[[str], None]
@@ -144,11 +146,37 @@ def series_encoder(config: Any) -> TimeSeriesEncoder | None:
 
 def probe_batches(plan: Plan, config: Any, micro_batches: int) -> list[dict[str, Tensor]]:
     """``micro_batches`` micro-batches of the plan's longest length for every process."""
-    batch = longest_batch(
+    if plan.hardware.batch.is_packed:
+        batch = laid_end_to_end(probe_rows(plan, config), pad_id=0)
+    else:
+        batch = _longest(plan, config)
+    return [batch] * (micro_batches * plan.hardware.sharding.world_size)
+
+
+def probe_rows(plan: Plan, config: Any) -> list[EncodedSample]:
+    """The rows of one such micro-batch; packed, usual rows that fill a pass."""
+    layout = plan.hardware.batch
+    if not layout.is_packed:
+        return samples_of(_longest(plan, config))
+    share = plan.dataset.patches_of(layout) / plan.sequence_length
+    found = []
+    for number, length in enumerate(full_pass(plan.dataset.lengths, layout)):
+        batch = longest_batch(
+            config,
+            micro_batch_size=1,
+            sequence_length=length,
+            series_patches=round(share * length),
+            seed=plan.learning.seed + number,
+        )
+        found += samples_of(batch)
+    return found
+
+
+def _longest(plan: Plan, config: Any) -> dict[str, Tensor]:
+    return longest_batch(
         config,
         micro_batch_size=plan.hardware.batch.micro_batch_size,
         sequence_length=plan.sequence_length,
         series_patches=plan.dataset.series_patches(plan.sequence_length),
         seed=plan.learning.seed,
     )
-    return [batch] * (micro_batches * plan.hardware.sharding.world_size)

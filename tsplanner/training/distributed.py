@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import torch
@@ -74,6 +74,25 @@ def interleaved(rows: list[T], count: int) -> list[T]:
     dist.all_gather_object(everybody, rows)
     order = [row for together in zip(*everybody, strict=True) for row in together]
     return order[:count]
+
+
+def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Replace every gradient by its mean over all processes, as DDP does in a backward.
+
+    A parameter that a process did not use counts there as a gradient of zeros.
+    """
+    if world_size() == 1 or not dist.is_initialized():
+        return
+    trained = [each for each in parameters if each.requires_grad]
+    for each in trained:
+        if each.grad is None:
+            each.grad = torch.zeros_like(each)
+    flat = torch.cat([each.grad.flatten() for each in trained if each.grad is not None])
+    dist.all_reduce(flat)
+    flat /= world_size()
+    parts = flat.split([each.numel() for each in trained])
+    for each, part in zip(trained, parts, strict=True):
+        each.grad = part.view_as(each)
 
 
 def barrier() -> None:

@@ -6,7 +6,7 @@ They come from a fixed seed, so that an adapter can be loaded onto the base that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -303,15 +303,10 @@ def _initialise(plan: Plan, config: Any, device: torch.device) -> Any:
     if hardware.base.quantization is None:
         # ZeRO-3 shards each module while it is built, and its context moves the shards to the
         # device.
-        return _from_config(hardware, config, None if hardware.sharding.zero_stage == 3 else device)
-    model = _from_config(hardware, config, torch.device("meta"))
+        return from_config(hardware, config, None if hardware.sharding.zero_stage == 3 else device)
+    model = from_config(hardware, config, torch.device("meta"))
     packed = _packed(model, hardware, kept)
-    owners: dict[str, Any] = {"": model}
-    for name, module in list(model.named_modules()):
-        # A tower draws its initial values in a way of its own.
-        own = hasattr(module, "_init_weights")
-        owners[name] = module if own else owners[name.rpartition(".")[0]]
-        _materialise(owners[name], module, device)
+    for name, module in materialised(model, device):
         if id(module) in packed:
             model.set_submodule(name, _quantised(module, hardware, device))
             # The list of the loop keeps the module alive, so its matrix is freed here: all matrices
@@ -343,7 +338,8 @@ def _packed(model: Any, hardware: HardwareSettings, kept: Sequence[str]) -> set[
     }
 
 
-def _from_config(hardware: HardwareSettings, config: Any, device: torch.device | None) -> Any:
+def from_config(hardware: HardwareSettings, config: Any, device: torch.device | None) -> Any:
+    """A model with random weights on ``device``; None: where torch makes tensors by itself."""
     from contextlib import nullcontext
 
     with nullcontext() if device is None else device:
@@ -352,6 +348,17 @@ def _from_config(hardware: HardwareSettings, config: Any, device: torch.device |
             dtype=DTYPES[hardware.base.model_dtype],
             attn_implementation=attention_of(config, hardware.kernels.attention.value),
         )
+
+
+def materialised(model: nn.Module, device: torch.device) -> Iterator[tuple[str, nn.Module]]:
+    """Every module of a model on the meta device, once it has memory and values on ``device``."""
+    owners: dict[str, Any] = {"": model}
+    for name, module in list(model.named_modules()):
+        # A tower draws its initial values in a way of its own.
+        own = hasattr(module, "_init_weights")
+        owners[name] = module if own else owners[name.rpartition(".")[0]]
+        _materialise(owners[name], module, device)
+        yield name, module
 
 
 def _materialise(owner: Any, module: nn.Module, device: torch.device) -> None:

@@ -19,24 +19,7 @@ from memory_models.settings import (
 from tests.support.rig import TURING
 from tests.support.toy_request import HOPPER, request
 from tsplanner.planner.request import Pins
-from tsplanner.planner.space.candidates import candidates, micro_batch_sizes, world_sizes
-
-
-@pytest.mark.parametrize(
-    ("effective", "ranks", "sizes"),
-    [
-        (16, 1, [1, 2, 4, 8, 16]),
-        (16, 2, [1, 2, 4, 8]),
-        (12, 2, [1, 2, 3, 6]),
-        (7, 1, [1, 7]),
-        (16, 3, []),
-        (1, 1, [1]),
-        (128, 1, [1, 2, 4, 8, 16, 32, 64]),
-    ],
-)
-def test_micro_batches_divide_a_ranks_share(effective: int, ranks: int, sizes: list[int]) -> None:
-    """No remainder is trained away, and a micro-batch stops at 64."""
-    assert micro_batch_sizes(effective, ranks) == sizes
+from tsplanner.planner.space.candidates import candidates, world_sizes
 
 
 @settings(max_examples=30, deadline=None)
@@ -155,11 +138,11 @@ def test_stages_that_serve_nothing_are_left_to_who_pins_them() -> None:
     }
 
 
-def test_lean_kernels_are_the_default_on_gpus_except_under_zero_3() -> None:
+def test_compiled_kernels_are_the_default_on_gpus_except_under_zero_3() -> None:
     """ZeRO-3 gathers weights module by module, which they do not wait for."""
     found = list(candidates(request("qwen2.5-0.5b", HOPPER, HOPPER)))
     assert {(h.kernels.decoder_kernels, h.sharding.zero_stage == 3) for h in found} == {
-        (DecoderKernels.FUSED, False),
+        (DecoderKernels.COMPILED, False),
         (DecoderKernels.REFERENCE, True),
     }
     plain = candidates(

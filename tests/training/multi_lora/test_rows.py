@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from memory_models.settings import changed
 from tests.support import tiny
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.model import load_tokenizer
-from tsplanner.training.multi_lora.rows import MultiLoraRows, samples_of
+from tsplanner.training.multi_lora.rows import MultiLoraRows
 
 
 def test_trials_of_one_cutoff_share_the_encoded_rows(tmp_path: Path) -> None:
@@ -38,16 +36,3 @@ def test_a_probe_gets_its_longest_batch_for_every_micro_batch(tmp_path: Path) ->
     found = MultiLoraRows(plan.model, None).rows(job)
     assert [len(row.input_ids) for row in found.train] == [64] * 6
     assert found.validation == []
-
-
-def test_a_probe_s_series_are_read_back_without_their_marks() -> None:
-    """Values stand beside ones: (value, 1.0) pairs."""
-    pairs = torch.tensor([[0.5, 1.0, 0.25, 1.0], [2.0, 1.0, 3.0, 1.0]]).unsqueeze(-1)
-    batch = {
-        "input_ids": torch.tensor([[1, 2], [3, 4]]),
-        "labels": torch.tensor([[-100, 2], [-100, 4]]),
-        "timeseries": pairs,
-    }
-    found = samples_of(batch)
-    assert [row.input_ids for row in found] == [[1, 2], [3, 4]]
-    assert [row.series for row in found] == [((0.5, 0.25),), ((2.0, 3.0),)]

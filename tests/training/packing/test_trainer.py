@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from tsplanner.training.packing.batch import PASSES  # noqa: E402
 from tsplanner.training.packing.trainer import PackingTrainer  # noqa: E402
-from tsplanner.training.solo.pulsing_trainer import PulsingTrainer  # noqa: E402
+from tsplanner.training.solo.seeded_passes import SeededTrainer  # noqa: E402
 
 
 def test_gradients_are_joined_in_the_last_pass_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +27,7 @@ def test_gradients_are_joined_in_the_last_pass_alone(monkeypatch: pytest.MonkeyP
         waited.append("alone")
         return nullcontext()
 
-    monkeypatch.setattr(PulsingTrainer, "training_step", one)
+    monkeypatch.setattr(SeededTrainer, "training_step", one)
     trainer = PackingTrainer.__new__(PackingTrainer)
     trainer.accelerator = SimpleNamespace(no_sync=no_sync)
     assert float(trainer.training_step(None, {PASSES: [1, 2, 3]}, 4)) == 6.0

@@ -20,6 +20,7 @@ from tsplanner.commands.inputs.values import (
     ALL,
     NONE,
     alphas,
+    budget,
     cutoff,
     fraction,
     layers,
@@ -177,16 +178,21 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     on_off: dict[str, Any] = {"type": switch, "metavar": "on|off"}
     pin("world_size", type=positive, metavar="N")
     pin("micro_batch_size", type=positive, metavar="N")
-    pin("token_budget", " [padded]", type=positive, metavar="N")
+    pin("token_budget", "; none: pad [by what is faster]", type=budget, metavar="N|none")
     pin("gradient_checkpointing", **on_off)
     pin("checkpointed_layers", "; all: all or none [as few as fit]", type=layers, metavar="N|all")
     pin("attention", choices=names(Attention))
     pin("loss_kernel", choices=names(LossKernel))
     pin("optimizer", choices=names(Optimizer))
-    words = f"{SETTINGS['decoder_kernels']} [fused where they exist]"
+    default = "compiled on cards from capability 8.0 with Triton, else fused"
+    words = f"{SETTINGS['decoder_kernels']} [{default}]"
     kernels: dict[str, Any] = {"type": DecoderKernels, "choices": list(DecoderKernels)}
     group.add_argument(
-        "--kernels", dest="decoder_kernels", help=words, metavar="reference|fused", **kernels
+        "--kernels",
+        dest="decoder_kernels",
+        help=words,
+        metavar="reference|fused|compiled",
+        **kernels,
     )
     pin("model_dtype", choices=names(Dtype))
     kinds = ", ".join([NONE, *names(Quantization)])

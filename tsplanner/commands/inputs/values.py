@@ -156,6 +156,11 @@ def layers(text: str) -> int | str:
     return ALL if text == ALL else positive(text)
 
 
+def budget(text: str) -> int | str:
+    """An integer above zero, or ``none``."""
+    return NONE if text == NONE else positive(text)
+
+
 def positive_float(text: str) -> float:
     """A number above zero."""
     try:

@@ -68,6 +68,8 @@ class RuleName(StrEnum):
     FLASH_ATTENTION_CAPABILITY = "flash-attention-capability"
     FLASH_ATTENTION_PACKAGE = "flash-attention-package"
     FLASH_ATTENTION_FAMILY = "flash-attention-family"
+    COMPILED_CAPABILITY = "compiled-capability"
+    COMPILED_PACKAGE = "compiled-package"
     ATTENTION_SOFT_CAP = "attention-soft-cap"
     EAGER_ONLY = "eager-only"
     BITSANDBYTES = "bitsandbytes"
@@ -83,6 +85,7 @@ class RuleName(StrEnum):
     PACKED_SHARDING = "packed-sharding"
     PACKED_ATTENTION = "packed-attention"
     PACKED_FAMILY = "packed-family"
+    PACKED_CAPABILITY = "packed-capability"
 
 
 class ChangeKind(StrEnum):
@@ -186,6 +189,8 @@ class RemarkKind(StrEnum):
     FP16_GRADIENTS = "fp16_gradients"
     PURE_BF16 = "pure_bf16"
     LONG_POSITIONS = "long_positions"
+    PACKED = "packed"
+    PADDED = "padded"
     FROZEN_EXPERTS = "frozen_experts"
     PEFT_ADAPTS_EXPERTS = "peft_adapts_experts"
     EXPERTS_STAY_FROZEN = "experts_stay_frozen"

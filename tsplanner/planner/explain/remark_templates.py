@@ -52,6 +52,16 @@ REMARKS: dict[RemarkKind, Words] = {
         "uses {used} of {have} GPUs, as --world-size asks",
         "使用 {have} 块 GPU 中的 {used} 块（按 --world-size）",
     ),
+    RemarkKind.PACKED: (
+        "rows are packed: padded, {padding:.0f} % of the positions would be padding, and a step "
+        "would take {gain:.1f}x as long (micro-batch {micro})",
+        "样本首尾相接：若填充，{padding:.0f} % 的位置为填充，每步耗时为 {gain:.1f} 倍"
+        "（微批次 {micro}）",
+    ),
+    RemarkKind.PADDED: (
+        "{padding:.0f} % of the positions are padding: {why}",
+        "{padding:.0f} % 的位置为填充：{why}",
+    ),
     RemarkKind.FP16_OVERFLOWS: (
         "{family} is known to overflow in fp16 (infinite activations, loss nan): take a GPU with "
         "bf16, or watch the loss; see {source}",

@@ -24,6 +24,7 @@ from tsplanner.planner.evaluate import (
     shortage,
 )
 from tsplanner.planner.explain.expert_remarks import expert_remarks, too_large_experts
+from tsplanner.planner.explain.padding_remarks import padding_remarks
 from tsplanner.planner.explain.reasons import (
     Data,
     MemoryKind,
@@ -269,11 +270,17 @@ def _experts(chosen: Chosen) -> Iterator[Remark]:
     yield from expert_remarks(chosen.request, chosen.hardware)
 
 
+def _padding(chosen: Chosen) -> Iterator[Remark]:
+    """What packing saves, or why much padding remains."""
+    yield from padding_remarks(chosen.request, chosen.best, chosen.usable)
+
+
 REMARKS: tuple[Callable[[Chosen], Iterator[Remark]], ...] = (
     _assumed_host,
     _stored,
     _rounding,
     _idle_gpus,
+    _padding,
     _family_in_fp16,
     _pure_bf16,
     _long_positions,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
-from memory_models.settings import Dtype, LossKernel
+from memory_models.settings import BatchLayout, Dtype, LossKernel
 from memory_models.units import GIB
 from tsplanner.planner.explain.multi_lora_templates import Words
 from tsplanner.planner.explain.reasons import (
@@ -191,12 +191,7 @@ def difference_words(
     words = [describe(hardware, language, trains_base=trains_base)]
     if words[0] == describe(chosen, language, trains_base=trains_base):
         words = [sentence(Phrase.THE_SAME, None, language)]
-    budget = hardware.batch.token_budget
-    if budget is not None and budget != chosen.batch.token_budget:
-        words.append(sentence(Phrase.PACKED, {"budget": budget}, language))
-    elif hardware.batch.micro_batch_size != chosen.batch.micro_batch_size:
-        data: Data = {"size": hardware.batch.micro_batch_size}
-        words.append(sentence(Phrase.MICRO_BATCH, data, language))
+    words += _layout_words(hardware.batch, chosen.batch, language)
     checkpoints = checkpoint_words(hardware, None, language)
     if checkpoints != checkpoint_words(chosen, None, language):
         words.append(checkpoints)
@@ -204,3 +199,14 @@ def difference_words(
         fused = hardware.kernels.loss_kernel is LossKernel.FUSED
         words.append(sentence(Phrase.FUSED_LOSS if fused else Phrase.PLAIN_LOSS, None, language))
     return COMMA[LANGUAGES.index(language)].join(words)
+
+
+def _layout_words(batch: BatchLayout, chosen: BatchLayout, language: str) -> list[str]:
+    """How rows go through the model, if not as in the chosen plan."""
+    budget, size = batch.token_budget, batch.micro_batch_size
+    if (budget, size) == (chosen.token_budget, chosen.micro_batch_size):
+        return []
+    if budget is not None:
+        return [sentence(Phrase.PACKED, {"budget": budget}, language)]
+    phrase = Phrase.PADDED if chosen.is_packed else Phrase.MICRO_BATCH
+    return [sentence(phrase, {"size": size}, language)]

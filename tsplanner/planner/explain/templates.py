@@ -97,6 +97,14 @@ RULES: dict[RuleName, Words] = {
         "flash_attention_2 is refused by this model's class in transformers: take sdpa",
         "transformers 中该模型的类不接受 flash_attention_2：请用 sdpa",
     ),
+    RuleName.COMPILED_CAPABILITY: (
+        "compiled kernels need compute capability 8.0, the GPU has {capability}: take fused",
+        "compiled 内核需要计算能力 8.0，该 GPU 为 {capability}：请用 fused",
+    ),
+    RuleName.COMPILED_PACKAGE: (
+        "compiled kernels need Triton, which is not installed: take fused",
+        "compiled 内核需要 Triton，尚未安装：请用 fused",
+    ),
     RuleName.EAGER_ONLY: (
         "transformers runs no {attention} attention for this family: take eager",
         "transformers 不为该模型系列提供 {attention} 注意力：请用 eager",
@@ -154,6 +162,11 @@ RULES: dict[RuleName, Words] = {
         "packed rows need attention that knows where rows end, which {attention} does not here",
         "打包的样本需要知道样本边界的注意力，而这里的 {attention} 不知道",
     ),
+    RuleName.PACKED_CAPABILITY: (
+        "packed rows need a GPU of compute capability 8.0 for their attention, this one has "
+        "{capability}",
+        "打包样本的注意力需要计算能力 8.0 的 GPU，此 GPU 为 {capability}",
+    ),
     RuleName.PACKED_FAMILY: (
         "rows of {model_type} are not packed: its layers have no formula that shows them apart",
         "{model_type} 的样本不能打包：它的层没有公式能表明样本彼此独立",
@@ -161,6 +174,7 @@ RULES: dict[RuleName, Words] = {
 }
 """Why a rule refuses settings."""
 CPU_RULES: dict[RuleName, Words] = {
+    RuleName.COMPILED_CAPABILITY: ("compiled kernels need a GPU", "compiled 内核需要 GPU"),
     RuleName.FLASH_ATTENTION_CAPABILITY: (
         "flash_attention_2 needs a GPU",
         "flash_attention_2 需要 GPU",
@@ -284,6 +298,7 @@ class Phrase(StrEnum):
     THE_SAME = "the_same"
     MICRO_BATCH = "micro_batch"
     PACKED = "packed"
+    PADDED = "padded"
     FUSED_LOSS = "fused_loss"
     PLAIN_LOSS = "plain_loss"
     PURE_BF16 = "pure_bf16"
@@ -293,9 +308,10 @@ class Phrase(StrEnum):
 PHRASES: dict[Phrase, Words] = {
     Phrase.CPU: ("CPU", "CPU"),
     Phrase.PACKED: (
-        "rows packed, up to {budget} positions a pass",
-        "样本首尾相接，每次前向至多 {budget} 个位置",
+        "rows packed, up to {budget:,} positions a pass",
+        "样本首尾相接，每次前向至多 {budget:,} 个位置",
     ),
+    Phrase.PADDED: ("rows padded, micro-batch {size}", "样本填充，微批次 {size}"),
     Phrase.ONE_GPU: ("one GPU", "单块 GPU"),
     Phrase.DDP: ("DDP x{world_size}", "DDP x{world_size}"),
     Phrase.ZERO: ("ZeRO-{stage} x{world_size}", "ZeRO-{stage} x{world_size}"),

@@ -17,8 +17,9 @@ from enum import StrEnum
 from memory_models.frozen import frozen
 from memory_models.settings import flat
 from tsplanner.planner.evaluate import Evaluated, rates_for
+from tsplanner.planner.packing import probed_settings
 from tsplanner.planner.request import PlanRequest
-from tsplanner.planner.settings import HardwareSettings, training_settings
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.throughput.step_time import StepTime, step_time
 
 PRIOR_ERROR = 0.35
@@ -202,7 +203,7 @@ def _deviation(residuals: list[tuple[HardwareSettings, float]], error: float) ->
 def probed_time(request: PlanRequest, hardware: HardwareSettings) -> StepTime:
     """Predicted seconds of the step that a probe runs, which is that of the longest batch."""
     length = request.dataset.longest_of(hardware.batch)
-    settings = training_settings(request.learning, hardware, length)
+    settings = probed_settings(request.learning, hardware, request.dataset.lengths, length)
     return step_time(request.architecture, settings, rates_for(request, hardware))
 
 

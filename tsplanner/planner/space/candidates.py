@@ -11,7 +11,6 @@ from memory_models.frozen import frozen
 from memory_models.settings import (
     Attention,
     BaseStorage,
-    BatchLayout,
     DecoderKernels,
     Dtype,
     Kernels,
@@ -26,6 +25,8 @@ from tsplanner.models.quantized import stored_base
 from tsplanner.planner.devices import device_groups, positions_for
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.planner.space.layouts import packed_layouts, padded_layouts
+from tsplanner.planner.space.rules import has_compiler
 
 SHARDINGS = (
     Sharding(),
@@ -38,10 +39,6 @@ SHARDINGS = (
 """Ways in which GPUs may share the model; each group of GPUs fills in its ``world_size``."""
 ONLY_PINNED = frozenset({"cpu_threads", "deepspeed"})
 """Settings that the space never chooses: candidates have the pinned value, or the default."""
-LARGEST_MICRO_BATCH = 64
-"""Rows; beyond, a larger micro-batch fills no GPU any better."""
-
-
 MOST_WORLD_SIZES = 8
 """Numbers of GPUs that are tried, or a thousand GPUs would make tens of thousands of candidates."""
 
@@ -128,20 +125,24 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
     options = product(
         _bases(request, autocast), _kernels(request), _shardings(request), _checkpoints(request)
     )
-    sizes = _sizes(request, group.world_size)
+    padded = padded_layouts(request, group.world_size)
+    packed = packed_layouts(request, group.world_size)
     for base, kernels, sharding, checkpoints in options:
         if _pointless(request, base.quantization, sharding):
             continue
         shared = replace(sharding, world_size=group.world_size)
         # ZeRO-3 gathers the weights module by module, so fused kernels cannot read them.
         usable = kernels
+        if "decoder_kernels" not in request.pins and group.bf16 and has_compiler(request.machine):
+            usable = replace(kernels, decoder_kernels=DecoderKernels.COMPILED)
         if sharding.zero_stage == 3:
             usable = replace(kernels, decoder_kernels=DecoderKernels.REFERENCE)
-        for micro in sizes:
+        packs = _packs(request, kernels, sharding)
+        for layout in (*padded, *packed) if packs else padded:
             yield HardwareSettings(
                 accelerator="cuda",
                 devices=group.devices,
-                batch=_batch(request, group.world_size, micro, checkpoints=checkpoints),
+                batch=replace(layout, gradient_checkpointing=checkpoints),
                 base=base,
                 kernels=usable,
                 sharding=shared,
@@ -210,12 +211,12 @@ def _cpu(request: PlanRequest) -> Iterator[HardwareSettings]:
         _quantizations(request, [None]),
         _checkpoints(request),
         _choices(pins, "loss_kernel", [LossKernel.PLAIN, LossKernel.FUSED]),
-        _sizes(request, 1),
+        padded_layouts(request, 1) or packed_layouts(request, 1),
     )
-    for quantization, checkpoints, loss, micro in options:
+    for quantization, checkpoints, loss, layout in options:
         yield HardwareSettings(
             accelerator="cpu",
-            batch=_batch(request, 1, micro, checkpoints=checkpoints),
+            batch=replace(layout, gradient_checkpointing=checkpoints),
             base=BaseStorage(
                 model_dtype=pins.get("model_dtype", Dtype.FP32),
                 autocast=None,
@@ -235,17 +236,6 @@ def _choices(pins: Pins, name: str, otherwise: Any) -> Any:
     return [pins.get(name)] if name in pins else otherwise
 
 
-def _batch(request: PlanRequest, world_size: int, micro: int, *, checkpoints: bool) -> BatchLayout:
-    whole = request.learning.optimization.effective_batch_size
-    return BatchLayout(
-        micro_batch_size=micro,
-        gradient_accumulation_steps=whole // (world_size * micro),
-        gradient_checkpointing=checkpoints,
-        checkpointed_layers=request.pins.get("checkpointed_layers"),
-        token_budget=request.pins.get("token_budget"),
-    )
-
-
 def _checkpoints(request: PlanRequest) -> list[bool]:
     """Checkpointing off and on; ``checkpointed_layers.py`` searches for the number of layers."""
     pins = request.pins
@@ -261,19 +251,10 @@ def _plain_attention(request: PlanRequest) -> Attention:
     return Attention.EAGER if eager else Attention.SDPA
 
 
-def _sizes(request: PlanRequest, world_size: int) -> list[int]:
-    """Micro-batch sizes to try; packed rows go one by one into passes of their own making."""
-    found = micro_batch_sizes(request.learning.optimization.effective_batch_size, world_size)
-    return found[:1] if request.pins.get("token_budget") else found
-
-
-def micro_batch_sizes(effective_batch: int, world_size: int) -> list[int]:
-    """Micro-batch sizes that divide a process's share of the effective batch exactly."""
-    if effective_batch % world_size:
-        return []
-    share = effective_batch // world_size
-    largest = min(share, LARGEST_MICRO_BATCH)
-    return list(divisors(share, largest))
+def _packs(request: PlanRequest, kernels: Kernels, sharding: Sharding) -> bool:
+    """Whether packed layouts are worth a candidate: no rule tells people of what nobody asked."""
+    plain = kernels.attention is not Attention.FLASH_ATTENTION_2
+    return "token_budget" in request.pins or (plain and not sharding.zero_stage)
 
 
 def _autocast(request: PlanRequest, group: Group) -> Dtype:

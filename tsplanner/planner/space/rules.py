@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from memory_models.device import Machine
 from memory_models.frozen import frozen
 from memory_models.settings import (
     Attention,
+    DecoderKernels,
     Dtype,
     FinetuningType,
     Optimizer,
@@ -71,6 +73,22 @@ def _flash_capability(request: PlanRequest, hardware: HardwareSettings) -> Data 
     if hardware.kernels.attention is not Attention.FLASH_ATTENTION_2:
         return None
     return {} if hardware.accelerator == "cpu" else _too_old(request, hardware)
+
+
+def _compiled_capability(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    if hardware.kernels.decoder_kernels is not DecoderKernels.COMPILED:
+        return None
+    return {} if hardware.accelerator == "cpu" else _too_old(request, hardware)
+
+
+def _compiled_package(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    wanted = hardware.kernels.decoder_kernels is DecoderKernels.COMPILED
+    return None if not wanted or has_compiler(request.machine) else {}
+
+
+def has_compiler(machine: Machine) -> bool:
+    """Whether Triton is there; builds of PyTorch for CUDA on Linux bring it along."""
+    return not machine.detected or "triton" in machine.packages
 
 
 def _flash_package(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
@@ -199,6 +217,13 @@ def _packed_family(request: PlanRequest, hardware: HardwareSettings) -> Data | N
     return {"model_type": request.model.model_type} if packed and recorded else None
 
 
+def _packed_capability(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    # Torch's flash attention, which takes rows of any length in one kernel, begins there.
+    if hardware.accelerator == "cpu" or not hardware.batch.is_packed:
+        return None
+    return _too_old(request, hardware)
+
+
 OFFLOADS = frozenset({"zero_stage", "offload_param", "offload_optimizer"})
 
 # The order counts: of several rules that refuse the same settings the first is named, and those
@@ -216,6 +241,17 @@ RULES = (
         name=RuleName.FLASH_ATTENTION_PACKAGE, check=_flash_package, about=frozenset({"attention"})
     ),
     Rule(name=RuleName.FLASH_ATTENTION_FAMILY, check=_flash_family, about=frozenset({"attention"})),
+    Rule(
+        name=RuleName.COMPILED_CAPABILITY,
+        check=_compiled_capability,
+        about=frozenset({"decoder_kernels"}),
+    ),
+    Rule(
+        name=RuleName.COMPILED_PACKAGE,
+        check=_compiled_package,
+        about=frozenset({"decoder_kernels"}),
+        package=True,
+    ),
     Rule(name=RuleName.ATTENTION_SOFT_CAP, check=_soft_cap, about=frozenset({"attention"})),
     Rule(name=RuleName.EAGER_ONLY, check=_eager_only, about=frozenset({"attention"})),
     Rule(
@@ -241,6 +277,9 @@ RULES = (
         name=RuleName.PACKED_ATTENTION, check=_packed_attention, about=frozenset({"token_budget"})
     ),
     Rule(name=RuleName.PACKED_FAMILY, check=_packed_family, about=frozenset({"token_budget"})),
+    Rule(
+        name=RuleName.PACKED_CAPABILITY, check=_packed_capability, about=frozenset({"token_budget"})
+    ),
 )
 SHOWN = frozenset(rule.name for rule in RULES if rule.shown)
 """Rules whose refusals a program reads; a person reads fewer (`asked_for`)."""

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 from tsplanner.training.eight_bit import arithmetic
 from tsplanner.training.eight_bit.arithmetic import Rows
 from tsplanner.training.kernels import fused_kernels
+from tsplanner.training.kernels.compiled import linears, pieces
 
 IN_FP32 = [
     "acos",
@@ -210,3 +211,19 @@ def cuda_eight_bit() -> Iterator[None]:
         yield
     finally:
         arithmetic.quantise_rows, arithmetic.multiply = rounds, multiplies
+
+
+@contextmanager
+def cuda_pieces() -> Iterator[None]:
+    """Let compiled kernels allocate their results alone, and wide products nothing beside them."""
+    wide = linears.wide_product
+
+    def product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+        return left.new_empty(left.shape[0], right.shape[1], dtype=dtype)
+
+    linears.wide_product = product
+    try:
+        with pieces.traced():
+            yield
+    finally:
+        linears.wide_product = wide

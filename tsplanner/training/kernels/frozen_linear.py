@@ -12,6 +12,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+Operands = dict[torch.dtype, Any]
+"""Rows that several matrices multiply, in each form that one of them rounds them to."""
+
 
 class FrozenMatrix(Protocol):
     """The matrix W [out, in] of a frozen linear."""
@@ -21,13 +24,15 @@ class FrozenMatrix(Protocol):
         """The dtype of the rows and gradients that the matrix multiplies."""
         ...
 
-    @property
-    def accumulates(self) -> bool:
-        """Whether a product adds to ``into`` while it runs, and not in a pass of its own."""
+    def operand(self, rows: Tensor, made: Operands) -> Any:
+        """What ``product`` reads in place of the rows; ``made`` keeps it for other matrices."""
         ...
 
-    def product(self, rows: Tensor, into: Tensor | None = None) -> Tensor:
-        """The product rows W^T [N, out], added to ``into`` in place if that is given."""
+    def product(self, rows: Any, into: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """The product rows W^T [N, out], added to ``into`` in place if that is given.
+
+        ``rows``: a tensor, or the operand that was made of it. ``bias`` [out] is added to each row.
+        """
         ...
 
     def product_back(self, gradient: Tensor, into: Tensor | None = None) -> Tensor:
@@ -37,8 +42,6 @@ class FrozenMatrix(Protocol):
 
 class PlainMatrix:
     """A matrix in the dtype of its rows."""
-
-    accumulates = True
 
     __slots__ = ("weight",)
 
@@ -51,9 +54,15 @@ class PlainMatrix:
         """The dtype of the weight."""
         return self.weight.dtype
 
-    def product(self, rows: Tensor, into: Tensor | None = None) -> Tensor:
+    def operand(self, rows: Tensor, made: Operands) -> Tensor:
+        """The rows themselves."""
+        return rows
+
+    def product(
+        self, rows: Tensor, into: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
         """One product, which reads and writes ``into`` once."""
-        return added_product(rows, self.weight.detach().t(), into)
+        return added_product(rows, self.weight.detach().t(), into, bias)
 
     def product_back(self, gradient: Tensor, into: Tensor | None = None) -> Tensor:
         """One product, which reads and writes ``into`` once."""
@@ -67,8 +76,6 @@ class FourBitMatrix:
     weight on 2.5 bytes moved, so that dequantising costs little from a few thousand rows on.
     """
 
-    accumulates = True
-
     __slots__ = ("weight",)
 
     def __init__(self, weight: Any) -> None:
@@ -80,9 +87,15 @@ class FourBitMatrix:
         dtype: torch.dtype = self.weight.quant_state.dtype
         return dtype
 
-    def product(self, rows: Tensor, into: Tensor | None = None) -> Tensor:
+    def operand(self, rows: Tensor, made: Operands) -> Tensor:
+        """The rows themselves."""
+        return rows
+
+    def product(
+        self, rows: Tensor, into: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
         """Dequantise, then one product."""
-        return added_product(rows, self._dequantised().t(), into)
+        return added_product(rows, self._dequantised().t(), into, bias)
 
     def product_back(self, gradient: Tensor, into: Tensor | None = None) -> Tensor:
         """Dequantise, then one product."""
@@ -111,30 +124,11 @@ def frozen_matrix(linear: nn.Module) -> FrozenMatrix | None:
     return FourBitMatrix(linear.weight) if packed else None
 
 
-def product_plus(
-    matrix: FrozenMatrix, rows: Tensor, low: Tensor, high: Tensor, bias: Tensor | None = None
+def added_product(
+    left: Tensor, right: Tensor, into: Tensor | None, bias: Tensor | None = None
 ) -> Tensor:
-    """Rows W^T + low high + bias [N, out], with low [N, r] and high [r, out].
-
-    The thin product comes first where the large one adds to it as it runs, which reads and writes
-    the result once less; else it is added to the large one.
-    """
-    if matrix.accumulates:
-        thin = low @ high if bias is None else torch.addmm(bias.to(low.dtype), low, high)
-        return matrix.product(rows, into=thin)
-    result = matrix.product(rows)
-    if bias is not None:
-        result += bias
-    return result.addmm_(low, high)
-
-
-def product_back_plus(matrix: FrozenMatrix, gradient: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The sum gradient W + low high [N, in], with low [N, r] and high [r, in]."""
-    if matrix.accumulates:
-        return matrix.product_back(gradient, into=low @ high)
-    return matrix.product_back(gradient).addmm_(low, high)
-
-
-def added_product(left: Tensor, right: Tensor, into: Tensor | None) -> Tensor:
-    """The product of two matrices, added to ``into`` in place if that is given."""
-    return left @ right if into is None else into.addmm_(left, right)
+    """The product of two matrices, added to ``into`` in place if that is given, plus a bias."""
+    if into is not None:
+        into = into.addmm_(left, right)
+        return into if bias is None else into.add_(bias)
+    return left @ right if bias is None else torch.addmm(bias.to(left.dtype), left, right)

@@ -42,6 +42,14 @@ class RowLayout:
         self.lengths = bounds.diff().tolist()
         self.bounds, self.longest = bounds.to(torch.int32), max(self.lengths)
 
+    def taken(self) -> tuple[Tensor | None, int, list[int]]:
+        """The rows of this pass, for `put`."""
+        return self.bounds, self.longest, self.lengths
+
+    def put(self, rows: tuple[Tensor | None, int, list[int]]) -> None:
+        """Go back to a pass whose rows were `taken`."""
+        self.bounds, self.longest, self.lengths = rows
+
 
 LAYOUT = RowLayout()
 """The rows of the pass at work: a process runs one pass at a time."""
@@ -139,7 +147,37 @@ def kernel_parameters() -> frozenset[str]:
     return frozenset(inspect.signature(varlen_attn).parameters)
 
 
+@cache
+def takes_groups() -> bool:
+    """Whether the kernel lets several query heads share a key head.
+
+    Torch 2.13 has a word for it; before, nothing says so, and one query tells.
+    """
+    if "enable_gqa" in kernel_parameters():
+        return True
+    query, key = (torch.ones(2, heads, 64, device="cuda").bfloat16() for heads in (2, 1))
+    bounds = torch.tensor([0, 2], dtype=torch.int32, device="cuda")
+    try:
+        _varlen(query, key, key, (bounds, 2), Rules())
+    except (RuntimeError, ValueError):
+        return False
+    return True
+
+
 def _one_kernel(query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor:
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1 and not takes_groups():
+        key = key.repeat_interleave(groups, dim=1)
+        value = value.repeat_interleave(groups, dim=1)
+    assert LAYOUT.bounds is not None
+    query, key, value = (each[0].transpose(0, 1) for each in (query, key, value))
+    return _varlen(query, key, value, (LAYOUT.bounds, LAYOUT.longest), rules).unsqueeze(0)
+
+
+def _varlen(
+    query: Tensor, key: Tensor, value: Tensor, rows: tuple[Tensor, int], rules: Rules
+) -> Tensor:
+    """Query [T, H, D], key and value [T, K, D]; ``rows``: their bounds, and the longest."""
     from torch.nn.attention.varlen import varlen_attn
 
     known = kernel_parameters()
@@ -148,24 +186,11 @@ def _one_kernel(query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tens
         options["window_size"] = (-1 if rules.window is None else rules.window - 1, 0)
     else:
         options["is_causal"] = True
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1 and "enable_gqa" in known:
+    if query.shape[1] > key.shape[1] and "enable_gqa" in known:
         options["enable_gqa"] = True
-    elif groups > 1:
-        key = key.repeat_interleave(groups, dim=1)
-        value = value.repeat_interleave(groups, dim=1)
-    found: Any = varlen_attn(
-        query[0].transpose(0, 1),
-        key[0].transpose(0, 1),
-        value[0].transpose(0, 1),
-        LAYOUT.bounds,
-        LAYOUT.bounds,
-        LAYOUT.longest,
-        LAYOUT.longest,
-        **options,
-    )
-    result: Tensor = found.unsqueeze(0)
-    return result
+    bounds, longest = rows
+    found: Tensor = varlen_attn(query, key, value, bounds, bounds, longest, longest, **options)
+    return found
 
 
 def _one_row(query: Tensor, key: Tensor, value: Tensor, rules: Rules) -> Tensor:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
 from tsplanner.planner.plan import ModelRef
 from tsplanner.training import data, model
-from tsplanner.training.batches import EncodedSample
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.stored_rows import StoredRows
 
@@ -24,22 +21,9 @@ class MultiLoraRows:
         """Rows to train on and rows held out, as the trial alone would have them."""
         plan = job.plan
         if job.kind is JobKind.PROBE:
-            batch = data.probe_batches(plan, self.config, 1)[0]
-            return data.SplitRows(train=samples_of(batch) * job.probe_micro_batches, validation=[])
+            rows = data.probe_rows(plan, self.config)
+            return data.SplitRows(train=rows * job.probe_micro_batches, validation=[])
         cutoff = plan.learning.data.cutoff_len
         if cutoff not in self._stored:
             self._stored[cutoff] = data.stored_rows(plan, self.tokenizer, self.config)
         return data.split_rows(self._stored[cutoff], plan)
-
-
-def samples_of(batch: dict[str, Tensor]) -> list[EncodedSample]:
-    """The rows of a probe's batch, which has one series per row, or none."""
-    ids, labels = batch["input_ids"].tolist(), batch["labels"].tolist()
-    series: list[tuple[tuple[float, ...], ...]] = [()] * len(ids)
-    if "timeseries" in batch:
-        values = batch["timeseries"].reshape(len(ids), -1, 2)[..., 0].tolist()
-        series = [(tuple(row),) for row in values]
-    return [
-        EncodedSample(input_ids=row, labels=targets, series=own)
-        for row, targets, own in zip(ids, labels, series, strict=True)
-    ]

@@ -50,18 +50,20 @@ def micro_batches(
     order = SeedableRandomSampler(range(len(rows)), data_seed=learning.seed)
     probe = job.kind is JobKind.PROBE
     epochs = job.probe_steps if probe else learning.optimization.num_train_epochs
-    # A row of a packed probe fills a pass.
-    size = 1 if probe and batch.is_packed else trainer.rows_together(job.plan)
+    size = trainer.rows_together(job.plan)
+    if probe and batch.is_packed:
+        size = len(rows) // job.probe_micro_batches
     together = size * trainer.accumulation(job)
     for epoch in range(epochs):
         order.set_epoch(epoch)
-        drawn = array("q", order)
+        # The rows of a packed probe stay together that fill a pass.
+        drawn = array("q", range(len(rows)) if probe else order)
         in_epoch = ceil_div(len(drawn), size)
         for start in range(0, len(drawn), together):
             step = [rows[index] for index in drawn[start : start + together]]
             items = sum(label_count(row) for row in step)
             passed = start
-            parts = list(_parts(step, batch, positions_of))
+            parts = list(_chunks(step, size) if probe else _parts(step, batch, positions_of))
             for number, part in enumerate(parts, start=1):
                 passed += len(part)
                 yield MicroBatch(
@@ -79,8 +81,11 @@ def _parts(
     if batch.token_budget is not None:
         for places in bins([positions_of(row) for row in step], batch.token_budget):
             yield [step[place] for place in places]
-        return
-    size = batch.micro_batch_size
+    else:
+        yield from _chunks(step, batch.micro_batch_size)
+
+
+def _chunks(step: list[EncodedSample], size: int) -> Iterator[list[EncodedSample]]:
     for first in range(0, len(step), size):
         yield step[first : first + size]
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
-from tsplanner.planner.packing import bins
+from tsplanner.planner.packing import EVALUATED_TOGETHER, bins
 from tsplanner.training.batches import EncodedSample, label_count
 from tsplanner.training.kernels.row_losses import last_states, loss_of
 from tsplanner.training.packing.batch import laid_end_to_end
 
-ROWS_TOGETHER = 64
-"""Held-out rows that are cut into passes at once."""
+PASSES_TOGETHER = 4
+"""Passes that a streamed base takes through each layer at once."""
+Pass = Callable[[], list[torch.Tensor]]
+"""Runs one pass; the losses of its rows."""
+
+
+def one_by_one(passes: Sequence[Pass]) -> list[list[torch.Tensor]]:
+    """Run passes one after the other."""
+    return [each() for each in passes]
 
 
 class PackedEvaluation:
@@ -32,6 +40,8 @@ class PackedEvaluation:
         self.fused, self.autocast = fused, autocast
         self.before: Callable[[list[EncodedSample]], None] = lambda rows: None
         """Called with the rows of a pass before it."""
+        self.together: Callable[[Sequence[Pass]], list[list[torch.Tensor]]] = one_by_one
+        """Runs a few passes; a streamed base runs them layer by layer."""
 
     @torch.no_grad()
     def row_losses(
@@ -40,8 +50,10 @@ class PackedEvaluation:
         """Mean loss and number of labels of every row, in order; ``after_each`` after a pass."""
         model.eval()
         found: list[tuple[float, int]] = []
-        for start in range(0, len(rows), ROWS_TOGETHER):
-            part = [rows[place] for place in range(start, min(start + ROWS_TOGETHER, len(rows)))]
+        for start in range(0, len(rows), EVALUATED_TOGETHER):
+            part = [
+                rows[place] for place in range(start, min(start + EVALUATED_TOGETHER, len(rows)))
+            ]
             found += self._part(model, part, after_each)
         model.train()
         return found
@@ -51,26 +63,31 @@ class PackedEvaluation:
     ) -> list[tuple[float, int]]:
         lengths = [self.positions_of(row) for row in rows]
         losses: dict[int, torch.Tensor] = {}
-        for places in bins(lengths, self.budget):
-            together = [rows[place] for place in places]
-            self.before(together)
-            each = self._pass(model, together, [lengths[place] for place in places])
-            losses.update(zip(places, each, strict=True))
-            after_each()
+        cut = bins(lengths, self.budget)
+        for start in range(0, len(cut), PASSES_TOGETHER):
+            group = cut[start : start + PASSES_TOGETHER]
+            passes = [partial(self._pass, model, rows, lengths, places) for places in group]
+            for places, each in zip(group, self.together(passes), strict=True):
+                losses.update(zip(places, each, strict=True))
+                after_each()
         values = torch.stack([losses[place] for place in range(len(rows))]).tolist()
         return [(loss, label_count(row)) for loss, row in zip(values, rows, strict=True)]
 
     def _pass(
-        self, model: Any, rows: list[EncodedSample], lengths: list[int]
+        self, model: Any, rows: list[EncodedSample], lengths: list[int], places: Sequence[int]
     ) -> list[torch.Tensor]:
-        device = next(model.parameters()).device
+        """The loss of each of the rows at these places."""
+        device, together = next(model.parameters()).device, [rows[place] for place in places]
+        self.before(together)
         batch = {
-            name: tensor.to(device) for name, tensor in laid_end_to_end(rows, self.pad_id).items()
+            name: tensor.to(device)
+            for name, tensor in laid_end_to_end(together, self.pad_id).items()
         }
         with torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None):
             states, labels = last_states(model, batch, fused=self.fused)
             # What is left over is the padding at the end.
-            sizes = [*lengths, states.shape[1] - sum(lengths)]
+            own = [lengths[place] for place in places]
+            sizes = [*own, states.shape[1] - sum(own)]
             parts = zip(states.split(sizes, dim=1), labels.split(sizes, dim=1), strict=True)
             return [
                 loss_of(model, part, targets, None, fused=self.fused).float()

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from tsplanner.training.packing.batch import PASSES
-from tsplanner.training.solo.pulsing_trainer import PulsingTrainer
+from tsplanner.training.solo.seeded_passes import SeededTrainer
 
 
-class PackingTrainer(PulsingTrainer):
+class PackingTrainer(SeededTrainer):
     """Runs the passes of a step one after the other; each adds its share to the step's loss.
 
     Trainer accumulates a fixed number of micro-batches. Packed rows make as many passes as their

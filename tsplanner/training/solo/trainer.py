@@ -21,25 +21,26 @@ from transformers.trainer_utils import EvalLoopOutput
 from memory_models.settings import Dtype, FinetuningType
 from memory_models.units import ceil_div
 from tsplanner.planner import steps
+from tsplanner.planner.packing import passes_per_step
 from tsplanner.planner.plan import Plan
 from tsplanner.training import distributed
 from tsplanner.training.adapters import ADALORA_ORTHOGONALITY
 from tsplanner.training.job import Job, JobKind
 from tsplanner.training.packing.batch import PASSES
 from tsplanner.training.packing.evaluation import PackedEvaluation
-from tsplanner.training.packing.trainer import PackingTrainer
 from tsplanner.training.pulse import Phase
 from tsplanner.training.solo import saving
 from tsplanner.training.solo.adalora_regularizer import orthogonality_configs, without_orthogonality
 from tsplanner.training.solo.padding_samples import PaddingLast
 from tsplanner.training.solo.recorder import Recorder
+from tsplanner.training.streaming.trainer import LayerMajorTrainer
 
 KEPT_CHECKPOINTS = 2
 """Number of checkpoints to keep: a crash while one is written leaves the other."""
 STOP_FILE = "stop"
 
 
-class PlanTrainer(PackingTrainer):
+class PlanTrainer(LayerMajorTrainer):
     """Trainer that evaluates row by row and weighs the rows by their answer tokens.
 
     ``padding_samples``: number of rows at the end of the training set that only fill the last step.
@@ -129,6 +130,9 @@ class PlanCallback(TrainerCallback):
         self._began = 0.0
         self._substeps = 0
         self._substeps_ended = 0.0
+        plan = job.plan
+        self.planned = passes_per_step(plan.dataset.lengths, plan.hardware.batch)
+        """Micro-batches of a whole step."""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -147,8 +151,7 @@ class PlanCallback(TrainerCallback):
     def on_substep_end(self, args: TrainingArguments, *_: Any, **__: Any) -> None:
         """Note the time after all micro-batches except the last, if a probe leaves some out."""
         self._substeps += 1
-        missing = self.job.plan.hardware.batch.gradient_accumulation_steps
-        if self._substeps == args.gradient_accumulation_steps - 1 < missing - 1:
+        if self._substeps == args.gradient_accumulation_steps - 1 < self.planned - 1:
             synchronize()
             self._substeps_ended = time.perf_counter()
 
@@ -181,7 +184,7 @@ class PlanCallback(TrainerCallback):
         seconds = now - self._began
         if self._substeps_ended == self._began:
             return seconds
-        left_out = self.job.plan.hardware.batch.gradient_accumulation_steps - self._substeps - 1
+        left_out = self.planned - self._substeps - 1
         return seconds + left_out * (self._substeps_ended - self._began) / self._substeps
 
     def _stop(self, control: TrainerControl, message: str = "stopped on request") -> None:
@@ -255,6 +258,8 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
     plan, probe, train = job.plan, job.kind is JobKind.PROBE, job.kind is JobKind.TRAIN
     learning, hardware = plan.learning, plan.hardware
     cuda = hardware.accelerator == "cuda"
+    # Streamed layers run again in backward without torch's checkpoints.
+    checkpoints = hardware.batch.gradient_checkpointing and not hardware.streaming.streams
     return TrainingArguments(
         output_dir=str(Path(job.folder) / saving.CHECKPOINTS if train else job.folder),
         per_device_train_batch_size=1 if probe else rows_together(plan),
@@ -270,10 +275,8 @@ def training_arguments(job: Job, *, total_steps: int, evaluate: bool) -> Trainin
         optim=hardware.kernels.optimizer.value,
         bf16=hardware.base.autocast is Dtype.BF16,
         fp16=hardware.base.autocast is Dtype.FP16,
-        gradient_checkpointing=hardware.batch.gradient_checkpointing or None,
-        gradient_checkpointing_kwargs=(
-            {"use_reentrant": False} if hardware.batch.gradient_checkpointing else None
-        ),
+        gradient_checkpointing=checkpoints or None,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if checkpoints else None,
         seed=learning.seed,
         data_seed=learning.seed,
         eval_strategy="no",  # PlanCallback asks for evaluations at the steps it wants
@@ -310,8 +313,11 @@ def accumulation(job: Job) -> int:
     batch = job.plan.hardware.batch
     if batch.is_packed and job.kind is not JobKind.PROBE:
         return 1
-    planned = batch.gradient_accumulation_steps
-    return min(planned, max(2, job.probe_micro_batches)) if job.kind is JobKind.PROBE else planned
+    planned = passes_per_step(job.plan.dataset.lengths, batch)
+    # The micro-batches of a streamed step run together, so that none can be left out.
+    if job.kind is not JobKind.PROBE or job.plan.hardware.streaming.streams:
+        return planned
+    return min(planned, max(2, job.probe_micro_batches))
 
 
 def deepspeed_config(plan: Plan) -> dict[str, Any] | None:

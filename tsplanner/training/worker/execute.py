@@ -20,14 +20,14 @@ import msgspec
 import torch
 from transformers import set_seed
 
-from memory_models.settings import DecoderKernels, FinetuningType, LossKernel
+from memory_models.settings import FinetuningType, LossKernel
 from tsplanner.errors import TsplannerError
 from tsplanner.runs import DiskError
 from tsplanner.training import adapters, answers, data, distributed, model
 from tsplanner.training.batches import collate, pad_token_id, without_mask
 from tsplanner.training.job import CANNOT_WRITE, Job, JobKind, Status
 from tsplanner.training.kernels.attention_backend import choose_attention_backend
-from tsplanner.training.kernels.fused_kernels import use_fused_kernels
+from tsplanner.training.kernels.compiled.install import use_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.kernels.row_attention import use_row_attention
 from tsplanner.training.language_model import read_text_alone
@@ -39,6 +39,7 @@ from tsplanner.training.solo import saving, trainer
 from tsplanner.training.solo.checkpointed_layers import FirstLayersOnly, require_checkpointing
 from tsplanner.training.solo.padding_samples import padded, padding_needed
 from tsplanner.training.solo.recorder import Recorder
+from tsplanner.training.streaming.base import StreamedBase
 from tsplanner.training.worker.base_model_cache import KeptBase
 from tsplanner.training.worker.outcome import guarded
 from tsplanner.training.worker.stop_switch import StopSwitch
@@ -197,8 +198,9 @@ def build_trainer(
     # (integrations/deepspeed.py), which then shards the model while it is built. So the arguments
     # come before the model.
     arguments = trainer.training_arguments(job, total_steps=steps, evaluate=bool(validation))
-    base = (kept or KeptBase()).take(plan, device)
-    if plan.hardware.batch.gradient_checkpointing:
+    streamed = StreamedBase(plan, device) if plan.hardware.streaming.streams else None
+    base = (kept or KeptBase()).take(plan, device) if streamed is None else streamed.model
+    if arguments.gradient_checkpointing:
         require_checkpointing(base)
     # The loss replaces the forward of the base, which PEFT's wrapper calls; the kernels replace
     # forwards of PEFT's linears, so they come after the adapters.
@@ -210,8 +212,8 @@ def build_trainer(
     # The base drew from a seed of its own or was kept, so the adapter's draws begin anew here.
     set_seed(plan.learning.seed)
     trained = adapters.apply_method(plan, base, steps)
-    if plan.hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
-        use_fused_kernels(trained)
+    use_kernels(trained, plan.hardware.kernels.decoder_kernels)
+    layer_major = None if streamed is None else streamed.attach(trained)
     callback = trainer.PlanCallback(job, recorder, stop)
     built = trainer.PlanTrainer(
         recorder=recorder,
@@ -223,9 +225,13 @@ def build_trainer(
         data_collator=collator,
         callbacks=[callback, FirstLayersOnly(plan.hardware.batch.checkpointed_layers)],
     )
+    built.layer_major = layer_major
+    built.evaluated_together = plan.hardware.batch.gradient_accumulation_steps
     built.timeseries_lr = plan.learning.optimization.timeseries_lr
     if plan.hardware.batch.is_packed and job.kind is not JobKind.PROBE:
         built.packed_evaluation = packed_evaluation(plan, config, pad_token_id(tokenizer))
+        if layer_major is not None:
+            built.packed_evaluation.together = layer_major.evaluate
     callback.trainer = built
     built.plan_callback = callback
     if job.kind is JobKind.PROBE:

@@ -6,7 +6,8 @@ import re
 
 from memory_models.units import GIB
 from tsplanner.errors import UsageError, named
-from tsplanner.hardware.catalog import CATALOG, Gpu, name_key, size_in
+from tsplanner.hardware.gpus.cards import CATALOG
+from tsplanner.hardware.gpus.catalog import Gpu, name_key, size_in
 
 SIZE_MARGIN = 0.08
 """A size may differ from the advertised one by this share: in-line ECC hides 6.25 %, and
@@ -34,7 +35,7 @@ def gpu_by_driver_name(name: str, total_bytes: int) -> Gpu | None:
     # A driver also says how much memory the card has, which makes a bare name unambiguous. Of two
     # boards with the same memory the first in the catalogue is meant.
     size = total_bytes / GIB
-    return next((gpu for gpu in rows if _size_of(gpu, size) is not None), None)
+    return next((gpu for gpu in rows if size_of(gpu, size) is not None), None)
 
 
 def gpu_by_text(text: str) -> tuple[Gpu, int]:
@@ -52,7 +53,7 @@ def gpu_by_text(text: str) -> tuple[Gpu, int]:
     if size is None:
         choices = [(gpu, each) for gpu in rows for each in gpu.memory_gib]
     else:
-        choices = [(gpu, each) for gpu in rows if (each := _size_of(gpu, size)) is not None]
+        choices = [(gpu, each) for gpu in rows if (each := size_of(gpu, size)) is not None]
     if len(choices) == 1:
         return choices[0]
     if choices:
@@ -64,7 +65,7 @@ def gpu_by_text(text: str) -> tuple[Gpu, int]:
     raise UsageError(f"{named(text.strip())}: no such memory size, it can be {_listed(known)}")
 
 
-def _size_of(gpu: Gpu, size_gib: float) -> int | None:
+def size_of(gpu: Gpu, size_gib: float) -> int | None:
     """The advertised size in GiB nearest to ``size_gib``; None if no size is near."""
     for each in (*gpu.memory_gib, *gpu.modified_gib):
         if abs(size_gib - each) <= SIZE_MARGIN * each:

@@ -1,139 +1,19 @@
-"""The GPU catalogue: the rates of the datasheets, one row per card.
+"""The cards of the GPU catalogue: the rates of the datasheets, one row per card.
 
-To add a card, add a row to ``CATALOG``; ``tests/hardware/test_names.py`` checks that the
+To add a card, add a row to ``CATALOG``; ``tests/hardware/gpus/test_names.py`` checks that the
 names of a card find that card and no other.
 
 Rates of GeForce cards are those with fp32 accumulation, which training uses; they are half of the
 advertised fp16 rates. Where a whitepaper omits that rate, the row has tensor cores x boost clock x
-128 FLOP (256 on professional cards), which reproduces the printed rates of other cards. Pascal has
-no tensor cores, and its fp16 products with fp32 accumulation run at the fp32 rate.
+128 FLOP (64 on Turing, 256 on professional cards), which reproduces the printed rates of other
+cards; a laptop's clock is the highest that NVIDIA lists for it, which many a laptop does not hold.
+Pascal has no tensor cores, and its fp16 products with fp32 accumulation run at the fp32 rate.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import field
-
-from memory_models.frozen import frozen
 from memory_models.settings import from_flat
-from memory_models.units import GIB, MIB
-from tsplanner.hardware.links import pcie_bytes_per_second
-
-FREE_RESERVE_BYTES = 256 * MIB
-FREE_RESERVE_SHARE = 0.0075
-"""Driver and firmware are assumed to keep 256 MiB and 0.75 % of the memory of an idle card. Both
-were chosen to agree with idle cards: 21.6 of 22 GiB, 79.1 of 80 and 139.7 of 141 were free."""
-
-INLINE_ECC_SHARE = 1 / 16
-"""GDDR cards with error correction store the check bits in this share of their own memory."""
-
-GENERATIONS = {
-    (6, 0): "Pascal",
-    (6, 1): "Pascal",
-    (7, 0): "Volta",
-    (7, 5): "Turing",
-    (8, 0): "Ampere",
-    (8, 6): "Ampere",
-    (8, 9): "Ada Lovelace",
-    (9, 0): "Hopper",
-    (10, 0): "Blackwell",
-    (10, 3): "Blackwell",
-    (12, 0): "Blackwell",
-}
-
-_NOISE = re.compile(r"\b(?:nvidia|geforce|tesla|rtx|generation|edition|gpu|graphics)\b")
-_SIZE = re.compile(r"(?<![\w.])(\d{1,4}(?:\.\d{1,3})?)\s*g(?:i?b)?\b", re.IGNORECASE | re.ASCII)
-
-
-@frozen
-class Names:
-    """What a card is called, beside its own name, in the form that ``name_key`` makes."""
-
-    patterns: tuple[str, ...] = field(default=())
-    """Other names."""
-    patterns_with_size: tuple[str, ...] = field(default=())
-    """Names that mean this card only when its memory size is written too."""
-
-
-@frozen
-class Links:
-    """How a card reaches the host and other cards."""
-
-    pcie_generation: int
-    pcie_lanes: int = 16
-    nvlink_bytes_per_second: float | None = None
-    """One direction, all links of the card; None: no NVLink."""
-    nvlink_built_in: bool = False
-    """Always wired (SXM boards); False: only with a bridge."""
-    c2c_bytes_per_second: float | None = None
-    """One direction of NVLink-C2C to the host's memory; None: the card reaches it through PCIe."""
-
-
-@frozen
-class Gpu:
-    """One row of the catalogue."""
-
-    name: str
-    memory_gib: tuple[int, ...]
-    """Sizes on the market; with several sizes a bare name is ambiguous."""
-    compute_capability: tuple[int, int]
-    matrix_flops_per_second: float
-    """Dense fp16/bf16 tensor rate, fp32 accumulation."""
-    memory_bytes_per_second: float
-    links: Links
-    source: str
-    """The vendor's document."""
-    names: Names = field(default_factory=Names)
-    modified_gib: tuple[int, ...] = field(default=())
-    """Sizes of rebuilt cards; a person may write them, and no message offers them."""
-    inline_ecc: bool = False
-    """Error correction is on as delivered and takes INLINE_ECC_SHARE of the memory."""
-
-    @property
-    def generation(self) -> str:
-        """NVIDIA's name for the architecture."""
-        return GENERATIONS[self.compute_capability]
-
-    @property
-    def keys(self) -> frozenset[str]:
-        """Every name that means this card unambiguously."""
-        return frozenset({name_key(self.name), *self.names.patterns})
-
-    @property
-    def host_link_bytes_per_second(self) -> float | None:
-        """Bandwidth in one direction, bytes per second: of C2C, or over all PCIe lanes."""
-        if self.links.c2c_bytes_per_second is not None:
-            return self.links.c2c_bytes_per_second
-        return pcie_bytes_per_second(self.links.pcie_generation, self.links.pcie_lanes)
-
-    def total_bytes(self, size_gib: int) -> int:
-        """Bytes that the driver reports for a card sold with ``size_gib``."""
-        share = 1 - INLINE_ECC_SHARE if self.inline_ecc else 1
-        return int(size_gib * GIB * share)
-
-
-def usable_bytes(total_bytes: int) -> int:
-    """Bytes that an idle card leaves to programs. Assumed: see ``FREE_RESERVE_BYTES``."""
-    reserve = FREE_RESERVE_BYTES + int(total_bytes * FREE_RESERVE_SHARE)
-    return max(0, total_bytes - reserve)
-
-
-def size_in(text: str) -> float | None:
-    """Memory size in a GPU's name, in GiB; GB means GiB here, as vendors write it."""
-    found = _SIZE.search(re.sub(r"[-_/]", " ", text))
-    return float(found.group(1)) if found else None
-
-
-def name_key(text: str) -> str:
-    """A name without vendor, family, memory size, case and punctuation.
-
-    ``NVIDIA GeForce RTX 2080 Ti``, ``RTX2080Ti`` and ``2080 ti 22GiB`` all give ``2080ti``.
-    """
-    words = _SIZE.sub(" ", re.sub(r"[-_/]", " ", text.lower()))
-    # In ``RTX2080`` no word ends behind RTX, so the pattern of noise words would leave it in.
-    words = re.sub(r"\brtx(?=\w)", " ", words)
-    return re.sub(r"[^a-z0-9]", "", _NOISE.sub(" ", words))
-
+from tsplanner.hardware.gpus.catalog import Gpu
 
 _P100 = "NVIDIA P100 datasheet"
 _VOLTA = "NVIDIA V100 datasheet"
@@ -145,6 +25,9 @@ _A800 = "NVIDIA A800 datasheet"
 _H800 = "NVIDIA H800 datasheet"
 _GH200 = "NVIDIA GH200 datasheet"
 _GB202 = "NVIDIA RTX Blackwell architecture whitepaper"
+_LAPTOP_30 = "NVIDIA GeForce RTX 30 series laptops, specifications"
+_LAPTOP_40 = "NVIDIA GeForce RTX 40 series laptops, specifications"
+_LAPTOP_50 = "NVIDIA GeForce RTX 50 series laptops, specifications"
 
 
 def _row(
@@ -182,12 +65,19 @@ CATALOG: tuple[Gpu, ...] = (
     _row("V100 PCIe", (16, 32), (7, 0), (112, 900), 3, _VOLTA),
     _row("V100S PCIe", 32, (7, 0), (130, 1134), 3, _VOLTA, patterns=("v100s",)),
     _row("T4", 16, (7, 5), (65, 320), 3, _TESLA_T4, inline_ecc=True),
+    _row("TITAN V", 12, (7, 0), (110, 653), 3, "NVIDIA TITAN V specifications"),
+    _row("RTX 2060", (6, 12), (7, 5), (25.8, 336), 3, _TURING),
+    _row("RTX 2060 SUPER", 8, (7, 5), (28.7, 448), 3, _TURING),
+    _row("RTX 2070", 8, (7, 5), (29.9, 448), 3, _TURING),
+    _row("RTX 2070 SUPER", 8, (7, 5), (36.2, 448), 3, _TURING),
     _row("RTX 2080", 8, (7, 5), (42.4, 448), 3, _TURING, nvlink=25),
+    _row("RTX 2080 SUPER", 8, (7, 5), (44.6, 496), 3, _TURING, nvlink=25),
     # Cards rebuilt with 22 GiB are so common that the bare name is ambiguous.
     _row("RTX 2080 Ti", (11, 22), (7, 5), (56.9, 616), 3, _TURING, nvlink=50),
     _row("TITAN RTX", 24, (7, 5), (130.5, 672), 3, _TURING, nvlink=50),
     _row("Quadro RTX 6000", 24, (7, 5), (130.5, 672), 3, _TURING, nvlink=50, patterns=("6000",)),
     _row("Quadro RTX 8000", 48, (7, 5), (130.5, 672), 3, _TURING, nvlink=50, patterns=("8000",)),
+    _row("RTX 3050", 8, (8, 6), (18.2, 224), 4, _GA102, pcie_lanes=8),
     _row("RTX 3060", 12, (8, 6), (25.5, 360), 4, _GA102),
     _row("RTX 3060 Ti", 8, (8, 6), (32.4, 448), 4, _GA102),
     _row("RTX 3070", 8, (8, 6), (40.6, 448), 4, _GA102),
@@ -196,13 +86,17 @@ CATALOG: tuple[Gpu, ...] = (
     _row("RTX 3080 Ti", 12, (8, 6), (68.2, 912), 4, _GA102),
     _row("RTX 3090", 24, (8, 6), (71, 936), 4, _GA102, nvlink=56.25),
     _row("RTX 3090 Ti", 24, (8, 6), (80, 1008), 4, _GA102, nvlink=56.25),
+    _row("A2", 16, (8, 6), (18, 200), 4, "NVIDIA A2 datasheet", pcie_lanes=8, inline_ecc=True),
     _row("A10", 24, (8, 6), (125, 600), 4, "NVIDIA A10 datasheet", inline_ecc=True),
     _row("A10G", 24, (8, 6), (70, 600), 4, "NVIDIA A10G datasheet of AWS", inline_ecc=True),
     _row("A30", 24, (8, 0), (165, 933), 4, "NVIDIA A30 datasheet", nvlink=100),
     _row("A40", 48, (8, 6), (149.7, 696), 4, "NVIDIA A40 datasheet", nvlink=56.25,
          inline_ecc=True),
+    _row("RTX A2000", (6, 12), (8, 6), (31.9, 288), 4, "NVIDIA RTX A2000 datasheet"),
     _row("RTX A4000", 16, (8, 6), (76.7, 448), 4, "NVIDIA RTX A4000 datasheet"),
+    _row("RTX A4500", 20, (8, 6), (94.6, 640), 4, "NVIDIA RTX A4500 datasheet", nvlink=56.25),
     _row("RTX A5000", 24, (8, 6), (111.1, 768), 4, "NVIDIA RTX A5000 datasheet", nvlink=56.25),
+    _row("RTX A5500", 24, (8, 6), (136.4, 768), 4, "NVIDIA RTX A5500 datasheet", nvlink=56.25),
     _row("RTX A6000", 48, (8, 6), (154.8, 768), 4, "NVIDIA RTX A6000 datasheet", nvlink=56.25),
     _row("A100 SXM4 40GB", 40, (8, 0), (312, 1555), 4, "NVIDIA A100 datasheet", nvlink=300,
          nvlink_built_in=True, patterns=("a100", "a100sxm")),
@@ -215,6 +109,7 @@ CATALOG: tuple[Gpu, ...] = (
     _row("A800 PCIe 80GB", 80, (8, 0), (312, 1935), 4, _A800, nvlink=200),
     _row("A800 PCIe 40GB", 40, (8, 0), (312, 1555), 4, _A800, nvlink=200,
          patterns=("a800active",), patterns_with_size=("a800",)),
+    _row("RTX 4060", 8, (8, 9), (30.2, 272), 4, _AD102, pcie_lanes=8),
     _row("RTX 4060 Ti", (8, 16), (8, 9), (44.1, 288), 4, _AD102, pcie_lanes=8),
     _row("RTX 4070", 12, (8, 9), (58.3, 504), 4, _AD102),
     _row("RTX 4070 SUPER", 12, (8, 9), (71, 504), 4, _AD102),
@@ -229,6 +124,10 @@ CATALOG: tuple[Gpu, ...] = (
     _row("L20", 48, (8, 9), (119.5, 864), 4, "NVIDIA L20 datasheet", inline_ecc=True),
     _row("L40", 48, (8, 9), (181, 864), 4, "NVIDIA L40 datasheet", inline_ecc=True),
     _row("L40S", 48, (8, 9), (362, 864), 4, "NVIDIA L40S datasheet", inline_ecc=True),
+    _row("RTX 2000 Ada", 16, (8, 9), (48, 224), 4, "NVIDIA RTX 2000 Ada datasheet", pcie_lanes=8),
+    _row("RTX 4000 Ada", 20, (8, 9), (106.9, 360), 4, "NVIDIA RTX 4000 Ada datasheet"),
+    _row("RTX 4500 Ada", 24, (8, 9), (158.5, 432), 4, "NVIDIA RTX 4500 Ada datasheet"),
+    _row("RTX 5000 Ada", 32, (8, 9), (261.1, 576), 4, "NVIDIA RTX 5000 Ada datasheet"),
     _row("RTX 6000 Ada", 48, (8, 9), (364.2, 960), 4, "NVIDIA RTX 6000 Ada datasheet",
          patterns=("6000", "ada6000")),
     _row("H100 SXM5", 80, (9, 0), (989.4, 3352), 5, "NVIDIA H100 datasheet", nvlink=450,
@@ -250,9 +149,18 @@ CATALOG: tuple[Gpu, ...] = (
     _row("H200 NVL", 141, (9, 0), (835, 4800), 5, "NVIDIA H200 datasheet", nvlink=450),
     _row("B200", 180, (10, 0), (2250, 8000), 5, "NVIDIA HGX B200 datasheet", nvlink=900,
          nvlink_built_in=True, patterns=("b200sxm", "b200sxm6")),
+    _row("GB200", 185, (10, 0), (2500, 8000), 6, "NVIDIA GB200 NVL72 datasheet", nvlink=900,
+         nvlink_built_in=True, c2c_bytes_per_second=450e9),
     # The driver reports the 288 GB of the datasheet, which are decimal, as 268 GiB.
     _row("B300", 268, (10, 3), (2250, 8000), 6, "NVIDIA HGX B300 datasheet", nvlink=900,
          nvlink_built_in=True, patterns=("b300sxm", "b300sxm6", "b300sxm6ac")),
+    _row("GB300", 268, (10, 3), (2500, 8000), 6, "NVIDIA GB300 NVL72 datasheet", nvlink=900,
+         nvlink_built_in=True, c2c_bytes_per_second=450e9),
+    # Of 128 GB that CPU and GPU share; CUDA reports 119.7 GiB. A quarter of the printed sparse
+    # FP4 rate is dense FP8, half of that dense bf16.
+    _row("GB10", 120, (12, 1), (125, 273), 5, "NVIDIA DGX Spark datasheet",
+         patterns=("dgxspark", "spark"), shares_host_memory=True),
+    _row("RTX 5060", 8, (12, 0), (38.4, 448), 5, _GB202, pcie_lanes=8),
     _row("RTX 5060 Ti", (8, 16), (12, 0), (47.4, 448), 5, _GB202, pcie_lanes=8),
     _row("RTX 5070", 12, (12, 0), (61.7, 672), 5, _GB202),
     _row("RTX 5070 Ti", 16, (12, 0), (87.9, 896), 5, _GB202),
@@ -260,6 +168,12 @@ CATALOG: tuple[Gpu, ...] = (
     _row("RTX 5090", 32, (12, 0), (209.5, 1792), 5, _GB202),
     # Of the RTX 5090's arithmetic as much as NVIDIA prints of its "AI TOPS": 2375 of 3352.
     _row("RTX 5090 D", 32, (12, 0), (148.4, 1792), 5, "NVIDIA GeForce RTX 5090 D specifications"),
+    _row("RTX PRO 4000 Blackwell", 24, (12, 0), (187, 672), 5,
+         "NVIDIA RTX PRO 4000 Blackwell datasheet", patterns=("pro4000",)),
+    _row("RTX PRO 4500 Blackwell", 32, (12, 0), (220, 896), 5,
+         "NVIDIA RTX PRO 4500 Blackwell datasheet", patterns=("pro4500",)),
+    _row("RTX PRO 5000 Blackwell", 48, (12, 0), (294, 1344), 5,
+         "NVIDIA RTX PRO 5000 Blackwell datasheet", patterns=("pro5000",)),
     _row("RTX PRO 6000 Blackwell", 96, (12, 0), (503.8, 1792), 5,
          "NVIDIA RTX PRO 6000 Blackwell datasheet",
          patterns=("6000", "pro6000", "6000blackwell", "pro6000blackwellworkstation")),
@@ -268,5 +182,23 @@ CATALOG: tuple[Gpu, ...] = (
          patterns=("pro6000maxq", "pro6000blackwellmaxqworkstation")),
     _row("RTX PRO 6000 Blackwell Server", 96, (12, 0), (503.8, 1597), 5,
          "NVIDIA RTX PRO 6000 Blackwell Server Edition datasheet", patterns=("pro6000server",)),
+    # Laptops: other chips under the names of cards.
+    _row("RTX 3050 Laptop 4GB", 4, (8, 6), (14.3, 192), 4, _LAPTOP_30, pcie_lanes=8),
+    _row("RTX 3050 Laptop 6GB", 6, (8, 6), (15.3, 168), 4, _LAPTOP_30, pcie_lanes=8),
+    _row("RTX 3060 Laptop", 6, (8, 6), (26.2, 336), 4, _LAPTOP_30, pcie_lanes=8),
+    _row("RTX 3070 Laptop", 8, (8, 6), (33.2, 448), 4, _LAPTOP_30, pcie_lanes=8),
+    _row("RTX 3070 Ti Laptop", 8, (8, 6), (34.9, 448), 4, _LAPTOP_30, pcie_lanes=8),
+    _row("RTX 3080 Laptop", (8, 16), (8, 6), (42.0, 448), 4, _LAPTOP_30, pcie_lanes=8),
+    _row("RTX 3080 Ti Laptop", 16, (8, 6), (47.2, 512), 4, _LAPTOP_30, pcie_lanes=8),
+    _row("RTX 4050 Laptop", 6, (8, 9), (24.3, 192), 4, _LAPTOP_40, pcie_lanes=8),
+    _row("RTX 4060 Laptop", 8, (8, 9), (29.1, 256), 4, _LAPTOP_40, pcie_lanes=8),
+    _row("RTX 4070 Laptop", 8, (8, 9), (40.1, 256), 4, _LAPTOP_40, pcie_lanes=8),
+    _row("RTX 4080 Laptop", 12, (8, 9), (67.7, 432), 4, _LAPTOP_40, pcie_lanes=8),
+    _row("RTX 4090 Laptop", 16, (8, 9), (79.4, 576), 4, _LAPTOP_40, pcie_lanes=8),
+    _row("RTX 5060 Laptop", 8, (12, 0), (33.2, 384), 5, _LAPTOP_50, pcie_lanes=8),
+    _row("RTX 5070 Laptop", 8, (12, 0), (43.3, 384), 5, _LAPTOP_50, pcie_lanes=8),
+    _row("RTX 5070 Ti Laptop", 12, (12, 0), (52.3, 672), 5, _LAPTOP_50, pcie_lanes=8),
+    _row("RTX 5080 Laptop", 16, (12, 0), (70.3, 896), 5, _LAPTOP_50, pcie_lanes=8),
+    _row("RTX 5090 Laptop", 24, (12, 0), (90.7, 896), 5, _LAPTOP_50, pcie_lanes=8),
 )
 # fmt: on

@@ -1,0 +1,137 @@
+"""Whole runs of packed rows against their forecasts: seconds before and after a probe, and bytes.
+
+    python benchmarks/accuracy/packed_runs.py FILE.json [--each]
+
+The file comes from ``benchmarks/collect/whole_runs.py``. Forecasts are those that it holds, made
+before the first run. "After a probe": the run is planned again with the probes of the file that are
+of its kind, as ``plan`` does; a run without such a probe does not count there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from memory_models.units import GIB
+from tsplanner.planner.evaluate import evaluate, finish
+from tsplanner.planner.gather.probe_points import ProbePoint
+from tsplanner.planner.gather.refine import points_of, refined_for
+from tsplanner.planner.plan import Plan
+from tsplanner.planner.replan import request_again
+from tsplanner.probe.calibration import probe_point
+from tsplanner.training.record import Record, parse_record
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run or a probe that ended well."""
+
+    name: str
+    plan: Plan
+    record: Record
+    probe: bool
+
+    @property
+    def seconds_error(self) -> float:
+        """Foretold over measured seconds of the whole run, minus one."""
+        return self.plan.time.total_seconds / self.record.timing.seconds - 1
+
+    @property
+    def holds(self) -> bool:
+        """Whether the run lies within its 95 % interval."""
+        off = abs(self.record.timing.seconds - self.plan.time.total_seconds)
+        return off <= self.plan.time.total_margin
+
+    @property
+    def bytes_error(self) -> float | None:
+        """Foretold over measured peak of the allocator, minus one; None on a CPU."""
+        measured = self.record.memory.peak_allocated_bytes
+        return self.plan.memory.peak_allocated_bytes.expected / measured - 1 if measured else None
+
+    @property
+    def covered(self) -> bool:
+        """Whether the process stayed below the 95 % bound."""
+        return (self.record.memory.process_bytes or 0) <= self.plan.memory.process_bytes.upper
+
+
+def read(path: Path) -> tuple[list[Ran], list[str]]:
+    """Runs that ended well, and the names of the others."""
+    found, failed = [], []
+    for row in json.loads(path.read_text())["runs"]:
+        name = row["run"]["name"]
+        if row.get("measured", {}).get("status") != "ok":
+            failed.append(name)
+            continue
+        found.append(
+            Ran(
+                name=name,
+                plan=msgspec.convert(row["plan"], Plan),
+                record=parse_record(json.dumps({**row["measured"], "versions": {}}).encode()),
+                probe=row["run"].get("probe", False),
+            )
+        )
+    return found, failed
+
+
+def after_probe(run: Ran, points: Sequence[ProbePoint]) -> Ran | None:
+    """The run as a plan foretells it that knows the probes; None: none is of its kind."""
+    request = request_again(run.plan, run.plan.learning)
+    request = replace(request, probes=points_of(request, points))
+    if not refined_for(request, run.plan.hardware).kinds:
+        return None
+    return replace(run, plan=finish(request, evaluate(request, run.plan.hardware)))
+
+
+def printed(title: str, errors: Sequence[float]) -> None:
+    """A line with the median and the worst of errors, which are shares."""
+    sizes = sorted(map(abs, errors))
+    if sizes:
+        print(f"{title:44s} {len(sizes):3d}  {statistics.median(sizes):6.2%}  {sizes[-1]:6.2%}")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--each", action="store_true", help="print every run")
+    options = parser.parse_args()
+    ran, failed = read(options.file)
+    runs = [each for each in ran if not each.probe]
+    points = [probe_point(each.plan, each.record) for each in ran if each.probe]
+    later = [found for each in runs if (found := after_probe(each, points)) is not None]
+    if options.each:
+        known = {each.name: each for each in later}
+        for each in ran:
+            print(line(each, known.get(each.name)))
+    print(f"{'':44s}   n  median   worst")
+    printed("whole runs, seconds", [each.seconds_error for each in runs])
+    printed("the same after a probe of their kind", [each.seconds_error for each in later])
+    same = {each.name for each in later}
+    printed("those before it", [each.seconds_error for each in runs if each.name in same])
+    bytes_off = [off for each in ran if (off := each.bytes_error) is not None]
+    printed("peak allocated, runs and probes", bytes_off)
+    print(f"95 % intervals of seconds: {sum(each.holds for each in runs)} of {len(runs)} hold")
+    print(f"95 % bounds of bytes: {sum(each.covered for each in ran)} of {len(ran)} hold")
+    if failed:
+        print(f"did not end well: {', '.join(failed)}")
+
+
+def line(run: Ran, later: Ran | None) -> str:
+    """One run in a line."""
+    measured, off = run.record.memory.peak_allocated_bytes, run.bytes_error
+    size = f"{measured / GIB:6.2f} GiB {off:+.2%}" if measured and off is not None else ""
+    if run.probe:
+        return f"{run.name:28s} probe{'':22s} {size}"
+    after = "" if later is None else f"{later.seconds_error:+.1%}"
+    seconds = f"{run.record.timing.seconds:6.1f} s {run.seconds_error:+7.1%} {after:>8s}"
+    return f"{run.name:28s} {seconds:27s} {size}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""Training steps of ours beside those of Unsloth, Liger and the usual script, on the same rows.
+
+    python benchmarks/speed/beside_peers.py run --shape 512 --ways WAY [WAY ...] --output DIR
+    python benchmarks/speed/beside_peers.py report FILE [FILE ...]
+
+A way is ``TRAINER:key=value,...`` with the keys of ``tsplanner estimate``, or ``usual``:
+
+    ours:micro_batch_size=16   ours:token_budget=8192   liger:micro_batch_size=16
+    unsloth:micro_batch_size=8   unsloth:token_budget=8192
+
+Each way runs in a process of its own, on random weights from one seed; ``--dry-run`` takes a tiny
+shape on the CPU. Unsloth's own code is run as its wheel has it. Only real tokens are counted.
+DIR/beside_peers_SHAPE.json gets a row per way as soon as the way has ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed.peers.asked import SHAPES, Shape, Way, config_folder, read_way, row_lengths
+from benchmarks.speed.peers.ways import WARMUP_STEPS, run_ours, run_peer, write_weights
+from tsplanner.runs import versions, write_json
+from tsplanner.training.worker.environment_variables import set_defaults
+
+PACKAGES = ("unsloth", "unsloth_zoo", "liger-kernel", "xformers", "triton")
+
+
+def tokens_per_second(shape: Shape, step_seconds: list[float]) -> float:
+    """Real tokens of the timed steps over their seconds."""
+    timed = step_seconds[WARMUP_STEPS:]
+    tokens = sum(sum(row_lengths(shape, WARMUP_STEPS + place)) for place in range(len(timed)))
+    return tokens / sum(timed)
+
+
+def at_work(shape: Shape, way: Way, folder: Path, output: Path) -> None:
+    """The child's work: run the way, and leave what it measured in a file."""
+    place = output / way.name.replace(":", "-").replace("/", "-")
+    place.mkdir(parents=True, exist_ok=True)
+    log = os.open(place / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    try:
+        if way.trainer == "ours":
+            found = run_ours(shape, way, folder, place)
+        else:
+            found = run_peer(shape, way, folder, output / "weights" / folder.name)
+    except Exception:
+        found = {"error": traceback.format_exc()[-1500:]}
+    write_json(place / "found.json", found)
+
+
+def run_way(shape: Shape, way: Way, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """One way in a process of its own, as a row of the result."""
+    began = time.monotonic()
+    # A fork has the libraries already; Unsloth must be imported before any of them.
+    context = multiprocessing.get_context("fork" if way.trainer == "ours" else "spawn")
+    child: Any = context.Process(target=at_work, args=(shape, way, folder, options.output))
+    child.start()
+    child.join(options.limit)
+    if child.exitcode is None:
+        child.kill()
+        child.join()
+    place = options.output / way.name.replace(":", "-").replace("/", "-")
+    row: dict[str, Any] = {"shape": shape.name, "way": way.name}
+    if (place / "found.json").exists():
+        row |= json.loads((place / "found.json").read_text())
+    else:
+        row["error"] = f"ended with {child.exitcode}: {(place / 'log').read_text()[-1500:]}"
+    if row.get("step_seconds"):
+        row["tokens_per_second"] = tokens_per_second(shape, row["step_seconds"])
+    row["wall_seconds"] = round(time.monotonic() - began, 1)
+    return row
+
+
+def run(options: argparse.Namespace) -> int:
+    """Every way one after the other; 0 if all of them ran."""
+    set_defaults()
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    shape = SHAPES[options.shape]
+    if options.steps:
+        shape = replace(shape, steps=options.steps)
+    if options.dry_run:
+        shape = replace(shape, steps=1, length=shape.length and 32, rows=4)
+    options.output.mkdir(parents=True, exist_ok=True)
+    folder = config_folder(shape, options.output, tiny=options.dry_run)
+    ways = [read_way(text) for text in options.ways]
+    context = multiprocessing.get_context("spawn")
+    if any(way.trainer == "unsloth" for way in ways):
+        arguments = (shape, folder, options.output / "weights" / folder.name)
+        writer = context.Process(target=write_weights, args=arguments)
+        writer.start()
+        writer.join()
+    # These two start CUDA when they are imported, and a fork after that cannot use it.
+    sys.modules["bitsandbytes"] = sys.modules["deepspeed"] = None  # type: ignore[assignment]
+    import tsplanner.training.worker.execute  # noqa: F401  imports once, before any fork
+
+    file = options.output / f"beside_peers_{shape.name}.json"
+    rows: list[dict[str, Any]] = []
+    for way in ways:
+        rows.append(run_way(shape, way, folder, options))
+        print(line(rows[-1]), flush=True)
+        found = {"date": time.strftime("%Y-%m-%d"), "versions": versions() | peers_versions()}
+        write_json(file, {**found, "device": device_name(), "rows": rows})
+    return 0 if all("error" not in row for row in rows) else 1
+
+
+def peers_versions() -> dict[str, str]:
+    """Versions of the other trainers, where they are installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def device_name() -> str:
+    """The GPU, or the CPU."""
+    from tsplanner.hardware.detect import detect_machine
+
+    devices = detect_machine().devices
+    return devices[0].name if devices else "cpu"
+
+
+def line(row: dict[str, Any]) -> str:
+    """A way in one line."""
+    name = f"{row['shape']:7s} {row['way']:60s}"
+    if "error" in row:
+        return f"{name} failed: {row['error'][-400:]}"
+    median = statistics.median(row["step_seconds"][WARMUP_STEPS:])
+    losses = " ".join(f"{loss:.4f}" for loss in row["losses"][:3])
+    memory = f"{row.get('peak_allocated_gib', 0):6.2f} GiB"
+    return (
+        f"{name} {row['tokens_per_second']:8,.0f} tokens/s  step {median:6.3f} s  {memory}  "
+        f"losses {losses}  ({row['wall_seconds']} s)"
+    )
+
+
+def report(options: argparse.Namespace) -> int:
+    """The ways of some files, and the best of ours over the best of each other trainer."""
+    for file in options.files:
+        document = json.loads(file.read_text())
+        rows = document["rows"]
+        print(f"{file.name}: {document['device']}, {document['date']}")
+        best: dict[str, float] = {}
+        for row in rows:
+            print(line(row))
+            trainer = row["way"].partition(":")[0]
+            best[trainer] = max(best.get(trainer, 0.0), row.get("tokens_per_second", 0.0))
+        for trainer, rate in best.items():
+            if trainer != "ours" and rate:
+                print(f"  ours over {trainer}: {best.get('ours', 0.0) / rate:.2f}x")
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Parse the command line and do what it asks."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    verbs = parser.add_subparsers(required=True)
+    runs = verbs.add_parser("run")
+    runs.add_argument("--shape", choices=sorted(SHAPES), required=True)
+    runs.add_argument("--ways", nargs="+", required=True)
+    runs.add_argument("--output", type=Path, required=True)
+    runs.add_argument("--steps", type=int, help="timed steps")
+    runs.add_argument("--limit", type=float, default=150.0, help="seconds a way may take")
+    runs.add_argument("--dry-run", action="store_true", help="a tiny shape on the CPU")
+    runs.set_defaults(do=run)
+    reports = verbs.add_parser("report")
+    reports.add_argument("files", nargs="+", type=Path)
+    reports.set_defaults(do=report)
+    options = parser.parse_args(arguments)
+    status: int = options.do(options)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

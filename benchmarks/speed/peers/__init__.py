@@ -1,0 +1,1 @@
+"""The same rows through this worker and through other trainers' steps."""

@@ -1,0 +1,69 @@
+"""Weights of streamed layers: in host memory, and in the buffers through which they pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memory_models.architecture import Architecture
+from memory_models.rounding import BLOCK_BYTES, block_bytes
+from memory_models.settings import StateSettings
+from memory_models.states.storage import BYTES
+from memory_models.states.weights import norm_parameters_per_layer
+from memory_models.units import ceil_div, round_up
+
+BUFFERS = 2
+"""The layer at work and the layer that comes (training/streaming/feed.py)."""
+PAGE_BYTES = 4096
+"""Host memory is locked by pages."""
+
+
+def layer_tensors(architecture: Architecture) -> Iterator[tuple[int, int]]:
+    """Elements of every frozen tensor of the decoder layers, and how many layers have it."""
+    layers = architecture.num_hidden_layers
+    for linear in architecture.layer.linears:
+        yield linear.weight_count, linear.copies_in(architecture)
+        yield linear.bias_count, linear.copies_in(architecture)
+    for each in architecture.layer.tensors:
+        yield each.elements, each.copies
+    yield norm_parameters_per_layer(architecture), layers
+
+
+def layer_bytes(architecture: Architecture, settings: StateSettings) -> int:
+    """Bytes of one layer's frozen weights side by side, the mean of layers that differ."""
+    element = BYTES[settings.base.model_dtype]
+    total = sum(
+        copies * round_up(elements * element, BLOCK_BYTES)
+        for elements, copies in layer_tensors(architecture)
+    )
+    return ceil_div(total, architecture.num_hidden_layers)
+
+
+def device_bytes(architecture: Architecture, settings: StateSettings) -> int:
+    """Bytes of the buffers on the device, less those of the layers that are not there."""
+    streamed = settings.streaming.streamed_layers
+    if not streamed:
+        return 0
+    element = BYTES[settings.base.model_dtype]
+    # On the device every weight is a block of its own.
+    whole = sum(
+        copies * block_bytes(elements * element) for elements, copies in layer_tensors(architecture)
+    )
+    buffer = block_bytes(layer_bytes(architecture, settings))
+    return BUFFERS * buffer - whole * streamed // architecture.num_hidden_layers
+
+
+def slab_bytes(architecture: Architecture, settings: StateSettings) -> int:
+    """Bytes of the streamed layers in host memory, of one process."""
+    one = round_up(layer_bytes(architecture, settings), PAGE_BYTES)
+    return settings.streaming.streamed_layers * one
+
+
+def crossing_bytes(architecture: Architecture, settings: StateSettings) -> int:
+    """Bytes of weights that cross the link to the host in one optimizer step.
+
+    Every streamed layer crosses once forward and once backward. Where forward turns into backward,
+    and where a step follows a step, the layers in the buffers are the ones that come next.
+    """
+    streamed = settings.streaming.streamed_layers
+    turns = 2 * min(BUFFERS, streamed)
+    return max(0, 2 * streamed - turns) * layer_bytes(architecture, settings)

@@ -1,0 +1,74 @@
+"""A streamed base learns what a resident one learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memory_models.settings import DecoderKernels, Dtype, FinetuningType, LossKernel
+from tests.support import multi_lora, tiny
+from tests.support.chatts_plan import plan as chatts_plan
+from tests.training.packing.test_packed_curves import numbers
+from tsplanner.planner.plan import Plan
+from tsplanner.training.job import Job, JobKind, Status
+
+BATCHES = {"micro_batch_size": 1, "gradient_accumulation_steps": 4, "gradient_checkpointing": True}
+STREAMED = {"streamed_layers": 2}
+
+
+def trained(plan: Plan, folder: Path) -> tuple[list[list[float]], bytes]:
+    """Losses, norms and held-out losses of a full run, and the adapter that it saved."""
+    folder.mkdir()
+    record = multi_lora.run_here(Job(kind=JobKind.TRAIN, plan=plan, folder=str(folder)))
+    assert record.status is Status.OK, record.message
+    return numbers(folder), (folder / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "hardware",
+    [
+        {},
+        {"host_checkpoints": True},
+        {"streamed_layers": 3, "loss_kernel": LossKernel.FUSED},
+        {"token_budget": 96},
+    ],
+    ids=["padded", "inputs in host memory", "all layers, fused loss", "packed"],
+)
+@pytest.mark.parametrize("method", ["lora", "dora"])
+def test_every_step_is_that_of_a_resident_base(
+    tmp_path: Path, method: str, hardware: dict[str, Any]
+) -> None:
+    """In fp32 bit for bit: losses, norms of the gradients, held-out losses and adapter."""
+    learning = {"finetuning_type": FinetuningType(method), "lora_dropout": 0.1}
+    plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=1, **learning)
+    streamed = tiny.with_hardware(plan, **BATCHES, **{**STREAMED, **hardware})
+    resident = tiny.with_hardware(streamed, streamed_layers=0, host_checkpoints=False)
+    expected, adapter = trained(resident, tmp_path / "resident")
+    found, other = trained(streamed, tmp_path / "streamed")
+    assert len(expected[0]) > 3
+    assert found == expected
+    assert other == adapter
+
+
+@pytest.mark.slow
+def test_half_precision_and_fused_kernels_round_alike(tmp_path: Path) -> None:
+    """What plans run by default on GPUs: bf16 and our own kernels, two rows in a micro-batch."""
+    half = {"model_dtype": Dtype.BF16, "autocast": Dtype.BF16, "kernels": DecoderKernels.FUSED}
+    plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=1)
+    two = {"micro_batch_size": 2, "gradient_accumulation_steps": 2, "gradient_checkpointing": True}
+    resident = tiny.with_hardware(plan, **half, **two)
+    expected, adapter = trained(resident, tmp_path / "resident")
+    streamed = tiny.with_hardware(resident, streamed_layers=3, host_checkpoints=True)
+    assert trained(streamed, tmp_path / "streamed") == (expected, adapter)
+
+
+@pytest.mark.slow
+def test_an_encoder_below_the_layers_is_trained_too(tmp_path: Path) -> None:
+    """The adapters of ChatTS's encoder get their gradients from the first layer's input."""
+    plan = chatts_plan(tmp_path, validation_fraction=0.25)
+    resident = tiny.with_hardware(plan, gradient_checkpointing=True)
+    expected, adapter = trained(resident, tmp_path / "resident")
+    streamed = tiny.with_hardware(resident, streamed_layers=2)
+    assert trained(streamed, tmp_path / "streamed") == (expected, adapter)

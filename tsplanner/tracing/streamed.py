@@ -1,0 +1,71 @@
+"""A traced model whose layers are streamed: the worker's own schedule on tensors without values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memory_models.settings import Streaming, resident_layers
+from tsplanner.tracing.fake_cuda.shapes import META, without_values
+from tsplanner.tracing.fake_cuda.storages import Kind, StorageLog
+from tsplanner.tracing.model import is_adapter
+from tsplanner.training.adapters import decoder_layers
+from tsplanner.training.streaming.feed import WeightFeed
+from tsplanner.training.streaming.layer_inputs import DeviceInputs, HostInputs
+from tsplanner.training.streaming.layer_major import LayerMajor
+from tsplanner.training.streaming.slabs import Place, Slab
+
+CPU = torch.device("cpu")
+
+
+class _Slab(Slab):
+    """A slab whose bytes are on no device that the trace follows."""
+
+    def placeholder(self, place: Place) -> Tensor:
+        with torch._C._DisableTorchDispatch():
+            one = torch.empty((1,) * len(place.shape), dtype=place.dtype, device=META)
+            shown = one.expand(place.shape)
+        return without_values(shown)
+
+
+class _Inputs(HostInputs):
+    def taken(self, size: int) -> Tensor:
+        return _untraced(size)
+
+
+def _untraced(size: int) -> Tensor:
+    with torch._C._DisableTorchDispatch():
+        made = torch.empty(size, dtype=torch.uint8, device=META)
+    return without_values(made)
+
+
+def layer_major(model: Any, streaming: Streaming, storages: StorageLog) -> LayerMajor:
+    """The model's schedule, once its tensors have no values and before they are followed."""
+    base = model.get_base_model()
+    prefix, layers = decoder_layers(base)
+    kept = resident_layers(len(layers), streaming.streamed_layers)
+    slabs: dict[int, Slab] = {}
+    for index, layer in enumerate(layers):
+        if index in kept:
+            continue
+        named = layer.named_parameters()
+        slab = _Slab((each for name, each in named if not is_adapter(name)), CPU)
+        slab.host = _untraced(slab.size)
+        slab.rest()
+        slabs[index] = slab
+    feed = WeightFeed(slabs, CPU)
+    for buffer in feed.buffers:
+        buffer.bytes = _untraced(buffer.bytes.numel())
+        storages.follow(buffer.bytes, "buffer", Kind.WEIGHTS)
+    found = LayerMajor(
+        model,
+        list(layers),
+        base.get_submodule(prefix.rpartition(".")[0]),
+        feed,
+        _Inputs(CPU) if streaming.host_checkpoints else DeviceInputs(),
+    )
+    # The state of random numbers is no memory of the device.
+    found.random = False
+    return found

@@ -1,0 +1,134 @@
+"""A base whose streamed layers are in host memory, from its folder or with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from memory_models.settings import Streaming, resident_layers
+from tsplanner.errors import TsplannerError
+from tsplanner.planner.plan import Plan
+from tsplanner.training.adapters import decoder_layers
+from tsplanner.training.model import (
+    BASE_SEED,
+    build_model,
+    from_config,
+    materialised,
+    model_config,
+    register_own_models,
+)
+from tsplanner.training.streaming.feed import WeightFeed
+from tsplanner.training.streaming.layer_inputs import DeviceInputs, HostInputs
+from tsplanner.training.streaming.layer_major import LayerMajor
+from tsplanner.training.streaming.regions import Region
+from tsplanner.training.streaming.slabs import Slab
+
+HOST = torch.device("cpu")
+
+
+class StreamedBase:
+    """A base model and the slabs of its streamed layers."""
+
+    def __init__(self, plan: Plan, device: torch.device) -> None:
+        """Build the base of a plan.
+
+        Raises TsplannerError: as ``build_model``; the layers share weights; the memory of the host
+        is not enough, or cannot be locked.
+        """
+        self.streaming: Streaming = plan.hardware.streaming
+        self.device = device
+        self.slabs: dict[int, Slab] = {}
+        self.model = self._read(plan) if plan.model.has_weights else self._drawn(plan)
+
+    def _read(self, plan: Plan) -> Any:
+        """The weights of a folder.
+
+        transformers maps the files into memory, so a streamed weight is read once, on its way into
+        its slab.
+        """
+        model = build_model(plan, HOST)
+        for index, layer in self._streamed(model):
+            self._adopt(index, layer)
+        return model.to(self.device)
+
+    def _drawn(self, plan: Plan) -> Any:
+        """Random weights, which are drawn on the device, layer by layer."""
+        register_own_models()
+        torch.manual_seed(BASE_SEED)
+        model = from_config(plan.hardware, model_config(plan.model), torch.device("meta"))
+        streamed = {id(layer): (index, layer) for index, layer in self._streamed(model)}
+        at_work: tuple[int, nn.Module] | None = None
+        prefix, _ = decoder_layers(model)
+        for name, module in materialised(model, self.device):
+            if id(module) in streamed or not name.startswith(f"{prefix}."):
+                self._adopt_if(at_work)
+                at_work = streamed.get(id(module))
+        self._adopt_if(at_work)
+        model.tie_weights()
+        model.config.use_cache = False
+        return model
+
+    def _streamed(self, model: nn.Module) -> Iterator[tuple[int, nn.Module]]:
+        _, layers = decoder_layers(model)
+        if self.streaming.streamed_layers > len(layers):
+            raise TsplannerError(
+                f"The plan streams {self.streaming.streamed_layers} layers and the model has "
+                f"{len(layers)}: plan again with at most as many --streamed-layers."
+            )
+        kept = resident_layers(len(layers), self.streaming.streamed_layers)
+        known: set[int] = set()
+        for index, layer in enumerate(layers):
+            own = {id(each) for each in layer.parameters()}
+            if own & known:
+                raise TsplannerError(
+                    "The layers of this model share weights, so that they cannot be streamed: "
+                    "plan again with --streamed-layers 0."
+                )
+            known |= own
+            if index not in kept:
+                yield index, layer
+
+    def _adopt_if(self, found: tuple[int, nn.Module] | None) -> None:
+        if found is not None:
+            self._adopt(*found)
+
+    def _adopt(self, index: int, layer: nn.Module) -> None:
+        layer.requires_grad_(False)
+        slab = Slab(layer.parameters(), self.device)
+        slab.adopt(Region(slab.size, lock=self.device.type == "cuda"))
+        self.slabs[index] = slab
+
+    def attach(self, trained: Any) -> LayerMajor:
+        """Let the layers of the ``trained`` model, with its adapters, run layer-major."""
+        base = getattr(trained, "get_base_model", lambda: trained)()
+        prefix, layers = decoder_layers(base)
+        feed = WeightFeed(self.slabs, self.device)
+        for index, layer in enumerate(layers):
+            with feed.layer(index):
+                measure_magnitudes(layer)
+        return LayerMajor(
+            trained,
+            list(layers),
+            base.get_submodule(prefix.rpartition(".")[0]),
+            feed,
+            HostInputs(self.device) if self.streaming.host_checkpoints else DeviceInputs(),
+        )
+
+
+def measure_magnitudes(layer: nn.Module) -> None:
+    """Give DoRA's magnitudes the norms of the weights, which were not there when they were made."""
+    for module in layer.modules():
+        for name, magnitude in dict(getattr(module, "lora_magnitude_vector", None) or {}).items():
+            kept = magnitude.weight
+            magnitude.update_layer(
+                base_layer=module.get_base_layer(),
+                lora_A=module.lora_A[name].weight,
+                lora_B=module.lora_B[name].weight,
+                scaling=module.scaling[name],
+            )
+            with torch.no_grad():
+                kept.copy_(magnitude.weight)
+            magnitude.weight = kept
