@@ -9,12 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memory_models.activations.frozen.products import (
-    is_eight_bit,
-    multiplies,
-    operand_size,
-    product_work,
-)
+from memory_models.activations.frozen.products import multiplies, product_work
 from memory_models.activations.ops import LayerOps
 from memory_models.architecture import Linear
 from memory_models.states.compiled_groups import (
@@ -24,17 +19,14 @@ from memory_models.states.compiled_groups import (
     output_group,
     rank_in,
 )
+from memory_models.states.weights import form_of
 from memory_models.symbolic import ZERO, Size, Value, Weight, total
 
 
-def _runs(ops: LayerOps, value: Value) -> bool:
-    """Whether rows of this dtype may meet frozen half-precision products."""
-    return ops.compiled and not ops.trained and value.bytes == HALF
-
-
-def _frozen(ops: LayerOps, group: Sequence[Linear]) -> bool:
-    """Whether there are linears, and all of them are frozen matrices."""
-    return bool(group) and all(multiplies(ops, linear, HALF) for linear in group)
+def _runs(ops: LayerOps, group: Sequence[Linear], value: Value) -> bool:
+    """Whether rows of this dtype meet frozen half-precision products."""
+    half = ops.compiled and not ops.trained and value.bytes == HALF
+    return half and bool(group) and all(multiplies(ops, linear, HALF) for linear in group)
 
 
 def turns_both(ops: LayerOps, query: Value) -> bool:
@@ -53,28 +45,27 @@ def compiled_rotary(ops: LayerOps, query: Value, key: Value) -> tuple[Value, Val
 
 def joined_projections(ops: LayerOps, value: Value) -> tuple[Value, ...]:
     """Query, key and value of one function; empty: they run one by one."""
-    group = attention_group(ops.shape, ops.method) if _runs(ops, value) else ()
-    return joined_linears(ops, group, value) if _frozen(ops, group) else ()
+    group = attention_group(ops.shape, ops.method)
+    return joined_linears(ops, group, value) if _runs(ops, group, value) else ()
 
 
 def attention_output(ops: LayerOps, value: Value) -> Value | None:
     """The attention's last product as a group of its own; None: it runs otherwise."""
-    group = output_group(ops.shape, ops.method) if _runs(ops, value) else ()
-    return joined_linears(ops, group, value)[0] if _frozen(ops, group) else None
+    group = output_group(ops.shape, ops.method)
+    return joined_linears(ops, group, value)[0] if _runs(ops, group, value) else None
 
 
 def joined_linears(ops: LayerOps, group: Sequence[Linear], value: Value) -> tuple[Value, ...]:
     """All results of a group; backward keeps the input and the thin products [n, R]."""
     tape = ops.tape
     low = _thin(ops, group)
-    results = _products(ops, group)
-    work = _backward_work(ops, group)
+    results = tuple(_product(ops, linear) for linear in group)
     kept = () if low is None else (value, low)
     tape.record(
         results,
         ((value, False),),
         saves=kept,
-        work=total((work, ZERO if low is None else low.size)),
+        work=total((_backward_work(ops, group), ZERO if low is None else low.size)),
         weights=_weights(ops, group),
     )
     _saved_at_the_end(ops, low)
@@ -87,28 +78,27 @@ def whole_mlp(ops: LayerOps, value: Value) -> Value | None:
     Backward keeps the input, the bare gate and up and the thin products; it makes one tensor [n, F]
     and writes the gradients of gate and up over both.
     """
-    groups = mlp_groups(ops.shape, ops.method) if _runs(ops, value) else ()
-    if not all(_frozen(ops, group) for group in groups or ((),)):
+    groups = mlp_groups(ops.shape, ops.method)
+    if not _runs(ops, [linear for group in groups for linear in group], value):
         return None
     tape, (entry, exit) = ops.tape, groups
     low = _thin(ops, entry)
-    gate, up = _products(ops, entry)
+    gate, up = (_product(ops, linear) for linear in entry)
     middle = tape.new(gate.elements, HALF, needs=False)
     low_down = _thin(ops, exit)
-    (result,) = _products(ops, exit)
+    result = _product(ops, exit[0])
     thin = [each for each in (low, low_down) if each is not None]
     kept = [gate, up, *thin, *((value,) if low is not None else ())]
     # The tensor [n, F] goes before the gradient of the input comes, so that the difference counts.
-    of_down, of_entry = product_work(ops, exit[0]).backward, _backward_work(ops, entry)
     beyond = max(
-        HALF * (_width(middle) + _width(low_down) - _width(value)) + of_down.per_token,
-        HALF * _width(low) + of_entry.per_token,
+        _width(middle) + _width(low_down) - _width(value),
+        _width(low),
     )
     tape.record(
         (result,),
         ((value, False),),
         saves=kept,
-        work=Size(per_token=beyond, constant=max(of_down.constant, of_entry.constant)),
+        work=total((_backward_work(ops, exit), Size(per_token=beyond * HALF))),
         weights=_weights(ops, (*entry, *exit)),
     )
     _saved_at_the_end(ops, low, low_down)
@@ -125,36 +115,22 @@ def _thin(ops: LayerOps, group: Sequence[Linear]) -> Value | None:
     return ops.tape.new(Size(per_token=rank), HALF, needs=False) if rank else None
 
 
-def _products(ops: LayerOps, group: Sequence[Linear]) -> tuple[Value, ...]:
-    """The bare products of a group; rows in 8 bits are made once for all of them."""
-    tape, results = ops.tape, []
-    rows = operand_size(ops, group)
-    operand = _held(ops, rows)
-    for linear in group:
-        own = rows.per_token if is_eight_bit(ops, linear) else 0
-        work = product_work(ops, linear).forward
-        whole = _held(ops, Size(work.per_token - own, work.constant))
-        results.append(tape.new(Size(per_token=linear.out_features), HALF))
-        tape.drop(*whole)
-    tape.drop(*operand)
-    return tuple(results)
-
-
-def _held(ops: LayerOps, size: Size) -> tuple[Value, ...]:
-    """A tensor of so many bytes that products read; none of no bytes."""
-    return () if size == ZERO else (ops.tape.new(size, 1, needs=False),)
-
-
 def _backward_work(ops: LayerOps, group: Sequence[Linear]) -> Size:
-    """The most that one product of a group holds backward.
+    """What the gradient of the input takes beside it: products in 8 bits add up in one more."""
+    works = [product_work(ops, linear).backward for linear in group]
+    form = form_of(group[0], ops.quantization)
+    sums = group[0].in_features * HALF * (len(group) > 1 and form is not None and form.multiplies)
+    return Size(
+        per_token=max(work.per_token for work in works) + sums,
+        constant=max(work.constant for work in works),
+    )
 
-    8-bit products do not add to the gradient of the input: all but the first make one of their own.
-    """
-    found = []
-    for place, linear in enumerate(group):
-        apart = HALF * linear.in_features if place and is_eight_bit(ops, linear) else 0
-        found.append(total((product_work(ops, linear).backward, Size(per_token=apart))))
-    return max(found, key=lambda size: (size.per_token, size.constant))
+
+def _product(ops: LayerOps, linear: Linear) -> Value:
+    whole = ops.tape.new(product_work(ops, linear).forward, 1, needs=False)
+    result = ops.tape.new(Size(per_token=linear.out_features), HALF)
+    ops.tape.drop(whole)
+    return result
 
 
 def _weights(ops: LayerOps, group: Sequence[Linear]) -> tuple[Weight, ...]:

@@ -123,8 +123,8 @@ def run_once(step: Step, fused: frozenset[str] = frozenset()) -> int:
             cuda_attention(),
             cuda_dropout(),
             cuda_norm(),
-            cuda_eight_bit(),
             cuda_pieces(),
+            cuda_eight_bit(),
             cuda_autocast_answers(),
             hybrid_kernels(step.model, fused),
         ):

@@ -11,7 +11,7 @@ from torch import nn
 from tsplanner.training.eight_bit.arithmetic import multiply, quantise_rows
 from tsplanner.training.eight_bit.forms import FP8, INT8
 from tsplanner.training.eight_bit.linear import EightBitLinear, EightBitMatrix
-from tsplanner.training.kernels.frozen_linear import Operands, frozen_matrix
+from tsplanner.training.kernels.frozen_linear import frozen_matrix
 from tsplanner.training.kernels.fused_kernels import AdaptedLinear
 from tsplanner.training.multi_lora.linears import MultiLoraLinear
 
@@ -71,9 +71,7 @@ def test_rows_that_were_rounded_once_serve_several_matrices(form: torch.dtype) -
     """q, k and v read the same rows."""
     _, eight = pair(form)
     matrix, x = EightBitMatrix(eight), drawn(ROWS, IN)
-    made: Operands = {}
-    assert torch.equal(matrix.product(matrix.operand(x, made)), matrix.product(x))
-    assert matrix.operand(x, made) is made[form]
+    assert torch.equal(matrix.product(matrix.prepared(x)), matrix.product(x))
 
 
 @FORMS

@@ -190,6 +190,22 @@ def cuda_norm() -> Iterator[None]:
 
 
 @contextmanager
+def cuda_pieces() -> Iterator[None]:
+    """Let compiled kernels allocate their results alone, and wide products nothing beside them."""
+    wide = linears.wide_product
+
+    def product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+        return left.new_empty(left.shape[0], right.shape[1], dtype=dtype)
+
+    linears.wide_product = product
+    try:
+        with pieces.traced():
+            yield
+    finally:
+        linears.wide_product = wide
+
+
+@contextmanager
 def cuda_eight_bit() -> Iterator[None]:
     """Replace 8-bit products by ones that allocate what the tensor cores' and our kernels do."""
     rounds, multiplies = arithmetic.quantise_rows, arithmetic.multiply
@@ -211,19 +227,3 @@ def cuda_eight_bit() -> Iterator[None]:
         yield
     finally:
         arithmetic.quantise_rows, arithmetic.multiply = rounds, multiplies
-
-
-@contextmanager
-def cuda_pieces() -> Iterator[None]:
-    """Let compiled kernels allocate their results alone, and wide products nothing beside them."""
-    wide = linears.wide_product
-
-    def product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
-        return left.new_empty(left.shape[0], right.shape[1], dtype=dtype)
-
-    linears.wide_product = product
-    try:
-        with pieces.traced():
-            yield
-    finally:
-        linears.wide_product = wide

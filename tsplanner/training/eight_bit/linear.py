@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tsplanner.training.eight_bit import arithmetic
 from tsplanner.training.eight_bit.arithmetic import Rows
-from tsplanner.training.kernels.frozen_linear import FrozenMatrix, Operands
+from tsplanner.training.kernels.frozen_linear import FrozenMatrix
 
 
 class EightBitMatrix:
@@ -26,21 +26,17 @@ class EightBitMatrix:
     def __init__(self, linear: EightBitLinear) -> None:
         self.linear, self.dtype = linear, linear.dtype
 
-    def operand(self, rows: Tensor, made: Operands) -> Rows:
-        """The rows in 8 bits, made once for all matrices of one form."""
-        form = self.linear.form
-        if form not in made:
-            made[form] = arithmetic.quantise_rows(rows, form)
-        found: Rows = made[form]
-        return found
+    def prepared(self, rows: Tensor) -> Rows:
+        """The rows in 8 bits, for several matrices that multiply the same rows."""
+        return arithmetic.quantise_rows(rows, self.linear.form)
 
     def product(
         self, rows: Tensor | Rows, into: Tensor | None = None, bias: Tensor | None = None
     ) -> Tensor:
         """An 8-bit product."""
-        left = rows if isinstance(rows, Rows) else self.operand(rows, {})
-        found = _added(arithmetic.multiply(left, self.linear.rows, self.dtype), into)
-        return found if bias is None else found.add_(bias)
+        left = rows if isinstance(rows, Rows) else self.prepared(rows)
+        result = _added(arithmetic.multiply(left, self.linear.rows, self.dtype), into)
+        return result if bias is None else result.add_(bias)
 
     def product_back(self, gradient: Tensor, into: Tensor | None = None) -> Tensor:
         """An 8-bit product with the transposed values, whose scales are in the gradient's rows."""
@@ -103,7 +99,9 @@ class EightBitProduct(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, matrix: FrozenMatrix, bias: Tensor | None) -> Tensor:
         """Return the product [..., out]."""
         ctx.matrix, ctx.shape = matrix, x.shape
-        result = matrix.product(x.reshape(-1, x.shape[-1]), bias=bias)
+        result = matrix.product(x.reshape(-1, x.shape[-1]))
+        if bias is not None:
+            result += bias
         return result.view(*x.shape[:-1], -1)
 
     @staticmethod

@@ -12,9 +12,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-Operands = dict[torch.dtype, Any]
-"""Rows that several matrices multiply, in each form that one of them rounds them to."""
-
 
 class FrozenMatrix(Protocol):
     """The matrix W [out, in] of a frozen linear."""
@@ -24,14 +21,12 @@ class FrozenMatrix(Protocol):
         """The dtype of the rows and gradients that the matrix multiplies."""
         ...
 
-    def operand(self, rows: Tensor, made: Operands) -> Any:
-        """What ``product`` reads in place of the rows; ``made`` keeps it for other matrices."""
-        ...
-
-    def product(self, rows: Any, into: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+    def product(
+        self, rows: Tensor, into: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
         """The product rows W^T [N, out], added to ``into`` in place if that is given.
 
-        ``rows``: a tensor, or the operand that was made of it. ``bias`` [out] is added to each row.
+        ``bias`` [out] is added to each row.
         """
         ...
 
@@ -53,10 +48,6 @@ class PlainMatrix:
     def dtype(self) -> torch.dtype:
         """The dtype of the weight."""
         return self.weight.dtype
-
-    def operand(self, rows: Tensor, made: Operands) -> Tensor:
-        """The rows themselves."""
-        return rows
 
     def product(
         self, rows: Tensor, into: Tensor | None = None, bias: Tensor | None = None
@@ -86,10 +77,6 @@ class FourBitMatrix:
         """The dtype that the matrix is dequantised to."""
         dtype: torch.dtype = self.weight.quant_state.dtype
         return dtype
-
-    def operand(self, rows: Tensor, made: Operands) -> Tensor:
-        """The rows themselves."""
-        return rows
 
     def product(
         self, rows: Tensor, into: Tensor | None = None, bias: Tensor | None = None
@@ -122,6 +109,21 @@ def frozen_matrix(linear: nn.Module) -> FrozenMatrix | None:
         return PlainMatrix(linear.weight)
     packed = getattr(getattr(linear, "weight", None), "quant_state", None) is not None
     return FourBitMatrix(linear.weight) if packed else None
+
+
+def product_plus(
+    matrix: FrozenMatrix, rows: Tensor, low: Tensor, high: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Rows W^T + low high + bias [N, out], with low [N, r] and high [r, out].
+
+    On an H200 this order is faster than letting the large product add to the thin one.
+    """
+    return matrix.product(rows, bias=bias).addmm_(low, high)
+
+
+def product_back_plus(matrix: FrozenMatrix, gradient: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The sum gradient W + low high [N, in], with low [N, r] and high [r, in]."""
+    return matrix.product_back(gradient).addmm_(low, high)
 
 
 def added_product(

@@ -181,12 +181,13 @@ class MultiLoraLinear(torch.autograd.Function):
         low = torch.bmm(_parts(source, count), a.transpose(1, 2)).mul_(scales)
         if product is None:
             assert matrix is not None
-            result = matrix.product(source.reshape(-1, source.shape[-1]), bias=bias)
-            result = result.view(*x.shape[:-1], -1)
+            result = _product_plus(matrix.product, source, low, b)
+            if bias is not None:
+                result += bias
         else:
             # The product is the output of another node, so the adapters are added to a copy of it.
             result = product.clone(memory_format=torch.contiguous_format)
-        _add_product(_parts(result, count), low, b)
+            _add_product(_parts(result, count), low, b)
         ctx.save_for_backward(source, low, a, b, scales)
         ctx.matrix, ctx.positions, ctx.dtypes = matrix, positions, (x.dtype, matrices[0].dtype)
         ctx.ranks = [each.shape[0] for each in all_a]
@@ -209,14 +210,21 @@ class MultiLoraLinear(torch.autograd.Function):
             if matrix is None:
                 of_x = torch.bmm(of_low, a).view(source.shape)
             else:
-                of_x = matrix.product_back(gradient.view(-1, gradient.shape[-1]))
-                of_x = of_x.view(source.shape)
-                _add_product(_parts(of_x, count), of_low, a)
+                of_x = _product_plus(matrix.product_back, gradient, of_low, a)
             of_x = of_x.to(ctx.dtypes[0])
         own_a = _own(of_a, ctx.positions, ctx.ranks)
         own_b = [each.t() for each in _own(of_b, ctx.positions, ctx.ranks)]
         of_product = outputs[0] if matrix is None else None
         return (of_x, of_product, None, None, None, None, *own_a, *own_b)
+
+
+def _product_plus(
+    product: Callable[..., Tensor], left: Tensor, low: Tensor, high: Tensor
+) -> Tensor:
+    """A frozen matrix's product with ``left`` [..., K] plus low high, trial by trial."""
+    result = product(left.reshape(-1, left.shape[-1]))
+    _add_product(_parts(result, len(low)), low, high)
+    return result.view(*left.shape[:-1], -1)
 
 
 def _stacked(found: Sequence[Tensor], positions: Sequence[int], like: Tensor) -> Tensor:

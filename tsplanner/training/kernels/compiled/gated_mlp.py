@@ -15,7 +15,6 @@ from torch import Tensor
 
 from tsplanner.training.kernels.compiled import pieces
 from tsplanner.training.kernels.compiled.linears import Group
-from tsplanner.training.kernels.frozen_linear import Operands
 
 
 class GatedMlp(torch.autograd.Function):
@@ -29,9 +28,9 @@ class GatedMlp(torch.autograd.Function):
         """
         rows = x.reshape(-1, x.shape[-1])
         low = entry.thin(rows)
-        made: Operands = {}
-        gate, up = (part.matrix.product(part.matrix.operand(rows, made)) for part in entry.parts)
-        del made
+        read = entry.prepared(rows)
+        gate, up = (part.matrix.product(read) for part in entry.parts)
+        del read
         middle = torch.empty_like(gate)
         pieces.gated(gate, up, middle, *_thin(entry, low))
         low_down = down.thin(middle)

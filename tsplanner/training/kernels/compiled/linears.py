@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tsplanner.training.kernels.frozen_linear import FrozenMatrix, Operands, frozen_matrix
+from tsplanner.training.kernels.frozen_linear import FrozenMatrix, frozen_matrix
 from tsplanner.training.kernels.fused_kernels import HALF, is_plain_lora
 
 
@@ -116,12 +116,17 @@ class Group:
         """The thin product rows A^T [N, R]; None: no linear has an adapter."""
         return None if self.a is None else rows @ self.a.t()
 
+    def prepared(self, rows: Tensor) -> Any:
+        """The rows as all matrices of the group read them: 8-bit ones share the rounded rows."""
+        prepare = [getattr(part.matrix, "prepared", None) for part in self.parts]
+        return rows if prepare[0] is None or None in prepare else prepare[0](rows)
+
     def outputs(self, rows: Tensor, low: Tensor | None) -> list[Tensor]:
         """Every y_i [N, out_i]."""
         results = []
-        made: Operands = {}
+        read = self.prepared(rows)
         for place, part in enumerate(self.parts):
-            result = part.matrix.product(part.matrix.operand(rows, made), bias=part.bias)
+            result = part.matrix.product(read, bias=part.bias)
             b = self.b[place]
             if b is not None and low is not None:
                 # On an H200 this order is faster than adding the large product to the thin one.
