@@ -45,6 +45,7 @@ WORTH_ROUNDING = 1.1
 WITHOUT_ROUNDING = {
     RoundedPart.BASE_4_BIT: "--quantization none",
     RoundedPart.BASE_8_BIT: "--quantization none",
+    RoundedPart.PRODUCTS_8_BIT: "--quantization none",
     RoundedPart.STATES: f"--optimizer {Optimizer.ADAMW_TORCH}",
 }
 """The flag that keeps whole what a plan rounds."""
@@ -144,6 +145,8 @@ def rounded_part(hardware: HardwareSettings) -> RoundedPart:
     """What settings that round something round, the base before the optimizer's states."""
     if hardware.base.quantization is None:
         return RoundedPart.STATES
+    if hardware.base.multiplies_8bit:
+        return RoundedPart.PRODUCTS_8_BIT
     return RoundedPart.BASE_4_BIT if hardware.base.has_4bit else RoundedPart.BASE_8_BIT
 
 
