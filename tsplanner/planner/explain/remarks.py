@@ -161,7 +161,9 @@ def _rounding(chosen: Chosen) -> Iterator[Remark]:
         yield Remark(kind=RemarkKind.ROUNDED_AS_ASKED, data=part)
     elif risk:
         yield _why_rounded(chosen, wholer, part)
-    faster = [found for found in chosen.usable if quality_risk(found.hardware) > risk]
+    # The list of plans shows what 8-bit products would gain on every card, which is no news here.
+    others = [found for found in chosen.usable if not found.hardware.base.multiplies_8bit]
+    faster = [found for found in others if quality_risk(found.hardware) > risk]
     faster = [found for found in faster if _gain(found, best) >= WORTH_ROUNDING]
     if faster and not chosen.request.allow_rounding:
         other = best_of(faster)

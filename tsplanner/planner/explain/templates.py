@@ -50,8 +50,8 @@ REASONS: dict[Reason, Words] = {
     # The planner itself tries no other quantisation than NF4.
     Reason.QUANTIZED: ("rounds the base to 4 bits", "基座舍入为 4 位"),
     Reason.ROUNDED_PRODUCTS: (
-        "rounds the base and its products to 8 bits",
-        "基座及其矩阵乘法舍入为 8 位",
+        "rounds the base and its products to 8 bits (--allow-rounding)",
+        "基座及其矩阵乘法舍入为 8 位（--allow-rounding）",
     ),
     Reason.ROUNDED_STATES: ("rounds the optimizer's states to 8 bits", "优化器状态舍入为 8 位"),
     Reason.MORE_MEMORY: ("as fast, more memory", "速度相同，内存更多"),
