@@ -151,9 +151,16 @@ def _lost(found: Evaluated, best: Evaluated, speed: float) -> Explanation:
     return Explanation(reason=_lost_at_same_speed(found, best))
 
 
+def rounded_reason(hardware: HardwareSettings) -> Reason:
+    """What settings round that others keep whole."""
+    if hardware.base.multiplies_8bit:
+        return Reason.ROUNDED_PRODUCTS
+    return Reason.QUANTIZED if hardware.base.quantization else Reason.ROUNDED_STATES
+
+
 def _lost_at_same_speed(found: Evaluated, best: Evaluated) -> Reason:
     if found.hardware.base.quantization and not best.hardware.base.quantization:
-        return Reason.QUANTIZED
+        return rounded_reason(found.hardware)
     if quality_risk(found.hardware) > quality_risk(best.hardware):
         return Reason.ROUNDED_STATES
     same = complexity_key(found)[:-1] == complexity_key(best)[:-1]
