@@ -214,7 +214,8 @@ def finish(request: PlanRequest, found: Evaluated) -> Plan:
     """The Plan of an evaluated candidate."""
     rates, known = rates_for(request, found.hardware), refined_for(request, found.hardware)
     evaluated, passes = _evaluated(request, found.hardware)
-    forward = forward_time(request.architecture, evaluated, rates)
+    together = found.hardware.batch.gradient_accumulation_steps
+    forward = forward_time(request.architecture, evaluated, rates, together)
     error = _time_error(request, found, rates)
     run = forecast(
         request.dataset,

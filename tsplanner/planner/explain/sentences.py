@@ -147,13 +147,19 @@ def _placement(hardware: HardwareSettings, language: str) -> str:
     """Where the model is trained, and how several GPUs share it."""
     sharding = hardware.sharding
     if hardware.accelerator == "cpu":
-        return sentence(Phrase.CPU, None, language)
+        return sentence(Phrase.CPU, None, language) + _streamed(hardware, language)
     if sharding.zero_stage:
         data: Data = {"stage": sharding.zero_stage, "world_size": sharding.world_size}
         return sentence(Phrase.ZERO, data, language) + _offload(hardware, language)
     if sharding.world_size > 1:
-        return sentence(Phrase.DDP, {"world_size": sharding.world_size}, language)
-    return sentence(Phrase.ONE_GPU, None, language)
+        ddp: Data = {"world_size": sharding.world_size}
+        return sentence(Phrase.DDP, ddp, language) + _streamed(hardware, language)
+    return sentence(Phrase.ONE_GPU, None, language) + _streamed(hardware, language)
+
+
+def _streamed(hardware: HardwareSettings, language: str) -> str:
+    layers = hardware.streaming.streamed_layers
+    return sentence(Phrase.STREAMED, {"layers": layers}, language) if layers else ""
 
 
 def _offload(hardware: HardwareSettings, language: str) -> str:
@@ -172,6 +178,8 @@ def checkpoint_words(
     batch = hardware.batch
     if not batch.gradient_checkpointing:
         return sentence(Phrase.CHECKPOINTING_OFF, None, language)
+    if hardware.streaming.host_checkpoints:
+        return sentence(Phrase.HOST_CHECKPOINTS, None, language)
     if batch.checkpointed_layers is None:
         return sentence(Phrase.CHECKPOINTING_ON, None, language)
     data: Data = {"layers": batch.checkpointed_layers}

@@ -161,8 +161,8 @@ def _encoder(layout: TrialLayout, plain: Callable[..., Any]) -> Callable[..., An
 class MultiLoraLinear(torch.autograd.Function):
     """base(x) + s_i (x_i a_i^T) b_i^T on the rows x_i of each of k trials; the base is frozen.
 
-    With ``matrix`` the base's product is made here, and added to the adapters' in place, forward
-    and backward; else ``product`` is the base's, of a weight that has no such form. ``scales``
+    With ``matrix`` the base's product is made here, and both are added in place, forward and
+    backward; else ``product`` is the base's, of a weight that has no such form. ``scales``
     [k, 1, 1] are in the dtype of the thin products; ``trials`` says which of them the matrices
     belong to, first all a, then all b, and the parts of x.
     """
@@ -187,10 +187,11 @@ class MultiLoraLinear(torch.autograd.Function):
         low = parts.times(rows, a.transpose(1, 2) * scales)
         if product is None:
             assert matrix is not None
-            thin = parts.times(low, b)
+            result = matrix.product(rows)
+            parts.add_times(result, low, b)
+            result = result.view(*x.shape[:-1], -1)
             if bias is not None:
-                thin.add_(bias)
-            result = matrix.product(rows, into=thin).view(*x.shape[:-1], -1)
+                result += bias
         else:
             # The product is the output of another node, so the adapters are added to a copy of it.
             result = product.clone(memory_format=torch.contiguous_format)
@@ -214,9 +215,11 @@ class MultiLoraLinear(torch.autograd.Function):
         of_x: Tensor | None = None
         if ctx.needs_input_grad[0]:
             # Without a matrix this is the adapters' part alone; the base's own node adds the rest.
-            of_x = parts.times(of_low, a)
-            if matrix is not None:
-                of_x = matrix.product_back(gradient, into=of_x)
+            if matrix is None:
+                of_x = parts.times(of_low, a)
+            else:
+                of_x = matrix.product_back(gradient)
+                parts.add_times(of_x, of_low, a)
             of_x = of_x.view(source.shape).to(ctx.dtypes[0])
         own_a = _own(of_a, positions, ctx.ranks)
         own_b = [each.t() for each in _own(of_b, positions, ctx.ranks)]
