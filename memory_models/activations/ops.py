@@ -38,8 +38,10 @@ class Ops:
         """Bytes per element of an adapter's matrices."""
         self.upcast = arithmetic.upcasts_base
         """Norms and fused experts of a quantised base are in fp32, unless DeepSpeed cast them."""
-        self.fused = arithmetic.decoder_kernels is DecoderKernels.FUSED
+        self.fused = arithmetic.decoder_kernels.is_ours
         """Norms, gated products and adapters run as fused kernels where these exist."""
+        self.compiled = arithmetic.decoder_kernels is DecoderKernels.COMPILED
+        """Rotations, whole gated MLPs and linears of one input run as compiled kernels too."""
         self.liger: LigerPatch | None = patch_of(architecture, arithmetic.decoder_kernels)
         """What of the layer Liger's kernels replace."""
         self.linears = {linear.role: linear for linear in architecture.layer.linears}

@@ -87,9 +87,16 @@ class DecoderKernels(StrEnum):
     REFERENCE = "reference"
     """The kernels of transformers and PEFT."""
     FUSED = "fused"
-    """Our worker's kernels: fewer launches and fewer kept tensors."""
+    """Our worker's kernels in plain PyTorch: fewer launches and fewer kept tensors."""
+    COMPILED = "compiled"
+    """Our worker's kernels, those that Triton compiles among them."""
     LIGER = "liger"
     """Liger's patch as Trainer's ``use_liger_kernel`` applies it; our worker has none."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether they are kernels of our worker."""
+        return self in (DecoderKernels.FUSED, DecoderKernels.COMPILED)
 
     @classmethod
     def _missing_(cls, value: object) -> DecoderKernels | None:

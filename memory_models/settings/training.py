@@ -94,6 +94,7 @@ class StateSettings:
     """A step has more than one micro-batch."""
     checkpointed: bool
     streaming: Streaming = Streaming()
+    decoder_kernels: DecoderKernels = DecoderKernels.REFERENCE
 
     @property
     def upcasts_base(self) -> bool:
@@ -142,8 +143,11 @@ class TrainingSettings:
             self._check_multi_lora()
         self._check_vocabulary()
         self._check_streaming()
-        if self.kernels.decoder_kernels is DecoderKernels.FUSED and self.sharding.zero_stage == 3:
-            raise ValueError("fused kernels read weights that zero_stage 3 has not gathered")
+        if self.kernels.decoder_kernels.is_ours and self.sharding.zero_stage == 3:
+            raise ValueError(
+                f"{self.kernels.decoder_kernels} kernels read weights that zero_stage 3 has not "
+                "gathered"
+            )
         if self.base.quantization is not None and not self.method.uses_adapter:
             raise ValueError(
                 f"quantization {self.base.quantization} needs an adapter method, "
@@ -266,6 +270,7 @@ class TrainingSettings:
             accumulates=self.batch.accumulates and not self.streaming.streams,
             checkpointed=self.batch.gradient_checkpointing,
             streaming=self.streaming,
+            decoder_kernels=self.kernels.decoder_kernels,
         )
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memory_models.architecture import Architecture
-from memory_models.settings import DecoderKernels, Dtype, FinetuningType, LossKernel, Quantization
+from memory_models.settings import Dtype, FinetuningType, LossKernel, Quantization
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters import deepspeed, trainers
 from tsplanner.exporters.launch import (
@@ -209,7 +209,7 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
 
 
 def _uses_kernels(plan: Plan) -> bool:
-    return plan.hardware.kernels.decoder_kernels is DecoderKernels.FUSED
+    return plan.hardware.kernels.decoder_kernels.is_ours
 
 
 def _template(options: ExportOptions) -> dict[str, Any]:

@@ -372,7 +372,7 @@ def differences(plan: Plan, running: Running) -> list[str]:
     """Differences between the trainer's run and the plan that do not change what is learned."""
     hardware = plan.hardware
     found = mixtures.notes(running.architecture, adapter_method(plan))
-    if hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
+    if hardware.kernels.decoder_kernels.is_ours:
         others = {DecoderKernels.LIGER: "Liger's kernels run"}.get(
             running.decoder_kernels, "the reference kernels run"
         )

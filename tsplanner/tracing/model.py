@@ -31,7 +31,7 @@ from tsplanner.tracing.fake_cuda.quantized import (
 from tsplanner.tracing.recording.kinds import keep_only
 from tsplanner.tracing.records import Subject
 from tsplanner.training import adapters
-from tsplanner.training.kernels.fused_kernels import use_fused_kernels
+from tsplanner.training.kernels.compiled.install import use_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.language_model import auto_class, read_text_alone
 from tsplanner.training.model import (
@@ -78,8 +78,7 @@ def build(
             use_fused_loss(model)
         with torch.device("meta"):
             trained = adapters.apply_method(plan_of(settings), model, total_steps)
-        if settings.kernels.decoder_kernels is DecoderKernels.FUSED:
-            use_fused_kernels(trained)
+        use_kernels(trained, settings.kernels.decoder_kernels)
         follow_bitsandbytes(trained)
         if settings.batch.gradient_checkpointing and not settings.streaming.streams:
             trained.gradient_checkpointing_enable(

@@ -15,6 +15,7 @@ from tsplanner.tracing.fake_cuda.cuda_rules import (
     cuda_autocast_answers,
     cuda_dropout,
     cuda_norm,
+    cuda_pieces,
     use_cuda_casts,
 )
 from tsplanner.tracing.fake_cuda.hybrid_kernels import (
@@ -121,6 +122,7 @@ def run_once(step: Step, fused: frozenset[str] = frozenset()) -> int:
             cuda_attention(),
             cuda_dropout(),
             cuda_norm(),
+            cuda_pieces(),
             cuda_autocast_answers(),
             hybrid_kernels(step.model, fused),
         ):

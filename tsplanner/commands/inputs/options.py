@@ -185,11 +185,16 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     # Liger's kernels are other trainers': `estimate` sizes them, and our worker has none.
     pin("loss_kernel", choices=[LossKernel.PLAIN.value, LossKernel.FUSED.value])
     pin("optimizer", choices=names(Optimizer))
-    words = f"{SETTINGS['decoder_kernels']} [fused where they exist]"
-    own = [DecoderKernels.REFERENCE, DecoderKernels.FUSED]
+    chosen = "[compiled on cards from capability 8.0 with Triton, else fused]"
+    words = f"{SETTINGS['decoder_kernels']} {chosen}"
+    own = [kernels for kernels in DecoderKernels if kernels is not DecoderKernels.LIGER]
     kernels: dict[str, Any] = {"type": DecoderKernels, "choices": own}
     group.add_argument(
-        "--kernels", dest="decoder_kernels", help=words, metavar="reference|fused", **kernels
+        "--kernels",
+        dest="decoder_kernels",
+        help=words,
+        metavar="reference|fused|compiled",
+        **kernels,
     )
     pin("model_dtype", choices=names(Dtype))
     kinds = ", ".join([NONE, *names(Quantization)])

@@ -26,6 +26,7 @@ from tsplanner.planner.devices import device_groups, positions_for
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.layouts import packed_layouts, padded_layouts
+from tsplanner.planner.space.rules import has_compiler
 
 SHARDINGS = (
     Sharding(),
@@ -132,6 +133,8 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
         shared = replace(sharding, world_size=group.world_size)
         # ZeRO-3 gathers the weights module by module, so fused kernels cannot read them.
         usable = kernels
+        if "decoder_kernels" not in request.pins and group.bf16 and has_compiler(request.machine):
+            usable = replace(kernels, decoder_kernels=DecoderKernels.COMPILED)
         if sharding.zero_stage == 3:
             usable = replace(kernels, decoder_kernels=DecoderKernels.REFERENCE)
         packs = _packs(request, kernels, sharding)

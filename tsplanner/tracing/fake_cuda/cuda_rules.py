@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.utils import _pytree as pytree
 
 from tsplanner.training.kernels import fused_kernels
+from tsplanner.training.kernels.compiled import linears, pieces
 
 IN_FP32 = [
     "acos",
@@ -184,3 +185,19 @@ def cuda_norm() -> Iterator[None]:
         yield
     finally:
         fused_kernels.normed, fused_kernels.normed_backward = forward, backward
+
+
+@contextmanager
+def cuda_pieces() -> Iterator[None]:
+    """Let compiled kernels allocate their results alone, and wide products nothing beside them."""
+    wide = linears.wide_product
+
+    def product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+        return left.new_empty(left.shape[0], right.shape[1], dtype=dtype)
+
+    linears.wide_product = product
+    try:
+        with pieces.traced():
+            yield
+    finally:
+        linears.wide_product = wide

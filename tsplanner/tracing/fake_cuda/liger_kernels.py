@@ -22,9 +22,9 @@ def use_liger(model: Any) -> None:
     """
     if find_spec("liger_kernel") is None or find_spec("triton") is None:
         raise TsplannerError("A trace of Liger's kernels runs its code: pip install liger-kernel.")
-    jit = importlib.import_module("triton.runtime.jit")
+    jit: Any = importlib.import_module("triton.runtime.jit")
     jit.KernelInterface.__getitem__ = lambda *_: _launch_nothing
-    patches = importlib.import_module("liger_kernel.transformers.monkey_patch")
+    patches: Any = importlib.import_module("liger_kernel.transformers.monkey_patch")
     if model.config.model_type not in patches.MODEL_TYPE_TO_APPLY_LIGER_FN:
         raise TsplannerError(f"liger-kernel patches no {model.config.model_type}.")
     loss: Any = importlib.import_module("liger_kernel.ops.fused_linear_cross_entropy")

@@ -69,9 +69,11 @@ class _FourBitMatrix:
     def __init__(self, linear: FourBitLinear) -> None:
         self.linear, self.dtype = linear, linear.compute_dtype
 
-    def product(self, rows: Tensor, into: Tensor | None = None) -> Tensor:
+    def product(
+        self, rows: Tensor, into: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
         """Dequantise, then one product."""
-        return added_product(rows, self._dequantised().t(), into)
+        return added_product(rows, self._dequantised().t(), into, bias)
 
     def product_back(self, gradient: Tensor, into: Tensor | None = None) -> Tensor:
         """Dequantise, then one product."""

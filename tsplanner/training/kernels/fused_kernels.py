@@ -5,9 +5,9 @@ module keeps its own forward:
 
 - RMSNorm runs as one kernel, which keeps its input and one number per row instead of fp32 copies;
 - the gated product silu(gate) * up keeps only gate and up, and computes silu again in backward;
-- a LoRA adapter on a frozen linear (frozen_linear.py: half precision, or 4 bits) is computed first,
-  and the linear's product is added to it in place. Both read the linear's own input; PEFT makes an
-  fp32 copy of it, which autocast casts back, and adds two results of full size;
+- a LoRA adapter on a frozen linear (frozen_linear.py: half precision, or 4 bits) adds to the
+  linear's result in place and reads the linear's own input. PEFT makes an fp32 copy of the input,
+  which autocast casts back, and adds two results of full size;
 - the experts of a mixture with LoRA run as grouped products (experts.py).
 
 The values are those of the plain forward except for rounding: sums stay in fp32 where the plain
@@ -231,14 +231,13 @@ class AdaptedLinear(torch.autograd.Function):
     ) -> Tensor:
         """Return the sum, and keep x, s x a^T [N, r] and a and b in the dtype of x.
 
-        The thin product comes first and the large one is added to it, which reads and writes the
-        result once less than the other order does.
+        On an H200 this order is faster than adding the large product to the thin one.
         """
         rows = x.reshape(-1, x.shape[-1])
         narrow_a, narrow_b = a.to(x.dtype), b.to(x.dtype)
+        result = matrix.product(rows, bias=bias)
         low = (rows @ narrow_a.t()).mul_(s)
-        thin = nn.functional.linear(low, narrow_b, None if bias is None else bias.to(x.dtype))
-        result = matrix.product(rows, into=thin)
+        result.addmm_(low, narrow_b.t())
         ctx.save_for_backward(x, low, narrow_a, narrow_b)
         ctx.matrix, ctx.scale, ctx.dtypes = matrix, s, (a.dtype, b.dtype)
         return result.view(*x.shape[:-1], -1)
@@ -253,5 +252,5 @@ class AdaptedLinear(torch.autograd.Function):
         of_b = (gradient.t() @ low).to(ctx.dtypes[1])
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = ctx.matrix.product_back(gradient, into=of_low @ a).view(x.shape)
+            of_x = ctx.matrix.product_back(gradient).addmm_(of_low, a).view(x.shape)
         return of_x, None, None, of_a, of_b, None
