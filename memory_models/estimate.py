@@ -179,6 +179,8 @@ def estimate_memory(
     )
     # Forward's thread and backward's thread have a cuBLAS workspace each; the second one settles in
     # the middle of backward, so the replay places each by itself.
+    # The replay knows micro-batches one after the other alone.
+    replay = replay and not settings.streaming.streams
     replayed = reserved_bytes(architecture, settings, workspace // 2) if replay else None
     reserved = reserved_interval(
         estimated, peak.bytes, settings, calibration, replayed, unrecomputed=peak.unrecomputed
@@ -320,6 +322,8 @@ def _recipe_assumptions(
         yield "mixture of experts: tokens spread evenly; not measured"
     if settings.base.quantization is Quantization.INT8:
         yield "int8: outlier columns not counted"
+    if settings.streaming.streams:
+        yield "streamed layers: bytes by formula and trace, not measured on a GPU yet"
     if paged:
         yield f"{paged // MIB} MiB of paged optimizer states may move to the host"
     released = as_released(architecture).positions.rotary_buffer_count

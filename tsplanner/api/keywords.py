@@ -44,7 +44,7 @@ class PlanKeywords(TypedDict, total=False):
     loss_on: str | None
     world_size: int | None
     micro_batch_size: int | None
-    token_budget: int | None
+    token_budget: str | None
     gradient_checkpointing: bool | None
     checkpointed_layers: int | str | None
     attention: str | None
@@ -97,12 +97,16 @@ class EstimateKeywords(TypedDict, total=False):
     gradient_checkpointing: bool | None
     checkpointed_layers: int | None
     token_budget: int | None
+    streamed_layers: int | None
+    host_checkpoints: bool | None
     sequence_length: int | None
     cutoff_len: int | None
     series_patches: int | None
+    packed_passes: int | None
     row_length: float | None
     device: str | None
     gpus: str | None
+    recipe: str | None
     trace: bool
     hybrid_kernels: str | None
     trust_remote_code: bool

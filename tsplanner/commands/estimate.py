@@ -53,6 +53,7 @@ WORDS = {
     **SETTINGS,
     "model": "folder, config.json, preset or hub id",
     "device": "a GPU, such as 'RTX 4090': its context and libraries are added [none]",
+    "recipe": "a trainer whose habits hold where no flag is given, such as unsloth [none]",
 }
 
 

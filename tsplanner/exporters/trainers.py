@@ -82,8 +82,9 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         kernels=running.decoder_kernels,
         # No other trainer can be told to checkpoint some layers: all of them are checkpointed.
         checkpointed_layers=None,
-        # How another trainer lays rows end to end is its own affair; it is sized as it pads them.
-        token_budget=None,
+        # Nor does another trainer stream layers.
+        streamed_layers=0,
+        host_checkpoints=False,
         expandable_segments=hardware.accelerator == "cuda",
     )
     length = plan.dataset.longest_of(hardware.batch)
@@ -240,12 +241,13 @@ def rows_notes(plan: Plan, options: ExportOptions, trainer: str) -> list[str]:
     ]
 
 
-def why_unpacked(plan: Plan) -> str:
+def why_unpacked(plan: Plan, options: ExportOptions) -> str:
     """Why a trainer's own packing is off, as a clause."""
-    if plan.hardware.batch.is_packed:
+    if options.repacked:
         return (
             "since the plan packs the rows of one step, and this would put other rows into a step: "
-            "rows go one by one here, and the plan's time does not hold"
+            f"rows are padded here, micro-batch {plan.hardware.batch.micro_batch_size}, and the "
+            "packed plan's time does not hold"
         )
     return "as the plan pads one row per sample"
 
@@ -376,7 +378,9 @@ def differences(plan: Plan, running: Running) -> list[str]:
         others = {DecoderKernels.LIGER: "Liger's kernels run"}.get(
             running.decoder_kernels, "the reference kernels run"
         )
-        found.append(f"tsplanner's fused kernels are its own: {others} instead.")
+        found.append(
+            f"tsplanner's {hardware.kernels.decoder_kernels} kernels are its own: {others} instead."
+        )
     if hardware.kernels.loss_kernel is LossKernel.FUSED and running.loss_kernel is LossKernel.PLAIN:
         found.append("tsplanner's fused loss is its own: all logits are kept instead.")
     if hardware.batch.checkpointed_layers is not None:

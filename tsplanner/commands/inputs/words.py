@@ -24,6 +24,8 @@ SETTINGS: dict[str, str] = {
     "zero_stage": "DeepSpeed ZeRO: 0 shares nothing, 3 shares the weights, too",
     "offload_optimizer": "optimizer states in host RAM",
     "offload_param": "weights in host RAM",
+    "streamed_layers": "decoder layers in host RAM, which pass through the GPU one by one",
+    "host_checkpoints": "inputs of streamed layers wait for backward in host RAM",
     "deepspeed": "your own ds_config.json",
     "micro_batch_size": "samples of one forward pass per GPU",
     "token_budget": "lay rows end to end, up to N positions a pass, instead of padding them",
@@ -32,6 +34,7 @@ SETTINGS: dict[str, str] = {
     "checkpointed_layers": "checkpoint only the first N layers",
     "sequence_length": "tokens of a sample",
     "row_length": "mean length of the rows of a packed pass, over its tokens",
+    "packed_passes": "most passes of one step of packed rows",
     "series_patches": "time-series patches of a sample",
 }
 """By the name of the field that a flag sets."""

@@ -81,7 +81,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         *trainers.require_room(plan, under, options),
         *_notes(plan, under),
         *trainers.rows_notes(plan, options, NAME),
-        PACKING[options.rows].format(why=trainers.why_unpacked(plan)),
+        PACKING[options.rows].format(why=trainers.why_unpacked(plan, options)),
         *remarks(plan, options),
     ]
     liger = under.loss_kernel.in_chunks
