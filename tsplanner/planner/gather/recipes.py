@@ -110,7 +110,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             _recipe(
                 "unsloth",
                 "fused kernels and loss, no upcast, 8-bit AdamW, checkpoints, growing segments",
-                "unslothai/unsloth kernels/, device_type.py (segments), PR 1186 (no upcast), notebooks",
+                "unslothai/unsloth kernels/, device_type.py (segments), PR 1186 (no upcast)",
                 PADDED,
                 "checkpoints of layers stay on the GPU, where Unsloth moves them to RAM",
                 spread=2.23,
