@@ -1,6 +1,6 @@
 """Training steps of ours beside those of Unsloth, Liger and the usual script, on the same rows.
 
-    python benchmarks/speed/beside_peers.py run --shape 512 --ways WAY [WAY ...] --output DIR
+    python benchmarks/speed/beside_peers.py run --shape 512 [--ways WAY ...] --output DIR
     python benchmarks/speed/beside_peers.py report FILE [FILE ...]
 
 A way is ``TRAINER:key=value,...`` with the keys of ``tsplanner estimate``, or ``usual``:
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
         shape = replace(shape, steps=1, length=shape.length and 32, rows=4)
     options.output.mkdir(parents=True, exist_ok=True)
     folder = config_folder(shape, options.output, tiny=options.dry_run)
-    ways = [read_way(text) for text in options.ways]
+    ways = [read_way(text) for text in options.ways or shape.ways]
     context = multiprocessing.get_context("spawn")
     if any(way.trainer == "unsloth" for way in ways):
         arguments = (shape, folder, options.output / "weights" / folder.name)
@@ -172,7 +172,7 @@ def main(arguments: list[str]) -> int:
     verbs = parser.add_subparsers(required=True)
     runs = verbs.add_parser("run")
     runs.add_argument("--shape", choices=sorted(SHAPES), required=True)
-    runs.add_argument("--ways", nargs="+", required=True)
+    runs.add_argument("--ways", nargs="+", help="the shape's own by default")
     runs.add_argument("--output", type=Path, required=True)
     runs.add_argument("--steps", type=int, help="timed steps")
     runs.add_argument("--limit", type=float, default=150.0, help="seconds a way may take")
