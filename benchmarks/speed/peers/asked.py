@@ -103,7 +103,7 @@ class Way:
     @property
     def name(self) -> str:
         """The way as it is written on the command line."""
-        words = ",".join(f"{key}={value}" for key, value in self.settings.items())
+        words = ",".join(f"{key}={_word(value)}" for key, value in self.settings.items())
         return f"{self.trainer}:{words}"
 
     @property
@@ -124,6 +124,10 @@ def read_way(text: str) -> Way:
         raise SystemExit(f"{trainer} is no trainer: take ours, liger, unsloth or usual")
     pairs = (pair.partition("=") for pair in rest.split(",") if pair)
     return Way(trainer=trainer, settings={key: _plain(value) for key, _, value in pairs})
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _plain(value: str) -> Any:
