@@ -52,6 +52,8 @@ class StreamedBase:
         model = build_model(plan, HOST)
         for index, layer in self._streamed(model):
             self._adopt(index, layer)
+        # Libraries ask where the model lies, and it is no longer where it was loaded.
+        model.hf_device_map = {"": self.device}
         return model.to(self.device)
 
     def _drawn(self, plan: Plan) -> Any:
@@ -106,9 +108,10 @@ class StreamedBase:
         base = getattr(trained, "get_base_model", lambda: trained)()
         prefix, layers = decoder_layers(base)
         feed = WeightFeed(self.slabs, self.device)
-        for index, layer in enumerate(layers):
+        for index in self.slabs if any(map(magnitudes, base.modules())) else ():
             with feed.layer(index):
-                measure_magnitudes(layer)
+                measure_magnitudes(layers[index])
+        self._leave_to_us(trained)
         return LayerMajor(
             trained,
             list(layers),
@@ -118,10 +121,22 @@ class StreamedBase:
         )
 
 
+    def _leave_to_us(self, trained: nn.Module) -> None:
+        """Keep DDP from sending placeholders to the other processes."""
+        ours = {id(place.parameter) for slab in self.slabs.values() for place in slab.places}
+        names = [name for name, each in trained.named_parameters() if id(each) in ours]
+        trained._ddp_params_and_buffers_to_ignore = names
+
+
+def magnitudes(module: Any) -> dict[str, Any]:
+    """DoRA's magnitudes of a linear, by the name of the adapter."""
+    return dict(getattr(module, "lora_magnitude_vector", None) or {})
+
+
 def measure_magnitudes(layer: nn.Module) -> None:
     """Give DoRA's magnitudes the norms of the weights, which were not there when they were made."""
     for module in layer.modules():
-        for name, magnitude in dict(getattr(module, "lora_magnitude_vector", None) or {}).items():
+        for name, magnitude in magnitudes(module).items():
             kept = magnitude.weight
             magnitude.update_layer(
                 base_layer=module.get_base_layer(),

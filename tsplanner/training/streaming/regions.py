@@ -76,5 +76,5 @@ class Region:
 
     def __del__(self) -> None:
         """Unlock what nobody has released, before the pages go back to the system."""
-        if getattr(self, "locked", False):
+        if getattr(self, "locked", False) and torch is not None:
             self.release()
