@@ -17,6 +17,8 @@ test-parsers:
 	$(PYTHON) bootstrap.py test -- -m slow tests/exporters/test_parsers.py -rs
 golden: setup
 	.venv/bin/python -m tests.support.golden
+	.venv/bin/python -m tests.support.keywords
+	.venv/bin/python -m tests.support.notebook
 quality:
 	$(PYTHON) bootstrap.py quality
 style: setup

@@ -58,6 +58,11 @@ MOMENTS = 2
 FP32_BYTES = 4
 
 
+MOST_REPLAYS = 1024
+"""Replays that are kept: the same plan again, or with another price, replays nothing."""
+
+
+@lru_cache(maxsize=MOST_REPLAYS)
 def reserved_bytes(
     architecture: Architecture, settings: TrainingSettings, workspace: int = 32 * MIB
 ) -> int:

@@ -82,8 +82,8 @@ def test_a_probe_has_three_steps_at_least(
 ) -> None:
     """The first step is a warm-up, and the median of one step says little."""
     path = planned(tmp_path)
-    assert probe.run(plan_path=path, steps=1, here=tiny.machine()) == 0
-    assert probe.run(plan_path=path, steps=10, here=tiny.machine()) == 0
+    assert probe.run(probe.Asked(steps=1), plan_path=path, here=tiny.machine()) == 0
+    assert probe.run(probe.Asked(steps=10), plan_path=path, here=tiny.machine()) == 0
     assert [job.probe_steps for job in probes.jobs] == [3, 10]
     assert {job.kind for job in probes.jobs} == {JobKind.PROBE}
     first, second, *_ = capsys.readouterr().out.splitlines()
@@ -98,7 +98,7 @@ def test_a_probe_writes_nothing_beside_a_run_at_work(tmp_path: Path, probes: Pro
         RunFolder(path.parent, "train"),
         pytest.raises(TsplannerError, match="is being written by tsplanner train"),
     ):
-        probe.run(plan_path=path, here=tiny.machine())
+        probe.run(probe.Asked(), plan_path=path, here=tiny.machine())
     assert probes.jobs == []
 
 
@@ -108,7 +108,7 @@ def test_a_probe_that_failed_is_a_result_that_no_plan_uses(
     """Status 1, the message for a person, probe.json beside the plan, and no point stored."""
     path = planned(tmp_path)
     probes.ends.append(record(Status.HOST_OOM, "the machine is full"))
-    assert probe.run(plan_path=path, here=tiny.machine()) == 1
+    assert probe.run(probe.Asked(), plan_path=path, here=tiny.machine()) == 1
     assert "✘ OUT OF MEMORY   the machine is full" in capsys.readouterr().out
     document = json.loads((path.parent / "probe.json").read_text())
     assert (document["status"], document["stored_in"]) == ("host_oom", None)
@@ -120,7 +120,7 @@ def test_json_is_one_document_and_the_one_on_disk(
 ) -> None:
     """A program reads the same from stdout and from probe.json; no line of progress is mixed in."""
     path = planned(tmp_path)
-    assert probe.run(plan_path=path, as_json=True, here=tiny.machine()) == 0
+    assert probe.run(probe.Asked(), plan_path=path, as_json=True, here=tiny.machine()) == 0
     document = json.loads(capsys.readouterr().out)
     assert document == json.loads((path.parent / "probe.json").read_text())
     assert document["step_seconds"]["measured"] == 0.5
@@ -133,6 +133,6 @@ def test_too_little_memory_is_refused_unless_forced(tmp_path: Path, probes: Prob
     path, here = planned(tmp_path), tiny.machine()
     here = replace(here, host=replace(here.host, available_bytes=2**29))
     with pytest.raises(TsplannerError, match="RAM free"):
-        probe.run(plan_path=path, here=here)
+        probe.run(probe.Asked(), plan_path=path, here=here)
     assert probes.jobs == []
-    assert probe.run(plan_path=path, here=here, force=True) == 0
+    assert probe.run(probe.Asked(force=True), plan_path=path, here=here) == 0

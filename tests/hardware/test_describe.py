@@ -58,19 +58,22 @@ def test_a_described_gpu_carries_datasheet_rates_and_what_an_idle_card_leaves() 
 
 
 def test_any_card_can_be_described_by_memory_and_compute_capability() -> None:
-    """It is taken to be as slow as the slowest card of its kind: an RTX 3060's arithmetic."""
-    (device,) = parse_gpus("20.5GB sm_86")
-    assert device.total_bytes == 20.5 * GIB
+    """It is taken to be as slow as the slowest card of its kind and size, here an RTX 3060."""
+    (device,) = parse_gpus("12.5GB sm_86")
+    assert device.total_bytes == 12.5 * GIB
     assert device.compute_capability == (8, 6)
     assert device.matrix_flops_per_second == 25.5e12
-    assert device.memory_bytes_per_second == 360e9
+    assert device.memory_bytes_per_second == 288e9  # of an RTX A2000, which has 12 GiB too
     assert parse_gpus("32GiB sm_120")[0].compute_capability == (12, 0)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("24GiB sm_55", "one of sm_60, sm_61"),
+        ("24GiB sm_55", "one of sm_70, sm_75"),
+        ("P100", "compute capability 6.0, and current builds of PyTorch"),
+        ("P40", "compute capability 6.1"),
+        ("16GiB sm_60", "compute capability 6.0"),
         ("0GiB sm_86", "write the memory in GiB"),
         ("", "names no GPU"),
         ("2x", "unknown GPU"),

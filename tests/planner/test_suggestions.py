@@ -11,9 +11,9 @@ from memory_models.device import Host
 from memory_models.settings import FinetuningType, Quantization, changed
 from tests.support.rig import TURING
 from tests.support.toy_request import GIB, HOPPER, request, with_free
-from tsplanner.hardware.catalog import usable_bytes
 from tsplanner.hardware.describe import assumed_host
 from tsplanner.hardware.detect import with_host_memory
+from tsplanner.hardware.gpus.catalog import usable_bytes
 from tsplanner.planner.explain.reasons import ChangeKind
 from tsplanner.planner.explain.sentences import sentence
 from tsplanner.planner.plan import Verdict

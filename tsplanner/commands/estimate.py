@@ -6,7 +6,7 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,7 @@ WORDS = {
     **SETTINGS,
     "model": "folder, config.json, preset or hub id",
     "device": "a GPU, such as 'RTX 4090': its context and libraries are added [none]",
+    "recipe": "a trainer whose habits hold where no flag is given, such as unsloth [none]",
 }
 
 
@@ -103,7 +104,7 @@ def _flag(key: str, kind: object) -> dict[str, object]:
     if member is float:
         return {"type": float, "metavar": "X"}
     if member is DecoderKernels:
-        return {"type": member, "choices": list(member), "metavar": "reference|fused"}
+        return {"type": member, "choices": list(member), "metavar": "|".join(member)}
     if member is not str:
         nullable = [NULLABLE, NONE] if member is not kind else []
         return {"choices": [*nullable, *names(member)]}
@@ -112,35 +113,51 @@ def _flag(key: str, kind: object) -> dict[str, object]:
 
 def from_arguments(options: argparse.Namespace) -> int:
     """Run the verb from parsed flags."""
-    given = {key: getattr(options, key) for key in case_keys() if getattr(options, key) is not None}
-    tracing = Tracing(
-        always=options.trace,
-        trust_remote_code=options.trust_remote_code,
-        hybrid_kernels=HybridKernels(options.hybrid_kernels),
-    )
     if options.cases is not None:
+        given = given_values(options)
         if given:
             raise UsageError(f"--cases and --{sorted(given)[0]} exclude each other.")
-        return run_cases(options.cases, tracing)
+        return run_cases(options.cases, tracing(options))
+    result = estimated(options)
+    if options.json or not sys.stdout.isatty():
+        print(json.dumps(result.document))
+    else:
+        _print_estimate(result.name, result.estimate)
+    return EXIT_OK
+
+
+def given_values(options: argparse.Namespace) -> dict[str, object]:
+    """The keys of a case that were given, with their values."""
+    given = {key: getattr(options, key) for key in case_keys() if getattr(options, key) is not None}
     for key in ("autocast", "quantization"):
         if given.get(key) in (NULLABLE, NONE):
             given[key] = None
     for key in NAMED:
         if isinstance(given.get(key), tuple):
             given[key] = list(given[key])
-    return run_one(given, tracing, as_json=options.json)
+    return given
 
 
-def run_one(given: Mapping[str, object], tracing: Tracing, *, as_json: bool) -> int:
-    """Estimate one case and print it; by a trace if asked to, or if there is no reader.
+def tracing(options: argparse.Namespace) -> Tracing:
+    """Whether to trace, and how."""
+    return Tracing(
+        always=options.trace,
+        trust_remote_code=options.trust_remote_code,
+        hybrid_kernels=HybridKernels(options.hybrid_kernels),
+    )
+
+
+def estimated(options: argparse.Namespace) -> Estimated:
+    """The estimate of one case; by a trace if asked to, or if there is no reader.
 
     Raises:
         UsageError: the case cannot be.
         TsplannerError: it cannot be traced.
     """
+    given, how = given_values(options), tracing(options)
     try:
-        found = formula_of(given, {}, {}, tracing)
-        traced_case = tracing.case(given, {}, {}) if found is None else None
+        found = formula_of(given, {}, {}, how)
+        traced_case = how.case(given, {}, {}) if found is None else None
     except (ValueError, OverflowError) as error:
         raise UsageError(f"{error}.") from error
     results: list[Estimated | TsplannerError] = [] if found is None else [found]
@@ -149,14 +166,10 @@ def run_one(given: Mapping[str, object], tracing: Tracing, *, as_json: bool) -> 
     (result,) = results
     if isinstance(result, TsplannerError):
         raise result
-    if as_json or not sys.stdout.isatty():
-        print(json.dumps(result.document))
-    else:
-        _print_estimate(result.name, result.estimate)
-    return EXIT_OK
+    return result
 
 
-def run_cases(name: str, tracing: Tracing) -> int:
+def run_cases(name: str, how: Tracing) -> int:
     """Estimate every case of a file, one JSON document a line, in order; 1 if one failed.
 
     Raises:
@@ -171,7 +184,7 @@ def run_cases(name: str, tracing: Tracing) -> int:
         except OSError as error:
             raise UsageError(f"--cases {name} cannot be read: {error.strerror}.") from error
     with source as lines:
-        answers = Lines(sys.stdout, tracing, _run_traces)
+        answers = Lines(sys.stdout, how, _run_traces)
         answers.run(lines)
     return EXIT_FAILURE if answers.failed else EXIT_OK
 

@@ -16,7 +16,8 @@ from tsplanner.commands.views.plan import VERDICTS
 from tsplanner.commands.views.plan_file import plan_line
 from tsplanner.commands.views.screen import Screen
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError, quoted
-from tsplanner.exporters.launch import JOB_FILE, WORKER, ExportFile, ExportOptions, spread
+from tsplanner.exporters.launch import JOB_FILE, WORKER, ExportFile, ExportOptions, Room, spread
+from tsplanner.exporters.padding import room_of
 from tsplanner.exporters.registry import EXPORTERS, exporter, render
 from tsplanner.exporters.rows.form import RowsAs, chosen, without_tokens
 from tsplanner.exporters.rows.written import RowsWritten
@@ -98,6 +99,11 @@ def from_arguments(namespace: argparse.Namespace) -> int:
     """Run the verb from parsed flags."""
     if namespace.name is None:
         return list_exporters(as_json=namespace.json)
+    return run(request_from(namespace), as_json=namespace.json)
+
+
+def request_from(namespace: argparse.Namespace) -> Request:
+    """What was typed, as plain values. Raises UsageError for a --command that is no words."""
     options = ExportOptions(
         nodes=namespace.nodes,
         time_limit_seconds=namespace.time_limit,
@@ -106,7 +112,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         template=namespace.template,
         force=namespace.force,
     )
-    request = Request(
+    return Request(
         name=namespace.name,
         plan_path=namespace.plan,
         saves=namespace.saves,
@@ -116,7 +122,6 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         random_weights=namespace.random_weights,
         options=options,
     )
-    return run(request, as_json=namespace.json)
 
 
 def _words(command: str | None) -> tuple[str, ...]:
@@ -144,8 +149,58 @@ def list_exporters(*, as_json: bool) -> int:
     return EXIT_OK
 
 
+@frozen
+class Exported:
+    """The files of an exporter, and how to start them."""
+
+    plan_file: Path
+    paths: tuple[Path, ...]
+    start: str
+    by_hand: str
+    """What stands before ``start`` where it is typed on each of several machines."""
+    room: Room | None
+    """Whether it fits under another project's trainer; None: our own worker runs it."""
+    notes: tuple[str, ...]
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The same as plain values."""
+        return {
+            "files": [str(path) for path in self.paths],
+            "start": self.by_hand + self.start,
+            **({} if self.room is None else {"room": asdict(self.room)}),
+            **({"notes": list(self.notes)} if self.notes else {}),
+        }
+
+
 def run(request: Request, *, as_json: bool = False) -> int:
     """Write the files of one exporter and say how to start them."""
+    done = exported(request)
+    if as_json:
+        print(json.dumps(done.document))
+        return EXIT_OK
+    screen = Screen()
+    screen.line(plan_line(done.plan_file))
+    for target in done.paths:
+        screen.line(f"wrote  {target}")
+    if done.room is not None:
+        word, style = VERDICTS[done.room.verdict]
+        screen.line(f"{word} under {done.room.trainer}: {done.room.figures}", style)
+    for note in done.notes:
+        screen.line(f"note   {note}")
+    screen.line()
+    where = f"   on each of {request.options.nodes} machines" if done.by_hand else ""
+    screen.line(f"Next   {done.by_hand}{done.start}{where}", "bold")
+    return EXIT_OK
+
+
+def exported(request: Request) -> Exported:
+    """Write the files of one exporter.
+
+    Raises:
+        UsageError: there is no such exporter, or the flags contradict each other.
+        TsplannerError: the plan cannot run there, or the files cannot be written.
+    """
     wanted = exporter(request.name)
     plan, file = find_plan(request.plan_path, request.saves)
     refuse_what_cannot_fit(plan)
@@ -166,31 +221,14 @@ def run(request: Request, *, as_json: bool = False) -> int:
     if wanted.rows is not None:
         written = wanted.rows(plan, folder, options.rows)
         rows, notes = written.paths, [*notes, *rows_notes(plan, written, options.rows)]
-    paths = [*write(files, folder), *rows]
-    start = wanted.start.format(folder=shlex.quote(str(folder)))
-    by_hand = wanted.by_hand if request.options.nodes > 1 else ""
-    room = wanted.room(spread(plan, options.nodes)) if wanted.room is not None else None
-    if as_json:
-        document: dict[str, object] = {
-            "files": [str(path) for path in paths],
-            "start": by_hand + start,
-        }
-        document |= {} if room is None else {"room": asdict(room)}
-        print(json.dumps(document | ({"notes": notes} if notes else {})))
-        return EXIT_OK
-    screen = Screen()
-    screen.line(plan_line(file))
-    for target in paths:
-        screen.line(f"wrote  {target}")
-    if room is not None:
-        word, style = VERDICTS[room.verdict]
-        screen.line(f"{word} under {room.trainer}: {room.figures}", style)
-    for note in notes:
-        screen.line(f"note   {note}")
-    screen.line()
-    where = f"   on each of {request.options.nodes} machines" if by_hand else ""
-    screen.line(f"Next   {by_hand}{start}{where}", "bold")
-    return EXIT_OK
+    return Exported(
+        plan_file=file,
+        paths=(*write(files, folder), *rows),
+        start=wanted.start.format(folder=shlex.quote(str(folder))),
+        by_hand=wanted.by_hand if request.options.nodes > 1 else "",
+        room=room_of(wanted, plan, options.nodes),
+        notes=tuple(notes),
+    )
 
 
 def _for_trainer(request: Request, plan: Plan) -> ExportOptions:

@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memory_models.frozen import frozen
 from tsplanner import install
 from tsplanner.commands.inputs.options import (
     add_learning,
@@ -20,15 +21,14 @@ from tsplanner.commands.inputs.options import (
     pins,
     refuse_idle_flags,
 )
-from tsplanner.commands.inputs.values import duration_seconds, path, positive_float
+from tsplanner.commands.inputs.values import duration_seconds, path, path_text, positive_float
 from tsplanner.commands.views.plan import print_choice, print_failure
-from tsplanner.commands.views.plan_json import advice_values, choice_values, failure_values
+from tsplanner.commands.views.plan_json import failure_values, plan_document
 from tsplanner.commands.views.scan_bar import scan_bar
 from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, TsplannerError, UsageError
 from tsplanner.planner.advice import Suggestion, advice
 from tsplanner.planner.evaluate import evaluate
-from tsplanner.planner.explain.deepspeed_sizes import deepspeed_sizes
-from tsplanner.planner.files import folder_of_plan, plan_values, write_plan
+from tsplanner.planner.files import folder_of_plan, write_plan
 from tsplanner.planner.forecast import Cost, run_cost
 from tsplanner.planner.gather.requests import Liberty, Subject, plan_request
 from tsplanner.planner.plan import Plan, TimeEstimate, Verdict
@@ -46,6 +46,7 @@ EPILOG = """examples:
   tsplanner plan --model chatts-14b --dataset train.jsonl --gpus '2x RTX 2080 Ti 22GiB'
   tsplanner plan --experiment chatts-14b_rtx-2080-ti_qlora-r8    a recorded run, checked
   tsplanner plan --probe --probe-budget 2m      run the best few before choosing
+  tsplanner plan --model qwen2.5-7b --dataset train.jsonl --rent --deadline 8h
 """
 
 PROBE_BUDGET_SECONDS = 300.0
@@ -72,7 +73,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--price-per-hour", type=positive_float, metavar="X", help="of one GPU: print the cost"
     )
+    add_rent_arguments(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document, no words")
+
+
+def add_rent_arguments(parser: argparse.ArgumentParser) -> None:
+    """--rent and its deadline."""
+    group = parser.add_argument_group("what to rent")
+    group.add_argument(
+        "--rent",
+        nargs="?",
+        const="",
+        type=path_text,
+        metavar="FILE",
+        help="rank rented machines by the cost of the full run; prices of FILE [a snapshot]",
+    )
+    group.add_argument(
+        "--deadline",
+        type=duration_seconds,
+        metavar="T",
+        help="the run must be over by then, such as 8h or 2d",
+    )
 
 
 def add_probe_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,12 +146,44 @@ def subject_from(options: argparse.Namespace) -> Subject:
     )
 
 
+@frozen
+class Planned:
+    """A plan that was just chosen, with what it was chosen from."""
+
+    request: PlanRequest
+    choice: Choice
+    cost: Cost | None
+
+    def document(self, path: Path | None = None, probes: Sequence[object] = ()) -> dict[str, Any]:
+        """The document of ``--json``; ``path``: where plan.json was written."""
+        advised = advice_for(self.request, self.choice.plan)
+        return plan_document(self.choice, path, self.cost, advised, probes=probes)
+
+
+def planned(options: argparse.Namespace) -> Planned:
+    """The plan for what was typed; nothing is printed or stored.
+
+    Raises:
+        NothingFits: nothing does.
+        UsageError, TsplannerError: the model, the dataset or the machine cannot be read.
+    """
+    refuse_idle_flags(options)
+    request = plan_request(subject_from(options), Path(options.saves))
+    choice, price = choose(request), options.price_per_hour
+    cost = None if price is None else run_cost(choice.plan, price)
+    return Planned(request=request, choice=choice, cost=cost)
+
+
 def from_arguments(options: argparse.Namespace) -> int:
     """Run the verb from parsed flags."""
     refuse_idle_flags(options)
     output = Path(options.output) if options.output else None
     if options.experiment == "":
         return list_experiments(as_json=options.json)
+    if options.rent is not None or options.deadline is not None:
+        from tsplanner.commands.rent import rent_from  # plans on many machines: only where asked
+
+        return rent_from(options, subject_from(options))
     return run(
         subject_from(options),
         saves=Path(options.saves),
@@ -138,7 +191,7 @@ def from_arguments(options: argparse.Namespace) -> int:
         price_per_hour=options.price_per_hour,
         probe_seconds=probe_budget(options),
         experiment=options.experiment,
-        json=options.json,
+        as_json=options.json,
     )
 
 
@@ -167,7 +220,7 @@ def run(
     price_per_hour: float | None = None,
     probe_seconds: float | None = None,
     experiment: str | None = None,
-    json: bool = False,
+    as_json: bool = False,
 ) -> int:
     """Plan, probe if asked to, write plan.json, print; 4 if nothing fits.
 
@@ -183,7 +236,7 @@ def run(
         record = ExperimentRecord.of(experiment, subject, saves)
         subject = record.subject
         output = output or saves / slug(experiment) / "plan.json"
-    with scan_bar(shown=not json) as progress:
+    with scan_bar(shown=not as_json) as progress:
         request = plan_request(subject, saves, progress)
     _refuse_run_at_work(output)
     if probe_seconds is not None and not request.machine.detected:
@@ -194,8 +247,8 @@ def run(
     try:
         choice = choose(request)
     except NothingFits as error:
-        if json:
-            print(_failure_document(error, record))
+        if as_json:
+            print(failure_document(error, record))
         else:
             print_failure(request, error.failure)
             _print_record(record)
@@ -203,13 +256,15 @@ def run(
     tested: list[dict[str, Any]] = []
     lines: list[str] = []
     if probe_seconds is not None:
-        choice, tested, lines = _probed(request, choice, probe_seconds, shown=not json)
+        choice, tested, lines = _probed(request, choice, probe_seconds, shown=not as_json)
     path = stored(choice.plan, saves, output)
     cost = None if price_per_hour is None else run_cost(choice.plan, price_per_hour)
-    advised = advice_for(request, choice.plan)
-    if json:
-        print(_document(choice, path, cost, tested, record, advised))
+    if as_json:
+        more = {} if record is None else {"experiment": record.document(choice.plan.time)}
+        made = Planned(request=request, choice=choice, cost=cost)
+        print(json.dumps(made.document(path, tested) | more))
     else:
+        advised = advice_for(request, choice.plan)
         print_choice(request, choice, path, cost, probes=lines, advised=advised)
         _print_record(record, choice.plan.time)
     return EXIT_OK
@@ -251,30 +306,6 @@ def stored(plan: Plan, saves: Path, output: Path | None) -> Path | None:
         return None
 
 
-def _document(
-    choice: Choice,
-    path: Path | None,
-    cost: Cost | None,
-    probes: Sequence[dict[str, Any]],
-    record: ExperimentRecord | None,
-    advised: Sequence[Suggestion],
-) -> str:
-    """One JSON document: the plan, where it was written, what lost and what was refused."""
-    sizes = deepspeed_sizes(choice.plan.architecture, choice.plan.hardware.sharding)
-    return json.dumps(
-        {
-            "plan": plan_values(choice.plan),
-            "path": None if path is None else str(path),
-            "cost": None if cost is None else asdict(cost),
-            "probes": probes,
-            **({"deepspeed": sizes} if sizes else {}),
-            **choice_values(choice),
-            "advice": [advice_values(row) for row in advised],
-            **({} if record is None else {"experiment": record.document(choice.plan.time)}),
-        }
-    )
-
-
 def advice_for(request: PlanRequest, plan: Plan) -> tuple[Suggestion, ...]:
     """What evidence suggests for this model and dataset; a rank is one that fits as planned."""
 
@@ -289,7 +320,8 @@ def advice_for(request: PlanRequest, plan: Plan) -> tuple[Suggestion, ...]:
     return advice(request.learning, request.dataset, total, plan.time.total_steps, fits)
 
 
-def _failure_document(error: NothingFits, record: ExperimentRecord | None) -> str:
+def failure_document(error: NothingFits, record: ExperimentRecord | None = None) -> str:
+    """One JSON document: the smallest plan, what would help, and the exit status."""
     return json.dumps(
         {
             "error": str(error),

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from memory_models.device import Machine
+from memory_models.frozen import frozen
 from tsplanner import install, runs
 from tsplanner.commands.inputs.options import add_force_argument, add_plan_argument
 from tsplanner.commands.inputs.values import LEAST_PROBE_STEPS, positive_float, probe_steps
@@ -21,6 +22,7 @@ from tsplanner.folders.owner import refuse_led
 from tsplanner.planner.explain.sentences import describe
 from tsplanner.planner.files import find_plan
 from tsplanner.planner.gather.probe_points import store
+from tsplanner.planner.plan import Plan
 from tsplanner.probe.calibration import probe_point
 from tsplanner.probe.launch import cpu_threads
 from tsplanner.probe.measured_plan import DIGEST, PROBE_FILE, plan_digest
@@ -29,6 +31,7 @@ from tsplanner.probe.runner import run_job
 from tsplanner.processes.signals import signals_as_interrupts
 from tsplanner.report.probe_table import probe_document
 from tsplanner.training.job import Job, JobKind, Status
+from tsplanner.training.record import Record
 from tsplanner.trust import add_trust_argument
 
 EPILOG = """examples:
@@ -55,22 +58,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def from_arguments(namespace: argparse.Namespace) -> int:
     """Call `run` with what was parsed."""
     return run(
-        plan_path=namespace.plan,
-        saves=namespace.saves,
-        steps=namespace.steps,
-        time_limit_seconds=namespace.time_limit,
-        force=namespace.force,
-        as_json=namespace.json,
+        asked(namespace), plan_path=namespace.plan, saves=namespace.saves, as_json=namespace.json
     )
 
 
+@frozen
+class Asked:
+    """How long to probe, and against which warnings."""
+
+    steps: int = 6
+    time_limit_seconds: float = 600.0
+    force: bool = False
+
+
+def asked(namespace: argparse.Namespace) -> Asked:
+    """What was typed of the probe itself."""
+    return Asked(
+        steps=namespace.steps, time_limit_seconds=namespace.time_limit, force=namespace.force
+    )
+
+
+@frozen
+class Probed:
+    """A probe that ended: the plan, what its worker measured, and both beside each other."""
+
+    plan: Plan
+    path: Path
+    record: Record
+    document: dict[str, object]
+
+    @property
+    def ran(self) -> bool:
+        """Whether all steps ran, within memory and time."""
+        return self.record.status is Status.OK
+
+
 def run(
+    wanted: Asked,
     *,
     plan_path: Path | None = None,
     saves: Path = runs.SAVES,
-    steps: int = 6,
-    time_limit_seconds: float = 600.0,
-    force: bool = False,
     as_json: bool = False,
     here: Machine | None = None,
 ) -> int:
@@ -82,31 +109,44 @@ def run(
     plan, path = find_plan(plan_path, saves)
     if not as_json:
         print(plan_line(path), flush=True)
-    refuse_led(path.parent)
-    require_room(plan, here, force=force)
-    title = f"probe  {plan.learning.method.finetuning_type} · {describe(plan.hardware)}"
     try:
-        with (
-            signals_as_interrupts(),
-            tempfile.TemporaryDirectory(prefix="tsplanner-probe-") as folder,
-        ):
-            job = Job(
-                kind=JobKind.PROBE,
-                plan=plan,
-                folder=folder,
-                probe_steps=max(LEAST_PROBE_STEPS, steps),
-                threads=cpu_threads(plan),
-            )
-            with step_bar(title, job.probe_steps, shown=not as_json) as on_metrics:
-                record = run_job(job, time_limit_seconds=time_limit_seconds, on_metrics=on_metrics)
+        with signals_as_interrupts():
+            found = probed(plan, path, wanted, here, shown=not as_json)
     except KeyboardInterrupt as error:
         again = f"Probe again with  {command('probe', '--plan', path)}"
         return say_interrupted(error, again, as_json=as_json)
+    if as_json:
+        print(json.dumps(found.document, indent=2))
+    else:
+        print("\n".join(result_lines(plan, found.record, path)))
+    return EXIT_OK if found.ran else EXIT_FAILURE
+
+
+def probed(
+    plan: Plan, path: Path, wanted: Asked, here: Machine | None = None, *, shown: bool = False
+) -> Probed:
+    """Run a few steps of a plan in a worker, and keep what was measured for later plans.
+
+    Raises:
+        TsplannerError: a package or memory is missing, or a run writes into the plan's folder.
+    """
+    install.require("probe", install.TRAINING)
+    refuse_led(path.parent)
+    require_room(plan, here, force=wanted.force)
+    title = f"probe  {plan.learning.method.finetuning_type} · {describe(plan.hardware)}"
+    with tempfile.TemporaryDirectory(prefix="tsplanner-probe-") as folder:
+        job = Job(
+            kind=JobKind.PROBE,
+            plan=plan,
+            folder=folder,
+            probe_steps=max(LEAST_PROBE_STEPS, wanted.steps),
+            threads=cpu_threads(plan),
+        )
+        with step_bar(title, job.probe_steps, shown=shown) as on_metrics:
+            record = run_job(
+                job, time_limit_seconds=wanted.time_limit_seconds, on_metrics=on_metrics
+            )
     stored_in = str(store(probe_point(plan, record))) if record.status is Status.OK else None
     document = probe_document(plan, record, stored_in) | {DIGEST: plan_digest(path)}
     runs.write_json(path.parent / PROBE_FILE, document)
-    if as_json:
-        print(json.dumps(document, indent=2))
-    else:
-        print("\n".join(result_lines(plan, record, path)))
-    return EXIT_OK if record.status is Status.OK else EXIT_FAILURE
+    return Probed(plan=plan, path=path, record=record, document=document)

@@ -16,8 +16,8 @@ from tsplanner.exporters.launch import (
     processes_per_node,
     torchrun_words,
 )
-from tsplanner.hardware.catalog import Gpu
-from tsplanner.hardware.names import gpu_by_driver_name
+from tsplanner.hardware.gpus.catalog import Gpu
+from tsplanner.hardware.gpus.names import gpu_by_driver_name
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.space.rules import BITSANDBYTES_OPTIMIZERS

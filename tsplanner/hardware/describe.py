@@ -11,9 +11,11 @@ from typing import Any
 from memory_models.device import Device, Host, LinkType, Machine
 from memory_models.units import GIB
 from tsplanner.errors import TsplannerError, UsageError, did_you_mean, named, quoted
-from tsplanner.hardware.catalog import CATALOG, GENERATIONS, Gpu, usable_bytes
+from tsplanner.hardware.gpus.cards import CATALOG
+from tsplanner.hardware.gpus.catalog import GENERATIONS, Gpu, usable_bytes
+from tsplanner.hardware.gpus.instances import instance_by_name
+from tsplanner.hardware.gpus.names import gpu_by_driver_name, gpu_by_text, size_of
 from tsplanner.hardware.links import Link
-from tsplanner.hardware.names import gpu_by_driver_name, gpu_by_text
 from tsplanner.reading import read_yaml
 from tsplanner.settings import configs_folder
 
@@ -21,9 +23,12 @@ MAX_GPUS = 4096
 """Far above every machine that is one to its processes; a count beyond it is a slip."""
 NO_GPUS = frozenset({"cpu", "none"})
 
+OLDEST_CAPABILITY = (7, 0)
+"""Oldest cards that current builds of PyTorch, Triton and bitsandbytes run on; builds for CUDA 13
+start at 7.5."""
 DESCRIBED_PACKAGES = ("bitsandbytes", "deepspeed")
 """Assumed on a described machine whose description names no packages."""
-KNOWN_PACKAGES = ("bitsandbytes", "deepspeed", "flash_attn", "liger_kernel")
+KNOWN_PACKAGES = ("bitsandbytes", "deepspeed", "flash_attn", "liger_kernel", "triton")
 """Optional training packages that change what can be planned, by module name."""
 
 DESCRIBED_CPU_COUNT = 8
@@ -65,9 +70,11 @@ def parse_gpus(text: str) -> tuple[Device, ...]:
 
 
 def _cards(part: str, text: str) -> tuple[Device, ...]:
-    """The devices of one part of a description, such as ``2x RTX 3090``."""
+    """The devices of one part of a description, such as ``2x RTX 3090`` or ``p4d.24xlarge``."""
     if not part.strip():
         raise UsageError(f'{named(text)} names no GPU: write for example "2x RTX 3090" or "cpu"')
+    if (rented := instance_by_name(part)) is not None:
+        return _cards(rented.gpus, text)
     count, name = 1, part.strip()
     if found := _COUNT_FIRST.fullmatch(part):
         count, name = int(found.group(1)), found.group(2)
@@ -82,8 +89,11 @@ def _card(name: str) -> Device:
     """A card of the catalogue, or any card by memory and compute capability."""
     if found := _GENERIC.fullmatch(name.strip()):
         size, major, minor = found.groups()
-        return _generic(name.strip(), int(float(size) * GIB), (int(major), int(minor)))
+        capability = (int(major), int(minor))
+        _refuse_old(name.strip(), capability)
+        return _generic(name.strip(), int(float(size) * GIB), capability)
     gpu, size_gib = gpu_by_text(name)
+    _refuse_old(gpu.name, gpu.compute_capability)
     total = gpu.total_bytes(size_gib)
     return Device(
         name=gpu.name,
@@ -96,14 +106,31 @@ def _card(name: str) -> Device:
     )
 
 
-def _generic(name: str, total: int, capability: tuple[int, int]) -> Device:
-    """A card with the rates of the slowest card of its compute capability.
+def _refuse_old(name: str, capability: tuple[int, int]) -> None:
+    """Raise UsageError for a card that the training stack of today does not run on."""
+    if (6, 0) <= capability < OLDEST_CAPABILITY:
+        major, minor = capability
+        raise UsageError(
+            f"{named(name)} has compute capability {major}.{minor}, and current builds of PyTorch, "
+            f"Triton and bitsandbytes start at {OLDEST_CAPABILITY[0]}.{OLDEST_CAPABILITY[1]}: name "
+            'a newer card, such as "T4", or plan for the CPU with "cpu"'
+        )
 
-    Raises UsageError for a compute capability that no card of the catalogue has.
+
+def _generic(name: str, total: int, capability: tuple[int, int]) -> Device:
+    """A card with the rates of the slowest card of its compute capability and memory.
+
+    Where no card of the catalogue has as much, all of its compute capability count. Raises
+    UsageError for a compute capability that none has.
     """
     like = [gpu for gpu in CATALOG if gpu.compute_capability == capability]
+    like = [gpu for gpu in like if size_of(gpu, total / GIB) is not None] or like
     if not like or not usable_bytes(total):
-        known = ", ".join(f"sm_{major}{minor}" for major, minor in GENERATIONS)
+        known = ", ".join(
+            f"sm_{major}{minor}"
+            for major, minor in GENERATIONS
+            if (major, minor) >= OLDEST_CAPABILITY
+        )
         raise UsageError(f"{named(name)}: write the memory in GiB and one of {known}")
     return Device(
         name=name,
@@ -164,6 +191,9 @@ def described_host(memory_bytes: int, cpu_count: int = DESCRIBED_CPU_COUNT) -> H
 def assumed_host(devices: tuple[Device, ...]) -> Host:
     """The host of GPUs whose host nobody described (`ASSUMED_HOST_SHARE`)."""
     rows = [gpu_by_driver_name(device.name, device.total_bytes) for device in devices]
+    if any(gpu is not None and gpu.links.shares_host_memory for gpu in rows):
+        # The RAM is what the cards count as theirs: of it nothing is promised twice.
+        return replace(described_host(LEAST_ASSUMED_HOST_BYTES), assumed=True)
     boards = all(gpu is not None and gpu.links.nvlink_built_in for gpu in rows)
     together = sum(device.total_bytes for device in devices) * ASSUMED_HOST_SHARE[boards]
     return replace(described_host(max(together, LEAST_ASSUMED_HOST_BYTES)), assumed=True)

@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memory_models.device import Device, Machine
+from memory_models.device import Machine
+from memory_models.units import GIB
 from tsplanner.errors import UsageError
 from tsplanner.hardware.describe import (
     DESCRIBED_PACKAGES,
@@ -20,6 +21,7 @@ from tsplanner.hardware.describe import (
     parse_gpus,
     read_machine_file,
 )
+from tsplanner.hardware.gpus.instances import instance_by_name
 from tsplanner.hardware.host import read_host
 
 if TYPE_CHECKING:
@@ -65,18 +67,22 @@ def machine_for(
     if machine_file is not None:
         machine = read_machine_file(Path(machine_file))
     elif gpus is not None:
-        machine = _described(parse_gpus(gpus))
+        machine = _described(gpus)
     else:
         machine = detect_machine(folder)
     return machine if host_memory_bytes is None else with_host_memory(machine, host_memory_bytes)
 
 
-def _described(devices: tuple[Device, ...]) -> Machine:
-    """The machine of these GPUs, of which nothing else is known."""
-    host = assumed_host(devices)
+def _described(gpus: str) -> Machine:
+    """The machine of these GPUs, of which nothing else is known, or a machine that clouds rent."""
+    devices, rented = parse_gpus(gpus), instance_by_name(gpus)
+    if rented is None:
+        host = assumed_host(devices)
+    else:
+        host = described_host(rented.ram_gib * GIB, rented.cpu_count)
     link = described_link(devices)
     return Machine(
-        name=machine_name(devices, host),
+        name=machine_name(devices, host) if rented is None else rented.name,
         devices=devices,
         host=host,
         link=link.kind if link else None,

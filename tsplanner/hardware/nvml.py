@@ -16,9 +16,9 @@ from typing import Any
 
 from memory_models.device import Device, DeviceProcess
 from memory_models.frozen import frozen
-from tsplanner.hardware.catalog import Gpu
+from tsplanner.hardware.gpus.catalog import Gpu
+from tsplanner.hardware.gpus.names import gpu_by_driver_name
 from tsplanner.hardware.links import Link, pcie_bytes_per_second, slowest_link
-from tsplanner.hardware.names import gpu_by_driver_name
 from tsplanner.hardware.peers import links_between
 from tsplanner.hardware.visible import Card, visible_cards, visible_entries
 

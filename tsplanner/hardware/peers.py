@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from memory_models.device import Device, LinkType
+from tsplanner.hardware.gpus.names import gpu_by_driver_name
 from tsplanner.hardware.links import Link, nvlink_bytes_per_second
-from tsplanner.hardware.names import gpu_by_driver_name
 from tsplanner.hardware.visible import Asks, Card
 
 MAX_NVLINKS = 36

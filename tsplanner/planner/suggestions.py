@@ -11,8 +11,8 @@ from memory_models.device import Machine
 from memory_models.frozen import frozen
 from memory_models.settings import FinetuningType, Quantization, changed
 from memory_models.units import GIB
-from tsplanner.hardware.catalog import usable_bytes
 from tsplanner.hardware.describe import HOST_RESERVE_BYTES, assumed_host
+from tsplanner.hardware.gpus.catalog import usable_bytes
 from tsplanner.planner.evaluate import HOST_RESERVE_FRACTION, Evaluated, evaluate, host_budget
 from tsplanner.planner.explain.reasons import ChangeKind, Data
 from tsplanner.planner.plan import DatasetRef

@@ -16,7 +16,7 @@ from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from memory_models.memory_traffic import traffic
 from memory_models.recorded.totals import forward_flops_of
-from memory_models.settings import HEAD, Attention, DecoderKernels, TrainingSettings
+from memory_models.settings import HEAD, Attention, TrainingSettings
 from memory_models.states.adapters import adapter_parameters_on, targets
 from memory_models.states.expert_adapters import adapted_experts, adapter_rows
 from memory_models.states.optimizer import gradient_bytes, optimizer_state_bytes, trained_tensors
@@ -187,7 +187,7 @@ def whole_expert_flops(architecture: Architecture, settings: TrainingSettings) -
     Forward adds s B A to every matrix, and torch once more to check its shape; backward makes the
     gradient of every matrix, and from it those of A and B.
     """
-    if settings.kernels.decoder_kernels is DecoderKernels.FUSED:
+    if settings.kernels.decoder_kernels.is_ours:
         return 0.0
     found = 0.0
     forwards = passes(architecture, settings) - 1

@@ -148,6 +148,17 @@ def seed(text: str) -> int:
     return value
 
 
+def port(text: str) -> int:
+    """A TCP port; 0 stands for a free one."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not an integer") from None
+    if not 0 <= value < 2**16:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {2**16 - 1}, not {quoted(text)}")
+    return value
+
+
 def probe_steps(text: str) -> int:
     """The optimizer steps of a probe: the first warms up, and one alone has no median."""
     value = positive(text)

@@ -16,7 +16,7 @@ SETTINGS: dict[str, str] = {
     "quantization": "how the frozen base is rounded",
     "upcast_unquantized": "embeddings, head and norms of a quantised base in fp32",
     "attention": "attention kernel",
-    "loss_kernel": "all logits at once (plain), or in chunks (fused)",
+    "loss_kernel": "all logits at once (plain), or in chunks",
     "optimizer": "by its Hugging Face name",
     "decoder_kernels": "kernels of norms, gated products and adapters",
     "expandable_segments": "PyTorch's allocator grows its segments",
@@ -34,6 +34,7 @@ SETTINGS: dict[str, str] = {
     "checkpointed_layers": "checkpoint only the first N layers",
     "sequence_length": "tokens of a sample",
     "row_length": "mean length of the rows of a packed pass, over its tokens",
+    "packed_passes": "most passes of one step of packed rows",
     "series_patches": "time-series patches of a sample",
 }
 """By the name of the field that a flag sets."""

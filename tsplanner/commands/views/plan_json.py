@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from tsplanner.planner.advice import Suggestion
 from tsplanner.planner.compare import RankedCandidate
+from tsplanner.planner.explain.deepspeed_sizes import deepspeed_sizes
 from tsplanner.planner.explain.reasons import Refusal, Remark
 from tsplanner.planner.explain.sentences import (
     advice_sentence,
@@ -16,6 +19,8 @@ from tsplanner.planner.explain.sentences import (
     remark_sentence,
     sentence,
 )
+from tsplanner.planner.files import plan_values
+from tsplanner.planner.forecast import Cost
 from tsplanner.planner.rank import Choice, Failure
 from tsplanner.planner.space.pareto import quality_risk
 from tsplanner.planner.suggestions import FitSuggestion
@@ -64,6 +69,27 @@ def candidate_values(row: RankedCandidate, setting: str) -> dict[str, object]:
         "relative_speed": row.relative_speed,
         "quality_risk": quality_risk(found.hardware),
         "reason": explanation_sentence(row.explanation),
+    }
+
+
+def plan_document(
+    choice: Choice,
+    path: Path | None,
+    cost: Cost | None,
+    advised: Sequence[Suggestion],
+    *,
+    probes: Sequence[object] = (),
+) -> dict[str, object]:
+    """One document: the plan, where it was written, what lost, what was refused and advised."""
+    sizes = deepspeed_sizes(choice.plan.architecture, choice.plan.hardware.sharding)
+    return {
+        "plan": plan_values(choice.plan),
+        "path": None if path is None else str(path),
+        "cost": None if cost is None else asdict(cost),
+        "probes": list(probes),
+        **({"deepspeed": sizes} if sizes else {}),
+        **choice_values(choice),
+        "advice": [advice_values(row) for row in advised],
     }
 
 

@@ -68,6 +68,8 @@ class RuleName(StrEnum):
     FLASH_ATTENTION_CAPABILITY = "flash-attention-capability"
     FLASH_ATTENTION_PACKAGE = "flash-attention-package"
     FLASH_ATTENTION_FAMILY = "flash-attention-family"
+    COMPILED_CAPABILITY = "compiled-capability"
+    COMPILED_PACKAGE = "compiled-package"
     ATTENTION_SOFT_CAP = "attention-soft-cap"
     EAGER_ONLY = "eager-only"
     BITSANDBYTES = "bitsandbytes"

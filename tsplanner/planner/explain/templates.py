@@ -97,6 +97,14 @@ RULES: dict[RuleName, Words] = {
         "flash_attention_2 is refused by this model's class in transformers: take sdpa",
         "transformers 中该模型的类不接受 flash_attention_2：请用 sdpa",
     ),
+    RuleName.COMPILED_CAPABILITY: (
+        "compiled kernels need compute capability 8.0, the GPU has {capability}: take fused",
+        "compiled 内核需要计算能力 8.0，该 GPU 为 {capability}：请用 fused",
+    ),
+    RuleName.COMPILED_PACKAGE: (
+        "compiled kernels need Triton, which is not installed: take fused",
+        "compiled 内核需要 Triton，尚未安装：请用 fused",
+    ),
     RuleName.EAGER_ONLY: (
         "transformers runs no {attention} attention for this family: take eager",
         "transformers 不为该模型系列提供 {attention} 注意力：请用 eager",
@@ -182,6 +190,7 @@ RULES: dict[RuleName, Words] = {
 }
 """Why a rule refuses settings."""
 CPU_RULES: dict[RuleName, Words] = {
+    RuleName.COMPILED_CAPABILITY: ("compiled kernels need a GPU", "compiled 内核需要 GPU"),
     RuleName.FLASH_ATTENTION_CAPABILITY: (
         "flash_attention_2 needs a GPU",
         "flash_attention_2 需要 GPU",
