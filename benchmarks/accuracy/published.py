@@ -32,7 +32,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.hardware.detect import machine_for
 from tsplanner.models.source import ModelSource
 from tsplanner.planner.gather.cases import read_case
-from tsplanner.planner.gather.recipes import RECIPES, under
+from tsplanner.planner.gather.recipes import RECIPES, states_bytes, under
 from tsplanner.planner.plan import Verdict, verdict_of
 from tsplanner.throughput.errors import relative_error
 from tsplanner.throughput.rates import rates_of
@@ -78,6 +78,8 @@ class Judged:
     within_card: bool = True
     """False: more was measured than the card has, as where a driver spills into RAM."""
     predicted_gib: float = 0.0
+    states: int = 0
+    """Bytes of the model states, which every trainer has alike."""
 
     @property
     def wrong_fit(self) -> bool:
@@ -115,6 +117,7 @@ class Judge:
             verdict=verdict_of(estimate.process_bytes, device.free_bytes),
             within_card=most <= device.total_bytes,
             predicted_gib=estimate.process_bytes.expected / GIB,
+            states=states_bytes(estimate),
         )
 
     def _machine(self, row: Published) -> Machine:
@@ -250,7 +253,7 @@ def print_rows(found: Sequence[Judged]) -> None:
 
 
 def print_spreads(found: Sequence[Judged]) -> None:
-    """What 95 % of a recipe's runs stayed under, as multiples of the estimate (``Recipe.spread``).
+    """What 95 % of a recipe's runs stayed under, beyond model states (``Recipe.spread``).
 
     The rank is that of a conformal quantile: of n runs the ceil(0.95 (n + 1))th, at most the last.
     """
@@ -258,8 +261,10 @@ def print_spreads(found: Sequence[Judged]) -> None:
     for one in found:
         recipe = HABITS.get(one.row.trainer)
         for each in one.memory if recipe else ():
-            ratios[str(recipe)].append(1 / (1 + each.error))
-            ratios["all with a recipe"].append(1 / (1 + each.error))
+            expected = each.measured.bytes * (1 + each.error)
+            ratio = (each.measured.bytes - one.states) / (expected - one.states)
+            ratios[str(recipe)].append(ratio)
+            ratios["all with a recipe"].append(ratio)
     for name, values in sorted(ratios.items()):
         rank = min(len(values), math.ceil(0.95 * (len(values) + 1)))
         print(f"{name:20}{len(values):4} runs, 95 % under {sorted(values)[rank - 1]:.3f}")
