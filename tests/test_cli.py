@@ -55,6 +55,7 @@ FLAGS = {
     "report": "--experiments --format --json --language --no-plots --output --saves",
     "models": "--json",
     "gpus": "--json",
+    "serve": "--json --no-browser --port",
     "state": "--clear --json",
     "doctor": "--for --json",
 }

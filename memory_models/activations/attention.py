@@ -12,7 +12,7 @@ from memory_models.activations.compiled import (
     joined_projections,
     turns_both,
 )
-from memory_models.activations.liger import liger_rotary
+from memory_models.activations.liger.kernels import liger_rotary
 from memory_models.activations.linears import linear
 from memory_models.activations.norms import norm
 from memory_models.activations.ops import FP32, LayerOps

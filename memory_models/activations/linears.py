@@ -73,7 +73,7 @@ def adapter_product(ops: Ops, source: Value, width: int, out: int) -> Value:
     weights = (Weight(width * out, operand, ops.adapter),)
     result = tape.op((narrow,), Size(per_token=out), operand, saves=saves, weights=weights)
     tape.drop(narrow)
-    return result
+    return tape.folded(result)
 
 
 def _read(ops: LayerOps, source: Value) -> Value:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from memory_models.activations.liger import liger_loss
+from memory_models.activations.liger.kernels import liger_loss
 from memory_models.activations.linears import adapter_product
 from memory_models.activations.norms import norm
 from memory_models.activations.ops import FP32, Ops

@@ -13,7 +13,7 @@ from memory_models.activations.fused_kernels import (
     fused_product,
     gated_product,
 )
-from memory_models.activations.liger import has_gated_product, liger_product
+from memory_models.activations.liger.kernels import has_gated_product, liger_product
 from memory_models.activations.linears import linear
 from memory_models.activations.ops import FP32, LayerOps
 from memory_models.architecture import Activation, Linear, Role

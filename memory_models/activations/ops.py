@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memory_models.activations.liger_patches import LigerPatch, patch_of
+from memory_models.activations.liger.patches import LigerPatch, patch_of
 from memory_models.activations.tape import Tape
 from memory_models.architecture import Architecture
 from memory_models.settings import Arithmetic, DecoderKernels, Dtype, LayerSettings
@@ -86,6 +86,7 @@ class Ops:
         if cast is not None and (source.needs or self.trained):
             saves.append(cast)
         result = self.tape.op((source,), out, self.flow.operand, saves=saves, weights=weights)
+        self.tape.folded(result)
         if cast is not None:
             # Autocast caches casts of leaves that require a gradient, and no others.
             if self.trained:

@@ -121,8 +121,6 @@ class TrainingSettings:
     """Decoder positions per sequence, time-series patches included."""
     series_patches: int = 0
     """Positions of a sequence that are patches; they count only for models with an encoder."""
-    packed_passes: int | None = None
-    """Most passes of an optimizer step of rows that are laid end to end; None: one per row."""
     row_length: float | None = None
     """Length of the row that a token belongs to, in positions, as a mean over tokens of rows that
     are laid end to end; None: ``sequence_length``."""
@@ -148,11 +146,6 @@ class TrainingSettings:
                 f"{self.kernels.decoder_kernels} kernels read weights that zero_stage 3 has not "
                 "gathered"
             )
-        liger = (DecoderKernels.LIGER, LossKernel.LIGER)
-        if self.sharding.zero_stage == 3 and (
-            self.kernels.decoder_kernels in liger or self.kernels.loss_kernel in liger
-        ):
-            raise ValueError("Liger's kernels are not sized under zero_stage 3: take another stage")
         if self.base.quantization is not None and not self.method.uses_adapter:
             raise ValueError(
                 f"quantization {self.base.quantization} needs an adapter method, "
@@ -206,11 +199,6 @@ class TrainingSettings:
         # The memory of several trials on one base is modelled with the fused loss alone.
         if self.kernels.loss_kernel is not LossKernel.FUSED:
             raise ValueError("adapter_ranks needs loss_kernel fused")
-
-    @property
-    def passes_together(self) -> int:
-        """Passes of an optimizer step that a streamed layer works on before the next one comes."""
-        return self.packed_passes or self.batch.gradient_accumulation_steps
 
     @property
     def rows(self) -> int:

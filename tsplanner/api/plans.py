@@ -11,15 +11,11 @@ from memory_models.units import counted, format_gib
 from tsplanner.api import notebook
 from tsplanner.commands.inputs.keywords import options, words
 from tsplanner.commands.inputs.verbs import calling
-from tsplanner.commands.plan import advice_for, subject_from
+from tsplanner.commands.plan import planned
 from tsplanner.commands.views.plan import settings_line
-from tsplanner.commands.views.plan_json import plan_document
 from tsplanner.console import command
 from tsplanner.planner import plan as records
 from tsplanner.planner.files import find_plan, folder_of_plan, plan_values, write_plan
-from tsplanner.planner.forecast import run_cost
-from tsplanner.planner.gather.requests import plan_request
-from tsplanner.planner.rank import choose
 from tsplanner.runs import PLAN_FILE, SAVES
 
 if TYPE_CHECKING:
@@ -244,17 +240,14 @@ def plan(**given: Unpack[PlanKeywords]) -> Plan:
     """
     line = words("plan", given, NOT_OF_PLAN)
     parsed = options("plan", line)
-    saves = Path(parsed.saves)
     with calling(parsed):
-        request = plan_request(subject_from(parsed), saves)
-        choice = choose(request)
-        price = parsed.price_per_hour
-        cost = None if price is None else run_cost(choice.plan, price)
-
-    def document() -> dict[str, Any]:
-        return plan_document(choice, None, cost, advice_for(request, choice.plan))
-
-    return Plan(choice.plan, saves=saves, line=command("plan", *line), document=document)
+        made = planned(parsed)
+    return Plan(
+        made.choice.plan,
+        saves=Path(parsed.saves),
+        line=command("plan", *line),
+        document=made.document,
+    )
 
 
 def load(path: str | os.PathLike[str] | None = None, saves: Path = SAVES) -> Plan:

@@ -104,7 +104,7 @@ def _flag(key: str, kind: object) -> dict[str, object]:
     if member is float:
         return {"type": float, "metavar": "X"}
     if member is DecoderKernels:
-        return {"type": member, "choices": list(member), "metavar": "reference|fused"}
+        return {"type": member, "choices": list(member), "metavar": "|".join(member)}
     if member is not str:
         nullable = [NULLABLE, NONE] if member is not kind else []
         return {"choices": [*nullable, *names(member)]}

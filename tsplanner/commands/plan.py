@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memory_models.frozen import frozen
 from tsplanner import install
 from tsplanner.commands.inputs.options import (
     add_learning,
@@ -27,7 +29,7 @@ from tsplanner.errors import EXIT_NO_PLAN, EXIT_OK, TsplannerError, UsageError
 from tsplanner.planner.advice import Suggestion, advice
 from tsplanner.planner.evaluate import evaluate
 from tsplanner.planner.files import folder_of_plan, write_plan
-from tsplanner.planner.forecast import run_cost
+from tsplanner.planner.forecast import Cost, run_cost
 from tsplanner.planner.gather.requests import Liberty, Subject, plan_request
 from tsplanner.planner.plan import Plan, TimeEstimate, Verdict
 from tsplanner.planner.rank import Choice, NothingFits, choose
@@ -144,6 +146,34 @@ def subject_from(options: argparse.Namespace) -> Subject:
     )
 
 
+@frozen
+class Planned:
+    """A plan that was just chosen, with what it was chosen from."""
+
+    request: PlanRequest
+    choice: Choice
+    cost: Cost | None
+
+    def document(self, path: Path | None = None, probes: Sequence[object] = ()) -> dict[str, Any]:
+        """The document of ``--json``; ``path``: where plan.json was written."""
+        advised = advice_for(self.request, self.choice.plan)
+        return plan_document(self.choice, path, self.cost, advised, probes=probes)
+
+
+def planned(options: argparse.Namespace) -> Planned:
+    """The plan for what was typed; nothing is printed or stored.
+
+    Raises:
+        NothingFits: nothing does.
+        UsageError, TsplannerError: the model, the dataset or the machine cannot be read.
+    """
+    refuse_idle_flags(options)
+    request = plan_request(subject_from(options), Path(options.saves))
+    choice, price = choose(request), options.price_per_hour
+    cost = None if price is None else run_cost(choice.plan, price)
+    return Planned(request=request, choice=choice, cost=cost)
+
+
 def from_arguments(options: argparse.Namespace) -> int:
     """Run the verb from parsed flags."""
     refuse_idle_flags(options)
@@ -218,7 +248,7 @@ def run(
         choice = choose(request)
     except NothingFits as error:
         if as_json:
-            print(_failure_document(error, record))
+            print(failure_document(error, record))
         else:
             print_failure(request, error.failure)
             _print_record(record)
@@ -229,12 +259,12 @@ def run(
         choice, tested, lines = _probed(request, choice, probe_seconds, shown=not as_json)
     path = stored(choice.plan, saves, output)
     cost = None if price_per_hour is None else run_cost(choice.plan, price_per_hour)
-    advised = advice_for(request, choice.plan)
     if as_json:
         more = {} if record is None else {"experiment": record.document(choice.plan.time)}
-        document = plan_document(choice, path, cost, advised, probes=tested)
-        print(json.dumps(document | more))
+        made = Planned(request=request, choice=choice, cost=cost)
+        print(json.dumps(made.document(path, tested) | more))
     else:
+        advised = advice_for(request, choice.plan)
         print_choice(request, choice, path, cost, probes=lines, advised=advised)
         _print_record(record, choice.plan.time)
     return EXIT_OK
@@ -290,7 +320,8 @@ def advice_for(request: PlanRequest, plan: Plan) -> tuple[Suggestion, ...]:
     return advice(request.learning, request.dataset, total, plan.time.total_steps, fits)
 
 
-def _failure_document(error: NothingFits, record: ExperimentRecord | None) -> str:
+def failure_document(error: NothingFits, record: ExperimentRecord | None = None) -> str:
+    """One JSON document: the smallest plan, what would help, and the exit status."""
     return json.dumps(
         {
             "error": str(error),

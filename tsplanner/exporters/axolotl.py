@@ -92,7 +92,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         *trainers.require_room(plan, under, options),
         *trainers.differences(plan, under),
         *trainers.rows_notes(plan, options, NAME),
-        f"sample_packing is off, {trainers.why_unpacked(plan)}; sample_packing: true with "
+        f"sample_packing is off, {trainers.why_unpacked(plan, options)}; sample_packing: true with "
         "flash attention lays short rows end to end, with fewer steps and other figures.",
         *([] if _uses_kernels(plan) else [KERNELS_OFF]),
     ]

@@ -16,7 +16,7 @@ from tsplanner.errors import TsplannerError
 from tsplanner.models.config import NoReaderError
 from tsplanner.models.source import ModelFiles, ModelSource
 from tsplanner.planner.explain.deepspeed_sizes import deepspeed_notes
-from tsplanner.planner.gather.cases import read_case
+from tsplanner.planner.gather.cases import Case, read_case
 from tsplanner.planner.gather.recipes import under
 from tsplanner.reading import decoded
 from tsplanner.tracing.records import HybridKernels
@@ -73,6 +73,11 @@ def formula_of(
 
         install.require(f"{error} Tracing it instead", install.TRACING)
         return None
+    return by_formula(case)
+
+
+def by_formula(case: Case) -> Estimated:
+    """The formulas' estimate of a case. Raises ValueError: it cannot run."""
     estimate = estimate_memory(case.architecture, case.settings, case.device, replay=True)
     if case.settings.sharding.zero_stage:
         notes = deepspeed_notes(case.architecture, case.settings.sharding)

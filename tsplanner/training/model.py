@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from memory_models.settings import Attention, Dtype, Quantization
+from memory_models.settings import Attention, DecoderKernels, Dtype, LossKernel, Quantization
 from tsplanner.errors import TsplannerError
 from tsplanner.install import Extra, install_command
 from tsplanner.models.quantized import is_kept, stored_base
@@ -180,6 +180,13 @@ def processors_template(folder: Path) -> str | None:
 
 def _check_packages(hardware: HardwareSettings) -> None:
     from importlib.util import find_spec
+
+    kernels = hardware.kernels
+    if kernels.decoder_kernels is DecoderKernels.LIGER or kernels.loss_kernel is LossKernel.LIGER:
+        raise TsplannerError(
+            "The plan names Liger's kernels, which tsplanner sizes and does not run: plan again "
+            "with --kernels fused and --loss-kernel fused."
+        )
 
     if hardware.base.quantization is not None and find_spec("bitsandbytes") is None:
         raise TsplannerError(

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from memory_models.settings import ALL_LINEAR, Dtype, Quantization, TrainingSettings
+from memory_models.settings import (
+    ALL_LINEAR,
+    Dtype,
+    Quantization,
+    TrainingSettings,
+    field_types,
+)
 from tsplanner.errors import UsageError
-from tsplanner.planner.gather.typed import LARGEST, members, typed_value, typed_values
+from tsplanner.planner.gather.typed import LARGEST, _converted, members, typed_value, typed_values
 
 
 def test_words_become_members_and_lists_become_tuples() -> None:
@@ -68,3 +77,27 @@ def test_none_is_no_type_to_choose_from() -> None:
     """A field that may be absent takes the types beside None."""
     assert members(int | None) == (int,)
     assert members(str) == (str,)
+
+
+KINDS = {str(kind): kind for kind in field_types(TrainingSettings).values()}
+PLAIN = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**13), 10**13),
+    st.floats(allow_nan=False),
+    st.sampled_from(["bf16", "nf4", "lora", "full", "sdpa", "q_proj", "", "1"]),
+)
+VALUES = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
+
+
+@given(kind=st.sampled_from(sorted(KINDS)), value=VALUES)
+def test_types_are_as_strict_as_msgspecs(kind: str, value: object) -> None:
+    """Files are read by it elsewhere: a value must not be good in one place and bad in another."""
+    try:
+        theirs = msgspec.convert(value, KINDS[kind])
+    except msgspec.ValidationError:
+        with pytest.raises(ValueError):  # noqa: PT011 the caller makes the sentence
+            _converted(KINDS[kind], value)
+    else:
+        ours = _converted(KINDS[kind], value)
+        assert (ours, type(ours)) == (theirs, type(theirs))

@@ -114,6 +114,11 @@ def positive(text: str) -> int:
     return value
 
 
+def count(text: str) -> int:
+    """An integer that is not below zero."""
+    return 0 if text.strip() == "0" else positive(text)
+
+
 def path(text: str) -> Path:
     """A path that the system can look up, whether something is there or not."""
     return Path(path_text(text))
@@ -140,6 +145,17 @@ def seed(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is not an integer") from None
     if not 0 <= value < 2**32:
         raise argparse.ArgumentTypeError(f"must be from 0 to {2**32 - 1}, not {quoted(text)}")
+    return value
+
+
+def port(text: str) -> int:
+    """A TCP port; 0 stands for a free one."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not an integer") from None
+    if not 0 <= value < 2**16:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {2**16 - 1}, not {quoted(text)}")
     return value
 
 

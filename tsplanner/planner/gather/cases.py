@@ -10,7 +10,13 @@ from typing import Any
 from memory_models.architecture import Architecture
 from memory_models.device import Device
 from memory_models.frozen import frozen
-from memory_models.settings import TrainingSettings, field_types, from_flat
+from memory_models.settings import (
+    DecoderKernels,
+    LossKernel,
+    TrainingSettings,
+    field_types,
+    from_flat,
+)
 from memory_models.settings.flat import RENAMED
 from tsplanner.errors import UsageError, did_you_mean, named, quoted
 from tsplanner.models.quantized import stored_base
@@ -121,6 +127,9 @@ def case_settings(given: Mapping[str, object]) -> TrainingSettings:
     typed = typed_values(TrainingSettings, values)
     if (name := given.get("deepspeed")) is not None:
         typed = _with_deepspeed(typed, name)
+    if typed.get("decoder_kernels") is DecoderKernels.LIGER:
+        # Trainer's flag patches the loss as well.
+        typed.setdefault("loss_kernel", LossKernel.LIGER)
     return from_flat(TrainingSettings, **typed)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Union, get_args, get_origin
 
@@ -43,21 +44,42 @@ def typed_value(key: str, kind: Any, value: object) -> Any:
     Raises:
         UsageError: the value has another type, or is too large.
     """
-    import msgspec
-
     if key == "lora_target" and isinstance(value, str) and value != ALL_LINEAR:
         value = [value]
     if key.endswith("_pattern") and isinstance(value, Mapping):
         value = list(value.items())
     try:
-        found = msgspec.convert(value, kind)
-    except msgspec.ValidationError:
+        found = _converted(kind, value)
+    except ValueError:
         raise UsageError(_refusal(key, kind, value)) from None
     if key == "lora_target" and not found:
         raise UsageError(_refusal(key, kind, value))
     if isinstance(found, int) and not isinstance(found, bool) and abs(found) > LARGEST:
         raise UsageError(f"{key} must be at most {LARGEST}")
     return found
+
+
+def _converted(kind: Any, value: object) -> Any:
+    """``value`` in the type of a field: one type, an enum of words, a tuple, or a choice of these.
+
+    The types of settings are few, and without a library for more the same code runs in a browser.
+    Raises ValueError: the value has another type.
+    """
+    if (origin := get_origin(kind)) in (Union, types.UnionType):
+        for member in get_args(kind):
+            with suppress(ValueError):
+                return _converted(member, value)
+    elif origin is tuple and isinstance(value, list | tuple):
+        inner = get_args(kind)
+        each = inner[:1] * len(value) if inner[1:] == (Ellipsis,) else inner
+        return tuple(_converted(*pair) for pair in zip(each, value, strict=True))
+    elif kind is float and type(value) in (int, float):
+        return float(value)  # type: ignore[arg-type]
+    elif isinstance(kind, type) and type(value) is kind:
+        return value
+    elif isinstance(kind, type) and issubclass(kind, StrEnum) and isinstance(value, str):
+        return kind(value)
+    raise ValueError("another type")
 
 
 def _refusal(key: str, kind: Any, value: object) -> str:

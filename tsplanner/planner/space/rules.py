@@ -24,6 +24,12 @@ from tsplanner.planner.devices import used_devices
 from tsplanner.planner.explain.reasons import Data, PackageLack, Refusal, RuleName
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, training_settings
+from tsplanner.planner.space.streamed_rules import (
+    streamed_method,
+    streamed_number,
+    streamed_setting,
+    streamed_vocabulary,
+)
 
 Check = Callable[[PlanRequest, HardwareSettings], Data | None]
 """None: the settings pass; else what the rule found, as its sentence names it."""
@@ -225,12 +231,17 @@ def _packed_capability(request: PlanRequest, hardware: HardwareSettings) -> Data
 
 
 OFFLOADS = frozenset({"zero_stage", "offload_param", "offload_optimizer"})
+STREAMED = frozenset({"streamed_layers", "host_checkpoints"})
 
 # The order counts: of several rules that refuse the same settings the first is named, and those
 # after ``devices`` may look at the GPUs that the settings use.
 RULES = (
     Rule(name=RuleName.DEVICES, check=_devices, about=frozenset({"world_size"})),
     Rule(name=RuleName.MIG_SLICES, check=_mig_slices, about=frozenset({"world_size"})),
+    Rule(name=RuleName.STREAMED_METHOD, check=streamed_method, about=STREAMED),
+    Rule(name=RuleName.STREAMED_VOCABULARY, check=streamed_vocabulary, about=STREAMED),
+    Rule(name=RuleName.STREAMED_SETTING, check=streamed_setting, about=STREAMED),
+    Rule(name=RuleName.STREAMED_NUMBER, check=streamed_number, about=STREAMED),
     Rule(name=RuleName.BF16, check=_bf16, about=frozenset({"model_dtype"})),
     Rule(
         name=RuleName.FLASH_ATTENTION_CAPABILITY,

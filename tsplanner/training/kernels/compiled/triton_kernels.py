@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-GATED_ROWS, GATED_COLUMNS = 64, 64
+GATED_ROWS, GATED_COLUMNS = 16, 128
 """Rows and columns of one program of the gated product."""
 LOSS_COLUMNS = 8192
 """Logits that one program of the loss reads at once."""
