@@ -125,7 +125,11 @@ def write_weights(shape: str, folder: Path, *, cuda: bool) -> None:
     device = torch.device("cuda" if cuda else "cpu")
     torch.manual_seed(0)
     files: dict[str, dict[str, Any]] = {}
-    tied = set(getattr(model, "_tied_weights_keys", None) or ()) if config.tie_word_embeddings else set()
+    tied = (
+        set(getattr(model, "_tied_weights_keys", None) or ())
+        if config.tie_word_embeddings
+        else set()
+    )
     for name, tensor in model.state_dict().items():
         if name in tied:
             continue

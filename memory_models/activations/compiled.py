@@ -19,12 +19,14 @@ from memory_models.states.compiled_groups import (
     output_group,
     rank_in,
 )
+from memory_models.states.weights import form_of
 from memory_models.symbolic import ZERO, Size, Value, Weight, total
 
 
-def _runs(ops: LayerOps, value: Value) -> bool:
+def _runs(ops: LayerOps, group: Sequence[Linear], value: Value) -> bool:
     """Whether rows of this dtype meet frozen half-precision products."""
-    return ops.compiled and not ops.trained and value.bytes == HALF and multiplies(ops, HALF)
+    half = ops.compiled and not ops.trained and value.bytes == HALF
+    return half and bool(group) and all(multiplies(ops, linear, HALF) for linear in group)
 
 
 def turns_both(ops: LayerOps, query: Value) -> bool:
@@ -43,14 +45,14 @@ def compiled_rotary(ops: LayerOps, query: Value, key: Value) -> tuple[Value, Val
 
 def joined_projections(ops: LayerOps, value: Value) -> tuple[Value, ...]:
     """Query, key and value of one function; empty: they run one by one."""
-    group = attention_group(ops.shape, ops.method) if _runs(ops, value) else ()
-    return joined_linears(ops, group, value) if group else ()
+    group = attention_group(ops.shape, ops.method)
+    return joined_linears(ops, group, value) if _runs(ops, group, value) else ()
 
 
 def attention_output(ops: LayerOps, value: Value) -> Value | None:
     """The attention's last product as a group of its own; None: it runs otherwise."""
-    group = output_group(ops.shape, ops.method) if _runs(ops, value) else ()
-    return joined_linears(ops, group, value)[0] if group else None
+    group = output_group(ops.shape, ops.method)
+    return joined_linears(ops, group, value)[0] if _runs(ops, group, value) else None
 
 
 def joined_linears(ops: LayerOps, group: Sequence[Linear], value: Value) -> tuple[Value, ...]:
@@ -58,13 +60,12 @@ def joined_linears(ops: LayerOps, group: Sequence[Linear], value: Value) -> tupl
     tape = ops.tape
     low = _thin(ops, group)
     results = tuple(_product(ops, linear) for linear in group)
-    work = max((product_work(ops, linear) for linear in group), key=lambda size: size.constant)
     kept = () if low is None else (value, low)
     tape.record(
         results,
         ((value, False),),
         saves=kept,
-        work=total((work, ZERO if low is None else low.size)),
+        work=total((_backward_work(ops, group), ZERO if low is None else low.size)),
         weights=_weights(ops, group),
     )
     _saved_at_the_end(ops, low)
@@ -77,8 +78,8 @@ def whole_mlp(ops: LayerOps, value: Value) -> Value | None:
     Backward keeps the input, the bare gate and up and the thin products; it makes one tensor [n, F]
     and writes the gradients of gate and up over both.
     """
-    groups = mlp_groups(ops.shape, ops.method) if _runs(ops, value) else ()
-    if not groups:
+    groups = mlp_groups(ops.shape, ops.method)
+    if not _runs(ops, [linear for group in groups for linear in group], value):
         return None
     tape, (entry, exit) = ops.tape, groups
     low = _thin(ops, entry)
@@ -97,7 +98,7 @@ def whole_mlp(ops: LayerOps, value: Value) -> Value | None:
         (result,),
         ((value, False),),
         saves=kept,
-        work=total((product_work(ops, exit[0]), Size(per_token=beyond * HALF))),
+        work=total((_backward_work(ops, exit), Size(per_token=beyond * HALF))),
         weights=_weights(ops, (*entry, *exit)),
     )
     _saved_at_the_end(ops, low, low_down)
@@ -114,9 +115,19 @@ def _thin(ops: LayerOps, group: Sequence[Linear]) -> Value | None:
     return ops.tape.new(Size(per_token=rank), HALF, needs=False) if rank else None
 
 
+def _backward_work(ops: LayerOps, group: Sequence[Linear]) -> Size:
+    """What the gradient of the input takes beside it: products in 8 bits add up in one more."""
+    works = [product_work(ops, linear).backward for linear in group]
+    form = form_of(group[0], ops.quantization)
+    sums = group[0].in_features * HALF * (len(group) > 1 and form is not None and form.multiplies)
+    return Size(
+        per_token=max(work.per_token for work in works) + sums,
+        constant=max(work.constant for work in works),
+    )
+
+
 def _product(ops: LayerOps, linear: Linear) -> Value:
-    work = product_work(ops, linear)
-    whole = ops.tape.new(work, 1, needs=False)
+    whole = ops.tape.new(product_work(ops, linear).forward, 1, needs=False)
     result = ops.tape.new(Size(per_token=linear.out_features), HALF)
     ops.tape.drop(whole)
     return result

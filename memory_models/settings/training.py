@@ -151,6 +151,9 @@ class TrainingSettings:
                 f"quantization {self.base.quantization} needs an adapter method, "
                 f"not {self.method.finetuning_type}: a quantised base cannot be trained"
             )
+        # DeepSpeed casts and flattens the parameters that it finds.
+        if self.base.multiplies_8bit and self.sharding.zero_stage:
+            raise ValueError(f"quantization {self.base.quantization} needs zero_stage 0")
 
     def _check_streaming(self) -> None:
         """Refuse what cannot be trained on a base that passes through the device."""

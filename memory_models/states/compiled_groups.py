@@ -66,7 +66,8 @@ def copy_bytes(
 
     Ignores: a base in fp32, which has no groups.
     """
-    half = base.has_4bit or (base.quantization is None and base.model_dtype is not Dtype.FP32)
+    whole = base.quantization is None or base.multiplies_8bit
+    half = base.has_4bit or (whole and base.model_dtype is not Dtype.FP32)
     if kernels is not DecoderKernels.COMPILED or not half:
         return 0
     groups = (

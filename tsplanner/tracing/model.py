@@ -135,8 +135,8 @@ def base_model(
         use_stand_ins_in_peft()
         stored = stored_base(subject.config)
         quantise(model, settings, () if stored is None else stored.kept or ())
-        four_bit = settings.base.quantization is not Quantization.INT8
-        model.is_loaded_in_4bit, model.is_loaded_in_8bit = four_bit, not four_bit
+        model.is_loaded_in_4bit = settings.base.has_4bit
+        model.is_loaded_in_8bit = settings.base.quantization is Quantization.INT8
         model.requires_grad_(False)
     if settings.base.upcasts:
         from peft import prepare_model_for_kbit_training

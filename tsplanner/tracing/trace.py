@@ -14,6 +14,7 @@ from tsplanner.tracing.fake_cuda.attention import cuda_attention
 from tsplanner.tracing.fake_cuda.cuda_rules import (
     cuda_autocast_answers,
     cuda_dropout,
+    cuda_eight_bit,
     cuda_norm,
     cuda_pieces,
     use_cuda_casts,
@@ -123,6 +124,7 @@ def run_once(step: Step, fused: frozenset[str] = frozenset()) -> int:
             cuda_dropout(),
             cuda_norm(),
             cuda_pieces(),
+            cuda_eight_bit(),
             cuda_autocast_answers(),
             hybrid_kernels(step.model, fused),
         ):

@@ -1,4 +1,4 @@
-"""Rules of CUDA that differ from the CPU's: the casts of autocast, dropout's mask, the fused norm.
+"""Rules of CUDA that differ from the CPU's: autocast, dropout's mask, the norm, 8-bit products.
 
 Sources: aten/src/ATen/autocast_mode.h (AT_FORALL_FP32 and its siblings), native/Dropout.cpp.
 """
@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
+from tsplanner.training.eight_bit import arithmetic
+from tsplanner.training.eight_bit.arithmetic import Rows
 from tsplanner.training.kernels import fused_kernels
 from tsplanner.training.kernels.compiled import linears, pieces
 
@@ -201,3 +203,27 @@ def cuda_pieces() -> Iterator[None]:
             yield
     finally:
         linears.wide_product = wide
+
+
+@contextmanager
+def cuda_eight_bit() -> Iterator[None]:
+    """Replace 8-bit products by ones that allocate what the tensor cores' and our kernels do."""
+    rounds, multiplies = arithmetic.quantise_rows, arithmetic.multiply
+
+    def quantise_rows(matrix: Tensor, form: torch.dtype, columns: Tensor | None = None) -> Rows:
+        scale = matrix.new_empty(len(matrix), 1, dtype=torch.float32)
+        return Rows(torch.empty_like(matrix, dtype=form), scale)
+
+    def multiply(left: Rows, right: Rows, dtype: torch.dtype) -> Tensor:
+        shape = (len(left.values), len(right.values))
+        # int8 sums are int32 until they are scaled; kept alive while the result is made.
+        sums = left.scale.new_empty(shape if left.values.dtype is torch.int8 else 0)
+        result = left.scale.new_empty(shape, dtype=dtype)
+        del sums
+        return result
+
+    arithmetic.quantise_rows, arithmetic.multiply = quantise_rows, multiply
+    try:
+        yield
+    finally:
+        arithmetic.quantise_rows, arithmetic.multiply = rounds, multiplies

@@ -28,7 +28,9 @@ class GatedMlp(torch.autograd.Function):
         """
         rows = x.reshape(-1, x.shape[-1])
         low = entry.thin(rows)
-        gate, up = (part.matrix.product(rows) for part in entry.parts)
+        read = entry.prepared(rows)
+        gate, up = (part.matrix.product(read) for part in entry.parts)
+        del read
         middle = torch.empty_like(gate)
         pieces.gated(gate, up, middle, *_thin(entry, low))
         low_down = down.thin(middle)

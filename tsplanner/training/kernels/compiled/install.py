@@ -69,9 +69,9 @@ def use_compiled_kernels(model: Any, *, alone: bool = True) -> None:
             module.forward = types.MethodType(_head_norm(type(module).forward), module)
         elif is_gated_mlp(module):
             groups += _compile_mlp(module, alone=alone)
-        elif _are_groupable(module, SIBLINGS):
+        elif type(module).__name__.endswith("Attention"):
             patch_rotary(sys.modules[type(module).__module__])
-            if alone:
+            if alone and _are_groupable(module, SIBLINGS):
                 groups += _compile_attention(module)
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     use_compiled_loss(base)

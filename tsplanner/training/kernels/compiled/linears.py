@@ -116,11 +116,17 @@ class Group:
         """The thin product rows A^T [N, R]; None: no linear has an adapter."""
         return None if self.a is None else rows @ self.a.t()
 
+    def prepared(self, rows: Tensor) -> Any:
+        """The rows as all matrices of the group read them: 8-bit ones share the rounded rows."""
+        prepare = getattr(self.parts[0].matrix, "prepared", None)
+        return rows if prepare is None else prepare(rows)
+
     def outputs(self, rows: Tensor, low: Tensor | None) -> list[Tensor]:
         """Every y_i [N, out_i]."""
         results = []
+        read = self.prepared(rows)
         for place, part in enumerate(self.parts):
-            result = part.matrix.product(rows, bias=part.bias)
+            result = part.matrix.product(read, bias=part.bias)
             b = self.b[place]
             if b is not None and low is not None:
                 # On an H200 this order is faster than adding the large product to the thin one.
