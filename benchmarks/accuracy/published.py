@@ -210,6 +210,9 @@ def tables(found: Sequence[Judged], *, single: bool) -> None:
         _groups(found, lambda one: one.row.gpu)
     stated = [one for one in found if one.row.stated]
     print(line("settings stated in full", stated))
+    told = [one for one in stated if not one.row.beyond]
+    if len(told) < len(stated):
+        print(line("- and a case can say them", told))
     print(line("settings read in part", [one for one in found if not one.row.stated]))
     fresh = [one for one in found if one.row.source not in SEEN_BEFORE]
     if len(fresh) < len(found):
