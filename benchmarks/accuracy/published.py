@@ -54,6 +54,8 @@ class MemoryMiss:
     measured: Memory
     error: float
     covered: bool
+    ratio: float
+    """Measured over estimated bytes of PyTorch's allocator beyond the model states."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +80,6 @@ class Judged:
     within_card: bool = True
     """False: more was measured than the card has, as where a driver spills into RAM."""
     predicted_gib: float = 0.0
-    states: int = 0
-    """Bytes of the model states, which every trainer has alike."""
 
     @property
     def wrong_fit(self) -> bool:
@@ -117,7 +117,6 @@ class Judge:
             verdict=verdict_of(estimate.process_bytes, device.free_bytes),
             within_card=most <= device.total_bytes,
             predicted_gib=estimate.process_bytes.expected / GIB,
-            states=states_bytes(estimate),
         )
 
     def _machine(self, row: Published) -> Machine:
@@ -151,10 +150,14 @@ class Judge:
 
 def _memory_error(measured: Memory, estimate: MemoryEstimate) -> MemoryMiss:
     found = getattr(estimate, measured.quantity)
+    fixed = states_bytes(estimate)
+    if measured.quantity == "process_bytes":
+        fixed += found.expected - estimate.peak_reserved_bytes.expected
     return MemoryMiss(
         measured=measured,
         error=found.expected / measured.bytes - 1,
         covered=found.upper >= measured.bytes,
+        ratio=(measured.bytes - fixed) / (found.expected - fixed),
     )
 
 
@@ -264,10 +267,8 @@ def print_spreads(found: Sequence[Judged]) -> None:
     for one in found:
         recipe = HABITS.get(one.row.trainer)
         for each in one.memory if recipe else ():
-            expected = each.measured.bytes * (1 + each.error)
-            ratio = (each.measured.bytes - one.states) / (expected - one.states)
-            ratios[str(recipe)].append(ratio)
-            ratios["all with a recipe"].append(ratio)
+            ratios[str(recipe)].append(each.ratio)
+            ratios["all with a recipe"].append(each.ratio)
     for name, values in sorted(ratios.items()):
         rank = min(len(values), math.ceil(0.95 * (len(values) + 1)))
         print(f"{name:20}{len(values):4} runs, 95 % under {sorted(values)[rank - 1]:.3f}")
