@@ -46,6 +46,8 @@ def test_an_architecture_is_a_filter(capsys: Captured) -> None:
     found = json.loads(capsys.readouterr().out)["gpus"]
     assert {"H200", "H20"} <= {one["name"] for one in found}
     assert {one["compute_capability"] for one in found} == {"9.0"}
+    run(filter="sm_90", as_json=True)
+    assert json.loads(capsys.readouterr().out)["gpus"] == found
 
 
 def test_a_card_as_the_driver_prints_it_is_found(capsys: Captured) -> None:

@@ -28,7 +28,7 @@ NONE = "-"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
     parser.add_argument(
-        "filter", nargs="?", metavar="FILTER", help="part of a name, or an architecture"
+        "filter", nargs="?", metavar="FILTER", help="part of a name, an architecture, or sm_86"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
@@ -79,7 +79,10 @@ def _found(text: str) -> tuple[list[Gpu], list[Instance]]:
     cards = [
         gpu
         for gpu in CATALOG
-        if part in gpu.name.lower() or part in gpu.generation.lower() or (key and key in gpu.keys)
+        if part in gpu.name.lower()
+        or part in gpu.generation.lower()
+        or part in (_capability(gpu), f"sm_{_capability(gpu).replace('.', '')}")
+        or (key and key in gpu.keys)
     ]
     machines = [each for each in INSTANCES.values() if part in f"{each.name}\n{each.gpus}".lower()]
     if not cards and not machines:
