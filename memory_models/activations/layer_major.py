@@ -42,6 +42,7 @@ def layer_major_totals(
         below_trained=below * b + entry,
     )
 
+
 def tables_bytes(architecture: Architecture, settings: TrainingSettings) -> int:
     """Bytes of the rotary tables of one pass: sines and cosines [1, S, A], kept for every pass."""
     if architecture.positions.learned_position_count:

@@ -11,7 +11,6 @@ from memory_models.settings import (
     EMBEDDING,
     Dtype,
     FinetuningType,
-    LossKernel,
     Method,
     Optimizer,
     StateSettings,

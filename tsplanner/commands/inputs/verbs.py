@@ -28,6 +28,7 @@ VERBS = {
     "export": "a plan as files for torchrun, accelerate, DeepSpeed, Slurm or SkyPilot",
     "report": "every run on one page (HTML, Markdown), compared where they may be",
     "models": "which models are known by name, how they are sized, what was measured",
+    "gpus": "which cards and machine files are known by name",
     "serve": 'the page "Will it fit?" with this machine\'s cards, and answers as JSON',
     "state": "what probes taught about this machine, and how to forget it",
     "doctor": "which parts of the training environment work here, and how to fix the rest",
@@ -70,6 +71,9 @@ def build_parser(verb: str | None) -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("-V", "--version", action="version", version=f"tsplanner {__version__}")
+    parser.add_argument(
+        "--completion", metavar="SHELL", help="print the script that completes flags: bash|zsh|fish"
+    )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     # A parser takes half a millisecond to make: without a verb all of them are listed.
     for name in VERBS if verb is None else (verb,):
@@ -85,8 +89,16 @@ def build_parser(verb: str | None) -> Parser:
             module = importlib.import_module(f"tsplanner.commands.{name}")
             module.add_arguments(sub)
             sub.epilog = getattr(module, "EPILOG", None)
+            sub.add_argument(
+                "-q", "--quiet", action="store_true", help="no words: errors, files and the status"
+            )
             sub.set_defaults(call=module.from_arguments)
     return parser
+
+
+def verbs_with(flag: str) -> list[str]:
+    """The verbs that have a flag, for a person who gave it to another one."""
+    return [verb for verb in VERBS if flag in verb_parser(verb)._option_string_actions]
 
 
 def verb_parser(verb: str) -> Parser:

@@ -12,7 +12,7 @@ from memory_models.settings import FinetuningType
 from tests.support import tiny
 from tests.support.searching import Worker
 from tsplanner import runs
-from tsplanner.commands.full_run import FullRun, disk_bytes, start_full_run
+from tsplanner.commands.work.full_run import FullRun, disk_bytes, start_full_run
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.files import read_plan
 from tsplanner.training.job import Job, JobKind, Status
