@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from memory_models.activations.layer_major import host_input_bytes
+from memory_models.activations.liger.patches import PATCHES
 from memory_models.allocator.replay import reserved_bytes
 from memory_models.architecture import Architecture
 from memory_models.bounds.intervals import (
@@ -25,6 +26,7 @@ from memory_models.device import Device
 from memory_models.result import Component, Interval, MemoryEstimate
 from memory_models.settings import (
     Attention,
+    DecoderKernels,
     Dtype,
     FinetuningType,
     Quantization,
@@ -75,6 +77,7 @@ def check(
             f"streamed_layers {streamed} is above the model's num_hidden_layers {layers}"
         )
     _check_recorded(architecture, settings)
+    _check_liger(architecture, settings)
     _check_dtypes(settings)
     # This call is for its refusals; the record is cached, so the estimate makes no second one.
     _static(architecture, effective_settings(settings).states)
@@ -102,6 +105,16 @@ def _check_recorded(architecture: Architecture, settings: TrainingSettings) -> N
     if settings.method.adapter_ranks:
         raise ValueError(
             f"adapter_ranks needs layers with a formula, which {architecture.model_type} has not"
+        )
+
+
+def _check_liger(architecture: Architecture, settings: TrainingSettings) -> None:
+    if settings.kernels.decoder_kernels is not DecoderKernels.LIGER:
+        return
+    if architecture.model_type not in PATCHES:
+        raise ValueError(
+            f"kernels liger is not sized for {architecture.model_type}: its patch is for "
+            f"{', '.join(sorted(PATCHES))}"
         )
 
 
@@ -166,6 +179,8 @@ def estimate_memory(
     )
     # Forward's thread and backward's thread have a cuBLAS workspace each; the second one settles in
     # the middle of backward, so the replay places each by itself.
+    # The replay knows micro-batches one after the other alone.
+    replay = replay and not settings.streaming.streams
     replayed = reserved_bytes(architecture, settings, workspace // 2) if replay else None
     reserved = reserved_interval(
         estimated, peak.bytes, settings, calibration, replayed, unrecomputed=peak.unrecomputed
@@ -307,6 +322,8 @@ def _recipe_assumptions(
         yield "mixture of experts: tokens spread evenly; not measured"
     if settings.base.quantization is Quantization.INT8:
         yield "int8: outlier columns not counted"
+    if settings.streaming.streams:
+        yield "streamed layers: bytes by formula and trace, not measured on a GPU yet"
     if paged:
         yield f"{paged // MIB} MiB of paged optimizer states may move to the host"
     released = as_released(architecture).positions.rotary_buffer_count

@@ -59,11 +59,13 @@ def left_over(events: Iterable[Event], saved: Iterable[Size]) -> list[Event]:
 class Storage:
     """Memory, with the number of variables, nodes and gradients that hold it."""
 
-    __slots__ = ("holders", "size")
+    __slots__ = ("holders", "size", "viewed")
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, *, viewed: bool = False) -> None:
         self.size = size
         self.holders = 1
+        self.viewed = viewed
+        """Only views of the tensor are handed on, so that nothing is added to it in place."""
 
 
 class Value:
@@ -117,3 +119,5 @@ class Node(NamedTuple):
     work: Size
     """Bytes that the op's backward holds while it runs."""
     weights: tuple[Weight, ...]
+    folds: bool = False
+    """The op folds its input's rows into a matrix, so that the input's gradient is a view."""

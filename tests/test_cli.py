@@ -32,8 +32,8 @@ PINS = (
 )
 FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --columns --cpu-threads --experiment "
-    "--host-memory --json --no-corrections --output --price-per-hour --probe --probe-budget "
-    "--saves --trust-remote-code",
+    "--deadline --host-memory --json --no-corrections --output --price-per-hour --probe "
+    "--probe-budget --rent --saves --trust-remote-code",
     "data": "--answer --by --columns --convert --cutoff-len --decimal-comma --json --labels --line "
     "--list --loss-on --model --on-bad-rows --question --show --step --time --to --tokenizer "
     "--values --whole --window",
@@ -41,8 +41,8 @@ FLAGS = {
     "--expandable-segments --gpus --finetuning-type "
     "--freeze-trainable-layers --gradient-accumulation-steps --hybrid-kernels --json "
     "--lora-dropout --lora-rank "
-    "--lora-target --model --modules-to-save --rank-pattern --row-length --sequence-length "
-    "--series-patches "
+    "--lora-target --model --modules-to-save --rank-pattern --recipe --row-length "
+    "--sequence-length --series-patches "
     "--trace --trust-remote-code",
     "probe": "--force --json --plan --saves --steps --time-limit --trust-remote-code",
     "tune": "--budget --concurrent-loras --epochs --force --jobs --join --json --learning-rate "

@@ -4,6 +4,7 @@
     python benchmarks/accuracy/published.py --rows          also every row of it
     python benchmarks/accuracy/published.py --set-aside     totals of the half that is set aside
     python benchmarks/accuracy/published.py --bare          without the habits of each row's trainer
+    python benchmarks/accuracy/published.py --spread        measured over estimated, by recipe
 
 A row is estimated with the settings that its source states; what it does not state is the habit of
 the trainer (``estimate --recipe``), or with ``--bare`` the default of ``estimate``. Errors of memory
@@ -31,10 +32,19 @@ from tsplanner.errors import TsplannerError
 from tsplanner.hardware.detect import machine_for
 from tsplanner.models.source import ModelSource
 from tsplanner.planner.gather.cases import read_case
+from tsplanner.planner.gather.recipes import RECIPES, under
 from tsplanner.planner.plan import Verdict, verdict_of
 from tsplanner.throughput.errors import relative_error
 from tsplanner.throughput.rates import rates_of
 from tsplanner.throughput.step_time import step_time
+
+HABITS = {
+    **{name: name for name in RECIPES},
+    "trl": "trl-0",
+    "peft": "transformers",
+    "deepspeed": "transformers",
+}
+"""Recipes by the trainer of a source; every source that used TRL is older than TRL 1.0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +125,15 @@ class Judge:
 
     def _case(self, row: Published, values: dict[str, object]) -> dict[str, object]:
         """The settings of a row with the habits of its trainer under them."""
-        return dict(values)
+        recipe = None if self.bare else HABITS.get(row.trainer)
+        return dict(values) if recipe is None else {**values, "recipe": recipe}
 
     def _estimate(
         self, row: Published, values: dict[str, object], machine: Machine
     ) -> MemoryEstimate:
         case = read_case(self._case(row, values), self.models)
-        return estimate_memory(case.architecture, case.settings, machine.devices[0], replay=True)
+        found = estimate_memory(case.architecture, case.settings, machine.devices[0], replay=True)
+        return under(found, case.recipe)
 
     def _time(self, row: Published, machine: Machine) -> TimeMiss | None:
         if row.time is None:
@@ -237,18 +249,37 @@ def print_rows(found: Sequence[Judged]) -> None:
         )
 
 
+def print_spreads(found: Sequence[Judged]) -> None:
+    """What 95 % of a recipe's runs stayed under, as multiples of the estimate (``Recipe.spread``).
+
+    The rank is that of a conformal quantile: of n runs the ceil(0.95 (n + 1))th, at most the last.
+    """
+    ratios: dict[str, list[float]] = defaultdict(list)
+    for one in found:
+        recipe = HABITS.get(one.row.trainer)
+        for each in one.memory if recipe else ():
+            ratios[str(recipe)].append(1 / (1 + each.error))
+            ratios["all with a recipe"].append(1 / (1 + each.error))
+    for name, values in sorted(ratios.items()):
+        rank = min(len(values), math.ceil(0.95 * (len(values) + 1)))
+        print(f"{name:20}{len(values):4} runs, 95 % under {sorted(values)[rank - 1]:.3f}")
+
+
 def main() -> None:
     """Predict one half and print what is to be seen of it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", action="store_true", help="every row of the seen half")
     parser.add_argument("--set-aside", action="store_true", help="totals of the other half")
     parser.add_argument("--bare", action="store_true", help="without the habits of trainers")
+    parser.add_argument("--spread", action="store_true", help="measured over estimated, seen half")
     options = parser.parse_args()
     half = Half.SET_ASIDE if options.set_aside else Half.SEEN
     judge = Judge(bare=options.bare)
     found = [judge(row) for row in published(half)]
     if options.rows and half is Half.SEEN:
         print_rows(found)
+    if options.spread and half is Half.SEEN:
+        return print_spreads(found)
     tables(found, single=half is Half.SEEN)
 
 

@@ -17,7 +17,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,19 @@ class Running:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Run the cases of a forecast, as many at once as memory and cores allow."""
+    """Run the cases of a forecast."""
+    run_forecast(options, start, "family_runs.json")
+
+
+def run_forecast(
+    options: argparse.Namespace,
+    begin: Callable[[dict[str, Any], Any, Path], Running],
+    file: str,
+) -> None:
+    """Run the cases of a forecast, as many at once as memory and cores allow.
+
+    ``begin``: forks the worker on a row, on a machine, in a folder. ``file``: name of the result.
+    """
     began = time.monotonic()
     document = json.loads(options.forecast.read_text())
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:False")
@@ -111,7 +123,7 @@ def measure(options: argparse.Namespace) -> None:
             if ended(item):
                 running.remove(item)
                 done.append(item.row)
-                write_json(options.output / "family_runs.json", {**found, "cases": done})
+                write_json(options.output / file, {**found, "cases": done})
                 print(f"{time.monotonic() - began:5.0f} s  {line(item.row)}", flush=True)
         late = time.monotonic() - began > 60 * options.minutes
         waiting = [] if late else waiting
@@ -120,7 +132,7 @@ def measure(options: argparse.Namespace) -> None:
             needed = row["forecast"]["process_bytes"]["upper"]
             if len(running) < options.side_by_side and (not used or used + needed <= limit):
                 waiting.remove(row)
-                running.append(start(row, machine, options.output / f"case-{id(row)}"))
+                running.append(begin(row, machine, options.output / f"case-{id(row)}"))
                 used += needed
         time.sleep(0.05)
     print(f"{len(done)} cases in {time.monotonic() - began:.0f} s")
@@ -129,18 +141,17 @@ def measure(options: argparse.Namespace) -> None:
 
 def start(row: dict[str, Any], machine: Any, folder: Path) -> Running:
     """Fork the worker on one case."""
+    return fork(row, carrier(row["case"], machine), folder, lambda: None)
+
+
+def fork(row: dict[str, Any], plan: Any, folder: Path, prepare: Callable[[], None]) -> Running:
+    """Fork the worker on a probe of a plan; ``prepare`` runs in the fork before it."""
     folder.mkdir(parents=True, exist_ok=True)
-    job = Job(
-        kind=JobKind.PROBE,
-        plan=carrier(row["case"], machine),
-        folder=str(folder),
-        probe_steps=3,
-        threads=2,
-    )
+    job = Job(kind=JobKind.PROBE, plan=plan, folder=str(folder), probe_steps=3, threads=2)
     (folder / "job.json").write_bytes(msgspec.json.encode(job))
     pid = os.fork()
     if pid == 0:
-        work(folder)
+        work(folder, prepare)
     return Running(pid=pid, row=row, folder=folder, bytes=row["forecast"]["process_bytes"]["upper"])
 
 
@@ -153,7 +164,7 @@ def carrier(case: dict[str, Any], machine: Any) -> Any:
     return replace(plan, model=replace(plan.model, **named))
 
 
-def work(folder: Path) -> None:
+def work(folder: Path, prepare: Callable[[], None]) -> None:
     """Run the worker with its output in the case's log; never returns."""
     os.setsid()
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -172,6 +183,7 @@ def work(folder: Path) -> None:
             return model
 
         adapters.apply_method = counted
+        prepare()
         status = main([str(folder / "job.json")])
     finally:
         os._exit(status)

@@ -19,11 +19,13 @@ import random
 import signal
 import sys
 import time
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from benchmarks.accuracy.chatts_full_run import write_model
 from memory_models.settings import BatchLayout
 from memory_models.units import GIB
 from tsplanner.datasets.records import DataSource
@@ -41,6 +43,7 @@ WORD = " the"
 """One token of the shipped tokenizer."""
 SEED = 14
 ANSWER_SHARE = 0.4
+SERIES, SERIES_POINTS, SERIES_MARK = "series", 256, "<ts><ts/>"
 PIN_NAMES = frozenset(
     [
         "world_size",
@@ -81,9 +84,32 @@ def length(shape: str, draw: random.Random, most: int) -> int:
     return max(16, min(most, round(wanted)))
 
 
+def series_row(draw: random.Random) -> dict[str, Any]:
+    """A row like the 100 that were published with ChatTS: 2 to 17 series of 256 points.
+
+    Those have 709 to 2,018 tokens of text, 32 patches a series, and 1,589 positions on average.
+    """
+    count, words = draw.randint(2, 17), draw.randint(550, 840)
+    answer = round(ANSWER_SHARE * words)
+    series = []
+    for _ in range(count):
+        steps = accumulate(draw.gauss(0, 1) for _ in range(SERIES_POINTS))
+        series.append([round(value, 4) for value in steps])
+    marks = " ".join([SERIES_MARK] * count)
+    return {
+        "input": f"{marks}{WORD * (words - answer)}",
+        "output": (WORD * answer).strip(),
+        "timeseries": series,
+    }
+
+
 def write_rows(path: Path, given: dict[str, Any]) -> None:
-    """The run's dataset."""
-    draw = random.Random(f"{SEED}-{given['name']}")
+    """The run's dataset; runs with the same ``rows_of`` have the same rows."""
+    draw = random.Random(f"{SEED}-{given.get('rows_of', given['name'])}")
+    if given["lengths"] == SERIES:
+        rows = [json.dumps(series_row(draw)) + "\n" for _ in range(given["rows"])]
+        path.write_text("".join(rows))
+        return
     with path.open("w") as file:
         for _ in range(given["rows"]):
             tokens = length(given["lengths"], draw, given.get("most", 2048))
@@ -101,10 +127,14 @@ def plan_of(given: dict[str, Any], folder: Path) -> Plan:
     folder.mkdir(parents=True, exist_ok=True)
     rows = folder / "rows.jsonl"
     write_rows(rows, given)
+    model = given["model"]
+    if given["lengths"] == SERIES:
+        model = str(folder / "model")
+        write_model(folder / "model", given["model"])
     values = typed({"num_train_epochs": 1, **given.get("settings", {})})
     pins = {name: values.pop(name) for name in list(values) if name in PIN_NAMES}
     subject = Subject(
-        model=given["model"],
+        model=model,
         dataset=DataSource(paths=(str(rows),)),
         tokenizer=str(TOKENIZER),
         gpus=given.get("gpus"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks.accuracy.memory import Row
+from collections.abc import Mapping
+from typing import Protocol
+
+from benchmarks.rivals.calls.case import H200_GIB
 from memory_models.architecture import Role
 from memory_models.settings import (
     ALL_LINEAR,
@@ -15,6 +18,7 @@ from memory_models.settings import (
 from memory_models.states.weights import total_parameters
 from tsplanner.models.defaults import DEFAULTS
 from tsplanner.models.source import read_model
+from tsplanner.planner.gather.cases import Case
 
 GATED = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 SCOPES = {
@@ -31,6 +35,18 @@ SHAPE = (
     "tie_word_embeddings",
     "head_dim",
 )
+
+
+class Measured(Protocol):
+    """A case that somebody measured."""
+
+    @property
+    def given(self) -> Mapping[str, object]:
+        """Its keys and values."""
+
+    @property
+    def case(self) -> Case:
+        """Its records."""
 
 
 def kind_of(settings: TrainingSettings) -> str:
@@ -61,7 +77,7 @@ def sharding_of(settings: TrainingSettings) -> str:
     return "none" if settings.sharding.world_size == 1 else "replicas"
 
 
-def targets_of(row: Row) -> tuple[str, list[str]]:
+def targets_of(row: Measured) -> tuple[str, list[str]]:
     """The scope that rivals have names for, and the modules."""
     settings, architecture = row.case.settings, row.case.architecture
     if not settings.method.uses_adapter:
@@ -72,8 +88,8 @@ def targets_of(row: Row) -> tuple[str, list[str]]:
     return SCOPES.get(frozenset(names), "other"), names
 
 
-def view(row: Row) -> dict[str, object]:
-    """A measured case as the rivals' calls read it."""
+def view(row: Measured, gpu: str = "H200", card_gib: float = H200_GIB) -> dict[str, object]:
+    """A measured case as the rivals' calls read it, on a card of the catalogue."""
     settings, architecture = row.case.settings, row.case.architecture
     config = read_model(str(row.given["model"])).config
     known = {key: value for key, value in config.items() if value is not None}
@@ -83,6 +99,8 @@ def view(row: Row) -> dict[str, object]:
     half = settings.base.autocast if precision == "mixed" else settings.base.model_dtype
     roles = {linear.role for linear in architecture.layer.linears}
     return {
+        "gpu": gpu,
+        "card_gib": card_gib,
         "name": architecture.name,
         "model_type": architecture.model_type,
         "config": {**DEFAULTS.get(architecture.model_type, {}), **known, **tied},

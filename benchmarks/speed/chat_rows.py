@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from chat_texts import paragraphs, tokenizer, write_jsonl, write_parquet
-from watched_plan import cpu_seconds, watched_plan
+
+from benchmarks.speed.watched_plan import cpu_seconds, watched_plan
 
 INTERVAL_SECONDS = 0.25
 

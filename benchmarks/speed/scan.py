@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from watched_plan import cpu_seconds, watched_plan
+from benchmarks.speed.watched_plan import cpu_seconds, watched_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENIZER = ROOT / "configs" / "models" / "tiny-chatts"

@@ -6,7 +6,13 @@ integrations/sdpa_attention.py; aten/src/ATen/native/transformers/cuda/sdp_utils
 
 from __future__ import annotations
 
-from memory_models.activations.liger import liger_rotary
+from memory_models.activations.compiled import (
+    attention_output,
+    compiled_rotary,
+    joined_projections,
+    turns_both,
+)
+from memory_models.activations.liger.kernels import liger_rotary
 from memory_models.activations.linears import linear
 from memory_models.activations.norms import norm
 from memory_models.activations.ops import FP32, LayerOps
@@ -21,7 +27,11 @@ def attention(ops: LayerOps, normed: Value) -> Value:
     query, key, value = _projections(ops, normed)
     if shape.attention.qk_norm:
         query, key = _head_norm(ops, query), _head_norm(ops, key)
-    if not shape.positions.learned_position_count:
+    if not shape.positions.learned_position_count and turns_both(ops, query):
+        turned = compiled_rotary(ops, query, key)
+        tape.drop(query, key)
+        query, key = turned
+    elif not shape.positions.learned_position_count:
         rotary = _rotary
         if turns_in_place(ops):
             rotary = liger_rotary
@@ -35,7 +45,9 @@ def attention(ops: LayerOps, normed: Value) -> Value:
     eager = ops.settings.attention is Attention.EAGER
     attended = (_eager if eager else _sdpa)(ops, query, key, value)
     tape.drop(query, key, value)
-    result = linear(ops, ops.linears[Role.OUTPUT], attended)
+    result = attention_output(ops, attended)
+    if result is None:
+        result = linear(ops, ops.linears[Role.OUTPUT], attended)
     tape.drop(attended)
     return result
 
@@ -51,6 +63,10 @@ def _projections(ops: LayerOps, normed: Value) -> tuple[Value, Value, Value]:
         views = tape.view(fused, heads), tape.view(fused, groups), tape.view(fused, groups)
         tape.drop(fused)
         return views
+    joined = joined_projections(ops, normed)
+    if joined:
+        query, key, value = joined
+        return query, key, value
     query = linear(ops, ops.linears[Role.QUERY], normed)
     if shape.positions.learned_position_count:  # OPT scales the query before the key is made
         query = ops.copy(query)

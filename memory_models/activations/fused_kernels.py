@@ -44,12 +44,12 @@ def gated_product(ops: Ops, gate: Value, up: Value) -> Value:
     return middle
 
 
-def fused_adapter(ops: LayerOps, value: Value) -> bool:
+def fused_adapter(ops: LayerOps, layer: Linear, value: Value) -> bool:
     """Whether a kernel adds the adapter in place: plain LoRA on a frozen half-precision product."""
     method = ops.method
     plain = method.finetuning_type in (FinetuningType.LORA, FinetuningType.RSLORA)
     plain = plain and not method.lora_dropout
-    return ops.fused and plain and value.bytes == HALF and multiplies(ops, HALF)
+    return ops.fused and plain and value.bytes == HALF and multiplies(ops, layer, HALF)
 
 
 def adapted_linear(ops: LayerOps, layer: Linear, value: Value) -> Value:
@@ -69,10 +69,10 @@ def adapted_linear(ops: LayerOps, layer: Linear, value: Value) -> Value:
         Size(per_token=layer.out_features),
         width,
         saves=(value, *local),
-        work=total((local[-1].size, work)),
+        work=total((local[-1].size, work.backward)),
         weights=tuple(Weight(elements, width, ops.adapter) for elements in matrices),
     )
-    tape.work(work)
+    tape.work(work.forward)
     # An op saves what it keeps when it has run, so recomputation runs all of it.
     tape.last_save = tape.allocations
     tape.drop(*local)

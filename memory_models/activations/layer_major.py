@@ -25,7 +25,11 @@ def layer_major_totals(
     ``one``: the totals of one checkpointed pass. Every pass has one tensor between two layers: its
     stream in forward, and in backward the gradient of it.
     """
-    layers, passes, b = architecture.num_hidden_layers, settings.passes_together, one.boundary
+    layers, passes, b = (
+        architecture.num_hidden_layers,
+        settings.batch.gradient_accumulation_steps,
+        one.boundary,
+    )
     on_host = settings.streaming.host_checkpoints
     # Where something below the layers is trained, the first layer's input stays with its graph.
     entry = passes * b if on_host and trains_encoder(architecture, settings.method) else 0
@@ -57,5 +61,5 @@ def host_input_bytes(architecture: Architecture, settings: TrainingSettings) -> 
     """Bytes of all layer inputs of a step in host memory, of one process."""
     if not settings.streaming.host_checkpoints:
         return 0
-    inputs = architecture.num_hidden_layers * settings.passes_together
+    inputs = architecture.num_hidden_layers * settings.batch.gradient_accumulation_steps
     return inputs * boundary_bytes(architecture, settings)

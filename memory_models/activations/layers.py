@@ -181,13 +181,16 @@ def layer_totals(architecture: Architecture, settings: TrainingSettings) -> Laye
     int8 = int8_kept_bytes(architecture, settings)
     kept = [_kept(kind, n, scores) + int8 for kind, _ in found.kinds]
     total = sum([count * size for (_, count), size in zip(found.kinds, kept, strict=True)])
+    # The model's forward holds the embedding's output to its end, also where no layer keeps it.
+    unkept = found.first is not found.kinds[-1][0]
+    held = block_bytes(boundary_bytes(architecture, settings)) if unkept else 0
     return LayerTotals(
         boundary=0,
         # The first layer's program may keep less than the others of its kind.
         all_kept=total - kept[-1] + _kept(found.first, n, scores) + int8,
         last_kept=max(kept),
         below_trained=0,
-        forward=max([peak(kind.forward) for kind, _ in found.kinds]),
+        forward=held + max([peak(kind.forward) for kind, _ in found.kinds]),
         backward=backward,
         first_backward=first_backward,
     )

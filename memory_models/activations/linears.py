@@ -7,11 +7,13 @@ nn/modules.py, torch/amp/autocast_mode.py.
 from __future__ import annotations
 
 from memory_models.activations.frozen.multi_lora import multi_lora_linear
+from memory_models.activations.frozen.products import eight_bit_product
 from memory_models.activations.fused_kernels import adapted_linear, fused_adapter
 from memory_models.activations.ops import FP32, LayerOps, Ops
 from memory_models.architecture import Linear
 from memory_models.settings import FinetuningType, Quantization
 from memory_models.states.adapters import is_targeted
+from memory_models.states.weights import form_of
 from memory_models.symbolic import Size, Value, Weight, times
 
 
@@ -20,30 +22,33 @@ def linear(ops: LayerOps, layer: Linear, value: Value) -> Value:
     targeted = is_targeted(ops.shape, layer, ops.method)
     if targeted and ops.method.adapter_ranks:
         return multi_lora_linear(ops, layer, value, base_product)
-    if targeted and fused_adapter(ops, value):
+    if targeted and fused_adapter(ops, layer, value):
         return adapted_linear(ops, layer, value)
     base = base_product(ops, layer, value)
     if not targeted:
         return base
-    quantization = ops.quantization
-    if quantization in (Quantization.NF4, Quantization.NF4_DQ):
+    form = form_of(layer, ops.quantization)
+    if form in (Quantization.NF4, Quantization.NF4_DQ):
         # PEFT clones a 4-bit result: adding to a view in place breaks autograd (peft lora/bnb.py).
         clone = ops.tape.op((base,), base.elements, base.bytes, passes=True)
         ops.tape.drop(base)
         base = clone
     # PEFT's quantised layers leave the cast to autocast; its other layers cast their input to the
     # adapter's dtype themselves.
-    left_alone = quantization is not None and ops.autocast
+    left_alone = form is not None and not form.multiplies and ops.autocast
     source = ops.tape.view(value) if left_alone else ops.cast(value, ops.adapter)
     return ADAPTED[ops.method.finetuning_type](ops, layer, source, base)
 
 
 def base_product(ops: LayerOps, layer: Linear, value: Value) -> Value:
     """The product with a frozen or trained weight; bitsandbytes casts its result back."""
+    form = form_of(layer, ops.quantization)
+    if form is not None and form.multiplies:
+        return eight_bit_product(ops, layer, value)
     tape, operand, out = ops.tape, ops.flow.operand, Size(per_token=layer.out_features)
     source = ops.cast(value, operand) if value.bytes > operand else value
     elements = layer.weight_count
-    quantized = ops.quantization is not None
+    quantized = form is not None
     if quantized:
         # bitsandbytes de-quantises the whole matrix for a product, and again in backward.
         whole = Size(constant=elements * operand)
@@ -73,7 +78,7 @@ def adapter_product(ops: Ops, source: Value, width: int, out: int) -> Value:
     weights = (Weight(width * out, operand, ops.adapter),)
     result = tape.op((narrow,), Size(per_token=out), operand, saves=saves, weights=weights)
     tape.drop(narrow)
-    return result
+    return tape.folded(result)
 
 
 def _read(ops: LayerOps, source: Value) -> Value:

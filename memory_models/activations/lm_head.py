@@ -10,16 +10,19 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from memory_models.activations.liger import liger_loss
+from memory_models.activations.liger.kernels import liger_loss
 from memory_models.activations.linears import adapter_product
 from memory_models.activations.norms import norm
 from memory_models.activations.ops import FP32, Ops
 from memory_models.activations.peaks import Peaks, pareto_peaks
 from memory_models.architecture import Architecture
-from memory_models.settings import Dtype, HeadSettings, LossKernel, TrainingSettings
+from memory_models.settings import DecoderKernels, Dtype, HeadSettings, LossKernel, TrainingSettings
 from memory_models.states.weights import embedding_parameters
 from memory_models.symbolic import ZERO, Size, Value, Weight
 from memory_models.units import ceil_div
+
+COMPILED_ROWS = 2
+"""Chunks of the compiled loss are larger by it: a logit takes 2 bytes there instead of 10."""
 
 
 class LmHeadMemory(NamedTuple):
@@ -157,10 +160,17 @@ class LmHead(Ops):
         """Tensors of the previous chunk: rows, and the gradient of the logits in both dtypes."""
         width = Size(per_unit=self.shape.vocabulary.vocab_size)
         hidden = Size(per_unit=self.shape.hidden_size)
+        if self._one_kernel(operand):
+            left = [(hidden, operand), (width, operand)]
+            return [self.tape.new(size, bytes, needs=False) for size, bytes in left]
         left = [(hidden, operand), (width, FP32)]
         if operand < FP32:
             left.append((width, operand))
         return [self.tape.new(size, bytes, needs=False) for size, bytes in left]
+
+    def _one_kernel(self, operand: int) -> bool:
+        """Whether one kernel writes the gradient over the logits, in their own dtype."""
+        return self.compiled and operand < FP32
 
     def _chunk(self, operand: int, elements: int) -> None:
         """The logits of one chunk, their softmax in fp32, and the products with their gradient."""
@@ -169,20 +179,22 @@ class LmHead(Ops):
         states = tape.new(hidden, operand, needs=False)
         logits = tape.new(width, operand, needs=False)
         local = [states]
-        if operand < FP32:
+        if self._one_kernel(operand):
+            wide = logits
+        elif operand < FP32:
             wide = tape.new(width, FP32, needs=False)
             tape.drop(logits)
         else:
             wide = logits
         local.append(wide)
-        if shape.vocabulary.final_logit_softcapping:
+        if shape.vocabulary.final_logit_softcapping and not self._one_kernel(operand):
             # Soft-capping makes the ratio, its tanh and the scaled tanh. The logits go, and the
             # scaled tanh takes their place.
             curved, capped = tape.new(width, FP32, needs=False), tape.new(width, FP32, needs=False)
             tape.drop(wide)
             local[-1:] = [curved, capped]
             tape.work(Size(per_unit=2 * FP32 * shape.vocabulary.vocab_size))
-        if operand < FP32:
+        if operand < FP32 and not self._one_kernel(operand):
             local.append(tape.new(width, operand, needs=False))
         tape.work(Size(per_unit=operand * shape.hidden_size))
         if self.trained:
@@ -194,10 +206,14 @@ def fused_rows(architecture: Architecture, settings: TrainingSettings) -> int:
     """Rows of one chunk: tokens over (V / D), rounded up to a power of two.
 
     The logits of a chunk [rows, V] then take about as many bytes as the hidden states [n, D]. Each
-    trial of a multi-LoRA run has its own loss, and so its own chunks.
+    trial of a multi-LoRA run has its own loss, and so its own chunks. The compiled loss takes twice
+    as many rows.
     Source: Liger kernel (arXiv 2410.10989), section 3.2.
     """
     chunks = ceil_div(architecture.vocabulary.vocab_size, architecture.hidden_size)
     own = settings.tokens // len(settings.method.ranks)
     rows = ceil_div(own, chunks)
-    return min(own, 1 << (rows - 1).bit_length())
+    rows = 1 << (rows - 1).bit_length()
+    if settings.kernels.decoder_kernels is DecoderKernels.COMPILED:
+        rows *= COMPILED_ROWS
+    return min(own, rows)

@@ -5,6 +5,7 @@ Sources: transformers' modeling files, integrations/moe.py.
 
 from __future__ import annotations
 
+from memory_models.activations.compiled import whole_mlp
 from memory_models.activations.fused_kernels import (
     adapted_mixture,
     adapter_sides,
@@ -12,7 +13,7 @@ from memory_models.activations.fused_kernels import (
     fused_product,
     gated_product,
 )
-from memory_models.activations.liger import has_gated_product, liger_product
+from memory_models.activations.liger.kernels import has_gated_product, liger_product
 from memory_models.activations.linears import linear
 from memory_models.activations.ops import FP32, LayerOps
 from memory_models.architecture import Activation, Linear, Role
@@ -26,6 +27,9 @@ def mlp(ops: LayerOps, normed: Value) -> Value:
         return _mixture(ops, normed)
     if has_gated_product(ops):
         return _liger_mlp(ops, normed)
+    whole = whole_mlp(ops, normed)
+    if whole is not None:
+        return whole
     middle = _middle(ops, normed)
     result = linear(ops, ops.linears[Role.DOWN], middle)
     ops.tape.drop(middle)

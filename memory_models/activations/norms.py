@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memory_models.activations.fused_kernels import fused_norm, row_norm
-from memory_models.activations.liger import liger_norm
+from memory_models.activations.liger.kernels import liger_norm
 from memory_models.activations.ops import FP32, Ops
 from memory_models.architecture import Norm
 from memory_models.symbolic import ZERO, Value, times

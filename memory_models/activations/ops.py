@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memory_models.activations.liger_patches import LigerPatch, patch_of
+from memory_models.activations.liger.patches import LigerPatch, patch_of
 from memory_models.activations.tape import Tape
 from memory_models.architecture import Architecture
 from memory_models.settings import Arithmetic, DecoderKernels, Dtype, LayerSettings
@@ -38,8 +38,10 @@ class Ops:
         """Bytes per element of an adapter's matrices."""
         self.upcast = arithmetic.upcasts_base
         """Norms and fused experts of a quantised base are in fp32, unless DeepSpeed cast them."""
-        self.fused = arithmetic.decoder_kernels is DecoderKernels.FUSED
+        self.fused = arithmetic.decoder_kernels.is_ours
         """Norms, gated products and adapters run as fused kernels where these exist."""
+        self.compiled = arithmetic.decoder_kernels is DecoderKernels.COMPILED
+        """Rotations, whole gated MLPs and linears of one input run as compiled kernels too."""
         self.liger: LigerPatch | None = patch_of(architecture, arithmetic.decoder_kernels)
         """What of the layer Liger's kernels replace."""
         self.linears = {linear.role: linear for linear in architecture.layer.linears}
@@ -84,6 +86,7 @@ class Ops:
         if cast is not None and (source.needs or self.trained):
             saves.append(cast)
         result = self.tape.op((source,), out, self.flow.operand, saves=saves, weights=weights)
+        self.tape.folded(result)
         if cast is not None:
             # Autocast caches casts of leaves that require a gradient, and no others.
             if self.trained:

@@ -177,6 +177,12 @@ class Tape:
         saved = tuple(value.storage for value in saves)
         self.nodes.append(Node(outputs, given, saved, work, weights))
 
+    def folded(self, result: Value) -> Value:
+        """The result of torch's linear, which has just run: it reads its input as a matrix."""
+        if self.nodes and self.nodes[-1].outputs[0] is result:
+            self.nodes[-1] = self.nodes[-1]._replace(folds=True)
+        return result
+
     def keep(self, value: Value) -> None:
         """A tensor that stays after backward: a gradient that forward made."""
         value.storage.holders += 1
@@ -266,7 +272,7 @@ class Tape:
                 gradient = incoming if passed is True else passed
                 gradient.holders += 1
             else:
-                gradient = Storage(value.size)
+                gradient = Storage(value.size, viewed=node.folds)
                 self._alloc(gradient.size)
             self._add(gradients, id(value), gradient)
 
@@ -284,7 +290,7 @@ class Tape:
         earlier = gradients.get(key)
         if earlier is None:
             gradients[key] = gradient
-        elif earlier.holders == 1:
+        elif earlier.holders == 1 and not earlier.viewed:
             # Nothing else holds the first gradient, so autograd adds the second one in place.
             self._release(gradient)
         else:

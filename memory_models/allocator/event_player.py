@@ -18,7 +18,7 @@ from memory_models.settings import Dtype, StateSettings, TrainingSettings
 from memory_models.sharding.partition import in_order
 from memory_models.states.optimizer import element_bytes, trained_tensors
 from memory_models.states.storage import BYTES
-from memory_models.states.weights import base_tensors, quantized_linears, quantized_weight_bytes
+from memory_models.states.weights import base_tensors, quantized_weight_bytes, stored_linears
 from memory_models.symbolic import ALLOC, FREE
 
 
@@ -196,15 +196,15 @@ def _loaded(shape: Architecture, states: StateSettings, expandable: bool) -> Ten
     element = BYTES[Dtype.FP32 if states.base.upcasts else states.base.model_dtype]
     for elements, copies in base_tensors(shape):
         memory.alloc(elements * element, copies)
-    linears = list(quantized_linears(shape))
-    for number in range(max(shape.num_hidden_layers, *(copies for _, copies in linears), 0)):
-        for linear, copies in linears:
+    linears = list(stored_linears(shape, quantization))
+    for number in range(max(shape.num_hidden_layers, *(copies for _, copies, _ in linears), 0)):
+        for linear, copies, form in linears:
             if number >= copies or linear.role is Role.ENCODER:
                 continue
-            if quantization is None:
+            if form is None:
                 memory.alloc(linear.weight_count * element)
             else:
-                memory.alloc(quantized_weight_bytes(linear, quantization))
+                memory.alloc(quantized_weight_bytes(linear, form))
     if states.method.uses_adapter:
         for tensor in in_order(trained_tensors(shape, states.method)):
             memory.alloc(tensor.elements * element_bytes(tensor, states))

@@ -38,12 +38,22 @@ class Dtype(StrEnum):
 
 
 class Quantization(StrEnum):
-    """The storage of the matrices of a frozen base (bitsandbytes)."""
+    """The storage of the matrices of a frozen base: of bitsandbytes, or our own 8 bits."""
 
     INT8 = "int8"
+    """LLM.int8 of bitsandbytes, which multiplies backward in half precision."""
     NF4 = "nf4"
     NF4_DQ = "nf4-dq"
     """NF4 with quantised scales (double quantisation)."""
+    FP8 = "fp8"
+    """e4m3 with a scale per output row; both products of the decoder's linears are in 8 bits."""
+    W8A8 = "w8a8"
+    """The same in int8: weights and activations of 8 bits."""
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether the decoder's linears multiply in 8 bits, forward and backward."""
+        return self in (Quantization.FP8, Quantization.W8A8)
 
 
 class Attention(StrEnum):
@@ -87,9 +97,16 @@ class DecoderKernels(StrEnum):
     REFERENCE = "reference"
     """The kernels of transformers and PEFT."""
     FUSED = "fused"
-    """Our worker's kernels: fewer launches and fewer kept tensors."""
+    """Our worker's kernels in plain PyTorch: fewer launches and fewer kept tensors."""
+    COMPILED = "compiled"
+    """Our worker's kernels, those that Triton compiles among them."""
     LIGER = "liger"
     """Liger's patch as Trainer's ``use_liger_kernel`` applies it; our worker has none."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether they are kernels of our worker."""
+        return self in (DecoderKernels.FUSED, DecoderKernels.COMPILED)
 
     @classmethod
     def _missing_(cls, value: object) -> DecoderKernels | None:

@@ -94,6 +94,7 @@ class StateSettings:
     """A step has more than one micro-batch."""
     checkpointed: bool
     streaming: Streaming = Streaming()
+    decoder_kernels: DecoderKernels = DecoderKernels.REFERENCE
 
     @property
     def upcasts_base(self) -> bool:
@@ -120,8 +121,6 @@ class TrainingSettings:
     """Decoder positions per sequence, time-series patches included."""
     series_patches: int = 0
     """Positions of a sequence that are patches; they count only for models with an encoder."""
-    packed_passes: int | None = None
-    """Most passes of an optimizer step of rows that are laid end to end; None: one per row."""
     row_length: float | None = None
     """Length of the row that a token belongs to, in positions, as a mean over tokens of rows that
     are laid end to end; None: ``sequence_length``."""
@@ -142,18 +141,19 @@ class TrainingSettings:
             self._check_multi_lora()
         self._check_vocabulary()
         self._check_streaming()
-        if self.kernels.decoder_kernels is DecoderKernels.FUSED and self.sharding.zero_stage == 3:
-            raise ValueError("fused kernels read weights that zero_stage 3 has not gathered")
-        liger = (DecoderKernels.LIGER, LossKernel.LIGER)
-        if self.sharding.zero_stage == 3 and (
-            self.kernels.decoder_kernels in liger or self.kernels.loss_kernel in liger
-        ):
-            raise ValueError("Liger's kernels are not sized under zero_stage 3: take another stage")
+        if self.kernels.decoder_kernels.is_ours and self.sharding.zero_stage == 3:
+            raise ValueError(
+                f"{self.kernels.decoder_kernels} kernels read weights that zero_stage 3 has not "
+                "gathered"
+            )
         if self.base.quantization is not None and not self.method.uses_adapter:
             raise ValueError(
                 f"quantization {self.base.quantization} needs an adapter method, "
                 f"not {self.method.finetuning_type}: a quantised base cannot be trained"
             )
+        # DeepSpeed casts and flattens the parameters that it finds.
+        if self.base.multiplies_8bit and self.sharding.zero_stage:
+            raise ValueError(f"quantization {self.base.quantization} needs zero_stage 0")
 
     def _check_streaming(self) -> None:
         """Refuse what cannot be trained on a base that passes through the device."""
@@ -202,11 +202,6 @@ class TrainingSettings:
         # The memory of several trials on one base is modelled with the fused loss alone.
         if self.kernels.loss_kernel is not LossKernel.FUSED:
             raise ValueError("adapter_ranks needs loss_kernel fused")
-
-    @property
-    def passes_together(self) -> int:
-        """Passes of an optimizer step that a streamed layer works on before the next one comes."""
-        return self.packed_passes or self.batch.gradient_accumulation_steps
 
     @property
     def rows(self) -> int:
@@ -271,6 +266,7 @@ class TrainingSettings:
             accumulates=self.batch.accumulates and not self.streaming.streams,
             checkpointed=self.batch.gradient_checkpointing,
             streaming=self.streaming,
+            decoder_kernels=self.kernels.decoder_kernels,
         )
 
     @property

@@ -17,6 +17,7 @@ from memory_models.sharding.deepspeed_config import persistent_elements, reduce_
 from memory_models.sharding.held_gradients import MASTER_BYTES
 from memory_models.sharding.offload import host_bytes
 from memory_models.sharding.partition import partition_of
+from memory_models.states.compiled_groups import copy_bytes
 from memory_models.states.optimizer import (
     PAGED,
     STATE_BYTES,
@@ -86,7 +87,9 @@ def _unsharded(architecture: Architecture, settings: StateSettings) -> ModelStat
         buckets = whole * block_bytes(DDP_BUCKET_BYTES) + block_bytes(rest)
     return ModelStates(
         weights=base_weight_bytes(architecture, settings) + device_bytes(architecture, settings),
-        trained=trained_bytes(architecture, settings) if settings.method.uses_adapter else 0,
+        trained=trained_bytes(architecture, settings) + _copies(architecture, settings)
+        if settings.method.uses_adapter
+        else 0,
         states=optimizer_state_bytes(architecture, settings),
         buffers=buckets,
         host=slab_bytes(architecture, settings),
@@ -103,7 +106,9 @@ def _states_sharded(architecture: Architecture, settings: StateSettings) -> Mode
     offloads = settings.sharding.offload_optimizer
     return ModelStates(
         weights=base_weight_bytes(architecture, settings),
-        trained=block_bytes(element * partition.total) if settings.method.uses_adapter else 0,
+        trained=block_bytes(element * partition.total) + _copies(architecture, settings)
+        if settings.method.uses_adapter
+        else 0,
         states=0 if offloads else _state_bytes(settings, partition.shares),
         buffers=block_bytes(element * partition.largest) if offloads else 0,
         host=host_bytes(architecture, settings),
@@ -140,6 +145,11 @@ def _all_sharded(architecture: Architecture, settings: StateSettings) -> ModelSt
         host=host_bytes(architecture, settings, lambda: base_partitions(architecture, settings)),
         paged=0 if offloads else _paged_bytes(settings, partition.shares),
     )
+
+
+def _copies(architecture: Architecture, settings: StateSettings) -> int:
+    """Bytes of the adapters' copies that compiled kernels read."""
+    return copy_bytes(architecture, settings.method, settings.base, settings.decoder_kernels)
 
 
 def _state_bytes(settings: StateSettings, shares: tuple[int, ...]) -> int:

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 
-from memory_models.architecture import Architecture, Linear, Norm, Tensors
+from memory_models.architecture import Architecture, Linear, Norm, Role, Tensors
 from memory_models.rounding import BLOCK_BYTES, block_bytes
 from memory_models.settings import Dtype, Quantization, StateSettings
 from memory_models.states.storage import BYTES, nf4_bytes
 from memory_models.units import ceil_div, round_up
+
+EIGHT_BIT_SIDES = 16
+"""The sides of a matrix in our own 8 bits are multiples of this."""
 
 
 def linear_parameters(linear: Linear) -> int:
@@ -117,6 +120,33 @@ def quantized_linears(architecture: Architecture) -> Iterator[tuple[Linear, int]
             yield linear, 1
 
 
+def stored_linears(
+    architecture: Architecture, quantization: Quantization | None
+) -> Iterator[tuple[Linear, int, Quantization | None]]:
+    """The linears that may be quantised, their number of copies, and the form that they have.
+
+    Our own 8 bits are those of the decoder layers; encoders and towers stay as they were loaded.
+    """
+    own = quantization is not None and quantization.multiplies
+    inside = set(architecture.layer.linears)
+    for linear, copies in quantized_linears(architecture):
+        outside = own and linear not in inside
+        yield linear, copies, None if outside else form_of(linear, quantization)
+
+
+def form_of(linear: Linear, quantization: Quantization | None) -> Quantization | None:
+    """The form of a decoder's linear under a quantisation of the base; None: as it was loaded.
+
+    8-bit products ask for matrices whose sides are multiples of 16.
+    Source: torch.nn.functional.scaled_mm; cuBLAS, cublasLtMatmul.
+    """
+    if quantization is None or not quantization.multiplies:
+        return quantization
+    sides = (linear.in_features, linear.out_features)
+    whole = linear.role is Role.ENCODER or any(side % EIGHT_BIT_SIDES for side in sides)
+    return None if whole else quantization
+
+
 def kept_in(linear: Linear, architecture: Architecture) -> int:
     """Number of decoder layers in which a quantised base keeps a linear whole."""
     copies = linear.copies_in(architecture)
@@ -124,23 +154,24 @@ def kept_in(linear: Linear, architecture: Architecture) -> int:
 
 
 def is_quantized(linear: Linear, quantization: Quantization | None) -> bool:
-    """Whether bitsandbytes replaces this linear of a layer."""
-    return quantization is not None and linear.count == 1 and linear.kept_copies is not None
+    """Whether this linear of a layer is replaced by a quantised one."""
+    form = form_of(linear, quantization)
+    return form is not None and linear.count == 1 and linear.kept_copies is not None
 
 
 def packed_bytes(linear: Linear, quantization: Quantization | None) -> int:
     """Bytes of one quantised matrix without the matrix's constants."""
-    eight_bit = quantization is Quantization.INT8
-    return linear.weight_count if eight_bit else ceil_div(linear.weight_count, 2)
+    four_bit = quantization in (Quantization.NF4, Quantization.NF4_DQ)
+    return linear.weight_count if not four_bit else ceil_div(linear.weight_count, 2)
 
 
 def quantized_weight_bytes(linear: Linear, quantization: Quantization) -> int:
     """Bytes of one matrix in quantised storage, constants included.
 
-    int8 takes one byte per element and an fp32 scale per row. NF4: see ``nf4_bytes``.
-    Source: bitsandbytes, nn/modules.py (Linear8bitLt, Linear4bit).
+    8 bits take one byte per element and an fp32 scale per row. NF4: see ``nf4_bytes``.
+    Source: bitsandbytes, nn/modules.py (Linear8bitLt, Linear4bit); tsplanner/training/eight_bit.
     """
-    if quantization is Quantization.INT8:
+    if quantization is Quantization.INT8 or quantization.multiplies:
         return linear.weight_count + round_up(BYTES[Dtype.FP32] * linear.out_features, BLOCK_BYTES)
     return nf4_bytes(linear.weight_count, double=quantization is Quantization.NF4_DQ)
 
@@ -182,17 +213,18 @@ def weight_bytes(
 ) -> int:
     """Bytes of the base model's parameters as the allocator rounds them; ``dtype`` as loaded.
 
-    ``upcast``: the unquantised parts of a quantised base are in fp32.
+    ``upcast``: the unquantised parts of a base that bitsandbytes quantises are in fp32.
     """
-    element = BYTES[Dtype.FP32 if quantization is not None and upcast else dtype]
+    cast = upcast and quantization is not None and not quantization.multiplies
+    element = BYTES[Dtype.FP32 if cast else dtype]
     total = sum(
         copies * block_bytes(elements * element) for elements, copies in base_tensors(architecture)
     )
-    for linear, copies in quantized_linears(architecture):
-        if quantization is None:
+    for linear, copies, form in stored_linears(architecture, quantization):
+        if form is None:
             total += copies * block_bytes(linear.weight_count * element)
         else:
-            total += copies * quantized_weight_bytes(linear, quantization)
+            total += copies * quantized_weight_bytes(linear, form)
     return total
 
 

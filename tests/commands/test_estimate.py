@@ -53,6 +53,7 @@ EVERY_KEY: dict[str, list[object]] = {
     "upcast_unquantized": [True, False],
     "deepspeed": [None],
     "device": ["H200", "RTX 3090", None],
+    "recipe": ["unsloth", None],
 }
 
 

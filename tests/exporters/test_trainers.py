@@ -176,11 +176,14 @@ def test_a_model_of_text_alone_sees_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", ["axolotl", "llamafactory", "trl"])
-def test_a_packed_plan_says_that_its_rows_go_one_by_one(name: str) -> None:
+def test_a_packed_plan_says_that_its_rows_are_padded(name: str) -> None:
     """The trainer's packing would put other rows into a step, so it stays off."""
     padded = case("qwen2.5-7b")
     packed = case("qwen2.5-7b", micro_batch_size=1, token_budget=4096)
     assert "as the plan pads one row per sample" in written(padded, name)[YAML_OF[name]]
     head = written(packed, name)[YAML_OF[name]]
-    assert "rows go one by one here, and the plan's time does not hold" in head
+    batch = said(packed, name)
+    size = batch.get("per_device_train_batch_size", batch.get("micro_batch_size"))
+    assert size * batch["gradient_accumulation_steps"] == 32
+    assert f"rows are padded here, micro-batch {size}, and the packed plan's time" in head
     assert "packing: false" in head

@@ -14,7 +14,7 @@ from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings, LearningSettings, training_settings
 
 GIB = 1024**3
-EVERY_PACKAGE = ("bitsandbytes", "deepspeed", "flash_attn")
+EVERY_PACKAGE = ("bitsandbytes", "deepspeed", "flash_attn", "triton")
 
 HOPPER = Device(
     name="H200",

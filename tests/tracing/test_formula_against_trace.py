@@ -75,6 +75,7 @@ DEFAULT = [
     GridCase("gpt_neox", {}),
     GridCase("llama", {"quantization": Quantization.NF4_DQ}),
     GridCase("llama", {"quantization": Quantization.NF4_DQ, **HALF_PARTS, **LEAN, **KEPT}),
+    GridCase("llama", {"quantization": Quantization.FP8, **LEAN, **KEPT, **FUSED}),
     GridCase("qwen2", {"finetuning_type": FinetuningType.FREEZE}),
     GridCase("qwen3", {**FULL, "optimizer": Optimizer.ADAMW_TORCH}),
     GridCase("qwen3", {**LEAN, **KEPT, **FUSED}),
@@ -148,6 +149,19 @@ SELECTIVE = [
     ("opt", {**FULL, **HALF}),
     ("gpt_neox", {**HALF}),
 ]
+EIGHT_BIT = [
+    {"quantization": quantization, **changes}
+    for quantization in (Quantization.FP8, Quantization.W8A8)
+    for changes in (
+        {},
+        {**KEPT},
+        {**LEAN},
+        {**LEAN, **HALF, **FUSED},
+        {**LEAN, **KEPT, "lora_target": ("o_proj", "down_proj")},
+        {"finetuning_type": FinetuningType.DORA, **KEPT, **FUSED},
+        {"lora_dropout": 0.05, **LEAN, **KEPT},
+    )
+]
 LATER = (
     "granite",
     "smollm3",
@@ -181,6 +195,7 @@ SLOW = [
     *(GridCase("qwen2", {**LEAN, **changes}) for changes in LEAN_METHODS),
     *(GridCase(family, changes) for family, changes in SELECTIVE),
     *(GridCase(family, changes) for family in ("llama", "qwen2") for changes in BESIDE),
+    *(GridCase(family, changes) for family in ("qwen2", "phi3") for changes in EIGHT_BIT),
 ]
 LATER_GRID = [GridCase(family, changes) for family in LATER for changes in LATER_METHODS]
 

@@ -18,6 +18,7 @@ from tsplanner.datasets.rendering.fixed import ChatTSRenderer  # noqa: E402
 from tsplanner.models.source import read_model  # noqa: E402
 from tsplanner.training import answers, chatts  # noqa: E402
 from tsplanner.training.batches import EncodedSample, encode_row, encoder_of  # noqa: E402
+from tsplanner.training.kernels.row_attention import NAME, use_row_attention  # noqa: E402
 from tsplanner.training.record import ClaimCount, ValuesChecked  # noqa: E402
 
 HILL = tuple(40.0 - abs(40 - place) for place in range(1, 65))
@@ -141,3 +142,19 @@ def test_an_answer_ends_when_its_time_is_over(tokenizer: Any, model: Any) -> Non
     answerer = answers.Answerer(model, tokenizer, contextlib.nullcontext)
     watch = answers.Watch(float("-inf"), lambda: False, lambda: None)
     assert len(tokenizer(answerer.answer(asked(tokenizer, ROW)[0], watch))["input_ids"]) <= 2
+
+
+def test_a_model_that_was_trained_on_packed_rows_answers_as_before(tokenizer: Any) -> None:
+    """Attention within rows knows no cache of earlier tokens, so a generation has the usual one."""
+    from transformers import AutoModelForCausalLM
+
+    chatts.register()
+    folder = read_model("tiny-chatts").folder
+    own = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    (question,) = asked(tokenizer, ROW)
+    watch = answers.Watch(float("inf"), lambda: False, lambda: None)
+    answerer = answers.Answerer(own, tokenizer, contextlib.nullcontext)
+    before = answerer.answer(question, watch)
+    use_row_attention(own)
+    assert answerer.answer(question, watch) == before
+    assert own.config._attn_implementation == NAME

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tsplanner.commands.export import Exported
     from tsplanner.commands.probe import Probed
 
-NOT_OF_PLAN = frozenset({"experiment", "output", "probe", "probe_budget"})
+NOT_OF_PLAN = frozenset({"experiment", "output", "probe", "probe_budget", "rent", "deadline"})
 """Flags of the verb that are methods here, or that are for the terminal alone."""
 NOT_OF_A_METHOD = frozenset({"plan", "saves"})
 """Flags that name the plan, which a method of a Plan has."""

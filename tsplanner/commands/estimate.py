@@ -53,6 +53,7 @@ WORDS = {
     **SETTINGS,
     "model": "folder, config.json, preset or hub id",
     "device": "a GPU, such as 'RTX 4090': its context and libraries are added [none]",
+    "recipe": "a trainer whose habits hold where no flag is given, such as unsloth [none]",
 }
 
 
@@ -103,7 +104,7 @@ def _flag(key: str, kind: object) -> dict[str, object]:
     if member is float:
         return {"type": float, "metavar": "X"}
     if member is DecoderKernels:
-        return {"type": member, "choices": list(member), "metavar": "reference|fused"}
+        return {"type": member, "choices": list(member), "metavar": "|".join(member)}
     if member is not str:
         nullable = [NULLABLE, NONE] if member is not kind else []
         return {"choices": [*nullable, *names(member)]}

@@ -17,6 +17,7 @@ from tsplanner.commands.views.plan_file import plan_line
 from tsplanner.commands.views.screen import Screen
 from tsplanner.errors import EXIT_OK, TsplannerError, UsageError, quoted
 from tsplanner.exporters.launch import JOB_FILE, WORKER, ExportFile, ExportOptions, Room, spread
+from tsplanner.exporters.padding import room_of
 from tsplanner.exporters.registry import EXPORTERS, exporter, render
 from tsplanner.exporters.rows.form import RowsAs, chosen, without_tokens
 from tsplanner.exporters.rows.written import RowsWritten
@@ -225,7 +226,7 @@ def exported(request: Request) -> Exported:
         paths=(*write(files, folder), *rows),
         start=wanted.start.format(folder=shlex.quote(str(folder))),
         by_hand=wanted.by_hand if request.options.nodes > 1 else "",
-        room=wanted.room(spread(plan, options.nodes)) if wanted.room is not None else None,
+        room=room_of(wanted, plan, options.nodes),
         notes=tuple(notes),
     )
 

@@ -1,4 +1,4 @@
-"""``tsplanner gpus``: the cards that ``--gpus`` knows by name, and the machines by file."""
+"""``tsplanner gpus``: which cards and rented machines are known by name, with their datasheets."""
 
 from __future__ import annotations
 
@@ -7,87 +7,150 @@ import json
 from collections.abc import Sequence
 
 from tsplanner.commands.views.screen import Screen
-from tsplanner.errors import EXIT_OK, UsageError, did_you_mean, named
+from tsplanner.errors import EXIT_OK
 from tsplanner.hardware.describe import OLDEST_CAPABILITY
 from tsplanner.hardware.gpus.cards import CATALOG
-from tsplanner.hardware.gpus.catalog import Gpu
+from tsplanner.hardware.gpus.catalog import Gpu, name_key
+from tsplanner.hardware.gpus.instances import INSTANCES, Instance
+from tsplanner.hardware.gpus.names import gpu_by_text
 from tsplanner.report.text import table
-from tsplanner.settings import configs_folder
 
 EPILOG = """examples:
-  tsplanner gpus              every card and machine file
-  tsplanner gpus a100         those with a100 in their name
-  tsplanner plan --gpus '2x RTX 3090 + 1x RTX 4090'
-  tsplanner plan --gpus '24GiB sm_86'      a card that is not in the list
+  tsplanner gpus                  every card and every machine of a cloud
+  tsplanner gpus 4090             those with 4090 in their name
+  tsplanner gpus hopper           those of an architecture
+  tsplanner gpus p4d              what a cloud's machine has
 """
-HEADING = ["card", "GiB", "sm", "matrix TFLOP/s", "memory GB/s"]
+NONE = "-"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
-    parser.add_argument("filter", nargs="?", metavar="FILTER", help="part of a name")
+    parser.add_argument(
+        "filter", nargs="?", metavar="FILTER", help="part of a name, or an architecture"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
-def from_arguments(options: argparse.Namespace) -> int:
+def from_arguments(namespace: argparse.Namespace) -> int:
     """Run the verb from parsed flags."""
-    return run(part=(options.filter or "").lower(), as_json=options.json)
+    return run(filter=namespace.filter, as_json=namespace.json)
 
 
-def run(*, part: str, as_json: bool) -> int:
-    """List cards and machine files with ``part`` in their names; 0.
+def run(*, filter: str | None = None, as_json: bool = False) -> int:
+    """List the cards and the rented machines that have ``filter`` in their name; 0.
 
-    Raises UsageError: nothing has that name.
+    Raises:
+        UsageError: nothing has that name; says who makes such a card, or what was meant.
     """
-    usable = [gpu for gpu in CATALOG if gpu.compute_capability >= OLDEST_CAPABILITY]
-    cards = [gpu for gpu in usable if part in gpu.name.lower()]
-    machines = [name for name in machine_names() if part in name]
-    if not cards and not machines:
-        hint = did_you_mean(part, [gpu.name for gpu in usable])
-        raise UsageError(
-            f"No card and no machine file has {named(part)} in its name.{hint} Any card can be "
-            'described by memory and compute capability, such as "24GiB sm_86".'
-        )
+    cards, machines = _found(filter or "")
     if as_json:
-        print(json.dumps({"cards": [_plain(gpu) for gpu in cards], "machines": machines}))
-        return EXIT_OK
-    screen = Screen()
-    for number, line in enumerate(table([HEADING, *map(_row, cards)], left=1) if cards else []):
-        screen.line(line, "" if number else "bold")
-    if machines:
-        screen.line()
-        screen.line(f"Machine files, for --machine: {', '.join(machines)}")
-    screen.line("Rates are those of the datasheets: dense bf16 or fp16, fp32 accumulation.", "dim")
+        print(
+            json.dumps(
+                {
+                    "gpus": [_plain(gpu) for gpu in cards],
+                    "machines": [
+                        {
+                            "name": each.name,
+                            "gpus": each.gpus,
+                            "ram_gib": each.ram_gib,
+                            "cpu_count": each.cpu_count,
+                        }
+                        for each in machines
+                    ],
+                }
+            )
+        )
+    else:
+        _print(cards, machines)
     return EXIT_OK
 
 
-def machine_names() -> list[str]:
-    """Names of the machine files that ship here, as ``--machine`` takes them."""
-    return sorted(path.stem for path in (configs_folder() / "machines").glob("*.yaml"))
+def _found(text: str) -> tuple[list[Gpu], list[Instance]]:
+    """Cards and machines by a part of their name; machines of the cards where these are few.
 
-
-def _sizes(gpu: Gpu) -> Sequence[int]:
-    return (*gpu.memory_gib, *gpu.modified_gib)
-
-
-def _row(gpu: Gpu) -> list[str]:
-    major, minor = gpu.compute_capability
-    return [
-        gpu.name,
-        " or ".join(map(str, _sizes(gpu))),
-        f"{major}{minor}",
-        f"{gpu.matrix_flops_per_second / 1e12:.4g}",
-        f"{gpu.memory_bytes_per_second / 1e9:,.0f}",
+    Raises:
+        UsageError: there is neither.
+    """
+    if not text.strip():
+        return list(CATALOG), list(INSTANCES.values())
+    part, key = text.strip().lower(), name_key(text)
+    cards = [
+        gpu
+        for gpu in CATALOG
+        if part in gpu.name.lower() or part in gpu.generation.lower() or (key and key in gpu.keys)
     ]
+    machines = [each for each in INSTANCES.values() if part in f"{each.name}\n{each.gpus}".lower()]
+    if not cards and not machines:
+        cards = [gpu_by_text(text)[0]]
+    return cards, machines
+
+
+def is_planned(gpu: Gpu) -> bool:
+    """Whether plans are made for a card: PyTorch, Triton and bitsandbytes of today run on it."""
+    return gpu.compute_capability >= OLDEST_CAPABILITY
 
 
 def _plain(gpu: Gpu) -> dict[str, object]:
-    """A card as plain values."""
+    """A card as plain values; rates are per second."""
     return {
         "name": gpu.name,
-        "memory_gib": list(_sizes(gpu)),
-        "compute_capability": list(gpu.compute_capability),
-        "matrix_flops_per_second": gpu.matrix_flops_per_second,
-        "memory_bytes_per_second": gpu.memory_bytes_per_second,
+        "memory_gib": list(gpu.memory_gib),
+        "reported_bytes": [gpu.total_bytes(size) for size in gpu.memory_gib],
+        "compute_capability": _capability(gpu),
+        "architecture": gpu.generation,
+        "matrix_flops": gpu.matrix_flops_per_second,
+        "memory_bytes": gpu.memory_bytes_per_second,
+        "host_link_bytes": gpu.host_link_bytes_per_second,
+        "nvlink_bytes": gpu.links.nvlink_bytes_per_second,
+        "planned": is_planned(gpu),
         "source": gpu.source,
     }
+
+
+def _capability(gpu: Gpu) -> str:
+    major, minor = gpu.compute_capability
+    return f"{major}.{minor}"
+
+
+def _print(cards: Sequence[Gpu], machines: Sequence[Instance]) -> None:
+    screen = Screen()
+    if cards:
+        heading = ["GPU", "GiB", "sm", "TFLOP/s", "GB/s", "NVLink GB/s", "source"]
+        _table(screen, [heading, *(_row(gpu) for gpu in cards)], left=1)
+    if machines:
+        heading = ["rented machine", "GPUs", "RAM GiB", "vCPUs"]
+        rows = [[each.name, each.gpus, f"{each.ram_gib}", f"{each.cpu_count}"] for each in machines]
+        _table(screen, [heading, *rows], left=2)
+    old = [gpu.name for gpu in cards if not is_planned(gpu)]
+    if old:
+        major, minor = OLDEST_CAPABILITY
+        screen.line(
+            f"Not planned for: {', '.join(old)}; today's PyTorch, Triton and bitsandbytes start at "
+            f"compute capability {major}.{minor}.",
+            "dim",
+        )
+    screen.line(
+        "TFLOP/s: dense 16-bit products with sums in fp32. Any other card: by memory and compute "
+        "capability, such as --gpus '24GiB sm_86'.",
+        "dim",
+    )
+
+
+def _row(gpu: Gpu) -> list[str]:
+    nvlink = gpu.links.nvlink_bytes_per_second
+    return [
+        gpu.name,
+        ", ".join(f"{size}" for size in gpu.memory_gib),
+        _capability(gpu),
+        f"{gpu.matrix_flops_per_second / 1e12:.0f}",
+        f"{gpu.memory_bytes_per_second / 1e9:,.0f}",
+        NONE if nvlink is None else f"{nvlink / 1e9:.0f}",
+        gpu.source,
+    ]
+
+
+def _table(screen: Screen, rows: list[list[str]], *, left: int) -> None:
+    for number, line in enumerate(table(rows, left=left)):
+        screen.line(line, "" if number else "bold")
+    screen.line()

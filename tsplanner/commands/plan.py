@@ -21,7 +21,7 @@ from tsplanner.commands.inputs.options import (
     pins,
     refuse_idle_flags,
 )
-from tsplanner.commands.inputs.values import duration_seconds, path, positive_float
+from tsplanner.commands.inputs.values import duration_seconds, path, path_text, positive_float
 from tsplanner.commands.views.plan import print_choice, print_failure
 from tsplanner.commands.views.plan_json import failure_values, plan_document
 from tsplanner.commands.views.scan_bar import scan_bar
@@ -46,6 +46,7 @@ EPILOG = """examples:
   tsplanner plan --model chatts-14b --dataset train.jsonl --gpus '2x RTX 2080 Ti 22GiB'
   tsplanner plan --experiment chatts-14b_rtx-2080-ti_qlora-r8    a recorded run, checked
   tsplanner plan --probe --probe-budget 2m      run the best few before choosing
+  tsplanner plan --model qwen2.5-7b --dataset train.jsonl --rent --deadline 8h
 """
 
 PROBE_BUDGET_SECONDS = 300.0
@@ -72,7 +73,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--price-per-hour", type=positive_float, metavar="X", help="of one GPU: print the cost"
     )
+    add_rent_arguments(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document, no words")
+
+
+def add_rent_arguments(parser: argparse.ArgumentParser) -> None:
+    """--rent and its deadline."""
+    group = parser.add_argument_group("what to rent")
+    group.add_argument(
+        "--rent",
+        nargs="?",
+        const="",
+        type=path_text,
+        metavar="FILE",
+        help="rank rented machines by the cost of the full run; prices of FILE [a snapshot]",
+    )
+    group.add_argument(
+        "--deadline",
+        type=duration_seconds,
+        metavar="T",
+        help="the run must be over by then, such as 8h or 2d",
+    )
 
 
 def add_probe_arguments(parser: argparse.ArgumentParser) -> None:
@@ -159,6 +180,10 @@ def from_arguments(options: argparse.Namespace) -> int:
     output = Path(options.output) if options.output else None
     if options.experiment == "":
         return list_experiments(as_json=options.json)
+    if options.rent is not None or options.deadline is not None:
+        from tsplanner.commands.rent import rent_from  # plans on many machines: only where asked
+
+        return rent_from(options, subject_from(options))
     return run(
         subject_from(options),
         saves=Path(options.saves),

@@ -9,7 +9,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from memory_models.settings import DecoderKernels
 from tsplanner import runs
 from tsplanner.commands.views.screen import Screen
 from tsplanner.datasets.store.columns import COLUMNS
@@ -189,7 +188,7 @@ def _table(rows: list[tuple[ProbePoint, str | None]]) -> list[str]:
     heading = ["date", "model", "method", "ran as", "length", "bytes", "seconds", "counts"]
     lines = [heading]
     for point, why in rows:
-        fused = point.kind.kernels.decoder_kernels is DecoderKernels.FUSED
+        fused = point.kind.kernels.decoder_kernels.is_ours
         words = f"{candidate_words(_hardware(point))} · {'fused' if fused else 'reference'} kernels"
         if point.kind.device_name != CPU_DEVICE:
             words = f"{point.kind.device_name} · {words}"

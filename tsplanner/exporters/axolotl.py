@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memory_models.architecture import Architecture
-from memory_models.settings import DecoderKernels, Dtype, FinetuningType, LossKernel, Quantization
+from memory_models.settings import Dtype, FinetuningType, LossKernel, Quantization
 from tsplanner.errors import TsplannerError
 from tsplanner.exporters import deepspeed, trainers
 from tsplanner.exporters.launch import (
@@ -92,7 +92,7 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         *trainers.require_room(plan, under, options),
         *trainers.differences(plan, under),
         *trainers.rows_notes(plan, options, NAME),
-        f"sample_packing is off, {trainers.why_unpacked(plan)}; sample_packing: true with "
+        f"sample_packing is off, {trainers.why_unpacked(plan, options)}; sample_packing: true with "
         "flash attention lays short rows end to end, with fewer steps and other figures.",
         *([] if _uses_kernels(plan) else [KERNELS_OFF]),
     ]
@@ -209,7 +209,7 @@ def settings(plan: Plan, options: ExportOptions, architecture: Architecture) -> 
 
 
 def _uses_kernels(plan: Plan) -> bool:
-    return plan.hardware.kernels.decoder_kernels is DecoderKernels.FUSED
+    return plan.hardware.kernels.decoder_kernels.is_ours
 
 
 def _template(options: ExportOptions) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from memory_models.frozen import frozen
 from memory_models.result import Interval
-from memory_models.settings import changed
+from memory_models.settings import BatchLayout, changed
 from memory_models.units import GIB, divisors
 from tsplanner import __version__
 from tsplanner.console import visible
@@ -52,6 +52,8 @@ class ExportOptions:
     """Chat template by the trainer's name for it; None: the model's family decides."""
     output_dir: str = "output"
     """Folder that another project's trainer writes to."""
+    repacked: bool = False
+    """The plan packs rows, which another project's trainer pads."""
     force: bool = False
     """Export for another project's trainer even if the plan does not fit there."""
 
@@ -156,8 +158,7 @@ def header(plan: Plan, options: ExportOptions) -> list[str]:
     lines = [
         f"tsplanner {__version__}: {plan.model.name}, "
         f"{plan.learning.method.finetuning_type} on {describe(hardware)}",
-        f"micro-batch {hardware.batch.micro_batch_size} x accumulation "
-        f"{hardware.batch.gradient_accumulation_steps} x {hardware.sharding.world_size} "
+        f"{_layout_words(hardware.batch)} x {hardware.sharding.world_size} "
         f"process{'es' if hardware.sharding.world_size > 1 else ''} = effective batch "
         f"{hardware.effective_batch_size}",
     ]
@@ -236,3 +237,11 @@ def torchrun_script(plan: Plan, options: ExportOptions) -> ExportFile:
     )
     body = f"{ask}exec {torchrun_words(plan, options, rendezvous=rendezvous)}\n"
     return ExportFile("run.sh", script(plan, options, body))
+
+
+def _layout_words(batch: BatchLayout) -> str:
+    """How the rows of a process go through the model."""
+    rows = batch.gradient_accumulation_steps
+    if batch.is_packed:
+        return f"packed up to {batch.token_budget} positions, {rows} rows"
+    return f"micro-batch {batch.micro_batch_size} x accumulation {rows}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from tsplanner.errors import UsageError, did_you_mean, named
 from tsplanner.exporters import accelerate, axolotl, deepspeed_json, sbatch, skypilot, torchrun, trl
 from tsplanner.exporters.launch import Exporter, ExportFile, ExportOptions, spread
 from tsplanner.exporters.llamafactory import export
+from tsplanner.exporters.padding import padded_for
 from tsplanner.exporters.rows import dialogues
 from tsplanner.exporters.rows.written import write_rows
 from tsplanner.planner.plan import Plan
@@ -91,4 +93,7 @@ def render(name: str, plan: Plan, options: ExportOptions) -> list[ExportFile]:
         UsageError: no such exporter.
         TsplannerError: the plan cannot be started that way.
     """
-    return exporter(name).files(spread(plan, options.nodes), options)
+    found = exporter(name)
+    run = padded_for(found, spread(plan, options.nodes))
+    repacked = plan.hardware.batch.is_packed and not run.hardware.batch.is_packed
+    return found.files(run, replace(options, repacked=repacked))

@@ -55,6 +55,7 @@ class Running:
     model_dtype: Dtype
     autocast: Dtype | None
     loss_kernel: LossKernel = LossKernel.PLAIN
+    decoder_kernels: DecoderKernels = DecoderKernels.REFERENCE
     upcast_unquantized: bool = True
     """Whether the trainer upcasts the unquantised weights of a quantised base, as PEFT does."""
     pads_to: int = 1
@@ -78,11 +79,12 @@ def memory_under(plan: Plan, running: Running, hardware: HardwareSettings) -> Me
         model_dtype=running.model_dtype,
         autocast=running.autocast,
         loss_kernel=running.loss_kernel,
-        kernels=DecoderKernels.REFERENCE,
+        kernels=running.decoder_kernels,
         # No other trainer can be told to checkpoint some layers: all of them are checkpointed.
         checkpointed_layers=None,
-        # How another trainer lays rows end to end is its own affair; it is sized as it pads them.
-        token_budget=None,
+        # Nor does another trainer stream layers.
+        streamed_layers=0,
+        host_checkpoints=False,
         expandable_segments=hardware.accelerator == "cuda",
     )
     length = plan.dataset.longest_of(hardware.batch)
@@ -239,12 +241,13 @@ def rows_notes(plan: Plan, options: ExportOptions, trainer: str) -> list[str]:
     ]
 
 
-def why_unpacked(plan: Plan) -> str:
+def why_unpacked(plan: Plan, options: ExportOptions) -> str:
     """Why a trainer's own packing is off, as a clause."""
-    if plan.hardware.batch.is_packed:
+    if options.repacked:
         return (
             "since the plan packs the rows of one step, and this would put other rows into a step: "
-            "rows go one by one here, and the plan's time does not hold"
+            f"rows are padded here, micro-batch {plan.hardware.batch.micro_batch_size}, and the "
+            "packed plan's time does not hold"
         )
     return "as the plan pads one row per sample"
 
@@ -315,7 +318,7 @@ def _refuse_patterns(plan: Plan, running: Running) -> None:
             f"{running.trainer} takes one rank and one alpha for all targets: plan again without "
             "--rank-pattern and --alpha-pattern, or run the plan with tsplanner train."
         )
-    if method.adapts(HEAD) and running.loss_kernel is LossKernel.FUSED:
+    if method.adapts(HEAD) and running.loss_kernel.in_chunks:
         raise TsplannerError(
             f"An adapter on {HEAD} is not sized under {running.trainer}'s loss in chunks: name it "
             "in --modules-to-save instead, or run the plan with tsplanner train."
@@ -371,8 +374,13 @@ def differences(plan: Plan, running: Running) -> list[str]:
     """Differences between the trainer's run and the plan that do not change what is learned."""
     hardware = plan.hardware
     found = mixtures.notes(running.architecture, adapter_method(plan))
-    if hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
-        found.append("tsplanner's fused kernels are its own: the reference kernels run instead.")
+    if hardware.kernels.decoder_kernels.is_ours:
+        others = {DecoderKernels.LIGER: "Liger's kernels run"}.get(
+            running.decoder_kernels, "the reference kernels run"
+        )
+        found.append(
+            f"tsplanner's {hardware.kernels.decoder_kernels} kernels are its own: {others} instead."
+        )
     if hardware.kernels.loss_kernel is LossKernel.FUSED and running.loss_kernel is LossKernel.PLAIN:
         found.append("tsplanner's fused loss is its own: all logits are kept instead.")
     if hardware.batch.checkpointed_layers is not None:

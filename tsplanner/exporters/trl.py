@@ -76,8 +76,8 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         *trainers.require_room(plan, under, options),
         *trainers.differences(plan, under),
         *trainers.rows_notes(plan, options, NAME),
-        f"packing and padding_free are off, {trainers.why_unpacked(plan)}; packing: true with "
-        "flash attention lays short rows end to end, with fewer steps and other figures.",
+        f"packing and padding_free are off, {trainers.why_unpacked(plan, options)}; packing: true "
+        "with flash attention lays short rows end to end, with fewer steps and other figures.",
         "Its default loss makes logits in chunks, as tsplanner's fused one does: sized so, not "
         "measured. Leave loss_type out: nll of older versions keeps all logits.",
     ]

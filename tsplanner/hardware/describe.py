@@ -28,7 +28,7 @@ OLDEST_CAPABILITY = (7, 0)
 start at 7.5."""
 DESCRIBED_PACKAGES = ("bitsandbytes", "deepspeed")
 """Assumed on a described machine whose description names no packages."""
-KNOWN_PACKAGES = ("bitsandbytes", "deepspeed", "flash_attn", "liger_kernel")
+KNOWN_PACKAGES = ("bitsandbytes", "deepspeed", "flash_attn", "liger_kernel", "triton")
 """Optional training packages that change what can be planned, by module name."""
 
 DESCRIBED_CPU_COUNT = 8

@@ -87,7 +87,9 @@ def complexity_key(found: Evaluated) -> tuple[int, int, int, int, int]:
         quality_risk(hardware),
         hardware.sharding.zero_stage
         + hardware.sharding.offload_param
-        + hardware.sharding.offload_optimizer,
+        + hardware.sharding.offload_optimizer
+        + hardware.streaming.streams
+        + hardware.streaming.host_checkpoints,
         hardware.sharding.world_size + (hardware.kernels.attention is not Attention.SDPA),
         hardware.batch.gradient_accumulation_steps,
         found.memory.process_bytes.expected,
@@ -104,6 +106,7 @@ def family_key(hardware: HardwareSettings) -> tuple[object, ...]:
         on_cpu,
         None if on_cpu else (sharding.zero_stage, sharding.world_size),
         sharded and not on_cpu and (sharding.offload_param, sharding.offload_optimizer),
+        hardware.streaming.streams,
         optimizer if optimizer in BITSANDBYTES_OPTIMIZERS else None,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from memory_models.bounds.cpu import on_cpu
 from memory_models.device import Device
@@ -114,8 +115,13 @@ def evaluate(
     patches = request.dataset.patches_of(hardware.batch) if request.architecture.encoder else 0
     settings = training_settings(request.learning, hardware, longest, patches)
     if hardware.batch.is_packed:
-        steps = passes_per_step(request.dataset.lengths, hardware.batch)
-        settings = changed(settings, gradient_accumulation_steps=steps)
+        lengths = request.dataset.lengths
+        steps = passes_per_step(lengths, hardware.batch)
+        settings = replace(
+            changed(settings, gradient_accumulation_steps=steps),
+            # A pass has the most attention scores where the longest rows fill it.
+            row_length=min(lengths.longest, longest),
+        )
     device = None if request.on_cpu else _fullest(request, hardware)
     known = refined_for(request, hardware)
     memory = estimate_memory(
@@ -208,7 +214,8 @@ def finish(request: PlanRequest, found: Evaluated) -> Plan:
     """The Plan of an evaluated candidate."""
     rates, known = rates_for(request, found.hardware), refined_for(request, found.hardware)
     evaluated, passes = _evaluated(request, found.hardware)
-    forward = forward_time(request.architecture, evaluated, rates)
+    together = found.hardware.batch.gradient_accumulation_steps
+    forward = forward_time(request.architecture, evaluated, rates, together)
     error = _time_error(request, found, rates)
     run = forecast(
         request.dataset,
@@ -275,6 +282,8 @@ def _assumptions(request: PlanRequest, found: Evaluated, rates: Rates) -> Iterat
     """Assumptions that the plan rests on, for its reader."""
     yield from found.memory.assumptions
     yield f"speed: {rates.basis}"
+    if found.hardware.batch.is_packed and not request.on_cpu:
+        yield "packed rows were not timed on a GPU yet"
     yield from device_notes(request.machine, found.hardware)
     yield from deepspeed_notes(request.architecture, found.hardware.sharding)
     if request.dataset.lengths.counted_by == "cutoff_len":

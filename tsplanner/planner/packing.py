@@ -153,6 +153,16 @@ def sensible_budgets(lengths: LengthSummary, rows: int, processes: int = 1) -> t
     return (*found, least)
 
 
+def longest_pass(lengths: LengthSummary, rows: int, budget: int) -> int:
+    """Positions of the longest pass that may occur among steps of ``rows`` rows.
+
+    It is a pass that fills its budget, or the longest row; where all rows of a step do not fill a
+    pass, it is all of them.
+    """
+    filled = min(budget, lengths.longest * rows)
+    return round_up(max(lengths.longest, filled), PAD_MULTIPLE)
+
+
 def full_pass(lengths: LengthSummary, layout: BatchLayout) -> tuple[int, ...]:
     """Lengths of usual rows that fill a pass, the last one cut; a row over the budget is alone.
 

@@ -10,11 +10,10 @@ from memory_models.device import Machine
 from memory_models.frozen import frozen
 from memory_models.result import Interval, MemoryEstimate
 from memory_models.settings import BatchLayout
-from memory_models.units import round_up
 from tsplanner.datasets.records import DataSource, LengthSummary
 from tsplanner.planner.explain.reasons import Explanation
+from tsplanner.planner.packing import longest_pass
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
-from tsplanner.throughput.widths import PAD_MULTIPLE
 
 SCHEMA_VERSION = 2
 ASSUMED_POSITIONS_PER_PATCH = 4
@@ -100,14 +99,12 @@ class DatasetRef:
     def longest_of(self, layout: BatchLayout) -> int:
         """Decoder positions of the longest sequence that a layout makes of the rows.
 
-        Padded, it is the longest micro-batch. Packed, it is a pass that fills its budget, or the
-        longest row; where all rows of a step do not fill a pass, it is all of them.
+        Padded, it is the longest micro-batch; packed, the longest pass.
         """
         if layout.token_budget is None:
             return self.sequence_length(layout.micro_batch_size)
-        together = self.lengths.longest * layout.gradient_accumulation_steps
-        filled = min(layout.token_budget, together)
-        return round_up(max(self.lengths.longest, filled), PAD_MULTIPLE)
+        rows = layout.gradient_accumulation_steps
+        return longest_pass(self.lengths, rows, layout.token_budget)
 
     def patches_of(self, layout: BatchLayout) -> int:
         """Patches of the longest sequence that a layout makes, for a model with an encoder.

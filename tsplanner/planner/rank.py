@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -40,6 +40,7 @@ from tsplanner.planner.space.candidates import candidates, conflict
 from tsplanner.planner.space.checkpointed_layers import Estimate, fewest, some_layers
 from tsplanner.planner.space.pareto import pareto_front, quality_risk
 from tsplanner.planner.space.rules import SHOWN, asked_for, deciding, refusal
+from tsplanner.planner.space.streamed_layers import fewest_streamed, with_fewest
 from tsplanner.planner.suggestions import FitSuggestion, fit_suggestions
 
 MOST_REPLAYED = 3
@@ -163,11 +164,12 @@ def evaluate_all(request: PlanRequest) -> tuple[list[Evaluated], tuple[Refusal, 
             continue
         refusals.setdefault((refused.rule, *refused.data.items()), refused)
     problems: set[str] = set()
-    for quantized in (False, True):
-        wave = [found for found in allowed if (found.base.quantization is not None) is quantized]
-        if quantized and any(_is_easy(found) for found in evaluated):
+    for last_resort in (None, _streams, _is_quantized):
+        wave = [found for found in allowed if _resort(found) is last_resort]
+        if last_resort is not None and any(_is_easy(found) for found in evaluated):
             break
-        evaluated += _evaluate(request, wave, problems)
+        estimate = partial(evaluate, request)
+        evaluated += with_fewest(request, _evaluate(request, wave, problems), estimate)
     evaluated += _with_some_layers(request, evaluated)
     if not evaluated and problems:
         raise TsplannerError(sentence(NoPlan.CANNOT_RUN, {"why": sorted(problems)[0]}))
@@ -176,10 +178,27 @@ def evaluate_all(request: PlanRequest) -> tuple[list[Evaluated], tuple[Refusal, 
     return evaluated, tuple(found for found in refusals.values() if found.rule in SHOWN)
 
 
+def _streams(hardware: HardwareSettings) -> bool:
+    return hardware.streaming.streams
+
+
+def _is_quantized(hardware: HardwareSettings) -> bool:
+    return hardware.base.quantization is not None
+
+
+def _resort(hardware: HardwareSettings) -> Callable[[HardwareSettings], bool] | None:
+    """What is tried of a candidate only where no easier one fits; None: nothing."""
+    return next((test for test in (_is_quantized, _streams) if test(hardware)), None)
+
+
 def _is_easy(found: Evaluated) -> bool:
-    """Whether a plan fits with its base whole on every GPU: then no quantised one is needed."""
+    """Whether a plan fits with its base whole on every GPU: then no other kind is needed."""
     sharding = found.hardware.sharding
-    whole = sharding.zero_stage < 3 and not sharding.offload_optimizer
+    whole = (
+        not found.hardware.streaming.streams
+        and sharding.zero_stage < 3
+        and not sharding.offload_optimizer
+    )
     return whole and found.verdict is Verdict.FITS
 
 
@@ -273,7 +292,7 @@ def _settled(request: PlanRequest, usable: list[Evaluated]) -> Evaluated:
     for other in (*better[:MOST_REPLAYED], *smallest, best, *sure[:MOST_REPLAYED]):
         found = replayed(other.hardware)
         if found.verdict is Verdict.FITS:
-            return fewest(request, found, replayed)
+            return fewest_streamed(request, fewest(request, found, replayed), replayed)
     return _tight(best, replayed, ordered)
 
 

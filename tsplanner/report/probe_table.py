@@ -9,7 +9,7 @@ from typing import Any
 from memory_models.result import Interval
 from memory_models.settings import LossKernel
 from memory_models.units import format_gib
-from tsplanner.planner.explain.sentences import checkpoint_words, describe
+from tsplanner.planner.explain.sentences import checkpoint_words, describe, layout_words
 from tsplanner.planner.gather.refine import PROBED_ERROR
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import HardwareSettings
@@ -54,7 +54,7 @@ def candidate_words(hardware: HardwareSettings) -> str:
     return " · ".join(
         [
             describe(hardware),
-            f"micro-batch {hardware.batch.micro_batch_size}",
+            layout_words(hardware.batch),
             checkpoint_words(hardware),
             f"{loss} loss",
             str(hardware.kernels.attention),

@@ -61,7 +61,9 @@ def waits_for(step: StepTime, settings: TrainingSettings, rates: Rates) -> Waits
         WaitsFor.WORK: True,
         WaitsFor.HOST: step.launch > NEARLY * step.work,
         WaitsFor.PROCESSES: sharding.world_size > 1,
-        WaitsFor.OFFLOAD: sharding.offload_param or sharding.offload_optimizer,
+        WaitsFor.OFFLOAD: sharding.offload_param
+        or sharding.offload_optimizer
+        or settings.streaming.streams,
         WaitsFor.PACKED: settings.batch.is_packed,
         WaitsFor.ELSEWHERE: not rates.measured,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from memory_models.architecture import Architecture
 from memory_models.memory_traffic import forward_traffic
 from memory_models.settings import TrainingSettings
+from tsplanner.throughput.host_link import LinkTime, link_time
 from tsplanner.throughput.rates import Rates
 from tsplanner.throughput.step_time import (
     StepTime,
@@ -15,11 +16,15 @@ from tsplanner.throughput.step_time import (
 )
 
 
-def forward_time(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> StepTime:
+def forward_time(
+    architecture: Architecture, settings: TrainingSettings, rates: Rates, together: int = 1
+) -> StepTime:
     """Seconds of one forward; ``settings`` are those of training, with its micro-batch size.
 
-    Weights that are gathered or offloaded cross their link once.
+    Weights that are gathered or offloaded cross their link once, and those of streamed layers once
+    for ``together`` forwards.
     """
+    link = link_time(architecture, settings, rates)
     made = forward_traffic(architecture, settings)
     hooks = hooked_modules(architecture, settings) * rates.host.gather_seconds
     return StepTime(
@@ -30,4 +35,5 @@ def forward_time(architecture: Architecture, settings: TrainingSettings, rates: 
         optimizer=0.0,
         communication=gather_seconds(architecture, settings, rates),
         offload=fetch_seconds(architecture, settings, rates),
+        link=LinkTime(weights=link.weights / together, forward_share=1.0),
     )

@@ -70,7 +70,9 @@ class Rates:
     link_bytes: float
     """Bytes per second between GPUs, in one direction."""
     host_bytes: float
-    """Bytes per second between GPU and host, in one direction."""
+    """Bytes per second between GPU and host, in one direction, through DeepSpeed's hooks."""
+    pinned_bytes: float = HOST_LINK_BYTES_PER_SECOND
+    """Bytes per second of a copy from locked host memory, in one direction."""
     host: HostSeconds
     host_adam_bytes: float
     """Bytes per second that an offloaded optimizer handles on the host."""
@@ -99,6 +101,9 @@ class Efficiency:
     link: float = 0.70
     host_link: float = 0.80
     """Share of the link to the host that copies from pinned memory reach, assumed."""
+    pinned_link: float = 0.87
+    """Share of the link to the host that copies of whole layers from locked memory reach: 55 GB/s
+    of 63 over PCIe 5.0 x16, in one prototype on an H200 (2026-11-29)."""
     host_link_limit: float = 25e9
     """Bytes per second at which a process fetches offloaded weights through DeepSpeed's hooks,
     however fast the link is: 25 GB/s over PCIe 5.0 in one run of two processes (2026-11-23)."""
@@ -133,6 +138,8 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
         memory_bytes=bandwidth * efficiency.memory,
         link_bytes=link * efficiency.link / work,
         host_bytes=min(host_link * efficiency.host_link, efficiency.host_link_limit) / work,
+        # A probe's factor is that of the arithmetic; the link is as fast as it is.
+        pinned_bytes=host_link * efficiency.pinned_link,
         host=efficiency.host.times(launch),
         host_adam_bytes=HOST_ADAM_BYTES_PER_SECOND / work,
         basis=efficiency.basis,
@@ -151,6 +158,7 @@ def _cpu_rates(machine: Machine, efficiency: Efficiency) -> Rates:
         memory_bytes=CPU_BYTES_PER_SECOND / slower,
         link_bytes=CPU_BYTES_PER_SECOND,
         host_bytes=CPU_BYTES_PER_SECOND,
+        pinned_bytes=CPU_BYTES_PER_SECOND,
         host=replace(efficiency.host, launch_seconds_per_tensor=CPU_SECONDS_PER_TENSOR).times(
             slower
         ),

@@ -16,11 +16,12 @@ from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from memory_models.memory_traffic import traffic
 from memory_models.recorded.totals import forward_flops_of
-from memory_models.settings import HEAD, Attention, DecoderKernels, TrainingSettings
+from memory_models.settings import HEAD, Attention, TrainingSettings
 from memory_models.states.adapters import adapter_parameters_on, targets
 from memory_models.states.expert_adapters import adapted_experts, adapter_rows
 from memory_models.states.optimizer import gradient_bytes, optimizer_state_bytes, trained_tensors
 from memory_models.states.weights import base_weight_bytes, embedding_parameters
+from tsplanner.throughput.host_link import LinkTime, link_time
 from tsplanner.throughput.rates import Rates
 
 TOGETHER = 8.0
@@ -52,6 +53,8 @@ class StepTime:
     optimizer: float
     communication: float
     offload: float
+    link: LinkTime = LinkTime()
+    """What streamed layers take on the link to the host, most of it behind the work."""
     uneven: float = 0.0
     """Seconds that unequal micro-batches add: the GPU waits for the host in narrow ones and the
     host for the GPU in wide ones, which their means do not show."""
@@ -69,7 +72,13 @@ class StepTime:
     @property
     def seconds(self) -> float:
         """Seconds of the whole step: work joined with issuing, plus what does not overlap."""
-        return self.joined + self.uneven + self.optimizer + self.communication + self.offload
+        alone = self.optimizer + self.communication + self.offload
+        return self.joined + self.uneven + self.exposed + alone
+
+    @property
+    def exposed(self) -> float:
+        """Seconds in which the work waits for streamed layers."""
+        return self.link.exposed(self.joined + self.uneven, overlaps=self.overlaps)
 
     @property
     def joined(self) -> float:
@@ -88,7 +97,7 @@ class StepTime:
             Bottleneck.LAUNCH: self.launch,
             Bottleneck.OPTIMIZER: self.optimizer,
             Bottleneck.COMMUNICATION: self.communication,
-            Bottleneck.OFFLOAD: self.offload,
+            Bottleneck.OFFLOAD: self.offload + self.exposed,
         }
         return max(parts, key=lambda name: parts[name])
 
@@ -109,6 +118,7 @@ def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
         communication=_communication_seconds(architecture, settings, rates),
         offload=_weight_passes(architecture, settings)
         * fetch_seconds(architecture, settings, rates),
+        link=link_time(architecture, settings, rates),
     )
 
 
@@ -129,6 +139,7 @@ def mean_step_time(
         matrix=sum(step.matrix for step in steps) / number,
         memory=sum(step.memory for step in steps) / number,
         launch=sum(step.launch for step in steps) / number,
+        link=replace(steps[0].link, inputs=sum(step.link.inputs for step in steps) / number),
     )
     return replace(mean, uneven=sum(step.joined for step in steps) / number - mean.joined)
 
@@ -140,6 +151,7 @@ def times_passes(one: StepTime, passes: float) -> StepTime:
         matrix=one.matrix * passes,
         memory=one.memory * passes,
         launch=one.launch * passes,
+        link=replace(one.link, inputs=one.link.inputs * passes),
         uneven=one.uneven * passes,
     )
 
@@ -175,7 +187,7 @@ def whole_expert_flops(architecture: Architecture, settings: TrainingSettings) -
     Forward adds s B A to every matrix, and torch once more to check its shape; backward makes the
     gradient of every matrix, and from it those of A and B.
     """
-    if settings.kernels.decoder_kernels is DecoderKernels.FUSED:
+    if settings.kernels.decoder_kernels.is_ours:
         return 0.0
     found = 0.0
     forwards = passes(architecture, settings) - 1

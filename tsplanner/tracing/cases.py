@@ -22,6 +22,7 @@ from tsplanner.planner.gather.cases import (
     model_name,
     stored_notes,
 )
+from tsplanner.planner.gather.recipes import Recipe, recipe_of
 from tsplanner.tracing.client import refuse, trace_all
 from tsplanner.tracing.records import HybridKernels, Subject, Trace, TraceOutcome, TraceRequest
 from tsplanner.tracing.traced_estimate import traced_estimate, workspace_bytes
@@ -41,6 +42,8 @@ class TracedCase:
     """Why there is no reader; empty if there is one."""
     device: Device | None
     request: TraceRequest
+    recipe: Recipe | None = None
+    """The trainer whose habits the settings have."""
 
 
 @frozen
@@ -94,6 +97,7 @@ def read_traced_case(
             workspace_bytes=workspace_bytes(device),
             hybrid_kernels=hybrid_kernels,
         ),
+        recipe=recipe_of(given),
     )
 
 

@@ -17,6 +17,7 @@ from tsplanner.models.config import NoReaderError
 from tsplanner.models.source import ModelFiles, ModelSource
 from tsplanner.planner.explain.deepspeed_sizes import deepspeed_notes
 from tsplanner.planner.gather.cases import Case, read_case
+from tsplanner.planner.gather.recipes import under
 from tsplanner.reading import decoded
 from tsplanner.tracing.records import HybridKernels
 
@@ -82,6 +83,7 @@ def by_formula(case: Case) -> Estimated:
         notes = deepspeed_notes(case.architecture, case.settings.sharding)
         estimate = replace(estimate, assumptions=(*estimate.assumptions, *notes))
     estimate = replace(estimate, assumptions=(*estimate.assumptions, *case.notes))
+    estimate = under(estimate, case.recipe)
     return Estimated(name=case.architecture.name, estimate=estimate, document=document(estimate))
 
 
@@ -91,12 +93,13 @@ def from_trace(result: Traced | TsplannerError) -> Estimated | TsplannerError:
         return result
     from tsplanner.tracing.cases import largest_tensors
 
-    formula = result.formula
+    recipe = result.case.recipe
+    formula = None if result.formula is None else under(result.formula, recipe)
     extra = {
         "formula": None if formula is None else _quantities(formula),
         "alive_at_peak": largest_tensors(result.trace),
     }
-    estimate = result.estimate
+    estimate = under(result.estimate, recipe)
     return Estimated(
         name=result.case.name, estimate=estimate, document={**document(estimate), **extra}
     )

@@ -31,7 +31,7 @@ from tsplanner.tracing.fake_cuda.quantized import (
 from tsplanner.tracing.recording.kinds import keep_only
 from tsplanner.tracing.records import Subject
 from tsplanner.training import adapters
-from tsplanner.training.kernels.fused_kernels import use_fused_kernels
+from tsplanner.training.kernels.compiled.install import use_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.language_model import auto_class, read_text_alone
 from tsplanner.training.model import (
@@ -78,8 +78,7 @@ def build(
             use_fused_loss(model)
         with torch.device("meta"):
             trained = adapters.apply_method(plan_of(settings), model, total_steps)
-        if settings.kernels.decoder_kernels is DecoderKernels.FUSED:
-            use_fused_kernels(trained)
+        use_kernels(trained, settings.kernels.decoder_kernels)
         follow_bitsandbytes(trained)
         if settings.batch.gradient_checkpointing and not settings.streaming.streams:
             trained.gradient_checkpointing_enable(
@@ -136,8 +135,8 @@ def base_model(
         use_stand_ins_in_peft()
         stored = stored_base(subject.config)
         quantise(model, settings, () if stored is None else stored.kept or ())
-        four_bit = settings.base.quantization is not Quantization.INT8
-        model.is_loaded_in_4bit, model.is_loaded_in_8bit = four_bit, not four_bit
+        model.is_loaded_in_4bit = settings.base.has_4bit
+        model.is_loaded_in_8bit = settings.base.quantization is Quantization.INT8
         model.requires_grad_(False)
     if settings.base.upcasts:
         from peft import prepare_model_for_kbit_training

@@ -14,7 +14,9 @@ from tsplanner.tracing.fake_cuda.attention import cuda_attention
 from tsplanner.tracing.fake_cuda.cuda_rules import (
     cuda_autocast_answers,
     cuda_dropout,
+    cuda_eight_bit,
     cuda_norm,
+    cuda_pieces,
     use_cuda_casts,
 )
 from tsplanner.tracing.fake_cuda.hybrid_kernels import (
@@ -121,6 +123,8 @@ def run_once(step: Step, fused: frozenset[str] = frozenset()) -> int:
             cuda_attention(),
             cuda_dropout(),
             cuda_norm(),
+            cuda_pieces(),
+            cuda_eight_bit(),
             cuda_autocast_answers(),
             hybrid_kernels(step.model, fused),
         ):

@@ -28,6 +28,7 @@ from tsplanner.training.batches import (
     collate,
     pad_token_id,
 )
+from tsplanner.training.kernels.row_attention import usual_attention
 from tsplanner.training.record import ClaimCount, ValuesChecked
 
 MOST_ANSWERS = 24
@@ -125,7 +126,7 @@ class Answerer:
         device = self.model.device
         ids = batch["input_ids"][:, :width].to(device)
         series = batch["timeseries"].to(device)
-        with torch.no_grad(), self.autocast():
+        with usual_attention(self.model), torch.no_grad(), self.autocast():
             merged = self.model.merged_inputs(ids, torch.ones_like(ids), series)
             made = self.model.generate(
                 inputs_embeds=merged.inputs_embeds,

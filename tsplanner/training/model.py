@@ -6,20 +6,21 @@ They come from a fixed seed, so that an adapter can be loaded onto the base that
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from memory_models.settings import Attention, Dtype, Quantization
+from memory_models.settings import Attention, DecoderKernels, Dtype, LossKernel, Quantization
 from tsplanner.errors import TsplannerError
 from tsplanner.install import Extra, install_command
 from tsplanner.models.quantized import is_kept, stored_base
 from tsplanner.planner.plan import ModelRef, Plan
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.reading import decoded, read_text
+from tsplanner.training.eight_bit import loading as eight_bit
 from tsplanner.training.language_model import auto_class, text_config
 
 DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
@@ -59,6 +60,8 @@ def build_model(plan: Plan, device: torch.device) -> Any:
         model = _initialise(plan, config, device)
     model.config.use_cache = False
     if plan.hardware.base.quantization is not None:
+        if plan.hardware.base.multiplies_8bit:
+            eight_bit.replace_rounded(model, DTYPES[plan.hardware.base.model_dtype])
         # A quantised base is never trained; PEFT's preparation would say so, where it is called.
         model.requires_grad_(False)
         keep_packed(model, compute_dtype(plan.hardware))
@@ -181,7 +184,14 @@ def processors_template(folder: Path) -> str | None:
 def _check_packages(hardware: HardwareSettings) -> None:
     from importlib.util import find_spec
 
-    if hardware.base.quantization is not None and find_spec("bitsandbytes") is None:
+    kernels = hardware.kernels
+    if kernels.decoder_kernels is DecoderKernels.LIGER or kernels.loss_kernel is LossKernel.LIGER:
+        raise TsplannerError(
+            "The plan names Liger's kernels, which tsplanner sizes and does not run: plan again "
+            "with --kernels fused and --loss-kernel fused."
+        )
+    needed = hardware.base.quantization is not None and not hardware.base.multiplies_8bit
+    if needed and find_spec("bitsandbytes") is None:
         raise TsplannerError(
             f"Quantisation {hardware.base.quantization} needs bitsandbytes: "
             f"install it with {install_command(Extra.QUANT)}."
@@ -194,9 +204,11 @@ def _check_packages(hardware: HardwareSettings) -> None:
 
 
 def quantization_config(hardware: HardwareSettings) -> Any | None:
-    """The settings of bitsandbytes for transformers; None without quantisation."""
+    """How transformers quantises each matrix as it loads it; None without quantisation."""
     if hardware.base.quantization is None:
         return None
+    if hardware.base.multiplies_8bit:
+        return eight_bit.quantization_config(hardware.base.quantization)
     from transformers import BitsAndBytesConfig
 
     if hardware.base.quantization is Quantization.INT8:
@@ -299,21 +311,37 @@ def _initialise(plan: Plan, config: Any, device: torch.device) -> Any:
         # device.
         return from_config(hardware, config, None if hardware.sharding.zero_stage == 3 else device)
     model = from_config(hardware, config, torch.device("meta"))
-    head = model.get_output_embeddings()
+    packed = _packed(model, hardware, kept)
     for name, module in materialised(model, device):
-        # The head stays as it is, because transformers does not quantise the head of a checkpoint.
-        if isinstance(module, nn.Linear) and module is not head and not is_kept(name, kept):
+        if id(module) in packed:
             model.set_submodule(name, _quantised(module, hardware, device))
             # The list of the loop keeps the module alive, so its matrix is freed here: all matrices
             # together may not fit.
             module._parameters.clear()
     model.tie_weights()
+    model.requires_grad_(False)
+    if hardware.base.multiplies_8bit:
+        return model
     four_bit = hardware.base.quantization is not Quantization.INT8
     # PEFT and transformers ask these flags, which `from_pretrained` would have set.
     model.is_loaded_in_4bit, model.is_loaded_in_8bit = four_bit, not four_bit
     model.quantization_method = "bitsandbytes"
-    model.requires_grad_(False)
     return model
+
+
+def _packed(model: Any, hardware: HardwareSettings, kept: Sequence[str]) -> set[int]:
+    """Which linears of a model are quantised, by the ids of the modules.
+
+    The head stays as it is, because transformers does not quantise the head of a checkpoint.
+    """
+    if hardware.base.multiplies_8bit:
+        return {id(module) for _, module in eight_bit.eight_bit_linears(model)}
+    head = model.get_output_embeddings()
+    return {
+        id(module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not head and not is_kept(name, kept)
+    }
 
 
 def from_config(hardware: HardwareSettings, config: Any, device: torch.device | None) -> Any:
@@ -353,7 +381,9 @@ def _materialise(owner: Any, module: nn.Module, device: torch.device) -> None:
 
 
 def _quantised(linear: nn.Linear, hardware: HardwareSettings, device: torch.device) -> nn.Module:
-    """The bitsandbytes layer with the weight of ``linear``; the caller frees the full matrix."""
+    """The layer with the quantised weight of ``linear``; the caller frees the full matrix."""
+    if hardware.base.multiplies_8bit:
+        return eight_bit.rounded(linear, hardware.base.quantization)
     import bitsandbytes as bnb
 
     shape = (linear.in_features, linear.out_features, linear.bias is not None)

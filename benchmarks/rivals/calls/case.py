@@ -9,7 +9,7 @@ from typing import Any
 GIB = 2**30
 MIB = 2**20
 H200_GIB = 140.4
-"""What an H200 reports; rivals that size by the card are told this one."""
+"""What an H200 reports; rivals that size by the card are told its card."""
 
 Case = Mapping[str, Any]
 """A measured case, flat, as ``view`` of rivals.py writes it."""

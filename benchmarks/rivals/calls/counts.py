@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.rivals.calls.case import GIB, H200_GIB, MIB, Case, Figures
+from benchmarks.rivals.calls.case import GIB, MIB, Case, Figures
 
 FTUNEAI_OPTIMIZERS = {"adamw_bnb_8bit": "adam_8bit", "adafactor": "adafactor"}
 ALLOC_OPTIMIZERS = {"adamw_bnb_8bit": "AdamW8bit", "adafactor": "Adafactor"}
@@ -53,7 +53,7 @@ def llmcalculator(case: Case) -> Figures:
     from llmcalculator.models.spec import ModelSpec
 
     shape = case["shape"]
-    card = Accelerator(name="H200", vendor="nvidia", memory_bytes=int(H200_GIB * GIB))
+    card = Accelerator(name=case["gpu"], vendor="nvidia", memory_bytes=int(case["card_gib"] * GIB))
     cpu = CPU(name="cpu", cores=16, threads=16)
     found = estimate(
         ModelSpec(

@@ -7,9 +7,30 @@ import json
 import os
 from pathlib import Path
 
-from benchmarks.rivals.calls.case import GIB, H200_GIB, MIB, Case, Figures, RefusedError
+from benchmarks.rivals.calls.case import GIB, MIB, Case, Figures, RefusedError
 
 FITCHECK_OPTIMIZERS = {"adamw_bnb_8bit": "adam8bit", "sgd": "sgd"}
+
+
+FITCHECK_GPUS = {
+    "H200": "h200",
+    "T4": "t4",
+    "V100 SXM2 16GB": "v100-16",
+    "L4": "l4",
+    "A10": "a10",
+    "RTX 3090": "3090",
+    "RTX 4090": "4090",
+    "RTX A6000": "a6000",
+    "L40": "l40",
+    "L40S": "l40s",
+    "A100 40GB": "a100-40",
+    "A100 80GB": "a100-80",
+    "A100 SXM4 40GB": "a100-40",
+    "A100 SXM4 80GB": "a100-80",
+    "H100 PCIe": "h100-80",
+    "H100 SXM5": "h100-80",
+}
+"""Its names for cards of the catalogue; it takes any other card by its memory."""
 
 
 def fitcheck(case: Case) -> Figures:
@@ -35,7 +56,9 @@ def fitcheck(case: Case) -> Figures:
             flash_attn=case["attention"] != "eager",
             grad_accum_steps=case["accumulation"],
         ),
-        get_gpu("h200"),
+        get_gpu(FITCHECK_GPUS[case["gpu"]])
+        if case["gpu"] in FITCHECK_GPUS
+        else get_gpu(case["gpu"], round(case["card_gib"] * 1024)),
     )
     return (report.total_mib - report.overhead_mib) * MIB, report.total_mib * MIB
 
@@ -81,7 +104,7 @@ def canifinetune(case: Case) -> Figures:
     request = EstimateRequest(
         model_id=f"measured/{case['name']}",
         method={"int8": "qlora"}.get(case["kind"], case["kind"]),
-        gpu_vram_gb=H200_GIB,
+        gpu_vram_gb=case["card_gib"],
         override=override,
         use_network=False,
         seq_len=case["sequence"],
@@ -150,7 +173,7 @@ def llm_analysis(case: Case) -> Figures:
         expansion_ratio=shape["intermediate_size"] / shape["hidden_size"],
         model_type=case["model_type"],
     )
-    card = config.GPUConfig("h200", H200_GIB, 4800, 900, 8e-6, 989)
+    card = config.GPUConfig("card", case["card_gib"], 4800, 900, 8e-6, 989)
     pure = (
         {"master_weights_dtype_bytes": 2, "other_op_bytes": 2}
         if case["precision"] == "half"

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from memory_models.activations.frozen.products import multiplies, product_work
+from memory_models.activations.frozen.products import ProductWork, multiplies, product_work
 from memory_models.activations.ops import LayerOps
 from memory_models.architecture import Linear
-from memory_models.symbolic import ZERO, Size, Value, Weight
+from memory_models.symbolic import ZERO, Size, Value, Weight, total
 
 BaseProduct = Callable[[LayerOps, Linear, Value], Value]
 
@@ -29,8 +29,8 @@ def multi_lora_linear(
     tape, ranks = ops.tape, ops.method.adapter_ranks
     width = ops.flow.operand if ops.autocast else value.bytes
     # In-place addition needs a result that this op has just made, in the dtype of the adapters.
-    whole = value.bytes == width and multiplies(ops, width)
-    work = product_work(ops, layer) if whole else ZERO
+    whole = value.bytes == width and multiplies(ops, layer, width)
+    work = product_work(ops, layer) if whole else ProductWork(ZERO, ZERO)
     product = None if whole else base_product(ops, layer, value)
     source = ops.cast(value, width)
     count, rank = len(ranks), max(ranks)
@@ -41,17 +41,15 @@ def multi_lora_linear(
         Size(per_token=layer.out_features), width if product is None else product.bytes, needs=True
     )
     inputs = ((source, False),) if product is None else ((product, True), (source, False))
+    gradients = ops.adapter * sum(stack.elements.constant for stack in stacks)
     tape.record(
         (result,),
         inputs,
         saves=(source, low, *stacks),
-        work=Size(
-            per_token=low.size.per_token,
-            constant=work.constant + ops.adapter * sum(stack.elements.constant for stack in stacks),
-        ),
+        work=total((low.size, work.backward, Size(constant=gradients))),
         weights=tuple(Weight(own * side, width, ops.adapter) for own in ranks for side in sides),
     )
-    tape.work(work)
+    tape.work(work.forward)
     tape.drop(source, low, *stacks)
     if product is not None:
         tape.drop(product)

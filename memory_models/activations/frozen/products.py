@@ -1,38 +1,73 @@
 """The two products with a frozen matrix: which form they take, and what they hold while they run.
 
-This models ``tsplanner/training/kernels/frozen_linear.py``, form by form.
+This models ``tsplanner/training/kernels/frozen_linear.py`` and ``tsplanner/training/eight_bit/``.
+Ignores: one number per row.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from memory_models.activations.ops import FP32, LayerOps
 from memory_models.architecture import Linear
 from memory_models.settings import Quantization
 from memory_models.states.storage import NF4_BLOCK
-from memory_models.symbolic import ZERO, Size
+from memory_models.states.weights import form_of
+from memory_models.symbolic import ZERO, Size, Value
 from memory_models.units import ceil_div
 
+INT32 = 4
 
-def multiplies(ops: LayerOps, width: int) -> bool:
-    """Whether the base's linears are frozen matrices for rows of ``width`` bytes per element.
+
+class ProductWork(NamedTuple):
+    """Bytes that the two products hold beside their operands and their results."""
+
+    forward: Size
+    backward: Size
+
+
+def multiplies(ops: LayerOps, layer: Linear, width: int) -> bool:
+    """Whether a linear is a frozen matrix for rows of ``width`` bytes per element.
 
     bitsandbytes' int8 multiplies in a way of its own. 4-bit matrices are dequantised to the dtype
     of the products.
     """
-    if ops.quantization is None:
+    form = form_of(layer, ops.quantization)
+    if form is None or form.multiplies:
         return ops.stored == width
-    return ops.quantization is not Quantization.INT8 and ops.flow.operand == width
+    return form is not Quantization.INT8 and ops.flow.operand == width
 
 
-def product_work(ops: LayerOps, layer: Linear) -> Size:
-    """Bytes that one product holds beside its operands and its result: a dequantised matrix.
-
-    Scales that are quantised themselves are made whole in fp32 while the matrix is dequantised.
-    Source: bitsandbytes, functional.py (dequantize_4bit).
-    """
-    if ops.quantization is None:
-        return ZERO
+def product_work(ops: LayerOps, layer: Linear) -> ProductWork:
+    """What the form of a linear makes for each of its products."""
+    form = form_of(layer, ops.quantization)
+    if form is None:
+        return ProductWork(ZERO, ZERO)
+    if form.multiplies:
+        return _eight_bit_work(layer, sums=INT32 if form is Quantization.W8A8 else 0)
     elements = layer.weight_count
-    nested = ops.quantization is Quantization.NF4_DQ
+    # Scales that are quantised themselves are made whole in fp32 while the matrix is dequantised.
+    # Source: bitsandbytes, functional.py (dequantize_4bit).
+    nested = form is Quantization.NF4_DQ
     scales = FP32 * ceil_div(elements, NF4_BLOCK) if nested else 0
-    return Size(constant=elements * ops.flow.operand + scales)
+    whole = Size(constant=elements * ops.flow.operand + scales)
+    return ProductWork(whole, whole)
+
+
+def _eight_bit_work(layer: Linear, sums: int) -> ProductWork:
+    """The rows in 8 bits, backward the transposed matrix too, and ``sums`` bytes per result."""
+    return ProductWork(
+        forward=Size(per_token=layer.in_features + sums * layer.out_features),
+        backward=Size(
+            per_token=layer.out_features + sums * layer.in_features, constant=layer.weight_count
+        ),
+    )
+
+
+def eight_bit_product(ops: LayerOps, layer: Linear, value: Value) -> Value:
+    """The product with a matrix in 8 bits; backward keeps nothing."""
+    work = product_work(ops, layer)
+    out = Size(per_token=layer.out_features)
+    result = ops.tape.op((value,), out, value.bytes, work=work.backward)
+    ops.tape.work(work.forward)
+    return result

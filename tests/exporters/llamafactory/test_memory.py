@@ -6,10 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from memory_models.settings import (
-    LossKernel,
-    changed,
-)
+from memory_models.settings import DecoderKernels, LossKernel, changed
 from memory_models.units import GIB
 from tests.support.golden import CASES
 from tsplanner.exporters.llamafactory.settings import running
@@ -17,14 +14,20 @@ from tsplanner.exporters.trainers import Running, architecture_of, memory_under
 from tsplanner.planner.plan import Plan
 
 
-def test_liger_counts_as_the_fused_loss() -> None:
-    """Its estimate is below that of all logits."""
+def test_ligers_patch_is_sized_as_a_whole() -> None:
+    """Its loss keeps no logits, and its kernels keep less than transformers' own."""
     plan = CASES["llamafactory"]["fused_loss_of_liger"].plan
     under = running(plan, architecture_of(plan))
-    assert under.loss_kernel is LossKernel.FUSED
-    plain = memory_under(plan, replace(under, loss_kernel=LossKernel.PLAIN), plan.hardware)
-    fused = memory_under(plan, under, plan.hardware)
-    assert fused.peak_allocated_bytes.expected < plain.peak_allocated_bytes.expected
+    assert under.loss_kernel is LossKernel.LIGER
+    assert under.decoder_kernels is DecoderKernels.LIGER
+    loss_alone = replace(under, decoder_kernels=DecoderKernels.REFERENCE)
+    nothing = replace(loss_alone, loss_kernel=LossKernel.PLAIN)
+    found = [
+        memory_under(plan, each, plan.hardware).peak_allocated_bytes.expected
+        for each in (under, loss_alone, nothing)
+    ]
+    assert found == sorted(found)
+    assert len(set(found)) == 3
 
 
 def base_weights(plan: Plan, under: Running) -> int:

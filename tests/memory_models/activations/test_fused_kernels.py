@@ -41,13 +41,13 @@ def test_an_adapter_is_fused_if_it_is_plain_lora_in_half_precision(
 ) -> None:
     """These are the conditions of the kernel that trains."""
     ops = layer_ops(**{**FUSED, **changes})
-    assert fused_adapter(ops, uncounted(ops, 8)) is runs
+    assert fused_adapter(ops, named("q_proj"), uncounted(ops, 8)) is runs
 
 
 def test_an_fp32_input_is_not_fused() -> None:
     """The kernel multiplies in the input's dtype."""
     ops = layer_ops(**FUSED)
-    assert not fused_adapter(ops, uncounted(ops, 8, 4))
+    assert not fused_adapter(ops, named("q_proj"), uncounted(ops, 8, 4))
 
 
 def test_a_fused_adapter_keeps_the_thin_product_and_casts() -> None:

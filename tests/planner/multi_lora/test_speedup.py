@@ -12,11 +12,18 @@ from memory_models.settings import (
     TrainingSettings,
     from_flat,
 )
+from tsplanner.datasets.records import LengthSummary
 from tsplanner.hardware.describe import read_machine_file, shipped_machine
 from tsplanner.models.source import read_model
 from tsplanner.planner.explain.reasons import AloneReason
 from tsplanner.planner.explain.sentences import CHINESE
-from tsplanner.planner.multi_lora.speedup import Room, Sharing, best_sharing, sharing_candidates
+from tsplanner.planner.multi_lora.speedup import (
+    Room,
+    Sharing,
+    SharingOptions,
+    best_sharing,
+    sharing_candidates,
+)
 from tsplanner.throughput.rates import rates_of
 
 RANKS = (8, 16, 24, 32, 40, 48, 56, 64)
@@ -99,3 +106,55 @@ def test_passes_hold_the_largest_ranks_and_keep_each_trials_batch() -> None:
         assert batch.micro_batch_size * batch.gradient_accumulation_steps == 4
     tried = {len(each.method.adapter_ranks) for each in sharing_candidates(solo, (16, 8, 32))}
     assert tried == {2, 3}
+
+
+def packed_sharing(batch: int, budget: int = 2000) -> Sharing:
+    """Eight trials of Qwen3-8B that pack rows of 50 to 2,000 positions."""
+    lengths = from_flat(
+        LengthSummary,
+        rows_total=1000,
+        rows_kept=1000,
+        longest=2000,
+        mean=300.0,
+        counted_by="tokenizer",
+        quantiles=(50, 150, 250, 400, 2000),
+    )
+    file = shipped_machine("1x-h200-141gib")
+    assert file is not None
+    machine = read_machine_file(file)
+    solo = from_flat(
+        TrainingSettings,
+        lora_rank=max(RANKS),
+        sequence_length=budget,
+        gradient_accumulation_steps=batch,
+        token_budget=budget,
+        gradient_checkpointing=False,
+        loss_kernel=LossKernel.FUSED,
+        decoder_kernels=DecoderKernels.FUSED,
+        expandable_segments=True,
+    )
+    return best_sharing(
+        read_model("qwen3-8b").architecture,
+        solo,
+        RANKS,
+        rates_of(machine),
+        Room(free_bytes=139 * GIB, device=machine.devices[0]),
+        SharingOptions(lengths=lengths),
+    )
+
+
+def test_packed_trials_of_few_rows_share_a_base() -> None:
+    """Two rows of 300 positions do not fill the GPU; the passes stay packed."""
+    found = packed_sharing(2)
+    assert found.trials > 2
+    assert found.gain > 1.3
+    assert found.settings.batch.is_packed
+    assert found.settings.batch.gradient_accumulation_steps == 2
+    assert found.settings.sequence_length >= 2000
+
+
+def test_packed_trials_that_fill_the_gpu_run_alone() -> None:
+    """64 rows of 300 positions are 19,200 a step, and that is what the sentence says."""
+    found = packed_sharing(64, budget=24_000)
+    assert found.trials == 1
+    assert found.tokens_per_step == 64 * 300

@@ -138,11 +138,11 @@ def test_stages_that_serve_nothing_are_left_to_who_pins_them() -> None:
     }
 
 
-def test_lean_kernels_are_the_default_on_gpus_except_under_zero_3() -> None:
+def test_compiled_kernels_are_the_default_on_gpus_except_under_zero_3() -> None:
     """ZeRO-3 gathers weights module by module, which they do not wait for."""
     found = list(candidates(request("qwen2.5-0.5b", HOPPER, HOPPER)))
     assert {(h.kernels.decoder_kernels, h.sharding.zero_stage == 3) for h in found} == {
-        (DecoderKernels.FUSED, False),
+        (DecoderKernels.COMPILED, False),
         (DecoderKernels.REFERENCE, True),
     }
     plain = candidates(

@@ -9,6 +9,7 @@ import pytest
 from memory_models.device import Device
 from memory_models.settings import (
     Attention,
+    DecoderKernels,
     Dtype,
     FinetuningType,
     Optimizer,
@@ -39,6 +40,8 @@ class Row:
     hardware: dict[str, object] = field(default_factory=dict)
     devices: tuple[Device, ...] = (HOPPER,)
     packages: tuple[str, ...] = EVERY_PACKAGE
+    detected: bool = False
+    """The machine is this one, and not one that somebody described."""
     remote: bool = False
     """The model brings its own code."""
     eager_only: bool = False
@@ -99,6 +102,25 @@ REFUSED = [
         hardware={"attention": FLASH, "accelerator": "cpu"},
         devices=(),
         says="needs a GPU",
+    ),
+    Row(
+        rule="compiled-capability",
+        hardware={"decoder_kernels": DecoderKernels.COMPILED, **FP16},
+        devices=(TURING,),
+        says="compiled kernels need compute capability 8.0, the GPU has 7.5: take fused",
+    ),
+    Row(
+        rule="compiled-capability",
+        hardware={"decoder_kernels": DecoderKernels.COMPILED, "accelerator": "cpu"},
+        devices=(),
+        says="compiled kernels need a GPU",
+    ),
+    Row(
+        rule="compiled-package",
+        hardware={"decoder_kernels": DecoderKernels.COMPILED},
+        packages=(),
+        detected=True,
+        says="compiled kernels need Triton, which is not installed: take fused",
     ),
     Row(
         rule="flash-attention-package",
@@ -260,6 +282,14 @@ PASSED = [
         devices=(HOPPER, HOPPER),
     ),
     Row(rule="packed-attention", hardware={"token_budget": 4096, "attention": Attention.SDPA}),
+    Row(
+        rule="compiled-capability",
+        hardware={"decoder_kernels": DecoderKernels.FUSED, **FP16},
+        devices=(TURING,),
+    ),
+    Row(
+        rule="compiled-package", hardware={"decoder_kernels": DecoderKernels.COMPILED}, packages=()
+    ),
     Row(rule="packed-family", hardware={"token_budget": 4096}),
     Row(rule="packed-capability", hardware={"token_budget": 4096}),
     Row(rule="packed-capability", hardware=FP16, devices=(TURING,)),
@@ -280,6 +310,7 @@ def asked(row: Row) -> tuple[PlanRequest, HardwareSettings]:
         attention = replace(made.architecture.attention, eager_only=True)
         made = replace(made, architecture=replace(made.architecture, attention=attention))
     made = replace(made, model=replace(made.model, trust_remote_code=row.remote))
+    made = replace(made, machine=replace(made.machine, detected=row.detected))
     return made, from_flat(HardwareSettings, **row.hardware)  # type: ignore[arg-type]
 
 

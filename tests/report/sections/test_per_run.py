@@ -5,11 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from memory_models.settings import BatchLayout
 from tests.support.hand_made import changed, trained
 from tsplanner.planner.plan import Corrections
+from tsplanner.planner.settings import HardwareSettings
 from tsplanner.report.messages.translate import Language, translate
 from tsplanner.report.page import Bullets, LineChart, Tone
-from tsplanner.report.sections.per_run import advice, curve_chart, detailed, epoch_ends, plans
+from tsplanner.report.sections.per_run import (
+    advice,
+    curve_chart,
+    detailed,
+    epoch_ends,
+    plans,
+    settings,
+)
 
 EN = Language.EN
 
@@ -78,3 +87,13 @@ def test_of_very_many_runs_the_best_have_parts_of_their_own(tmp_path: Path) -> N
 def test_a_damaged_record_of_endless_epochs_marks_a_thousand() -> None:
     """Two to the 41st marks would take hours."""
     assert len(epoch_ends(10, 2.0**41)) == 1000
+
+
+def test_a_packed_plan_shows_its_budget() -> None:
+    """In place of a micro-batch, in both languages."""
+    layout = BatchLayout(gradient_accumulation_steps=16, token_budget=4096)
+    hardware = HardwareSettings(batch=layout)
+    english, chinese = (translate(settings(hardware), language) for language in Language)
+    assert "packed up to 4,096 positions" in english
+    assert "micro-batch" not in english
+    assert "至多 4,096 个位置" in chinese

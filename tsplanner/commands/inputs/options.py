@@ -21,6 +21,7 @@ from tsplanner.commands.inputs.values import (
     NONE,
     alphas,
     budget,
+    count,
     cutoff,
     fraction,
     layers,
@@ -182,12 +183,18 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     pin("gradient_checkpointing", **on_off)
     pin("checkpointed_layers", "; all: all or none [as few as fit]", type=layers, metavar="N|all")
     pin("attention", choices=names(Attention))
-    pin("loss_kernel", choices=names(LossKernel))
+    # Liger's kernels are other trainers': `estimate` sizes them, and our worker has none.
+    pin("loss_kernel", choices=[LossKernel.PLAIN.value, LossKernel.FUSED.value])
     pin("optimizer", choices=names(Optimizer))
-    words = f"{SETTINGS['decoder_kernels']} [fused where they exist]"
-    kernels: dict[str, Any] = {"type": DecoderKernels, "choices": list(DecoderKernels)}
+    words = f"{SETTINGS['decoder_kernels']} [compiled from capability 8.0 with Triton, else fused]"
+    own = [each for each in DecoderKernels if each is not DecoderKernels.LIGER]
+    kernels: dict[str, Any] = {"type": DecoderKernels, "choices": own}
     group.add_argument(
-        "--kernels", dest="decoder_kernels", help=words, metavar="reference|fused", **kernels
+        "--kernels",
+        dest="decoder_kernels",
+        help=words,
+        metavar="reference|fused|compiled",
+        **kernels,
     )
     pin("model_dtype", choices=names(Dtype))
     kinds = ", ".join([NONE, *names(Quantization)])
@@ -196,6 +203,8 @@ def add_pins(parser: argparse.ArgumentParser) -> None:
     pin("zero_stage", type=int, choices=[0, 1, 2, 3])
     pin("offload_optimizer", **on_off)
     pin("offload_param", **on_off)
+    pin("streamed_layers", " [as few as fit; 0: none]", type=count, metavar="N")
+    pin("host_checkpoints", **on_off)
     group.add_argument(
         "--deepspeed",
         type=path,
@@ -228,6 +237,8 @@ PINNED: dict[str, Callable[[Any], object]] = {
     "zero_stage": int,
     "offload_optimizer": bool,
     "offload_param": bool,
+    "streamed_layers": int,
+    "host_checkpoints": bool,
     "cpu_threads": int,
 }
 """Hardware settings that a flag pins, with what makes the flag's value one of the setting."""

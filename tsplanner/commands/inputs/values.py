@@ -114,6 +114,11 @@ def positive(text: str) -> int:
     return value
 
 
+def count(text: str) -> int:
+    """An integer that is not below zero."""
+    return 0 if text.strip() == "0" else positive(text)
+
+
 def path(text: str) -> Path:
     """A path that the system can look up, whether something is there or not."""
     return Path(path_text(text))

@@ -28,7 +28,7 @@ VERBS = {
     "export": "a plan as files for torchrun, accelerate, DeepSpeed, Slurm or SkyPilot",
     "report": "every run on one page (HTML, Markdown), compared where they may be",
     "models": "which models are known by name, how they are sized, what was measured",
-    "gpus": "which cards and machine files are known by name",
+    "gpus": "which cards and rented machines are known by name, with their datasheets",
     "serve": 'the page "Will it fit?" with this machine\'s cards, and answers as JSON',
     "state": "what probes taught about this machine, and how to forget it",
     "doctor": "which parts of the training environment work here, and how to fix the rest",

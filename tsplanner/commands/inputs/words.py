@@ -16,7 +16,7 @@ SETTINGS: dict[str, str] = {
     "quantization": "how the frozen base is rounded",
     "upcast_unquantized": "embeddings, head and norms of a quantised base in fp32",
     "attention": "attention kernel",
-    "loss_kernel": "all logits at once (plain), or in chunks (fused)",
+    "loss_kernel": "all logits at once (plain), or in chunks",
     "optimizer": "by its Hugging Face name",
     "decoder_kernels": "kernels of norms, gated products and adapters",
     "expandable_segments": "PyTorch's allocator grows its segments",

@@ -55,12 +55,12 @@ def bar(share: float, width: int) -> str:
 
 
 @contextmanager
-def trace_status() -> Iterator[Callable[[int, int], None]]:
-    """A spinner on stderr for a person, nothing in a pipe; told how many traces are done."""
+def trace_status(work: str = "tracing") -> Iterator[Callable[[int, int], None]]:
+    """A spinner on stderr for a person, nothing in a pipe; told how many pieces are done."""
     if not sys.stderr.isatty():
         yield lambda done, count: None
         return
     with rich_console(sys.stderr).status("") as status:
         yield lambda done, count: status.update(
-            "tracing" if count == 1 else f"tracing {done + 1} of {count}"
+            work if count == 1 else f"{work} {done + 1} of {count}"
         )

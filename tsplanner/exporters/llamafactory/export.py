@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from memory_models.activations.liger.patches import LIGER_VERSION
 from memory_models.architecture import Architecture
 from memory_models.settings import Dtype, LossKernel
 from tsplanner.errors import TsplannerError
@@ -80,10 +81,10 @@ def files(plan: Plan, options: ExportOptions) -> list[ExportFile]:
         *trainers.require_room(plan, under, options),
         *_notes(plan, under),
         *trainers.rows_notes(plan, options, NAME),
-        PACKING[options.rows].format(why=trainers.why_unpacked(plan)),
+        PACKING[options.rows].format(why=trainers.why_unpacked(plan, options)),
         *remarks(plan, options),
     ]
-    liger = under.loss_kernel is LossKernel.FUSED
+    liger = under.loss_kernel.in_chunks
     found = [
         ExportFile(CONFIG, comments(one_line(notes)) + _text(said)),
         ExportFile("train.sh", script(plan, options, _body(plan, options))),
@@ -152,7 +153,12 @@ def _limits(architecture: Architecture) -> list[str]:
 def _notes(plan: Plan, under: Running) -> list[str]:
     """Differences between the run and the plan."""
     found = trainers.differences(plan, under)
-    if under.loss_kernel is LossKernel.FUSED:
+    if under.loss_kernel is LossKernel.LIGER:
+        found.append(
+            f"Loss, norms, rotation and MLP are liger's (enable_liger_kernel), sized as of "
+            f"liger-kernel {LIGER_VERSION}."
+        )
+    elif under.loss_kernel.in_chunks:
         found.append("The fused loss is liger's (enable_liger_kernel): sized as ours, unmeasured.")
     if pure_bf16(plan):
         found.append("pure_bf16: trained weights stay in bf16, as planned, without autocast.")

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from memory_models.activations.liger.patches import PATCHES
 from memory_models.architecture import Architecture
 from memory_models.settings import (
     Attention,
+    DecoderKernels,
     Dtype,
     FinetuningType,
     LossKernel,
@@ -76,12 +78,17 @@ def running(plan: Plan, architecture: Architecture) -> Running:
         )
     fused = hardware.kernels.loss_kernel is LossKernel.FUSED
     liger = fused and architecture.encoder is None and architecture.model_type in tables.LIGER
+    # Where the rest of Liger's patch is not sized, its loss is sized as ours.
+    sized = liger and architecture.model_type in PATCHES
+    loss = LossKernel.FUSED if liger else LossKernel.PLAIN
+    loss = LossKernel.LIGER if sized else loss
     return Running(
         trainer=NAME,
         architecture=released,
         model_dtype=hardware.base.model_dtype if whole else half,
         autocast=None if pure_bf16(plan) else hardware.base.autocast,
-        loss_kernel=LossKernel.FUSED if liger else LossKernel.PLAIN,
+        loss_kernel=loss,
+        decoder_kernels=DecoderKernels.LIGER if sized else DecoderKernels.REFERENCE,
         upcast_unquantized=False,
         pads_to=8,
         # Source: its model/model_utils/quantization.py (configure_quantization).
@@ -134,7 +141,7 @@ def _model(plan: Plan, options: ExportOptions, architecture: Architecture) -> di
         found["trust_remote_code"] = True
     if (rounded := trainers.rounds_base_to(plan)) is not None:
         found |= {"quantization_method": "bnb"} | QUANTIZATION[rounded]
-    if running(plan, architecture).loss_kernel is LossKernel.FUSED:
+    if running(plan, architecture).loss_kernel.in_chunks:
         found["enable_liger_kernel"] = True
     return found
 

@@ -33,6 +33,7 @@ from tsplanner.planner.explain.reasons import (
     RemarkKind,
     RoundedPart,
 )
+from tsplanner.planner.explain.streamed_remarks import streamed_remarks
 from tsplanner.planner.plan import Verdict
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
@@ -113,6 +114,7 @@ def _assumed_host(chosen: Chosen) -> Iterator[Remark]:
         if lacks_host_memory(found) and outranks(found, chosen.best, allow_rounding=allowed)
     ]
     on_host = sharding.offload_param or sharding.offload_optimizer or chosen.request.on_cpu
+    on_host = on_host or chosen.hardware.streaming.streams
     if barred:
         needs = min(shortage(chosen.request, found).needs.upper for found in barred)
         yield _host_assumed(chosen.request, needs)
@@ -275,11 +277,16 @@ def _padding(chosen: Chosen) -> Iterator[Remark]:
     yield from padding_remarks(chosen.request, chosen.best, chosen.usable)
 
 
+def _streamed(chosen: Chosen) -> Iterator[Remark]:
+    return streamed_remarks(chosen.request, chosen.best)
+
+
 REMARKS: tuple[Callable[[Chosen], Iterator[Remark]], ...] = (
     _assumed_host,
     _stored,
     _rounding,
     _idle_gpus,
+    _streamed,
     _padding,
     _family_in_fp16,
     _pure_bf16,

@@ -147,13 +147,19 @@ def _placement(hardware: HardwareSettings, language: str) -> str:
     """Where the model is trained, and how several GPUs share it."""
     sharding = hardware.sharding
     if hardware.accelerator == "cpu":
-        return sentence(Phrase.CPU, None, language)
+        return sentence(Phrase.CPU, None, language) + _streamed(hardware, language)
     if sharding.zero_stage:
         data: Data = {"stage": sharding.zero_stage, "world_size": sharding.world_size}
         return sentence(Phrase.ZERO, data, language) + _offload(hardware, language)
     if sharding.world_size > 1:
-        return sentence(Phrase.DDP, {"world_size": sharding.world_size}, language)
-    return sentence(Phrase.ONE_GPU, None, language)
+        ddp: Data = {"world_size": sharding.world_size}
+        return sentence(Phrase.DDP, ddp, language) + _streamed(hardware, language)
+    return sentence(Phrase.ONE_GPU, None, language) + _streamed(hardware, language)
+
+
+def _streamed(hardware: HardwareSettings, language: str) -> str:
+    layers = hardware.streaming.streamed_layers
+    return sentence(Phrase.STREAMED, {"layers": layers}, language) if layers else ""
 
 
 def _offload(hardware: HardwareSettings, language: str) -> str:
@@ -172,6 +178,8 @@ def checkpoint_words(
     batch = hardware.batch
     if not batch.gradient_checkpointing:
         return sentence(Phrase.CHECKPOINTING_OFF, None, language)
+    if hardware.streaming.host_checkpoints:
+        return sentence(Phrase.HOST_CHECKPOINTS, None, language)
     if batch.checkpointed_layers is None:
         return sentence(Phrase.CHECKPOINTING_ON, None, language)
     data: Data = {"layers": batch.checkpointed_layers}
@@ -191,7 +199,7 @@ def difference_words(
     words = [describe(hardware, language, trains_base=trains_base)]
     if words[0] == describe(chosen, language, trains_base=trains_base):
         words = [sentence(Phrase.THE_SAME, None, language)]
-    words += _layout_words(hardware.batch, chosen.batch, language)
+    words += _layout_difference(hardware.batch, chosen.batch, language)
     checkpoints = checkpoint_words(hardware, None, language)
     if checkpoints != checkpoint_words(chosen, None, language):
         words.append(checkpoints)
@@ -201,12 +209,18 @@ def difference_words(
     return COMMA[LANGUAGES.index(language)].join(words)
 
 
-def _layout_words(batch: BatchLayout, chosen: BatchLayout, language: str) -> list[str]:
+def layout_words(batch: BatchLayout, language: str = ENGLISH) -> str:
+    """How rows go through the model."""
+    if batch.token_budget is not None:
+        return sentence(Phrase.PACKED, {"budget": batch.token_budget}, language)
+    return sentence(Phrase.MICRO_BATCH, {"size": batch.micro_batch_size}, language)
+
+
+def _layout_difference(batch: BatchLayout, chosen: BatchLayout, language: str) -> list[str]:
     """How rows go through the model, if not as in the chosen plan."""
-    budget, size = batch.token_budget, batch.micro_batch_size
-    if (budget, size) == (chosen.token_budget, chosen.micro_batch_size):
+    size = batch.micro_batch_size
+    if (batch.token_budget, size) == (chosen.token_budget, chosen.micro_batch_size):
         return []
-    if budget is not None:
-        return [sentence(Phrase.PACKED, {"budget": budget}, language)]
-    phrase = Phrase.PADDED if chosen.is_packed else Phrase.MICRO_BATCH
-    return [sentence(phrase, {"size": size}, language)]
+    if chosen.is_packed and not batch.is_packed:
+        return [sentence(Phrase.PADDED, {"size": size}, language)]
+    return [layout_words(batch, language)]

@@ -97,6 +97,14 @@ RULES: dict[RuleName, Words] = {
         "flash_attention_2 is refused by this model's class in transformers: take sdpa",
         "transformers 中该模型的类不接受 flash_attention_2：请用 sdpa",
     ),
+    RuleName.COMPILED_CAPABILITY: (
+        "compiled kernels need compute capability 8.0, the GPU has {capability}: take fused",
+        "compiled 内核需要计算能力 8.0，该 GPU 为 {capability}：请用 fused",
+    ),
+    RuleName.COMPILED_PACKAGE: (
+        "compiled kernels need Triton, which is not installed: take fused",
+        "compiled 内核需要 Triton，尚未安装：请用 fused",
+    ),
     RuleName.EAGER_ONLY: (
         "transformers runs no {attention} attention for this family: take eager",
         "transformers 不为该模型系列提供 {attention} 注意力：请用 eager",
@@ -159,6 +167,22 @@ RULES: dict[RuleName, Words] = {
         "{capability}",
         "打包样本的注意力需要计算能力 8.0 的 GPU，此 GPU 为 {capability}",
     ),
+    RuleName.STREAMED_METHOD: (
+        "streamed layers are frozen: lora, rslora and dora train beside them, {method} does not",
+        "流式加载的层是冻结的：只能用 lora、rslora 或 dora 训练，不能用 {method}",
+    ),
+    RuleName.STREAMED_VOCABULARY: (
+        "streamed layers take adapters of one rank on the linears of the layers alone",
+        "流式加载的层只接受各层线性模块上同一秩的适配器",
+    ),
+    RuleName.STREAMED_SETTING: (
+        "layers are not streamed with {setting}",
+        "使用 {setting} 时不能流式加载层",
+    ),
+    RuleName.STREAMED_NUMBER: (
+        "{wanted} layers are to be streamed, the model has {have}",
+        "要求流式加载 {wanted} 层，模型只有 {have} 层",
+    ),
     RuleName.PACKED_FAMILY: (
         "rows of {model_type} are not packed: its layers have no formula that shows them apart",
         "{model_type} 的样本不能打包：它的层没有公式能表明样本彼此独立",
@@ -166,6 +190,7 @@ RULES: dict[RuleName, Words] = {
 }
 """Why a rule refuses settings."""
 CPU_RULES: dict[RuleName, Words] = {
+    RuleName.COMPILED_CAPABILITY: ("compiled kernels need a GPU", "compiled 内核需要 GPU"),
     RuleName.FLASH_ATTENTION_CAPABILITY: (
         "flash_attention_2 needs a GPU",
         "flash_attention_2 需要 GPU",
@@ -279,6 +304,8 @@ class Phrase(StrEnum):
     PARAM_OFFLOAD = "param_offload"
     OPTIMIZER_OFFLOAD = "optimizer_offload"
     BOTH_OFFLOADS = "both_offloads"
+    STREAMED = "streamed"
+    HOST_CHECKPOINTS = "host_checkpoints"
     CHECKPOINTING_OFF = "checkpointing_off"
     CHECKPOINTING_ON = "checkpointing_on"
     CHECKPOINTED_LAYERS = "checkpointed_layers"
@@ -309,6 +336,8 @@ PHRASES: dict[Phrase, Words] = {
     Phrase.PARAM_OFFLOAD: (" + param offload", " + 参数卸载"),
     Phrase.OPTIMIZER_OFFLOAD: (" + optimizer offload", " + 优化器卸载"),
     Phrase.BOTH_OFFLOADS: (" + param and optimizer offload", " + 参数与优化器卸载"),
+    Phrase.STREAMED: (" + {layers} layers streamed", " + {layers} 层流式加载"),
+    Phrase.HOST_CHECKPOINTS: ("checkpoints in host memory", "检查点存于主机内存"),
     Phrase.CHECKPOINTING_OFF: ("checkpointing off", "检查点关闭"),
     Phrase.CHECKPOINTING_ON: ("checkpointing on", "检查点开启"),
     Phrase.CHECKPOINTED_LAYERS: ("checkpointing {layers} layers", "检查点 {layers} 层"),

@@ -10,11 +10,18 @@ from typing import Any
 from memory_models.architecture import Architecture
 from memory_models.device import Device
 from memory_models.frozen import frozen
-from memory_models.settings import TrainingSettings, field_types, from_flat
+from memory_models.settings import (
+    DecoderKernels,
+    LossKernel,
+    TrainingSettings,
+    field_types,
+    from_flat,
+)
 from memory_models.settings.flat import RENAMED
 from tsplanner.errors import UsageError, did_you_mean, named, quoted
 from tsplanner.models.quantized import stored_base
 from tsplanner.models.source import ModelSource, read_model
+from tsplanner.planner.gather.recipes import Recipe, recipe_of, with_habits
 from tsplanner.planner.gather.typed import typed_values
 
 INTERNAL = frozenset({"adapter_ranks", "lora_alpha", "alpha_pattern"})
@@ -27,8 +34,8 @@ def case_keys() -> dict[str, Any]:
     fields = {
         name: kind for name, kind in field_types(TrainingSettings).items() if name not in INTERNAL
     }
-    # A case names the file of a DeepSpeed configuration.
-    return {"model": str, **fields, "deepspeed": str, "device": str}
+    # A case names the file of a DeepSpeed configuration, and the trainer whose habits it has.
+    return {"model": str, **fields, "deepspeed": str, "device": str, "recipe": str}
 
 
 @frozen
@@ -40,6 +47,8 @@ class Case:
     device: Device | None
     notes: tuple[str, ...] = ()
     """What the estimate assumes of the model's weights, as sentences."""
+    recipe: Recipe | None = None
+    """The trainer whose habits the settings have."""
 
 
 def read_case(
@@ -63,6 +72,7 @@ def read_case(
         settings=case_settings(as_stored(given, models[name].config)),
         device=case_device(given, {} if devices is None else devices),
         notes=stored_notes(models[name].config),
+        recipe=recipe_of(given),
     )
 
 
@@ -113,10 +123,13 @@ def case_settings(given: Mapping[str, object]) -> TrainingSettings:
         ValueError: values exclude each other.
     """
     apart = ("model", "device", "deepspeed")
-    values = {key: value for key, value in given.items() if key not in apart}
+    values = {key: value for key, value in with_habits(given).items() if key not in apart}
     typed = typed_values(TrainingSettings, values)
     if (name := given.get("deepspeed")) is not None:
         typed = _with_deepspeed(typed, name)
+    if typed.get("decoder_kernels") is DecoderKernels.LIGER:
+        # Trainer's flag patches the loss as well.
+        typed.setdefault("loss_kernel", LossKernel.LIGER)
     return from_flat(TrainingSettings, **typed)
 
 

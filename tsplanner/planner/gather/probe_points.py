@@ -14,7 +14,14 @@ from pathlib import Path
 from memory_models.architecture import Architecture
 from memory_models.device import Machine
 from memory_models.frozen import frozen
-from memory_models.settings import BaseStorage, BatchLayout, FinetuningType, Kernels, Sharding
+from memory_models.settings import (
+    BaseStorage,
+    BatchLayout,
+    FinetuningType,
+    Kernels,
+    Sharding,
+    Streaming,
+)
 from tsplanner import __version__, runs
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.settings import HardwareSettings, LearningSettings
@@ -40,6 +47,7 @@ class ProbedKind:
     base: BaseStorage
     kernels: Kernels
     sharding: Sharding
+    streaming: Streaming = field(default_factory=Streaming)
 
 
 @frozen
@@ -114,6 +122,7 @@ def kind_of(
         base=hardware.base,
         kernels=hardware.kernels,
         sharding=hardware.sharding,
+        streaming=hardware.streaming,
     )
 
 

@@ -19,11 +19,14 @@ from memory_models.estimate import estimate_memory
 from memory_models.frozen import frozen
 from memory_models.settings import LossKernel, TrainingSettings, changed
 from memory_models.units import divisors
+from tsplanner.datasets.records import LengthSummary
 from tsplanner.planner.explain.reasons import AloneReason, Data
 from tsplanner.planner.explain.sentences import ENGLISH, sentence
 from tsplanner.planner.explain.templates import Phrase
+from tsplanner.planner.forecast import mean_longest
+from tsplanner.planner.packing import longest_pass, sensible_budgets, usual_passes
 from tsplanner.throughput.rates import Rates
-from tsplanner.throughput.step_time import step_time
+from tsplanner.throughput.step_time import step_time, times_passes
 
 MIN_GAIN = 1.1
 """Trials share only from this gain on: two forecasts of one machine may differ by a tenth."""
@@ -75,6 +78,8 @@ class SharingOptions:
     """Positions of the mean batch, by which time is predicted; None: those of the longest."""
     exactly: int | None = None
     """The number of trials, whatever the gain; None: the number that pays most."""
+    lengths: LengthSummary | None = None
+    """Lengths of the rows of trials that pack them; None: rows are padded."""
 
 
 USUAL_OPTIONS = SharingOptions()
@@ -118,13 +123,9 @@ def best_sharing(
     of all trials; any of them may share, so k trials are sized by the k largest. The caller has
     asked ``sharing_refusal`` for each trial.
     """
-    length, exactly = options.length, options.exactly
+    exactly = options.exactly
     sized = partial(_upper, architecture, room)
-
-    def seconds(settings: TrainingSettings) -> float:
-        mean = settings if length is None else replace(settings, sequence_length=length)
-        return step_time(architecture, mean, rates).seconds
-
+    seconds = partial(_seconds, architecture, rates, options)
     alone = seconds(solo)
     found = [
         SizedSharing(
@@ -133,7 +134,7 @@ def best_sharing(
             gain=alone * len(settings.method.adapter_ranks) / took,
             upper_bytes=upper,
         )
-        for settings in sharing_candidates(solo, ranks, exactly)
+        for settings in sharing_candidates(solo, ranks, exactly, options.lengths)
         if (upper := sized(settings)) <= room.free_bytes
     ]
     best = max(found, key=lambda one: (one.gain, -one.upper_bytes), default=None)
@@ -146,9 +147,7 @@ def best_sharing(
         gain=1.0,
         process_bytes=sized(solo),
         alone_reason=_why_alone(best, len(ranks)),
-        tokens_per_step=solo.batch.micro_batch_size
-        * solo.batch.gradient_accumulation_steps
-        * (length or solo.sequence_length),
+        tokens_per_step=_tokens_per_step(solo, options),
         best_gain=1.0 if best is None else best.gain,
     )
 
@@ -170,31 +169,81 @@ def _why_alone(best: SizedSharing | None, trials: int) -> AloneReason:
     return AloneReason.NO_ROOM if best is None else AloneReason.GPU_BUSY
 
 
+def _seconds(
+    architecture: Architecture, rates: Rates, options: SharingOptions, settings: TrainingSettings
+) -> float:
+    """Seconds in which every trial of a pass makes one optimizer step."""
+    budget, lengths = settings.batch.token_budget, options.lengths
+    if budget is None or lengths is None:
+        mean = settings
+        if options.length is not None:
+            mean = replace(settings, sequence_length=options.length)
+        return step_time(architecture, mean, rates).seconds
+    found = usual_passes(lengths, settings.batch.gradient_accumulation_steps, budget)
+    # The passes of all trials are filled up to the longest of them.
+    trials = max(1, len(settings.method.adapter_ranks))
+    width = max(1, round(mean_longest(found.widths, trials)))
+    one = replace(
+        changed(settings, gradient_accumulation_steps=1),
+        sequence_length=width,
+        series_patches=min(settings.series_patches, width),
+        row_length=found.mean.row_length,
+    )
+    return times_passes(step_time(architecture, one, rates), found.each).seconds
+
+
+def _tokens_per_step(solo: TrainingSettings, options: SharingOptions) -> int:
+    """Positions of the rows of a trial's step, padded or packed."""
+    if solo.batch.is_packed and options.lengths is not None:
+        return round(solo.batch.gradient_accumulation_steps * options.lengths.mean)
+    rows = solo.batch.micro_batch_size * solo.batch.gradient_accumulation_steps
+    return rows * (options.length or solo.sequence_length)
+
+
 def sharing_candidates(
-    solo: TrainingSettings, ranks: Sequence[int], exactly: int | None = None
+    solo: TrainingSettings,
+    ranks: Sequence[int],
+    exactly: int | None = None,
+    lengths: LengthSummary | None = None,
 ) -> Iterator[TrainingSettings]:
     """Passes of two or more trials, by every micro-batch that divides a trial's batch.
 
-    ``exactly``: that number of trials alone. Every pass uses the fused loss, the only loss whose
-    memory on a shared base is modelled.
+    ``exactly``: that number of trials alone. ``lengths``: of the rows of trials that pack them,
+    whose passes differ by their budget. Every pass uses the fused loss, the only loss whose memory
+    on a shared base is modelled.
     """
-    batch = solo.batch.micro_batch_size * solo.batch.gradient_accumulation_steps
     largest = sorted(ranks)
     most = min(len(largest), MAX_TRIALS)
     counts = sorted({*(count for count in COUNTS if count < most), most} - {0, 1})
     for count in counts if exactly is None else (exactly,):
-        for micro in divisors(batch, batch):
+        for layout in _layouts(solo, lengths):
             for checkpointing in (False, True):
                 yield changed(
-                    solo,
+                    layout,
                     adapter_ranks=tuple(largest[-count:]),
                     lora_rank=largest[-1],
-                    micro_batch_size=micro,
-                    gradient_accumulation_steps=batch // micro,
                     gradient_checkpointing=checkpointing,
                     checkpointed_layers=None,
                     loss_kernel=LossKernel.FUSED,
                 )
+
+
+def _layouts(solo: TrainingSettings, lengths: LengthSummary | None) -> Iterator[TrainingSettings]:
+    """A trial's settings with its rows in every micro-batch, or in passes of every budget."""
+    rows = solo.batch.micro_batch_size * solo.batch.gradient_accumulation_steps
+    if solo.batch.token_budget is None or lengths is None:
+        for micro in divisors(rows, rows):
+            steps = rows // micro
+            yield changed(solo, micro_batch_size=micro, gradient_accumulation_steps=steps)
+        return
+    for budget in {*sensible_budgets(lengths, rows), solo.batch.token_budget}:
+        longest = longest_pass(lengths, rows, budget)
+        yield changed(
+            solo,
+            token_budget=budget,
+            sequence_length=longest,
+            series_patches=solo.series_patches * longest // solo.sequence_length,
+        )
 
 
 def _upper(architecture: Architecture, room: Room, settings: TrainingSettings) -> int:

@@ -26,6 +26,8 @@ from tsplanner.planner.devices import device_groups, positions_for
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.planner.space.layouts import packed_layouts, padded_layouts
+from tsplanner.planner.space.rules import has_compiler
+from tsplanner.planner.space.streamed_layers import streamings
 
 SHARDINGS = (
     Sharding(),
@@ -132,10 +134,13 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
         shared = replace(sharding, world_size=group.world_size)
         # ZeRO-3 gathers the weights module by module, so fused kernels cannot read them.
         usable = kernels
+        if "decoder_kernels" not in request.pins and group.bf16 and has_compiler(request.machine):
+            usable = replace(kernels, decoder_kernels=DecoderKernels.COMPILED)
         if sharding.zero_stage == 3:
             usable = replace(kernels, decoder_kernels=DecoderKernels.REFERENCE)
         packs = _packs(request, kernels, sharding)
-        for layout in (*padded, *packed) if packs else padded:
+        ways = list(streamings(request, base, sharding, checkpoints=checkpoints))
+        for layout, way in product((*padded, *packed) if packs else padded, ways):
             yield HardwareSettings(
                 accelerator="cuda",
                 devices=group.devices,
@@ -143,6 +148,7 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
                 base=base,
                 kernels=usable,
                 sharding=shared,
+                streaming=way,
             )
 
 
@@ -182,9 +188,9 @@ def _upcasts(pins: Pins, quantization: Quantization | None) -> bool:
 def _kernels(request: PlanRequest) -> list[Kernels]:
     """The kernels of attention, loss, optimizer and decoder layers that a GPU may use."""
     pins = request.pins
-    attentions = [Attention.FLASH_ATTENTION_2, _plain_attention(request)]
+    # FlashAttention-2 was never run here, so that a plan has it only where a person asks for it.
     options = product(
-        _choices(pins, "attention", attentions),
+        _choices(pins, "attention", [_plain_attention(request)]),
         _choices(pins, "loss_kernel", [LossKernel.FUSED, LossKernel.PLAIN]),
         _choices(pins, "optimizer", _optimizers(request)),
     )
@@ -211,21 +217,24 @@ def _cpu(request: PlanRequest) -> Iterator[HardwareSettings]:
         padded_layouts(request, 1) or packed_layouts(request, 1),
     )
     for quantization, checkpoints, loss, layout in options:
-        yield HardwareSettings(
-            accelerator="cpu",
-            batch=replace(layout, gradient_checkpointing=checkpoints),
-            base=BaseStorage(
-                model_dtype=pins.get("model_dtype", Dtype.FP32),
-                autocast=None,
-                quantization=quantization,
-                upcast_unquantized=_upcasts(pins, quantization),
-            ),
-            kernels=Kernels(
-                attention=pins.get("attention", _plain_attention(request)),
-                loss_kernel=loss,
-                optimizer=pins.get("optimizer", Optimizer.ADAMW_TORCH_FUSED),
-            ),
+        base = BaseStorage(
+            model_dtype=pins.get("model_dtype", Dtype.FP32),
+            autocast=None,
+            quantization=quantization,
+            upcast_unquantized=_upcasts(pins, quantization),
         )
+        for way in streamings(request, base, Sharding(), checkpoints=checkpoints):
+            yield HardwareSettings(
+                accelerator="cpu",
+                batch=replace(layout, gradient_checkpointing=checkpoints),
+                base=base,
+                kernels=Kernels(
+                    attention=pins.get("attention", _plain_attention(request)),
+                    loss_kernel=loss,
+                    optimizer=pins.get("optimizer", Optimizer.ADAMW_TORCH_FUSED),
+                ),
+                streaming=way,
+            )
 
 
 def _choices(pins: Pins, name: str, otherwise: Any) -> Any:

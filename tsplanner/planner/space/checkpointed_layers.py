@@ -99,7 +99,8 @@ def _eighths(
 def fewest(request: PlanRequest, chosen: Evaluated, estimate: Estimate) -> Evaluated:
     """The chosen candidate, which fits, with the fewest checkpoints that surely fit."""
     hardware = chosen.hardware
-    if not is_open(request) or not hardware.batch.gradient_checkpointing:
+    checkpoints = hardware.batch.gradient_checkpointing and not hardware.streaming.streams
+    if not is_open(request) or not checkpoints:
         return chosen
     # A model's own remote code may have one flag for all layers: then every number is refused.
     if refusal(request, _with(hardware, 1)) is not None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from memory_models.device import Machine
 from memory_models.frozen import frozen
 from memory_models.settings import (
     Attention,
+    DecoderKernels,
     Dtype,
     FinetuningType,
     Optimizer,
@@ -22,6 +24,12 @@ from tsplanner.planner.devices import used_devices
 from tsplanner.planner.explain.reasons import Data, PackageLack, Refusal, RuleName
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, training_settings
+from tsplanner.planner.space.streamed_rules import (
+    streamed_method,
+    streamed_number,
+    streamed_setting,
+    streamed_vocabulary,
+)
 
 Check = Callable[[PlanRequest, HardwareSettings], Data | None]
 """None: the settings pass; else what the rule found, as its sentence names it."""
@@ -71,6 +79,22 @@ def _flash_capability(request: PlanRequest, hardware: HardwareSettings) -> Data 
     if hardware.kernels.attention is not Attention.FLASH_ATTENTION_2:
         return None
     return {} if hardware.accelerator == "cpu" else _too_old(request, hardware)
+
+
+def _compiled_capability(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    if hardware.kernels.decoder_kernels is not DecoderKernels.COMPILED:
+        return None
+    return {} if hardware.accelerator == "cpu" else _too_old(request, hardware)
+
+
+def _compiled_package(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    wanted = hardware.kernels.decoder_kernels is DecoderKernels.COMPILED
+    return None if not wanted or has_compiler(request.machine) else {}
+
+
+def has_compiler(machine: Machine) -> bool:
+    """Whether Triton is there; builds of PyTorch for CUDA on Linux bring it along."""
+    return not machine.detected or "triton" in machine.packages
 
 
 def _flash_package(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
@@ -207,12 +231,17 @@ def _packed_capability(request: PlanRequest, hardware: HardwareSettings) -> Data
 
 
 OFFLOADS = frozenset({"zero_stage", "offload_param", "offload_optimizer"})
+STREAMED = frozenset({"streamed_layers", "host_checkpoints"})
 
 # The order counts: of several rules that refuse the same settings the first is named, and those
 # after ``devices`` may look at the GPUs that the settings use.
 RULES = (
     Rule(name=RuleName.DEVICES, check=_devices, about=frozenset({"world_size"})),
     Rule(name=RuleName.MIG_SLICES, check=_mig_slices, about=frozenset({"world_size"})),
+    Rule(name=RuleName.STREAMED_METHOD, check=streamed_method, about=STREAMED),
+    Rule(name=RuleName.STREAMED_VOCABULARY, check=streamed_vocabulary, about=STREAMED),
+    Rule(name=RuleName.STREAMED_SETTING, check=streamed_setting, about=STREAMED),
+    Rule(name=RuleName.STREAMED_NUMBER, check=streamed_number, about=STREAMED),
     Rule(name=RuleName.BF16, check=_bf16, about=frozenset({"model_dtype"})),
     Rule(
         name=RuleName.FLASH_ATTENTION_CAPABILITY,
@@ -223,6 +252,17 @@ RULES = (
         name=RuleName.FLASH_ATTENTION_PACKAGE, check=_flash_package, about=frozenset({"attention"})
     ),
     Rule(name=RuleName.FLASH_ATTENTION_FAMILY, check=_flash_family, about=frozenset({"attention"})),
+    Rule(
+        name=RuleName.COMPILED_CAPABILITY,
+        check=_compiled_capability,
+        about=frozenset({"decoder_kernels"}),
+    ),
+    Rule(
+        name=RuleName.COMPILED_PACKAGE,
+        check=_compiled_package,
+        about=frozenset({"decoder_kernels"}),
+        package=True,
+    ),
     Rule(name=RuleName.ATTENTION_SOFT_CAP, check=_soft_cap, about=frozenset({"attention"})),
     Rule(name=RuleName.EAGER_ONLY, check=_eager_only, about=frozenset({"attention"})),
     Rule(

@@ -98,7 +98,14 @@ NEEDED: dict[Subject, tuple[str, ...]] = {
 
 NAMED: dict[Subject, tuple[str, ...]] = {
     Subject.LOSS: ("fact_learning_rate", "fact_schedule", "fact_seed"),
-    Subject.SPEED: ("fact_gpus", "fact_rank", "fact_batch", "fact_micro_batch", "fact_rows"),
+    Subject.SPEED: (
+        "fact_gpus",
+        "fact_rank",
+        "fact_batch",
+        "fact_micro_batch",
+        "fact_token_budget",
+        "fact_rows",
+    ),
 }
 """Facts that the table names where they differ."""
 

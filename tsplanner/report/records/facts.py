@@ -135,6 +135,7 @@ FACTS: dict[str, Fact] = {
     "fact_held_out": Fact(key=_held_out_key, differ=_held_out),
     "fact_batch": _same(lambda run: run.settings.effective_batch),
     "fact_micro_batch": _same(lambda run: run.settings.micro_batch),
+    "fact_token_budget": _same(lambda run: run.settings.token_budget or "none"),
     "fact_steps": _same(lambda run: run.outcome.steps),
     # Epochs are fractions that come from steps, so they are compared as they are printed.
     "fact_epochs": _same(lambda run: number(run.outcome.epochs)),

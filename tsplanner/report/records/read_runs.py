@@ -183,6 +183,7 @@ def _settings(plan: Plan) -> SettingsSummary:
         seed=learning.seed,
         effective_batch=hardware.effective_batch_size,
         micro_batch=hardware.batch.micro_batch_size,
+        token_budget=hardware.batch.token_budget,
     )
 
 

@@ -77,6 +77,8 @@ class SettingsSummary:
     seed: int | None
     effective_batch: int
     micro_batch: int
+    token_budget: int | None = None
+    """Positions per pass of packed rows; None: rows are padded."""
 
 
 @frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from memory_models.settings import flat
+from memory_models.settings import BatchLayout, flat
 from memory_models.units import format_gib
 from tsplanner.planner.explain.sentences import describe
 from tsplanner.planner.plan import Plan, Verdict
@@ -201,12 +201,21 @@ def settings(hardware: HardwareSettings) -> Text:
     return words(
         "plan_settings",
         family=describe(hardware),
-        micro=str(hardware.batch.micro_batch_size),
-        accumulation=str(hardware.batch.gradient_accumulation_steps),
+        layout=_layout(hardware.batch),
         effective=str(hardware.effective_batch_size),
         checkpoints=words(checkpoints, layers=str(hardware.batch.checkpointed_layers)),
         loss=words("loss_fused" if hardware.kernels.loss_kernel == "fused" else "loss_plain"),
         attention=str(hardware.kernels.attention),
+    )
+
+
+def _layout(batch: BatchLayout) -> Text:
+    """How the rows of a step go through the model."""
+    return words(
+        "layout_packed" if batch.is_packed else "layout_padded",
+        budget=f"{batch.token_budget or 0:,}",
+        micro=str(batch.micro_batch_size),
+        accumulation=str(batch.gradient_accumulation_steps),
     )
 
 

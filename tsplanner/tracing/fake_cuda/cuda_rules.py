@@ -1,4 +1,4 @@
-"""Rules of CUDA that differ from the CPU's: the casts of autocast, dropout's mask, the fused norm.
+"""Rules of CUDA that differ from the CPU's: autocast, dropout's mask, the norm, 8-bit products.
 
 Sources: aten/src/ATen/autocast_mode.h (AT_FORALL_FP32 and its siblings), native/Dropout.cpp.
 """
@@ -15,7 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
+from tsplanner.training.eight_bit import arithmetic
+from tsplanner.training.eight_bit.arithmetic import Rows
 from tsplanner.training.kernels import fused_kernels
+from tsplanner.training.kernels.compiled import linears, pieces
 
 IN_FP32 = [
     "acos",
@@ -184,3 +187,43 @@ def cuda_norm() -> Iterator[None]:
         yield
     finally:
         fused_kernels.normed, fused_kernels.normed_backward = forward, backward
+
+
+@contextmanager
+def cuda_pieces() -> Iterator[None]:
+    """Let compiled kernels allocate their results alone, and wide products nothing beside them."""
+    wide = linears.wide_product
+
+    def product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+        return left.new_empty(left.shape[0], right.shape[1], dtype=dtype)
+
+    linears.wide_product = product
+    try:
+        with pieces.traced():
+            yield
+    finally:
+        linears.wide_product = wide
+
+
+@contextmanager
+def cuda_eight_bit() -> Iterator[None]:
+    """Replace 8-bit products by ones that allocate what the tensor cores' and our kernels do."""
+    rounds, multiplies = arithmetic.quantise_rows, arithmetic.multiply
+
+    def quantise_rows(matrix: Tensor, form: torch.dtype, columns: Tensor | None = None) -> Rows:
+        scale = matrix.new_empty(len(matrix), 1, dtype=torch.float32)
+        return Rows(torch.empty_like(matrix, dtype=form), scale)
+
+    def multiply(left: Rows, right: Rows, dtype: torch.dtype) -> Tensor:
+        shape = (len(left.values), len(right.values))
+        # int8 sums are int32 until they are scaled; kept alive while the result is made.
+        sums = left.scale.new_empty(shape if left.values.dtype is torch.int8 else 0)
+        result = left.scale.new_empty(shape, dtype=dtype)
+        del sums
+        return result
+
+    arithmetic.quantise_rows, arithmetic.multiply = quantise_rows, multiply
+    try:
+        yield
+    finally:
+        arithmetic.quantise_rows, arithmetic.multiply = rounds, multiplies

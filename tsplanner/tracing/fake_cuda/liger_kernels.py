@@ -22,12 +22,12 @@ def use_liger(model: Any) -> None:
     """
     if find_spec("liger_kernel") is None or find_spec("triton") is None:
         raise TsplannerError("A trace of Liger's kernels runs its code: pip install liger-kernel.")
-    jit = importlib.import_module("triton.runtime.jit")
+    jit: Any = importlib.import_module("triton.runtime.jit")
     jit.KernelInterface.__getitem__ = lambda *_: _launch_nothing
-    patches = importlib.import_module("liger_kernel.transformers.monkey_patch")
+    patches: Any = importlib.import_module("liger_kernel.transformers.monkey_patch")
     if model.config.model_type not in patches.MODEL_TYPE_TO_APPLY_LIGER_FN:
         raise TsplannerError(f"liger-kernel patches no {model.config.model_type}.")
-    loss = importlib.import_module("liger_kernel.ops.fused_linear_cross_entropy")
+    loss: Any = importlib.import_module("liger_kernel.ops.fused_linear_cross_entropy")
     loss._can_use_mm_out = _multiplies_into_buffers
     # It compares the incoming gradient with 1, and then scales the others where they stand.
     loss.fused_linear_cross_entropy_backward = lambda _, *gradients: gradients

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from memory_models.settings import Quantization, TrainingSettings
 from tsplanner.models.quantized import is_kept
+from tsplanner.training.eight_bit.loading import eight_bit_linears, rounded
 from tsplanner.training.kernels.frozen_linear import FrozenMatrix, added_product
 from tsplanner.training.model import DTYPES
 
@@ -66,12 +67,16 @@ class FourBitLinear(QuantisedLinear):
 class _FourBitMatrix:
     """What ``FourBitMatrix`` allocates for a product: the dequantised matrix."""
 
+    accumulates = True
+
     def __init__(self, linear: FourBitLinear) -> None:
         self.linear, self.dtype = linear, linear.compute_dtype
 
-    def product(self, rows: Tensor, into: Tensor | None = None) -> Tensor:
+    def product(
+        self, rows: Tensor, into: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
         """Dequantise, then one product."""
-        return added_product(rows, self._dequantised().t(), into)
+        return added_product(rows, self._dequantised().t(), into, bias)
 
     def product_back(self, gradient: Tensor, into: Tensor | None = None) -> Tensor:
         """Dequantise, then one product."""
@@ -137,8 +142,13 @@ class _EightBitProduct(torch.autograd.Function):
 def quantise(model: Any, settings: TrainingSettings, kept: Sequence[str] = ()) -> None:
     """Replace every linear of a model on ``meta``, as transformers does.
 
-    The head stays whole, and so do modules whose names match a pattern of ``kept``.
+    The head stays whole, and so do modules whose names match a pattern of ``kept``. In our own 8
+    bits the worker's own linears replace those of the decoder layers.
     """
+    if settings.base.multiplies_8bit:
+        for name, module in list(eight_bit_linears(model)):
+            model.set_submodule(name, rounded(module, settings.base.quantization))
+        return
     head = model.get_output_embeddings()
     compute = DTYPES[settings.base.autocast or settings.base.model_dtype]
     for name, module in list(model.named_modules()):

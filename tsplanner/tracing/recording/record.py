@@ -24,6 +24,7 @@ from tsplanner.tracing.fake_cuda.cuda_rules import (
     cuda_autocast_answers,
     cuda_dropout,
     cuda_norm,
+    cuda_pieces,
     use_cuda_casts,
 )
 from tsplanner.tracing.fake_cuda.hybrid_kernels import hybrid_kernels, installed_packages
@@ -215,7 +216,13 @@ class Run:
         gc.disable()
         try:
             with ExitStack() as stack:
-                for each in (cuda_attention, cuda_dropout, cuda_norm, cuda_autocast_answers):
+                for each in (
+                    cuda_attention,
+                    cuda_dropout,
+                    cuda_norm,
+                    cuda_pieces,
+                    cuda_autocast_answers,
+                ):
                     stack.enter_context(each())
                 stack.enter_context(hybrid_kernels(step.model, installed_packages()))
                 stack.enter_context(self.mode.counting_attention())

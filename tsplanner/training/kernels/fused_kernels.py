@@ -5,9 +5,9 @@ module keeps its own forward:
 
 - RMSNorm runs as one kernel, which keeps its input and one number per row instead of fp32 copies;
 - the gated product silu(gate) * up keeps only gate and up, and computes silu again in backward;
-- a LoRA adapter on a frozen linear (frozen_linear.py: half precision, or 4 bits) is computed first,
-  and the linear's product is added to it in place. Both read the linear's own input; PEFT makes an
-  fp32 copy of it, which autocast casts back, and adds two results of full size;
+- a LoRA adapter on a frozen linear of any form (frozen_linear.py) adds to the linear's result in
+  place and reads the linear's own input. PEFT makes an fp32 copy of the input, which autocast casts
+  back, and adds two results of full size;
 - the experts of a mixture with LoRA run as grouped products (experts.py).
 
 The values are those of the plain forward except for rounding: sums stay in fp32 where the plain
@@ -27,7 +27,12 @@ from torch import Tensor, nn
 
 from tsplanner.errors import TsplannerError
 from tsplanner.training.kernels.experts import experts_forward, is_plain_experts
-from tsplanner.training.kernels.frozen_linear import FrozenMatrix, frozen_matrix
+from tsplanner.training.kernels.frozen_linear import (
+    FrozenMatrix,
+    frozen_matrix,
+    product_back_plus,
+    product_plus,
+)
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -89,7 +94,7 @@ def is_gated_mlp(module: nn.Module) -> bool:
 
 
 def is_plain_lora(module: nn.Module) -> bool:
-    """Whether a module is PEFT's LoRA on a half-precision or 4-bit linear, with one plain adapter.
+    """Whether a module is PEFT's LoRA on a frozen linear of a known form, with one plain adapter.
 
     The adapter has neither dropout nor DoRA nor a bias.
     """
@@ -229,16 +234,11 @@ class AdaptedLinear(torch.autograd.Function):
         b: Tensor,
         s: float,
     ) -> Tensor:
-        """Return the sum, and keep x, s x a^T [N, r] and a and b in the dtype of x.
-
-        The thin product comes first and the large one is added to it, which reads and writes the
-        result once less than the other order does.
-        """
+        """Return the sum, and keep x, s x a^T [N, r] and a and b in the dtype of x."""
         rows = x.reshape(-1, x.shape[-1])
         narrow_a, narrow_b = a.to(x.dtype), b.to(x.dtype)
         low = (rows @ narrow_a.t()).mul_(s)
-        thin = nn.functional.linear(low, narrow_b, None if bias is None else bias.to(x.dtype))
-        result = matrix.product(rows, into=thin)
+        result = product_plus(matrix, rows, low, narrow_b.t(), bias)
         ctx.save_for_backward(x, low, narrow_a, narrow_b)
         ctx.matrix, ctx.scale, ctx.dtypes = matrix, s, (a.dtype, b.dtype)
         return result.view(*x.shape[:-1], -1)
@@ -253,5 +253,5 @@ class AdaptedLinear(torch.autograd.Function):
         of_b = (gradient.t() @ low).to(ctx.dtypes[1])
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = ctx.matrix.product_back(gradient, into=of_low @ a).view(x.shape)
+            of_x = product_back_plus(ctx.matrix, gradient, of_low, a).view(x.shape)
         return of_x, None, None, of_a, of_b, None

@@ -20,9 +20,14 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.multi_lora.refusal import STRANGE_HEADS
+from tsplanner.training.kernels.compiled.pieces import cross_entropy
 from tsplanner.training.language_model import head_owner, logit_config
 
 IGNORED = -100
+COMPILED_ROWS = 2
+"""Chunks of the compiled loss are larger by it: a logit takes 2 bytes there instead of 10."""
+COMPILED = "_loss_is_compiled"
+"""Attribute of the module that owns the head."""
 
 
 def chunk_rows(positions: int, hidden_size: int, vocab_size: int) -> int:
@@ -67,6 +72,8 @@ class ChunkSettings(NamedTuple):
     changes: LogitChanges
     compute_dtype: torch.dtype
     """Dtype of the matrix products."""
+    compiled: bool = False
+    """One kernel turns the logits into their gradient, in the dtype of the products."""
 
 
 UNCHANGED = LogitChanges()
@@ -94,7 +101,8 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         for start in range(0, hidden.shape[0], chunks.rows):
             rows = slice(start, start + chunks.rows)
             states = hidden[rows].to(chunks.compute_dtype)
-            loss, grad = _chunk_loss(states, head, bias, labels[rows], chunks.changes)
+            make = _compiled_loss if chunks.compiled else _chunk_loss
+            loss, grad = make(states, head, bias, labels[rows], chunks.changes)
             total += loss
             if not (need_hidden or need_weight or need_bias):
                 continue
@@ -161,6 +169,31 @@ def _chunk_loss(
     return loss, gradient
 
 
+def _compiled_loss(
+    states: Tensor, head: Tensor, bias: Tensor | None, labels: Tensor, changes: LogitChanges
+) -> tuple[Tensor, Tensor]:
+    """As `_chunk_loss`; one kernel writes the gradient over the logits, in their own dtype."""
+    logits = nn.functional.linear(states, head, None if bias is None else bias.to(head.dtype))
+    losses = logits.new_empty(logits.shape[0], dtype=torch.float32)
+    cross_entropy(logits, labels, losses, changes.factor, changes.softcap)
+    return losses.sum(), logits
+
+
+def use_compiled_loss(model: Any) -> None:
+    """Let a model's fused loss, if it has one, run as a compiled kernel."""
+    head_owner(model).__dict__[COMPILED] = True
+
+
+def use_own_loss(model: Any) -> None:
+    """Undo ``use_compiled_loss``."""
+    head_owner(model).__dict__.pop(COMPILED, None)
+
+
+def has_compiled_loss(model: Any) -> bool:
+    """Whether a model's fused loss runs as a compiled kernel."""
+    return COMPILED in head_owner(model).__dict__
+
+
 def fused_cross_entropy(
     hidden: Tensor,
     head: nn.Linear,
@@ -168,11 +201,13 @@ def fused_cross_entropy(
     *,
     num_items_in_batch: Tensor | int | None = None,
     changes: LogitChanges = UNCHANGED,
+    compiled: bool = False,
 ) -> Tensor:
     """Mean cross-entropy of the next token: hidden [B, S, D], labels [B, S] as Trainer gives them.
 
     The sum is divided by ``num_items_in_batch`` or, without it, by the number of labels of this
-    batch, as in transformers' ForCausalLMLoss.
+    batch, as in transformers' ForCausalLMLoss. ``compiled``: the loss is one kernel, in half
+    precision.
     """
     kept = labels[:, 1:] != IGNORED
     rows = hidden[:, :-1][kept]
@@ -182,7 +217,10 @@ def fused_cross_entropy(
 
     def summed(states: Tensor) -> Tensor:
         chunk = chunk_rows(labels.numel(), states.shape[-1], head.weight.shape[0])
-        chunks = ChunkSettings(rows=chunk, changes=changes, compute_dtype=dtype)
+        one_kernel = compiled and dtype in (torch.bfloat16, torch.float16)
+        if one_kernel:
+            chunk *= COMPILED_ROWS
+        chunks = ChunkSettings(chunk, changes, compute_dtype=dtype, compiled=one_kernel)
         total: Tensor = ChunkedCrossEntropy.apply(states, head.weight, head.bias, targets, chunks)
         return total
 
@@ -252,6 +290,7 @@ def _forward(original: Any) -> Any:
             merged_labels,
             num_items_in_batch=num_items_in_batch,
             changes=logit_changes(logit_config(self)),
+            compiled=has_compiled_loss(self),
         )
         return CausalLMOutputWithPast(loss=loss)
 

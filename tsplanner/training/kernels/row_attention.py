@@ -10,6 +10,8 @@ scaled dot-product attention one by one, which makes no T x T mask either.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -21,6 +23,8 @@ from tsplanner.training.language_model import decoder, head_owner
 
 NAME = "tsplanner_rows"
 """Name of this attention among those of transformers."""
+BEFORE = "attention_before_rows"
+"""Attribute of a model that names the attention it had before."""
 
 
 class RowLayout:
@@ -64,10 +68,28 @@ def use_row_attention(model: Any) -> None:
 
     if model.config._attn_implementation == NAME:
         return
+    setattr(model, BEFORE, model.config._attn_implementation)
     AttentionInterface.register(NAME, row_attention)
     AttentionMaskInterface.register(NAME, lambda *_, **__: None)
     model.set_attn_implementation(NAME)
     body(model).register_forward_pre_hook(_note_rows, with_kwargs=True)
+
+
+@contextmanager
+def usual_attention(model: Any) -> Iterator[None]:
+    """The attention that the model had before rows were laid end to end.
+
+    A generation adds token by token to what it keeps of a row, which has no rows to tell apart.
+    """
+    before = getattr(model, BEFORE, None)
+    if before is None:
+        yield
+        return
+    model.set_attn_implementation(before)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(NAME)
 
 
 def body(model: Any) -> nn.Module:
@@ -80,10 +102,12 @@ def body(model: Any) -> nn.Module:
     return stack
 
 
-def _note_rows(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _note_rows(stack: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if stack.config._attn_implementation != NAME:
+        return
     positions = kwargs.get("position_ids")
     if positions is None:
-        # A probe's batch is one row as long as a pass.
+        # A batch that says nothing of rows is one row.
         given = [kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args[:1]]
         tokens = next(each for each in given if each is not None)
         positions = torch.arange(tokens.shape[1], device=tokens.device).unsqueeze(0)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tsplanner.training.kernels.fused_loss import (
     fused_cross_entropy,
+    has_compiled_loss,
     hidden_states,
     logit_changes,
 )
@@ -54,4 +55,5 @@ def loss_of(
         labels,
         num_items_in_batch=items,
         changes=logit_changes(logit_config(model)),
+        compiled=has_compiled_loss(model),
     )

@@ -8,10 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import set_seed
 
-from memory_models.settings import DecoderKernels
 from tsplanner.planner.plan import Plan
 from tsplanner.training import adapters
-from tsplanner.training.kernels.fused_kernels import use_fused_kernels
+from tsplanner.training.kernels.compiled.install import use_kernels
 from tsplanner.training.kernels.row_attention import use_row_attention
 from tsplanner.training.language_model import read_text_alone
 from tsplanner.training.multi_lora.linears import TrialLayout, use_multi_lora_adapters
@@ -35,8 +34,8 @@ class SharedBase:
         read_text_alone(base)
         if plan.hardware.batch.is_packed:
             use_row_attention(base)
-        if plan.hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
-            use_fused_kernels(base)  # before the adapters, whose forward multi-LoRA replaces
+        # Before the adapters, whose forward multi-LoRA replaces.
+        use_kernels(base, plan.hardware.kernels.decoder_kernels, alone=False)
 
     def add(self, name: str, plan: Plan, steps: int) -> list[Tensor]:
         """Add an adapter with the weights that a run of its own would draw; returns its parameters.

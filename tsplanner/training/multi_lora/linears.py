@@ -155,8 +155,8 @@ def _encoder(layout: TrialLayout, plain: Callable[..., Any]) -> Callable[..., An
 class MultiLoraLinear(torch.autograd.Function):
     """base(x) + s_i (x_i a_i^T) b_i^T on the rows x_i of each of k trials; the base is frozen.
 
-    With ``matrix`` the base's product is made here, and added to the adapters' in place, forward
-    and backward; else ``product`` is the base's, of a weight that has no such form. ``scales``
+    With ``matrix`` the base's product is made here, and both are added in place, forward and
+    backward; else ``product`` is the base's, of a weight that has no such form. ``scales``
     [k, 1, 1] are in the dtype of the thin products; ``positions`` says which trials the matrices
     belong to: first all a, then all b.
     """
@@ -181,10 +181,9 @@ class MultiLoraLinear(torch.autograd.Function):
         low = torch.bmm(_parts(source, count), a.transpose(1, 2)).mul_(scales)
         if product is None:
             assert matrix is not None
-            thin = torch.bmm(low, b) if bias is None else torch.baddbmm(bias.to(b.dtype), low, b)
-            rows = source.reshape(-1, source.shape[-1])
-            result = matrix.product(rows, into=thin.view(len(rows), -1))
-            result = result.view(*x.shape[:-1], -1)
+            result = _product_plus(matrix.product, source, low, b)
+            if bias is not None:
+                result += bias
         else:
             # The product is the output of another node, so the adapters are added to a copy of it.
             result = product.clone(memory_format=torch.contiguous_format)
@@ -208,14 +207,24 @@ class MultiLoraLinear(torch.autograd.Function):
         of_x: Tensor | None = None
         if ctx.needs_input_grad[0]:
             # Without a matrix this is the adapters' part alone; the base's own node adds the rest.
-            of_x = torch.bmm(of_low, a).view(-1, source.shape[-1])
-            if matrix is not None:
-                of_x = matrix.product_back(gradient.view(len(of_x), -1), into=of_x)
-            of_x = of_x.view(source.shape).to(ctx.dtypes[0])
+            if matrix is None:
+                of_x = torch.bmm(of_low, a).view(source.shape)
+            else:
+                of_x = _product_plus(matrix.product_back, gradient, of_low, a)
+            of_x = of_x.to(ctx.dtypes[0])
         own_a = _own(of_a, ctx.positions, ctx.ranks)
         own_b = [each.t() for each in _own(of_b, ctx.positions, ctx.ranks)]
         of_product = outputs[0] if matrix is None else None
         return (of_x, of_product, None, None, None, None, *own_a, *own_b)
+
+
+def _product_plus(
+    product: Callable[..., Tensor], left: Tensor, low: Tensor, high: Tensor
+) -> Tensor:
+    """A frozen matrix's product with ``left`` [..., K] plus low high, trial by trial."""
+    result = product(left.reshape(-1, left.shape[-1]))
+    _add_product(_parts(result, len(low)), low, high)
+    return result.view(*left.shape[:-1], -1)
 
 
 def _stacked(found: Sequence[Tensor], positions: Sequence[int], like: Tensor) -> Tensor:

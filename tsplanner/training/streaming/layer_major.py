@@ -120,6 +120,10 @@ class LayerMajor:
                 return record
             except ChangedBetweenLayersError:
                 continue
+            except TypeError:
+                # A model that works on a layer's result cannot work on a tuple.
+                if form is Form.TENSOR:
+                    raise
         raise TsplannerError(
             "This model changes its hidden states between its layers, so that they cannot be "
             "streamed: plan again with --streamed-layers 0."

@@ -37,7 +37,7 @@ class Region:
             memory = mmap.mmap(file, size, flags=flags, offset=offset)
         except OSError as error:
             raise TsplannerError(
-                f"The host has no {format_gib(size)} of memory for streamed layers: plan again "
+                f"The host has no {format_gib(size)} GiB of memory for streamed layers: plan again "
                 "with fewer of them (--streamed-layers)."
             ) from error
         if file < 0 and hasattr(mmap, "MADV_HUGEPAGE"):
@@ -57,9 +57,9 @@ class Region:
         code = torch.cuda.cudart().cudaHostRegister(self.bytes.data_ptr(), self.size, 0)
         if int(code) != 0:
             raise TsplannerError(
-                f"The driver could not lock {format_gib(self.size)} of host memory, after "
-                f"{format_gib(_LOCKED['now'])} for other layers: raise the limit of locked memory "
-                "(ulimit -l) or the container's memory limit, or plan again with fewer "
+                f"The driver could not lock {format_gib(self.size)} GiB of host memory, after "
+                f"{format_gib(_LOCKED['now'])} GiB for other layers: raise the limit of locked "
+                "memory (ulimit -l) or the container's memory limit, or plan again with fewer "
                 "--streamed-layers."
             )
         self.locked = True

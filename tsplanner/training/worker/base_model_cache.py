@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from tsplanner.planner.plan import Plan
-from tsplanner.training.kernels.fused_kernels import use_own_kernels
+from tsplanner.training.kernels.compiled.install import use_own_forwards
 from tsplanner.training.model import build_model
 
 
@@ -76,7 +76,7 @@ class KeptBase:
                 model.set_submodule(name, module.get_base_layer())
         # PEFT (tuners_utils.py) would else count the next adapter as a second one.
         model.__dict__.pop("peft_config", None)
-        use_own_kernels(model)  # this also removes the forward of the fused loss
+        use_own_forwards(model)  # this also removes the forward of the fused loss
         model.gradient_checkpointing_disable()
 
     def drop(self) -> None:

@@ -20,14 +20,14 @@ import msgspec
 import torch
 from transformers import set_seed
 
-from memory_models.settings import DecoderKernels, FinetuningType, LossKernel
+from memory_models.settings import FinetuningType, LossKernel
 from tsplanner.errors import TsplannerError
 from tsplanner.runs import DiskError
 from tsplanner.training import adapters, answers, data, distributed, model
 from tsplanner.training.batches import collate, pad_token_id, without_mask
 from tsplanner.training.job import CANNOT_WRITE, Job, JobKind, Status
 from tsplanner.training.kernels.attention_backend import choose_attention_backend
-from tsplanner.training.kernels.fused_kernels import use_fused_kernels
+from tsplanner.training.kernels.compiled.install import use_kernels
 from tsplanner.training.kernels.fused_loss import use_fused_loss
 from tsplanner.training.kernels.row_attention import use_row_attention
 from tsplanner.training.language_model import read_text_alone
@@ -212,8 +212,7 @@ def build_trainer(
     # The base drew from a seed of its own or was kept, so the adapter's draws begin anew here.
     set_seed(plan.learning.seed)
     trained = adapters.apply_method(plan, base, steps)
-    if plan.hardware.kernels.decoder_kernels is DecoderKernels.FUSED:
-        use_fused_kernels(trained)
+    use_kernels(trained, plan.hardware.kernels.decoder_kernels)
     layer_major = None if streamed is None else streamed.attach(trained)
     callback = trainer.PlanCallback(job, recorder, stop)
     built = trainer.PlanTrainer(

@@ -120,6 +120,7 @@ def worker_plan(plan: Plan, largest: LearningSettings, settings: TrainingSetting
         plan.hardware,
         micro_batch_size=settings.batch.micro_batch_size,
         gradient_accumulation_steps=settings.batch.gradient_accumulation_steps,
+        token_budget=settings.batch.token_budget,
         gradient_checkpointing=settings.batch.gradient_checkpointing,
         checkpointed_layers=settings.batch.checkpointed_layers,
         loss_kernel=settings.kernels.loss_kernel,
@@ -131,14 +132,16 @@ def _best_sharing(
     plan: Plan, largest: LearningSettings, slots: Slots, per_slot: int, asked: int | None
 ) -> Sharing:
     architecture = plan.architecture
-    longest = plan.dataset.sequence_length(2)  # several rows stand in every pass
-    patches = plan.dataset.series_patches(longest) if architecture.encoder else 0
+    batch, dataset = plan.hardware.batch, plan.dataset
+    # Several rows stand in every pass.
+    longest = dataset.longest_of(batch) if batch.is_packed else dataset.sequence_length(2)
+    patches = dataset.patches_of(batch) if batch.is_packed else dataset.series_patches(longest)
     devices = used_devices(plan.machine, plan.hardware)
     on_cpu = plan.hardware.accelerator == "cpu"
     free = min(plan.free_bytes, slots.free_bytes or plan.free_bytes)
     return best_sharing(
         architecture,
-        training_settings(largest, plan.hardware, longest, patches),
+        training_settings(largest, plan.hardware, longest, patches if architecture.encoder else 0),
         (largest.method.lora_rank,) * per_slot,
         _rates(plan),
         Room(
@@ -148,7 +151,8 @@ def _best_sharing(
             on_cpu=on_cpu,
         ),
         SharingOptions(
-            length=batch_length(plan.dataset, plan.hardware),
+            length=batch_length(dataset, plan.hardware),
+            lengths=dataset.lengths if batch.is_packed else None,
             exactly=None if asked is None else min(asked, per_slot),
         ),
     )
@@ -186,7 +190,7 @@ def sharing_sentence(multi_lora: MultiLora, found: Sharing) -> str:
     For example ``3 LoRA trials share each base: 13.40 + 2 x 0.90 GiB, …``.
     """
     ranks = found.settings.method.adapter_ranks
-    first_alone = changed(found.settings, packed_ranks=ranks[:1])
+    first_alone = changed(found.settings, adapter_ranks=ranks[:1])
     one = _memory(multi_lora.plan, first_alone).process_bytes.upper
     others = multi_lora.max_concurrent_trials - 1
     more = (multi_lora.plan.memory.process_bytes.upper - one) / others

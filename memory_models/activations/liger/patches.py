@@ -35,7 +35,6 @@ PATCHES = {
     "gemma3_text": FRESH,
     "glm4": LigerPatch(in_place=False, rotary=False),
     "llama": IN_PLACE,
-    "ministral": IN_PLACE,
     "mistral": IN_PLACE,
     "phi3": IN_PLACE,
     "qwen2": IN_PLACE,

@@ -89,7 +89,7 @@ def liger_loss(ops: Ops, hidden: Value, elements: int, stored: int) -> Value:
     """
     tape, shape = ops.tape, ops.shape
     operand = ops.flow.operand if ops.autocast else stored
-    width, states = Size(per_unit=shape.vocabulary.vocab_size), Size(per_unit=shape.hidden_size)
+    width = Size(per_unit=shape.vocabulary.vocab_size)
     gradient = tape.new(hidden.elements, hidden.bytes, needs=False)
     head = tape.new(Size(constant=elements), stored, needs=False) if ops.trained else None
     buffered = hidden.bytes == stored == operand
@@ -103,22 +103,31 @@ def liger_loss(ops: Ops, hidden: Value, elements: int, stored: int) -> Value:
         tape.keep(head)
         tape.drop(head)
     tape.record((loss,), ((hidden, True),))
-    tape.drop(hidden, gradient)
+    tape.drop(hidden, gradient, *ops.cached)
     return loss
 
 
 def _cast_chunk(ops: Ops, hidden: Value, elements: int, stored: int) -> None:
-    """One chunk under autocast, which casts both operands of each product and caches neither."""
+    """One chunk under autocast, which casts the operands of both products.
+
+    The first product reads the weight transposed, whose cast is never cached. The second product's
+    cast of a trained weight stays from the first chunk on until autocast's context ends.
+    """
     tape, shape, operand = ops.tape, ops.shape, ops.flow.operand
     states = Size(per_unit=shape.hidden_size)
 
     def cast(size: Size, bytes: int) -> list[Value]:
         return [] if bytes == operand else [tape.new(size, operand, needs=False)]
 
+    whole = cast(Size(constant=elements), stored)
+    if ops.trained:
+        ops.cached += whole
+    else:
+        tape.drop(*whole)
     casts = cast(states, hidden.bytes) + cast(Size(constant=elements), stored)
     logits = tape.new(Size(per_unit=shape.vocabulary.vocab_size), operand, needs=False)
     tape.drop(*casts)
-    casts = cast(Size(constant=elements), stored)
+    casts = [] if ops.trained else cast(Size(constant=elements), stored)
     product = tape.new(states, operand, needs=False)
     tape.drop(*casts, product)
     if ops.trained:

@@ -1,0 +1,44 @@
+"""Bytes of streamed weights, worked out by hand."""
+
+from __future__ import annotations
+
+from memory_models.settings import TrainingSettings, from_flat
+from memory_models.states.streamed import crossing_bytes, device_bytes, layer_bytes, slab_bytes
+from tests.support.small_models import CONFIGS
+from tsplanner.models.source import read_architecture
+
+LLAMA = read_architecture(CONFIGS["llama"], name="llama", source="test")
+"""D 1,024, F 2,816, key heads of 256 in all, four layers."""
+LAYER = 2 * (2 * 1024 * 1024 + 2 * 256 * 1024 + 3 * 2816 * 1024 + 2 * 1024)
+"""Query and output, key and value, gate, up and down, two norms, in bf16."""
+
+
+def settings(streamed: int) -> TrainingSettings:
+    """LoRA with so many layers in host memory."""
+    return from_flat(TrainingSettings, streamed_layers=streamed)
+
+
+def test_a_layer_is_its_weights_side_by_side() -> None:
+    """22,548,480 bytes: every weight is a multiple of 512 bytes here."""
+    assert layer_bytes(LLAMA, settings(4).states) == LAYER == 22_548_480
+
+
+def test_two_buffers_take_the_place_of_the_streamed_layers() -> None:
+    """With all four on the host two buffers are left; with none nothing changes."""
+    saved = -device_bytes(LLAMA, settings(4).states)
+    assert abs(saved - 2 * LAYER) < 2 * 2**20  # blocks of the allocator
+    assert device_bytes(LLAMA, settings(0).states) == 0
+
+
+def test_the_host_holds_each_streamed_layer_in_whole_pages() -> None:
+    """Three layers of 5,505 pages."""
+    assert slab_bytes(LLAMA, settings(3).states) == 3 * 5505 * 4096
+
+
+def test_weights_cross_the_link_twice_per_step() -> None:
+    """Four layers forward and four back, less two at each of the two turns, which are in the
+    buffers already; one or two layers never have to come again.
+    """
+    assert crossing_bytes(LLAMA, settings(4).states) == 4 * LAYER
+    assert crossing_bytes(LLAMA, settings(3).states) == 2 * LAYER
+    assert crossing_bytes(LLAMA, settings(2).states) == 0

@@ -1,0 +1,69 @@
+"""Habits of other trainers: under what was given, said as assumptions, bounded by their runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from memory_models.estimate import estimate_memory
+from memory_models.settings import LossKernel, TrainingSettings, field_types
+from tsplanner.errors import UsageError
+from tsplanner.planner.gather.cases import Case, case_settings, read_case
+from tsplanner.planner.gather.recipes import RECIPES, SPREAD, recipe_named, under, with_habits
+
+CASE = {"model": "qwen2.5-0.5b", "quantization": "nf4", "sequence_length": 512}
+
+
+def case(**given: object) -> Case:
+    """A QLoRA run of Qwen2.5-0.5B."""
+    return read_case({**CASE, **given}, {})
+
+
+def test_every_recipe_is_of_settings_that_a_case_has() -> None:
+    """Every habit is a setting with a value that can be, and each recipe has its source."""
+    known = set(field_types(TrainingSettings))
+    for recipe in RECIPES.values():
+        assert set(recipe.settings) <= known, recipe.name
+        assert case_settings({**CASE, "recipe": recipe.name}), recipe.name
+        assert recipe.source, recipe.name
+        assert recipe.summary, recipe.name
+        assert recipe.spread > 1, recipe.name
+
+
+def test_habits_hold_where_nothing_was_given() -> None:
+    """TRL's loss in chunks is its habit, and a person who keeps all logits has them kept."""
+    assert case(recipe="trl").settings.kernels.loss_kernel is LossKernel.FUSED
+    kept = case(recipe="trl", loss_kernel="plain").settings
+    assert kept.kernels.loss_kernel is LossKernel.PLAIN
+    assert not kept.base.upcast_unquantized
+    assert with_habits(CASE) == CASE
+
+
+def test_unsloth_takes_less_than_a_run_with_pefts_preparation() -> None:
+    """Neither the logits of Qwen2.5's 151,936 words nor an embedding in fp32 are held."""
+    plain, unsloth = case(recipe="transformers"), case(recipe="unsloth")
+    held = [
+        estimate_memory(each.architecture, each.settings, None).peak_allocated_bytes.expected
+        for each in (plain, unsloth)
+    ]
+    assert held[0] - held[1] > 151_936 * 896 * 2  # the embedding in fp32 instead of fp16
+    assert not unsloth.settings.base.upcasts
+
+
+def test_the_bound_is_as_wide_as_runs_of_the_trainer_lay() -> None:
+    """A forecast of axolotl, of which no ten runs are published, has the bound of all trainers."""
+    found = case(recipe="axolotl")
+    bare = estimate_memory(found.architecture, found.settings, None)
+    wide = under(bare, found.recipe)
+    assert wide.process_bytes.expected == bare.process_bytes.expected
+    assert wide.process_bytes.upper == round(SPREAD * bare.process_bytes.expected)
+    assert wide.host_bytes == bare.host_bytes
+    assert wide.assumptions[-3].startswith("habits of axolotl where nothing was given: loss_kernel")
+    assert under(bare, None) is bare
+
+
+def test_an_unknown_trainer_is_refused_with_those_that_are_known() -> None:
+    """A slip of the pen gets the name that was meant."""
+    with pytest.raises(UsageError, match=r'unslot.*litgpt.*Did you mean "unsloth"'):
+        recipe_named("unslot")
+    with pytest.raises(UsageError, match="name of a trainer"):
+        recipe_named(3)

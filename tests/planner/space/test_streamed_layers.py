@@ -1,0 +1,55 @@
+"""As few layers are streamed as fit, and none where the base fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from memory_models.settings import changed
+from tests.support.rig import TURING
+from tests.support.toy_request import GIB, request
+from tsplanner.planner.evaluate import evaluate
+from tsplanner.planner.plan import Verdict
+from tsplanner.planner.rank import choose
+from tsplanner.planner.request import Pins, PlanRequest
+
+ELEVEN = replace(TURING, name="RTX 2080 Ti 11 GiB", total_bytes=11 * GIB, free_bytes=10 * GIB)
+
+
+def asked(**pins: object) -> PlanRequest:
+    """14B in fp16 on 11 GiB, which the layers alone exceed by far."""
+    return request("qwen2.5-14b", ELEVEN, length=4096, pins=Pins(**pins))
+
+
+def test_a_base_that_fits_is_not_streamed() -> None:
+    """0.5B on the same card."""
+    found = choose(request("qwen2.5-0.5b", ELEVEN))
+    assert not any(each.hardware.streaming.streams for each in found.evaluated)
+
+
+def test_one_streamed_layer_less_would_not_surely_fit() -> None:
+    """The planner halves the range until it knows the number."""
+    plan = choose(asked()).plan
+    number = plan.hardware.streaming.streamed_layers
+    assert plan.verdict is Verdict.FITS
+    assert 30 < number <= 48
+    fewer = changed(plan.hardware, streamed_layers=number - 1)
+    assert evaluate(asked(), fewer).verdict is not Verdict.FITS
+
+
+def test_streaming_goes_before_offload_and_before_rounding() -> None:
+    """Both are shown beside it: ZeRO-3 moves the base per micro-batch, NF4 rounds it."""
+    choice = choose(asked())
+    others = [row.evaluated.hardware for row in choice.alternatives]
+    assert choice.plan.hardware.base.quantization is None
+    assert any(each.sharding.offload_param for each in others)
+    assert any(each.base.quantization for each in others)
+    offloaded = next(each for each in choice.evaluated if each.hardware.sharding.offload_param)
+    assert choice.best.samples_per_second > 1.2 * offloaded.samples_per_second
+
+
+def test_pins_decide_how_many_layers_and_where_their_inputs_wait() -> None:
+    """None at all is a pin, too."""
+    plan = choose(asked(streamed_layers=48, host_checkpoints=True)).plan
+    assert plan.hardware.streaming.streamed_layers == 48
+    assert plan.hardware.streaming.host_checkpoints
+    assert not choose(asked(streamed_layers=0)).plan.hardware.streaming.streams

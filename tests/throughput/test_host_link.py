@@ -1,0 +1,58 @@
+"""What streamed layers cost on the link to the host."""
+
+from __future__ import annotations
+
+import pytest
+
+from memory_models.settings import TrainingSettings, from_flat
+from memory_models.states.streamed import crossing_bytes
+from tests.support.rig import TURING, machine
+from tsplanner.models.source import read_model
+from tsplanner.throughput.host_link import LinkTime, link_time
+from tsplanner.throughput.rates import rates_of
+from tsplanner.throughput.step_time import StepTime
+
+MODEL = read_model("qwen2.5-14b").architecture
+STREAMED = from_flat(
+    TrainingSettings, streamed_layers=48, host_checkpoints=True, gradient_accumulation_steps=8
+)
+
+
+def test_work_hides_the_link_in_each_half_of_a_step() -> None:
+    """Of 9 s of work 3 are forward: 2 s of weights hide there, and 2 + 1 s in the 6 of backward;
+    4 s of weights stick out by 1 s, and 7 s by 4 s and by 7 + 1 - 6 s.
+    """
+    assert LinkTime(weights=2, inputs=1).exposed(9, overlaps=True) == 0
+    assert LinkTime(weights=4, inputs=1).exposed(9, overlaps=True) == pytest.approx(1)
+    assert LinkTime(weights=7, inputs=1).exposed(9, overlaps=True) == pytest.approx(4 + 2)
+
+
+def test_a_cpu_hides_nothing() -> None:
+    """Both ways of weights and inputs add up."""
+    assert LinkTime(weights=2, inputs=1).exposed(9, overlaps=False) == 6
+
+
+def test_a_step_waits_for_what_sticks_out() -> None:
+    """8 s of work and 1 s of the optimizer; of 12 s of weights 12 - 8/3 and 12 - 16/3 stick out."""
+    time = StepTime(
+        matrix=8,
+        memory=0,
+        launch=0,
+        optimizer=1,
+        communication=0,
+        offload=0,
+        link=LinkTime(weights=12),
+    )
+    assert time.exposed == pytest.approx(24 - 8)
+    assert time.seconds == pytest.approx(8 + 16 + 1)
+    assert time.bottleneck == "traffic to the host"
+
+
+def test_weights_cross_at_the_rate_of_locked_memory() -> None:
+    """A step brings them twice; 12 GB/s of the datasheet are 10.44 of a copy."""
+    rates = rates_of(machine(TURING))
+    assert rates.pinned_bytes == pytest.approx(0.87 * 12e9)
+    found = link_time(MODEL, STREAMED, rates)
+    assert 2 * found.weights == pytest.approx(crossing_bytes(MODEL, STREAMED.states) / 10.44e9)
+    assert found.inputs == pytest.approx(48 * 8 * 2048 * 5120 * 2 / 10.44e9)
+    assert link_time(MODEL, TrainingSettings(), rates) == LinkTime()

@@ -1,0 +1,38 @@
+"""What to know of a plan that streams layers: what crosses the link, and what hides it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memory_models.states.streamed import crossing_bytes
+from tsplanner.planner.evaluate import Evaluated, rates_for
+from tsplanner.planner.explain.reasons import Data, Remark, RemarkKind
+from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.settings import training_settings
+
+NOT_KNOWN = ", assumed: the link of this GPU is not known"
+WORTH_SAYING = 0.02
+"""Share of the work from which waiting for the link is said to cost time."""
+
+
+def streamed_remarks(request: PlanRequest, best: Evaluated) -> Iterator[Remark]:
+    """The bytes per step and the seconds that they take beside those of the work."""
+    hardware, time = best.hardware, best.time
+    if not hardware.streaming.streams or request.on_cpu:
+        return
+    states = training_settings(request.learning, hardware, 1).states
+    known = all(device.host_link_bytes_per_second for device in request.machine.devices)
+    work = time.joined + time.uneven
+    data: Data = {
+        "layers": hardware.streaming.streamed_layers,
+        "total": request.architecture.num_hidden_layers,
+        "moved": crossing_bytes(request.architecture, states) / 1e9,
+        "link": 2 * (time.link.weights + time.link.inputs),
+        "rate": rates_for(request, hardware).pinned_bytes / 1e9,
+        "assumed": "" if known else NOT_KNOWN,
+        "work": work,
+    }
+    if time.exposed <= WORTH_SAYING * work:
+        yield Remark(kind=RemarkKind.STREAMED, data=data)
+    else:
+        yield Remark(kind=RemarkKind.STREAMED_WAITS, data=data | {"waits": time.exposed})

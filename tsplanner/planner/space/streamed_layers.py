@@ -1,0 +1,80 @@
+"""How many layers to stream: as few as fit.
+
+Memory of the device falls with each streamed layer, while memory of the host and the time on the
+link rise. So the best number is the smallest that the device has room for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import product
+
+from memory_models.settings import BaseStorage, Sharding, Streaming, changed
+from tsplanner.planner.evaluate import Evaluated, lacks_host_memory
+from tsplanner.planner.request import PlanRequest
+from tsplanner.planner.space.checkpointed_layers import Estimate
+
+STREAMED_LAYERS, HOST_CHECKPOINTS = "streamed_layers", "host_checkpoints"
+
+
+def streamings(
+    request: PlanRequest, base: BaseStorage, sharding: Sharding, *, checkpoints: bool
+) -> Iterator[Streaming]:
+    """Ways to stream that are worth a candidate: none, and all layers, unless they are pinned.
+
+    What only a person who asks for it gets to read is left to the rules.
+    """
+    pins = request.pins
+    against = {
+        "zero_stage": sharding.zero_stage > 0,
+        "quantization": base.quantization is not None,
+        "gradient_checkpointing": not checkpoints,
+        "checkpointed_layers": pins.get("checkpointed_layers") is not None,
+    }
+    numbers = [0, request.architecture.num_hidden_layers]
+    if STREAMED_LAYERS in pins:
+        numbers = [pins.get(STREAMED_LAYERS)]
+        # What was not asked for is left out; what was is refused in words.
+        if numbers != [0] and any(holds and name not in pins for name, holds in against.items()):
+            return
+    elif request.on_cpu or not request.learning.method.uses_adapter or any(against.values()):
+        numbers = [0]
+    places = [pins.get(HOST_CHECKPOINTS)] if HOST_CHECKPOINTS in pins else [False, True]
+    for number, on_host in product(numbers, places):
+        if number or not on_host:
+            yield Streaming(streamed_layers=number, host_checkpoints=on_host)
+
+
+def with_fewest(
+    request: PlanRequest, evaluated: Iterable[Evaluated], estimate: Estimate
+) -> list[Evaluated]:
+    """The candidates, with as few streamed layers as fit where the number matters to them.
+
+    It does where the work waits for the link, or where the memory of the host is short.
+    """
+    return [
+        fewest_streamed(request, found, estimate)
+        if found.time.exposed or lacks_host_memory(found)
+        else found
+        for found in evaluated
+    ]
+
+
+def fewest_streamed(request: PlanRequest, chosen: Evaluated, estimate: Estimate) -> Evaluated:
+    """The candidate with the fewest streamed layers for which the device surely has room."""
+    low, high, best = 0, chosen.hardware.streaming.streamed_layers, chosen
+    if not high or STREAMED_LAYERS in request.pins or not _has_room(chosen):
+        return chosen
+    while high - low > 1:
+        number = (low + high) // 2
+        found = estimate(changed(chosen.hardware, streamed_layers=number))
+        if _has_room(found):
+            best, high = found, number
+        else:
+            low = number
+    return best
+
+
+def _has_room(found: Evaluated) -> bool:
+    """Whether the device surely has room, whatever the host has."""
+    return found.memory.process_bytes.upper <= found.free_bytes

@@ -1,0 +1,49 @@
+"""Seconds in which streamed layers cross the link to the host, and what the work hides of them.
+
+Notation: W seconds of weights, once through all streamed layers; I seconds of all layer inputs of a
+step, one way. In forward weights come while inputs leave, in the other direction of the link; in
+backward weights and inputs come together.
+"""
+
+from __future__ import annotations
+
+from memory_models.activations.layer_major import host_input_bytes
+from memory_models.architecture import Architecture
+from memory_models.frozen import frozen
+from memory_models.settings import TrainingSettings
+from memory_models.states.streamed import crossing_bytes
+from tsplanner.throughput.rates import Rates
+
+FORWARD_SHARE = 1 / 3
+"""Share of forward in the work of a step on a frozen base: backward is as long, and so is the
+forward that runs again in it."""
+
+
+@frozen
+class LinkTime:
+    """Seconds of one optimizer step on the link to the host."""
+
+    weights: float = 0.0
+    """W."""
+    inputs: float = 0.0
+    """I."""
+    forward_share: float = FORWARD_SHARE
+
+    def exposed(self, work: float, *, overlaps: bool) -> float:
+        """Seconds that a step of ``work`` seconds waits; without overlap all of them."""
+        if not overlaps:
+            return 2 * (self.weights + self.inputs)
+        forward = max(self.weights, self.inputs) - self.forward_share * work
+        backward = self.weights + self.inputs - (1 - self.forward_share) * work
+        # An evaluation has no backward to hide anything behind, and nothing to hide there.
+        return max(0.0, forward) + (max(0.0, backward) if self.forward_share < 1 else 0.0)
+
+
+def link_time(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> LinkTime:
+    """The seconds of one optimizer step; zero where nothing is streamed."""
+    if not settings.streaming.streams:
+        return LinkTime()
+    return LinkTime(
+        weights=crossing_bytes(architecture, settings.states) / 2 / rates.pinned_bytes,
+        inputs=host_input_bytes(architecture, settings) / rates.pinned_bytes,
+    )

@@ -1,0 +1,1 @@
+"""Kernels of a decoder layer that Triton compiles (``kernels: compiled``)."""
