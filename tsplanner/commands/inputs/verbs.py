@@ -116,8 +116,8 @@ def calling(options: argparse.Namespace) -> Iterator[None]:
     """What the call of a verb stands on: whose code it trusts, and who describes strange models."""
     from tsplanner.models import strangers  # help and version need none of its imports
 
-    strangers.use(_recordings)
-    with granting(getattr(options, "trust_remote_code", False)):
+    trusted = getattr(options, "trust_remote_code", False)
+    with strangers.using(_recordings), granting(trusted):
         yield
 
 
