@@ -56,7 +56,10 @@ def test_a_run_leaves_its_plan_its_versions_and_a_report_with_remarks(
     assert "torch" in json.loads((run.folder / "versions.json").read_text())
     assert "Trial 2 is better." in (run.folder / "report.md").read_text()
     assert not (run.folder / "checkpoints").exists()
-    assert capsys.readouterr().out == "train  20 rows, 2 epochs, about 1 s  10 steps\n"
+    first, *steps = capsys.readouterr().out.splitlines()
+    assert first == "train  20 rows, 2 epochs, about 1 s  10 steps"
+    assert steps[0] == "step 1/10  eval 6.000"
+    assert len(steps) == 6
 
 
 def test_a_run_that_failed_keeps_its_checkpoints(tmp_path: Path) -> None:
