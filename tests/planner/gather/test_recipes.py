@@ -80,3 +80,11 @@ def test_an_unknown_trainer_is_refused_with_those_that_are_known() -> None:
         recipe_named("unslot")
     with pytest.raises(UsageError, match="name of a trainer"):
         recipe_named(3)
+
+
+def test_ligers_kernels_bring_their_loss_to_every_trainer() -> None:
+    """Trainer's flag replaces the loss as well, unless a person says which one runs."""
+    patched = with_habits({"recipe": "transformers", "kernels": "liger"})
+    assert "loss_kernel" not in patched
+    kept = with_habits({"recipe": "transformers", "kernels": "liger", "loss_kernel": "plain"})
+    assert kept["loss_kernel"] == "plain"

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from memory_models.frozen import frozen
 from memory_models.result import Interval, MemoryEstimate
+from memory_models.settings import DecoderKernels
 from tsplanner.errors import UsageError, did_you_mean, quoted
 
 PADDED = (
@@ -228,7 +229,13 @@ def with_habits(given: Mapping[str, object]) -> dict[str, object]:
     """
     values = {key: value for key, value in given.items() if key != "recipe"}
     recipe = recipe_of(given)
-    return values if recipe is None else {**recipe.settings, **values}
+    if recipe is None:
+        return values
+    habits = dict(recipe.settings)
+    if values.get("kernels", values.get("decoder_kernels")) == DecoderKernels.LIGER:
+        # Liger's patch brings a loss of its own, whatever the trainer's is.
+        del habits["loss_kernel"]
+    return {**habits, **values}
 
 
 def recipe_of(given: Mapping[str, object]) -> Recipe | None:
