@@ -53,8 +53,13 @@ def tokens_per_second(shape: Shape, step_seconds: list[float]) -> float:
     return tokens / sum(timed)
 
 
-def at_work(shape: Shape, way: Way, folder: Path, output: Path) -> None:
-    """The child's work: run the way, and leave what it measured in a file."""
+def at_work(shape: Shape, way: Way, folder: Path, output: Path, packages: Path | None) -> None:
+    """The child's work: run the way, and leave what it measured in a file.
+
+    ``packages``: a folder with the other trainers, which ours does not see.
+    """
+    if packages is not None and way.trainer != "ours":
+        sys.path.insert(0, str(packages))
     place = output / way.name.replace(":", "-").replace("/", "-")
     place.mkdir(parents=True, exist_ok=True)
     log = os.open(place / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -75,7 +80,9 @@ def run_way(shape: Shape, way: Way, folder: Path, options: argparse.Namespace) -
     began = time.monotonic()
     # A fork has the libraries already; Unsloth must be imported before any of them.
     context = multiprocessing.get_context("fork" if way.trainer == "ours" else "spawn")
-    child: Any = context.Process(target=at_work, args=(shape, way, folder, options.output))
+    child: Any = context.Process(
+        target=at_work, args=(shape, way, folder, options.output, options.packages)
+    )
     child.start()
     child.join(options.limit)
     if child.exitcode is None:
@@ -120,22 +127,18 @@ def run(options: argparse.Namespace) -> int:
     for way in ways:
         rows.append(run_way(shape, way, folder, options))
         print(line(rows[-1]), flush=True)
-        found = {"date": time.strftime("%Y-%m-%d"), "versions": versions() | peers_versions()}
+        known = versions() | peers_versions(options.packages)
+        found = {"date": time.strftime("%Y-%m-%d"), "versions": known}
         write_json(file, {**found, "device": device_name(), "rows": rows})
     return 0 if all("error" not in row for row in rows) else 1
 
 
-def peers_versions() -> dict[str, str]:
+def peers_versions(packages: Path | None) -> dict[str, str]:
     """Versions of the other trainers, where they are installed."""
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import distributions
 
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    places = [*sys.path, *([] if packages is None else [str(packages)])]
+    return {each.name: each.version for each in distributions(path=places) if each.name in PACKAGES}
 
 
 def device_name() -> str:
@@ -202,6 +205,7 @@ def main(arguments: list[str]) -> int:
     runs.add_argument("--shape", choices=sorted(SHAPES), required=True)
     runs.add_argument("--ways", nargs="+", help="the shape's own by default")
     runs.add_argument("--output", type=Path, required=True)
+    runs.add_argument("--packages", type=Path, help="a folder with the other trainers' packages")
     runs.add_argument("--steps", type=int, help="timed steps")
     runs.add_argument("--limit", type=float, default=150.0, help="seconds a way may take")
     runs.add_argument("--dry-run", action="store_true", help="a tiny shape on the CPU")
