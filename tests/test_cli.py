@@ -27,8 +27,9 @@ LEARNING = (
 )
 PINS = (
     "--attention --checkpointed-layers --deepspeed --gradient-checkpointing --kernels "
-    "--host-checkpoints --loss-kernel --micro-batch-size --model-dtype --offload-optimizer --offload-param "
-    "--optimizer --quantization --streamed-layers --token-budget --upcast-unquantized --world-size --zero-stage"
+    "--host-checkpoints --loss-kernel --micro-batch-size --model-dtype --offload-optimizer "
+    "--offload-param --optimizer --quantization --streamed-layers --token-budget "
+    "--upcast-unquantized --world-size --zero-stage"
 )
 FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --columns --cpu-threads --experiment "
