@@ -183,26 +183,42 @@ def group(row: dict[str, Any]) -> str:
 
 
 def report(options: argparse.Namespace) -> int:
-    """The ways of some files; then the best of each sort, and ours over all others."""
+    """The ways of some files; then, by shape, the best of each sort, and ours over all others."""
     for file in options.files:
         document = json.loads(file.read_text())
         print(f"{file.name}: {document['device']}, {document['date']}")
-        best: dict[str, float] = {}
+        by_shape: dict[str, list[dict[str, Any]]] = {}
         for row in document["rows"]:
-            print(line(row))
-            rate = row.get("tokens_per_second", 0.0)
-            best[group(row)] = max(best.get(group(row), 0.0), rate)
-        shape = SHAPES[document["rows"][0]["shape"]]
-        weights = total_parameters(read_model(shape.model).architecture)
-        for name, rate in sorted(best.items(), key=lambda item: -item[1]):
-            if not name.startswith("ours"):
-                continue
-            ratios = ", ".join(
-                f"{rate / other:.2f}x {key}" for key, other in best.items() if other and key != name
-            )
-            share = 4 * weights * rate / PEAK_FLOPS
-            print(f"  {name}: {rate:,.0f} tokens/s, {share:.0%} of the peak by 4N: {ratios}")
+            by_shape.setdefault(row["shape"], []).append(row)
+        for name, rows in by_shape.items():
+            print("\n".join(map(line, rows)))
+            compare(SHAPES[name], rows)
     return 0
+
+
+def compare(shape: Shape, rows: list[dict[str, Any]]) -> None:
+    """Print the best of each sort of ours over the best of every other sort."""
+    weights = total_parameters(read_model(shape.model).architecture)
+    best: dict[str, float] = {}
+    first: dict[str, float] = {}
+    for row in rows:
+        sort = group(row)
+        best[sort] = max(best.get(sort, 0.0), row.get("tokens_per_second", 0.0))
+        met_first = row.get("first_pass_tokens_per_second", 0.0)
+        first[sort] = max(first.get(sort, 0.0), met_first)
+    for name, rate in sorted(best.items(), key=lambda item: -item[1]):
+        if not name.startswith("ours") or not rate:
+            continue
+        share = 4 * weights * rate / PEAK_FLOPS
+        print(f"  {name}: {rate:,.0f} tokens/s, {share:.0%} of the peak by 4N")
+        print(f"    over {_ratios(best, name)}")
+        if first[name]:
+            print(f"    where lengths are met first: over {_ratios(first, name)}")
+
+
+def _ratios(rates: dict[str, float], name: str) -> str:
+    others = {key: rate for key, rate in rates.items() if rate and key != name}
+    return ", ".join(f"{key} {rates[name] / rate:.2f}x" for key, rate in others.items())
 
 
 def main(arguments: list[str]) -> int:
