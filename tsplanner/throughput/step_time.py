@@ -174,7 +174,7 @@ def _matrix_seconds(architecture: Architecture, settings: TrainingSettings, rate
 def row_attention_seconds(
     architecture: Architecture, settings: TrainingSettings, rates: Rates
 ) -> float:
-    """Seconds of issuing that attention within packed rows takes more, in one pass of all layers."""
+    """Seconds that issuing attention within packed rows takes more in one pass of all layers."""
     packed = settings.batch.is_packed and rates.issue_overlaps
     return architecture.num_hidden_layers * rates.host.row_attention_seconds if packed else 0.0
 
