@@ -104,10 +104,6 @@ class Margins:
     """Reserved bytes beyond the replay of the plain loss on reference kernels and growing segments,
     as a share of one half-precision copy of the logits: 0.41 to 1.0 of it in six runs of 2B to 14B
     on an H200 (2026-11-23 and 2026-11-29)."""
-    packed: float = 0.05
-    """Reserved bytes that passes of unequal lengths may leave in holes, as a share of the bytes
-    that are not persistent: 0.031 at most beyond the bound of equal passes in 17 whole runs on an
-    H200 (2026-11-29), in four of which that bound alone did not hold."""
 
 
 @frozen

@@ -135,11 +135,10 @@ def reserved_interval(
         found = _interval(
             replayed, scale, _margins(calibration.margins.replayed, replay_class, settings)
         )
-    holes = calibration.margins.packed * dynamic if settings.batch.is_packed else 0.0
     return Interval(
         # The allocator never reserves less than is allocated, whatever a replay or a margin says.
         expected=round_up(max(estimated, found.expected), LARGE_STEP),
-        upper=round_up(max(estimated, found.upper) + round(holes), LARGE_STEP),
+        upper=round_up(max(estimated, found.upper), LARGE_STEP),
     )
 
 
