@@ -10,15 +10,13 @@ from tsplanner.report.page import Table
 
 
 def test_a_page_of_several_runs_has_every_section(tmp_path: Path) -> None:
-    """In the order of a reader's questions; the machine and the versions come last."""
+    """In the order of a reader's questions; what compares nothing is left out."""
     page = page_of(trained(tmp_path), summary("b", remarks=("The record says 24 GB.",)))
     assert [section.name for section in page.sections] == [
+        "headline",
         "results",
         "advice",
-        "hardware",
         "model",
-        "quantization",
-        "settings",
         "curves",
         "memory",
         "plans",
@@ -31,7 +29,9 @@ def test_a_page_of_one_run_compares_nothing_and_lists_its_settings(tmp_path: Pat
     """The row is turned on its side, the learning settings are listed."""
     page = page_of(trained(tmp_path))
     names = [section.name for section in page.sections]
-    assert names == ["results", "advice", "curves", "memory", "plans", "learning", "about"]
+    assert names == [
+        *("headline", "results", "advice", "curves", "memory", "plans", "learning", "about")
+    ]
     (table, *_) = blocks_of(page, "results")
     assert isinstance(table, Table)
     assert table.rows[0][1] == "a"

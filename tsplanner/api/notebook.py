@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 from memory_models.frozen import frozen
@@ -66,8 +67,6 @@ def estimate_html(model: str, memory: MemoryEstimate, command: str) -> str:
 
 def lines_html(lines: Sequence[str]) -> str:
     """Lines of a table as they would stand on a terminal."""
-    from markupsafe import escape
-
     return f"<pre>{escape(chr(10).join(lines))}</pre>"
 
 

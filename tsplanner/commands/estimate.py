@@ -90,7 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="kernels of Mamba and linear-attention layers in a trace [installed]",
     )
     add_trust_argument(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON document, no words")
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON document, no words [in a pipe: always]"
+    )
 
 
 def _shown(default: object) -> str:

@@ -12,6 +12,8 @@ from tsplanner.report.records.run_record import LeftOut, RunSummary
 from tsplanner.report.sections import overview
 from tsplanner.report.sections import per_run as of_runs
 from tsplanner.report.sections.comparisons import comparison
+from tsplanner.report.sections.headline import headline
+from tsplanner.report.sections.search import searches
 
 
 @frozen
@@ -40,7 +42,9 @@ def build_page(runs: Sequence[RunSummary], about: About) -> Page:
     if len(runs) == 1:
         title = words("title_run", run=runs[0].name)
     ordered = [
+        headline(runs),
         overview.results(runs),
+        searches(runs),
         of_runs.advice(runs),
         *(comparison(axis, runs) for axis in Axis if len(runs) > 1),
         of_runs.curves(runs),

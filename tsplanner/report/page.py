@@ -25,7 +25,15 @@ class Original:
     text: str
 
 
-Text = str | Phrase | Original
+@frozen
+class Both:
+    """A sentence that the planner says in either language."""
+
+    english: str
+    chinese: str
+
+
+Text = str | Phrase | Original | Both
 """A plain ``str`` is a figure or a name, the same in every language."""
 
 
@@ -50,6 +58,22 @@ class Paragraph:
 
     text: Text
     tone: Tone = Tone.PLAIN
+
+
+@frozen
+class Figure:
+    """A headline figure, what it is, and what to hold against it."""
+
+    label: Text
+    value: Text
+    note: Text
+
+
+@frozen
+class Figures:
+    """The few figures that a reader came for."""
+
+    items: tuple[Figure, ...]
 
 
 @frozen
@@ -88,6 +112,8 @@ class Line(StrEnum):
 
     TRAINING = "training"
     HELD_OUT = "held-out"
+    TRIAL = "trial"
+    """Held-out loss of a trial of the search."""
 
 
 @frozen
@@ -150,7 +176,7 @@ class Charts:
     items: tuple[Chart, ...]
 
 
-Block = Paragraph | Heading | Bullets | Table | Charts
+Block = Paragraph | Figures | Heading | Bullets | Table | Charts
 
 
 @frozen

@@ -23,6 +23,7 @@ from tsplanner.commands.page.build import (
     static_page,
 )
 from tsplanner.errors import TsplannerError
+from tsplanner.report.render.templates import FOLDER
 
 
 class Sources(HTMLParser):
@@ -58,7 +59,9 @@ def test_both_languages_say_the_same_things() -> None:
     words = json.loads((ASSETS / "messages.json").read_text(encoding="utf-8"))
     assert set(words["en"]) == set(words["zh"])
     assert set(words["en"]["part_names"]) == set(words["zh"]["part_names"])
-    used = set(re.findall(r'data-say="(\w+)"', (ASSETS / "page.html.jinja").read_text("utf-8")))
+    used = set(
+        re.findall(r'data-say="(\w+)"', (FOLDER / "will_it_fit.html.jinja").read_text("utf-8"))
+    )
     used |= set(re.findall(r'say\("(\w+)"\)', (ASSETS / "page.js").read_text("utf-8")))
     assert used - set(words["en"]) == set()
 

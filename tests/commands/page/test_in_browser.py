@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shlex
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from tsplanner.commands.estimate import estimated
 from tsplanner.commands.inputs.keywords import options
 from tsplanner.commands.page.answer import FIRST, answer, cards
 from tsplanner.commands.page.build import PYODIDE, compressed_mib, static_page
+from tsplanner.commands.page.server import Server
 from tsplanner.models.source import preset_folder, preset_names
 
 PROGRAM = find_browser()
@@ -187,3 +189,20 @@ def test_every_screen_shows_all_of_it_in_both_languages(
         assert browser.ask("document.documentElement.scrollWidth") <= width
         assert browser.ask(SERIOUS) == []
         assert browser.ask("document.querySelectorAll('label:empty, legend:empty').length") == 0
+
+
+def test_the_served_page_asks_the_server(browser: Browser) -> None:
+    """The same page, whose Python is behind an address with a token."""
+    server = Server(0)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    with server:
+        browser.call("Page.navigate", url=server.address)
+        wait(browser, "document.readyState == 'complete' && typeof engine != 'undefined'")
+        wait(browser, f"Number({DATA}.count || 0) > 0 && !asking")
+        question, found = told(browser, "set('sequence_length', 4096)")
+        assert found == json.loads(json.dumps(answer(question)))
+        _, refused = told(browser, "set('lora_rank', 0)")
+        assert "must be at least 1" in refused["error"]
+        server.shutdown()
+    thread.join()

@@ -60,17 +60,17 @@ def test_a_plan_is_explained_by_its_verdict_step_and_assumptions(tmp_path: Path)
     section = plans([replace(run, plan=plan)])
     assert section is not None
     said = [translate(block.text, EN) for block in section.blocks if hasattr(block, "text")]
-    assert said[2] == (
+    assert said[1] == (
         "Fits: 16.0 GiB expected, 18.0 GiB at most (95 %), of 20.0 GiB that were free. fp32 · one "
         "GPU · micro-batch 2 x accumulation 2, effective 4 · no checkpointing · plain loss · sdpa."
     )
-    assert said[3] == (
+    assert said[2] == (
         "A step was expected to take 0.1 s ± 50 % (datasheet); the median step took 0.12 s."
     )
     alone = plans([changed(run, step_seconds=None)])
     assert alone is not None
-    assert translate(alone.blocks[3].text, EN).endswith("± 50 % (datasheet).")  # type: ignore[union-attr]
-    assert said[4].startswith("Earlier probes on the machine corrected the prediction: bytes x 1.1")
+    assert translate(alone.blocks[2].text, EN).endswith("± 50 % (datasheet).")  # type: ignore[union-attr]
+    assert said[3].startswith("Earlier probes on the machine corrected the prediction: bytes x 1.1")
     (assumed,) = [block for block in section.blocks if isinstance(block, Bullets)]
     assert [translate(item, EN) for item in assumed.items] == ["every sequence at full length"]
 

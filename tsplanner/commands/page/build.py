@@ -53,19 +53,15 @@ WAIT_SECONDS = 600
 
 def page(engine: str, found: Mapping[str, object], embedded: Mapping[str, str]) -> str:
     """The page with an engine of ``assets`` and the facts that it draws its controls from."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
+    from tsplanner.report.render.templates import template  # jinja2, which no answer needs
 
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
-        _asset("page.html.jinja")
-    )
-    return template.render(
-        style=Markup(_asset("page.css")),
-        script=Markup(_asset("page.js")),
-        engine=Markup(_asset(engine)),
-        facts=Markup(_inside(found)),
-        messages=Markup(_inside(json.loads(_asset("messages.json")))),
-        embedded={name: Markup(data) for name, data in embedded.items()},
+    return template("will_it_fit.html.jinja").render(
+        style=_asset("page.css"),
+        script=_asset("page.js"),
+        engine=_asset(engine),
+        facts=_inside(found),
+        messages=_inside(json.loads(_asset("messages.json"))),
+        embedded=embedded,
         version=__version__,
     )
 

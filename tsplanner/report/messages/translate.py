@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from memory_models.frozen import frozen
-from tsplanner.report.page import Original, Text
+from tsplanner.report.page import Both, Original, Text
 
 
 class Language(StrEnum):
@@ -44,6 +44,8 @@ def translate(text: Text, language: Language) -> str:
         return text
     if isinstance(text, Original):
         return text.text
+    if isinstance(text, Both):
+        return text.english if language is Language.EN else text.chinese
     known = messages(language)
     values = {}
     for name, value in text.values.items():

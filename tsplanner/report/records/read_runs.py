@@ -14,6 +14,7 @@ from tsplanner.planner.files import read_plan
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.reading import decoded, read_text
+from tsplanner.report.records.metric_lines import points
 from tsplanner.report.records.overfitting import overfitting, record_points
 from tsplanner.report.records.run_record import (
     Curves,
@@ -25,10 +26,10 @@ from tsplanner.report.records.run_record import (
     ModelSummary,
     Outcome,
     PeakMemory,
-    Points,
     RunSummary,
     SettingsSummary,
 )
+from tsplanner.report.records.trials import read_trials
 from tsplanner.training.job import JobKind
 from tsplanner.training.record import Record, parse_record
 from tsplanner.tune.search.paired_eval import read_example_losses
@@ -139,6 +140,7 @@ def own_run(
         plan=plan,
         remarks=remarks,
         versions=dict(record.versions),
+        trials=read_trials(folder),
     )
 
 
@@ -246,21 +248,4 @@ def sharding_label(hardware: HardwareSettings) -> str:
     names = [name for name, on in offload if on]
     return f"ZeRO-{hardware.sharding.zero_stage}" + (
         f" + {' + '.join(names)} offload" if names else ""
-    )
-
-
-LARGEST_DRAWN = 1e30
-"""No loss is as large; differences of larger figures may be infinite."""
-
-
-def points(lines: list[dict[str, object]], key: str) -> Points:
-    """(step, value) of every line that has a step and a value that can be drawn."""
-    return tuple(
-        (float(step), float(value))
-        for line in lines
-        if isinstance(step := line.get("step"), int | float)
-        and isinstance(value := line.get(key), int | float)
-        # NaN fails these comparisons as well.
-        and abs(step) < LARGEST_DRAWN
-        and abs(value) < LARGEST_DRAWN
     )

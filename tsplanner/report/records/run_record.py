@@ -9,13 +9,12 @@ from dataclasses import field
 
 from memory_models.frozen import frozen
 from tsplanner.planner.plan import Plan
+from tsplanner.report.records.metric_lines import Points
 from tsplanner.report.records.overfitting import CurveVerdict
+from tsplanner.report.records.trials import Trial
 from tsplanner.training.job import Status
 from tsplanner.training.record import ValuesChecked
 from tsplanner.tune.search.paired_eval import PerExampleLosses
-
-Points = tuple[tuple[float, float], ...]
-"""(step, value) in order of the steps."""
 
 
 @frozen
@@ -151,6 +150,8 @@ class RunSummary:
     """English sentences about the run, such as the decision of a search."""
     versions: dict[str, str] = field(default_factory=dict)
     """Version of each package by its name."""
+    trials: tuple[Trial, ...] = ()
+    """Trials of the search that the run came from; empty: there was none."""
 
     @property
     def random_weights(self) -> str | None:

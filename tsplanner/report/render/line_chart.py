@@ -14,7 +14,7 @@ from tsplanner.report.render.svg import (
     line_element,
     text_element,
 )
-from tsplanner.report.text import loss
+from tsplanner.report.text import loss, number
 
 HEIGHT = 264
 LEFT, TOP, BOTTOM = 46, 38, 40
@@ -35,7 +35,7 @@ KEY_GAP = 12
 
 DOT_RADIUS, RING_RADIUS, RING_GAP = 3.2, 7, 10
 
-LINE_CLASSES = {Line.TRAINING: "training", Line.HELD_OUT: "heldout"}
+LINE_CLASSES = {Line.TRAINING: "training", Line.HELD_OUT: "heldout", Line.TRIAL: "trial"}
 
 
 @frozen
@@ -111,8 +111,17 @@ def _curve(curve: Curve, frame: Frame) -> list[str]:
     line = f'<polyline points="{path}" class="{kind}"/>'
     if training:
         return [line]
-    dots = (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{DOT_RADIUS}" class="dot"/>' for x, y in places)
-    return [line, *dots]
+    return [line, *(_dot(point, frame, curve.line) for point in shown)]
+
+
+def _dot(point: tuple[float, float], frame: Frame, line: Line) -> str:
+    """An evaluation; a pointer that rests on it is told its figures."""
+    x, y = frame.point(*point)
+    kind = "dot" if line is Line.HELD_OUT else "trialdot"
+    return (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{DOT_RADIUS}" class="{kind}">'
+        f"<title>{number(point[0])}: {loss(point[1])}</title></circle>"
+    )
 
 
 def _epochs(item: LineChart, frame: Frame, language: Language) -> list[str]:
@@ -161,7 +170,7 @@ def _key(item: LineChart, language: Language) -> list[str]:
     """The names of the curves in their colors, from the right."""
     found = []
     place: float = PLOT_RIGHT
-    for curve in reversed(item.curves):
+    for curve in reversed([curve for curve in item.curves if curve.label]):
         name = translate(curve.label, language)
         kind = f"key-{LINE_CLASSES[curve.line]}"
         found.append(text_element(place, KEY_LINE, name, anchor="end", kind=kind))

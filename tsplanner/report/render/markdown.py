@@ -15,6 +15,7 @@ from tsplanner.report.page import (
     Block,
     Bullets,
     Charts,
+    Figures,
     Heading,
     Line,
     LineChart,
@@ -72,6 +73,14 @@ def _paragraph(block: Paragraph, writer: Writer) -> str:
     return writer.escaped(block.text)
 
 
+def _figures(block: Figures, writer: Writer) -> str:
+    return "\n".join(
+        f"- {writer.escaped(item.label)}: **{writer.escaped(item.value)}** "
+        f"({writer.escaped(item.note)})"
+        for item in block.items
+    )
+
+
 def _heading(block: Heading, writer: Writer) -> str:
     return f"### {writer.escaped(block.text)}"
 
@@ -104,7 +113,7 @@ def _line_chart(item: LineChart, writer: Writer) -> str:
     found = writer.images.get(title)
     parts = [f"![{writer.escaped(item.title)}]({found.replace(' ', '%20')})"] if found else []
     for curve in item.curves:
-        if curve.line is Line.HELD_OUT:
+        if curve.line is Line.HELD_OUT and curve.label:
             rows = [(number(step), loss(value)) for step, value in curve.points]
             head = (writer.escaped(words("axis_steps")), writer.escaped(curve.label))
             lines = [head, ("---:", "---:"), *rows]
@@ -131,6 +140,7 @@ def _bar_chart(item: BarChart, writer: Writer) -> str:
 
 _RENDERERS: dict[type[Block], Callable[[Any, Writer], str]] = {
     Paragraph: _paragraph,
+    Figures: _figures,
     Heading: _heading,
     Bullets: _bullets,
     Table: _table,

@@ -18,7 +18,6 @@ from tsplanner.report.page import (
     words,
 )
 from tsplanner.report.records.comparable import (
-    AXIS_VALUE,
     Axis,
     Difference,
     Pair,
@@ -62,13 +61,14 @@ LOSS_COLUMNS = (
 )
 
 
-def comparison(axis: Axis, runs: Sequence[RunSummary]) -> Section:
-    """Tables of runs that may be compared along an axis, and sentences about the other runs."""
-    blocks: list[Block] = []
+def comparison(axis: Axis, runs: Sequence[RunSummary]) -> Section | None:
+    """Tables of runs that may be compared along an axis, and sentences about the other runs.
+
+    None where no two runs of one model differ in it: there is nothing to compare.
+    """
     if next(apart(axis, runs), None) is None:
-        value = AXIS_VALUE[axis]
-        one = len({value(run) for run in runs}) < 2
-        blocks.append(Paragraph(text=words("compare_one" if one else "compare_apart")))
+        return None
+    blocks: list[Block] = []
     for group in groups(axis, Subject.SPEED, runs):
         blocks += _speeds(axis, runs, group)
     for group in groups(axis, Subject.LOSS, runs):

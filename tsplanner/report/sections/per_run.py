@@ -7,11 +7,19 @@ from collections.abc import Iterable, Sequence
 
 from memory_models.settings import BatchLayout, flat
 from memory_models.units import format_gib
-from tsplanner.planner.explain.sentences import describe
-from tsplanner.planner.plan import Plan, Verdict
+from tsplanner.planner.explain.sentences import (
+    CHINESE,
+    ENGLISH,
+    LANGUAGES,
+    describe,
+    difference_words,
+    explanation_sentence,
+)
+from tsplanner.planner.plan import Alternative, Plan, Verdict
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.report.page import (
     Block,
+    Both,
     Bullets,
     Charts,
     Column,
@@ -136,7 +144,6 @@ def plans(runs: Sequence[RunSummary]) -> Section | None:
             blocks += _plan(runs, run, run.plan)
     if not blocks:
         return None
-    blocks.insert(0, Paragraph(text=words("plans_how"), tone=Tone.SMALL))
     return _section("plans", words("section_plans"), runs, blocks)
 
 
@@ -174,7 +181,36 @@ def _plan(runs: Sequence[RunSummary], run: RunSummary, plan: Plan) -> list[Block
     if plan.assumptions:
         found.append(Paragraph(text=words("plan_assumptions")))
         found.append(Bullets(items=tuple(Original(text=note) for note in plan.assumptions)))
-    return found
+    return [*found, *_alternatives(plan)]
+
+
+ALTERNATIVES = (
+    ("column_setting", False),
+    ("column_peak_bound", True),
+    ("column_relative_speed", True),
+    ("column_why_not", False),
+)
+
+
+def _alternatives(plan: Plan) -> list[Block]:
+    """What else was possible, and why it was not taken."""
+    if not plan.alternatives:
+        return []
+    columns = tuple(Column(heading=words(key), numeric=numeric) for key, numeric in ALTERNATIVES)
+    rows = tuple(_alternative(row, plan) for row in plan.alternatives)
+    return [Paragraph(text=words("plan_alternatives")), Table(columns=columns, rows=rows)]
+
+
+def _alternative(row: Alternative, plan: Plan) -> tuple[Text, ...]:
+    differs, why = (
+        Both(english=found[ENGLISH], chinese=found[CHINESE])
+        for found in (
+            {code: difference_words(row.hardware, plan.hardware, code) for code in LANGUAGES},
+            {code: explanation_sentence(row.explanation, code) for code in LANGUAGES},
+        )
+    )
+    peak = f"{format_gib(row.process_bytes.expected)} ({format_gib(row.process_bytes.upper)})"
+    return differs, peak, f"{row.relative_speed:.2f}x", why
 
 
 def learning(run: RunSummary) -> Section | None:

@@ -77,7 +77,7 @@ function draw(found) {
   at("state").lang = found.error ? "en" : language;
   at("answer").dataset.answer = JSON.stringify(found);
   if (found.error) { at("verdict").textContent = ""; return; }
-  at("result").hidden = false;
+  at("result").hidden = at("more").hidden = false;
   const process = found.estimate.process_bytes, free = found.free_bytes;
   at("verdict").textContent = found.verdict ? say("verdict_" + found.verdict.replaceAll(" ", "_")) : say("no_card");
   at("verdict").className = (found.verdict || "").replaceAll(" ", "-");
