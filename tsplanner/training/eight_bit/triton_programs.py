@@ -1,6 +1,5 @@
 """What Triton compiles: one program per row, and one per piece of a row."""
 
-
 import triton
 import triton.language as tl
 
@@ -41,9 +40,7 @@ def quantise(
 
 
 @triton.jit
-def scale(
-    sums, left, right, found, width, stride, block: tl.constexpr
-) -> None:
+def scale(sums, left, right, found, width, stride, block: tl.constexpr) -> None:
     """Multiply a piece of a row of int32 sums by the row's scale and the columns' scales."""
     row = tl.program_id(0).to(tl.int64)
     place = tl.program_id(1) * block + tl.arange(0, block)
