@@ -92,7 +92,8 @@ def _unsharded(architecture: Architecture, settings: StateSettings) -> ModelStat
         else 0,
         states=optimizer_state_bytes(architecture, settings),
         buffers=buckets,
-        host=slab_bytes(architecture, settings),
+        # The processes of a machine share one copy of the streamed layers.
+        host=ceil_div(slab_bytes(architecture, settings), settings.sharding.world_size),
         paged=paged_state_bytes(architecture, settings),
     )
 

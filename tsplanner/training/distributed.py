@@ -38,6 +38,26 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def local_rank() -> int:
+    """The rank of this process among the processes of its host."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def processes_of_host() -> int:
+    """Number of processes of the run on this host that can talk to each other already."""
+    if world_size() == 1 or not dist.is_initialized():
+        return 1
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def from_first_of_host(value: T) -> T:
+    """What the first process of this host gives; every process must ask at the same point."""
+    host = os.environ.get("GROUP_RANK", "0")
+    everybody: list[tuple[str, int, T]] = [(host, local_rank(), value)] * world_size()
+    dist.all_gather_object(everybody, (host, local_rank(), value))
+    return next(given for where, place, given in everybody if (where, place) == (host, 0))
+
+
 def is_main() -> bool:
     """Whether this process writes the files that are written once."""
     return rank() == 0

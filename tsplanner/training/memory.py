@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from memory_models.frozen import frozen
+from tsplanner.training.streaming.regions import bytes_of_others, locked_bytes
 
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -52,6 +53,12 @@ def pinned_bytes() -> int | None:
         return None
 
 
+def _locked_by_all() -> int | None:
+    """Most bytes that PyTorch and streamed layers locked; None if neither locked or says any."""
+    own, of_torch = locked_bytes() - bytes_of_others(), pinned_bytes()
+    return own + of_torch if of_torch is not None else own or None
+
+
 class MemoryMeter:
     """Follows the peaks of one job, over loading and training.
 
@@ -81,7 +88,8 @@ class MemoryMeter:
 
     def peaks(self) -> Peaks:
         """The peaks so far, the larger ones of loading and training."""
-        host = peak_resident_bytes()
+        # Memory that several processes map counts in each of them, and is one process's own.
+        host = max(0, peak_resident_bytes() - bytes_of_others())
         if not self.cuda:
             return Peaks(
                 allocated=None, reserved=None, process=host, host=host, pinned=None, retries=0
@@ -99,7 +107,7 @@ class MemoryMeter:
             reserved=reserved,
             process=reserved + outside,
             host=host,
-            pinned=pinned_bytes(),
+            pinned=_locked_by_all(),
             retries=int(torch.cuda.memory_stats().get("num_alloc_retries", 0)),
         )
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from memory_models.settings import DecoderKernels, Dtype, FinetuningType, LossKernel
 from tests.support import multi_lora, tiny
 from tests.support.chatts_plan import plan as chatts_plan
 from tests.training.packing.test_packed_curves import numbers
+from tests.training.test_same_curve import curve, launched
 from tsplanner.planner.plan import Plan
 from tsplanner.training.job import Job, JobKind, Status
 
@@ -72,3 +75,48 @@ def test_an_encoder_below_the_layers_is_trained_too(tmp_path: Path) -> None:
     expected, adapter = trained(resident, tmp_path / "resident")
     streamed = tiny.with_hardware(resident, streamed_layers=2)
     assert trained(streamed, tmp_path / "streamed") == (expected, adapter)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    """Each streams for its own rows; the adapters' gradients are joined once per step."""
+    plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=1)
+    one = {"micro_batch_size": 1, "gradient_accumulation_steps": 4, "gradient_checkpointing": True}
+    resident = tiny.with_hardware(plan, **one)
+    streamed = tiny.with_hardware(
+        resident, world_size=2, gradient_accumulation_steps=2, streamed_layers=3
+    )
+    expected, record = curve(resident, tmp_path / "one")
+    losses, held_out = launched(streamed, tmp_path / "two")
+    assert losses == pytest.approx(expected, abs=2e-4)
+    assert held_out == pytest.approx([e.loss for e in record.losses.evaluations], abs=2e-4)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    """Stopped in the middle and resumed, dropout and all, it ends as the whole run does."""
+    from tsplanner.training.worker.base_model_cache import KeptBase
+    from tsplanner.training.worker.execute import execute_one
+    from tsplanner.training.worker.stop_switch import StopSwitch
+
+    plan = tiny.with_learning(tiny.plan(tmp_path), num_train_epochs=2, lora_dropout=0.1)
+    plan = tiny.with_hardware(plan, **BATCHES, streamed_layers=3)
+    expected, adapter = trained(plan, tmp_path / "whole")
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    steps = len(expected[0]) // 2
+    job = Job(kind=JobKind.TRAIN, plan=plan, folder=str(folder))
+    (folder / "job.json").write_bytes(msgspec.json.encode(job))
+
+    class AfterSteps(StopSwitch):
+        def __call__(self) -> bool:
+            """Whether half of the steps are noted."""
+            metrics = folder / "metrics.jsonl"
+            return metrics.is_file() and len(numbers(folder)[0]) >= steps
+
+    assert execute_one(folder / "job.json", AfterSteps(), KeptBase()) == 0
+    assert multi_lora.record_in(folder).status is Status.STOPPED
+    record = multi_lora.run_here(replace(job, resume=True))
+    assert record.status is Status.OK, record.message
+    assert numbers(folder) == expected
+    assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == adapter

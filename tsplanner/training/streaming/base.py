@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from memory_models.settings import Streaming, resident_layers
+from memory_models.units import round_up
 from tsplanner.errors import TsplannerError
 from tsplanner.planner.plan import Plan
 from tsplanner.training.adapters import decoder_layers
@@ -21,9 +22,10 @@ from tsplanner.training.model import (
     register_own_models,
 )
 from tsplanner.training.streaming.feed import WeightFeed
+from tsplanner.training.streaming.host_copy import HostCopy
 from tsplanner.training.streaming.layer_inputs import DeviceInputs, HostInputs
 from tsplanner.training.streaming.layer_major import LayerMajor
-from tsplanner.training.streaming.regions import Region
+from tsplanner.training.streaming.regions import PAGE_BYTES
 from tsplanner.training.streaming.slabs import Slab
 
 HOST = torch.device("cpu")
@@ -41,7 +43,10 @@ class StreamedBase:
         self.streaming: Streaming = plan.hardware.streaming
         self.device = device
         self.slabs: dict[int, Slab] = {}
+        self.copy: HostCopy | None = None
         self.model = self._read(plan) if plan.model.has_weights else self._drawn(plan)
+        assert self.copy is not None
+        self.copy.filled()
 
     def _read(self, plan: Plan) -> Any:
         """The weights of a folder.
@@ -50,8 +55,11 @@ class StreamedBase:
         its slab.
         """
         model = build_model(plan, HOST)
+        self._make_room(model)
         for index, layer in self._streamed(model):
             self._adopt(index, layer)
+        # Libraries ask where the model lies, and it is no longer where it was loaded.
+        model.hf_device_map = {"": self.device}
         return model.to(self.device)
 
     def _drawn(self, plan: Plan) -> Any:
@@ -59,6 +67,7 @@ class StreamedBase:
         register_own_models()
         torch.manual_seed(BASE_SEED)
         model = from_config(plan.hardware, model_config(plan.model), torch.device("meta"))
+        self._make_room(model)
         streamed = {id(layer): (index, layer) for index, layer in self._streamed(model)}
         at_work: tuple[int, nn.Module] | None = None
         prefix, _ = decoder_layers(model)
@@ -70,6 +79,12 @@ class StreamedBase:
         model.tie_weights()
         model.config.use_cache = False
         return model
+
+    def _make_room(self, model: nn.Module) -> None:
+        """Host memory for the streamed layers of a model; weights may still be on ``meta``."""
+        sizes = [Slab(each.parameters(), self.device).size for _, each in self._streamed(model)]
+        size = sum(round_up(each, PAGE_BYTES) for each in sizes)
+        self.copy = HostCopy(size, lock=self.device.type == "cuda")
 
     def _streamed(self, model: nn.Module) -> Iterator[tuple[int, nn.Module]]:
         _, layers = decoder_layers(model)
@@ -98,7 +113,8 @@ class StreamedBase:
     def _adopt(self, index: int, layer: nn.Module) -> None:
         layer.requires_grad_(False)
         slab = Slab(layer.parameters(), self.device)
-        slab.adopt(Region(slab.size, lock=self.device.type == "cuda"))
+        assert self.copy is not None
+        slab.adopt(self.copy.region(slab.size), fill=self.copy.fills)
         self.slabs[index] = slab
 
     def attach(self, trained: Any) -> LayerMajor:
@@ -106,9 +122,10 @@ class StreamedBase:
         base = getattr(trained, "get_base_model", lambda: trained)()
         prefix, layers = decoder_layers(base)
         feed = WeightFeed(self.slabs, self.device)
-        for index, layer in enumerate(layers):
+        for index in self.slabs if any(map(magnitudes, base.modules())) else ():
             with feed.layer(index):
-                measure_magnitudes(layer)
+                measure_magnitudes(layers[index])
+        self._leave_to_us(trained)
         return LayerMajor(
             trained,
             list(layers),
@@ -117,11 +134,22 @@ class StreamedBase:
             HostInputs(self.device) if self.streaming.host_checkpoints else DeviceInputs(),
         )
 
+    def _leave_to_us(self, trained: nn.Module) -> None:
+        """Keep DDP from sending placeholders to the other processes."""
+        ours = {id(place.parameter) for slab in self.slabs.values() for place in slab.places}
+        names = [name for name, each in trained.named_parameters() if id(each) in ours]
+        trained._ddp_params_and_buffers_to_ignore = names
+
+
+def magnitudes(module: Any) -> dict[str, Any]:
+    """DoRA's magnitudes of a linear, by the name of the adapter."""
+    return dict(getattr(module, "lora_magnitude_vector", None) or {})
+
 
 def measure_magnitudes(layer: nn.Module) -> None:
     """Give DoRA's magnitudes the norms of the weights, which were not there when they were made."""
     for module in layer.modules():
-        for name, magnitude in dict(getattr(module, "lora_magnitude_vector", None) or {}).items():
+        for name, magnitude in magnitudes(module).items():
             kept = magnitude.weight
             magnitude.update_layer(
                 base_layer=module.get_base_layer(),

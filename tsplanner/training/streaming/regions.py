@@ -15,7 +15,9 @@ from torch import Tensor
 from memory_models.units import format_gib
 from tsplanner.errors import TsplannerError
 
+PAGE_BYTES = mmap.PAGESIZE
 _LOCKED = {"now": 0, "peak": 0}
+_OF_OTHERS = {"bytes": 0}
 
 
 def locked_bytes() -> int:
@@ -23,11 +25,20 @@ def locked_bytes() -> int:
     return _LOCKED["peak"]
 
 
+def bytes_of_others() -> int:
+    """Bytes that this process maps and another process of the host accounts for."""
+    return _OF_OTHERS["bytes"]
+
+
 class Region:
     """Bytes of host memory, locked in place where a GPU reads them."""
 
-    def __init__(self, size: int, *, lock: bool, file: int = -1, offset: int = 0) -> None:
+    def __init__(
+        self, size: int, *, lock: bool, file: int = -1, offset: int = 0, others: bool = False
+    ) -> None:
         """Take ``size`` bytes; ``file``: of a memory file from ``offset`` on, shared by processes.
+
+        ``others``: another process accounts for the memory.
 
         Raises TsplannerError: there is not so much memory, or it cannot be locked.
         """
@@ -46,6 +57,7 @@ class Region:
         self.bytes: Tensor = torch.frombuffer(memory, dtype=torch.uint8)
         """All of it [size]; the memory lives as long as a view of this tensor does."""
         self.wanted = lock
+        _OF_OTHERS["bytes"] += size if others else 0
 
     def lock(self) -> None:
         """Lock the pages, once they are filled; without a GPU nothing is done.
@@ -76,5 +88,5 @@ class Region:
 
     def __del__(self) -> None:
         """Unlock what nobody has released, before the pages go back to the system."""
-        if getattr(self, "locked", False):
+        if getattr(self, "locked", False) and torch is not None:
             self.release()
