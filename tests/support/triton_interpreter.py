@@ -12,10 +12,10 @@ import pytest
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton")
 
 
-def interpreted(code: str) -> str:
-    """What Python prints for ``code`` under Triton's interpreter, which is chosen at import."""
+def interpreted(module: str) -> str:
+    """What a module prints under Triton's interpreter, which is chosen at import."""
     found = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-m", module],
         env={**os.environ, "TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,

@@ -60,7 +60,7 @@ def test_one_function_gives_what_the_parts_give(targets: list[str]) -> None:
 
 
 def test_backward_keeps_two_wide_tensors_where_the_parts_keep_three() -> None:
-    """gate and up, and not their product, which backward makes again."""
+    """Gate and up, and not their product, which backward makes again."""
     model, x = adapted(["gate", "up", "down"]), fresh(2, 5, 8)
 
     def wide(run: Any) -> int:
