@@ -91,7 +91,7 @@ class CompiledShares:
     """Seconds under compiled kernels over those that the other constants give.
 
     Source: bf16 steps of 8B at 512 and 2,048 tokens and of 14B at 4,096 on one H200
-    (``benchmarks/data/measurements/beside_peers_h200_2026-11-29.json``): within 5 %.
+    (``benchmarks/data/measurements/beside_peers_*_h200_2026-11-29.json``): within 5 %.
     """
 
     matrix: float = 0.90
