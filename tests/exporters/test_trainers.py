@@ -187,3 +187,12 @@ def test_a_packed_plan_says_that_its_rows_are_padded(name: str) -> None:
     assert size * batch["gradient_accumulation_steps"] == 32
     assert f"rows are padded here, micro-batch {size}, and the packed plan's time" in head
     assert "packing: false" in head
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-7b"])
+def test_products_in_8_bits_are_our_own_workers_alone(name: str) -> None:
+    """No other trainer makes them, and its loss would be another."""
+    found = case(name)
+    hardware = changed(found.plan.hardware, quantization=Quantization.FP8)
+    with pytest.raises(TsplannerError, match="No other trainer multiplies a frozen base as fp8"):
+        written(Case(replace(found.plan, hardware=hardware), found.options))

@@ -39,6 +39,8 @@ def _path() -> str:
     [
         (),
         ("--quantization", "nf4-dq"),
+        ("--quantization", "fp8"),
+        ("--quantization", "w8a8"),
         ("--finetuning-type", "full"),
         ("--finetuning-type", "dora", "--gradient-checkpointing", "on"),
     ],

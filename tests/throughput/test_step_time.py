@@ -42,6 +42,22 @@ def test_frozen_weights_cost_four_operations_a_token_and_trained_ones_six() -> N
     assert 1.2 < again / adapter < 1.5
 
 
+def test_8_bit_products_take_the_time_of_the_half_precision_ones_over_their_rate() -> None:
+    """Those of the decoder's linears, forward and back: head, adapters and attention stay."""
+    rates = rates_of(machine(HOPPER))
+    eight = changed(PLAIN, quantization=Quantization.FP8)
+    plain, found = (step_time(MODEL, each, rates).matrix for each in (PLAIN, eight))
+    layers = (
+        2
+        * sum(each.copies_in(MODEL) * each.weight_count for each in MODEL.layer.linears)
+        * 2
+        * 2048
+    )
+    saved = layers / rates.matrix_flops - layers / rates.eight_bit.fp8
+    assert found == pytest.approx(plain - saved)
+    assert rates.eight_bit.fp8 > rates.matrix_flops
+
+
 def test_recomputation_is_that_of_the_checkpointed_layers() -> None:
     """7 of 28 layers cost a quarter of what all of them cost."""
     again = changed(PLAIN, gradient_checkpointing=True)

@@ -19,6 +19,7 @@ from tsplanner.planner.plan import ModelRef, Plan
 from tsplanner.planner.settings import HardwareSettings
 from tsplanner.training import model
 from tsplanner.training.adapters import apply_method
+from tsplanner.training.eight_bit.linear import EightBitLinear
 from tsplanner.training.model import (
     attention_of,
     build_model,
@@ -236,6 +237,40 @@ def test_a_4_bit_base_trains_on_after_an_evaluation(tmp_path: Path, loaded: bool
     for training in (True, False, True):
         found.train(training)
         assert torch.isfinite(found(input_ids=rows, labels=rows).loss)
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["drawn", "loaded"])
+@pytest.mark.parametrize("form", [Quantization.FP8, Quantization.W8A8])
+def test_a_base_in_8_bits_is_that_of_the_plain_model_and_learns_under_checkpoints(
+    tmp_path: Path, form: Quantization, loaded: bool
+) -> None:
+    """Its matrices are the rounded ones; a loss, its gradients and those of a second run agree."""
+    plan = tiny.plan(tmp_path)
+    plan = replace(plan, model=replace(plan.model, has_weights=loaded))
+    plain = build_model(plan, torch.device("cpu"))
+    base = build_model(tiny.with_hardware(plan, quantization=form), torch.device("cpu"))
+    found = {name: each for name, each in base.named_modules() if type(each) is EightBitLinear}
+    assert len(found) == 7 * 3
+    if loaded:  # drawn matrices come one by one, in another order
+        for name, each in found.items():
+            whole = plain.get_submodule(name).weight
+            assert float((each.weight - whole).norm() / whole.norm()) < 0.03
+    assert not any(parameter.requires_grad for parameter in base.parameters())
+    trained = apply_method(plan, base, 3)
+    rows = torch.arange(32).reshape(2, 16) % 100
+    losses, gradients = [], []
+    for checkpointed in (False, True):
+        if checkpointed:
+            trained.gradient_checkpointing_enable({"use_reentrant": False})
+        trained.train()
+        trained.zero_grad()
+        loss = trained(input_ids=rows, labels=rows).loss
+        loss.backward()
+        losses.append(float(loss.detach()))
+        gradients.append([p.grad.clone() for p in trained.parameters() if p.grad is not None])
+    assert losses[1] == losses[0]
+    assert len(gradients[0]) == 2 * 7 * 3
+    torch.testing.assert_close(gradients[1], gradients[0])
 
 
 def test_a_tokenizer_pads_with_its_end_where_it_has_no_padding(tmp_path: Path) -> None:

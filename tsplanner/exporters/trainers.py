@@ -114,7 +114,6 @@ def require_room(plan: Plan, running: Running, options: ExportOptions) -> list[s
         TsplannerError: the plan needs more than is free, without force; the text has a plan that
             fits.
     """
-    _refuse_eight_bit(plan, running)
     _refuse_stored(plan, running)
     _refuse_patterns(plan, running)
     room = room_under(plan, running)
@@ -132,20 +131,6 @@ def require_room(plan: Plan, running: Running, options: ExportOptions) -> list[s
         f"{running.trainer} cannot run this plan in the memory there is ({room.figures}), having "
         f"none of tsplanner's own kernels: plan again {_remedy(plan, running)}, or give --force."
     )
-
-
-def _refuse_eight_bit(plan: Plan, running: Running) -> None:
-    """Refuse products in 8 bits, which only our own worker makes.
-
-    Raises:
-        TsplannerError: the plan's base is in such a form.
-    """
-    base = plan.hardware.base
-    if base.multiplies_8bit:
-        raise TsplannerError(
-            f"{running.trainer} does not multiply a frozen base as {base.quantization}: "
-            "run the plan with tsplanner train, or plan again with --quantization none or nf4-dq."
-        )
 
 
 def _refuse_stored(plan: Plan, running: Running) -> None:
@@ -166,8 +151,18 @@ def _refuse_stored(plan: Plan, running: Running) -> None:
 
 
 def rounds_base_to(plan: Plan) -> Quantization | None:
-    """The quantisation that a trainer must be asked for; None: none, or the folder has it."""
-    return None if stored_base(plan.model.config) else plan.hardware.base.quantization
+    """The quantisation that a trainer must be asked for; None: none, or the folder has it.
+
+    Raises:
+        TsplannerError: the plan multiplies in 8 bits, which only our own worker does.
+    """
+    base = plan.hardware.base
+    if base.multiplies_8bit:
+        raise TsplannerError(
+            f"No other trainer multiplies a frozen base as {base.quantization}: run the plan with "
+            "tsplanner train, or plan again with --quantization none or nf4-dq."
+        )
+    return None if stored_base(plan.model.config) else base.quantization
 
 
 def room_under(plan: Plan, running: Running) -> Room:

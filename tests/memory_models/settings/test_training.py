@@ -57,6 +57,13 @@ def test_settings_that_exclude_each_other_are_refused(
         from_flat(TrainingSettings, **values)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_products_in_8_bits_run_without_zero(stage: int) -> None:
+    """DeepSpeed casts and flattens every parameter that it finds."""
+    with pytest.raises(ValueError, match="quantization fp8 needs zero_stage 0"):
+        from_flat(TrainingSettings, quantization=Quantization.FP8, zero_stage=stage, world_size=2)
+
+
 @pytest.mark.parametrize("method", [FinetuningType.FULL, FinetuningType.FREEZE])
 @pytest.mark.parametrize("quantization", Quantization)
 def test_a_quantised_base_cannot_be_trained(

@@ -11,9 +11,11 @@ from memory_models.settings import Dtype, Quantization, TrainingSettings, change
 from memory_models.states.weights import (
     base_weight_bytes,
     encoder_parameters,
+    form_of,
     largest_quantized_weight,
     layer_parameters,
     quantized_weight_bytes,
+    stored_linears,
     total_parameters,
 )
 from tests.support.toy_decoder import ENCODER, EXPERTS, LAYER_NORM, TIED, TOY, WITH_ENCODER
@@ -80,6 +82,23 @@ def test_int8_takes_a_byte_a_weight_and_a_scale_a_row() -> None:
     """A 256 x 256 matrix: 65,536 bytes and 256 fp32 scales."""
     square = Linear(name="q_proj", role=Role.QUERY, in_features=256, out_features=256)
     assert quantized_weight_bytes(square, Quantization.INT8) == 65_536 + 1024
+
+
+@pytest.mark.parametrize("form", [Quantization.FP8, Quantization.W8A8])
+def test_our_own_8_bits_are_those_of_the_decoder_layers(form: Quantization) -> None:
+    """A 256 x 256 matrix takes what int8 takes; encoders and sides of 40 stay whole."""
+    square = Linear(name="q_proj", role=Role.QUERY, in_features=256, out_features=256)
+    assert quantized_weight_bytes(square, form) == 65_536 + 1024
+    assert form_of(square, form) is form
+    assert form_of(replace(square, role=Role.ENCODER), form) is None
+    assert form_of(replace(square, out_features=40), form) is None
+    assert form_of(replace(square, out_features=40), Quantization.NF4) is Quantization.NF4
+    # The toy's matrices have sides of 4 and 8, so that it stays as it is, in half precision.
+    settings = from_flat(TrainingSettings, quantization=form)
+    plain = from_flat(TrainingSettings)
+    assert base_weight_bytes(TOY, settings.states) == base_weight_bytes(TOY, plain.states)
+    found = [each for _, _, each in stored_linears(TOY, form)]
+    assert found == [None] * len(found)
 
 
 def test_experts_are_not_quantised() -> None:

@@ -14,6 +14,7 @@ from tsplanner.training.eight_bit.linear import EightBitLinear, EightBitMatrix
 from tsplanner.training.kernels.frozen_linear import frozen_matrix
 from tsplanner.training.kernels.fused_kernels import AdaptedLinear
 from tsplanner.training.multi_lora.linears import MultiLoraLinear
+from tsplanner.training.multi_lora.parts import Parts
 
 FORMS = pytest.mark.parametrize("form", [FP8, INT8], ids=["fp8", "int8"])
 OUT, IN, ROWS = 96, 64, 40
@@ -124,11 +125,12 @@ def test_trials_share_it_and_no_row_meets_anothers(form: torch.dtype) -> None:
     x = drawn(ROWS, IN)
     a, b = [drawn(4, IN, seed=3), drawn(4, IN, seed=4)], [drawn(OUT, 4), drawn(OUT, 4, seed=5)]
     scales, matrix, half = torch.ones(2, 1, 1), frozen_matrix(eight), ROWS // 2
-    both = MultiLoraLinear.apply(x, None, matrix, eight.bias, scales, (0, 1), *a, *b)
+    trials = ((0, 1), Parts(2))
+    both = MultiLoraLinear.apply(x, None, matrix, eight.bias, scales, trials, *a, *b)
     alone = AdaptedLinear.apply(x[:half], matrix, eight.bias, a[0], b[0], 1.0)
     torch.testing.assert_close(both[:half], alone, rtol=1e-4, atol=1e-4)
     loud = torch.cat([x[:half], 1000 * x[half:]])
-    same = MultiLoraLinear.apply(loud, None, matrix, eight.bias, scales, (0, 1), *a, *b)
+    same = MultiLoraLinear.apply(loud, None, matrix, eight.bias, scales, trials, *a, *b)
     torch.testing.assert_close(same[:half], both[:half])
 
 
