@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from memory_models.activations.encoder import encoder_bytes
-from memory_models.activations.layer_major import layer_major_totals, tables_bytes
+from memory_models.activations.frozen.layer_major import layer_major_totals, tables_bytes
 from memory_models.activations.layers import (
     LayerTotals,
     layer_totals,

@@ -26,9 +26,10 @@ LEARNING = (
     "--timeseries-lr --validation-fraction --loss-on"
 )
 PINS = (
-    "--attention --checkpointed-layers --deepspeed --gradient-checkpointing --kernels "
-    "--loss-kernel --micro-batch-size --model-dtype --offload-optimizer --offload-param "
-    "--optimizer --quantization --token-budget --upcast-unquantized --world-size --zero-stage"
+    "--attention --checkpointed-layers --deepspeed --gradient-checkpointing --host-checkpoints "
+    "--kernels --loss-kernel --micro-batch-size --model-dtype --offload-optimizer --offload-param "
+    "--optimizer --quantization --streamed-layers --token-budget --upcast-unquantized "
+    "--world-size --zero-stage"
 )
 FLAGS = {
     "plan": f"{SUBJECT} {LEARNING} {PINS} --allow-rounding --columns --cpu-threads --experiment "

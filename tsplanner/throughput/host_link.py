@@ -7,7 +7,7 @@ backward weights and inputs come together.
 
 from __future__ import annotations
 
-from memory_models.activations.layer_major import host_input_bytes
+from memory_models.activations.frozen.layer_major import host_input_bytes
 from memory_models.architecture import Architecture
 from memory_models.frozen import frozen
 from memory_models.settings import TrainingSettings

@@ -16,6 +16,9 @@ DEFAULT_FLOPS = 100e12
 DEFAULT_BANDWIDTH = 500e9
 LINK_BYTES_PER_SECOND = {LinkType.NVLINK: 200e9, LinkType.PCIE: 12e9}
 HOST_LINK_BYTES_PER_SECOND = 12e9
+PINNED_LINK_SHARE = 0.87
+"""Share of the link to the host that copies of whole layers from locked memory reach: 55 GB/s of 63
+over PCIe 5.0 x16, in one prototype on an H200 (2026-11-29)."""
 HOST_ADAM_BYTES_PER_SECOND = 10e9
 """Assumed bytes of weights, gradients and states that a host's optimizer handles per second."""
 
@@ -101,9 +104,6 @@ class Efficiency:
     link: float = 0.70
     host_link: float = 0.80
     """Share of the link to the host that copies from pinned memory reach, assumed."""
-    pinned_link: float = 0.87
-    """Share of the link to the host that copies of whole layers from locked memory reach: 55 GB/s
-    of 63 over PCIe 5.0 x16, in one prototype on an H200 (2026-11-29)."""
     host_link_limit: float = 25e9
     """Bytes per second at which a process fetches offloaded weights through DeepSpeed's hooks,
     however fast the link is: 25 GB/s over PCIe 5.0 in one run of two processes (2026-11-23)."""
@@ -139,7 +139,7 @@ def rates_of(machine: Machine, efficiency: Efficiency = MEASURED, *, on_cpu: boo
         link_bytes=link * efficiency.link / work,
         host_bytes=min(host_link * efficiency.host_link, efficiency.host_link_limit) / work,
         # A probe's factor is that of the arithmetic; the link is as fast as it is.
-        pinned_bytes=host_link * efficiency.pinned_link,
+        pinned_bytes=host_link * PINNED_LINK_SHARE,
         host=efficiency.host.times(launch),
         host_adam_bytes=HOST_ADAM_BYTES_PER_SECOND / work,
         basis=efficiency.basis,

@@ -123,7 +123,9 @@ def test_every_hardware_flag_pins_its_field() -> None:
     # Rows that are packed go into passes one by one.
     packed = pins(parsed("--token-budget", "4096"))
     assert packed == Pins(token_budget=4096)
-    assert {*found.values, *packed.values} == set(PINNED)
+    streamed = pins(parsed("--streamed-layers", "0", "--host-checkpoints", "off"))
+    assert streamed == Pins(streamed_layers=0, host_checkpoints=False)
+    assert {*found.values, *packed.values, *streamed.values} == set(PINNED)
 
 
 def test_none_and_all_pin_a_field_to_nothing() -> None:

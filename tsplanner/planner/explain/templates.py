@@ -179,6 +179,10 @@ RULES: dict[RuleName, Words] = {
         "layers are not streamed with {setting}",
         "使用 {setting} 时不能流式加载层",
     ),
+    RuleName.STREAMED_FAMILY: (
+        "layers of {model_type} hand on more than their result, so that none can be streamed",
+        "{model_type} 的层之间传递的不只是结果，因此不能流式加载",
+    ),
     RuleName.STREAMED_NUMBER: (
         "{wanted} layers are to be streamed, the model has {have}",
         "要求流式加载 {wanted} 层，模型只有 {have} 层",

@@ -25,6 +25,7 @@ from tsplanner.planner.explain.reasons import Data, PackageLack, Refusal, RuleNa
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings, training_settings
 from tsplanner.planner.space.streamed_rules import (
+    streamed_family,
     streamed_method,
     streamed_number,
     streamed_setting,
@@ -241,6 +242,7 @@ RULES = (
     Rule(name=RuleName.STREAMED_METHOD, check=streamed_method, about=STREAMED),
     Rule(name=RuleName.STREAMED_VOCABULARY, check=streamed_vocabulary, about=STREAMED),
     Rule(name=RuleName.STREAMED_SETTING, check=streamed_setting, about=STREAMED),
+    Rule(name=RuleName.STREAMED_FAMILY, check=streamed_family, about=STREAMED),
     Rule(name=RuleName.STREAMED_NUMBER, check=streamed_number, about=STREAMED),
     Rule(name=RuleName.BF16, check=_bf16, about=frozenset({"model_dtype"})),
     Rule(

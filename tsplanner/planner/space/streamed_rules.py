@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memory_models.settings import FinetuningType
+from tsplanner.models.families import NOT_STREAMED
 from tsplanner.planner.explain.reasons import Data
 from tsplanner.planner.request import PlanRequest
 from tsplanner.planner.settings import HardwareSettings
@@ -35,6 +36,14 @@ def streamed_setting(_: PlanRequest, hardware: HardwareSettings) -> Data | None:
     }
     found = next((flag for flag, holds in against.items() if holds), None)
     return None if found is None else {"setting": found}
+
+
+def streamed_family(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
+    """A family whose layers cannot be run outside the model."""
+    kind = request.model.model_type
+    text = request.architecture.model_type
+    refused = hardware.streaming.streams and {kind, text} & NOT_STREAMED
+    return {"model_type": kind} if refused else None
 
 
 def streamed_number(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
