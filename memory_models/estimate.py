@@ -322,6 +322,8 @@ def _recipe_assumptions(
         yield "mixture of experts: tokens spread evenly; not measured"
     if settings.base.quantization is Quantization.INT8:
         yield "int8: outlier columns not counted"
+    if settings.base.multiplies_8bit:
+        yield f"{settings.base.quantization}: bytes held against a trace, not measured on a GPU"
     if settings.streaming.streams:
         yield "streamed layers: bytes by formula and trace, not measured on a GPU yet"
     if paged:

@@ -4,7 +4,9 @@
 
 The file comes from ``benchmarks/collect/whole_runs.py``. Forecasts are those that it holds, made
 before the first run. "After a probe": the run is planned again with the probes of the file that are
-of its kind, as ``plan`` does; a run without such a probe does not count there.
+of its kind, as ``plan`` does; a run without such a probe does not count there. Of runs over the same
+rows in several layouts, "speed lost" says by how much the layout that was foretold to be the
+fastest was slower than the fastest.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ class Ran:
     plan: Plan
     record: Record
     probe: bool
+    rows_of: str | None
+    """What runs over the same rows have in common; None: no other run has these rows."""
 
     @property
     def seconds_error(self) -> float:
@@ -74,6 +78,7 @@ def read(path: Path) -> tuple[list[Ran], list[str]]:
                 plan=msgspec.convert(row["plan"], Plan),
                 record=parse_record(json.dumps({**row["measured"], "versions": {}}).encode()),
                 probe=row["run"].get("probe", False),
+                rows_of=row["run"].get("rows_of"),
             )
         )
     return found, failed
@@ -86,6 +91,20 @@ def after_probe(run: Ran, points: Sequence[ProbePoint]) -> Ran | None:
     if not refined_for(request, run.plan.hardware).kinds:
         return None
     return replace(run, plan=finish(request, evaluate(request, run.plan.hardware)))
+
+
+def speed_lost(runs: Sequence[Ran]) -> dict[str, float]:
+    """By rows: the run of the layout that was foretold to be the fastest, over the fastest run."""
+    layouts: dict[str, list[Ran]] = {}
+    for run in runs:
+        if run.rows_of is not None:
+            layouts.setdefault(run.rows_of, []).append(run)
+    found = {}
+    for name, several in layouts.items():
+        chosen = min(several, key=lambda run: run.plan.time.total_seconds)
+        fastest = min(run.record.timing.seconds for run in several)
+        found[name] = chosen.record.timing.seconds / fastest - 1
+    return found
 
 
 def printed(title: str, errors: Sequence[float]) -> None:
@@ -118,6 +137,8 @@ def main() -> None:
     printed("peak allocated, runs and probes", bytes_off)
     print(f"95 % intervals of seconds: {sum(each.holds for each in runs)} of {len(runs)} hold")
     print(f"95 % bounds of bytes: {sum(each.covered for each in ran)} of {len(ran)} hold")
+    for name, lost in speed_lost(runs).items():
+        print(f"speed lost by the layout that was foretold to be the fastest, {name}: {lost:.1%}")
     if failed:
         print(f"did not end well: {', '.join(failed)}")
 

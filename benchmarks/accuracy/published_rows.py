@@ -67,6 +67,8 @@ class Published:
     """False: it is known to have run out of memory."""
     stated: bool
     """Whether every setting that memory depends on is stated."""
+    beyond: str = ""
+    """What the run had that no case can say; empty: nothing that is known."""
     note: str = ""
 
     @property
@@ -108,6 +110,7 @@ def rows_of(document: dict[str, Any]) -> Iterator[Published]:
             time=_time(row["time"], case) if "time" in row else None,
             ran=row.get("ran", True),
             stated=row["stated"],
+            beyond=row.get("beyond", ""),
             note=row.get("note", ""),
         )
 

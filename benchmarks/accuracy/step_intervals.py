@@ -18,7 +18,7 @@ import contextlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -34,19 +34,19 @@ from benchmarks.accuracy.step_times import (
     Timed,
     timed,
 )
-from memory_models.settings import changed
 from tsplanner.errors import NoPlanFits
+from tsplanner.planner.evaluate import evaluated_pass, usual_step
 from tsplanner.planner.experiments.recorded import Experiment, read_experiment
 from tsplanner.planner.experiments.replayed import experiment_subject
-from tsplanner.planner.forecast import Forecast, batch_widths, forecast, row_length
+from tsplanner.planner.forecast import Forecast, forecast
 from tsplanner.planner.gather.requests import Subject, plan_request
 from tsplanner.planner.plan import Plan
 from tsplanner.planner.rank import Choice, choose
+from tsplanner.planner.replan import request_again
 from tsplanner.planner.settings import training_settings
 from tsplanner.throughput.errors import HALF_WIDTHS, WaitsFor, waits_for
 from tsplanner.throughput.forward_time import forward_time
 from tsplanner.throughput.rates import MEASURED, rates_of
-from tsplanner.throughput.step_time import mean_step_time
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "configs" / "experiments"
 CONFIDENCE = 0.95
@@ -124,15 +124,15 @@ def whole_runs(paths: Iterable[Path]) -> list[Seen]:
 
 def forecast_now(plan: Plan) -> tuple[Forecast, WaitsFor, WaitsFor]:
     """A plan's whole run by the model as it is now; what its step and its evaluation wait for."""
-    rates, shapes = rates_of(plan.machine), plan.architecture
-    widths = batch_widths(plan.dataset, plan.hardware)
-    settings = [training_settings(plan.learning, plan.hardware, width) for width in widths]
-    step = mean_step_time(shapes, settings, rates)
-    alone = changed(plan.hardware, micro_batch_size=1, gradient_accumulation_steps=1)
-    row = training_settings(plan.learning, alone, row_length(plan.dataset))
-    forward = forward_time(shapes, row, rates)
-    run = forecast(plan.dataset, plan.learning, plan.hardware, step, forward.seconds, rates.host)
-    return run, waits_for(step, settings[0], rates), waits_for(forward, row, rates)
+    hardware, rates = plan.hardware, rates_of(plan.machine)
+    request = replace(request_again(plan, plan.learning), efficiency=MEASURED)
+    settings = training_settings(plan.learning, hardware, plan.sequence_length)
+    step = usual_step(request, hardware, settings)
+    evaluated, passes = evaluated_pass(request, hardware)
+    forward = forward_time(plan.architecture, evaluated, rates)
+    seconds = forward.seconds * passes
+    run = forecast(plan.dataset, plan.learning, hardware, step, seconds, rates.host)
+    return run, waits_for(step, settings, rates), waits_for(forward, evaluated, rates)
 
 
 def records() -> list[Seen]:

@@ -1,6 +1,6 @@
 """Training steps of ours beside those of Unsloth, Liger and the usual script, on the same rows.
 
-    python benchmarks/speed/beside_peers.py run --shape 512 --ways WAY [WAY ...] --output DIR
+    python benchmarks/speed/beside_peers.py run --shape 512 [--ways WAY ...] --output DIR
     python benchmarks/speed/beside_peers.py report FILE [FILE ...]
 
 A way is ``TRAINER:key=value,...`` with the keys of ``tsplanner estimate``, or ``usual``:
@@ -27,8 +27,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.peers.asked import SHAPES, Shape, Way, config_folder, read_way, row_lengths
+from benchmarks.speed.gain import PEAK_FLOPS
+from benchmarks.speed.peers.asked import (
+    SHAPES,
+    USUAL,
+    Shape,
+    Way,
+    config_folder,
+    read_way,
+    row_lengths,
+)
 from benchmarks.speed.peers.ways import WARMUP_STEPS, run_ours, run_peer, write_weights
+from memory_models.states.weights import total_parameters
+from tsplanner.models.source import read_model
 from tsplanner.runs import versions, write_json
 from tsplanner.training.worker.environment_variables import set_defaults
 
@@ -93,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
         shape = replace(shape, steps=1, length=shape.length and 32, rows=4)
     options.output.mkdir(parents=True, exist_ok=True)
     folder = config_folder(shape, options.output, tiny=options.dry_run)
-    ways = [read_way(text) for text in options.ways]
+    ways = [read_way(text) for text in options.ways or shape.ways]
     context = multiprocessing.get_context("spawn")
     if any(way.trainer == "unsloth" for way in ways):
         arguments = (shape, folder, options.output / "weights" / folder.name)
@@ -149,20 +160,37 @@ def line(row: dict[str, Any]) -> str:
     )
 
 
+def group(row: dict[str, Any]) -> str:
+    """The sort of way that a row is: the best of each sort is compared."""
+    way = read_way(row["way"])
+    if way.settings == read_way(USUAL).settings:
+        return "the usual script"
+    rows = "packed" if way.budget else "padded"
+    base = way.settings.get("quantization", "bf16")
+    kernels = way.settings.get("decoder_kernels", "fused") if way.trainer == "ours" else ""
+    return " ".join(filter(None, (way.trainer, kernels, rows, base)))
+
+
 def report(options: argparse.Namespace) -> int:
-    """The ways of some files, and the best of ours over the best of each other trainer."""
+    """The ways of some files; then the best of each sort, and ours over all others."""
     for file in options.files:
         document = json.loads(file.read_text())
-        rows = document["rows"]
         print(f"{file.name}: {document['device']}, {document['date']}")
         best: dict[str, float] = {}
-        for row in rows:
+        for row in document["rows"]:
             print(line(row))
-            trainer = row["way"].partition(":")[0]
-            best[trainer] = max(best.get(trainer, 0.0), row.get("tokens_per_second", 0.0))
-        for trainer, rate in best.items():
-            if trainer != "ours" and rate:
-                print(f"  ours over {trainer}: {best.get('ours', 0.0) / rate:.2f}x")
+            rate = row.get("tokens_per_second", 0.0)
+            best[group(row)] = max(best.get(group(row), 0.0), rate)
+        shape = SHAPES[document["rows"][0]["shape"]]
+        weights = total_parameters(read_model(shape.model).architecture)
+        for name, rate in sorted(best.items(), key=lambda item: -item[1]):
+            if not name.startswith("ours"):
+                continue
+            ratios = ", ".join(
+                f"{rate / other:.2f}x {key}" for key, other in best.items() if other and key != name
+            )
+            share = 4 * weights * rate / PEAK_FLOPS
+            print(f"  {name}: {rate:,.0f} tokens/s, {share:.0%} of the peak by 4N: {ratios}")
     return 0
 
 
@@ -172,7 +200,7 @@ def main(arguments: list[str]) -> int:
     verbs = parser.add_subparsers(required=True)
     runs = verbs.add_parser("run")
     runs.add_argument("--shape", choices=sorted(SHAPES), required=True)
-    runs.add_argument("--ways", nargs="+", required=True)
+    runs.add_argument("--ways", nargs="+", help="the shape's own by default")
     runs.add_argument("--output", type=Path, required=True)
     runs.add_argument("--steps", type=int, help="timed steps")
     runs.add_argument("--limit", type=float, default=150.0, help="seconds a way may take")

@@ -195,13 +195,17 @@ class BaseStorage:
     @property
     def upcasts(self) -> bool:
         """Whether there are unquantised parts of a quantised base that are cast to fp32."""
-        packed = self.quantization is not None and not self.multiplies_8bit
-        return packed and self.upcast_unquantized
+        return self.needs_bitsandbytes and self.upcast_unquantized
 
     @property
     def multiplies_8bit(self) -> bool:
         """Whether the products with the decoder's frozen matrices are 8-bit products."""
         return self.quantization is not None and self.quantization.multiplies
+
+    @property
+    def needs_bitsandbytes(self) -> bool:
+        """Whether bitsandbytes stores and multiplies the base."""
+        return self.quantization is not None and not self.multiplies_8bit
 
     @property
     def has_4bit(self) -> bool:

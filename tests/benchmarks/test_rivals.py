@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.accuracy.memory import Row
+from benchmarks.accuracy.published_rows import Memory, Published
 from benchmarks.rivals.calls.table import RIVALS
 from benchmarks.rivals.compare import ask, spread, table
+from benchmarks.rivals.published import Asked
 from benchmarks.rivals.view import view
 from tsplanner.planner.gather.cases import read_case
 
@@ -103,3 +105,30 @@ def test_a_rival_that_is_not_installed_is_an_error_and_no_refusal() -> None:
     """A broken environment ends the run, it does not read as a rival that refuses every case."""
     with pytest.raises(SystemExit, match="fitcheck-llm failed"):
         ask("fitcheck-llm", Path(sys.executable), [])
+
+
+def test_a_rival_is_judged_of_reserved_bytes_by_its_nearer_figure() -> None:
+    """No rival means reserved bytes by either; what it does not predict is no error of it."""
+    given = {"model": "qwen2.5-7b"}
+    asked = Asked(
+        given=given,
+        case=read_case(given, {}),
+        row=Published(
+            source="here",
+            trainer="trl",
+            gpu="T4",
+            case=given,
+            memory=(Memory(instrument="reserved", bytes=100),),
+            time=None,
+            ran=True,
+            stated=True,
+        ),
+        card_gib=15.0,
+        bare=0.0,
+        habits=0.0,
+    )
+    assert asked.error_of({"allocated": 60, "process": 110}) == pytest.approx(0.1)
+    assert asked.error_of({"allocated": 60, "process": None}) == pytest.approx(-0.4)
+    with pytest.raises(LookupError):
+        asked.error_of({"allocated": None, "process": None})
+    assert view(asked, "T4", 15.0)["card_gib"] == 15.0

@@ -46,6 +46,8 @@ def test_an_architecture_is_a_filter(capsys: Captured) -> None:
     found = json.loads(capsys.readouterr().out)["gpus"]
     assert {"H200", "H20"} <= {one["name"] for one in found}
     assert {one["compute_capability"] for one in found} == {"9.0"}
+    run(filter="sm_90", as_json=True)
+    assert json.loads(capsys.readouterr().out)["gpus"] == found
 
 
 def test_a_card_as_the_driver_prints_it_is_found(capsys: Captured) -> None:
@@ -54,7 +56,8 @@ def test_a_card_as_the_driver_prints_it_is_found(capsys: Captured) -> None:
     (card,) = json.loads(capsys.readouterr().out)["gpus"]
     assert card["name"] == "RTX 4090"
     assert card["matrix_flops"] == pytest.approx(165.2e12)
-    assert card["reported_bytes"] == [24 * 2**30]
+    assert card["total_bytes"] == [24 * 2**30]
+    assert card["reported_gib"] == [23.635]
 
 
 def test_cards_that_are_not_planned_for_are_refused_by_their_maker() -> None:

@@ -171,3 +171,21 @@ def test_of_plans_as_fast_as_each_other_the_simpler_one_is_better() -> None:
     assert complexity_key(BEST) < complexity_key(at(1.01))
     sharded = changed(BEST.hardware, zero_stage=2, world_size=2)
     assert complexity_key(BEST) < complexity_key(replace(BEST, hardware=sharded))
+
+
+def test_of_layouts_as_fast_as_each_other_padded_rows_come_first_then_large_budgets() -> None:
+    """A packed plan has to be faster to be chosen, and a slow host forgives few launches."""
+    small, large = (
+        replace(
+            BEST,
+            hardware=changed(
+                BEST.hardware,
+                micro_batch_size=1,
+                gradient_accumulation_steps=16,
+                token_budget=budget,
+            ),
+        )
+        for budget in (2048, 8192)
+    )
+    assert best_of([small, large, BEST]) is BEST
+    assert best_of([small, large]) is large

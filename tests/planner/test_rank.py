@@ -119,9 +119,33 @@ def test_a_base_that_fits_offloaded_is_not_rounded_for_speed() -> None:
 
 
 def test_rounding_that_is_allowed_is_no_end_in_itself() -> None:
-    """Where the plain base fits whole, nothing is gained by 4 bits."""
-    asked = request("qwen2.5-7b", HOPPER)
-    assert choose(replace(asked, allow_rounding=True)).plan.hardware == choose(asked).plan.hardware
+    """Where the plain base fits whole, nothing is gained by 4 bits: 8-bit products are faster."""
+    asked = replace(request("qwen2.5-7b", HOPPER), allow_rounding=True)
+    taken = choose(asked)
+    assert taken.plan.hardware.base.quantization is Quantization.FP8
+    quantizations = {found.hardware.base.quantization for found in taken.evaluated}
+    assert quantizations == {None, Quantization.FP8}
+    # Full fine-tuning has no frozen base, so that there is nothing to round.
+    full = request("qwen2.5-0.5b", HOPPER, finetuning_type=FinetuningType.FULL)
+    assert choose(replace(full, allow_rounding=True)).plan.hardware == choose(full).plan.hardware
+
+
+@pytest.mark.parametrize(
+    ("card", "form"), [(HOPPER, Quantization.FP8), (TURING, Quantization.W8A8)], ids=["fp8", "w8a8"]
+)
+def test_what_8_bit_products_would_gain_is_shown_and_not_taken(
+    card: Device, form: Quantization
+) -> None:
+    """Large products are bound by arithmetic, and a plain plan does not round them unasked."""
+    found = choose(request("qwen2.5-7b", card, length=2048))
+    assert found.plan.hardware.base.quantization is None
+    (row,) = [each for each in found.shown if each.evaluated.hardware.base.quantization is form]
+    assert row.relative_speed > 1.2
+    assert explanation_sentence(row.explanation) == (
+        "rounds the base and its products to 8 bits (--allow-rounding)"
+    )
+    twin = replace(found.plan.hardware, base=row.evaluated.hardware.base)
+    assert row.evaluated.hardware == twin
 
 
 def test_states_are_rounded_only_where_whole_ones_do_not_fit_or_by_leave() -> None:

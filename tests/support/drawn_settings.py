@@ -24,7 +24,9 @@ def any_settings(draw: st.DrawFn) -> TrainingSettings:
     """Settings that can be built; not all of them can run on every model."""
     method = draw(st.sampled_from(FinetuningType))
     adapter = method.uses_adapter
-    stage = draw(st.sampled_from([0, 0, 1, 2, 3]))
+    quantization = draw(st.sampled_from([None, *Quantization])) if adapter else None
+    products = quantization is not None and quantization.multiplies
+    stage = 0 if products else draw(st.sampled_from([0, 0, 1, 2, 3]))
     return from_flat(
         TrainingSettings,
         finetuning_type=method,
@@ -34,7 +36,7 @@ def any_settings(draw: st.DrawFn) -> TrainingSettings:
         freeze_trainable_layers=draw(st.integers(1, 2)),
         model_dtype=draw(st.sampled_from(Dtype)),
         autocast=draw(st.sampled_from([None, Dtype.BF16, Dtype.FP16])),
-        quantization=draw(st.sampled_from([None, *Quantization])) if adapter else None,
+        quantization=quantization,
         sequence_length=draw(st.integers(1, 64)),
         micro_batch_size=draw(st.integers(1, 64)),
         gradient_accumulation_steps=draw(st.integers(1, 4)),

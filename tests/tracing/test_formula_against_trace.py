@@ -157,6 +157,8 @@ EIGHT_BIT = [
         {**KEPT},
         {**LEAN},
         {**LEAN, **HALF, **FUSED},
+        {"kernels": DecoderKernels.COMPILED, **KEPT, **FUSED},
+        {"kernels": DecoderKernels.COMPILED, **HALF, **FUSED},
         {**LEAN, **KEPT, "lora_target": ("o_proj", "down_proj")},
         {"finetuning_type": FinetuningType.DORA, **KEPT, **FUSED},
         {"lora_dropout": 0.05, **LEAN, **KEPT},

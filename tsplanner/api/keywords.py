@@ -57,6 +57,8 @@ class PlanKeywords(TypedDict, total=False):
     zero_stage: int | None
     offload_optimizer: bool | None
     offload_param: bool | None
+    streamed_layers: str | None
+    host_checkpoints: bool | None
     deepspeed: str | os.PathLike[str] | None
     allow_rounding: bool
     cpu_threads: int | None
@@ -102,7 +104,6 @@ class EstimateKeywords(TypedDict, total=False):
     sequence_length: int | None
     cutoff_len: int | None
     series_patches: int | None
-    packed_passes: int | None
     row_length: float | None
     device: str | None
     gpus: str | None

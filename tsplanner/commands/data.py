@@ -208,7 +208,7 @@ def from_arguments(namespace: argparse.Namespace) -> int:
         as_json=namespace.json,
     )
     if namespace.values is not None:
-        from tsplanner.commands.inputs.series_rows import make_rows, recipe_of
+        from tsplanner.commands.parts.series_rows import make_rows, recipe_of
 
         return make_rows(options, recipe_of(namespace))
     refuse_series_flags(namespace)

@@ -13,6 +13,7 @@ from tsplanner.hardware.gpus.cards import CATALOG
 from tsplanner.hardware.gpus.catalog import Gpu, name_key
 from tsplanner.hardware.gpus.instances import INSTANCES, Instance
 from tsplanner.hardware.gpus.names import gpu_by_text
+from tsplanner.hardware.gpus.reported import reported_gib
 from tsplanner.report.text import table
 
 EPILOG = """examples:
@@ -27,7 +28,7 @@ NONE = "-"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
     parser.add_argument(
-        "filter", nargs="?", metavar="FILTER", help="part of a name, or an architecture"
+        "filter", nargs="?", metavar="FILTER", help="part of a name, an architecture, or sm_86"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
@@ -78,7 +79,10 @@ def _found(text: str) -> tuple[list[Gpu], list[Instance]]:
     cards = [
         gpu
         for gpu in CATALOG
-        if part in gpu.name.lower() or part in gpu.generation.lower() or (key and key in gpu.keys)
+        if part in gpu.name.lower()
+        or part in gpu.generation.lower()
+        or part in (_capability(gpu), f"sm_{_capability(gpu).replace('.', '')}")
+        or (key and key in gpu.keys)
     ]
     machines = [each for each in INSTANCES.values() if part in f"{each.name}\n{each.gpus}".lower()]
     if not cards and not machines:
@@ -96,7 +100,8 @@ def _plain(gpu: Gpu) -> dict[str, object]:
     return {
         "name": gpu.name,
         "memory_gib": list(gpu.memory_gib),
-        "reported_bytes": [gpu.total_bytes(size) for size in gpu.memory_gib],
+        "total_bytes": [gpu.total_bytes(size) for size in gpu.memory_gib],
+        "reported_gib": list(reported_gib(gpu.name)),
         "compute_capability": _capability(gpu),
         "architecture": gpu.generation,
         "matrix_flops": gpu.matrix_flops_per_second,
@@ -116,7 +121,7 @@ def _capability(gpu: Gpu) -> str:
 def _print(cards: Sequence[Gpu], machines: Sequence[Instance]) -> None:
     screen = Screen()
     if cards:
-        heading = ["GPU", "GiB", "sm", "TFLOP/s", "GB/s", "NVLink GB/s", "source"]
+        heading = ["GPU", "GiB", "reported", "sm", "TFLOP/s", "GB/s", "NVLink", "source"]
         _table(screen, [heading, *(_row(gpu) for gpu in cards)], left=1)
     if machines:
         heading = ["rented machine", "GPUs", "RAM GiB", "vCPUs"]
@@ -131,8 +136,8 @@ def _print(cards: Sequence[Gpu], machines: Sequence[Instance]) -> None:
             "dim",
         )
     screen.line(
-        "TFLOP/s: dense 16-bit products with sums in fp32. Any other card: by memory and compute "
-        "capability, such as --gpus '24GiB sm_86'.",
+        "Reported: GiB that CUDA said it has, where somebody published it. TFLOP/s: dense 16-bit "
+        "products with sums in fp32. Any other card: --gpus '24GiB sm_86'.",
         "dim",
     )
 
@@ -142,12 +147,20 @@ def _row(gpu: Gpu) -> list[str]:
     return [
         gpu.name,
         ", ".join(f"{size}" for size in gpu.memory_gib),
+        _reported(gpu),
         _capability(gpu),
         f"{gpu.matrix_flops_per_second / 1e12:.0f}",
         f"{gpu.memory_bytes_per_second / 1e9:,.0f}",
         NONE if nvlink is None else f"{nvlink / 1e9:.0f}",
         gpu.source,
     ]
+
+
+def _reported(gpu: Gpu) -> str:
+    """What CUDA reported of it, or the range."""
+    found = reported_gib(gpu.name)
+    ends = dict.fromkeys((f"{found[0]:.1f}", f"{found[-1]:.1f}")) if found else {NONE: None}
+    return " to ".join(ends)
 
 
 def _table(screen: Screen, rows: list[list[str]], *, left: int) -> None:

@@ -181,7 +181,9 @@ def from_arguments(options: argparse.Namespace) -> int:
     if options.experiment == "":
         return list_experiments(as_json=options.json)
     if options.rent is not None or options.deadline is not None:
-        from tsplanner.commands.rent import rent_from  # plans on many machines: only where asked
+        from tsplanner.commands.parts.rent import (
+            rent_from,  # plans on many machines: only where asked
+        )
 
         return rent_from(options, subject_from(options))
     return run(

@@ -166,7 +166,7 @@ def _extras(plan: Plan) -> list[str]:
     hardware = plan.hardware
     wanted = {
         "train": True,
-        "quant": hardware.base.quantization is not None
+        "quant": hardware.base.needs_bitsandbytes
         or hardware.kernels.optimizer in BITSANDBYTES_OPTIMIZERS,
         "deepspeed": hardware.sharding.zero_stage > 0,
         "flash": hardware.kernels.attention is Attention.FLASH_ATTENTION_2,

@@ -114,6 +114,7 @@ def require_room(plan: Plan, running: Running, options: ExportOptions) -> list[s
         TsplannerError: the plan needs more than is free, without force; the text has a plan that
             fits.
     """
+    _refuse_eight_bit(plan, running)
     _refuse_stored(plan, running)
     _refuse_patterns(plan, running)
     room = room_under(plan, running)
@@ -131,6 +132,20 @@ def require_room(plan: Plan, running: Running, options: ExportOptions) -> list[s
         f"{running.trainer} cannot run this plan in the memory there is ({room.figures}), having "
         f"none of tsplanner's own kernels: plan again {_remedy(plan, running)}, or give --force."
     )
+
+
+def _refuse_eight_bit(plan: Plan, running: Running) -> None:
+    """Refuse products in 8 bits, which only our own worker makes.
+
+    Raises:
+        TsplannerError: the plan's base is in such a form.
+    """
+    base = plan.hardware.base
+    if base.multiplies_8bit:
+        raise TsplannerError(
+            f"{running.trainer} does not multiply a frozen base as {base.quantization}: "
+            "run the plan with tsplanner train, or plan again with --quantization none or nf4-dq."
+        )
 
 
 def _refuse_stored(plan: Plan, running: Running) -> None:

@@ -76,10 +76,11 @@ def outranks(found: Evaluated, other: Evaluated, *, allow_rounding: bool = False
     return found.samples_per_second > (1 + SPEED_TIE) * other.samples_per_second
 
 
-def complexity_key(found: Evaluated) -> tuple[int, int, int, int, int]:
+def complexity_key(found: Evaluated) -> tuple[int, ...]:
     """The order of plans that are as fast as each other: the least risk and complexity first.
 
-    Larger micro-batches come before smaller ones: a slow host forgives fewer launches.
+    Padded rows come before packed ones. Larger micro-batches and token budgets come before smaller
+    ones: a slow host forgives fewer launches.
     """
     hardware = found.hardware
     return (
@@ -91,7 +92,9 @@ def complexity_key(found: Evaluated) -> tuple[int, int, int, int, int]:
         + hardware.streaming.streams
         + hardware.streaming.host_checkpoints,
         hardware.sharding.world_size + (hardware.kernels.attention is not Attention.SDPA),
+        hardware.batch.is_packed,
         hardware.batch.gradient_accumulation_steps,
+        -(hardware.batch.token_budget or 0),
         found.memory.process_bytes.expected,
     )
 
@@ -151,9 +154,16 @@ def _lost(found: Evaluated, best: Evaluated, speed: float) -> Explanation:
     return Explanation(reason=_lost_at_same_speed(found, best))
 
 
+def rounded_reason(hardware: HardwareSettings) -> Reason:
+    """What settings round that others keep whole."""
+    if hardware.base.multiplies_8bit:
+        return Reason.ROUNDED_PRODUCTS
+    return Reason.QUANTIZED if hardware.base.quantization else Reason.ROUNDED_STATES
+
+
 def _lost_at_same_speed(found: Evaluated, best: Evaluated) -> Reason:
     if found.hardware.base.quantization and not best.hardware.base.quantization:
-        return Reason.QUANTIZED
+        return rounded_reason(found.hardware)
     if quality_risk(found.hardware) > quality_risk(best.hardware):
         return Reason.ROUNDED_STATES
     same = complexity_key(found)[:-1] == complexity_key(best)[:-1]

@@ -213,7 +213,7 @@ def _why(verdict: Verdict, memory: MemoryKind) -> Explanation | None:
 def finish(request: PlanRequest, found: Evaluated) -> Plan:
     """The Plan of an evaluated candidate."""
     rates, known = rates_for(request, found.hardware), refined_for(request, found.hardware)
-    evaluated, passes = _evaluated(request, found.hardware)
+    evaluated, passes = evaluated_pass(request, found.hardware)
     together = found.hardware.batch.gradient_accumulation_steps
     forward = forward_time(request.architecture, evaluated, rates, together)
     error = _time_error(request, found, rates)
@@ -267,7 +267,9 @@ def _time_error(request: PlanRequest, found: Evaluated, rates: Rates) -> float:
     )
 
 
-def _evaluated(request: PlanRequest, hardware: HardwareSettings) -> tuple[TrainingSettings, float]:
+def evaluated_pass(
+    request: PlanRequest, hardware: HardwareSettings
+) -> tuple[TrainingSettings, float]:
     """Training settings of a usual pass of an evaluation, and the number of passes per row."""
     budget = hardware.batch.token_budget
     if budget is None:

@@ -9,6 +9,7 @@ from tsplanner.throughput.host_link import LinkTime, link_time
 from tsplanner.throughput.rates import Rates
 from tsplanner.throughput.step_time import (
     StepTime,
+    eight_bit_flops_per_layer,
     fetch_seconds,
     forward_flops,
     gather_seconds,
@@ -28,7 +29,7 @@ def forward_time(
     made = forward_traffic(architecture, settings)
     hooks = hooked_modules(architecture, settings) * rates.host.gather_seconds
     return StepTime(
-        matrix=forward_flops(architecture, settings) / rates.matrix_flops,
+        matrix=_matrix_seconds(architecture, settings, rates),
         memory=made.bytes / rates.written_bytes,
         launch=made.tensors * rates.host.launch_seconds_per_tensor + hooks,
         overlaps=rates.issue_overlaps,
@@ -37,3 +38,10 @@ def forward_time(
         offload=fetch_seconds(architecture, settings, rates),
         link=LinkTime(weights=link.weights / together, forward_share=1.0),
     )
+
+
+def _matrix_seconds(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> float:
+    layers = architecture.num_hidden_layers
+    eight = settings.tokens * layers * eight_bit_flops_per_layer(architecture, settings)
+    rest = forward_flops(architecture, settings) - eight
+    return rest / rates.matrix_flops + eight / rates.eight_bit_flops

@@ -20,7 +20,7 @@ from memory_models.settings import HEAD, Attention, TrainingSettings
 from memory_models.states.adapters import adapter_parameters_on, targets
 from memory_models.states.expert_adapters import adapted_experts, adapter_rows
 from memory_models.states.optimizer import gradient_bytes, optimizer_state_bytes, trained_tensors
-from memory_models.states.weights import base_weight_bytes, embedding_parameters
+from memory_models.states.weights import base_weight_bytes, embedding_parameters, is_quantized
 from tsplanner.throughput.host_link import LinkTime, link_time
 from tsplanner.throughput.rates import Rates
 
@@ -110,7 +110,7 @@ def step_time(architecture: Architecture, settings: TrainingSettings, rates: Rat
     hooks = hooked_modules(architecture, settings) * rates.host.gather_seconds
     hooks *= passes(architecture, settings)
     return StepTime(
-        matrix=micro * micro_batch_flops(architecture, settings) / rates.matrix_flops,
+        matrix=micro * _matrix_seconds(architecture, settings, rates),
         memory=micro * made.bytes / rates.written_bytes,
         launch=micro * (made.tensors * rates.host.launch_seconds_per_tensor + hooks),
         overlaps=rates.issue_overlaps,
@@ -154,6 +154,27 @@ def times_passes(one: StepTime, passes: float) -> StepTime:
         link=replace(one.link, inputs=one.link.inputs * passes),
         uneven=one.uneven * passes,
     )
+
+
+def _matrix_seconds(architecture: Architecture, settings: TrainingSettings, rates: Rates) -> float:
+    """Seconds of the matrix products of one micro-batch, forward and backward."""
+    layers, active = architecture.num_hidden_layers, active_layers(architecture, settings.layer)
+    passed = layers + active + recomputed_layers(architecture, settings)
+    eight = settings.tokens * passed * eight_bit_flops_per_layer(architecture, settings)
+    rest = micro_batch_flops(architecture, settings) - eight
+    return rest / rates.matrix_flops + eight / rates.eight_bit_flops
+
+
+def eight_bit_flops_per_layer(architecture: Architecture, settings: TrainingSettings) -> float:
+    """Operations of 8-bit products per token, in one pass of one layer: the mean of all layers."""
+    if not settings.base.multiplies_8bit:
+        return 0.0
+    weights = sum(
+        linear.copies_in(architecture) * linear.weight_count
+        for linear in architecture.layer.linears
+        if is_quantized(linear, settings.base.quantization)
+    )
+    return 2 * weights / architecture.num_hidden_layers
 
 
 def micro_batch_flops(architecture: Architecture, settings: TrainingSettings) -> float:

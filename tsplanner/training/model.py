@@ -190,8 +190,7 @@ def _check_packages(hardware: HardwareSettings) -> None:
             "The plan names Liger's kernels, which tsplanner sizes and does not run: plan again "
             "with --kernels fused and --loss-kernel fused."
         )
-    needed = hardware.base.quantization is not None and not hardware.base.multiplies_8bit
-    if needed and find_spec("bitsandbytes") is None:
+    if hardware.base.needs_bitsandbytes and find_spec("bitsandbytes") is None:
         raise TsplannerError(
             f"Quantisation {hardware.base.quantization} needs bitsandbytes: "
             f"install it with {install_command(Extra.QUANT)}."

@@ -31,16 +31,63 @@ class Shape:
     rows: int = 16
     steps: int = 6
     """Timed steps."""
+    ways: tuple[str, ...]
+    """What is compared unless ways are named."""
 
 
+def padded(micro_batch_size: int, *trainers: str) -> tuple[str, ...]:
+    """Ours with fused kernels, with compiled ones and on an fp8 base, then the other trainers."""
+    size = f"micro_batch_size={micro_batch_size}"
+    compiled = f"ours:{size},decoder_kernels=compiled"
+    return (
+        f"ours:{size}",
+        compiled,
+        f"{compiled},quantization=fp8",
+        *(f"{trainer}:{size}" for trainer in trainers),
+    )
+
+
+PACKED = "token_budget=8192"
+SKEWED = (
+    "ours:micro_batch_size=4",
+    "ours:micro_batch_size=8",
+    f"ours:{PACKED}",
+    f"ours:{PACKED},decoder_kernels=compiled",
+    f"ours:{PACKED},decoder_kernels=compiled,quantization=fp8",
+    "unsloth:micro_batch_size=4",
+    "unsloth:micro_batch_size=8",
+    f"unsloth:{PACKED}",
+)
 SHAPES = {
     shape.name: shape
     for shape in (
-        Shape(name="512", model="qwen3-8b", length=512),
-        Shape(name="2048", model="qwen3-8b", length=2048, steps=4),
-        Shape(name="skewed", model="qwen3-8b", length=None, steps=8),
+        Shape(
+            name="512",
+            model="qwen3-8b",
+            length=512,
+            ways=(
+                *padded(16, "unsloth", "liger"),
+                f"ours:{PACKED},decoder_kernels=compiled",
+                "usual",
+            ),
+        ),
+        Shape(
+            name="2048",
+            model="qwen3-8b",
+            length=2048,
+            steps=4,
+            ways=padded(8, "unsloth", "liger"),
+        ),
+        Shape(name="skewed", model="qwen3-8b", length=None, steps=8, ways=SKEWED),
         # A whole step of 16 rows would take 13 s, and its rate is that of four rows.
-        Shape(name="14b", model="qwen2.5-14b", length=4096, rows=4, steps=3),
+        Shape(
+            name="14b",
+            model="qwen2.5-14b",
+            length=4096,
+            rows=4,
+            steps=3,
+            ways=(*padded(1, "unsloth"), "usual"),
+        ),
     )
 }
 
@@ -56,7 +103,7 @@ class Way:
     @property
     def name(self) -> str:
         """The way as it is written on the command line."""
-        words = ",".join(f"{key}={value}" for key, value in self.settings.items())
+        words = ",".join(f"{key}={_word(value)}" for key, value in self.settings.items())
         return f"{self.trainer}:{words}"
 
     @property
@@ -77,6 +124,10 @@ def read_way(text: str) -> Way:
         raise SystemExit(f"{trainer} is no trainer: take ours, liger, unsloth or usual")
     pairs = (pair.partition("=") for pair in rest.split(",") if pair)
     return Way(trainer=trainer, settings={key: _plain(value) for key, _, value in pairs})
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _plain(value: str) -> Any:

@@ -28,7 +28,13 @@ from tsplanner.training.job import Job, JobKind
 
 WARMUP_STEPS = 3
 """Steps before the timed ones; kernels are compiled and chosen in them."""
-OURS = {"decoder_kernels": "fused", "loss_kernel": "fused", "gradient_checkpointing": False}
+OURS = {
+    "decoder_kernels": "fused",
+    "loss_kernel": "fused",
+    "gradient_checkpointing": False,
+    "upcast_unquantized": False,
+    "expandable_segments": True,
+}
 """What our worker runs unless a way says otherwise."""
 RECIPE: dict[str, Any] = {"finetuning_type": "lora", "lora_rank": 8, "lora_target": "all-linear"}
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -190,7 +196,7 @@ def unsloth_model(shape: Shape, way: Way, folder: Path, weights: Path) -> tuple[
 
     model, _ = unsloth.FastLanguageModel.from_pretrained(
         str(weights),
-        max_seq_length=max(4096, shape.length or 0),
+        max_seq_length=max(4096, shape.length or 0, way.budget or 0),
         dtype=torch.bfloat16,
         load_in_4bit=False,
         local_files_only=True,

@@ -6,6 +6,7 @@ Ignores: one number per row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from memory_models.activations.ops import FP32, LayerOps
@@ -52,6 +53,18 @@ def product_work(ops: LayerOps, layer: Linear) -> ProductWork:
     scales = FP32 * ceil_div(elements, NF4_BLOCK) if nested else 0
     whole = Size(constant=elements * ops.flow.operand + scales)
     return ProductWork(whole, whole)
+
+
+def operand_size(ops: LayerOps, group: Sequence[Linear]) -> Size:
+    """Bytes of the rows in 8 bits, which all linears of one input read; 0: they read the rows."""
+    eight = [each for each in group if is_eight_bit(ops, each)]
+    return Size(per_token=eight[0].in_features) if eight else ZERO
+
+
+def is_eight_bit(ops: LayerOps, layer: Linear) -> bool:
+    """Whether the products of a linear are 8-bit products."""
+    form = form_of(layer, ops.quantization)
+    return form is not None and form.multiplies
 
 
 def _eight_bit_work(layer: Linear, sums: int) -> ProductWork:

@@ -107,7 +107,7 @@ def test_what_a_rounded_plan_would_gain_is_told_with_its_risk() -> None:
     taken = choose(replace(asked, allow_rounding=True))
     assert RemarkKind.FASTER_ROUNDED not in kinds(taken)
     said = words(taken, RemarkKind.ROUNDED_FOR_SPEED)
-    assert said.startswith("rounds the base to 4 bits; --quantization none costs ")
+    assert said.startswith("rounds the base and its products to 8 bits; --quantization none costs ")
     assert "(fp16 · ZeRO-3 x1 + param offload)" in said
 
 

@@ -8,7 +8,14 @@ from memory_models.estimate import estimate_memory
 from memory_models.settings import LossKernel, TrainingSettings, field_types
 from tsplanner.errors import UsageError
 from tsplanner.planner.gather.cases import Case, case_settings, read_case
-from tsplanner.planner.gather.recipes import RECIPES, SPREAD, recipe_named, under, with_habits
+from tsplanner.planner.gather.recipes import (
+    RECIPES,
+    SPREAD,
+    STATES,
+    recipe_named,
+    under,
+    with_habits,
+)
 
 CASE = {"model": "qwen2.5-0.5b", "quantization": "nf4", "sequence_length": 512}
 
@@ -55,7 +62,13 @@ def test_the_bound_is_as_wide_as_runs_of_the_trainer_lay() -> None:
     bare = estimate_memory(found.architecture, found.settings, None)
     wide = under(bare, found.recipe)
     assert wide.process_bytes.expected == bare.process_bytes.expected
-    assert wide.process_bytes.upper == round(SPREAD * bare.process_bytes.expected)
+    states = sum(part.bytes for part in bare.components if part.name in STATES)
+    assert states > found.architecture.vocabulary.vocab_size * 896 * 2
+    reserved = bare.peak_reserved_bytes.expected
+    upper = states + round(SPREAD * (reserved - states))
+    assert wide.peak_reserved_bytes.upper == upper
+    outside = bare.process_bytes.expected - reserved
+    assert wide.process_bytes.upper == upper + outside
     assert wide.host_bytes == bare.host_bytes
     assert wide.assumptions[-3].startswith("habits of axolotl where nothing was given: loss_kernel")
     assert under(bare, None) is bare
@@ -67,3 +80,11 @@ def test_an_unknown_trainer_is_refused_with_those_that_are_known() -> None:
         recipe_named("unslot")
     with pytest.raises(UsageError, match="name of a trainer"):
         recipe_named(3)
+
+
+def test_ligers_kernels_bring_their_loss_to_every_trainer() -> None:
+    """Trainer's flag replaces the loss as well, unless a person says which one runs."""
+    patched = with_habits({"recipe": "transformers", "kernels": "liger"})
+    assert "loss_kernel" not in patched
+    kept = with_habits({"recipe": "transformers", "kernels": "liger", "loss_kernel": "plain"})
+    assert kept["loss_kernel"] == "plain"

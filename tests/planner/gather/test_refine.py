@@ -164,3 +164,24 @@ def test_a_model_is_known_by_its_shapes_and_not_by_its_name() -> None:
     renamed = replace(asked, architecture=replace(asked.architecture, name="checkpoint-500"))
     assert points_of(renamed, [point]) == (point,)
     assert points_of(request("qwen2.5-1.5b", HOPPER, length=4096), [point]) == ()
+
+
+def test_a_packed_probe_corrects_packed_plans_alone() -> None:
+    """At half to twice the budget; padded plans keep their own predictions, and the other way."""
+    asked = request("qwen2.5-7b", HOPPER)
+    packed = changed(PROBED, micro_batch_size=1, gradient_accumulation_steps=16, token_budget=4096)
+    point = probe_point(planned(asked, packed), RECORD)
+    assert point.predicted.step_seconds is not None
+    seconds = 1.5 * point.predicted.step_seconds
+    point = replace(point, measured=replace(point.measured, step_seconds=seconds))
+    later = replace(asked, probes=(point,))
+
+    def factor(hardware: HardwareSettings) -> float:
+        found = refined_for(later, hardware).efficiency
+        return max(found.work_factor, found.launch_factor)
+
+    assert factor(packed) == pytest.approx(1.5)
+    assert factor(changed(packed, token_budget=8192)) == pytest.approx(1.5)
+    assert factor(changed(packed, token_budget=1024)) == 1.0
+    assert factor(PROBED) == 1.0
+    assert refined_for(replace(asked, probes=(probed(asked),)), packed).kinds == frozenset()

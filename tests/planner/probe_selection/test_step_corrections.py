@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from memory_models.settings import LossKernel, changed, from_flat
 from tests.support.toy_request import HOPPER, request
-from tsplanner.planner.evaluate import evaluate
+from tsplanner.planner.evaluate import evaluate, rates_for
 from tsplanner.planner.probe_selection.step_corrections import (
     PRIOR_ERROR,
     Measured,
@@ -22,8 +22,8 @@ from tsplanner.planner.probe_selection.step_corrections import (
     scaled,
     time_ratio,
 )
-from tsplanner.planner.settings import HardwareSettings
-from tsplanner.throughput.step_time import StepTime
+from tsplanner.planner.settings import HardwareSettings, training_settings
+from tsplanner.throughput.step_time import StepTime, step_time
 
 ASKED = request("qwen2.5-0.5b", HOPPER)
 ONE = from_flat(HardwareSettings, micro_batch_size=2, gradient_accumulation_steps=8)
@@ -106,3 +106,26 @@ def test_a_probe_that_took_twice_as_long_doubles_its_neighbours() -> None:
 def test_a_probe_that_was_not_timed_has_no_ratio() -> None:
     """It may have run out of memory."""
     assert time_ratio(ASKED, ONE, Measured(outcome=Outcome.OOM)) is None
+
+
+def test_budgets_are_as_far_apart_as_their_doublings() -> None:
+    """Twice the budget is one doubling; a padded layout is two away, whatever its size."""
+    small, large = (
+        from_flat(HardwareSettings, gradient_accumulation_steps=16, token_budget=budget)
+        for budget in (2048, 4096)
+    )
+    assert distance(small, large) == 1.0
+    assert distance(small, ONE) == distance(ONE, large) == 2.0
+
+
+def test_a_packed_probe_is_foretold_as_passes_of_usual_rows() -> None:
+    """Rows of 1,024 in passes of 4,096: less attention than in one row as long as the pass."""
+    packed = from_flat(HardwareSettings, gradient_accumulation_steps=16, token_budget=4096)
+    as_rows = probed_time(ASKED, packed)
+    one_row = step_time(
+        ASKED.architecture,
+        training_settings(ASKED.learning, changed(packed, gradient_accumulation_steps=4), 4096),
+        rates_for(ASKED, packed),
+    )
+    assert as_rows.matrix < one_row.matrix
+    assert as_rows.launch == one_row.launch

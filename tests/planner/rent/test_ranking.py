@@ -72,3 +72,18 @@ def test_a_deadline_goes_before_the_price(request_of_70b: PlanRequest) -> None:
     plan = bound.fitting[0].plan
     assert rented(fast, plan, seconds - 1).lateness is Lateness.LIKELY
     assert ranking(request_of_70b, [slow], deadline_seconds=1).best is None
+
+
+def test_a_faster_machine_for_little_more_is_named(request_of_70b: PlanRequest) -> None:
+    """At a price that makes its run cost 1.2 times as much; at 1.3 times it is not little more."""
+    slow, fast = offer("A100 SXM4 80GB", 1.0), offer("H200", 1.0)
+    free = ranking(request_of_70b, [slow, fast])
+    hours = {one.offer.gpus: one.hours for one in free.fitting}
+    assert hours["H200"] < hours["A100 SXM4 80GB"]
+    equal = hours["A100 SXM4 80GB"] / hours["H200"]
+    for times, named in ((1.2, "H200"), (1.3, None)):
+        dear = offer("H200", times * equal)
+        found = ranking(request_of_70b, [slow, dear])
+        assert found.best is not None
+        assert found.best.offer is slow
+        assert (None if found.faster is None else found.faster.offer.gpus) == named

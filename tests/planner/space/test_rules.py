@@ -62,6 +62,23 @@ REFUSED = [
     Row(rule="streamed-family", hardware=STREAMED, family="gemma3n", says="more than their"),
     Row(rule="streamed-number", hardware={"streamed_layers": 25}, says="the model has 24"),
     Row(
+        rule="eight-bit-capability",
+        hardware={"quantization": Quantization.FP8},
+        devices=(replace(HOPPER, name="A100", compute_capability=(8, 0)),),
+        says="fp8 needs a GPU of compute capability 8.9, this one has 8.0",
+    ),
+    Row(
+        rule="eight-bit-dtype",
+        hardware={"quantization": Quantization.FP8, **FP16},
+        says="fp8 multiplies rows of fp16 on no GPU: take --model-dtype bf16",
+    ),
+    Row(
+        rule="eight-bit-family",
+        hardware={"quantization": Quantization.W8A8},
+        remote=True,
+        says="has no formula, by which w8a8 is sized",
+    ),
+    Row(
         rule="layer-checkpoints",
         says="all of its layers or none",
         hardware={"checkpointed_layers": 2},
@@ -223,6 +240,20 @@ PASSED = [
         Row(rule=f"streamed-{what}", hardware=STREAMED)
         for what in ("method", "vocabulary", "setting", "family", "number")
     ],
+    Row(rule="eight-bit-capability", hardware={"quantization": Quantization.FP8}),
+    Row(
+        rule="eight-bit-capability",
+        hardware={"quantization": Quantization.W8A8, **FP16},
+        devices=(TURING,),
+    ),
+    Row(
+        rule="eight-bit-capability",
+        hardware={"quantization": Quantization.FP8, "accelerator": "cpu"},
+        devices=(),
+    ),
+    Row(rule="eight-bit-dtype", hardware={"quantization": Quantization.W8A8, **FP16}),
+    Row(rule="eight-bit-family", hardware={"quantization": Quantization.W8A8}),
+    Row(rule="eight-bit-family", remote=True),
     Row(rule="layer-checkpoints", hardware={"checkpointed_layers": 2}),
     Row(rule="layer-checkpoints", remote=True),
     Row(

@@ -109,6 +109,8 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     (folder / "job.json").write_bytes(msgspec.json.encode(job))
 
     class AfterSteps(StopSwitch):
+        """Stops a run in the middle."""
+
         def __call__(self) -> bool:
             """Whether half of the steps are noted."""
             metrics = folder / "metrics.jsonl"

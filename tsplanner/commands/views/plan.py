@@ -12,9 +12,9 @@ from tsplanner.commands.views.screen import Screen, bar
 from tsplanner.commands.views.subject import print_subject, short_count
 from tsplanner.console import command
 from tsplanner.planner.advice import Suggestion
-from tsplanner.planner.compare import RankedCandidate
+from tsplanner.planner.compare import RankedCandidate, rounded_reason
 from tsplanner.planner.evaluate import Evaluated
-from tsplanner.planner.explain.reasons import MemoryKind, Reason, Remark, RemarkKind
+from tsplanner.planner.explain.reasons import MemoryKind, Remark, RemarkKind
 from tsplanner.planner.explain.sentences import (
     advice_sentence,
     checkpoint_words,
@@ -284,8 +284,7 @@ def _reasons(row: RankedCandidate, choice: Choice) -> list[str]:
     hardware, chosen = row.evaluated.hardware, choice.plan.hardware
     words = [explanation_sentence(row.explanation)]
     if quality_risk(hardware) > quality_risk(chosen):
-        quantized = hardware.base.quantization is not None
-        words.append(sentence(Reason.QUANTIZED if quantized else Reason.ROUNDED_STATES))
+        words.append(sentence(rounded_reason(hardware)))
     return list(dict.fromkeys(words))
 
 

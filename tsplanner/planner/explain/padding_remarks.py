@@ -16,6 +16,8 @@ from tsplanner.planner.space.rules import refusal
 
 WORTH_SAYING = 0.2
 """Share of padding from which a padded plan says why its rows are not packed."""
+WORTH_A_WORD = 1.05
+"""A packed plan says what padding would cost if it is at least so many times as fast."""
 LAYOUT_PINS = ("token_budget", "micro_batch_size")
 
 
@@ -42,11 +44,14 @@ def _packed(request: PlanRequest, best: Evaluated, usable: Sequence[Evaluated]) 
     if not padded:
         return
     other = best_of(padded, allow_rounding=request.allow_rounding)
+    gain = best.samples_per_second / other.samples_per_second
+    if gain < WORTH_A_WORD:
+        return
     yield Remark(
         kind=RemarkKind.PACKED,
         data={
             "padding": 100 * padding_share(request.dataset, other.hardware),
-            "gain": best.samples_per_second / other.samples_per_second,
+            "gain": gain,
             "micro": other.hardware.batch.micro_batch_size,
         },
         hardware=other.hardware,

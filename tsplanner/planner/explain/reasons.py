@@ -30,6 +30,7 @@ class RoundedPart(StrEnum):
 
     BASE_4_BIT = "base_4_bit"
     BASE_8_BIT = "base_8_bit"
+    PRODUCTS_8_BIT = "products_8_bit"
     STATES = "states"
 
 
@@ -55,6 +56,7 @@ class Reason(StrEnum):
     SIMILAR_FAILED = "similar_failed"
     SLOWER = "slower"
     QUANTIZED = "quantized"
+    ROUNDED_PRODUCTS = "rounded_products"
     ROUNDED_STATES = "rounded_states"
     MORE_MEMORY = "more_memory"
     MORE_COMPLEX = "more_complex"
@@ -82,6 +84,9 @@ class RuleName(StrEnum):
     ADALORA_SHARDING = "adalora-sharding"
     LAYER_CHECKPOINTS = "layer-checkpoints"
     MIG_SLICES = "mig-slices"
+    EIGHT_BIT_CAPABILITY = "eight-bit-capability"
+    EIGHT_BIT_DTYPE = "eight-bit-dtype"
+    EIGHT_BIT_FAMILY = "eight-bit-family"
     STREAMED_METHOD = "streamed-method"
     STREAMED_VOCABULARY = "streamed-vocabulary"
     STREAMED_SETTING = "streamed-setting"

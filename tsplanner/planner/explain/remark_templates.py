@@ -8,6 +8,10 @@ from tsplanner.planner.explain.reasons import RemarkKind, RoundedPart
 ROUNDED_PARTS: dict[RoundedPart, Words] = {
     RoundedPart.BASE_4_BIT: ("rounds the base to 4 bits", "基座舍入为 4 位"),
     RoundedPart.BASE_8_BIT: ("rounds the base to 8 bits", "基座舍入为 8 位"),
+    RoundedPart.PRODUCTS_8_BIT: (
+        "rounds the base and its products to 8 bits",
+        "基座及其矩阵乘法舍入为 8 位",
+    ),
     RoundedPart.STATES: ("8-bit Adam rounds the states", "8 位 Adam 会舍入优化器状态"),
 }
 REMARKS: dict[RemarkKind, Words] = {

@@ -45,6 +45,7 @@ WORTH_ROUNDING = 1.1
 WITHOUT_ROUNDING = {
     RoundedPart.BASE_4_BIT: "--quantization none",
     RoundedPart.BASE_8_BIT: "--quantization none",
+    RoundedPart.PRODUCTS_8_BIT: "--quantization none",
     RoundedPart.STATES: f"--optimizer {Optimizer.ADAMW_TORCH}",
 }
 """The flag that keeps whole what a plan rounds."""
@@ -144,6 +145,8 @@ def rounded_part(hardware: HardwareSettings) -> RoundedPart:
     """What settings that round something round, the base before the optimizer's states."""
     if hardware.base.quantization is None:
         return RoundedPart.STATES
+    if hardware.base.multiplies_8bit:
+        return RoundedPart.PRODUCTS_8_BIT
     return RoundedPart.BASE_4_BIT if hardware.base.has_4bit else RoundedPart.BASE_8_BIT
 
 
@@ -158,7 +161,9 @@ def _rounding(chosen: Chosen) -> Iterator[Remark]:
         yield Remark(kind=RemarkKind.ROUNDED_AS_ASKED, data=part)
     elif risk:
         yield _why_rounded(chosen, wholer, part)
-    faster = [found for found in chosen.usable if quality_risk(found.hardware) > risk]
+    # The list of plans shows what 8-bit products would gain on every card, which is no news here.
+    others = [found for found in chosen.usable if not found.hardware.base.multiplies_8bit]
+    faster = [found for found in others if quality_risk(found.hardware) > risk]
     faster = [found for found in faster if _gain(found, best) >= WORTH_ROUNDING]
     if faster and not chosen.request.allow_rounding:
         other = best_of(faster)

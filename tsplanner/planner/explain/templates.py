@@ -49,6 +49,10 @@ REASONS: dict[Reason, Words] = {
     Reason.SLOWER: ("slower: {bottleneck}", "更慢：{bottleneck}"),
     # The planner itself tries no other quantisation than NF4.
     Reason.QUANTIZED: ("rounds the base to 4 bits", "基座舍入为 4 位"),
+    Reason.ROUNDED_PRODUCTS: (
+        "rounds the base and its products to 8 bits (--allow-rounding)",
+        "基座及其矩阵乘法舍入为 8 位（--allow-rounding）",
+    ),
     Reason.ROUNDED_STATES: ("rounds the optimizer's states to 8 bits", "优化器状态舍入为 8 位"),
     Reason.MORE_MEMORY: ("as fast, more memory", "速度相同，内存更多"),
     Reason.MORE_COMPLEX: ("as fast, with more moving parts", "速度相同，但环节更多"),
@@ -126,8 +130,8 @@ RULES: dict[RuleName, Words] = {
         "量化的基座不能用 {method} 训练",
     ),
     RuleName.QUANTIZED_SHARDING: (
-        "{quantization} weights are not sharded by this worker: take ZeRO-2 or plain bf16",
-        "本工具不切分 {quantization} 权重：请用 ZeRO-2 或未量化的 bf16",
+        "{quantization} weights are not sharded by this worker: take {instead} or plain bf16",
+        "本工具不切分 {quantization} 权重：请用 {instead} 或未量化的 bf16",
     ),
     RuleName.SHARDED_EXPERTS: (
         "adapters on experts need the whole matrices, which ZeRO-3 shards: take ZeRO-2, or leave "
@@ -166,6 +170,18 @@ RULES: dict[RuleName, Words] = {
         "packed rows need a GPU of compute capability 8.0 for their attention, this one has "
         "{capability}",
         "打包样本的注意力需要计算能力 8.0 的 GPU，此 GPU 为 {capability}",
+    ),
+    RuleName.EIGHT_BIT_CAPABILITY: (
+        "{quantization} needs a GPU of compute capability {least}, this one has {capability}",
+        "{quantization} 需要计算能力 {least} 的 GPU，此 GPU 为 {capability}",
+    ),
+    RuleName.EIGHT_BIT_DTYPE: (
+        "{quantization} multiplies rows of {dtype} on no GPU: take --model-dtype {able}",
+        "{quantization} 在 GPU 上不能与 {dtype} 的行相乘：请用 --model-dtype {able}",
+    ),
+    RuleName.EIGHT_BIT_FAMILY: (
+        "{model_type} has no formula, by which {quantization} is sized: take nf4-dq or plain bf16",
+        "{model_type} 没有公式，无法估算 {quantization}：请用 nf4-dq 或未量化的 bf16",
     ),
     RuleName.STREAMED_METHOD: (
         "streamed layers are frozen: lora, rslora and dora train beside them, {method} does not",

@@ -23,7 +23,6 @@ from tsplanner.datasets.records import LengthSummary
 from tsplanner.planner.explain.reasons import AloneReason, Data
 from tsplanner.planner.explain.sentences import ENGLISH, sentence
 from tsplanner.planner.explain.templates import Phrase
-from tsplanner.planner.forecast import mean_longest
 from tsplanner.planner.packing import longest_pass, sensible_budgets, usual_passes
 from tsplanner.throughput.rates import Rates
 from tsplanner.throughput.step_time import step_time, times_passes
@@ -180,13 +179,11 @@ def _seconds(
             mean = replace(settings, sequence_length=options.length)
         return step_time(architecture, mean, rates).seconds
     found = usual_passes(lengths, settings.batch.gradient_accumulation_steps, budget)
-    # The passes of all trials are filled up to the longest of them.
-    trials = max(1, len(settings.method.adapter_ranks))
-    width = max(1, round(mean_longest(found.widths, trials)))
+    # The passes of all trials stand after one another, each as long as it is.
     one = replace(
         changed(settings, gradient_accumulation_steps=1),
-        sequence_length=width,
-        series_patches=min(settings.series_patches, width),
+        sequence_length=found.mean.positions,
+        series_patches=min(settings.series_patches, found.mean.positions),
         row_length=found.mean.row_length,
     )
     return times_passes(step_time(architecture, one, rates), found.each).seconds

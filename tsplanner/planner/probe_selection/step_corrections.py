@@ -15,7 +15,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 from memory_models.frozen import frozen
-from memory_models.settings import flat
+from memory_models.settings import BatchLayout, flat
 from tsplanner.planner.evaluate import Evaluated, rates_for
 from tsplanner.planner.packing import probed_settings
 from tsplanner.planner.request import PlanRequest
@@ -43,6 +43,7 @@ OTHER_DISTANCE = 2.0
 BATCH_FIELDS = frozenset(
     {
         "micro_batch_size",
+        "token_budget",
         "gradient_accumulation_steps",
         "gradient_checkpointing",
         "checkpointed_layers",
@@ -120,12 +121,11 @@ def nearest(
 
 
 def distance(one: HardwareSettings, other: HardwareSettings) -> float:
-    """Distance of two candidates: doublings of the micro-batch, and the settings that differ."""
+    """Distance of two candidates: how their rows are laid out, and the settings that differ."""
     mine, theirs = flat(one), flat(other)
     others: int = sum(mine[name] != theirs[name] for name in mine if name not in BATCH_FIELDS)
-    doublings: float = abs(math.log2(one.batch.micro_batch_size / other.batch.micro_batch_size))
     return (
-        doublings
+        _layout_distance(one.batch, other.batch)
         + CHECKPOINTING_DISTANCE * _checkpoint_share(one, other)
         + LOSS_KERNEL_DISTANCE * (one.kernels.loss_kernel != other.kernels.loss_kernel)
         + OTHER_DISTANCE * others
@@ -198,6 +198,15 @@ def _deviation(residuals: list[tuple[HardwareSettings, float]], error: float) ->
             squares += (residual - near) ** 2 / far
             pairs += 1
     return math.sqrt(squares / (NEIGHBOUR_WEIGHT + pairs))
+
+
+def _layout_distance(one: BatchLayout, other: BatchLayout) -> float:
+    """Doublings of the micro-batch or of the token budget; packed rows are far from padded ones."""
+    if one.is_packed != other.is_packed:
+        return OTHER_DISTANCE
+    mine = one.token_budget or one.micro_batch_size
+    theirs = other.token_budget or other.micro_batch_size
+    return abs(math.log2(mine / theirs))
 
 
 def probed_time(request: PlanRequest, hardware: HardwareSettings) -> StepTime:

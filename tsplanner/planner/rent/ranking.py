@@ -15,6 +15,8 @@ from tsplanner.planner.rent.prices import Offer
 from tsplanner.planner.request import PlanRequest
 
 SECONDS_PER_HOUR = 3600
+LITTLE_MORE = 1.25
+"""Times the cost of the cheapest machine that a faster one may cost to be named beside it."""
 
 
 class Lateness(StrEnum):
@@ -74,6 +76,21 @@ class Ranking:
         """The cheapest machine that is at least likely in time; None: there is none."""
         first = next(iter(self.fitting), None)
         return None if first is None or first.lateness is Lateness.LATE else first
+
+    @property
+    def faster(self) -> Rented | None:
+        """The fastest machine for little more than the cheapest; None: that is the cheapest."""
+        best = self.best
+        if best is None:
+            return None
+        most = LITTLE_MORE * best.cost.expected
+        near = [
+            one
+            for one in self.fitting
+            if one.lateness is best.lateness and one.cost.expected <= most
+        ]
+        fastest = min(near, key=lambda one: one.hours)
+        return fastest if fastest.hours < best.hours else None
 
 
 def ranking(

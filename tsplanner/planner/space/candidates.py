@@ -25,6 +25,7 @@ from tsplanner.models.quantized import stored_base
 from tsplanner.planner.devices import device_groups, positions_for
 from tsplanner.planner.request import Pins, PlanRequest
 from tsplanner.planner.settings import HardwareSettings
+from tsplanner.planner.space.eight_bit import eight_bit_form, rounds_products
 from tsplanner.planner.space.layouts import packed_layouts, padded_layouts
 from tsplanner.planner.space.rules import has_compiler
 from tsplanner.planner.space.streamed_layers import streamings
@@ -93,6 +94,8 @@ class Group:
     """Positions of the GPUs, as in `HardwareSettings.devices`."""
     bf16: bool
     """Whether every GPU of the group computes in bf16."""
+    eight_bit: Quantization | None
+    """The form of 8 bits that every GPU of the group multiplies."""
 
 
 def _groups(request: PlanRequest) -> Iterator[Group]:
@@ -103,10 +106,13 @@ def _groups(request: PlanRequest) -> Iterator[Group]:
             continue
         for positions in device_groups(machine, world) or [tuple(range(world))]:
             used = [machine.devices[place] for place in positions if place < len(machine.devices)]
+            bf16 = all(device.has_bf16 for device in used)
+            lowest = min((device.compute_capability for device in used), default=(0, 0))
             yield Group(
                 world_size=world,
                 devices=positions_for(positions),
-                bf16=all(device.has_bf16 for device in used),
+                bf16=bf16,
+                eight_bit=eight_bit_form(lowest, bf16=bf16),
             )
 
 
@@ -124,7 +130,10 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
     """All settings that are possible on these GPUs."""
     autocast = _autocast(request, group)
     options = product(
-        _bases(request, autocast), _kernels(request), _shardings(request), _checkpoints(request)
+        _bases(request, group, autocast),
+        _kernels(request),
+        _shardings(request),
+        _checkpoints(request),
     )
     padded = padded_layouts(request, group.world_size)
     packed = packed_layouts(request, group.world_size)
@@ -152,9 +161,12 @@ def _on_group(request: PlanRequest, group: Group) -> Iterator[HardwareSettings]:
             )
 
 
-def _bases(request: PlanRequest, autocast: Dtype) -> list[BaseStorage]:
-    """The dtypes and quantisations that the base may have."""
-    quantizations = _quantizations(request, [None, Quantization.NF4_DQ])
+def _bases(request: PlanRequest, group: Group, autocast: Dtype) -> list[BaseStorage]:
+    """The dtypes and quantisations that the base may have; 8-bit products where rounding may be."""
+    rounds = request.allow_rounding and rounds_products(request) and group.eight_bit is not None
+    quantizations = _quantizations(
+        request, [None, *([group.eight_bit] if rounds else []), Quantization.NF4_DQ]
+    )
     return [
         BaseStorage(
             model_dtype=dtype,
@@ -297,12 +309,14 @@ def _shardings(request: PlanRequest) -> list[Sharding]:
 def _pointless(request: PlanRequest, quantization: Quantization | None, sharding: Sharding) -> bool:
     """Whether sharding serves nothing here, so that only users who pin it get it.
 
-    A rule refuses a quantised base under ZeRO-3; only a user who asks for the two has to read
-    that. With an adapter on a plain base ZeRO-2 shards a few MiB. With an adapter on a quantised
-    base DeepSpeed also casts the weights that would stay in fp32 (embedding, head, norms), which
-    can free the GiB that are missing.
+    A rule refuses a quantised base under ZeRO-3, and 8-bit products under any ZeRO; only a user who
+    asks for the two has to read that. With an adapter on a plain base ZeRO-2 shards a few MiB. With
+    an adapter on a quantised base DeepSpeed also casts the weights that would stay in fp32
+    (embedding, head, norms), which can free the GiB that are missing.
     """
     if "zero_stage" in request.pins:
         return False
+    if quantization is not None and quantization.multiplies:
+        return sharding.zero_stage > 0
     adapter = request.learning.method.uses_adapter
     return sharding.zero_stage == 3 if quantization else adapter and sharding.zero_stage == 2

@@ -12,6 +12,8 @@ from tsplanner.planner.settings import HardwareSettings
 BASE_RISK: dict[Quantization | None, int] = {
     None: 0,
     Quantization.INT8: 1,
+    Quantization.FP8: 1,
+    Quantization.W8A8: 1,
     Quantization.NF4: 2,
     Quantization.NF4_DQ: 2,
 }

@@ -23,7 +23,12 @@ from tsplanner.models.quantized import stored_base
 from tsplanner.planner.devices import used_devices
 from tsplanner.planner.explain.reasons import Data, PackageLack, Refusal, RuleName
 from tsplanner.planner.request import PlanRequest
-from tsplanner.planner.settings import HardwareSettings, training_settings
+from tsplanner.planner.settings import HardwareSettings
+from tsplanner.planner.space.eight_bit import (
+    eight_bit_capability,
+    eight_bit_dtype,
+    eight_bit_family,
+)
 from tsplanner.planner.space.streamed_rules import (
     streamed_family,
     streamed_method,
@@ -126,9 +131,8 @@ def _eager_only(request: PlanRequest, hardware: HardwareSettings) -> Data | None
 
 def _bitsandbytes(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     optimizer = hardware.kernels.optimizer
-    needed = hardware.base.quantization or (
-        optimizer if optimizer in BITSANDBYTES_OPTIMIZERS else None
-    )
+    stored = hardware.base.quantization if hardware.base.needs_bitsandbytes else None
+    needed = stored or (optimizer if optimizer in BITSANDBYTES_OPTIMIZERS else None)
     if needed is None or "bitsandbytes" in request.machine.packages:
         return None
     return {"setting": needed, "install": install_command(Extra.QUANT)}
@@ -151,18 +155,20 @@ def _quantized_base(request: PlanRequest, hardware: HardwareSettings) -> Data | 
 
 
 def _quantized_sharding(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
-    quantization = hardware.base.quantization
-    if quantization is None or hardware.sharding.zero_stage != 3:
+    quantization, stage = hardware.base.quantization, hardware.sharding.zero_stage
+    # DeepSpeed casts and flattens every parameter that it finds, whatever its bits mean.
+    if quantization is None or not (stage if hardware.base.multiplies_8bit else stage == 3):
         return None
-    return {"quantization": quantization}
+    if hardware.base.multiplies_8bit:
+        return {"quantization": quantization, "instead": "zero_stage 0"}
+    return {"quantization": quantization, "instead": "ZeRO-2"}
 
 
 def _sharded_experts(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
     # PEFT adds A and B to the whole parameter before DeepSpeed's hooks gather its shards.
     if hardware.sharding.zero_stage != 3:
         return None
-    method = training_settings(request.learning, hardware, 1).method
-    return {} if adapted_experts(request.architecture, method) else None
+    return {} if adapted_experts(request.architecture, request.learning.method) else None
 
 
 def _useless_sharding(request: PlanRequest, hardware: HardwareSettings) -> Data | None:
@@ -232,6 +238,7 @@ def _packed_capability(request: PlanRequest, hardware: HardwareSettings) -> Data
 
 
 OFFLOADS = frozenset({"zero_stage", "offload_param", "offload_optimizer"})
+QUANTIZATION = frozenset({"quantization", "model_dtype"})
 STREAMED = frozenset({"streamed_layers", "host_checkpoints"})
 
 # The order counts: of several rules that refuse the same settings the first is named, and those
@@ -244,6 +251,9 @@ RULES = (
     Rule(name=RuleName.STREAMED_SETTING, check=streamed_setting, about=STREAMED),
     Rule(name=RuleName.STREAMED_FAMILY, check=streamed_family, about=STREAMED),
     Rule(name=RuleName.STREAMED_NUMBER, check=streamed_number, about=STREAMED),
+    Rule(name=RuleName.EIGHT_BIT_CAPABILITY, check=eight_bit_capability, about=QUANTIZATION),
+    Rule(name=RuleName.EIGHT_BIT_DTYPE, check=eight_bit_dtype, about=QUANTIZATION),
+    Rule(name=RuleName.EIGHT_BIT_FAMILY, check=eight_bit_family, about=QUANTIZATION),
     Rule(name=RuleName.BF16, check=_bf16, about=frozenset({"model_dtype"})),
     Rule(
         name=RuleName.FLASH_ATTENTION_CAPABILITY,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from memory_models.settings import Quantization, TrainingSettings
 from tsplanner.models.quantized import is_kept
 from tsplanner.training.eight_bit.loading import eight_bit_linears, rounded
-from tsplanner.training.kernels.frozen_linear import FrozenMatrix, added_product
+from tsplanner.training.kernels.frozen_linear import FourBitMatrix, FrozenMatrix
 from tsplanner.training.model import DTYPES
 
 BLOCK = 64
@@ -64,23 +64,17 @@ class FourBitLinear(QuantisedLinear):
         return out.to(given)
 
 
-class _FourBitMatrix:
+class _FourBitMatrix(FourBitMatrix):
     """What ``FourBitMatrix`` allocates for a product: the dequantised matrix."""
 
-    accumulates = True
-
     def __init__(self, linear: FourBitLinear) -> None:
-        self.linear, self.dtype = linear, linear.compute_dtype
+        super().__init__(linear.weight)
+        self.linear = linear
 
-    def product(
-        self, rows: Tensor, into: Tensor | None = None, bias: Tensor | None = None
-    ) -> Tensor:
-        """Dequantise, then one product."""
-        return added_product(rows, self._dequantised().t(), into, bias)
-
-    def product_back(self, gradient: Tensor, into: Tensor | None = None) -> Tensor:
-        """Dequantise, then one product."""
-        return added_product(gradient, self._dequantised(), into)
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the matrix is dequantised to."""
+        return self.linear.compute_dtype
 
     def _dequantised(self) -> Tensor:
         linear = self.linear

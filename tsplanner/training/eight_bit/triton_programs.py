@@ -1,7 +1,5 @@
 """What Triton compiles: one program per row, and one per piece of a row."""
 
-from typing import Any
-
 import triton
 import triton.language as tl
 
@@ -16,12 +14,12 @@ NO_FRACTION = tl.constexpr(1.5 * 2**23)
 
 @triton.jit
 def quantise(
-    matrix: Any,
-    columns: Any,
-    values: Any,
-    scales: Any,
-    width: Any,
-    stride: Any,
+    matrix,
+    columns,
+    values,
+    scales,
+    width,
+    stride,
     block: tl.constexpr,
 ) -> None:
     """Round one row of ``width`` numbers, times ``columns`` if given, to 8 bits with one scale."""
@@ -42,9 +40,7 @@ def quantise(
 
 
 @triton.jit
-def scale(
-    sums: Any, left: Any, right: Any, found: Any, width: Any, stride: Any, block: tl.constexpr
-) -> None:
+def scale(sums, left, right, found, width, stride, block: tl.constexpr) -> None:
     """Multiply a piece of a row of int32 sums by the row's scale and the columns' scales."""
     row = tl.program_id(0).to(tl.int64)
     place = tl.program_id(1) * block + tl.arange(0, block)

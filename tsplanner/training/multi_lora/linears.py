@@ -1,11 +1,10 @@
 """Several adapters on one frozen base: each row of a batch goes through the adapter of its trial.
 
 One pass of the base serves all trials; one ``TrialLayout``, which every adapted linear reads, says
-which rows belong to which trial. All trials have the same number of rows in a pass, so that their
-thin products are one batched product, of matrices that are filled up with zeros to the largest
-rank. A row never meets the matrices of another trial: nothing is masked out by a zero, so that a
-trial that diverged (NaN) cannot reach its neighbours.
-Shapes: x [k n, in] with the n positions of each of k trials together, weight [out, in], a [r, in],
+which rows belong to which trial. Matrices are filled up with zeros to the largest rank. A row never
+meets the matrices of another trial: nothing is masked out by a zero, so that a trial that diverged
+(NaN) cannot reach its neighbours.
+Shapes: x [N, in] with the positions of each of k trials together, weight [out, in], a [r, in],
 b [out, r].
 """
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from tsplanner.training.kernels.frozen_linear import FrozenMatrix, frozen_matrix
 from tsplanner.training.kernels.fused_kernels import adapter_types
+from tsplanner.training.multi_lora.parts import Parts
 from tsplanner.training.multi_lora.refused import CannotShareBaseError
 
 
@@ -31,6 +31,8 @@ class TrialRows(NamedTuple):
     """Name of the trial's adapter."""
     series: int = 0
     """Number of time series in these rows."""
+    positions: int | None = None
+    """Positions of these rows; None: as many as every other trial has."""
 
 
 class TrialLayout:
@@ -38,32 +40,35 @@ class TrialLayout:
 
     def __init__(self) -> None:
         self.segments: tuple[TrialRows, ...] = ()
-        """Equally long parts of the batch."""
+        """Parts of the batch, in their order."""
         self.alone: str | None = None
         """The trial that all rows belong to while the encoder reads the series of one segment."""
         self._scales: dict[tuple[float, ...], Tensor] = {}
 
     def give(self, *segments: TrialRows) -> None:
-        """Say whose rows stand in the next batch, in equally long parts."""
+        """Say whose rows stand in the next batch, one trial's after another's."""
         self.segments = segments
 
-    def trials(self, length: int) -> tuple[str, ...]:
-        """The trials of the equal parts of ``length`` entries; one if all parts are of one trial.
+    def trials(self, length: int) -> tuple[tuple[str, ...], Parts]:
+        """The trials of the parts of ``length`` entries, and the parts; one if of one trial alone.
 
         Entries are positions, of whatever shape: mixtures of experts flatten rows and positions,
         and packed rows stand in one sequence. Raises CannotShareBaseError for a tensor that has no
-        equal parts.
+        such parts.
         """
         if self.alone is not None:
-            return (self.alone,)
-        if length % max(1, len(self.segments)):
+            return (self.alone,), Parts(1)
+        names = tuple(segment.trial for segment in self.segments)
+        sizes = tuple(each.positions for each in self.segments if each.positions is not None)
+        if (length != sum(sizes)) if sizes else (length % max(1, len(names))):
             raise CannotShareBaseError(
                 f"A linear reads {length} entries of a batch of {len(self.segments)} trials, so "
                 "they cannot be told apart in it: run them alone."
             )
-        names = tuple(segment.trial for segment in self.segments)
         # In an evaluation all segments are of one trial, so one thin product serves them all.
-        return names[:1] if len(set(names)) == 1 else names
+        if len(set(names)) == 1:
+            return names[:1], Parts(1)
+        return names, Parts(len(names), sizes or None)
 
     def scales(self, values: tuple[float, ...], like: Tensor) -> Tensor:
         """Scales of the adapters [k, 1, 1]; made once, for the device waits for each copy."""
@@ -106,7 +111,7 @@ def _check(name: str, module: nn.Module) -> None:
 
 def _linear(layout: TrialLayout) -> Callable[..., Tensor]:
     def forward(self: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
-        base, trials = self.base_layer, layout.trials(x.numel() // x.shape[-1])
+        base, (trials, parts) = self.base_layer, layout.trials(x.numel() // x.shape[-1])
         positions = tuple(position for position, trial in enumerate(trials) if trial in self.lora_A)
         if not positions:
             result: Tensor = base(x, *args, **options)
@@ -120,10 +125,11 @@ def _linear(layout: TrialLayout) -> Callable[..., Tensor]:
         matrices += [self.lora_B[trial].weight for trial in found]
         matrix = frozen_matrix(base)
         if matrix is not None and matrix.dtype == dtype == x.dtype:
-            result = MultiLoraLinear.apply(x, None, matrix, base.bias, scales, positions, *matrices)
+            product, bias = None, base.bias
         else:
-            product = base(x, *args, **options)
-            result = MultiLoraLinear.apply(x, product, None, None, scales, positions, *matrices)
+            product, matrix, bias = base(x, *args, **options), None, None
+        own = (positions, parts)
+        result = MultiLoraLinear.apply(x, product, matrix, bias, scales, own, *matrices)
         return result
 
     return forward
@@ -157,8 +163,8 @@ class MultiLoraLinear(torch.autograd.Function):
 
     With ``matrix`` the base's product is made here, and both are added in place, forward and
     backward; else ``product`` is the base's, of a weight that has no such form. ``scales``
-    [k, 1, 1] are in the dtype of the thin products; ``positions`` says which trials the matrices
-    belong to: first all a, then all b.
+    [k, 1, 1] are in the dtype of the thin products; ``trials`` says which of them the matrices
+    belong to, first all a, then all b, and the parts of x.
     """
 
     @staticmethod
@@ -169,27 +175,29 @@ class MultiLoraLinear(torch.autograd.Function):
         matrix: FrozenMatrix | None,
         bias: Tensor | None,
         scales: Tensor,
-        positions: tuple[int, ...],
+        trials: tuple[tuple[int, ...], Parts],
         *matrices: Tensor,
     ) -> Tensor:
-        """Keeps x, s_i x_i a_i^T [k, N, r] and the stacked matrices, all in the scales' dtype."""
-        source = x.to(scales.dtype)
+        """Keeps x, s_i x_i a_i^T [N, r] and the stacked matrices, all in the scales' dtype."""
+        source, (positions, parts) = x.to(scales.dtype), trials
         all_a, all_b = matrices[: len(positions)], matrices[len(positions) :]
         a = _stacked(all_a, positions, scales)
         b = _stacked([each.t() for each in all_b], positions, scales)
-        count = len(scales)
-        low = torch.bmm(_parts(source, count), a.transpose(1, 2)).mul_(scales)
+        rows = source.reshape(-1, source.shape[-1])
+        low = parts.times(rows, a.transpose(1, 2) * scales)
         if product is None:
             assert matrix is not None
-            result = _product_plus(matrix.product, source, low, b)
+            result = matrix.product(rows)
+            parts.add_times(result, low, b)
+            result = result.view(*x.shape[:-1], -1)
             if bias is not None:
                 result += bias
         else:
             # The product is the output of another node, so the adapters are added to a copy of it.
             result = product.clone(memory_format=torch.contiguous_format)
-            _add_product(_parts(result, count), low, b)
+            parts.add_times(result.view(len(rows), -1), low, b)
         ctx.save_for_backward(source, low, a, b, scales)
-        ctx.matrix, ctx.positions, ctx.dtypes = matrix, positions, (x.dtype, matrices[0].dtype)
+        ctx.matrix, ctx.trials, ctx.dtypes = matrix, trials, (x.dtype, matrices[0].dtype)
         ctx.ranks = [each.shape[0] for each in all_a]
         return result
 
@@ -198,33 +206,25 @@ class MultiLoraLinear(torch.autograd.Function):
         """Gradients of x, of the base's product, and of each trial's a and b."""
         source, low, a, b, scales = ctx.saved_tensors
         matrix: FrozenMatrix | None = ctx.matrix
-        count = len(scales)
-        gradient = outputs[0].contiguous()
-        rows = _parts(gradient, count).to(scales.dtype)
-        of_low = torch.bmm(rows, b.transpose(1, 2)).mul_(scales)
-        of_b = torch.bmm(low.transpose(1, 2), rows).to(ctx.dtypes[1])
-        of_a = torch.bmm(of_low.transpose(1, 2), _parts(source, count)).to(ctx.dtypes[1])
+        positions, parts = ctx.trials
+        gradient = outputs[0].reshape(-1, outputs[0].shape[-1])
+        rows = gradient.to(scales.dtype)
+        of_low = parts.times(rows, b.transpose(1, 2) * scales)
+        of_b = parts.outer(low, rows).to(ctx.dtypes[1])
+        of_a = parts.outer(of_low, source.reshape(-1, source.shape[-1])).to(ctx.dtypes[1])
         of_x: Tensor | None = None
         if ctx.needs_input_grad[0]:
             # Without a matrix this is the adapters' part alone; the base's own node adds the rest.
             if matrix is None:
-                of_x = torch.bmm(of_low, a).view(source.shape)
+                of_x = parts.times(of_low, a)
             else:
-                of_x = _product_plus(matrix.product_back, gradient, of_low, a)
-            of_x = of_x.to(ctx.dtypes[0])
-        own_a = _own(of_a, ctx.positions, ctx.ranks)
-        own_b = [each.t() for each in _own(of_b, ctx.positions, ctx.ranks)]
+                of_x = matrix.product_back(gradient)
+                parts.add_times(of_x, of_low, a)
+            of_x = of_x.view(source.shape).to(ctx.dtypes[0])
+        own_a = _own(of_a, positions, ctx.ranks)
+        own_b = [each.t() for each in _own(of_b, positions, ctx.ranks)]
         of_product = outputs[0] if matrix is None else None
         return (of_x, of_product, None, None, None, None, *own_a, *own_b)
-
-
-def _product_plus(
-    product: Callable[..., Tensor], left: Tensor, low: Tensor, high: Tensor
-) -> Tensor:
-    """A frozen matrix's product with ``left`` [..., K] plus low high, trial by trial."""
-    result = product(left.reshape(-1, left.shape[-1]))
-    _add_product(_parts(result, len(low)), low, high)
-    return result.view(*left.shape[:-1], -1)
 
 
 def _stacked(found: Sequence[Tensor], positions: Sequence[int], like: Tensor) -> Tensor:
@@ -245,16 +245,3 @@ def _own(stack: Tensor, positions: Sequence[int], ranks: Sequence[int]) -> list[
     found = [parts[position][:rank] for position, rank in zip(positions, ranks, strict=True)]
     # Multiplying by one copies the matrices of all trials in one call.
     return list(torch._foreach_mul(found, 1.0))
-
-
-def _parts(tensor: Tensor, count: int) -> Tensor:
-    """The trials' parts of a tensor as matrices [k, N, width]; a view where it is contiguous."""
-    return tensor.reshape(count, -1, tensor.shape[-1])
-
-
-def _add_product(target: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add left right to the target, in place."""
-    if target.dtype == left.dtype:
-        target.baddbmm_(left, right)
-    else:
-        target.add_(torch.bmm(left, right))

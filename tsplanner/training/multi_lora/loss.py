@@ -54,10 +54,11 @@ class MultiLoraLoss:
 
         ``items`` None: the mean over the group's own labels. The layout stays set for backward.
         """
+        widths = self._widths(rows)
         self.layout.give(
             *(
-                TrialRows(trial, sum(len(row.series) for row in group))
-                for trial, group in zip(trials, rows, strict=True)
+                TrialRows(trial, sum(len(row.series) for row in group), width)
+                for trial, group, width in zip(trials, rows, widths, strict=True)
             )
         )
         batch = self._padded(rows) if self.positions_of is None else self._packed(rows)
@@ -67,8 +68,9 @@ class MultiLoraLoss:
             states, labels = last_states(self.model, batch, fused=self.fused)
             # One split: its gradient is joined once, where slices would each be filled up with
             # zeros to the whole and added.
-            size = states.shape[dim] // len(rows)
-            parts = zip(states.split(size, dim), labels.split(size, dim), items, strict=True)
+            equal = states.shape[dim] // len(rows)
+            sizes = [equal if width is None else width for width in widths]
+            parts = zip(states.split(sizes, dim), labels.split(sizes, dim), items, strict=True)
             return [
                 loss_of(self.model, part, targets, count, fused=self.fused)
                 for part, targets, count in parts
@@ -82,13 +84,18 @@ class MultiLoraLoss:
         batch = collate([row for group in equal for row in group], self.pad_id)
         return batch if hasattr(self.model, "merged_inputs") else without_mask(batch)
 
+    def _widths(self, rows: Sequence[Sequence[EncodedSample]]) -> list[int | None]:
+        """Positions of each group; None: all groups have as many, below each other."""
+        if self.positions_of is None:
+            return [None] * len(rows)
+        return [padded_tokens(sum(map(self.positions_of, group))) for group in rows]
+
     def _packed(self, rows: Sequence[Sequence[EncodedSample]]) -> dict[str, Tensor]:
-        """All groups end to end, each filled up to the positions of the longest."""
+        """All groups end to end, each filled up to a multiple of 8 positions."""
         assert self.positions_of is not None
         lengths = [sum(map(self.positions_of, group)) for group in rows]
-        width = padded_tokens(max(lengths))
         groups = [
-            laid_end_to_end(group, self.pad_id, width - length)
+            laid_end_to_end(group, self.pad_id, padded_tokens(length) - length)
             for group, length in zip(rows, lengths, strict=True)
         ]
         names = ("input_ids", "labels", "position_ids")

@@ -81,7 +81,7 @@ class StreamedBase:
         return model
 
     def _make_room(self, model: nn.Module) -> None:
-        """Host memory for the streamed layers of a model, whose weights may still be on ``meta``."""
+        """Host memory for the streamed layers of a model that may still be on ``meta``."""
         sizes = [Slab(each.parameters(), self.device).size for _, each in self._streamed(model)]
         size = sum(round_up(each, PAGE_BYTES) for each in sizes)
         self.copy = HostCopy(size, lock=self.device.type == "cuda")

@@ -28,7 +28,7 @@ def server_command(plan: Plan) -> tuple[str, ...]:
     """
     hardware = plan.hardware
     bitsandbytes = (
-        hardware.base.quantization or hardware.kernels.optimizer in BITSANDBYTES_OPTIMIZERS
+        hardware.base.needs_bitsandbytes or hardware.kernels.optimizer in BITSANDBYTES_OPTIMIZERS
     )
     if hardware.accelerator == "cpu" or bitsandbytes or hardware.sharding.zero_stage:
         return SERVER_COMMAND

@@ -118,8 +118,8 @@ class Group:
 
     def prepared(self, rows: Tensor) -> Any:
         """The rows as all matrices of the group read them: 8-bit ones share the rounded rows."""
-        prepare = getattr(self.parts[0].matrix, "prepared", None)
-        return rows if prepare is None else prepare(rows)
+        prepare = [getattr(part.matrix, "prepared", None) for part in self.parts]
+        return rows if prepare[0] is None or None in prepare else prepare[0](rows)
 
     def outputs(self, rows: Tensor, low: Tensor | None) -> list[Tensor]:
         """Every y_i [N, out_i]."""

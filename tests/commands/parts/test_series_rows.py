@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.data_options import data_options
-from tsplanner.commands.inputs.series_rows import make_rows
+from tsplanner.commands.parts.series_rows import make_rows
 from tsplanner.datasets.records import OnBad
 from tsplanner.datasets.rows.readers import read_conversations
 from tsplanner.datasets.series.table import Columns

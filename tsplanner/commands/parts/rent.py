@@ -128,6 +128,7 @@ def print_ranking(found: Ranking, prices: PriceFile, deadline: float | None) -> 
         names = ", ".join(dict.fromkeys(one.gpus for one in found.refused))
         screen.line(f"  No plan fits: {names}")
     if found.best is not None:
+        _print_faster(screen, found.best, found.faster)
         _print_best(screen, found.best)
     elif found.fitting:
         screen.line("  No machine is over in time: ask for more time, or for fewer epochs.")
@@ -154,6 +155,16 @@ def _table(screen: Screen, shown: Sequence[Rented], currency: str, *, has_deadli
         heading.append("deadline")
     for number, line in enumerate(table([heading, *rows], left=2)):
         screen.line(f"  {line}", "" if number else "bold")
+
+
+def _print_faster(screen: Screen, best: Rented, faster: Rented | None) -> None:
+    """A machine that is over sooner for little more."""
+    if faster is not None:
+        screen.line(
+            f"  Faster for little more: {faster.offer.gpus} ({faster.offer.cloud}), "
+            f"{money(faster.cost.expected)} in {faster.hours:.3g} hours, "
+            f"{best.hours / faster.hours:.2g} times as fast"
+        )
 
 
 def _print_best(screen: Screen, best: Rented) -> None:
